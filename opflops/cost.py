@@ -1,0 +1,100 @@
+"""The price of work: five counts and their algebra. Nothing here knows what an operator is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """State how much arithmetic and memory traffic some work takes.
+
+    The fields are whole numbers (or symbolic integers while shapes are symbolic). Costs add, subtract, and
+    scale by an integer; ``sum()`` works on them.
+
+    >>> Cost(macs=10, ops=3) + 2 * Cost(ops=1, transcendentals=4)
+    Cost(macs=10, ops=5, transcendentals=4, bytes_read=0, bytes_written=0)
+    >>> Cost(macs=10, ops=3).flops
+    23
+
+    Attributes:
+        macs: Multiply-accumulate pairs inside contractions (matrix products, convolutions, attention, RNN gates).
+        ops: Every other arithmetic operation on numbers: add, multiply, divide, compare, min, max, round.
+        transcendentals: exp, log, pow, sqrt, tanh, erf and the like: one per element; in no ``flops``, since no
+            two devices agree on their price.
+        bytes_read: Bytes that the operator, taken alone, reads from memory.
+        bytes_written: Bytes that it writes.
+    """
+
+    macs: int = 0
+    ops: int = 0
+    transcendentals: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+
+    @property
+    def flops(self) -> int:
+        """Return the floating-point operations: two for each multiply-accumulate, one for each other operation."""
+        return 2 * self.macs + self.ops
+
+    @property
+    def bytes(self) -> int:
+        """Return the memory traffic in bytes, read and written."""
+        return self.bytes_read + self.bytes_written
+
+    def __add__(self, other: Cost) -> Cost:
+        if not isinstance(other, Cost):
+            return NotImplemented
+        return Cost(
+            self.macs + other.macs,
+            self.ops + other.ops,
+            self.transcendentals + other.transcendentals,
+            self.bytes_read + other.bytes_read,
+            self.bytes_written + other.bytes_written,
+        )
+
+    def __radd__(self, other: object) -> Cost:
+        # sum() starts from the integer 0.
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
+    def __sub__(self, other: Cost) -> Cost:
+        if not isinstance(other, Cost):
+            return NotImplemented
+        return self + -1 * other
+
+    def __mul__(self, times: int) -> Cost:
+        if isinstance(times, (Cost, float, complex)):
+            return NotImplemented
+        return Cost(
+            self.macs * times,
+            self.ops * times,
+            self.transcendentals * times,
+            self.bytes_read * times,
+            self.bytes_written * times,
+        )
+
+    __rmul__ = __mul__
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, field.name) for field in fields(self))
+
+
+class Estimate(NamedTuple):
+    """Return from a formula, in place of a bare cost, where the exact count cannot be known.
+
+    Attributes:
+        cost: The best figure there is.
+        reason: Why it is not exact, in a few words; every report repeats it.
+    """
+
+    cost: Cost
+    reason: str
+
+
+ZERO = Cost()
+
+
+def is_whole(value: Any) -> bool:
+    """Tell whether a count is an integer, plain or symbolic; a bool or a float is not one."""
+    return (isinstance(value, int) and not isinstance(value, bool)) or hasattr(value, "node")

@@ -1,0 +1,297 @@
+"""Fused attention, forward and backward, on every backend: by the pairs of queries and keys that meet.
+
+Each pair takes d_qk multiply-accumulates for its score and d_v for its share of the result. A pair's score is scaled
+(one operation), masked where a mask is given (one), and goes through the softmax of its row. The backward computes the
+scores again: five products. Logarithms of the row sums, which fused kernels keep for that, are not counted, so that
+every backend costs what the math path costs.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from opflops.cost import Cost, Estimate
+from opflops.formulas.reduction import softmax
+from opflops.formulas.sizes import aten
+from opflops.registry import formula
+from opflops.torch_internals import has_values
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Pairs(NamedTuple):
+    """Count the pairs of a query and a key that meet, and the queries that meet any, over batch and heads."""
+
+    pairs: int
+    rows: int
+
+    def times(self, heads: int) -> Pairs:
+        """Repeat over heads, or over a batch."""
+        return Pairs(self.pairs * heads, self.rows * heads)
+
+
+class Price(Protocol):
+    """Price what is to be done for some pairs: a forward or a backward."""
+
+    def __call__(
+        self, meeting: Pairs, d_qk: int, d_v: int, *, masked: bool = False, dropout: bool = False
+    ) -> Cost:
+        """Price pairs of head_dim ``d_qk`` that share values of head_dim ``d_v``."""
+
+
+class Band(NamedTuple):
+    """Say which keys a query may see, counted from the key that it is aligned with.
+
+    Attributes:
+        before: How many keys before that one; None for all.
+        after: How many keys behind it; None for all.
+        at_end: Align the last query with the last key, not the first with the first.
+    """
+
+    before: int | None = None
+    after: int | None = None
+    at_end: bool = False
+
+
+_ALL = Band()
+_CAUSAL = Band(after=0)
+_CAUSAL_AT_END = Band(after=0, at_end=True)
+
+
+def pairs(queries: int, keys: int, band: Band = _ALL) -> Pairs:
+    """Count pairs inside a band of the (queries, keys) square.
+
+    Query i sees keys from ``i + shift - before`` to ``i + shift + after``.
+    """
+    if band.before is None and band.after is None:
+        return Pairs(queries * keys, queries)
+    shift = keys - queries if band.at_end else 0
+    last = keys - 1 if band.after is None else shift + band.after
+    first = -queries if band.before is None else shift - band.before
+    seen = _pairs_below(queries, keys, keys if band.after is None else last) - (
+        0 if band.before is None else _pairs_below(queries, keys, first - 1)
+    )
+    lowest = 0 if band.after is None else max(0, -last)
+    highest = queries - 1 if band.before is None else min(queries - 1, keys - 1 - first)
+    return Pairs(seen, max(0, highest - lowest + 1))
+
+
+def _pairs_below(queries: int, keys: int, offset: int) -> int:
+    """Add up over queries i the number of keys j with ``j <= i + offset``: a slope between none and all."""
+    start = min(queries, max(0, -offset - 1))
+    full = min(queries, max(start, keys - offset - 1))
+    slope = (full - start) * (offset + 1) + (full * (full - 1) - start * (start - 1)) // 2
+    return slope + (queries - full) * keys
+
+
+def attend(meeting: Pairs, d_qk: int, d_v: int, *, masked: bool = False, dropout: bool = False) -> Cost:
+    """Price a forward: two products, the scale, the mask, the softmax, and dropout (mask and scale) if there is any."""
+    scores = meeting.pairs
+    contraction = Cost(macs=scores * (d_qk + d_v), ops=scores * (1 + masked + 3 * dropout))
+    return contraction + softmax(scores, meeting.rows)
+
+
+def attend_backward(meeting: Pairs, d_qk: int, d_v: int, *, masked: bool = False, dropout: bool = False) -> Cost:
+    """Price a backward.
+
+    Products: the scores again (d_qk); the gradients of the values and of the probabilities (d_v each); those of the
+    queries and of the keys (d_qk each). For each pair: scale, mask, ``p = exp(score - logsumexp)``, the gradient
+    ``p * (dp - delta)`` and its scale; dropout masks and scales both p and dp. For each row: ``delta``, the inner
+    product of the result and its gradient.
+    """
+    scores = meeting.pairs
+    return Cost(
+        macs=scores * (3 * d_qk + 2 * d_v),
+        ops=scores * (5 + masked + 4 * dropout) + meeting.rows * (2 * d_v - 1),
+        transcendentals=scores,
+    )
+
+
+def _seen(causal: str, band: Band) -> Band:
+    """Count the whole square unless the user asked for what the mask lets through."""
+    return band if causal == "exact" else _ALL
+
+
+# The formulas below price a forward; a backward has the same arguments and another price.
+
+
+def scaled_dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    attn_mask: Tensor | None = None,
+    attn_bias: Tensor | None = None,
+    price: Price = attend,
+    *,
+    causal: str,
+) -> Cost:
+    """Attention in the layout (batch, heads, sequence, head_dim), with as many heads as the queries have."""
+    batch, heads, queries, d_qk = query.shape
+    band = _seen(causal, _CAUSAL if is_causal else _ALL)
+    meeting = pairs(queries, key.shape[2], band).times(batch * heads)
+    masked = attn_mask is not None or attn_bias is not None
+    return price(meeting, d_qk, value.shape[-1], masked=masked, dropout=dropout_p > 0)
+
+
+class _Sequences(NamedTuple):
+    """Hold the lengths of sequences that attend to each other, how many are alike, and why they may be untrue."""
+
+    lengths: list[tuple[int, int, int]]
+    reason: str = ""
+
+    def price(
+        self, price: Price, query: Tensor, value: Tensor, band: Band, *, masked: bool, dropout: bool
+    ) -> Cost | Estimate:
+        """Price all sequences, for a layout whose last axes are heads and head_dim."""
+        alike = [pairs(queries, keys, band).times(times) for queries, keys, times in self.lengths]
+        meeting = Pairs(sum(one.pairs for one in alike), sum(one.rows for one in alike)).times(query.shape[-2])
+        cost = price(meeting, query.shape[-1], value.shape[-1], masked=masked, dropout=dropout)
+        return Estimate(cost, self.reason) if self.reason else cost
+
+
+_UNKNOWN = "sequence lengths have no values here, so every sequence counts as the longest"
+
+
+def _packed(starts_q: Tensor, starts_k: Tensor, longest: tuple[int, int]) -> _Sequences:
+    """Find the lengths of sequences that lie one behind the other, from where each starts."""
+    if not (has_values(starts_q) and has_values(starts_k)):
+        return _Sequences([(*longest, starts_q.shape[0] - 1)], _UNKNOWN)
+    lengths = zip(starts_q.diff().tolist(), starts_k.diff().tolist(), strict=True)
+    return _Sequences([(queries, keys, 1) for queries, keys in lengths])
+
+
+def _limited(sequences: _Sequences, batch: int, used_k: Tensor | None) -> _Sequences:
+    """Shorten the keys to those that a cache really holds."""
+    if used_k is None:
+        return sequences
+    if not has_values(used_k):
+        return sequences._replace(reason=_UNKNOWN)
+    queries = [length for length, _, times in sequences.lengths for _ in range(times)]
+    return _Sequences([(queries[at], used, 1) for at, used in enumerate(used_k.tolist()[:batch])])
+
+
+def flash_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    cum_seq_q: Tensor | None,
+    cum_seq_k: Tensor | None,
+    max_q: int,
+    max_k: int,
+    dropout_p: float,
+    is_causal: bool,
+    window_size_left: int | None = None,
+    window_size_right: int | None = None,
+    seqused_k: Tensor | None = None,
+    price: Price = attend,
+    *,
+    causal: str,
+) -> Cost | Estimate:
+    """Attention in the layout (batch, sequence, heads, head_dim), or packed (tokens, heads, head_dim).
+
+    A window of -1 or None is none; causal lets through nothing behind; the last query meets the last key.
+    """
+    if query.dim() == _PACKED and cum_seq_q is not None and cum_seq_k is not None:
+        batch, sequences = cum_seq_q.shape[0] - 1, _packed(cum_seq_q, cum_seq_k, (max_q, max_k))
+    else:
+        batch, sequences = query.shape[0], _Sequences([(query.shape[1], key.shape[1], query.shape[0])])
+    before = None if window_size_left is None or window_size_left < 0 else window_size_left
+    after = None if window_size_right is None or window_size_right < 0 else window_size_right
+    band = _seen(causal, Band(before, 0 if is_causal else after, at_end=True))
+    return _limited(sequences, batch, seqused_k).price(
+        price, query, value, band, masked=False, dropout=dropout_p > 0
+    )
+
+
+_PACKED = 3
+"""The rank of (tokens, heads, head_dim)."""
+
+_EFFICIENT_BANDS = {0: _ALL, 1: _CAUSAL, 2: _CAUSAL_AT_END}
+"""The masks of the memory-efficient kernel: none, causal from the top left, causal to the bottom right."""
+
+
+def efficient_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor | None,
+    cu_seqlens_q: Tensor | None,
+    cu_seqlens_k: Tensor | None,
+    max_seqlen_q: int | None,
+    max_seqlen_k: int | None,
+    dropout_p: float,
+    custom_mask_type: int,
+    seqlen_k: Tensor | None = None,
+    window_size: int | None = None,
+    price: Price = attend,
+    *,
+    causal: str,
+) -> Cost | Estimate:
+    """Attention in the layout (batch, sequence, heads, head_dim), or packed (1, tokens, heads, head_dim).
+
+    In a window a query sees itself and the ``window_size - 1`` keys before it.
+    """
+    if cu_seqlens_q is not None and cu_seqlens_k is not None:
+        longest = (max_seqlen_q or query.shape[1], max_seqlen_k or key.shape[1])
+        batch, sequences = cu_seqlens_q.shape[0] - 1, _packed(cu_seqlens_q, cu_seqlens_k, longest)
+    else:
+        batch, sequences = query.shape[0], _Sequences([(query.shape[1], key.shape[1], query.shape[0])])
+    band = _EFFICIENT_BANDS[custom_mask_type]
+    if window_size:
+        band = band._replace(before=window_size - 1)
+    return _limited(sequences, batch, seqlen_k).price(
+        price, query, value, _seen(causal, band), masked=bias is not None, dropout=dropout_p > 0
+    )
+
+
+def cudnn_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_bias: Tensor | None,
+    cum_seq_q: Tensor | None,
+    cum_seq_k: Tensor | None,
+    max_q: int,
+    max_k: int,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    price: Price = attend,
+    *,
+    causal: str,
+) -> Cost | Estimate:
+    """Attention in the layout (batch, heads, sequence, head_dim), or packed (tokens, heads, head_dim)."""
+    if query.dim() != _PACKED or cum_seq_q is None or cum_seq_k is None:
+        return scaled_dot_product_attention(
+            query, key, value, dropout_p, is_causal, attn_bias, price=price, causal=causal
+        )
+    band = _seen(causal, _CAUSAL if is_causal else _ALL)
+    return _packed(cum_seq_q, cum_seq_k, (max_q, max_k)).price(
+        price, query, value, band, masked=attn_bias is not None, dropout=dropout_p > 0
+    )
+
+
+formula(
+    aten._scaled_dot_product_flash_attention,
+    aten._scaled_dot_product_flash_attention_for_cpu,
+    aten._scaled_dot_product_efficient_attention,
+    aten._scaled_dot_product_cudnn_attention,
+    aten._scaled_dot_product_fused_attention_overrideable,
+    aten._scaled_dot_product_attention_math_for_mps,
+)(scaled_dot_product_attention)
+formula(
+    aten._scaled_dot_product_flash_attention_backward,
+    aten._scaled_dot_product_flash_attention_for_cpu_backward,
+    aten._scaled_dot_product_efficient_attention_backward,
+    aten._scaled_dot_product_cudnn_attention_backward,
+    aten._scaled_dot_product_fused_attention_overrideable_backward,
+)(partial(scaled_dot_product_attention, price=attend_backward))
+formula(aten._flash_attention_forward)(flash_attention)
+formula(aten._flash_attention_backward)(partial(flash_attention, price=attend_backward))
+formula(aten._efficient_attention_forward)(efficient_attention)
+formula(aten._efficient_attention_backward)(partial(efficient_attention, price=attend_backward))
+formula(aten._cudnn_attention_forward)(cudnn_attention)
+formula(aten._cudnn_attention_backward)(partial(cudnn_attention, price=attend_backward))

@@ -1,0 +1,117 @@
+"""The fast path of transformer encoders: one operator that costs what the layers it stands for cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opflops.cost import Cost
+from opflops.formulas.activation import GELU, RELU
+from opflops.formulas.attention import Pairs, attend, pairs
+from opflops.formulas.contraction import linear
+from opflops.formulas.normalization import normalize
+from opflops.formulas.reduction import softmax
+from opflops.formulas.sizes import aten
+from opflops.registry import formula
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def _lengths(tokens: Tensor) -> list[tuple[int, int]]:
+    """List sequence lengths and how many sequences have each; a nested tensor has true lengths."""
+    if tokens.is_nested:
+        return [(length, 1) for length in tokens._nested_tensor_size()[:, 0].tolist()]
+    return [(tokens.shape[1], tokens.shape[0])]
+
+
+def _rows(lengths: list[tuple[int, int]]) -> int:
+    return sum(length * times for length, times in lengths)
+
+
+def _attention(query: Tensor, key: Tensor, embed_dim: int, num_heads: int, *, masked: bool) -> Cost:
+    meeting = Pairs(0, 0)
+    for (queries, times), (keys, _) in zip(_lengths(query), _lengths(key), strict=True):
+        alike = pairs(queries, keys).times(times * num_heads)
+        meeting = Pairs(meeting.pairs + alike.pairs, meeting.rows + alike.rows)
+    head_dim = embed_dim // num_heads
+    return attend(meeting, head_dim, head_dim, masked=masked)
+
+
+@formula(aten._transformer_encoder_layer_fwd)
+def transformer_encoder_layer(
+    src: Tensor,
+    embed_dim: int,
+    num_heads: int,
+    qkv_weight: Tensor,
+    qkv_bias: Tensor,
+    proj_weight: Tensor,
+    proj_bias: Tensor,
+    use_gelu: bool,
+    norm_weight_1: Tensor,
+    norm_bias_1: Tensor,
+    norm_weight_2: Tensor,
+    norm_bias_2: Tensor,
+    ffn_weight_1: Tensor,
+    ffn_bias_1: Tensor,
+    ffn_weight_2: Tensor,
+    ffn_bias_2: Tensor,
+    mask: Tensor | None = None,
+) -> Cost:
+    """Attention and feed-forward, each with a norm and a residual addition."""
+    rows = _rows(_lengths(src))
+    elements = rows * embed_dim
+    hidden = rows * ffn_weight_1.shape[0]
+    return (
+        linear(rows, qkv_weight, qkv_bias)
+        + _attention(src, src, embed_dim, num_heads, masked=mask is not None)
+        + linear(rows, proj_weight, proj_bias)
+        + linear(rows, ffn_weight_1, ffn_bias_1)
+        + (GELU if use_gelu else RELU) * hidden
+        + linear(rows, ffn_weight_2, ffn_bias_2)
+        + normalize(elements, rows, norm_weight_1, norm_bias_1)
+        + normalize(elements, rows, norm_weight_2, norm_bias_2)
+        + Cost(ops=2 * elements)
+    )
+
+
+@formula(aten._native_multi_head_attention)
+def native_multi_head_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    embed_dim: int,
+    num_head: int,
+    qkv_weight: Tensor,
+    qkv_bias: Tensor,
+    proj_weight: Tensor,
+    proj_bias: Tensor,
+    mask: Tensor | None = None,
+    need_weights: bool = True,
+    average_attn_weights: bool = True,
+) -> Cost:
+    """Three projections, attention, and the projection of the result; averaging the weights over heads if asked."""
+    inputs = sum(_rows(_lengths(tokens)) for tokens in (query, key, value))
+    rows = _rows(_lengths(query))
+    scores = sum(
+        queries * keys * times for (queries, times), (keys, _) in zip(_lengths(query), _lengths(key), strict=True)
+    )
+    averaging = Cost(ops=scores * num_head) if need_weights and average_attn_weights else Cost()
+    projections = Cost(macs=inputs * qkv_weight.numel() // 3, ops=inputs * qkv_bias.numel() // 3)
+    return (
+        projections
+        + _attention(query, key, embed_dim, num_head, masked=mask is not None)
+        + averaging
+        + linear(rows, proj_weight, proj_bias)
+    )
+
+
+@formula(aten._transform_bias_rescale_qkv)
+def transform_bias_rescale_qkv(qkv: Tensor) -> Cost:
+    """Add the bias to queries, keys and values, and scale the queries."""
+    return Cost(ops=qkv.numel() + qkv.numel() // 3)
+
+
+@formula(aten._masked_softmax)
+def masked_softmax(self: Tensor, dim: int | None = None) -> Cost:
+    """A softmax, by default over the last axis, that leaves out what the mask covers."""
+    return softmax(self.numel(), self.numel() // self.shape[-1 if dim is None else dim])

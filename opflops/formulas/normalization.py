@@ -1,0 +1,254 @@
+"""Normalisations, forward and backward, from their definitions, statistics included where they are computed.
+
+N is the number of elements, M the number of means: one a channel, row or group.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from opflops.cost import Cost
+from opflops.formulas.reduction import variance
+from opflops.formulas.sizes import aten, folds, numel, present, since
+from opflops.registry import formula
+from opflops.traffic import stored_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+
+def normalize(elements: int, means: int, *affine: Tensor | None) -> Cost:
+    """``(x - mean) * rsqrt(var + eps)``, with mean and variance computed, then times weight and plus bias if given."""
+    scale_and_shift = elements * present(*affine)
+    return Cost(ops=variance(elements, means) + means + 2 * elements + scale_and_shift, transcendentals=means)
+
+
+def _batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, running: Sequence[Any], *, train: bool) -> Cost:
+    """Price batch normalisation, with statistics of the batch in training and the running ones otherwise.
+
+    In training each running statistic moves by ``momentum * new + (1 - momentum) * old``, and the variance is made
+    unbiased first. Otherwise it is ``(x - mean) / sqrt(var + eps)``, with the reciprocal taken once a channel.
+    """
+    elements, channels = input.numel(), input.shape[1]
+    if train:
+        updates = 7 * channels if running[0] is not None else 0
+        return normalize(elements, channels, weight, bias) + Cost(ops=updates)
+    return Cost(
+        ops=2 * channels + 2 * elements + elements * present(weight, bias),
+        transcendentals=channels,
+    )
+
+
+def _batch_norm_with_traffic(
+    input: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    out: Any,
+    *,
+    train: bool,
+) -> Cost:
+    """Add the bytes: training writes the running statistics, which the schemas do not say, and reads them either way."""
+    running = [running_mean, running_var]
+    read = stored_bytes([input, weight, bias, *running])
+    written = stored_bytes(list(out)) + (stored_bytes(running) if train else 0)
+    cost = _batch_norm(input, weight, bias, running, train=train)
+    return cost + Cost(bytes_read=read, bytes_written=written)
+
+
+@formula(aten.native_batch_norm)
+def native_batch_norm(
+    input: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    training: bool,
+    *,
+    out: Any,
+) -> Cost:
+    """See the definition above."""
+    return _batch_norm_with_traffic(input, weight, bias, running_mean, running_var, out, train=training)
+
+
+@formula(aten._native_batch_norm_legit, aten._native_batch_norm_legit_functional)
+def native_batch_norm_legit(
+    input: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    training: bool = True,
+) -> Cost:
+    """The same, with a schema that tells what it writes; one overload has no running statistics."""
+    return _batch_norm(input, weight, bias, [running_mean, running_var], train=training)
+
+
+@formula(aten._native_batch_norm_legit_no_training, aten._batch_norm_no_update)
+def native_batch_norm_no_training(input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Cost:
+    """The same, with running statistics."""
+    return _batch_norm(input, weight, bias, [], train=False)
+
+
+@formula(aten._batch_norm_with_update, aten._batch_norm_with_update_functional)
+def batch_norm_with_update(
+    input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None
+) -> Cost:
+    """The same, with statistics of the batch."""
+    return _batch_norm(input, weight, bias, [running_mean], train=True)
+
+
+@formula(aten.cudnn_batch_norm, aten.miopen_batch_norm)
+def batch_norm_of_a_library(
+    input: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    training: bool,
+    *,
+    out: Any,
+) -> Cost:
+    """The same in cuDNN and MIOpen."""
+    return _batch_norm_with_traffic(input, weight, bias, running_mean, running_var, out, train=training)
+
+
+def _batch_norm_backward(
+    input: Tensor, *, train: bool, invstd_given: bool, output_mask: Sequence[bool] = (True, True, True)
+) -> Cost:
+    """Price the gradients of batch normalisation.
+
+    Two sums over the batch: of ``grad`` (which is the bias gradient too), and of ``grad * (x - mean)``. With the
+    statistics of the batch, ``grad_input = (grad - (x - mean) * projection - mean_of_grad) * scale``; else
+    ``grad * scale``. The weight gradient is the second sum times invstd.
+    """
+    elements, channels = input.numel(), input.shape[1]
+    wants_input, wants_weight, wants_bias = output_mask
+    sum_of_grad = folds(elements, channels) if wants_bias or (wants_input and train) else 0
+    projected_sum = 2 * elements + folds(elements, channels) if wants_weight or (wants_input and train) else 0
+    ops = sum_of_grad + projected_sum
+    if wants_input:
+        # A channel's scale, and in training its mean gradient and its projection (three products).
+        ops += channels + elements + (4 * channels + 4 * elements if train else 0)
+    if wants_weight:
+        ops += channels
+    roots = 0 if invstd_given else channels  # rsqrt(var + eps)
+    return Cost(ops=ops + roots, transcendentals=roots)
+
+
+@formula(aten.native_batch_norm_backward)
+def native_batch_norm_backward(input: Tensor, train: bool, output_mask: Sequence[bool]) -> Cost:
+    """See the definition above."""
+    return _batch_norm_backward(input, train=train, invstd_given=train, output_mask=output_mask)
+
+
+@formula(aten.batch_norm_backward)
+def batch_norm_backward(input: Tensor, update: bool, output_mask: Sequence[bool]) -> Cost:
+    """The same, behind ``_batch_norm_with_update``."""
+    return _batch_norm_backward(input, train=update, invstd_given=update, output_mask=output_mask)
+
+
+@formula(aten.cudnn_batch_norm_backward, aten.miopen_batch_norm_backward)
+def batch_norm_backward_of_a_library(input: Tensor) -> Cost:
+    """The same in cuDNN and MIOpen, which only train this way and always compute all three."""
+    return _batch_norm_backward(input, train=True, invstd_given=True)
+
+
+@formula(aten.native_layer_norm)
+def native_layer_norm(
+    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None, bias: Tensor | None
+) -> Cost:
+    """One mean and variance a row, of the trailing axes in ``normalized_shape``."""
+    return layer_norm(input, len(normalized_shape), weight, bias)
+
+
+def layer_norm(input: Tensor, axes: int, *affine: Tensor | None) -> Cost:
+    """Normalise over the last axes."""
+    return normalize(input.numel(), numel(input.shape[: input.dim() - axes]), *affine)
+
+
+@formula(aten.native_layer_norm_backward)
+def native_layer_norm_backward(
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None,
+    bias: Tensor | None,
+    output_mask: Sequence[bool],
+) -> Cost:
+    """With ``x_hat = (x - mean) * rstd``, ``g = grad * weight`` and n elements a row.
+
+    ``grad_input = (rstd / n) * (n * g - sum(g) - x_hat * sum(g * x_hat))``; the weight and bias gradients are the sums
+    of ``grad * x_hat`` and of ``grad`` over rows.
+    """
+    elements, row = input.numel(), numel(normalized_shape)
+    rows = numel(input.shape[: input.dim() - len(normalized_shape)])
+    wants_input, wants_weight, wants_bias = output_mask
+    wants_weight = wants_weight and weight is not None
+    ops = 2 * elements if wants_input or wants_weight else 0
+    if wants_input:
+        ops += elements * present(weight) + 6 * elements + 2 * folds(elements, rows) + rows
+    if wants_weight:
+        ops += elements + folds(elements, row)
+    if wants_bias and bias is not None:
+        ops += folds(elements, row)
+    return Cost(ops=ops)
+
+
+@formula(aten.native_group_norm)
+def native_group_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, N: int, group: int) -> Cost:  # noqa: N803 - schema names
+    """One mean and variance for each group of channels of each sample."""
+    return normalize(input.numel(), N * group, weight, bias)
+
+
+@formula(aten.native_group_norm_backward)
+def native_group_norm_backward(
+    grad_out: Tensor, weight: Tensor | None, N: int, C: int, group: int, output_mask: Sequence[bool]  # noqa: N803 - schema names
+) -> Cost:
+    """From ``ds = sum(grad * x)`` and ``db = sum(grad)`` over the positions of each channel of each sample.
+
+    ``grad_input = grad * c1 + x * c2 + c3``, with ``c1 = rstd * weight`` a channel and, a group,
+    ``c2 = (db * mean - ds) * rstd ** 3 * s`` and ``c3 = -c2 * mean - db * rstd * s``. The weight gradient sums
+    ``(ds - db * mean) * rstd`` over samples, the bias gradient ``db``.
+    """
+    elements, channels, groups = grad_out.numel(), N * C, N * group
+    wants_input, wants_weight, wants_bias = output_mask
+    ops = elements + 2 * folds(elements, channels)
+    if wants_input:
+        weighted = 2 * channels * present(weight)
+        ops += weighted + 2 * folds(channels, groups) + channels + 11 * groups + 4 * elements
+    if wants_weight:
+        ops += 3 * channels + folds(channels, C)
+    if wants_bias:
+        ops += folds(channels, C)
+    return Cost(ops=ops)
+
+
+@formula(*since("_fused_rms_norm"))
+def fused_rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None) -> Cost:
+    """``x * rsqrt(mean(x ** 2) + eps) * weight``; its square is a pow, as where the operator decomposes."""
+    elements = input.numel()
+    rows = numel(input.shape[: input.dim() - len(normalized_shape)])
+    ops = folds(elements, rows) + 2 * rows + elements + elements * present(weight)
+    return Cost(ops=ops, transcendentals=elements + rows)
+
+
+@formula(*since("_fused_rms_norm_backward"))
+def fused_rms_norm_backward(
+    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None, output_mask: Sequence[bool]
+) -> Cost:
+    """With ``x_hat = x * rstd`` and ``g = grad * weight``: ``(g - x_hat / n * sum(x_hat * g)) * rstd``.
+
+    The weight gradient is the sum of ``grad * x_hat`` over rows.
+    """
+    elements, row = input.numel(), numel(normalized_shape)
+    rows = numel(input.shape[: input.dim() - len(normalized_shape)])
+    wants_input, wants_weight = output_mask
+    ops = elements
+    if wants_input:
+        ops += elements * present(weight) + elements + folds(elements, rows) + 4 * elements
+    if wants_weight and weight is not None:
+        ops += elements + folds(elements, row)
+    return Cost(ops=ops)

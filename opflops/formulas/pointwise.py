@@ -1,0 +1,152 @@
+"""Arithmetic element by element: a table of what each defining expression takes for one element of the result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from opflops.cost import Cost
+from opflops.formulas.sizes import aten, multiplies
+from opflops.registry import formula
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import Tensor
+
+
+class Elementwise(NamedTuple):
+    """State what one element of a result takes.
+
+    Attributes:
+        expression: The definition, which the counts are read off.
+        ops: Its operations.
+        transcendentals: Its transcendental functions.
+        complex_ops: Its operations on complex numbers, in complex additions; None if as many as on real ones.
+    """
+
+    expression: str
+    ops: int
+    transcendentals: int = 0
+    complex_ops: int | None = None
+
+
+def register(table: Mapping[str, Elementwise]) -> None:
+    """Register a table of element-wise operators of aten by name."""
+    for name, entry in table.items():
+        formula(getattr(aten, name))(_priced(name, entry))
+
+
+def _priced(name: str, entry: Elementwise) -> Callable[..., Cost]:
+    def price(*, out: Any) -> Cost:
+        result = out if not isinstance(out, (tuple, list)) else out[0]
+        ops = entry.ops
+        if entry.complex_ops is not None and result.is_complex():
+            ops = entry.complex_ops
+        elements = result.numel()
+        return Cost(ops=ops * elements, transcendentals=entry.transcendentals * elements)
+
+    price.__name__ = price.__qualname__ = name
+    price.__doc__ = f"{entry.expression}: {entry.ops} ops and {entry.transcendentals} transcendentals an element."
+    return price
+
+
+# A complex multiplication is three additions' worth; a complex division, by Smith's method, six (12 real operations).
+register(
+    {
+        "mul": Elementwise("x * y", 1, complex_ops=3),
+        "multiply": Elementwise("x * y", 1, complex_ops=3),
+        "reciprocal": Elementwise("1 / x", 1, complex_ops=6),
+        "neg": Elementwise("-x", 1),
+        "positive": Elementwise("x", 0),
+        "sign": Elementwise("sign(x)", 1),
+        "sgn": Elementwise("sign(x)", 1),
+        "ceil": Elementwise("ceil(x)", 1),
+        "floor": Elementwise("floor(x)", 1),
+        "trunc": Elementwise("trunc(x)", 1),
+        "round": Elementwise("round(x)", 1),
+        "frac": Elementwise("x - trunc(x)", 2),
+        "floor_divide": Elementwise("floor(x / y)", 2),
+        "remainder": Elementwise("x - y * floor(x / y)", 4),
+        "fmod": Elementwise("x - y * trunc(x / y)", 4),
+        "maximum": Elementwise("max(x, y)", 1),
+        "minimum": Elementwise("min(x, y)", 1),
+        "fmax": Elementwise("max(x, y)", 1),
+        "fmin": Elementwise("min(x, y)", 1),
+        "clamp_min": Elementwise("max(x, low)", 1),
+        "clamp_max": Elementwise("min(x, high)", 1),
+        "eq": Elementwise("x == y", 1),
+        "ne": Elementwise("x != y", 1),
+        "lt": Elementwise("x < y", 1),
+        "le": Elementwise("x <= y", 1),
+        "gt": Elementwise("x > y", 1),
+        "ge": Elementwise("x >= y", 1),
+        "isnan": Elementwise("x != x", 1),
+        "isinf": Elementwise("abs(x) == inf", 2),
+        "logical_not": Elementwise("not x", 1),
+        "logical_and": Elementwise("x and y", 1),
+        "logical_or": Elementwise("x or y", 1),
+        "logical_xor": Elementwise("x xor y", 1),
+        "bitwise_not": Elementwise("~x", 1),
+        "bitwise_and": Elementwise("x & y", 1),
+        "bitwise_or": Elementwise("x | y", 1),
+        "bitwise_xor": Elementwise("x ^ y", 1),
+        "bitwise_left_shift": Elementwise("x << y", 1),
+        "bitwise_right_shift": Elementwise("x >> y", 1),
+        "lerp": Elementwise("x + w * (y - x)", 3, complex_ops=5),
+        "hypot": Elementwise("sqrt(x * x + y * y)", 3, 1),
+        "xlogy": Elementwise("x * log(y)", 1, 1),
+    }
+)
+
+# One transcendental function of the element, and nothing else.
+_TRANSCENDENTAL = (
+    "acos acosh asin asinh atan atan2 atanh cos cosh digamma erf erfc erfinv exp exp2 expm1 lgamma log log10 log1p log2 "
+    "pow rsqrt sin sinh sqrt tan tanh"
+).split()
+register({name: Elementwise(f"{name}(x)", 0, 1) for name in _TRANSCENDENTAL})
+
+
+@formula(aten.add, aten.sub, aten.rsub)
+def add(alpha: Any = 1, *, out: Tensor) -> Cost:
+    """``x + alpha * y``: one addition, and a multiplication where alpha is not 1."""
+    return Cost(ops=out.numel() * (1 + (0 if alpha == 1 else multiplies(out))))
+
+
+@formula(aten.div)
+def div(rounding_mode: str | None = None, *, out: Tensor) -> Cost:
+    """``x / y``, and rounding if that is asked for."""
+    divide = 6 if out.is_complex() else 1
+    return Cost(ops=out.numel() * (divide + (rounding_mode is not None)))
+
+
+@formula(aten.abs)
+def abs(self: Tensor) -> Cost:
+    """One operation; of a complex number ``sqrt(re * re + im * im)``."""
+    if self.is_complex():
+        return Cost(ops=3 * self.numel(), transcendentals=self.numel())
+    return Cost(ops=self.numel())
+
+
+@formula(aten.clamp)
+def clamp(min: Any = None, max: Any = None, *, out: Tensor) -> Cost:
+    """A comparison for each bound that is given."""
+    return Cost(ops=out.numel() * ((min is not None) + (max is not None)))
+
+
+@formula(aten.addcmul, aten.addcdiv)
+def addcmul(value: Any = 1, *, out: Tensor) -> Cost:
+    """``self + value * tensor1 * tensor2`` (or ``/ tensor2``); a value of 1 takes no multiplication."""
+    return Cost(ops=out.numel() * (1 + multiplies(out) + (value != 1)))
+
+
+@formula(aten.native_dropout)
+def native_dropout(input: Tensor, p: float, train: bool | None) -> Cost:
+    """``(random > p) * x * (1 / (1 - p))``; nothing where all is kept or all is dropped."""
+    drops = train is not False and 0 < p < 1
+    return Cost(ops=3 * input.numel() if drops else 0)
+
+
+@formula(aten.native_dropout_backward)
+def native_dropout_backward(grad_output: Tensor) -> Cost:
+    """``grad * mask * scale``."""
+    return Cost(ops=2 * grad_output.numel())

@@ -1,0 +1,109 @@
+"""Pooling: a window of k elements takes k - 1 comparisons or additions, and an average one division more.
+
+Windows count whole, padding included, as convolutions do.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from opflops.cost import Cost
+from opflops.formulas.sizes import aten, numel
+from opflops.registry import formula
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+
+def window(kernel_size: Sequence[int], rank: int) -> int:
+    """Return the elements of a window; one size given for all axes stands for each."""
+    sizes = list(kernel_size) * (rank if len(kernel_size) == 1 else 1)
+    return prod(sizes)
+
+
+def adaptive_windows(input: Tensor, output: Tensor, rank: int) -> int:
+    """Add up the elements of all windows of an adaptive pooling.
+
+    Along an axis, window i of o runs from floor(i·n/o) to ceil((i+1)·n/o), so windows may overlap and differ by one.
+    """
+    along = [
+        sum(-(-(index + 1) * size // results) - index * size // results for index in range(results))
+        for size, results in zip(input.shape[-rank:], output.shape[-rank:], strict=True)
+    ]
+    return numel(output.shape[:-rank]) * prod(along)
+
+
+def _max_pool(rank: int) -> Any:
+    def price(kernel_size: Sequence[int], *, out: tuple[Tensor, Tensor]) -> Cost:
+        return Cost(ops=out[0].numel() * (window(kernel_size, rank) - 1))
+
+    price.__doc__ = f"k - 1 comparisons a window, in {rank} dimensions."
+    return price
+
+
+def _average_pool(rank: int) -> Any:
+    def price(kernel_size: Sequence[int], *, out: Tensor) -> Cost:
+        return Cost(ops=out.numel() * window(kernel_size, rank))
+
+    price.__doc__ = f"k - 1 additions and a division a window, in {rank} dimensions."
+    return price
+
+
+def _average_pool_backward(rank: int) -> Any:
+    def price(grad_output: Tensor, kernel_size: Sequence[int]) -> Cost:
+        return Cost(ops=grad_output.numel() * (1 + window(kernel_size, rank)))
+
+    price.__doc__ = f"Each gradient is divided and added to the k inputs of its window, in {rank} dimensions."
+    return price
+
+
+def _adaptive_average_pool(rank: int) -> Any:
+    def price(self: Tensor, *, out: Tensor) -> Cost:
+        return Cost(ops=adaptive_windows(self, out, rank))
+
+    price.__doc__ = f"k - 1 additions and a division a window, in {rank} dimensions."
+    return price
+
+
+def _adaptive_average_pool_backward(rank: int) -> Any:
+    def price(grad_output: Tensor, self: Tensor) -> Cost:
+        return Cost(ops=grad_output.numel() + adaptive_windows(self, grad_output, rank))
+
+    price.__doc__ = f"Each gradient is divided and added to the inputs of its window, in {rank} dimensions."
+    return price
+
+
+def _adaptive_max_pool(rank: int) -> Any:
+    def price(self: Tensor, *, out: tuple[Tensor, Tensor]) -> Cost:
+        return Cost(ops=adaptive_windows(self, out[0], rank) - out[0].numel())
+
+    price.__doc__ = f"k - 1 comparisons a window, in {rank} dimensions."
+    return price
+
+
+def _scatter(grad_output: Tensor) -> Cost:
+    """Each gradient is added to the one input that was the largest of its window."""
+    return Cost(ops=grad_output.numel())
+
+
+formula(aten.max_pool2d_with_indices)(_max_pool(2))
+formula(aten.max_pool3d_with_indices)(_max_pool(3))
+formula(aten.avg_pool2d)(_average_pool(2))
+formula(aten.avg_pool3d)(_average_pool(3))
+formula(aten.avg_pool2d_backward)(_average_pool_backward(2))
+formula(aten.avg_pool3d_backward)(_average_pool_backward(3))
+formula(aten._adaptive_avg_pool2d)(_adaptive_average_pool(2))
+formula(aten._adaptive_avg_pool3d)(_adaptive_average_pool(3))
+formula(aten._adaptive_avg_pool2d_backward)(_adaptive_average_pool_backward(2))
+formula(aten._adaptive_avg_pool3d_backward)(_adaptive_average_pool_backward(3))
+formula(aten.adaptive_max_pool2d)(_adaptive_max_pool(2))
+formula(aten.adaptive_max_pool3d)(_adaptive_max_pool(3))
+formula(
+    aten.max_pool2d_with_indices_backward,
+    aten.max_pool3d_with_indices_backward,
+    aten.adaptive_max_pool2d_backward,
+    aten.adaptive_max_pool3d_backward,
+)(_scatter)

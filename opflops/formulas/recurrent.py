@@ -1,0 +1,188 @@
+"""Recurrent cells and layers cost what their unrolled forms cost.
+
+Every weight matrix multiplies each step's batch row once, so the multiply-accumulates are rows times weights, whatever
+the layers, directions, gates and projections. The rest is by hidden element and step, as in the table.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from opflops.cost import Cost
+from opflops.formulas.sizes import aten, folds, numel, present
+from opflops.registry import formula
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+
+class Cell(NamedTuple):
+    """State what a kind of cell takes for one hidden element of one step.
+
+    Attributes:
+        gates: How many rows of the weights belong to it.
+        forward: The gates' arithmetic after the products and biases.
+        backward: Its gradients, from what the forward kept.
+    """
+
+    gates: int
+    forward: Cost
+    backward: Cost
+
+
+_SIGMOID, _TANH = Cost(ops=3, transcendentals=1), Cost(transcendentals=1)
+_SIGMOID_BACKWARD = _TANH_BACKWARD = Cost(ops=3)
+
+# h = act(x_gate + h_gate)
+_RELU = Cell(1, Cost(ops=1) + Cost(ops=1), Cost(ops=1))
+_TANH_CELL = Cell(1, Cost(ops=1) + _TANH, _TANH_BACKWARD)
+# i, f, o = sigmoid(x + h), g = tanh(x + h); c = f * c + i * g; h = o * tanh(c).
+# Backward: do = dh * tanh(c); dc += dh * o through tanh; di, dg, df, dc_before = dc * g, dc * i, dc * c_before, dc * f.
+_LSTM = Cell(
+    4,
+    Cost(ops=4) + 3 * _SIGMOID + _TANH + Cost(ops=3) + Cost(ops=1) + _TANH,
+    Cost(ops=7) + 3 * _SIGMOID_BACKWARD + 2 * _TANH_BACKWARD,
+)
+# r, z = sigmoid(x + h); n = tanh(x + r * h); h = (h - n) * z + n.
+# Backward: dz = dh * (h - n); d = dh * z; dn = dh + -d, through tanh; dr = dn * h; dh_gate = dn * r; d joins dh_before.
+_GRU = Cell(
+    3,
+    Cost(ops=2) + 2 * _SIGMOID + Cost(ops=2) + _TANH + Cost(ops=3),
+    Cost(ops=7) + 2 * _SIGMOID_BACKWARD + _TANH_BACKWARD,
+)
+_CELLS = (_RELU, _TANH_CELL, _LSTM, _GRU)
+"""By the mode number that oneDNN, cuDNN and MIOpen share."""
+
+
+def layers(
+    rows: int, weights: Sequence[Tensor], cell: Cell, hidden_size: int, *, directions: int, backward: bool = False
+) -> Cost:
+    """Price a stack of layers.
+
+    Args:
+        rows: Steps times batch, by true lengths.
+        weights: Matrices and biases of all layers and directions, in any order.
+        cell: What each hidden element takes.
+        hidden_size: Hidden elements of one direction of one layer.
+        directions: Layers times directions.
+        backward: Whether to price the gradients: of each product the input's and the weight's, of each bias its sum.
+    """
+    matrices = sum(weight.numel() for weight in weights if weight.dim() > 1)
+    biases = sum(weight.numel() for weight in weights if weight.dim() == 1)
+    elements = rows * hidden_size * directions
+    if backward:
+        sums = (rows - 1) * biases
+        return Cost(macs=2 * rows * matrices, ops=sums) + cell.backward * elements
+    return Cost(macs=rows * matrices, ops=rows * biases) + cell.forward * elements
+
+
+def _steps(input: Tensor, batch_sizes: Sequence[int]) -> int:
+    """Count steps times batch; a packed input (tokens, features) has its true lengths already."""
+    return sum(batch_sizes) if batch_sizes else numel(input.shape[:-1])
+
+
+def _one_layer(
+    input: Tensor,
+    weights: Sequence[Tensor],
+    batch_sizes: Sequence[int],
+    mode: int,
+    hidden_size: int,
+    *,
+    has_biases: bool,
+    backward: bool,
+) -> Cost:
+    """Price one layer in one direction; without biases the last two weights are placeholders."""
+    given = weights[: 4 if has_biases else 2]
+    return layers(_steps(input, batch_sizes), given, _CELLS[mode], hidden_size, directions=1, backward=backward)
+
+
+@formula(aten.mkldnn_rnn_layer)
+def mkldnn_rnn_layer(
+    input: Tensor,
+    weight0: Tensor,
+    weight1: Tensor,
+    weight2: Tensor,
+    weight3: Tensor,
+    batch_sizes: Sequence[int],
+    mode: int,
+    hidden_size: int,
+    has_biases: bool,
+) -> Cost:
+    """One layer in one direction, as oneDNN runs it."""
+    weights = (weight0, weight1, weight2, weight3)
+    return _one_layer(input, weights, batch_sizes, mode, hidden_size, has_biases=has_biases, backward=False)
+
+
+@formula(aten.mkldnn_rnn_layer_backward)
+def mkldnn_rnn_layer_backward(
+    input: Tensor,
+    weight1: Tensor,
+    weight2: Tensor,
+    weight3: Tensor,
+    weight4: Tensor,
+    batch_sizes: Sequence[int],
+    mode: int,
+    hidden_size: int,
+    has_biases: bool,
+) -> Cost:
+    """The gradients of one layer in one direction."""
+    weights = (weight1, weight2, weight3, weight4)
+    return _one_layer(input, weights, batch_sizes, mode, hidden_size, has_biases=has_biases, backward=True)
+
+
+def layers_of_a_library(
+    input: Tensor,
+    weight: Sequence[Tensor],
+    mode: int,
+    hidden_size: int,
+    num_layers: int,
+    bidirectional: bool,
+    batch_sizes: Sequence[int],
+    backward: bool = False,
+) -> Cost:
+    """All layers in all directions, as cuDNN and MIOpen run them; projections are matrices among the weights."""
+    directions = num_layers * (2 if bidirectional else 1)
+    rows = _steps(input, batch_sizes)
+    return layers(rows, weight, _CELLS[mode], hidden_size, directions=directions, backward=backward)
+
+
+formula(aten._cudnn_rnn, aten.miopen_rnn)(layers_of_a_library)
+formula(aten._cudnn_rnn_backward, aten.miopen_rnn_backward)(partial(layers_of_a_library, backward=True))
+
+
+def _fused_cell(cell: Cell, state: Tensor, *biases: Tensor | None) -> Cost:
+    """Price the gates of a cell whose products were done before it; every gate gets every bias."""
+    return (cell.forward + Cost(ops=cell.gates * present(*biases))) * state.numel()
+
+
+@formula(aten._thnn_fused_lstm_cell)
+def thnn_fused_lstm_cell(cx: Tensor, input_bias: Tensor | None = None, hidden_bias: Tensor | None = None) -> Cost:
+    """The gates of an LSTM."""
+    return _fused_cell(_LSTM, cx, input_bias, hidden_bias)
+
+
+@formula(aten._thnn_fused_gru_cell)
+def thnn_fused_gru_cell(hx: Tensor, input_bias: Tensor | None = None, hidden_bias: Tensor | None = None) -> Cost:
+    """The gates of a GRU."""
+    return _fused_cell(_GRU, hx, input_bias, hidden_bias)
+
+
+def _fused_cell_backward(cell: Cell, state: Tensor, bias_sums: int) -> Cost:
+    """Price the gradients of the gates; a bias gradient sums every gate over the batch."""
+    over_batch = folds(state.numel(), state.shape[-1])
+    return cell.backward * state.numel() + Cost(ops=bias_sums * cell.gates * over_batch)
+
+
+@formula(aten._thnn_fused_lstm_cell_backward_impl)
+def thnn_fused_lstm_cell_backward(cx: Tensor, has_bias: bool) -> Cost:
+    """The gradients of an LSTM's gates; both biases share one."""
+    return _fused_cell_backward(_LSTM, cx, int(has_bias))
+
+
+@formula(aten._thnn_fused_gru_cell_backward)
+def thnn_fused_gru_cell_backward(grad_hy: Tensor, has_bias: bool) -> Cost:
+    """The gradients of a GRU's gates; each bias has its own."""
+    return _fused_cell_backward(_GRU, grad_hy, 2 * has_bias)

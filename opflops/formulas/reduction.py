@@ -1,0 +1,160 @@
+"""Reductions: n - 1 steps for each result of n elements, and what their definitions add; softmax; running sums."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from opflops.cost import Cost
+from opflops.formulas.sizes import aten, folds, multiplies, numel
+from opflops.registry import formula
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@formula(
+    aten.sum,
+    aten.nansum,
+    aten.amax,
+    aten.amin,
+    aten.argmax,
+    aten.argmin,
+    aten.any,
+    aten.all,
+    aten.max.default,
+    aten.min.default,
+)
+def fold(self: Tensor, *, out: Tensor) -> Cost:
+    """Fold by adding or by comparing."""
+    return Cost(ops=folds(self.numel(), out.numel()))
+
+
+@formula(aten.max.dim, aten.min.dim)
+def fold_with_indices(self: Tensor, *, out: tuple[Tensor, Tensor]) -> Cost:
+    """Compare, and remember where."""
+    return Cost(ops=folds(self.numel(), out[0].numel()))
+
+
+@formula(aten.aminmax)
+def aminmax(self: Tensor, *, out: tuple[Tensor, Tensor]) -> Cost:
+    """Compare for the smallest and for the largest."""
+    return Cost(ops=2 * folds(self.numel(), out[0].numel()))
+
+
+@formula(aten.count_nonzero)
+def count_nonzero(self: Tensor, *, out: Tensor) -> Cost:
+    """Compare each with zero; the counting is on integers, but it is this operator's."""
+    return Cost(ops=self.numel() + folds(self.numel(), out.numel()))
+
+
+@formula(aten.prod)
+def prod(self: Tensor, *, out: Tensor) -> Cost:
+    """Fold by multiplying."""
+    return Cost(ops=multiplies(out) * folds(self.numel(), out.numel()))
+
+
+@formula(aten.mean)
+def mean(self: Tensor, *, out: Tensor) -> Cost:
+    """A sum and a division."""
+    return Cost(ops=folds(self.numel(), out.numel()) + out.numel())
+
+
+def variance(elements: int, results: int) -> int:
+    """Operations of ``sum((x - mean(x)) ** 2) / n``: a mean, and then n differences, n squares, a sum, a division."""
+    return 2 * (folds(elements, results) + results) + 2 * elements
+
+
+def _results(out: Any) -> int:
+    """Count the variances; their means, where they are returned too, come with them."""
+    result: Tensor = out[0] if isinstance(out, (tuple, list)) else out
+    return result.numel()
+
+
+@formula(aten.var, aten.var_mean)
+def var(self: Tensor, *, out: Any) -> Cost:
+    """See :func:`variance`."""
+    return Cost(ops=variance(self.numel(), _results(out)))
+
+
+@formula(aten.std, aten.std_mean)
+def std(self: Tensor, *, out: Any) -> Cost:
+    """The square root of the variance."""
+    return Cost(ops=variance(self.numel(), _results(out)), transcendentals=_results(out))
+
+
+@formula(aten.linalg_vector_norm, aten.norm)
+def vector_norm(self: Tensor, ord: Any = None, p: Any = None, *, out: Tensor) -> Cost:
+    """``sum(abs(x) ** p) ** (1 / p)``; the orders 0, 1, 2 and infinity need no powers."""
+    order = next((given for given in (ord, p) if given is not None), 2)
+    elements, results = self.numel(), out.numel()
+    steps = folds(elements, results)
+    if order in (0, 1, inf, -inf):  # compare with zero, or take the size, of each; then add or compare
+        return Cost(ops=elements + steps)
+    if order == 2:  # noqa: PLR2004 - squares, and a square root
+        return Cost(ops=elements + steps, transcendentals=results)
+    return Cost(ops=elements + steps, transcendentals=elements + results)
+
+
+def softmax(elements: int, rows: int) -> Cost:
+    """Of each row of n: the largest in n - 1, n differences from it, n exponentials, their sum in n - 1, n divisions."""
+    return Cost(ops=2 * folds(elements, rows) + 2 * elements, transcendentals=elements)
+
+
+def _rows(tensor: Tensor, dim: int) -> int:
+    """Count the rows that lie along an axis; a scalar is one row."""
+    axis = dim % tensor.dim() if tensor.dim() else None
+    return numel(size for position, size in enumerate(tensor.shape) if position != axis)
+
+
+@formula(aten._softmax)
+def softmax_op(self: Tensor, dim: int) -> Cost:
+    """See :func:`softmax`."""
+    return softmax(self.numel(), _rows(self, dim))
+
+
+@formula(aten._safe_softmax)
+def safe_softmax(self: Tensor, dim: int) -> Cost:
+    """A softmax that answers zeros for rows of nothing but -inf: it compares each score and folds each row once more."""
+    rows = _rows(self, dim)
+    return softmax(self.numel(), rows) + Cost(ops=self.numel() + folds(self.numel(), rows))
+
+
+@formula(aten._log_softmax)
+def log_softmax(self: Tensor, dim: int) -> Cost:
+    """``x - max - log(sum(exp(x - max)))``: a softmax with a difference in place of the division, and a logarithm."""
+    rows = _rows(self, dim)
+    return softmax(self.numel(), rows) + Cost(transcendentals=rows)
+
+
+@formula(aten._softmax_backward_data)
+def softmax_backward(grad_output: Tensor, dim: int) -> Cost:
+    """``y * grad - y * sum(y * grad)``: two products and a difference for each, and a sum."""
+    elements = grad_output.numel()
+    return Cost(ops=3 * elements + folds(elements, _rows(grad_output, dim)))
+
+
+@formula(aten._log_softmax_backward_data)
+def log_softmax_backward(grad_output: Tensor, dim: int) -> Cost:
+    """``grad - exp(y) * sum(grad)``."""
+    elements = grad_output.numel()
+    return Cost(ops=2 * elements + folds(elements, _rows(grad_output, dim)), transcendentals=elements)
+
+
+@formula(aten.logsumexp)
+def logsumexp(self: Tensor, *, out: Tensor) -> Cost:
+    """``max + log(sum(exp(x - max)))``."""
+    elements, rows = self.numel(), out.numel()
+    return Cost(ops=2 * folds(elements, rows) + elements + rows, transcendentals=elements + rows)
+
+
+@formula(aten.cumsum)
+def cumsum(self: Tensor, dim: int) -> Cost:
+    """Each element but the first of a row is added to the sum so far."""
+    return Cost(ops=folds(self.numel(), _rows(self, dim)))
+
+
+@formula(aten.cumprod)
+def cumprod(self: Tensor, dim: int, *, out: Tensor) -> Cost:
+    """Each element but the first of a row multiplies the product so far."""
+    return Cost(ops=multiplies(out) * folds(self.numel(), _rows(self, dim)))

@@ -1,0 +1,246 @@
+"""The counter: the one dispatch mode, which sees every operator, prices it, and files it under module and phase."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from opflops.cost import Cost
+from opflops.errors import ActiveModeError, FormulaError, UnpricedOpError, UnpricedOpWarning
+from opflops.profile import Profile
+from opflops.registry import Entry, Price, Registry, check_whole, registry
+from opflops.rows import Row
+from opflops.scope import Frame, Scope, Scoped, unwatch_calls, watch_calls
+from opflops.torch_internals import in_backward
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+    from opflops.cost import Estimate
+    from opflops.report.layout import Numbers
+    from opflops.torch_internals import OpOverload, OpOverloadPacket
+
+Causal = Literal["dense", "exact"]
+_CAUSAL: tuple[Causal, ...] = ("dense", "exact")
+_SYNCHRONOUS = ("cpu", "meta")
+
+
+class _Cell:
+    """Tally the calls of one operator in one module, phase and dtype."""
+
+    __slots__ = ("bytes_read", "bytes_written", "calls", "macs", "ops", "seconds", "transcendentals")
+
+    def __init__(self) -> None:
+        self.calls = self.macs = self.ops = self.transcendentals = self.bytes_read = self.bytes_written = 0
+        self.seconds = 0.0
+
+    def cost(self) -> Cost:
+        return Cost(self.macs, self.ops, self.transcendentals, self.bytes_read, self.bytes_written)
+
+
+_Key = tuple[str, bool, str, "torch.dtype | None", str]
+
+
+class OpFlopMode(Scoped, TorchDispatchMode):
+    """Count the arithmetic of every operator that runs inside a ``with`` block, in the module that asked for it.
+
+    Results are the same with and without it. Entering starts afresh: two blocks on one object do not add up. Nested
+    modes each see everything.
+
+    >>> import torch
+    >>> from opflops import OpFlopMode
+    >>> with OpFlopMode() as m:
+    ...     _ = torch.nn.Linear(4, 3)(torch.ones(2, 4))
+    >>> m.total.macs, m.total.flops
+    (24, 54)
+    >>> m.profile.by("module")["Linear"].ops
+    6
+
+    Args:
+        strict: Raise :class:`UnpricedOpError` for an operator that nothing prices, before it runs, in place of
+            warning and listing it.
+        causal: ``"dense"`` counts the full square of scores under a causal mask, as papers do; ``"exact"`` counts only
+            the pairs that the mask of a fused attention kernel lets through.
+        formulas: Formulas for this mode alone, by packet or overload, before those registered with
+            :func:`opflops.formula`.
+        timing: Also measure how long each operator takes, waiting for the device after each.
+
+    Raises:
+        ValueError: ``causal`` is neither of its values.
+        FormulaError: A formula does not fit its operator's schema.
+    """
+
+    # The dispatcher refuses higher-order operators under a mode that does not say that it can take them.
+    supports_higher_order_operators = True
+
+    def __init__(
+        self,
+        *,
+        strict: bool = False,
+        causal: Causal = "dense",
+        formulas: Mapping[OpOverload | OpOverloadPacket, Callable[..., Cost | Estimate]] | None = None,
+        timing: bool = False,
+    ) -> None:
+        super().__init__()
+        if causal not in _CAUSAL:
+            raise ValueError(f"causal={causal!r} is no way to count; it can be 'dense' or 'exact'.")
+        prices = registry
+        if formulas:
+            prices = Registry(parent=registry)
+            for op, function in formulas.items():
+                prices.register(Entry(function), [op], override=True)
+        self._prices = prices.table({"causal": causal})
+        self._strict = strict
+        self._timing = timing
+        self._active = False
+        self._restart()
+
+    def _restart(self) -> None:
+        self.scope = Scope()
+        self._cells: list[tuple[Frame, _Key, _Cell]] = []
+        self._warned: set[str] = set()
+
+    def __enter__(self) -> OpFlopMode:  # noqa: PYI034 - typing.Self is not in Python 3.10
+        if self._active:
+            raise ActiveModeError(
+                "This OpFlopMode is counting already and cannot be entered again before its block ends; "
+                "for a count within a count, enter a second OpFlopMode()."
+            )
+        self._restart()
+        watch_calls()
+        try:
+            super().__enter__()
+        except BaseException:
+            unwatch_calls()
+            raise
+        self._active = True
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._active = False
+        unwatch_calls()
+        super().__exit__(exc_type, exc_value, traceback)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run an operator and file its cost."""
+        kwargs = kwargs or {}
+        price = self._prices[func]
+        if price.verdict == "decomposes":
+            return self._decompose(func, args, kwargs)
+        if price.verdict == "unpriced":
+            self._report_unpriced(price)
+        if not price.recorded:
+            return func(*args, **kwargs)
+        if self._timing:
+            started = _now(args)
+            out = func(*args, **kwargs)
+            self._file(price, args, kwargs, out).seconds += _now(out) - started
+        else:
+            out = func(*args, **kwargs)
+            self._file(price, args, kwargs, out)
+        return out
+
+    def _decompose(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run an operator as the operators that define it, which come back here one by one."""
+        super().__enter__()
+        try:
+            return func.decompose(*args, **kwargs)
+        finally:
+            super().__exit__(None, None, None)
+
+    def _file(self, price: Price, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> _Cell:
+        """Add one call to the tally of its operator, module, phase and dtype."""
+        cost, dtype, estimate = price.charge(out, args, kwargs)
+        phase = "forward" if in_backward() is None else "backward"
+        frame = self.scope.current
+        key = (price.op, price.verdict != "unpriced", phase, dtype, estimate)
+        cell = frame.cells.get(key)
+        if cell is None:
+            check_whole(price.op, cost)
+            cell = frame.cells[key] = _Cell()
+            self._cells.append((frame, key, cell))
+        cell.calls += 1
+        cell.macs += cost.macs
+        cell.ops += cost.ops
+        cell.transcendentals += cost.transcendentals
+        cell.bytes_read += cost.bytes_read
+        cell.bytes_written += cost.bytes_written
+        return cell
+
+    def _report_unpriced(self, price: Price) -> None:
+        module = self.scope.current.path
+        place = f"in module {module}" if module else "outside any module"
+        advice = f"Register a formula with @opflops.formula(torch.ops.{price.op})."
+        if self._strict:
+            raise UnpricedOpError(f"{price.op} {place} has no price. {advice}")
+        if price.op not in self._warned:
+            self._warned.add(price.op)
+            warnings.warn(
+                f"{price.op} {place} has no price, so its arithmetic is missing from the totals. {advice}",
+                UnpricedOpWarning,
+                stacklevel=3,
+            )
+
+    @property
+    def profile(self) -> Profile:
+        """Return what has been counted so far, as an immutable snapshot."""
+        return Profile(
+            tuple(
+                Row(
+                    frame.path,
+                    frame.module_type,
+                    op,
+                    phase,
+                    str(dtype).removeprefix("torch.") if dtype is not None else "",
+                    cell.calls,
+                    cell.cost(),
+                    cell.seconds if self._timing else None,
+                    estimate,
+                    priced,
+                )
+                for frame, (op, priced, phase, dtype, estimate), cell in self._cells
+            )
+        )
+
+    @property
+    def total(self) -> Cost:
+        """Return the cost of all floating-point work so far."""
+        return self.profile.total
+
+    def table(
+        self,
+        by: str | tuple[str, ...] = "module",
+        *,
+        depth: int | None = None,
+        tablefmt: str = "simple",
+        sort: str | None = None,
+        numbers: Numbers = "auto",
+        width: int | None = None,
+    ) -> str:
+        """Write what has been counted as a table; see :func:`opflops.report.table`."""
+        return self.profile.table(by, depth=depth, tablefmt=tablefmt, sort=sort, numbers=numbers, width=width)
+
+    def __str__(self) -> str:
+        return str(self.profile)
+
+
+def _now(values: Any) -> float:
+    """Read the clock once the device of any tensor among some values has done all that it was given."""
+    for value in values if isinstance(values, (tuple, list)) else (values,):
+        if isinstance(value, torch.Tensor) and value.device.type not in _SYNCHRONOUS:
+            if torch.accelerator.is_available():
+                torch.accelerator.synchronize()
+            break
+    return time.perf_counter()

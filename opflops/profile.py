@@ -1,0 +1,120 @@
+"""A profile: what was counted, as immutable rows, and every question and view that people have of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from opflops import report, rows
+from opflops.rows import Row
+
+if TYPE_CHECKING:
+    from opflops.cost import Cost
+    from opflops.report.layout import Numbers
+
+__all__ = ["Profile", "Row"]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Answer questions about counted work; printing it shows the report.
+
+    Totals and groupings are of floating-point rows; integer and bool rows are kept in :attr:`rows`.
+
+    Attributes:
+        rows: The work, one row for each module, operator, phase and dtype, in order of first execution.
+    """
+
+    rows: tuple[Row, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", tuple(self.rows))
+
+    @property
+    def total(self) -> Cost:
+        """Return the cost of all floating-point work."""
+        return rows.total(self.rows)
+
+    @property
+    def unpriced(self) -> dict[str, int]:
+        """Return the calls of operators that nothing prices, by operator; their arithmetic is in no total."""
+        return rows.unpriced(self.rows)
+
+    def by(self, *keys: str) -> dict[Any, Cost]:
+        """Group the work by what rows have: ``module``, ``module_type``, ``op``, ``phase``, ``dtype``.
+
+        Args:
+            *keys: One key, or several for tuples of values.
+
+        Returns:
+            Costs, each of a group's own work, in order of first execution; they sum to :attr:`total`.
+
+        Raises:
+            ProfileError: There is no such key.
+        """
+        return rows.group(self.rows, *keys)
+
+    def inclusive(self) -> dict[str, Cost]:
+        """Return, for each module path, the cost of the module and of all below it; "" is work outside any module."""
+        return rows.inclusive(self.rows)
+
+    def where(self, **conditions: Any) -> Profile:
+        """Select rows, as in ``where(phase="backward", dtype=("float16", "bfloat16"))``.
+
+        Args:
+            **conditions: A value, or a collection of accepted values, for each of some keys.
+
+        Raises:
+            ProfileError: There is no such key.
+        """
+        return Profile(rows.select(self.rows, conditions))
+
+    def __add__(self, other: Profile) -> Profile:
+        if not isinstance(other, Profile):
+            return NotImplemented
+        return Profile(rows.merge((*self.rows, *other.rows)))
+
+    def diff(self, after: Profile) -> Profile:
+        """Return what another profile has more than this one, row by row; where it has less, the numbers are negative.
+
+        ``before + before.diff(after)`` has the costs of ``after``.
+        """
+        return Profile(rows.difference(self.rows, after.rows))
+
+    def to_json(self) -> str:
+        """Write the profile as JSON, without loss, under a versioned schema.
+
+        Raises:
+            ProfileError: A count is symbolic.
+        """
+        return report.dump(self.rows)
+
+    @classmethod
+    def from_json(cls, text: str) -> Profile:
+        """Read a profile that :meth:`to_json` wrote.
+
+        Raises:
+            ProfileError: The text is not such a profile, or of a newer schema.
+        """
+        return cls(report.load(text))
+
+    def table(
+        self,
+        by: str | tuple[str, ...] = "module",
+        *,
+        depth: int | None = None,
+        tablefmt: str = "simple",
+        sort: str | None = None,
+        numbers: Numbers = "auto",
+        width: int | None = None,
+    ) -> str:
+        """Write the profile as a table; see :func:`opflops.report.table`."""
+        return report.table(
+            self.rows, by, depth=depth, tablefmt=tablefmt, sort=sort, numbers=numbers, width=width
+        )
+
+    def __str__(self) -> str:
+        return report.overview(self.rows)
+
+    def __repr__(self) -> str:
+        return f"Profile({len(self.rows)} rows, total={self.total})"

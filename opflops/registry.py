@@ -1,0 +1,379 @@
+"""How an operator finds its price. The registry knows operators as keys, none by name.
+
+Look-up order: a formula or declared zero for the very overload; the same for the functional twin of an in-place or
+``out=`` overload; the operator's own decomposition, counted part by part; a formula that its library published in
+``torch.utils.flop_counter.flop_registry``; unpriced.
+"""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import torch
+
+from opflops.binding import Entry, arithmetic_dtype, bind, describe, wanted
+from opflops.cost import ZERO, Cost, Estimate, is_whole
+from opflops.errors import DuplicateFormulaError, FormulaError
+from opflops.torch_internals import (
+    OpOverload,
+    OpOverloadPacket,
+    composite_implicit,
+    dispatcher_packets,
+    known_to_dispatcher,
+    third_party_formulas,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    Formula = Callable[..., Cost | Estimate]
+
+FormulaT = TypeVar("FormulaT", bound="Callable[..., Cost | Estimate]")
+Verdict = Literal["formula", "zero", "decomposes", "unpriced"]
+
+# A complex multiply-accumulate is four real ones; a complex add is two real adds. A complex multiply is three complex
+# adds' worth (four products, two adds): formulas count it as three operations.
+_REAL_MACS, _REAL_OPS = 4, 2
+
+
+def op_name(overload: Any) -> str:
+    """Name an operator as rows do: namespace and packet, without the overload (``aten.add_``)."""
+    if isinstance(overload, OpOverload):
+        return str(overload._schema.name).replace("::", ".")
+    return f"{getattr(overload, 'namespace', 'higher_order')}.{overload.name()}"
+
+
+@dataclass(slots=True)
+class Price:
+    """Hold what the registry found for one overload.
+
+    Attributes:
+        op: The operator's name in rows.
+        verdict: How it is priced.
+        recorded: False for questions about metadata, which leave no row.
+        bound: The prepared function of :func:`opflops.binding.bind`.
+    """
+
+    op: str
+    verdict: Verdict
+    recorded: bool = True
+    bound: Callable[..., tuple[Cost | Estimate, int, int, torch.dtype | None]] | None = None
+
+    def charge(self, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Cost, torch.dtype | None, str]:
+        """Price one call that has run.
+
+        Args:
+            out: What the operator returned.
+            args: Its positional arguments, as the dispatcher passed them.
+            kwargs: Its keyword arguments.
+
+        Returns:
+            The cost in real operations, with bytes; the dtype of the arithmetic; why it is an estimate, or "".
+
+        Raises:
+            FormulaError: The formula raised, or did not answer with a :class:`Cost` in whole numbers.
+        """
+        if self.bound is None:
+            return ZERO, arithmetic_dtype(out, args), ""
+        try:
+            answer, read, written, dtype = self.bound(out, *args, **kwargs)
+        except Exception as error:
+            raise FormulaError(f"The formula of {self.op} failed on {_shapes(args)}: {error!r}.") from error
+        reason = ""
+        if type(answer) is Estimate:
+            answer, reason = answer
+        if type(answer) is not Cost:
+            raise FormulaError(f"The formula of {self.op} returned {answer!r}; it must return an opflops.Cost.")
+        if answer.bytes_read or answer.bytes_written:
+            read, written = answer.bytes_read, answer.bytes_written
+        macs, ops = answer.macs, answer.ops
+        if dtype is not None and dtype.is_complex:
+            macs, ops = _REAL_MACS * macs, _REAL_OPS * ops
+        return Cost(macs, ops, answer.transcendentals, read, written), dtype, reason
+
+
+def check_whole(op: str, cost: Cost) -> None:
+    """Refuse fractions, which a formula gets by dividing with ``/``.
+
+    Raises:
+        FormulaError: A field is not a whole number.
+    """
+    for field in ("macs", "ops", "transcendentals", "bytes_read", "bytes_written"):
+        value = getattr(cost, field)
+        if not is_whole(value):
+            raise FormulaError(
+                f"The formula of {op} returned {value!r} as {field}; costs are whole numbers, so divide with //."
+            )
+
+
+def _shapes(args: Iterable[Any]) -> str:
+    """List the shapes of tensor arguments for a message."""
+    return ", ".join(str(tuple(item.shape)) for item in args if isinstance(item, torch.Tensor)) or "no tensors"
+
+
+class Registry:
+    """Hold the prices of operators, and find the one that applies.
+
+    Args:
+        parent: A registry to fall back on; entries here come before its entries.
+    """
+
+    def __init__(self, parent: Registry | None = None) -> None:
+        self._entries: dict[OpOverload, Entry] = {}
+        self._parent = parent
+        self._tables: list[weakref.ref[PriceTable]] = []
+
+    def register(self, entry: Entry, ops: Iterable[OpOverload | OpOverloadPacket], *, override: bool = False) -> None:
+        """Set how operators are priced, after checking every overload against its schema.
+
+        Raises:
+            FormulaError: Something in ``ops`` is no operator, or the formula does not fit an overload.
+            DuplicateFormulaError: An overload has an entry already and ``override`` is False.
+        """
+        overloads = [overload for op in ops for overload in overloads_of(op)]
+        if not overloads:
+            raise FormulaError("A formula needs at least one operator, such as torch.ops.aten.mm.")
+        for overload in overloads:
+            if entry.formula is not None:
+                wanted(entry.formula, overload)
+            if overload in self._entries and not override:
+                raise DuplicateFormulaError(
+                    f"{overload._schema} is priced already by {_named(self._entries[overload])}; "
+                    f"pass override=True to replace that with {_named(entry)}."
+                )
+        self._entries.update(dict.fromkeys(overloads, entry))
+        for table in self._tables:
+            live = table()
+            if live is not None:
+                live.clear()
+
+    def entry(self, overload: OpOverload) -> Entry | None:
+        """Find the entry of an overload, or of its functional twin."""
+        found = self._entries.get(overload)
+        if found is None and (twin := functional_twin(overload)) is not None:
+            found = self._entries.get(twin)
+        if found is None and self._parent is not None:
+            found = self._parent.entry(overload)
+        return found
+
+    def verdict(self, overload: OpOverload) -> Verdict:
+        """Tell how an overload is priced."""
+        return self.resolve(overload, {"causal": "dense"}).verdict
+
+    def resolve(self, overload: Any, conventions: Mapping[str, Any]) -> Price:
+        """Find the price of an operator, in the order that this module's first lines give."""
+        name = op_name(overload)
+        if not isinstance(overload, OpOverload):
+            return Price(name, "unpriced")
+        entry = self.entry(overload)
+        if entry is not None:
+            verdict: Verdict = "zero" if entry.formula is None else "formula"
+            return Price(name, verdict, entry.recorded, bind(entry, overload, conventions))
+        if composite_implicit(overload):
+            return Price(name, "decomposes")
+        if overload._overloadpacket in third_party_formulas():
+            return Price(name, "formula", bound=_third_party(overload))
+        return Price(name, "unpriced", bound=bind(Entry(None), overload, conventions))
+
+    def table(self, conventions: Mapping[str, Any]) -> PriceTable:
+        """Return the look-up that a mode keeps; it follows later registrations."""
+        table = PriceTable(self, conventions)
+        self._inform(table)
+        return table
+
+    def _inform(self, table: PriceTable) -> None:
+        """Clear a table, as long as somebody uses it, whenever something is registered here or further up."""
+        self._tables = [known for known in self._tables if known() is not None] + [weakref.ref(table)]
+        if self._parent is not None:
+            self._parent._inform(table)
+
+
+class PriceTable(dict[Any, Price]):
+    """Map each operator to its price, resolving it when it is first asked for.
+
+    An operator that nothing prices is looked up among the third-party formulas each time, since its library may still
+    publish one.
+    """
+
+    def __init__(self, registry: Registry, conventions: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._registry = registry
+        self._conventions = conventions
+        self._unpriced: dict[Any, Price] = {}
+
+    def __missing__(self, overload: Any) -> Price:
+        price = self._unpriced.get(overload)
+        if price is None or getattr(overload, "_overloadpacket", None) in third_party_formulas():
+            price = self._registry.resolve(overload, self._conventions)
+            (self._unpriced if price.verdict == "unpriced" else self)[overload] = price
+        return price
+
+    def clear(self) -> None:
+        """Forget every price, since something was registered."""
+        super().clear()
+        self._unpriced.clear()
+
+
+def _named(entry: Entry) -> str:
+    return "a declared zero" if entry.formula is None else describe(entry.formula)
+
+
+def _third_party(overload: OpOverload) -> Callable[..., tuple[Cost, int, int, torch.dtype | None]]:
+    """Adapt a formula of ``torch.utils.flop_counter``, which counts two operations for each multiply-accumulate."""
+    traffic = bind(Entry(None), overload, {})
+    packet = overload._overloadpacket
+
+    def charge(out: Any, *args: Any, **kwargs: Any) -> tuple[Cost, int, int, torch.dtype | None]:
+        flops = third_party_formulas()[packet](*args, **kwargs, out_val=out)
+        _, read, written, dtype = traffic(out, *args, **kwargs)
+        return Cost(macs=flops // 2, ops=flops % 2), read, written, dtype
+
+    return charge
+
+
+def overloads_of(op: Any) -> Iterator[OpOverload]:
+    """Expand a packet into the overloads that the dispatcher knows; an overload stands for itself.
+
+    Raises:
+        FormulaError: ``op`` is neither.
+    """
+    if isinstance(op, OpOverload):
+        yield op
+    elif isinstance(op, OpOverloadPacket):
+        for name in op.overloads():
+            overload = getattr(op, name)
+            if known_to_dispatcher(overload):
+                yield overload
+    else:
+        raise FormulaError(
+            f"{op!r} is no operator; a formula is for one such as torch.ops.aten.mm or torch.ops.aten.mm.default."
+        )
+
+
+def _inputs(overload: OpOverload) -> list[tuple[str, str]]:
+    return [(argument.name, str(argument.type)) for argument in overload._schema.arguments if not argument.is_out]
+
+
+def _mutates(overload: OpOverload) -> bool:
+    return any(argument.alias_info and argument.alias_info.is_write for argument in overload._schema.arguments)
+
+
+def functional_twin(overload: OpOverload) -> OpOverload | None:
+    """Find the overload that computes the same as an in-place or ``out=`` one, but into a new tensor.
+
+    The twin takes the same arguments, in the same packet or in the one without the trailing underscore.
+    """
+    if not _mutates(overload):
+        return None
+    packet = overload._overloadpacket
+    namespace, _, name = overload._schema.name.partition("::")
+    packets = [packet]
+    if name.endswith("_"):
+        functional = getattr(getattr(torch.ops, namespace), name.removesuffix("_"), None)
+        packets += [functional] if functional is not None else []
+    for candidate in (found for packet in packets for found in overloads_of(packet)):
+        if not _mutates(candidate) and _inputs(candidate) == _inputs(overload):
+            return candidate
+    return None
+
+
+registry = Registry()
+"""The prices that every mode starts from."""
+
+
+def formula(
+    *ops: OpOverload | OpOverloadPacket,
+    override: bool = False,
+    unread: Iterable[str] = (),
+    picked: Iterable[str] = (),
+    dtype_from: str | None = None,
+) -> Callable[[FormulaT], FormulaT]:
+    """Register the decorated function as the price of operators.
+
+    Its parameters are names of the operator's schema, as many as it needs, and keyword-only ``out`` for what the
+    operator returned. A parameter with a default may be missing from some overloads. It gets real tensors or fake
+    ones and may look at shapes, dtypes and numbers, and use integer arithmetic on sizes. An in-place or ``out=``
+    overload follows its functional twin. Bytes come from the schema unless the returned cost states its own.
+
+    >>> import torch
+    >>> from opflops import Cost, formula, OpFlopMode
+    >>> @torch.library.custom_op("docs::swiglu", mutates_args=())
+    ... def swiglu(x: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
+    ...     return x * torch.nn.functional.silu(gate)
+    >>> @formula(torch.ops.docs.swiglu)
+    ... def swiglu_cost(x, *, out):
+    ...     return Cost(ops=5 * out.numel(), transcendentals=out.numel())
+    >>> with OpFlopMode() as m:
+    ...     _ = swiglu(torch.ones(2, 3), torch.ones(2, 3))
+    >>> m.total.ops, m.total.transcendentals
+    (30, 6)
+
+    Args:
+        *ops: Packets (``torch.ops.aten.mm``: all its overloads) or single overloads.
+        override: Replace what is registered; without it a second formula is an error.
+        unread: Names of arguments whose contents the operator does not read.
+        picked: Names of arguments of which it reads only as many elements as it returns.
+        dtype_from: Name of the argument whose dtype the arithmetic runs in, where that is not the result's.
+
+    Returns:
+        A decorator that leaves the function as it is.
+
+    Raises:
+        FormulaError: A parameter is not in the schema of an overload; the message quotes it.
+        DuplicateFormulaError: An overload has a formula already.
+    """
+
+    def decorate(function: FormulaT) -> FormulaT:
+        entry = Entry(function, tuple(unread), tuple(picked), dtype_from)
+        registry.register(entry, ops, override=override)
+        return function
+
+    return decorate
+
+
+def declare_zero(
+    *ops: OpOverload | OpOverloadPacket,
+    unread: Iterable[str] = (),
+    picked: Iterable[str] = (),
+    still: bool = False,
+    recorded: bool = True,
+) -> None:
+    """Declare that operators do no arithmetic.
+
+    Args:
+        *ops: Packets or overloads.
+        unread: As for :func:`formula`.
+        picked: As for :func:`formula`.
+        still: They move no data either, although their schema does not call them views.
+        recorded: False for questions about metadata, which leave no row.
+
+    Raises:
+        DuplicateFormulaError: An overload has a price already.
+    """
+    entry = Entry(None, tuple(unread), tuple(picked), still=still, recorded=recorded)
+    registry.register(entry, ops)
+
+
+_NAMESPACES = ("aten", "prims", "quantized", "mkldnn", "onednn", "sparse", "c10d", "_c10d_functional")
+_MOST_TELLING: tuple[Verdict, ...] = ("unpriced", "formula", "zero", "decomposes")
+
+
+def coverage(*namespaces: str) -> dict[str, str]:
+    """List every operator packet that the dispatcher knows, with how it is priced.
+
+    Args:
+        *namespaces: Which namespaces to list; by default those of PyTorch itself.
+
+    Returns:
+        Names such as ``"aten.mm"`` with ``"formula"``, ``"zero"`` (declared), ``"decomposes"`` (into operators that
+        are listed too) or ``"unpriced"``. Where overloads differ, the first of unpriced, formula, zero, decomposes.
+    """
+    verdicts: dict[str, str] = {}
+    for namespace in namespaces or _NAMESPACES:
+        for packet in dispatcher_packets(namespace):
+            found = {registry.verdict(overload) for overload in overloads_of(packet)}
+            if found:
+                verdicts[f"{namespace}.{packet.__name__}"] = next(verdict for verdict in _MOST_TELLING if verdict in found)
+    return verdicts

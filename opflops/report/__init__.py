@@ -1,0 +1,6 @@
+"""Renderers: pure functions from recorded rows to text. None of them ever sees a tensor."""
+
+from opflops.report.codec import dump, load
+from opflops.report.tables import overview, table
+
+__all__ = ["dump", "load", "overview", "table"]

@@ -1,0 +1,62 @@
+"""Rows as JSON and back, without loss. The schema has a version; a reader refuses what it does not know."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from opflops.cost import Cost, is_whole
+from opflops.errors import ProfileError
+from opflops.rows import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SCHEMA = "opflops.profile"
+VERSION = 1
+
+
+def dump(rows: Iterable[Row]) -> str:
+    """Write rows as a JSON object with the keys ``schema``, ``version`` and ``rows``.
+
+    Raises:
+        ProfileError: A count is symbolic, which version 1 of the schema cannot hold.
+    """
+    return json.dumps({"schema": SCHEMA, "version": VERSION, "rows": [asdict(row) for row in rows]}, default=_refuse)
+
+
+def _refuse(value: Any) -> Any:
+    raise ProfileError(f"A profile with the symbolic count {value} cannot be written as JSON; evaluate it first.")
+
+
+def load(text: str) -> tuple[Row, ...]:
+    """Read what :func:`dump` wrote.
+
+    Raises:
+        ProfileError: The text is not JSON, not a profile, of a newer version, or damaged.
+    """
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise ProfileError(f"This is no profile: it is not JSON ({error}).") from error
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise ProfileError(f'This is no profile: a profile is a JSON object with "schema": "{SCHEMA}".')
+    version = document.get("version")
+    if version != VERSION:
+        raise ProfileError(
+            f"This profile has schema version {version!r}, but this opflops reads version {VERSION}; "
+            "read it with the opflops that wrote it, or a newer one."
+        )
+    try:
+        return tuple(_row(entry) for entry in document["rows"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ProfileError(f"This profile is damaged: {error!r} in its rows.") from error
+
+
+def _row(entry: dict[str, Any]) -> Row:
+    row = Row(**{**entry, "cost": Cost(**entry["cost"])})
+    counts = [row.calls, *asdict(row.cost).values()]
+    if not all(is_whole(count) for count in counts):
+        raise ValueError(f"counts must be whole numbers, not {counts}")
+    return row

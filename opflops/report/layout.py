@@ -1,0 +1,155 @@
+"""Lines of a report laid out as a table that fits where it is shown."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from tabulate import tabulate, tabulate_formats
+
+from opflops.cost import ZERO, Cost
+from opflops.errors import ProfileError
+from opflops.units import exact, scaled, share
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from opflops.rows import Row
+
+Numbers = Literal["auto", "exact", "scaled"]
+
+COLUMNS = ("calls", "macs", "flops", "transcendentals", "% flops")
+_WRITTEN = {"exact": exact, "scaled": scaled}
+_NARROWEST_LABEL = 16
+
+# Formats that a program reads next, not a person at a terminal: as wide as they come.
+_MARKUP = frozenset(
+    name for name in tabulate_formats if name.startswith(("latex", "html", "unsafehtml", "asciidoc", "mediawiki"))
+) | {"colon_grid", "github", "jira", "moinmoin", "pipe", "orgtbl", "textile", "tsv", "youtrack"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """Hold one line of a report before its numbers are written."""
+
+    label: str
+    calls: int = 0
+    cost: Cost = ZERO
+
+    def with_rows(self, rows: Iterable[Row]) -> Line:
+        """Add the calls and costs of rows."""
+        calls, cost = self.calls, self.cost
+        for row in rows:
+            calls, cost = calls + row.calls, cost + row.cost
+        return Line(self.label, calls, cost)
+
+
+_SORT_KEYS = {
+    "calls": lambda line: -line.calls,
+    "macs": lambda line: -line.cost.macs,
+    "flops": lambda line: -line.cost.flops,
+    "transcendentals": lambda line: -line.cost.transcendentals,
+    "bytes": lambda line: -line.cost.bytes,
+    "name": lambda line: line.label,
+}
+
+
+def order(lines: Sequence[Line], sort: str | None) -> list[int]:
+    """Return the positions of lines in the wanted order: largest first, or by name, or as they stand.
+
+    Raises:
+        ProfileError: There is no such order.
+    """
+    positions = list(range(len(lines)))
+    if sort is None:
+        return positions
+    if sort not in _SORT_KEYS:
+        raise ProfileError(f"A report cannot be sorted by {sort!r}; it can be by {', '.join(_SORT_KEYS)}, or None.")
+    return sorted(positions, key=lambda position: _SORT_KEYS[sort](lines[position]))
+
+
+def is_markup(tablefmt: str) -> bool:
+    """Tell the formats that a program reads next from those for a terminal."""
+    return tablefmt in _MARKUP
+
+
+def lay_out(
+    heading: str,
+    lines: Sequence[Line],
+    whole: Line,
+    *,
+    tablefmt: str = "simple",
+    numbers: Numbers = "auto",
+    width: int | None = None,
+) -> str:
+    """Write lines and their total as a table.
+
+    Args:
+        heading: Of the first column.
+        lines: In order, labels indented as they should appear.
+        whole: The total, which shares are of.
+        tablefmt: Any format of :mod:`tabulate`.
+        numbers: ``"exact"`` in full, ``"scaled"`` with SI prefixes, ``"auto"`` in full where that fits the width.
+        width: In characters; by default the terminal's, or 80 where there is none. Formats for programs have none.
+
+    Raises:
+        ProfileError: The format or the way to write numbers is unknown.
+    """
+    if tablefmt not in tabulate_formats:
+        raise ProfileError(f"There is no table format {tablefmt!r}; there are {', '.join(tabulate_formats)}.")
+    if numbers not in ("auto", *_WRITTEN):
+        raise ProfileError(f"Numbers cannot be {numbers!r}; they can be 'auto', 'exact' or 'scaled'.")
+    limit = width or shutil.get_terminal_size(fallback=(80, 24)).columns
+    everything = [*lines, whole]
+    styles = ("exact", "scaled") if numbers == "auto" else (numbers,)
+    for style in styles:
+        text = _render(heading, everything, style, tablefmt)
+        overflow = max(map(len, text.splitlines())) - limit
+        if overflow <= 0 or is_markup(tablefmt):
+            return text
+    longest = max(len(line.label) for line in everything)
+    room = max(longest - overflow, _NARROWEST_LABEL)
+    shortened = [Line(_elide(line.label, room), line.calls, line.cost) for line in everything]
+    return _render(heading, shortened, styles[-1], tablefmt)
+
+
+def _render(heading: str, everything: Sequence[Line], style: str, tablefmt: str) -> str:
+    write = _WRITTEN[style]
+    flops = everything[-1].cost.flops
+    cells = [
+        (
+            line.label,
+            exact(line.calls),
+            write(line.cost.macs),
+            write(line.cost.flops),
+            write(line.cost.transcendentals),
+            share(line.cost.flops, flops),
+        )
+        for line in everything
+    ]
+    text = tabulate(
+        cells,
+        headers=(heading, *COLUMNS),
+        tablefmt=tablefmt,
+        disable_numparse=True,
+        colalign=("left", *["right"] * len(COLUMNS)),
+        preserve_whitespace=not is_markup(tablefmt),
+    )
+    return text if is_markup(tablefmt) else _rule_before_total(text, tablefmt)
+
+
+def _rule_before_total(text: str, tablefmt: str) -> str:
+    """Draw the rule that stands below the headers once more above the total."""
+    table = text.splitlines()
+    if tablefmt != "simple":
+        return text
+    return "\n".join([*table[:-1], table[1], table[-1]])
+
+
+def _elide(label: str, room: int) -> str:
+    """Shorten a label in the middle, where names of operators and paths differ least."""
+    if len(label) <= room:
+        return label
+    head = (room - 1) * 2 // 3
+    return f"{label[:head]}…{label[len(label) - (room - 1 - head) :]}"

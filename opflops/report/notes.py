@@ -1,0 +1,53 @@
+"""What a report has to say beside its numbers: what they mean, and what is missing from them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opflops.report.layout import Line
+from opflops.rows import unpriced
+from opflops.units import exact
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opflops.rows import Row
+
+LEGEND = "macs are multiply-accumulates; flops = 2 x macs + other operations, without transcendentals."
+
+
+def notes(rows: Sequence[Row]) -> list[str]:
+    """List the sentences that belong under every table of these rows."""
+    return [LEGEND, *_integer(rows), *_estimates(rows), *_unpriced(rows)]
+
+
+def total_label(rows: Sequence[Row]) -> str:
+    """Name the total, which in every format says what it lacks."""
+    missing = len(unpriced(rows))
+    return f"total without {missing} unpriced" if missing else "total"
+
+
+def _integer(rows: Sequence[Row]) -> list[str]:
+    found = [row for row in rows if not row.floating and row.cost.ops + row.cost.macs > 0]
+    by_dtype: dict[str, Line] = {}
+    for row in found:
+        by_dtype[row.dtype] = by_dtype.get(row.dtype, Line(row.dtype)).with_rows([row])
+    return [
+        f"Not in the totals: {exact(line.cost.flops)} {dtype} operations in {exact(line.calls)} calls."
+        for dtype, line in by_dtype.items()
+    ]
+
+
+def _estimates(rows: Sequence[Row]) -> list[str]:
+    calls: dict[tuple[str, str], int] = {}
+    for row in rows:
+        if row.estimate:
+            calls[row.op, row.estimate] = calls.get((row.op, row.estimate), 0) + row.calls
+    return [f"Estimated: {op} x {exact(times)}: {reason}." for (op, reason), times in calls.items()]
+
+
+def _unpriced(rows: Sequence[Row]) -> list[str]:
+    return [
+        f"Unpriced: {op} x {exact(times)}; its arithmetic is in no total. Price it with @opflops.formula(torch.ops.{op})."
+        for op, times in unpriced(rows).items()
+    ]

@@ -1,0 +1,94 @@
+"""The tables: by module as a tree, by anything else as a list, and the overview that ``print`` shows."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from typing import TYPE_CHECKING
+
+from opflops.report import tree
+from opflops.report.layout import Line, Numbers, is_markup, lay_out, order
+from opflops.report.notes import notes, total_label
+from opflops.rows import partition
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opflops.rows import Row
+
+_OVERVIEW_LINES = 60
+
+
+def table(
+    rows: Sequence[Row],
+    by: str | tuple[str, ...] = "module",
+    *,
+    depth: int | None = None,
+    tablefmt: str = "simple",
+    sort: str | None = None,
+    numbers: Numbers = "auto",
+    width: int | None = None,
+) -> str:
+    """Write rows as a table with calls, macs, flops, transcendentals and share of the flops.
+
+    Args:
+        rows: What to show.
+        by: ``"module"`` for the module tree with its operators; else a key of rows, or a tuple of keys, for a list.
+        depth: Of the module tree: how many levels below the roots. None shows all.
+        tablefmt: Any format of :mod:`tabulate`.
+        sort: ``"flops"``, ``"macs"``, ``"calls"``, ``"transcendentals"``, ``"bytes"``, ``"name"``; None keeps the
+            order of execution.
+        numbers: ``"exact"``, ``"scaled"`` (SI prefixes), or ``"auto"``.
+        width: Characters to fit into; by default the terminal's.
+
+    Raises:
+        ProfileError: A key, an order or a format is unknown.
+    """
+    text = _bare_table(rows, by, depth, tablefmt, sort, numbers, width)
+    return text if is_markup(tablefmt) else "\n".join([text, "", *_paragraphs(rows, width)])
+
+
+def overview(rows: Sequence[Row]) -> str:
+    """Write the report that ``print`` shows: the module tree, then the operators, then what there is to note.
+
+    A tree too long to read at once is folded at the depth where it is not; the report says so.
+    """
+    depth = tree.fitting_depth([row for row in rows if row.floating], _OVERVIEW_LINES)
+    parts = [_bare_table(rows, "module", depth=depth), "", _bare_table(rows, "op", sort="flops"), ""]
+    if depth is not None:
+        parts.append(f'Modules deeper than level {depth} are folded into those above; table("module") shows them all.')
+    return "\n".join([*parts, *_paragraphs(rows, None)])
+
+
+def _bare_table(
+    rows: Sequence[Row],
+    by: str | tuple[str, ...],
+    depth: int | None = None,
+    tablefmt: str = "simple",
+    sort: str | None = None,
+    numbers: Numbers = "auto",
+    width: int | None = None,
+) -> str:
+    floating = [row for row in rows if row.floating]
+    keys = (by,) if isinstance(by, str) else tuple(by)
+    if keys == ("module",):
+        lines, heading = tree.lines(floating, depth, sort), "module / operator"
+    else:
+        lines, heading = _flat(floating, keys, sort), " / ".join(keys)
+    whole = Line(total_label(rows)).with_rows(floating)
+    return lay_out(heading, lines, whole, tablefmt=tablefmt, numbers=numbers, width=width)
+
+
+def _flat(rows: Sequence[Row], keys: tuple[str, ...], sort: str | None) -> list[Line]:
+    found = []
+    for value, part in partition(rows, *keys).items():
+        label = " / ".join(name or tree.OUTSIDE for name in (value if isinstance(value, tuple) else (value,)))
+        if "op" in keys and not all(row.priced for row in part):
+            label = f"{label} (unpriced)"
+        found.append(Line(label).with_rows(part))
+    return [found[position] for position in order(found, sort)]
+
+
+def _paragraphs(rows: Sequence[Row], width: int | None) -> list[str]:
+    limit = width or shutil.get_terminal_size(fallback=(80, 24)).columns
+    return [textwrap.fill(note, limit, break_on_hyphens=False, break_long_words=False) for note in notes(rows)]

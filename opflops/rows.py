@@ -1,0 +1,162 @@
+"""Recorded work, row by row, and pure functions of rows: group, select, merge, compare, add up a module tree."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from opflops.cost import ZERO, Cost
+from opflops.errors import ProfileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+KEYS = ("module", "module_type", "op", "phase", "dtype")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """State what one operator cost in one module, phase and dtype.
+
+    Attributes:
+        module: The module's path (``"ResNet.layer1.0.conv1"``), or "" for work outside any module.
+        module_type: The module's class name, or "".
+        op: Namespace and packet of the operator, such as ``"aten.mm"``.
+        phase: ``"forward"``, ``"backward"``, ``"recompute"`` or ``"optimizer"``.
+        dtype: The dtype that the arithmetic ran in, such as ``"float32"``.
+        calls: How many times the operator ran.
+        cost: What all these calls cost together.
+        seconds: How long they took, if the mode was asked to time them.
+        estimate: Why the cost is not exact, or "" where it is.
+        priced: False where nothing prices the operator, so that its arithmetic is missing from ``cost``.
+    """
+
+    module: str
+    module_type: str
+    op: str
+    phase: str
+    dtype: str
+    calls: int
+    cost: Cost
+    seconds: float | None = None
+    estimate: str = ""
+    priced: bool = True
+
+    @property
+    def floating(self) -> bool:
+        """Tell floating-point work, which makes up the totals, from integer and bool work."""
+        return self.dtype.startswith(("float", "bfloat", "complex"))
+
+    def plus(self, other: Row, sign: int = 1) -> Row:
+        """Add (or, with ``sign=-1``, subtract) the calls, cost and time of a row of the same kind."""
+        timed = self.seconds is not None or other.seconds is not None
+        seconds = (self.seconds or 0.0) + sign * (other.seconds or 0.0) if timed else None
+        return replace(
+            self, calls=self.calls + sign * other.calls, cost=self.cost + sign * other.cost, seconds=seconds
+        )
+
+
+def _check(keys: Iterable[str], question: str) -> None:
+    for key in keys:
+        if key not in KEYS:
+            raise ProfileError(f"{question} got {key!r}; rows can be asked for {', '.join(KEYS)}.")
+
+
+def total(rows: Iterable[Row]) -> Cost:
+    """Add up the floating-point rows."""
+    return sum((row.cost for row in rows if row.floating), ZERO)
+
+
+def partition(rows: Iterable[Row], *keys: str) -> dict[Any, list[Row]]:
+    """Gather the floating-point rows that agree in some keys.
+
+    Returns:
+        Rows by value of the key, or by tuple of values for several keys, in order of first appearance.
+
+    Raises:
+        ProfileError: A key is none that rows have, or there is none.
+    """
+    if not keys:
+        raise ProfileError(f"Rows can be grouped by one or more of {', '.join(KEYS)}; none was given.")
+    _check(keys, "by()")
+    value = attrgetter(*keys)
+    parts: dict[Any, list[Row]] = {}
+    for row in rows:
+        if row.floating:
+            parts.setdefault(value(row), []).append(row)
+    return parts
+
+
+def group(rows: Iterable[Row], *keys: str) -> dict[Any, Cost]:
+    """Add up the parts of :func:`partition`; they sum to the total."""
+    return {value: total(part) for value, part in partition(rows, *keys).items()}
+
+
+def ancestry(path: str) -> Sequence[str]:
+    """List a module path and the paths above it, outermost first; work outside any module has no ancestors.
+
+    >>> ancestry("ResNet.layer1.0")
+    ['ResNet', 'ResNet.layer1', 'ResNet.layer1.0']
+    """
+    parts = path.split(".")
+    return [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
+
+
+def inclusive(rows: Iterable[Row]) -> dict[str, Cost]:
+    """Add up, for every module path, the floating-point work of the module and of all below it.
+
+    Roots and the work outside them ("") sum to the total.
+    """
+    costs: dict[str, Cost] = {}
+    for row in rows:
+        if row.floating:
+            for path in ancestry(row.module):
+                costs[path] = costs.get(path, ZERO) + row.cost
+    return costs
+
+
+def select(rows: Iterable[Row], conditions: dict[str, Any]) -> tuple[Row, ...]:
+    """Keep the rows whose keys have the wanted values; a collection of values accepts each of them.
+
+    Raises:
+        ProfileError: A condition is on something that rows do not have.
+    """
+    _check(conditions, "where()")
+    wanted = {key: _alternatives(value) for key, value in conditions.items()}
+    return tuple(row for row in rows if all(getattr(row, key) in values for key, values in wanted.items()))
+
+
+def _alternatives(value: Any) -> set[str]:
+    values = value if isinstance(value, Collection) and not isinstance(value, str) else (value,)
+    # A dtype prints as "torch.float32" and is recorded as "float32".
+    return {item if isinstance(item, str) else str(item).removeprefix("torch.") for item in values}
+
+
+def _kind(row: Row) -> Row:
+    return replace(row, calls=0, cost=ZERO, seconds=None)
+
+
+def merge(rows: Iterable[Row], less: Iterable[Row] = ()) -> tuple[Row, ...]:
+    """Combine rows of one kind (the same in all but calls, cost and seconds), taking away those in ``less``."""
+    merged: dict[Row, Row] = {}
+    for sign, some in ((1, rows), (-1, less)):
+        for row in some:
+            kind = _kind(row)
+            merged[kind] = merged.get(kind, kind).plus(row, sign)
+    return tuple(merged.values())
+
+
+def difference(before: Iterable[Row], after: Iterable[Row]) -> tuple[Row, ...]:
+    """List what must be added to ``before`` to get ``after``; fewer calls and lower costs are negative."""
+    return tuple(row for row in merge(after, less=before) if row.calls or row.cost)
+
+
+def unpriced(rows: Iterable[Row]) -> dict[str, int]:
+    """Count the calls of operators that nothing prices, by operator."""
+    calls: dict[str, int] = {}
+    for row in rows:
+        if not row.priced:
+            calls[row.op] = calls.get(row.op, 0) + row.calls
+    return calls

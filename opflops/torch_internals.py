@@ -1,0 +1,111 @@
+"""Every private PyTorch interface that opflops relies on, in one place.
+
+Tried on torch 2.6.0, 2.13.0 and 2.14.1. Each function has a test in ``tests/test_torch_internals.py`` that fails
+if its meaning changes.
+"""
+
+from __future__ import annotations
+
+import copy
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload, OpOverloadPacket
+from torch._subclasses.fake_tensor import is_fake
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = [
+    "OpOverload",
+    "OpOverloadPacket",
+    "composite_implicit",
+    "dispatch_modes",
+    "dispatcher_packets",
+    "fake_copies",
+    "has_values",
+    "in_backward",
+    "known_to_dispatcher",
+    "third_party_formulas",
+    "value_dependent_errors",
+]
+
+_COMPOSITE_IMPLICIT = torch._C.DispatchKey.CompositeImplicitAutograd
+
+in_backward = torch._C._current_autograd_node
+"""Return the autograd node that this thread is running, or None outside a backward pass."""
+
+
+def dispatch_modes() -> list[Any]:
+    """List the dispatch modes active in this thread, outermost first.
+
+    The list is the dispatcher's own, so it follows the thread into autograd's workers, and a mode that is handling
+    an operator is not in it.
+    """
+    at = torch._C._get_dispatch_stack_at
+    return [at(index) for index in range(torch._C._len_torch_dispatch_stack())]
+
+
+def known_to_dispatcher(overload: OpOverload) -> bool:
+    """Tell operators from TorchScript's builtins, such as ``aten::add.int``, which share their packets."""
+    try:
+        torch._C._dispatch_has_kernel_for_dispatch_key(overload.name(), "CPU")
+    except RuntimeError:
+        return False
+    return True
+
+
+def composite_implicit(overload: OpOverload) -> bool:
+    """Tell whether an operator is defined, on every device, by the operators that its kernel calls."""
+    return _COMPOSITE_IMPLICIT in overload.py_kernels or torch._C._dispatch_has_kernel_for_dispatch_key(
+        overload.name(), "CompositeImplicitAutograd"
+    )
+
+
+def dispatcher_packets(namespace: str) -> list[OpOverloadPacket]:
+    """List the packets of a namespace that the dispatcher knows now, by name."""
+    prefix = f"{namespace}::"
+    names = {
+        name[len(prefix) :].split(".")[0]
+        for name in torch._C._dispatch_get_all_op_names()
+        if name.startswith(prefix)
+    }
+    return [getattr(getattr(torch.ops, namespace), name) for name in sorted(names)]
+
+
+def third_party_formulas() -> Mapping[Any, Any]:
+    """Return the registry of ``torch.utils.flop_counter``, where libraries publish formulas for their own operators."""
+    from torch.utils.flop_counter import flop_registry  # noqa: PLC0415 - only needed for operators unknown to opflops
+
+    return flop_registry
+
+
+def has_values(tensor: Tensor) -> bool:
+    """Tell a tensor whose elements can be read from one that only has a shape (meta, fake)."""
+    return not (tensor.is_meta or is_fake(tensor))
+
+
+def value_dependent_errors() -> tuple[type[Exception], ...]:
+    """Return what a fake tensor raises when a program asks for a value that it does not have."""
+    from torch._subclasses import fake_tensor  # noqa: PLC0415 - slow to import, and only counting on fakes needs it
+
+    return (fake_tensor.DataDependentOutputException, fake_tensor.DynamicOutputShapeException)
+
+
+@contextmanager
+def fake_copies(originals: Any) -> Iterator[Any]:
+    """Yield a deep copy whose tensors have shape, dtype and device but no storage, inside the mode that runs them.
+
+    The copy keeps identity: a tensor or module that stands twice in ``originals`` is one object in the copy too.
+    The originals are left as they are.
+    """
+    from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode  # noqa: PLC0415 - slow to import
+
+    # Plain tensors that a forward meets along the way (constants in closures, globals) become fake as they come.
+    fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with FakeCopyMode(fake_mode):
+        copies = copy.deepcopy(originals)
+    with fake_mode:
+        yield copies

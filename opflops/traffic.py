@@ -1,0 +1,60 @@
+"""Memory traffic of an operator taken alone: one rule for all, from what its schema says of its arguments.
+
+Each distinct element of each tensor argument is read once and each output written once. A view moves nothing, a
+broadcast axis is read once, what an operator changes in place is read and written, and an ``out=`` argument is only
+written. The few operators that read less than their arguments say so at registration (``unread``, ``picked``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+# A sparse tensor is the dense tensors that it is made of.
+_COMPRESSED_ROWS = (Tensor.crow_indices, Tensor.col_indices, Tensor.values)
+_COMPRESSED_COLUMNS = (Tensor.ccol_indices, Tensor.row_indices, Tensor.values)
+_SPARSE_PARTS: dict[torch.layout, tuple[Callable[[Tensor], Tensor], ...]] = {
+    torch.sparse_coo: (Tensor._indices, Tensor._values),
+    torch.sparse_csr: _COMPRESSED_ROWS,
+    torch.sparse_bsr: _COMPRESSED_ROWS,
+    torch.sparse_csc: _COMPRESSED_COLUMNS,
+    torch.sparse_bsc: _COMPRESSED_COLUMNS,
+}
+
+
+def stored_bytes(value: Any) -> int:
+    """Measure the distinct stored elements of a tensor, or of the tensors in a list, in bytes; other values are 0."""
+    if isinstance(value, Tensor):
+        if value.layout in _SPARSE_PARTS:
+            return sum(stored_bytes(part(value)) for part in _SPARSE_PARTS[value.layout])
+        if value.layout is not torch.strided or value.is_contiguous():
+            return value.numel() * value.itemsize
+        return _distinct_elements(value) * value.itemsize
+    if isinstance(value, (list, tuple)):
+        return sum(stored_bytes(item) for item in value)
+    return 0
+
+
+def _distinct_elements(tensor: Tensor) -> int:
+    """Count the elements of a strided tensor that lie at different addresses.
+
+    An axis of stride 0 repeats what is there. Windows that overlap (``unfold``) cannot hold more elements than the
+    span that they lie in, which is compared only where sizes are plain numbers: a symbolic size is not to be guarded.
+    """
+    count = tensor.numel()
+    if tensor.is_nested or (isinstance(count, int) and count == 0):
+        return count
+    elements, span = 1, 1
+    for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
+        if isinstance(stride, int) and stride == 0:
+            continue
+        elements = elements * size
+        span = span + (size - 1) * stride
+    if isinstance(elements, int) and isinstance(span, int):
+        return min(elements, span)
+    return elements
+

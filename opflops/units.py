@@ -1,0 +1,43 @@
+"""Numbers as people read them: exact with thousands separators, or scaled with an SI prefix."""
+
+from __future__ import annotations
+
+_PREFIXES = ("", " k", " M", " G", " T", " P", " E", " Z", " Y")
+
+
+def exact(value: int) -> str:
+    """Write a count in full.
+
+    >>> exact(4089184256)
+    '4,089,184,256'
+    """
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def scaled(value: int) -> str:
+    """Write a count with four significant digits and an SI prefix; below a thousand it stays exact.
+
+    >>> scaled(4089184256), scaled(999999), scaled(12)
+    ('4.089 G', '1.000 M', '12')
+    """
+    if not isinstance(value, int):
+        return str(value)
+    if abs(value) < 1000:  # noqa: PLR2004 - the step between SI prefixes
+        return str(value)
+    mantissa, power = float(value), 0
+    while abs(mantissa) >= 999.95 and power < len(_PREFIXES) - 1:  # noqa: PLR2004 - rounds up to the next prefix
+        mantissa /= 1000
+        power += 1
+    whole_digits = len(str(int(abs(mantissa))))
+    return f"{mantissa:,.{max(0, 4 - whole_digits)}f}{_PREFIXES[power]}"
+
+
+def share(part: int, whole: int) -> str:
+    """Write a part of a whole in percent, or nothing where there is no whole to be part of.
+
+    >>> share(1, 3), share(0, 0)
+    ('33.3', '')
+    """
+    if not (isinstance(part, int) and isinstance(whole, int)) or whole == 0:
+        return ""
+    return f"{100 * part / whole:.1f}"
