@@ -11,6 +11,7 @@ from opflops.errors import (
     ProfileError,
     UnpricedOpError,
     UnpricedOpWarning,
+    ValueNeededError,
 )
 from opflops.mode import OpFlopMode
 from opflops.profile import Profile, Row
@@ -29,6 +30,7 @@ __all__ = [
     "Row",
     "UnpricedOpError",
     "UnpricedOpWarning",
+    "ValueNeededError",
     "count",
     "coverage",
     "formula",

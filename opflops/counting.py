@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils._pytree import tree_leaves
 
-from opflops.errors import OpflopsError
+from opflops.errors import OpflopsError, ValueNeededError
 from opflops.mode import OpFlopMode
 from opflops.torch_internals import fake_copies, value_dependent_errors
 
@@ -33,23 +33,29 @@ def count(model: Callable[..., Any], *inputs: Any, backward: bool = False, **kwa
         **kwargs: Its keyword arguments.
 
     Raises:
-        OpflopsError: The program needs the value of a tensor, which only a real run has.
+        ValueNeededError: The program asks for the value of a tensor, which only a real run has.
+        OpflopsError: ``backward`` is True and no output depends on anything that requires a gradient.
     """
     mode = OpFlopMode()
     with fake_copies((model, inputs, kwargs)) as (model_copy, input_copies, kwarg_copies), mode:
         try:
             outputs = model_copy(*input_copies, **kwarg_copies)
             if backward:
-                _differentiate(outputs)
+                differentiate(outputs)
         except value_dependent_errors() as error:
-            raise OpflopsError(
+            raise ValueNeededError(
                 f"{getattr(model, '__name__', type(model).__name__)} asks for the value of a tensor ({error}), which "
                 "counting without running does not have; run it on real inputs inside OpFlopMode()."
             ) from error
     return mode.profile
 
 
-def _differentiate(outputs: Any) -> None:
+def differentiate(outputs: Any) -> None:
+    """Run the backward of every output that has one, against gradients of ones.
+
+    Raises:
+        OpflopsError: No output has a backward.
+    """
     ends = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, torch.Tensor) and leaf.requires_grad]
     if not ends:
         raise OpflopsError(

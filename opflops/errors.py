@@ -27,6 +27,10 @@ class ProfileError(OpflopsError):
     """Report a question that a profile cannot answer, or a file that is not a profile."""
 
 
+class ValueNeededError(OpflopsError):
+    """Report a program that asks for the value of a tensor, while counting without values."""
+
+
 class TargetError(OpflopsError):
     """Report a model, an input or an option that the command line cannot use."""
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Numbers = Literal["auto", "exact", "scaled"]
 
-COLUMNS = ("calls", "macs", "flops", "transcendentals", "% flops")
+COLUMNS = ("calls", "macs", "flops", "transcendentals", "%")
 _WRITTEN = {"exact": exact, "scaled": scaled}
 _NARROWEST_LABEL = 16
 
@@ -128,23 +128,31 @@ def _render(heading: str, everything: Sequence[Line], style: str, tablefmt: str)
         )
         for line in everything
     ]
+    headers = (heading, *COLUMNS)
+    plain = tablefmt == "simple"
     text = tabulate(
-        cells,
-        headers=(heading, *COLUMNS),
+        [_stacked(headers), *cells] if plain else cells,
+        headers=() if plain else headers,
         tablefmt=tablefmt,
         disable_numparse=True,
         colalign=("left", *["right"] * len(COLUMNS)),
         preserve_whitespace=not is_markup(tablefmt),
     )
-    return text if is_markup(tablefmt) else _rule_before_total(text, tablefmt)
+    return _ruled(text) if plain else text
 
 
-def _rule_before_total(text: str, tablefmt: str) -> str:
-    """Draw the rule that stands below the headers once more above the total."""
-    table = text.splitlines()
-    if tablefmt != "simple":
-        return text
-    return "\n".join([*table[:-1], table[1], table[-1]])
+def _stacked(headers: Sequence[str]) -> list[str]:
+    """Break the one long header, and let the others stand beside its second line.
+
+    As a row of its own, since tabulate makes columns wider than their headers.
+    """
+    return ["transcen-\ndentals" if header == "transcendentals" else f"\n{header}" for header in headers]
+
+
+def _ruled(text: str) -> str:
+    """Move the outer rules of a table to below its (two-line) headers and above its total."""
+    rule, *rows, _ = text.splitlines()
+    return "\n".join([*rows[:2], rule, *rows[2:-1], rule, rows[-1]])
 
 
 def _elide(label: str, room: int) -> str:

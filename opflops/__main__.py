@@ -1,0 +1,7 @@
+"""Run the command line as ``python -m opflops``."""
+
+import sys
+
+from opflops.cli import main
+
+sys.exit(main())

@@ -1,0 +1,67 @@
+"""Inputs as the command line spells them: ``1,3,224,224``, ``2,128:int64``, ``mask=2,128:bool``."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from opflops.errors import TargetError
+
+_SPEC = re.compile(r"(?:(?P<name>[^=]*)=)?(?P<shape>[^:=]*)(?::(?P<dtype>[^:=]*))?")
+DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (
+        torch.float32,
+        torch.float64,
+        torch.float16,
+        torch.bfloat16,
+        torch.complex64,
+        torch.int64,
+        torch.int32,
+        torch.int16,
+        torch.int8,
+        torch.uint8,
+        torch.bool,
+    )
+}
+
+
+class InputSpec(NamedTuple):
+    """Hold one input as asked for.
+
+    Attributes:
+        name: The keyword that it is passed by, or "" for the next positional argument.
+        shape: Its sizes; empty for a scalar.
+        dtype: Of its elements.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    def tensor(self) -> Tensor:
+        """Make the tensor: zeros, which are valid indices too."""
+        return torch.zeros(self.shape, dtype=self.dtype)
+
+
+def parse(text: str) -> InputSpec:
+    """Read one SPEC.
+
+    Raises:
+        TargetError: It is not of the form ``[NAME=]SIZE,SIZE,…[:DTYPE]``.
+    """
+    found = _SPEC.fullmatch(text.strip())
+    if found is None:
+        raise TargetError(f"The input {text!r} is not of the form [name=]1,3,224,224[:dtype].")
+    name, dtype = found["name"], found["dtype"] or "float32"
+    if name is not None and not name.isidentifier():
+        raise TargetError(f"The input {text!r} has the name {name!r}, which cannot be a keyword argument.")
+    if dtype not in DTYPES:
+        raise TargetError(f"The input {text!r} has the dtype {dtype!r}; it can be {', '.join(DTYPES)}.")
+    sizes = [size.strip() for size in found["shape"].split(",")] if found["shape"].strip() else []
+    if not all(size.isdecimal() for size in sizes):
+        raise TargetError(f"The input {text!r} has a size that is not a whole number; write sizes as in 1,3,224,224.")
+    return InputSpec(name or "", tuple(int(size) for size in sizes), DTYPES[dtype])
