@@ -17,6 +17,7 @@ from torch import Tensor
 
 from opflops.cost import ZERO, Cost, Estimate
 from opflops.errors import FormulaError
+from opflops.torch_internals import schema_of
 from opflops.traffic import stored_bytes
 
 if TYPE_CHECKING:
@@ -68,13 +69,13 @@ def wanted(formula: Formula, overload: OpOverload) -> tuple[list[str], list[str]
     Raises:
         FormulaError: A parameter is no argument of the overload, or is not one that can be passed by name.
     """
-    names = {argument.name for argument in overload._schema.arguments}
+    names = {argument.name for argument in schema_of(overload).arguments}
     from_schema, from_mode = [], []
     for parameter in inspect.signature(formula).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
             raise FormulaError(
                 f"The formula {describe(formula)} must take each argument by name, but {parameter} does not say which "
-                f"it means; {overload._schema} has the arguments {', '.join(sorted(names))}."
+                f"it means; {schema_of(overload)} has the arguments {', '.join(sorted(names))}."
             )
         keyword_only = parameter.kind is parameter.KEYWORD_ONLY
         if keyword_only and parameter.name in ("out", *_CONVENTIONS):
@@ -84,14 +85,14 @@ def wanted(formula: Formula, overload: OpOverload) -> tuple[list[str], list[str]
         elif parameter.default is parameter.empty:
             raise FormulaError(
                 f"The formula {describe(formula)} asks for '{parameter.name}', which is no argument of "
-                f"{overload._schema}; it may ask for {', '.join(sorted(names))}, and keyword-only for 'out'."
+                f"{schema_of(overload)}; it may ask for {', '.join(sorted(names))}, and keyword-only for 'out'."
             )
     return from_schema, from_mode
 
 
 def _names(spec: tuple[str, ...], overload: OpOverload) -> set[str]:
     """Keep of the names that an entry gives those which this overload has."""
-    return set(spec) & {argument.name for argument in overload._schema.arguments}
+    return set(spec) & {argument.name for argument in schema_of(overload).arguments}
 
 
 def _identifier(name: str) -> str:
@@ -105,7 +106,7 @@ def _holds_tensors(argument: Any) -> bool:
 
 def _traffic(entry: Entry, overload: OpOverload) -> tuple[str, str]:
     """Write the expressions for the bytes read and written, by the rule of :mod:`opflops.traffic`."""
-    schema = overload._schema
+    schema = schema_of(overload)
     view = any(returned.alias_info and not returned.alias_info.is_write for returned in schema.returns)
     if view or entry.still:
         return "0", "0"
@@ -134,7 +135,9 @@ def _picked_bytes(source: Any, out: Any) -> int:
 
 
 _FLOATING = frozenset(
-    kind for kind in vars(torch).values() if isinstance(kind, torch.dtype) and (kind.is_floating_point or kind.is_complex)
+    kind
+    for kind in vars(torch).values()
+    if isinstance(kind, torch.dtype) and (kind.is_floating_point or kind.is_complex)
 )
 
 
@@ -180,7 +183,7 @@ def bind(entry: Entry, overload: OpOverload, conventions: Mapping[str, Any]) -> 
     Raises:
         FormulaError: The formula does not fit the schema.
     """
-    schema = overload._schema
+    schema = schema_of(overload)
     scope: dict[str, Any] = {
         "_stored": stored_bytes,
         "_picked": _picked_bytes,

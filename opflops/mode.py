@@ -7,15 +7,15 @@ import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from opflops.binding import Entry
 from opflops.cost import Cost
-from opflops.errors import ActiveModeError, FormulaError, UnpricedOpError, UnpricedOpWarning
+from opflops.errors import ActiveModeError, UnpricedOpError, UnpricedOpWarning
 from opflops.profile import Profile
-from opflops.registry import Entry, Price, Registry, check_whole, registry
+from opflops.registry import Price, Registry, check_whole, registry
 from opflops.rows import Row
 from opflops.scope import Frame, Scope, Scoped, unwatch_calls, watch_calls
-from opflops.torch_internals import in_backward
+from opflops.torch_internals import TorchDispatchMode, in_backward
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -109,9 +109,7 @@ class Profile:
         width: int | None = None,
     ) -> str:
         """Write the profile as a table; see :func:`opflops.report.table`."""
-        return report.table(
-            self.rows, by, depth=depth, tablefmt=tablefmt, sort=sort, numbers=numbers, width=width
-        )
+        return report.table(self.rows, by, depth=depth, tablefmt=tablefmt, sort=sort, numbers=numbers, width=width)
 
     def __str__(self) -> str:
         return report.overview(self.rows)

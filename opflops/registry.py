@@ -22,6 +22,8 @@ from opflops.torch_internals import (
     composite_implicit,
     dispatcher_packets,
     known_to_dispatcher,
+    packet_of,
+    schema_of,
     third_party_formulas,
 )
 
@@ -41,7 +43,7 @@ _REAL_MACS, _REAL_OPS = 4, 2
 def op_name(overload: Any) -> str:
     """Name an operator as rows do: namespace and packet, without the overload (``aten.add_``)."""
     if isinstance(overload, OpOverload):
-        return str(overload._schema.name).replace("::", ".")
+        return str(schema_of(overload).name).replace("::", ".")
     return f"{getattr(overload, 'namespace', 'higher_order')}.{overload.name()}"
 
 
@@ -140,7 +142,7 @@ class Registry:
                 wanted(entry.formula, overload)
             if overload in self._entries and not override:
                 raise DuplicateFormulaError(
-                    f"{overload._schema} is priced already by {_named(self._entries[overload])}; "
+                    f"{schema_of(overload)} is priced already by {_named(self._entries[overload])}; "
                     f"pass override=True to replace that with {_named(entry)}."
                 )
         self._entries.update(dict.fromkeys(overloads, entry))
@@ -173,21 +175,21 @@ class Registry:
             return Price(name, verdict, entry.recorded, bind(entry, overload, conventions))
         if composite_implicit(overload):
             return Price(name, "decomposes")
-        if overload._overloadpacket in third_party_formulas():
+        if packet_of(overload) in third_party_formulas():
             return Price(name, "formula", bound=_third_party(overload))
         return Price(name, "unpriced", bound=bind(Entry(None), overload, conventions))
 
     def table(self, conventions: Mapping[str, Any]) -> PriceTable:
         """Return the look-up that a mode keeps; it follows later registrations."""
         table = PriceTable(self, conventions)
-        self._inform(table)
+        self.inform(table)
         return table
 
-    def _inform(self, table: PriceTable) -> None:
+    def inform(self, table: PriceTable) -> None:
         """Clear a table, as long as somebody uses it, whenever something is registered here or further up."""
         self._tables = [known for known in self._tables if known() is not None] + [weakref.ref(table)]
         if self._parent is not None:
-            self._parent._inform(table)
+            self._parent.inform(table)
 
 
 class PriceTable(dict[Any, Price]):
@@ -205,7 +207,7 @@ class PriceTable(dict[Any, Price]):
 
     def __missing__(self, overload: Any) -> Price:
         price = self._unpriced.get(overload)
-        if price is None or getattr(overload, "_overloadpacket", None) in third_party_formulas():
+        if price is None or packet_of(overload) in third_party_formulas():
             price = self._registry.resolve(overload, self._conventions)
             (self._unpriced if price.verdict == "unpriced" else self)[overload] = price
         return price
@@ -223,7 +225,7 @@ def _named(entry: Entry) -> str:
 def _third_party(overload: OpOverload) -> Callable[..., tuple[Cost, int, int, torch.dtype | None]]:
     """Adapt a formula of ``torch.utils.flop_counter``, which counts two operations for each multiply-accumulate."""
     traffic = bind(Entry(None), overload, {})
-    packet = overload._overloadpacket
+    packet = packet_of(overload)
 
     def charge(out: Any, *args: Any, **kwargs: Any) -> tuple[Cost, int, int, torch.dtype | None]:
         flops = third_party_formulas()[packet](*args, **kwargs, out_val=out)
@@ -253,11 +255,11 @@ def overloads_of(op: Any) -> Iterator[OpOverload]:
 
 
 def _inputs(overload: OpOverload) -> list[tuple[str, str]]:
-    return [(argument.name, str(argument.type)) for argument in overload._schema.arguments if not argument.is_out]
+    return [(argument.name, str(argument.type)) for argument in schema_of(overload).arguments if not argument.is_out]
 
 
 def _mutates(overload: OpOverload) -> bool:
-    return any(argument.alias_info and argument.alias_info.is_write for argument in overload._schema.arguments)
+    return any(argument.alias_info and argument.alias_info.is_write for argument in schema_of(overload).arguments)
 
 
 def functional_twin(overload: OpOverload) -> OpOverload | None:
@@ -267,8 +269,8 @@ def functional_twin(overload: OpOverload) -> OpOverload | None:
     """
     if not _mutates(overload):
         return None
-    packet = overload._overloadpacket
-    namespace, _, name = overload._schema.name.partition("::")
+    packet = packet_of(overload)
+    namespace, _, name = schema_of(overload).name.partition("::")
     packets = [packet]
     if name.endswith("_"):
         functional = getattr(getattr(torch.ops, namespace), name.removesuffix("_"), None)
@@ -375,5 +377,7 @@ def coverage(*namespaces: str) -> dict[str, str]:
         for packet in dispatcher_packets(namespace):
             found = {registry.verdict(overload) for overload in overloads_of(packet)}
             if found:
-                verdicts[f"{namespace}.{packet.__name__}"] = next(verdict for verdict in _MOST_TELLING if verdict in found)
+                verdicts[f"{namespace}.{packet.__name__}"] = next(
+                    verdict for verdict in _MOST_TELLING if verdict in found
+                )
     return verdicts

@@ -53,9 +53,7 @@ class Row:
         """Add (or, with ``sign=-1``, subtract) the calls, cost and time of a row of the same kind."""
         timed = self.seconds is not None or other.seconds is not None
         seconds = (self.seconds or 0.0) + sign * (other.seconds or 0.0) if timed else None
-        return replace(
-            self, calls=self.calls + sign * other.calls, cost=self.cost + sign * other.cost, seconds=seconds
-        )
+        return replace(self, calls=self.calls + sign * other.calls, cost=self.cost + sign * other.cost, seconds=seconds)
 
 
 def _check(keys: Iterable[str], question: str) -> None:

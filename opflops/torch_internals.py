@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload, OpOverloadPacket
 from torch._subclasses.fake_tensor import is_fake
+from torch.utils._python_dispatch import TorchDispatchMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "OpOverload",
     "OpOverloadPacket",
+    "TorchDispatchMode",
     "composite_implicit",
     "dispatch_modes",
     "dispatcher_packets",
@@ -28,6 +30,10 @@ __all__ = [
     "has_values",
     "in_backward",
     "known_to_dispatcher",
+    "nested_lengths",
+    "packet_of",
+    "schema_of",
+    "sparse_coo_parts",
     "third_party_formulas",
     "value_dependent_errors",
 ]
@@ -36,6 +42,27 @@ _COMPOSITE_IMPLICIT = torch._C.DispatchKey.CompositeImplicitAutograd
 
 in_backward = torch._C._current_autograd_node
 """Return the autograd node that this thread is running, or None outside a backward pass."""
+
+
+def schema_of(overload: OpOverload) -> torch.FunctionSchema:
+    """Return the schema of an operator: its arguments and results, with what is written and what is shared."""
+    return overload._schema
+
+
+def packet_of(op: Any) -> OpOverloadPacket | None:
+    """Return the packet of an overload, or None for what has none (a higher-order operator)."""
+    return getattr(op, "_overloadpacket", None)
+
+
+def sparse_coo_parts(tensor: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the indices and values of a COO tensor as they are stored, coalesced or not."""
+    return tensor._indices(), tensor._values()
+
+
+def nested_lengths(tensor: Tensor) -> list[int]:
+    """List the sizes along the first ragged axis of a nested tensor in the strided layout."""
+    lengths: list[int] = tensor._nested_tensor_size()[:, 0].tolist()
+    return lengths
 
 
 def dispatch_modes() -> list[Any]:
@@ -68,9 +95,7 @@ def dispatcher_packets(namespace: str) -> list[OpOverloadPacket]:
     """List the packets of a namespace that the dispatcher knows now, by name."""
     prefix = f"{namespace}::"
     names = {
-        name[len(prefix) :].split(".")[0]
-        for name in torch._C._dispatch_get_all_op_names()
-        if name.startswith(prefix)
+        name[len(prefix) :].split(".")[0] for name in torch._C._dispatch_get_all_op_names() if name.startswith(prefix)
     }
     return [getattr(getattr(torch.ops, namespace), name) for name in sorted(names)]
 

@@ -7,22 +7,34 @@ written. The few operators that read less than their arguments say so at registr
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from opflops.torch_internals import sparse_coo_parts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 # A sparse tensor is the dense tensors that it is made of.
-_COMPRESSED_ROWS = (Tensor.crow_indices, Tensor.col_indices, Tensor.values)
-_COMPRESSED_COLUMNS = (Tensor.ccol_indices, Tensor.row_indices, Tensor.values)
-_SPARSE_PARTS: dict[torch.layout, tuple[Callable[[Tensor], Tensor], ...]] = {
-    torch.sparse_coo: (Tensor._indices, Tensor._values),
-    torch.sparse_csr: _COMPRESSED_ROWS,
-    torch.sparse_bsr: _COMPRESSED_ROWS,
-    torch.sparse_csc: _COMPRESSED_COLUMNS,
-    torch.sparse_bsc: _COMPRESSED_COLUMNS,
+
+
+def _compressed_rows(tensor: Tensor) -> tuple[Tensor, ...]:
+    return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+
+
+def _compressed_columns(tensor: Tensor) -> tuple[Tensor, ...]:
+    return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
+
+
+_SPARSE_PARTS: dict[torch.layout, Callable[[Tensor], tuple[Tensor, ...]]] = {
+    torch.sparse_coo: sparse_coo_parts,
+    torch.sparse_csr: _compressed_rows,
+    torch.sparse_bsr: _compressed_rows,
+    torch.sparse_csc: _compressed_columns,
+    torch.sparse_bsc: _compressed_columns,
 }
 
 
@@ -30,7 +42,7 @@ def stored_bytes(value: Any) -> int:
     """Measure the distinct stored elements of a tensor, or of the tensors in a list, in bytes; other values are 0."""
     if isinstance(value, Tensor):
         if value.layout in _SPARSE_PARTS:
-            return sum(stored_bytes(part(value)) for part in _SPARSE_PARTS[value.layout])
+            return sum(stored_bytes(part) for part in _SPARSE_PARTS[value.layout](value))
         if value.layout is not torch.strided or value.is_contiguous():
             return value.numel() * value.itemsize
         return _distinct_elements(value) * value.itemsize
@@ -57,4 +69,3 @@ def _distinct_elements(tensor: Tensor) -> int:
     if isinstance(elements, int) and isinstance(span, int):
         return min(elements, span)
     return elements
-

@@ -8,9 +8,8 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from tabulate import tabulate_formats
-
 import torch
+from tabulate import tabulate_formats
 
 from opflops import example
 from opflops.cli import inputs, targets
@@ -45,7 +44,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--depth", type=int, metavar="N", help="levels of modules below the root")
     parser.add_argument("--sort", metavar="COLUMN", help="calls, macs, flops, transcendentals, bytes or name")
     parser.add_argument(
-        "--format", default="simple", metavar="FORMAT", help="json, or a table format of tabulate (github, html, tsv, ...)"
+        "--format",
+        default="simple",
+        metavar="FORMAT",
+        help="json, or a table format of tabulate (github, html, tsv, ...)",
     )
     return parser
 

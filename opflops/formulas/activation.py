@@ -35,7 +35,9 @@ register(
         "hardswish": Elementwise("x * min(max(x + 3, 0), 6) / 6", 5),
         "hardswish_backward": Elementwise("0 if x < -3 else grad * (x / 3 + 0.5) if x <= 3 else grad", 5),
         "mish": Elementwise("x * tanh(log1p(exp(x)))", 1, 3),
-        "mish_backward": Elementwise(f"grad * (t + x * s * (1 - t * t)), t = tanh(log1p(exp(x))), s = {_SIGMOID}", 9, 4),
+        "mish_backward": Elementwise(
+            f"grad * (t + x * s * (1 - t * t)), t = tanh(log1p(exp(x))), s = {_SIGMOID}", 9, 4
+        ),
         "log_sigmoid_forward": Elementwise("min(x, 0) - log1p(exp(-abs(x)))", 4, 2),
         "glu": Elementwise(f"a * s, s = {_SIGMOID} of b", 4, 1),
     }
@@ -99,7 +101,7 @@ def softplus_backward(self: Tensor, beta: Any) -> Cost:
 
 @formula(aten.log_sigmoid_backward)
 def log_sigmoid_backward(self: Tensor, buffer: Tensor) -> Cost:
-    """``grad * (m - sign * z / (1 + z))``; ``z = exp(-abs(x))`` is the forward's buffer, or computed if that is empty."""
+    """``grad * (m - sign * z / (1 + z))``; ``z = exp(-abs(x))`` is the forward's buffer, unless that is empty."""
     computed = Cost(ops=2, transcendentals=1) if buffer.numel() == 0 else Cost()
     return (Cost(ops=6) + computed) * self.numel()
 

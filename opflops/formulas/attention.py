@@ -35,9 +35,7 @@ class Pairs(NamedTuple):
 class Price(Protocol):
     """Price what is to be done for some pairs: a forward or a backward."""
 
-    def __call__(
-        self, meeting: Pairs, d_qk: int, d_v: int, *, masked: bool = False, dropout: bool = False
-    ) -> Cost:
+    def __call__(self, meeting: Pairs, d_qk: int, d_v: int, *, masked: bool = False, dropout: bool = False) -> Cost:
         """Price pairs of head_dim ``d_qk`` that share values of head_dim ``d_v``."""
 
 
@@ -202,9 +200,7 @@ def flash_attention(
     before = None if window_size_left is None or window_size_left < 0 else window_size_left
     after = None if window_size_right is None or window_size_right < 0 else window_size_right
     band = _seen(causal, Band(before, 0 if is_causal else after, at_end=True))
-    return _limited(sequences, batch, seqused_k).price(
-        price, query, value, band, masked=False, dropout=dropout_p > 0
-    )
+    return _limited(sequences, batch, seqused_k).price(price, query, value, band, masked=False, dropout=dropout_p > 0)
 
 
 _PACKED = 3

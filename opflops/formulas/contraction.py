@@ -1,4 +1,4 @@
-"""Matrix products of every kind: m·n·k multiply-accumulates, never 2k - 1; what is added or scaled costs its elements."""
+"""Matrix products of every kind: m·n·k multiply-accumulates, never 2k - 1, and the elements of what is added or scaled."""
 
 from __future__ import annotations
 

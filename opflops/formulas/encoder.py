@@ -12,6 +12,7 @@ from opflops.formulas.normalization import normalize
 from opflops.formulas.reduction import softmax
 from opflops.formulas.sizes import aten
 from opflops.registry import formula
+from opflops.torch_internals import nested_lengths
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def _lengths(tokens: Tensor) -> list[tuple[int, int]]:
     """List sequence lengths and how many sequences have each; a nested tensor has true lengths."""
     if tokens.is_nested:
-        return [(length, 1) for length in tokens._nested_tensor_size()[:, 0].tolist()]
+        return [(length, 1) for length in nested_lengths(tokens)]
     return [(tokens.shape[1], tokens.shape[0])]
 
 

@@ -85,7 +85,7 @@ def binary_cross_entropy_with_logits(
 
 @formula(aten.nll_loss_forward, aten.nll_loss2d_forward)
 def nll_loss(target: Tensor, weight: Tensor | None, reduction: int) -> Cost:
-    """``-x[y]``, times ``weight[y]`` if given; a mean divides by the sum of those weights, or by a count of integers."""
+    """``-x[y]``, times ``weight[y]`` if given; a mean divides by the sum of those, or by a count."""
     samples = target.numel()
     weights = present(weight)
     total_weight = 0 if reduction == _NONE else weights * folds(samples, 1)

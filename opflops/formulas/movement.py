@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from opflops.formulas.sizes import aten, since
 from opflops.registry import declare_zero
-from opflops.torch_internals import OpOverload, OpOverloadPacket
+
+if TYPE_CHECKING:
+    from opflops.torch_internals import OpOverload, OpOverloadPacket
 
 
 def _packets(names: str) -> list[OpOverload | OpOverloadPacket]:
@@ -30,8 +34,8 @@ declare_zero(
 # Copies, and gradients of views, which are copies into zeros: each element is read and written.
 declare_zero(
     *_packets(
-        "_pin_memory _reshape_copy _to_copy cat clone constant_pad_nd expand_copy flip lift lift_fresh_copy masked_fill "
-        "permute_copy pixel_shuffle pixel_unshuffle repeat roll select_scatter slice_scatter split_copy stack t_copy "
+        "_pin_memory _reshape_copy _to_copy cat clone constant_pad_nd expand_copy flip lift lift_fresh_copy "
+        "masked_fill permute_copy pixel_shuffle pixel_unshuffle repeat roll select_scatter slice_scatter split_copy stack t_copy "
         "transpose_copy tril triu view_copy where"
     ),
     *_packets("diagonal_backward select_backward slice_backward"),

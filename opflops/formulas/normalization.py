@@ -25,7 +25,9 @@ def normalize(elements: int, means: int, *affine: Tensor | None) -> Cost:
     return Cost(ops=variance(elements, means) + means + 2 * elements + scale_and_shift, transcendentals=means)
 
 
-def _batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, running: Sequence[Any], *, train: bool) -> Cost:
+def _batch_norm(
+    input: Tensor, weight: Tensor | None, bias: Tensor | None, running: Sequence[Any], *, train: bool
+) -> Cost:
     """Price batch normalisation, with statistics of the batch in training and the running ones otherwise.
 
     In training each running statistic moves by ``momentum * new + (1 - momentum) * old``, and the variance is made
@@ -51,7 +53,7 @@ def _batch_norm_with_traffic(
     *,
     train: bool,
 ) -> Cost:
-    """Add the bytes: training writes the running statistics, which the schemas do not say, and reads them either way."""
+    """Add the bytes: training writes the running statistics, which the schemas do not say."""
     running = [running_mean, running_var]
     read = stored_bytes([input, weight, bias, *running])
     written = stored_bytes(list(out)) + (stored_bytes(running) if train else 0)
@@ -198,14 +200,19 @@ def native_layer_norm_backward(
 
 
 @formula(aten.native_group_norm)
-def native_group_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, N: int, group: int) -> Cost:  # noqa: N803 - schema names
+def native_group_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, N: int, group: int) -> Cost:
     """One mean and variance for each group of channels of each sample."""
     return normalize(input.numel(), N * group, weight, bias)
 
 
 @formula(aten.native_group_norm_backward)
 def native_group_norm_backward(
-    grad_out: Tensor, weight: Tensor | None, N: int, C: int, group: int, output_mask: Sequence[bool]  # noqa: N803 - schema names
+    grad_out: Tensor,
+    weight: Tensor | None,
+    N: int,
+    C: int,
+    group: int,
+    output_mask: Sequence[bool],
 ) -> Cost:
     """From ``ds = sum(grad * x)`` and ``db = sum(grad)`` over the positions of each channel of each sample.
 

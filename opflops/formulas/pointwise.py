@@ -99,11 +99,11 @@ register(
 )
 
 # One transcendental function of the element, and nothing else.
-_TRANSCENDENTAL = (
-    "acos acosh asin asinh atan atan2 atanh cos cosh digamma erf erfc erfinv exp exp2 expm1 lgamma log log10 log1p log2 "
-    "pow rsqrt sin sinh sqrt tan tanh"
-).split()
-register({name: Elementwise(f"{name}(x)", 0, 1) for name in _TRANSCENDENTAL})
+_TRANSCENDENTAL = """
+acos acosh asin asinh atan atan2 atanh cos cosh digamma erf erfc erfinv exp exp2 expm1 lgamma log log10 log1p log2 pow
+rsqrt sin sinh sqrt tan tanh
+"""
+register({name: Elementwise(f"{name}(x)", 0, 1) for name in _TRANSCENDENTAL.split()})
 
 
 @formula(aten.add, aten.sub, aten.rsub)

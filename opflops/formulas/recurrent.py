@@ -36,7 +36,7 @@ class Cell(NamedTuple):
 _SIGMOID, _TANH = Cost(ops=3, transcendentals=1), Cost(transcendentals=1)
 _SIGMOID_BACKWARD = _TANH_BACKWARD = Cost(ops=3)
 
-# h = act(x_gate + h_gate)
+# The activation of x + h.
 _RELU = Cell(1, Cost(ops=1) + Cost(ops=1), Cost(ops=1))
 _TANH_CELL = Cell(1, Cost(ops=1) + _TANH, _TANH_BACKWARD)
 # i, f, o = sigmoid(x + h), g = tanh(x + h); c = f * c + i * g; h = o * tanh(c).

@@ -97,7 +97,7 @@ def vector_norm(self: Tensor, ord: Any = None, p: Any = None, *, out: Tensor) ->
 
 
 def softmax(elements: int, rows: int) -> Cost:
-    """Of each row of n: the largest in n - 1, n differences from it, n exponentials, their sum in n - 1, n divisions."""
+    """For a row of n: the largest in n - 1, n differences from it, n exponentials, their sum in n - 1, n divisions."""
     return Cost(ops=2 * folds(elements, rows) + 2 * elements, transcendentals=elements)
 
 
@@ -115,7 +115,7 @@ def softmax_op(self: Tensor, dim: int) -> Cost:
 
 @formula(aten._safe_softmax)
 def safe_softmax(self: Tensor, dim: int) -> Cost:
-    """A softmax that answers zeros for rows of nothing but -inf: it compares each score and folds each row once more."""
+    """A softmax with zeros for rows of nothing but -inf: it compares each score and folds each row once more."""
     rows = _rows(self, dim)
     return softmax(self.numel(), rows) + Cost(ops=self.numel() + folds(self.numel(), rows))
 

@@ -48,6 +48,7 @@ def _estimates(rows: Sequence[Row]) -> list[str]:
 
 def _unpriced(rows: Sequence[Row]) -> list[str]:
     return [
-        f"Unpriced: {op} x {exact(times)}; its arithmetic is in no total. Price it with @opflops.formula(torch.ops.{op})."
+        f"Unpriced: {op} x {exact(times)}; its arithmetic is in no total. "
+        f"Price it with @opflops.formula(torch.ops.{op})."
         for op, times in unpriced(rows).items()
     ]
