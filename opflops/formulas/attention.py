@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from opflops.cost import Cost, Estimate
 from opflops.formulas.reduction import softmax
-from opflops.formulas.sizes import aten
+from opflops.formulas.sizes import aten, newer_formula
 from opflops.registry import formula
 from opflops.torch_internals import has_values
 
@@ -289,5 +289,5 @@ formula(aten._flash_attention_forward)(flash_attention)
 formula(aten._flash_attention_backward)(partial(flash_attention, price=attend_backward))
 formula(aten._efficient_attention_forward)(efficient_attention)
 formula(aten._efficient_attention_backward)(partial(efficient_attention, price=attend_backward))
-formula(aten._cudnn_attention_forward)(cudnn_attention)
-formula(aten._cudnn_attention_backward)(partial(cudnn_attention, price=attend_backward))
+newer_formula("_cudnn_attention_forward")(cudnn_attention)
+newer_formula("_cudnn_attention_backward")(partial(cudnn_attention, price=attend_backward))

@@ -1,4 +1,4 @@
-"""Matrix products of every kind: m·n·k multiply-accumulates, never 2k - 1, and the elements of what is added or scaled."""
+"""Matrix products of every kind: m·n·k multiply-accumulates, never 2k - 1; scaling and adding cost their elements."""
 
 from __future__ import annotations
 

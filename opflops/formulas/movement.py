@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from opflops.formulas.sizes import aten, since
+from opflops.formulas.sizes import aten, newer
 from opflops.registry import declare_zero
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ declare_zero(
 declare_zero(
     *_packets(
         "_pin_memory _reshape_copy _to_copy cat clone constant_pad_nd expand_copy flip lift lift_fresh_copy "
-        "masked_fill permute_copy pixel_shuffle pixel_unshuffle repeat roll select_scatter slice_scatter split_copy stack t_copy "
-        "transpose_copy tril triu view_copy where"
+        "masked_fill permute_copy pixel_shuffle pixel_unshuffle repeat roll select_scatter slice_scatter split_copy "
+        "stack t_copy transpose_copy tril triu view_copy where"
     ),
     *_packets("diagonal_backward select_backward slice_backward"),
 )
@@ -55,7 +55,7 @@ declare_zero(
 )
 # One value handed to Python, and checks.
 declare_zero(*_packets("_local_scalar_dense _assert_async _assert_tensor_metadata is_same_size"))
-declare_zero(*since("_assert_scalar", "sym_constrain_range", "sym_constrain_range_for_size"))
+declare_zero(*newer("_assert_scalar", "sym_constrain_range", "sym_constrain_range_for_size"))
 # What a tensor subclass is asked about itself runs no kernel, and leaves no row.
 declare_zero(
     aten.dim.default,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.cost import Cost
 from opflops.formulas.reduction import variance
-from opflops.formulas.sizes import aten, folds, numel, present, since
+from opflops.formulas.sizes import aten, folds, newer_formula, numel, present
 from opflops.registry import formula
 from opflops.traffic import stored_bytes
 
@@ -233,7 +233,7 @@ def native_group_norm_backward(
     return Cost(ops=ops)
 
 
-@formula(*since("_fused_rms_norm"))
+@newer_formula("_fused_rms_norm")
 def fused_rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None) -> Cost:
     """``x * rsqrt(mean(x ** 2) + eps) * weight``; its square is a pow, as where the operator decomposes."""
     elements = input.numel()
@@ -242,7 +242,7 @@ def fused_rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tenso
     return Cost(ops=ops, transcendentals=elements + rows)
 
 
-@formula(*since("_fused_rms_norm_backward"))
+@newer_formula("_fused_rms_norm_backward")
 def fused_rms_norm_backward(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None, output_mask: Sequence[bool]
 ) -> Cost:

@@ -7,26 +7,33 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from opflops.registry import formula
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from torch import Tensor
 
-    from opflops.torch_internals import OpOverload, OpOverloadPacket
+    from opflops.registry import FormulaT
+    from opflops.torch_internals import OpOverloadPacket
 
 aten = torch.ops.aten
 
 
-def since(*names: str) -> list[OpOverload | OpOverloadPacket]:
-    """Find the aten packets that this PyTorch has, of operators that some supported version lacks.
+NEWER: set[str] = set()
+"""Operators of aten that some supported PyTorch lacks. A test checks that the newest has them: no name is misspelt."""
 
-    A test checks that the newest supported version has every one, so that a misspelt name cannot hide here.
-    """
-    SINCE.update(names)
+
+def newer(*names: str) -> list[OpOverloadPacket]:
+    """Find those of some newer operators that this PyTorch has."""
+    NEWER.update(names)
     return [getattr(aten, name) for name in names if hasattr(aten, name)]
 
 
-SINCE: set[str] = set()
+def newer_formula(*names: str) -> Callable[[FormulaT], FormulaT]:
+    """Register a formula for those of some newer operators that this PyTorch has."""
+    found = newer(*names)
+    return formula(*found) if found else lambda function: function
 
 
 def folds(elements: int, results: int) -> int:
