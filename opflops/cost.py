@@ -14,7 +14,7 @@ class Cost:
     scale by an integer; ``sum()`` works on them.
 
     >>> Cost(macs=10, ops=3) + 2 * Cost(ops=1, transcendentals=4)
-    Cost(macs=10, ops=5, transcendentals=4, bytes_read=0, bytes_written=0)
+    Cost(macs=10, ops=5, transcendentals=8, bytes_read=0, bytes_written=0)
     >>> Cost(macs=10, ops=3).flops
     23
 
@@ -64,7 +64,7 @@ class Cost:
         return self + -1 * other
 
     def __mul__(self, times: int) -> Cost:
-        if isinstance(times, (Cost, float, complex)):
+        if not is_whole(times):
             return NotImplemented
         return Cost(
             self.macs * times,

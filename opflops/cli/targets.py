@@ -44,7 +44,7 @@ def _import(name: str) -> ModuleType:
         sys.path.insert(0, here)
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that is no module may end the program
         if isinstance(error, ModuleNotFoundError) and error.name and name.startswith(error.name):
             raise TargetError(f"There is no module {error.name!r} here or among the installed packages.") from error
         raise TargetError(f"The module {name!r} fails to import: {told(error)}.") from error

@@ -75,3 +75,10 @@ declare_zero(
     torch.ops.prim.layout.default,
     recorded=False,
 )
+# Marks for a profiler, which optimizers set around their steps.
+declare_zero(
+    torch.ops.profiler._record_function_enter,
+    torch.ops.profiler._record_function_enter_new,
+    torch.ops.profiler._record_function_exit,
+    recorded=False,
+)

@@ -128,10 +128,13 @@ def _render(heading: str, everything: Sequence[Line], style: str, tablefmt: str)
         )
         for line in everything
     ]
-    headers = (heading, *COLUMNS)
+    headers: Sequence[str] = (heading, *COLUMNS)
+    if not is_markup(tablefmt):
+        headers = _stacked(headers)
+    # As a row of its own where that is as good, since tabulate makes columns wider than their headers.
     plain = tablefmt == "simple"
     text = tabulate(
-        [_stacked(headers), *cells] if plain else cells,
+        [headers, *cells] if plain else cells,
         headers=() if plain else headers,
         tablefmt=tablefmt,
         disable_numparse=True,
@@ -142,10 +145,7 @@ def _render(heading: str, everything: Sequence[Line], style: str, tablefmt: str)
 
 
 def _stacked(headers: Sequence[str]) -> list[str]:
-    """Break the one long header, and let the others stand beside its second line.
-
-    As a row of its own, since tabulate makes columns wider than their headers.
-    """
+    """Break the one long header, and let the others stand beside its second line."""
     return ["transcen-\ndentals" if header == "transcendentals" else f"\n{header}" for header in headers]
 
 

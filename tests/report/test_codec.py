@@ -1,0 +1,72 @@
+"""Profiles as JSON and back."""
+
+import json
+
+import pytest
+from hypothesis import given
+from test_rows import LINEAR, PROFILE, profiles
+
+from opflops import Cost, Profile, ProfileError, Row
+
+
+@given(profiles)
+def test_json_round_trips_without_loss(profile):
+    """Every field of every row comes back as it was."""
+    assert Profile.from_json(profile.to_json()) == profile
+
+
+def test_counts_beyond_double_precision_survive():
+    """Python writes integers in full, and reads them so."""
+    huge = Profile((Row("", "", "aten.mm", "forward", "float32", 1, Cost(macs=3 * 10**25 + 1)),))
+    assert Profile.from_json(huge.to_json()).total.macs == 3 * 10**25 + 1
+
+
+def test_the_document_says_what_it_is():
+    """A reader can tell the schema and its version, and find the rows by their names."""
+    document = json.loads(PROFILE.to_json())
+    assert (document["schema"], document["version"]) == ("opflops.profile", 1)
+    assert document["rows"][0]["module"] == LINEAR.module
+    assert document["rows"][0]["cost"] == {
+        "macs": 10,
+        "ops": 4,
+        "transcendentals": 0,
+        "bytes_read": 0,
+        "bytes_written": 0,
+    }
+
+
+def changed(**changes):
+    return json.dumps({**json.loads(PROFILE.to_json()), **changes})
+
+
+ROW = json.loads(PROFILE.to_json())["rows"][0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON"),
+        ("[]", '"schema": "opflops.profile"'),
+        ('{"rows": []}', '"schema": "opflops.profile"'),
+        (changed(schema="chrome.trace"), '"schema": "opflops.profile"'),
+        (changed(version=2), "schema version 2, but this opflops reads version 1"),
+        (changed(version=None), "schema version None"),
+        (changed(rows=[{}]), "damaged"),
+        (changed(rows=[{**ROW, "wrong": 1}]), "damaged.*wrong"),
+        (changed(rows=[{**ROW, "calls": 1.5}]), "damaged.*whole numbers"),
+        (changed(rows=[{**ROW, "cost": {"macs": "many"}}]), "damaged.*whole numbers"),
+        (changed(rows=[{**ROW, "cost": {"mac": 1}}]), "damaged.*mac"),
+        (changed(rows=None), "damaged"),
+    ],
+)
+def test_what_is_no_profile_gets_a_sentence(text, message):
+    """Foreign, newer and damaged documents are told apart."""
+    with pytest.raises(ProfileError, match=f"(?s){message}"):
+        Profile.from_json(text)
+
+
+def test_a_symbolic_count_is_refused():
+    """Version 1 holds numbers; a polynomial must be evaluated first."""
+    symbolic = Profile((Row("", "", "aten.mm", "forward", "float32", 1, Cost(macs=object())),))
+    with pytest.raises(ProfileError, match="symbolic count"):
+        symbolic.to_json()

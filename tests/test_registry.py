@@ -1,0 +1,330 @@
+"""How operators get their prices: registration is checked, look-up has an order, tables follow registrations."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import flop_registry
+
+from opflops import Cost, DuplicateFormulaError, Estimate, FormulaError, coverage, formula
+from opflops.binding import Entry
+from opflops.registry import Registry, functional_twin, registry
+
+aten = torch.ops.aten
+DENSE = {"causal": "dense"}
+
+torch.library.define("opflops_test::scale", "(Tensor x, Tensor weight, *, float by=2.0) -> Tensor")
+torch.library.define("opflops_test::scale_", "(Tensor(a!) x, Tensor weight, *, float by=2.0) -> Tensor(a!)")
+torch.library.define("opflops_test::scale.out", "(Tensor x, Tensor weight, *, float by=2.0, Tensor(a!) out) -> Tensor(a!)")
+torch.library.define("opflops_test::bare", "(Tensor x) -> Tensor")
+torch.library.define("opflops_test::keyed", "(Tensor x, int from, Tensor[] others, int n=3) -> (Tensor, Tensor)")
+ours = torch.ops.opflops_test
+
+
+def fresh(function=None, *ops, **options):
+    """Return a registry that knows one entry and nothing else."""
+    own = Registry()
+    if ops:
+        own.register(Entry(function, **options), ops)
+    return own
+
+
+def charge(own, overload, result, /, *args, **kwargs):
+    return own.resolve(overload, DENSE).charge(result, args, kwargs)
+
+
+def test_arguments_reach_the_formula_by_their_schema_names():
+    """Positional, keyword and defaulted arguments, and what the operator returned."""
+    seen = []
+
+    def price(weight, by, *, out):
+        seen.append((weight, by, out))
+        return Cost(ops=7)
+
+    own = fresh(price, ours.scale)
+    x, weight = torch.zeros(2), torch.zeros(3)
+    assert charge(own, ours.scale.default, x, x, weight)[0].ops == 7
+    charge(own, ours.scale.default, x, x, weight, by=5.0)
+    assert [(by, out) for _, by, out in seen] == [(2.0, x), (5.0, x)]
+    assert all(got is weight for got, _, _ in seen)
+
+
+def test_schema_names_that_python_reserves_do_not_hinder():
+    """An operator with an argument called "from" binds as any other."""
+    own = fresh(lambda n, others: Cost(ops=n + len(others)), ours.keyed)
+    x = torch.zeros(1)
+    assert charge(own, ours.keyed.default, (x, x), x, 9, [x, x])[0].ops == 5
+
+
+def test_an_unknown_parameter_is_refused_with_the_schema():
+    """The message names the formula, the parameter, the schema, and what may be asked for."""
+    with pytest.raises(FormulaError) as caught:
+
+        @formula(ours.scale)
+        def price(x, weigth):
+            return Cost()
+
+    for part in ("price(x, weigth)", "'weigth'", "opflops_test::scale(Tensor x, Tensor weight", "by, weight, x"):
+        assert part in str(caught.value)
+    assert registry.entry(ours.scale.default) is None
+
+
+@pytest.mark.parametrize(
+    "price", [lambda *args: Cost(), lambda x, **rest: Cost(), eval("lambda x, /: Cost()", {"Cost": Cost})]
+)
+def test_parameters_without_a_name_are_refused(price):
+    """What is not asked for by name cannot be checked against a schema."""
+    with pytest.raises(FormulaError, match="by name"):
+        fresh(price, ours.bare)
+
+
+def test_a_parameter_with_a_default_may_be_missing_from_an_overload():
+    """One formula serves overloads that differ in their options."""
+    own = fresh(lambda x, by=1.0, missing=4: Cost(ops=int(by) * missing), ours.scale, ours.bare)
+    x = torch.zeros(1)
+    assert charge(own, ours.scale.default, x, x, x, by=3.0)[0].ops == 12
+    assert charge(own, ours.bare.default, x, x)[0].ops == 4
+
+
+def test_every_overload_of_a_packet_is_checked():
+    """A formula that fits some overloads of a packet and not others is not registered for any."""
+    own = Registry()
+    with pytest.raises(FormulaError, match=r"aten::max\.other\(Tensor self"):
+        own.register(Entry(lambda self, dim: Cost()), [aten.max])
+    assert own.entry(aten.max.dim) is None
+
+
+@pytest.mark.parametrize("wrong", [torch.add, "aten.mm", aten, None])
+def test_only_operators_take_formulas(wrong):
+    """A function of torch, a name or a namespace is no operator."""
+    with pytest.raises(FormulaError, match="no operator"):
+        fresh(lambda: Cost(), wrong)
+
+
+def test_a_formula_for_nothing_is_refused():
+    """A decorator without an operator is a mistake."""
+    with pytest.raises(FormulaError, match="at least one operator"):
+        formula()(lambda: Cost())
+
+
+def test_a_duplicate_is_an_error_and_an_override_explicit():
+    """The message names both formulas."""
+    own = fresh(Cost, ours.bare)
+
+    def second(x):
+        return Cost(ops=2)
+
+    with pytest.raises(DuplicateFormulaError, match=r"override=True.*second\(x\)"):
+        own.register(Entry(second), [ours.bare])
+    own.register(Entry(second), [ours.bare], override=True)
+    assert charge(own, ours.bare.default, torch.zeros(1), torch.zeros(1))[0].ops == 2
+
+
+def test_the_decorator_returns_the_function():
+    """A formula can be called, and used in another."""
+
+    @formula(torch.library.custom_op("opflops_test::decorated", lambda x: x, mutates_args=(), schema="(Tensor x) -> Tensor")._opoverload)
+    def price(x):
+        return Cost(ops=11)
+
+    assert price(None) == Cost(ops=11)
+
+
+@pytest.mark.parametrize(
+    ("overload", "twin"),
+    [
+        (aten.add_.Tensor, aten.add.Tensor),
+        (aten.add.out, aten.add.Tensor),
+        (aten.max.dim_max, aten.max.dim),
+        (aten.max.unary_out, aten.max.default),
+        (aten.relu_.default, aten.relu.default),
+        (aten._foreach_add_.List, aten._foreach_add.List),
+        (aten.nll_loss_backward.grad_input, aten.nll_loss_backward.default),
+        (aten.mm.default, None),
+        (aten.random_.default, aten.random.default),
+    ],
+    ids=str,
+)
+def test_in_place_and_out_variants_have_functional_twins(overload, twin):
+    """The twin takes the same arguments; a functional operator has none."""
+    assert functional_twin(overload) is twin
+
+
+def test_a_twin_is_priced_by_the_functional_formula():
+    """In-place and out= forms need no registration of their own."""
+    own = fresh(lambda x: Cost(ops=x.numel()), ours.scale.default)
+    x = torch.zeros(5)
+    for overload, kwargs in ((ours.scale_.default, {}), (ours.scale.out, {"out": x})):
+        assert own.resolve(overload, DENSE).verdict == "formula"
+        assert charge(own, overload, x, x, x, **kwargs)[0].ops == 5
+
+
+def test_an_exact_formula_comes_before_the_twins():
+    """An in-place form may have a price of its own."""
+    own = fresh(lambda x: Cost(ops=1), ours.scale.default)
+    own.register(Entry(lambda x: Cost(ops=2)), [ours.scale_])
+    x = torch.zeros(1)
+    assert charge(own, ours.scale_.default, x, x, x)[0].ops == 2
+
+
+def test_look_up_falls_through_to_decomposition_and_then_to_third_parties():
+    """formula > zero > decomposes > torch.utils.flop_counter > unpriced."""
+    own = Registry()
+    assert own.verdict(aten.mm.default) == "formula"  # torch publishes one
+    assert own.verdict(aten.linear.default) == "decomposes"
+    assert own.verdict(ours.bare.default) == "unpriced"
+    own.register(Entry(None), [ours.bare])
+    assert own.verdict(ours.bare.default) == "zero"
+    own.register(Entry(lambda: Cost()), [aten.linear.default])
+    assert own.verdict(aten.linear.default) == "formula"
+
+
+def test_a_third_party_formula_counts_two_flops_for_a_mac():
+    """What a library registered with torch.utils.flop_counter is used, also when it came after the first look."""
+    table = Registry().table(DENSE)
+    overload = ours.bare.default
+    assert table[overload].verdict == "unpriced"
+    flop_registry[ours.bare] = lambda x, out_val=None: 2 * x.numel() * out_val.numel() + 1
+    try:
+        price = table[overload]
+        cost, dtype, _ = price.charge(torch.zeros(3), (torch.zeros(5),), {})
+    finally:
+        del flop_registry[ours.bare]
+    assert price.verdict == "formula"
+    assert (cost.macs, cost.ops, cost.flops) == (15, 1, 31)
+    assert (cost.bytes_read, cost.bytes_written, dtype) == (20, 12, torch.float32)
+
+
+def test_a_formula_of_ours_comes_before_a_third_partys():
+    """torch's own table counts 134,217,728 for this kernel, by a layout that it does not have."""
+    q = torch.empty(2, 1024, 16, 64, device="meta")
+    args = (q, q, q, None, None, None, 1024, 1024, 0.0, 0)
+    overload = aten._efficient_attention_forward.default
+    assert 2 * charge(registry, overload, (q,), *args)[0].macs == 8_589_934_592
+
+
+def test_a_table_follows_later_registrations():
+    """Nothing that was resolved before a registration is used after it, in child registries too."""
+    own = fresh(lambda: Cost(ops=1), ours.bare)
+    child = Registry(parent=own)
+    tables = [own.table(DENSE), child.table(DENSE)]
+    x = torch.zeros(1)
+    assert [table[ours.bare.default].charge(x, (x,), {})[0].ops for table in tables] == [1, 1]
+    own.register(Entry(lambda: Cost(ops=2)), [ours.bare], override=True)
+    assert [table[ours.bare.default].charge(x, (x,), {})[0].ops for table in tables] == [2, 2]
+
+
+def test_tables_that_nobody_uses_are_let_go():
+    """A registry does not hold on to the tables of modes that are gone."""
+    own = Registry()
+    for _ in range(50):
+        own.table(DENSE)
+    own.table(DENSE)
+    assert len(own._tables) <= 2
+
+
+@pytest.mark.parametrize("answer", [None, 12, (1, 2), "many"])
+def test_a_formula_that_returns_no_cost_is_an_error(answer):
+    """The message names the operator and what came instead."""
+    own = fresh(lambda: answer, ours.bare)
+    with pytest.raises(FormulaError, match=r"opflops_test\.bare returned"):
+        charge(own, ours.bare.default, torch.zeros(1), torch.zeros(1))
+
+
+def test_a_formula_that_raises_is_told_with_the_shapes():
+    """An error in a formula is an error, not a silent zero."""
+    own = fresh(lambda x: x.shape[5], ours.bare)
+    with pytest.raises(FormulaError, match=r"opflops_test\.bare failed on \(2, 3\): IndexError"):
+        charge(own, ours.bare.default, torch.zeros(1), torch.zeros(2, 3))
+
+
+def test_an_estimate_keeps_its_reason():
+    """What cannot be exact says so."""
+    own = fresh(lambda: Estimate(Cost(ops=3), "it depends"), ours.bare)
+    cost, _, reason = charge(own, ours.bare.default, torch.zeros(1), torch.zeros(1))
+    assert (cost.ops, reason) == (3, "it depends")
+
+
+def test_complex_arithmetic_is_stated_in_real_operations():
+    """A complex multiply-accumulate is four real ones, a complex addition two."""
+    own = fresh(lambda: Cost(macs=10, ops=10, transcendentals=10), ours.bare)
+    for dtype, macs, ops in ((torch.float32, 10, 10), (torch.complex64, 40, 20), (torch.complex128, 40, 20)):
+        x = torch.zeros(1, dtype=dtype)
+        cost, _, _ = charge(own, ours.bare.default, x, x)
+        assert (cost.macs, cost.ops, cost.transcendentals) == (macs, ops, 10)
+
+
+def test_bytes_come_from_the_schema_unless_the_formula_states_them():
+    """Arguments are read, results written; a formula that knows better is believed."""
+    x = torch.zeros(4)
+    ruled = charge(fresh(lambda: Cost(), ours.scale), ours.scale.default, torch.zeros(6), x, x)[0]
+    assert (ruled.bytes_read, ruled.bytes_written) == (32, 24)
+    stated = charge(fresh(lambda: Cost(bytes_read=5), ours.scale), ours.scale.default, x, x, x)[0]
+    assert (stated.bytes_read, stated.bytes_written) == (5, 0)
+
+
+def test_bytes_of_in_place_and_out_variants():
+    """In place reads and writes; an out= argument is written and not read."""
+    own = fresh(lambda: Cost(), ours.scale)
+    x, weight, out = torch.zeros(4), torch.zeros(2), torch.zeros(4)
+    in_place = charge(own, ours.scale_.default, x, x, weight)[0]
+    assert (in_place.bytes_read, in_place.bytes_written) == (24, 16)
+    into = charge(own, ours.scale.out, out, x, weight, out=out)[0]
+    assert (into.bytes_read, into.bytes_written) == (24, 16)
+
+
+def test_unread_and_picked_arguments():
+    """What lends its shape is not read; of what is gathered from, as much as comes out."""
+    x, weight, out = torch.zeros(100), torch.zeros(2), torch.zeros(3)
+    unread = charge(fresh(lambda: Cost(), ours.scale, unread=("x",)), ours.scale.default, out, x, weight)[0]
+    assert unread.bytes_read == 8
+    picked = charge(fresh(lambda: Cost(), ours.scale, picked=("x",)), ours.scale.default, out, x, weight)[0]
+    assert picked.bytes_read == 8 + 12
+
+
+def test_the_dtype_is_the_results_or_the_first_floating_arguments():
+    """A comparison of floats is work on floats, an integer result of integers work on integers."""
+    own = fresh(lambda: Cost(), ours.scale)
+    f32, bf16, i64, mask = torch.zeros(1), torch.zeros(1).bfloat16(), torch.zeros(1).long(), torch.zeros(1).bool()
+
+    def ran_in(out, *args):
+        return charge(own, ours.scale.default, out, *args)[1]
+
+    assert ran_in(bf16, f32, f32) is torch.bfloat16
+    assert ran_in(mask, i64, f32) is torch.float32
+    assert ran_in(i64, i64, i64) is torch.int64
+    assert ran_in(mask, i64, i64) is torch.bool
+    assert ran_in((i64, bf16), i64, i64) is torch.bfloat16
+    assert ran_in(3, i64, i64) is torch.int64
+
+
+def test_the_dtype_may_be_an_arguments():
+    """A product of low-precision numbers is work in that precision, whatever it is returned in."""
+    own = fresh(lambda: Cost(), ours.scale, dtype_from="weight")
+    f32, fp8 = torch.zeros(1), torch.zeros(1).to(torch.float8_e4m3fn)
+    assert charge(own, ours.scale.default, f32, f32, fp8)[1] is torch.float8_e4m3fn
+
+
+def test_coverage_has_a_verdict_for_every_packet():
+    """Every operator of aten that the dispatcher knows is listed."""
+    verdicts = coverage("aten")
+    assert len(verdicts) > 1000
+    assert set(verdicts.values()) == {"formula", "zero", "decomposes", "unpriced"}
+    assert verdicts["aten.mm"] == "formula"
+    assert verdicts["aten.view"] == "zero"
+    assert verdicts["aten.matmul"] == "decomposes"
+
+
+def test_coverage_lists_other_namespaces():
+    """Operators that a library defined appear under their namespace, and torch's own namespaces by default."""
+    assert coverage("opflops_test")["opflops_test.bare"] == "unpriced"
+    assert {name.partition(".")[0] for name in coverage()} >= {"aten", "quantized", "prims"}
+
+
+def test_every_registered_formula_fits_every_overload_that_it_prices():
+    """Binding happens for the whole of aten without an error."""
+    from opflops.torch_internals import dispatcher_packets  # noqa: PLC0415 - only this test walks the dispatcher
+    from opflops.registry import overloads_of  # noqa: PLC0415
+
+    bound = [
+        registry.resolve(overload, DENSE) for packet in dispatcher_packets("aten") for overload in overloads_of(packet)
+    ]
+    assert sum(price.verdict == "formula" for price in bound) > 500
