@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
+    from typing_extensions import Unpack
+
     from opflops.cost import Estimate
-    from opflops.report.layout import Numbers
+    from opflops.report.tables import TableOptions
     from opflops.torch_internals import OpOverload, OpOverloadPacket
 
 Causal = Literal["dense", "exact"]
@@ -219,18 +221,17 @@ class OpFlopMode(Scoped, TorchDispatchMode):
         """Return the cost of all floating-point work so far."""
         return self.profile.total
 
-    def table(
-        self,
-        by: str | tuple[str, ...] = "module",
-        *,
-        depth: int | None = None,
-        tablefmt: str = "simple",
-        sort: str | None = None,
-        numbers: Numbers = "auto",
-        width: int | None = None,
-    ) -> str:
-        """Write what has been counted as a table; see :func:`opflops.report.table`."""
-        return self.profile.table(by, depth=depth, tablefmt=tablefmt, sort=sort, numbers=numbers, width=width)
+    def table(self, by: str | tuple[str, ...] = "module", **options: Unpack[TableOptions]) -> str:
+        """Write what has been counted as a table.
+
+        Args:
+            by: ``"module"`` for the module tree with its operators; else a key of rows, or a tuple of keys, for a list.
+            **options: ``depth``, ``tablefmt``, ``sort``, ``numbers``, ``width``, as for :func:`opflops.report.table`.
+
+        Raises:
+            ProfileError: A key, an order or a format is unknown; the message lists what there is.
+        """
+        return self.profile.table(by, **options)
 
     def __str__(self) -> str:
         return str(self.profile)

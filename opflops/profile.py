@@ -9,8 +9,10 @@ from opflops import report, rows
 from opflops.rows import Row
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from opflops.cost import Cost
-    from opflops.report.layout import Numbers
+    from opflops.report.tables import TableOptions
 
 __all__ = ["Profile", "Row"]
 
@@ -98,18 +100,17 @@ class Profile:
         """
         return cls(report.load(text))
 
-    def table(
-        self,
-        by: str | tuple[str, ...] = "module",
-        *,
-        depth: int | None = None,
-        tablefmt: str = "simple",
-        sort: str | None = None,
-        numbers: Numbers = "auto",
-        width: int | None = None,
-    ) -> str:
-        """Write the profile as a table; see :func:`opflops.report.table`."""
-        return report.table(self.rows, by, depth=depth, tablefmt=tablefmt, sort=sort, numbers=numbers, width=width)
+    def table(self, by: str | tuple[str, ...] = "module", **options: Unpack[TableOptions]) -> str:
+        """Write the profile as a table.
+
+        Args:
+            by: ``"module"`` for the module tree with its operators; else a key of rows, or a tuple of keys, for a list.
+            **options: ``depth``, ``tablefmt``, ``sort``, ``numbers``, ``width``, as for :func:`opflops.report.table`.
+
+        Raises:
+            ProfileError: A key, an order or a format is unknown; the message lists what there is.
+        """
+        return report.table(self.rows, by, **options)
 
     def __str__(self) -> str:
         return report.overview(self.rows)

@@ -41,7 +41,14 @@ def test_the_total_is_of_floating_rows():
 
 @pytest.mark.parametrize(
     ("dtype", "floating"),
-    [("float32", True), ("bfloat16", True), ("float8_e4m3fn", True), ("complex64", True), ("int64", False), ("bool", False)],
+    [
+        ("float32", True),
+        ("bfloat16", True),
+        ("float8_e4m3fn", True),
+        ("complex64", True),
+        ("int64", False),
+        ("bool", False),
+    ],
 )
 def test_floating_point_is_what_has_a_fraction(dtype, floating):
     """Low-precision floats and complex numbers count; integers, truth values and quantised integers do not."""
@@ -109,7 +116,7 @@ def test_adding_profiles_adds_totals_and_merges_rows_of_a_kind(a, b):
 
 @given(profiles, profiles)
 def test_a_difference_leads_from_one_profile_to_the_other(before, after):
-    """before + (after - before) costs what after does, operator by operator."""
+    """Before + (after - before) costs what after does, operator by operator."""
     reached = before + before.diff(after)
     assert reached.total == after.total
     for key, cost in after.by("op", "module").items():
@@ -149,4 +156,7 @@ def test_a_profile_is_immutable_whatever_it_was_made_of():
 
 def test_the_representation_is_one_line():
     """A profile in a debugger does not fill the screen."""
-    assert repr(PROFILE) == "Profile(4 rows, total=Cost(macs=30, ops=10, transcendentals=0, bytes_read=0, bytes_written=0))"
+    assert (
+        repr(PROFILE)
+        == "Profile(4 rows, total=Cost(macs=30, ops=10, transcendentals=0, bytes_read=0, bytes_written=0))"
+    )

@@ -28,7 +28,9 @@ def test_each_distinct_element_counts_once(tensor, elements):
     assert stored_bytes(tensor) == 4 * elements
 
 
-@pytest.mark.parametrize(("dtype", "size"), [(torch.float64, 8), (torch.bool, 1), (torch.complex64, 8), (torch.bfloat16, 2)])
+@pytest.mark.parametrize(
+    ("dtype", "size"), [(torch.float64, 8), (torch.bool, 1), (torch.complex64, 8), (torch.bfloat16, 2)]
+)
 def test_an_element_has_the_size_of_its_dtype(dtype, size):
     """Bytes, not elements."""
     assert stored_bytes(torch.zeros(3, dtype=dtype)) == 3 * size

@@ -74,6 +74,12 @@ def elu(self: Tensor, alpha: Any = 1, scale: Any = 1, input_scale: Any = 1) -> C
     return Cost(ops=1 + factors, transcendentals=1) * self.numel()
 
 
+@formula(aten.celu)
+def celu(self: Tensor, alpha: Any = 1) -> Cost:
+    """``x if x > 0 else alpha * expm1(x / alpha)``; a factor of 1 takes no multiplication."""
+    return Cost(ops=1 + 2 * (alpha != 1), transcendentals=1) * self.numel()
+
+
 @formula(aten.elu_backward)
 def elu_backward(grad_output: Tensor, alpha: Any, scale: Any, input_scale: Any, is_result: bool) -> Cost:
     """``scale * grad`` where x > 0; else ``grad * input_scale * alpha * scale * exp(input_scale * x)``.

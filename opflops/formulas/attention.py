@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from opflops.cost import Cost, Estimate
 from opflops.formulas.reduction import softmax
-from opflops.formulas.sizes import aten, newer_formula
+from opflops.formulas.sizes import aten, newer, newer_formula, numel, present
 from opflops.registry import formula
 from opflops.torch_internals import has_values
 
@@ -35,8 +35,8 @@ class Pairs(NamedTuple):
 class Price(Protocol):
     """Price what is to be done for some pairs: a forward or a backward."""
 
-    def __call__(self, meeting: Pairs, d_qk: int, d_v: int, *, masked: bool = False, dropout: bool = False) -> Cost:
-        """Price pairs of head_dim ``d_qk`` that share values of head_dim ``d_v``."""
+    def __call__(self, meeting: Pairs, d_qk: int, d_v: int, *, masks: int = 0, dropout: bool = False) -> Cost:
+        """Price pairs of head_dim ``d_qk`` that share values of head_dim ``d_v``; masks take some operations a pair."""
 
 
 class Band(NamedTuple):
@@ -84,25 +84,25 @@ def _pairs_below(queries: int, keys: int, offset: int) -> int:
     return slope + (queries - full) * keys
 
 
-def attend(meeting: Pairs, d_qk: int, d_v: int, *, masked: bool = False, dropout: bool = False) -> Cost:
-    """Price a forward: two products, the scale, the mask, the softmax, and dropout (mask and scale) if there is any."""
+def attend(meeting: Pairs, d_qk: int, d_v: int, *, masks: int = 0, dropout: bool = False) -> Cost:
+    """Price a forward: two products, the scale, the masks, the softmax, and dropout (draw, mask and scale) if any."""
     scores = meeting.pairs
-    contraction = Cost(macs=scores * (d_qk + d_v), ops=scores * (1 + masked + 3 * dropout))
+    contraction = Cost(macs=scores * (d_qk + d_v), ops=scores * (1 + masks + 3 * dropout))
     return contraction + softmax(scores, meeting.rows)
 
 
-def attend_backward(meeting: Pairs, d_qk: int, d_v: int, *, masked: bool = False, dropout: bool = False) -> Cost:
+def attend_backward(meeting: Pairs, d_qk: int, d_v: int, *, masks: int = 0, dropout: bool = False) -> Cost:
     """Price a backward.
 
     Products: the scores again (d_qk); the gradients of the values and of the probabilities (d_v each); those of the
-    queries and of the keys (d_qk each). For each pair: scale, mask, ``p = exp(score - logsumexp)``, the gradient
-    ``p * (dp - delta)`` and its scale; dropout masks and scales both p and dp. For each row: ``delta``, the inner
-    product of the result and its gradient.
+    queries and of the keys (d_qk each). For each pair: scale, masks, ``p = exp(score - logsumexp)``, the gradient
+    ``p * (dp - delta)`` and its scale; dropout is drawn again, and masks and scales both p and dp. For each row:
+    ``delta``, the inner product of the result and its gradient.
     """
     scores = meeting.pairs
     return Cost(
         macs=scores * (3 * d_qk + 2 * d_v),
-        ops=scores * (5 + masked + 4 * dropout) + meeting.rows * (2 * d_v - 1),
+        ops=scores * (5 + masks + 5 * dropout) + meeting.rows * (2 * d_v - 1),
         transcendentals=scores,
     )
 
@@ -127,12 +127,14 @@ def scaled_dot_product_attention(
     *,
     causal: str,
 ) -> Cost:
-    """Attention in the layout (batch, heads, sequence, head_dim), with as many heads as the queries have."""
-    batch, heads, queries, d_qk = query.shape
+    """Attention in the layout (batch, heads, sequence, head_dim), with as many heads as the queries have.
+
+    Some kernels take no batch axis, or several.
+    """
     band = _seen(causal, _CAUSAL if is_causal else _ALL)
-    meeting = pairs(queries, key.shape[2], band).times(batch * heads)
-    masked = attn_mask is not None or attn_bias is not None
-    return price(meeting, d_qk, value.shape[-1], masked=masked, dropout=dropout_p > 0)
+    meeting = pairs(query.shape[-2], key.shape[-2], band).times(numel(query.shape[:-2]))
+    masks = present(attn_mask, attn_bias)
+    return price(meeting, query.shape[-1], value.shape[-1], masks=masks, dropout=dropout_p > 0)
 
 
 class _Sequences(NamedTuple):
@@ -142,34 +144,41 @@ class _Sequences(NamedTuple):
     reason: str = ""
 
     def price(
-        self, price: Price, query: Tensor, value: Tensor, band: Band, *, masked: bool, dropout: bool
+        self, price: Price, query: Tensor, value: Tensor, band: Band, *, masks: int, dropout: bool
     ) -> Cost | Estimate:
         """Price all sequences, for a layout whose last axes are heads and head_dim."""
         alike = [pairs(queries, keys, band).times(times) for queries, keys, times in self.lengths]
         meeting = Pairs(sum(one.pairs for one in alike), sum(one.rows for one in alike)).times(query.shape[-2])
-        cost = price(meeting, query.shape[-1], value.shape[-1], masked=masked, dropout=dropout)
+        cost = price(meeting, query.shape[-1], value.shape[-1], masks=masks, dropout=dropout)
         return Estimate(cost, self.reason) if self.reason else cost
 
 
 _UNKNOWN = "sequence lengths have no values here, so every sequence counts as the longest"
 
 
-def _packed(starts_q: Tensor, starts_k: Tensor, longest: tuple[int, int]) -> _Sequences:
-    """Find the lengths of sequences that lie one behind the other, from where each starts."""
-    if not (has_values(starts_q) and has_values(starts_k)):
-        return _Sequences([(*longest, starts_q.shape[0] - 1)], _UNKNOWN)
-    lengths = zip(starts_q.diff().tolist(), starts_k.diff().tolist(), strict=True)
-    return _Sequences([(queries, keys, 1) for queries, keys in lengths])
+def _sequences(
+    batch: int, longest: tuple[int, int], starts_q: Tensor | None, starts_k: Tensor | None, used_k: Tensor | None
+) -> _Sequences:
+    """Find the lengths of sequences.
 
-
-def _limited(sequences: _Sequences, batch: int, used_k: Tensor | None) -> _Sequences:
-    """Shorten the keys to those that a cache really holds."""
-    if used_k is None:
-        return sequences
-    if not has_values(used_k):
-        return sequences._replace(reason=_UNKNOWN)
-    queries = [length for length, _, times in sequences.lengths for _ in range(times)]
-    return _Sequences([(queries[at], used, 1) for at, used in enumerate(used_k.tolist()[:batch])])
+    Args:
+        batch: How many there are.
+        longest: The most queries and keys that one has; each has as many where nothing else says how many.
+        starts_q: Where the queries of each start, where they lie one behind the other.
+        starts_k: The same for the keys.
+        used_k: How many keys each really has, where they lie in a cache with room for more.
+    """
+    told = [tensor for tensor in (starts_q, starts_k, used_k) if tensor is not None]
+    if not told:
+        return _Sequences([(*longest, batch)])
+    if not all(map(has_values, told)):
+        return _Sequences([(*longest, batch)], _UNKNOWN)
+    queries = [longest[0]] * batch if starts_q is None else starts_q.diff().tolist()
+    if used_k is not None:
+        keys = used_k.tolist()
+    else:
+        keys = [longest[1]] * batch if starts_k is None else starts_k.diff().tolist()
+    return _Sequences([(*lengths, 1) for lengths in zip(queries, keys, strict=True)])
 
 
 def flash_attention(
@@ -185,22 +194,30 @@ def flash_attention(
     window_size_left: int | None = None,
     window_size_right: int | None = None,
     seqused_k: Tensor | None = None,
+    alibi_slopes: Tensor | None = None,
+    block_table: Tensor | None = None,
     price: Price = attend,
     *,
     causal: str,
 ) -> Cost | Estimate:
     """Attention in the layout (batch, sequence, heads, head_dim), or packed (tokens, heads, head_dim).
 
-    A window of -1 or None is none; causal lets through nothing behind; the last query meets the last key.
+    A window of -1 or None is none; causal lets through nothing behind; the last query meets the last key. Keys that
+    a block table lists lie in pages, so their shape does not tell how many a sequence has. ALiBi multiplies a slope
+    by a distance and adds it.
     """
-    if query.dim() == _PACKED and cum_seq_q is not None and cum_seq_k is not None:
-        batch, sequences = cum_seq_q.shape[0] - 1, _packed(cum_seq_q, cum_seq_k, (max_q, max_k))
+    paged = block_table is not None
+    if query.dim() == _PACKED and cum_seq_q is not None:
+        starts_k = None if paged else cum_seq_k
+        sequences = _sequences(cum_seq_q.shape[0] - 1, (max_q, max_k), cum_seq_q, starts_k, seqused_k)
     else:
-        batch, sequences = query.shape[0], _Sequences([(query.shape[1], key.shape[1], query.shape[0])])
+        longest = (query.shape[1], max_k if paged else key.shape[1])
+        sequences = _sequences(query.shape[0], longest, None, None, seqused_k)
     before = None if window_size_left is None or window_size_left < 0 else window_size_left
     after = None if window_size_right is None or window_size_right < 0 else window_size_right
     band = _seen(causal, Band(before, 0 if is_causal else after, at_end=True))
-    return _limited(sequences, batch, seqused_k).price(price, query, value, band, masked=False, dropout=dropout_p > 0)
+    masks = 0 if alibi_slopes is None else 2
+    return sequences.price(price, query, value, band, masks=masks, dropout=dropout_p > 0)
 
 
 _PACKED = 3
@@ -231,17 +248,14 @@ def efficient_attention(
 
     In a window a query sees itself and the ``window_size - 1`` keys before it.
     """
-    if cu_seqlens_q is not None and cu_seqlens_k is not None:
-        longest = (max_seqlen_q or query.shape[1], max_seqlen_k or key.shape[1])
-        batch, sequences = cu_seqlens_q.shape[0] - 1, _packed(cu_seqlens_q, cu_seqlens_k, longest)
-    else:
-        batch, sequences = query.shape[0], _Sequences([(query.shape[1], key.shape[1], query.shape[0])])
+    batch, longest = query.shape[0], (query.shape[1], key.shape[1])
+    if cu_seqlens_q is not None:
+        batch, longest = cu_seqlens_q.shape[0] - 1, (max_seqlen_q or longest[0], max_seqlen_k or longest[1])
+    sequences = _sequences(batch, longest, cu_seqlens_q, cu_seqlens_k, seqlen_k)
     band = _EFFICIENT_BANDS[custom_mask_type]
     if window_size:
         band = band._replace(before=window_size - 1)
-    return _limited(sequences, batch, seqlen_k).price(
-        price, query, value, _seen(causal, band), masked=bias is not None, dropout=dropout_p > 0
-    )
+    return sequences.price(price, query, value, _seen(causal, band), masks=present(bias), dropout=dropout_p > 0)
 
 
 def cudnn_attention(
@@ -260,14 +274,13 @@ def cudnn_attention(
     causal: str,
 ) -> Cost | Estimate:
     """Attention in the layout (batch, heads, sequence, head_dim), or packed (tokens, heads, head_dim)."""
-    if query.dim() != _PACKED or cum_seq_q is None or cum_seq_k is None:
+    if query.dim() != _PACKED or cum_seq_q is None:
         return scaled_dot_product_attention(
             query, key, value, dropout_p, is_causal, attn_bias, price=price, causal=causal
         )
     band = _seen(causal, _CAUSAL if is_causal else _ALL)
-    return _packed(cum_seq_q, cum_seq_k, (max_q, max_k)).price(
-        price, query, value, band, masked=attn_bias is not None, dropout=dropout_p > 0
-    )
+    sequences = _sequences(cum_seq_q.shape[0] - 1, (max_q, max_k), cum_seq_q, cum_seq_k, None)
+    return sequences.price(price, query, value, band, masks=present(attn_bias), dropout=dropout_p > 0)
 
 
 formula(
@@ -287,6 +300,8 @@ formula(
 )(partial(scaled_dot_product_attention, price=attend_backward))
 formula(aten._flash_attention_forward)(flash_attention)
 formula(aten._flash_attention_backward)(partial(flash_attention, price=attend_backward))
+for _operator in newer("_flash_attention_forward_no_dropout_inplace"):
+    formula(_operator, unread=("out",))(flash_attention)
 formula(aten._efficient_attention_forward)(efficient_attention)
 formula(aten._efficient_attention_backward)(partial(efficient_attention, price=attend_backward))
 newer_formula("_cudnn_attention_forward")(cudnn_attention)

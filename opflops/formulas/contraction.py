@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from opflops.cost import Cost
-from opflops.formulas.activation import GELU_TANH, RELU
+from opflops.formulas.activation import GELU, GELU_TANH, RELU
 from opflops.formulas.sizes import aten, multiplies, numel
 from opflops.registry import formula
 
@@ -19,10 +19,13 @@ def products(left: Tensor, right: Tensor) -> int:
 
 
 def _scaled_sum(out: Tensor, beta: Any, alpha: Any) -> int:
-    """Operations of ``beta * self + alpha * product`` over a result; beta 0 leaves ``self`` out."""
-    scale = 0 if alpha == 1 else multiplies(out)
-    add = 0 if beta == 0 else 1 + (0 if beta == 1 else multiplies(out))
-    return out.numel() * (scale + add)
+    """Operations of ``beta * self + alpha * product`` over a result.
+
+    Factors of 0 and 1 multiply nothing, and beta 0 leaves ``self`` out.
+    """
+    factors = sum(factor not in (0, 1) for factor in (beta, alpha))
+    added = 0 if beta == 0 else 1
+    return out.numel() * (factors * multiplies(out) + added)
 
 
 @formula(aten.mm)
@@ -77,9 +80,10 @@ def addr(beta: Any = 1, alpha: Any = 1, *, out: Tensor) -> Cost:
 def addmm_activation(
     mat1: Tensor, mat2: Tensor, beta: Any = 1, alpha: Any = 1, use_gelu: bool = False, *, out: Tensor
 ) -> Cost:
-    """``addmm`` and then an activation: gelu in its tanh form, or relu."""
+    """``addmm`` and then an activation: relu, or gelu, which only CUDA has in its tanh form."""
     product = Cost(products(mat1, mat2), _scaled_sum(out, beta, alpha))
-    return product + (GELU_TANH if use_gelu else RELU) * out.numel()
+    gelu = GELU_TANH if out.device.type == "cuda" else GELU
+    return product + (gelu if use_gelu else RELU) * out.numel()
 
 
 def linear(rows: int, weight: Tensor, bias: Tensor | None) -> Cost:

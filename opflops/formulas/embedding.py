@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from opflops.cost import Cost, Estimate
-from opflops.formulas.sizes import aten, numel
+from opflops.formulas.sizes import aten, multiplies, numel
 from opflops.registry import declare_zero, formula
 from opflops.torch_internals import has_values
 
@@ -44,7 +44,7 @@ def scatter_add(index: Tensor) -> Cost:
 @formula(aten.index_add)
 def index_add(source: Tensor, alpha: float = 1) -> Cost:
     """One addition for each element of the source, and a multiplication where alpha is not 1."""
-    return Cost(ops=source.numel() * (1 + (alpha != 1)))
+    return Cost(ops=source.numel() * (1 + (0 if alpha == 1 else multiplies(source))))
 
 
 @formula(aten.index_put, aten._unsafe_index_put, aten._index_put_impl)

@@ -9,9 +9,9 @@ from opflops.formulas.activation import GELU, RELU
 from opflops.formulas.attention import Pairs, attend, pairs
 from opflops.formulas.contraction import linear
 from opflops.formulas.normalization import normalize
-from opflops.formulas.reduction import softmax
-from opflops.formulas.sizes import aten
-from opflops.registry import formula
+from opflops.formulas.reduction import softmax, softmax_backward
+from opflops.formulas.sizes import aten, present
+from opflops.registry import declare_zero, formula
 from opflops.torch_internals import nested_lengths
 
 if TYPE_CHECKING:
@@ -29,13 +29,13 @@ def _rows(lengths: list[tuple[int, int]]) -> int:
     return sum(length * times for length, times in lengths)
 
 
-def _attention(query: Tensor, key: Tensor, embed_dim: int, num_heads: int, *, masked: bool) -> Cost:
+def _attention(query: Tensor, key: Tensor, embed_dim: int, num_heads: int, *, masks: int) -> Cost:
     meeting = Pairs(0, 0)
     for (queries, times), (keys, _) in zip(_lengths(query), _lengths(key), strict=True):
         alike = pairs(queries, keys).times(times * num_heads)
         meeting = Pairs(meeting.pairs + alike.pairs, meeting.rows + alike.rows)
     head_dim = embed_dim // num_heads
-    return attend(meeting, head_dim, head_dim, masked=masked)
+    return attend(meeting, head_dim, head_dim, masks=masks)
 
 
 @formula(aten._transformer_encoder_layer_fwd)
@@ -64,7 +64,7 @@ def transformer_encoder_layer(
     hidden = rows * ffn_weight_1.shape[0]
     return (
         linear(rows, qkv_weight, qkv_bias)
-        + _attention(src, src, embed_dim, num_heads, masked=mask is not None)
+        + _attention(src, src, embed_dim, num_heads, masks=present(mask))
         + linear(rows, proj_weight, proj_bias)
         + linear(rows, ffn_weight_1, ffn_bias_1)
         + (GELU if use_gelu else RELU) * hidden
@@ -100,7 +100,7 @@ def native_multi_head_attention(
     projections = Cost(macs=inputs * qkv_weight.numel() // 3, ops=inputs * qkv_bias.numel() // 3)
     return (
         projections
-        + _attention(query, key, embed_dim, num_head, masked=mask is not None)
+        + _attention(query, key, embed_dim, num_head, masks=present(mask))
         + averaging
         + linear(rows, proj_weight, proj_bias)
     )
@@ -116,3 +116,13 @@ def transform_bias_rescale_qkv(qkv: Tensor) -> Cost:
 def masked_softmax(self: Tensor, dim: int | None = None) -> Cost:
     """A softmax, by default over the last axis, that leaves out what the mask covers."""
     return softmax(self.numel(), self.numel() // self.shape[-1 if dim is None else dim])
+
+
+@formula(aten._masked_softmax_backward)
+def masked_softmax_backward(grad_output: Tensor, dim: int | None = None) -> Cost:
+    """The gradient of a softmax; where the mask covers, the result is zero already."""
+    return softmax_backward(grad_output, -1 if dim is None else dim)
+
+
+# Encoders take the padding out of a batch by these, and put it back.
+declare_zero(aten._nested_tensor_from_mask, aten._nested_tensor_from_mask_left_aligned, aten.to_padded_tensor)

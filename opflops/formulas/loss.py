@@ -40,9 +40,12 @@ def smooth_l1_loss(self: Tensor, reduction: int = _MEAN) -> Cost:
 
 
 @formula(aten.smooth_l1_loss_backward)
-def smooth_l1_loss_backward(self: Tensor) -> Cost:
-    """``norm * grad * (d / beta if abs(d) < beta else sign(d))``, with ``d = x - y``; both branches are computed."""
-    return Cost(ops=8) * self.numel()
+def smooth_l1_loss_backward(grad_output: Tensor, self: Tensor) -> Cost:
+    """``g * d / beta if abs(d) < beta else g * sign(d)``, with ``d = x - y`` and ``g = norm * grad``.
+
+    Both branches are computed. The gradient of a mean or a sum is one number, multiplied by norm once.
+    """
+    return Cost(ops=7 * self.numel() + grad_output.numel())
 
 
 @formula(aten.huber_loss)
@@ -52,9 +55,12 @@ def huber_loss(self: Tensor, reduction: int = _MEAN) -> Cost:
 
 
 @formula(aten.huber_loss_backward)
-def huber_loss_backward(self: Tensor) -> Cost:
-    """``norm * grad * d`` with ``d = x - y``, or ``± norm * grad * delta`` beyond ``± delta``: two comparisons."""
-    return Cost(ops=9) * self.numel()
+def huber_loss_backward(grad_output: Tensor, self: Tensor) -> Cost:
+    """``norm * d * grad`` with ``d = x - y``, or ``± norm * grad * delta`` beyond ``± delta``: two comparisons.
+
+    The gradient of a mean or a sum is one number, and so are the two bounds that come of it.
+    """
+    return Cost(ops=5 * self.numel() + 4 * grad_output.numel())
 
 
 @formula(aten.binary_cross_entropy)

@@ -43,26 +43,8 @@ def _batch_norm(
     )
 
 
-def _batch_norm_with_traffic(
-    input: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    out: Any,
-    *,
-    train: bool,
-) -> Cost:
-    """Add the bytes: training writes the running statistics, which the schemas do not say."""
-    running = [running_mean, running_var]
-    read = stored_bytes([input, weight, bias, *running])
-    written = stored_bytes(list(out)) + (stored_bytes(running) if train else 0)
-    cost = _batch_norm(input, weight, bias, running, train=train)
-    return cost + Cost(bytes_read=read, bytes_written=written)
-
-
-@formula(aten.native_batch_norm)
-def native_batch_norm(
+@formula(aten.native_batch_norm, aten.cudnn_batch_norm, aten.miopen_batch_norm)
+def batch_norm(
     input: Tensor,
     weight: Tensor | None,
     bias: Tensor | None,
@@ -72,8 +54,12 @@ def native_batch_norm(
     *,
     out: Any,
 ) -> Cost:
-    """See the definition above."""
-    return _batch_norm_with_traffic(input, weight, bias, running_mean, running_var, out, train=training)
+    """See the definition above; training writes the running statistics, which these schemas do not say."""
+    running = [running_mean, running_var]
+    read = stored_bytes([input, weight, bias, *running])
+    written = stored_bytes(list(out)) + (stored_bytes(running) if training else 0)
+    cost = _batch_norm(input, weight, bias, running, train=training)
+    return cost + Cost(bytes_read=read, bytes_written=written)
 
 
 @formula(aten._native_batch_norm_legit, aten._native_batch_norm_legit_functional)
@@ -103,23 +89,13 @@ def batch_norm_with_update(
     return _batch_norm(input, weight, bias, [running_mean], train=True)
 
 
-@formula(aten.cudnn_batch_norm, aten.miopen_batch_norm)
-def batch_norm_of_a_library(
+def _batch_norm_backward(
     input: Tensor,
     weight: Tensor | None,
-    bias: Tensor | None,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    training: bool,
     *,
-    out: Any,
-) -> Cost:
-    """The same in cuDNN and MIOpen."""
-    return _batch_norm_with_traffic(input, weight, bias, running_mean, running_var, out, train=training)
-
-
-def _batch_norm_backward(
-    input: Tensor, *, train: bool, invstd_given: bool, output_mask: Sequence[bool] = (True, True, True)
+    train: bool,
+    invstd_given: bool,
+    output_mask: Sequence[bool] = (True, True, True),
 ) -> Cost:
     """Price the gradients of batch normalisation.
 
@@ -134,29 +110,29 @@ def _batch_norm_backward(
     ops = sum_of_grad + projected_sum
     if wants_input:
         # A channel's scale, and in training its mean gradient and its projection (three products).
-        ops += channels + elements + (4 * channels + 4 * elements if train else 0)
+        ops += channels * present(weight) + elements + (4 * channels + 4 * elements if train else 0)
     if wants_weight:
         ops += channels
-    roots = 0 if invstd_given else channels  # rsqrt(var + eps)
+    roots = channels if (wants_input or wants_weight) and not invstd_given else 0  # rsqrt(var + eps)
     return Cost(ops=ops + roots, transcendentals=roots)
 
 
 @formula(aten.native_batch_norm_backward)
-def native_batch_norm_backward(input: Tensor, train: bool, output_mask: Sequence[bool]) -> Cost:
+def native_batch_norm_backward(input: Tensor, weight: Tensor | None, train: bool, output_mask: Sequence[bool]) -> Cost:
     """See the definition above."""
-    return _batch_norm_backward(input, train=train, invstd_given=train, output_mask=output_mask)
+    return _batch_norm_backward(input, weight, train=train, invstd_given=train, output_mask=output_mask)
 
 
 @formula(aten.batch_norm_backward)
-def batch_norm_backward(input: Tensor, update: bool, output_mask: Sequence[bool]) -> Cost:
+def batch_norm_backward(input: Tensor, weight: Tensor | None, update: bool, output_mask: Sequence[bool]) -> Cost:
     """The same, behind ``_batch_norm_with_update``."""
-    return _batch_norm_backward(input, train=update, invstd_given=update, output_mask=output_mask)
+    return _batch_norm_backward(input, weight, train=update, invstd_given=update, output_mask=output_mask)
 
 
 @formula(aten.cudnn_batch_norm_backward, aten.miopen_batch_norm_backward)
-def batch_norm_backward_of_a_library(input: Tensor) -> Cost:
+def batch_norm_backward_of_a_library(input: Tensor, weight: Tensor | None) -> Cost:
     """The same in cuDNN and MIOpen, which only train this way and always compute all three."""
-    return _batch_norm_backward(input, train=True, invstd_given=True)
+    return _batch_norm_backward(input, weight, train=True, invstd_given=True)
 
 
 @formula(aten.native_layer_norm)
@@ -222,10 +198,12 @@ def native_group_norm_backward(
     """
     elements, channels, groups = grad_out.numel(), N * C, N * group
     wants_input, wants_weight, wants_bias = output_mask
-    ops = elements + 2 * folds(elements, channels)
+    ops = folds(elements, channels) if any(output_mask) else 0
+    if wants_input or wants_weight:
+        ops += elements + folds(elements, channels)
     if wants_input:
-        weighted = 2 * channels * present(weight)
-        ops += weighted + 2 * folds(channels, groups) + channels + 11 * groups + 4 * elements
+        weighted = 3 * channels * present(weight)
+        ops += weighted + 2 * folds(channels, groups) + 11 * groups + 4 * elements
     if wants_weight:
         ops += 3 * channels + folds(channels, C)
     if wants_bias:

@@ -59,11 +59,9 @@ register(
         "neg": Elementwise("-x", 1),
         "positive": Elementwise("x", 0),
         "sign": Elementwise("sign(x)", 1),
-        "sgn": Elementwise("sign(x)", 1),
         "ceil": Elementwise("ceil(x)", 1),
         "floor": Elementwise("floor(x)", 1),
         "trunc": Elementwise("trunc(x)", 1),
-        "round": Elementwise("round(x)", 1),
         "frac": Elementwise("x - trunc(x)", 2),
         "floor_divide": Elementwise("floor(x / y)", 2),
         "remainder": Elementwise("x - y * floor(x / y)", 4),
@@ -112,11 +110,14 @@ def add(alpha: Any = 1, *, out: Tensor) -> Cost:
     return Cost(ops=out.numel() * (1 + (0 if alpha == 1 else multiplies(out))))
 
 
+def _divides(tensor: Tensor) -> int:
+    return 6 if tensor.is_complex() else 1
+
+
 @formula(aten.div)
 def div(rounding_mode: str | None = None, *, out: Tensor) -> Cost:
     """``x / y``, and rounding if that is asked for."""
-    divide = 6 if out.is_complex() else 1
-    return Cost(ops=out.numel() * (divide + (rounding_mode is not None)))
+    return Cost(ops=out.numel() * (_divides(out) + (rounding_mode is not None)))
 
 
 @formula(aten.abs)
@@ -127,16 +128,36 @@ def abs(self: Tensor) -> Cost:
     return Cost(ops=self.numel())
 
 
+@formula(aten.sgn)
+def sgn(self: Tensor) -> Cost:
+    """The sign; of a complex number ``x / abs(x)``, or 0: six real operations, two of them divisions, and a root."""
+    if self.is_complex():
+        return Cost(ops=3 * self.numel(), transcendentals=self.numel())
+    return Cost(ops=self.numel())
+
+
+@formula(aten.round)
+def round(self: Tensor, decimals: int = 0) -> Cost:
+    """Round to the nearest whole; to some decimals, between two multiplications by powers of ten."""
+    return Cost(ops=self.numel() * (1 + 2 * (decimals != 0)))
+
+
 @formula(aten.clamp)
 def clamp(min: Any = None, max: Any = None, *, out: Tensor) -> Cost:
     """A comparison for each bound that is given."""
     return Cost(ops=out.numel() * ((min is not None) + (max is not None)))
 
 
-@formula(aten.addcmul, aten.addcdiv)
+@formula(aten.addcmul)
 def addcmul(value: Any = 1, *, out: Tensor) -> Cost:
-    """``self + value * tensor1 * tensor2`` (or ``/ tensor2``); a value of 1 takes no multiplication."""
-    return Cost(ops=out.numel() * (1 + multiplies(out) + (value != 1)))
+    """``self + value * tensor1 * tensor2``; a value of 1 takes no multiplication."""
+    return Cost(ops=out.numel() * (1 + multiplies(out) * (1 + (value != 1))))
+
+
+@formula(aten.addcdiv)
+def addcdiv(value: Any = 1, *, out: Tensor) -> Cost:
+    """``self + value * tensor1 / tensor2``; a value of 1 takes no multiplication."""
+    return Cost(ops=out.numel() * (1 + _divides(out) + multiplies(out) * (value != 1)))
 
 
 @formula(aten.native_dropout)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from opflops.cost import Cost
 from opflops.formulas.sizes import aten, folds, numel, present
-from opflops.registry import formula
+from opflops.registry import declare_zero, formula
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,36 +58,38 @@ _CELLS = (_RELU, _TANH_CELL, _LSTM, _GRU)
 
 
 def layers(
-    rows: int, weights: Sequence[Tensor], cell: Cell, hidden_size: int, *, directions: int, backward: bool = False
+    rows: int,
+    weights: Sequence[Tensor],
+    cell: Cell,
+    hidden_size: int,
+    *,
+    directions: int,
+    backward: bool = False,
+    weight_gradients: bool = True,
 ) -> Cost:
     """Price a stack of layers.
 
     Args:
-        rows: Steps times batch, by true lengths.
+        rows: Steps times batch; a packed input (tokens, features) has its true lengths already.
         weights: Matrices and biases of all layers and directions, in any order.
         cell: What each hidden element takes.
         hidden_size: Hidden elements of one direction of one layer.
         directions: Layers times directions.
         backward: Whether to price the gradients: of each product the input's and the weight's, of each bias its sum.
+        weight_gradients: Whether those of weights and biases are among them.
     """
     matrices = sum(weight.numel() for weight in weights if weight.dim() > 1)
     biases = sum(weight.numel() for weight in weights if weight.dim() == 1)
     elements = rows * hidden_size * directions
     if backward:
-        sums = (rows - 1) * biases
-        return Cost(macs=2 * rows * matrices, ops=sums) + cell.backward * elements
+        of_weights = Cost(macs=rows * matrices, ops=(rows - 1) * biases) if weight_gradients else Cost()
+        return Cost(macs=rows * matrices) + of_weights + cell.backward * elements
     return Cost(macs=rows * matrices, ops=rows * biases) + cell.forward * elements
-
-
-def _steps(input: Tensor, batch_sizes: Sequence[int]) -> int:
-    """Count steps times batch; a packed input (tokens, features) has its true lengths already."""
-    return sum(batch_sizes) if batch_sizes else numel(input.shape[:-1])
 
 
 def _one_layer(
     input: Tensor,
     weights: Sequence[Tensor],
-    batch_sizes: Sequence[int],
     mode: int,
     hidden_size: int,
     *,
@@ -96,7 +98,7 @@ def _one_layer(
 ) -> Cost:
     """Price one layer in one direction; without biases the last two weights are placeholders."""
     given = weights[: 4 if has_biases else 2]
-    return layers(_steps(input, batch_sizes), given, _CELLS[mode], hidden_size, directions=1, backward=backward)
+    return layers(numel(input.shape[:-1]), given, _CELLS[mode], hidden_size, directions=1, backward=backward)
 
 
 @formula(aten.mkldnn_rnn_layer)
@@ -106,14 +108,13 @@ def mkldnn_rnn_layer(
     weight1: Tensor,
     weight2: Tensor,
     weight3: Tensor,
-    batch_sizes: Sequence[int],
     mode: int,
     hidden_size: int,
     has_biases: bool,
 ) -> Cost:
     """One layer in one direction, as oneDNN runs it."""
     weights = (weight0, weight1, weight2, weight3)
-    return _one_layer(input, weights, batch_sizes, mode, hidden_size, has_biases=has_biases, backward=False)
+    return _one_layer(input, weights, mode, hidden_size, has_biases=has_biases, backward=False)
 
 
 @formula(aten.mkldnn_rnn_layer_backward)
@@ -123,14 +124,21 @@ def mkldnn_rnn_layer_backward(
     weight2: Tensor,
     weight3: Tensor,
     weight4: Tensor,
-    batch_sizes: Sequence[int],
     mode: int,
     hidden_size: int,
     has_biases: bool,
 ) -> Cost:
     """The gradients of one layer in one direction."""
     weights = (weight1, weight2, weight3, weight4)
-    return _one_layer(input, weights, batch_sizes, mode, hidden_size, has_biases=has_biases, backward=True)
+    return _one_layer(input, weights, mode, hidden_size, has_biases=has_biases, backward=True)
+
+
+def _dropout_between_layers(
+    elements: int, num_layers: int, dropout: float, *, train: bool, backward: bool = False
+) -> Cost:
+    """Price the dropout of every layer but the last: drawn, masked and scaled; its gradient is not drawn again."""
+    drops = train and 0 < dropout < 1
+    return Cost(ops=(2 if backward else 3) * elements * (num_layers - 1)) if drops else Cost()
 
 
 def layers_of_a_library(
@@ -139,18 +147,57 @@ def layers_of_a_library(
     mode: int,
     hidden_size: int,
     num_layers: int,
+    dropout: float,
+    train: bool,
     bidirectional: bool,
-    batch_sizes: Sequence[int],
+    proj_size: int = 0,
+    output_mask: Sequence[bool] = (True, True, True, True),
     backward: bool = False,
 ) -> Cost:
-    """All layers in all directions, as cuDNN and MIOpen run them; projections are matrices among the weights."""
-    directions = num_layers * (2 if bidirectional else 1)
-    rows = _steps(input, batch_sizes)
-    return layers(rows, weight, _CELLS[mode], hidden_size, directions=directions, backward=backward)
+    """All layers in all directions, as cuDNN and MIOpen run them; projections are matrices among the weights.
+
+    The last of the output mask asks for the gradients of the weights; those of the input are always computed.
+    """
+    ways = 2 if bidirectional else 1
+    rows = numel(input.shape[:-1])
+    outputs = rows * ways * (proj_size or hidden_size)
+    return layers(
+        rows,
+        weight,
+        _CELLS[mode],
+        hidden_size,
+        directions=num_layers * ways,
+        backward=backward,
+        weight_gradients=output_mask[3],
+    ) + _dropout_between_layers(outputs, num_layers, dropout, train=train, backward=backward)
 
 
 formula(aten._cudnn_rnn, aten.miopen_rnn)(layers_of_a_library)
 formula(aten._cudnn_rnn_backward, aten.miopen_rnn_backward)(partial(layers_of_a_library, backward=True))
+
+# Copies the weights into one buffer.
+declare_zero(aten._cudnn_rnn_flatten_weight)
+
+
+def lstm_on_metal(
+    input: Tensor,
+    hx: Sequence[Tensor],
+    params: Sequence[Tensor],
+    num_layers: int,
+    dropout: float,
+    train: bool,
+    bidirectional: bool,
+    backward: bool = False,
+) -> Cost:
+    """All layers of an LSTM in all directions, as Metal runs them."""
+    ways, hidden_size = 2 if bidirectional else 1, hx[0].shape[-1]
+    rows = numel(input.shape[:-1])
+    between = _dropout_between_layers(rows * ways * hidden_size, num_layers, dropout, train=train, backward=backward)
+    return layers(rows, params, _LSTM, hidden_size, directions=num_layers * ways, backward=backward) + between
+
+
+formula(aten._lstm_mps)(lstm_on_metal)
+formula(aten.lstm_mps_backward)(partial(lstm_on_metal, backward=True))
 
 
 def _fused_cell(cell: Cell, state: Tensor, *biases: Tensor | None) -> Cost:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 @formula(
     aten.sum,
-    aten.nansum,
     aten.amax,
     aten.amin,
     aten.argmax,
@@ -42,9 +41,9 @@ def aminmax(self: Tensor, *, out: tuple[Tensor, Tensor]) -> Cost:
     return Cost(ops=2 * folds(self.numel(), out[0].numel()))
 
 
-@formula(aten.count_nonzero)
-def count_nonzero(self: Tensor, *, out: Tensor) -> Cost:
-    """Compare each with zero; the counting is on integers, but it is this operator's."""
+@formula(aten.count_nonzero, aten.nansum)
+def compare_and_fold(self: Tensor, *, out: Tensor) -> Cost:
+    """Compare each with zero, or with itself, and add; the counting is on integers, but it is this operator's."""
     return Cost(ops=self.numel() + folds(self.numel(), out.numel()))
 
 
@@ -65,6 +64,12 @@ def variance(elements: int, results: int) -> int:
     return 2 * (folds(elements, results) + results) + 2 * elements
 
 
+def _variances(tensor: Tensor, results: int) -> int:
+    """Take the variances of real numbers, or add those of the real and the imaginary parts."""
+    operations = variance(tensor.numel(), results)
+    return 2 * operations + results if tensor.is_complex() else operations
+
+
 def _results(out: Any) -> int:
     """Count the variances; their means, where they are returned too, come with them."""
     result: Tensor = out[0] if isinstance(out, (tuple, list)) else out
@@ -74,26 +79,32 @@ def _results(out: Any) -> int:
 @formula(aten.var, aten.var_mean)
 def var(self: Tensor, *, out: Any) -> Cost:
     """See :func:`variance`."""
-    return Cost(ops=variance(self.numel(), _results(out)))
+    return Cost(ops=_variances(self, _results(out)))
 
 
 @formula(aten.std, aten.std_mean)
 def std(self: Tensor, *, out: Any) -> Cost:
     """The square root of the variance."""
-    return Cost(ops=variance(self.numel(), _results(out)), transcendentals=_results(out))
+    return Cost(ops=_variances(self, _results(out)), transcendentals=_results(out))
 
 
 @formula(aten.linalg_vector_norm, aten.norm)
 def vector_norm(self: Tensor, ord: Any = None, p: Any = None, *, out: Tensor) -> Cost:
-    """``sum(abs(x) ** p) ** (1 / p)``; the orders 0, 1, 2 and infinity need no powers."""
+    """``sum(abs(x) ** p) ** (1 / p)``; the orders 0, 1, 2 and infinity need no powers.
+
+    A complex size is ``sqrt(re * re + im * im)``, and its square needs no root.
+    """
     order = next((given for given in (ord, p) if given is not None), 2)
     elements, results = self.numel(), out.numel()
-    steps = folds(elements, results)
-    if order in (0, 1, inf, -inf):  # compare with zero, or take the size, of each; then add or compare
-        return Cost(ops=elements + steps)
+    steps = Cost(ops=folds(elements, results))
+    size = Cost(ops=3, transcendentals=1) if self.is_complex() else Cost(ops=1)
+    if order == 0:  # compare with zero
+        return steps + Cost(ops=elements)
+    if order in (1, inf, -inf):
+        return steps + size * elements
     if order == 2:  # noqa: PLR2004 - squares, and a square root
-        return Cost(ops=elements + steps, transcendentals=results)
-    return Cost(ops=elements + steps, transcendentals=elements + results)
+        return steps + Cost(ops=size.ops * elements, transcendentals=results)
+    return steps + size * elements + Cost(transcendentals=elements + results)
 
 
 def softmax(elements: int, rows: int) -> Cost:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from opflops.report import tree
 from opflops.report.layout import Line, Numbers, is_markup, lay_out, order
@@ -17,6 +17,16 @@ if TYPE_CHECKING:
     from opflops.rows import Row
 
 _OVERVIEW_LINES = 60
+
+
+class TableOptions(TypedDict, total=False):
+    """Name the keyword options of :func:`table`, for those who pass them on."""
+
+    depth: int | None
+    tablefmt: str
+    sort: str | None
+    numbers: Numbers
+    width: int | None
 
 
 def table(
@@ -44,7 +54,7 @@ def table(
     Raises:
         ProfileError: A key, an order or a format is unknown.
     """
-    text = _bare_table(rows, by, depth, tablefmt, sort, numbers, width)
+    text = _bare_table(rows, by, depth=depth, tablefmt=tablefmt, sort=sort, numbers=numbers, width=width)
     return text if is_markup(tablefmt) else "\n".join([text, "", *_paragraphs(rows, width)])
 
 
@@ -63,11 +73,10 @@ def overview(rows: Sequence[Row]) -> str:
 def _bare_table(
     rows: Sequence[Row],
     by: str | tuple[str, ...],
+    *,
     depth: int | None = None,
-    tablefmt: str = "simple",
     sort: str | None = None,
-    numbers: Numbers = "auto",
-    width: int | None = None,
+    **layout: Any,
 ) -> str:
     floating = [row for row in rows if row.floating]
     keys = (by,) if isinstance(by, str) else tuple(by)
@@ -76,7 +85,7 @@ def _bare_table(
     else:
         lines, heading = _flat(floating, keys, sort), " / ".join(keys)
     whole = Line(total_label(rows)).with_rows(floating)
-    return lay_out(heading, lines, whole, tablefmt=tablefmt, numbers=numbers, width=width)
+    return lay_out(heading, lines, whole, **layout)
 
 
 def _flat(rows: Sequence[Row], keys: tuple[str, ...], sort: str | None) -> list[Line]:

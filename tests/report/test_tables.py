@@ -119,7 +119,11 @@ def test_siblings_are_sorted_as_asked(simple_cnn):
     """Largest first, or by name; by default in the order of execution."""
 
     def children(**options):
-        return [label.split()[0] for label, *_ in cells(simple_cnn.table(depth=1, **options)) if label[2:3].isalpha() and label.startswith("  ") and "aten" not in label]
+        return [
+            label.split()[0]
+            for label, *_ in cells(simple_cnn.table(depth=1, **options))
+            if label[2:3].isalpha() and label.startswith("  ") and "aten" not in label
+        ]
 
     assert children() == ["conv1", "ReLU()", "conv2", "fc1", "fc2", "fc3"]
     assert children(sort="macs") == ["conv2", "conv1", "fc1", "fc2", "fc3", "ReLU()"]
@@ -131,7 +135,9 @@ def test_siblings_are_sorted_as_asked(simple_cnn):
 def test_a_table_is_no_wider_than_the_terminal(simple_cnn, monkeypatch, width):
     """Numbers are scaled first, then names are cut in the middle."""
     monkeypatch.setenv("COLUMNS", str(width))
-    long = Profile(tuple(replace(row, module=row.module + ".a_rather_long_name_of_a_module") for row in simple_cnn.rows))
+    long = Profile(
+        tuple(replace(row, module=row.module + ".a_rather_long_name_of_a_module") for row in simple_cnn.rows)
+    )
     boxed = long.table(by=("module", "op"), tablefmt="grid", width=max(width, 72))
     for text, limit in ((str(simple_cnn), width), (str(long), width), (boxed, max(width, 72))):
         assert max(map(len, text.splitlines())) <= limit
@@ -180,7 +186,7 @@ def test_integer_work_is_said_to_be_in_no_total():
 
 
 def test_every_table_says_what_its_columns_mean():
-    """macs and flops are told apart where they stand."""
+    """Macs and flops are told apart where they stand."""
     assert "flops = 2 x macs + other operations" in PROFILE.table(width=200)
 
 
@@ -209,7 +215,10 @@ def test_a_report_takes_little_time_for_many_rows():
     import sys  # noqa: PLC0415 - only this test counts calls
 
     def steps(count):
-        rows = [Row(f"Net.layers.{index}.fc", "Linear", "aten.mm", "forward", "float32", 1, Cost(macs=index)) for index in range(count)]
+        rows = [
+            Row(f"Net.layers.{index}.fc", "Linear", "aten.mm", "forward", "float32", 1, Cost(macs=index))
+            for index in range(count)
+        ]
         calls = 0
 
         def tally(*_):

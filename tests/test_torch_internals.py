@@ -1,0 +1,153 @@
+"""Private interfaces of PyTorch mean what opflops takes them to mean."""
+
+import threading
+
+import pytest
+import torch
+from torch import nn
+
+from opflops import torch_internals as internals
+from opflops.formulas.sizes import NEWER, aten
+
+X = torch.ones(2, requires_grad=True)
+
+
+class Quiet(internals.TorchDispatchMode):
+    """Run every operator, and note what dispatch_modes says meanwhile."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen_inside = []
+        self.higher = None
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.seen_inside.append(internals.dispatch_modes())
+        return func(*args, **(kwargs or {}))
+
+
+def test_dispatch_modes_lists_active_modes_outermost_first():
+    """A mode that is handling an operator is not in the list; another thread has its own."""
+    with Quiet() as outer, Quiet() as inner:
+        assert internals.dispatch_modes() == [outer, inner]
+        X.detach() + 1
+        elsewhere = []
+        thread = threading.Thread(target=lambda: elsewhere.append(internals.dispatch_modes()))
+        thread.start()
+        thread.join()
+    assert internals.dispatch_modes() == []
+    assert elsewhere == [[]]
+    assert inner.seen_inside == [[outer]] * len(inner.seen_inside) != []
+    assert outer.seen_inside == [[]] * len(outer.seen_inside) != []
+
+
+def test_in_backward_is_the_running_node_or_none():
+    """Inside a hook of a tensor there is one, outside a backward there is none."""
+    seen = []
+    y = X * 2
+    y.register_hook(lambda grad: seen.append(internals.in_backward()))
+    assert internals.in_backward() is None
+    y.sum().backward()
+    assert internals.in_backward() is None
+    assert len(seen) == 1
+    assert seen[0] is not None
+
+
+@pytest.mark.parametrize(
+    ("overload", "known"),
+    [(aten.add.Tensor, True), (aten.add.int, False), (aten.mm.out, True), (aten.mul.left_t, False)],
+)
+def test_builtins_of_torchscript_are_no_operators(overload, known):
+    """They share packets with operators, and never reach a mode."""
+    assert internals.known_to_dispatcher(overload) is known
+
+
+@pytest.mark.parametrize(
+    ("overload", "composite"), [(aten.linear.default, True), (aten.mm.default, False), (aten.matmul.default, True)]
+)
+def test_composite_operators_decompose(overload, composite):
+    """What is composite has a decomposition that runs, and gives what the operator gives."""
+    assert internals.composite_implicit(overload) is composite
+    a = torch.rand(3, 3)
+    if composite:
+        assert torch.equal(overload.decompose(a, a), overload(a, a))
+
+
+def test_the_dispatcher_lists_packets():
+    """All of aten, and operators that a library adds."""
+    torch.library.define("opflops_internals::one", "(Tensor x) -> Tensor")
+    assert [packet.__name__ for packet in internals.dispatcher_packets("opflops_internals")] == ["one"]
+    assert len(internals.dispatcher_packets("aten")) > 1000
+
+
+def test_schemas_tell_what_is_written_shared_and_returned():
+    """In place writes its argument, a view shares it, an out= argument is marked."""
+    in_place = internals.schema_of(aten.add_.Tensor)
+    assert in_place.arguments[0].alias_info.is_write
+    view = internals.schema_of(aten.t.default)
+    assert view.returns[0].alias_info is not None
+    assert not view.returns[0].alias_info.is_write
+    assert [argument.is_out for argument in internals.schema_of(aten.mm.out).arguments] == [False, False, True]
+    assert internals.schema_of(aten.mm.default).returns[0].alias_info is None
+
+
+def test_packets_of_operators_and_of_what_has_none():
+    """A higher-order operator has no packet."""
+    assert internals.packet_of(aten.mm.default) is aten.mm
+    assert internals.packet_of(torch.ops.higher_order.cond) is None
+
+
+def test_third_party_formulas_are_torchs_registry():
+    """Keyed by packet, called with out_val."""
+    price = internals.third_party_formulas()[aten.mm]
+    assert price(torch.ones(2, 3), torch.ones(3, 4), out_val=torch.ones(2, 4)) == 48
+
+
+def test_sparse_parts_are_those_that_are_stored():
+    """Also of a tensor that is not coalesced."""
+    tensor = torch.sparse_coo_tensor(torch.tensor([[0, 0, 2]]), torch.ones(3), (4,), check_invariants=True)
+    indices, values = internals.sparse_coo_parts(tensor)
+    assert (tuple(indices.shape), tuple(values.shape)) == ((1, 3), (3,))
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_nested_lengths_are_true_lengths():
+    """The ragged axis of the strided nested layout."""
+    nested = torch.nested.nested_tensor([torch.ones(2, 4), torch.ones(5, 4)])
+    assert internals.nested_lengths(nested) == [2, 5]
+
+
+def test_values_are_known_of_real_tensors_alone():
+    """Meta and fake tensors have shapes only."""
+    assert internals.has_values(torch.ones(2))
+    assert internals.has_values(nn.Parameter(torch.ones(2)))
+    assert not internals.has_values(torch.ones(2, device="meta"))
+    with internals.fake_copies(torch.ones(2)) as fake:
+        assert not internals.has_values(fake)
+
+
+def test_fake_copies_have_shape_dtype_device_and_identity():
+    """What stands twice is one copy; gradients flow to leaves of the copy; the original is untouched."""
+    model = nn.Linear(3, 2)
+    with internals.fake_copies((model, model.weight, [X, X])) as (copy, weight, (first, second)):
+        assert copy.weight is weight
+        assert first is second
+        assert (weight.shape, weight.dtype, weight.device) == (model.weight.shape, torch.float32, torch.device("cpu"))
+        assert weight.is_leaf
+        assert weight.requires_grad
+        copy(torch.ones(4, 3)).sum().backward()
+        assert weight.grad.shape == (2, 3)
+    assert model.weight.grad is None
+
+
+@pytest.mark.parametrize("ask", [lambda x: x.sum().item(), lambda x: x.nonzero(), lambda x: x[x > 0], bool])
+def test_fake_tensors_refuse_to_tell_values(ask):
+    """With the errors that count() turns into a sentence."""
+    with internals.fake_copies(torch.ones(1)) as x, pytest.raises(internals.value_dependent_errors()):
+        ask(x)
+
+
+def test_newer_operators_exist_in_the_newest_pytorch():
+    """A formula for an operator that no version has would be a misspelt name."""
+    assert NEWER
+    for name in NEWER:
+        assert hasattr(aten, name), name
