@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from torch._ops import OpOverload, OpOverloadPacket
-from torch._subclasses.fake_tensor import is_fake
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeCopyMode,
+    FakeTensorMode,
+    is_fake,
+)
 from torch.utils._python_dispatch import TorchDispatchMode
 
 if TYPE_CHECKING:
@@ -114,9 +120,7 @@ def has_values(tensor: Tensor) -> bool:
 
 def value_dependent_errors() -> tuple[type[Exception], ...]:
     """Return what a fake tensor raises when a program asks for a value that it does not have."""
-    from torch._subclasses import fake_tensor  # noqa: PLC0415 - slow to import, and only counting on fakes needs it
-
-    return (fake_tensor.DataDependentOutputException, fake_tensor.DynamicOutputShapeException)
+    return (DataDependentOutputException, DynamicOutputShapeException)
 
 
 @contextmanager
@@ -126,8 +130,6 @@ def fake_copies(originals: Any) -> Iterator[Any]:
     The copy keeps identity: a tensor or module that stands twice in ``originals`` is one object in the copy too.
     The originals are left as they are.
     """
-    from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode  # noqa: PLC0415 - slow to import
-
     # Plain tensors that a forward meets along the way (constants in closures, globals) become fake as they come.
     fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
     with FakeCopyMode(fake_mode):
