@@ -35,7 +35,7 @@ class Pairs(NamedTuple):
 class Price(Protocol):
     """Price what is to be done for some pairs: a forward or a backward."""
 
-    def __call__(self, meeting: Pairs, d_qk: int, d_v: int, *, masks: int = 0, dropout: bool = False) -> Cost:
+    def __call__(self, meeting: Pairs, d_qk: int, d_v: int, *, masks: int, dropout: bool) -> Cost:
         """Price pairs of head_dim ``d_qk`` that share values of head_dim ``d_v``; masks take some operations a pair."""
 
 
@@ -66,14 +66,12 @@ def pairs(queries: int, keys: int, band: Band = _ALL) -> Pairs:
     if band.before is None and band.after is None:
         return Pairs(queries * keys, queries)
     shift = keys - queries if band.at_end else 0
-    last = keys - 1 if band.after is None else shift + band.after
+    # Far enough to either side stands for no bound.
+    last = keys if band.after is None else shift + band.after
     first = -queries if band.before is None else shift - band.before
-    seen = _pairs_below(queries, keys, keys if band.after is None else last) - (
-        0 if band.before is None else _pairs_below(queries, keys, first - 1)
-    )
-    lowest = 0 if band.after is None else max(0, -last)
-    highest = queries - 1 if band.before is None else min(queries - 1, keys - 1 - first)
-    return Pairs(seen, max(0, highest - lowest + 1))
+    seen = _pairs_below(queries, keys, last) - _pairs_below(queries, keys, first - 1)
+    lowest, highest = max(0, -last), min(queries - 1, keys - 1 - first)
+    return Pairs(seen, highest - lowest + 1)
 
 
 def _pairs_below(queries: int, keys: int, offset: int) -> int:
@@ -84,14 +82,14 @@ def _pairs_below(queries: int, keys: int, offset: int) -> int:
     return slope + (queries - full) * keys
 
 
-def attend(meeting: Pairs, d_qk: int, d_v: int, *, masks: int = 0, dropout: bool = False) -> Cost:
+def attend(meeting: Pairs, d_qk: int, d_v: int, *, masks: int, dropout: bool) -> Cost:
     """Price a forward: two products, the scale, the masks, the softmax, and dropout (draw, mask and scale) if any."""
     scores = meeting.pairs
     contraction = Cost(macs=scores * (d_qk + d_v), ops=scores * (1 + masks + 3 * dropout))
     return contraction + softmax(scores, meeting.rows)
 
 
-def attend_backward(meeting: Pairs, d_qk: int, d_v: int, *, masks: int = 0, dropout: bool = False) -> Cost:
+def attend_backward(meeting: Pairs, d_qk: int, d_v: int, *, masks: int, dropout: bool) -> Cost:
     """Price a backward.
 
     Products: the scores again (d_qk); the gradients of the values and of the probabilities (d_v each); those of the
@@ -253,7 +251,7 @@ def efficient_attention(
         batch, longest = cu_seqlens_q.shape[0] - 1, (max_seqlen_q or longest[0], max_seqlen_k or longest[1])
     sequences = _sequences(batch, longest, cu_seqlens_q, cu_seqlens_k, seqlen_k)
     band = _EFFICIENT_BANDS[custom_mask_type]
-    if window_size:
+    if window_size is not None and window_size > 0:
         band = band._replace(before=window_size - 1)
     return sequences.price(price, query, value, _seen(causal, band), masks=present(bias), dropout=dropout_p > 0)
 

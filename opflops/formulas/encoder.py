@@ -35,7 +35,7 @@ def _attention(query: Tensor, key: Tensor, embed_dim: int, num_heads: int, *, ma
         alike = pairs(queries, keys).times(times * num_heads)
         meeting = Pairs(meeting.pairs + alike.pairs, meeting.rows + alike.rows)
     head_dim = embed_dim // num_heads
-    return attend(meeting, head_dim, head_dim, masks=masks)
+    return attend(meeting, head_dim, head_dim, masks=masks, dropout=False)
 
 
 @formula(aten._transformer_encoder_layer_fwd)

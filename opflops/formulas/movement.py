@@ -73,6 +73,7 @@ declare_zero(
     aten.sym_stride.default,
     torch.ops.prim.device.default,
     torch.ops.prim.layout.default,
+    *[packet.default for packet in newer("sym_is_contiguous")],
     recorded=False,
 )
 # Marks for a profiler, which optimizers set around their steps.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from opflops.cost import Cost
 from opflops.formulas.sizes import aten, folds, numel, present
 from opflops.registry import declare_zero, formula
+from opflops.traffic import stored_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +65,7 @@ def layers(
     hidden_size: int,
     *,
     directions: int,
-    backward: bool = False,
+    backward: bool,
     weight_gradients: bool = True,
 ) -> Cost:
     """Price a stack of layers.
@@ -108,16 +109,27 @@ def mkldnn_rnn_layer(
     weight1: Tensor,
     weight2: Tensor,
     weight3: Tensor,
+    hx_: Tensor,
+    cx_: Tensor,
     mode: int,
     hidden_size: int,
     has_biases: bool,
+    *,
+    out: Sequence[Tensor],
 ) -> Cost:
-    """One layer in one direction, as oneDNN runs it."""
+    """One layer in one direction, as oneDNN runs it.
+
+    Its last result is a workspace for the backward, whose size only oneDNN knows: its bytes are left out.
+    """
     weights = (weight0, weight1, weight2, weight3)
-    return _one_layer(input, weights, mode, hidden_size, has_biases=has_biases, backward=False)
+    traffic = Cost(
+        bytes_read=stored_bytes([input, *weights, hx_, cx_]),
+        bytes_written=stored_bytes(list(out[:3])),
+    )
+    return traffic + _one_layer(input, weights, mode, hidden_size, has_biases=has_biases, backward=False)
 
 
-@formula(aten.mkldnn_rnn_layer_backward)
+@formula(aten.mkldnn_rnn_layer_backward, unread=("workspace",))
 def mkldnn_rnn_layer_backward(
     input: Tensor,
     weight1: Tensor,
@@ -133,9 +145,7 @@ def mkldnn_rnn_layer_backward(
     return _one_layer(input, weights, mode, hidden_size, has_biases=has_biases, backward=True)
 
 
-def _dropout_between_layers(
-    elements: int, num_layers: int, dropout: float, *, train: bool, backward: bool = False
-) -> Cost:
+def _dropout_between_layers(elements: int, num_layers: int, dropout: float, *, train: bool, backward: bool) -> Cost:
     """Price the dropout of every layer but the last: drawn, masked and scaled; its gradient is not drawn again."""
     drops = train and 0 < dropout < 1
     return Cost(ops=(2 if backward else 3) * elements * (num_layers - 1)) if drops else Cost()

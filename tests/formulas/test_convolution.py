@@ -1,0 +1,342 @@
+"""Convolutions and their gradients: against loops over single numbers, published layers, and laws that join them."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from counted import cost_of
+from torch.nn import functional
+
+from opflops import Cost
+from opflops.registry import registry
+
+aten = torch.ops.aten
+
+DIRECT = [functional.conv1d, functional.conv2d, functional.conv3d]
+TRANSPOSED = [functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d]
+
+# Input, weight (whose first axis is the output's, or the input's when transposed) and the layer's options.
+CASES = [
+    ((2, 2, 9), (3, 2, 3), {}),
+    ((1, 2, 9), (3, 2, 3), {"stride": 2, "padding": 1, "dilation": 2}),
+    ((2, 2, 5, 6), (3, 2, 2, 3), {}),
+    ((1, 2, 5, 6), (3, 2, 2, 3), {"stride": (2, 3)}),
+    ((1, 2, 4, 3), (3, 2, 2, 3), {"padding": (1, 2)}),
+    ((1, 2, 7, 6), (3, 2, 2, 3), {"dilation": (3, 2)}),
+    ((2, 4, 4, 3), (6, 2, 2, 3), {"groups": 2, "padding": 1}),
+    ((1, 3, 4, 4), (6, 1, 3, 3), {"groups": 3, "padding": 1}),
+    ((1, 2, 3, 2, 4), (2, 2, 2, 1, 3), {"stride": (1, 1, 2), "padding": (0, 1, 1)}),
+]
+TRANSPOSED_CASES = [
+    ((2, 3, 4), (3, 2, 3), {"stride": 2}),
+    ((2, 3, 3, 4), (3, 2, 2, 3), {}),
+    ((1, 3, 3, 2), (3, 2, 3, 3), {"stride": 2, "padding": 1, "output_padding": 1}),
+    ((1, 3, 3, 2), (3, 2, 2, 3), {"stride": (2, 3), "dilation": (1, 2), "output_padding": (0, 1)}),
+    ((2, 4, 2, 3), (4, 3, 2, 2), {"groups": 2, "padding": (1, 0)}),
+    ((1, 2, 2, 1, 2), (2, 2, 2, 1, 2), {"stride": 2, "output_padding": 1}),
+]
+ALL_CASES = [
+    *((DIRECT[len(case[0]) - 3], *case) for case in CASES),
+    *((TRANSPOSED[len(case[0]) - 3], *case) for case in TRANSPOSED_CASES),
+]
+
+
+def tensors(*shapes, device="cpu"):
+    return [torch.randn(shape, dtype=torch.float64, device=device) for shape in shapes]
+
+
+def per_axis(value, rank):
+    return (value,) * rank if isinstance(value, int) else value
+
+
+def padded(array, padding):
+    return np.pad(array, [(0, 0), (0, 0), *((size, size) for size in padding)])
+
+
+def cropped(array, padding):
+    return array[(..., *(slice(size, array.shape[axis + 2] - size) for axis, size in enumerate(padding)))]
+
+
+def meetings(batch, grid, weight_shape, stride, dilation, groups):
+    """List the products of a convolution, as places on the side of the grid, in the weight, and on the other side.
+
+    The kernel is laid on each position of the grid: of the output, or of the input when transposed. The other side
+    is the padded input, or the output before its borders are cut off.
+    """
+    channels, per_group, *kernel = weight_shape
+    for sample, channel, inner in np.ndindex(batch, channels, per_group):
+        other_channel = channel // (channels // groups) * per_group + inner
+        for position in np.ndindex(*grid):
+            for tap in np.ndindex(*kernel):
+                reached = (p * s + t * d for p, s, t, d in zip(position, stride, tap, dilation, strict=True))
+                yield (sample, channel, *position), (channel, inner, *tap), (sample, other_channel, *reached)
+
+
+def geometry(x, weight, transposed, stride, padding, dilation, output_padding):
+    """Tell the size of the grid, and of the side that the kernel reaches from it."""
+    reach = [d * (k - 1) + 1 for k, d in zip(weight.shape[2:], dilation, strict=True)]
+    if transposed:
+        grid = x.shape[2:]
+        return grid, [(g - 1) * s + r + e for g, s, r, e in zip(grid, stride, reach, output_padding, strict=True)]
+    sizes = [n + 2 * p for n, p in zip(x.shape[2:], padding, strict=True)]
+    return [(n - r) // s + 1 for n, r, s in zip(sizes, reach, stride, strict=True)], sizes
+
+
+def by_hand(function, x, weight, *, gradient=None, stride=1, padding=0, dilation=1, groups=1, output_padding=0):
+    """Convolve one product at a time; returns the result and the number of products.
+
+    With the gradient of the result, returns instead those of input and weight, and the number of products in each.
+    """
+    transposed = function in TRANSPOSED
+    x, weight = x.numpy(), weight.numpy()
+    stride, padding, dilation, output_padding = (
+        per_axis(each, weight.ndim - 2) for each in (stride, padding, dilation, output_padding)
+    )
+    grid, sizes = geometry(x, weight, transposed, stride, padding, dilation, output_padding)
+    places = list(meetings(x.shape[0], grid, weight.shape, stride, dilation, groups))
+    on_grid, reached = (x.shape[0], weight.shape[0], *grid), (x.shape[0], weight.shape[1] * groups, *sizes)
+    if gradient is None and transposed:
+        result = np.zeros(reached)
+        for near, tap, far in places:
+            result[far] += x[near] * weight[tap]
+        return torch.from_numpy(cropped(result, padding)), len(places)
+    if gradient is None:
+        x, result = padded(x, padding), np.zeros(on_grid)
+        for near, tap, far in places:
+            result[near] += x[far] * weight[tap]
+        return torch.from_numpy(result), len(places)
+    of_x, of_weight, gradient = np.zeros(on_grid if transposed else reached), np.zeros(weight.shape), gradient.numpy()
+    x, gradient = (x, padded(gradient, padding)) if transposed else (padded(x, padding), gradient)
+    macs_of_x = macs_of_weight = 0
+    for near, tap, far in places:
+        in_x, in_result = (near, far) if transposed else (far, near)
+        of_x[in_x] += gradient[in_result] * weight[tap]
+        macs_of_x += 1
+        of_weight[tap] += gradient[in_result] * x[in_x]
+        macs_of_weight += 1
+    of_x = of_x if transposed else cropped(of_x, padding)
+    return torch.from_numpy(of_x), macs_of_x, torch.from_numpy(of_weight), macs_of_weight
+
+
+@pytest.mark.parametrize(("function", "shape", "weight_shape", "options"), ALL_CASES)
+def test_convolutions_cost_what_a_loop_does(function, shape, weight_shape, options):
+    """One multiply-accumulate for each weight at each position that its kernel is laid on, padding included."""
+    x, weight = tensors(shape, weight_shape)
+    expected, macs = by_hand(function, x, weight, **options)
+    torch.testing.assert_close(function(x, weight, **options), expected)
+    assert cost_of(lambda: function(x, weight, **options)) == Cost(macs=macs)
+
+
+@pytest.mark.parametrize(("function", "shape", "weight_shape", "options"), ALL_CASES)
+def test_bias_is_added_to_every_result(function, shape, weight_shape, options):
+    """A bias costs one addition for each element of the result, and no product."""
+    x, weight = tensors(shape, weight_shape)
+    expected, macs = by_hand(function, x, weight, **options)
+    bias = torch.randn(expected.shape[1], dtype=torch.float64)
+    additions = 0
+    for place in np.ndindex(*expected.shape):
+        expected[place] += bias[place[1]]
+        additions += 1
+    torch.testing.assert_close(function(x, weight, bias, **options), expected)
+    assert cost_of(lambda: function(x, weight, bias, **options)) == Cost(macs=macs, ops=additions)
+
+
+@pytest.mark.parametrize(("function", "shape", "weight_shape", "options"), ALL_CASES)
+def test_gradients_cost_what_a_loop_does(function, shape, weight_shape, options):
+    """Each product meets the gradient for the input and for the weight; the bias takes the additions of a sum."""
+    x, weight = (tensor.requires_grad_() for tensor in tensors(shape, weight_shape))
+    channels = function(x, weight, **options).shape[1]
+    bias = torch.randn(channels, dtype=torch.float64, requires_grad=True)
+    out = function(x, weight, bias, **options)
+    gradient = torch.randn_like(out)
+    of_x, macs_of_x, of_weight, macs_of_weight = by_hand(
+        function, x.detach(), weight.detach(), gradient=gradient, **options
+    )
+    found = torch.autograd.grad(out, (x, weight, bias), gradient, retain_graph=True)
+    torch.testing.assert_close(found[:2], (of_x, of_weight))
+    additions = sum(gradient[:, channel].numel() - 1 for channel in range(channels))
+
+    def cost(*wanted):
+        return cost_of(lambda: torch.autograd.grad(out, wanted, gradient, retain_graph=True))
+
+    assert cost(x) == Cost(macs=macs_of_x)
+    assert cost(weight) == Cost(macs=macs_of_weight)
+    assert cost(x, weight) == Cost(macs=macs_of_x + macs_of_weight)
+    assert cost(x, weight, bias) == Cost(macs=macs_of_x + macs_of_weight, ops=additions)
+
+
+@pytest.mark.parametrize("mask", list(itertools.product([False, True], repeat=3)))
+def test_gradients_cost_only_where_they_are_wanted(mask):
+    """A mask asks for the gradients of input, weight (54 products each) and bias (3 sums of 9 numbers) one by one."""
+    gradient, x, weight = tensors((1, 3, 3, 3), (1, 1, 3, 3), (3, 1, 1, 2))
+    x = functional.pad(x, (0, 1))
+    options = ([3], [1, 1], [0, 0], [1, 1], False, [0, 0], 1, list(mask))
+    cost = cost_of(aten.convolution_backward, gradient, x, weight, *options)
+    assert cost == Cost(macs=54 * (mask[0] + mask[1]), ops=3 * 8 * mask[2])
+
+
+# The convolutions of AlexNet with their published counts, which add up to 666 million.
+ALEXNET = [
+    ((1, 3, 227, 227), (96, 3, 11, 11), {"stride": 4}, 105_415_200),
+    ((1, 96, 27, 27), (256, 48, 5, 5), {"padding": 2, "groups": 2}, 223_948_800),
+    ((1, 256, 13, 13), (384, 256, 3, 3), {"padding": 1}, 149_520_384),
+    ((1, 384, 13, 13), (384, 192, 3, 3), {"padding": 1, "groups": 2}, 112_140_288),
+    ((1, 384, 13, 13), (256, 192, 3, 3), {"padding": 1, "groups": 2}, 74_760_192),
+]
+
+
+@pytest.mark.parametrize(("shape", "weight_shape", "options", "macs"), ALEXNET)
+def test_published_layers(shape, weight_shape, options, macs):
+    """The convolutions of AlexNet, two of its groups on a device of their own, cost what the literature says."""
+    x, weight = tensors(shape, weight_shape, device="meta")
+    assert cost_of(lambda: functional.conv2d(x, weight, **options)) == Cost(macs=macs)
+
+
+def test_upsampling_layer_and_its_gradients():
+    """A transposed convolution counts on its input grid, 10,192,158,720 flops each time, and twice that backward."""
+    x, weight = tensors((6, 192, 30, 96), (192, 384, 2, 2), device="meta")
+    x.requires_grad_()
+    weight.requires_grad_()
+    layer = functional.conv_transpose2d
+    forward = cost_of(lambda: layer(x, weight, stride=2))
+    assert forward == Cost(macs=5_096_079_360)
+    assert forward.flops == 10_192_158_720
+    assert cost_of(lambda: [layer(x, weight, stride=2) for _ in range(250)]) == 250 * forward
+    out = layer(x, weight, stride=2)
+    assert cost_of(torch.autograd.grad, out, (x, weight), torch.empty_like(out)) == 2 * forward
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4, 8])
+@pytest.mark.parametrize(("function", "forward"), [(functional.conv2d, 27_648), (functional.conv_transpose2d, 27_648)])
+def test_groups_divide_the_work(function, forward, groups):
+    """In g groups each channel meets a g-th of the others, forward and backward, where both gradients cost double."""
+    x, weight = tensors((3, 8, 4, 4), (8, 8 // groups, 3, 3))
+    x.requires_grad_()
+    weight.requires_grad_()
+    assert cost_of(lambda: function(x, weight, padding=1, groups=groups)) == Cost(macs=forward // groups)
+    out = function(x, weight, padding=1, groups=groups)
+    gradients = cost_of(torch.autograd.grad, out, (x, weight), torch.ones_like(out))
+    assert gradients == Cost(macs=2 * forward // groups)
+
+
+@pytest.mark.parametrize(("function", "shape", "weight_shape", "options"), ALL_CASES)
+def test_twice_the_batch_is_twice_the_cost(function, shape, weight_shape, options):
+    """Samples are convolved one by one, and one without a batch axis costs what a batch of one does."""
+    x, weight = tensors(shape, weight_shape)
+    bias = torch.randn(function(x, weight, **options).shape[1], dtype=torch.float64)
+    cost = cost_of(lambda: function(x, weight, bias, **options))
+    assert cost_of(lambda: function(torch.cat([x, x]), weight, bias, **options)) == 2 * cost
+    assert shape[0] * cost_of(lambda: function(x[0], weight, bias, **options)) == cost
+
+
+@pytest.mark.parametrize(("function", "shape", "weight_shape", "options"), ALL_CASES)
+def test_devices_and_gradient_modes_agree(function, shape, weight_shape, options):
+    """A convolution costs the same on meta tensors, with gradients, and in inference mode; so does its gradient."""
+
+    def costs(device):
+        x, weight = tensors(shape, weight_shape, device=device)
+        forward = cost_of(lambda: function(x, weight, **options))
+        with torch.inference_mode():
+            assert cost_of(lambda: function(x, weight, **options)) == forward
+        x.requires_grad_()
+        assert cost_of(lambda: function(x, weight, **options)) == forward
+        out = function(x, weight, **options)
+        return forward, cost_of(torch.autograd.grad, out, x, torch.ones_like(out))
+
+    assert costs("cpu") == costs("meta")
+
+
+def test_pointwise_convolution_is_a_matrix_product():
+    """A kernel of 1 costs what a linear layer does at each position."""
+    x, weight, bias = tensors((2, 5, 3, 4), (7, 5), (7,))
+    kernel = weight[:, :, None, None]
+    rows = x.movedim(1, -1)
+    torch.testing.assert_close(functional.conv2d(x, kernel, bias), functional.linear(rows, weight, bias).movedim(-1, 1))
+    linear = cost_of(functional.linear, rows, weight, bias)
+    assert linear == Cost(macs=840, ops=168)
+    assert cost_of(functional.conv2d, x, kernel, bias) == linear
+    transposed = weight.T[:, :, None, None]
+    assert cost_of(functional.conv_transpose2d, x, transposed, bias) == linear
+
+
+def test_padding_by_name():
+    """Padding that keeps the size costs the same by name as in numbers."""
+    x, odd, even = tensors((2, 3, 7), (4, 3, 3), (4, 3, 2))
+    same = cost_of(lambda: functional.conv1d(x, odd, padding="same"))
+    assert same == cost_of(lambda: functional.conv1d(x, odd, padding=1)) == Cost(macs=504)
+    assert cost_of(lambda: functional.conv1d(x, even, padding="same", dilation=2)) == Cost(macs=336)
+    assert cost_of(lambda: functional.conv1d(x, odd, padding="valid")) == Cost(macs=360)
+
+
+def test_memory_format_does_not_matter():
+    """Channels that lie last are counted as channels."""
+    x, weight = tensors((2, 3, 5, 6), (4, 3, 2, 2))
+    assert cost_of(functional.conv2d, x, weight) == Cost(macs=1920)
+    last = (tensor.to(memory_format=torch.channels_last) for tensor in (x, weight))
+    assert cost_of(functional.conv2d, *last) == Cost(macs=1920)
+
+
+def test_out_costs_what_the_functional_form_does():
+    """Writing into a given tensor changes nothing in the count."""
+    x, weight, bias = tensors((2, 3, 5, 6), (4, 3, 2, 2), (4,))
+    options = ([1, 1], [0, 0], [1, 1], False, [0, 0], 1)
+    out = torch.empty(2, 4, 4, 5, dtype=torch.float64)
+    cost = cost_of(aten.convolution, x, weight, bias, *options)
+    assert cost == Cost(macs=1920, ops=160)
+    assert cost_of(lambda: aten.convolution(x, weight, bias, *options, out=out)) == cost
+
+
+# What the same layers (1920 products, a bias of 160 elements) are called in the libraries below ``convolution``.
+UNIFORM = ([0, 0], [1, 1], [1, 1], 1)  # padding, stride, dilation, groups
+LIBRARIES = [
+    (aten.mkldnn_convolution.default, False, True, UNIFORM),
+    (aten.cudnn_convolution.default, False, False, (*UNIFORM, False, False, False)),
+    (aten.miopen_convolution.default, False, True, (*UNIFORM, False, False)),
+    (aten.cudnn_convolution_transpose.default, True, False, ([0, 0], *UNIFORM, False, False, False)),
+    (aten.miopen_convolution_transpose.default, True, True, ([0, 0], *UNIFORM, False, False)),
+    (aten.convolution_overrideable.default, False, True, ([1, 1], [0, 0], [1, 1], False, [0, 0], 1)),
+    (aten.convolution_overrideable.default, True, True, ([1, 1], [0, 0], [1, 1], True, [0, 0], 1)),
+    (aten._convolution.default, True, True, ([1, 1], [0, 0], [1, 1], True, [0, 0], 1, *(False,) * 4)),
+]
+
+
+@pytest.mark.parametrize(("overload", "transposed", "takes_bias", "options"), LIBRARIES)
+def test_libraries_cost_what_the_convolution_does(overload, transposed, takes_bias, options):
+    """The kernels of oneDNN, cuDNN and MIOpen, and of other devices, do the work that the layer states."""
+    x, weight, bias = tensors((2, 3, 4, 5), (3, 4, 2, 2), (4,), device="meta")
+    if not transposed:
+        x, weight = tensors((2, 3, 5, 6), (4, 3, 2, 2), device="meta")
+    out = (functional.conv_transpose2d if transposed else functional.conv2d)(x, weight)
+
+    def charged(*arguments):
+        cost = registry.resolve(overload, {}).charge(out, arguments, {})[0]
+        return cost.macs, cost.ops
+
+    if takes_bias:
+        assert charged(x, weight, bias, *options) == (1920, out.numel())
+        assert charged(x, weight, None, *options) == (1920, 0)
+    else:
+        assert charged(x, weight, *options) == (1920, 0)
+
+
+def test_gradients_of_other_devices():
+    """The backward of devices outside PyTorch costs what PyTorch's own does."""
+    x, weight = tensors((2, 3, 5, 6), (4, 3, 2, 2), device="meta")
+    gradient = torch.empty_like(functional.conv2d(x, weight))
+    arguments = (gradient, x, weight, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True, True, True])
+    out = (x, weight, weight.new_empty(4))
+    cost = registry.resolve(aten.convolution_backward_overrideable.default, {}).charge(out, arguments, {})[0]
+    assert (cost.macs, cost.ops) == (2 * 1920, 160 - 4)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_kernels_that_take_no_batch_axis(transposed):
+    """Where a kernel is given a single sample, that is a batch of one."""
+    x, weight = tensors((3, 4, 5), (3, 4, 2, 2), device="meta")
+    if not transposed:
+        x, weight = tensors((3, 5, 6), (4, 3, 2, 2), device="meta")
+    out = (functional.conv_transpose2d if transposed else functional.conv2d)(x, weight)
+    arguments = (x, weight, None, [1, 1], [0, 0], [1, 1], transposed, [0, 0], 1)
+    cost = registry.resolve(aten.convolution.default, {}).charge(out, arguments, {})[0]
+    assert (cost.macs, cost.ops) == (960, 0)
