@@ -55,7 +55,7 @@ def table(
         ProfileError: A key, an order or a format is unknown.
     """
     text = _bare_table(rows, by, depth=depth, tablefmt=tablefmt, sort=sort, numbers=numbers, width=width)
-    return text if is_markup(tablefmt) else "\n".join([text, "", *_paragraphs(rows, width)])
+    return text if is_markup(tablefmt) else "\n".join([text, "", *_paragraphs(notes(rows), width)])
 
 
 def overview(rows: Sequence[Row]) -> str:
@@ -64,10 +64,9 @@ def overview(rows: Sequence[Row]) -> str:
     A tree too long to read at once is folded at the depth where it is not; the report says so.
     """
     depth = tree.fitting_depth([row for row in rows if row.floating], _OVERVIEW_LINES)
-    parts = [_bare_table(rows, "module", depth=depth), "", _bare_table(rows, "op", sort="flops"), ""]
-    if depth is not None:
-        parts.append(f'Modules deeper than level {depth} are folded into those above; table("module") shows them all.')
-    return "\n".join([*parts, *_paragraphs(rows, None)])
+    tables = [_bare_table(rows, "module", depth=depth), "", _bare_table(rows, "op", sort="flops"), ""]
+    folded = f"Modules deeper than level {depth} are folded into those above; table() shows them all."
+    return "\n".join([*tables, *_paragraphs([*([] if depth is None else [folded]), *notes(rows)], None)])
 
 
 def _bare_table(
@@ -98,6 +97,6 @@ def _flat(rows: Sequence[Row], keys: tuple[str, ...], sort: str | None) -> list[
     return [found[position] for position in order(found, sort)]
 
 
-def _paragraphs(rows: Sequence[Row], width: int | None) -> list[str]:
+def _paragraphs(sentences: Sequence[str], width: int | None) -> list[str]:
     limit = width or shutil.get_terminal_size(fallback=(80, 24)).columns
-    return [textwrap.fill(note, limit, break_on_hyphens=False, break_long_words=False) for note in notes(rows)]
+    return [textwrap.fill(sentence, limit, break_on_hyphens=False, break_long_words=False) for sentence in sentences]

@@ -112,6 +112,7 @@ def test_an_overview_too_long_to_read_is_folded_and_says_so():
     text = str(Profile(rows))
     assert len(text.splitlines()) < 30
     assert "Modules deeper than level 1 are folded" in text
+    assert max(map(len, text.splitlines())) <= 80
     assert "folded" not in str(PROFILE)
 
 
