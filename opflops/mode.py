@@ -164,21 +164,22 @@ class OpFlopMode(Scoped, TorchDispatchMode):
 
     def _file(self, price: Price, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> _Cell:
         """Add one call to the tally of its operator, module, phase and dtype."""
-        cost, dtype, estimate = price.charge(out, args, kwargs)
+        tally = price.tally(out, args, kwargs)
+        macs, ops, transcendentals, bytes_read, bytes_written, dtype, estimate = tally
         phase = "forward" if in_backward() is None else "backward"
         frame = self.scope.current
         key = (price.op, price.verdict != "unpriced", phase, dtype, estimate)
         cell = frame.cells.get(key)
         if cell is None:
-            check_whole(price.op, cost)
+            check_whole(price.op, tally)
             cell = frame.cells[key] = _Cell()
             self._cells.append((frame, key, cell))
         cell.calls += 1
-        cell.macs += cost.macs
-        cell.ops += cost.ops
-        cell.transcendentals += cost.transcendentals
-        cell.bytes_read += cost.bytes_read
-        cell.bytes_written += cost.bytes_written
+        cell.macs += macs
+        cell.ops += ops
+        cell.transcendentals += transcendentals
+        cell.bytes_read += bytes_read
+        cell.bytes_written += bytes_written
         return cell
 
     def _report_unpriced(self, price: Price) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import torch
 
 from opflops.binding import Entry, arithmetic_dtype, bind, describe, wanted
-from opflops.cost import ZERO, Cost, Estimate, is_whole
+from opflops.cost import Cost, Estimate, is_whole
 from opflops.errors import DuplicateFormulaError, FormulaError
 from opflops.torch_internals import (
     OpOverload,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     Formula = Callable[..., Cost | Estimate]
+    Tally = tuple[int, int, int, int, int, torch.dtype | None, str]
 
 FormulaT = TypeVar("FormulaT", bound="Callable[..., Cost | Estimate]")
 Verdict = Literal["formula", "zero", "decomposes", "unpriced"]
@@ -38,6 +39,7 @@ Verdict = Literal["formula", "zero", "decomposes", "unpriced"]
 # A complex multiply-accumulate is four real ones; a complex add is two real adds. A complex multiply is three complex
 # adds' worth (four products, two adds): formulas count it as three operations.
 _REAL_MACS, _REAL_OPS = 4, 2
+_COMPLEX = frozenset(kind for kind in vars(torch).values() if isinstance(kind, torch.dtype) and kind.is_complex)
 
 
 def op_name(overload: Any) -> str:
@@ -64,7 +66,12 @@ class Price:
     bound: Callable[..., tuple[Cost | Estimate, int, int, torch.dtype | None]] | None = None
 
     def charge(self, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Cost, torch.dtype | None, str]:
-        """Price one call that has run.
+        """Price one call that has run; see :meth:`tally`, whose counts it answers with as a cost."""
+        *counts, dtype, reason = self.tally(out, args, kwargs)
+        return Cost(*counts), dtype, reason
+
+    def tally(self, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tally:
+        """Price one call that has run, as bare counts, since this is done for every operator.
 
         Args:
             out: What the operator returned.
@@ -72,13 +79,13 @@ class Price:
             kwargs: Its keyword arguments.
 
         Returns:
-            The cost in real operations, with bytes; the dtype of the arithmetic; why it is an estimate, or "".
+            The fields of a cost in order, in real operations; the dtype that they ran in; why it is an estimate, or "".
 
         Raises:
             FormulaError: The formula raised, or did not answer with a :class:`Cost` in whole numbers.
         """
         if self.bound is None:
-            return ZERO, arithmetic_dtype(out, args), ""
+            return 0, 0, 0, 0, 0, arithmetic_dtype(out, args), ""
         try:
             answer, read, written, dtype = self.bound(out, *args, **kwargs)
         except Exception as error:
@@ -91,19 +98,18 @@ class Price:
         if answer.bytes_read or answer.bytes_written:
             read, written = answer.bytes_read, answer.bytes_written
         macs, ops = answer.macs, answer.ops
-        if dtype is not None and dtype.is_complex:
+        if dtype in _COMPLEX:
             macs, ops = _REAL_MACS * macs, _REAL_OPS * ops
-        return Cost(macs, ops, answer.transcendentals, read, written), dtype, reason
+        return macs, ops, answer.transcendentals, read, written, dtype, reason
 
 
-def check_whole(op: str, cost: Cost) -> None:
+def check_whole(op: str, tally: Tally) -> None:
     """Refuse fractions, which a formula gets by dividing with ``/``.
 
     Raises:
-        FormulaError: A field is not a whole number.
+        FormulaError: A count is not a whole number.
     """
-    for field in ("macs", "ops", "transcendentals", "bytes_read", "bytes_written"):
-        value = getattr(cost, field)
+    for field, value in zip(("macs", "ops", "transcendentals", "bytes_read", "bytes_written"), tally, strict=False):
         if not is_whole(value):
             raise FormulaError(
                 f"The formula of {op} returned {value!r} as {field}; costs are whole numbers, so divide with //."

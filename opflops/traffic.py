@@ -41,11 +41,12 @@ _SPARSE_PARTS: dict[torch.layout, Callable[[Tensor], tuple[Tensor, ...]]] = {
 def stored_bytes(value: Any) -> int:
     """Measure the distinct stored elements of a tensor, or of the tensors in a list, in bytes; other values are 0."""
     if isinstance(value, Tensor):
+        if value.layout is torch.strided:
+            elements = value.numel() if value.is_contiguous() else _distinct_elements(value)
+            return elements * value.itemsize
         if value.layout in _SPARSE_PARTS:
             return sum(stored_bytes(part) for part in _SPARSE_PARTS[value.layout](value))
-        if value.layout is not torch.strided or value.is_contiguous():
-            return value.numel() * value.itemsize
-        return _distinct_elements(value) * value.itemsize
+        return value.numel() * value.itemsize
     if isinstance(value, (list, tuple)):
         return sum(stored_bytes(item) for item in value)
     return 0
