@@ -64,7 +64,9 @@ def describe(formula: Formula) -> str:
 def wanted(formula: Formula, overload: OpOverload) -> tuple[list[str], list[str]]:
     """Tell which schema arguments, and which of ``out`` and the conventions, a formula asks for.
 
-    A parameter that has a default may be missing from an overload; any other must be an argument of its schema.
+    A parameter that has a default may be missing from an overload; any other must be an argument of its schema. An
+    argument of the operator comes before a convention of the same name; keyword-only ``out`` is what the operator
+    returned, or, where it returns nothing, its own argument ``out``.
 
     Raises:
         FormulaError: A parameter is no argument of the overload, or is not one that can be passed by name.
@@ -78,7 +80,8 @@ def wanted(formula: Formula, overload: OpOverload) -> tuple[list[str], list[str]
                 f"it means; {schema_of(overload)} has the arguments {', '.join(sorted(names))}."
             )
         keyword_only = parameter.kind is parameter.KEYWORD_ONLY
-        if keyword_only and parameter.name in ("out", *_CONVENTIONS):
+        given = {"out", *_CONVENTIONS} - (names if not schema_of(overload).returns else names - {"out"})
+        if keyword_only and parameter.name in given:
             from_mode.append(parameter.name)
         elif parameter.name in names:
             from_schema.append(parameter.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from numbers import Integral
 from typing import Any, NamedTuple
 
 
@@ -97,4 +98,4 @@ ZERO = Cost()
 
 def is_whole(value: Any) -> bool:
     """Tell whether a count is an integer, plain or symbolic; a bool or a float is not one."""
-    return (isinstance(value, int) and not isinstance(value, bool)) or hasattr(value, "node")
+    return (isinstance(value, Integral) and not isinstance(value, bool)) or hasattr(value, "node")

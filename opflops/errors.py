@@ -11,6 +11,10 @@ class FormulaError(OpflopsError):
     """Report a formula that does not fit its operator, or that failed or answered nonsense."""
 
 
+class FormulaFailedError(FormulaError):
+    """Report a formula that raised on a call; a mode that is not strict lists the operator as unpriced instead."""
+
+
 class DuplicateFormulaError(FormulaError):
     """Report a second formula for an operator that has one, without ``override=True``."""
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 import warnings
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from opflops.binding import Entry
 from opflops.cost import Cost
-from opflops.errors import ActiveModeError, UnpricedOpError, UnpricedOpWarning
+from opflops.errors import ActiveModeError, FormulaFailedError, UnpricedOpError, UnpricedOpWarning
 from opflops.profile import Profile
 from opflops.registry import Price, Registry, check_whole, registry
 from opflops.rows import Row
 from opflops.scope import Frame, Scope, Scoped, unwatch_calls, watch_calls
-from opflops.torch_internals import TorchDispatchMode, in_backward
+from opflops.torch_internals import TorchDispatchMode, in_backward, is_jagged, run_composite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 Causal = Literal["dense", "exact"]
 _CAUSAL: tuple[Causal, ...] = ("dense", "exact")
-_SYNCHRONOUS = ("cpu", "meta")
 
 
 class _Cell:
@@ -42,7 +42,15 @@ class _Cell:
         self.seconds = 0.0
 
     def cost(self) -> Cost:
-        return Cost(self.macs, self.ops, self.transcendentals, self.bytes_read, self.bytes_written)
+        return Cost(*map(_plain, self.counts()))
+
+    def counts(self) -> tuple[int, int, int, int, int]:
+        return self.macs, self.ops, self.transcendentals, self.bytes_read, self.bytes_written
+
+
+def _plain(count: int) -> int:
+    """Make another library's integer a plain one; a symbolic one stays."""
+    return int(count) if isinstance(count, Integral) else count
 
 
 _Key = tuple[str, bool, str, "torch.dtype | None", str]
@@ -137,18 +145,24 @@ class OpFlopMode(Scoped, TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run an operator and file its cost."""
+        if types and is_jagged(types):
+            # It comes again as operators on its values, which have true lengths.
+            return NotImplemented
         kwargs = kwargs or {}
         price = self._prices[func]
         if price.verdict == "decomposes":
-            return self._decompose(func, args, kwargs)
+            if not any(isinstance(arg, torch.Tensor) and arg.is_nested for arg in args):
+                return self._decompose(func, args, kwargs)
+            # Nested tensors have kernels of their own for what decomposes on others.
+            price = Price(price.op, "unpriced")
         if price.verdict == "unpriced":
-            self._report_unpriced(price)
+            self._report_unpriced(price.op, "has no price")
         if not price.recorded:
             return func(*args, **kwargs)
         if self._timing:
-            started = _now(args)
+            started = _now()
             out = func(*args, **kwargs)
-            self._file(price, args, kwargs, out).seconds += _now(out) - started
+            self._file(price, args, kwargs, out).seconds += _now() - started
         else:
             out = func(*args, **kwargs)
             self._file(price, args, kwargs, out)
@@ -158,13 +172,18 @@ class OpFlopMode(Scoped, TorchDispatchMode):
         """Run an operator as the operators that define it, which come back here one by one."""
         super().__enter__()
         try:
-            return func.decompose(*args, **kwargs)
+            return run_composite(func, args, kwargs)
         finally:
             super().__exit__(None, None, None)
 
     def _file(self, price: Price, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> _Cell:
         """Add one call to the tally of its operator, module, phase and dtype."""
-        tally = price.tally(out, args, kwargs)
+        try:
+            tally = price.tally(out, args, kwargs)
+        except FormulaFailedError as error:
+            self._report_unpriced(price.op, f"has no price that works ({error})")
+            price = Price(price.op, "unpriced")
+            tally = price.tally(out, args, kwargs)
         macs, ops, transcendentals, bytes_read, bytes_written, dtype, estimate = tally
         phase = "forward" if in_backward() is None else "backward"
         frame = self.scope.current
@@ -182,16 +201,16 @@ class OpFlopMode(Scoped, TorchDispatchMode):
         cell.bytes_written += bytes_written
         return cell
 
-    def _report_unpriced(self, price: Price) -> None:
+    def _report_unpriced(self, op: str, problem: str) -> None:
         module = self.scope.current.path
         place = f"in module {module}" if module else "outside any module"
-        advice = f"Register a formula with @opflops.formula(torch.ops.{price.op})."
+        advice = f"Register a formula with @opflops.formula(torch.ops.{op})."
         if self._strict:
-            raise UnpricedOpError(f"{price.op} {place} has no price. {advice}")
-        if price.op not in self._warned:
-            self._warned.add(price.op)
+            raise UnpricedOpError(f"{op} {place} {problem}. {advice}")
+        if op not in self._warned:
+            self._warned.add(op)
             warnings.warn(
-                f"{price.op} {place} has no price, so its arithmetic is missing from the totals. {advice}",
+                f"{op} {place} {problem}, so its arithmetic is missing from the totals. {advice}",
                 UnpricedOpWarning,
                 stacklevel=3,
             )
@@ -199,6 +218,8 @@ class OpFlopMode(Scoped, TorchDispatchMode):
     @property
     def profile(self) -> Profile:
         """Return what has been counted so far, as an immutable snapshot."""
+        for _, (op, *_), cell in self._cells:
+            check_whole(op, cell.counts())
         return Profile(
             tuple(
                 Row(
@@ -238,11 +259,8 @@ class OpFlopMode(Scoped, TorchDispatchMode):
         return str(self.profile)
 
 
-def _now(values: Any) -> float:
-    """Read the clock once the device of any tensor among some values has done all that it was given."""
-    for value in values if isinstance(values, (tuple, list)) else (values,):
-        if isinstance(value, torch.Tensor) and value.device.type not in _SYNCHRONOUS:
-            if torch.accelerator.is_available():
-                torch.accelerator.synchronize()
-            break
+def _now() -> float:
+    """Read the clock once the accelerator, if there is one, has done all that it was given."""
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
     return time.perf_counter()

@@ -15,7 +15,7 @@ import torch
 
 from opflops.binding import Entry, arithmetic_dtype, bind, describe, wanted
 from opflops.cost import Cost, Estimate, is_whole
-from opflops.errors import DuplicateFormulaError, FormulaError
+from opflops.errors import DuplicateFormulaError, FormulaError, FormulaFailedError
 from opflops.torch_internals import (
     OpOverload,
     OpOverloadPacket,
@@ -28,7 +28,7 @@ from opflops.torch_internals import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     Formula = Callable[..., Cost | Estimate]
     Tally = tuple[int, int, int, int, int, torch.dtype | None, str]
@@ -82,34 +82,34 @@ class Price:
             The fields of a cost in order, in real operations; the dtype that they ran in; why it is an estimate, or "".
 
         Raises:
-            FormulaError: The formula raised, or did not answer with a :class:`Cost` in whole numbers.
+            FormulaFailedError: The formula raised.
+            FormulaError: It did not answer with a :class:`Cost`.
         """
         if self.bound is None:
             return 0, 0, 0, 0, 0, arithmetic_dtype(out, args), ""
         try:
             answer, read, written, dtype = self.bound(out, *args, **kwargs)
         except Exception as error:
-            raise FormulaError(f"The formula of {self.op} failed on {_shapes(args)}: {error!r}.") from error
+            raise FormulaFailedError(f"The formula of {self.op} failed on {_shapes(args)}: {error!r}.") from error
         reason = ""
         if type(answer) is Estimate:
             answer, reason = answer
         if type(answer) is not Cost:
             raise FormulaError(f"The formula of {self.op} returned {answer!r}; it must return an opflops.Cost.")
-        if answer.bytes_read or answer.bytes_written:
-            read, written = answer.bytes_read, answer.bytes_written
+        read, written = answer.bytes_read or read, answer.bytes_written or written
         macs, ops = answer.macs, answer.ops
         if dtype in _COMPLEX:
             macs, ops = _REAL_MACS * macs, _REAL_OPS * ops
         return macs, ops, answer.transcendentals, read, written, dtype, reason
 
 
-def check_whole(op: str, tally: Tally) -> None:
+def check_whole(op: str, counts: Sequence[Any]) -> None:
     """Refuse fractions, which a formula gets by dividing with ``/``.
 
     Raises:
         FormulaError: A count is not a whole number.
     """
-    for field, value in zip(("macs", "ops", "transcendentals", "bytes_read", "bytes_written"), tally, strict=False):
+    for field, value in zip(("macs", "ops", "transcendentals", "bytes_read", "bytes_written"), counts, strict=False):
         if not is_whole(value):
             raise FormulaError(
                 f"The formula of {op} returned {value!r} as {field}; costs are whole numbers, so divide with //."
@@ -235,6 +235,8 @@ def _third_party(overload: OpOverload) -> Callable[..., tuple[Cost, int, int, to
 
     def charge(out: Any, *args: Any, **kwargs: Any) -> tuple[Cost, int, int, torch.dtype | None]:
         flops = third_party_formulas()[packet](*args, **kwargs, out_val=out)
+        if flops == int(flops):
+            flops = int(flops)
         _, read, written, dtype = traffic(out, *args, **kwargs)
         return Cost(macs=flops // 2, ops=flops % 2), read, written, dtype
 
@@ -303,7 +305,9 @@ def formula(
     Its parameters are names of the operator's schema, as many as it needs, and keyword-only ``out`` for what the
     operator returned. A parameter with a default may be missing from some overloads. It gets real tensors or fake
     ones and may look at shapes, dtypes and numbers, and use integer arithmetic on sizes. An in-place or ``out=``
-    overload follows its functional twin. Bytes come from the schema unless the returned cost states its own.
+    overload follows its functional twin. Bytes read and bytes written come from the schema, each unless the returned
+    cost states its own. Keyword-only ``causal`` is the mode's option of that name, where the operator has no argument
+    called so.
 
     >>> import torch
     >>> from opflops import Cost, formula, OpFlopMode

@@ -50,7 +50,8 @@ class Scope:
         outside = Frame(OUTSIDE, "")
         self.current = outside
         self._stack: list[tuple[Frame, nn.Module | None, _Tree | None]] = [(outside, None, None)]
-        self._frames = {OUTSIDE: outside}
+        # By class too: another module may be put in a module's place.
+        self._frames: dict[tuple[str, str], Frame] = {}
         self._trees: dict[int, tuple[weakref.ref[nn.Module], _Tree]] = {}
         self._roots: Counter[str] = Counter()
 
@@ -61,9 +62,10 @@ class Scope:
         if tree is None:
             tree = self._tree_of(module)
         path = tree.path_of(module, self._stack[-1][0].path, caller)
-        frame = self._frames.get(path)
+        kind = type(module).__name__
+        frame = self._frames.get((path, kind))
         if frame is None:
-            frame = self._frames[path] = Frame(path, type(module).__name__)
+            frame = self._frames[path, kind] = Frame(path, kind)
         self._stack.append((frame, module, tree))
         self.current = frame
         return depth

@@ -20,10 +20,12 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
     is_fake,
 )
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.nested._internal.nested_tensor import NestedTensor
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
 __all__ = [
     "OpOverload",
@@ -35,12 +37,15 @@ __all__ = [
     "fake_copies",
     "has_values",
     "in_backward",
+    "is_jagged",
     "known_to_dispatcher",
     "nested_lengths",
     "packet_of",
+    "run_composite",
     "schema_of",
     "sparse_coo_parts",
     "third_party_formulas",
+    "unseen",
     "value_dependent_errors",
 ]
 
@@ -62,12 +67,14 @@ def packet_of(op: Any) -> OpOverloadPacket | None:
 
 def sparse_coo_parts(tensor: Tensor) -> tuple[Tensor, Tensor]:
     """Return the indices and values of a COO tensor as they are stored, coalesced or not."""
-    return tensor._indices(), tensor._values()
+    with unseen():
+        return tensor._indices(), tensor._values()
 
 
 def nested_lengths(tensor: Tensor) -> list[int]:
     """List the sizes along the first ragged axis of a nested tensor in the strided layout."""
-    lengths: list[int] = tensor._nested_tensor_size()[:, 0].tolist()
+    with unseen():
+        lengths: list[int] = tensor._nested_tensor_size()[:, 0].tolist()
     return lengths
 
 
@@ -91,10 +98,26 @@ def known_to_dispatcher(overload: OpOverload) -> bool:
 
 
 def composite_implicit(overload: OpOverload) -> bool:
-    """Tell whether an operator is defined, on every device, by the operators that its kernel calls."""
-    return _COMPOSITE_IMPLICIT in overload.py_kernels or torch._C._dispatch_has_kernel_for_dispatch_key(
-        overload.name(), "CompositeImplicitAutograd"
-    )
+    """Tell whether an operator's kernel, on every device, is to call other operators.
+
+    The Python decompositions that tracing uses do not count: they compute differently from what runs.
+    """
+    return torch._C._dispatch_has_kernel_for_dispatch_key(overload.name(), "CompositeImplicitAutograd")
+
+
+def run_composite(overload: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a composite operator's own kernel, as autograd does, whatever has been put in its place."""
+    return overload._op_dk(_COMPOSITE_IMPLICIT, *args, **kwargs)
+
+
+def is_jagged(types: Iterable[type]) -> bool:
+    """Tell whether a nested tensor in the jagged layout is among the tensor subclasses of a call."""
+    return any(issubclass(one, NestedTensor) for one in types)
+
+
+def unseen() -> AbstractContextManager[Any]:
+    """Hide the operators that pricing itself runs from every active mode."""
+    return _disable_current_modes()
 
 
 def dispatcher_packets(namespace: str) -> list[OpOverloadPacket]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from opflops.torch_internals import sparse_coo_parts
+from opflops.torch_internals import sparse_coo_parts, unseen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 
 
 def _compressed_rows(tensor: Tensor) -> tuple[Tensor, ...]:
-    return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+    with unseen():
+        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
 
 
 def _compressed_columns(tensor: Tensor) -> tuple[Tensor, ...]:
-    return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
+    with unseen():
+        return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
 
 
 _SPARSE_PARTS: dict[torch.layout, Callable[[Tensor], tuple[Tensor, ...]]] = {

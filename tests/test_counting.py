@@ -104,7 +104,7 @@ def test_a_program_that_needs_a_value_gets_a_sentence():
 
 def test_backward_without_anything_to_differentiate_gets_a_sentence():
     """No output requires a gradient."""
-    with pytest.raises(OpflopsError, match="backward=True needs an output"):
+    with pytest.raises(OpflopsError, match=r"backward=True needs an output.* of 1 tensors found"):
         count(nn.ReLU(), torch.ones(2), backward=True)
 
 
@@ -120,3 +120,40 @@ def test_several_outputs_are_differentiated_together():
             return {"a": self.a(x), "rest": [self.b(x), x, 3]}
 
     assert count(Two(), torch.ones(2, 4), backward=True).by("phase")["backward"].macs == 2 * 4 * (3 + 2)
+
+
+OUTER = nn.BatchNorm1d(4)
+TENSOR = torch.zeros(4)
+
+
+def test_what_a_function_reaches_stays_as_it_is():
+    """Modules and tensors in a closure or among the globals are copied like arguments."""
+    inner, several = nn.Linear(4, 3), [nn.Linear(4, 4)]
+
+    def function(x, *, shift=1.0):
+        TENSOR.add_(1)
+        return inner(OUTER(several[0](x))) + shift + TENSOR.sum()
+
+    profile = count(function, torch.ones(2, 4), backward=True)
+    assert profile.by("phase")["forward"].macs == 2 * 4 * (4 + 3)
+    assert OUTER.num_batches_tracked == 0
+    assert not TENSOR.any()
+    for module in (inner, OUTER, several[0]):
+        assert all(parameter.grad is None for parameter in module.parameters())
+
+
+class Elsewhere:
+    model = nn.Linear(4, 3)
+
+
+def test_a_backward_into_a_parameter_out_of_reach_is_refused():
+    """What is found by other ways than names cannot be copied, and is not given gradients without storage."""
+    with pytest.raises(OpflopsError, match="no part of the model or the inputs"):
+        count(lambda x: Elsewhere.model(x), torch.ones(2, 4), backward=True)
+    assert Elsewhere.model.weight.grad is None
+
+
+def test_an_input_may_have_been_computed():
+    """Its own history is not differentiated."""
+    computed = nn.Linear(4, 4)(torch.ones(2, 4))
+    assert count(nn.Linear(4, 3), computed, backward=True).by("phase")["backward"].macs == 2 * 24

@@ -345,3 +345,87 @@ def test_rows_do_not_grow_with_steps():
             optimizer.step()
             sizes.append(len(m.profile.rows))
     assert sizes[1] == sizes[2] == sizes[3]
+
+
+@pytest.mark.parametrize("grad_mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda: nn.GRU(16, 8, 2, bidirectional=True)(torch.rand(4, 3, 16))[0],
+        lambda: nn.functional.interpolate(torch.rand(1, 2, 5, 5), scale_factor=1.7, mode="bilinear"),
+        lambda: nn.functional.interpolate(torch.rand(1, 2, 5, 5), scale_factor=2),
+        lambda: nn.functional.dropout(torch.rand(50)),
+        lambda: torch.stft(torch.rand(64), 16, return_complex=True, window=torch.ones(16)),
+    ],
+    ids=["gru", "bilinear", "nearest", "dropout", "stft"],
+)
+@pytest.mark.filterwarnings("ignore::opflops.UnpricedOpWarning")
+def test_composite_operators_run_their_own_kernels(function, grad_mode):
+    """What decomposes in a mode decomposes as autograd would, not as tracing does: bit by bit the same."""
+    results, costs = [], []
+    for counted in (False, True):
+        torch.manual_seed(5)
+        with grad_mode():
+            if counted:
+                with OpFlopMode() as m:
+                    results.append(function())
+                costs.append(arithmetic(m))
+            else:
+                results.append(function())
+    assert torch.equal(*results)
+    torch.manual_seed(5)
+    with OpFlopMode() as m:
+        function()
+    assert arithmetic(m) == costs[0]
+
+
+def test_pricing_is_not_counted_by_an_outer_mode():
+    """Operators that a price runs to look at values belong to nobody's program."""
+
+    def accumulate():
+        torch.zeros(4, 4).index_put_((torch.ones(4, 4, dtype=torch.bool),), torch.ones(()), accumulate=True)
+
+    with OpFlopMode(strict=True) as outer, OpFlopMode(strict=True) as inner:
+        accumulate()
+    assert outer.profile == inner.profile
+    assert "aten.count_nonzero" not in {row.op for row in outer.profile.rows}
+
+
+def test_a_formula_that_fails_does_not_end_the_program():
+    """The operator is listed as unpriced with the reason; under strict it is an error."""
+    broken = {torch.ops.aten.relu: lambda self: Cost(ops=self.shape[7])}
+    with (
+        pytest.warns(UnpricedOpWarning, match=r"aten\.relu .* no price that works .*IndexError"),
+        OpFlopMode(formulas=broken) as m,
+    ):
+        torch.relu(X)
+    assert m.profile.unpriced == {"aten.relu": 1}
+    with pytest.raises(UnpricedOpError, match="IndexError"), OpFlopMode(formulas=broken, strict=True):
+        torch.relu(X)
+
+
+def test_a_fraction_that_comes_later_is_refused_too():
+    """A formula that is right on the first call is checked on all."""
+    sometimes = {torch.ops.aten.relu: lambda self: Cost(ops=8 if self.numel() == 8 else self.numel() / 2)}
+    with OpFlopMode(formulas=sometimes) as m:
+        torch.relu(X)
+        torch.relu(X[:, :1])
+    with pytest.raises(FormulaError, match=r"aten\.relu returned 9\.0 as ops"):
+        _ = m.profile
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors", "ignore::opflops.UnpricedOpWarning")
+def test_nested_tensors_run_and_jagged_ones_count_by_true_lengths():
+    """Five rows of four, whatever they are padded to; the older layout has kernels of its own, which are listed."""
+    parts = [torch.rand(3, 4), torch.rand(2, 4)]
+    linear = nn.Linear(4, 6)
+    jagged = torch.nested.nested_tensor(parts, layout=torch.jagged)
+    with OpFlopMode() as m:
+        out = linear(jagged)
+    assert m.total.macs == 5 * 4 * 6
+    assert torch.equal(out.values(), linear(jagged.values()))
+    strided = torch.nested.nested_tensor(parts)
+    with OpFlopMode() as m:
+        out = linear(strided)
+    assert torch.equal(out[0], linear(parts[0]))
+    assert m.total.macs == 5 * 4 * 6 or "aten.linear" in m.profile.unpriced

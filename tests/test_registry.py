@@ -6,6 +6,7 @@ from torch.utils.flop_counter import flop_registry
 
 from opflops import Cost, DuplicateFormulaError, Estimate, FormulaError, coverage, formula
 from opflops.binding import Entry
+from opflops.cost import is_whole
 from opflops.registry import Registry, functional_twin, registry
 
 aten = torch.ops.aten
@@ -257,12 +258,12 @@ def test_complex_arithmetic_is_stated_in_real_operations():
 
 
 def test_bytes_come_from_the_schema_unless_the_formula_states_them():
-    """Arguments are read, results written; a formula that knows better is believed."""
+    """Arguments are read, results written; a formula that knows better of either is believed."""
     x = torch.zeros(4)
     ruled = charge(fresh(lambda: Cost(), ours.scale), ours.scale.default, torch.zeros(6), x, x)[0]
     assert (ruled.bytes_read, ruled.bytes_written) == (32, 24)
     stated = charge(fresh(lambda: Cost(bytes_read=5), ours.scale), ours.scale.default, x, x, x)[0]
-    assert (stated.bytes_read, stated.bytes_written) == (5, 0)
+    assert (stated.bytes_read, stated.bytes_written) == (5, 16)
 
 
 def test_bytes_of_in_place_and_out_variants():
@@ -332,3 +333,44 @@ def test_every_registered_formula_fits_every_overload_that_it_prices():
         registry.resolve(overload, DENSE) for packet in dispatcher_packets("aten") for overload in overloads_of(packet)
     ]
     assert sum(price.verdict == "formula" for price in bound) > 500
+
+
+def test_an_argument_of_the_operator_comes_before_a_convention_of_its_name():
+    """An attention kernel with an argument called causal gets that, and others get the mode's option."""
+    torch.library.define("opflops_test::attend", "(Tensor x, *, bool causal=False) -> Tensor")
+    seen = []
+
+    def price(*, causal):
+        seen.append(causal)
+        return Cost()
+
+    x = torch.zeros(1)
+    charge(fresh(price, ours.attend), ours.attend.default, x, x)
+    charge(fresh(price, ours.bare), ours.bare.default, x, x)
+    assert seen == [False, "dense"]
+
+
+def test_out_is_the_argument_of_an_operator_that_returns_nothing():
+    """Kernels that fill their result in place are priced by it."""
+    torch.library.define("opflops_test::fill_out", "(Tensor(a!) out, Tensor x) -> ()")
+    own = fresh(lambda *, out: Cost(ops=out.numel()), ours.fill_out)
+    assert charge(own, ours.fill_out.default, None, torch.zeros(7), torch.zeros(3))[0].ops == 7
+
+
+def test_counts_of_other_libraries_integers_are_whole():
+    """A NumPy integer is an integer, and so is a third party's float that has no fraction."""
+    import numpy as np  # noqa: PLC0415 - only here
+
+    assert is_whole(np.int64(3))
+    flop_registry[ours.bare] = lambda x, out_val=None: 10.0
+    try:
+        cost, _, _ = Registry().table(DENSE)[ours.bare.default].charge(torch.zeros(1), (torch.zeros(1),), {})
+    finally:
+        del flop_registry[ours.bare]
+    assert (cost.macs, type(cost.macs)) == (5, int)
+
+
+def test_no_operator_decomposes_only_in_python():
+    """Decompositions for tracing compute differently; an operator that has nothing else is not taken apart."""
+    for overload in (aten.upsample_nearest2d.default, aten._upsample_nearest_exact2d.default):
+        assert Registry().verdict(overload) != "decomposes"

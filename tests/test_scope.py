@@ -209,6 +209,17 @@ def test_row_types_are_class_names():
     assert types["Net"] == "Net"
 
 
+def test_a_module_put_in_anothers_place_has_its_own_type():
+    """The path is the same, the class is not."""
+    net = nn.Sequential(nn.ReLU())
+    with OpFlopMode() as mode:
+        net(X)
+        net[0] = nn.GELU()
+        net(X)
+    types = {row.op: (row.module, row.module_type) for row in mode.profile.rows}
+    assert types == {"aten.relu": ("Sequential.0", "ReLU"), "aten.gelu": ("Sequential.0", "GELU")}
+
+
 def test_module_calls_are_as_before_when_the_block_ends():
     """nn.Module has the very function that it had, however the block ends."""
     before = nn.Module.__call__

@@ -11,6 +11,7 @@ from torch import Tensor
 from opflops.errors import TargetError
 
 _SPEC = re.compile(r"(?:(?P<name>[^=]*)=)?(?P<shape>[^:=]*)(?::(?P<dtype>[^:=]*))?")
+_LARGEST = 2**63
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
@@ -64,4 +65,6 @@ def parse(text: str) -> InputSpec:
     sizes = [size.strip() for size in found["shape"].split(",")] if found["shape"].strip() else []
     if not all(size.isdecimal() for size in sizes):
         raise TargetError(f"The input {text!r} has a size that is not a whole number; write sizes as in 1,3,224,224.")
+    if any(int(size) >= _LARGEST for size in sizes):
+        raise TargetError(f"The input {text!r} has a size that no tensor can have; the largest is {_LARGEST - 1}.")
     return InputSpec(name or "", tuple(int(size) for size in sizes), DTYPES[dtype])

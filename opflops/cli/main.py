@@ -13,7 +13,7 @@ from tabulate import tabulate_formats
 
 from opflops import example
 from opflops.cli import inputs, targets
-from opflops.counting import count, differentiate
+from opflops.counting import count, differentiable, differentiate
 from opflops.errors import OpflopsError, TargetError, UnpricedOpWarning, ValueNeededError
 from opflops.mode import OpFlopMode
 from opflops.rows import KEYS
@@ -104,12 +104,15 @@ def _written(profile: Profile, arguments: argparse.Namespace) -> str:
 
 def _counted(model: Callable[..., Any], specs: Sequence[inputs.InputSpec], *, backward: bool) -> Profile:
     """Count a call of the model, on tensors without storage or, where it needs values, on real ones."""
-    positional = [spec.tensor() for spec in specs if not spec.name]
-    named = {spec.name: spec.tensor() for spec in specs if spec.name}
+    names = [spec.name for spec in specs if spec.name]
+    if len(names) > len(set(names)):
+        raise TargetError(f"Each named input can be given once, but the names are {', '.join(names)}.")
     with warnings.catch_warnings():
         # The report lists unpriced operators itself.
         warnings.simplefilter("ignore", UnpricedOpWarning)
         try:
+            positional = [spec.tensor() for spec in specs if not spec.name]
+            named = {spec.name: spec.tensor() for spec in specs if spec.name}
             try:
                 return count(model, *positional, backward=backward, **named)
             except ValueNeededError:
@@ -117,10 +120,10 @@ def _counted(model: Callable[..., Any], specs: Sequence[inputs.InputSpec], *, ba
                 with OpFlopMode() as mode:
                     outputs = model(*positional, **named)
                     if backward:
-                        differentiate(outputs)
+                        differentiate(differentiable(outputs))
                 return mode.profile
         except OpflopsError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             shapes = ", ".join(f"{spec.name or 'input'} {tuple(spec.shape)}" for spec in specs) or "no input"
             raise TargetError(f"{type(model).__name__} fails on {shapes}: {targets.told(error)}.") from error

@@ -15,7 +15,7 @@ from opflops.cost import Cost, Estimate
 from opflops.formulas.reduction import softmax
 from opflops.formulas.sizes import aten, newer, newer_formula, numel, present
 from opflops.registry import formula
-from opflops.torch_internals import has_values
+from opflops.torch_internals import has_values, unseen
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -171,11 +171,12 @@ def _sequences(
         return _Sequences([(*longest, batch)])
     if not all(map(has_values, told)):
         return _Sequences([(*longest, batch)], _UNKNOWN)
-    queries = [longest[0]] * batch if starts_q is None else starts_q.diff().tolist()
-    if used_k is not None:
-        keys = used_k.tolist()
-    else:
-        keys = [longest[1]] * batch if starts_k is None else starts_k.diff().tolist()
+    with unseen():
+        queries = [longest[0]] * batch if starts_q is None else starts_q.diff().tolist()
+        if used_k is not None:
+            keys = used_k.tolist()
+        else:
+            keys = [longest[1]] * batch if starts_k is None else starts_k.diff().tolist()
     return _Sequences([(*lengths, 1) for lengths in zip(queries, keys, strict=True)])
 
 

@@ -9,7 +9,7 @@ import torch
 from opflops.cost import Cost, Estimate
 from opflops.formulas.sizes import aten, multiplies, numel
 from opflops.registry import declare_zero, formula
-from opflops.torch_internals import has_values
+from opflops.torch_internals import has_values, unseen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,8 @@ def index_put(
     known = all(has_values(index) for index in indices if index is not None and index.dtype in _MASKS)
     if not known:
         return Estimate(Cost(ops=values.numel()), "how many elements a mask selects has no value here")
-    return Cost(ops=addressed(self.shape, indices))
+    with unseen():
+        return Cost(ops=addressed(self.shape, indices))
 
 
 _MASKS = (torch.bool, torch.uint8)

@@ -43,8 +43,9 @@ declare_zero(
 # What is overwritten is not read first.
 declare_zero(*_packets("copy fill zero uniform normal_functional random exponential"), unread=("self",))
 declare_zero(*_packets("normal_ cauchy_ geometric_ log_normal_ bernoulli_"), unread=("self",))
-# Bernoulli trials read their probabilities.
-declare_zero(*_packets("bernoulli normal"))
+# Bernoulli trials read their probabilities, unless those are given apart from the tensor that lends its shape.
+declare_zero(aten.bernoulli.default, aten.normal)
+declare_zero(aten.bernoulli.p, aten.bernoulli.Tensor, unread=("self",))
 # Factories write what they make; a tensor that lends its shape is not read.
 declare_zero(
     *_packets(

@@ -54,7 +54,6 @@ def _priced(name: str, entry: Elementwise) -> Callable[..., Cost]:
 register(
     {
         "mul": Elementwise("x * y", 1, complex_ops=3),
-        "multiply": Elementwise("x * y", 1, complex_ops=3),
         "reciprocal": Elementwise("1 / x", 1, complex_ops=6),
         "neg": Elementwise("-x", 1),
         "positive": Elementwise("x", 0),

@@ -56,6 +56,11 @@ def load(text: str) -> tuple[Row, ...]:
 
 def _row(entry: dict[str, Any]) -> Row:
     row = Row(**{**entry, "cost": Cost(**entry["cost"])})
+    texts = (row.module, row.module_type, row.op, row.phase, row.dtype, row.estimate)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(row.priced, bool):
+        raise TypeError(f"a row has names, a truth value and numbers, not {entry}")
+    if not (row.seconds is None or isinstance(row.seconds, (int, float))):
+        raise TypeError(f"seconds must be a number or null, not {row.seconds!r}")
     counts = [row.calls, *asdict(row.cost).values()]
     if not all(is_whole(count) for count in counts):
         raise ValueError(f"counts must be whole numbers, not {counts}")

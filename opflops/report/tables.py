@@ -6,6 +6,7 @@ import shutil
 import textwrap
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from opflops.errors import ProfileError
 from opflops.report import tree
 from opflops.report.layout import Line, Numbers, is_markup, lay_out, order
 from opflops.report.notes import notes, total_label
@@ -52,8 +53,10 @@ def table(
         width: Characters to fit into; by default the terminal's.
 
     Raises:
-        ProfileError: A key, an order or a format is unknown.
+        ProfileError: A key, an order or a format is unknown, or the depth is negative.
     """
+    if depth is not None and depth < 0:
+        raise ProfileError(f"depth={depth} is no number of levels; it can be 0 or more, or None for all.")
     text = _bare_table(rows, by, depth=depth, tablefmt=tablefmt, sort=sort, numbers=numbers, width=width)
     return text if is_markup(tablefmt) else "\n".join([text, "", *_paragraphs(notes(rows), width)])
 

@@ -55,6 +55,11 @@ class Silent(nn.Module):
         return torch.ones(3) + 1
 
 
+class Exits(nn.Module):
+    def forward(self):
+        raise SystemExit(3)
+
+
 class Broken(nn.Module):
     def __init__(self):
         super().__init__()
@@ -194,6 +199,10 @@ def test_json_is_the_profile(capsys):
         (["mymodels:Net"], "Net fails on no input: TypeError"),
         (["mymodels:Net", "--input", "2,5"], "Net fails on input (2, 5): RuntimeError"),
         (["mymodels:Net", "--input", "2,4", "--input", "wrong=1"], "Net fails on input (2, 4), wrong (1,): TypeError"),
+        (["mymodels:Net", "--input", "x=1,4", "--input", "x=3,4"], "can be given once"),
+        (["mymodels:Net", "--input", "9999999999999,4"], "Net fails on input (9999999999999, 4): RuntimeError"),
+        (["mymodels:Net", "--input", "99999999999999999999,4"], "a size that no tensor can have"),
+        (["mymodels:Exits"], "Exits fails on no input: SystemExit: 3"),
         (["mymodels:Net", "--input", "2,x"], "size that is not a whole number"),
         (["mymodels:Net", "--input", "2,-4"], "size that is not a whole number"),
         (["mymodels:Net", "--input", "2,,4"], "size that is not a whole number"),

@@ -57,6 +57,10 @@ ROW = json.loads(PROFILE.to_json())["rows"][0]
         (changed(rows=[{**ROW, "cost": {"macs": "many"}}]), "damaged.*whole numbers"),
         (changed(rows=[{**ROW, "cost": {"mac": 1}}]), "damaged.*mac"),
         (changed(rows=None), "damaged"),
+        (changed(rows=[{**ROW, "module": 3}]), "damaged.*names"),
+        (changed(rows=[{**ROW, "dtype": None}]), "damaged.*names"),
+        (changed(rows=[{**ROW, "priced": "no"}]), "damaged.*truth value"),
+        (changed(rows=[{**ROW, "seconds": "x"}]), "damaged.*seconds"),
     ],
 )
 def test_what_is_no_profile_gets_a_sentence(text, message):

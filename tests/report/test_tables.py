@@ -200,6 +200,7 @@ def test_an_empty_profile_has_a_table():
     ("options", "message"),
     [
         ({"by": "modul"}, "module, module_type, op, phase, dtype"),
+        ({"depth": -1}, "0 or more"),
         ({"sort": "size"}, "calls, macs, flops, transcendentals, bytes, name"),
         ({"tablefmt": "word"}, "github"),
         ({"numbers": "roman"}, "'auto', 'exact' or 'scaled'"),
