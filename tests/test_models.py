@@ -53,7 +53,7 @@ def test_gpt_2_costs_two_flops_a_parameter_and_token_plus_attention(batch, seque
     """Each token meets every matrix once (85 M in blocks, 38.6 M in the output); attention adds 2·T·width a layer."""
     model = on_meta(zoo.GPT)
     assert sum(parameter.numel() for parameter in model.parameters()) == 124_439_808
-    profile = count(model, torch.zeros(batch, sequence, dtype=torch.long))
+    profile = count(model, torch.zeros(batch, sequence, dtype=torch.long, device="meta"))
     tokens = batch * sequence
     matrices = 12 * 12 * 768**2 + 768 * 50257
     attention = 12 * (2 * sequence * 768)

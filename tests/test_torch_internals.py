@@ -1,5 +1,6 @@
 """Private interfaces of PyTorch mean what opflops takes them to mean."""
 
+import logging
 import threading
 
 import pytest
@@ -137,6 +138,14 @@ def test_fake_copies_have_shape_dtype_device_and_identity():
         copy(torch.ones(4, 3)).sum().backward()
         assert weight.grad.shape == (2, 3)
     assert model.weight.grad is None
+
+
+def test_errors_of_fake_kernels_are_raised_and_not_logged(caplog):
+    """A wrong shape is the caller's to report; the log is as it was afterwards."""
+    with internals.fake_copies(torch.ones(2, 3)) as x, pytest.raises(RuntimeError):
+        torch.mm(x, x)
+    assert caplog.records == []
+    assert not logging.getLogger("torch._subclasses.fake_tensor").disabled
 
 
 @pytest.mark.parametrize("ask", [lambda x: x.sum().item(), lambda x: x.nonzero(), lambda x: x[x > 0], bool])
