@@ -1,7 +1,7 @@
 """Every private PyTorch interface that opflops relies on, in one place.
 
-Tried on torch 2.6.0, 2.13.0 and 2.14.1 (2.6 runs no higher-order operator under any mode). Each function has a test in ``tests/test_torch_internals.py`` that fails
-if its meaning changes.
+Tried on torch 2.6.0, 2.13.0 and 2.14.1; 2.6 runs no higher-order operator under any mode. Each function has a test in
+``tests/test_torch_internals.py`` that fails if its meaning changes.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ __all__ = [
     "in_backward",
     "is_jagged",
     "known_to_dispatcher",
+    "log2",
     "nested_lengths",
     "packet_of",
     "run_composite",
@@ -114,6 +115,11 @@ def run_composite(overload: OpOverload, args: tuple[Any, ...], kwargs: dict[str,
 def is_jagged(types: Iterable[type]) -> bool:
     """Tell whether a nested tensor in the jagged layout is among the tensor subclasses of a call."""
     return any(issubclass(one, NestedTensor) for one in types)
+
+
+def log2(size: int) -> Any:
+    """Take the binary logarithm of a size; a symbolic size stays symbolic."""
+    return torch._sym_log2(size)  # type: ignore[attr-defined]
 
 
 def unseen() -> AbstractContextManager[Any]:

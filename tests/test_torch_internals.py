@@ -155,6 +155,11 @@ def test_fake_tensors_refuse_to_tell_values(ask):
         ask(x)
 
 
+def test_logarithms_of_sizes_are_those_of_numbers():
+    """A symbolic size would stay symbolic; a number is a number."""
+    assert internals.log2(8) == 3
+
+
 def test_newer_operators_exist_in_the_newest_pytorch():
     """A formula for an operator that no version has would be a misspelt name."""
     assert NEWER

@@ -40,7 +40,8 @@ register(
         ),
         "log_sigmoid_forward": Elementwise("min(x, 0) - log1p(exp(-abs(x)))", 4, 2),
         "glu": Elementwise(f"a * s, s = {_SIGMOID} of b", 4, 1),
-    }
+    },
+    __name__,
 )
 
 RELU = Cost(ops=1)

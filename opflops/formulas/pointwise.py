@@ -30,10 +30,12 @@ class Elementwise(NamedTuple):
     complex_ops: int | None = None
 
 
-def register(table: Mapping[str, Elementwise]) -> None:
-    """Register a table of element-wise operators of aten by name."""
+def register(table: Mapping[str, Elementwise], room: str) -> None:
+    """Register a table of element-wise operators of aten by name, for the file that it stands in."""
     for name, entry in table.items():
-        formula(getattr(aten, name))(_priced(name, entry))
+        price = _priced(name, entry)
+        price.__module__ = room
+        formula(getattr(aten, name))(price)
 
 
 def _priced(name: str, entry: Elementwise) -> Callable[..., Cost]:
@@ -92,7 +94,8 @@ register(
         "lerp": Elementwise("x + w * (y - x)", 3, complex_ops=5),
         "hypot": Elementwise("sqrt(x * x + y * y)", 3, 1),
         "xlogy": Elementwise("x * log(y)", 1, 1),
-    }
+    },
+    __name__,
 )
 
 # One transcendental function of the element, and nothing else.
@@ -100,7 +103,7 @@ _TRANSCENDENTAL = """
 acos acosh asin asinh atan atan2 atanh cos cosh digamma erf erfc erfinv exp exp2 expm1 lgamma log log10 log1p log2 pow
 rsqrt sin sinh sqrt tan tanh
 """
-register({name: Elementwise(f"{name}(x)", 0, 1) for name in _TRANSCENDENTAL.split()})
+register({name: Elementwise(f"{name}(x)", 0, 1) for name in _TRANSCENDENTAL.split()}, __name__)
 
 
 @formula(aten.add, aten.sub, aten.rsub)

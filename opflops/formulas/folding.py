@@ -1,0 +1,26 @@
+"""Windows laid out as columns, a copy; and columns folded back, which add where they overlap."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opflops.cost import Cost
+from opflops.formulas.sizes import aten
+from opflops.registry import declare_zero, formula
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+declare_zero(aten.im2col, aten.max_unpool2d, aten.max_unpool3d, aten.channel_shuffle)
+
+
+@formula(aten.col2im)
+def col2im(self: Tensor) -> Cost:
+    """Each element of a column is added to its place, padding included as in every window."""
+    return Cost(ops=self.numel())
+
+
+@formula(aten.unfold_backward)
+def unfold_backward(grad_in: Tensor) -> Cost:
+    """Each gradient of a window is added to its place."""
+    return Cost(ops=grad_in.numel())

@@ -1,0 +1,265 @@
+"""Interpolation: each point of the result is a weighted sum over taps, axis by axis.
+
+Where the taps of a resized image lie, and their weights, follow from its size alone; they are found once for an axis,
+whatever the batch, and count as index arithmetic. A grid brings places of its own, so their arithmetic is counted; the
+question whether a tap lies inside the image is index arithmetic again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from opflops.cost import Cost
+from opflops.formulas.sizes import aten, newer, numel
+from opflops.registry import declare_zero, formula
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from opflops.torch_internals import OpOverload, OpOverloadPacket
+
+
+def weighted_sum(taps: int, rank: int) -> int:
+    """Interpolate along one axis after the other: t products and t - 1 additions for each line of t taps.
+
+    The lines of two axes are t and one across them, in three axes t of those and one more.
+    """
+    lines: int = sum(taps**axis for axis in range(rank))
+    return (2 * taps - 1) * lines
+
+
+def spread(taps: int, rank: int) -> int:
+    """Turn a weighted sum round: multiply a gradient by the weights of each axis in turn, and add it to all taps."""
+    products: int = sum(taps ** (axis + 1) for axis in range(rank))
+    return products + int(taps**rank)
+
+
+def _interpolation(taps: int, rank: int) -> Any:
+    def price(*, out: Tensor) -> Cost:
+        return Cost(ops=weighted_sum(taps, rank) * out.numel())
+
+    price.__doc__ = f"{taps} taps along each of {rank} axes: see :func:`weighted_sum`."
+    return price
+
+
+def _interpolation_backward(taps: int, rank: int) -> Any:
+    def price(grad_output: Tensor) -> Cost:
+        return Cost(ops=spread(taps, rank) * grad_output.numel())
+
+    price.__doc__ = f"{taps} taps along each of {rank} axes: see :func:`spread`."
+    return price
+
+
+for _name, _taps, _rank in (
+    ("upsample_linear1d", 2, 1),
+    ("upsample_bilinear2d", 2, 2),
+    ("upsample_trilinear3d", 2, 3),
+    ("upsample_bicubic2d", 4, 2),
+):
+    formula(getattr(aten, _name))(_interpolation(_taps, _rank))
+    formula(getattr(aten, f"{_name}_backward"))(_interpolation_backward(_taps, _rank))
+
+
+_NEAREST: list[tuple[OpOverload | OpOverloadPacket, OpOverload | OpOverloadPacket]] = [
+    (getattr(aten, f"{prefix}{rank}d"), getattr(aten, f"{prefix}{rank}d_backward"))
+    for prefix in ("upsample_nearest", "_upsample_nearest_exact")
+    for rank in (1, 2, 3)
+]
+declare_zero(*[forward for forward, _ in _NEAREST])
+
+
+@formula(*[backward for _, backward in _NEAREST])
+def nearest_backward(grad_output: Tensor) -> Cost:
+    """Each gradient is added to the one place that its point was copied from."""
+    return Cost(ops=grad_output.numel())
+
+
+def antialias_taps(size: int, results: int, reach: int, align_corners: bool, factor: float | None) -> list[int]:
+    """List how many taps the filter has at each place of the result along an axis.
+
+    The filter reaches so many places of the image to each side, or as many times more as the image shrinks, and is cut
+    off at the edges.
+    """
+    if align_corners:
+        scale = (size - 1) / (results - 1) if results > 1 else 0.0
+    else:
+        scale = 1 / factor if factor else size / results
+    support = reach * max(scale, 1.0)
+    centers = [scale * (index + 0.5) for index in range(results)]
+    return [
+        min(int(center + support + 0.5), size) - max(int(center - support + 0.5), 0)  # both ends are cut to wholes
+        for center in centers
+    ]
+
+
+def _antialias_lines(
+    shape: Sequence[int],
+    results: Sequence[int],
+    reach: int,
+    align_corners: bool,
+    factors: Sequence[float | None],
+) -> tuple[list[int], list[int]]:
+    rows, columns = (
+        antialias_taps(size, result, reach, align_corners, factor)
+        for size, result, factor in zip(shape[-2:], results[-2:], factors, strict=True)
+    )
+    return rows, columns
+
+
+def _antialias(reach: int) -> Any:
+    def price(
+        align_corners: bool,
+        input: Any = None,
+        self: Any = None,
+        scale_factors: Sequence[float] | None = None,
+        scales_h: float | None = None,
+        scales_w: float | None = None,
+        *,
+        out: Tensor,
+    ) -> Cost:
+        image: Tensor = self if input is None else input
+        factors = (scales_h, scales_w) if scale_factors is None else scale_factors
+        rows, columns = _antialias_lines(image.shape, out.shape, reach, align_corners, factors)
+        # A point of t by s taps is t lines of s products and s - 1 additions, and one line of t across them.
+        across = sum(rows) * sum(2 * taps - 1 for taps in columns)
+        down = sum(2 * taps - 1 for taps in rows) * len(columns)
+        return Cost(ops=numel(out.shape[:-2]) * (across + down))
+
+    price.__doc__ = (
+        f"See :func:`antialias_taps`, with a reach of {reach}; weighted sums along one axis, then the other."
+    )
+    return price
+
+
+def _antialias_backward(reach: int) -> Any:
+    def price(
+        grad_output: Tensor,
+        input_size: Sequence[int],
+        align_corners: bool,
+        scales_h: float | None,
+        scales_w: float | None,
+    ) -> Cost:
+        rows, columns = _antialias_lines(input_size, grad_output.shape, reach, align_corners, (scales_h, scales_w))
+        return Cost(ops=numel(input_size[:-2]) * (sum(rows) * len(columns) + 2 * sum(rows) * sum(columns)))
+
+    price.__doc__ = f"Multiply a gradient by the weights of each axis, and add it to all taps; the reach is {reach}."
+    return price
+
+
+for _name, _reach in (("_upsample_bilinear2d_aa", 1), ("_upsample_bicubic2d_aa", 2), ("_upsample_lanczos2d_aa", 3)):
+    for _found in newer(_name):
+        formula(_found)(_antialias(_reach))
+    for _found in newer(f"{_name}_backward"):
+        formula(_found)(_antialias_backward(_reach))
+
+
+_BILINEAR, _NEAREST_PLACE, _BICUBIC = 0, 1, 2
+
+_PADDING = (0, 2, 12)
+"""Operations that bring a coordinate back inside: none (zeros), two comparisons (border), or for a reflection
+``low + r`` or ``high - r``, both computed, with ``d = abs(x - low)``, ``r = d - span * trunc(d / span)`` and
+``floor(d / span)`` to tell which, and then two comparisons."""
+
+_CUBIC_WEIGHTS = 25
+"""The weights of four taps at ``t``: ``((a + 2) * x - (a + 3)) * x * x + 1`` (5) at t and 1 - t, and
+``((a * x - 5 * a) * x + 8 * a) * x - 4 * a`` (6) at t + 1 and 2 - t, with three operations to find those places."""
+
+_CUBIC_SLOPES = 18
+"""Their derivatives: ``(3 * (a + 2) * x - 2 * (a + 3)) * x`` (3) twice and ``(3 * a * x - 10 * a) * x + 8 * a`` (4)
+twice, with four operations to find the places."""
+
+
+def places(rank: int, interpolation_mode: int, padding_mode: int) -> int:
+    """Operations that find taps and weights at one point of the grid, for all channels together.
+
+    A coordinate becomes a place in the image (``x * half + middle``) and is brought inside. For the nearest it is
+    rounded; for linear weights ``t = x - floor(x)`` and ``1 - t`` are found and multiplied over the axes; for cubic
+    ones ``t``, see :data:`_CUBIC_WEIGHTS`, and each of the four taps is brought inside.
+    """
+    padding = _PADDING[padding_mode]
+    if interpolation_mode == _NEAREST_PLACE:
+        return rank * (2 + padding + 1)
+    if interpolation_mode == _BICUBIC:
+        return rank * (2 + 2 + _CUBIC_WEIGHTS + 4 * padding)
+    products: int = sum(2**axis for axis in range(2, rank + 1))
+    return rank * (2 + padding + 3) + products
+
+
+def _points(grid: Tensor) -> int:
+    return numel(grid.shape[:-1])
+
+
+def _grid_sample(rank: int, input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int) -> Cost:
+    taps = 2**rank if interpolation_mode == _BILINEAR else 1
+    each = weighted_sum(4, rank) if interpolation_mode == _BICUBIC else 2 * taps - 1
+    if interpolation_mode == _NEAREST_PLACE:
+        each = 0
+    return Cost(ops=_points(grid) * (places(rank, interpolation_mode, padding_mode) + each * input.shape[1]))
+
+
+def _grid_sample_backward(
+    rank: int, input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, wanted: Sequence[bool]
+) -> Cost:
+    channels = input.shape[1]
+    ops = places(rank, interpolation_mode, padding_mode)
+    if interpolation_mode == _NEAREST_PLACE:
+        return Cost(ops=_points(grid) * (ops + channels * bool(wanted[0])))
+    cubic = interpolation_mode == _BICUBIC
+    taps = 4**rank if cubic else 2**rank
+    if wanted[0]:
+        ops += channels * (spread(4, rank) if cubic else 2 * taps)
+    if wanted[1]:
+        # The tap times the gradient, the weights of the other axes and, unless it is 1, the slope along this one.
+        products = rank + cubic
+        # Multiplied at the end by what the coordinate was, and by what bringing it inside turned round or stopped.
+        last = 1 if cubic else 1 + padding_mode
+        ops += rank * (channels * taps * (products + 1) - 1 + last + _CUBIC_SLOPES * cubic)
+    return Cost(ops=_points(grid) * ops)
+
+
+@formula(aten.grid_sampler_2d, aten._grid_sampler_2d_cpu_fallback)
+def grid_sampler_2d(input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int) -> Cost:
+    """See :func:`places`; then a sum over four weighted taps, or sixteen, for each channel."""
+    return _grid_sample(2, input, grid, interpolation_mode, padding_mode)
+
+
+@formula(aten.grid_sampler_3d)
+def grid_sampler_3d(input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int) -> Cost:
+    """See :func:`places`; then a sum over eight weighted taps for each channel."""
+    return _grid_sample(3, input, grid, interpolation_mode, padding_mode)
+
+
+@formula(aten.grid_sampler_2d_backward)
+def grid_sampler_2d_backward(
+    input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, output_mask: Sequence[bool]
+) -> Cost:
+    """Find the places again; add to the taps, and sum the slopes of the weights, as ``output_mask`` asks."""
+    return _grid_sample_backward(2, input, grid, interpolation_mode, padding_mode, output_mask)
+
+
+@formula(aten.grid_sampler_3d_backward)
+def grid_sampler_3d_backward(
+    input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, output_mask: Sequence[bool]
+) -> Cost:
+    """Find the places again; add to the taps, and sum the slopes of the weights, as ``output_mask`` asks."""
+    return _grid_sample_backward(3, input, grid, interpolation_mode, padding_mode, output_mask)
+
+
+@formula(aten._grid_sampler_2d_cpu_fallback_backward)
+def grid_sampler_2d_fallback_backward(input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int) -> Cost:
+    """Both gradients of a grid sampler."""
+    return _grid_sample_backward(2, input, grid, interpolation_mode, padding_mode, (True, True))
+
+
+@formula(aten.affine_grid_generator, aten.cudnn_affine_grid_generator)
+def affine_grid_generator(theta: Tensor, *, out: Tensor) -> Cost:
+    """The places of an upright grid times a matrix of one column more than the grid has axes."""
+    return Cost(macs=out.numel() * theta.shape[2])
+
+
+@formula(aten.cudnn_affine_grid_generator_backward)
+def affine_grid_generator_backward(grad: Tensor, *, out: Tensor) -> Cost:
+    """The same product turned round: each gradient meets each column of the matrix."""
+    return Cost(macs=grad.numel() * out.shape[2])
