@@ -4,28 +4,66 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from opflops.cost import Cost
 from opflops.formulas.activation import GELU, GELU_TANH, RELU
 from opflops.formulas.sizes import aten, multiplies, numel
 from opflops.registry import formula
+from opflops.torch_internals import sparse_coo_parts, unseen
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+_COMPRESSED = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
+
+
+def is_sparse(tensor: Tensor) -> bool:
+    """Tell a tensor that stores only some of its elements, in whichever layout."""
+    return tensor.layout is torch.sparse_coo or tensor.layout in _COMPRESSED
+
+
+def stored(tensor: Tensor) -> int:
+    """Count the elements that a tensor stores: all of a dense one, the non-zeros (or whole blocks) of a sparse one."""
+    if tensor.layout is torch.strided or not is_sparse(tensor):
+        return tensor.numel()
+    if tensor.layout is torch.sparse_coo:
+        return sparse_coo_parts(tensor)[1].numel()
+    with unseen():
+        return tensor.values().numel()
+
+
 def products(left: Tensor, right: Tensor) -> int:
-    """Multiply-accumulates of (…, m, k) @ (…, k, n): every element of the left meets a row of the right."""
-    return left.numel() * right.shape[-1]
+    """Multiply-accumulates of (…, m, k) @ (…, k, n): every stored element of the left meets a row of the right.
+
+    If only the right is sparse, every stored element of it meets a column of the left.
+    """
+    if left.layout is right.layout is torch.strided:
+        return left.numel() * right.shape[-1]
+    if not is_sparse(right):
+        return stored(left) * right.shape[-1]
+    if not is_sparse(left):
+        return stored(right) * left.shape[-2]
+    return _sparse_pairs(left, right)
 
 
-def _scaled_sum(out: Tensor, beta: Any, alpha: Any) -> int:
-    """Operations of ``beta * self + alpha * product`` over a result.
+def _sparse_pairs(left: Tensor, right: Tensor) -> int:
+    """Count the pairs of stored elements that meet: those of each column of the left, and of that row of the right."""
+    with unseen():
+        columns, rows = left.to_sparse_coo()._indices()[-1], right.to_sparse_coo()._indices()[-2]
+        met = columns.bincount(minlength=left.shape[-1]) * rows.bincount(minlength=left.shape[-1])
+        return int(met.sum())
+
+
+def scaled_sum(out: Tensor, beta: Any, alpha: Any) -> int:
+    """Operations of ``beta * self + alpha * product`` over the stored elements of a result.
 
     Factors of 0 and 1 multiply nothing, and beta 0 leaves ``self`` out.
     """
     factors = sum(factor not in (0, 1) for factor in (beta, alpha))
     added = 0 if beta == 0 else 1
-    return out.numel() * (factors * multiplies(out) + added)
+    return stored(out) * (factors * multiplies(out) + added)
 
 
 @formula(aten.mm)
@@ -43,37 +81,37 @@ def bmm(self: Tensor, mat2: Tensor) -> Cost:
 @formula(aten.mv, aten.dot, aten.vdot)
 def mv(self: Tensor) -> Cost:
     """Every element of a matrix (or of the first vector) is multiplied once."""
-    return Cost(macs=self.numel())
+    return Cost(macs=stored(self))
 
 
-@formula(aten.addmm)
+@formula(aten.addmm, aten._sparse_addmm)
 def addmm(mat1: Tensor, mat2: Tensor, beta: Any = 1, alpha: Any = 1, *, out: Tensor) -> Cost:
     """``beta * self + alpha * (mat1 @ mat2)``."""
-    return Cost(products(mat1, mat2), _scaled_sum(out, beta, alpha))
+    return Cost(products(mat1, mat2), scaled_sum(out, beta, alpha))
 
 
 @formula(aten.baddbmm)
 def baddbmm(batch1: Tensor, batch2: Tensor, beta: Any = 1, alpha: Any = 1, *, out: Tensor) -> Cost:
     """``beta * self + alpha * (batch1 @ batch2)``, batch by batch."""
-    return Cost(products(batch1, batch2), _scaled_sum(out, beta, alpha))
+    return Cost(products(batch1, batch2), scaled_sum(out, beta, alpha))
 
 
 @formula(aten.addbmm)
 def addbmm(batch1: Tensor, batch2: Tensor, beta: Any = 1, alpha: Any = 1, *, out: Tensor) -> Cost:
     """The products of the batch are accumulated into one matrix by the contraction itself."""
-    return Cost(products(batch1, batch2), _scaled_sum(out, beta, alpha))
+    return Cost(products(batch1, batch2), scaled_sum(out, beta, alpha))
 
 
 @formula(aten.addmv)
 def addmv(mat: Tensor, beta: Any = 1, alpha: Any = 1, *, out: Tensor) -> Cost:
     """``beta * self + alpha * (mat @ vec)``."""
-    return Cost(mat.numel(), _scaled_sum(out, beta, alpha))
+    return Cost(stored(mat), scaled_sum(out, beta, alpha))
 
 
 @formula(aten.addr)
 def addr(beta: Any = 1, alpha: Any = 1, *, out: Tensor) -> Cost:
     """An outer product sums over nothing: one multiply-accumulate of depth 1 for each element."""
-    return Cost(out.numel(), _scaled_sum(out, beta, alpha))
+    return Cost(out.numel(), scaled_sum(out, beta, alpha))
 
 
 @formula(aten._addmm_activation)
@@ -81,7 +119,7 @@ def addmm_activation(
     mat1: Tensor, mat2: Tensor, beta: Any = 1, alpha: Any = 1, use_gelu: bool = False, *, out: Tensor
 ) -> Cost:
     """``addmm`` and then an activation: relu, or gelu, which only CUDA has in its tanh form."""
-    product = Cost(products(mat1, mat2), _scaled_sum(out, beta, alpha))
+    product = Cost(products(mat1, mat2), scaled_sum(out, beta, alpha))
     gelu = GELU_TANH if out.device.type == "cuda" else GELU
     return product + (gelu if use_gelu else RELU) * out.numel()
 

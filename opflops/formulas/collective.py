@@ -1,0 +1,189 @@
+"""Collectives: bytes in and out of memory on this rank, and this rank's share of a reduction's operations.
+
+Folding n elements of each of w ranks takes n * (w - 1) operations in all, which the ranks share, as they do in a ring:
+so an all-reduce costs what a reduce-scatter and an all-gather cost, and the ranks together do the work once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from opflops.cost import Cost, Estimate
+from opflops.registry import declare_zero, formula
+from opflops.traffic import stored_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from opflops.torch_internals import OpOverloadPacket
+
+
+def _found(namespace: str, *names: str) -> list[OpOverloadPacket]:
+    """Find those of some operators that this build of PyTorch has; one without distributed support has none."""
+    operators = getattr(torch.ops, namespace)
+    return [getattr(operators, name) for name in names if hasattr(operators, name)]
+
+
+def _elements(tensors: Any) -> int:
+    """Count the elements of a tensor, or of all tensors in nested lists."""
+    return sum(map(_elements, tensors)) if isinstance(tensors, (list, tuple)) else tensors.numel()
+
+
+def _share(elements: int, ranks: int, operations: int) -> int:
+    """Divide some operations for each element among the ranks, rounding up."""
+    return -(-elements * operations // ranks)
+
+
+def _reduced(elements: int, ranks: int, reduce_op: str) -> Cost:
+    """Fold what the ranks have, and divide by their number for an average."""
+    return Cost(ops=_share(elements, ranks, ranks - 1 + (reduce_op == "avg")))
+
+
+def _ranks_by_name(group_name: Any) -> int:
+    """Tell how many ranks a group has, from its name or from itself."""
+    if not isinstance(group_name, str):
+        return _ranks(group_name)
+    from torch.distributed import distributed_c10d  # noqa: PLC0415 - not in every build
+
+    groups: Any = distributed_c10d
+    return int(groups._resolve_process_group(group_name).size())
+
+
+def _ranks(process_group: Any) -> int:
+    """Tell how many ranks a group has, which the dispatcher passes in a box."""
+    from torch.distributed import ProcessGroup  # noqa: PLC0415 - not in every build
+
+    unboxed = ProcessGroup.unbox(process_group) if isinstance(process_group, torch.ScriptObject) else process_group
+    return int(unboxed.size())
+
+
+_FUNCTIONAL, _C10D = "_c10d_functional", "c10d"
+
+# The functional collectives return what they make.
+declare_zero(
+    *_found(_FUNCTIONAL, "all_gather_into_tensor", "all_gather_into_tensor_coalesced", "all_gather_into_tensor_out"),
+    *_found(_FUNCTIONAL, "all_to_all_single", "broadcast"),
+)
+declare_zero(*_found(_FUNCTIONAL, "wait_tensor"), still=True)
+
+
+def _all_reduce(input: Tensor, reduce_op: str, group_name: Any) -> Cost:
+    """Fold each element over all ranks; every rank gets the result."""
+    return _reduced(_elements(input), _ranks_by_name(group_name), reduce_op)
+
+
+def _all_reduce_coalesced(inputs: Sequence[Tensor], reduce_op: str, group_name: Any) -> Cost:
+    """The same for a list of tensors."""
+    return _reduced(_elements(inputs), _ranks_by_name(group_name), reduce_op)
+
+
+def _reduce_scatter(input: Tensor, reduce_op: str, group_size: int) -> Cost:
+    """Fold each element over all ranks; every rank gets a part of the result."""
+    return _reduced(_elements(input), group_size, reduce_op)
+
+
+def _reduce_scatter_coalesced(inputs: Sequence[Tensor], reduce_op: str, group_size: int) -> Cost:
+    """The same for a list of tensors."""
+    return _reduced(_elements(inputs), group_size, reduce_op)
+
+
+for _names, _formula in (
+    (("all_reduce",), _all_reduce),
+    (("all_reduce_coalesced",), _all_reduce_coalesced),
+    (("reduce_scatter_tensor", "reduce_scatter_tensor_out"), _reduce_scatter),
+    (("reduce_scatter_tensor_coalesced",), _reduce_scatter_coalesced),
+):
+    if _found(_FUNCTIONAL, *_names):
+        formula(*_found(_FUNCTIONAL, *_names))(_formula)
+
+
+# The collectives of c10d write into what they are given. Most return it; where only a handle to wait on comes back, the
+# formula says what is written.
+declare_zero(*_found(_C10D, "broadcast_", "send"))
+declare_zero(*_found(_C10D, "scatter_", "alltoall_", "allgather_"), unread=("output_tensors",))
+declare_zero(*_found(_C10D, "_allgather_base_"), unread=("output_tensor",))
+declare_zero(*_found(_C10D, "barrier", "monitored_barrier_"), still=True)
+
+
+def _written(tensors: Any) -> Cost:
+    return Cost(bytes_written=stored_bytes(tensors))
+
+
+def _receive(tensors: Sequence[Tensor]) -> Cost:
+    """What arrives is written."""
+    return _written(tensors)
+
+
+def _gather(output_tensors: Sequence[Sequence[Tensor]]) -> Cost:
+    """Write what the ranks have; only the root has room for it."""
+    return _written(output_tensors)
+
+
+def _all_gather_lists(output_lists: Sequence[Sequence[Tensor]]) -> Cost:
+    """Write what the ranks have."""
+    return _written(output_lists)
+
+
+def _all_gather_coalesced(outputs: Sequence[Tensor]) -> Cost:
+    """Write what the ranks have."""
+    return _written(outputs)
+
+
+def _all_to_all(output: Tensor) -> Cost:
+    """Write a part from each rank."""
+    return _written(output)
+
+
+_UNREADABLE = "whether a reduction of c10d is an average, with a division more, cannot be read"
+
+
+def _folded(elements: int, process_group: Any) -> Estimate:
+    """Take one operation for each step, as for every reduction but an average."""
+    return Estimate(_reduced(elements, _ranks(process_group), "sum"), _UNREADABLE)
+
+
+def _reduce_in_place(tensors: Sequence[Tensor], process_group: Any) -> Estimate:
+    """Fold each element over all ranks, in place."""
+    cost, reason = _folded(_elements(tensors), process_group)
+    return Estimate(cost + _written(tensors), reason)
+
+
+def _reduce_scatter_base(input_tensor: Tensor, process_group: Any) -> Estimate:
+    """Fold each element over all ranks; every rank gets a part of the result."""
+    return _folded(_elements(input_tensor), process_group)
+
+
+def _reduce_scatter_lists(input_tensors: Sequence[Sequence[Tensor]], process_group: Any) -> Estimate:
+    """The same for lists of tensors."""
+    return _folded(_elements(input_tensors), process_group)
+
+
+def _reduce_scatter_tensors(outputs: Sequence[Tensor], inputs: Sequence[Tensor], process_group: Any) -> Estimate:
+    """The same for several tensors at once."""
+    cost, reason = _folded(_elements(inputs), process_group)
+    return Estimate(cost + _written(outputs), reason)
+
+
+def _check_for_nan(tensor: Tensor) -> Cost:
+    """Compare each element with itself."""
+    return Cost(ops=tensor.numel())
+
+
+for _some, _in_place, _unread in (
+    (("recv_", "recv_any_source_"), _receive, ("tensors",)),
+    (("gather_",), _gather, ("output_tensors",)),
+    (("allgather_coalesced_",), _all_gather_lists, ("output_lists",)),
+    (("allgather_into_tensor_coalesced_",), _all_gather_coalesced, ("outputs",)),
+    (("alltoall_base_",), _all_to_all, ("output",)),
+    (("allreduce_", "allreduce_coalesced_", "reduce_"), _reduce_in_place, ()),
+    (("_reduce_scatter_base_",), _reduce_scatter_base, ("output_tensor",)),
+    (("reduce_scatter_",), _reduce_scatter_lists, ("output_tensors",)),
+    (("reduce_scatter_tensor_coalesced_",), _reduce_scatter_tensors, ("outputs",)),
+    (("check_for_nan",), _check_for_nan, ()),
+):
+    if _found(_C10D, *_some):
+        formula(*_found(_C10D, *_some), unread=_unread)(_in_place)

@@ -1,0 +1,103 @@
+"""Operators on lists of tensors: each costs what its operator for one tensor costs, summed over the list.
+
+No formula is repeated here. The operator for one tensor is found by its name, and its own formula is asked for the
+price of each element of the lists.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from opflops.binding import describe
+from opflops.cost import Cost
+from opflops.errors import FormulaError
+from opflops.formulas import activation, contraction, linalg, movement, pointwise, reduction  # noqa: F401 - priced first
+from opflops.formulas.sizes import aten, newer
+from opflops.registry import declare_zero, formula, overloads_of, registry
+from opflops.torch_internals import has_values, schema_of, unseen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opflops.torch_internals import OpOverload
+
+# What the operators for one tensor are called, where that is not the same name.
+_SINGLE = {"norm": "linalg_vector_norm", "powsum": "linalg__powsum"}
+# Numbers that come one for each tensor are called so in the operators on lists; ``value`` in those for one tensor.
+_VALUE = "scalars"
+
+_NAMES = """
+abs acos add addcdiv addcmul asin atan ceil clamp_max clamp_min clone copy cos cosh div erf erfc exp expm1 floor frac
+lerp lgamma log log10 log1p log2 max maximum minimum mm mul neg norm pow powsum reciprocal round rsqrt sigmoid sign sin
+sinh sqrt sub tan tanh trunc zero
+"""
+
+
+def _numbers(scalars: Any, count: int) -> list[Any]:
+    """List the numbers that a tensor of them holds; None stands for each that has no value."""
+    if not has_values(scalars):
+        return [None] * count
+    with unseen():
+        return list(scalars.tolist())
+
+
+def _each(name: str, value: Any, count: int) -> list[Any]:
+    """Give each element of the lists its share of an argument: its item of a list, or the argument itself."""
+    if name == _VALUE and isinstance(value, Tensor):
+        return _numbers(value, count)
+    return list(value) if isinstance(value, (list, tuple)) else [value] * count
+
+
+def _summed(single: Callable[..., Any], overload: OpOverload) -> Callable[..., Cost]:
+    """Make the formula of an operator on lists, with just the parameters that the formula for one tensor needs."""
+    known = {
+        "value" if argument.name == _VALUE else argument.name: argument.name
+        for argument in schema_of(overload).arguments
+    }
+    asked = list(inspect.signature(single).parameters.values())
+    passed = {parameter.name: known[parameter.name] for parameter in asked if parameter.name in known.keys() - {"out"}}
+    missing = [each.name for each in asked if each.name not in {*known, "out"} and each.default is each.empty]
+    if missing:
+        raise FormulaError(f"{describe(single)} asks for {missing}, which {schema_of(overload)} does not give.")
+    takes_out = any(each.name == "out" for each in asked)
+
+    def price(**given: Any) -> Cost:
+        # In place there is no result; the first list is written instead.
+        results = given.pop("out") or given["self"]
+        lists = {name: _each(schema_name, given[schema_name], len(results)) for name, schema_name in passed.items()}
+        if takes_out:
+            lists["out"] = list(results)
+        calls = [dict(zip(lists, call, strict=True)) for call in zip(*lists.values(), strict=True)]
+        return sum((single(**call) for call in calls), Cost())
+
+    names = dict.fromkeys(["self", *passed.values()])
+    price.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+        + [inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY)]
+    )
+    price.__name__ = price.__qualname__ = f"foreach_{single.__name__}"
+    price.__doc__ = f"For each tensor of the lists: {single.__doc__}"
+    return price
+
+
+def _register(name: str) -> None:
+    """Price an operator on lists by the operator for one tensor."""
+    packet = getattr(aten, _SINGLE.get(name, name))
+    overloads = list(overloads_of(packet))
+    # Of the overloads of max only the default one folds a tensor.
+    entry = registry.entry(next((each for each in overloads if not schema_of(each).overload_name), overloads[0]))
+    if entry is None:
+        raise FormulaError(f"_foreach_{name} follows {packet}, which has no price.")
+    for overload in overloads_of(getattr(aten, f"_foreach_{name}")):
+        if entry.formula is None:
+            declare_zero(overload, unread=entry.unread)
+        else:
+            formula(overload)(_summed(entry.formula, overload))
+
+
+for _name in _NAMES.split():
+    if newer(f"_foreach_{_name}"):
+        _register(_name)

@@ -1,0 +1,186 @@
+"""Sparse tensors, by the elements that they store; matrices with two of each four elements left, at half the cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from opflops.cost import Cost
+from opflops.formulas.activation import RELU
+from opflops.formulas.contraction import products, scaled_sum, stored
+from opflops.formulas.reduction import softmax
+from opflops.formulas.sizes import aten, folds, numel
+from opflops.registry import declare_zero, formula
+from opflops.torch_internals import sparse_coo_parts, unseen
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from opflops.torch_internals import OpOverloadPacket
+
+
+def _packets(names: str) -> list[OpOverloadPacket]:
+    return [getattr(aten, name) for name in names.split()]
+
+
+# The dense tensors that a sparse one is made of, and copies of them.
+declare_zero(
+    *_packets("_sparse_broadcast_to _indices _values ccol_indices col_indices crow_indices indices row_indices values")
+)
+declare_zero(
+    *_packets("_indices_copy _values_copy ccol_indices_copy col_indices_copy crow_indices_copy indices_copy"),
+    *_packets("row_indices_copy values_copy _sparse_broadcast_to_copy"),
+)
+# A sparse tensor made around its parts, and sizes that are changed without touching them.
+declare_zero(
+    *_packets("_sparse_coo_tensor_with_dims_and_tensors _sparse_coo_tensor_with_dims"),
+    *_packets("_sparse_compressed_tensor_with_dims sparse_resize sparse_resize_and_clear"),
+    *_packets("_coalesced resize_as_sparse sparse_compressed_tensor"),
+    aten.sparse_coo_tensor.size,
+    still=True,
+)
+# What is asked of a sparse tensor, and checks of its indices.
+declare_zero(*_packets("_nnz dense_dim is_coalesced sparse_dim _dimI _dimV"), recorded=False)
+declare_zero(*_packets("_validate_compressed_sparse_indices"))
+# From one layout to another, and what of a tensor lies where another stores elements: movement.
+declare_zero(
+    *_packets("_to_sparse _to_sparse_bsc _to_sparse_bsr _to_sparse_csc _to_sparse_csr sparse_mask"),
+    *_packets("_convert_indices_from_coo_to_csr _convert_indices_from_csr_to_coo _sparse_sum_backward"),
+)
+declare_zero(aten.copy_sparse_to_sparse, unread=("self",))
+
+
+@formula(aten._to_dense)
+def to_dense(self: Tensor) -> Cost:
+    """Nothing, unless indices may occur twice: then each stored element is added to what lies there."""
+    if self.layout is not torch.sparse_coo:
+        return Cost()
+    with unseen():
+        return Cost() if self.is_coalesced() else Cost(ops=stored(self))
+
+
+@formula(aten._coalesce)
+def coalesce(self: Tensor, *, out: Tensor) -> Cost:
+    """Add up the elements that share an index."""
+    return Cost(ops=folds(stored(self), stored(out)))
+
+
+@formula(aten._sparse_sum, aten._sparse_csr_sum, aten._sparse_csr_prod)
+def fold(self: Tensor, *, out: Tensor) -> Cost:
+    """Fold the stored elements into those of the result."""
+    return Cost(ops=folds(stored(self), stored(out)))
+
+
+@formula(aten._sparse_sparse_matmul)
+def sparse_sparse_matmul(self: Tensor, other: Tensor) -> Cost:
+    """The pairs of stored elements that meet."""
+    return Cost(macs=products(self, other))
+
+
+@formula(aten._sparse_mm_reduce_impl)
+def sparse_mm_reduce(self: Tensor, other: Tensor, reduce: str, *, out: Any) -> Cost:
+    """A sparse matrix times a dense one whose products are summed, averaged or compared in place of being summed."""
+    result, pairs = out[0], products(self, other)
+    if reduce in ("sum", "mean"):
+        return Cost(pairs, result.numel() if reduce == "mean" else 0)
+    with unseen():
+        filled = int((self.crow_indices().diff() > 0).sum())
+    return Cost(ops=pairs + folds(pairs, filled * result.shape[-1]))
+
+
+@formula(aten.hspmm)
+def hspmm(mat1: Tensor, mat2: Tensor) -> Cost:
+    """A sparse matrix times a dense one."""
+    return Cost(macs=products(mat1, mat2))
+
+
+@formula(aten.sparse_sampled_addmm)
+def sparse_sampled_addmm(mat1: Tensor, beta: Any = 1, alpha: Any = 1, *, out: Tensor) -> Cost:
+    """``beta * self + alpha * (mat1 @ mat2)`` only where ``self`` stores elements."""
+    return Cost(stored(out) * mat1.shape[-1], scaled_sum(out, beta, alpha))
+
+
+def _rows(tensor: Tensor, dim: int) -> int:
+    """Count the rows along an axis that store anything: of sparse axes by their indices, of dense ones all."""
+    indices, values = sparse_coo_parts(tensor)
+    axis = dim % tensor.dim()
+    if axis >= indices.shape[0]:
+        return values.numel() // values.shape[axis - indices.shape[0] + 1]
+    with unseen():
+        others = torch.cat([indices[:axis], indices[axis + 1 :]])
+        distinct = others.unique(dim=1).shape[1] if others.numel() else min(indices.shape[1], 1)
+    return distinct * values[:1].numel()
+
+
+@formula(aten._sparse_softmax)
+def sparse_softmax(self: Tensor, dim: int) -> Cost:
+    """A softmax over the stored elements of each row."""
+    return softmax(stored(self), _rows(self, dim))
+
+
+@formula(aten._sparse_log_softmax)
+def sparse_log_softmax(self: Tensor, dim: int) -> Cost:
+    """A softmax with a difference in place of the division, and a logarithm for each row."""
+    rows = _rows(self, dim)
+    return softmax(stored(self), rows) + Cost(transcendentals=rows)
+
+
+@formula(aten._sparse_softmax_backward_data)
+def sparse_softmax_backward(output: Tensor, dim: int) -> Cost:
+    """``y * grad - y * sum(y * grad)`` over the stored elements."""
+    elements = stored(output)
+    return Cost(ops=3 * elements + folds(elements, _rows(output, dim)))
+
+
+@formula(aten._sparse_log_softmax_backward_data)
+def sparse_log_softmax_backward(output: Tensor, dim: int) -> Cost:
+    """``grad - exp(y) * sum(grad)`` over the stored elements."""
+    elements = stored(output)
+    return Cost(ops=2 * elements + folds(elements, _rows(output, dim)), transcendentals=elements)
+
+
+# Of each four neighbours along the axis that is summed over two are left, so a compressed matrix has half the elements.
+
+# A sigmoid, which takes three operations and an exponential, and a product.
+_SILU = Cost(ops=4, transcendentals=1)
+
+
+@formula(aten._sparse_semi_structured_linear, dtype_from="input")
+def semi_structured_linear(
+    weight: Tensor, bias: Tensor | None = None, activation: str | None = None, *, out: Tensor
+) -> Cost:
+    """Every row of the input times the weights that are left; then a bias and an activation."""
+    after = {"relu": RELU, "silu": _SILU}.get(activation or "none", Cost())
+    rows = numel(out.shape[:-1])
+    return Cost(rows * weight.numel(), 0 if bias is None else out.numel()) + after * out.numel()
+
+
+@formula(aten._sparse_semi_structured_mm, dtype_from="mat1")
+def semi_structured_mm(mat1: Tensor, mat2: Tensor) -> Cost:
+    """The elements that are left times the columns of the right."""
+    return Cost(macs=products(mat1, mat2))
+
+
+@formula(aten._sparse_semi_structured_addmm, dtype_from="mat1")
+def semi_structured_addmm(mat1: Tensor, mat2: Tensor, alpha: Any = 1, beta: Any = 1, *, out: Tensor) -> Cost:
+    """``beta * input + alpha * (mat1 @ mat2)``."""
+    return Cost(products(mat1, mat2), scaled_sum(out, beta, alpha))
+
+
+@formula(aten._cslt_sparse_mm, dtype_from="dense_B")
+def cslt_sparse_mm(
+    dense_B: Tensor,
+    bias: Tensor | None = None,
+    alpha: Tensor | None = None,
+    *,
+    out: Tensor,
+) -> Cost:
+    """Half of the dense product; cuSPARSELt keeps metadata beside the elements, so those do not tell the size."""
+    scaled = (bias is not None) + (alpha is not None)
+    return Cost(out.numel() * dense_B.shape[0] // 2, out.numel() * scaled)
+
+
+# Elements laid out anew, with or without what a mask leaves out.
+declare_zero(*_packets("_cslt_compress _to_sparse_semi_structured"))
+declare_zero(*_packets("_sparse_semi_structured_apply _sparse_semi_structured_apply_dense"))
