@@ -43,6 +43,7 @@ __all__ = [
     "log2",
     "nested_lengths",
     "packet_of",
+    "ranks_of",
     "run_composite",
     "schema_of",
     "sparse_coo_parts",
@@ -115,6 +116,18 @@ def run_composite(overload: OpOverload, args: tuple[Any, ...], kwargs: dict[str,
 def is_jagged(types: Iterable[type]) -> bool:
     """Tell whether a nested tensor in the jagged layout is among the tensor subclasses of a call."""
     return any(issubclass(one, NestedTensor) for one in types)
+
+
+def ranks_of(group: Any) -> int:
+    """Count the ranks of a process group: itself, in the box that the dispatcher passes, or its name."""
+    from torch.distributed import ProcessGroup, distributed_c10d  # noqa: PLC0415 - not in every build
+
+    if isinstance(group, str):
+        groups: Any = distributed_c10d
+        group = groups._resolve_process_group(group)
+    elif isinstance(group, torch.ScriptObject):
+        group = ProcessGroup.unbox(group)
+    return int(group.size())
 
 
 def log2(size: int) -> Any:

@@ -155,6 +155,19 @@ def test_fake_tensors_refuse_to_tell_values(ask):
         ask(x)
 
 
+def test_ranks_of_a_group_by_name_or_itself():
+    """A group of one process has one rank."""
+    from torch import distributed  # noqa: PLC0415 - only here
+
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        group = distributed.group.WORLD
+        assert internals.ranks_of(group) == internals.ranks_of(group.group_name) == 1
+        assert internals.ranks_of(group.boxed()) == 1
+    finally:
+        distributed.destroy_process_group()
+
+
 def test_logarithms_of_sizes_are_those_of_numbers():
     """A symbolic size would stay symbolic; a number is a number."""
     assert internals.log2(8) == 3

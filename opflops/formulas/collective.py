@@ -12,6 +12,7 @@ import torch
 
 from opflops.cost import Cost, Estimate
 from opflops.registry import declare_zero, formula
+from opflops.torch_internals import ranks_of
 from opflops.traffic import stored_bytes
 
 if TYPE_CHECKING:
@@ -43,24 +44,6 @@ def _reduced(elements: int, ranks: int, reduce_op: str) -> Cost:
     return Cost(ops=_share(elements, ranks, ranks - 1 + (reduce_op == "avg")))
 
 
-def _ranks_by_name(group_name: Any) -> int:
-    """Tell how many ranks a group has, from its name or from itself."""
-    if not isinstance(group_name, str):
-        return _ranks(group_name)
-    from torch.distributed import distributed_c10d  # noqa: PLC0415 - not in every build
-
-    groups: Any = distributed_c10d
-    return int(groups._resolve_process_group(group_name).size())
-
-
-def _ranks(process_group: Any) -> int:
-    """Tell how many ranks a group has, which the dispatcher passes in a box."""
-    from torch.distributed import ProcessGroup  # noqa: PLC0415 - not in every build
-
-    unboxed = ProcessGroup.unbox(process_group) if isinstance(process_group, torch.ScriptObject) else process_group
-    return int(unboxed.size())
-
-
 _FUNCTIONAL, _C10D = "_c10d_functional", "c10d"
 
 # The functional collectives return what they make.
@@ -73,12 +56,12 @@ declare_zero(*_found(_FUNCTIONAL, "wait_tensor"), still=True)
 
 def _all_reduce(input: Tensor, reduce_op: str, group_name: Any) -> Cost:
     """Fold each element over all ranks; every rank gets the result."""
-    return _reduced(_elements(input), _ranks_by_name(group_name), reduce_op)
+    return _reduced(_elements(input), ranks_of(group_name), reduce_op)
 
 
 def _all_reduce_coalesced(inputs: Sequence[Tensor], reduce_op: str, group_name: Any) -> Cost:
     """The same for a list of tensors."""
-    return _reduced(_elements(inputs), _ranks_by_name(group_name), reduce_op)
+    return _reduced(_elements(inputs), ranks_of(group_name), reduce_op)
 
 
 def _reduce_scatter(input: Tensor, reduce_op: str, group_size: int) -> Cost:
@@ -143,7 +126,7 @@ _UNREADABLE = "whether a reduction of c10d is an average, with a division more, 
 
 def _folded(elements: int, process_group: Any) -> Estimate:
     """Take one operation for each step, as for every reduction but an average."""
-    return Estimate(_reduced(elements, _ranks(process_group), "sum"), _UNREADABLE)
+    return Estimate(_reduced(elements, ranks_of(process_group), "sum"), _UNREADABLE)
 
 
 def _reduce_in_place(tensors: Sequence[Tensor], process_group: Any) -> Estimate:

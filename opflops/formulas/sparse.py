@@ -38,6 +38,7 @@ declare_zero(
     *_packets("_sparse_compressed_tensor_with_dims sparse_resize sparse_resize_and_clear"),
     *_packets("_coalesced resize_as_sparse sparse_compressed_tensor"),
     aten.sparse_coo_tensor.size,
+    aten.sparse_coo_tensor.size_out,
     still=True,
 )
 # What is asked of a sparse tensor, and checks of its indices.
