@@ -7,6 +7,7 @@ numbers there, and the count of steps is advanced by an operator of its own, so 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from opflops.cost import Cost, Estimate
@@ -101,28 +102,21 @@ def fused_adam(
     maximize: bool,
     grad_scale: Tensor | None = None,
     found_inf: Tensor | None = None,
+    decoupled: bool = False,
 ) -> Cost | Estimate:
-    """Adam; AMSGrad takes the larger of the second moments so far."""
-    each = _ADAM + _regularized(weight_decay, maximize=maximize) + Cost(ops=bool(amsgrad))
+    """Adam; AMSGrad takes the larger of the second moments so far.
+
+    Decoupled, as in AdamW, the decay is apart from the gradient: ``p = (1 - lr * weight_decay) * p``.
+    """
+    if decoupled:
+        decay = Cost(ops=bool(maximize) + (weight_decay != 0))
+    else:
+        decay = _regularized(weight_decay, maximize=maximize)
+    each = _ADAM + decay + Cost(ops=bool(amsgrad))
     return _step(each, self, grads, [exp_avgs, exp_avg_sqs, max_exp_avg_sqs], grad_scale, found_inf)
 
 
-@formula(aten._fused_adamw)
-def fused_adamw(
-    self: Sequence[Tensor],
-    grads: Sequence[Tensor],
-    exp_avgs: Sequence[Tensor],
-    exp_avg_sqs: Sequence[Tensor],
-    max_exp_avg_sqs: Sequence[Tensor],
-    weight_decay: float,
-    amsgrad: bool,
-    maximize: bool,
-    grad_scale: Tensor | None = None,
-    found_inf: Tensor | None = None,
-) -> Cost | Estimate:
-    """Adam with the decay apart from the gradient: ``p = (1 - lr * weight_decay) * p``."""
-    each = _ADAM + Cost(ops=bool(maximize) + bool(amsgrad) + (weight_decay != 0))
-    return _step(each, self, grads, [exp_avgs, exp_avg_sqs, max_exp_avg_sqs], grad_scale, found_inf)
+formula(aten._fused_adamw)(partial(fused_adam, decoupled=True))
 
 
 @formula(aten._fused_adagrad)
