@@ -162,7 +162,8 @@ class OpFlopMode(Scoped, TorchDispatchMode):
         if self._timing:
             started = _now()
             out = func(*args, **kwargs)
-            self._file(price, args, kwargs, out).seconds += _now() - started
+            elapsed = _now() - started
+            self._file(price, args, kwargs, out).seconds += elapsed
         else:
             out = func(*args, **kwargs)
             self._file(price, args, kwargs, out)

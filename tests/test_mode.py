@@ -1,5 +1,6 @@
 """The mode: what it counts, when it is entered, how it fails, and that a program does not notice it."""
 
+import time
 import warnings
 
 import pytest
@@ -311,6 +312,18 @@ def test_timing_fills_seconds():
     assert {row.seconds for row in untimed.profile.rows} == {None}
     assert all(row.seconds > 0 for row in timed.profile.rows)
     assert timed.total == untimed.total
+
+
+def test_times_are_of_operators_and_not_of_their_pricing():
+    """A formula that takes its time is not in the operator's."""
+
+    def slow(self):
+        time.sleep(0.2)
+        return Cost()
+
+    with OpFlopMode(timing=True, formulas={torch.ops.aten.relu: slow}) as m:
+        torch.relu(X)
+    assert m.profile.rows[0].seconds < 0.2
 
 
 def test_questions_about_a_fake_tensor_leave_no_row():
