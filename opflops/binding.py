@@ -72,6 +72,7 @@ def wanted(formula: Formula, overload: OpOverload) -> tuple[list[str], list[str]
         FormulaError: A parameter is no argument of the overload, or is not one that can be passed by name.
     """
     names = {argument.name for argument in schema_of(overload).arguments}
+    given = {"out", *_CONVENTIONS} - (names if not schema_of(overload).returns else names - {"out"})
     from_schema, from_mode = [], []
     for parameter in inspect.signature(formula).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
@@ -79,9 +80,7 @@ def wanted(formula: Formula, overload: OpOverload) -> tuple[list[str], list[str]
                 f"The formula {describe(formula)} must take each argument by name, but {parameter} does not say which "
                 f"it means; {schema_of(overload)} has the arguments {', '.join(sorted(names))}."
             )
-        keyword_only = parameter.kind is parameter.KEYWORD_ONLY
-        given = {"out", *_CONVENTIONS} - (names if not schema_of(overload).returns else names - {"out"})
-        if keyword_only and parameter.name in given:
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.name in given:
             from_mode.append(parameter.name)
         elif parameter.name in names:
             from_schema.append(parameter.name)

@@ -132,6 +132,7 @@ class Registry:
         self._entries: dict[OpOverload, Entry] = {}
         self._parent = parent
         self._tables: list[weakref.ref[PriceTable]] = []
+        self._shared: dict[tuple[tuple[str, Any], ...], PriceTable] = {}
 
     def register(self, entry: Entry, ops: Iterable[OpOverload | OpOverloadPacket], *, override: bool = False) -> None:
         """Set how operators are priced, after checking every overload against its schema.
@@ -186,10 +187,12 @@ class Registry:
         return Price(name, "unpriced", bound=bind(Entry(None), overload, conventions))
 
     def table(self, conventions: Mapping[str, Any]) -> PriceTable:
-        """Return the look-up that a mode keeps; it follows later registrations."""
-        table = PriceTable(self, conventions)
-        self.inform(table)
-        return table
+        """Return the look-up that modes of the same conventions share; it follows later registrations."""
+        key = tuple(sorted(conventions.items()))
+        if key not in self._shared:
+            self._shared[key] = PriceTable(self, conventions)
+            self.inform(self._shared[key])
+        return self._shared[key]
 
     def inform(self, table: PriceTable) -> None:
         """Clear a table, as long as somebody uses it, whenever something is registered here or further up."""

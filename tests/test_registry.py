@@ -1,5 +1,7 @@
 """How operators get their prices: registration is checked, look-up has an order, tables follow registrations."""
 
+import gc
+
 import pytest
 import torch
 from torch.utils.flop_counter import flop_registry
@@ -224,6 +226,18 @@ def test_tables_that_nobody_uses_are_let_go():
         own.table(DENSE)
     own.table(DENSE)
     assert len(own._tables) <= 2
+    for _ in range(50):
+        Registry(parent=own).table(DENSE)
+    gc.collect()
+    Registry(parent=own).table(DENSE)
+    assert len(own._tables) <= 3
+
+
+def test_modes_share_what_was_prepared():
+    """Operators are fitted to their formulas once for each way of counting, not once a block."""
+    own = fresh(Cost, ours.bare)
+    assert own.table(DENSE)[ours.bare.default] is own.table(dict(DENSE))[ours.bare.default]
+    assert own.table({"causal": "exact"}) is not own.table(DENSE)
 
 
 @pytest.mark.parametrize("answer", [None, 12, (1, 2), "many"])

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from opflops.cost import Cost, Estimate
+from opflops.formulas.sizes import found
 from opflops.registry import declare_zero, formula
 from opflops.torch_internals import ranks_of
 from opflops.traffic import stored_bytes
@@ -19,14 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
-
-    from opflops.torch_internals import OpOverloadPacket
-
-
-def _found(namespace: str, *names: str) -> list[OpOverloadPacket]:
-    """Find those of some operators that this build of PyTorch has; one without distributed support has none."""
-    operators = getattr(torch.ops, namespace)
-    return [getattr(operators, name) for name in names if hasattr(operators, name)]
 
 
 def _elements(tensors: Any) -> int:
@@ -48,10 +39,10 @@ _FUNCTIONAL, _C10D = "_c10d_functional", "c10d"
 
 # The functional collectives return what they make.
 declare_zero(
-    *_found(_FUNCTIONAL, "all_gather_into_tensor", "all_gather_into_tensor_coalesced", "all_gather_into_tensor_out"),
-    *_found(_FUNCTIONAL, "all_to_all_single", "broadcast"),
+    *found(_FUNCTIONAL, "all_gather_into_tensor", "all_gather_into_tensor_coalesced", "all_gather_into_tensor_out"),
+    *found(_FUNCTIONAL, "all_to_all_single", "broadcast"),
 )
-declare_zero(*_found(_FUNCTIONAL, "wait_tensor"), still=True)
+declare_zero(*found(_FUNCTIONAL, "wait_tensor"), still=True)
 
 
 def _all_reduce(input: Tensor, reduce_op: str, group_name: Any) -> Cost:
@@ -80,16 +71,16 @@ for _names, _formula in (
     (("reduce_scatter_tensor", "reduce_scatter_tensor_out"), _reduce_scatter),
     (("reduce_scatter_tensor_coalesced",), _reduce_scatter_coalesced),
 ):
-    if _found(_FUNCTIONAL, *_names):
-        formula(*_found(_FUNCTIONAL, *_names))(_formula)
+    if found(_FUNCTIONAL, *_names):
+        formula(*found(_FUNCTIONAL, *_names))(_formula)
 
 
 # The collectives of c10d write into what they are given. Most return it; where only a handle to wait on comes back, the
 # formula says what is written.
-declare_zero(*_found(_C10D, "broadcast_", "send"))
-declare_zero(*_found(_C10D, "scatter_", "alltoall_", "allgather_"), unread=("output_tensors",))
-declare_zero(*_found(_C10D, "_allgather_base_"), unread=("output_tensor",))
-declare_zero(*_found(_C10D, "barrier", "monitored_barrier_"), still=True)
+declare_zero(*found(_C10D, "broadcast_", "send"))
+declare_zero(*found(_C10D, "scatter_", "alltoall_", "allgather_"), unread=("output_tensors",))
+declare_zero(*found(_C10D, "_allgather_base_"), unread=("output_tensor",))
+declare_zero(*found(_C10D, "barrier", "monitored_barrier_"), still=True)
 
 
 def _written(tensors: Any) -> Cost:
@@ -168,5 +159,5 @@ for _some, _in_place, _unread in (
     (("reduce_scatter_tensor_coalesced_",), _reduce_scatter_tensors, ("outputs",)),
     (("check_for_nan",), _check_for_nan, ()),
 ):
-    if _found(_C10D, *_some):
-        formula(*_found(_C10D, *_some), unread=_unread)(_in_place)
+    if found(_C10D, *_some):
+        formula(*found(_C10D, *_some), unread=_unread)(_in_place)

@@ -12,7 +12,7 @@ import torch
 from opflops.cost import Cost, Estimate
 from opflops.formulas.activation import RELU
 from opflops.formulas.contraction import products
-from opflops.formulas.sizes import aten, folds, numel
+from opflops.formulas.sizes import aten, folds, found, numel
 from opflops.registry import declare_zero, formula
 from opflops.torch_internals import unseen
 from opflops.traffic import stored_bytes
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import Tensor
-
-    from opflops.torch_internals import OpOverloadPacket
 
 # What is asked of a quantized tensor, and tensors made around their parts or without contents.
 declare_zero(aten.q_per_channel_axis, aten.q_scale, aten.q_zero_point, recorded=False)
@@ -98,9 +96,7 @@ def _linear(X: Tensor, W_prepack: Any, out: Tensor) -> Cost:
 
 def _register(names: str, price: Callable[..., Cost | Estimate], dtype_from: str | None = None) -> None:
     """Price those of some operators that this build of PyTorch has."""
-    operators: list[OpOverloadPacket] = [
-        getattr(torch.ops.quantized, name) for name in names.split() if hasattr(torch.ops.quantized, name)
-    ]
+    operators = found("quantized", *names.split())
     if operators:
         formula(*operators, dtype_from=dtype_from)(price)
 

@@ -112,7 +112,7 @@ def softmax(elements: int, rows: int) -> Cost:
     return Cost(ops=2 * folds(elements, rows) + 2 * elements, transcendentals=elements)
 
 
-def _rows(tensor: Tensor, dim: int) -> int:
+def rows_along(tensor: Tensor, dim: int) -> int:
     """Count the rows that lie along an axis; a scalar is one row."""
     axis = dim % tensor.dim() if tensor.dim() else None
     return numel(size for position, size in enumerate(tensor.shape) if position != axis)
@@ -121,20 +121,20 @@ def _rows(tensor: Tensor, dim: int) -> int:
 @formula(aten._softmax)
 def softmax_op(self: Tensor, dim: int) -> Cost:
     """See :func:`softmax`."""
-    return softmax(self.numel(), _rows(self, dim))
+    return softmax(self.numel(), rows_along(self, dim))
 
 
 @formula(aten._safe_softmax)
 def safe_softmax(self: Tensor, dim: int) -> Cost:
     """A softmax with zeros for rows of nothing but -inf: it compares each score and folds each row once more."""
-    rows = _rows(self, dim)
+    rows = rows_along(self, dim)
     return softmax(self.numel(), rows) + Cost(ops=self.numel() + folds(self.numel(), rows))
 
 
 @formula(aten._log_softmax)
 def log_softmax(self: Tensor, dim: int) -> Cost:
     """``x - max - log(sum(exp(x - max)))``: a softmax with a difference in place of the division, and a logarithm."""
-    rows = _rows(self, dim)
+    rows = rows_along(self, dim)
     return softmax(self.numel(), rows) + Cost(transcendentals=rows)
 
 
@@ -142,14 +142,14 @@ def log_softmax(self: Tensor, dim: int) -> Cost:
 def softmax_backward(grad_output: Tensor, dim: int) -> Cost:
     """``y * grad - y * sum(y * grad)``: two products and a difference for each, and a sum."""
     elements = grad_output.numel()
-    return Cost(ops=3 * elements + folds(elements, _rows(grad_output, dim)))
+    return Cost(ops=3 * elements + folds(elements, rows_along(grad_output, dim)))
 
 
 @formula(aten._log_softmax_backward_data)
 def log_softmax_backward(grad_output: Tensor, dim: int) -> Cost:
     """``grad - exp(y) * sum(grad)``."""
     elements = grad_output.numel()
-    return Cost(ops=2 * elements + folds(elements, _rows(grad_output, dim)), transcendentals=elements)
+    return Cost(ops=2 * elements + folds(elements, rows_along(grad_output, dim)), transcendentals=elements)
 
 
 @formula(aten.logsumexp)
@@ -162,10 +162,10 @@ def logsumexp(self: Tensor, *, out: Tensor) -> Cost:
 @formula(aten.cumsum)
 def cumsum(self: Tensor, dim: int) -> Cost:
     """Each element but the first of a row is added to the sum so far."""
-    return Cost(ops=folds(self.numel(), _rows(self, dim)))
+    return Cost(ops=folds(self.numel(), rows_along(self, dim)))
 
 
 @formula(aten.cumprod)
 def cumprod(self: Tensor, dim: int, *, out: Tensor) -> Cost:
     """Each element but the first of a row multiplies the product so far."""
-    return Cost(ops=multiplies(out) * folds(self.numel(), _rows(self, dim)))
+    return Cost(ops=multiplies(out) * folds(self.numel(), rows_along(self, dim)))

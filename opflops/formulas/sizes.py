@@ -15,9 +15,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from opflops.registry import FormulaT
-    from opflops.torch_internals import OpOverloadPacket
+    from opflops.torch_internals import OpOverload, OpOverloadPacket
 
 aten = torch.ops.aten
+
+
+def packets(names: str) -> list[OpOverload | OpOverloadPacket]:
+    """Look up operators of aten by their names, written with spaces between them."""
+    return [getattr(aten, name) for name in names.split()]
+
+
+def found(namespace: str, *names: str) -> list[OpOverloadPacket]:
+    """Look up those of some operators that this build of PyTorch has."""
+    operators = getattr(torch.ops, namespace)
+    return [getattr(operators, name) for name in names if hasattr(operators, name)]
 
 
 NEWER: set[str] = set()
@@ -27,13 +38,13 @@ NEWER: set[str] = set()
 def newer(*names: str) -> list[OpOverloadPacket]:
     """Find those of some newer operators that this PyTorch has."""
     NEWER.update(names)
-    return [getattr(aten, name) for name in names if hasattr(aten, name)]
+    return found("aten", *names)
 
 
 def newer_formula(*names: str) -> Callable[[FormulaT], FormulaT]:
     """Register a formula for those of some newer operators that this PyTorch has."""
-    found = newer(*names)
-    return formula(*found) if found else lambda function: function
+    operators = newer(*names)
+    return formula(*operators) if operators else lambda function: function
 
 
 def folds(elements: int, results: int) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from opflops.cost import Cost
-from opflops.formulas.reduction import _rows
+from opflops.formulas.reduction import rows_along
 from opflops.formulas.sizes import aten, folds
 from opflops.registry import formula
 
@@ -43,7 +43,7 @@ def median(self: Tensor) -> Cost:
 @formula(aten.mode)
 def mode(self: Tensor, dim: int = -1) -> Cost:
     """Sort, then compare each element of a row with the one before it."""
-    return Cost(ops=self.numel() * halvings(_along(self, dim)) + folds(self.numel(), _rows(self, dim)))
+    return Cost(ops=self.numel() * halvings(_along(self, dim)) + folds(self.numel(), rows_along(self, dim)))
 
 
 @formula(aten._unique, aten._unique2)
@@ -68,12 +68,12 @@ def bucketize(boundaries: Tensor, *, out: Tensor) -> Cost:
 @formula(aten.cummax, aten.cummin)
 def running_extreme(self: Tensor, dim: int) -> Cost:
     """Each element but the first of a row is compared with the best so far."""
-    return Cost(ops=folds(self.numel(), _rows(self, dim)))
+    return Cost(ops=folds(self.numel(), rows_along(self, dim)))
 
 
 def _running_log_sum(self: Tensor, dim: int) -> Cost:
     """Each but the first of a row: ``high + log1p(exp(low - high))`` of it and the sum so far, sorted by 2 ops."""
-    steps: Any = folds(self.numel(), _rows(self, dim))
+    steps: Any = folds(self.numel(), rows_along(self, dim))
     return Cost(ops=4 * steps, transcendentals=2 * steps)
 
 

@@ -10,44 +10,38 @@ from opflops.cost import Cost
 from opflops.formulas.activation import RELU
 from opflops.formulas.contraction import products, scaled_sum, stored
 from opflops.formulas.reduction import softmax
-from opflops.formulas.sizes import aten, folds, numel
+from opflops.formulas.sizes import aten, folds, numel, packets
 from opflops.registry import declare_zero, formula
 from opflops.torch_internals import sparse_coo_parts, unseen
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from opflops.torch_internals import OpOverloadPacket
-
-
-def _packets(names: str) -> list[OpOverloadPacket]:
-    return [getattr(aten, name) for name in names.split()]
-
 
 # The dense tensors that a sparse one is made of, and copies of them.
 declare_zero(
-    *_packets("_sparse_broadcast_to _indices _values ccol_indices col_indices crow_indices indices row_indices values")
+    *packets("_sparse_broadcast_to _indices _values ccol_indices col_indices crow_indices indices row_indices values")
 )
 declare_zero(
-    *_packets("_indices_copy _values_copy ccol_indices_copy col_indices_copy crow_indices_copy indices_copy"),
-    *_packets("row_indices_copy values_copy _sparse_broadcast_to_copy"),
+    *packets("_indices_copy _values_copy ccol_indices_copy col_indices_copy crow_indices_copy indices_copy"),
+    *packets("row_indices_copy values_copy _sparse_broadcast_to_copy"),
 )
 # A sparse tensor made around its parts, and sizes that are changed without touching them.
 declare_zero(
-    *_packets("_sparse_coo_tensor_with_dims_and_tensors _sparse_coo_tensor_with_dims"),
-    *_packets("_sparse_compressed_tensor_with_dims sparse_resize sparse_resize_and_clear"),
-    *_packets("_coalesced resize_as_sparse sparse_compressed_tensor"),
+    *packets("_sparse_coo_tensor_with_dims_and_tensors _sparse_coo_tensor_with_dims"),
+    *packets("_sparse_compressed_tensor_with_dims sparse_resize sparse_resize_and_clear"),
+    *packets("_coalesced resize_as_sparse sparse_compressed_tensor"),
     aten.sparse_coo_tensor.size,
     aten.sparse_coo_tensor.size_out,
     still=True,
 )
 # What is asked of a sparse tensor, and checks of its indices.
-declare_zero(*_packets("_nnz dense_dim is_coalesced sparse_dim _dimI _dimV"), recorded=False)
-declare_zero(*_packets("_validate_compressed_sparse_indices"))
+declare_zero(*packets("_nnz dense_dim is_coalesced sparse_dim _dimI _dimV"), recorded=False)
+declare_zero(*packets("_validate_compressed_sparse_indices"))
 # From one layout to another, and what of a tensor lies where another stores elements: movement.
 declare_zero(
-    *_packets("_to_sparse _to_sparse_bsc _to_sparse_bsr _to_sparse_csc _to_sparse_csr sparse_mask"),
-    *_packets("_convert_indices_from_coo_to_csr _convert_indices_from_csr_to_coo _sparse_sum_backward"),
+    *packets("_to_sparse _to_sparse_bsc _to_sparse_bsr _to_sparse_csc _to_sparse_csr sparse_mask"),
+    *packets("_convert_indices_from_coo_to_csr _convert_indices_from_csr_to_coo _sparse_sum_backward"),
 )
 declare_zero(aten.copy_sparse_to_sparse, unread=("self",))
 
@@ -183,5 +177,5 @@ def cslt_sparse_mm(
 
 
 # Elements laid out anew, with or without what a mask leaves out.
-declare_zero(*_packets("_cslt_compress _to_sparse_semi_structured"))
-declare_zero(*_packets("_sparse_semi_structured_apply _sparse_semi_structured_apply_dense"))
+declare_zero(*packets("_cslt_compress _to_sparse_semi_structured"))
+declare_zero(*packets("_sparse_semi_structured_apply _sparse_semi_structured_apply_dense"))

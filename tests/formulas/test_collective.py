@@ -7,7 +7,7 @@ from torch.distributed import _functional_collectives as functional
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from opflops import Cost, OpFlopMode
-from opflops.formulas import collective
+from opflops.formulas.sizes import found
 from opflops.registry import registry
 
 c10d, _c10d = torch.ops.c10d, torch.ops._c10d_functional
@@ -178,4 +178,4 @@ def test_an_all_reduce_is_a_reduce_scatter_and_an_all_gather():
 
 def test_builds_without_an_operator():
     """An operator that a build lacks is passed over."""
-    assert collective._found("c10d", "no_such_collective", "send") == [c10d.send]
+    assert found("c10d", "no_such_collective", "send") == [c10d.send]
