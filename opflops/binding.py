@@ -210,7 +210,11 @@ def bind(entry: Entry, overload: OpOverload, conventions: Mapping[str, Any]) -> 
         dtype = f"_first({entry.dtype_from})"
 
     parameters, optional, keywords_begun = ["_out", "/"], False, False
+    named: set[str] = set()
     for index, argument in enumerate(schema.arguments):
+        # A schema may give two arguments one name (static_runtime::clamp_nan_to_num); the first keeps it.
+        name = f"_argument{index}" if argument.name in named else _identifier(argument.name)
+        named.add(argument.name)
         if argument.kwarg_only and not keywords_begun:
             parameters.append("*")
             keywords_begun = True
@@ -218,7 +222,7 @@ def bind(entry: Entry, overload: OpOverload, conventions: Mapping[str, Any]) -> 
         scope[f"_default{index}"] = argument.default_value
         # Python wants no required parameter behind an optional one, though a schema may have it.
         given = f"=_default{index}" if optional or argument.kwarg_only else ""
-        parameters.append(f"{_identifier(argument.name)}{given}")
+        parameters.append(f"{name}{given}")
     source = f"lambda {', '.join(parameters)}: ({price}, {read}, {written}, {dtype})"
     prepared: Callable[..., Charge] = eval(source, scope)  # noqa: S307 - text made of schema names alone
     return prepared

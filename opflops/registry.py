@@ -7,6 +7,7 @@ Look-up order: a formula or declared zero for the very overload; the same for th
 
 from __future__ import annotations
 
+import re
 import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     Formula = Callable[..., Cost | Estimate]
+    Op = OpOverload | OpOverloadPacket | str
     Tally = tuple[int, int, int, int, int, torch.dtype | None, str]
+
+_QUALIFIED = re.compile(r"\w+::\w+")
 
 FormulaT = TypeVar("FormulaT", bound="Callable[..., Cost | Estimate]")
 Verdict = Literal["formula", "zero", "decomposes", "unpriced"]
@@ -130,19 +134,24 @@ class Registry:
 
     def __init__(self, parent: Registry | None = None) -> None:
         self._entries: dict[OpOverload, Entry] = {}
+        self._by_name: dict[str, Entry] = {}
         self._parent = parent
         self._tables: list[weakref.ref[PriceTable]] = []
         self._shared: dict[tuple[tuple[str, Any], ...], PriceTable] = {}
 
-    def register(self, entry: Entry, ops: Iterable[OpOverload | OpOverloadPacket], *, override: bool = False) -> None:
+    def register(self, entry: Entry, ops: Iterable[Op], *, override: bool = False) -> None:
         """Set how operators are priced, after checking every overload against its schema.
+
+        An operator given by name may be defined later, and is checked when it is first asked for.
 
         Raises:
             FormulaError: Something in ``ops`` is no operator, or the formula does not fit an overload.
             DuplicateFormulaError: An overload has an entry already and ``override`` is False.
         """
-        overloads = [overload for op in ops for overload in overloads_of(op)]
-        if not overloads:
+        ops = list(ops)
+        names = [op for op in ops if isinstance(op, str)]
+        overloads = [overload for op in ops if not isinstance(op, str) for overload in overloads_of(op)]
+        if not overloads and not names:
             raise FormulaError("A formula needs at least one operator, such as torch.ops.aten.mm.")
         for overload in overloads:
             if entry.formula is not None:
@@ -152,7 +161,16 @@ class Registry:
                     f"{schema_of(overload)} is priced already by {_named(self._entries[overload])}; "
                     f"pass override=True to replace that with {_named(entry)}."
                 )
+        for name in names:
+            if not _QUALIFIED.fullmatch(name):
+                raise FormulaError(f"{name!r} names no operator; a name is written as in 'mylib::swiglu'.")
+            if name in self._by_name and not override:
+                raise DuplicateFormulaError(
+                    f"{name} is priced already by {_named(self._by_name[name])}; "
+                    f"pass override=True to replace that with {_named(entry)}."
+                )
         self._entries.update(dict.fromkeys(overloads, entry))
+        self._by_name.update(dict.fromkeys(names, entry))
         for table in self._tables:
             live = table()
             if live is not None:
@@ -160,12 +178,25 @@ class Registry:
 
     def entry(self, overload: OpOverload) -> Entry | None:
         """Find the entry of an overload, or of its functional twin."""
-        found = self._entries.get(overload)
+        found = self._own(overload)
         if found is None and (twin := functional_twin(overload)) is not None:
-            found = self._entries.get(twin)
+            found = self._own(twin)
         if found is None and self._parent is not None:
             found = self._parent.entry(overload)
         return found
+
+    def entry_named(self, name: str) -> Entry | None:
+        """Find the entry of something that has a name but no schema, such as a kernel."""
+        found = self._by_name.get(name)
+        return found if found or self._parent is None else self._parent.entry_named(name)
+
+    def _own(self, overload: OpOverload) -> Entry | None:
+        return self._entries.get(overload) or self._by_name.get(schema_of(overload).name)
+
+    @property
+    def named(self) -> frozenset[str]:
+        """Return the names of operators that are priced whether or not they are defined."""
+        return frozenset(self._by_name)
 
     def verdict(self, overload: OpOverload) -> Verdict:
         """Tell how an overload is priced."""
@@ -220,6 +251,10 @@ class PriceTable(dict[Any, Price]):
             price = self._registry.resolve(overload, self._conventions)
             (self._unpriced if price.verdict == "unpriced" else self)[overload] = price
         return price
+
+    def entry_named(self, name: str) -> Entry | None:
+        """See :meth:`Registry.entry_named`."""
+        return self._registry.entry_named(name)
 
     def clear(self) -> None:
         """Forget every price, since something was registered."""
@@ -297,7 +332,7 @@ registry = Registry()
 
 
 def formula(
-    *ops: OpOverload | OpOverloadPacket,
+    *ops: Op,
     override: bool = False,
     unread: Iterable[str] = (),
     picked: Iterable[str] = (),
@@ -326,7 +361,8 @@ def formula(
     (30, 6)
 
     Args:
-        *ops: Packets (``torch.ops.aten.mm``: all its overloads) or single overloads.
+        *ops: Packets (``torch.ops.aten.mm``: all its overloads), single overloads, or names (``"mylib::swiglu"``) of
+            operators that a library may define later.
         override: Replace what is registered; without it a second formula is an error.
         unread: Names of arguments whose contents the operator does not read.
         picked: Names of arguments of which it reads only as many elements as it returns.
@@ -349,7 +385,7 @@ def formula(
 
 
 def declare_zero(
-    *ops: OpOverload | OpOverloadPacket,
+    *ops: Op,
     unread: Iterable[str] = (),
     picked: Iterable[str] = (),
     still: bool = False,
@@ -358,7 +394,7 @@ def declare_zero(
     """Declare that operators do no arithmetic.
 
     Args:
-        *ops: Packets or overloads.
+        *ops: Packets, overloads or names, as for :func:`formula`.
         unread: As for :func:`formula`.
         picked: As for :func:`formula`.
         still: They move no data either, although their schema does not call them views.
@@ -379,14 +415,17 @@ def coverage(*namespaces: str) -> dict[str, str]:
     """List every operator packet that the dispatcher knows, with how it is priced.
 
     Args:
-        *namespaces: Which namespaces to list; by default those of PyTorch itself.
+        *namespaces: Which namespaces to list; by default those of PyTorch itself, and those of extensions that
+            opflops has prices for, where they are loaded.
 
     Returns:
         Names such as ``"aten.mm"`` with ``"formula"``, ``"zero"`` (declared), ``"decomposes"`` (into operators that
         are listed too) or ``"unpriced"``. Where overloads differ, the first of unpriced, formula, zero, decomposes.
     """
     verdicts: dict[str, str] = {}
-    for namespace in namespaces or _NAMESPACES:
+    for namespace in namespaces or dict.fromkeys(
+        (*_NAMESPACES, *sorted(name.split("::")[0] for name in registry.named))
+    ):
         for packet in dispatcher_packets(namespace):
             found = {registry.verdict(overload) for overload in overloads_of(packet)}
             if found:

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import flop_registry
 from opflops import Cost, DuplicateFormulaError, Estimate, FormulaError, coverage, formula
 from opflops.binding import Entry
 from opflops.cost import is_whole
-from opflops.registry import Registry, functional_twin, registry
+from opflops.registry import Registry, declare_zero, functional_twin, registry
 
 aten = torch.ops.aten
 DENSE = {"causal": "dense"}
@@ -323,13 +323,26 @@ def test_the_dtype_may_be_an_arguments():
 
 
 def test_coverage_has_a_verdict_for_every_packet():
-    """Every operator of aten that the dispatcher knows is listed."""
+    """Every operator of aten that the dispatcher knows is listed, and none is unknown."""
     verdicts = coverage("aten")
     assert len(verdicts) > 1000
-    assert set(verdicts.values()) == {"formula", "zero", "decomposes", "unpriced"}
+    assert {name for name, verdict in verdicts.items() if verdict == "unpriced"} == set()
+    assert set(verdicts.values()) == {"formula", "zero", "decomposes"}
     assert verdicts["aten.mm"] == "formula"
     assert verdicts["aten.view"] == "zero"
     assert verdicts["aten.matmul"] == "decomposes"
+
+
+def test_an_operator_that_a_new_pytorch_adds_is_unpriced():
+    """Nothing prices it by default: not its tags, nor what it looks like."""
+    with torch.library._scoped_library("aten", "FRAGMENT") as library:
+        library.define("brand_new_relu(Tensor self) -> Tensor", tags=torch.Tag.pointwise)
+        assert coverage("aten")["aten.brand_new_relu"] == "unpriced"
+
+
+def test_nothing_that_pytorch_itself_loads_is_unpriced():
+    """Whatever namespaces there are by now, those of PyTorch have no operator that opflops does not know."""
+    assert {name for name, verdict in coverage().items() if verdict == "unpriced"} == set()
 
 
 def test_coverage_lists_other_namespaces():
@@ -388,3 +401,79 @@ def test_no_operator_decomposes_only_in_python():
     """Decompositions for tracing compute differently; an operator that has nothing else is not taken apart."""
     for overload in (aten.upsample_nearest2d.default, aten._upsample_nearest_exact2d.default):
         assert Registry().verdict(overload) != "decomposes"
+
+
+def test_a_name_is_priced_before_its_operator_is_defined():
+    """A library may define it later, with overloads and an in-place twin; what was looked up before is not kept."""
+    own = Registry()
+    own.register(Entry(lambda x: Cost(ops=x.numel())), ["opflops_later::scale"])
+    assert own.named == {"opflops_later::scale"}
+    torch.library.define("opflops_later::scale", "(Tensor x) -> Tensor")
+    torch.library.define("opflops_later::scale.by", "(Tensor x, float by) -> Tensor")
+    torch.library.define("opflops_later::scale_", "(Tensor(a!) x) -> Tensor(a!)")
+    torch.library.define("opflops_later::scaled", "(Tensor x) -> Tensor")
+    later, x = torch.ops.opflops_later, torch.zeros(7)
+    for overload, args in [(later.scale.default, (x,)), (later.scale.by, (x, 2.0)), (later.scale_.default, (x,))]:
+        assert own.verdict(overload) == "formula"
+        assert charge(own, overload, x, *args)[0].ops == 7
+    assert own.verdict(later.scaled.default) == "unpriced"
+    child = Registry(parent=own)
+    table = child.table(DENSE)
+    assert table[later.scale.default].verdict == "formula"
+    child.register(Entry(None), ["opflops_later::scale"])
+    assert table[later.scale.default].verdict == "zero"
+
+
+def test_an_overload_comes_before_a_name():
+    """What is priced as an operator keeps its price beside a name for the rest of the packet."""
+    torch.library.define("opflops_later::both", "(Tensor x) -> Tensor")
+    torch.library.define("opflops_later::both.by", "(Tensor x, float by) -> Tensor")
+    both, x = torch.ops.opflops_later.both, torch.zeros(1)
+    own = fresh(lambda: Cost(ops=1), both.by)
+    own.register(Entry(lambda: Cost(ops=2)), ["opflops_later::both"])
+    assert charge(own, both.by, x, x, 2.0)[0].ops == 1
+    assert charge(own, both.default, x, x)[0].ops == 2
+
+
+@pytest.mark.parametrize("name", ["scale", "opflops.scale", "opflops::scale.by", "a::b::c", "opflops::", "", "a ::b"])
+def test_a_malformed_name_is_refused(name):
+    """A name has a namespace and a packet, and no overload; the message shows how one is written."""
+    own = Registry()
+    with pytest.raises(FormulaError, match="'mylib::swiglu'"):
+        own.register(Entry(None), [name])
+    assert not own.named
+
+
+def test_a_duplicate_name_is_an_error_and_an_override_explicit():
+    """The message names both formulas."""
+    own = fresh(None, "opflops_later::twice")
+
+    def second(x):
+        return Cost(ops=2)
+
+    with pytest.raises(DuplicateFormulaError, match=r"opflops_later::twice .* a declared zero.*second\(x\)"):
+        own.register(Entry(second), ["opflops_later::twice"])
+    torch.library.define("opflops_later::twice", "(Tensor x) -> Tensor")
+    overload, x = torch.ops.opflops_later.twice.default, torch.zeros(1)
+    assert own.verdict(overload) == "zero"
+    own.register(Entry(second), ["opflops_later::twice"], override=True)
+    assert charge(own, overload, x, x)[0].ops == 2
+
+
+def test_a_formula_for_a_name_is_checked_once_its_operator_is_defined():
+    """A parameter that the schema lacks is an error as soon as the operator is asked for."""
+    own = fresh(lambda x, weigth: Cost(), "opflops_later::misfit")
+    torch.library.define("opflops_later::misfit", "(Tensor x, Tensor weight) -> Tensor")
+    with pytest.raises(FormulaError, match=r"'weigth'.*opflops_later::misfit\(Tensor x, Tensor weight\)"):
+        own.verdict(torch.ops.opflops_later.misfit.default)
+
+
+def test_coverage_lists_the_namespaces_of_names_once_they_are_loaded():
+    """An extension that is not there has nothing to list; once it is there, all of it is listed."""
+    declare_zero("opflops_extension::move")
+    assert not any(name.startswith("opflops_extension.") for name in coverage())
+    torch.library.define("opflops_extension::move", "(Tensor x) -> Tensor")
+    torch.library.define("opflops_extension::turn", "(Tensor x) -> Tensor")
+    torch.library.impl("opflops_extension::turn", "CompositeImplicitAutograd", lambda x: x.t())
+    listed = {name: verdict for name, verdict in coverage().items() if name.startswith("opflops_extension.")}
+    assert listed == {"opflops_extension.move": "zero", "opflops_extension.turn": "decomposes"}

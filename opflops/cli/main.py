@@ -12,7 +12,7 @@ import torch
 from tabulate import tabulate_formats
 
 from opflops import example
-from opflops.cli import inputs, targets
+from opflops.cli import coverage, inputs, targets
 from opflops.counting import count, differentiable, differentiate
 from opflops.errors import OpflopsError, TargetError, UnpricedOpWarning, ValueNeededError
 from opflops.mode import OpFlopMode
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 SPEC is [NAME=]SIZE,SIZE,...[:DTYPE]: 1,3,224,224 is a float32 tensor, 2,128:int64 one of integers, and
-mask=2,128:bool is passed by name. Without a TARGET the built-in example is counted."""
+mask=2,128:bool is passed by name. Without a TARGET the built-in example is counted.
+"opflops coverage [NAME]" shows how PyTorch's operators are priced."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,9 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 2 for a mistake in the arguments, the target or its inputs.
     """
-    arguments = _parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
     try:
-        text = _report(arguments)
+        # A target has a colon, so that no target is called coverage.
+        text = coverage.report(argv[1:]) if argv[:1] == ["coverage"] else _report(_parser().parse_args(argv))
     except OpflopsError as error:
         print(f"opflops: {error}", file=sys.stderr)
         return 2

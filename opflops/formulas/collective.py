@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from opflops.binding import Entry
 from opflops.cost import Cost, Estimate
 from opflops.formulas.sizes import found
-from opflops.registry import declare_zero, formula
+from opflops.registry import declare_zero, formula, registry
 from opflops.torch_internals import ranks_of
 from opflops.traffic import stored_bytes
 
@@ -30,7 +31,7 @@ def _share(elements: int, ranks: int, operations: int) -> int:
     return -(-elements * operations // ranks)
 
 
-def _reduced(elements: int, ranks: int, reduce_op: str) -> Cost:
+def reduced(elements: int, ranks: int, reduce_op: str) -> Cost:
     """Fold what the ranks have, and divide by their number for an average."""
     return Cost(ops=_share(elements, ranks, ranks - 1 + (reduce_op == "avg")))
 
@@ -47,32 +48,52 @@ declare_zero(*found(_FUNCTIONAL, "wait_tensor"), still=True)
 
 def _all_reduce(input: Tensor, reduce_op: str, group_name: Any) -> Cost:
     """Fold each element over all ranks; every rank gets the result."""
-    return _reduced(_elements(input), ranks_of(group_name), reduce_op)
+    return reduced(_elements(input), ranks_of(group_name), reduce_op)
 
 
 def _all_reduce_coalesced(inputs: Sequence[Tensor], reduce_op: str, group_name: Any) -> Cost:
     """The same for a list of tensors."""
-    return _reduced(_elements(inputs), ranks_of(group_name), reduce_op)
+    return reduced(_elements(inputs), ranks_of(group_name), reduce_op)
 
 
-def _reduce_scatter(input: Tensor, reduce_op: str, group_size: int) -> Cost:
+def reduce_scatter(input: Tensor, reduce_op: str, group_size: int) -> Cost:
     """Fold each element over all ranks; every rank gets a part of the result."""
-    return _reduced(_elements(input), group_size, reduce_op)
+    return reduced(_elements(input), group_size, reduce_op)
 
 
 def _reduce_scatter_coalesced(inputs: Sequence[Tensor], reduce_op: str, group_size: int) -> Cost:
     """The same for a list of tensors."""
-    return _reduced(_elements(inputs), group_size, reduce_op)
+    return reduced(_elements(inputs), group_size, reduce_op)
 
 
 for _names, _formula in (
     (("all_reduce",), _all_reduce),
     (("all_reduce_coalesced",), _all_reduce_coalesced),
-    (("reduce_scatter_tensor", "reduce_scatter_tensor_out"), _reduce_scatter),
+    (("reduce_scatter_tensor", "reduce_scatter_tensor_out"), reduce_scatter),
     (("reduce_scatter_tensor_coalesced",), _reduce_scatter_coalesced),
 ):
     if found(_FUNCTIONAL, *_names):
         formula(*found(_FUNCTIONAL, *_names))(_formula)
+
+
+def _exchanged(op_list: Sequence[str], tensors: Sequence[Tensor]) -> Cost:
+    """Read what is sent, and write what arrives."""
+    both = list(zip(op_list, tensors, strict=True))
+    return Cost(
+        bytes_read=stored_bytes([tensor for op, tensor in both if op == "isend"]),
+        bytes_written=stored_bytes([tensor for op, tensor in both if op == "irecv"]),
+    )
+
+
+# Messages between two ranks. Sending returns nothing but an empty tensor to wait on; what arrives is written over a
+# tensor that is not read. Of many at once only the formula knows which is which, so the shared rule says nothing.
+for _message, _entry in (
+    ("isend", Entry(None)),
+    ("irecv", Entry(None, unread=("tensor",))),
+    ("batch_p2p_ops", Entry(_exchanged, still=True)),
+):
+    if found(_FUNCTIONAL, _message):
+        registry.register(_entry, found(_FUNCTIONAL, _message))
 
 
 # The collectives of c10d write into what they are given. Most return it; where only a handle to wait on comes back, the
@@ -117,7 +138,7 @@ _UNREADABLE = "whether a reduction of c10d is an average, with a division more, 
 
 def _folded(elements: int, process_group: Any) -> Estimate:
     """Take one operation for each step, as for every reduction but an average."""
-    return Estimate(_reduced(elements, ranks_of(process_group), "sum"), _UNREADABLE)
+    return Estimate(reduced(elements, ranks_of(process_group), "sum"), _UNREADABLE)
 
 
 def _reduce_in_place(tensors: Sequence[Tensor], process_group: Any) -> Estimate:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opflops.cost import Cost
+from opflops.formulas.activation import RELU
 from opflops.formulas.sizes import aten, folds, numel
 from opflops.registry import formula
 
@@ -32,18 +33,62 @@ def convolution(input: Tensor, weight: Tensor, bias: Tensor | None, transposed: 
     return Cost(multiply_adds(input, weight, out, transposed=transposed), 0 if bias is None else out.numel())
 
 
-@formula(aten.mkldnn_convolution, aten.cudnn_convolution, aten.miopen_convolution)
+@formula(
+    aten.mkldnn_convolution,
+    aten.cudnn_convolution,
+    aten.miopen_convolution,
+    aten.miopen_depthwise_convolution,
+    aten._mps_convolution,
+    aten._conv_depthwise2d,
+    aten.conv_depthwise3d,
+    aten._slow_conv2d_forward,
+    aten.slow_conv3d_forward,
+    aten.slow_conv_dilated2d,
+    aten.slow_conv_dilated3d,
+)
 def convolution_of_a_library(self: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: Tensor) -> Cost:
-    """The same in oneDNN, cuDNN and MIOpen, which PyTorch calls below ``convolution``."""
-    return Cost(multiply_adds(self, weight, out, transposed=False), 0 if bias is None else out.numel())
+    """The same in oneDNN, cuDNN, MIOpen, Metal and PyTorch's own kernels, which it calls below ``convolution``."""
+    return convolution(self, weight, bias, transposed=False, out=out)
 
 
-@formula(aten.cudnn_convolution_transpose, aten.miopen_convolution_transpose)
+@formula(aten._nnpack_spatial_convolution)
+def convolution_of_nnpack(input: Tensor, weight: Tensor, bias: Tensor | None, *, out: Tensor) -> Cost:
+    """The same in NNPACK."""
+    return convolution(input, weight, bias, transposed=False, out=out)
+
+
+@formula(
+    aten.cudnn_convolution_transpose,
+    aten.miopen_convolution_transpose,
+    aten._mps_convolution_transpose,
+    aten.slow_conv_transpose2d,
+    aten.slow_conv_transpose3d,
+)
 def transposed_convolution_of_a_library(
     self: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: Tensor
 ) -> Cost:
     """The same, transposed."""
-    return Cost(multiply_adds(self, weight, out, transposed=True), 0 if bias is None else out.numel())
+    return convolution(self, weight, bias, transposed=True, out=out)
+
+
+@formula(aten.cudnn_convolution_relu, aten.miopen_convolution_relu)
+def convolution_relu(self: Tensor, weight: Tensor, bias: Tensor | None, *, out: Tensor) -> Cost:
+    """``relu(convolution + bias)``."""
+    return convolution(self, weight, bias, transposed=False, out=out) + RELU * out.numel()
+
+
+@formula(aten.cudnn_convolution_add_relu, aten.miopen_convolution_add_relu)
+def convolution_add_relu(self: Tensor, weight: Tensor, alpha: Any, bias: Tensor | None, *, out: Tensor) -> Cost:
+    """``relu(convolution + alpha * z + bias)``; an alpha of 1, or none, multiplies nothing."""
+    scaled = alpha not in (None, 1)
+    return convolution_relu(self, weight, bias, out=out) + Cost(ops=1 + scaled) * out.numel()
+
+
+@formula(aten.conv_tbc)
+def conv_tbc(weight: Tensor, *, out: Tensor) -> Cost:
+    """A convolution along time of (time, batch, channels), with a weight (kernel, in_channels, out_channels)."""
+    time, batch, _ = out.shape
+    return Cost(macs=time * batch * weight.numel(), ops=out.numel())
 
 
 @formula(aten.convolution_backward, aten.convolution_backward_overrideable)
@@ -58,3 +103,19 @@ def convolution_backward(
         macs * (bool(wants_input) + bool(wants_weight)),
         folds(grad_output.numel(), channels) if wants_bias else 0,
     )
+
+
+@formula(aten._slow_conv2d_backward, aten.mps_convolution_backward)
+def convolution_backward_of_a_library(
+    grad_output: Tensor, self: Tensor, weight: Tensor, output_mask: Sequence[bool] = (True, True, True)
+) -> Cost:
+    """The same below ``convolution_backward``; what writes into given tensors has no mask, and fills all three."""
+    return convolution_backward(grad_output, self, weight, transposed=False, output_mask=output_mask)
+
+
+@formula(aten.mps_convolution_transpose_backward)
+def transposed_convolution_backward_of_a_library(
+    grad_output: Tensor, self: Tensor, weight: Tensor, output_mask: Sequence[bool]
+) -> Cost:
+    """The same, transposed, and never with a bias."""
+    return convolution_backward(grad_output, self, weight, transposed=True, output_mask=(*output_mask, False))

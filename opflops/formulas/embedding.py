@@ -1,32 +1,32 @@
-"""Look-ups move what they pick and do no arithmetic; what accumulates costs its additions."""
+"""Tables of embeddings: a look-up moves what it picks, a bag reduces it, and gradients add up what was picked.
+
+A bag is priced as the look-up and the reduction that its documentation names: what it multiplies and adds are
+operations, not multiply-accumulates of a contraction, as in the same program without the fused operator. A padding
+index takes no part in a bag.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn import functional
 
 from opflops.cost import Cost, Estimate
-from opflops.formulas.sizes import aten, multiplies, numel
+from opflops.formulas.reduction import vector_norm
+from opflops.formulas.sizes import aten, folds, present
 from opflops.registry import declare_zero, formula
 from opflops.torch_internals import has_values, unseen
+from opflops.traffic import stored_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
 
 declare_zero(aten.embedding, picked=("weight",))
-declare_zero(
-    aten.index_select,
-    aten.index,
-    aten._unsafe_index,
-    aten.gather,
-    aten.take,
-    aten.masked_select,
-    picked=("self",),
-)
-declare_zero(aten.scatter.src, aten.scatter.value, aten.index_copy, aten.index_fill, aten.masked_scatter)
+
+_MEAN, _MAX = 1, 2
+_FULL_BAGS = "which bags are empty, and which indices are padding, has no value here: none counts as such"
+_NO_PADDING = "which indices are padding has no value here: none counts as such"
 
 
 @formula(aten.embedding_dense_backward)
@@ -35,52 +35,110 @@ def embedding_dense_backward(grad_output: Tensor, scale_grad_by_freq: bool) -> C
     return Cost(ops=grad_output.numel() * (1 + bool(scale_grad_by_freq)))
 
 
-@formula(aten.scatter_add)
-def scatter_add(index: Tensor) -> Cost:
-    """One addition for each index."""
-    return Cost(ops=index.numel())
+@formula(aten.embedding_renorm)
+def embedding_renorm(self: Tensor, indices: Tensor, norm_type: float) -> Estimate:
+    """Rescale each distinct row that is longer than max_norm: ``row * (max_norm / (norm + 1e-7))``.
 
-
-@formula(aten.index_add)
-def index_add(source: Tensor, alpha: float = 1) -> Cost:
-    """One addition for each element of the source, and a multiplication where alpha is not 1."""
-    return Cost(ops=source.numel() * (1 + (0 if alpha == 1 else multiplies(source))))
-
-
-@formula(aten.index_put, aten._unsafe_index_put, aten._index_put_impl)
-def index_put(
-    self: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False
-) -> Cost | Estimate:
-    """Nothing, unless it accumulates: then one addition for each element that the indices address."""
-    if not accumulate:
-        return Cost()
-    known = all(has_values(index) for index in indices if index is not None and index.dtype in _MASKS)
-    if not known:
-        return Estimate(Cost(ops=values.numel()), "how many elements a mask selects has no value here")
-    with unseen():
-        return Cost(ops=addressed(self.shape, indices))
-
-
-_MASKS = (torch.bool, torch.uint8)
-
-
-def addressed(shape: Sequence[int], indices: Sequence[Tensor | None]) -> int:
-    """Count the elements of ``self[indices]``.
-
-    Integer indices broadcast together, axes without an index stand whole, and a mask takes as many axes as it has and
-    indexes them with as many integers as it has elements set.
+    A row takes its norm, a comparison, and the rescaling. In place, the norms are gone when this is priced.
     """
-    index_shapes: list[Sequence[int]] = []
-    whole = 1
-    axis = 0
-    for index in indices:
-        if index is None:
-            whole *= shape[axis]
-            axis += 1
-        elif index.dtype in _MASKS:
-            index_shapes.append((int(index.count_nonzero()),))
-            axis += index.dim()
+    distinct = indices.numel()
+    reason = "rows that are short enough count as rescaled too"
+    with unseen():
+        norm = vector_norm(self[:1], p=norm_type, out=self[:1, 0])
+        if has_values(indices):
+            distinct = indices.unique().numel()
         else:
-            index_shapes.append(index.shape)
-            axis += 1
-    return numel(torch.broadcast_shapes(*index_shapes)) * whole * numel(shape[axis:])
+            reason += ", and rows that are looked up twice, twice"
+    return Estimate((norm + Cost(ops=3 + self.shape[1])) * distinct, reason)
+
+
+def _sizes_of_bags(
+    indices: Tensor, offsets: Tensor, padding_idx: int, *, include_last_offset: bool
+) -> tuple[int, int] | None:
+    """Count the rows that lie in bags and are no padding, and the bags that hold any; None without values."""
+    if not (has_values(indices) and has_values(offsets)):
+        return None
+    with unseen():
+        rows_before = functional.pad((indices != padding_idx).cumsum(0), (1, 0))
+        ends = offsets if include_last_offset else torch.cat([offsets, offsets.new_tensor([indices.numel()])])
+        sizes = rows_before[ends].diff()
+        return int(sizes.sum()), int(sizes.count_nonzero())
+
+
+@formula(aten._embedding_bag, aten._embedding_bag_forward_only)
+def embedding_bag(
+    weight: Tensor,
+    indices: Tensor,
+    offsets: Tensor,
+    mode: int = 0,
+    per_sample_weights: Tensor | None = None,
+    include_last_offset: bool = False,
+    padding_idx: int = -1,
+    *,
+    out: tuple[Tensor, ...],
+) -> Cost | Estimate:
+    """Look up n rows and fold them in n - 1 steps, by adding or by comparing; a mean divides.
+
+    Weights multiply each row before it is added. Only the rows that are picked are read of the table.
+    """
+    width = weight.shape[1]
+    sizes = _sizes_of_bags(indices, offsets, padding_idx, include_last_offset=include_last_offset)
+    rows, bags = sizes or (indices.numel(), out[0].shape[0])
+    picked = rows * width
+    cost = Cost(
+        ops=folds(picked, bags * width)
+        + picked * present(per_sample_weights)
+        + (out[0].numel() if mode == _MEAN else 0),
+        bytes_read=picked * weight.itemsize + stored_bytes([indices, offsets, per_sample_weights]),
+    )
+    return cost if sizes is not None else Estimate(cost, _FULL_BAGS)
+
+
+def _rows_without_padding(indices: Tensor, padding_idx: int) -> tuple[int, bool]:
+    """Count the indices that are no padding, and tell whether the count is sure; a negative one stands for none."""
+    if padding_idx < 0:
+        return indices.numel(), True
+    if not has_values(indices):
+        return indices.numel(), False
+    with unseen():
+        return int((indices != padding_idx).sum()), True
+
+
+@formula(aten._embedding_bag_backward, aten._embedding_bag_dense_backward)
+def embedding_bag_backward(
+    grad: Tensor,
+    indices: Tensor,
+    bag_size: Tensor,
+    scale_grad_by_freq: bool,
+    mode: int,
+    per_sample_weights: Tensor | None,
+    sparse: bool = False,
+    padding_idx: int = -1,
+) -> Cost | Estimate:
+    """Add the gradient of its bag to each looked-up row, unless the result is sparse and keeps them apart.
+
+    A mean divides each by the size of its bag, a scaling by frequency by the row's count; weights multiply. Of a
+    maximum, each number of a bag that is not empty goes to the one row that it came from.
+    """
+    width = grad.shape[1]
+    if mode == _MAX:
+        if not has_values(bag_size):
+            return Estimate(Cost(ops=grad.numel()), _FULL_BAGS)
+        with unseen():
+            return Cost(ops=int(bag_size.count_nonzero()) * width)
+    rows, sure = _rows_without_padding(indices, padding_idx)
+    steps = (not sparse) + bool(scale_grad_by_freq) + (mode == _MEAN) + present(per_sample_weights)
+    cost = Cost(ops=rows * width * steps)
+    return cost if sure else Estimate(cost, _NO_PADDING)
+
+
+@formula(aten._embedding_bag_per_sample_weights_backward)
+def embedding_bag_per_sample_weights_backward(
+    grad: Tensor, weight: Tensor, indices: Tensor, offsets: Tensor, offset2bag: Tensor, padding_idx: int = -1
+) -> Cost | Estimate:
+    """Multiply each looked-up row by the gradient of its bag, and sum."""
+    rows, sure = _rows_without_padding(indices, padding_idx)
+    picked = rows * weight.shape[1]
+    read = picked * weight.itemsize + stored_bytes([grad, indices, offsets, offset2bag])
+    cost = Cost(ops=picked + folds(picked, rows), bytes_read=read)
+    return cost if sure else Estimate(cost, _NO_PADDING)

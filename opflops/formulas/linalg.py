@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from opflops.cost import Cost, Estimate
-from opflops.formulas.sizes import aten, folds, multiplies, newer_formula, numel
+from opflops.formulas.sizes import aten, folds, found, multiplies, newer_formula, numel
 from opflops.registry import declare_zero, formula
 
 if TYPE_CHECKING:
@@ -44,7 +44,10 @@ def _solve(unknowns: Tensor, steps: Steps) -> Cost:
 
 
 def getrf(m: int, n: int) -> Steps:
-    """LU with partial pivoting: step j inverts a pivot, scales m - j numbers and updates (m - j)·(n - j)."""
+    """LU with partial pivoting: step j inverts a pivot, scales m - j numbers and updates (m - j)·(n - j).
+
+    The note leaves out m < n, where those who swap m and n in its formula scale rows; LAPACK scales columns.
+    """
     k = torch.sym_min(m, n)
     updates = 6 * m * n * k - 3 * (m + n) * k * (k + 1) + k * (k + 1) * (2 * k + 1)
     return Steps((updates + 6 * m * k - 3 * k * (k - 1)) // 6, updates // 6)
@@ -156,7 +159,7 @@ def log_determinant(A: Tensor) -> Cost:
     return lu(A) + batch * Cost(ops=3 * n + torch.sym_max(n - 1, 0), transcendentals=n)
 
 
-@formula(aten.linalg_cholesky_ex, aten.cholesky)
+@formula(aten.linalg_cholesky_ex, *found("aten", "cholesky"))
 def cholesky(self: Tensor) -> Cost:
     """See :func:`potrf`."""
     return _work(self, potrf(self.shape[-1]))
@@ -236,9 +239,13 @@ def eig(self: Tensor) -> Estimate:
     return Estimate(_iterative(self, 25 * self.shape[-1] ** 3), _ITERATIVE)
 
 
-@formula(aten.linalg_eigvals, aten._linalg_eigvals, dtype_from="self")
+@formula(aten.linalg_eigvals.out, aten._linalg_eigvals, dtype_from="self")
 def eigvals(self: Tensor) -> Estimate:
-    """Hessenberg form and shifted QR, without the vectors: 10n³."""
+    """Hessenberg form and shifted QR, without the vectors: 10n³.
+
+    What ``torch.linalg.eigvals`` decomposes into computes them all the same under a mode, and so do ``eigvalsh`` and
+    ``svdvals``: PyTorch takes a mode for a tensor subclass, which may want a gradient.
+    """
     return Estimate(_iterative(self, 10 * self.shape[-1] ** 3), _ITERATIVE)
 
 

@@ -11,18 +11,18 @@ from opflops.registry import formula
 if TYPE_CHECKING:
     from torch import Tensor
 
-_NONE, _MEAN = 0, 1
+NONE, MEAN = 0, 1
 
 
 def reduced(elements: int, reduction: int) -> Cost:
     """Sum the losses of some elements, and divide for a mean."""
-    if reduction == _NONE:
+    if reduction == NONE:
         return Cost()
-    return Cost(ops=folds(elements, 1) + (reduction == _MEAN))
+    return Cost(ops=folds(elements, 1) + (reduction == MEAN))
 
 
 @formula(aten.mse_loss)
-def mse_loss(self: Tensor, reduction: int = _MEAN) -> Cost:
+def mse_loss(self: Tensor, reduction: int = MEAN) -> Cost:
     """``(x - y) ** 2``."""
     return Cost(ops=2) * self.numel() + reduced(self.numel(), reduction)
 
@@ -34,7 +34,7 @@ def mse_loss_backward(self: Tensor) -> Cost:
 
 
 @formula(aten.smooth_l1_loss)
-def smooth_l1_loss(self: Tensor, reduction: int = _MEAN) -> Cost:
+def smooth_l1_loss(self: Tensor, reduction: int = MEAN) -> Cost:
     """``0.5 * z * z / beta if z < beta else z - 0.5 * beta``, with ``z = abs(x - y)``."""
     return Cost(ops=7) * self.numel() + reduced(self.numel(), reduction)
 
@@ -49,7 +49,7 @@ def smooth_l1_loss_backward(grad_output: Tensor, self: Tensor) -> Cost:
 
 
 @formula(aten.huber_loss)
-def huber_loss(self: Tensor, reduction: int = _MEAN) -> Cost:
+def huber_loss(self: Tensor, reduction: int = MEAN) -> Cost:
     """``0.5 * z * z if z < delta else delta * (z - 0.5 * delta)``, with ``z = abs(x - y)``."""
     return Cost(ops=7) * self.numel() + reduced(self.numel(), reduction)
 
@@ -64,21 +64,21 @@ def huber_loss_backward(grad_output: Tensor, self: Tensor) -> Cost:
 
 
 @formula(aten.binary_cross_entropy)
-def binary_cross_entropy(self: Tensor, weight: Tensor | None = None, reduction: int = _MEAN) -> Cost:
+def binary_cross_entropy(self: Tensor, weight: Tensor | None = None, reduction: int = MEAN) -> Cost:
     """``(y - 1) * max(log1p(-x), -100) - y * max(log(x), -100)``, times weight if given."""
     unit = Cost(ops=7 + present(weight), transcendentals=2)
     return unit * self.numel() + reduced(self.numel(), reduction)
 
 
 @formula(aten.binary_cross_entropy_backward)
-def binary_cross_entropy_backward(self: Tensor, weight: Tensor | None = None, reduction: int = _MEAN) -> Cost:
+def binary_cross_entropy_backward(self: Tensor, weight: Tensor | None = None, reduction: int = MEAN) -> Cost:
     """``grad * (x - y) / max(x * (1 - x), eps)``, times weight if given, over n for a mean."""
-    return Cost(ops=6 + present(weight) + (reduction == _MEAN)) * self.numel()
+    return Cost(ops=6 + present(weight) + (reduction == MEAN)) * self.numel()
 
 
 @formula(aten.binary_cross_entropy_with_logits)
 def binary_cross_entropy_with_logits(
-    self: Tensor, weight: Tensor | None = None, pos_weight: Tensor | None = None, reduction: int = _MEAN
+    self: Tensor, weight: Tensor | None = None, pos_weight: Tensor | None = None, reduction: int = MEAN
 ) -> Cost:
     """``(1 - y) * x - s`` with ``s = min(x, 0) - log1p(exp(-abs(x)))``; times weight if given.
 
@@ -94,11 +94,11 @@ def nll_loss(target: Tensor, weight: Tensor | None, reduction: int) -> Cost:
     """``-x[y]``, times ``weight[y]`` if given; a mean divides by the sum of those, or by a count."""
     samples = target.numel()
     weights = present(weight)
-    total_weight = 0 if reduction == _NONE else weights * folds(samples, 1)
+    total_weight = 0 if reduction == NONE else weights * folds(samples, 1)
     return Cost(ops=samples * (1 + weights) + total_weight) + reduced(samples, reduction)
 
 
 @formula(aten.nll_loss_backward, aten.nll_loss2d_backward)
 def nll_loss_backward(target: Tensor, weight: Tensor | None, reduction: int) -> Cost:
     """``-grad``, times ``weight[y]`` if given, at each target; a mean divides grad by the total weight first."""
-    return Cost(ops=target.numel() * (1 + present(weight)) + (reduction == _MEAN))
+    return Cost(ops=target.numel() * (1 + present(weight)) + (reduction == MEAN))

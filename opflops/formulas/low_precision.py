@@ -13,7 +13,8 @@ import torch
 from opflops.cost import Cost, Estimate
 from opflops.formulas.activation import RELU
 from opflops.formulas.contraction import products
-from opflops.formulas.sizes import aten, newer, newer_formula
+from opflops.formulas.quantized import INSIDE, SCALE_BACK, quantize_by_range, register
+from opflops.formulas.sizes import aten, newer, newer_formula, numel
 from opflops.registry import declare_zero, formula
 from opflops.torch_internals import has_values, unseen
 
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # Weights are laid out anew for a kernel.
-declare_zero(aten._convert_weight_to_int4pack, *newer("_convert_weight_to_int4pack_for_cpu"))
+declare_zero(
+    aten._convert_weight_to_int4pack,
+    *newer("_convert_weight_to_int4pack_for_cpu", "_dyn_quant_pack_4bit_weight"),
+)
 
 # A sigmoid, which takes three operations and an exponential, and a product.
 _SILU = Cost(ops=4, transcendentals=1)
@@ -134,6 +138,26 @@ def weight_int4pack_mm(self: Tensor, *, out: Tensor) -> Cost:
     """``self @ ((q - 8) * scale + zero).T``: three operations for each weight, and the product."""
     weights = self.shape[-1] * out.shape[-1]
     return Cost(macs=self.shape[0] * weights, ops=3 * weights)
+
+
+register("int4mm_packed_weight_cpu", weight_int4pack_mm, "self")
+
+
+@newer_formula("_dyn_quant_matmul_4bit")
+def dyn_quant_matmul_4bit(
+    inp: Tensor, block_size: int, in_features: int, out_features: int, *, out: Tensor
+) -> Estimate:
+    """``sum over blocks of (q @ (w - 8).T) * scale_of_block``, times the scale of the row, as its reference has it.
+
+    Each row of the input is quantized to eight bits by its own range. The weights lose their offset once; every block
+    scales its sum and all but the first add it.
+    """
+    blocks = in_features // block_size
+    scaling = Cost(ops=(blocks + blocks - 1) * out.numel()) + SCALE_BACK * out.numel()
+    offsets = Cost(ops=in_features * out_features)
+    products_of_integers = Cost(macs=products(inp, out))
+    quantized = quantize_by_range(inp.numel(), numel(inp.shape[:-1]))
+    return Estimate(quantized + products_of_integers + offsets + scaling, f"{INSIDE}; a packed bias is not seen")
 
 
 @formula(aten._weight_int8pack_mm)

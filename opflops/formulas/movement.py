@@ -1,53 +1,75 @@
-"""Operators that do no arithmetic: views, copies, factories, random fills, and questions about metadata."""
+"""Views, copies, and questions about metadata: no arithmetic, but for what is computed while it is copied."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
+from opflops.cost import Cost
 from opflops.formulas.sizes import aten, newer, packets
-from opflops.registry import declare_zero
+from opflops.registry import declare_zero, formula
+from opflops.torch_internals import unseen
+from opflops.traffic import stored_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
 
 # Views: the schema says that the result shares its argument's memory, so nothing moves.
 declare_zero(
     *packets(
-        "_conj _neg_view _reshape_alias alias as_strided detach diagonal expand lift_fresh permute select slice split "
-        "split_with_sizes squeeze t transpose unbind unfold unsqueeze view view_as_complex view_as_real"
+        "_conj _fw_primal _make_dual _neg_view _reshape_alias _test_autograd_multiple_dispatch_view alias as_strided "
+        "detach diagonal expand lift_fresh permute select slice slice_inverse split split_with_sizes squeeze t "
+        "transpose unbind unfold unsqueeze view view_as_complex view_as_real"
     )
 )
-# Views whose schema does not say so, memory that is set aside untouched, and tensors renamed in place.
+# Views whose schema does not say so: a lazy clone is made only when it is written to, a plain oneDNN tensor is
+# reshaped in place, and `set` of a storage or a tensor shares that. Tensors that are renamed in place, and operators
+# with which PyTorch tests itself that hand their argument back.
 declare_zero(
-    *packets("_unsafe_view unsafe_split unsafe_split_with_sizes"),
-    *packets("empty empty_like empty_permuted empty_strided new_empty new_empty_strided"),
-    *packets("as_strided_ detach_ resize_ resize_as_ set_ squeeze_ t_ transpose_ unsqueeze_"),
+    *packets("_lazy_clone _mkldnn_reshape _unsafe_view unsafe_split unsafe_split_with_sizes"),
+    *packets("_resize_output_ as_strided_ detach_ resize_ resize_as_ set_ squeeze_ t_ transpose_ unsqueeze_"),
+    *[aten.set.default, aten.set.source_Storage, aten.set.source_Storage_storage_offset, aten.set.source_Tensor],
+    *packets("_test_parallel_materialize record_stream"),
+    aten._foobar.default,
     still=True,
 )
 # Copies, and gradients of views, which are copies into zeros: each element is read and written.
 declare_zero(
     *packets(
-        "_pin_memory _reshape_copy _to_copy cat clone constant_pad_nd expand_copy flip lift lift_fresh_copy "
-        "masked_fill permute_copy pixel_shuffle pixel_unshuffle repeat roll select_scatter slice_scatter split_copy "
-        "stack t_copy transpose_copy tril triu view_copy where"
+        "_chunk_cat _mkldnn_transpose _mkldnn_transpose_ _pin_memory _reshape_alias_copy _reshape_copy _stack _to_copy "
+        "alias_copy as_strided_scatter block_diag cat clone complex constant_pad_nd detach_copy diag_embed "
+        "diagonal_scatter expand_copy flip lift lift_fresh_copy masked_fill mkldnn_reorder_conv2d_weight "
+        "mkldnn_reorder_conv3d_weight permute_copy pixel_shuffle pixel_unshuffle repeat roll rot90 select_scatter "
+        "slice_scatter split_copy split_with_sizes_copy squeeze_copy stack t_copy to_mkldnn transpose_copy tril triu "
+        "unbind_copy unsqueeze_copy view_as_complex_copy view_as_real_copy view_copy where"
     ),
-    *packets("diagonal_backward select_backward slice_backward"),
+    *packets("_fw_primal_copy _resize_output diagonal_backward resize select_backward slice_backward"),
+    *packets("_test_autograd_multiple_dispatch_view_copy _test_warn_in_autograd"),
+    aten._foobar.out,
+    aten._test_autograd_multiple_dispatch.fullcoverage,
 )
+# Copies of the first argument; the second is left alone.
+declare_zero(*packets("_make_dual_copy"), unread=("tangent",))
+declare_zero(*packets("resize_as"), unread=("the_template",))
+declare_zero(*packets("_test_functorch_fallback"), unread=("other",))
+# Copies of a part.
+declare_zero(*packets("diagonal_copy narrow_copy select_copy slice_copy"), picked=("self",))
 # What is overwritten is not read first.
-declare_zero(*packets("copy fill zero uniform normal_functional random exponential"), unread=("self",))
-declare_zero(*packets("normal_ cauchy_ geometric_ log_normal_ bernoulli_"), unread=("self",))
-# Bernoulli trials read their probabilities, unless those are given apart from the tensor that lends its shape.
-declare_zero(aten.bernoulli.default, aten.normal)
-declare_zero(aten.bernoulli.p, aten.bernoulli.Tensor, unread=("self",))
-# Factories write what they make; a tensor that lends its shape is not read.
+declare_zero(*packets("copy fill zero"), unread=("self",))
+declare_zero(*packets("_copy_from _copy_from_and_resize"), unread=("dst",))
+# One value handed to Python, and checks of values, some of which hand on a token that keeps them in order.
+declare_zero(*packets("_local_scalar_dense _assert_async"))
+declare_zero(*newer("_assert_scalar", "sym_constrain_range", "sym_constrain_range_for_size"))
 declare_zero(
     *packets(
-        "arange eye full full_like linspace new_full new_ones new_zeros ones ones_like rand rand_like randint "
-        "randint_like randn randn_like randperm scalar_tensor tril_indices triu_indices zeros zeros_like"
-    ),
-    unread=("self",),
+        "_functional_assert_async _functional_assert_scalar _functional_sym_constrain_range "
+        "_functional_sym_constrain_range_for_size"
+    )
 )
-# One value handed to Python, and checks.
-declare_zero(*packets("_local_scalar_dense _assert_async _assert_tensor_metadata is_same_size"))
-declare_zero(*newer("_assert_scalar", "sym_constrain_range", "sym_constrain_range_for_size"))
-# What a tensor subclass is asked about itself runs no kernel, and leaves no row.
+# What a tensor is asked about itself runs no kernel, and leaves no row. The last choose a kernel, by shapes.
 declare_zero(
     aten.dim.default,
     aten.is_contiguous.default,
@@ -65,6 +87,9 @@ declare_zero(
     torch.ops.prim.device.default,
     torch.ops.prim.layout.default,
     *[packet.default for packet in newer("sym_is_contiguous")],
+    *packets("_assert_tensor_metadata _has_same_storage_numel _print is_pinned is_same_size is_set_to qscheme"),
+    *packets("_fused_sdp_choice _use_cudnn_ctc_loss"),
+    *newer("_use_miopen_ctc_loss"),
     recorded=False,
 )
 # Marks for a profiler, which optimizers set around their steps.
@@ -74,3 +99,61 @@ declare_zero(
     torch.ops.profiler._record_function_exit,
     recorded=False,
 )
+
+
+@formula(aten.unfold_copy)
+def unfold_copy(self: Tensor, dimension: int, size: int, step: int) -> Cost:
+    """Windows that overlap read what they share once, as a clone of the view does."""
+    with unseen():
+        return Cost(bytes_read=stored_bytes(self.unfold(dimension, size, step)))
+
+
+@formula(aten.as_strided_copy)
+def as_strided_copy(
+    self: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
+) -> Cost:
+    """What lies under several places of the result is read once, as by a clone of the view."""
+    with unseen():
+        return Cost(bytes_read=stored_bytes(self.as_strided(size, stride, storage_offset)))
+
+
+@formula(
+    aten.set.out,
+    aten.set.source_Storage_out,
+    aten.set.source_Storage_storage_offset_out,
+    aten.set.source_Tensor_out,
+    unread=("self", "source"),
+)
+def set_out(*, out: Tensor) -> Cost:
+    """A copy of what the functional form would share; a storage is no tensor, so it is measured by the result."""
+    return Cost(bytes_read=stored_bytes(out))
+
+
+@formula(aten._pack_padded_sequence)
+def pack_padded_sequence(lengths: Tensor, *, out: tuple[Tensor, Tensor]) -> Cost:
+    """Only what is no padding is read, and the lengths."""
+    return Cost(bytes_read=stored_bytes(out[0]) + stored_bytes(lengths))
+
+
+@formula(aten._conj_copy)
+def conj_copy(self: Tensor) -> Cost:
+    """Negate the imaginary part, since a copy cannot be lazy: one real operation, of which a row counts pairs."""
+    return Cost(ops=(self.numel() + 1) // 2)
+
+
+@formula(aten._neg_view_copy)
+def neg_view_copy(self: Tensor) -> Cost:
+    """Negate, since a copy cannot be lazy."""
+    return Cost(ops=self.numel())
+
+
+@formula(aten.polar)
+def polar(*, out: Tensor) -> Cost:
+    """``abs * cos(angle)`` and ``abs * sin(angle)``: two real operations, which are one of a complex row."""
+    return Cost(ops=1, transcendentals=2) * out.numel()
+
+
+@formula(aten._test_optional_intlist, aten._test_optional_filled_intlist, aten._test_optional_floatlist)
+def add_numbers(values: Tensor, addends: Sequence[float] | None) -> Cost:
+    """Add a number to each value, if there are numbers; PyTorch tests its lists of arguments so."""
+    return Cost(ops=0 if addends is None else values.numel())

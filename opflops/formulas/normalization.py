@@ -25,18 +25,22 @@ def normalize(elements: int, means: int, *affine: Tensor | None) -> Cost:
     return Cost(ops=variance(elements, means) + means + 2 * elements + scale_and_shift, transcendentals=means)
 
 
+def running_updates(channels: int, running: Sequence[Any]) -> Cost:
+    """Move each statistic to ``momentum * new + (1 - momentum) * old``; the variance is made unbiased first."""
+    return Cost(ops=7 * channels if running[0] is not None else 0)
+
+
 def _batch_norm(
     input: Tensor, weight: Tensor | None, bias: Tensor | None, running: Sequence[Any], *, train: bool
 ) -> Cost:
     """Price batch normalisation, with statistics of the batch in training and the running ones otherwise.
 
-    In training each running statistic moves by ``momentum * new + (1 - momentum) * old``, and the variance is made
-    unbiased first. Otherwise it is ``(x - mean) / sqrt(var + eps)``, with the reciprocal taken once a channel.
+    In training the running statistics move too. Otherwise it is ``(x - mean) / sqrt(var + eps)``, with the
+    reciprocal taken once a channel.
     """
     elements, channels = input.numel(), input.shape[1]
     if train:
-        updates = 7 * channels if running[0] is not None else 0
-        return normalize(elements, channels, weight, bias) + Cost(ops=updates)
+        return normalize(elements, channels, weight, bias) + running_updates(channels, running)
     return Cost(
         ops=2 * channels + 2 * elements + elements * present(weight, bias),
         transcendentals=channels,
@@ -133,6 +137,16 @@ def batch_norm_backward(input: Tensor, weight: Tensor | None, update: bool, outp
 def batch_norm_backward_of_a_library(input: Tensor, weight: Tensor | None) -> Cost:
     """The same in cuDNN and MIOpen, which only train this way and always compute all three."""
     return _batch_norm_backward(input, weight, train=True, invstd_given=True)
+
+
+@formula(aten.quantized_batch_norm, dtype_from="input")
+def quantized_batch_norm(input: Tensor, weight: Tensor | None) -> Cost:
+    """``clamp(round((q - zero_point) * a + b) + zero_point)`` with a factor and a shift of each channel.
+
+    With ``s = weight / sqrt(var + eps)``, ``a = s * scale_in / scale_out`` and ``b = (bias - mean * s) / scale_out``.
+    """
+    per_channel = Cost(ops=6 + present(weight), transcendentals=1)
+    return per_channel * input.shape[1] + Cost(ops=7) * input.numel()
 
 
 @formula(aten.native_layer_norm)

@@ -37,8 +37,9 @@ def adaptive_windows(input: Tensor, output: Tensor, rank: int) -> int:
 
 
 def _max_pool(rank: int) -> Any:
-    def price(kernel_size: Sequence[int], *, out: tuple[Tensor, Tensor]) -> Cost:
-        return Cost(ops=out[0].numel() * (window(kernel_size, rank) - 1))
+    def price(kernel_size: Sequence[int], *, out: Any) -> Cost:
+        result: Tensor = out[0] if isinstance(out, (tuple, list)) else out
+        return Cost(ops=result.numel() * (window(kernel_size, rank) - 1))
 
     price.__doc__ = f"k - 1 comparisons a window, in {rank} dimensions."
     return price
@@ -89,16 +90,34 @@ def _scatter(grad_output: Tensor) -> Cost:
     return Cost(ops=grad_output.numel())
 
 
-formula(aten.max_pool2d_with_indices)(_max_pool(2))
-formula(aten.max_pool3d_with_indices)(_max_pool(3))
+@formula(aten.max_pool2d_backward)
+def max_pool2d_backward(grad_output: Tensor, kernel_size: Sequence[int]) -> Cost:
+    """Where neither the results nor their places were kept, the largest of each window is looked for again."""
+    return Cost(ops=grad_output.numel() * window(kernel_size, 2))
+
+
+# oneDNN and quantized tensors return no places. Where the windows of a fractional pooling lie is index arithmetic.
+formula(aten.quantized_max_pool1d)(_max_pool(1))
+formula(aten.max_pool2d_with_indices, aten.mkldnn_max_pool2d, aten.quantized_max_pool2d, aten.fractional_max_pool2d)(
+    _max_pool(2)
+)
+formula(aten.max_pool3d_with_indices, aten.mkldnn_max_pool3d, aten.quantized_max_pool3d, aten.fractional_max_pool3d)(
+    _max_pool(3)
+)
+formula(aten.avg_pool1d.out)(_average_pool(1))
 formula(aten.avg_pool2d)(_average_pool(2))
 formula(aten.avg_pool3d)(_average_pool(3))
 formula(aten.avg_pool2d_backward)(_average_pool_backward(2))
 formula(aten.avg_pool3d_backward)(_average_pool_backward(3))
-formula(aten._adaptive_avg_pool2d, aten.adaptive_avg_pool2d.out)(_adaptive_average_pool(2))
+formula(aten.adaptive_avg_pool1d.out)(_adaptive_average_pool(1))
+formula(aten._adaptive_avg_pool2d, aten.adaptive_avg_pool2d.out, aten.mkldnn_adaptive_avg_pool2d)(
+    _adaptive_average_pool(2)
+)
 formula(aten._adaptive_avg_pool3d, aten.adaptive_avg_pool3d.out)(_adaptive_average_pool(3))
-formula(aten._adaptive_avg_pool2d_backward)(_adaptive_average_pool_backward(2))
-formula(aten._adaptive_avg_pool3d_backward)(_adaptive_average_pool_backward(3))
+formula(aten._adaptive_avg_pool2d_backward, aten.mkldnn_adaptive_avg_pool2d_backward)(
+    _adaptive_average_pool_backward(2)
+)
+formula(aten._adaptive_avg_pool3d_backward, aten.adaptive_avg_pool3d_backward)(_adaptive_average_pool_backward(3))
 formula(aten.adaptive_max_pool2d)(_adaptive_max_pool(2))
 formula(aten.adaptive_max_pool3d)(_adaptive_max_pool(3))
 formula(
@@ -106,4 +125,8 @@ formula(
     aten.max_pool3d_with_indices_backward,
     aten.adaptive_max_pool2d_backward,
     aten.adaptive_max_pool3d_backward,
+    aten.fractional_max_pool2d_backward,
+    aten.fractional_max_pool3d_backward,
+    aten.mkldnn_max_pool2d_backward,
+    aten.mkldnn_max_pool3d_backward,
 )(_scatter)

@@ -162,6 +162,11 @@ _PADDING = (0, 2, 12)
 ``low + r`` or ``high - r``, both computed, with ``d = abs(x - low)``, ``r = d - span * trunc(d / span)`` and
 ``floor(d / span)`` to tell which, and then two comparisons."""
 
+_PADDING_SLOPE = (0, 1, 4)
+"""Operations that find by what bringing a coordinate back inside multiplied its slope, and multiply the scale of the
+axis by that: none (zeros), a product with 0 or 1 (border, whose comparisons are made already); a reflection has a sign
+besides, which is found by a comparison with ``low`` and negated for each turn."""
+
 _CUBIC_WEIGHTS = 25
 """The weights of four taps at ``t``: ``((a + 2) * x - (a + 3)) * x * x + 1`` (5) at t and 1 - t, and
 ``((a * x - 5 * a) * x + 8 * a) * x - 4 * a`` (6) at t + 1 and 2 - t, with three operations to find those places."""
@@ -205,7 +210,8 @@ def _grid_sample_backward(
     channels = input.shape[1]
     ops = places(rank, interpolation_mode, padding_mode)
     if interpolation_mode == _NEAREST_PLACE:
-        return Cost(ops=_points(grid) * (ops + channels * bool(wanted[0])))
+        # The gradient of the grid is zero wherever the places are.
+        return Cost(ops=_points(grid) * (ops + channels) * bool(wanted[0]))
     cubic = interpolation_mode == _BICUBIC
     taps = 4**rank if cubic else 2**rank
     if wanted[0]:
@@ -213,9 +219,10 @@ def _grid_sample_backward(
     if wanted[1]:
         # The tap times the gradient, the weights of the other axes and, unless it is 1, the slope along this one.
         products = rank + cubic
-        # Multiplied at the end by what the coordinate was, and by what bringing it inside turned round or stopped.
-        last = 1 if cubic else 1 + padding_mode
-        ops += rank * (channels * taps * (products + 1) - 1 + last + _CUBIC_SLOPES * cubic)
+        # Cubic places are not brought inside, only their taps are.
+        slope = _CUBIC_SLOPES if cubic else _PADDING_SLOPE[padding_mode]
+        # The terms are summed, and the sum is multiplied by the slope of the place.
+        ops += rank * (channels * taps * (products + 1) - 1 + 1 + slope)
     return Cost(ops=_points(grid) * ops)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from opflops.cost import Cost
-from opflops.formulas.reduction import rows_along
+from opflops.formulas.reduction import aminmax, rows_along
 from opflops.formulas.sizes import aten, folds
 from opflops.registry import formula
 
@@ -53,6 +53,52 @@ def unique(self: Tensor) -> Cost:
     return Cost(ops=elements * halvings(elements) + folds(elements, 1))
 
 
+@formula(aten.unique_consecutive, aten.unique_dim_consecutive)
+def unique_consecutive(self: Tensor, dim: int | None = None) -> Cost:
+    """Compare each element with the one before it, or each slice along an axis, element by element."""
+    return Cost(ops=folds(self.numel(), 1 if dim is None else rows_along(self, dim)))
+
+
+@formula(aten.unique_dim)
+def unique_dim(self: Tensor, dim: int) -> Cost:
+    """Sort the slices along an axis and compare neighbours; two slices are compared element by element, to the end."""
+    return Cost(ops=self.numel() * halvings(_along(self, dim))) + unique_consecutive(self, dim)
+
+
+def _membership(elements: int, tests: int, *, assume_unique: bool) -> Cost:
+    """Price a look-up of each element among the tests, in the way that PyTorch's decomposition chooses by their sizes.
+
+    A few tests are compared with every element. Many are sorted, and each element is searched there and compared with
+    what is found; where nothing stands twice, all are sorted together and compared with their neighbours.
+    """
+    if elements == 0:
+        return Cost()
+    if tests < 10.0 * elements**0.145:
+        return Cost(ops=elements * tests)
+    if assume_unique:
+        together = elements + tests
+        return Cost(ops=together * halvings(together) + folds(together, 1))
+    return Cost(ops=tests * halvings(tests) + elements * (halvings(tests + 1) + 1))
+
+
+@formula(aten.isin.Tensor_Tensor)
+def isin(elements: Tensor, test_elements: Tensor, assume_unique: bool = False) -> Cost:
+    """See :func:`_membership`."""
+    return _membership(int(elements.numel()), int(test_elements.numel()), assume_unique=assume_unique)
+
+
+@formula(aten.isin.Tensor_Scalar)
+def isin_number(elements: Tensor) -> Cost:
+    """Compare each element with the number."""
+    return Cost(ops=elements.numel())
+
+
+@formula(aten.isin.Scalar_Tensor)
+def number_isin(test_elements: Tensor, assume_unique: bool = False) -> Cost:
+    """See :func:`_membership`; the number is one element."""
+    return _membership(1, int(test_elements.numel()), assume_unique=assume_unique)
+
+
 @formula(aten.searchsorted)
 def searchsorted(sorted_sequence: Tensor, *, out: Tensor) -> Cost:
     """Halve the n + 1 places where a value may go until one is left: ceil(log2(n + 1)) comparisons for each value."""
@@ -69,6 +115,16 @@ def bucketize(boundaries: Tensor, *, out: Tensor) -> Cost:
 def running_extreme(self: Tensor, dim: int) -> Cost:
     """Each element but the first of a row is compared with the best so far."""
     return Cost(ops=folds(self.numel(), rows_along(self, dim)))
+
+
+# The kernels behind these fill what they are given.
+formula(aten._cummax_helper, aten._cummin_helper, unread=("values", "indices"))(running_extreme)
+
+
+@formula(aten._aminmax)
+def older_aminmax(self: Tensor, *, out: tuple[Tensor, Tensor]) -> Cost:
+    """See :func:`opflops.formulas.reduction.aminmax`, which took its place."""
+    return aminmax(self, out=out)
 
 
 def _running_log_sum(self: Tensor, dim: int) -> Cost:

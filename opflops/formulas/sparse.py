@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from opflops.cost import Cost
+from opflops.cost import Cost, Estimate
 from opflops.formulas.activation import RELU
 from opflops.formulas.contraction import products, scaled_sum, stored
 from opflops.formulas.reduction import softmax
 from opflops.formulas.sizes import aten, folds, numel, packets
+from opflops.formulas.sorting import halvings
 from opflops.registry import declare_zero, formula
 from opflops.torch_internals import sparse_coo_parts, unseen
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 
@@ -44,6 +47,30 @@ declare_zero(
     *packets("_convert_indices_from_coo_to_csr _convert_indices_from_csr_to_coo _sparse_sum_backward"),
 )
 declare_zero(aten.copy_sparse_to_sparse, unread=("self",))
+# Dense diagonals laid out as a sparse matrix.
+declare_zero(aten._spdiags)
+
+
+def _places(tensor: Tensor) -> Tensor:
+    """Number the places of stored elements along the sparse axes."""
+    indices = sparse_coo_parts(tensor)[0]
+    places = indices[0]
+    for size, along in zip(tensor.shape[1:], indices[1:], strict=False):
+        places = places * size + along
+    return places
+
+
+@formula(aten._sparse_mask_projection)
+def sparse_mask_projection(self: Tensor, mask: Tensor, accumulate_matches: bool = False) -> Cost:
+    """What of a tensor lies where a mask stores elements: movement, unless each further match of a place is added."""
+    if not accumulate_matches:
+        return Cost()
+    values = sparse_coo_parts(self)[1]
+    with unseen():
+        places = _places(mask)
+        matches = (_places(self)[:, None] == places).sum(1)
+        repeated = int((matches - 1).clamp(min=0).sum())
+    return Cost(ops=repeated * numel(values.shape[1:]))
 
 
 @formula(aten._to_dense)
@@ -79,15 +106,55 @@ def sparse_mm_reduce(self: Tensor, other: Tensor, reduce: str, *, out: Any) -> C
     result, pairs = out[0], products(self, other)
     if reduce in ("sum", "mean"):
         return Cost(pairs, result.numel() if reduce == "mean" else 0)
+    return Cost(ops=pairs + folds(pairs, _filled_rows(self) * result.shape[-1]))
+
+
+def _filled_rows(matrix: Tensor) -> int:
+    """Count the rows of a compressed matrix that store anything."""
     with unseen():
-        filled = int((self.crow_indices().diff() > 0).sum())
-    return Cost(ops=pairs + folds(pairs, filled * result.shape[-1]))
+        return int((matrix.crow_indices().diff() > 0).sum())
+
+
+@formula(aten._sparse_mm_reduce_impl_backward)
+def sparse_mm_reduce_backward(self: Tensor, grad_out: Tensor, reduce: str, output_mask: Sequence[bool]) -> Cost:
+    """Of each factor the gradient of a product: pairs of stored elements and columns, divided where it was averaged.
+
+    Where products were compared, each result has one product that its gradient goes to: times the other factor,
+    added to what is there.
+    """
+    gradients, columns = sum(map(bool, output_mask)), grad_out.shape[-1]
+    if reduce in ("sum", "mean"):
+        elements = stored(self)
+        return Cost(elements * columns, elements if reduce == "mean" else 0) * gradients
+    return Cost(ops=2 * _filled_rows(self) * columns) * gradients
 
 
 @formula(aten.hspmm)
 def hspmm(mat1: Tensor, mat2: Tensor) -> Cost:
     """A sparse matrix times a dense one."""
     return Cost(macs=products(mat1, mat2))
+
+
+@formula(aten.sspaddmm)
+def sspaddmm(self: Tensor, mat1: Tensor, mat2: Tensor, beta: Any = 1, alpha: Any = 1) -> Cost:
+    """``beta * self + alpha * (mat1 @ mat2)``, all sparse but ``mat2``.
+
+    The result stores the scaled elements and the sums of products side by side, uncoalesced, so that these are not
+    added; alpha scales the elements of ``mat1``.
+    """
+    scaled = stored(self) * (beta not in (0, 1)) + stored(mat1) * (alpha not in (0, 1))
+    return Cost(products(mat1, mat2), scaled)
+
+
+@formula(aten._spsolve)
+def spsolve(A: Tensor, B: Tensor) -> Estimate:
+    """Substitution through the factors of A: a product and a difference for each stored element off the diagonal.
+
+    On the diagonal it is a division, once for each unknown of each right-hand side.
+    """
+    unknowns, sides = A.shape[-1], B.numel() // A.shape[-1]
+    substitution = sides * (2 * (stored(A) - unknowns) + unknowns)
+    return Estimate(Cost(ops=substitution), "the factorization is left out, as how much it fills in is not known")
 
 
 @formula(aten.sparse_sampled_addmm)
@@ -174,6 +241,45 @@ def cslt_sparse_mm(
     """Half of the dense product; cuSPARSELt keeps metadata beside the elements, so those do not tell the size."""
     scaled = (bias is not None) + (alpha is not None)
     return Cost(out.numel() * dense_B.shape[0] // 2, out.numel() * scaled)
+
+
+_KEPT_OF_16, _KEPT_OF_16_BYTES = 9, 10
+"""Elements that cuSPARSELt keeps, with their metadata, of sixteen: one more where an element is a single byte.
+
+Older versions of PyTorch keep them in one axis, newer ones in rows.
+"""
+
+
+@formula(aten._cslt_sparse_mm_search, dtype_from="dense_B")
+def cslt_sparse_mm_search(
+    compressed_A: Tensor, dense_B: Tensor, bias: Tensor | None = None, alpha: Tensor | None = None
+) -> Estimate:
+    """One such product; it times as many as the library has algorithms."""
+    depth, columns = dense_B.shape
+    if compressed_A.dim() > 1:
+        rows = compressed_A.shape[0]
+    else:
+        kept = _KEPT_OF_16_BYTES if compressed_A.itemsize == 1 else _KEPT_OF_16
+        rows = compressed_A.numel() * 16 // (kept * depth)
+    scaled = (bias is not None) + (alpha is not None)
+    cost = Cost(rows * columns * depth // 2, rows * columns * scaled)
+    return Estimate(cost, "the product counts once, although it is run under every algorithm that there is")
+
+
+_TILE = 4 * 4
+"""Elements of a tile."""
+
+
+@formula(aten._sparse_semi_structured_tile)
+def semi_structured_tile(input: Tensor, algorithm: str = "") -> Cost:
+    """Sort the numbers of each tile of four by four, by size if that is asked for, and keep the largest.
+
+    One algorithm keeps the same places of every tile, whatever they hold.
+    """
+    if algorithm == "causal1122":
+        return Cost()
+    sizes = input.numel() if algorithm == "largest_abs_values_greedy" else 0
+    return Cost(ops=sizes + input.numel() // _TILE * _TILE * halvings(_TILE))
 
 
 # Elements laid out anew, with or without what a mask leaves out.

@@ -206,7 +206,7 @@ _OTHERS = {"str": "none", "Optional[str]": "floor", "bool": True, "Optional[bool
 def sample(overload: Any, shape: tuple[int, ...] = (2, 3)) -> tuple[list[Any], dict[str, Any]]:
     """Make arguments for an element-wise operator from its schema; ``shape`` is that of its result."""
     name = overload._schema.name.removeprefix("aten::")
-    whole = name.startswith("bitwise")
+    whole = name.startswith(("bitwise", "__"))
 
     def value(argument: Any) -> Any:
         kind = str(argument.type)

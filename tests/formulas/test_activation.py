@@ -3,7 +3,7 @@
 import pytest
 import torch
 from counted import cost_of
-from oracle import aten, priced
+from oracle import aten, by_hand, priced
 from torch.nn import functional
 
 from opflops import Cost
@@ -117,3 +117,67 @@ def test_autograd_runs_one_gradient_of_each_activation(function, forward, backwa
     leaf = x.clone().requires_grad_()
     assert cost_of(function, leaf) == forward
     assert cost_of(lambda: function(leaf).backward(torch.ones(2, 3))) == forward + backward
+
+
+def test_a_sum_and_its_relu():
+    """An addition and a comparison for each of six elements; an alpha other than 1 multiplies; in place is the same."""
+    assert cost_of(aten._add_relu, x, y) == Cost(ops=12)
+    assert cost_of(lambda: aten._add_relu(x, y, alpha=2)) == Cost(ops=18)
+    assert cost_of(lambda: aten._add_relu.Scalar(x, 0.5, 3)) == Cost(ops=18)
+    assert cost_of(lambda: aten._add_relu_(x.clone(), y)) == Cost(ops=12)
+    assert cost_of(lambda: aten._add_relu_.Scalar(x.clone(), 0.5, 3)) == Cost(ops=18)
+
+
+def _tangent_of_gradient(grad_x, pairs, tangents, pair_tangents):
+    """Differentiate ``(grad * s, grad * s * a * (1 - s))`` once more, sharing what recurs."""
+    results = []
+    for u_row, row, d_row, dx_row in zip(grad_x, pairs, tangents, pair_tangents, strict=True):
+        first, second = [], []
+        for i, dgrad in enumerate(d_row):
+            a, b, da, db, u = row[i], row[i + 3], dx_row[i], dx_row[i + 3], u_row[i]
+            denominator = 1 + (-b).exp().value
+            b.tally[0] += 1  # the sum above
+            s = b._operation(1 / denominator)
+            glu = a * s
+            e = db - db * s
+            du = dgrad * s + u * e
+            first.append(du)
+            second.append(du * (a - glu) + u * (da - da * s - glu * e))
+        results.append(first + second)
+    return results
+
+
+def test_the_tangent_of_a_gated_gradient_costs_what_its_loop_does():
+    """A sigmoid (3 and exp), 14 operations around it, and the derivative that a small step shows."""
+    tangents, pair_tangents = torch.randn(2, 3), torch.randn(2, 6)
+    grad_x = aten.glu_backward(g, wide, 1)
+    work, expected = by_hand(_tangent_of_gradient, grad_x, wide, tangents, pair_tangents)
+    result = aten.glu_backward_jvp(grad_x, g, wide, tangents, pair_tangents, 1)
+    torch.testing.assert_close(result.double(), expected, rtol=1e-4, atol=1e-5)
+    step, doubles = 1e-4, [tensor.double() for tensor in (g, wide, tangents, pair_tangents)]
+    ahead, behind = (
+        aten.glu_backward(doubles[0] + h * doubles[2], doubles[1] + h * doubles[3], 1) for h in (step, -step)
+    )
+    torch.testing.assert_close(result.double(), (ahead - behind) / (2 * step), rtol=1e-4, atol=1e-4)
+    cost = cost_of(aten.glu_backward_jvp, grad_x, g, wide, tangents, pair_tangents, 1)
+    assert cost == Cost(ops=work.ops, transcendentals=work.transcendentals) == Cost(ops=6 * 17, transcendentals=6)
+
+
+def test_in_place_forms_whose_arguments_differ_cost_what_the_others_do():
+    """A comparison and a product for a leaky relu with noise; one function for a polygamma."""
+    noise = (torch.empty(2, 3), 0.1, 0.3, True)
+    assert cost_of(lambda: aten.rrelu_with_noise_(x.clone(), *noise)) == Cost(ops=12)
+    assert cost_of(lambda: aten.rrelu_with_noise(x, *noise)) == Cost(ops=12)
+    assert cost_of(lambda: aten.polygamma_(x.abs(), 2)) == Cost(ops=6, transcendentals=6)  # abs, polygamma
+    assert cost_of(lambda: aten.polygamma(2, x)) == Cost(transcendentals=6)
+
+
+@pytest.mark.parametrize("dim", [0, 1, -1])
+def test_softmax_into_a_given_tensor_costs_what_it_does_elsewhere(dim):
+    """Without ``out=`` it decomposes; either way rows lie along the axis."""
+    for operator, function in [(aten.softmax, torch.softmax), (aten.log_softmax, torch.log_softmax)]:
+        cost = cost_of(lambda operator=operator: operator.int_out(x, dim, out=torch.empty(2, 3)))
+        assert cost == cost_of(function, x, dim)
+        assert cost.transcendentals > 0
+    rows = 3 if dim == 0 else 2
+    assert cost_of(lambda: aten.softmax.int_out(x, dim, out=torch.empty(2, 3))).ops == 2 * (6 - rows) + 12

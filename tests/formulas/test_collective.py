@@ -161,6 +161,7 @@ def test_lists_of_lists():
     assert cost == Cost(bytes_read=4 * 24, bytes_written=4 * 96)
 
 
+@pytest.mark.skipif(not found("c10d", "check_for_nan"), reason="an older PyTorch has no such operator")
 def test_looking_for_nan():
     """Each element is compared with itself."""
     cost, _, _ = registry.resolve(c10d.check_for_nan.default, {}).charge(None, (torch.ones(12),), {})
@@ -179,3 +180,32 @@ def test_an_all_reduce_is_a_reduce_scatter_and_an_all_gather():
 def test_builds_without_an_operator():
     """An operator that a build lacks is passed over."""
     assert found("c10d", "no_such_collective", "send") == [c10d.send]
+
+
+def exchange(x):
+    """Send a tensor of 12 and await one of 5."""
+    return _c10d.batch_p2p_ops(["irecv", "isend"], [1, 1], [0, 0], [x.new_empty(5), x], name())
+
+
+def await_two(x):
+    """Await tensors of 12 and of 5; nothing is sent."""
+    return _c10d.batch_p2p_ops(["irecv", "irecv"], [1, 2], [0, 0], [x, x.new_empty(5)], name())
+
+
+MESSAGES = [
+    ("isend", lambda x: _c10d.isend(x, 1, 0, name()), 12, 0),
+    ("irecv", lambda x: _c10d.irecv(x, 1, 0, name()), 0, 12),
+    ("batch_p2p_ops", exchange, 12, 5),
+    ("batch_p2p_ops", await_two, 0, 17),
+]
+
+
+@pytest.mark.parametrize(("op", "function", "read", "written"), MESSAGES)
+def test_messages(op, function, read, written):
+    """What is sent is read, what arrives is written, and neither takes arithmetic."""
+    if not found("_c10d_functional", op):
+        pytest.skip("this PyTorch has no messages among its functional collectives")
+    x = torch.ones(12)
+    row = row_of(lambda: function(x), f"_c10d_functional.{op}")
+    _c10d.wait_tensor(x)  # what is sent is awaited by itself, not by the empty tensor
+    assert row.cost == Cost(bytes_read=4 * read, bytes_written=4 * written)

@@ -295,6 +295,10 @@ LIBRARIES = [
     (aten.miopen_convolution.default, False, True, (*UNIFORM, False, False)),
     (aten.cudnn_convolution_transpose.default, True, False, ([0, 0], *UNIFORM, False, False, False)),
     (aten.miopen_convolution_transpose.default, True, True, ([0, 0], *UNIFORM, False, False)),
+    (aten.miopen_depthwise_convolution.default, False, True, (*UNIFORM, False, False)),
+    (aten._mps_convolution.default, False, True, UNIFORM),
+    (aten._mps_convolution_transpose.default, True, False, ([0, 0], *UNIFORM)),
+    (aten._nnpack_spatial_convolution.default, False, True, ([0, 0],)),
     (aten.convolution_overrideable.default, False, True, ([1, 1], [0, 0], [1, 1], False, [0, 0], 1)),
     (aten.convolution_overrideable.default, True, True, ([1, 1], [0, 0], [1, 1], True, [0, 0], 1)),
     (aten._convolution.default, True, True, ([1, 1], [0, 0], [1, 1], True, [0, 0], 1, *(False,) * 4)),
@@ -340,3 +344,104 @@ def test_kernels_that_take_no_batch_axis(transposed):
     arguments = (x, weight, None, [1, 1], [0, 0], [1, 1], transposed, [0, 0], 1)
     cost = registry.resolve(aten.convolution.default, {}).charge(out, arguments, {})[0]
     assert (cost.macs, cost.ops) == (960, 0)
+
+
+def charged(overload, out, *arguments):
+    """Price a call of an operator that has no kernel here."""
+    cost = registry.resolve(overload, {}).charge(out, arguments, {})[0]
+    return Cost(cost.macs, cost.ops, cost.transcendentals)
+
+
+# What PyTorch's own kernels do below ``convolution``: which function, sizes, and the options behind the bias.
+KERNELS = [
+    (aten._slow_conv2d_forward, functional.conv2d, (2, 3, 5, 6), (4, 3, 2, 2), ([1, 1], [0, 0]), {}),
+    (aten.slow_conv3d_forward, functional.conv3d, (1, 2, 3, 4, 3), (3, 2, 2, 2, 1), ([1, 1, 1], [0, 0, 0]), {}),
+    (
+        aten.slow_conv_dilated2d,
+        functional.conv2d,
+        (2, 3, 5, 6),
+        (4, 3, 2, 2),
+        ([1, 1], [0, 0], [2, 2]),
+        {"dilation": 2},
+    ),
+    (aten.slow_conv_dilated3d, functional.conv3d, (1, 2, 3, 4, 3), (3, 2, 2, 2, 1), (), {}),
+    (aten.slow_conv_transpose2d, functional.conv_transpose2d, (2, 3, 4, 5), (3, 4, 2, 2), ([2, 2],), {"stride": 2}),
+    (aten.slow_conv_transpose3d, functional.conv_transpose3d, (1, 2, 2, 3, 2), (2, 3, 2, 2, 1), (), {}),
+]
+
+
+@pytest.mark.parametrize(("operator", "function", "shape", "weight_shape", "options", "named"), KERNELS)
+def test_kernels_cost_what_a_loop_does(operator, function, shape, weight_shape, options, named):
+    """They are called with a kernel size and a bias, which is added to every result."""
+    x, weight = tensors(shape, weight_shape)
+    expected, macs = by_hand(function, x, weight, **named)
+    bias = tensors((expected.shape[1],))[0]
+    kernel = list(weight_shape[2:])
+    torch.testing.assert_close(operator(x, weight, kernel, None, *options), expected)
+    assert cost_of(operator, x, weight, kernel, None, *options) == Cost(macs=macs)
+    assert cost_of(operator, x, weight, kernel, bias, *options) == Cost(macs=macs, ops=expected.numel())
+
+
+@pytest.mark.parametrize(("operator", "rank"), [(aten._conv_depthwise2d, 2), (aten.conv_depthwise3d, 3)])
+def test_depthwise_kernels_cost_what_a_loop_does(operator, rank):
+    """Each channel has a weight of its own."""
+    x, weight, bias = tensors((2, 3, 4, 3, 3)[: rank + 2], (3, 1, 2, 2, 2)[: rank + 2], (3,))
+    expected, macs = by_hand(DIRECT[rank - 1], x, weight, groups=3)
+    ones, kernel = [1] * rank, list(weight.shape[2:])
+    arguments = (kernel, bias, ones, [0] * rank, ones)
+    assert charged(operator.default, expected, x, weight, *arguments) == Cost(macs=macs, ops=expected.numel())
+
+
+@pytest.mark.parametrize("library", ["cudnn", "miopen"])
+def test_fused_activations_cost_what_they_do_alone(library):
+    """1920 products; for each of 160 results a bias, a comparison, what is added, and its factor."""
+    x, weight, bias = tensors((2, 3, 5, 6), (4, 3, 2, 2), (4,))
+    out = functional.conv2d(x, weight)
+    options = ([1, 1], [0, 0], [1, 1], 1)
+    relu, add_relu = (getattr(aten, f"{library}_convolution_{name}").default for name in ("relu", "add_relu"))
+    assert charged(relu, out, x, weight, bias, *options) == Cost(macs=1920, ops=320)
+    assert charged(relu, out, x, weight, None, *options) == Cost(macs=1920, ops=160)
+    for alpha, ops in [(None, 480), (1, 480), (2.5, 640)]:
+        assert charged(add_relu, out, x, weight, out, alpha, bias, *options) == Cost(macs=1920, ops=ops)
+    assert charged(add_relu, out, x, weight, out, None, None, *options) == Cost(macs=1920, ops=320)
+    assert charged(relu, out, x, weight, bias, *options) == cost_of(
+        lambda: torch.relu(functional.conv2d(x, weight, bias))
+    )
+
+
+def test_convolution_along_time_costs_what_the_other_layout_does():
+    """The axes stand in another order, and padding counts."""
+    x, weight, bias = tensors((5, 2, 3), (3, 3, 4), (4,))
+    other = functional.conv1d(x.permute(1, 2, 0), weight.permute(2, 1, 0), bias, padding=1)
+    torch.testing.assert_close(aten.conv_tbc(x, weight, bias, 1), other.permute(2, 0, 1))
+    # 5 times, 2 samples, 3 x 3 x 4 weights; 5 x 2 x 4 biases.
+    assert cost_of(aten.conv_tbc, x, weight, bias, 1) == Cost(macs=360, ops=40)
+    rest = (x.permute(1, 2, 0), weight.permute(2, 1, 0), bias, 1, 1)
+    assert cost_of(functional.conv1d, *rest) == Cost(macs=360, ops=40)
+
+
+@pytest.mark.parametrize("mask", list(itertools.product([False, True], repeat=3)))
+def test_gradients_of_libraries_cost_only_where_they_are_wanted(mask):
+    """1920 products each for input and weight; 156 additions for the bias, which Metal's transposed layer has not."""
+    x, weight = tensors((2, 3, 5, 6), (4, 3, 2, 2))
+    gradient = functional.conv2d(x, weight)
+    out, options = (x, weight, None), ([0, 0], [1, 1], [1, 1], 1)
+    macs, ops = 1920 * (mask[0] + mask[1]), 156 * mask[2]
+    slow = (gradient, x, weight, [2, 2], [1, 1], [0, 0], list(mask))
+    assert cost_of(aten._slow_conv2d_backward.output_mask, *slow) == Cost(macs=macs, ops=ops)
+    metal = charged(aten.mps_convolution_backward.default, out, x, gradient, weight, *options, list(mask))
+    assert metal == Cost(macs=macs, ops=ops)
+    small, turned = tensors((2, 3, 4, 5), (3, 4, 2, 2))
+    large = functional.conv_transpose2d(small, turned)
+    transposed = (small, large, turned, [0, 0], *options, list(mask[:2]))
+    assert charged(aten.mps_convolution_transpose_backward.default, out[:2], *transposed) == Cost(macs=macs)
+
+
+def test_gradients_into_given_tensors_are_all_computed():
+    """That overload has no mask."""
+    x, weight = tensors((2, 3, 5, 6), (4, 3, 2, 2))
+    gradient = functional.conv2d(x, weight)
+    given = {"grad_input": x.clone(), "grad_weight": torch.zeros_like(weight), "grad_bias": gradient.new_zeros(4)}
+    call = (gradient, x, weight, [2, 2], [1, 1], [0, 0])
+    cost = cost_of(lambda: aten._slow_conv2d_backward.grad_input(*call, **given))
+    assert cost == Cost(macs=2 * 1920, ops=156)

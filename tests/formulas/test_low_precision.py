@@ -32,6 +32,10 @@ def row_of(function, op):
     return row
 
 
+def work(cost):
+    return cost.macs, cost.ops, cost.transcendentals
+
+
 def charged(overload, out, *args, **kwargs):
     """Price a call of an operator that has no kernel here."""
     return registry.resolve(overload, {"causal": "dense"}).charge(out, args, kwargs)
@@ -47,7 +51,7 @@ def test_products_of_integers():
     expected, macs = loop(left, right)
     torch.testing.assert_close(torch._int_mm(left, right).float(), expected)
     row = row_of(lambda: torch._int_mm(left, right), "aten._int_mm")
-    assert (row.dtype, row.cost.macs, row.cost.ops) == ("int8", macs, 0) == ("int8", 60, 0)
+    assert (row.dtype, *work(row.cost)) == ("int8", macs, 0, 0) == ("int8", 60, 0, 0)
     assert cost_of(torch._int_mm, left, right) == Cost()
 
 
@@ -63,7 +67,7 @@ def test_scaled_products(device, bias, more):
         return torch._scaled_mm(left, right, *scales, bias=bias, out_dtype=HALF)
 
     row = row_of(multiply, "aten._scaled_mm")
-    assert (row.dtype, row.cost.macs, row.cost.ops) == ("float8_e4m3fn", 24576, 16 * 48 + 48 * 32 + more)
+    assert (row.dtype, *work(row.cost)) == ("float8_e4m3fn", 24576, 16 * 48 + 48 * 32 + more, 0)
     assert row.cost.transcendentals == 0
     if device == "cpu":
         expected = 6 * (left.float() @ right.float()) + (0 if bias is None else 1)
@@ -76,7 +80,7 @@ def test_results_of_eight_bits_are_scaled(dtype, scaled):
     left, right, out = eights(4, 3), eights(3, 2), torch.zeros(4, 2).to(dtype)
     one = torch.ones(())
     cost, _, _ = charged(aten._scaled_mm.default, out, left, right, one, one, scale_result=one)
-    assert (cost.macs, cost.ops) == (24, 12 + 6 + scaled)
+    assert work(cost) == (24, 12 + 6 + scaled, 0)
 
 
 def test_two_numbers_in_a_byte():
@@ -85,7 +89,7 @@ def test_two_numbers_in_a_byte():
     out, scales = torch.empty(4, 5, dtype=HALF, device="meta"), [torch.empty(1, device="meta")]
     call = (left, right, scales, [0], [0], scales, [0], [0], None, HALF)
     cost, dtype, reason = charged(aten._scaled_mm_v2.default, out, *call)
-    assert (cost.macs, cost.ops, dtype, reason) == (120, 24 + 30, torch.float4_e2m1fn_x2, "")
+    assert (*work(cost), dtype, reason) == (120, 24 + 30, 0, torch.float4_e2m1fn_x2, "")
 
 
 # Left, right, where groups end, and how many numbers of both operands the groups use. Two numbers are left over.
@@ -153,7 +157,7 @@ def test_scaled_groups(kind, overload):
     scales = (one, one) if "v2" not in str(overload) else ([one], [0], [0], [one], [0], [0])
     call = (left.to(FLOAT8), right.to(FLOAT8), *scales)
     cost, dtype, reason = charged(overload, out, *call, offs)
-    assert (cost.macs, cost.ops, dtype, reason) == (macs, used, FLOAT8, "")
+    assert (*work(cost), dtype, reason) == (macs, used, 0, FLOAT8, "")
     bias = torch.ones(out.shape[-1])
     assert charged(overload, out, *call, offs, bias)[0].ops == used + out.numel()
 
@@ -163,7 +167,7 @@ def test_bias_of_groups():
     left, right = operands((3, 8, 32), (3, 32, 16))
     out = torch._grouped_mm(left, right)
     cost, _, _ = charged(aten._grouped_mm.default, out, left, right, None, torch.ones(16))
-    assert (cost.macs, cost.ops) == (12288, 384)
+    assert work(cost) == (12288, 384, 0)
 
 
 def test_weights_of_four_bits():
@@ -175,7 +179,7 @@ def test_weights_of_four_bits():
     expected, macs = loop(x, ((q - 8) * 2.0 + 2.0).t())
     torch.testing.assert_close(out.float(), expected, rtol=2e-2, atol=1.0)
     row = row_of(lambda: aten._weight_int4pack_mm_for_cpu(x, packed, 32, scales), "aten._weight_int4pack_mm_for_cpu")
-    assert (row.dtype, row.cost.macs, row.cost.ops) == ("bfloat16", macs, 3 * 32 * 16)
+    assert (row.dtype, *work(row.cost)) == ("bfloat16", macs, 3 * 32 * 16, 0)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +194,7 @@ def test_weights_of_four_bits_on_other_devices(overload, packed, scales):
     x, out = (torch.empty(shape, dtype=HALF, device="meta") for shape in [(3, 32), (3, 16)])
     weight = torch.empty(packed, dtype=torch.int32, device="meta")
     cost, dtype, _ = charged(overload, out, x, weight, 32, *[torch.empty(1, 16, device="meta")] * scales)
-    assert (cost.macs, cost.ops, dtype) == (1536, 1536, HALF)
+    assert (*work(cost), dtype) == (1536, 1536, 0, HALF)
 
 
 def test_weights_of_eight_bits():
@@ -200,7 +204,7 @@ def test_weights_of_eight_bits():
     expected, macs = loop(x, q.t())
     torch.testing.assert_close(aten._weight_int8pack_mm(x, q, scales).float(), 0.5 * expected, rtol=2e-2, atol=0.5)
     row = row_of(lambda: aten._weight_int8pack_mm(x, q, scales), "aten._weight_int8pack_mm")
-    assert (row.dtype, row.cost.macs, row.cost.ops) == ("bfloat16", macs, 3 * 16)
+    assert (row.dtype, *work(row.cost)) == ("bfloat16", macs, 3 * 16, 0)
 
 
 @pytest.mark.parametrize(
@@ -220,3 +224,78 @@ def test_linear_of_mixed_dtypes(options, ops, transcendentals):
     cost, dtype, _ = charged(aten._mixed_dtypes_linear.default, out, x, weight, torch.ones(16), **options)
     assert (cost.macs, dtype) == (6 * 32 * 16, HALF)
     assert (cost.ops, cost.transcendentals) == (32 * 16 + 96 * ops, 96 * transcendentals)
+
+
+def test_weights_of_four_bits_behind_another_name():
+    """The quantized namespace has the same product; weights are restored by three operations each."""
+    if not hasattr(torch.ops.quantized, "int4mm_packed_weight_cpu"):
+        pytest.skip("this PyTorch has no such operator")
+    x, scales = torch.ones(3, 32).to(HALF), torch.full((1, 16, 2), 2.0).to(HALF)
+    packed = aten._convert_weight_to_int4pack_for_cpu(torch.randint(0, 16, (16, 32), dtype=torch.int32), 2)
+    out = torch.empty(3, 16, dtype=HALF)
+    overload = torch.ops.quantized.int4mm_packed_weight_cpu.default
+    cost, dtype, _ = charged(overload, out, x, packed, torch.tensor(32), scales)
+    assert (*work(cost), dtype) == (1536, 1536, 0, HALF)
+
+
+DYNAMIC = pytest.mark.skipif(not hasattr(aten, "_dyn_quant_matmul_4bit"), reason="this PyTorch has no such operator")
+
+
+def quantized_row(row, tally):
+    """Quantize a row of numbers to eight bits by its own range; returns integers, scale and zero point."""
+    low = high = row[0]
+    for value in row[1:]:
+        low, high = min(low, value), max(high, value)
+        tally["ops"] += 2
+    low, high = min(low, 0.0), max(high, 0.0)  # which the price of a range leaves out
+    scale = (high - low) / 255
+    zero_point = -128 - round(low / scale)
+    tally["ops"] += 2 + 3
+    tally["ops"] += 5 * len(row)
+    return [min(max(round(value / scale) + zero_point, -128), 127) for value in row], scale, zero_point
+
+
+def multiplied(x, weights, scales, block, tally):
+    """Multiply rows quantized on the way with weights of four bits, block by block."""
+    shifted = [[weight - 8 for weight in row] for row in weights]
+    tally["ops"] += sum(map(len, weights))
+    out = []
+    for row in x:
+        q, scale, zero_point = quantized_row(row, tally)
+        results = []
+        for column, of_blocks in zip(shifted, scales, strict=True):
+            parts = []
+            for index, of_block in enumerate(of_blocks):
+                here = range(index * block, (index + 1) * block)
+                # The zero point is taken off while the products are summed.
+                parts.append(sum((q[k] - zero_point) * column[k] for k in here) * of_block)
+                tally["macs"] += block
+                tally["ops"] += 1
+            results.append(sum(parts) * scale)
+            tally["ops"] += len(parts) - 1 + 1
+        out.append(results)
+    return out
+
+
+@DYNAMIC
+@pytest.mark.parametrize(("block", "kind"), [(64, torch.float32), (32, torch.bfloat16)])
+def test_weights_of_four_bits_and_quantized_input(block, kind):
+    """Written out number by number: ranges of three rows, 64 weights a column, one or two blocks."""
+    x = torch.randn(3, 64)
+    q = torch.randint(0, 16, (8, 64), dtype=torch.uint8)
+    scales = torch.rand(8, 64 // block).add(0.5).to(kind)
+    packed = aten._dyn_quant_pack_4bit_weight(q[:, ::2] | q[:, 1::2] << 4, scales, None, block, 64, 8)
+    tally = {"macs": 0, "ops": 0}
+    expected = multiplied(x.tolist(), q.tolist(), scales.float().tolist(), block, tally)
+    out = aten._dyn_quant_matmul_4bit(x, packed, block, 64, 8)
+    torch.testing.assert_close(out, torch.tensor(expected), rtol=0.05, atol=2.0)
+    for device in ("cpu", "meta"):
+        args = x.to(device), packed.to(device)
+        row = row_of(lambda args=args: aten._dyn_quant_matmul_4bit(*args, block, 64, 8), "aten._dyn_quant_matmul_4bit")
+        assert (row.dtype, *work(row.cost)) == ("float32", tally["macs"], tally["ops"], 0)
+        assert "8-bit" in row.estimate
+    row = row_of(
+        lambda: aten._dyn_quant_pack_4bit_weight(q[:, :32], scales, None, block, 64, 8),
+        "aten._dyn_quant_pack_4bit_weight",
+    )
+    assert (row.cost.flops, row.cost.transcendentals) == (0, 0)

@@ -8,6 +8,7 @@ from counted import cost_of
 from oracle import Work, aten, by_hand, excess, overloads_priced_by, priced, total
 
 from opflops import Cost, OpFlopMode
+from opflops.registry import registry
 
 BATCH, CHANNELS, LENGTH, GROUPS = 3, 4, 5, 2
 EPS, MOMENTUM = 1e-5, 0.1
@@ -460,7 +461,8 @@ def test_what_has_no_cpu_kernel_agrees_with_its_reference(overload, args, expect
 
 def test_every_overload_of_the_family_is_compared():
     """A normalisation that is added to opflops has to be added here."""
-    compared = {case[0] for case in COMPARED + ON_META} | {aten.miopen_batch_norm.default}
+    apart = {aten.miopen_batch_norm.default, aten.quantized_batch_norm.default}
+    compared = {case[0] for case in COMPARED + ON_META} | apart
     writing = {aten._native_batch_norm_legit.default, aten._batch_norm_with_update.default}
     assert compared - writing == set(overloads_priced_by("normalization"))
 
@@ -542,3 +544,36 @@ def test_empty_batches_give_no_negative_counts(function):
     cost = cost_of(function)
     assert 0 <= cost.ops <= 8
     assert 0 <= cost.transcendentals <= 4
+
+
+def _quantized_batch_norm(rows, weights, biases, means, variances, *, scale, point):
+    """Make a factor and a shift of each channel, with both scales in them, and apply them to integers."""
+    results = []
+    for channel, row in enumerate(rows):
+        root = (variances[channel] + EPS).root()
+        factor = root._operation(1 / root.value)
+        if weights is not None:
+            factor = factor * weights[channel]
+        shift = (0.0 if biases is None else biases[channel].value) - means[channel] * factor
+        multiplier, addend = factor * (scale[0] / scale[1]), shift / scale[1]
+        for number in row:
+            fraction = (number - point[0]) * multiplier + addend
+            rounded = fraction._operation(float(round(fraction.value)))
+            results.append((rounded + point[1]).larger(0).smaller(255))
+    return results
+
+
+@pytest.mark.filterwarnings("ignore:.*quantized tensor creation functions")
+@pytest.mark.parametrize(("w", "b"), [(None, None), (weight, None), (weight, bias)])
+def test_batch_norm_of_quantized_numbers_costs_what_its_loop_does(w, b):
+    """Seven steps for each integer; seven and a root for each channel, or six without a weight."""
+    numbers = torch.quantize_per_tensor(x[..., None], 0.05, 100, torch.quint8)
+    call = (numbers, w, b, running_mean, running_var, EPS, 0.1, 60)
+    rows = _channels_first(numbers.int_repr()[..., 0])
+    options = {"scale": (0.05, 0.1), "point": (100, 60)}
+    work, expected = by_hand(_quantized_batch_norm, rows, w, b, running_mean, running_var, **options)
+    if b is not None:  # the CPU kernel wants both
+        result = aten.quantized_batch_norm(*call)
+        _close(_channels_first(result.int_repr()[..., 0]).flatten().double(), expected)
+    cost, dtype, _ = registry.resolve(aten.quantized_batch_norm.default, {}).charge(numbers, call, {})
+    assert (cost.macs, cost.ops, cost.transcendentals, dtype) == (0, *work, torch.quint8)

@@ -63,6 +63,7 @@ def test_what_has_no_reference_is_an_alias():
     """Only other names of operators that have one are not compared."""
     assert {str(overload) for overload in ELEMENTWISE if not has_reference(overload)} == {
         "aten.positive.default",
+        *(f"aten.__{way}shift__.{by}" for way in "lr" for by in ("Tensor", "Scalar")),
     }
 
 
@@ -235,7 +236,8 @@ VARIANTS = [
 def test_in_place_and_out_variants_cost_what_their_functional_twin_costs(overload, variant):
     """The arithmetic does not depend on where the result goes."""
     args, kwargs = sample(overload)
-    if variant._schema.name.endswith("_") and not args[0].is_floating_point() and "bitwise" not in str(variant):
+    whole = "bitwise" in str(variant) or "shift__" in str(variant)
+    if variant._schema.name.endswith("_") and not args[0].is_floating_point() and not whole:
         args[0] = args[0].to(torch.get_default_dtype())
     torch.manual_seed(1)
     expected, out = priced(overload, *args, **kwargs)
@@ -298,3 +300,12 @@ def test_arguments_survive_pricing():
     assert torch.equal(x, before)
     assert copies([x])[0] is not x
     assert registry.verdict(aten.add_.Tensor) == "formula"
+
+
+@pytest.mark.parametrize("name", ["__lshift__", "__ilshift__", "__rshift__", "__irshift__"])
+def test_shift_operators_cost_one_operation(name):
+    """One for each of six whole numbers, by a number or by a tensor of them."""
+    numbers = torch.arange(6)
+    for overload, by in ((getattr(aten, name).Tensor, numbers), (getattr(aten, name).Scalar, 2)):
+        cost = priced(overload, numbers, by)[0]
+        assert (cost.macs, cost.ops, cost.transcendentals) == (0, 6, 0)

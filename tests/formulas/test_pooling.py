@@ -13,6 +13,7 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, Stateles
 from torch.nn import functional
 
 from opflops import Cost
+from opflops.registry import registry
 
 aten = torch.ops.aten
 
@@ -302,3 +303,83 @@ def test_out_costs_what_the_functional_form_does(operator, shape, arguments, res
     cost = cost_of(operator, x, *arguments)
     assert cost.ops > 0
     assert cost_of(lambda: operator(x, *arguments, **given)) == cost
+
+
+def charged(overload, out, *arguments):
+    """Price a call of an operator that has no kernel here."""
+    cost = registry.resolve(overload, {}).charge(out, arguments, {})[0]
+    return Cost(cost.macs, cost.ops, cost.transcendentals)
+
+
+@pytest.mark.parametrize(("rank", "operator"), [(2, aten.fractional_max_pool2d), (3, aten.fractional_max_pool3d)])
+def test_windows_at_random_places_cost_what_others_do(rank, operator):
+    """Twice 3 results along each axis; k - 1 comparisons a window, and an addition each in the gradient."""
+    x, samples = number(1, 2, *[6] * rank), torch.rand(1, 2, rank, dtype=torch.float64)
+    call = ([2] * rank, [3] * rank)
+    out, places = operator(x, *call, samples)
+    results, comparisons = (18, 3) if rank == 2 else (54, 7)
+    assert cost_of(operator, x, *call, samples) == Cost(ops=results * comparisons)
+    backward = aten.fractional_max_pool2d_backward if rank == 2 else aten.fractional_max_pool3d_backward
+    assert cost_of(backward, out, x, *call, places) == Cost(ops=results)
+
+
+@pytest.mark.filterwarnings("ignore:.*quantized tensor creation functions")
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_maxima_of_quantized_numbers_cost_what_others_do(rank):
+    """Comparisons of integers, filed under their dtype."""
+    x = torch.quantize_per_tensor(torch.rand(1, 2, *[6] * rank), 0.1, 3, torch.quint8)
+    operator = (aten.quantized_max_pool1d, aten.quantized_max_pool2d, aten.quantized_max_pool3d)[rank - 1]
+    call = (x, [2] * rank, [2] * rank)
+    out = operator(*call) if rank < 3 else torch.empty_quantized([1, 2, 3, 3, 3], x)  # which CPU lacks
+    cost, dtype, _ = registry.resolve(operator.default, {}).charge(out, call, {})
+    results, comparisons = ((6, 1), (18, 3), (54, 7))[rank - 1]
+    assert (cost.macs, cost.ops, cost.transcendentals, dtype) == (0, results * comparisons, 0, torch.quint8)
+
+
+@pytest.mark.parametrize(("rank", "comparisons"), [(2, 18 * 3), (3, 54 * 7)])
+def test_maxima_in_onednn_layout_cost_what_others_do(rank, comparisons):
+    """A window of 2 in each axis, 18 or 54 of them; the gradient adds to the places that the forward found."""
+    x = torch.rand(1, 2, *[6] * rank)
+    operator = aten.mkldnn_max_pool2d if rank == 2 else aten.mkldnn_max_pool3d
+    backward = aten.mkldnn_max_pool2d_backward if rank == 2 else aten.mkldnn_max_pool3d_backward
+    call = ([2] * rank, [2] * rank)
+    dense = MAXIMUM[rank - 1](x, 2)
+    assert cost_of(operator, x.to_mkldnn(), *call) == Cost(ops=comparisons)
+    assert charged(operator.default, dense, x, *call) == cost_of(MAXIMUM[rank - 1], x, 2)
+    assert charged(backward.default, x, dense, dense, x, *call) == Cost(ops=dense.numel())
+
+
+def test_averages_in_onednn_layout_cost_what_others_do():
+    """9 x 6 numbers of 7 x 5 in 3 x 2 windows, and one division more for each gradient."""
+    x, gradient = torch.rand(1, 2, 7, 5), torch.rand(1, 2, 3, 2)
+    operator, backward = aten.mkldnn_adaptive_avg_pool2d.default, aten.mkldnn_adaptive_avg_pool2d_backward.default
+    assert charged(operator, gradient, x, [3, 2]) == Cost(ops=2 * 54)
+    assert charged(backward, x, gradient, x) == Cost(ops=2 * 60)
+    image, small = torch.rand(1, 2, 6, 6).to_mkldnn(), torch.rand(1, 2, 3, 3).to_mkldnn()
+    assert cost_of(operator, image, [3, 3]) == Cost(ops=72)
+    assert cost_of(backward, small, image) == Cost(ops=90)
+
+
+def test_a_gradient_without_places_looks_for_them():
+    """18 windows of 4: three comparisons and one addition each."""
+    x, gradient = torch.rand(1, 2, 6, 6), torch.rand(1, 2, 3, 3)
+    assert charged(aten.max_pool2d_backward.default, x, gradient, x, [2, 2], [2, 2]) == Cost(ops=18 * 4)
+
+
+def test_rows_pooled_into_given_tensors_cost_what_they_do_elsewhere():
+    """Without ``out=`` these decompose."""
+    x = number(2, 3, 9)
+    for operator, size, results in [(aten.avg_pool1d, [3], 3), (aten.adaptive_avg_pool1d, [4], 4)]:
+        out = number(2, 3, results)
+        cost = cost_of(lambda operator=operator, size=size, out=out: operator.out(x, size, out=out))
+        assert cost == cost_of(operator, x, size)
+    # Three windows of 3; and 9 + 4 - 1 numbers in four windows.
+    assert cost_of(lambda: aten.avg_pool1d.out(x, [3], out=number(2, 3, 3))) == Cost(ops=6 * 9)
+    assert cost_of(lambda: aten.adaptive_avg_pool1d.out(x, [4], out=number(2, 3, 4))) == Cost(ops=6 * 12)
+
+
+def test_a_gradient_into_a_given_tensor_costs_what_it_does_elsewhere():
+    """The operator with an underscore, and the one that writes where it is told."""
+    x, gradient = number(1, 2, 4, 4, 4), number(1, 2, 2, 2, 2)
+    cost = cost_of(lambda: aten.adaptive_avg_pool3d_backward.grad_input(gradient, x, grad_input=torch.empty_like(x)))
+    assert cost == cost_of(aten._adaptive_avg_pool3d_backward, gradient, x) == Cost(ops=16 + 16 * 8)

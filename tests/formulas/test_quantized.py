@@ -6,6 +6,7 @@ from counted import cost_of
 from torch.nn import functional
 
 from opflops import Cost, OpFlopMode
+from opflops.registry import registry
 
 aten, quantized = torch.ops.aten, torch.ops.quantized
 
@@ -73,22 +74,6 @@ def test_other_ways_to_quantize():
 def test_quantizing_by_range():
     """Two folds of 5 comparisons find the range, 5 operations scale and zero point; then 6 numbers are quantized."""
     assert cost_of(torch.quantize_per_tensor_dynamic, torch.randn(2, 3), torch.quint8, False) == Cost(ops=10 + 5 + 30)
-
-
-@pytest.mark.parametrize(
-    "function",
-    [
-        lambda x: torch.fake_quantize_per_tensor_affine(x, SCALE, ZERO_POINT, 0, 255),
-        lambda x: torch.fake_quantize_per_channel_affine(
-            x, torch.tensor([SCALE] * 2), torch.tensor([3] * 2, dtype=torch.int32), 0, 0, 255
-        ),
-    ],
-)
-def test_quantizing_in_training(function):
-    """In and back again, and two comparisons for the mask that the gradient needs."""
-    x = torch.randn(2, 3)
-    torch.testing.assert_close(function(x), quantize(x).dequantize())
-    assert cost_of(function, x) == Cost(ops=30 + 12 + 12)
 
 
 def test_questions_leave_no_row():
@@ -181,3 +166,136 @@ def test_convolution_in_its_older_form():
     row = row_of(lambda: older(q, packed, [1, 1], [0, 0], [1, 1], 1, SCALE, 0), "quantized.conv2d")
     # Nine positions for 6 x 36 weights, and no bias for the 54 results.
     assert work(row) == (9 * 216, 5 * 54, 0)
+
+
+@pytest.fixture
+def onednn():
+    """Use the engine that fuses more than the others."""
+    before = torch.backends.quantized.engine
+    torch.backends.quantized.engine = "onednn"
+    yield
+    torch.backends.quantized.engine = before
+
+
+@pytest.mark.usefixtures("onednn")
+@pytest.mark.parametrize(("bias", "added"), BIAS)
+def test_linear_with_other_activations(bias, added):
+    """A leaky relu compares and multiplies each sum; a tanh takes it scaled back, by one product more."""
+    packed = quantized.linear_prepack(quantize(torch.randn(3, 4), torch.qint8), bias)
+    x = quantize(torch.randn(2, 4))
+    row = row_of(lambda: quantized.linear_leaky_relu(x, packed, SCALE, 0, 0.1), "quantized.linear_leaky_relu")
+    assert (row.dtype, *work(row)) == ("quint8", 24, 6 * (5 + added + 2), 0)
+    row = row_of(lambda: quantized.linear_tanh(x, packed, SCALE, 0), "quantized.linear_tanh")
+    assert (row.dtype, *work(row)) == ("quint8", 24, 6 * (5 + added + 1), 6)
+
+
+@pytest.mark.parametrize(("bias", "added"), BIAS)
+def test_linear_with_a_given_scale(bias, added):
+    """The input is quantized by a scale that is known (5 operations for each of 8 numbers), the sums scaled back."""
+    packed = quantized.linear_prepack(quantize(torch.randn(3, 4), torch.qint8), bias)
+    x, op = torch.randn(2, 4), "linear_with_input_q_dq_qweight_dq"
+    call, relu = getattr(quantized, f"{op}_output_fp32"), getattr(quantized, f"{op}_relu_output_fp32")
+    row = row_of(lambda: call(x, SCALE, ZERO_POINT, packed), f"quantized.{op}_output_fp32")
+    assert work(row) == (24, 40 + 6 * (1 + added), 0)
+    assert row.cost.bytes_read == 32 + 12 + 12 * added
+    assert "8-bit" in row.estimate
+    row = row_of(lambda: relu(x, SCALE, ZERO_POINT, packed), f"quantized.{op}_relu_output_fp32")
+    assert work(row) == (24, 40 + 6 * (2 + added), 0)
+    assert "8-bit" in row.estimate
+
+
+@pytest.mark.parametrize(("bias", "added"), BIAS)
+def test_linear_with_plain_weights(bias, added):
+    """Weights that are converted to half precision on the way cost what the layer costs."""
+    x, weight = torch.randn(2, 4), torch.randn(3, 4)
+    call = quantized.linear_dynamic_fp16_unpacked_weight
+    row = row_of(lambda: call(x, weight, bias), "quantized.linear_dynamic_fp16_unpacked_weight")
+    assert (row.dtype, *work(row)) == ("float32", 24, 6 * added, 0)
+
+
+@pytest.mark.parametrize(("bias", "added"), [(None, 0), (torch.ones(6), 1)])
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_convolutions_with_dynamic_quantization(rank, transposed, bias, added):
+    """The products of the floating-point twin; the input quantized by its range, the sums scaled back."""
+    name = f"conv_transpose{rank}d" if transposed else f"conv{rank}d"
+    x = torch.randn(2, 4, *[5] * rank)
+    weight = torch.randn(*((4, 6) if transposed else (6, 4)), *[3] * rank)
+    expected = cost_of(getattr(functional, name), x, weight)
+    between = [[0] * rank] if transposed else []
+    packed = getattr(quantized, f"{name}_prepack")(
+        quantize(weight, torch.qint8), bias, [1] * rank, [0] * rank, *between, [1] * rank, 1
+    )
+    call = getattr(quantized, f"{name}_dynamic")
+    out = call(x, packed)
+    row = row_of(lambda: call(x, packed), f"quantized.{name}_dynamic")
+    by_range = 2 * (x.numel() - 1) + 5 + 5 * x.numel()
+    assert work(row) == (expected.macs, by_range + (1 + added) * out.numel(), 0)
+    assert row.cost.bytes_read == 4 * x.numel() + weight.numel() + 24 * added
+    assert "8-bit" in row.estimate
+
+
+@pytest.mark.usefixtures("onednn")
+@pytest.mark.parametrize(("op", "relu"), [("conv2d_add", 0), ("conv2d_add_relu", 1)])
+def test_convolution_that_adds(op, relu):
+    """A sum is scaled back (1), what lies there dequantized (2) and added (1), and the result quantized (5)."""
+    weight, x, there = quantize(torch.randn(6, 4, 3, 3), torch.qint8), torch.randn(1, 4, 5, 5), torch.randn(1, 6, 3, 3)
+    packed = quantized.conv2d_prepack(weight, torch.ones(6), [1, 1], [0, 0], [1, 1], 1)
+    qx, accumulated = quantize(x), quantize(there)
+    row = row_of(lambda: getattr(quantized, op)(qx, accumulated, packed, SCALE, 0), f"quantized.{op}")
+    assert (row.dtype, *work(row)) == ("quint8", 9 * 216, 54 * (1 + 1 + 2 + 1 + 5 + relu), 0)
+    assert row.cost.bytes_read == 100 + 54 + 216 + 24
+
+
+def test_packing_is_movement():
+    """Parameters that are laid out anew, and back, take no arithmetic."""
+    weight, kernel = quantize(torch.randn(3, 4), torch.qint8), quantize(torch.randn(3, 3, 3), torch.qint8)
+    plain, one = torch.randn(3, 4), [[1], [0], [1], 1]
+    with OpFlopMode(strict=True) as mode:
+        quantized.linear_unpack(quantized.linear_prepack(weight, None))
+        quantized.linear_unpack_fp16(quantized.linear_prepack_fp16(plain, None))
+        quantized.conv1d_prepack(kernel, None, *one)
+        quantized.conv_transpose1d_prepack(kernel, None, *one[:2], [0], *one[2:])
+    rows = [row for row in mode.profile.rows if row.op.startswith("quantized.")]
+    assert len(rows) == 6
+    assert {(row.cost.flops, row.cost.transcendentals) for row in rows} == {(0, 0)}
+
+
+@pytest.fixture
+def sparse_weight():
+    """Make a weight (3, 8) whose blocks of one by four hold something in three places of six."""
+    weight = torch.zeros(3, 8)
+    weight[0, 1], weight[1, 0], weight[1, 7], weight[1, 6] = 1, 2, 3, 4
+    return quantize(weight, torch.qint8)
+
+
+def sparse_layer(engine, weight, bias):
+    before = torch.backends.quantized.engine
+    torch.backends.quantized.engine = engine
+    try:
+        return torch.ops.sparse.qlinear_prepack(weight, bias, 1, 4)
+    finally:
+        torch.backends.quantized.engine = before
+
+
+@pytest.mark.parametrize(("bias", "added"), BIAS)
+def test_linear_on_stored_blocks(sparse_weight, bias, added):
+    """Two rows times three blocks of four: 24 products, where a dense weight has 48; the rest is as ever."""
+    packed, x = sparse_layer("fbgemm", sparse_weight, bias), quantize(torch.randn(2, 8))
+    for op, relu in [("qlinear", 0), ("qlinear_relu", 1)]:
+        call = getattr(torch.ops.sparse, op)
+        row = row_of(lambda call=call: call(x, packed, SCALE, 0), f"sparse.{op}")
+        assert (row.dtype, *work(row)) == ("quint8", 24, 6 * (5 + added + relu), 0)
+        assert row.cost.bytes_read == 16 + 12 + 12 * added
+
+
+def test_linear_on_stored_blocks_with_dynamic_quantization(sparse_weight):
+    """The input is quantized by its range: 30 comparisons, 5 operations and 80, for 16 numbers; QNNPACK has a bias."""
+    packed, x = sparse_layer("qnnpack", sparse_weight, torch.ones(3)), torch.randn(2, 8)
+    for op, relu in [("qlinear_dynamic", 0), ("qlinear_relu_dynamic", 1)]:
+        # Only some processors have a kernel.
+        price = registry.resolve(getattr(torch.ops.sparse, op).default, {"causal": "dense"})
+        cost, _, reason = price.charge(torch.empty(2, 3), (x, packed), {})
+        assert (cost.macs, cost.ops, cost.transcendentals) == (24, 115 + 6 * (2 + relu), 0)
+        assert cost.bytes_read == 64 + 12 + 12
+        assert "8-bit" in reason

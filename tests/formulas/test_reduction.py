@@ -268,6 +268,8 @@ COMPARED = [
 # Without a decomposition; the hand arithmetic above covers them. The forms of norm with a dtype are those without.
 _ALONE = """
 argmax.default argmin.default max.default max.dim min.default min.dim norm.ScalarOpt_dtype norm.ScalarOpt_dim_dtype
+_is_all_true.default
+_is_any_true.default
 """
 
 

@@ -146,17 +146,26 @@ def operation(number, value):
     return number._operation(value)
 
 
+def edges(size, align_corners):
+    return (0.0, size - 1.0) if align_corners else (-0.5, size - 0.5)
+
+
+def folded(distance, low, high):
+    """Reflect a distance from the low edge between the two; returns the place, and whether it is turned round."""
+    span = high - low
+    turns = distance / span
+    rest = distance - operation(turns, math.trunc(turns.value)) * span
+    flips = distance / span
+    flips = operation(flips, math.floor(flips.value))
+    there, back = rest + low, (span + low) - rest
+    odd = flips.value % 2 == 1
+    return (back if odd else there), odd
+
+
 def brought_inside(place, size, padding_mode, align_corners):
-    low, high = (0.0, size - 1.0) if align_corners else (-0.5, size - 0.5)
     if padding_mode == 2:
-        span = high - low
-        distance = abs(place - low)
-        turns = distance / span
-        rest = distance - operation(turns, math.trunc(turns.value)) * span
-        flips = distance / span
-        flips = operation(flips, math.floor(flips.value))
-        there, back = rest + low, (span + low) - rest
-        place = there if flips.value % 2 == 0 else back
+        low, high = edges(size, align_corners)
+        place, _ = folded(abs(place - low), low, high)
     if padding_mode:
         place = place.larger(0.0).smaller(size - 1.0)
     return place
@@ -259,52 +268,6 @@ def test_grid_sampling_finds_places_once_and_sums_taps_for_each_channel(
     assert cost == Cost(ops=work.ops)
 
 
-# Rank, mode, padding mode, and by hand for one point and one channel: the gradients of the image and of the grid.
-# Linear, two axes: places 2·(2 + 3) + 4 = 14; image 4·(1 product + 1 addition) = 8; grid for each axis 4 taps of 2
-# products, 3 additions, 1 product at the end, so 2·12 = 24. A border is 2 comparisons and a product more an axis; a
-# reflection 12 operations and 2 products more. Three axes: places 3·5 + 12 = 27; image 16; grid 3·(8·3 + 7 + 1) = 96.
-# Cubic: places 2·(2 + 2 + 25) = 58; image 4 + 16 products and 16 additions = 36; grid 2·(16·3 + 15 + 18 + 1) = 164.
-BACKWARD = [
-    (2, 0, 0, 14, 8, 24),
-    (2, 0, 1, 14 + 4, 8, 26),
-    (2, 0, 2, 14 + 24, 8, 28),
-    (3, 0, 0, 27, 16, 96),
-    (2, 1, 0, 6, 1, 0),
-    (3, 1, 0, 9, 1, 0),
-    (2, 2, 0, 58, 36, 164),
-    (2, 2, 1, 58 + 16, 36, 164),
-]
-
-
-@pytest.mark.parametrize(("rank", "mode", "padding_mode", "places", "of_image", "of_grid"), BACKWARD)
-@pytest.mark.parametrize("wanted", [(True, True), (True, False), (False, True)])
-def test_grid_sampling_backward_by_hand(rank, mode, padding_mode, places, of_image, of_grid, wanted):
-    """Places are found again, and each gradient that is asked for adds its own terms."""
-    op = aten.grid_sampler_2d_backward if rank == 2 else aten.grid_sampler_3d_backward
-    image, grid = number(1, 1, *[4] * rank), number(1, *[1] * (rank - 1), 5, rank)
-    gradient = number(1, 1, *[1] * (rank - 1), 5)
-    cost, _ = priced(op.default, gradient, image, grid, mode, padding_mode, True, wanted)
-    assert cost == Cost(ops=5 * (places + wanted[0] * of_image + wanted[1] * of_grid))
-
-
-def test_grid_sampling_backward_sums_over_channels():
-    """A second channel adds its terms to both gradients: 8 to the image, and 4 taps of 3 operations to each axis."""
-    one, two = (
-        priced(
-            aten.grid_sampler_2d_backward.default,
-            number(1, c, 1, 1),
-            number(1, c, 3, 3),
-            number(1, 1, 1, 2),
-            0,
-            0,
-            True,
-            (True, True),
-        )[0]
-        for c in (1, 2)
-    )
-    assert two - one == Cost(ops=8 + 2 * 12)
-
-
 @pytest.mark.parametrize("mode", ["nearest", "nearest-exact"])
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_nearest_copies_and_adds_gradients(mode, rank):
@@ -349,6 +312,34 @@ def test_antialias_follows_scale_factors_and_corners():
     assert priced(op, row, (1, 4), True)[0] == Cost(ops=7 + 9 + 7 + 3 + 4)
 
 
+@pytest.mark.parametrize(
+    ("forward", "sizes", "results"),
+    [
+        (aten.upsample_linear1d, (4,), (7,)),
+        (aten.upsample_bilinear2d, (3, 4), (5, 6)),
+        (aten.upsample_trilinear3d, (2, 3, 2), (3, 2, 4)),
+        (aten.upsample_bicubic2d, (4, 5), (3, 7)),
+        *[
+            (found, (9, 7), (4, 3))
+            for found in newer(*[f"_upsample_{kind}2d_aa" for kind in ("bilinear", "bicubic", "lanczos")])
+        ],
+    ],
+)
+def test_factors_in_one_list_cost_what_a_size_does(forward, sizes, results):
+    """The overload that inference mode sends takes optional sizes or factors for all axes at once."""
+    image = number(2, 3, *sizes)
+    cost, out = priced(forward.vec, image, results, False, None)
+    expected, same = priced(forward.default, image, results, False)
+    torch.testing.assert_close(out, same)
+    assert cost == expected != Cost()
+
+
+def test_the_fallback_for_large_images_samples_alike():
+    """A point and a channel: 14 to find the place, 4 products and 3 additions."""
+    image, grid = torch.rand(1, 1, 4, 4), torch.rand(1, 1, 1, 2)
+    assert priced(aten._grid_sampler_2d_cpu_fallback.default, image, grid, 0, 0, True)[0] == Cost(ops=14 + 7)
+
+
 def test_affine_grid_is_a_product_of_matrices():
     """A grid of 4 by 5 points, two images: each of 2 coordinates is 3 multiply-adds; in space 3 coordinates are 4."""
     assert priced(aten.affine_grid_generator.default, number(2, 2, 3), (2, 1, 4, 5), False)[0] == Cost(macs=240)
@@ -362,6 +353,13 @@ def test_lanczos_reaches_three_places_to_each_side():
     for backward in newer("_upsample_lanczos2d_aa_backward"):
         gradient = number(1, 1, 1, 4)
         assert priced(backward.default, gradient, (1, 4), (1, 1, 1, 8), False)[0] == Cost(ops=4 + 2 * 30)
+
+
+def test_the_affine_grid_of_cudnn_is_the_same_product():
+    """A grid of 4 by 5 points, two images: each of 2 coordinates is 3 multiply-adds."""
+    price = registry.resolve(aten.cudnn_affine_grid_generator.default, {"causal": "dense"})
+    cost = price.charge(number(2, 4, 5, 2), (number(2, 2, 3), 2, 1, 4, 5), {})[0]
+    assert (cost.macs, cost.ops, cost.transcendentals) == (240, 0, 0)
 
 
 def test_the_gradient_of_an_affine_grid_is_the_product_turned_round():

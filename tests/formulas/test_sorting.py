@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 from counted import cost_of
-from oracle import by_hand
+from oracle import by_hand, reference
 
-from opflops import Cost
+from opflops import Cost, OpFlopMode
 
 # Two rows of five: 5·3 comparisons each. Along the other axis, five rows of two: 2·1 each.
 ROWS = torch.tensor([[3.0, 1.0, 2.0, 5.0, 4.0], [1.0, 1.0, 9.0, 7.0, 8.0]])
@@ -93,3 +93,85 @@ def test_running_log_sums_by_hand():
     assert cost_of(torch.logcumsumexp, ROWS[0], 0) == Cost(ops=work.ops, transcendentals=work.transcendentals)
     assert cost_of(torch.logcumsumexp, ROWS, 0) == Cost(ops=20, transcendentals=10)
     assert math.isclose(math.exp(sums[1].item()), math.exp(3) + math.exp(1))
+
+
+def rows_of(rows, width):
+    return torch.arange(rows * width, dtype=torch.float32).reshape(rows, width)
+
+
+def test_neighbours_are_compared():
+    """Ten elements in a row take 9 comparisons; 5 rows of 3 take 4 of 3, and their 3 columns 2 of 5."""
+    assert cost_of(torch.unique_consecutive, ROWS) == Cost(ops=9)
+    for dim, comparisons in ((0, 4 * 3), (1, 2 * 5), (-1, 2 * 5)):
+        table = rows_of(5, 3)
+        assert cost_of(lambda table=table, dim=dim: torch.unique_consecutive(table, dim=dim)) == Cost(ops=comparisons)
+        assert cost_of(torch.ops.aten.unique_dim_consecutive, table, dim) == Cost(ops=comparisons)
+    assert cost_of(torch.unique_consecutive, torch.empty(0)) == Cost()
+
+
+@pytest.mark.parametrize(("dim", "comparisons"), [(0, 5 * 3 + 4), (1, 3 * 2 + 2)])
+def test_slices_are_sorted_as_elements_are(dim, comparisons):
+    """Five rows take 5·3 comparisons and 4 with neighbours, three columns 3·2 and 2; each takes a slice's elements."""
+    elements = 3 if dim == 0 else 5
+    assert cost_of(lambda: torch.unique(rows_of(5, 3), dim=dim)) == Cost(ops=comparisons * elements)
+
+
+@pytest.mark.parametrize("invert", [False, True])
+@pytest.mark.parametrize("assume_unique", [False, True])
+def test_a_few_tests_are_compared_with_each_element(assume_unique, invert):
+    """Six elements and four tests: 24 comparisons, as in PyTorch's reference decomposition."""
+    elements, tests = torch.rand(2, 3), torch.rand(4)
+    options = {"assume_unique": assume_unique, "invert": invert}
+    assert cost_of(lambda: torch.isin(elements, tests, **options)) == Cost(ops=24)
+    work, found = reference(torch.ops.aten.isin.Tensor_Tensor, elements, tests, **options)
+    assert work.ops == 24
+    assert found.equal(torch.isin(elements, tests, **options))
+
+
+def test_many_tests_are_sorted_and_searched():
+    """Twenty tests are sorted, 20·5; each of six elements is searched in them, 5, and compared with what is found."""
+    elements, tests = torch.rand(2, 3), torch.rand(20)
+    assert cost_of(torch.isin, elements, tests) == Cost(ops=100 + 6 * (5 + 1))
+    out = torch.empty(2, 3, dtype=torch.bool)
+    assert cost_of(lambda: torch.isin(elements, tests, out=out)) == Cost(ops=136)
+    # 32 edges leave 33 places: six comparisons.
+    assert cost_of(torch.isin, elements, torch.rand(32)) == Cost(ops=32 * 5 + 6 * (6 + 1))
+    # What has no double is sorted together, 26·5, and compared with its neighbours.
+    assert cost_of(lambda: torch.isin(elements, tests, assume_unique=True)) == Cost(ops=130 + 25)
+    assert cost_of(torch.isin, torch.empty(0), tests) == Cost()
+
+
+@pytest.mark.parametrize(("elements", "few"), [(1, 9), (6, 12), (1000, 27)])
+def test_when_tests_are_many(elements, few):
+    """Up to ten times n to the power of 0.145, tests are few; one more is many."""
+    assert few < 10 * elements**0.145 <= few + 1
+    values = torch.rand(elements)
+    assert cost_of(torch.isin, values, torch.rand(few)) == Cost(ops=elements * few)
+    many = few + 1
+    bits = math.ceil(math.log2(many))
+    places = math.ceil(math.log2(many + 1))
+    assert cost_of(torch.isin, values, torch.rand(many)) == Cost(ops=many * bits + elements * (places + 1))
+
+
+def test_one_number_among_many_and_many_against_one():
+    """A number is one element; against a number, each element is compared once."""
+    assert cost_of(lambda: torch.isin(torch.rand(2, 3), 0.5)) == Cost(ops=6)
+    assert cost_of(lambda: torch.isin(0.5, torch.rand(4))) == Cost(ops=4)
+    # Sixteen are sorted, 16·4, and 17 places searched, 5; the found one is compared.
+    assert cost_of(lambda: torch.isin(0.5, torch.rand(16))) == Cost(ops=64 + 5 + 1)
+    assert cost_of(lambda: torch.isin(0.5, torch.rand(16), assume_unique=True)) == Cost(ops=17 * 5 + 16)
+
+
+@pytest.mark.parametrize("name", ["_cummax_helper", "_cummin_helper"])
+def test_kernels_of_running_extremes_fill_what_they_are_given(name):
+    """Four comparisons in each of two rows; the results are written and not read."""
+    values, places = torch.empty(2, 5), torch.empty(2, 5, dtype=torch.int64)
+    with OpFlopMode(strict=True) as mode:
+        getattr(torch.ops.aten, name)(ROWS, values, places, 1)
+    assert mode.total == Cost(ops=8, bytes_read=40, bytes_written=40 + 80)
+
+
+def test_the_older_aminmax_compares_as_the_newer():
+    """Nine comparisons each for the smallest and the largest of ten, four each in each of two rows."""
+    assert cost_of(torch.ops.aten._aminmax, ROWS) == Cost(ops=18)
+    assert cost_of(torch.ops.aten._aminmax.dim, ROWS, 1) == Cost(ops=16)

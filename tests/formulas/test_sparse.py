@@ -247,15 +247,116 @@ def test_half_of_a_product():
     left, meta, right = torch.empty(16, 16, dtype=torch.int8), torch.empty(16, 2), torch.empty(32, 8, dtype=torch.int8)
     out = torch.empty(16, 8, dtype=torch.int32)
     cost, dtype, _ = charged(aten._sparse_semi_structured_mm.default, out, left, meta, right)
-    assert (cost.macs, cost.ops, dtype) == (2048, 0, torch.int8)
+    assert (cost.macs, cost.ops, cost.transcendentals, dtype) == (2048, 0, 0, torch.int8)
     overload, self = aten._sparse_semi_structured_addmm.default, torch.empty(8)
     cost, dtype, _ = charged(overload, out, self, left, meta, right)
-    assert (cost.macs, cost.ops, dtype) == (2048, 128, torch.int8)
+    assert (cost.macs, cost.ops, cost.transcendentals, dtype) == (2048, 128, 0, torch.int8)
     cost, _, _ = charged(overload, out, self, left, meta, right, alpha=2, beta=3)
     assert cost.ops == 3 * 128
     compressed = torch.empty(16 * 32 * 9 // 16, dtype=HALF)
     out, right = out.to(HALF), right.to(HALF)
     cost, dtype, _ = charged(aten._cslt_sparse_mm.default, out, compressed, right)
-    assert (cost.macs, cost.ops, dtype) == (2048, 0, HALF)
+    assert (cost.macs, cost.ops, cost.transcendentals, dtype) == (2048, 0, 0, HALF)
     cost, _, _ = charged(aten._cslt_sparse_mm.default, out, compressed, right, torch.empty(16), torch.empty(16))
     assert cost.ops == 2 * 128
+
+
+def test_search_for_the_fastest_product():
+    """It counts as one product, of rows that the compressed matrix tells, and says that it is more than that."""
+    search, right = aten._cslt_sparse_mm_search.default, torch.empty(32, 8, dtype=HALF)
+    flat, rows = torch.empty(16 * 32 * 9 // 16, dtype=HALF), torch.empty(16, 32 * 9 // 16, dtype=HALF)
+    for compressed in (flat, rows):
+        cost, dtype, reason = charged(search, 0, compressed, right)
+        assert (cost.macs, cost.ops, cost.transcendentals, dtype) == (2048, 0, 0, HALF)
+        assert "algorithm" in reason
+    cost, _, _ = charged(search, 0, flat, right, torch.empty(16), torch.empty(16))
+    assert cost.ops == 2 * 128
+    integers = torch.empty(16 * 32 * 10 // 16, dtype=torch.int8)
+    cost, dtype, _ = charged(search, 0, integers, right.to(torch.int8))
+    assert (cost.macs, dtype) == (2048, torch.int8)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "ops"),
+    # 16 numbers are sorted in 64 comparisons; 16 sizes.
+    [("", 64), ("largest_values_greedy", 64), ("largest_abs_values_greedy", 64 + 16), ("causal1122", 0)],
+)
+def test_choosing_what_is_left(algorithm, ops):
+    """Each of eight tiles of four by four is sorted, by size if asked for, unless the places are fixed."""
+    x = torch.empty(8, 16, dtype=HALF)
+    cost, dtype, _ = charged(aten._sparse_semi_structured_tile.default, (x,) * 5, x, algorithm)
+    assert (cost.macs, cost.ops, cost.transcendentals, dtype) == (0, 8 * ops, 0, HALF)
+
+
+def test_projection_onto_a_mask():
+    """What lies where a mask stores elements is moved; where that stores them twice, the second match is added."""
+    x = torch.sparse_coo_tensor([[0, 0, 1, 3], [1, 1, 2, 0]], number(4, 3), (4, 5, 3), check_invariants=True)
+    places = [[0, 0, 0, 1, 2], [1, 1, 1, 2, 0]]
+    mask = torch.sparse_coo_tensor(places, number(5, 3), (4, 5, 3), check_invariants=True)
+    assert cost_of(aten._sparse_mask_projection, x, mask.coalesce(), True) == Cost()
+    assert cost_of(aten._sparse_mask_projection, x, mask) == Cost()
+    # Two elements meet three each: two additions for each of their three numbers.
+    cost, _, _ = charged(aten._sparse_mask_projection.default, x, x, mask, True)
+    assert (cost.macs, cost.ops, cost.transcendentals) == (0, 2 * 2 * 3, 0)
+
+
+def backward_by_hand(left, right, grad, reduce):
+    """Walk over what a matrix stores; returns products that are summed, and operations, for one of both gradients."""
+    macs = ops = 0
+    for row, above in zip(left, grad, strict=True):
+        filled = [k for k, value in enumerate(row) if value != 0]
+        if reduce in ("sum", "mean"):
+            macs += len(filled) * len(above)
+            ops += len(filled) if reduce == "mean" else 0
+        elif filled:
+            ops += 2 * len(above)
+    return macs, ops
+
+
+@pytest.mark.parametrize("wanted", [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize("reduce", ["sum", "mean", "amax", "amin"])
+def test_gradients_of_a_reduced_product(reduce, wanted):
+    """As many products as the forward for each gradient; of compared ones only those that won, and their additions."""
+    left, right = sparse(CSR).requires_grad_(wanted[0]), number(5, 3).requires_grad_(wanted[1])
+    grad = number(4, 3)
+    macs, ops = backward_by_hand(left.detach().to_dense().tolist(), right.tolist(), grad.tolist(), reduce)
+    assert (macs, ops) == {"sum": (18, 0), "mean": (18, 6), "amax": (0, 18), "amin": (0, 18)}[reduce]
+    out = torch.sparse.mm(left, right, reduce)
+    with OpFlopMode(strict=True) as mode:
+        out.backward(grad)
+    cost = mode.profile.by("op")["aten._sparse_mm_reduce_impl_backward"]
+    assert (cost.macs, cost.ops, cost.transcendentals) == (macs * sum(wanted), ops * sum(wanted), 0)
+
+
+@pytest.mark.parametrize(("beta", "alpha", "ops"), [(1, 1, 0), (2, 1, 6), (1, 3, 6), (2, 3, 12), (0, 1, 0)])
+def test_sparse_sum_of_a_product(beta, alpha, ops):
+    """Sums of products and scaled elements are stored side by side: nothing is added before they are coalesced."""
+    self, left, right = sparse(), sparse(pattern=PATTERN), number(5, 5)
+    args = (self, left, right)
+    out = torch.sspaddmm(*args, beta=beta, alpha=alpha)
+    torch.testing.assert_close(out.to_dense(), beta * self.to_dense() + alpha * (left.to_dense() @ right))
+    # Three rows have sums, of five numbers each.
+    assert out._nnz() == 6 + 3 * 5
+    assert cost_of(lambda: torch.sspaddmm(*args, beta=beta, alpha=alpha)) == Cost(macs=30, ops=ops)
+
+
+def test_diagonals_are_movement():
+    """Dense diagonals are laid out as a sparse matrix."""
+    diagonals, offsets = number(2, 3), torch.tensor([0, 1])
+    assert cost_of(aten._spdiags, diagonals, offsets, [3, 3]) == Cost()
+
+
+def test_sparse_solver():
+    """Two triangular substitutions, element by element, for each right-hand side; it says what is not counted."""
+    matrix = torch.tensor([[2.0, 0, 1], [0, 3, 0], [1, 0, 4]])
+    steps = 0
+    for i, row in enumerate(matrix.tolist()):
+        for j, value in enumerate(row):
+            if value:
+                steps += 1 if i == j else 2
+    args = matrix.to_sparse_csr(), torch.ones(3)
+    cost, dtype, reason = charged(aten._spsolve.default, args[1], *args)
+    assert (cost.macs, cost.ops, cost.transcendentals, dtype) == (0, steps, 0, torch.float32)
+    assert "factorization" in reason
+    sides = torch.ones(3, 2)
+    assert charged(aten._spsolve.default, sides, args[0], sides)[0].ops == 2 * steps

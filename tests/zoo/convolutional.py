@@ -1,4 +1,4 @@
-"""Well-known networks, built from their papers, with the layers that their published figures count."""
+"""Networks of convolutions, from AlexNet to ConvNeXt."""
 
 from __future__ import annotations
 
@@ -115,109 +115,82 @@ class ResNet(nn.Module):
         return self.fc(functional.adaptive_avg_pool2d(self.layers(x), 1).flatten(1))
 
 
-class MobileNetV2(nn.Module):
-    """Sandler et al. (2018): inverted residuals with depthwise convolutions."""
+class DenseLayer(nn.Module):
+    """A layer of Huang et al. (2016): as many new channels as the growth, by way of four times as many."""
 
-    class Block(nn.Module):
-        def __init__(self, inputs, outputs, stride, expand):
-            super().__init__()
-            hidden = inputs * expand
-            layers = (
-                [] if expand == 1 else [nn.Conv2d(inputs, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU6()]
-            )
-            layers += [
-                nn.Conv2d(hidden, hidden, 3, stride, 1, groups=hidden, bias=False),
-                nn.BatchNorm2d(hidden),
-                nn.ReLU6(),
-                nn.Conv2d(hidden, outputs, 1, bias=False),
-                nn.BatchNorm2d(outputs),
-            ]
-            self.layers = nn.Sequential(*layers)
-            self.residual = stride == 1 and inputs == outputs
-
-        def forward(self, x):
-            return x + self.layers(x) if self.residual else self.layers(x)
-
-    def __init__(self):
+    def __init__(self, inputs, growth):
         super().__init__()
-        table = [
-            (1, 16, 1, 1),
-            (6, 24, 2, 2),
-            (6, 32, 3, 2),
-            (6, 64, 4, 2),
-            (6, 96, 3, 1),
-            (6, 160, 3, 2),
-            (6, 320, 1, 1),
-        ]
-        layers = [nn.Conv2d(3, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU6()]
-        inputs = 32
-        for expand, outputs, count, stride in table:
-            for index in range(count):
-                layers.append(self.Block(inputs, outputs, stride if index == 0 else 1, expand))
-                inputs = outputs
-        self.features = nn.Sequential(*layers, nn.Conv2d(320, 1280, 1, bias=False), nn.BatchNorm2d(1280), nn.ReLU6())
-        self.classifier = nn.Linear(1280, 1000)
+        self.layers = nn.Sequential(
+            nn.BatchNorm2d(inputs),
+            nn.ReLU(),
+            nn.Conv2d(inputs, 4 * growth, 1, bias=False),
+            nn.BatchNorm2d(4 * growth),
+            nn.ReLU(),
+            nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False),
+        )
+
+    def forward(self, x):
+        return torch.cat([x, self.layers(x)], 1)
+
+
+class DenseNet(nn.Module):
+    """Huang et al. (2016), DenseNet-121: every layer sees all before it; half the channels pass between blocks."""
+
+    def __init__(self, blocks=(6, 12, 24, 16), growth=32):
+        super().__init__()
+        channels = 2 * growth
+        layers = [nn.Conv2d(3, channels, 7, 2, 3, bias=False), nn.BatchNorm2d(channels), nn.ReLU()]
+        layers.append(nn.MaxPool2d(3, 2, 1))
+        for index, count in enumerate(blocks):
+            if index:
+                halved = channels // 2
+                layers += [nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, halved, 1, bias=False)]
+                layers.append(nn.AvgPool2d(2))
+                channels = halved
+            layers += [DenseLayer(channels + growth * layer, growth) for layer in range(count)]
+            channels += growth * count
+        self.features = nn.Sequential(*layers, nn.BatchNorm2d(channels), nn.ReLU())
+        self.classifier = nn.Linear(channels, 1000)
 
     def forward(self, x):
         return self.classifier(self.features(x).mean([2, 3]))
 
 
-class Attention(nn.Module):
-    def __init__(self, width, heads, *, causal):
-        super().__init__()
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.heads, self.causal = heads, causal
+class ChannelNorm(nn.LayerNorm):
+    """A layer norm over the channels of an image."""
 
     def forward(self, x):
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(x).chunk(3, -1))
-        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
-class TransformerBlock(nn.Module):
-    """A pre-norm block: attention and a feed-forward four times as wide."""
-
-    def __init__(self, width, heads, *, causal):
+class ConvNeXtBlock(nn.Module):
+    def __init__(self, width):
         super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention = Attention(width, heads, causal=causal)
+        self.depthwise = nn.Conv2d(width, width, 7, padding=3, groups=width)
+        self.norm = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.scale = nn.Parameter(torch.ones(width))
 
     def forward(self, x):
-        x = x + self.attention(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+        return x + (self.scale * self.mlp(self.norm(self.depthwise(x).movedim(1, -1)))).movedim(-1, 1)
 
 
-class ViT(nn.Module):
-    """Dosovitskiy et al. (2020), base size with patches of 16."""
+class ConvNeXt(nn.Module):
+    """Liu et al. (2022), the tiny one: depthwise convolutions where a transformer has attention."""
 
-    def __init__(self, width=768, heads=12, depth=12, patch=16, image=224):
+    def __init__(self, blocks=(3, 3, 9, 3), width=96):
         super().__init__()
-        self.patches = nn.Conv2d(3, width, patch, patch)
-        self.token = nn.Parameter(torch.zeros(1, 1, width))
-        self.positions = nn.Parameter(torch.zeros(1, (image // patch) ** 2 + 1, width))
-        self.blocks = nn.Sequential(*[TransformerBlock(width, heads, causal=False) for _ in range(depth)])
+        layers = [nn.Conv2d(3, width, 4, 4), ChannelNorm(width)]
+        for index, count in enumerate(blocks):
+            if index:
+                layers += [ChannelNorm(width), nn.Conv2d(width, 2 * width, 2, 2)]
+                width *= 2
+            layers += [ConvNeXtBlock(width) for _ in range(count)]
+        self.features = nn.Sequential(*layers)
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 1000)
 
     def forward(self, x):
-        x = self.patches(x).flatten(2).transpose(1, 2)
-        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.positions
-        return self.head(self.norm(self.blocks(x))[:, 0])
-
-
-class GPT(nn.Module):
-    """Radford et al. (2019), GPT-2 of 124 million parameters, with the output tied to the token table."""
-
-    def __init__(self, vocabulary=50257, context=1024, width=768, heads=12, depth=12):
-        super().__init__()
-        self.tokens, self.positions = nn.Embedding(vocabulary, width), nn.Embedding(context, width)
-        self.blocks = nn.Sequential(*[TransformerBlock(width, heads, causal=True) for _ in range(depth)])
-        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, vocabulary, bias=False)
-        self.head.weight = self.tokens.weight
-
-    def forward(self, ids):
-        x = self.tokens(ids) + self.positions(torch.arange(ids.shape[1], device=ids.device))
-        return self.head(self.norm(self.blocks(x)))
+        return self.head(self.norm(self.features(x).mean([2, 3])))
 
 
 def resnet18():

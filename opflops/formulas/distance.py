@@ -1,0 +1,163 @@
+"""Distances: the norm of a difference, between two tensors or every pair of rows; and norms that go with them.
+
+The order 2 may go another way, by a product of matrices: ``sqrt(x² - 2xy + y²)``.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from opflops.cost import Cost
+from opflops.formulas.reduction import vector_norm
+from opflops.formulas.sizes import aten, folds, numel
+from opflops.registry import formula
+from opflops.torch_internals import sparse_coo_parts
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_REAL, _COMPLEX = Cost(ops=1), Cost(ops=3, transcendentals=1)
+"""The size of a number: ``abs(x)``, or ``sqrt(re * re + im * im)``, whose square needs no root."""
+
+
+def norms(elements: int, results: int, order: Any, size: Cost = _REAL) -> Cost:
+    """Fold elements into norms: ``sum(abs(x) ** p) ** (1 / p)``; the orders 0, 1, 2 and infinity need no powers."""
+    steps = Cost(ops=folds(elements, results))
+    if order == 0:  # compare with zero
+        return steps + Cost(ops=elements)
+    if order in (1, inf, -inf):
+        return steps + size * elements
+    if order == 2:  # noqa: PLR2004 - squares, and a square root
+        return steps + Cost(ops=size.ops * elements, transcendentals=results)
+    return steps + size * elements + Cost(transcendentals=elements + results)
+
+
+def _distances(pairs: int, length: int, order: Any) -> Cost:
+    """Take a difference and its norm for some pairs of rows."""
+    return Cost(ops=pairs * length) + norms(pairs * length, pairs, order)
+
+
+def _gradients(pairs: int, length: int, order: float) -> Cost:
+    """Find what each element of each pair gives to the gradient of a distance r, with ``d = x - y`` and its gradient g.
+
+    The order 0 is flat. 1: ``g * sign(d)``. Infinity: ``g * sign(d) * (abs(d) == r)``. 2: ``g * d / r``. Above 2:
+    ``d * abs(d) ** (p - 2) * g / r ** (p - 1)``; below, ``sign(d) * abs(d) ** (p - 1) * g / r ** (p - 1)``, and where
+    p is below 1 a comparison of d with zero. A pair compares r with zero where it divides, and takes its power once.
+    """
+    if order == 0:
+        return Cost()
+    if order == 1:
+        return Cost(ops=3) * (pairs * length)
+    if order == inf:
+        return Cost(ops=6) * (pairs * length)
+    if order == 2:  # noqa: PLR2004
+        return Cost(ops=3) * (pairs * length) + Cost(ops=1) * pairs
+    signs = (order < 2) + (order < 1)  # noqa: PLR2004
+    return Cost(ops=5 + signs, transcendentals=1) * (pairs * length) + Cost(ops=1, transcendentals=1) * pairs
+
+
+_BY_DEFAULT, _BY_PRODUCT = 0, 1
+_FEW_ROWS = 25
+
+
+def _by_product(rows: int, columns: int, p: float, compute_mode: int | None) -> bool:
+    """Tell whether ``cdist`` multiplies matrices: for the order 2, if told to, or by default from 26 rows on."""
+    mode = compute_mode or _BY_DEFAULT
+    many = rows > _FEW_ROWS or columns > _FEW_ROWS
+    return p == 2 and (mode == _BY_PRODUCT or (mode == _BY_DEFAULT and many))  # noqa: PLR2004
+
+
+@formula(aten._euclidean_dist)
+def euclidean_dist(x1: Tensor, x2: Tensor, *, out: Tensor) -> Cost:
+    """One product of rows that are two longer: (-2x, x², 1) and (y, 1, y²); then ``sqrt(max(r, 0))``.
+
+    From PyTorch's own decomposition, where the squares are powers.
+    """
+    squares = sum(folds(x.numel(), numel(x.shape[:-1])) for x in (x1, x2))
+    return Cost(
+        macs=out.numel() * (x1.shape[-1] + 2),
+        ops=x1.numel() + squares + out.numel(),
+        transcendentals=x1.numel() + x2.numel() + out.numel(),
+    )
+
+
+@formula(aten._cdist_forward)
+def cdist(x1: Tensor, x2: Tensor, p: float, compute_mode: int | None, *, out: Tensor) -> Cost:
+    """Distances of every row of x1 from every row of x2: (…, n, d) and (…, m, d) give (…, n, m).
+
+    Where the product of matrices serves, both sides are spread over the batch first.
+    """
+    if not _by_product(x1.shape[-2], x2.shape[-2], p, compute_mode):
+        return _distances(out.numel(), x1.shape[-1], p)
+    batch = out.shape[:-2]
+    left, right = (x.expand(*batch, *x.shape[-2:]) for x in (x1, x2))
+    return euclidean_dist(left, right, out=out)
+
+
+@formula(aten._cdist_backward)
+def cdist_backward(x1: Tensor, p: float, cdist: Tensor, *, out: Tensor) -> Cost:
+    """See :func:`_gradients`; what the pairs of a row of x1 give is added up."""
+    elements = cdist.numel() * x1.shape[-1]
+    added = 0 if p == 0 else folds(elements, out.numel())
+    return _gradients(cdist.numel(), x1.shape[-1], p) + Cost(ops=added)
+
+
+@formula(aten._pdist_forward)
+def pdist(self: Tensor, p: float = 2, *, out: Tensor) -> Cost:
+    """Distances of every pair of rows of one matrix."""
+    return _distances(out.numel(), self.shape[-1], p)
+
+
+@formula(aten._pdist_backward)
+def pdist_backward(self: Tensor, p: float, pdist: Tensor) -> Cost:
+    """See :func:`_gradients`; a pair gives the same to both of its rows, with opposite signs."""
+    elements = 2 * pdist.numel() * self.shape[-1]
+    added = 0 if p == 0 else folds(elements, self.numel())
+    return _gradients(pdist.numel(), self.shape[-1], p) + Cost(ops=added)
+
+
+@formula(aten.dist)
+def dist(self: Tensor, other: Tensor, p: Any = 2) -> Cost:
+    """The norm of a difference; that of complex numbers is stated in real operations, since its result is real."""
+    is_complex = self.is_complex() or other.is_complex()
+    elements = numel(torch.broadcast_shapes(self.shape, other.shape))
+    return Cost(ops=elements * (1 + is_complex)) + norms(elements, 1, p, _COMPLEX if is_complex else _REAL)
+
+
+@formula(aten.renorm)
+def renorm(self: Tensor, p: Any, dim: int) -> Cost:
+    """``x * (maxnorm / (norm + 1e-7) if norm > maxnorm else 1)``, with a norm for each slice along an axis.
+
+    Real operations; complex rows, whose operations the registry doubles, come to an even number of them: a
+    multiplication is six.
+    """
+    slices = self.shape[dim]
+    factors = Cost(ops=3 * slices)
+    if not self.is_complex():
+        return norms(self.numel(), slices, p) + factors + Cost(ops=self.numel())
+    real = norms(self.numel(), slices, p, _COMPLEX) + factors + Cost(ops=6 * self.numel())
+    return Cost(ops=real.ops // 2, transcendentals=real.transcendentals)
+
+
+@formula(aten.native_norm)
+def native_norm(self: Tensor, p: Any = None, *, out: Tensor) -> Cost:
+    """The norm of a sparse tensor is that of the elements that it stores."""
+    values = sparse_coo_parts(self)[1] if self.layout is torch.sparse_coo else self
+    return vector_norm(values, p=p, out=out)
+
+
+@formula(aten._weight_norm_interface)
+def weight_norm(v: Tensor, g: Tensor) -> Cost:
+    """``v * (g / norm)``, with a norm, ``sqrt(sum(v * v))``, for each g."""
+    elements, norms = v.numel(), g.numel()
+    return Cost(ops=2 * elements + folds(elements, norms) + norms, transcendentals=norms)
+
+
+@formula(aten._weight_norm_interface_backward)
+def weight_norm_backward(saved_v: Tensor, saved_g: Tensor) -> Cost:
+    """With ``s = sum(grad * v)``: ``grad_g = s / norm``, ``grad_v = (g / norm) * (grad - v * (s / (norm * norm)))``."""
+    elements, norms = saved_v.numel(), saved_g.numel()
+    return Cost(ops=4 * elements + folds(elements, norms) + 4 * norms)

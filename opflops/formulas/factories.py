@@ -1,0 +1,37 @@
+"""Factories: what they write is made of a few numbers, and its making is no arithmetic on data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opflops.cost import Cost
+from opflops.formulas.sizes import aten, folds, packets
+from opflops.registry import declare_zero, formula
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Memory that is set aside untouched; a tensor of zeros that has no memory; a file that is mapped, and read when used.
+declare_zero(
+    *packets("empty empty_like empty_permuted empty_strided new_empty new_empty_strided _make_dep_token"),
+    aten._efficientzerotensor.default,
+    aten.from_file.default,
+    still=True,
+)
+declare_zero(aten._efficientzerotensor.out, aten.from_file.out)
+# What is made is written; a tensor that lends its shape is not read.
+declare_zero(
+    *packets(
+        "arange bartlett_window blackman_window eye full full_like hamming_window hann_window kaiser_window linspace "
+        "logspace new_full new_ones new_zeros ones ones_like range scalar_tensor tril_indices triu_indices zeros "
+        "zeros_like"
+    ),
+    unread=("self",),
+)
+declare_zero(aten._new_zeros_with_same_feature_meta, unread=("self", "other"))
+
+
+@formula(aten.repeat_interleave.Tensor)
+def repeat_interleave(repeats: Tensor) -> Cost:
+    """Write each index as often as it is to be repeated, up to the place that the running sum of repeats gives."""
+    return Cost(ops=folds(repeats.numel(), 1))

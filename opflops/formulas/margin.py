@@ -1,0 +1,98 @@
+"""Margin losses: how far the right classes stay ahead of the others.
+
+Only pairs of a right class and another one count, as the kernels go through them; the comparison with zero is made for
+every pair, and what lies above it is worked out for every pair.
+"""
+
+from __future__ import annotations
+
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+from opflops.cost import Cost, Estimate
+from opflops.formulas.loss import MEAN, NONE
+from opflops.formulas.sizes import aten, folds, present
+from opflops.registry import formula
+from opflops.torch_internals import has_values, unseen
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@formula(aten.multi_margin_loss)
+def multi_margin_loss(
+    self: Tensor, target: Tensor, p: Any = 1, weight: Tensor | None = None, reduction: int = MEAN
+) -> Cost:
+    """``sum(max(margin - x[y] + x[i], 0) ** p) / classes`` over the classes i other than y; times ``weight[y]``.
+
+    The order is 1 or 2. A sum or a mean divides once, behind the sum over everything, as PyTorch's reference does.
+    """
+    samples = target.numel()
+    others = self.numel() - samples
+    results = samples if reduction == NONE else 1
+    each = 2 + (p != 1) + present(weight)
+    return Cost(ops=samples + others * each + folds(others, results) + results)
+
+
+@formula(aten.multi_margin_loss_backward)
+def multi_margin_loss_backward(self: Tensor, target: Tensor, p: Any, weight: Tensor | None = None) -> Cost:
+    """``h = g if z > 0 else 0`` with ``z = margin - x[y] + x[i]``, where g is 1 / n; times 2z for the order 2.
+
+    It is multiplied by ``weight[y]``, given to class i and taken from class y; in the end the gradient multiplies all.
+    """
+    samples = target.numel()
+    others = self.numel() - samples
+    return Cost(ops=samples + others * (3 + (p != 1) + present(weight)) + self.numel())
+
+
+_UNKNOWN = "target classes have no values here, so half of the classes count as right ones: the most pairs there can be"
+
+
+def _pairs(target: Tensor) -> tuple[list[tuple[int, int, int]], str]:
+    """List how many classes are right, in how many pairs with others, for how many samples; and why that is a guess.
+
+    The right classes of a sample stand before the first negative number. One that is named twice counts twice.
+    """
+    classes = target.shape[-1] if target.dim() else 1
+    if not has_values(target):
+        right = classes // 2
+        return [(right, right * (classes - right), target.shape[0] if target.dim() > 1 else 1)], _UNKNOWN
+    with unseen():
+        rows = [list(takewhile(lambda label: label >= 0, row)) for row in target.reshape(-1, classes).tolist()]
+    return [(len(row), len(row) * (classes - len(set(row))), 1) for row in rows], ""
+
+
+@formula(aten.multilabel_margin_loss_forward)
+def multilabel_margin_loss(target: Tensor, reduction: int) -> Cost | Estimate:
+    """``sum(max(1 - x[j] + x[i], 0)) / classes`` over right classes j and others i."""
+    samples, reason = _pairs(target)
+    count = sum(times for *_, times in samples)
+    pairs = sum(each * times for _, each, times in samples)
+    if reduction == NONE:
+        after = sum(folds(each, min(each, 1)) * times for _, each, times in samples) + count
+    else:
+        after = folds(pairs, 1) + 1 + (reduction == MEAN)
+    cost = Cost(ops=sum(right * times for right, _, times in samples) + 2 * pairs + after)
+    return Estimate(cost, reason) if reason else cost
+
+
+@formula(aten.multilabel_margin_loss_backward)
+def multilabel_margin_loss_backward(self: Tensor, target: Tensor) -> Cost | Estimate:
+    """Where ``1 - x[j] + x[i] > 0``, 1 / n is taken from j and given to i; in the end the gradient multiplies all."""
+    samples, reason = _pairs(target)
+    right, pairs = (sum(sample[index] * sample[2] for sample in samples) for index in (0, 1))
+    cost = Cost(ops=right + 4 * pairs + self.numel())
+    return Estimate(cost, reason) if reason else cost
+
+
+@formula(aten.soft_margin_loss)
+def soft_margin_loss(self: Tensor, reduction: int = MEAN) -> Cost:
+    """``log1p(exp(-y * x))``."""
+    after = 0 if reduction == NONE else folds(self.numel(), 1) + (reduction == MEAN)
+    return Cost(ops=2, transcendentals=2) * self.numel() + Cost(ops=after)
+
+
+@formula(aten.soft_margin_loss_backward)
+def soft_margin_loss_backward(self: Tensor, reduction: int) -> Cost:
+    """``y * grad * (s - 1)``, with s the sigmoid of ``y * x``; over n for a mean."""
+    return Cost(ops=7 + (reduction == MEAN), transcendentals=1) * self.numel()

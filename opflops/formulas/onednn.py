@@ -1,0 +1,203 @@
+"""Layers that oneDNN runs with what follows them: in floating point (``mkldnn``) and on integers (``onednn``).
+
+Here quantized numbers lie in plain integer tensors, with scales and zero points beside them. A layer on them is a row
+of its input's dtype.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from opflops.cost import Cost
+from opflops.formulas.activation import GELU, GELU_TANH, RELU
+from opflops.formulas.contraction import linear, products
+from opflops.formulas.convolution import convolution
+from opflops.formulas.normalization import quantized_batch_norm
+from opflops.formulas.quantized import DEQUANTIZE, QUANTIZE, SCALE_BACK, register
+from opflops.formulas.quantized_pointwise import elementwise
+from opflops.formulas.sizes import found, numel
+from opflops.registry import declare_zero
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_ATEN = {"swish": "silu"}
+"""What oneDNN calls otherwise than aten does."""
+
+
+def activation(name: str | None, algorithm: str | None, out: Tensor) -> Cost:
+    """Price what follows a layer; a linear activation is the identity."""
+    if name in (None, "", "none", "linear"):
+        return Cost()
+    if name == "gelu":
+        return (GELU_TANH if algorithm == "tanh" else GELU) * out.numel()
+    return elementwise(_ATEN.get(str(name), str(name)), out)
+
+
+def _combined(alpha: Any, out: Tensor) -> Cost:
+    """Add, subtract, multiply or divide by another tensor, scaled unless its factor is 1 or is not given."""
+    return Cost(ops=1 + (alpha not in (None, 1))) * out.numel()
+
+
+# In floating point. Opaque weights keep their public shape, so that they have as many elements as plain ones.
+
+
+def convolution_pointwise(
+    X: Tensor,
+    W: Tensor,
+    B: Tensor | None,
+    attr: str | None = None,
+    algorithm: str | None = None,
+    other: Tensor | None = None,
+    alpha: Any = None,
+    unary_attr: str | None = None,
+    unary_algorithm: str | None = None,
+    *,
+    out: Tensor,
+) -> Cost:
+    """A convolution and an activation; or, with another tensor, what combines both, and then an activation."""
+    cost = convolution(X, W, B, transposed=False, out=out)
+    if other is None:
+        return cost + activation(attr, algorithm, out)
+    return cost + _combined(alpha, out) + activation(unary_attr, unary_algorithm, out)
+
+
+def convolution_transpose_pointwise(
+    X: Tensor, W: Tensor, B: Tensor | None, attr: str, algorithm: str | None, *, out: Tensor
+) -> Cost:
+    """A transposed convolution and an activation."""
+    return convolution(X, W, B, transposed=True, out=out) + activation(attr, algorithm, out)
+
+
+def linear_pointwise(
+    X: Tensor,
+    W: Tensor,
+    B: Tensor | None,
+    attr: str,
+    algorithm: str | None = None,
+    other: Tensor | None = None,
+    *,
+    out: Tensor,
+) -> Cost:
+    """A linear layer and an activation, or what combines its result with another tensor."""
+    cost = linear(numel(X.shape[:-1]), W, B)
+    return cost + (activation(attr, algorithm, out) if other is None else _combined(None, out))
+
+
+register("_convolution_pointwise _convolution_pointwise_", convolution_pointwise, namespace="mkldnn")
+register("_convolution_transpose_pointwise", convolution_transpose_pointwise, namespace="mkldnn")
+register("_linear_pointwise", linear_pointwise, namespace="mkldnn")
+
+_REORDERED = """
+_reorder_convolution_weight _reorder_convolution_transpose_weight _reorder_linear_weight
+_reorder_mkldnn_rnn_layer_weight
+"""
+declare_zero(*found("mkldnn", *_REORDERED.split()))
+# What is asked of an opaque tensor, and the description of its layout.
+declare_zero(*found("mkldnn", "_nbytes", "data_ptr"), recorded=False)
+declare_zero(*found("mkldnn", "_get_mkldnn_serialized_md"), unread=("mkldnn_tensor",))
+declare_zero(*found("onednn", "linear_prepack_fp16", "qlinear_prepack", "qconv_prepack"))
+
+
+def linear_fp16(x: Tensor, bias: Tensor | None, *, out: Tensor) -> Cost:
+    """A linear layer whose packed weights are stored in half precision; the arithmetic is the input's."""
+    return Cost(macs=products(x, out), ops=0 if bias is None else out.numel())
+
+
+def linear_relu_fp16(x: Tensor, bias: Tensor | None, *, out: Tensor) -> Cost:
+    """The same and a comparison."""
+    return linear_fp16(x, bias, out=out) + RELU * out.numel()
+
+
+register("linear_dynamic_fp16", linear_fp16, "x", namespace="onednn")
+register("linear_relu_dynamic_fp16", linear_relu_fp16, "x", namespace="onednn")
+
+
+# On integers.
+
+
+def _is_quantized(tensor: Tensor) -> bool:
+    return tensor.dtype.itemsize == 1
+
+
+_OF_SUMS = (None, "", "none", "linear", "relu", "leaky_relu")
+"""Activations that give the same whether the sums are scaled before or after, so that they are scaled but once."""
+
+
+def _after_sums(
+    out: Tensor, bias: Tensor | None, name: str | None, algorithm: str | None, other: Tensor | None, alpha: Any
+) -> Cost:
+    """Price what follows the products: bias, another tensor, an activation, and scaling or quantizing.
+
+    A quantized result is scaled as it is quantized, and needs the sums scaled back before only where what follows
+    them depends on it.
+    """
+    cost = Cost(ops=0 if bias is None else out.numel()) + activation(name, algorithm, out)
+    if other is not None:
+        cost += _combined(alpha, out) + (DEQUANTIZE * other.numel() if _is_quantized(other) else Cost())
+    quantized = _is_quantized(out)
+    if not quantized or other is not None or name not in _OF_SUMS:
+        cost += SCALE_BACK * out.numel()
+    return cost + (QUANTIZE * out.numel() if quantized else Cost())
+
+
+def qlinear(
+    qx: Tensor,
+    bias: Tensor | None,
+    post_op_name: str | None = None,
+    post_op_algorithm: str | None = None,
+    other: Tensor | None = None,
+    binary_alpha: float = 1,
+    unary_post_op: str | None = None,
+    unary_post_op_algorithm: str | None = None,
+    *,
+    out: Tensor,
+) -> Cost:
+    """A linear layer and an activation, between which another tensor may be added."""
+    name, algorithm = post_op_name or unary_post_op, post_op_algorithm or unary_post_op_algorithm
+    return Cost(macs=products(qx, out)) + _after_sums(out, bias, name, algorithm, other, binary_alpha)
+
+
+def qconv(
+    qw: Tensor,
+    bias: Tensor | None,
+    attr: str | None = None,
+    algorithm: str | None = None,
+    qaccum: Tensor | None = None,
+    alpha: Any = None,
+    unary_attr: str | None = None,
+    unary_algorithm: str | None = None,
+    *,
+    out: Tensor,
+) -> Cost:
+    """A convolution and an activation, between which what lies there already may be added.
+
+    Packed weights of a one-dimensional convolution have a second axis of size 1.
+    """
+    macs = out.shape[0] * numel(out.shape[2:]) * qw.numel()
+    return Cost(macs=macs) + _after_sums(out, bias, attr or unary_attr, algorithm or unary_algorithm, qaccum, alpha)
+
+
+register("qlinear_pointwise", qlinear, "qx", namespace="onednn")
+register("qconv_pointwise qconv1d_pointwise qconv2d_pointwise qconv3d_pointwise", qconv, "qx", namespace="onednn")
+
+
+def qadd(self: Tensor, other: Tensor, *, out: Tensor) -> Cost:
+    """Dequantize both, one operation, and quantize the result unless it is to be floating point."""
+    quantized = QUANTIZE if _is_quantized(out) else Cost()
+    return DEQUANTIZE * (self.numel() + other.numel()) + (Cost(ops=1) + quantized) * out.numel()
+
+
+def qadd_relu(self: Tensor, other: Tensor, *, out: Tensor) -> Cost:
+    """The same and a comparison."""
+    return qadd(self, other, out=out) + RELU * out.numel()
+
+
+def qbatch_norm(qx: Tensor, weight: Tensor) -> Cost:
+    """See :func:`opflops.formulas.normalization.quantized_batch_norm`."""
+    return quantized_batch_norm(qx, weight)
+
+
+register("qadd qmul", qadd, "self", namespace="onednn")
+register("qadd_relu", qadd_relu, "self", namespace="onednn")
+register("qbatch_norm2d", qbatch_norm, "qx", namespace="onednn")
