@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import warnings
+from contextlib import contextmanager
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,21 +14,30 @@ import torch
 from opflops.binding import Entry
 from opflops.cost import Cost
 from opflops.errors import ActiveModeError, FormulaFailedError, UnpricedOpError, UnpricedOpWarning
+from opflops.higher_order import run as run_higher_order
 from opflops.profile import Profile
 from opflops.registry import Price, Registry, check_whole, registry
-from opflops.rows import Row
-from opflops.scope import Frame, Scope, Scoped, unwatch_calls, watch_calls
-from opflops.torch_internals import TorchDispatchMode, in_backward, is_jagged, run_composite
+from opflops.rows import Row, merge
+from opflops.scope import Scope, Scoped
+from opflops.torch_internals import (
+    DispatchMode,
+    OpOverload,
+    backward_task,
+    is_jagged,
+    run_composite,
+)
+from opflops.watching import follow_threads, unfollow_threads, unwatch, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
     from typing_extensions import Unpack
 
     from opflops.cost import Estimate
     from opflops.report.tables import TableOptions
-    from opflops.torch_internals import OpOverload, OpOverloadPacket
+    from opflops.torch_internals import OpOverloadPacket
+    from opflops.trees import Frame
 
 Causal = Literal["dense", "exact"]
 _CAUSAL: tuple[Causal, ...] = ("dense", "exact")
@@ -56,7 +67,7 @@ def _plain(count: int) -> int:
 _Key = tuple[str, bool, str, "torch.dtype | None", str]
 
 
-class OpFlopMode(Scoped, TorchDispatchMode):
+class OpFlopMode(Scoped, DispatchMode):
     """Count the arithmetic of every operator that runs inside a ``with`` block, in the module that asked for it.
 
     Results are the same with and without it. Entering starts afresh: two blocks on one object do not add up. Nested
@@ -79,6 +90,13 @@ class OpFlopMode(Scoped, TorchDispatchMode):
         formulas: Formulas for this mode alone, by packet or overload, before those registered with
             :func:`opflops.formula`.
         timing: Also measure how long each operator takes, waiting for the device after each.
+        threads: Also count modules that other threads call while the block runs, such as those of a thread pool; wait
+            for them before it ends. By default the mode counts its own thread, backward passes included.
+
+    Attributes:
+        active: True while its block runs.
+        cells: The tallies so far.
+        scope: The module stack.
 
     Raises:
         ValueError: ``causal`` is neither of its values.
@@ -95,6 +113,7 @@ class OpFlopMode(Scoped, TorchDispatchMode):
         causal: Causal = "dense",
         formulas: Mapping[OpOverload | OpOverloadPacket, Callable[..., Cost | Estimate]] | None = None,
         timing: bool = False,
+        threads: bool = False,
     ) -> None:
         super().__init__()
         if causal not in _CAUSAL:
@@ -104,31 +123,47 @@ class OpFlopMode(Scoped, TorchDispatchMode):
             prices = Registry(parent=registry)
             for op, function in formulas.items():
                 prices.register(Entry(function), [op], override=True)
-        self._prices = prices.table({"causal": causal})
+        self.prices = prices.table({"causal": causal})
+        self.causal = causal
         self._strict = strict
         self._timing = timing
-        self._active = False
+        self._threads = threads
+        self.active = False
         self._restart()
 
     def _restart(self) -> None:
         self.scope = Scope()
-        self._cells: list[tuple[Frame, _Key, _Cell]] = []
+        self.cells: list[tuple[Frame, _Key, _Cell]] = []
         self._warned: set[str] = set()
+        self._thread = threading.get_ident()
+        self._twins: dict[int, _Twin] = {}
+
+    def in_this_thread(self) -> OpFlopMode | None:
+        """Return what counts for this mode in a thread that is not its own, unless it is counting there already."""
+        thread = threading.get_ident()
+        if thread == self._thread:
+            return None
+        twin = self._twins.get(thread)
+        if twin is None:
+            twin = self._twins[thread] = _Twin(self)
+        return None if twin.active else twin
 
     def __enter__(self) -> OpFlopMode:  # noqa: PYI034 - typing.Self is not in Python 3.10
-        if self._active:
+        if self.active:
             raise ActiveModeError(
                 "This OpFlopMode is counting already and cannot be entered again before its block ends; "
                 "for a count within a count, enter a second OpFlopMode()."
             )
         self._restart()
-        watch_calls()
+        watch()
         try:
             super().__enter__()
         except BaseException:
-            unwatch_calls()
+            unwatch()
             raise
-        self._active = True
+        self.active = True
+        if self._threads:
+            follow_threads(self)
         return self
 
     def __exit__(
@@ -137,8 +172,9 @@ class OpFlopMode(Scoped, TorchDispatchMode):
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._active = False
-        unwatch_calls()
+        self.active = False
+        unfollow_threads(self)
+        unwatch()
         super().__exit__(exc_type, exc_value, traceback)
 
     def __torch_dispatch__(
@@ -149,16 +185,22 @@ class OpFlopMode(Scoped, TorchDispatchMode):
             # It comes again as operators on its values, which have true lengths.
             return NotImplemented
         kwargs = kwargs or {}
-        price = self._prices[func]
+        price = self.prices[func]
         if price.verdict == "decomposes":
             if not any(isinstance(arg, torch.Tensor) and arg.is_nested for arg in args):
                 return self._decompose(func, args, kwargs)
             # Nested tensors have kernels of their own for what decomposes on others.
             price = Price(price.op, "unpriced")
         if price.verdict == "unpriced":
-            self._report_unpriced(price.op, "has no price")
+            if not isinstance(func, OpOverload):
+                return run_higher_order(self, func, args, kwargs)
+            self.report_unpriced(price.op, "has no price")
         if not price.recorded:
             return func(*args, **kwargs)
+        return self.run(price, func, args, kwargs)
+
+    def run(self, price: Price, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call what a price is for, and file the cost; part of the inner workings, as the next three are."""
         if self._timing:
             started = _now()
             out = func(*args, **kwargs)
@@ -168,6 +210,23 @@ class OpFlopMode(Scoped, TorchDispatchMode):
             out = func(*args, **kwargs)
             self._file(price, args, kwargs, out)
         return out
+
+    @contextmanager
+    def reentered(self) -> Iterator[None]:
+        """Let the mode see what runs inside an operator that it is handling."""
+        super().__enter__()
+        try:
+            yield
+        finally:
+            super().__exit__(None, None, None)
+
+    def cell(self, frame: Frame, key: _Key) -> _Cell:
+        """Return the tally of an operator, module, phase and dtype, begun if need be."""
+        found: _Cell | None = frame.cells.get(key)
+        if found is None:
+            found = frame.cells[key] = _Cell()
+            self.cells.append((frame, key, found))
+        return found
 
     def _decompose(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run an operator as the operators that define it, which come back here one by one."""
@@ -182,18 +241,17 @@ class OpFlopMode(Scoped, TorchDispatchMode):
         try:
             tally = price.tally(out, args, kwargs)
         except FormulaFailedError as error:
-            self._report_unpriced(price.op, f"has no price that works ({error})")
+            self.report_unpriced(price.op, f"has no price that works ({error})")
             price = Price(price.op, "unpriced")
             tally = price.tally(out, args, kwargs)
         macs, ops, transcendentals, bytes_read, bytes_written, dtype, estimate = tally
-        phase = "forward" if in_backward() is None else "backward"
-        frame = self.scope.current
+        scope, task = self.scope, backward_task()
+        frame, phase = (scope.current, scope.phase) if task < 0 else scope.in_backward(task)
         key = (price.op, price.verdict != "unpriced", phase, dtype, estimate)
         cell = frame.cells.get(key)
         if cell is None:
             check_whole(price.op, tally)
-            cell = frame.cells[key] = _Cell()
-            self._cells.append((frame, key, cell))
+            cell = self.cell(frame, key)
         cell.calls += 1
         cell.macs += macs
         cell.ops += ops
@@ -202,10 +260,11 @@ class OpFlopMode(Scoped, TorchDispatchMode):
         cell.bytes_written += bytes_written
         return cell
 
-    def _report_unpriced(self, op: str, problem: str) -> None:
+    def report_unpriced(self, op: str, problem: str, advice: str = "") -> None:
+        """Warn about an operator that nothing prices, once, or refuse it."""
         module = self.scope.current.path
         place = f"in module {module}" if module else "outside any module"
-        advice = f"Register a formula with @opflops.formula(torch.ops.{op})."
+        advice = advice or f"Register a formula with @opflops.formula(torch.ops.{op})."
         if self._strict:
             raise UnpricedOpError(f"{op} {place} {problem}. {advice}")
         if op not in self._warned:
@@ -219,25 +278,25 @@ class OpFlopMode(Scoped, TorchDispatchMode):
     @property
     def profile(self) -> Profile:
         """Return what has been counted so far, as an immutable snapshot."""
-        for _, (op, *_), cell in self._cells:
+        cells = [each for mode in (self, *list(self._twins.values())) for each in mode.cells]
+        for _, (op, *_), cell in cells:
             check_whole(op, cell.counts())
-        return Profile(
-            tuple(
-                Row(
-                    frame.path,
-                    frame.module_type,
-                    op,
-                    phase,
-                    str(dtype).removeprefix("torch.") if dtype is not None else "",
-                    cell.calls,
-                    cell.cost(),
-                    cell.seconds if self._timing else None,
-                    estimate,
-                    priced,
-                )
-                for frame, (op, priced, phase, dtype, estimate), cell in self._cells
+        rows = (
+            Row(
+                frame.path,
+                frame.module_type,
+                op,
+                phase,
+                str(dtype).removeprefix("torch.") if dtype is not None else "",
+                cell.calls,
+                cell.cost(),
+                cell.seconds if self._timing else None,
+                estimate,
+                priced,
             )
+            for frame, (op, priced, phase, dtype, estimate), cell in cells
         )
+        return Profile(merge(rows) if self._twins else tuple(rows))
 
     @property
     def total(self) -> Cost:
@@ -258,6 +317,27 @@ class OpFlopMode(Scoped, TorchDispatchMode):
 
     def __str__(self) -> str:
         return str(self.profile)
+
+
+class _Twin(OpFlopMode):
+    """Count in another thread, with tallies and a module stack of its own, for the mode that it is a twin of."""
+
+    def __init__(self, mode: OpFlopMode) -> None:
+        DispatchMode.__init__(self)
+        self.active = False
+        self._restart()
+        for name in ("prices", "causal", "_strict", "_timing", "_threads", "_warned"):
+            setattr(self, name, getattr(mode, name))
+        self.scope = Scope(mode.scope.forest)
+
+    def __enter__(self) -> OpFlopMode:
+        self.active = True
+        DispatchMode.__enter__(self)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        DispatchMode.__exit__(self, *exception)
+        self.active = False
 
 
 def _now() -> float:

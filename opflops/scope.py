@@ -1,132 +1,168 @@
-"""Which module is running: a stack of frames that follows every ``nn.Module`` call while a mode counts.
+"""Whose work an operator is, and in which phase: the module stack, and in a backward the module that made the node.
 
-Modules are followed by wrapping ``nn.Module.__call__`` for as long as any mode is active: no hooks on the user's
-modules, and the stack unwinds with Python's own, exceptions included.
+Frames go on the stack with module calls and come off with Python's own unwinding. In a backward pass the current
+autograd node says which forward asked for the work, unless a module was entered since that pass began: then a forward
+is being computed again.
 """
 
 from __future__ import annotations
 
 import threading
-import weakref
-from collections import Counter
-from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import nn
+import torch
 
-from opflops.torch_internals import dispatch_modes
+from opflops.lineage import Lineage
+from opflops.torch_internals import (
+    ACCUMULATES,
+    accumulated_leaf,
+    backward_task,
+    current_node,
+    is_recomputation,
+    nested_backward,
+    next_node,
+    node_number,
+)
+from opflops.trees import OUTSIDE, Forest, Frame, Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from torch import nn
 
-OUTSIDE = ""
+FORWARD, BACKWARD, RECOMPUTE, OPTIMIZER = "forward", "backward", "recompute", "optimizer"
 
 
-class Frame:
-    """Stand for one module path; whoever records work at it keeps its tallies in ``cells``.
+class Level(NamedTuple):
+    """Hold one level of the stack.
 
     Attributes:
-        path: The root's class name and the dotted path below it, as rows have it; "" outside any module.
-        module_type: The module's class name; "" outside.
-        cells: Tallies, by whatever key the recorder chooses.
+        frame: Whose work it is.
+        module: The module that runs; None outside.
+        tree: The tree that it stands in.
+        phase: Of work at this level, unless a backward begins there.
+        task: The backward pass in which the level was entered; -1 for none.
     """
 
-    __slots__ = ("cells", "module_type", "path")
-
-    def __init__(self, path: str, module_type: str) -> None:
-        self.path = path
-        self.module_type = module_type
-        self.cells: dict[Hashable, Any] = {}
+    frame: Frame
+    module: nn.Module | None
+    tree: Tree | None
+    phase: str
+    task: int
 
 
 class Scope:
-    """Track the module stack of one counting block and give every module its path.
+    """Track the module stack of one thread in a counting block.
+
+    Args:
+        forest: The roots that are known, if another thread counts for the same block.
 
     Attributes:
         current: The frame of the innermost module that is running.
+        phase: The phase of its work, while no backward is running.
+        forest: The roots and the paths of their modules.
     """
 
-    def __init__(self) -> None:
-        outside = Frame(OUTSIDE, "")
-        self.current = outside
-        self._stack: list[tuple[Frame, nn.Module | None, _Tree | None]] = [(outside, None, None)]
+    def __init__(self, forest: Forest | None = None) -> None:
+        self.forest = Forest() if forest is None else forest
         # By class too: another module may be put in a module's place.
         self._frames: dict[tuple[str, str], Frame] = {}
-        self._trees: dict[int, tuple[weakref.ref[nn.Module], _Tree]] = {}
-        self._roots: Counter[str] = Counter()
+        self.current = outside = self._frame(OUTSIDE, "")
+        self.phase = FORWARD
+        self._stack = [Level(outside, None, None, FORWARD, -1)]
+        # Each thread numbers its nodes by itself; the engine computes forwards again in threads of its own.
+        self._thread = threading.get_ident()
+        self._lineage = Lineage(next_node(), outside)
+        self._lineages: dict[int, Lineage[Frame]] = {self._thread: self._lineage}
+        self._silent_task = self._recording_task = -1
+        self._recorded = 0
+
+    def _frame(self, path: str, kind: str) -> Frame:
+        found = self._frames.get((path, kind))
+        if found is None:
+            found = self._frames[path, kind] = Frame(path, kind)
+        return found
 
     def enter(self, module: nn.Module) -> int:
         """Make a module the current one; returns the depth to hand to :meth:`leave`."""
-        depth = len(self._stack)
-        _, caller, tree = self._stack[-1]
+        stack = self._stack
+        depth = len(stack)
+        frame, caller, tree, phase, _ = stack[-1]
+        task, number = backward_task(), next_node()
+        lineage = self._lineage if task < 0 else self._lineage_here()
         if tree is None:
-            tree = self._tree_of(module)
-        path = tree.path_of(module, self._stack[-1][0].path, caller)
-        kind = type(module).__name__
-        frame = self._frames.get((path, kind))
-        if frame is None:
-            frame = self._frames[path, kind] = Frame(path, kind)
-        self._stack.append((frame, module, tree))
-        self.current = frame
+            tree = self.forest.tree_of(module)
+            if task < 0:
+                lineage.begin(number)
+        frame = self._frame(tree.path_of(module, frame.path, caller), type(module).__name__)
+        phase = RECOMPUTE if task >= 0 or phase is RECOMPUTE else FORWARD
+        stack.append(Level(frame, module, tree, phase, task))
+        self.current, self.phase = frame, phase
+        lineage.mark(number, frame)
+        return depth
+
+    def enter_phase(self, phase: str, level: Level | None = None) -> int:
+        """Begin a phase outside any module, or at a level of before; returns the depth to hand to :meth:`leave`."""
+        frame, module, tree, _, _ = level or self._stack[0]
+        depth, task = len(self._stack), backward_task()
+        self._stack.append(Level(frame, module, tree, phase, task))
+        self.current, self.phase = frame, phase
+        lineage = self._lineage if task < 0 else self._lineage_here()
+        lineage.mark(next_node(), frame)
         return depth
 
     def leave(self, depth: int) -> None:
-        """Return to the stack as it was when :meth:`enter` answered with this depth."""
+        """Return to the stack as it was when an ``enter`` answered with this depth."""
         del self._stack[depth:]
-        self.current = self._stack[-1][0]
+        top = self._stack[-1]
+        self.current, self.phase = top.frame, top.phase
+        lineage = self._lineage if backward_task() < 0 else self._lineage_here()
+        lineage.mark(next_node(), top.frame)
 
-    def _tree_of(self, module: nn.Module) -> _Tree:
-        """Find the tree of a module called outside any other: its own, one that it is part of, or a new one."""
-        known = self._trees.get(id(module))
-        if known is not None:
-            return known[1]
-        for _, tree in list(self._trees.values()):
-            if module in tree:
-                return tree
-        name = type(module).__name__
-        self._roots[name] += 1
-        number = self._roots[name]
-        tree = _Tree(module, name if number == 1 else f"{name}#{number}")
-        key = id(module)
-        self._trees[key] = (weakref.ref(module, lambda _: self._trees.pop(key, None)), tree)
-        return tree
+    @property
+    def level(self) -> Level:
+        """Return the level that is running, to come back to in a recomputation."""
+        return self._stack[-1]
 
+    def in_backward(self, task: int) -> tuple[Frame, str]:
+        """Tell whose work it is in a backward pass, and in which phase."""
+        if self._stack[-1].task == task:
+            return self.current, self.phase
+        node = current_node()
+        if node is None:
+            return self.current, BACKWARD
+        number = node_number(node)
+        if number == ACCUMULATES:
+            frame = self._frame(*self.forest.owner(accumulated_leaf(node)))
+        else:
+            frame = self._made_here().owner(number)
+        phase = BACKWARD
+        if not torch.is_grad_enabled():
+            self._silent_task = task
+        else:
+            # A pass that works without recording for itself records only for a forward that is computed again.
+            if self._silent_task == task or is_recomputation(node):
+                phase = RECOMPUTE
+            self._record(task, frame)
+        return frame, phase
 
-class _Tree:
-    """Know the paths of the modules below one root, and of those made on the fly inside their forwards."""
+    def _record(self, task: int, frame: Frame) -> None:
+        """Give the nodes that a backward makes, to be differentiated again, to the module that it works for."""
+        end = next_node()
+        start = self._recorded if self._recording_task == task else end - 1
+        self._lineage_here().insert(start, end, frame)
+        self._recording_task, self._recorded = task, end
 
-    def __init__(self, root: nn.Module, name: str) -> None:
-        # By identity, since a module class may define equality; an entry leaves with its module, before the identity
-        # can come again.
-        self._known: dict[int, tuple[weakref.ref[nn.Module], str]] = {}
-        self._learn(root, name)
+    def _lineage_here(self) -> Lineage[Frame]:
+        thread = threading.get_ident()
+        found = self._lineages.get(thread)
+        if found is None:
+            found = self._lineages[thread] = Lineage(next_node(), self._stack[0].frame)
+        return found
 
-    def __contains__(self, module: nn.Module) -> bool:
-        return id(module) in self._known
-
-    def _learn(self, top: nn.Module, path: str) -> None:
-        for name, module in top.named_modules():
-            key = id(module)
-            if key not in self._known:
-                forget = weakref.ref(module, lambda _, key=key: self._known.pop(key, None))  # type: ignore[misc]
-                self._known[key] = (forget, f"{path}.{name}" if name else path)
-
-    def path_of(self, module: nn.Module, caller_path: str, caller: nn.Module | None) -> str:
-        """Return a module's path: where it is registered, or under its caller if it was made on the fly."""
-        known = self._known.get(id(module))
-        if known is None:
-            self._learn(module, self._search(module, caller_path, caller))
-            known = self._known[id(module)]
-        return known[1]
-
-    @staticmethod
-    def _search(module: nn.Module, caller_path: str, caller: nn.Module | None) -> str:
-        """Look for a module that was registered below its caller since the root was first called."""
-        if caller is not None:
-            for name, candidate in caller.named_modules():
-                if candidate is module:
-                    return f"{caller_path}.{name}"
-        return f"{caller_path}.{type(module).__name__}()"
+    def _made_here(self) -> Lineage[Frame]:
+        """Return the lineage of a pass's nodes: the block's; this thread's for a pass begun in it, inside another."""
+        if threading.get_ident() == self._thread or not nested_backward():
+            return self._lineage
+        return self._lineage_here()
 
 
 class Scoped:
@@ -139,47 +175,6 @@ class Scoped:
     scope: Scope
 
 
-_lock = threading.Lock()
-_watchers = 0
-_wrapper: Callable[..., Any] | None = None
-_wrapped: Callable[..., Any] = nn.Module.__call__
-
-
-def _tracking(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a module call so that every scope active in the thread enters and leaves with it."""
-
-    @wraps(original)
-    def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        scopes = [mode.scope for mode in dispatch_modes() if isinstance(mode, Scoped)]
-        if not scopes:
-            return original(module, *args, **kwargs)
-        depths = [scope.enter(module) for scope in scopes]
-        try:
-            return original(module, *args, **kwargs)
-        finally:
-            for scope, depth in zip(scopes, depths, strict=True):
-                scope.leave(depth)
-
-    return call
-
-
-def watch_calls() -> None:
-    """Begin to follow module calls; each call needs one of :func:`unwatch_calls`."""
-    global _watchers, _wrapper, _wrapped  # noqa: PLW0603 - nn.Module is global too
-    with _lock:
-        if _watchers == 0:
-            # A wrapper for each time: what somebody else put around an earlier one may still call that.
-            _wrapped = nn.Module.__call__
-            _wrapper = _tracking(_wrapped)
-            nn.Module.__call__ = _wrapper  # type: ignore[method-assign]
-        _watchers += 1
-
-
-def unwatch_calls() -> None:
-    """End what :func:`watch_calls` began, and restore ``nn.Module`` when nobody is left."""
-    global _watchers  # noqa: PLW0603 - as above
-    with _lock:
-        _watchers -= 1
-        # What somebody else put in place meanwhile is theirs to take away; without a mode ours passes calls on.
-        if _watchers == 0 and nn.Module.__call__ is _wrapper:
-            nn.Module.__call__ = _wrapped  # type: ignore[method-assign]
+def scopes_of(modes: list[Any]) -> list[Scope]:
+    """List the scopes among the dispatch modes that are active."""
+    return [mode.scope for mode in modes if isinstance(mode, Scoped)]

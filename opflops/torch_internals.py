@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import copy
 import logging
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch._ops import OpOverload, OpOverloadPacket
+from torch._ops import HigherOrderOperator, OpOverload, OpOverloadPacket
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -21,41 +22,156 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
     is_fake,
 )
+from torch.autograd.graph import _engine_run_backward
+from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
 from torch.nested._internal.nested_tensor import NestedTensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_leaves
+from torch.utils.checkpoint import CheckpointFunction, _recomputation_hook
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
 __all__ = [
+    "ACCUMULATES",
+    "DispatchMode",
+    "HigherOrderOperator",
     "OpOverload",
     "OpOverloadPacket",
-    "TorchDispatchMode",
+    "accumulated_leaf",
+    "backward_task",
+    "body_compilations",
+    "body_preparation",
+    "call_higher_order",
+    "checkpoint_callables",
+    "compiler_is_loaded",
     "composite_implicit",
+    "current_node",
     "dispatch_modes",
     "dispatcher_packets",
+    "entered_instead",
     "fake_copies",
     "has_values",
-    "in_backward",
+    "indexing_by_tensors",
     "is_jagged",
+    "is_recomputation",
+    "is_recomputed",
+    "is_traced",
     "known_to_dispatcher",
+    "larger",
     "log2",
+    "modules_of",
+    "nested_backward",
     "nested_lengths",
+    "next_node",
+    "node_number",
+    "optimizer_callables",
+    "optimizer_preparation",
+    "own_kernel",
     "packet_of",
     "ranks_of",
     "run_composite",
+    "runs_abstractly",
     "schema_of",
     "sparse_coo_parts",
     "third_party_formulas",
+    "triton_call",
     "unseen",
     "value_dependent_errors",
 ]
 
 _COMPOSITE_IMPLICIT = torch._C.DispatchKey.CompositeImplicitAutograd
 
-in_backward = torch._C._current_autograd_node
+
+class DispatchMode(TorchDispatchMode):
+    """Receive every operator directly.
+
+    PyTorch would load the compiler with the first operator that a mode sees, to keep it from compiling the mode's own
+    code, and pass every one through a wrapper. While opflops counts, nothing is compiled.
+    """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+    @classmethod
+    def ignore_compile_internals(cls) -> bool:
+        """Let the compiler do its work as if there were no mode, and only what was compiled run under it."""
+        return True
+
+
+current_node = torch._C._current_autograd_node
 """Return the autograd node that this thread is running, or None outside a backward pass."""
+
+backward_task = torch._C._current_graph_task_id
+"""Return the number of the backward pass that this thread is in, innermost; -1 outside any."""
+
+next_node = torch._C._autograd._get_sequence_nr
+"""Return the sequence number that the next autograd node of this thread gets."""
+
+ACCUMULATES = 2**64 - 1
+"""The sequence number of nodes that accumulate a gradient, which have the leaf tensor as ``variable``."""
+
+
+def accumulated_leaf(node: Any) -> Tensor:
+    """Return the tensor whose gradient a node accumulates."""
+    leaf: Tensor = node.variable
+    return leaf
+
+
+def node_number(node: Any) -> int:
+    """Return an autograd node's sequence number."""
+    number: int = node._sequence_nr()
+    return number
+
+
+def is_recomputation(node: Any) -> bool:
+    """Tell whether ``torch.utils.checkpoint`` is computing a forward again while a node is current."""
+    if node.name() == f"{CheckpointFunction.__name__}Backward":
+        return True
+    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)  # noqa: FBT003 - positional only
+    return hooks is not None and hooks[0].__qualname__.startswith(f"{_recomputation_hook.__qualname__}.")
+
+
+def nested_backward() -> bool:
+    """Tell, in a thread of the autograd engine, whether its pass was begun in this very thread, inside another one."""
+    frame: Any = sys._getframe()
+    while frame is not None:
+        if frame.f_code is _engine_run_backward.__code__:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def checkpoint_callables() -> list[tuple[Any, str]]:
+    """List what non-reentrant checkpointing hands its function to, which is called when it is computed again."""
+    return [(torch.utils.checkpoint, "_checkpoint_without_reentrant_generator")]
+
+
+def optimizer_callables() -> list[tuple[Any, str]]:
+    """List what counts as the optimizer's work: steps, gradient scaling and clipping, averaging of parameters."""
+    classes, found = [torch.optim.Optimizer], []
+    while classes:
+        classes += classes.pop(0).__subclasses__()
+        found += [one for one in classes if "step" in vars(one) and getattr(one.step, "hooked", False)]
+    listed: list[tuple[Any, str]] = [(one, "step") for one in dict.fromkeys(found)]
+    listed += [(torch.amp.GradScaler, "_unscale_grads_"), (torch.amp.GradScaler, "update")]
+    # The global functions that clip_grad_norm_ calls, wherever it was imported from.
+    clipping = sys.modules["torch.nn.utils.clip_grad"]
+    listed += [(clipping, "_get_total_norm"), (clipping, "_clip_grads_with_norm_")]
+    averaging = sys.modules.get("torch.optim.swa_utils")
+    return listed if averaging is None else [*listed, (averaging.AveragedModel, "update_parameters")]
+
+
+def optimizer_preparation() -> list[tuple[Any, str]]:
+    """List what every optimizer calls when it is made, to prepare the ``step`` of its class."""
+    return [(torch.optim.Optimizer, "_patch_step_function")]
+
+
+def compiler_is_loaded() -> bool:
+    """Tell whether the compiler's front end is loaded; importing torch alone does not."""
+    return "torch._dynamo" in sys.modules
 
 
 def schema_of(overload: OpOverload) -> torch.FunctionSchema:
@@ -185,3 +301,98 @@ def fake_copies(originals: Any) -> Iterator[Any]:
             yield copies
     finally:
         log.disabled = silent
+
+
+def body_compilations() -> list[tuple[Any, str]]:
+    """List what prepares the compiler, each time, before a higher-order operator called eagerly compiles its bodies."""
+    modules = ("torch._higher_order_ops.utils", "torch.nn.attention.flex_attention")
+    loaded = [sys.modules[name] for name in modules if name in sys.modules]
+    return [(module, "setup_compilation_env") for module in loaded if hasattr(module, "setup_compilation_env")]
+
+
+def body_preparation() -> list[tuple[Any, str]]:
+    """List what higher-order operators trace or try their bodies with, on made-up tensors, to differentiate them."""
+    modules = ("torch._higher_order_ops.invoke_subgraph", "torch._higher_order_ops.flex_attention")
+    names = ("create_fw_bw_graph", "trace_joint_graph_as_bwd", "_get_output_metadata_by_execution")
+    loaded = [sys.modules[name] for name in modules if name in sys.modules]
+    return [(module, name) for module in loaded for name in names if name in vars(module)]
+
+
+@contextmanager
+def entered_instead(leaving: list[Any], entering: list[Any]) -> Iterator[None]:
+    """Let some of the innermost dispatch modes go for others, without calling their own methods, for a while."""
+    for mode in reversed(leaving):
+        TorchDispatchMode.__exit__(mode, None, None, None)
+    for mode in entering:
+        TorchDispatchMode.__enter__(mode)
+    try:
+        yield
+    finally:
+        for mode in reversed(entering):
+            TorchDispatchMode.__exit__(mode, None, None, None)
+        for mode in leaving:
+            TorchDispatchMode.__enter__(mode)
+
+
+def call_higher_order(op: HigherOrderOperator, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Call a higher-order operator without the checks of its arguments, which it has made by the time a mode sees it.
+
+    They would refuse a body that is wrapped in a function.
+    """
+    return HigherOrderOperator.__call__(op, *args, **kwargs)
+
+
+def own_kernel(op: HigherOrderOperator) -> Any:
+    """Return what a higher-order operator runs once no mode and no tensor subclass wants it; None for what has none."""
+    kernels = op.py_kernels
+    key = torch._C.DispatchKey
+    return kernels.get(key.CompositeExplicitAutograd) or kernels.get(key.BackendSelect)
+
+
+def runs_abstractly(arguments: Any) -> bool:
+    """Tell whether values are missing because the tensors are fake, or because the program is being traced."""
+    abstract = (FakeTensorMode, ProxyTorchDispatchMode)
+    return any(isinstance(mode, abstract) for mode in dispatch_modes()) or any(map(is_fake, tree_leaves(arguments)))
+
+
+def is_traced() -> bool:
+    """Tell whether operators are being written down in a graph."""
+    return any(isinstance(mode, ProxyTorchDispatchMode) for mode in dispatch_modes())
+
+
+def modules_of(node: torch.fx.Node) -> list[int]:
+    """List the identities of the modules whose calls a node of a compiled graph came from, outermost first."""
+    # A module that is called again has a number behind its identity.
+    return [int(key.split("@")[0]) for key in node.meta.get("nn_module_stack", {}) if key.split("@")[0].isdigit()]
+
+
+def is_recomputed(node: torch.fx.Node) -> bool | None:
+    """Tell whether a node of a backward's graph computes the forward again; None where the graph does not say."""
+    tag = node.meta.get("partitioner_tag")
+    return None if tag is None else tag == "is_forward"
+
+
+def larger(first: Any, second: Any) -> bool:
+    """Tell whether a count is larger than another, by the sizes that the program was traced with."""
+    counts = [count if isinstance(count, int) else count.node.hint for count in (first, second)]
+    return None not in counts and bool(counts[0] > counts[1])
+
+
+def indexing_by_tensors() -> AbstractContextManager[Any]:
+    """Let Python's indexing with scalar tensors be an operator, as it is inside attention's score modifications."""
+    from torch._dynamo._trace_wrapped_higher_order_op import (  # noqa: PLC0415 - loads the compiler
+        TransformGetItemToIndex,
+    )
+
+    return TransformGetItemToIndex()
+
+
+def triton_call(kernel: int, constants: int) -> tuple[str, dict[str, Any]]:
+    """Return the name of a Triton kernel and the constants of a call, which its operator knows by number."""
+    from torch._higher_order_ops.triton_kernel_wrap import kernel_side_table  # noqa: PLC0415 - rarely needed
+
+    called: Any = kernel_side_table.get_kernel(kernel)
+    # An autotuner, or heuristics, wrap what they tune; innermost is a Python function.
+    while hasattr(called, "fn"):
+        called = called.fn
+    return called.__name__, dict(kernel_side_table.get_constant_args(constants))

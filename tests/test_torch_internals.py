@@ -41,16 +41,130 @@ def test_dispatch_modes_lists_active_modes_outermost_first():
     assert outer.seen_inside == [[]] * len(outer.seen_inside) != []
 
 
-def test_in_backward_is_the_running_node_or_none():
-    """Inside a hook of a tensor there is one, outside a backward there is none."""
+def test_a_mode_receives_operators_without_a_wrapper():
+    """A plain dispatch mode's method is wrapped, in newer versions, so that the compiler keeps off it."""
+
+    class Mode(internals.DispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            return func(*args, **(kwargs or {}))
+
+    assert not hasattr(Mode.__torch_dispatch__, "__wrapped__")
+    with Mode():
+        assert torch.equal(X + X, 2 * X)
+
+
+def test_a_backward_pass_has_a_number_and_a_current_node():
+    """Inside a hook of a tensor there are both, outside a backward neither."""
     seen = []
-    y = X * 2
-    y.register_hook(lambda grad: seen.append(internals.in_backward()))
-    assert internals.in_backward() is None
+    x = torch.ones(2, requires_grad=True)
+    y = x * 2
+    y.register_hook(lambda grad: seen.append((internals.current_node(), internals.backward_task())))
+    assert internals.current_node() is None
+    assert internals.backward_task() == -1
+    for _ in range(2):
+        y.sum().backward(retain_graph=True)
+    assert internals.current_node() is None
+    (node, first), (_, second) = seen
+    assert node is not None
+    assert 0 <= first < second
+
+
+def test_nodes_are_numbered_in_the_order_of_the_forward():
+    """The number that is next before an operator is its node's, that of a custom function included."""
+
+    class Custom(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient
+
+    x = torch.ones(2, requires_grad=True)
+    first = internals.next_node()
+    y = x.sin()
+    second = internals.next_node()
+    z = Custom.apply(y)
+    assert internals.node_number(y.grad_fn) == first
+    assert second <= internals.node_number(z.grad_fn) < internals.next_node()
+
+
+def test_accumulating_nodes_have_the_largest_number_and_their_leaf():
+    """They are made when a leaf is first used, and belong to the leaf."""
+    x = torch.ones(2, requires_grad=True)
+    node = x.sin().grad_fn.next_functions[0][0]
+    assert internals.node_number(node) == internals.ACCUMULATES
+    assert internals.accumulated_leaf(node) is x
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_checkpoint_is_recognised_while_it_computes_again(reentrant):
+    """In the backward of both kinds, and in no other."""
+    seen = []
+
+    def square(x):
+        if internals.current_node() is not None:
+            seen.append(internals.is_recomputation(internals.current_node()))
+        return x * x
+
+    x = torch.ones(2, requires_grad=True)
+    y = torch.utils.checkpoint.checkpoint(square, x, use_reentrant=reentrant)
+    z = y * 2
+    z.register_hook(lambda _: seen.append(internals.is_recomputation(internals.current_node())))
+    z.sum().backward()
+    assert seen == [False, True]
+
+
+def test_what_checkpointing_calls_hands_over_the_function():
+    """Its first argument is what the checkpoint computes again."""
+    ((owner, name),) = internals.checkpoint_callables()
+    original, seen = getattr(owner, name), []
+    setattr(owner, name, lambda function, *args, **kwargs: seen.append(function) or original(function, *args, **kwargs))
+    try:
+        torch.utils.checkpoint.checkpoint(torch.sin, torch.ones(2, requires_grad=True), use_reentrant=False)
+    finally:
+        setattr(owner, name, original)
+    assert seen == [torch.sin]
+
+
+def test_a_backward_begun_inside_another_is_told_from_its_python_frames():
+    """Inside a hook of a backward that this thread began; outside there is none."""
+    seen = []
+    x = torch.ones(2, requires_grad=True)
+    y = x * 2
+    y.register_hook(lambda _: seen.append(internals.nested_backward()))
     y.sum().backward()
-    assert internals.in_backward() is None
-    assert len(seen) == 1
-    assert seen[0] is not None
+    assert seen == [True]
+    assert not internals.nested_backward()
+
+
+def test_optimizers_prepare_their_class_when_they_are_made():
+    """Steps of classes with an instance are listed, others are once they have one; scaling, clipping, averaging too."""
+
+    class Unprepared(torch.optim.SGD):
+        def step(self, closure=None):
+            return super().step(closure)
+
+    def listed():
+        return [(owner.__name__, name) for owner, name in internals.optimizer_callables()]
+
+    assert ("Unprepared", "step") not in listed()
+    Unprepared([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    from torch.optim import swa_utils  # noqa: PLC0415 - listed once it is imported
+
+    assert swa_utils.AveragedModel.update_parameters
+    for expected in (
+        ("Unprepared", "step"),
+        ("GradScaler", "update"),
+        ("GradScaler", "_unscale_grads_"),
+        ("torch.nn.utils.clip_grad", "_get_total_norm"),
+        ("torch.nn.utils.clip_grad", "_clip_grads_with_norm_"),
+        ("AveragedModel", "update_parameters"),
+    ):
+        assert expected in listed()
+    assert internals.optimizer_preparation() == [(torch.optim.Optimizer, "_patch_step_function")]
+    assert all(callable(getattr(owner, name)) for owner, name in internals.optimizer_callables())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,489 @@
+"""Operators that call functions: what their bodies do is counted as if the program called the bodies itself.
+
+A body runs with the mode re-entered. One that was compiled is replayed node by node, so that each node's work goes to
+the module that it came from, and to a recomputation where a backward computes its forward again. An operator that only
+calls leaves no row of its own; attention and Triton kernels have a price; one that nothing is known about is listed,
+with what its bodies do counted all the same.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache, partial, wraps
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import torch
+from torch.utils._pytree import tree_leaves, tree_map
+
+from opflops.binding import arithmetic_dtype, describe
+from opflops.cost import Cost, Estimate
+from opflops.errors import FormulaError
+from opflops.formulas import flex_attention
+from opflops.registry import Price, PriceTable, op_name
+from opflops.scope import BACKWARD, RECOMPUTE, Level, Scope, Scoped, scopes_of
+from opflops.torch_internals import (
+    HigherOrderOperator,
+    OpOverload,
+    backward_task,
+    call_higher_order,
+    dispatch_modes,
+    entered_instead,
+    indexing_by_tensors,
+    is_recomputed,
+    is_traced,
+    larger,
+    modules_of,
+    own_kernel,
+    runs_abstractly,
+    triton_call,
+)
+from opflops.traffic import stored_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from opflops.trees import Frame
+
+    Body = Callable[..., Any]
+    Rule = Callable[..., Any]
+
+_ARITHMETIC = ("macs", "ops", "transcendentals")
+_COUNTS = ("calls", *_ARITHMETIC, "bytes_read", "bytes_written", "seconds")
+
+
+class Share(NamedTuple):
+    """Hold what some work added to one tally.
+
+    Attributes:
+        frame: Whose work it is.
+        key: Operator, whether it is priced, phase, dtype, and why it is an estimate.
+        counts: Calls, the fields of a cost, seconds.
+    """
+
+    frame: Frame
+    key: tuple[str, bool, str, torch.dtype | None, str]
+    counts: tuple[Any, ...]
+
+
+class Counter(Protocol):
+    """Name what a mode lends to the running of a higher-order operator."""
+
+    scope: Scope
+    prices: PriceTable
+
+    @property
+    def causal(self) -> str:
+        """Return whether causal masks count as they are or not at all."""
+
+    @property
+    def cells(self) -> list[tuple[Any, Any, Any]]:
+        """Return the tallies: frame, key, and an object that has the counts as attributes."""
+
+    def cell(self, frame: Any, key: Any) -> Any:
+        """Return a tally, begun if need be."""
+
+    def reentered(self) -> AbstractContextManager[Any]:
+        """Let the mode, which is handling an operator, see the operators of its bodies."""
+
+    def run(self, price: Price, function: Body, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call a function and file the price of the call."""
+
+    def report_unpriced(self, op: str, problem: str, advice: str) -> None:
+        """Warn about an operator that nothing prices, or refuse it."""
+
+
+def run(counter: Counter, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a higher-order operator and count what it does."""
+    rule: Rule = _RULES.get(f"{op}") or _unknown
+    return rule(counter, op, args, kwargs)
+
+
+# Bodies
+
+
+def _is_operator(value: Any) -> bool:
+    return isinstance(value, (OpOverload, HigherOrderOperator))
+
+
+def _is_body(value: Any) -> bool:
+    return callable(value) and not isinstance(value, (type, torch.Tensor)) and not _is_operator(value)
+
+
+def _counted(counter: Counter, body: Body) -> Body:
+    """Let a body run with the mode re-entered."""
+
+    @wraps(body)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with counter.reentered():
+            return _replayed(body)(*args, **kwargs)
+
+    return call
+
+
+def _with_bodies(counter: Counter, value: Any) -> Any:
+    return tree_map(lambda leaf: _counted(counter, leaf) if _is_body(leaf) else leaf, value)
+
+
+def _replayed(body: Body) -> Body:
+    """Replay a compiled graph, which is a module too but none of the program's."""
+    return _Replay(body).run if isinstance(body, torch.fx.GraphModule) else body
+
+
+class _Replay(torch.fx.Interpreter):
+    """Run a graph's nodes at the modules, and in the phase of a backward, that they stand for."""
+
+    def run_node(self, n: torch.fx.Node) -> Any:
+        """Run one node."""
+        names = n.meta.get(_MODULES, ())
+        again = is_recomputed(n) if backward_task() >= 0 else None
+        if not names and again is None:
+            return super().run_node(n)
+        with ExitStack() as entered:
+            for scope in scopes_of(dispatch_modes()):
+                entered.enter_context(_at_modules(scope, names) if again is None else _in_phase(scope, again))
+            return super().run_node(n)
+
+
+@contextmanager
+def _at_modules(scope: Scope, names: tuple[str, ...]) -> Iterator[None]:
+    """Enter modules by their names below the module that called the operator."""
+    caller, depth = _eager.caller, None
+    if isinstance(caller, torch.nn.Module):
+        for name in names:
+            entered = scope.enter(caller.get_submodule(name))
+            depth = entered if depth is None else depth
+    try:
+        yield
+    finally:
+        if depth is not None:
+            scope.leave(depth)
+
+
+@contextmanager
+def _in_phase(scope: Scope, again: bool) -> Iterator[None]:
+    """Say of work in a backward whether it computes the forward again."""
+    task = backward_task()
+    frame, phase = scope.in_backward(task)
+    if phase != RECOMPUTE:
+        phase = RECOMPUTE if again else BACKWARD
+    depth = scope.enter_phase(phase, Level(frame, None, None, phase, task))
+    try:
+        yield
+    finally:
+        scope.leave(depth)
+
+
+# Compiling: an operator that is called eagerly has the compiler normalise its bodies, and find what they capture
+
+
+class _Eager(threading.local):
+    """Remember, while a thread compiles and runs bodies, the module that called the operator."""
+
+    caller: torch.nn.Module | None = None
+
+
+_eager = _Eager()
+_MODULES = "opflops_modules"
+
+
+def compiled_bodies(original: Callable[[], AbstractContextManager[Any]]) -> Callable[[], AbstractContextManager[Any]]:
+    """Let bodies be compiled as they are without a mode, and what was compiled run node by node.
+
+    All else that a program has compiled runs eagerly under a mode. Bodies would run differently then: what they
+    capture would get no gradients.
+
+    Args:
+        original: Prepares the compiler and yields its backend.
+    """
+
+    @wraps(original)
+    @contextmanager
+    def prepare() -> Iterator[Any]:
+        scopes = scopes_of(dispatch_modes())
+        if not scopes:
+            with original() as backend:
+                yield backend
+            return
+        before, _eager.caller = _eager.caller, scopes[0].level.module
+        try:
+            with torch.compiler.set_stance("default"), original() as backend:
+                yield _replaying(backend)
+        finally:
+            _eager.caller = before
+
+    return prepare
+
+
+def uncounted(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep modes that count away from what an operator tries on made-up tensors, which is no work of the program."""
+
+    @wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with _alone():
+            return original(*args, **kwargs)
+
+    return call
+
+
+def _alone() -> AbstractContextManager[None]:
+    """Keep the modes that count, and are not handling an operator now, away from what follows.
+
+    The modes of PyTorch's own machinery stand apart from the others, at the outer end of the stack, and stay.
+    """
+    modes = dispatch_modes()
+    first = next((index for index, mode in enumerate(modes) if isinstance(mode, Scoped)), len(modes))
+    return entered_instead(modes[first:], [mode for mode in modes[first:] if not isinstance(mode, Scoped)])
+
+
+# The compiler keeps what it compiled as long as the backend is the same object.
+@lru_cache(maxsize=8)
+def _replaying(backend: Callable[..., Body]) -> Callable[..., Body]:
+    def compile_graph(graph: torch.fx.GraphModule, examples: list[Any]) -> Body:
+        _name_modules(graph)
+        # Backends may do more than run the graph; the operator's own is the graph's forward.
+        compiled = backend(graph, examples)
+
+        return _Replay(graph).run if compiled == graph.forward else compiled
+
+    return compile_graph
+
+
+def _name_modules(graph: torch.fx.GraphModule) -> None:
+    """Note for every node by which names its modules are known to the caller.
+
+    What is compiled for one block of a model serves the next one, whose modules have the same names below it.
+    """
+    caller = _eager.caller
+    if caller is None:
+        return
+    known = {id(module): name for name, module in caller.named_modules() if name}
+    for part in graph.modules():
+        if isinstance(part, torch.fx.GraphModule):
+            for node in part.graph.nodes:
+                names = tuple(known[key] for key in modules_of(node) if key in known)
+                if names:
+                    node.meta[_MODULES] = names
+
+
+# Work that is counted once and stands for more, or for less
+
+
+def _measured(counter: Counter, work: Body, *args: Any) -> tuple[Any, list[Share]]:
+    """Do some work; returns its result and what it added to the tallies, which are as they were before."""
+    before = [(cell, [getattr(cell, name) for name in _COUNTS]) for *_, cell in counter.cells]
+    result = work(*args)
+    shares = []
+    for (frame, key, cell), (_, counts) in zip(counter.cells, before, strict=False):
+        added = tuple(getattr(cell, name) - count for name, count in zip(_COUNTS, counts, strict=True))
+        if isinstance(added[0], int) and not added[0]:
+            continue
+        shares.append(Share(frame, key, added))
+        for name, count in zip(_COUNTS, counts, strict=True):
+            setattr(cell, name, count)
+    for frame, key, cell in counter.cells[len(before) :]:
+        shares.append(Share(frame, key, tuple(getattr(cell, name) for name in _COUNTS)))
+        del frame.cells[key]
+    del counter.cells[len(before) :]
+    return result, shares
+
+
+def _add(counter: Counter, shares: list[Share], times: Any = 1, reason: str = "") -> None:
+    for frame, (op, priced, phase, dtype, estimate), counts in shares:
+        cell = counter.cell(frame, (op, priced, phase, dtype, estimate or reason))
+        for name, count in zip(_COUNTS, counts, strict=True):
+            setattr(cell, name, getattr(cell, name) + (count if name == "seconds" else times * count))
+
+
+def _floating(shares: list[Share]) -> Cost:
+    """Add up the arithmetic of the floating shares."""
+    costs = [
+        Cost(*counts[1:4])
+        for _, (*_, dtype, _), counts in shares
+        if dtype is not None and (dtype.is_floating_point or dtype.is_complex)
+    ]
+    return sum(costs, Cost())
+
+
+def _recording(counter: Counter, body: Body, shares: list[list[Share]]) -> Body:
+    """Let a body add what it did to a list, and to no tally yet."""
+    counted = _counted(counter, body)
+
+    @wraps(body)
+    def call(*args: Any) -> Any:
+        result, added = _measured(counter, counted, *args)
+        shares.append(added)
+        return result
+
+    return call
+
+
+# Rules: how the operators use their bodies
+
+
+def _calls(counter: Counter, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run an operator that calls its bodies as often as they are to be counted.
+
+    One that is given an operator instead runs as its own kernel does, with the mode re-entered; but where the call
+    is to be written down in a graph it must stay one call.
+    """
+    kernel = own_kernel(op)
+    if any(map(_is_operator, (*args, *kwargs.values()))) and kernel is not None and not is_traced():
+        with counter.reentered():
+            return kernel(*args, **kwargs)
+    return call_higher_order(op, _with_bodies(counter, args), _with_bodies(counter, kwargs))
+
+
+def _unknown(counter: Counter, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run an operator that nothing is known about, and list it."""
+    name = op_name(op)
+    counter.report_unpriced(name, "has no price", "What its functions do is counted.")
+    called = partial(_calls, counter, op)
+    return counter.run(Price(name, "unpriced"), lambda *given, **named: called(given, named), args, kwargs)
+
+
+_EITHER_BRANCH = "which branch runs depends on a value that is not there, so the larger one counts"
+_ONE_ROUND = "how often the loop runs depends on a value that is not there, so one round counts"
+
+
+def _branches(counter: Counter, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Count the branch that runs; where the condition has no value both run, and the larger one counts."""
+    condition, if_true, if_false, *operands = args
+    ran: list[list[Share]] = []
+    if_true, if_false = (_recording(counter, body, ran) for body in (if_true, if_false))
+    out = call_higher_order(op, (condition, if_true, if_false, *operands), kwargs)
+    chosen = ran[0]
+    for other in ran[1:]:
+        work, best = _floating(other), _floating(chosen)
+        chosen = other if larger(work.flops + work.transcendentals, best.flops + best.transcendentals) else chosen
+    _add(counter, chosen, reason=_EITHER_BRANCH if ran[1:] else "")
+    return out
+
+
+def _rounds(counter: Counter, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Count every round of a loop; where its condition has no value the body runs once, and says so."""
+    if not runs_abstractly(args):
+        return _calls(counter, op, args, kwargs)
+    ran: list[list[Share]] = []
+    condition, body, *operands = args
+    out = call_higher_order(
+        op, (_recording(counter, condition, ran), _recording(counter, body, ran), *operands), kwargs
+    )
+    for shares in ran:
+        _add(counter, shares, reason=_ONE_ROUND)
+    return out
+
+
+def _each(
+    counter: Counter, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any], *, over: int
+) -> Any:
+    """Count the body once for each slice; tracing and fake tensors run it for the first slice alone."""
+    if not runs_abstractly(args):
+        return _calls(counter, op, args, kwargs)
+    body, *rest = args
+    ran: list[list[Share]] = []
+    out = call_higher_order(op, (_recording(counter, body, ran), *rest), kwargs)
+    for shares in ran:
+        _add(counter, shares, times=tree_leaves(args[over])[0].shape[0])
+    return out
+
+
+def _scanned(counter: Counter, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Count the combinations that a scan makes; fake tensors do not run them, so they are run here."""
+    if not runs_abstractly(args):
+        return _calls(counter, op, args, kwargs)
+    if is_traced():
+        return _unknown(counter, op, args, kwargs)
+    with _alone():
+        own_kernel(op)(*_with_bodies(counter, args), **kwargs)
+    return call_higher_order(op, args, kwargs)
+
+
+def _price_of_score(counter: Counter, body: Body, *examples: Any) -> Cost:
+    """Price what is done with one score: on a score and four positions, as the operator passes them."""
+    with indexing_by_tensors(), _alone():
+        _, shares = _measured(counter, _counted(counter, body), *examples)
+    # Index arithmetic is not floating-point work; what has no price was reported, and stays listed.
+    _add(counter, [share for share in shares if not share.key[1]])
+    return _floating(shares)
+
+
+def _attention(counter: Counter, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Price attention whose scores are modified by a function, forward and backward."""
+    given = flex_attention.Arguments.of(f"{op}", args)
+    example = given.query.new_zeros
+    score, places = example(()), [example((), dtype=torch.int32)] * 4
+    modification = _price_of_score(counter, given.score_mod, score, *places, *given.score_buffers)
+    if given.joint is not None:
+        modification += _price_of_score(counter, given.joint, score, *places, score, *given.score_buffers)
+
+    def charge(out: Any, *_: Any, **__: Any) -> tuple[Cost | Estimate, int, int, torch.dtype | None]:
+        price = flex_attention.price(given, modification, causal=counter.causal)
+        return price, stored_bytes(given.read), stored_bytes(out), given.query.dtype
+
+    return counter.run(Price(op_name(op), "formula", bound=charge), partial(_called, op), args, kwargs)
+
+
+def _called(op: HigherOrderOperator, *args: Any, **kwargs: Any) -> Any:
+    return call_higher_order(op, args, kwargs)
+
+
+def _triton(counter: Counter, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Price a Triton kernel by the formula that is registered for its name (``"triton::add_kernel"``)."""
+    name, constants = triton_call(kwargs["kernel_idx"], kwargs["constant_args_idx"])
+    row, passed = f"triton.{name}", {**constants, **kwargs["kwargs"]}
+    entry = counter.prices.entry_named(f"triton::{name}")
+    tensors, cloned = list(passed.values()), [passed[key] for key in kwargs.get("tensors_to_clone", ())]
+    if entry is None or entry.formula is None:
+        price = Price(row, "zero" if entry else "unpriced")
+        if entry is None:
+            advice = f'Register a formula with @opflops.formula("triton::{name}").'
+            counter.report_unpriced(row, "has no price", advice)
+    else:
+        formula = entry.formula
+
+        def charge(out: Any, **_: Any) -> tuple[Cost | Estimate, int, int, torch.dtype | None]:
+            cost = formula(**_wanted(row, formula, {**passed, "out": out, "causal": counter.causal}))
+            return cost, stored_bytes(tensors), stored_bytes(cloned), arithmetic_dtype(out, *tensors)
+
+        price = Price(row, "formula", bound=charge)
+    return counter.run(price, partial(_called, op), args, kwargs)
+
+
+def _wanted(row: str, formula: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Pick the arguments of a kernel that its formula asks for.
+
+    Raises:
+        FormulaError: It asks for something else.
+    """
+    asked = inspect.signature(formula).parameters.values()
+    for parameter in asked:
+        if parameter.name not in given and parameter.default is parameter.empty:
+            raise FormulaError(
+                f"The formula {describe(formula)} asks for '{parameter.name}', which is no argument of the kernel "
+                f"{row}; it may ask for {', '.join(sorted(given))}."
+            )
+    return {parameter.name: given[parameter.name] for parameter in asked if parameter.name in given}
+
+
+_CALLING = """
+auto_functionalized auto_functionalized_v2 foreach_map graphsafe_run_with_rng_state hints_wrapper invoke_quant
+invoke_quant_packed invoke_subgraph local_map_hop out_dtype print register_hook run_and_save_rng_state run_const_graph
+run_dtensor_rng_op run_with_rng_state strict_mode trace_wrapped with_effects _export_tracepoint
+"""
+
+_RULES: dict[str, Rule] = {
+    **dict.fromkeys(_CALLING.split(), _calls),
+    "cond": _branches,
+    "while_loop": _rounds,
+    "while_loop_stack_output": _rounds,
+    "map_impl": partial(_each, over=1),
+    "scan": partial(_each, over=2),
+    "associative_scan": _scanned,
+    "flex_attention": _attention,
+    "flex_attention_backward": _attention,
+    "triton_kernel_wrapper_mutation": _triton,
+    "triton_kernel_wrapper_functional": _triton,
+}

@@ -1,0 +1,122 @@
+"""The paths of modules: those below each root, those made on the fly, and whose parameter a tensor is."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
+    from torch import Tensor, nn
+
+OUTSIDE = ""
+
+
+class Frame:
+    """Stand for one module path; whoever records work at it keeps its tallies in ``cells``.
+
+    Attributes:
+        path: The root's class name and the dotted path below it, as rows have it; "" outside any module.
+        module_type: The module's class name; "" outside.
+        cells: Tallies, by whatever key the recorder chooses.
+    """
+
+    __slots__ = ("cells", "module_type", "path")
+
+    def __init__(self, path: str, module_type: str) -> None:
+        self.path = path
+        self.module_type = module_type
+        self.cells: dict[Hashable, Any] = {}
+
+
+class Tree:
+    """Know the paths of the modules below one root, and of those made on the fly inside their forwards."""
+
+    def __init__(self, root: nn.Module, name: str) -> None:
+        # By identity, since a module class may define equality; an entry leaves with its module, before the identity
+        # can come again.
+        self._known: dict[int, tuple[weakref.ref[nn.Module], str]] = {}
+        self._learn(root, name)
+
+    def __contains__(self, module: nn.Module) -> bool:
+        return id(module) in self._known
+
+    def modules(self) -> Iterator[tuple[nn.Module, str]]:
+        """List the modules that are still there, with their paths."""
+        for reference, path in list(self._known.values()):
+            module = reference()
+            if module is not None:
+                yield module, path
+
+    def _learn(self, top: nn.Module, path: str) -> None:
+        for name, module in top.named_modules():
+            key = id(module)
+            if key not in self._known:
+                forget = weakref.ref(module, lambda _, key=key: self._known.pop(key, None))  # type: ignore[misc]
+                self._known[key] = (forget, f"{path}.{name}" if name else path)
+
+    def path_of(self, module: nn.Module, caller_path: str, caller: nn.Module | None) -> str:
+        """Return a module's path: where it is registered, or under its caller if it was made on the fly."""
+        known = self._known.get(id(module))
+        if known is None:
+            self._learn(module, self._search(module, caller_path, caller))
+            known = self._known[id(module)]
+        return known[1]
+
+    @staticmethod
+    def _search(module: nn.Module, caller_path: str, caller: nn.Module | None) -> str:
+        """Look for a module that was registered below its caller since the root was first called."""
+        if caller is not None:
+            for name, candidate in caller.named_modules():
+                if candidate is module:
+                    return f"{caller_path}.{name}"
+        return f"{caller_path}.{type(module).__name__}()"
+
+
+class Forest:
+    """Hold the roots of one counting block, for all threads that it counts."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._trees: dict[int, tuple[weakref.ref[nn.Module], Tree]] = {}
+        self._roots: Counter[str] = Counter()
+        self._owners: dict[int, tuple[weakref.ref[Tensor], tuple[str, str]]] = {}
+
+    def tree_of(self, module: nn.Module) -> Tree:
+        """Find the tree of a module called outside any other: its own, one that it is part of, or a new one."""
+        known = self._trees.get(id(module))
+        if known is not None:
+            return known[1]
+        with self._lock:
+            for _, tree in list(self._trees.values()):
+                if module in tree:
+                    return tree
+            name = type(module).__name__
+            self._roots[name] += 1
+            number = self._roots[name]
+            tree = Tree(module, name if number == 1 else f"{name}#{number}")
+            key = id(module)
+            self._trees[key] = (weakref.ref(module, lambda _: self._trees.pop(key, None)), tree)
+            return tree
+
+    def owner(self, parameter: Tensor) -> tuple[str, str]:
+        """Find the path and class of the module that a parameter is registered in; "" if in none that was called."""
+        known = self._owners.get(id(parameter))
+        if known is None:
+            with self._lock:
+                for _, tree in list(self._trees.values()):
+                    for module, path in tree.modules():
+                        for own in module.parameters(recurse=False):
+                            if id(own) not in self._owners:
+                                self._remember(own, (path, type(module).__name__))
+                if id(parameter) not in self._owners:
+                    self._remember(parameter, (OUTSIDE, ""))
+                known = self._owners[id(parameter)]
+        return known[1]
+
+    def _remember(self, parameter: Tensor, place: tuple[str, str]) -> None:
+        key = id(parameter)
+        self._owners[key] = (weakref.ref(parameter, lambda _: self._owners.pop(key, None)), place)

@@ -1,0 +1,236 @@
+"""Following a program: what opflops puts around PyTorch's own callables while any mode counts, and takes away again.
+
+Module calls, optimizer steps and checkpointed functions are followed by replacing class attributes for that time: no
+hooks on the user's objects, and what is entered is left with Python's own unwinding, exceptions included. A wrapper
+that outlives the block, because somebody else wrapped it, passes calls on.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from opflops.higher_order import compiled_bodies, uncounted
+from opflops.scope import FORWARD, OPTIMIZER, RECOMPUTE, Level, Scope, scopes_of
+from opflops.torch_internals import (
+    body_compilations,
+    body_preparation,
+    checkpoint_callables,
+    compiler_is_loaded,
+    dispatch_modes,
+    optimizer_callables,
+    optimizer_preparation,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    Wrapper = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+_lock = threading.Lock()
+_watchers = 0
+_replaced: list[tuple[Any, str, Any, Any]] = []
+_following: list[Any] = []
+_stance: AbstractContextManager[Any] | None = None
+
+
+def watch() -> None:
+    """Begin to follow the program; each call needs one of :func:`unwatch`."""
+    global _watchers  # noqa: PLW0603 - what is followed is global too
+    with _lock:
+        if _watchers == 0:
+            _replace(nn.Module, "__call__", _module_call)
+            for owner, name in optimizer_callables():
+                _replace(owner, name, _optimizer_call)
+            for owner, name in optimizer_preparation():
+                _replace(owner, name, _optimizer_prepared)
+            for owner, name in checkpoint_callables():
+                _replace(owner, name, _checkpoint_call)
+            for owner, name in body_compilations():
+                _replace(owner, name, _bodies_compiled)
+            for owner, name in body_preparation():
+                _replace(owner, name, uncounted)
+            if compiler_is_loaded():
+                _run_eagerly()
+            else:
+                _replace(torch, "compile", _compile_call)
+        _watchers += 1
+
+
+def unwatch() -> None:
+    """End what :func:`watch` began, and restore everything when nobody is left."""
+    global _watchers, _stance  # noqa: PLW0603 - as above
+    with _lock:
+        _watchers -= 1
+        if _watchers:
+            return
+        while _replaced:
+            owner, name, original, ours = _replaced.pop()
+            # What somebody else put in place meanwhile is theirs to take away.
+            if vars(owner).get(name) is ours:
+                setattr(owner, name, original)
+        if _stance is not None:
+            _stance.__exit__(None, None, None)
+            _stance = None
+
+
+def follow_threads(mode: Any) -> None:
+    """Count modules called in other threads too: with what the mode's ``in_this_thread()`` answers there."""
+    _following.append(mode)
+
+
+def unfollow_threads(mode: Any) -> None:
+    """End what :func:`follow_threads` began, if it did."""
+    if mode in _following:
+        _following.remove(mode)
+
+
+def _run_eagerly() -> None:
+    """Run what is compiled as it was written: a compiled program calls no operators that a mode could see."""
+    global _stance  # noqa: PLW0603 - as above
+    if _stance is None:
+        _stance = torch.compiler.set_stance("force_eager")
+
+
+def _compile_call(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Load the compiler when the program first asks for it, which takes seconds, and only then change its stance."""
+
+    @wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        compiled = original(*args, **kwargs)
+        with _lock:
+            if _watchers:
+                _run_eagerly()
+        return compiled
+
+    return call
+
+
+def _bodies_compiled(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Let what a higher-order operator compiles for itself be counted; anything else stays eager."""
+    prepare = compiled_bodies(original)
+
+    @wraps(original)
+    def call() -> AbstractContextManager[Any]:
+        with _lock:
+            if _watchers:
+                _run_eagerly()
+        return prepare()
+
+    return call
+
+
+def _replace(owner: Any, name: str, wrapper: Wrapper) -> None:
+    original = vars(owner)[name]
+    ours = wrapper(original)
+    _replaced.append((owner, name, original, ours))
+    setattr(owner, name, ours)
+
+
+def _module_call(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Let every scope that is active in the thread enter and leave with a module call."""
+
+    @wraps(original)
+    def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        # The compiler follows this call too, where a higher-order operator has its functions traced.
+        if torch.compiler.is_dynamo_compiling():
+            return original(module, *args, **kwargs)
+        if _following and (twins := [twin for mode in tuple(_following) if (twin := mode.in_this_thread())]):
+            with ExitStack() as stack:
+                for twin in twins:
+                    stack.enter_context(twin)
+                return call(module, *args, **kwargs)
+        scopes = scopes_of(dispatch_modes())
+        if not scopes:
+            return original(module, *args, **kwargs)
+        depths = [scope.enter(module) for scope in scopes]
+        try:
+            return original(module, *args, **kwargs)
+        finally:
+            for scope, depth in zip(scopes, depths, strict=True):
+                scope.leave(depth)
+
+    return call
+
+
+def _in_phase(phase: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let every scope that is active in the thread be outside any module, in a phase, during a call."""
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        scopes = scopes_of(dispatch_modes())
+        depths = [scope.enter_phase(phase) for scope in scopes]
+        try:
+            return function(*args, **kwargs)
+        finally:
+            for scope, depth in zip(scopes, depths, strict=True):
+                scope.leave(depth)
+
+    return call
+
+
+def _optimizer_call(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Put what an optimizer does into its phase; the closure that it may call is the program's own again."""
+    stepping = _in_phase(OPTIMIZER, original)
+
+    @wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if dispatch_modes():
+            args = tuple(_own(value) for value in args)
+            kwargs = {name: _own(value) for name, value in kwargs.items()}
+        return stepping(*args, **kwargs)
+
+    return call
+
+
+def _own(value: Any) -> Any:
+    plain_function = callable(value) and hasattr(value, "__name__") and not isinstance(value, type)
+    return _in_phase(FORWARD, value) if plain_function else value
+
+
+def _optimizer_prepared(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Follow the steps of optimizer classes that come up inside the block too."""
+
+    @wraps(original)
+    def call(optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+        result = original(optimizer, *args, **kwargs)
+        followed = [(owner, name) for owner, name, _, _ in _replaced]
+        for owner, name in optimizer_callables():
+            if (owner, name) not in followed:
+                _replace(owner, name, _optimizer_call)
+        return result
+
+    return call
+
+
+def _checkpoint_call(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a checkpointed function come back, when it is computed again, to the module that it was first called in."""
+
+    @wraps(original)
+    def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        levels = [(scope, scope.level) for scope in scopes_of(dispatch_modes())]
+        if levels:
+            function = _returning(function, levels)
+        return original(function, *args, **kwargs)
+
+    return call
+
+
+def _returning(function: Callable[..., Any], levels: list[tuple[Scope, Level]]) -> Callable[..., Any]:
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        active = scopes_of(dispatch_modes())
+        entered = [(scope, scope.enter_phase(RECOMPUTE, level)) for scope, level in levels if scope in active]
+        try:
+            return function(*args, **kwargs)
+        finally:
+            for scope, depth in entered:
+                scope.leave(depth)
+
+    return call

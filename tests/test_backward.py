@@ -1,0 +1,358 @@
+"""Whose backward work is: the module whose forward made the node, or that owns the parameter; and in which phase."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import silu
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
+
+from opflops import OpFlopMode
+from opflops.rows import inclusive, total
+
+X = torch.ones(2, 4)
+# A Linear(4, 4) on two rows multiplies 2 * 4 * 4 numbers, forward, for its weight and for its input.
+LINEAR = 32
+
+
+def check(mode):
+    """See that modules and phases add up to the total, and hand the profile on."""
+    profile = mode.profile
+    tree = inclusive(profile.rows)
+    roots = [cost for path, cost in tree.items() if "." not in path]
+    assert sum(roots[1:], roots[0]) == total(profile.rows)
+    for path, cost in tree.items():
+        children = [tree[child] for child in tree if child.rpartition(".")[0] == path and path]
+        assert cost == sum(children, profile.by("module").get(path, cost - cost))
+    return profile
+
+
+def macs(mode):
+    """List who multiplied how much in each phase."""
+    return {key: cost.macs for key, cost in check(mode).by("module", "phase").items() if cost.macs}
+
+
+def ops(mode, name):
+    """List who ran an operator, in each phase."""
+    return [(row.module, row.phase) for row in check(mode).rows if row.op == name]
+
+
+class Net(nn.Module):
+    """Two linear layers, and functional work between them."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.second = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.second(silu(self.first(x)))
+
+
+def test_a_gradient_belongs_to_the_module_whose_forward_asked_for_it():
+    """The first layer needs no gradient of its input; silu's gradient is the caller's."""
+    net = Net()
+    with OpFlopMode() as mode:
+        net(X).sum().backward()
+    assert macs(mode) == {
+        ("Net.first", "forward"): LINEAR,
+        ("Net.second", "forward"): LINEAR,
+        ("Net.second", "backward"): 2 * LINEAR,
+        ("Net.first", "backward"): LINEAR,
+    }
+    assert ops(mode, "aten.silu_backward") == [("Net", "backward")]
+
+
+def test_accumulating_a_gradient_belongs_to_the_parameters_owner():
+    """From the second backward on, each weight and bias is added to."""
+    net = Net()
+    with OpFlopMode() as mode:
+        net(X).sum().backward()
+        net(X).sum().backward()
+    adds = {row.module: row.cost.ops for row in check(mode).rows if row.op == "aten.add_"}
+    assert adds == {"Net.first": 4 * 4 + 4, "Net.second": 4 * 4 + 4}
+
+
+def test_a_leaf_that_is_nobodys_parameter_accumulates_outside():
+    """An input that wants a gradient belongs to no module."""
+    x = X.clone().requires_grad_()
+    net = Net()
+    with OpFlopMode() as mode:
+        for _ in range(2):
+            net(x).sum().backward()
+    assert {row.module: row.cost.ops for row in check(mode).rows if row.op == "aten.add_"}[""] == 8
+
+
+def test_retained_graphs_and_several_backward_calls():
+    """Each backward of one graph costs the same, in the same places."""
+    net = Net()
+    with OpFlopMode() as mode:
+        loss = net(X).sum()
+        for _ in range(3):
+            loss.backward(retain_graph=True)
+    assert macs(mode)["Net.second", "backward"] == 3 * 2 * LINEAR
+    assert macs(mode)["Net.first", "backward"] == 3 * LINEAR
+
+
+def test_graphs_of_several_forwards_are_told_apart_in_any_order():
+    """Numbers of an earlier call still belong to whom they did."""
+    one, other = Net(), nn.Sequential(nn.Linear(4, 4))
+    with OpFlopMode() as mode:
+        losses = [model(X).sum() for model in (one, other, one, other, one)]
+        for loss in losses[::2] + losses[1::2]:
+            loss.backward()
+    assert macs(mode)["Net.second", "backward"] == 3 * 2 * LINEAR
+    assert macs(mode)["Sequential.0", "backward"] == 2 * LINEAR
+
+
+def test_a_second_derivative_belongs_to_the_module_too():
+    """What the first backward records for each module is differentiated for that module."""
+    net = Net()
+    x = X.clone().requires_grad_()
+    with OpFlopMode() as mode:
+        (gradient,) = torch.autograd.grad(net(x).pow(2).sum(), x, create_graph=True)
+        gradient.pow(2).sum().backward()
+    found = macs(mode)
+    assert {key[0] for key in found} == {"Net.first", "Net.second"}
+    assert {key[1] for key in found} == {"forward", "backward"}
+    assert {module for module, _ in ops(mode, "aten.silu_backward")} == {"Net"}
+
+
+class Halve(torch.autograd.Function):
+    """A function with a backward of its own."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x * 0.5
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient @ torch.eye(4) * 0.5
+
+
+def test_a_custom_function_works_for_the_module_that_applied_it():
+    """Its backward is Python code that runs operators like any other."""
+
+    class Halving(Net):
+        def forward(self, x):
+            return Halve.apply(super().forward(x))
+
+    with OpFlopMode() as mode:
+        Halving()(X).sum().backward()
+    assert macs(mode)["Halving", "backward"] == LINEAR
+
+
+def test_hooks_work_for_the_module_whose_gradient_they_see():
+    """Tensor hooks and full backward hooks of modules."""
+    net = Net()
+    net.first.register_full_backward_hook(lambda module, inputs, outputs: (outputs[0] @ torch.eye(4), None)[1])
+
+    class Hooked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            y = self.net(x)
+            y.register_hook(lambda gradient: gradient @ torch.eye(4))
+            return y * 2
+
+    x = X.clone().requires_grad_()
+    with OpFlopMode() as mode:
+        Hooked()(x).sum().backward()
+    found = macs(mode)
+    assert found["Hooked.net.first", "backward"] == 3 * LINEAR
+    assert sum(cost for (_, phase), cost in found.items() if phase == "backward") == 4 * LINEAR + 2 * LINEAR
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")  # PyTorch's own, once a process
+def test_function_transforms_work_for_the_modules_they_differentiate():
+    """torch.func.grad, vjp and jvp over a functional call."""
+    net = Net()
+    parameters = dict(net.named_parameters())
+
+    def loss(parameters, x):
+        return torch.func.functional_call(net, parameters, (x,)).sum()
+
+    with OpFlopMode() as mode:
+        torch.func.grad(loss)(parameters, X)
+    assert macs(mode) == {
+        ("Net.first", "forward"): LINEAR,
+        ("Net.second", "forward"): LINEAR,
+        ("Net.second", "backward"): 2 * LINEAR,
+        ("Net.first", "backward"): LINEAR,
+    }
+    with OpFlopMode() as mode:
+        torch.func.jvp(lambda x: net(x), (X,), (X,))
+    # The tangent takes a product with the weight, and one of the input with the weight's own tangent, which is zero.
+    assert macs(mode) == {("Net.first", "forward"): 3 * LINEAR, ("Net.second", "forward"): 3 * LINEAR}
+    with OpFlopMode() as mode:
+        torch.func.vmap(torch.func.grad(loss), (None, 0))(parameters, X)
+    assert macs(mode)["Net.second", "backward"] == 2 * LINEAR
+
+
+def test_a_gradient_penalty_inside_a_forward_stays_with_its_layers():
+    """A forward may differentiate; what it differentiates keeps its owner."""
+
+    class Penalty(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = Net()
+
+        def forward(self, x):
+            x = x.clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(self.net(x).sum(), x, create_graph=True)
+            return gradient @ torch.eye(4)
+
+    with OpFlopMode() as mode:
+        Penalty()(X)
+    assert macs(mode) == {
+        ("Penalty.net.first", "forward"): LINEAR,
+        ("Penalty.net.second", "forward"): LINEAR,
+        ("Penalty.net.second", "backward"): LINEAR,
+        ("Penalty.net.first", "backward"): LINEAR,
+        ("Penalty", "forward"): LINEAR,
+    }
+
+
+class Checkpointed(nn.Module):
+    """A checkpoint around two layers and the functional work between them."""
+
+    def __init__(self, *, reentrant, plain=False, contexts=None):
+        super().__init__()
+        self.net = Net()
+        self.options = {"use_reentrant": reentrant}
+        if contexts:
+            self.options["context_fn"] = contexts
+        self.plain = plain
+
+    def forward(self, x):
+        if not self.plain:
+            return checkpoint(self.net, x, **self.options)
+        return checkpoint(lambda x: self.net.second(silu(self.net.first(x))), x, **self.options)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_checkpointed_forward_is_computed_again(reentrant, plain):
+    """Both kinds of checkpoint, around a module and around a plain function."""
+    x = X.clone().requires_grad_()
+    model = Checkpointed(reentrant=reentrant, plain=plain)
+    with OpFlopMode() as mode:
+        model(x).sum().backward()
+    caller = "Checkpointed" if plain else "Checkpointed.net"
+    found = macs(mode)
+    for layer in ("first", "second"):
+        again = 0 if layer == "second" and not reentrant else LINEAR  # the last one's result is not needed again
+        assert found["Checkpointed.net." + layer, "forward"] == LINEAR
+        assert found.get(("Checkpointed.net." + layer, "recompute"), 0) == again
+        assert found["Checkpointed.net." + layer, "backward"] == 2 * LINEAR
+    assert sorted(ops(mode, "aten.silu")) == [(caller, "forward"), (caller, "recompute")]
+    assert ops(mode, "aten.silu_backward") == [(caller, "backward")]
+
+
+def test_a_checkpoint_in_a_checkpoint():
+    """The inner forward runs once, and again for each of the two that want it."""
+
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = Checkpointed(reentrant=False)
+
+        def forward(self, x):
+            return checkpoint(lambda x: self.inner(x) @ torch.eye(4), x, use_reentrant=False)
+
+    x = X.clone().requires_grad_()
+    with OpFlopMode() as mode:
+        Outer()(x).sum().backward()
+    found = macs(mode)
+    assert found["Outer.inner.net.first", "forward"] == LINEAR
+    assert found["Outer.inner.net.first", "recompute"] == 2 * LINEAR
+    assert found["Outer.inner.net.first", "backward"] == 2 * LINEAR
+    assert {phase for module, phase in ops(mode, "aten.silu") if module == "Outer.inner.net"} == {
+        "forward",
+        "recompute",
+    }
+
+
+def test_selective_checkpointing_computes_again_only_what_was_not_kept():
+    """With every matrix product kept, only the rest is computed again."""
+    keep = [torch.ops.aten.addmm.default, torch.ops.aten.mm.default]
+    model = Checkpointed(reentrant=False, contexts=lambda: create_selective_checkpoint_contexts(keep))
+    x = X.clone().requires_grad_()
+    with OpFlopMode() as mode:
+        model(x).sum().backward()
+    assert not any(phase == "recompute" for _, phase in macs(mode))
+    assert ops(mode, "aten.silu") == [("Checkpointed.net", "forward"), ("Checkpointed.net", "recompute")]
+
+
+def test_a_checkpoint_whose_graph_is_recorded():
+    """With create_graph nothing but the module stack and the checkpoint itself tells recomputation."""
+    x = X.clone().requires_grad_()
+    model = Checkpointed(reentrant=False, plain=True)
+    with OpFlopMode() as mode:
+        torch.autograd.grad(model(x).pow(2).sum(), x, create_graph=True)
+    assert sorted(ops(mode, "aten.silu")) == [("Checkpointed", "forward"), ("Checkpointed", "recompute")]
+    # Its own gradient is written out where it will be differentiated.
+    assert ops(mode, "aten.sigmoid") == [("Checkpointed", "backward")]
+    assert macs(mode)["Checkpointed.net.first", "backward"] == LINEAR
+
+
+def test_a_checkpoint_of_a_function_without_modules_belongs_to_its_caller():
+    """Plain functions, called outside any module."""
+    w = torch.ones(4, 4, requires_grad=True)
+    for reentrant in (True, False):
+        with OpFlopMode() as mode:
+            checkpoint(lambda x, w: torch.tanh(x @ w), X, w, use_reentrant=reentrant).sum().backward()
+        assert macs(mode) == {("", "forward"): LINEAR, ("", "recompute"): LINEAR, ("", "backward"): LINEAR}
+
+
+def test_a_recomputation_by_hand_in_a_custom_function_is_told_by_its_recording():
+    """A backward that does not record, and then does, is computing a forward again."""
+
+    class Again(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, w):
+            ctx.save_for_backward(x, w)
+            with torch.no_grad():
+                return torch.tanh(x @ w)
+
+        @staticmethod
+        def backward(ctx, gradient):
+            gradient = gradient * 1
+            x, w = (each.detach().requires_grad_() for each in ctx.saved_tensors)
+            with torch.enable_grad():
+                y = torch.tanh(x @ w)
+            return torch.autograd.grad(y, (x, w), gradient)
+
+    w = torch.ones(4, 4, requires_grad=True)
+    with OpFlopMode() as mode:
+        Again.apply(X.clone().requires_grad_(), w).sum().backward()
+    assert macs(mode) == {("", "forward"): LINEAR, ("", "recompute"): LINEAR, ("", "backward"): 2 * LINEAR}
+
+
+def test_checkpointed_outputs_that_nobody_uses_are_not_computed_again():
+    """No gradient, no recomputation."""
+    x = X.clone().requires_grad_()
+    model = Checkpointed(reentrant=False)
+    with OpFlopMode() as mode:
+        model(x)
+        (x * 2).sum().backward()
+    assert {phase for _, phase in macs(mode)} == {"forward"}
+
+
+def test_an_exception_in_a_backward_leaves_nothing_behind():
+    """What follows a failed backward is forward work of its own module again."""
+    x = X.clone().requires_grad_()
+    net = Net()
+
+    def fail(gradient):
+        raise RuntimeError("stop")
+
+    with OpFlopMode() as mode:
+        y = net(x)
+        y.register_hook(fail)
+        with pytest.raises(RuntimeError, match="stop"):
+            y.sum().backward()
+        net(x)
+    assert {phase for _, phase in macs(mode)} == {"forward"}
+    assert macs(mode)["Net.first", "forward"] == 2 * LINEAR

@@ -1,0 +1,116 @@
+"""The accuracy table: opflops has every figure that is known by hand, and the table says who has not."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from opflops import OpFlopMode
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+
+import accuracy
+from accuracy_cases import CASES, Case, run
+from accuracy_peers import PEERS, Peer, Reading
+
+
+@pytest.fixture
+def peers(monkeypatch):
+    """Let a test add and replace peers."""
+    return lambda name, **fields: monkeypatch.setitem(PEERS, name, Peer(**{"distribution": "torch", **fields}))
+
+
+def cells(output, name):
+    row = next(line for line in output.splitlines() if line.startswith(f"| {name} "))
+    return [cell.strip() for cell in row.strip("|").split("|")[1:]]
+
+
+def test_opflops_is_right_and_the_table_says_where_torch_is_not(capsys):
+    """On CPU torch's counter has no price for fused attention or an LSTM, and claims nothing elementwise."""
+    assert accuracy.main(["torch"], accuracy.ask) == 0
+    output = capsys.readouterr().out
+    assert cells(output, "LSTM") == ["36,000", "✓ 36,000", "✗ 0"]
+    assert cells(output, "attention, one function") == ["6,291,456", "✓ 6,291,456", "✗ 0"]
+    assert cells(output, "matmul, broadcast") == ["960", "✓ 960", "✓ 960"]
+    assert cells(output, "functional ReLU (ops)") == ["64", "✓ 64", "—"]
+    assert output.count("✗") > 2
+    assert f"opflops: 0 wrong of {len(CASES)}; torch: " in output
+
+
+def test_opflops_being_wrong_is_an_exit_code(peers, monkeypatch, capsys):
+    """One figure off by one is enough."""
+    cases = {"functional linear": CASES["functional linear"]}
+    monkeypatch.setattr("CASES", cases)
+    peers("opflops", read=lambda *_: Reading(513))
+    assert accuracy.main(["torch"], accuracy.ask) == 1
+    assert cells(capsys.readouterr().out, "functional linear") == ["512", "✗ 513", "✓ 512"]
+
+
+@pytest.mark.parametrize(
+    ("macs", "exact", "mixed"),
+    [(99, "✗ 99", "✗ 99"), (100, "✓ 100", "✓ 100"), (107, "✗ 107", "✓ 107"), (108, "✗ 108", "✗ 108"), (None, "—", "—")],
+)
+def test_a_number_that_holds_other_work_may_be_larger_by_that(macs, exact, mixed):
+    """Right is 100, and seven operations are there besides."""
+    case = Case(build=None, right=100)
+    assert accuracy.judge(Reading(macs), case).text == exact
+    assert accuracy.judge(Reading(macs), case, beside=7).text == mixed
+
+
+def test_elementwise_cases_ask_for_elementwise_work():
+    """They look at no multiply-accumulates, and allow nothing besides."""
+    case = Case(build=None, right=64, unit="ops")
+    assert accuracy.judge(Reading(macs=64, ops=65), case, beside=7) == ("✗ 65", True)
+    assert accuracy.judge(Reading(macs=0, ops=64), case) == ("✓ 64", False)
+    assert accuracy.judge(Reading(macs=64), case) == ("—", False)
+
+
+def test_a_peer_that_raises_shows_as_an_error(peers, capsys):
+    """What it printed on the way is kept out of the table."""
+
+    def fail(*_):
+        print("a banner")  # noqa: T201
+        raise ValueError
+
+    peers("broken", read=fail)
+    assert accuracy.ask("broken", "functional linear") is None
+    assert accuracy.judge(None, CASES["functional linear"]) == ("error", True)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_each_question_is_asked_in_a_process_of_its_own(peers):
+    """What a peer does to torch, or to the interpreter, reaches nobody else."""
+    peers("dying", read=lambda *_: os._exit(3))
+    peers("telling", read=lambda *_: Reading(os.getpid()))
+    assert accuracy.ask_apart("dying", "functional linear") is None
+    assert accuracy.ask_apart("telling", "functional linear").macs != os.getpid()
+
+
+def test_a_peer_that_is_not_installed_is_left_out_and_named(peers, monkeypatch, capsys):
+    """The table goes without its column."""
+    monkeypatch.setattr("CASES", {"functional linear": CASES["functional linear"]})
+    peers("absent", read=None, distribution="opflops-has-no-such-peer")
+    assert accuracy.main(["absent"], accuracy.ask) == 0
+    output = capsys.readouterr().out
+    assert cells(output, "functional linear") == ["512", "✓ 512"]
+    assert output.rstrip().endswith("absent is not installed and left out")
+
+
+def test_an_unknown_peer_is_refused(capsys):
+    """The message lists those that there are."""
+    with pytest.raises(SystemExit, match="2"):
+        accuracy.main(["nobody"], accuracy.ask)
+    assert "nobody: no such peer; there are torch, fvcore" in capsys.readouterr().err
+
+
+def test_the_trained_cases_and_no_others_run_backward():
+    """Otherwise their figures would be of something else than their names say."""
+    for case in CASES.values():
+        if case.right > 1e9:
+            continue
+        model, inputs = case.build()
+        with OpFlopMode() as mode:
+            run(model, inputs, training=case.training)
+        assert bool(mode.profile.where(phase="backward").rows) == case.training

@@ -1,0 +1,98 @@
+"""Threads: counted when asked for, never in anybody's way when not."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from test_backward import LINEAR, Net, X, check, macs
+
+from opflops import OpFlopMode
+
+
+def served(mode, model, calls=24, workers=4):
+    """Call a model from a pool of threads inside a block."""
+    with mode, ThreadPoolExecutor(workers) as pool:
+        model(X)
+        return list(pool.map(lambda _: model(X), range(calls)))
+
+
+def test_models_that_other_threads_call_are_counted_when_asked_for():
+    """Under the paths that they have in the block's own thread, in one row for each kind of work."""
+    net = Net()
+    mode = OpFlopMode(threads=True)
+    results = served(mode, net)
+    assert macs(mode) == {("Net.first", "forward"): 25 * LINEAR, ("Net.second", "forward"): 25 * LINEAR}
+    assert {row.calls for row in mode.profile.rows if row.op == "aten.addmm"} == {25}
+    assert all(torch.equal(result, net(X)) for result in results)
+
+
+def test_other_threads_are_left_alone_when_nobody_asks():
+    """Their work is in nobody's count, and moves nobody's module stack."""
+    net, other = Net(), torch.nn.Linear(4, 4)
+
+    class Busy(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            with ThreadPoolExecutor(4) as pool:
+                pending = [pool.submit(other, x) for _ in range(16)]
+                y = self.net(x) @ torch.eye(4)
+                [each.result() for each in pending]
+            return y
+
+    with OpFlopMode() as mode:
+        Busy()(X)
+    assert macs(mode) == {
+        ("Busy.net.first", "forward"): LINEAR,
+        ("Busy.net.second", "forward"): LINEAR,
+        ("Busy", "forward"): LINEAR,
+    }
+
+
+def test_training_in_threads_is_told_apart_by_thread():
+    """Each thread numbers its autograd nodes by itself; a thread's backward inside a module is its own."""
+
+    class Trained(Net):
+        def forward(self, x):
+            with torch.enable_grad():
+                loss = super().forward(x).sum()
+                return torch.autograd.grad(loss, list(self.parameters()))
+
+    model = Trained()
+    mode = OpFlopMode(threads=True)
+    served(mode, model)
+    assert macs(mode) == {
+        ("Trained.first", "forward"): 25 * LINEAR,
+        ("Trained.second", "forward"): 25 * LINEAR,
+        ("Trained.second", "backward"): 50 * LINEAR,
+        ("Trained.first", "backward"): 25 * LINEAR,
+    }
+
+
+def test_a_thread_may_count_by_itself():
+    """Blocks in different threads do not see each other."""
+    net = Net()
+
+    def count(times):
+        with OpFlopMode() as mode:
+            for _ in range(times):
+                net(X)
+        return check(mode).total.macs
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(count, range(1, 9))) == [2 * times * LINEAR for times in range(1, 9)]
+
+
+def test_nothing_of_a_thread_stays_behind():
+    """After the block, a thread's module calls go their usual way, and a new block starts afresh."""
+    net = Net()
+    mode = OpFlopMode(threads=True)
+    with ThreadPoolExecutor(1) as pool:
+        with mode:
+            pool.submit(net, X).result()
+        pool.submit(net, X).result()
+        assert mode.total.macs == 2 * LINEAR
+        with mode:
+            pool.submit(net, X).result()
+        assert mode.total.macs == 2 * LINEAR
