@@ -1,40 +1,31 @@
 """Operators that call functions: what their bodies do is counted as if the program called the bodies itself.
 
-A body runs with the mode re-entered. One that was compiled is replayed node by node, so that each node's work goes to
-the module that it came from, and to a recomputation where a backward computes its forward again. An operator that only
-calls leaves no row of its own; attention and Triton kernels have a price; one that nothing is known about is listed,
-with what its bodies do counted all the same.
+An operator that only calls leaves no row of its own; attention and Triton kernels have a price; one that nothing is
+known about is listed, with what its bodies do counted all the same.
 """
 
 from __future__ import annotations
 
 import inspect
-import threading
-from contextlib import ExitStack, contextmanager
-from functools import lru_cache, partial, wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
 from opflops.binding import arithmetic_dtype, describe
+from opflops.bodies import alone, counted, with_bodies_counted
 from opflops.cost import Cost, Estimate
 from opflops.errors import FormulaError
 from opflops.formulas import flex_attention
 from opflops.registry import Price, PriceTable, op_name
-from opflops.scope import BACKWARD, RECOMPUTE, Level, Scope, Scoped, scopes_of
 from opflops.torch_internals import (
     HigherOrderOperator,
     OpOverload,
-    backward_task,
     call_higher_order,
-    dispatch_modes,
-    entered_instead,
     indexing_by_tensors,
-    is_recomputed,
     is_traced,
     larger,
-    modules_of,
     own_kernel,
     runs_abstractly,
     triton_call,
@@ -42,7 +33,7 @@ from opflops.torch_internals import (
 from opflops.traffic import stored_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from opflops.trees import Frame
@@ -71,12 +62,11 @@ class Share(NamedTuple):
 class Counter(Protocol):
     """Name what a mode lends to the running of a higher-order operator."""
 
-    scope: Scope
     prices: PriceTable
 
     @property
     def causal(self) -> str:
-        """Return whether causal masks count as they are or not at all."""
+        """Return the mode's option of this name."""
 
     @property
     def cells(self) -> list[tuple[Any, Any, Any]]:
@@ -101,171 +91,8 @@ def run(counter: Counter, op: HigherOrderOperator, args: tuple[Any, ...], kwargs
     return rule(counter, op, args, kwargs)
 
 
-# Bodies
-
-
 def _is_operator(value: Any) -> bool:
     return isinstance(value, (OpOverload, HigherOrderOperator))
-
-
-def _is_body(value: Any) -> bool:
-    return callable(value) and not isinstance(value, (type, torch.Tensor)) and not _is_operator(value)
-
-
-def _counted(counter: Counter, body: Body) -> Body:
-    """Let a body run with the mode re-entered."""
-
-    @wraps(body)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        with counter.reentered():
-            return _replayed(body)(*args, **kwargs)
-
-    return call
-
-
-def _with_bodies(counter: Counter, value: Any) -> Any:
-    return tree_map(lambda leaf: _counted(counter, leaf) if _is_body(leaf) else leaf, value)
-
-
-def _replayed(body: Body) -> Body:
-    """Replay a compiled graph, which is a module too but none of the program's."""
-    return _Replay(body).run if isinstance(body, torch.fx.GraphModule) else body
-
-
-class _Replay(torch.fx.Interpreter):
-    """Run a graph's nodes at the modules, and in the phase of a backward, that they stand for."""
-
-    def run_node(self, n: torch.fx.Node) -> Any:
-        """Run one node."""
-        names = n.meta.get(_MODULES, ())
-        again = is_recomputed(n) if backward_task() >= 0 else None
-        if not names and again is None:
-            return super().run_node(n)
-        with ExitStack() as entered:
-            for scope in scopes_of(dispatch_modes()):
-                entered.enter_context(_at_modules(scope, names) if again is None else _in_phase(scope, again))
-            return super().run_node(n)
-
-
-@contextmanager
-def _at_modules(scope: Scope, names: tuple[str, ...]) -> Iterator[None]:
-    """Enter modules by their names below the module that called the operator."""
-    caller, depth = _eager.caller, None
-    if isinstance(caller, torch.nn.Module):
-        for name in names:
-            entered = scope.enter(caller.get_submodule(name))
-            depth = entered if depth is None else depth
-    try:
-        yield
-    finally:
-        if depth is not None:
-            scope.leave(depth)
-
-
-@contextmanager
-def _in_phase(scope: Scope, again: bool) -> Iterator[None]:
-    """Say of work in a backward whether it computes the forward again."""
-    task = backward_task()
-    frame, phase = scope.in_backward(task)
-    if phase != RECOMPUTE:
-        phase = RECOMPUTE if again else BACKWARD
-    depth = scope.enter_phase(phase, Level(frame, None, None, phase, task))
-    try:
-        yield
-    finally:
-        scope.leave(depth)
-
-
-# Compiling: an operator that is called eagerly has the compiler normalise its bodies, and find what they capture
-
-
-class _Eager(threading.local):
-    """Remember, while a thread compiles and runs bodies, the module that called the operator."""
-
-    caller: torch.nn.Module | None = None
-
-
-_eager = _Eager()
-_MODULES = "opflops_modules"
-
-
-def compiled_bodies(original: Callable[[], AbstractContextManager[Any]]) -> Callable[[], AbstractContextManager[Any]]:
-    """Let bodies be compiled as they are without a mode, and what was compiled run node by node.
-
-    All else that a program has compiled runs eagerly under a mode. Bodies would run differently then: what they
-    capture would get no gradients.
-
-    Args:
-        original: Prepares the compiler and yields its backend.
-    """
-
-    @wraps(original)
-    @contextmanager
-    def prepare() -> Iterator[Any]:
-        scopes = scopes_of(dispatch_modes())
-        if not scopes:
-            with original() as backend:
-                yield backend
-            return
-        before, _eager.caller = _eager.caller, scopes[0].level.module
-        try:
-            with torch.compiler.set_stance("default"), original() as backend:
-                yield _replaying(backend)
-        finally:
-            _eager.caller = before
-
-    return prepare
-
-
-def uncounted(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep modes that count away from what an operator tries on made-up tensors, which is no work of the program."""
-
-    @wraps(original)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        with _alone():
-            return original(*args, **kwargs)
-
-    return call
-
-
-def _alone() -> AbstractContextManager[None]:
-    """Keep the modes that count, and are not handling an operator now, away from what follows.
-
-    The modes of PyTorch's own machinery stand apart from the others, at the outer end of the stack, and stay.
-    """
-    modes = dispatch_modes()
-    first = next((index for index, mode in enumerate(modes) if isinstance(mode, Scoped)), len(modes))
-    return entered_instead(modes[first:], [mode for mode in modes[first:] if not isinstance(mode, Scoped)])
-
-
-# The compiler keeps what it compiled as long as the backend is the same object.
-@lru_cache(maxsize=8)
-def _replaying(backend: Callable[..., Body]) -> Callable[..., Body]:
-    def compile_graph(graph: torch.fx.GraphModule, examples: list[Any]) -> Body:
-        _name_modules(graph)
-        # Backends may do more than run the graph; the operator's own is the graph's forward.
-        compiled = backend(graph, examples)
-
-        return _Replay(graph).run if compiled == graph.forward else compiled
-
-    return compile_graph
-
-
-def _name_modules(graph: torch.fx.GraphModule) -> None:
-    """Note for every node by which names its modules are known to the caller.
-
-    What is compiled for one block of a model serves the next one, whose modules have the same names below it.
-    """
-    caller = _eager.caller
-    if caller is None:
-        return
-    known = {id(module): name for name, module in caller.named_modules() if name}
-    for part in graph.modules():
-        if isinstance(part, torch.fx.GraphModule):
-            for node in part.graph.nodes:
-                names = tuple(known[key] for key in modules_of(node) if key in known)
-                if names:
-                    node.meta[_MODULES] = names
 
 
 # Work that is counted once and stands for more, or for less
@@ -309,11 +136,11 @@ def _floating(shares: list[Share]) -> Cost:
 
 def _recording(counter: Counter, body: Body, shares: list[list[Share]]) -> Body:
     """Let a body add what it did to a list, and to no tally yet."""
-    counted = _counted(counter, body)
+    watched = counted(body, counter.reentered)
 
     @wraps(body)
     def call(*args: Any) -> Any:
-        result, added = _measured(counter, counted, *args)
+        result, added = _measured(counter, watched, *args)
         shares.append(added)
         return result
 
@@ -330,18 +157,24 @@ def _calls(counter: Counter, op: HigherOrderOperator, args: tuple[Any, ...], kwa
     is to be written down in a graph it must stay one call.
     """
     kernel = own_kernel(op)
-    if any(map(_is_operator, (*args, *kwargs.values()))) and kernel is not None and not is_traced():
-        with counter.reentered():
-            return kernel(*args, **kwargs)
-    return call_higher_order(op, _with_bodies(counter, args), _with_bodies(counter, kwargs))
+    if kernel is None or not any(map(_is_operator, (*args, *kwargs.values()))):
+        return _call_bodies(counter, op, *args, **kwargs)
+    if is_traced():
+        return _unknown(counter, op, args, kwargs)
+    with counter.reentered():
+        return kernel(*args, **kwargs)
+
+
+def _call_bodies(counter: Counter, op: HigherOrderOperator, /, *args: Any, **kwargs: Any) -> Any:
+    args, kwargs = with_bodies_counted((args, kwargs), counter.reentered)
+    return call_higher_order(op, args, kwargs)
 
 
 def _unknown(counter: Counter, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run an operator that nothing is known about, and list it."""
     name = op_name(op)
-    counter.report_unpriced(name, "has no price", "What its functions do is counted.")
-    called = partial(_calls, counter, op)
-    return counter.run(Price(name, "unpriced"), lambda *given, **named: called(given, named), args, kwargs)
+    counter.report_unpriced(name, "has no price", "Only what functions that it is given do is counted.")
+    return counter.run(Price(name, "unpriced"), partial(_call_bodies, counter, op), args, kwargs)
 
 
 _EITHER_BRANCH = "which branch runs depends on a value that is not there, so the larger one counts"
@@ -350,6 +183,8 @@ _ONE_ROUND = "how often the loop runs depends on a value that is not there, so o
 
 def _branches(counter: Counter, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Count the branch that runs; where the condition has no value both run, and the larger one counts."""
+    if not runs_abstractly(args):
+        return _calls(counter, op, args, kwargs)
     condition, if_true, if_false, *operands = args
     ran: list[list[Share]] = []
     if_true, if_false = (_recording(counter, body, ran) for body in (if_true, if_false))
@@ -396,15 +231,24 @@ def _scanned(counter: Counter, op: HigherOrderOperator, args: tuple[Any, ...], k
         return _calls(counter, op, args, kwargs)
     if is_traced():
         return _unknown(counter, op, args, kwargs)
-    with _alone():
-        own_kernel(op)(*_with_bodies(counter, args), **kwargs)
+    with alone():
+        own_kernel(op)(*with_bodies_counted(args, counter.reentered), **kwargs)
     return call_higher_order(op, args, kwargs)
 
 
-def _price_of_score(counter: Counter, body: Body, *examples: Any) -> Cost:
+def _price_of_score(counter: Counter, given: flex_attention.Arguments) -> Cost:
     """Price what is done with one score: on a score and four positions, as the operator passes them."""
-    with indexing_by_tensors(), _alone():
-        _, shares = _measured(counter, _counted(counter, body), *examples)
+
+    def work() -> None:
+        example = given.query.new_zeros
+        score, places = example(()), [example((), dtype=torch.int32)] * 4
+        with indexing_by_tensors():
+            counted(given.score_mod, counter.reentered)(score, *places, *given.score_buffers)
+            if given.joint is not None:
+                counted(given.joint, counter.reentered)(score, *places, score, *given.score_buffers)
+
+    with alone():
+        _, shares = _measured(counter, work)
     # Index arithmetic is not floating-point work; what has no price was reported, and stays listed.
     _add(counter, [share for share in shares if not share.key[1]])
     return _floating(shares)
@@ -413,11 +257,7 @@ def _price_of_score(counter: Counter, body: Body, *examples: Any) -> Cost:
 def _attention(counter: Counter, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Price attention whose scores are modified by a function, forward and backward."""
     given = flex_attention.Arguments.of(f"{op}", args)
-    example = given.query.new_zeros
-    score, places = example(()), [example((), dtype=torch.int32)] * 4
-    modification = _price_of_score(counter, given.score_mod, score, *places, *given.score_buffers)
-    if given.joint is not None:
-        modification += _price_of_score(counter, given.joint, score, *places, score, *given.score_buffers)
+    modification = _price_of_score(counter, given)
 
     def charge(out: Any, *_: Any, **__: Any) -> tuple[Cost | Estimate, int, int, torch.dtype | None]:
         price = flex_attention.price(given, modification, causal=counter.causal)
@@ -470,7 +310,7 @@ def _wanted(row: str, formula: Callable[..., Any], given: dict[str, Any]) -> dic
 
 _CALLING = """
 auto_functionalized auto_functionalized_v2 foreach_map graphsafe_run_with_rng_state hints_wrapper invoke_quant
-invoke_quant_packed invoke_subgraph local_map_hop out_dtype print register_hook run_and_save_rng_state run_const_graph
+invoke_quant_packed invoke_subgraph local_map_hop out_dtype print run_and_save_rng_state run_const_graph
 run_dtensor_rng_op run_with_rng_state strict_mode trace_wrapped with_effects _export_tracepoint
 """
 

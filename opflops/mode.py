@@ -23,6 +23,7 @@ from opflops.torch_internals import (
     DispatchMode,
     OpOverload,
     backward_task,
+    dispatch_modes,
     is_jagged,
     run_composite,
 )
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from opflops.cost import Estimate
+    from opflops.registry import Op
     from opflops.report.tables import TableOptions
-    from opflops.torch_internals import OpOverloadPacket
     from opflops.trees import Frame
 
 Causal = Literal["dense", "exact"]
@@ -87,7 +88,7 @@ class OpFlopMode(Scoped, DispatchMode):
             warning and listing it.
         causal: ``"dense"`` counts the full square of scores under a causal mask, as papers do; ``"exact"`` counts only
             the pairs that the mask of a fused attention kernel lets through.
-        formulas: Formulas for this mode alone, by packet or overload, before those registered with
+        formulas: Formulas for this mode alone, by packet, overload or name, before those registered with
             :func:`opflops.formula`.
         timing: Also measure how long each operator takes, waiting for the device after each.
         threads: Also count modules that other threads call while the block runs, such as those of a thread pool; wait
@@ -111,7 +112,7 @@ class OpFlopMode(Scoped, DispatchMode):
         *,
         strict: bool = False,
         causal: Causal = "dense",
-        formulas: Mapping[OpOverload | OpOverloadPacket, Callable[..., Cost | Estimate]] | None = None,
+        formulas: Mapping[Op, Callable[..., Cost | Estimate]] | None = None,
         timing: bool = False,
         threads: bool = False,
     ) -> None:
@@ -213,7 +214,10 @@ class OpFlopMode(Scoped, DispatchMode):
 
     @contextmanager
     def reentered(self) -> Iterator[None]:
-        """Let the mode see what runs inside an operator that it is handling."""
+        """Let the mode see what runs inside an operator that it is handling; later it does so anyway."""
+        if any(mode is self for mode in dispatch_modes()):
+            yield
+            return
         super().__enter__()
         try:
             yield

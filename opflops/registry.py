@@ -362,7 +362,8 @@ def formula(
 
     Args:
         *ops: Packets (``torch.ops.aten.mm``: all its overloads), single overloads, or names (``"mylib::swiglu"``) of
-            operators that a library may define later.
+            operators that a library may define later; ``"triton::kernel_name"`` for a Triton kernel, whose formula
+            takes the kernel's arguments by name.
         override: Replace what is registered; without it a second formula is an error.
         unread: Names of arguments whose contents the operator does not read.
         picked: Names of arguments of which it reads only as many elements as it returns.

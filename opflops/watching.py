@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from opflops.higher_order import compiled_bodies, uncounted
+from opflops.bodies import compiled_bodies, uncounted
 from opflops.scope import FORWARD, OPTIMIZER, RECOMPUTE, Level, Scope, scopes_of
 from opflops.torch_internals import (
     body_compilations,

@@ -115,7 +115,8 @@ class Mutation:
             reports = self.run(item)
             for report in reports:
                 if report.failed:
-                    pytest.exit(f"{item.nodeid} fails as things are:\n{report.longreprtext}", returncode=2)
+                    print(f"{item.nodeid} fails as things are:\n{report.longreprtext}")
+                    pytest.exit("a test fails as things are", returncode=2)
             for name in asked:
                 tests[name].append((sum(report.duration for report in reports), item))
         self.restore(self.prices)

@@ -40,8 +40,7 @@ def test_opflops_is_right_and_the_table_says_where_torch_is_not(capsys):
 
 def test_opflops_being_wrong_is_an_exit_code(peers, monkeypatch, capsys):
     """One figure off by one is enough."""
-    cases = {"functional linear": CASES["functional linear"]}
-    monkeypatch.setattr("CASES", cases)
+    monkeypatch.setattr(accuracy, "CASES", {"functional linear": CASES["functional linear"]})
     peers("opflops", read=lambda *_: Reading(513))
     assert accuracy.main(["torch"], accuracy.ask) == 1
     assert cells(capsys.readouterr().out, "functional linear") == ["512", "✗ 513", "✓ 512"]
@@ -90,7 +89,7 @@ def test_each_question_is_asked_in_a_process_of_its_own(peers):
 
 def test_a_peer_that_is_not_installed_is_left_out_and_named(peers, monkeypatch, capsys):
     """The table goes without its column."""
-    monkeypatch.setattr("CASES", {"functional linear": CASES["functional linear"]})
+    monkeypatch.setattr(accuracy, "CASES", {"functional linear": CASES["functional linear"]})
     peers("absent", read=None, distribution="opflops-has-no-such-peer")
     assert accuracy.main(["absent"], accuracy.ask) == 0
     output = capsys.readouterr().out

@@ -9,6 +9,7 @@ from torch._higher_order_ops import associative_scan, scan, while_loop
 from torch._ops import HigherOrderOperator
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from opflops import Cost, OpFlopMode
 from opflops.errors import UnpricedOpError, UnpricedOpWarning
@@ -208,6 +209,42 @@ def test_modules_that_branches_capture_get_their_work_and_gradients():
     assert [backward[f"Sequential.{block}"].macs for block in (0, 1)] == [4 * PRODUCT] * 2
 
 
+class Pair(nn.Module):
+    """Have one function choose whether to call a layer, for each of two layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x):
+        for layer in (self.first, self.second):
+            x = torch.cond(x.sum() > -1e9, layer, torch.sin, (x,))
+        return x
+
+
+class Single(nn.Module):
+    """Do so for a layer of another name."""
+
+    def __init__(self):
+        super().__init__()
+        self.only = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return torch.cond(x.sum() > -1e9, self.only, torch.sin, (x,))
+
+
+def test_work_never_goes_to_a_module_that_did_not_do_it():
+    """What was compiled for one layer may serve another, whose work then is its caller's."""
+    x = inputs()[0].detach()
+    with torch.no_grad(), OpFlopMode(strict=True) as m:
+        nn.Sequential(Pair(), Single())(x)
+    macs = {path: cost.macs for path, cost in m.profile.by("module").items() if cost.macs}
+    assert sum(macs.values()) == 3 * PRODUCT
+    assert macs.pop("Sequential.0.first") == PRODUCT
+    assert set(macs) <= {"Sequential.0", "Sequential.0.second", "Sequential.1", "Sequential.1.only"}
+    assert sum(cost for path, cost in macs.items() if path.startswith("Sequential.0")) == PRODUCT
+
+
 def test_first_use_in_a_fresh_process_is_counted():
     """The compiler is loaded by the operator itself, after the mode has begun."""
     import subprocess  # noqa: PLC0415 - only here
@@ -234,6 +271,74 @@ def test_nested_modes_each_count_the_bodies():
     assert outer.total.macs == 3 * 4 * PRODUCT
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_mode_around_fake_tensors_or_within(inside):
+    """The order of the two does not matter."""
+    fakes, m = FakeTensorMode(), OpFlopMode(strict=True)
+    with torch.no_grad(), fakes if inside else m, m if inside else fakes:
+        slices(torch.ones(2, 4), torch.ones(4, 4))
+    assert m.total.macs == 3 * PRODUCT
+
+
+def test_nested_modes_each_price_what_fake_tensors_do_not_run():
+    """What one mode runs to find a price is not the other's."""
+    with FakeTensorMode(), OpFlopMode(strict=True) as outer, OpFlopMode(strict=True) as inner:
+        higher_order.associative_scan(lambda a, b: (a * b,), (torch.ones(4, 2),), ())
+    assert outer.total.ops == inner.total.ops == 4 * 2
+
+
+class Other(TorchDispatchMode):
+    """Be in the way of the compiler."""
+
+    supports_higher_order_operators = True
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def _compiler_forgets():
+    """What the compiler has once passed over it never looks at again."""
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.usefixtures("_compiler_forgets")
+@pytest.mark.parametrize("inside", [True, False])
+def test_another_mode_does_not_hide_the_bodies(inside):
+    """The compiler refuses to work under it, and the bodies run as they are."""
+    x, w = (one.detach() for one in inputs())
+    m = OpFlopMode(strict=True)
+    with Other() if inside else m, m if inside else Other():
+        out = branches(x, w)
+    assert torch.equal(out, branches_eagerly(x, w))
+    assert m.total.macs == 2 * PRODUCT
+
+
+@pytest.mark.usefixtures("_compiler_forgets")
+def test_without_the_compiler_bodies_count():
+    """It may be switched off for the whole process."""
+    x, w = (one.detach() for one in inputs())
+    with torch._dynamo.config.patch(disable=True), OpFlopMode(strict=True) as m:
+        branches(x, w)
+    assert m.total.macs == 2 * PRODUCT
+
+
+def test_what_a_body_raises_is_what_it_raises_without_the_mode():
+    """Word by word."""
+
+    def program():
+        x = torch.ones(2, 4)
+        return torch.cond(x.sum() > 0, lambda x: torch.linalg.cholesky(-x @ x.t()), lambda x: x @ x.t(), (x,))
+
+    with pytest.raises(RuntimeError) as plain:
+        program()
+    with OpFlopMode(), pytest.raises(RuntimeError) as raised:
+        program()
+    assert type(raised.value) is type(plain.value)
+    assert str(raised.value) == str(plain.value)
+
+
 def test_a_body_that_raises_leaves_the_mode_as_it_was():
     """What ran before counts, and counting goes on."""
 
@@ -246,10 +351,6 @@ def test_a_body_that_raises_leaves_the_mode_as_it_was():
             higher_order.cond(torch.tensor(True), fails, fails, (x.detach(),))
         x @ w
     assert m.total.macs == PRODUCT
-
-
-def fake(shape_env=None):
-    return FakeTensorMode(shape_env=shape_env)
 
 
 @pytest.mark.parametrize("larger_first", [True, False])
@@ -300,6 +401,16 @@ def test_without_values_each_slice_counts(program):
     assert m.total.macs == 3 * PRODUCT
     assert arithmetic(m.profile, FORWARD) == arithmetic(real.profile, FORWARD)
     assert {row.estimate for row in m.profile.rows} == {""}
+
+
+def test_work_of_before_is_not_multiplied():
+    """A product of the same kind, in the same place, stays one."""
+    with FakeTensorMode(), torch.no_grad(), OpFlopMode(strict=True) as m:
+        x, w = torch.ones(2, 4), torch.ones(4, 4)
+        x @ w
+        slices(x, w)
+    assert m.total.macs == (1 + 3) * PRODUCT
+    assert {row.op: row.calls for row in m.profile.rows}["aten.mm"] == 1 + 3
 
 
 def test_without_values_an_associative_scan_counts_its_combinations():
@@ -468,6 +579,48 @@ def test_an_unknown_operator_runs_and_is_listed_and_its_functions_count():
     assert torch.equal(out, x.sin().sin())
     assert m.profile.unpriced == {"higher_order.hop_tests_twice": 1}
     assert m.total.transcendentals == 2 * 8
+
+
+class Later(HigherOrderOperator):
+    """Keep a function for later."""
+
+    kept = None
+
+    def __init__(self):
+        super().__init__("hop_tests_later")
+
+    def __call__(self, function, x):
+        """Call nothing."""
+        return super().__call__(function, x)
+
+
+later = Later()
+
+
+@later.py_impl(torch._C.DispatchKey.CompositeExplicitAutograd)
+def _later_dense(function, x):
+    later.kept = function
+    return x
+
+
+@pytest.mark.filterwarnings("ignore::opflops.errors.UnpricedOpWarning")
+def test_a_function_that_is_called_later_counts_once():
+    """The mode then sees its operators as any others."""
+    x = torch.ones(2, 4)
+    with OpFlopMode() as m, torch._C._AutoDispatchBelowAutograd():
+        later(torch.sin, x)
+        later.kept(x)
+    assert m.total.transcendentals == 8
+
+
+def test_an_operator_given_to_another_is_listed_where_the_call_is_written_down():
+    """Its kernel cannot be run apart from the call then."""
+    from torch.fx.experimental.proxy_tensor import make_fx  # noqa: PLC0415 - only here
+
+    with pytest.warns(UnpricedOpWarning, match=r"higher_order\.out_dtype"), OpFlopMode() as m:
+        traced = make_fx(lambda x, w: higher_order.out_dtype(MM, torch.int32, x, w))(*BYTES)
+    assert "higher_order.out_dtype" in m.profile.unpriced
+    assert [node.name for node in traced.graph.nodes if node.op == "call_function"] == ["out_dtype"]
 
 
 def test_an_unknown_operator_is_an_error_where_everything_must_have_a_price():

@@ -17,6 +17,7 @@ LAYERS = [
     ["registry"],
     ["formulas", "lineage", "trees", "rows"],
     ["scope"],
+    ["bodies"],
     ["higher_order"],
     ["watching"],
     ["report"],

@@ -292,3 +292,156 @@ def test_newer_operators_exist_in_the_newest_pytorch():
     assert NEWER
     for name in NEWER:
         assert hasattr(aten, name), name
+
+
+def test_the_compiler_is_prepared_for_the_bodies_of_operators_by_one_function():
+    """Wherever it was imported to; it yields the backend, which answers with the graph's own forward."""
+    from torch._dynamo.backends.debugging import eager  # noqa: PLC0415 - loads the compiler
+    from torch.nn.attention import flex_attention  # noqa: PLC0415 - only here
+
+    listed = internals.body_compilations()
+    assert (flex_attention, "setup_compilation_env") in listed
+    for module, name in listed:
+        with getattr(module, name)() as backend:
+            assert backend is eager
+    graph = torch.fx.symbolic_trace(nn.Tanh())
+    assert eager(graph, [X]) == graph.forward
+
+
+def test_preparations_to_differentiate_bodies_are_found():
+    """By operators that trace a graph and its gradient themselves."""
+    names = {name for _, name in internals.body_preparation()}
+    assert names == {"create_fw_bw_graph", "trace_joint_graph_as_bwd", "_get_output_metadata_by_execution"}
+    for module, name in internals.body_preparation():
+        assert callable(getattr(module, name))
+
+
+def test_modes_change_places_for_a_while():
+    """Also when what runs meanwhile raises."""
+    with Quiet() as outer, Quiet() as inner:
+
+        def fails():
+            with internals.entered_instead([outer, inner], [inner]):
+                assert internals.dispatch_modes() == [inner]
+                raise ValueError("stop")
+
+        with pytest.raises(ValueError, match="stop"):
+            fails()
+        assert internals.dispatch_modes() == [outer, inner]
+
+
+def test_the_compiler_works_under_a_dispatch_mode_that_is_ours():
+    """It does so as if there were none; what it made runs under the mode."""
+
+    class Mode(internals.DispatchMode):
+        seen = ()
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.seen += (func,)
+            return func(*args, **(kwargs or {}))
+
+    graphs = []
+
+    def backend(graph, examples):
+        graphs.append(graph)
+        return graph.forward
+
+    x = X.detach()
+    with Mode() as mode:
+        out = torch.compile(lambda x: x.sin(), backend=backend, fullgraph=True)(x)
+    assert torch.equal(out, x.sin())
+    assert len(graphs) == 1
+    assert mode.seen == (aten.sin.default,)
+
+
+def test_a_higher_order_operator_takes_any_callable_where_its_checks_are_passed_by():
+    """Its own call refuses a plain function; its kernel calls it."""
+    op = torch.ops.higher_order.invoke_quant
+    with pytest.raises(RuntimeError, match="GraphModule"):
+        op(torch.sin, X.detach())
+    # As a mode sees it: below autograd.
+    with torch._C._AutoDispatchBelowAutograd():
+        assert torch.equal(internals.call_higher_order(op, (torch.sin, X.detach()), {}), X.sin())
+    assert torch.equal(internals.own_kernel(op)(torch.sin, X.detach()), X.sin())
+    assert internals.own_kernel(torch.ops.higher_order.wrap) is None
+
+
+def test_tracing_and_fake_tensors_are_abstract():
+    """A traced program also is being written down; meta tensors are neither."""
+    from torch.fx.experimental.proxy_tensor import make_fx  # noqa: PLC0415 - only here
+
+    seen = []
+
+    def program(x):
+        seen.append((internals.runs_abstractly(()), internals.is_traced()))
+        return x + 1
+
+    program(X.to("meta"))
+    make_fx(program)(X)
+    with internals.fake_copies(X) as x:
+        program(x)
+        outside = x
+    assert seen == [(False, False), (True, True), (True, False)]
+    assert internals.runs_abstractly([{"x": outside}])
+    assert not internals.runs_abstractly([X, X.to("meta"), 1])
+
+
+def test_compiled_nodes_know_the_modules_that_they_came_from():
+    """Outermost first, a repeated call too; a node of no module knows none."""
+    net, found = nn.Sequential(nn.Tanh()), []
+
+    def backend(graph, examples):
+        found.extend(internals.modules_of(node) for node in graph.graph.nodes if node.op == "call_function")
+        return graph.forward
+
+    torch.compile(lambda x: net(net(x)), backend=backend, fullgraph=True)(X.detach())
+    assert found == [[id(net), id(net[0])]] * 2
+    assert internals.modules_of(torch.fx.symbolic_trace(net).graph.find_nodes(op="output")[0]) == []
+
+
+def test_traced_gradients_tell_the_forward_that_they_compute_again():
+    """Nodes of other graphs tell nothing."""
+    from torch._higher_order_ops.utils import create_bw_fn, materialize_as_graph  # noqa: PLC0415 - only here
+
+    traced = materialize_as_graph(create_bw_fn(lambda x: (x.tanh(),), (X,)), (X, X), force_enable_grad=True)
+    tagged = {node.name: internals.is_recomputed(node) for node in traced.graph.nodes}
+    assert tagged["tanh"] is True
+    assert tagged["tanh_backward"] is False
+    plain = torch.fx.symbolic_trace(nn.Tanh())
+    assert {internals.is_recomputed(node) for node in plain.graph.nodes} == {None}
+
+
+def test_counts_compare_by_the_sizes_that_were_traced():
+    """Without a guard on them; a count that nothing is known of is not larger."""
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv  # noqa: PLC0415 - only here
+
+    env = ShapeEnv()
+    with internals.FakeTensorMode(shape_env=env) as fakes:
+        size = fakes.from_tensor(torch.ones(8), static_shapes=False).shape[0]
+    assert internals.larger(2 * size, 15)
+    assert not internals.larger(2 * size, 16)
+    assert not internals.larger(15, 2 * size)
+    assert not internals.larger(env.create_unbacked_symint(), 0)
+    assert env.guards == []
+
+
+def test_scalar_tensors_index_as_operators_do():
+    """On fake tensors too, whose value is not there."""
+    with internals.fake_copies((torch.ones(3, 4), torch.tensor(2))) as (table, index), internals.indexing_by_tensors():
+        assert table[index].shape == (4,)
+
+
+def test_triton_kernels_are_known_by_number():
+    """By the name of the function inside whatever wraps it."""
+    from torch._higher_order_ops.triton_kernel_wrap import kernel_side_table  # noqa: PLC0415 - only here
+
+    class Wrapper:
+        def __init__(self, fn):
+            self.fn = fn
+
+    def some_kernel():
+        pass
+
+    kernel = kernel_side_table.add_kernel(Wrapper(Wrapper(some_kernel)))
+    constants = kernel_side_table.add_constant_args({"BLOCK": 4})
+    assert internals.triton_call(kernel, constants) == ("some_kernel", {"BLOCK": 4})

@@ -287,6 +287,12 @@ def test_out_costs_what_the_functional_form_does():
     assert cost_of(lambda: aten.convolution(x, weight, bias, *options, out=out)) == cost
 
 
+def charged(overload, out, *arguments):
+    """Price a call of an operator that has no kernel here."""
+    cost = registry.resolve(overload, {}).charge(out, arguments, {})[0]
+    return Cost(cost.macs, cost.ops, cost.transcendentals)
+
+
 # What the same layers (1920 products, a bias of 160 elements) are called in the libraries below ``convolution``.
 UNIFORM = ([0, 0], [1, 1], [1, 1], 1)  # padding, stride, dilation, groups
 LIBRARIES = [
@@ -313,15 +319,11 @@ def test_libraries_cost_what_the_convolution_does(overload, transposed, takes_bi
         x, weight = tensors((2, 3, 5, 6), (4, 3, 2, 2), device="meta")
     out = (functional.conv_transpose2d if transposed else functional.conv2d)(x, weight)
 
-    def charged(*arguments):
-        cost = registry.resolve(overload, {}).charge(out, arguments, {})[0]
-        return cost.macs, cost.ops
-
     if takes_bias:
-        assert charged(x, weight, bias, *options) == (1920, out.numel())
-        assert charged(x, weight, None, *options) == (1920, 0)
+        assert charged(overload, out, x, weight, bias, *options) == Cost(macs=1920, ops=out.numel())
+        assert charged(overload, out, x, weight, None, *options) == Cost(macs=1920)
     else:
-        assert charged(x, weight, *options) == (1920, 0)
+        assert charged(overload, out, x, weight, *options) == Cost(macs=1920)
 
 
 def test_gradients_of_other_devices():
@@ -344,12 +346,6 @@ def test_kernels_that_take_no_batch_axis(transposed):
     arguments = (x, weight, None, [1, 1], [0, 0], [1, 1], transposed, [0, 0], 1)
     cost = registry.resolve(aten.convolution.default, {}).charge(out, arguments, {})[0]
     assert (cost.macs, cost.ops) == (960, 0)
-
-
-def charged(overload, out, *arguments):
-    """Price a call of an operator that has no kernel here."""
-    cost = registry.resolve(overload, {}).charge(out, arguments, {})[0]
-    return Cost(cost.macs, cost.ops, cost.transcendentals)
 
 
 # What PyTorch's own kernels do below ``convolution``: which function, sizes, and the options behind the bias.

@@ -178,6 +178,14 @@ def test_results_are_the_same_without_the_mode():
             assert torch.equal(found[1].lse, plain[1].lse)
 
 
+def test_nested_modes_each_count_the_same():
+    """What one of them tries to find the price is not the other's."""
+    with torch.no_grad(), OpFlopMode() as outer, OpFlopMode() as inner:
+        flex_attention(*operands(), enable_gqa=True, score_mod=lambda score, *_: score.tanh() + 1)
+    assert outer.profile.rows == inner.profile.rows
+    assert arithmetic(outer.total) == forward(SQUARE, 1, 1)
+
+
 def test_an_operator_without_a_price_in_a_modification_is_listed():
     """The attention counts all the same."""
 
