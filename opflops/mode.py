@@ -17,7 +17,7 @@ from opflops.errors import ActiveModeError, FormulaFailedError, UnpricedOpError,
 from opflops.higher_order import run as run_higher_order
 from opflops.profile import Profile
 from opflops.registry import Price, Registry, check_whole, registry
-from opflops.rows import Row, merge
+from opflops.rows import Row, split_sites
 from opflops.scope import Scope, Scoped
 from opflops.torch_internals import (
     DispatchMode,
@@ -282,10 +282,11 @@ class OpFlopMode(Scoped, DispatchMode):
     @property
     def profile(self) -> Profile:
         """Return what has been counted so far, as an immutable snapshot."""
-        cells = [each for mode in (self, *list(self._twins.values())) for each in mode.cells]
+        modes = (self, *list(self._twins.values()))
+        cells = [each for mode in modes for each in mode.cells]
         for _, (op, *_), cell in cells:
             check_whole(op, cell.counts())
-        rows = (
+        rows, sites = split_sites(
             Row(
                 frame.path,
                 frame.module_type,
@@ -297,10 +298,11 @@ class OpFlopMode(Scoped, DispatchMode):
                 cell.seconds if self._timing else None,
                 estimate,
                 priced,
+                frame.site,
             )
             for frame, (op, priced, phase, dtype, estimate), cell in cells
         )
-        return Profile(merge(rows) if self._twins else tuple(rows))
+        return Profile(rows, sites, tuple(dict.fromkeys(path for mode in modes for path in mode.scope.called())))
 
     @property
     def total(self) -> Cost:

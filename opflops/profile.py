@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from opflops import report, rows
+from opflops.errors import ProfileError
 from opflops.rows import Row
+from opflops.torch_internals import callable_module
 
 if TYPE_CHECKING:
+    from torch import nn
     from typing_extensions import Unpack
 
     from opflops.cost import Cost
@@ -25,12 +28,17 @@ class Profile:
 
     Attributes:
         rows: The work, one row for each module, operator, phase and dtype, in order of first execution.
+        sites: The rows of modules that are called from several places, one for each place: ``row.site`` says which.
+        called: The paths of the modules that were called, in order of first call.
     """
 
     rows: tuple[Row, ...] = ()
+    sites: tuple[Row, ...] = ()
+    called: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rows", tuple(self.rows))
+        for name in ("rows", "sites", "called"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
     @property
     def total(self) -> Cost:
@@ -60,6 +68,42 @@ class Profile:
         """Return, for each module path, the cost of the module and of all below it; "" is work outside any module."""
         return rows.inclusive(self.rows)
 
+    def call_sites(self, module: str) -> dict[str, Cost]:
+        """Split a module's own work by the places that it is called from, and the work that it caused in a backward.
+
+        Args:
+            module: The module's path.
+
+        Returns:
+            Costs by place, such as ``"Net.decoder #2"``: the second call by one run of ``Net.decoder``, or
+            ``"(outside) #1"``. A module that is called from one place has that one, called "".
+        """
+        found = [row for row in self.sites if row.module == module] or [
+            row for row in self.rows if row.module == module
+        ]
+        places = dict.fromkeys(row.site for row in found)
+        return {place: rows.total(row for row in found if row.site == place) for place in places}
+
+    def uncalled(self, model: nn.Module, root: str | None = None) -> list[str]:
+        """List the modules of a model that never ran, nor anything below them.
+
+        Containers that cannot be called, such as ``nn.ModuleList``, are left out.
+
+        Args:
+            model: A model that was called in the block.
+            root: Its path in the profile, where that is not its class name (the second model of a class is
+                ``"Net#2"``).
+
+        Raises:
+            ProfileError: Nothing of that path was called.
+        """
+        root = root or type(model).__name__
+        ran = {above for path in self.called for above in rows.ancestry(path)}
+        if root not in ran:
+            raise ProfileError(f"No {root!r} was called; called were {', '.join(self.called) or 'no modules'}.")
+        paths = {module: f"{root}.{name}" if name else root for name, module in model.named_modules()}
+        return [path for module, path in paths.items() if path not in ran and callable_module(module)]
+
     def where(self, **conditions: Any) -> Profile:
         """Select rows, as in ``where(phase="backward", dtype=("float16", "bfloat16"))``.
 
@@ -69,19 +113,27 @@ class Profile:
         Raises:
             ProfileError: There is no such key.
         """
-        return Profile(rows.select(self.rows, conditions))
+        return Profile(rows.select(self.rows, conditions), rows.select(self.sites, conditions), self.called)
 
     def __add__(self, other: Profile) -> Profile:
         if not isinstance(other, Profile):
             return NotImplemented
-        return Profile(rows.merge((*self.rows, *other.rows)))
+        return Profile(
+            rows.merge((*self.rows, *other.rows)),
+            rows.merge((*self.sites, *other.sites)),
+            tuple(dict.fromkeys((*self.called, *other.called))),
+        )
 
     def diff(self, after: Profile) -> Profile:
         """Return what another profile has more than this one, row by row; where it has less, the numbers are negative.
 
         ``before + before.diff(after)`` has the costs of ``after``.
         """
-        return Profile(rows.difference(self.rows, after.rows))
+        return Profile(
+            rows.difference(self.rows, after.rows),
+            rows.difference(self.sites, after.sites),
+            tuple(path for path in after.called if path not in self.called),
+        )
 
     def to_json(self) -> str:
         """Write the profile as JSON, without loss, under a versioned schema.
@@ -89,7 +141,7 @@ class Profile:
         Raises:
             ProfileError: A count is symbolic.
         """
-        return report.dump(self.rows)
+        return report.dump(self.rows, self.sites, self.called)
 
     @classmethod
     def from_json(cls, text: str) -> Profile:
@@ -98,7 +150,7 @@ class Profile:
         Raises:
             ProfileError: The text is not such a profile, or of a newer schema.
         """
-        return cls(report.load(text))
+        return cls(*report.load(text))
 
     def table(self, by: str | tuple[str, ...] = "module", **options: Unpack[TableOptions]) -> str:
         """Write the profile as a table.

@@ -31,6 +31,7 @@ class Row:
         seconds: How long they took, if the mode was asked to time them.
         estimate: Why the cost is not exact, or "" where it is.
         priced: False where nothing prices the operator, so that its arithmetic is missing from ``cost``.
+        site: In :attr:`opflops.Profile.sites`, which call of which caller it is, such as ``"Net.decoder #2"``; "" else.
     """
 
     module: str
@@ -43,6 +44,7 @@ class Row:
     seconds: float | None = None
     estimate: str = ""
     priced: bool = True
+    site: str = ""
 
     @property
     def floating(self) -> bool:
@@ -144,6 +146,22 @@ def merge(rows: Iterable[Row], less: Iterable[Row] = ()) -> tuple[Row, ...]:
             kind = _kind(row)
             merged[kind] = merged.get(kind, kind).plus(row, sign)
     return tuple(merged.values())
+
+
+def split_sites(rows: Iterable[Row]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+    """Merge the rows of modules that are called from several places; returns all rows, and those by place.
+
+    A module that is always called from one place is in the first alone.
+    """
+    rows = tuple(rows)
+    places: dict[str, set[str]] = {}
+    for row in rows:
+        places.setdefault(row.module, set()).add(row.site)
+    shared = {module for module, sites in places.items() if len(sites) > 1}
+    anywhere = (replace(row, site="") if row.site else row for row in rows)
+    if not shared:
+        return tuple(anywhere), ()
+    return merge(anywhere), merge(row for row in rows if row.module in shared)
 
 
 def difference(before: Iterable[Row], after: Iterable[Row]) -> tuple[Row, ...]:

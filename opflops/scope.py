@@ -8,6 +8,7 @@ is being computed again.
 from __future__ import annotations
 
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -35,11 +36,13 @@ class Level(NamedTuple):
     """Hold one level of the stack.
 
     Attributes:
-        frame: Whose work it is.
+        frame: Whose work it is, at this place to call from.
         module: The module that runs; None outside.
         tree: The tree that it stands in.
         phase: Of work at this level, unless a backward begins there.
         task: The backward pass in which the level was entered; -1 for none.
+        base: The frame of the module, wherever it is called from; None for the frame itself.
+        run: A number for this run of the module; 0 outside any.
     """
 
     frame: Frame
@@ -47,6 +50,8 @@ class Level(NamedTuple):
     tree: Tree | None
     phase: str
     task: int
+    base: Frame | None = None
+    run: int = 0
 
 
 class Scope:
@@ -56,6 +61,7 @@ class Scope:
         forest: The roots that are known, if another thread counts for the same block.
 
     Attributes:
+        thread: The identity of the thread.
         current: The frame of the innermost module that is running.
         phase: The phase of its work, while no backward is running.
         forest: The roots and the paths of their modules.
@@ -65,13 +71,18 @@ class Scope:
         self.forest = Forest() if forest is None else forest
         # By class too: another module may be put in a module's place.
         self._frames: dict[tuple[str, str], Frame] = {}
+        # What was found for a module below a root, as long as it is that module, of that class.
+        self._found: dict[Tree, dict[int, tuple[weakref.ref[nn.Module], type, Frame]]] = {}
         self.current = outside = self._frame(OUTSIDE, "")
         self.phase = FORWARD
-        self._stack = [Level(outside, None, None, FORWARD, -1)]
+        self._stack: list[tuple[Frame, nn.Module | None, Tree | None, str, int, Frame, int]] = [
+            (outside, None, None, FORWARD, -1, outside, 0)
+        ]
+        self._runs = 0
         # Each thread numbers its nodes by itself; the engine computes forwards again in threads of its own.
-        self._thread = threading.get_ident()
+        self.thread = threading.get_ident()
         self._lineage = Lineage(next_node(), outside)
-        self._lineages: dict[int, Lineage[Frame]] = {self._thread: self._lineage}
+        self._lineages: dict[int, Lineage[Frame]] = {self.thread: self._lineage}
         self._silent_task = self._recording_task = -1
         self._recorded = 0
 
@@ -81,29 +92,48 @@ class Scope:
             found = self._frames[path, kind] = Frame(path, kind)
         return found
 
+    def _find(self, module: nn.Module, tree: Tree, caller: Frame, calling: nn.Module | None) -> Frame:
+        """Find the frame of a module that has not been called below this root, and keep it."""
+        base = self._frame(tree.path_of(module, caller.path, calling), type(module).__name__)
+        found = self._found.setdefault(tree, {})
+        key = id(module)
+        found[key] = (weakref.ref(module, lambda _: found.pop(key, None)), type(module), base)
+        return base
+
     def enter(self, module: nn.Module) -> int:
         """Make a module the current one; returns the depth to hand to :meth:`leave`."""
         stack = self._stack
         depth = len(stack)
-        frame, caller, tree, phase, _ = stack[-1]
+        _, calling, tree, phase, _, caller, run = stack[-1]
         task, number = backward_task(), next_node()
         lineage = self._lineage if task < 0 else self._lineage_here()
         if tree is None:
             tree = self.forest.tree_of(module)
+            # Calls from outside are not told apart: each step of a loop makes them.
+            self._runs += 1
+            run = self._runs
             if task < 0:
                 lineage.begin(number)
-        frame = self._frame(tree.path_of(module, frame.path, caller), type(module).__name__)
+        found = self._found.get(tree)
+        known = found.get(id(module)) if found is not None else None
+        if known is not None and known[0]() is module and known[1] is type(module):
+            base = known[2]
+        else:
+            base = self._find(module, tree, caller, calling)
+        frame = base.called(caller, run)
         phase = RECOMPUTE if task >= 0 or phase is RECOMPUTE else FORWARD
-        stack.append(Level(frame, module, tree, phase, task))
+        self._runs += 1
+        stack.append((frame, module, tree, phase, task, base, self._runs))
         self.current, self.phase = frame, phase
         lineage.mark(number, frame)
         return depth
 
     def enter_phase(self, phase: str, level: Level | None = None) -> int:
         """Begin a phase outside any module, or at a level of before; returns the depth to hand to :meth:`leave`."""
-        frame, module, tree, _, _ = level or self._stack[0]
+        frame, module, tree, _, _, base, _ = level or self._stack[0]
         depth, task = len(self._stack), backward_task()
-        self._stack.append(Level(frame, module, tree, phase, task))
+        self._runs += 1
+        self._stack.append((frame, module, tree, phase, task, base or frame, self._runs))
         self.current, self.phase = frame, phase
         lineage = self._lineage if task < 0 else self._lineage_here()
         lineage.mark(next_node(), frame)
@@ -111,20 +141,26 @@ class Scope:
 
     def leave(self, depth: int) -> None:
         """Return to the stack as it was when an ``enter`` answered with this depth."""
-        del self._stack[depth:]
-        top = self._stack[-1]
-        self.current, self.phase = top.frame, top.phase
+        stack = self._stack
+        del stack[depth:]
+        top = stack[-1]
+        self.current = frame = top[0]
+        self.phase = top[3]
         lineage = self._lineage if backward_task() < 0 else self._lineage_here()
-        lineage.mark(next_node(), top.frame)
+        lineage.mark(next_node(), frame)
+
+    def called(self) -> list[str]:
+        """List the paths of the modules that were called, in order of their first call."""
+        return [path for (path, _), frame in self._frames.items() if frame.caller is not None]
 
     @property
     def level(self) -> Level:
         """Return the level that is running, to come back to in a recomputation."""
-        return self._stack[-1]
+        return Level(*self._stack[-1])
 
     def in_backward(self, task: int) -> tuple[Frame, str]:
         """Tell whose work it is in a backward pass, and in which phase."""
-        if self._stack[-1].task == task:
+        if self._stack[-1][4] == task:
             return self.current, self.phase
         node = current_node()
         if node is None:
@@ -155,12 +191,12 @@ class Scope:
         thread = threading.get_ident()
         found = self._lineages.get(thread)
         if found is None:
-            found = self._lineages[thread] = Lineage(next_node(), self._stack[0].frame)
+            found = self._lineages[thread] = Lineage(next_node(), self._stack[0][0])
         return found
 
     def _made_here(self) -> Lineage[Frame]:
         """Return the lineage of a pass's nodes: the block's; this thread's for a pass begun in it, inside another."""
-        if threading.get_ident() == self._thread or not nested_backward():
+        if threading.get_ident() == self.thread or not nested_backward():
             return self._lineage
         return self._lineage_here()
 

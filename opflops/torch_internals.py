@@ -44,6 +44,7 @@ __all__ = [
     "body_compilations",
     "body_preparation",
     "call_higher_order",
+    "callable_module",
     "checkpoint_callables",
     "compiler_is_loaded",
     "composite_implicit",
@@ -172,6 +173,11 @@ def optimizer_preparation() -> list[tuple[Any, str]]:
 def compiler_is_loaded() -> bool:
     """Tell whether the compiler's front end is loaded; importing torch alone does not."""
     return "torch._dynamo" in sys.modules
+
+
+def callable_module(module: torch.nn.Module) -> bool:
+    """Tell a module that has a forward from a mere container."""
+    return type(module).forward is not torch.nn.Module.forward
 
 
 def schema_of(overload: OpOverload) -> torch.FunctionSchema:

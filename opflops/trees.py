@@ -14,22 +14,57 @@ if TYPE_CHECKING:
 
 OUTSIDE = ""
 
+MOST_CALLS = 64
+"""Calls of a module by one run of its caller that are told apart; those after it count with the last."""
+
 
 class Frame:
-    """Stand for one module path; whoever records work at it keeps its tallies in ``cells``.
+    """Stand for one module path, or for one place where its caller calls it; work at it is tallied in ``cells``.
 
     Attributes:
         path: The root's class name and the dotted path below it, as rows have it; "" outside any module.
         module_type: The module's class name; "" outside.
+        site: Which call of which caller it is, for a module that has several.
         cells: Tallies, by whatever key the recorder chooses.
+        caller: The frame that its first call came from; None before that.
+        sites: Frames of the other places that it was called from, by caller and number of the call.
+        run: The run of a caller that called it last.
+        calls: How many times that run has called it.
     """
 
-    __slots__ = ("cells", "module_type", "path")
+    __slots__ = ("caller", "calls", "cells", "module_type", "path", "run", "site", "sites")
 
-    def __init__(self, path: str, module_type: str) -> None:
+    def __init__(self, path: str, module_type: str, site: str = "") -> None:
         self.path = path
         self.module_type = module_type
+        self.site = site
         self.cells: dict[Hashable, Any] = {}
+        self.caller: Frame | None = None
+        self.sites: dict[tuple[Frame, int], Frame] = {}
+        self.run = -1
+        self.calls = 0
+
+    def called(self, caller: Frame, run: int) -> Frame:
+        """Note a call by a run of the caller; returns the frame of this place to call from."""
+        if self.run == run:
+            self.calls += 1
+        else:
+            self.run, self.calls = run, 1
+        if self.calls == 1 and self.caller is caller:
+            return self
+        if self.caller is None:
+            self.caller, self.site = caller, _site(caller, 1)
+            return self
+        # A loop may call a module any number of times; its later rounds are one place.
+        place = caller, min(self.calls, MOST_CALLS)
+        found = self.sites.get(place)
+        if found is None:
+            found = self.sites[place] = Frame(self.path, self.module_type, _site(*place))
+        return found
+
+
+def _site(caller: Frame, call: int) -> str:
+    return f"{caller.path or '(outside)'} #{call}"
 
 
 class Tree:
@@ -39,6 +74,7 @@ class Tree:
         # By identity, since a module class may define equality; an entry leaves with its module, before the identity
         # can come again.
         self._known: dict[int, tuple[weakref.ref[nn.Module], str]] = {}
+        self.name = name
         self._learn(root, name)
 
     def __contains__(self, module: nn.Module) -> bool:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from opflops import OpFlopMode
+from opflops import OpFlopMode, Profile, ProfileError
 
 X = torch.ones(2, 4)
 
@@ -322,3 +322,73 @@ def test_modules_whose_class_defines_equality_are_told_apart():
     with OpFlopMode() as mode:
         pair(X)
     assert [(row.module, row.calls) for row in mode.profile.rows] == [("Pair.first", 1), ("Pair.Equal()", 1)]
+
+
+class Twice(nn.Module):
+    """Call one layer twice, and once more through a block."""
+
+    def __init__(self):
+        super().__init__()
+        self.shared = nn.Linear(4, 4, bias=False)
+        self.block = nn.Sequential(self.shared)
+        self.spare = nn.Linear(4, 4)
+        self.list = nn.ModuleList([nn.Identity(), nn.ReLU()])
+
+    def forward(self, x):
+        return self.list[0](self.block(self.shared(self.shared(x[:1]))))
+
+
+def test_calls_of_a_shared_module_are_told_apart_by_place():
+    """By caller and number of the call, forward and backward, over all steps; rows are as if there were one place."""
+    net = Twice()
+    with OpFlopMode() as mode:
+        for _ in range(3):
+            net(X).sum().backward()
+    p = mode.profile
+    # The first call wants no gradient of its input.
+    assert {place: cost.macs for place, cost in p.call_sites("Twice.shared").items()} == {
+        "Twice #1": 3 * (16 + 16),
+        "Twice #2": 3 * (16 + 32),
+        "Twice.block #1": 3 * (16 + 32),
+    }
+    assert p.by("module")["Twice.shared"].macs == 3 * (16 + 32 + 48 + 32)
+    assert [row.calls for row in p.rows if row.op == "aten.mm" and row.phase == "forward"] == [9]
+    assert p.where(phase="forward").call_sites("Twice.shared")["Twice #2"].macs == 3 * 16
+    assert set(p.call_sites("Twice")) == {""}
+    assert Profile.from_json(p.to_json()) == p
+    assert not (p.diff(p)).rows
+    assert (p + p).call_sites("Twice.shared")["Twice #1"].macs == 2 * 3 * (16 + 16)
+
+
+def test_rounds_of_a_long_loop_are_one_place_in_the_end():
+    """A module that is called thousands of times by one run takes no thousands of rows."""
+
+    class Loop(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x):
+            for _ in range(200):
+                x = self.fc(x)
+            return x
+
+    with OpFlopMode() as mode:
+        Loop()(X)
+    places = mode.profile.call_sites("Loop.fc")
+    assert len(places) == 64
+    assert places["Loop #1"].macs == 32
+    assert places["Loop #64"].macs == (200 - 63) * 32
+
+
+def test_modules_that_never_ran_are_listed():
+    """What was called or holds what was called is not; a list cannot be called; identities do nothing but ran."""
+    net = Twice()
+    with OpFlopMode() as mode:
+        net(X)
+    assert mode.profile.uncalled(net) == ["Twice.spare", "Twice.list.1"]
+    with OpFlopMode() as mode:
+        net.list[1](X), Twice()(X), net(X)
+    with pytest.raises(ProfileError, match="'Net' was called; called were ReLU, Twice"):
+        mode.profile.uncalled(Net())
+    assert "Twice#2.spare" in mode.profile.uncalled(net, root="Twice#2")

@@ -17,21 +17,28 @@ SCHEMA = "opflops.profile"
 VERSION = 1
 
 
-def dump(rows: Iterable[Row]) -> str:
-    """Write rows as a JSON object with the keys ``schema``, ``version`` and ``rows``.
+def dump(rows: Iterable[Row], sites: Iterable[Row] = (), called: Iterable[str] = ()) -> str:
+    """Write a profile as a JSON object with the keys ``schema``, ``version``, ``rows``, ``sites`` and ``called``.
 
     Raises:
         ProfileError: A count is symbolic, which version 1 of the schema cannot hold.
     """
-    return json.dumps({"schema": SCHEMA, "version": VERSION, "rows": [asdict(row) for row in rows]}, default=_refuse)
+    document = {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "rows": [asdict(row) for row in rows],
+        "sites": [asdict(row) for row in sites],
+        "called": list(called),
+    }
+    return json.dumps(document, default=_refuse)
 
 
 def _refuse(value: Any) -> Any:
     raise ProfileError(f"A profile with the symbolic count {value} cannot be written as JSON; evaluate it first.")
 
 
-def load(text: str) -> tuple[Row, ...]:
-    """Read what :func:`dump` wrote.
+def load(text: str) -> tuple[tuple[Row, ...], tuple[Row, ...], tuple[str, ...]]:
+    """Read rows, rows by place and called modules from what :func:`dump` wrote.
 
     Raises:
         ProfileError: The text is not JSON, not a profile, of a newer version, or damaged.
@@ -49,14 +56,23 @@ def load(text: str) -> tuple[Row, ...]:
             "read it with the opflops that wrote it, or a newer one."
         )
     try:
-        return tuple(_row(entry) for entry in document["rows"])
+        rows = tuple(_row(entry) for entry in document["rows"])
+        sites = tuple(_row(entry) for entry in document.get("sites", []))
+        called = tuple(_name(path) for path in document.get("called", []))
     except (KeyError, TypeError, ValueError) as error:
         raise ProfileError(f"This profile is damaged: {error!r} in its rows.") from error
+    return rows, sites, called
+
+
+def _name(path: Any) -> str:
+    if not isinstance(path, str):
+        raise TypeError(f"a called module is a name, not {path!r}")
+    return path
 
 
 def _row(entry: dict[str, Any]) -> Row:
     row = Row(**{**entry, "cost": Cost(**entry["cost"])})
-    texts = (row.module, row.module_type, row.op, row.phase, row.dtype, row.estimate)
+    texts = (row.module, row.module_type, row.op, row.phase, row.dtype, row.estimate, row.site)
     if not all(isinstance(text, str) for text in texts) or not isinstance(row.priced, bool):
         raise TypeError(f"a row has names, a truth value and numbers, not {entry}")
     if not (row.seconds is None or isinstance(row.seconds, (int, float))):
