@@ -191,6 +191,9 @@ def bind(entry: Entry, overload: OpOverload, conventions: Mapping[str, Any]) -> 
         "_picked": _picked_bytes,
         "_dtype": arithmetic_dtype,
         "_zero": ZERO,
+        "_type": type,
+        "_Tensor": Tensor,
+        "_FLOATING": _FLOATING,
         "_first": _first_dtype,
     }
     price = "_zero"
@@ -205,7 +208,9 @@ def bind(entry: Entry, overload: OpOverload, conventions: Mapping[str, Any]) -> 
         price = f"_formula({', '.join(passed)})"
     read, written = _traffic(entry, overload)
     tensors = [_identifier(argument.name) for argument in schema.arguments if _holds_tensors(argument)]
-    dtype = f"_dtype({', '.join(['_out', *tensors])})"
+    # The rule of arithmetic_dtype, whose first case most results are.
+    usual = "_type(_out) is _Tensor and _out.dtype in _FLOATING"
+    dtype = f"_out.dtype if {usual} else _dtype({', '.join(['_out', *tensors])})"
     if entry.dtype_from is not None and _names((entry.dtype_from,), overload):
         dtype = f"_first({entry.dtype_from})"
 

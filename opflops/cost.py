@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from numbers import Integral
 from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(NamedTuple):
     """State how much arithmetic and memory traffic some work takes.
 
     The fields are whole numbers (or symbolic integers while shapes are symbolic). Costs add, subtract, and
@@ -44,7 +42,7 @@ class Cost:
         """Return the memory traffic in bytes, read and written."""
         return self.bytes_read + self.bytes_written
 
-    def __add__(self, other: Cost) -> Cost:
+    def __add__(self, other: object) -> Cost:
         if not isinstance(other, Cost):
             return NotImplemented
         return Cost(
@@ -64,7 +62,7 @@ class Cost:
             return NotImplemented
         return self + -1 * other
 
-    def __mul__(self, times: int) -> Cost:
+    def __mul__(self, times: Any) -> Cost:
         if not is_whole(times):
             return NotImplemented
         return Cost(
@@ -75,10 +73,11 @@ class Cost:
             self.bytes_written * times,
         )
 
-    __rmul__ = __mul__
+    def __rmul__(self, times: Any) -> Cost:
+        return self.__mul__(times)
 
     def __bool__(self) -> bool:
-        return any(getattr(self, field.name) for field in fields(self))
+        return any(tuple(self))
 
 
 class Estimate(NamedTuple):

@@ -185,8 +185,15 @@ class OpFlopMode(Scoped, DispatchMode):
         if types and is_jagged(types):
             # It comes again as operators on its values, which have true lengths.
             return NotImplemented
-        kwargs = kwargs or {}
         price = self.prices[func]
+        if price.plain and not self._timing:
+            out = func(*args, **kwargs) if kwargs else func(*args)
+            self._file(price, args, kwargs or {}, out)
+            return out
+        return self._run_otherwise(price, func, args, kwargs or {})
+
+    def _run_otherwise(self, price: Price, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run what decomposes, has no price, leaves no row or is timed."""
         if price.verdict == "decomposes":
             if not any(isinstance(arg, torch.Tensor) and arg.is_nested for arg in args):
                 return self._decompose(func, args, kwargs)
@@ -251,11 +258,12 @@ class OpFlopMode(Scoped, DispatchMode):
         macs, ops, transcendentals, bytes_read, bytes_written, dtype, estimate = tally
         scope, task = self.scope, backward_task()
         frame, phase = (scope.current, scope.phase) if task < 0 else scope.in_backward(task)
-        key = (price.op, price.verdict != "unpriced", phase, dtype, estimate)
-        cell = frame.cells.get(key)
+        cell: _Cell | None = frame.cells.get((price, phase, dtype, estimate))
         if cell is None:
             check_whole(price.op, tally)
-            cell = self.cell(frame, key)
+            cell = self.cell(frame, (price.op, price.verdict != "unpriced", phase, dtype, estimate))
+            # The price stands for the operator's name, whose tally its overloads share.
+            frame.cells[price, phase, dtype, estimate] = cell
         cell.calls += 1
         cell.macs += macs
         cell.ops += ops

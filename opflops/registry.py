@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
@@ -53,7 +53,7 @@ def op_name(overload: Any) -> str:
     return f"{getattr(overload, 'namespace', 'higher_order')}.{overload.name()}"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Price:
     """Hold what the registry found for one overload.
 
@@ -62,12 +62,17 @@ class Price:
         verdict: How it is priced.
         recorded: False for questions about metadata, which leave no row.
         bound: The prepared function of :func:`opflops.binding.bind`.
+        plain: True for an operator that runs as it is and leaves a row, as most do.
     """
 
     op: str
     verdict: Verdict
     recorded: bool = True
     bound: Callable[..., tuple[Cost | Estimate, int, int, torch.dtype | None]] | None = None
+    plain: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.plain = self.recorded and self.bound is not None and self.verdict in ("formula", "zero")
 
     def charge(self, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Cost, torch.dtype | None, str]:
         """Price one call that has run; see :meth:`tally`, whose counts it answers with as a cost."""
@@ -96,15 +101,15 @@ class Price:
         except Exception as error:
             raise FormulaFailedError(f"The formula of {self.op} failed on {_shapes(args)}: {error!r}.") from error
         reason = ""
-        if type(answer) is Estimate:
-            answer, reason = answer
         if type(answer) is not Cost:
-            raise FormulaError(f"The formula of {self.op} returned {answer!r}; it must return an opflops.Cost.")
-        read, written = answer.bytes_read or read, answer.bytes_written or written
-        macs, ops = answer.macs, answer.ops
+            if type(answer) is Estimate:
+                answer, reason = answer
+            if type(answer) is not Cost:
+                raise FormulaError(f"The formula of {self.op} returned {answer!r}; it must return an opflops.Cost.")
+        macs, ops, transcendentals, own_read, own_written = answer
         if dtype in _COMPLEX:
             macs, ops = _REAL_MACS * macs, _REAL_OPS * ops
-        return macs, ops, answer.transcendentals, read, written, dtype, reason
+        return macs, ops, transcendentals, own_read or read, own_written or written, dtype, reason
 
 
 def check_whole(op: str, counts: Sequence[Any]) -> None:
@@ -113,10 +118,10 @@ def check_whole(op: str, counts: Sequence[Any]) -> None:
     Raises:
         FormulaError: A count is not a whole number.
     """
-    for field, value in zip(("macs", "ops", "transcendentals", "bytes_read", "bytes_written"), counts, strict=False):
+    for name, value in zip(Cost._fields, counts, strict=False):
         if not is_whole(value):
             raise FormulaError(
-                f"The formula of {op} returned {value!r} as {field}; costs are whole numbers, so divide with //."
+                f"The formula of {op} returned {value!r} as {name}; costs are whole numbers, so divide with //."
             )
 
 

@@ -1,7 +1,5 @@
 """The algebra of costs."""
 
-import dataclasses
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,7 +58,7 @@ def test_only_an_empty_cost_is_false():
 
 def test_a_cost_is_immutable_and_hashable():
     """Costs can be keys, and no one can change them under a holder's hands."""
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         Cost().macs = 1
     assert {Cost(1): "a"}[Cost(1)] == "a"
 

@@ -26,11 +26,15 @@ def dump(rows: Iterable[Row], sites: Iterable[Row] = (), called: Iterable[str] =
     document = {
         "schema": SCHEMA,
         "version": VERSION,
-        "rows": [asdict(row) for row in rows],
-        "sites": [asdict(row) for row in sites],
+        "rows": [_entry(row) for row in rows],
+        "sites": [_entry(row) for row in sites],
         "called": list(called),
     }
     return json.dumps(document, default=_refuse)
+
+
+def _entry(row: Row) -> dict[str, Any]:
+    return {**asdict(row), "cost": row.cost._asdict()}
 
 
 def _refuse(value: Any) -> Any:
@@ -77,7 +81,7 @@ def _row(entry: dict[str, Any]) -> Row:
         raise TypeError(f"a row has names, a truth value and numbers, not {entry}")
     if not (row.seconds is None or isinstance(row.seconds, (int, float))):
         raise TypeError(f"seconds must be a number or null, not {row.seconds!r}")
-    counts = [row.calls, *asdict(row.cost).values()]
+    counts = [row.calls, *row.cost]
     if not all(is_whole(count) for count in counts):
         raise ValueError(f"counts must be whole numbers, not {counts}")
     return row

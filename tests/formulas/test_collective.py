@@ -165,7 +165,15 @@ def test_lists_of_lists():
 def test_looking_for_nan():
     """Each element is compared with itself."""
     cost, _, _ = registry.resolve(c10d.check_for_nan.default, {}).charge(None, (torch.ones(12),), {})
-    assert cost.ops == 12
+    assert cost[:3] == (0, 12, 0)
+
+
+def test_a_reduce_scatter_into_a_given_tensor_costs_the_same():
+    """Each rank adds up its own share of twelve elements."""
+    operator = _c10d.reduce_scatter_tensor_out.default
+    x, share = torch.ones(12), torch.empty(12 // RANKS)
+    cost, _, _ = registry.resolve(operator, {}).charge(share, (x, "sum", RANKS, name()), {"out": share})
+    assert cost[:3] == (0, 12 - 12 // RANKS, 0)
 
 
 def test_an_all_reduce_is_a_reduce_scatter_and_an_all_gather():

@@ -473,7 +473,7 @@ def test_miopen_costs_what_cudnn_does():
         arguments = (x, weight, bias, *stats, training, MOMENTUM, EPS)
         miopen = priced(aten.miopen_batch_norm.default, *arguments, device="meta")[0]
         cudnn = priced(aten.cudnn_batch_norm.default, *arguments, device="meta")[0]
-        assert (miopen.ops, miopen.transcendentals) == (cudnn.ops, cudnn.transcendentals)
+        assert miopen[:3] == (0, cudnn.ops, cudnn.transcendentals)
 
 
 @pytest.mark.parametrize("case", COMPARED, ids=lambda case: str(case[0]))

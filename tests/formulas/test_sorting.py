@@ -92,6 +92,7 @@ def test_running_log_sums_by_hand():
     torch.testing.assert_close(torch.logcumsumexp(ROWS[0].double(), 0), sums)
     assert cost_of(torch.logcumsumexp, ROWS[0], 0) == Cost(ops=work.ops, transcendentals=work.transcendentals)
     assert cost_of(torch.logcumsumexp, ROWS, 0) == Cost(ops=20, transcendentals=10)
+    assert cost_of(torch.ops.aten._logcumsumexp, ROWS, 0) == Cost(ops=20, transcendentals=10)
     assert math.isclose(math.exp(sums[1].item()), math.exp(3) + math.exp(1))
 
 
