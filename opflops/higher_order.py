@@ -113,6 +113,7 @@ def _measured(counter: Counter, work: Body, *args: Any) -> tuple[Any, list[Share
     for frame, key, cell in counter.cells[len(before) :]:
         shares.append(Share(frame, key, tuple(getattr(cell, name) for name in _COUNTS)))
         del frame.cells[key]
+        frame.quick.clear()
     del counter.cells[len(before) :]
     return result, shares
 

@@ -17,7 +17,7 @@ from opflops.errors import ActiveModeError, FormulaFailedError, UnpricedOpError,
 from opflops.higher_order import run as run_higher_order
 from opflops.profile import Profile
 from opflops.registry import Price, Registry, check_whole, registry
-from opflops.rows import Row, split_sites
+from opflops.rows import Row, merge, split_sites
 from opflops.scope import Scope, Scoped
 from opflops.torch_internals import (
     DispatchMode,
@@ -258,12 +258,12 @@ class OpFlopMode(Scoped, DispatchMode):
         macs, ops, transcendentals, bytes_read, bytes_written, dtype, estimate = tally
         scope, task = self.scope, backward_task()
         frame, phase = (scope.current, scope.phase) if task < 0 else scope.in_backward(task)
-        cell: _Cell | None = frame.cells.get((price, phase, dtype, estimate))
+        cell: _Cell | None = frame.quick.get((price, phase, dtype, estimate))
         if cell is None:
             check_whole(price.op, tally)
             cell = self.cell(frame, (price.op, price.verdict != "unpriced", phase, dtype, estimate))
-            # The price stands for the operator's name, whose tally its overloads share.
-            frame.cells[price, phase, dtype, estimate] = cell
+            # Overloads share the tally of their operator's name; a price is quicker to look up by.
+            frame.quick[price, phase, dtype, estimate] = cell
         cell.calls += 1
         cell.macs += macs
         cell.ops += ops
@@ -310,6 +310,8 @@ class OpFlopMode(Scoped, DispatchMode):
             )
             for frame, (op, priced, phase, dtype, estimate), cell in cells
         )
+        if self._twins:
+            rows = merge(rows)
         return Profile(rows, sites, tuple(dict.fromkeys(path for mode in modes for path in mode.scope.called())))
 
     @property

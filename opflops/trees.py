@@ -26,19 +26,21 @@ class Frame:
         module_type: The module's class name; "" outside.
         site: Which call of which caller it is, for a module that has several.
         cells: Tallies, by whatever key the recorder chooses.
+        quick: The same tallies by a key that is quicker to make.
         caller: The frame that its first call came from; None before that.
         sites: Frames of the other places that it was called from, by caller and number of the call.
         run: The run of a caller that called it last.
         calls: How many times that run has called it.
     """
 
-    __slots__ = ("caller", "calls", "cells", "module_type", "path", "run", "site", "sites")
+    __slots__ = ("caller", "calls", "cells", "module_type", "path", "quick", "run", "site", "sites")
 
     def __init__(self, path: str, module_type: str, site: str = "") -> None:
         self.path = path
         self.module_type = module_type
         self.site = site
         self.cells: dict[Hashable, Any] = {}
+        self.quick: dict[Hashable, Any] = {}
         self.caller: Frame | None = None
         self.sites: dict[tuple[Frame, int], Frame] = {}
         self.run = -1
