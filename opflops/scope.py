@@ -8,7 +8,6 @@ is being computed again.
 from __future__ import annotations
 
 import threading
-import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -27,6 +26,7 @@ from opflops.torch_internals import (
 from opflops.trees import OUTSIDE, Forest, Frame, Tree
 
 if TYPE_CHECKING:
+    import weakref
     from torch import nn
 
 FORWARD, BACKWARD, RECOMPUTE, OPTIMIZER = "forward", "backward", "recompute", "optimizer"
@@ -78,6 +78,7 @@ class Scope:
         self._stack: list[tuple[Frame, nn.Module | None, Tree | None, str, int, Frame, int]] = [
             (outside, None, None, FORWARD, -1, outside, 0)
         ]
+        self._most_found = 1000
         self._runs = 0
         # Each thread numbers its nodes by itself; the engine computes forwards again in threads of its own.
         self.thread = threading.get_ident()
@@ -96,8 +97,12 @@ class Scope:
         """Find the frame of a module that has not been called below this root, and keep it."""
         base = self._frame(tree.path_of(module, caller.path, calling), type(module).__name__)
         found = self._found.setdefault(tree, {})
-        key = id(module)
-        found[key] = (weakref.ref(module, lambda _: found.pop(key, None)), type(module), base)
+        if len(found) > self._most_found:
+            # Modules made on the fly come and go.
+            for key in [key for key, (reference, _, _) in found.items() if reference() is None]:
+                del found[key]
+            self._most_found = 2 * len(found) + 1000
+        found[id(module)] = (tree.reference(module), type(module), base)
         return base
 
     def enter(self, module: nn.Module) -> int:

@@ -62,6 +62,8 @@ __all__ = [
     "known_to_dispatcher",
     "larger",
     "log2",
+    "mode_at",
+    "mode_count",
     "modules_of",
     "nested_backward",
     "nested_lengths",
@@ -209,8 +211,14 @@ def dispatch_modes() -> list[Any]:
     The list is the dispatcher's own, so it follows the thread into autograd's workers, and a mode that is handling
     an operator is not in it.
     """
-    at = torch._C._get_dispatch_stack_at
-    return [at(index) for index in range(torch._C._len_torch_dispatch_stack())]
+    return [mode_at(index) for index in range(mode_count())]
+
+
+mode_count = torch._C._len_torch_dispatch_stack
+"""Count the dispatch modes of :func:`dispatch_modes`."""
+
+mode_at = torch._C._get_dispatch_stack_at
+"""Return one of the dispatch modes of :func:`dispatch_modes`, by its place."""
 
 
 def known_to_dispatcher(overload: OpOverload) -> bool:

@@ -75,8 +75,12 @@ class Tree:
     def __init__(self, root: nn.Module, name: str) -> None:
         # By identity, since a module class may define equality; an entry leaves with its module, before the identity
         # can come again.
-        self._known: dict[int, tuple[weakref.ref[nn.Module], str]] = {}
-        self.name = name
+        self._known: dict[int, tuple[weakref.KeyedRef[int, nn.Module], str]] = {}
+
+        def forget(reference: weakref.KeyedRef[int, nn.Module], known: Any = self._known) -> None:
+            known.pop(reference.key, None)
+
+        self._forget = forget
         self._learn(root, name)
 
     def __contains__(self, module: nn.Module) -> bool:
@@ -90,11 +94,26 @@ class Tree:
                 yield module, path
 
     def _learn(self, top: nn.Module, path: str) -> None:
-        for name, module in top.named_modules():
+        """Note the paths of a module and of all below it, in the order and by the names of ``named_modules()``."""
+        known, seen = self._known, set()
+        stack = [(top, path)]
+        while stack:
+            module, path = stack.pop()
             key = id(module)
-            if key not in self._known:
-                forget = weakref.ref(module, lambda _, key=key: self._known.pop(key, None))  # type: ignore[misc]
-                self._known[key] = (forget, f"{path}.{name}" if name else path)
+            if key in seen:
+                continue
+            seen.add(key)
+            if key not in known:
+                known[key] = weakref.KeyedRef(module, self._forget, key), path
+            children = module._modules  # noqa: SLF001 - what named_modules() walks, here without its cost
+            if children:
+                stack.extend(
+                    (child, f"{path}.{name}") for name, child in reversed(children.items()) if child is not None
+                )
+
+    def reference(self, module: nn.Module) -> weakref.ref[nn.Module]:
+        """Return the weak reference to a module that the tree keeps."""
+        return self._known[id(module)][0]
 
     def path_of(self, module: nn.Module, caller_path: str, caller: nn.Module | None) -> str:
         """Return a module's path: where it is registered, or under its caller if it was made on the fly."""

@@ -16,13 +16,15 @@ import torch
 from torch import nn
 
 from opflops.bodies import compiled_bodies, uncounted
-from opflops.scope import FORWARD, OPTIMIZER, RECOMPUTE, Level, Scope, scopes_of
+from opflops.scope import FORWARD, OPTIMIZER, RECOMPUTE, Level, Scope, Scoped, scopes_of
 from opflops.torch_internals import (
     body_compilations,
     body_preparation,
     checkpoint_callables,
     compiler_is_loaded,
     dispatch_modes,
+    mode_at,
+    mode_count,
     optimizer_callables,
     optimizer_preparation,
 )
@@ -146,7 +148,16 @@ def _module_call(original: Callable[..., Any]) -> Callable[..., Any]:
                 for twin in twins:
                     stack.enter_context(twin)
                 return call(module, *args, **kwargs)
-        scopes = scopes_of(dispatch_modes())
+        modes = mode_count()
+        if modes == 1 and isinstance(mode := mode_at(0), Scoped):
+            # One counter and nothing else is so common that it has a way of its own.
+            scope = mode.scope
+            depth = scope.enter(module)
+            try:
+                return original(module, *args, **kwargs)
+            finally:
+                scope.leave(depth)
+        scopes = scopes_of(dispatch_modes()) if modes else []
         if not scopes:
             return original(module, *args, **kwargs)
         depths = [scope.enter(module) for scope in scopes]
