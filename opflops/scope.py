@@ -27,6 +27,7 @@ from opflops.trees import OUTSIDE, Forest, Frame, Tree
 
 if TYPE_CHECKING:
     import weakref
+
     from torch import nn
 
 FORWARD, BACKWARD, RECOMPUTE, OPTIMIZER = "forward", "backward", "recompute", "optimizer"

@@ -1,5 +1,8 @@
 """Phases of a training step: optimizers, clipping and scaling of gradients, averaging, closures; failures."""
 
+import gc
+import tracemalloc
+
 import pytest
 import torch
 from torch import nn
@@ -186,3 +189,28 @@ def test_nothing_of_what_is_followed_stays_behind():
     with pytest.raises(RuntimeError, match="stop"), OpFlopMode(), OpFlopMode():
         raise RuntimeError("stop")
     assert state() == before
+
+
+def test_memory_does_not_grow_with_steps():
+    """Thousands of training steps under one mode keep nothing but the rows that the first ones made."""
+    net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+
+    def train(steps):
+        for _ in range(steps):
+            optimizer.zero_grad()
+            net(X).sum().backward()
+            optimizer.step()
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        with OpFlopMode() as mode:
+            before, rows = train(1000), len(mode.profile.rows)
+            after = train(1500)
+    finally:
+        tracemalloc.stop()
+    assert len(mode.profile.rows) == rows
+    # Caches of numbers and the like settle; what came with each step would be many times that.
+    assert after - before < 10_000
