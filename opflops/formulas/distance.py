@@ -11,28 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from opflops.cost import Cost
-from opflops.formulas.reduction import vector_norm
+from opflops.formulas.reduction import COMPLEX_SIZE, REAL_SIZE, norms, vector_norm
 from opflops.formulas.sizes import aten, folds, numel
 from opflops.registry import formula
 from opflops.torch_internals import sparse_coo_parts
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_REAL, _COMPLEX = Cost(ops=1), Cost(ops=3, transcendentals=1)
-"""The size of a number: ``abs(x)``, or ``sqrt(re * re + im * im)``, whose square needs no root."""
-
-
-def norms(elements: int, results: int, order: Any, size: Cost = _REAL) -> Cost:
-    """Fold elements into norms: ``sum(abs(x) ** p) ** (1 / p)``; the orders 0, 1, 2 and infinity need no powers."""
-    steps = Cost(ops=folds(elements, results))
-    if order == 0:  # compare with zero
-        return steps + Cost(ops=elements)
-    if order in (1, inf, -inf):
-        return steps + size * elements
-    if order == 2:  # noqa: PLR2004 - squares, and a square root
-        return steps + Cost(ops=size.ops * elements, transcendentals=results)
-    return steps + size * elements + Cost(transcendentals=elements + results)
 
 
 def _distances(pairs: int, length: int, order: Any) -> Cost:
@@ -124,7 +109,7 @@ def dist(self: Tensor, other: Tensor, p: Any = 2) -> Cost:
     """The norm of a difference; that of complex numbers is stated in real operations, since its result is real."""
     is_complex = self.is_complex() or other.is_complex()
     elements = numel(torch.broadcast_shapes(self.shape, other.shape))
-    return Cost(ops=elements * (1 + is_complex)) + norms(elements, 1, p, _COMPLEX if is_complex else _REAL)
+    return Cost(ops=elements * (1 + is_complex)) + norms(elements, 1, p, COMPLEX_SIZE if is_complex else REAL_SIZE)
 
 
 @formula(aten.renorm)
@@ -138,7 +123,7 @@ def renorm(self: Tensor, p: Any, dim: int) -> Cost:
     factors = Cost(ops=3 * slices)
     if not self.is_complex():
         return norms(self.numel(), slices, p) + factors + Cost(ops=self.numel())
-    real = norms(self.numel(), slices, p, _COMPLEX) + factors + Cost(ops=6 * self.numel())
+    real = norms(self.numel(), slices, p, COMPLEX_SIZE) + factors + Cost(ops=6 * self.numel())
     return Cost(ops=real.ops // 2, transcendentals=real.transcendentals)
 
 

@@ -88,16 +88,13 @@ def std(self: Tensor, *, out: Any) -> Cost:
     return Cost(ops=_variances(self, _results(out)), transcendentals=_results(out))
 
 
-@formula(aten.linalg_vector_norm, aten.norm)
-def vector_norm(self: Tensor, ord: Any = None, p: Any = None, *, out: Tensor) -> Cost:
-    """``sum(abs(x) ** p) ** (1 / p)``; the orders 0, 1, 2 and infinity need no powers.
+REAL_SIZE, COMPLEX_SIZE = Cost(ops=1), Cost(ops=3, transcendentals=1)
+"""The size of a number: ``abs(x)``, or ``sqrt(re * re + im * im)``, whose square needs no root."""
 
-    A complex size is ``sqrt(re * re + im * im)``, and its square needs no root.
-    """
-    order = next((given for given in (ord, p) if given is not None), 2)
-    elements, results = self.numel(), out.numel()
+
+def norms(elements: int, results: int, order: Any, size: Cost = REAL_SIZE) -> Cost:
+    """Fold elements into norms: ``sum(abs(x) ** p) ** (1 / p)``; the orders 0, 1, 2 and infinity need no powers."""
     steps = Cost(ops=folds(elements, results))
-    size = Cost(ops=3, transcendentals=1) if self.is_complex() else Cost(ops=1)
     if order == 0:  # compare with zero
         return steps + Cost(ops=elements)
     if order in (1, inf, -inf):
@@ -105,6 +102,13 @@ def vector_norm(self: Tensor, ord: Any = None, p: Any = None, *, out: Tensor) ->
     if order == 2:  # noqa: PLR2004 - squares, and a square root
         return steps + Cost(ops=size.ops * elements, transcendentals=results)
     return steps + size * elements + Cost(transcendentals=elements + results)
+
+
+@formula(aten.linalg_vector_norm, aten.norm)
+def vector_norm(self: Tensor, ord: Any = None, p: Any = None, *, out: Tensor) -> Cost:
+    """See :func:`norms`."""
+    order = next((given for given in (ord, p) if given is not None), 2)
+    return norms(self.numel(), out.numel(), order, COMPLEX_SIZE if self.is_complex() else REAL_SIZE)
 
 
 def softmax(elements: int, rows: int) -> Cost:
