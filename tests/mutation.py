@@ -130,7 +130,10 @@ def main(chosen: list[str]) -> int:
     )
     print("\n".join(mutation.survivors))
     print(f"{mutation.caught} of {mutation.caught + len(mutation.survivors)} perturbations were noticed.")
-    return int(code) or int(bool(mutation.survivors))
+    # Tests that fail are what this is about; anything else, such as one that fails as things are, ends it.
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) or not mutation.caught:
+        return int(code) or 1
+    return int(bool(mutation.survivors))
 
 
 if __name__ == "__main__":

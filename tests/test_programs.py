@@ -11,6 +11,7 @@ from torch.nn.utils import parametrizations, prune
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
+from torch.utils.checkpoint import checkpoint
 
 from opflops import OpFlopMode
 
@@ -421,3 +422,57 @@ fn(x)
 assert len(graphs) == 1
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# What a program can see
+
+
+def shape_of(node):
+    """Write down the graph behind a result, by the names of its nodes."""
+    return node.name(), [shape_of(each) for each, _ in node.next_functions if each is not None]
+
+
+def state_of(net):
+    """Write down what a user could see of a model's modules."""
+    return [
+        (name, list(vars(module)), [len(value) for key, value in vars(module).items() if key.endswith("hooks")])
+        for name, module in net.named_modules()
+    ]
+
+
+def test_a_program_cannot_tell_that_it_is_counted():
+    """Results, gradients, random numbers, graphs, and attributes and hooks of modules are the same."""
+
+    class Noisy(Net):
+        def forward(self, x):
+            return nn.functional.dropout(super().forward(x), 0.5) + torch.rand(4)
+
+    net = Noisy()
+
+    def step():
+        torch.manual_seed(3)
+        net.zero_grad()
+        x = X.clone().requires_grad_()
+        y = checkpoint(net, x, use_reentrant=False)
+        graph = shape_of(y.grad_fn)
+        y.sum().backward()
+        gradients = [x.grad, *(parameter.grad for parameter in net.parameters())]
+        return [y.detach(), *gradients, torch.get_rng_state()], graph
+
+    plain, graph = step()
+    before = state_of(net)
+    with OpFlopMode():
+        counted, same = step()
+        assert state_of(net) == before
+    assert all(torch.equal(one, other) for one, other in zip(plain, counted, strict=True))
+    assert same == graph
+    assert state_of(net) == before
+
+
+def test_replicas_share_their_parameters_and_are_counted_once_each():
+    """As data parallelism on several devices makes them."""
+    net = Net()
+    replica = net._replicate_for_data_parallel()
+    found = counted(lambda: (net(X), replica(X)))
+    assert sum(found.values()) == 4 * LINEAR
+    assert {name.split(".")[0] for name, _ in found} == {"Net", "Net#2"}
