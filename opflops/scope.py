@@ -26,8 +26,6 @@ from opflops.torch_internals import (
 from opflops.trees import OUTSIDE, Forest, Frame, Tree
 
 if TYPE_CHECKING:
-    import weakref
-
     from torch import nn
 
 FORWARD, BACKWARD, RECOMPUTE, OPTIMIZER = "forward", "backward", "recompute", "optimizer"
@@ -72,8 +70,6 @@ class Scope:
         self.forest = Forest() if forest is None else forest
         # By class too: another module may be put in a module's place.
         self._frames: dict[tuple[str, str], Frame] = {}
-        # What was found for a module below a root, as long as it is that module, of that class.
-        self._found: dict[Tree, dict[int, tuple[weakref.ref[nn.Module], type, Frame]]] = {}
         self.current = outside = self._frame(OUTSIDE, "")
         self.phase = FORWARD
         self._stack: list[tuple[Frame, nn.Module | None, Tree | None, str, int, Frame, int]] = [
@@ -97,7 +93,7 @@ class Scope:
     def _find(self, module: nn.Module, tree: Tree, caller: Frame, calling: nn.Module | None) -> Frame:
         """Find the frame of a module that has not been called below this root, and keep it."""
         base = self._frame(tree.path_of(module, caller.path, calling), type(module).__name__)
-        found = self._found.setdefault(tree, {})
+        found = tree.found.setdefault(self, {})
         if len(found) > self._most_found:
             # Modules made on the fly come and go.
             for key in [key for key, (reference, _, _) in found.items() if reference() is None]:
@@ -113,6 +109,10 @@ class Scope:
         _, calling, tree, phase, _, caller, run = stack[-1]
         task, number = backward_task(), next_node()
         lineage = self._lineage if task < 0 else self._lineage_here()
+        if tree is None and task >= 0:
+            # What a backward computes again stands where the forward did.
+            caller, _ = self.in_backward(task)
+            tree = self.forest.tree_at(caller.path)
         if tree is None:
             tree = self.forest.tree_of(module)
             # Calls from outside are not told apart: each step of a loop makes them.
@@ -120,7 +120,7 @@ class Scope:
             run = self._runs
             if task < 0:
                 lineage.begin(number)
-        found = self._found.get(tree)
+        found = tree.found.get(self)
         known = found.get(id(module)) if found is not None else None
         if known is not None and known[0]() is module and known[1] is type(module):
             base = known[2]

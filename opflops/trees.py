@@ -83,8 +83,14 @@ class Tree:
         self._forget = forget
         self._learn(root, name)
 
+        # What scopes found for its modules, as long as they are those modules, of those classes.
+        self.found: dict[Any, dict[int, tuple[weakref.ref[nn.Module], type, Frame]]] = {}
+
     def __contains__(self, module: nn.Module) -> bool:
         return id(module) in self._known
+
+    def __bool__(self) -> bool:
+        return bool(self._known)
 
     def modules(self) -> Iterator[tuple[nn.Module, str]]:
         """List the modules that are still there, with their paths."""
@@ -139,6 +145,9 @@ class Forest:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._trees: dict[int, tuple[weakref.ref[nn.Module], Tree]] = {}
+        # A root may be gone while its parts live on, or are wanted again in a backward.
+        self._orphans: list[Tree] = []
+        self._named: weakref.WeakValueDictionary[str, Tree] = weakref.WeakValueDictionary()
         self._roots: Counter[str] = Counter()
         self._owners: dict[int, tuple[weakref.ref[Tensor], tuple[str, str]]] = {}
 
@@ -148,7 +157,8 @@ class Forest:
         if known is not None:
             return known[1]
         with self._lock:
-            for _, tree in list(self._trees.values()):
+            self._orphans = [tree for tree in self._orphans if tree]
+            for tree in (*(tree for _, tree in list(self._trees.values())), *self._orphans):
                 if module in tree:
                     return tree
             name = type(module).__name__
@@ -156,15 +166,25 @@ class Forest:
             number = self._roots[name]
             tree = Tree(module, name if number == 1 else f"{name}#{number}")
             key = id(module)
-            self._trees[key] = (weakref.ref(module, lambda _: self._trees.pop(key, None)), tree)
+            self._trees[key] = (weakref.ref(module, lambda _: self._orphan(key)), tree)
+            self._named[f"{name}#{number}" if number > 1 else name] = tree
             return tree
+
+    def _orphan(self, key: int) -> None:
+        known = self._trees.pop(key, None)
+        if known is not None:
+            self._orphans.append(known[1])
+
+    def tree_at(self, path: str) -> Tree | None:
+        """Return the tree that a path stands in, if there is one and it is still there."""
+        return self._named.get(path.partition(".")[0])
 
     def owner(self, parameter: Tensor) -> tuple[str, str]:
         """Find the path and class of the module that a parameter is registered in; "" if in none that was called."""
         known = self._owners.get(id(parameter))
         if known is None:
             with self._lock:
-                for _, tree in list(self._trees.values()):
+                for tree in (*(tree for _, tree in list(self._trees.values())), *self._orphans):
                     for module, path in tree.modules():
                         for own in module.parameters(recurse=False):
                             if id(own) not in self._owners:

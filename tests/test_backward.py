@@ -1,5 +1,7 @@
 """Whose backward work is: the module whose forward made the node, or that owns the parameter; and in which phase."""
 
+import gc
+
 import pytest
 import torch
 from torch import nn
@@ -356,3 +358,36 @@ def test_an_exception_in_a_backward_leaves_nothing_behind():
         net(x)
     assert {phase for _, phase in macs(mode)} == {"forward"}
     assert macs(mode)["Net.first", "forward"] == 2 * LINEAR
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_what_is_computed_again_stands_where_the_forward_did(reentrant):
+    """Also modules made on the fly, and when the root itself is gone by then."""
+
+    class Temporary(nn.Module):
+        def __init__(self, net):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            return checkpoint(lambda x: nn.Tanh()(self.net(x)) * 2, x, use_reentrant=reentrant)
+
+    net = Net()
+    with OpFlopMode() as mode:
+        loss = Temporary(net)(X.clone().requires_grad_()).sum()
+        gc.collect()
+        loss.backward()
+    assert {module for module, _ in macs(mode)} == {"Temporary.net.first", "Temporary.net.second"}
+    assert sorted(ops(mode, "aten.tanh")) == [("Temporary.Tanh()", "forward"), ("Temporary.Tanh()", "recompute")]
+
+
+def test_roots_that_come_and_go_leave_nothing_but_their_rows():
+    """A model made anew in each step is a new root each time, and its modules are forgotten with it."""
+    with OpFlopMode() as mode:
+        for _ in range(20):
+            Net()(X).sum().backward()
+        gc.collect()
+        nn.ReLU()(X)
+    forest = mode.scope.forest
+    assert len(forest._trees) + len(forest._orphans) <= 2
+    assert macs(mode)["Net#20.first", "backward"] == LINEAR
