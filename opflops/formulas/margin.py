@@ -45,7 +45,7 @@ def multi_margin_loss_backward(self: Tensor, target: Tensor, p: Any, weight: Ten
     return Cost(ops=samples + others * (3 + (p != 1) + present(weight)) + self.numel())
 
 
-_UNKNOWN = "target classes have no values here, so half of the classes count as right ones: the most pairs there can be"
+_UNKNOWN = "targets have no values here, so half of the classes count as right ones: the most pairs if none comes twice"
 
 
 def _pairs(target: Tensor) -> tuple[list[tuple[int, int, int]], str]:
