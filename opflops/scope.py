@@ -60,7 +60,6 @@ class Scope:
         forest: The roots that are known, if another thread counts for the same block.
 
     Attributes:
-        thread: The identity of the thread.
         current: The frame of the innermost module that is running.
         phase: The phase of its work, while no backward is running.
         forest: The roots and the paths of their modules.
@@ -78,9 +77,9 @@ class Scope:
         self._most_found = 1000
         self._runs = 0
         # Each thread numbers its nodes by itself; the engine computes forwards again in threads of its own.
-        self.thread = threading.get_ident()
+        self._thread = threading.get_ident()
         self._lineage = Lineage(next_node(), outside)
-        self._lineages: dict[int, Lineage[Frame]] = {self.thread: self._lineage}
+        self._lineages: dict[int, Lineage[Frame]] = {self._thread: self._lineage}
         self._silent_task = self._recording_task = -1
         self._recorded = 0
 
@@ -202,7 +201,7 @@ class Scope:
 
     def _made_here(self) -> Lineage[Frame]:
         """Return the lineage of a pass's nodes: the block's; this thread's for a pass begun in it, inside another."""
-        if threading.get_ident() == self.thread or not nested_backward():
+        if threading.get_ident() == self._thread or not nested_backward():
             return self._lineage
         return self._lineage_here()
 

@@ -154,11 +154,11 @@ def checkpoint_callables() -> list[tuple[Any, str]]:
 
 def optimizer_callables() -> list[tuple[Any, str]]:
     """List what counts as the optimizer's work: steps, gradient scaling and clipping, averaging of parameters."""
-    classes, found = [torch.optim.Optimizer], []
-    while classes:
-        classes += classes.pop(0).__subclasses__()
-        found += [one for one in classes if "step" in vars(one) and getattr(one.step, "hooked", False)]
-    listed: list[tuple[Any, str]] = [(one, "step") for one in dict.fromkeys(found)]
+    classes = [torch.optim.Optimizer]
+    for one in classes:
+        classes += one.__subclasses__()
+    prepared = [one for one in dict.fromkeys(classes) if "step" in vars(one) and getattr(one.step, "hooked", False)]
+    listed: list[tuple[Any, str]] = [(one, "step") for one in prepared]
     listed += [(torch.amp.GradScaler, "_unscale_grads_"), (torch.amp.GradScaler, "update")]
     # The global functions that clip_grad_norm_ calls, wherever it was imported from.
     clipping = sys.modules["torch.nn.utils.clip_grad"]

@@ -160,14 +160,18 @@ def _module_call(original: Callable[..., Any]) -> Callable[..., Any]:
         scopes = scopes_of(dispatch_modes()) if modes else []
         if not scopes:
             return original(module, *args, **kwargs)
-        depths = [scope.enter(module) for scope in scopes]
-        try:
-            return original(module, *args, **kwargs)
-        finally:
-            for scope, depth in zip(scopes, depths, strict=True):
-                scope.leave(depth)
+        return _run_inside([(scope, scope.enter(module)) for scope in scopes], original, module, *args, **kwargs)
 
     return call
+
+
+def _run_inside(entered: list[tuple[Scope, int]], function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Call a function, and leave what was entered for it, however it ends."""
+    try:
+        return function(*args, **kwargs)
+    finally:
+        for scope, depth in entered:
+            scope.leave(depth)
 
 
 def _in_phase(phase: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -175,13 +179,8 @@ def _in_phase(phase: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        scopes = scopes_of(dispatch_modes())
-        depths = [scope.enter_phase(phase) for scope in scopes]
-        try:
-            return function(*args, **kwargs)
-        finally:
-            for scope, depth in zip(scopes, depths, strict=True):
-                scope.leave(depth)
+        entered = [(scope, scope.enter_phase(phase)) for scope in scopes_of(dispatch_modes())]
+        return _run_inside(entered, function, *args, **kwargs)
 
     return call
 
@@ -238,10 +237,6 @@ def _returning(function: Callable[..., Any], levels: list[tuple[Scope, Level]]) 
     def call(*args: Any, **kwargs: Any) -> Any:
         active = scopes_of(dispatch_modes())
         entered = [(scope, scope.enter_phase(RECOMPUTE, level)) for scope, level in levels if scope in active]
-        try:
-            return function(*args, **kwargs)
-        finally:
-            for scope, depth in entered:
-                scope.leave(depth)
+        return _run_inside(entered, function, *args, **kwargs)
 
     return call
