@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import keyword
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -43,6 +43,9 @@ class Entry:
         dtype_from: Name of the argument whose dtype the arithmetic runs in, where the usual rule does not hold.
         still: True for what moves no data although its schema does not call it a view.
         recorded: False for questions about a tensor's metadata, which leave no row.
+        per_element: The operations and transcendental functions that the formula counts for each element of a real
+            result, where it does nothing but multiply by those as long as parameters that it has defaults for are at
+            these.
     """
 
     formula: Formula | None
@@ -51,6 +54,7 @@ class Entry:
     dtype_from: str | None = None
     still: bool = False
     recorded: bool = True
+    per_element: tuple[int, int] | None = None
 
 
 def describe(formula: Formula) -> str:
@@ -102,33 +106,53 @@ def _identifier(name: str) -> str:
     return f"{name}_" if keyword.iskeyword(name) else name
 
 
+_SINGLE = ("Tensor", "Optional[Tensor]")
+
+
+class Term(NamedTuple):
+    """Name something whose bytes are read or written.
+
+    Attributes:
+        name: The argument or result.
+        single: Whether it is one tensor, or none, by the schema.
+        picked: Whether only as many of its elements count as come out.
+    """
+
+    name: str
+    single: bool
+    picked: bool = False
+
+    def __str__(self) -> str:
+        return f"_picked({self.name}, _out)" if self.picked else f"_stored({self.name})"
+
+
 def _holds_tensors(argument: Any) -> bool:
     return "Tensor" in str(argument.type)
 
 
-def _traffic(entry: Entry, overload: OpOverload) -> tuple[str, str]:
-    """Write the expressions for the bytes read and written, by the rule of :mod:`opflops.traffic`."""
+def _traffic(entry: Entry, overload: OpOverload) -> tuple[list[Term], list[Term]]:
+    """List what is read and what is written, by the rule of :mod:`opflops.traffic`."""
     schema = schema_of(overload)
     view = any(returned.alias_info and not returned.alias_info.is_write for returned in schema.returns)
     if view or entry.still:
-        return "0", "0"
+        return [], []
     unread, picked = _names(entry.unread, overload), _names(entry.picked, overload)
     read, written = [], []
     for argument in schema.arguments:
         if not _holds_tensors(argument):
             continue
-        name = _identifier(argument.name)
+        name, single = _identifier(argument.name), str(argument.type) in _SINGLE
         if argument.alias_info and argument.alias_info.is_write:
-            written.append(f"_stored({name})")
+            written.append(Term(name, single=single))
         if argument.is_out or argument.name in unread:
             continue
-        read.append(f"_picked({name}, _out)" if argument.name in picked else f"_stored({name})")
+        read.append(Term(name, single=single, picked=argument.name in picked))
     fresh = [index for index, returned in enumerate(schema.returns) if not returned.alias_info]
     if len(fresh) == len(schema.returns):
-        written.append("_stored(_out)")
+        written.append(Term("_out", single=len(fresh) == 1 and str(schema.returns[0].type) in _SINGLE))
     else:
-        written.extend(f"_stored(_out[{index}])" for index in fresh)
-    return " + ".join(read) or "0", " + ".join(written) or "0"
+        written.extend(Term(f"_out[{index}]", single=str(schema.returns[index].type) in _SINGLE) for index in fresh)
+    return read, written
 
 
 def _picked_bytes(source: Any, out: Any) -> int:
@@ -136,7 +160,7 @@ def _picked_bytes(source: Any, out: Any) -> int:
     return out.numel() * source.itemsize if isinstance(out, Tensor) else stored_bytes(source)
 
 
-_FLOATING = frozenset(
+FLOATING = frozenset(
     kind
     for kind in vars(torch).values()
     if isinstance(kind, torch.dtype) and (kind.is_floating_point or kind.is_complex)
@@ -163,11 +187,98 @@ def arithmetic_dtype(out: Any, *tensors: Any) -> torch.dtype | None:
     """
     if isinstance(out, Tensor):
         dtype = out.dtype
-        if dtype in _FLOATING:
+        if dtype in FLOATING:
             return dtype
-    elif (floating := _first_dtype(out, _FLOATING)) is not None:
+    elif (floating := _first_dtype(out, FLOATING)) is not None:
         return floating
-    return _first_dtype(tensors, _FLOATING) or _first_dtype(out) or _first_dtype(tensors)
+    return _first_dtype(tensors, FLOATING) or _first_dtype(out) or _first_dtype(tensors)
+
+
+class Bound(NamedTuple):
+    """Hold what it takes to write down, in Python, how calls of one overload are priced.
+
+    Attributes:
+        scope: The values that the text refers to.
+        parameters: The schema's parameters as a Python function has them, behind what the operator returned.
+        price: An expression for what the formula answers.
+        read: What is read.
+        written: What is written.
+        tensors: The arguments that hold tensors.
+        dtype_from: The argument whose dtype counts, where the usual rule does not hold; else "".
+        results: How many tensors the operator returns, where it returns nothing else; 0 where it does.
+        defaults: The parameters that the formula has defaults for, among the schema's, and those.
+    """
+
+    scope: dict[str, Any]
+    parameters: str
+    price: str
+    read: list[Term]
+    written: list[Term]
+    tensors: list[str]
+    dtype_from: str
+    results: int
+    defaults: dict[str, Any]
+
+    @property
+    def usual_dtype(self) -> str:
+        """Return an expression for the dtype by the rule of :func:`arithmetic_dtype`."""
+        return f"_dtype({', '.join(['_out', *self.tensors])})"
+
+
+def fit(entry: Entry, overload: OpOverload, conventions: Mapping[str, Any]) -> Bound:
+    """Fit how an operator is priced to the schema of one overload; see :func:`bind`."""
+    schema = schema_of(overload)
+    scope: dict[str, Any] = {
+        "_stored": stored_bytes,
+        "_picked": _picked_bytes,
+        "_dtype": arithmetic_dtype,
+        "_zero": ZERO,
+        "_type": type,
+        "_Tensor": Tensor,
+        "_FLOATING": FLOATING,
+        "_first": _first_dtype,
+    }
+    price, defaults = "_zero", {}
+    if entry.formula is not None:
+        from_schema, from_mode = wanted(entry.formula, overload)
+        scope["_formula"] = entry.formula
+        passed = [f"{name}={_identifier(name)}" for name in from_schema]
+        for name in from_mode:
+            if name in conventions:
+                scope[f"_{name}"] = conventions[name]
+            passed.append(f"{name}=_{name}")
+        price = f"_formula({', '.join(passed)})"
+        known = inspect.signature(entry.formula).parameters
+        defaults = {
+            _identifier(name): known[name].default
+            for name in from_schema
+            if known[name].default is not inspect.Parameter.empty
+        }
+
+    parameters, optional, keywords_begun = ["_out", "/"], False, False
+    named: set[str] = set()
+    for index, argument in enumerate(schema.arguments):
+        # A schema may give two arguments one name (static_runtime::clamp_nan_to_num); the first keeps it.
+        name = f"_argument{index}" if argument.name in named else _identifier(argument.name)
+        named.add(argument.name)
+        if argument.kwarg_only and not keywords_begun:
+            parameters.append("*")
+            keywords_begun = True
+        optional = optional or argument.has_default_value()
+        scope[f"_default{index}"] = argument.default_value
+        # Python wants no required parameter behind an optional one, though a schema may have it.
+        given = f"=_default{index}" if optional or argument.kwarg_only else ""
+        parameters.append(f"{name}{given}")
+    return Bound(
+        scope,
+        ", ".join(parameters),
+        price,
+        *_traffic(entry, overload),
+        [_identifier(argument.name) for argument in schema.arguments if _holds_tensors(argument)],
+        entry.dtype_from if entry.dtype_from and _names((entry.dtype_from,), overload) else "",
+        len(schema.returns) if all(str(returned.type) == "Tensor" for returned in schema.returns) else 0,
+        defaults,
+    )
 
 
 def bind(entry: Entry, overload: OpOverload, conventions: Mapping[str, Any]) -> Callable[..., Charge]:
@@ -185,49 +296,9 @@ def bind(entry: Entry, overload: OpOverload, conventions: Mapping[str, Any]) -> 
     Raises:
         FormulaError: The formula does not fit the schema.
     """
-    schema = schema_of(overload)
-    scope: dict[str, Any] = {
-        "_stored": stored_bytes,
-        "_picked": _picked_bytes,
-        "_dtype": arithmetic_dtype,
-        "_zero": ZERO,
-        "_type": type,
-        "_Tensor": Tensor,
-        "_FLOATING": _FLOATING,
-        "_first": _first_dtype,
-    }
-    price = "_zero"
-    if entry.formula is not None:
-        from_schema, from_mode = wanted(entry.formula, overload)
-        scope["_formula"] = entry.formula
-        passed = [f"{name}={_identifier(name)}" for name in from_schema]
-        for name in from_mode:
-            if name in conventions:
-                scope[f"_{name}"] = conventions[name]
-            passed.append(f"{name}=_{name}")
-        price = f"_formula({', '.join(passed)})"
-    read, written = _traffic(entry, overload)
-    tensors = [_identifier(argument.name) for argument in schema.arguments if _holds_tensors(argument)]
-    # The rule of arithmetic_dtype, whose first case most results are.
-    usual = "_type(_out) is _Tensor and _out.dtype in _FLOATING"
-    dtype = f"_out.dtype if {usual} else _dtype({', '.join(['_out', *tensors])})"
-    if entry.dtype_from is not None and _names((entry.dtype_from,), overload):
-        dtype = f"_first({entry.dtype_from})"
-
-    parameters, optional, keywords_begun = ["_out", "/"], False, False
-    named: set[str] = set()
-    for index, argument in enumerate(schema.arguments):
-        # A schema may give two arguments one name (static_runtime::clamp_nan_to_num); the first keeps it.
-        name = f"_argument{index}" if argument.name in named else _identifier(argument.name)
-        named.add(argument.name)
-        if argument.kwarg_only and not keywords_begun:
-            parameters.append("*")
-            keywords_begun = True
-        optional = optional or argument.has_default_value()
-        scope[f"_default{index}"] = argument.default_value
-        # Python wants no required parameter behind an optional one, though a schema may have it.
-        given = f"=_default{index}" if optional or argument.kwarg_only else ""
-        parameters.append(f"{name}{given}")
-    source = f"lambda {', '.join(parameters)}: ({price}, {read}, {written}, {dtype})"
-    prepared: Callable[..., Charge] = eval(source, scope)  # noqa: S307 - text made of schema names alone
+    bound = fit(entry, overload, conventions)
+    dtype = f"_first({bound.dtype_from})" if bound.dtype_from else bound.usual_dtype
+    read, written = (" + ".join(map(str, terms)) or "0" for terms in (bound.read, bound.written))
+    source = f"lambda {bound.parameters}: ({bound.price}, {read}, {written}, {dtype})"
+    prepared: Callable[..., Charge] = eval(source, bound.scope)  # noqa: S307 - text made of schema names alone
     return prepared

@@ -45,12 +45,17 @@ class Cost(NamedTuple):
     def __add__(self, other: object) -> Cost:
         if not isinstance(other, Cost):
             return NotImplemented
-        return Cost(
-            self.macs + other.macs,
-            self.ops + other.ops,
-            self.transcendentals + other.transcendentals,
-            self.bytes_read + other.bytes_read,
-            self.bytes_written + other.bytes_written,
+        macs, ops, transcendentals, bytes_read, bytes_written = self
+        more_macs, more_ops, more_transcendentals, more_read, more_written = other
+        return _make(
+            Cost,
+            (
+                macs + more_macs,
+                ops + more_ops,
+                transcendentals + more_transcendentals,
+                bytes_read + more_read,
+                bytes_written + more_written,
+            ),
         )
 
     def __radd__(self, other: object) -> Cost:
@@ -65,12 +70,9 @@ class Cost(NamedTuple):
     def __mul__(self, times: Any) -> Cost:
         if not is_whole(times):
             return NotImplemented
-        return Cost(
-            self.macs * times,
-            self.ops * times,
-            self.transcendentals * times,
-            self.bytes_read * times,
-            self.bytes_written * times,
+        macs, ops, transcendentals, bytes_read, bytes_written = self
+        return _make(
+            Cost, (macs * times, ops * times, transcendentals * times, bytes_read * times, bytes_written * times)
         )
 
     def __rmul__(self, times: Any) -> Cost:
@@ -78,6 +80,10 @@ class Cost(NamedTuple):
 
     def __bool__(self) -> bool:
         return any(tuple(self))
+
+
+# What the constructor does, without a default for each field: costs are added up for every operator that runs.
+_make = tuple.__new__
 
 
 class Estimate(NamedTuple):
@@ -97,4 +103,6 @@ ZERO = Cost()
 
 def is_whole(value: Any) -> bool:
     """Tell whether a count is an integer, plain or symbolic; a bool or a float is not one."""
+    if type(value) is int:
+        return True
     return (isinstance(value, Integral) and not isinstance(value, bool)) or hasattr(value, "node")

@@ -112,8 +112,8 @@ def _measured(counter: Counter, work: Body, *args: Any) -> tuple[Any, list[Share
             setattr(cell, name, count)
     for frame, key, cell in counter.cells[len(before) :]:
         shares.append(Share(frame, key, tuple(getattr(cell, name) for name in _COUNTS)))
-        del frame.cells[key]
-        frame.quick.clear()
+        frame.cells.pop(key, None)
+        frame.forget_quick()
     del counter.cells[len(before) :]
     return result, shares
 

@@ -21,6 +21,10 @@ class Lineage(Generic[OwnerT]):
     Args:
         number: The number of the next node.
         owner: Whose the nodes from there on are, until the next mark; earlier ones are nobody's, and so his too.
+
+    Attributes:
+        marks: The numbers at which the owner changed, since the stretch that is going on began.
+        owners: Whose the nodes from each mark on are.
     """
 
     def __init__(self, number: int, owner: OwnerT) -> None:
@@ -34,12 +38,12 @@ class Lineage(Generic[OwnerT]):
         self._known: list[tuple[tuple[int, ...], tuple[OwnerT, ...]]] = []
         self._number_of: dict[tuple[tuple[int, ...], tuple[OwnerT, ...]], int] = {}
         # The stretch that is going on.
-        self._marks: list[int] = [number]
-        self._owners: list[OwnerT] = [owner]
+        self.marks: list[int] = [number]
+        self.owners: list[OwnerT] = [owner]
 
     def mark(self, number: int, owner: OwnerT) -> None:
         """Give the nodes from a number on to an owner; numbers do not decrease from mark to mark."""
-        marks, owners = self._marks, self._owners
+        marks, owners = self.marks, self.owners
         if marks[-1] >= number:
             # No node was made since the last mark.
             owners[-1] = owner
@@ -50,18 +54,18 @@ class Lineage(Generic[OwnerT]):
     def insert(self, start: int, end: int, owner: OwnerT) -> None:
         """Give some nodes to an owner and those from ``end`` on to whoever had the ones before ``start``."""
         if end > start:
-            after = self._owners[-1]
+            after = self.owners[-1]
             self.mark(start, owner)
             self.mark(end, after)
 
     def begin(self, number: int) -> None:
         """Start a new stretch, which may turn out to repeat an earlier one."""
-        if number < self._marks[-1]:
+        if number < self.marks[-1]:
             # Another thread took the place of the one that made the nodes so far.
             self.__init__(number, self._first)  # type: ignore[misc]
             return
-        start, owner = self._marks[0], self._owners[-1]
-        stretch = (tuple(mark - start for mark in self._marks), tuple(self._owners))
+        start, owner = self.marks[0], self.owners[-1]
+        stretch = (tuple(mark - start for mark in self.marks), tuple(self.owners))
         known = self._number_of.setdefault(stretch, len(self._known))
         if known == len(self._known):
             self._known.append(stretch)
@@ -70,7 +74,7 @@ class Lineage(Generic[OwnerT]):
             self._distance.append(number - start)
             self._times.append(1)
             self._which.append(known)
-        self._marks, self._owners = [number], [owner]
+        self.marks, self.owners = [number], [owner]
 
     def _continues(self, start: int, known: int) -> bool:
         """Add a stretch to the last series, if it is the next one there."""
@@ -83,7 +87,7 @@ class Lineage(Generic[OwnerT]):
 
     def owner(self, number: int) -> OwnerT:
         """Tell whose a node is."""
-        marks, owners = self._marks, self._owners
+        marks, owners = self.marks, self.owners
         if number < marks[0]:
             series = bisect_right(self._begun, number) - 1
             if series < 0:

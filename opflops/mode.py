@@ -6,19 +6,19 @@ import threading
 import time
 import warnings
 from contextlib import contextmanager
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from opflops.binding import Entry
-from opflops.cost import Cost
+from opflops.cost import ZERO
 from opflops.errors import ActiveModeError, FormulaFailedError, UnpricedOpError, UnpricedOpWarning
 from opflops.higher_order import run as run_higher_order
 from opflops.profile import Profile
 from opflops.registry import Price, Registry, check_whole, registry
 from opflops.rows import Row, merge, split_sites
 from opflops.scope import Scope, Scoped
+from opflops.tally import Cell
 from opflops.torch_internals import (
     DispatchMode,
     OpOverload,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from opflops.cost import Estimate
+    from opflops.cost import Cost, Estimate
     from opflops.registry import Op
     from opflops.report.tables import TableOptions
     from opflops.trees import Frame
@@ -44,26 +44,7 @@ Causal = Literal["dense", "exact"]
 _CAUSAL: tuple[Causal, ...] = ("dense", "exact")
 
 
-class _Cell:
-    """Tally the calls of one operator in one module, phase and dtype."""
-
-    __slots__ = ("bytes_read", "bytes_written", "calls", "macs", "ops", "seconds", "transcendentals")
-
-    def __init__(self) -> None:
-        self.calls = self.macs = self.ops = self.transcendentals = self.bytes_read = self.bytes_written = 0
-        self.seconds = 0.0
-
-    def cost(self) -> Cost:
-        return Cost(*map(_plain, self.counts()))
-
-    def counts(self) -> tuple[int, int, int, int, int]:
-        return self.macs, self.ops, self.transcendentals, self.bytes_read, self.bytes_written
-
-
-def _plain(count: int) -> int:
-    """Make another library's integer a plain one; a symbolic one stays."""
-    return int(count) if isinstance(count, Integral) else count
-
+_NO_KEYWORDS: dict[str, Any] = {}
 
 _Key = tuple[str, bool, str, "torch.dtype | None", str]
 
@@ -134,10 +115,11 @@ class OpFlopMode(Scoped, DispatchMode):
 
     def _restart(self) -> None:
         self.scope = Scope()
-        self.cells: list[tuple[Frame, _Key, _Cell]] = []
+        self.cells: list[tuple[Frame, _Key, Cell]] = []
         self._warned: set[str] = set()
         self._thread = threading.get_ident()
         self._twins: dict[int, _Twin] = {}
+        self.prices.inform(self)
 
     def in_this_thread(self) -> OpFlopMode | None:
         """Return what counts for this mode in a thread that is not its own, unless it is counting there already."""
@@ -182,15 +164,34 @@ class OpFlopMode(Scoped, DispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run an operator and file its cost."""
+        scope, task = self.scope, backward_task()
+        cell = (scope.quick if task < 0 else scope.quick_in_backward(task)).get(id(func))
+        if cell is None or (types and is_jagged(types)):
+            return self._run_unmet(func, types, args, kwargs or {})
+        if kwargs:
+            out = cell.call(*args, **kwargs)
+        else:
+            out = cell.call(*args)
+            kwargs = _NO_KEYWORDS
+        try:
+            answer = cell.record(cell, out, *args, **kwargs)
+        except Exception:  # noqa: BLE001 - the careful way asks the formula again and says what is wrong
+            answer = False
+        if answer is not True:
+            self._file_unmet(func, self.prices[func], args, kwargs, out)
+        return out
+
+    def _run_unmet(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run what was not met in this module and phase, or cannot go the quickest way."""
         if types and is_jagged(types):
             # It comes again as operators on its values, which have true lengths.
             return NotImplemented
         price = self.prices[func]
-        if price.plain and not self._timing:
-            out = func(*args, **kwargs) if kwargs else func(*args)
-            self._file(price, args, kwargs or {}, out)
-            return out
-        return self._run_otherwise(price, func, args, kwargs or {})
+        if not price.plain or self._timing:
+            return self._run_otherwise(price, func, args, kwargs)
+        out = func(*args, **kwargs)
+        self._file_unmet(func, price, args, kwargs, out)
+        return out
 
     def _run_otherwise(self, price: Price, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run what decomposes, has no price, leaves no row or is timed."""
@@ -231,13 +232,17 @@ class OpFlopMode(Scoped, DispatchMode):
         finally:
             super().__exit__(None, None, None)
 
-    def cell(self, frame: Frame, key: _Key) -> _Cell:
+    def cell(self, frame: Frame, key: _Key) -> Cell:
         """Return the tally of an operator, module, phase and dtype, begun if need be."""
-        found: _Cell | None = frame.cells.get(key)
+        found: Cell | None = frame.cells.get(key)
         if found is None:
-            found = frame.cells[key] = _Cell()
+            found = frame.cells[key] = Cell()
             self.cells.append((frame, key, found))
         return found
+
+    def forget_prices(self) -> None:
+        """Ask for every price again from here on, since something was registered."""
+        self.scope.forget_quick()
 
     def _decompose(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run an operator as the operators that define it, which come back here one by one."""
@@ -247,8 +252,37 @@ class OpFlopMode(Scoped, DispatchMode):
         finally:
             super().__exit__(None, None, None)
 
-    def _file(self, price: Price, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> _Cell:
-        """Add one call to the tally of its operator, module, phase and dtype."""
+    def _place(self) -> tuple[Frame, str]:
+        """Tell whose work is going on, and in which phase."""
+        scope, task = self.scope, backward_task()
+        return scope.current if task < 0 else scope.in_backward(task)
+
+    def _file_unmet(
+        self, func: OpOverload, price: Price, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
+    ) -> None:
+        """File a call that no cell of this module and phase could take, and let later ones go the quickest way."""
+        cell = price.cell(func)
+        if cell is None:
+            self._file(price, args, kwargs, out)
+            return
+        try:
+            answer = cell.record(cell, out, *args, **kwargs)
+        except Exception:  # noqa: BLE001 - as above
+            answer = False
+        if answer is not True:
+            # An estimate, complex numbers, or a formula that fails.
+            self._file(price, args, kwargs, out)
+            return
+        if not cell.is_plain():
+            check_whole(price.op, cell.counts())
+        frame, phase = self._place()
+        self.cells.append((frame, (price.op, True, phase, cell.dtype, ""), cell))
+        first = frame.quick_in(phase).setdefault(id(func), cell)
+        if first is not cell:
+            first.others = {**(first.others or {}), cell.dtype: cell}
+
+    def _file(self, price: Price, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Cell:
+        """Add one call to the cell of its operator, module, phase and dtype."""
         try:
             tally = price.tally(out, args, kwargs)
         except FormulaFailedError as error:
@@ -256,14 +290,10 @@ class OpFlopMode(Scoped, DispatchMode):
             price = Price(price.op, "unpriced")
             tally = price.tally(out, args, kwargs)
         macs, ops, transcendentals, bytes_read, bytes_written, dtype, estimate = tally
-        scope, task = self.scope, backward_task()
-        frame, phase = (scope.current, scope.phase) if task < 0 else scope.in_backward(task)
-        cell: _Cell | None = frame.quick.get((price, phase, dtype, estimate))
-        if cell is None:
+        frame, phase = self._place()
+        cell = self.cell(frame, (price.op, price.verdict != "unpriced", phase, dtype, estimate))
+        if not cell.calls:
             check_whole(price.op, tally)
-            cell = self.cell(frame, (price.op, price.verdict != "unpriced", phase, dtype, estimate))
-            # Overloads share the tally of their operator's name; a price is quicker to look up by.
-            frame.quick[price, phase, dtype, estimate] = cell
         cell.calls += 1
         cell.macs += macs
         cell.ops += ops
@@ -274,7 +304,7 @@ class OpFlopMode(Scoped, DispatchMode):
 
     def report_unpriced(self, op: str, problem: str, advice: str = "") -> None:
         """Warn about an operator that nothing prices, once, or refuse it."""
-        module = self.scope.current.path
+        module = self.scope.current[0].path
         place = f"in module {module}" if module else "outside any module"
         advice = advice or f"Register a formula with @opflops.formula(torch.ops.{op})."
         if self._strict:
@@ -291,9 +321,13 @@ class OpFlopMode(Scoped, DispatchMode):
     def profile(self) -> Profile:
         """Return what has been counted so far, as an immutable snapshot."""
         modes = (self, *list(self._twins.values()))
-        cells = [each for mode in modes for each in mode.cells]
-        for _, (op, *_), cell in cells:
-            check_whole(op, cell.counts())
+        # Overloads of an operator have cells of their own, and one row.
+        gathered: dict[tuple[Frame, _Key], list[Cell]] = {}
+        for mode in modes:
+            for frame, key, cell in list(mode.cells):
+                if not cell.is_plain():
+                    check_whole(key[0], cell.counts())
+                gathered.setdefault((frame, key), []).append(cell)
         rows, sites = split_sites(
             Row(
                 frame.path,
@@ -301,14 +335,14 @@ class OpFlopMode(Scoped, DispatchMode):
                 op,
                 phase,
                 str(dtype).removeprefix("torch.") if dtype is not None else "",
-                cell.calls,
-                cell.cost(),
-                cell.seconds if self._timing else None,
+                sum(cell.calls for cell in cells),
+                sum((cell.cost() for cell in cells), ZERO),
+                sum(cell.seconds for cell in cells) if self._timing else None,
                 estimate,
                 priced,
                 frame.site,
             )
-            for frame, (op, priced, phase, dtype, estimate), cell in cells
+            for (frame, (op, priced, phase, dtype, estimate)), cells in gathered.items()
         )
         if self._twins:
             rows = merge(rows)
@@ -341,8 +375,9 @@ class _Twin(OpFlopMode):
     def __init__(self, mode: OpFlopMode) -> None:
         DispatchMode.__init__(self)
         self.active = False
+        self.prices = mode.prices
         self._restart()
-        for name in ("prices", "causal", "_strict", "_timing", "_threads", "_warned"):
+        for name in ("causal", "_strict", "_timing", "_threads", "_warned"):
             setattr(self, name, getattr(mode, name))
         self.scope = Scope(mode.scope.forest)
 

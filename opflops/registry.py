@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import weakref
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
@@ -17,9 +18,12 @@ import torch
 from opflops.binding import Entry, arithmetic_dtype, bind, describe, wanted
 from opflops.cost import Cost, Estimate, is_whole
 from opflops.errors import DuplicateFormulaError, FormulaError, FormulaFailedError
+from opflops.recording import recorder
+from opflops.tally import Cell
 from opflops.torch_internals import (
     OpOverload,
     OpOverloadPacket,
+    call_of,
     composite_implicit,
     dispatcher_packets,
     known_to_dispatcher,
@@ -62,6 +66,8 @@ class Price:
         verdict: How it is priced.
         recorded: False for questions about metadata, which leave no row.
         bound: The prepared function of :func:`opflops.binding.bind`.
+        prepare: Makes the prepared function of :func:`opflops.recording.recorder`, where there can be one.
+        call: Runs the overload.
         plain: True for an operator that runs as it is and leaves a row, as most do.
     """
 
@@ -69,10 +75,21 @@ class Price:
     verdict: Verdict
     recorded: bool = True
     bound: Callable[..., tuple[Cost | Estimate, int, int, torch.dtype | None]] | None = None
+    prepare: Callable[[], Callable[..., Any]] | None = None
+    call: Callable[..., Any] | None = None
     plain: bool = field(init=False)
+    _record: Callable[..., Any] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.plain = self.recorded and self.bound is not None and self.verdict in ("formula", "zero")
+
+    def cell(self, overload: OpOverload) -> Cell | None:
+        """Begin to add up calls in the quickest way, where there is one."""
+        if self.prepare is None:
+            return None
+        if self._record is None:
+            self._record = self.prepare()
+        return Cell(overload, self.call, self._record)
 
     def charge(self, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Cost, torch.dtype | None, str]:
         """Price one call that has run; see :meth:`tally`, whose counts it answers with as a cost."""
@@ -215,7 +232,14 @@ class Registry:
         entry = self.entry(overload)
         if entry is not None:
             verdict: Verdict = "zero" if entry.formula is None else "formula"
-            return Price(name, verdict, entry.recorded, bind(entry, overload, conventions))
+            return Price(
+                name,
+                verdict,
+                entry.recorded,
+                bind(entry, overload, conventions),
+                partial(recorder, entry, overload, conventions),
+                call_of(overload),
+            )
         if composite_implicit(overload):
             return Price(name, "decomposes")
         if packet_of(overload) in third_party_formulas():
@@ -249,6 +273,7 @@ class PriceTable(dict[Any, Price]):
         self._registry = registry
         self._conventions = conventions
         self._unpriced: dict[Any, Price] = {}
+        self._informed: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def __missing__(self, overload: Any) -> Price:
         price = self._unpriced.get(overload)
@@ -261,10 +286,16 @@ class PriceTable(dict[Any, Price]):
         """See :meth:`Registry.entry_named`."""
         return self._registry.entry_named(name)
 
+    def inform(self, user: Any) -> None:
+        """Call an object's ``forget_prices()``, as long as it is there, whenever prices may have changed."""
+        self._informed.add(user)
+
     def clear(self) -> None:
         """Forget every price, since something was registered."""
         super().clear()
         self._unpriced.clear()
+        for user in list(self._informed):
+            user.forget_prices()
 
 
 def _named(entry: Entry) -> str:

@@ -23,12 +23,17 @@ from opflops.torch_internals import (
     next_node,
     node_number,
 )
-from opflops.trees import OUTSIDE, Forest, Frame, Tree
+from opflops.trees import BACKWARD, FORWARD, OPTIMIZER, OUTSIDE, RECOMPUTE, Forest, Frame, Tree
 
 if TYPE_CHECKING:
+    import weakref
+
     from torch import nn
 
-FORWARD, BACKWARD, RECOMPUTE, OPTIMIZER = "forward", "backward", "recompute", "optimizer"
+__all__ = ["BACKWARD", "FORWARD", "OPTIMIZER", "RECOMPUTE", "Level", "Scope", "Scoped", "scopes_of"]
+
+
+_NOTHING: tuple[None, type, None, Frame] = (None, object, None, Frame(OUTSIDE, ""))
 
 
 class Level(NamedTuple):
@@ -60,8 +65,7 @@ class Scope:
         forest: The roots that are known, if another thread counts for the same block.
 
     Attributes:
-        current: The frame of the innermost module that is running.
-        phase: The phase of its work, while no backward is running.
+        quick: The short cuts to the cells of the innermost module that is running, while no backward is.
         forest: The roots and the paths of their modules.
     """
 
@@ -69,11 +73,13 @@ class Scope:
         self.forest = Forest() if forest is None else forest
         # By class too: another module may be put in a module's place.
         self._frames: dict[tuple[str, str], Frame] = {}
-        self.current = outside = self._frame(OUTSIDE, "")
-        self.phase = FORWARD
+        outside = self._frame(OUTSIDE, "")
+        self.quick = outside.quick
         self._stack: list[tuple[Frame, nn.Module | None, Tree | None, str, int, Frame, int]] = [
             (outside, None, None, FORWARD, -1, outside, 0)
         ]
+        # What is known of modules, as long as they are those modules, of those classes, below those roots.
+        self._found: dict[int, tuple[weakref.ref[nn.Module] | None, type, object, Frame]] = {}
         self._most_found = 1000
         self._runs = 0
         # Each thread numbers its nodes by itself; the engine computes forwards again in threads of its own.
@@ -90,25 +96,59 @@ class Scope:
         return found
 
     def _find(self, module: nn.Module, tree: Tree, caller: Frame, calling: nn.Module | None) -> Frame:
-        """Find the frame of a module that has not been called below this root, and keep it."""
+        """Find the frame of a module that was not met below this root yet, or not lately, and keep it."""
         base = self._frame(tree.path_of(module, caller.path, calling), type(module).__name__)
-        found = tree.found.setdefault(self, {})
+        found = self._found
         if len(found) > self._most_found:
             # Modules made on the fly come and go.
-            for key in [key for key, (reference, _, _) in found.items() if reference() is None]:
+            for key in [key for key, (reference, *_) in found.items() if reference is not None and reference() is None]:
                 del found[key]
             self._most_found = 2 * len(found) + 1000
-        found[id(module)] = (tree.reference(module), type(module), base)
+        found[id(module)] = (tree.reference(module), type(module), tree.token, base)
         return base
 
     def enter(self, module: nn.Module) -> int:
-        """Make a module the current one; returns the depth to hand to :meth:`leave`."""
+        """Make a module the current one; returns the depth to hand to :meth:`leave`.
+
+        This and :meth:`leave` run for every call of every module, so they take no detour that can be spared.
+        """
         stack = self._stack
         depth = len(stack)
         _, calling, tree, phase, _, caller, run = stack[-1]
         task, number = backward_task(), next_node()
         lineage = self._lineage if task < 0 else self._lineage_here()
-        if tree is None and task >= 0:
+        if tree is None:
+            tree, caller, run = self._enter_tree(module, task, caller, run)
+            if task < 0:
+                lineage.begin(number)
+        reference, kind, token, base = self._found.get(id(module), _NOTHING)
+        # By class too: another class may be given to a module.
+        if reference is None or reference() is not module or kind is not type(module) or token is not tree.token:
+            base = self._find(module, tree, caller, calling)
+        if base.run != run and base.caller is caller:
+            # The first call by this run of its usual caller.
+            base.run, base.calls = run, 1
+            frame = base
+        else:
+            frame = base.called(caller, run)
+        runs = self._runs = self._runs + 1
+        if task < 0 and phase is FORWARD:
+            self.quick = frame.quick
+        else:
+            phase = RECOMPUTE if task >= 0 or phase is RECOMPUTE else FORWARD
+            self.quick = frame.quick_in(phase)
+        stack.append((frame, module, tree, phase, task, base, runs))
+        if lineage.marks[-1] >= number:
+            # No node was made since the last mark.
+            lineage.owners[-1] = frame
+        else:
+            lineage.mark(number, frame)
+        return depth
+
+    def _enter_tree(self, module: nn.Module, task: int, caller: Frame, run: int) -> tuple[Tree, Frame, int]:
+        """Find the tree that a module called outside any other stands in, and who calls it."""
+        tree = None
+        if task >= 0:
             # What a backward computes again stands where the forward did.
             caller, _ = self.in_backward(task)
             tree = self.forest.tree_at(caller.path)
@@ -117,21 +157,7 @@ class Scope:
             # Calls from outside are not told apart: each step of a loop makes them.
             self._runs += 1
             run = self._runs
-            if task < 0:
-                lineage.begin(number)
-        found = tree.found.get(self)
-        known = found.get(id(module)) if found is not None else None
-        if known is not None and known[0]() is module and known[1] is type(module):
-            base = known[2]
-        else:
-            base = self._find(module, tree, caller, calling)
-        frame = base.called(caller, run)
-        phase = RECOMPUTE if task >= 0 or phase is RECOMPUTE else FORWARD
-        self._runs += 1
-        stack.append((frame, module, tree, phase, task, base, self._runs))
-        self.current, self.phase = frame, phase
-        lineage.mark(number, frame)
-        return depth
+        return tree, caller, run
 
     def enter_phase(self, phase: str, level: Level | None = None) -> int:
         """Begin a phase outside any module, or at a level of before; returns the depth to hand to :meth:`leave`."""
@@ -139,7 +165,7 @@ class Scope:
         depth, task = len(self._stack), backward_task()
         self._runs += 1
         self._stack.append((frame, module, tree, phase, task, base or frame, self._runs))
-        self.current, self.phase = frame, phase
+        self.quick = frame.quick_in(phase)
         lineage = self._lineage if task < 0 else self._lineage_here()
         lineage.mark(next_node(), frame)
         return depth
@@ -147,12 +173,25 @@ class Scope:
     def leave(self, depth: int) -> None:
         """Return to the stack as it was when an ``enter`` answered with this depth."""
         stack = self._stack
-        del stack[depth:]
+        if len(stack) == depth + 1:
+            stack.pop()
+        else:
+            # An exception, or a generator that ends late, leaves in another order.
+            del stack[depth:]
         top = stack[-1]
-        self.current = frame = top[0]
-        self.phase = top[3]
-        lineage = self._lineage if backward_task() < 0 else self._lineage_here()
-        lineage.mark(next_node(), frame)
+        frame, phase = top[0], top[3]
+        self.quick = frame.quick if phase is FORWARD else frame.quick_in(phase)
+        lineage, number = self._lineage if backward_task() < 0 else self._lineage_here(), next_node()
+        if lineage.marks[-1] >= number:
+            lineage.owners[-1] = frame
+        else:
+            lineage.mark(number, frame)
+
+    @property
+    def current(self) -> tuple[Frame, str]:
+        """Return the frame of the innermost module that is running, and the phase, while no backward is running."""
+        top = self._stack[-1]
+        return top[0], top[3]
 
     def called(self) -> list[str]:
         """List the paths of the modules that were called, in order of their first call."""
@@ -166,10 +205,10 @@ class Scope:
     def in_backward(self, task: int) -> tuple[Frame, str]:
         """Tell whose work it is in a backward pass, and in which phase."""
         if self._stack[-1][4] == task:
-            return self.current, self.phase
+            return self.current
         node = current_node()
         if node is None:
-            return self.current, BACKWARD
+            return self._stack[-1][0], BACKWARD
         number = node_number(node)
         if number == ACCUMULATES:
             frame = self._frame(*self.forest.owner(accumulated_leaf(node)))
@@ -184,6 +223,16 @@ class Scope:
                 phase = RECOMPUTE
             self._record(task, frame)
         return frame, phase
+
+    def quick_in_backward(self, task: int) -> dict[Any, Any]:
+        """Return the short cuts to the cells of the work that goes on in a backward pass."""
+        frame, phase = self.in_backward(task)
+        return frame.quick_in(phase)
+
+    def forget_quick(self) -> None:
+        """Drop all short cuts to cells."""
+        for frame in self._frames.values():
+            frame.forget_quick()
 
     def _record(self, task: int, frame: Frame) -> None:
         """Give the nodes that a backward makes, to be differentiated again, to the module that it works for."""

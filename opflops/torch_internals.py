@@ -30,7 +30,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import CheckpointFunction, _recomputation_hook
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "body_compilations",
     "body_preparation",
     "call_higher_order",
+    "call_of",
     "callable_module",
     "checkpoint_callables",
     "compiler_is_loaded",
@@ -185,6 +186,16 @@ def callable_module(module: torch.nn.Module) -> bool:
 def schema_of(overload: OpOverload) -> torch.FunctionSchema:
     """Return the schema of an operator: its arguments and results, with what is written and what is shared."""
     return overload._schema
+
+
+_CALLS_THROUGH = OpOverload.__call__
+
+
+def call_of(overload: OpOverload) -> Callable[..., Any]:
+    """Return what runs an operator: what calling the object comes down to, where that is one function."""
+    special = type(overload).__call__ is not _CALLS_THROUGH or getattr(overload, "_pyobj_dispatcher", None) is not None
+    inner: Callable[..., Any] = overload if special else overload._op
+    return inner
 
 
 def packet_of(op: Any) -> OpOverloadPacket | None:

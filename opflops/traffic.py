@@ -46,20 +46,25 @@ _PLAIN = frozenset({Tensor, torch.nn.Parameter})
 
 def stored_bytes(value: Any) -> int:
     """Measure the distinct stored elements of a tensor, or of the tensors in a list, in bytes; other values are 0."""
-    if type(value) in _PLAIN and value.layout is _STRIDED and value.is_contiguous():
+    if type(value) in _PLAIN and value.layout is _STRIDED and (value.is_contiguous() or _is_transposed(value)):
         # Most are; the size in bytes takes one call, but has no symbols.
         size: int = value.nbytes
         return size
     if isinstance(value, Tensor):
-        if value.layout is _STRIDED:
-            elements = value.numel() if value.is_contiguous() else _distinct_elements(value)
-            return elements * value.itemsize
         if value.layout in _SPARSE_PARTS:
             return sum(stored_bytes(part) for part in _SPARSE_PARTS[value.layout](value))
-        return value.numel() * value.itemsize
+        dense = value.layout is not _STRIDED or value.is_contiguous()
+        return (value.numel() if dense else _distinct_elements(value)) * value.itemsize
     if isinstance(value, (list, tuple)):
-        return sum(stored_bytes(item) for item in value)
+        return sum([stored_bytes(item) for item in value])
     return 0
+
+
+def _is_transposed(tensor: Tensor) -> bool:
+    """Tell a matrix that is stored column by column, without gaps, as the weight of every linear layer comes."""
+    if tensor.ndim != 2 or tensor.is_nested:  # noqa: PLR2004 - rows and columns
+        return False
+    return tensor.stride() == (1, tensor.shape[0])
 
 
 def _distinct_elements(tensor: Tensor) -> int:
@@ -69,14 +74,12 @@ def _distinct_elements(tensor: Tensor) -> int:
     span that they lie in, which is compared only where sizes are plain numbers: a symbolic size is not to be guarded.
     """
     count = tensor.numel()
-    if tensor.is_nested or (isinstance(count, int) and count == 0):
+    if tensor.is_nested or (type(count) is int and count == 0):
         return count
-    elements, span = 1, 1
+    elements = span = 1
     for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
-        if isinstance(stride, int) and stride == 0:
+        if type(stride) is int and stride == 0:
             continue
         elements = elements * size
         span = span + (size - 1) * stride
-    if isinstance(elements, int) and isinstance(span, int):
-        return min(elements, span)
-    return elements
+    return min(elements, span) if type(elements) is int and type(span) is int else elements

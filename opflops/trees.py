@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    Place = tuple["Frame", int]
+
 OUTSIDE = ""
+FORWARD, BACKWARD, RECOMPUTE, OPTIMIZER = "forward", "backward", "recompute", "optimizer"
 
 MOST_CALLS = 64
 """Calls of a module by one run of its caller that are told apart; those after it count with the last."""
@@ -24,27 +27,54 @@ class Frame:
     Attributes:
         path: The root's class name and the dotted path below it, as rows have it; "" outside any module.
         module_type: The module's class name; "" outside.
-        site: Which call of which caller it is, for a module that has several.
-        cells: Tallies, by whatever key the recorder chooses.
-        quick: The same tallies by a key that is quicker to make.
+        place: Which call of which caller it is, for a module that has several; None before its first.
+        cells: Sums of work, by whatever key the recorder chooses.
+        quick: The recorder's short cuts to the cells of the forward phase, by operator.
         caller: The frame that its first call came from; None before that.
-        sites: Frames of the other places that it was called from, by caller and number of the call.
+        sites: Frames of the other places that it was called from.
         run: The run of a caller that called it last.
         calls: How many times that run has called it.
     """
 
-    __slots__ = ("caller", "calls", "cells", "module_type", "path", "quick", "run", "site", "sites")
+    __slots__ = ("_others", "caller", "calls", "cells", "module_type", "path", "place", "quick", "run", "sites")
 
-    def __init__(self, path: str, module_type: str, site: str = "") -> None:
+    def __init__(self, path: str, module_type: str, place: Place | None = None) -> None:
         self.path = path
         self.module_type = module_type
-        self.site = site
+        self.place = place
         self.cells: dict[Hashable, Any] = {}
-        self.quick: dict[Hashable, Any] = {}
+        self.quick: dict[Any, Any] = {}
         self.caller: Frame | None = None
-        self.sites: dict[tuple[Frame, int], Frame] = {}
+        self.sites: dict[Place, Frame] | None = None
         self.run = -1
         self.calls = 0
+        self._others: dict[str, dict[Any, Any]] | None = None
+
+    @property
+    def site(self) -> str:
+        """Return which call of which caller it is, in words."""
+        if self.place is None:
+            return ""
+        caller, call = self.place
+        return f"{caller.path or '(outside)'} #{call}"
+
+    def quick_in(self, phase: str) -> dict[Any, Any]:
+        """Return the recorder's short cuts for a phase."""
+        if phase == FORWARD:
+            return self.quick
+        if self._others is None:
+            self._others = {}
+        found = self._others.get(phase)
+        if found is None:
+            found = self._others[phase] = {}
+        return found
+
+    def forget_quick(self) -> None:
+        """Drop the short cuts, here and at the other places; the cells stay."""
+        for quick in (self.quick, *(self._others or {}).values()):
+            quick.clear()
+        for frame in (self.sites or {}).values():
+            frame.forget_quick()
 
     def called(self, caller: Frame, run: int) -> Frame:
         """Note a call by a run of the caller; returns the frame of this place to call from."""
@@ -55,22 +85,24 @@ class Frame:
         if self.calls == 1 and self.caller is caller:
             return self
         if self.caller is None:
-            self.caller, self.site = caller, _site(caller, 1)
+            self.caller, self.place = caller, (caller, 1)
             return self
         # A loop may call a module any number of times; its later rounds are one place.
         place = caller, min(self.calls, MOST_CALLS)
+        if self.sites is None:
+            self.sites = {}
         found = self.sites.get(place)
         if found is None:
-            found = self.sites[place] = Frame(self.path, self.module_type, _site(*place))
+            found = self.sites[place] = Frame(self.path, self.module_type, place)
         return found
 
 
-def _site(caller: Frame, call: int) -> str:
-    return f"{caller.path or '(outside)'} #{call}"
-
-
 class Tree:
-    """Know the paths of the modules below one root, and of those made on the fly inside their forwards."""
+    """Know the paths of the modules below one root, and of those made on the fly inside their forwards.
+
+    Attributes:
+        token: Stands for the tree where it must not be kept.
+    """
 
     def __init__(self, root: nn.Module, name: str) -> None:
         # By identity, since a module class may define equality; an entry leaves with its module, before the identity
@@ -81,10 +113,8 @@ class Tree:
             known.pop(reference.key, None)
 
         self._forget = forget
+        self.token = object()
         self._learn(root, name)
-
-        # What scopes found for its modules, as long as they are those modules, of those classes.
-        self.found: dict[Any, dict[int, tuple[weakref.ref[nn.Module], type, Frame]]] = {}
 
     def __contains__(self, module: nn.Module) -> bool:
         return id(module) in self._known

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.compiler import is_dynamo_compiling
 
 from opflops.bodies import compiled_bodies, uncounted
 from opflops.scope import FORWARD, OPTIMIZER, RECOMPUTE, Level, Scope, Scoped, scopes_of
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 _lock = threading.Lock()
 _watchers = 0
 _replaced: list[tuple[Any, str, Any, Any]] = []
+# Wrappers of before, since making them takes longer than putting them in place.
+_made: dict[tuple[Any, str], tuple[Any, Any]] = {}
 _following: list[Any] = []
 _stance: AbstractContextManager[Any] | None = None
 
@@ -130,7 +133,10 @@ def _bodies_compiled(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _replace(owner: Any, name: str, wrapper: Wrapper) -> None:
     original = vars(owner)[name]
-    ours = wrapper(original)
+    known, ours = _made.get((owner, name), (None, None))
+    if known is not original:
+        ours = wrapper(original)
+        _made[owner, name] = original, ours
     _replaced.append((owner, name, original, ours))
     setattr(owner, name, ours)
 
@@ -141,7 +147,7 @@ def _module_call(original: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(original)
     def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         # The compiler follows this call too, where a higher-order operator has its functions traced.
-        if torch.compiler.is_dynamo_compiling():
+        if is_dynamo_compiling():
             return original(module, *args, **kwargs)
         if _following and (twins := [twin for mode in tuple(_following) if (twin := mode.in_this_thread())]):
             with ExitStack() as stack:

@@ -80,7 +80,9 @@ class Mutation:
     def plant(self, overloads: Any, change: Any) -> None:
         for overload in overloads:
             entry = self.prices[overload]
-            registry.register(replace(entry, formula=change(entry.formula, overload)), [overload], override=True)
+            registry.register(
+                replace(entry, formula=change(entry.formula, overload), per_element=None), [overload], override=True
+            )
 
     def restore(self, overloads: Any) -> None:
         for overload in overloads:

@@ -12,8 +12,9 @@ PACKAGE = Path(__file__).parent.parent / "opflops"
 # Lowest first. A room may import from lower layers, and the files of one folder from each other.
 LAYERS = [
     ["cost", "units", "errors", "torch_internals"],
-    ["traffic"],
+    ["traffic", "tally"],
     ["binding"],
+    ["recording"],
     ["registry"],
     ["formulas", "lineage", "trees", "rows"],
     ["scope"],
@@ -79,7 +80,9 @@ def test_what_is_right_of_the_recording_never_sees_torch(room):
             assert not any(name.split(".")[0] == "torch" for name in imports(path)), path
 
 
-@pytest.mark.parametrize("room", ["binding", "registry", "scope", "mode", "traffic", "torch_internals", "counting"])
+@pytest.mark.parametrize(
+    "room", ["binding", "recording", "registry", "scope", "mode", "traffic", "torch_internals", "counting"]
+)
 def test_the_mechanism_knows_no_operator_by_name(room):
     """Outside docstrings and messages, nothing of the mechanism mentions an operator."""
     tree = ast.parse((PACKAGE / f"{room}.py").read_text(encoding="utf-8"))

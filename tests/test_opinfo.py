@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -176,12 +177,16 @@ def same(results: Any, expected: Any) -> None:
 
 @pytest.mark.parametrize(("op", "dtype"), cases())
 def test_every_operator_is_priced_and_computes_what_it_does_without_the_mode(op, dtype):
-    """Nothing raises, nothing is unpriced, results and gradients are the same to the bit, costs are whole numbers."""
+    """Nothing raises, nothing is unpriced, results and gradients are the same to the bit, costs are whole numbers.
+
+    A mode that times takes the careful way for every call, and finds the same.
+    """
     backward = op.supports_autograd and dtype in op.supported_backward_dtypes("cpu")
     for sample in samples(op, dtype, grad=backward):
-        with OpFlopMode() as mode:
+        with OpFlopMode(timing=True) as careful, OpFlopMode() as mode:
             results = run(op, sample, backward=backward)
         assert mode.profile.unpriced == {}
+        assert {replace(row, seconds=None) for row in careful.profile.rows} == set(mode.profile.rows)
         for row in mode.profile.rows:
             assert all(type(count) is int and count >= 0 for count in counts_of(row.cost)), row
         if op.name in UNINITIALISED:

@@ -61,9 +61,9 @@ def scaled_sum(out: Tensor, beta: Any, alpha: Any) -> int:
 
     Factors of 0 and 1 multiply nothing, and beta 0 leaves ``self`` out.
     """
-    factors = sum(factor not in (0, 1) for factor in (beta, alpha))
-    added = 0 if beta == 0 else 1
-    return stored(out) * (factors * multiplies(out) + added)
+    factors = (beta not in (0, 1)) + (alpha not in (0, 1))
+    scaled = factors * multiplies(out) if factors else 0
+    return stored(out) * (scaled + (0 if beta == 0 else 1))
 
 
 @formula(aten.mm)

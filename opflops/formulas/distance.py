@@ -14,7 +14,7 @@ from opflops.cost import Cost
 from opflops.formulas.reduction import COMPLEX_SIZE, REAL_SIZE, norms, vector_norm
 from opflops.formulas.sizes import aten, folds, numel
 from opflops.registry import formula
-from opflops.torch_internals import sparse_coo_parts
+from opflops.torch_internals import sparse_coo_parts, unseen
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,7 +78,8 @@ def cdist(x1: Tensor, x2: Tensor, p: float, compute_mode: int | None, *, out: Te
     if not _by_product(x1.shape[-2], x2.shape[-2], p, compute_mode):
         return _distances(out.numel(), x1.shape[-1], p)
     batch = out.shape[:-2]
-    left, right = (x.expand(*batch, *x.shape[-2:]) for x in (x1, x2))
+    with unseen():
+        left, right = [x.expand(*batch, *x.shape[-2:]) for x in (x1, x2)]
     return euclidean_dist(left, right, out=out)
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from opflops.binding import Entry
 from opflops.cost import Cost
 from opflops.formulas.sizes import aten, multiplies
-from opflops.registry import formula
+from opflops.registry import formula, registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from torch import Tensor
+
+    from opflops.registry import FormulaT, Op
 
 
 class Elementwise(NamedTuple):
@@ -35,7 +38,7 @@ def register(table: Mapping[str, Elementwise], room: str) -> None:
     for name, entry in table.items():
         price = _priced(name, entry)
         price.__module__ = room
-        formula(getattr(aten, name))(price)
+        registry.register(Entry(price, per_element=(entry.ops, entry.transcendentals)), [getattr(aten, name)])
 
 
 def _priced(name: str, entry: Elementwise) -> Callable[..., Cost]:
@@ -110,7 +113,17 @@ rsqrt sin sinh sqrt tan tanh
 register({name: Elementwise(f"{name}(x)", 0, 1) for name in _TRANSCENDENTAL.split()}, __name__)
 
 
-@formula(aten.add, aten.sub, aten.rsub)
+def usually(ops: int, *operators: Op) -> Callable[[FormulaT], FormulaT]:
+    """Register a formula that counts so many operations an element as long as all options are at their defaults."""
+
+    def decorate(function: FormulaT) -> FormulaT:
+        registry.register(Entry(function, per_element=(ops, 0)), operators)
+        return function
+
+    return decorate
+
+
+@usually(1, aten.add, aten.sub, aten.rsub)
 def add(alpha: Any = 1, *, out: Tensor) -> Cost:
     """``x + alpha * y``: one addition, and a multiplication where alpha is not 1."""
     return Cost(ops=out.numel() * (1 + (0 if alpha == 1 else multiplies(out))))
@@ -120,7 +133,7 @@ def _divides(tensor: Tensor) -> int:
     return 6 if tensor.is_complex() else 1
 
 
-@formula(aten.div)
+@usually(1, aten.div)
 def div(rounding_mode: str | None = None, *, out: Tensor) -> Cost:
     """``x / y``, and rounding if that is asked for."""
     return Cost(ops=out.numel() * (_divides(out) + (rounding_mode is not None)))
@@ -142,7 +155,7 @@ def sgn(self: Tensor) -> Cost:
     return Cost(ops=self.numel())
 
 
-@formula(aten.round)
+@usually(1, aten.round)
 def round(self: Tensor, decimals: int = 0) -> Cost:
     """Round to the nearest whole; to some decimals, between two multiplications by powers of ten."""
     return Cost(ops=self.numel() * (1 + 2 * (decimals != 0)))
@@ -154,13 +167,13 @@ def clamp(min: Any = None, max: Any = None, *, out: Tensor) -> Cost:
     return Cost(ops=out.numel() * ((min is not None) + (max is not None)))
 
 
-@formula(aten.addcmul)
+@usually(2, aten.addcmul)
 def addcmul(value: Any = 1, *, out: Tensor) -> Cost:
     """``self + value * tensor1 * tensor2``; a value of 1 takes no multiplication."""
     return Cost(ops=out.numel() * (1 + multiplies(out) * (1 + (value != 1))))
 
 
-@formula(aten.addcdiv)
+@usually(2, aten.addcdiv)
 def addcdiv(value: Any = 1, *, out: Tensor) -> Cost:
     """``self + value * tensor1 / tensor2``; a value of 1 takes no multiplication."""
     return Cost(ops=out.numel() * (1 + _divides(out) + multiplies(out) * (value != 1)))

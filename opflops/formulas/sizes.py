@@ -71,4 +71,4 @@ def multiplies(tensor: Tensor) -> int:
 
 def present(*tensors: Tensor | None) -> int:
     """Count the optional tensors that are there."""
-    return sum(tensor is not None for tensor in tensors)
+    return sum([tensor is not None for tensor in tensors])

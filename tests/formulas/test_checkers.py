@@ -58,7 +58,9 @@ def planted():
             entry = registry.entry(overload)
             if entry is not None and entry.formula is not None:
                 changed.append((overload, entry))
-                registry.register(replace(entry, formula=off_by(entry.formula, error)), [overload], override=True)
+                registry.register(
+                    replace(entry, formula=off_by(entry.formula, error), per_element=None), [overload], override=True
+                )
 
     yield plant
     for overload, entry in changed:

@@ -280,7 +280,7 @@ def off_by(entry, error):
     def wrong(**arguments):
         return entry.formula(**arguments) + error
 
-    return replace(entry, formula=wrong)
+    return replace(entry, formula=wrong, per_element=None)
 
 
 def passes(call):

@@ -230,7 +230,7 @@ def test_a_price_that_is_off_by_one_is_caught(prim, args, error):
         answer = entry.formula(**arguments)
         return answer._replace(cost=answer.cost + error) if isinstance(answer, Estimate) else answer + error
 
-    registry.register(replace(entry, formula=wrong), [prim], override=True)
+    registry.register(replace(entry, formula=wrong, per_element=None), [prim], override=True)
     try:
         with pytest.raises(AssertionError):
             test_a_primitive_costs_what_it_is_run_as(prim, args)

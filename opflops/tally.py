@@ -1,0 +1,80 @@
+"""Running sums of one block's work, which operators are added to as they run; rows are made of them at the end."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+from opflops.cost import Cost
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Cell:
+    """Add up the calls of one operator in one module, phase and dtype.
+
+    Attributes:
+        func: The overload whose calls go the quickest way, if there is one.
+        call: Runs it.
+        record: The prepared function of :func:`opflops.recording.recorder`.
+        dtype: The dtype of these calls.
+        others: Cells of the same kind for other dtypes; None if there are none.
+    """
+
+    __slots__ = (
+        "bytes_read",
+        "bytes_written",
+        "call",
+        "calls",
+        "dtype",
+        "func",
+        "macs",
+        "ops",
+        "others",
+        "record",
+        "seconds",
+        "transcendentals",
+    )
+
+    def __init__(self, func: Any = None, call: Any = None, record: Any = None) -> None:
+        self.calls = self.macs = self.ops = self.transcendentals = self.bytes_read = self.bytes_written = 0
+        self.seconds = 0.0
+        self.func = func
+        self.call = call
+        self.record = record
+        self.dtype: torch.dtype | None = None
+        self.others: dict[torch.dtype, Cell] | None = None
+
+    def of(self, dtype: torch.dtype | None) -> Cell | None:
+        """Find the cell for calls of a dtype that is not this one's; a new cell takes up the dtype of its first call.
+
+        There is none for complex numbers, whose counts are in complex operations when a formula answers.
+        """
+        if self.dtype is None and dtype is not None and not dtype.is_complex:
+            self.dtype = dtype
+            return self
+        return None if self.others is None or dtype is None else self.others.get(dtype)
+
+    def is_plain(self) -> bool:
+        """Tell whether all sums are plain integers, as most are."""
+        return (
+            type(self.ops) is int
+            and type(self.macs) is int
+            and type(self.transcendentals) is int
+            and type(self.bytes_read) is int
+            and type(self.bytes_written) is int
+        )
+
+    def cost(self) -> Cost:
+        """Return the sums as a cost of plain integers; symbolic ones stay."""
+        return Cost(*map(_plain, self.counts()))
+
+    def counts(self) -> tuple[int, int, int, int, int]:
+        """Return the sums in the order of a cost's fields, as they are."""
+        return self.macs, self.ops, self.transcendentals, self.bytes_read, self.bytes_written
+
+
+def _plain(count: int) -> int:
+    """Make another library's integer a plain one; a symbolic one stays."""
+    return int(count) if isinstance(count, Integral) else count
