@@ -1,6 +1,7 @@
 """Exact FLOP counts of PyTorch programs: every aten operator, in the module that asked for it."""
 
-from opflops import formulas
+from importlib import import_module
+
 from opflops.cost import Cost, Estimate
 from opflops.counting import count
 from opflops.errors import (
@@ -15,7 +16,7 @@ from opflops.errors import (
 )
 from opflops.mode import OpFlopMode
 from opflops.profile import Profile, Row
-from opflops.registry import coverage, formula
+from opflops.registry import coverage, formula, registry
 
 __all__ = [
     "ActiveModeError",
@@ -34,5 +35,12 @@ __all__ = [
     "count",
     "coverage",
     "formula",
-    "formulas",
 ]
+
+
+def _register_formulas() -> bool:
+    """Import the formulas, which register themselves; a package that is still being imported has no names yet."""
+    return hasattr(import_module("opflops.formulas"), "__all__")
+
+
+registry.fill = _register_formulas

@@ -17,7 +17,6 @@ from opflops.binding import arithmetic_dtype, describe
 from opflops.bodies import alone, counted, with_bodies_counted
 from opflops.cost import Cost, Estimate
 from opflops.errors import FormulaError
-from opflops.formulas import flex_attention
 from opflops.registry import Price, PriceTable, op_name
 from opflops.torch_internals import (
     HigherOrderOperator,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
+    from opflops.formulas import flex_attention
     from opflops.trees import Frame
 
     Body = Callable[..., Any]
@@ -257,6 +257,8 @@ def _price_of_score(counter: Counter, given: flex_attention.Arguments) -> Cost:
 
 def _attention(counter: Counter, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Price attention whose scores are modified by a function, forward and backward."""
+    from opflops.formulas import flex_attention  # noqa: PLC0415 - formulas are loaded when something is counted
+
     given = flex_attention.Arguments.of(f"{op}", args)
     modification = _price_of_score(counter, given)
 

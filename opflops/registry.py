@@ -11,6 +11,7 @@ import re
 import weakref
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
@@ -152,14 +153,23 @@ class Registry:
 
     Args:
         parent: A registry to fall back on; entries here come before its entries.
+
+    Attributes:
+        fill: Registers the prices that come with opflops, which takes a while, and so is called when one is first
+            wanted; answers whether all are there. None once they are.
     """
 
     def __init__(self, parent: Registry | None = None) -> None:
+        self.fill: Callable[[], bool] | None = None
         self._entries: dict[OpOverload, Entry] = {}
         self._by_name: dict[str, Entry] = {}
         self._parent = parent
         self._tables: list[weakref.ref[PriceTable]] = []
         self._shared: dict[tuple[tuple[str, Any], ...], PriceTable] = {}
+
+    def _filled(self) -> None:
+        if self.fill is not None and self.fill():
+            self.fill = None
 
     def register(self, entry: Entry, ops: Iterable[Op], *, override: bool = False) -> None:
         """Set how operators are priced, after checking every overload against its schema.
@@ -170,36 +180,40 @@ class Registry:
             FormulaError: Something in ``ops`` is no operator, or the formula does not fit an overload.
             DuplicateFormulaError: An overload has an entry already and ``override`` is False.
         """
+        self._filled()
         ops = list(ops)
         names = [op for op in ops if isinstance(op, str)]
         overloads = [overload for op in ops if not isinstance(op, str) for overload in overloads_of(op)]
         if not overloads and not names:
             raise FormulaError("A formula needs at least one operator, such as torch.ops.aten.mm.")
-        for overload in overloads:
-            if entry.formula is not None:
-                wanted(entry.formula, overload)
-            if overload in self._entries and not override:
-                raise DuplicateFormulaError(
-                    f"{schema_of(overload)} is priced already by {_named(self._entries[overload])}; "
-                    f"pass override=True to replace that with {_named(entry)}."
-                )
+        taken: list[tuple[Any, Entry]] = [
+            *((schema_of(each), self._entries[each]) for each in overloads if each in self._entries),
+            *((name, self._by_name[name]) for name in names if name in self._by_name),
+        ]
+        if taken and not override:
+            raise DuplicateFormulaError(
+                f"{taken[0][0]} is priced already by {_named(taken[0][1])}; "
+                f"pass override=True to replace that with {_named(entry)}."
+            )
         for name in names:
             if not _QUALIFIED.fullmatch(name):
                 raise FormulaError(f"{name!r} names no operator; a name is written as in 'mylib::swiglu'.")
-            if name in self._by_name and not override:
-                raise DuplicateFormulaError(
-                    f"{name} is priced already by {_named(self._by_name[name])}; "
-                    f"pass override=True to replace that with {_named(entry)}."
-                )
+        if self.fill is None and entry.formula is not None:
+            # Of those that come with opflops a test checks that they fit; each is checked again when it is used.
+            for overload in overloads:
+                wanted(entry.formula, overload)
         self._entries.update(dict.fromkeys(overloads, entry))
         self._by_name.update(dict.fromkeys(names, entry))
-        for table in self._tables:
-            live = table()
-            if live is not None:
-                live.clear()
+        if self.fill is None:
+            # Until then nothing has been looked up.
+            for table in self._tables:
+                live = table()
+                if live is not None:
+                    live.clear()
 
     def entry(self, overload: OpOverload) -> Entry | None:
         """Find the entry of an overload, or of its functional twin."""
+        self._filled()
         found = self._own(overload)
         if found is None and (twin := functional_twin(overload)) is not None:
             found = self._own(twin)
@@ -209,6 +223,7 @@ class Registry:
 
     def entry_named(self, name: str) -> Entry | None:
         """Find the entry of something that has a name but no schema, such as a kernel."""
+        self._filled()
         found = self._by_name.get(name)
         return found if found or self._parent is None else self._parent.entry_named(name)
 
@@ -216,8 +231,15 @@ class Registry:
         return self._entries.get(overload) or self._by_name.get(schema_of(overload).name)
 
     @property
+    def entries(self) -> Mapping[OpOverload, Entry]:
+        """Return how overloads are priced, of those that are not priced by name or as another's twin."""
+        self._filled()
+        return MappingProxyType(self._entries)
+
+    @property
     def named(self) -> frozenset[str]:
         """Return the names of operators that are priced whether or not they are defined."""
+        self._filled()
         return frozenset(self._by_name)
 
     def verdict(self, overload: OpOverload) -> Verdict:
@@ -248,6 +270,8 @@ class Registry:
 
     def table(self, conventions: Mapping[str, Any]) -> PriceTable:
         """Return the look-up that modes of the same conventions share; it follows later registrations."""
+        # Here, rather than in the middle of the program that is counted.
+        self._filled()
         key = tuple(sorted(conventions.items()))
         if key not in self._shared:
             self._shared[key] = PriceTable(self, conventions)

@@ -41,7 +41,7 @@ def weighted():
     """List the overloads with a formula that is said to count so much for each element of one result."""
     return [
         (overload, entry)
-        for overload, entry in registry._entries.items()
+        for overload, entry in registry.entries.items()
         if entry.per_element and [str(each.type) for each in overload._schema.returns] == ["Tensor"]
     ]
 

@@ -191,7 +191,7 @@ def overloads_priced_by(*rooms: str) -> list[Any]:
     """List the overloads that the formula files of these names register, without in-place and ``out=`` ones."""
     return [
         overload
-        for overload, entry in registry._entries.items()
+        for overload, entry in registry.entries.items()
         if entry.formula is not None
         and entry.formula.__module__.rpartition(".")[2] in rooms
         and not any(each.alias_info and each.alias_info.is_write for each in overload._schema.arguments)

@@ -297,5 +297,5 @@ def test_a_formula_that_is_off_by_one_is_caught(calls, error, monkeypatch):
     firsts = {call.overload: call for call in reversed(calls)}
     entries = {overload: off_by(registry.entry(overload), error) for overload in firsts}
     assert all(map(passes, firsts.values()))
-    monkeypatch.setattr(registry, "_entries", registry._entries | entries)
+    monkeypatch.setattr(registry, "_entries", {**registry.entries, **entries})
     assert [str(call.overload) for call in firsts.values() if passes(call)] == []
