@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Cost(NamedTuple):
@@ -99,6 +102,11 @@ class Estimate(NamedTuple):
 
 
 ZERO = Cost()
+
+
+def total_of(costs: Iterable[Cost]) -> Cost:
+    """Add up costs, many at a time quicker than with ``sum()``."""
+    return Cost(*map(sum, zip(*costs, strict=True)))
 
 
 def is_whole(value: Any) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from opflops.binding import Entry
-from opflops.cost import ZERO
+from opflops.cost import total_of
 from opflops.errors import ActiveModeError, FormulaFailedError, UnpricedOpError, UnpricedOpWarning
 from opflops.higher_order import run as run_higher_order
 from opflops.profile import Profile
@@ -328,6 +328,10 @@ class OpFlopMode(Scoped, DispatchMode):
                 if not cell.is_plain():
                     check_whole(key[0], cell.counts())
                 gathered.setdefault((frame, key), []).append(cell)
+        site_of = {frame: frame.site for frame, _ in gathered}
+        places: dict[str, set[str]] = {}
+        for frame, site in site_of.items():
+            places.setdefault(frame.path, set()).add(site)
         rows, sites = split_sites(
             Row(
                 frame.path,
@@ -336,11 +340,11 @@ class OpFlopMode(Scoped, DispatchMode):
                 phase,
                 str(dtype).removeprefix("torch.") if dtype is not None else "",
                 sum(cell.calls for cell in cells),
-                sum((cell.cost() for cell in cells), ZERO),
+                cells[0].cost() if len(cells) == 1 else total_of(cell.cost() for cell in cells),
                 sum(cell.seconds for cell in cells) if self._timing else None,
                 estimate,
                 priced,
-                frame.site,
+                site_of[frame] if len(places[frame.path]) > 1 else "",
             )
             for (frame, (op, priced, phase, dtype, estimate)), cells in gathered.items()
         )

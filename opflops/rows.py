@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from opflops.cost import ZERO, Cost
+from opflops.cost import ZERO, Cost, total_of
 from opflops.errors import ProfileError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _check(keys: Iterable[str], question: str) -> None:
 
 def total(rows: Iterable[Row]) -> Cost:
     """Add up the floating-point rows."""
-    return sum((row.cost for row in rows if row.floating), ZERO)
+    return total_of(row.cost for row in rows if row.floating)
 
 
 def partition(rows: Iterable[Row], *keys: str) -> dict[Any, list[Row]]:
@@ -134,34 +134,30 @@ def _alternatives(value: Any) -> set[str]:
     return {item if isinstance(item, str) else str(item).removeprefix("torch.") for item in values}
 
 
-def _kind(row: Row) -> Row:
-    return replace(row, calls=0, cost=ZERO, seconds=None)
+_kind = attrgetter(*(each.name for each in fields(Row) if each.name not in ("calls", "cost", "seconds")))
 
 
 def merge(rows: Iterable[Row], less: Iterable[Row] = ()) -> tuple[Row, ...]:
     """Combine rows of one kind (the same in all but calls, cost and seconds), taking away those in ``less``."""
-    merged: dict[Row, Row] = {}
-    for sign, some in ((1, rows), (-1, less)):
-        for row in some:
-            kind = _kind(row)
-            merged[kind] = merged.get(kind, kind).plus(row, sign)
+    merged: dict[Any, Row] = {}
+    for row in rows:
+        kind = _kind(row)
+        known = merged.get(kind)
+        merged[kind] = row if known is None else known.plus(row)
+    for row in less:
+        kind = _kind(row)
+        merged[kind] = (merged.get(kind) or replace(row, calls=0, cost=ZERO, seconds=None)).plus(row, -1)
     return tuple(merged.values())
 
 
 def split_sites(rows: Iterable[Row]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
     """Merge the rows of modules that are called from several places; returns all rows, and those by place.
 
-    A module that is always called from one place is in the first alone.
+    The rows of a module that is always called from one place name none.
     """
     rows = tuple(rows)
-    places: dict[str, set[str]] = {}
-    for row in rows:
-        places.setdefault(row.module, set()).add(row.site)
-    shared = {module for module, sites in places.items() if len(sites) > 1}
-    anywhere = (replace(row, site="") if row.site else row for row in rows)
-    if not shared:
-        return tuple(anywhere), ()
-    return merge(anywhere), merge(row for row in rows if row.module in shared)
+    sites = merge(row for row in rows if row.site)
+    return (merge(replace(row, site="") if row.site else row for row in rows), sites) if sites else (rows, sites)
 
 
 def difference(before: Iterable[Row], after: Iterable[Row]) -> tuple[Row, ...]:

@@ -68,7 +68,7 @@ class Cell:
 
     def cost(self) -> Cost:
         """Return the sums as a cost of plain integers; symbolic ones stay."""
-        return Cost(*map(_plain, self.counts()))
+        return Cost(*self.counts()) if self.is_plain() else Cost(*map(_plain, self.counts()))
 
     def counts(self) -> tuple[int, int, int, int, int]:
         """Return the sums in the order of a cost's fields, as they are."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tabulate import tabulate, tabulate_formats
 
-from opflops.cost import ZERO, Cost
+from opflops.cost import ZERO, Cost, total_of
 from opflops.errors import ProfileError
 from opflops.units import exact, scaled, share
 
@@ -39,10 +39,16 @@ class Line:
 
     def with_rows(self, rows: Iterable[Row]) -> Line:
         """Add the calls and costs of rows."""
-        calls, cost = self.calls, self.cost
-        for row in rows:
-            calls, cost = calls + row.calls, cost + row.cost
-        return Line(self.label, calls, cost)
+        found = list(rows)
+        if len(found) == 1 and not self.calls:
+            # As most lines of operators are.
+            return Line(self.label, found[0].calls, found[0].cost)
+        return added_up(self.label, [self, *found])
+
+
+def added_up(label: str, parts: Sequence[Line | Row]) -> Line:
+    """Add the calls and costs of lines or rows up to a line."""
+    return Line(label, sum(part.calls for part in parts), total_of(part.cost for part in parts))
 
 
 _SORT_KEYS = {
@@ -104,20 +110,18 @@ def lay_out(
     everything = [*lines, whole]
     styles = ("exact", "scaled") if numbers == "auto" else (numbers,)
     for style in styles:
-        text = _render(heading, everything, style, tablefmt)
-        overflow = max(map(len, text.splitlines())) - limit
+        cells = _written(everything, style)
+        overflow = _width(heading, cells, tablefmt) - limit
         if overflow <= 0 or is_markup(tablefmt):
-            return text
-    longest = max(len(line.label) for line in everything)
-    room = max(longest - overflow, _NARROWEST_LABEL)
-    shortened = [Line(_elide(line.label, room), line.calls, line.cost) for line in everything]
-    return _render(heading, shortened, styles[-1], tablefmt)
+            return _render(heading, cells, tablefmt)
+    room = max(max(len(label) for label, *_ in cells) - overflow, _NARROWEST_LABEL)
+    return _render(heading, [(_elide(label, room), *rest) for label, *rest in cells], tablefmt)
 
 
-def _render(heading: str, everything: Sequence[Line], style: str, tablefmt: str) -> str:
+def _written(everything: Sequence[Line], style: str) -> list[Sequence[str]]:
     write = _WRITTEN[style]
     flops = everything[-1].cost.flops
-    cells = [
+    return [
         (
             line.label,
             exact(line.calls),
@@ -128,14 +132,23 @@ def _render(heading: str, everything: Sequence[Line], style: str, tablefmt: str)
         )
         for line in everything
     ]
+
+
+def _width(heading: str, cells: Sequence[Sequence[str]], tablefmt: str) -> int:
+    """Measure how wide a table comes out: as wide as one of the widest cells of each column."""
+    widest = [max(cells, key=lambda row: len(row[column])) for column in range(len(cells[0]))]
+    return max(map(len, _render(heading, [*widest, cells[-1]], tablefmt).splitlines()))
+
+
+def _render(heading: str, cells: Sequence[Sequence[str]], tablefmt: str) -> str:
     headers: Sequence[str] = (heading, *COLUMNS)
-    if not is_markup(tablefmt):
-        headers = _stacked(headers)
-    # As a row of its own where that is as good, since tabulate makes columns wider than their headers.
+    stacked = headers if is_markup(tablefmt) else ["\n".join(lines) for lines in zip(*_stacked(headers), strict=True)]
+    # As rows of their own where that is as good, since tabulate makes columns wider than their headers, and takes
+    # twice as long where a cell has two lines.
     plain = tablefmt == "simple"
     text = tabulate(
-        [headers, *cells] if plain else cells,
-        headers=() if plain else headers,
+        [*_stacked(headers), *cells] if plain else cells,
+        headers=() if plain else stacked,
         tablefmt=tablefmt,
         disable_numparse=True,
         colalign=("left", *["right"] * len(COLUMNS)),
@@ -144,9 +157,11 @@ def _render(heading: str, everything: Sequence[Line], style: str, tablefmt: str)
     return _ruled(text) if plain else text
 
 
-def _stacked(headers: Sequence[str]) -> list[str]:
-    """Break the one long header, and let the others stand beside its second line."""
-    return ["transcen-\ndentals" if header == "transcendentals" else f"\n{header}" for header in headers]
+def _stacked(headers: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Break the one long header into two lines, and let the others stand beside its second."""
+    broken = {"transcendentals": ("transcen-", "dentals")}
+    first, second = zip(*(broken.get(header, ("", header)) for header in headers), strict=True)
+    return list(first), list(second)
 
 
 def _ruled(text: str) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from opflops.rows import Row
 
 _OVERVIEW_LINES = 60
+_MODULES = "module / operator"
 
 
 class TableOptions(TypedDict, total=False):
@@ -66,8 +67,10 @@ def overview(rows: Sequence[Row]) -> str:
 
     A tree too long to read at once is folded at the depth where it is not; the report says so.
     """
-    depth = tree.fitting_depth([row for row in rows if row.floating], _OVERVIEW_LINES)
-    tables = [_bare_table(rows, "module", depth=depth), "", _bare_table(rows, "op", sort="flops"), ""]
+    floating = [row for row in rows if row.floating]
+    modules, depth = tree.lines(floating, None, None, _OVERVIEW_LINES)
+    whole = Line(total_label(rows)).with_rows(floating)
+    tables = [lay_out(_MODULES, modules, whole), "", lay_out("op", _flat(floating, ("op",), "flops"), whole), ""]
     folded = f"Modules deeper than level {depth} are folded into those above; table() shows them all."
     return "\n".join([*tables, *_paragraphs([*([] if depth is None else [folded]), *notes(rows)], None)])
 
@@ -83,7 +86,7 @@ def _bare_table(
     floating = [row for row in rows if row.floating]
     keys = (by,) if isinstance(by, str) else tuple(by)
     if keys == ("module",):
-        lines, heading = tree.lines(floating, depth, sort), "module / operator"
+        lines, heading = tree.lines(floating, depth, sort).lines, _MODULES
     else:
         lines, heading = _flat(floating, keys, sort), " / ".join(keys)
     whole = Line(total_label(rows)).with_rows(floating)
