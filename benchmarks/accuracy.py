@@ -6,23 +6,18 @@ Run ``python benchmarks/accuracy.py``, or name the peers to ask. The exit code i
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
-import logging
-import multiprocessing
 import platform
 import sys
-import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from accuracy_cases import CASES, Case
 from accuracy_peers import PEERS, Reading
+from apart import apart, quietly
 from tabulate import tabulate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from multiprocessing.connection import Connection
 
     Ask = Callable[[str, str], "Reading | None"]
 
@@ -33,40 +28,17 @@ def ask(peer: str, name: str) -> Reading | None:
     torch.manual_seed(0)
     model, inputs = case.build()
     model.train(case.training)
-    logging.disable()
     try:
-        with (
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-            warnings.catch_warnings(),
-            torch.set_grad_enabled(case.training),
-        ):
-            warnings.simplefilter("ignore")
+        with quietly(), torch.set_grad_enabled(case.training):
             return PEERS[peer].read(model, inputs, case.training)
     except Exception:  # noqa: BLE001 - that it fails is the finding
         return None
-    finally:
-        logging.disable(logging.NOTSET)
-
-
-def _answer(peer: str, name: str, end: Connection) -> None:
-    end.send(ask(peer, name))
 
 
 def ask_apart(peer: str, name: str) -> Reading | None:
-    """Ask in a process of its own: peers replace functions of torch, and do not always put them back."""
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("fork" if "fork" in methods else None)
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(peer, name, there))
-    process.start()
-    there.close()
-    try:
-        return here.recv()
-    except EOFError:  # the process died
-        return None
-    finally:
-        process.join()
+    """Ask in a process of its own."""
+    reading: Reading | None = apart(ask, peer, name)
+    return reading
 
 
 class Verdict(NamedTuple):

@@ -1,29 +1,51 @@
 """Measure what counting costs: time above plain eager, against a dispatch mode that does nothing.
 
-Run ``python benchmarks/overhead.py``. All contenders alternate in one process, and the table shows medians with the
-spread of the middle half, as ratios to plain eager; absolute times differ between machines, ratios little.
+Run ``python benchmarks/overhead.py``, or name workloads. In each round all contenders run in turn, in one process; the
+table has the median over rounds of a contender's time by plain eager's in the same round, with the spread of the middle
+half, and the time above eager in units of the do-nothing mode's. Ratios differ little between machines. Peers, which
+count a model rather than a block of a program, are each timed in a process of their own, beside the same two.
+
+What each step bought, as overhead / do-nothing (operators, modules, training; one block for each short run):
+
+======================================================================================  =====  =====  =====
+formulas bound once to the schema, a table of prices, module calls wrapped              1.95   5.71   2.22
+calls priced and added up by one function written out for the overload (recording.py)   1.25   4.85   2.08
+an operator's inner function called, not the object around it                           1.15
+one cell for each overload, module and dtype in place of dictionaries of them                  4.1
+matrices stored by columns recognised; costs added up without keyword arguments                3.9
+one look-up for the path of a module, one tuple on the stack                                   3.5    1.82
+a new cell takes up its first call's dtype; wrappers of before are put back in place           2.6    1.7
+the same, where modules are called again and again in one block                         1.1    1.4    1.3
+======================================================================================  =====  =====  =====
 """
 
 from __future__ import annotations
 
+import argparse
+import platform
 import statistics
+import sys
 import time
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import overhead_workloads
 import torch
+from accuracy_peers import PEERS
+from apart import apart, quietly
 from tabulate import tabulate
-from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from opflops import OpFlopMode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Sequence
 
-REPEATS = 25
+    from overhead_workloads import Workload
+
+    Contenders = dict[str, Callable[[], object]]
+    Rounds = list[dict[str, float]]
 
 
 class DoNothing(TorchDispatchMode):
@@ -36,7 +58,7 @@ class DoNothing(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-CONTENDERS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+MODES: dict[str, Callable[[], Any]] = {
     "eager": nullcontext,
     "do-nothing mode": DoNothing,
     "opflops": OpFlopMode,
@@ -44,67 +66,123 @@ CONTENDERS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 }
 
 
-def tiny_operators() -> Callable[[], Any]:
-    """Run 900 operators on 4x4 matrices, outside any module."""
-    x = torch.rand(4, 4)
+class Plan(NamedTuple):
+    """Hold how a workload is made, and how many rounds are run."""
+
+    make: Callable[[], Workload]
+    rounds: int
+
+
+WORKLOADS = {
+    "tiny operators": Plan(overhead_workloads.tiny_operators, 25),
+    "tiny modules": Plan(overhead_workloads.tiny_modules, 25),
+    "tiny modules, once": Plan(overhead_workloads.tiny_modules_once, 25),
+    "small transformer": Plan(overhead_workloads.small_transformer, 25),
+    "ResNet-50": Plan(overhead_workloads.resnet50, 15),
+    "7B decoder, meta": Plan(overhead_workloads.decoder_7b, 15),
+}
+
+
+def under(mode: Callable[[], Any], workload: Workload) -> Callable[[], object]:
+    """Run a workload in a block of its own; making, entering and leaving the mode is part of what it costs."""
 
     def run() -> None:
-        y = x
-        for _ in range(300):
-            y = torch.relu((y + x) * x)
+        with mode():
+            workload.run()
 
     return run
 
 
-def tiny_modules() -> Callable[[], Any]:
-    """Run 300 small modules forward."""
-    model = nn.Sequential(*[module for _ in range(150) for module in (nn.Linear(4, 4), nn.ReLU())])
-    x = torch.rand(4, 4)
-    return torch.no_grad()(lambda: model(x))
-
-
-def small_transformer() -> Callable[[], Any]:
-    """Train a transformer of four layers for one step."""
-    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(32, 2, 64, batch_first=True), 4)
-    optimizer = torch.optim.AdamW(model.parameters())
-    x = torch.rand(2, 8, 32)
-
-    def run() -> None:
-        optimizer.zero_grad()
-        loss: Tensor = model(x).sum()
-        loss.backward()
-        optimizer.step()
-
-    return run
-
-
-def measure(run: Callable[[], Any]) -> dict[str, list[float]]:
-    """Time every contender in turn, many times over."""
-    seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
-    for _ in range(REPEATS):
-        for name, mode in CONTENDERS.items():
-            context = mode()
+def measure(contenders: Contenders, rounds: int) -> Rounds:
+    """Time all contenders in turn, after a first round that does not count."""
+    measured = []
+    for _ in range(rounds + 1):
+        seconds = {}
+        for name, run in contenders.items():
             started = time.perf_counter()
-            with context:
-                run()
-            seconds[name].append(time.perf_counter() - started)
-    return seconds
+            run()
+            seconds[name] = time.perf_counter() - started
+        measured.append(seconds)
+    return measured[1:]
 
 
-def main() -> None:
+class Figures(NamedTuple):
+    """Hold what the table shows of one contender: ratios to eager, and overhead as a ratio to the do-nothing mode's."""
+
+    low: float
+    median: float
+    high: float
+    overhead: float
+
+
+def summarise(measured: Rounds) -> dict[str, Figures]:
+    """Compare each contender with the first two of the same round, and take the quartiles over rounds."""
+    eager, floor, *_ = measured[0]
+    found = {}
+    for name in measured[0]:
+        low, median, high = statistics.quantiles([times[name] / times[eager] for times in measured], n=4)
+        above = statistics.median(times[name] - times[eager] for times in measured)
+        least = statistics.median(times[floor] - times[eager] for times in measured)
+        found[name] = Figures(low, median, high, above / least)
+    return found
+
+
+def measure_peer(name: str, peer: str, rounds: int) -> Rounds | None:
+    """Time a peer's count of a workload's model; None if it raised."""
+    workload = WORKLOADS[name].make()
+    model, inputs = workload.model, workload.inputs
+    if model is None:
+        return None
+    read = PEERS[peer].read
+    contenders: Contenders = {mode: under(MODES[mode], workload) for mode in ("eager", "do-nothing mode")}
+    try:
+        with quietly(), torch.no_grad():
+            contenders[peer] = lambda: read(model, inputs, training=False)
+            return measure(contenders, rounds)
+    except Exception:  # noqa: BLE001 - that it fails is the finding
+        return None
+
+
+def compare(name: str, peers: Sequence[str]) -> list[tuple[str, ...]]:
+    """Measure everybody on a workload, and write the lines of the table."""
+    make, rounds = WORKLOADS[name]
+    workload = make()
+    figures = summarise(measure({mode: under(context, workload) for mode, context in MODES.items()}, rounds))
+    failed = []
+    for peer in peers if workload.model is not None else ():
+        measured = apart(measure_peer, name, peer, 3)
+        if measured is None:
+            failed.append((name, peer, "error", "", ""))
+        else:
+            figures[peer] = summarise(measured)[peer]
+    return [
+        *(
+            (name, contender, f"{each.median:.3g}", f"{each.low:.3g} to {each.high:.3g}", f"{each.overhead:.2f}")
+            for contender, each in figures.items()
+        ),
+        *failed,
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table."""
-    rows = []
-    for workload in (tiny_operators, tiny_modules, small_transformer):
-        seconds = measure(workload())
-        eager = statistics.median(seconds["eager"])
-        floor = statistics.median(seconds["do-nothing mode"]) - eager
-        for name, times in seconds.items():
-            low, median, high = (quantile / eager for quantile in statistics.quantiles(times, n=4))
-            overhead = (median - 1) * eager / floor if name != "eager" else 0.0
-            rows.append((workload.__name__, name, f"{median:.2f}", f"{low:.2f} to {high:.2f}", f"{overhead:.2f}"))
+    others = [peer for peer in PEERS if peer not in ("opflops", "torch")]
+    parser = argparse.ArgumentParser(description="Measure what counting costs.")
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(WORKLOADS)}")
+    parser.add_argument("--peers", nargs="*", default=others, help=f"of {', '.join(others)}; all that are installed")
+    options = parser.parse_args(arguments)
+    for given, known in ((options.workloads, WORKLOADS), (options.peers, others)):
+        if unknown := [each for each in given if each not in known]:
+            parser.error(f"{', '.join(unknown)}: not known; there are {', '.join(known)}.")
+    installed = [peer for peer in options.peers if PEERS[peer].version]
+    rows = [row for name in options.workloads or WORKLOADS for row in compare(name, installed)]
     headers = ("workload", "contender", "time / eager", "middle half", "overhead / do-nothing")
-    print(tabulate(rows, headers=headers, disable_numparse=True))
+    align = ("left", "left", "right", "right", "right")
+    print(tabulate(rows, headers=headers, tablefmt="github", colalign=align, disable_numparse=True))
+    versions = [f"{peer} {PEERS[peer].version}" for peer in ("opflops", "torch", *installed)]
+    print(f"\n{', '.join(versions)}; Python {platform.python_version()}, {platform.machine()}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -194,12 +194,26 @@ def arithmetic_dtype(out: Any, *tensors: Any) -> torch.dtype | None:
     return _first_dtype(tensors, FLOATING) or _first_dtype(out) or _first_dtype(tensors)
 
 
+class Parameter(NamedTuple):
+    """Hold a parameter of a schema, spelled for Python.
+
+    Attributes:
+        name: Its name.
+        default: The name of its default value in the scope; "" where there is none.
+        by_name: Whether it is passed by name alone.
+    """
+
+    name: str
+    default: str
+    by_name: bool
+
+
 class Bound(NamedTuple):
     """Hold what it takes to write down, in Python, how calls of one overload are priced.
 
     Attributes:
         scope: The values that the text refers to.
-        parameters: The schema's parameters as a Python function has them, behind what the operator returned.
+        parameters: The schema's parameters.
         price: An expression for what the formula answers.
         read: What is read.
         written: What is written.
@@ -210,7 +224,7 @@ class Bound(NamedTuple):
     """
 
     scope: dict[str, Any]
-    parameters: str
+    parameters: list[Parameter]
     price: str
     read: list[Term]
     written: list[Term]
@@ -218,6 +232,16 @@ class Bound(NamedTuple):
     dtype_from: str
     results: int
     defaults: dict[str, Any]
+
+    @property
+    def signature(self) -> str:
+        """Return the parameters as a Python function lists them."""
+        parts: list[str] = []
+        for name, default, by_name in self.parameters:
+            if by_name and "*" not in parts:
+                parts.append("*")
+            parts.append(f"{name}={default}" if default else name)
+        return ", ".join(parts)
 
     @property
     def usual_dtype(self) -> str:
@@ -242,36 +266,32 @@ def fit(entry: Entry, overload: OpOverload, conventions: Mapping[str, Any]) -> B
     if entry.formula is not None:
         from_schema, from_mode = wanted(entry.formula, overload)
         scope["_formula"] = entry.formula
+        known = inspect.signature(entry.formula).parameters
         passed = [f"{name}={_identifier(name)}" for name in from_schema]
         for name in from_mode:
             if name in conventions:
                 scope[f"_{name}"] = conventions[name]
             passed.append(f"{name}=_{name}")
         price = f"_formula({', '.join(passed)})"
-        known = inspect.signature(entry.formula).parameters
         defaults = {
             _identifier(name): known[name].default
             for name in from_schema
             if known[name].default is not inspect.Parameter.empty
         }
 
-    parameters, optional, keywords_begun = ["_out", "/"], False, False
-    named: set[str] = set()
+    parameters: list[Parameter] = []
     for index, argument in enumerate(schema.arguments):
         # A schema may give two arguments one name (static_runtime::clamp_nan_to_num); the first keeps it.
-        name = f"_argument{index}" if argument.name in named else _identifier(argument.name)
-        named.add(argument.name)
-        if argument.kwarg_only and not keywords_begun:
-            parameters.append("*")
-            keywords_begun = True
-        optional = optional or argument.has_default_value()
+        name = _identifier(argument.name)
+        if any(name == known.name for known in parameters):
+            name = f"_argument{index}"
         scope[f"_default{index}"] = argument.default_value
         # Python wants no required parameter behind an optional one, though a schema may have it.
-        given = f"=_default{index}" if optional or argument.kwarg_only else ""
-        parameters.append(f"{name}{given}")
+        optional = argument.has_default_value() or argument.kwarg_only or bool(parameters and parameters[-1].default)
+        parameters.append(Parameter(name, f"_default{index}" if optional else "", argument.kwarg_only))
     return Bound(
         scope,
-        ", ".join(parameters),
+        parameters,
         price,
         *_traffic(entry, overload),
         [_identifier(argument.name) for argument in schema.arguments if _holds_tensors(argument)],
@@ -299,6 +319,6 @@ def bind(entry: Entry, overload: OpOverload, conventions: Mapping[str, Any]) -> 
     bound = fit(entry, overload, conventions)
     dtype = f"_first({bound.dtype_from})" if bound.dtype_from else bound.usual_dtype
     read, written = (" + ".join(map(str, terms)) or "0" for terms in (bound.read, bound.written))
-    source = f"lambda {bound.parameters}: ({bound.price}, {read}, {written}, {dtype})"
+    source = f"lambda _out, /, {bound.signature}: ({bound.price}, {read}, {written}, {dtype})"
     prepared: Callable[..., Charge] = eval(source, bound.scope)  # noqa: S307 - text made of schema names alone
     return prepared

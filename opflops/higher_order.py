@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from opflops.formulas import flex_attention
+    from opflops.tally import Cell, Kind
     from opflops.trees import Frame
 
     Body = Callable[..., Any]
@@ -46,16 +47,16 @@ _COUNTS = ("calls", *_ARITHMETIC, "bytes_read", "bytes_written", "seconds")
 
 
 class Share(NamedTuple):
-    """Hold what some work added to one tally.
+    """Hold what some work added to one sum.
 
     Attributes:
         frame: Whose work it is.
-        key: Operator, whether it is priced, phase, dtype, and why it is an estimate.
+        kind: Operator, whether it is priced, phase, dtype, and why it is an estimate.
         counts: Calls, the fields of a cost, seconds.
     """
 
     frame: Frame
-    key: tuple[str, bool, str, torch.dtype | None, str]
+    kind: Kind
     counts: tuple[Any, ...]
 
 
@@ -69,11 +70,11 @@ class Counter(Protocol):
         """Return the mode's option of this name."""
 
     @property
-    def cells(self) -> list[tuple[Any, Any, Any]]:
-        """Return the tallies: frame, key, and an object that has the counts as attributes."""
+    def cells(self) -> list[Cell]:
+        """Return the sums so far."""
 
-    def cell(self, frame: Any, key: Any) -> Any:
-        """Return a tally, begun if need be."""
+    def cell(self, frame: Any, kind: Kind) -> Cell:
+        """Return the sums of a kind of work, begun if need be."""
 
     def reentered(self) -> AbstractContextManager[Any]:
         """Let the mode, which is handling an operator, see the operators of its bodies."""
@@ -99,21 +100,20 @@ def _is_operator(value: Any) -> bool:
 
 
 def _measured(counter: Counter, work: Body, *args: Any) -> tuple[Any, list[Share]]:
-    """Do some work; returns its result and what it added to the tallies, which are as they were before."""
-    before = [(cell, [getattr(cell, name) for name in _COUNTS]) for *_, cell in counter.cells]
+    """Do some work; returns its result and what it added to the sums, which are as they were before."""
+    before = [[getattr(cell, name) for name in _COUNTS] for cell in counter.cells]
     result = work(*args)
     shares = []
-    for (frame, key, cell), (_, counts) in zip(counter.cells, before, strict=False):
+    for cell, counts in zip(counter.cells, before, strict=False):
         added = tuple(getattr(cell, name) - count for name, count in zip(_COUNTS, counts, strict=True))
         if isinstance(added[0], int) and not added[0]:
             continue
-        shares.append(Share(frame, key, added))
+        shares.append(Share(cell.frame, cell.kind, added))
         for name, count in zip(_COUNTS, counts, strict=True):
             setattr(cell, name, count)
-    for frame, key, cell in counter.cells[len(before) :]:
-        shares.append(Share(frame, key, tuple(getattr(cell, name) for name in _COUNTS)))
-        frame.cells.pop(key, None)
-        frame.forget_quick()
+    for cell in counter.cells[len(before) :]:
+        shares.append(Share(cell.frame, cell.kind, tuple(getattr(cell, name) for name in _COUNTS)))
+        cell.frame.forget(cell.kind)
     del counter.cells[len(before) :]
     return result, shares
 
@@ -251,7 +251,7 @@ def _price_of_score(counter: Counter, given: flex_attention.Arguments) -> Cost:
     with alone():
         _, shares = _measured(counter, work)
     # Index arithmetic is not floating-point work; what has no price was reported, and stays listed.
-    _add(counter, [share for share in shares if not share.key[1]])
+    _add(counter, [share for share in shares if not share.kind[1]])
     return _floating(shares)
 
 

@@ -38,15 +38,11 @@ if TYPE_CHECKING:
     from opflops.cost import Cost, Estimate
     from opflops.registry import Op
     from opflops.report.tables import TableOptions
+    from opflops.tally import Kind
     from opflops.trees import Frame
 
 Causal = Literal["dense", "exact"]
 _CAUSAL: tuple[Causal, ...] = ("dense", "exact")
-
-
-_NO_KEYWORDS: dict[str, Any] = {}
-
-_Key = tuple[str, bool, str, "torch.dtype | None", str]
 
 
 class OpFlopMode(Scoped, DispatchMode):
@@ -77,7 +73,7 @@ class OpFlopMode(Scoped, DispatchMode):
 
     Attributes:
         active: True while its block runs.
-        cells: The tallies so far.
+        cells: The sums so far.
         scope: The module stack.
 
     Raises:
@@ -115,7 +111,7 @@ class OpFlopMode(Scoped, DispatchMode):
 
     def _restart(self) -> None:
         self.scope = Scope()
-        self.cells: list[tuple[Frame, _Key, Cell]] = []
+        self.cells: list[Cell] = []
         self._warned: set[str] = set()
         self._thread = threading.get_ident()
         self._twins: dict[int, _Twin] = {}
@@ -168,17 +164,14 @@ class OpFlopMode(Scoped, DispatchMode):
         cell = (scope.quick if task < 0 else scope.quick_in_backward(task)).get(id(func))
         if cell is None or (types and is_jagged(types)):
             return self._run_unmet(func, types, args, kwargs or {})
-        if kwargs:
-            out = cell.call(*args, **kwargs)
-        else:
-            out = cell.call(*args)
-            kwargs = _NO_KEYWORDS
+        out = cell.call(*args, **kwargs) if kwargs else cell.call(*args)
+        record = cell.record
         try:
-            answer = cell.record(cell, out, *args, **kwargs)
+            answer = record(cell, out, record.complete(*args, **kwargs) if kwargs else args)
         except Exception:  # noqa: BLE001 - the careful way asks the formula again and says what is wrong
             answer = False
         if answer is not True:
-            self._file_unmet(func, self.prices[func], args, kwargs, out)
+            self._file_unmet(func, self.prices[func], args, kwargs or {}, out)
         return out
 
     def _run_unmet(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -186,10 +179,10 @@ class OpFlopMode(Scoped, DispatchMode):
         if types and is_jagged(types):
             # It comes again as operators on its values, which have true lengths.
             return NotImplemented
-        price = self.prices[func]
+        price = self.prices.plain.get(id(func)) or self.prices[func]
         if not price.plain or self._timing:
             return self._run_otherwise(price, func, args, kwargs)
-        out = func(*args, **kwargs)
+        out = (price.call or func)(*args, **kwargs)
         self._file_unmet(func, price, args, kwargs, out)
         return out
 
@@ -232,12 +225,15 @@ class OpFlopMode(Scoped, DispatchMode):
         finally:
             super().__exit__(None, None, None)
 
-    def cell(self, frame: Frame, key: _Key) -> Cell:
-        """Return the tally of an operator, module, phase and dtype, begun if need be."""
-        found: Cell | None = frame.cells.get(key)
+    def cell(self, frame: Frame, kind: Kind) -> Cell:
+        """Return the sums of an operator, module, phase and dtype, begun if need be."""
+        if frame.cells is None:
+            frame.cells = {}
+        found: Cell | None = frame.cells.get(kind)
         if found is None:
-            found = frame.cells[key] = Cell()
-            self.cells.append((frame, key, found))
+            op, priced, phase, dtype, estimate = kind
+            found = frame.cells[kind] = Cell(frame, op, phase, dtype, estimate, priced=priced)
+            self.cells.append(found)
         return found
 
     def forget_prices(self) -> None:
@@ -261,12 +257,13 @@ class OpFlopMode(Scoped, DispatchMode):
         self, func: OpOverload, price: Price, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
     ) -> None:
         """File a call that no cell of this module and phase could take, and let later ones go the quickest way."""
-        cell = price.cell(func)
+        frame, phase = self._place()
+        cell = price.cell(frame, phase)
         if cell is None:
             self._file(price, args, kwargs, out)
             return
         try:
-            answer = cell.record(cell, out, *args, **kwargs)
+            answer = cell.record(cell, out, cell.record.complete(*args, **kwargs) if kwargs else args)
         except Exception:  # noqa: BLE001 - as above
             answer = False
         if answer is not True:
@@ -275,8 +272,7 @@ class OpFlopMode(Scoped, DispatchMode):
             return
         if not cell.is_plain():
             check_whole(price.op, cell.counts())
-        frame, phase = self._place()
-        self.cells.append((frame, (price.op, True, phase, cell.dtype, ""), cell))
+        self.cells.append(cell)
         first = frame.quick_in(phase).setdefault(id(func), cell)
         if first is not cell:
             first.others = {**(first.others or {}), cell.dtype: cell}
@@ -322,12 +318,12 @@ class OpFlopMode(Scoped, DispatchMode):
         """Return what has been counted so far, as an immutable snapshot."""
         modes = (self, *list(self._twins.values()))
         # Overloads of an operator have cells of their own, and one row.
-        gathered: dict[tuple[Frame, _Key], list[Cell]] = {}
+        gathered: dict[tuple[Frame, Kind], list[Cell]] = {}
         for mode in modes:
-            for frame, key, cell in list(mode.cells):
+            for cell in list(mode.cells):
                 if not cell.is_plain():
-                    check_whole(key[0], cell.counts())
-                gathered.setdefault((frame, key), []).append(cell)
+                    check_whole(cell.op, cell.counts())
+                gathered.setdefault((cell.frame, cell.kind), []).append(cell)
         site_of = {frame: frame.site for frame, _ in gathered}
         places: dict[str, set[str]] = {}
         for frame, site in site_of.items():

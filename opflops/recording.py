@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from opflops.binding import FLOATING, Term, fit
 from opflops.cost import Cost
+from opflops.traffic import scattered_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,9 +34,10 @@ def recorder(entry: Entry, overload: OpOverload, conventions: Mapping[str, Any])
         conventions: The mode's counting options, by name.
 
     Returns:
-        A function called as ``record(cell, out, *args, **kwargs)`` with the dispatcher's arguments. It answers True
-        once the call is added to the cell, or to that for its dtype; the dtype if there is none for that; False if
-        the formula made an estimate. It may raise what the formula raises. Unless it answers True nothing is added.
+        A function called as ``record(cell, out, args)`` with the operator's positional arguments; where there are
+        keywords ``record.complete(*args, **kwargs)`` makes them positional. It answers True once the call is added to
+        the cell, or to that for its dtype; the dtype if there is none for that; False if the formula made an estimate.
+        It may raise what the formula raises. Unless it answers True nothing is added.
     """
     bound = fit(entry, overload, conventions)
     scope = {
@@ -44,12 +46,43 @@ def recorder(entry: Entry, overload: OpOverload, conventions: Mapping[str, Any])
         "_NO_TENSORS": _NO_TENSORS,
         "_FLOATING": FLOATING,
         "_Cost": Cost,
+        "_scattered": scattered_bytes,
         "_type": type,
     }
-    source = "\n    ".join([f"def record(_cell, {bound.parameters}):", *_find_cell(bound), *_count(bound, entry)])
-    exec(source, scope)  # noqa: S102 - text made of schema names alone
-    prepared: Callable[..., Any] = scope["record"]
-    return prepared
+    names = [parameter.name for parameter in bound.parameters]
+    complete = _function([f"def _complete({bound.signature}):", f"return ({_listed(names)})"], scope)
+    lines = [*_take_arguments(bound, names), *_find_cell(bound), *_count(bound, entry)]
+    record: Callable[..., Any] = _function(["def record(_cell, _out, _args):", *lines], scope)
+    vars(record)["complete"] = complete
+    return record
+
+
+def _listed(names: list[str]) -> str:
+    """Write names as a tuple without its parentheses."""
+    return "".join(f"{name}, " for name in names)
+
+
+def _function(lines: list[str], scope: dict[str, Any]) -> Any:
+    """Make the function that some lines define; those of its body are indented here."""
+    exec("\n    ".join(lines), scope)  # noqa: S102 - text made of schema names alone
+    return scope[lines[0].removeprefix("def ").partition("(")[0]]
+
+
+def _take_arguments(bound: Bound, names: list[str]) -> list[str]:
+    """Write how the arguments get their names: most calls leave out all that they can."""
+    if not names:
+        return []
+    needed = [parameter.name for parameter in bound.parameters if not parameter.default]
+    taken = [f"{_listed(needed)} = _args"] if needed else []
+    if needed == names:
+        return taken
+    usual = [*taken, *(f"{each.name} = {each.default}" for each in bound.parameters if each.default)]
+    return [
+        f"if len(_args) == {len(needed)}:",
+        *(f"    {line}" for line in usual),
+        "else:",
+        f"    {_listed(names)} = _args if len(_args) == {len(names)} else _complete(*_args)",
+    ]
 
 
 def _find_cell(bound: Bound) -> list[str]:
@@ -122,8 +155,6 @@ def _bytes_of(term: Term) -> str:
     """
     if term.picked or not term.single:
         return str(term)
-    kind, name = f"_type({term.name})", term.name
-    return (
-        f"{name}.nbytes if {kind} in _TENSORS and {name}.is_contiguous() "
-        f"else 0 if {kind} in _NO_TENSORS else _stored({name})"
-    )
+    name, kind = term.name, f"_type({term.name})"
+    dense = f"{name}.nbytes if {name}.is_contiguous() else _scattered({name})"
+    return f"({dense}) if {kind} in _TENSORS else 0 if {kind} in _NO_TENSORS else _stored({name})"

@@ -84,13 +84,15 @@ class Price:
     def __post_init__(self) -> None:
         self.plain = self.recorded and self.bound is not None and self.verdict in ("formula", "zero")
 
-    def cell(self, overload: OpOverload) -> Cell | None:
+    def cell(self, frame: Any, phase: str) -> Cell | None:
         """Begin to add up calls in the quickest way, where there is one."""
         if self.prepare is None:
             return None
         if self._record is None:
             self._record = self.prepare()
-        return Cell(overload, self.call, self._record)
+        cell = Cell(frame, self.op, phase)
+        cell.price, cell.call, cell.record = self, self.call, self._record
+        return cell
 
     def charge(self, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Cost, torch.dtype | None, str]:
         """Price one call that has run; see :meth:`tally`, whose counts it answers with as a cost."""
@@ -290,6 +292,10 @@ class PriceTable(dict[Any, Price]):
 
     An operator that nothing prices is looked up among the third-party formulas each time, since its library may still
     publish one.
+
+    Attributes:
+        plain: The prices of what runs as it is, by the operator's identity, which is quicker to look up by than the
+            operator is. The table itself keeps the operators.
     """
 
     def __init__(self, registry: Registry, conventions: Mapping[str, Any]) -> None:
@@ -297,6 +303,7 @@ class PriceTable(dict[Any, Price]):
         self._registry = registry
         self._conventions = conventions
         self._unpriced: dict[Any, Price] = {}
+        self.plain: dict[int, Price] = {}
         self._informed: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def __missing__(self, overload: Any) -> Price:
@@ -304,6 +311,8 @@ class PriceTable(dict[Any, Price]):
         if price is None or packet_of(overload) in third_party_formulas():
             price = self._registry.resolve(overload, self._conventions)
             (self._unpriced if price.verdict == "unpriced" else self)[overload] = price
+            if price.plain:
+                self.plain[id(overload)] = price
         return price
 
     def entry_named(self, name: str) -> Entry | None:
@@ -317,6 +326,7 @@ class PriceTable(dict[Any, Price]):
     def clear(self) -> None:
         """Forget every price, since something was registered."""
         super().clear()
+        self.plain.clear()
         self._unpriced.clear()
         for user in list(self._informed):
             user.forget_prices()

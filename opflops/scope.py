@@ -71,8 +71,9 @@ class Scope:
 
     def __init__(self, forest: Forest | None = None) -> None:
         self.forest = Forest() if forest is None else forest
-        # By class too: another module may be put in a module's place.
-        self._frames: dict[tuple[str, str], Frame] = {}
+        # The first module at each path, and those of other classes that were put in its place.
+        self._frames: dict[str, Frame] = {}
+        self._replacing: dict[tuple[str, str], Frame] = {}
         outside = self._frame(OUTSIDE, "")
         self.quick = outside.quick
         self._stack: list[tuple[Frame, nn.Module | None, Tree | None, str, int, Frame, int]] = [
@@ -90,9 +91,13 @@ class Scope:
         self._recorded = 0
 
     def _frame(self, path: str, kind: str) -> Frame:
-        found = self._frames.get((path, kind))
+        found = self._frames.get(path)
         if found is None:
-            found = self._frames[path, kind] = Frame(path, kind)
+            found = self._frames[path] = Frame(path, kind)
+        elif found.module_type != kind:
+            found = self._replacing.get((path, kind))
+            if found is None:
+                found = self._replacing[path, kind] = Frame(path, kind)
         return found
 
     def _find(self, module: nn.Module, tree: Tree, caller: Frame, calling: nn.Module | None) -> Frame:
@@ -173,6 +178,7 @@ class Scope:
     def leave(self, depth: int) -> None:
         """Return to the stack as it was when an ``enter`` answered with this depth."""
         stack = self._stack
+        task = stack[-1][4]
         if len(stack) == depth + 1:
             stack.pop()
         else:
@@ -181,7 +187,7 @@ class Scope:
         top = stack[-1]
         frame, phase = top[0], top[3]
         self.quick = frame.quick if phase is FORWARD else frame.quick_in(phase)
-        lineage, number = self._lineage if backward_task() < 0 else self._lineage_here(), next_node()
+        lineage, number = self._lineage if task < 0 else self._lineage_here(), next_node()
         if lineage.marks[-1] >= number:
             lineage.owners[-1] = frame
         else:
@@ -195,7 +201,8 @@ class Scope:
 
     def called(self) -> list[str]:
         """List the paths of the modules that were called, in order of their first call."""
-        return [path for (path, _), frame in self._frames.items() if frame.caller is not None]
+        paths = [path for path, frame in self._frames.items() if frame.caller is not None]
+        return [*paths, *(path for (path, _), frame in self._replacing.items() if frame.caller is not None)]
 
     @property
     def level(self) -> Level:
@@ -231,7 +238,7 @@ class Scope:
 
     def forget_quick(self) -> None:
         """Drop all short cuts to cells."""
-        for frame in self._frames.values():
+        for frame in (*self._frames.values(), *self._replacing.values()):
             frame.forget_quick()
 
     def _record(self, task: int, frame: Frame) -> None:

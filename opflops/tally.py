@@ -10,15 +10,22 @@ from opflops.cost import Cost
 if TYPE_CHECKING:
     import torch
 
+    Kind = tuple[str, bool, str, "torch.dtype | None", str]
+
 
 class Cell:
     """Add up the calls of one operator in one module, phase and dtype.
 
     Attributes:
-        func: The overload whose calls go the quickest way, if there is one.
-        call: Runs it.
-        record: The prepared function of :func:`opflops.recording.recorder`.
-        dtype: The dtype of these calls.
+        frame: The module, at a place that it is called from.
+        op: The operator's name in rows.
+        phase: What of a program's course it belongs to.
+        dtype: The dtype of the calls.
+        estimate: Why their cost is not exact, or "".
+        priced: False where nothing prices them.
+        call: Runs the overload, if the cell is of one whose calls go the quickest way.
+        record: The prepared function of :func:`opflops.recording.recorder` for it.
+        price: Where both come from; it keeps the overload, whose identity the cell is found by.
         others: Cells of the same kind for other dtypes; None if there are none.
     """
 
@@ -28,23 +35,47 @@ class Cell:
         "call",
         "calls",
         "dtype",
-        "func",
+        "estimate",
+        "frame",
         "macs",
+        "op",
         "ops",
         "others",
+        "phase",
+        "price",
+        "priced",
         "record",
         "seconds",
         "transcendentals",
     )
 
-    def __init__(self, func: Any = None, call: Any = None, record: Any = None) -> None:
+    def __init__(
+        self,
+        frame: Any,
+        op: str,
+        phase: str,
+        dtype: torch.dtype | None = None,
+        estimate: str = "",
+        *,
+        priced: bool = True,
+    ) -> None:
+        self.frame = frame
+        self.op = op
+        self.phase = phase
+        self.dtype = dtype
+        self.estimate = estimate
+        self.priced = priced
+        self.price: Any = None
+        self.call: Any = None
+        self.record: Any = None
+        self.others: dict[torch.dtype, Cell] | None = None
         self.calls = self.macs = self.ops = self.transcendentals = self.bytes_read = self.bytes_written = 0
         self.seconds = 0.0
-        self.func = func
-        self.call = call
-        self.record = record
-        self.dtype: torch.dtype | None = None
-        self.others: dict[torch.dtype, Cell] | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """Return what tells its row from others of the same frame."""
+        return self.op, self.priced, self.phase, self.dtype, self.estimate
 
     def of(self, dtype: torch.dtype | None) -> Cell | None:
         """Find the cell for calls of a dtype that is not this one's; a new cell takes up the dtype of its first call.

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACCUMULATES",
+    "MODULE_CALL",
     "DispatchMode",
     "HigherOrderOperator",
     "OpOverload",
@@ -176,6 +177,10 @@ def optimizer_preparation() -> list[tuple[Any, str]]:
 def compiler_is_loaded() -> bool:
     """Tell whether the compiler's front end is loaded; importing torch alone does not."""
     return "torch._dynamo" in sys.modules
+
+
+MODULE_CALL = torch.nn.Module.__call__
+"""What calling a module does: ``_compiled_call_impl`` if ``module.compile()`` made one, else ``_call_impl``."""
 
 
 def callable_module(module: torch.nn.Module) -> bool:

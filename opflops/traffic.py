@@ -7,6 +7,7 @@ written. The few operators that read less than their arguments say so at registr
 
 from __future__ import annotations
 
+from operator import mul
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -46,9 +47,9 @@ _PLAIN = frozenset({Tensor, torch.nn.Parameter})
 
 def stored_bytes(value: Any) -> int:
     """Measure the distinct stored elements of a tensor, or of the tensors in a list, in bytes; other values are 0."""
-    if type(value) in _PLAIN and value.layout is _STRIDED and (value.is_contiguous() or _is_transposed(value)):
+    if type(value) in _PLAIN and value.layout is _STRIDED:
         # Most are; the size in bytes takes one call, but has no symbols.
-        size: int = value.nbytes
+        size: int = value.nbytes if value.is_contiguous() else scattered_bytes(value)
         return size
     if isinstance(value, Tensor):
         if value.layout in _SPARSE_PARTS:
@@ -60,11 +61,22 @@ def stored_bytes(value: Any) -> int:
     return 0
 
 
-def _is_transposed(tensor: Tensor) -> bool:
-    """Tell a matrix that is stored column by column, without gaps, as the weight of every linear layer comes."""
-    if tensor.ndim != 2 or tensor.is_nested:  # noqa: PLR2004 - rows and columns
-        return False
-    return tensor.stride() == (1, tensor.shape[0])
+def scattered_bytes(tensor: Tensor) -> int:
+    """Measure the distinct stored elements of a tensor that is not contiguous, and has plain sizes, in bytes."""
+    try:
+        strides = tensor.stride()
+    except RuntimeError:
+        # A nested or sparse tensor has none.
+        return stored_bytes(tensor) if tensor.layout is not _STRIDED else tensor.numel() * tensor.itemsize
+    shape = tensor.shape
+    size: int = tensor.nbytes
+    if strides == (1, shape[0]):
+        # A matrix that lies column by column, as the weight of every linear layer comes.
+        return size
+    if 0 in strides:
+        return _distinct_elements(tensor) * tensor.itemsize
+    span: int = 1 + sum(map(mul, shape, strides)) - sum(strides)
+    return min(size, span * int(tensor.itemsize))
 
 
 def _distinct_elements(tensor: Tensor) -> int:

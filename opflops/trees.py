@@ -27,8 +27,8 @@ class Frame:
     Attributes:
         path: The root's class name and the dotted path below it, as rows have it; "" outside any module.
         module_type: The module's class name; "" outside.
-        place: Which call of which caller it is, for a module that has several; None before its first.
-        cells: Sums of work, by whatever key the recorder chooses.
+        call: Which call of its caller this is; 0 before its first.
+        cells: Sums of work that does not go the quickest way, by kind; None before there are any.
         quick: The recorder's short cuts to the cells of the forward phase, by operator.
         caller: The frame that its first call came from; None before that.
         sites: Frames of the other places that it was called from.
@@ -36,15 +36,15 @@ class Frame:
         calls: How many times that run has called it.
     """
 
-    __slots__ = ("_others", "caller", "calls", "cells", "module_type", "path", "place", "quick", "run", "sites")
+    __slots__ = ("_others", "call", "caller", "calls", "cells", "module_type", "path", "quick", "run", "sites")
 
-    def __init__(self, path: str, module_type: str, place: Place | None = None) -> None:
+    def __init__(self, path: str, module_type: str, caller: Frame | None = None, call: int = 0) -> None:
         self.path = path
         self.module_type = module_type
-        self.place = place
-        self.cells: dict[Hashable, Any] = {}
+        self.cells: dict[Hashable, Any] | None = None
         self.quick: dict[Any, Any] = {}
-        self.caller: Frame | None = None
+        self.caller = caller
+        self.call = call
         self.sites: dict[Place, Frame] | None = None
         self.run = -1
         self.calls = 0
@@ -53,10 +53,7 @@ class Frame:
     @property
     def site(self) -> str:
         """Return which call of which caller it is, in words."""
-        if self.place is None:
-            return ""
-        caller, call = self.place
-        return f"{caller.path or '(outside)'} #{call}"
+        return f"{self.caller.path or '(outside)'} #{self.call}" if self.caller is not None else ""
 
     def quick_in(self, phase: str) -> dict[Any, Any]:
         """Return the recorder's short cuts for a phase."""
@@ -76,6 +73,12 @@ class Frame:
         for frame in (self.sites or {}).values():
             frame.forget_quick()
 
+    def forget(self, kind: Hashable) -> None:
+        """Drop a sum."""
+        if self.cells is not None:
+            self.cells.pop(kind, None)
+        self.forget_quick()
+
     def called(self, caller: Frame, run: int) -> Frame:
         """Note a call by a run of the caller; returns the frame of this place to call from."""
         if self.run == run:
@@ -85,7 +88,7 @@ class Frame:
         if self.calls == 1 and self.caller is caller:
             return self
         if self.caller is None:
-            self.caller, self.place = caller, (caller, 1)
+            self.caller, self.call = caller, 1
             return self
         # A loop may call a module any number of times; its later rounds are one place.
         place = caller, min(self.calls, MOST_CALLS)
@@ -93,7 +96,7 @@ class Frame:
             self.sites = {}
         found = self.sites.get(place)
         if found is None:
-            found = self.sites[place] = Frame(self.path, self.module_type, place)
+            found = self.sites[place] = Frame(self.path, self.module_type, *place)
         return found
 
 

@@ -19,6 +19,7 @@ from torch.compiler import is_dynamo_compiling
 from opflops.bodies import compiled_bodies, uncounted
 from opflops.scope import FORWARD, OPTIMIZER, RECOMPUTE, Level, Scope, Scoped, scopes_of
 from opflops.torch_internals import (
+    MODULE_CALL,
     body_compilations,
     body_preparation,
     checkpoint_callables,
@@ -143,6 +144,8 @@ def _replace(owner: Any, name: str, wrapper: Wrapper) -> None:
 
 def _module_call(original: Callable[..., Any]) -> Callable[..., Any]:
     """Let every scope that is active in the thread enter and leave with a module call."""
+    # Calls of modules are many, and one function call less in each shows.
+    direct = original is MODULE_CALL
 
     @wraps(original)
     def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -155,11 +158,13 @@ def _module_call(original: Callable[..., Any]) -> Callable[..., Any]:
                     stack.enter_context(twin)
                 return call(module, *args, **kwargs)
         modes = mode_count()
-        if modes == 1 and isinstance(mode := mode_at(0), Scoped):
-            # One counter and nothing else is so common that it has a way of its own.
+        if modes and _watchers == 1 and isinstance(mode := mode_at(0), Scoped):
+            # One counter, outermost, is so common that it has a way of its own.
             scope = mode.scope
             depth = scope.enter(module)
             try:
+                if direct and module._compiled_call_impl is None:  # noqa: SLF001 - as the original does
+                    return module._call_impl(*args, **kwargs)  # noqa: SLF001 - as above
                 return original(module, *args, **kwargs)
             finally:
                 scope.leave(depth)

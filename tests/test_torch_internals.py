@@ -445,3 +445,25 @@ def test_triton_kernels_are_known_by_number():
     kernel = kernel_side_table.add_kernel(Wrapper(Wrapper(some_kernel)))
     constants = kernel_side_table.add_constant_args({"BLOCK": 4})
     assert internals.triton_call(kernel, constants) == ("some_kernel", {"BLOCK": 4})
+
+
+def test_calling_a_module_is_one_of_two_inner_calls():
+    """Nothing else is named in it, and it does what they do."""
+    assert set(internals.MODULE_CALL.__code__.co_names) == {"_compiled_call_impl", "_call_impl"}
+    module = nn.ReLU()
+    assert module._compiled_call_impl is None
+    assert internals.MODULE_CALL(module, -torch.ones(1)).item() == module._call_impl(-torch.ones(1)).item() == 0
+    module._compiled_call_impl = lambda x: "compiled"
+    assert internals.MODULE_CALL(module, torch.ones(1)) == "compiled"
+
+
+def test_calling_an_operator_is_calling_its_inner_function():
+    """What is left out does nothing else; an operator that is called otherwise is left as it is."""
+    asked = {"torch", "_C", "_pyobj_dispatcher", "_peek_should_skip_torch_function", "_cpp_dispatch_handle"}
+    assert set(internals.OpOverload.__call__.__code__.co_names) - asked == {"_op"}
+    add = torch.ops.aten.add.Tensor
+    assert internals.call_of(add) is add._op
+    assert internals.call_of(add)(torch.ones(2), torch.ones(2), alpha=2).tolist() == [3, 3]
+    if torch.distributed.is_available():
+        send = torch.ops.c10d.send.default
+        assert internals.call_of(send) is send

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_STRIDED = torch.strided
 _COMPRESSED = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 
 
@@ -26,7 +27,7 @@ def is_sparse(tensor: Tensor) -> bool:
 
 def stored(tensor: Tensor) -> int:
     """Count the elements that a tensor stores: all of a dense one, the non-zeros (or whole blocks) of a sparse one."""
-    if tensor.layout is torch.strided or not is_sparse(tensor):
+    if tensor.layout is _STRIDED or not is_sparse(tensor):
         return tensor.numel()
     if tensor.layout is torch.sparse_coo:
         return sparse_coo_parts(tensor)[1].numel()
@@ -39,7 +40,7 @@ def products(left: Tensor, right: Tensor) -> int:
 
     If only the right is sparse, every stored element of it meets a column of the left.
     """
-    if left.layout is right.layout is torch.strided:
+    if left.layout is right.layout is _STRIDED:
         return left.numel() * right.shape[-1]
     if not is_sparse(right):
         return stored(left) * right.shape[-1]
@@ -61,6 +62,8 @@ def scaled_sum(out: Tensor, beta: Any, alpha: Any) -> int:
 
     Factors of 0 and 1 multiply nothing, and beta 0 leaves ``self`` out.
     """
+    if beta == 1 and alpha == 1:
+        return stored(out)
     factors = (beta not in (0, 1)) + (alpha not in (0, 1))
     scaled = factors * multiplies(out) if factors else 0
     return stored(out) * (scaled + (0 if beta == 0 else 1))

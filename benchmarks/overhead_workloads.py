@@ -1,0 +1,190 @@
+"""The programs that overhead is measured on: streams of tiny operators, where counting shows, and real models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention, silu
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Workload(NamedTuple):
+    """Hold a program to time.
+
+    Attributes:
+        run: The program.
+        model: The module that it calls forward once, where that is all that it does.
+        inputs: What it calls it with.
+    """
+
+    run: Callable[[], object]
+    model: nn.Module | None = None
+    inputs: tuple[Tensor, ...] = ()
+
+
+def tiny_operators() -> Workload:
+    """3,000 operators on 4x4 matrices, outside any module."""
+    x = torch.rand(4, 4)
+
+    def run() -> None:
+        y = x
+        for _ in range(1000):
+            y = torch.relu((y + x) * x)
+
+    return Workload(run)
+
+
+def _small_modules() -> nn.Module:
+    return nn.Sequential(*[module for _ in range(150) for module in (nn.Linear(4, 4), nn.ReLU())])
+
+
+def tiny_modules() -> Workload:
+    """Ten forwards of 300 small modules."""
+    model, x = _small_modules(), torch.rand(4, 4)
+
+    @torch.no_grad()
+    def run() -> None:
+        for _ in range(10):
+            model(x)
+
+    return Workload(run)
+
+
+def tiny_modules_once() -> Workload:
+    """One forward of the same 300 modules: each is met for the first time, in a block of its own."""
+    model, x = _small_modules(), torch.rand(4, 4)
+    return _forward(model, x)
+
+
+def small_transformer() -> Workload:
+    """Five training steps of a transformer of four layers."""
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(32, 2, 64, batch_first=True), 4)
+    optimizer = torch.optim.AdamW(model.parameters())
+    x = torch.rand(2, 8, 32)
+
+    def run() -> None:
+        for _ in range(5):
+            optimizer.zero_grad()
+            loss: Tensor = model(x).sum()
+            loss.backward()
+            optimizer.step()
+
+    return Workload(run)
+
+
+def _forward(model: nn.Module, *inputs: Tensor) -> Workload:
+    model.eval()
+
+    @torch.no_grad()
+    def run() -> None:
+        model(*inputs)
+
+    return Workload(run, model, inputs)
+
+
+class Bottleneck(nn.Module):
+    """Convolve 1x1, 3x3 and 1x1 beside a shortcut."""
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        outputs = 4 * width
+        self.branch = nn.Sequential(
+            *self.convolution(inputs, width, 1),
+            nn.ReLU(),
+            *self.convolution(width, width, 3, stride),
+            nn.ReLU(),
+            *self.convolution(width, outputs, 1),
+        )
+        straight = inputs == outputs and stride == 1
+        self.shortcut = nn.Identity() if straight else nn.Sequential(*self.convolution(inputs, outputs, 1, stride))
+        self.relu = nn.ReLU()
+
+    @staticmethod
+    def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+        """Make a convolution that keeps the size, but for the stride, and its normalisation."""
+        return [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add the two."""
+        out: Tensor = self.relu(self.branch(x) + self.shortcut(x))
+        return out
+
+
+def resnet50() -> Workload:
+    """Forward of ResNet-50 on eight images of 224x224, with real arithmetic."""
+    blocks: list[nn.Module] = []
+    inputs = 64
+    for stage, count in enumerate((3, 4, 6, 3)):
+        for block in range(count):
+            blocks.append(Bottleneck(inputs, 64 << stage, 2 if stage and not block else 1))
+            inputs = 256 << stage
+    stem = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2048, 1000)]
+    return _forward(nn.Sequential(*stem, *blocks, *head), torch.rand(8, 3, 224, 224))
+
+
+class DecoderLayer(nn.Module):
+    """Attend causally with rotary positions, then apply a gated MLP."""
+
+    def __init__(self, hidden: int, heads: int, inner: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm, self.mlp_norm = nn.RMSNorm(hidden), nn.RMSNorm(hidden)
+        self.query, self.key, self.value, self.output = (nn.Linear(hidden, hidden, bias=False) for _ in range(4))
+        self.gate, self.up = (nn.Linear(hidden, inner, bias=False) for _ in range(2))
+        self.down = nn.Linear(inner, hidden, bias=False)
+
+    def split(self, x: Tensor) -> Tensor:
+        """Lay heads beside the batch: (batch, heads, sequence, head_dim)."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    @staticmethod
+    def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Turn pairs of features by the position."""
+        left, right = x.chunk(2, -1)
+        return x * cos + torch.cat((-right, left), -1) * sin
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Apply both with residual connections."""
+        y = self.attention_norm(x)
+        query, key = (self.rotate(self.split(project(y)), cos, sin) for project in (self.query, self.key))
+        mixed = scaled_dot_product_attention(query, key, self.split(self.value(y)), is_causal=True)
+        x = x + self.output(mixed.transpose(1, 2).flatten(2))
+        y = self.mlp_norm(x)
+        out: Tensor = x + self.down(silu(self.gate(y)) * self.up(y))
+        return out
+
+
+class Decoder(nn.Module):
+    """Decode as Llama does."""
+
+    def __init__(self, layers: int, hidden: int, heads: int, inner: int, vocabulary: int) -> None:
+        super().__init__()
+        self.width = hidden // heads
+        self.embedding = nn.Embedding(vocabulary, hidden)
+        self.layers = nn.ModuleList(DecoderLayer(hidden, heads, inner) for _ in range(layers))
+        self.norm = nn.RMSNorm(hidden)
+        self.head = nn.Linear(hidden, vocabulary, bias=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Give the scores of the next tokens."""
+        x = self.embedding(tokens)
+        steps = torch.arange(tokens.shape[1], device=tokens.device)[:, None]
+        angles = steps * torch.ones(self.width, device=tokens.device)
+        cos, sin = angles.cos(), angles.sin()
+        for layer in self.layers:
+            x = layer(x, cos, sin)
+        scores: Tensor = self.head(self.norm(x))
+        return scores
+
+
+def decoder_7b() -> Workload:
+    """Forward of a decoder of 7 billion parameters over 2,048 tokens, on meta tensors."""
+    with torch.device("meta"):
+        model = Decoder(layers=32, hidden=4096, heads=32, inner=11008, vocabulary=32000)
+        tokens = torch.zeros(1, 2048, dtype=torch.int64)
+    return _forward(model, tokens)
