@@ -1,7 +1,6 @@
 """Measure what counting costs: time above plain eager, against a dispatch mode that does nothing.
 
-Run ``python benchmarks/overhead.py``, or name workloads. In each round all contenders run in turn, in one process; the
-table has the median over rounds of a contender's time by plain eager's in the same round, with the spread of the middle
+Run ``python benchmarks/overhead.py``, or name workloads. In each round all contenders run, in one process; the table has the median over rounds of a contender's time by plain eager's in the same round, with the spread of the middle
 half, and the time above eager in units of the do-nothing mode's. Ratios differ little between machines. Peers, which
 count a model rather than a block of a program, are each timed in a process of their own, beside the same two.
 
@@ -23,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import random
 import statistics
 import sys
 import time
@@ -95,12 +95,13 @@ def under(mode: Callable[[], Any], workload: Workload) -> Callable[[], object]:
 
 def measure(contenders: Contenders, rounds: int) -> Rounds:
     """Time all contenders in turn, after a first round that does not count."""
-    measured = []
+    order, measured = random.Random(0), []
     for _ in range(rounds + 1):
-        seconds = {}
-        for name, run in contenders.items():
+        seconds = dict.fromkeys(contenders, 0.0)
+        # Whoever follows a contender that leaves much to clear up has to wait for that; it should be anybody.
+        for name in order.sample(list(contenders), len(contenders)):
             started = time.perf_counter()
-            run()
+            contenders[name]()
             seconds[name] = time.perf_counter() - started
         measured.append(seconds)
     return measured[1:]

@@ -43,12 +43,12 @@ def _small_modules() -> nn.Module:
 
 
 def tiny_modules() -> Workload:
-    """Ten forwards of 300 small modules."""
+    """Twenty forwards of 300 small modules."""
     model, x = _small_modules(), torch.rand(4, 4)
 
     @torch.no_grad()
     def run() -> None:
-        for _ in range(10):
+        for _ in range(20):
             model(x)
 
     return Workload(run)
@@ -115,7 +115,7 @@ class Bottleneck(nn.Module):
 
 
 def resnet50() -> Workload:
-    """Forward of ResNet-50 on eight images of 224x224, with real arithmetic."""
+    """Forward of ResNet-50 on 32 images of 224x224, with real arithmetic."""
     blocks: list[nn.Module] = []
     inputs = 64
     for stage, count in enumerate((3, 4, 6, 3)):
@@ -124,7 +124,7 @@ def resnet50() -> Workload:
             inputs = 256 << stage
     stem = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2048, 1000)]
-    return _forward(nn.Sequential(*stem, *blocks, *head), torch.rand(8, 3, 224, 224))
+    return _forward(nn.Sequential(*stem, *blocks, *head), torch.rand(32, 3, 224, 224))
 
 
 class DecoderLayer(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from opflops.cost import Cost, is_whole
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "opflops.profile"
 VERSION = 1
+_FIELDS = tuple(field.name for field in fields(Row))
 
 
 def dump(rows: Iterable[Row], sites: Iterable[Row] = (), called: Iterable[str] = ()) -> str:
@@ -34,7 +35,7 @@ def dump(rows: Iterable[Row], sites: Iterable[Row] = (), called: Iterable[str] =
 
 
 def _entry(row: Row) -> dict[str, Any]:
-    return {**asdict(row), "cost": row.cost._asdict()}
+    return {name: getattr(row, name) for name in _FIELDS} | {"cost": row.cost._asdict()}
 
 
 def _refuse(value: Any) -> Any:

@@ -1,0 +1,203 @@
+"""What counting costs, in Python function calls, which are the same on every machine; times are for benchmarks/.
+
+A ceiling is what it takes today. Raise one only for something that is worth it.
+"""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from opflops import Cost, OpFlopMode, Profile, Row
+
+LEAVE = OpFlopMode.__exit__
+X = torch.ones(4, 4)
+WEIGHT, BIAS = nn.Parameter(torch.ones(4, 4)), nn.Parameter(torch.ones(4))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_checked_on_leaving(monkeypatch, _every_count_adds_up):
+    """What other tests check at the end of each block would be counted here."""
+    monkeypatch.setattr(OpFlopMode, "__exit__", LEAVE)
+
+
+def calls(program):
+    """Count the calls of functions, Python's and C's, that a program makes."""
+    count = 0
+
+    def note(_frame, event, _argument):
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        program()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def added(program):
+    """Count the calls that counting adds to a program that has been met before."""
+    program()
+    plain = calls(program)
+    with OpFlopMode():
+        program()
+        program()
+        counted = calls(program)
+    return counted - plain
+
+
+def per(times, program):
+    """Count the calls that counting adds to each repetition."""
+
+    def some():
+        for _ in range(times):
+            program()
+
+    def twice_as_many():
+        for _ in range(2 * times):
+            program()
+
+    more, fewer = added(twice_as_many), added(some)
+    assert (more - fewer) % times == 0
+    return (more - fewer) // times
+
+
+# PyTorch itself asks the dispatch rules of an operator before it calls a mode: three calls.
+OPERATORS = {
+    "add": (lambda: torch.add(X, X), 16),
+    "relu": (lambda: torch.relu(X), 14),
+    "a number": (lambda: X.mul_(1.0), 13),
+    "alpha": (lambda: torch.add(X, X, alpha=2), 23),
+    "view": (lambda: X.t(), 11),
+    "mm": (lambda: torch.mm(X, X), 19),
+    "linear": (lambda: nn.functional.linear(X, WEIGHT, BIAS), 37),
+    "softmax": (lambda: torch.softmax(X, -1), 28),
+}
+
+MODULE = 15
+BACKWARD = 357
+BLOCK = 276
+NEW_MODULE = 70
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_an_operator_takes_no_more_calls(name):
+    """The whole way: look-up, the operator itself, price, bytes, module and phase."""
+    program, ceiling = OPERATORS[name]
+    with torch.no_grad():
+        assert per(50, program) <= ceiling
+
+
+def test_a_module_takes_no_more_calls():
+    """Entering and leaving it."""
+
+    def inside(modules):
+        model = nn.Sequential(*[nn.Identity() for _ in range(modules)])
+        return added(lambda: model(X))
+
+    with torch.no_grad():
+        assert inside(150) - inside(50) <= 100 * MODULE
+
+
+def test_a_backward_takes_no_more_calls():
+    """Eight operators, of which six are looked up by the node that asks for them."""
+    module = nn.Linear(4, 4)
+    assert per(20, lambda: module(X).sum().backward()) <= BACKWARD
+
+
+def test_a_block_takes_no_more_calls():
+    """Everything is put in place and taken away again."""
+
+    def block():
+        with OpFlopMode():
+            pass
+
+    block()
+    assert calls(block) <= BLOCK
+
+
+def training(steps):
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def step():
+        optimizer.zero_grad()
+        model(X).sum().backward()
+        optimizer.step()
+
+    with OpFlopMode() as mode:
+        counts = [calls(step) for _ in range(steps)]
+    return counts, mode
+
+
+def test_a_step_costs_the_same_however_many_there_were():
+    """From the third on, when gradients are there and everything was met, each takes the same calls."""
+    counts, mode = training(60)
+    assert len(set(counts[3:])) == 1
+    _, short = training(6)
+    assert len(mode.cells) == len(short.cells)
+    assert len(mode.profile.rows) == len(short.profile.rows)
+
+
+def first_meeting(modules):
+    model = nn.Sequential(*[nn.ReLU() for _ in range(modules)])
+
+    def block():
+        with OpFlopMode():
+            model(X)
+
+    block()
+    return calls(block)
+
+
+def test_modules_that_are_new_cost_the_same_each():
+    """A model of twice as many takes twice as long to meet."""
+    hundred, two, three = (first_meeting(modules) for modules in (100, 200, 300))
+    assert two - hundred == three - two
+    assert (two - hundred) / 100 <= NEW_MODULE
+
+
+def profile_of(modules):
+    """Make a profile of ten rows for each module."""
+    return Profile(
+        tuple(
+            Row(f"Net.{module // 100}.{module}", "Block", f"aten.op{op}", "forward", "float32", 3, Cost(module, op))
+            for module in range(modules)
+            for op in range(10)
+        )
+    )
+
+
+VIEWS = {
+    "overview": (str, 60),
+    "whole tree": (lambda profile: profile.table(), 300),
+    "by operator": (lambda profile: profile.table(by="op"), 30),
+    "json": (lambda profile: profile.to_json(), 60),
+    "difference": (lambda profile: profile.diff(profile), 40),
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_reports_take_so_many_calls_for_a_row(name):
+    """Twice the rows are twice the work, and the work for one is bounded."""
+    view, ceiling = VIEWS[name]
+    profiles = [profile_of(modules) for modules in (200, 400, 600)]
+    one, two, three = (calls(lambda profile=profile: view(profile)) for profile in profiles)
+    assert three - two <= 1.1 * (two - one)
+    assert (two - one) / 2000 <= ceiling
+
+
+def test_importing_opflops_loads_no_formula():
+    """They are loaded when something is first counted, and an own formula may be registered before."""
+    code = (
+        "import torch, sys, opflops; assert 'opflops.formulas' not in sys.modules\n"
+        "try: opflops.formula(torch.ops.aten.mm)(lambda self: opflops.Cost())\n"
+        "except opflops.DuplicateFormulaError as error: print('refused')\n"
+        "opflops.OpFlopMode(); print('opflops.formulas.contraction' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["refused", "True"]
