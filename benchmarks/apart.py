@@ -34,10 +34,16 @@ def _send(end: Connection, function: Callable[..., Any], args: tuple[Any, ...]) 
     end.send(function(*args))
 
 
-def apart(function: Callable[..., Any], *args: Any) -> Any:
-    """Call a function; returns what it does, or None if its process died."""
+def apart(function: Callable[..., Any], *args: Any, fresh: bool = False) -> Any:
+    """Call a function; returns what it does, or None if its process died.
+
+    Args:
+        function: What to call.
+        *args: Its arguments.
+        fresh: Start a new interpreter. A copy of this one is quicker, but may hang where threads computed here before.
+    """
     methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("fork" if "fork" in methods else None)
+    context = multiprocessing.get_context("fork" if "fork" in methods and not fresh else "spawn")
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_send, args=(there, function, args))
     process.start()
