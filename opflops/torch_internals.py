@@ -179,8 +179,11 @@ def compiler_is_loaded() -> bool:
     return "torch._dynamo" in sys.modules
 
 
-MODULE_CALL = torch.nn.Module.__call__
-"""What calling a module does: ``_compiled_call_impl`` if ``module.compile()`` made one, else ``_call_impl``."""
+MODULE_CALL = torch.nn.Module._wrapped_call_impl
+"""What calling a module does: ``_compiled_call_impl`` if ``module.compile()`` made one, else ``_call_impl``.
+
+By the name of PyTorch's own function: somebody may have put another in the place of ``__call__`` already.
+"""
 
 
 def callable_module(module: torch.nn.Module) -> bool:

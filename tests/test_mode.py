@@ -1,5 +1,7 @@
 """The mode: what it counts, when it is entered, how it fails, and that a program does not notice it."""
 
+import subprocess
+import sys
 import time
 import warnings
 
@@ -432,3 +434,18 @@ def test_nested_tensors_run_and_jagged_ones_count_by_true_lengths():
         out = linear(strided)
     assert torch.equal(out[0], linear(parts[0]))
     assert m.total.macs == 5 * 4 * 6 or "aten.linear" in m.profile.unpriced
+
+
+def test_a_call_that_was_replaced_before_opflops_came_is_still_made():
+    """Whoever wraps module calls first sees each of them, in the block too."""
+    code = (
+        "import torch\n"
+        "original, seen = torch.nn.Module.__call__, []\n"
+        "def call(module, *args): seen.append(module); return original(module, *args)\n"
+        "torch.nn.Module.__call__ = call\n"
+        "import opflops\n"
+        "with opflops.OpFlopMode() as m: torch.nn.Linear(2, 3)(torch.ones(1, 2))\n"
+        "print(len(seen), m.total.macs)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["1", "6"]

@@ -449,6 +449,7 @@ def test_triton_kernels_are_known_by_number():
 
 def test_calling_a_module_is_one_of_two_inner_calls():
     """Nothing else is named in it, and it does what they do."""
+    assert nn.Module.__call__ is internals.MODULE_CALL
     assert set(internals.MODULE_CALL.__code__.co_names) == {"_compiled_call_impl", "_call_impl"}
     module = nn.ReLU()
     assert module._compiled_call_impl is None
