@@ -13,7 +13,7 @@ from opflops.errors import ProfileError
 from opflops.units import exact, scaled, share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from opflops.rows import Row
 
@@ -37,17 +37,12 @@ class Line:
     calls: int = 0
     cost: Cost = ZERO
 
-    def with_rows(self, rows: Iterable[Row]) -> Line:
-        """Add the calls and costs of rows."""
-        found = list(rows)
-        if len(found) == 1 and not self.calls:
-            # As most lines of operators are.
-            return Line(self.label, found[0].calls, found[0].cost)
-        return added_up(self.label, [self, *found])
-
 
 def added_up(label: str, parts: Sequence[Line | Row]) -> Line:
     """Add the calls and costs of lines or rows up to a line."""
+    if len(parts) == 1:
+        # As most lines of operators are.
+        return Line(label, parts[0].calls, parts[0].cost)
     return Line(label, sum(part.calls for part in parts), total_of(part.cost for part in parts))
 
 

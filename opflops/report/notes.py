@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opflops.report.layout import Line
+from opflops.report.layout import added_up
 from opflops.rows import unpriced
 from opflops.units import exact
 
@@ -29,12 +29,12 @@ def total_label(rows: Sequence[Row]) -> str:
 
 def _integer(rows: Sequence[Row]) -> list[str]:
     found = [row for row in rows if not row.floating and row.cost.ops + row.cost.macs > 0]
-    by_dtype: dict[str, Line] = {}
+    by_dtype: dict[str, list[Row]] = {}
     for row in found:
-        by_dtype[row.dtype] = by_dtype.get(row.dtype, Line(row.dtype)).with_rows([row])
+        by_dtype.setdefault(row.dtype, []).append(row)
     return [
-        f"Not in the totals: {exact(line.cost.flops)} {dtype} operations in {exact(line.calls)} calls."
-        for dtype, line in by_dtype.items()
+        f"Not in the totals: {exact(line.cost.flops)} {line.label} operations in {exact(line.calls)} calls."
+        for line in (added_up(dtype, part) for dtype, part in by_dtype.items())
     ]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from opflops.errors import ProfileError
 from opflops.report import tree
-from opflops.report.layout import Line, Numbers, is_markup, lay_out, order
+from opflops.report.layout import Line, Numbers, added_up, is_markup, lay_out, order
 from opflops.report.notes import notes, total_label
 from opflops.rows import partition
 
@@ -69,7 +69,7 @@ def overview(rows: Sequence[Row]) -> str:
     """
     floating = [row for row in rows if row.floating]
     modules, depth = tree.lines(floating, None, None, _OVERVIEW_LINES)
-    whole = Line(total_label(rows)).with_rows(floating)
+    whole = added_up(total_label(rows), floating)
     tables = [lay_out(_MODULES, modules, whole), "", lay_out("op", _flat(floating, ("op",), "flops"), whole), ""]
     folded = f"Modules deeper than level {depth} are folded into those above; table() shows them all."
     return "\n".join([*tables, *_paragraphs([*([] if depth is None else [folded]), *notes(rows)], None)])
@@ -89,7 +89,7 @@ def _bare_table(
         lines, heading = tree.lines(floating, depth, sort).lines, _MODULES
     else:
         lines, heading = _flat(floating, keys, sort), " / ".join(keys)
-    whole = Line(total_label(rows)).with_rows(floating)
+    whole = added_up(total_label(rows), floating)
     return lay_out(heading, lines, whole, **layout)
 
 
@@ -99,7 +99,7 @@ def _flat(rows: Sequence[Row], keys: tuple[str, ...], sort: str | None) -> list[
         label = " / ".join(name or tree.OUTSIDE for name in (value if isinstance(value, tuple) else (value,)))
         if "op" in keys and not all(row.priced for row in part):
             label = f"{label} (unpriced)"
-        found.append(Line(label).with_rows(part))
+        found.append(added_up(label, part))
     return [found[position] for position in order(found, sort)]
 
 

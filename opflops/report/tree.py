@@ -38,7 +38,7 @@ class _Node:
     def whole(self) -> Line:
         """Return the calls and costs of the module and of all below it, on a line without indent."""
         rows = [row for part in self.own.values() for row in part]
-        return added_up(self.label, [Line("").with_rows(rows), *(child.whole for child in self.below.values())])
+        return added_up(self.label, [*rows, *(child.whole for child in self.below.values())])
 
     @cached_property
     def everything(self) -> dict[str, list[Row]]:
@@ -117,5 +117,5 @@ def _descend(parent: _Node, indent: str, depth: int, sort: str | None) -> list[L
 
 
 def _operators(parts: dict[str, list[Row]], indent: str, sort: str | None) -> list[Line]:
-    found = [Line(indent + label).with_rows(rows) for label, rows in parts.items()]
+    found = [added_up(indent + label, rows) for label, rows in parts.items()]
     return [found[position] for position in order(found, sort)]

@@ -235,3 +235,11 @@ def test_a_report_takes_little_time_for_many_rows():
         return calls
 
     assert steps(2000) < 15 * steps(200)
+
+
+def test_integer_work_that_only_costs_more_is_added_up_too():
+    """In a difference rows may have no calls more and a cost all the same."""
+    rows = tuple(
+        Row("Net", "Net", op, "forward", "int64", 0, Cost(ops=ops)) for op, ops in (("aten.a", 3), ("aten.b", 4))
+    )
+    assert "Not in the totals: 7 int64 operations in 0 calls." in Profile(rows).table(width=200)
