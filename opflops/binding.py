@@ -257,9 +257,6 @@ def fit(entry: Entry, overload: OpOverload, conventions: Mapping[str, Any]) -> B
         "_picked": _picked_bytes,
         "_dtype": arithmetic_dtype,
         "_zero": ZERO,
-        "_type": type,
-        "_Tensor": Tensor,
-        "_FLOATING": FLOATING,
         "_first": _first_dtype,
     }
     price, defaults = "_zero", {}

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
-
 from opflops.binding import FLOATING, Term, fit
 from opflops.cost import Cost
-from opflops.traffic import scattered_bytes
+from opflops.traffic import PLAIN, scattered_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from opflops.binding import Bound, Entry
     from opflops.torch_internals import OpOverload
 
-_TENSORS = frozenset({Tensor, nn.Parameter})
 _NO_TENSORS = frozenset({int, float, bool, complex, type(None)})
 
 
@@ -29,9 +26,9 @@ def recorder(entry: Entry, overload: OpOverload, conventions: Mapping[str, Any])
     """Prepare the recording of one overload's calls.
 
     Args:
-        entry: How the operator is priced.
-        overload: Whose schema the arguments follow.
-        conventions: The mode's counting options, by name.
+        entry: As for :func:`opflops.binding.bind`.
+        overload: As there.
+        conventions: As there.
 
     Returns:
         A function called as ``record(cell, out, args)`` with the operator's positional arguments; where there are
@@ -42,7 +39,7 @@ def recorder(entry: Entry, overload: OpOverload, conventions: Mapping[str, Any])
     bound = fit(entry, overload, conventions)
     scope = {
         **bound.scope,
-        "_TENSORS": _TENSORS,
+        "_TENSORS": PLAIN,
         "_NO_TENSORS": _NO_TENSORS,
         "_FLOATING": FLOATING,
         "_Cost": Cost,

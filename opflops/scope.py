@@ -8,9 +8,11 @@ is being computed again.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple
+import weakref
+from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from opflops.lineage import Lineage
 from opflops.torch_internals import (
@@ -25,15 +27,12 @@ from opflops.torch_internals import (
 )
 from opflops.trees import BACKWARD, FORWARD, OPTIMIZER, OUTSIDE, RECOMPUTE, Forest, Frame, Tree
 
-if TYPE_CHECKING:
-    import weakref
-
-    from torch import nn
-
 __all__ = ["BACKWARD", "FORWARD", "OPTIMIZER", "RECOMPUTE", "Level", "Scope", "Scoped", "scopes_of"]
 
 
-_NOTHING: tuple[None, type, None, Frame] = (None, object, None, Frame(OUTSIDE, ""))
+_Found = tuple["weakref.ref[nn.Module]", type, object, Frame]
+# A reference to what is gone already.
+_NOTHING: _Found = (weakref.ref(nn.Identity()), object, None, Frame(OUTSIDE, ""))
 
 
 class Level(NamedTuple):
@@ -80,7 +79,7 @@ class Scope:
             (outside, None, None, FORWARD, -1, outside, 0)
         ]
         # What is known of modules, as long as they are those modules, of those classes, below those roots.
-        self._found: dict[int, tuple[weakref.ref[nn.Module] | None, type, object, Frame]] = {}
+        self._found: dict[int, _Found] = {}
         self._most_found = 1000
         self._runs = 0
         # Each thread numbers its nodes by itself; the engine computes forwards again in threads of its own.
@@ -106,7 +105,7 @@ class Scope:
         found = self._found
         if len(found) > self._most_found:
             # Modules made on the fly come and go.
-            for key in [key for key, (reference, *_) in found.items() if reference is not None and reference() is None]:
+            for key in [key for key, (reference, *_) in found.items() if reference() is None]:
                 del found[key]
             self._most_found = 2 * len(found) + 1000
         found[id(module)] = (tree.reference(module), type(module), tree.token, base)
@@ -128,7 +127,7 @@ class Scope:
                 lineage.begin(number)
         reference, kind, token, base = self._found.get(id(module), _NOTHING)
         # By class too: another class may be given to a module.
-        if reference is None or reference() is not module or kind is not type(module) or token is not tree.token:
+        if reference() is not module or kind is not type(module) or token is not tree.token:
             base = self._find(module, tree, caller, calling)
         if base.run != run and base.caller is caller:
             # The first call by this run of its usual caller.

@@ -42,12 +42,13 @@ _SPARSE_PARTS: dict[torch.layout, Callable[[Tensor], tuple[Tensor, ...]]] = {
 
 
 _STRIDED = torch.strided
-_PLAIN = frozenset({Tensor, torch.nn.Parameter})
+PLAIN = frozenset({Tensor, torch.nn.Parameter})
+"""The classes of tensors whose methods answer for the tensor itself."""
 
 
 def stored_bytes(value: Any) -> int:
     """Measure the distinct stored elements of a tensor, or of the tensors in a list, in bytes; other values are 0."""
-    if type(value) in _PLAIN and value.layout is _STRIDED:
+    if type(value) in PLAIN and value.layout is _STRIDED:
         # Most are; the size in bytes takes one call, but has no symbols.
         size: int = value.nbytes if value.is_contiguous() else scattered_bytes(value)
         return size

@@ -80,13 +80,14 @@ class Frame:
         self.forget_quick()
 
     def called(self, caller: Frame, run: int) -> Frame:
-        """Note a call by a run of the caller; returns the frame of this place to call from."""
+        """Note a call by a run of a caller; returns the frame of this place to call from.
+
+        The first call by a run of the usual caller, which is nearly every call, a scope notes by itself.
+        """
         if self.run == run:
             self.calls += 1
         else:
             self.run, self.calls = run, 1
-        if self.calls == 1 and self.caller is caller:
-            return self
         if self.caller is None:
             self.caller, self.call = caller, 1
             return self

@@ -5,6 +5,7 @@ A ceiling is what it takes today. Raise one only for something that is worth it.
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -109,15 +110,19 @@ def test_a_backward_takes_no_more_calls():
     assert per(20, lambda: module(X).sum().backward()) <= BACKWARD
 
 
+def block():
+    """Count nothing."""
+    with OpFlopMode():
+        pass
+
+
 def test_a_block_takes_no_more_calls():
-    """Everything is put in place and taken away again."""
-
-    def block():
-        with OpFlopMode():
-            pass
-
-    block()
-    assert calls(block) <= BLOCK
+    """Everything is put in place and taken away again; there is more of that where more of PyTorch is loaded."""
+    code = "import test_overhead; test_overhead.block(); print(test_overhead.calls(test_overhead.block))"
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+    )
+    assert int(ran.stdout) <= BLOCK
 
 
 def training(steps):

@@ -65,8 +65,7 @@ def scaled_sum(out: Tensor, beta: Any, alpha: Any) -> int:
     if beta == 1 and alpha == 1:
         return stored(out)
     factors = (beta not in (0, 1)) + (alpha not in (0, 1))
-    scaled = factors * multiplies(out) if factors else 0
-    return stored(out) * (scaled + (0 if beta == 0 else 1))
+    return stored(out) * (factors * multiplies(out) + (0 if beta == 0 else 1))
 
 
 @formula(aten.mm)
