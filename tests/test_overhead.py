@@ -3,6 +3,7 @@
 A ceiling is what it takes today. Raise one only for something that is worth it.
 """
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,15 @@ WEIGHT, BIAS = nn.Parameter(torch.ones(4, 4)), nn.Parameter(torch.ones(4))
 def _nothing_is_checked_on_leaving(monkeypatch, _every_count_adds_up):
     """What other tests check at the end of each block would be counted here."""
     monkeypatch.setattr(OpFlopMode, "__exit__", LEAVE)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_of_before_is_cleared_up():
+    """What other tests left is collected before, as their modules' last calls would be counted."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def calls(program):
