@@ -17,7 +17,7 @@ from opflops.binding import arithmetic_dtype, describe
 from opflops.bodies import alone, counted, with_bodies_counted
 from opflops.cost import Cost, Estimate
 from opflops.errors import FormulaError
-from opflops.registry import Price, PriceTable, op_name
+from opflops.prices import Price, op_name
 from opflops.torch_internals import (
     HigherOrderOperator,
     OpOverload,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from opflops.formulas import flex_attention
+    from opflops.registry import PriceTable
     from opflops.tally import Cell, Kind
     from opflops.trees import Frame
 

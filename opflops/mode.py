@@ -14,8 +14,9 @@ from opflops.binding import Entry
 from opflops.cost import total_of
 from opflops.errors import ActiveModeError, FormulaFailedError, UnpricedOpError, UnpricedOpWarning
 from opflops.higher_order import run as run_higher_order
+from opflops.prices import Price, check_whole
 from opflops.profile import Profile
-from opflops.registry import Price, Registry, check_whole, registry
+from opflops.registry import Registry, registry
 from opflops.rows import Row, merge, split_sites
 from opflops.scope import Scope, Scoped
 from opflops.tally import Cell

@@ -14,7 +14,7 @@ LAYERS = [
     ["cost", "units", "errors", "torch_internals"],
     ["traffic", "tally"],
     ["binding"],
-    ["recording"],
+    ["recording", "prices"],
     ["registry"],
     ["formulas", "lineage", "trees", "rows"],
     ["scope"],
@@ -81,7 +81,7 @@ def test_what_is_right_of_the_recording_never_sees_torch(room):
 
 
 @pytest.mark.parametrize(
-    "room", ["binding", "recording", "registry", "scope", "mode", "traffic", "torch_internals", "counting"]
+    "room", ["binding", "recording", "prices", "registry", "scope", "mode", "traffic", "torch_internals", "counting"]
 )
 def test_the_mechanism_knows_no_operator_by_name(room):
     """Outside docstrings and messages, nothing of the mechanism mentions an operator."""
