@@ -6,19 +6,18 @@ and the time above eager in units of the do-nothing mode's. Ratios differ little
 model rather than a block of a program, are each timed in a process of their own, beside the same two.
 
 What each step bought, as overhead / do-nothing, for a block of 900 operators, one of 300 modules that are called once,
-and one of a training step:
+and one of a training step, each as measured when it was made (runs differ by a tenth, and by more on modules):
 
-==================================================================================  ====  ====  ====
-Formulas bound to schemas once, prices looked up by overload, module calls wrapped  1.95  5.71  2.22
+==================================================================================  ============  ==========  ====
+Formulas bound to schemas once, prices looked up by overload, module calls wrapped          1.95        5.71  2.22
 One function, written out for each overload, prices a call and adds it up; what an
-operator's object calls is called                                                   1.25  4.85  2.08
+operator's object calls is called                                                           1.25        4.85  2.08
 Sums found by overload, wrappers kept from block to block, shorter ways in and out
-of modules, sums of costs without keyword arguments                                 1.27  3.53  1.82
-A new sum takes up the dtype of its first call; prices looked up by identity        1.17  3.40  1.70
-Arguments handed over as they come, matrices stored by columns recognised, fewer
-objects for each module and sum, one call less in each module call                  1.15  2.54  1.60
-The same where modules are met again: 3,000 operators, 20 forwards, five steps      1.15  1.49  1.33
-==================================================================================  ====  ====  ====
+of modules, sums of costs without keyword arguments                                         1.27        3.53  1.82
+A new sum takes up the dtype of its first call; prices looked up by identity;
+arguments handed over as they come, matrices stored by columns recognised, fewer
+objects for each module and sum, one call less in each module call                  1.23 to 1.31  2.5 to 3.1   1.7
+==================================================================================  ============  ==========  ====
 
 What did not help, and is not here: a cache of prices by shapes (building its key takes as long as most formulas, and
 formulas look at more than shapes); keeping trees of modules from block to block (they must be walked to know that they
