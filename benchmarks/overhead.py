@@ -84,7 +84,7 @@ WORKLOADS = {
     "tiny modules": Plan(overhead_workloads.tiny_modules, 25),
     "tiny modules, once": Plan(overhead_workloads.tiny_modules_once, 25),
     "small transformer": Plan(overhead_workloads.small_transformer, 25),
-    "ResNet-50": Plan(overhead_workloads.resnet50, 21),
+    "ResNet-50": Plan(overhead_workloads.resnet50, 41),
     "7B decoder, meta": Plan(overhead_workloads.decoder_7b, 15),
 }
 
