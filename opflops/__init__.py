@@ -6,6 +6,7 @@ from opflops.cost import Cost, Estimate
 from opflops.counting import count
 from opflops.errors import (
     ActiveModeError,
+    DimensionError,
     DuplicateFormulaError,
     FormulaError,
     OpflopsError,
@@ -21,6 +22,7 @@ from opflops.registry import coverage, formula, registry
 __all__ = [
     "ActiveModeError",
     "Cost",
+    "DimensionError",
     "DuplicateFormulaError",
     "Estimate",
     "FormulaError",

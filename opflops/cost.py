@@ -5,6 +5,8 @@ from __future__ import annotations
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from opflops.algebra import add_up, is_expression
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -12,8 +14,8 @@ if TYPE_CHECKING:
 class Cost(NamedTuple):
     """State how much arithmetic and memory traffic some work takes.
 
-    The fields are whole numbers (or symbolic integers while shapes are symbolic). Costs add, subtract, and
-    scale by an integer; ``sum()`` works on them.
+    The fields are whole numbers, or expressions of sympy in named dimensions. Costs add, subtract, and scale by an
+    integer; ``sum()`` works on them.
 
     >>> Cost(macs=10, ops=3) + 2 * Cost(ops=1, transcendentals=4)
     Cost(macs=10, ops=5, transcendentals=8, bytes_read=0, bytes_written=0)
@@ -106,11 +108,13 @@ ZERO = Cost()
 
 def total_of(costs: Iterable[Cost]) -> Cost:
     """Add up costs, many at a time quicker than with ``sum()``."""
-    return Cost(*map(sum, zip(*costs, strict=True)))
+    return Cost(*map(add_up, zip(*costs, strict=True)))
 
 
 def is_whole(value: Any) -> bool:
     """Tell whether a count is an integer, plain or symbolic; a bool or a float is not one."""
     if type(value) is int:
         return True
-    return (isinstance(value, Integral) and not isinstance(value, bool)) or hasattr(value, "node")
+    return (
+        (isinstance(value, Integral) and not isinstance(value, bool)) or hasattr(value, "node") or is_expression(value)
+    )

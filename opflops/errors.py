@@ -35,6 +35,10 @@ class ValueNeededError(OpflopsError):
     """Report a program that asks for the value of a tensor, while counting without values."""
 
 
+class DimensionError(OpflopsError):
+    """Report dimensions that do not fit the inputs, or a program that is not the same for all of their sizes."""
+
+
 class TargetError(OpflopsError):
     """Report a model, an input or an option that the command line cannot use."""
 

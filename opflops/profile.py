@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from opflops import dimensions as sizing
 from opflops import report, rows
+from opflops.dimensions import Condition, Dimension
 from opflops.errors import ProfileError
 from opflops.rows import Row
 from opflops.torch_internals import callable_module
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from torch import nn
     from typing_extensions import Unpack
 
     from opflops.cost import Cost
     from opflops.report.tables import TableOptions
 
-__all__ = ["Profile", "Row"]
+__all__ = ["Condition", "Dimension", "Profile", "Row"]
 
 
 @dataclass(frozen=True)
@@ -30,15 +34,19 @@ class Profile:
         rows: The work, one row for each module, operator, phase and dtype, in order of first execution.
         sites: The rows of modules that are called from several places, one for each place: ``row.site`` says which.
         called: The paths of the modules that were called, in order of first call.
+        dimensions: What costs are expressions in, where they are not all numbers.
+        conditions: What must be true of the dimensions' sizes for the costs to be exact.
     """
 
     rows: tuple[Row, ...] = ()
     sites: tuple[Row, ...] = ()
     called: tuple[str, ...] = ()
+    dimensions: tuple[Dimension, ...] = ()
+    conditions: tuple[Condition, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("rows", "sites", "called"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for each in fields(self):
+            object.__setattr__(self, each.name, tuple(getattr(self, each.name)))
 
     @property
     def total(self) -> Cost:
@@ -113,7 +121,39 @@ class Profile:
         Raises:
             ProfileError: There is no such key.
         """
-        return Profile(rows.select(self.rows, conditions), rows.select(self.sites, conditions), self.called)
+        return replace(self, rows=rows.select(self.rows, conditions), sites=rows.select(self.sites, conditions))
+
+    def at(self, **sizes: int) -> Profile:
+        """Give dimensions sizes, as in ``at(batch=8, seq=4096)``; the costs are numbers once all have one.
+
+        Raises:
+            ProfileError: There is no such dimension, a size is none, or the program is another one at these sizes.
+        """
+        left = sizing.check(self.dimensions, self.conditions, sizes)
+        open_dimensions = tuple(each for each in self.dimensions if each.name not in sizes)
+        return replace(
+            self,
+            rows=sizing.at(self.rows, sizes),
+            sites=sizing.at(self.sites, sizes),
+            dimensions=open_dimensions,
+            conditions=left,
+        )
+
+    def holds(self, sizes: Mapping[str, int]) -> bool:
+        """Tell whether the costs are exact at some sizes."""
+        try:
+            sizing.check(self.dimensions, self.conditions, sizes)
+        except ProfileError:
+            return False
+        return True
+
+    def lambdify(self) -> Callable[..., Cost]:
+        """Make a function of the sizes of all dimensions, by name, that answers with the total, in microseconds.
+
+        Raises:
+            ProfileError: From the function, what :meth:`at` raises.
+        """
+        return sizing.function_of_sizes(self.dimensions, self.conditions, self.total)
 
     def __add__(self, other: Profile) -> Profile:
         if not isinstance(other, Profile):
@@ -122,6 +162,8 @@ class Profile:
             rows.merge((*self.rows, *other.rows)),
             rows.merge((*self.sites, *other.sites)),
             tuple(dict.fromkeys((*self.called, *other.called))),
+            sizing.united(self.dimensions, other.dimensions),
+            tuple(dict.fromkeys((*self.conditions, *other.conditions))),
         )
 
     def diff(self, after: Profile) -> Profile:
@@ -133,15 +175,18 @@ class Profile:
             rows.difference(self.rows, after.rows),
             rows.difference(self.sites, after.sites),
             tuple(path for path in after.called if path not in self.called),
+            sizing.united(self.dimensions, after.dimensions),
+            tuple(dict.fromkeys((*self.conditions, *after.conditions))),
         )
 
     def to_json(self) -> str:
         """Write the profile as JSON, without loss, under a versioned schema.
 
         Raises:
-            ProfileError: A count is symbolic.
+            ProfileError: A count is symbolic to PyTorch, as under a mode for fake tensors; those that
+                :func:`opflops.count` makes expressions of are written.
         """
-        return report.dump(self.rows, self.sites, self.called)
+        return report.dump(self.rows, self.sites, self.called, self.dimensions, self.conditions)
 
     @classmethod
     def from_json(cls, text: str) -> Profile:
@@ -150,7 +195,7 @@ class Profile:
         Raises:
             ProfileError: The text is not such a profile, or of a newer schema.
         """
-        return cls(*report.load(text))
+        return cls(**report.load(text))
 
     def table(self, by: str | tuple[str, ...] = "module", **options: Unpack[TableOptions]) -> str:
         """Write the profile as a table.
@@ -162,10 +207,10 @@ class Profile:
         Raises:
             ProfileError: A key, an order or a format is unknown; the message lists what there is.
         """
-        return report.table(self.rows, by, **options)
+        return report.table(self.rows, by, dimensions=self.dimensions, conditions=self.conditions, **options)
 
     def __str__(self) -> str:
-        return report.overview(self.rows)
+        return report.overview(self.rows, self.dimensions, self.conditions)
 
     def __repr__(self) -> str:
         return f"Profile({len(self.rows)} rows, total={self.total})"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from opflops.torch_internals import sparse_coo_parts, unseen
+from opflops.torch_internals import smaller, sparse_coo_parts, unseen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,8 +55,10 @@ def stored_bytes(value: Any) -> int:
     if isinstance(value, Tensor):
         if value.layout in _SPARSE_PARTS:
             return sum(stored_bytes(part) for part in _SPARSE_PARTS[value.layout](value))
-        dense = value.layout is not _STRIDED or value.is_contiguous()
-        return (value.numel() if dense else _distinct_elements(value)) * value.itemsize
+        # Whether a tensor of symbolic sizes is contiguous may depend on them, and is not to be decided.
+        elements = value.numel()
+        dense = value.layout is not _STRIDED or (type(elements) is int and value.is_contiguous())
+        return (elements if dense else _distinct_elements(value)) * value.itemsize
     if isinstance(value, (list, tuple)):
         return sum([stored_bytes(item) for item in value])
     return 0
@@ -84,7 +86,7 @@ def _distinct_elements(tensor: Tensor) -> int:
     """Count the elements of a strided tensor that lie at different addresses.
 
     An axis of stride 0 repeats what is there. Windows that overlap (``unfold``) cannot hold more elements than the
-    span that they lie in, which is compared only where sizes are plain numbers: a symbolic size is not to be guarded.
+    span that they lie in.
     """
     count = tensor.numel()
     if tensor.is_nested or (type(count) is int and count == 0):
@@ -95,4 +97,7 @@ def _distinct_elements(tensor: Tensor) -> int:
             continue
         elements = elements * size
         span = span + (size - 1) * stride
-    return min(elements, span) if type(elements) is int and type(span) is int else elements
+    if type(elements) is int and type(span) is int:
+        return min(elements, span)
+    distinct: int = smaller(elements, span)
+    return distinct

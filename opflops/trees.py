@@ -209,6 +209,13 @@ class Forest:
         if known is not None:
             self._orphans.append(known[1])
 
+    def path_of(self, module: nn.Module) -> str:
+        """Find the path of a module that was called; "" if it was not."""
+        for tree in (*(tree for _, tree in list(self._trees.values())), *self._orphans):
+            if module in tree:
+                return tree.path_of(module, OUTSIDE, None)
+        return OUTSIDE
+
     def tree_at(self, path: str) -> Tree | None:
         """Return the tree that a path stands in, if there is one and it is still there."""
         return self._named.get(path.partition(".")[0])

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+from typing import Any
+
+from opflops.algebra import is_expression, leading, written
+
 _PREFIXES = ("", " k", " M", " G", " T", " P", " E", " Z", " Y")
 
 
-def exact(value: int) -> str:
-    """Write a count in full.
+def exact(value: Any) -> str:
+    """Write a count in full, an expression with all of its terms.
 
     >>> exact(4089184256)
     '4,089,184,256'
     """
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    if is_expression(value):
+        return written(value)
+    return f"{int(value):,}" if isinstance(value, Integral) else str(value)
 
 
-def scaled(value: int) -> str:
+def scaled(value: Any) -> str:
     """Write a count with four significant digits and an SI prefix; below a thousand it stays exact.
+
+    Of an expression the term that outgrows the others is left.
 
     >>> scaled(4089184256), scaled(999999), scaled(12)
     ('4.089 G', '1.000 M', '12')
     """
-    if not isinstance(value, int):
+    if is_expression(value):
+        return leading(value)
+    if not isinstance(value, Integral):
         return str(value)
+    value = int(value)
     if abs(value) < 1000:  # noqa: PLR2004 - the step between SI prefixes
         return str(value)
     mantissa, power = float(value), 0
@@ -32,12 +44,12 @@ def scaled(value: int) -> str:
     return f"{mantissa:,.{max(0, 4 - whole_digits)}f}{_PREFIXES[power]}"
 
 
-def share(part: int, whole: int) -> str:
+def share(part: Any, whole: Any) -> str:
     """Write a part of a whole in percent, or nothing where there is no whole to be part of.
 
     >>> share(1, 3), share(0, 0)
     ('33.3', '')
     """
-    if not (isinstance(part, int) and isinstance(whole, int)) or whole == 0:
+    if not (isinstance(part, Integral) and isinstance(whole, Integral)) or whole == 0:
         return ""
-    return f"{100 * part / whole:.1f}"
+    return f"{100 * int(part) / int(whole):.1f}"

@@ -34,6 +34,7 @@ from opflops.torch_internals import (
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
+    from types import FrameType
 
     Wrapper = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -158,8 +159,8 @@ def _module_call(original: Callable[..., Any]) -> Callable[..., Any]:
                     stack.enter_context(twin)
                 return call(module, *args, **kwargs)
         modes = mode_count()
-        if modes and _watchers == 1 and isinstance(mode := mode_at(0), Scoped):
-            # One counter, outermost, is so common that it has a way of its own.
+        if modes and _watchers == 1 and isinstance(mode := mode_at(modes - 1), Scoped):
+            # One counter, innermost, is so common that it has a way of its own.
             scope = mode.scope
             depth = scope.enter(module)
             try:
@@ -174,6 +175,13 @@ def _module_call(original: Callable[..., Any]) -> Callable[..., Any]:
         return _run_inside([(scope, scope.enter(module)) for scope in scopes], original, module, *args, **kwargs)
 
     return call
+
+
+def module_entered(frame: FrameType) -> nn.Module | None:
+    """Return the module whose call a frame of the interpreter is, if it is one that was followed."""
+    _, ours = _made.get((nn.Module, "__call__"), (None, None))
+    followed = ours is not None and frame.f_code is ours.__code__
+    return frame.f_locals["module"] if followed else None
 
 
 def _run_inside(entered: list[tuple[Scope, int]], function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:

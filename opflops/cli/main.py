@@ -12,8 +12,9 @@ import torch
 from tabulate import tabulate_formats
 
 from opflops import example
+from opflops.calls import differentiable, differentiate
 from opflops.cli import coverage, inputs, targets
-from opflops.counting import count, differentiable, differentiate
+from opflops.counting import count
 from opflops.errors import OpflopsError, TargetError, UnpricedOpWarning, ValueNeededError
 from opflops.mode import OpFlopMode
 from opflops.rows import KEYS
@@ -114,7 +115,7 @@ def _counted(model: Callable[..., Any], specs: Sequence[inputs.InputSpec], *, ba
         warnings.simplefilter("ignore", UnpricedOpWarning)
         try:
             positional = [spec.tensor() for spec in specs if not spec.name]
-            named = {spec.name: spec.tensor() for spec in specs if spec.name}
+            named: dict[str, Any] = {spec.name: spec.tensor() for spec in specs if spec.name}
             try:
                 return count(model, *positional, backward=backward, **named)
             except ValueNeededError:

@@ -6,44 +6,66 @@ import json
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from opflops.algebra import is_expression, parse, plain
 from opflops.cost import Cost, is_whole
+from opflops.dimensions import Condition, Dimension
 from opflops.errors import ProfileError
 from opflops.rows import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 SCHEMA = "opflops.profile"
-VERSION = 1
+VERSIONS = (1, 2)
 _FIELDS = tuple(field.name for field in fields(Row))
 
 
-def dump(rows: Iterable[Row], sites: Iterable[Row] = (), called: Iterable[str] = ()) -> str:
+def dump(
+    rows: Iterable[Row],
+    sites: Iterable[Row] = (),
+    called: Iterable[str] = (),
+    dimensions: Sequence[Dimension] = (),
+    conditions: Iterable[Condition] = (),
+) -> str:
     """Write a profile as a JSON object with the keys ``schema``, ``version``, ``rows``, ``sites`` and ``called``.
 
+    In version 2, which profiles with dimensions are written in, a count may also be a string with an expression, and
+    ``dimensions`` and ``conditions`` say what is in it and where it holds. The others are version 1.
+
     Raises:
-        ProfileError: A count is symbolic, which version 1 of the schema cannot hold.
+        ProfileError: A count is symbolic to PyTorch.
     """
     document = {
         "schema": SCHEMA,
-        "version": VERSION,
+        "version": 1,
         "rows": [_entry(row) for row in rows],
         "sites": [_entry(row) for row in sites],
         "called": list(called),
     }
-    return json.dumps(document, default=_refuse)
+    if dimensions:
+        document |= {
+            "version": 2,
+            "dimensions": [each._asdict() for each in dimensions],
+            "conditions": [{"expression": str(each.expression), "reason": each.reason} for each in conditions],
+        }
+    return json.dumps(document, default=_written)
 
 
 def _entry(row: Row) -> dict[str, Any]:
     return {name: getattr(row, name) for name in _FIELDS} | {"cost": row.cost._asdict()}
 
 
-def _refuse(value: Any) -> Any:
+def _written(value: Any) -> Any:
+    number = plain(value)
+    if type(number) is int:
+        return number
+    if is_expression(value):
+        return str(value)
     raise ProfileError(f"A profile with the symbolic count {value} cannot be written as JSON; evaluate it first.")
 
 
-def load(text: str) -> tuple[tuple[Row, ...], tuple[Row, ...], tuple[str, ...]]:
-    """Read rows, rows by place and called modules from what :func:`dump` wrote.
+def load(text: str) -> dict[str, tuple[Any, ...]]:
+    """Read what :func:`dump` wrote; returns its arguments by name.
 
     Raises:
         ProfileError: The text is not JSON, not a profile, of a newer version, or damaged.
@@ -55,34 +77,50 @@ def load(text: str) -> tuple[tuple[Row, ...], tuple[Row, ...], tuple[str, ...]]:
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise ProfileError(f'This is no profile: a profile is a JSON object with "schema": "{SCHEMA}".')
     version = document.get("version")
-    if version != VERSION:
+    if version not in VERSIONS:
         raise ProfileError(
-            f"This profile has schema version {version!r}, but this opflops reads version {VERSION}; "
+            f"This profile has schema version {version!r}, but this opflops reads versions 1 to {VERSIONS[-1]}; "
             "read it with the opflops that wrote it, or a newer one."
         )
     try:
-        rows = tuple(_row(entry) for entry in document["rows"])
-        sites = tuple(_row(entry) for entry in document.get("sites", []))
-        called = tuple(_name(path) for path in document.get("called", []))
+        dimensions = tuple(_dimension(**entry) for entry in document.get("dimensions", []))
+        names = [each.name for each in dimensions]
+        return {
+            "rows": tuple(_row(entry, names) for entry in document["rows"]),
+            "sites": tuple(_row(entry, names) for entry in document.get("sites", [])),
+            "called": tuple(_name(path) for path in document.get("called", [])),
+            "dimensions": dimensions,
+            "conditions": tuple(
+                Condition(parse(entry["expression"], names), _name(entry["reason"]))
+                for entry in document.get("conditions", [])
+            ),
+        }
     except (KeyError, TypeError, ValueError) as error:
         raise ProfileError(f"This profile is damaged: {error!r} in its rows.") from error
-    return rows, sites, called
 
 
-def _name(path: Any) -> str:
-    if not isinstance(path, str):
-        raise TypeError(f"a called module is a name, not {path!r}")
-    return path
+def _dimension(name: Any, example: Any, minimum: Any, maximum: Any) -> Dimension:
+    if not all(type(size) is int for size in (example, minimum, 0 if maximum is None else maximum)):
+        raise TypeError(f"a dimension has whole sizes, not {example}, {minimum} and {maximum}")
+    return Dimension(_name(name), example, minimum, maximum)
 
 
-def _row(entry: dict[str, Any]) -> Row:
-    row = Row(**{**entry, "cost": Cost(**entry["cost"])})
+def _name(text: Any) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"a name is a text, not {text!r}")
+    return text
+
+
+def _row(entry: dict[str, Any], names: list[str]) -> Row:
+    counts = {
+        name: parse(count, names) if names and type(count) is str else count for name, count in entry["cost"].items()
+    }
+    row = Row(**{**entry, "cost": Cost(**counts)})
     texts = (row.module, row.module_type, row.op, row.phase, row.dtype, row.estimate, row.site)
     if not all(isinstance(text, str) for text in texts) or not isinstance(row.priced, bool):
         raise TypeError(f"a row has names, a truth value and numbers, not {entry}")
     if not (row.seconds is None or isinstance(row.seconds, (int, float))):
         raise TypeError(f"seconds must be a number or null, not {row.seconds!r}")
-    counts = [row.calls, *row.cost]
-    if not all(is_whole(count) for count in counts):
-        raise ValueError(f"counts must be whole numbers, not {counts}")
+    if not all(is_whole(count) for count in (row.calls, *row.cost)):
+        raise ValueError(f"counts must be whole numbers, not {[row.calls, *row.cost]}")
     return row

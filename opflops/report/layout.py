@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tabulate import tabulate, tabulate_formats
 
+from opflops.algebra import substitute
 from opflops.cost import ZERO, Cost, total_of
 from opflops.errors import ProfileError
 from opflops.units import exact, scaled, share
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from opflops.rows import Row
+
+    Sizes = Mapping[str, int]
 
 Numbers = Literal["auto", "exact", "scaled"]
 
 COLUMNS = ("calls", "macs", "flops", "transcendentals", "%")
 _WRITTEN = {"exact": exact, "scaled": scaled}
 _NARROWEST_LABEL = 16
+_NO_SIZES: Sizes = {}
 
 # Formats that a program reads next, not a person at a terminal: as wide as they come.
 _MARKUP = frozenset(
@@ -46,18 +50,20 @@ def added_up(label: str, parts: Sequence[Line | Row]) -> Line:
     return Line(label, sum(part.calls for part in parts), total_of(part.cost for part in parts))
 
 
-_SORT_KEYS = {
-    "calls": lambda line: -line.calls,
-    "macs": lambda line: -line.cost.macs,
-    "flops": lambda line: -line.cost.flops,
-    "transcendentals": lambda line: -line.cost.transcendentals,
-    "bytes": lambda line: -line.cost.bytes,
-    "name": lambda line: line.label,
+_SORT_KEYS: dict[str, Callable[[Line, Sizes], Any]] = {
+    "calls": lambda line, _: -line.calls,
+    "macs": lambda line, sizes: -substitute(line.cost.macs, sizes),
+    "flops": lambda line, sizes: -substitute(line.cost.flops, sizes),
+    "transcendentals": lambda line, sizes: -substitute(line.cost.transcendentals, sizes),
+    "bytes": lambda line, sizes: -substitute(line.cost.bytes, sizes),
+    "name": lambda line, _: line.label,
 }
 
 
-def order(lines: Sequence[Line], sort: str | None) -> list[int]:
+def order(lines: Sequence[Line], sort: str | None, sizes: Sizes) -> list[int]:
     """Return the positions of lines in the wanted order: largest first, or by name, or as they stand.
+
+    Expressions are compared at sizes of their dimensions.
 
     Raises:
         ProfileError: There is no such order.
@@ -67,7 +73,7 @@ def order(lines: Sequence[Line], sort: str | None) -> list[int]:
         return positions
     if sort not in _SORT_KEYS:
         raise ProfileError(f"A report cannot be sorted by {sort!r}; it can be by {', '.join(_SORT_KEYS)}, or None.")
-    return sorted(positions, key=lambda position: _SORT_KEYS[sort](lines[position]))
+    return sorted(positions, key=lambda position: _SORT_KEYS[sort](lines[position], sizes))
 
 
 def is_markup(tablefmt: str) -> bool:
@@ -83,6 +89,7 @@ def lay_out(
     tablefmt: str = "simple",
     numbers: Numbers = "auto",
     width: int | None = None,
+    sizes: Sizes = _NO_SIZES,
 ) -> str:
     """Write lines and their total as a table.
 
@@ -93,6 +100,7 @@ def lay_out(
         tablefmt: Any format of :mod:`tabulate`.
         numbers: ``"exact"`` in full, ``"scaled"`` with SI prefixes, ``"auto"`` in full where that fits the width.
         width: In characters; by default the terminal's, or 80 where there is none. Formats for programs have none.
+        sizes: Of dimensions, to take shares at.
 
     Raises:
         ProfileError: The format or the way to write numbers is unknown.
@@ -105,7 +113,7 @@ def lay_out(
     everything = [*lines, whole]
     styles = ("exact", "scaled") if numbers == "auto" else (numbers,)
     for style in styles:
-        cells = _written(everything, style)
+        cells = _written(everything, style, sizes)
         overflow = _width(heading, cells, tablefmt) - limit
         if overflow <= 0 or is_markup(tablefmt):
             return _render(heading, cells, tablefmt)
@@ -113,9 +121,9 @@ def lay_out(
     return _render(heading, [(_elide(label, room), *rest) for label, *rest in cells], tablefmt)
 
 
-def _written(everything: Sequence[Line], style: str) -> list[Sequence[str]]:
+def _written(everything: Sequence[Line], style: str, sizes: Sizes) -> list[Sequence[str]]:
     write = _WRITTEN[style]
-    flops = everything[-1].cost.flops
+    flops = substitute(everything[-1].cost.flops, sizes)
     return [
         (
             line.label,
@@ -123,7 +131,7 @@ def _written(everything: Sequence[Line], style: str) -> list[Sequence[str]]:
             write(line.cost.macs),
             write(line.cost.flops),
             write(line.cost.transcendentals),
-            share(line.cost.flops, flops),
+            share(substitute(line.cost.flops, sizes), flops),
         )
         for line in everything
     ]

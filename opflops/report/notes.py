@@ -11,14 +11,21 @@ from opflops.units import exact
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from opflops.dimensions import Condition, Dimension
     from opflops.rows import Row
 
 LEGEND = "macs are multiply-accumulates; flops = 2 x macs + other operations, without transcendentals."
 
 
-def notes(rows: Sequence[Row]) -> list[str]:
+def notes(rows: Sequence[Row], dimensions: Sequence[Dimension] = (), conditions: Sequence[Condition] = ()) -> list[str]:
     """List the sentences that belong under every table of these rows."""
-    return [LEGEND, *_integer(rows), *_estimates(rows), *_unpriced(rows)]
+    return [LEGEND, *_symbolic(dimensions, conditions), *_integer(rows), *_estimates(rows), *_unpriced(rows)]
+
+
+def _symbolic(dimensions: Sequence[Dimension], conditions: Sequence[Condition]) -> list[str]:
+    sizes = ", ".join(f"{each.name} = {each.example}" for each in dimensions)
+    compared = [f"Percentages and orders are those at {sizes}."] if dimensions else []
+    return [*compared, *(f"Exact where {condition}." for condition in conditions)]
 
 
 def total_label(rows: Sequence[Row]) -> str:

@@ -6,6 +6,7 @@ import shutil
 import textwrap
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from opflops.dimensions import Condition, Dimension, examples
 from opflops.errors import ProfileError
 from opflops.report import tree
 from opflops.report.layout import Line, Numbers, added_up, is_markup, lay_out, order
@@ -15,6 +16,7 @@ from opflops.rows import partition
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from opflops.report.layout import Sizes
     from opflops.rows import Row
 
 _OVERVIEW_LINES = 60
@@ -40,6 +42,8 @@ def table(
     sort: str | None = None,
     numbers: Numbers = "auto",
     width: int | None = None,
+    dimensions: Sequence[Dimension] = (),
+    conditions: Sequence[Condition] = (),
 ) -> str:
     """Write rows as a table with calls, macs, flops, transcendentals and share of the flops.
 
@@ -52,27 +56,35 @@ def table(
             order of execution.
         numbers: ``"exact"``, ``"scaled"`` (SI prefixes), or ``"auto"``.
         width: Characters to fit into; by default the terminal's.
+        dimensions: What costs are expressions in; their examples are what shares and orders are taken at.
+        conditions: What must hold of them.
 
     Raises:
         ProfileError: A key, an order or a format is unknown, or the depth is negative.
     """
     if depth is not None and depth < 0:
         raise ProfileError(f"depth={depth} is no number of levels; it can be 0 or more, or None for all.")
-    text = _bare_table(rows, by, depth=depth, tablefmt=tablefmt, sort=sort, numbers=numbers, width=width)
-    return text if is_markup(tablefmt) else "\n".join([text, "", *_paragraphs(notes(rows), width)])
+    sizes = examples(dimensions)
+    text = _bare_table(rows, by, depth=depth, tablefmt=tablefmt, sort=sort, numbers=numbers, width=width, sizes=sizes)
+    noted = notes(rows, dimensions, conditions)
+    return text if is_markup(tablefmt) else "\n".join([text, "", *_paragraphs(noted, width)])
 
 
-def overview(rows: Sequence[Row]) -> str:
+def overview(rows: Sequence[Row], dimensions: Sequence[Dimension] = (), conditions: Sequence[Condition] = ()) -> str:
     """Write the report that ``print`` shows: the module tree, then the operators, then what there is to note.
 
     A tree too long to read at once is folded at the depth where it is not; the report says so.
     """
     floating = [row for row in rows if row.floating]
-    modules, depth = tree.lines(floating, None, None, _OVERVIEW_LINES)
+    sizes = examples(dimensions)
+    modules, depth = tree.lines(floating, None, None, sizes, _OVERVIEW_LINES)
     whole = added_up(total_label(rows), floating)
-    tables = [lay_out(_MODULES, modules, whole), "", lay_out("op", _flat(floating, ("op",), "flops"), whole), ""]
+    operators = _flat(floating, ("op",), "flops", sizes)
+    tables = [lay_out(_MODULES, modules, whole, sizes=sizes), "", lay_out("op", operators, whole, sizes=sizes), ""]
     folded = f"Modules deeper than level {depth} are folded into those above; table() shows them all."
-    return "\n".join([*tables, *_paragraphs([*([] if depth is None else [folded]), *notes(rows)], None)])
+    return "\n".join(
+        [*tables, *_paragraphs([*([] if depth is None else [folded]), *notes(rows, dimensions, conditions)], None)]
+    )
 
 
 def _bare_table(
@@ -81,26 +93,27 @@ def _bare_table(
     *,
     depth: int | None = None,
     sort: str | None = None,
+    sizes: Sizes,
     **layout: Any,
 ) -> str:
     floating = [row for row in rows if row.floating]
     keys = (by,) if isinstance(by, str) else tuple(by)
     if keys == ("module",):
-        lines, heading = tree.lines(floating, depth, sort).lines, _MODULES
+        lines, heading = tree.lines(floating, depth, sort, sizes).lines, _MODULES
     else:
-        lines, heading = _flat(floating, keys, sort), " / ".join(keys)
+        lines, heading = _flat(floating, keys, sort, sizes), " / ".join(keys)
     whole = added_up(total_label(rows), floating)
-    return lay_out(heading, lines, whole, **layout)
+    return lay_out(heading, lines, whole, sizes=sizes, **layout)
 
 
-def _flat(rows: Sequence[Row], keys: tuple[str, ...], sort: str | None) -> list[Line]:
+def _flat(rows: Sequence[Row], keys: tuple[str, ...], sort: str | None, sizes: Sizes) -> list[Line]:
     found = []
     for value, part in partition(rows, *keys).items():
         label = " / ".join(name or tree.OUTSIDE for name in (value if isinstance(value, tuple) else (value,)))
         if "op" in keys and not all(row.priced for row in part):
             label = f"{label} (unpriced)"
         found.append(added_up(label, part))
-    return [found[position] for position in order(found, sort)]
+    return [found[position] for position in order(found, sort, sizes)]
 
 
 def _paragraphs(sentences: Sequence[str], width: int | None) -> list[str]:

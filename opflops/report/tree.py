@@ -12,6 +12,7 @@ from opflops.rows import ancestry
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from opflops.report.layout import Sizes
     from opflops.rows import Row
 
 _INDENT = "  "
@@ -81,7 +82,7 @@ def _grow(rows: Iterable[Row]) -> _Node:
     return top
 
 
-def lines(rows: Iterable[Row], depth: int | None, sort: str | None, most: int | None = None) -> Tree:
+def lines(rows: Iterable[Row], depth: int | None, sort: str | None, sizes: Sizes, most: int | None = None) -> Tree:
     """List a line for each module and, below it, for each operator that it ran.
 
     A module's line counts all below it, so it equals the sum of the lines one step further in.
@@ -91,6 +92,7 @@ def lines(rows: Iterable[Row], depth: int | None, sort: str | None, most: int | 
         depth: How many levels of modules to show below the roots; what is deeper is folded into its ancestor, whose
             operators are then those of its whole subtree. None shows all.
         sort: Order among siblings, as in :func:`opflops.report.layout.order`.
+        sizes: Of dimensions, to compare at.
         most: How many lines there may be; fewer levels are shown until there are no more, or only the roots are left.
 
     Returns:
@@ -101,21 +103,21 @@ def lines(rows: Iterable[Row], depth: int | None, sort: str | None, most: int | 
     shown = levels if depth is None else min(depth, levels)
     while most is not None and shown > 0 and top.length(shown) > most:
         shown -= 1
-    return Tree(_descend(top, "", shown, sort), shown if shown < levels else None)
+    return Tree(_descend(top, "", shown, sort, sizes), shown if shown < levels else None)
 
 
-def _descend(parent: _Node, indent: str, depth: int, sort: str | None) -> list[Line]:
+def _descend(parent: _Node, indent: str, depth: int, sort: str | None, sizes: Sizes) -> list[Line]:
     children = list(parent.below.values())
     listed = []
-    for position in order([child.whole for child in children], sort):
+    for position in order([child.whole for child in children], sort, sizes):
         child = children[position]
         listed.append(replace(child.whole, label=indent + child.label))
-        listed += _operators(child.own if depth > 0 else child.everything, indent + _INDENT, sort)
+        listed += _operators(child.own if depth > 0 else child.everything, indent + _INDENT, sort, sizes)
         if depth > 0:
-            listed += _descend(child, indent + _INDENT, depth - 1, sort)
+            listed += _descend(child, indent + _INDENT, depth - 1, sort, sizes)
     return listed
 
 
-def _operators(parts: dict[str, list[Row]], indent: str, sort: str | None) -> list[Line]:
+def _operators(parts: dict[str, list[Row]], indent: str, sort: str | None, sizes: Sizes) -> list[Line]:
     found = [added_up(indent + label, rows) for label, rows in parts.items()]
-    return [found[position] for position in order(found, sort)]
+    return [found[position] for position in order(found, sort, sizes)]

@@ -49,7 +49,7 @@ ROW = json.loads(PROFILE.to_json())["rows"][0]
         ("[]", '"schema": "opflops.profile"'),
         ('{"rows": []}', '"schema": "opflops.profile"'),
         (changed(schema="chrome.trace"), '"schema": "opflops.profile"'),
-        (changed(version=2), "schema version 2, but this opflops reads version 1"),
+        (changed(version=3), "schema version 3, but this opflops reads versions 1 to 2"),
         (changed(version=None), "schema version None"),
         (changed(rows=[{}]), "damaged"),
         (changed(rows=[{**ROW, "wrong": 1}]), "damaged.*wrong"),

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
 __all__ = [
     "ACCUMULATES",
     "MODULE_CALL",
@@ -79,6 +81,7 @@ __all__ = [
     "run_composite",
     "runs_abstractly",
     "schema_of",
+    "smaller",
     "sparse_coo_parts",
     "third_party_formulas",
     "triton_call",
@@ -316,16 +319,27 @@ def value_dependent_errors() -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def fake_copies(originals: Any) -> Iterator[Any]:
+def fake_copies(
+    originals: Any, stand_ins: Callable[[], Mapping[int, Any]] | None = None, sizes: ShapeEnv | None = None
+) -> Iterator[Any]:
     """Yield a deep copy whose tensors have shape, dtype and device but no storage, inside the mode that runs them.
 
     The copy keeps identity: a tensor or module that stands twice in ``originals`` is one object in the copy too.
     The originals are left as they are.
+
+    Args:
+        originals: What to copy.
+        stand_ins: Makes, among tensors without storage, what is to stand for some of the originals, by their identity.
+        sizes: Where the symbols in sizes come from, if there are any.
     """
     # Plain tensors that a forward meets along the way (constants in closures, globals) become fake as they come.
-    fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
+    fake_mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=sizes)
+    memo: dict[int, Any] = {}
+    if stand_ins is not None:
+        with fake_mode:
+            memo.update(stand_ins())
     with FakeCopyMode(fake_mode):
-        copies = copy.deepcopy(originals)
+        copies = copy.deepcopy(originals, memo)
     # Newer versions also log what a fake kernel raises, with a traceback; the caller gets it, and can say it better.
     log = logging.getLogger(FakeTensorMode.__module__)
     silent, log.disabled = log.disabled, True
@@ -409,6 +423,17 @@ def larger(first: Any, second: Any) -> bool:
     """Tell whether a count is larger than another, by the sizes that the program was traced with."""
     counts = [count if isinstance(count, int) else count.node.hint for count in (first, second)]
     return None not in counts and bool(counts[0] > counts[1])
+
+
+def smaller(first: Any, second: Any) -> Any:
+    """Return the smaller of two counts, without deciding anything about the sizes that they are made of."""
+    if type(first) is int and type(second) is int:
+        return min(first, second)
+    from opflops.torch_internals.symbols import at_least  # noqa: PLC0415 - only for symbolic sizes
+
+    if at_least(second, first):
+        return first
+    return second if at_least(first, second) else torch.sym_min(first, second)
 
 
 def indexing_by_tensors() -> AbstractContextManager[Any]:

@@ -1,0 +1,243 @@
+"""A call to count, made on copies without storage: no arithmetic is done and no memory is held for tensors."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from opflops.captures import captures, reading
+from opflops.errors import OpflopsError, ValueNeededError
+from opflops.metadata import KnownResults
+from opflops.mode import OpFlopMode
+from opflops.places import place_of
+from opflops.torch_internals import entered_instead, fake_copies, has_values, value_dependent_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from opflops.profile import Profile
+
+META, CPU = torch.device("meta"), torch.device("cpu")
+
+
+@dataclass
+class Call:
+    """Hold a call to count, and count it on one kind of tensors without storage or another.
+
+    Attributes:
+        model: What to call.
+        inputs: Its positional arguments.
+        kwargs: Its keyword arguments.
+        backward: Whether gradients are wanted.
+        optimizer: What makes the step to count, or makes what makes it.
+    """
+
+    model: Callable[..., Any]
+    inputs: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    backward: bool = False
+    optimizer: Any = None
+
+    def __post_init__(self) -> None:
+        self.inputs, self.kwargs = tree_map_only(Tensor, _as_leaf, (self.inputs, self.kwargs))
+        self._captures = captures(self.model)
+
+    @property
+    def name(self) -> str:
+        """Name the model, for messages."""
+        return getattr(self.model, "__name__", type(self.model).__name__)
+
+    @cached_property
+    def tensors(self) -> list[Tensor]:
+        """List the tensors that are there before the call."""
+        leaves = tree_leaves((self.model, self._captures, self.inputs, self.kwargs))
+        modules = [leaf for leaf in leaves if isinstance(leaf, nn.Module)]
+        held = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
+        return [*held, *(leaf for leaf in leaves if isinstance(leaf, Tensor))]
+
+    @cached_property
+    def devices(self) -> list[torch.device]:
+        """List the devices that tensors are on, without meta unless it is the only one.
+
+        Raises:
+            OpflopsError: Some tensors are on meta, and the others on several devices.
+        """
+        found = list(dict.fromkeys(tensor.device for tensor in self.tensors))
+        real = [device for device in found if device != META]
+        if META in found and len(real) > 1:
+            raise OpflopsError(
+                f"{self.name} and its inputs are on {', '.join(map(str, found))}, so it cannot be told which of them "
+                "the tensors on meta stand for; put those where they belong, or everything on meta."
+            )
+        return real or found
+
+    def counted(self) -> Profile:
+        """Count the call on tensors like those that were given."""
+        if self.devices == [META]:
+            # Quicker than tensors that only act as if they were on a device, for as long as the program does not mix
+            # those on meta with what it makes itself.
+            try:
+                with KnownResults():
+                    return self.run(OpFlopMode(), nullcontext(copy.deepcopy(self.originals)))
+            except (RuntimeError, NotImplementedError):
+                self.devices = [CPU]
+        mode = OpFlopMode()
+        with self.explained(mode):
+            return self.run(mode, fake_copies(self.originals, self.moved))
+
+    @contextmanager
+    def explained(self, mode: OpFlopMode) -> Iterator[None]:
+        """Say of errors that come of counting without running where they were raised, and what to do."""
+        try:
+            yield
+        except value_dependent_errors() as error:
+            raise ValueNeededError(
+                f"{self.name} asks for the value of a tensor ({place_of(error, mode)}), which counting without running "
+                "does not have; run it on real inputs inside OpFlopMode()."
+            ) from error
+        except RuntimeError as error:
+            if "different devices" not in str(error):
+                raise
+            raise OpflopsError(
+                f"{self.name} mixes tensors of several devices at {place_of(error, mode)}: {error}. "
+                "Put the model and its inputs on one, and make other tensors on the device of the inputs."
+            ) from error
+
+    @property
+    def originals(self) -> Any:
+        """Return all that is to be copied, in the order of :meth:`run`."""
+        own = self.optimizer if isinstance(self.optimizer, torch.optim.Optimizer) else None
+        return self.model, self._captures, own, self.inputs, self.kwargs
+
+    def moved(self) -> dict[int, Tensor]:
+        """Make stand-ins for tensors on meta where the others are."""
+        device = self.devices[0] if self.devices else META
+        return {} if device == META else {id(each): _like(each, device) for each in self.tensors if each.device == META}
+
+    def run(self, mode: OpFlopMode, copying: AbstractContextManager[Any]) -> Profile:
+        """Count the call on copies of :attr:`originals`."""
+        with copying as copies, mode:
+            model, captured, own_optimizer, inputs, kwargs = copies
+            outputs = (reading(model, captured) if captured else model)(*inputs, **kwargs)
+            if self.backward or self.optimizer is not None:
+                ends = differentiable(outputs)
+                _check_leaves(ends, copies)
+                differentiate(ends)
+            if own_optimizer is not None:
+                _check_gradients(own_optimizer)
+                _keep_numbers(self.optimizer, own_optimizer)
+                _step(own_optimizer)
+            elif self.optimizer is not None:
+                made = self._made_optimizer((model, captured))
+                with entered_instead([mode], []):
+                    _step(made)
+                _step(made)
+        return mode.profile
+
+    def _made_optimizer(self, owners: Any) -> torch.optim.Optimizer:
+        modules = [leaf for leaf in tree_leaves(owners) if isinstance(leaf, nn.Module)]
+        parameters = dict.fromkeys(each for module in modules for each in module.parameters() if each.requires_grad)
+        made = self.optimizer(list(parameters))
+        if not isinstance(made, torch.optim.Optimizer):
+            raise OpflopsError(
+                f"optimizer={self.optimizer!r} is neither an optimizer nor makes one of a list of parameters; "
+                "give an instance, a class such as torch.optim.AdamW, or a function of parameters."
+            )
+        return made
+
+
+def _step(optimizer: torch.optim.Optimizer) -> None:
+    try:
+        optimizer.step()
+    except TypeError as error:
+        raise OpflopsError(
+            f"{type(optimizer).__name__} does not step with gradients alone ({error}), so that count() cannot tell "
+            "what a step costs; run one inside OpFlopMode()."
+        ) from error
+
+
+def _check_gradients(optimizer: torch.optim.Optimizer) -> None:
+    """Refuse an optimizer of other parameters than the model's, whose step would do nothing."""
+    if not any(parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"]):
+        raise OpflopsError(
+            f"None of the parameters of this {type(optimizer).__name__} has a gradient after the backward; "
+            "give an optimizer of the parameters of the model, or its class."
+        )
+
+
+def _keep_numbers(original: torch.optim.Optimizer, copied: torch.optim.Optimizer) -> None:
+    """Give the numbers that an optimizer keeps in tensors, such as its steps, to a copy without storage: it asks."""
+    for group, copied_group in zip(original.param_groups, copied.param_groups, strict=True):
+        for parameter, stand_in in zip(group["params"], copied_group["params"], strict=True):
+            for name, value in original.state.get(parameter, {}).items():
+                if isinstance(value, Tensor) and value.dim() == 0 and value.device == CPU:
+                    copied.state[stand_in][name] = torch.tensor(value.item(), dtype=value.dtype)
+
+
+def _as_leaf(tensor: Tensor) -> Tensor:
+    """Cut an input off from what computed it, which is no part of the call."""
+    return tensor if tensor.is_leaf else tensor.detach().requires_grad_(tensor.requires_grad)
+
+
+def _like(tensor: Tensor, device: torch.device) -> Tensor:
+    """Make a tensor of the same metadata on another device."""
+    made = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(made, requires_grad=tensor.requires_grad)
+    return made.requires_grad_(tensor.requires_grad)
+
+
+def differentiable(outputs: Any) -> list[Tensor]:
+    """List the outputs that have a backward.
+
+    Raises:
+        OpflopsError: None has.
+    """
+    found = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
+    ends = [tensor for tensor in found if tensor.requires_grad]
+    if not ends:
+        raise OpflopsError(
+            "backward=True needs an output that depends on something that requires a gradient: "
+            f"of {len(found)} tensors found in the output (through lists, tuples and dicts) none does."
+        )
+    return ends
+
+
+def differentiate(ends: list[Tensor]) -> None:
+    """Run the backward of outputs, against gradients of ones."""
+    torch.autograd.backward(ends, [torch.ones_like(end) for end in ends])
+
+
+def _check_leaves(ends: list[Tensor], copies: Any) -> None:
+    """Refuse to run a backward into tensors of the program that are no copies: their gradients would change."""
+    inside = tree_leaves(copies)
+    own = {id(tensor) for leaf in inside if isinstance(leaf, nn.Module) for tensor in leaf.parameters()}
+    for leaf in (*ends, *_leaves(ends)):
+        if has_values(leaf) or (isinstance(leaf, nn.Parameter) and id(leaf) not in own):
+            raise OpflopsError(
+                "The outputs depend on a parameter that is no part of the model or the inputs, so its gradient would "
+                "change; pass the module that owns it to count(), as the model or as an argument of a function."
+            )
+
+
+def _leaves(ends: list[Tensor]) -> Iterator[Tensor]:
+    """List the tensors that a backward accumulates gradients in."""
+    todo = [end.grad_fn for end in ends if end.grad_fn is not None]
+    seen = set(todo)
+    while todo:
+        node = todo.pop()
+        leaf = getattr(node, "variable", None)
+        if leaf is not None:
+            yield leaf
+        for following, _ in node.next_functions:
+            if following is not None and following not in seen:
+                seen.add(following)
+                todo.append(following)

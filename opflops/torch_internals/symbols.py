@@ -1,0 +1,265 @@
+"""Sizes without values: symbols for them, what a program decides about them, and counts in sympy's own terms.
+
+Part of the one room for private interfaces of PyTorch; see the package.
+"""
+
+from __future__ import annotations
+
+import operator
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import sympy
+from torch._guards import Source
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.export import Dim
+from torch.fx.experimental.symbolic_shapes import ConstraintViolationError, DimDynamic, ShapeEnv, StrictMinMaxConstraint
+from torch.utils._sympy import functions as own
+from torch.utils._sympy.numbers import IntInfinity, int_oo
+from torch.utils._sympy.value_ranges import ValueRanges
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "ConstraintViolationError",
+    "Dim",
+    "FakeTensorMode",
+    "Symbols",
+    "at_least",
+    "parts_of",
+]
+
+SMALLEST = 2
+"""The smallest size that a symbol stands for: PyTorch takes it that a symbolic size is neither 0 nor 1."""
+
+
+class Parts(NamedTuple):
+    """Hold what a ``torch.export.Dim`` says.
+
+    Attributes:
+        name: Of the dimension.
+        minimum: Its smallest size.
+        maximum: Its largest size; None if there is none.
+        of: What turns a size of the dimension into one of the axis: ``2 * Dim("half")`` is a dimension's double.
+    """
+
+    name: str
+    minimum: int
+    maximum: int | None
+    of: Callable[[Any], Any]
+
+
+def parts_of(dim: Any) -> Parts:
+    """Take a ``torch.export.Dim``, or what was derived from one, apart."""
+    root = getattr(dim, "root", dim)
+    largest = None if isinstance(root.max, IntInfinity) else int(root.max)
+    return Parts(root.__name__, int(root.min), largest, getattr(dim, "fn", lambda size: size))
+
+
+class _Name(str):
+    """Be a name that newer shape environments read and older ones call."""
+
+    __slots__ = ()
+
+    def __call__(self) -> str:
+        return self
+
+
+class _Named(Source):
+    """Be where a size comes from, which the shape environment wants to know."""
+
+    label: str
+
+    def __init__(self, label: str) -> None:
+        object.__setattr__(self, "label", label)
+
+    @property
+    def name(self) -> str:
+        return _Name(self.label)
+
+
+class Symbols(ShapeEnv):
+    """Make symbols for sizes, and note what the program decides about them, and where.
+
+    Args:
+        place: Tells, when it is called, where the program is.
+
+    Attributes:
+        decisions: Conditions on the symbols that were taken to hold, since they do at the example's sizes, and where.
+    """
+
+    def __init__(self, place: Callable[[], Any]) -> None:
+        super().__init__(duck_shape=False)
+        self._place = place
+        self._names: dict[sympy.Symbol, sympy.Symbol] = {}
+        self._standard: dict[sympy.Basic, Any] = {}
+        self.decisions: list[tuple[sympy.Basic, Any]] = []
+        self._read = 0
+        self._known: list[Any] = []
+
+    def size(self, name: str, example: int, minimum: int, maximum: int | None) -> Any:
+        """Make the size of a dimension; ``example`` decides whatever the program asks about it."""
+        bounds = ValueRanges(max(minimum, SMALLEST), int_oo if maximum is None else maximum)
+        source = _Named(name)
+        symbol = self.create_symbol(
+            example,
+            source,
+            dynamic_dim=DimDynamic.DYNAMIC,
+            constraint_dim=StrictMinMaxConstraint(vr=bounds, warn_only=False),
+        )
+        self._names[symbol] = sympy.Symbol(name)
+        return self.create_symintnode(symbol, hint=example, source=source)
+
+    def _log_guard(self, prefix: str, g: Any, forcing_spec: bool) -> None:  # noqa: ARG002 - PyTorch's own
+        self.decisions.append((g, self._place()))
+
+    def fixed(self) -> dict[str, tuple[int, Any]]:
+        """List the dimensions that the program allows one size only: that size, and where it was decided."""
+        found = {}
+        for symbol, name in self._names.items():
+            value = self.replacements.get(symbol, symbol)
+            if not value.free_symbols:
+                places = [place for condition, place in self.decisions if symbol in condition.free_symbols]
+                equal = [
+                    place
+                    for condition, place in self.decisions
+                    if isinstance(condition, sympy.Eq) and symbol in condition.free_symbols
+                ]
+                found[str(name)] = int(value), (equal or places or [None])[-1]
+        return found
+
+    def conditions(self) -> list[tuple[Any, Any]]:
+        """List what was decided and does not hold for all sizes anyway, in sympy's own terms."""
+        found: dict[Any, Any] = {}
+        for decision, place in self.decisions:
+            for part in sympy.And.make_args(decision):
+                condition = self._simplified(_standard(part))
+                if condition is not sympy.true and not _is_obvious(condition):
+                    found.setdefault(condition.xreplace(self._names), place)
+        return list(found.items())
+
+    def expression(self, count: Any) -> Any:
+        """Write a count in sympy's own terms, in the dimensions' names; a plain integer stays."""
+        node = getattr(count, "node", None)
+        if node is None:
+            return count
+        inner = node.expr
+        found = self._standard.get(inner)
+        if found is None:
+            found = sympy.expand(self._simplified(_standard(inner))).xreplace(self._names)
+            self._standard[inner] = found = int(found) if found.is_Integer else found
+        return found
+
+    def _simplified(self, expression: Any) -> Any:
+        """Take the smaller or larger of two numbers where what was decided tells which that is."""
+        for kind, sign in ((sympy.Max, 1), (sympy.Min, -1)):
+            for extreme in sorted(expression.atoms(kind), key=lambda inner: inner.count_ops()):
+                parts = [self._simplified(part) for part in extreme.args]
+                least = [one for one in parts if all(self._is_not_less(sign * one, sign * other) for other in parts)]
+                if least:
+                    return self._simplified(expression.xreplace({extreme: least[0]}))
+        return expression
+
+    def _is_not_less(self, first: Any, second: Any) -> bool:
+        difference = sympy.expand(first - second)
+        return _sign_is(_from_smallest(difference), 0) or any(
+            _sign_is(_from_smallest(sympy.expand(difference - known)), 0) for known in self._not_negative()
+        )
+
+    def _not_negative(self) -> list[Any]:
+        """List expressions that were decided to be 0 or more."""
+        if len(self.decisions) != self._read:
+            self._read = len(self.decisions)
+            self._known = [
+                sympy.expand(_standard(part.lhs - part.rhs if isinstance(part, sympy.Ge) else part.rhs - part.lhs))
+                for decision, _ in self.decisions
+                for part in sympy.And.make_args(decision)
+                if isinstance(part, (sympy.Ge, sympy.Le))
+            ]
+        return self._known
+
+
+def _from_smallest(expression: Any) -> Any:
+    """Count each size from the smallest that a symbol stands for."""
+    return sympy.expand(expression.xreplace({symbol: symbol + SMALLEST - 1 for symbol in expression.free_symbols}))
+
+
+def _is_obvious(condition: Any) -> bool:
+    """Tell a comparison that holds for all sizes."""
+    if not isinstance(condition, sympy.core.relational.Relational):
+        return False
+    difference = _from_smallest(condition.lhs - condition.rhs)
+    larger, smaller = (
+        (sympy.Gt, sympy.Ge, sympy.Ne) if _sign_is(difference, 1) else (sympy.Ge,) if _sign_is(difference, 0) else (),
+        (sympy.Lt, sympy.Le, sympy.Ne) if _sign_is(-difference, 1) else (sympy.Le,) if _sign_is(-difference, 0) else (),
+    )
+    return isinstance(condition, (*larger, *smaller))
+
+
+def _sign_is(expression: Any, least: int) -> bool:
+    """Tell a sum of products of positive symbols that is surely at least 0 or 1, without solving anything."""
+    terms = sympy.Add.make_args(expression)
+    if any(term.has(sympy.floor, sympy.ceiling, sympy.Min, sympy.Max, sympy.Mod) for term in terms):
+        return bool(expression.is_positive if least else expression.is_nonnegative)
+    coefficients = [term.as_coeff_Mul()[0] for term in terms]
+    # Each symbol is at least 1, so a sum of terms is at least the sum of their coefficients if none is negative.
+    return all(each >= 0 for each in coefficients) and sum(coefficients) >= least
+
+
+def _truncated(value: Any) -> Any:
+    """Round to zero: sizes are not negative."""
+    return sympy.floor(value)
+
+
+def _exactly(number: sympy.Float) -> Any:
+    """Take a floating-point factor for the fraction that it is, if that is a short one; others stay as they are.
+
+    Those are computed with the same rounding as in the program then.
+    """
+    fraction = sympy.Rational(float(number))
+    return fraction if fraction.q <= 2**20 else number
+
+
+_STANDARD: dict[type, Callable[..., Any]] = {
+    own.FloorDiv: lambda above, below: sympy.floor(above / below),
+    own.CleanDiv: operator.truediv,
+    own.CeilDiv: lambda above, below: sympy.ceiling(above / below),
+    own.IntTrueDiv: operator.truediv,
+    own.FloatTrueDiv: operator.truediv,
+    own.FloatPow: operator.pow,
+    own.PowByNatural: operator.pow,
+    own.ModularIndexing: lambda value, below, modulus: sympy.Mod(sympy.floor(value / below), modulus),
+    own.Mod: sympy.Mod,
+    own.PythonMod: sympy.Mod,
+    own.Max: sympy.Max,
+    own.Min: sympy.Min,
+    own.ToFloat: lambda value: value,
+    own.Identity: lambda value: value,
+    own.TruncToInt: _truncated,
+    own.TruncToFloat: _truncated,
+    own.FloorToInt: sympy.floor,
+    own.CeilToInt: sympy.ceiling,
+    own.OpaqueUnaryFn_log2: lambda value: sympy.log(value, 2),
+    own.OpaqueUnaryFn_sqrt: sympy.sqrt,
+    own.Where: lambda condition, then, otherwise: sympy.Piecewise((then, condition), (otherwise, True)),
+}
+"""What PyTorch's own functions on sizes are called in sympy."""
+
+
+@lru_cache(maxsize=100_000)
+def _standard(expression: Any) -> Any:
+    if isinstance(expression, sympy.Float):
+        return _exactly(expression)
+    if not expression.args:
+        return expression
+    parts = [_standard(part) for part in expression.args]
+    return _STANDARD.get(type(expression), expression.func)(*parts)
+
+
+def at_least(first: Any, second: Any) -> bool:
+    """Tell whether a count is surely at least another, whatever the symbols in them are."""
+    difference = first - second
+    if isinstance(difference, int):
+        return difference >= 0
+    return _sign_is(_from_smallest(_standard(difference.node.expr)), 0)
