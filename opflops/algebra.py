@@ -13,8 +13,6 @@ from functools import lru_cache
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
-from opflops.errors import ProfileError
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -46,6 +44,26 @@ def add_up(counts: Iterable[Any]) -> Any:
     import sympy  # noqa: PLC0415 - only for symbolic counts
 
     return plain(sympy.Add(number, *others))
+
+
+@lru_cache(maxsize=1)
+def halvings() -> Any:
+    """Return the function that tells how often a number of elements is halved until one is left: ceil(log2 n).
+
+    sympy's own logarithm, rounded up, is not exact for large numbers.
+    """
+    import sympy  # noqa: PLC0415 - only for symbolic counts
+
+    class Halvings(sympy.Function):
+        is_integer = True
+        is_nonnegative = True
+
+        @classmethod
+        def eval(cls, number: Any) -> Any:
+            return sympy.Integer(max(int(number) - 1, 0).bit_length()) if number.is_Integer else None
+
+    Halvings.__name__ = _HALVINGS
+    return Halvings
 
 
 def substitute(count: Any, sizes: Sizes) -> Any:
@@ -89,33 +107,60 @@ def terms(count: Any) -> list[Any]:
     return sorted(sympy.Add.make_args(sympy.sympify(count)), key=rank)
 
 
+def is_polynomial(count: Any, name: str) -> bool:
+    """Tell whether an expression grows with a dimension as a power of it in the end; rounding does not change that."""
+    return _polynomial(count, name) is not None
+
+
 def degree(count: Any, name: str) -> int:
-    """Tell with which power of a dimension an expression grows in the end; rounding does not change it."""
-    leader = _leader(count, name)
-    return 0 if leader is None else int(leader[0])
+    """Tell with which power of a dimension an expression grows, if it is one that does so."""
+    polynomial = _polynomial(count, name)
+    return 0 if polynomial is None else int(polynomial.degree())
 
 
 def leading_coefficient(count: Any, name: str) -> Any:
-    """Return what the highest power of a dimension is multiplied by: a number, or an expression in the others."""
-    leader = _leader(count, name)
-    return count if leader is None else plain(leader[1])
+    """Return what that power is multiplied by: a number, or an expression in the other dimensions."""
+    polynomial = _polynomial(count, name)
+    return count if polynomial is None else plain(polynomial.LC())
 
 
 @lru_cache(maxsize=10_000)
-def _leader(count: Any, name: str) -> tuple[int, Any] | None:
+def _polynomial(count: Any, name: str) -> Any:
     import sympy  # noqa: PLC0415 - only for symbolic counts
 
-    symbol = sympy.Symbol(name)
-    if not is_expression(count) or symbol not in count.free_symbols:
+    symbol, smooth = sympy.Symbol(name), _smooth(sympy.sympify(count))
+    return sympy.Poly(smooth, symbol) if smooth.is_polynomial(symbol) else None
+
+
+def overtaken_at(first: Any, second: Any, name: str) -> int | None:
+    """Find the size of a dimension from which on a count is at least another that is larger at some smaller size.
+
+    Rounding is left out of account. None if it never is, always is, or one of them is no polynomial.
+    """
+    import sympy  # noqa: PLC0415 - only for symbolic counts
+
+    polynomial = _polynomial(sympy.sympify(first) - sympy.sympify(second), name)
+    if polynomial is None or polynomial.free_symbols != polynomial.free_symbols_in_domain | {sympy.Symbol(name)}:
         return None
-    # Rounded, a size is what it was, as far as growth is concerned.
-    smooth = count
-    while smooth.has(sympy.floor, sympy.ceiling):
-        smooth = smooth.replace(sympy.floor, lambda inside: inside).replace(sympy.ceiling, lambda inside: inside)
-    polynomial = sympy.Poly(sympy.expand(smooth), symbol) if sympy.expand(smooth).is_polynomial(symbol) else None
-    if polynomial is None:
-        raise ProfileError(f"How {count} grows with {name} has no degree, since it is no polynomial.")
-    return polynomial.degree(), sympy.expand(polynomial.LC())
+    roots = [root for root in map(sympy.re, filter(_is_real, polynomial.nroots(n=30))) if root > 1]
+    if polynomial.LC() < 0 or not roots:
+        return None
+    # The root may be off by less than one, so it is tried beside what was found.
+    size = int(sympy.ceiling(max(roots)))
+    return next(each for each in (size - 1, size, size + 1) if polynomial.eval(each) >= 0)
+
+
+def _is_real(number: Any) -> bool:
+    return bool(number.is_real)
+
+
+def _smooth(count: Any) -> Any:
+    """Leave out rounding, which does not change how a count grows."""
+    import sympy  # noqa: PLC0415 - only for symbolic counts
+
+    while count.has(sympy.floor, sympy.ceiling):
+        count = count.replace(sympy.floor, lambda inside: inside).replace(sympy.ceiling, lambda inside: inside)
+    return sympy.expand(count)
 
 
 def compiled(names: Sequence[str], expressions: Sequence[Any]) -> Callable[..., Sequence[Any]]:
@@ -128,11 +173,15 @@ def compiled(names: Sequence[str], expressions: Sequence[Any]) -> Callable[..., 
 
         def _print_floor(self, expression: Any) -> str:
             above, below = sympy.fraction(sympy.together(expression.args[0]))
-            return f"(({self._print(above)})//({self._print(below)}))"
+            rounded = f"(({self._print(above)})//({self._print(below)}))"
+            return f"int{rounded}" if expression.has(sympy.log) else rounded
 
         def _print_ceiling(self, expression: Any) -> str:
             above, below = sympy.fraction(sympy.together(expression.args[0]))
             return f"(-((-({self._print(above)}))//({self._print(below)})))"
+
+        def _print_ceil_log2(self, expression: Any) -> str:
+            return f"(({self._print(expression.args[0])}) - 1).bit_length()"
 
     printer = Exact({"fully_qualified_modules": False, "allow_unknown_functions": True})
     function: Callable[..., Sequence[Any]] = sympy.lambdify(
@@ -171,7 +220,8 @@ _SIGNS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.USub: lambda _, value: -value,
     ast.Invert: lambda _, value: ~value,
 }
-_FUNCTIONS = frozenset({"floor", "ceiling", "Min", "Max", "Mod", "log", "Abs", "Eq", "Ne", "And", "Or", "Not"})
+_HALVINGS = "ceil_log2"
+_FUNCTIONS = frozenset({_HALVINGS, "floor", "ceiling", "Min", "Max", "Mod", "log", "Eq", "Ne", "And", "Or", "Not"})
 
 
 class _Reader(ast.NodeVisitor):
@@ -205,7 +255,8 @@ class _Reader(ast.NodeVisitor):
 
         if not isinstance(node.func, ast.Name) or node.func.id not in _FUNCTIONS or node.keywords:
             raise TypeError
-        return getattr(sympy, node.func.id)(*map(self.visit, node.args))
+        function = halvings() if node.func.id == _HALVINGS else getattr(sympy, node.func.id)
+        return function(*map(self.visit, node.args))
 
     def generic_visit(self, node: ast.AST) -> Any:
         raise TypeError(f"{ast.unparse(node)} is no part of a count")

@@ -51,8 +51,13 @@ def axes_of(call: Call, dynamic_shapes: Any) -> list[Axis]:
 
 def _arguments(call: Call) -> dict[str, Any]:
     try:
-        bound = inspect.signature(getattr(call.model, "forward", call.model)).bind(*call.inputs, **call.kwargs)
-    except (TypeError, ValueError) as error:
+        signature = inspect.signature(getattr(call.model, "forward", call.model))
+    except ValueError:
+        # A builtin function does not tell the names of its parameters.
+        return {**{f"argument {place}": value for place, value in enumerate(call.inputs)}, **call.kwargs}
+    try:
+        bound = signature.bind(*call.inputs, **call.kwargs)
+    except TypeError as error:
         raise DimensionError(f"The inputs do not fit {call.name}: {error}.") from error
     arguments: dict[str, Any] = {}
     for name, value in bound.arguments.items():

@@ -73,7 +73,7 @@ def check(dimensions: Sequence[Dimension], conditions: Sequence[Condition], size
             raise ProfileError(f"{name}={size!r} is no size of that dimension, which can be {limits}.")
     left = []
     for condition in conditions:
-        value = condition.expression.xreplace(_symbols(sizes))
+        value = _at(condition.expression, sizes)
         if value == False:  # noqa: E712 - sympy's
             given = ", ".join(f"{name}={size}" for name, size in sizes.items())
             raise ProfileError(
@@ -85,10 +85,14 @@ def check(dimensions: Sequence[Dimension], conditions: Sequence[Condition], size
     return tuple(left)
 
 
-def _symbols(sizes: Sizes) -> dict[Any, Any]:
+def _at(relation: Any, sizes: Sizes) -> Any:
+    """Put sizes in the place of dimensions in a relation; one that divides by zero then does not hold."""
     import sympy  # noqa: PLC0415 - only for symbolic counts
 
-    return {sympy.Symbol(name): sympy.Integer(size) for name, size in sizes.items()}
+    try:
+        return relation.xreplace({sympy.Symbol(name): sympy.Integer(size) for name, size in sizes.items()})
+    except ZeroDivisionError:
+        return False
 
 
 def at(rows: Iterable[Row], sizes: Sizes) -> tuple[Row, ...]:
@@ -143,11 +147,18 @@ def function_of_sizes(
         except KeyError as error:
             raise ProfileError(f"The cost needs a size for each of {', '.join(names)}; {error} is missing.") from error
         inside = all(
-            size >= each.minimum and (each.maximum is None or size <= each.maximum)
+            type(size) is int and size >= each.minimum and (each.maximum is None or size <= each.maximum)
             for size, each in zip(given, dimensions, strict=True)
         )
-        if len(sizes) > len(names) or not inside or not all(holds(*given)):
+        if len(sizes) > len(names) or not inside or not _holds(holds, given):
             check(dimensions, conditions, sizes)
         return Cost(*price(*given))
 
     return cost_of
+
+
+def _holds(relations: Callable[..., Sequence[bool]], sizes: Sequence[int]) -> bool:
+    try:
+        return all(relations(*sizes))
+    except ZeroDivisionError:
+        return False

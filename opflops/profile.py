@@ -10,6 +10,7 @@ from opflops import report, rows
 from opflops.dimensions import Condition, Dimension
 from opflops.errors import ProfileError
 from opflops.rows import Row
+from opflops.scaling import Scaling, scaling
 from opflops.torch_internals import callable_module
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from opflops.cost import Cost
     from opflops.report.tables import TableOptions
 
-__all__ = ["Condition", "Dimension", "Profile", "Row"]
+__all__ = ["Condition", "Dimension", "Profile", "Row", "Scaling"]
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,21 @@ class Profile:
             ProfileError: From the function, what :meth:`at` raises.
         """
         return sizing.function_of_sizes(self.dimensions, self.conditions, self.total)
+
+    def scaling(self, measure: str = "flops", largest: int = 8) -> Scaling:
+        """Work out how the total and the largest modules and operators grow with each dimension.
+
+        Args:
+            measure: ``"flops"``, ``"macs"``, ``"ops"``, ``"transcendentals"``, ``"bytes"`` or one of its parts.
+            largest: How many modules, and how many operators, to look at.
+
+        Returns:
+            Degrees and leading coefficients, and the sizes at which one part overtakes another.
+
+        Raises:
+            ProfileError: The counts are numbers, or there is no such measure.
+        """
+        return scaling(self.rows, self.dimensions, measure, largest)
 
     def __add__(self, other: Profile) -> Profile:
         if not isinstance(other, Profile):

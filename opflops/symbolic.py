@@ -25,7 +25,7 @@ from opflops.torch_internals.plain_sizes import symbolic_sizes_stay
 from opflops.torch_internals.symbols import SMALLEST, Symbols
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -128,14 +128,20 @@ def _checked(call: Call, axes: Sequence[Axis], profile: Profile) -> Profile:
     """Compare with counts at other sizes than decided, and say where the program takes other ways."""
     names = [each.name for each in profile.dimensions]
     examples = {each.name: each.example for each in profile.dimensions}
-    for sizes in _others(profile):
-        difference = _difference(call, axes, profile, sizes)
-        if difference:
-            told = ", ".join(f"{name} = {size}" for name, size in sizes.items())
-            raise DimensionError(
-                f"{call.name} cannot be counted for all sizes: with {told} {difference}. Fix a dimension, and count "
-                "for each of its sizes."
-            )
+    sizes = _other_sizes(profile)
+    if sizes is None:
+        told = "; ".join(map(str, profile.conditions))
+        raise DimensionError(
+            f"{call.name} does not run for sizes much different from {examples}: it takes it that {told}. "
+            "Leave a dimension out of dynamic_shapes, or change what ties them."
+        )
+    difference = _difference(call, axes, profile, sizes)
+    if difference:
+        told = ", ".join(f"{name} = {size}" for name, size in sizes.items())
+        raise DimensionError(
+            f"{call.name} cannot be counted for all sizes: with {told} {difference}. Fix a dimension, and count for "
+            "each of its sizes."
+        )
     conditions = list(profile.conditions)
     together = range(1, len(names) + 1) if len(names) <= _MOST_TOGETHER else (1, len(names))
     refused: list[set[str]] = []
@@ -156,13 +162,20 @@ def _checked(call: Call, axes: Sequence[Axis], profile: Profile) -> Profile:
     return replace(profile, conditions=tuple(conditions))
 
 
-def _others(profile: Profile) -> Iterator[dict[str, int]]:
-    """Choose sizes to compare at: larger ones, even and odd, where the conditions allow them."""
-    for factor, more in ((2, 1), (2, 0), (3, 0), (1, 1)):
-        sizes = {name: factor * example + more for name, example, _, _ in profile.dimensions}
+def _other_sizes(profile: Profile) -> dict[str, int] | None:
+    """Choose sizes to compare at: larger ones, even or odd, that the conditions allow; else for as many as they do."""
+    examples = {each.name: each.example for each in profile.dimensions}
+    changes = [(2, 1), (2, 0), (3, 0), (1, 1), (1, 2), (1, -1)]
+    for factor, more in changes:
+        sizes = {name: factor * size + more for name, size in examples.items()}
         if profile.holds(sizes):
-            yield sizes
-            return
+            return sizes
+    for name, size in examples.items():
+        for factor, more in changes:
+            sizes = {**examples, name: factor * size + more}
+            if profile.holds(sizes):
+                return sizes
+    return None
 
 
 def _difference(call: Call, axes: Sequence[Axis], profile: Profile, sizes: Mapping[str, int]) -> str:

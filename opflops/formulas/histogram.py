@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from opflops.cost import Cost
 from opflops.formulas.sizes import aten, folds, numel
-from opflops.formulas.sorting import halvings
 from opflops.registry import formula
+from opflops.torch_internals import halvings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

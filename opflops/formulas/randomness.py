@@ -8,8 +8,8 @@ from opflops.cost import Cost
 from opflops.formulas.pointwise import Elementwise, register
 from opflops.formulas.reduction import rows_along
 from opflops.formulas.sizes import aten, folds, newer, packets
-from opflops.formulas.sorting import halvings
 from opflops.registry import declare_zero, formula
+from opflops.torch_internals import halvings
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,17 +11,10 @@ from opflops.cost import Cost
 from opflops.formulas.reduction import aminmax, rows_along
 from opflops.formulas.sizes import aten, folds
 from opflops.registry import formula
+from opflops.torch_internals import halvings
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-def halvings(size: int) -> int:
-    """Return ceil(log2 n), and 0 for nothing or one.
-
-    No integer arithmetic gives a symbolic logarithm that rounds up exactly, so a symbolic size is fixed here.
-    """
-    return max(int(size) - 1, 0).bit_length()
 
 
 def _along(tensor: Tensor, dim: int) -> int:

@@ -11,9 +11,8 @@ from opflops.formulas.activation import RELU
 from opflops.formulas.contraction import products, scaled_sum, stored
 from opflops.formulas.reduction import softmax
 from opflops.formulas.sizes import aten, folds, numel, packets
-from opflops.formulas.sorting import halvings
 from opflops.registry import declare_zero, formula
-from opflops.torch_internals import sparse_coo_parts, unseen
+from opflops.torch_internals import halvings, sparse_coo_parts, unseen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

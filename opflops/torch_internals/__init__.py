@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch._dispatch.python import enable_python_dispatcher
 from torch._ops import HigherOrderOperator, OpOverload, OpOverloadPacket
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
@@ -28,6 +29,8 @@ from torch.nested._internal.nested_tensor import NestedTensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import CheckpointFunction, _recomputation_hook
+
+from opflops.torch_internals.plain_sizes import result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -57,6 +60,7 @@ __all__ = [
     "dispatcher_packets",
     "entered_instead",
     "fake_copies",
+    "halvings",
     "has_values",
     "indexing_by_tensors",
     "is_jagged",
@@ -287,6 +291,16 @@ def log2(size: int) -> Any:
     return torch._sym_log2(size)  # type: ignore[attr-defined]
 
 
+def halvings(size: int) -> int:
+    """Return ceil(log2 n): how often n elements are halved until one is left; a symbolic size stays symbolic."""
+    if isinstance(size, int):
+        return max(size - 1, 0).bit_length()
+    from opflops.torch_internals.symbols import halved  # noqa: PLC0415 - only for symbolic sizes
+
+    symbolic: int = halved(size)
+    return symbolic
+
+
 def unseen() -> AbstractContextManager[Any]:
     """Hide the operators that pricing itself runs from every active mode."""
     return _disable_current_modes()
@@ -318,6 +332,35 @@ def value_dependent_errors() -> tuple[type[Exception], ...]:
     return (DataDependentOutputException, DynamicOutputShapeException)
 
 
+class _PythonTensorMode(FakeTensorMode):
+    """Work out what results look like as the compiler does: with kernels written in Python, all the way.
+
+    Those in C++ know no symbolic sizes, and lay some results out in memory as no device does.
+    """
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        with enable_python_dispatcher():
+            if self.shape_env is not None and (known := result_of(func, args)) is not None:
+                with self:
+                    return torch.empty(known, dtype=args[0].dtype, device=args[0].device)
+            return self._apart(super().__torch_dispatch__(func, types, args, kwargs))
+
+    def _apart(self, out: Any) -> Any:
+        """Return no tensor twice, as no device does: a gradient that is held twice is copied where it accumulates."""
+        if type(out) is not tuple:
+            return out
+        seen: set[int] = set()
+        results = list(out)
+        for place, result in enumerate(results):
+            if isinstance(result, Tensor) and id(result) in seen:
+                with self:
+                    results[place] = torch.empty_strided(
+                        result.shape, result.stride(), dtype=result.dtype, device=result.device
+                    )
+            seen.add(id(result))
+        return tuple(results)
+
+
 @contextmanager
 def fake_copies(
     originals: Any, stand_ins: Callable[[], Mapping[int, Any]] | None = None, sizes: ShapeEnv | None = None
@@ -333,7 +376,7 @@ def fake_copies(
         sizes: Where the symbols in sizes come from, if there are any.
     """
     # Plain tensors that a forward meets along the way (constants in closures, globals) become fake as they come.
-    fake_mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=sizes)
+    fake_mode = _PythonTensorMode(allow_non_fake_inputs=True, shape_env=sizes)
     memo: dict[int, Any] = {}
     if stand_ins is not None:
         with fake_mode:

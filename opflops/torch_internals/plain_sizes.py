@@ -118,6 +118,20 @@ def _resampling(name: str) -> Callable[[Any], Callable[..., Any]]:
     return make
 
 
+_SIZE_OF_GRADIENT = {
+    getattr(torch.ops.aten, f"{kind}_backward").default: 2
+    for kind in _RESAMPLING
+    if hasattr(torch.ops.aten, f"{kind}_backward")
+}
+"""Which argument of an interpolation's backward is the size of its result; PyTorch's own kernel wants plain ones."""
+
+
+def result_of(operator: Any, args: Sequence[Any]) -> Sequence[Any] | None:
+    """Tell the shape of what an operator returns that cannot tell it of symbolic sizes; None for any other."""
+    place = _SIZE_OF_GRADIENT.get(operator)
+    return args[place] if place is not None and any(type(size) is not int for size in args[place]) else None
+
+
 def _scaled(size: Any, scale: float) -> Any:
     return size * int(scale) if int(scale) == scale else torch.sym_int(size * scale)
 

@@ -18,6 +18,8 @@ from torch.utils._sympy import functions as own
 from torch.utils._sympy.numbers import IntInfinity, int_oo
 from torch.utils._sympy.value_ranges import ValueRanges
 
+from opflops.algebra import halvings
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -27,6 +29,7 @@ __all__ = [
     "FakeTensorMode",
     "Symbols",
     "at_least",
+    "halved",
     "parts_of",
 ]
 
@@ -238,6 +241,7 @@ _STANDARD: dict[type, Callable[..., Any]] = {
     own.Identity: lambda value: value,
     own.TruncToInt: _truncated,
     own.TruncToFloat: _truncated,
+    own.RoundToInt: lambda value: sympy.floor(value + sympy.Rational(1, 2)),
     own.FloorToInt: sympy.floor,
     own.CeilToInt: sympy.ceiling,
     own.OpaqueUnaryFn_log2: lambda value: sympy.log(value, 2),
@@ -255,6 +259,12 @@ def _standard(expression: Any) -> Any:
         return expression
     parts = [_standard(part) for part in expression.args]
     return _STANDARD.get(type(expression), expression.func)(*parts)
+
+
+def halved(size: Any) -> Any:
+    """Return how often a symbolic number of elements is halved until one is left."""
+    node, function = size.node, halvings()
+    return node.shape_env.create_symintnode(function(node.expr), hint=int(function(sympy.Integer(node.hint))))
 
 
 def at_least(first: Any, second: Any) -> bool:

@@ -1,0 +1,492 @@
+"""Counting for all sizes: expressions that equal, at any sizes, what a run at those sizes counts."""
+
+import copy
+
+import pytest
+import sympy
+import torch
+from test_counting import arithmetic
+from torch import nn
+from torch.export import Dim
+from zoo.dynamic import CachedDecoder, ConvNet, MixtureOfExperts, UNet
+from zoo.transformers import ViT
+
+from opflops import Cost, DimensionError, OpFlopMode, Profile, ProfileError, count
+
+B, S, H, W = Dim("batch"), Dim("seq"), Dim("height"), Dim("width")
+batch, seq, height, width, past = sympy.symbols("batch seq height width past")
+
+
+def mlp():
+    return nn.Sequential(nn.Linear(8, 16), nn.LayerNorm(16), nn.GELU(), nn.Linear(16, 4))
+
+
+def tokens(**sizes):
+    return (torch.zeros(sizes["batch"], sizes["seq"], dtype=torch.int64),)
+
+
+def vectors(features):
+    return lambda **sizes: (torch.zeros(sizes["batch"], sizes["seq"], features),)
+
+
+def image(**sizes):
+    return (torch.zeros(sizes["batch"], 3, sizes["height"], sizes["width"]),)
+
+
+def next_token(**sizes):
+    cache = [tuple(torch.zeros(sizes["batch"], 4, sizes["past"], 8) for _ in range(2)) for _ in range(2)]
+    return torch.zeros(sizes["batch"], 1, dtype=torch.int64), cache
+
+
+CACHE = [({0: B, 2: Dim("past")}, {0: B, 2: Dim("past")})] * 2
+BATCH_AND_SEQ, IMAGE = ({0: B, 1: S},), ({0: B, 2: H, 3: W},)
+
+# What makes the model; what makes inputs of some sizes; what is said of them; sizes to follow, and to compare at.
+MODELS = {
+    "mlp": (mlp, lambda batch: (torch.zeros(batch, 8),), ({0: B},), [{"batch": size} for size in (4, 1, 3, 64)]),
+    "cnn": (
+        ConvNet,
+        image,
+        IMAGE,
+        [
+            {"batch": 2, "height": 32, "width": 40},
+            {"batch": 1, "height": 33, "width": 47},
+            {"batch": 5, "height": 64, "width": 29},
+            {"batch": 3, "height": 224, "width": 225},
+        ],
+    ),
+    "unet": (
+        UNet,
+        image,
+        IMAGE,
+        [
+            {"batch": 2, "height": 32, "width": 48},
+            {"batch": 1, "height": 20, "width": 64},
+            {"batch": 3, "height": 128, "width": 12},
+        ],
+    ),
+    "unet, bilinear": (
+        lambda: UNet("bilinear"),
+        image,
+        IMAGE,
+        [{"batch": 2, "height": 32, "width": 48}, {"batch": 3, "height": 20, "width": 64}],
+    ),
+    "lstm": (
+        lambda: nn.LSTM(6, 10, 2, bidirectional=True, batch_first=True),
+        vectors(6),
+        BATCH_AND_SEQ,
+        [{"batch": 3, "seq": 5}, {"batch": 2, "seq": 9}, {"batch": 7, "seq": 2}],
+    ),
+    "gru": (
+        lambda: nn.GRU(6, 10, 2, bidirectional=True),
+        lambda batch: (torch.zeros(5, batch, 6),),
+        ({1: B},),
+        [{"batch": size} for size in (3, 1, 8)],
+    ),
+    "encoder": (
+        lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 2),
+        vectors(16),
+        BATCH_AND_SEQ,
+        [{"batch": 3, "seq": 5}, {"batch": 2, "seq": 17}, {"batch": 8, "seq": 2}],
+    ),
+    "prefill": (CachedDecoder, tokens, BATCH_AND_SEQ, [{"batch": 3, "seq": 5}, {"batch": 1, "seq": 17}]),
+    "decode": (
+        CachedDecoder,
+        next_token,
+        {"ids": {0: B}, "caches": CACHE},
+        [{"batch": 3, "past": 5}, {"batch": 1, "past": 17}, {"batch": 2, "past": 1}],
+    ),
+    "vit": (
+        lambda: ViT(width=24, heads=2, depth=2, patch=4, image=16),
+        lambda batch: (torch.zeros(batch, 3, 16, 16),),
+        ({0: B},),
+        [{"batch": size} for size in (2, 1, 9)],
+    ),
+    "mixture of experts": (
+        MixtureOfExperts,
+        vectors(16),
+        BATCH_AND_SEQ,
+        [{"batch": 2, "seq": 6}, {"batch": 3, "seq": 5}, {"batch": 1, "seq": 31}],
+    ),
+}
+
+
+def whole(profile):
+    """Key the rows that cost anything by all that tells them apart."""
+    return {(row.module, row.op, row.phase, row.dtype): (row.calls, row.cost) for row in profile.rows if row.cost}
+
+
+@pytest.mark.parametrize("options", [{}, {"backward": True}, {"optimizer": torch.optim.AdamW}], ids=["f", "b", "o"])
+@pytest.mark.parametrize("name", MODELS)
+def test_at_other_sizes_costs_are_those_of_a_concrete_count(name, options):
+    """Row by row and field by field, at sizes other than those that were followed."""
+    make, inputs, said, (example, *others) = MODELS[name]
+    model = make()
+    profile = count(model, *inputs(**example), dynamic_shapes=said, **options)
+    assert {each.name for each in profile.dimensions} == set(example)
+    total = profile.lambdify()
+    for sizes in [example, *others]:
+        if not profile.holds(sizes):
+            assert 1 in sizes.values(), sizes
+            continue
+        concrete = count(model, *inputs(**sizes), **options)
+        assert whole(profile.at(**sizes)) == whole(concrete), sizes
+        assert profile.at(**sizes).total == concrete.total == total(**sizes), sizes
+        assert profile.at(**sizes).inclusive() == concrete.inclusive()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_costs_are_those_of_a_real_run(name):
+    """Not only of a count without storage: arithmetic, forward and backward."""
+    make, inputs, said, (example, sizes, *_) = MODELS[name]
+    model = make()
+    profile = count(model, *inputs(**example), dynamic_shapes=said, backward=True)
+    if not profile.holds(sizes):
+        pytest.skip("these sizes take another course")
+    with OpFlopMode() as mode:
+        outputs = [each for each in torch.utils._pytree.tree_leaves(model(*inputs(**sizes))) if each.requires_grad]
+        torch.autograd.backward(outputs, [torch.ones_like(each) for each in outputs])
+    assert arithmetic(profile.at(**sizes)) == arithmetic(mode.profile)
+
+
+def test_a_polynomial_is_known_by_hand():
+    """A linear layer of 8 by 16: its products, its bias, its traffic in float32."""
+    cost = count(nn.Linear(8, 16), torch.zeros(3, 5, 8), dynamic_shapes=BATCH_AND_SEQ).total
+    assert cost.macs == 8 * 16 * batch * seq
+    assert cost.ops == 16 * batch * seq
+    assert cost.flops == (2 * 8 * 16 + 16) * batch * seq
+    assert cost.bytes_read == 4 * (8 * batch * seq + 8 * 16 + 16)
+    assert cost.bytes_written == 4 * 16 * batch * seq
+
+
+def test_attention_grows_with_the_square_of_the_sequence():
+    """Two products of 16 features over all pairs."""
+    attention = nn.functional.scaled_dot_product_attention
+    x = torch.zeros(2, 4, 6, 16)
+    said = {name: {0: B, 2: S} for name in ("query", "key", "value")}
+
+    def attend(query, key, value):
+        return attention(query, key, value)
+
+    assert count(attend, x, x, x, dynamic_shapes=said).total.macs == 2 * 4 * 16 * batch * seq**2
+
+
+def test_generating_a_token_is_a_formula_in_those_before_it():
+    """Two layers of width 32: 12 * 32**2 weights each and the head's 50 * 32, and 2 * 32 for each key."""
+    profile = count(CachedDecoder(), *next_token(batch=3, past=5), dynamic_shapes={"ids": {0: B}, "caches": CACHE})
+    assert profile.total.macs == sympy.expand(batch * (2 * 12 * 32**2 + 50 * 32 + 2 * 2 * 32 * (past + 1)))
+
+
+def test_reading_a_prompt_costs_what_its_tokens_cost_one_by_one_and_the_masked_half():
+    """Under a causal mask the dense convention counts all pairs; tokens one by one make those up to the diagonal."""
+    decode = count(CachedDecoder(), *next_token(batch=3, past=5), dynamic_shapes={"ids": {0: B}, "caches": CACHE})
+    prefill = count(CachedDecoder(), *tokens(batch=3, seq=5), dynamic_shapes=BATCH_AND_SEQ)
+    one_by_one = sympy.summation(decode.total.macs.subs(past, sympy.Symbol("t") - 1), (sympy.Symbol("t"), 1, seq))
+    assert (
+        sympy.expand(prefill.total.macs - one_by_one) == batch * (2 * 2 * 32) * seq * (seq - 1) / 2
+        or sympy.expand(prefill.total.macs - one_by_one - batch * (2 * 2 * 32) * seq * (seq - 1) / 2) == 0
+    )
+
+
+def test_rounded_sizes_come_out_exactly():
+    """A strided convolution with padding: positions by the formula of the textbook, rounded down."""
+    macs = count(
+        nn.Conv2d(3, 8, 3, 2, 1, bias=False), *image(batch=2, height=32, width=31), dynamic_shapes=IMAGE
+    ).total.macs
+    for size in (2, 3, 17, 224):
+        positions = (size + 2 - 3) // 2 + 1
+        assert macs.subs({"batch": 1, "height": size, "width": size}) == 8 * 3 * 9 * positions**2
+
+
+def test_every_grouping_works_on_expressions():
+    """They add up to the total, as numbers do; part of them can be given sizes."""
+    profile = count(CachedDecoder(), *tokens(batch=3, seq=5), dynamic_shapes=BATCH_AND_SEQ, backward=True)
+    for key in ("module", "op", "phase", "dtype"):
+        assert sum(profile.by(key).values(), Cost()) == profile.total
+    outside = profile.by("module").get("", Cost())
+    assert profile.inclusive()["CachedDecoder"] + outside == profile.total
+    assert profile.where(phase="forward").total.macs == sympy.expand(
+        batch * seq * (2 * 12 * 32**2 + 50 * 32 + 2 * 2 * 32 * seq)
+    )
+    part = profile.at(batch=2)
+    assert [each.name for each in part.dimensions] == ["seq"]
+    assert part.total.macs.free_symbols == {seq}
+    assert part.at(seq=9) == profile.at(batch=2, seq=9)
+    assert (profile + profile).total == 2 * profile.total
+    assert not profile.diff(profile).rows
+
+
+def test_json_holds_expressions():
+    """Without loss, dimensions and conditions too; of a profile of numbers the first version stays."""
+    profile = count(ConvNet(), *image(batch=2, height=32, width=40), dynamic_shapes=IMAGE, backward=True)
+    assert profile.conditions
+    again = Profile.from_json(profile.to_json())
+    assert again == profile
+    assert '"version": 2' in profile.to_json()
+    sizes = {"batch": 3, "height": 65, "width": 64}
+    assert again.at(**sizes) == profile.at(**sizes)
+    assert Profile.from_json(profile.at(**sizes).to_json()) == profile.at(**sizes)
+    assert '"version": 1' in profile.at(**sizes).to_json()
+
+
+@pytest.mark.parametrize(
+    "text", ["__import__('os')", "batch.real", "print", "batch if 1 else 2", "[batch]", "'batch'", "lambda: 1"]
+)
+def test_no_code_in_a_file_is_run(text):
+    """An expression is numbers, its dimensions, arithmetic, and rounding."""
+    profile = count(nn.Linear(2, 2), torch.zeros(2, 2), dynamic_shapes=({0: B},))
+    planted = profile.to_json().replace('"4*batch"', f'"{text}"')
+    assert planted != profile.to_json()
+    with pytest.raises(ProfileError, match="damaged"):
+        Profile.from_json(planted)
+
+
+def test_the_report_shows_expressions():
+    """In full where they fit, or the term that outgrows the others; shares are those at the example's sizes."""
+    profile = count(mlp(), torch.zeros(4, 8), dynamic_shapes=({0: B},))
+    wide = profile.table(by="op", width=200)
+    assert "192*batch" in wide
+    assert "Percentages and orders are those at batch = 4." in wide
+    narrow = count(CachedDecoder(), *tokens(batch=3, seq=5), dynamic_shapes=BATCH_AND_SEQ).table(width=90)
+    assert "128*batch*seq**2 + …" in narrow
+    assert "256*batch*seq**2 + 52352*batch*seq" not in narrow
+    by_share = profile.table(by="op", sort="flops", tablefmt="tsv").splitlines()
+    assert by_share[1].startswith("aten.addmm")
+
+
+def test_what_the_program_decides_about_sizes_is_a_condition():
+    """Costs hold where it holds, and the report says where it was decided."""
+
+    class Branches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.small, self.large = nn.Linear(4, 4), nn.Linear(4, 8)
+
+        def forward(self, x):
+            return self.small(x) if x.shape[0] <= 100 else self.large(x)
+
+    profile = count(Branches(), torch.zeros(8, 4), dynamic_shapes=({0: B},))
+    (condition,) = profile.conditions
+    assert condition.expression == sympy.Le(batch, 100)
+    assert "Branches (test_symbolic.py:" in condition.reason
+    assert profile.at(batch=100).total.macs == 1600
+    assert "Exact where batch <= 100 (the code in Branches" in " ".join(str(profile).split())
+    with pytest.raises(
+        ProfileError, match=r"another one at batch=101: .* hold for batch <= 100 \(the code in Branches"
+    ):
+        profile.at(batch=101)
+    with pytest.raises(ProfileError, match="batch=101"):
+        profile.lambdify()(batch=101)
+
+
+def test_a_size_of_one_is_tried():
+    """PyTorch copies nothing where an axis has one element; costs are not said to hold there unless they do."""
+
+    def transposed(x):
+        return x.transpose(0, 1).contiguous() * 2
+
+    profile = count(transposed, torch.zeros(3, 5), dynamic_shapes=({0: B, 1: S},))
+    assert profile.total.bytes_written == 2 * 4 * batch * seq
+    with pytest.raises(ProfileError, match=r"size of 1 takes another course: aten.clone runs 0 times in place of 1"):
+        profile.at(batch=1, seq=7)
+    assert count(torch.relu, torch.zeros(3, 5), dynamic_shapes=({0: B, 1: S},)).at(batch=1, seq=1).total.ops == 1
+
+
+def test_a_program_that_fixes_a_size_is_refused():
+    """The error names the operator, the module and the line."""
+
+    class Fixes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Flatten(0)
+
+        def forward(self, x):
+            return self.inner(x).view(2, 8) * 2
+
+    with pytest.raises(
+        DimensionError, match=r"for all sizes of batch: aten.view in Fixes \(test_symbolic.py:\d+\) takes it to be 2"
+    ):
+        count(Fixes(), torch.zeros(2, 8), dynamic_shapes=({0: B},))
+
+
+def test_steps_of_a_recurrent_network_are_run_one_by_one():
+    """A GRU without a fused kernel unrolls its sequence, which fixes its length."""
+    with pytest.raises(DimensionError, match=r"for all sizes of seq: .*GRU"):
+        count(nn.GRU(6, 10), torch.zeros(5, 3, 6), dynamic_shapes=({0: S, 1: B},))
+
+
+def test_a_program_that_is_another_one_elsewhere_is_refused():
+    """What hides its decisions from PyTorch is found by counting again at other sizes."""
+
+    def hides(x):
+        return x * 2 if str(torch.empty_like(x).numel()).isdigit() else x * 2 + 1
+
+    with pytest.raises(
+        DimensionError, match=r"cannot be counted for all sizes: with batch = 9 aten.\w+ runs \d times in place of"
+    ):
+        count(hides, torch.zeros(4, 8), dynamic_shapes=({0: B},))
+
+
+def linear():
+    return nn.Linear(8, 4)
+
+
+X = torch.zeros(3, 8)
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "said", "message"),
+    [
+        (linear, (X,), {"inpt": {0: B}}, "has 'inpt', but Linear is called with input; did you mean 'input'"),
+        (linear, (X,), ({0: B}, {0: B}), "has 2 entries, but Linear is called with 1 arguments: input"),
+        (linear, (X,), {"input": {2: B}}, "axis 2 of input, which has 2 dimensions"),
+        (linear, (X,), {"input": {0: 4}}, "axis 0 of input is 4, but it is 3"),
+        (linear, (X,), {"input": {0: 1.5}}, "says 1.5 of axis 0 of input"),
+        (linear, (X,), {"input": (B,)}, "says 1 things of input, which has 2 dimensions"),
+        (linear, (X,), {"input": B}, "of input; it can be a dict of Dims by axis"),
+        (linear, (X,), {"input": {0: None}}, "names no dimension"),
+        (linear, (X,), 3, "must be a dict by argument name or a tuple by position"),
+        (linear, (X,), {"input": {0: Dim("n", min=8)}}, "n is 3 in axis 0 of input, but its Dim allows 8 to any size"),
+        (linear, (X,), {"input": {0: 2 * B}}, "Axis 0 of input is 3, which no size of batch gives"),
+        (linear, (X,), {"input": {1: S}}, r"for all sizes of seq: aten.\w+ in Linear .* takes it to be 8"),
+        (linear, (X, X), {"input": {0: B}}, "The inputs do not fit Linear: too many positional arguments"),
+        (linear, (torch.zeros(6, 16)[:, ::2],), ({0: B},), "input is a part of a larger tensor in memory"),
+        (lambda: torch.add, (X, 3), {"input": {0: B}}, "has 'input', but add is called with argument 0, argument 1"),
+        (lambda: (lambda x, y: x + y), (X, X[:2]), ({0: B}, {0: B}), "batch is 3 in axis 0 of x, but 2 in axis 0 of y"),
+        (lambda: (lambda x, y: x * y), (X, 2), {"y": {0: B}}, "of y, which is a int, no tensor"),
+        (lambda: (lambda x: x[0]), ([X, X],), {"x": [{0: B}]}, "says 1 things of x, which has 2 parts"),
+        (lambda: (lambda x: x["a"]), ({"a": X},), {"x": {"b": {0: B}}}, r"has x\['b'\], but x has 'a'"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_gets_a_sentence(model, inputs, said, message):
+    """What was given, what is wrong, what would be right."""
+    with pytest.raises(DimensionError, match=message):
+        count(model(), *inputs, dynamic_shapes=said)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"bacth": 2}, "no dimension 'bacth'; it has batch, seq; did you mean 'batch'"),
+        ({"batch": 0}, "batch=0 is no size of that dimension, which can be 1 or more"),
+        ({"batch": 2.0}, "batch=2.0 is no size"),
+        ({"seq": 65}, "seq=65 is no size of that dimension, which can be 1 to 64"),
+    ],
+)
+def test_sizes_that_a_dimension_cannot_have_get_a_sentence(sizes, message):
+    """Of the profile, and of its function."""
+    profile = count(linear(), torch.zeros(3, 5, 8), dynamic_shapes=({0: B, 1: Dim("seq", max=64)},))
+    with pytest.raises(ProfileError, match=message):
+        profile.at(**sizes)
+    with pytest.raises(ProfileError):
+        profile.lambdify()(**{"batch": 2, "seq": 2, **sizes})
+    with pytest.raises(ProfileError, match="'seq' is missing"):
+        profile.lambdify()(batch=2)
+    with pytest.raises(ProfileError, match="its counts are numbers"):
+        count(linear(), X).at(batch=2)
+
+
+def test_one_dimension_may_be_the_double_of_another():
+    """Derived dimensions are expressions in the one that they were derived from."""
+
+    def glue(x, y):
+        return torch.cat([x, x]) + y
+
+    half = Dim("half")
+    profile = count(glue, torch.zeros(3, 4), torch.zeros(6, 4), dynamic_shapes={"x": {0: half}, "y": {0: 2 * half}})
+    assert profile.total.ops == 8 * sympy.Symbol("half")
+    assert profile.at(half=10).total.ops == 80
+
+
+def test_dimensions_that_must_agree_are_told():
+    """Adding two sequences of different names only works where they are as long as each other."""
+
+    def add(x, y):
+        return x + y
+
+    with pytest.raises((DimensionError, RuntimeError)):
+        count(add, torch.zeros(3), torch.zeros(3), dynamic_shapes=({0: B}, {0: S}))
+
+
+def test_names_may_be_plain_or_left_to_opflops():
+    """A string stands for a Dim; Dim.AUTO takes the name of the argument and the number of the axis."""
+    profile = count(
+        nn.Linear(8, 4), torch.zeros(3, 5, 8), dynamic_shapes={"input": {0: "rows", 1: Dim.AUTO, 2: Dim.STATIC}}
+    )
+    assert [each.name for each in profile.dimensions] == ["rows", "input_1"]
+
+
+def test_inputs_may_lie_in_memory_in_any_order():
+    """A transposed input is transposed at all sizes, a broadcast one is broadcast."""
+
+    def copies(x):
+        return x.contiguous()
+
+    turned = count(copies, torch.zeros(4, 6).t(), dynamic_shapes=({0: B, 1: S},))
+    assert turned.total.bytes_read == turned.total.bytes_written == 4 * batch * seq
+    spread = count(copies, torch.zeros(4, 1).expand(4, 6), dynamic_shapes=({0: B, 1: S},))
+    assert spread.total.bytes_read == 4 * batch
+    assert spread.total.bytes_written == 4 * batch * seq
+
+
+def test_the_model_and_the_inputs_stay_as_they_are():
+    """However often it is followed, and PyTorch's own functions too."""
+    model, x = ConvNet(), image(batch=2, height=32, width=40)[0]
+    state, index, resample = (
+        copy.deepcopy(model.state_dict()),
+        torch.Tensor.__getitem__,
+        torch._C._nn.upsample_nearest2d,
+    )
+    count(model, x, dynamic_shapes=IMAGE, optimizer=torch.optim.SGD)
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert torch.Tensor.__getitem__ is index
+    assert "__getitem__" not in vars(torch.Tensor)
+    assert torch._C._nn.upsample_nearest2d is resample
+    assert "lstm" not in vars(torch._VF)
+
+
+def test_a_model_on_meta_is_followed_too():
+    """Where nothing has storage to begin with."""
+    with torch.device("meta"):
+        model, x = CachedDecoder(), torch.zeros(3, 5, dtype=torch.int64)
+    profile = count(model, x, dynamic_shapes=BATCH_AND_SEQ)
+    assert profile.at(batch=2, seq=9).total.macs == 2 * 9 * (2 * 12 * 32**2 + 50 * 32 + 2 * 2 * 32 * 9)
+    assert whole(profile.at(batch=2, seq=9)) == whole(count(model, x[:2, :1].expand(2, 9).contiguous()))
+
+
+def test_growth_is_told_by_dimension():
+    """Degree and leading coefficient, of the total, of like modules together and of operators."""
+    scaling = count(CachedDecoder(), *tokens(batch=3, seq=5), dynamic_shapes=BATCH_AND_SEQ).scaling("macs")
+    assert scaling.total["seq"] == (2, 128 * batch)
+    assert scaling.total["batch"] == (1, 128 * seq**2 + (2 * 12 * 32**2 + 50 * 32) * seq)
+    assert scaling.modules["CachedDecoder.mlp.*"]["seq"] == (1, 2 * 8 * 32**2 * batch)
+    assert scaling.ops["aten.addmm"]["seq"] == (1, 2 * 12 * 32**2 * batch)
+    attention, products = "aten._scaled_dot_product_flash_attention_for_cpu", "aten.addmm"
+    # 128 s² reaches 24576 s at 192.
+    assert (attention, products, "seq", 192) in scaling.crossovers
+    assert f"{attention} overtakes {products} at seq = 192." in str(scaling)
+    with pytest.raises(ProfileError, match="no 'flop'"):
+        count(linear(), X, dynamic_shapes=({0: B},)).scaling("flop")
+    with pytest.raises(ProfileError, match="do not grow"):
+        count(linear(), X).scaling()
+
+
+def test_rounding_does_not_change_how_a_count_grows():
+    """A convolution of stride 2 has a quarter of the positions."""
+    scaling = count(nn.Conv2d(3, 8, 3, 2, 1), *image(batch=2, height=32, width=40), dynamic_shapes=IMAGE).scaling(
+        "macs"
+    )
+    assert scaling.total["height"].degree == 1
+    assert scaling.total["height"].coefficient == 54 * batch * width + 54 * batch
+
+
+def test_sorting_grows_by_no_power():
+    """N log n is none, and is told as such."""
+    profile = count(lambda x: torch.sort(x, 0), torch.zeros(6), dynamic_shapes=({0: B},))
+    for size in (2, 8, 9, 2**40 + 1):
+        assert profile.at(batch=size).total.ops == size * (size - 1).bit_length() == profile.lambdify()(batch=size).ops
+    assert Profile.from_json(profile.to_json()) == profile
+    scaling = profile.scaling("ops")
+    assert scaling.total["batch"] == (None, None)
+    assert "no polynomial" in str(scaling)
