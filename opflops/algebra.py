@@ -90,6 +90,23 @@ def _written(count: Any) -> str:
     return " + ".join(map(str, terms(count))).replace("+ -", "- ")
 
 
+def told(condition: Any) -> str:
+    """Write a condition as people do: ``batch != 1``."""
+    from sympy import Eq, Ne  # noqa: PLC0415 - only for symbolic counts
+    from sympy.printing.str import StrPrinter  # noqa: PLC0415 - as above
+
+    class Told(StrPrinter):
+        def _print_Relational(self, relation: Any) -> str:  # noqa: N802 - sympy calls it by the class
+            sign = {Eq: "==", Ne: "!="}.get(type(relation), getattr(relation, "rel_op", "?"))
+            return f"{self._print(relation.lhs)} {sign} {self._print(relation.rhs)}"
+
+        def _print_Or(self, either: Any) -> str:  # noqa: N802 - as above
+            return " or ".join(map(self._print, either.args))
+
+    text: str = Told().doprint(condition)
+    return text
+
+
 def leading(count: Any) -> str:
     """Write an expression's term of the highest degree, and that there are others."""
     first, *others = terms(count)

@@ -79,19 +79,24 @@ class Call:
             )
         return real or found
 
-    def counted(self) -> Profile:
-        """Count the call on tensors like those that were given."""
+    def counted(self, stand_ins: Callable[[], dict[int, Tensor]] | None = None) -> Profile:
+        """Count the call on tensors like those that were given.
+
+        Args:
+            stand_ins: Makes what is to stand for some of them, by their identity.
+        """
         if self.devices == [META]:
             # Quicker than tensors that only act as if they were on a device, for as long as the program does not mix
             # those on meta with what it makes itself.
+            memo: dict[int, Any] = {} if stand_ins is None else {**stand_ins()}
             try:
                 with KnownResults():
-                    return self.run(OpFlopMode(), nullcontext(copy.deepcopy(self.originals)))
+                    return self.run(OpFlopMode(), nullcontext(copy.deepcopy(self.originals, memo)))
             except (RuntimeError, NotImplementedError):
                 self.devices = [CPU]
         mode = OpFlopMode()
         with self.explained(mode):
-            return self.run(mode, fake_copies(self.originals, self.moved))
+            return self.run(mode, fake_copies(self.originals, stand_ins or self.moved))
 
     @contextmanager
     def explained(self, mode: OpFlopMode) -> Iterator[None]:

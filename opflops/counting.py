@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opflops.calls import Call
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -53,6 +51,8 @@ def count(
         OpflopsError: Gradients are wanted and no output depends on anything that requires one, or one depends on a
             parameter that is no part of what was given; tensors are on several devices; the optimizer cannot step.
     """
+    from opflops.calls import Call  # noqa: PLC0415 - importing opflops is not to take longer for it
+
     call = Call(model, inputs, kwargs, backward=backward, optimizer=optimizer)
     if dynamic_shapes is None:
         return call.counted()

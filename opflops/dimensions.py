@@ -6,7 +6,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from opflops.algebra import compiled, substitute
+from opflops.algebra import compiled, substitute, told
 from opflops.cost import Cost
 from opflops.errors import ProfileError
 
@@ -46,7 +46,14 @@ class Condition(NamedTuple):
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.expression} ({self.reason})"
+        return f"{told(self.expression)} ({self.reason})"
+
+
+def elsewhere(sizes: Iterable[tuple[str, int]]) -> Any:
+    """Return the relation that holds wherever not all dimensions have these sizes."""
+    import sympy  # noqa: PLC0415 - only for symbolic counts
+
+    return sympy.Or(*(sympy.Ne(sympy.Symbol(name), size) for name, size in sizes))
 
 
 def check(dimensions: Sequence[Dimension], conditions: Sequence[Condition], sizes: Sizes) -> tuple[Condition, ...]:

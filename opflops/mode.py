@@ -13,7 +13,6 @@ import torch
 from opflops.binding import Entry
 from opflops.cost import total_of
 from opflops.errors import ActiveModeError, FormulaFailedError, UnpricedOpError, UnpricedOpWarning
-from opflops.higher_order import run as run_higher_order
 from opflops.prices import Price, check_whole
 from opflops.profile import Profile
 from opflops.registry import Registry, registry
@@ -196,7 +195,9 @@ class OpFlopMode(Scoped, DispatchMode):
             price = Price(price.op, "unpriced")
         if price.verdict == "unpriced":
             if not isinstance(func, OpOverload):
-                return run_higher_order(self, func, args, kwargs)
+                from opflops.higher_order import run  # noqa: PLC0415 - few programs have any
+
+                return run(self, func, args, kwargs)
             self.report_unpriced(price.op, "has no price")
         if not price.recorded:
             return func(*args, **kwargs)

@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops import dimensions as sizing
-from opflops import report, rows
+from opflops import rows
 from opflops.dimensions import Condition, Dimension
 from opflops.errors import ProfileError
 from opflops.rows import Row
-from opflops.scaling import Scaling, scaling
 from opflops.torch_internals import callable_module
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from torch import nn
     from typing_extensions import Unpack
 
     from opflops.cost import Cost
+    from opflops.report import Symbolic
     from opflops.report.tables import TableOptions
+    from opflops.scaling import Scaling
 
-__all__ = ["Condition", "Dimension", "Profile", "Row", "Scaling"]
+__all__ = ["Case", "Condition", "Dimension", "Profile", "Row"]
+
+
+class Case(NamedTuple):
+    """Hold what a program costs where some dimensions have sizes at which it takes another course.
+
+    Attributes:
+        sizes: Those sizes, by dimension.
+        profile: The costs there, for all sizes of the other dimensions.
+    """
+
+    sizes: tuple[tuple[str, int], ...]
+    profile: Profile
+
+    def covers(self, sizes: Mapping[str, int]) -> bool:
+        """Tell whether it is about some sizes."""
+        return all(sizes.get(name) == size for name, size in self.sizes)
+
+    def rest(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """Leave out of some sizes those of the case."""
+        own = dict(self.sizes)
+        return {name: size for name, size in sizes.items() if name not in own}
 
 
 @dataclass(frozen=True)
@@ -37,6 +60,7 @@ class Profile:
         called: The paths of the modules that were called, in order of first call.
         dimensions: What costs are expressions in, where they are not all numbers.
         conditions: What must be true of the dimensions' sizes for the costs to be exact.
+        cases: The costs at sizes of 1 at which they are others; :meth:`at` looks there first.
     """
 
     rows: tuple[Row, ...] = ()
@@ -44,6 +68,7 @@ class Profile:
     called: tuple[str, ...] = ()
     dimensions: tuple[Dimension, ...] = ()
     conditions: tuple[Condition, ...] = ()
+    cases: tuple[Case, ...] = ()
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -122,7 +147,12 @@ class Profile:
         Raises:
             ProfileError: There is no such key.
         """
-        return replace(self, rows=rows.select(self.rows, conditions), sites=rows.select(self.sites, conditions))
+        return replace(
+            self,
+            rows=rows.select(self.rows, conditions),
+            sites=rows.select(self.sites, conditions),
+            cases=tuple(case._replace(profile=case.profile.where(**conditions)) for case in self.cases),
+        )
 
     def at(self, **sizes: int) -> Profile:
         """Give dimensions sizes, as in ``at(batch=8, seq=4096)``; the costs are numbers once all have one.
@@ -130,18 +160,31 @@ class Profile:
         Raises:
             ProfileError: There is no such dimension, a size is none, or the program is another one at these sizes.
         """
+        for case in self.cases:
+            if case.covers(sizes):
+                return case.profile.at(**case.rest(sizes))
         left = sizing.check(self.dimensions, self.conditions, sizes)
-        open_dimensions = tuple(each for each in self.dimensions if each.name not in sizes)
         return replace(
             self,
             rows=sizing.at(self.rows, sizes),
             sites=sizing.at(self.sites, sizes),
-            dimensions=open_dimensions,
+            dimensions=tuple(each for each in self.dimensions if each.name not in sizes),
             conditions=left,
+            cases=tuple(self._cases_at(sizes)),
         )
+
+    def _cases_at(self, sizes: Mapping[str, int]) -> Iterator[Case]:
+        """Give sizes to the dimensions of those cases that are still possible then."""
+        for case in self.cases:
+            rest = case.rest(sizes)
+            if len(rest) == len(sizes) and case.profile.holds(rest):
+                yield case._replace(profile=case.profile.at(**rest))
 
     def holds(self, sizes: Mapping[str, int]) -> bool:
         """Tell whether the costs are exact at some sizes."""
+        for case in self.cases:
+            if case.covers(sizes):
+                return case.profile.holds(case.rest(sizes))
         try:
             sizing.check(self.dimensions, self.conditions, sizes)
         except ProfileError:
@@ -154,7 +197,16 @@ class Profile:
         Raises:
             ProfileError: From the function, what :meth:`at` raises.
         """
-        return sizing.function_of_sizes(self.dimensions, self.conditions, self.total)
+        usual = sizing.function_of_sizes(self.dimensions, self.conditions, self.total)
+        others = [(case, case.profile.lambdify()) for case in self.cases]
+
+        def cost_of(**sizes: int) -> Cost:
+            for case, function in others:
+                if case.covers(sizes):
+                    return function(**case.rest(sizes))
+            return usual(**sizes)
+
+        return cost_of if others else usual
 
     def scaling(self, measure: str = "flops", largest: int = 8) -> Scaling:
         """Work out how the total and the largest modules and operators grow with each dimension.
@@ -169,31 +221,52 @@ class Profile:
         Raises:
             ProfileError: The counts are numbers, or there is no such measure.
         """
+        from opflops.scaling import scaling  # noqa: PLC0415 - importing opflops is not to take longer for it
+
         return scaling(self.rows, self.dimensions, measure, largest)
 
     def __add__(self, other: Profile) -> Profile:
         if not isinstance(other, Profile):
             return NotImplemented
-        return Profile(
-            rows.merge((*self.rows, *other.rows)),
-            rows.merge((*self.sites, *other.sites)),
-            tuple(dict.fromkeys((*self.called, *other.called))),
-            sizing.united(self.dimensions, other.dimensions),
-            tuple(dict.fromkeys((*self.conditions, *other.conditions))),
-        )
+        return self._combined(other, rows.merge((*self.rows, *other.rows)), rows.merge((*self.sites, *other.sites)))
 
     def diff(self, after: Profile) -> Profile:
         """Return what another profile has more than this one, row by row; where it has less, the numbers are negative.
 
         ``before + before.diff(after)`` has the costs of ``after``.
         """
-        return Profile(
-            rows.difference(self.rows, after.rows),
-            rows.difference(self.sites, after.sites),
-            tuple(path for path in after.called if path not in self.called),
-            sizing.united(self.dimensions, after.dimensions),
-            tuple(dict.fromkeys((*self.conditions, *after.conditions))),
+        found = self._combined(
+            after, rows.difference(self.rows, after.rows), rows.difference(self.sites, after.sites), Profile.diff
         )
+        return replace(found, called=tuple(path for path in after.called if path not in self.called))
+
+    def _combined(
+        self,
+        other: Profile,
+        combined_rows: tuple[Row, ...],
+        combined_sites: tuple[Row, ...],
+        combine: Callable[[Profile, Profile], Profile] = operator.add,
+    ) -> Profile:
+        """Put rows that were made of two profiles into one that holds where both do."""
+        places = dict.fromkeys(case.sizes for case in (*self.cases, *other.cases))
+        both = [sizes for sizes in places if self._somewhere(sizes) and other._somewhere(sizes)]
+        return Profile(
+            combined_rows,
+            combined_sites,
+            tuple(dict.fromkeys((*self.called, *other.called))),
+            sizing.united(self.dimensions, other.dimensions),
+            tuple(dict.fromkeys((*self.conditions, *other.conditions))),
+            tuple(Case(sizes, combine(self._fixed(sizes), other._fixed(sizes))) for sizes in both),
+        )
+
+    def _fixed(self, sizes: tuple[tuple[str, int], ...]) -> Profile:
+        """Give sizes to those of some dimensions that this profile has."""
+        own = {each.name for each in self.dimensions}
+        return self.at(**{name: size for name, size in sizes if name in own})
+
+    def _somewhere(self, sizes: tuple[tuple[str, int], ...]) -> bool:
+        own = {each.name for each in self.dimensions}
+        return self.holds({name: size for name, size in sizes if name in own})
 
     def to_json(self) -> str:
         """Write the profile as JSON, without loss, under a versioned schema.
@@ -202,7 +275,15 @@ class Profile:
             ProfileError: A count is symbolic to PyTorch, as under a mode for fake tensors; those that
                 :func:`opflops.count` makes expressions of are written.
         """
-        return report.dump(self.rows, self.sites, self.called, self.dimensions, self.conditions)
+        from opflops.report import dump  # noqa: PLC0415 - as in scaling()
+
+        return dump(self._document())
+
+    def _document(self) -> dict[str, Any]:
+        cases = [(sizes, profile._document()) for sizes, profile in self.cases]  # noqa: SLF001 - of this class
+        from opflops.report import document  # noqa: PLC0415 - as in scaling()
+
+        return document(self.rows, self.sites, self.called, self.dimensions, self.conditions, cases)
 
     @classmethod
     def from_json(cls, text: str) -> Profile:
@@ -211,7 +292,13 @@ class Profile:
         Raises:
             ProfileError: The text is not such a profile, or of a newer schema.
         """
-        return cls(**report.load(text))
+        from opflops.report import load  # noqa: PLC0415 - as in scaling()
+
+        return cls._of(**load(text))
+
+    @classmethod
+    def _of(cls, cases: tuple[Any, ...], **read: Any) -> Profile:
+        return cls(**read, cases=tuple(Case(sizes, cls._of(**inner)) for sizes, inner in cases))
 
     def table(self, by: str | tuple[str, ...] = "module", **options: Unpack[TableOptions]) -> str:
         """Write the profile as a table.
@@ -223,10 +310,23 @@ class Profile:
         Raises:
             ProfileError: A key, an order or a format is unknown; the message lists what there is.
         """
-        return report.table(self.rows, by, dimensions=self.dimensions, conditions=self.conditions, **options)
+        from opflops.report import table  # noqa: PLC0415 - as in scaling()
+
+        return table(self.rows, by, symbolic=self._symbolic, **options)
+
+    @property
+    def _symbolic(self) -> Symbolic:
+        from opflops.report import Symbolic  # noqa: PLC0415 - as in scaling()
+
+        apart = {sizing.elsewhere(sizes): sizes for sizes, _ in self.cases}
+        reasons = {apart[each.expression]: each.reason for each in self.conditions if each.expression in apart}
+        conditions = tuple(each for each in self.conditions if each.expression not in apart)
+        return Symbolic(self.dimensions, conditions, tuple(reasons.items()))
 
     def __str__(self) -> str:
-        return report.overview(self.rows, self.dimensions, self.conditions)
+        from opflops.report import overview  # noqa: PLC0415 - as in scaling()
+
+        return overview(self.rows, self._symbolic)
 
     def __repr__(self) -> str:
         return f"Profile({len(self.rows)} rows, total={self.total})"

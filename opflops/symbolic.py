@@ -2,7 +2,8 @@
 
 The program is followed once with symbols for sizes. What it decides about them becomes a condition on the result. Then
 it is counted again at other sizes, of 1 too, as it would be without symbols: the two must agree in every row that
-costs anything. (How often PyTorch looks at a tensor in another shape, which costs nothing, may depend on sizes of 1.)
+costs anything. Where they do not at sizes of 1, the program is followed there by itself. (How often PyTorch looks at a
+tensor in another shape, which costs nothing, may depend on sizes of 1.)
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-import sympy
 import torch
 
 from opflops.axes import axes_of, dimensions_of
+from opflops.calls import META
 from opflops.cost import Cost
+from opflops.dimensions import elsewhere, examples
 from opflops.errors import DimensionError
 from opflops.mode import OpFlopMode
 from opflops.places import place_now
-from opflops.profile import Condition, Dimension, Profile
+from opflops.profile import Case, Condition, Profile
 from opflops.torch_internals import fake_copies
 from opflops.torch_internals.plain_sizes import symbolic_sizes_stay
 from opflops.torch_internals.symbols import SMALLEST, Symbols
@@ -31,12 +33,10 @@ if TYPE_CHECKING:
 
     from opflops.axes import Axis
     from opflops.calls import Call
+    from opflops.profile import Dimension
     from opflops.rows import Row
 
     Sizes = Mapping[str, Any]
-
-_MOST_TOGETHER = 4
-"""With more dimensions than this, not all combinations of those that may be 1 are tried, but each, and all at once."""
 
 
 def count_symbolically(call: Call, dynamic_shapes: Any) -> Profile:
@@ -47,18 +47,20 @@ def count_symbolically(call: Call, dynamic_shapes: Any) -> Profile:
     """
     axes = axes_of(call, dynamic_shapes)
     dimensions = dimensions_of(axes)
-    profile = _followed(call, axes, dimensions)
-    return _checked(call, axes, profile)
+    if call.devices == [META]:
+        # This finds out whether the program runs there.
+        call.counted()
+    return _Following(call, axes, _distinct(dimensions)).counted(frozenset())
 
 
-def _distinct(dimensions: Mapping[str, Dimension]) -> dict[str, int]:
+def _distinct(dimensions: Mapping[str, Dimension]) -> dict[str, Dimension]:
     """Choose sizes to decide by: those of the example, made different from each other and none of them 1."""
-    chosen: dict[str, int] = {}
-    for name, (_, example, _, largest) in dimensions.items():
-        size = max(example, SMALLEST)
-        while size in chosen.values() and (largest is None or 2 * size <= largest):
+    chosen: dict[str, Dimension] = {}
+    for name, dimension in dimensions.items():
+        size, taken = max(dimension.example, SMALLEST), [each.example for each in chosen.values()]
+        while size in taken and (dimension.maximum is None or 2 * size <= dimension.maximum):
             size *= 2
-        chosen[name] = size
+        chosen[name] = dimension._replace(example=size)
     return chosen
 
 
@@ -95,104 +97,123 @@ def _laid_out(label: str, tensor: Tensor, shape: Sequence[Any]) -> Tensor:
     return made.expand([shape[axis] for axis in axes]).permute([axes.index(axis) for axis in range(tensor.dim())])
 
 
-def _followed(call: Call, axes: Sequence[Axis], dimensions: Mapping[str, Dimension]) -> Profile:
-    """Follow the program once, with symbols for sizes."""
-    mode = OpFlopMode()
-    symbols = Symbols(lambda: place_now(mode))
-    chosen = _distinct(dimensions)
+class _Following:
+    """Follow a program with symbols for the sizes of dimensions, and see where what it costs then is true.
 
-    def make() -> dict[int, Tensor]:
-        sizes = {
-            name: symbols.size(name, chosen[name], dimension.minimum, dimension.maximum)
-            for name, dimension in dimensions.items()
-        }
-        return _stand_ins(call, axes, sizes)
+    Args:
+        call: What runs it.
+        axes: Which axes of its inputs are of these dimensions.
+        dimensions: The dimensions, with the sizes to decide by.
+    """
 
-    with call.explained(mode), symbolic_sizes_stay():
-        profile = call.run(mode, fake_copies(call.originals, make, symbols))
-    for name, (size, place) in symbols.fixed().items():
-        raise DimensionError(
-            f"{call.name} does not run for all sizes of {name}: {place or 'the program'} takes it to be {size}. "
-            f"Leave {name} out of dynamic_shapes, or change what fixes it."
-        )
-    conditions = tuple(Condition(condition, str(place)) for condition, place in symbols.conditions())
+    def __init__(self, call: Call, axes: Sequence[Axis], dimensions: Mapping[str, Dimension]) -> None:
+        self._call = call
+        self._axes = axes
+        self._dimensions = dimensions
+        self._known: dict[frozenset[str], Profile] = {}
 
-    def named(rows: Sequence[Row]) -> tuple[Row, ...]:
-        return tuple(replace(row, cost=Cost(*map(symbols.expression, row.cost))) for row in rows)
+    def counted(self, ones: frozenset[str]) -> Profile:
+        """Count for all sizes of the dimensions that are not held at 1."""
+        if ones not in self._known:
+            self._known[ones] = self._checked(self._followed(ones), ones)
+        return self._known[ones]
 
-    examples = tuple(each._replace(example=chosen[name]) for name, each in dimensions.items())
-    return Profile(named(profile.rows), named(profile.sites), profile.called, examples, conditions)
+    def _followed(self, ones: frozenset[str]) -> Profile:
+        """Follow the program once, with symbols for sizes."""
+        mode = OpFlopMode()
+        symbols = Symbols(lambda: place_now(mode))
+        dimensions = [each for each in self._dimensions.values() if each.name not in ones]
 
+        def make() -> dict[int, Tensor]:
+            return self._stand_ins(
+                {**{each.name: symbols.size(*each) for each in dimensions}, **dict.fromkeys(ones, 1)}
+            )
 
-def _checked(call: Call, axes: Sequence[Axis], profile: Profile) -> Profile:
-    """Compare with counts at other sizes than decided, and say where the program takes other ways."""
-    names = [each.name for each in profile.dimensions]
-    examples = {each.name: each.example for each in profile.dimensions}
-    sizes = _other_sizes(profile)
-    if sizes is None:
-        told = "; ".join(map(str, profile.conditions))
-        raise DimensionError(
-            f"{call.name} does not run for sizes much different from {examples}: it takes it that {told}. "
-            "Leave a dimension out of dynamic_shapes, or change what ties them."
-        )
-    difference = _difference(call, axes, profile, sizes)
-    if difference:
-        told = ", ".join(f"{name} = {size}" for name, size in sizes.items())
-        raise DimensionError(
-            f"{call.name} cannot be counted for all sizes: with {told} {difference}. Fix a dimension, and count for "
-            "each of its sizes."
-        )
-    conditions = list(profile.conditions)
-    together = range(1, len(names) + 1) if len(names) <= _MOST_TOGETHER else (1, len(names))
-    refused: list[set[str]] = []
-    for ones in [set(some) for number in together for some in combinations(names, number)]:
-        sizes = {**examples, **dict.fromkeys(ones, 1)}
-        if any(known <= ones for known in refused) or not profile.holds(sizes):
-            continue
-        difference = _difference(call, axes, profile, sizes)
+        with self._call.explained(mode), symbolic_sizes_stay():
+            profile = self._call.run(mode, fake_copies(self._call.originals, make, symbols))
+        for name, (size, place) in symbols.fixed().items():
+            raise DimensionError(
+                f"{self._call.name} does not run for all sizes of {name}: {place or 'the program'} takes it to be "
+                f"{size}. Leave {name} out of dynamic_shapes, or change what fixes it."
+            )
+        conditions = tuple(Condition(condition, str(place)) for condition, place in symbols.conditions())
+
+        def named(rows: Sequence[Row]) -> tuple[Row, ...]:
+            return tuple(replace(row, cost=Cost(*map(symbols.expression, row.cost))) for row in rows)
+
+        return Profile(named(profile.rows), named(profile.sites), profile.called, tuple(dimensions), conditions)
+
+    def _stand_ins(self, sizes: Sizes) -> dict[int, Tensor]:
+        return _stand_ins(self._call, self._axes, sizes)
+
+    def _checked(self, profile: Profile, ones: frozenset[str]) -> Profile:
+        """Compare with counts at other sizes than decided, and follow the other ways that the program takes at 1."""
+        if not profile.dimensions:
+            return profile
+        sizes = _other_sizes(profile)
+        if sizes is None:
+            told = "; ".join(map(str, profile.conditions))
+            names = ", ".join(each.name for each in profile.dimensions)
+            raise DimensionError(
+                f"{self._call.name} does not run for other sizes of {names}: it takes it that {told}. "
+                "Leave a dimension out of dynamic_shapes, or change what ties them."
+            )
+        difference = self._difference(profile, sizes, ones)
         if difference:
-            refused.append(ones)
-            unlike = sympy.Or(*(sympy.Ne(sympy.Symbol(name), 1) for name in sorted(ones)))
-            conditions.append(Condition(unlike, f"a size of 1 takes another course: {difference}"))
-    if len(names) > _MOST_TOGETHER:
-        pairs = combinations([name for name in names if {name} not in refused], 2)
-        conditions += [
-            Condition(sympy.Or(*(sympy.Ne(sympy.Symbol(name), 1) for name in pair)), "not tried") for pair in pairs
-        ]
-    return replace(profile, conditions=tuple(conditions))
+            told = ", ".join(f"{name} = {size}" for name, size in sizes.items())
+            raise DimensionError(
+                f"{self._call.name} cannot be counted for all sizes: with {told} {difference}. Fix a dimension, and "
+                "count for each of its sizes."
+            )
+        return self._with_cases(profile, ones)
+
+    def _with_cases(self, profile: Profile, ones: frozenset[str]) -> Profile:
+        """Try sizes of 1, and add what the program costs there where that is something else."""
+        names = [each.name for each in profile.dimensions if each.minimum == 1]
+        conditions, cases = list(profile.conditions), []
+        refused: list[set[str]] = []
+        for some in (set(some) for number in range(1, len(names) + 1) for some in combinations(names, number)):
+            sizes = {**examples(profile.dimensions), **dict.fromkeys(some, 1)}
+            if any(known <= some for known in refused) or not profile.holds(sizes):
+                continue
+            difference = self._difference(profile, sizes, ones)
+            if not difference:
+                continue
+            refused.append(some)
+            these = tuple((name, 1) for name in sorted(some))
+            conditions.append(Condition(elsewhere(these), difference))
+            try:
+                cases.append(Case(these, self.counted(ones | some)))
+            except Exception:  # noqa: BLE001, S112 - the condition says that it fails there, and how
+                continue
+        return replace(profile, conditions=tuple(conditions), cases=tuple(cases))
+
+    def _difference(self, profile: Profile, sizes: Mapping[str, int], ones: frozenset[str]) -> str:
+        """Tell how a count at some sizes differs from what the expressions say; "" if it does not."""
+        all_sizes = {**sizes, **dict.fromkeys(ones, 1)}
+        try:
+            found = self._call.counted(lambda: self._stand_ins(all_sizes))
+        except Exception as error:  # noqa: BLE001 - whatever the program says of such sizes
+            return f"it fails ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
+        said = profile.at(**sizes)
+        for counted, expected in ((found.rows, said.rows), (found.sites, said.sites)):
+            rows, others = ({_kind(row): row for row in some if row.cost} for some in (counted, expected))
+            for kind in dict.fromkeys((*rows, *others)):
+                if rows.get(kind) != others.get(kind):
+                    return _told(kind, rows.get(kind), others.get(kind))
+        return ""
 
 
 def _other_sizes(profile: Profile) -> dict[str, int] | None:
     """Choose sizes to compare at: larger ones, even or odd, that the conditions allow; else for as many as they do."""
-    examples = {each.name: each.example for each in profile.dimensions}
+    followed = examples(profile.dimensions)
     changes = [(2, 1), (2, 0), (3, 0), (1, 1), (1, 2), (1, -1)]
-    for factor, more in changes:
-        sizes = {name: factor * size + more for name, size in examples.items()}
-        if profile.holds(sizes):
-            return sizes
-    for name, size in examples.items():
+    for names in (followed, *([name] for name in followed)):
         for factor, more in changes:
-            sizes = {**examples, name: factor * size + more}
+            sizes = {**followed, **{name: factor * followed[name] + more for name in names}}
             if profile.holds(sizes):
                 return sizes
     return None
-
-
-def _difference(call: Call, axes: Sequence[Axis], profile: Profile, sizes: Mapping[str, int]) -> str:
-    """Tell how a count at some sizes differs from what the expressions say; "" if it does not."""
-    mode = OpFlopMode()
-    try:
-        with call.explained(mode):
-            found = call.run(mode, fake_copies(call.originals, lambda: _stand_ins(call, axes, sizes)))
-    except Exception as error:  # noqa: BLE001 - whatever the program says of such sizes
-        return f"it fails ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
-    said = profile.at(**sizes)
-    for counted, expected in ((found.rows, said.rows), (found.sites, said.sites)):
-        rows, others = ({_kind(row): row for row in some if row.cost} for some in (counted, expected))
-        for kind in dict.fromkeys((*rows, *others)):
-            if rows.get(kind) != others.get(kind):
-                return _told(kind, rows.get(kind), others.get(kind))
-    return ""
 
 
 def _told(kind: tuple[str, ...], counted: Row | None, expected: Row | None) -> str:

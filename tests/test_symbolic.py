@@ -126,9 +126,6 @@ def test_at_other_sizes_costs_are_those_of_a_concrete_count(name, options):
     assert {each.name for each in profile.dimensions} == set(example)
     total = profile.lambdify()
     for sizes in [example, *others]:
-        if not profile.holds(sizes):
-            assert 1 in sizes.values(), sizes
-            continue
         concrete = count(model, *inputs(**sizes), **options)
         assert whole(profile.at(**sizes)) == whole(concrete), sizes
         assert profile.at(**sizes).total == concrete.total == total(**sizes), sizes
@@ -141,8 +138,6 @@ def test_costs_are_those_of_a_real_run(name):
     make, inputs, said, (example, sizes, *_) = MODELS[name]
     model = make()
     profile = count(model, *inputs(**example), dynamic_shapes=said, backward=True)
-    if not profile.holds(sizes):
-        pytest.skip("these sizes take another course")
     with OpFlopMode() as mode:
         outputs = [each for each in torch.utils._pytree.tree_leaves(model(*inputs(**sizes))) if each.requires_grad]
         torch.autograd.backward(outputs, [torch.ones_like(each) for each in outputs])
@@ -279,17 +274,45 @@ def test_what_the_program_decides_about_sizes_is_a_condition():
         profile.lambdify()(batch=101)
 
 
-def test_a_size_of_one_is_tried():
-    """PyTorch copies nothing where an axis has one element; costs are not said to hold there unless they do."""
+def transposed(x):
+    return x.transpose(0, 1).contiguous() * 2
 
-    def transposed(x):
-        return x.transpose(0, 1).contiguous() * 2
 
-    profile = count(transposed, torch.zeros(3, 5), dynamic_shapes=({0: B, 1: S},))
+def test_sizes_of_one_are_followed_by_themselves():
+    """PyTorch copies nothing where an axis has one element; the costs there are those, and still exact."""
+    profile = count(transposed, torch.zeros(3, 5), dynamic_shapes=BATCH_AND_SEQ)
     assert profile.total.bytes_written == 2 * 4 * batch * seq
-    with pytest.raises(ProfileError, match=r"size of 1 takes another course: aten.clone runs 0 times in place of 1"):
-        profile.at(batch=1, seq=7)
-    assert count(torch.relu, torch.zeros(3, 5), dynamic_shapes=({0: B, 1: S},)).at(batch=1, seq=1).total.ops == 1
+    assert profile.at(batch=1).total.bytes_written == 4 * seq
+    assert profile.at(seq=1).at(batch=7).total.bytes_written == 4 * 7
+    assert profile.at(batch=1, seq=1).total.bytes_written == 4
+    assert profile.at(batch=7, seq=7).total.bytes_written == 2 * 4 * 49
+    cost = profile.lambdify()
+    assert [cost(batch=1, seq=9).bytes_written, cost(batch=2, seq=9).bytes_written] == [36, 144]
+    assert [case.sizes for case in profile.cases] == [(("batch", 1),), (("seq", 1),)]
+    told = "Where batch = 1 the costs are others, which at(batch=1) has (aten.clone runs 0 times in place of 1"
+    assert told in " ".join(str(profile).split())
+    assert "Exact where" not in str(profile)
+
+
+def test_other_costs_at_one_go_along_with_every_transform():
+    """Written and read, selected, added and compared."""
+    profile = count(transposed, torch.zeros(3, 5), dynamic_shapes=BATCH_AND_SEQ)
+    assert Profile.from_json(profile.to_json()) == profile
+    assert profile.where(op="aten.clone").at(batch=1).total == Cost()
+    twice = profile + profile
+    assert twice.at(batch=1, seq=9).total == 2 * profile.at(batch=1, seq=9).total
+    assert twice.diff(profile).at(seq=1, batch=9).total == -1 * profile.at(seq=1, batch=9).total
+    other = count(transposed, torch.zeros(4, 6), dynamic_shapes={"x": {0: Dim("rows"), 1: Dim("columns")}})
+    both = (profile + other).at(rows=1, columns=3, seq=5)
+    assert both.at(batch=1).total.bytes_written == 4 * 5 + 4 * 3
+    assert both.at(batch=2).total.bytes_written == 2 * 4 * 10 + 4 * 3
+
+
+def test_a_size_of_one_at_which_the_program_fails_is_refused():
+    """The variance of one value in training, for example; the error says what the program said."""
+    profile = count(nn.BatchNorm1d(4), torch.zeros(3, 4), dynamic_shapes=({0: B},))
+    with pytest.raises(ProfileError, match=r"hold for batch != 1 \(it fails \(ValueError: Expected more than 1 value"):
+        profile.at(batch=1)
 
 
 def test_a_program_that_fixes_a_size_is_refused():

@@ -15,27 +15,28 @@ from opflops.rows import Row
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    Sizes = tuple[tuple[str, int], ...]
+
 SCHEMA = "opflops.profile"
 VERSIONS = (1, 2)
 _FIELDS = tuple(field.name for field in fields(Row))
 
 
-def dump(
+def document(
     rows: Iterable[Row],
     sites: Iterable[Row] = (),
     called: Iterable[str] = (),
     dimensions: Sequence[Dimension] = (),
     conditions: Iterable[Condition] = (),
-) -> str:
-    """Write a profile as a JSON object with the keys ``schema``, ``version``, ``rows``, ``sites`` and ``called``.
+    cases: Iterable[tuple[Sizes, dict[str, Any]]] = (),
+) -> dict[str, Any]:
+    """Write a profile as an object with the keys ``schema``, ``version``, ``rows``, ``sites`` and ``called``.
 
-    In version 2, which profiles with dimensions are written in, a count may also be a string with an expression, and
-    ``dimensions`` and ``conditions`` say what is in it and where it holds. The others are version 1.
-
-    Raises:
-        ProfileError: A count is symbolic to PyTorch.
+    In version 2, which profiles with dimensions are written in, a count may also be a string with an expression.
+    ``dimensions`` and ``conditions`` say what is in it and where it holds, and ``cases`` what holds elsewhere: sizes,
+    and the object of the profile for them. The others are version 1.
     """
-    document = {
+    written = {
         "schema": SCHEMA,
         "version": 1,
         "rows": [_entry(row) for row in rows],
@@ -43,12 +44,22 @@ def dump(
         "called": list(called),
     }
     if dimensions:
-        document |= {
+        written |= {
             "version": 2,
             "dimensions": [each._asdict() for each in dimensions],
             "conditions": [{"expression": str(each.expression), "reason": each.reason} for each in conditions],
+            "cases": [{"sizes": dict(sizes), "profile": profile} for sizes, profile in cases],
         }
-    return json.dumps(document, default=_written)
+    return written
+
+
+def dump(written: dict[str, Any]) -> str:
+    """Write a document as JSON.
+
+    Raises:
+        ProfileError: A count is symbolic to PyTorch.
+    """
+    return json.dumps(written, default=_written)
 
 
 def _entry(row: Row) -> dict[str, Any]:
@@ -64,39 +75,50 @@ def _written(value: Any) -> Any:
     raise ProfileError(f"A profile with the symbolic count {value} cannot be written as JSON; evaluate it first.")
 
 
-def load(text: str) -> dict[str, tuple[Any, ...]]:
-    """Read what :func:`dump` wrote; returns its arguments by name.
+def load(text: str) -> dict[str, Any]:
+    """Read what :func:`dump` wrote; returns the arguments of :func:`document` by name, with cases read likewise.
 
     Raises:
         ProfileError: The text is not JSON, not a profile, of a newer version, or damaged.
     """
     try:
-        document = json.loads(text)
+        written = json.loads(text)
     except ValueError as error:
         raise ProfileError(f"This is no profile: it is not JSON ({error}).") from error
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+    return _read(written)
+
+
+def _read(written: Any) -> dict[str, Any]:
+    if not isinstance(written, dict) or written.get("schema") != SCHEMA:
         raise ProfileError(f'This is no profile: a profile is a JSON object with "schema": "{SCHEMA}".')
-    version = document.get("version")
+    version = written.get("version")
     if version not in VERSIONS:
         raise ProfileError(
             f"This profile has schema version {version!r}, but this opflops reads versions 1 to {VERSIONS[-1]}; "
             "read it with the opflops that wrote it, or a newer one."
         )
     try:
-        dimensions = tuple(_dimension(**entry) for entry in document.get("dimensions", []))
+        dimensions = tuple(_dimension(**entry) for entry in written.get("dimensions", []))
         names = [each.name for each in dimensions]
         return {
-            "rows": tuple(_row(entry, names) for entry in document["rows"]),
-            "sites": tuple(_row(entry, names) for entry in document.get("sites", [])),
-            "called": tuple(_name(path) for path in document.get("called", [])),
+            "rows": tuple(_row(entry, names) for entry in written["rows"]),
+            "sites": tuple(_row(entry, names) for entry in written.get("sites", [])),
+            "called": tuple(_name(path) for path in written.get("called", [])),
             "dimensions": dimensions,
             "conditions": tuple(
                 Condition(parse(entry["expression"], names), _name(entry["reason"]))
-                for entry in document.get("conditions", [])
+                for entry in written.get("conditions", [])
             ),
+            "cases": tuple((_sizes(entry["sizes"]), _read(entry["profile"])) for entry in written.get("cases", [])),
         }
     except (KeyError, TypeError, ValueError) as error:
         raise ProfileError(f"This profile is damaged: {error!r} in its rows.") from error
+
+
+def _sizes(sizes: dict[Any, Any]) -> Sizes:
+    if not all(type(size) is int for size in sizes.values()):
+        raise TypeError(f"sizes are whole numbers, not {sizes}")
+    return tuple((_name(name), size) for name, size in sizes.items())
 
 
 def _dimension(name: Any, example: Any, minimum: Any, maximum: Any) -> Dimension:

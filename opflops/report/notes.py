@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from opflops.report.layout import added_up
 from opflops.rows import unpriced
@@ -17,15 +17,36 @@ if TYPE_CHECKING:
 LEGEND = "macs are multiply-accumulates; flops = 2 x macs + other operations, without transcendentals."
 
 
-def notes(rows: Sequence[Row], dimensions: Sequence[Dimension] = (), conditions: Sequence[Condition] = ()) -> list[str]:
+class Symbolic(NamedTuple):
+    """Hold what there is to say of costs that are expressions.
+
+    Attributes:
+        dimensions: What they are expressions in; their examples are what shares and orders are taken at.
+        conditions: What must hold of them.
+        cases: The sizes at which other costs hold, and why they do.
+    """
+
+    dimensions: Sequence[Dimension] = ()
+    conditions: Sequence[Condition] = ()
+    cases: Sequence[tuple[Sequence[tuple[str, int]], str]] = ()
+
+
+NUMBERS = Symbolic()
+"""What there is to say of costs that are numbers."""
+
+
+def notes(rows: Sequence[Row], symbolic: Symbolic = NUMBERS) -> list[str]:
     """List the sentences that belong under every table of these rows."""
-    return [LEGEND, *_symbolic(dimensions, conditions), *_integer(rows), *_estimates(rows), *_unpriced(rows)]
+    return [LEGEND, *_symbolic(symbolic), *_integer(rows), *_estimates(rows), *_unpriced(rows)]
 
 
-def _symbolic(dimensions: Sequence[Dimension], conditions: Sequence[Condition]) -> list[str]:
-    sizes = ", ".join(f"{each.name} = {each.example}" for each in dimensions)
-    compared = [f"Percentages and orders are those at {sizes}."] if dimensions else []
-    return [*compared, *(f"Exact where {condition}." for condition in conditions)]
+def _symbolic(symbolic: Symbolic) -> list[str]:
+    sizes = ", ".join(f"{each.name} = {each.example}" for each in symbolic.dimensions)
+    told = [f"Percentages and orders are those at {sizes}."] if symbolic.dimensions else []
+    for given, reason in symbolic.cases:
+        where, at = (", ".join(f"{name}{sign}{size}" for name, size in given) for sign in (" = ", "="))
+        told.append(f"Where {where} the costs are others, which at({at}) has ({reason}).")
+    return [*told, *(f"Exact where {condition}." for condition in symbolic.conditions)]
 
 
 def total_label(rows: Sequence[Row]) -> str:

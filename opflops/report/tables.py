@@ -6,11 +6,11 @@ import shutil
 import textwrap
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from opflops.dimensions import Condition, Dimension, examples
+from opflops.dimensions import examples
 from opflops.errors import ProfileError
 from opflops.report import tree
 from opflops.report.layout import Line, Numbers, added_up, is_markup, lay_out, order
-from opflops.report.notes import notes, total_label
+from opflops.report.notes import NUMBERS, Symbolic, notes, total_label
 from opflops.rows import partition
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ def table(
     sort: str | None = None,
     numbers: Numbers = "auto",
     width: int | None = None,
-    dimensions: Sequence[Dimension] = (),
-    conditions: Sequence[Condition] = (),
+    symbolic: Symbolic = NUMBERS,
 ) -> str:
     """Write rows as a table with calls, macs, flops, transcendentals and share of the flops.
 
@@ -56,35 +55,32 @@ def table(
             order of execution.
         numbers: ``"exact"``, ``"scaled"`` (SI prefixes), or ``"auto"``.
         width: Characters to fit into; by default the terminal's.
-        dimensions: What costs are expressions in; their examples are what shares and orders are taken at.
-        conditions: What must hold of them.
+        symbolic: What there is to say of costs that are expressions.
 
     Raises:
         ProfileError: A key, an order or a format is unknown, or the depth is negative.
     """
     if depth is not None and depth < 0:
         raise ProfileError(f"depth={depth} is no number of levels; it can be 0 or more, or None for all.")
-    sizes = examples(dimensions)
+    sizes = examples(symbolic.dimensions)
     text = _bare_table(rows, by, depth=depth, tablefmt=tablefmt, sort=sort, numbers=numbers, width=width, sizes=sizes)
-    noted = notes(rows, dimensions, conditions)
+    noted = notes(rows, symbolic)
     return text if is_markup(tablefmt) else "\n".join([text, "", *_paragraphs(noted, width)])
 
 
-def overview(rows: Sequence[Row], dimensions: Sequence[Dimension] = (), conditions: Sequence[Condition] = ()) -> str:
+def overview(rows: Sequence[Row], symbolic: Symbolic = NUMBERS) -> str:
     """Write the report that ``print`` shows: the module tree, then the operators, then what there is to note.
 
     A tree too long to read at once is folded at the depth where it is not; the report says so.
     """
     floating = [row for row in rows if row.floating]
-    sizes = examples(dimensions)
+    sizes = examples(symbolic.dimensions)
     modules, depth = tree.lines(floating, None, None, sizes, _OVERVIEW_LINES)
     whole = added_up(total_label(rows), floating)
     operators = _flat(floating, ("op",), "flops", sizes)
     tables = [lay_out(_MODULES, modules, whole, sizes=sizes), "", lay_out("op", operators, whole, sizes=sizes), ""]
     folded = f"Modules deeper than level {depth} are folded into those above; table() shows them all."
-    return "\n".join(
-        [*tables, *_paragraphs([*([] if depth is None else [folded]), *notes(rows, dimensions, conditions)], None)]
-    )
+    return "\n".join([*tables, *_paragraphs([*([] if depth is None else [folded]), *notes(rows, symbolic)], None)])
 
 
 def _bare_table(

@@ -30,8 +30,6 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import CheckpointFunction, _recomputation_hook
 
-from opflops.torch_internals.plain_sizes import result_of
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
@@ -335,15 +333,24 @@ def value_dependent_errors() -> tuple[type[Exception], ...]:
 class _PythonTensorMode(FakeTensorMode):
     """Work out what results look like as the compiler does: with kernels written in Python, all the way.
 
-    Those in C++ know no symbolic sizes, and lay some results out in memory as no device does.
+    Those in C++ know no symbolic sizes, and lay some results out in memory as no device does. As with
+    :class:`DispatchMode`, the compiler is not loaded.
     """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         with enable_python_dispatcher():
-            if self.shape_env is not None and (known := result_of(func, args)) is not None:
-                with self:
-                    return torch.empty(known, dtype=args[0].dtype, device=args[0].device)
-            return self._apart(super().__torch_dispatch__(func, types, args, kwargs))
+            if self.shape_env is not None:
+                from opflops.torch_internals.plain_sizes import result_of  # noqa: PLC0415 - only for symbolic sizes
+
+                shape = result_of(func, args)
+                if shape is not None:
+                    with self:
+                        return torch.empty(shape, dtype=args[0].dtype, device=args[0].device)
+            return self._apart(self.dispatch(func, types, args, kwargs))
 
     def _apart(self, out: Any) -> Any:
         """Return no tensor twice, as no device does: a gradient that is held twice is copied where it accumulates."""

@@ -130,3 +130,48 @@ class Swin(nn.Module):
 
     def forward(self, x):
         return self.head(self.layers(self.patches(x).movedim(1, -1)).mean([1, 2]))
+
+
+class LlamaLayer(nn.Module):
+    def __init__(self, width, heads, key_value_heads, inner):
+        super().__init__()
+        self.heads, self.key_value_heads, features = heads, key_value_heads, width // heads
+        self.norm1, self.norm2 = nn.RMSNorm(width), nn.RMSNorm(width)
+        self.query, self.out = nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
+        self.key, self.value = (nn.Linear(width, key_value_heads * features, bias=False) for _ in range(2))
+        self.gate, self.up = (nn.Linear(width, inner, bias=False) for _ in range(2))
+        self.down = nn.Linear(inner, width, bias=False)
+
+    @staticmethod
+    def rotate(x, cos, sin):
+        left, right = x.chunk(2, -1)
+        return x * cos + torch.cat((-right, left), -1) * sin
+
+    def forward(self, x, cos, sin):
+        y = self.norm1(x)
+        q = self.query(y).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        k, v = (each(y).unflatten(-1, (self.key_value_heads, -1)).transpose(1, 2) for each in (self.key, self.value))
+        q, k = self.rotate(q, cos, sin), self.rotate(k, cos, sin)
+        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        x = x + self.out(mixed.transpose(1, 2).flatten(2))
+        y = self.norm2(x)
+        return x + self.down(functional.silu(self.gate(y)) * self.up(y))
+
+
+class Llama(nn.Module):
+    """Touvron et al. (2023) with grouped queries, by default of 70 billion parameters."""
+
+    def __init__(self, layers=80, width=8192, heads=64, key_value_heads=8, inner=28672, vocabulary=128256):
+        super().__init__()
+        self.tokens, self.features = nn.Embedding(vocabulary, width), width // heads
+        self.layers = nn.ModuleList(LlamaLayer(width, heads, key_value_heads, inner) for _ in range(layers))
+        self.norm, self.head = nn.RMSNorm(width), nn.Linear(width, vocabulary, bias=False)
+
+    def forward(self, ids):
+        x = self.tokens(ids)
+        steps = torch.arange(ids.shape[1], device=ids.device)[:, None]
+        angles = steps * torch.ones(self.features, device=ids.device)
+        cos, sin = angles.cos(), angles.sin()
+        for layer in self.layers:
+            x = layer(x, cos, sin)
+        return self.head(self.norm(x))
