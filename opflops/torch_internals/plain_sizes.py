@@ -171,7 +171,7 @@ def _fused_lstm(
             state = hidden.select(0, index), cells.select(0, index)
             weights = list(params[4 * index : 4 * index + 4] if has_biases else params[2 * index : 2 * index + 2])
             if not has_biases:
-                weights += [torch.zeros_like(weight) for weight in reversed(weights)][::-1]
+                weights += [torch.zeros(weight.shape, dtype=weight.dtype, device=weight.device) for weight in weights]
             out, *states, _ = torch.ops.aten.mkldnn_rnn_layer(
                 x, *weights, *state, direction == 1, [], _LSTM, hidden.shape[2], num_layers,
                 has_biases, bidirectional, _TIME_FIRST, train,
@@ -255,4 +255,4 @@ def _steps(
         x = torch.cat(outputs, -1) if bidirectional else outputs[0]
         if dropout and train and layer < num_layers - 1:
             x = torch.dropout(x, dropout, train)
-    return (x.transpose(0, 1) if batch_first else x), torch.stack(last)
+    return (x.transpose_(0, 1) if batch_first else x), torch.stack(last)

@@ -31,6 +31,7 @@ __all__ = [
     "at_least",
     "halved",
     "parts_of",
+    "standard",
 ]
 
 SMALLEST = 2
@@ -137,7 +138,7 @@ class Symbols(ShapeEnv):
         found: dict[Any, Any] = {}
         for decision, place in self.decisions:
             for part in sympy.And.make_args(decision):
-                condition = self._simplified(_standard(part))
+                condition = self._simplified(standard(part))
                 if condition is not sympy.true and not _is_obvious(condition):
                     found.setdefault(condition.xreplace(self._names), place)
         return list(found.items())
@@ -150,7 +151,7 @@ class Symbols(ShapeEnv):
         inner = node.expr
         found = self._standard.get(inner)
         if found is None:
-            found = sympy.expand(self._simplified(_standard(inner))).xreplace(self._names)
+            found = sympy.expand(self._simplified(standard(inner))).xreplace(self._names)
             self._standard[inner] = found = int(found) if found.is_Integer else found
         return found
 
@@ -175,7 +176,7 @@ class Symbols(ShapeEnv):
         if len(self.decisions) != self._read:
             self._read = len(self.decisions)
             self._known = [
-                sympy.expand(_standard(part.lhs - part.rhs if isinstance(part, sympy.Ge) else part.rhs - part.lhs))
+                sympy.expand(standard(part.lhs - part.rhs if isinstance(part, sympy.Ge) else part.rhs - part.lhs))
                 for decision, _ in self.decisions
                 for part in sympy.And.make_args(decision)
                 if isinstance(part, (sympy.Ge, sympy.Le))
@@ -252,12 +253,13 @@ _STANDARD: dict[type, Callable[..., Any]] = {
 
 
 @lru_cache(maxsize=100_000)
-def _standard(expression: Any) -> Any:
+def standard(expression: Any) -> Any:
+    """Write an expression of PyTorch's in sympy's own terms."""
     if isinstance(expression, sympy.Float):
         return _exactly(expression)
     if not expression.args:
         return expression
-    parts = [_standard(part) for part in expression.args]
+    parts = [standard(part) for part in expression.args]
     return _STANDARD.get(type(expression), expression.func)(*parts)
 
 
@@ -272,4 +274,4 @@ def at_least(first: Any, second: Any) -> bool:
     difference = first - second
     if isinstance(difference, int):
         return difference >= 0
-    return _sign_is(_from_smallest(_standard(difference.node.expr)), 0)
+    return _sign_is(_from_smallest(standard(difference.node.expr)), 0)

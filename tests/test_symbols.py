@@ -1,0 +1,228 @@
+"""PyTorch's private interfaces for symbolic sizes mean what opflops takes them to mean."""
+
+from functools import partial
+
+import pytest
+import sympy
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils._sympy import functions as own
+
+from opflops import OpFlopMode
+from opflops import torch_internals as internals
+from opflops.torch_internals import plain_sizes
+from opflops.torch_internals.symbols import Dim, Symbols, at_least, parts_of, standard
+
+
+def symbolic(*names, place=lambda: "here"):
+    """Make symbols, and sizes of 4, 8, 16, ... for them."""
+    symbols = Symbols(place)
+    return symbols, *(symbols.size(name, 4 << index, 1, None) for index, name in enumerate(names))
+
+
+def test_a_size_is_an_expression_in_its_name():
+    """Arithmetic on it stays symbolic, in sympy's own terms; a number stays one."""
+    symbols, n, m = symbolic("n", "m")
+    assert symbols.expression(3 * n * (m + 1)) == sympy.sympify("3*n*m + 3*n")
+    assert symbols.expression((n - 1) // 2 + 1) == sympy.floor(sympy.Symbol("n") / 2 - sympy.Rational(1, 2)) + 1
+    assert symbols.expression(n - n + 3) == 3
+    assert type(symbols.expression(n - n + 3)) is type(symbols.expression(7)) is int
+
+
+def test_what_is_decided_is_noted_with_its_place():
+    """By the example's size; what holds for every size is not."""
+    places = iter("abc")
+    symbols, n, m = symbolic("n", "m", place=lambda: next(places))
+    assert n > 0
+    assert n < 9
+    assert n * m != 33
+    assert [(str(condition), place) for condition, place in symbols.conditions()] == [
+        ("n < 9", "a"),
+        ("Ne(m*n, 33)", "b"),
+    ]
+    assert symbols.fixed() == {}
+    assert int(n) == 4
+    assert symbols.fixed() == {"n": (4, "c")}
+
+
+def test_bounds_are_known():
+    """Of a Dim, and of what was derived from one."""
+    dim = Dim("n", min=3, max=9)
+    assert parts_of(dim)[:3] == ("n", 3, 9)
+    assert parts_of(Dim("n"))[:3] == ("n", 0, None)
+    derived = parts_of(2 * dim + 1)
+    assert derived[:3] == ("n", 3, 9)
+    assert derived.of(5) == 11
+    symbols = Symbols(lambda: "")
+    assert symbols.size("n", 4, 3, 9) < 10
+    assert symbols.decisions == []
+
+
+def test_no_symbol_stands_for_one():
+    """PyTorch takes it that a symbolic size is at least 2, and asks nobody."""
+    symbols, n = symbolic("n")
+    assert n != 1
+    assert symbols.decisions == []
+
+
+@pytest.mark.parametrize(
+    ("function", "plain"),
+    [
+        (lambda n: own.FloorDiv(n + 1, 3), lambda n: (n + 1) // 3),
+        (lambda n: own.CeilDiv(n, 3), lambda n: -(-n // 3)),
+        (lambda n: own.CleanDiv(6 * n, 3), lambda n: 2 * n),
+        (lambda n: own.Mod(n, 5), lambda n: n % 5),
+        (lambda n: own.PythonMod(n - 7, 5), lambda n: (n - 7) % 5),
+        (lambda n: own.ModularIndexing(n, 2, 3), lambda n: n // 2 % 3),
+        (lambda n: own.Max(1, n - 3), lambda n: max(1, n - 3)),
+        (lambda n: own.Min(5, 2 * n), lambda n: min(5, 2 * n)),
+        (lambda n: own.TruncToInt(own.ToFloat(n) * 2.5), lambda n: int(n * 2.5)),
+        (lambda n: own.TruncToInt(own.ToFloat(n) * 0.7), lambda n: int(n * 0.7)),
+        (lambda n: own.TruncToInt(own.ToFloat(n) * 1.3), lambda n: int(n * 1.3)),
+        (lambda n: own.FloorToInt(own.IntTrueDiv(n, 4)), lambda n: int(n / 4)),
+        (lambda n: own.CeilToInt(own.IntTrueDiv(n, 4)), lambda n: -(-n // 4)),
+        (lambda n: own.RoundToInt(own.IntTrueDiv(n, 3)), lambda n: round(n / 3)),
+        (lambda n: own.PowByNatural(n, 3), lambda n: n**3),
+        (lambda n: own.Where(n > 6, n, 2 * n), lambda n: n if n > 6 else 2 * n),
+    ],
+)
+def test_functions_on_sizes_are_written_in_sympys_terms(function, plain):
+    """With the same values, for small sizes and larger ones."""
+    n = sympy.Symbol("n", integer=True, positive=True)
+    expression = standard(function(n))
+    assert not [part for part in sympy.preorder_traversal(expression) if type(part).__module__.startswith("torch")]
+    for size in (*range(1, 60), 1000, 4096):
+        assert expression.xreplace({n: sympy.Integer(size)}) == plain(size), size
+
+
+def test_counts_are_compared_without_deciding_anything():
+    """Where one is never less than the other; else the smaller is told by both."""
+    symbols, n, m = symbolic("n", "m")
+    assert at_least(n * m, n)
+    assert at_least(3 * n, n + m - m)
+    assert not at_least(n, m)
+    assert internals.smaller(n * m, n) is n
+    assert symbols.expression(internals.smaller(n, m)) == sympy.Min(*sympy.symbols("n m"))
+    assert internals.smaller(3, 2) == 2
+    assert symbols.decisions == []
+
+
+def test_halvings_are_exact():
+    """ceil(log2 n), of numbers and of symbols."""
+    symbols, n = symbolic("n")
+    expression = symbols.expression(internals.halvings(n))
+    for size in (1, 2, 3, 4, 5, 8, 9, 2**31, 2**31 + 1, 2**60):
+        wanted = (size - 1).bit_length()
+        assert internals.halvings(size) == expression.xreplace({sympy.Symbol("n"): sympy.Integer(size)}) == wanted
+    assert internals.halvings(0) == 0
+    assert symbols.decisions == []
+
+
+def counted(function):
+    """Run a function on real tensors; returns its results and the rows."""
+    torch.manual_seed(0)
+    with torch.no_grad(), OpFlopMode() as mode:
+        out = function()
+    return torch.utils._pytree.tree_leaves(out), mode.profile.rows
+
+
+RESAMPLED = {
+    "nearest": (1, 2, 3),
+    "nearest-exact": (1, 2, 3),
+    "linear": (1,),
+    "bilinear": (2,),
+    "bicubic": (2,),
+    "trilinear": (3,),
+}
+
+
+@pytest.mark.parametrize("by", [{"scale_factor": 2}, {"scale_factor": 1.3}, {"size": 7}], ids=str)
+@pytest.mark.parametrize("mode", RESAMPLED)
+def test_interpolation_is_what_pytorchs_own_is(monkeypatch, mode, by):
+    """The same operators, and the same values."""
+    for rank in RESAMPLED[mode]:
+        x = torch.rand(2, 3, *(5, 6, 4)[:rank])
+        options = [{}] if "nearest" in mode else [{"align_corners": True}, {"align_corners": False}]
+        options += [{"align_corners": False, "antialias": True}] if mode in ("bilinear", "bicubic") else []
+        for option in options:
+            call = partial(functional.interpolate, x, mode=mode, **by, **option)
+            with monkeypatch.context() as patch:
+                wanted, rows = counted(call)
+                patch.setattr(plain_sizes, "_is_symbolic", lambda _: True)
+                with plain_sizes.symbolic_sizes_stay():
+                    found, own_rows = counted(call)
+            assert torch.equal(found[0], wanted[0])
+            assert own_rows == rows
+
+
+@pytest.mark.parametrize("options", [{}, {"bias": False}, {"batch_first": True}, {"dropout": 0.5}], ids=str)
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_layers_are_what_pytorchs_own_are(monkeypatch, kind, bidirectional, options):
+    """The same operators as often, and the same values."""
+    layer, x = kind(6, 10, 2, bidirectional=bidirectional, **options), torch.rand(5, 3, 6)
+    wanted, rows = counted(lambda: layer(x))
+    monkeypatch.setattr(plain_sizes, "_is_symbolic", lambda _: True)
+    with plain_sizes.symbolic_sizes_stay():
+        found, own_rows = counted(lambda: layer(x))
+    for ours, pytorchs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours, pytorchs)
+    assert {(row.op, row.calls, row.cost) for row in own_rows} == {(row.op, row.calls, row.cost) for row in rows}
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        (slice(None),),
+        (slice(None), None),
+        (slice(None), 2),
+        (..., slice(None), 1),
+        (None, slice(1, 3), slice(None), slice(0, 4, 2)),
+        (slice(0, None), -1, ...),
+        (Ellipsis, slice(None)),
+    ],
+    ids=str,
+)
+def test_indexing_is_what_pytorchs_own_is(index):
+    """The same operators, and the same values; an axis that is taken whole is none."""
+    x = torch.rand(4, 5, 6)
+    wanted, rows = counted(lambda: x[index])
+    found, own_rows = counted(lambda: plain_sizes._indexed(x, index))
+    assert torch.equal(found[0], wanted[0])
+    assert own_rows == rows
+
+
+def test_everything_is_put_back():
+    """Attributes that were there, and those that are only looked up elsewhere."""
+    before = [
+        (owner, name, vars(owner).get(name), getattr(owner, name)) for owner, name, _ in plain_sizes._replacements()
+    ]
+    assert len(before) > 15
+
+    def fail():
+        with plain_sizes.symbolic_sizes_stay():
+            assert all(getattr(owner, name) is not value for owner, name, _, value in before)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert all(vars(owner).get(name) is own and getattr(owner, name) == value for owner, name, own, value in before)
+
+
+def test_gradients_of_interpolation_have_the_size_that_they_are_told():
+    """By the schema, which is where plain_sizes takes it from."""
+    assert len(plain_sizes._SIZE_OF_GRADIENT) > 8
+    for overload, place in plain_sizes._SIZE_OF_GRADIENT.items():
+        assert overload._schema.arguments[place].name == "input_size"
+
+
+def test_results_that_pytorch_shares_are_apart():
+    """A fake kernel may return one tensor twice, and did or did not by what was asked before."""
+    layer = nn.LSTM(4, 3)
+    with internals.fake_copies((layer, torch.rand(5, 2, 4))) as (copied, x):
+        for _ in range(2):
+            copied.zero_grad(set_to_none=True)
+            copied(x)[0].sum().backward()
+            gradients = [parameter.grad for parameter in copied.parameters()]
+            assert len({id(gradient) for gradient in gradients}) == len(gradients)
