@@ -17,7 +17,7 @@ from opflops.errors import OpflopsError, ValueNeededError
 from opflops.metadata import KnownResults
 from opflops.mode import OpFlopMode
 from opflops.places import place_of
-from opflops.torch_internals import entered_instead, fake_copies, has_values, value_dependent_errors
+from opflops.torch_internals import entered_instead, fake_copies, has_values, mixes_devices, value_dependent_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -109,7 +109,7 @@ class Call:
                 "does not have; run it on real inputs inside OpFlopMode()."
             ) from error
         except RuntimeError as error:
-            if "different devices" not in str(error):
+            if not mixes_devices(error):
                 raise
             raise OpflopsError(
                 f"{self.name} mixes tensors of several devices at {place_of(error, mode)}: {error}. "
@@ -129,6 +129,7 @@ class Call:
 
     def run(self, mode: OpFlopMode, copying: AbstractContextManager[Any]) -> Profile:
         """Count the call on copies of :attr:`originals`."""
+        numbers = _numbers(self.optimizer)
         with copying as copies, mode:
             model, captured, own_optimizer, inputs, kwargs = copies
             outputs = (reading(model, captured) if captured else model)(*inputs, **kwargs)
@@ -138,7 +139,7 @@ class Call:
                 differentiate(ends)
             if own_optimizer is not None:
                 _check_gradients(own_optimizer)
-                _keep_numbers(self.optimizer, own_optimizer)
+                _keep_numbers(own_optimizer, numbers)
                 _step(own_optimizer)
             elif self.optimizer is not None:
                 made = self._made_optimizer((model, captured))
@@ -171,20 +172,39 @@ def _step(optimizer: torch.optim.Optimizer) -> None:
 
 def _check_gradients(optimizer: torch.optim.Optimizer) -> None:
     """Refuse an optimizer of other parameters than the model's, whose step would do nothing."""
-    if not any(parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"]):
+    if all(parameter.grad is None for parameter in _parameters(optimizer)):
         raise OpflopsError(
             f"None of the parameters of this {type(optimizer).__name__} has a gradient after the backward; "
             "give an optimizer of the parameters of the model, or its class."
         )
 
 
-def _keep_numbers(original: torch.optim.Optimizer, copied: torch.optim.Optimizer) -> None:
-    """Give the numbers that an optimizer keeps in tensors, such as its steps, to a copy without storage: it asks."""
-    for group, copied_group in zip(original.param_groups, copied.param_groups, strict=True):
-        for parameter, stand_in in zip(group["params"], copied_group["params"], strict=True):
-            for name, value in original.state.get(parameter, {}).items():
-                if isinstance(value, Tensor) and value.dim() == 0 and value.device == CPU:
-                    copied.state[stand_in][name] = torch.tensor(value.item(), dtype=value.dtype)
+_Numbers = list[dict[str, tuple[Any, torch.dtype]]]
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _numbers(optimizer: Any) -> _Numbers:
+    """List the numbers that an optimizer keeps in tensors, such as its steps, for each of its parameters."""
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        return []
+    return [
+        {
+            name: (value.item(), value.dtype)
+            for name, value in optimizer.state.get(parameter, {}).items()
+            if isinstance(value, Tensor) and value.dim() == 0 and value.device == CPU
+        }
+        for parameter in _parameters(optimizer)
+    ]
+
+
+def _keep_numbers(copied: torch.optim.Optimizer, numbers: _Numbers) -> None:
+    """Give them to a copy of the optimizer without storage: it asks for them."""
+    for parameter, known in zip(_parameters(copied), numbers, strict=True):
+        for name, (value, dtype) in known.items():
+            copied.state[parameter][name] = torch.tensor(value, dtype=dtype)
 
 
 def _as_leaf(tensor: Tensor) -> Tensor:

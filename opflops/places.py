@@ -10,7 +10,7 @@ import torch
 
 from opflops.mode import OpFlopMode
 from opflops.prices import op_name
-from opflops.torch_internals import backward_task
+from opflops.torch_internals import OpOverload, backward_task
 from opflops.watching import module_entered
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ class Place(NamedTuple):
 
 def place_of(error: BaseException, mode: OpFlopMode) -> Place:
     """Tell where a program that a mode counted was when it raised an error."""
-    return _place(reversed(list(_frames_of(error.__traceback__))), mode)
+    place = _place(reversed(list(_frames_of(error.__traceback__))), mode)
+    operator = getattr(error, "func", None)
+    return place if place.op or not isinstance(operator, OpOverload) else place._replace(op=op_name(operator))
 
 
 def place_now(mode: OpFlopMode) -> Place:

@@ -1,10 +1,12 @@
 """count(): the same figures without arithmetic, memory, or a trace on the model."""
 
 import copy
+import sys
 
 import pytest
 import torch
 from torch import nn
+from zoo.transformers import Llama
 
 from opflops import OpFlopMode, OpflopsError, ValueNeededError, count
 from opflops.example import INPUT_SHAPE, SimpleCNN
@@ -144,6 +146,7 @@ def test_what_a_function_reaches_stays_as_it_is():
 
 class Elsewhere:
     model = nn.Linear(4, 3)
+    meta = nn.Linear(4, 3, device="meta")
 
 
 def test_a_backward_into_a_parameter_out_of_reach_is_refused():
@@ -157,3 +160,181 @@ def test_an_input_may_have_been_computed():
     """Its own history is not differentiated."""
     computed = nn.Linear(4, 4)(torch.ones(2, 4))
     assert count(nn.Linear(4, 3), computed, backward=True).by("phase")["backward"].macs == 2 * 24
+
+
+def trained(model, x, optimizer, steps):
+    """Count the last of some steps of a real training, and the passes before it."""
+    for _ in range(steps - 1):
+        model(x).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    with OpFlopMode() as mode:
+        model(x).backward(torch.ones(2, 3))
+        optimizer.step()
+    return mode.profile
+
+
+OPTIMIZERS = [
+    *(torch.optim.SGD, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adadelta, torch.optim.Adagrad),
+    lambda parameters: torch.optim.SGD(parameters, momentum=0.9, weight_decay=0.1),
+    lambda parameters: torch.optim.Adam(parameters, amsgrad=True, foreach=True),
+]
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS)
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_an_optimizer_that_is_made_has_made_a_step_before(make, device):
+    """What it does in its first step alone, such as making its buffers, is in no other step, and is not counted."""
+    model, x = nn.Linear(4, 3), torch.ones(2, 4)
+    wanted = trained(model, x, make(model.parameters()), steps=2)
+    found = count(nn.Linear(4, 3, device=device), x.to(device), optimizer=make)
+    assert arithmetic(found) == arithmetic(wanted)
+    assert {row.phase for row in found.rows} == {"forward", "backward", "optimizer"}
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS)
+@pytest.mark.parametrize("steps", [1, 3])
+def test_an_optimizer_that_is_there_makes_its_next_step(make, steps):
+    """Its first, or a later one; neither it nor the parameters change."""
+    model, x = nn.Linear(4, 3), torch.ones(2, 4)
+    optimizer = make(model.parameters())
+    for _ in range(steps - 1):
+        model(x).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    state, weights = copy.deepcopy(optimizer.state_dict()), copy.deepcopy(model.state_dict())
+    found = count(model, x, optimizer=optimizer)
+    assert str(optimizer.state_dict()) == str(state)
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+    with OpFlopMode() as mode:
+        model(x).backward(torch.ones(2, 3))
+        optimizer.step()
+    assert arithmetic(found) == arithmetic(mode.profile)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        (torch.optim.LBFGS, "LBFGS does not step with gradients alone .*closure.*run one inside OpFlopMode"),
+        (lambda _: 3, "is neither an optimizer nor makes one of a list of parameters"),
+        (torch.optim.SGD([nn.Parameter(torch.ones(2))]), "None of the parameters of this SGD has a gradient"),
+        (torch.optim.ASGD, r"Linear asks for the value of a tensor \(aten._local_scalar_dense\)"),
+    ],
+)
+def test_an_optimizer_that_cannot_step_gets_a_sentence(optimizer, message):
+    """What is wrong with it, and what to do."""
+    with pytest.raises(OpflopsError, match=message):
+        count(nn.Linear(4, 3), torch.ones(2, 4), optimizer=optimizer)
+
+
+def test_an_error_says_which_operator_in_which_module():
+    """And the line that asked for it."""
+
+    class Routes(nn.Module):
+        def forward(self, x):
+            return x[x.sum(-1) > 0]
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList([nn.Linear(4, 4), Routes()])
+
+        def forward(self, x):
+            for block in self.blocks:
+                x = block(x)
+            return x
+
+    place = r"Net asks for the value of a tensor \(aten.index in Net.blocks.1 \(test_counting.py:\d+\)\)"
+    with pytest.raises(ValueNeededError, match=place):
+        count(Net(), torch.ones(2, 4))
+    with pytest.raises(ValueNeededError, match=place), torch.device("meta"):
+        count(Net(), torch.ones(2, 4))
+
+
+def test_tensors_on_meta_are_taken_to_be_where_the_others_are():
+    """A real model on inputs that have shapes alone, and the other way round."""
+    x = torch.ones(2, 1, 8, 8)
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(108, 2))
+    wanted = count(model, x, backward=True)
+    assert count(model, x.to("meta"), backward=True) == wanted
+    assert count(copy.deepcopy(model).to("meta"), x, backward=True) == wanted
+    assert x.grad is None
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_program_on_meta_may_make_tensors_elsewhere():
+    """As models do that never ran there: then it is counted as on a CPU."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Linear(4, 4)
+
+        def forward(self, x):
+            mask = torch.ones(2, 4) * torch.arange(3).sum()
+            return self.inner(x) * mask
+
+    model = Net()
+    wanted = count(model, torch.ones(2, 4), backward=True)
+    assert count(model.to("meta"), torch.ones(2, 4, device="meta"), backward=True) == wanted
+
+
+def test_mixed_devices_get_a_sentence():
+    """Where inside the program they meet."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.inner(x.to("meta"))
+
+    with pytest.raises(
+        OpflopsError, match=r"Net mixes tensors of several devices at aten.\w+ in Net.inner .*Put the model"
+    ):
+        count(Net(), torch.ones(2, 4))
+
+
+def test_a_meta_model_keeps_its_gradients_and_buffers():
+    """It is a copy that runs, on meta too."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).to("meta")
+    before = dict(model.named_buffers())
+    count(model, torch.ones(2, 4, device="meta"), backward=True)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(value is before[name] for name, value in model.named_buffers())
+    with pytest.raises(OpflopsError, match="no part of the model or the inputs"):
+        count(lambda x: Elsewhere.meta(x), torch.ones(2, 4, device="meta"), backward=True)
+    assert Elsewhere.meta.weight.grad is None
+
+
+def test_a_model_of_seventy_billion_parameters():
+    """Llama 3: 306,669,254,868,992 products for 4,096 tokens, those of attention in a full square."""
+    with torch.device("meta"):
+        model, ids = Llama(), torch.zeros(1, 4096, dtype=torch.int64)
+    profile = count(model, ids)
+    weights = sum(p.numel() for name, p in model.named_parameters() if p.dim() == 2 and name != "tokens.weight")
+    assert profile.total.macs == 4096 * weights + 80 * 2 * 4096**2 * 8192 == 306_669_254_868_992
+
+
+def test_counting_on_meta_takes_fewer_calls_than_running_there():
+    """Layers that are alike ask PyTorch the same questions, each of which it is asked once."""
+
+    def calls(function):
+        number = 0
+
+        def note(_frame, event, _argument):
+            nonlocal number
+            number += event in ("call", "c_call")
+
+        sys.setprofile(note)
+        try:
+            function()
+        finally:
+            sys.setprofile(None)
+        return number
+
+    with torch.device("meta"):
+        model, ids = Llama(16, 64, 4, 2, 96, 50), torch.zeros(1, 16, dtype=torch.int64)
+    count(model, ids)
+    assert calls(lambda: count(model, ids)) < calls(lambda: model(ids))

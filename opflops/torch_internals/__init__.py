@@ -68,6 +68,7 @@ __all__ = [
     "known_to_dispatcher",
     "larger",
     "log2",
+    "mixes_devices",
     "mode_at",
     "mode_count",
     "modules_of",
@@ -323,6 +324,11 @@ def third_party_formulas() -> Mapping[Any, Any]:
 def has_values(tensor: Tensor) -> bool:
     """Tell a tensor whose elements can be read from one that only has a shape (meta, fake)."""
     return not (tensor.is_meta or is_fake(tensor))
+
+
+def mixes_devices(error: RuntimeError) -> bool:
+    """Tell what a fake tensor raises when it meets another one that is on another device; the words vary by version."""
+    return "two devices" in str(error) or "two different devices" in str(error)
 
 
 def value_dependent_errors() -> tuple[type[Exception], ...]:
