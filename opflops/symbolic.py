@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+import sympy
 import torch
 
 from opflops.axes import axes_of, dimensions_of
@@ -27,7 +28,7 @@ from opflops.torch_internals.plain_sizes import symbolic_sizes_stay
 from opflops.torch_internals.symbols import SMALLEST, Symbols
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch import Tensor
 
@@ -115,14 +116,42 @@ class _Following:
     def counted(self, ones: frozenset[str]) -> Profile:
         """Count for all sizes of the dimensions that are not held at 1."""
         if ones not in self._known:
-            self._known[ones] = self._checked(self._followed(ones), ones)
+            profile = self._without_what_does_not_matter(self._followed(ones), ones)
+            self._known[ones] = self._checked(profile, ones)
         return self._known[ones]
 
-    def _followed(self, ones: frozenset[str]) -> Profile:
-        """Follow the program once, with symbols for sizes."""
+    def _without_what_does_not_matter(self, profile: Profile, ones: frozenset[str]) -> Profile:
+        """Drop conditions on the other side of which the costs are the same, such as those by which kernels are chosen.
+
+        The program is followed again with sizes that break some of them, larger and smaller ones. What it decides there
+        that it did not decide before becomes a condition as well.
+        """
+        for change in (_larger, _smaller):
+            decided = {each.expression: each for each in profile.conditions}
+            sizes = next((sizes for sizes in change(profile) if not profile.holds(sizes)), None)
+            if sizes is None or not any(isinstance(each, (sympy.Lt, sympy.Le, sympy.Gt, sympy.Ge)) for each in decided):
+                continue
+            try:
+                other = self._followed(ones, sizes)
+            except Exception:  # noqa: BLE001, S112 - it does not run there, so that the conditions stay
+                continue
+            if (_costly(other.rows), _costly(other.sites)) != (_costly(profile.rows), _costly(profile.sites)):
+                continue
+            there = {each.expression: each for each in other.conditions}
+            kept = [each for each in profile.conditions if sympy.Not(each.expression) not in there]
+            more = [each for each in other.conditions if sympy.Not(each.expression) not in decided]
+            profile = replace(profile, conditions=tuple(dict.fromkeys((*kept, *more))))
+        return profile
+
+    def _followed(self, ones: frozenset[str], sizes: Mapping[str, int] | None = None) -> Profile:
+        """Follow the program once, with symbols for sizes; it decides by those of the example, or by others."""
         mode = OpFlopMode()
         symbols = Symbols(lambda: place_now(mode))
-        dimensions = [each for each in self._dimensions.values() if each.name not in ones]
+        dimensions = [
+            each if sizes is None else each._replace(example=sizes[each.name])
+            for each in self._dimensions.values()
+            if each.name not in ones
+        ]
 
         def make() -> dict[int, Tensor]:
             return self._stand_ins(
@@ -197,11 +226,24 @@ class _Following:
             return f"it fails ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
         said = profile.at(**sizes)
         for counted, expected in ((found.rows, said.rows), (found.sites, said.sites)):
-            rows, others = ({_kind(row): row for row in some if row.cost} for some in (counted, expected))
+            rows, others = _costly(counted), _costly(expected)
             for kind in dict.fromkeys((*rows, *others)):
                 if rows.get(kind) != others.get(kind):
                     return _told(kind, rows.get(kind), others.get(kind))
         return ""
+
+
+def _larger(profile: Profile) -> Iterator[dict[str, int]]:
+    for doublings in range(1, 11):
+        yield {
+            name: size << doublings if most is None else min(size << doublings, most)
+            for name, size, _, most in profile.dimensions
+        }
+
+
+def _smaller(profile: Profile) -> Iterator[dict[str, int]]:
+    for halvings in range(1, 11):
+        yield {name: max(size >> halvings, least, SMALLEST) for name, size, least, _ in profile.dimensions}
 
 
 def _other_sizes(profile: Profile) -> dict[str, int] | None:
@@ -221,6 +263,11 @@ def _told(kind: tuple[str, ...], counted: Row | None, expected: Row | None) -> s
     what = f"runs {calls[0]} times in place of {calls[1]}" if calls[0] != calls[1] else "costs something else"
     module, op, _, phase, *_ = kind
     return f"{op} {what} in the {phase} of {module or 'the program'}"
+
+
+def _costly(rows: Sequence[Row]) -> dict[tuple[str, ...], Row]:
+    """Key the rows that cost anything by what tells them apart."""
+    return {_kind(row): row for row in rows if row.cost}
 
 
 def _kind(row: Row) -> tuple[str, ...]:

@@ -1,0 +1,88 @@
+"""Models of other libraries, for all sizes: torchvision and transformers, of the extra ``models``; skipped without."""
+
+import pytest
+import torch
+from test_symbolic import whole
+from torch.export import Dim
+
+from opflops import count
+
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.external]
+
+B, S, H, W = Dim("batch"), Dim("seq"), Dim("height"), Dim("width")
+
+
+def exact(model, inputs, said, example, sizes, **options):
+    """See that a count for all sizes is, at each of some, what a concrete count is."""
+    profile = count(model, dynamic_shapes=said, **inputs(**example), **options)
+    for each in (example, *sizes):
+        assert whole(profile.at(**each)) == whole(count(model, **inputs(**each), **options)), each
+    return profile
+
+
+def image(batch, height=64, width=64):
+    return {"x": torch.zeros(batch, 3, height, width)}
+
+
+@pytest.mark.parametrize("options", [{}, {"backward": True}], ids=["forward", "backward"])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "convnext_tiny", "regnet_y_400mf"])
+def test_convolutional_networks_of_torchvision(name, options):
+    """In the batch, the height and the width; the published figure at the published size."""
+    models = pytest.importorskip("torchvision.models", exc_type=ImportError)
+    model = getattr(models, name)()
+    sizes = [{"batch": 1, "height": 224, "width": 224}, {"batch": 3, "height": 97, "width": 130}]
+    profile = exact(model, image, {"x": {0: B, 2: H, 3: W}}, {"batch": 2, "height": 96, "width": 128}, sizes, **options)
+    published = models.get_model_weights(name).DEFAULT.meta["_ops"]
+    size = models.get_model_weights(name).DEFAULT.transforms().crop_size[0]
+    forward = profile.where(phase="forward").at(batch=1, height=size, width=size).total.macs
+    assert forward / 1e9 == pytest.approx(published, abs=0.02)
+
+
+def test_a_vision_transformer_of_torchvision():
+    """In the batch; its table of positions fixes the image's size."""
+    models = pytest.importorskip("torchvision.models", exc_type=ImportError)
+    exact(
+        models.vit_b_16(),
+        lambda batch: {"x": torch.zeros(batch, 3, 224, 224)},
+        {"x": {0: B}},
+        {"batch": 2},
+        [{"batch": 1}, {"batch": 5}],
+        backward=True,
+    )
+
+
+def ids(batch, seq):
+    return {"input_ids": torch.zeros(batch, seq, dtype=torch.int64)}
+
+
+CONFIGURATIONS = {
+    "llama": lambda transformers: transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(
+            hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+            vocab_size=100,
+        )
+    ),
+    "gpt2": lambda transformers: transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(n_embd=64, n_layer=2, n_head=4, vocab_size=100, n_positions=512)
+    ),
+    "bert": lambda transformers: transformers.BertModel(
+        transformers.BertConfig(
+            hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=96, vocab_size=100
+        )
+    ),
+    "t5 encoder": lambda transformers: transformers.T5EncoderModel(
+        transformers.T5Config(d_model=64, d_kv=16, d_ff=96, num_layers=2, num_heads=4, vocab_size=100)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [{}, {"backward": True}], ids=["forward", "backward"])
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_language_models_of_transformers(name, options):
+    """In the batch and the sequence; from configurations, without weights."""
+    transformers = pytest.importorskip("transformers")
+    model = CONFIGURATIONS[name](transformers)
+    if hasattr(model.config, "use_cache"):
+        model.config.use_cache = False
+    sizes = [{"batch": 1, "seq": 33}, {"batch": 3, "seq": 128}]
+    exact(model, ids, {"input_ids": {0: B, 1: S}}, {"batch": 2, "seq": 16}, sizes, **options)
