@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 from torch.nn.functional import scaled_dot_product_attention, silu
 
 if TYPE_CHECKING:
@@ -187,4 +190,14 @@ def decoder_7b() -> Workload:
     with torch.device("meta"):
         model = Decoder(layers=32, hidden=4096, heads=32, inner=11008, vocabulary=32000)
         tokens = torch.zeros(1, 2048, dtype=torch.int64)
+    return _forward(model, tokens)
+
+
+def decoder_symbolic() -> Workload:
+    """Forward of a decoder of four layers on fake tensors whose batch and sequence are symbols."""
+    fake = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
+    with FakeCopyMode(fake):
+        model = copy.deepcopy(Decoder(layers=4, hidden=64, heads=4, inner=128, vocabulary=100))
+    sizes = StatelessSymbolicContext(dynamic_sizes=[DimDynamic.DYNAMIC, DimDynamic.DYNAMIC])
+    tokens = fake.from_tensor(torch.zeros(2, 16, dtype=torch.int64), symbolic_context=sizes)
     return _forward(model, tokens)

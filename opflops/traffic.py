@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from opflops.torch_internals import smaller, sparse_coo_parts, unseen
+from opflops.torch_internals import smaller, sparse_coo_parts, stride_of_something, unseen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +96,7 @@ def _distinct_elements(tensor: Tensor) -> int:
         if type(stride) is int and stride == 0:
             continue
         elements = elements * size
-        span = span + (size - 1) * stride
+        span = span + (size - 1) * stride_of_something(stride)
     if type(elements) is int and type(span) is int:
         return min(elements, span)
     distinct: int = smaller(elements, span)

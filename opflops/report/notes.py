@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from opflops.dimensions import Condition, Dimension
     from opflops.rows import Row
 
+_MOST_CONDITIONS = 4
 LEGEND = "macs are multiply-accumulates; flops = 2 x macs + other operations, without transcendentals."
 
 
@@ -46,7 +47,11 @@ def _symbolic(symbolic: Symbolic) -> list[str]:
     for given, reason in symbolic.cases:
         where, at = (", ".join(f"{name}{sign}{size}" for name, size in given) for sign in (" = ", "="))
         told.append(f"Where {where} the costs are others, which at({at}) has ({reason}).")
-    return [*told, *(f"Exact where {condition}." for condition in symbolic.conditions)]
+    shortest = sorted(map(str, symbolic.conditions), key=len)
+    told += [f"Exact where {condition}." for condition in shortest[:_MOST_CONDITIONS]]
+    if len(shortest) > _MOST_CONDITIONS:
+        told.append(f"And on {len(shortest) - _MOST_CONDITIONS} more conditions, which the profile has.")
+    return told
 
 
 def total_label(rows: Sequence[Row]) -> str:

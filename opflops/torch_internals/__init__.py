@@ -86,6 +86,7 @@ __all__ = [
     "schema_of",
     "smaller",
     "sparse_coo_parts",
+    "stride_of_something",
     "third_party_formulas",
     "triton_call",
     "unseen",
@@ -288,6 +289,15 @@ def ranks_of(group: Any) -> int:
 def log2(size: int) -> Any:
     """Take the binary logarithm of a size; a symbolic size stays symbolic."""
     return torch._sym_log2(size)  # type: ignore[attr-defined]
+
+
+def stride_of_something(stride: Any) -> Any:
+    """Return a stride as it is where no axis is empty, to count elements with."""
+    if type(stride) is int:
+        return stride
+    from opflops.torch_internals.symbols import of_something  # noqa: PLC0415 - only for symbolic sizes
+
+    return of_something(stride)
 
 
 def halvings(size: int) -> int:

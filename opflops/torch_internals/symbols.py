@@ -30,6 +30,7 @@ __all__ = [
     "Symbols",
     "at_least",
     "halved",
+    "of_something",
     "parts_of",
     "standard",
 ]
@@ -167,8 +168,10 @@ class Symbols(ShapeEnv):
 
     def _is_not_less(self, first: Any, second: Any) -> bool:
         difference = sympy.expand(first - second)
-        return _sign_is(_from_smallest(difference), 0) or any(
-            _sign_is(_from_smallest(sympy.expand(difference - known)), 0) for known in self._not_negative()
+        return any(
+            _sign_is(_from_smallest(sympy.expand(each - known)), 0)
+            for each in (difference, *_as_unrounded(difference))
+            for known in (sympy.Integer(0), *self._not_negative())
         )
 
     def _not_negative(self) -> list[Any]:
@@ -176,12 +179,20 @@ class Symbols(ShapeEnv):
         if len(self.decisions) != self._read:
             self._read = len(self.decisions)
             self._known = [
-                sympy.expand(standard(part.lhs - part.rhs if isinstance(part, sympy.Ge) else part.rhs - part.lhs))
+                sympy.expand(standard(part.gts - part.lts) - int(isinstance(part, (sympy.Gt, sympy.Lt))))
                 for decision, _ in self.decisions
                 for part in sympy.And.make_args(decision)
-                if isinstance(part, (sympy.Ge, sympy.Le))
+                if isinstance(part, (sympy.Ge, sympy.Le, sympy.Gt, sympy.Lt))
             ]
         return self._known
+
+
+def _as_unrounded(expression: Any) -> list[Any]:
+    """Return, for a number that was rounded down plus a whole one, what is not negative exactly when that is not."""
+    rounded, rest = expression.as_independent(sympy.floor, as_Add=True)[::-1]
+    if not isinstance(rounded, sympy.floor) or not rest.is_Integer:
+        return []
+    return [sympy.expand(sympy.fraction(sympy.together(rounded.args[0] + rest))[0])]
 
 
 def _from_smallest(expression: Any) -> Any:
@@ -267,6 +278,16 @@ def halved(size: Any) -> Any:
     """Return how often a symbolic number of elements is halved until one is left."""
     node, function = size.node, halvings()
     return node.shape_env.create_symintnode(function(node.expr), hint=int(function(sympy.Integer(node.hint))))
+
+
+def of_something(stride: Any) -> Any:
+    """Return a symbolic stride as it is where no axis is empty: PyTorch lets empty ones count as one element.
+
+    A number that is no larger than that of the elements may be computed with it, since there are none then.
+    """
+    node = stride.node
+    expression = node.expr.replace(own.Max, lambda *sizes: max(sizes, key=lambda size: not size.is_number))
+    return node.shape_env.create_symintnode(expression, hint=node.hint)
 
 
 def at_least(first: Any, second: Any) -> bool:
