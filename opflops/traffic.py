@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from opflops.torch_internals import smaller, sparse_coo_parts, stride_of_something, unseen
+from opflops.torch_internals import distinct_elements, sparse_coo_parts, unseen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,13 +91,13 @@ def _distinct_elements(tensor: Tensor) -> int:
     count = tensor.numel()
     if tensor.is_nested or (type(count) is int and count == 0):
         return count
+    sizes, strides = tensor.shape, tensor.stride()
     elements = span = 1
-    for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
-        if type(stride) is int and stride == 0:
-            continue
-        elements = elements * size
-        span = span + (size - 1) * stride_of_something(stride)
-    if type(elements) is int and type(span) is int:
-        return min(elements, span)
-    distinct: int = smaller(elements, span)
-    return distinct
+    for size, stride in zip(sizes, strides, strict=True):
+        if type(size) is not int or type(stride) is not int:
+            symbolic: int = distinct_elements(sizes, strides)
+            return symbolic
+        if stride:
+            elements *= size
+            span += (size - 1) * stride
+    return min(elements, span)

@@ -1,10 +1,10 @@
 """count(): the same figures without arithmetic, memory, or a trace on the model."""
 
 import copy
-import sys
 
 import pytest
 import torch
+from test_overhead import calls
 from torch import nn
 from zoo.transformers import Llama
 
@@ -319,21 +319,6 @@ def test_a_model_of_seventy_billion_parameters():
 
 def test_counting_on_meta_takes_fewer_calls_than_running_there():
     """Layers that are alike ask PyTorch the same questions, each of which it is asked once."""
-
-    def calls(function):
-        number = 0
-
-        def note(_frame, event, _argument):
-            nonlocal number
-            number += event in ("call", "c_call")
-
-        sys.setprofile(note)
-        try:
-            function()
-        finally:
-            sys.setprofile(None)
-        return number
-
     with torch.device("meta"):
         model, ids = Llama(16, 64, 4, 2, 96, 50), torch.zeros(1, 16, dtype=torch.int64)
     count(model, ids)

@@ -1,5 +1,6 @@
 """PyTorch's private interfaces for symbolic sizes mean what opflops takes them to mean."""
 
+import itertools
 from functools import partial
 
 import pytest
@@ -12,7 +13,7 @@ from torch.utils._sympy import functions as own
 from opflops import OpFlopMode
 from opflops import torch_internals as internals
 from opflops.torch_internals import plain_sizes
-from opflops.torch_internals.symbols import Dim, Symbols, at_least, parts_of, standard
+from opflops.torch_internals.symbols import Dim, Symbols, parts_of, standard
 
 
 def symbolic(*names, place=lambda: "here"):
@@ -96,15 +97,44 @@ def test_functions_on_sizes_are_written_in_sympys_terms(function, plain):
         assert expression.xreplace({n: sympy.Integer(size)}) == plain(size), size
 
 
-def test_counts_are_compared_without_deciding_anything():
-    """Where one is never less than the other; else the smaller is told by both."""
+def addresses(sizes, strides):
+    """Visit every element."""
+    places = itertools.product(*map(range, sizes))
+    return len({sum(index * stride for index, stride in zip(place, strides, strict=True)) for place in places})
+
+
+@pytest.mark.parametrize(
+    ("sizes", "strides"),
+    [
+        (lambda n, m: (n, m), lambda n, m: (m, 1)),
+        (lambda n, m: (m, n), lambda n, m: (1, m)),
+        (lambda n, m: (n, m), lambda n, m: (0, 1)),
+        (lambda n, m: (n, 3, m), lambda n, m: (m, 0, 1)),
+        (lambda n, m: (n, m), lambda n, m: (2 * m, 2)),
+        (lambda n, m: (n, m), lambda n, m: (2 * m, 1)),
+        (lambda n, m: (n // 2, m), lambda n, m: (m, 1)),
+        (lambda n, m: (n, 3), lambda n, m: (1, 1)),
+        (lambda n, m: (n, m), lambda n, m: (1, 1)),
+    ],
+)
+def test_distinct_elements_are_counted_without_deciding_anything(sizes, strides):
+    """Dense, transposed, broadcast, with gaps, and windows that overlap, by visiting every element."""
     symbols, n, m = symbolic("n", "m")
-    assert at_least(n * m, n)
-    assert at_least(3 * n, n + m - m)
-    assert not at_least(n, m)
-    assert internals.smaller(n * m, n) is n
-    assert symbols.expression(internals.smaller(n, m)) == sympy.Min(*sympy.symbols("n m"))
-    assert internals.smaller(3, 2) == 2
+    counted = symbols.expression(internals.distinct_elements(sizes(n, m), strides(n, m)))
+    assert symbols.decisions == []
+    for example in itertools.product((2, 3, 4, 7), repeat=2):
+        known = dict(zip(sympy.symbols("n m"), map(sympy.Integer, example), strict=True))
+        assert counted.xreplace(known) == addresses(sizes(*example), strides(*example)), example
+
+
+def test_distinct_elements_of_what_may_be_empty_are_its_elements():
+    """PyTorch computes strides with at least one element in each axis."""
+    symbols, n, m = symbolic("n", "m")
+    rows, columns = n // 8, m // 8
+    counted = internals.distinct_elements(
+        (3, rows, columns), (torch.sym_max(1, rows) * torch.sym_max(1, columns), torch.sym_max(1, columns), 1)
+    )
+    assert symbols.expression(counted) == symbols.expression(3 * rows * columns)
     assert symbols.decisions == []
 
 

@@ -31,7 +31,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import CheckpointFunction, _recomputation_hook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
@@ -56,6 +56,7 @@ __all__ = [
     "current_node",
     "dispatch_modes",
     "dispatcher_packets",
+    "distinct_elements",
     "entered_instead",
     "fake_copies",
     "halvings",
@@ -84,9 +85,7 @@ __all__ = [
     "run_composite",
     "runs_abstractly",
     "schema_of",
-    "smaller",
     "sparse_coo_parts",
-    "stride_of_something",
     "third_party_formulas",
     "triton_call",
     "unseen",
@@ -291,15 +290,6 @@ def log2(size: int) -> Any:
     return torch._sym_log2(size)  # type: ignore[attr-defined]
 
 
-def stride_of_something(stride: Any) -> Any:
-    """Return a stride as it is where no axis is empty, to count elements with."""
-    if type(stride) is int:
-        return stride
-    from opflops.torch_internals.symbols import of_something  # noqa: PLC0415 - only for symbolic sizes
-
-    return of_something(stride)
-
-
 def halvings(size: int) -> int:
     """Return ceil(log2 n): how often n elements are halved until one is left; a symbolic size stays symbolic."""
     if isinstance(size, int):
@@ -491,15 +481,11 @@ def larger(first: Any, second: Any) -> bool:
     return None not in counts and bool(counts[0] > counts[1])
 
 
-def smaller(first: Any, second: Any) -> Any:
-    """Return the smaller of two counts, without deciding anything about the sizes that they are made of."""
-    if type(first) is int and type(second) is int:
-        return min(first, second)
-    from opflops.torch_internals.symbols import at_least  # noqa: PLC0415 - only for symbolic sizes
+def distinct_elements(sizes: Sequence[Any], strides: Sequence[Any]) -> Any:
+    """Count the elements of a strided tensor at different addresses where a size or stride is symbolic; so it stays."""
+    from opflops.torch_internals.symbols import distinct  # noqa: PLC0415 - only for symbolic sizes
 
-    if at_least(second, first):
-        return first
-    return second if at_least(first, second) else torch.sym_min(first, second)
+    return distinct(sizes, strides)
 
 
 def indexing_by_tensors() -> AbstractContextManager[Any]:

@@ -21,16 +21,15 @@ from torch.utils._sympy.value_ranges import ValueRanges
 from opflops.algebra import halvings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = [
     "ConstraintViolationError",
     "Dim",
     "FakeTensorMode",
     "Symbols",
-    "at_least",
+    "distinct",
     "halved",
-    "of_something",
     "parts_of",
     "standard",
 ]
@@ -280,19 +279,42 @@ def halved(size: Any) -> Any:
     return node.shape_env.create_symintnode(function(node.expr), hint=int(function(sympy.Integer(node.hint))))
 
 
-def of_something(stride: Any) -> Any:
-    """Return a symbolic stride as it is where no axis is empty: PyTorch lets empty ones count as one element.
+def distinct(sizes: Sequence[Any], strides: Sequence[Any]) -> Any:
+    """Count the elements of a strided tensor at different addresses, without deciding anything about its sizes.
 
-    A number that is no larger than that of the elements may be computed with it, since there are none then.
+    Args:
+        sizes: Of its axes; at least one size or stride is symbolic.
+        strides: Of its axes.
     """
-    node = stride.node
-    expression = node.expr.replace(own.Max, lambda *sizes: max(sizes, key=lambda size: not size.is_number))
-    return node.shape_env.create_symintnode(expression, hint=node.hint)
+    given = [size for size in (*sizes, *strides) if not isinstance(size, int)]
+    plain = [[size if isinstance(size, int) else size.node.hint for size in some] for some in (sizes, strides)]
+    hint = None if None in (*plain[0], *plain[1]) else min(_elements_and_span(*plain))
+    expressions = (tuple(_expression(size) for size in some) for some in (sizes, strides))
+    return given[0].node.shape_env.create_symintnode(_distinct(*expressions), hint=hint)
 
 
-def at_least(first: Any, second: Any) -> bool:
-    """Tell whether a count is surely at least another, whatever the symbols in them are."""
-    difference = first - second
-    if isinstance(difference, int):
-        return difference >= 0
-    return _sign_is(_from_smallest(standard(difference.node.expr)), 0)
+def _expression(size: Any) -> sympy.Expr:
+    return sympy.Integer(size) if isinstance(size, int) else size.node.expr
+
+
+def _elements_and_span(sizes: Sequence[Any], strides: Sequence[Any]) -> tuple[Any, Any]:
+    elements = span = 1
+    for size, stride in zip(sizes, strides, strict=True):
+        if stride != 0:
+            elements = elements * size
+            span = span + (size - 1) * stride
+    return elements, span
+
+
+@lru_cache(maxsize=10_000)
+def _distinct(sizes: tuple[sympy.Expr, ...], strides: tuple[sympy.Expr, ...]) -> sympy.Expr:
+    # In strides PyTorch lets empty axes count as one element. There are no elements then, which any span will do for.
+    strides = tuple(
+        stride.replace(own.Max, lambda *several: max(several, key=lambda size: not size.is_number))
+        for stride in strides
+    )
+    elements, span = _elements_and_span(sizes, strides)
+    difference = sympy.expand(standard(span - elements))
+    if _sign_is(_from_smallest(difference), 0):
+        return elements
+    return span if _sign_is(_from_smallest(-difference), 0) else own.Min(elements, span)
