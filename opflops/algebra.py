@@ -8,7 +8,9 @@ when a count is symbolic.
 from __future__ import annotations
 
 import ast
+import math
 import operator
+from fractions import Fraction
 from functools import lru_cache
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 def is_expression(count: Any) -> bool:
     """Tell an expression in named dimensions from a number, plain or still symbolic to PyTorch."""
-    return type(count) is not int and hasattr(count, "free_symbols") and not isinstance(count, Integral)
+    return type(count) is not int and hasattr(count, "as_coeff_Mul") and bool(count.free_symbols)
 
 
 def plain(count: Any) -> Any:
@@ -29,41 +31,63 @@ def plain(count: Any) -> Any:
     return int(count) if type(count) is not int and isinstance(count, Integral) else count
 
 
-def add_up(counts: Iterable[Any]) -> Any:
+def normal(count: Any) -> Any:
+    """Write an expression as counts are written, expanded, and a constant one as a plain integer; others stay."""
+    if is_expression(count):
+        import sympy  # noqa: PLC0415 - only for symbolic counts
+
+        count = sympy.expand(count)
+    return plain(count)
+
+
+def add_up(counts: Sequence[Any]) -> Any:
     """Add counts, many expressions at a time quicker than one by one."""
-    number, others = 0, []
-    for count in counts:
-        if type(count) is int:
-            number += count
-        else:
-            others.append(count)
-    if not others:
-        return number
+    if set(map(type, counts)) <= {int}:
+        return sum(counts)
+    others = [count for count in counts if type(count) is not int]
+    number = sum(count for count in counts if type(count) is int)
     if not any(is_expression(count) for count in others):
-        return number + sum(others)
+        return plain(number + sum(others))
     import sympy  # noqa: PLC0415 - only for symbolic counts
 
     return plain(sympy.Add(number, *others))
 
 
-@lru_cache(maxsize=1)
-def halvings() -> Any:
-    """Return the function that tells how often a number of elements is halved until one is left: ceil(log2 n).
+HALVINGS, ROUNDED, TRUNCATED = "ceil_log2", "round_half_even", "truncate"
 
-    sympy's own logarithm, rounded up, is not exact for large numbers.
+
+@lru_cache(maxsize=1)
+def functions() -> dict[str, Any]:
+    """Return the functions on sizes that sympy has not, or not exactly, by name.
+
+    ``ceil_log2`` tells how often a number of elements is halved until one is left, ``round_half_even`` rounds as Python
+    and PyTorch do, ``truncate`` rounds to zero.
     """
     import sympy  # noqa: PLC0415 - only for symbolic counts
 
-    class Halvings(sympy.Function):
-        is_integer = True
-        is_nonnegative = True
+    def made(name: str, evaluate: Callable[[Any], Any]) -> Any:
+        def evaluated(cls: type, number: Any) -> Any:  # noqa: ARG001 - sympy calls it so
+            return sympy.Integer(evaluate(number)) if number.is_number else None
 
-        @classmethod
-        def eval(cls, number: Any) -> Any:
-            return sympy.Integer(max(int(number) - 1, 0).bit_length()) if number.is_Integer else None
+        # By its own name in this module, where pickle looks for it.
+        members = {"is_integer": True, "eval": classmethod(evaluated), "__module__": __name__, "__qualname__": name}
+        return type(name, (sympy.Function,), members)
 
-    Halvings.__name__ = _HALVINGS
-    return Halvings
+    return {
+        HALVINGS: made(HALVINGS, lambda number: max(int(number) - 1, 0).bit_length()),
+        ROUNDED: made(ROUNDED, lambda number: round(_fraction(number)) if number.is_Rational else round(float(number))),
+        TRUNCATED: made(TRUNCATED, int),
+    }
+
+
+def _fraction(number: Any) -> Fraction:
+    return Fraction(int(number.p), int(number.q))
+
+
+def __getattr__(name: str) -> Any:
+    if name in (HALVINGS, ROUNDED, TRUNCATED):
+        return functions()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def substitute(count: Any, sizes: Sizes) -> Any:
@@ -80,14 +104,22 @@ def _substitute(count: Any, sizes: tuple[tuple[str, int], ...]) -> Any:
     return plain(value if value.is_number else sympy.expand(value))
 
 
+@lru_cache(maxsize=10_000)
 def written(count: Any) -> str:
     """Write an expression in full, terms of the highest degree first."""
-    return _written(count)
-
-
-@lru_cache(maxsize=10_000)
-def _written(count: Any) -> str:
     return " + ".join(map(str, terms(count))).replace("+ -", "- ")
+
+
+def text(expression: Any) -> str:
+    """Write an expression or a condition so that :func:`parse` reads the same one."""
+    from sympy.printing.str import StrPrinter  # noqa: PLC0415 - only for symbolic counts
+
+    class InFull(StrPrinter):
+        def _print_Float(self, number: Any) -> str:  # noqa: N802 - sympy calls it by the class
+            return repr(float(number))
+
+    written_in_full: str = InFull().doprint(expression)
+    return written_in_full
 
 
 def told(condition: Any) -> str:
@@ -103,8 +135,8 @@ def told(condition: Any) -> str:
         def _print_Or(self, either: Any) -> str:  # noqa: N802 - as above
             return " or ".join(map(self._print, either.args))
 
-    text: str = Told().doprint(condition)
-    return text
+    words: str = Told().doprint(condition)
+    return words
 
 
 def leading(count: Any) -> str:
@@ -132,7 +164,7 @@ def is_polynomial(count: Any, name: str) -> bool:
 def degree(count: Any, name: str) -> int:
     """Tell with which power of a dimension an expression grows, if it is one that does so."""
     polynomial = _polynomial(count, name)
-    return 0 if polynomial is None else int(polynomial.degree())
+    return 0 if polynomial is None or polynomial.is_zero else int(polynomial.degree())
 
 
 def leading_coefficient(count: Any, name: str) -> Any:
@@ -157,57 +189,95 @@ def overtaken_at(first: Any, second: Any, name: str) -> int | None:
     import sympy  # noqa: PLC0415 - only for symbolic counts
 
     polynomial = _polynomial(sympy.sympify(first) - sympy.sympify(second), name)
-    if polynomial is None or polynomial.free_symbols != polynomial.free_symbols_in_domain | {sympy.Symbol(name)}:
+    if polynomial is None or not (polynomial.domain.is_ZZ or polynomial.domain.is_QQ) or polynomial.LC() < 0:
         return None
-    roots = [root for root in map(sympy.re, filter(_is_real, polynomial.nroots(n=30))) if root > 1]
-    if polynomial.LC() < 0 or not roots:
+    roots = polynomial.sqf_part().intervals() if polynomial.degree() else []
+    if not roots:
         return None
-    # The root may be off by less than one, so it is tried beside what was found.
-    size = int(sympy.ceiling(max(roots)))
-    return next(each for each in (size - 1, size, size + 1) if polynomial.eval(each) >= 0)
-
-
-def _is_real(number: Any) -> bool:
-    return bool(number.is_real)
+    (low, high), _ = roots[-1]
+    below, above = int(sympy.floor(low)), int(sympy.ceiling(high))
+    if polynomial.eval(below) >= 0 and below != above:
+        return None
+    while below < above:
+        middle = (below + above) // 2
+        below, above = (below, middle) if polynomial.eval(middle) >= 0 else (middle + 1, above)
+    return above if above > 1 else None
 
 
 def _smooth(count: Any) -> Any:
     """Leave out rounding, which does not change how a count grows."""
     import sympy  # noqa: PLC0415 - only for symbolic counts
 
-    while count.has(sympy.floor, sympy.ceiling):
-        count = count.replace(sympy.floor, lambda inside: inside).replace(sympy.ceiling, lambda inside: inside)
+    rounding = (sympy.floor, sympy.ceiling, functions()[ROUNDED], functions()[TRUNCATED])
+    while count.has(*rounding):
+        for function in rounding:
+            count = count.replace(function, lambda inside: inside)
     return sympy.expand(count)
 
 
 def compiled(names: Sequence[str], expressions: Sequence[Any]) -> Callable[..., Sequence[Any]]:
     """Make a function of sizes, in order, that answers the values of some expressions, exactly."""
-    import sympy  # noqa: PLC0415 - only for symbolic counts
-    from sympy.printing.pycode import PythonCodePrinter  # noqa: PLC0415 - as above
+    from sympy.printing.pycode import PythonCodePrinter  # noqa: PLC0415 - only for symbolic counts
 
     class Exact(PythonCodePrinter):
-        """Write divisions that are rounded as Python's on integers, which do not go by way of floating point."""
+        """Write divisions as Python's on integers, which do not go by way of floating point."""
+
+        def whole(self, expression: Any) -> str:
+            above, below = _as_fraction(expression)
+            divided = str(below) != "1" and _is_rational(expression)
+            return f"({self._print(above)})//({self._print(below)})" if divided else str(self._print(expression))
 
         def _print_floor(self, expression: Any) -> str:
-            above, below = sympy.fraction(sympy.together(expression.args[0]))
-            rounded = f"(({self._print(above)})//({self._print(below)}))"
-            return f"int{rounded}" if expression.has(sympy.log) else rounded
+            return self._rounded(expression, "(({0})//({1}))", "floor({0})")
 
         def _print_ceiling(self, expression: Any) -> str:
-            above, below = sympy.fraction(sympy.together(expression.args[0]))
-            return f"(-((-({self._print(above)}))//({self._print(below)})))"
+            return self._rounded(expression, "(-((-({0}))//({1})))", "ceil({0})")
+
+        def _print_round_half_even(self, expression: Any) -> str:
+            return self._rounded(expression, "round(Fraction({0}, {1}))", "round({0})")
+
+        def _print_truncate(self, expression: Any) -> str:
+            return self._rounded(expression, "int(Fraction({0}, {1}))", "int({0})")
 
         def _print_ceil_log2(self, expression: Any) -> str:
-            return f"(({self._print(expression.args[0])}) - 1).bit_length()"
+            return f"max({self.whole(expression.args[0])} - 1, 0).bit_length()"
+
+        def _rounded(self, expression: Any, exactly: str, otherwise: str) -> str:
+            (inside,) = expression.args
+            if _is_rational(inside):
+                return exactly.format(*map(self._print, _as_fraction(inside)))
+            return otherwise.format(self._print(inside))
 
     printer = Exact({"fully_qualified_modules": False, "allow_unknown_functions": True})
-    function: Callable[..., Sequence[Any]] = sympy.lambdify(
-        [sympy.Symbol(name) for name in names], list(expressions), modules="math", printer=printer, cse=True
+    values = "".join(
+        f"{printer.whole(each) if hasattr(each, 'as_coeff_Mul') else printer.doprint(each)}, " for each in expressions
     )
+    known = {**vars(math), "Fraction": Fraction}
+    function: Callable[..., Sequence[Any]] = eval(f"lambda {', '.join(names)}: ({values})", known)  # noqa: S307 - see above
     return function
 
 
-def parse(text: str, names: Iterable[str]) -> Any:
+def _is_rational(expression: Any) -> bool:
+    """Tell what integer arithmetic alone computes."""
+    import sympy  # noqa: PLC0415 - only for symbolic counts
+
+    if expression.has(sympy.Float, sympy.log):
+        return False
+    return all(power.exp.is_Integer for power in expression.atoms(sympy.Pow))
+
+
+def _as_fraction(expression: Any) -> tuple[Any, Any]:
+    import sympy  # noqa: PLC0415 - only for symbolic counts
+
+    expression = sympy.sympify(expression)
+    terms_of_it = sympy.Add.make_args(expression)
+    if all(each.as_coeff_Mul()[0].is_Integer and not each.has(sympy.Pow) for each in terms_of_it):
+        return expression, sympy.Integer(1)
+    above, below = sympy.fraction(sympy.together(expression))
+    return above, below
+
+
+def parse(words: str, names: Iterable[str]) -> Any:
     """Read an expression, or a condition, that sympy wrote, and nothing else: no code in a file is run.
 
     Raises:
@@ -217,9 +287,10 @@ def parse(text: str, names: Iterable[str]) -> Any:
 
     known = {name: sympy.Symbol(name) for name in names}
     try:
-        return _Reader(known).visit(ast.parse(text, mode="eval").body)
-    except (SyntaxError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{text!r} is no expression in {', '.join(known) or 'no dimensions'}") from error
+        return _Reader(known).visit(ast.parse(words, mode="eval").body)
+    except (SyntaxError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
+        told_of = words if len(words) < _LONG else f"{words[:_LONG]}…"
+        raise ValueError(f"{told_of!r} is no expression in {', '.join(known) or 'no dimensions'}") from error
 
 
 _SIGNS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
@@ -227,7 +298,6 @@ _SIGNS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
-    ast.Pow: operator.pow,
     ast.BitAnd: operator.and_,
     ast.BitOr: operator.or_,
     ast.Lt: operator.lt,
@@ -237,8 +307,12 @@ _SIGNS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.USub: lambda _, value: -value,
     ast.Invert: lambda _, value: ~value,
 }
-_HALVINGS = "ceil_log2"
-_FUNCTIONS = frozenset({_HALVINGS, "floor", "ceiling", "Min", "Max", "Mod", "log", "Eq", "Ne", "And", "Or", "Not"})
+_FUNCTIONS = frozenset({
+    *(HALVINGS, ROUNDED, TRUNCATED, "floor", "ceiling", "Min", "Max", "Mod", "log", "sqrt", "Abs", "Piecewise"),
+    *("Eq", "Ne", "And", "Or", "Not"),
+})  # fmt: skip
+_LARGEST_POWER = 64
+_LONG = 200
 
 
 class _Reader(ast.NodeVisitor):
@@ -250,7 +324,7 @@ class _Reader(ast.NodeVisitor):
     def visit_Constant(self, node: ast.Constant) -> Any:
         import sympy  # noqa: PLC0415 - only for symbolic counts
 
-        if type(node.value) not in (int, float):
+        if type(node.value) not in (int, float, bool):
             raise TypeError
         return sympy.sympify(node.value)
 
@@ -260,7 +334,15 @@ class _Reader(ast.NodeVisitor):
     def visit_UnaryOp(self, node: ast.UnaryOp) -> Any:
         return _SIGNS[type(node.op)](None, self.visit(node.operand))
 
+    def visit_Tuple(self, node: ast.Tuple) -> Any:
+        return tuple(map(self.visit, node.elts))
+
     def visit_BinOp(self, node: ast.BinOp) -> Any:
+        if isinstance(node.op, ast.Pow):
+            base, power = self.visit(node.left), self.visit(node.right)
+            if not power.is_number or abs(power) > _LARGEST_POWER:
+                raise TypeError
+            return base**power
         return _SIGNS[type(node.op)](self.visit(node.left), self.visit(node.right))
 
     def visit_Compare(self, node: ast.Compare) -> Any:
@@ -272,7 +354,7 @@ class _Reader(ast.NodeVisitor):
 
         if not isinstance(node.func, ast.Name) or node.func.id not in _FUNCTIONS or node.keywords:
             raise TypeError
-        function = halvings() if node.func.id == _HALVINGS else getattr(sympy, node.func.id)
+        function = functions().get(node.func.id) or getattr(sympy, node.func.id)
         return function(*map(self.visit, node.args))
 
     def generic_visit(self, node: ast.AST) -> Any:

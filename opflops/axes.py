@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from difflib import get_close_matches
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch.utils._pytree import tree_flatten
 
 from opflops.dimensions import Dimension
 from opflops.errors import DimensionError
-from opflops.torch_internals.symbols import Dim, Parts, parts_of
+from opflops.torch_internals.symbols import SMALLEST, Dim, Parts, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -128,9 +129,13 @@ def _by_axis(label: str, tensor: Tensor, said: Any) -> Iterator[tuple[int, Any]]
         raise DimensionError(
             f"dynamic_shapes says {said!r} of {label}; it can be a dict of Dims by axis, as in {{0: Dim('batch')}}."
         )
+    seen: set[int] = set()
     for axis, dim in said.items():
         if type(axis) is not int or not -tensor.dim() <= axis < tensor.dim():
             raise DimensionError(f"dynamic_shapes names axis {axis!r} of {label}, which has {tensor.dim()} dimensions.")
+        if axis % tensor.dim() in seen:
+            raise DimensionError(f"dynamic_shapes names axis {axis % tensor.dim()} of {label} twice.")
+        seen.add(axis % tensor.dim())
         yield axis % tensor.dim(), dim
 
 
@@ -143,9 +148,11 @@ def _named(label: str, tensor: Tensor, axis: int, dim: Any) -> Any:
         return None
     if dim in (Dim.AUTO, Dim.DYNAMIC):
         return Dim("".join(letter if letter.isidentifier() else "_" for letter in f"{label}_") + str(axis))
-    if isinstance(dim, str) and dim.isidentifier():
+    if isinstance(dim, str) and dim.isidentifier() and not iskeyword(dim):
         return Dim(dim)
-    if not isinstance(dim, Dim):
+    root = getattr(getattr(dim, "root", dim), "__name__", "")
+    # In older versions Dim is no class.
+    if isinstance(dim, str) or not all(hasattr(dim, each) for each in ("__name__", "min", "max")) or iskeyword(root):
         raise DimensionError(f"dynamic_shapes says {dim!r} of axis {axis} of {label}; it can be a torch.export.Dim.")
     return dim
 
@@ -169,6 +176,12 @@ def dimensions_of(axes: Sequence[Axis]) -> dict[str, Dimension]:
                 f"{'any size' if dim.maximum is None else dim.maximum}."
             )
         known, by = found.setdefault(dim.name, (Dimension(dim.name, size, max(dim.minimum, 1), dim.maximum), each))
+        if (known.minimum, known.maximum) != (max(dim.minimum, 1), dim.maximum):
+            raise DimensionError(
+                f"There are two Dims named {dim.name}, with different limits; give axis {axis} of {label} the same one."
+            )
+        if dim.maximum is not None and dim.maximum < SMALLEST:
+            raise DimensionError(f"The Dim {dim.name} allows no size but 1; leave axis {axis} of {label} out.")
         if known.example != size:
             raise DimensionError(
                 f"{dim.name} is {known.example} in axis {by.axis} of {by.label}, but {size} in axis {axis} of {label}; "

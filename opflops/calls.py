@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from opflops.captures import captures, reading
+from opflops.captures import captures, holders, reading
 from opflops.errors import OpflopsError, ValueNeededError
 from opflops.metadata import KnownResults
 from opflops.mode import OpFlopMode
@@ -20,7 +20,7 @@ from opflops.places import place_of
 from opflops.torch_internals import entered_instead, fake_copies, has_values, mixes_devices, value_dependent_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from contextlib import AbstractContextManager
 
     from opflops.profile import Profile
@@ -47,8 +47,16 @@ class Call:
     optimizer: Any = None
 
     def __post_init__(self) -> None:
-        self.inputs, self.kwargs = tree_map_only(Tensor, _as_leaf, (self.inputs, self.kwargs))
+        # By identity, so that a tensor that stands twice among the inputs stays one.
+        leaves: dict[int, tuple[Tensor, Tensor]] = {}
+
+        def as_leaf(tensor: Tensor) -> Tensor:
+            return leaves.setdefault(id(tensor), (tensor, _as_leaf(tensor)))[1]
+
+        self.inputs, self.kwargs = tree_map_only(Tensor, as_leaf, (self.inputs, self.kwargs))
         self._captures = captures(self.model)
+        if self.optimizer is not None and not callable(self.optimizer) and not self._own_optimizer:
+            raise OpflopsError(self._no_optimizer(self.optimizer))
 
     @property
     def name(self) -> str:
@@ -58,10 +66,10 @@ class Call:
     @cached_property
     def tensors(self) -> list[Tensor]:
         """List the tensors that are there before the call."""
-        leaves = tree_leaves((self.model, self._captures, self.inputs, self.kwargs))
-        modules = [leaf for leaf in leaves if isinstance(leaf, nn.Module)]
-        held = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
-        return [*held, *(leaf for leaf in leaves if isinstance(leaf, Tensor))]
+        held = [*holders(self.model), *tree_leaves((self._captures, self.inputs, self.kwargs))]
+        modules = [each for each in held if isinstance(each, nn.Module)]
+        inside = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
+        return [*inside, *(each for each in held if isinstance(each, Tensor))]
 
     @cached_property
     def devices(self) -> list[torch.device]:
@@ -87,12 +95,15 @@ class Call:
         """
         if self.devices == [META]:
             # Quicker than tensors that only act as if they were on a device, for as long as the program does not mix
-            # those on meta with what it makes itself.
+            # those on meta with what it makes itself; that is real there, whatever it takes.
             memo: dict[int, Any] = {} if stand_ins is None else {**stand_ins()}
+            copies = copy.deepcopy(self.originals, memo)
             try:
                 with KnownResults():
-                    return self.run(OpFlopMode(), nullcontext(copy.deepcopy(self.originals, memo)))
-            except (RuntimeError, NotImplementedError):
+                    return self.run(OpFlopMode(), nullcontext(copies), {id(each) for each in memo.values()})
+            except RuntimeError:
+                if stand_ins is not None:
+                    raise
                 self.devices = [CPU]
         mode = OpFlopMode()
         with self.explained(mode):
@@ -117,9 +128,19 @@ class Call:
             ) from error
 
     @property
+    def _own_optimizer(self) -> bool:
+        return isinstance(self.optimizer, torch.optim.Optimizer)
+
+    @property
     def originals(self) -> Any:
         """Return all that is to be copied, in the order of :meth:`run`."""
-        own = self.optimizer if isinstance(self.optimizer, torch.optim.Optimizer) else None
+        # Copying an optimizer itself leaves out all that its class does not know; a scheduler puts a step of the
+        # original in the place of its own.
+        own = (
+            {name: value for name, value in vars(self.optimizer).items() if name != "step"}
+            if self._own_optimizer
+            else {}
+        )
         return self.model, self._captures, own, self.inputs, self.kwargs
 
     def moved(self) -> dict[int, Tensor]:
@@ -127,37 +148,50 @@ class Call:
         device = self.devices[0] if self.devices else META
         return {} if device == META else {id(each): _like(each, device) for each in self.tensors if each.device == META}
 
-    def run(self, mode: OpFlopMode, copying: AbstractContextManager[Any]) -> Profile:
-        """Count the call on copies of :attr:`originals`."""
-        numbers = _numbers(self.optimizer)
-        with copying as copies, mode:
-            model, captured, own_optimizer, inputs, kwargs = copies
+    def run(
+        self, mode: OpFlopMode, copying: AbstractContextManager[Any], known: Collection[int] | None = None
+    ) -> Profile:
+        """Count the call on copies.
+
+        Args:
+            mode: What counts.
+            copying: Yields copies of :attr:`originals`.
+            known: The identities of what was copied, where a tensor does not tell whether it is a copy.
+        """
+        numbers = _numbers(self.optimizer) if self._own_optimizer else []
+        with copying as (model, captured, own_optimizer, inputs, kwargs), mode:
             outputs = (reading(model, captured) if captured else model)(*inputs, **kwargs)
             if self.backward or self.optimizer is not None:
                 ends = differentiable(outputs)
-                _check_leaves(ends, copies)
+                _check_leaves(ends, known)
                 differentiate(ends)
-            if own_optimizer is not None:
-                _check_gradients(own_optimizer)
-                _keep_numbers(own_optimizer, numbers)
-                _step(own_optimizer)
+            if self._own_optimizer:
+                optimizer = object.__new__(type(self.optimizer))
+                vars(optimizer).update(own_optimizer)
+                _check_gradients(optimizer)
+                _keep_numbers(optimizer, numbers)
+                _step(optimizer)
             elif self.optimizer is not None:
-                made = self._made_optimizer((model, captured))
+                optimizer = self._made_optimizer([*holders(model), *tree_leaves(captured)])
                 with entered_instead([mode], []):
-                    _step(made)
-                _step(made)
+                    _step(optimizer)
+                _step(optimizer)
         return mode.profile
 
-    def _made_optimizer(self, owners: Any) -> torch.optim.Optimizer:
-        modules = [leaf for leaf in tree_leaves(owners) if isinstance(leaf, nn.Module)]
+    def _made_optimizer(self, held: list[Any]) -> torch.optim.Optimizer:
+        modules = [each for each in held if isinstance(each, nn.Module)]
         parameters = dict.fromkeys(each for module in modules for each in module.parameters() if each.requires_grad)
         made = self.optimizer(list(parameters))
         if not isinstance(made, torch.optim.Optimizer):
-            raise OpflopsError(
-                f"optimizer={self.optimizer!r} is neither an optimizer nor makes one of a list of parameters; "
-                "give an instance, a class such as torch.optim.AdamW, or a function of parameters."
-            )
+            raise OpflopsError(self._no_optimizer(self.optimizer))
         return made
+
+    @staticmethod
+    def _no_optimizer(given: Any) -> str:
+        return (
+            f"optimizer={given!r} is neither an optimizer nor makes one of a list of parameters; "
+            "give an instance, a class such as torch.optim.AdamW, or a function of parameters."
+        )
 
 
 def _step(optimizer: torch.optim.Optimizer) -> None:
@@ -186,10 +220,8 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def _numbers(optimizer: Any) -> _Numbers:
+def _numbers(optimizer: torch.optim.Optimizer) -> _Numbers:
     """List the numbers that an optimizer keeps in tensors, such as its steps, for each of its parameters."""
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        return []
     return [
         {
             name: (value.item(), value.dtype)
@@ -230,7 +262,7 @@ def differentiable(outputs: Any) -> list[Tensor]:
     ends = [tensor for tensor in found if tensor.requires_grad]
     if not ends:
         raise OpflopsError(
-            "backward=True needs an output that depends on something that requires a gradient: "
+            "backward=True needs an output that depends on something that requires a gradient, and so does optimizer=: "
             f"of {len(found)} tensors found in the output (through lists, tuples and dicts) none does."
         )
     return ends
@@ -241,12 +273,11 @@ def differentiate(ends: list[Tensor]) -> None:
     torch.autograd.backward(ends, [torch.ones_like(end) for end in ends])
 
 
-def _check_leaves(ends: list[Tensor], copies: Any) -> None:
+def _check_leaves(ends: list[Tensor], known: Collection[int] | None) -> None:
     """Refuse to run a backward into tensors of the program that are no copies: their gradients would change."""
-    inside = tree_leaves(copies)
-    own = {id(tensor) for leaf in inside if isinstance(leaf, nn.Module) for tensor in leaf.parameters()}
     for leaf in (*ends, *_leaves(ends)):
-        if has_values(leaf) or (isinstance(leaf, nn.Parameter) and id(leaf) not in own):
+        foreign = known is not None and isinstance(leaf, nn.Parameter) and id(leaf) not in known
+        if foreign or has_values(leaf):
             raise OpflopsError(
                 "The outputs depend on a parameter that is no part of the model or the inputs, so its gradient would "
                 "change; pass the module that owns it to count(), as the model or as an argument of a function."

@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import inspect
-from types import CellType, FunctionType
+from functools import partial
+from types import CellType, FunctionType, MethodType
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves
+
+
+def holders(model: Any) -> list[torch.nn.Module | torch.Tensor]:
+    """List the modules and tensors that something to call is, belongs to, was given, or has among its attributes."""
+    if isinstance(model, (torch.nn.Module, torch.Tensor)):
+        return [model]
+    if isinstance(model, MethodType):
+        return holders(model.__self__)
+    if isinstance(model, partial):
+        return [held for part in (model.func, *model.args, *model.keywords.values()) for held in holders(part)]
+    if isinstance(model, (FunctionType, type)) or not hasattr(model, "__dict__"):
+        return []
+    inside = tree_leaves(list(vars(model).values()))
+    return [leaf for leaf in inside if isinstance(leaf, (torch.nn.Module, torch.Tensor))]
 
 
 def captures(function: Any) -> dict[str, Any]:

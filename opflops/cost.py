@@ -5,7 +5,7 @@ from __future__ import annotations
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from opflops.algebra import add_up, is_expression
+from opflops.algebra import add_up, is_expression, normal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,15 +52,14 @@ class Cost(NamedTuple):
             return NotImplemented
         macs, ops, transcendentals, bytes_read, bytes_written = self
         more_macs, more_ops, more_transcendentals, more_read, more_written = other
-        return _make(
-            Cost,
+        return _cost(
             (
                 macs + more_macs,
                 ops + more_ops,
                 transcendentals + more_transcendentals,
                 bytes_read + more_read,
                 bytes_written + more_written,
-            ),
+            )
         )
 
     def __radd__(self, other: object) -> Cost:
@@ -76,9 +75,7 @@ class Cost(NamedTuple):
         if not is_whole(times):
             return NotImplemented
         macs, ops, transcendentals, bytes_read, bytes_written = self
-        return _make(
-            Cost, (macs * times, ops * times, transcendentals * times, bytes_read * times, bytes_written * times)
-        )
+        return _cost((macs * times, ops * times, transcendentals * times, bytes_read * times, bytes_written * times))
 
     def __rmul__(self, times: Any) -> Cost:
         return self.__mul__(times)
@@ -87,8 +84,13 @@ class Cost(NamedTuple):
         return any(tuple(self))
 
 
-# What the constructor does, without a default for each field: costs are added up for every operator that runs.
-_make = tuple.__new__
+_PLAIN = {int}
+
+
+def _cost(counts: tuple[Any, ...]) -> Cost:
+    """Do what the constructor does, without a default for each field, and keep expressions as counts are written."""
+    # Costs are added up by the thousand.
+    return tuple.__new__(Cost, counts if set(map(type, counts)) == _PLAIN else map(normal, counts))
 
 
 class Estimate(NamedTuple):

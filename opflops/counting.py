@@ -22,9 +22,9 @@ def count(
 ) -> Profile:
     """Count a call of a model, or of any function of tensors, on tensors that have shapes but no storage.
 
-    The model, its parameters and the inputs stay as they are, and so do modules and tensors that a function reaches
-    through its closure or as globals. Where some tensors are on the meta device and others are not, those on meta are
-    taken to be where the others are.
+    The model, its parameters and the inputs stay as they are, and so do modules and tensors that a function itself
+    reaches through its closure or as globals. Where some tensors are on the meta device and others are not, those on
+    meta are taken to be where the others are. What a model that is all on meta makes elsewhere is real there.
 
     >>> import torch
     >>> count(torch.nn.Linear(4, 3), torch.ones(2, 4)).total.macs

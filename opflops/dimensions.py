@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from difflib import get_close_matches
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.algebra import compiled, substitute, told
@@ -56,11 +57,11 @@ def elsewhere(sizes: Iterable[tuple[str, int]]) -> Any:
     return sympy.Or(*(sympy.Ne(sympy.Symbol(name), size) for name, size in sizes))
 
 
-def check(dimensions: Sequence[Dimension], conditions: Sequence[Condition], sizes: Sizes) -> tuple[Condition, ...]:
-    """See that costs are exact at some sizes; returns the conditions that are left on the dimensions without one.
+def check_sizes(dimensions: Sequence[Dimension], sizes: Sizes) -> None:
+    """See that there are such dimensions, and that they can have such sizes.
 
     Raises:
-        ProfileError: There is no such dimension, a size is none, or a condition does not hold.
+        ProfileError: There is no such dimension, or a size is none.
     """
     known = {each.name: each for each in dimensions}
     for name, size in sizes.items():
@@ -70,14 +71,19 @@ def check(dimensions: Sequence[Dimension], conditions: Sequence[Condition], size
             hint = f"; did you mean {near[0]!r}?" if near else "."
             raise ProfileError(f"This profile has no dimension {name!r}; {there}{hint}")
         _, _, smallest, largest = known[name]
-        if (
-            not isinstance(size, int)
-            or isinstance(size, bool)
-            or size < smallest
-            or (largest is not None and size > largest)
-        ):
+        whole = isinstance(size, Integral) and not isinstance(size, bool)
+        if not whole or size < smallest or (largest is not None and size > largest):
             limits = f"{smallest} or more" if largest is None else f"{smallest} to {largest}"
-            raise ProfileError(f"{name}={size!r} is no size of that dimension, which can be {limits}.")
+            raise ProfileError(f"{name}={size!r} is no size of that dimension, which can be a whole number, {limits}.")
+
+
+def check(dimensions: Sequence[Dimension], conditions: Sequence[Condition], sizes: Sizes) -> tuple[Condition, ...]:
+    """See that costs are exact at some sizes; returns the conditions that are left on the dimensions without one.
+
+    Raises:
+        ProfileError: There is no such dimension, a size is none, or a condition does not hold.
+    """
+    check_sizes(dimensions, sizes)
     left = []
     for condition in conditions:
         value = _at(condition.expression, sizes)
@@ -98,7 +104,8 @@ def _at(relation: Any, sizes: Sizes) -> Any:
 
     try:
         return relation.xreplace({sympy.Symbol(name): sympy.Integer(size) for name, size in sizes.items()})
-    except ZeroDivisionError:
+    except (ZeroDivisionError, TypeError):
+        # sympy compares no infinity.
         return False
 
 
@@ -150,11 +157,11 @@ def function_of_sizes(
 
     def cost_of(**sizes: int) -> Cost:
         try:
-            given = [sizes[name] for name in names]
+            given = [int(sizes[name]) if isinstance(sizes[name], Integral) else sizes[name] for name in names]
         except KeyError as error:
             raise ProfileError(f"The cost needs a size for each of {', '.join(names)}; {error} is missing.") from error
         inside = all(
-            type(size) is int and size >= each.minimum and (each.maximum is None or size <= each.maximum)
+            isinstance(size, Integral) and size >= each.minimum and (each.maximum is None or size <= each.maximum)
             for size, each in zip(given, dimensions, strict=True)
         )
         if len(sizes) > len(names) or not inside or not _holds(holds, given):

@@ -6,6 +6,7 @@ write nor share a tensor are remembered, by everything about their arguments tha
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -47,14 +48,15 @@ class KnownResults(DispatchMode):
             return func(*args, **kwargs)
         try:
             key = (func, torch.get_default_dtype(), _described(args), _described(tuple(kwargs.items())))
-            known = self._results.get(key)
-            if known is None:
-                out = func(*args, **kwargs)
-                self._results[key] = _result(out)
-                return out
         except _UnfitError:
             return func(*args, **kwargs)
-        return _made(known)
+        known = self._results.get(key)
+        if known is not None:
+            return _made(known)
+        out = func(*args, **kwargs)
+        with suppress(_UnfitError):
+            self._results[key] = _result(out)
+        return out
 
 
 def _is_pure(func: Any) -> bool:
@@ -64,7 +66,8 @@ def _is_pure(func: Any) -> bool:
     schema = schema_of(func)
     tensors = any("Tensor" in str(argument.type) for argument in schema.arguments)
     touches = any(part.alias_info for part in (*schema.arguments, *schema.returns))
-    return tensors and not touches and all(str(returned.type) == "Tensor" for returned in schema.returns)
+    made = [str(returned.type) for returned in schema.returns]
+    return tensors and not touches and bool(made) and set(made) == {"Tensor"}
 
 
 def _described(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
 _RUNS_OPERATORS = OpFlopMode.__torch_dispatch__.__code__
-_NOT_THE_USERS = tuple(str(Path(module.__file__ or "").parent) for module in (torch, sys.modules["opflops"]))
+_NOT_THE_USERS = tuple(f"{Path(module.__file__ or '').parent}{os.sep}" for module in (torch, sys.modules["opflops"]))
 
 
 class Place(NamedTuple):

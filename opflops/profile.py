@@ -154,12 +154,13 @@ class Profile:
             cases=tuple(case._replace(profile=case.profile.where(**conditions)) for case in self.cases),
         )
 
-    def at(self, **sizes: int) -> Profile:
+    def at(self, /, **sizes: int) -> Profile:
         """Give dimensions sizes, as in ``at(batch=8, seq=4096)``; the costs are numbers once all have one.
 
         Raises:
             ProfileError: There is no such dimension, a size is none, or the program is another one at these sizes.
         """
+        sizing.check_sizes(self.dimensions, sizes)
         for case in self.cases:
             if case.covers(sizes):
                 return case.profile.at(**case.rest(sizes))
@@ -176,9 +177,11 @@ class Profile:
     def _cases_at(self, sizes: Mapping[str, int]) -> Iterator[Case]:
         """Give sizes to the dimensions of those cases that are still possible then."""
         for case in self.cases:
+            left = tuple((name, size) for name, size in case.sizes if name not in sizes)
+            known = {name: size for name, size in case.sizes if name in sizes}
             rest = case.rest(sizes)
-            if len(rest) == len(sizes) and case.profile.holds(rest):
-                yield case._replace(profile=case.profile.at(**rest))
+            if known.items() <= sizes.items() and case.profile.holds(rest):
+                yield Case(left, case.profile.at(**rest))
 
     def holds(self, sizes: Mapping[str, int]) -> bool:
         """Tell whether the costs are exact at some sizes."""
@@ -192,7 +195,7 @@ class Profile:
         return True
 
     def lambdify(self) -> Callable[..., Cost]:
-        """Make a function of the sizes of all dimensions, by name, that answers with the total, in microseconds.
+        """Make a function of the sizes of all dimensions, by name, that answers with the total and takes microseconds.
 
         Raises:
             ProfileError: From the function, what :meth:`at` raises.
@@ -201,6 +204,7 @@ class Profile:
         others = [(case, case.profile.lambdify()) for case in self.cases]
 
         def cost_of(**sizes: int) -> Cost:
+            sizing.check_sizes(self.dimensions, sizes)
             for case, function in others:
                 if case.covers(sizes):
                     return function(**case.rest(sizes))
@@ -321,7 +325,7 @@ class Profile:
         apart = {sizing.elsewhere(sizes): sizes for sizes, _ in self.cases}
         reasons = {apart[each.expression]: each.reason for each in self.conditions if each.expression in apart}
         conditions = tuple(each for each in self.conditions if each.expression not in apart)
-        return Symbolic(self.dimensions, conditions, tuple(reasons.items()))
+        return Symbolic(self.dimensions, conditions, tuple((sizes, reasons.get(sizes, "")) for sizes, _ in self.cases))
 
     def __str__(self) -> str:
         from opflops.report import overview  # noqa: PLC0415 - as in scaling()

@@ -78,7 +78,8 @@ class Scaling:
     def __str__(self) -> str:
         named = {"total": self.total, **self.modules, **self.ops}
         counts = {label: self.counts["" if label == "total" else label] for label in named}
-        return "\n".join([lines_of_growth(self.measure, named, counts), "", *(f"{each}." for each in self.crossovers)])
+        overtakings = ["", *(f"{each}." for each in self.crossovers)] if self.crossovers else []
+        return "\n".join([lines_of_growth(self.measure, named, counts), *overtakings])
 
 
 def scaling(rows: Sequence[Row], dimensions: Sequence[Dimension], measure: str, largest: int) -> Scaling:

@@ -9,26 +9,26 @@ tensor in another shape, which costs nothing, may depend on sizes of 1.)
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import sympy
-import torch
 
 from opflops.axes import axes_of, dimensions_of
 from opflops.calls import META
 from opflops.cost import Cost
 from opflops.dimensions import elsewhere, examples
-from opflops.errors import DimensionError
+from opflops.errors import DimensionError, OpflopsError
 from opflops.mode import OpFlopMode
-from opflops.places import place_now
+from opflops.places import place_now, place_of
 from opflops.profile import Case, Condition, Profile
+from opflops.stand_ins import stand_ins
 from opflops.torch_internals import fake_copies
 from opflops.torch_internals.plain_sizes import symbolic_sizes_stay
 from opflops.torch_internals.symbols import SMALLEST, Symbols
+from opflops.trials import at_least_two, distinct, halved, held_at_one, larger, other_sizes, smaller
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -51,51 +51,7 @@ def count_symbolically(call: Call, dynamic_shapes: Any) -> Profile:
     if call.devices == [META]:
         # This finds out whether the program runs there.
         call.counted()
-    return _Following(call, axes, _distinct(dimensions)).counted(frozenset())
-
-
-def _distinct(dimensions: Mapping[str, Dimension]) -> dict[str, Dimension]:
-    """Choose sizes to decide by: those of the example, made different from each other and none of them 1."""
-    chosen: dict[str, Dimension] = {}
-    for name, dimension in dimensions.items():
-        size, taken = max(dimension.example, SMALLEST), [each.example for each in chosen.values()]
-        while size in taken and (dimension.maximum is None or 2 * size <= dimension.maximum):
-            size *= 2
-        chosen[name] = dimension._replace(example=size)
-    return chosen
-
-
-def _stand_ins(call: Call, axes: Sequence[Axis], sizes: Sizes) -> dict[int, Tensor]:
-    """Make inputs of other sizes, that lie in memory as the example's do."""
-    made = call.moved()
-    device = call.devices[0] if call.devices else None
-    tensors = {id(each.tensor): each for each in axes}
-    for key, (label, tensor, _, _) in tensors.items():
-        shape = list(tensor.shape)
-        for each in axes:
-            if each.tensor is tensor:
-                shape[each.axis] = each.dim.of(sizes[each.dim.name])
-        target = device if tensor.device.type == "meta" else tensor.device
-        made[key] = _laid_out(label, tensor, shape).to(target).requires_grad_(tensor.requires_grad)
-    return made
-
-
-def _laid_out(label: str, tensor: Tensor, shape: Sequence[Any]) -> Tensor:
-    """Make a tensor of a shape whose axes follow each other in memory as another's do."""
-    strides = tensor.stride()
-    order = sorted(range(tensor.dim()), key=lambda axis: (-strides[axis], axis))
-    repeated = [axis for axis in order if strides[axis] == 0 and tensor.shape[axis] > 1]
-    order = [axis for axis in order if axis not in repeated]
-    dense = torch.empty([tensor.shape[axis] for axis in order], dtype=tensor.dtype, device="meta")
-    if tensor.numel() and any(
-        dense.stride(place) != strides[axis] for place, axis in enumerate(order) if tensor.shape[axis] > 1
-    ):
-        raise DimensionError(f"{label} is a part of a larger tensor in memory; give {label}.contiguous().")
-    axes = [*repeated, *order]
-    made = torch.empty(
-        [1 if axis in repeated else shape[axis] for axis in axes], dtype=tensor.dtype, device=tensor.device
-    )
-    return made.expand([shape[axis] for axis in axes]).permute([axes.index(axis) for axis in range(tensor.dim())])
+    return _Following(call, axes, dimensions).counted(frozenset())
 
 
 class _Following:
@@ -104,7 +60,7 @@ class _Following:
     Args:
         call: What runs it.
         axes: Which axes of its inputs are of these dimensions.
-        dimensions: The dimensions, with the sizes to decide by.
+        dimensions: The dimensions, with their sizes in the example.
     """
 
     def __init__(self, call: Call, axes: Sequence[Axis], dimensions: Mapping[str, Dimension]) -> None:
@@ -112,118 +68,169 @@ class _Following:
         self._axes = axes
         self._dimensions = dimensions
         self._known: dict[frozenset[str], Profile] = {}
+        self._mode = OpFlopMode()
 
     def counted(self, ones: frozenset[str]) -> Profile:
         """Count for all sizes of the dimensions that are not held at 1."""
         if ones not in self._known:
-            profile = self._without_what_does_not_matter(self._followed(ones), ones)
-            self._known[ones] = self._checked(profile, ones)
+            self._known[ones] = self._checked(*self._followed_somehow(ones), ones)
         return self._known[ones]
 
-    def _without_what_does_not_matter(self, profile: Profile, ones: frozenset[str]) -> Profile:
-        """Drop conditions on the other side of which the costs are the same, such as those by which kernels are chosen.
-
-        The program is followed again with sizes that break some of them, larger and smaller ones. What it decides there
-        that it did not decide before becomes a condition as well.
-        """
-        for change in (_larger, _smaller):
-            decided = {each.expression: each for each in profile.conditions}
-            sizes = next((sizes for sizes in change(profile) if not profile.holds(sizes)), None)
-            if sizes is None or not any(isinstance(each, (sympy.Lt, sympy.Le, sympy.Gt, sympy.Ge)) for each in decided):
-                continue
+    def _followed_somehow(self, ones: frozenset[str]) -> tuple[Profile, list[Condition]]:
+        """Follow the program with sizes that are all different, or, where it wants some to be alike, with its own."""
+        own = at_least_two(self._dimensions)
+        fixed: DimensionError | None = None
+        reason: Exception = AssertionError()
+        # A size may be fixed because the example has the largest one that some table is made for.
+        for decided_by in (distinct(own), own, distinct(halved(own))):
             try:
-                other = self._followed(ones, sizes)
-            except Exception:  # noqa: BLE001, S112 - it does not run there, so that the conditions stay
-                continue
-            if (_costly(other.rows), _costly(other.sites)) != (_costly(profile.rows), _costly(profile.sites)):
-                continue
-            there = {each.expression: each for each in other.conditions}
-            kept = [each for each in profile.conditions if sympy.Not(each.expression) not in there]
-            more = [each for each in other.conditions if sympy.Not(each.expression) not in decided]
-            profile = replace(profile, conditions=tuple(dict.fromkeys((*kept, *more))))
-        return profile
+                return self._followed(ones, decided_by)
+            except DimensionError as error:  # noqa: PERF203 - a few times at most
+                fixed = fixed or error
+            except OpflopsError:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever PyTorch says of symbols in its kernels
+                reason = error
+        if fixed is not None:
+            raise fixed
+        # What the program says of the example as it is, it says by itself.
+        self._counted_at({name: each.example for name, each in own.items()}, ones)
+        raise DimensionError(
+            f"{self._call.name} runs, but PyTorch cannot follow {place_of(reason, self._mode)} with symbols for sizes "
+            f"({_first_line(reason)}). Leave dimensions out of dynamic_shapes, and count for each of their sizes."
+        ) from reason
 
-    def _followed(self, ones: frozenset[str], sizes: Mapping[str, int] | None = None) -> Profile:
-        """Follow the program once, with symbols for sizes; it decides by those of the example, or by others."""
-        mode = OpFlopMode()
+    def _followed(self, ones: frozenset[str], decided_by: Mapping[str, Dimension]) -> tuple[Profile, list[Condition]]:
+        """Follow the program once, with symbols for sizes.
+
+        Returns:
+            What it costs under the conditions that it decided, and those by which only kernels were chosen.
+        """
+        mode = self._mode = OpFlopMode()
         symbols = Symbols(lambda: place_now(mode))
-        dimensions = [
-            each if sizes is None else each._replace(example=sizes[each.name])
-            for each in self._dimensions.values()
-            if each.name not in ones
-        ]
+        dimensions = [each for each in decided_by.values() if each.name not in ones]
 
         def make() -> dict[int, Tensor]:
             return self._stand_ins(
                 {**{each.name: symbols.size(*each) for each in dimensions}, **dict.fromkeys(ones, 1)}
             )
 
-        with self._call.explained(mode), symbolic_sizes_stay():
+        with self._call.explained(mode), symbolic_sizes_stay:
             profile = self._call.run(mode, fake_copies(self._call.originals, make, symbols))
         for name, (size, place) in symbols.fixed().items():
             raise DimensionError(
                 f"{self._call.name} does not run for all sizes of {name}: {place or 'the program'} takes it to be "
                 f"{size}. Leave {name} out of dynamic_shapes, or change what fixes it."
             )
-        conditions = tuple(Condition(condition, str(place)) for condition, place in symbols.conditions())
+        conditions, choices = (
+            [Condition(condition, str(place)) for condition, place in symbols.conditions(choices=choices)]
+            for choices in (False, True)
+        )
 
         def named(rows: Sequence[Row]) -> tuple[Row, ...]:
             return tuple(replace(row, cost=Cost(*map(symbols.expression, row.cost))) for row in rows)
 
-        return Profile(named(profile.rows), named(profile.sites), profile.called, tuple(dimensions), conditions)
+        rows, sites = named(profile.rows), named(profile.sites)
+        return Profile(rows, sites, profile.called, tuple(dimensions), tuple(conditions)), choices
 
     def _stand_ins(self, sizes: Sizes) -> dict[int, Tensor]:
-        return _stand_ins(self._call, self._axes, sizes)
+        return stand_ins(self._call, self._axes, sizes)
 
-    def _checked(self, profile: Profile, ones: frozenset[str]) -> Profile:
+    def _checked(self, profile: Profile, choices: list[Condition], ones: frozenset[str]) -> Profile:
         """Compare with counts at other sizes than decided, and follow the other ways that the program takes at 1."""
         if not profile.dimensions:
             return profile
-        sizes = _other_sizes(profile)
-        if sizes is None:
-            told = "; ".join(map(str, profile.conditions))
-            names = ", ".join(each.name for each in profile.dimensions)
-            raise DimensionError(
-                f"{self._call.name} does not run for other sizes of {names}: it takes it that {told}. "
-                "Leave a dimension out of dynamic_shapes, or change what ties them."
-            )
-        difference = self._difference(profile, sizes, ones)
-        if difference:
-            told = ", ".join(f"{name} = {size}" for name, size in sizes.items())
-            raise DimensionError(
-                f"{self._call.name} cannot be counted for all sizes: with {told} {difference}. Fix a dimension, and "
-                "count for each of its sizes."
-            )
+        for sizes in self._compared_at(profile):
+            difference = self._difference(profile, sizes, ones)
+            if difference:
+                told = ", ".join(f"{name} = {size}" for name, size in sizes.items())
+                raise DimensionError(
+                    f"{self._call.name} cannot be counted for all sizes: with {told} {difference}. Fix a dimension, "
+                    "and count for each of its sizes."
+                )
+        profile = self._without_single_sizes(self._with_choices(profile, choices, ones), ones)
         return self._with_cases(profile, ones)
+
+    def _without_single_sizes(self, profile: Profile, ones: frozenset[str]) -> Profile:
+        """Drop conditions that leave out one size of a dimension, where the costs are the same at that size."""
+        for name, size in dict.fromkeys(found for each in profile.conditions if (found := _left_out(each.expression))):
+            kept = tuple(each for each in profile.conditions if _left_out(each.expression) != (name, size))
+            other = replace(profile, conditions=kept)
+            sizes = {**examples(profile.dimensions), name: size}
+            if size >= SMALLEST and other.holds(sizes) and not self._difference(other, sizes, ones):
+                profile = other
+        return profile
+
+    def _compared_at(self, profile: Profile) -> list[dict[str, int]]:
+        """Choose sizes to compare at: of all dimensions together, or, where conditions tie them, one by one."""
+        names = [each.name for each in profile.dimensions]
+        together = next(filter(profile.holds, other_sizes(profile, names)), None)
+        if together is not None:
+            return [together]
+        found = []
+        for name in names:
+            alone = next(filter(profile.holds, other_sizes(profile, [name])), None)
+            if alone is None:
+                told = "; ".join(
+                    str(each) for each in profile.conditions if name in map(str, each.expression.free_symbols)
+                )
+                raise DimensionError(
+                    f"{self._call.name} does not run for other sizes of {name}: it takes it that {told}. "
+                    f"Leave {name} out of dynamic_shapes, or change what fixes it."
+                )
+            found.append(alone)
+        return found
+
+    def _with_choices(self, profile: Profile, choices: list[Condition], ones: frozenset[str]) -> Profile:
+        """Make conditions of the choices of kernels, where a count at sizes with other choices is another one."""
+        chosen = replace(profile, conditions=tuple(choices))
+        for changed in (larger(profile), smaller(profile)):
+            sizes = next((sizes for sizes in changed if profile.holds(sizes) and not chosen.holds(sizes)), None)
+            if sizes is not None and self._difference(profile, sizes, ones):
+                return replace(profile, conditions=(*profile.conditions, *choices))
+        return profile
 
     def _with_cases(self, profile: Profile, ones: frozenset[str]) -> Profile:
         """Try sizes of 1, and add what the program costs there where that is something else."""
         names = [each.name for each in profile.dimensions if each.minimum == 1]
         conditions, cases = list(profile.conditions), []
         refused: list[set[str]] = []
-        for some in (set(some) for number in range(1, len(names) + 1) for some in combinations(names, number)):
+        for some in held_at_one(names):
             sizes = {**examples(profile.dimensions), **dict.fromkeys(some, 1)}
-            if any(known <= some for known in refused) or not profile.holds(sizes):
+            if any(known <= some for known in refused):
                 continue
-            difference = self._difference(profile, sizes, ones)
-            if not difference:
+            held = profile.holds(sizes)
+            difference = self._difference(profile, sizes, ones) if held else self._failure(sizes, ones)
+            if bool(difference) is not held:
+                # The costs hold, or the program does not run.
                 continue
             refused.append(some)
             these = tuple((name, 1) for name in sorted(some))
-            conditions.append(Condition(elsewhere(these), difference))
+            if held:
+                conditions.append(Condition(elsewhere(these), difference))
             try:
                 cases.append(Case(these, self.counted(ones | some)))
             except Exception:  # noqa: BLE001, S112 - the condition says that it fails there, and how
                 continue
         return replace(profile, conditions=tuple(conditions), cases=tuple(cases))
 
+    def _counted_at(self, sizes: Mapping[str, int], ones: frozenset[str]) -> Profile:
+        return self._call.counted(lambda: self._stand_ins({**sizes, **dict.fromkeys(ones, 1)}))
+
+    def _failure(self, sizes: Mapping[str, int], ones: frozenset[str]) -> str:
+        """Tell how the program fails at some sizes; "" if it does not."""
+        try:
+            self._counted_at(sizes, ones)
+        except Exception as error:  # noqa: BLE001 - as below
+            return _first_line(error)
+        return ""
+
     def _difference(self, profile: Profile, sizes: Mapping[str, int], ones: frozenset[str]) -> str:
         """Tell how a count at some sizes differs from what the expressions say; "" if it does not."""
-        all_sizes = {**sizes, **dict.fromkeys(ones, 1)}
         try:
-            found = self._call.counted(lambda: self._stand_ins(all_sizes))
+            found = self._counted_at(sizes, ones)
         except Exception as error:  # noqa: BLE001 - whatever the program says of such sizes
-            return f"it fails ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
+            return f"it fails ({_first_line(error)})"
         said = profile.at(**sizes)
         for counted, expected in ((found.rows, said.rows), (found.sites, said.sites)):
             rows, others = _costly(counted), _costly(expected)
@@ -233,29 +240,16 @@ class _Following:
         return ""
 
 
-def _larger(profile: Profile) -> Iterator[dict[str, int]]:
-    for doublings in range(1, 11):
-        yield {
-            name: size << doublings if most is None else min(size << doublings, most)
-            for name, size, _, most in profile.dimensions
-        }
+def _left_out(relation: Any) -> tuple[str, int] | None:
+    """Tell the dimension and the size that a relation leaves out, if it does nothing else."""
+    if not isinstance(relation, sympy.Ne):
+        return None
+    size, name = sorted((relation.lhs, relation.rhs), key=lambda side: side.is_Symbol)
+    return (str(name), int(size)) if size.is_Integer and name.is_Symbol else None
 
 
-def _smaller(profile: Profile) -> Iterator[dict[str, int]]:
-    for halvings in range(1, 11):
-        yield {name: max(size >> halvings, least, SMALLEST) for name, size, least, _ in profile.dimensions}
-
-
-def _other_sizes(profile: Profile) -> dict[str, int] | None:
-    """Choose sizes to compare at: larger ones, even or odd, that the conditions allow; else for as many as they do."""
-    followed = examples(profile.dimensions)
-    changes = [(2, 1), (2, 0), (3, 0), (1, 1), (1, 2), (1, -1)]
-    for names in (followed, *([name] for name in followed)):
-        for factor, more in changes:
-            sizes = {**followed, **{name: factor * followed[name] + more for name in names}}
-            if profile.holds(sizes):
-                return sizes
-    return None
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def _told(kind: tuple[str, ...], counted: Row | None, expected: Row | None) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
+from opflops.algebra import plain
 from opflops.cost import Cost
 
 if TYPE_CHECKING:
@@ -99,13 +99,8 @@ class Cell:
 
     def cost(self) -> Cost:
         """Return the sums as a cost of plain integers; symbolic ones stay."""
-        return Cost(*self.counts()) if self.is_plain() else Cost(*map(_plain, self.counts()))
+        return Cost(*self.counts()) if self.is_plain() else Cost(*map(plain, self.counts()))
 
     def counts(self) -> tuple[int, int, int, int, int]:
         """Return the sums in the order of a cost's fields, as they are."""
         return self.macs, self.ops, self.transcendentals, self.bytes_read, self.bytes_written
-
-
-def _plain(count: int) -> int:
-    """Make another library's integer a plain one; a symbolic one stays."""
-    return int(count) if isinstance(count, Integral) else count

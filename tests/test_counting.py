@@ -1,6 +1,7 @@
 """count(): the same figures without arithmetic, memory, or a trace on the model."""
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -323,3 +324,70 @@ def test_counting_on_meta_takes_fewer_calls_than_running_there():
         model, ids = Llama(16, 64, 4, 2, 96, 50), torch.zeros(1, 16, dtype=torch.int64)
     count(model, ids)
     assert calls(lambda: count(model, ids)) < calls(lambda: model(ids))
+
+
+class Holder:
+    def __init__(self, module):
+        self.module = module
+
+    def __call__(self, x):
+        return self.module(x)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize(
+    "make", [lambda module: module.forward, functools.partial, Holder, lambda module: Holder(module).__call__]
+)
+def test_whatever_holds_a_module_can_be_called(make, device):
+    """Methods, partial functions and objects: gradients, optimizers and inputs on meta as with the module itself."""
+    module = nn.Linear(4, 3, device=device)
+    for x in (torch.ones(2, 4, device=device), torch.ones(2, 4, device="meta")):
+        profile = count(make(module), x, optimizer=torch.optim.SGD)
+        assert {phase: cost.macs for phase, cost in profile.by("phase").items() if cost.macs} == {
+            "forward": 24, "backward": 24,
+        }  # fmt: skip
+        assert module.weight.grad is None
+        assert profile.by("phase")["optimizer"].ops > 0
+
+
+def test_an_input_that_stands_twice_stays_one():
+    """Its gradients accumulate, whether or not it was computed."""
+    leaf = torch.ones(2, 4, requires_grad=True)
+    once = count(torch.mul, leaf, leaf, backward=True)
+    assert arithmetic(count(torch.mul, leaf * 1, leaf, backward=True)) != arithmetic(once)
+    computed = leaf * 1
+    assert arithmetic(count(torch.mul, computed, computed, backward=True)) == arithmetic(once)
+
+
+def test_higher_order_operators_are_counted_without_running():
+    """As under the mode: the dearer of two branches."""
+
+    def either(x):
+        return torch.cond(x.sum() > 0, lambda y: y @ y, lambda y: y + 1, (x,))
+
+    assert count(either, torch.ones(8, 8)).total.macs == 8**3
+    assert count(either, torch.ones(8, 8, device="meta")).total.macs == 8**3
+
+
+def test_optimizers_of_ones_own_keep_what_they_hold():
+    """Attributes that PyTorch's own optimizers do not have; a scheduler's wrapper stays with the original."""
+
+    class Scaled(torch.optim.SGD):
+        def __init__(self, parameters, scale):
+            super().__init__(parameters, lr=0.1)
+            self.scale = scale
+
+        def step(self, closure=None):
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad.mul_(self.scale)
+            return super().step(closure)
+
+    model = nn.Linear(4, 3)
+    before = copy.deepcopy(model.state_dict())
+    optimizer = Scaled(model.parameters(), 2.0)
+    torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    assert count(model, torch.ones(2, 4), optimizer=optimizer).by("phase")["optimizer"].ops == 15 + 2 * 15
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    with pytest.raises(OpflopsError, match="optimizer='sgd' is neither an optimizer nor makes one"):
+        count(model, torch.ones(2, 4), optimizer="sgd")

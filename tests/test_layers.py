@@ -31,7 +31,8 @@ LAYERS = [
     ["mode"],
     ["places", "captures"],
     ["calls"],
-    ["axes"],
+    ["axes", "trials"],
+    ["stand_ins"],
     ["symbolic"],
     ["counting", "example"],
     ["__init__"],
@@ -93,7 +94,17 @@ def test_what_is_right_of_the_recording_never_sees_torch(room):
     "room",
     [
         *("binding", "recording", "prices", "registry", "scope", "mode", "traffic", "torch_internals/__init__"),
-        *("calls", "metadata", "places", "axes", "symbolic", "torch_internals/symbols", "counting"),
+        *(
+            "calls",
+            "metadata",
+            "places",
+            "axes",
+            "trials",
+            "stand_ins",
+            "symbolic",
+            "torch_internals/symbols",
+            "counting",
+        ),
     ],
 )
 def test_the_mechanism_knows_no_operator_by_name(room):

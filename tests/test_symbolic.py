@@ -1,6 +1,9 @@
 """Counting for all sizes: expressions that equal, at any sizes, what a run at those sizes counts."""
 
 import copy
+import logging
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sympy
@@ -11,7 +14,8 @@ from torch.export import Dim
 from zoo.dynamic import CachedDecoder, ConvNet, MixtureOfExperts, UNet
 from zoo.transformers import ViT
 
-from opflops import Cost, DimensionError, OpFlopMode, Profile, ProfileError, count
+from opflops import Cost, DimensionError, OpFlopMode, OpflopsError, Profile, ProfileError, count
+from opflops.algebra import compiled
 
 B, S, H, W = Dim("batch"), Dim("seq"), Dim("height"), Dim("width")
 batch, seq, height, width, past = sympy.symbols("batch seq height width past")
@@ -398,9 +402,9 @@ def test_what_does_not_fit_gets_a_sentence(model, inputs, said, message):
     ("sizes", "message"),
     [
         ({"bacth": 2}, "no dimension 'bacth'; it has batch, seq; did you mean 'batch'"),
-        ({"batch": 0}, "batch=0 is no size of that dimension, which can be 1 or more"),
+        ({"batch": 0}, "batch=0 is no size of that dimension, which can be a whole number, 1 or more"),
         ({"batch": 2.0}, "batch=2.0 is no size"),
-        ({"seq": 65}, "seq=65 is no size of that dimension, which can be 1 to 64"),
+        ({"seq": 65}, "seq=65 is no size of that dimension, which can be a whole number, 1 to 64"),
     ],
 )
 def test_sizes_that_a_dimension_cannot_have_get_a_sentence(sizes, message):
@@ -434,8 +438,10 @@ def test_dimensions_that_must_agree_are_told():
     def add(x, y):
         return x + y
 
-    with pytest.raises((DimensionError, RuntimeError)):
-        count(add, torch.zeros(3), torch.zeros(3), dynamic_shapes=({0: B}, {0: S}))
+    profile = count(add, torch.zeros(3), torch.zeros(3), dynamic_shapes=({0: B}, {0: S}))
+    assert profile.at(batch=7, seq=7).total.ops == 7
+    with pytest.raises(ProfileError, match=r"hold for (batch == seq|seq == batch)"):
+        profile.at(batch=7, seq=8)
 
 
 def test_names_may_be_plain_or_left_to_opflops():
@@ -520,3 +526,211 @@ def test_sorting_grows_by_no_power():
     scaling = profile.scaling("ops")
     assert scaling.total["batch"] == (None, None)
     assert "no polynomial" in str(scaling)
+
+
+def gradient(*shape):
+    return torch.ones(*shape, requires_grad=True)
+
+
+def mask():
+    return torch.ones(64, 64).tril().bool()
+
+
+def masked(x, table):
+    return (x @ x.mT).masked_fill(~table[: x.shape[1], : x.shape[1]], 0.0)
+
+
+def halved(x):
+    return x[: round(x.shape[0] / 2)] @ torch.ones(4, 3)
+
+
+def routed(x):
+    return torch.cond(x.sum() > 0, lambda y: y @ y.t(), lambda y: y @ y.t() + 1, (x,))
+
+
+# A program, its inputs, what is said of them, and sizes to compare at; all with a backward where there can be one.
+PROGRAMS = {
+    "a gradient from a number": (lambda x: x.mean(), lambda batch: (gradient(batch, 8),), ({0: B},), (1, 5)),
+    "ceiling": (
+        nn.Sequential(nn.Conv2d(4, 4, 1), nn.MaxPool2d(3, 2, ceil_mode=True)),
+        lambda batch: (gradient(batch, 4, 16, 20),),
+        ({0: B},),
+        (1, 3),
+    ),
+    "integers": (lambda x: x.masked_fill(~(x > 0), 1.0), lambda batch: (gradient(batch, 8),), ({0: B},), (1, 5)),
+    "windows": (
+        lambda x: x.unfold(1, 4, 2) @ torch.ones(4, 3),
+        lambda seq: (gradient(2, seq),),
+        ({1: S},),
+        (9, 16, 33),
+    ),
+    "positions to size": (
+        lambda x, table: x + nn.functional.interpolate(table, size=x.shape[2:], mode="bicubic"),
+        lambda height: (torch.ones(2, 4, height, 9), gradient(1, 4, 4, 4)),
+        ({2: H}, None),
+        (5, 16, 33),
+    ),
+    "the table's end": (masked, lambda seq: (gradient(2, seq, 8), mask()), ({1: S}, None), (2, 33, 64)),
+    "half to even": (halved, lambda batch: (gradient(batch, 4),), ({0: B},), (5, 6, 7, 9, 101)),
+    "max_pool1d": (
+        nn.Sequential(nn.Conv1d(4, 4, 3), nn.MaxPool1d(3, 2, 1)),
+        lambda seq: (gradient(2, 4, seq),),
+        ({2: S},),
+        (9, 10, 64),
+    ),
+    "a bag": (
+        nn.EmbeddingBag(10, 8),
+        lambda batch: (torch.zeros(batch, 6, dtype=torch.long),),
+        ({0: B},),
+        (1, 5),
+    ),
+    "spectrum": (
+        lambda x: torch.fft.irfft(torch.fft.rfft(x, dim=1) * 2, n=x.shape[1], dim=1),
+        lambda seq: (torch.ones(2, seq, 3),),
+        ({1: S},),
+        (1, 2, 17, 64),
+    ),
+    "branches": (routed, lambda batch: (torch.ones(batch, 8),), ({0: B},), (1, 5)),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_programs_that_are_easily_followed_wrongly(name):
+    """As above, with what is made of them: function, JSON, report, growth and pickle."""
+    program, inputs, said, sizes = PROGRAMS[name]
+    options = {"backward": any(x.requires_grad for x in inputs(8)) or isinstance(program, nn.Module)}
+    profile = count(program, *inputs(8), dynamic_shapes=said, **options)
+    (dimension,) = profile.dimensions
+    for size in sizes:
+        concrete = count(program, *inputs(size), **options)
+        assert whole(profile.at(**{dimension.name: size})) == whole(concrete), size
+        assert profile.lambdify()(**{dimension.name: size}) == concrete.total
+    assert Profile.from_json(profile.to_json()) == pickle.loads(pickle.dumps(profile)) == profile  # noqa: S301 - ours
+    assert dimension.name in str(profile)
+    for measure in ("flops", "ops", "transcendentals", "bytes"):
+        assert str(profile.scaling(measure))
+
+
+def transformed(x):
+    return nn.functional.affine_grid(x, (x.shape[0], 4, 5, 5), align_corners=False)
+
+
+def pooled(x):
+    return nn.functional.interpolate(x[None], scale_factor=1.5, mode="area")
+
+
+@pytest.mark.parametrize(
+    ("program", "x", "axis", "message"),
+    [
+        (transformed, gradient(2, 2, 3), 0, "runs, but PyTorch cannot follow"),
+        (lambda x: x[x > 0], torch.ones(2, 3), 0, "asks for the value of a tensor .aten.index"),
+        (lambda x: x * x.sum().item(), torch.ones(2, 3), 0, "asks for the value of a tensor .aten._local_scalar_dense"),
+        (pooled, torch.ones(4, 16), 1, "for other sizes of batch: it takes it that"),
+        (lambda x: x @ torch.ones(4, 4), torch.ones(2, 3), 0, "same reduction dim"),
+    ],
+)
+def test_programs_that_cannot_be_followed_get_a_sentence(program, x, axis, message):
+    """Of opflops, or the program's own where it fails anyway."""
+    with pytest.raises((OpflopsError, RuntimeError), match=message):
+        count(program, x, backward=x.requires_grad, dynamic_shapes=({axis: B},))
+
+
+def test_decisions_are_dropped_only_where_they_make_no_difference():
+    """Two that only together do stay, and so does one that is true of both ends."""
+
+    def together(x, y):
+        unlike = bool(x.shape[0] > 20) != bool(y.shape[0] > 20)
+        return x.sum() * y.sum() + (torch.ones(9, 9) @ torch.ones(9, 9)).sum() if unlike else x.sum() * y.sum()
+
+    profile = count(together, torch.ones(8), torch.ones(6), dynamic_shapes=({0: B}, {0: S}))
+    assert not profile.holds({"batch": 8, "seq": 64})
+    assert profile.holds({"batch": 9, "seq": 19})
+
+    def between(x):
+        return x * 2 if 20 < x.shape[0] < 30 else x * 3 + 1
+
+    profile = count(between, torch.ones(8), dynamic_shapes=({0: B},))
+    assert [profile.holds({"batch": size}) for size in (2, 20, 21, 25)] == [True, True, False, False]
+
+
+def test_choosing_another_kernel_is_no_other_program():
+    """OneDNN takes large convolutions alone; what they cost is the same, and holds for all."""
+    net = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1))
+    profile = count(net, *image_of(4, batch=2, height=8, width=8), dynamic_shapes=IMAGE)
+    for sizes in ({"batch": 1, "height": 8, "width": 9}, {"batch": 64, "height": 64, "width": 64}):
+        assert whole(profile.at(**sizes)) == whole(count(net, *image_of(4, **sizes)))
+
+
+def image_of(channels, **sizes):
+    return (torch.zeros(sizes["batch"], channels, sizes["height"], sizes["width"]),)
+
+
+def test_a_branch_that_is_chosen_by_its_cost_is_a_condition():
+    """Of a branch that depends on values the dearer one counts; which that is may depend on sizes."""
+
+    def either(x):
+        return torch.cond(x.sum() > 0, lambda y: (y @ y.t()).sum(), lambda y: (y @ torch.ones(8, 32)).sum(), (x,))
+
+    profile = count(either, torch.ones(8, 8), dynamic_shapes=({0: B},))
+    assert whole(profile.at(batch=16)) == whole(count(either, torch.ones(16, 8)))
+    if profile.holds({"batch": 64}):
+        assert whole(profile.at(batch=64)) == whole(count(either, torch.ones(64, 8)))
+
+
+def test_functions_of_sizes_are_exact_for_large_ones():
+    """In integers, however sympy writes an expression."""
+    n = sympy.Symbol("n")
+    half = sympy.Rational(1, 2)
+    for expression, exactly in (
+        (n**2 / 2 + n / 2, lambda size: (size**2 + size) // 2),
+        (sympy.floor(n / 2) + sympy.floor(n / 2 + half), lambda size: size // 2 + (size + 1) // 2),
+        (sympy.ceiling(n / 3) * 3, lambda size: -(-size // 3) * 3),
+        (sympy.floor(sympy.Float(0.7) * n), lambda size: int(0.7 * size)),
+        (sympy.floor(sympy.sqrt(n)), lambda size: int(size**0.5)),
+        (sympy.Mod(n, 7) + sympy.Min(n, 12), lambda size: size % 7 + min(size, 12)),
+    ):
+        function = compiled(["n"], [expression])
+        for size in (1, 2, 7, 10, 4096, *([2**60 + 1] if expression.is_polynomial() else [])):
+            (value,) = function(size)
+            assert (value, type(value)) == (exactly(size), int), (expression, size)
+    assert compiled(["n"], [sympy.floor(n / 2) + sympy.floor(n / 2 + half)])(2**60 + 1) == (2**60 + 1,)
+
+
+def test_costs_of_expressions_stay_expanded():
+    """So that equal ones are written alike; what cancels is a plain zero."""
+    n = sympy.Symbol("n")
+    assert (Cost(macs=n + 1) * (n + 2)).macs == n**2 + 3 * n + 2
+    nothing = Cost(macs=n) - Cost(macs=n)
+    assert nothing == Cost()
+    assert type(nothing.macs) is int
+
+
+def test_threads_may_count_at_a_time():
+    """PyTorch's functions are put back once, by the last of them."""
+    before = [vars(torch.Tensor).get("__getitem__"), torch._C._nn.upsample_nearest1d, torch.max_pool1d]
+
+    def work(_):
+        return count(nn.Linear(8, 4), torch.zeros(3, 8), dynamic_shapes=({0: B},)).total.macs
+
+    with ThreadPoolExecutor(3) as pool:
+        assert set(pool.map(work, range(6))) == {32 * batch}
+    assert [vars(torch.Tensor).get("__getitem__"), torch._C._nn.upsample_nearest1d, torch.max_pool1d] == before
+    assert not logging.getLogger("torch._subclasses.fake_tensor").disabled
+
+
+def test_many_dimensions_are_tried_in_bounded_time():
+    """Each and each two of them at 1, and all."""
+    x = torch.ones(2, 3, 4, 5, 6)
+    said = ({axis: Dim(f"d{axis}") for axis in range(5)},)
+    profile = count(torch.relu, x, dynamic_shapes=said)
+    assert profile.total.ops == sympy.prod(sympy.symbols("d0:5"))
+
+
+@pytest.mark.parametrize(
+    "text", ["1.5", "n > 3", "1/0", "Mod(n, 0)", "9**9**9", "-" * 100_000 + "n", "sqrt", "Eq(n, 2)"]
+)
+def test_texts_that_are_no_counts_are_refused(text):
+    """However they are written."""
+    profile = count(nn.Linear(2, 2), torch.zeros(2, 2), dynamic_shapes=({0: Dim("n")},))
+    with pytest.raises(ProfileError, match="damaged"):
+        Profile.from_json(profile.to_json().replace('"4*n"', f'"{text}"'))

@@ -180,7 +180,7 @@ def test_interpolation_is_what_pytorchs_own_is(monkeypatch, mode, by):
             with monkeypatch.context() as patch:
                 wanted, rows = counted(call)
                 patch.setattr(plain_sizes, "_is_symbolic", lambda _: True)
-                with plain_sizes.symbolic_sizes_stay():
+                with plain_sizes.symbolic_sizes_stay:
                     found, own_rows = counted(call)
             assert torch.equal(found[0], wanted[0])
             assert own_rows == rows
@@ -194,7 +194,7 @@ def test_recurrent_layers_are_what_pytorchs_own_are(monkeypatch, kind, bidirecti
     layer, x = kind(6, 10, 2, bidirectional=bidirectional, **options), torch.rand(5, 3, 6)
     wanted, rows = counted(lambda: layer(x))
     monkeypatch.setattr(plain_sizes, "_is_symbolic", lambda _: True)
-    with plain_sizes.symbolic_sizes_stay():
+    with plain_sizes.symbolic_sizes_stay:
         found, own_rows = counted(lambda: layer(x))
     for ours, pytorchs in zip(found, wanted, strict=True):
         torch.testing.assert_close(ours, pytorchs)
@@ -231,7 +231,7 @@ def test_everything_is_put_back():
     assert len(before) > 15
 
     def fail():
-        with plain_sizes.symbolic_sizes_stay():
+        with plain_sizes.symbolic_sizes_stay:
             assert all(getattr(owner, name) is not value for owner, name, _, value in before)
             raise ZeroDivisionError
 

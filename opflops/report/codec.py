@@ -6,7 +6,7 @@ import json
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from opflops.algebra import is_expression, parse, plain
+from opflops.algebra import is_expression, parse, plain, text
 from opflops.cost import Cost, is_whole
 from opflops.dimensions import Condition, Dimension
 from opflops.errors import ProfileError
@@ -47,7 +47,7 @@ def document(
         written |= {
             "version": 2,
             "dimensions": [each._asdict() for each in dimensions],
-            "conditions": [{"expression": str(each.expression), "reason": each.reason} for each in conditions],
+            "conditions": [{"expression": text(each.expression), "reason": each.reason} for each in conditions],
             "cases": [{"sizes": dict(sizes), "profile": profile} for sizes, profile in cases],
         }
     return written
@@ -71,18 +71,18 @@ def _written(value: Any) -> Any:
     if type(number) is int:
         return number
     if is_expression(value):
-        return str(value)
+        return text(value)
     raise ProfileError(f"A profile with the symbolic count {value} cannot be written as JSON; evaluate it first.")
 
 
-def load(text: str) -> dict[str, Any]:
+def load(json_text: str) -> dict[str, Any]:
     """Read what :func:`dump` wrote; returns the arguments of :func:`document` by name, with cases read likewise.
 
     Raises:
         ProfileError: The text is not JSON, not a profile, of a newer version, or damaged.
     """
     try:
-        written = json.loads(text)
+        written = json.loads(json_text)
     except ValueError as error:
         raise ProfileError(f"This is no profile: it is not JSON ({error}).") from error
     return _read(written)
@@ -111,7 +111,7 @@ def _read(written: Any) -> dict[str, Any]:
             ),
             "cases": tuple((_sizes(entry["sizes"]), _read(entry["profile"])) for entry in written.get("cases", [])),
         }
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ProfileError(f"This profile is damaged: {error!r} in its rows.") from error
 
 
@@ -127,10 +127,10 @@ def _dimension(name: Any, example: Any, minimum: Any, maximum: Any) -> Dimension
     return Dimension(_name(name), example, minimum, maximum)
 
 
-def _name(text: Any) -> str:
-    if not isinstance(text, str):
-        raise TypeError(f"a name is a text, not {text!r}")
-    return text
+def _name(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a name is a text, not {value!r}")
+    return value
 
 
 def _row(entry: dict[str, Any], names: list[str]) -> Row:

@@ -46,7 +46,7 @@ def _symbolic(symbolic: Symbolic) -> list[str]:
     told = [f"Percentages and orders are those at {sizes}."] if symbolic.dimensions else []
     for given, reason in symbolic.cases:
         where, at = (", ".join(f"{name}{sign}{size}" for name, size in given) for sign in (" = ", "="))
-        told.append(f"Where {where} the costs are others, which at({at}) has ({reason}).")
+        told.append(f"Where {where} the costs are others, which at({at}) has{f' ({reason})' if reason else ''}.")
     shortest = sorted(map(str, symbolic.conditions), key=len)
     told += [f"Exact where {condition}." for condition in shortest[:_MOST_CONDITIONS]]
     if len(shortest) > _MOST_CONDITIONS:
@@ -61,7 +61,7 @@ def total_label(rows: Sequence[Row]) -> str:
 
 
 def _integer(rows: Sequence[Row]) -> list[str]:
-    found = [row for row in rows if not row.floating and row.cost.ops + row.cost.macs > 0]
+    found = [row for row in rows if not row.floating and row.cost.flops != 0]
     by_dtype: dict[str, list[Row]] = {}
     for row in found:
         by_dtype.setdefault(row.dtype, []).append(row)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 import sys
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ __all__ = [
     "HigherOrderOperator",
     "OpOverload",
     "OpOverloadPacket",
+    "Shared",
     "accumulated_leaf",
     "backward_task",
     "body_compilations",
@@ -336,42 +338,74 @@ def value_dependent_errors() -> tuple[type[Exception], ...]:
     return (DataDependentOutputException, DynamicOutputShapeException)
 
 
-class _PythonTensorMode(FakeTensorMode):
-    """Work out what results look like as the compiler does: with kernels written in Python, all the way.
+class Shared:
+    """Be a context that several threads may be in at a time: the first to enter begins something, the last ends it."""
 
-    Those in C++ know no symbolic sizes, and lay some results out in memory as no device does. As with
-    :class:`DispatchMode`, the compiler is not loaded.
+    def __init__(self, begin: Callable[[], Callable[[], object]]) -> None:
+        self._begin = begin
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._end: Callable[[], object] = int
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._end = self._begin()
+            self._inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._end()
+
+
+def _silence() -> Callable[[], object]:
+    log = logging.getLogger(FakeTensorMode.__module__)
+    before, log.disabled = log.disabled, True
+    return lambda: setattr(log, "disabled", before)
+
+
+_silent = Shared(_silence)
+
+
+def _with_python_kernels(mode: FakeTensorMode) -> FakeTensorMode:
+    """Let a mode work out what results look like as the compiler does: with kernels written in Python, all the way.
+
+    Those in C++ know no symbolic sizes, and lay some results out in memory as no device does. It is the mode's method
+    that changes, not its class, by which higher-order operators know what to do.
     """
+    dispatch = mode.dispatch
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def call(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         with enable_python_dispatcher():
-            if self.shape_env is not None:
+            if mode.shape_env is not None:
                 from opflops.torch_internals.plain_sizes import result_of  # noqa: PLC0415 - only for symbolic sizes
 
                 shape = result_of(func, args)
                 if shape is not None:
-                    with self:
+                    with mode:
                         return torch.empty(shape, dtype=args[0].dtype, device=args[0].device)
-            return self._apart(self.dispatch(func, types, args, kwargs))
+            return _apart(mode, dispatch(func, types, args, kwargs))
 
-    def _apart(self, out: Any) -> Any:
-        """Return no tensor twice, as no device does: a gradient that is held twice is copied where it accumulates."""
-        if type(out) is not tuple:
-            return out
-        seen: set[int] = set()
-        results = list(out)
-        for place, result in enumerate(results):
-            if isinstance(result, Tensor) and id(result) in seen:
-                with self:
-                    results[place] = torch.empty_strided(
-                        result.shape, result.stride(), dtype=result.dtype, device=result.device
-                    )
-            seen.add(id(result))
-        return tuple(results)
+    mode.dispatch = call  # type: ignore[method-assign]
+    return mode
+
+
+def _apart(mode: FakeTensorMode, out: Any) -> Any:
+    """Return no tensor twice, as no device does: a gradient that is held twice is copied where it accumulates."""
+    if type(out) is not tuple:
+        return out
+    seen: set[int] = set()
+    results = list(out)
+    for place, result in enumerate(results):
+        if isinstance(result, Tensor) and id(result) in seen:
+            with mode:
+                results[place] = torch.empty_strided(
+                    result.shape, result.stride(), dtype=result.dtype, device=result.device
+                )
+        seen.add(id(result))
+    return tuple(results)
 
 
 @contextmanager
@@ -389,7 +423,7 @@ def fake_copies(
         sizes: Where the symbols in sizes come from, if there are any.
     """
     # Plain tensors that a forward meets along the way (constants in closures, globals) become fake as they come.
-    fake_mode = _PythonTensorMode(allow_non_fake_inputs=True, shape_env=sizes)
+    fake_mode = _with_python_kernels(FakeTensorMode(allow_non_fake_inputs=True, shape_env=sizes))
     memo: dict[int, Any] = {}
     if stand_ins is not None:
         with fake_mode:
@@ -397,13 +431,8 @@ def fake_copies(
     with FakeCopyMode(fake_mode):
         copies = copy.deepcopy(originals, memo)
     # Newer versions also log what a fake kernel raises, with a traceback; the caller gets it, and can say it better.
-    log = logging.getLogger(FakeTensorMode.__module__)
-    silent, log.disabled = log.disabled, True
-    try:
-        with fake_mode:
-            yield copies
-    finally:
-        log.disabled = silent
+    with _silent, fake_mode:
+        yield copies
 
 
 def body_compilations() -> list[tuple[Any, str]]:
@@ -476,9 +505,17 @@ def is_recomputed(node: torch.fx.Node) -> bool | None:
 
 
 def larger(first: Any, second: Any) -> bool:
-    """Tell whether a count is larger than another, by the sizes that the program was traced with."""
+    """Tell whether a count is larger than another, by the sizes that the program was traced with.
+
+    Where decisions about sizes are noted, this is one.
+    """
     counts = [count if isinstance(count, int) else count.node.hint for count in (first, second)]
-    return None not in counts and bool(counts[0] > counts[1])
+    if None in counts:
+        return False
+    symbolic = [count for count in (first, second) if not isinstance(count, int)]
+    if symbolic and hasattr(symbolic[0].node.shape_env, "decisions"):
+        return bool(first > second)
+    return bool(counts[0] > counts[1])
 
 
 def distinct_elements(sizes: Sequence[Any], strides: Sequence[Any]) -> Any:

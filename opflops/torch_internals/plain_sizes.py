@@ -7,12 +7,13 @@ interfaces of PyTorch; see the package.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
+
+from opflops.torch_internals import Shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -22,23 +23,26 @@ if TYPE_CHECKING:
 _WHOLE = slice(None)
 
 
-@contextmanager
-def symbolic_sizes_stay() -> Iterator[None]:
-    """Put these functions in the place of PyTorch's for a while; they pass on calls with plain sizes alone."""
-    replaced = []
-    for owner, name, make in _replacements():
-        # An attribute that is inherited or made on demand is not there to be put back.
-        before = vars(owner).get(name)
-        replaced.append((owner, name, before))
-        setattr(owner, name, make(getattr(owner, name)))
-    try:
-        yield
-    finally:
+def _replace() -> Callable[[], object]:
+    replaced: list[tuple[Any, str, Any]] = []
+
+    def put_back() -> None:
         for owner, name, before in reversed(replaced):
             if before is None:
                 delattr(owner, name)
             else:
                 setattr(owner, name, before)
+
+    for owner, name, make in list(_replacements()):
+        # An attribute that is inherited or made on demand is not there to be put back.
+        before = vars(owner).get(name)
+        setattr(owner, name, make(getattr(owner, name)))
+        replaced.append((owner, name, before))
+    return put_back
+
+
+symbolic_sizes_stay = Shared(_replace)
+"""Puts these functions in the place of PyTorch's for a while; they pass on calls with plain sizes alone."""
 
 
 def _replacements() -> Iterator[tuple[Any, str, Callable[[Any], Callable[..., Any]]]]:
@@ -46,6 +50,7 @@ def _replacements() -> Iterator[tuple[Any, str, Callable[[Any], Callable[..., An
     for name in _RESAMPLING:
         if hasattr(torch._C._nn, name):
             yield torch._C._nn, name, _resampling(name)
+    yield torch, "max_pool1d", _max_pool1d
     yield torch._VF, "lstm", _lstm
     for name, step in _STEPS.items():
         yield torch._VF, name, _unrolled(step)
@@ -61,11 +66,16 @@ def _indexing(original: Callable[..., Any]) -> Callable[..., Any]:
     def call(tensor: Tensor, index: Any) -> Any:
         parts = index if isinstance(index, tuple) else (index,)
         simple = all(part is None or part is Ellipsis or type(part) in (int, slice, torch.SymInt) for part in parts)
-        if not simple or not _is_symbolic(tensor) or not any(_is_whole(part) for part in parts):
-            return original(tensor, index)
-        return _indexed(tensor, parts)
+        whole = _is_symbolic(tensor) and any(_is_whole(part) for part in parts)
+        return _indexed(tensor, parts) if simple and (whole or _has_symbols(parts)) else original(tensor, index)
 
     return call
+
+
+def _has_symbols(parts: tuple[Any, ...]) -> bool:
+    """Tell whether a slice ends at a symbolic size, which PyTorch would compare with that of the axis."""
+    bounds = [bound for part in parts if type(part) is slice for bound in (part.start, part.stop)]
+    return any(type(bound) is torch.SymInt for bound in bounds)
 
 
 def _is_whole(part: Any) -> bool:
@@ -105,10 +115,11 @@ def _resampling(name: str) -> Callable[[Any], Callable[..., Any]]:
     corners = any(argument.name == "align_corners" for argument in overload._schema.arguments)
 
     def make(original: Callable[..., Any]) -> Callable[..., Any]:
-        def call(input: Tensor, output_size: Any, *rest: Any) -> Any:
+        def call(input: Tensor, output_size: Any, *rest: Any, **named: Any) -> Any:
+            symbolic = _is_symbolic(input) or any(type(size) is not int for size in output_size or ())
+            if not symbolic or len(rest) != corners + 1 or named:
+                return original(input, output_size, *rest, **named)
             *options, scales = rest
-            if not _is_symbolic(input) or len(options) != corners:
-                return original(input, output_size, *rest)
             if output_size is None:
                 output_size = [_scaled(size, scale) for size, scale in zip(input.shape[2:], scales, strict=True)]
             return overload(input, output_size, *options, *(scales or [None] * len(output_size)))
@@ -129,11 +140,34 @@ _SIZE_OF_GRADIENT = {
 def result_of(operator: Any, args: Sequence[Any]) -> Sequence[Any] | None:
     """Tell the shape of what an operator returns that cannot tell it of symbolic sizes; None for any other."""
     place = _SIZE_OF_GRADIENT.get(operator)
-    return args[place] if place is not None and any(type(size) is not int for size in args[place]) else None
+    if place is None or not any(type(size) is not int for sizes in args[1 : place + 1] for size in sizes):
+        return None
+    sizes: Sequence[Any] = args[place]
+    return sizes
 
 
 def _scaled(size: Any, scale: float) -> Any:
     return size * int(scale) if int(scale) == scale else torch.sym_int(size * scale)
+
+
+def _max_pool1d(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Pool along the last of two axes, the other of which has one element."""
+
+    def call(
+        input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: Any = False
+    ) -> Any:
+        if not _is_symbolic(input):
+            return original(input, kernel_size, stride, padding, dilation, ceil_mode)
+        kernel, step, border, gap = (
+            each[0] if isinstance(each, (tuple, list)) else each
+            for each in (kernel_size, stride or kernel_size, padding, dilation)
+        )
+        pooled, _ = torch.ops.aten.max_pool2d_with_indices(
+            input.unsqueeze(-2), [1, kernel], [1, step], [0, border], [1, gap], ceil_mode
+        )
+        return pooled.squeeze(-2)
+
+    return call
 
 
 def _lstm(original: Callable[..., Any]) -> Callable[..., Any]:

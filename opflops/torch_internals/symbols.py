@@ -5,26 +5,29 @@ Part of the one room for private interfaces of PyTorch; see the package.
 
 from __future__ import annotations
 
+import inspect
 import operator
+import sys
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sympy
 from torch._guards import Source
+from torch._ops import OpOverload
+from torch._subclasses import fake_impls
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import Dim
-from torch.fx.experimental.symbolic_shapes import ConstraintViolationError, DimDynamic, ShapeEnv, StrictMinMaxConstraint
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StrictMinMaxConstraint
 from torch.utils._sympy import functions as own
 from torch.utils._sympy.numbers import IntInfinity, int_oo
 from torch.utils._sympy.value_ranges import ValueRanges
 
-from opflops.algebra import halvings
+from opflops.algebra import HALVINGS, ROUNDED, TRUNCATED, functions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 __all__ = [
-    "ConstraintViolationError",
     "Dim",
     "FakeTensorMode",
     "Symbols",
@@ -61,6 +64,20 @@ def parts_of(dim: Any) -> Parts:
     return Parts(root.__name__, int(root.min), largest, getattr(dim, "fn", lambda size: size))
 
 
+def _chooses_a_kernel() -> bool:
+    """Tell, below a decision, whether it is made where a convolution's kernel is chosen."""
+    frame: Any = sys._getframe()
+    while frame is not None and frame.f_code is not OpOverload.__call__.__code__:
+        if frame.f_code is _CONVOLUTION:
+            return True
+        frame = frame.f_back
+    return False
+
+
+_CONVOLUTION = getattr(inspect.unwrap(getattr(fake_impls, "conv", _chooses_a_kernel)), "__code__", None)
+"""Where a fake tensor asks which kernel a convolution would take, to lay out what it returns."""
+
+
 class _Name(str):
     """Be a name that newer shape environments read and older ones call."""
 
@@ -91,14 +108,16 @@ class Symbols(ShapeEnv):
 
     Attributes:
         decisions: Conditions on the symbols that were taken to hold, since they do at the example's sizes, and where.
+        choices: Those by which PyTorch chose a kernel, and so how the result lies in memory, but not what it is.
     """
 
     def __init__(self, place: Callable[[], Any]) -> None:
-        super().__init__(duck_shape=False)
+        super().__init__(duck_shape=False, allow_scalar_outputs=False, allow_dynamic_output_shape_ops=False)
         self._place = place
         self._names: dict[sympy.Symbol, sympy.Symbol] = {}
         self._standard: dict[sympy.Basic, Any] = {}
         self.decisions: list[tuple[sympy.Basic, Any]] = []
+        self.choices: list[tuple[sympy.Basic, Any]] = []
         self._read = 0
         self._known: list[Any] = []
 
@@ -116,7 +135,7 @@ class Symbols(ShapeEnv):
         return self.create_symintnode(symbol, hint=example, source=source)
 
     def _log_guard(self, prefix: str, g: Any, forcing_spec: bool) -> None:  # noqa: ARG002 - PyTorch's own
-        self.decisions.append((g, self._place()))
+        (self.choices if _chooses_a_kernel() else self.decisions).append((g, self._place()))
 
     def fixed(self) -> dict[str, tuple[int, Any]]:
         """List the dimensions that the program allows one size only: that size, and where it was decided."""
@@ -133,12 +152,14 @@ class Symbols(ShapeEnv):
                 found[str(name)] = int(value), (equal or places or [None])[-1]
         return found
 
-    def conditions(self) -> list[tuple[Any, Any]]:
-        """List what was decided and does not hold for all sizes anyway, in sympy's own terms."""
+    def conditions(self, *, choices: bool = False) -> list[tuple[Any, Any]]:
+        """List what was decided, or chosen, and does not hold for all sizes anyway, in sympy's own terms."""
         found: dict[Any, Any] = {}
-        for decision, place in self.decisions:
+        for decision, place in self.choices if choices else self.decisions:
             for part in sympy.And.make_args(decision):
                 condition = self._simplified(standard(part))
+                if isinstance(condition, sympy.core.relational.Relational):
+                    condition = condition.func(sympy.expand(condition.lhs), sympy.expand(condition.rhs))
                 if condition is not sympy.true and not _is_obvious(condition):
                     found.setdefault(condition.xreplace(self._names), place)
         return list(found.items())
@@ -222,8 +243,8 @@ def _sign_is(expression: Any, least: int) -> bool:
 
 
 def _truncated(value: Any) -> Any:
-    """Round to zero: sizes are not negative."""
-    return sympy.floor(value)
+    """Round to zero, which is down where a number is not negative."""
+    return sympy.floor(value) if value.is_nonnegative else functions()[TRUNCATED](value)
 
 
 def _exactly(number: sympy.Float) -> Any:
@@ -252,7 +273,7 @@ _STANDARD: dict[type, Callable[..., Any]] = {
     own.Identity: lambda value: value,
     own.TruncToInt: _truncated,
     own.TruncToFloat: _truncated,
-    own.RoundToInt: lambda value: sympy.floor(value + sympy.Rational(1, 2)),
+    own.RoundToInt: functions()[ROUNDED],
     own.FloorToInt: sympy.floor,
     own.CeilToInt: sympy.ceiling,
     own.OpaqueUnaryFn_log2: lambda value: sympy.log(value, 2),
@@ -275,7 +296,7 @@ def standard(expression: Any) -> Any:
 
 def halved(size: Any) -> Any:
     """Return how often a symbolic number of elements is halved until one is left."""
-    node, function = size.node, halvings()
+    node, function = size.node, functions()[HALVINGS]
     return node.shape_env.create_symintnode(function(node.expr), hint=int(function(sympy.Integer(node.hint))))
 
 
@@ -288,7 +309,7 @@ def distinct(sizes: Sequence[Any], strides: Sequence[Any]) -> Any:
     """
     given = [size for size in (*sizes, *strides) if not isinstance(size, int)]
     plain = [[size if isinstance(size, int) else size.node.hint for size in some] for some in (sizes, strides)]
-    hint = None if None in (*plain[0], *plain[1]) else min(_elements_and_span(*plain))
+    hint = None if None in (*plain[0], *plain[1]) else int(min(_elements_and_span(*plain)))
     expressions = (tuple(_expression(size) for size in some) for some in (sizes, strides))
     return given[0].node.shape_env.create_symintnode(_distinct(*expressions), hint=hint)
 
@@ -298,7 +319,7 @@ def _expression(size: Any) -> sympy.Expr:
 
 
 def _elements_and_span(sizes: Sequence[Any], strides: Sequence[Any]) -> tuple[Any, Any]:
-    elements = span = 1
+    elements, span = sympy.Integer(1), sympy.Integer(1)
     for size, stride in zip(sizes, strides, strict=True):
         if stride != 0:
             elements = elements * size
