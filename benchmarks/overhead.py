@@ -22,8 +22,8 @@ objects for each module and sum, one call less in each module call              
 What bounds it, as overhead / do-nothing, on tiny operators, tiny modules called twenty times, and training. A mode that
 calls what an operator's object calls, and counts nothing: 0.71, 0.69 and 0.79. One that calls PyTorch's own Python
 functions in place of the operators, where there are any: 0.58, 0.56 and 0.67; it would have to choose overloads as the
-dispatcher does, and is not here. A fifth of ``FlopCounterMode``: 0.83, 2.07 and 0.78. So there is no room for counting in
-a fifth of its overhead on operators and in training, while on modules there is.
+dispatcher does, and is not here. A fifth of what ``FlopCounterMode`` takes: 0.83, 2.07 and 0.78. So counting in a fifth
+of its overhead is possible on modules, and neither on operators nor in training.
 
 What did not help, and is not here: a cache of prices by shapes (building its key takes as long as most formulas, and
 formulas look at more than shapes); keeping trees of modules from block to block (they must be walked to know that they

@@ -177,14 +177,13 @@ class Scope:
     def leave(self, depth: int) -> None:
         """Return to the stack as it was when an ``enter`` answered with this depth."""
         stack = self._stack
-        task = stack[-1][4]
         if len(stack) == depth + 1:
-            stack.pop()
+            task = stack.pop()[4]
         else:
             # An exception, or a generator that ends late, leaves in another order.
+            task = stack[-1][4]
             del stack[depth:]
-        top = stack[-1]
-        frame, phase = top[0], top[3]
+        frame, _, _, phase, _, _, _ = stack[-1]
         self.quick = frame.quick if phase is FORWARD else frame.quick_in(phase)
         lineage, number = self._lineage if task < 0 else self._lineage_here(), next_node()
         if lineage.marks[-1] >= number:
