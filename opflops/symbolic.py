@@ -186,7 +186,7 @@ class _Following:
         chosen = replace(profile, conditions=tuple(choices))
         for changed in (larger(profile), smaller(profile)):
             sizes = next((sizes for sizes in changed if profile.holds(sizes) and not chosen.holds(sizes)), None)
-            if sizes is not None and self._difference(profile, sizes, ones):
+            if sizes is not None and not self._failure(sizes, ones) and self._difference(profile, sizes, ones):
                 return replace(profile, conditions=(*profile.conditions, *choices))
         return profile
 
