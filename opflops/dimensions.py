@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from opflops.algebra import compiled, substitute, told
+from opflops.algebra import substitute
 from opflops.cost import Cost
 from opflops.errors import ProfileError
 
@@ -47,6 +47,8 @@ class Condition(NamedTuple):
     reason: str
 
     def __str__(self) -> str:
+        from opflops.expressions import told  # noqa: PLC0415 - importing opflops is not to take longer for it
+
         return f"{told(self.expression)} ({self.reason})"
 
 
@@ -151,6 +153,8 @@ def function_of_sizes(
 
     It raises what :func:`check` raises.
     """
+    from opflops.expressions import compiled  # noqa: PLC0415 - as above
+
     names = [each.name for each in dimensions]
     price = compiled(names, cost)
     holds = compiled(names, [condition.expression for condition in conditions])

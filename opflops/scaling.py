@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from opflops.algebra import degree, is_polynomial, leading_coefficient, overtaken_at, substitute
+from opflops.algebra import substitute
 from opflops.cost import Cost, total_of
 from opflops.dimensions import examples
 from opflops.errors import ProfileError
+from opflops.expressions import degree, is_polynomial, leading_coefficient, overtaken_at
 from opflops.report import lines_of_growth
 from opflops.rows import ancestry
 

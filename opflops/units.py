@@ -5,7 +5,8 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any
 
-from opflops.algebra import is_expression, leading, written
+from opflops.algebra import is_expression
+from opflops.expressions import leading, written
 
 _PREFIXES = ("", " k", " M", " G", " T", " P", " E", " Z", " Y")
 
@@ -16,6 +17,8 @@ def exact(value: Any) -> str:
     >>> exact(4089184256)
     '4,089,184,256'
     """
+    if type(value) is int:
+        return f"{value:,}"
     if is_expression(value):
         return written(value)
     return f"{int(value):,}" if isinstance(value, Integral) else str(value)
@@ -50,6 +53,7 @@ def share(part: Any, whole: Any) -> str:
     >>> share(1, 3), share(0, 0)
     ('33.3', '')
     """
-    if not (isinstance(part, Integral) and isinstance(whole, Integral)) or whole == 0:
+    numbers = type(part) is type(whole) is int or (isinstance(part, Integral) and isinstance(whole, Integral))
+    if not numbers or whole == 0:
         return ""
     return f"{100 * int(part) / int(whole):.1f}"

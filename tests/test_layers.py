@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "opflops"
 LAYERS = [
     ["errors"],
     ["algebra"],
-    ["torch_internals"],
+    ["torch_internals", "expressions"],
     ["cost", "units"],
     ["traffic", "tally"],
     ["binding"],
@@ -82,7 +82,9 @@ def test_imports_point_to_lower_layers(path):
         assert other == room or LEVEL[other] < LEVEL[room], f"{room} imports {other}"
 
 
-@pytest.mark.parametrize("room", ["rows", "report", "profile", "units", "algebra", "dimensions", "scaling"])
+@pytest.mark.parametrize(
+    "room", ["rows", "report", "profile", "units", "algebra", "expressions", "dimensions", "scaling"]
+)
 def test_what_is_right_of_the_recording_never_sees_torch(room):
     """Rows and reports are plain values."""
     for path in FILES:

@@ -6,10 +6,11 @@ import json
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from opflops.algebra import is_expression, parse, plain, text
+from opflops.algebra import is_expression, plain
 from opflops.cost import Cost, is_whole
 from opflops.dimensions import Condition, Dimension
 from opflops.errors import ProfileError
+from opflops.expressions import parse, text
 from opflops.rows import Row
 
 if TYPE_CHECKING:
