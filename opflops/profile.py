@@ -253,24 +253,20 @@ class Profile:
     ) -> Profile:
         """Put rows that were made of two profiles into one that holds where both do."""
         places = dict.fromkeys(case.sizes for case in (*self.cases, *other.cases))
-        both = [sizes for sizes in places if self._somewhere(sizes) and other._somewhere(sizes)]
+        both = [sizes for sizes in places if self.holds(self._own(sizes)) and other.holds(other._own(sizes))]
         return Profile(
             combined_rows,
             combined_sites,
             tuple(dict.fromkeys((*self.called, *other.called))),
             sizing.united(self.dimensions, other.dimensions),
             tuple(dict.fromkeys((*self.conditions, *other.conditions))),
-            tuple(Case(sizes, combine(self._fixed(sizes), other._fixed(sizes))) for sizes in both),
+            tuple(Case(sizes, combine(self.at(**self._own(sizes)), other.at(**other._own(sizes)))) for sizes in both),
         )
 
-    def _fixed(self, sizes: tuple[tuple[str, int], ...]) -> Profile:
-        """Give sizes to those of some dimensions that this profile has."""
-        own = {each.name for each in self.dimensions}
-        return self.at(**{name: size for name, size in sizes if name in own})
-
-    def _somewhere(self, sizes: tuple[tuple[str, int], ...]) -> bool:
-        own = {each.name for each in self.dimensions}
-        return self.holds({name: size for name, size in sizes if name in own})
+    def _own(self, sizes: tuple[tuple[str, int], ...]) -> dict[str, int]:
+        """Keep of some sizes those of dimensions that this profile has."""
+        names = {each.name for each in self.dimensions}
+        return {name: size for name, size in sizes if name in names}
 
     def to_json(self) -> str:
         """Write the profile as JSON, without loss, under a versioned schema.

@@ -82,7 +82,8 @@ class _Following:
         fixed: DimensionError | None = None
         reason: Exception = AssertionError()
         # A size may be fixed because the example has the largest one that some table is made for.
-        for decided_by in (distinct(own), own, distinct(halved(own))):
+        ways = [distinct(own), own, distinct(halved(own))]
+        for decided_by in (way for place, way in enumerate(ways) if way not in ways[:place]):
             try:
                 return self._followed(ones, decided_by)
             except DimensionError as error:  # noqa: PERF203 - a few times at most

@@ -15,7 +15,6 @@ import sympy
 from torch._guards import Source
 from torch._ops import OpOverload
 from torch._subclasses import fake_impls
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import Dim
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StrictMinMaxConstraint
 from torch.utils._sympy import functions as own
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Dim",
-    "FakeTensorMode",
     "Symbols",
     "distinct",
     "halved",
@@ -143,13 +141,9 @@ class Symbols(ShapeEnv):
         for symbol, name in self._names.items():
             value = self.replacements.get(symbol, symbol)
             if not value.free_symbols:
-                places = [place for condition, place in self.decisions if symbol in condition.free_symbols]
-                equal = [
-                    place
-                    for condition, place in self.decisions
-                    if isinstance(condition, sympy.Eq) and symbol in condition.free_symbols
-                ]
-                found[str(name)] = int(value), (equal or places or [None])[-1]
+                about = [(condition, place) for condition, place in self.decisions if symbol in condition.free_symbols]
+                equal = [place for condition, place in about if isinstance(condition, sympy.Eq)]
+                found[str(name)] = int(value), (equal or [place for _, place in about] or [None])[-1]
         return found
 
     def conditions(self, *, choices: bool = False) -> list[tuple[Any, Any]]:
