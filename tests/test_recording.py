@@ -1,5 +1,6 @@
 """The quick way to record a call: it finds what the careful way finds, or leaves the call to that."""
 
+import gc
 import inspect
 from dataclasses import replace
 
@@ -150,13 +151,18 @@ def test_a_comparison_runs_in_the_dtype_of_what_it_compares():
 
 @pytest.fixture
 def op():
-    """Define an operator, for a test to register a formula for."""
+    """Define an operator, for a test to register a formula for.
+
+    A definition takes its operator along when it is collected, so those of before are first, and this one is kept.
+    """
+    gc.collect()
 
     @torch.library.custom_op("opflops_recording::op", mutates_args=())
     def function(x: torch.Tensor, times: int = 1) -> torch.Tensor:
         return x.clone()
 
-    return torch.ops.opflops_recording.op
+    yield torch.ops.opflops_recording.op
+    del function
 
 
 def test_a_formula_that_is_replaced_in_the_block_counts_from_there(op):
