@@ -45,3 +45,7 @@ class TargetError(OpflopsError):
 
 class UnpricedOpWarning(UserWarning):
     """Warn, once per operator and counting block, that its arithmetic is in no total."""
+
+
+class MissingExtraError(OpflopsError):
+    """Report a package that something optional needs; the message gives the line that installs it."""

@@ -12,16 +12,14 @@ from opflops.dimensions import Condition, Dimension
 from opflops.errors import ProfileError
 from opflops.rows import Row
 from opflops.torch_internals import callable_module
+from opflops.views import Views
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from torch import nn
-    from typing_extensions import Unpack
 
     from opflops.cost import Cost
-    from opflops.report import Symbolic
-    from opflops.report.tables import TableOptions
     from opflops.scaling import Scaling
 
 __all__ = ["Case", "Condition", "Dimension", "Profile", "Row"]
@@ -49,7 +47,7 @@ class Case(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Profile:
+class Profile(Views):
     """Answer questions about counted work; printing it shows the report.
 
     Totals and groupings are of floating-point rows; integer and bool rows are kept in :attr:`rows`.
@@ -268,20 +266,9 @@ class Profile:
         names = {each.name for each in self.dimensions}
         return {name: size for name, size in sizes if name in names}
 
-    def to_json(self) -> str:
-        """Write the profile as JSON, without loss, under a versioned schema.
-
-        Raises:
-            ProfileError: A count is symbolic to PyTorch, as under a mode for fake tensors; those that
-                :func:`opflops.count` makes expressions of are written.
-        """
-        from opflops.report import dump  # noqa: PLC0415 - as in scaling()
-
-        return dump(self._document())
-
     def _document(self) -> dict[str, Any]:
         cases = [(sizes, profile._document()) for sizes, profile in self.cases]  # noqa: SLF001 - of this class
-        from opflops.report import document  # noqa: PLC0415 - as in scaling()
+        from opflops.report import document  # noqa: PLC0415 - importing opflops is not to take longer for it
 
         return document(self.rows, self.sites, self.called, self.dimensions, self.conditions, cases)
 
@@ -299,34 +286,6 @@ class Profile:
     @classmethod
     def _of(cls, cases: tuple[Any, ...], **read: Any) -> Profile:
         return cls(**read, cases=tuple(Case(sizes, cls._of(**inner)) for sizes, inner in cases))
-
-    def table(self, by: str | tuple[str, ...] = "module", **options: Unpack[TableOptions]) -> str:
-        """Write the profile as a table.
-
-        Args:
-            by: ``"module"`` for the module tree with its operators; else a key of rows, or a tuple of keys, for a list.
-            **options: ``depth``, ``tablefmt``, ``sort``, ``numbers``, ``width``, as for :func:`opflops.report.table`.
-
-        Raises:
-            ProfileError: A key, an order or a format is unknown; the message lists what there is.
-        """
-        from opflops.report import table  # noqa: PLC0415 - as in scaling()
-
-        return table(self.rows, by, symbolic=self._symbolic, **options)
-
-    @property
-    def _symbolic(self) -> Symbolic:
-        from opflops.report import Symbolic  # noqa: PLC0415 - as in scaling()
-
-        apart = {sizing.elsewhere(sizes): sizes for sizes, _ in self.cases}
-        reasons = {apart[each.expression]: each.reason for each in self.conditions if each.expression in apart}
-        conditions = tuple(each for each in self.conditions if each.expression not in apart)
-        return Symbolic(self.dimensions, conditions, tuple((sizes, reasons.get(sizes, "")) for sizes, _ in self.cases))
-
-    def __str__(self) -> str:
-        from opflops.report import overview  # noqa: PLC0415 - as in scaling()
-
-        return overview(self.rows, self._symbolic)
 
     def __repr__(self) -> str:
         return f"Profile({len(self.rows)} rows, total={self.total})"

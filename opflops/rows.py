@@ -69,8 +69,8 @@ def total(rows: Iterable[Row]) -> Cost:
     return total_of(row.cost for row in rows if row.floating)
 
 
-def partition(rows: Iterable[Row], *keys: str) -> dict[Any, list[Row]]:
-    """Gather the floating-point rows that agree in some keys.
+def partition(rows: Iterable[Row], *keys: str, floating: bool = True) -> dict[Any, list[Row]]:
+    """Gather the floating-point rows, or all, that agree in some keys.
 
     Returns:
         Rows by value of the key, or by tuple of values for several keys, in order of first appearance.
@@ -84,7 +84,7 @@ def partition(rows: Iterable[Row], *keys: str) -> dict[Any, list[Row]]:
     value = attrgetter(*keys)
     parts: dict[Any, list[Row]] = {}
     for row in rows:
-        if row.floating:
+        if row.floating or not floating:
             parts.setdefault(value(row), []).append(row)
     return parts
 

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "opflops"
 # Lowest first. A room may import from lower layers, and the files of one folder from each other.
 LAYERS = [
     ["errors"],
-    ["algebra"],
+    ["algebra", "extras"],
     ["torch_internals", "expressions"],
     ["cost", "units"],
     ["traffic", "tally"],
@@ -20,13 +20,15 @@ LAYERS = [
     ["recording", "prices"],
     ["registry"],
     ["formulas", "lineage", "trees", "rows", "metadata"],
-    ["dimensions"],
+    ["dimensions", "devices"],
+    ["bounds"],
     ["scope"],
     ["bodies"],
     ["higher_order"],
     ["watching"],
     ["report"],
-    ["scaling"],
+    ["scaling", "roofline"],
+    ["views"],
     ["profile"],
     ["mode"],
     ["places", "captures"],
@@ -34,8 +36,10 @@ LAYERS = [
     ["axes", "trials"],
     ["stand_ins"],
     ["symbolic"],
-    ["counting", "example"],
+    ["counting", "example", "annotation"],
+    ["budgets"],
     ["__init__"],
+    ["integrations"],
     ["cli"],
     ["__main__"],
 ]
@@ -83,7 +87,11 @@ def test_imports_point_to_lower_layers(path):
 
 
 @pytest.mark.parametrize(
-    "room", ["rows", "report", "profile", "units", "algebra", "expressions", "dimensions", "scaling"]
+    "room",
+    [
+        *("rows", "report", "profile", "units", "algebra", "expressions", "dimensions", "scaling"),
+        *("devices", "bounds", "roofline", "views"),
+    ],
 )
 def test_what_is_right_of_the_recording_never_sees_torch(room):
     """Rows and reports are plain values."""

@@ -1,0 +1,107 @@
+"""The table of a roofline: what bounds each part on a device, for how long at least, and what a timed run took."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tabulate import tabulate
+
+from opflops.report.paragraphs import paragraphs
+from opflops.units import scaled, share
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opflops.bounds import Bound
+    from opflops.devices import Device
+
+_OUTSIDE = "(outside)"
+_MEANING = (
+    "At least: the longer of the arithmetic at its dtype's peak and the traffic at full bandwidth, operator by "
+    "operator, unfused. Of integer work it is the traffic alone."
+)
+
+
+def lines_of_roofline(
+    device: Device, by: Sequence[str], parts: Sequence[Bound], total: Bound, *, tf32: bool = False
+) -> str:
+    """Write a line for each part that does or moves anything, longest first, then the total and what the times mean.
+
+    Args:
+        device: What the bounds are for.
+        by: The keys that the parts were grouped by.
+        parts: What to show.
+        total: All of them together.
+        tf32: Whether float32 products were taken to run in TF32.
+    """
+    listed = sorted((part for part in parts if part.flops or part.bytes), key=lambda part: -part.seconds)
+    timed = total.measured is not None
+    headers = [" / ".join(by), "flops", "bytes", "flops/byte", "at least", "%", "bound by"]
+    headers += ["took", "of the bound"] if timed else []
+    table = tabulate(
+        [_line(_label(part.label), part, total, timed=timed) for part in (*listed, total)],
+        headers=headers,
+        disable_numparse=True,
+        colalign=("left", *["right"] * 5, "left", *["right"] * (len(headers) - 7)),
+    )
+    return "\n".join([table, "", *paragraphs([_rates(device, tf32=tf32), _MEANING, *_remark(total)])])
+
+
+def _rates(device: Device, *, tf32: bool) -> str:
+    peaks = ", ".join(f"{scaled(round(peak))}FLOP/s in {name}" for name, peak in device.peaks.items())
+    source = f" ({device.source})" if device.source else ""
+    products = "float32 is computed in TF32" if tf32 else "float32 is not computed in TF32"
+    return f"{device.name}{source}: {scaled(round(device.bandwidth))}B/s; {peaks}; {products}."
+
+
+def _remark(total: Bound) -> list[str]:
+    """Warn where an operator was faster than memory allows, which caches explain."""
+    if total.attained is None or total.attained <= 1:
+        return []
+    return ["It took less than the bound: caches held what it read, or it ran on a faster device."]
+
+
+def _line(label: str, part: Bound, total: Bound, *, timed: bool) -> list[str]:
+    line = [
+        label,
+        scaled(part.flops),
+        scaled(part.bytes),
+        "" if part.intensity is None else _significant(part.intensity),
+        duration(part.seconds),
+        share(round(part.seconds * 1e15), round(total.seconds * 1e15)),
+        part.limit if part.seconds else "",
+    ]
+    if timed:
+        attained = part.attained
+        line += [
+            "" if part.measured is None else duration(part.measured),
+            "" if attained is None else f"{100 * attained:.1f} %",
+        ]
+    return line
+
+
+def _label(label: object) -> str:
+    names = label if isinstance(label, tuple) else (label,)
+    return " / ".join(str(name) or _OUTSIDE for name in names)
+
+
+def _significant(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits are enough
+
+
+def duration(seconds: float) -> str:
+    """Write a time with three significant digits.
+
+    >>> duration(0.00123), duration(42.0), duration(0)
+    ('1.23 ms', '42.0 s', '0 s')
+    """
+    if not seconds:
+        return "0 s"
+    units = ((1, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"), (1e-12, "ps"))
+    factor, unit = next((each for each in units if abs(seconds) >= each[0] * 0.9995), units[-1])
+    return _three_digits(seconds / factor, unit)
+
+
+def _three_digits(value: float, unit: str) -> str:
+    whole = len(str(int(abs(value))))
+    return f"{value:,.{max(0, 3 - whole)}f} {unit}"

@@ -1,0 +1,56 @@
+"""The roofline of recorded work on a device: what bounds each part, and how near to it a timed run came."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from opflops import devices
+from opflops.bounds import bounds
+from opflops.report import lines_of_roofline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from opflops.bounds import Bound
+    from opflops.devices import Device
+    from opflops.rows import Row
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """Hold the least times of the parts of a profile; printing it shows a table.
+
+    Attributes:
+        device: What the times are for.
+        by: The keys that parts were grouped by.
+        parts: In order of first execution.
+        total: All of them together.
+        tf32: Whether float32 products were taken to run in TF32.
+    """
+
+    device: Device
+    by: tuple[str, ...]
+    parts: tuple[Bound, ...]
+    total: Bound
+    tf32: bool = False
+
+    def __str__(self) -> str:
+        return lines_of_roofline(self.device, self.by, self.parts, self.total, tf32=self.tf32)
+
+
+def roofline(
+    rows: Iterable[Row], device: str | Device, by: str | tuple[str, ...] = "op", *, tf32: bool = False
+) -> Roofline:
+    """Bound rows part by part.
+
+    Raises:
+        ProfileError: There is no such device or key, the device has no known peak for a dtype, or counts are
+            expressions.
+    """
+    rows = tuple(rows)
+    keys = (by,) if isinstance(by, str) else tuple(by)
+    known = devices.device(device)
+    parts = bounds(rows, known, *keys, tf32=tf32)
+    (total,) = bounds(rows, known, tf32=tf32)
+    return Roofline(known, keys, parts, total._replace(label="total"), tf32)

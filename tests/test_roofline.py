@@ -1,0 +1,147 @@
+"""Rooflines: least times by hand, what bounds them, devices and their names, and the table."""
+
+import pytest
+
+from opflops import Cost, Profile, ProfileError, Row
+from opflops.devices import DEVICES, Device, device
+from opflops.report.rooflines import duration
+
+# A thousand operations and a hundred bytes a second; float32 half as fast in TF32's stead.
+TOY = Device("toy", {"float32": 1000.0, "tf32": 4000.0, "float8": 8000.0}, 100.0)
+
+
+def row(op, flops=0, moved=0, dtype="float32", module="Net", seconds=None):
+    return Row(module, "Net", op, "forward", dtype, 1, Cost(0, flops, 0, moved, 0), seconds)
+
+
+MATMUL = row("aten.mm", flops=50_000, moved=2_000)  # 50 s of arithmetic, 20 s of traffic
+COPY = row("aten.clone", moved=500)  # 5 s of traffic
+PROFILE = Profile((MATMUL, COPY))
+
+
+def test_each_operator_takes_the_longer_of_its_two_times():
+    """By hand: 50 s of arithmetic against 20 s of traffic, and 5 s of traffic alone."""
+    mm, clone = PROFILE.roofline(TOY).parts
+    assert (mm.label, mm.arithmetic_seconds, mm.memory_seconds, mm.seconds) == ("aten.mm", 50.0, 20.0, 50.0)
+    assert (clone.label, clone.seconds, clone.limit) == ("aten.clone", 5.0, "memory")
+    assert (mm.limit, mm.intensity) == ("arithmetic", 25.0)
+
+
+def test_the_total_adds_operators_that_do_not_overlap():
+    """It is the sum of the longer times, more than the longer of the sums."""
+    slow_copy = row("aten.cat", moved=4_000)
+    total = Profile((MATMUL, slow_copy)).roofline(TOY).total
+    assert total.seconds == 50.0 + 40.0
+    assert (total.arithmetic_seconds, total.memory_seconds) == (50.0, 60.0)
+
+
+@pytest.mark.parametrize("by", ["op", "module", ("op", "dtype")])
+def test_parts_sum_to_the_total(by):
+    """Whatever they are grouped by."""
+    found = PROFILE.roofline(TOY, by)
+    for measure in ("flops", "bytes", "seconds", "arithmetic_seconds", "memory_seconds"):
+        assert sum(getattr(part, measure) for part in found.parts) == getattr(found.total, measure)
+
+
+def test_integer_work_has_traffic_alone():
+    """No peak is known for it, so its arithmetic bounds nothing."""
+    (part,) = Profile((row("aten.add", flops=10**9, moved=300, dtype="int64"),)).roofline(TOY).parts
+    assert (part.flops, part.seconds, part.limit) == (0, 3.0, "memory")
+
+
+def test_tf32_is_used_where_asked_for_and_known():
+    """Four times the rate here, and no change on a device without it."""
+    assert PROFILE.roofline(TOY, tf32=True).parts[0].arithmetic_seconds == 12.5
+    plain = Device("plain", {"float32": 1000.0}, 100.0)
+    assert PROFILE.roofline(plain, tf32=True).parts[0].arithmetic_seconds == 50.0
+
+
+def test_a_timed_run_is_compared_with_the_bound():
+    """It took twice as long as it must."""
+    timed = Profile((row("aten.mm", flops=50_000, moved=2_000, seconds=100.0), row("aten.clone", moved=500)))
+    found = timed.roofline(TOY)
+    assert [part.measured for part in found.parts] == [100.0, None]
+    assert found.parts[0].attained == 0.5
+    assert "50.0 %" in str(found)
+    assert "took" not in str(PROFILE.roofline(TOY))
+
+
+def test_the_table_shows_the_longest_first_and_where_the_figures_are_from():
+    """As text, with the total last."""
+    lines = str(PROFILE.roofline(TOY)).splitlines()
+    assert [line.split()[0] for line in lines[2:5]] == ["aten.mm", "aten.clone", "total"]
+    assert lines[4].split()[1:] == ["50.00", "k", "2.500", "k", "20", "55.0", "s", "100.0", "arithmetic"]
+    assert DEVICES["h100-sxm"].source in str(Profile((MATMUL,)).roofline("h100-sxm")).replace("\n", " ")
+
+
+def test_a_run_faster_than_the_bound_is_remarked_on():
+    """Caches do that."""
+    quick = Profile((row("aten.mm", flops=50_000, moved=2_000, seconds=1.0),))
+    assert "less than the bound" in str(quick.roofline(TOY))
+
+
+def test_published_figures():
+    """Datasheets: an H100 SXM does 989.4 TFLOP/s dense in bfloat16, an A100 312, and the ridge of an H100 is at 295."""
+    h100 = device("h100-sxm")
+    assert h100.peak("bfloat16") == 989.4e12
+    assert device("a100-sxm-80gb").peak("float16") == 312e12
+    assert h100.peak("bfloat16") / h100.bandwidth == pytest.approx(295, abs=1)
+
+
+@pytest.mark.parametrize("name", ["H100 SXM", "h100_sxm", " h100-sxm", "NVIDIA H100 80GB HBM3"])
+def test_a_device_is_found_by_its_names(name):
+    """Ours in any case and with spaces, and the one that PyTorch reports."""
+    assert device(name) is DEVICES["h100-sxm"]
+
+
+def test_every_device_is_faster_in_narrower_dtypes():
+    """Rates never fall from float64 over float32, TF32 and float16 to float8."""
+    for each in DEVICES.values():
+        rates = [
+            each.peaks[dtype] for dtype in ("float64", "float32", "tf32", "float16", "float8") if dtype in each.peaks
+        ]
+        assert rates == sorted(rates), each.name
+
+
+def test_dtypes_that_run_as_others():
+    """Complex arithmetic is stated in real operations, and eight-bit floats have one rate."""
+    assert TOY.peak("complex64") == 1000.0
+    assert TOY.peak("float8_e4m3fn") == TOY.peak("float8_e5m2") == 8000.0
+
+
+def test_an_ambiguous_name_lists_what_it_could_be():
+    """There is no H100, there are several."""
+    with pytest.raises(ProfileError, match=r"did you mean h100-pcie or h100-sxm\?"):
+        device("H100")
+
+
+def test_an_unknown_name_lists_all():
+    """Nothing is like it."""
+    with pytest.raises(ProfileError, match=r"known are t4, .*mi300x"):
+        device("abacus")
+
+
+def test_an_unknown_rate_is_no_number():
+    """A T4 has no bfloat16 rate, and a rate of zero is none."""
+    with pytest.raises(ProfileError, match=r"No peak of t4 is known for bfloat16; known are float32, float16\."):
+        Profile((row("aten.mm", flops=1, dtype="bfloat16"),)).roofline("t4")
+    with pytest.raises(ProfileError, match="a rate is above zero"):
+        Device("broken", {"float32": 0.0}, 1.0)
+
+
+def test_expressions_have_no_time():
+    """Sizes come first."""
+    import sympy  # noqa: PLC0415 - only here
+
+    symbolic = Profile((row("aten.mm", flops=sympy.Symbol("batch", positive=True, integer=True)),))
+    with pytest.raises(ProfileError, match=r"take the profile at\(\) sizes first"):
+        symbolic.roofline(TOY)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "0 s"), (1.0, "1.00 s"), (0.9999, "1.00 s"), (12.34, "12.3 s"), (999.9e-6, "1.00 ms"), (5e-10, "500 ps")],
+)
+def test_durations(seconds, text):
+    """Three digits and a unit."""
+    assert duration(seconds) == text
