@@ -36,7 +36,7 @@ LAYERS = [
     ["axes", "trials"],
     ["stand_ins"],
     ["symbolic"],
-    ["counting", "example", "annotation"],
+    ["counting", "example", "annotation", "measuring"],
     ["budgets"],
     ["__init__"],
     ["integrations"],
