@@ -1,16 +1,55 @@
-"""Rows as JSON and back, without loss. The schema has a version; a reader refuses what it does not know."""
+"""Profiles as JSON and back, without loss. The schema has a version; a reader refuses what it does not know.
+
+A profile is one JSON object:
+
+- ``schema``: the text ``"opflops.profile"``.
+- ``version``: 1, or 2 where costs are expressions in dimensions. A newer opflops reads all older versions. A version
+  has exactly the keys that are listed here; one more is a new version.
+- ``rows``: a list of objects, one for each module, operator, phase and dtype, in order of first execution:
+
+  - ``module``: the module's path, such as ``"ResNet.layer1.0.conv1"``, behind the root's class name; ``""`` for work
+    outside any module. ``module_type``: its class name, or ``""``.
+  - ``op``: namespace and packet of the operator, such as ``"aten.mm"``.
+  - ``phase``: ``"forward"``, ``"backward"``, ``"recompute"`` or ``"optimizer"``.
+  - ``dtype``: what the arithmetic ran in, such as ``"float32"``. Totals are of the dtypes that begin with ``float``,
+    ``bfloat`` or ``complex``.
+  - ``calls``: how many times it ran, a whole number.
+  - ``cost``: an object of what these calls cost together: ``macs``, ``ops`` and ``transcendentals``, and
+    ``bytes_read`` and ``bytes_written`` in bytes. They are whole numbers of any length (beyond 2**53 too, which a
+    reader with double precision alone would round), negative in the difference of two profiles. Floating-point
+    operations are ``2 * macs + ops``, and not stored.
+  - ``seconds``: how long they took together, in seconds; null where they were not timed.
+  - ``estimate``: why the cost is not exact, or ``""``. ``priced``: false where nothing prices the operator.
+  - ``site``: ``""``, see next.
+
+- ``sites``: objects like rows, those of modules that are called from several places, one for each place, which
+  ``site`` names (``"Net.decoder #2"``). They are in ``rows`` already.
+- ``called``: the paths of the modules that were called, in order of first call.
+
+Version 2 adds:
+
+- a count in ``cost`` may be a text: an expression in the dimensions, in Python's notation with the functions that
+  :mod:`opflops.expressions` reads, such as ``"98304*batch*seq + 256*batch*seq**2"``.
+- ``dimensions``: a list of objects with ``name``, ``example`` (the size it was counted at), ``minimum`` and ``maximum``
+  (null if there is none).
+- ``conditions``: what must be true of sizes for the costs to be exact: objects with ``expression`` (a text, such as
+  ``"Ne(batch, 1)"``) and ``reason``.
+- ``cases``: objects with ``sizes``, an object of sizes by dimension at which the program takes another course, and
+  ``profile``, an object like the whole for the costs there.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from opflops.algebra import is_expression, plain
 from opflops.cost import Cost, is_whole
 from opflops.dimensions import Condition, Dimension
 from opflops.errors import ProfileError
 from opflops.expressions import parse, text
+from opflops.report.counts import recorded
 from opflops.rows import Row
 
 if TYPE_CHECKING:
@@ -31,11 +70,15 @@ def document(
     conditions: Iterable[Condition] = (),
     cases: Iterable[tuple[Sizes, dict[str, Any]]] = (),
 ) -> dict[str, Any]:
-    """Write a profile as an object with the keys ``schema``, ``version``, ``rows``, ``sites`` and ``called``.
+    """Make the object that JSON has of a profile, whose schema the module describes.
 
-    In version 2, which profiles with dimensions are written in, a count may also be a string with an expression.
-    ``dimensions`` and ``conditions`` say what is in it and where it holds, and ``cases`` what holds elsewhere: sizes,
-    and the object of the profile for them. The others are version 1.
+    Args:
+        rows: The work.
+        sites: The rows of modules that are called from several places.
+        called: The paths of the modules that were called.
+        dimensions: What costs are expressions in. The object is of version 2 if there are any, else of version 1.
+        conditions: What must be true of their sizes.
+        cases: Sizes at which the costs are others, and the object of the profile for them.
     """
     written = {
         "schema": SCHEMA,
@@ -60,20 +103,11 @@ def dump(written: dict[str, Any]) -> str:
     Raises:
         ProfileError: A count is symbolic to PyTorch.
     """
-    return json.dumps(written, default=_written)
+    return json.dumps(written, default=recorded)
 
 
 def _entry(row: Row) -> dict[str, Any]:
     return {name: getattr(row, name) for name in _FIELDS} | {"cost": row.cost._asdict()}
-
-
-def _written(value: Any) -> Any:
-    number = plain(value)
-    if type(number) is int:
-        return number
-    if is_expression(value):
-        return text(value)
-    raise ProfileError(f"A profile with the symbolic count {value} cannot be written as JSON; evaluate it first.")
 
 
 def load(json_text: str) -> dict[str, Any]:
@@ -84,7 +118,7 @@ def load(json_text: str) -> dict[str, Any]:
     """
     try:
         written = json.loads(json_text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ProfileError(f"This is no profile: it is not JSON ({error}).") from error
     return _read(written)
 
@@ -99,18 +133,18 @@ def _read(written: Any) -> dict[str, Any]:
             "read it with the opflops that wrote it, or a newer one."
         )
     try:
-        dimensions = tuple(_dimension(**entry) for entry in written.get("dimensions", []))
+        dimensions = tuple(_dimension(**entry) for entry in _list(written.get("dimensions", [])))
         names = [each.name for each in dimensions]
         return {
-            "rows": tuple(_row(entry, names) for entry in written["rows"]),
-            "sites": tuple(_row(entry, names) for entry in written.get("sites", [])),
-            "called": tuple(_name(path) for path in written.get("called", [])),
+            "rows": tuple(_row(entry, names) for entry in _list(written["rows"])),
+            "sites": tuple(_row(entry, names) for entry in _list(written.get("sites", []))),
+            "called": tuple(_name(path) for path in _list(written.get("called", []))),
             "dimensions": dimensions,
             "conditions": tuple(
                 Condition(parse(entry["expression"], names), _name(entry["reason"]))
-                for entry in written.get("conditions", [])
+                for entry in _list(written.get("conditions", []))
             ),
-            "cases": tuple((_sizes(entry["sizes"]), _read(entry["profile"])) for entry in written.get("cases", [])),
+            "cases": tuple((_sizes(entry["sizes"]), _read(entry["profile"])) for entry in _list(written.get("cases", []))),
         }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ProfileError(f"This profile is damaged: {error!r} in its rows.") from error
@@ -128,6 +162,12 @@ def _dimension(name: Any, example: Any, minimum: Any, maximum: Any) -> Dimension
     return Dimension(_name(name), example, minimum, maximum)
 
 
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"rows and the like are lists, not {value!r}")
+    return value
+
+
 def _name(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"a name is a text, not {value!r}")
@@ -142,7 +182,7 @@ def _row(entry: dict[str, Any], names: list[str]) -> Row:
     texts = (row.module, row.module_type, row.op, row.phase, row.dtype, row.estimate, row.site)
     if not all(isinstance(text, str) for text in texts) or not isinstance(row.priced, bool):
         raise TypeError(f"a row has names, a truth value and numbers, not {entry}")
-    if not (row.seconds is None or isinstance(row.seconds, (int, float))):
+    if not (row.seconds is None or (type(row.seconds) in (int, float) and math.isfinite(row.seconds))):
         raise TypeError(f"seconds must be a number or null, not {row.seconds!r}")
     if not all(is_whole(count) for count in (row.calls, *row.cost)):
         raise ValueError(f"counts must be whole numbers, not {[row.calls, *row.cost]}")

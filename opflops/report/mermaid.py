@@ -1,0 +1,218 @@
+"""Mermaid diagrams: the layers in order of execution as states, and the model and its layers as entities."""
+
+from __future__ import annotations
+
+import json
+import re
+from difflib import get_close_matches
+from itertools import count
+from typing import TYPE_CHECKING
+
+from opflops.errors import ProfileError
+from opflops.report.layers import Layer, layers, together
+from opflops.report.notes import total_label
+from opflops.rows import total
+from opflops.units import exact, scaled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from opflops.cost import Cost
+    from opflops.rows import Row
+
+_MOST_LAYERS = 100
+_MOST_CHARACTERS = 50_000
+"""Mermaid draws no longer text, unless its ``maxTextSize`` says so."""
+
+_LONGEST_NAME = 60
+_LONGEST_NUMBER = 200
+_PLAIN = re.compile(r"[^A-Za-z0-9 _.,:()/+…×-]")
+
+
+def mermaid(rows: Sequence[Row], diagram: str = "state") -> str:
+    """Write rows as a diagram for https://mermaid.js.org, which GitHub and others draw where Markdown has one.
+
+    ``"state"`` has a state for each layer, with its floating-point operations, in the order in which layers first did
+    work; modules are states with states inside. Operations that a module does itself, beside the modules inside it, are
+    a state too; what costs nothing, such as a view, is none.
+
+    ``"er"`` has an entity for the model and one for each layer, with its id (the module's path), type, macs and flops,
+    which add up to the model's.
+
+    Where a model has more than 100 layers, numbered blocks that follow each other and are equal stand as one
+    (``0-79``), then modules are folded into those above them, then the layers behind the first 99 are one, until the
+    diagram can be read and drawn. It then says so, in a comment and, among states, in a note.
+
+    Args:
+        rows: What to show; floating-point rows are shown.
+        diagram: ``"state"`` or ``"er"``.
+
+    Raises:
+        ProfileError: There is no such diagram.
+    """
+    if diagram not in _WRITERS:
+        near = get_close_matches(str(diagram), _WRITERS, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ProfileError(f"There is no diagram {diagram!r}; there are {', '.join(_WRITERS)}.{hint}")
+    write = _WRITERS[diagram]
+    text = ""
+    for told, shown in _arrangements(rows):
+        if sum(layer.count() for layer in shown) <= _MOST_LAYERS:
+            text = write(rows, shown, told)
+            if len(text) <= _MOST_CHARACTERS:
+                return text
+    return text
+
+
+def _arrangements(rows: Sequence[Row]) -> Iterator[tuple[str, list[Layer]]]:
+    """List ways to show the layers, each shorter than the one before, with what there is to say of it."""
+    yield "", layers(rows)
+    yield "Equal blocks are shown as one.", together(layers(rows))
+    deepest = max((row.module.count(".") for row in rows), default=0)
+    for depth in range(deepest - 1, 0, -1):
+        told = f"Modules deeper than level {depth} are folded into those above, and equal blocks shown as one."
+        yield told, together(layers(rows, depth))
+    most = _MOST_LAYERS
+    while most:
+        yield _cut(rows, most)
+        most //= 2
+
+
+def _cut(rows: Sequence[Row], most: int) -> tuple[str, list[Layer]]:
+    """Show the first layers below the root, or the first roots of several, and the others as one."""
+    top = layers(rows, 0)
+    (root,) = layers(rows, 1) if len(top) == 1 else [Layer("", "", inside={each.path: each for each in top})]
+    inside = list(root.inside.values()) or [root]
+    kept, others = inside[: most - 1], inside[most - 1 :]
+    name = f"{len(others)} more" if kept else f"{len(others)} together"
+    rest = Layer(name, root.path, rows=[row for layer in others for row in layer.rows])
+    told = f"{'Modules below the outermost' if len(top) > 1 else 'Modules deeper than level 1'} are folded; {name} are one."
+    shown = [*kept, *([rest] if others else [])]
+    if len(top) > 1:
+        return told, shown
+    root.inside = {str(position): layer for position, layer in enumerate(shown)}
+    return told, [root]
+
+
+def _states(rows: Sequence[Row], shown: Sequence[Layer], told: str) -> str:
+    numbers = count(1)
+    title, outermost = _root(rows, shown)
+    lines = list(_described(outermost, "    ", numbers))
+    if told and outermost:
+        lines.append(f"    note right of s1 : {_escaped(told)}")
+    if not outermost:
+        lines = ['    state "no floating-point work" as s1', "    [*] --> s1", "    s1 --> [*]"]
+    return "\n".join([*_front(title), "stateDiagram-v2", *_comments(rows, told), *lines]) + "\n"
+
+
+def _described(several: Sequence[Layer], indent: str, numbers: Iterator[int]) -> Iterator[str]:
+    """Describe states, and the states inside them, and the way from each to the next."""
+    names = [f"s{next(numbers)}" for _ in several]
+    for name, layer in zip(names, several, strict=True):
+        if layer.inside:
+            # One line: a second one would lie under the first of the states inside.
+            yield f'{indent}state "{_titled(layer)}: {"; ".join(_costs(layer))}" as {name} {{'
+            yield from _described(list(layer.inside.values()), indent + "    ", numbers)
+            yield f"{indent}}}"
+        else:
+            yield f'{indent}state "{"<br/>".join([_titled(layer), *_costs(layer)])}" as {name}'
+    for before, after in zip(["[*]", *names], [*names, "[*]"], strict=True):
+        yield f"{indent}{before} --> {after}"
+
+
+def _entities(rows: Sequence[Row], shown: Sequence[Layer], told: str) -> str:
+    title, _ = _root(rows, shown)
+    names = ", ".join(layer.name for layer in shown) or "no model"
+    kinds = ", ".join(dict.fromkeys(layer.kind or layer.name.partition("#")[0] for layer in shown))
+    lines = _entity("MODEL", names, names, kinds, total(rows), total_label(rows))
+    lines += ["    MODEL ||--o{ LAYER : contains", "    LAYER {", '        string id "path of the module"']
+    lines += ['        string type "class of the module"', '        int macs "multiply-accumulates"']
+    lines += ['        int flops "2 macs + other operations"', "    }"]
+    found = [leaf for layer in shown for leaf in layer.leaves()]
+    for number, (path, times, layer) in enumerate(found, 1):
+        alias = path.partition(".")[2] if len(shown) == 1 and "." in path else path
+        kind = f"{times} × {layer.kind}" if times > 1 else layer.kind
+        lines += _entity(f"LAYER_{number}", alias, path, kind, times * layer.cost, _lacking(layer))
+        lines.append(f'    LAYER ||..|| LAYER_{number} : "{number}"')
+    # From left to right, layers stand below each other.
+    return "\n".join([*_front(title), "erDiagram", "    direction LR", *_comments(rows, told), *lines]) + "\n"
+
+
+def _entity(entity: str, alias: str, path: str, kind: str, cost: Cost, lacking: str) -> list[str]:
+    """Write an entity; attributes have a type, a name, and what Mermaid calls a comment, which is the value here."""
+    values = [("string", "id", _elided(path)), ("string", "type", _elided(kind))]
+    values += [("int", name, _number(getattr(cost, name))) for name in ("macs", "flops")]
+    values += [("string", "lacks", lacking)] if lacking not in ("", "total") else []
+    attributes = [f'        {type_} {name} "{_escaped(value)}"' for type_, name, value in values]
+    return [f'    {entity}["{_escaped(_elided(alias)) or entity}"] {{', *attributes, "    }"]
+
+
+_WRITERS: dict[str, Callable[[Sequence[Row], Sequence[Layer], str], str]] = {"state": _states, "er": _entities}
+
+
+def _root(rows: Sequence[Row], shown: Sequence[Layer]) -> tuple[str, Sequence[Layer]]:
+    """Tell what the title says, and the outermost states: those inside the only root, which the title stands for."""
+    label = total_label(rows).removeprefix("total").strip()
+    whole = f"{scaled(total(rows).flops)} flops{f' {label}' if label else ''}"
+    if len(shown) == 1 and shown[0].inside:
+        return f"{shown[0].name}: {whole}", list(shown[0].inside.values())
+    return f"{len(shown)} models: {whole}" if len(shown) > 1 else whole, shown
+
+
+def _front(title: str) -> list[str]:
+    """Write the block that holds the title, which Mermaid shows as it is; a JSON string is a YAML one."""
+    return ["---", f"title: {json.dumps(_printable(_elided(title)), ensure_ascii=False)}", "---"]
+
+
+def _comments(rows: Sequence[Row], told: str) -> list[str]:
+    phases = ", ".join(dict.fromkeys(row.phase for row in rows if row.floating))
+    sentences = [f"Floating-point work of the {phases}, each layer where it first did some." if phases else "", told]
+    return [f"    %% {sentence}" for sentence in sentences if sentence]
+
+
+def _titled(layer: Layer) -> str:
+    """Write a layer's name and class, and how many equal ones it stands for."""
+    if layer.own:
+        return _escaped(f"{_elided(layer.kind or layer.name)} itself")
+    known = layer.name.partition("#")[0].removesuffix("()")
+    kind = "" if layer.kind in ("", known) else _elided(layer.kind)
+    blocks = f"{layer.times} × {kind}".rstrip(" ×") if layer.times > 1 else kind
+    return _escaped(f"{_elided(layer.name)} ({blocks})" if blocks else _elided(layer.name))
+
+
+def _costs(layer: Layer) -> list[str]:
+    """Write what a layer costs, a phrase for each phase if there are others than forward."""
+    each = "each " if layer.times > 1 else ""
+    alone = set(layer.costs) == {"forward"}
+    phrases = [f"{each}{'' if alone else f'{phase} '}{_work(cost)}" for phase, cost in layer.costs.items()]
+    return [_escaped(phrase) for phrase in [*phrases, _lacking(layer)] if phrase]
+
+
+def _work(cost: Cost) -> str:
+    if cost.flops == 0 and cost.transcendentals == 0:
+        return f"{scaled(cost.bytes)} bytes moved"
+    return f"{scaled(cost.flops)} flops"
+
+
+def _lacking(layer: Layer) -> str:
+    return f"{exact(layer.unpriced)} calls unpriced" if layer.unpriced else ""
+
+
+def _number(value: int) -> str:
+    written = exact(value)
+    return written if len(written) <= _LONGEST_NUMBER else scaled(value)
+
+
+def _elided(name: str) -> str:
+    """Shorten a name in the middle, so that no diagram is too long for its names."""
+    half = _LONGEST_NAME // 2
+    return name if len(name) <= _LONGEST_NAME else f"{name[: half - 1]}…{name[1 - half :]}"
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def _escaped(text: str) -> str:
+    """Write what means something to Mermaid, to Markdown or to HTML by its number, as Mermaid reads it in texts."""
+    return _PLAIN.sub(lambda found: f"#{ord(found.group())};", _printable(text))
