@@ -1,0 +1,157 @@
+// The icicle and the treemap: the part of the tree below one node, as far as there is room. plotly draws; what is too
+// small to see is drawn together, so that any number of modules stays quick.
+
+const LEVELS = { icicle: 6, treemap: 3 };
+const SMALLEST_SHARE = 0.002; // of the drawn whole: about two pixels
+const CHART_CONFIG = { responsive: true, displayModeBar: false, displaylogo: false };
+
+class Hierarchy {
+  /** @param on what to call: pick(node) */
+  constructor(element, profile, colours, on) {
+    Object.assign(this, { element, profile, colours, on, kind: "icicle" });
+  }
+
+  /** Draws what is below a node, with the selected node outlined. */
+  draw({ totals, measure, root, selected, theme }) {
+    const { profile } = this;
+    const negative = profile.below(root).some((node) => totals.value(measure, node) < 0);
+    if (negative || !(totals.value(measure, root) > 0)) {
+      this.say(negative ? "Differences below zero cannot be drawn as areas." : `No ${MEASURES[measure].label} here.`);
+      return;
+    }
+    const sectors = this.sectors(totals, measure, root, theme);
+    const outlined = this.nearest(selected, sectors);
+    const trace = {
+      type: this.kind,
+      ids: sectors.map((each) => each.id),
+      labels: sectors.map((each) => plain(each.label)),
+      parents: sectors.map((each) => each.parent),
+      values: sectors.map((each) => each.value),
+      text: sectors.map((each) => each.text),
+      customdata: sectors.map((each) => each.hover),
+      branchvalues: "total",
+      sort: this.kind === "treemap",
+      textinfo: "label+text",
+      hovertemplate: "%{customdata}<extra></extra>",
+      pathbar: { visible: false },
+      tiling: this.kind === "icicle" ? { orientation: "v", flip: "y", pad: 1 } : { packing: "squarify", pad: 2 },
+      marker: {
+        colors: sectors.map((each) => each.colour),
+        line: {
+          width: sectors.map((each) => (each.id === outlined ? 3 : 0.5)),
+          color: sectors.map((each) => (each.id === outlined ? theme.ink : theme.panel)),
+        },
+      },
+      textfont: { color: sectors.map((each) => readable(each.colour)) },
+      outsidetextfont: { color: theme.ink },
+    };
+    if (this.kind === "treemap") trace.marker.pad = { t: 20, l: 3, r: 3, b: 3 };
+    const layout = { ...themedLayout(theme), uniformtext: { minsize: 9, mode: "hide" } };
+    this.element.classList.remove("message");
+    this.element.setAttribute("aria-label", this.told(sectors, totals, measure, root));
+    const drawn = Plotly.react(this.element, [trace], layout, CHART_CONFIG);
+    if (this.listening !== true) {
+      this.listening = true;
+      for (const name of ["plotly_icicleclick", "plotly_treemapclick"]) {
+        this.element.on(name, (event) => {
+          this.clicked(event.points[0].id);
+          return false;
+        });
+      }
+    }
+    return drawn;
+  }
+
+  say(words) {
+    Plotly.purge(this.element);
+    this.listening = false;
+    this.element.replaceChildren(words);
+    this.element.classList.add("message");
+    this.element.setAttribute("aria-label", words);
+  }
+
+  clicked(id) {
+    const node = parseInt(id, 10);
+    if (Number.isInteger(node)) this.on.pick(node);
+  }
+
+  /** Lists what is drawn, each before what is below it. */
+  sectors(totals, measure, root, theme) {
+    const { profile } = this;
+    const whole = totals.value(measure, EVERYTHING);
+    const drawn = totals.value(measure, root);
+    const found = [];
+    const add = (node, parent, level) => {
+      const value = totals.value(measure, node);
+      const label = node === EVERYTHING ? "Total" : profile.name[node];
+      found.push({
+        id: String(node),
+        node,
+        parent,
+        label,
+        value,
+        text: level === 0 ? "" : scaled(value, MEASURES[measure].unit),
+        hover: this.hover(node, totals, measure, whole),
+        colour: this.colours.of(node, theme),
+      });
+      if (level === LEVELS[this.kind]) return;
+      let rest = 0;
+      let left = 0;
+      for (const child of profile.below(node)) {
+        const part = totals.value(measure, child);
+        if (part >= drawn * SMALLEST_SHARE) add(child, String(node), level + 1);
+        else if (part > 0) {
+          rest += part;
+          left += 1;
+        }
+      }
+      if (left) {
+        found.push({
+          id: `rest of ${node}`,
+          node: null,
+          parent: String(node),
+          label: `${left} smaller`,
+          value: rest,
+          text: scaled(rest, MEASURES[measure].unit),
+          hover: `${left} smaller parts<br>${percent(rest, whole)} of all`,
+          colour: mixed(theme.neutral, theme.panel, 0.6),
+        });
+      }
+    };
+    add(root, "", 0);
+    return this.consistent(found);
+  }
+
+  /** Takes a parent's value from the sum of what is drawn below it, since plotly refuses one that rounding made less. */
+  consistent(found) {
+    const sums = new Map();
+    for (const each of [...found].reverse()) {
+      each.value = sums.get(each.id) ?? each.value;
+      sums.set(each.parent, (sums.get(each.parent) ?? 0) + each.value);
+    }
+    return found;
+  }
+
+  hover(node, totals, measure, whole) {
+    const { profile } = this;
+    const lines = [`<b>${plain(elided(node === EVERYTHING ? "Total" : profile.path[node], 90))}</b>`];
+    if (node !== EVERYTHING && profile.typeBeside(node)) lines.push(plain(profile.typeBeside(node)));
+    lines.push(plain(elided(totals.told(measure, node), 120)));
+    if (whole) lines.push(`${percent(totals.value(measure, node), whole)} of all`);
+    return lines.join("<br>");
+  }
+
+  /** Finds the sector of a node, or of the nearest module around it that is drawn. */
+  nearest(node, sectors) {
+    if (node === undefined) return null;
+    const ids = new Set(sectors.map((each) => each.id));
+    return this.profile.ancestry(node).map(String).findLast((id) => ids.has(id)) ?? null;
+  }
+
+  told(sectors, totals, measure, root) {
+    const largest = sectors.filter((each) => each.parent === String(root)).sort((one, other) => other.value - one.value);
+    const whole = totals.value(measure, root);
+    const parts = largest.slice(0, 5).map((each) => `${each.label} ${percent(each.value, whole)}`);
+    return `${this.kind} of ${MEASURES[measure].label} in ${sectors[0].label}: ${parts.join(", ")}`;
+  }
+}

@@ -1,0 +1,72 @@
+// The operators that do most, one bar each, split by phase.
+
+const MOST_OPERATORS = 20;
+const BAR_HEIGHT = 24;
+const LONGEST_NAME = 30;
+
+class Operators {
+  /** @param on what to call: find(operator) */
+  constructor(element, on) {
+    Object.assign(this, { element, on });
+  }
+
+  draw({ totals, measure, theme }) {
+    const { unit, label } = MEASURES[measure];
+    const all = totals.byOperator(measure).filter((each) => each.value !== 0);
+    const bars = all.slice(0, MOST_OPERATORS);
+    const others = all.slice(MOST_OPERATORS);
+    if (others.length) bars.push(together(others));
+    const whole = totals.value(measure, EVERYTHING);
+    const names = bars.map((each) => plain(elided(each.name, LONGEST_NAME)));
+    const phases = [...new Set(bars.flatMap((each) => [...each.phases.keys()]))];
+    const traces = phases.map((phase) => ({
+      type: "bar",
+      orientation: "h",
+      name: phase,
+      y: bars.map((_, place) => place),
+      x: bars.map((each) => each.phases.get(phase) ?? 0),
+      customdata: bars.map((each) => {
+        const part = each.phases.get(phase) ?? 0;
+        return `<b>${plain(each.name)}</b><br>${phase}: ${scaled(part, unit)} ${unit ? "" : label} (${percent(part, whole)} of all)<br>`
+          + `in all: ${scaled(each.value, unit)}, ${percent(each.value, whole)}, ${grouped(each.calls)} calls`;
+      }),
+      hovertemplate: "%{customdata}<extra></extra>",
+      marker: { color: PHASES[phase] ?? OTHER_PHASE },
+    }));
+    const layout = {
+      ...themedLayout(theme),
+      barmode: "relative",
+      bargap: 0.28,
+      height: Math.max(1, bars.length) * BAR_HEIGHT + 66,
+      margin: { l: 8, r: 12, t: 26, b: 36 },
+      showlegend: true,
+      legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", xanchor: "left", itemclick: false, itemdoubleclick: false },
+      xaxis: { gridcolor: theme.line, zerolinecolor: theme.line, fixedrange: true, exponentformat: "SI", nticks: 6,
+        ticksuffix: unit, title: { text: label, standoff: 4, font: { size: 11, color: theme.dim } } },
+      yaxis: { autorange: "reversed", tickmode: "array", tickvals: names.map((_, place) => place), ticktext: names,
+        automargin: true, fixedrange: true, ticks: "outside", ticklen: 6, tickcolor: "rgba(0,0,0,0)" },
+    };
+    const largest = bars.slice(0, 5).map((each) => `${each.name} ${percent(each.value, whole)}`);
+    this.element.setAttribute("aria-label", `Operators by ${label}: ${largest.join(", ")}`);
+    this.bars = bars;
+    const drawn = Plotly.react(this.element, traces, layout, CHART_CONFIG);
+    if (!this.listening) {
+      this.listening = true;
+      this.element.on("plotly_click", (event) => {
+        const { name, several } = this.bars[event.points[0].y];
+        if (!several) this.on.find(name);
+      });
+    }
+    return drawn;
+  }
+}
+
+function together(entries) {
+  const sum = { name: `${entries.length} others`, calls: 0, value: 0, phases: new Map(), several: true };
+  for (const each of entries) {
+    sum.calls += each.calls;
+    sum.value += each.value;
+    for (const [phase, value] of each.phases) sum.phases.set(phase, (sum.phases.get(phase) ?? 0) + value);
+  }
+  return sum;
+}

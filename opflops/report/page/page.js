@@ -1,0 +1,255 @@
+// The page: what is chosen (measure, filters, search, selection, zoom, theme), and who is told when it changes. The
+// choice is the only state that views share; each is drawn anew from it.
+
+performance.mark("opflops-start");
+const data = JSON.parse(document.getElementById("data").textContent);
+const profile = new Profile(data);
+const at = (id) => document.getElementById(id);
+const system = matchMedia("(prefers-color-scheme: dark)");
+
+const choice = {
+  measure: data.measure,
+  hidden: { phase: new Set(), dtype: new Set() },
+  root: profile.top,
+  selected: undefined,
+};
+let totals = profile.totals(() => true);
+const colours = new Colours(profile, totals, choice.measure);
+const tree = new ModuleTree(at("tree"), profile, colours, { select, zoom });
+const hierarchy = new Hierarchy(at("hierarchy"), profile, colours, { pick });
+const operators = new Operators(at("operators"), { find: searchFor });
+const roofline = new RooflineChart(at("roofline"), at("roofline-note"), profile, data.device);
+const withRoofline = profile.timed || data.device !== null;
+
+// What is chosen ------------------------------------------------------------------------------------------------------
+
+function select(node) {
+  choice.selected = node;
+  tree.select(node);
+  drawHierarchy();
+}
+
+/** Zooms to a module, or to that of an operator. */
+function zoom(node) {
+  choice.selected = node;
+  choice.root = profile.isOperator(node) ? profile.parent[node] : node;
+  tree.select(node);
+  drawHierarchy();
+}
+
+/** Answers a click into the chart: zooms in or, on what is zoomed to already, out. */
+function pick(node) {
+  if (node === EVERYTHING) return zoomOut();
+  if (node === choice.root) {
+    zoomOut();
+  } else if (!profile.isOperator(node)) {
+    choice.root = node;
+  }
+  if (at("search").value) searchFor("");
+  choice.selected = node;
+  tree.select(node, true);
+  drawHierarchy();
+}
+
+function zoomOut() {
+  choice.root = choice.root === profile.top ? profile.top : profile.above(choice.root);
+  drawHierarchy();
+}
+
+function searchFor(words) {
+  at("search").value = words;
+  const search = words.trim() ? new Search(profile, words) : null;
+  tree.find(search);
+  at("matches").textContent = search ? `${grouped(search.count)} ${search.count === 1 ? "match" : "matches"}` : "";
+}
+
+function recount() {
+  const { phase, dtype } = choice.hidden;
+  totals = profile.totals((one, other) => !phase.has(one) && !dtype.has(other));
+  redraw();
+}
+
+// Views ---------------------------------------------------------------------------------------------------------------
+
+function redraw() {
+  showMeasures();
+  tree.show(totals, choice.measure);
+  drawCharts();
+}
+
+function drawCharts() {
+  if (!profile.size || typeof Plotly === "undefined") return;
+  const shown = { totals, measure: choice.measure, theme: tree.theme };
+  drawHierarchy();
+  operators.draw(shown);
+  if (withRoofline) roofline.draw(shown);
+}
+
+function drawHierarchy() {
+  if (typeof Plotly === "undefined") return;
+  showPath();
+  hierarchy.draw({ totals, theme: tree.theme, ...choice });
+}
+
+function showPath() {
+  const steps = choice.root === EVERYTHING ? [] : profile.ancestry(choice.root);
+  if (profile.top === EVERYTHING) steps.unshift(EVERYTHING);
+  at("path").replaceChildren(
+    ...steps.map((node, place) => {
+      const last = place === steps.length - 1;
+      const step = made("button", { type: "button" }, node === EVERYTHING ? "Total" : profile.name[node]);
+      if (last) step.setAttribute("aria-current", "true");
+      step.addEventListener("click", () => {
+        choice.root = node;
+        drawHierarchy();
+        at("path").lastElementChild.firstElementChild.focus();
+      });
+      const item = made("li");
+      item.append(step);
+      return item;
+    }),
+  );
+}
+
+function buildMeasures() {
+  for (const name of profile.measures) {
+    const label = made("label", { class: "measure" });
+    const radio = made("input", { type: "radio", name: "measure", value: name, class: "unseen" });
+    radio.checked = name === choice.measure;
+    radio.addEventListener("change", () => {
+      choice.measure = name;
+      redraw();
+    });
+    label.append(radio, made("span", { class: "what" }, MEASURES[name].heading), made("strong"), made("small"));
+    at("measures").append(label);
+  }
+}
+
+function showMeasures() {
+  for (const label of at("measures").querySelectorAll(".measure")) {
+    const name = label.firstElementChild.value;
+    const full = totals.full(name, EVERYTHING);
+    const { unit } = MEASURES[name];
+    label.querySelector("strong").textContent = scaled(totals.value(name, EVERYTHING), unit);
+    label.querySelector("small").textContent = full;
+    label.title = totals.told(name, EVERYTHING);
+  }
+}
+
+function buildFilters() {
+  for (const [kind, heading] of [["phase", "Phase"], ["dtype", "Type of numbers"]]) {
+    const values = profile.present(kind);
+    if (values.length < 2) continue;
+    const group = made("div", { class: "chips", role: "group", "aria-label": heading });
+    for (const value of values) {
+      const chip = made("button", { type: "button", class: "chip", "aria-pressed": "true", "data-value": value }, value);
+      if (kind === "phase") chip.style.setProperty("--chip", PHASES[value] ?? OTHER_PHASE);
+      chip.addEventListener("click", () => {
+        const hidden = choice.hidden[kind];
+        if (!hidden.delete(value)) hidden.add(value);
+        chip.setAttribute("aria-pressed", !hidden.has(value));
+        recount();
+      });
+      group.append(chip);
+    }
+    at("filters").append(group);
+  }
+}
+
+function showLegend() {
+  const items = [...colours.types].map(([type, colour]) => {
+    const item = made("li");
+    const dot = made("span", { class: "dot", "aria-hidden": "true" });
+    dot.style.background = colour;
+    item.append(dot, type);
+    return item;
+  });
+  at("legend").replaceChildren(...items);
+}
+
+function buildNotes() {
+  at("notes").append(...data.notes.map((note) => made("li", note.startsWith("Unpriced") ? { class: "warn" } : {}, note)));
+  if (!data.unpriced.length) return;
+  const several = data.unpriced.length > 1;
+  const listed = data.unpriced.map(([name, calls]) => `${name} × ${calls}`).join(", ");
+  at("unpriced").textContent = `${several ? `${data.unpriced.length} operators are` : "One operator is"} unpriced, and `
+    + `${several ? "their" : "its"} arithmetic is in no total: ${listed}.`;
+  at("unpriced").hidden = false;
+}
+
+// Theme ---------------------------------------------------------------------------------------------------------------
+
+function isDark() {
+  const { theme } = document.documentElement.dataset;
+  return theme ? theme === "dark" : system.matches;
+}
+
+function applyTheme() {
+  at("theme").textContent = isDark() ? "☀ Light" : "☾ Dark";
+  at("theme").setAttribute("aria-label", isDark() ? "Use the light theme" : "Use the dark theme");
+  tree.theme = themeColours();
+  tree.render(true);
+  drawCharts();
+}
+
+// Start ---------------------------------------------------------------------------------------------------------------
+
+function listen() {
+  at("search").addEventListener("input", () => searchFor(at("search").value));
+  at("search").addEventListener("keydown", (event) => {
+    if (event.key !== "ArrowDown" && event.key !== "Enter") return;
+    event.preventDefault();
+    tree.toFirstMatch();
+  });
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.matches("input[type=search]");
+    if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
+      event.preventDefault();
+      at("search").select();
+    } else if (event.key === "Escape") {
+      if (at("search").value) searchFor("");
+      else if (typing) tree.focus();
+      else zoomOut();
+    }
+  });
+  at("expand").addEventListener("click", () => tree.expandAll());
+  at("collapse").addEventListener("click", () => tree.collapseAll());
+  for (const button of document.querySelectorAll("[data-kind]")) {
+    button.addEventListener("click", () => {
+      hierarchy.kind = button.dataset.kind;
+      for (const each of document.querySelectorAll("[data-kind]")) each.setAttribute("aria-pressed", each === button);
+      drawHierarchy();
+    });
+  }
+  addEventListener("beforeprint", () => tree.showAll(true));
+  addEventListener("afterprint", () => tree.showAll(false));
+}
+
+buildNotes();
+at("theme").addEventListener("click", () => {
+  document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+  applyTheme();
+});
+system.addEventListener("change", applyTheme);
+applyTheme();
+if (profile.size) {
+  at("roofline-panel").hidden = !withRoofline;
+  buildMeasures();
+  buildFilters();
+  showLegend();
+  listen();
+  redraw();
+  performance.mark("opflops-tree");
+  // plotly's script stands below this one.
+  addEventListener("DOMContentLoaded", () => {
+    drawCharts();
+    requestAnimationFrame(() => {
+      performance.mark("opflops-ready");
+      document.documentElement.dataset.ready = "true";
+    });
+  });
+} else {
+  at("empty").hidden = false;
+  at("content").hidden = true;
+  document.documentElement.dataset.ready = "true";
+}

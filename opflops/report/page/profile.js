@@ -1,0 +1,200 @@
+// The recorded work: a forest of modules with the operators that they ran as leaves, rows below these, and their sums
+// under filters. Nothing here draws.
+
+const UNPRICED = 2;
+const MODULE = 0;
+const EVERYTHING = -1; // stands above the outermost modules
+
+/** What can be shown: how it is called, its unit, and the recorded counts that make it, each with a factor. */
+const MEASURES = {
+  flops: { label: "flops", heading: "FLOPs", unit: "", of: { macs: 2, ops: 1 } },
+  macs: { label: "macs", heading: "MACs", unit: "", of: { macs: 1 } },
+  transcendentals: { label: "transcendentals", heading: "Transcendentals", unit: "", of: { transcendentals: 1 } },
+  bytes: { label: "bytes", heading: "Bytes moved", unit: "B", of: { bytes_read: 1, bytes_written: 1 } },
+  seconds: { label: "time", heading: "Time", unit: "s", of: { seconds: 1 } },
+  calls: { label: "calls", heading: "Calls", unit: "", of: { calls: 1 } },
+};
+
+class Profile {
+  constructor(data) {
+    const { strings, nodes, rows, counts } = data;
+    this.rows = rows;
+    this.parent = nodes.parent;
+    this.kind = nodes.kind;
+    this.name = nodes.name.map((place) => strings[place]);
+    this.type = nodes.type.map((place) => strings[place]);
+    this.estimates = nodes.estimates;
+    this.size = this.parent.length;
+    this.phase = rows.phase.map((place) => strings[place]);
+    this.dtype = rows.dtype.map((place) => strings[place]);
+    this.timed = "seconds" in rows;
+    this.terms = counts.terms;
+    this.denominator = BigInt(counts.denominator ?? 1);
+    this.sizes = counts.sizes ?? {};
+    this.symbolic = Object.keys(this.sizes).length > 0;
+    this.roots = [];
+    this.children = Array.from({ length: this.size }, () => []);
+    this.path = new Array(this.size);
+    this.depth = new Array(this.size);
+    for (let node = 0; node < this.size; node += 1) {
+      const above = this.parent[node];
+      (above < 0 ? this.roots : this.children[above]).push(node);
+      this.depth[node] = above < 0 ? 0 : this.depth[above] + 1;
+      const separator = this.kind[node] === MODULE ? "." : " ▸ ";
+      this.path[node] = above < 0 ? this.name[node] : this.path[above] + separator + this.name[node];
+    }
+    this.top = this.roots.length === 1 ? this.roots[0] : EVERYTHING;
+  }
+
+  get measures() {
+    return Object.keys(MEASURES).filter((name) => name !== "seconds" || this.timed);
+  }
+
+  isOperator(node) {
+    return node >= 0 && this.kind[node] !== MODULE;
+  }
+
+  below(node) {
+    return node === EVERYTHING ? this.roots : this.children[node];
+  }
+
+  above(node) {
+    return node === EVERYTHING || node === this.top ? EVERYTHING : this.parent[node];
+  }
+
+  /** Lists the modules from the outermost one to a node. */
+  ancestry(node) {
+    const found = [];
+    for (let each = node; each >= 0; each = this.parent[each]) found.unshift(each);
+    return found;
+  }
+
+  /** Says what a module is, where its name does not. */
+  typeBeside(node) {
+    const type = this.type[node];
+    return type && type !== this.name[node].replace(/#.*$/, "").replace(/\(\)$/, "") ? type : "";
+  }
+
+  /** Lists values of a kind that rows have, in order of first appearance. */
+  present(kind) {
+    return [...new Set(this[kind])];
+  }
+
+  /** Returns a row's count of a measure as a number; of an expression, what it comes to at the examples. */
+  rowValue(measure, row) {
+    let value = 0;
+    for (const [field, factor] of Object.entries(MEASURES[measure].of)) {
+      const count = this.rows[field][row];
+      value += factor * (Array.isArray(count) ? this.evaluated(count) : (count ?? 0));
+    }
+    return value;
+  }
+
+  evaluated(count) {
+    let value = 0;
+    for (const [place, coefficient] of count) value += Number(coefficient) * this.terms[place][1];
+    return value / Number(this.denominator);
+  }
+
+  /** Adds up the rows that a filter lets through. */
+  totals(lets) {
+    return new Totals(this, lets);
+  }
+}
+
+/** The sums for every node of the rows that a filter lets through: what is below a module, and its own. */
+class Totals {
+  constructor(profile, lets) {
+    this.profile = profile;
+    this.rows = [];
+    const { phase, dtype } = profile;
+    for (let row = 0; row < phase.length; row += 1) if (lets(phase[row], dtype[row])) this.rows.push(row);
+    this.numbers = {};
+    this.exactly = {};
+  }
+
+  /** Returns a number: exact, or for expressions what they come to at the examples. */
+  value(measure, node) {
+    this.numbers[measure] ??= this.added(measure);
+    return this.numbers[measure][node === EVERYTHING ? this.profile.size : node];
+  }
+
+  added(measure) {
+    const { profile } = this;
+    const { size, parent } = profile;
+    const { node } = profile.rows;
+    const sums = new Float64Array(size + 1);
+    for (const row of this.rows) sums[node[row]] += profile.rowValue(measure, row);
+    for (let each = size - 1; each >= 0; each -= 1) sums[parent[each] < 0 ? size : parent[each]] += sums[each];
+    return sums;
+  }
+
+  /** Returns the coefficients of the terms that a sum has, as BigInts. */
+  coefficients(measure, node) {
+    this.exactly[measure] ??= this.addedExactly(measure);
+    return this.exactly[measure][node === EVERYTHING ? this.profile.size : node];
+  }
+
+  addedExactly(measure) {
+    const { size, parent, rows, terms } = this.profile;
+    const sums = Array.from({ length: size + 1 }, () => new Array(terms.length).fill(0n));
+    for (const [field, factor] of Object.entries(MEASURES[measure].of)) {
+      for (const row of this.rows) {
+        const sum = sums[rows.node[row]];
+        for (const [place, coefficient] of rows[field][row]) sum[place] += BigInt(factor) * BigInt(coefficient);
+      }
+    }
+    for (let each = size - 1; each >= 0; each -= 1) {
+      const above = sums[parent[each] < 0 ? size : parent[each]];
+      sums[each].forEach((coefficient, place) => (above[place] += coefficient));
+    }
+    return sums;
+  }
+
+  hasTerms(measure) {
+    return this.profile.terms !== undefined && measure !== "seconds" && measure !== "calls";
+  }
+
+  /** Writes a sum as it stands in a cell. */
+  short(measure, node) {
+    if (this.profile.symbolic && this.hasTerms(measure)) return this.full(measure, node);
+    return scaled(this.value(measure, node), MEASURES[measure].unit);
+  }
+
+  /** Writes a sum in full. */
+  full(measure, node) {
+    const { terms, denominator } = this.profile;
+    if (this.hasTerms(measure)) return expression(this.coefficients(measure, node), terms, denominator);
+    const value = this.value(measure, node);
+    return measure === "seconds" ? `${value.toPrecision(6)} s` : grouped(value);
+  }
+
+  /** Writes a sum in full with its unit and, for an expression, what it comes to at the examples. */
+  told(measure, node) {
+    const { label } = MEASURES[measure];
+    const full = this.full(measure, node);
+    if (!this.profile.symbolic || !this.hasTerms(measure)) {
+      return measure === "seconds" ? full : `${full} ${label}`;
+    }
+    const sizes = Object.entries(this.profile.sizes).map(([name, size]) => `${name} = ${size}`);
+    return `${full} ${label}; ${scaled(this.value(measure, node))} at ${sizes.join(", ")}`;
+  }
+
+  /** Sums a measure by operator and phase: a map of operators to maps of phases, and how often each ran. */
+  byOperator(measure) {
+    const { profile } = this;
+    const found = new Map();
+    for (const row of this.rows) {
+      const leaf = profile.rows.node[row];
+      const key = profile.name[leaf];
+      const entry = found.get(key) ?? { name: key, calls: 0, value: 0, phases: new Map(), priced: true };
+      const value = profile.rowValue(measure, row);
+      entry.calls += profile.rows.calls[row];
+      entry.value += value;
+      entry.priced &&= profile.kind[leaf] !== UNPRICED;
+      entry.phases.set(profile.phase[row], (entry.phases.get(profile.phase[row]) ?? 0) + value);
+      found.set(key, entry);
+    }
+    return [...found.values()].sort((one, other) => Math.abs(other.value) - Math.abs(one.value));
+  }
+}

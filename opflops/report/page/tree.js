@@ -1,0 +1,382 @@
+// The module tree as an ARIA treegrid: sorted, searched, moved through by keys. Of its rows only those in sight are in
+// the document, so a node may have any number of children.
+
+const ROW_HEIGHT = 30;
+const SPARE_ROWS = 12; // beyond both edges of what is in sight
+const FIRST_ROWS = 40; // as many as fill a screen: what is open at first
+const PAGE_STEP = 15;
+
+class ModuleTree {
+  /**
+   * @param scroller the element to fill
+   * @param on what to call: select(node), zoom(node)
+   */
+  constructor(scroller, profile, colours, on) {
+    Object.assign(this, { scroller, profile, colours, on });
+    this.columns = ["flops", "macs", "transcendentals", "bytes", "seconds", "calls"].filter((name) =>
+      [...profile.measures, "calls"].includes(name),
+    );
+    this.sort = { by: null, descending: true };
+    this.open = new Set();
+    this.active = null;
+    this.search = null;
+    this.build();
+    scroller.addEventListener("scroll", () => this.render(), { passive: true });
+    new ResizeObserver(() => this.render()).observe(scroller);
+  }
+
+  build() {
+    this.table = made("table", { role: "treegrid", "aria-label": "Modules and operators" });
+    const headings = made("tr", { "aria-rowindex": 1 });
+    this.headings = new Map();
+    const names = [["name", "Module / operator"], ["share", "Share"], ...this.columns.map((name) => [name, MEASURES[name].label])];
+    for (const [name, label] of names) {
+      const button = made("button", { type: "button" }, label);
+      const heading = made("th", { scope: "col", "aria-sort": "none", class: name, "data-column": name });
+      heading.append(button);
+      button.addEventListener("click", () => this.sortBy(name));
+      headings.append(heading);
+      this.headings.set(name, heading);
+    }
+    const head = made("thead");
+    head.append(headings);
+    this.body = made("tbody");
+    this.foot = made("tfoot");
+    this.table.append(head, this.body, this.foot);
+    this.scroller.replaceChildren(this.table);
+    this.body.addEventListener("keydown", (event) => this.key(event));
+    this.body.addEventListener("click", (event) => this.click(event));
+    this.body.addEventListener("dblclick", (event) => {
+      const node = this.nodeAt(event);
+      if (node !== null) this.on.zoom(node);
+    });
+    this.body.addEventListener("focusin", (event) => {
+      const node = this.nodeAt(event);
+      if (node !== null && node !== this.active) this.activate(node);
+    });
+  }
+
+  /** Shows numbers: sums, and the measure that shares are of. */
+  show(totals, measure) {
+    this.totals = totals;
+    this.measure = measure;
+    this.scroller.classList.toggle("terms", this.profile.symbolic);
+    for (const name of this.columns) this.headings.get(name).classList.toggle("chosen", name === measure);
+    if (!this.open.size) this.openFirst();
+    this.arrange();
+  }
+
+  /** Opens as many levels as fill a screen. */
+  openFirst() {
+    let level = this.profile.roots;
+    let shown = level.length;
+    while (level.length) {
+      const next = level.flatMap((node) => this.profile.children[node]);
+      if (this.open.size && shown + next.length > FIRST_ROWS) break;
+      for (const node of level) if (this.profile.children[node].length) this.open.add(node);
+      shown += next.length;
+      level = next;
+    }
+  }
+
+  expandAll() {
+    for (let node = 0; node < this.profile.size; node += 1) {
+      if (this.profile.children[node].length) this.opened.add(node);
+    }
+    this.arrange();
+  }
+
+  collapseAll() {
+    this.opened.clear();
+    this.active = null;
+    this.arrange();
+    this.scroller.scrollTop = 0;
+  }
+
+  /** Shows only what a search found and what leads to it; null shows all again. */
+  find(search) {
+    this.search = search;
+    if (search) {
+      this.openInSearch = new Set();
+      for (let node = 0; node < this.profile.size; node += 1) if (search.leads[node]) this.openInSearch.add(node);
+      this.active = null;
+      this.scroller.scrollTop = 0;
+    } else if (this.selected !== undefined) {
+      this.openTo(this.selected);
+    }
+    this.arrange();
+    if (!search && this.selected !== undefined) this.scrollTo(this.selected);
+  }
+
+  /** Moves to the first node that the search found, or to the first one. */
+  toFirstMatch() {
+    const line = this.lines.find(({ node }) => this.search?.found[node]) ?? this.lines[0];
+    if (!line) return;
+    this.activate(line.node);
+    this.focus();
+  }
+
+  /** Puts all rows into the document, as paper needs them, or again only those in sight. */
+  showAll(all) {
+    this.complete = all;
+    this.render(true);
+  }
+
+  /** Marks a node; brings it into sight if it is to be revealed. */
+  select(node, reveal = false) {
+    this.selected = node;
+    this.active = node;
+    if (reveal) {
+      this.openTo(node);
+      this.arrange();
+      this.scrollTo(node);
+    } else {
+      this.render();
+    }
+  }
+
+  get opened() {
+    return this.search ? this.openInSearch : this.open;
+  }
+
+  openTo(node) {
+    for (const above of this.profile.ancestry(node).slice(0, -1)) this.opened.add(above);
+  }
+
+  sortBy(name) {
+    const first = name !== "name";
+    const { by, descending } = this.sort;
+    if (by !== name) this.sort = { by: name, descending: first };
+    else if (descending === first) this.sort = { by: name, descending: !first };
+    else this.sort = { by: null, descending: true };
+    for (const [column, heading] of this.headings) {
+      const sorted = this.sort.by === column;
+      heading.setAttribute("aria-sort", !sorted ? "none" : this.sort.descending ? "descending" : "ascending");
+    }
+    this.arrange();
+  }
+
+  sorted(nodes) {
+    const { by, descending } = this.sort;
+    if (!by) return nodes;
+    const sign = descending ? -1 : 1;
+    const { name } = this.profile;
+    const words = new Intl.Collator(undefined, { numeric: true });
+    if (by === "name") return [...nodes].sort((one, other) => sign * words.compare(name[one], name[other]));
+    const measure = by === "share" ? this.measure : by;
+    const value = (node) => this.totals.value(measure, node);
+    return [...nodes].sort((one, other) => sign * (value(one) - value(other)) || one - other);
+  }
+
+  /** Lists the nodes that open modules show, in order, with what a screen reader is told of their places. */
+  arrange() {
+    const { profile, search, opened } = this;
+    this.lines = [];
+    const descend = (nodes, level, under) => {
+      const shown = this.sorted(
+        nodes.filter(
+          (node) =>
+            this.totals.value("calls", node) !== 0 &&
+            (!search || under || search.found[node] || search.leads[node]),
+        ),
+      );
+      shown.forEach((node, place) => {
+        this.lines.push({ node, level, place: place + 1, of: shown.length });
+        if (opened.has(node)) descend(profile.children[node], level + 1, under || (search && search.found[node]));
+      });
+    };
+    // A node that leads to others shows only these, until everything below a found one is asked for.
+    descend(profile.roots, 1, false);
+    this.places = new Map(this.lines.map((line, place) => [line.node, place]));
+    if (!this.places.has(this.active)) this.active = this.lines.length ? this.lines[0].node : null;
+    this.table.setAttribute("aria-rowcount", this.lines.length + 2);
+    this.whole();
+    this.render(true);
+  }
+
+  /** Puts the rows in sight into the document. */
+  render(afresh = false) {
+    if (!this.totals) return;
+    const height = this.scroller.clientHeight || 600;
+    const first = Math.max(0, Math.floor(this.scroller.scrollTop / ROW_HEIGHT) - SPARE_ROWS);
+    const last = this.complete
+      ? this.lines.length
+      : Math.min(this.lines.length, first + Math.ceil(height / ROW_HEIGHT) + 2 * SPARE_ROWS);
+    const focused = this.body.contains(document.activeElement);
+    if (!afresh && this.drawn?.first === first && this.drawn.last === last && this.drawn.active === this.active
+      && this.drawn.selected === this.selected) return;
+    this.drawn = { first, last, active: this.active, selected: this.selected };
+    const place = this.places.get(this.active) ?? 0;
+    const reachable = place >= first && place < last ? this.active : this.lines[first]?.node;
+    const rows = this.lines.slice(first, last).map((line, offset) => this.row(line, first + offset, reachable));
+    this.body.replaceChildren(this.gap(first), ...rows, this.gap(this.lines.length - last));
+    if (focused) this.body.querySelector('tr[tabindex="0"]')?.focus({ preventScroll: true });
+  }
+
+  gap(rows) {
+    const gap = made("tr", { role: "presentation", "aria-hidden": "true", class: "gap" });
+    gap.hidden = rows === 0;
+    gap.style.height = `${rows * ROW_HEIGHT}px`;
+    return gap;
+  }
+
+  row({ node, level, place, of }, index, reachable) {
+    const { profile, totals, measure } = this;
+    const row = made("tr", {
+      role: "row",
+      "aria-level": level,
+      "aria-posinset": place,
+      "aria-setsize": of,
+      "aria-rowindex": index + 2,
+      "aria-selected": node === this.selected,
+      tabindex: node === reachable ? 0 : -1,
+      "data-node": node,
+      class: profile.isOperator(node) ? "operator" : "module",
+    });
+    const leads = profile.children[node].length > 0;
+    if (leads) row.setAttribute("aria-expanded", this.opened.has(node));
+    row.append(this.nameCell(node, level, leads));
+    const share = made("td", { role: "gridcell", class: "share", "data-column": "share" });
+    const whole = totals.value(measure, EVERYTHING);
+    const part = whole ? totals.value(measure, node) / whole : 0;
+    share.style.setProperty("--share-part", Math.max(0, Math.min(1, part)));
+    share.append(made("span", {}, percent(totals.value(measure, node), whole)));
+    row.append(share, ...this.numberCells(node));
+    return row;
+  }
+
+  nameCell(node, level, leads) {
+    const { profile } = this;
+    const cell = made("td", { role: "gridcell", class: "name", title: profile.path[node] });
+    cell.style.setProperty("--level", level - 1);
+    const words = this.search?.found[node] ? this.search.words : "";
+    const toggle = made("span", { class: "toggle", "aria-hidden": "true" });
+    if (!leads) toggle.classList.add("none");
+    const dot = made("span", { class: "dot", "aria-hidden": "true" });
+    dot.style.background = this.colours.of(node, this.theme);
+    const name = made("span", { class: "label" });
+    marked(name, profile.name[node], words);
+    cell.append(toggle, dot, name);
+    const type = profile.typeBeside(node);
+    if (type) {
+      const beside = made("span", { class: "type" });
+      marked(beside, type, words);
+      cell.append(beside);
+    }
+    if (profile.kind[node] === UNPRICED) cell.append(made("span", { class: "tag warn" }, "unpriced"));
+    const reasons = profile.estimates[node];
+    if (reasons) cell.append(made("span", { class: "tag", title: reasons.join("; ") }, "estimate"));
+    return cell;
+  }
+
+  numberCells(node) {
+    return this.columns.map((name) => {
+      const cell = made("td", { role: "gridcell", class: `number ${name === this.measure ? "chosen" : ""}`, "data-column": name });
+      const text = name === "calls" ? this.totals.full(name, node) : this.totals.short(name, node);
+      cell.append(text);
+      if (text === "0" || text.startsWith("0 ")) cell.classList.add("nothing");
+      cell.title = this.totals.told(name, node);
+      return cell;
+    });
+  }
+
+  /** Writes the line below all others, which they add up to. */
+  whole() {
+    const row = made("tr", { role: "row", "aria-rowindex": this.lines.length + 2 });
+    row.append(made("th", { scope: "row", class: "name" }, "Total"));
+    row.append(made("td", { role: "gridcell", class: "share", "data-column": "share" }));
+    row.append(...this.numberCells(EVERYTHING));
+    this.foot.replaceChildren(row);
+  }
+
+  nodeAt(event) {
+    const row = event.target.closest("tr[data-node]");
+    return row ? Number(row.dataset.node) : null;
+  }
+
+  click(event) {
+    const node = this.nodeAt(event);
+    if (node === null) return;
+    if (event.target.closest(".toggle:not(.none)")) {
+      this.active = node;
+      this.toggle(node);
+    } else {
+      this.on.select(node);
+    }
+    this.focus();
+  }
+
+  toggle(node, wanted = !this.opened.has(node)) {
+    if (!this.profile.children[node].length) return;
+    if (wanted) this.opened.add(node);
+    else this.opened.delete(node);
+    this.arrange();
+  }
+
+  activate(node) {
+    this.active = node;
+    this.scrollTo(node);
+    this.render();
+  }
+
+  focus() {
+    this.body.querySelector(`tr[data-node="${this.active}"]`)?.focus({ preventScroll: true });
+  }
+
+  scrollTo(node) {
+    const place = this.places.get(node);
+    if (place === undefined) return;
+    const head = this.table.tHead.offsetHeight;
+    const foot = this.table.tFoot.offsetHeight;
+    const above = place * ROW_HEIGHT;
+    const below = above + ROW_HEIGHT - (this.scroller.clientHeight - head - foot);
+    if (this.scroller.scrollTop > above) this.scroller.scrollTop = above;
+    else if (this.scroller.scrollTop < below) this.scroller.scrollTop = below;
+    this.render();
+  }
+
+  key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || this.active === null) return;
+    const node = this.active;
+    const place = this.places.get(node);
+    const leads = this.profile.children[node].length > 0;
+    const to = (line) => this.activate(this.lines[Math.max(0, Math.min(this.lines.length - 1, line))].node);
+    const keys = {
+      ArrowDown: () => to(place + 1),
+      ArrowUp: () => to(place - 1),
+      Home: () => to(0),
+      End: () => to(this.lines.length - 1),
+      PageDown: () => to(place + PAGE_STEP),
+      PageUp: () => to(place - PAGE_STEP),
+      ArrowRight: () => {
+        if (leads && !this.opened.has(node)) this.toggle(node, true);
+        else if (leads) to(place + 1);
+      },
+      ArrowLeft: () => {
+        const above = this.profile.parent[node];
+        if (leads && this.opened.has(node)) this.toggle(node, false);
+        else if (above >= 0) this.activate(above);
+      },
+      Enter: () => this.on.zoom(node),
+      " ": () => this.on.select(node),
+      "*": () => {
+        const siblings = this.profile.below(this.profile.parent[node] ?? EVERYTHING);
+        for (const each of siblings) if (this.profile.children[each].length) this.opened.add(each);
+        this.arrange();
+      },
+    };
+    const action = keys[event.key];
+    if (!action) return;
+    event.preventDefault();
+    action();
+    this.focus();
+  }
+}
+
+/** Makes an element with attributes and text. */
+function made(tag, attributes = {}, text = "") {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  if (text) element.append(text);
+  return element;
+}
