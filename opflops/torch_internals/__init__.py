@@ -386,10 +386,27 @@ def _with_python_kernels(mode: FakeTensorMode) -> FakeTensorMode:
                 if shape is not None:
                     with mode:
                         return torch.empty(shape, dtype=args[0].dtype, device=args[0].device)
-            return _apart(mode, dispatch(func, types, args, kwargs))
+            out = dispatch(func, types, args, kwargs)
+            return _apart(mode, _with_weights(mode, args, out) if func is _CUDNN_RNN else out)
 
     mode.dispatch = call  # type: ignore[method-assign]
     return mode
+
+
+_CUDNN_RNN = torch.ops.aten._cudnn_rnn.default
+
+
+def _with_weights(mode: FakeTensorMode, args: Sequence[Any], out: Any) -> Any:
+    """Add to the results of cuDNN's recurrent kernel the buffer that it packs weights into, which its backward reads.
+
+    The kernel makes one where none is given; what PyTorch wrote for tensors without storage gives none back.
+    """
+    input, weights, *_ = args
+    *others, buffer = out
+    if buffer is None:
+        with mode:
+            buffer = torch.empty(sum(each.numel() for each in weights), dtype=input.dtype, device=input.device)
+    return (*others, buffer)
 
 
 def _apart(mode: FakeTensorMode, out: Any) -> Any:
