@@ -31,6 +31,8 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import CheckpointFunction, _recomputation_hook
 
+from opflops.torch_internals.mended import mended
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
@@ -386,43 +388,10 @@ def _with_python_kernels(mode: FakeTensorMode) -> FakeTensorMode:
                 if shape is not None:
                     with mode:
                         return torch.empty(shape, dtype=args[0].dtype, device=args[0].device)
-            out = dispatch(func, types, args, kwargs)
-            return _apart(mode, _with_weights(mode, args, out) if func is _CUDNN_RNN else out)
+            return mended(mode, func, args, dispatch(func, types, args, kwargs))
 
     mode.dispatch = call  # type: ignore[method-assign]
     return mode
-
-
-_CUDNN_RNN = torch.ops.aten._cudnn_rnn.default
-
-
-def _with_weights(mode: FakeTensorMode, args: Sequence[Any], out: Any) -> Any:
-    """Add to the results of cuDNN's recurrent kernel the buffer that it packs weights into, which its backward reads.
-
-    The kernel makes one where none is given; what PyTorch wrote for tensors without storage gives none back.
-    """
-    input, weights, *_ = args
-    *others, buffer = out
-    if buffer is None:
-        with mode:
-            buffer = torch.empty(sum(each.numel() for each in weights), dtype=input.dtype, device=input.device)
-    return (*others, buffer)
-
-
-def _apart(mode: FakeTensorMode, out: Any) -> Any:
-    """Return no tensor twice, as no device does: a gradient that is held twice is copied where it accumulates."""
-    if type(out) is not tuple:
-        return out
-    seen: set[int] = set()
-    results = list(out)
-    for place, result in enumerate(results):
-        if isinstance(result, Tensor) and id(result) in seen:
-            with mode:
-                results[place] = torch.empty_strided(
-                    result.shape, result.stride(), dtype=result.dtype, device=result.device
-                )
-        seen.add(id(result))
-    return tuple(results)
 
 
 @contextmanager
