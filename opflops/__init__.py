@@ -1,31 +1,43 @@
-"""Exact FLOP counts of PyTorch programs: every aten operator, in the module that asked for it."""
+"""Exact FLOP counts of PyTorch programs: every aten operator, in the module that asked for it.
+
+Names are imported when they are first asked for, so that what only passes by (a test runner that loads the plugin, the
+command line's help) does not wait for PyTorch.
+"""
 
 from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
-from opflops.cost import Cost, Estimate
-from opflops.counting import count
-from opflops.errors import (
-    ActiveModeError,
-    DimensionError,
-    DuplicateFormulaError,
-    FormulaError,
-    OpflopsError,
-    ProfileError,
-    UnpricedOpError,
-    UnpricedOpWarning,
-    ValueNeededError,
-)
-from opflops.mode import OpFlopMode
-from opflops.profile import Profile, Row
-from opflops.registry import coverage, formula, registry
+if TYPE_CHECKING:
+    from opflops.annotation import annotate
+    from opflops.cost import Cost, Estimate
+    from opflops.counting import count
+    from opflops.devices import Device
+    from opflops.errors import (
+        ActiveModeError,
+        DimensionError,
+        DuplicateFormulaError,
+        FormulaError,
+        MissingExtraError,
+        OpflopsError,
+        ProfileError,
+        UnpricedOpError,
+        UnpricedOpWarning,
+        ValueNeededError,
+    )
+    from opflops.mode import OpFlopMode
+    from opflops.profile import Profile, Row
+    from opflops.registry import coverage, formula
 
 __all__ = [
     "ActiveModeError",
     "Cost",
+    "Device",
     "DimensionError",
     "DuplicateFormulaError",
     "Estimate",
     "FormulaError",
+    "MissingExtraError",
     "OpFlopMode",
     "OpflopsError",
     "Profile",
@@ -34,15 +46,34 @@ __all__ = [
     "UnpricedOpError",
     "UnpricedOpWarning",
     "ValueNeededError",
+    "annotate",
     "count",
     "coverage",
     "formula",
 ]
 
+_ROOMS = {
+    "annotate": "annotation",
+    "Cost": "cost",
+    "Device": "devices",
+    "Estimate": "cost",
+    "OpFlopMode": "mode",
+    "Profile": "profile",
+    "Row": "profile",
+    "count": "counting",
+    "coverage": "registry",
+    "formula": "registry",
+}
 
-def _register_formulas() -> bool:
-    """Import the formulas, which register themselves; a package that is still being imported has no names yet."""
-    return hasattr(import_module("opflops.formulas"), "__all__")
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        value = globals()[name] = getattr(import_module(f"opflops.{_ROOMS.get(name, 'errors')}"), name)
+        return value
+    if name.isidentifier() and not name.startswith("_") and find_spec(f"opflops.{name}"):
+        return import_module(f"opflops.{name}")
+    raise AttributeError(f"module 'opflops' has no attribute {name!r}")
 
 
-registry.fill = _register_formulas
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

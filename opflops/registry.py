@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import weakref
 from functools import partial
+from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -48,14 +49,12 @@ class Registry:
 
     Args:
         parent: A registry to fall back on; entries here come before its entries.
-
-    Attributes:
-        fill: Registers the prices that come with opflops, which takes a while, and so is called when one is first
-            wanted; answers whether all are there. None once they are.
+        rules: The name of a package that registers prices here when it is imported, which takes a while, and so is
+            done when one is first wanted.
     """
 
-    def __init__(self, parent: Registry | None = None) -> None:
-        self.fill: Callable[[], bool] | None = None
+    def __init__(self, parent: Registry | None = None, rules: str | None = None) -> None:
+        self._rules = rules
         self._entries: dict[OpOverload, Entry] = {}
         self._by_name: dict[str, Entry] = {}
         self._parent = parent
@@ -63,8 +62,9 @@ class Registry:
         self._shared: dict[tuple[tuple[str, Any], ...], PriceTable] = {}
 
     def _filled(self) -> None:
-        if self.fill is not None and self.fill():
-            self.fill = None
+        # A package that is still being imported, and is registering, has no __all__ yet.
+        if self._rules is not None and hasattr(import_module(self._rules), "__all__"):
+            self._rules = None
 
     def register(self, entry: Entry, ops: Iterable[Op], *, override: bool = False) -> None:
         """Set how operators are priced, after checking every overload against its schema.
@@ -93,13 +93,13 @@ class Registry:
         for name in names:
             if not _QUALIFIED.fullmatch(name):
                 raise FormulaError(f"{name!r} names no operator; a name is written as in 'mylib::swiglu'.")
-        if self.fill is None and entry.formula is not None:
+        if self._rules is None and entry.formula is not None:
             # Of those that come with opflops a test checks that they fit; each is checked again when it is used.
             for overload in overloads:
                 wanted(entry.formula, overload)
         self._entries.update(dict.fromkeys(overloads, entry))
         self._by_name.update(dict.fromkeys(names, entry))
-        if self.fill is None:
+        if self._rules is None:
             # Until then nothing has been looked up.
             for table in self._tables:
                 live = table()
@@ -290,7 +290,7 @@ def functional_twin(overload: OpOverload) -> OpOverload | None:
     return None
 
 
-registry = Registry()
+registry = Registry(rules="opflops.formulas")
 """The prices that every mode starts from."""
 
 

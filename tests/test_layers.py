@@ -169,11 +169,43 @@ def test_private_torch_interfaces_are_in_one_room():
 def test_importing_opflops_imports_nothing_heavy():
     """Torch and tabulate, and what torch brings; no plotting, no compiler."""
     code = (
-        "import torch, sys; before = set(sys.modules); import opflops; "
+        "import torch, sys; before = set(sys.modules); from opflops import *; "
         "print(sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert set(ast.literal_eval(found)) - set(sys.stdlib_module_names) <= {"opflops", "tabulate", "torch", "wcwidth"}
+
+
+def test_importing_the_package_alone_imports_no_torch():
+    """A test runner that loads the plugin, or the command line's help, does not wait for it."""
+    code = "import sys, opflops, opflops.integrations.pytest_plugin; print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found == "False\n"
+
+
+def test_public_names_are_where_the_package_says():
+    """The list, what type checkers see and what is imported on demand are the same."""
+    import opflops  # noqa: PLC0415 - the other tests look at text alone
+
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    typed = {
+        alias.name: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("opflops.")
+        for alias in node.names
+    }
+    assert sorted(typed) == sorted(opflops.__all__)
+    for name, module in typed.items():
+        assert getattr(opflops, name) is getattr(sys.modules[module], name)
+        assert name in dir(opflops)
+
+
+def test_what_is_not_there_is_an_attribute_error():
+    """As of any module; rooms are attributes, imported or not."""
+    import opflops  # noqa: PLC0415 - the other tests look at text alone
+
+    assert not hasattr(opflops, "flops")
+    assert opflops.rows.KEYS[0] == "module"
 
 
 def test_every_public_name_is_documented():

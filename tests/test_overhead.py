@@ -210,7 +210,7 @@ def test_reports_take_so_many_calls_for_a_row(name):
 def test_importing_opflops_loads_no_formula():
     """They are loaded when something is first counted, and an own formula may be registered before."""
     code = (
-        "import torch, sys, opflops; assert 'opflops.formulas' not in sys.modules\n"
+        "import torch, sys; from opflops import *; import opflops; assert 'opflops.formulas' not in sys.modules\n"
         "try: opflops.formula(torch.ops.aten.mm)(lambda self: opflops.Cost())\n"
         "except opflops.DuplicateFormulaError as error: print('refused')\n"
         "opflops.OpFlopMode(); print('opflops.formulas.contraction' in sys.modules)"
