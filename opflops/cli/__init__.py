@@ -1,5 +1,30 @@
-"""The command line: ``opflops [TARGET] [--input SPEC]…``."""
+"""The command line: ``opflops [TARGET…]`` and its subcommands."""
 
-from opflops.cli.main import main
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: Arguments without the program's name; by default those of the process.
+
+    Returns:
+        The exit code: 0 fine, 1 a budget is exceeded, 2 wrong use, 3 a fault in opflops, 130 interrupted.
+    """
+    try:
+        # Late, so that an interrupt while this loads PyTorch ends as cleanly as a later one.
+        from opflops.cli.dispatch import run  # noqa: PLC0415 - see above
+
+        return run(sys.argv[1:] if argv is None else list(argv))
+    except KeyboardInterrupt:
+        print("opflops: interrupted.", file=sys.stderr)
+        return 130

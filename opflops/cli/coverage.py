@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import inspect
 import linecache
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tabulate import tabulate, tabulate_formats
 
+from opflops.cli import output
+from opflops.cli.arguments import Parser, general, one_of
 from opflops.errors import TargetError
 from opflops.registry import coverage, overloads_of, registry
 from opflops.torch_internals import packet_of, schema_of, third_party_formulas
@@ -31,17 +32,27 @@ _MEANING = {
 }
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Make the parser of the subcommand's arguments."""
-    made = argparse.ArgumentParser(
-        prog="opflops coverage",
-        description="Show how PyTorch's operators are priced: counts by namespace; with a namespace its operators; "
-        "with an operator, such as aten.mm, the formula and where it stands.",
+    made = Parser(
+        "opflops coverage",
+        "Show how PyTorch's operators are priced: counts by namespace; with a namespace\n"
+        "its operators; with an operator, such as aten.mm, its formula and where it stands.",
     )
-    made.add_argument("name", nargs="?", metavar="NAME", help="a namespace (aten) or an operator (aten.mm, mm)")
-    made.add_argument("--verdict", choices=VERDICTS, help="list only the operators of this verdict")
-    made.add_argument("--format", default="simple", metavar="FORMAT", help="a table format of tabulate")
+    group = made.add_argument_group("arguments")
+    group.add_argument("name", nargs="?", metavar="NAME", help="a namespace (aten) or an operator (aten.mm, mm)")
+    group.add_argument("--verdict", metavar="VERDICT", type=one_of("verdict", VERDICTS), choices=VERDICTS,
+                       help=f"list only the operators of this one: {', '.join(VERDICTS)}")  # fmt: skip
+    group.add_argument("--format", default="simple", metavar="NAME", type=one_of("format", tabulate_formats),
+                       choices=tabulate_formats, help="a table format of tabulate: github, tsv, html …")  # fmt: skip
+    general(made)
     return made
+
+
+def command(argv: Sequence[str]) -> int:
+    """Print the report; returns the exit code."""
+    output.show(report(argv))
+    return 0
 
 
 def report(argv: Sequence[str]) -> str:
@@ -51,8 +62,6 @@ def report(argv: Sequence[str]) -> str:
         TargetError: There is no such namespace, operator or format; the message gives the nearest names.
     """
     arguments = parser().parse_args(argv)
-    if arguments.format not in tabulate_formats:
-        raise TargetError(f"There is no format {arguments.format!r}; there are {', '.join(tabulate_formats)}.")
     name = (arguments.name or "").replace("::", ".")
     verdicts = coverage()
     namespace, _, rest = name.partition(".")

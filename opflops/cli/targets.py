@@ -1,81 +1,53 @@
-"""Models as the command line names them: ``package.module:callable``, from the current folder too."""
+"""Targets as the command line names them, each looked up where its form says."""
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import inspect
-import os
-import sys
-from functools import reduce
-from typing import TYPE_CHECKING, Any
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from opflops.errors import TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import ModuleType
+    from opflops.cli.sources import Asked, Target
+    from opflops.profile import Profile
+
+SOURCES = ("torchvision", "timm", "hf")
+_WEIGHTS = (".pt", ".pth", ".safetensors", ".bin", ".ckpt")
 
 
-def load(target: str) -> Callable[..., Any]:
-    """Find the model that a TARGET names: an instance, or a class or factory that is called without arguments.
+def find(text: str, asked: Asked) -> Target | Profile:
+    """Find what a target names: a model to be made, or a profile that was saved.
 
     Raises:
-        TargetError: There is no such module or name, or what it names is no model and makes none.
+        TargetError: It names nothing; the message says what would be right.
+        MissingExtraError: The package that it is from is not installed.
     """
-    module_name, colon, path = target.partition(":")
-    if not (module_name and colon and path):
-        raise TargetError(f"The target {target!r} is not of the form package.module:callable.")
-    found = _find(_import(module_name), module_name, path)
-    if isinstance(found, nn.Module):
-        return found
-    if not callable(found):
-        raise TargetError(f"{target} is {type(found).__name__}, not a model, nor a class or function that makes one.")
-    made = _make(found, target)
-    if not isinstance(made, nn.Module):
-        raise TargetError(f"{target} makes {type(made).__name__}; it must make a torch.nn.Module.")
-    return made
+    prefix, _, rest = text.partition(":")
+    # Sources load packages of their own, so each is imported for itself.
+    if prefix == "torchvision" and rest:
+        from opflops.cli.sources import torchvision_models  # noqa: PLC0415 - see above
 
+        return torchvision_models.find(rest, asked)
+    if prefix == "timm" and rest:
+        from opflops.cli.sources import timm_models  # noqa: PLC0415 - see above
 
-def _import(name: str) -> ModuleType:
-    if (here := os.getcwd()) not in sys.path:  # noqa: PTH109 - sys.path holds strings
-        sys.path.insert(0, here)
-    try:
-        return importlib.import_module(name)
-    except (Exception, SystemExit) as error:  # a script that is no module may end the program
-        if isinstance(error, ModuleNotFoundError) and error.name and name.startswith(error.name):
-            raise TargetError(f"There is no module {error.name!r} here or among the installed packages.") from error
-        raise TargetError(f"The module {name!r} fails to import: {told(error)}.") from error
+        return timm_models.find(rest, asked)
+    if prefix == "hf" and rest:
+        from opflops.cli.sources import huggingface  # noqa: PLC0415 - see above
 
+        return huggingface.find(rest, asked)
+    if text.endswith(".pt2"):
+        from opflops.cli.sources import exported  # noqa: PLC0415 - see above
 
-def _find(module: ModuleType, module_name: str, path: str) -> Any:
-    try:
-        return reduce(getattr, path.split("."), module)
-    except AttributeError as error:
-        near = difflib.get_close_matches(path, dir(module), n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else "."
-        raise TargetError(f"The module {module_name!r} has no {path!r}{hint}") from error
+        return exported.find(text, asked)
+    if text.endswith(".json"):
+        from opflops.cli.sources import saved  # noqa: PLC0415 - see above
 
-
-def _make(factory: Callable[[], Any], target: str) -> Any:
-    try:
-        inspect.signature(factory).bind()
-    except TypeError as error:
+        return saved.load(text)
+    if text.endswith(_WEIGHTS):
         raise TargetError(
-            f"{target} needs arguments ({error}), and a target is called without any; "
-            "name a function that makes the model, or an instance."
-        ) from error
-    except ValueError:  # a callable that does not tell its signature may still need none
-        pass
-    try:
-        return factory()
-    except Exception as error:
-        raise TargetError(f"{target} fails to make its model: {told(error)}.") from error
+            f"{text} looks like weights, which do not say what is computed with them; name what makes the model, "
+            "or a program that torch.export.save wrote to a .pt2 file."
+        )
+    from opflops.cli.sources import python_code  # noqa: PLC0415 - see above
 
-
-def told(error: BaseException) -> str:
-    """Write an error in one line."""
-    message = " ".join(str(error).split()) or "no message"
-    return f"{type(error).__name__}: {message}".rstrip(".")
+    return python_code.find(text, asked)

@@ -1,0 +1,50 @@
+"""``opflops devices``: the devices that ``--roofline`` knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tabulate import tabulate, tabulate_formats
+
+from opflops.cli import output
+from opflops.cli.arguments import Parser, general, one_of
+from opflops.devices import DEVICES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_TERA = 1e12
+
+
+def parser() -> Parser:
+    """Make the parser of the subcommand's arguments."""
+    made = Parser(
+        "opflops devices",
+        "List the devices that --roofline knows: peaks in TFLOP/s, dense, a multiply-add\nbeing two, and bandwidths in "
+        "TB/s, from their makers' datasheets.",
+        "--roofline cpu and --roofline cuda measure the device at hand instead.",
+    )
+    group = made.add_argument_group("arguments")
+    group.add_argument("--format", default="simple", metavar="NAME", type=one_of("format", tabulate_formats),
+                       choices=tabulate_formats, help="a table format of tabulate: github, tsv, html …")  # fmt: skip
+    general(made)
+    return made
+
+
+def command(argv: Sequence[str]) -> int:
+    """List the devices; returns the exit code."""
+    given = parser().parse_args(argv)
+    dtypes = list(dict.fromkeys(dtype for device in DEVICES.values() for dtype in device.peaks))
+    lines = [
+        [
+            name,
+            *(f"{device.peaks[dtype] / _TERA:,.4g}" if dtype in device.peaks else "" for dtype in dtypes),
+            f"{device.bandwidth / _TERA:.4g}",
+            *([] if given.format == "simple" else [device.source]),
+        ]
+        for name, device in DEVICES.items()
+    ]
+    headers = ["device", *dtypes, "bandwidth", *([] if given.format == "simple" else ["source"])]
+    aligned = ("left", *["right"] * (len(dtypes) + 1))
+    output.show(tabulate(lines, headers, tablefmt=given.format, colalign=aligned, disable_numparse=True))
+    return 0

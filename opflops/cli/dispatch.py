@@ -1,0 +1,94 @@
+"""Which subcommand runs, and how it ends: a report and 0, or one sentence on stderr and another exit code."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+from opflops.cli import arguments
+from opflops.cli.names import told
+from opflops.errors import OpflopsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WRONG, FAULT = 2, 3
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run a command line; returns its exit code."""
+    try:
+        # A target has a colon or a suffix, so none is called as a subcommand is.
+        return _COMMANDS.get(argv[0], _count)(argv[1:]) if argv[:1] and argv[0] in _COMMANDS else _count(argv)
+    except OpflopsError as error:
+        if "--debug" in argv:
+            traceback.print_exception(error)
+        print(f"opflops: {' '.join(str(error).split())}", file=sys.stderr)
+        return WRONG
+    except SystemExit as end:  # argparse, after printing help
+        return end.code if isinstance(end.code, int) else 0
+    except Exception as error:  # noqa: BLE001 - the last resort, which must not look like an exceeded budget
+        if "--debug" in argv:
+            traceback.print_exception(error)
+        hint = "" if "--debug" in argv else " --debug shows where."
+        print(f"opflops: This is a fault in opflops: {told(error)}.{hint}", file=sys.stderr)
+        return FAULT
+
+
+def _count(argv: Sequence[str]) -> int:
+    given = arguments.count_parser().parse_intermixed_args(argv)
+    if given.version:
+        print(_version())
+        return 0
+    from opflops.cli import count  # noqa: PLC0415 - loads all that counts
+
+    return count.command(given)
+
+
+def _version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415 - for this alone
+
+    return f"opflops {version('opflops')} (torch {version('torch')}, Python {platform.python_version()})"
+
+
+def _diff(argv: Sequence[str]) -> int:
+    given = arguments.diff_parser().parse_intermixed_args(argv)
+    from opflops.cli import diff  # noqa: PLC0415 - as above
+
+    return diff.command(given)
+
+
+def _coverage(argv: Sequence[str]) -> int:
+    from opflops.cli import coverage  # noqa: PLC0415 - as above
+
+    return coverage.command(argv)
+
+
+def _models(argv: Sequence[str]) -> int:
+    from opflops.cli import models  # noqa: PLC0415 - as above
+
+    return models.command(argv)
+
+
+def _devices(argv: Sequence[str]) -> int:
+    from opflops.cli import device_list  # noqa: PLC0415 - as above
+
+    return device_list.command(argv)
+
+
+def _completion(argv: Sequence[str]) -> int:
+    from opflops.cli import completion  # noqa: PLC0415 - as above
+
+    return completion.command(argv)
+
+
+_COMMANDS = {
+    "diff": _diff,
+    "coverage": _coverage,
+    "models": _models,
+    "devices": _devices,
+    "completion": _completion,
+    "--print-completion": _completion,
+}

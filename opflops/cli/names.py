@@ -1,0 +1,38 @@
+"""Sentences about names that are not known, and about errors of other people's code."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_FEW = 24
+
+
+def unknown(kind: str, given: str, known: Iterable[str]) -> str:
+    """Say that there is no such name, with the nearest ones, or with all where they are few.
+
+    >>> unknown("format", "jsn", ["json", "csv"])
+    "There is no format 'jsn'; did you mean json?"
+    """
+    names = list(dict.fromkeys(known))
+    near = nearest(given, names)
+    if near:
+        return f"There is no {kind} {given!r}; did you mean {' or '.join(near)}?"
+    if not names or len(names) > _FEW:
+        return f"There is no {kind} {given!r}."
+    return f"There is no {kind} {given!r}; there {'is' if len(names) == 1 else 'are'} {', '.join(names)}."
+
+
+def nearest(given: str, known: Iterable[str], most: int = 3) -> list[str]:
+    """List the known names that look most like one, upper and lower case being the same."""
+    lowered = {name.lower(): name for name in known}
+    return [lowered[name] for name in difflib.get_close_matches(given.lower(), lowered, n=most)]
+
+
+def told(error: BaseException) -> str:
+    """Write an error in one line."""
+    message = " ".join(str(error).split()) or "no message"
+    return f"{type(error).__name__}: {message}".rstrip(".")

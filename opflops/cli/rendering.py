@@ -1,0 +1,154 @@
+"""A profile, or several, in the format that was asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from opflops import devices
+from opflops.cli import output
+from opflops.cli.arguments import FILES
+from opflops.dimensions import examples
+from opflops.errors import TargetError
+from opflops.measuring import measure
+from opflops.report.comparison import comparison
+from opflops.report.layout import is_markup
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+    from opflops.cli.running import Counted
+    from opflops.devices import Device
+    from opflops.profile import Profile
+    from opflops.report.tables import TableOptions
+
+_TWO = ("before", "after")
+HERE = ("cpu", "cuda")
+"""What --roofline measures, where others are known from their datasheets."""
+
+_OPTIONS = ("depth", "expand", "sort", "top", "columns", "numbers")
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """Hold how a report is to look.
+
+    Attributes:
+        form: The format.
+        by: The keys to group by; None for the overview.
+        options: Of tables, as asked for.
+        measure: What stacks and comparisons are of.
+        roofline: The device to bound times on; None for no bounds.
+        to_terminal: Whether it is printed on a terminal.
+    """
+
+    form: str
+    by: tuple[str, ...] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    measure: str | None = None
+    roofline: str | None = None
+    to_terminal: bool = False
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> Rendering:
+        """Read it off the arguments, before anything is counted.
+
+        Raises:
+            TargetError: Options do not go together, or there is no such device.
+        """
+        form = output.chosen(arguments.format, arguments.output)
+        given = {name: getattr(arguments, name, None) for name in _OPTIONS}
+        options = {name: value for name, value in given.items() if value is not None and value is not False}
+        roofline = getattr(arguments, "roofline", None)
+        if roofline is not None and roofline not in HERE:
+            # A name that is not known is an error now, and not after minutes of counting.
+            roofline = devices.device(roofline).name
+        if roofline is not None and form in FILES and form != "page":
+            raise TargetError(f"--roofline is shown below tables and on the page, not in --format {form}.")
+        if form in FILES and (refused := [*options, *(["by"] if arguments.by else [])]):
+            raise TargetError(f"--{refused[0]} is of tables; --format {form} has everything.")
+        several = len(getattr(arguments, "targets", _TWO)) >= len(_TWO)
+        if arguments.measure and not several and form not in ("folded", "speedscope"):
+            raise TargetError(
+                "--measure is of comparisons, and of --format folded and speedscope; a table has all its --columns."
+            )
+        return cls(form, arguments.by, options, arguments.measure, roofline, _to_terminal(arguments))
+
+
+def device_of(name: str | None) -> Device | None:
+    """Find a device, or measure the one at hand."""
+    if name in HERE:
+        if name == "cuda" and not torch.cuda.is_available():
+            raise TargetError("--roofline cuda measures a GPU that PyTorch can use, and there is none here.")
+        return measure(name)
+    return None if name is None else devices.device(name)
+
+
+def _to_terminal(arguments: argparse.Namespace) -> bool:
+    return arguments.output is None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def rendered(counted: Counted, rendering: Rendering) -> str:
+    """Write one profile."""
+    profile = counted.profile
+    if rendering.form in FILES:
+        return _file(counted, rendering)
+    text = _table(profile, rendering)
+    device = device_of(rendering.roofline)
+    if device is not None:
+        text = f"{text}\n\n{profile.roofline(device, rendering.by or 'op')}"
+    return text if is_markup(rendering.form) else f"{counted.line}\n\n{text}"
+
+
+def _file(counted: Counted, rendering: Rendering) -> str:
+    profile = counted.profile
+    measure = rendering.measure or "flops"
+    if rendering.form == "json":
+        return profile.to_json()
+    if rendering.form == "csv":
+        return profile.to_csv()
+    if rendering.form == "folded":
+        return profile.to_folded(measure)
+    if rendering.form == "speedscope":
+        return profile.to_speedscope(measure)
+    if rendering.form == "page":
+        title = next(iter(counted.about.values()))
+        return profile.to_html(title=title, device=device_of(rendering.roofline), about=counted.about)
+    return profile.to_mermaid("er" if rendering.form == "mermaid-er" else "state")
+
+
+def _table(profile: Profile, rendering: Rendering) -> str:
+    options = {"tablefmt": rendering.form, **rendering.options}
+    if rendering.by is None and options == {"tablefmt": "simple"}:
+        return str(profile)
+    return profile.table(rendering.by or "module", **cast("TableOptions", options))
+
+
+def compared(found: Mapping[str, Counted], rendering: Rendering) -> str:
+    """Write several profiles side by side, with what each is of above them."""
+    if rendering.form in FILES:
+        raise TargetError(f"--format {rendering.form} is of one target; several are compared in a table.")
+    if rendering.roofline is not None:
+        raise TargetError("--roofline is of one target at a time.")
+    options = {name: value for name, value in rendering.options.items() if name not in ("expand", "columns")}
+    if len(options) < len(rendering.options):
+        raise TargetError("--expand and --columns are of one target; a comparison has a column for each of several.")
+    params = {name: each.params for name, each in found.items() if each.params is not None}
+    dimensions = [dimension for each in found.values() for dimension in each.profile.dimensions]
+    text = comparison(
+        {name: each.profile.rows for name, each in found.items()},
+        rendering.by or "module",
+        measure=rendering.measure or "flops",
+        tablefmt=rendering.form,
+        params=params if len(params) == len(found) else None,
+        sizes=examples(dimensions),
+        **options,
+    )
+    if is_markup(rendering.form):
+        return text
+    return "\n".join([*(each.line for each in found.values()), "", text])
