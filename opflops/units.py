@@ -9,6 +9,7 @@ from opflops.algebra import is_expression
 from opflops.expressions import leading, written
 
 _PREFIXES = ("", " k", " M", " G", " T", " P", " E", " Z", " Y")
+_TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 
 def exact(value: Any) -> str:
@@ -57,3 +58,17 @@ def share(part: Any, whole: Any) -> str:
     if not numbers or whole == 0:
         return ""
     return f"{100 * int(part) / int(whole):.1f}"
+
+
+def duration(seconds: float) -> str:
+    """Write a time with four significant digits.
+
+    >>> duration(0.0012345), duration(75)
+    ('1.234 ms', '75.00 s')
+    """
+    size = abs(seconds)
+    # Half a unit of the last digit below a unit, a time rounds up to it.
+    factor, unit = next((each for each in _TIMES if size >= each[0] * 0.99995), _TIMES[-1])
+    value = seconds / factor
+    whole_digits = len(str(int(abs(value))))
+    return f"{value:,.{max(0, 4 - whole_digits)}f} {unit}" if seconds else "0 s"

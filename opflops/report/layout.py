@@ -2,78 +2,121 @@
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tabulate import tabulate, tabulate_formats
 
-from opflops.algebra import substitute
-from opflops.cost import ZERO, Cost, total_of
 from opflops.errors import ProfileError
-from opflops.units import exact, scaled, share
+from opflops.report import columns as shown
+from opflops.report.amounts import KEY, MODULE, OPERATOR, OTHERS, TOTAL, Line
+from opflops.report.colour import BOLD, DIM, heat, painted
+from opflops.report.text import bar as drawn_bar
+from opflops.report.text import elided, encodable, is_terminal, left, right, screen_width, widest, width_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-    from opflops.rows import Row
 
     Sizes = Mapping[str, int]
 
 Numbers = Literal["auto", "exact", "scaled"]
 
-COLUMNS = ("calls", "macs", "flops", "transcendentals", "%")
-_WRITTEN = {"exact": exact, "scaled": scaled}
-_NARROWEST_LABEL = 16
 _NO_SIZES: Sizes = {}
+_NUMBERS = ("auto", "exact", "scaled")
+_INDENT = "  "
+_GAP = 2
+# Names of modules can mostly be told apart with so many characters; below the second, nothing can.
+_READABLE_LABEL, _NARROWEST_LABEL = 24, 8
+_SHORTEST_BAR, _LONGEST_BAR = 6, 24
+_KINDS = {MODULE: BOLD, OPERATOR: DIM, OTHERS: DIM, TOTAL: BOLD}
 
 # Formats that a program reads next, not a person at a terminal: as wide as they come.
 _MARKUP = frozenset(
     name for name in tabulate_formats if name.startswith(("latex", "html", "unsafehtml", "asciidoc", "mediawiki"))
 ) | {"colon_grid", "github", "jira", "moinmoin", "pipe", "orgtbl", "textile", "tsv", "youtrack"}
 
+_BROKEN = {"transcendentals": "transcen-\ndentals", "bytes_written": "bytes_\nwritten", "bytes_read": "bytes_\nread"}
+
+
+class Label(NamedTuple):
+    """Hold what stands at the beginning of a line, how far it is indented, and what kind of line it is."""
+
+    name: str
+    depth: int = 0
+    kind: str = KEY
+
+
+def _within(label: Label | Line, room: int) -> Label:
+    """Make a label fit; the indent gives way at last, and leaves half of the room to the name."""
+    text = _INDENT * label.depth + label.name
+    if width_of(text) > room:
+        indent = min(len(_INDENT) * label.depth, room // 2)
+        text = " " * indent + elided(label.name, room - indent)
+    return Label(text, 0, label.kind)
+
 
 @dataclass(frozen=True)
-class Line:
-    """Hold one line of a report before its numbers are written."""
+class Sheet:
+    """Hold a table whose numbers are written: labels, and columns by what stands above them.
 
-    label: str
-    calls: int = 0
-    cost: Cost = ZERO
-
-
-def added_up(label: str, parts: Sequence[Line | Row]) -> Line:
-    """Add the calls and costs of lines or rows up to a line."""
-    if len(parts) == 1:
-        # As most lines of operators are.
-        return Line(label, parts[0].calls, parts[0].cost)
-    return Line(label, sum(part.calls for part in parts), total_of(part.cost for part in parts))
-
-
-_SORT_KEYS: dict[str, Callable[[Line, Sizes], Any]] = {
-    "calls": lambda line, _: -line.calls,
-    "macs": lambda line, sizes: -substitute(line.cost.macs, sizes),
-    "flops": lambda line, sizes: -substitute(line.cost.flops, sizes),
-    "transcendentals": lambda line, sizes: -substitute(line.cost.transcendentals, sizes),
-    "bytes": lambda line, sizes: -substitute(line.cost.bytes, sizes),
-    "name": lambda line, _: line.label,
-}
-
-
-def order(lines: Sequence[Line], sort: str | None, sizes: Sizes) -> list[int]:
-    """Return the positions of lines in the wanted order: largest first, or by name, or as they stand.
-
-    Expressions are compared at sizes of their dimensions.
-
-    Raises:
-        ProfileError: There is no such order.
+    Attributes:
+        heading: What stands above the labels.
+        labels: One for each line.
+        headers: What stands above each column; where it may be broken there is a newline.
+        columns: Cells of each column, one for each line.
+        paint: Of each column, the codes that colour each line, where there are some.
+        closing: Whether the last line is a total.
+        bars: Shares of one, to be drawn at the right, or nothing.
     """
-    positions = list(range(len(lines)))
-    if sort is None:
-        return positions
-    if sort not in _SORT_KEYS:
-        raise ProfileError(f"A report cannot be sorted by {sort!r}; it can be by {', '.join(_SORT_KEYS)}, or None.")
-    return sorted(positions, key=lambda position: _SORT_KEYS[sort](lines[position], sizes))
+
+    heading: str
+    labels: Sequence[Label | Line]
+    headers: Sequence[str]
+    columns: Sequence[Sequence[str]]
+    paint: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    closing: bool = True
+    bars: Sequence[float | None] = ()
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """Return the labels with their indents."""
+        return [_INDENT * label.depth + label.name for label in self.labels]
+
+    @cached_property
+    def widths(self) -> list[int]:
+        """Return the widths of columns, that of the labels first."""
+        columns = zip(self.headers, self.columns, strict=True)
+        return [
+            widest([self.heading, *self.texts]),
+            *(widest([*header.split("\n"), *column]) for header, column in columns),
+        ]
+
+    def without(self, header: str) -> Sheet:
+        """Leave out a column."""
+        kept = [position for position, each in enumerate(self.headers) if each != header]
+        return replace(
+            self,
+            headers=[self.headers[position] for position in kept],
+            columns=[self.columns[position] for position in kept],
+            paint={new: self.paint[old] for new, old in enumerate(kept) if old in self.paint},
+        )
+
+    def drawn(self, length: int, *, color: bool) -> Sheet:
+        """Add a column of bars."""
+        bars = [left(drawn_bar(share or 0.0, length), length) for share in self.bars]
+        paint = {**self.paint}
+        if color:
+            paint[len(self.columns)] = [heat(100 * (share or 0.0)) for share in self.bars]
+        return replace(self, headers=[*self.headers, ""], columns=[*self.columns, bars], paint=paint)
+
+
+class Laid(NamedTuple):
+    """Hold a table as text, how its numbers are written, and the columns that there was no room for."""
+
+    text: str
+    style: str
+    dropped: tuple[str, ...] = ()
 
 
 def is_markup(tablefmt: str) -> bool:
@@ -86,103 +129,197 @@ def lay_out(
     lines: Sequence[Line],
     whole: Line,
     *,
+    columns: str | Sequence[str] | None = None,
     tablefmt: str = "simple",
     numbers: Numbers = "auto",
     width: int | None = None,
     sizes: Sizes = _NO_SIZES,
-) -> str:
+    color: bool = False,
+    bar: bool | None = None,
+) -> Laid:
     """Write lines and their total as a table.
 
     Args:
         heading: Of the first column.
-        lines: In order, labels indented as they should appear.
+        lines: In order.
         whole: The total, which shares are of.
+        columns: Which there are, as in :func:`opflops.report.columns.chosen`.
         tablefmt: Any format of :mod:`tabulate`.
         numbers: ``"exact"`` in full, ``"scaled"`` with SI prefixes, ``"auto"`` in full where that fits the width.
         width: In characters; by default the terminal's, or 80 where there is none. Formats for programs have none.
-        sizes: Of dimensions, to take shares at.
+        sizes: Of dimensions, to take shares and ratios at.
+        color: Whether to write escape codes.
+        bar: Whether to draw shares where there is room; by default if the output is a terminal.
+
+    Raises:
+        ProfileError: A column, the format or the way to write numbers is unknown.
+    """
+    names = shown.chosen(columns, whole.amount)
+    labels = [*lines, whole]
+    amounts = [line.amount for line in labels]
+    drawn = columns is None and tablefmt == "simple" and (is_terminal() if bar is None else bar)
+    needed = shown.BAR in names and not is_markup(tablefmt)
+    shares = shown.shares(amounts, sizes) if drawn or needed or color else []
+    told = [name for name in names if name != shown.BAR]
+    headers = [_BROKEN.get(name, name) for name in told]
+
+    def sheet(style: str) -> Sheet:
+        cells = [shown.cells(name, amounts, style, sizes) for name in told]
+        warmth = [heat(100 * each) if each is not None else "" for each in shares]
+        paint = {told.index(shown.SHARE): warmth} if color and shown.SHARE in told else {}
+        return Sheet(heading, labels, headers, cells, paint, bars=shares)
+
+    return fit(
+        sheet,
+        tablefmt=tablefmt,
+        numbers=numbers,
+        width=width,
+        color=color,
+        drop=[_BROKEN.get(name, name) for name in shown.DROPPED_FIRST] if columns is None else (),
+        bars="needed" if needed else "drawn" if drawn else "",
+    )
+
+
+def fit(
+    sheet: Callable[[str], Sheet],
+    *,
+    tablefmt: str,
+    numbers: Numbers = "auto",
+    width: int | None = None,
+    color: bool = False,
+    drop: Sequence[str] = (),
+    bars: Literal["", "drawn", "needed"] = "",
+) -> Laid:
+    """Write a table as it fits: in full, then scaled, then without some columns, then with shorter labels.
+
+    Args:
+        sheet: Makes the table with numbers in a style, ``"exact"`` or ``"scaled"``.
+        tablefmt: Any format of :mod:`tabulate`.
+        numbers: The style, or ``"auto"``.
+        width: In characters; by default the terminal's.
+        color: Whether to write escape codes.
+        drop: Headers of columns that may be left out, the first one first.
+        bars: Whether they are drawn where there is room, or needed even if labels are shorter for it.
 
     Raises:
         ProfileError: The format or the way to write numbers is unknown.
     """
-    if tablefmt not in tabulate_formats:
-        raise ProfileError(f"There is no table format {tablefmt!r}; there are {', '.join(tabulate_formats)}.")
-    if numbers not in ("auto", *_WRITTEN):
-        raise ProfileError(f"Numbers cannot be {numbers!r}; they can be 'auto', 'exact' or 'scaled'.")
-    limit = width or shutil.get_terminal_size(fallback=(80, 24)).columns
-    everything = [*lines, whole]
-    styles = ("exact", "scaled") if numbers == "auto" else (numbers,)
+    styles = _styles(tablefmt, numbers)
+    if is_markup(tablefmt):
+        return Laid(_render(sheet(styles[0]), tablefmt, color=False), styles[0])
+    limit = screen_width(width) - (_GAP + _SHORTEST_BAR if bars == "needed" else 0)
     for style in styles:
-        cells = _written(everything, style, sizes)
-        overflow = _width(heading, cells, tablefmt) - limit
-        if overflow <= 0 or is_markup(tablefmt):
-            return _render(heading, cells, tablefmt)
-    room = max(max(len(label) for label, *_ in cells) - overflow, _NARROWEST_LABEL)
-    return _render(heading, [(_elide(label, room), *rest) for label, *rest in cells], tablefmt)
+        made = sheet(style)
+        if _width(made, tablefmt) <= limit:
+            break
+    longest = widest(made.texts)
+    dropped: list[str] = []
+    for header in drop:
+        if longest - (_width(made, tablefmt) - limit) >= min(_READABLE_LABEL, longest):
+            break
+        if header in made.headers:
+            made, dropped = made.without(header), [*dropped, _joined(header)]
+    excess = _width(made, tablefmt) - limit
+    if excess > 0:
+        room = max(longest - excess, _NARROWEST_LABEL)
+        made = replace(made, labels=[_within(each, room) for each in made.labels])
+    left_over = screen_width(width) - _width(made, tablefmt) - _GAP
+    if bars == "needed" or (bars and left_over >= _SHORTEST_BAR):
+        made = made.drawn(min(max(left_over, _SHORTEST_BAR), _LONGEST_BAR), color=color)
+    return Laid(encodable(_render(made, tablefmt, color=color)), style, tuple(dropped))
 
 
-def _written(everything: Sequence[Line], style: str, sizes: Sizes) -> list[Sequence[str]]:
-    write = _WRITTEN[style]
-    flops = substitute(everything[-1].cost.flops, sizes)
-    return [
-        (
-            line.label,
-            exact(line.calls),
-            write(line.cost.macs),
-            write(line.cost.flops),
-            write(line.cost.transcendentals),
-            share(substitute(line.cost.flops, sizes), flops),
+def _styles(tablefmt: str, numbers: Numbers) -> Sequence[str]:
+    """Return the ways to write numbers that may be tried."""
+    if tablefmt not in tabulate_formats:
+        raise ProfileError(
+            f"There is no table format {tablefmt!r}; {shown.unknown(tablefmt, tabulate_formats)} "
+            f"{', '.join(tabulate_formats)}."
         )
-        for line in everything
-    ]
+    if numbers not in _NUMBERS:
+        raise ProfileError(f"Numbers cannot be {numbers!r}; they can be 'auto', 'exact' or 'scaled'.")
+    return ("exact", "scaled") if numbers == "auto" else (numbers,)
 
 
-def _width(heading: str, cells: Sequence[Sequence[str]], tablefmt: str) -> int:
+def _joined(header: str) -> str:
+    """Write a header that may be broken in one line."""
+    return header.replace("-\n", "").replace("\n", "")
+
+
+def _width(sheet: Sheet, tablefmt: str) -> int:
     """Measure how wide a table comes out: as wide as one of the widest cells of each column."""
-    widest = [max(cells, key=lambda row: len(row[column])) for column in range(len(cells[0]))]
-    return max(map(len, _render(heading, [*widest, cells[-1]], tablefmt).splitlines()))
-
-
-def _render(heading: str, cells: Sequence[Sequence[str]], tablefmt: str) -> str:
-    headers: Sequence[str] = (heading, *COLUMNS)
     if tablefmt == "simple":
-        return _simple(_stacked(headers), cells)
+        return sum(sheet.widths) + _GAP * len(sheet.columns)
+    columns = [[max(column, key=width_of)] for column in sheet.columns]
+    label = Label(max(sheet.texts, key=width_of))
+    return widest(_render(Sheet(sheet.heading, [label], sheet.headers, columns), tablefmt, color=False).splitlines())
+
+
+def _render(sheet: Sheet, tablefmt: str, *, color: bool) -> str:
+    if tablefmt == "simple":
+        return _simple(sheet, color=color)
+    markup = is_markup(tablefmt)
+    # Markup takes spaces at the beginning away, except those that do not break.
+    indent = "\u00a0\u00a0" if markup and tablefmt != "tsv" else _INDENT
+    labels = [indent * label.depth + label.name for label in sheet.labels]
+    columns: list[Sequence[str]] = list(sheet.columns)
+    if color:
+        labels = [painted(text, _KINDS.get(label.kind, "")) for text, label in zip(labels, sheet.labels, strict=True)]
+        columns = [_painted(sheet, position, column) for position, column in enumerate(columns)]
+    headers = [sheet.heading, *sheet.headers]
     return tabulate(
-        cells,
-        headers=headers
-        if is_markup(tablefmt)
-        else ["\n".join(lines) for lines in zip(*_stacked(headers), strict=True)],
+        list(zip(labels, *columns, strict=True)),
+        headers=list(map(_joined, headers)) if markup else _stacked(headers),
         tablefmt=tablefmt,
         disable_numparse=True,
-        colalign=("left", *["right"] * len(COLUMNS)),
-        preserve_whitespace=not is_markup(tablefmt),
+        colalign=("left", *["right"] * len(columns)),
+        preserve_whitespace=True,
     )
 
 
-def _simple(headers: Sequence[Sequence[str]], cells: Sequence[Sequence[str]]) -> str:
+def _stacked(headers: Sequence[str]) -> list[str]:
+    """Break long headers into lines, and let the others stand beside their last."""
+    lines = [header.split("\n") for header in headers]
+    height = max(map(len, lines))
+    return ["\n".join([""] * (height - len(each)) + each) for each in lines]
+
+
+def _painted(sheet: Sheet, position: int, cells: Sequence[str]) -> Sequence[str]:
+    codes = sheet.paint.get(position) or [DIM if label.kind in (OPERATOR, OTHERS) else "" for label in sheet.labels]
+    return [painted(cell, code) for cell, code in zip(cells, codes, strict=True)]
+
+
+def _simple(sheet: Sheet, *, color: bool) -> str:
     """Write tabulate's plainest format, with rules below two lines of headers and above the total.
 
     tabulate itself makes columns wider than their headers, knows no rule above a total, and looks at each cell so long
     that a hundred thousand lines take it two seconds.
     """
-    widths = [max(map(len, column)) for column in zip(*headers, *cells, strict=True)]
-    line = "  ".join([f"{{:<{widths[0]}}}", *(f"{{:>{width}}}" for width in widths[1:])]).format
-    rule = "  ".join("-" * width for width in widths)
-    *parts, total = cells
-    rows = [*(line(*row).rstrip() for row in headers), rule, *(line(*row) for row in parts), rule, line(*total)]
-    return "\n".join(rows)
+    first, *others = sheet.widths
+    headers = [text.split("\n") for text in _stacked([sheet.heading, *sheet.headers])]
+    above = []
+    for label, *texts in zip(*headers, strict=True):
+        cells = [left(label, first), *(right(text, width) for text, width in zip(texts, others, strict=True))]
+        above.append("  ".join(cells).rstrip())
+    labels = _aligned(sheet.texts, first, left)
+    columns: list[Sequence[str]] = [
+        _aligned(column, width, right) for column, width in zip(sheet.columns, others, strict=True)
+    ]
+    rule = "  ".join("-" * width for width in (first, *others))
+    if color:
+        labels = [painted(text, _KINDS.get(label.kind, "")) for text, label in zip(labels, sheet.labels, strict=True)]
+        columns = [_painted(sheet, position, column) for position, column in enumerate(columns)]
+        rule = painted(rule, DIM)
+    lines = list(map("  ".join, zip(labels, *columns, strict=True)))
+    if sheet.closing:
+        lines.insert(-1, rule)
+    if sheet.bars and not color:
+        lines = list(map(str.rstrip, lines))
+    return "\n".join([*above, rule, *lines])
 
 
-def _stacked(headers: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Break the one long header into two lines, and let the others stand beside its second."""
-    broken = {"transcendentals": ("transcen-", "dentals")}
-    first, second = zip(*(broken.get(header, ("", header)) for header in headers), strict=True)
-    return list(first), list(second)
-
-
-def _elide(label: str, room: int) -> str:
-    """Shorten a label in the middle, where names of operators and paths differ least."""
-    if len(label) <= room:
-        return label
-    head = (room - 1) * 2 // 3
-    return f"{label[:head]}…{label[len(label) - (room - 1 - head) :]}"
+def _aligned(texts: Sequence[str], width: int, side: Callable[[str, int], str]) -> list[str]:
+    """Fill texts up to a width, most of them without a look at their characters."""
+    if not "".join(texts).isascii():
+        return [side(text, width) for text in texts]
+    return [text.ljust(width) for text in texts] if side is left else [text.rjust(width) for text in texts]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from opflops.report.layout import added_up
+from opflops.report.amounts import Amount
 from opflops.rows import unpriced
 from opflops.units import exact
 
@@ -66,8 +66,8 @@ def _integer(rows: Sequence[Row]) -> list[str]:
     for row in found:
         by_dtype.setdefault(row.dtype, []).append(row)
     return [
-        f"Not in the totals: {exact(line.cost.flops)} {line.label} operations in {exact(line.calls)} calls."
-        for line in (added_up(dtype, part) for dtype, part in by_dtype.items())
+        f"Not in the totals: {exact(amount.cost.flops)} {dtype} operations in {exact(amount.calls)} calls."
+        for dtype, amount in ((dtype, Amount(part)) for dtype, part in by_dtype.items())
     ]
 
 

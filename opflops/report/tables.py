@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
-import shutil
-import textwrap
-from typing import TYPE_CHECKING, Any, TypedDict
+from operator import attrgetter
+from typing import TYPE_CHECKING, TypedDict
 
 from opflops.dimensions import examples
 from opflops.errors import ProfileError
 from opflops.report import tree
-from opflops.report.layout import Line, Numbers, added_up, is_markup, lay_out, order
+from opflops.report.amounts import TOTAL, Amount, Line
+from opflops.report.columns import ordered
+from opflops.report.layout import Laid, Numbers, is_markup, lay_out
 from opflops.report.notes import NUMBERS, Symbolic, notes, total_label
+from opflops.report.paragraphs import paragraphs
+from opflops.report.text import TIMES, encodable
 from opflops.rows import partition
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from opflops.report.layout import Sizes
     from opflops.rows import Row
 
-_OVERVIEW_LINES = 60
+_OVERVIEW_LINES = 40
+_OVERVIEW_OPERATORS = 12
 _MODULES = "module / operator"
+_REPEATED = (
+    f"A line with {TIMES}N is about N modules that did the same: its numbers, and those of the lines in it, are of all "
+    "N together. expand=True shows each by itself."
+)
 
 
 class TableOptions(TypedDict, total=False):
     """Name the keyword options of :func:`table`, for those who pass them on."""
 
     depth: int | None
+    expand: bool | str | Collection[str]
+    top: int | None
+    columns: str | Sequence[str] | None
     tablefmt: str
     sort: str | None
     numbers: Numbers
     width: int | None
+    color: bool
+    bar: bool | None
 
 
 def table(
@@ -38,80 +51,162 @@ def table(
     by: str | tuple[str, ...] = "module",
     *,
     depth: int | None = None,
+    expand: bool | str | Collection[str] = False,
+    top: int | None = None,
+    columns: str | Sequence[str] | None = None,
     tablefmt: str = "simple",
     sort: str | None = None,
     numbers: Numbers = "auto",
     width: int | None = None,
+    color: bool = False,
+    bar: bool | None = None,
     symbolic: Symbolic = NUMBERS,
 ) -> str:
-    """Write rows as a table with calls, macs, flops, transcendentals and share of the flops.
+    """Write rows as a table with calls, macs, flops, transcendentals, share of the flops, and times if there are any.
+
+    In the module tree, modules that differ by nothing but a number in their names are one line if they follow each
+    other: ``0-79 x80 (Block)`` stands for eighty, with the costs of all.
 
     Args:
         rows: What to show.
         by: ``"module"`` for the module tree with its operators; else a key of rows, or a tuple of keys, for a list.
         depth: Of the module tree: how many levels below the roots. None shows all.
+        expand: Of the module tree: True shows repeated modules one by one. A path does so for those right below it
+            (``"Model.layers"``), or for one of them (``"Model.layers.3"``); ``*`` and ``?`` stand for others, and there
+            may be several paths.
+        top: Show this many lines, those with the most flops or whatever is sorted by, and add up the others in one; in
+            the module tree, so many modules and operators in each module.
+        columns: Names of columns, or a text with commas between them: ``"calls"``, ``"macs"``, ``"ops"``, ``"flops"``,
+            ``"transcendentals"``, ``"bytes"``, ``"bytes_read"``, ``"bytes_written"``, ``"intensity"`` (flops for each
+            byte), ``"seconds"``, ``"flop/s"``, ``"%"`` of the flops, ``"bar"`` to draw that; ``"forward"``,
+            ``"backward"``, ``"recompute"`` and ``"optimizer"`` for the flops of a phase, ``"phases"`` for those that
+            there are. By default as many of the usual ones as fit.
         tablefmt: Any format of :mod:`tabulate`.
-        sort: ``"flops"``, ``"macs"``, ``"calls"``, ``"transcendentals"``, ``"bytes"``, ``"name"``; None keeps the
-            order of execution.
+        sort: A column such as ``"flops"``, largest first, or ``"name"``; None keeps the order of execution.
         numbers: ``"exact"``, ``"scaled"`` (SI prefixes), or ``"auto"``.
         width: Characters to fit into; by default the terminal's.
+        color: Whether to write escape codes for a terminal; :func:`opflops.report.colour.wants_colour` tells if it has
+            colours. Markup has none.
+        bar: Whether to draw shares beside the usual columns, where there is room; by default if the output is a
+            terminal.
         symbolic: What there is to say of costs that are expressions.
 
     Raises:
-        ProfileError: A key, an order or a format is unknown, or the depth is negative.
+        ProfileError: A key, a column, an order, a path or a format is unknown, or a number is none.
     """
     if depth is not None and depth < 0:
         raise ProfileError(f"depth={depth} is no number of levels; it can be 0 or more, or None for all.")
+    if top is not None and top < 1:
+        raise ProfileError(f"top={top} is no number of lines; it can be 1 or more, or None for all.")
     sizes = examples(symbolic.dimensions)
-    text = _bare_table(rows, by, depth=depth, tablefmt=tablefmt, sort=sort, numbers=numbers, width=width, sizes=sizes)
-    noted = notes(rows, symbolic)
-    return text if is_markup(tablefmt) else "\n".join([text, "", *_paragraphs(noted, width)])
+    floating = [row for row in rows if row.floating]
+    keys = (by,) if isinstance(by, str) else tuple(by)
+    sort = "flops" if sort is None and top is not None else sort
+    repeated = False
+    if keys == ("module",):
+        lines, _, repeated, _ = tree.lines(floating, depth=depth, sort=sort, sizes=sizes, expand=expand, top=top)
+        heading = _MODULES
+    else:
+        lines, heading = _flat(floating, keys, sort, sizes, top), " / ".join(keys)
+    laid = lay_out(
+        heading,
+        lines,
+        _whole(rows, floating),
+        columns=columns,
+        tablefmt=tablefmt,
+        numbers=numbers,
+        width=width,
+        sizes=sizes,
+        color=color,
+        bar=bar,
+    )
+    if is_markup(tablefmt):
+        return laid.text
+    told = [*([_REPEATED] if repeated else []), *_narrow([laid]), *notes(rows, symbolic)]
+    return "\n".join([laid.text, "", *_told(told, width)])
 
 
-def overview(rows: Sequence[Row], symbolic: Symbolic = NUMBERS) -> str:
+def overview(
+    rows: Sequence[Row],
+    symbolic: Symbolic = NUMBERS,
+    *,
+    expand: bool | str | Collection[str] = False,
+    width: int | None = None,
+    color: bool = False,
+    bar: bool | None = None,
+) -> str:
     """Write the report that ``print`` shows: the module tree, then the operators, then what there is to note.
 
-    A tree too long to read at once is folded at the depth where it is not; the report says so.
+    Phases and dtypes have tables of their own where there are several. Of a tree too long to read at once operators are
+    put together, and modules folded at the depth where it is not; the report says so.
+
+    Args:
+        rows: What to show.
+        symbolic: What there is to say of costs that are expressions.
+        expand: As in :func:`table`.
+        width: As in :func:`table`.
+        color: As in :func:`table`.
+        bar: As in :func:`table`.
+
+    Raises:
+        ProfileError: There is no such path to expand.
     """
     floating = [row for row in rows if row.floating]
     sizes = examples(symbolic.dimensions)
-    modules, depth = tree.lines(floating, None, None, sizes, _OVERVIEW_LINES)
-    whole = added_up(total_label(rows), floating)
-    operators = _flat(floating, ("op",), "flops", sizes)
-    tables = [lay_out(_MODULES, modules, whole, sizes=sizes), "", lay_out("op", operators, whole, sizes=sizes), ""]
-    folded = f"Modules deeper than level {depth} are folded into those above; table() shows them all."
-    return "\n".join([*tables, *_paragraphs([*([] if depth is None else [folded]), *notes(rows, symbolic)], None)])
+    modules = tree.lines(floating, sizes=sizes, most=_OVERVIEW_LINES, expand=expand)
+    whole = _whole(rows, floating)
+    parts = [(_MODULES, modules.lines), ("op", _flat(floating, ("op",), "flops", sizes, _OVERVIEW_OPERATORS))]
+    several = [key for key in ("phase", "dtype") if len(set(map(attrgetter(key), floating))) > 1]
+    parts += [(key, _flat(floating, (key,), None, sizes)) for key in several]
+
+    def laid_out(numbers: Numbers) -> list[Laid]:
+        return [
+            lay_out(*part, whole, numbers=numbers, width=width, sizes=sizes, color=color, bar=bar) for part in parts
+        ]
+
+    laid = laid_out("auto")
+    if "scaled" in {each.style for each in laid}:
+        # Numbers that are written alike can be compared from table to table.
+        laid = laid_out("scaled")
+    told = [
+        *_shortened(modules),
+        *([_REPEATED] if modules.repeated else []),
+        *_narrow(laid),
+        *notes(rows, symbolic),
+    ]
+    return "\n".join([*(f"{each.text}\n" for each in laid), *_told(told, width)])
 
 
-def _bare_table(
-    rows: Sequence[Row],
-    by: str | tuple[str, ...],
-    *,
-    depth: int | None = None,
-    sort: str | None = None,
-    sizes: Sizes,
-    **layout: Any,
-) -> str:
-    floating = [row for row in rows if row.floating]
-    keys = (by,) if isinstance(by, str) else tuple(by)
-    if keys == ("module",):
-        lines, heading = tree.lines(floating, depth, sort, sizes).lines, _MODULES
-    else:
-        lines, heading = _flat(floating, keys, sort, sizes), " / ".join(keys)
-    whole = added_up(total_label(rows), floating)
-    return lay_out(heading, lines, whole, sizes=sizes, **layout)
+def _whole(rows: Sequence[Row], floating: Sequence[Row]) -> Line:
+    return Line(total_label(rows), Amount(floating), kind=TOTAL)
 
 
-def _flat(rows: Sequence[Row], keys: tuple[str, ...], sort: str | None, sizes: Sizes) -> list[Line]:
+def _flat(
+    rows: Sequence[Row], keys: tuple[str, ...], sort: str | None, sizes: Sizes, top: int | None = None
+) -> list[Line]:
     found = []
     for value, part in partition(rows, *keys).items():
         label = " / ".join(name or tree.OUTSIDE for name in (value if isinstance(value, tuple) else (value,)))
         if "op" in keys and not all(row.priced for row in part):
             label = f"{label} (unpriced)"
-        found.append(added_up(label, part))
-    return [found[position] for position in order(found, sort, sizes)]
+        found.append(Line(label, Amount(part)))
+    return tree.topped(found, ordered(found, sort, sizes), top)
 
 
-def _paragraphs(sentences: Sequence[str], width: int | None) -> list[str]:
-    limit = width or shutil.get_terminal_size(fallback=(80, 24)).columns
-    return [textwrap.fill(sentence, limit, break_on_hyphens=False, break_long_words=False) for sentence in sentences]
+def _shortened(modules: tree.Tree) -> list[str]:
+    """Say what a tree leaves to :func:`table`."""
+    if modules.depth is not None:
+        return [f"Modules deeper than level {modules.depth} are folded into those above; table() shows them all."]
+    if modules.detail is not tree.Detail.EVERYTHING:
+        return ["table() shows all operators in their modules."]
+    return []
+
+
+def _narrow(laid: Sequence[Laid]) -> list[str]:
+    """Say which columns there was no room for."""
+    dropped = list(dict.fromkeys(name for each in laid for name in each.dropped))
+    return [f"Left out for want of width: {', '.join(dropped)}."] if dropped else []
+
+
+def _told(sentences: Sequence[str], width: int | None) -> list[str]:
+    return [encodable(each) for each in paragraphs(sentences, width)]

@@ -107,8 +107,8 @@ def test_a_depth_folds_what_is_below_it(depth):
 
 
 def test_an_overview_too_long_to_read_is_folded_and_says_so():
-    """Two hundred layers are shown as the one that holds them."""
-    rows = [replace(LINEAR, module=f"Net.layers.{index}") for index in range(200)]
+    """Two hundred layers that all differ are shown as the one that holds them."""
+    rows = [replace(LINEAR, module=f"Net.layers.{index}", cost=Cost(macs=index)) for index in range(200)]
     text = str(Profile(rows))
     assert len(text.splitlines()) < 30
     assert "Modules deeper than level 1 are folded" in text

@@ -1,0 +1,65 @@
+"""What a line of a report is about: a label, and the calls, costs and times of the rows that it stands for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from opflops.algebra import add_up
+from opflops.cost import ZERO, Cost, total_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opflops.rows import Row
+
+MODULE, OPERATOR, OTHERS, KEY, TOTAL = "module", "operator", "others", "key", "total"
+
+
+class Amount:
+    """Add up rows, or other amounts.
+
+    Attributes:
+        calls: How many times operators ran.
+        cost: What that costs.
+        seconds: How long it took; None where nothing was timed.
+    """
+
+    def __init__(self, parts: Sequence[Row | Amount] = ()) -> None:
+        self.calls: int
+        self.cost: Cost
+        self.seconds: float | None
+        self._parts = parts
+        if len(parts) == 1:
+            # As most lines of operators are.
+            self.calls, self.cost, self.seconds = parts[0].calls, parts[0].cost, parts[0].seconds
+            return
+        self.calls = sum([part.calls for part in parts])
+        self.cost = total_of([part.cost for part in parts]) if parts else ZERO
+        times = [part.seconds for part in parts if part.seconds is not None]
+        self.seconds = sum(times) if times else None
+
+    @cached_property
+    def phases(self) -> dict[str, Any]:
+        """Return the flops of each phase that there is."""
+        found: dict[str, list[Any]] = {}
+        for part in self._parts:
+            for phase, flops in part.phases.items() if isinstance(part, Amount) else ((part.phase, part.cost.flops),):
+                found.setdefault(phase, []).append(flops)
+        return {phase: add_up(flops) for phase, flops in found.items()}
+
+
+class Line(NamedTuple):
+    """Hold one line of a report before its numbers are written.
+
+    Attributes:
+        name: What it is called.
+        amount: What it stands for.
+        depth: How many lines it is inside of.
+        kind: What it is: a module, an operator, a key, the rest, or the total.
+    """
+
+    name: str
+    amount: Amount
+    depth: int = 0
+    kind: str = KEY
