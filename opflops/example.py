@@ -1,9 +1,10 @@
-"""The built-in example: a small convolutional network that makes its activations inside ``forward``."""
+"""The built-in examples: a small convolutional network that makes its activations inside ``forward``, and GPT-2."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 INPUT_SHAPE = (1, 3, 32, 32)
 
@@ -25,10 +26,76 @@ class SimpleCNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (batch, 3, 32, 32) to the logits (batch, 10) of ten classes."""
-        x = nn.functional.max_pool2d(nn.ReLU()(self.conv1(x)), 2)
-        x = nn.functional.max_pool2d(nn.ReLU()(self.conv2(x)), 2)
+        x = functional.max_pool2d(nn.ReLU()(self.conv1(x)), 2)
+        x = functional.max_pool2d(nn.ReLU()(self.conv2(x)), 2)
         x = torch.flatten(x, 1)
         x = nn.ReLU()(self.fc1(x))
         x = nn.ReLU()(self.fc2(x))
         logits: Tensor = self.fc3(x)
         return logits
+
+
+class GPT(nn.Module):
+    """Predict tokens; by default with the sizes of the smallest GPT-2, of 124 million parameters.
+
+    Args:
+        layers: How many blocks.
+        width: Features of a token.
+        heads: In each attention.
+        vocabulary: How many different tokens.
+        longest: The longest sequence.
+    """
+
+    def __init__(
+        self, layers: int = 12, width: int = 768, heads: int = 12, vocabulary: int = 50257, longest: int = 1024
+    ) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(vocabulary, width)
+        self.positions = nn.Embedding(longest, width)
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, vocabulary, bias=False)
+        self.head.weight = self.tokens.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Map tokens (batch, sequence) to the logits (batch, sequence, vocabulary) of the tokens that follow."""
+        x = self.tokens(ids) + self.positions(torch.arange(ids.shape[1], device=ids.device))
+        for block in self.blocks:
+            x = block(x)
+        logits: Tensor = self.head(self.norm(x))
+        return logits
+
+
+class Block(nn.Module):
+    """Mix tokens, then features, each on a residual branch."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map features (batch, sequence, width) to others of the same shape."""
+        x = x + self.attention(self.norm1(x))
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
+
+
+class Attention(nn.Module):
+    """Let each token look at itself and at those before it."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map features (batch, sequence, width) to others of the same shape."""
+        # (batch, sequence, width) to (batch, heads, sequence, head_dim)
+        q, k, v = (each.unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in self.qkv(x).chunk(3, -1))
+        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return out

@@ -243,7 +243,7 @@ def test_values_are_known_of_real_tensors_alone():
 def test_a_fake_recurrent_kernel_of_cudnn_gives_back_its_packed_weights():
     """Its backward reads them; PyTorch's own rule for fake tensors gives None back where none came in."""
     x, h, weights = torch.ones(5, 3, 4), torch.zeros(1, 3, 8), [torch.ones(32, 4), torch.ones(32, 8)]
-    with internals.fake_copies((x, h, weights)) as (x, h, weights):  # noqa: PLR1704 - the copies stand for them
+    with internals.fake_copies((x, h, weights)) as (x, h, weights):
         lstm = (2, 8, 0, 1, False, 0.0, True, False, [], None)
         *_, buffer = torch.ops.aten._cudnn_rnn(x, weights, 2, None, h, h, *lstm)
     assert (buffer.shape, buffer.dtype) == ((32 * 4 + 32 * 8,), torch.float32)
