@@ -144,7 +144,9 @@ def _read(written: Any) -> dict[str, Any]:
                 Condition(parse(entry["expression"], names), _name(entry["reason"]))
                 for entry in _list(written.get("conditions", []))
             ),
-            "cases": tuple((_sizes(entry["sizes"]), _read(entry["profile"])) for entry in _list(written.get("cases", []))),
+            "cases": tuple(
+                (_sizes(entry["sizes"]), _read(entry["profile"])) for entry in _list(written.get("cases", []))
+            ),
         }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ProfileError(f"This profile is damaged: {error!r} in its rows.") from error

@@ -26,7 +26,15 @@ _MOST_CHARACTERS = 50_000
 
 _LONGEST_NAME = 60
 _LONGEST_NUMBER = 200
-_PLAIN = re.compile(r"[^A-Za-z0-9 _.,:()/+…×-]")
+_SPECIAL = re.compile(
+    r"[^A-Za-z0-9 _.,:()/+…×-]"
+    r"|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|:(?=\S)|d(?=irection)",
+    re.IGNORECASE,
+)
+"""What means something to Mermaid, to Markdown or to HTML.
+
+Within quotes too, ``_it_`` is slanted, ``fa:fa-ban`` a picture, and ``direction LR`` turns the diagram.
+"""
 
 
 def mermaid(rows: Sequence[Row], diagram: str = "state") -> str:
@@ -86,7 +94,7 @@ def _cut(rows: Sequence[Row], most: int) -> tuple[str, list[Layer]]:
     kept, others = inside[: most - 1], inside[most - 1 :]
     name = f"{len(others)} more" if kept else f"{len(others)} together"
     rest = Layer(name, root.path, rows=[row for layer in others for row in layer.rows])
-    told = f"{'Modules below the outermost' if len(top) > 1 else 'Modules deeper than level 1'} are folded; {name} are one."
+    told = f"{'Modules below the outermost' if len(top) > 1 else 'Modules deeper than level 1'} are folded, and {name} are one."
     shown = [*kept, *([rest] if others else [])]
     if len(top) > 1:
         return told, shown
@@ -131,6 +139,7 @@ def _entities(rows: Sequence[Row], shown: Sequence[Layer], told: str) -> str:
     found = [leaf for layer in shown for leaf in layer.leaves()]
     for number, (path, times, layer) in enumerate(found, 1):
         alias = path.partition(".")[2] if len(shown) == 1 and "." in path else path
+        alias = f"{alias} itself" if layer.own else alias
         kind = f"{times} × {layer.kind}" if times > 1 else layer.kind
         lines += _entity(f"LAYER_{number}", alias, path, kind, times * layer.cost, _lacking(layer))
         lines.append(f'    LAYER ||..|| LAYER_{number} : "{number}"')
@@ -156,7 +165,8 @@ def _root(rows: Sequence[Row], shown: Sequence[Layer]) -> tuple[str, Sequence[La
     whole = f"{scaled(total(rows).flops)} flops{f' {label}' if label else ''}"
     if len(shown) == 1 and shown[0].inside:
         return f"{shown[0].name}: {whole}", list(shown[0].inside.values())
-    return f"{len(shown)} models: {whole}" if len(shown) > 1 else whole, shown
+    roots = {row.module.partition(".")[0] for row in rows if row.floating}
+    return f"{exact(len(roots))} models: {whole}" if len(shown) > 1 else whole, shown
 
 
 def _front(title: str) -> list[str]:
@@ -184,14 +194,16 @@ def _costs(layer: Layer) -> list[str]:
     """Write what a layer costs, a phrase for each phase if there are others than forward."""
     each = "each " if layer.times > 1 else ""
     alone = set(layer.costs) == {"forward"}
-    phrases = [f"{each}{'' if alone else f'{phase} '}{_work(cost)}" for phase, cost in layer.costs.items()]
+    phrases = [f"{each}{'' if alone else f'{phase} '}{_work(cost)}" for phase, cost in layer.costs.items() if cost]
     return [_escaped(phrase) for phrase in [*phrases, _lacking(layer)] if phrase]
 
 
 def _work(cost: Cost) -> str:
-    if cost.flops == 0 and cost.transcendentals == 0:
-        return f"{scaled(cost.bytes)} bytes moved"
-    return f"{scaled(cost.flops)} flops"
+    if cost.flops != 0:
+        return f"{scaled(cost.flops)} flops"
+    if cost.transcendentals != 0:
+        return f"{scaled(cost.transcendentals)} transcendentals"
+    return f"{scaled(cost.bytes)} bytes moved"
 
 
 def _lacking(layer: Layer) -> str:
@@ -204,7 +216,9 @@ def _number(value: int) -> str:
 
 
 def _elided(name: str) -> str:
-    """Shorten a name in the middle, so that no diagram is too long for its names."""
+    """Shorten a name in the middle, so that no diagram is too long for its names; show one that is all spaces."""
+    if name.isspace():
+        name = repr(name)
     half = _LONGEST_NAME // 2
     return name if len(name) <= _LONGEST_NAME else f"{name[: half - 1]}…{name[1 - half :]}"
 
@@ -214,5 +228,5 @@ def _printable(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Write what means something to Mermaid, to Markdown or to HTML by its number, as Mermaid reads it in texts."""
-    return _PLAIN.sub(lambda found: f"#{ord(found.group())};", _printable(text))
+    """Write special characters by their numbers, as Mermaid reads them in texts."""
+    return _SPECIAL.sub(lambda found: f"#{ord(found.group())};", _printable(text))

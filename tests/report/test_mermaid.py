@@ -1,0 +1,234 @@
+"""Mermaid diagrams, as text; tests/browser has Mermaid itself read and draw them."""
+
+import re
+
+import pytest
+import torch
+from hypothesis import given
+from test_rows import profiles
+from torch import nn
+
+from opflops import Cost, Profile, ProfileError, Row, count
+from opflops.example import INPUT_SHAPE, SimpleCNN
+from opflops.report.layers import layers
+
+
+@pytest.fixture(scope="module")
+def simple():
+    return count(SimpleCNN(), torch.ones(INPUT_SHAPE), backward=True)
+
+
+def states(text):
+    """List the labels of states, by the order in which their transitions come."""
+    labels = {name: label for label, name in re.findall(r'state "(.*)" as (s\d+)', text.replace("\\", ""))}
+    return [labels[name] for name in re.findall(r"--> (s\d+)", text)]
+
+
+def row(module, macs=4, *, kind="Linear", op="aten.mm", phase="forward", **fields):
+    return Row(module, kind, op, phase, "float32", 1, Cost(macs=macs), **fields)
+
+
+def test_states_are_the_layers_in_order_of_execution():
+    """The example's layers, its ReLUs and its own pooling among them; flops worked out by hand."""
+    profile = count(SimpleCNN(), torch.ones(INPUT_SHAPE))
+    assert states(profile.to_mermaid()) == [
+        # 16 x 30 x 30 outputs of 27 products and a bias.
+        f"conv1 (Conv2d)<br/>{16 * 30 * 30 * (2 * 27 + 1) / 1000:.1f} k flops",
+        # One operation for each of the activations.
+        f"ReLU()<br/>{(16 * 30 * 30 + 32 * 13 * 13 + 120 + 84) / 1000:.2f} k flops",
+        # Three comparisons for each window of four.
+        f"SimpleCNN itself<br/>{3 * (16 * 15 * 15 + 32 * 6 * 6) / 1000:.2f} k flops",
+        f"conv2 (Conv2d)<br/>{32 * 13 * 13 * (2 * 144 + 1) / 1e6:.3f} M flops",
+        f"fc1 (Linear)<br/>{120 * (2 * 1152 + 1) / 1000:.1f} k flops",
+        f"fc2 (Linear)<br/>{84 * (2 * 120 + 1) / 1000:.2f} k flops",
+        f"fc3 (Linear)<br/>{10 * (2 * 84 + 1) / 1000:.3f} k flops",
+    ]
+
+
+def test_each_phase_has_a_line(simple):
+    """Layers stand where their forward ran, with the cost of every phase."""
+    first = states(simple.to_mermaid())[0]
+    assert first == "conv1 (Conv2d)<br/>forward 792.0 k flops<br/>backward 792.0 k flops"
+
+
+def test_modules_with_others_inside_are_states_with_states_inside():
+    """What such a module does itself is a state where it first did work."""
+    rows = [row("Net.a.x"), row("Net.a", 2, kind="Block"), row("Net.a.y"), row("Net.b")]
+    text = Profile(rows).to_mermaid()
+    assert text.split("stateDiagram-v2\n")[1] == (
+        "    %% Floating-point work of the forward, each layer where it first did some.\n"
+        '    state "a (Block): 20 flops" as s1 {\n'
+        '        state "x (Linear)<br/>8 flops" as s3\n'
+        '        state "Block itself<br/>4 flops" as s4\n'
+        '        state "y (Linear)<br/>8 flops" as s5\n'
+        "        [*] --> s3\n"
+        "        s3 --> s4\n"
+        "        s4 --> s5\n"
+        "        s5 --> [*]\n"
+        "    }\n"
+        '    state "b (Linear)<br/>8 flops" as s2\n'
+        "    [*] --> s1\n"
+        "    s1 --> s2\n"
+        "    s2 --> [*]\n"
+    )
+
+
+def test_bookkeeping_is_no_state():
+    """Views cost nothing; a layer that only moves data is shown, a container's own copies are not."""
+    moved = Cost(bytes_read=500, bytes_written=12)
+    rows = [
+        row("Net", 0, op="aten.view"),
+        row("Net.flat", 0, op="aten.view"),
+        Row("Net.embed", "Embedding", "aten.embedding", "forward", "float32", 1, moved),
+        Row("Net", "Net", "aten.clone", "forward", "float32", 1, moved),
+        row("Net.fc"),
+    ]
+    assert states(Profile(rows).to_mermaid()) == ["embed (Embedding)<br/>512 bytes moved", "fc (Linear)<br/>8 flops"]
+
+
+def test_what_is_unpriced_is_said():
+    """In the state, in the title, and as an attribute of the entity."""
+    profile = Profile((row("Net.a"), row("Net.b", 0, op="mylib.f", priced=False)))
+    assert "b (Linear)<br/>1 calls unpriced" in states(profile.to_mermaid())
+    assert 'title: "Net: 8 flops without 1 unpriced"' in profile.to_mermaid()
+    assert profile.to_mermaid("er").count('string lacks "1 calls unpriced"') == 1
+
+
+def test_several_roots_are_states():
+    """A title stands for one root only."""
+    text = Profile((row("Net.a"), row("Net#2.a", 8), row("", 1, kind=""))).to_mermaid()
+    assert 'title: "3 models: 26 flops"' in text
+    assert [label for label in states(text) if ":" in label or "outside" in label] == [
+        "Net: 8 flops",
+        "Net#35;2: 16 flops",
+        "(outside)<br/>2 flops",
+    ]
+
+
+def entities(text):
+    """Read the attributes of each entity."""
+    found = re.findall(r'^    (\w+)(?:\["(.*)"\])? \{\n((?:        .*\n)*)    \}', text, re.MULTILINE)
+    return {entity: (alias, dict(re.findall(r'\w+ (\w+) "(.*)"', attributes))) for entity, alias, attributes in found}
+
+
+def test_entities_are_the_model_and_its_layers(simple):
+    """With id, type, macs and flops, and the relation of the article; layers add up to the model."""
+    text = simple.to_mermaid("er")
+    assert text.count("    MODEL ||--o{ LAYER : contains\n") == 1
+    found = entities(text)
+    assert found.pop("MODEL") == (
+        "SimpleCNN",
+        {
+            "id": "SimpleCNN",
+            "type": "SimpleCNN",
+            "macs": f"{simple.total.macs:,}",
+            "flops": f"{simple.total.flops:,}",
+        },
+    )
+    assert found.pop("LAYER")[0] == ""
+    assert [alias for alias, _ in found.values()] == [
+        *("conv1", "ReLU()", "SimpleCNN itself", "conv2", "fc1", "fc2", "fc3")
+    ]
+    assert found["LAYER_4"][1] | {"flops": ""} == {
+        "id": "SimpleCNN.conv2",
+        "type": "Conv2d",
+        # Forward, and twice as much backward.
+        "macs": f"{3 * 778_752:,}",
+        "flops": "",
+    }
+    assert sum(int(values["flops"].replace(",", "")) for _, values in found.values()) == simple.total.flops
+
+
+@given(profiles)
+def test_layers_add_up_to_the_total(profile):
+    """Whatever is shown or not, no operation is lost or told twice."""
+    assert sum(layer.cost.flops for layer in layers(profile.rows)) == profile.total.flops
+    for layer in layers(profile.rows):
+        assert sum(times * leaf.cost.flops for _, times, leaf in layer.leaves()) == layer.cost.flops
+
+
+class Block(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.up, self.down = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+
+    def forward(self, x):
+        return x + self.down(torch.relu(self.up(x)))
+
+
+def flops_of(text):
+    found = entities(text)
+    whole = int(found["MODEL"][1]["flops"].replace(",", ""))
+    parts = [
+        int(values["flops"].replace(",", "")) for entity, (_, values) in found.items() if entity.startswith("LAYER_")
+    ]
+    return whole, sum(parts), len(parts)
+
+
+def test_equal_blocks_become_one_when_there_are_too_many():
+    """Eighty blocks of three layers are one block that says so, and count eighty times."""
+    profile = count(nn.Sequential(*(Block(4) for _ in range(80))), torch.ones(2, 4))
+    text = profile.to_mermaid()
+    # Two products of 2 x 4 x 8, their biases, a ReLU on 2 x 8 and a sum of 2 x 4.
+    flops = 2 * 2 * (2 * 4 * 8) + (16 + 8) + 16 + 8
+    assert f'state "0-79 (80 × Block): each {flops} flops" as s1' in text.replace("#215;", "×")
+    assert "note right of s1 : Equal blocks are shown as one." in text
+    assert "%% Equal blocks are shown as one." in text
+    assert flops_of(profile.to_mermaid("er")) == (80 * flops, 80 * flops, 3)
+
+
+def test_blocks_that_differ_stay_apart():
+    """In cost, or in what is between them."""
+    rows = [row(f"Net.{number}.{part}", 4 + (number == 50)) for number in range(90) for part in "ab"]
+    assert [label for label in states(Profile(rows).to_mermaid()) if "each" in label or "50" in label] == [
+        "0-49 (50): each 16 flops",
+        "50: 20 flops",
+        "51-89 (39): each 16 flops",
+    ]
+
+
+def test_deep_models_are_folded_until_they_can_be_read():
+    """What is deeper is in the module above; the diagram says so, and adds up."""
+    rows = [row(f"Net.b{outer}.c{inner}.d", outer + inner + 1) for outer in range(20) for inner in range(20)]
+    profile = Profile(rows)
+    text = profile.to_mermaid()
+    assert len(states(text)) == 20
+    assert "note right of s1 : Modules deeper than level 1 are folded into those above" in text
+    whole = sum(2 * (outer + inner + 1) for outer in range(20) for inner in range(20))
+    assert flops_of(profile.to_mermaid("er")) == (whole, whole, 20)
+
+
+@pytest.mark.parametrize(
+    "name", [lambda number: f"Net.l{number}", lambda number: f"Net{number}", lambda number: f"Net.{'♥' * 80}{number}"]
+)
+@pytest.mark.parametrize("diagram", ["state", "er"])
+def test_wide_models_are_cut_until_they_can_be_drawn(name, diagram):
+    """Mermaid takes 50,000 characters; what does not fit is one layer, so that the sum stays right."""
+    text = Profile([row(name(number), number + 1) for number in range(1000)]).to_mermaid(diagram)
+    assert 500 < len(text) <= 50_000
+    if diagram == "er":
+        assert flops_of(text)[:2] == (1000 * 1001, 1000 * 1001)
+        assert 10 < flops_of(text)[2] <= 100
+    else:
+        assert re.search(r'state "\d{3} more<br/>', text)
+        assert re.search(r"note right of s1 : .* are folded, and \d{3} more are one\.", text)
+
+
+def test_nothing_counted_is_a_diagram_too():
+    """It says so."""
+    assert states(Profile().to_mermaid()) == ["no floating-point work"]
+    assert list(entities(Profile().to_mermaid("er"))) == ["MODEL", "LAYER"]
+
+
+def test_expressions_are_shown():
+    """States have the term that outgrows the others, entities all of them."""
+    batch = torch.export.Dim("batch")
+    profile = count(nn.Sequential(nn.Linear(4, 3)), torch.ones(2, 4), dynamic_shapes=({0: batch},))
+    assert states(profile.to_mermaid()) == ["0 (Linear)<br/>27#42;batch flops"]
+    assert entities(profile.to_mermaid("er"))["LAYER_1"][1]["macs"] == "12#42;batch"
+
+
+def test_an_unknown_diagram_gets_a_sentence():
+    """With the nearest name."""
+    with pytest.raises(ProfileError, match=r"no diagram 'states'; there are state, er. Did you mean 'state'\?"):
+        Profile().to_mermaid("states")
