@@ -86,9 +86,9 @@ class Layer:
 def layers(rows: Iterable[Row], depth: int | None = None) -> list[Layer]:
     """Arrange floating-point rows as layers, outermost first, in order of first execution.
 
-    A module stands where its forward first did work; what only a backward ran comes behind. Work without a cost, such as
-    that of views, makes no layer. Neither do copies that a module with others inside it makes itself, or that are made outside
-    any module, which have no arithmetic.
+    A module stands where its forward first did work; what only a backward ran comes behind. Work without a cost, such
+    as that of views, makes no layer. Neither do copies that a module with others inside it makes itself, or that are
+    made outside any module: they have no arithmetic.
 
     Args:
         rows: What was recorded, in order.

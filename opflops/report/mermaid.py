@@ -27,7 +27,7 @@ _MOST_CHARACTERS = 50_000
 _LONGEST_NAME = 60
 _LONGEST_NUMBER = 200
 _SPECIAL = re.compile(
-    r"[^A-Za-z0-9 _.,:()/+…×-]"
+    r"[^A-Za-z0-9 _.,:()/+…-]"
     r"|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|:(?=\S)|d(?=irection)",
     re.IGNORECASE,
 )
@@ -94,7 +94,8 @@ def _cut(rows: Sequence[Row], most: int) -> tuple[str, list[Layer]]:
     kept, others = inside[: most - 1], inside[most - 1 :]
     name = f"{len(others)} more" if kept else f"{len(others)} together"
     rest = Layer(name, root.path, rows=[row for layer in others for row in layer.rows])
-    told = f"{'Modules below the outermost' if len(top) > 1 else 'Modules deeper than level 1'} are folded, and {name} are one."
+    folded = "Modules below the outermost" if len(top) > 1 else "Modules deeper than level 1"
+    told = f"{folded} are folded, and {name} are one."
     shown = [*kept, *([rest] if others else [])]
     if len(top) > 1:
         return told, shown
@@ -140,7 +141,7 @@ def _entities(rows: Sequence[Row], shown: Sequence[Layer], told: str) -> str:
     for number, (path, times, layer) in enumerate(found, 1):
         alias = path.partition(".")[2] if len(shown) == 1 and "." in path else path
         alias = f"{alias} itself" if layer.own else alias
-        kind = f"{times} × {layer.kind}" if times > 1 else layer.kind
+        kind = f"{times} x {layer.kind}" if times > 1 else layer.kind
         lines += _entity(f"LAYER_{number}", alias, path, kind, times * layer.cost, _lacking(layer))
         lines.append(f'    LAYER ||..|| LAYER_{number} : "{number}"')
     # From left to right, layers stand below each other.
@@ -186,7 +187,7 @@ def _titled(layer: Layer) -> str:
         return _escaped(f"{_elided(layer.kind or layer.name)} itself")
     known = layer.name.partition("#")[0].removesuffix("()")
     kind = "" if layer.kind in ("", known) else _elided(layer.kind)
-    blocks = f"{layer.times} × {kind}".rstrip(" ×") if layer.times > 1 else kind
+    blocks = f"{layer.times} x {kind}".removesuffix(" x ") if layer.times > 1 else kind
     return _escaped(f"{_elided(layer.name)} ({blocks})" if blocks else _elided(layer.name))
 
 

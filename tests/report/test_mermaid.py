@@ -171,7 +171,7 @@ def test_equal_blocks_become_one_when_there_are_too_many():
     text = profile.to_mermaid()
     # Two products of 2 x 4 x 8, their biases, a ReLU on 2 x 8 and a sum of 2 x 4.
     flops = 2 * 2 * (2 * 4 * 8) + (16 + 8) + 16 + 8
-    assert f'state "0-79 (80 × Block): each {flops} flops" as s1' in text.replace("#215;", "×")
+    assert f'state "0-79 (80 x Block): each {flops} flops" as s1' in text
     assert "note right of s1 : Equal blocks are shown as one." in text
     assert "%% Equal blocks are shown as one." in text
     assert flops_of(profile.to_mermaid("er")) == (80 * flops, 80 * flops, 3)
