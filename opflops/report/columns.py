@@ -56,6 +56,21 @@ DROPPED_FIRST = ("transcendentals", "calls", "flop/s", "macs", "seconds")
 """What gives way, in this order, where the usual columns do not fit beside names."""
 
 
+MEASURES = (*_COSTS, "calls", "seconds")
+"""What can be compared from profile to profile."""
+
+
+def measured(name: str) -> Column:
+    """Return the column of a measure.
+
+    Raises:
+        ProfileError: There is no such measure.
+    """
+    if name not in MEASURES:
+        raise ProfileError(f"Profiles cannot be compared by {name!r}; {unknown(name, MEASURES)} {', '.join(MEASURES)}.")
+    return _COLUMNS[name]
+
+
 def unknown(name: str, known: Iterable[str]) -> str:
     """Say which names come near an unknown one, or which there are."""
     known = list(known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -25,7 +26,8 @@ Numbers = Literal["auto", "exact", "scaled"]
 _NO_SIZES: Sizes = {}
 _NUMBERS = ("auto", "exact", "scaled")
 _INDENT = "  "
-_GAP = 2
+# Between columns; boxes have a rule between two spaces.
+_GAP, _BOXED_GAP = 2, 3
 # Names of modules can mostly be told apart with so many characters; below the second, nothing can.
 _READABLE_LABEL, _NARROWEST_LABEL = 24, 8
 _SHORTEST_BAR, _LONGEST_BAR = 6, 24
@@ -37,6 +39,22 @@ _MARKUP = frozenset(
 ) | {"colon_grid", "github", "jira", "moinmoin", "pipe", "orgtbl", "textile", "tsv", "youtrack"}
 
 _BROKEN = {"transcendentals": "transcen-\ndentals", "bytes_written": "bytes_\nwritten", "bytes_read": "bytes_\nread"}
+_WHOLE = {broken: header for header, broken in _BROKEN.items()}
+_WORDS = re.compile(r"[^:/_.\s-]*[:/_.\s-]*")
+
+
+def broken(header: str, width: int) -> str:
+    r"""Break a header after signs between its words, so that each line takes no more than a width where that can be.
+
+    >>> broken("torchvision:resnet50", 11)
+    'torchvision:\nresnet50'
+    """
+    lines = [""]
+    for word in _WORDS.findall(header):
+        if lines[-1] and width_of(lines[-1] + word) > width:
+            lines.append("")
+        lines[-1] += word
+    return "\n".join(lines)
 
 
 class Label(NamedTuple):
@@ -112,10 +130,11 @@ class Sheet:
 
 
 class Laid(NamedTuple):
-    """Hold a table as text, how its numbers are written, and the columns that there was no room for."""
+    """Hold a table as text, how its numbers are written, its columns, and those that there was no room for."""
 
     text: str
     style: str
+    headers: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
 
 
@@ -207,7 +226,8 @@ def fit(
     styles = _styles(tablefmt, numbers)
     if is_markup(tablefmt):
         return Laid(_render(sheet(styles[0]), tablefmt, color=False), styles[0])
-    limit = screen_width(width) - (_GAP + _SHORTEST_BAR if bars == "needed" else 0)
+    gap = _GAP if tablefmt == "simple" else _BOXED_GAP
+    limit = screen_width(width) - (gap + _SHORTEST_BAR if bars == "needed" else 0)
     for style in styles:
         made = sheet(style)
         if _width(made, tablefmt) <= limit:
@@ -223,10 +243,10 @@ def fit(
     if excess > 0:
         room = max(longest - excess, _NARROWEST_LABEL)
         made = replace(made, labels=[_within(each, room) for each in made.labels])
-    left_over = screen_width(width) - _width(made, tablefmt) - _GAP
+    left_over = screen_width(width) - _width(made, tablefmt) - gap
     if bars == "needed" or (bars and left_over >= _SHORTEST_BAR):
         made = made.drawn(min(max(left_over, _SHORTEST_BAR), _LONGEST_BAR), color=color)
-    return Laid(encodable(_render(made, tablefmt, color=color)), style, tuple(dropped))
+    return Laid(encodable(_render(made, tablefmt, color=color)), style, tuple(made.headers), tuple(dropped))
 
 
 def _styles(tablefmt: str, numbers: Numbers) -> Sequence[str]:
@@ -243,7 +263,7 @@ def _styles(tablefmt: str, numbers: Numbers) -> Sequence[str]:
 
 def _joined(header: str) -> str:
     """Write a header that may be broken in one line."""
-    return header.replace("-\n", "").replace("\n", "")
+    return _WHOLE.get(header) or header.replace("\n", "")
 
 
 def _width(sheet: Sheet, tablefmt: str) -> int:
@@ -313,7 +333,7 @@ def _simple(sheet: Sheet, *, color: bool) -> str:
     lines = list(map("  ".join, zip(labels, *columns, strict=True)))
     if sheet.closing:
         lines.insert(-1, rule)
-    if sheet.bars and not color:
+    if not color:
         lines = list(map(str.rstrip, lines))
     return "\n".join([*above, rule, *lines])
 

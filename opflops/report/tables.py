@@ -9,7 +9,7 @@ from opflops.dimensions import examples
 from opflops.errors import ProfileError
 from opflops.report import tree
 from opflops.report.amounts import TOTAL, Amount, Line
-from opflops.report.columns import ordered
+from opflops.report.columns import PHASES, ordered
 from opflops.report.layout import Laid, Numbers, is_markup, lay_out
 from opflops.report.notes import NUMBERS, Symbolic, notes, total_label
 from opflops.report.paragraphs import paragraphs
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 _OVERVIEW_LINES = 40
 _OVERVIEW_OPERATORS = 12
 _MODULES = "module / operator"
-_REPEATED = (
+REPEATED = (
     f"A line with {TIMES}N is about N modules that did the same: its numbers, and those of the lines in it, are of all "
-    "N together. expand=True shows each by itself."
+    "N together"
 )
 
 
@@ -122,7 +122,11 @@ def table(
     )
     if is_markup(tablefmt):
         return laid.text
-    told = [*([_REPEATED] if repeated else []), *_narrow([laid]), *notes(rows, symbolic)]
+    told = [
+        *([f"{REPEATED}; expand=True shows each by itself."] if repeated else []),
+        *_columns_told([laid]),
+        *notes(rows, symbolic),
+    ]
     return "\n".join([laid.text, "", *_told(told, width)])
 
 
@@ -170,8 +174,8 @@ def overview(
         laid = laid_out("scaled")
     told = [
         *_shortened(modules),
-        *([_REPEATED] if modules.repeated else []),
-        *_narrow(laid),
+        *([f"{REPEATED}; expand=True shows each by itself."] if modules.repeated else []),
+        *_columns_told(laid),
         *notes(rows, symbolic),
     ]
     return "\n".join([*(f"{each.text}\n" for each in laid), *_told(told, width)])
@@ -202,10 +206,16 @@ def _shortened(modules: tree.Tree) -> list[str]:
     return []
 
 
-def _narrow(laid: Sequence[Laid]) -> list[str]:
-    """Say which columns there was no room for."""
+def _columns_told(laid: Sequence[Laid]) -> list[str]:
+    """Say what columns mean that do not say it, and which ones there was no room for."""
+    shown = set().union(*(each.headers for each in laid))
+    phases = [phase for phase in PHASES if phase in shown]
     dropped = list(dict.fromkeys(name for each in laid for name in each.dropped))
-    return [f"Left out for want of width: {', '.join(dropped)}."] if dropped else []
+    return [
+        *([f"Under {' and '.join(phases)}: the flops of the phase."] if phases else []),
+        *(["intensity = flops / bytes."] if "intensity" in shown else []),
+        *([f"Left out for want of width: {', '.join(dropped)}."] if dropped else []),
+    ]
 
 
 def _told(sentences: Sequence[str], width: int | None) -> list[str]:
