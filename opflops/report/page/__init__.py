@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from opflops.report.notes import Symbolic
     from opflops.rows import Row
 
-MEASURES = ("flops", "macs", "transcendentals", "bytes", "seconds")
+MEASURES = ("flops", "macs", "transcendentals", "bytes", "seconds", "calls")
 
 # In this order they are one script; page.js starts it.
 _SCRIPTS = ("numbers.js", "profile.js", "search.js", "tree.js", "colours.js", "hierarchy.js", "operators.js",
@@ -61,7 +61,8 @@ def page(
         title: By default the names of the outermost modules.
         device: To draw the roofline of; without one it is drawn, without a roof, where rows were timed.
         tf32: Whether float32 products run in TF32 on the device.
-        measure: What is shown first: ``"flops"``, ``"macs"``, ``"transcendentals"``, ``"bytes"`` or ``"seconds"``.
+        measure: What is shown first: ``"flops"``, ``"macs"``, ``"transcendentals"``, ``"bytes"``, ``"seconds"`` or
+            ``"calls"``.
         about: Facts to show below the title, such as the inputs.
 
     Raises:

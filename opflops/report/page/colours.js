@@ -76,6 +76,18 @@ function themedLayout(theme) {
   };
 }
 
+/** Fills a list with what colours stand for. */
+function showLegend(list, entries) {
+  const items = entries.map(([name, colour]) => {
+    const item = made("li");
+    const dot = made("span", { class: "dot", "aria-hidden": "true" });
+    dot.style.background = colour;
+    item.append(dot, name);
+    return item;
+  });
+  list.replaceChildren(...items);
+}
+
 /** Keeps plotly from reading names as markup. */
 function plain(text) {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");

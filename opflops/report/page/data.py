@@ -180,11 +180,19 @@ def device_data(rows: Iterable[Row], device: Device, *, tf32: bool) -> dict[str,
     Returns:
         ``name``, ``bandwidth``, ``peaks`` by dtype, ``tf32``, and the dtypes that no peak is known for as ``unknown``.
     """
-    peaks: dict[str, float] = {}
-    unknown = []
-    for dtype in dict.fromkeys(row.dtype for row in rows if row.floating and row.cost.flops != 0):
-        try:
-            peaks[dtype] = device.peak(dtype, tf32=tf32)
-        except ProfileError:
-            unknown.append(dtype)
-    return {"name": device.name, "bandwidth": device.bandwidth, "peaks": peaks, "unknown": unknown, "tf32": tf32}
+    dtypes = dict.fromkeys(row.dtype for row in rows if row.floating and row.cost.flops != 0)
+    peaks = {dtype: _peak(device, dtype, tf32=tf32) for dtype in dtypes}
+    return {
+        "name": device.name,
+        "bandwidth": device.bandwidth,
+        "peaks": {dtype: peak for dtype, peak in peaks.items() if peak is not None},
+        "unknown": [dtype for dtype, peak in peaks.items() if peak is None],
+        "tf32": tf32,
+    }
+
+
+def _peak(device: Device, dtype: str, *, tf32: bool) -> float | None:
+    try:
+        return device.peak(dtype, tf32=tf32)
+    except ProfileError:
+        return None

@@ -33,8 +33,9 @@ class Hierarchy {
       sort: this.kind === "treemap",
       textinfo: "label+text",
       hovertemplate: "%{customdata}<extra></extra>",
+      leaf: { opacity: 1 },
       pathbar: { visible: false },
-      tiling: this.kind === "icicle" ? { orientation: "v", flip: "y", pad: 1 } : { packing: "squarify", pad: 2 },
+      tiling: this.kind === "icicle" ? { orientation: "v", pad: 1 } : { packing: "squarify", pad: 2 },
       marker: {
         colors: sectors.map((each) => each.colour),
         line: {

@@ -35,8 +35,10 @@ function percent(part, whole) {
   return share !== 0 && Math.abs(share) < 0.05 ? "<0.1 %" : `${share.toFixed(1)} %`;
 }
 
-/** Writes a sum of terms whose coefficients are BigInts over a denominator, the constant one in full. */
+/** Writes a sum of terms whose coefficients are BigInts over a denominator, as sympy does. */
 function expression(coefficients, terms, denominator) {
+  const whole = coefficients.every((coefficient, place) => coefficient === 0n || terms[place][0] === "1");
+  if (whole && denominator === 1n) return grouped(coefficients.reduce((sum, coefficient) => sum + coefficient, 0n));
   let text = "";
   coefficients.forEach((coefficient, place) => {
     if (coefficient === 0n) return;
@@ -47,7 +49,7 @@ function expression(coefficients, terms, denominator) {
     const over = below === 1n ? "" : `/${below}`;
     const [term] = terms[place];
     const alone = term === "1";
-    const factor = alone ? grouped(above) : above === 1n ? "" : `${above}*`;
+    const factor = alone ? above : above === 1n ? "" : `${above}*`;
     const sign = coefficient < 0n ? (text ? " - " : "-") : text ? " + " : "";
     text += `${sign}${factor}${alone ? "" : term}${over}`;
   });

@@ -6,8 +6,8 @@ const LONGEST_NAME = 30;
 
 class Operators {
   /** @param on what to call: find(operator) */
-  constructor(element, on) {
-    Object.assign(this, { element, on });
+  constructor(element, legend, on) {
+    Object.assign(this, { element, legend, on });
   }
 
   draw({ totals, measure, theme }) {
@@ -18,7 +18,9 @@ class Operators {
     if (others.length) bars.push(together(others));
     const whole = totals.value(measure, EVERYTHING);
     const names = bars.map((each) => plain(elided(each.name, LONGEST_NAME)));
-    const phases = [...new Set(bars.flatMap((each) => [...each.phases.keys()]))];
+    const drawn = new Set(bars.flatMap((each) => [...each.phases.keys()]));
+    const phases = totals.profile.present("phase").filter((phase) => drawn.has(phase));
+    showLegend(this.legend, phases.map((phase) => [phase, PHASES[phase] ?? OTHER_PHASE]));
     const traces = phases.map((phase) => ({
       type: "bar",
       orientation: "h",
@@ -37,11 +39,10 @@ class Operators {
       ...themedLayout(theme),
       barmode: "relative",
       bargap: 0.28,
-      height: Math.max(1, bars.length) * BAR_HEIGHT + 66,
-      margin: { l: 8, r: 12, t: 26, b: 36 },
-      showlegend: true,
-      legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", xanchor: "left", itemclick: false, itemdoubleclick: false },
-      xaxis: { gridcolor: theme.line, zerolinecolor: theme.line, fixedrange: true, exponentformat: "SI", nticks: 6,
+      height: Math.max(1, bars.length) * BAR_HEIGHT + 44,
+      margin: { l: 8, r: 12, t: 4, b: 36 },
+      showlegend: false,
+      xaxis: { gridcolor: theme.line, zerolinecolor: theme.line, fixedrange: true, exponentformat: "SI extended", nticks: this.element.clientWidth < 420 ? 4 : 6, tickangle: 0,
         ticksuffix: unit, title: { text: label, standoff: 4, font: { size: 11, color: theme.dim } } },
       yaxis: { autorange: "reversed", tickmode: "array", tickvals: names.map((_, place) => place), ticktext: names,
         automargin: true, fixedrange: true, ticks: "outside", ticklen: 6, tickcolor: "rgba(0,0,0,0)" },
@@ -49,7 +50,7 @@ class Operators {
     const largest = bars.slice(0, 5).map((each) => `${each.name} ${percent(each.value, whole)}`);
     this.element.setAttribute("aria-label", `Operators by ${label}: ${largest.join(", ")}`);
     this.bars = bars;
-    const drawn = Plotly.react(this.element, traces, layout, CHART_CONFIG);
+    const done = Plotly.react(this.element, traces, layout, CHART_CONFIG);
     if (!this.listening) {
       this.listening = true;
       this.element.on("plotly_click", (event) => {
@@ -57,7 +58,7 @@ class Operators {
         if (!several) this.on.find(name);
       });
     }
-    return drawn;
+    return done;
   }
 }
 

@@ -17,8 +17,9 @@ let totals = profile.totals(() => true);
 const colours = new Colours(profile, totals, choice.measure);
 const tree = new ModuleTree(at("tree"), profile, colours, { select, zoom });
 const hierarchy = new Hierarchy(at("hierarchy"), profile, colours, { pick });
-const operators = new Operators(at("operators"), { find: searchFor });
-const roofline = new RooflineChart(at("roofline"), at("roofline-note"), profile, data.device);
+const operators = new Operators(at("operators"), at("phases"), { find: searchFor });
+const roofline = new RooflineChart(at("roofline"), at("dtypes"), at("roofline-note"), profile, data.device);
+let pending = 0;
 const withRoofline = profile.timed || data.device !== null;
 
 // What is chosen ------------------------------------------------------------------------------------------------------
@@ -32,19 +33,20 @@ function select(node) {
 /** Zooms to a module, or to that of an operator. */
 function zoom(node) {
   choice.selected = node;
-  choice.root = profile.isOperator(node) ? profile.parent[node] : node;
+  choice.root = moduleOf(node);
   tree.select(node);
   drawHierarchy();
 }
 
+function moduleOf(node) {
+  return profile.isOperator(node) ? profile.parent[node] : node;
+}
+
 /** Answers a click into the chart: zooms in or, on what is zoomed to already, out. */
 function pick(node) {
-  if (node === EVERYTHING) return zoomOut();
-  if (node === choice.root) {
-    zoomOut();
-  } else if (!profile.isOperator(node)) {
-    choice.root = node;
-  }
+  if (node === choice.root) zoomOut();
+  else choice.root = moduleOf(node);
+  if (node === EVERYTHING) return;
   if (at("search").value) searchFor("");
   choice.selected = node;
   tree.select(node, true);
@@ -81,8 +83,12 @@ function drawCharts() {
   if (!profile.size || typeof Plotly === "undefined") return;
   const shown = { totals, measure: choice.measure, theme: tree.theme };
   drawHierarchy();
-  operators.draw(shown);
-  if (withRoofline) roofline.draw(shown);
+  // The rest may come a frame later.
+  cancelAnimationFrame(pending);
+  pending = requestAnimationFrame(() => {
+    operators.draw(shown);
+    if (withRoofline) roofline.draw(shown);
+  });
 }
 
 function drawHierarchy() {
@@ -120,7 +126,8 @@ function buildMeasures() {
       choice.measure = name;
       redraw();
     });
-    label.append(radio, made("span", { class: "what" }, MEASURES[name].heading), made("strong"), made("small"));
+    const sizes = totals.hasTerms(name) && profile.symbolic ? ` at ${profile.examples}` : "";
+    label.append(radio, made("span", { class: "what" }, MEASURES[name].heading + sizes), made("strong"), made("small"));
     at("measures").append(label);
   }
 }
@@ -156,22 +163,11 @@ function buildFilters() {
   }
 }
 
-function showLegend() {
-  const items = [...colours.types].map(([type, colour]) => {
-    const item = made("li");
-    const dot = made("span", { class: "dot", "aria-hidden": "true" });
-    dot.style.background = colour;
-    item.append(dot, type);
-    return item;
-  });
-  at("legend").replaceChildren(...items);
-}
-
 function buildNotes() {
   at("notes").append(...data.notes.map((note) => made("li", note.startsWith("Unpriced") ? { class: "warn" } : {}, note)));
   if (!data.unpriced.length) return;
   const several = data.unpriced.length > 1;
-  const listed = data.unpriced.map(([name, calls]) => `${name} × ${calls}`).join(", ");
+  const listed = data.unpriced.map(([name, calls]) => `${name} x ${calls}`).join(", ");
   at("unpriced").textContent = `${several ? `${data.unpriced.length} operators are` : "One operator is"} unpriced, and `
     + `${several ? "their" : "its"} arithmetic is in no total: ${listed}.`;
   at("unpriced").hidden = false;
@@ -233,10 +229,11 @@ at("theme").addEventListener("click", () => {
 system.addEventListener("change", applyTheme);
 applyTheme();
 if (profile.size) {
+  if (data.device) at("roofline-title").textContent = `Roofline of ${data.device.name}`;
   at("roofline-panel").hidden = !withRoofline;
   buildMeasures();
   buildFilters();
-  showLegend();
+  showLegend(at("types"), [...colours.types]);
   listen();
   redraw();
   performance.mark("opflops-tree");

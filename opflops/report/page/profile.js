@@ -9,7 +9,7 @@ const EVERYTHING = -1; // stands above the outermost modules
 const MEASURES = {
   flops: { label: "flops", heading: "FLOPs", unit: "", of: { macs: 2, ops: 1 } },
   macs: { label: "macs", heading: "MACs", unit: "", of: { macs: 1 } },
-  transcendentals: { label: "transcendentals", heading: "Transcendentals", unit: "", of: { transcendentals: 1 } },
+  transcendentals: { label: "transcendentals", column: "transc.", heading: "Transcendentals", unit: "", of: { transcendentals: 1 } },
   bytes: { label: "bytes", heading: "Bytes moved", unit: "B", of: { bytes_read: 1, bytes_written: 1 } },
   seconds: { label: "time", heading: "Time", unit: "s", of: { seconds: 1 } },
   calls: { label: "calls", heading: "Calls", unit: "", of: { calls: 1 } },
@@ -44,6 +44,10 @@ class Profile {
       this.path[node] = above < 0 ? this.name[node] : this.path[above] + separator + this.name[node];
     }
     this.top = this.roots.length === 1 ? this.roots[0] : EVERYTHING;
+  }
+
+  get examples() {
+    return Object.entries(this.sizes).map(([name, size]) => `${name} = ${size}`).join(", ");
   }
 
   get measures() {
@@ -176,8 +180,7 @@ class Totals {
     if (!this.profile.symbolic || !this.hasTerms(measure)) {
       return measure === "seconds" ? full : `${full} ${label}`;
     }
-    const sizes = Object.entries(this.profile.sizes).map(([name, size]) => `${name} = ${size}`);
-    return `${full} ${label}; ${scaled(this.value(measure, node))} at ${sizes.join(", ")}`;
+    return `${full} ${label}; ${scaled(this.value(measure, node))} at ${this.profile.examples}`;
   }
 
   /** Sums a measure by operator and phase: a map of operators to maps of phases, and how often each ran. */

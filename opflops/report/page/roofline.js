@@ -5,8 +5,8 @@ const SMALLEST_POINT = 7;
 const LARGEST_POINT = 34;
 
 class RooflineChart {
-  constructor(element, note, profile, device) {
-    Object.assign(this, { element, note, profile, device });
+  constructor(element, legend, note, profile, device) {
+    Object.assign(this, { element, legend, note, profile, device });
   }
 
   /** Adds rows up to points; those without operations or traffic have no place here and are counted. */
@@ -43,6 +43,7 @@ class RooflineChart {
     const heaviest = Math.max(...placed.map((each) => each.weight), 0);
     const dtypes = [...new Set(placed.map((each) => each.dtype))];
     const colour = (dtype) => PALETTE[profile.present("dtype").indexOf(dtype) % PALETTE.length];
+    showLegend(this.legend, dtypes.map((dtype) => [dtype, colour(dtype)]));
     const traces = device ? dtypes.map((dtype) => this.roof(dtype, placed, colour(dtype))) : [];
     for (const dtype of dtypes) {
       const those = placed.filter((each) => each.dtype === dtype);
@@ -62,13 +63,12 @@ class RooflineChart {
         },
       });
     }
-    const axis = { type: "log", gridcolor: theme.line, zeroline: false, exponentformat: "SI", dtick: 1 };
+    const axis = { type: "log", gridcolor: theme.line, zeroline: false, exponentformat: "SI extended", dtick: 1 };
     const layout = {
       ...themedLayout(theme),
-      height: 340,
-      margin: { l: 64, r: 14, t: 26, b: 44 },
-      showlegend: true,
-      legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", itemclick: false, itemdoubleclick: false },
+      height: 320,
+      margin: { l: 64, r: 14, t: 4, b: 44 },
+      showlegend: false,
       dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
       xaxis: { ...axis, title: { text: "operations for each byte", standoff: 6 } },
       yaxis: { ...axis, title: { text: "FLOP/s", standoff: 4 } },
@@ -82,12 +82,13 @@ class RooflineChart {
     const { device } = this;
     const peak = device.peaks[dtype];
     const ridge = peak / device.bandwidth;
-    const from = Math.min(ridge / 10, ...placed.map((each) => each.intensity / 2));
-    const to = Math.max(ridge * 10, ...placed.map((each) => each.intensity * 2));
+    const ridges = Object.values(device.peaks).map((each) => each / device.bandwidth);
+    const from = Math.min(...ridges.map((each) => each / 10), ...placed.map((each) => each.intensity / 2));
+    const to = Math.max(...ridges.map((each) => each * 10), ...placed.map((each) => each.intensity * 2));
     return {
       type: "scatter",
       mode: "lines",
-      name: `${device.name}, ${dtype}`,
+      name: dtype,
       x: [from, ridge, to],
       y: [from * device.bandwidth, peak, peak],
       line: { color, width: 2 },

@@ -3,7 +3,8 @@
 
 const ROW_HEIGHT = 30;
 const SPARE_ROWS = 12; // beyond both edges of what is in sight
-const FIRST_ROWS = 40; // as many as fill a screen: what is open at first
+const FEWEST_ROWS = 12; // open at first, however many that makes
+const FIRST_ROWS = 40; // open at first, if the levels fall so: as many as fill a screen
 const PAGE_STEP = 15;
 
 class ModuleTree {
@@ -29,10 +30,12 @@ class ModuleTree {
     this.table = made("table", { role: "treegrid", "aria-label": "Modules and operators" });
     const headings = made("tr", { "aria-rowindex": 1 });
     this.headings = new Map();
-    const names = [["name", "Module / operator"], ["share", "Share"], ...this.columns.map((name) => [name, MEASURES[name].label])];
+    const columns = this.columns.map((name) => [name, MEASURES[name].column ?? MEASURES[name].label]);
+    const names = [["name", "Module / operator"], ["share", "Share"], ...columns];
     for (const [name, label] of names) {
       const button = made("button", { type: "button" }, label);
       const heading = made("th", { scope: "col", "aria-sort": "none", class: name, "data-column": name });
+      if (MEASURES[name]?.column) button.title = MEASURES[name].label;
       heading.append(button);
       button.addEventListener("click", () => this.sortBy(name));
       headings.append(heading);
@@ -66,13 +69,13 @@ class ModuleTree {
     this.arrange();
   }
 
-  /** Opens as many levels as fill a screen. */
+  /** Opens as many levels as fill a screen, and one that has too many for it rather than show next to nothing. */
   openFirst() {
     let level = this.profile.roots;
     let shown = level.length;
     while (level.length) {
       const next = level.flatMap((node) => this.profile.children[node]);
-      if (this.open.size && shown + next.length > FIRST_ROWS) break;
+      if (shown >= FEWEST_ROWS && shown + next.length > FIRST_ROWS) break;
       for (const node of level) if (this.profile.children[node].length) this.open.add(node);
       shown += next.length;
       level = next;
@@ -203,14 +206,25 @@ class ModuleTree {
       ? this.lines.length
       : Math.min(this.lines.length, first + Math.ceil(height / ROW_HEIGHT) + 2 * SPARE_ROWS);
     const focused = this.body.contains(document.activeElement);
-    if (!afresh && this.drawn?.first === first && this.drawn.last === last && this.drawn.active === this.active
-      && this.drawn.selected === this.selected) return;
-    this.drawn = { first, last, active: this.active, selected: this.selected };
-    const place = this.places.get(this.active) ?? 0;
-    const reachable = place >= first && place < last ? this.active : this.lines[first]?.node;
-    const rows = this.lines.slice(first, last).map((line, offset) => this.row(line, first + offset, reachable));
-    this.body.replaceChildren(this.gap(first), ...rows, this.gap(this.lines.length - last));
+    if (afresh || this.drawn?.first !== first || this.drawn.last !== last) {
+      this.drawn = { first, last };
+      const rows = this.lines.slice(first, last).map((line, offset) => this.row(line, first + offset));
+      this.body.replaceChildren(this.gap(first), ...rows, this.gap(this.lines.length - last));
+    }
+    this.mark();
     if (focused) this.body.querySelector('tr[tabindex="0"]')?.focus({ preventScroll: true });
+  }
+
+  /** Tells the rows in the document which of them is selected, and which one is reached by the tab key. */
+  mark() {
+    const { first, last } = this.drawn;
+    const place = this.places.get(this.active) ?? -1;
+    const reachable = place >= first && place < last ? this.active : this.lines[first]?.node;
+    for (const row of this.body.querySelectorAll("tr[data-node]")) {
+      const node = Number(row.dataset.node);
+      row.tabIndex = node === reachable ? 0 : -1;
+      row.setAttribute("aria-selected", node === this.selected);
+    }
   }
 
   gap(rows) {
@@ -220,7 +234,7 @@ class ModuleTree {
     return gap;
   }
 
-  row({ node, level, place, of }, index, reachable) {
+  row({ node, level, place, of }, index) {
     const { profile, totals, measure } = this;
     const row = made("tr", {
       role: "row",
@@ -228,8 +242,6 @@ class ModuleTree {
       "aria-posinset": place,
       "aria-setsize": of,
       "aria-rowindex": index + 2,
-      "aria-selected": node === this.selected,
-      tabindex: node === reachable ? 0 : -1,
       "data-node": node,
       class: profile.isOperator(node) ? "operator" : "module",
     });
@@ -240,7 +252,7 @@ class ModuleTree {
     const whole = totals.value(measure, EVERYTHING);
     const part = whole ? totals.value(measure, node) / whole : 0;
     share.style.setProperty("--share-part", Math.max(0, Math.min(1, part)));
-    share.append(made("span", {}, percent(totals.value(measure, node), whole)));
+    share.append(made("span", part ? {} : { class: "nothing" }, percent(totals.value(measure, node), whole)));
     row.append(share, ...this.numberCells(node));
     return row;
   }
