@@ -2,9 +2,13 @@
 
 const PALETTE = ["#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#a463f2", "#3ca951", "#ff8ab7", "#9c6b4e", "#38b2d8"];
 const PHASES = { forward: "#4c78dd", backward: "#f0a030", recompute: "#a463f2", optimizer: "#3ca951" };
+const HELD = 0.72; // how grey a module is that only holds others
 const OTHER_PHASE = "#9498a0";
 
-/** Gives each of the types that do most a colour of its own; the rest, and modules that only hold others, are grey. */
+/**
+ * Gives each of the types that do most a colour of its own; the others are grey. A module that only holds others is
+ * grey with a touch of the type that does most in it.
+ */
 class Colours {
   constructor(profile, totals, measure) {
     this.profile = profile;
@@ -16,6 +20,25 @@ class Colours {
     }
     const ranked = [...own].filter(([type, value]) => type && value > 0).sort((one, other) => other[1] - one[1]);
     this.types = new Map(ranked.slice(0, PALETTE.length).map(([type], place) => [type, PALETTE[place]]));
+    this.main = this.mainTypes(totals, measure);
+  }
+
+  /** Finds the type that does most in each module and below it. */
+  mainTypes(totals, measure) {
+    const { profile } = this;
+    const names = [...this.types.keys()];
+    const sums = Array.from({ length: profile.size }, () => new Float64Array(names.length));
+    for (let node = profile.size - 1; node >= 0; node -= 1) {
+      const above = profile.parent[node];
+      if (above < 0) continue;
+      if (profile.isOperator(node)) {
+        const place = names.indexOf(profile.type[above]);
+        if (place >= 0) sums[above][place] += totals.value(measure, node);
+      } else {
+        sums[node].forEach((sum, place) => (sums[above][place] += sum));
+      }
+    }
+    return sums.map((parts) => names[parts.indexOf(Math.max(...parts))]);
   }
 
   /** Returns a node's colour; an operator has that of its module, paler. */
@@ -26,7 +49,8 @@ class Colours {
       const colour = this.types.get(profile.type[profile.parent[node]]);
       return mixed(colour ?? theme.neutral, theme.panel, 0.42);
     }
-    return this.types.get(profile.type[node]) ?? theme.neutral;
+    const main = this.types.get(this.main[node]);
+    return this.types.get(profile.type[node]) ?? (main ? mixed(main, theme.neutral, HELD) : theme.neutral);
   }
 }
 

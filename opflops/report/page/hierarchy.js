@@ -2,6 +2,8 @@
 // small to see is drawn together, so that any number of modules stays quick.
 
 const LEVELS = { icicle: 6, treemap: 3 };
+const MOST_OF_IT = 0.7; // a child with so much of a treemap's module takes no level of its own
+const ZOOM_MILLISECONDS = 280;
 const SMALLEST_SHARE = 0.002; // of the drawn whole: about two pixels
 const CHART_CONFIG = { responsive: true, displayModeBar: false, displaylogo: false };
 
@@ -19,6 +21,8 @@ class Hierarchy {
       this.say(negative ? "Differences below zero cannot be drawn as areas." : `No ${MEASURES[measure].label} here.`);
       return;
     }
+    const before = this.root;
+    this.root = root;
     const sectors = this.sectors(totals, measure, root, theme);
     const outlined = this.nearest(selected, sectors);
     const trace = {
@@ -50,8 +54,8 @@ class Hierarchy {
     const layout = { ...themedLayout(theme), uniformtext: { minsize: 9, mode: "hide" } };
     this.element.classList.remove("message");
     this.element.setAttribute("aria-label", this.told(sectors, totals, measure, root));
-    const drawn = Plotly.react(this.element, [trace], layout, CHART_CONFIG);
-    if (this.listening !== true) {
+    this.zoomed(before, root, trace, layout);
+    if (!this.listening) {
       this.listening = true;
       for (const name of ["plotly_icicleclick", "plotly_treemapclick"]) {
         this.element.on(name, (event) => {
@@ -60,12 +64,38 @@ class Hierarchy {
         });
       }
     }
-    return drawn;
+  }
+
+  /** Draws; where it is a step into what is drawn, or out of it, moving there if the reader does not mind motion. */
+  zoomed(before, root, trace, layout) {
+    const { element } = this;
+    const turn = (this.turn = {});
+    const put = () => turn === this.turn && Plotly.react(element, [trace], layout, CHART_CONFIG);
+    const shown = this.listening ? element.data[0] : null;
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches || before === root;
+    if (still || shown?.type !== trace.type) {
+      put();
+      return;
+    }
+    const move = () => {
+      const options = {
+        frame: { redraw: false, duration: ZOOM_MILLISECONDS },
+        transition: { duration: ZOOM_MILLISECONDS, easing: "cubic-in-out" },
+        mode: "immediate",
+        fromcurrent: true,
+      };
+      return Plotly.animate(element, { data: [{ level: String(root) }], traces: [0] }, options).then(put, put);
+    };
+    if (shown.ids.includes(String(root))) move();
+    else if (trace.ids.includes(String(before))) {
+      Plotly.react(element, [{ ...trace, level: String(before) }], layout, CHART_CONFIG).then(move);
+    } else put();
   }
 
   say(words) {
     Plotly.purge(this.element);
     this.listening = false;
+    this.turn = null;
     this.element.replaceChildren(words);
     this.element.classList.add("message");
     this.element.setAttribute("aria-label", words);
@@ -91,7 +121,7 @@ class Hierarchy {
         parent,
         label,
         value,
-        text: level === 0 ? "" : scaled(value, MEASURES[measure].unit),
+        text: parent === "" ? "" : scaled(value, MEASURES[measure].unit),
         hover: this.hover(node, totals, measure, whole),
         colour: this.colours.of(node, theme),
       });
@@ -100,7 +130,8 @@ class Hierarchy {
       let left = 0;
       for (const child of profile.below(node)) {
         const part = totals.value(measure, child);
-        if (part >= drawn * SMALLEST_SHARE) add(child, String(node), level + 1);
+        const same = this.kind === "treemap" && part > value * MOST_OF_IT && !profile.isOperator(child);
+        if (part >= drawn * SMALLEST_SHARE) add(child, String(node), same ? level : level + 1);
         else if (part > 0) {
           rest += part;
           left += 1;
@@ -115,7 +146,7 @@ class Hierarchy {
           value: rest,
           text: scaled(rest, MEASURES[measure].unit),
           hover: `${left} smaller parts<br>${percent(rest, whole)} of all`,
-          colour: mixed(theme.neutral, theme.panel, 0.6),
+          colour: mixed(this.colours.of(node, theme), theme.panel, 0.7),
         });
       }
     };
