@@ -21,8 +21,9 @@ FILES = ("json", "csv", "folded", "speedscope", "mermaid", "mermaid-er", "page")
 FORMATS = (*FILES, *tabulate_formats)
 DEVICES = ("meta", "cpu", "cuda")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
-SORTS = ("flops", "macs", "calls", "transcendentals", "bytes", "seconds", "name")
-MEASURES = ("flops", "macs", "ops", "transcendentals", "bytes", "seconds")
+PHASES = ("forward", "backward", "recompute", "optimizer")
+SORTS = ("calls", "macs", "flops", "transcendentals", "bytes", "name", "seconds", "ops", *PHASES, "intensity", "flop/s")
+MEASURES = ("macs", "ops", "flops", "transcendentals", "bytes", "bytes_read", "bytes_written", "calls", "seconds")
 KEYS = ("module", "module_type", "op", "phase", "dtype")
 _TARGETS = """\
 A TARGET is torchvision:resnet50, timm:vit_base_patch16_224, hf:gpt2,
@@ -58,7 +59,8 @@ class Parser(argparse.ArgumentParser):
             told = unknown(kind, given.partition("=")[0], known if given.startswith("-") else [])
             raise TargetError(f"{told} {self.prog} --help lists all." if not nearest(given, known) else told)
         if head.startswith("argument "):
-            raise TargetError(f"{head.removeprefix('argument ')}: {rest[:1].upper()}{rest[1:].rstrip('.')}.")
+            told = f"{head.removeprefix('argument ')}: {rest[:1].upper()}{rest[1:]}"
+            raise TargetError(told if told.endswith((".", "?")) else f"{told}.")
         raise TargetError(f"{message[:1].upper()}{message[1:].rstrip('.')}; {self.prog} --help says more.")
 
 
@@ -180,7 +182,7 @@ def count_parser() -> Parser:
     group.add_argument("--by", metavar="KEY[,KEY]", type=_keys, help="list by module, module_type, op, phase or dtype")
     group.add_argument("--depth", metavar="N", type=whole(0, "levels"), help="levels of modules below the root")
     group.add_argument("--expand", action="store_true", help="show every one of repeated modules")
-    group.add_argument("--columns", metavar="NAME[,NAME]", type=_list, help="the columns of the table")
+    group.add_argument("--columns", metavar="NAME[,NAME]", type=_list, help="macs,flops,bytes,intensity,phases,bar …")
     group.add_argument("--numbers", metavar="HOW", type=one_of("way to write numbers", ("auto", "exact", "scaled")),
                        choices=("auto", "exact", "scaled"), help="auto, exact or scaled")  # fmt: skip
     group.add_argument("--measure", metavar="NAME", type=one_of("measure", MEASURES), choices=MEASURES,

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map_only
 from opflops.errors import TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from opflops.cli.inputs import InputSpec
 
@@ -26,11 +26,13 @@ class Inputs(NamedTuple):
         args: By position.
         kwargs: By name.
         whence: Where they are from, for people; "" where they were asked for.
+        names: What those by position are called, where the model's parameters do not tell.
     """
 
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}  # noqa: RUF012 - a default that nobody changes
     whence: str = ""
+    names: tuple[str, ...] = ()
 
     def to(self, dtype: torch.dtype | None, device: str) -> Inputs:
         """Move tensors to a device, and floating-point ones to a dtype."""
@@ -40,17 +42,37 @@ class Inputs(NamedTuple):
             return found.to(dtype) if dtype is not None and found.is_floating_point() else found
 
         args, kwargs = tree_map_only(Tensor, moved, (self.args, self.kwargs))
-        return Inputs(args, kwargs, self.whence)
+        return self._replace(args=args, kwargs=kwargs)
 
     def named(self, model: Any) -> dict[str, Any]:
         """Name each argument as the model's parameters are named, in the order of the call."""
-        parameters = list(parameters_of(model))
-        by_place: dict[str, Any] = {}
-        for place, value in enumerate(self.args):
-            known = parameters[place] if place < len(parameters) else None
-            single = known is not None and known.kind is not inspect.Parameter.VAR_POSITIONAL
-            by_place[known.name if known is not None and single else f"input {place}"] = value
+        fixed, _ = _by_position(model)
+        names = (fixed + list(self.names[len(fixed) :])) if len(self.names) >= len(self.args) else fixed
+        by_place = {
+            names[place] if place < len(names) else f"input {place}": value for place, value in enumerate(self.args)
+        }
         return {**by_place, **self.kwargs}
+
+    def as_called(self, model: Any, said: Mapping[str, Any]) -> dict[str, Any]:
+        """Turn what is said of arguments by name into what is said of the model's parameters."""
+        fixed, rest = _by_position(model)
+        names = list(self.named(model))
+        starred = names[len(fixed) : len(self.args)]
+        if rest is None or not starred:
+            return dict(said)
+        others = {name: what for name, what in said.items() if name not in starred}
+        return {**others, rest: tuple(said.get(name) for name in starred)}
+
+
+def _by_position(model: Any) -> tuple[list[str], str | None]:
+    """List the parameters that each take an argument by position, and the one, if any, that takes those left."""
+    fixed: list[str] = []
+    for each in parameters_of(model):
+        if each.kind is inspect.Parameter.VAR_POSITIONAL:
+            return fixed, each.name
+        if each.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
+            fixed.append(each.name)
+    return fixed, None
 
 
 def parameters_of(model: Any) -> Sequence[inspect.Parameter]:
@@ -82,14 +104,14 @@ def arranged(
             kwargs[list(kwargs)[place]] = value
         else:
             args.append(value)
-    names = [each.name for each in parameters_of(model)]
+    names = list(usual.names) or [each.name for each in parameters_of(model)]
     for name, value in by_name.items():
         place = names.index(name) if name in names else len(args)
         if place < len(usual.args):
             args[place] = value
         else:
             kwargs[name] = value
-    return Inputs(tuple(args), kwargs)
+    return Inputs(tuple(args), kwargs, names=usual.names)
 
 
 def _may_lack(model: Any, specs: Sequence[InputSpec]) -> bool:

@@ -46,8 +46,8 @@ def whole(shtab: Any) -> argparse.ArgumentParser:
     for action in arguments.count_parser()._actions:  # noqa: SLF001 - argparse lists them nowhere else
         if action.option_strings:
             _completing(made._add_action(action), shtab)  # noqa: SLF001 - as above
+    # A word that is none of them is a target, for which a shell completes files by itself.
     subcommands = made.add_subparsers(metavar="TARGET")
-    subcommands.complete = shtab.FILE  # type: ignore[attr-defined] # shtab looks for it
     every = {
         "diff": arguments.diff_parser(),
         "coverage": coverage.parser(),

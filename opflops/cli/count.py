@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from opflops import example
 from opflops.cli import dimensions, inputs, output, targets
 from opflops.cli.arguments import FILES
-from opflops.cli.arranged import Inputs
 from opflops.cli.foreign import quiet_warnings
 from opflops.cli.progress import Progress
 from opflops.cli.rendering import Rendering, compared, rendered
 from opflops.cli.running import Counted, Run, count_target, optimizer_class, saved
-from opflops.cli.sources import Asked, Target
+from opflops.cli.sources import Asked
 from opflops.errors import TargetError
 from opflops.profile import Profile
 
@@ -48,29 +46,15 @@ def count_all(names: list[str], arguments: argparse.Namespace) -> dict[str, Coun
     asked = Asked(dict(arguments.arg), bool(run.specs), arguments.trust_remote_code, arguments.dtype)
     counted: dict[str, Counted] = {}
     with quiet_warnings(debug=arguments.debug):
-        for name in names or [""]:
-            counted[_unused(name or _EXAMPLE, counted)] = _counted(name, asked, run)
+        for name in names or [targets.EXAMPLE]:
+            counted[_unused(name, counted)] = _counted(name, asked, run)
     return counted
 
 
-_EXAMPLE = "opflops.example:SimpleCNN"
-
-
 def _counted(name: str, asked: Asked, run: Run) -> Counted:
-    if not name:
-        return count_target(_example(), run)
     with run.progress.stage(f"looking up {name}"):
         found = targets.find(name, asked)
     return saved(found, name, run.at or {}) if isinstance(found, Profile) else count_target(found, run)
-
-
-def _example() -> Target:
-    import torch  # noqa: PLC0415 - for this alone
-
-    def propose(_: Any, batch: int) -> Inputs:
-        return Inputs((torch.zeros(batch, *example.INPUT_SHAPE[1:]),))
-
-    return Target(_EXAMPLE, example.SimpleCNN, propose)
 
 
 def _unused(name: str, known: dict[str, Counted]) -> str:

@@ -37,6 +37,7 @@ def command(arguments: argparse.Namespace) -> int:
         names=(before_name, after_name),
         measure=rendering.measure or "flops",
         tablefmt=rendering.form,
+        color=rendering.color,
         sizes=examples((*before.profile.dimensions, *after.profile.dimensions)),
         **rendering.options,
     )

@@ -33,7 +33,7 @@ def chosen(form: str | None, output: str | None) -> str:
     """
     if form is not None:
         return form
-    if output is None:
+    if output in (None, "-"):
         return "simple"
     for suffix, meant in _SUFFIXES.items():
         if output.lower().endswith(suffix):

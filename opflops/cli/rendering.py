@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -15,8 +14,11 @@ from opflops.cli.arguments import FILES
 from opflops.dimensions import examples
 from opflops.errors import TargetError
 from opflops.measuring import measure
+from opflops.profile import Profile
+from opflops.report.colour import wants_colour
 from opflops.report.comparison import comparison
 from opflops.report.layout import is_markup
+from opflops.report.tables import overview
 
 if TYPE_CHECKING:
     import argparse
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
     from opflops.cli.running import Counted
     from opflops.devices import Device
-    from opflops.profile import Profile
     from opflops.report.tables import TableOptions
 
 _TWO = ("before", "after")
@@ -44,7 +45,7 @@ class Rendering:
         options: Of tables, as asked for.
         measure: What stacks and comparisons are of.
         roofline: The device to bound times on; None for no bounds.
-        to_terminal: Whether it is printed on a terminal.
+        color: Whether it is printed where colours show.
     """
 
     form: str
@@ -52,7 +53,7 @@ class Rendering:
     options: dict[str, Any] = field(default_factory=dict)
     measure: str | None = None
     roofline: str | None = None
-    to_terminal: bool = False
+    color: bool = False
 
     @classmethod
     def of(cls, arguments: argparse.Namespace) -> Rendering:
@@ -77,7 +78,12 @@ class Rendering:
             raise TargetError(
                 "--measure is of comparisons, and of --format folded and speedscope; a table has all its --columns."
             )
-        return cls(form, arguments.by, options, arguments.measure, roofline, _to_terminal(arguments))
+        color = arguments.output in (None, "-") and wants_colour(sys.stdout)
+        found = cls(form, arguments.by, options, arguments.measure, roofline, color)
+        if form not in FILES:
+            # What is wrong with the options of tables is said before anything is counted.
+            _table(Profile(), found)
+        return found
 
 
 def device_of(name: str | None) -> Device | None:
@@ -87,10 +93,6 @@ def device_of(name: str | None) -> Device | None:
             raise TargetError("--roofline cuda measures a GPU that PyTorch can use, and there is none here.")
         return measure(name)
     return None if name is None else devices.device(name)
-
-
-def _to_terminal(arguments: argparse.Namespace) -> bool:
-    return arguments.output is None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
 def rendered(counted: Counted, rendering: Rendering) -> str:
@@ -123,10 +125,12 @@ def _file(counted: Counted, rendering: Rendering) -> str:
 
 
 def _table(profile: Profile, rendering: Rendering) -> str:
-    options = {"tablefmt": rendering.form, **rendering.options}
-    if rendering.by is None and options == {"tablefmt": "simple"}:
-        return str(profile)
-    return profile.table(rendering.by or "module", **cast("TableOptions", options))
+    options = rendering.options
+    if rendering.by is None and rendering.form == "simple" and options.keys() <= {"expand"}:
+        symbolic = profile._symbolic  # noqa: SLF001 - print() has no options, and a terminal has colours
+        return overview(profile.rows, symbolic, color=rendering.color, **options)
+    given = {**options, "tablefmt": rendering.form, "color": rendering.color}
+    return profile.table(rendering.by or "module", **cast("TableOptions", given))
 
 
 def compared(found: Mapping[str, Counted], rendering: Rendering) -> str:
@@ -145,6 +149,7 @@ def compared(found: Mapping[str, Counted], rendering: Rendering) -> str:
         rendering.by or "module",
         measure=rendering.measure or "flops",
         tablefmt=rendering.form,
+        color=rendering.color,
         params=params if len(params) == len(found) else None,
         sizes=examples(dimensions),
         **options,

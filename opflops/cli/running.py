@@ -195,7 +195,9 @@ def _check_memory(ready: _Prepared) -> None:
 
 def _without_storage(ready: _Prepared, run: Run) -> Profile:
     model, inputs, _ = ready
-    shapes = dimensions.dynamic_shapes(run.dims, inputs.named(model)) if run.dims else None
+    shapes = None
+    if run.dims:
+        shapes = inputs.as_called(model, dimensions.dynamic_shapes(run.dims, inputs.named(model)))
     with _explained(ready):
         profile = count_without_storage(
             model,

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, cast
 
+from opflops.cli.names import nearest
 from opflops.errors import TargetError
 
 if TYPE_CHECKING:
     from opflops.cli.sources import Asked, Target
     from opflops.profile import Profile
 
-SOURCES = ("torchvision", "timm", "hf")
+SOURCES = {"torchvision": "torchvision_models", "timm": "timm_models", "hf": "huggingface"}
+"""The files of ``opflops.cli.sources`` by what stands before the colon."""
+
+_FILES = {".pt2": "exported", ".json": "saved"}
+EXAMPLE = "opflops.example:SimpleCNN"
+SUBCOMMANDS = ("diff", "coverage", "models", "devices", "completion")
 _WEIGHTS = (".pt", ".pth", ".safetensors", ".bin", ".ckpt")
+
+
+class _Source(Protocol):
+    """Be a file of ``opflops.cli.sources``; not each has all of these."""
+
+    @staticmethod
+    def find(text: str, asked: Asked, /) -> Target | Profile: ...
+
+    @staticmethod
+    def names(pattern: str | None = None, /) -> list[str]: ...
 
 
 def find(text: str, asked: Asked) -> Target | Profile:
@@ -22,32 +39,32 @@ def find(text: str, asked: Asked) -> Target | Profile:
         MissingExtraError: The package that it is from is not installed.
     """
     prefix, _, rest = text.partition(":")
-    # Sources load packages of their own, so each is imported for itself.
-    if prefix == "torchvision" and rest:
-        from opflops.cli.sources import torchvision_models  # noqa: PLC0415 - see above
-
-        return torchvision_models.find(rest, asked)
-    if prefix == "timm" and rest:
-        from opflops.cli.sources import timm_models  # noqa: PLC0415 - see above
-
-        return timm_models.find(rest, asked)
-    if prefix == "hf" and rest:
-        from opflops.cli.sources import huggingface  # noqa: PLC0415 - see above
-
-        return huggingface.find(rest, asked)
-    if text.endswith(".pt2"):
-        from opflops.cli.sources import exported  # noqa: PLC0415 - see above
-
-        return exported.find(text, asked)
-    if text.endswith(".json"):
-        from opflops.cli.sources import saved  # noqa: PLC0415 - see above
-
-        return saved.load(text)
+    if text == EXAMPLE:
+        return _source("builtin").find(text, asked)
+    if prefix in SOURCES and rest:
+        return _source(SOURCES[prefix]).find(rest, asked)
+    for suffix, name in _FILES.items():
+        if text.endswith(suffix):
+            return _source(name).find(text, asked)
     if text.endswith(_WEIGHTS):
         raise TargetError(
             f"{text} looks like weights, which do not say what is computed with them; name what makes the model, "
             "or a program that torch.export.save wrote to a .pt2 file."
         )
-    from opflops.cli.sources import python_code  # noqa: PLC0415 - see above
+    if ":" not in text and (near := nearest(text, SUBCOMMANDS, 1)):
+        raise TargetError(f"There is no subcommand {text!r}; did you mean opflops {near[0]}?")
+    return _source("python_code").find(text, asked)
 
-    return python_code.find(text, asked)
+
+def names(source: str, pattern: str | None) -> list[str]:
+    """List the models that a source has, or those whose names fit a pattern.
+
+    Raises:
+        MissingExtraError: The package of the source is not installed.
+    """
+    return _source(SOURCES[source]).names(pattern)
+
+
+def _source(name: str) -> _Source:
+    """Import what finds one kind of target; each loads packages of its own."""
+    return cast("_Source", import_module(f"opflops.cli.sources.{name}"))

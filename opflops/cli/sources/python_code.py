@@ -33,6 +33,8 @@ def find(text: str, asked: Asked) -> Target:
         TargetError: There is no such module or name, or what it names is no model and makes none.
     """
     place, colon, path = text.rpartition(":")
+    if text.endswith(".py"):
+        raise TargetError(f"{text} is a file; name what in it makes the model, as in {text}:Net.")
     if not (place and colon and path):
         raise TargetError(
             f"The target {text!r} is not of the form package.module:callable, file.py:callable, torchvision:NAME, "
@@ -92,6 +94,11 @@ def _unfit(factory: Callable[..., Any], arguments: dict[str, Any]) -> str:
 
 
 def _from_name(name: str) -> ModuleType:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise TargetError(
+            f"{name!r} is no name of a module, as package.module is; a file is named as in folder/file.py:callable, "
+            "and sources are torchvision:, timm: and hf:."
+        )
     _on_path(os.getcwd())  # noqa: PTH109 - sys.path holds strings
     try:
         with foreign(f"The module {name!r} fails to import"):
@@ -99,10 +106,7 @@ def _from_name(name: str) -> ModuleType:
     except TargetError as error:
         cause = error.__cause__
         if isinstance(cause, ModuleNotFoundError) and cause.name and f"{name}.".startswith(f"{cause.name}."):
-            hint = "; a file is named as in folder/file.py:callable." if "/" in name else "."
-            raise TargetError(
-                f"There is no module {cause.name!r} here or among the installed packages{hint}"
-            ) from cause
+            raise TargetError(f"There is no module {cause.name!r} here or among the installed packages.") from cause
         raise
 
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from opflops.cli.names import nearest, told
 from opflops.errors import ProfileError, TargetError
 from opflops.profile import Profile
 
+if TYPE_CHECKING:
+    from opflops.cli.sources import Asked
 
-def load(text: str) -> Profile:
+
+def find(text: str, asked: Asked) -> Profile:
     """Read a profile.
 
     Raises:
         TargetError: There is no such file, or it holds no profile.
     """
     path = Path(text).expanduser()
+    if asked.arguments:
+        raise TargetError(f"{text} is a profile, so --arg has nothing to be an argument of.")
     try:
         written = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:

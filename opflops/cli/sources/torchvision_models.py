@@ -75,7 +75,9 @@ def _inputs(model: Any, family: str, weights: Any, batch: int) -> Inputs:
     if family == "optical_flow":
         images = [torch.zeros(batch, 3, _FLOW, _FLOW) for _ in range(2)]
         return Inputs(tuple(images), {}, "the size that its published figure is for")
-    size = getattr(transforms, "crop_size", None) or getattr(transforms, "resize_size", None) or [224]
+    # A table of positions fixes the size; the weights may be for another than the model has without them.
+    own = getattr(model, "image_size", None)
+    size = own or getattr(transforms, "crop_size", None) or getattr(transforms, "resize_size", None) or [224]
     height, width = (size[0], size[-1]) if isinstance(size, (list, tuple)) else (size, size)
     if family == "video":
         frames = max(_FRAMES, (weights.meta if weights is not None else {}).get("min_temporal_size", 1))
