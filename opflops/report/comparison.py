@@ -111,7 +111,7 @@ def comparison(
         ("total", list(_totals(profiles, counts)), False),
         (_heading(by, measure), list(_lines(entries, profiles, column)), True),
     ]
-    told = [*_repeated(entries), *_notes(dict(zip(named, profiles, strict=True)))]
+    told = [*_repeated(entries), *_notes(dict(zip(named, profiles, strict=True)), sizes)]
     return _written(
         [partial(sheet, *part) for part in parts],
         told,
@@ -186,7 +186,7 @@ def difference(
         ("total", list(_totals(profiles, params)), False),
         (_heading(by, measure), list(_lines(entries, profiles, column)), True),
     ]
-    told = [*_silent(entries, column), *_repeated(entries), *_notes(dict(zip(names, profiles, strict=True)))]
+    told = [*_silent(entries, column), *_repeated(entries), *_notes(dict(zip(names, profiles, strict=True)), sizes)]
     return _written(
         [partial(sheet, *part) for part in parts],
         told,
@@ -267,7 +267,7 @@ def _change(line: _Line, style: str) -> str:
 def _percent(before: float | None, after: float | None) -> str:
     if not before or after is None:
         return "new" if after and before == 0 else ""
-    return f"{100 * (after - before) / before:+.1f}" if after != before else ""
+    return f"{100 * (after - before) / before:+,.1f}" if after != before else ""
 
 
 def _direction(before: float | None, after: float | None) -> str:
@@ -281,7 +281,7 @@ def _repeated(entries: Sequence[Entry]) -> list[str]:
     return [f"{REPEATED}."] if several else []
 
 
-def _notes(named: Mapping[str, Sequence[Row]]) -> list[str]:
+def _notes(named: Mapping[str, Sequence[Row]], sizes: Sizes) -> list[str]:
     """List what is to be said of all profiles, and of single ones with their names."""
     found: dict[str, list[str]] = {}
     for name, rows in named.items():
@@ -289,7 +289,8 @@ def _notes(named: Mapping[str, Sequence[Row]]) -> list[str]:
             found.setdefault(sentence, []).append(name)
     common = [sentence for sentence, names in found.items() if len(names) == len(named) and sentence != LEGEND]
     single = [f"{', '.join(names)}: {sentence}" for sentence, names in found.items() if len(names) < len(named)]
-    return [LEGEND, *common, *single]
+    at = ", ".join(f"{name} = {size}" for name, size in sizes.items())
+    return [LEGEND, *([f"Ratios and orders are those at {at}."] if at else []), *common, *single]
 
 
 def _written(

@@ -243,6 +243,8 @@ def fit(
     if excess > 0:
         room = max(longest - excess, _NARROWEST_LABEL)
         made = replace(made, labels=[_within(each, room) for each in made.labels])
+        excess = max(_width(made, tablefmt) - limit, 0)
+        made = replace(made, heading=elided(made.heading, max(width_of(made.heading) - excess, _NARROWEST_LABEL)))
     left_over = screen_width(width) - _width(made, tablefmt) - gap
     if bars == "needed" or (bars and left_over >= _SHORTEST_BAR):
         made = made.drawn(min(max(left_over, _SHORTEST_BAR), _LONGEST_BAR), color=color)

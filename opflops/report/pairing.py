@@ -178,7 +178,7 @@ def _modules(placed: Sequence[tuple[str, int, Row]], sides: int) -> list[Entry]:
     def entry(node: Node, above: Node) -> Entry:
         below = inside(node) if node.inside else []
         members = node.members // above.members
-        return Entry(node.name, _amounts(node.everything, sides), MODULE, below, members)
+        return Entry(_name(node), _amounts(node.everything, sides), MODULE, below, members)
 
     def inside(node: Node) -> list[Entry]:
         own = [Entry(_ITSELF, _amounts(node.own, sides), KEY)] if node.own else []
@@ -188,6 +188,12 @@ def _modules(placed: Sequence[tuple[str, int, Row]], sides: int) -> list[Entry]:
     for node in planted.children(opening):
         outermost += inside(node) if node.name == _ROOT else [entry(node, planted)]
     return outermost
+
+
+def _name(node: Node) -> str:
+    """Return the name of a module with its class, or with its classes where profiles differ."""
+    types = dict.fromkeys(row.module_type for rows in node.own.values() for row in rows)
+    return f"{node.name} ({' / '.join(types)})" if len(types) > 1 else node.label
 
 
 def _amounts(parts: Mapping[str, Sequence[Row]], sides: int) -> list[Amount]:

@@ -1,0 +1,228 @@
+"""Repeated modules: which are found, what they are called, that lines with them add up, and how they are opened."""
+
+# ruff: noqa: RUF001 - reports have multiplication signs
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from opflops import Cost, OpFlopMode, Profile, ProfileError, Row
+from opflops.report import tree
+from opflops.report.amounts import MODULE
+from opflops.report.collapse import numbered, runs, together
+
+NO_SIZES = {}
+
+
+def row(module, macs=1, op="aten.mm", **changes):
+    return replace(Row(module, "Linear", op, "forward", "float32", 1, Cost(macs=macs)), **changes)
+
+
+def modules(rows, **options):
+    """List the modules of a tree with their multiply-accumulates."""
+    lines = tree.lines(rows, sizes=NO_SIZES, **options).lines
+    return [(line.name, line.amount.cost.macs) for line in lines if line.kind == MODULE]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "groups"),
+    [
+        ("", []),
+        ("abc", [[0], [1], [2]]),
+        ("aab", [[0, 1], [2]]),
+        ("abb", [[0], [1, 2]]),
+        ("aabb", [[0, 1], [2, 3]]),
+        # A pattern is one from its third repetition on.
+        ("abab", [[0], [1], [2], [3]]),
+        ("ababab", [[0, 2, 4], [1, 3, 5]]),
+        ("abababa", [[0, 2, 4, 6], [1, 3, 5]]),
+        # Five of one kind and one of another, four times, and the beginning of a fifth.
+        ("aaaaab" * 4 + "aa", [[each for each in range(26) if each % 6 != 5], [5, 11, 17, 23]]),
+        ("abcabcabcd", [[0, 3, 6], [1, 4, 7], [2, 5, 8], [9]]),
+        ("aba", [[0], [1], [2]]),
+    ],
+)
+def test_runs_and_patterns_are_found(kinds, groups):
+    """Two in a row are a group, and so are those in the same place of a pattern that comes three times."""
+    assert list(runs(kinds)) == groups
+
+
+def test_what_has_no_kind_stays_alone():
+    """Two of them are not the same."""
+    assert list(runs([None, None, "a", "a"])) == [[0], [1], [2, 3]]
+
+
+@given(st.text(alphabet="abc", max_size=40))
+def test_each_sibling_is_in_one_group_of_its_kind(kinds):
+    """None is lost, none is doubled, and groups are in order of their first members."""
+    found = list(runs(kinds))
+    assert sorted(position for group in found for position in group) == list(range(len(kinds)))
+    assert all(len({kinds[position] for position in group}) == 1 for group in found)
+    assert [group[0] for group in found] == sorted(group[0] for group in found)
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (["0", "1", "2"], "0-2 ×3"),
+        (["3", "2", "1"], "1-3 ×3"),
+        (["0", "2", "4", "6"], "0,2,4,6 ×4"),
+        (["0", "2", "4", "6", "8"], "0,2,…,8 ×5"),
+        (["block01", "block02"], "block01-02 ×2"),
+        (["conv1_a", "conv2_a", "conv4_a"], "conv1-2,4_a ×3"),
+    ],
+)
+def test_groups_are_named_by_their_numbers(names, text):
+    """Ranges where they follow each other; of many the first and the last."""
+    assert together([numbered(name) for name in names]) == text
+
+
+def test_equal_neighbours_are_one_line_with_the_costs_of_all():
+    """Also what is below them is of all."""
+    rows = [row(f"Net.layers.{index}.fc", 5) for index in range(80)]
+    assert modules(rows) == [("Net", 400), ("layers", 400), ("0-79 ×80", 400), ("fc (Linear)", 400)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"op": "aten.bmm"},
+        {"cost": Cost(macs=2)},
+        {"cost": Cost(macs=1, bytes_read=1)},
+        {"calls": 2},
+        {"phase": "backward"},
+        {"dtype": "bfloat16"},
+        {"module_type": "Conv2d"},
+        {"estimate": "a reason"},
+        {"priced": False},
+        {"module": "Net.1.other"},
+    ],
+)
+def test_whoever_differs_in_anything_stays_alone(change):
+    """One of three is not like the others: the two before it are together, and it is not with them."""
+    rows = [row("Net.0.fc"), row("Net.1.fc"), row("Net.2.fc")]
+    assert [name for name, _ in modules(rows)] == ["Net", "0-2 ×3", "fc (Linear)"]
+    rows[1] = replace(rows[1], **change)
+    assert not any("×" in name for name, _ in modules(rows))
+
+
+def test_times_do_not_tell_modules_apart():
+    """No two runs take the same time; those of a line are added up."""
+    rows = [row(f"Net.{index}", seconds=0.25 * index) for index in range(4)]
+    (_, line, _) = tree.lines(rows, sizes=NO_SIZES).lines
+    assert (line.name, line.amount.seconds) == ("0-3 ×4 (Linear)", 1.5)
+
+
+def test_names_that_differ_in_more_than_a_number_stay():
+    """Query, key and value cost the same, and are not one thing three times."""
+    rows = [row(f"Net.{name}") for name in ("query", "key", "value", "norm1", "norm2")]
+    assert [name for name, _ in modules(rows)][1:4] == ["query (Linear)", "key (Linear)", "value (Linear)"]
+    assert modules(rows)[4] == ("norm1-2 ×2 (Linear)", 2)
+
+
+def test_repeated_modules_inside_of_repeated_ones():
+    """Eight experts in each of four layers are two lines."""
+    rows = [row(f"Net.layers.{layer}.experts.{expert}", 3) for layer in range(4) for expert in range(8)]
+    expected = [("Net", 96), ("layers", 96), ("0-3 ×4", 96), ("experts", 96), ("0-7 ×8 (Linear)", 96)]
+    assert modules(rows) == expected
+    assert modules(rows, expand="Net.layers.*.experts")[4:] == [(f"{expert} (Linear)", 12) for expert in range(8)]
+
+
+def test_rows_that_come_twice_are_not_taken_for_one():
+    """Three rows of which two are alike differ from three with the other two alike."""
+    rows = [row("Net.0"), row("Net.0"), row("Net.0", 2), row("Net.1"), row("Net.1", 2), row("Net.1", 2)]
+    assert [name for name, _ in modules(rows)] == ["Net", "0 (Linear)", "1 (Linear)"]
+
+
+LAYERS = [row(f"Net.layers.{index}.fc") for index in range(6)] + [row(f"Net.heads.{index}") for index in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("expand", "names"),
+    [
+        (False, ["layers", "0-5 ×6", "fc", "heads", "0-2 ×3"]),
+        (True, ["layers", *["0", "fc", "1", "fc", "2", "fc", "3", "fc", "4", "fc", "5", "fc"], "heads", "0", "1", "2"]),
+        ("Net.heads", ["layers", "0-5 ×6", "fc", "heads", "0", "1", "2"]),
+        ("Net.layers.2", ["layers", "0-1 ×2", "fc", "2", "fc", "3-5 ×3", "fc", "heads", "0-2 ×3"]),
+        ("Net.layers.2.fc", ["layers", "0-1 ×2", "fc", "2", "fc", "3-5 ×3", "fc", "heads", "0-2 ×3"]),
+        (["Net.heads", "Net.layers.5"], ["layers", "0-4 ×5", "fc", "5", "fc", "heads", "0", "1", "2"]),
+        ("Net.h*", ["layers", "0-5 ×6", "fc", "heads", "0", "1", "2"]),
+        ("Net.layers.[01]", ["layers", "0", "fc", "1", "fc", "2-5 ×4", "fc", "heads", "0-2 ×3"]),
+    ],
+)
+def test_repeated_modules_can_be_shown_one_by_one(expand, names):
+    """All of them, those below a module, or a single one."""
+    found = modules(LAYERS, expand=expand)
+    assert [name.removesuffix(" (Linear)") for name, _ in found] == ["Net", *names]
+    assert found[0] == ("Net", 9)
+
+
+@pytest.mark.parametrize("expand", ["Net.layer", ["Net.heads", "Net.layer"], "Other.*"])
+def test_what_is_no_module_cannot_be_expanded(expand):
+    """The message gives the nearest paths."""
+    with pytest.raises(ProfileError, match=r"There is no module '(Net.layer'.*Net.layers|Other)"):
+        Profile(LAYERS).table(expand=expand)
+
+
+def test_reports_say_what_a_repeated_line_is():
+    """And only where there is one."""
+    assert "A line with ×N is about N modules" in Profile(LAYERS).table()
+    assert "×" not in Profile(LAYERS).table(expand=True)
+    assert "×" not in Profile([row("Net.a"), row("Net.b")]).table()
+
+
+def test_windows_that_alternate_are_two_lines():
+    """As in Swin transformers, where every second block shifts its windows."""
+    blocks = [nn.Linear(4, 4) if index % 2 else nn.Sequential(nn.Linear(4, 4), nn.ReLU()) for index in range(6)]
+    with OpFlopMode() as mode:
+        nn.Sequential(*blocks)(torch.zeros(1, 4))
+    table = mode.profile.where(module=[each.module for each in mode.profile.rows if each.module]).table(depth=1)
+    assert "0,2,4 ×3" in table
+    assert "1,3,5 ×3 (Linear)" in table
+
+
+names = st.sampled_from(["0", "1", "2", "3", "a", "b1", "b2"])
+trees = st.lists(
+    st.builds(
+        Row,
+        module=st.lists(names, max_size=4).map(lambda parts: ".".join(["Net", *parts])),
+        module_type=st.just("Block"),
+        op=st.sampled_from(["aten.mm", "aten.add", "aten.view"]),
+        phase=st.sampled_from(["forward", "backward"]),
+        dtype=st.just("float32"),
+        calls=st.integers(min_value=1, max_value=2),
+        cost=st.builds(Cost, st.integers(min_value=0, max_value=2)),
+    ),
+    max_size=25,
+)
+
+
+@given(
+    trees,
+    st.one_of(st.none(), st.integers(min_value=0, max_value=4)),
+    st.one_of(st.none(), st.integers(min_value=1, max_value=3)),
+    st.one_of(st.none(), st.integers(min_value=2, max_value=12)),
+    st.booleans(),
+)
+def test_lines_add_up_whatever_is_shown(rows, depth, top, most, expand):
+    """A line is the sum of those one step further in, unless there are none; the outermost are the total."""
+    found = tree.lines(rows, depth=depth, top=top, most=most, expand=expand, sort="macs", sizes=NO_SIZES).lines
+    assert most is None or len(found) <= most
+    sums = [(line.amount.calls, line.amount.cost) for line in found]
+
+    def inside(start, indent):
+        added, count, position = Cost(), 0, start
+        while position < len(found) and found[position].depth >= indent:
+            if found[position].depth == indent:
+                added, count = added + sums[position][1], count + sums[position][0]
+            position += 1
+        return count, added
+
+    for position, line in enumerate(found):
+        if position + 1 < len(found) and found[position + 1].depth > line.depth:
+            assert inside(position + 1, line.depth + 1) == sums[position]
+    assert inside(0, 0) == (sum(each.calls for each in rows), sum((each.cost for each in rows), Cost()))
