@@ -1,0 +1,166 @@
+"""Limits that a model is to keep, and what to say where it does not: pure functions of profiles."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+from opflops.algebra import is_expression
+from opflops.errors import ProfileError
+from opflops.report.comparison import difference
+from opflops.units import exact, share
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opflops.cost import Cost
+    from opflops.profile import Profile
+
+TOTALS = ("macs", "flops", "transcendentals", "bytes")
+"""The totals that can have a limit, and that are compared with a baseline."""
+
+_LARGEST = 5
+_LONGEST_CHANGE = 10
+
+
+def percent(value: float | str) -> float:
+    """Read a share: ``"1%"`` or ``"0.5 %"``, or a fraction such as ``0.01``.
+
+    >>> percent("1%"), percent("0.5 %"), percent(0.02)
+    (0.01, 0.005, 0.02)
+
+    Raises:
+        ProfileError: It is none, or a number from 1 up without a percent sign, which could be meant either way.
+    """
+    text = str(value).strip()
+    number = text.removesuffix("%").rstrip()
+    try:
+        share_ = float(number) / (1 if number == text else 100)
+    except ValueError:
+        share_ = math.nan
+    if isinstance(value, bool) or not (math.isfinite(share_) and share_ >= 0):
+        raise ProfileError(f"{value!r} is no share; write it as '1%', or as a fraction such as 0.01.")
+    if number == text and share_ >= 1:
+        raise ProfileError(f"{value!r} is {share_:g} times as much; if that is meant, write '{share_ * 100:g}%'.")
+    return share_
+
+
+def check_limits(limits: Mapping[str, Any]) -> None:
+    """See that limits can be kept.
+
+    Args:
+        limits: By what they are of; None where there is no limit.
+
+    Raises:
+        ProfileError: One is no number, or is below zero.
+    """
+    for name, limit in limits.items():
+        if limit is None:
+            continue
+        number = isinstance(limit, Real) and not isinstance(limit, bool)
+        if not number or not math.isfinite(limit) or limit < 0:
+            raise ProfileError(f"{name}={limit!r} is no limit; it can be a number from 0 up, such as {name}=4.1e9.")
+
+
+def exceeded(counts: Mapping[str, Any], limits: Mapping[str, float | None], tolerance: float = 0.0) -> dict[str, str]:
+    """Say which limits are not kept, and by how much.
+
+    Args:
+        counts: What was counted, by what it is of.
+        limits: What each may be at most; None where there is no limit.
+        tolerance: By what share a limit may be exceeded.
+
+    Returns:
+        A sentence for each that is exceeded, by name.
+
+    Raises:
+        ProfileError: A limit is none, or a count with a limit is an expression.
+    """
+    check_limits(limits)
+    sentences = {}
+    for name, limit in limits.items():
+        if limit is None:
+            continue
+        count = _number(name, counts[name])
+        if count > limit * (1 + tolerance):
+            allowed = f" and its tolerance of {tolerance * 100:g} %" if tolerance else ""
+            sentences[name] = f"{exact(count)} {name} are {_above(count, limit)} the limit of {_plain(limit)}{allowed}."
+    return sentences
+
+
+def grown(before: Profile, after: Profile, fail_above: float) -> dict[str, str]:
+    """Say which totals of a profile are more than a share above those of an earlier one, by name.
+
+    Raises:
+        ProfileError: A total is an expression.
+    """
+    allowed = f"; up to {fail_above * 100:g} % is allowed" if fail_above else ""
+    sentences = {}
+    for name in TOTALS:
+        limit, count = (_number(name, getattr(profile.total, name)) for profile in (before, after))
+        if count > limit * (1 + fail_above):
+            above = _above(count, limit)
+            sentences[name] = f"{exact(count)} {name} are {above} the baseline's {exact(limit)}{allowed}."
+    return sentences
+
+
+def totals(profile: Profile) -> dict[str, Any]:
+    """Return the totals that can have a limit, by name."""
+    return {name: getattr(profile.total, name) for name in TOTALS}
+
+
+def missing(profile: Profile) -> list[str]:
+    """Say which operators nothing prices, so that no total is known."""
+    return [
+        f"{op} x {exact(calls)} is unpriced, so its arithmetic is in no total; price it with "
+        f"@opflops.formula(torch.ops.{op}), or allow it with allow_unpriced=True."
+        for op, calls in profile.unpriced.items()
+    ]
+
+
+def largest(profile: Profile, measure: str) -> str:
+    """List the modules and the operators whose own work is most."""
+    parts = []
+    for key, title in (("module", "modules"), ("op", "operators")):
+        costs = profile.by(key)
+        ranked = sorted(costs.items(), key=lambda item: -getattr(item[1], measure))[:_LARGEST]
+        parts += [f"The largest {title} by own {measure}:", *(_line(*item, profile, measure) for item in ranked)]
+    return "\n".join(parts)
+
+
+def changes(before: Profile, after: Profile, measure: str) -> str:
+    """Write what changed since a baseline, module by module, the largest changes first."""
+    return difference(
+        before.rows,
+        after.rows,
+        names=("baseline", "now"),
+        measure=measure,
+        sort=measure,
+        top=_LONGEST_CHANGE,
+        width=100,
+    )
+
+
+def _line(name: str, cost: Cost, profile: Profile, measure: str) -> str:
+    count = getattr(cost, measure)
+    part = share(count, getattr(profile.total, measure))
+    return f"  {part or '-':>5} %  {exact(count):>{len(exact(getattr(profile.total, measure)))}}  {name or '(outside)'}"
+
+
+def _number(name: str, count: Any) -> Any:
+    if is_expression(count):
+        raise ProfileError(
+            f"A limit is a number, and here is the {name} count {count}; count it without dynamic shapes."
+        )
+    return count
+
+
+def _above(count: float, limit: float) -> str:
+    over = count - limit
+    relative = f" ({over / limit:.2%})" if limit else ""
+    return f"{_plain(over)}{relative} above"
+
+
+def _plain(number: float) -> str:
+    return exact(int(number)) if float(number).is_integer() else f"{number:,.6g}"

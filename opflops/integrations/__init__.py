@@ -1,0 +1,1 @@
+"""Where opflops works inside other programs. Importing one of these imports no PyTorch."""
