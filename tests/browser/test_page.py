@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from opflops import Cost, OpFlopMode, Profile, Row, count
+from opflops.dimensions import Dimension
 from opflops.example import INPUT_SHAPE, SimpleCNN
 from opflops.expressions import parse
 from opflops.units import exact
@@ -289,7 +290,7 @@ def test_the_theme_follows_the_system_until_it_is_chosen(open_page, driver, simp
 
 def test_names_are_text_whatever_is_in_them(open_page):
     """Markup in names of modules, types and operators, and in the title, is shown and does nothing."""
-    evil = "<img src=x onerror=document.title='hit'>"
+    evil = "<b>x</b><img src=x onerror=document.title='hit'>"
     end, quote = "</script><script>document.title='hit'</script>", "\"'&amp;`${1}%{y} \u2028é漢\\"
     rows = tuple(
         Row(f"Net.{name.replace('.', '')}", name, f"evil::{name}", name, "float32", 1, Cost(macs=5), estimate=name)
@@ -305,7 +306,7 @@ def test_names_are_text_whatever_is_in_them(open_page):
     assert page.text("h1") == end
     assert page.text(".facts dt") == evil
     drawn = page.run("return [...document.querySelectorAll('#hierarchy text')].map(text => text.textContent).join(' ')")
-    assert "<img src=x" in drawn
+    assert "<b>x</b><img src=x" in drawn
     for text in (evil, end, quote):
         page.run("document.getElementById('search').value = arguments[0]", text)
         page.run("document.getElementById('search').dispatchEvent(new Event('input'))")
@@ -368,6 +369,28 @@ def test_expressions_are_shown_in_full(open_page):
         "Percentages and orders are those at batch = 2, height = 33." in note.text for note in page.all("#notes li")
     )
     assert page.all("#tree tbody tr")[1].text
+
+
+def test_expressions_are_added_up_term_by_term(open_page):
+    """Fractions and negative terms too, as they would be by hand."""
+    import sympy  # noqa: PLC0415 - slow to import
+
+    n = sympy.Symbol("n")
+    row = Row("Net.a", "Linear", "aten.mm", "forward", "float32", 1, Cost(macs=n**2 / 2 - n / 3 + 7))
+    other = replace(row, module="Net.b", phase="backward", cost=Cost(macs=n**2 / 3 + 10**20 * n - 8, ops=4))
+    page = open_page(Profile((row, other), dimensions=(Dimension("n", 6),)), measure="macs")
+
+    def shown(name, column):
+        return page.row(name).find_element("css selector", f'[data-column="{column}"]').text
+
+    assert shown("Net", "macs") == "5*n**2/6 + 299999999999999999999*n/3 - 1"
+    assert shown("a", "macs") == "n**2/2 - n/3 + 7"
+    assert shown("a", "flops") == "n**2 - 2*n/3 + 14"
+    assert page.row("a").find_element("css selector", ".share").text == "<0.1 %"
+    page.one('.chip[data-value="backward"]').click()
+    assert shown("Net", "macs") == "n**2/2 - n/3 + 7"
+    # At 6: 18 - 2 + 7.
+    page.wait("document.getElementById('hierarchy').data[0].values[0] === 23")
 
 
 def test_counts_beyond_double_precision_are_exact(open_page):
@@ -444,7 +467,8 @@ def test_a_narrow_page_is_not_wider_than_its_screen(open_page, driver, simple_cn
     page.has_drawn()
     assert page.run("return document.documentElement.scrollWidth") <= width
     shown = [heading.text for heading in page.all("#tree thead th") if heading.is_displayed()]
-    assert shown[:3] == ["Module / operator", "Share", "flops"]
+    others = [] if width < 721 else ["macs", "transc.", "bytes", "calls"]
+    assert shown == ["Module / operator", "Share", "flops", *others]
 
 
 def test_a_filter_that_leaves_nothing_leaves_a_page(open_page, simple_cnn):

@@ -124,7 +124,8 @@ def test_a_page_may_load_nothing():
     """The policy in it forbids all but what is written in the page, and nothing of our own names an address."""
     pytest.importorskip("plotly")
     html = PROFILE.to_html(about={"inputs": "x (2, 3)"})
-    assert "default-src 'none'" in html
+    policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+    assert f'<meta http-equiv="Content-Security-Policy" content="{policy}">' in html
     own = html[: html.index("/**\n* plotly.js")]
     assert "://" not in own
     assert "<dt>inputs</dt><dd>x (2, 3)</dd>" in own
