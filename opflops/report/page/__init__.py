@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 MEASURES = ("flops", "macs", "transcendentals", "bytes", "seconds", "calls")
 
 # In this order they are one script; page.js starts it.
-_SCRIPTS = ("numbers.js", "profile.js", "search.js", "tree.js", "colours.js", "hierarchy.js", "operators.js",
-            "roofline.js", "page.js")  # fmt: skip
+_SCRIPTS = ("numbers.js", "profile.js", "search.js", "colours.js", "cells.js", "tree.js", "hierarchy.js",
+            "operators.js", "roofline.js", "page.js")  # fmt: skip
 
 
 class PageOptions(TypedDict, total=False):

@@ -38,7 +38,10 @@ class Colours {
         sums[node].forEach((sum, place) => (sums[above][place] += sum));
       }
     }
-    return sums.map((parts) => names[parts.indexOf(Math.max(...parts))]);
+    return sums.map((parts) => {
+      const most = Math.max(...parts);
+      return most > 0 ? names[parts.indexOf(most)] : undefined;
+    });
   }
 
   /** Returns a node's colour; an operator has that of its module, paler. */

@@ -19,6 +19,7 @@ const tree = new ModuleTree(at("tree"), profile, colours, { select, zoom });
 const hierarchy = new Hierarchy(at("hierarchy"), profile, colours, { pick });
 const operators = new Operators(at("operators"), at("phases"), { find: searchFor });
 const roofline = new RooflineChart(at("roofline"), at("dtypes"), at("roofline-note"), profile, data.device);
+let theme = null;
 let pending = 0;
 const withRoofline = profile.timed || data.device !== null;
 
@@ -81,7 +82,7 @@ function redraw() {
 
 function drawCharts() {
   if (!profile.size || typeof Plotly === "undefined") return;
-  const shown = { totals, measure: choice.measure, theme: tree.theme };
+  const shown = { totals, measure: choice.measure, theme };
   drawHierarchy();
   // The rest may come a frame later.
   cancelAnimationFrame(pending);
@@ -94,7 +95,7 @@ function drawCharts() {
 function drawHierarchy() {
   if (typeof Plotly === "undefined") return;
   showPath();
-  hierarchy.draw({ totals, theme: tree.theme, ...choice });
+  hierarchy.draw({ totals, theme, ...choice });
 }
 
 function showPath() {
@@ -176,15 +177,15 @@ function buildNotes() {
 // Theme ---------------------------------------------------------------------------------------------------------------
 
 function isDark() {
-  const { theme } = document.documentElement.dataset;
-  return theme ? theme === "dark" : system.matches;
+  const chosen = document.documentElement.dataset.theme;
+  return chosen ? chosen === "dark" : system.matches;
 }
 
 function applyTheme() {
   at("theme").textContent = isDark() ? "☀ Light" : "☾ Dark";
   at("theme").setAttribute("aria-label", isDark() ? "Use the light theme" : "Use the dark theme");
-  tree.theme = themeColours();
-  tree.render(true);
+  theme = themeColours();
+  tree.paint(theme);
   drawCharts();
 }
 

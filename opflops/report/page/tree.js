@@ -13,10 +13,11 @@ class ModuleTree {
    * @param on what to call: select(node), zoom(node)
    */
   constructor(scroller, profile, colours, on) {
-    Object.assign(this, { scroller, profile, colours, on });
+    Object.assign(this, { scroller, profile, on });
     this.columns = ["flops", "macs", "transcendentals", "bytes", "seconds", "calls"].filter((name) =>
       [...profile.measures, "calls"].includes(name),
     );
+    this.cells = new Cells(profile, colours, this.columns);
     this.sort = { by: null, descending: true };
     this.open = new Set();
     this.active = null;
@@ -63,6 +64,7 @@ class ModuleTree {
   show(totals, measure) {
     this.totals = totals;
     this.measure = measure;
+    this.cells.take(totals, measure);
     this.scroller.classList.toggle("terms", this.profile.symbolic);
     for (const name of this.columns) this.headings.get(name).classList.toggle("chosen", name === measure);
     if (!this.open.size) this.openFirst();
@@ -80,6 +82,12 @@ class ModuleTree {
       shown += next.length;
       level = next;
     }
+  }
+
+  /** Draws itself anew under a theme. */
+  paint(theme) {
+    this.cells.theme = theme;
+    this.render(true);
   }
 
   expandAll() {
@@ -193,7 +201,7 @@ class ModuleTree {
     this.places = new Map(this.lines.map((line, place) => [line.node, place]));
     if (!this.places.has(this.active)) this.active = this.lines.length ? this.lines[0].node : null;
     this.table.setAttribute("aria-rowcount", this.lines.length + 2);
-    this.whole();
+    this.foot.replaceChildren(this.cells.whole(this.lines.length));
     this.render(true);
   }
 
@@ -215,6 +223,11 @@ class ModuleTree {
     if (focused) this.body.querySelector('tr[tabindex="0"]')?.focus({ preventScroll: true });
   }
 
+  row(line, index) {
+    const words = this.search?.found[line.node] ? this.search.words : "";
+    return this.cells.row(line, index, this.opened.has(line.node), words);
+  }
+
   /** Tells the rows in the document which of them is selected, and which one is reached by the tab key. */
   mark() {
     const { first, last } = this.drawn;
@@ -232,73 +245,6 @@ class ModuleTree {
     gap.hidden = rows === 0;
     gap.style.height = `${rows * ROW_HEIGHT}px`;
     return gap;
-  }
-
-  row({ node, level, place, of }, index) {
-    const { profile, totals, measure } = this;
-    const row = made("tr", {
-      role: "row",
-      "aria-level": level,
-      "aria-posinset": place,
-      "aria-setsize": of,
-      "aria-rowindex": index + 2,
-      "data-node": node,
-      class: profile.isOperator(node) ? "operator" : "module",
-    });
-    const leads = profile.children[node].length > 0;
-    if (leads) row.setAttribute("aria-expanded", this.opened.has(node));
-    row.append(this.nameCell(node, level, leads));
-    const share = made("td", { role: "gridcell", class: "share", "data-column": "share" });
-    const whole = totals.value(measure, EVERYTHING);
-    const part = whole ? totals.value(measure, node) / whole : 0;
-    share.style.setProperty("--share-part", Math.max(0, Math.min(1, part)));
-    share.append(made("span", part ? {} : { class: "nothing" }, percent(totals.value(measure, node), whole)));
-    row.append(share, ...this.numberCells(node));
-    return row;
-  }
-
-  nameCell(node, level, leads) {
-    const { profile } = this;
-    const cell = made("td", { role: "gridcell", class: "name", title: profile.path[node] });
-    cell.style.setProperty("--level", level - 1);
-    const words = this.search?.found[node] ? this.search.words : "";
-    const toggle = made("span", { class: "toggle", "aria-hidden": "true" });
-    if (!leads) toggle.classList.add("none");
-    const dot = made("span", { class: "dot", "aria-hidden": "true" });
-    dot.style.background = this.colours.of(node, this.theme);
-    const name = made("span", { class: "label" });
-    marked(name, profile.name[node], words);
-    cell.append(toggle, dot, name);
-    const type = profile.typeBeside(node);
-    if (type) {
-      const beside = made("span", { class: "type" });
-      marked(beside, type, words);
-      cell.append(beside);
-    }
-    if (profile.kind[node] === UNPRICED) cell.append(made("span", { class: "tag warn" }, "unpriced"));
-    const reasons = profile.estimates[node];
-    if (reasons) cell.append(made("span", { class: "tag", title: reasons.join("; ") }, "estimate"));
-    return cell;
-  }
-
-  numberCells(node) {
-    return this.columns.map((name) => {
-      const cell = made("td", { role: "gridcell", class: `number ${name === this.measure ? "chosen" : ""}`, "data-column": name });
-      const text = name === "calls" ? this.totals.full(name, node) : this.totals.short(name, node);
-      cell.append(text);
-      if (text === "0" || text.startsWith("0 ")) cell.classList.add("nothing");
-      cell.title = this.totals.told(name, node);
-      return cell;
-    });
-  }
-
-  /** Writes the line below all others, which they add up to. */
-  whole() {
-    const row = made("tr", { role: "row", "aria-rowindex": this.lines.length + 2 });
-    row.append(made("th", { scope: "row", class: "name" }, "Total"));
-    row.append(made("td", { role: "gridcell", class: "share", "data-column": "share" }));
-    row.append(...this.numberCells(EVERYTHING));
-    this.foot.replaceChildren(row);
   }
 
   nodeAt(event) {
@@ -383,12 +329,4 @@ class ModuleTree {
     action();
     this.focus();
   }
-}
-
-/** Makes an element with attributes and text. */
-function made(tag, attributes = {}, text = "") {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  if (text) element.append(text);
-  return element;
 }
