@@ -61,6 +61,12 @@ ROW = json.loads(PROFILE.to_json())["rows"][0]
         (changed(rows=[{**ROW, "dtype": None}]), "damaged.*names"),
         (changed(rows=[{**ROW, "priced": "no"}]), "damaged.*truth value"),
         (changed(rows=[{**ROW, "seconds": "x"}]), "damaged.*seconds"),
+        (changed(rows=[{**ROW, "seconds": True}]), "damaged.*seconds"),
+        (changed(rows=[{**ROW, "seconds": float("nan")}]), "damaged.*seconds"),
+        (changed(rows=""), "damaged.*lists"),
+        (changed(rows={}), "damaged.*lists"),
+        (changed(called="Net"), "damaged.*lists"),
+        ("[" * 100_000, "not JSON"),
     ],
 )
 def test_what_is_no_profile_gets_a_sentence(text, message):
@@ -74,3 +80,36 @@ def test_a_symbolic_count_is_refused():
     symbolic = Profile((Row("", "", "aten.mm", "forward", "float32", 1, Cost(macs=object())),))
     with pytest.raises(ProfileError, match="symbolic count"):
         symbolic.to_json()
+
+
+FIRST = """
+{"schema": "opflops.profile", "version": 1, "sites": [], "called": ["Net"], "rows": [
+  {"module": "Net", "module_type": "Net", "op": "aten.mm", "phase": "forward", "dtype": "float32", "calls": 2,
+   "cost": {"macs": 8, "ops": 1, "transcendentals": 0, "bytes_read": 4, "bytes_written": 2},
+   "seconds": 0.5, "estimate": "", "priced": true, "site": ""}]}
+"""
+SECOND = """
+{"schema": "opflops.profile", "version": 2, "sites": [], "called": ["Net"],
+ "dimensions": [{"name": "batch", "example": 2, "minimum": 1, "maximum": null}],
+ "conditions": [{"expression": "Ne(batch, 1)", "reason": "model.py:3"}],
+ "cases": [{"sizes": {"batch": 1}, "profile": {"schema": "opflops.profile", "version": 1, "rows": []}}],
+ "rows": [
+  {"module": "Net", "module_type": "Net", "op": "aten.mm", "phase": "forward", "dtype": "float32", "calls": 1,
+   "cost": {"macs": "8*batch", "ops": 0, "transcendentals": 0, "bytes_read": 0, "bytes_written": 0},
+   "seconds": null, "estimate": "", "priced": true, "site": ""}]}
+"""
+
+
+def test_a_file_of_version_1_is_read_for_ever():
+    """As it stood in files that were written before there was another version."""
+    cost = Cost(macs=8, ops=1, bytes_read=4, bytes_written=2)
+    row = Row("Net", "Net", "aten.mm", "forward", "float32", 2, cost, 0.5)
+    assert Profile.from_json(FIRST) == Profile((row,), called=("Net",))
+
+
+def test_a_file_of_version_2_is_read_for_ever():
+    """With expressions, what they are in, where they hold, and what holds elsewhere."""
+    profile = Profile.from_json(SECOND)
+    assert profile.at(batch=3).total.macs == 24
+    assert profile.at(batch=1).total == Cost()
+    assert Profile.from_json(profile.to_json()) == profile

@@ -10,7 +10,7 @@ from torch import nn
 
 from opflops import Cost, Profile, ProfileError, Row, count
 from opflops.example import INPUT_SHAPE, SimpleCNN
-from opflops.report.layers import layers
+from opflops.report.layers import layers, together
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +145,22 @@ def test_layers_add_up_to_the_total(profile):
     assert sum(layer.cost.flops for layer in layers(profile.rows)) == profile.total.flops
     for layer in layers(profile.rows):
         assert sum(times * leaf.cost.flops for _, times, leaf in layer.leaves()) == layer.cost.flops
+
+
+def test_blocks_inside_blocks_count_as_often_as_they_are_there():
+    """Three equal layers in each of forty equal blocks, with one that is not: by hand."""
+    rows = [row(f"Net.{outer}.{inner}", 4) for outer in range(40) for inner in range(3)] + [row("Net.head", 5)]
+    (net,) = together(layers(rows))
+    blocks, head = net.inside.values()
+    assert (blocks.name, blocks.times, blocks.cost.flops) == ("0-39", 40, 3 * 8)
+    assert (head.cost.flops, net.cost.flops) == (10, 40 * 3 * 8 + 10)
+    assert flops_of(Profile(rows).to_mermaid("er")) == (970, 970, 2)
+
+
+@given(profiles)
+def test_putting_equal_blocks_together_loses_nothing(profile):
+    """The sum stays what it was."""
+    assert sum(layer.times * layer.cost.flops for layer in together(layers(profile.rows))) == profile.total.flops
 
 
 class Block(nn.Module):
