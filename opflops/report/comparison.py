@@ -10,10 +10,11 @@ from opflops.errors import ProfileError
 from opflops.report.amounts import MODULE, OTHERS, TOTAL, Amount
 from opflops.report.colour import GREEN, RED
 from opflops.report.columns import Column, measured
-from opflops.report.layout import Label, Sheet, broken, fit, is_markup
+from opflops.report.layout import fit
 from opflops.report.notes import LEGEND, notes
 from opflops.report.pairing import Order, changed_only, fitting, paired, summed
 from opflops.report.paragraphs import paragraphs
+from opflops.report.sheet import Label, Sheet, broken, is_markup
 from opflops.report.tables import REPEATED
 from opflops.report.text import TIMES, encodable
 from opflops.rows import unpriced

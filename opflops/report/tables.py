@@ -10,9 +10,10 @@ from opflops.errors import ProfileError
 from opflops.report import tree
 from opflops.report.amounts import TOTAL, Amount, Line
 from opflops.report.columns import PHASES, ordered
-from opflops.report.layout import Laid, Numbers, is_markup, lay_out
+from opflops.report.layout import Laid, Numbers, lay_out
 from opflops.report.notes import NUMBERS, Symbolic, notes, total_label
 from opflops.report.paragraphs import paragraphs
+from opflops.report.sheet import is_markup
 from opflops.report.text import TIMES, encodable
 from opflops.rows import partition
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from opflops.rows import Row
 
 _OVERVIEW_LINES = 40
-_OVERVIEW_OPERATORS = 12
+_OVERVIEW_OPERATORS = 10
 _MODULES = "module / operator"
 REPEATED = (
     f"A line with {TIMES}N is about N modules that did the same: its numbers, and those of the lines in it, are of all "

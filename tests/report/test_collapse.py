@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -82,9 +82,11 @@ def test_groups_are_named_by_their_numbers(names, text):
 
 
 def test_equal_neighbours_are_one_line_with_the_costs_of_all():
-    """Also what is below them is of all."""
+    """Also what is below them is of all: modules and operators."""
     rows = [row(f"Net.layers.{index}.fc", 5) for index in range(80)]
     assert modules(rows) == [("Net", 400), ("layers", 400), ("0-79 ×80", 400), ("fc (Linear)", 400)]
+    last = tree.lines(rows, sizes=NO_SIZES).lines[-1]
+    assert (last.name, last.amount.calls, last.amount.cost.macs) == ("aten.mm", 80, 400)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +177,21 @@ def test_reports_say_what_a_repeated_line_is():
     assert "×" not in Profile([row("Net.a"), row("Net.b")]).table()
 
 
+def test_what_only_moves_data_is_put_together_where_there_is_little_room():
+    """First that, then all operators, then levels of modules."""
+    rows = [row("Net.a", 5), row("Net.a", 0, "aten.t"), row("Net.a", 0, "aten.view"), row("Net.b", 1)]
+
+    def shown(most):
+        return [line.name for line in tree.lines(rows, sizes=NO_SIZES, most=most).lines]
+
+    together = tree.lines(rows, sizes=NO_SIZES, most=6).lines[3]
+    assert (together.name, together.amount.calls) == ("2 without arithmetic", 2)
+    assert shown(7) == ["Net", "a (Linear)", "aten.mm", "aten.t", "aten.view", "b (Linear)", "aten.mm"]
+    assert shown(6) == ["Net", "a (Linear)", "aten.mm", "2 without arithmetic", "b (Linear)", "aten.mm"]
+    assert shown(5) == ["Net", "a (Linear)", "b (Linear)"]
+    assert shown(2) == ["Net"]
+
+
 def test_windows_that_alternate_are_two_lines():
     """As in Swin transformers, where every second block shifts its windows."""
     blocks = [nn.Linear(4, 4) if index % 2 else nn.Sequential(nn.Linear(4, 4), nn.ReLU()) for index in range(6)]
@@ -189,23 +206,33 @@ names = st.sampled_from(["0", "1", "2", "3", "a", "b1", "b2"])
 trees = st.lists(
     st.builds(
         Row,
-        module=st.lists(names, max_size=4).map(lambda parts: ".".join(["Net", *parts])),
+        module=st.lists(names, max_size=3).map(lambda parts: ".".join(["Net", *parts])),
         module_type=st.just("Block"),
-        op=st.sampled_from(["aten.mm", "aten.add", "aten.view"]),
+        op=st.sampled_from(["aten.mm", "aten.add", "aten.view", "aten.t"]),
         phase=st.sampled_from(["forward", "backward"]),
         dtype=st.just("float32"),
         calls=st.integers(min_value=1, max_value=2),
-        cost=st.builds(Cost, st.integers(min_value=0, max_value=2)),
+        cost=st.builds(Cost, st.integers(min_value=0, max_value=1)),
     ),
-    max_size=25,
+    max_size=12,
 )
 
 
+def several(rows, times):
+    """Put copies of a model into one."""
+    return [
+        replace(each, module=each.module.replace("Net", f"Net.layers.{index}"))
+        for index in range(times)
+        for each in rows
+    ]
+
+
+@settings(deadline=None)
 @given(
-    trees,
-    st.one_of(st.none(), st.integers(min_value=0, max_value=4)),
+    st.builds(several, trees, st.integers(min_value=1, max_value=4)),
+    st.one_of(st.none(), st.integers(min_value=0, max_value=5)),
     st.one_of(st.none(), st.integers(min_value=1, max_value=3)),
-    st.one_of(st.none(), st.integers(min_value=2, max_value=12)),
+    st.one_of(st.none(), st.integers(min_value=2, max_value=30)),
     st.booleans(),
 )
 def test_lines_add_up_whatever_is_shown(rows, depth, top, most, expand):

@@ -7,7 +7,7 @@ import pytest
 from tabulate import tabulate_formats
 
 from opflops import Cost, Profile, ProfileError, Row
-from opflops.report.layout import is_markup
+from opflops.report.sheet import is_markup
 from opflops.report.text import width_of
 
 ROWS = [

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import sympy
-from hypothesis import given
+from hypothesis import given, settings
 from tabulate import tabulate_formats
 from test_rows import profiles
 
@@ -234,6 +234,7 @@ def test_expressions_are_compared_at_sizes():
     assert "Ratios and orders are those at batch = 2." in comparison({"a": before, "b": after}, sizes={"batch": 2})
 
 
+@settings(deadline=None)
 @given(profiles, profiles)
 def test_differences_add_up(before, after):
     """The outermost lines make the totals of both, whatever changed."""
@@ -246,6 +247,7 @@ def test_differences_add_up(before, after):
         assert int(whole[1]) == after.total.macs
 
 
+@settings(deadline=None)
 @given(profiles, profiles, profiles)
 def test_comparisons_add_up(one, two, three):
     """As the difference."""

@@ -9,7 +9,7 @@ import torch
 from tabulate import tabulate_formats
 from test_rows import LINEAR, PROFILE
 
-from opflops import Cost, OpFlopMode, Profile, ProfileError, Row
+from opflops import Cost, OpFlopMode, Profile, ProfileError, Row, count
 from opflops.example import INPUT_SHAPE, SimpleCNN
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -116,6 +116,22 @@ def test_an_overview_too_long_to_read_is_folded_and_says_so():
     assert "folded" not in str(PROFILE)
 
 
+def test_a_stack_of_eighty_layers_prints_as_a_screen():
+    """The repeated block is one line, with what is in it; operators that do little are added up."""
+    layer = torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    with torch.device("meta"):
+        model = torch.nn.TransformerEncoder(layer, 80, enable_nested_tensor=False)
+    text = str(count(model, torch.zeros(1, 4, 8, device="meta")))
+    lines = text.splitlines()
+    assert lines.index("") <= 45
+    assert len(lines) <= 64
+    assert max(map(len, lines)) <= 80
+    assert "    0-79 ×80 (Transformer…coderLayer)  " in text  # noqa: RUF001 - the sign is meant
+    assert "linear1 (Linear)" in text
+    assert re.search(r"^\d+ others ", text, re.MULTILINE)
+    assert "table() shows all operators in their modules." in text
+
+
 def test_siblings_are_sorted_as_asked(simple_cnn):
     """Largest first, or by name; by default in the order of execution."""
 
@@ -212,13 +228,14 @@ def test_a_wrong_option_gets_a_sentence_with_the_right_ones(options, message):
         PROFILE.table(**options)
 
 
-def test_a_report_takes_little_time_for_many_rows():
+@pytest.mark.parametrize("alike", [False, True])
+def test_a_report_takes_little_time_for_many_rows(alike):
     """Work grows in proportion to rows: ten times as many take well under thirty times as many steps."""
     import sys  # noqa: PLC0415 - only this test counts calls
 
     def steps(count):
         rows = [
-            Row(f"Net.layers.{index}.fc", "Linear", "aten.mm", "forward", "float32", 1, Cost(macs=index))
+            Row(f"Net.layers.{index}.fc", "Linear", "aten.mm", "forward", "float32", 1, Cost(macs=alike or index))
             for index in range(count)
         ]
         calls = 0
