@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from tabulate import tabulate_formats
-from test_rows import LINEAR, PROFILE
+from test_rows import LINEAR, PROFILE, RELU
 
 from opflops import Cost, OpFlopMode, Profile, ProfileError, Row, count
 from opflops.example import INPUT_SHAPE, SimpleCNN
@@ -168,6 +168,21 @@ def test_numbers_are_exact_scaled_or_what_fits(simple_cnn):
     giant = Profile((replace(LINEAR, cost=Cost(macs=4_089_184_256)),))
     assert "4,089,184,256" in giant.table(width=80)
     assert "4.089 G" in giant.table(width=60)
+
+
+def test_numbers_are_written_alike_in_the_tables_of_an_overview():
+    """If the tree needs prefixes, the operators, which would fit in full, have them too."""
+    long = replace(LINEAR, module="Net.a_module_whose_name_takes_much_of_the_line", cost=Cost(macs=4_089_184_256))
+    text = str(Profile((long, replace(RELU, module="Net"))))
+    assert "4,089,184,256" not in text
+    assert re.search(r"^aten.addmm .* 4.089 G ", text, re.MULTILINE)
+
+
+def test_no_line_ends_in_spaces(simple_cnn):
+    """Where the last cell is blank, or the bar is short."""
+    nothing = Profile((replace(LINEAR, cost=Cost()),))
+    for text in (str(nothing), simple_cnn.table(bar=True, width=120)):
+        assert not any(line.endswith(" ") for line in text.splitlines())
 
 
 @pytest.mark.parametrize("tablefmt", tabulate_formats)
