@@ -20,7 +20,7 @@ def parser() -> Parser:
     made = Parser(
         "opflops completion",
         "Print a script with which a shell completes options, subcommands and files.",
-        "bash: opflops completion bash > ~/.local/share/bash-completion/completions/opflops\n"
+        "bash: opflops completion bash >> ~/.bash_completion\n"
         "zsh:  opflops completion zsh > DIRECTORY/_opflops, for a DIRECTORY of $fpath\n"
         "tcsh: opflops completion tcsh > FILE, and source FILE in ~/.tcshrc",
     )

@@ -19,11 +19,16 @@ if TYPE_CHECKING:
     import argparse
 
 _EXCEEDED = 1
+_PROFILE = "profile"
 
 
 def command(arguments: argparse.Namespace) -> int:
     """Count what the arguments name, and show it; returns the exit code."""
     rendering = Rendering.of(arguments)
+    if len(arguments.targets) > 1:
+        # What a comparison does not have is said before minutes of counting.
+        nothing = Counted(Profile(), {})
+        compared({"": nothing, " ": nothing}, rendering)
     found = count_all(arguments.targets, arguments)
     text = compared(found, rendering) if len(found) > 1 else rendered(next(iter(found.values())), rendering)
     deliver(text, arguments, rendering.form, " and ".join(each.line for each in found.values()))
@@ -48,6 +53,9 @@ def count_all(names: list[str], arguments: argparse.Namespace) -> dict[str, Coun
     with quiet_warnings(debug=arguments.debug):
         for name in names or [targets.EXAMPLE]:
             counted[_unused(name, counted)] = _counted(name, asked, run)
+    if (arguments.arg or arguments.input) and all(_PROFILE in each.about for each in counted.values()):
+        verb = "is a profile" if len(counted) == 1 else "are profiles"
+        raise TargetError(f"{' and '.join(counted)} {verb}, so --arg and --input have nothing to be for.")
     return counted
 
 

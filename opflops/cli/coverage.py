@@ -37,7 +37,7 @@ def parser() -> Parser:
     made = Parser(
         "opflops coverage",
         "Show how PyTorch's operators are priced: counts by namespace; with a namespace\n"
-        "its operators; with an operator, such as aten.mm, its formula and where it stands.",
+        "its operators; with an operator, such as aten.mm, its formula and its place.",
     )
     group = made.add_argument_group("arguments")
     group.add_argument("name", nargs="?", metavar="NAME", help="a namespace (aten) or an operator (aten.mm, mm)")

@@ -11,7 +11,7 @@ from opflops.cli.rendering import Rendering
 from opflops.dimensions import examples
 from opflops.errors import TargetError
 from opflops.report.comparison import difference
-from opflops.report.layout import is_markup
+from opflops.report.sheet import is_markup
 from opflops.rows import total
 from opflops.units import exact
 
@@ -75,6 +75,8 @@ def _total(counted: Counted, measure: str) -> Any:
     rows = counted.profile.rows
     if measure == "seconds":
         return sum(row.seconds or 0.0 for row in rows if row.floating)
+    if measure == "calls":
+        return sum(row.calls for row in rows if row.floating)
     found = getattr(total(rows), measure)
     if is_expression(found):
         raise TargetError("--fail-above compares numbers, and these counts are expressions; give sizes with --at.")

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_FEW = 24
+_FEW, _ALL = 6, 24
 
 
 def unknown(kind: str, given: str, known: Iterable[str]) -> str:
-    """Say that there is no such name, with the nearest ones, or with all where they are few.
+    """Say that there is no such name, with all where they are few, or with the nearest ones.
 
-    >>> unknown("format", "jsn", ["json", "csv"])
-    "There is no format 'jsn'; did you mean json?"
+    >>> unknown("device", "gpu", ["cpu", "cuda"])
+    "There is no device 'gpu'; there are cpu, cuda."
     """
     names = list(dict.fromkeys(known))
     near = nearest(given, names)
-    if near:
+    if near and len(names) > _FEW:
         return f"There is no {kind} {given!r}; did you mean {' or '.join(near)}?"
-    if not names or len(names) > _FEW:
+    if not names or len(names) > _ALL:
         return f"There is no {kind} {given!r}."
     return f"There is no {kind} {given!r}; there {'is' if len(names) == 1 else 'are'} {', '.join(names)}."
 

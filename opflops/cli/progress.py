@@ -50,7 +50,7 @@ class Progress:
         started = time.monotonic()
         if over.wait(_PATIENCE):
             return
-        width = max(os.get_terminal_size(sys.stderr.fileno()).columns - 12, 20)
+        width = max(_width() - 12, 20)
         turn = 0
         while not over.wait(_PERIOD):
             sign, seconds = self._signs[turn % len(self._signs)], int(time.monotonic() - started)
@@ -59,3 +59,10 @@ class Progress:
             turn += 1
         sys.stderr.write(_ERASE)
         sys.stderr.flush()
+
+
+def _width() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except OSError:
+        return 80

@@ -17,7 +17,7 @@ from opflops.measuring import measure
 from opflops.profile import Profile
 from opflops.report.colour import wants_colour
 from opflops.report.comparison import comparison
-from opflops.report.layout import is_markup
+from opflops.report.sheet import is_markup
 from opflops.report.tables import overview
 
 if TYPE_CHECKING:

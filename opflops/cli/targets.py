@@ -51,8 +51,13 @@ def find(text: str, asked: Asked) -> Target | Profile:
             f"{text} looks like weights, which do not say what is computed with them; name what makes the model, "
             "or a program that torch.export.save wrote to a .pt2 file."
         )
-    if ":" not in text and (near := nearest(text, SUBCOMMANDS, 1)):
-        raise TargetError(f"There is no subcommand {text!r}; did you mean opflops {near[0]}?")
+    if ":" not in text and not text.endswith(".py"):
+        near = nearest(text, SUBCOMMANDS, 1)
+        hint = f" Did you mean opflops {near[0]}?" if near else ""
+        raise TargetError(
+            f"The target {text!r} is not of the form package.module:callable, file.py:callable, torchvision:NAME, "
+            f"timm:NAME, hf:NAME, FILE.pt2 or FILE.json.{hint}"
+        )
     return _source("python_code").find(text, asked)
 
 

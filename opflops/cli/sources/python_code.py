@@ -36,10 +36,7 @@ def find(text: str, asked: Asked) -> Target:
     if text.endswith(".py"):
         raise TargetError(f"{text} is a file; name what in it makes the model, as in {text}:Net.")
     if not (place and colon and path):
-        raise TargetError(
-            f"The target {text!r} is not of the form package.module:callable, file.py:callable, torchvision:NAME, "
-            "timm:NAME, hf:NAME, FILE.pt2 or FILE.json."
-        )
+        raise TargetError(f"The target {text!r} is not of the form package.module:callable or file.py:callable.")
     module = _from_file(place) if place.endswith(".py") else _from_name(place)
     found = _named(module, place, path)
     if isinstance(found, nn.Module):
@@ -83,12 +80,15 @@ def _unfit(factory: Callable[..., Any], arguments: dict[str, Any]) -> str:
         signature = inspect.signature(factory)
     except (ValueError, TypeError):
         return ""
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in signature.parameters.values())
+    for name in arguments:
+        if name not in signature.parameters and not takes_any:
+            near = nearest(name, signature.parameters)
+            hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(signature.parameters) or 'none'}"
+            return f"it has no argument {name!r}{hint}"
     try:
         signature.bind(**arguments)
     except TypeError as error:
-        for name in arguments:
-            if f"'{name}'" in str(error) and (near := nearest(name, signature.parameters)):
-                return f"{error}; did you mean {near[0]}?"
         return str(error)
     return ""
 

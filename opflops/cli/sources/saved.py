@@ -13,15 +13,13 @@ if TYPE_CHECKING:
     from opflops.cli.sources import Asked
 
 
-def find(text: str, asked: Asked) -> Profile:
+def find(text: str, _: Asked) -> Profile:
     """Read a profile.
 
     Raises:
         TargetError: There is no such file, or it holds no profile.
     """
     path = Path(text).expanduser()
-    if asked.arguments:
-        raise TargetError(f"{text} is a profile, so --arg has nothing to be an argument of.")
     try:
         written = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:

@@ -1,0 +1,108 @@
+"""``opflops diff``: what changed, and exit codes for budgets."""
+
+import pytest
+
+BASE = ("--arg", "width=10", "--arg", "bias=False", "--input", "1,10")
+
+
+@pytest.fixture
+def saved(run):
+    """Profiles of 100, 100 and 121 macs."""
+    for name, width in (("a", 10), ("same", 10), ("b", 11)):
+        made = ("--arg", f"width={width}", "--arg", "bias=False", "--input", f"1,{width}")
+        assert run("mymodels:Sized", *made, "-o", f"{name}.json")[0] == 0
+
+
+@pytest.mark.usefixtures("saved")
+def test_a_difference_is_shown(run):
+    """From where to where, with both numbers and the change."""
+    code, out, err = run("diff", "a.json", "b.json", "--by", "op", "--measure", "macs")
+    assert (code, err) == (0, "")
+    assert out.startswith("from a.json\nto   b.json\n")
+    assert "100" in out
+    assert "121" in out
+    assert "21" in out
+
+
+@pytest.mark.usefixtures("saved")
+@pytest.mark.parametrize(
+    ("argv", "code"),
+    [
+        (["a.json", "b.json", "--fail-above", "1%"], 1),
+        (["a.json", "b.json", "--fail-above", "20.9 %"], 1),
+        (["a.json", "b.json", "--fail-above", "21%"], 0),
+        (["a.json", "b.json", "--fail-above", "0.3"], 0),
+        (["a.json", "same.json", "--fail-above", "0%"], 0),
+        (["b.json", "a.json", "--fail-above", "0%"], 0),
+        (["a.json", "b.json", "--fail-above", "15%", "--measure", "calls"], 0),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_growth_above_a_limit_is_exit_code_1(run, argv, code):
+    """100 to 121 macs is 21 %; less is never too much."""
+    ended, out, err = run("diff", *argv)
+    assert ended == code
+    assert out.startswith("from ")
+    assert (err != "") == (code == 1)
+
+
+@pytest.mark.usefixtures("saved")
+def test_what_grew_is_said_on_stderr(run):
+    """One line for each total: flops and macs, or the measure asked for."""
+    _, _, err = run("diff", "a.json", "b.json", "--fail-above", "1%")
+    flops, macs = err.splitlines()
+    assert flops == "opflops: flops grew by 21.00%, from 200 to 242; --fail-above allows 1 %."
+    assert macs == "opflops: macs grew by 21.00%, from 100 to 121; --fail-above allows 1 %."
+    _, _, err = run("diff", "a.json", "b.json", "--fail-above", "1%", "--measure", "bytes")
+    assert err.startswith("opflops: bytes grew by ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("saved")
+def test_targets_can_be_compared_too(run):
+    """A model as it is now with a profile of it as it was."""
+    assert run("diff", "a.json", "mymodels:Sized", *BASE, "--fail-above", "0%")[0] == 0
+    code, out, _ = run("diff", "mymodels:Sized", "mymodels:Net", "--arg", "width=4", "--input", "2,4")
+    assert code == 2
+    assert out == ""
+
+
+@pytest.mark.usefixtures("saved")
+def test_a_difference_is_a_table(run, mistaken, project):
+    """Of any kind, also in a file; no other format has one."""
+    code, _, err = run("diff", "a.json", "b.json", "--by", "op", "-o", "d.md")
+    assert code == 0
+    assert "wrote d.md (github)" in err
+    assert (project / "d.md").read_text(encoding="utf-8").startswith("|")
+    assert "a difference can be any table" in mistaken("diff", "a.json", "b.json", "--format", "json")
+
+
+@pytest.mark.usefixtures("saved")
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["a.json", "b.json", "--fail-above", "much"], "'much' is no share"),
+        (["a.json", "b.json", "--fail-above=-1%"], "no share"),
+        (["a.json", "c.json"], "There is no file 'c.json'"),
+        (["a.json", "b.json", "--measure", "flop"], "did you mean flops"),
+        (["a.json", "b.json", "c.json"], "no place for the argument 'c.json'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_sentence(mistaken, argv, words):
+    """Exit code 2, which is not the one of a budget."""
+    assert words in mistaken("diff", *argv)
+
+
+def test_expressions_have_no_percentage_until_they_have_sizes(run, mistaken):
+    """With sizes they are numbers."""
+    target = ("mymodels:Net", "--input", "2,4", "--dim", "batch=0:0")
+    run(*target, "-o", "a.json")
+    assert "give sizes with --at" in mistaken_after(run, "diff", "a.json", "a.json", "--fail-above", "1%")
+    assert run("diff", "a.json", "a.json", "--fail-above", "1%", "--at", "batch=3")[0] == 0
+
+
+def mistaken_after(run, *argv):
+    code, _, err = run(*argv)
+    assert code == 2
+    return err

@@ -1,0 +1,283 @@
+"""Models in a user's own code: what a target names, what it is called with, and on which device."""
+
+import pytest
+import torch
+
+from opflops import Profile
+from opflops.cli import main
+from opflops.cli.inputs import DTYPES, InputSpec, parse
+from opflops.errors import TargetError
+
+X = "\N{MULTIPLICATION SIGN}"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("mymodels:Net", "mymodels:factory", "mymodels:instance", "mymodels:Holder.inner"),
+        *("mymodels.py:Net", "./mymodels.py:Holder.inner"),
+    ],
+)
+def test_a_target_is_a_class_a_factory_or_an_instance(counted, target):
+    """From the current folder; 2 x 4 x 3 macs and 2 x 3 biases."""
+    total = counted(target, "--input", "2,4").total
+    assert (total.macs, total.ops) == (24, 6)
+
+
+def test_a_file_may_be_anywhere(counted, project, monkeypatch, tmp_path_factory):
+    """Its own folder is searched for what it imports."""
+    (project / "imports.py").write_text("from mymodels import Net\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    assert counted(f"{project / 'imports.py'}:Net", "--input", "2,4").total.macs == 24
+
+
+def test_a_file_that_is_called_as_a_module_does_not_replace_it(counted, project):
+    """A user's json.py is not what Python's own imports find from then on."""
+    (project / "json.py").write_text("from mymodels import Net\n", encoding="utf-8")
+    assert counted("json.py:Net", "--input", "2,4").total.macs == 24
+
+
+def test_arguments_make_the_model(counted):
+    """A number, and what is no literal as text: 2 x 6 x 6 macs and no bias."""
+    profile = counted(
+        "mymodels:Sized", "--arg", "width=6", "--arg", "bias=False", "--arg", "name=a b", "--input", "2x6"
+    )
+    assert (profile.total.macs, profile.total.ops) == (72, 0)
+
+
+def test_a_function_of_tensors_is_counted_itself(counted):
+    """Where it needs inputs and gets them: 2 x 3 by 3 x 4, and the same with the right one transposed."""
+    assert counted("mymodels:product", "--input", "2,3", "--input", "3,4").total.macs == 24
+    arguments = ("--arg", "transposed=True")
+    assert counted("mymodels:product", "--input", "2,3", "--input", "4,3", *arguments).total.macs == 24
+
+
+def test_inputs_have_dtypes_and_names(counted):
+    """Integers for an embedding, and a mask passed by name."""
+    total = counted("mymodels:Text", "--input", "2,5:int64", "--input", "mask=2,5").total
+    assert total.macs == 2 * 5 * 4 * 2
+
+
+def test_a_model_may_need_no_input(counted):
+    """Three additions."""
+    assert counted("mymodels:Silent").total.ops == 3
+
+
+def test_the_batch_is_the_leading_size(counted):
+    """Of what was given, and of what the source proposes."""
+    assert counted("mymodels:Net", "--input", "2,4", "--batch", "5").total.macs == 5 * 12
+    assert counted("--batch", "3").total.macs == 3 * counted().total.macs
+
+
+def test_backward_counts_gradients(counted):
+    """The gradient of the weight takes as many macs as the forward; the input needs none."""
+    profile = counted("mymodels:Net", "--input", "2,4", "--backward")
+    assert profile.by("phase")["backward"].macs == 24
+
+
+def test_an_optimizer_steps(counted):
+    """SGD subtracts a multiple of each gradient: two operations for each of 4 x 3 + 3 parameters."""
+    profile = counted("mymodels:Net", "--input", "2,4", "--optimizer", "sgd")
+    assert profile.by("phase")["optimizer"].ops == 2 * 15
+    assert profile.by("phase")["backward"].macs == 24
+
+
+@pytest.mark.parametrize(
+    ("options", "mode"),
+    [([], "eval"), (["--backward"], "train"), (["--train"], "train"), (["--backward", "--eval"], "eval")],
+)
+def test_models_are_evaluated_unless_they_learn(run, options, mode):
+    """Shown above the report; a dropout does nothing in evaluation."""
+    _, out, _ = run("mymodels:Sized", "--arg", "width=4", "--input", "2,4", "--by", "op", *options)
+    assert f" · {mode} · " in out.splitlines()[0]
+    assert ("bernoulli" in out) == (mode == "train")
+
+
+def test_the_dtype_is_the_models_and_the_inputs(counted):
+    """Integers stay as they are."""
+    profile = counted("mymodels:Text", "--input", "2,5:int64", "--input", "mask=2,5", "--dtype", "bf16")
+    assert set(profile.by("dtype")) == {"bfloat16"}
+
+
+def test_an_exact_causal_mask_leaves_out_what_it_hides(counted):
+    """10 of 16 pairs of four queries and four keys, with eight features each, twice."""
+    options = ("mymodels:Attends", "--input", "1,1,4,8")
+    assert counted(*options).total.macs == 2 * 16 * 8
+    assert counted(*options, "--causal", "exact").total.macs == 2 * 10 * 8
+
+
+def test_dimensions_make_expressions(counted, run):
+    """By position or name, and at a size of one's choice."""
+    for place in ("0:0", "x:0"):
+        profile = counted("mymodels:Net", "--input", "2,4", "--dim", f"batch={place}")
+        assert str(profile.total.macs) == "12*batch"
+    at = ("mymodels:Net", "--input", "2,4", "--dim", "batch=0:0", "--at", "batch=7")
+    assert counted(*at).total.macs == 84
+    assert run(*at)[1].splitlines()[0].endswith("batch=7")
+
+
+def test_one_name_is_one_dimension(counted):
+    """Of several inputs, given by several --dim."""
+    profile = counted(
+        *("mymodels:Text", "--input", "2,5:int64", "--input", "mask=2,5"),
+        *("--dim", "b=ids:0", "--dim", "b=mask:0", "--dim", "s=0:1", "--dim", "s=1:1"),
+    )
+    assert str(profile.total.macs) == "8*b*s"
+
+
+def test_a_model_that_needs_values_runs_on_real_tensors(run):
+    """With a word about it on stderr, unless it is to be quiet or to stay on meta."""
+    target = ("mymodels:Peeks", "--input", "2,4", "--format", "json")
+    code, out, err = run(*target)
+    assert (code, err) == (0, "opflops: the model needs the values of tensors, so it runs on zeros.\n")
+    assert Profile.from_json(out).total.macs == 24
+    assert run(*target, "--quiet")[2] == ""
+    code, _, err = run(*target, "--device", "meta")
+    assert code == 2
+    assert "asks for the value of a tensor" in err
+
+
+def test_a_model_that_cannot_be_made_on_meta_is_made_with_storage(run):
+    """With a word about why, unless it is to stay on meta."""
+    code, out, err = run("mymodels:Decides", "--input", "2,4", "--by", "op")
+    assert code == 0
+    assert err.startswith("opflops: mymodels:Decides cannot be made on meta (RuntimeError: Tensor.item()")
+    assert "24" in out
+    assert run("mymodels:Decides", "--input", "2,4", "--device", "meta")[0] == 2
+
+
+def test_a_model_too_large_to_run_is_refused_before_it_is_made(run, monkeypatch):
+    """Where it needs values, and its parameters alone do not fit into memory."""
+    monkeypatch.setattr("os.sysconf", lambda name: 1)
+    code, _, err = run("mymodels:Peeks", "--input", "2,4")
+    assert code == 2
+    assert "this machine has 0 GiB of memory" in err
+
+
+def test_timing_runs_for_real(run):
+    """On the CPU if nothing else is said, once more than is counted, and the table has seconds."""
+    code, out, err = run("mymodels:Net", "--input", "2,4", "--timing", "--by", "op")
+    assert (code, err) == (0, "")
+    assert " · cpu · " in out.splitlines()[0]
+    assert "seconds" in out
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("option", [("--device", "cuda"), ("--roofline", "cuda")])
+def test_cuda_needs_a_gpu(mistaken, option):
+    """In one sentence."""
+    assert "there is none here" in mistaken(*option, "--by", "op")
+
+
+def test_what_a_model_prints_is_not_part_of_the_report(project, capfd):
+    """Nor what its processes print; JSON on stdout stays JSON, and warnings are seen with --debug alone."""
+    target = ["mymodels:Noisy", "--input", "2,4", "--format", "json"]
+    assert main(target) == 0
+    out, err = capfd.readouterr()
+    assert Profile.from_json(out).total.macs == 24
+    assert "from the model\n" in err
+    assert "from a process of the model\n" in err
+    assert "UserWarning" not in err
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["mymodels"], "'mymodels' is not of the form package.module:callable"),
+        ([":Net"], "not of the form"),
+        (["mymodels:"], "not of the form"),
+        (["mymodels.py"], "name what in it makes the model, as in mymodels.py:Net"),
+        (["mymodel:Net"], "no module 'mymodel'"),
+        (["mymodel.py:Net"], "no file 'mymodel.py'; did you mean mymodels.py?"),
+        (["./mymodels:Net"], "a file is named as in folder/file.py:callable"),
+        (["mymodels.sub:Net"], "no module 'mymodels.sub'"),
+        (["mymodels:net"], "no 'net'; did you mean Net?"),
+        (["mymodels:Net.gone"], "no 'Net.gone'"),
+        (["mymodels:constant"], "is int, not a model"),
+        (["mymodels:number"], "makes int; it must make a torch.nn.Module"),
+        (["mymodels:Sized"], "needs arguments (missing a required argument: 'width')"),
+        (["mymodels:Sized", "--arg", "widht=3"], "did you mean width?"),
+        (["mymodels:instance", "--arg", "width=3"], "is a model already"),
+        (["mymodels:Broken"], "fails to make its model: OSError: no weights here"),
+        (["broken:Net"], "fails to import: ZeroDivisionError"),
+        (["broken.py:Net"], "fails to run: ZeroDivisionError"),
+        (["script:Net"], "fails to import: SystemExit"),
+        (["lacking:Net"], "fails to import: ModuleNotFoundError: No module named 'not_installed_anywhere'"),
+        (["mymodels:Net"], "Net.forward(x, scale=…) needs inputs; give each by its sizes, as in --input x=1,3,224,224"),
+        (["mymodels:Text", "--input", "2,5:int64"], f"Text fails on ids=2{X}5 int64: TypeError"),
+        (["mymodels:Net", "--input", "2,5"], f"Net fails on x=2{X}5 float32: RuntimeError"),
+        (
+            ["mymodels:Net", "--input", "2,4", "--input", "wrong=1"],
+            f"Net fails on x=2{X}4 float32, wrong=1 float32",
+        ),
+        (["mymodels:Net", "--input", "x=1,4", "--input", "x=3,4"], "can be given once"),
+        (
+            ["mymodels:Net", "--input", "9999999999999,4", "--device", "cpu"],
+            "mymodels:Net fails to make its inputs: RuntimeError",
+        ),
+        (["mymodels:Net", "--input", "99999999999999999999,4"], "a size that no tensor can have"),
+        (["mymodels:Exits"], "Exits fails on no input (--input gives some): SystemExit: 3"),
+        (["mymodels:Net", "--input", "2,x"], "size that is not a whole number"),
+        (["mymodels:Net", "--input", "2,-4"], "size that is not a whole number"),
+        (["mymodels:Net", "--input", "2,,4"], "size that is not a whole number"),
+        (["mymodels:Net", "--input", "2,4:int65"], "There is no dtype 'int65'; did you mean int64"),
+        (["mymodels:Net", "--input", "a b=2,4"], "name 'a b'"),
+        (["mymodels:Net", "--input", "=2,4"], "name ''"),
+        (["mymodels:Net", "--input", "2,4:int64:bool"], "not of the form [name=]"),
+        (["mymodels:Silent", "--backward"], "backward=True needs an output"),
+        (["weights.pth"], "looks like weights"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_in_the_target_is_one_sentence(mistaken, argv, message):
+    """Nothing on stdout, one line on stderr."""
+    assert message in mistaken(*argv)
+
+
+def test_a_model_that_reads_from_the_terminal_finds_nothing_there(run):
+    """It does not hang, and its question is not part of the report."""
+    code, out, err = run("mymodels:Asks")
+    assert (code, out) == (2, "")
+    assert "EOFError" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("1,3,224,224", InputSpec("", (1, 3, 224, 224))),
+        ("1x3x224x224", InputSpec("", (1, 3, 224, 224))),
+        ("1\N{MULTIPLICATION SIGN}3", InputSpec("", (1, 3))),
+        ("2,128:int64", InputSpec("", (2, 128), torch.int64)),
+        ("name=2,128:int64", InputSpec("name", (2, 128), torch.int64)),
+        ("x=3x4", InputSpec("x", (3, 4))),
+        (" x = 3", None),
+        ("7", InputSpec("", (7,))),
+        (":bool", InputSpec("", (), torch.bool)),
+        ("", InputSpec("", ())),
+        ("0,4", InputSpec("", (0, 4))),
+        ("1, 3", InputSpec("", (1, 3))),
+    ],
+)
+def test_specs_are_read_as_documented(text, spec):
+    """Shape, optional dtype, optional name; no shape is a scalar."""
+    if spec is None:
+        with pytest.raises(TargetError, match="name 'x '"):
+            parse(text)
+    else:
+        assert parse(text) == spec
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_dtype_makes_a_tensor(dtype):
+    """Zeros of the shape, which index any table."""
+    tensor = parse(f"2,3:{dtype}").tensor()
+    assert (tuple(tensor.shape), tensor.dtype) == ((2, 3), DTYPES[dtype])
+    assert not tensor.any()
+
+
+def test_no_dtype_is_the_models(counted):
+    """A model that a factory makes in float64 gets inputs in float64."""
+    assert parse("2,3").tensor().dtype == torch.float32
+    assert parse("2,3").tensor(torch.float64).dtype == torch.float64
+    profile = counted("mymodels:double", "--input", "2,4")
+    assert set(profile.by("dtype")) == {"float64"}
