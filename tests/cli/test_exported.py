@@ -50,7 +50,7 @@ def test_the_example_is_what_a_program_is_called_with(run, counted):
 
 @pytest.mark.usefixtures("exported")
 def test_other_sizes_are_for_programs_that_allow_them(counted, mistaken):
-    """By --batch, --input or as an expression; what says that it was exported for one size is not called with others."""
+    """By --batch, --input or as an expression; one that was exported for one size refuses others."""
     assert counted("any.pt2", "--batch", "7").total.macs == 7 * 64
     assert counted("any.pt2", "--input", "5,4").total.macs == 5 * 64
     assert str(counted("any.pt2", "--dim", "batch=x:0").total.macs) == "64*batch"
