@@ -360,7 +360,7 @@ class OpFlopMode(Scoped, DispatchMode):
 
         Args:
             by: ``"module"`` for the module tree with its operators; else a key of rows, or a tuple of keys, for a list.
-            **options: ``depth``, ``tablefmt``, ``sort``, ``numbers``, ``width``, as for :func:`opflops.report.table`.
+            **options: As for :meth:`opflops.Profile.table`.
 
         Raises:
             ProfileError: A key, an order or a format is unknown; the message lists what there is.

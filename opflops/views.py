@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from opflops import dimensions as sizing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from typing_extensions import Unpack
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from opflops.dimensions import Condition, Dimension
     from opflops.report import Symbolic
     from opflops.report.page import PageOptions
-    from opflops.report.tables import TableOptions
+    from opflops.report.tables import OverviewOptions, TableOptions
     from opflops.roofline import Roofline
     from opflops.rows import Row
 
@@ -36,7 +36,8 @@ class Views:
 
         Args:
             by: ``"module"`` for the module tree with its operators; else a key of rows, or a tuple of keys, for a list.
-            **options: As for :func:`opflops.report.table`, which describes them.
+            **options: ``depth``, ``expand``, ``top``, ``columns``, ``tablefmt``, ``sort``, ``numbers``, ``width``,
+                ``color`` and ``bar``, which :func:`opflops.report.table` describes.
 
         Raises:
             ProfileError: A key, an order or a format is unknown; the message lists what there is.
@@ -44,6 +45,19 @@ class Views:
         from opflops.report import table  # noqa: PLC0415 - see above
 
         return table(self.rows, by, symbolic=self._symbolic, **options)
+
+    def overview(self, **options: Unpack[OverviewOptions]) -> str:
+        """Write the report that ``print`` shows: module tree, operators, phases and dtypes, and what there is to note.
+
+        Args:
+            **options: ``expand``, ``width``, ``color`` and ``bar``, as for :meth:`table`.
+
+        Raises:
+            ProfileError: There is no such path to expand.
+        """
+        from opflops.report import overview  # noqa: PLC0415 - see above
+
+        return overview(self.rows, self._symbolic, **options)
 
     def to_json(self) -> str:
         """Write the profile as JSON, without loss, under a versioned schema.
@@ -136,10 +150,8 @@ class Views:
         conditions = tuple(each for each in self.conditions if each.expression not in apart)
         return Symbolic(self.dimensions, conditions, tuple((sizes, reasons.get(sizes, "")) for sizes, _ in self.cases))
 
-    def _document(self) -> Mapping[str, Any]:
+    def _document(self) -> dict[str, Any]:
         raise NotImplementedError
 
     def __str__(self) -> str:
-        from opflops.report import overview  # noqa: PLC0415 - see above
-
-        return overview(self.rows, self._symbolic)
+        return self.overview()

@@ -1,6 +1,7 @@
 """Models of other libraries, for all sizes: torchvision and transformers, of the extra ``models``; skipped without."""
 
 import pytest
+import required
 import torch
 from test_symbolic import whole
 from torch.export import Dim
@@ -28,7 +29,7 @@ def image(batch, height=64, width=64):
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "convnext_tiny", "regnet_y_400mf"])
 def test_convolutional_networks_of_torchvision(name, options):
     """In the batch, the height and the width; the published figure at the published size."""
-    models = pytest.importorskip("torchvision.models", exc_type=ImportError)
+    models = required.models("torchvision.models")
     model = getattr(models, name)()
     sizes = [{"batch": 1, "height": 224, "width": 224}, {"batch": 3, "height": 97, "width": 130}]
     profile = exact(model, image, {"x": {0: B, 2: H, 3: W}}, {"batch": 2, "height": 96, "width": 128}, sizes, **options)
@@ -40,7 +41,7 @@ def test_convolutional_networks_of_torchvision(name, options):
 
 def test_a_vision_transformer_of_torchvision():
     """In the batch; its table of positions fixes the image's size."""
-    models = pytest.importorskip("torchvision.models", exc_type=ImportError)
+    models = required.models("torchvision.models")
     exact(
         models.vit_b_16(),
         lambda batch: {"x": torch.zeros(batch, 3, 224, 224)},
@@ -80,7 +81,7 @@ CONFIGURATIONS = {
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_language_models_of_transformers(name, options):
     """In the batch and the sequence; from configurations, without weights."""
-    transformers = pytest.importorskip("transformers")
+    transformers = required.models("transformers")
     model = CONFIGURATIONS[name](transformers)
     if hasattr(model.config, "use_cache"):
         model.config.use_cache = False

@@ -90,7 +90,7 @@ def test_imports_point_to_lower_layers(path):
     "room",
     [
         *("rows", "report", "profile", "units", "algebra", "expressions", "dimensions", "scaling"),
-        *("devices", "bounds", "roofline", "views"),
+        *("devices", "bounds", "roofline", "views", "budgets"),
     ],
 )
 def test_what_is_right_of_the_recording_never_sees_torch(room):

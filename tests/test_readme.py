@@ -1,25 +1,38 @@
-"""The README's Python blocks run as they stand, in order, in one session."""
+"""Every block of the README runs as it stands, in order: Python in one session, commands in one folder."""
 
 import contextlib
 import doctest
 import io
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
+import pictures
+import pytest
+from required import models
+
 README = Path(__file__).parent.parent / "README.md"
+TEXT = README.read_text(encoding="utf-8")
+# A file that a block is, or a package whose models it needs.
+BLOCK = re.compile(r"^(?:<!-- (file|needs): (\S+) -->\n)?```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+CHECKER = doctest.OutputChecker()
 
 
-def python_blocks():
-    text = README.read_text(encoding="utf-8")
-    for found in re.finditer(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
-        yield text[: found.start()].count("\n") + 2, found[1]
+def blocks(language, mark=None):
+    """Yield the line and text of each block of a language; of those that are marked, only where asked for."""
+    for found in BLOCK.finditer(TEXT):
+        if found[3] == language and found[1] == mark:
+            yield TEXT[: found.start(4)].count("\n") + 1, found[2], found[4]
 
 
 def test_every_block_runs_and_shows_what_it_says():
     """Blocks with prompts are doctests, the others run; what one defines the later ones use."""
     session = {}
     runner = doctest.DocTestRunner()
-    for line, block in python_blocks():
+    for line, _, block in blocks("python"):
         if block.startswith(">>>"):
             test = doctest.DocTestParser().get_doctest(block, session, f"README.md:{line}", str(README), line - 1)
             runner.run(test, clear_globs=False)
@@ -31,9 +44,84 @@ def test_every_block_runs_and_shows_what_it_says():
     assert runner.tries > 10
 
 
+def run(block, folder):
+    """Run the commands of a block in a folder, and see that each prints what stands below it, if anything does."""
+    commands = re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]
+    assert commands
+    # opflops is this one, on this interpreter.
+    shown = folder / "bin" / "opflops"
+    shown.parent.mkdir(exist_ok=True)
+    shown.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m opflops "$@"\n')
+    shown.chmod(0o755)
+    environment = {
+        **os.environ,
+        "COLUMNS": "100",
+        "PATH": f"{shown.parent}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(README.parent),
+    }
+    for each in commands:
+        command, _, expected = each.partition("\n")
+        ran = subprocess.run(
+            ["/bin/bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 0, f"{command}\n{ran.stdout}{ran.stderr}"
+        if expected.strip():
+            flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+            example = doctest.Example("", expected)
+            assert CHECKER.check_output(expected, ran.stdout, flags), CHECKER.output_difference(
+                example, ran.stdout, flags
+            )
+
+
+def test_commands_print_what_they_say(tmp_path):
+    """In one folder, in which files stay from one to the next."""
+    ran = 0
+    for _, _, block in blocks("console"):
+        run(block, tmp_path)
+        ran += 1
+    assert ran > 1
+
+
+@pytest.mark.external
+def test_commands_about_models_of_other_libraries_print_what_they_say(tmp_path):
+    """Those that need torchvision, timm or transformers."""
+    ran = 0
+    for _, package, block in blocks("console", "needs"):
+        models(package)
+        run(block, tmp_path)
+        ran += 1
+    assert ran
+
+
+def test_files_are_tests_that_pass(tmp_path):
+    """A file that the README shows is a test of a user's, with the fixture that comes with opflops."""
+    ran = 0
+    for _, name, block in blocks("python", "file"):
+        (tmp_path / name).write_text(block)
+        subprocess.run([sys.executable, "-m", "pytest", "-q", name], cwd=tmp_path, check=True, capture_output=True)
+        ran += 1
+    assert ran
+
+
+def test_the_picture_is_what_a_terminal_shows():
+    """Drawn anew, the report of the README's first picture is the same; python tests/pictures.py draws it."""
+    assert pictures.TREE.read_text(encoding="utf-8") == pictures.tree()
+
+
+def test_pictures_and_places_that_it_points_to_are_there():
+    """Relative links lead to files, and those within the page to headings."""
+    headings = {
+        re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-")
+        for heading in re.findall(r"^#+ (.*)$", TEXT, re.MULTILINE)
+    }
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", TEXT):
+        path, _, anchor = target.partition("#")
+        assert (README.parent / path).exists() if path else anchor in headings, target
+
+
 def test_it_opens_with_the_two_lines_that_install_and_test():
     """A reader, and CI, copy them as they stand."""
-    opening = README.read_text(encoding="utf-8").split("```")[1]
+    opening = TEXT.split("```")[1]
     assert opening.splitlines()[1:] == [
         "pip install -c tests/constraints.txt -e . && python -m opflops",
         "pip install -c tests/constraints.txt -e '.[test]' && pytest",

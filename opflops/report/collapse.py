@@ -60,7 +60,7 @@ def together(names: Sequence[Numbered]) -> str:
 
     >>> together([numbered(f"block{number}") for number in (0, 1, 2, 5)])
     'block0-2,5 ×4'
-    """  # noqa: RUF002 - the sign is meant
+    """
     spelled = {int(each.number): each.number for each in names}
     ranges: list[tuple[int, int]] = []
     for number in sorted(spelled):

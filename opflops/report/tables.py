@@ -47,6 +47,15 @@ class TableOptions(TypedDict, total=False):
     bar: bool | None
 
 
+class OverviewOptions(TypedDict, total=False):
+    """Name the keyword options of :func:`overview`, for those who pass them on."""
+
+    expand: bool | str | Collection[str]
+    width: int | None
+    color: bool
+    bar: bool | None
+
+
 def table(
     rows: Sequence[Row],
     by: str | tuple[str, ...] = "module",

@@ -1,47 +1,21 @@
 """Debian's Chromium, headless, and pages opened from disk in it; whatever a test does, nothing may be complained of."""
 
 import json
-import os
-import shutil
 import time
 
+import chromium
 import pytest
+from required import absent
 
-CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 SECONDS_TO_START = 30
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1400,900",
-)
-
-
-def missing():
-    """Say what a browser test needs and is not there, or nothing."""
-    absent = [path for path in (CHROMIUM, DRIVER) if shutil.which(path) is None]
-    return f"{' and '.join(absent)} not installed (Debian's chromium and chromium-driver)" if absent else ""
 
 
 @pytest.fixture(scope="session")
 def driver(tmp_path_factory):
-    """Start one browser for all tests, with a fresh user directory."""
-    if missing():
-        if "browser" in os.environ.get("OPFLOPS_REQUIRE", ""):
-            pytest.fail(missing())
-        pytest.skip(missing())
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    """Start one browser for all tests."""
+    if chromium.missing():
+        absent("browser", chromium.missing())
+    started = chromium.start(tmp_path_factory.mktemp("chromium"))
     yield started
     started.quit()
 

@@ -3,15 +3,9 @@
 import json
 import os
 from pathlib import Path
-from shutil import which
 
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
+import chromium
 
-FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=1400,1800"
-)
 _DRAW = """
 const [text, done] = arguments;
 (async () => {
@@ -30,18 +24,7 @@ def missing():
     script = os.environ.get("OPFLOPS_MERMAID", "")
     if not Path(script).is_file():
         return f"OPFLOPS_MERMAID is to name npm's mermaid.min.js, and is {script!r}"
-    absent = [program for program in ("chromium", "chromedriver") if which(program) is None]
-    return f"Debian's {' and '.join(absent)} is not installed" if absent else ""
-
-
-def start(folder):
-    """Start a browser with a profile of its own in a folder."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = which("chromium")
-    for flag in [*FLAGS.split(), f"--user-data-dir={folder / 'browser'}"]:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    return webdriver.Chrome(options=options, service=Service(which("chromedriver")))
+    return chromium.missing()
 
 
 def open_mermaid(browser, folder):

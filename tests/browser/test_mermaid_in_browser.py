@@ -7,9 +7,11 @@ import random
 import unicodedata
 from pathlib import Path
 
+import chromium
 import mermaid
 import pytest
 import torch
+from required import absent
 from torch import nn
 
 from opflops import Cost, Profile, Row, count
@@ -22,13 +24,10 @@ DIAGRAMS = pytest.mark.parametrize("diagram", ["state", "er"])
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """A browser with Mermaid in it; where there is none, tests are skipped, unless the environment requires them."""
-    reason = mermaid.missing()
-    if reason:
-        if "mermaid" in os.environ.get("OPFLOPS_REQUIRE", "").split(","):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    if mermaid.missing():
+        absent("mermaid", mermaid.missing())
     folder = tmp_path_factory.mktemp("mermaid")
-    started = mermaid.start(folder)
+    started = chromium.start(folder / "browser", "1400,1800")
     yield mermaid.open_mermaid(started, folder)
     started.quit()
 
@@ -170,7 +169,7 @@ def test_speedscope_opens_its_file(browser, tmp_path):
     """The real application imports a profile without an error, and lists its profiles."""
     page = Path(os.environ.get("OPFLOPS_SPEEDSCOPE", ""))
     if not page.is_file():
-        pytest.skip("OPFLOPS_SPEEDSCOPE is to name npm's speedscope/dist/release/index.html")
+        absent("speedscope", "OPFLOPS_SPEEDSCOPE is to name npm's speedscope/dist/release/index.html")
     profile = count(ResNet(), torch.ones(1, 3, 16, 16), backward=True)
     content = base64.b64encode(profile.to_speedscope().encode()).decode()
     script = tmp_path / "profile.js"

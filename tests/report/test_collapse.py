@@ -1,7 +1,5 @@
 """Repeated modules: which are found, what they are called, that lines with them add up, and how they are opened."""
 
-# ruff: noqa: RUF001 - reports have multiplication signs
-
 from dataclasses import replace
 
 import pytest

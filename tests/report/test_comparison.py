@@ -1,7 +1,5 @@
 """Profiles side by side and their differences: totals, lines that add up, ratios, what is new, gone or unchanged."""
 
-# ruff: noqa: RUF001 - reports have multiplication signs
-
 import re
 from dataclasses import replace
 

@@ -126,7 +126,7 @@ def test_a_stack_of_eighty_layers_prints_as_a_screen():
     assert lines.index("") <= 45
     assert len(lines) <= 64
     assert max(map(len, lines)) <= 80
-    assert "    0-79 ×80 (Transformer…coderLayer)  " in text  # noqa: RUF001 - the sign is meant
+    assert "    0-79 ×80 (Transformer…coderLayer)  " in text
     assert "linear1 (Linear)" in text
     assert re.search(r"^\d+ others ", text, re.MULTILINE)
     assert "table() shows all operators in their modules." in text
