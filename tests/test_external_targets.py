@@ -6,6 +6,8 @@ They are skipped where a library is missing, unless the environment variable ``O
 import importlib
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -306,6 +308,28 @@ def test_code_of_a_configuration_runs_only_if_it_is_trusted(run, counted, tmp_pa
     assert "--trust-remote-code runs it" in err
     assert "code of the configuration" not in err
     assert counted(f"hf:{folder}", "--input", "1,5", "--trust-remote-code").total.macs == 35
+
+
+def test_a_name_of_the_hub_is_found_in_the_cache(tmp_path):
+    """Without a network: counted by its name, and listed. What is not there is not asked for either."""
+    needed("transformers")
+    repository = tmp_path / "hub" / "models--somebody--tiny"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text(json.dumps(CONFIGURATIONS["llama"]), encoding="utf-8")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40, encoding="utf-8")
+
+    def process(*argv):
+        environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+        command = [sys.executable, "-m", "opflops", *argv]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+    found = process("hf:somebody/tiny", "--format", "json")
+    assert (found.returncode, found.stderr) == (0, "")
+    assert Profile.from_json(found.stdout).total.macs == BY_HAND["llama"]
+    assert process("models", "hf").stdout == "somebody/tiny\n"
+    assert process("hf:somebody/else").returncode == 2
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,8 @@ def _run(arguments: argparse.Namespace) -> Run:
 
     if arguments.train and arguments.eval:
         raise TargetError("--train and --eval exclude each other.")
+    if arguments.timing and arguments.device == "meta":
+        raise TargetError("--timing takes a device that runs something; it can be --device cpu or cuda.")
     progress = Progress(shown=not arguments.quiet)
 
     def say(remark: str) -> None:

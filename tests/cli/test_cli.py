@@ -95,6 +95,7 @@ def test_what_options_accept_is_what_there_is():
         (["--optimizer", "adamX"], "There is no optimizer 'adamX'; did you mean Adamax"),
         (["--roofline", "h10"], "There are no figures for a device 'h10'"),
         (["--train", "--eval"], "--train and --eval exclude each other"),
+        (["--timing", "--device", "meta"], "--timing takes a device that runs something"),
         (["--arg", "depth"], "'depth' is not of the form NAME=VALUE"),
         (["--dim", "batch"], "--dim 'batch' is not of the form NAME=INPUT:AXIS"),
         (["--dim", "batch=y:0"], "There is no input 'y'; there is x"),
