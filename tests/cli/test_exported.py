@@ -1,5 +1,8 @@
 """``model.pt2``: programs that ``torch.export.save`` wrote, with the modules that they were exported from."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -73,6 +76,15 @@ def test_what_holds_no_program_is_one_sentence(mistaken, project, content):
         content = (project / "whole.pt2").read_bytes()[:1000]
     (project / "bad.pt2").write_bytes(content)
     assert "bad.pt2 is no program that torch.export.save wrote, or is damaged" in mistaken("bad.pt2")
+
+
+def test_what_pytorch_logs_of_a_damaged_file_is_not_shown(project):
+    """Its traceback, which goes to the real stderr."""
+    (project / "bad.pt2").write_bytes(b"junk")
+    command = [sys.executable, "-m", "opflops", "bad.pt2"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr.count("\n") == 1
 
 
 @pytest.mark.usefixtures("exported")

@@ -173,6 +173,21 @@ def test_several_targets_are_compared(run):
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
+        (["--columns", "byts"], "no column 'byts'"),
+        (["--format", "json", "--depth", "1"], "--depth is of tables"),
+        (["-o", "r.jsn"], "tells no format"),
+        (["--roofline", "h10"], "no figures for a device 'h10'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_a_report_has_not_is_said_before_counting(mistaken, argv, words):
+    """Before the target is even looked at."""
+    assert words in mistaken("nowhere:Net", *argv)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
         (["--format", "json"], "--format json is of one target"),
         (["--roofline", "t4"], "--roofline is of one target"),
         (["--expand"], "--expand and --columns are of one target"),

@@ -1,5 +1,8 @@
 """Models in a user's own code: what a target names, what it is called with, and on which device."""
 
+import json
+import sys
+
 import pytest
 import torch
 
@@ -35,6 +38,7 @@ def test_a_file_that_is_called_as_a_module_does_not_replace_it(counted, project)
     """A user's json.py is not what Python's own imports find from then on."""
     (project / "json.py").write_text("from mymodels import Net\n", encoding="utf-8")
     assert counted("json.py:Net", "--input", "2,4").total.macs == 24
+    assert sys.modules["json"] is json
 
 
 def test_arguments_make_the_model(counted):
