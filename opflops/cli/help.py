@@ -33,7 +33,7 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 
     def _row(self, actions: list[argparse.Action]) -> str:
         label = "  " + ", ".join(_label(action) for action in actions)
-        told = self._split_lines(actions[0].help or "", _WIDTH - _LABEL)
+        told = self._split_lines(self._expand_help(actions[0]), _WIDTH - _LABEL) if actions[0].help else []
         beside = len(label) <= _LABEL - 2 and bool(told)
         lines = [f"{label:<{_LABEL}}{told.pop(0)}" if beside else label]
         return "".join(f"{line}\n" for line in [*lines, *(" " * _LABEL + line for line in told)])
