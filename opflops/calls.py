@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from contextlib import AbstractContextManager
 
+    from opflops.mode import Causal
     from opflops.profile import Profile
 
 META, CPU = torch.device("meta"), torch.device("cpu")
@@ -38,6 +39,7 @@ class Call:
         kwargs: Its keyword arguments.
         backward: Whether gradients are wanted.
         optimizer: What makes the step to count, or makes what makes it.
+        causal: How to count under a causal mask, as for :class:`opflops.OpFlopMode`.
     """
 
     model: Callable[..., Any]
@@ -45,6 +47,7 @@ class Call:
     kwargs: dict[str, Any]
     backward: bool = False
     optimizer: Any = None
+    causal: Causal = "dense"
 
     def __post_init__(self) -> None:
         # By identity, so that a tensor that stands twice among the inputs stays one.
@@ -87,12 +90,19 @@ class Call:
             )
         return real or found
 
+    def mode(self) -> OpFlopMode:
+        """Make what counts."""
+        return OpFlopMode(causal=self.causal)
+
     def counted(self, stand_ins: Callable[[], dict[int, Tensor]] | None = None) -> Profile:
         """Count the call on tensors like those that were given.
 
         Args:
             stand_ins: Makes what is to stand for some of them, by their identity.
         """
+        if self.devices == [META] and self.causal == "exact":
+            # There are no fused kernels on meta, whose masks it is about.
+            self.devices = [CPU]
         if self.devices == [META]:
             # Quicker than tensors that only act as if they were on a device, for as long as the program does not mix
             # those on meta with what it makes itself; that is real there, whatever it takes.
@@ -100,12 +110,12 @@ class Call:
             copies = copy.deepcopy(self.originals, memo)
             try:
                 with KnownResults():
-                    return self.run(OpFlopMode(), nullcontext(copies), {id(each) for each in memo.values()})
+                    return self.run(self.mode(), nullcontext(copies), {id(each) for each in memo.values()})
             except RuntimeError:
                 if stand_ins is not None:
                     raise
                 self.devices = [CPU]
-        mode = OpFlopMode()
+        mode = self.mode()
         with self.explained(mode):
             return self.run(mode, fake_copies(self.originals, stand_ins or self.moved))
 

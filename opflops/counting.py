@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from opflops.mode import Causal
     from opflops.profile import Profile
 
 
@@ -18,6 +19,7 @@ def count(
     backward: bool = False,
     optimizer: torch.optim.Optimizer | Callable[..., torch.optim.Optimizer] | None = None,
     dynamic_shapes: Mapping[str, Any] | tuple[Any, ...] | list[Any] | None = None,
+    causal: Causal = "dense",
     **kwargs: Any,
 ) -> Profile:
     """Count a call of a model, or of any function of tensors, on tensors that have shapes but no storage.
@@ -43,6 +45,8 @@ def count(
         dynamic_shapes: Count for all sizes of some dimensions: ``torch.export.Dim`` for axes of inputs, as in
             ``{"ids": {0: Dim("batch"), 1: Dim("sequence")}}``, by argument name, or by position in a tuple. Costs are
             then expressions in these dimensions; see :meth:`opflops.Profile.at`.
+        causal: ``"dense"`` or ``"exact"``, as for :class:`opflops.OpFlopMode`; where everything is on meta, which has no
+            fused kernels, exact counts are those of the CPU's.
         **kwargs: Its keyword arguments.
 
     Raises:
@@ -53,7 +57,7 @@ def count(
     """
     from opflops.calls import Call  # noqa: PLC0415 - importing opflops is not to take longer for it
 
-    call = Call(model, inputs, kwargs, backward=backward, optimizer=optimizer)
+    call = Call(model, inputs, kwargs, backward=backward, optimizer=optimizer, causal=causal)
     if dynamic_shapes is None:
         return call.counted()
     from opflops.symbolic import count_symbolically  # noqa: PLC0415 - loads what makes symbols

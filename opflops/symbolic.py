@@ -18,7 +18,6 @@ from opflops.calls import META
 from opflops.cost import Cost
 from opflops.dimensions import elsewhere, examples
 from opflops.errors import DimensionError, OpflopsError
-from opflops.mode import OpFlopMode
 from opflops.places import place_now, place_of
 from opflops.profile import Case, Condition, Profile
 from opflops.stand_ins import stand_ins
@@ -68,7 +67,7 @@ class _Following:
         self._axes = axes
         self._dimensions = dimensions
         self._known: dict[frozenset[str], Profile] = {}
-        self._mode = OpFlopMode()
+        self._mode = call.mode()
 
     def counted(self, ones: frozenset[str]) -> Profile:
         """Count for all sizes of the dimensions that are not held at 1."""
@@ -107,7 +106,7 @@ class _Following:
         Returns:
             What it costs under the conditions that it decided, and those by which only kernels were chosen.
         """
-        mode = self._mode = OpFlopMode()
+        mode = self._mode = self._call.mode()
         symbols = Symbols(lambda: place_now(mode))
         dimensions = [each for each in decided_by.values() if each.name not in ones]
 

@@ -391,3 +391,18 @@ def test_optimizers_of_ones_own_keep_what_they_hold():
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     with pytest.raises(OpflopsError, match="optimizer='sgd' is neither an optimizer nor makes one"):
         count(model, torch.ones(2, 4), optimizer="sgd")
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_an_exact_causal_mask_leaves_out_what_it_hides(device):
+    """Of 5 x 5 scores 15 are seen, in two products of 8 features for 2 x 3 heads; for all lengths n(n+1)/2."""
+    q = torch.zeros(2, 3, 5, 8, device=device)
+
+    def attend(q):
+        return torch.nn.functional.scaled_dot_product_attention(q, q, q, is_causal=True)
+
+    assert count(attend, q).total.macs == 2 * 25 * 8 * 2 * 3
+    assert count(attend, q, causal="exact").total.macs == 2 * 15 * 8 * 2 * 3
+    length = torch.export.Dim("length", max=100)
+    symbolic = count(attend, q, dynamic_shapes=({2: length},), causal="exact")
+    assert symbolic.at(length=9).total.macs == 2 * 45 * 8 * 2 * 3

@@ -18,7 +18,6 @@ from opflops.profile import Profile
 from opflops.report.colour import wants_colour
 from opflops.report.comparison import comparison
 from opflops.report.sheet import is_markup
-from opflops.report.tables import overview
 
 if TYPE_CHECKING:
     import argparse
@@ -46,6 +45,7 @@ class Rendering:
         measure: What stacks and comparisons are of.
         roofline: The device to bound times on; None for no bounds.
         color: Whether it is printed where colours show.
+        bar: Whether shares have bars; None where that depends on whether it is printed to a terminal.
     """
 
     form: str
@@ -54,6 +54,7 @@ class Rendering:
     measure: str | None = None
     roofline: str | None = None
     color: bool = False
+    bar: bool | None = None
 
     @classmethod
     def of(cls, arguments: argparse.Namespace) -> Rendering:
@@ -78,8 +79,9 @@ class Rendering:
             raise TargetError(
                 "--measure is of comparisons, and of --format folded and speedscope; a table has all its --columns."
             )
-        color = arguments.output in (None, "-") and wants_colour(sys.stdout)
-        found = cls(form, arguments.by, options, arguments.measure, roofline, color)
+        shown = arguments.output in (None, "-")
+        color, bar = shown and wants_colour(sys.stdout), None if shown else False
+        found = cls(form, arguments.by, options, arguments.measure, roofline, color, bar)
         if form not in FILES:
             # What is wrong with the options of tables is said before anything is counted.
             _table(Profile(), found)
@@ -127,9 +129,8 @@ def _file(counted: Counted, rendering: Rendering) -> str:
 def _table(profile: Profile, rendering: Rendering) -> str:
     options = rendering.options
     if rendering.by is None and rendering.form == "simple" and options.keys() <= {"expand"}:
-        symbolic = profile._symbolic  # noqa: SLF001 - print() has no options, and a terminal has colours
-        return overview(profile.rows, symbolic, color=rendering.color, **options)
-    given = {**options, "tablefmt": rendering.form, "color": rendering.color}
+        return profile.overview(color=rendering.color, bar=rendering.bar, **options)
+    given = {**options, "tablefmt": rendering.form, "color": rendering.color, "bar": rendering.bar}
     return profile.table(rendering.by or "module", **cast("TableOptions", given))
 
 

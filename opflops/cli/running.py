@@ -15,7 +15,7 @@ from opflops.cli import dimensions
 from opflops.cli.arranged import Inputs, arranged, described
 from opflops.cli.foreign import foreign
 from opflops.cli.names import told, unknown
-from opflops.cli.without_storage import count_without_storage
+from opflops.counting import count
 from opflops.errors import OpflopsError, TargetError, ValueNeededError
 from opflops.mode import OpFlopMode
 
@@ -199,13 +199,14 @@ def _without_storage(ready: _Prepared, run: Run) -> Profile:
     if run.dims:
         shapes = inputs.as_called(model, dimensions.dynamic_shapes(run.dims, inputs.named(model)))
     with _explained(ready):
-        profile = count_without_storage(
+        profile = count(
             model,
-            inputs,
+            *inputs.args,
             backward=run.backward,
             optimizer=run.optimizer,
             dynamic_shapes=shapes,
             causal=run.causal,
+            **inputs.kwargs,
         )
     return _at(profile, run.at)
 

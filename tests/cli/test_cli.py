@@ -102,7 +102,6 @@ def test_what_options_accept_is_what_there_is():
         (["--at", "batch"], "--at 'batch' is not of the form NAME=SIZE"),
         (["--at", "batch=3"], "no dimension 'batch'"),
         (["--dim", "b=0:0", "--device", "cpu"], "--dim counts for all sizes without running"),
-        (["--dim", "b=0:0", "--causal", "exact"], "--causal exact counts at given sizes"),
         (["--measure", "macs"], "--measure is of comparisons"),
         (["--format", "json", "--depth", "1"], "--depth is of tables"),
         (["--format", "json", "--roofline", "t4"], "--roofline is shown below tables"),
