@@ -45,8 +45,8 @@ def count(
         dynamic_shapes: Count for all sizes of some dimensions: ``torch.export.Dim`` for axes of inputs, as in
             ``{"ids": {0: Dim("batch"), 1: Dim("sequence")}}``, by argument name, or by position in a tuple. Costs are
             then expressions in these dimensions; see :meth:`opflops.Profile.at`.
-        causal: ``"dense"`` or ``"exact"``, as for :class:`opflops.OpFlopMode`; where everything is on meta, which has no
-            fused kernels, exact counts are those of the CPU's.
+        causal: ``"dense"`` or ``"exact"``, as for :class:`opflops.OpFlopMode`. Meta has no fused kernels; exact counts
+            there are those of the CPU's.
         **kwargs: Its keyword arguments.
 
     Raises:
