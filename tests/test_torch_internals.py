@@ -240,13 +240,21 @@ def test_values_are_known_of_real_tensors_alone():
         assert not internals.has_values(fake)
 
 
-def test_a_fake_recurrent_kernel_of_cudnn_gives_back_its_packed_weights():
-    """Its backward reads them; PyTorch's own rule for fake tensors gives None back where none came in."""
+def test_a_fake_recurrent_kernel_of_cudnn_has_a_gradient():
+    """It gives back its packed weights, which the backward reads; gradients are like what they are of.
+
+    PyTorch's own rule for fake tensors gives None back where none came in, and for the backward there is none.
+    """
     x, h, weights = torch.ones(5, 3, 4), torch.zeros(1, 3, 8), [torch.ones(32, 4), torch.ones(32, 8)]
     with internals.fake_copies((x, h, weights)) as (x, h, weights):
         lstm = (2, 8, 0, 1, False, 0.0, True, False, [], None)
-        *_, buffer = torch.ops.aten._cudnn_rnn(x, weights, 2, None, h, h, *lstm)
-    assert (buffer.shape, buffer.dtype) == ((32 * 4 + 32 * 8,), torch.float32)
+        out, hy, cy, reserve, buffer = torch.ops.aten._cudnn_rnn(x, weights, 2, None, h, h, *lstm)
+        assert (buffer.shape, buffer.dtype) == ((32 * 4 + 32 * 8,), torch.float32)
+        given = (x, weights, 2, buffer, h, h, out, out, hy, cy, *lstm, reserve)
+        *gradients, of_weights = torch.ops.aten._cudnn_rnn_backward(*given, [True, True, True, True])
+        assert [each.shape for each in (*gradients, *of_weights)] == [each.shape for each in (x, h, h, *weights)]
+        first, *_, none = torch.ops.aten._cudnn_rnn_backward(*given, [False, True, True, False])
+        assert (first, none) == (None, [])
 
 
 def test_fake_copies_have_shape_dtype_device_and_identity():

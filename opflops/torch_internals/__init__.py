@@ -31,7 +31,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import CheckpointFunction, _recomputation_hook
 
-from opflops.torch_internals.mended import mended
+from opflops.torch_internals.mended import mended, missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -388,7 +388,8 @@ def _with_python_kernels(mode: FakeTensorMode) -> FakeTensorMode:
                 if shape is not None:
                     with mode:
                         return torch.empty(shape, dtype=args[0].dtype, device=args[0].device)
-            return mended(mode, func, args, dispatch(func, types, args, kwargs))
+            out = missing(mode, func, args)
+            return mended(mode, func, args, dispatch(func, types, args, kwargs)) if out is None else out
 
     mode.dispatch = call  # type: ignore[method-assign]
     return mode

@@ -16,6 +16,23 @@ if TYPE_CHECKING:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
 _CUDNN_RNN = torch.ops.aten._cudnn_rnn.default
+_CUDNN_RNN_BACKWARD = torch.ops.aten._cudnn_rnn_backward.default
+
+
+def missing(mode: FakeTensorMode, func: Any, args: Sequence[Any]) -> Any:
+    """Return what an operator gives back that has no rule; None for all others.
+
+    Gradients of cuDNN's recurrent kernel are like what they are of: input, hidden and cell state, and weights.
+    """
+    if func is not _CUDNN_RNN_BACKWARD:
+        return None
+    input, weights, _, _, hidden, cell, *_, wanted = args
+    with mode:
+        gradients = [
+            torch.empty_like(each) if each is not None and want else None
+            for each, want in zip((input, hidden, cell), wanted, strict=False)
+        ]
+        return (*gradients, [torch.empty_like(each) for each in weights] if wanted[3] else [])
 
 
 def mended(mode: FakeTensorMode, func: Any, args: Sequence[Any], out: Any) -> Any:
