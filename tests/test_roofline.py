@@ -4,7 +4,6 @@ import pytest
 
 from opflops import Cost, Profile, ProfileError, Row
 from opflops.devices import DEVICES, Device, device
-from opflops.report.rooflines import duration
 
 # A thousand operations and a hundred bytes a second; float32 half as fast in TF32's stead.
 TOY = Device("toy", {"float32": 1000.0, "tf32": 4000.0, "float8": 8000.0}, 100.0)
@@ -70,14 +69,14 @@ def test_the_table_shows_the_longest_first_and_where_the_figures_are_from():
     """As text, with the total last."""
     lines = str(PROFILE.roofline(TOY)).splitlines()
     assert [line.split()[0] for line in lines[2:5]] == ["aten.mm", "aten.clone", "total"]
-    assert lines[4].split()[1:] == ["50.00", "k", "2.500", "k", "20", "55.0", "s", "100.0", "arithmetic"]
+    assert lines[4].split()[1:] == ["50.00", "k", "2.500", "k", "20", "55.00", "s", "100.0", "arithmetic"]
     assert DEVICES["h100-sxm"].source in str(Profile((MATMUL,)).roofline("h100-sxm")).replace("\n", " ")
 
 
 def test_a_run_faster_than_the_bound_is_remarked_on():
     """Caches do that."""
     quick = Profile((row("aten.mm", flops=50_000, moved=2_000, seconds=1.0),))
-    assert "less than the bound" in str(quick.roofline(TOY))
+    assert "Faster than the bound: aten.mm." in str(quick.roofline(TOY))
 
 
 def test_published_figures():
@@ -136,12 +135,3 @@ def test_expressions_have_no_time():
     symbolic = Profile((row("aten.mm", flops=sympy.Symbol("batch", positive=True, integer=True)),))
     with pytest.raises(ProfileError, match=r"take the profile at\(\) sizes first"):
         symbolic.roofline(TOY)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.0, "0 s"), (1.0, "1.00 s"), (0.9999, "1.00 s"), (12.34, "12.3 s"), (999.9e-6, "1.00 ms"), (5e-10, "500 ps")],
-)
-def test_durations(seconds, text):
-    """Three digits and a unit."""
-    assert duration(seconds) == text

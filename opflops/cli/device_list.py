@@ -22,7 +22,8 @@ def parser() -> Parser:
         "opflops devices",
         "List the devices that --roofline knows: peaks in TFLOP/s, dense, a multiply-add\nbeing two, and bandwidths in "
         "TB/s, from their makers' datasheets.",
-        "--roofline cpu and --roofline cuda measure the device at hand instead.",
+        "--roofline cpu and --roofline cuda measure the device at hand instead.\n"
+        "With :tf32, as in h100-sxm:tf32, float32 is computed in TF32, as CUDA does in convolutions.",
     )
     group = made.add_argument_group("arguments")
     group.add_argument("--format", default="simple", metavar="NAME", type=one_of("format", tabulate_formats),

@@ -11,6 +11,7 @@ import torch
 from opflops import devices
 from opflops.cli import output
 from opflops.cli.arguments import FILES
+from opflops.devices import TF32
 from opflops.dimensions import examples
 from opflops.errors import TargetError
 from opflops.measuring import measure
@@ -43,7 +44,8 @@ class Rendering:
         by: The keys to group by; None for the overview.
         options: Of tables, as asked for.
         measure: What stacks and comparisons are of.
-        roofline: The device to bound times on; None for no bounds.
+        roofline: The device to bound times on; "" for no bounds.
+        tf32: Whether float32 is computed in TF32 there.
         color: Whether it is printed where colours show.
         bar: Whether shares have bars; None where that depends on whether it is printed to a terminal.
     """
@@ -52,7 +54,8 @@ class Rendering:
     by: tuple[str, ...] | None = None
     options: dict[str, Any] = field(default_factory=dict)
     measure: str | None = None
-    roofline: str | None = None
+    roofline: str = ""
+    tf32: bool = False
     color: bool = False
     bar: bool | None = None
 
@@ -66,11 +69,13 @@ class Rendering:
         form = output.chosen(arguments.format, arguments.output)
         given = {name: getattr(arguments, name, None) for name in _OPTIONS}
         options = {name: value for name, value in given.items() if value is not None and value is not False}
-        roofline = getattr(arguments, "roofline", None)
-        if roofline is not None and roofline not in HERE:
+        roofline, _, products = (getattr(arguments, "roofline", None) or "").partition(":")
+        if products not in ("", TF32):
+            raise TargetError(f"--roofline {roofline}:{products} is no device; after a colon only tf32 can follow.")
+        if roofline and roofline not in HERE:
             # A name that is not known is an error now, and not after minutes of counting.
             roofline = devices.device(roofline).name
-        if roofline is not None and form in FILES and form != "page":
+        if roofline and form in FILES and form != "page":
             raise TargetError(f"--roofline is shown below tables and on the page, not in --format {form}.")
         if form in FILES and (refused := [*options, *(["by"] if arguments.by else [])]):
             raise TargetError(f"--{refused[0]} is of tables; --format {form} has everything.")
@@ -81,20 +86,20 @@ class Rendering:
             )
         shown = arguments.output in (None, "-")
         color, bar = shown and wants_colour(sys.stdout), None if shown else False
-        found = cls(form, arguments.by, options, arguments.measure, roofline, color, bar)
+        found = cls(form, arguments.by, options, arguments.measure, roofline, products == TF32, color, bar)
         if form not in FILES:
             # What is wrong with the options of tables is said before anything is counted.
             _table(Profile(), found)
         return found
 
 
-def device_of(name: str | None) -> Device | None:
+def device_of(name: str) -> Device | None:
     """Find a device, or measure the one at hand."""
     if name in HERE:
         if name == "cuda" and not torch.cuda.is_available():
             raise TargetError("--roofline cuda measures a GPU that PyTorch can use, and there is none here.")
         return measure(name)
-    return None if name is None else devices.device(name)
+    return devices.device(name) if name else None
 
 
 def rendered(counted: Counted, rendering: Rendering) -> str:
@@ -105,7 +110,7 @@ def rendered(counted: Counted, rendering: Rendering) -> str:
     text = _table(profile, rendering)
     device = device_of(rendering.roofline)
     if device is not None:
-        text = f"{text}\n\n{profile.roofline(device, rendering.by or 'op')}"
+        text = f"{text}\n\n{profile.roofline(device, rendering.by or 'op', tf32=rendering.tf32)}"
     return text if is_markup(rendering.form) else f"{counted.line}\n\n{text}"
 
 
@@ -122,7 +127,8 @@ def _file(counted: Counted, rendering: Rendering) -> str:
         return profile.to_speedscope(measure)
     if rendering.form == "page":
         title = next(iter(counted.about.values()))
-        return profile.to_html(title=title, device=device_of(rendering.roofline), about=counted.about)
+        device = device_of(rendering.roofline)
+        return profile.to_html(title=title, device=device, tf32=rendering.tf32, about=counted.about)
     return profile.to_mermaid("er" if rendering.form == "mermaid-er" else "state")
 
 
@@ -138,7 +144,7 @@ def compared(found: Mapping[str, Counted], rendering: Rendering) -> str:
     """Write several profiles side by side, with what each is of above them."""
     if rendering.form in FILES:
         raise TargetError(f"--format {rendering.form} is of one target; several are compared in a table.")
-    if rendering.roofline is not None:
+    if rendering.roofline:
         raise TargetError("--roofline is of one target at a time.")
     options = {name: value for name, value in rendering.options.items() if name not in ("expand", "columns")}
     if len(options) < len(rendering.options):

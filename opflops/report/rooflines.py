@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tabulate import tabulate
 
 from opflops.report.paragraphs import paragraphs
-from opflops.units import scaled, share
+from opflops.units import duration, scaled, share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,7 @@ def lines_of_roofline(
         disable_numparse=True,
         colalign=("left", *["right"] * 5, "left", *["right"] * (len(headers) - 7)),
     )
-    return "\n".join([table, "", *paragraphs([_rates(device, tf32=tf32), _MEANING, *_remark(total)])])
+    return "\n".join([table, "", *paragraphs([_rates(device, tf32=tf32), _MEANING, *_remark(listed)])])
 
 
 def _rates(device: Device, *, tf32: bool) -> str:
@@ -54,11 +54,13 @@ def _rates(device: Device, *, tf32: bool) -> str:
     return f"{device.name}{source}: {scaled(round(device.bandwidth))}B/s; {peaks}; {products}."
 
 
-def _remark(total: Bound) -> list[str]:
-    """Warn where an operator was faster than memory allows, which caches explain."""
-    if total.attained is None or total.attained <= 1:
+def _remark(parts: Sequence[Bound]) -> list[str]:
+    """Name what was faster than its bound, which cannot be on that device."""
+    faster = [_label(part.label) for part in parts if part.attained is not None and part.attained > 1]
+    if not faster:
         return []
-    return ["It took less than the bound: caches held what it read, or it ran on a faster device."]
+    why = "Caches held what was read, float32 was computed in TF32, or it ran on a faster device."
+    return [f"Faster than the bound: {', '.join(faster)}. {why}"]
 
 
 def _line(label: str, part: Bound, total: Bound, *, timed: bool) -> list[str]:
@@ -87,21 +89,3 @@ def _label(label: object) -> str:
 
 def _significant(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits are enough
-
-
-def duration(seconds: float) -> str:
-    """Write a time with three significant digits.
-
-    >>> duration(0.00123), duration(42.0), duration(0)
-    ('1.23 ms', '42.0 s', '0 s')
-    """
-    if not seconds:
-        return "0 s"
-    units = ((1, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"), (1e-12, "ps"))
-    factor, unit = next((each for each in units if abs(seconds) >= each[0] * 0.9995), units[-1])
-    return _three_digits(seconds / factor, unit)
-
-
-def _three_digits(value: float, unit: str) -> str:
-    whole = len(str(int(abs(value))))
-    return f"{value:,.{max(0, 3 - whole)}f} {unit}"

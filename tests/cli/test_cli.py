@@ -94,6 +94,7 @@ def test_what_options_accept_is_what_there_is():
         (["--batch", "0"], "0 is no number of examples"),
         (["--optimizer", "adamX"], "There is no optimizer 'adamX'; did you mean Adamax"),
         (["--roofline", "h10"], "There are no figures for a device 'h10'"),
+        (["--roofline", "a100-sxm-80gb:tf16"], "after a colon only tf32 can follow"),
         (["--train", "--eval"], "--train and --eval exclude each other"),
         (["--timing", "--device", "meta"], "--timing takes a device that runs something"),
         (["--arg", "depth"], "'depth' is not of the form NAME=VALUE"),

@@ -70,6 +70,9 @@ def test_a_roofline_stands_below_the_table(run):
     assert code == 0
     assert "bound by" in out
     assert "h100-sxm (NVIDIA" in out
+    assert "not computed in TF32" in " ".join(out.split())
+    _, quicker, _ = run("--roofline", "h100-sxm:tf32")
+    assert "float32 is computed in TF32" in " ".join(quicker.split())
     _, measured, _ = run("mymodels:Net", "--input", "2,4", "--timing", "--roofline", "cpu", "--by", "op")
     assert "measured with PyTorch" in measured
 
