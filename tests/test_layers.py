@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "opflops"
 # Lowest first. A room may import from lower layers, and the files of one folder from each other.
 LAYERS = [
     ["errors"],
-    ["algebra", "extras"],
+    ["algebra", "extras", "wording"],
     ["torch_internals", "expressions"],
     ["cost", "units"],
     ["traffic", "tally"],

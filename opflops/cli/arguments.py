@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from tabulate import tabulate_formats
 
 from opflops.cli.help import Formatter
-from opflops.cli.names import nearest, unknown
 from opflops.errors import TargetError
+from opflops.wording import nearest, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

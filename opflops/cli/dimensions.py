@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.export import Dim
 
-from opflops.cli.names import unknown
 from opflops.errors import TargetError
+from opflops.wording import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,8 +8,8 @@ import traceback
 from typing import TYPE_CHECKING
 
 from opflops.cli import arguments
-from opflops.cli.names import told
 from opflops.errors import OpflopsError
+from opflops.wording import told
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,8 +10,8 @@ from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
-from opflops.cli.names import told
 from opflops.errors import OpflopsError, TargetError, UnpricedOpWarning
+from opflops.wording import told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

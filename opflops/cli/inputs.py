@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from opflops.cli.names import unknown
 from opflops.errors import TargetError
+from opflops.wording import unknown
 
 _SPEC = re.compile(r"(?:(?P<name>[^=]*)=)?(?P<shape>[^:=]*)(?::(?P<dtype>[^:=]*))?")
 _SEPARATOR = re.compile("\\s*[,x\N{MULTIPLICATION SIGN}]\\s*")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from opflops.cli import output, targets
 from opflops.cli.arguments import Parser, general, one_of
-from opflops.cli.names import unknown
 from opflops.errors import TargetError
+from opflops.wording import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,8 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from opflops.cli.names import nearest
 from opflops.errors import TargetError
+from opflops.wording import nearest
 
 # The longest first, since .speedscope.json ends in .json too.
 _SUFFIXES = {

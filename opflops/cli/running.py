@@ -14,10 +14,10 @@ from opflops.calls import differentiable, differentiate
 from opflops.cli import dimensions
 from opflops.cli.arranged import Inputs, arranged, described
 from opflops.cli.foreign import foreign
-from opflops.cli.names import told, unknown
 from opflops.counting import count
 from opflops.errors import OpflopsError, TargetError, ValueNeededError
 from opflops.mode import OpFlopMode
+from opflops.wording import told, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

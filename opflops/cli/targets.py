@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
-from opflops.cli.names import nearest
 from opflops.errors import TargetError
+from opflops.wording import nearest
 
 if TYPE_CHECKING:
     from opflops.cli.sources import Asked, Target

@@ -12,9 +12,9 @@ from torch.utils._pytree import tree_map_only
 
 from opflops.cli.arranged import Inputs
 from opflops.cli.foreign import foreign
-from opflops.cli.names import told
 from opflops.cli.sources import Asked, Target
 from opflops.errors import TargetError
+from opflops.wording import told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

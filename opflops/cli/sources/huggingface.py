@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from opflops.cli.foreign import foreign
-from opflops.cli.names import nearest, told, unknown
 from opflops.cli.sources import Asked, Target
 from opflops.errors import OpflopsError, TargetError
 from opflops.extras import optional
+from opflops.wording import nearest, told, unknown
 
 
 def _transformers() -> Any:

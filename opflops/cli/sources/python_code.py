@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from opflops.cli.foreign import foreign
-from opflops.cli.names import nearest, told
 from opflops.cli.sources import Asked, Target
 from opflops.errors import TargetError
+from opflops.wording import nearest, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from opflops.cli.names import nearest, told
 from opflops.errors import ProfileError, TargetError
 from opflops.profile import Profile
+from opflops.wording import nearest, told
 
 if TYPE_CHECKING:
     from opflops.cli.sources import Asked

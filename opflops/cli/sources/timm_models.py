@@ -8,10 +8,10 @@ import torch
 
 from opflops.cli.arranged import Inputs
 from opflops.cli.foreign import foreign
-from opflops.cli.names import unknown
 from opflops.cli.sources import Asked, Target
 from opflops.errors import TargetError
 from opflops.extras import optional
+from opflops.wording import unknown
 
 
 def _timm() -> Any:

@@ -9,10 +9,10 @@ import torch
 
 from opflops.cli.arranged import Inputs
 from opflops.cli.foreign import foreign
-from opflops.cli.names import unknown
 from opflops.cli.sources import Asked, Target
 from opflops.errors import TargetError
 from opflops.extras import optional
+from opflops.wording import unknown
 
 _WHENCE = "from the transforms of its weights"
 _FRAMES = 16
