@@ -182,7 +182,7 @@ def test_turned_boxes_cost_what_their_geometry_does():
     torch.testing.assert_close(ours.box_iou_rotated(ones, others).double(), share.reshape(1, 1), rtol=1e-5, atol=1e-5)
     ones, others = ones.repeat(3, 1), others.repeat(2, 1)
     (row,) = rows_of(ours.box_iou_rotated, ones, others).values()
-    assert (row.cost.ops, row.cost.transcendentals) == (6 * work.ops, 6 * work.transcendentals)
+    assert row.cost[:3] == (0, 6 * work.ops, 6 * work.transcendentals)
     assert "eight points" in row.estimate
 
 
@@ -354,7 +354,7 @@ def test_integers_by_hand(ratio):
     call = (0.5, 10, 0.5, 3, SCALE, ROWS, COLUMNS, ratio, False)
     row = rows_of(ours.qroi_align, image, box, *call)["torchvision.qroi_align"]
     region = 4 * 2 + (10 if ratio else 12)
-    assert row.cost.ops == region + 24 * 18 + 2 * 24 * 8 + 24 * 4 + 12 * (2 + 5)
+    assert row.cost[:3] == (0, region + 24 * 18 + 2 * 24 * 8 + 24 * 4 + 12 * (2 + 5), 0)
     assert (row.dtype, row.estimate) == ("uint8", "")
     on_meta = (image.to("meta"), box.to("meta"), *call)
     _, reason = charged(ours.qroi_align, ours.qroi_align(*on_meta), *on_meta)
@@ -737,7 +737,7 @@ def test_files_move_bytes_and_codecs_are_not_seen(tmp_path):
         pictures._jpeg_version()
     assert torch.equal(again, picture)
     rows = {row.op: row for row in mode.profile.rows}
-    assert mode.total == Cost()
+    assert [row.cost[:3] for row in mode.profile.rows] == [(0, 0, 0)] * len(rows)
     assert "image._jpeg_version" not in rows
     assert "codec" in rows["image.encode_png"].estimate
     assert "codec" in rows["image.decode_image"].estimate
