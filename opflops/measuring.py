@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 import torch
 
 from opflops.devices import TF32, Device
+from opflops.errors import ProfileError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SECONDS = 0.3
-_SIDE = {"cpu": 1024}
-_SIDE_OF_ACCELERATORS = 8192
-# Larger than any cache.
-_COPIED = {"cpu": 256 * 2**20}
-_COPIED_ON_ACCELERATORS = 4 * 2**30
+_SIDE = {"cpu": 1024, "cuda": 8192}
+# Larger than what caches hold of them on most machines; of a GPU at most a quarter of the memory that is free.
+_COPIED = {"cpu": 256 * 2**20, "cuda": 4 * 2**30}
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
@@ -28,19 +27,27 @@ def measure(on: str | torch.device = "cpu", dtypes: Sequence[torch.dtype] = FLOA
     shaped operators come near to.
 
     Args:
-        on: The device.
+        on: ``"cpu"``, or a device of CUDA or ROCm.
         dtypes: What to multiply in.
 
     Returns:
         A device called after the one measured, for :meth:`opflops.Profile.roofline`.
+
+    Raises:
+        ProfileError: It is another kind of device.
     """
     where = torch.device(on)
-    name = torch.get_device_module(where).get_device_name(where) if where.type != "cpu" else "this CPU"
-    side = _SIDE.get(where.type, _SIDE_OF_ACCELERATORS)
+    if where.type not in _SIDE:
+        raise ProfileError(f"A device {str(on)!r} cannot be measured; it can be {' or '.join(_SIDE)}.")
+    side, copied_bytes = _SIDE[where.type], _COPIED[where.type]
+    name = "this CPU"
+    if where.type == "cuda":
+        name = torch.cuda.get_device_name(where)
+        copied_bytes = min(copied_bytes, torch.cuda.mem_get_info(where)[0] // 4)
     peaks = {str(dtype).removeprefix("torch."): _product_rate(side, dtype, where) for dtype in dtypes}
     if where.type == "cuda" and torch.float32 in dtypes:
         peaks[TF32] = _tf32_rate(side, where)
-    copied = torch.zeros(_COPIED.get(where.type, _COPIED_ON_ACCELERATORS), dtype=torch.uint8, device=where)
+    copied = torch.zeros(copied_bytes, dtype=torch.uint8, device=where)
     target = torch.empty_like(copied)
     seconds = _best("target.copy_(copied)", {"target": target, "copied": copied})
     bandwidth = 2 * copied.numel() / seconds  # read once and written once
