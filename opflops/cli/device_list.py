@@ -23,7 +23,7 @@ def parser() -> Parser:
         "List the devices that --roofline knows: peaks in TFLOP/s, dense, a multiply-add\nbeing two, and bandwidths in "
         "TB/s, from their makers' datasheets.",
         "--roofline cpu and --roofline cuda measure the device at hand instead.\n"
-        "With :tf32, as in h100-sxm:tf32, float32 is computed in TF32, as CUDA does in convolutions.",
+        "With :tf32, as in h100-sxm:tf32, float32 is computed in TF32, as CUDA does in\nconvolutions.",
     )
     group = made.add_argument_group("arguments")
     group.add_argument("--format", default="simple", metavar="NAME", type=one_of("format", tabulate_formats),
