@@ -40,6 +40,7 @@ class Call:
         backward: Whether gradients are wanted.
         optimizer: What makes the step to count, or makes what makes it.
         causal: How to count under a causal mask, as for :class:`opflops.OpFlopMode`.
+        device: Where tensors are taken to be if all are on meta; None leaves them there.
     """
 
     model: Callable[..., Any]
@@ -48,6 +49,7 @@ class Call:
     backward: bool = False
     optimizer: Any = None
     causal: Causal = "dense"
+    device: str | torch.device | None = None
 
     def __post_init__(self) -> None:
         # By identity, so that a tensor that stands twice among the inputs stays one.
@@ -88,7 +90,7 @@ class Call:
                 f"{self.name} and its inputs are on {', '.join(map(str, found))}, so it cannot be told which of them "
                 "the tensors on meta stand for; put those where they belong, or everything on meta."
             )
-        return real or found
+        return real or (found if self.device is None or not found else [_known(self.device)])
 
     def mode(self) -> OpFlopMode:
         """Make what counts."""
@@ -252,6 +254,23 @@ def _keep_numbers(copied: torch.optim.Optimizer, numbers: _Numbers) -> None:
 def _as_leaf(tensor: Tensor) -> Tensor:
     """Cut an input off from what computed it, which is no part of the call."""
     return tensor if tensor.is_leaf else tensor.detach().requires_grad_(tensor.requires_grad)
+
+
+def _known(device: str | torch.device) -> torch.device:
+    """Find a device that tensors without storage can act as if they were on.
+
+    Raises:
+        OpflopsError: PyTorch knows none of that name, or cannot use it here.
+    """
+    try:
+        found = torch.device(device)
+        with fake_copies(()):
+            torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        raise OpflopsError(
+            f"device={device!r} is no device that this PyTorch can count for: {str(error).splitlines()[0]}"
+        ) from error
+    return found
 
 
 def _like(tensor: Tensor, device: torch.device) -> Tensor:

@@ -20,6 +20,7 @@ def count(
     optimizer: torch.optim.Optimizer | Callable[..., torch.optim.Optimizer] | None = None,
     dynamic_shapes: Mapping[str, Any] | tuple[Any, ...] | list[Any] | None = None,
     causal: Causal = "dense",
+    device: str | torch.device | None = None,
     **kwargs: Any,
 ) -> Profile:
     """Count a call of a model, or of any function of tensors, on tensors that have shapes but no storage.
@@ -47,6 +48,8 @@ def count(
             then expressions in these dimensions; see :meth:`opflops.Profile.at`.
         causal: ``"dense"`` or ``"exact"``, as for :class:`opflops.OpFlopMode`. Meta has no fused kernels; exact counts
             there are those of the CPU's.
+        device: Where everything is taken to be if all of it is on meta, whose own kernels are the plainest: elsewhere
+            attention is fused, for instance. Takes longer than leaving it there.
         **kwargs: Its keyword arguments.
 
     Raises:
@@ -57,7 +60,7 @@ def count(
     """
     from opflops.calls import Call  # noqa: PLC0415 - importing opflops is not to take longer for it
 
-    call = Call(model, inputs, kwargs, backward=backward, optimizer=optimizer, causal=causal)
+    call = Call(model, inputs, kwargs, backward=backward, optimizer=optimizer, causal=causal, device=device)
     if dynamic_shapes is None:
         return call.counted()
     from opflops.symbolic import count_symbolically  # noqa: PLC0415 - loads what makes symbols

@@ -406,3 +406,23 @@ def test_an_exact_causal_mask_leaves_out_what_it_hides(device):
     length = torch.export.Dim("length", max=100)
     symbolic = count(attend, q, dynamic_shapes=({2: length},), causal="exact")
     assert symbolic.at(length=9).total.macs == 2 * 45 * 8 * 2 * 3
+
+
+def test_what_is_on_meta_can_be_counted_as_if_elsewhere():
+    """As on the CPU, operator by operator: attention is fused there, and is not on meta."""
+    layer = torch.nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+    x = torch.zeros(2, 5, 8)
+    there = count(layer, x, backward=True)
+    with torch.device("meta"):
+        bare, y = torch.nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True), torch.zeros(2, 5, 8)
+    assert count(bare, y, backward=True, device="cpu").rows == there.rows
+    assert count(bare, y, backward=True).by("op").keys() != there.by("op").keys()
+    batch = torch.export.Dim("batch")
+    symbolic = count(bare, y, device="cpu", dynamic_shapes=({0: batch},))
+    assert symbolic.at(batch=2).total == count(layer, x).total
+
+
+def test_an_unknown_device_is_a_sentence():
+    """PyTorch's own words say why."""
+    with pytest.raises(OpflopsError, match="device='abacus' is no device that this PyTorch can count for"):
+        count(torch.nn.Linear(2, 3, device="meta"), torch.ones(1, 2, device="meta"), device="abacus")
