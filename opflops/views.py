@@ -111,7 +111,7 @@ class Views:
         """
         from opflops.report import mermaid  # noqa: PLC0415 - see above
 
-        return mermaid(self.rows, diagram)
+        return mermaid(self.rows, diagram, self._symbolic)
 
     def to_html(self, **options: Unpack[PageOptions]) -> str:
         """Write one page that needs no network: module tree, icicle, operators, and a roofline for a device.

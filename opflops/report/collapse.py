@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.errors import ProfileError
 from opflops.report.text import TIMES
+from opflops.wording import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
@@ -21,7 +21,8 @@ _FEWEST = 2
 _FEWEST_PATTERNS = 3
 _LONGEST_PATTERN = 16
 _MOST_RANGES = 4
-_NUMBERED = re.compile(r"(.*?)(\d+)(\D*)")
+# So many digits as any block has: Python reads no number of thousands.
+_NUMBERED = re.compile(r"(.*?)(\d{1,18})(\D*)")
 _GLOB = re.compile(r"[*?\[]")
 
 _content = attrgetter("op", "phase", "dtype", "calls", "cost", "estimate", "priced")
@@ -56,22 +57,31 @@ def numbered(name: str) -> Numbered | None:
 
 
 def together(names: Sequence[Numbered]) -> str:
-    """Name modules whose names differ in a number.
+    """Name modules whose names differ in a number, and tell how many they are.
 
     >>> together([numbered(f"block{number}") for number in (0, 1, 2, 5)])
     'block0-2,5 ×4'
     """
-    spelled = {int(each.number): each.number for each in names}
-    ranges: list[tuple[int, int]] = []
-    for number in sorted(spelled):
-        if ranges and number == ranges[-1][1] + 1:
-            ranges[-1] = (ranges[-1][0], number)
+    return f"{spanned(names)} {TIMES}{len(names)}"
+
+
+def spanned(names: Sequence[Numbered]) -> str:
+    """Name modules whose names differ in a number.
+
+    >>> spanned([numbered(f"block{number}") for number in (0, 1, 2, 5)])
+    'block0-2,5'
+    """
+    ranges: list[list[Numbered]] = []
+    # A number may be there twice, as in 1 and 01.
+    for name in sorted(names, key=lambda each: (int(each.number), each.number)):
+        if ranges and int(name.number) == int(ranges[-1][-1].number) + 1:
+            ranges[-1].append(name)
         else:
-            ranges.append((number, number))
-    told = [spelled[low] if low == high else f"{spelled[low]}-{spelled[high]}" for low, high in ranges]
+            ranges.append([name])
+    told = [each[0].number if len(each) == 1 else f"{each[0].number}-{each[-1].number}" for each in ranges]
     if len(told) > _MOST_RANGES:
         told = [*told[:2], "…", told[-1]]
-    return f"{names[0].before}{','.join(told)}{names[0].after} {TIMES}{len(names)}"
+    return f"{names[0].before}{','.join(told)}{names[0].after}"
 
 
 def runs(kinds: Sequence[Hashable | None]) -> Iterator[list[int]]:
@@ -130,7 +140,7 @@ class Opening:
         for pattern in self._patterns:
             if not any(_matches(pattern, path.split(".")) for path in paths):
                 name = ".".join(pattern)
-                near = get_close_matches(name, paths, 3)
+                near = nearest(name, paths)
                 hint = f"did you mean {' or '.join(near)}?" if near else "write a path as in Model.layers."
                 raise ProfileError(f"There is no module {name!r} to expand; {hint}")
 

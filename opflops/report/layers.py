@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from itertools import groupby
+from typing import TYPE_CHECKING
 
 from opflops.cost import Cost, total_of
+from opflops.report.collapse import numbered, spanned
 from opflops.report.tree import OUTSIDE
 from opflops.rows import ancestry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
 
     from opflops.rows import Row
 
@@ -23,14 +25,13 @@ class Layer:
     """Hold a module, or the work that a module with others inside it does itself.
 
     Attributes:
-        name: The last part of its path; of equal blocks that stand as one, that of the first and of the last: ``0-79``.
+        name: The last part of its path; of equal blocks that stand as one, what they are called together: ``0-79``.
         path: Its path; "" for work outside any module.
         kind: Its class, or "".
         own: Whether it is what the module does itself, beside the layers inside it.
         rows: The work that is shown as one; what the layers inside did is in theirs.
         inside: Its layers, by name, in order of first execution.
         times: How many equal blocks it stands for.
-        last: The last part of the path of the last of them.
     """
 
     name: str
@@ -40,7 +41,6 @@ class Layer:
     rows: list[Row] = field(default_factory=list)
     inside: dict[str, Layer] = field(default_factory=dict)
     times: int = 1
-    last: str = ""
 
     @cached_property
     def costs(self) -> dict[str, Cost]:
@@ -64,16 +64,6 @@ class Layer:
         own = sum(row.calls for row in self.rows if not row.priced)
         return own + sum(layer.times * layer.unpriced for layer in self.inside.values())
 
-    @cached_property
-    def likeness(self) -> Any:
-        """Return what is the same of equal blocks: all but where they stand."""
-        inside = [("" if layer.own else layer.name, layer.times, layer.likeness) for layer in self.inside.values()]
-        return self.kind, self.own, self.costs, self.unpriced, inside
-
-    def count(self) -> int:
-        """Count the layers inside, at all levels, and the layer itself."""
-        return 1 + sum(layer.count() for layer in self.inside.values())
-
     def leaves(self, place: str = "", times: int = 1) -> Iterator[tuple[str, int, Layer]]:
         """List the innermost layers in order, with their path below the top and how many blocks each stands for."""
         here = f"{place}.{self.name}" if place else self.name
@@ -83,7 +73,7 @@ class Layer:
             yield from layer.leaves(here, times * self.times)
 
 
-def layers(rows: Iterable[Row], depth: int | None = None) -> list[Layer]:
+def layers(rows: Iterable[Row]) -> list[Layer]:
     """Arrange floating-point rows as layers, outermost first, in order of first execution.
 
     A module stands where its forward first did work; what only a backward ran comes behind. Work without a cost, such
@@ -92,50 +82,80 @@ def layers(rows: Iterable[Row], depth: int | None = None) -> list[Layer]:
 
     Args:
         rows: What was recorded, in order.
-        depth: How many levels of modules to show below the roots; what is deeper is work of its ancestor. None is all.
     """
     floating = sorted((row for row in rows if row.floating), key=lambda row: row.phase != "forward")
     kinds = {row.module: row.module_type for row in floating}
-    holders = {above for row in floating for above in ancestry(row.module)[:-1]}
+    above = {module: ancestry(module) for module in kinds}
+    holders = {path for paths in above.values() for path in paths[:-1]}
     working = [row for row in floating if _works(row) or (row.module and row.module not in holders and row.cost)]
-    shown = {above for row in working for above in _path(row, depth)[:-1]}
+    shown = {path for module in {row.module for row in working} for path in above[module][:-1]}
     top: dict[str, Layer] = {}
+    found: dict[str, Layer] = {}
     for row in working:
-        inside, path = top, ""
-        for path in _path(row, depth):
-            layer = inside.setdefault(path, Layer(path.rpartition(".")[2] or OUTSIDE, path, kinds.get(path, "")))
-            inside = layer.inside
-        if path in shown:
-            layer = inside.setdefault(_OWN, Layer(layer.name, path, layer.kind, own=True))
-        layer.rows.append(row)
+        if row.module not in found:
+            inside = top
+            for path in above[row.module]:
+                name = path.rpartition(".")[2] or OUTSIDE
+                layer = inside.get(path) or inside.setdefault(path, Layer(name, path, kinds.get(path, "")))
+                inside = layer.inside
+            if row.module in shown:
+                inside[_OWN] = Layer(name, path, kinds[path], own=True)
+            found[row.module] = inside.get(_OWN, layer)
+        found[row.module].rows.append(row)
     return list(top.values())
-
-
-def _path(row: Row, depth: int | None) -> Sequence[str]:
-    return ancestry(row.module)[: None if depth is None else depth + 1]
 
 
 def _works(row: Row) -> bool:
     return bool(not row.priced or row.cost.flops != 0 or row.cost.transcendentals != 0)
 
 
-def together(several: Iterable[Layer]) -> list[Layer]:
-    """Put numbered blocks that follow each other and are equal in all but their place into one layer, at all levels."""
-    found: list[Layer] = []
-    for layer in several:
-        inside = together(layer.inside.values())
-        block = replace(layer, inside={each.path: each for each in inside}, last=layer.name)
-        first = found[-1] if found else None
-        if first is not None and _follows(first, block):
-            first.name = f"{first.name.removesuffix(f'-{first.last}')}-{block.name}"
-            first.last = block.name
-            first.times += 1
+def everything(several: Iterable[Layer]) -> Iterator[Layer]:
+    """List layers and all inside them, at all levels, in order."""
+    waiting = [iter(several)]
+    while waiting:
+        layer = next(waiting[-1], None)
+        if layer is None:
+            waiting.pop()
         else:
-            found.append(block)
-    return found
+            yield layer
+            waiting.append(iter(layer.inside.values()))
 
 
-def _follows(before: Layer, block: Layer) -> bool:
-    numbered = before.last.isdecimal() and block.name.isdecimal() and int(block.name) == int(before.last) + 1
-    beside = before.path.rpartition(".")[0] == block.path.rpartition(".")[0]
-    return numbered and beside and before.likeness == block.likeness
+def folded(several: Iterable[Layer], depth: int) -> list[Layer]:
+    """Leave out layers that are deeper inside than so many levels; their work is that of the layer above."""
+    if depth:
+        return [
+            replace(layer, inside={each.path: each for each in folded(layer.inside.values(), depth - 1)})
+            for layer in several
+        ]
+    return [
+        replace(layer, rows=[row for each in everything([layer]) for row in each.rows], inside={}) for layer in several
+    ]
+
+
+def together(several: Sequence[Layer]) -> list[Layer]:
+    """Put numbered blocks that follow each other and are equal in all but the number into one layer, at all levels."""
+    return [layer for layer, _ in _together(several, {})]
+
+
+def _together(several: Iterable[Layer], known: dict[Hashable, int]) -> Iterator[tuple[Layer, int]]:
+    """Put equal blocks together, each with a number that equal layers have in common, wherever they stand."""
+    blocks = []
+    for layer in several:
+        inside = list(_together(layer.inside.values(), known))
+        block = replace(layer, inside={each.path: each for each, _ in inside})
+        alike = tuple(("" if each.own else each.name, each.times, kind) for each, kind in inside)
+        likeness = (block.kind, block.own, frozenset(block.costs.items()), block.unpriced, alike)
+        blocks.append((block, known.setdefault(likeness, len(known))))
+    for _, group in groupby(blocks, _series):
+        run = list(group)
+        first, kind = run[0]
+        names = [name for name in (numbered(block.name) for block, _ in run) if name is not None]
+        yield (replace(first, name=spanned(names), times=len(run)) if len(run) > 1 else first), kind
+
+
+def _series(placed: tuple[Layer, int]) -> Hashable:
+    """Return what blocks of a series have in common; that of a layer that is in none is its own."""
+    block, kind = placed
+    name = None if block.own else numbered(block.name)
+    return block.path if name is None else (name.before, name.after, block.path.rpartition(".")[0], kind)

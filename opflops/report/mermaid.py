@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 import re
-from difflib import get_close_matches
-from itertools import count
-from typing import TYPE_CHECKING
+from bisect import bisect_left
+from itertools import count, islice
+from typing import TYPE_CHECKING, NamedTuple
 
 from opflops.errors import ProfileError
-from opflops.report.layers import Layer, layers, together
-from opflops.report.notes import total_label
+from opflops.report.layers import Layer, everything, folded, layers, together
+from opflops.report.notes import LEGEND, NUMBERS, notes, total_label
+from opflops.report.text import printable
 from opflops.rows import total
 from opflops.units import exact, scaled
+from opflops.wording import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from opflops.cost import Cost
+    from opflops.report.notes import Symbolic
     from opflops.rows import Row
 
 _MOST_LAYERS = 100
+_MOST_NAMES = 3
+_MOST_NOTES, _LONGEST_NOTE = 20, 300
 _MOST_CHARACTERS = 50_000
 """Mermaid draws no longer text, unless its ``maxTextSize`` says so."""
 
@@ -37,7 +42,32 @@ Within quotes too, ``_it_`` is slanted, ``fa:fa-ban`` a picture, and ``direction
 """
 
 
-def mermaid(rows: Sequence[Row], diagram: str = "state") -> str:
+class _Model(NamedTuple):
+    """Hold what a diagram says of all that was counted.
+
+    Attributes:
+        total: What it costs.
+        lacking: What the total lacks, or "".
+        roots: The outermost layers that are modules.
+        outside: Whether some work was outside any module.
+        notes: Sentences.
+    """
+
+    total: Cost
+    lacking: str
+    roots: Sequence[Layer]
+    outside: bool
+    notes: Sequence[str]
+
+    def named(self) -> str:
+        """Name the outermost modules, or as many as a line holds."""
+        names = [_elided(root.name) for root in self.roots[:_MOST_NAMES]]
+        if len(self.roots) > _MOST_NAMES:
+            return f"{', '.join(names)} and {len(self.roots) - _MOST_NAMES} more"
+        return ", ".join(names)
+
+
+def mermaid(rows: Sequence[Row], diagram: str = "state", symbolic: Symbolic = NUMBERS) -> str:
     """Write rows as a diagram for https://mermaid.js.org, which GitHub and others draw where Markdown has one.
 
     ``"state"`` has a state for each layer, with its floating-point operations, in the order in which layers first did
@@ -54,48 +84,76 @@ def mermaid(rows: Sequence[Row], diagram: str = "state") -> str:
     Args:
         rows: What to show; floating-point rows are shown.
         diagram: ``"state"`` or ``"er"``.
+        symbolic: What there is to say of costs that are expressions. It stands in comments, as all notes do.
 
     Raises:
         ProfileError: There is no such diagram.
     """
     if diagram not in _WRITERS:
-        near = get_close_matches(str(diagram), _WRITERS, 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ProfileError(f"There is no diagram {diagram!r}; there are {', '.join(_WRITERS)}.{hint}")
+        raise ProfileError(unknown("diagram", str(diagram), _WRITERS))
     write = _WRITERS[diagram]
-    text = ""
-    for told, shown in _arrangements(rows):
-        if sum(layer.count() for layer in shown) <= _MOST_LAYERS:
-            text = write(rows, shown, told)
-            if len(text) <= _MOST_CHARACTERS:
-                return text
-    return text
+    outermost = layers(rows)
+    model = _model(rows, outermost, symbolic)
 
+    def fitting(told: str, shown: Sequence[Layer]) -> str:
+        """Write a diagram; "" where it cannot be read or drawn."""
+        if _number_of(shown) > _MOST_LAYERS:
+            return ""
+        text = write(model, shown, told)
+        return text if len(text) <= _MOST_CHARACTERS else ""
 
-def _arrangements(rows: Sequence[Row]) -> Iterator[tuple[str, list[Layer]]]:
-    """List ways to show the layers, each shorter than the one before, with what there is to say of it."""
-    yield "", layers(rows)
-    yield "Equal blocks are shown as one.", together(layers(rows))
-    deepest = max((row.module.count(".") for row in rows), default=0)
-    for depth in range(deepest - 1, 0, -1):
+    def level(depth: int) -> str:
         told = f"Modules deeper than level {depth} are folded into those above, and equal blocks shown as one."
-        yield told, together(layers(rows, depth))
+        return fitting(told, together(folded(outermost, depth)))
+
+    whole = fitting("", outermost)
+    if whole:
+        return whole
+    deepest = max((row.module.count(".") for row in rows), default=0)
+    if deepest < _MOST_LAYERS and (whole := fitting("Equal blocks are shown as one.", together(outermost))):
+        return whole
+    # What is folded further up is shorter, so that the last level that fits is found by halves.
+    levels = range(1, min(deepest, _MOST_LAYERS))
+    last = bisect_left(levels, x=True, key=lambda depth: not level(depth))
+    if last:
+        return level(levels[last - 1])
     most = _MOST_LAYERS
-    while most:
-        yield _cut(rows, most)
+    while not whole and most:
+        whole = fitting(*_cut(outermost, most))
         most //= 2
+    return whole
 
 
-def _cut(rows: Sequence[Row], most: int) -> tuple[str, list[Layer]]:
+def _model(rows: Sequence[Row], outermost: Sequence[Layer], symbolic: Symbolic) -> _Model:
+    phases = ", ".join(dict.fromkeys(row.phase for row in rows if row.floating))
+    order = [f"Floating-point work of the {phases}, each layer where it first did some."] if phases else []
+    # There are no shares and orders here, which would be at the dimensions' examples.
+    said = [each for each in notes(rows, symbolic._replace(dimensions=())) if each != LEGEND]
+    more = [f"And {len(said) - _MOST_NOTES} more notes, which a table has."] if len(said) > _MOST_NOTES else []
+    return _Model(
+        total(rows),
+        total_label(rows).removeprefix("total").strip(),
+        [layer for layer in outermost if layer.path],
+        any(not layer.path for layer in outermost),
+        [*order, *said[:_MOST_NOTES], *more],
+    )
+
+
+def _number_of(several: Sequence[Layer]) -> int:
+    """Count layers and all inside them, as far as they can be shown."""
+    return sum(1 for _ in islice(everything(several), _MOST_LAYERS + 1))
+
+
+def _cut(outermost: Sequence[Layer], most: int) -> tuple[str, list[Layer]]:
     """Show the first layers below the root, or the first roots of several, and the others as one."""
-    top = layers(rows, 0)
-    (root,) = layers(rows, 1) if len(top) == 1 else [Layer("", "", inside={each.path: each for each in top})]
+    top = folded(outermost, 0)
+    (root,) = folded(outermost, 1) if len(top) == 1 else [Layer("", "", inside={each.path: each for each in top})]
     inside = list(root.inside.values()) or [root]
     kept, others = inside[: most - 1], inside[most - 1 :]
     name = f"{len(others)} more" if kept else f"{len(others)} together"
     rest = Layer(name, root.path, rows=[row for layer in others for row in layer.rows])
-    folded = "Modules below the outermost" if len(top) > 1 else "Modules deeper than level 1"
-    told = f"{folded} are folded, and {name} are one."
+    below = "Modules below the outermost" if len(top) > 1 else "Modules deeper than level 1"
+    told = f"{below} are folded, and {name} are one."
     shown = [*kept, *([rest] if others else [])]
     if len(top) > 1:
         return told, shown
@@ -103,15 +161,16 @@ def _cut(rows: Sequence[Row], most: int) -> tuple[str, list[Layer]]:
     return told, [root]
 
 
-def _states(rows: Sequence[Row], shown: Sequence[Layer], told: str) -> str:
+def _states(model: _Model, shown: Sequence[Layer], told: str) -> str:
     numbers = count(1)
-    title, outermost = _root(rows, shown)
+    # The title stands for the only root.
+    outermost = list(shown[0].inside.values()) if len(shown) == 1 and shown[0].inside else shown
     lines = list(_described(outermost, "    ", numbers))
     if told and outermost:
         lines.append(f"    note right of s1 : {_escaped(told)}")
     if not outermost:
         lines = ['    state "no floating-point work" as s1', "    [*] --> s1", "    s1 --> [*]"]
-    return "\n".join([*_front(title), "stateDiagram-v2", *_comments(rows, told), *lines]) + "\n"
+    return "\n".join([*_front(model), "stateDiagram-v2", *_comments(model, told), *lines]) + "\n"
 
 
 def _described(several: Sequence[Layer], indent: str, numbers: Iterator[int]) -> Iterator[str]:
@@ -129,11 +188,10 @@ def _described(several: Sequence[Layer], indent: str, numbers: Iterator[int]) ->
         yield f"{indent}{before} --> {after}"
 
 
-def _entities(rows: Sequence[Row], shown: Sequence[Layer], told: str) -> str:
-    title, _ = _root(rows, shown)
-    names = ", ".join(layer.name for layer in shown) or "no model"
-    kinds = ", ".join(dict.fromkeys(layer.kind or layer.name.partition("#")[0] for layer in shown))
-    lines = _entity("MODEL", names, names, kinds, total(rows), total_label(rows))
+def _entities(model: _Model, shown: Sequence[Layer], told: str) -> str:
+    names = model.named() or ("work outside any module" if model.outside else "no model")
+    kinds = dict.fromkeys(layer.kind or layer.name.partition("#")[0] for layer in model.roots)
+    lines = _entity("MODEL", names, names, ", ".join(kinds), model.total, model.lacking)
     lines += ["    MODEL ||--o{ LAYER : contains", "    LAYER {", '        string id "path of the module"']
     lines += ['        string type "class of the module"', '        int macs "multiply-accumulates"']
     lines += ['        int flops "2 macs + other operations"', "    }"]
@@ -145,40 +203,33 @@ def _entities(rows: Sequence[Row], shown: Sequence[Layer], told: str) -> str:
         lines += _entity(f"LAYER_{number}", alias, path, kind, times * layer.cost, _lacking(layer))
         lines.append(f'    LAYER ||..|| LAYER_{number} : "{number}"')
     # From left to right, layers stand below each other.
-    return "\n".join([*_front(title), "erDiagram", "    direction LR", *_comments(rows, told), *lines]) + "\n"
+    return "\n".join([*_front(model), "erDiagram", "    direction LR", *_comments(model, told), *lines]) + "\n"
 
 
 def _entity(entity: str, alias: str, path: str, kind: str, cost: Cost, lacking: str) -> list[str]:
     """Write an entity; attributes have a type, a name, and what Mermaid calls a comment, which is the value here."""
     values = [("string", "id", _elided(path)), ("string", "type", _elided(kind))]
     values += [("int", name, _number(getattr(cost, name))) for name in ("macs", "flops")]
-    values += [("string", "lacks", lacking)] if lacking not in ("", "total") else []
+    values += [("string", "lacks", lacking)] if lacking else []
     attributes = [f'        {type_} {name} "{_escaped(value)}"' for type_, name, value in values]
     return [f'    {entity}["{_escaped(_elided(alias)) or entity}"] {{', *attributes, "    }"]
 
 
-_WRITERS: dict[str, Callable[[Sequence[Row], Sequence[Layer], str], str]] = {"state": _states, "er": _entities}
+_WRITERS: dict[str, Callable[[_Model, Sequence[Layer], str], str]] = {"state": _states, "er": _entities}
 
 
-def _root(rows: Sequence[Row], shown: Sequence[Layer]) -> tuple[str, Sequence[Layer]]:
-    """Tell what the title says, and the outermost states: those inside the only root, which the title stands for."""
-    label = total_label(rows).removeprefix("total").strip()
-    whole = f"{scaled(total(rows).flops)} flops{f' {label}' if label else ''}"
-    if len(shown) == 1 and shown[0].inside:
-        return f"{shown[0].name}: {whole}", list(shown[0].inside.values())
-    roots = {row.module.partition(".")[0] for row in rows if row.floating}
-    return f"{exact(len(roots))} models: {whole}" if len(shown) > 1 else whole, shown
-
-
-def _front(title: str) -> list[str]:
+def _front(model: _Model) -> list[str]:
     """Write the block that holds the title, which Mermaid shows as it is; a JSON string is a YAML one."""
-    return ["---", f"title: {json.dumps(_printable(_elided(title)), ensure_ascii=False)}", "---"]
+    of = " and ".join([model.named()] * bool(model.roots) + ["work outside"] * (bool(model.roots) and model.outside))
+    flops = f"{scaled(model.total.flops)} flops{f' {model.lacking}' if model.lacking else ''}"
+    title = f"{of}: {flops}" if of else flops
+    return ["---", f"title: {json.dumps(printable(title), ensure_ascii=False)}", "---"]
 
 
-def _comments(rows: Sequence[Row], told: str) -> list[str]:
-    phases = ", ".join(dict.fromkeys(row.phase for row in rows if row.floating))
-    sentences = [f"Floating-point work of the {phases}, each layer where it first did some." if phases else "", told]
-    return [f"    %% {sentence}" for sentence in sentences if sentence]
+def _comments(model: _Model, told: str) -> list[str]:
+    # Two percent signs and a brace would begin a directive.
+    lines = [printable(sentence).replace("%%", "% %") for sentence in [*model.notes, told] if sentence]
+    return [f"    %% {line if len(line) <= _LONGEST_NOTE else f'{line[:_LONGEST_NOTE]}…'}" for line in lines]
 
 
 def _titled(layer: Layer) -> str:
@@ -224,10 +275,6 @@ def _elided(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[: half - 1]}…{name[1 - half :]}"
 
 
-def _printable(text: str) -> str:
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
-
-
 def _escaped(text: str) -> str:
     """Write special characters by their numbers, as Mermaid reads them in texts."""
-    return _SPECIAL.sub(lambda found: f"#{ord(found.group())};", _printable(text))
+    return _SPECIAL.sub(lambda found: f"#{ord(found.group())};", printable(text))
