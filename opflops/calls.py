@@ -264,12 +264,12 @@ def _known(device: str | torch.device) -> torch.device:
     """
     try:
         found = torch.device(device)
-        with fake_copies(()):
-            torch.empty(0, device=found)
-    except (RuntimeError, AssertionError) as error:
-        raise OpflopsError(
-            f"device={device!r} is no device that this PyTorch can count for: {str(error).splitlines()[0]}"
-        ) from error
+        # Where there is none of its kind, PyTorch ends the process for tensors that act as if they were on it.
+        usable = found.type in ("cpu", "meta") or torch.get_device_module(found).is_available()
+    except RuntimeError as error:
+        raise OpflopsError(f"device={device!r} is no device of PyTorch: {str(error).splitlines()[0]}") from error
+    if not usable:
+        raise OpflopsError(f"device={device!r} is none that this PyTorch can use here; cpu is always there.")
     return found
 
 

@@ -422,7 +422,10 @@ def test_what_is_on_meta_can_be_counted_as_if_elsewhere():
     assert symbolic.at(batch=2).total == count(layer, x).total
 
 
-def test_an_unknown_device_is_a_sentence():
-    """PyTorch's own words say why."""
-    with pytest.raises(OpflopsError, match="device='abacus' is no device that this PyTorch can count for"):
-        count(torch.nn.Linear(2, 3, device="meta"), torch.ones(1, 2, device="meta"), device="abacus")
+@pytest.mark.parametrize(
+    ("device", "told"), [("abacus", "is no device of PyTorch"), ("xpu", "is none that this PyTorch can use here")]
+)
+def test_a_device_that_is_not_there_is_a_sentence(device, told):
+    """PyTorch itself would end the process."""
+    with pytest.raises(OpflopsError, match=f"device='{device}' {told}"):
+        count(torch.nn.Linear(2, 3, device="meta"), torch.ones(1, 2, device="meta"), device=device)
