@@ -28,7 +28,7 @@ KEYS = ("module", "module_type", "op", "phase", "dtype")
 _TARGETS = """\
 A TARGET is torchvision:resnet50, timm:vit_base_patch16_224, hf:gpt2,
 hf:PATH/config.json, package.module:callable, file.py:callable, exported.pt2 or
-saved.json, a profile."""
+saved.json, a profile. Open only .pt2 files that you trust: they may run code."""
 _EXIT = "Exit code: 0 fine, 1 over a budget, 2 wrong use, 3 a fault, 130 interrupted."
 
 
@@ -151,7 +151,8 @@ def modelling(parser: Parser) -> None:
     group.add_argument(
         "--at", metavar="NAME=SIZE", action="append", default=[], help="and show the counts at this size"
     )
-    group.add_argument("--trust-remote-code", action="store_true", help="run code that an hf: configuration brings")
+    group.add_argument("--trust-remote-code", action="store_true",
+                       help="run code that hf: configurations and .pt2 files bring")  # fmt: skip
     group = parser.add_argument_group("run")
     group.add_argument("--device", metavar="NAME", type=one_of("device", DEVICES), choices=DEVICES,
                        help="meta (no memory, the default), cpu or cuda")  # fmt: skip

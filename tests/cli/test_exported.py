@@ -1,7 +1,10 @@
 """``model.pt2``: programs that ``torch.export.save`` wrote, with the modules that they were exported from."""
 
+import io
+import os
 import subprocess
 import sys
+import zipfile
 
 import pytest
 import torch
@@ -28,8 +31,12 @@ class Program(nn.Module):
         return self.block(x) * 2
 
 
+def save_as(path, model, inputs, **options):
+    torch.export.save(torch.export.export(model, inputs, **options), path)
+
+
 def save(path, **options):
-    torch.export.save(torch.export.export(Program().eval(), (torch.zeros(3, 4),), **options), path)
+    save_as(path, Program().eval(), (torch.zeros(3, 4),), **options)
 
 
 @pytest.fixture
@@ -85,6 +92,80 @@ def test_what_pytorch_logs_of_a_damaged_file_is_not_shown(project):
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (found.returncode, found.stdout) == (2, "")
     assert found.stderr.count("\n") == 1
+
+
+class Planted:
+    """Run code when it is unpickled."""
+
+    def __reduce__(self):
+        return open, ("planted", "w")
+
+
+def pickled(value):
+    written = io.BytesIO()
+    torch.save(value, written)
+    return written.getvalue()
+
+
+def rewritten(source, path, records):
+    """Copy an archive, with other records in it, by name."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w") as new:
+        for each in old.infolist():
+            if each.filename.partition("/")[2] not in records:
+                new.writestr(each, old.read(each))
+        for name, content in records.items():
+            new.writestr(f"fixed/{name}", content)
+
+
+@pytest.mark.usefixtures("exported")
+def test_code_in_a_program_runs_only_if_it_is_trusted(run, mistaken, project, monkeypatch):
+    """Pickled among the example inputs, where PyTorch's own loader would run it; the environment stays as it was."""
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", raising=False)
+    planted = pickled(((torch.zeros(3, 4), Planted()), {}))
+    rewritten("fixed.pt2", "bad.pt2", {"data/sample_inputs/model.pt": planted})
+    told = mistaken("bad.pt2")
+    assert told == (
+        "bad.pt2 holds pickled objects, which run code when they are read; --trust-remote-code reads them, if you "
+        "trust the file."
+    )
+    assert not (project / "planted").exists()
+    assert run("fixed.pt2")[0] == 0
+    assert os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] == "1"
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+    monkeypatch.delenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
+    run("bad.pt2", "--trust-remote-code")
+    assert (project / "planted").exists()
+
+
+@pytest.mark.usefixtures("exported")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("data/constants/opaque_obj_0", "holds pickled objects"),
+        ("data/aotinductor/model/model.so", "holds compiled code"),
+    ],
+)
+def test_what_pytorch_loads_in_other_ways_is_refused_too(mistaken, name, words):
+    """Objects that it unpickles without asking, and libraries."""
+    rewritten("fixed.pt2", "bad.pt2", {name: b"."})
+    assert words in mistaken("bad.pt2")
+
+
+class Mixed(nn.Module):
+    def forward(self, xs, scale, w):
+        return (xs[0] * scale + xs[1]) @ w
+
+
+def test_arguments_of_a_program_have_their_names(run, project, counted):
+    """Lists and constants among them; another leading size is for what has the first one's: 5 x 4 x 7 macs."""
+    inputs = ([torch.zeros(3, 4), torch.zeros(3, 4)], 2.0, torch.zeros(4, 7))
+    save_as(project / "mixed.pt2", Mixed(), inputs)
+    header = run("mixed.pt2", "--device", "cpu")[1].splitlines()[0].replace("\N{MULTIPLICATION SIGN}", "x")
+    assert "inputs xs=[3x4 float32, 3x4 float32], scale=2.0, w=4x7 float32" in header
+    batch = torch.export.Dim("batch")
+    save_as(project / "any.pt2", Mixed(), inputs, dynamic_shapes=([{0: batch}, {0: batch}], None, None))
+    assert counted("any.pt2", "--batch", "5", "--device", "cpu").total.macs == 5 * 4 * 7
 
 
 @pytest.mark.usefixtures("exported")
