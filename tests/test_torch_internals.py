@@ -286,6 +286,37 @@ def test_fake_tensors_refuse_to_tell_values(ask):
         ask(x)
 
 
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_what_has_no_kernel_without_storage_says_so(device):
+    """On meta and on fake tensors; an abstract method and a wrong shape are something else."""
+    with torch.library._scoped_library("internals_test", "FRAGMENT") as library:
+        library.define("stored(Tensor x) -> Tensor")
+        library.impl("stored", torch.clone, "CPU")
+        with internals.fake_copies(torch.ones(1, device=device)) as x, pytest.raises(Exception, match="stored") as got:
+            torch.ops.internals_test.stored(x)
+        with pytest.raises(NotImplementedError, match="stored") as plain:
+            torch.ops.internals_test.stored(torch.ones(1, device="meta"))
+    assert internals.lacks_kernel(got.value)
+    assert internals.lacks_kernel(plain.value)
+    assert not internals.lacks_kernel(NotImplementedError("forward"))
+    assert not internals.lacks_kernel(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+@pytest.mark.parametrize("take", [lambda x: x.numpy(), lambda x: memoryview(x.numpy())])
+def test_what_takes_elements_out_of_pytorch_says_so(take):
+    """NumPy, and copies from meta; other mistakes of a program are none of these."""
+    with internals.fake_copies(torch.ones(1)) as x, pytest.raises(RuntimeError) as fake:
+        take(x)
+    meta = torch.ones(1, device="meta")
+    with pytest.raises(TypeError) as plain:
+        take(meta)
+    with pytest.raises(NotImplementedError) as copied:
+        meta.cpu()
+    assert all(internals.lacks_storage(each.value) for each in (fake, plain, copied))
+    assert not internals.lacks_storage(TypeError("can't convert None to numpy"))
+    assert not internals.lacks_storage(None)
+
+
 def test_ranks_of_a_group_by_name_or_itself():
     """A group of one process has one rank."""
     from torch import distributed  # noqa: PLC0415 - only here

@@ -17,6 +17,7 @@ from opflops.cli.foreign import foreign
 from opflops.counting import count
 from opflops.errors import OpflopsError, TargetError, ValueNeededError
 from opflops.mode import OpFlopMode
+from opflops.torch_internals import lacks_kernel, lacks_storage
 from opflops.wording import told, unknown
 
 if TYPE_CHECKING:
@@ -114,16 +115,31 @@ def count_target(target: Target, run: Run) -> Counted:
     try:
         with run.progress.stage(f"counting {target.name}"):
             profile = _without_storage(ready, run)
-    except (ValueNeededError, NotImplementedError) as error:
+    except (ValueNeededError, TargetError) as error:
+        why = _why_for_real(error)
+        if not why:
+            raise
         if run.device == "meta" or run.dims:
-            raise error if isinstance(error, OpflopsError) else TargetError(f"{target.name}: {told(error)}.") from error
+            raise _for_real_instead(error, run) from error
         _check_memory(ready)
         ready = _prepared(target, run, "cpu")
-        why = "needs the values of tensors" if isinstance(error, ValueNeededError) else "has no kernels without storage"
         run.say(f"the model {why}, so it runs on zeros.")
         with run.progress.stage(f"running {target.name} on the CPU"):
             profile = _for_real(ready, run)
     return _told(target, run, ready, profile)
+
+
+def _why_for_real(error: OpflopsError) -> str:
+    """Tell why a model that failed without storage can run with it; "" where that would not help."""
+    cause = error.__cause__
+    if isinstance(error, ValueNeededError) or lacks_storage(cause):
+        return "needs the values of tensors"
+    return "has operators that take storage" if lacks_kernel(cause) else ""
+
+
+def _for_real_instead(error: OpflopsError, run: Run) -> TargetError:
+    said = str(error).rstrip(".").removesuffix("; run it on real inputs inside OpFlopMode()")
+    return TargetError(f"{said}; {'without --dim, ' if run.dims else ''}--device cpu runs it for real.")
 
 
 def _prepared_without_storage(target: Target, run: Run) -> _Prepared:

@@ -22,6 +22,7 @@ from torch._subclasses.fake_tensor import (
     DynamicOutputShapeException,
     FakeCopyMode,
     FakeTensorMode,
+    UnsupportedOperatorException,
     is_fake,
 )
 from torch.autograd.graph import _engine_run_backward
@@ -71,6 +72,8 @@ __all__ = [
     "is_recomputed",
     "is_traced",
     "known_to_dispatcher",
+    "lacks_kernel",
+    "lacks_storage",
     "larger",
     "log2",
     "mixes_devices",
@@ -338,6 +341,23 @@ def mixes_devices(error: RuntimeError) -> bool:
 def value_dependent_errors() -> tuple[type[Exception], ...]:
     """Return what a fake tensor raises when a program asks for a value that it does not have."""
     return (DataDependentOutputException, DynamicOutputShapeException)
+
+
+def lacks_kernel(error: BaseException | None) -> bool:
+    """Tell whether an error is of an operator that has no kernel for tensors without storage."""
+    if isinstance(error, UnsupportedOperatorException):
+        return True
+    return isinstance(error, NotImplementedError) and "Meta" in str(error)
+
+
+def lacks_storage(error: BaseException | None) -> bool:
+    """Tell whether an error is of a program that takes the elements of a tensor without storage out of PyTorch."""
+    words = {
+        NotImplementedError: ("out of meta tensor",),
+        RuntimeError: (".numpy() is not supported for tensor subclasses",),
+        TypeError: ("convert meta device type tensor to numpy",),
+    }
+    return any(type(error) is kind and word in str(error) for kind, known in words.items() for word in known)
 
 
 class Shared:

@@ -47,6 +47,30 @@ class Peeks(Net):
         return super().forward(x) if x.sum().item() == 0 else x
 
 
+library = torch.library.Library("mymodels", "FRAGMENT")
+if not hasattr(torch.ops.mymodels, "stored"):
+    library.define("stored(Tensor x) -> Tensor")
+    library.impl("stored", lambda x: x.clone(), "CPU")
+
+
+class Stored(Net):
+    """Runs an operator that has no kernel without storage."""
+
+    def forward(self, x):
+        return torch.ops.mymodels.stored(super().forward(x))
+
+
+class Leaves(Net):
+    def forward(self, x):
+        return super().forward(x) * float(x.numpy().shape[0])
+
+
+class LeavesAndFails(Leaves):
+    def forward(self, x):
+        super().forward(x)
+        raise ValueError("for real too")
+
+
 class Decides(Net):
     """Looks at its weights while it is made, which has no answer on meta."""
 

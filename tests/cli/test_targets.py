@@ -139,6 +139,34 @@ def test_a_model_that_needs_values_runs_on_real_tensors(run):
     code, _, err = run(*target, "--device", "meta")
     assert code == 2
     assert "asks for the value of a tensor" in err
+    assert err.endswith("; --device cpu runs it for real.\n")
+    assert "OpFlopMode" not in err
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("Stored", "has operators that take storage"), ("Leaves", "needs the values of tensors")],
+)
+@pytest.mark.parametrize("options", [[], ["--causal", "exact"]], ids=" ".join)
+def test_a_model_that_needs_storage_runs_on_real_tensors(run, name, why, options):
+    """An operator without such a kernel, and NumPy, on meta and on fake tensors: 2 x 4 x 3 macs; or a hint."""
+    target = (f"mymodels:{name}", "--input", "2,4", "--format", "json", *options)
+    code, out, err = run(*target)
+    assert (code, err) == (0, f"opflops: the model {why}, so it runs on zeros.\n")
+    assert Profile.from_json(out).total.macs == 24
+    code, out, err = run(*target, "--device", "meta")
+    assert (code, out) == (2, "")
+    assert err.endswith("; --device cpu runs it for real.\n")
+    code, out, err = run(*target, "--dim", "batch=0:0")
+    assert (code, out) == (2, "")
+    assert err.endswith("; without --dim, --device cpu runs it for real.\n")
+
+
+def test_what_fails_for_real_too_is_said(run):
+    """After the word that it runs, what it raised then."""
+    code, out, err = run("mymodels:LeavesAndFails", "--input", "2,4")
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1].endswith("ValueError: for real too.")
 
 
 def test_a_model_that_cannot_be_made_on_meta_is_made_with_storage(run):
