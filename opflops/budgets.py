@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.algebra import is_expression
 from opflops.errors import ProfileError
-from opflops.report.comparison import difference
+from opflops.report.comparison import Options, difference
+from opflops.report.pairing import Named
 from opflops.units import exact, share
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from opflops.cost import Cost
     from opflops.profile import Profile
@@ -89,20 +90,33 @@ def exceeded(counts: Mapping[str, Any], limits: Mapping[str, float | None], tole
     return sentences
 
 
-def grown(before: Profile, after: Profile, fail_above: float) -> dict[str, str]:
+def grown(before: Profile, after: Profile, fail_above: float, measures: Sequence[str] = TOTALS) -> dict[str, str]:
     """Say which totals of a profile are more than a share above those of an earlier one, by name.
+
+    Args:
+        before: The earlier profile.
+        after: The profile.
+        fail_above: By what share totals may grow.
+        measures: What is compared: fields of costs, ``"calls"`` or ``"seconds"``.
 
     Raises:
         ProfileError: A total is an expression.
     """
     allowed = f"; up to {fail_above * 100:g} % is allowed" if fail_above else ""
     sentences = {}
-    for name in TOTALS:
-        limit, count = (_number(name, getattr(profile.total, name)) for profile in (before, after))
+    for name in measures:
+        limit, count = (_number(name, _measured(profile, name)) for profile in (before, after))
         if count > limit * (1 + fail_above):
             above = _above(count, limit)
-            sentences[name] = f"{exact(count)} {name} are {above} the baseline's {exact(limit)}{allowed}."
+            sentences[name] = f"{_plain(count)} {name} are {above} the baseline's {_plain(limit)}{allowed}."
     return sentences
+
+
+def _measured(profile: Profile, name: str) -> Any:
+    """Add up a measure of the floating-point rows."""
+    if name in ("calls", "seconds"):
+        return sum(getattr(row, name) or 0 for row in profile.rows if row.floating)
+    return getattr(profile.total, name)
 
 
 def totals(profile: Profile) -> dict[str, Any]:
@@ -132,13 +146,10 @@ def largest(profile: Profile, measure: str) -> str:
 def changes(before: Profile, after: Profile, measure: str) -> str:
     """Write what changed since a baseline, module by module, the largest changes first."""
     return difference(
-        before.rows,
-        after.rows,
+        Named(before.rows),
+        Named(after.rows),
+        Options(measure=measure, sort=measure, top=_LONGEST_CHANGE, width=100),
         names=("baseline", "now"),
-        measure=measure,
-        sort=measure,
-        top=_LONGEST_CHANGE,
-        width=100,
     )
 
 

@@ -44,7 +44,7 @@ class Views:
         """
         from opflops.report import table  # noqa: PLC0415 - see above
 
-        return table(self.rows, by, symbolic=self._symbolic, **options)
+        return table(self.rows, by, symbolic=self.symbolic, **options)
 
     def overview(self, **options: Unpack[OverviewOptions]) -> str:
         """Write the report that ``print`` shows: module tree, operators, phases and dtypes, and what there is to note.
@@ -57,7 +57,7 @@ class Views:
         """
         from opflops.report import overview  # noqa: PLC0415 - see above
 
-        return overview(self.rows, self._symbolic, **options)
+        return overview(self.rows, self.symbolic, **options)
 
     def to_json(self) -> str:
         """Write the profile as JSON, without loss, under a versioned schema.
@@ -111,7 +111,7 @@ class Views:
         """
         from opflops.report import mermaid  # noqa: PLC0415 - see above
 
-        return mermaid(self.rows, diagram, self._symbolic)
+        return mermaid(self.rows, diagram, self.symbolic)
 
     def to_html(self, **options: Unpack[PageOptions]) -> str:
         """Write one page that needs no network: module tree, icicle, operators, and a roofline for a device.
@@ -124,7 +124,7 @@ class Views:
         """
         from opflops.report.page import page  # noqa: PLC0415 - see above
 
-        return page(self.rows, self._symbolic, **options)
+        return page(self.rows, self.symbolic, **options)
 
     def roofline(self, device: str | Device, by: str | tuple[str, ...] = "op", *, tf32: bool = False) -> Roofline:
         """Bound the time on a device from below by its arithmetic and its memory traffic.
@@ -142,7 +142,8 @@ class Views:
         return roofline(self.rows, device, by, tf32=tf32)
 
     @property
-    def _symbolic(self) -> Symbolic:
+    def symbolic(self) -> Symbolic:
+        """Return what reports say of costs that are expressions: dimensions, conditions, and where others hold."""
         from opflops.report import Symbolic  # noqa: PLC0415 - see above
 
         apart = {sizing.elsewhere(sizes): sizes for sizes, _ in self.cases}

@@ -12,12 +12,12 @@ from opflops import devices
 from opflops.cli import output
 from opflops.cli.arguments import FILES
 from opflops.devices import TF32
-from opflops.dimensions import examples
 from opflops.errors import TargetError
 from opflops.measuring import measure
 from opflops.profile import Profile
 from opflops.report.colour import wants_colour
-from opflops.report.comparison import comparison
+from opflops.report.comparison import Options, comparison
+from opflops.report.pairing import Named
 from opflops.report.sheet import is_markup
 
 if TYPE_CHECKING:
@@ -92,6 +92,11 @@ class Rendering:
             _table(Profile(), found)
         return found
 
+    def side_by_side(self, options: dict[str, Any]) -> Options:
+        """Return how several profiles are shown, with options of tables."""
+        by, measure = self.by or "module", self.measure or "flops"
+        return Options(by=by, measure=measure, tablefmt=self.form, color=self.color, **options)
+
 
 def device_of(name: str) -> Device | None:
     """Find a device, or measure the one at hand."""
@@ -140,6 +145,11 @@ def _table(profile: Profile, rendering: Rendering) -> str:
     return profile.table(rendering.by or "module", **cast("TableOptions", given))
 
 
+def named(counted: Counted) -> Named:
+    """Return what is compared of what was counted."""
+    return Named(counted.profile.rows, counted.profile.symbolic, counted.params)
+
+
 def compared(found: Mapping[str, Counted], rendering: Rendering) -> str:
     """Write several profiles side by side, with what each is of above them."""
     if rendering.form in FILES:
@@ -149,18 +159,7 @@ def compared(found: Mapping[str, Counted], rendering: Rendering) -> str:
     options = {name: value for name, value in rendering.options.items() if name not in ("expand", "columns")}
     if len(options) < len(rendering.options):
         raise TargetError("--expand and --columns are of one target; a comparison has a column for each of several.")
-    params = {name: each.params for name, each in found.items() if each.params is not None}
-    dimensions = [dimension for each in found.values() for dimension in each.profile.dimensions]
-    text = comparison(
-        {name: each.profile.rows for name, each in found.items()},
-        rendering.by or "module",
-        measure=rendering.measure or "flops",
-        tablefmt=rendering.form,
-        color=rendering.color,
-        params=params if len(params) == len(found) else None,
-        sizes=examples(dimensions),
-        **options,
-    )
+    text = comparison({name: named(each) for name, each in found.items()}, rendering.side_by_side(options))
     if is_markup(rendering.form):
         return text
     return "\n".join([*(each.line for each in found.values()), "", text])

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from opflops.errors import ProfileError
 from opflops.report.layers import Layer, everything, folded, layers, together
 from opflops.report.notes import LEGEND, NUMBERS, notes, total_label
-from opflops.report.text import printable
 from opflops.rows import total
 from opflops.units import exact, scaled
-from opflops.wording import unknown
+from opflops.wording import printable, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -102,21 +101,24 @@ def mermaid(rows: Sequence[Row], diagram: str = "state", symbolic: Symbolic = NU
         text = write(model, shown, told)
         return text if len(text) <= _MOST_CHARACTERS else ""
 
+    deepest = max((layer.path.count(".") for layer in everything(outermost)), default=0)
+
     def level(depth: int) -> str:
         told = f"Modules deeper than level {depth} are folded into those above, and equal blocks shown as one."
-        return fitting(told, together(folded(outermost, depth)))
+        if depth < deepest:
+            return fitting(told, together(folded(outermost, depth)))
+        return fitting("Equal blocks are shown as one.", together(outermost))
 
     whole = fitting("", outermost)
     if whole:
         return whole
-    deepest = max((row.module.count(".") for row in rows), default=0)
-    if deepest < _MOST_LAYERS and (whole := fitting("Equal blocks are shown as one.", together(outermost))):
-        return whole
-    # What is folded further up is shorter, so that the last level that fits is found by halves.
-    levels = range(1, min(deepest, _MOST_LAYERS))
-    last = bisect_left(levels, x=True, key=lambda depth: not level(depth))
-    if last:
-        return level(levels[last - 1])
+    # The further down, the more there is to show: from above, and then by halves, the last level that fits is found.
+    fits, step = min(deepest, 1), 1
+    if level(fits):
+        while fits + step <= min(deepest, _MOST_LAYERS) and level(fits + step):
+            fits, step = fits + step, 2 * step
+        further = range(fits + 1, min(fits + step, deepest + 1, _MOST_LAYERS))
+        return level(fits + bisect_left(further, x=True, key=lambda depth: not level(depth)))
     most = _MOST_LAYERS
     while not whole and most:
         whole = fitting(*_cut(outermost, most))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.algebra import plain, substitute
@@ -10,8 +13,10 @@ from opflops.errors import ProfileError
 from opflops.report.amounts import KEY, MODULE, OTHERS, Amount
 from opflops.report.collapse import Opening
 from opflops.report.columns import MEASURES, measured, unknown
+from opflops.report.notes import NUMBERS, Symbolic
 from opflops.report.tree import OUTSIDE, Node, grow, operator_of
-from opflops.rows import partition
+from opflops.rows import partition, total
+from opflops.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +26,20 @@ if TYPE_CHECKING:
     Sizes = Mapping[str, int]
 
 _ROOT, _ITSELF = "(model)", "(itself)"
+
+
+class Named(NamedTuple):
+    """Hold a profile that is compared; its name is the key that it is given under.
+
+    Attributes:
+        rows: What was recorded.
+        symbolic: What there is to say of costs that are expressions.
+        params: How many parameters the model has; None where that is not known.
+    """
+
+    rows: Sequence[Row]
+    symbolic: Symbolic = NUMBERS
+    params: int | None = None
 
 
 @dataclass(frozen=True)
@@ -41,17 +60,19 @@ class Entry:
     below: Sequence[Entry] = field(default=())
     members: int = 1
 
-    @property
+    @cached_property
     def changed(self) -> bool:
         """Tell whether the profiles differ in it, also where what differs inside makes up for each other."""
         first, *others = [(amount.calls, amount.cost) for amount in self.amounts]
         return any(other != first for other in others) or any(entry.changed for entry in self.below)
 
-    def flat(self, depth: int = 0) -> Iterator[tuple[int, Entry]]:
+    def flat(self) -> Iterator[tuple[int, Entry]]:
         """List it and what is inside, with how deep each is inside."""
-        yield depth, self
-        for entry in self.below:
-            yield from entry.flat(depth + 1)
+        waiting: list[tuple[int, Entry]] = [(0, self)]
+        while waiting:
+            depth, entry = waiting.pop()
+            yield depth, entry
+            waiting += [(depth + 1, each) for each in reversed(entry.below)]
 
     def cut(self, depth: int) -> Entry:
         """Leave out what is deeper inside than so many levels."""
@@ -63,7 +84,7 @@ class Order(NamedTuple):
 
     Attributes:
         sort: A measure, ``"name"``, or None for the order of execution.
-        top: How many; None for all.
+        top: How many, besides the line of what is unchanged; None for all.
         sizes: Of dimensions, to compare expressions at.
         changes: Whether changes are what is compared, or the largest value.
     """
@@ -93,9 +114,11 @@ class Order(NamedTuple):
             found.sort(key=lambda entry: (entry.kind == OTHERS, entry.name))
         elif self.sort is not None:
             found.sort(key=self._rank)
-        if self.top is None or len(found) <= self.top:
+        listed = [entry for entry in found if entry.kind != OTHERS]
+        if self.top is None or len(listed) <= self.top:
             return found
-        return [*found[: self.top], summed(found[self.top :], "other", "others")]
+        unchanged = [entry for entry in found if entry.kind == OTHERS]
+        return [*listed[: self.top], summed(listed[self.top :], "other", "others"), *unchanged]
 
     def _rank(self, entry: Entry) -> tuple[bool, Any]:
         value = measured(self.sort or "flops").value
@@ -108,7 +131,8 @@ def summed(entries: Sequence[Entry], one: str, several: str) -> Entry:
     """Add up entries in one."""
     count = sum(entry.members for entry in entries)
     columns = zip(*(entry.amounts for entry in entries), strict=True)
-    return Entry(f"{count} {one if count == 1 else several}", [Amount(column) for column in columns], OTHERS)
+    name = f"{count} {one if count == 1 else several}"
+    return Entry(name, [Amount(column) for column in columns], OTHERS, members=count)
 
 
 def changed_only(entries: Sequence[Entry]) -> list[Entry]:
@@ -126,18 +150,22 @@ def _changed_below(entry: Entry) -> list[Entry]:
 
 def fitting(entries: Sequence[Entry], most: int) -> list[Entry]:
     """Leave out the innermost levels until there are no more entries than so many, or only the outermost are left."""
-    deepest = max((depth for entry in entries for depth, _ in entry.flat()), default=0)
-    for depth in range(deepest, 0, -1):
-        found = [entry.cut(depth) for entry in entries]
-        if sum(1 for entry in found for _ in entry.flat()) <= most:
-            return found
-    return [entry.cut(0) for entry in entries]
+    levels = Counter(depth for entry in entries for depth, _ in entry.flat())
+    shown = accumulate(levels[depth] for depth in range(len(levels)))
+    deepest = sum(1 for lines in shown if lines <= most) - 1
+    return [entry.cut(max(deepest, 0)) for entry in entries]
 
 
-def paired(profiles: Sequence[Sequence[Row]], by: str | tuple[str, ...]) -> list[Entry]:
-    """Bring together what profiles have under the same keys, or in the same modules below their roots.
+def paired(profiles: Sequence[Sequence[Row]], by: str | tuple[str, ...], sizes: Sizes) -> list[Entry]:
+    """Bring together what profiles have under the same keys, or in the same modules below their models.
 
-    The first root of each profile is taken for the model, whatever its class is called.
+    The model of a profile is the root with the most flops, whatever its class is called; where all profiles have a root
+    of the name of one of these, it is that.
+
+    Args:
+        profiles: Rows of each.
+        by: Keys of rows.
+        sizes: Of dimensions, to compare flops at.
 
     Raises:
         ProfileError: There is no such key.
@@ -147,7 +175,7 @@ def paired(profiles: Sequence[Sequence[Row]], by: str | tuple[str, ...]) -> list
     partition((), *keys)
     placed = [
         (_below_root(row.module, root), side, row)
-        for side, (rows, root) in enumerate((rows, _root(rows)) for rows in profiles)
+        for side, (rows, root) in enumerate(zip(profiles, _models(profiles, sizes), strict=True))
         for row in rows
         if row.floating
     ]
@@ -158,11 +186,24 @@ def paired(profiles: Sequence[Sequence[Row]], by: str | tuple[str, ...]) -> list
         names = {"module": module.removeprefix(f"{_ROOT}."), "op": operator_of(row)}
         value = tuple(names.get(key) or getattr(row, key) or OUTSIDE for key in keys)
         found.setdefault(value, [[] for _ in profiles])[side].append(row)
-    return [Entry(" / ".join(value), [Amount(rows) for rows in parts]) for value, parts in found.items()]
+    return [Entry(printable(" / ".join(value)), [Amount(rows) for rows in parts]) for value, parts in found.items()]
 
 
-def _root(rows: Sequence[Row]) -> str:
-    return next((row.module.partition(".")[0] for row in rows if row.module), "")
+def _models(profiles: Sequence[Sequence[Row]], sizes: Sizes) -> list[str]:
+    """Name the root of each profile that is the model; "" where there is none."""
+    flops = [_flops_of_roots(rows, sizes) for rows in profiles]
+    largest = [max(roots, key=lambda root: roots[root], default="") for roots in flops]
+    common = next((root for root in largest if all(root in roots for roots in flops)), None)
+    return largest if common is None else [common] * len(profiles)
+
+
+def _flops_of_roots(rows: Sequence[Row], sizes: Sizes) -> dict[str, Any]:
+    parts: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.module and row.floating:
+            parts.setdefault(row.module.partition(".")[0], []).append(row)
+    counts = {root: plain(substitute(total(part).flops, sizes)) for root, part in parts.items()}
+    return {root: count if isinstance(count, (int, float)) else 0 for root, count in counts.items()}
 
 
 def _below_root(module: str, root: str) -> str:
@@ -177,8 +218,10 @@ def _modules(placed: Sequence[tuple[str, int, Row]], sides: int) -> list[Entry]:
 
     def entry(node: Node, above: Node) -> Entry:
         below = inside(node) if node.inside else []
-        members = node.members // above.members
-        return Entry(_name(node), _amounts(node.everything, sides), MODULE, below, members)
+        amounts = [Amount([each.amounts[side] for each in below]) for side in range(sides)]
+        return Entry(
+            _name(node), amounts if below else _amounts(node.own, sides), MODULE, below, node.members // above.members
+        )
 
     def inside(node: Node) -> list[Entry]:
         own = [Entry(_ITSELF, _amounts(node.own, sides), KEY)] if node.own else []
@@ -193,7 +236,7 @@ def _modules(placed: Sequence[tuple[str, int, Row]], sides: int) -> list[Entry]:
 def _name(node: Node) -> str:
     """Return the name of a module with its class, or with its classes where profiles differ."""
     types = dict.fromkeys(row.module_type for rows in node.own.values() for row in rows)
-    return f"{node.name} ({' / '.join(types)})" if len(types) > 1 else node.label
+    return printable(f"{node.name} ({' / '.join(types)})") if len(types) > 1 else node.label
 
 
 def _amounts(parts: Mapping[str, Sequence[Row]], sides: int) -> list[Amount]:

@@ -19,17 +19,6 @@ _INVISIBLE = frozenset({"Mn", "Me", "Cf"})
 _PLAIN = str.maketrans({TIMES: "x", "…": "~", "µ": "u", **dict(zip(_EIGHTHS, "    #####", strict=True))})
 
 
-def printable(text: str) -> str:
-    r"""Write what no terminal shows, or what it acts on, as Python does in its strings.
-
-    Names are those of a program that was perhaps a stranger's, or of a file that is.
-
-    >>> printable("conv1"), printable("a\nb")
-    ('conv1', 'a\\nb')
-    """
-    return text if text.isprintable() else "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
-
-
 def width_of(text: str) -> int:
     """Count the columns that text takes: two for a wide character, none for one that combines with others.
 

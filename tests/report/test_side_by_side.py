@@ -1,6 +1,7 @@
 """Profiles side by side and their differences: totals, lines that add up, ratios, what is new, gone or unchanged."""
 
 import re
+import time
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,10 @@ from tabulate import tabulate_formats
 from test_rows import profiles
 
 from opflops import Cost, ProfileError, Row
-from opflops.report.comparison import comparison, difference
+from opflops.dimensions import Condition, Dimension
+from opflops.report import Symbolic
+from opflops.report import comparison as side_by_side
+from opflops.report.pairing import Named
 from opflops.report.text import width_of
 
 
@@ -20,6 +24,21 @@ def row(module, macs, op="aten.mm", **changes):
 
 SMALL = [row("Small.stem", 10), row("Small.layers.0.fc", 20), row("Small.layers.1.fc", 20), row("Small.head", 5)]
 LARGE = [row("Large.stem", 30), *(row(f"Large.layers.{n}.fc", 40) for n in range(4)), row("Large.norm", 7, "aten.add")]
+
+
+def named(rows, params=None, sizes=None):
+    return Named(rows, Symbolic([Dimension(*size) for size in (sizes or {}).items()]), params)
+
+
+def comparison(profiles, params=None, sizes=None, **options):
+    several = {name: named(rows, (params or {}).get(name), sizes) for name, rows in profiles.items()}
+    return side_by_side.comparison(several, side_by_side.Options(**options))
+
+
+def difference(before, after, params=(None, None), sizes=None, **options):
+    return side_by_side.difference(
+        named(before, params[0], sizes), named(after, params[1], sizes), side_by_side.Options(**options)
+    )
 
 
 def tables(text):
@@ -82,17 +101,35 @@ def test_modules_are_lined_up_below_the_roots():
 
 def test_what_a_module_does_itself_is_a_line():
     """So that lines add up; other roots keep their names, and so does work outside any module."""
-    rows = [row("Net", 1), row("Net.a", 2), row("Net.a.b", 4), row("Other", 8), row("", 16, module_type="")]
+    rows = [row("Net", 1), row("Net.a", 2), row("Net.a.b", 4), row("Other", 3), row("", 16, module_type="")]
     _, lines = compared({"one": rows, "two": rows}, measure="macs")
     assert {label: cells[0] for label, cells in lines.items()} == {
         "(itself)": "1",
         "a (Linear)": "6",
         "  (itself)": "2",
         "  b (Linear)": "4",
-        "Other (Linear)": "8",
+        "Other (Linear)": "3",
         "(outside)": "16",
-        "total": "31",
+        "total": "26",
     }
+
+
+def test_the_model_is_the_root_with_most_flops_whatever_ran_first():
+    """What is beside it keeps its name; a model of one name is found by it, though another root outgrew it."""
+    before = [row("Tokenizer", 3), *SMALL]
+    _, lines = compared({"before": before, "after": LARGE}, measure="macs", depth=1)
+    assert lines["stem (Linear)"] == ["10", "30", "3.00×"]
+    assert lines["Tokenizer (Linear)"] == ["3", "0", "0.00×"]
+    _, lines = differing(SMALL, [row("Loss", 900), *SMALL, row("Small.tail", 1)], measure="macs")
+    assert list(lines) == ["tail (Linear)", "Loss (Linear)", "3 unchanged", "total"]
+
+
+def test_a_loss_that_both_have_is_not_the_model():
+    """Models of two names stay aligned beside it."""
+    loss = [row("Loss", 1)]
+    _, lines = compared({"small": [*SMALL, *loss], "large": [*LARGE, *loss]}, measure="macs", depth=1)
+    assert lines["stem (Linear)"] == ["10", "30", "3.00×"]
+    assert lines["Loss (Linear)"] == ["1", "1", "1.00×"]
 
 
 def test_other_keys_make_lists():
@@ -111,6 +148,16 @@ def test_lines_are_sorted_and_cut():
     assert lines["3 others"] == ["15", "37", "2.47×"]
     _, lines = compared(BOTH, measure="macs", depth=0)
     assert list(lines.values()) == [["55", "197", "3.58×"]] * 2
+
+
+def test_the_largest_are_shown_of_all_profiles():
+    """Without an order, too: what only the last profile has comes first where it is most, and changes by their size."""
+    parts = [row("N.a", macs, op) for macs, op in ((0, "aten.view"), (1, "aten.b"), (2, "aten.c"))]
+    _, lines = compared({"one": parts, "two": [*parts, row("N.a", 9, "aten.d")]}, by="op", measure="macs", top=2)
+    assert list(lines) == ["aten.d", "aten.c", "2 others", "total"]
+    after = [row("N.a", macs, op) for macs, op in ((0, "aten.view"), (2, "aten.b"), (8, "aten.c"), (5, "aten.d"))]
+    _, lines = differing(parts, after, by="op", measure="macs", top=1)
+    assert list(lines) == ["aten.c", "2 others", "1 unchanged", "total"]
 
 
 def test_three_profiles_are_each_compared_with_the_first():
@@ -232,12 +279,40 @@ def test_expressions_are_compared_at_sizes():
     assert "Ratios and orders are those at batch = 2." in comparison({"a": before, "b": after}, sizes={"batch": 2})
 
 
+def test_where_costs_hold_is_said_of_each_profile():
+    """Conditions, the sizes at which others hold, and an example that is another than the first profile's."""
+    batch = sympy.Symbol("batch")
+    condition = Condition(sympy.Ne(batch, 3), "model.py:7")
+    first, second = (
+        Named([row("N.a", factor * batch)], Symbolic([Dimension("batch", example)], conditions, cases))
+        for factor, example, conditions, cases in ((4, 2, (condition,), ()), (6, 8, (), [((("batch", 1),), "")]))
+    )
+    options = side_by_side.Options(width=200)
+    for text in (
+        side_by_side.comparison({"before": first, "after": second}, options),
+        side_by_side.difference(first, second, options),
+    ):
+        assert "Ratios and orders are those at batch = 2." in text
+        assert "before: Exact where batch != 3 (model.py:7)." in text
+        assert "after: Counted at batch = 8." in text
+        assert "after: Where batch = 1 the costs are others, which at(batch=1) has." in text
+
+
+def test_deep_models_take_no_longer_than_their_rows():
+    """Sixty levels of modules, which once were looked at sixty times; the outermost that fit are shown."""
+    rows = [row(f"N.{'.'.join(f'd{level}' for level in range(60))}.x{number}", number) for number in range(3000)]
+    start = time.process_time()
+    _, lines = compared({"a": rows, "b": rows}, measure="macs")
+    assert time.process_time() - start < 10
+    assert len(lines) == 41
+
+
 @settings(deadline=None)
 @given(profiles, profiles)
 def test_differences_add_up(before, after):
     """The outermost lines make the totals of both, whatever changed."""
     for by in ("module", "op", ("module", "phase")):
-        _, lines = tables(difference(before.rows, after.rows, by, measure="macs", numbers="exact", tablefmt="tsv"))
+        _, lines = tables(difference(before.rows, after.rows, by=by, measure="macs", numbers="exact", tablefmt="tsv"))
         (*_, whole), outermost = lines.values(), [cells for label, cells in lines.items() if not label.startswith(" ")]
         for column in (0, 1, 2):
             assert sum(int(cells[column]) for cells in outermost[:-1]) == int(whole[column])
@@ -249,9 +324,9 @@ def test_differences_add_up(before, after):
 @given(profiles, profiles, profiles)
 def test_comparisons_add_up(one, two, three):
     """As the difference."""
-    named = {"one": one.rows, "two": two.rows, "three": three.rows}
+    several = {"one": one.rows, "two": two.rows, "three": three.rows}
     for by in ("module", "dtype"):
-        _, lines = tables(comparison(named, by, measure="bytes", numbers="exact", tablefmt="tsv"))
+        _, lines = tables(comparison(several, by=by, measure="bytes", numbers="exact", tablefmt="tsv"))
         (*_, whole), outermost = lines.values(), [cells for label, cells in lines.items() if not label.startswith(" ")]
         for column in (0, 1, 3):
             assert sum(int(cells[column]) for cells in outermost[:-1]) == int(whole[column])
@@ -271,8 +346,8 @@ def test_every_format_compares(tablefmt):
 def test_comparisons_fit(width):
     """Numbers are scaled, ratios give way, names are cut."""
     rows, more = ([row("Net.some.module.with.a_long_name.in_it", macs)] for macs in (123_456_789, 987_654_321_123))
-    named = {"torchvision:resnet50": rows, "timm:vit_base_patch16_224": more}
-    for text in (comparison(named, width=width), difference(rows, more, width=width)):
+    several = {"torchvision:resnet50": rows, "timm:vit_base_patch16_224": more}
+    for text in (comparison(several, width=width), difference(rows, more, width=width)):
         assert max(map(width_of, text.splitlines())) <= width
 
 
