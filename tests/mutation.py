@@ -127,8 +127,10 @@ class Mutation:
 
 def main(chosen: list[str]) -> int:
     mutation = Mutation(chosen)
+    # opflops, which brings a plugin, is imported here before pytest could rewrite its assertions; it has none.
+    quiet = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     code = pytest.main(
-        ["-o", "addopts=", "-p", "no:cacheprovider", "-p", "no:terminal", str(TESTS)], plugins=[mutation]
+        ["-o", "addopts=", "-p", "no:cacheprovider", "-p", "no:terminal", *quiet, str(TESTS)], plugins=[mutation]
     )
     print("\n".join(mutation.survivors))
     print(f"{mutation.caught} of {mutation.caught + len(mutation.survivors)} perturbations were noticed.")
