@@ -10,7 +10,9 @@ from opflops.algebra import is_expression
 from opflops.errors import ProfileError
 from opflops.report.comparison import Options, difference
 from opflops.report.pairing import Named
+from opflops.report.tree import OUTSIDE
 from opflops.units import exact, share
+from opflops.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -127,8 +129,8 @@ def totals(profile: Profile) -> dict[str, Any]:
 def missing(profile: Profile) -> list[str]:
     """Say which operators nothing prices, so that no total is known."""
     return [
-        f"{op} x {exact(calls)} is unpriced, so its arithmetic is in no total; price it with "
-        f"@opflops.formula(torch.ops.{op}), or allow it with allow_unpriced=True."
+        f"{printable(op)} x {exact(calls)} is unpriced, so its arithmetic is in no total; price it with "
+        f"@opflops.formula(torch.ops.{printable(op)}), or allow it with allow_unpriced=True."
         for op, calls in profile.unpriced.items()
     ]
 
@@ -154,9 +156,8 @@ def changes(before: Profile, after: Profile, measure: str) -> str:
 
 
 def _line(name: str, cost: Cost, profile: Profile, measure: str) -> str:
-    count = getattr(cost, measure)
-    part = share(count, getattr(profile.total, measure))
-    return f"  {part or '-':>5} %  {exact(count):>{len(exact(getattr(profile.total, measure)))}}  {name or '(outside)'}"
+    count, whole = getattr(cost, measure), getattr(profile.total, measure)
+    return f"  {share(count, whole) or '-':>5} %  {exact(count):>{len(exact(whole))}}  {printable(name) or OUTSIDE}"
 
 
 def _number(name: str, count: Any) -> Any:

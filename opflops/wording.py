@@ -33,6 +33,15 @@ def nearest(given: str, known: Iterable[str], most: int = 3) -> list[str]:
 
 
 def told(error: BaseException) -> str:
-    """Write an error in one line."""
-    message = " ".join(str(error).split()) or "no message"
-    return f"{type(error).__name__}: {message}".rstrip(".")
+    """Write an error in one line, without the frames in C++ that PyTorch may add to it."""
+    message = " ".join(str(error).partition("Exception raised from ")[0].split()) or "no message"
+    return printable(f"{type(error).__name__}: {message}".rstrip("."))
+
+
+def printable(text: str) -> str:
+    r"""Write what a terminal would act upon, or not show, as escapes; files and models may call anything anyhow.
+
+    >>> print(printable("layer\x1b[2J\u202e"))
+    layer\x1b[2J\u202e
+    """
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -10,6 +10,8 @@ from tabulate import tabulate_formats
 
 from opflops.cli.help import Formatter
 from opflops.errors import TargetError
+from opflops.report.columns import MEASURES, PHASES
+from opflops.rows import KEYS
 from opflops.wording import nearest, unknown
 
 if TYPE_CHECKING:
@@ -21,10 +23,16 @@ FILES = ("json", "csv", "folded", "speedscope", "mermaid", "mermaid-er", "page")
 FORMATS = (*FILES, *tabulate_formats)
 DEVICES = ("meta", "cpu", "cuda")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
-PHASES = ("forward", "backward", "recompute", "optimizer")
 SORTS = ("calls", "macs", "flops", "transcendentals", "bytes", "name", "seconds", "ops", *PHASES, "intensity", "flop/s")
-MEASURES = ("macs", "ops", "flops", "transcendentals", "bytes", "bytes_read", "bytes_written", "calls", "seconds")
-KEYS = ("module", "module_type", "op", "phase", "dtype")
+SUBCOMMANDS = {
+    "diff": "diff",
+    "coverage": "coverage",
+    "models": "models",
+    "devices": "device_list",
+    "completion": "completion",
+}
+"""The files of ``opflops.cli`` by the subcommand that each has."""
+
 _TARGETS = """\
 A TARGET is torchvision:resnet50, timm:vit_base_patch16_224, hf:gpt2,
 hf:PATH/config.json, package.module:callable, file.py:callable, exported.pt2 or
@@ -81,7 +89,7 @@ def whole(smallest: int, what: str) -> Callable[[str], int]:
 
     def read(text: str) -> int:
         if not text.isdecimal() or int(text) < smallest:
-            raise argparse.ArgumentTypeError(f"{text} is no number of {what}; it can be {smallest} or more.")
+            raise argparse.ArgumentTypeError(f"{text!r} is no number of {what}; it can be {smallest} or more.")
         return int(text)
 
     return read
@@ -109,6 +117,16 @@ def _keys(text: str) -> tuple[str, ...]:
 
 def _list(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _paths(text: str) -> tuple[str, ...] | bool:
+    return _list(text) or True
+
+
+def unswallowing(argv: Sequence[str]) -> list[str]:
+    """Keep ``--expand``, whose paths are optional, from taking the target that stands behind it for one."""
+    end = list(argv).index("--") if "--" in argv else len(argv)
+    return [f"{word}=" if word == "--expand" and place < end else word for place, word in enumerate(argv)]
 
 
 def general(parser: Parser, *, version: bool = False) -> None:
@@ -163,9 +181,30 @@ def modelling(parser: Parser) -> None:
     group.add_argument("--backward", action="store_true", help="count the gradients too")
     group.add_argument("--optimizer", metavar="NAME", help="and a step of an optimizer of torch.optim: adamw …")
     group.add_argument("--causal", metavar="HOW", type=one_of("way to count", ("dense", "exact")),
-                       choices=("dense", "exact"), default="dense",
+                       choices=("dense", "exact"),
                        help="exact leaves out what a causal mask hides")  # fmt: skip
     group.add_argument("--timing", action="store_true", help="run for real and time each operator")
+
+
+def _counting(parser: Parser, by: str, **places: str | None) -> argparse._ArgumentGroup:
+    """Add places for targets, and the options of counting and showing them; returns the group of the latter.
+
+    Args:
+        parser: What they are added to.
+        by: The help of ``--by``.
+        **places: How many targets there are at each, as :mod:`argparse` has it.
+    """
+    for name, nargs in places.items():
+        added = parser.add_argument(name, nargs=nargs, help=argparse.SUPPRESS)
+        added.complete = "file"  # type: ignore[attr-defined] # as above
+    modelling(parser)
+    group = reporting(parser)
+    group.add_argument("--by", metavar="KEY[,KEY]", type=_keys, help=by)
+    return group
+
+
+def _measuring(group: argparse._ArgumentGroup, told: str) -> None:
+    group.add_argument("--measure", metavar="NAME", type=one_of("measure", MEASURES), choices=MEASURES, help=told)
 
 
 def count_parser() -> Parser:
@@ -176,18 +215,14 @@ def count_parser() -> Parser:
         f"{_TARGETS}\nAlso: opflops diff, coverage, models, devices, completion; each has --help.\n{_EXIT}",
     )
     made.usage = "opflops [TARGET ...] [options]      several targets are compared"
-    targets = made.add_argument("targets", nargs="*", metavar="TARGET", help=argparse.SUPPRESS)
-    targets.complete = "file"  # type: ignore[attr-defined] # as above
-    modelling(made)
-    group = reporting(made)
-    group.add_argument("--by", metavar="KEY[,KEY]", type=_keys, help="list by module, module_type, op, phase or dtype")
+    group = _counting(made, "list by module, module_type, op, phase or dtype", targets="*")
     group.add_argument("--depth", metavar="N", type=whole(0, "levels"), help="levels of modules below the root")
-    group.add_argument("--expand", action="store_true", help="show every one of repeated modules")
+    group.add_argument("--expand", metavar="PATH[,PATH]", nargs="?", type=_paths,
+                       help="show each of repeated modules: all, or those below")  # fmt: skip
     group.add_argument("--columns", metavar="NAME[,NAME]", type=_list, help="macs,flops,bytes,intensity,phases,bar …")
     group.add_argument("--numbers", metavar="HOW", type=one_of("way to write numbers", ("auto", "exact", "scaled")),
                        choices=("auto", "exact", "scaled"), help="auto, exact or scaled")  # fmt: skip
-    group.add_argument("--measure", metavar="NAME", type=one_of("measure", MEASURES), choices=MEASURES,
-                       help="what comparisons and stacks are of (default: flops)")  # fmt: skip
+    _measuring(group, "what comparisons and stacks are of (default: flops)")
     group.add_argument("--roofline", metavar="DEVICE", help="also bound the time there; opflops devices lists them")
     group.add_argument("--strict", action="store_true", help="exit with 1 if an operator has no price")
     general(made, version=True)
@@ -202,13 +237,10 @@ def diff_parser() -> Parser:
         f"{_TARGETS}\nExit code: 0 fine, 1 a total grew by more than --fail-above, 2 wrong use.",
     )
     made.usage = "opflops diff BEFORE AFTER [options]"
-    for name in ("before", "after"):
-        made.add_argument(name, help=argparse.SUPPRESS).complete = "file"  # type: ignore[attr-defined] # as above
-    modelling(made)
-    group = reporting(made)
-    group.add_argument("--by", metavar="KEY", type=_keys, help="module (default), module_type, op, phase, dtype")
-    group.add_argument("--measure", metavar="NAME", type=one_of("measure", MEASURES), choices=MEASURES,
-                       help="what to compare (default: flops; --fail-above looks at macs too)")  # fmt: skip
-    group.add_argument("--fail-above", metavar="PERCENT", help="exit with 1 if a total grew by more, as in 1%%")
+    group = _counting(made, "module (default), module_type, op, phase, dtype", before=None, after=None)
+    _measuring(group, "what to compare (default: flops), and all that --fail-above is of")
+    group.add_argument("--fail-above", metavar="PERCENT",
+                       help="exit with 1 if macs, flops, transcendentals or bytes grew by more, as in 1%%, or an "
+                       "operator has no price any more")  # fmt: skip
     general(made)
     return made

@@ -14,21 +14,20 @@ from opflops.cli.running import Counted, Run, count_target, optimizer_class, sav
 from opflops.cli.sources import Asked
 from opflops.errors import TargetError
 from opflops.profile import Profile
+from opflops.report.counts import SECONDS
+from opflops.wording import printable, unknown
 
 if TYPE_CHECKING:
     import argparse
 
 _EXCEEDED = 1
-_PROFILE = "profile"
+_OF_MODELS = ("arg", "input", "batch", "dim", "device", "dtype", "train", "eval", "backward", "optimizer", "causal",
+              "timing")  # fmt: skip
 
 
 def command(arguments: argparse.Namespace) -> int:
     """Count what the arguments name, and show it; returns the exit code."""
     rendering = Rendering.of(arguments)
-    if len(arguments.targets) > 1:
-        # What a comparison does not have is said before minutes of counting.
-        nothing = Counted(Profile(), {})
-        compared({"": nothing, " ": nothing}, rendering)
     found = count_all(arguments.targets, arguments)
     text = compared(found, rendering) if len(found) > 1 else rendered(next(iter(found.values())), rendering)
     deliver(text, arguments, rendering.form, " and ".join(each.line for each in found.values()))
@@ -47,16 +46,38 @@ def deliver(text: str, arguments: argparse.Namespace, form: str, about: str) -> 
 
 def count_all(names: list[str], arguments: argparse.Namespace) -> dict[str, Counted]:
     """Count each target, by name, with the same options; without one, the built-in example."""
+    names = names or [targets.EXAMPLE]
+    _check(names, arguments)
     run = _run(arguments)
     asked = Asked(dict(arguments.arg), bool(run.specs), arguments.trust_remote_code, arguments.dtype)
     counted: dict[str, Counted] = {}
     with quiet_warnings(debug=arguments.debug):
-        for name in names or [targets.EXAMPLE]:
+        for name in names:
             counted[_unused(name, counted)] = _counted(name, asked, run)
-    if (arguments.arg or arguments.input) and all(_PROFILE in each.about for each in counted.values()):
-        verb = "is a profile" if len(counted) == 1 else "are profiles"
-        raise TargetError(f"{' and '.join(counted)} {verb}, so --arg and --input have nothing to be for.")
     return counted
+
+
+def _check(names: list[str], arguments: argparse.Namespace) -> None:
+    """Refuse options that would do nothing, before anything is counted.
+
+    Raises:
+        TargetError: There is one.
+    """
+    saved = [targets.is_saved(name) for name in names]
+    if all(saved):
+        given = [f"--{name}" for name in _OF_MODELS if getattr(arguments, name)]
+        if given:
+            verb = "is a profile" if len(names) == 1 else "are profiles"
+            raise TargetError(f"{' and '.join(names)} {verb} already, so that {' and '.join(given)} would do nothing.")
+    if any(saved):
+        return
+    if arguments.measure == SECONDS and not arguments.timing:
+        raise TargetError("--measure seconds needs times; --timing has them.")
+    dims = [text.partition("=")[0] for text in arguments.dim]
+    for name in dimensions.sizes(arguments.at):
+        if name not in dims:
+            known = unknown("dimension", name, dims) if dims else "There is no dimension; --dim batch=0:0 makes one."
+            raise TargetError(f"--at {name}: {known}")
 
 
 def _counted(name: str, asked: Asked, run: Run) -> Counted:
@@ -101,7 +122,7 @@ def _run(arguments: argparse.Namespace) -> Run:
         backward=arguments.backward,
         optimizer=optimizer,
         optimizer_name="" if optimizer is None else optimizer.__name__,
-        causal=arguments.causal,
+        causal=arguments.causal or "dense",
         timing=arguments.timing,
     )
 
@@ -112,7 +133,7 @@ def _strictly(found: dict[str, Counted]) -> int:
     if not unpriced:
         return 0
     verb = "operator has" if len(unpriced) == 1 else "operators have"
-    print(f"opflops: {len(unpriced)} {verb} no price: {', '.join(sorted(unpriced))}.", file=sys.stderr)
+    print(f"opflops: {len(unpriced)} {verb} no price: {printable(', '.join(sorted(unpriced)))}.", file=sys.stderr)
     return _EXCEEDED
 
 

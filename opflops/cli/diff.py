@@ -25,12 +25,12 @@ def command(arguments: argparse.Namespace) -> int:
     """Show what changed; returns the exit code: 1 where a total grew by more than it may."""
     rendering = Rendering.of(arguments)
     check_tables(rendering.form, "a difference")
+    options = rendering.side_by_side(rendering.options)
+    options.order({}, changes=True)
     limit = None if arguments.fail_above is None else budgets.percent(arguments.fail_above)
     found = count_all([arguments.before, arguments.after], arguments)
     (before_name, before), (after_name, after) = found.items()
-    text = difference(
-        named(before), named(after), rendering.side_by_side(rendering.options), names=(before_name, after_name)
-    )
+    text = difference(named(before), named(after), options, names=(before_name, after_name))
     about = f"from {before.line}\nto   {after.line}"
     shown = text if is_markup(rendering.form) else f"{about}\n\n{text}"
     deliver(shown, arguments, rendering.form, about.replace("\n", " "))

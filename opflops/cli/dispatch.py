@@ -5,11 +5,13 @@ from __future__ import annotations
 import platform
 import sys
 import traceback
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from opflops.cli import arguments
+from opflops.cli.spoken import spoken
 from opflops.errors import OpflopsError
-from opflops.wording import told
+from opflops.wording import printable, told
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,11 +23,11 @@ def run(argv: Sequence[str]) -> int:
     """Run a command line; returns its exit code."""
     try:
         # A target has a colon or a suffix, so none is called as a subcommand is.
-        return _COMMANDS.get(argv[0], _count)(argv[1:]) if argv[:1] and argv[0] in _COMMANDS else _count(argv)
+        return _subcommand(argv[0], argv[1:]) if argv and argv[0] in arguments.SUBCOMMANDS else _count(argv)
     except OpflopsError as error:
         if "--debug" in argv:
             traceback.print_exception(error)
-        print(f"opflops: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"opflops: {printable(spoken(' '.join(str(error).split())))}", file=sys.stderr)
         return WRONG
     except SystemExit as end:  # argparse, after printing help
         return end.code if isinstance(end.code, int) else 0
@@ -37,8 +39,15 @@ def run(argv: Sequence[str]) -> int:
         return FAULT
 
 
+def _subcommand(name: str, argv: Sequence[str]) -> int:
+    # What is wrong with its arguments is said before what counts is loaded.
+    given = arguments.diff_parser().parse_intermixed_args(argv) if name == "diff" else argv
+    found: int = import_module(f"opflops.cli.{arguments.SUBCOMMANDS[name]}").command(given)
+    return found
+
+
 def _count(argv: Sequence[str]) -> int:
-    given = arguments.count_parser().parse_intermixed_args(argv)
+    given = arguments.count_parser().parse_intermixed_args(arguments.unswallowing(argv))
     if given.version:
         print(_version())
         return 0
@@ -51,44 +60,3 @@ def _version() -> str:
     from importlib.metadata import version  # noqa: PLC0415 - for this alone
 
     return f"opflops {version('opflops')} (torch {version('torch')}, Python {platform.python_version()})"
-
-
-def _diff(argv: Sequence[str]) -> int:
-    given = arguments.diff_parser().parse_intermixed_args(argv)
-    from opflops.cli import diff  # noqa: PLC0415 - as above
-
-    return diff.command(given)
-
-
-def _coverage(argv: Sequence[str]) -> int:
-    from opflops.cli import coverage  # noqa: PLC0415 - as above
-
-    return coverage.command(argv)
-
-
-def _models(argv: Sequence[str]) -> int:
-    from opflops.cli import models  # noqa: PLC0415 - as above
-
-    return models.command(argv)
-
-
-def _devices(argv: Sequence[str]) -> int:
-    from opflops.cli import device_list  # noqa: PLC0415 - as above
-
-    return device_list.command(argv)
-
-
-def _completion(argv: Sequence[str]) -> int:
-    from opflops.cli import completion  # noqa: PLC0415 - as above
-
-    return completion.command(argv)
-
-
-_COMMANDS = {
-    "diff": _diff,
-    "coverage": _coverage,
-    "models": _models,
-    "devices": _devices,
-    "completion": _completion,
-    "--print-completion": _completion,
-}

@@ -8,7 +8,6 @@ import sys
 import warnings
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
-from unittest.mock import patch
 
 from opflops.errors import OpflopsError, TargetError, UnpricedOpWarning
 from opflops.wording import told
@@ -28,7 +27,7 @@ def foreign(failing: str) -> Iterator[None]:
         TargetError: Whatever the code raised, :class:`SystemExit` included; errors of opflops pass as they are.
     """
     try:
-        with redirect_stdout(sys.stderr), _no_descriptor_of_stdout(), patch.object(sys, "stdin", io.StringIO()):
+        with redirect_stdout(sys.stderr), _no_descriptor_of_stdout(), _empty_stdin():
             yield
     except OpflopsError:
         raise
@@ -45,6 +44,15 @@ def quiet_warnings(*, debug: bool) -> Iterator[None]:
         # The report lists unpriced operators itself.
         warnings.simplefilter("ignore", UnpricedOpWarning)
         yield
+
+
+@contextmanager
+def _empty_stdin() -> Iterator[None]:
+    before, sys.stdin = sys.stdin, io.StringIO()
+    try:
+        yield
+    finally:
+        sys.stdin = before
 
 
 @contextmanager

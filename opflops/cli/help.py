@@ -46,5 +46,7 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 def _label(action: argparse.Action) -> str:
     names = ", ".join(action.option_strings)
     metavar = action.metavar if isinstance(action.metavar, str) else ""
+    if names and action.nargs == argparse.OPTIONAL:
+        return f"{names}[={metavar}]"
     takes = metavar if action.nargs != 0 else ""
     return " ".join(part for part in (names, takes) if part) or action.dest

@@ -87,6 +87,12 @@ def show(text: str) -> None:
     if not encoding.startswith("utf"):
         text = text.encode(encoding, errors="replace").decode(encoding)
     try:
+        if "\r\n" in text and hasattr(sys.stdout, "buffer"):
+            # CSV has its own ends of lines, which a stream of text may double.
+            sys.stdout.flush()
+            sys.stdout.buffer.write((text if text.endswith("\n") else f"{text}\r\n").encode(encoding))
+            sys.stdout.buffer.flush()
+            return
         print(text, end="" if text.endswith("\n") else "\n", flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

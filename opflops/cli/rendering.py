@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -17,6 +17,7 @@ from opflops.measuring import measure
 from opflops.profile import Profile
 from opflops.report.colour import wants_colour
 from opflops.report.comparison import Options, comparison
+from opflops.report.counts import check_measure
 from opflops.report.pairing import Named
 from opflops.report.sheet import is_markup
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from opflops.report.tables import TableOptions
 
 _TWO = ("before", "after")
+_STACKS = ("folded", "speedscope")
 HERE = ("cpu", "cuda")
 """What --roofline measures, where others are known from their datasheets."""
 
@@ -79,17 +81,42 @@ class Rendering:
             raise TargetError(f"--roofline is shown below tables and on the page, not in --format {form}.")
         if form in FILES and (refused := [*options, *(["by"] if arguments.by else [])]):
             raise TargetError(f"--{refused[0]} is of tables; --format {form} has everything.")
-        several = len(getattr(arguments, "targets", _TWO)) >= len(_TWO)
-        if arguments.measure and not several and form not in ("folded", "speedscope"):
+        targets = getattr(arguments, "targets", _TWO)
+        several = len(targets) >= len(_TWO)
+        if arguments.measure and not several and form not in _STACKS:
             raise TargetError(
                 "--measure is of comparisons, and of --format folded and speedscope; a table has all its --columns."
             )
         shown = arguments.output in (None, "-")
         color, bar = shown and wants_colour(sys.stdout), None if shown else False
         found = cls(form, arguments.by, options, arguments.measure, roofline, products == TF32, color, bar)
-        if form not in FILES:
-            # What is wrong with the options of tables is said before anything is counted.
-            _table(Profile(), found)
+        if several and targets is not _TWO:
+            found.of_several()
+        elif form in _STACKS:
+            check_measure(found.measure or "flops")
+        elif form not in FILES:
+            # What is wrong with the options of tables is said before anything is counted; modules are not known yet.
+            _table(Profile(), replace(found, options={**options, "expand": False}))
+        return found
+
+    def of_several(self) -> Options:
+        """Return how several targets are compared.
+
+        Raises:
+            TargetError: A comparison does not have what was asked for.
+            ProfileError: It cannot be sorted so.
+        """
+        if self.form in FILES:
+            raise TargetError(f"--format {self.form} is of one target; several are compared in a table.")
+        if self.roofline:
+            raise TargetError("--roofline is of one target at a time.")
+        options = {name: value for name, value in self.options.items() if name not in ("expand", "columns")}
+        if len(options) < len(self.options):
+            raise TargetError(
+                "--expand and --columns are of one target; a comparison has a column for each of several."
+            )
+        found = self.side_by_side(options)
+        found.order({}, changes=False)
         return found
 
     def side_by_side(self, options: dict[str, Any]) -> Options:
@@ -152,14 +179,7 @@ def named(counted: Counted) -> Named:
 
 def compared(found: Mapping[str, Counted], rendering: Rendering) -> str:
     """Write several profiles side by side, with what each is of above them."""
-    if rendering.form in FILES:
-        raise TargetError(f"--format {rendering.form} is of one target; several are compared in a table.")
-    if rendering.roofline:
-        raise TargetError("--roofline is of one target at a time.")
-    options = {name: value for name, value in rendering.options.items() if name not in ("expand", "columns")}
-    if len(options) < len(rendering.options):
-        raise TargetError("--expand and --columns are of one target; a comparison has a column for each of several.")
-    text = comparison({name: named(each) for name, each in found.items()}, rendering.side_by_side(options))
+    text = comparison({name: named(each) for name, each in found.items()}, rendering.of_several())
     if is_markup(rendering.form):
         return text
     return "\n".join([*(each.line for each in found.values()), "", text])

@@ -18,7 +18,7 @@ from opflops.counting import count
 from opflops.errors import OpflopsError, TargetError, ValueNeededError
 from opflops.mode import OpFlopMode
 from opflops.torch_internals import lacks_kernel, lacks_storage
-from opflops.wording import told, unknown
+from opflops.wording import printable, told, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -89,7 +89,8 @@ class Counted(NamedTuple):
     @property
     def line(self) -> str:
         """Return what is to be said in one line."""
-        return " · ".join(f"inputs {text}" if what == "inputs" else text for what, text in self.about.items())
+        line = " · ".join(f"inputs {text}" if what == "inputs" else text for what, text in self.about.items())
+        return printable(line)
 
 
 class _Prepared(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
+from opflops.cli.arguments import SUBCOMMANDS
 from opflops.errors import TargetError
 from opflops.wording import nearest
 
@@ -17,7 +18,6 @@ SOURCES = {"torchvision": "torchvision_models", "timm": "timm_models", "hf": "hu
 
 _FILES = {".pt2": "exported", ".json": "saved"}
 EXAMPLE = "opflops.example:SimpleCNN"
-SUBCOMMANDS = ("diff", "coverage", "models", "devices", "completion")
 _WEIGHTS = (".pt", ".pth", ".safetensors", ".bin", ".ckpt")
 
 
@@ -59,6 +59,12 @@ def find(text: str, asked: Asked) -> Target | Profile:
             f"timm:NAME, hf:NAME, FILE.pt2 or FILE.json.{hint}"
         )
     return _source("python_code").find(text, asked)
+
+
+def is_saved(text: str) -> bool:
+    """Tell whether a target names a profile that was saved, without looking whether it is there."""
+    prefix, _, rest = text.partition(":")
+    return text.endswith(".json") and not (prefix in SOURCES and rest)
 
 
 def names(source: str, pattern: str | None) -> list[str]:

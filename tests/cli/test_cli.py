@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from opflops.cli import arguments
+from opflops.cli.spoken import spoken
 from opflops.report import columns
-from opflops.rows import KEYS
 
 GOLDEN = Path(__file__).parent.parent / "report" / "golden" / "simple_cnn.txt"
 SUBCOMMANDS = ["diff", "coverage", "models", "devices", "completion"]
@@ -70,11 +70,9 @@ def test_the_version_names_torchs_too(run):
     assert f"torch {torch.__version__.partition('+')[0]}" in out
 
 
-def test_what_options_accept_is_what_there_is():
-    """The names are listed without loading what has them, so they are compared here."""
-    assert arguments.KEYS == KEYS
+def test_what_can_be_sorted_by_is_what_there_is():
+    """The names in the help are those that a table knows."""
     assert set(arguments.SORTS) == set(columns._SORTS)
-    assert set(arguments.MEASURES) == set(columns.MEASURES)
 
 
 @pytest.mark.parametrize(
@@ -88,10 +86,11 @@ def test_what_options_accept_is_what_there_is():
         (["--by", "modul"], "there are module, module_type, op, phase, dtype"),
         (["--sort", "flop"], "There is no column to sort by 'flop'; did you mean flops"),
         (["--columns", "byts"], "did you mean 'bytes'"),
-        (["--depth", "x"], "x is no number of levels"),
-        (["--depth=-1"], "-1 is no number of levels; it can be 0 or more"),
-        (["--top", "0"], "0 is no number of lines; it can be 1 or more"),
-        (["--batch", "0"], "0 is no number of examples"),
+        (["--depth", "x"], "'x' is no number of levels"),
+        (["--depth=-1"], "'-1' is no number of levels; it can be 0 or more"),
+        (["--top", "0"], "'0' is no number of lines; it can be 1 or more"),
+        (["--batch", "0"], "'0' is no number of examples"),
+        (["--expand=conv9"], "There is no module 'conv9' to expand"),
         (["--optimizer", "adamX"], "There is no optimizer 'adamX'; did you mean Adamax"),
         (["--roofline", "h10"], "There are no figures for a device 'h10'"),
         (["--roofline", "a100-sxm-80gb:tf16"], "after a colon only tf32 can follow"),
@@ -101,7 +100,10 @@ def test_what_options_accept_is_what_there_is():
         (["--dim", "batch"], "--dim 'batch' is not of the form NAME=INPUT:AXIS"),
         (["--dim", "batch=y:0"], "There is no input 'y'; there is x"),
         (["--at", "batch"], "--at 'batch' is not of the form NAME=SIZE"),
-        (["--at", "batch=3"], "no dimension 'batch'"),
+        (["--at", "batch=3"], "There is no dimension; --dim batch=0:0 makes one"),
+        (["--at", "bach=3", "--dim", "batch=0:0"], "There is no dimension 'bach'; there is batch"),
+        (["--format", "folded", "--dim", "b=0:0"], "give sizes with --at"),
+        (["--format", "json", "--dim", "b=0:0", "--fail-above", "1%"], "no option '--fail-above'"),
         (["--dim", "b=0:0", "--device", "cpu"], "--dim counts for all sizes without running"),
         (["--measure", "macs"], "--measure is of comparisons"),
         (["--format", "json", "--depth", "1"], "--depth is of tables"),
@@ -120,6 +122,46 @@ def test_what_options_accept_is_what_there_is():
 def test_a_mistake_in_the_options_is_one_sentence(mistaken, argv, words):
     """With the nearest names or all, exit code 2 and nothing on stdout."""
     assert words.lower() in mistaken(*argv).lower()
+
+
+def test_what_somebody_wrote_is_shown_as_it_was_written(mistaken):
+    """Also at the beginning of a sentence."""
+    assert mistaken("--top", "abc") == "--top: 'abc' is no number of lines; it can be 1 or more."
+
+
+@pytest.mark.parametrize(
+    ("library", "words"),
+    [
+        (
+            "This profile has no times; count under OpFlopMode(timing=True) to have them.",
+            "no times; --timing has them.",
+        ),
+        ("Here is 3*b; take the profile at() sizes first.", "Here is 3*b; give sizes with --at."),
+        ("Nothing was timed; count with OpFlopMode(timing=True).", "timed; --timing has them."),
+        ("backward=True needs an output, and so does optimizer=: it has none.", "so does --optimizer: it has none."),
+        ("Leave batch out of dynamic_shapes.", "Leave batch out of --dim."),
+        ("Net fails: re-export and specify dynamic_shapes.", "re-export and specify dynamic_shapes."),
+    ],
+)
+def test_errors_of_the_library_name_options(library, words):
+    """In place of its own arguments; what other code says stays."""
+    assert spoken(library).endswith(words)
+
+
+def test_what_a_terminal_acts_upon_is_escaped(run, mistaken, project):
+    """In names of a program that somebody else wrote, and in errors; words keep their letters."""
+    (project / "names.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def forward(self, **inputs):\n"
+        "        raise ValueError('caf\\u00e9 \\x1b[2J \\u202e')\n",
+        encoding="utf-8",
+    )
+    assert mistaken("names.py:Net").endswith("ValueError: caf\u00e9 \\x1b[2J \\u202e.")
+    run("-o", "saved\x1b[2J.json")
+    code, out, err = run("saved\x1b[2J.json")
+    assert (code, err) == (0, "")
+    assert out.startswith("saved\\x1b[2J.json\n")
 
 
 def test_debug_shows_where_an_error_came_from(run):

@@ -1,6 +1,7 @@
 """``opflops diff``: what changed, and exit codes for budgets."""
 
 import pytest
+import torch
 
 BASE = ("--arg", "width=10", "--arg", "bias=False", "--input", "1,10")
 
@@ -48,14 +49,50 @@ def test_growth_above_a_limit_is_exit_code_1(run, argv, code):
 
 @pytest.mark.usefixtures("saved")
 def test_what_grew_is_said_on_stderr(run):
-    """One line for each total: flops and macs, or the measure asked for."""
+    """One line for each total, as a budget in a test says it, or for the measure asked for; a float has four bytes."""
     _, _, err = run("diff", "a.json", "b.json", "--fail-above", "1%")
-    flops, macs = err.splitlines()
-    assert flops == "opflops: flops grew by 21.00%, from 200 to 242; --fail-above allows 1 %."
-    assert macs == "opflops: macs grew by 21.00%, from 100 to 121; --fail-above allows 1 %."
+    macs, flops, moved = err.splitlines()
+    assert macs == "opflops: 121 macs are 21 (21.00%) above the baseline's 100; up to 1 % is allowed."
+    assert flops == "opflops: 242 flops are 42 (21.00%) above the baseline's 200; up to 1 % is allowed."
+    grown = f"{4 * (121 + 22)} bytes are {4 * (121 + 22 - 120)} (19.17%) above the baseline's {4 * 120}"
+    assert moved == f"opflops: {grown}; up to 1 % is allowed."
     _, _, err = run("diff", "a.json", "b.json", "--fail-above", "1%", "--measure", "bytes")
-    assert err.startswith("opflops: bytes grew by ")
-    assert err.count("\n") == 1
+    assert err == f"{moved}\n"
+
+
+def test_transcendental_functions_are_a_total_too(run, project):
+    """Three more exponentials, and no more of anything else that --fail-above watches."""
+    (project / "grows.py").write_text(
+        "import torch\ndef root(x):\n    return x + x\ndef exponential(x):\n    return x.exp()\n",
+        encoding="utf-8",
+    )
+    for name in ("root", "exponential"):
+        assert run(f"grows.py:{name}", "--input", "3", "-o", f"{name}.json")[0] == 0
+    code, _, err = run("diff", "root.json", "exponential.json", "--fail-above", "1%")
+    assert (code, err) == (
+        1,
+        "opflops: 3 transcendentals are 3 above the baseline's 0; up to 1 % is allowed.\n",
+    )
+
+
+def test_an_operator_that_lost_its_price_is_too_much(run, project):
+    """Its arithmetic is in no total, which would look like less; one that had none before is nothing new."""
+    (project / "odd.py").write_text(
+        "import torch\ndef plain(x):\n    return x + 1\ndef odd(x):\n    return torch.ops.diff_test.mystery(x)\n",
+        encoding="utf-8",
+    )
+    with torch.library._scoped_library("diff_test", "FRAGMENT") as library:
+        library.define("mystery(Tensor x) -> Tensor")
+        library.impl("mystery", lambda x: x.clone(), "CompositeExplicitAutograd")
+        for name in ("plain", "odd"):
+            assert run(f"odd.py:{name}", "--input", "3", "-o", f"{name}.json")[0] == 0
+    code, _, err = run("diff", "plain.json", "odd.json", "--fail-above", "50%")
+    assert code == 1
+    assert err == (
+        "opflops: diff_test.mystery is unpriced in odd.json and not in plain.json, so that its arithmetic is in no "
+        "total.\n"
+    )
+    assert run("diff", "odd.json", "odd.json", "--fail-above", "0%")[0] == 0
 
 
 @pytest.mark.usefixtures("saved")

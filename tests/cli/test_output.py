@@ -155,11 +155,23 @@ def test_what_is_no_profile_is_one_sentence(mistaken, project, text, words):
     assert words in mistaken("saved.json")
 
 
-def test_a_profile_needs_neither_arguments_nor_inputs(run, mistaken):
-    """They would be ignored, which is never what was meant."""
-    run("-o", "saved.json", "--quiet")
-    assert "saved.json is a profile" in mistaken("saved.json", "--arg", "width=3")
-    assert "saved.json is a profile" in mistaken("saved.json", "--input", "1,3")
+@pytest.mark.parametrize(
+    "option",
+    [
+        *(["--arg", "width=3"], ["--input", "1,3"], ["--batch", "2"], ["--dim", "batch=0:0"], ["--device", "cpu"]),
+        *(["--dtype", "bf16"], ["--train"], ["--eval"], ["--backward"], ["--optimizer", "sgd"], ["--timing"]),
+        *(["--causal", "dense"], ["--causal", "exact"]),
+    ],
+    ids=" ".join,
+)
+def test_a_profile_is_counted_already(run, mistaken, option):
+    """Options of counting would be ignored, which is never what was meant; with a model beside it they are for that."""
+    run("mymodels:Net", "--input", "2,4", "-o", "saved.json", "--quiet")
+    assert mistaken("saved.json", *option) == (
+        f"saved.json is a profile already, so that {option[0]} would do nothing."
+    )
+    assert "saved.json and saved.json are profiles already" in mistaken("diff", "saved.json", "saved.json", *option)
+    assert run("saved.json", "mymodels:Net", "--input", "2,4", "--backward")[0] == 0
 
 
 def test_several_targets_are_compared(run):
@@ -180,6 +192,9 @@ def test_several_targets_are_compared(run):
         (["--format", "json", "--depth", "1"], "--depth is of tables"),
         (["-o", "r.jsn"], "tells no format"),
         (["--roofline", "h10"], "no figures for a device 'h10'"),
+        (["--format", "folded", "--measure", "calls"], "There is no measure 'calls'"),
+        (["--format", "speedscope", "--measure", "seconds"], "--measure seconds needs times; --timing has them"),
+        (["--at", "batch=3"], "There is no dimension"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -194,11 +209,44 @@ def test_what_a_report_has_not_is_said_before_counting(mistaken, argv, words):
         (["--format", "json"], "--format json is of one target"),
         (["--roofline", "t4"], "--roofline is of one target"),
         (["--expand"], "--expand and --columns are of one target"),
+        (["--sort", "intensity"], "cannot be sorted by 'intensity'"),
+        (["--measure", "seconds"], "--timing has them"),
     ],
 )
 def test_what_a_comparison_has_not_is_said_before_counting(mistaken, argv, words):
     """Before the targets are even looked at."""
     assert words in mistaken("nowhere:Net", "nowhere:Net", *argv)
+
+
+def test_paths_to_expand_stand_behind_a_sign(run, project):
+    """So that the option alone leaves the target behind it to be one; a path shows what is right below it."""
+    (project / "stacked.py").write_text(
+        "from torch import nn\n"
+        "class Stack(nn.Sequential):\n"
+        "    def __init__(self):\n"
+        "        super().__init__(*(nn.Sequential(*(nn.Linear(4, 4) for _ in range(3))) for _ in range(2)))\n",
+        encoding="utf-8",
+    )
+    options = ("--input", "1,4", "--by", "module")
+    folded, whole, some, last = (
+        run(*expand, "stacked.py:Stack", *options)[1]
+        for expand in ((), ("--expand",), ("--expand=Stack",), ("--expand=Stack.1,Stack",))
+    )
+    assert run("stacked.py:Stack", *options, "--expand")[1] == whole
+    lines = [text.count("\n") for text in (folded, some, last, whole)]
+    assert lines == sorted(set(lines))
+
+
+def test_a_stream_of_text_does_not_double_the_ends_of_lines(project, monkeypatch):
+    """As that of Windows would, which writes CR LF for each LF; CSV has CR LF itself."""
+    buffer = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(buffer, encoding="utf-8", newline="\r\n"))
+    assert main(["--format", "csv"]) == 0
+    assert b"\r\r\n" not in buffer.getvalue()
+    assert buffer.getvalue().endswith(b"\r\n")
+    assert main(["--by", "op"]) == 0
+    sys.stdout.flush()
+    assert b"aten.convolution" in buffer.getvalue()
 
 
 def test_colours_are_for_terminals(run, project, monkeypatch):

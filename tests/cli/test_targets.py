@@ -256,7 +256,7 @@ def test_what_a_model_prints_is_not_part_of_the_report(project, capfd):
         (["mymodels:Net", "--input", "a b=2,4"], "name 'a b'"),
         (["mymodels:Net", "--input", "=2,4"], "name ''"),
         (["mymodels:Net", "--input", "2,4:int64:bool"], "not of the form [name=]"),
-        (["mymodels:Silent", "--backward"], "backward=True needs an output"),
+        (["mymodels:Silent", "--backward"], "--backward needs an output"),
         (["weights.pth"], "looks like weights"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

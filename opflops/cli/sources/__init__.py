@@ -5,12 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from opflops.cli.foreign import foreign
+from opflops.extras import optional
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from opflops.cli.arranged import Inputs
 
     Propose = Callable[[Any, int], "Inputs | None"]
+
+
+def library(module: str) -> Any:
+    """Import what lists and makes the models of a source that is called as its package is.
+
+    Raises:
+        MissingExtraError: It is not installed.
+        TargetError: It fails to import.
+    """
+    package = module.partition(".")[0]
+    with foreign(f"{package} fails to import"):
+        return optional(module, "models", f"The target {package}:NAME")
 
 
 def nothing_proposed(model: Any, batch: int) -> None:

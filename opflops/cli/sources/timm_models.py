@@ -7,21 +7,14 @@ from typing import Any
 import torch
 
 from opflops.cli.arranged import Inputs
-from opflops.cli.foreign import foreign
-from opflops.cli.sources import Asked, Target
+from opflops.cli.sources import Asked, Target, library
 from opflops.errors import TargetError
-from opflops.extras import optional
 from opflops.wording import unknown
-
-
-def _timm() -> Any:
-    with foreign("timm fails to import"):
-        return optional("timm", "models", "The target timm:NAME")
 
 
 def names(pattern: str | None = None) -> list[str]:
     """List the models, or those that fit a pattern such as ``"vit*"``."""
-    found: list[str] = _timm().list_models(pattern or "")
+    found: list[str] = library("timm").list_models(pattern or "")
     return found
 
 
@@ -32,7 +25,7 @@ def find(name: str, asked: Asked) -> Target:
         TargetError: There is none; the message gives the nearest names.
         MissingExtraError: timm is not installed.
     """
-    timm = _timm()
+    timm = library("timm")
     if not timm.is_model(name):
         raise TargetError(unknown("timm model", name, timm.list_models()))
     arguments = {"pretrained": False, **asked.arguments}

@@ -8,10 +8,8 @@ from typing import Any
 import torch
 
 from opflops.cli.arranged import Inputs
-from opflops.cli.foreign import foreign
-from opflops.cli.sources import Asked, Target
+from opflops.cli.sources import Asked, Target, library
 from opflops.errors import TargetError
-from opflops.extras import optional
 from opflops.wording import unknown
 
 _WHENCE = "from the transforms of its weights"
@@ -19,14 +17,9 @@ _FRAMES = 16
 _FLOW = 512
 
 
-def _models() -> Any:
-    with foreign("torchvision fails to import"):
-        return optional("torchvision.models", "models", "The target torchvision:NAME")
-
-
 def names(pattern: str | None = None) -> list[str]:
     """List the models, or those that fit a pattern such as ``"resnet*"``."""
-    found: list[str] = _models().list_models(include=pattern)
+    found: list[str] = library("torchvision.models").list_models(include=pattern)
     return found
 
 
@@ -37,8 +30,8 @@ def find(name: str, asked: Asked) -> Target:
         TargetError: There is none; the message gives the nearest names.
         MissingExtraError: torchvision is not installed.
     """
-    models = _models()
-    known = models.list_models()
+    models = library("torchvision.models")
+    known = models.listlibrary("torchvision.models")
     if name.lower() not in known:
         raise TargetError(unknown("torchvision model", name, known))
     builder = models.get_model_builder(name.lower())
