@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +16,7 @@ from opflops.report.counts import MEASURES as ALL_MEASURES
 from opflops.report.counts import SECONDS, check_measure
 from opflops.rows import ancestry
 from opflops.units import exact, scaled, share
+from opflops.wording import nearest, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -102,7 +102,7 @@ class _Costs:
         self.root = root
         self.ran = {above for path in profile.called for above in ancestry(path)}
         if root not in self.ran:
-            near = get_close_matches(root, self.ran, 1)
+            near = nearest(root, self.ran, 1)
             hint = f"; did you mean root={near[0]!r}?" if near else "."
             called = ", ".join(dict.fromkeys(path.partition(".")[0] for path in profile.called)) or "no modules"
             raise ProfileError(f"No {root!r} was called in this profile; called were {called}{hint}")
@@ -134,7 +134,7 @@ class _Costs:
         """Say what there is to say of a module at its first line, whose modules inside are shown or not."""
         if self.shown_before(module, path):
             first = self.paths[id(module)].removeprefix(f"{self.root}.")
-            return _Line(text, notes=(f"the same module as {first}",))
+            return _Line(text, notes=(printable(f"the same module as {first}"),))
         cost = self.inclusive.get(path, ZERO)
         if path not in self.ran and not cost:
             return _Line(text, notes=("never ran",))
@@ -155,7 +155,7 @@ class _Costs:
             ranked = sorted(parts, key=lambda name: -substitute(parts[name].flops, self.sizes))
             more = [f"{len(ranked) - _MOST_PARTS} more"] if len(ranked) > _MOST_PARTS else []
             total = sum(parts.values(), ZERO).flops
-            yield f"own {scaled(total)} flops: {', '.join([*ranked[:_MOST_PARTS], *more])}"
+            yield printable(f"own {scaled(total)} flops: {', '.join([*ranked[:_MOST_PARTS], *more])}")
 
 
 def _numbers_of_places(profile: Profile) -> dict[str, int]:

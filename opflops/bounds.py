@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from opflops.algebra import is_expression
+from opflops.algebra import plain
 from opflops.errors import ProfileError
-from opflops.rows import partition
+from opflops.rows import check_plain, partition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,7 @@ class Bound(NamedTuple):
         memory_seconds: What the traffic takes at the device's bandwidth.
         seconds: The least time: the sum, over its rows, of the larger of the two.
         measured: How long it took, where it was timed; None elsewhere.
+        untimed: How many of its rows are bounded and were not timed.
     """
 
     label: Any
@@ -37,6 +38,7 @@ class Bound(NamedTuple):
     memory_seconds: float
     seconds: float
     measured: float | None
+    untimed: int = 0
 
     @property
     def limit(self) -> str:
@@ -50,8 +52,8 @@ class Bound(NamedTuple):
 
     @property
     def attained(self) -> float | None:
-        """Return the share of the bound in the measured time, 1.0 being the device's best; None where not timed."""
-        return self.seconds / self.measured if self.measured else None
+        """Return the share of the bound in the measured time, 1.0 being the best; None where not all was timed."""
+        return self.seconds / self.measured if self.measured and not self.untimed else None
 
 
 def bound(label: Any, rows: Sequence[Row], device: Device, *, tf32: bool = False) -> Bound:
@@ -66,14 +68,16 @@ def bound(label: Any, rows: Sequence[Row], device: Device, *, tf32: bool = False
     ]
     memory = [row.cost.bytes / device.bandwidth for row in rows]
     timed = [row.seconds for row in rows if row.seconds is not None]
+    least = list(map(max, arithmetic, memory))
     return Bound(
         label,
         sum(operations),
         sum(row.cost.bytes for row in rows),
         sum(arithmetic),
         sum(memory),
-        sum(map(max, arithmetic, memory)),
+        sum(least),
         sum(timed) if timed else None,
+        sum(1 for row, seconds in zip(rows, least, strict=True) if seconds and row.seconds is None),
     )
 
 
@@ -87,9 +91,23 @@ def bounds(rows: Sequence[Row], device: Device, *keys: str, tf32: bool = False) 
         tf32: Whether float32 is computed in TF32.
 
     Raises:
-        ProfileError: There is no such key, the device has no known peak for a dtype, or a count is an expression.
+        ProfileError: There is no such key, the device has no known peak for a dtype, or a count is an expression, is
+            negative as in a difference, or is too large for a time.
     """
-    if any(is_expression(count) for row in rows for count in row.cost):
-        raise ProfileError("Times are of numbers, and these counts are expressions; take the profile at() sizes first.")
+    check_plain(
+        (
+            (row, measure, count)
+            for row in rows
+            for measure, count in (
+                ("flops", plain(row.cost.flops)),
+                ("bytes", plain(row.cost.bytes)),
+                ("seconds", row.seconds or 0),
+            )
+        ),
+        "Times",
+    )
     parts = partition(rows, *keys, floating=False) if keys else {(): list(rows)}
-    return tuple(bound(label, part, device, tf32=tf32) for label, part in parts.items())
+    try:
+        return tuple(bound(label, part, device, tf32=tf32) for label, part in parts.items())
+    except OverflowError as error:
+        raise ProfileError(f"A count here is too large to be written as a time: {error}.") from error

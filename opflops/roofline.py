@@ -27,6 +27,8 @@ class Roofline:
         parts: In order of first execution.
         total: All of them together.
         tf32: Whether float32 products were taken to run in TF32.
+        integer: Dtypes of integer and bool work that moved something or was timed. It takes time, so that it is in the
+            parts and in the total here, and in no other total.
     """
 
     device: Device
@@ -34,9 +36,10 @@ class Roofline:
     parts: tuple[Bound, ...]
     total: Bound
     tf32: bool = False
+    integer: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return lines_of_roofline(self.device, self.by, self.parts, self.total, tf32=self.tf32)
+        return lines_of_roofline(self.device, self.by, self.parts, self.total, tf32=self.tf32, integer=self.integer)
 
 
 def roofline(
@@ -46,11 +49,12 @@ def roofline(
 
     Raises:
         ProfileError: There is no such device or key, the device has no known peak for a dtype, or counts are
-            expressions.
+            expressions, or negative as in a difference.
     """
     rows = tuple(rows)
     keys = (by,) if isinstance(by, str) else tuple(by)
     known = devices.device(device)
     parts = bounds(rows, known, *keys, tf32=tf32)
     (total,) = bounds(rows, known, tf32=tf32)
-    return Roofline(known, keys, parts, total._replace(label="total"), tf32)
+    integer = dict.fromkeys(row.dtype for row in rows if not row.floating and (row.cost.bytes or row.seconds))
+    return Roofline(known, keys, parts, total._replace(label="total"), tf32, tuple(integer))

@@ -95,7 +95,7 @@ def group(rows: Iterable[Row], *keys: str) -> dict[Any, Cost]:
 
 
 def ancestry(path: str) -> Sequence[str]:
-    """List a module path and the paths above it, outermost first; work outside any module has no ancestors.
+    """List a module path and the paths above it, outermost first; "" alone, for work outside any module.
 
     >>> ancestry("ResNet.layer1.0")
     ['ResNet', 'ResNet.layer1', 'ResNet.layer1.0']
@@ -163,6 +163,28 @@ def split_sites(rows: Iterable[Row]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
 def difference(before: Iterable[Row], after: Iterable[Row]) -> tuple[Row, ...]:
     """List what must be added to ``before`` to get ``after``; fewer calls and lower costs are negative."""
     return tuple(row for row in merge(after, less=before) if row.calls or row.cost)
+
+
+def check_plain(counts: Iterable[tuple[Row, str, Any]], what: str) -> None:
+    """See that counts are numbers from 0 up.
+
+    Args:
+        counts: Rows, each with a measure and its count.
+        what: What they are to be shown as, in the plural.
+
+    Raises:
+        ProfileError: A count is an expression, or negative as in the difference of two profiles.
+    """
+    for row, measure, count in counts:
+        if type(count) not in (int, float):
+            raise ProfileError(
+                f"{what} are of numbers, and here is the {measure} count {count}; take the profile at() sizes first."
+            )
+        if count < 0:
+            raise ProfileError(
+                f"{what} are of counts from 0 up, and {row.op} in {row.module or 'no module'} has {count} {measure}, "
+                "as there are in a difference; show it as a table."
+            )
 
 
 def unpriced(rows: Iterable[Row]) -> dict[str, int]:

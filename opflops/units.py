@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 from opflops.algebra import is_expression
 from opflops.expressions import leading, written
 
 _PREFIXES = ("", " k", " M", " G", " T", " P", " E", " Z", " Y")
-_TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+_TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"), (1e-12, "ps"))
 
 
 def exact(value: Any) -> str:
@@ -40,24 +40,26 @@ def scaled(value: Any) -> str:
     value = int(value)
     if abs(value) < 1000:  # noqa: PLR2004 - the step between SI prefixes
         return str(value)
-    mantissa, power = float(value), 0
-    while abs(mantissa) >= 999.95 and power < len(_PREFIXES) - 1:  # noqa: PLR2004 - rounds up to the next prefix
-        mantissa /= 1000
+    # In integers, as no float holds all of them. What is rounded up to a thousand has the next prefix.
+    unit, power = 1, 0
+    while 100 * abs(value) >= 99_995 * unit and power < len(_PREFIXES) - 1:
+        unit *= 1000
         power += 1
-    whole_digits = len(str(int(abs(mantissa))))
-    return f"{mantissa:,.{max(0, 4 - whole_digits)}f}{_PREFIXES[power]}"
+    whole_digits = len(str(abs(value) // unit))
+    if whole_digits > 3:  # noqa: PLR2004 - there is no prefix for it
+        return f"{(2 * value + unit) // (2 * unit):,}{_PREFIXES[power]}"
+    return f"{value / unit:.{4 - whole_digits}f}{_PREFIXES[power]}"
 
 
 def share(part: Any, whole: Any) -> str:
     """Write a part of a whole in percent, or nothing where there is no whole to be part of.
 
-    >>> share(1, 3), share(0, 0)
-    ('33.3', '')
+    >>> share(1, 3), share(0.5, 2.0), share(0, 0)
+    ('33.3', '25.0', '')
     """
-    numbers = type(part) is type(whole) is int or (isinstance(part, Integral) and isinstance(whole, Integral))
-    if not numbers or whole == 0:
+    if not (isinstance(part, Real) and isinstance(whole, Real)) or whole == 0:
         return ""
-    return f"{100 * int(part) / int(whole):.1f}"
+    return f"{100 * part / whole:.1f}"
 
 
 def duration(seconds: float) -> str:

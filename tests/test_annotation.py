@@ -206,7 +206,7 @@ def test_the_model_is_not_run():
     [
         ({"root": "linear"}, r"No 'linear' was called in this profile; called were Linear; did you mean root='Linear'"),
         ({"root": "Other"}, r"No 'Other' was called in this profile; called were Linear\."),
-        ({"measure": "mac"}, r"no measure 'mac'; .*Did you mean 'macs'"),
+        ({"measure": "mac"}, r"no measure 'mac'; did you mean macs"),
         ({"measure": "seconds"}, "no measure 'seconds'"),
         ({"numbers": "short"}, "'scaled' or 'exact'"),
     ],

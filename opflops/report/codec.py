@@ -43,7 +43,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from opflops.cost import Cost, is_whole
 from opflops.dimensions import Condition, Dimension
@@ -53,12 +53,16 @@ from opflops.report.counts import recorded
 from opflops.rows import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     Sizes = tuple[tuple[str, int], ...]
 
+T = TypeVar("T")
+
 SCHEMA = "opflops.profile"
 VERSIONS = (1, 2)
+_KEYS = ("schema", "version", "rows", "sites", "called")
+_MORE_KEYS = ("dimensions", "conditions", "cases")
 _FIELDS = tuple(field.name for field in fields(Row))
 
 
@@ -132,24 +136,32 @@ def _read(written: Any) -> dict[str, Any]:
             f"This profile has schema version {version!r}, but this opflops reads versions 1 to {VERSIONS[-1]}; "
             "read it with the opflops that wrote it, or a newer one."
         )
+    foreign = set(written) - {*_KEYS, *(_MORE_KEYS if version > 1 else ())}
+    if foreign or "rows" not in written:
+        what = f"it has {', '.join(sorted(foreign))}" if foreign else "it has no rows"
+        raise ProfileError(f"This profile is damaged, or of no known version: {what}, unlike version {version}.")
+    dimensions = _part(written, "dimensions", lambda entry: _dimension(**entry))
+    names = [each.name for each in dimensions]
+    return {
+        "rows": _part(written, "rows", lambda entry: _row(entry, names)),
+        "sites": _part(written, "sites", lambda entry: _row(entry, names)),
+        "called": _part(written, "called", _name),
+        "dimensions": dimensions,
+        "conditions": _part(
+            written,
+            "conditions",
+            lambda entry: Condition(parse(entry["expression"], names), _name(entry["reason"])),
+        ),
+        "cases": _part(written, "cases", lambda entry: (_sizes(entry["sizes"]), _read(entry["profile"]))),
+    }
+
+
+def _part(written: dict[str, Any], key: str, read: Callable[[Any], T]) -> tuple[T, ...]:
+    """Read a list of the document; none is an empty one."""
     try:
-        dimensions = tuple(_dimension(**entry) for entry in _list(written.get("dimensions", [])))
-        names = [each.name for each in dimensions]
-        return {
-            "rows": tuple(_row(entry, names) for entry in _list(written["rows"])),
-            "sites": tuple(_row(entry, names) for entry in _list(written.get("sites", []))),
-            "called": tuple(_name(path) for path in _list(written.get("called", []))),
-            "dimensions": dimensions,
-            "conditions": tuple(
-                Condition(parse(entry["expression"], names), _name(entry["reason"]))
-                for entry in _list(written.get("conditions", []))
-            ),
-            "cases": tuple(
-                (_sizes(entry["sizes"]), _read(entry["profile"])) for entry in _list(written.get("cases", []))
-            ),
-        }
+        return tuple(read(entry) for entry in _list(written.get(key, [])))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ProfileError(f"This profile is damaged: {error!r} in its rows.") from error
+        raise ProfileError(f"This profile is damaged: {error!r} in its {key}.") from error
 
 
 def _sizes(sizes: dict[Any, Any]) -> Sizes:

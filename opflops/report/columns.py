@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from numbers import Integral
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from opflops.algebra import plain, substitute
 from opflops.errors import ProfileError
 from opflops.units import duration, exact, scaled
+from opflops.wording import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -74,7 +74,7 @@ def measured(name: str) -> Column:
 def unknown(name: str, known: Iterable[str]) -> str:
     """Say which names come near an unknown one, or which there are."""
     known = list(known)
-    near = get_close_matches(name, known, 3, 0.5)
+    near = nearest(name, known)
     return f"did you mean {' or '.join(map(repr, near))}? There are" if near else "there are"
 
 
@@ -124,7 +124,11 @@ def _ratio(name: str, amount: Amount, sizes: Sizes) -> float | None:
     divisor = amount.seconds if _RATIOS[name] == "seconds" else substitute(amount.cost.bytes, sizes)
     if not isinstance(flops, Integral) or not isinstance(divisor, (Integral, float)) or not divisor:
         return None
-    return int(flops) / float(divisor)
+    try:
+        return int(flops) / (int(divisor) if isinstance(divisor, Integral) else divisor)
+    except OverflowError:
+        # No float is as large.
+        return None
 
 
 def _ratio_cell(name: str, amount: Amount, sizes: Sizes) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from opflops.algebra import is_expression, plain
 from opflops.errors import ProfileError
 from opflops.expressions import text
+from opflops.rows import check_plain
+from opflops.wording import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,9 +40,7 @@ def check_measure(measure: str, measures: Sequence[str] = MEASURES) -> None:
         ProfileError: It is none.
     """
     if measure not in measures:
-        near = get_close_matches(str(measure), measures, 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ProfileError(f"There is no measure {measure!r}; there are {', '.join(measures)}.{hint}")
+        raise ProfileError(unknown("measure", str(measure), measures))
 
 
 def measured(rows: Sequence[Row], measure: str) -> list[tuple[Row, float]]:
@@ -63,15 +62,5 @@ def measured(rows: Sequence[Row], measure: str) -> list[tuple[Row, float]]:
         pairs: list[tuple[Row, Any]] = [(row, row.seconds or 0.0) for row in rows]
     else:
         pairs = [(row, plain(getattr(row.cost, measure))) for row in rows if row.floating]
-        for _, count in pairs:
-            if type(count) is not int:
-                raise ProfileError(
-                    f"Stacks have numbers, and here is the {measure} count {count}; take the profile at() sizes first."
-                )
-    for row, count in pairs:
-        if count < 0:
-            raise ProfileError(
-                f"Stacks have counts from 0 up, and {row.op} in {row.module or 'no module'} has {count} {measure}, as "
-                "there are in a difference; show it as a table."
-            )
+    check_plain(((row, measure, count) for row, count in pairs), "Stacks")
     return [(row, count) for row, count in pairs if count]

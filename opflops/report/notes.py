@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from opflops.report.amounts import Amount
 from opflops.rows import unpriced
-from opflops.units import exact
+from opflops.units import duration, exact
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from opflops.dimensions import Condition, Dimension
     from opflops.rows import Row
@@ -65,10 +65,27 @@ def _integer(rows: Sequence[Row]) -> list[str]:
     by_dtype: dict[str, list[Row]] = {}
     for row in found:
         by_dtype.setdefault(row.dtype, []).append(row)
-    return [
+    told = [
         f"Not in the totals: {exact(amount.cost.flops)} {dtype} operations in {exact(amount.calls)} calls."
         for dtype, amount in ((dtype, Amount(part)) for dtype, part in by_dtype.items())
     ]
+    timed = [row for row in rows if not row.floating and row.seconds]
+    if timed:
+        seconds = sum(row.seconds or 0.0 for row in timed)
+        told.append(
+            f"Not in the totals: {duration(seconds)} of {listed({row.dtype: None for row in timed})} operators."
+        )
+    return told
+
+
+def listed(names: Iterable[str]) -> str:
+    """Write names as a sentence has them.
+
+    >>> listed(["int64", "int32", "bool"])
+    'int64, int32 and bool'
+    """
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _estimates(rows: Sequence[Row]) -> list[str]:

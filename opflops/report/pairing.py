@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Sizes = Mapping[str, int]
 
 _ROOT, _ITSELF = "(model)", "(itself)"
+_DEEPEST = 200
 
 
 class Named(NamedTuple):
@@ -160,7 +161,7 @@ def paired(profiles: Sequence[Sequence[Row]], by: str | tuple[str, ...], sizes: 
     """Bring together what profiles have under the same keys, or in the same modules below their models.
 
     The model of a profile is the root with the most flops, whatever its class is called; where all profiles have a root
-    of the name of one of these, it is that.
+    of the name of one of these, it is that. What is nested deeper than two hundred levels is part of what is above it.
 
     Args:
         profiles: Rows of each.
@@ -208,8 +209,8 @@ def _flops_of_roots(rows: Sequence[Row], sizes: Sizes) -> dict[str, Any]:
 
 def _below_root(module: str, root: str) -> str:
     """Name a module by its path below the model; other roots keep their names."""
-    first, dot, rest = module.partition(".")
-    return f"{_ROOT}{dot}{rest}" if root and first == root else module
+    first, *rest = module.split(".", _DEEPEST + 1)
+    return ".".join([_ROOT if root and first == root else first, *rest[:_DEEPEST]])
 
 
 def _modules(placed: Sequence[tuple[str, int, Row]], sides: int) -> list[Entry]:

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
+from opflops.report.notes import listed
 from opflops.report.paragraphs import paragraphs
+from opflops.report.tree import OUTSIDE
 from opflops.units import duration, scaled, share
+from opflops.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +18,6 @@ if TYPE_CHECKING:
     from opflops.bounds import Bound
     from opflops.devices import Device
 
-_OUTSIDE = "(outside)"
 _MEANING = (
     "At least: the longer of the arithmetic at its dtype's peak and the traffic at full bandwidth, operator by "
     "operator, unfused. Of integer work it is the traffic alone."
@@ -23,7 +25,13 @@ _MEANING = (
 
 
 def lines_of_roofline(
-    device: Device, by: Sequence[str], parts: Sequence[Bound], total: Bound, *, tf32: bool = False
+    device: Device,
+    by: Sequence[str],
+    parts: Sequence[Bound],
+    total: Bound,
+    *,
+    tf32: bool = False,
+    integer: Sequence[str] = (),
 ) -> str:
     """Write a line for each part that does or moves anything, longest first, then the total and what the times mean.
 
@@ -33,18 +41,20 @@ def lines_of_roofline(
         parts: What to show.
         total: All of them together.
         tf32: Whether float32 products were taken to run in TF32.
+        integer: Dtypes of integer work that moved something or was timed.
     """
-    listed = sorted((part for part in parts if part.flops or part.bytes), key=lambda part: -part.seconds)
+    shown = sorted((part for part in parts if part.flops or part.bytes), key=lambda part: -part.seconds)
     timed = total.measured is not None
     headers = [" / ".join(by), "flops", "bytes", "flops/byte", "at least", "%", "bound by"]
     headers += ["took", "of the bound"] if timed else []
     table = tabulate(
-        [_line(_label(part.label), part, total, timed=timed) for part in (*listed, total)],
+        [_line(_label(part.label), part, total, timed=timed) for part in (*shown, total)],
         headers=headers,
         disable_numparse=True,
         colalign=("left", *["right"] * 5, "left", *["right"] * (len(headers) - 7)),
     )
-    return "\n".join([table, "", *paragraphs([_rates(device, tf32=tf32), _MEANING, *_remark(listed)])])
+    told = [*_integer(integer), *_remarks([*shown, total])]
+    return "\n".join([table, "", *paragraphs([_rates(device, tf32=tf32), _MEANING, *told])])
 
 
 def _rates(device: Device, *, tf32: bool) -> str:
@@ -54,13 +64,23 @@ def _rates(device: Device, *, tf32: bool) -> str:
     return f"{device.name}{source}: {scaled(round(device.bandwidth))}B/s; {peaks}; {products}."
 
 
-def _remark(parts: Sequence[Bound]) -> list[str]:
-    """Name what was faster than its bound, which cannot be on that device."""
-    faster = [_label(part.label) for part in parts if part.attained is not None and part.attained > 1]
-    if not faster:
+def _integer(dtypes: Sequence[str]) -> list[str]:
+    """Say that integer work is in these times, which is in no other total."""
+    if not dtypes:
         return []
+    return [f"In these bytes and times, and in no other totals, is the work in {listed(dtypes)}."]
+
+
+def _remarks(parts: Sequence[Bound]) -> list[str]:
+    """Name what was faster than its bound, which cannot be on that device, and what was timed in part."""
+    *several, _ = parts
+    faster = [_label(part.label) for part in several if part.attained is not None and part.attained > 1]
+    partly = [_label(part.label) for part in parts if part.untimed and part.measured is not None]
     why = "Caches held what was read, float32 was computed in TF32, or it ran on a faster device."
-    return [f"Faster than the bound: {', '.join(faster)}. {why}"]
+    return [
+        *([f"Faster than the bound: {', '.join(faster)}. {why}"] if faster else []),
+        *([f"Not all of it was timed, so that it is no share of the bound: {', '.join(partly)}."] if partly else []),
+    ]
 
 
 def _line(label: str, part: Bound, total: Bound, *, timed: bool) -> list[str]:
@@ -70,7 +90,7 @@ def _line(label: str, part: Bound, total: Bound, *, timed: bool) -> list[str]:
         scaled(part.bytes),
         "" if part.intensity is None else _significant(part.intensity),
         duration(part.seconds),
-        share(round(part.seconds * 1e15), round(total.seconds * 1e15)),
+        share(part.seconds, total.seconds),
         part.limit if part.seconds else "",
     ]
     if timed:
@@ -84,7 +104,7 @@ def _line(label: str, part: Bound, total: Bound, *, timed: bool) -> list[str]:
 
 def _label(label: object) -> str:
     names = label if isinstance(label, tuple) else (label,)
-    return " / ".join(str(name) or _OUTSIDE for name in names)
+    return printable(" / ".join(str(name) or OUTSIDE for name in names))
 
 
 def _significant(value: float) -> str:

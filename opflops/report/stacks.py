@@ -34,7 +34,8 @@ def folded(rows: Sequence[Row], measure: str = "flops") -> str:
     addresses (``%3B``).
 
     Args:
-        rows: What to show: the floating-point rows for counts, all rows for time.
+        rows: What to show: the floating-point rows for counts, which add up to the totals; all rows for time, since
+            integer work takes time too, so that seconds add up to more than those of tables where there is such work.
         measure: ``"flops"``, ``"macs"``, ``"ops"``, ``"transcendentals"``, ``"bytes"`` (or ``"bytes_read"``,
             ``"bytes_written"``), or ``"seconds"``, which is written in whole microseconds.
 

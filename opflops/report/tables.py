@@ -16,6 +16,7 @@ from opflops.report.paragraphs import paragraphs
 from opflops.report.sheet import is_markup
 from opflops.report.text import TIMES, encodable
 from opflops.rows import partition
+from opflops.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -30,6 +31,8 @@ REPEATED = (
     f"A line with {TIMES}N is about N modules that did the same: its numbers, and those of the lines in it, are of all "
     "N together"
 )
+_WHOLE = "table(), or --by module,"
+_APART = "expand=True, or --expand, shows each by itself."
 
 
 class TableOptions(TypedDict, total=False):
@@ -133,7 +136,7 @@ def table(
     if is_markup(tablefmt):
         return laid.text
     told = [
-        *([f"{REPEATED}; expand=True shows each by itself."] if repeated else []),
+        *([f"{REPEATED}; {_APART}"] if repeated else []),
         *_columns_told([laid]),
         *notes(rows, symbolic),
     ]
@@ -184,7 +187,7 @@ def overview(
         laid = laid_out("scaled")
     told = [
         *_shortened(modules),
-        *([f"{REPEATED}; expand=True shows each by itself."] if modules.repeated else []),
+        *([f"{REPEATED}; {_APART}"] if modules.repeated else []),
         *_columns_told(laid),
         *notes(rows, symbolic),
     ]
@@ -203,16 +206,16 @@ def _flat(
         label = " / ".join(name or tree.OUTSIDE for name in (value if isinstance(value, tuple) else (value,)))
         if "op" in keys and not all(row.priced for row in part):
             label = f"{label} (unpriced)"
-        found.append(Line(label, Amount(part)))
+        found.append(Line(printable(label), Amount(part)))
     return tree.topped(found, ordered(found, sort, sizes), top)
 
 
 def _shortened(modules: tree.Tree) -> list[str]:
     """Say what a tree leaves to :func:`table`."""
     if modules.depth is not None:
-        return [f"Modules deeper than level {modules.depth} are folded into those above; table() shows them all."]
+        return [f"Modules deeper than level {modules.depth} are folded into those above; {_WHOLE} shows all."]
     if modules.detail is not tree.Detail.EVERYTHING:
-        return ["table() shows all operators in their modules."]
+        return [f"{_WHOLE} shows all operators in their modules."]
     return []
 
 

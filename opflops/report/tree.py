@@ -11,6 +11,7 @@ from opflops.report.amounts import MODULE, OPERATOR, OTHERS, Amount, Line
 from opflops.report.collapse import Opening, content, numbered, runs, together
 from opflops.report.columns import ordered
 from opflops.rows import ancestry
+from opflops.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
@@ -103,10 +104,15 @@ class Node:
     @cached_property
     def everything(self) -> dict[str, list[Row]]:
         """Return what the module and all below it ran, by operator."""
-        found = {} if self._together else {label: list(rows) for label, rows in self.own.items()}
-        for part in self._together or self.inside:
-            for label, rows in part.everything.items():
-                found.setdefault(label, []).extend(rows)
+        found: dict[str, list[Row]] = {}
+        waiting: list[Node] = [self]
+        while waiting:
+            node = waiting.pop()
+            several = node._together  # noqa: SLF001 - of this class
+            if not several:
+                for label, rows in node.own.items():
+                    found.setdefault(label, []).extend(rows)
+            waiting += reversed(several or node.inside)
         return found
 
     @cached_property
@@ -120,7 +126,7 @@ class Node:
     def label(self) -> str:
         """Return the name, and the class where the name does not tell it."""
         told = self.name.partition("#")[0].removesuffix("()")
-        return self.name if self.module_type in ("", told) else f"{self.name} ({self.module_type})"
+        return printable(self.name if self.module_type in ("", told) else f"{self.name} ({self.module_type})")
 
 
 def _collapsed(parent: Node, opening: Opening) -> list[Node]:
@@ -161,20 +167,20 @@ def grow(rows: Iterable[tuple[str, str, Row]]) -> Node:
             node.module_type = row.module_type
             nodes[module] = node
         node.own.setdefault(label, []).append(row)
-    _compare(top, {})
+    # Equal modules get equal numbers, those below a module first.
+    known: dict[Hashable, int] = {}
+    for node in reversed(_planted(top)):
+        inside = tuple((child.name, child.kind) for child in node.below.values())
+        node.kind = known.setdefault((node.module_type, content(node.own), inside), len(known))
     return top
 
 
-def _compare(node: Node, known: dict[Hashable, int]) -> None:
-    """Number the kinds of modules, those below a module first, so that equal ones have equal numbers."""
-    for child in node.below.values():
-        _compare(child, known)
-    inside = tuple((child.name, child.kind) for child in node.below.values())
-    node.kind = known.setdefault((node.module_type, content(node.own), inside), len(known))
-
-
-def _paths(node: Node) -> list[str]:
-    return [path for child in node.below.values() for path in (child.path, *_paths(child))]
+def _planted(top: Node) -> list[Node]:
+    """List a module and all below it, each before those below it; however deep that is, nothing calls itself."""
+    found = [top]
+    for node in found:
+        found += node.below.values()
+    return found
 
 
 def lines(
@@ -210,7 +216,10 @@ def lines(
     planted = grow((row.module, operator_of(row), row) for row in rows)
     opening = Opening(expand)
     if expand and not opening.everything:
-        opening.check(_paths(planted))
+        opening.check([node.path for node in _planted(planted)[1:]])
+    # What is inside is asked for first, so that no module has to look further down than one level.
+    for node in reversed(_planted(planted)):
+        _ = node.height, node.amount
     levels = planted.height - 1
     deepest = levels if depth is None else min(depth, levels)
     tries = [(deepest, Detail.EVERYTHING, top)]
@@ -235,7 +244,19 @@ class _View:
         self.repeated = False
 
     def descend(self, parent: Node, indent: int, depth: int) -> Iterator[Line]:
-        """List what is below a module."""
+        """List what is below a module, so many levels down."""
+        waiting = [self._below(parent, indent, depth)]
+        while waiting:
+            for part in waiting[-1]:
+                if not isinstance(part, Line):
+                    waiting.append(self._below(*part))
+                    break
+                yield part
+            else:
+                waiting.pop()
+
+    def _below(self, parent: Node, indent: int, depth: int) -> Iterator[Line | tuple[Node, int, int]]:
+        """List what is right below a module, and where there is more to list."""
         children = parent.children(self.opening)
         heads = [Line(child.label, child.amount, indent, MODULE) for child in children]
         shown, rest = divided(self.order(heads), self.top)
@@ -245,7 +266,7 @@ class _View:
             yield heads[position]
             if depth > 0:
                 yield from self.operators(child.own, indent + 1, leaf=not child.inside)
-                yield from self.descend(child, indent + 1, depth - 1)
+                yield child, indent + 1, depth - 1
             elif self.detail > Detail.NOTHING:
                 yield from self.operators(child.everything, indent + 1, leaf=True)
         yield from others([heads[position] for position in rest], "module")
@@ -254,7 +275,7 @@ class _View:
         """List operators."""
         if self.detail is Detail.NOTHING and leaf:
             return []
-        lines = [Line(label, Amount(rows), indent, OPERATOR) for label, rows in parts.items()]
+        lines = [Line(printable(label), Amount(rows), indent, OPERATOR) for label, rows in parts.items()]
         if self.detail is Detail.EVERYTHING or len(lines) < 2:  # noqa: PLR2004 - several, which are put together
             return topped(lines, self.order(lines), self.top, "operator")
         if self.detail is Detail.NOTHING:
