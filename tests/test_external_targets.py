@@ -82,6 +82,17 @@ def test_detection_of_torchvision_runs_on_real_images(run):
     assert Profile.from_json(out).total.macs / 1e9 == pytest.approx(published, abs=0.0006)
 
 
+def test_boxes_of_faster_rcnn_come_on_top_of_its_published_macs(run):
+    """It was published for no box; without weights it proposes all that it may, 150, each for its head by hand."""
+    models = needed("torchvision.models")
+    name = "fasterrcnn_mobilenet_v3_large_320_fpn"
+    code, out, _ = run(f"torchvision:{name}", "--format", "json")
+    assert code == 0
+    head = 256 * 7 * 7 * 1024 + 1024 * 1024 + 1024 * 91 * (1 + 4)
+    published = models.get_model_weights(name).DEFAULT.meta["_ops"]
+    assert Profile.from_json(out).total.macs / 1e9 == pytest.approx(published + 150 * head / 1e9, abs=0.0006)
+
+
 def test_detection_learns_from_boxes(counted):
     """In training mode a detection model takes targets too."""
     needed("torchvision.models")
@@ -205,6 +216,17 @@ def test_fields_of_a_configuration_are_arguments(counted, run, configuration):
     code, _, err = run(target, "--arg", "num_hidden_layer=2")
     assert code == 2
     assert "has no field 'num_hidden_layer'; did you mean num_hidden_layers" in err
+
+
+def test_no_part_of_a_configuration_fetches_weights():
+    """Nor that of a backbone inside it, which transformers 4 fetches by default."""
+    transformers = needed("transformers")
+    huggingface = importlib.import_module("opflops.cli.sources.huggingface")
+    whole, part = transformers.DetrConfig(), transformers.TimmBackboneConfig()
+    whole.backbone_config = part
+    whole.use_pretrained_backbone = part.use_pretrained_backbone = True
+    huggingface._let_no_part_fetch_weights(whole)
+    assert (whole.use_pretrained_backbone, part.use_pretrained_backbone) == (False, False)
 
 
 def test_a_folder_is_as_good_as_its_file(counted, configuration, tmp_path):

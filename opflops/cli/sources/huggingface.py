@@ -50,6 +50,7 @@ def find(name: str, asked: Asked) -> Target:
     """
     transformers = _transformers()
     configuration = _configuration(transformers, name, asked)
+    _let_no_part_fetch_weights(configuration)
 
     def make() -> Any:
         model = _made(transformers, configuration, name, trusted=asked.trust_remote_code)
@@ -93,6 +94,15 @@ def _configuration(transformers: Any, name: str, asked: Asked) -> Any:
             hint = f"; did you mean {' or '.join(near)}?" if near else "."
             raise TargetError(f"The configuration {name} has no field {field!r}{hint}")
     return found
+
+
+def _let_no_part_fetch_weights(configuration: Any) -> None:
+    """Make backbones from their configuration too: transformers 4 would fetch their weights by default."""
+    parts = [each for each in vars(configuration).values() if hasattr(each, "model_type")]
+    if getattr(configuration, "use_pretrained_backbone", False):
+        configuration.use_pretrained_backbone = False
+    for part in parts:
+        _let_no_part_fetch_weights(part)
 
 
 def _is_absent(error: BaseException | None) -> bool:

@@ -1,4 +1,9 @@
-"""``torchvision:resnet50``: every model that torchvision registers, without its weights."""
+"""``torchvision:resnet50``: every model that torchvision registers, without its weights.
+
+Detection models with a head for boxes are counted with as many boxes as they propose, which is a matter of their
+weights: without any, they propose as many as they may. The figures that torchvision publishes for Faster R-CNN on
+MobileNetV3 are of images in which nothing was proposed.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +36,7 @@ def find(name: str, asked: Asked) -> Target:
         MissingExtraError: torchvision is not installed.
     """
     models = library("torchvision.models")
-    known = models.listlibrary("torchvision.models")
+    known = models.list_models()
     if name.lower() not in known:
         raise TargetError(unknown("torchvision model", name, known))
     builder = models.get_model_builder(name.lower())
