@@ -61,6 +61,9 @@ def test_a_timed_run_is_compared_with_the_bound():
     found = timed.roofline(TOY)
     assert [part.measured for part in found.parts] == [100.0, None]
     assert found.parts[0].attained == 0.5
+    # The total's bound is of both operators, and its time of one.
+    assert found.total.attained is None
+    assert "Not all of it was timed, so that it is no share of the bound: total." in str(found)
     assert "50.0 %" in str(found)
     assert "took" not in str(PROFILE.roofline(TOY))
 
@@ -126,6 +129,40 @@ def test_an_unknown_rate_is_no_number():
         Profile((row("aten.mm", flops=1, dtype="bfloat16"),)).roofline("t4")
     with pytest.raises(ProfileError, match="a rate is above zero"):
         Device("broken", {"float32": 0.0}, 1.0)
+
+
+def test_what_needs_no_time_may_be_untimed():
+    """A view is bounded by nothing."""
+    (part,) = Profile((row("aten.mm", flops=1000, seconds=2.0), row("aten.mm", module="Net.a"))).roofline(TOY).parts
+    assert (part.untimed, part.attained) == (0, 0.5)
+
+
+def test_integer_work_takes_time_and_is_said_to_be_in_the_total():
+    """Here alone: tables have floating-point work in their totals."""
+    integer = row("aten.add", moved=300, dtype="int64", seconds=6.0), row("aten.eq", dtype="bool", seconds=1.0)
+    found = Profile((row("aten.mm", flops=1000, seconds=2.0), *integer)).roofline(TOY)
+    assert (found.total.seconds, found.total.measured) == (4.0, 9.0)
+    assert "In these bytes and times, and in no other totals, is the work in int64 and bool." in str(found).replace(
+        "\n", " "
+    )
+    assert "no other totals" not in str(PROFILE.roofline(TOY))
+
+
+@pytest.mark.parametrize("measure", ["flops", "moved"])
+def test_a_difference_has_no_bound(measure):
+    """There is no time below zero."""
+    before, after = (Profile((row("aten.mm", **{measure: most}),)) for most in (5, 3))
+    name = {"moved": "bytes"}.get(measure, measure)
+    with pytest.raises(ProfileError, match=f"aten.mm in Net has -2 {name}, as there are in a difference"):
+        before.diff(after).roofline(TOY)
+    with pytest.raises(ProfileError, match=r"has -0.5 seconds, as there are in a difference"):
+        Profile((row("aten.mm", **{measure: 3}, seconds=-0.5),)).roofline(TOY)
+
+
+def test_a_count_that_no_float_holds_has_no_time():
+    """It gets a sentence."""
+    with pytest.raises(ProfileError, match="too large to be written as a time"):
+        Profile((row("aten.mm", flops=2**1100),)).roofline(TOY)
 
 
 def test_expressions_have_no_time():

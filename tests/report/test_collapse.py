@@ -72,6 +72,8 @@ def test_each_sibling_is_in_one_group_of_its_kind(kinds):
         (["0", "2", "4", "6", "8"], "0,2,…,8 ×5"),
         (["block01", "block02"], "block01-02 ×2"),
         (["conv1_a", "conv2_a", "conv4_a"], "conv1-2,4_a ×3"),
+        (["1", "01", "2"], "01,1-2 ×3"),
+        (["a" + "9" * 5000 + "1", "a" + "9" * 5000 + "2"], "a" + "9" * 5000 + "1-" + "9" * 17 + "2 ×2"),
     ],
 )
 def test_groups_are_named_by_their_numbers(names, text):

@@ -1,15 +1,20 @@
 """Mermaid diagrams, as text; tests/browser has Mermaid itself read and draw them."""
 
 import re
+import time
+from dataclasses import replace
 
 import pytest
+import sympy
 import torch
 from hypothesis import given
 from test_rows import profiles
 from torch import nn
 
 from opflops import Cost, Profile, ProfileError, Row, count
+from opflops.dimensions import Condition
 from opflops.example import INPUT_SHAPE, SimpleCNN
+from opflops.profile import Case
 from opflops.report.layers import layers, together
 
 
@@ -92,6 +97,25 @@ def test_what_is_unpriced_is_said():
     assert "b (Linear)<br/>1 calls unpriced" in states(profile.to_mermaid())
     assert 'title: "Net: 8 flops without 1 unpriced"' in profile.to_mermaid()
     assert profile.to_mermaid("er").count('string lacks "1 calls unpriced"') == 1
+
+
+def test_a_model_keeps_its_name_beside_work_outside():
+    """A loss, a sum or an optimizer is no other model; what costs nothing, such as a view, is not even told."""
+    rows = [row("Net.a"), row("Net.b")]
+    assert 'title: "Net: 16 flops"' in Profile((*rows, row("", 0, kind="", op="aten.view"))).to_mermaid()
+    step = row("", 1, kind="", op="aten._fused_adam_", phase="optimizer")
+    assert 'title: "Net and work outside: 18 flops"' in Profile((*rows, step)).to_mermaid()
+    alias, values = entities(Profile((*rows, step)).to_mermaid("er"))["MODEL"]
+    assert (alias, values["id"], values["type"], values["flops"]) == ("Net", "Net", "Net", "18")
+
+
+def test_many_roots_are_named_as_far_as_a_title_holds_them():
+    """Three, and how many more there are."""
+    profile = Profile([row(f"Net{number}.a") for number in "abcde"])
+    assert 'title: "Neta, Netb, Netc and 2 more: 40 flops"' in profile.to_mermaid()
+    assert entities(profile.to_mermaid("er"))["MODEL"][1]["id"] == "Neta, Netb, Netc and 2 more"
+    assert 'title: "2 flops"' in Profile((row("", 1, kind=""),)).to_mermaid()
+    assert entities(Profile((row("", 1, kind=""),)).to_mermaid("er"))["MODEL"][0] == "work outside any module"
 
 
 def test_several_roots_are_states():
@@ -193,6 +217,13 @@ def test_equal_blocks_become_one_when_there_are_too_many():
     assert flops_of(profile.to_mermaid("er")) == (80 * flops, 80 * flops, 3)
 
 
+def test_blocks_need_not_be_called_by_numbers_alone():
+    """As in tables, a number somewhere in the name is enough."""
+    rows = [row(f"Net.block{number}_up.{part}") for number in range(1, 81) for part in "ab"]
+    (label,) = (each for each in states(Profile(rows).to_mermaid()) if "each" in each)
+    assert label == "block1-80_up (80): each 16 flops"
+
+
 def test_blocks_that_differ_stay_apart():
     """In cost, or in what is between them."""
     rows = [row(f"Net.{number}.{part}", 4 + (number == 50)) for number in range(90) for part in "ab"]
@@ -242,6 +273,47 @@ def test_expressions_are_shown():
     profile = count(nn.Sequential(nn.Linear(4, 3)), torch.ones(2, 4), dynamic_shapes=({0: batch},))
     assert states(profile.to_mermaid()) == ["0 (Linear)<br/>27#42;batch flops"]
     assert entities(profile.to_mermaid("er"))["LAYER_1"][1]["macs"] == "12#42;batch"
+
+
+def test_notes_are_comments():
+    """What tables say below, each in a line of its own; nothing in them begins a directive."""
+    batch = torch.export.Dim("batch")
+    profile = count(nn.Sequential(nn.Linear(4, 3), nn.Flatten(0)), torch.ones(2, 4), dynamic_shapes=({0: batch},))
+    condition = Condition(sympy.Ne(sympy.Symbol("batch"), 7), "model.py:3 %%{init: {}}%%")
+    case = Case((("batch", 1),), profile.at(batch=1))
+    text = replace(profile, conditions=(condition,), cases=(case,)).to_mermaid()
+    assert "    %% Exact where batch != 7 (model.py:3 % %{init: {}}% %).\n" in text
+    assert "    %% Where batch = 1 the costs are others, which at(batch=1) has.\n" in text
+    rows = [row("Net", 0, op="mylib.f", priced=False), row("Net", 4, estimate="as if\nfull")]
+    for diagram in ("state", "er"):
+        text = Profile(rows).to_mermaid(diagram)
+        assert "    %% Estimated: aten.mm x 1: as if\\nfull.\n" in text
+        assert "    %% Unpriced: mylib.f x 1" in text
+
+
+def test_many_notes_leave_room_for_the_diagram():
+    """Mermaid counts comments too."""
+    rows = [row(f"Net.l{number}", 4, op=f"my.op{number}", estimate="x" * 5000) for number in range(30)]
+    text = Profile(rows).to_mermaid()
+    assert len(states(text)) == 30
+    assert "    %% And 10 more notes, which a table has.\n" in text
+
+
+@pytest.mark.parametrize("levels", [60, 1500])
+def test_deep_models_take_no_longer_than_their_rows(levels):
+    """Each of many levels was once tried with all rows; and Python calls no function a thousand times inside itself."""
+    rows = [row(f"Net.{'d.' * levels}x{number}", number) for number in range(3000 if levels == 60 else 3)]
+    start = time.process_time()
+    text = Profile(rows).to_mermaid()
+    assert time.process_time() - start < 8
+    assert "are folded into those above, and equal blocks shown as one." in text
+    assert flops_of(Profile(rows).to_mermaid("er"))[0] == sum(2 * number for number in range(len(rows)))
+
+
+def test_a_count_that_no_float_holds_is_drawn():
+    """In its largest unit."""
+    profile = Profile((row("Net.a", 2**1100),))
+    assert f"{(2**1101 + 5 * 10**23) // 10**24:,} Y flops" in profile.to_mermaid()
 
 
 def test_an_unknown_diagram_gets_a_sentence():

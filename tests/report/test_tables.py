@@ -11,6 +11,8 @@ from test_rows import LINEAR, PROFILE, RELU
 
 from opflops import Cost, OpFlopMode, Profile, ProfileError, Row, count
 from opflops.example import INPUT_SHAPE, SimpleCNN
+from opflops.report.comparison import Options, comparison
+from opflops.report.pairing import Named
 
 GOLDEN = Path(__file__).parent / "golden"
 MACS = {"conv1": 388_800, "conv2": 778_752, "fc1": 138_240, "fc2": 10_080, "fc3": 840}
@@ -215,6 +217,45 @@ def test_estimates_say_why():
 def test_integer_work_is_said_to_be_in_no_total():
     """Integer operations are shown by dtype."""
     assert "Not in the totals: 9 int64 operations in 1 calls." in PROFILE.table(width=200)
+
+
+def test_integer_work_is_in_no_total_of_times_and_said_to_be():
+    """Half a second in two dtypes beside a second of arithmetic."""
+    rows = [
+        replace(LINEAR, seconds=1.0),
+        Row("Net", "Net", "aten.add", "forward", "int64", 1, Cost(ops=3), 0.375),
+        Row("Net", "Net", "aten.eq", "forward", "bool", 1, Cost(), 0.125),
+    ]
+    for text in (str(Profile(rows)), Profile(rows).table("op")):
+        assert "Not in the totals: 500.0 ms of int64 and bool operators." in text.replace("\n", " ")
+        assert re.search(r"^total .* 1\.000 s|^total .* 1\.000000", text, re.MULTILINE)
+
+
+def test_what_is_left_out_is_named_for_both_ways_in():
+    """In Python, and on the command line."""
+    rows = [row for number in range(90) for row in (LINEAR, replace(RELU, module=f"Net.{number}"))]
+    rows += [replace(LINEAR, module=f"Net.deep.{letter}.{'x' * number}") for letter in "abc" for number in range(1, 30)]
+    text = str(Profile(rows)).replace("\n", " ")
+    assert "expand=True, or --expand, shows each by itself." in text
+    assert re.search(r"are folded into those above; table\(\), or --by module, shows all\.", text)
+
+
+def test_modules_nested_a_thousand_levels_deep_are_shown():
+    """Python calls no function as often inside itself."""
+    rows = [replace(LINEAR, module=f"Net{'.d' * 1500}.x{number}") for number in range(2)]
+    assert "are folded into those above" in str(Profile(rows))
+    assert len(Profile(rows).table(numbers="exact").splitlines()) > 1500
+    assert re.search(r"^Net +4 +20 ", Profile(rows).table(depth=2, numbers="exact"), re.MULTILINE)
+    named = {"one": Named(rows), "two": Named(rows[:1])}
+    assert comparison(named, Options(depth=300, tablefmt="tsv")).count("\n") > 200
+
+
+def test_counts_that_no_float_holds_are_shown():
+    """With their shares; ratios of them that no float holds are left out."""
+    rows = [replace(LINEAR, cost=Cost(macs=2**1100, bytes_read=2**1100), seconds=1.0), replace(RELU, seconds=1.0)]
+    text = Profile(rows).table("op", columns="flops,intensity,flop/s,%", numbers="scaled", width=2000)
+    assert [line.split()[-1] for line in text.splitlines()[2:4]] == ["100.0", "0.0"]
+    assert "2.00" in text.splitlines()[2]
 
 
 def test_every_table_says_what_its_columns_mean():
