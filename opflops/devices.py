@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from opflops.errors import ProfileError
@@ -36,8 +37,10 @@ class Device:
 
     def __post_init__(self) -> None:
         for what, rate in (*self.peaks.items(), ("bandwidth", self.bandwidth)):
-            if not rate > 0:
-                raise ProfileError(f"The device {self.name!r} has the rate {rate!r} for {what}; a rate is above zero.")
+            if not 0 < rate < inf:
+                raise ProfileError(
+                    f"The device {self.name!r} has the rate {rate!r} for {what}; a rate is above zero and finite."
+                )
 
     def peak(self, dtype: str, *, tf32: bool = False) -> float:
         """Return the operations a second for a dtype.

@@ -87,24 +87,21 @@ class Page:
     def path(self):
         return [step.text for step in self.all("#path button")]
 
-    def has_drawn(self):
-        """Wait until the charts that may come a frame later are there too."""
-        self.wait("document.getElementById('operators').data !== undefined")
-
 
 @pytest.fixture
 def open_page(driver, tmp_path):
     """Open a profile's page from disk; afterwards see that no request left it and the console is empty."""
 
-    def opened(profile, **options):
+    def opened(profile, until="charts", **options):
         path = tmp_path / "page.html"
         path.write_text(profile.to_html(**options), encoding="utf-8")
-        return visit(path)
+        return visit(path, until)
 
-    def visit(path):
+    def visit(path, until="charts"):
+        """Open a file and wait until it has its ``"tree"``, or its ``"charts"`` too."""
         driver.get(path.as_uri())
         page = Page(driver)
-        page.wait("document.documentElement.dataset.ready")
+        page.wait("['charts', arguments[0]].includes(document.documentElement.dataset.ready)", until)
         return page
 
     opened.visit = visit

@@ -20,7 +20,7 @@ MACS = {"conv1": 388_800, "conv2": 778_752, "fc1": 138_240, "fc2": 10_080, "fc3"
 BACKWARD_MACS = 2 * sum(MACS.values()) - MACS["conv1"]
 HUGE = 3 * 10**25 + 1
 LIBRARY = 5_000_000
-SECONDS_UNTIL_INTERACTIVE = 3.0
+SECONDS_UNTIL_TREE, SECONDS_UNTIL_CHARTS = 1.0, 3.0
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,6 @@ def number(text):
 def test_the_example_is_drawn(open_page, simple_cnn):
     """The totals, the tree, the icicle and the operators of SimpleCNN, by hand arithmetic."""
     page = open_page(simple_cnn)
-    page.has_drawn()
     cards = {card.text.splitlines()[0]: card.text.splitlines()[-1] for card in page.all(".measure")}
     assert cards["MACs"] == exact(sum(MACS.values()) + BACKWARD_MACS)
     assert cards["FLOPs"] == exact(simple_cnn.total.flops)
@@ -194,7 +193,6 @@ def test_a_bar_finds_its_operator(open_page, simple_cnn):
     from selenium.webdriver import ActionChains  # noqa: PLC0415 - skipped without it
 
     page = open_page(simple_cnn)
-    page.has_drawn()
     bar = page.run(
         "return [...document.querySelectorAll('#operators .point path')].sort((one, other) => "
         "other.getBoundingClientRect().width - one.getBoundingClientRect().width)[0]"
@@ -269,7 +267,6 @@ def test_the_theme_follows_the_system_until_it_is_chosen(open_page, driver, simp
         return (light + 0.05) / (dark + 0.05)
 
     page = open_page(simple_cnn)
-    page.has_drawn()
     seen = []
     for scheme in ("light", "dark"):
         driver.execute_cdp_cmd(
@@ -297,7 +294,6 @@ def test_names_are_text_whatever_is_in_them(open_page):
         for name in (evil, end, quote)
     )
     page = open_page(Profile(rows), title=end, about={evil: end})
-    page.has_drawn()
     page.one("#expand").click()
     assert page.driver.title == f"{end} · opflops"
     assert page.run("return document.querySelectorAll('img').length") == 0
@@ -314,7 +310,7 @@ def test_names_are_text_whatever_is_in_them(open_page):
 
 
 def test_ten_thousand_rows_stay_small_and_quick(open_page, tmp_path, large):
-    """Under 5 MB beside plotly's script, in use within 3 s, and with as many rows in the document as can be seen."""
+    """Under 5 MB beside plotly's script; tree in a second, charts in three; rows in the document as are in sight."""
     from plotly.offline import get_plotlyjs  # noqa: PLC0415 - skipped without it
 
     html = large.to_html(device="h100-sxm")
@@ -323,13 +319,17 @@ def test_ten_thousand_rows_stay_small_and_quick(open_page, tmp_path, large):
 
     def start():
         page = open_page.visit(tmp_path / "large.html")
-        return page, page.run("return performance.getEntriesByName('opflops-ready')[0].startTime") / 1000
+        marks = "['tree', 'charts'].map(name => performance.getEntriesByName(`opflops-${name}`)[0].startTime / 1000)"
+        return page, page.run(f"return {marks}")
 
-    times = []
-    while not times or (min(times) > SECONDS_UNTIL_INTERACTIVE and len(times) < 3):
-        page, seconds = start()
-        times.append(seconds)
-    assert min(times) < SECONDS_UNTIL_INTERACTIVE
+    # The machine may be busy with other things: the best of three.
+    tree = charts = float("inf")
+    for _ in range(3):
+        if tree >= SECONDS_UNTIL_TREE or charts >= SECONDS_UNTIL_CHARTS:
+            page, seconds = start()
+            tree, charts = min(tree, seconds[0]), min(charts, seconds[1])
+    assert tree < SECONDS_UNTIL_TREE
+    assert charts < SECONDS_UNTIL_CHARTS
     assert page.one("#hierarchy g.slice").is_displayed()
     page.one("#expand").click()
     assert page.run("return document.querySelector('#tree table').ariaRowCount") == str(
@@ -348,7 +348,7 @@ def test_ten_thousand_rows_stay_small_and_quick(open_page, tmp_path, large):
         page.run(
             "const start = performance.now(); document.querySelector('.chip').click(); return performance.now() - start"
         )
-        < 1000 * SECONDS_UNTIL_INTERACTIVE
+        < 1000 * SECONDS_UNTIL_TREE
     )
 
 
@@ -464,7 +464,6 @@ def test_a_narrow_page_is_not_wider_than_its_screen(open_page, driver, simple_cn
         "Emulation.setDeviceMetricsOverride", {"width": width, "height": 860, "deviceScaleFactor": 1, "mobile": True}
     )
     page = open_page(simple_cnn, device="h100-sxm")
-    page.has_drawn()
     assert page.run("return document.documentElement.scrollWidth") <= width
     shown = [heading.text for heading in page.all("#tree thead th") if heading.is_displayed()]
     others = [] if width < 721 else ["macs", "transc.", "bytes", "calls"]

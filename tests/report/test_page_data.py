@@ -1,5 +1,7 @@
 """The page as text: its data adds up, is safe in HTML, stays small; what cannot be shown is refused with a sentence."""
 
+import base64
+import hashlib
 import json
 import re
 import sys
@@ -9,7 +11,7 @@ from fractions import Fraction
 import pytest
 import sympy
 from hypothesis import given
-from test_rows import LINEAR, PROFILE, profiles
+from test_rows import INDEX, LINEAR, PROFILE, profiles
 
 from opflops import Cost, MissingExtraError, Profile, ProfileError, Row
 from opflops.devices import Device
@@ -69,6 +71,21 @@ def test_integer_work_is_in_the_notes_alone():
     assert any("Not in the totals: 9 int64 operations" in note for note in data["notes"])
 
 
+def test_the_traffic_of_integers_is_sent_by_phase():
+    """It takes time on a device; expressions are taken at the examples."""
+    index = replace(INDEX, cost=Cost(ops=5, bytes_read=8, bytes_written=3 * BATCH))
+    rows = (LINEAR, index, replace(index, seconds=0.5), replace(index, phase="backward", dtype="bool"))
+    symbolic = Symbolic((Dimension("batch", 7),))
+    sent = profile_data(rows, symbolic)["integer"]
+    assert sent == [
+        {"phase": "forward", "bytes": 58, "seconds": 0.5, "untimed": True},
+        {"phase": "backward", "bytes": 29, "seconds": None, "untimed": True},
+    ]
+    (timed,) = profile_data((replace(index, seconds=0.5), replace(INDEX, cost=Cost())), symbolic)["integer"]
+    assert timed == {"phase": "forward", "bytes": 29, "seconds": 0.5, "untimed": False}
+    assert profile_data((LINEAR,), NUMBERS)["integer"] == []
+
+
 @pytest.mark.parametrize("largest", [2**52, -(2**52), 10**30])
 def test_counts_that_javascript_cannot_add_up_are_sent_as_text(largest):
     """As the coefficients of one; small ones are numbers."""
@@ -98,9 +115,10 @@ def test_expressions_are_sent_term_by_term():
 
 
 def test_what_is_symbolic_to_pytorch_is_refused():
-    """It has no value to draw."""
-    with pytest.raises(ProfileError, match=r"symbolic count .* cannot be drawn; evaluate it first"):
-        profile_data((replace(LINEAR, cost=Cost(macs=object())),), NUMBERS)
+    """It has no value to draw, nor a time on a device."""
+    for row in (replace(LINEAR, cost=Cost(macs=object())), replace(INDEX, cost=Cost(bytes_read=object()))):
+        with pytest.raises(ProfileError, match=r"symbolic count .* cannot be drawn; evaluate it first"):
+            profile_data((row,), NUMBERS)
 
 
 @pytest.mark.parametrize("text", ["</script>", "<!--", "<script>", "&lt;", "]]>", "\u2028\u2029\x00'\"\\", "é漢\ud800"])
@@ -120,16 +138,32 @@ def test_a_device_is_its_peaks_for_the_dtypes_that_ran():
     assert device_data(rows, device, tf32=True) == {**expected, "peaks": {"float32": 80.0}, "tf32": True}
 
 
-def test_a_page_may_load_nothing():
-    """The policy in it forbids all but what is written in the page, and nothing of our own names an address."""
+def test_a_page_may_load_and_send_nothing():
+    """The policy in it lets its own two scripts run, by their digests, and nothing of our own names an address."""
     pytest.importorskip("plotly")
     html = PROFILE.to_html(about={"inputs": "x (2, 3)"})
-    policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
-    assert f'<meta http-equiv="Content-Security-Policy" content="{policy}">' in html
+    (policy,) = re.findall('<meta http-equiv="Content-Security-Policy" content="(.*)">', html)
+    directives = dict(directive.split(" ", 1) for directive in policy.split("; "))
+    forbidden = dict.fromkeys(("default-src", "base-uri", "form-action"), "'none'")
+    allowed = {"style-src": "'unsafe-inline'", "img-src": "data: blob:"}
+    scripts = re.findall('<script(?: type="text/plain" id="plotly")?>(.*?)</script>', html, re.DOTALL)
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    assert len(digests) == 2
+    assert directives == forbidden | allowed | {"script-src": " ".join(f"'sha256-{digest}'" for digest in digests)}
     own = html[: html.index("/**\n* plotly.js")]
     assert "://" not in own
     assert "<dt>inputs</dt><dd>x (2, 3)</dd>" in own
     assert html.count("</script>") == 3
+
+
+def test_digests_hold_wherever_the_library_was_written(monkeypatch):
+    """A browser reads all ends of lines as one, before it takes the digest."""
+    offline = pytest.importorskip("plotly.offline")
+    pages = []
+    for end in ("\n", "\r\n", "\r"):
+        monkeypatch.setattr(offline, "get_plotlyjs", lambda end=end: f"one;{end}two;")
+        pages.append(PROFILE.to_html())
+    assert pages[0] == pages[1] == pages[2]
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,12 @@ function readable(colour) {
   return luminance > 0.179 ? "#101418" : "#ffffff";
 }
 
+/** Gives an element a colour, and the one that stands out on it. */
+function paintChip(chip, colour) {
+  chip.style.setProperty("--chip", colour);
+  chip.style.setProperty("--tick", readable(colour));
+}
+
 /** Reads what the style sheet's colours are under the theme that is on. */
 function themeColours() {
   const probe = document.createElement("i");

@@ -94,7 +94,8 @@ def profile_data(rows: Sequence[Row], symbolic: Symbolic) -> dict[str, Any]:
 
     Returns:
         Values that JSON has: ``strings`` that others refer to by place; ``nodes``, the modules and operators; ``rows``
-        with the node that each belongs to; ``counts``, how numbers are written; ``notes``, and ``unpriced`` operators.
+        with the node that each belongs to; ``counts``, how numbers are written; ``integer``, what else takes time;
+        ``notes``, and ``unpriced`` operators.
 
     Raises:
         ProfileError: A count is symbolic to PyTorch.
@@ -117,6 +118,7 @@ def profile_data(rows: Sequence[Row], symbolic: Symbolic) -> dict[str, Any]:
         "nodes": nodes.written(),
         "rows": columns | counts,
         "counts": written,
+        "integer": _integer(rows, symbolic),
         "notes": notes(rows, symbolic),
         "unpriced": [[op, exact(calls)] for op, calls in unpriced(rows).items()],
     }
@@ -130,9 +132,7 @@ def _counts(costs: Sequence[Cost], symbolic: Symbolic) -> tuple[dict[str, list[A
     """
     columns = {name: [getattr(cost, name) for cost in costs] for name in Cost._fields}
     everything = [count for column in columns.values() for count in column]
-    for count in everything:
-        if type(count) is not int and not is_expression(count):
-            raise ProfileError(f"A profile with the symbolic count {count} cannot be drawn; evaluate it first.")
+    _check(everything)
     if all(type(count) is int for count in everything) and 3 * sum(map(abs, everything)) < _LARGEST_EXACT:
         return columns, {}
     split = {name: [_split(count) for count in column] for name, column in columns.items()}
@@ -152,6 +152,35 @@ def _counts(costs: Sequence[Cost], symbolic: Symbolic) -> tuple[dict[str, list[A
         "denominator": denominator,
         "sizes": sizes,
     }
+
+
+def _check(counts: Iterable[Any]) -> None:
+    for count in counts:
+        if type(count) is not int and not is_expression(count):
+            raise ProfileError(f"A profile with the symbolic count {count} cannot be drawn; evaluate it first.")
+
+
+def _integer(rows: Iterable[Row], symbolic: Symbolic) -> list[dict[str, Any]]:
+    """Add up, phase by phase, what bounds the time of integer and bool rows: their traffic; and the time they took."""
+    parts: dict[str, list[Row]] = {}
+    for row in rows:
+        if not row.floating:
+            parts.setdefault(row.phase, []).append(row)
+    sizes = examples(symbolic.dimensions)
+    found = []
+    for phase, part in parts.items():
+        _check(count for row in part for count in (row.cost.bytes_read, row.cost.bytes_written))
+        traffic = substitute(sum(row.cost.bytes for row in part), sizes)
+        timed = [row.seconds for row in part if row.seconds is not None]
+        found.append(
+            {
+                "phase": phase,
+                "bytes": traffic if type(traffic) is int else float(traffic),
+                "seconds": sum(timed) if timed else None,
+                "untimed": any(row.seconds is None and row.cost.bytes != 0 for row in part),
+            }
+        )
+    return found
 
 
 def _split(count: Any) -> dict[Any, Fraction]:

@@ -5,6 +5,8 @@ const LEVELS = { icicle: 6, treemap: 3 };
 const MOST_OF_IT = 0.7; // a child with so much of a treemap's module takes no level of its own
 const ZOOM_MILLISECONDS = 280;
 const SMALLEST_SHARE = 0.002; // of the drawn whole: about two pixels
+const NARROWEST_TEXT = 20; // pixels
+const NARROWEST_NUMBER = 58;
 const CHART_CONFIG = { responsive: true, displayModeBar: false, displaylogo: false };
 
 class Hierarchy {
@@ -16,9 +18,10 @@ class Hierarchy {
   /** Draws what is below a node, with the selected node outlined. */
   draw({ totals, measure, root, selected, theme }) {
     const { profile } = this;
-    const negative = profile.below(root).some((node) => totals.value(measure, node) < 0);
+    const negative = this.hasNegative(totals, measure, root);
     if (negative || !(totals.value(measure, root) > 0)) {
-      this.say(negative ? "Differences below zero cannot be drawn as areas." : `No ${MEASURES[measure].label} here.`);
+      const { label } = MEASURES[measure];
+      this.say(negative ? `Some ${label} here are below zero and cannot be drawn as areas.` : `No ${label} here.`);
       return;
     }
     const before = this.root;
@@ -31,11 +34,11 @@ class Hierarchy {
       labels: sectors.map((each) => plain(each.label)),
       parents: sectors.map((each) => each.parent),
       values: sectors.map((each) => each.value),
-      text: sectors.map((each) => each.text),
+      text: sectors.map((each) => this.words(each, each.value / sectors[0].value)),
       customdata: sectors.map((each) => each.hover),
       branchvalues: "total",
       sort: this.kind === "treemap",
-      textinfo: "label+text",
+      texttemplate: "%{text}",
       hovertemplate: "%{customdata}<extra></extra>",
       leaf: { opacity: 1 },
       pathbar: { visible: false },
@@ -51,7 +54,7 @@ class Hierarchy {
       outsidetextfont: { color: theme.ink },
     };
     if (this.kind === "treemap") trace.marker.pad = { t: 20, l: 3, r: 3, b: 3 };
-    const layout = { ...themedLayout(theme), uniformtext: { minsize: 9, mode: "hide" } };
+    const layout = { ...themedLayout(theme), uniformtext: { minsize: 11, mode: "hide" } };
     this.element.classList.remove("message");
     this.element.setAttribute("aria-label", this.told(sectors, totals, measure, root));
     this.zoomed(before, root, trace, layout);
@@ -92,6 +95,24 @@ class Hierarchy {
     } else put();
   }
 
+  /** Writes what there is room for in a sector; plotly hides what does not fit, but measuring text takes it long. */
+  words({ label, text }, part) {
+    const { clientWidth, clientHeight } = this.element;
+    const width = this.kind === "icicle" ? part * clientWidth : Math.sqrt(part * clientWidth * clientHeight);
+    if (width < NARROWEST_TEXT) return "";
+    return width < NARROWEST_NUMBER ? plain(label) : `${plain(label)}<br>${text}`;
+  }
+
+  hasNegative(totals, measure, root) {
+    const left = [...this.profile.below(root)];
+    while (left.length) {
+      const node = left.pop();
+      if (totals.value(measure, node) < 0) return true;
+      for (const child of this.profile.below(node)) left.push(child);
+    }
+    return false;
+  }
+
   say(words) {
     Plotly.purge(this.element);
     this.listening = false;
@@ -121,7 +142,7 @@ class Hierarchy {
         parent,
         label,
         value,
-        text: parent === "" ? "" : scaled(value, MEASURES[measure].unit),
+        text: amount(measure, value),
         hover: this.hover(node, totals, measure, whole),
         colour: this.colours.of(node, theme),
       });
@@ -144,7 +165,7 @@ class Hierarchy {
           parent: String(node),
           label: `${left} smaller`,
           value: rest,
-          text: scaled(rest, MEASURES[measure].unit),
+          text: amount(measure, rest),
           hover: `${left} smaller parts<br>${percent(rest, whole)} of all`,
           colour: mixed(this.colours.of(node, theme), theme.panel, 0.7),
         });

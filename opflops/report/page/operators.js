@@ -29,8 +29,8 @@ class Operators {
       x: bars.map((each) => each.phases.get(phase) ?? 0),
       customdata: bars.map((each) => {
         const part = each.phases.get(phase) ?? 0;
-        return `<b>${plain(each.name)}</b><br>${phase}: ${scaled(part, unit)} ${unit ? "" : label} (${percent(part, whole)} of all)<br>`
-          + `in all: ${scaled(each.value, unit)}, ${percent(each.value, whole)}, ${grouped(each.calls)} calls`;
+        return `<b>${plain(each.name)}</b><br>${phase}: ${amount(measure, part)} ${unit ? "" : label} (${percent(part, whole)} of all)<br>`
+          + `in all: ${amount(measure, each.value)}, ${percent(each.value, whole)}, ${grouped(each.calls)} calls`;
       }),
       hovertemplate: "%{customdata}<extra></extra>",
       marker: { color: PHASES[phase] ?? OTHER_PHASE },

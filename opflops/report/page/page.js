@@ -18,10 +18,14 @@ const colours = new Colours(profile, totals, choice.measure);
 const tree = new ModuleTree(at("tree"), profile, colours, { select, zoom });
 const hierarchy = new Hierarchy(at("hierarchy"), profile, colours, { pick });
 const operators = new Operators(at("operators"), at("phases"), { find: searchFor });
-const roofline = new RooflineChart(at("roofline"), at("dtypes"), at("roofline-note"), profile, data.device);
+const roofline = new RooflineChart(at("roofline"), at("dtypes"), at("least"), at("roofline-note"), profile, data.device);
 let theme = null;
-let pending = 0;
 const withRoofline = profile.timed || data.device !== null;
+const charts = new Charts([
+  [at("hierarchy"), () => hierarchy.draw({ totals, theme, ...choice })],
+  [at("operators"), () => operators.draw({ totals, measure: choice.measure, theme })],
+  ...(withRoofline ? [[at("roofline"), () => roofline.draw({ totals, theme })]] : []),
+]);
 
 // What is chosen ------------------------------------------------------------------------------------------------------
 
@@ -77,25 +81,14 @@ function recount() {
 function redraw() {
   showMeasures();
   tree.show(totals, choice.measure);
-  drawCharts();
-}
-
-function drawCharts() {
-  if (!profile.size || typeof Plotly === "undefined") return;
-  const shown = { totals, measure: choice.measure, theme };
-  drawHierarchy();
-  // The rest may come a frame later.
-  cancelAnimationFrame(pending);
-  pending = requestAnimationFrame(() => {
-    operators.draw(shown);
-    if (withRoofline) roofline.draw(shown);
-  });
+  if (withRoofline) roofline.tell(totals);
+  showPath();
+  charts.draw();
 }
 
 function drawHierarchy() {
-  if (typeof Plotly === "undefined") return;
   showPath();
-  hierarchy.draw({ totals, theme, ...choice });
+  charts.drawFirst();
 }
 
 function showPath() {
@@ -137,8 +130,8 @@ function showMeasures() {
   for (const label of at("measures").querySelectorAll(".measure")) {
     const name = label.firstElementChild.value;
     const full = totals.full(name, EVERYTHING);
-    const { unit } = MEASURES[name];
-    label.querySelector("strong").textContent = scaled(totals.value(name, EVERYTHING), unit);
+    const short = profile.symbolic ? amount(name, totals.value(name, EVERYTHING)) : totals.short(name, EVERYTHING);
+    label.querySelector("strong").textContent = short;
     label.querySelector("small").textContent = full;
     label.title = totals.told(name, EVERYTHING);
   }
@@ -149,9 +142,10 @@ function buildFilters() {
     const values = profile.present(kind);
     if (values.length < 2) continue;
     const group = made("div", { class: "chips", role: "group", "aria-label": heading });
+    group.append(made("span", { class: "what", "aria-hidden": "true" }, heading));
     for (const value of values) {
       const chip = made("button", { type: "button", class: "chip", "aria-pressed": "true", "data-value": value }, value);
-      if (kind === "phase") chip.style.setProperty("--chip", PHASES[value] ?? OTHER_PHASE);
+      if (kind === "phase") paintChip(chip, PHASES[value] ?? OTHER_PHASE);
       chip.addEventListener("click", () => {
         const hidden = choice.hidden[kind];
         if (!hidden.delete(value)) hidden.add(value);
@@ -186,7 +180,7 @@ function applyTheme() {
   at("theme").setAttribute("aria-label", isDark() ? "Use the light theme" : "Use the dark theme");
   theme = themeColours();
   tree.paint(theme);
-  drawCharts();
+  charts.draw();
 }
 
 // Start ---------------------------------------------------------------------------------------------------------------
@@ -199,7 +193,7 @@ function listen() {
     tree.toFirstMatch();
   });
   document.addEventListener("keydown", (event) => {
-    const typing = event.target.matches("input[type=search]");
+    const typing = event.target === at("search");
     if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
       event.preventDefault();
       at("search").select();
@@ -238,16 +232,15 @@ if (profile.size) {
   listen();
   redraw();
   performance.mark("opflops-tree");
-  // plotly's script stands below this one.
-  addEventListener("DOMContentLoaded", () => {
-    drawCharts();
-    requestAnimationFrame(() => {
-      performance.mark("opflops-ready");
-      document.documentElement.dataset.ready = "true";
-    });
+  document.documentElement.dataset.ready = "tree";
+  // plotly's script stands below this one, as text.
+  addEventListener("DOMContentLoaded", async () => {
+    await charts.start();
+    performance.mark("opflops-charts");
+    document.documentElement.dataset.ready = "charts";
   });
 } else {
   at("empty").hidden = false;
   at("content").hidden = true;
-  document.documentElement.dataset.ready = "true";
+  document.documentElement.dataset.ready = "charts";
 }

@@ -15,6 +15,11 @@ const MEASURES = {
   calls: { label: "calls", heading: "Calls", unit: "", of: { calls: 1 } },
 };
 
+/** Writes a number of a measure as it stands in a cell. */
+function amount(measure, value) {
+  return measure === "seconds" ? duration(value) : scaled(value, MEASURES[measure].unit);
+}
+
 class Profile {
   constructor(data) {
     const { strings, nodes, rows, counts } = data;
@@ -28,6 +33,7 @@ class Profile {
     this.phase = rows.phase.map((place) => strings[place]);
     this.dtype = rows.dtype.map((place) => strings[place]);
     this.timed = "seconds" in rows;
+    this.integer = data.integer;
     this.terms = counts.terms;
     this.denominator = BigInt(counts.denominator ?? 1);
     this.sizes = counts.sizes ?? {};
@@ -113,8 +119,20 @@ class Totals {
     this.rows = [];
     const { phase, dtype } = profile;
     for (let row = 0; row < phase.length; row += 1) if (lets(phase[row], dtype[row])) this.rows.push(row);
+    this.integer = profile.integer.filter((part) => lets(part.phase, null));
+    this.present = this.reached();
     this.numbers = {};
     this.exactly = {};
+  }
+
+  /** Marks the nodes that have rows: in a difference these can add up to nothing in a measure, calls included. */
+  reached() {
+    const { parent, rows } = this.profile;
+    const present = new Uint8Array(this.profile.size);
+    for (const row of this.rows) {
+      for (let node = rows.node[row]; node >= 0 && !present[node]; node = parent[node]) present[node] = 1;
+    }
+    return present;
   }
 
   /** Returns a number: exact, or for expressions what they come to at the examples. */
@@ -161,8 +179,8 @@ class Totals {
 
   /** Writes a sum as it stands in a cell. */
   short(measure, node) {
-    if (this.profile.symbolic && this.hasTerms(measure)) return this.full(measure, node);
-    return scaled(this.value(measure, node), MEASURES[measure].unit);
+    if (!this.hasTerms(measure)) return amount(measure, this.value(measure, node));
+    return this.profile.symbolic ? this.full(measure, node) : amount(measure, this.coefficients(measure, node)[0]);
   }
 
   /** Writes a sum in full. */

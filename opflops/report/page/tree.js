@@ -167,6 +167,7 @@ class ModuleTree {
     this.arrange();
   }
 
+  /** Orders siblings. By name, numbers are compared as such (block 9 before 10), which letters alone would not do. */
   sorted(nodes) {
     const { by, descending } = this.sort;
     if (!by) return nodes;
@@ -187,7 +188,7 @@ class ModuleTree {
       const shown = this.sorted(
         nodes.filter(
           (node) =>
-            this.totals.value("calls", node) !== 0 &&
+            this.totals.present[node] &&
             (!search || under || search.found[node] || search.leads[node]),
         ),
       );
