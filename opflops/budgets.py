@@ -102,7 +102,7 @@ def grown(before: Profile, after: Profile, fail_above: float, measures: Sequence
         measures: What is compared: fields of costs, ``"calls"`` or ``"seconds"``.
 
     Raises:
-        ProfileError: A total is an expression.
+        ProfileError: A total is an expression, or is of times that were not taken.
     """
     allowed = f"; up to {fail_above * 100:g} % is allowed" if fail_above else ""
     sentences = {}
@@ -115,7 +115,13 @@ def grown(before: Profile, after: Profile, fail_above: float, measures: Sequence
 
 
 def _measured(profile: Profile, name: str) -> Any:
-    """Add up a measure of the floating-point rows."""
+    """Add up a measure of the floating-point rows.
+
+    Raises:
+        ProfileError: It is their time, and nothing was timed.
+    """
+    if name == "seconds" and all(row.seconds is None for row in profile.rows):
+        raise ProfileError("This profile has no times; count under OpFlopMode(timing=True) to have them.")
     if name in ("calls", "seconds"):
         return sum(getattr(row, name) or 0 for row in profile.rows if row.floating)
     return getattr(profile.total, name)

@@ -131,6 +131,13 @@ def test_a_mistake_is_one_sentence(mistaken, argv, words):
     assert words in mistaken("diff", *argv)
 
 
+@pytest.mark.usefixtures("saved")
+def test_times_that_were_not_taken_keep_no_limit(run):
+    """They would look as if they had not grown."""
+    code, _, err = run("diff", "a.json", "b.json", "--fail-above", "1%", "--measure", "seconds")
+    assert (code, err) == (2, "opflops: This profile has no times; --timing has them.\n")
+
+
 def test_expressions_have_no_percentage_until_they_have_sizes(run, mistaken):
     """With sizes they are numbers."""
     target = ("mymodels:Net", "--input", "2,4", "--dim", "batch=0:0")
