@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from opflops import OpFlopMode, Profile, ProfileError, count
+from opflops import Cost, OpFlopMode, Profile, ProfileError, Row, count
 from opflops.annotation import annotate
 from opflops.example import INPUT_SHAPE, SimpleCNN
 
@@ -199,6 +199,14 @@ def test_the_model_is_not_run():
     profile = count(model, torch.ones(2, 4))
     model.forward = None
     assert "32 macs" in annotate(model, profile)
+
+
+def test_what_a_profile_calls_its_operators_stays_off_the_terminal():
+    """It may be a stranger's."""
+    model = nn.Sequential(nn.Linear(4, 4))
+    row = Row("Sequential", "Sequential", "my.\x1b[2J", "forward", "float32", 1, Cost(ops=5))
+    text = annotate(model, Profile((row,), called=("Sequential", "Sequential.0")))
+    assert r"own 5 flops: my.\x1b[2J" in text
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from opflops.report.pairing import Order, changed_only, fitting, paired, summed
 from opflops.report.paragraphs import paragraphs
 from opflops.report.sheet import Sheet, broken, is_markup
 from opflops.report.tables import REPEATED
-from opflops.report.text import encodable
 from opflops.report.values import WORDS, change, direction, lines, percent, ratio, totals
 from opflops.wording import printable
 
@@ -238,4 +237,4 @@ def _written(
         *_notes(named),
         *(f"Left out for want of width: {name}." for name in dropped),
     ]
-    return "\n".join([tables, "", *(encodable(each) for each in paragraphs(below, options.width))])
+    return "\n".join([tables, "", *paragraphs(below, options.width)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from opflops.report.text import screen_width
+from opflops.report.text import encodable, screen_width
 from opflops.wording import printable
 
 if TYPE_CHECKING:
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def paragraphs(sentences: Sequence[str], width: int | None = None) -> list[str]:
-    """Break each sentence into lines of a width; by default the terminal's, or 80 where there is none."""
+    """Break each sentence into lines of a width, by default the terminal's, with signs that the output has."""
     limit = screen_width(width)
     return [
-        textwrap.fill(printable(sentence), limit, break_on_hyphens=False, break_long_words=False)
+        encodable(textwrap.fill(printable(sentence), limit, break_on_hyphens=False, break_long_words=False))
         for sentence in sentences
     ]

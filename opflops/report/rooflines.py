@@ -8,6 +8,7 @@ from tabulate import tabulate
 
 from opflops.report.notes import listed
 from opflops.report.paragraphs import paragraphs
+from opflops.report.text import encodable
 from opflops.report.tree import OUTSIDE
 from opflops.units import duration, scaled, share
 from opflops.wording import printable
@@ -54,7 +55,7 @@ def lines_of_roofline(
         colalign=("left", *["right"] * 5, "left", *["right"] * (len(headers) - 7)),
     )
     told = [*_integer(integer), *_remarks([*shown, total])]
-    return "\n".join([table, "", *paragraphs([_rates(device, tf32=tf32), _MEANING, *told])])
+    return "\n".join([encodable(table), "", *paragraphs([_rates(device, tf32=tf32), _MEANING, *told])])
 
 
 def _rates(device: Device, *, tf32: bool) -> str:

@@ -14,7 +14,7 @@ from opflops.report.layout import Laid, Numbers, lay_out
 from opflops.report.notes import NUMBERS, Symbolic, notes, total_label
 from opflops.report.paragraphs import paragraphs
 from opflops.report.sheet import is_markup
-from opflops.report.text import TIMES, encodable
+from opflops.report.text import TIMES
 from opflops.rows import partition
 from opflops.wording import printable
 
@@ -140,7 +140,7 @@ def table(
         *_columns_told([laid]),
         *notes(rows, symbolic),
     ]
-    return "\n".join([laid.text, "", *_told(told, width)])
+    return "\n".join([laid.text, "", *paragraphs(told, width)])
 
 
 def overview(
@@ -191,7 +191,7 @@ def overview(
         *_columns_told(laid),
         *notes(rows, symbolic),
     ]
-    return "\n".join([*(f"{each.text}\n" for each in laid), *_told(told, width)])
+    return "\n".join([*(f"{each.text}\n" for each in laid), *paragraphs(told, width)])
 
 
 def _whole(rows: Sequence[Row], floating: Sequence[Row]) -> Line:
@@ -229,7 +229,3 @@ def _columns_told(laid: Sequence[Laid]) -> list[str]:
         *(["intensity = flops / bytes."] if "intensity" in shown else []),
         *([f"Left out for want of width: {', '.join(dropped)}."] if dropped else []),
     ]
-
-
-def _told(sentences: Sequence[str], width: int | None) -> list[str]:
-    return [encodable(each) for each in paragraphs(sentences, width)]
