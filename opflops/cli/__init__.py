@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 fine, 1 a budget is exceeded, 2 wrong use, 3 a fault in opflops, 130 interrupted.
     """
+    if sys.stderr is None:
+        # Whoever closed it wants to hear nothing, and print would write to stdout in its stead.
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as the process runs
     try:
         # Late, so that an interrupt while this loads PyTorch ends as cleanly as a later one.
         from opflops.cli.dispatch import run  # noqa: PLC0415 - see above

@@ -7,6 +7,8 @@ import inspect
 import linecache
 import re
 from collections import Counter
+from contextlib import suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -65,6 +67,7 @@ def report(argv: Sequence[str]) -> str:
     name = (arguments.name or "").replace("::", ".")
     verdicts = coverage()
     namespace, _, rest = name.partition(".")
+    _define(namespace)
     if name and not rest:
         verdicts = coverage(namespace) or verdicts
     elif name:
@@ -81,6 +84,13 @@ def report(argv: Sequence[str]) -> str:
     if name or arguments.verdict:
         return tabulate(sorted(chosen.items()), ("operator", "verdict"), tablefmt=arguments.format)
     return _summary(chosen, arguments.format)
+
+
+def _define(namespace: str) -> None:
+    """Import the package whose operators have prices by name, which it defines when it is imported."""
+    if namespace in {name.partition("::")[0] for name in registry.named} and not coverage(namespace):
+        with suppress(ImportError, RuntimeError):
+            import_module(namespace)
 
 
 def _operator(name: str, verdicts: dict[str, str]) -> str | None:

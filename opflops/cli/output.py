@@ -75,6 +75,22 @@ def write(text: str, path: str) -> None:
         raise
 
 
+def check(path: str) -> None:
+    """See that a file can be written somewhere, before minutes of counting.
+
+    Raises:
+        TargetError: It cannot.
+    """
+    target = Path(path).expanduser()
+    folder = target.resolve().parent
+    if target.is_dir():
+        raise TargetError(f"{path} cannot be written: it is a folder.")
+    if not folder.is_dir():
+        raise TargetError(f"{path} cannot be written: there is no folder {folder}.")
+    if not os.access(folder, os.W_OK) and not target.exists():
+        raise TargetError(f"{path} cannot be written: nothing may be written to {folder}.")
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
@@ -96,3 +112,6 @@ def show(text: str) -> None:
         print(text, end="" if text.endswith("\n") else "\n", flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise TargetError(f"The report cannot be written to stdout: {error.strerror or error}.") from error

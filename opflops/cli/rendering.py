@@ -69,6 +69,8 @@ class Rendering:
             TargetError: Options do not go together, or there is no such device.
         """
         form = output.chosen(arguments.format, arguments.output)
+        if arguments.output not in (None, "-"):
+            output.check(arguments.output)
         given = {name: getattr(arguments, name, None) for name in _OPTIONS}
         options = {name: value for name, value in given.items() if value is not None and value is not False}
         roofline, _, products = (getattr(arguments, "roofline", None) or "").partition(":")
@@ -77,7 +79,7 @@ class Rendering:
         if roofline and roofline not in HERE:
             # A name that is not known is an error now, and not after minutes of counting.
             roofline = devices.device(roofline).name
-        if roofline and form in FILES and form != "page":
+        if roofline and (is_markup(form) or (form in FILES and form != "page")):
             raise TargetError(f"--roofline is shown below tables and on the page, not in --format {form}.")
         if form in FILES and (refused := [*options, *(["by"] if arguments.by else [])]):
             raise TargetError(f"--{refused[0]} is of tables; --format {form} has everything.")

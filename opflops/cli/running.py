@@ -215,17 +215,29 @@ def _without_storage(ready: _Prepared, run: Run) -> Profile:
     shapes = None
     if run.dims:
         shapes = inputs.as_called(model, dimensions.dynamic_shapes(run.dims, inputs.named(model)))
-    with _explained(ready):
-        profile = count(
+
+    def counted(causal: Causal) -> Profile:
+        # On the CPU, as a run would be: meta's own kernels are the plainest, and fuse no attention.
+        found = count(
             model,
             *inputs.args,
             backward=run.backward,
             optimizer=run.optimizer,
             dynamic_shapes=shapes,
-            causal=run.causal,
+            causal=causal,
+            device="cpu",
             **inputs.kwargs,
         )
-    return _at(profile, run.at)
+        return _at(found, run.at)
+
+    with _explained(ready):
+        profile = counted(run.causal)
+        if run.causal == "exact" and profile.total == counted("dense").total:
+            run.say(
+                "--causal exact left nothing out: no attention kernel was told that its mask is causal. A model that "
+                "makes masks of its own while it is not run may tell them where it is (--device cpu)."
+            )
+    return profile
 
 
 def _at(profile: Profile, sizes: dict[str, int] | None) -> Profile:
@@ -279,7 +291,7 @@ def _told(target: Target, run: Run, ready: _Prepared, profile: Profile) -> Count
         "mode": ("train" if run.trains else "eval") if target.modes and is_module else "",
         "dtype": "" if run.dtype is None else str(run.dtype).removeprefix("torch."),
         "gradients": gradients or ("backward" if run.backward else ""),
-        "causal masks": "exact" if run.causal == "exact" else "",
+        "causal masks": "causal masks exact" if run.causal == "exact" else "",
         "device": device,
         "inputs": shapes and f"{shapes} ({inputs.whence})" if inputs.whence else shapes,
         "sizes": ", ".join(f"{name}={size}" for name, size in (run.at or {}).items()),

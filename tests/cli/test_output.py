@@ -4,7 +4,9 @@ import csv
 import io
 import json
 import os
+import shlex
 import stat
+import subprocess
 import sys
 
 import pytest
@@ -266,3 +268,15 @@ def test_a_terminal_without_the_letters_still_gets_a_report(project, monkeypatch
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(buffer, encoding="ascii"))
     assert main([]) == 0
     assert b"x=1?3?32?32" in buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("redirected", "code", "told"),
+    [("> /dev/full", 2, "opflops: The report cannot be written to stdout: No space left on device."), ("2>&-", 0, "")],
+)
+def test_streams_that_take_nothing_are_no_faults(project, redirected, code, told):
+    """A full disk is a sentence; where nobody listens on stderr, the report comes all the same."""
+    command = f"{shlex.quote(sys.executable)} -m opflops --by op {redirected}"
+    ran = subprocess.run(["/bin/sh", "-c", command], cwd=project, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr.strip()) == (code, told)
+    assert ("aten.convolution" in ran.stdout) == (code == 0)

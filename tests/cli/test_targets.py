@@ -110,6 +110,28 @@ def test_an_exact_causal_mask_leaves_out_what_it_hides(counted):
     assert counted(*options, "--causal", "exact").total.macs == 2 * 10 * 8
 
 
+def test_an_exact_count_that_left_nothing_out_says_so(run, counted):
+    """A model without causal attention is no larger under the dense convention."""
+    _, _, err = run("mymodels:Net", "--input", "2,4", "--causal", "exact")
+    assert "--causal exact left nothing out" in err
+    _, _, err = run("mymodels:Attends", "--input", "1,1,4,8", "--causal", "exact")
+    assert "left nothing out" not in err
+
+
+def test_attention_is_fused_as_in_a_run(counted):
+    """On meta itself it is not; what is counted without storage has the operators of the CPU."""
+    options = ("mymodels:Attends", "--input", "1,1,4,8")
+    fused = "aten._scaled_dot_product_flash_attention_for_cpu"
+    assert fused in counted(*options).by("op")
+    assert counted(*options).total == counted(*options, "--device", "cpu").total
+
+
+def test_an_unknown_argument_of_a_factory_is_named(mistaken):
+    """With the nearest that it has."""
+    words = mistaken("mymodels:Sized", "--arg", "wdth=8", "--input", "2,8")
+    assert "mymodels:Sized has no argument 'wdth'; did you mean width?" in words
+
+
 def test_dimensions_make_expressions(counted, run):
     """By position or name, and at a size of one's choice."""
     for place in ("0:0", "x:0"):

@@ -51,6 +51,7 @@ def find(text: str, asked: Asked) -> Target:
 def _made_by(factory: Callable[..., Any], text: str, asked: Asked) -> Target:
     arguments = dict(asked.arguments)
     is_class = isinstance(factory, type)
+    _check_names(factory, arguments, text)
     problem = _unfit(factory, arguments)
     if problem and not is_class and asked.inputs:
         return _function(factory, text, arguments)
@@ -74,18 +75,27 @@ def _function(function: Callable[..., Any], text: str, arguments: dict[str, Any]
     return Target(text, lambda: partial(function, **arguments) if arguments else function, ready=True, modes=False)
 
 
+def _check_names(factory: Callable[..., Any], arguments: dict[str, Any], text: str) -> None:
+    """Refuse arguments that a factory does not have, where it tells which those are."""
+    try:
+        parameters = inspect.signature(factory).parameters
+    except (ValueError, TypeError):
+        return
+    if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+        return
+    for name in arguments:
+        if name not in parameters:
+            near = nearest(name, parameters)
+            there = f"did you mean {near[0]}?" if near else f"it has {', '.join(parameters) or 'none'}."
+            raise TargetError(f"{text} has no argument {name!r}; {there}")
+
+
 def _unfit(factory: Callable[..., Any], arguments: dict[str, Any]) -> str:
     """Tell why a factory cannot be called with the arguments; "" if it can, or does not tell."""
     try:
         signature = inspect.signature(factory)
     except (ValueError, TypeError):
         return ""
-    takes_any = any(each.kind is each.VAR_KEYWORD for each in signature.parameters.values())
-    for name in arguments:
-        if name not in signature.parameters and not takes_any:
-            near = nearest(name, signature.parameters)
-            hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(signature.parameters) or 'none'}"
-            return f"it has no argument {name!r}{hint}"
     try:
         signature.bind(**arguments)
     except TypeError as error:
