@@ -71,9 +71,20 @@ def test_a_timed_run_is_compared_with_the_bound():
 def test_the_table_shows_the_longest_first_and_where_the_figures_are_from():
     """As text, with the total last."""
     lines = str(PROFILE.roofline(TOY)).splitlines()
-    assert [line.split()[0] for line in lines[2:5]] == ["aten.mm", "aten.clone", "total"]
-    assert lines[4].split()[1:] == ["50.00", "k", "2.500", "k", "20", "55.00", "s", "100.0", "arithmetic"]
+    assert [line.split()[0] for line in (*lines[2:4], lines[5])] == ["aten.mm", "aten.clone", "total"]
+    assert lines[5].split()[1:] == ["50.00", "k", "2.500", "k", "20", "55.00", "s", "100.0", "arithmetic"]
     assert DEVICES["h100-sxm"].source in str(Profile((MATMUL,)).roofline("h100-sxm")).replace("\n", " ")
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_the_table_fits_where_it_is_shown(monkeypatch, columns):
+    """What can be missed most goes first, and names give way; the bound itself stays."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    text = str(Profile((row("aten.a_rather_long_name_of_an_operator", 5_000, 2_000, seconds=90.0),)).roofline(TOY))
+    table = text.split("\n\n")[0].splitlines()
+    assert max(map(len, table)) <= max(columns, 56)
+    assert "at least" in table[0]
+    assert ("flops/byte" in table[0]) == (columns == 200)
 
 
 def test_a_run_faster_than_the_bound_is_remarked_on():

@@ -9,6 +9,7 @@ from tabulate import tabulate, tabulate_formats
 from opflops.cli import output
 from opflops.cli.arguments import Parser, general, one_of
 from opflops.devices import DEVICES
+from opflops.report.sheet import Label, Sheet, render
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,8 @@ def parser() -> Parser:
 def command(argv: Sequence[str]) -> int:
     """List the devices; returns the exit code."""
     given = parser().parse_args(argv)
-    dtypes = list(dict.fromkeys(dtype for device in DEVICES.values() for dtype in device.peaks))
+    # In the order of those devices that have all.
+    dtypes = list(max(DEVICES.values(), key=lambda device: len(device.peaks)).peaks)
     lines = [
         [
             name,
@@ -45,7 +47,12 @@ def command(argv: Sequence[str]) -> int:
         ]
         for name, device in DEVICES.items()
     ]
-    headers = ["device", *dtypes, "bandwidth", *([] if given.format == "simple" else ["source"])]
+    if given.format == "simple":
+        names, *columns = zip(*lines, strict=True)
+        sheet = Sheet("device", list(map(Label, names)), [*dtypes, "TB/s"], columns, closing=False)
+        output.show(render(sheet, "simple", color=False))
+        return 0
+    headers = ["device", *dtypes, "TB/s", "source"]
     aligned = ("left", *["right"] * (len(dtypes) + 1))
     output.show(tabulate(lines, headers, tablefmt=given.format, colalign=aligned, disable_numparse=True))
     return 0

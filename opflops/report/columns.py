@@ -112,7 +112,8 @@ def cells(name: str, amounts: Sequence[Amount], style: str, sizes: Sizes) -> lis
         sizes: Of dimensions, to take shares and ratios at.
     """
     if name == SHARE:
-        return ["" if each is None else f"{100 * each:.1f}" for each in shares(amounts, sizes)]
+        # Zero takes the sign away that is left of small negative shares.
+        return ["" if each is None else f"{round(100 * each, 1) + 0.0:.1f}" for each in shares(amounts, sizes)]
     if name in _RATIOS:
         return [_ratio_cell(name, amount, sizes) for amount in amounts]
     column = _COLUMNS[name]
@@ -152,8 +153,9 @@ def shares(amounts: Sequence[Amount], sizes: Sizes) -> list[float | None]:
 
 def _key(name: str, line: Line, sizes: Sizes) -> Any:
     if name in _RATIOS:
-        return -(_ratio(name, line.amount, sizes) or 0.0)
-    return -(substitute(_COLUMNS[name].value(line.amount), sizes) or 0)
+        return -abs(_ratio(name, line.amount, sizes) or 0.0)
+    # In a difference what shrank most is as large as what grew most.
+    return -abs(substitute(_COLUMNS[name].value(line.amount), sizes) or 0)
 
 
 def ordered(lines: Sequence[Line], sort: str | None, sizes: Sizes) -> list[int]:

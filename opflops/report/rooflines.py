@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tabulate import tabulate
-
 from opflops.report.notes import listed
 from opflops.report.paragraphs import paragraphs
-from opflops.report.text import encodable
+from opflops.report.sheet import Label, Sheet, natural_width, render
+from opflops.report.text import encodable, screen_width
 from opflops.report.tree import OUTSIDE
 from opflops.units import duration, scaled, share
 from opflops.wording import printable
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     from opflops.bounds import Bound
     from opflops.devices import Device
 
+_DROPPED_FIRST = ("flops/byte", "bytes", "%", "flops")
+_NARROWEST_LABEL = 12
 _MEANING = (
     "At least: the longer of the arithmetic at its dtype's peak and the traffic at full bandwidth, operator by "
     "operator, unfused. Of integer work it is the traffic alone."
@@ -46,16 +47,31 @@ def lines_of_roofline(
     """
     shown = sorted((part for part in parts if part.flops or part.bytes), key=lambda part: -part.seconds)
     timed = total.measured is not None
-    headers = [" / ".join(by), "flops", "bytes", "flops/byte", "at least", "%", "bound by"]
-    headers += ["took", "of the bound"] if timed else []
-    table = tabulate(
-        [_line(_label(part.label), part, total, timed=timed) for part in (*shown, total)],
-        headers=headers,
-        disable_numparse=True,
-        colalign=("left", *["right"] * 5, "left", *["right"] * (len(headers) - 7)),
-    )
+    headers = [
+        "flops",
+        "bytes",
+        "flops/byte",
+        "at least",
+        "%",
+        "bound by",
+        *(["took", "of the bound"] if timed else []),
+    ]
+    lines = [*shown, total]
+    labels = [Label(_label(part.label)) for part in lines]
+    cells = [_line(part, total, timed=timed) for part in lines]
+    table = _fitting(Sheet(" / ".join(by), labels, headers, list(zip(*cells, strict=True))))
     told = [*_integer(integer), *_remarks([*shown, total])]
     return "\n".join([encodable(table), "", *paragraphs([_rates(device, tf32=tf32), _MEANING, *told])])
+
+
+def _fitting(sheet: Sheet) -> str:
+    """Write a table, without the columns that can be missed most where it is too wide."""
+    limit = screen_width()
+    for header in _DROPPED_FIRST:
+        if natural_width(sheet, "simple") > limit:
+            sheet = sheet.without(header)
+    overflow = natural_width(sheet, "simple") - limit
+    return render(sheet.within(max(sheet.widths[0] - max(overflow, 0), _NARROWEST_LABEL)), "simple", color=False)
 
 
 def _rates(device: Device, *, tf32: bool) -> str:
@@ -84,9 +100,8 @@ def _remarks(parts: Sequence[Bound]) -> list[str]:
     ]
 
 
-def _line(label: str, part: Bound, total: Bound, *, timed: bool) -> list[str]:
+def _line(part: Bound, total: Bound, *, timed: bool) -> list[str]:
     line = [
-        label,
         scaled(part.flops),
         scaled(part.bytes),
         "" if part.intensity is None else _significant(part.intensity),

@@ -31,6 +31,7 @@ _MARKUP = frozenset(
 
 BROKEN = {"transcendentals": "transcen-\ndentals", "bytes_written": "bytes_\nwritten", "bytes_read": "bytes_\nread"}
 _WHOLE = {broken: header for header, broken in BROKEN.items()}
+_NUMBER = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
 _WORDS = re.compile(r"[^:/_.\s-]*[:/_.\s-]*")
 
 
@@ -147,9 +148,11 @@ def render(sheet: Sheet, tablefmt: str, *, color: bool) -> str:
     """Write a table in a format of :mod:`tabulate`."""
     if tablefmt == "simple":
         return _simple(sheet, color=color)
+    if tablefmt == "tsv":
+        return _tsv(sheet)
     markup = is_markup(tablefmt)
     # Markup takes spaces at the beginning away, except those that do not break.
-    indent = "\u00a0\u00a0" if markup and tablefmt != "tsv" else _INDENT
+    indent = "\u00a0\u00a0" if markup else _INDENT
     labels = [indent * label.depth + label.name for label in sheet.labels]
     columns: list[Sequence[str]] = list(sheet.columns)
     if color:
@@ -164,6 +167,17 @@ def render(sheet: Sheet, tablefmt: str, *, color: bool) -> str:
         colalign=("left", *["right"] * len(columns)),
         preserve_whitespace=True,
     )
+
+
+def _tsv(sheet: Sheet) -> str:
+    """Write values between tabs, numbers as programs read them; tabulate fills them up for people."""
+    headers = [sheet.heading, *map(joined, sheet.headers)]
+    columns = [[_NUMBER.sub(_bare, cell) for cell in column] for column in sheet.columns]
+    return "\n".join(map("\t".join, [headers, *zip(sheet.texts, *columns, strict=True)]))
+
+
+def _bare(number: re.Match[str]) -> str:
+    return number[0].replace(",", "")
 
 
 def _stacked(headers: Sequence[str]) -> list[str]:

@@ -83,7 +83,7 @@ def bar(share: float, width: int) -> str:
     return _EIGHTHS[-1] * whole + (_EIGHTHS[rest] if rest else "")
 
 
-def screen_width(width: int | None) -> int:
+def screen_width(width: int | None = None) -> int:
     """Return the width that is asked for, else the terminal's, else 80."""
     return width or shutil.get_terminal_size(fallback=(80, 24)).columns
 

@@ -191,7 +191,7 @@ def test_no_line_ends_in_spaces(simple_cnn):
 def test_every_format_of_tabulate_works(simple_cnn, tablefmt):
     """The total is in all of them."""
     text = simple_cnn.table(by="op", tablefmt=tablefmt, numbers="exact", width=200)
-    assert "1,316,712" in text.replace("\\,", ",")
+    assert ("1316712" if tablefmt == "tsv" else "1,316,712") in text.replace("\\,", ",")
 
 
 UNPRICED = replace(LINEAR, op="mylib.f", priced=False, calls=3, cost=Cost(bytes_read=8))
