@@ -38,6 +38,7 @@ class Profile {
     this.denominator = BigInt(counts.denominator ?? 1);
     this.sizes = counts.sizes ?? {};
     this.symbolic = Object.keys(this.sizes).length > 0;
+    this.columns = {};
     this.roots = [];
     this.children = Array.from({ length: this.size }, () => []);
     this.path = new Array(this.size);
@@ -92,12 +93,18 @@ class Profile {
 
   /** Returns a row's count of a measure as a number; of an expression, what it comes to at the examples. */
   rowValue(measure, row) {
-    let value = 0;
+    this.columns[measure] ??= this.column(measure);
+    return this.columns[measure][row];
+  }
+
+  column(measure) {
+    const values = new Float64Array(this.phase.length);
     for (const [field, factor] of Object.entries(MEASURES[measure].of)) {
-      const count = this.rows[field][row];
-      value += factor * (Array.isArray(count) ? this.evaluated(count) : (count ?? 0));
+      this.rows[field].forEach((count, row) => {
+        values[row] += factor * (Array.isArray(count) ? this.evaluated(count) : (count ?? 0));
+      });
     }
-    return value;
+    return values;
   }
 
   evaluated(count) {

@@ -110,6 +110,7 @@ class RooflineChart {
         },
       });
     }
+    const named = { size: 11, color: theme.dim };
     const axis = { type: "log", gridcolor: theme.line, zeroline: false, exponentformat: "SI extended", dtick: 1 };
     const layout = {
       ...themedLayout(theme),
@@ -117,8 +118,8 @@ class RooflineChart {
       margin: { l: 64, r: 14, t: 4, b: 44 },
       showlegend: false,
       dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
-      xaxis: { ...axis, title: { text: "operations for each byte", standoff: 6 } },
-      yaxis: { ...axis, title: { text: "FLOP/s", standoff: 4 } },
+      xaxis: { ...axis, title: { text: "operations for each byte", standoff: 6, font: named } },
+      yaxis: { ...axis, title: { text: "FLOP/s", standoff: 4, font: named } },
     };
     this.note.textContent = this.told(totals, left);
     this.element.setAttribute("aria-label", `Roofline with ${placed.length} points. ${this.note.textContent}`);
