@@ -44,4 +44,6 @@ def printable(text: str) -> str:
     >>> print(printable("layer\x1b[2J\u202e"))
     layer\x1b[2J\u202e
     """
+    if text.isprintable():
+        return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
