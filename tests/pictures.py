@@ -102,10 +102,10 @@ def screenshot(path):
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "gpt.html"
         assert main([*COMMAND.split()[1:], "--roofline", "h100-sxm", "-o", str(page)]) == 0
-        with chromium.start(Path(folder) / "browser") as driver:
+        with chromium.start(Path(folder) / "browser", "1400,1250") as driver:
             driver.get(page.as_uri())
-            driver.implicitly_wait(10)
-            driver.find_element("css selector", ".js-plotly-plot .main-svg")
+            driver.implicitly_wait(60)
+            driver.find_element("css selector", 'html[data-ready="charts"]')
             driver.save_screenshot(str(path))
 
 
