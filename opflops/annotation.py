@@ -34,7 +34,7 @@ def annotate(
     profile: Profile,
     *,
     root: str | None = None,
-    measure: str = "macs",
+    measure: str = "flops",
     numbers: Literal["scaled", "exact"] = "scaled",
 ) -> str:
     """Write a model as ``repr`` does, with what each module and all below it cost at the end of its line.
@@ -44,9 +44,9 @@ def annotate(
     >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> print(annotate(model, count(model, torch.ones(2, 4)), numbers="exact"))
     Sequential(                                              # 36 macs, 88 flops, 100.0 %
-      (0): Linear(in_features=4, out_features=3, bias=True)  # 24 macs, 54 flops,  66.7 %
-      (1): ReLU()                                            #  0 macs,  6 flops,   0.0 %
-      (2): Linear(in_features=3, out_features=2, bias=True)  # 12 macs, 28 flops,  33.3 %
+      (0): Linear(in_features=4, out_features=3, bias=True)  # 24 macs, 54 flops,  61.4 %
+      (1): ReLU()                                            #  0 macs,  6 flops,   6.8 %
+      (2): Linear(in_features=3, out_features=2, bias=True)  # 12 macs, 28 flops,  31.8 %
     )
 
     Without what stands behind ``#`` it is the model's ``repr``, apart from equal modules of a ``ModuleList`` that print
@@ -62,7 +62,7 @@ def annotate(
         profile: What was counted.
         root: The model's path in the profile, where that is not its class name (the second model of a class is
             ``"Net#2"``).
-        measure: What to show, and to take the share of: ``"macs"`` (which shows flops too), ``"flops"``, ``"ops"``,
+        measure: What to show, and to take the share of: ``"flops"`` (which shows macs too), ``"macs"``, ``"ops"``,
             ``"transcendentals"``, ``"bytes"``, ``"bytes_read"`` or ``"bytes_written"``.
         numbers: ``"scaled"`` with SI prefixes, or ``"exact"``.
 
@@ -228,7 +228,7 @@ def _laid_out(lines: Sequence[_Line], costs: _Costs, measure: str, numbers: str)
 
 def _cells(line: _Line, costs: _Costs, measure: str, write: Callable[[Any], str]) -> tuple[list[str], list[str]]:
     """Write the figures of a line, as many as any line has, and what else there is to say."""
-    measures = (measure, "flops") if measure == "macs" else (measure,)
+    measures = ("macs", "flops") if measure == "flops" else (measure,)
     nothing = [""] * (len(measures) + 1)
     if line.cost is None:
         return nothing, list(line.notes)
