@@ -22,7 +22,7 @@ def dynamic_shapes(texts: Sequence[str], inputs: Mapping[str, Any]) -> dict[str,
         inputs: The inputs by name, in order.
 
     Raises:
-        TargetError: One is not of the form, or there is no such input.
+        TargetError: One is not of the form, there is no such input, or an axis has two names.
     """
     dims: dict[str, Any] = {}
     said: dict[str, dict[int, Any]] = {}
@@ -37,7 +37,9 @@ def dynamic_shapes(texts: Sequence[str], inputs: Mapping[str, Any]) -> dict[str,
             raise TargetError(f"--dim {text!r}: {unknown('input', given, inputs)}")
         if not isinstance(inputs[given], Tensor):
             raise TargetError(f"--dim {text!r}: {given} is a {type(inputs[given]).__name__}, which has no axes.")
-        said.setdefault(given, {})[int(axis)] = dims.setdefault(name, Dim(name))
+        named = said.setdefault(given, {}).setdefault(int(axis), dims.setdefault(name, Dim(name)))
+        if named is not dims[name]:
+            raise TargetError(f"--dim {text!r}: axis {axis} of {given} is {named.__name__} already.")
     return said
 
 
@@ -45,12 +47,13 @@ def sizes(texts: Sequence[str]) -> dict[str, int]:
     """Read what ``--at`` says: sizes by dimension.
 
     Raises:
-        TargetError: One is not of the form ``NAME=SIZE``.
+        TargetError: One is not of the form ``NAME=SIZE``, or a dimension has two sizes.
     """
     found: dict[str, int] = {}
     for text in (part for each in texts for part in each.split(",")):
         name, _, size = text.strip().partition("=")
         if not (name.isidentifier() and size.isdecimal()):
             raise TargetError(f"--at {text!r} is not of the form NAME=SIZE, as in batch=8.")
-        found[name] = int(size)
+        if found.setdefault(name, int(size)) != int(size):
+            raise TargetError(f"--at {text!r}: {name} is {found[name]} already.")
     return found

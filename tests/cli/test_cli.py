@@ -99,6 +99,8 @@ def test_what_can_be_sorted_by_is_what_there_is():
         (["--arg", "depth"], "'depth' is not of the form NAME=VALUE"),
         (["--dim", "batch"], "--dim 'batch' is not of the form NAME=INPUT:AXIS"),
         (["--dim", "batch=y:0"], "There is no input 'y'; there is x"),
+        (["--dim", "a=0:0", "--dim", "b=x:0"], "axis 0 of x is a already"),
+        (["--dim", "a=0:0", "--at", "a=2", "--at", "a=3"], "a is 2 already"),
         (["--at", "batch"], "--at 'batch' is not of the form NAME=SIZE"),
         (["--at", "batch=3"], "There is no dimension; --dim batch=0:0 makes one"),
         (["--at", "bach=3", "--dim", "batch=0:0"], "There is no dimension 'bach'; there is batch"),
