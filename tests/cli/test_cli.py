@@ -198,7 +198,9 @@ def test_an_interrupt_ends_without_a_traceback(run):
 def test_an_interrupt_while_torch_is_loaded_ends_without_a_traceback(tmp_path):
     """A torch that takes for ever to import stands for the real one."""
     (tmp_path / "torch.py").write_text("open('began', 'w').close()\nimport time\ntime.sleep(60)\n", encoding="utf-8")
-    command = [sys.executable, "-m", "opflops"]
+    # What runs in the background of a script ignores interrupts, and so does what it starts.
+    listening = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    command = [sys.executable, "-c", f"{listening}runpy.run_module('opflops', run_name='__main__', alter_sys=True)"]
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"}
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
