@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from opflops.dimensions import examples
 from opflops.errors import ProfileError
 from opflops.report.amounts import MODULE, OTHERS
+from opflops.report.collector import collector_at_rest
 from opflops.report.columns import measured
 from opflops.report.layout import fit
 from opflops.report.notes import LEGEND, notes
@@ -83,6 +84,7 @@ class Options:
 USUAL = Options()
 
 
+@collector_at_rest
 def comparison(named: Mapping[str, Named], options: Options = USUAL) -> str:
     """Write profiles side by side: their totals, then a line for each key, with ratios to the first profile.
 
@@ -112,6 +114,7 @@ def comparison(named: Mapping[str, Named], options: Options = USUAL) -> str:
     return _written(sheet, named, entries, options, drop=("ratio",))
 
 
+@collector_at_rest
 def difference(
     before: Named, after: Named, options: Options = USUAL, *, names: tuple[str, str] = ("before", "after")
 ) -> str:

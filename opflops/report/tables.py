@@ -9,6 +9,7 @@ from opflops.dimensions import examples
 from opflops.errors import ProfileError
 from opflops.report import tree
 from opflops.report.amounts import TOTAL, Amount, Line
+from opflops.report.collector import collector_at_rest
 from opflops.report.columns import PHASES, ordered
 from opflops.report.layout import Laid, Numbers, lay_out
 from opflops.report.notes import NUMBERS, Symbolic, notes, total_label
@@ -59,6 +60,7 @@ class OverviewOptions(TypedDict, total=False):
     bar: bool | None
 
 
+@collector_at_rest
 def table(
     rows: Sequence[Row],
     by: str | tuple[str, ...] = "module",
@@ -143,6 +145,7 @@ def table(
     return "\n".join([laid.text, "", *paragraphs(told, width)])
 
 
+@collector_at_rest
 def overview(
     rows: Sequence[Row],
     symbolic: Symbolic = NUMBERS,
