@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from difflib import get_close_matches
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +12,7 @@ from torch.utils._pytree import tree_flatten
 from opflops.dimensions import Dimension
 from opflops.errors import DimensionError
 from opflops.torch_internals.symbols import SMALLEST, Dim, Parts, parts_of
+from opflops.wording import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -79,7 +79,7 @@ def _axes(model: str, arguments: dict[str, Any], said: Any) -> Iterator[Axis]:
         raise DimensionError(f"dynamic_shapes must be a dict by argument name or a tuple by position, not {said!r}.")
     for name, inner in said.items():
         if name not in arguments:
-            near = get_close_matches(str(name), arguments, 1)
+            near = nearest(str(name), arguments, 1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
             raise DimensionError(
                 f"dynamic_shapes has {name!r}, but {model} is called with {', '.join(arguments) or 'nothing'}{hint}"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from opflops.errors import ProfileError
+from opflops.wording import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -151,7 +151,7 @@ def device(name: str | Device) -> Device:
     wanted = name.strip().lower()
     found = DEVICES.get(_BY_TORCH_NAME.get(wanted, "-".join(wanted.replace("_", " ").split())))
     if found is None:
-        near = [each for each in DEVICES if each.startswith(f"{wanted}-")] or get_close_matches(wanted, DEVICES, n=3)
+        near = [each for each in DEVICES if each.startswith(f"{wanted}-")] or nearest(wanted, DEVICES)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(DEVICES)}."
         raise ProfileError(f"There are no figures for a device {name!r}; {hint}")
     return found

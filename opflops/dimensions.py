@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from difflib import get_close_matches
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.algebra import substitute
 from opflops.cost import Cost
 from opflops.errors import ProfileError
+from opflops.wording import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -68,7 +68,7 @@ def check_sizes(dimensions: Sequence[Dimension], sizes: Sizes) -> None:
     known = {each.name: each for each in dimensions}
     for name, size in sizes.items():
         if name not in known:
-            near = get_close_matches(name, known, 1)
+            near = nearest(name, known, 1)
             there = f"it has {', '.join(known)}" if known else "its counts are numbers"
             hint = f"; did you mean {near[0]!r}?" if near else "."
             raise ProfileError(f"This profile has no dimension {name!r}; {there}{hint}")

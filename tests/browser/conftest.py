@@ -5,7 +5,11 @@ import time
 
 import chromium
 import pytest
+import torch
 from required import absent
+
+from opflops import OpFlopMode
+from opflops.example import INPUT_SHAPE, SimpleCNN
 
 SECONDS_TO_START = 30
 
@@ -18,6 +22,15 @@ def driver(tmp_path_factory):
     started = chromium.start(tmp_path_factory.mktemp("chromium"))
     yield started
     started.quit()
+
+
+@pytest.fixture(scope="session")
+def simple_cnn():
+    """The example, forward and backward."""
+    model, x = SimpleCNN(), torch.zeros(INPUT_SHAPE)
+    with OpFlopMode() as mode:
+        model(x).sum().backward()
+    return mode.profile
 
 
 class Page:

@@ -6,9 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from opflops import Cost, OpFlopMode, Profile, Row, count
+from opflops import Cost, Profile, Row, count
 from opflops.dimensions import Dimension
-from opflops.example import INPUT_SHAPE, SimpleCNN
 from opflops.expressions import parse
 from opflops.units import exact
 
@@ -21,14 +20,6 @@ BACKWARD_MACS = 2 * sum(MACS.values()) - MACS["conv1"]
 HUGE = 3 * 10**25 + 1
 LIBRARY = 5_000_000
 SECONDS_UNTIL_TREE, SECONDS_UNTIL_CHARTS = 1.0, 5.0
-
-
-@pytest.fixture(scope="module")
-def simple_cnn():
-    model, x = SimpleCNN(), torch.zeros(INPUT_SHAPE)
-    with OpFlopMode() as mode:
-        model(x).sum().backward()
-    return mode.profile
 
 
 @pytest.fixture(scope="module")

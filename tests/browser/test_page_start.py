@@ -1,24 +1,14 @@
 """How the page starts in a real browser: the tree first, charts later; and that nothing else may run in it."""
 
 import pytest
-import torch
 
-from opflops import Cost, OpFlopMode, Profile, Row
-from opflops.example import INPUT_SHAPE, SimpleCNN
+from opflops import Cost, Profile, Row
 
 pytestmark = pytest.mark.browser
 
 # Keeps plotly from starting until the test lets it.
 HOLD = """window.requestAnimationFrame = (paint) => (window.paint = paint);
     window.wait = window.setTimeout; window.setTimeout = () => 0"""
-
-
-@pytest.fixture(scope="module")
-def simple_cnn():
-    model, x = SimpleCNN(), torch.zeros(INPUT_SHAPE)
-    with OpFlopMode() as mode:
-        model(x).sum().backward()
-    return mode.profile
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import base64
 import hashlib
 import html
 import json
-from difflib import get_close_matches
 from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -20,6 +19,7 @@ from opflops.errors import ProfileError
 from opflops.extras import optional
 from opflops.report.notes import NUMBERS
 from opflops.report.page.data import device_data, profile_data
+from opflops.wording import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -122,7 +122,7 @@ def _policy(*scripts: str) -> str:
 
 def _check(measure: str, *, timed: bool) -> None:
     if measure not in MEASURES:
-        near = get_close_matches(measure, MEASURES, 1)
+        near = nearest(measure, MEASURES, 1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
         raise ProfileError(f"The page cannot show {measure!r}; it can show {', '.join(MEASURES)}{hint}")
     if measure == "seconds" and not timed:
