@@ -1,6 +1,7 @@
 """What tests need that may not be there: without it they are skipped, unless OPFLOPS_REQUIRE names it."""
 
 import os
+from importlib import import_module
 
 import pytest
 
@@ -20,7 +21,7 @@ def absent(what, reason):
 def models(name):
     """Import a package of other people's models."""
     try:
-        return __import__(name, fromlist=["models"])
+        return import_module(name)
     except (ImportError, RuntimeError) as error:
         # torchvision beside a torch that it was not built for fails with a RuntimeError.
         return absent("models", f"{name} does not import ({error})")

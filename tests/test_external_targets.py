@@ -10,21 +10,12 @@ import subprocess
 import sys
 
 import pytest
+import required
 
 from opflops import Profile
 from opflops.cli import main
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.external]
-
-
-def needed(name):
-    """Import a library, or skip the test."""
-    try:
-        return importlib.import_module(name)
-    except (ImportError, RuntimeError) as error:
-        if "models" in os.environ.get("OPFLOPS_REQUIRE", ""):
-            raise
-        pytest.skip(f"{name} cannot be imported: {error}")
 
 
 @pytest.fixture
@@ -58,7 +49,7 @@ OTHER_FAMILIES = ["quantized_resnet18", "quantized_mobilenet_v3_large", "r3d_18"
 @pytest.mark.parametrize("name", [*CLASSIFICATION, *OTHER_FAMILIES, "raft_small", "lraspp_mobilenet_v3_large"])
 def test_models_of_torchvision_have_their_published_macs(counted, name):
     """With the inputs that are proposed: images, clips or pairs of images; published in thousands of millions."""
-    models = needed("torchvision.models")
+    models = required.models("torchvision.models")
     published = models.get_model_weights(name).DEFAULT.meta["_ops"]
     assert counted(f"torchvision:{name}").total.macs / 1e9 == pytest.approx(published, abs=0.0006, rel=1e-3)
 
@@ -66,7 +57,7 @@ def test_models_of_torchvision_have_their_published_macs(counted, name):
 @pytest.mark.parametrize("name", ["fcn_resnet50", "deeplabv3_resnet50"])
 def test_segmentation_of_torchvision_was_published_with_its_auxiliary_head(counted, name):
     """Which a model without weights has if it is asked for."""
-    models = needed("torchvision.models")
+    models = required.models("torchvision.models")
     published = models.get_model_weights(name).DEFAULT.meta["_ops"]
     macs = counted(f"torchvision:{name}", "--arg", "aux_loss=True").total.macs
     assert macs / 1e9 == pytest.approx(published, abs=0.0006)
@@ -75,7 +66,7 @@ def test_segmentation_of_torchvision_was_published_with_its_auxiliary_head(count
 
 def test_detection_of_torchvision_runs_on_real_images(run):
     """Which boxes are kept is a matter of values; the published macs of RetinaNet do not depend on it."""
-    models = needed("torchvision.models")
+    models = required.models("torchvision.models")
     code, out, err = run("torchvision:retinanet_resnet50_fpn", "--format", "json")
     assert (code, err) == (0, "opflops: the model needs the values of tensors, so it runs on zeros.\n")
     published = models.get_model_weights("retinanet_resnet50_fpn").DEFAULT.meta["_ops"]
@@ -84,7 +75,7 @@ def test_detection_of_torchvision_runs_on_real_images(run):
 
 def test_boxes_of_faster_rcnn_come_on_top_of_its_published_macs(run):
     """It was published for no box; without weights it proposes all that it may, 150, each for its head by hand."""
-    models = needed("torchvision.models")
+    models = required.models("torchvision.models")
     name = "fasterrcnn_mobilenet_v3_large_320_fpn"
     code, out, _ = run(f"torchvision:{name}", "--format", "json")
     assert code == 0
@@ -95,7 +86,7 @@ def test_boxes_of_faster_rcnn_come_on_top_of_its_published_macs(run):
 
 def test_detection_learns_from_boxes(counted):
     """In training mode a detection model takes targets too."""
-    needed("torchvision.models")
+    required.models("torchvision.models")
     profile = counted("torchvision:ssdlite320_mobilenet_v3_large", "--backward", "--batch", "2")
     assert profile.by("phase")["backward"].macs > profile.by("phase")["forward"].macs
 
@@ -109,7 +100,7 @@ def test_detection_learns_from_boxes(counted):
 )
 def test_models_of_timm(run, counted, name, gmacs):
     """With the size of their configuration; figures from the papers and torchvision."""
-    needed("timm")
+    required.models("timm")
     assert counted(f"timm:{name}").total.macs / 1e9 == pytest.approx(gmacs, abs=0.02)
     header = run(f"timm:{name}", "--depth", "0")[1].splitlines()[0]
     size = "1x3x224x224".replace("x", "\N{MULTIPLICATION SIGN}")
@@ -118,7 +109,7 @@ def test_models_of_timm(run, counted, name, gmacs):
 
 def test_arguments_of_timm(counted):
     """An image of twice the side has four times the patches; ten classes instead of a thousand."""
-    needed("timm")
+    required.models("timm")
     small = counted("timm:resnet18").total.macs
     few = counted("timm:resnet18", "--arg", "num_classes=10").total.macs
     assert small - few == 990 * 512
@@ -160,7 +151,7 @@ CONFIGURATIONS = {
 @pytest.fixture
 def configuration(tmp_path):
     """Write a configuration; returns the target that names it."""
-    needed("transformers")
+    required.models("transformers")
 
     def write(name, folder=None):
         place = tmp_path / (folder or name)
@@ -220,7 +211,7 @@ def test_fields_of_a_configuration_are_arguments(counted, run, configuration):
 
 def test_no_part_of_a_configuration_fetches_weights():
     """Nor that of a backbone inside it, which transformers 4 fetches by default."""
-    transformers = needed("transformers")
+    transformers = required.models("transformers")
     huggingface = importlib.import_module("opflops.cli.sources.huggingface")
     whole, part = transformers.DetrConfig(), transformers.TimmBackboneConfig()
     whole.backbone_config = part
@@ -246,7 +237,7 @@ def test_inputs_that_are_given_replace_the_proposed_ones(counted, configuration)
 
 def test_seventy_billion_parameters_take_no_memory(counted, tmp_path):
     """The published shape of Llama 2 70B: 80 layers with 8 of 64 heads for keys and values, by hand."""
-    needed("transformers")
+    required.models("transformers")
     shape = {
         "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 8192, "vocab_size": 32000,
         "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64, "num_key_value_heads": 8,
@@ -281,7 +272,7 @@ def test_all_sizes_of_a_language_model(counted, configuration):
 )  # fmt: skip
 def test_a_mistake_is_one_sentence(run, monkeypatch, tmp_path, library, argv, words):
     """Exit code 2, nothing on stdout, the nearest names."""
-    needed(library)
+    required.models(library)
     if library == "transformers":
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     (tmp_path / "empty").mkdir()
@@ -298,7 +289,7 @@ def test_a_mistake_is_one_sentence(run, monkeypatch, tmp_path, library, argv, wo
 
 def test_code_of_a_configuration_runs_only_if_it_is_trusted(run, counted, tmp_path, monkeypatch):
     """A folder with a model of its own: 1 x 5 by 5 x 7."""
-    needed("transformers")
+    required.models("transformers")
     monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "own"
@@ -334,7 +325,7 @@ def test_code_of_a_configuration_runs_only_if_it_is_trusted(run, counted, tmp_pa
 
 def test_a_name_of_the_hub_is_found_in_the_cache(tmp_path):
     """Without a network: counted by its name, and listed. What is not there is not asked for either."""
-    needed("transformers")
+    required.models("transformers")
     repository = tmp_path / "hub" / "models--somebody--tiny"
     snapshot = repository / "snapshots" / ("0" * 40)
     snapshot.mkdir(parents=True)
@@ -360,7 +351,7 @@ def test_a_name_of_the_hub_is_found_in_the_cache(tmp_path):
 )
 def test_models_are_listed(run, source, pattern, name):
     """Those that fit the pattern, one on a line."""
-    needed(source)
+    required.models(source)
     code, out, err = run("models", source, pattern)
     assert (code, err) == (0, "")
     assert name in out.splitlines()
@@ -369,8 +360,8 @@ def test_models_are_listed(run, source, pattern, name):
 
 def test_models_of_two_libraries_are_compared(run):
     """The ResNet-18 of torchvision and of timm have the same macs."""
-    needed("torchvision")
-    needed("timm")
+    required.models("torchvision")
+    required.models("timm")
     code, out, err = run("torchvision:resnet18", "timm:resnet18", "--by", "dtype", "--measure", "macs")
     assert (code, err) == (0, "")
     line = next(line for line in out.splitlines() if line.startswith("float32"))
