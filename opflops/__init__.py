@@ -9,9 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from opflops.annotation import annotate
-    from opflops.cost import Cost, Estimate
-    from opflops.counting import count
+    from opflops.counting.count import count
     from opflops.devices import Device
     from opflops.errors import (
         ActiveModeError,
@@ -26,8 +24,10 @@ if TYPE_CHECKING:
         ValueNeededError,
     )
     from opflops.mode import OpFlopMode
-    from opflops.profile import Profile, Row
-    from opflops.registry import coverage, formula
+    from opflops.pricing.registry import coverage, formula
+    from opflops.profile.annotation import annotate
+    from opflops.profile.profile import Profile, Row
+    from opflops.records.cost import Cost, Estimate
 
 __all__ = [
     "ActiveModeError",
@@ -52,23 +52,23 @@ __all__ = [
     "formula",
 ]
 
-_ROOMS = {
-    "annotate": "annotation",
-    "Cost": "cost",
-    "Device": "devices",
-    "Estimate": "cost",
+_MODULES = {
+    "annotate": "profile.annotation",
+    "Cost": "records.cost",
+    "Device": "devices.datasheets",
+    "Estimate": "records.cost",
     "OpFlopMode": "mode",
-    "Profile": "profile",
-    "Row": "profile",
-    "count": "counting",
-    "coverage": "registry",
-    "formula": "registry",
+    "Profile": "profile.profile",
+    "Row": "records.rows",
+    "count": "counting.count",
+    "coverage": "pricing.registry",
+    "formula": "pricing.registry",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        value = globals()[name] = getattr(import_module(f"opflops.{_ROOMS.get(name, 'errors')}"), name)
+        value = globals()[name] = getattr(import_module(f"opflops.{_MODULES.get(name, 'errors')}"), name)
         return value
     if name.isidentifier() and not name.startswith("_") and find_spec(f"opflops.{name}"):
         return import_module(f"opflops.{name}")

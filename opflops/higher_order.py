@@ -13,32 +13,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import torch
 from torch.utils._pytree import tree_leaves
 
-from opflops.binding import arithmetic_dtype, describe
-from opflops.bodies import alone, counted, with_bodies_counted
-from opflops.cost import Cost, Estimate
+from opflops.attribution.subgraphs import alone, counted, with_bodies_counted
 from opflops.errors import FormulaError
-from opflops.prices import Price, op_name
-from opflops.torch_internals import (
-    HigherOrderOperator,
-    OpOverload,
-    call_higher_order,
-    indexing_by_tensors,
-    is_traced,
-    larger,
-    own_kernel,
-    runs_abstractly,
-    triton_call,
-)
-from opflops.traffic import stored_bytes
+from opflops.pricing.op_pricing import Price, op_name
+from opflops.pricing.schema_binding import arithmetic_dtype, describe
+from opflops.pricing.traffic import stored_bytes
+from opflops.records.cost import Cost, Estimate
+from opflops.torch_internals.dispatch import HigherOrderOperator, OpOverload
+from opflops.torch_internals.fake_tensors import is_traced, runs_abstractly
+from opflops.torch_internals.higher_order import call_higher_order, indexing_by_tensors, own_kernel, triton_call
+from opflops.torch_internals.size_arithmetic import larger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
+    from opflops.attribution.module_paths import Frame
     from opflops.formulas import flex_attention
-    from opflops.registry import PriceTable
-    from opflops.tally import Cell, Kind
-    from opflops.trees import Frame
+    from opflops.pricing.accumulators import Cell, Kind
+    from opflops.pricing.registry import PriceTable
 
     Body = Callable[..., Any]
     Rule = Callable[..., Any]

@@ -10,24 +10,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from opflops.binding import Entry
-from opflops.cost import total_of
+from opflops.attribution.module_stack import Scope, Scoped
+from opflops.attribution.patching import follow_threads, unfollow_threads, unwatch, watch
 from opflops.errors import ActiveModeError, FormulaFailedError, UnpricedOpError, UnpricedOpWarning
-from opflops.prices import Price, check_whole
-from opflops.profile import Profile
-from opflops.registry import Registry, registry
-from opflops.rows import Row, merge, split_sites
-from opflops.scope import Scope, Scoped
-from opflops.tally import Cell
-from opflops.torch_internals import (
-    DispatchMode,
-    OpOverload,
-    backward_task,
-    dispatch_modes,
-    is_jagged,
-    run_composite,
-)
-from opflops.watching import follow_threads, unfollow_threads, unwatch, watch
+from opflops.pricing.accumulators import Cell
+from opflops.pricing.op_pricing import Price, check_whole
+from opflops.pricing.registry import Registry, registry
+from opflops.pricing.schema_binding import Entry
+from opflops.profile.profile import Profile
+from opflops.records.cost import total_of
+from opflops.records.rows import Row, merge, split_sites
+from opflops.torch_internals.autograd import backward_task
+from opflops.torch_internals.dispatch import DispatchMode, OpOverload, dispatch_modes, run_composite
+from opflops.torch_internals.tensor_layouts import is_jagged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -35,11 +30,11 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from opflops.cost import Cost, Estimate
-    from opflops.registry import Op
-    from opflops.report.tables import TableOptions
-    from opflops.tally import Kind
-    from opflops.trees import Frame
+    from opflops.attribution.module_paths import Frame
+    from opflops.pricing.accumulators import Kind
+    from opflops.pricing.registry import Op
+    from opflops.records.cost import Cost, Estimate
+    from opflops.report.text.tables import TableOptions
 
 Causal = Literal["dense", "exact"]
 _CAUSAL: tuple[Causal, ...] = ("dense", "exact")

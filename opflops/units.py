@@ -5,8 +5,8 @@ from __future__ import annotations
 from numbers import Integral, Real
 from typing import Any
 
-from opflops.algebra import is_expression
-from opflops.expressions import leading, written
+from opflops.records.algebra import is_expression
+from opflops.records.expressions import leading, written
 
 _PREFIXES = ("", " k", " M", " G", " T", " P", " E", " Z", " Y")
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"), (1e-12, "ps"))

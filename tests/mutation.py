@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from opflops import Cost, Estimate
-from opflops.registry import registry
+from opflops.pricing.registry import registry
 
 # Laws hold for a batch of one as for two; what a price must be is for the tests of the formulas.
 TESTS = Path(__file__).parent / "formulas"

@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape
 import chromium
 
 from opflops.cli import main
-from opflops.report.colour import BOLD, DIM, GREEN, RED, YELLOW
+from opflops.report.text.color import BOLD, DIM, GREEN, RED, YELLOW
 
 FOLDER = Path(__file__).parent.parent / ".github"
 TREE, PAGE = FOLDER / "tree.svg", FOLDER / "page.png"

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from opflops import Cost, OpFlopMode, Profile, ProfileError, Row, count
-from opflops.annotation import annotate
 from opflops.example import INPUT_SHAPE, SimpleCNN
+from opflops.profile.annotation import annotate
 
 
 def bare(text):

@@ -9,7 +9,7 @@ from torch.nn.functional import silu
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from opflops import OpFlopMode
-from opflops.rows import inclusive, total
+from opflops.records.rows import inclusive, total
 
 X = torch.ones(2, 4)
 # A Linear(4, 4) on two rows multiplies 2 * 4 * 4 numbers, forward, for its weight and for its input.

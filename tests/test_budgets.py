@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from opflops import Cost, Profile, ProfileError, Row, count
-from opflops.budgets import changes, check_limits, exceeded, grown, largest, missing, percent, totals
+from opflops.profile.budgets import changes, check_limits, exceeded, grown, largest, missing, percent, totals
 
 
 def row(module, macs=0, ops=0, op="aten.mm", **fields):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opflops import Cost
-from opflops.cost import is_whole
+from opflops.records.cost import is_whole
 
 FIELDS = ("macs", "ops", "transcendentals", "bytes_read", "bytes_written")
 counts = st.integers(min_value=0, max_value=10**15)

@@ -12,8 +12,8 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from opflops import Cost, OpFlopMode
+from opflops.attribution.module_stack import BACKWARD, FORWARD, RECOMPUTE
 from opflops.errors import UnpricedOpError, UnpricedOpWarning
-from opflops.scope import BACKWARD, FORWARD, RECOMPUTE
 
 # What PyTorch's own tracing warns about, with the mode and without.
 pytestmark = [
@@ -712,7 +712,7 @@ def test_a_formula_that_asks_a_kernel_for_what_it_has_not_got_says_so():
 
 def test_a_kernel_declared_to_be_free_needs_no_formula():
     """Through the registry that modes share."""
-    from opflops.registry import declare_zero, registry  # noqa: PLC0415 - only here
+    from opflops.pricing.registry import declare_zero, registry  # noqa: PLC0415 - only here
 
     declare_zero("triton::add_kernel")
     try:

@@ -1,53 +1,40 @@
 """The architecture: imports point to lower layers, the mechanism knows no operator, renderers see no tensor."""
 
 import ast
+import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "opflops"
 
-# Lowest first. A room may import from lower layers, and the files of one folder from each other.
+# Lowest first. A package may import from lower layers only; the files of one package may import one another.
 LAYERS = [
-    ["errors"],
-    ["algebra", "extras", "wording"],
-    ["torch_internals", "expressions"],
-    ["cost", "units"],
-    ["traffic", "tally"],
-    ["binding"],
-    ["recording", "prices"],
-    ["registry"],
-    ["formulas", "lineage", "trees", "rows", "metadata"],
-    ["dimensions", "devices"],
-    ["bounds"],
-    ["scope"],
-    ["bodies"],
+    ["errors", "wording", "example"],
+    ["records", "extras"],
+    ["torch_internals", "devices", "units"],
+    ["pricing", "attribution", "report"],
+    ["formulas", "profile"],
     ["higher_order"],
-    ["watching"],
-    ["report"],
-    ["scaling", "roofline"],
-    ["views"],
-    ["profile"],
+    ["dispatch"],
     ["mode"],
-    ["places", "captures"],
-    ["calls"],
-    ["axes", "trials"],
-    ["stand_ins"],
-    ["symbolic"],
-    ["counting", "example", "annotation", "measuring"],
-    ["budgets"],
-    ["__init__"],
-    ["integrations"],
-    ["cli"],
+    ["counting"],
+    ["__init__", "integrations", "cli"],
     ["__main__"],
 ]
-LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
+LEVEL = {package: level for level, packages in enumerate(LAYERS) for package in packages}
 FILES = sorted(PACKAGE.rglob("*.py"))
+# The order of the packages inside a package.
+INNER_LAYERS = {
+    "report": [["amounts", "collector"], ["notes"], ["text"], ["files"], ["page"], ["__init__"]],
+}
+MAX_LINES, MAX_ROOT_FILES = 400, 9
 
 
-def room_of(path):
+def package_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -66,89 +53,122 @@ def imports(path, *, with_types=False):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def rooms_imported(path, **options):
+def packages_imported(path, depth=0, **options):
+    """Name the packages of opflops that a file imports, or with a depth those inside its own package."""
+    above = path.relative_to(PACKAGE).parts[:depth]
     for name in imports(path, **options):
-        parts = name.split(".")
-        if parts[0] == "opflops" and len(parts) > 1 and parts[1] in LEVEL:
-            yield parts[1]
+        parts = name.split(".")[1:]
+        if name.startswith("opflops.") and tuple(parts[:depth]) == above and len(parts) > depth:
+            yield parts[depth]
 
 
-def test_every_room_has_a_layer():
-    """A new file must say where it belongs."""
-    assert {room_of(path) for path in FILES} == set(LEVEL)
+def test_every_package_has_a_layer():
+    """A new package, or a new file at the root, must say where it belongs."""
+    assert {package_of(path) for path in FILES} == set(LEVEL)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_to_lower_layers(path):
     """Late imports and imports for types included."""
-    room = room_of(path)
-    for other in rooms_imported(path, with_types=True):
-        assert other == room or LEVEL[other] < LEVEL[room], f"{room} imports {other}"
+    package = package_of(path)
+    for other in packages_imported(path, with_types=True):
+        if other in LEVEL:
+            assert other == package or LEVEL[other] < LEVEL[package], f"{package} imports {other}"
+
+
+@pytest.mark.parametrize("package", INNER_LAYERS)
+def test_imports_inside_a_package_point_to_lower_layers(package):
+    """The packages inside ``report`` have an order too."""
+    level = {name: number for number, names in enumerate(INNER_LAYERS[package]) for name in names}
+    for path in FILES:
+        if package_of(path) == package:
+            inside = path.relative_to(PACKAGE).parts[1].removesuffix(".py")
+            for other in packages_imported(path, depth=1, with_types=True):
+                if other in level:
+                    assert other == inside or level[other] < level[inside], f"{path} imports {other}"
+
+
+def test_files_of_a_package_import_one_another_in_no_circle():
+    """Each file can be read after those that it imports; late imports included, those for types not."""
+    modules = {".".join(("opflops", *path.relative_to(PACKAGE).with_suffix("").parts)): path for path in FILES}
+    modules = {name.removesuffix(".__init__"): path for name, path in modules.items()}
+    graph = {}
+    for name, path in modules.items():
+        named = set(imports(path)) & set(modules)
+        # ``from package import module`` reads the module; of the package only what it is found by.
+        packages = {each.rpartition(".")[0] for each in named}
+        graph[name] = named - packages - {name}
+    assert list(TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_are_short(path):
+    """A file that is longer has two jobs."""
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+def test_few_files_stand_at_the_root():
+    """What belongs to a package stands in it."""
+    assert len(list(PACKAGE.glob("*.py"))) <= MAX_ROOT_FILES
 
 
 @pytest.mark.parametrize(
-    "room",
-    [
-        *("rows", "report", "profile", "units", "algebra", "expressions", "dimensions", "scaling"),
-        *("devices", "bounds", "roofline", "views", "budgets"),
-    ],
+    "path",
+    [path for path in FILES if path.name == "__init__.py" and path.parent != PACKAGE],
+    ids=lambda path: path.parent.name,
 )
-def test_what_is_right_of_the_recording_never_sees_torch(room):
+def test_a_package_says_what_it_may_import_and_who_may_import_it(path):
+    """In the docstring of its ``__init__``."""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert "ay import" in text
+    assert re.search("imports? it|may import it", text)
+
+
+@pytest.mark.parametrize("package", ["records", "report", "units"])
+def test_what_is_right_of_the_recording_never_sees_torch(package):
     """Rows and reports are plain values."""
     for path in FILES:
-        if room_of(path) == room:
+        if package_of(path) == package:
             assert not any(name.split(".")[0] == "torch" for name in imports(path)), path
 
 
-@pytest.mark.parametrize(
-    "room",
-    [
-        *("binding", "recording", "prices", "registry", "scope", "mode", "traffic", "torch_internals/__init__"),
-        *(
-            "calls",
-            "metadata",
-            "places",
-            "axes",
-            "trials",
-            "stand_ins",
-            "symbolic",
-            "torch_internals/symbols",
-            "counting",
-        ),
-    ],
-)
-def test_the_mechanism_knows_no_operator_by_name(room):
+@pytest.mark.parametrize("file", ["devices/datasheets", "devices/bounds", "profile/roofline", "profile/scaling"])
+def test_questions_about_rows_are_answered_without_torch(file):
+    """Bounds on time and growth are arithmetic on rows."""
+    assert not any(name.split(".")[0] == "torch" for name in imports(PACKAGE / f"{file}.py"))
+
+
+@pytest.mark.parametrize("package", ["pricing", "attribution", "dispatch", "mode", "counting", "torch_internals"])
+def test_the_mechanism_knows_no_operator_by_name(package):
     """Outside docstrings and messages, nothing of the mechanism mentions an operator.
 
-    Only the private room's stand-ins for what PyTorch wrote for plain sizes call some.
+    Only the replacements for what PyTorch wrote for plain sizes alone, and the corrections of its fake kernels, call
+    or compare with some.
     """
-    tree = ast.parse((PACKAGE / f"{room}.py").read_text(encoding="utf-8"))
-    named = [
-        ast.unparse(node)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and ast.unparse(node).startswith(("torch.ops.", "aten."))
-    ]
-    assert named == []
+    exceptions = {"symint_patches.py", "fake_kernel_fixes.py"}
+    for path in FILES:
+        if package_of(path) == package and path.name not in exceptions:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            named = [
+                ast.unparse(node)
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Attribute) and ast.unparse(node).startswith(("torch.ops.", "aten."))
+            ]
+            assert named == [], path
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "formulas").glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted((PACKAGE / "formulas").rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE / "formulas"))
+)
 def test_formulas_know_no_mode(path):
     """A formula is a function of sizes; it imports what is below the registry, and other formulas."""
-    assert set(rooms_imported(path)) <= {
-        "cost",
-        "errors",
-        "binding",
-        "registry",
-        "formulas",
-        "traffic",
-        "torch_internals",
-    }
+    assert set(packages_imported(path)) <= {"records", "errors", "pricing", "formulas", "torch_internals"}
 
 
-def test_private_torch_interfaces_are_in_one_room():
+def test_private_torch_interfaces_are_in_one_package():
     """No other file mentions torch._something, except operators whose names begin so."""
     for path in FILES:
-        if room_of(path) == "torch_internals":
+        if package_of(path) == "torch_internals":
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         private = [
@@ -201,11 +221,11 @@ def test_public_names_are_where_the_package_says():
 
 
 def test_what_is_not_there_is_an_attribute_error():
-    """As of any module; rooms are attributes, imported or not."""
+    """As of any module; packages are attributes, imported or not."""
     import opflops  # noqa: PLC0415 - the other tests look at text alone
 
     assert not hasattr(opflops, "flops")
-    assert opflops.rows.KEYS[0] == "module"
+    assert opflops.records.rows.KEYS[0] == "module"
 
 
 def test_every_public_name_is_documented():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from opflops import OpFlopMode, ProfileError
-from opflops.measuring import measure
+from opflops.devices.benchmark import measure
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from zoo.dynamic import CachedDecoder, ConvNet
 from zoo.transformers import Llama
 
 from opflops import OpFlopMode
-from opflops.metadata import KnownResults
+from opflops.counting.meta_cache import KnownResults
 
 
 class Asked(torch.utils._python_dispatch.TorchDispatchMode):

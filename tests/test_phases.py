@@ -177,7 +177,8 @@ def test_model_and_hardware_utilisation_are_one_call_away():
 
 def test_nothing_of_what_is_followed_stays_behind():
     """Classes and modules of PyTorch are as before, however the block ends."""
-    from opflops.torch_internals import checkpoint_callables, optimizer_callables  # noqa: PLC0415 - for this test alone
+    from opflops.torch_internals.autograd import checkpoint_callables  # noqa: PLC0415 - for this test alone
+    from opflops.torch_internals.optimizers import optimizer_callables  # noqa: PLC0415 - for this test alone
 
     torch.optim.Adam([nn.Parameter(X)])
 

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from opflops import Cost, Estimate, FormulaError, OpFlopMode, UnpricedOpWarning, formula
-from opflops.binding import Entry
-from opflops.recording import recorder
-from opflops.registry import registry
-from opflops.tally import Cell
+from opflops.pricing.accumulators import Cell
+from opflops.pricing.recording import recorder
+from opflops.pricing.registry import registry
+from opflops.pricing.schema_binding import Entry
 
 X = torch.ones(3, 4)
 aten = torch.ops.aten

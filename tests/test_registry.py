@@ -7,9 +7,9 @@ import torch
 from torch.utils.flop_counter import flop_registry
 
 from opflops import Cost, DuplicateFormulaError, Estimate, FormulaError, coverage, formula
-from opflops.binding import Entry
-from opflops.cost import is_whole
-from opflops.registry import Registry, declare_zero, functional_twin, registry
+from opflops.pricing.registry import Registry, declare_zero, functional_twin, registry
+from opflops.pricing.schema_binding import Entry
+from opflops.records.cost import is_whole
 
 aten = torch.ops.aten
 DENSE = {"causal": "dense"}
@@ -353,8 +353,8 @@ def test_coverage_lists_other_namespaces():
 
 def test_every_registered_formula_fits_every_overload_that_it_prices():
     """Binding happens for the whole of aten without an error."""
-    from opflops.registry import overloads_of  # noqa: PLC0415
-    from opflops.torch_internals import dispatcher_packets  # noqa: PLC0415 - only this test walks the dispatcher
+    from opflops.pricing.registry import overloads_of  # noqa: PLC0415
+    from opflops.torch_internals.dispatch import dispatcher_packets  # noqa: PLC0415 - only this test walks the dispatcher
 
     bound = [
         registry.resolve(overload, DENSE) for packet in dispatcher_packets("aten") for overload in overloads_of(packet)

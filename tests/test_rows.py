@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opflops import Cost, Profile, ProfileError, Row
-from opflops.rows import KEYS
+from opflops.records.rows import KEYS
 
 small = st.integers(min_value=0, max_value=10**6)
 rows = st.builds(

@@ -15,7 +15,7 @@ from zoo.dynamic import CachedDecoder, ConvNet, MixtureOfExperts, UNet
 from zoo.transformers import ViT
 
 from opflops import Cost, DimensionError, OpFlopMode, OpflopsError, Profile, ProfileError, count
-from opflops.expressions import compiled
+from opflops.records.expressions import compiled
 
 B, S, H, W = Dim("batch"), Dim("seq"), Dim("height"), Dim("width")
 batch, seq, height, width, past = sympy.symbols("batch seq height width past")

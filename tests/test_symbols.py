@@ -11,9 +11,8 @@ from torch.nn import functional
 from torch.utils._sympy import functions as own
 
 from opflops import OpFlopMode
-from opflops import torch_internals as internals
-from opflops.torch_internals import plain_sizes
-from opflops.torch_internals.symbols import Dim, Symbols, parts_of, standard
+from opflops.torch_internals import fake_tensors, size_arithmetic, symint_patches
+from opflops.torch_internals.symbolic_shapes import Dim, Symbols, parts_of, standard
 
 
 def symbolic(*names, place=lambda: "here"):
@@ -120,7 +119,7 @@ def addresses(sizes, strides):
 def test_distinct_elements_are_counted_without_deciding_anything(sizes, strides):
     """Dense, transposed, broadcast, with gaps, and windows that overlap, by visiting every element."""
     symbols, n, m = symbolic("n", "m")
-    counted = symbols.expression(internals.distinct_elements(sizes(n, m), strides(n, m)))
+    counted = symbols.expression(size_arithmetic.distinct_elements(sizes(n, m), strides(n, m)))
     assert symbols.decisions == []
     for example in itertools.product((2, 3, 4, 7), repeat=2):
         known = dict(zip(sympy.symbols("n m"), map(sympy.Integer, example), strict=True))
@@ -131,7 +130,7 @@ def test_distinct_elements_of_what_may_be_empty_are_its_elements():
     """PyTorch computes strides with at least one element in each axis."""
     symbols, n, m = symbolic("n", "m")
     rows, columns = n // 8, m // 8
-    counted = internals.distinct_elements(
+    counted = size_arithmetic.distinct_elements(
         (3, rows, columns), (torch.sym_max(1, rows) * torch.sym_max(1, columns), torch.sym_max(1, columns), 1)
     )
     assert symbols.expression(counted) == symbols.expression(3 * rows * columns)
@@ -141,11 +140,11 @@ def test_distinct_elements_of_what_may_be_empty_are_its_elements():
 def test_halvings_are_exact():
     """ceil(log2 n), of numbers and of symbols."""
     symbols, n = symbolic("n")
-    expression = symbols.expression(internals.halvings(n))
+    expression = symbols.expression(size_arithmetic.halvings(n))
     for size in (1, 2, 3, 4, 5, 8, 9, 2**31, 2**31 + 1, 2**60):
         wanted = (size - 1).bit_length()
-        assert internals.halvings(size) == expression.xreplace({sympy.Symbol("n"): sympy.Integer(size)}) == wanted
-    assert internals.halvings(0) == 0
+        assert size_arithmetic.halvings(size) == expression.xreplace({sympy.Symbol("n"): sympy.Integer(size)}) == wanted
+    assert size_arithmetic.halvings(0) == 0
     assert symbols.decisions == []
 
 
@@ -179,8 +178,8 @@ def test_interpolation_is_what_pytorchs_own_is(monkeypatch, mode, by):
             call = partial(functional.interpolate, x, mode=mode, **by, **option)
             with monkeypatch.context() as patch:
                 wanted, rows = counted(call)
-                patch.setattr(plain_sizes, "_is_symbolic", lambda _: True)
-                with plain_sizes.symbolic_sizes_stay:
+                patch.setattr(symint_patches, "_is_symbolic", lambda _: True)
+                with symint_patches.symbolic_sizes_stay:
                     found, own_rows = counted(call)
             assert torch.equal(found[0], wanted[0])
             assert own_rows == rows
@@ -193,8 +192,8 @@ def test_recurrent_layers_are_what_pytorchs_own_are(monkeypatch, kind, bidirecti
     """The same operators as often, and the same values."""
     layer, x = kind(6, 10, 2, bidirectional=bidirectional, **options), torch.rand(5, 3, 6)
     wanted, rows = counted(lambda: layer(x))
-    monkeypatch.setattr(plain_sizes, "_is_symbolic", lambda _: True)
-    with plain_sizes.symbolic_sizes_stay:
+    monkeypatch.setattr(symint_patches, "_is_symbolic", lambda _: True)
+    with symint_patches.symbolic_sizes_stay:
         found, own_rows = counted(lambda: layer(x))
     for ours, pytorchs in zip(found, wanted, strict=True):
         torch.testing.assert_close(ours, pytorchs)
@@ -218,7 +217,7 @@ def test_indexing_is_what_pytorchs_own_is(index):
     """The same operators, and the same values; an axis that is taken whole is none."""
     x = torch.rand(4, 5, 6)
     wanted, rows = counted(lambda: x[index])
-    found, own_rows = counted(lambda: plain_sizes._indexed(x, index))
+    found, own_rows = counted(lambda: symint_patches._indexed(x, index))
     assert torch.equal(found[0], wanted[0])
     assert own_rows == rows
 
@@ -226,12 +225,12 @@ def test_indexing_is_what_pytorchs_own_is(index):
 def test_everything_is_put_back():
     """Attributes that were there, and those that are only looked up elsewhere."""
     before = [
-        (owner, name, vars(owner).get(name), getattr(owner, name)) for owner, name, _ in plain_sizes._replacements()
+        (owner, name, vars(owner).get(name), getattr(owner, name)) for owner, name, _ in symint_patches._replacements()
     ]
     assert len(before) > 15
 
     def fail():
-        with plain_sizes.symbolic_sizes_stay:
+        with symint_patches.symbolic_sizes_stay:
             assert all(getattr(owner, name) is not value for owner, name, _, value in before)
             raise ZeroDivisionError
 
@@ -241,16 +240,16 @@ def test_everything_is_put_back():
 
 
 def test_gradients_of_interpolation_have_the_size_that_they_are_told():
-    """By the schema, which is where plain_sizes takes it from."""
-    assert len(plain_sizes._SIZE_OF_GRADIENT) > 8
-    for overload, place in plain_sizes._SIZE_OF_GRADIENT.items():
+    """By the schema, which is where symint_patches takes it from."""
+    assert len(symint_patches._SIZE_OF_GRADIENT) > 8
+    for overload, place in symint_patches._SIZE_OF_GRADIENT.items():
         assert overload._schema.arguments[place].name == "input_size"
 
 
 def test_results_that_pytorch_shares_are_apart():
     """A fake kernel may return one tensor twice, and did or did not by what was asked before."""
     layer = nn.LSTM(4, 3)
-    with internals.fake_copies((layer, torch.rand(5, 2, 4))) as (copied, x):
+    with fake_tensors.fake_copies((layer, torch.rand(5, 2, 4))) as (copied, x):
         for _ in range(2):
             copied.zero_grad(set_to_none=True)
             copied(x)[0].sum().backward()

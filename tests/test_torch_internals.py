@@ -6,14 +6,26 @@ import threading
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from opflops import torch_internals as internals
 from opflops.formulas.sizes import NEWER, aten
+from opflops.torch_internals import (
+    autograd,
+    compiler,
+    dispatch,
+    fake_tensors,
+    higher_order,
+    modules,
+    optimizers,
+    size_arithmetic,
+    tensor_layouts,
+)
 
 X = torch.ones(2, requires_grad=True)
 
 
-class Quiet(internals.TorchDispatchMode):
+class Quiet(TorchDispatchMode):
     """Run every operator, and note what dispatch_modes says meanwhile."""
 
     def __init__(self):
@@ -22,20 +34,20 @@ class Quiet(internals.TorchDispatchMode):
         self.higher = None
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.seen_inside.append(internals.dispatch_modes())
+        self.seen_inside.append(dispatch.dispatch_modes())
         return func(*args, **(kwargs or {}))
 
 
 def test_dispatch_modes_lists_active_modes_outermost_first():
     """A mode that is handling an operator is not in the list; another thread has its own."""
     with Quiet() as outer, Quiet() as inner:
-        assert internals.dispatch_modes() == [outer, inner]
+        assert dispatch.dispatch_modes() == [outer, inner]
         X.detach() + 1
         elsewhere = []
-        thread = threading.Thread(target=lambda: elsewhere.append(internals.dispatch_modes()))
+        thread = threading.Thread(target=lambda: elsewhere.append(dispatch.dispatch_modes()))
         thread.start()
         thread.join()
-    assert internals.dispatch_modes() == []
+    assert dispatch.dispatch_modes() == []
     assert elsewhere == [[]]
     assert inner.seen_inside == [[outer]] * len(inner.seen_inside) != []
     assert outer.seen_inside == [[]] * len(outer.seen_inside) != []
@@ -44,7 +56,7 @@ def test_dispatch_modes_lists_active_modes_outermost_first():
 def test_a_mode_receives_operators_without_a_wrapper():
     """A plain dispatch mode's method is wrapped, in newer versions, so that the compiler keeps off it."""
 
-    class Mode(internals.DispatchMode):
+    class Mode(dispatch.DispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             return func(*args, **(kwargs or {}))
 
@@ -58,12 +70,12 @@ def test_a_backward_pass_has_a_number_and_a_current_node():
     seen = []
     x = torch.ones(2, requires_grad=True)
     y = x * 2
-    y.register_hook(lambda grad: seen.append((internals.current_node(), internals.backward_task())))
-    assert internals.current_node() is None
-    assert internals.backward_task() == -1
+    y.register_hook(lambda grad: seen.append((autograd.current_node(), autograd.backward_task())))
+    assert autograd.current_node() is None
+    assert autograd.backward_task() == -1
     for _ in range(2):
         y.sum().backward(retain_graph=True)
-    assert internals.current_node() is None
+    assert autograd.current_node() is None
     (node, first), (_, second) = seen
     assert node is not None
     assert 0 <= first < second
@@ -82,20 +94,20 @@ def test_nodes_are_numbered_in_the_order_of_the_forward():
             return gradient
 
     x = torch.ones(2, requires_grad=True)
-    first = internals.next_node()
+    first = autograd.next_node()
     y = x.sin()
-    second = internals.next_node()
+    second = autograd.next_node()
     z = Custom.apply(y)
-    assert internals.node_number(y.grad_fn) == first
-    assert second <= internals.node_number(z.grad_fn) < internals.next_node()
+    assert autograd.node_number(y.grad_fn) == first
+    assert second <= autograd.node_number(z.grad_fn) < autograd.next_node()
 
 
 def test_accumulating_nodes_have_the_largest_number_and_their_leaf():
     """They are made when a leaf is first used, and belong to the leaf."""
     x = torch.ones(2, requires_grad=True)
     node = x.sin().grad_fn.next_functions[0][0]
-    assert internals.node_number(node) == internals.ACCUMULATES
-    assert internals.accumulated_leaf(node) is x
+    assert autograd.node_number(node) == autograd.ACCUMULATES
+    assert autograd.accumulated_leaf(node) is x
 
 
 @pytest.mark.parametrize("reentrant", [True, False])
@@ -104,21 +116,21 @@ def test_a_checkpoint_is_recognised_while_it_computes_again(reentrant):
     seen = []
 
     def square(x):
-        if internals.current_node() is not None:
-            seen.append(internals.is_recomputation(internals.current_node()))
+        if autograd.current_node() is not None:
+            seen.append(autograd.is_recomputation(autograd.current_node()))
         return x * x
 
     x = torch.ones(2, requires_grad=True)
     y = torch.utils.checkpoint.checkpoint(square, x, use_reentrant=reentrant)
     z = y * 2
-    z.register_hook(lambda _: seen.append(internals.is_recomputation(internals.current_node())))
+    z.register_hook(lambda _: seen.append(autograd.is_recomputation(autograd.current_node())))
     z.sum().backward()
     assert seen == [False, True]
 
 
 def test_what_checkpointing_calls_hands_over_the_function():
     """Its first argument is what the checkpoint computes again."""
-    ((owner, name),) = internals.checkpoint_callables()
+    ((owner, name),) = autograd.checkpoint_callables()
     original, seen = getattr(owner, name), []
     setattr(owner, name, lambda function, *args, **kwargs: seen.append(function) or original(function, *args, **kwargs))
     try:
@@ -133,10 +145,10 @@ def test_a_backward_begun_inside_another_is_told_from_its_python_frames():
     seen = []
     x = torch.ones(2, requires_grad=True)
     y = x * 2
-    y.register_hook(lambda _: seen.append(internals.nested_backward()))
+    y.register_hook(lambda _: seen.append(autograd.nested_backward()))
     y.sum().backward()
     assert seen == [True]
-    assert not internals.nested_backward()
+    assert not autograd.nested_backward()
 
 
 def test_optimizers_prepare_their_class_when_they_are_made():
@@ -147,7 +159,7 @@ def test_optimizers_prepare_their_class_when_they_are_made():
             return super().step(closure)
 
     def listed():
-        return [(owner.__name__, name) for owner, name in internals.optimizer_callables()]
+        return [(owner.__name__, name) for owner, name in optimizers.optimizer_callables()]
 
     assert ("Unprepared", "step") not in listed()
     Unprepared([torch.nn.Parameter(torch.ones(1))], lr=0.1)
@@ -163,8 +175,8 @@ def test_optimizers_prepare_their_class_when_they_are_made():
         ("AveragedModel", "update_parameters"),
     ):
         assert expected in listed()
-    assert internals.optimizer_preparation() == [(torch.optim.Optimizer, "_patch_step_function")]
-    assert all(callable(getattr(owner, name)) for owner, name in internals.optimizer_callables())
+    assert optimizers.optimizer_preparation() == [(torch.optim.Optimizer, "_patch_step_function")]
+    assert all(callable(getattr(owner, name)) for owner, name in optimizers.optimizer_callables())
 
 
 @pytest.mark.parametrize(
@@ -173,7 +185,7 @@ def test_optimizers_prepare_their_class_when_they_are_made():
 )
 def test_builtins_of_torchscript_are_no_operators(overload, known):
     """They share packets with operators, and never reach a mode."""
-    assert internals.known_to_dispatcher(overload) is known
+    assert dispatch.known_to_dispatcher(overload) is known
 
 
 @pytest.mark.parametrize(
@@ -181,7 +193,7 @@ def test_builtins_of_torchscript_are_no_operators(overload, known):
 )
 def test_composite_operators_decompose(overload, composite):
     """What is composite has a decomposition that runs, and gives what the operator gives."""
-    assert internals.composite_implicit(overload) is composite
+    assert dispatch.composite_implicit(overload) is composite
     a = torch.rand(3, 3)
     if composite:
         assert torch.equal(overload.decompose(a, a), overload(a, a))
@@ -190,37 +202,37 @@ def test_composite_operators_decompose(overload, composite):
 def test_the_dispatcher_lists_packets():
     """All of aten, and operators that a library adds."""
     torch.library.define("opflops_internals::one", "(Tensor x) -> Tensor")
-    assert [packet.__name__ for packet in internals.dispatcher_packets("opflops_internals")] == ["one"]
-    assert len(internals.dispatcher_packets("aten")) > 1000
+    assert [packet.__name__ for packet in dispatch.dispatcher_packets("opflops_internals")] == ["one"]
+    assert len(dispatch.dispatcher_packets("aten")) > 1000
 
 
 def test_schemas_tell_what_is_written_shared_and_returned():
     """In place writes its argument, a view shares it, an out= argument is marked."""
-    in_place = internals.schema_of(aten.add_.Tensor)
+    in_place = dispatch.schema_of(aten.add_.Tensor)
     assert in_place.arguments[0].alias_info.is_write
-    view = internals.schema_of(aten.t.default)
+    view = dispatch.schema_of(aten.t.default)
     assert view.returns[0].alias_info is not None
     assert not view.returns[0].alias_info.is_write
-    assert [argument.is_out for argument in internals.schema_of(aten.mm.out).arguments] == [False, False, True]
-    assert internals.schema_of(aten.mm.default).returns[0].alias_info is None
+    assert [argument.is_out for argument in dispatch.schema_of(aten.mm.out).arguments] == [False, False, True]
+    assert dispatch.schema_of(aten.mm.default).returns[0].alias_info is None
 
 
 def test_packets_of_operators_and_of_what_has_none():
     """A higher-order operator has no packet."""
-    assert internals.packet_of(aten.mm.default) is aten.mm
-    assert internals.packet_of(torch.ops.higher_order.cond) is None
+    assert dispatch.packet_of(aten.mm.default) is aten.mm
+    assert dispatch.packet_of(torch.ops.higher_order.cond) is None
 
 
 def test_third_party_formulas_are_torchs_registry():
     """Keyed by packet, called with out_val."""
-    price = internals.third_party_formulas()[aten.mm]
+    price = dispatch.third_party_formulas()[aten.mm]
     assert price(torch.ones(2, 3), torch.ones(3, 4), out_val=torch.ones(2, 4)) == 48
 
 
 def test_sparse_parts_are_those_that_are_stored():
     """Also of a tensor that is not coalesced."""
     tensor = torch.sparse_coo_tensor(torch.tensor([[0, 0, 2]]), torch.ones(3), (4,), check_invariants=True)
-    indices, values = internals.sparse_coo_parts(tensor)
+    indices, values = tensor_layouts.sparse_coo_parts(tensor)
     assert (tuple(indices.shape), tuple(values.shape)) == ((1, 3), (3,))
 
 
@@ -228,16 +240,16 @@ def test_sparse_parts_are_those_that_are_stored():
 def test_nested_lengths_are_true_lengths():
     """The ragged axis of the strided nested layout."""
     nested = torch.nested.nested_tensor([torch.ones(2, 4), torch.ones(5, 4)])
-    assert internals.nested_lengths(nested) == [2, 5]
+    assert tensor_layouts.nested_lengths(nested) == [2, 5]
 
 
 def test_values_are_known_of_real_tensors_alone():
     """Meta and fake tensors have shapes only."""
-    assert internals.has_values(torch.ones(2))
-    assert internals.has_values(nn.Parameter(torch.ones(2)))
-    assert not internals.has_values(torch.ones(2, device="meta"))
-    with internals.fake_copies(torch.ones(2)) as fake:
-        assert not internals.has_values(fake)
+    assert fake_tensors.has_values(torch.ones(2))
+    assert fake_tensors.has_values(nn.Parameter(torch.ones(2)))
+    assert not fake_tensors.has_values(torch.ones(2, device="meta"))
+    with fake_tensors.fake_copies(torch.ones(2)) as fake:
+        assert not fake_tensors.has_values(fake)
 
 
 def test_a_fake_recurrent_kernel_of_cudnn_has_a_gradient():
@@ -246,7 +258,7 @@ def test_a_fake_recurrent_kernel_of_cudnn_has_a_gradient():
     PyTorch's own rule for fake tensors gives None back where none came in, and for the backward there is none.
     """
     x, h, weights = torch.ones(5, 3, 4), torch.zeros(1, 3, 8), [torch.ones(32, 4), torch.ones(32, 8)]
-    with internals.fake_copies((x, h, weights)) as (x, h, weights):
+    with fake_tensors.fake_copies((x, h, weights)) as (x, h, weights):
         lstm = (2, 8, 0, 1, False, 0.0, True, False, [], None)
         out, hy, cy, reserve, buffer = torch.ops.aten._cudnn_rnn(x, weights, 2, None, h, h, *lstm)
         assert (buffer.shape, buffer.dtype) == ((32 * 4 + 32 * 8,), torch.float32)
@@ -260,7 +272,7 @@ def test_a_fake_recurrent_kernel_of_cudnn_has_a_gradient():
 def test_fake_copies_have_shape_dtype_device_and_identity():
     """What stands twice is one copy; gradients flow to leaves of the copy; the original is untouched."""
     model = nn.Linear(3, 2)
-    with internals.fake_copies((model, model.weight, [X, X])) as (copy, weight, (first, second)):
+    with fake_tensors.fake_copies((model, model.weight, [X, X])) as (copy, weight, (first, second)):
         assert copy.weight is weight
         assert first is second
         assert (weight.shape, weight.dtype, weight.device) == (model.weight.shape, torch.float32, torch.device("cpu"))
@@ -273,7 +285,7 @@ def test_fake_copies_have_shape_dtype_device_and_identity():
 
 def test_errors_of_fake_kernels_are_raised_and_not_logged(caplog):
     """A wrong shape is the caller's to report; the log is as it was afterwards."""
-    with internals.fake_copies(torch.ones(2, 3)) as x, pytest.raises(RuntimeError):
+    with fake_tensors.fake_copies(torch.ones(2, 3)) as x, pytest.raises(RuntimeError):
         torch.mm(x, x)
     assert caplog.records == []
     assert not logging.getLogger("torch._subclasses.fake_tensor").disabled
@@ -282,7 +294,7 @@ def test_errors_of_fake_kernels_are_raised_and_not_logged(caplog):
 @pytest.mark.parametrize("ask", [lambda x: x.sum().item(), lambda x: x.nonzero(), lambda x: x[x > 0], bool])
 def test_fake_tensors_refuse_to_tell_values(ask):
     """With the errors that count() turns into a sentence."""
-    with internals.fake_copies(torch.ones(1)) as x, pytest.raises(internals.value_dependent_errors()):
+    with fake_tensors.fake_copies(torch.ones(1)) as x, pytest.raises(fake_tensors.value_dependent_errors()):
         ask(x)
 
 
@@ -292,29 +304,32 @@ def test_what_has_no_kernel_without_storage_says_so(device):
     with torch.library._scoped_library("internals_test", "FRAGMENT") as library:
         library.define("stored(Tensor x) -> Tensor")
         library.impl("stored", torch.clone, "CPU")
-        with internals.fake_copies(torch.ones(1, device=device)) as x, pytest.raises(Exception, match="stored") as got:
+        with (
+            fake_tensors.fake_copies(torch.ones(1, device=device)) as x,
+            pytest.raises(Exception, match="stored") as got,
+        ):
             torch.ops.internals_test.stored(x)
         with pytest.raises(NotImplementedError, match="stored") as plain:
             torch.ops.internals_test.stored(torch.ones(1, device="meta"))
-    assert internals.lacks_kernel(got.value)
-    assert internals.lacks_kernel(plain.value)
-    assert not internals.lacks_kernel(NotImplementedError("forward"))
-    assert not internals.lacks_kernel(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert fake_tensors.lacks_kernel(got.value)
+    assert fake_tensors.lacks_kernel(plain.value)
+    assert not fake_tensors.lacks_kernel(NotImplementedError("forward"))
+    assert not fake_tensors.lacks_kernel(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
 
 @pytest.mark.parametrize("take", [lambda x: x.numpy(), lambda x: memoryview(x.numpy())])
 def test_what_takes_elements_out_of_pytorch_says_so(take):
     """NumPy, and copies from meta; other mistakes of a program are none of these."""
-    with internals.fake_copies(torch.ones(1)) as x, pytest.raises(RuntimeError) as fake:
+    with fake_tensors.fake_copies(torch.ones(1)) as x, pytest.raises(RuntimeError) as fake:
         take(x)
     meta = torch.ones(1, device="meta")
     with pytest.raises(TypeError) as plain:
         take(meta)
     with pytest.raises(NotImplementedError) as copied:
         meta.cpu()
-    assert all(internals.lacks_storage(each.value) for each in (fake, plain, copied))
-    assert not internals.lacks_storage(TypeError("can't convert None to numpy"))
-    assert not internals.lacks_storage(None)
+    assert all(fake_tensors.lacks_storage(each.value) for each in (fake, plain, copied))
+    assert not fake_tensors.lacks_storage(TypeError("can't convert None to numpy"))
+    assert not fake_tensors.lacks_storage(None)
 
 
 def test_ranks_of_a_group_by_name_or_itself():
@@ -324,15 +339,15 @@ def test_ranks_of_a_group_by_name_or_itself():
     distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
     try:
         group = distributed.group.WORLD
-        assert internals.ranks_of(group) == internals.ranks_of(group.group_name) == 1
-        assert internals.ranks_of(group.boxed()) == 1
+        assert process_groups.ranks_of(group) == process_groups.ranks_of(group.group_name) == 1
+        assert process_groups.ranks_of(group.boxed()) == 1
     finally:
         distributed.destroy_process_group()
 
 
 def test_logarithms_of_sizes_are_those_of_numbers():
     """A symbolic size would stay symbolic; a number is a number."""
-    assert internals.log2(8) == 3
+    assert size_arithmetic.log2(8) == 3
 
 
 def test_newer_operators_exist_in_the_newest_pytorch():
@@ -347,7 +362,7 @@ def test_the_compiler_is_prepared_for_the_bodies_of_operators_by_one_function():
     from torch._dynamo.backends.debugging import eager  # noqa: PLC0415 - loads the compiler
     from torch.nn.attention import flex_attention  # noqa: PLC0415 - only here
 
-    listed = internals.body_compilations()
+    listed = higher_order.body_compilations()
     assert (flex_attention, "setup_compilation_env") in listed
     for module, name in listed:
         with getattr(module, name)() as backend:
@@ -358,9 +373,9 @@ def test_the_compiler_is_prepared_for_the_bodies_of_operators_by_one_function():
 
 def test_preparations_to_differentiate_bodies_are_found():
     """By operators that trace a graph and its gradient themselves."""
-    names = {name for _, name in internals.body_preparation()}
+    names = {name for _, name in higher_order.body_preparation()}
     assert names == {"create_fw_bw_graph", "trace_joint_graph_as_bwd", "_get_output_metadata_by_execution"}
-    for module, name in internals.body_preparation():
+    for module, name in higher_order.body_preparation():
         assert callable(getattr(module, name))
 
 
@@ -369,19 +384,19 @@ def test_modes_change_places_for_a_while():
     with Quiet() as outer, Quiet() as inner:
 
         def fails():
-            with internals.entered_instead([outer, inner], [inner]):
-                assert internals.dispatch_modes() == [inner]
+            with dispatch.entered_instead([outer, inner], [inner]):
+                assert dispatch.dispatch_modes() == [inner]
                 raise ValueError("stop")
 
         with pytest.raises(ValueError, match="stop"):
             fails()
-        assert internals.dispatch_modes() == [outer, inner]
+        assert dispatch.dispatch_modes() == [outer, inner]
 
 
 def test_the_compiler_works_under_a_dispatch_mode_that_is_ours():
     """It does so as if there were none; what it made runs under the mode."""
 
-    class Mode(internals.DispatchMode):
+    class Mode(dispatch.DispatchMode):
         seen = ()
 
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
@@ -409,9 +424,9 @@ def test_a_higher_order_operator_takes_any_callable_where_its_checks_are_passed_
         op(torch.sin, X.detach())
     # As a mode sees it: below autograd.
     with torch._C._AutoDispatchBelowAutograd():
-        assert torch.equal(internals.call_higher_order(op, (torch.sin, X.detach()), {}), X.sin())
-    assert torch.equal(internals.own_kernel(op)(torch.sin, X.detach()), X.sin())
-    assert internals.own_kernel(torch.ops.higher_order.wrap) is None
+        assert torch.equal(higher_order.call_higher_order(op, (torch.sin, X.detach()), {}), X.sin())
+    assert torch.equal(higher_order.own_kernel(op)(torch.sin, X.detach()), X.sin())
+    assert higher_order.own_kernel(torch.ops.higher_order.wrap) is None
 
 
 def test_tracing_and_fake_tensors_are_abstract():
@@ -421,17 +436,17 @@ def test_tracing_and_fake_tensors_are_abstract():
     seen = []
 
     def program(x):
-        seen.append((internals.runs_abstractly(()), internals.is_traced()))
+        seen.append((fake_tensors.runs_abstractly(()), fake_tensors.is_traced()))
         return x + 1
 
     program(X.to("meta"))
     make_fx(program)(X)
-    with internals.fake_copies(X) as x:
+    with fake_tensors.fake_copies(X) as x:
         program(x)
         outside = x
     assert seen == [(False, False), (True, True), (True, False)]
-    assert internals.runs_abstractly([{"x": outside}])
-    assert not internals.runs_abstractly([X, X.to("meta"), 1])
+    assert fake_tensors.runs_abstractly([{"x": outside}])
+    assert not fake_tensors.runs_abstractly([X, X.to("meta"), 1])
 
 
 def test_compiled_nodes_know_the_modules_that_they_came_from():
@@ -439,12 +454,12 @@ def test_compiled_nodes_know_the_modules_that_they_came_from():
     net, found = nn.Sequential(nn.Tanh()), []
 
     def backend(graph, examples):
-        found.extend(internals.modules_of(node) for node in graph.graph.nodes if node.op == "call_function")
+        found.extend(compiler.modules_of(node) for node in graph.graph.nodes if node.op == "call_function")
         return graph.forward
 
     torch.compile(lambda x: net(net(x)), backend=backend, fullgraph=True)(X.detach())
     assert found == [[id(net), id(net[0])]] * 2
-    assert internals.modules_of(torch.fx.symbolic_trace(net).graph.find_nodes(op="output")[0]) == []
+    assert compiler.modules_of(torch.fx.symbolic_trace(net).graph.find_nodes(op="output")[0]) == []
 
 
 def test_traced_gradients_tell_the_forward_that_they_compute_again():
@@ -452,11 +467,11 @@ def test_traced_gradients_tell_the_forward_that_they_compute_again():
     from torch._higher_order_ops.utils import create_bw_fn, materialize_as_graph  # noqa: PLC0415 - only here
 
     traced = materialize_as_graph(create_bw_fn(lambda x: (x.tanh(),), (X,)), (X, X), force_enable_grad=True)
-    tagged = {node.name: internals.is_recomputed(node) for node in traced.graph.nodes}
+    tagged = {node.name: compiler.is_recomputed(node) for node in traced.graph.nodes}
     assert tagged["tanh"] is True
     assert tagged["tanh_backward"] is False
     plain = torch.fx.symbolic_trace(nn.Tanh())
-    assert {internals.is_recomputed(node) for node in plain.graph.nodes} == {None}
+    assert {compiler.is_recomputed(node) for node in plain.graph.nodes} == {None}
 
 
 def test_counts_compare_by_the_sizes_that_were_traced():
@@ -464,18 +479,21 @@ def test_counts_compare_by_the_sizes_that_were_traced():
     from torch.fx.experimental.symbolic_shapes import ShapeEnv  # noqa: PLC0415 - only here
 
     env = ShapeEnv()
-    with internals.FakeTensorMode(shape_env=env) as fakes:
+    with FakeTensorMode(shape_env=env) as fakes:
         size = fakes.from_tensor(torch.ones(8), static_shapes=False).shape[0]
-    assert internals.larger(2 * size, 15)
-    assert not internals.larger(2 * size, 16)
-    assert not internals.larger(15, 2 * size)
-    assert not internals.larger(env.create_unbacked_symint(), 0)
+    assert size_arithmetic.larger(2 * size, 15)
+    assert not size_arithmetic.larger(2 * size, 16)
+    assert not size_arithmetic.larger(15, 2 * size)
+    assert not size_arithmetic.larger(env.create_unbacked_symint(), 0)
     assert env.guards == []
 
 
 def test_scalar_tensors_index_as_operators_do():
     """On fake tensors too, whose value is not there."""
-    with internals.fake_copies((torch.ones(3, 4), torch.tensor(2))) as (table, index), internals.indexing_by_tensors():
+    with (
+        fake_tensors.fake_copies((torch.ones(3, 4), torch.tensor(2))) as (table, index),
+        higher_order.indexing_by_tensors(),
+    ):
         assert table[index].shape == (4,)
 
 
@@ -492,27 +510,27 @@ def test_triton_kernels_are_known_by_number():
 
     kernel = kernel_side_table.add_kernel(Wrapper(Wrapper(some_kernel)))
     constants = kernel_side_table.add_constant_args({"BLOCK": 4})
-    assert internals.triton_call(kernel, constants) == ("some_kernel", {"BLOCK": 4})
+    assert higher_order.triton_call(kernel, constants) == ("some_kernel", {"BLOCK": 4})
 
 
 def test_calling_a_module_is_one_of_two_inner_calls():
     """Nothing else is named in it, and it does what they do."""
-    assert nn.Module.__call__ is internals.MODULE_CALL
-    assert set(internals.MODULE_CALL.__code__.co_names) == {"_compiled_call_impl", "_call_impl"}
+    assert nn.Module.__call__ is modules.MODULE_CALL
+    assert set(modules.MODULE_CALL.__code__.co_names) == {"_compiled_call_impl", "_call_impl"}
     module = nn.ReLU()
     assert module._compiled_call_impl is None
-    assert internals.MODULE_CALL(module, -torch.ones(1)).item() == module._call_impl(-torch.ones(1)).item() == 0
+    assert modules.MODULE_CALL(module, -torch.ones(1)).item() == module._call_impl(-torch.ones(1)).item() == 0
     module._compiled_call_impl = lambda x: "compiled"
-    assert internals.MODULE_CALL(module, torch.ones(1)) == "compiled"
+    assert modules.MODULE_CALL(module, torch.ones(1)) == "compiled"
 
 
 def test_calling_an_operator_is_calling_its_inner_function():
     """What is left out does nothing else; an operator that is called otherwise is left as it is."""
     asked = {"torch", "_C", "_pyobj_dispatcher", "_peek_should_skip_torch_function", "_cpp_dispatch_handle"}
-    assert set(internals.OpOverload.__call__.__code__.co_names) - asked == {"_op"}
+    assert set(dispatch.OpOverload.__call__.__code__.co_names) - asked == {"_op"}
     add = torch.ops.aten.add.Tensor
-    assert internals.call_of(add) is add._op
-    assert internals.call_of(add)(torch.ones(2), torch.ones(2), alpha=2).tolist() == [3, 3]
+    assert dispatch.call_of(add) is add._op
+    assert dispatch.call_of(add)(torch.ones(2), torch.ones(2), alpha=2).tolist() == [3, 3]
     if torch.distributed.is_available():
         send = torch.ops.c10d.send.default
-        assert internals.call_of(send) is send
+        assert dispatch.call_of(send) is send

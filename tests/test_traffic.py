@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from opflops.traffic import stored_bytes
+from opflops.pricing.traffic import stored_bytes
 
 
 @pytest.mark.parametrize(

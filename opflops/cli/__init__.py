@@ -1,4 +1,7 @@
-"""The command line: ``opflops [TARGET…]`` and its subcommands."""
+"""The command line: ``opflops [TARGET…]`` and its subcommands.
+
+May import everything but the integrations; only ``__main__`` and the installed script import it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as the process runs
     try:
         # Late, so that an interrupt while this loads PyTorch ends as cleanly as a later one.
-        from opflops.cli.dispatch import run  # noqa: PLC0415 - see above
+        from opflops.cli.entry_point import run  # noqa: PLC0415 - see above
 
         return run(sys.argv[1:] if argv is None else list(argv))
     except KeyboardInterrupt:

@@ -10,8 +10,8 @@ from tabulate import tabulate_formats
 
 from opflops.cli.help import Formatter
 from opflops.errors import TargetError
-from opflops.report.columns import MEASURES, PHASES
-from opflops.rows import KEYS
+from opflops.records.rows import KEYS
+from opflops.report.text.columns import MEASURES, PHASES
 from opflops.wording import nearest, unknown
 
 if TYPE_CHECKING:

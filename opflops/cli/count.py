@@ -13,8 +13,8 @@ from opflops.cli.rendering import Rendering, compared, rendered
 from opflops.cli.running import Counted, Run, count_target, optimizer_class, saved
 from opflops.cli.sources import Asked
 from opflops.errors import TargetError
-from opflops.profile import Profile
-from opflops.report.counts import SECONDS
+from opflops.profile.profile import Profile
+from opflops.report.files.counts import SECONDS
 from opflops.wording import printable, unknown
 
 if TYPE_CHECKING:

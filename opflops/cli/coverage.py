@@ -17,13 +17,13 @@ from tabulate import tabulate, tabulate_formats
 from opflops.cli import output
 from opflops.cli.arguments import Parser, general, one_of
 from opflops.errors import TargetError
-from opflops.registry import coverage, overloads_of, registry
-from opflops.torch_internals import packet_of, schema_of, third_party_formulas
+from opflops.pricing.registry import coverage, overloads_of, registry
+from opflops.torch_internals.dispatch import packet_of, schema_of, third_party_formulas
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from opflops.torch_internals import OpOverload
+    from opflops.torch_internals.dispatch import OpOverload
 
 VERDICTS = ("formula", "zero", "decomposes", "unpriced")
 

@@ -9,7 +9,7 @@ from tabulate import tabulate, tabulate_formats
 from opflops.cli import output
 from opflops.cli.arguments import Parser, general, one_of
 from opflops.devices import DEVICES
-from opflops.report.sheet import Label, Sheet, render
+from opflops.report.text.sheet import Label, Sheet, render
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

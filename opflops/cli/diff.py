@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from opflops import budgets
 from opflops.cli.count import check_tables, count_all, deliver
 from opflops.cli.rendering import Rendering, named
-from opflops.report.comparison import difference
-from opflops.report.sheet import is_markup
+from opflops.profile import budgets
+from opflops.report.text.comparison import difference
+from opflops.report.text.sheet import is_markup
 from opflops.wording import printable
 
 if TYPE_CHECKING:

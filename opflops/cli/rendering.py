@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from opflops import devices
 from opflops.cli import output
 from opflops.cli.arguments import FILES
 from opflops.devices import TF32
+from opflops.devices import datasheets as devices
+from opflops.devices.benchmark import measure
 from opflops.errors import TargetError
-from opflops.measuring import measure
-from opflops.profile import Profile
-from opflops.report.colour import wants_colour
-from opflops.report.comparison import Options, comparison
-from opflops.report.counts import check_measure
-from opflops.report.pairing import Named
-from opflops.report.sheet import is_markup
+from opflops.profile.profile import Profile
+from opflops.report.files.counts import check_measure
+from opflops.report.text.color import wants_colour
+from opflops.report.text.comparison import Options, comparison
+from opflops.report.text.pairing import Named
+from opflops.report.text.sheet import is_markup
 
 if TYPE_CHECKING:
     import argparse
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from opflops.cli.running import Counted
     from opflops.devices import Device
-    from opflops.report.tables import TableOptions
+    from opflops.report.text.tables import TableOptions
 
 _TWO = ("before", "after")
 _STACKS = ("folded", "speedscope")

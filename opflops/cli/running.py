@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import nn
 
-from opflops import dimensions as sizing
-from opflops.calls import differentiable, differentiate
 from opflops.cli import dimensions
 from opflops.cli.arranged import Inputs, arranged, described
 from opflops.cli.foreign import foreign
-from opflops.counting import count
+from opflops.counting.count import count
+from opflops.counting.fake_call import differentiable, differentiate
 from opflops.errors import OpflopsError, TargetError, ValueNeededError
 from opflops.mode import OpFlopMode
-from opflops.torch_internals import lacks_kernel, lacks_storage
+from opflops.records import dimensions as sizing
+from opflops.torch_internals.fake_tensors import lacks_kernel, lacks_storage
 from opflops.wording import printable, told, unknown
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from opflops.cli.progress import Progress
     from opflops.cli.sources import Target
     from opflops.mode import Causal
-    from opflops.profile import Profile
+    from opflops.profile.profile import Profile
 
 
 @dataclass(frozen=True)

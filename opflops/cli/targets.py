@@ -11,7 +11,7 @@ from opflops.wording import nearest
 
 if TYPE_CHECKING:
     from opflops.cli.sources import Asked, Target
-    from opflops.profile import Profile
+    from opflops.profile.profile import Profile
 
 SOURCES = {"torchvision": "torchvision_models", "timm": "timm_models", "hf": "huggingface"}
 """The files of ``opflops.cli.sources`` by what stands before the colon."""

@@ -1,7 +1,10 @@
-"""Prices of operators, one file for each family; importing the package registers them all.
+"""The formulas of operators, one file for each family; importing the package registers them all.
 
-A formula is a function from the arguments of a call, by their schema names, to a :class:`opflops.cost.Cost`. It knows
-sizes and dtypes and nothing else; it uses integer arithmetic, so that symbolic sizes flow through.
+A formula is a function from the arguments of a call, by their schema names, to a :class:`opflops.Cost`. It knows sizes
+and dtypes and nothing else; it uses integer arithmetic, so that symbolic sizes flow through.
+
+May import ``pricing``, ``records`` and ``torch_internals``, but no mode. The registry imports the package when it
+first looks a formula up; the handlers of higher-order operators import it too.
 """
 
 from opflops.formulas import (
@@ -16,16 +19,7 @@ from opflops.formulas import (
     distance,
     embedding,
     encoder,
-    extension,
-    extension_attention,
-    extension_collective,
-    extension_cross_entropy,
-    extension_prims,
-    extension_quantized,
-    extension_static_runtime,
-    extension_torchvision,
     factories,
-    fake_quantize,
     flex_attention,
     folding,
     foreach,
@@ -34,7 +28,6 @@ from opflops.formulas import (
     indexing,
     linalg,
     loss,
-    low_precision,
     margin,
     movement,
     nested,
@@ -46,10 +39,6 @@ from opflops.formulas import (
     pooling,
     primitives,
     product_gradients,
-    quantized,
-    quantized_cells,
-    quantized_embedding,
-    quantized_pointwise,
     randomness,
     recurrent,
     reduction,
@@ -61,6 +50,19 @@ from opflops.formulas import (
     synchronized,
     triton_attention,
 )
+from opflops.formulas.extensions import attention as extension_attention
+from opflops.formulas.extensions import by_name as extension
+from opflops.formulas.extensions import collective as extension_collective
+from opflops.formulas.extensions import cross_entropy as extension_cross_entropy
+from opflops.formulas.extensions import prims as extension_prims
+from opflops.formulas.extensions import quantized as extension_quantized
+from opflops.formulas.extensions import static_runtime as extension_static_runtime
+from opflops.formulas.extensions import torchvision as extension_torchvision
+from opflops.formulas.quantized import embedding as quantized_embedding
+from opflops.formulas.quantized import fake_quantize, low_precision
+from opflops.formulas.quantized import layers as quantized
+from opflops.formulas.quantized import pointwise as quantized_pointwise
+from opflops.formulas.quantized import recurrent as quantized_cells
 
 __all__ = [
     "activation",

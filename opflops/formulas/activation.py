@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opflops.cost import Cost
 from opflops.formulas.pointwise import Elementwise, register
 from opflops.formulas.sizes import aten
-from opflops.registry import formula
+from opflops.pricing.registry import formula
+from opflops.records.cost import Cost
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opflops.cost import Cost
 from opflops.formulas.activation import RELU
 from opflops.formulas.pointwise import add
 from opflops.formulas.reduction import log_softmax, softmax_op
 from opflops.formulas.sizes import aten
-from opflops.registry import formula
+from opflops.pricing.registry import formula
+from opflops.records.cost import Cost
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,11 +11,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from opflops.cost import Cost, Estimate
 from opflops.formulas.reduction import softmax
 from opflops.formulas.sizes import aten, newer, newer_formula, numel, present
-from opflops.registry import formula
-from opflops.torch_internals import has_values, unseen
+from opflops.pricing.registry import formula
+from opflops.records.cost import Cost, Estimate
+from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.fake_tensors import has_values
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opflops.binding import Entry
-from opflops.cost import Cost, Estimate
 from opflops.formulas.sizes import found
-from opflops.registry import declare_zero, formula, registry
-from opflops.torch_internals import ranks_of
-from opflops.traffic import stored_bytes
+from opflops.pricing.registry import declare_zero, formula, registry
+from opflops.pricing.schema_binding import Entry
+from opflops.pricing.traffic import stored_bytes
+from opflops.records.cost import Cost, Estimate
+from opflops.torch_internals.process_groups import ranks_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from opflops.cost import Cost
 from opflops.formulas.reduction import fold
 from opflops.formulas.sizes import aten, folds, newer_formula, numel
-from opflops.registry import formula
+from opflops.pricing.registry import formula
+from opflops.records.cost import Cost
 
 if TYPE_CHECKING:
     from torch import Tensor

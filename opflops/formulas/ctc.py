@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from opflops.cost import Cost, Estimate
 from opflops.formulas.sizes import aten, newer
-from opflops.registry import formula
-from opflops.torch_internals import has_values, unseen
+from opflops.pricing.registry import formula
+from opflops.records.cost import Cost, Estimate
+from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.fake_tensors import has_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from opflops.cost import Cost
 from opflops.formulas.reduction import COMPLEX_SIZE, REAL_SIZE, norms, vector_norm
 from opflops.formulas.sizes import aten, folds, numel
-from opflops.registry import formula
-from opflops.torch_internals import sparse_coo_parts, unseen
+from opflops.pricing.registry import formula
+from opflops.records.cost import Cost
+from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.tensor_layouts import sparse_coo_parts
 
 if TYPE_CHECKING:
     from torch import Tensor

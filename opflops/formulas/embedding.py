@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from opflops.cost import Cost, Estimate
 from opflops.formulas.reduction import vector_norm
 from opflops.formulas.sizes import aten, folds, present
-from opflops.registry import declare_zero, formula
-from opflops.torch_internals import has_values, unseen
-from opflops.traffic import stored_bytes
+from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.traffic import stored_bytes
+from opflops.records.cost import Cost, Estimate
+from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.fake_tensors import has_values
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opflops.cost import Cost
 from opflops.formulas.activation import GELU, RELU
 from opflops.formulas.attention import Pairs, attend, pairs
 from opflops.formulas.contraction import linear
 from opflops.formulas.normalization import normalize
 from opflops.formulas.reduction import softmax, softmax_backward
 from opflops.formulas.sizes import aten, present
-from opflops.registry import declare_zero, formula
-from opflops.torch_internals import nested_lengths
+from opflops.pricing.registry import declare_zero, formula
+from opflops.records.cost import Cost
+from opflops.torch_internals.tensor_layouts import nested_lengths
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opflops.cost import Cost
 from opflops.formulas.sizes import aten, folds, packets
-from opflops.registry import declare_zero, formula
+from opflops.pricing.registry import declare_zero, formula
+from opflops.records.cost import Cost
 
 if TYPE_CHECKING:
     from torch import Tensor

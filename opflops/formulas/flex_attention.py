@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from opflops.cost import Cost, Estimate
 from opflops.formulas.attention import Pairs, attend, attend_backward
-from opflops.torch_internals import has_values, indexing_by_tensors, unseen
+from opflops.records.cost import Cost, Estimate
+from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.fake_tensors import has_values
+from opflops.torch_internals.higher_order import indexing_by_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable

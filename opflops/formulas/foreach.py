@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from opflops.binding import describe
-from opflops.cost import Cost
 from opflops.errors import FormulaError
 from opflops.formulas import activation, contraction, linalg, movement, pointwise, reduction  # noqa: F401 - priced first
 from opflops.formulas.sizes import aten, newer
-from opflops.registry import declare_zero, formula, overloads_of, registry
-from opflops.torch_internals import has_values, schema_of, unseen
+from opflops.pricing.registry import declare_zero, formula, overloads_of, registry
+from opflops.pricing.schema_binding import describe
+from opflops.records.cost import Cost
+from opflops.torch_internals.dispatch import schema_of, unseen
+from opflops.torch_internals.fake_tensors import has_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from opflops.torch_internals import OpOverload
+    from opflops.torch_internals.dispatch import OpOverload
 
 # What the operators for one tensor are called, where that is not the same name.
 _SINGLE = {"norm": "linalg_vector_norm", "powsum": "linalg__powsum"}

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from opflops.formulas.resampling import grid_sampler_2d, grid_sampler_2d_backward
 from opflops.formulas.sizes import aten
-from opflops.registry import formula
+from opflops.pricing.registry import formula
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from opflops.cost import Cost
+    from opflops.records.cost import Cost
 
 _BILINEAR, _ZEROS = 0, 0
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opflops.cost import Cost
 from opflops.formulas.sizes import aten, folds, numel
-from opflops.registry import formula
-from opflops.torch_internals import halvings
+from opflops.pricing.registry import formula
+from opflops.records.cost import Cost
+from opflops.torch_internals.size_arithmetic import halvings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from opflops.cost import Cost, Estimate
 from opflops.formulas.pointwise import div
 from opflops.formulas.sizes import aten, folds, multiplies, numel
-from opflops.registry import declare_zero, formula
-from opflops.torch_internals import has_values, unseen
+from opflops.pricing.registry import declare_zero, formula
+from opflops.records.cost import Cost, Estimate
+from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.fake_tensors import has_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from opflops.cost import Cost, Estimate
 from opflops.formulas.sizes import aten, folds, found, multiplies, newer_formula, numel
-from opflops.registry import declare_zero, formula
+from opflops.pricing.registry import declare_zero, formula
+from opflops.records.cost import Cost, Estimate
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,11 +9,12 @@ from __future__ import annotations
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-from opflops.cost import Cost, Estimate
 from opflops.formulas.loss import MEAN, NONE
 from opflops.formulas.sizes import aten, folds, present
-from opflops.registry import formula
-from opflops.torch_internals import has_values, unseen
+from opflops.pricing.registry import formula
+from opflops.records.cost import Cost, Estimate
+from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.fake_tensors import has_values
 
 if TYPE_CHECKING:
     from torch import Tensor

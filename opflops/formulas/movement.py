@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from opflops.cost import Cost
 from opflops.formulas.sizes import aten, newer, packets
-from opflops.registry import declare_zero, formula
-from opflops.torch_internals import unseen
-from opflops.traffic import stored_bytes
+from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.traffic import stored_bytes
+from opflops.records.cost import Cost
+from opflops.torch_internals.dispatch import unseen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

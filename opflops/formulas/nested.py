@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opflops.cost import Cost
 from opflops.formulas.reduction import softmax
 from opflops.formulas.sizes import aten, packets
-from opflops.registry import declare_zero, formula
-from opflops.torch_internals import nested_lengths
+from opflops.pricing.registry import declare_zero, formula
+from opflops.records.cost import Cost
+from opflops.torch_internals.tensor_layouts import nested_lengths
 
 if TYPE_CHECKING:
     from torch import Tensor

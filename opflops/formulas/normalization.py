@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opflops.cost import Cost
 from opflops.formulas.reduction import variance
 from opflops.formulas.sizes import aten, folds, newer_formula, numel, present
-from opflops.registry import formula
-from opflops.traffic import stored_bytes
+from opflops.pricing.registry import formula
+from opflops.pricing.traffic import stored_bytes
+from opflops.records.cost import Cost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opflops.cost import Cost
 from opflops.formulas.activation import GELU, GELU_TANH, RELU
 from opflops.formulas.contraction import linear, products
 from opflops.formulas.convolution import convolution
 from opflops.formulas.normalization import quantized_batch_norm
-from opflops.formulas.quantized import DEQUANTIZE, QUANTIZE, SCALE_BACK, register
-from opflops.formulas.quantized_pointwise import elementwise
+from opflops.formulas.quantized.layers import DEQUANTIZE, QUANTIZE, SCALE_BACK, register
+from opflops.formulas.quantized.pointwise import elementwise
 from opflops.formulas.sizes import found, numel
-from opflops.registry import declare_zero
+from opflops.pricing.registry import declare_zero
+from opflops.records.cost import Cost
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,11 +10,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from opflops.cost import Cost, Estimate
 from opflops.formulas.sizes import aten
-from opflops.registry import formula
-from opflops.torch_internals import has_values, unseen
-from opflops.traffic import stored_bytes
+from opflops.pricing.registry import formula
+from opflops.pricing.traffic import stored_bytes
+from opflops.records.cost import Cost, Estimate
+from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.fake_tensors import has_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

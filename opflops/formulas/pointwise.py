@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from opflops.binding import Entry
-from opflops.cost import Cost
 from opflops.formulas.sizes import aten, multiplies
-from opflops.registry import formula, registry
+from opflops.pricing.registry import formula, registry
+from opflops.pricing.schema_binding import Entry
+from opflops.records.cost import Cost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
-    from opflops.registry import FormulaT, Op
+    from opflops.pricing.registry import FormulaT, Op
 
 
 class Elementwise(NamedTuple):
@@ -33,11 +33,11 @@ class Elementwise(NamedTuple):
     complex_ops: int | None = None
 
 
-def register(table: Mapping[str, Elementwise], room: str) -> None:
+def register(table: Mapping[str, Elementwise], module: str) -> None:
     """Register a table of element-wise operators of aten by name, for the file that it stands in."""
     for name, entry in table.items():
         price = _priced(name, entry)
-        price.__module__ = room
+        price.__module__ = module
         registry.register(Entry(price, per_element=(entry.ops, entry.transcendentals)), [getattr(aten, name)])
 
 

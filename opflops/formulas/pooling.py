@@ -8,9 +8,9 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from opflops.cost import Cost
 from opflops.formulas.sizes import aten, numel
-from opflops.registry import formula
+from opflops.pricing.registry import formula
+from opflops.records.cost import Cost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from opflops.cost import Cost, Estimate
 from opflops.formulas import linalg, pointwise, reduction, special  # noqa: F401 - priced first
 from opflops.formulas.sizes import aten
-from opflops.registry import declare_zero, formula, overloads_of, registry
+from opflops.pricing.registry import declare_zero, formula, overloads_of, registry
+from opflops.records.cost import Cost, Estimate
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from opflops.torch_internals import OpOverloadPacket
+    from opflops.torch_internals.dispatch import OpOverloadPacket
 
 prims = torch.ops.prims
 

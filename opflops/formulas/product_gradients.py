@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opflops.cost import Cost
 from opflops.formulas.sizes import aten, folds, numel
-from opflops.registry import formula
-from opflops.torch_internals import unseen
+from opflops.pricing.registry import formula
+from opflops.records.cost import Cost
+from opflops.torch_internals.dispatch import unseen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opflops.cost import Cost
 from opflops.formulas.pointwise import Elementwise, register
 from opflops.formulas.reduction import rows_along
 from opflops.formulas.sizes import aten, folds, newer, packets
-from opflops.registry import declare_zero, formula
-from opflops.torch_internals import halvings
+from opflops.pricing.registry import declare_zero, formula
+from opflops.records.cost import Cost
+from opflops.torch_internals.size_arithmetic import halvings
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,10 +9,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from opflops.cost import Cost
 from opflops.formulas.sizes import aten, folds, numel, present
-from opflops.registry import declare_zero, formula
-from opflops.traffic import stored_bytes
+from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.traffic import stored_bytes
+from opflops.records.cost import Cost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from opflops.cost import Cost
 from opflops.formulas.sizes import aten, folds, multiplies, numel
-from opflops.registry import formula
+from opflops.pricing.registry import formula
+from opflops.records.cost import Cost
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opflops.cost import Cost
 from opflops.formulas.sizes import aten, newer, numel
-from opflops.registry import declare_zero, formula
+from opflops.pricing.registry import declare_zero, formula
+from opflops.records.cost import Cost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
-    from opflops.torch_internals import OpOverload, OpOverloadPacket
+    from opflops.torch_internals.dispatch import OpOverload, OpOverloadPacket
 
 
 def weighted_sum(taps: int, rank: int) -> int:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from opflops.registry import formula
+from opflops.pricing.registry import formula
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from torch import Tensor
 
-    from opflops.registry import FormulaT
-    from opflops.torch_internals import OpOverload, OpOverloadPacket
+    from opflops.pricing.registry import FormulaT
+    from opflops.torch_internals.dispatch import OpOverload, OpOverloadPacket
 
 aten = torch.ops.aten
 

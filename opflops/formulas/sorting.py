@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opflops.cost import Cost
 from opflops.formulas.reduction import aminmax, rows_along
 from opflops.formulas.sizes import aten, folds
-from opflops.registry import formula
-from opflops.torch_internals import halvings
+from opflops.pricing.registry import formula
+from opflops.records.cost import Cost
+from opflops.torch_internals.size_arithmetic import halvings
 
 if TYPE_CHECKING:
     from torch import Tensor

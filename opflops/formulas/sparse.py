@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from opflops.cost import Cost, Estimate
 from opflops.formulas.activation import RELU
 from opflops.formulas.contraction import products, scaled_sum, stored
 from opflops.formulas.reduction import softmax
 from opflops.formulas.sizes import aten, folds, numel, packets
-from opflops.registry import declare_zero, formula
-from opflops.torch_internals import halvings, sparse_coo_parts, unseen
+from opflops.pricing.registry import declare_zero, formula
+from opflops.records.cost import Cost, Estimate
+from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.size_arithmetic import halvings
+from opflops.torch_internals.tensor_layouts import sparse_coo_parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
-from opflops.cost import Cost, Estimate
 from opflops.formulas.pointwise import Elementwise, register
 from opflops.formulas.sizes import aten, newer_formula
-from opflops.registry import formula
+from opflops.pricing.registry import formula
+from opflops.records.cost import Cost, Estimate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from opflops.cost import Cost
 from opflops.formulas.sizes import aten
-from opflops.registry import formula
-from opflops.torch_internals import log2
+from opflops.pricing.registry import formula
+from opflops.records.cost import Cost
+from opflops.torch_internals.size_arithmetic import log2
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from opflops.formulas.attention import scaled_dot_product_attention
 from opflops.formulas.encoder import native_multi_head_attention
 from opflops.formulas.sizes import aten
-from opflops.registry import formula
+from opflops.pricing.registry import formula
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from opflops.cost import Cost
+    from opflops.records.cost import Cost
 
 
 @formula(aten._triton_scaled_dot_attention)

@@ -18,7 +18,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from opflops.profile import Profile
+    from opflops.profile.profile import Profile
 
 UPDATE = "--opflops-update"
 
@@ -90,7 +90,7 @@ class FlopBudget:
             ProfileError: There is no limit and no baseline, a limit is none, or the baseline is no profile.
             OpflopsError: It cannot be counted, as from :func:`opflops.count`.
         """
-        from opflops import budgets  # noqa: PLC0415 - see above
+        from opflops.profile import budgets  # noqa: PLC0415 - see above
 
         limits = {"macs": macs, "flops": flops, "transcendentals": transcendentals, "bytes": bytes}
         everything = {**limits, "parameters": parameters}
@@ -114,8 +114,8 @@ class FlopBudget:
         return profile
 
     def _check(self, model: Callable[..., Any], limits: dict[str, float | None], baseline: object) -> None:
-        from opflops.budgets import check_limits  # noqa: PLC0415 - see above
         from opflops.errors import ProfileError  # noqa: PLC0415 - see above
+        from opflops.profile.budgets import check_limits  # noqa: PLC0415 - see above
 
         check_limits(limits)
         if baseline is None and all(limit is None for limit in limits.values()):
@@ -138,7 +138,7 @@ class FlopBudget:
 def _counted(
     model: Callable[..., Any], inputs: tuple[Any, ...], kwargs: dict[str, Any], backward: bool, optimizer: Any
 ) -> Profile:
-    from opflops.counting import count  # noqa: PLC0415 - see above
+    from opflops.counting.count import count  # noqa: PLC0415 - see above
     from opflops.errors import UnpricedOpWarning  # noqa: PLC0415 - see above
 
     with warnings.catch_warnings():

@@ -1,13 +1,17 @@
-"""Renderers: pure functions from recorded rows to text. None of them ever sees a tensor."""
+"""Reports: pure functions from recorded rows to terminal text (``text``), files (``files``) and a page (``page``).
 
-from opflops.report.codec import document, dump, load
-from opflops.report.csv_rows import csv_rows
-from opflops.report.growth import lines_of_growth
-from opflops.report.mermaid import mermaid
+None of them ever sees a tensor. May import ``records``, ``devices`` and ``units``; ``profile`` and the command line
+import it.
+"""
+
+from opflops.report.files.codec import document, dump, load
+from opflops.report.files.csv_rows import csv_rows
+from opflops.report.files.mermaid import mermaid
+from opflops.report.files.stacks import folded, speedscope
 from opflops.report.notes import Symbolic
-from opflops.report.rooflines import lines_of_roofline
-from opflops.report.stacks import folded, speedscope
-from opflops.report.tables import overview, table
+from opflops.report.text.roofline_table import lines_of_roofline
+from opflops.report.text.scaling_table import lines_of_growth
+from opflops.report.text.tables import overview, table
 
 __all__ = [
     "Symbolic",

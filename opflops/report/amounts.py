@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from opflops.algebra import add_up
-from opflops.cost import ZERO, Cost, total_of
+from opflops.records.algebra import add_up
+from opflops.records.cost import ZERO, Cost, total_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from opflops.rows import Row
+    from opflops.records.rows import Row
 
 MODULE, OPERATOR, OTHERS, KEY, TOTAL = "module", "operator", "others", "key", "total"
 

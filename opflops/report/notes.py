@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from opflops.records.rows import unpriced
 from opflops.report.amounts import Amount
-from opflops.rows import unpriced
 from opflops.units import duration, exact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from opflops.dimensions import Condition, Dimension
-    from opflops.rows import Row
+    from opflops.records.dimensions import Condition, Dimension
+    from opflops.records.rows import Row
 
 _MOST_CONDITIONS = 4
 LEGEND = "macs are multiply-accumulates; flops = 2 x macs + other operations, without transcendentals."

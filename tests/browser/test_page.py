@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from opflops import Cost, Profile, Row, count
-from opflops.dimensions import Dimension
-from opflops.expressions import parse
+from opflops.records.dimensions import Dimension
+from opflops.records.expressions import parse
 from opflops.units import exact
 
 pytestmark = pytest.mark.browser

@@ -12,7 +12,7 @@ import torch
 
 from opflops.cli import arguments
 from opflops.cli.spoken import spoken
-from opflops.report import columns
+from opflops.report.text import columns
 
 GOLDEN = Path(__file__).parent.parent / "report" / "golden" / "simple_cnn.txt"
 SUBCOMMANDS = ["diff", "coverage", "models", "devices", "completion"]

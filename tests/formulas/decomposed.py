@@ -13,7 +13,7 @@ from torch.testing._internal.common_methods_invocations import op_db
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from opflops.registry import registry
+from opflops.pricing.registry import registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,7 +74,7 @@ def _samples() -> Iterator[tuple[Any, Any]]:
                 yield info, sample
 
 
-def recorded_calls(*rooms: str) -> list[Call]:
+def recorded_calls(*modules: str) -> list[Call]:
     """Run PyTorch's sample inputs forward and backward; returns the calls of what some formula files price.
 
     Only operators with a reference decomposition are kept, and of their calls those that differ in more than values.
@@ -83,7 +83,7 @@ def recorded_calls(*rooms: str) -> list[Call]:
     def wants(overload: Any) -> bool:
         entry = registry.entry(overload) if has_reference(overload) else None
         formula = entry and entry.formula
-        return formula is not None and formula.__module__.rpartition(".")[2] in rooms
+        return formula is not None and formula.__module__.removeprefix("opflops.formulas.") in modules
 
     record = _Record(wants)
     torch.manual_seed(0)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch._decomp import decomposition_table
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from opflops.registry import registry
+from opflops.pricing.registry import registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -187,13 +187,13 @@ def _flat(out: Any) -> list[Tensor]:
     return [tensor for tensor in found if tensor is not None and tensor.numel()]
 
 
-def overloads_priced_by(*rooms: str) -> list[Any]:
+def overloads_priced_by(*modules: str) -> list[Any]:
     """List the overloads that the formula files of these names register, without in-place and ``out=`` ones."""
     return [
         overload
         for overload, entry in registry.entries.items()
         if entry.formula is not None
-        and entry.formula.__module__.rpartition(".")[2] in rooms
+        and entry.formula.__module__.removeprefix("opflops.formulas.") in modules
         and not any(each.alias_info and each.alias_info.is_write for each in overload._schema.arguments)
     ]
 

@@ -21,7 +21,7 @@ from oracle import excess
 from torch import nn
 
 from opflops import Cost
-from opflops.registry import overloads_of, registry
+from opflops.pricing.registry import overloads_of, registry
 
 aten = torch.ops.aten
 FLASH = aten._scaled_dot_product_flash_attention_for_cpu

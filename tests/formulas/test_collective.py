@@ -8,7 +8,7 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from opflops import Cost, OpFlopMode
 from opflops.formulas.sizes import found
-from opflops.registry import registry
+from opflops.pricing.registry import registry
 
 c10d, _c10d = torch.ops.c10d, torch.ops._c10d_functional
 

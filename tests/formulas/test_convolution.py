@@ -9,7 +9,7 @@ from counted import cost_of
 from torch.nn import functional
 
 from opflops import Cost
-from opflops.registry import registry
+from opflops.pricing.registry import registry
 
 aten = torch.ops.aten
 

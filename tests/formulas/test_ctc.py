@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from opflops import Cost, OpFlopMode
 from opflops.formulas.sizes import newer
-from opflops.registry import registry
+from opflops.pricing.registry import registry
 
 LABELS, BLANK = 4, 0
 NOTHING = -math.inf

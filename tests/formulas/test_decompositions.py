@@ -14,15 +14,15 @@ from decomposed import recorded_calls
 from oracle import Work, copies, excess
 
 from opflops import Cost
-from opflops.registry import overloads_of, registry
-from opflops.torch_internals import packet_of
+from opflops.pricing.registry import overloads_of, registry
+from opflops.torch_internals.dispatch import packet_of
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*degrees of freedom"),
     pytest.mark.skipif(not torch.__version__.startswith("2.13"), reason="the table is about the references of 2.13"),
 ]
 
-ROOMS = ("activation", "loss", "normalization", "pointwise", "reduction", "special")
+FAMILIES = ("activation", "loss", "normalization", "pointwise", "reduction", "special")
 
 # The oracle prices no primitive that is the very function: the comparison would say nothing.
 THE_FUNCTION_ITSELF = """
@@ -236,7 +236,7 @@ def found(call):
 def calls():
     """Record the calls once, and leave out those of functions that have no decomposition but their own name."""
     themselves = set(THE_FUNCTION_ITSELF.split())
-    return [call for call in recorded_calls(*ROOMS) if packet_name(call) not in themselves]
+    return [call for call in recorded_calls(*FAMILIES) if packet_name(call) not in themselves]
 
 
 def unexplained(calls):

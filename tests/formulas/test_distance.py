@@ -9,7 +9,7 @@ from counted import cost_of
 from oracle import Work, aten, by_hand, excess, priced, total
 
 from opflops import Cost, OpFlopMode
-from opflops.registry import registry
+from opflops.pricing.registry import registry
 
 ORDERS = [0.0, 1.0, 2.0, math.inf, 3.0, 1.5, 0.5]
 orders = pytest.mark.parametrize("p", ORDERS)

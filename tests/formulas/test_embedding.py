@@ -8,7 +8,7 @@ from oracle import by_hand
 from torch.nn import functional
 
 from opflops import Cost, OpFlopMode
-from opflops.registry import registry
+from opflops.pricing.registry import registry
 
 aten = torch.ops.aten
 

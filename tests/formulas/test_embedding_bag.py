@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from opflops import Cost, OpFlopMode
-from opflops.registry import registry
+from opflops.pricing.registry import registry
 
 aten = torch.ops.aten
 

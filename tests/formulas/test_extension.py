@@ -7,7 +7,7 @@ import torch
 from torch.sparse import semi_structured
 
 from opflops import Cost, OpFlopMode, coverage
-from opflops.registry import registry
+from opflops.pricing.registry import registry
 
 # Every module that defines operators which are priced by name. An older PyTorch lacks some.
 MODULES = """

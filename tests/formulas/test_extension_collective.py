@@ -7,7 +7,7 @@ from torch.distributed import _functional_collectives
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from opflops import Cost, OpFlopMode
-from opflops.registry import registry
+from opflops.pricing.registry import registry
 
 symm_mem = pytest.importorskip("torch.distributed._symmetric_memory")
 pytest.importorskip("torch.distributed.tensor")

@@ -5,7 +5,7 @@ import torch
 from torch._inductor import inductor_prims
 
 from opflops import Cost, OpFlopMode
-from opflops.registry import registry
+from opflops.pricing.registry import registry
 
 prims = torch.ops.prims
 

@@ -7,7 +7,7 @@ import torch
 from torch.ao.quantization.fx import _decomposed as definitions
 
 from opflops import Cost, OpFlopMode, coverage
-from opflops.registry import registry
+from opflops.pricing.registry import registry
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:torch.quantize_per_tensor, torch.quantize_per_channel:UserWarning",

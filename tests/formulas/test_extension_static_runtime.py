@@ -5,8 +5,8 @@ import torch
 from counted import cost_of
 
 from opflops import Cost, OpFlopMode
-from opflops.registry import overloads_of, registry
-from opflops.torch_internals import dispatcher_packets
+from opflops.pricing.registry import overloads_of, registry
+from opflops.torch_internals.dispatch import dispatcher_packets
 
 ours = torch.ops.static_runtime
 pytestmark = pytest.mark.skipif(not dispatcher_packets("static_runtime"), reason="this build has no static runtime")

@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
 from opflops import Cost, OpFlopMode, coverage
-from opflops.registry import registry
+from opflops.pricing.registry import registry
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.external]
 

@@ -5,8 +5,8 @@ import torch
 from counted import cost_of
 
 from opflops import Cost, OpFlopMode
-from opflops.registry import functional_twin, overloads_of, registry
-from opflops.torch_internals import dispatcher_packets
+from opflops.pricing.registry import functional_twin, overloads_of, registry
+from opflops.torch_internals.dispatch import dispatcher_packets
 
 aten = torch.ops.aten
 

@@ -5,7 +5,7 @@ from counted import cost_of
 from oracle import aten
 
 from opflops import Cost
-from opflops.registry import registry
+from opflops.pricing.registry import registry
 
 image, grid, gradient = torch.randn(2, 3, 5, 6), torch.rand(2, 4, 7, 2) * 2 - 1, torch.randn(2, 3, 4, 7)
 BILINEAR, ZEROS, ALIGNED = 0, 0, True

@@ -10,7 +10,7 @@ from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
 from opflops import Cost, OpFlopMode
-from opflops.registry import registry
+from opflops.pricing.registry import registry
 
 aten = torch.ops.aten
 

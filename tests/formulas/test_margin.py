@@ -9,7 +9,7 @@ from oracle import Work, aten, by_hand, excess, priced, total
 from torch.nn import functional
 
 from opflops import Cost, OpFlopMode
-from opflops.registry import registry
+from opflops.pricing.registry import registry
 
 NONE, MEAN, SUM = 0, 1, 2
 SAMPLES, CLASSES, MARGIN = 4, 5, 1.5

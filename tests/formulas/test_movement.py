@@ -12,8 +12,8 @@ from counted import cost_of
 from oracle import aten, by_hand, priced
 
 from opflops import Cost, OpFlopMode
-from opflops.registry import overloads_of, registry
-from opflops.traffic import stored_bytes
+from opflops.pricing.registry import overloads_of, registry
+from opflops.pricing.traffic import stored_bytes
 
 
 def traffic_of(function, *args):

@@ -8,7 +8,7 @@ from counted import cost_of
 from oracle import Work, aten, by_hand, excess, overloads_priced_by, priced, total
 
 from opflops import Cost, OpFlopMode
-from opflops.registry import registry
+from opflops.pricing.registry import registry
 
 BATCH, CHANNELS, LENGTH, GROUPS = 3, 4, 5, 2
 EPS, MOMENTUM = 1e-5, 0.1

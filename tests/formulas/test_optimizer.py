@@ -6,7 +6,7 @@ from counted import cost_of
 from torch import optim
 
 from opflops import Cost, OpFlopMode
-from opflops.registry import registry
+from opflops.pricing.registry import registry
 
 aten = torch.ops.aten
 

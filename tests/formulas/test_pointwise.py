@@ -6,7 +6,7 @@ from counted import cost_of
 from oracle import Work, aten, copies, excess, has_reference, overloads_priced_by, priced, sample
 
 from opflops import Cost, OpFlopMode
-from opflops.registry import functional_twin, overloads_of, registry
+from opflops.pricing.registry import functional_twin, overloads_of, registry
 
 ELEMENTWISE = overloads_priced_by("pointwise", "activation")
 

@@ -13,7 +13,7 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, Stateles
 from torch.nn import functional
 
 from opflops import Cost
-from opflops.registry import registry
+from opflops.pricing.registry import registry
 
 aten = torch.ops.aten
 

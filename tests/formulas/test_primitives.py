@@ -9,9 +9,9 @@ import torch._prims
 from counted import cost_of
 
 from opflops import Cost, OpFlopMode, coverage
-from opflops.cost import Estimate
-from opflops.registry import registry
-from opflops.torch_internals import packet_of
+from opflops.pricing.registry import registry
+from opflops.records.cost import Estimate
+from opflops.torch_internals.dispatch import packet_of
 
 prims = torch.ops.prims
 

@@ -9,7 +9,7 @@ from oracle import aten, priced
 from torch.nn import functional
 
 from opflops import Cost, OpFlopMode
-from opflops.registry import registry
+from opflops.pricing.registry import registry
 
 masks = pytest.mark.parametrize("mask", list(product([True, False], repeat=3)))
 pytestmark = pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")

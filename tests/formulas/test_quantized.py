@@ -6,7 +6,7 @@ from counted import cost_of
 from torch.nn import functional
 
 from opflops import Cost, OpFlopMode
-from opflops.registry import registry
+from opflops.pricing.registry import registry
 
 aten, quantized = torch.ops.aten, torch.ops.quantized
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from opflops import Cost
 from opflops.formulas.sizes import newer
-from opflops.registry import registry
+from opflops.pricing.registry import registry
 
 aten = torch.ops.aten
 

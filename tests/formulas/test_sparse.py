@@ -5,7 +5,7 @@ import torch
 from counted import cost_of
 
 from opflops import Cost, OpFlopMode
-from opflops.registry import registry
+from opflops.pricing.registry import registry
 
 aten = torch.ops.aten
 

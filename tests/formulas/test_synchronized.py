@@ -6,7 +6,7 @@ from counted import cost_of
 from oracle import aten, by_hand, priced
 
 from opflops import Cost
-from opflops.registry import registry
+from opflops.pricing.registry import registry
 
 BATCH, CHANNELS, LENGTH, EPS, MOMENTUM = 3, 4, 5, 1e-5, 0.1
 x, grad = torch.randn(2, BATCH, CHANNELS, LENGTH).unbind()

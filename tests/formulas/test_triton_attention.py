@@ -7,7 +7,7 @@ from oracle import aten
 from torch.nn import functional
 
 from opflops import Cost
-from opflops.registry import registry
+from opflops.pricing.registry import registry
 
 BATCH, HEADS, QUERIES, KEYS, HEAD_DIM = 2, 3, 4, 5, 6
 q, k, v = (torch.randn(BATCH, HEADS, length, HEAD_DIM) for length in (QUERIES, KEYS, KEYS))

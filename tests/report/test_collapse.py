@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from opflops import Cost, OpFlopMode, Profile, ProfileError, Row
-from opflops.report import tree
 from opflops.report.amounts import MODULE
-from opflops.report.collapse import numbered, runs, together
+from opflops.report.text import tree
+from opflops.report.text.collapse import numbered, runs, together
 
 NO_SIZES = {}
 

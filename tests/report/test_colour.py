@@ -8,8 +8,8 @@ from test_rows import LINEAR, PROFILE
 
 from opflops import Cost, Profile, Row
 from opflops.report import overview
-from opflops.report.colour import wants_colour
-from opflops.report.text import bar, elided, encodable, width_of
+from opflops.report.text.color import wants_colour
+from opflops.report.text.text import bar, elided, encodable, width_of
 
 ESCAPE = re.compile(r"\x1b\[[\d;]*m")
 

@@ -7,8 +7,8 @@ import pytest
 from tabulate import tabulate_formats
 
 from opflops import Cost, Profile, ProfileError, Row
-from opflops.report.sheet import is_markup
-from opflops.report.text import width_of
+from opflops.report.text.sheet import is_markup
+from opflops.report.text.text import width_of
 
 ROWS = [
     Row("Net.a", "Linear", "aten.addmm", "forward", "float32", 2, Cost(100, 4, 1, 40, 60)),

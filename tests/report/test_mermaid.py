@@ -12,10 +12,10 @@ from test_rows import profiles
 from torch import nn
 
 from opflops import Cost, Profile, ProfileError, Row, count
-from opflops.dimensions import Condition
 from opflops.example import INPUT_SHAPE, SimpleCNN
-from opflops.profile import Case
-from opflops.report.layers import layers, together
+from opflops.profile.profile import Case
+from opflops.records.dimensions import Condition
+from opflops.report.files.layers import layers, together
 
 
 @pytest.fixture(scope="module")

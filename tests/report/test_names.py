@@ -3,10 +3,10 @@
 import pytest
 
 from opflops import Cost, Profile, Row
-from opflops.budgets import largest, missing
 from opflops.devices import Device
-from opflops.report.comparison import Options, comparison, difference
-from opflops.report.pairing import Named
+from opflops.profile.budgets import largest, missing
+from opflops.report.text.comparison import Options, comparison, difference
+from opflops.report.text.pairing import Named
 
 TITLE = "\x1b]0;owned\x07\x1b[2J"
 SHOWN = r"\x1b]0;owned\x07\x1b[2J"

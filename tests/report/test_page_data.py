@@ -15,7 +15,7 @@ from test_rows import INDEX, LINEAR, PROFILE, profiles
 
 from opflops import Cost, MissingExtraError, Profile, ProfileError, Row
 from opflops.devices import Device
-from opflops.dimensions import Dimension
+from opflops.records.dimensions import Dimension
 from opflops.report import Symbolic
 from opflops.report.page import embedded
 from opflops.report.page.data import device_data, profile_data

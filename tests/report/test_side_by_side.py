@@ -11,11 +11,11 @@ from tabulate import tabulate_formats
 from test_rows import profiles
 
 from opflops import Cost, ProfileError, Row
-from opflops.dimensions import Condition, Dimension
+from opflops.records.dimensions import Condition, Dimension
 from opflops.report import Symbolic
-from opflops.report import comparison as side_by_side
-from opflops.report.pairing import Named
-from opflops.report.text import width_of
+from opflops.report.text import comparison as side_by_side
+from opflops.report.text.pairing import Named
+from opflops.report.text.text import width_of
 
 
 def row(module, macs, op="aten.mm", **changes):

@@ -11,8 +11,8 @@ from test_rows import LINEAR, PROFILE, RELU
 
 from opflops import Cost, OpFlopMode, Profile, ProfileError, Row, count
 from opflops.example import INPUT_SHAPE, SimpleCNN
-from opflops.report.comparison import Options, comparison
-from opflops.report.pairing import Named
+from opflops.report.text.comparison import Options, comparison
+from opflops.report.text.pairing import Named
 
 GOLDEN = Path(__file__).parent / "golden"
 MACS = {"conv1": 388_800, "conv2": 778_752, "fc1": 138_240, "fc2": 10_080, "fc3": 840}

@@ -1,4 +1,7 @@
-"""Where models come from: one file for each kind of target."""
+"""Where models come from: one file for each kind of target.
+
+May import what the command line may; the files beside it in ``cli`` import it.
+"""
 
 from __future__ import annotations
 

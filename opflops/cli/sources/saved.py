@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opflops.errors import ProfileError, TargetError
-from opflops.profile import Profile
+from opflops.profile.profile import Profile
 from opflops.wording import nearest, told
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """The page: a profile as one HTML file that needs no network, with plotly's script, the page's own and the data in it.
 
-Python writes the rows; what they add up to under the chosen filters, and every chart, the scripts beside this file work
-out in the browser.
+Python writes the rows. The scripts beside this file compute the sums under the chosen filters, and every chart, in the
+browser. May import what is beside it in ``report`` and ``devices``; ``profile`` imports it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from opflops import devices
+from opflops.devices import datasheets as devices
 from opflops.errors import ProfileError
 from opflops.extras import optional
 from opflops.report.notes import NUMBERS
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from opflops.devices import Device
+    from opflops.records.rows import Row
     from opflops.report.notes import Symbolic
-    from opflops.rows import Row
 
 MEASURES = ("flops", "macs", "transcendentals", "bytes", "seconds", "calls")
 

@@ -11,22 +11,22 @@ from fractions import Fraction
 from math import lcm
 from typing import TYPE_CHECKING, Any
 
-from opflops.algebra import is_expression, substitute
-from opflops.cost import Cost
-from opflops.dimensions import examples
 from opflops.errors import ProfileError
-from opflops.expressions import terms
+from opflops.records.algebra import is_expression, substitute
+from opflops.records.cost import Cost
+from opflops.records.dimensions import examples
+from opflops.records.expressions import terms
+from opflops.records.rows import ancestry, unpriced
 from opflops.report.notes import notes
-from opflops.report.tree import OUTSIDE
-from opflops.rows import ancestry, unpriced
+from opflops.report.text.tree import OUTSIDE
 from opflops.units import exact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from opflops.devices import Device
+    from opflops.records.rows import Row
     from opflops.report.notes import Symbolic
-    from opflops.rows import Row
 
 _LARGEST_EXACT = 2**53
 _MODULE, _OPERATOR, _UNPRICED = 0, 1, 2

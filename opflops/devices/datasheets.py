@@ -1,0 +1,157 @@
+"""What devices can do at best: operations a second for each dtype, and bytes a second from their memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
+
+from opflops.errors import ProfileError
+from opflops.wording import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TF32 = "tf32"
+
+# Complex arithmetic is stated in real operations, and every eight-bit float runs at one rate.
+_RUN_AS = {"complex32": "float16", "complex64": "float32", "complex128": "float64"}
+
+
+@dataclass(frozen=True)
+class Device:
+    """Hold the peak rates of a device.
+
+    Attributes:
+        name: What reports call it.
+        peaks: Operations a second for each dtype by its name (``"bfloat16"``), dense, a multiply-add being two;
+            ``"float8"`` is for every eight-bit float, ``"tf32"`` for float32 products in TF32.
+        bandwidth: Bytes a second between the device and its memory.
+        source: Where the figures are from.
+    """
+
+    name: str
+    peaks: Mapping[str, float] = field(hash=False)
+    bandwidth: float
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        for what, rate in (*self.peaks.items(), ("bandwidth", self.bandwidth)):
+            if not 0 < rate < inf:
+                raise ProfileError(
+                    f"The device {self.name!r} has the rate {rate!r} for {what}; a rate is above zero and finite."
+                )
+
+    def peak(self, dtype: str, *, tf32: bool = False) -> float:
+        """Return the operations a second for a dtype.
+
+        Args:
+            dtype: Its name, such as ``"bfloat16"``.
+            tf32: Whether float32 is computed in TF32, on a device that has it.
+
+        Raises:
+            ProfileError: No peak is known for it.
+        """
+        name = _RUN_AS.get(dtype, "float8" if dtype.startswith("float8") else dtype)
+        if name == "float32" and tf32 and TF32 in self.peaks:
+            name = TF32
+        if name not in self.peaks:
+            raise ProfileError(
+                f"No peak of {self.name} is known for {dtype}; known are {', '.join(self.peaks)}. "
+                "For another figure, make an opflops.devices.datasheets.Device."
+            )
+        return self.peaks[name]
+
+
+class _Figures(NamedTuple):
+    """Hold a line of a datasheet, in TFLOP/s and TB/s, and the names that PyTorch gives to the device."""
+
+    terabytes: float
+    float64: float | None
+    float32: float
+    tf32: float | None
+    float16: float | None
+    bfloat16: float | None
+    float8: float | None
+    source: str
+    torch_names: tuple[str, ...] = ()
+
+
+_NONE = None
+_A100 = "NVIDIA A100 Tensor Core GPU datasheet"
+_H100 = "NVIDIA H100 Tensor Core GPU datasheet, without sparsity"
+
+# The best that a device can do: matrix units where a dtype has them, dense, accumulating in float32.
+_DATASHEETS = {
+    "t4": _Figures(0.320, _NONE, 8.1, _NONE, 65, _NONE, _NONE, "NVIDIA T4 datasheet", ("Tesla T4",)),
+    "v100-pcie": _Figures(
+        0.900, 7, 14, _NONE, 112, _NONE, _NONE, "NVIDIA V100 datasheet",
+        ("Tesla V100-PCIE-16GB", "Tesla V100-PCIE-32GB"),
+    ),
+    "v100-sxm2": _Figures(
+        0.900, 7.8, 15.7, _NONE, 125, _NONE, _NONE, "NVIDIA V100 datasheet",
+        ("Tesla V100-SXM2-16GB", "Tesla V100-SXM2-32GB"),
+    ),
+    "a10": _Figures(0.600, _NONE, 31.2, 62.5, 125, 125, _NONE, "NVIDIA A10 datasheet", ("NVIDIA A10",)),
+    "a100-pcie-40gb": _Figures(1.555, 19.5, 19.5, 156, 312, 312, _NONE, _A100, ("NVIDIA A100-PCIE-40GB",)),
+    "a100-pcie-80gb": _Figures(1.935, 19.5, 19.5, 156, 312, 312, _NONE, _A100, ("NVIDIA A100 80GB PCIe",)),
+    "a100-sxm-40gb": _Figures(1.555, 19.5, 19.5, 156, 312, 312, _NONE, _A100, ("NVIDIA A100-SXM4-40GB",)),
+    "a100-sxm-80gb": _Figures(2.039, 19.5, 19.5, 156, 312, 312, _NONE, _A100, ("NVIDIA A100-SXM4-80GB",)),
+    "l4": _Figures(
+        0.300, _NONE, 30.3, 60, 121, 121, 242.5, "NVIDIA L4 datasheet, without sparsity", ("NVIDIA L4",)
+    ),
+    "l40s": _Figures(
+        0.864, _NONE, 91.6, 183, 362.05, 362.05, 733, "NVIDIA L40S datasheet, without sparsity", ("NVIDIA L40S",)
+    ),
+    "h100-pcie": _Figures(2.0, 51, 51, 378, 756, 756, 1513, _H100, ("NVIDIA H100 PCIe",)),
+    "h100-sxm": _Figures(3.35, 67, 67, 494.7, 989.4, 989.4, 1978.9, _H100, ("NVIDIA H100 80GB HBM3",)),
+    "h200-sxm": _Figures(
+        4.8, 67, 67, 494.7, 989.4, 989.4, 1978.9, "NVIDIA H200 Tensor Core GPU datasheet, without sparsity",
+        ("NVIDIA H200",),
+    ),
+    "rtx-3090": _Figures(
+        0.936, 0.556, 35.6, 35.6, 71, 71, _NONE, "NVIDIA Ampere GA102 architecture whitepaper",
+        ("NVIDIA GeForce RTX 3090",),
+    ),
+    "rtx-4090": _Figures(
+        1.008, 1.29, 82.6, 82.6, 165.2, 165.2, 330.3, "NVIDIA Ada GPU architecture whitepaper",
+        ("NVIDIA GeForce RTX 4090",),
+    ),
+    "mi250x": _Figures(3.277, 95.7, 95.7, _NONE, 383, 383, _NONE, "AMD Instinct MI250X data sheet", ()),
+    "mi300x": _Figures(
+        5.3, 163.4, 163.4, 653.7, 1307.4, 1307.4, 2614.9, "AMD Instinct MI300X data sheet", ("AMD Instinct MI300X",)
+    ),
+}  # fmt: skip
+
+_DTYPES = ("float64", "float32", TF32, "float16", "bfloat16", "float8")
+_TERA = 1e12
+
+DEVICES: Mapping[str, Device] = {
+    name: Device(
+        name,
+        {dtype: rate * _TERA for dtype in _DTYPES if (rate := getattr(figures, dtype)) is not None},
+        figures.terabytes * _TERA,
+        figures.source,
+    )
+    for name, figures in _DATASHEETS.items()
+}
+"""The devices that are known by name, with the figures of their makers."""
+
+_BY_TORCH_NAME = {each.lower(): name for name, figures in _DATASHEETS.items() for each in figures.torch_names}
+
+
+def device(name: str | Device) -> Device:
+    """Find a device by its name here (``"h100-sxm"``), or by the one that ``torch.cuda.get_device_name()`` gives it.
+
+    Raises:
+        ProfileError: No such device is known; the message gives those of like names.
+    """
+    if isinstance(name, Device):
+        return name
+    wanted = name.strip().lower()
+    found = DEVICES.get(_BY_TORCH_NAME.get(wanted, "-".join(wanted.replace("_", " ").split())))
+    if found is None:
+        near = [each for each in DEVICES if each.startswith(f"{wanted}-")] or nearest(wanted, DEVICES)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(DEVICES)}."
+        raise ProfileError(f"There are no figures for a device {name!r}; {hint}")
+    return found

@@ -1,0 +1,219 @@
+"""Collectives outside c10d: over symmetric memory, where every rank reaches into every other's, and for sharding.
+
+A reduction costs a rank its share, as :mod:`opflops.formulas.collective` has it, but for one in a single shot, where
+every rank folds everything by itself. Bytes are those of the rank's own tensors.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from opflops.formulas.collective import reduce_scatter, reduced
+from opflops.formulas.contraction import products
+from opflops.formulas.quantized.low_precision import scaled_mm
+from opflops.pricing.registry import declare_zero, formula, registry
+from opflops.pricing.schema_binding import Entry
+from opflops.pricing.traffic import stored_bytes
+from opflops.records.cost import Cost
+from opflops.torch_internals.process_groups import ranks_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from torch import Tensor
+
+
+def _symmetric(names: str) -> Iterable[str]:
+    """Qualify names, written with spaces between them."""
+    return (f"symm_mem::{name}" for name in names.split())
+
+
+# Waiting for one another, finding each other's memory, and views of it.
+declare_zero(
+    *_symmetric(
+        "_barrier _rendezvous get_remote_tensors nccl_wait_for_signal nccl_wait_signal nvshmem_wait_for_signal"
+    ),
+    still=True,
+)
+# What is sent is read and what arrives is written over a tensor that is not read.
+declare_zero(*_symmetric("_low_contention_all_gather _low_contention_all_gather_ce_multicast nvshmem_broadcast"))
+declare_zero(*_symmetric("nccl_put_signal nccl_put_with_signal nvshmem_put_with_signal"))
+declare_zero(
+    *_symmetric("_low_contention_all_gather_ce_multicast_out multimem_all_gather_out"),
+    *_symmetric("nccl_all_to_all_nd nvshmem_all_to_all"),
+    unread=("out",),
+)
+declare_zero(
+    *_symmetric("all_to_all_vdev all_to_all_vdev_2d all_to_all_vdev_2d_offset"), unread=("out", "out_splits_offsets")
+)
+declare_zero(*_symmetric("nccl_get nccl_get_out nvshmem_get nvshmem_get_out"), unread=("tensor", "dst"))
+
+
+def _put(tensor: Tensor) -> Cost:
+    """Read what is sent; it is another rank's tensor that is written, although the schema names this one."""
+    return Cost(bytes_read=stored_bytes(tensor))
+
+
+registry.register(Entry(_put, still=True), _symmetric("nccl_put nvshmem_put"))
+
+
+@formula("symm_mem::memcpy_to_multicast_", unread=("symm_mem_out",))
+def memcpy_to_multicast(src: Tensor) -> Cost:
+    """Write a copy into a part of what every rank has."""
+    return Cost(bytes_written=src.numel() * src.itemsize)
+
+
+_WORD = 4
+"""Bytes of a signal."""
+
+
+def memset(count: int) -> Cost:
+    """Write some words."""
+    return Cost(bytes_written=_WORD * count)
+
+
+def write_value() -> Cost:
+    """Write one word."""
+    return Cost(bytes_written=_WORD)
+
+
+formula("symm_mem::memset32_", unread=("input",))(memset)
+formula("symm_mem::stream_write_value32_", unread=("input",))(write_value)
+
+
+def _alone(tensor: Tensor, reduce_op: str, group_name: str) -> Cost:
+    """Fold what all ranks have, here: n * (w - 1) operations."""
+    ranks = ranks_of(group_name)
+    return reduced(ranks * tensor.numel(), ranks, reduce_op)
+
+
+@formula(
+    *_symmetric("one_shot_all_reduce one_shot_all_reduce_out"),
+    *_symmetric("multimem_one_shot_all_reduce multimem_one_shot_all_reduce_out"),
+    unread=("out",),
+)
+def one_shot_all_reduce(input: Tensor, reduce_op: str, group_name: str) -> Cost:
+    """Every rank reads what all have, and folds it."""
+    return _alone(input, reduce_op, group_name)
+
+
+@formula(*_symmetric("one_shot_all_reduce_copy one_shot_all_reduce_copy_out"), unread=("symm_buffer", "out"))
+def one_shot_all_reduce_copy(local_input: Tensor, reduce_op: str, group_name: str) -> Cost:
+    """The same, after a copy of the input into the buffer that the others read."""
+    return _alone(local_input, reduce_op, group_name)
+
+
+@formula(
+    *_symmetric("multimem_all_reduce_ multimem_one_shot_reduce_out two_shot_all_reduce_ two_shot_all_reduce_out"),
+    *_symmetric("_low_contention_reduce_scatter"),
+    unread=("out", "output"),
+)
+def shared_reduction(
+    group_name: str, reduce_op: str, input: Tensor | None = None, tensor: Tensor | None = None
+) -> Cost:
+    """Each rank folds its part, or reads it as the switch has folded it."""
+    given: Any = input if input is not None else tensor
+    return reduced(given.numel(), ranks_of(group_name), reduce_op)
+
+
+def _scatter(input: Tensor, group_name: str) -> Cost:
+    """Add up what the ranks have; each gets a part."""
+    return reduced(input.numel(), ranks_of(group_name), "sum")
+
+
+def _scatter_offsets(input: Tensor, group_name: str, red_op: str) -> Cost:
+    """The same, with parts that begin where the offsets say."""
+    return reduced(input.numel(), ranks_of(group_name), red_op)
+
+
+def _tile(in_tile: Tensor, group_name: str, reduce_op: str) -> Cost:
+    """Fold a tile on its root."""
+    return reduced(in_tile.numel(), ranks_of(group_name), reduce_op)
+
+
+def _tiles(in_tiles: Sequence[Tensor], group_name: str, reduce_op: str) -> Cost:
+    """Fold tiles, each on a root of its own."""
+    return reduced(sum(tile.numel() for tile in in_tiles), ranks_of(group_name), reduce_op)
+
+
+formula("symm_mem::reduce_scatter_out", unread=("output",))(_scatter)
+formula("symm_mem::nccl_reduce_scatter_offset", unread=("out",))(_scatter_offsets)
+formula("symm_mem::tile_reduce", unread=("out_tile",))(_tile)
+formula("symm_mem::multi_root_tile_reduce", unread=("out_tile",))(_tiles)
+
+
+# Products that begin while their operand is still on its way, or whose parts leave as they are done.
+
+
+@formula("symm_mem::_async_input_mm")
+def async_input_mm(a: Tensor, b: Tensor) -> Cost:
+    """m·n·k."""
+    return Cost(macs=products(a, b))
+
+
+@formula("symm_mem::fused_all_gather_matmul")
+def all_gather_matmul(Bs: Sequence[Tensor], *, out: tuple[Tensor | None, Sequence[Tensor]]) -> Cost:
+    """What the ranks have of the left operand, by each of the right ones."""
+    return Cost(macs=sum(result.numel() * right.shape[0] for right, result in zip(Bs, out[1], strict=True)))
+
+
+@formula("symm_mem::fused_all_gather_scaled_matmul", dtype_from="A")
+def all_gather_scaled_matmul(
+    Bs: Sequence[Tensor],
+    biases: Sequence[Tensor | None],
+    result_scales: Sequence[Tensor | None],
+    *,
+    out: tuple[Tensor, Sequence[Tensor]],
+) -> Cost:
+    """The same with scaled operands; see :func:`opflops.formulas.quantized.low_precision.scaled_mm`."""
+    gathered, results = out
+    cost = Cost()
+    for right, bias, scale, result in zip(Bs, biases, result_scales, results, strict=True):
+        cost += scaled_mm(gathered, right, bias, scale, out=result)
+    return cost
+
+
+def _rows(left: Tensor, right: Tensor) -> int:
+    """Count the elements of a product."""
+    return left.numel() // left.shape[-1] * right.shape[-1]
+
+
+@formula("symm_mem::fused_matmul_reduce_scatter")
+def matmul_reduce_scatter(A: Tensor, B: Tensor, reduce_op: str, group_name: str) -> Cost:
+    """A product of which every rank has one, folded; each rank gets a part."""
+    return Cost(macs=products(A, B)) + reduced(_rows(A, B), ranks_of(group_name), reduce_op)
+
+
+@formula("symm_mem::fused_scaled_matmul_reduce_scatter", dtype_from="A")
+def scaled_matmul_reduce_scatter(
+    A: Tensor,
+    B: Tensor,
+    reduce_op: str,
+    group_name: str,
+    bias: Tensor | None = None,
+    result_scale: Tensor | None = None,
+    *,
+    out: Tensor,
+) -> Cost:
+    """The same with scaled operands; the bias is added to the product and not to what is left of it."""
+    elements = _rows(A, B)
+    scaled = result_scale is not None and out.dtype.itemsize == 1
+    product = scaled_mm(A, B, out=out) + Cost(ops=elements * ((bias is not None) + scaled))
+    return product + reduced(elements, ranks_of(group_name), reduce_op)
+
+
+# Keys and values along the sequence, whose gradients are added up; shards of one axis that become shards of another.
+
+
+@formula("cplib::flex_cp_allgather_backward")
+def flex_cp_allgather_backward(grad_full_k: Tensor, grad_full_v: Tensor, pg_name: str) -> Cost:
+    """Add up the gradients that the ranks have; each gets its part of the sequence."""
+    return reduced(grad_full_k.numel() + grad_full_v.numel(), ranks_of(pg_name), "sum")
+
+
+declare_zero("cplib::flex_cp_allgather", "_dtensor::shard_dim_alltoall")
+
+# The functional collectives as autograd sees them.
+declare_zero("_c10d_functional_autograd::all_gather_into_tensor", "_c10d_functional_autograd::all_to_all_single")
+declare_zero("_c10d_functional::_wrap_tensor_autograd", still=True)
+formula("_c10d_functional_autograd::reduce_scatter_tensor")(reduce_scatter)

@@ -1,0 +1,274 @@
+"""Quantized tensors: the way into them and back, and layers on them, whose weights lie in packed parameters.
+
+A layer on quantized tensors is a row of its input's dtype. One that quantizes its input itself has no such argument.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from opflops.formulas.activation import RELU
+from opflops.formulas.contraction import linear as dense_linear
+from opflops.formulas.contraction import products
+from opflops.formulas.sizes import aten, folds, found, numel
+from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.traffic import stored_bytes
+from opflops.records.cost import Cost, Estimate
+from opflops.torch_internals.dispatch import unseen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from torch import Tensor
+
+# What is asked of a quantized tensor, and tensors made around their parts or without contents.
+declare_zero(aten.q_per_channel_axis, aten.q_scale, aten.q_zero_point, recorded=False)
+declare_zero(aten.q_per_channel_scales, aten.q_per_channel_zero_points, aten.int_repr)
+declare_zero(aten._make_per_tensor_quantized_tensor, aten._make_per_channel_quantized_tensor)
+declare_zero(aten.empty_quantized, aten._empty_affine_quantized, aten._empty_per_channel_affine_quantized, still=True)
+
+QUANTIZE = Cost(ops=1 + 1 + 1 + 2)
+"""``clamp(round(x / scale) + zero_point, lowest, highest)``"""
+DEQUANTIZE = Cost(ops=2)
+"""``(q - zero_point) * scale``"""
+SCALE_BACK = Cost(ops=1)
+"""``sum * scale``: a sum of products of integers becomes a number by the product of both scales."""
+PARAMETERS = Cost(ops=2 + 3)
+"""``scale = (max - min) / steps`` and ``zero_point = lowest - round(min / scale)``"""
+
+
+@formula(aten.quantize_per_tensor.default, aten.quantize_per_tensor.tensor_qparams, aten.quantize_per_channel)
+def quantize(self: Tensor) -> Cost:
+    """See :data:`QUANTIZE`."""
+    return QUANTIZE * self.numel()
+
+
+@formula(aten.quantize_per_tensor.tensors)
+def quantize_each(tensors: Sequence[Tensor]) -> Cost:
+    """The same for each tensor of a list."""
+    return QUANTIZE * sum(tensor.numel() for tensor in tensors)
+
+
+@formula(aten.dequantize.self)
+def dequantize(self: Tensor) -> Cost:
+    """See :data:`DEQUANTIZE`."""
+    return DEQUANTIZE * self.numel()
+
+
+@formula(aten.dequantize.tensors)
+def dequantize_each(tensors: Sequence[Tensor]) -> Cost:
+    """The same for each tensor of a list."""
+    return DEQUANTIZE * sum(tensor.numel() for tensor in tensors)
+
+
+def quantize_by_range(elements: int, ranges: int = 1) -> Cost:
+    """Find the smallest and the largest of each range, and its scale and zero point; then quantize every element."""
+    return Cost(ops=2 * folds(elements, ranges)) + PARAMETERS * ranges + QUANTIZE * elements
+
+
+@formula(aten.quantize_per_tensor_dynamic)
+def quantize_dynamic(self: Tensor) -> Cost:
+    """See :func:`quantize_by_range`."""
+    return quantize_by_range(self.numel())
+
+
+INSIDE = "its products are of 8-bit integers, although the row is of its input's dtype"
+
+
+def _layer(X: Any, packed: Any, unpack: Callable[[Any], tuple[Tensor, Tensor | None]], out: Tensor) -> Cost:
+    """Add the bias, if the packed parameters hold one, and read them; the products are counted apart."""
+    with unseen():
+        parameters = [tensor for tensor in unpack(packed) if tensor is not None]
+    biased = len(parameters) > 1
+    return Cost(ops=out.numel() if biased else 0, bytes_read=stored_bytes([X, *parameters]))
+
+
+def _linear(X: Tensor, W_prepack: Any, out: Tensor) -> Cost:
+    """Multiply each row of the input with the weight, and add the bias."""
+    return Cost(macs=products(X, out)) + _layer(X, W_prepack, torch.ops.quantized.linear_unpack, out)
+
+
+def register(
+    names: str,
+    price: Callable[..., Cost | Estimate],
+    dtype_from: str | None = None,
+    *,
+    namespace: str = "quantized",
+    unread: Iterable[str] = (),
+) -> None:
+    """Price those of some operators that this build of PyTorch has."""
+    operators = found(namespace, *names.split())
+    if operators:
+        formula(*operators, dtype_from=dtype_from, unread=unread)(price)
+
+
+def linear(X: Tensor, W_prepack: Any, *, out: Tensor) -> Cost:
+    """A linear layer on integers whose sums are quantized anew."""
+    return _linear(X, W_prepack, out) + QUANTIZE * out.numel()
+
+
+def linear_relu(X: Tensor, W_prepack: Any, *, out: Tensor) -> Cost:
+    """The same and a comparison."""
+    return linear(X, W_prepack, out=out) + RELU * out.numel()
+
+
+def linear_leaky_relu(X: Tensor, W_prepack: Any, *, out: Tensor) -> Cost:
+    """The same, with ``x if x > 0 else slope * x`` on the sums."""
+    return linear(X, W_prepack, out=out) + Cost(ops=2) * out.numel()
+
+
+def linear_tanh(X: Tensor, W_prepack: Any, *, out: Tensor) -> Cost:
+    """The same, with the tanh of the sums, which must be scaled back for that."""
+    return linear(X, W_prepack, out=out) + (SCALE_BACK + Cost(transcendentals=1)) * out.numel()
+
+
+def linear_dynamic(X: Tensor, W_prepack: Any, *, out: Tensor) -> Estimate:
+    """Quantize the input by its range, multiply integers, and scale the sums back."""
+    cost = quantize_by_range(X.numel()) + _linear(X, W_prepack, out) + SCALE_BACK * out.numel()
+    return Estimate(cost, INSIDE)
+
+
+def linear_relu_dynamic(X: Tensor, W_prepack: Any, *, out: Tensor) -> Estimate:
+    """The same and a comparison."""
+    cost, reason = linear_dynamic(X, W_prepack, out=out)
+    return Estimate(cost + RELU * out.numel(), reason)
+
+
+def linear_of_quantized_input(X: Tensor, W_prepack: Any, *, out: Tensor) -> Estimate:
+    """The same with a scale and a zero point that are given, and so without looking for the range."""
+    return Estimate(QUANTIZE * X.numel() + _linear(X, W_prepack, out) + SCALE_BACK * out.numel(), INSIDE)
+
+
+def linear_relu_of_quantized_input(X: Tensor, W_prepack: Any, *, out: Tensor) -> Estimate:
+    """The same and a comparison."""
+    cost, reason = linear_of_quantized_input(X, W_prepack, out=out)
+    return Estimate(cost + RELU * out.numel(), reason)
+
+
+def linear_dynamic_fp16(X: Tensor, W_prepack: Any, *, out: Tensor) -> Cost:
+    """A linear layer whose weights are stored in half precision; the arithmetic is the input's."""
+    half = _layer(X, W_prepack, torch.ops.quantized.linear_unpack_fp16, out)
+    return Cost(macs=products(X, out)) + half
+
+
+def linear_relu_dynamic_fp16(X: Tensor, W_prepack: Any, *, out: Tensor) -> Cost:
+    """The same and a comparison."""
+    return linear_dynamic_fp16(X, W_prepack, out=out) + RELU * out.numel()
+
+
+def linear_dynamic_fp16_unpacked_weight(X: Tensor, weight: Tensor, bias: Tensor | None) -> Cost:
+    """The same, where the weights are converted and laid out on the way."""
+    return dense_linear(numel(X.shape[:-1]), weight, bias)
+
+
+register("linear", linear, "X")
+register("linear_relu", linear_relu, "X")
+register("linear_leaky_relu", linear_leaky_relu, "X")
+register("linear_tanh", linear_tanh, "X")
+register("linear_dynamic", linear_dynamic)
+register("linear_relu_dynamic", linear_relu_dynamic)
+register("linear_with_input_q_dq_qweight_dq_output_fp32", linear_of_quantized_input)
+register("linear_with_input_q_dq_qweight_dq_relu_output_fp32", linear_relu_of_quantized_input)
+register("linear_dynamic_fp16", linear_dynamic_fp16)
+register("linear_relu_dynamic_fp16", linear_relu_dynamic_fp16)
+register("linear_dynamic_fp16_unpacked_weight", linear_dynamic_fp16_unpacked_weight)
+
+
+def _convolution(rank: int, *, transposed: bool, after: Cost, dynamic: bool = False) -> Callable[..., Cost | Estimate]:
+    """Make the formula of a convolution of some rank, whose packed parameters come apart by a function of that rank.
+
+    Args:
+        rank: Axes of the grid.
+        transposed: Whether positions lie on the input's grid.
+        after: What is done with each sum of products.
+        dynamic: Whether the input is quantized on the way, by its range.
+    """
+    unpack = getattr(torch.ops.quantized, f"conv{'_transpose' if transposed else ''}{rank}d_unpack")
+
+    def price(
+        qx: Tensor, packed_weight: Any = None, weight: Any = None, qaccum: Tensor | None = None, *, out: Tensor
+    ) -> Cost | Estimate:
+        packed = packed_weight if packed_weight is not None else weight
+        with unseen():
+            weights, _ = unpack(packed)
+        # A one-dimensional convolution may be kept as a two-dimensional one of height 1.
+        positions = (qx if transposed else out).shape
+        products_of_integers = Cost(macs=positions[0] * numel(positions[2:]) * weights.numel())
+        cost = products_of_integers + _layer([qx, qaccum], packed, unpack, out) + after * out.numel()
+        return Estimate(quantize_by_range(qx.numel()) + cost, INSIDE) if dynamic else cost
+
+    price.__doc__ = f"Positions times weights, the bias, and {after.ops} operations for each sum."
+    return price
+
+
+# Added to what lies there already, the sums must be scaled back first.
+_ADDED = SCALE_BACK + DEQUANTIZE + Cost(ops=1) + QUANTIZE
+
+register("conv2d_add", _convolution(2, transposed=False, after=_ADDED), "qx")
+register("conv2d_add_relu", _convolution(2, transposed=False, after=_ADDED + RELU), "qx")
+for _rank in (1, 2, 3):
+    register(f"conv{_rank}d", _convolution(_rank, transposed=False, after=QUANTIZE), "qx")
+    register(f"conv{_rank}d_relu", _convolution(_rank, transposed=False, after=QUANTIZE + RELU), "qx")
+    register(f"conv_transpose{_rank}d", _convolution(_rank, transposed=True, after=QUANTIZE), "qx")
+    register(f"conv{_rank}d_dynamic", _convolution(_rank, transposed=False, after=SCALE_BACK, dynamic=True))
+    register(f"conv_transpose{_rank}d_dynamic", _convolution(_rank, transposed=True, after=SCALE_BACK, dynamic=True))
+
+# Parameters laid out anew for a kernel, and back.
+_PACKED = """
+linear_prepack linear_prepack_legacy linear_prepack_fp16 linear_prepack_fp16_legacy linear_unpack linear_unpack_fp16
+conv_prepack conv1d_prepack conv2d_prepack conv3d_prepack
+conv_transpose1d_prepack conv_transpose2d_prepack conv_transpose3d_prepack
+"""
+declare_zero(*found("quantized", *_PACKED.split()))
+
+
+# Weights of which only blocks that hold something are stored.
+
+
+def _stored_blocks(weight: Tensor, block: Sequence[int]) -> int:
+    """Count the elements of blocks that are not all zero."""
+    height, width = block
+    rows, columns = weight.dequantize().nonzero(as_tuple=True)
+    blocks: int = torch.stack([rows // height, columns // width]).unique(dim=1).shape[1]
+    return blocks * height * width
+
+
+def _sparse_linear(X: Tensor, W_prepack: Any, out: Tensor) -> Cost:
+    """Multiply each row of the input with the blocks that are stored, and add the bias."""
+    with unseen():
+        weight, bias, block = torch.ops.sparse.qlinear_unpack(W_prepack)
+        elements = _stored_blocks(weight, block)
+    read = stored_bytes([X, bias]) + elements * weight.itemsize
+    rows = numel(X.shape[:-1])
+    return Cost(macs=rows * elements, ops=0 if bias is None else out.numel(), bytes_read=read)
+
+
+def sparse_linear(X: Tensor, W_prepack: Any, *, out: Tensor) -> Cost:
+    """A linear layer on integers whose sums are quantized anew."""
+    return _sparse_linear(X, W_prepack, out) + QUANTIZE * out.numel()
+
+
+def sparse_linear_relu(X: Tensor, W_prepack: Any, *, out: Tensor) -> Cost:
+    """The same and a comparison."""
+    return sparse_linear(X, W_prepack, out=out) + RELU * out.numel()
+
+
+def sparse_linear_dynamic(X: Tensor, W_prepack: Any, *, out: Tensor) -> Estimate:
+    """Quantize the input by its range, multiply integers, and scale the sums back."""
+    cost = quantize_by_range(X.numel()) + _sparse_linear(X, W_prepack, out) + SCALE_BACK * out.numel()
+    return Estimate(cost, INSIDE)
+
+
+def sparse_linear_relu_dynamic(X: Tensor, W_prepack: Any, *, out: Tensor) -> Estimate:
+    """The same and a comparison."""
+    cost, reason = sparse_linear_dynamic(X, W_prepack, out=out)
+    return Estimate(cost + RELU * out.numel(), reason)
+
+
+register("qlinear", sparse_linear, "X", namespace="sparse")
+register("qlinear_relu", sparse_linear_relu, "X", namespace="sparse")
+register("qlinear_dynamic", sparse_linear_dynamic, namespace="sparse")
+register("qlinear_relu_dynamic", sparse_linear_relu_dynamic, namespace="sparse")
+declare_zero(*found("sparse", "qlinear_prepack", "qlinear_unpack"))

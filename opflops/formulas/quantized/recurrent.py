@@ -1,0 +1,135 @@
+"""Recurrent cells and layers with weights of 8 bits: their unrolled form, on an input and a state quantized by range.
+
+Only the products are of integers; gates, states and the row itself are floating point. Weights of half precision
+change nothing in the arithmetic. The biases are those that lie with the packed weights.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from opflops.formulas.quantized.layers import INSIDE, SCALE_BACK, quantize_by_range, register
+from opflops.formulas.recurrent import layers_of_a_library
+from opflops.formulas.sizes import aten, found, numel
+from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.traffic import stored_bytes
+from opflops.records.cost import Cost, Estimate
+from opflops.torch_internals.dispatch import unseen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+# Weights and biases put into one object.
+declare_zero(*found("quantized", "make_quantized_cell_params", "make_quantized_cell_params_dynamic"), still=True)
+
+# The mode numbers of recurrent.layers_of_a_library.
+_RELU, _TANH, _LSTM, _GRU = range(4)
+
+
+class _Parameters(NamedTuple):
+    """Hold the weights of one direction of one layer.
+
+    Attributes:
+        weights: Those of the input and of the state.
+        biases: Theirs, where there are any.
+        integers: Whether the weights are of 8 bits.
+    """
+
+    weights: list[Tensor]
+    biases: list[Tensor]
+    integers: bool
+
+
+def _unpacked(*packed: Any) -> _Parameters:
+    """Take linear layers apart that stand for the weights of a cell."""
+    with unseen():
+        parts = [torch.ops.quantized.linear_unpack(each) for each in packed]
+    weights = [weight for weight, _ in parts]
+    biases = [bias for _, bias in parts if bias is not None]
+    return _Parameters(weights, biases, weights[0].is_quantized)
+
+
+def _parameters(cell: Any) -> _Parameters:
+    """Take an object of cell parameters apart, as it is stored: a kind, tensors, numbers, and packed linear layers."""
+    with unseen():
+        (_, tensors, _, _, packed), _ = cell.__getstate__()
+    if packed:
+        return _unpacked(*packed)
+    return _Parameters(tensors[:2], tensors[2:4], integers=True)
+
+
+def _quantized(steps: int, inputs: int, states: int, results: int) -> Cost:
+    """Quantize all inputs by one range and the states of each step by its own; scale both products back."""
+    return quantize_by_range(inputs) + quantize_by_range(states, steps) + SCALE_BACK * (2 * results)
+
+
+def _unrolled(
+    mode: int,
+    input: Tensor,
+    steps: int,
+    states: Sequence[Tensor],
+    cells: Sequence[_Parameters],
+    *,
+    num_layers: int = 1,
+    dropout: float = 0,
+    train: bool = False,
+    bidirectional: bool = False,
+) -> Cost | Estimate:
+    """Price all layers in all directions; their cells come layer by layer."""
+    tensors = [tensor for cell in cells for tensor in (*cell.weights, *cell.biases)]
+    hidden_size, rows = cells[0].weights[1].shape[1], numel(input.shape[:-1])
+    floating = layers_of_a_library(input, tensors, mode, hidden_size, num_layers, dropout, train, bidirectional)
+    cost = floating + Cost(bytes_read=stored_bytes([input, *states, *tensors]))
+    integers = [cell.weights for cell in cells if cell.integers]
+    for of_input, of_state in integers:
+        results, features = of_input.shape
+        cost += _quantized(steps, rows * features, rows * of_state.shape[1], rows * results)
+    return Estimate(cost, INSIDE) if integers else cost
+
+
+def recurrent_layers(
+    hx: Any,
+    params: Sequence[Any],
+    num_layers: int,
+    dropout: float,
+    train: bool,
+    bidirectional: bool,
+    input: Any = None,
+    batch_first: bool = False,
+    data: Any = None,
+    batch_sizes: Any = None,
+    mode: int = _LSTM,
+) -> Cost | Estimate:
+    """A whole input, or packed data with its true lengths; overloads that take tensors as parameters always raise."""
+    return _unrolled(
+        mode,
+        data if input is None else input,
+        batch_sizes.numel() if input is None else input.shape[1 if batch_first else 0],
+        [hx] if isinstance(hx, torch.Tensor) else hx,
+        [_parameters(cell) for cell in params],
+        num_layers=num_layers,
+        dropout=dropout,
+        train=train,
+        bidirectional=bidirectional,
+    )
+
+
+formula(aten.quantized_lstm)(recurrent_layers)
+formula(aten.quantized_gru)(partial(recurrent_layers, mode=_GRU))
+
+
+def recurrent_cell(input: Tensor, hx: Any, w_ih: Any, w_hh: Any, mode: int = _LSTM) -> Cost | Estimate:
+    """One step; the biases that stand beside the packed weights are not read."""
+    states = [hx] if isinstance(hx, torch.Tensor) else hx
+    return _unrolled(mode, input, 1, states, [_unpacked(w_ih, w_hh)])
+
+
+register("quantized_lstm_cell_dynamic", recurrent_cell)
+register("quantized_gru_cell_dynamic", partial(recurrent_cell, mode=_GRU))
+register("quantized_rnn_relu_cell_dynamic", partial(recurrent_cell, mode=_RELU))
+register("quantized_rnn_tanh_cell_dynamic", partial(recurrent_cell, mode=_TANH))

@@ -1,0 +1,106 @@
+"""Running sums of one block's work, which operators are added to as they run; rows are made of them at the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from opflops.records.algebra import plain
+from opflops.records.cost import Cost
+
+if TYPE_CHECKING:
+    import torch
+
+    Kind = tuple[str, bool, str, "torch.dtype | None", str]
+
+
+class Cell:
+    """Add up the calls of one operator in one module, phase and dtype.
+
+    Attributes:
+        frame: The module, at a place that it is called from.
+        op: The operator's name in rows.
+        phase: What of a program's course it belongs to.
+        dtype: The dtype of the calls.
+        estimate: Why their cost is not exact, or "".
+        priced: False where nothing prices them.
+        call: Runs the overload, if the cell is of one whose calls go the quickest way.
+        record: The prepared function of :func:`opflops.pricing.recording.recorder` for it.
+        price: Where both come from; it keeps the overload, whose identity the cell is found by.
+        others: Cells of the same kind for other dtypes; None if there are none.
+    """
+
+    __slots__ = (
+        "bytes_read",
+        "bytes_written",
+        "call",
+        "calls",
+        "dtype",
+        "estimate",
+        "frame",
+        "macs",
+        "op",
+        "ops",
+        "others",
+        "phase",
+        "price",
+        "priced",
+        "record",
+        "seconds",
+        "transcendentals",
+    )
+
+    def __init__(
+        self,
+        frame: Any,
+        op: str,
+        phase: str,
+        dtype: torch.dtype | None = None,
+        estimate: str = "",
+        *,
+        priced: bool = True,
+    ) -> None:
+        self.frame = frame
+        self.op = op
+        self.phase = phase
+        self.dtype = dtype
+        self.estimate = estimate
+        self.priced = priced
+        self.price: Any = None
+        self.call: Any = None
+        self.record: Any = None
+        self.others: dict[torch.dtype, Cell] | None = None
+        self.calls = self.macs = self.ops = self.transcendentals = self.bytes_read = self.bytes_written = 0
+        self.seconds = 0.0
+
+    @property
+    def kind(self) -> Kind:
+        """Return what tells its row from others of the same frame."""
+        return self.op, self.priced, self.phase, self.dtype, self.estimate
+
+    def of(self, dtype: torch.dtype | None) -> Cell | None:
+        """Find the cell for calls of a dtype that is not this one's; a new cell takes up the dtype of its first call.
+
+        There is none for complex numbers, whose counts are in complex operations when a formula answers.
+        """
+        if self.dtype is None and dtype is not None and not dtype.is_complex:
+            self.dtype = dtype
+            return self
+        return None if self.others is None or dtype is None else self.others.get(dtype)
+
+    def is_plain(self) -> bool:
+        """Tell whether all sums are plain integers, as most are."""
+        return (
+            type(self.ops) is int
+            and type(self.macs) is int
+            and type(self.transcendentals) is int
+            and type(self.bytes_read) is int
+            and type(self.bytes_written) is int
+        )
+
+    def cost(self) -> Cost:
+        """Return the sums as a cost of plain integers; symbolic ones stay."""
+        return Cost(*self.counts()) if self.is_plain() else Cost(*map(plain, self.counts()))
+
+    def counts(self) -> tuple[int, int, int, int, int]:
+        """Return the sums in the order of a cost's fields, as they are."""
+        return self.macs, self.ops, self.transcendentals, self.bytes_read, self.bytes_written

@@ -1,0 +1,58 @@
+"""Autograd: the node and the backward pass that a thread is running, and recomputation by checkpointing."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import _engine_run_backward
+from torch.utils.checkpoint import CheckpointFunction, _recomputation_hook
+
+current_node = torch._C._current_autograd_node
+"""Return the autograd node that this thread is running, or None outside a backward pass."""
+
+backward_task = torch._C._current_graph_task_id
+"""Return the number of the backward pass that this thread is in, innermost; -1 outside any."""
+
+next_node = torch._C._autograd._get_sequence_nr
+"""Return the sequence number that the next autograd node of this thread gets."""
+
+ACCUMULATES = 2**64 - 1
+"""The sequence number of nodes that accumulate a gradient, which have the leaf tensor as ``variable``."""
+
+
+def accumulated_leaf(node: Any) -> Tensor:
+    """Return the tensor whose gradient a node accumulates."""
+    leaf: Tensor = node.variable
+    return leaf
+
+
+def node_number(node: Any) -> int:
+    """Return an autograd node's sequence number."""
+    number: int = node._sequence_nr()
+    return number
+
+
+def is_recomputation(node: Any) -> bool:
+    """Tell whether ``torch.utils.checkpoint`` is computing a forward again while a node is current."""
+    if node.name() == f"{CheckpointFunction.__name__}Backward":
+        return True
+    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)  # noqa: FBT003 - positional only
+    return hooks is not None and hooks[0].__qualname__.startswith(f"{_recomputation_hook.__qualname__}.")
+
+
+def nested_backward() -> bool:
+    """Tell, in a thread of the autograd engine, whether its pass was begun in this very thread, inside another one."""
+    frame: Any = sys._getframe()
+    while frame is not None:
+        if frame.f_code is _engine_run_backward.__code__:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def checkpoint_callables() -> list[tuple[Any, str]]:
+    """List what non-reentrant checkpointing hands its function to, which is called when it is computed again."""
+    return [(torch.utils.checkpoint, "_checkpoint_without_reentrant_generator")]

@@ -1,0 +1,46 @@
+"""Integer functions of sizes that may be symbolic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def log2(size: int) -> Any:
+    """Take the binary logarithm of a size; a symbolic size stays symbolic."""
+    return torch._sym_log2(size)  # type: ignore[attr-defined]
+
+
+def halvings(size: int) -> int:
+    """Return ceil(log2 n): how often n elements are halved until one is left; a symbolic size stays symbolic."""
+    if isinstance(size, int):
+        return max(size - 1, 0).bit_length()
+    from opflops.torch_internals.symbolic_shapes import halved  # noqa: PLC0415 - only for symbolic sizes
+
+    symbolic: int = halved(size)
+    return symbolic
+
+
+def larger(first: Any, second: Any) -> bool:
+    """Tell whether a count is larger than another, by the sizes that the program was traced with.
+
+    Where decisions about sizes are noted, this is one.
+    """
+    counts = [count if isinstance(count, int) else count.node.hint for count in (first, second)]
+    if None in counts:
+        return False
+    symbolic = [count for count in (first, second) if not isinstance(count, int)]
+    if symbolic and hasattr(symbolic[0].node.shape_env, "decisions"):
+        return bool(first > second)
+    return bool(counts[0] > counts[1])
+
+
+def distinct_elements(sizes: Sequence[Any], strides: Sequence[Any]) -> Any:
+    """Count the elements of a strided tensor at different addresses where a size or stride is symbolic; so it stays."""
+    from opflops.torch_internals.symbolic_shapes import distinct  # noqa: PLC0415 - only for symbolic sizes
+
+    return distinct(sizes, strides)
