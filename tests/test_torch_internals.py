@@ -18,6 +18,7 @@ from opflops.torch_internals import (
     higher_order,
     modules,
     optimizers,
+    process_groups,
     size_arithmetic,
     tensor_layouts,
 )
