@@ -13,77 +13,77 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import torch
 from torch.utils._pytree import tree_leaves
 
-from opflops.attribution.subgraphs import alone, counted, with_bodies_counted
+from opflops.attribution.subgraphs import counting_modes_disabled, with_mode_reentered, with_subgraphs_counted
 from opflops.errors import FormulaError
-from opflops.pricing.op_pricing import Price, op_name
+from opflops.pricing.op_pricing import OpPricing, op_name
 from opflops.pricing.schema_binding import arithmetic_dtype, describe
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import HigherOrderOperator, OpOverload
-from opflops.torch_internals.fake_tensors import is_traced, runs_abstractly
-from opflops.torch_internals.higher_order import call_higher_order, indexing_by_tensors, own_kernel, triton_call
-from opflops.torch_internals.size_arithmetic import larger
+from opflops.torch_internals.fake_tensors import is_fake_or_tracing, is_tracing
+from opflops.torch_internals.higher_order import call_higher_order, hop_default_kernel, indexing_by_tensors, triton_call
+from opflops.torch_internals.size_arithmetic import is_larger_by_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from opflops.attribution.module_paths import Frame
+    from opflops.attribution.module_paths import ModuleContext
     from opflops.formulas import flex_attention
-    from opflops.pricing.accumulators import Cell, Kind
-    from opflops.pricing.registry import PriceTable
+    from opflops.pricing.accumulators import Accumulator, AccumulatorKey
+    from opflops.pricing.registry import PriceCache
 
-    Body = Callable[..., Any]
-    Rule = Callable[..., Any]
+    Subgraph = Callable[..., Any]
+    Handler = Callable[..., Any]
 
 _ARITHMETIC = ("macs", "ops", "transcendentals")
 _COUNTS = ("calls", *_ARITHMETIC, "bytes_read", "bytes_written", "seconds")
 
 
-class Share(NamedTuple):
+class AccumulatorDelta(NamedTuple):
     """Hold what some work added to one sum.
 
     Attributes:
-        frame: Whose work it is.
-        kind: Operator, whether it is priced, phase, dtype, and why it is an estimate.
+        context: Whose work it is.
+        key: Operator, whether it is priced, phase, dtype, and why it is an estimate.
         counts: Calls, the fields of a cost, seconds.
     """
 
-    frame: Frame
-    kind: Kind
+    context: ModuleContext
+    key: AccumulatorKey
     counts: tuple[Any, ...]
 
 
-class Counter(Protocol):
+class CountingMode(Protocol):
     """Name what a mode lends to the running of a higher-order operator."""
 
-    prices: PriceTable
+    prices: PriceCache
 
     @property
     def causal(self) -> str:
         """Return the mode's option of this name."""
 
     @property
-    def cells(self) -> list[Cell]:
+    def accumulators(self) -> list[Accumulator]:
         """Return the sums so far."""
 
-    def cell(self, frame: Any, kind: Kind) -> Cell:
-        """Return the sums of a kind of work, begun if need be."""
+    def accumulator(self, context: Any, key: AccumulatorKey) -> Accumulator:
+        """Return the sums of a key of work, begun if need be."""
 
     def reentered(self) -> AbstractContextManager[Any]:
         """Let the mode, which is handling an operator, see the operators of its bodies."""
 
-    def run(self, price: Price, function: Body, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def run(self, price: OpPricing, function: Subgraph, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a function and file the price of the call."""
 
     def report_unpriced(self, op: str, problem: str, advice: str) -> None:
         """Warn about an operator that nothing prices, or refuse it."""
 
 
-def run(counter: Counter, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def run_hop(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run a higher-order operator and count what it does."""
-    rule: Rule = _RULES.get(f"{op}") or _unknown
-    return rule(counter, op, args, kwargs)
+    rule: Handler = _HANDLERS.get(f"{op}") or _unknown
+    return rule(mode, op, args, kwargs)
 
 
 def _is_operator(value: Any) -> bool:
@@ -93,50 +93,54 @@ def _is_operator(value: Any) -> bool:
 # Work that is counted once and stands for more, or for less
 
 
-def _measured(counter: Counter, work: Body, *args: Any) -> tuple[Any, list[Share]]:
+def _capture_delta(mode: CountingMode, work: Subgraph, *args: Any) -> tuple[Any, list[AccumulatorDelta]]:
     """Do some work; returns its result and what it added to the sums, which are as they were before."""
-    before = [[getattr(cell, name) for name in _COUNTS] for cell in counter.cells]
+    before = [[getattr(accumulator, name) for name in _COUNTS] for accumulator in mode.accumulators]
     result = work(*args)
-    shares = []
-    for cell, counts in zip(counter.cells, before, strict=False):
-        added = tuple(getattr(cell, name) - count for name, count in zip(_COUNTS, counts, strict=True))
+    deltas = []
+    for accumulator, counts in zip(mode.accumulators, before, strict=False):
+        added = tuple(getattr(accumulator, name) - count for name, count in zip(_COUNTS, counts, strict=True))
         if isinstance(added[0], int) and not added[0]:
             continue
-        shares.append(Share(cell.frame, cell.kind, added))
+        deltas.append(AccumulatorDelta(accumulator.context, accumulator.key, added))
         for name, count in zip(_COUNTS, counts, strict=True):
-            setattr(cell, name, count)
-    for cell in counter.cells[len(before) :]:
-        shares.append(Share(cell.frame, cell.kind, tuple(getattr(cell, name) for name in _COUNTS)))
-        cell.frame.forget(cell.kind)
-    del counter.cells[len(before) :]
-    return result, shares
+            setattr(accumulator, name, count)
+    for accumulator in mode.accumulators[len(before) :]:
+        deltas.append(
+            AccumulatorDelta(
+                accumulator.context, accumulator.key, tuple(getattr(accumulator, name) for name in _COUNTS)
+            )
+        )
+        accumulator.context.forget(accumulator.key)
+    del mode.accumulators[len(before) :]
+    return result, deltas
 
 
-def _add(counter: Counter, shares: list[Share], times: Any = 1, reason: str = "") -> None:
-    for frame, (op, priced, phase, dtype, estimate), counts in shares:
-        cell = counter.cell(frame, (op, priced, phase, dtype, estimate or reason))
+def _apply_deltas(mode: CountingMode, deltas: list[AccumulatorDelta], times: Any = 1, reason: str = "") -> None:
+    for context, (op, priced, phase, dtype, estimate), counts in deltas:
+        accumulator = mode.accumulator(context, (op, priced, phase, dtype, estimate or reason))
         for name, count in zip(_COUNTS, counts, strict=True):
-            setattr(cell, name, getattr(cell, name) + (count if name == "seconds" else times * count))
+            setattr(accumulator, name, getattr(accumulator, name) + (count if name == "seconds" else times * count))
 
 
-def _floating(shares: list[Share]) -> Cost:
-    """Add up the arithmetic of the floating shares."""
+def _floating(deltas: list[AccumulatorDelta]) -> Cost:
+    """Add up the arithmetic of the floating deltas."""
     costs = [
         Cost(*counts[1:4])
-        for _, (*_, dtype, _), counts in shares
+        for _, (*_, dtype, _), counts in deltas
         if dtype is not None and (dtype.is_floating_point or dtype.is_complex)
     ]
     return sum(costs, Cost())
 
 
-def _recording(counter: Counter, body: Body, shares: list[list[Share]]) -> Body:
-    """Let a body add what it did to a list, and to no tally yet."""
-    watched = counted(body, counter.reentered)
+def _recording(mode: CountingMode, subgraph: Subgraph, deltas: list[list[AccumulatorDelta]]) -> Subgraph:
+    """Let a subgraph add what it did to a list, and to no tally yet."""
+    watched = with_mode_reentered(subgraph, mode.reentered)
 
-    @wraps(body)
+    @wraps(subgraph)
     def call(*args: Any) -> Any:
-        result, added = _measured(counter, watched, *args)
-        shares.append(added)
+        result, added = _capture_delta(mode, watched, *args)
+        deltas.append(added)
         return result
 
     return call
@@ -145,148 +149,150 @@ def _recording(counter: Counter, body: Body, shares: list[list[Share]]) -> Body:
 # Rules: how the operators use their bodies
 
 
-def _calls(counter: Counter, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _run_subgraphs(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run an operator that calls its bodies as often as they are to be counted.
 
     One that is given an operator instead runs as its own kernel does, with the mode re-entered; but where the call
     is to be written down in a graph it must stay one call.
     """
-    kernel = own_kernel(op)
+    kernel = hop_default_kernel(op)
     if kernel is None or not any(map(_is_operator, (*args, *kwargs.values()))):
-        return _call_bodies(counter, op, *args, **kwargs)
-    if is_traced():
-        return _unknown(counter, op, args, kwargs)
-    with counter.reentered():
+        return _call_with_subgraphs(mode, op, *args, **kwargs)
+    if is_tracing():
+        return _unknown(mode, op, args, kwargs)
+    with mode.reentered():
         return kernel(*args, **kwargs)
 
 
-def _call_bodies(counter: Counter, op: HigherOrderOperator, /, *args: Any, **kwargs: Any) -> Any:
-    args, kwargs = with_bodies_counted((args, kwargs), counter.reentered)
+def _call_with_subgraphs(mode: CountingMode, op: HigherOrderOperator, /, *args: Any, **kwargs: Any) -> Any:
+    args, kwargs = with_subgraphs_counted((args, kwargs), mode.reentered)
     return call_higher_order(op, args, kwargs)
 
 
-def _unknown(counter: Counter, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _unknown(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run an operator that nothing is known about, and list it."""
     name = op_name(op)
-    counter.report_unpriced(name, "has no price", "Only what functions that it is given do is counted.")
-    return counter.run(Price(name, "unpriced"), partial(_call_bodies, counter, op), args, kwargs)
+    mode.report_unpriced(name, "has no price", "Only what functions that it is given do is counted.")
+    return mode.run(OpPricing(name, "unpriced"), partial(_call_with_subgraphs, mode, op), args, kwargs)
 
 
 _EITHER_BRANCH = "which branch runs depends on a value that is not there, so the larger one counts"
 _ONE_ROUND = "how often the loop runs depends on a value that is not there, so one round counts"
 
 
-def _branches(counter: Counter, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _cond(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Count the branch that runs; where the condition has no value both run, and the larger one counts."""
-    if not runs_abstractly(args):
-        return _calls(counter, op, args, kwargs)
+    if not is_fake_or_tracing(args):
+        return _run_subgraphs(mode, op, args, kwargs)
     condition, if_true, if_false, *operands = args
-    ran: list[list[Share]] = []
-    if_true, if_false = (_recording(counter, body, ran) for body in (if_true, if_false))
+    ran: list[list[AccumulatorDelta]] = []
+    if_true, if_false = (_recording(mode, subgraph, ran) for subgraph in (if_true, if_false))
     out = call_higher_order(op, (condition, if_true, if_false, *operands), kwargs)
     chosen = ran[0]
     for other in ran[1:]:
         work, best = _floating(other), _floating(chosen)
-        chosen = other if larger(work.flops + work.transcendentals, best.flops + best.transcendentals) else chosen
-    _add(counter, chosen, reason=_EITHER_BRANCH if ran[1:] else "")
+        chosen = (
+            other if is_larger_by_hint(work.flops + work.transcendentals, best.flops + best.transcendentals) else chosen
+        )
+    _apply_deltas(mode, chosen, reason=_EITHER_BRANCH if ran[1:] else "")
     return out
 
 
-def _rounds(counter: Counter, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Count every round of a loop; where its condition has no value the body runs once, and says so."""
-    if not runs_abstractly(args):
-        return _calls(counter, op, args, kwargs)
-    ran: list[list[Share]] = []
-    condition, body, *operands = args
-    out = call_higher_order(
-        op, (_recording(counter, condition, ran), _recording(counter, body, ran), *operands), kwargs
-    )
-    for shares in ran:
-        _add(counter, shares, reason=_ONE_ROUND)
+def _while_loop(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Count every round of a loop; where its condition has no value the subgraph runs once, and says so."""
+    if not is_fake_or_tracing(args):
+        return _run_subgraphs(mode, op, args, kwargs)
+    ran: list[list[AccumulatorDelta]] = []
+    condition, subgraph, *operands = args
+    out = call_higher_order(op, (_recording(mode, condition, ran), _recording(mode, subgraph, ran), *operands), kwargs)
+    for deltas in ran:
+        _apply_deltas(mode, deltas, reason=_ONE_ROUND)
     return out
 
 
-def _each(
-    counter: Counter, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any], *, over: int
+def _map(
+    mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any], *, over: int
 ) -> Any:
-    """Count the body once for each slice; tracing and fake tensors run it for the first slice alone."""
-    if not runs_abstractly(args):
-        return _calls(counter, op, args, kwargs)
-    body, *rest = args
-    ran: list[list[Share]] = []
-    out = call_higher_order(op, (_recording(counter, body, ran), *rest), kwargs)
-    for shares in ran:
-        _add(counter, shares, times=tree_leaves(args[over])[0].shape[0])
+    """Count the subgraph once for each slice; tracing and fake tensors run it for the first slice alone."""
+    if not is_fake_or_tracing(args):
+        return _run_subgraphs(mode, op, args, kwargs)
+    subgraph, *rest = args
+    ran: list[list[AccumulatorDelta]] = []
+    out = call_higher_order(op, (_recording(mode, subgraph, ran), *rest), kwargs)
+    for deltas in ran:
+        _apply_deltas(mode, deltas, times=tree_leaves(args[over])[0].shape[0])
     return out
 
 
-def _scanned(counter: Counter, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _associative_scan(
+    mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
     """Count the combinations that a scan makes; fake tensors do not run them, so they are run here."""
-    if not runs_abstractly(args):
-        return _calls(counter, op, args, kwargs)
-    if is_traced():
-        return _unknown(counter, op, args, kwargs)
-    with alone():
-        own_kernel(op)(*with_bodies_counted(args, counter.reentered), **kwargs)
+    if not is_fake_or_tracing(args):
+        return _run_subgraphs(mode, op, args, kwargs)
+    if is_tracing():
+        return _unknown(mode, op, args, kwargs)
+    with counting_modes_disabled():
+        hop_default_kernel(op)(*with_subgraphs_counted(args, mode.reentered), **kwargs)
     return call_higher_order(op, args, kwargs)
 
 
-def _price_of_score(counter: Counter, given: flex_attention.Arguments) -> Cost:
+def _price_of_score(mode: CountingMode, given: flex_attention.Arguments) -> Cost:
     """Price what is done with one score: on a score and four positions, as the operator passes them."""
 
     def work() -> None:
         example = given.query.new_zeros
         score, places = example(()), [example((), dtype=torch.int32)] * 4
         with indexing_by_tensors():
-            counted(given.score_mod, counter.reentered)(score, *places, *given.score_buffers)
+            with_mode_reentered(given.score_mod, mode.reentered)(score, *places, *given.score_buffers)
             if given.joint is not None:
-                counted(given.joint, counter.reentered)(score, *places, score, *given.score_buffers)
+                with_mode_reentered(given.joint, mode.reentered)(score, *places, score, *given.score_buffers)
 
-    with alone():
-        _, shares = _measured(counter, work)
+    with counting_modes_disabled():
+        _, deltas = _capture_delta(mode, work)
     # Index arithmetic is not floating-point work; what has no price was reported, and stays listed.
-    _add(counter, [share for share in shares if not share.kind[1]])
-    return _floating(shares)
+    _apply_deltas(mode, [delta for delta in deltas if not delta.key[1]])
+    return _floating(deltas)
 
 
-def _attention(counter: Counter, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _flex_attention(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Price attention whose scores are modified by a function, forward and backward."""
     from opflops.formulas import flex_attention  # noqa: PLC0415 - formulas are loaded when something is counted
 
     given = flex_attention.Arguments.of(f"{op}", args)
-    modification = _price_of_score(counter, given)
+    modification = _price_of_score(mode, given)
 
     def charge(out: Any, *_: Any, **__: Any) -> tuple[Cost | Estimate, int, int, torch.dtype | None]:
-        price = flex_attention.price(given, modification, causal=counter.causal)
+        price = flex_attention.price(given, modification, causal=mode.causal)
         return price, stored_bytes(given.read), stored_bytes(out), given.query.dtype
 
-    return counter.run(Price(op_name(op), "formula", bound=charge), partial(_called, op), args, kwargs)
+    return mode.run(OpPricing(op_name(op), "formula", bound=charge), partial(_called, op), args, kwargs)
 
 
 def _called(op: HigherOrderOperator, *args: Any, **kwargs: Any) -> Any:
     return call_higher_order(op, args, kwargs)
 
 
-def _triton(counter: Counter, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _triton(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Price a Triton kernel by the formula that is registered for its name (``"triton::add_kernel"``)."""
     name, constants = triton_call(kwargs["kernel_idx"], kwargs["constant_args_idx"])
     row, passed = f"triton.{name}", {**constants, **kwargs["kwargs"]}
-    entry = counter.prices.entry_named(f"triton::{name}")
+    rule = mode.prices.rule_named(f"triton::{name}")
     tensors, cloned = list(passed.values()), [passed[key] for key in kwargs.get("tensors_to_clone", ())]
-    if entry is None or entry.formula is None:
-        price = Price(row, "zero" if entry else "unpriced")
-        if entry is None:
+    if rule is None or rule.formula is None:
+        price = OpPricing(row, "zero" if rule else "unpriced")
+        if rule is None:
             advice = f'Register a formula with @opflops.formula("triton::{name}").'
-            counter.report_unpriced(row, "has no price", advice)
+            mode.report_unpriced(row, "has no price", advice)
     else:
-        formula = entry.formula
+        formula = rule.formula
 
         def charge(out: Any, **_: Any) -> tuple[Cost | Estimate, int, int, torch.dtype | None]:
-            cost = formula(**_wanted(row, formula, {**passed, "out": out, "causal": counter.causal}))
+            cost = formula(**_wanted(row, formula, {**passed, "out": out, "causal": mode.causal}))
             return cost, stored_bytes(tensors), stored_bytes(cloned), arithmetic_dtype(out, *tensors)
 
-        price = Price(row, "formula", bound=charge)
-    return counter.run(price, partial(_called, op), args, kwargs)
+        price = OpPricing(row, "formula", bound=charge)
+    return mode.run(price, partial(_called, op), args, kwargs)
 
 
 def _wanted(row: str, formula: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -305,22 +311,22 @@ def _wanted(row: str, formula: Callable[..., Any], given: dict[str, Any]) -> dic
     return {parameter.name: given[parameter.name] for parameter in asked if parameter.name in given}
 
 
-_CALLING = """
+_TRANSPARENT_HOPS = """
 auto_functionalized auto_functionalized_v2 foreach_map graphsafe_run_with_rng_state hints_wrapper invoke_quant
 invoke_quant_packed invoke_subgraph local_map_hop out_dtype print run_and_save_rng_state run_const_graph
 run_dtensor_rng_op run_with_rng_state strict_mode trace_wrapped with_effects _export_tracepoint
 """
 
-_RULES: dict[str, Rule] = {
-    **dict.fromkeys(_CALLING.split(), _calls),
-    "cond": _branches,
-    "while_loop": _rounds,
-    "while_loop_stack_output": _rounds,
-    "map_impl": partial(_each, over=1),
-    "scan": partial(_each, over=2),
-    "associative_scan": _scanned,
-    "flex_attention": _attention,
-    "flex_attention_backward": _attention,
+_HANDLERS: dict[str, Handler] = {
+    **dict.fromkeys(_TRANSPARENT_HOPS.split(), _run_subgraphs),
+    "cond": _cond,
+    "while_loop": _while_loop,
+    "while_loop_stack_output": _while_loop,
+    "map_impl": partial(_map, over=1),
+    "scan": partial(_map, over=2),
+    "associative_scan": _associative_scan,
+    "flex_attention": _flex_attention,
+    "flex_attention_backward": _flex_attention,
     "triton_kernel_wrapper_mutation": _triton,
     "triton_kernel_wrapper_functional": _triton,
 }

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from opflops.attribution.module_stack import Scope, Scoped
-from opflops.attribution.patching import follow_threads, unfollow_threads, unwatch, watch
+from opflops.attribution.module_stack import HasModuleStack, ModuleStack
+from opflops.attribution.patching import follow_threads, install_patches, remove_patches, unfollow_threads
 from opflops.errors import ActiveModeError, FormulaFailedError, UnpricedOpError, UnpricedOpWarning
-from opflops.pricing.accumulators import Cell
-from opflops.pricing.op_pricing import Price, check_whole
+from opflops.pricing.accumulators import Accumulator
+from opflops.pricing.op_pricing import OpPricing, check_whole
 from opflops.pricing.registry import Registry, registry
-from opflops.pricing.schema_binding import Entry
+from opflops.pricing.schema_binding import PricingRule
 from opflops.profile.profile import Profile
 from opflops.records.cost import total_of
 from opflops.records.rows import Row, merge, split_sites
-from opflops.torch_internals.autograd import backward_task
+from opflops.torch_internals.autograd import graph_task_id
 from opflops.torch_internals.dispatch import DispatchMode, OpOverload, dispatch_modes, run_composite
 from opflops.torch_internals.tensor_layouts import is_jagged
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from opflops.attribution.module_paths import Frame
-    from opflops.pricing.accumulators import Kind
+    from opflops.attribution.module_paths import ModuleContext
+    from opflops.pricing.accumulators import AccumulatorKey
     from opflops.pricing.registry import Op
     from opflops.records.cost import Cost, Estimate
     from opflops.report.text.tables import TableOptions
@@ -40,7 +40,7 @@ Causal = Literal["dense", "exact"]
 _CAUSAL: tuple[Causal, ...] = ("dense", "exact")
 
 
-class OpFlopMode(Scoped, DispatchMode):
+class OpFlopMode(HasModuleStack, DispatchMode):
     """Count the arithmetic of every operator that runs inside a ``with`` block, in the module that asked for it.
 
     Results are the same with and without it. Entering starts afresh: two blocks on one object do not add up. Nested
@@ -68,8 +68,8 @@ class OpFlopMode(Scoped, DispatchMode):
 
     Attributes:
         active: True while its block runs.
-        cells: The sums so far.
-        scope: The module stack.
+        accumulators: The sums so far.
+        module_stack: The module stack.
 
     Raises:
         ValueError: ``causal`` is neither of its values.
@@ -95,8 +95,8 @@ class OpFlopMode(Scoped, DispatchMode):
         if formulas:
             prices = Registry(parent=registry)
             for op, function in formulas.items():
-                prices.register(Entry(function), [op], override=True)
-        self.prices = prices.table({"causal": causal})
+                prices.register(PricingRule(function), [op], override=True)
+        self.prices = prices.price_cache({"causal": causal})
         self.causal = causal
         self._strict = strict
         self._timing = timing
@@ -105,22 +105,22 @@ class OpFlopMode(Scoped, DispatchMode):
         self._restart()
 
     def _restart(self) -> None:
-        self.scope = Scope()
-        self.cells: list[Cell] = []
+        self.module_stack = ModuleStack()
+        self.accumulators: list[Accumulator] = []
         self._warned: set[str] = set()
         self._thread = threading.get_ident()
-        self._twins: dict[int, _Twin] = {}
-        self.prices.inform(self)
+        self._thread_modes: dict[int, _ThreadMode] = {}
+        self.prices.subscribe(self)
 
-    def in_this_thread(self) -> OpFlopMode | None:
+    def mode_for_this_thread(self) -> OpFlopMode | None:
         """Return what counts for this mode in a thread that is not its own, unless it is counting there already."""
         thread = threading.get_ident()
         if thread == self._thread:
             return None
-        twin = self._twins.get(thread)
-        if twin is None:
-            twin = self._twins[thread] = _Twin(self)
-        return None if twin.active else twin
+        thread_mode = self._thread_modes.get(thread)
+        if thread_mode is None:
+            thread_mode = self._thread_modes[thread] = _ThreadMode(self)
+        return None if thread_mode.active else thread_mode
 
     def __enter__(self) -> OpFlopMode:  # noqa: PYI034 - typing.Self is not in Python 3.10
         if self.active:
@@ -129,11 +129,11 @@ class OpFlopMode(Scoped, DispatchMode):
                 "for a count within a count, enter a second OpFlopMode()."
             )
         self._restart()
-        watch()
+        install_patches()
         try:
             super().__enter__()
         except BaseException:
-            unwatch()
+            remove_patches()
             raise
         self.active = True
         if self._threads:
@@ -148,66 +148,66 @@ class OpFlopMode(Scoped, DispatchMode):
     ) -> None:
         self.active = False
         unfollow_threads(self)
-        unwatch()
+        remove_patches()
         super().__exit__(exc_type, exc_value, traceback)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run an operator and file its cost."""
-        scope, task = self.scope, backward_task()
-        cell = (scope.quick if task < 0 else scope.quick_in_backward(task)).get(id(func))
-        if cell is None or (types and is_jagged(types)):
-            return self._run_unmet(func, types, args, kwargs or {})
-        out = cell.call(*args, **kwargs) if kwargs else cell.call(*args)
-        record = cell.record
+        stack, task = self.module_stack, graph_task_id()
+        accumulator = (stack.fast_path if task < 0 else stack.backward_fast_path(task)).get(id(func))
+        if accumulator is None or (types and is_jagged(types)):
+            return self._run_slow_path(func, types, args, kwargs or {})
+        out = accumulator.call(*args, **kwargs) if kwargs else accumulator.call(*args)
+        record = accumulator.record
         try:
-            answer = record(cell, out, record.complete(*args, **kwargs) if kwargs else args)
+            answer = record(accumulator, out, record.complete(*args, **kwargs) if kwargs else args)
         except Exception:  # noqa: BLE001 - the careful way asks the formula again and says what is wrong
             answer = False
         if answer is not True:
-            self._file_unmet(func, self.prices[func], args, kwargs or {}, out)
+            self._record_first(func, self.prices[func], args, kwargs or {}, out)
         return out
 
-    def _run_unmet(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _run_slow_path(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run what was not met in this module and phase, or cannot go the quickest way."""
         if types and is_jagged(types):
             # It comes again as operators on its values, which have true lengths.
             return NotImplemented
-        price = self.prices.plain.get(id(func)) or self.prices[func]
-        if not price.plain or self._timing:
+        price = self.prices.fast_path.get(id(func)) or self.prices[func]
+        if not price.fast_path or self._timing:
             return self._run_otherwise(price, func, args, kwargs)
         out = (price.call or func)(*args, **kwargs)
-        self._file_unmet(func, price, args, kwargs, out)
+        self._record_first(func, price, args, kwargs, out)
         return out
 
-    def _run_otherwise(self, price: Price, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _run_otherwise(self, price: OpPricing, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run what decomposes, has no price, leaves no row or is timed."""
         if price.verdict == "decomposes":
             if not any(isinstance(arg, torch.Tensor) and arg.is_nested for arg in args):
                 return self._decompose(func, args, kwargs)
             # Nested tensors have kernels of their own for what decomposes on others.
-            price = Price(price.op, "unpriced")
+            price = OpPricing(price.op, "unpriced")
         if price.verdict == "unpriced":
             if not isinstance(func, OpOverload):
-                from opflops.higher_order import run  # noqa: PLC0415 - few programs have any
+                from opflops.higher_order import run_hop  # noqa: PLC0415 - few programs have any
 
-                return run(self, func, args, kwargs)
+                return run_hop(self, func, args, kwargs)
             self.report_unpriced(price.op, "has no price")
         if not price.recorded:
             return func(*args, **kwargs)
         return self.run(price, func, args, kwargs)
 
-    def run(self, price: Price, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def run(self, price: OpPricing, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call what a price is for, and file the cost; part of the inner workings, as the next three are."""
         if self._timing:
             started = _now()
             out = func(*args, **kwargs)
             elapsed = _now() - started
-            self._file(price, args, kwargs, out).seconds += elapsed
+            self._record(price, args, kwargs, out).seconds += elapsed
         else:
             out = func(*args, **kwargs)
-            self._file(price, args, kwargs, out)
+            self._record(price, args, kwargs, out)
         return out
 
     @contextmanager
@@ -222,20 +222,20 @@ class OpFlopMode(Scoped, DispatchMode):
         finally:
             super().__exit__(None, None, None)
 
-    def cell(self, frame: Frame, kind: Kind) -> Cell:
+    def accumulator(self, context: ModuleContext, key: AccumulatorKey) -> Accumulator:
         """Return the sums of an operator, module, phase and dtype, begun if need be."""
-        if frame.cells is None:
-            frame.cells = {}
-        found: Cell | None = frame.cells.get(kind)
+        if context.accumulators is None:
+            context.accumulators = {}
+        found: Accumulator | None = context.accumulators.get(key)
         if found is None:
-            op, priced, phase, dtype, estimate = kind
-            found = frame.cells[kind] = Cell(frame, op, phase, dtype, estimate, priced=priced)
-            self.cells.append(found)
+            op, priced, phase, dtype, estimate = key
+            found = context.accumulators[key] = Accumulator(context, op, phase, dtype, estimate, priced=priced)
+            self.accumulators.append(found)
         return found
 
     def forget_prices(self) -> None:
         """Ask for every price again from here on, since something was registered."""
-        self.scope.forget_quick()
+        self.module_stack.clear_fast_path()
 
     def _decompose(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run an operator as the operators that define it, which come back here one by one."""
@@ -245,59 +245,61 @@ class OpFlopMode(Scoped, DispatchMode):
         finally:
             super().__exit__(None, None, None)
 
-    def _place(self) -> tuple[Frame, str]:
+    def _attribution(self) -> tuple[ModuleContext, str]:
         """Tell whose work is going on, and in which phase."""
-        scope, task = self.scope, backward_task()
-        return scope.current if task < 0 else scope.in_backward(task)
+        stack, task = self.module_stack, graph_task_id()
+        return stack.current if task < 0 else stack.attribute_backward(task)
 
-    def _file_unmet(
-        self, func: OpOverload, price: Price, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
+    def _record_first(
+        self, func: OpOverload, price: OpPricing, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
     ) -> None:
-        """File a call that no cell of this module and phase could take, and let later ones go the quickest way."""
-        frame, phase = self._place()
-        cell = price.cell(frame, phase)
-        if cell is None:
-            self._file(price, args, kwargs, out)
+        """Record the first call of an operator in a module and phase, and let later ones take the fast path."""
+        context, phase = self._attribution()
+        accumulator = price.accumulator(context, phase)
+        if accumulator is None:
+            self._record(price, args, kwargs, out)
             return
         try:
-            answer = cell.record(cell, out, cell.record.complete(*args, **kwargs) if kwargs else args)
+            answer = accumulator.record(
+                accumulator, out, accumulator.record.complete(*args, **kwargs) if kwargs else args
+            )
         except Exception:  # noqa: BLE001 - as above
             answer = False
         if answer is not True:
             # An estimate, complex numbers, or a formula that fails.
-            self._file(price, args, kwargs, out)
+            self._record(price, args, kwargs, out)
             return
-        if not cell.is_plain():
-            check_whole(price.op, cell.counts())
-        self.cells.append(cell)
-        first = frame.quick_in(phase).setdefault(id(func), cell)
-        if first is not cell:
-            first.others = {**(first.others or {}), cell.dtype: cell}
+        if not accumulator.is_concrete():
+            check_whole(price.op, accumulator.counts())
+        self.accumulators.append(accumulator)
+        first = context.fast_path_in(phase).setdefault(id(func), accumulator)
+        if first is not accumulator:
+            first.others = {**(first.others or {}), accumulator.dtype: accumulator}
 
-    def _file(self, price: Price, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Cell:
-        """Add one call to the cell of its operator, module, phase and dtype."""
+    def _record(self, price: OpPricing, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Accumulator:
+        """Add one call to the accumulator of its operator, module, phase and dtype."""
         try:
-            tally = price.tally(out, args, kwargs)
+            tally = price.price_call(out, args, kwargs)
         except FormulaFailedError as error:
             self.report_unpriced(price.op, f"has no price that works ({error})")
-            price = Price(price.op, "unpriced")
-            tally = price.tally(out, args, kwargs)
+            price = OpPricing(price.op, "unpriced")
+            tally = price.price_call(out, args, kwargs)
         macs, ops, transcendentals, bytes_read, bytes_written, dtype, estimate = tally
-        frame, phase = self._place()
-        cell = self.cell(frame, (price.op, price.verdict != "unpriced", phase, dtype, estimate))
-        if not cell.calls:
+        context, phase = self._attribution()
+        accumulator = self.accumulator(context, (price.op, price.verdict != "unpriced", phase, dtype, estimate))
+        if not accumulator.calls:
             check_whole(price.op, tally)
-        cell.calls += 1
-        cell.macs += macs
-        cell.ops += ops
-        cell.transcendentals += transcendentals
-        cell.bytes_read += bytes_read
-        cell.bytes_written += bytes_written
-        return cell
+        accumulator.calls += 1
+        accumulator.macs += macs
+        accumulator.ops += ops
+        accumulator.transcendentals += transcendentals
+        accumulator.bytes_read += bytes_read
+        accumulator.bytes_written += bytes_written
+        return accumulator
 
     def report_unpriced(self, op: str, problem: str, advice: str = "") -> None:
         """Warn about an operator that nothing prices, once, or refuse it."""
-        module = self.scope.current[0].path
+        module = self.module_stack.current[0].path
         place = f"in module {module}" if module else "outside any module"
         advice = advice or f"Register a formula with @opflops.formula(torch.ops.{op})."
         if self._strict:
@@ -313,37 +315,41 @@ class OpFlopMode(Scoped, DispatchMode):
     @property
     def profile(self) -> Profile:
         """Return what has been counted so far, as an immutable snapshot."""
-        modes = (self, *list(self._twins.values()))
-        # Overloads of an operator have cells of their own, and one row.
-        gathered: dict[tuple[Frame, Kind], list[Cell]] = {}
+        modes = (self, *list(self._thread_modes.values()))
+        # Overloads of an operator have accumulators of their own, and one row.
+        gathered: dict[tuple[ModuleContext, AccumulatorKey], list[Accumulator]] = {}
         for mode in modes:
-            for cell in list(mode.cells):
-                if not cell.is_plain():
-                    check_whole(cell.op, cell.counts())
-                gathered.setdefault((cell.frame, cell.kind), []).append(cell)
-        site_of = {frame: frame.site for frame, _ in gathered}
+            for accumulator in list(mode.accumulators):
+                if not accumulator.is_concrete():
+                    check_whole(accumulator.op, accumulator.counts())
+                gathered.setdefault((accumulator.context, accumulator.key), []).append(accumulator)
+        site_of = {context: context.site for context, _ in gathered}
         places: dict[str, set[str]] = {}
-        for frame, site in site_of.items():
-            places.setdefault(frame.path, set()).add(site)
+        for context, site in site_of.items():
+            places.setdefault(context.path, set()).add(site)
         rows, sites = split_sites(
             Row(
-                frame.path,
-                frame.module_type,
+                context.path,
+                context.module_type,
                 op,
                 phase,
                 str(dtype).removeprefix("torch.") if dtype is not None else "",
-                sum(cell.calls for cell in cells),
-                cells[0].cost() if len(cells) == 1 else total_of(cell.cost() for cell in cells),
-                sum(cell.seconds for cell in cells) if self._timing else None,
+                sum(accumulator.calls for accumulator in accumulators),
+                accumulators[0].cost()
+                if len(accumulators) == 1
+                else total_of(accumulator.cost() for accumulator in accumulators),
+                sum(accumulator.seconds for accumulator in accumulators) if self._timing else None,
                 estimate,
                 priced,
-                site_of[frame] if len(places[frame.path]) > 1 else "",
+                site_of[context] if len(places[context.path]) > 1 else "",
             )
-            for (frame, (op, priced, phase, dtype, estimate)), cells in gathered.items()
+            for (context, (op, priced, phase, dtype, estimate)), accumulators in gathered.items()
         )
-        if self._twins:
+        if self._thread_modes:
             rows = merge(rows)
-        return Profile(rows, sites, tuple(dict.fromkeys(path for mode in modes for path in mode.scope.called())))
+        return Profile(
+            rows, sites, tuple(dict.fromkeys(path for mode in modes for path in mode.module_stack.called_paths()))
+        )
 
     @property
     def total(self) -> Cost:
@@ -366,8 +372,8 @@ class OpFlopMode(Scoped, DispatchMode):
         return str(self.profile)
 
 
-class _Twin(OpFlopMode):
-    """Count in another thread, with tallies and a module stack of its own, for the mode that it is a twin of."""
+class _ThreadMode(OpFlopMode):
+    """Count in another thread, with tallies and a module stack of its own, for the mode that it is a thread_mode of."""
 
     def __init__(self, mode: OpFlopMode) -> None:
         DispatchMode.__init__(self)
@@ -376,7 +382,7 @@ class _Twin(OpFlopMode):
         self._restart()
         for name in ("causal", "_strict", "_timing", "_threads", "_warned"):
             setattr(self, name, getattr(mode, name))
-        self.scope = Scope(mode.scope.forest)
+        self.module_stack = ModuleStack(mode.module_stack.roots)
 
     def __enter__(self) -> OpFlopMode:
         self.active = True

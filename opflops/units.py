@@ -6,7 +6,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from opflops.records.algebra import is_expression
-from opflops.records.expressions import leading, written
+from opflops.records.expressions import format_count, leading
 
 _PREFIXES = ("", " k", " M", " G", " T", " P", " E", " Z", " Y")
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"), (1e-12, "ps"))
@@ -21,7 +21,7 @@ def exact(value: Any) -> str:
     if type(value) is int:
         return f"{value:,}"
     if is_expression(value):
-        return written(value)
+        return format_count(value)
     return f"{int(value):,}" if isinstance(value, Integral) else str(value)
 
 

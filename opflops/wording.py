@@ -32,7 +32,7 @@ def nearest(given: str, known: Iterable[str], most: int = 3) -> list[str]:
     return [lowered[name] for name in difflib.get_close_matches(given.lower(), lowered, n=most)]
 
 
-def told(error: BaseException) -> str:
+def format_error(error: BaseException) -> str:
     """Write an error in one line, without the frames in C++ that PyTorch may add to it."""
     message = " ".join(str(error).partition("Exception raised from ")[0].split()) or "no message"
     return printable(f"{type(error).__name__}: {message}".rstrip("."))

@@ -57,7 +57,7 @@ class Mutation:
 
     def __init__(self, chosen: list[str]) -> None:
         self.chosen = chosen
-        self.prices = {overload: entry for overload, entry in registry.entries.items() if entry.formula is not None}
+        self.prices = {overload: entry for overload, entry in registry.rules.items() if entry.formula is not None}
         self.operators: dict[str, list[Any]] = defaultdict(list)
         for op in self.prices:
             name = packet_name(op)

@@ -388,6 +388,6 @@ def test_roots_that_come_and_go_leave_nothing_but_their_rows():
             Net()(X).sum().backward()
         gc.collect()
         nn.ReLU()(X)
-    forest = mode.scope.forest
-    assert len(forest._trees) + len(forest._orphans) <= 2
+    roots = mode.module_stack.roots
+    assert len(roots._trees) + len(roots._orphans) <= 2
     assert macs(mode)["Net#20.first", "backward"] == LINEAR

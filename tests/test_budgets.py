@@ -5,7 +5,16 @@ import torch
 from torch import nn
 
 from opflops import Cost, Profile, ProfileError, Row, count
-from opflops.profile.budgets import changes, check_limits, exceeded, grown, largest, missing, percent, totals
+from opflops.profile.budgets import (
+    changes,
+    check_limits,
+    exceeded,
+    largest,
+    missing,
+    parse_fraction,
+    regressions,
+    totals,
+)
 
 
 def row(module, macs=0, ops=0, op="aten.mm", **fields):
@@ -27,21 +36,21 @@ def row(module, macs=0, ops=0, op="aten.mm", **fields):
 )
 def test_shares_are_read(text, value):
     """With a percent sign, or as a fraction."""
-    assert percent(text) == pytest.approx(value)
+    assert parse_fraction(text) == pytest.approx(value)
 
 
 @pytest.mark.parametrize("text", ["", "%", "one", "-1%", -0.1, "nan", "inf", "1%%", True, None])
 def test_what_is_no_share_gets_a_sentence(text):
     """It says how to write one."""
     with pytest.raises(ProfileError, match=r"is no share; write it as '1%'"):
-        percent(text)
+        parse_fraction(text)
 
 
 @pytest.mark.parametrize("text", ["1", 1, 5.0])
 def test_a_number_without_a_percent_sign_is_a_fraction(text):
     """One that could be meant as percent is refused, not read as a hundred times as much."""
     with pytest.raises(ProfileError, match=r"if that is meant, write '[15]00%'"):
-        percent(text)
+        parse_fraction(text)
 
 
 def test_limits_that_are_kept_are_silent():
@@ -74,11 +83,13 @@ def test_what_is_no_limit_gets_a_sentence(limit):
 def test_growth_is_told_by_total():
     """More than the share that is allowed, of what there was; less is no growth."""
     before, after = Profile((row("Net", 100, 50),)), Profile((row("Net", 102, 40),))
-    assert grown(before, after, 0.02) == {}
-    assert grown(before, after, 0.01) == {
+    assert regressions(before, after, 0.02) == {}
+    assert regressions(before, after, 0.01) == {
         "macs": "102 macs are 2 (2.00%) above the baseline's 100; up to 1 % is allowed."
     }
-    assert grown(Profile(), after, 0.5)["macs"] == "102 macs are 102 above the baseline's 0; up to 50 % is allowed."
+    assert (
+        regressions(Profile(), after, 0.5)["macs"] == "102 macs are 102 above the baseline's 0; up to 50 % is allowed."
+    )
 
 
 def test_the_largest_modules_and_operators_are_listed():
@@ -118,4 +129,4 @@ def test_expressions_have_no_limit():
     with pytest.raises(ProfileError, match=r"macs count 12\*batch; count it without dynamic shapes"):
         exceeded(totals(profile), {"macs": 100})
     with pytest.raises(ProfileError, match=r"macs count 12\*batch"):
-        grown(profile, profile, 0)
+        regressions(profile, profile, 0)

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from opflops import OpFlopMode, ProfileError
-from opflops.devices.benchmark import measure
+from opflops.devices.benchmark import benchmark_device
 
 
 @pytest.fixture(scope="module")
 def here():
-    return measure("cpu", [torch.float32])
+    return benchmark_device("cpu", [torch.float32])
 
 
 def test_a_product_does_not_run_much_faster_than_what_was_measured(here):
@@ -58,4 +58,4 @@ def test_it_serves_a_roofline(here):
 def test_other_devices_are_refused():
     """There is nothing to time on meta."""
     with pytest.raises(ProfileError, match="A device 'meta' cannot be measured; it can be cpu or cuda"):
-        measure("meta")
+        benchmark_device("meta")

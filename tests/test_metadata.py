@@ -7,7 +7,7 @@ from zoo.dynamic import CachedDecoder, ConvNet
 from zoo.transformers import Llama
 
 from opflops import OpFlopMode
-from opflops.counting.meta_cache import KnownResults
+from opflops.counting.meta_cache import MetaCacheMode
 
 
 class Asked(torch.utils._python_dispatch.TorchDispatchMode):
@@ -33,7 +33,7 @@ def meta(*shape, dtype=torch.float32):
 def test_a_question_is_asked_once():
     """The second answer has the metadata of the first, and is a tensor of its own."""
     x, y = meta(4, 3), meta(3, 5)
-    with Asked() as asked, KnownResults():
+    with Asked() as asked, MetaCacheMode():
         first, second = torch.mm(x, y), torch.mm(meta(4, 3), y)
     assert asked.ops.count("aten.mm.default") == 1
     assert looks([first]) == looks([second])
@@ -58,7 +58,7 @@ def test_a_question_is_asked_once():
 def test_what_looks_alike_but_is_not_is_asked_again(one, other):
     """Dtypes, strides, lists, numbers of other kinds that are equal, and the default dtype."""
     wanted = looks([one(), other()])
-    with KnownResults():
+    with MetaCacheMode():
         assert looks([one(), other(), one(), other()]) == 2 * wanted
 
 
@@ -73,7 +73,7 @@ def _in_double(function):
 def test_what_writes_or_shares_is_always_run():
     """An in-place operator returns its own argument, a view one that shares it, a factory a new one."""
     x = meta(4, 3)
-    with Asked() as asked, KnownResults():
+    with Asked() as asked, MetaCacheMode():
         assert x.add_(1) is x
         assert x.add_(1) is x
         assert x.view(12).untyped_storage()._cdata == x.untyped_storage()._cdata
@@ -86,7 +86,7 @@ def test_what_writes_or_shares_is_always_run():
 def test_tensors_with_values_pass():
     """They are computed as ever, and so is what has both."""
     x = torch.arange(6.0).view(2, 3)
-    with KnownResults():
+    with MetaCacheMode():
         assert torch.equal(x + x, 2 * x)
         assert torch.equal(x.sum(0), torch.tensor([3.0, 5.0, 7.0]))
         assert (meta(3) + torch.tensor(1.0)).is_meta
@@ -96,7 +96,7 @@ def test_some_results_may_be_missing():
     """A backward makes the gradients that are asked for."""
     conv = nn.Conv2d(3, 4, 3, device="meta")
     conv.weight.requires_grad_(False)
-    with KnownResults():
+    with MetaCacheMode():
         for _ in range(2):
             conv.bias.grad = None
             conv(meta(1, 3, 8, 8)).sum().backward()
@@ -120,7 +120,7 @@ def test_models_count_as_without(make, x):
     with torch.device("meta"):
         model = make()
     profiles = []
-    for outer in (KnownResults, Asked):
+    for outer in (MetaCacheMode, Asked):
         with outer(), OpFlopMode() as mode:
             for _ in range(2):
                 outputs = [out for out in torch.utils._pytree.tree_leaves(model(x())) if out.requires_grad]

@@ -154,7 +154,7 @@ def test_a_step_costs_the_same_however_many_there_were():
     counts, mode = training(60)
     assert len(set(counts[3:])) == 1
     _, short = training(6)
-    assert len(mode.cells) == len(short.cells)
+    assert len(mode.accumulators) == len(short.accumulators)
     assert len(mode.profile.rows) == len(short.profile.rows)
 
 

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from opflops import Cost, Estimate, FormulaError, OpFlopMode, UnpricedOpWarning, formula
-from opflops.pricing.accumulators import Cell
+from opflops.pricing.accumulators import Accumulator
 from opflops.pricing.recording import recorder
 from opflops.pricing.registry import registry
-from opflops.pricing.schema_binding import Entry
+from opflops.pricing.schema_binding import PricingRule
 
 X = torch.ones(3, 4)
 aten = torch.ops.aten
@@ -20,30 +20,30 @@ aten = torch.ops.aten
 
 def both(program):
     """Run a program under a mode and under one that times, which takes the careful way for every call."""
-    with OpFlopMode() as quick:
+    with OpFlopMode() as fast_path:
         program()
     with OpFlopMode(timing=True) as careful:
         program()
-    return quick.profile, careful.profile
+    return fast_path.profile, careful.profile
 
 
 def rows_of(profile):
     return {replace(row, seconds=None) for row in profile.rows}
 
 
-def recorded(overload, *args, entry=None):
-    """Record a call in a new cell."""
-    record = recorder(entry or registry.entry(overload), overload, {"causal": "dense"})
-    cell = Cell(None, "", "forward")
-    cell.record = record
-    return record(cell, overload(*args), args), cell
+def recorded(overload, *args, rule=None):
+    """Record a call in a new accumulator."""
+    record = recorder(rule or registry.rule(overload), overload, {"causal": "dense"})
+    accumulator = Accumulator(None, "", "forward")
+    accumulator.record = record
+    return record(accumulator, overload(*args), args), accumulator
 
 
 def weighted():
     """List the overloads with a formula that is said to count so much for each element of one result."""
     return [
         (overload, entry)
-        for overload, entry in registry.entries.items()
+        for overload, entry in registry.rules.items()
         if entry.per_element and [str(each.type) for each in overload._schema.returns] == ["Tensor"]
     ]
 
@@ -98,9 +98,9 @@ LAYOUTS = {
 def test_tensors_of_any_layout_move_the_same_bytes_either_way(name):
     """Bytes are asked for tensor by tensor where they lie as most do, and worked out where they do not."""
     x = LAYOUTS[name]()
-    quick, careful = both(lambda: [x.clone() for _ in range(3)])
-    assert rows_of(quick) == rows_of(careful)
-    assert quick.rows[-1].calls == 3
+    fast_path, careful = both(lambda: [x.clone() for _ in range(3)])
+    assert rows_of(fast_path) == rows_of(careful)
+    assert fast_path.rows[-1].calls == 3
 
 
 def test_bytes_of_a_transposed_matrix_are_those_of_its_elements():
@@ -123,9 +123,9 @@ def test_dtypes_that_alternate_have_their_own_cells():
             X + X
             X.to(torch.complex64) + 1
 
-    quick, careful = both(program)
-    assert rows_of(quick) == rows_of(careful)
-    calls = {row.dtype: row.calls for row in quick.rows if row.op == "aten.add"}
+    fast_path, careful = both(program)
+    assert rows_of(fast_path) == rows_of(careful)
+    calls = {row.dtype: row.calls for row in fast_path.rows if row.op == "aten.add"}
     assert calls == {"float64": 3, "float32": 3, "complex64": 3}
 
 
@@ -216,22 +216,28 @@ def test_a_fraction_is_refused_at_the_first_call(op):
 
 
 def test_a_recorder_says_what_it_cannot_do():
-    """It answers the dtype that there is no cell for, False for an estimate, and adds nothing then."""
-    answer, cell = recorded(aten.neg.default, X.to(torch.complex64))
-    assert (answer, cell.calls, cell.ops) == (torch.complex64, 0, 0)
-    answer, cell = recorded(aten.neg.default, X, entry=Entry(lambda: Estimate(Cost(ops=5), "perhaps")))
-    assert (answer, cell.calls, cell.ops, cell.bytes_read) == (False, 0, 0, 0)
-    answer, cell = recorded(aten.neg.default, X)
-    assert (answer, cell.calls, cell.ops, cell.bytes_read, cell.dtype) == (True, 1, 12, 48, torch.float32)
-    assert cell.record(cell, X.double(), (X.double(),)) is torch.float64
-    assert cell.calls == 1
+    """It answers the dtype that there is no accumulator for, False for an estimate, and adds nothing then."""
+    answer, accumulator = recorded(aten.neg.default, X.to(torch.complex64))
+    assert (answer, accumulator.calls, accumulator.ops) == (torch.complex64, 0, 0)
+    answer, accumulator = recorded(aten.neg.default, X, rule=PricingRule(lambda: Estimate(Cost(ops=5), "perhaps")))
+    assert (answer, accumulator.calls, accumulator.ops, accumulator.bytes_read) == (False, 0, 0, 0)
+    answer, accumulator = recorded(aten.neg.default, X)
+    assert (answer, accumulator.calls, accumulator.ops, accumulator.bytes_read, accumulator.dtype) == (
+        True,
+        1,
+        12,
+        48,
+        torch.float32,
+    )
+    assert accumulator.record(accumulator, X.double(), (X.double(),)) is torch.float64
+    assert accumulator.calls == 1
 
 
 def test_a_recorder_keeps_to_what_a_formula_says_of_bytes():
     """Its own figures stand for the schema's, each by itself."""
-    answer, cell = recorded(aten.neg.default, X, entry=Entry(lambda: Cost(ops=1, bytes_read=7)))
+    answer, accumulator = recorded(aten.neg.default, X, rule=PricingRule(lambda: Cost(ops=1, bytes_read=7)))
     assert answer is True
-    assert (cell.bytes_read, cell.bytes_written) == (7, 48)
+    assert (accumulator.bytes_read, accumulator.bytes_written) == (7, 48)
 
 
 def test_a_module_that_changes_its_class_or_place_is_another():

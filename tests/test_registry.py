@@ -7,8 +7,8 @@ import torch
 from torch.utils.flop_counter import flop_registry
 
 from opflops import Cost, DuplicateFormulaError, Estimate, FormulaError, coverage, formula
-from opflops.pricing.registry import Registry, declare_zero, functional_twin, registry
-from opflops.pricing.schema_binding import Entry
+from opflops.pricing.registry import Registry, declare_zero, functional_variant, registry
+from opflops.pricing.schema_binding import PricingRule
 from opflops.records.cost import is_whole
 
 aten = torch.ops.aten
@@ -28,7 +28,7 @@ def fresh(function=None, *ops, **options):
     """Return a registry that knows one entry and nothing else."""
     own = Registry()
     if ops:
-        own.register(Entry(function, **options), ops)
+        own.register(PricingRule(function, **options), ops)
     return own
 
 
@@ -69,7 +69,7 @@ def test_an_unknown_parameter_is_refused_with_the_schema():
 
     for part in ("price(x, weigth)", "'weigth'", "opflops_test::scale(Tensor x, Tensor weight", "by, weight, x"):
         assert part in str(caught.value)
-    assert registry.entry(ours.scale.default) is None
+    assert registry.rule(ours.scale.default) is None
 
 
 @pytest.mark.parametrize("price", [lambda *args: Cost(), lambda x, **rest: Cost(), lambda x, /: Cost()])
@@ -91,8 +91,8 @@ def test_every_overload_of_a_packet_is_checked():
     """A formula that fits some overloads of a packet and not others is not registered for any."""
     own = Registry()
     with pytest.raises(FormulaError, match=r"aten::max\.other\(Tensor self"):
-        own.register(Entry(lambda self, dim: Cost()), [aten.max])
-    assert own.entry(aten.max.dim) is None
+        own.register(PricingRule(lambda self, dim: Cost()), [aten.max])
+    assert own.rule(aten.max.dim) is None
 
 
 @pytest.mark.parametrize("wrong", [torch.add, "aten.mm", aten, None])
@@ -116,8 +116,8 @@ def test_a_duplicate_is_an_error_and_an_override_explicit():
         return Cost(ops=2)
 
     with pytest.raises(DuplicateFormulaError, match=r"override=True.*second\(x\)"):
-        own.register(Entry(second), [ours.bare])
-    own.register(Entry(second), [ours.bare], override=True)
+        own.register(PricingRule(second), [ours.bare])
+    own.register(PricingRule(second), [ours.bare], override=True)
     assert charge(own, ours.bare.default, torch.zeros(1), torch.zeros(1))[0].ops == 2
 
 
@@ -152,7 +152,7 @@ def test_the_decorator_returns_the_function():
 )
 def test_in_place_and_out_variants_have_functional_twins(overload, twin):
     """The twin takes the same arguments; a functional operator has none."""
-    assert functional_twin(overload) is twin
+    assert functional_variant(overload) is twin
 
 
 def test_a_twin_is_priced_by_the_functional_formula():
@@ -167,7 +167,7 @@ def test_a_twin_is_priced_by_the_functional_formula():
 def test_an_exact_formula_comes_before_the_twins():
     """An in-place form may have a price of its own."""
     own = fresh(lambda x: Cost(ops=1), ours.scale.default)
-    own.register(Entry(lambda x: Cost(ops=2)), [ours.scale_])
+    own.register(PricingRule(lambda x: Cost(ops=2)), [ours.scale_])
     x = torch.zeros(1)
     assert charge(own, ours.scale_.default, x, x, x)[0].ops == 2
 
@@ -178,15 +178,15 @@ def test_look_up_falls_through_to_decomposition_and_then_to_third_parties():
     assert own.verdict(aten.mm.default) == "formula"  # torch publishes one
     assert own.verdict(aten.linear.default) == "decomposes"
     assert own.verdict(ours.bare.default) == "unpriced"
-    own.register(Entry(None), [ours.bare])
+    own.register(PricingRule(None), [ours.bare])
     assert own.verdict(ours.bare.default) == "zero"
-    own.register(Entry(lambda: Cost()), [aten.linear.default])
+    own.register(PricingRule(lambda: Cost()), [aten.linear.default])
     assert own.verdict(aten.linear.default) == "formula"
 
 
 def test_a_third_party_formula_counts_two_flops_for_a_mac():
     """What a library registered with torch.utils.flop_counter is used, also when it came after the first look."""
-    table = Registry().table(DENSE)
+    table = Registry().price_cache(DENSE)
     overload = ours.bare.default
     assert table[overload].verdict == "unpriced"
     flop_registry[ours.bare] = lambda x, out_val=None: 2 * x.numel() * out_val.numel() + 1
@@ -212,10 +212,10 @@ def test_a_table_follows_later_registrations():
     """Nothing that was resolved before a registration is used after it, in child registries too."""
     own = fresh(lambda: Cost(ops=1), ours.bare)
     child = Registry(parent=own)
-    tables = [own.table(DENSE), child.table(DENSE)]
+    tables = [own.price_cache(DENSE), child.price_cache(DENSE)]
     x = torch.zeros(1)
     assert [table[ours.bare.default].charge(x, (x,), {})[0].ops for table in tables] == [1, 1]
-    own.register(Entry(lambda: Cost(ops=2)), [ours.bare], override=True)
+    own.register(PricingRule(lambda: Cost(ops=2)), [ours.bare], override=True)
     assert [table[ours.bare.default].charge(x, (x,), {})[0].ops for table in tables] == [2, 2]
 
 
@@ -223,21 +223,21 @@ def test_tables_that_nobody_uses_are_let_go():
     """A registry does not hold on to the tables of modes that are gone."""
     own = Registry()
     for _ in range(50):
-        own.table(DENSE)
-    own.table(DENSE)
+        own.price_cache(DENSE)
+    own.price_cache(DENSE)
     assert len(own._tables) <= 2
     for _ in range(50):
-        Registry(parent=own).table(DENSE)
+        Registry(parent=own).price_cache(DENSE)
     gc.collect()
-    Registry(parent=own).table(DENSE)
+    Registry(parent=own).price_cache(DENSE)
     assert len(own._tables) <= 3
 
 
 def test_modes_share_what_was_prepared():
     """Operators are fitted to their formulas once for each way of counting, not once a block."""
     own = fresh(Cost, ours.bare)
-    assert own.table(DENSE)[ours.bare.default] is own.table(dict(DENSE))[ours.bare.default]
-    assert own.table({"causal": "exact"}) is not own.table(DENSE)
+    assert own.price_cache(DENSE)[ours.bare.default] is own.price_cache(dict(DENSE))[ours.bare.default]
+    assert own.price_cache({"causal": "exact"}) is not own.price_cache(DENSE)
 
 
 @pytest.mark.parametrize("answer", [None, 12, (1, 2), "many"])
@@ -391,7 +391,7 @@ def test_counts_of_other_libraries_integers_are_whole():
     assert is_whole(np.int64(3))
     flop_registry[ours.bare] = lambda x, out_val=None: 10.0
     try:
-        cost, _, _ = Registry().table(DENSE)[ours.bare.default].charge(torch.zeros(1), (torch.zeros(1),), {})
+        cost, _, _ = Registry().price_cache(DENSE)[ours.bare.default].charge(torch.zeros(1), (torch.zeros(1),), {})
     finally:
         del flop_registry[ours.bare]
     assert (cost.macs, type(cost.macs)) == (5, int)
@@ -406,7 +406,7 @@ def test_no_operator_decomposes_only_in_python():
 def test_a_name_is_priced_before_its_operator_is_defined():
     """A library may define it later, with overloads and an in-place twin; what was looked up before is not kept."""
     own = Registry()
-    own.register(Entry(lambda x: Cost(ops=x.numel())), ["opflops_later::scale"])
+    own.register(PricingRule(lambda x: Cost(ops=x.numel())), ["opflops_later::scale"])
     assert own.named == {"opflops_later::scale"}
     torch.library.define("opflops_later::scale", "(Tensor x) -> Tensor")
     torch.library.define("opflops_later::scale.by", "(Tensor x, float by) -> Tensor")
@@ -418,9 +418,9 @@ def test_a_name_is_priced_before_its_operator_is_defined():
         assert charge(own, overload, x, *args)[0].ops == 7
     assert own.verdict(later.scaled.default) == "unpriced"
     child = Registry(parent=own)
-    table = child.table(DENSE)
+    table = child.price_cache(DENSE)
     assert table[later.scale.default].verdict == "formula"
-    child.register(Entry(None), ["opflops_later::scale"])
+    child.register(PricingRule(None), ["opflops_later::scale"])
     assert table[later.scale.default].verdict == "zero"
 
 
@@ -430,7 +430,7 @@ def test_an_overload_comes_before_a_name():
     torch.library.define("opflops_later::both.by", "(Tensor x, float by) -> Tensor")
     both, x = torch.ops.opflops_later.both, torch.zeros(1)
     own = fresh(lambda: Cost(ops=1), both.by)
-    own.register(Entry(lambda: Cost(ops=2)), ["opflops_later::both"])
+    own.register(PricingRule(lambda: Cost(ops=2)), ["opflops_later::both"])
     assert charge(own, both.by, x, x, 2.0)[0].ops == 1
     assert charge(own, both.default, x, x)[0].ops == 2
 
@@ -440,7 +440,7 @@ def test_a_malformed_name_is_refused(name):
     """A name has a namespace and a packet, and no overload; the message shows how one is written."""
     own = Registry()
     with pytest.raises(FormulaError, match="'mylib::swiglu'"):
-        own.register(Entry(None), [name])
+        own.register(PricingRule(None), [name])
     assert not own.named
 
 
@@ -452,11 +452,11 @@ def test_a_duplicate_name_is_an_error_and_an_override_explicit():
         return Cost(ops=2)
 
     with pytest.raises(DuplicateFormulaError, match=r"opflops_later::twice .* a declared zero.*second\(x\)"):
-        own.register(Entry(second), ["opflops_later::twice"])
+        own.register(PricingRule(second), ["opflops_later::twice"])
     torch.library.define("opflops_later::twice", "(Tensor x) -> Tensor")
     overload, x = torch.ops.opflops_later.twice.default, torch.zeros(1)
     assert own.verdict(overload) == "zero"
-    own.register(Entry(second), ["opflops_later::twice"], override=True)
+    own.register(PricingRule(second), ["opflops_later::twice"], override=True)
     assert charge(own, overload, x, x)[0].ops == 2
 
 

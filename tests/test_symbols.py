@@ -12,12 +12,12 @@ from torch.utils._sympy import functions as own
 
 from opflops import OpFlopMode
 from opflops.torch_internals import fake_tensors, size_arithmetic, symint_patches
-from opflops.torch_internals.symbolic_shapes import Dim, Symbols, parts_of, standard
+from opflops.torch_internals.symbolic_shapes import Dim, RecordingShapeEnv, parse_dim, to_standard_sympy
 
 
 def symbolic(*names, place=lambda: "here"):
     """Make symbols, and sizes of 4, 8, 16, ... for them."""
-    symbols = Symbols(place)
+    symbols = RecordingShapeEnv(place)
     return symbols, *(symbols.size(name, 4 << index, 1, None) for index, name in enumerate(names))
 
 
@@ -41,29 +41,29 @@ def test_what_is_decided_is_noted_with_its_place():
         ("n < 9", "a"),
         ("Ne(m*n, 33)", "b"),
     ]
-    assert symbols.fixed() == {}
+    assert symbols.specialized_dims() == {}
     assert int(n) == 4
-    assert symbols.fixed() == {"n": (4, "c")}
+    assert symbols.specialized_dims() == {"n": (4, "c")}
 
 
 def test_bounds_are_known():
     """Of a Dim, and of what was derived from one."""
     dim = Dim("n", min=3, max=9)
-    assert parts_of(dim)[:3] == ("n", 3, 9)
-    assert parts_of(Dim("n"))[:3] == ("n", 0, None)
-    derived = parts_of(2 * dim + 1)
+    assert parse_dim(dim)[:3] == ("n", 3, 9)
+    assert parse_dim(Dim("n"))[:3] == ("n", 0, None)
+    derived = parse_dim(2 * dim + 1)
     assert derived[:3] == ("n", 3, 9)
     assert derived.of(5) == 11
-    symbols = Symbols(lambda: "")
+    symbols = RecordingShapeEnv(lambda: "")
     assert symbols.size("n", 4, 3, 9) < 10
-    assert symbols.decisions == []
+    assert symbols.recorded_guards == []
 
 
 def test_no_symbol_stands_for_one():
     """PyTorch takes it that a symbolic size is at least 2, and asks nobody."""
     symbols, n = symbolic("n")
     assert n != 1
-    assert symbols.decisions == []
+    assert symbols.recorded_guards == []
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_no_symbol_stands_for_one():
 def test_functions_on_sizes_are_written_in_sympys_terms(function, plain):
     """With the same values, for small sizes and larger ones."""
     n = sympy.Symbol("n", integer=True, positive=True)
-    expression = standard(function(n))
+    expression = to_standard_sympy(function(n))
     assert not [part for part in sympy.preorder_traversal(expression) if type(part).__module__.startswith("torch")]
     for size in (*range(1, 60), 1000, 4096):
         assert expression.xreplace({n: sympy.Integer(size)}) == plain(size), size
@@ -120,7 +120,7 @@ def test_distinct_elements_are_counted_without_deciding_anything(sizes, strides)
     """Dense, transposed, broadcast, with gaps, and windows that overlap, by visiting every element."""
     symbols, n, m = symbolic("n", "m")
     counted = symbols.expression(size_arithmetic.distinct_elements(sizes(n, m), strides(n, m)))
-    assert symbols.decisions == []
+    assert symbols.recorded_guards == []
     for example in itertools.product((2, 3, 4, 7), repeat=2):
         known = dict(zip(sympy.symbols("n m"), map(sympy.Integer, example), strict=True))
         assert counted.xreplace(known) == addresses(sizes(*example), strides(*example)), example
@@ -134,18 +134,20 @@ def test_distinct_elements_of_what_may_be_empty_are_its_elements():
         (3, rows, columns), (torch.sym_max(1, rows) * torch.sym_max(1, columns), torch.sym_max(1, columns), 1)
     )
     assert symbols.expression(counted) == symbols.expression(3 * rows * columns)
-    assert symbols.decisions == []
+    assert symbols.recorded_guards == []
 
 
 def test_halvings_are_exact():
     """ceil(log2 n), of numbers and of symbols."""
     symbols, n = symbolic("n")
-    expression = symbols.expression(size_arithmetic.halvings(n))
+    expression = symbols.expression(size_arithmetic.ceil_log2(n))
     for size in (1, 2, 3, 4, 5, 8, 9, 2**31, 2**31 + 1, 2**60):
         wanted = (size - 1).bit_length()
-        assert size_arithmetic.halvings(size) == expression.xreplace({sympy.Symbol("n"): sympy.Integer(size)}) == wanted
-    assert size_arithmetic.halvings(0) == 0
-    assert symbols.decisions == []
+        assert (
+            size_arithmetic.ceil_log2(size) == expression.xreplace({sympy.Symbol("n"): sympy.Integer(size)}) == wanted
+        )
+    assert size_arithmetic.ceil_log2(0) == 0
+    assert symbols.recorded_guards == []
 
 
 def counted(function):
@@ -179,7 +181,7 @@ def test_interpolation_is_what_pytorchs_own_is(monkeypatch, mode, by):
             with monkeypatch.context() as patch:
                 wanted, rows = counted(call)
                 patch.setattr(symint_patches, "_is_symbolic", lambda _: True)
-                with symint_patches.symbolic_sizes_stay:
+                with symint_patches.symint_patches_active:
                     found, own_rows = counted(call)
             assert torch.equal(found[0], wanted[0])
             assert own_rows == rows
@@ -193,7 +195,7 @@ def test_recurrent_layers_are_what_pytorchs_own_are(monkeypatch, kind, bidirecti
     layer, x = kind(6, 10, 2, bidirectional=bidirectional, **options), torch.rand(5, 3, 6)
     wanted, rows = counted(lambda: layer(x))
     monkeypatch.setattr(symint_patches, "_is_symbolic", lambda _: True)
-    with symint_patches.symbolic_sizes_stay:
+    with symint_patches.symint_patches_active:
         found, own_rows = counted(lambda: layer(x))
     for ours, pytorchs in zip(found, wanted, strict=True):
         torch.testing.assert_close(ours, pytorchs)
@@ -225,12 +227,12 @@ def test_indexing_is_what_pytorchs_own_is(index):
 def test_everything_is_put_back():
     """Attributes that were there, and those that are only looked up elsewhere."""
     before = [
-        (owner, name, vars(owner).get(name), getattr(owner, name)) for owner, name, _ in symint_patches._replacements()
+        (owner, name, vars(owner).get(name), getattr(owner, name)) for owner, name, _ in symint_patches._patches()
     ]
     assert len(before) > 15
 
     def fail():
-        with symint_patches.symbolic_sizes_stay:
+        with symint_patches.symint_patches_active:
             assert all(getattr(owner, name) is not value for owner, name, _, value in before)
             raise ZeroDivisionError
 

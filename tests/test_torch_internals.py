@@ -71,9 +71,9 @@ def test_a_backward_pass_has_a_number_and_a_current_node():
     seen = []
     x = torch.ones(2, requires_grad=True)
     y = x * 2
-    y.register_hook(lambda grad: seen.append((autograd.current_node(), autograd.backward_task())))
+    y.register_hook(lambda grad: seen.append((autograd.current_node(), autograd.graph_task_id())))
     assert autograd.current_node() is None
-    assert autograd.backward_task() == -1
+    assert autograd.graph_task_id() == -1
     for _ in range(2):
         y.sum().backward(retain_graph=True)
     assert autograd.current_node() is None
@@ -95,19 +95,19 @@ def test_nodes_are_numbered_in_the_order_of_the_forward():
             return gradient
 
     x = torch.ones(2, requires_grad=True)
-    first = autograd.next_node()
+    first = autograd.next_sequence_nr()
     y = x.sin()
-    second = autograd.next_node()
+    second = autograd.next_sequence_nr()
     z = Custom.apply(y)
-    assert autograd.node_number(y.grad_fn) == first
-    assert second <= autograd.node_number(z.grad_fn) < autograd.next_node()
+    assert autograd.sequence_nr(y.grad_fn) == first
+    assert second <= autograd.sequence_nr(z.grad_fn) < autograd.next_sequence_nr()
 
 
 def test_accumulating_nodes_have_the_largest_number_and_their_leaf():
     """They are made when a leaf is first used, and belong to the leaf."""
     x = torch.ones(2, requires_grad=True)
     node = x.sin().grad_fn.next_functions[0][0]
-    assert autograd.node_number(node) == autograd.ACCUMULATES
+    assert autograd.sequence_nr(node) == autograd.ACCUMULATE_GRAD_NR
     assert autograd.accumulated_leaf(node) is x
 
 
@@ -146,10 +146,10 @@ def test_a_backward_begun_inside_another_is_told_from_its_python_frames():
     seen = []
     x = torch.ones(2, requires_grad=True)
     y = x * 2
-    y.register_hook(lambda _: seen.append(autograd.nested_backward()))
+    y.register_hook(lambda _: seen.append(autograd.in_reentrant_backward()))
     y.sum().backward()
     assert seen == [True]
-    assert not autograd.nested_backward()
+    assert not autograd.in_reentrant_backward()
 
 
 def test_optimizers_prepare_their_class_when_they_are_made():
@@ -363,7 +363,7 @@ def test_the_compiler_is_prepared_for_the_bodies_of_operators_by_one_function():
     from torch._dynamo.backends.debugging import eager  # noqa: PLC0415 - loads the compiler
     from torch.nn.attention import flex_attention  # noqa: PLC0415 - only here
 
-    listed = higher_order.body_compilations()
+    listed = higher_order.subgraph_compilations()
     assert (flex_attention, "setup_compilation_env") in listed
     for module, name in listed:
         with getattr(module, name)() as backend:
@@ -374,9 +374,9 @@ def test_the_compiler_is_prepared_for_the_bodies_of_operators_by_one_function():
 
 def test_preparations_to_differentiate_bodies_are_found():
     """By operators that trace a graph and its gradient themselves."""
-    names = {name for _, name in higher_order.body_preparation()}
+    names = {name for _, name in higher_order.subgraph_preparations()}
     assert names == {"create_fw_bw_graph", "trace_joint_graph_as_bwd", "_get_output_metadata_by_execution"}
-    for module, name in higher_order.body_preparation():
+    for module, name in higher_order.subgraph_preparations():
         assert callable(getattr(module, name))
 
 
@@ -385,7 +385,7 @@ def test_modes_change_places_for_a_while():
     with Quiet() as outer, Quiet() as inner:
 
         def fails():
-            with dispatch.entered_instead([outer, inner], [inner]):
+            with dispatch.modes_swapped([outer, inner], [inner]):
                 assert dispatch.dispatch_modes() == [inner]
                 raise ValueError("stop")
 
@@ -426,8 +426,8 @@ def test_a_higher_order_operator_takes_any_callable_where_its_checks_are_passed_
     # As a mode sees it: below autograd.
     with torch._C._AutoDispatchBelowAutograd():
         assert torch.equal(higher_order.call_higher_order(op, (torch.sin, X.detach()), {}), X.sin())
-    assert torch.equal(higher_order.own_kernel(op)(torch.sin, X.detach()), X.sin())
-    assert higher_order.own_kernel(torch.ops.higher_order.wrap) is None
+    assert torch.equal(higher_order.hop_default_kernel(op)(torch.sin, X.detach()), X.sin())
+    assert higher_order.hop_default_kernel(torch.ops.higher_order.wrap) is None
 
 
 def test_tracing_and_fake_tensors_are_abstract():
@@ -437,7 +437,7 @@ def test_tracing_and_fake_tensors_are_abstract():
     seen = []
 
     def program(x):
-        seen.append((fake_tensors.runs_abstractly(()), fake_tensors.is_traced()))
+        seen.append((fake_tensors.is_fake_or_tracing(()), fake_tensors.is_tracing()))
         return x + 1
 
     program(X.to("meta"))
@@ -446,8 +446,8 @@ def test_tracing_and_fake_tensors_are_abstract():
         program(x)
         outside = x
     assert seen == [(False, False), (True, True), (True, False)]
-    assert fake_tensors.runs_abstractly([{"x": outside}])
-    assert not fake_tensors.runs_abstractly([X, X.to("meta"), 1])
+    assert fake_tensors.is_fake_or_tracing([{"x": outside}])
+    assert not fake_tensors.is_fake_or_tracing([X, X.to("meta"), 1])
 
 
 def test_compiled_nodes_know_the_modules_that_they_came_from():
@@ -455,12 +455,12 @@ def test_compiled_nodes_know_the_modules_that_they_came_from():
     net, found = nn.Sequential(nn.Tanh()), []
 
     def backend(graph, examples):
-        found.extend(compiler.modules_of(node) for node in graph.graph.nodes if node.op == "call_function")
+        found.extend(compiler.nn_module_stack_ids(node) for node in graph.graph.nodes if node.op == "call_function")
         return graph.forward
 
     torch.compile(lambda x: net(net(x)), backend=backend, fullgraph=True)(X.detach())
     assert found == [[id(net), id(net[0])]] * 2
-    assert compiler.modules_of(torch.fx.symbolic_trace(net).graph.find_nodes(op="output")[0]) == []
+    assert compiler.nn_module_stack_ids(torch.fx.symbolic_trace(net).graph.find_nodes(op="output")[0]) == []
 
 
 def test_traced_gradients_tell_the_forward_that_they_compute_again():
@@ -468,11 +468,11 @@ def test_traced_gradients_tell_the_forward_that_they_compute_again():
     from torch._higher_order_ops.utils import create_bw_fn, materialize_as_graph  # noqa: PLC0415 - only here
 
     traced = materialize_as_graph(create_bw_fn(lambda x: (x.tanh(),), (X,)), (X, X), force_enable_grad=True)
-    tagged = {node.name: compiler.is_recomputed(node) for node in traced.graph.nodes}
+    tagged = {node.name: compiler.is_tagged_forward(node) for node in traced.graph.nodes}
     assert tagged["tanh"] is True
     assert tagged["tanh_backward"] is False
     plain = torch.fx.symbolic_trace(nn.Tanh())
-    assert {compiler.is_recomputed(node) for node in plain.graph.nodes} == {None}
+    assert {compiler.is_tagged_forward(node) for node in plain.graph.nodes} == {None}
 
 
 def test_counts_compare_by_the_sizes_that_were_traced():
@@ -482,10 +482,10 @@ def test_counts_compare_by_the_sizes_that_were_traced():
     env = ShapeEnv()
     with FakeTensorMode(shape_env=env) as fakes:
         size = fakes.from_tensor(torch.ones(8), static_shapes=False).shape[0]
-    assert size_arithmetic.larger(2 * size, 15)
-    assert not size_arithmetic.larger(2 * size, 16)
-    assert not size_arithmetic.larger(15, 2 * size)
-    assert not size_arithmetic.larger(env.create_unbacked_symint(), 0)
+    assert size_arithmetic.is_larger_by_hint(2 * size, 15)
+    assert not size_arithmetic.is_larger_by_hint(2 * size, 16)
+    assert not size_arithmetic.is_larger_by_hint(15, 2 * size)
+    assert not size_arithmetic.is_larger_by_hint(env.create_unbacked_symint(), 0)
     assert env.guards == []
 
 

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 OwnerT = TypeVar("OwnerT")
 
 
-class Lineage(Generic[OwnerT]):
+class NodeOwners(Generic[OwnerT]):
     """Map sequence numbers to owners.
 
     Args:
@@ -41,7 +41,7 @@ class Lineage(Generic[OwnerT]):
         self.marks: list[int] = [number]
         self.owners: list[OwnerT] = [owner]
 
-    def mark(self, number: int, owner: OwnerT) -> None:
+    def assign_from(self, number: int, owner: OwnerT) -> None:
         """Give the nodes from a number on to an owner; numbers do not decrease from mark to mark."""
         marks, owners = self.marks, self.owners
         if marks[-1] >= number:
@@ -55,10 +55,10 @@ class Lineage(Generic[OwnerT]):
         """Give some nodes to an owner and those from ``end`` on to whoever had the ones before ``start``."""
         if end > start:
             after = self.owners[-1]
-            self.mark(start, owner)
-            self.mark(end, after)
+            self.assign_from(start, owner)
+            self.assign_from(end, after)
 
-    def begin(self, number: int) -> None:
+    def begin_segment(self, number: int) -> None:
         """Start a new stretch, which may turn out to repeat an earlier one."""
         if number < self.marks[-1]:
             # Another thread took the place of the one that made the nodes so far.

@@ -12,40 +12,51 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    Place = tuple["Frame", int]
+    CallSite = tuple["ModuleContext", int]
 
 OUTSIDE = ""
 FORWARD, BACKWARD, RECOMPUTE, OPTIMIZER = "forward", "backward", "recompute", "optimizer"
 
-MOST_CALLS = 64
+MAX_CALL_SITES = 64
 """Calls of a module by one run of its caller that are told apart; those after it count with the last."""
 
 
-class Frame:
-    """Stand for one module path, or for one place where its caller calls it; work at it is tallied in ``cells``.
+class ModuleContext:
+    """Stand for one module path, or for one place where its caller calls it; work at it is tallied in ``accumulators``.
 
     Attributes:
         path: The root's class name and the dotted path below it, as rows have it; "" outside any module.
         module_type: The module's class name; "" outside.
         call: Which call of its caller this is; 0 before its first.
-        cells: Sums of work that does not go the quickest way, by kind; None before there are any.
-        quick: The recorder's short cuts to the cells of the forward phase, by operator.
-        caller: The frame that its first call came from; None before that.
+        accumulators: Sums of work that does not go the quickest way, by kind; None before there are any.
+        fast_path: The recorder's short cuts to the accumulators of the forward phase, by operator.
+        caller: The context that its first call came from; None before that.
         sites: Frames of the other places that it was called from.
         run: The run of a caller that called it last.
         calls: How many times that run has called it.
     """
 
-    __slots__ = ("_others", "call", "caller", "calls", "cells", "module_type", "path", "quick", "run", "sites")
+    __slots__ = (
+        "_others",
+        "accumulators",
+        "call",
+        "caller",
+        "calls",
+        "fast_path",
+        "module_type",
+        "path",
+        "run",
+        "sites",
+    )
 
-    def __init__(self, path: str, module_type: str, caller: Frame | None = None, call: int = 0) -> None:
+    def __init__(self, path: str, module_type: str, caller: ModuleContext | None = None, call: int = 0) -> None:
         self.path = path
         self.module_type = module_type
-        self.cells: dict[Hashable, Any] | None = None
-        self.quick: dict[Any, Any] = {}
+        self.accumulators: dict[Hashable, Any] | None = None
+        self.fast_path: dict[Any, Any] = {}
         self.caller = caller
         self.call = call
-        self.sites: dict[Place, Frame] | None = None
+        self.sites: dict[CallSite, ModuleContext] | None = None
         self.run = -1
         self.calls = 0
         self._others: dict[str, dict[Any, Any]] | None = None
@@ -55,10 +66,10 @@ class Frame:
         """Return which call of which caller it is, in words."""
         return f"{self.caller.path or '(outside)'} #{self.call}" if self.caller is not None else ""
 
-    def quick_in(self, phase: str) -> dict[Any, Any]:
+    def fast_path_in(self, phase: str) -> dict[Any, Any]:
         """Return the recorder's short cuts for a phase."""
         if phase == FORWARD:
-            return self.quick
+            return self.fast_path
         if self._others is None:
             self._others = {}
         found = self._others.get(phase)
@@ -66,21 +77,21 @@ class Frame:
             found = self._others[phase] = {}
         return found
 
-    def forget_quick(self) -> None:
-        """Drop the short cuts, here and at the other places; the cells stay."""
-        for quick in (self.quick, *(self._others or {}).values()):
-            quick.clear()
-        for frame in (self.sites or {}).values():
-            frame.forget_quick()
+    def clear_fast_path(self) -> None:
+        """Drop the short cuts, here and at the other places; the accumulators stay."""
+        for fast_path in (self.fast_path, *(self._others or {}).values()):
+            fast_path.clear()
+        for context in (self.sites or {}).values():
+            context.clear_fast_path()
 
     def forget(self, kind: Hashable) -> None:
         """Drop a sum."""
-        if self.cells is not None:
-            self.cells.pop(kind, None)
-        self.forget_quick()
+        if self.accumulators is not None:
+            self.accumulators.pop(kind, None)
+        self.clear_fast_path()
 
-    def called(self, caller: Frame, run: int) -> Frame:
-        """Note a call by a run of a caller; returns the frame of this place to call from.
+    def record_call(self, caller: ModuleContext, run: int) -> ModuleContext:
+        """Note a call by a run of a caller; returns the context of this place to call from.
 
         The first call by a run of the usual caller, which is nearly every call, a scope notes by itself.
         """
@@ -92,16 +103,16 @@ class Frame:
             self.caller, self.call = caller, 1
             return self
         # A loop may call a module any number of times; its later rounds are one place.
-        place = caller, min(self.calls, MOST_CALLS)
+        place = caller, min(self.calls, MAX_CALL_SITES)
         if self.sites is None:
             self.sites = {}
         found = self.sites.get(place)
         if found is None:
-            found = self.sites[place] = Frame(self.path, self.module_type, *place)
+            found = self.sites[place] = ModuleContext(self.path, self.module_type, *place)
         return found
 
 
-class Tree:
+class ModulePaths:
     """Know the paths of the modules below one root, and of those made on the fly inside their forwards.
 
     Attributes:
@@ -173,19 +184,19 @@ class Tree:
         return f"{caller_path}.{type(module).__name__}()"
 
 
-class Forest:
+class RootModules:
     """Hold the roots of one counting block, for all threads that it counts."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._trees: dict[int, tuple[weakref.ref[nn.Module], Tree]] = {}
+        self._trees: dict[int, tuple[weakref.ref[nn.Module], ModulePaths]] = {}
         # A root may be gone while its parts live on, or are wanted again in a backward.
-        self._orphans: list[Tree] = []
-        self._named: weakref.WeakValueDictionary[str, Tree] = weakref.WeakValueDictionary()
+        self._orphans: list[ModulePaths] = []
+        self._named: weakref.WeakValueDictionary[str, ModulePaths] = weakref.WeakValueDictionary()
         self._roots: Counter[str] = Counter()
         self._owners: dict[int, tuple[weakref.ref[Tensor], tuple[str, str]]] = {}
 
-    def tree_of(self, module: nn.Module) -> Tree:
+    def tree_of(self, module: nn.Module) -> ModulePaths:
         """Find the tree of a module called outside any other: its own, one that it is part of, or a new one."""
         known = self._trees.get(id(module))
         if known is not None:
@@ -198,7 +209,7 @@ class Forest:
             name = type(module).__name__
             self._roots[name] += 1
             number = self._roots[name]
-            tree = Tree(module, name if number == 1 else f"{name}#{number}")
+            tree = ModulePaths(module, name if number == 1 else f"{name}#{number}")
             key = id(module)
             self._trees[key] = (weakref.ref(module, lambda _: self._orphan(key)), tree)
             self._named[f"{name}#{number}" if number > 1 else name] = tree
@@ -216,7 +227,7 @@ class Forest:
                 return tree.path_of(module, OUTSIDE, None)
         return OUTSIDE
 
-    def tree_at(self, path: str) -> Tree | None:
+    def tree_at(self, path: str) -> ModulePaths | None:
         """Return the tree that a path stands in, if there is one and it is still there."""
         return self._named.get(path.partition(".")[0])
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from opflops.cli import dimensions, inputs, output, targets
 from opflops.cli.arguments import FILES
-from opflops.cli.foreign import quiet_warnings
 from opflops.cli.progress import Progress
 from opflops.cli.rendering import Rendering, compared, rendered
-from opflops.cli.running import Counted, Run, count_target, optimizer_class, saved
+from opflops.cli.running import Counted, RunOptions, count_target, optimizer_class, saved
 from opflops.cli.sources import Asked
+from opflops.cli.user_code import quiet_warnings
 from opflops.errors import TargetError
 from opflops.profile.profile import Profile
 from opflops.report.files.counts import SECONDS
@@ -80,7 +80,7 @@ def _check(names: list[str], arguments: argparse.Namespace) -> None:
             raise TargetError(f"--at {name}: {known}")
 
 
-def _counted(name: str, asked: Asked, run: Run) -> Counted:
+def _counted(name: str, asked: Asked, run: RunOptions) -> Counted:
     with run.progress.stage(f"looking up {name}"):
         found = targets.find(name, asked)
     return saved(found, name, run.at or {}) if isinstance(found, Profile) else count_target(found, run)
@@ -95,7 +95,7 @@ def _unused(name: str, known: dict[str, Counted]) -> str:
     return found
 
 
-def _run(arguments: argparse.Namespace) -> Run:
+def _run(arguments: argparse.Namespace) -> RunOptions:
     import torch  # noqa: PLC0415 - only once the arguments are known to be right
 
     if arguments.train and arguments.eval:
@@ -109,7 +109,7 @@ def _run(arguments: argparse.Namespace) -> Run:
             print(f"opflops: {remark}", file=sys.stderr)
 
     optimizer = optimizer_class(arguments.optimizer) if arguments.optimizer else None
-    return Run(
+    return RunOptions(
         say=say,
         progress=progress,
         specs=inputs.parse_all(arguments.input, arguments.batch),

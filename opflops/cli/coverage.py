@@ -138,7 +138,7 @@ def _explained(operator: str) -> str:
 def _price(overload: OpOverload) -> str:
     """Write the verdict of an overload, the formula's docstring and where it stands."""
     verdict = registry.verdict(overload)
-    entry = registry.entry(overload)
+    entry = registry.rule(overload)
     formula: Any = entry.formula if entry else third_party_formulas().get(packet_of(overload))
     if verdict != "formula":
         return f"{verdict}: {_MEANING[verdict]}"

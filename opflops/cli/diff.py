@@ -27,7 +27,7 @@ def command(arguments: argparse.Namespace) -> int:
     check_tables(rendering.form, "a difference")
     options = rendering.side_by_side(rendering.options)
     options.order({}, changes=True)
-    limit = None if arguments.fail_above is None else budgets.percent(arguments.fail_above)
+    limit = None if arguments.fail_above is None else budgets.parse_fraction(arguments.fail_above)
     found = count_all([arguments.before, arguments.after], arguments)
     (before_name, before), (after_name, after) = found.items()
     text = difference(named(before), named(after), options, names=(before_name, after_name))
@@ -40,7 +40,7 @@ def command(arguments: argparse.Namespace) -> int:
 def _judged(found: dict[str, Counted], limit: float, measures: Sequence[str]) -> int:
     """Say on stderr which totals grew by more than the limit, and which operators are in no total any more."""
     (before_name, before), (after_name, after) = found.items()
-    told = [*budgets.grown(before.profile, after.profile, limit, measures).values()]
+    told = [*budgets.regressions(before.profile, after.profile, limit, measures).values()]
     told += [
         f"{op} is unpriced in {after_name} and not in {before_name}, so that its arithmetic is in no total."
         for op in after.profile.unpriced

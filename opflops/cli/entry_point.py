@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from opflops.cli import arguments
 from opflops.cli.spoken import spoken
 from opflops.errors import OpflopsError
-from opflops.wording import printable, told
+from opflops.wording import format_error, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ def run(argv: Sequence[str]) -> int:
         if "--debug" in argv:
             traceback.print_exception(error)
         hint = "" if "--debug" in argv else " --debug shows where."
-        print(f"opflops: This is a fault in opflops: {told(error)}.{hint}", file=sys.stderr)
+        print(f"opflops: This is a fault in opflops: {format_error(error)}.{hint}", file=sys.stderr)
         return FAULT
 
 

@@ -12,13 +12,13 @@ from opflops.cli import output
 from opflops.cli.arguments import FILES
 from opflops.devices import TF32
 from opflops.devices import datasheets as devices
-from opflops.devices.benchmark import measure
+from opflops.devices.benchmark import benchmark_device
 from opflops.errors import TargetError
 from opflops.profile.profile import Profile
 from opflops.report.files.counts import check_measure
 from opflops.report.text.color import wants_colour
 from opflops.report.text.comparison import Options, comparison
-from opflops.report.text.pairing import Named
+from opflops.report.text.pairing import ComparedProfile
 from opflops.report.text.sheet import is_markup
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def device_of(name: str) -> Device | None:
     if name in HERE:
         if name == "cuda" and not torch.cuda.is_available():
             raise TargetError("--roofline cuda measures a GPU that PyTorch can use, and there is none here.")
-        return measure(name)
+        return benchmark_device(name)
     return devices.device(name) if name else None
 
 
@@ -174,9 +174,9 @@ def _table(profile: Profile, rendering: Rendering) -> str:
     return profile.table(rendering.by or "module", **cast("TableOptions", given))
 
 
-def named(counted: Counted) -> Named:
+def named(counted: Counted) -> ComparedProfile:
     """Return what is compared of what was counted."""
-    return Named(counted.profile.rows, counted.profile.symbolic, counted.params)
+    return ComparedProfile(counted.profile.rows, counted.profile.symbolic, counted.params)
 
 
 def compared(found: Mapping[str, Counted], rendering: Rendering) -> str:

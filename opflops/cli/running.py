@@ -11,14 +11,14 @@ from torch import nn
 
 from opflops.cli import dimensions
 from opflops.cli.arranged import Inputs, arranged, described
-from opflops.cli.foreign import foreign
+from opflops.cli.user_code import guard_user_code
 from opflops.counting.count import count
-from opflops.counting.fake_call import differentiable, differentiate
+from opflops.counting.fake_call import differentiable, run_backward
 from opflops.errors import OpflopsError, TargetError, ValueNeededError
 from opflops.mode import OpFlopMode
 from opflops.records import dimensions as sizing
 from opflops.torch_internals.fake_tensors import lacks_kernel, lacks_storage
-from opflops.wording import printable, told, unknown
+from opflops.wording import format_error, printable, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunOptions:
     """Hold how models are to be run.
 
     Attributes:
@@ -99,7 +99,7 @@ class _Prepared(NamedTuple):
     device: str
 
 
-def count_target(target: Target, run: Run) -> Counted:
+def count_target(target: Target, run: RunOptions) -> Counted:
     """Make a target's model and count a call.
 
     Raises:
@@ -110,7 +110,7 @@ def count_target(target: Target, run: Run) -> Counted:
     if real is not None:
         ready = _prepared(target, run, real)
         with run.progress.stage(f"running {target.name} on {real}"):
-            profile = _for_real(ready, run)
+            profile = _run_eager(ready, run)
         return _told(target, run, ready, profile)
     ready = _prepared_without_storage(target, run)
     try:
@@ -126,7 +126,7 @@ def count_target(target: Target, run: Run) -> Counted:
         ready = _prepared(target, run, "cpu")
         run.say(f"the model {why}, so it runs on zeros.")
         with run.progress.stage(f"running {target.name} on the CPU"):
-            profile = _for_real(ready, run)
+            profile = _run_eager(ready, run)
     return _told(target, run, ready, profile)
 
 
@@ -138,12 +138,12 @@ def _why_for_real(error: OpflopsError) -> str:
     return "has operators that take storage" if lacks_kernel(cause) else ""
 
 
-def _for_real_instead(error: OpflopsError, run: Run) -> TargetError:
+def _for_real_instead(error: OpflopsError, run: RunOptions) -> TargetError:
     said = str(error).rstrip(".").removesuffix("; run it on real inputs inside OpFlopMode()")
     return TargetError(f"{said}; {'without --dim, ' if run.dims else ''}--device cpu runs it for real.")
 
 
-def _prepared_without_storage(target: Target, run: Run) -> _Prepared:
+def _prepared_without_storage(target: Target, run: RunOptions) -> _Prepared:
     """Make the model on meta, or, where it cannot be made there, with storage."""
     if target.ready:
         return _prepared(target, run, "meta")
@@ -153,20 +153,20 @@ def _prepared_without_storage(target: Target, run: Run) -> _Prepared:
         if run.device == "meta" or not isinstance(error.__cause__, Exception):
             raise
         ready = _prepared(target, run, "cpu")
-        run.say(f"{target.name} cannot be made on meta ({told(error.__cause__)[:160]}), so it takes memory.")
+        run.say(f"{target.name} cannot be made on meta ({format_error(error.__cause__)[:160]}), so it takes memory.")
         return ready
 
 
-def _prepared(target: Target, run: Run, device: str) -> _Prepared:
+def _prepared(target: Target, run: RunOptions, device: str) -> _Prepared:
     """Make a model and its inputs on a device."""
     if device == "cuda" and not torch.cuda.is_available():
         raise TargetError("--device cuda needs a GPU that PyTorch can use, and there is none here.")
-    with run.progress.stage(f"making {target.name}"), foreign(f"{target.name} fails to make its model"):
+    with run.progress.stage(f"making {target.name}"), guard_user_code(f"{target.name} fails to make its model"):
         with torch.device(device):
             model = target.make()
         if isinstance(model, nn.Module):
             _set_up(model, target, run, device)
-    with foreign(f"{target.name} fails to make its inputs"), torch.device(device):
+    with guard_user_code(f"{target.name} fails to make its inputs"), torch.device(device):
         inputs = arranged(
             model,
             run.specs,
@@ -181,7 +181,7 @@ def _proposed(target: Target, model: Any, batch: int | None, dtype: torch.dtype 
     return None if found is None else found.to(dtype, device)
 
 
-def _set_up(model: nn.Module, target: Target, run: Run, device: str) -> None:
+def _set_up(model: nn.Module, target: Target, run: RunOptions, device: str) -> None:
     if target.modes:
         model.train(run.trains)
     if run.dtype is not None:
@@ -210,7 +210,7 @@ def _check_memory(ready: _Prepared) -> None:
         )
 
 
-def _without_storage(ready: _Prepared, run: Run) -> Profile:
+def _without_storage(ready: _Prepared, run: RunOptions) -> Profile:
     model, inputs, _ = ready
     shapes = None
     if run.dims:
@@ -244,7 +244,7 @@ def _at(profile: Profile, sizes: dict[str, int] | None) -> Profile:
     return profile.at(**sizes) if sizes else profile
 
 
-def _for_real(ready: _Prepared, run: Run) -> Profile:
+def _run_eager(ready: _Prepared, run: RunOptions) -> Profile:
     """Run the call; once before that, where the first time is not like others."""
     if run.dims:
         raise TargetError("--dim counts for all sizes without running; it does not go with --device or --timing.")
@@ -257,7 +257,7 @@ def _for_real(ready: _Prepared, run: Run) -> Profile:
         def step() -> None:
             outputs = model(*inputs.args, **inputs.kwargs)
             if gradients:
-                differentiate(differentiable(outputs))
+                run_backward(differentiable(outputs))
             if optimizer is not None:
                 optimizer.step()
 
@@ -277,10 +277,10 @@ def _parameters(model: Any) -> list[nn.Parameter]:
 def _explained(ready: _Prepared) -> Any:
     name = getattr(ready.model, "__name__", type(ready.model).__name__)
     shapes = described(ready.model, ready.inputs)
-    return foreign(f"{name} fails on {shapes or 'no input (--input gives some)'}")
+    return guard_user_code(f"{name} fails on {shapes or 'no input (--input gives some)'}")
 
 
-def _told(target: Target, run: Run, ready: _Prepared, profile: Profile) -> Counted:
+def _told(target: Target, run: RunOptions, ready: _Prepared, profile: Profile) -> Counted:
     """Say what was counted."""
     model, inputs, device = ready
     is_module = isinstance(model, nn.Module)

@@ -11,21 +11,21 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 
-def holders(model: Any) -> list[torch.nn.Module | torch.Tensor]:
+def bound_state(model: Any) -> list[torch.nn.Module | torch.Tensor]:
     """List the modules and tensors that something to call is, belongs to, was given, or has among its attributes."""
     if isinstance(model, (torch.nn.Module, torch.Tensor)):
         return [model]
     if isinstance(model, MethodType):
-        return holders(model.__self__)
+        return bound_state(model.__self__)
     if isinstance(model, partial):
-        return [held for part in (model.func, *model.args, *model.keywords.values()) for held in holders(part)]
+        return [held for part in (model.func, *model.args, *model.keywords.values()) for held in bound_state(part)]
     if isinstance(model, (FunctionType, type)) or not hasattr(model, "__dict__"):
         return []
     inside = tree_leaves(list(vars(model).values()))
     return [leaf for leaf in inside if isinstance(leaf, (torch.nn.Module, torch.Tensor))]
 
 
-def captures(function: Any) -> dict[str, Any]:
+def closure_state(function: Any) -> dict[str, Any]:
     """List the modules and tensors, bare or in a list, tuple or dict, that a plain function reaches by name."""
     if not isinstance(function, FunctionType):
         return {}
@@ -38,7 +38,7 @@ def _holds(value: Any) -> bool:
     return any(isinstance(item, (torch.Tensor, torch.nn.Module)) for item in inside)
 
 
-def reading(function: FunctionType, values: dict[str, Any]) -> FunctionType:
+def rebind(function: FunctionType, values: dict[str, Any]) -> FunctionType:
     """Make a function read other values for some of the names that it captures."""
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     copy = FunctionType(

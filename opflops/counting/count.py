@@ -58,9 +58,9 @@ def count(
         OpflopsError: Gradients are wanted and no output depends on anything that requires one, or one depends on a
             parameter that is no part of what was given; tensors are on several devices; the optimizer cannot step.
     """
-    from opflops.counting.fake_call import Call  # noqa: PLC0415 - importing opflops is not to take longer for it
+    from opflops.counting.fake_call import FakeCall  # noqa: PLC0415 - importing opflops is not to take longer for it
 
-    call = Call(model, inputs, kwargs, backward=backward, optimizer=optimizer, causal=causal, device=device)
+    call = FakeCall(model, inputs, kwargs, backward=backward, optimizer=optimizer, causal=causal, device=device)
     if dynamic_shapes is None:
         return call.counted()
     from opflops.counting.symbolic import count_symbolically  # noqa: PLC0415 - loads what makes symbols

@@ -11,13 +11,13 @@ from torch.utils._pytree import tree_flatten
 
 from opflops.errors import DimensionError
 from opflops.records.dimensions import Dimension
-from opflops.torch_internals.symbolic_shapes import SMALLEST, Dim, Parts, parts_of
+from opflops.torch_internals.symbolic_shapes import SMALLEST, Dim, DimSpec, parse_dim
 from opflops.wording import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from opflops.counting.fake_call import Call
+    from opflops.counting.fake_call import FakeCall
 
 
 class Axis(NamedTuple):
@@ -33,10 +33,10 @@ class Axis(NamedTuple):
     label: str
     tensor: Tensor
     axis: int
-    dim: Parts
+    dim: DimSpec
 
 
-def axes_of(call: Call, dynamic_shapes: Any) -> list[Axis]:
+def parse_dynamic_shapes(call: FakeCall, dynamic_shapes: Any) -> list[Axis]:
     """Match what ``dynamic_shapes`` says with the inputs of a call.
 
     Raises:
@@ -50,7 +50,7 @@ def axes_of(call: Call, dynamic_shapes: Any) -> list[Axis]:
     return found
 
 
-def _arguments(call: Call) -> dict[str, Any]:
+def _arguments(call: FakeCall) -> dict[str, Any]:
     try:
         signature = inspect.signature(getattr(call.model, "forward", call.model))
     except ValueError:
@@ -67,17 +67,17 @@ def _arguments(call: Call) -> dict[str, Any]:
     return arguments
 
 
-def _axes(model: str, arguments: dict[str, Any], said: Any) -> Iterator[Axis]:
-    if isinstance(said, (tuple, list)):
-        if len(said) > len(arguments):
+def _axes(model: str, arguments: dict[str, Any], spec: Any) -> Iterator[Axis]:
+    if isinstance(spec, (tuple, list)):
+        if len(spec) > len(arguments):
             raise DimensionError(
-                f"dynamic_shapes has {len(said)} entries, but {model} is called with {len(arguments)} arguments: "
+                f"dynamic_shapes has {len(spec)} entries, but {model} is called with {len(arguments)} arguments: "
                 f"{', '.join(arguments)}."
             )
-        said = dict(zip(arguments, said, strict=False))
-    if not hasattr(said, "items"):
-        raise DimensionError(f"dynamic_shapes must be a dict by argument name or a tuple by position, not {said!r}.")
-    for name, inner in said.items():
+        spec = dict(zip(arguments, spec, strict=False))
+    if not hasattr(spec, "items"):
+        raise DimensionError(f"dynamic_shapes must be a dict by argument name or a tuple by position, not {spec!r}.")
+    for name, inner in spec.items():
         if name not in arguments:
             near = nearest(str(name), arguments, 1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
@@ -87,50 +87,50 @@ def _axes(model: str, arguments: dict[str, Any], said: Any) -> Iterator[Axis]:
         yield from _axes_of(name, arguments[name], inner)
 
 
-def _axes_of(label: str, value: Any, said: Any) -> Iterator[Axis]:
-    if said is None:
+def _axes_of(label: str, value: Any, spec: Any) -> Iterator[Axis]:
+    if spec is None:
         return
     if isinstance(value, Tensor):
-        for axis, dim in _by_axis(label, value, said):
+        for axis, dim in _by_axis(label, value, spec):
             if (named := _named(label, value, axis, dim)) is not None:
-                yield Axis(label, value, axis, parts_of(named))
+                yield Axis(label, value, axis, parse_dim(named))
         return
-    for inner_label, part, inner in _parts(label, value, said):
+    for inner_label, part, inner in _parts(label, value, spec):
         yield from _axes_of(inner_label, part, inner)
 
 
-def _parts(label: str, value: Any, said: Any) -> Iterator[tuple[str, Any, Any]]:
+def _parts(label: str, value: Any, spec: Any) -> Iterator[tuple[str, Any, Any]]:
     """Take apart a list, tuple, dict, or another container that PyTorch knows, beside what is said of its parts."""
-    if isinstance(value, dict) and isinstance(said, dict):
-        for key, inner in said.items():
+    if isinstance(value, dict) and isinstance(spec, dict):
+        for key, inner in spec.items():
             if key not in value:
                 raise DimensionError(
                     f"dynamic_shapes has {label}[{key!r}], but {label} has {', '.join(map(repr, value))}."
                 )
             yield f"{label}[{key!r}]", value[key], inner
-    elif isinstance(said, (list, tuple)):
+    elif isinstance(spec, (list, tuple)):
         parts = list(value) if isinstance(value, (list, tuple)) else tree_flatten(value)[0]
-        if len(parts) != len(said):
-            raise DimensionError(f"dynamic_shapes says {len(said)} things of {label}, which has {len(parts)} parts.")
-        for index, (part, inner) in enumerate(zip(parts, said, strict=True)):
+        if len(parts) != len(spec):
+            raise DimensionError(f"dynamic_shapes says {len(spec)} things of {label}, which has {len(parts)} parts.")
+        for index, (part, inner) in enumerate(zip(parts, spec, strict=True)):
             yield f"{label}[{index}]", part, inner
     else:
-        raise DimensionError(f"dynamic_shapes says {said!r} of {label}, which is a {type(value).__name__}, no tensor.")
+        raise DimensionError(f"dynamic_shapes says {spec!r} of {label}, which is a {type(value).__name__}, no tensor.")
 
 
-def _by_axis(label: str, tensor: Tensor, said: Any) -> Iterator[tuple[int, Any]]:
-    if isinstance(said, (list, tuple)):
-        if len(said) != tensor.dim():
+def _by_axis(label: str, tensor: Tensor, spec: Any) -> Iterator[tuple[int, Any]]:
+    if isinstance(spec, (list, tuple)):
+        if len(spec) != tensor.dim():
             raise DimensionError(
-                f"dynamic_shapes says {len(said)} things of {label}, which has {tensor.dim()} dimensions."
+                f"dynamic_shapes says {len(spec)} things of {label}, which has {tensor.dim()} dimensions."
             )
-        said = dict(enumerate(said))
-    if not isinstance(said, dict):
+        spec = dict(enumerate(spec))
+    if not isinstance(spec, dict):
         raise DimensionError(
-            f"dynamic_shapes says {said!r} of {label}; it can be a dict of Dims by axis, as in {{0: Dim('batch')}}."
+            f"dynamic_shapes says {spec!r} of {label}; it can be a dict of Dims by axis, as in {{0: Dim('batch')}}."
         )
     seen: set[int] = set()
-    for axis, dim in said.items():
+    for axis, dim in spec.items():
         if type(axis) is not int or not -tensor.dim() <= axis < tensor.dim():
             raise DimensionError(f"dynamic_shapes names axis {axis!r} of {label}, which has {tensor.dim()} dimensions.")
         if axis % tensor.dim() in seen:

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from opflops.counting.dynamic_shapes import Axis
-    from opflops.counting.fake_call import Call
+    from opflops.counting.fake_call import FakeCall
 
 
-def stand_ins(call: Call, axes: Sequence[Axis], sizes: Mapping[str, Any]) -> dict[int, Tensor]:
+def make_example_inputs(call: FakeCall, axes: Sequence[Axis], sizes: Mapping[str, Any]) -> dict[int, Tensor]:
     """Make inputs of other sizes, that lie in memory as the example's do."""
     made = call.moved()
     device = call.devices[0] if call.devices else None

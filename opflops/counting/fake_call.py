@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from opflops.counting.closures import captures, holders, reading
-from opflops.counting.meta_cache import KnownResults
-from opflops.counting.source_locations import place_of
+from opflops.counting.closures import bound_state, closure_state, rebind
+from opflops.counting.meta_cache import MetaCacheMode
+from opflops.counting.source_locations import location_of
 from opflops.errors import OpflopsError, ValueNeededError
 from opflops.mode import OpFlopMode
-from opflops.torch_internals.dispatch import entered_instead
+from opflops.torch_internals.dispatch import modes_swapped
 from opflops.torch_internals.fake_tensors import fake_copies, has_values, mixes_devices, value_dependent_errors
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ META, CPU = torch.device("meta"), torch.device("cpu")
 
 
 @dataclass
-class Call:
+class FakeCall:
     """Hold a call to count, and count it on one kind of tensors without storage or another.
 
     Attributes:
@@ -60,7 +60,7 @@ class Call:
             return leaves.setdefault(id(tensor), (tensor, _as_leaf(tensor)))[1]
 
         self.inputs, self.kwargs = tree_map_only(Tensor, as_leaf, (self.inputs, self.kwargs))
-        self._captures = captures(self.model)
+        self._captures = closure_state(self.model)
         if self.optimizer is not None and not callable(self.optimizer) and not self._own_optimizer:
             raise OpflopsError(self._no_optimizer(self.optimizer))
 
@@ -72,7 +72,7 @@ class Call:
     @cached_property
     def tensors(self) -> list[Tensor]:
         """List the tensors that are there before the call."""
-        held = [*holders(self.model), *tree_leaves((self._captures, self.inputs, self.kwargs))]
+        held = [*bound_state(self.model), *tree_leaves((self._captures, self.inputs, self.kwargs))]
         modules = [each for each in held if isinstance(each, nn.Module)]
         inside = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
         return [*inside, *(each for each in held if isinstance(each, Tensor))]
@@ -97,11 +97,11 @@ class Call:
         """Make what counts."""
         return OpFlopMode(causal=self.causal)
 
-    def counted(self, stand_ins: Callable[[], dict[int, Tensor]] | None = None) -> Profile:
+    def counted(self, copy_memo: Callable[[], dict[int, Tensor]] | None = None) -> Profile:
         """Count the call on tensors like those that were given.
 
         Args:
-            stand_ins: Makes what is to stand for some of them, by their identity.
+            copy_memo: Makes what is to stand for some of them, by their identity.
         """
         if self.devices == [META] and self.causal == "exact":
             # There are no fused kernels on meta, whose masks it is about.
@@ -109,34 +109,34 @@ class Call:
         if self.devices == [META]:
             # Quicker than tensors that only act as if they were on a device, for as long as the program does not mix
             # those on meta with what it makes itself; that is real there, whatever it takes.
-            memo: dict[int, Any] = {} if stand_ins is None else {**stand_ins()}
+            memo: dict[int, Any] = {} if copy_memo is None else {**copy_memo()}
             copies = copy.deepcopy(self.originals, memo)
             try:
-                with KnownResults():
+                with MetaCacheMode():
                     return self.run(self.mode(), nullcontext(copies), {id(each) for each in memo.values()})
             except RuntimeError:
-                if stand_ins is not None:
+                if copy_memo is not None:
                     raise
                 self.devices = [CPU]
         mode = self.mode()
-        with self.explained(mode):
-            return self.run(mode, fake_copies(self.originals, stand_ins or self.moved))
+        with self.translated_errors(mode):
+            return self.run(mode, fake_copies(self.originals, copy_memo or self.moved))
 
     @contextmanager
-    def explained(self, mode: OpFlopMode) -> Iterator[None]:
+    def translated_errors(self, mode: OpFlopMode) -> Iterator[None]:
         """Say of errors that come of counting without running where they were raised, and what to do."""
         try:
             yield
         except value_dependent_errors() as error:
             raise ValueNeededError(
-                f"{self.name} asks for the value of a tensor ({place_of(error, mode)}), which counting without running "
-                "does not have; run it on real inputs inside OpFlopMode()."
+                f"{self.name} asks for the value of a tensor ({location_of(error, mode)}), which counting without "
+                "running does not have; run it on real inputs inside OpFlopMode()."
             ) from error
         except RuntimeError as error:
             if not mixes_devices(error):
                 raise
             raise OpflopsError(
-                f"{self.name} mixes tensors of several devices at {place_of(error, mode)}: {error}. "
+                f"{self.name} mixes tensors of several devices at {location_of(error, mode)}: {error}. "
                 "Put the model and its inputs on one, and make other tensors on the device of the inputs."
             ) from error
 
@@ -173,11 +173,11 @@ class Call:
         """
         numbers = _numbers(self.optimizer) if self._own_optimizer else []
         with copying as (model, captured, own_optimizer, inputs, kwargs), mode:
-            outputs = (reading(model, captured) if captured else model)(*inputs, **kwargs)
+            outputs = (rebind(model, captured) if captured else model)(*inputs, **kwargs)
             if self.backward or self.optimizer is not None:
                 ends = differentiable(outputs)
                 _check_leaves(ends, known)
-                differentiate(ends)
+                run_backward(ends)
             if self._own_optimizer:
                 optimizer = object.__new__(type(self.optimizer))
                 vars(optimizer).update(own_optimizer)
@@ -185,8 +185,8 @@ class Call:
                 _keep_numbers(optimizer, numbers)
                 _step(optimizer)
             elif self.optimizer is not None:
-                optimizer = self._made_optimizer([*holders(model), *tree_leaves(captured)])
-                with entered_instead([mode], []):
+                optimizer = self._made_optimizer([*bound_state(model), *tree_leaves(captured)])
+                with modes_swapped([mode], []):
                     _step(optimizer)
                 _step(optimizer)
         return mode.profile
@@ -298,7 +298,7 @@ def differentiable(outputs: Any) -> list[Tensor]:
     return ends
 
 
-def differentiate(ends: list[Tensor]) -> None:
+def run_backward(ends: list[Tensor]) -> None:
     """Run the backward of outputs, against gradients of ones."""
     torch.autograd.backward(ends, [torch.ones_like(end) for end in ends])
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from opflops.pricing.traffic import PLAIN
+from opflops.pricing.traffic import EXACT_TENSOR_TYPES
 from opflops.torch_internals.dispatch import DispatchMode, OpOverload, schema_of
 
 _NUMBERS = frozenset({int, float, bool, complex, str, type(None), torch.dtype, torch.layout, torch.device})
@@ -23,7 +23,7 @@ class _UnfitError(Exception):
     """Say that an argument or a result is none that can be remembered by its metadata."""
 
 
-class KnownResults(DispatchMode):
+class MetaCacheMode(DispatchMode):
     """Run operators on meta tensors, each question once.
 
     It stands outside the mode that counts, and so sees what that has let run.
@@ -47,7 +47,7 @@ class KnownResults(DispatchMode):
         if not pure or types:
             return func(*args, **kwargs)
         try:
-            key = (func, torch.get_default_dtype(), _described(args), _described(tuple(kwargs.items())))
+            key = (func, torch.get_default_dtype(), _cache_key(args), _cache_key(tuple(kwargs.items())))
         except _UnfitError:
             return func(*args, **kwargs)
         known = self._results.get(key)
@@ -70,10 +70,10 @@ def _is_pure(func: Any) -> bool:
     return tensors and not touches and bool(made) and set(made) == {"Tensor"}
 
 
-def _described(value: Any) -> Any:
+def _cache_key(value: Any) -> Any:
     """Say, hashably, all of an argument that the metadata of a result can depend on."""
     kind = type(value)
-    if kind in PLAIN:
+    if kind in EXACT_TENSOR_TYPES:
         if value.device != _META or value.layout is not torch.strided or value.is_complex():
             raise _UnfitError
         return value.shape, value.stride(), value.dtype, value.storage_offset()
@@ -81,7 +81,7 @@ def _described(value: Any) -> Any:
         # 1, 1.0 and True are equal, but do not promote alike.
         return kind, value
     if kind in (list, tuple):
-        return kind, tuple([_described(item) for item in value])
+        return kind, tuple([_cache_key(item) for item in value])
     raise _UnfitError
 
 

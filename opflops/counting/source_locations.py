@@ -12,7 +12,7 @@ import torch
 from opflops.attribution.patching import module_entered
 from opflops.mode import OpFlopMode
 from opflops.pricing.op_pricing import op_name
-from opflops.torch_internals.autograd import backward_task
+from opflops.torch_internals.autograd import graph_task_id
 from opflops.torch_internals.dispatch import OpOverload
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _RUNS_OPERATORS = OpFlopMode.__torch_dispatch__.__code__
 _NOT_THE_USERS = tuple(f"{Path(module.__file__ or '').parent}{os.sep}" for module in (torch, sys.modules["opflops"]))
 
 
-class Place(NamedTuple):
+class SourceLocation(NamedTuple):
     """Hold where something happened.
 
     Attributes:
@@ -42,18 +42,18 @@ class Place(NamedTuple):
         return f"{what}{where} ({self.line})" if self.line else f"{what}{where}"
 
 
-def place_of(error: BaseException, mode: OpFlopMode) -> Place:
+def location_of(error: BaseException, mode: OpFlopMode) -> SourceLocation:
     """Tell where a program that a mode counted was when it raised an error."""
-    place = _place(reversed(list(_frames_of(error.__traceback__))), mode)
+    place = _location(reversed(list(_frames_of(error.__traceback__))), mode)
     operator = getattr(error, "func", None)
     return place if place.op or not isinstance(operator, OpOverload) else place._replace(op=op_name(operator))
 
 
-def place_now(mode: OpFlopMode) -> Place:
+def current_location(mode: OpFlopMode) -> SourceLocation:
     """Tell where the program that a mode counts is, from inside something that it called."""
-    place = _place(_callers(sys._getframe()), mode)  # noqa: SLF001 - the way to look at one's callers
-    task = backward_task()
-    return place if task < 0 else place._replace(module=mode.scope.in_backward(task)[0].path)
+    place = _location(_callers(sys._getframe()), mode)  # noqa: SLF001 - the way to look at one's callers
+    task = graph_task_id()
+    return place if task < 0 else place._replace(module=mode.module_stack.attribute_backward(task)[0].path)
 
 
 def _callers(frame: FrameType | None) -> Iterable[FrameType]:
@@ -68,7 +68,7 @@ def _frames_of(traceback: TracebackType | None) -> Iterable[FrameType]:
         traceback = traceback.tb_next
 
 
-def _place(frames: Iterable[FrameType], mode: OpFlopMode) -> Place:
+def _location(frames: Iterable[FrameType], mode: OpFlopMode) -> SourceLocation:
     """Read a place off frames, innermost first."""
     op = module = line = ""
     for frame in frames:
@@ -78,5 +78,5 @@ def _place(frames: Iterable[FrameType], mode: OpFlopMode) -> Place:
         if not line and not frame.f_code.co_filename.startswith((*_NOT_THE_USERS, "<")):
             line = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
         if not module and (entered := module_entered(frame)) is not None:
-            module = mode.scope.forest.path_of(entered)
-    return Place(op, module, line)
+            module = mode.module_stack.roots.path_of(entered)
+    return SourceLocation(op, module, line)

@@ -13,26 +13,26 @@ from typing import TYPE_CHECKING, Any
 
 import sympy
 
-from opflops.counting.dynamic_shapes import axes_of, dimensions_of
-from opflops.counting.example_inputs import stand_ins
+from opflops.counting.dynamic_shapes import dimensions_of, parse_dynamic_shapes
+from opflops.counting.example_inputs import make_example_inputs
 from opflops.counting.fake_call import META
-from opflops.counting.source_locations import place_now, place_of
+from opflops.counting.source_locations import current_location, location_of
 from opflops.counting.verification_sizes import (
     at_least_two,
-    distinct,
-    halved,
+    distinct_hints,
+    growing_sizes,
+    halved_hints,
     held_at_one,
-    larger,
     other_sizes,
-    smaller,
+    shrinking_sizes,
 )
 from opflops.errors import DimensionError, OpflopsError
 from opflops.profile.profile import Case, Condition, Profile
 from opflops.records.cost import Cost
 from opflops.records.dimensions import elsewhere, examples
 from opflops.torch_internals.fake_tensors import fake_copies
-from opflops.torch_internals.symbolic_shapes import SMALLEST, Symbols
-from opflops.torch_internals.symint_patches import symbolic_sizes_stay
+from opflops.torch_internals.symbolic_shapes import SMALLEST, RecordingShapeEnv
+from opflops.torch_internals.symint_patches import symint_patches_active
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,28 +40,28 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from opflops.counting.dynamic_shapes import Axis
-    from opflops.counting.fake_call import Call
+    from opflops.counting.fake_call import FakeCall
     from opflops.profile.profile import Dimension
     from opflops.records.rows import Row
 
     Sizes = Mapping[str, Any]
 
 
-def count_symbolically(call: Call, dynamic_shapes: Any) -> Profile:
+def count_symbolically(call: FakeCall, dynamic_shapes: Any) -> Profile:
     """Count a call for all sizes of the dimensions that ``dynamic_shapes`` names; see :func:`opflops.count`.
 
     Raises:
         DimensionError: It does not fit the inputs, or the program does not run for all sizes.
     """
-    axes = axes_of(call, dynamic_shapes)
+    axes = parse_dynamic_shapes(call, dynamic_shapes)
     dimensions = dimensions_of(axes)
     if call.devices == [META]:
         # This finds out whether the program runs there.
         call.counted()
-    return _Following(call, axes, dimensions).counted(frozenset())
+    return _SymbolicTrace(call, axes, dimensions).counted(frozenset())
 
 
-class _Following:
+class _SymbolicTrace:
     """Follow a program with symbols for the sizes of dimensions, and see where what it costs then is true.
 
     Args:
@@ -70,102 +70,102 @@ class _Following:
         dimensions: The dimensions, with their sizes in the example.
     """
 
-    def __init__(self, call: Call, axes: Sequence[Axis], dimensions: Mapping[str, Dimension]) -> None:
+    def __init__(self, call: FakeCall, axes: Sequence[Axis], dimensions: Mapping[str, Dimension]) -> None:
         self._call = call
         self._axes = axes
         self._dimensions = dimensions
         self._known: dict[frozenset[str], Profile] = {}
         self._mode = call.mode()
 
-    def counted(self, ones: frozenset[str]) -> Profile:
+    def counted(self, dims_at_one: frozenset[str]) -> Profile:
         """Count for all sizes of the dimensions that are not held at 1."""
-        if ones not in self._known:
-            self._known[ones] = self._checked(*self._followed_somehow(ones), ones)
-        return self._known[ones]
+        if dims_at_one not in self._known:
+            self._known[dims_at_one] = self._checked(*self._trace_somehow(dims_at_one), dims_at_one)
+        return self._known[dims_at_one]
 
-    def _followed_somehow(self, ones: frozenset[str]) -> tuple[Profile, list[Condition]]:
+    def _trace_somehow(self, dims_at_one: frozenset[str]) -> tuple[Profile, list[Condition]]:
         """Follow the program with sizes that are all different, or, where it wants some to be alike, with its own."""
         own = at_least_two(self._dimensions)
-        fixed: DimensionError | None = None
+        first_error: DimensionError | None = None
         reason: Exception = AssertionError()
         # A size may be fixed because the example has the largest one that some table is made for.
-        ways = [distinct(own), own, distinct(halved(own))]
-        for decided_by in (way for place, way in enumerate(ways) if way not in ways[:place]):
+        ways = [distinct_hints(own), own, distinct_hints(halved_hints(own))]
+        for hints in (way for place, way in enumerate(ways) if way not in ways[:place]):
             try:
-                return self._followed(ones, decided_by)
+                return self._trace(dims_at_one, hints)
             except DimensionError as error:  # noqa: PERF203 - a few times at most
-                fixed = fixed or error
+                first_error = first_error or error
             except OpflopsError:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever PyTorch says of symbols in its kernels
                 reason = error
-        if fixed is not None:
-            raise fixed
+        if first_error is not None:
+            raise first_error
         # What the program says of the example as it is, it says by itself.
-        self._counted_at({name: each.example for name, each in own.items()}, ones)
+        self._counted_at({name: each.example for name, each in own.items()}, dims_at_one)
         raise DimensionError(
-            f"{self._call.name} runs, but PyTorch cannot follow {place_of(reason, self._mode)} with symbols for sizes "
-            f"({_first_line(reason)}). Leave dimensions out of dynamic_shapes, and count for each of their sizes."
+            f"{self._call.name} runs, but PyTorch cannot follow {location_of(reason, self._mode)} with symbols for "
+            f"sizes ({_first_line(reason)}). Leave dimensions out of dynamic_shapes, and count for each of their sizes."
         ) from reason
 
-    def _followed(self, ones: frozenset[str], decided_by: Mapping[str, Dimension]) -> tuple[Profile, list[Condition]]:
+    def _trace(self, dims_at_one: frozenset[str], hints: Mapping[str, Dimension]) -> tuple[Profile, list[Condition]]:
         """Follow the program once, with symbols for sizes.
 
         Returns:
             What it costs under the conditions that it decided, and those by which only kernels were chosen.
         """
         mode = self._mode = self._call.mode()
-        symbols = Symbols(lambda: place_now(mode))
-        dimensions = [each for each in decided_by.values() if each.name not in ones]
+        symbols = RecordingShapeEnv(lambda: current_location(mode))
+        dimensions = [each for each in hints.values() if each.name not in dims_at_one]
 
         def make() -> dict[int, Tensor]:
             return self._stand_ins(
-                {**{each.name: symbols.size(*each) for each in dimensions}, **dict.fromkeys(ones, 1)}
+                {**{each.name: symbols.size(*each) for each in dimensions}, **dict.fromkeys(dims_at_one, 1)}
             )
 
-        with self._call.explained(mode), symbolic_sizes_stay:
+        with self._call.translated_errors(mode), symint_patches_active:
             profile = self._call.run(mode, fake_copies(self._call.originals, make, symbols))
-        for name, (size, place) in symbols.fixed().items():
+        for name, (size, place) in symbols.specialized_dims().items():
             raise DimensionError(
                 f"{self._call.name} does not run for all sizes of {name}: {place or 'the program'} takes it to be "
                 f"{size}. Leave {name} out of dynamic_shapes, or change what fixes it."
             )
-        conditions, choices = (
-            [Condition(condition, str(place)) for condition, place in symbols.conditions(choices=choices)]
-            for choices in (False, True)
+        conditions, kernel_guards = (
+            [Condition(condition, str(place)) for condition, place in symbols.conditions(kernel_guards=kernel_guards)]
+            for kernel_guards in (False, True)
         )
 
         def named(rows: Sequence[Row]) -> tuple[Row, ...]:
             return tuple(replace(row, cost=Cost(*map(symbols.expression, row.cost))) for row in rows)
 
         rows, sites = named(profile.rows), named(profile.sites)
-        return Profile(rows, sites, profile.called, tuple(dimensions), tuple(conditions)), choices
+        return Profile(rows, sites, profile.called, tuple(dimensions), tuple(conditions)), kernel_guards
 
     def _stand_ins(self, sizes: Sizes) -> dict[int, Tensor]:
-        return stand_ins(self._call, self._axes, sizes)
+        return make_example_inputs(self._call, self._axes, sizes)
 
-    def _checked(self, profile: Profile, choices: list[Condition], ones: frozenset[str]) -> Profile:
+    def _checked(self, profile: Profile, kernel_guards: list[Condition], dims_at_one: frozenset[str]) -> Profile:
         """Compare with counts at other sizes than decided, and follow the other ways that the program takes at 1."""
         if not profile.dimensions:
             return profile
         for sizes in self._compared_at(profile):
-            difference = self._difference(profile, sizes, ones)
+            difference = self._difference(profile, sizes, dims_at_one)
             if difference:
                 told = ", ".join(f"{name} = {size}" for name, size in sizes.items())
                 raise DimensionError(
                     f"{self._call.name} cannot be counted for all sizes: with {told} {difference}. Fix a dimension, "
                     "and count for each of its sizes."
                 )
-        profile = self._without_single_sizes(self._with_choices(profile, choices, ones), ones)
-        return self._with_cases(profile, ones)
+        profile = self._without_single_sizes(self._with_choices(profile, kernel_guards, dims_at_one), dims_at_one)
+        return self._with_cases(profile, dims_at_one)
 
-    def _without_single_sizes(self, profile: Profile, ones: frozenset[str]) -> Profile:
+    def _without_single_sizes(self, profile: Profile, dims_at_one: frozenset[str]) -> Profile:
         """Drop conditions that leave out one size of a dimension, where the costs are the same at that size."""
         for name, size in dict.fromkeys(found for each in profile.conditions if (found := _left_out(each.expression))):
             kept = tuple(each for each in profile.conditions if _left_out(each.expression) != (name, size))
             other = replace(profile, conditions=kept)
             sizes = {**examples(profile.dimensions), name: size}
-            if size >= SMALLEST and other.holds(sizes) and not self._difference(other, sizes, ones):
+            if size >= SMALLEST and other.holds(sizes) and not self._difference(other, sizes, dims_at_one):
                 profile = other
         return profile
 
@@ -189,16 +189,20 @@ class _Following:
             found.append(alone)
         return found
 
-    def _with_choices(self, profile: Profile, choices: list[Condition], ones: frozenset[str]) -> Profile:
+    def _with_choices(self, profile: Profile, kernel_guards: list[Condition], dims_at_one: frozenset[str]) -> Profile:
         """Make conditions of the choices of kernels, where a count at sizes with other choices is another one."""
-        chosen = replace(profile, conditions=tuple(choices))
-        for changed in (larger(profile), smaller(profile)):
+        chosen = replace(profile, conditions=tuple(kernel_guards))
+        for changed in (growing_sizes(profile), shrinking_sizes(profile)):
             sizes = next((sizes for sizes in changed if profile.holds(sizes) and not chosen.holds(sizes)), None)
-            if sizes is not None and not self._failure(sizes, ones) and self._difference(profile, sizes, ones):
-                return replace(profile, conditions=(*profile.conditions, *choices))
+            if (
+                sizes is not None
+                and not self._failure(sizes, dims_at_one)
+                and self._difference(profile, sizes, dims_at_one)
+            ):
+                return replace(profile, conditions=(*profile.conditions, *kernel_guards))
         return profile
 
-    def _with_cases(self, profile: Profile, ones: frozenset[str]) -> Profile:
+    def _with_cases(self, profile: Profile, dims_at_one: frozenset[str]) -> Profile:
         """Try sizes of 1, and add what the program costs there where that is something else."""
         names = [each.name for each in profile.dimensions if each.minimum == 1]
         conditions, cases = list(profile.conditions), []
@@ -208,7 +212,7 @@ class _Following:
             if any(known <= some for known in refused):
                 continue
             held = profile.holds(sizes)
-            difference = self._difference(profile, sizes, ones) if held else self._failure(sizes, ones)
+            difference = self._difference(profile, sizes, dims_at_one) if held else self._failure(sizes, dims_at_one)
             if bool(difference) is not held:
                 # The costs hold, or the program does not run.
                 continue
@@ -217,26 +221,26 @@ class _Following:
             if held:
                 conditions.append(Condition(elsewhere(these), difference))
             try:
-                cases.append(Case(these, self.counted(ones | some)))
+                cases.append(Case(these, self.counted(dims_at_one | some)))
             except Exception:  # noqa: BLE001, S112 - the condition says that it fails there, and how
                 continue
         return replace(profile, conditions=tuple(conditions), cases=tuple(cases))
 
-    def _counted_at(self, sizes: Mapping[str, int], ones: frozenset[str]) -> Profile:
-        return self._call.counted(lambda: self._stand_ins({**sizes, **dict.fromkeys(ones, 1)}))
+    def _counted_at(self, sizes: Mapping[str, int], dims_at_one: frozenset[str]) -> Profile:
+        return self._call.counted(lambda: self._stand_ins({**sizes, **dict.fromkeys(dims_at_one, 1)}))
 
-    def _failure(self, sizes: Mapping[str, int], ones: frozenset[str]) -> str:
+    def _failure(self, sizes: Mapping[str, int], dims_at_one: frozenset[str]) -> str:
         """Tell how the program fails at some sizes; "" if it does not."""
         try:
-            self._counted_at(sizes, ones)
+            self._counted_at(sizes, dims_at_one)
         except Exception as error:  # noqa: BLE001 - as below
             return _first_line(error)
         return ""
 
-    def _difference(self, profile: Profile, sizes: Mapping[str, int], ones: frozenset[str]) -> str:
+    def _difference(self, profile: Profile, sizes: Mapping[str, int], dims_at_one: frozenset[str]) -> str:
         """Tell how a count at some sizes differs from what the expressions say; "" if it does not."""
         try:
-            found = self._counted_at(sizes, ones)
+            found = self._counted_at(sizes, dims_at_one)
         except Exception as error:  # noqa: BLE001 - whatever the program says of such sizes
             return f"it fails ({_first_line(error)})"
         said = profile.at(**sizes)

@@ -20,14 +20,14 @@ def at_least_two(dimensions: Mapping[str, Dimension]) -> dict[str, Dimension]:
     return {name: each._replace(example=max(each.example, SMALLEST)) for name, each in dimensions.items()}
 
 
-def halved(dimensions: Mapping[str, Dimension]) -> dict[str, Dimension]:
+def halved_hints(dimensions: Mapping[str, Dimension]) -> dict[str, Dimension]:
     """Decide by smaller sizes."""
     return {
         name: each._replace(example=max(each.example // 2, each.minimum, SMALLEST)) for name, each in dimensions.items()
     }
 
 
-def distinct(dimensions: Mapping[str, Dimension]) -> dict[str, Dimension]:
+def distinct_hints(dimensions: Mapping[str, Dimension]) -> dict[str, Dimension]:
     """Decide by sizes that are different from each other."""
     chosen: dict[str, Dimension] = {}
     for name, dimension in dimensions.items():
@@ -38,7 +38,7 @@ def distinct(dimensions: Mapping[str, Dimension]) -> dict[str, Dimension]:
     return chosen
 
 
-def larger(profile: Profile) -> Iterator[dict[str, int]]:
+def growing_sizes(profile: Profile) -> Iterator[dict[str, int]]:
     """List larger and larger sizes of all dimensions."""
     for doublings in range(1, 11):
         yield {
@@ -47,7 +47,7 @@ def larger(profile: Profile) -> Iterator[dict[str, int]]:
         }
 
 
-def smaller(profile: Profile) -> Iterator[dict[str, int]]:
+def shrinking_sizes(profile: Profile) -> Iterator[dict[str, int]]:
     """List smaller and smaller sizes of all dimensions."""
     for halvings in range(1, 11):
         yield {name: max(size >> halvings, least, SMALLEST) for name, size, least, _ in profile.dimensions}

@@ -20,7 +20,7 @@ _COPIED = {"cpu": 256 * 2**20, "cuda": 4 * 2**30}
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
-def measure(on: str | torch.device = "cpu", dtypes: Sequence[torch.dtype] = FLOATS) -> Device:
+def benchmark_device(on: str | torch.device = "cpu", dtypes: Sequence[torch.dtype] = FLOATS) -> Device:
     """Time square matrix products in each dtype, and a copy, on a device of this machine.
 
     The rates are what PyTorch reaches here at best, not what the hardware could do: a bound from them is one that well

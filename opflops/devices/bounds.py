@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.errors import ProfileError
-from opflops.records.algebra import plain
-from opflops.records.rows import check_plain, partition
+from opflops.records.algebra import as_int
+from opflops.records.rows import check_concrete, group_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,19 +94,19 @@ def bounds(rows: Sequence[Row], device: Device, *keys: str, tf32: bool = False) 
         ProfileError: There is no such key, the device has no known peak for a dtype, or a count is an expression, is
             negative as in a difference, or is too large for a time.
     """
-    check_plain(
+    check_concrete(
         (
             (row, measure, count)
             for row in rows
             for measure, count in (
-                ("flops", plain(row.cost.flops)),
-                ("bytes", plain(row.cost.bytes)),
+                ("flops", as_int(row.cost.flops)),
+                ("bytes", as_int(row.cost.bytes)),
                 ("seconds", row.seconds or 0),
             )
         ),
         "Times",
     )
-    parts = partition(rows, *keys, floating=False) if keys else {(): list(rows)}
+    parts = group_rows(rows, *keys, floating=False) if keys else {(): list(rows)}
     try:
         return tuple(bound(label, part, device, tf32=tf32) for label, part in parts.items())
     except OverflowError as error:

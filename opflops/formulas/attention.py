@@ -15,7 +15,7 @@ from opflops.formulas.reduction import softmax
 from opflops.formulas.sizes import aten, newer, newer_formula, numel, present
 from opflops.pricing.registry import formula
 from opflops.records.cost import Cost, Estimate
-from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.fake_tensors import has_values
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def _sequences(
         return _Sequences([(*longest, batch)])
     if not all(map(has_values, told)):
         return _Sequences([(*longest, batch)], _UNKNOWN)
-    with unseen():
+    with modes_disabled():
         queries = [longest[0]] * batch if starts_q is None else starts_q.diff().tolist()
         if used_k is not None:
             keys = used_k.tolist()

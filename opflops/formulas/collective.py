@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opflops.formulas.sizes import found
+from opflops.formulas.sizes import available_packets
 from opflops.pricing.registry import declare_zero, formula, registry
-from opflops.pricing.schema_binding import Entry
+from opflops.pricing.schema_binding import PricingRule
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.process_groups import ranks_of
@@ -40,10 +40,12 @@ _FUNCTIONAL, _C10D = "_c10d_functional", "c10d"
 
 # The functional collectives return what they make.
 declare_zero(
-    *found(_FUNCTIONAL, "all_gather_into_tensor", "all_gather_into_tensor_coalesced", "all_gather_into_tensor_out"),
-    *found(_FUNCTIONAL, "all_to_all_single", "broadcast"),
+    *available_packets(
+        _FUNCTIONAL, "all_gather_into_tensor", "all_gather_into_tensor_coalesced", "all_gather_into_tensor_out"
+    ),
+    *available_packets(_FUNCTIONAL, "all_to_all_single", "broadcast"),
 )
-declare_zero(*found(_FUNCTIONAL, "wait_tensor"), still=True)
+declare_zero(*available_packets(_FUNCTIONAL, "wait_tensor"), no_traffic=True)
 
 
 def _all_reduce(input: Tensor, reduce_op: str, group_name: Any) -> Cost:
@@ -72,8 +74,8 @@ for _names, _formula in (
     (("reduce_scatter_tensor", "reduce_scatter_tensor_out"), reduce_scatter),
     (("reduce_scatter_tensor_coalesced",), _reduce_scatter_coalesced),
 ):
-    if found(_FUNCTIONAL, *_names):
-        formula(*found(_FUNCTIONAL, *_names))(_formula)
+    if available_packets(_FUNCTIONAL, *_names):
+        formula(*available_packets(_FUNCTIONAL, *_names))(_formula)
 
 
 def _exchanged(op_list: Sequence[str], tensors: Sequence[Tensor]) -> Cost:
@@ -88,20 +90,20 @@ def _exchanged(op_list: Sequence[str], tensors: Sequence[Tensor]) -> Cost:
 # Messages between two ranks. Sending returns nothing but an empty tensor to wait on; what arrives is written over a
 # tensor that is not read. Of many at once only the formula knows which is which, so the shared rule says nothing.
 for _message, _entry in (
-    ("isend", Entry(None)),
-    ("irecv", Entry(None, unread=("tensor",))),
-    ("batch_p2p_ops", Entry(_exchanged, still=True)),
+    ("isend", PricingRule(None)),
+    ("irecv", PricingRule(None, unread=("tensor",))),
+    ("batch_p2p_ops", PricingRule(_exchanged, no_traffic=True)),
 ):
-    if found(_FUNCTIONAL, _message):
-        registry.register(_entry, found(_FUNCTIONAL, _message))
+    if available_packets(_FUNCTIONAL, _message):
+        registry.register(_entry, available_packets(_FUNCTIONAL, _message))
 
 
 # The collectives of c10d write into what they are given. Most return it; where only a handle to wait on comes back, the
 # formula says what is written.
-declare_zero(*found(_C10D, "broadcast_", "send"))
-declare_zero(*found(_C10D, "scatter_", "alltoall_", "allgather_"), unread=("output_tensors",))
-declare_zero(*found(_C10D, "_allgather_base_"), unread=("output_tensor",))
-declare_zero(*found(_C10D, "barrier", "monitored_barrier_"), still=True)
+declare_zero(*available_packets(_C10D, "broadcast_", "send"))
+declare_zero(*available_packets(_C10D, "scatter_", "alltoall_", "allgather_"), unread=("output_tensors",))
+declare_zero(*available_packets(_C10D, "_allgather_base_"), unread=("output_tensor",))
+declare_zero(*available_packets(_C10D, "barrier", "monitored_barrier_"), no_traffic=True)
 
 
 def _written(tensors: Any) -> Cost:
@@ -180,5 +182,5 @@ for _some, _in_place, _unread in (
     (("reduce_scatter_tensor_coalesced_",), _reduce_scatter_tensors, ("outputs",)),
     (("check_for_nan",), _check_for_nan, ()),
 ):
-    if found(_C10D, *_some):
-        formula(*found(_C10D, *_some), unread=_unread)(_in_place)
+    if available_packets(_C10D, *_some):
+        formula(*available_packets(_C10D, *_some), unread=_unread)(_in_place)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from opflops.formulas.reduction import fold
-from opflops.formulas.sizes import aten, folds, newer_formula, numel
+from opflops.formulas.sizes import aten, newer_formula, numel, reduction_ops
 from opflops.pricing.registry import formula
 from opflops.records.cost import Cost
 
@@ -20,7 +20,7 @@ formula(aten._is_all_true, aten._is_any_true)(fold)
 @newer_formula("hash_tensor")
 def hash_tensor(self: Tensor, *, out: Tensor) -> Cost:
     """Fold the bits of the elements by exclusive or."""
-    return Cost(ops=folds(self.numel(), out.numel()))
+    return Cost(ops=reduction_ops(self.numel(), out.numel()))
 
 
 @formula(aten.equal)
@@ -28,7 +28,7 @@ def equal(self: Tensor, other: Tensor) -> Cost:
     """``all(x == y)``, as far as it goes if they are equal; tensors of different shapes are not looked at."""
     if self.shape != other.shape:
         return Cost()
-    return Cost(ops=self.numel() + folds(self.numel(), 1))
+    return Cost(ops=self.numel() + reduction_ops(self.numel(), 1))
 
 
 @formula(aten.allclose)
@@ -45,7 +45,7 @@ def allclose(self: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8
     size = Cost(ops=3, transcendentals=1) if complex_ else Cost(ops=1)
     # Complex numbers: two comparisons for ==, six operations for a product, two for a difference.
     alike, product, difference = (2, 6, 2) if complex_ else (1, 1, 1)
-    cost = Cost(ops=alike * elements + folds(elements, 1))
+    cost = Cost(ops=alike * elements + reduction_ops(elements, 1))
     if equal_nan and floating:
         cost += Cost(ops=alike * (self.numel() + other.numel()))
     if rtol or atol:

@@ -10,7 +10,7 @@ from opflops.formulas.activation import GELU, GELU_TANH, RELU
 from opflops.formulas.sizes import aten, multiplies, numel
 from opflops.pricing.registry import formula
 from opflops.records.cost import Cost
-from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.tensor_layouts import sparse_coo_parts
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def stored(tensor: Tensor) -> int:
         return tensor.numel()
     if tensor.layout is torch.sparse_coo:
         return sparse_coo_parts(tensor)[1].numel()
-    with unseen():
+    with modes_disabled():
         return tensor.values().numel()
 
 
@@ -52,7 +52,7 @@ def products(left: Tensor, right: Tensor) -> int:
 
 def _sparse_pairs(left: Tensor, right: Tensor) -> int:
     """Count the pairs of stored elements that meet: those of each column of the left, and of that row of the right."""
-    with unseen():
+    with modes_disabled():
         columns, rows = left.to_sparse_coo()._indices()[-1], right.to_sparse_coo()._indices()[-2]
         met = columns.bincount(minlength=left.shape[-1]) * rows.bincount(minlength=left.shape[-1])
         return int(met.sum())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from opflops.formulas.activation import RELU
-from opflops.formulas.sizes import aten, folds, numel
+from opflops.formulas.sizes import aten, numel, reduction_ops
 from opflops.pricing.registry import formula
 from opflops.records.cost import Cost
 
@@ -101,7 +101,7 @@ def convolution_backward(
     channels = grad_output.shape[-(weight.dim() - 1)]
     return Cost(
         macs * (bool(wants_input) + bool(wants_weight)),
-        folds(grad_output.numel(), channels) if wants_bias else 0,
+        reduction_ops(grad_output.numel(), channels) if wants_bias else 0,
     )
 
 

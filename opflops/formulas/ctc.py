@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from opflops.formulas.sizes import aten, newer
 from opflops.pricing.registry import formula
 from opflops.records.cost import Cost, Estimate
-from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.fake_tensors import has_values
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _lengths(given: Any) -> list[int] | None:
         return list(given)
     if not has_values(given):
         return None
-    with unseen():
+    with modes_disabled():
         listed: list[int] = given.tolist()
     return listed
 

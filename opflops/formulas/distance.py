@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from opflops.formulas.reduction import COMPLEX_SIZE, REAL_SIZE, norms, vector_norm
-from opflops.formulas.sizes import aten, folds, numel
+from opflops.formulas.sizes import aten, numel, reduction_ops
 from opflops.pricing.registry import formula
 from opflops.records.cost import Cost
-from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.tensor_layouts import sparse_coo_parts
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def euclidean_dist(x1: Tensor, x2: Tensor, *, out: Tensor) -> Cost:
 
     From PyTorch's own decomposition, where the squares are powers.
     """
-    squares = sum(folds(x.numel(), numel(x.shape[:-1])) for x in (x1, x2))
+    squares = sum(reduction_ops(x.numel(), numel(x.shape[:-1])) for x in (x1, x2))
     return Cost(
         macs=out.numel() * (x1.shape[-1] + 2),
         ops=x1.numel() + squares + out.numel(),
@@ -79,7 +79,7 @@ def cdist(x1: Tensor, x2: Tensor, p: float, compute_mode: int | None, *, out: Te
     if not _by_product(x1.shape[-2], x2.shape[-2], p, compute_mode):
         return _distances(out.numel(), x1.shape[-1], p)
     batch = out.shape[:-2]
-    with unseen():
+    with modes_disabled():
         left, right = [x.expand(*batch, *x.shape[-2:]) for x in (x1, x2)]
     return euclidean_dist(left, right, out=out)
 
@@ -88,7 +88,7 @@ def cdist(x1: Tensor, x2: Tensor, p: float, compute_mode: int | None, *, out: Te
 def cdist_backward(x1: Tensor, p: float, cdist: Tensor, *, out: Tensor) -> Cost:
     """See :func:`_gradients`; what the pairs of a row of x1 give is added up."""
     elements = cdist.numel() * x1.shape[-1]
-    added = 0 if p == 0 else folds(elements, out.numel())
+    added = 0 if p == 0 else reduction_ops(elements, out.numel())
     return _gradients(cdist.numel(), x1.shape[-1], p) + Cost(ops=added)
 
 
@@ -102,7 +102,7 @@ def pdist(self: Tensor, p: float = 2, *, out: Tensor) -> Cost:
 def pdist_backward(self: Tensor, p: float, pdist: Tensor) -> Cost:
     """See :func:`_gradients`; a pair gives the same to both of its rows, with opposite signs."""
     elements = 2 * pdist.numel() * self.shape[-1]
-    added = 0 if p == 0 else folds(elements, self.numel())
+    added = 0 if p == 0 else reduction_ops(elements, self.numel())
     return _gradients(pdist.numel(), self.shape[-1], p) + Cost(ops=added)
 
 
@@ -140,11 +140,11 @@ def native_norm(self: Tensor, p: Any = None, *, out: Tensor) -> Cost:
 def weight_norm(v: Tensor, g: Tensor) -> Cost:
     """``v * (g / norm)``, with a norm, ``sqrt(sum(v * v))``, for each g."""
     elements, norms = v.numel(), g.numel()
-    return Cost(ops=2 * elements + folds(elements, norms) + norms, transcendentals=norms)
+    return Cost(ops=2 * elements + reduction_ops(elements, norms) + norms, transcendentals=norms)
 
 
 @formula(aten._weight_norm_interface_backward)
 def weight_norm_backward(saved_v: Tensor, saved_g: Tensor) -> Cost:
     """With ``s = sum(grad * v)``: ``grad_g = s / norm``, ``grad_v = (g / norm) * (grad - v * (s / (norm * norm)))``."""
     elements, norms = saved_v.numel(), saved_g.numel()
-    return Cost(ops=4 * elements + folds(elements, norms) + 4 * norms)
+    return Cost(ops=4 * elements + reduction_ops(elements, norms) + 4 * norms)

@@ -13,11 +13,11 @@ import torch
 from torch.nn import functional
 
 from opflops.formulas.reduction import vector_norm
-from opflops.formulas.sizes import aten, folds, present
+from opflops.formulas.sizes import aten, present, reduction_ops
 from opflops.pricing.registry import declare_zero, formula
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost, Estimate
-from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.fake_tensors import has_values
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def embedding_renorm(self: Tensor, indices: Tensor, norm_type: float) -> Estimat
     """
     distinct = indices.numel()
     reason = "rows that are short enough count as rescaled too"
-    with unseen():
+    with modes_disabled():
         norm = vector_norm(self[:1], p=norm_type, out=self[:1, 0])
         if has_values(indices):
             distinct = indices.unique().numel()
@@ -59,7 +59,7 @@ def _sizes_of_bags(
     """Count the rows that lie in bags and are no padding, and the bags that hold any; None without values."""
     if not (has_values(indices) and has_values(offsets)):
         return None
-    with unseen():
+    with modes_disabled():
         rows_before = functional.pad((indices != padding_idx).cumsum(0), (1, 0))
         ends = offsets if include_last_offset else torch.cat([offsets, offsets.new_tensor([indices.numel()])])
         sizes = rows_before[ends].diff()
@@ -87,7 +87,7 @@ def embedding_bag(
     rows, bags = sizes or (indices.numel(), out[0].shape[0])
     picked = rows * width
     cost = Cost(
-        ops=folds(picked, bags * width)
+        ops=reduction_ops(picked, bags * width)
         + picked * present(per_sample_weights)
         + (out[0].numel() if mode == _MEAN else 0),
         bytes_read=picked * weight.itemsize + stored_bytes([indices, offsets, per_sample_weights]),
@@ -101,7 +101,7 @@ def _rows_without_padding(indices: Tensor, padding_idx: int) -> tuple[int, bool]
         return indices.numel(), True
     if not has_values(indices):
         return indices.numel(), False
-    with unseen():
+    with modes_disabled():
         return int((indices != padding_idx).sum()), True
 
 
@@ -125,7 +125,7 @@ def embedding_bag_backward(
     if mode == _MAX:
         if not has_values(bag_size):
             return Estimate(Cost(ops=grad.numel()), _FULL_BAGS)
-        with unseen():
+        with modes_disabled():
             return Cost(ops=int(bag_size.count_nonzero()) * width)
     rows, sure = _rows_without_padding(indices, padding_idx)
     steps = (not sparse) + bool(scale_grad_by_freq) + (mode == _MEAN) + present(per_sample_weights)
@@ -141,5 +141,5 @@ def embedding_bag_per_sample_weights_backward(
     rows, sure = _rows_without_padding(indices, padding_idx)
     picked = rows * weight.shape[1]
     read = picked * weight.itemsize + stored_bytes([grad, indices, offsets, offset2bag])
-    cost = Cost(ops=picked + folds(picked, rows), bytes_read=read)
+    cost = Cost(ops=picked + reduction_ops(picked, rows), bytes_read=read)
     return cost if sure else Estimate(cost, _NO_PADDING)

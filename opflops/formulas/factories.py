@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opflops.formulas.sizes import aten, folds, packets
+from opflops.formulas.sizes import aten, packets, reduction_ops
 from opflops.pricing.registry import declare_zero, formula
 from opflops.records.cost import Cost
 
@@ -16,7 +16,7 @@ declare_zero(
     *packets("empty empty_like empty_permuted empty_strided new_empty new_empty_strided _make_dep_token"),
     aten._efficientzerotensor.default,
     aten.from_file.default,
-    still=True,
+    no_traffic=True,
 )
 declare_zero(aten._efficientzerotensor.out, aten.from_file.out)
 # What is made is written; a tensor that lends its shape is not read.
@@ -34,4 +34,4 @@ declare_zero(aten._new_zeros_with_same_feature_meta, unread=("self", "other"))
 @formula(aten.repeat_interleave.Tensor)
 def repeat_interleave(repeats: Tensor) -> Cost:
     """Write each index as often as it is to be repeated, up to the place that the running sum of repeats gives."""
-    return Cost(ops=folds(repeats.numel(), 1))
+    return Cost(ops=reduction_ops(repeats.numel(), 1))

@@ -12,7 +12,7 @@ import torch
 
 from opflops.formulas.attention import Pairs, attend, attend_backward
 from opflops.records.cost import Cost, Estimate
-from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.fake_tensors import has_values
 from opflops.torch_internals.higher_order import indexing_by_tensors
 
@@ -100,7 +100,7 @@ def _meeting(given: Arguments) -> Pairs:
     devices = [one.device for one in given.mask_buffers if isinstance(one, torch.Tensor)]
     device = devices[0] if devices else torch.device("cpu")
     pairs = rows = 0
-    with unseen(), indexing_by_tensors(), torch.no_grad():
+    with modes_disabled(), indexing_by_tensors(), torch.no_grad():
         key = torch.arange(keys, device=device)
         for one in range(told_apart[0]):
             for head in range(told_apart[1]):

@@ -17,7 +17,7 @@ from opflops.formulas.sizes import aten, newer
 from opflops.pricing.registry import declare_zero, formula, overloads_of, registry
 from opflops.pricing.schema_binding import describe
 from opflops.records.cost import Cost
-from opflops.torch_internals.dispatch import schema_of, unseen
+from opflops.torch_internals.dispatch import modes_disabled, schema_of
 from opflops.torch_internals.fake_tensors import has_values
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _numbers(scalars: Any, count: int) -> list[Any]:
     """List the numbers that a tensor of them holds; None stands for each that has no value."""
     if not has_values(scalars):
         return [None] * count
-    with unseen():
+    with modes_disabled():
         return list(scalars.tolist())
 
 
@@ -89,14 +89,14 @@ def _register(name: str) -> None:
     packet = getattr(aten, _SINGLE.get(name, name))
     overloads = list(overloads_of(packet))
     # Of the overloads of max only the default one folds a tensor.
-    entry = registry.entry(next((each for each in overloads if not schema_of(each).overload_name), overloads[0]))
-    if entry is None:
+    rule = registry.rule(next((each for each in overloads if not schema_of(each).overload_name), overloads[0]))
+    if rule is None:
         raise FormulaError(f"_foreach_{name} follows {packet}, which has no price.")
     for overload in overloads_of(getattr(aten, f"_foreach_{name}")):
-        if entry.formula is None:
-            declare_zero(overload, unread=entry.unread)
+        if rule.formula is None:
+            declare_zero(overload, unread=rule.unread)
         else:
-            formula(overload)(_summed(entry.formula, overload))
+            formula(overload)(_summed(rule.formula, overload))
 
 
 for _name in _NAMES.split():

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opflops.formulas.sizes import aten, folds, numel
+from opflops.formulas.sizes import aten, numel, reduction_ops
 from opflops.pricing.registry import formula
 from opflops.records.cost import Cost
-from opflops.torch_internals.size_arithmetic import halvings
+from opflops.torch_internals.size_arithmetic import ceil_log2
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ _WITHIN = 2
 """``low <= x``, ``x <= high``"""
 _INTERPOLATE = 3
 """``(x - low) * bins / width``"""
-_NEIGHBOURS = halvings(4)
+_NEIGHBOURS = ceil_log2(4)
 """Find the bin among the three edges around it, since interpolation may have rounded to the next."""
 
 
@@ -34,7 +34,7 @@ def bincount(self: Tensor) -> Cost:
 
 def _extremes(elements: int, axes: int) -> int:
     """Find the smallest and the largest along each axis, for want of a range."""
-    return 2 * folds(elements, axes)
+    return 2 * reduction_ops(elements, axes)
 
 
 @formula(aten.histc)
@@ -48,13 +48,13 @@ def histc(self: Tensor, min: float = 0, max: float = 0) -> Cost:
 def _density(bins: Sequence[int]) -> int:
     """Divide each bin by the sum of all, and by its width along each axis, for which edges are subtracted."""
     cells = numel(bins)
-    return folds(cells, 1) + cells + sum(cells + count for count in bins)
+    return reduction_ops(cells, 1) + cells + sum(cells + count for count in bins)
 
 
 def _between_given_edges(elements: int, bins: Sequence[int], *, density: bool) -> Cost:
     """Search the edges, one more than there are bins, for each coordinate of each point; add to the bin."""
     points = elements // len(bins)
-    searches = sum(_WITHIN + halvings(count + 2) for count in bins)
+    searches = sum(_WITHIN + ceil_log2(count + 2) for count in bins)
     return Cost(ops=points * (searches + 1) + (_density(bins) if density else 0))
 
 

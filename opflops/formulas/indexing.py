@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from opflops.formulas.pointwise import div
-from opflops.formulas.sizes import aten, folds, multiplies, numel
+from opflops.formulas.sizes import aten, multiplies, numel, reduction_ops
 from opflops.pricing.registry import declare_zero, formula
 from opflops.records.cost import Cost, Estimate
-from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.fake_tensors import has_values
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def index_put(
     known = all(has_values(index) for index in indices if index is not None and index.dtype in _MASKS)
     if not known:
         return Estimate(Cost(ops=values.numel()), "how many elements a mask selects has no value here")
-    with unseen():
+    with modes_disabled():
         return Cost(ops=addressed(self.shape, indices))
 
 
@@ -152,7 +152,7 @@ def _segments(data: Tensor, lengths: Tensor | None, offsets: Tensor | None) -> t
     ends = lengths if offsets is None else offsets
     if ends is None or not has_values(ends):
         return None
-    with unseen():
+    with modes_disabled():
         sizes = ends if offsets is None else offsets.diff()
         below = numel(data.shape[ends.dim() :])
         return int(sizes.sum()) * below, int(sizes.count_nonzero()) * below
@@ -171,7 +171,7 @@ def segment_reduce(
     """Fold a segment of n in n - 1 steps, and its initial value in one more; a mean divides."""
     known = _segments(data, lengths, offsets)
     elements, results = known or (data.numel(), out.numel())
-    steps = folds(elements, results) + (0 if initial is None else results)
+    steps = reduction_ops(elements, results) + (0 if initial is None else results)
     cost = Cost(ops=steps + (results if reduce == "mean" else 0))
     return cost if known is not None else Estimate(cost, _FULL_SEGMENTS)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from opflops.formulas.sizes import aten, folds, found, multiplies, newer_formula, numel
+from opflops.formulas.sizes import aten, available_packets, multiplies, newer_formula, numel, reduction_ops
 from opflops.pricing.registry import declare_zero, formula
 from opflops.records.cost import Cost, Estimate
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Steps(NamedTuple):
+class OpCounts(NamedTuple):
     """State what a routine takes for one matrix, or for some unknowns.
 
     Attributes:
@@ -32,83 +32,83 @@ class Steps(NamedTuple):
     additions: int
 
 
-def _work(matrices: Tensor, steps: Steps) -> Cost:
+def _work(matrices: Tensor, steps: OpCounts) -> Cost:
     """Take some steps for each of a batch of matrices."""
     batch = numel(matrices.shape[:-2])
     return Cost(ops=batch * (multiplies(matrices) * steps.multiplications + steps.additions))
 
 
-def _solve(unknowns: Tensor, steps: Steps) -> Cost:
+def _solve(nrhs: Tensor, steps: OpCounts) -> Cost:
     """Take some steps that count all unknowns of a batch."""
-    return Cost(ops=multiplies(unknowns) * steps.multiplications + steps.additions)
+    return Cost(ops=multiplies(nrhs) * steps.multiplications + steps.additions)
 
 
-def getrf(m: int, n: int) -> Steps:
+def getrf(m: int, n: int) -> OpCounts:
     """LU with partial pivoting: step j inverts a pivot, scales m - j numbers and updates (m - j)·(n - j).
 
     The note leaves out m < n, where those who swap m and n in its formula scale rows; LAPACK scales columns.
     """
     k = torch.sym_min(m, n)
     updates = 6 * m * n * k - 3 * (m + n) * k * (k + 1) + k * (k + 1) * (2 * k + 1)
-    return Steps((updates + 6 * m * k - 3 * k * (k - 1)) // 6, updates // 6)
+    return OpCounts((updates + 6 * m * k - 3 * k * (k - 1)) // 6, updates // 6)
 
 
-def getri(n: int) -> Steps:
+def getri(n: int) -> OpCounts:
     """The inverse from LU."""
-    return Steps((4 * n * n * n + 3 * n * n + 5 * n) // 6, (4 * n * n * n - 9 * n * n + 5 * n) // 6)
+    return OpCounts((4 * n * n * n + 3 * n * n + 5 * n) // 6, (4 * n * n * n - 9 * n * n + 5 * n) // 6)
 
 
-def getrs(n: int, unknowns: int) -> Steps:
+def getrs(n: int, nrhs: int) -> OpCounts:
     """Solve with LU: two triangular systems, of which one has a diagonal of ones."""
-    return Steps(unknowns * n, unknowns * (n - 1))
+    return OpCounts(nrhs * n, nrhs * (n - 1))
 
 
-def potrf(n: int) -> Steps:
+def potrf(n: int) -> OpCounts:
     """Cholesky."""
-    return Steps((n * n * n + 3 * n * n + 2 * n) // 6, (n * n * n - n) // 6)
+    return OpCounts((n * n * n + 3 * n * n + 2 * n) // 6, (n * n * n - n) // 6)
 
 
-def potri(n: int) -> Steps:
+def potri(n: int) -> OpCounts:
     """The inverse from Cholesky."""
-    return Steps((2 * n * n * n + 6 * n * n + 4 * n) // 6, (2 * n * n * n - 3 * n * n + n) // 6)
+    return OpCounts((2 * n * n * n + 6 * n * n + 4 * n) // 6, (2 * n * n * n - 3 * n * n + n) // 6)
 
 
-def potrs(n: int, unknowns: int) -> Steps:
+def potrs(n: int, nrhs: int) -> OpCounts:
     """Solve with Cholesky, or with LDL: two triangular systems."""
-    return Steps(unknowns * (n + 1), unknowns * (n - 1))
+    return OpCounts(nrhs * (n + 1), nrhs * (n - 1))
 
 
-def sytrf(n: int) -> Steps:
+def sytrf(n: int) -> OpCounts:
     """LDL by Bunch and Kaufman."""
-    return Steps((n * n * n + 3 * n * n + 20 * n) // 6, (n * n * n - n) // 6)
+    return OpCounts((n * n * n + 3 * n * n + 20 * n) // 6, (n * n * n - n) // 6)
 
 
-def trtrs(n: int, unknowns: int, *, unit: bool = False) -> Steps:
+def trtrs(n: int, nrhs: int, *, unit: bool = False) -> OpCounts:
     """Solve a triangular system; a diagonal of ones is not divided by."""
-    return Steps(unknowns * (n - 1 if unit else n + 1) // 2, unknowns * (n - 1) // 2)
+    return OpCounts(nrhs * (n - 1 if unit else n + 1) // 2, nrhs * (n - 1) // 2)
 
 
-def geqrf(m: int, n: int) -> Steps:
+def geqrf(m: int, n: int) -> OpCounts:
     """QR by k = min(m, n) reflections: the note's two cases, for tall and for wide, in one polynomial of k."""
     k = torch.sym_min(m, n)
     reflections = 12 * m * n * k - 6 * (m + n) * k * k + 4 * k * k * k
     multiplications = reflections + 6 * m * k + 12 * n * k - 9 * k * k + 23 * k
-    return Steps(multiplications // 6, (reflections + 6 * n * k - 3 * k * k + 5 * k) // 6)
+    return OpCounts(multiplications // 6, (reflections + 6 * n * k - 3 * k * k + 5 * k) // 6)
 
 
-def orgqr(m: int, n: int, k: int) -> Steps:
+def orgqr(m: int, n: int, k: int) -> OpCounts:
     """The first n columns of the product of k reflections of length m."""
     reflections = 6 * m * n * k - 3 * (m + n) * k * k + 2 * k * k * k
-    return Steps((reflections + 6 * n * k - 3 * k * k - 5 * k) // 3, (reflections + 3 * n * k - 3 * m * k + k) // 3)
+    return OpCounts((reflections + 6 * n * k - 3 * k * k - 5 * k) // 3, (reflections + 3 * n * k - 3 * m * k + k) // 3)
 
 
-def ormqr(m: int, n: int, k: int, *, left: bool) -> Steps:
+def ormqr(m: int, n: int, k: int, *, left: bool) -> OpCounts:
     """Multiply m x n numbers by the product of k reflections, from the left or from the right."""
     if left:
         reflections = 2 * m * n * k - n * k * k
-        return Steps(reflections + 2 * n * k, reflections + n * k)
+        return OpCounts(reflections + 2 * n * k, reflections + n * k)
     reflections = 2 * m * n * k - m * k * k
-    return Steps(reflections + m * k + n * k - (k * k - k) // 2, reflections + m * k)
+    return OpCounts(reflections + m * k + n * k - (k * k - k) // 2, reflections + m * k)
 
 
 @formula(aten.linalg_lu_factor_ex, aten.linalg_lu)
@@ -142,7 +142,7 @@ def inverse(A: Tensor) -> Cost:
 @formula(aten._linalg_det)
 def determinant(A: Tensor) -> Cost:
     """Factor as LU, and multiply the diagonal and the sign of the permutation."""
-    return lu(A) + _work(A, Steps(A.shape[-1], 0))
+    return lu(A) + _work(A, OpCounts(A.shape[-1], 0))
 
 
 @formula(aten._linalg_slogdet)
@@ -159,7 +159,7 @@ def log_determinant(A: Tensor) -> Cost:
     return lu(A) + batch * Cost(ops=3 * n + torch.sym_max(n - 1, 0), transcendentals=n)
 
 
-@formula(aten.linalg_cholesky_ex, *found("aten", "cholesky"))
+@formula(aten.linalg_cholesky_ex, *available_packets("aten", "cholesky"))
 def cholesky(self: Tensor) -> Cost:
     """See :func:`potrf`."""
     return _work(self, potrf(self.shape[-1]))
@@ -320,4 +320,4 @@ def powsum(self: Tensor, ord: Any = 2, *, out: Tensor) -> Cost:
     elements = self.numel()
     size = Cost(ops=3, transcendentals=1) if self.is_complex() else Cost(ops=1)
     each = {0: Cost(ops=1), 1: size, 2: Cost(ops=size.ops)}.get(ord, size + Cost(transcendentals=1))
-    return each * elements + Cost(ops=folds(elements, out.numel()))
+    return each * elements + Cost(ops=reduction_ops(elements, out.numel()))

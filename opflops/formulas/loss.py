@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opflops.formulas.sizes import aten, folds, present
+from opflops.formulas.sizes import aten, present, reduction_ops
 from opflops.pricing.registry import formula
 from opflops.records.cost import Cost
 
@@ -18,7 +18,7 @@ def reduced(elements: int, reduction: int) -> Cost:
     """Sum the losses of some elements, and divide for a mean."""
     if reduction == NONE:
         return Cost()
-    return Cost(ops=folds(elements, 1) + (reduction == MEAN))
+    return Cost(ops=reduction_ops(elements, 1) + (reduction == MEAN))
 
 
 @formula(aten.mse_loss)
@@ -94,7 +94,7 @@ def nll_loss(target: Tensor, weight: Tensor | None, reduction: int) -> Cost:
     """``-x[y]``, times ``weight[y]`` if given; a mean divides by the sum of those, or by a count."""
     samples = target.numel()
     weights = present(weight)
-    total_weight = 0 if reduction == NONE else weights * folds(samples, 1)
+    total_weight = 0 if reduction == NONE else weights * reduction_ops(samples, 1)
     return Cost(ops=samples * (1 + weights) + total_weight) + reduced(samples, reduction)
 
 

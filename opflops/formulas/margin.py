@@ -10,10 +10,10 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from opflops.formulas.loss import MEAN, NONE
-from opflops.formulas.sizes import aten, folds, present
+from opflops.formulas.sizes import aten, present, reduction_ops
 from opflops.pricing.registry import formula
 from opflops.records.cost import Cost, Estimate
-from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.fake_tensors import has_values
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def multi_margin_loss(
     others = self.numel() - samples
     results = samples if reduction == NONE else 1
     each = 2 + (p != 1) + present(weight)
-    return Cost(ops=samples + others * each + folds(others, results) + results)
+    return Cost(ops=samples + others * each + reduction_ops(others, results) + results)
 
 
 @formula(aten.multi_margin_loss_backward)
@@ -58,7 +58,7 @@ def _pairs(target: Tensor) -> tuple[list[tuple[int, int, int]], str]:
     if not has_values(target):
         right = classes // 2
         return [(right, right * (classes - right), target.shape[0] if target.dim() > 1 else 1)], _UNKNOWN
-    with unseen():
+    with modes_disabled():
         rows = [list(takewhile(lambda label: label >= 0, row)) for row in target.reshape(-1, classes).tolist()]
     return [(len(row), len(row) * (classes - len(set(row))), 1) for row in rows], ""
 
@@ -70,9 +70,9 @@ def multilabel_margin_loss(target: Tensor, reduction: int) -> Cost | Estimate:
     count = sum(times for *_, times in samples)
     pairs = sum(each * times for _, each, times in samples)
     if reduction == NONE:
-        after = sum(folds(each, min(each, 1)) * times for _, each, times in samples) + count
+        after = sum(reduction_ops(each, min(each, 1)) * times for _, each, times in samples) + count
     else:
-        after = folds(pairs, 1) + 1 + (reduction == MEAN)
+        after = reduction_ops(pairs, 1) + 1 + (reduction == MEAN)
     cost = Cost(ops=sum(right * times for right, _, times in samples) + 2 * pairs + after)
     return Estimate(cost, reason) if reason else cost
 
@@ -89,7 +89,7 @@ def multilabel_margin_loss_backward(self: Tensor, target: Tensor) -> Cost | Esti
 @formula(aten.soft_margin_loss)
 def soft_margin_loss(self: Tensor, reduction: int = MEAN) -> Cost:
     """``log1p(exp(-y * x))``."""
-    after = 0 if reduction == NONE else folds(self.numel(), 1) + (reduction == MEAN)
+    after = 0 if reduction == NONE else reduction_ops(self.numel(), 1) + (reduction == MEAN)
     return Cost(ops=2, transcendentals=2) * self.numel() + Cost(ops=after)
 
 

@@ -10,7 +10,7 @@ from opflops.formulas.sizes import aten, newer, packets
 from opflops.pricing.registry import declare_zero, formula
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost
-from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.dispatch import modes_disabled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ declare_zero(
     *[aten.set.default, aten.set.source_Storage, aten.set.source_Storage_storage_offset, aten.set.source_Tensor],
     *packets("_test_parallel_materialize record_stream"),
     aten._foobar.default,
-    still=True,
+    no_traffic=True,
 )
 # Copies, and gradients of views, which are copies into zeros: each element is read and written.
 declare_zero(
@@ -104,7 +104,7 @@ declare_zero(
 @formula(aten.unfold_copy)
 def unfold_copy(self: Tensor, dimension: int, size: int, step: int) -> Cost:
     """Windows that overlap read what they share once, as a clone of the view does."""
-    with unseen():
+    with modes_disabled():
         return Cost(bytes_read=stored_bytes(self.unfold(dimension, size, step)))
 
 
@@ -113,7 +113,7 @@ def as_strided_copy(
     self: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
 ) -> Cost:
     """What lies under several places of the result is read once, as by a clone of the view."""
-    with unseen():
+    with modes_disabled():
         return Cost(bytes_read=stored_bytes(self.as_strided(size, stride, storage_offset)))
 
 

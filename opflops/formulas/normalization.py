@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from opflops.formulas.reduction import variance
-from opflops.formulas.sizes import aten, folds, newer_formula, numel, present
+from opflops.formulas.sizes import aten, newer_formula, numel, present, reduction_ops
 from opflops.pricing.registry import formula
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost
@@ -109,8 +109,8 @@ def _batch_norm_backward(
     """
     elements, channels = input.numel(), input.shape[1]
     wants_input, wants_weight, wants_bias = output_mask
-    sum_of_grad = folds(elements, channels) if wants_bias or (wants_input and train) else 0
-    projected_sum = 2 * elements + folds(elements, channels) if wants_weight or (wants_input and train) else 0
+    sum_of_grad = reduction_ops(elements, channels) if wants_bias or (wants_input and train) else 0
+    projected_sum = 2 * elements + reduction_ops(elements, channels) if wants_weight or (wants_input and train) else 0
     ops = sum_of_grad + projected_sum
     if wants_input:
         # A channel's scale, and in training its mean gradient and its projection (three products).
@@ -181,11 +181,11 @@ def native_layer_norm_backward(
     wants_weight = wants_weight and weight is not None
     ops = 2 * elements if wants_input or wants_weight else 0
     if wants_input:
-        ops += elements * present(weight) + 6 * elements + 2 * folds(elements, rows) + rows
+        ops += elements * present(weight) + 6 * elements + 2 * reduction_ops(elements, rows) + rows
     if wants_weight:
-        ops += elements + folds(elements, row)
+        ops += elements + reduction_ops(elements, row)
     if wants_bias and bias is not None:
-        ops += folds(elements, row)
+        ops += reduction_ops(elements, row)
     return Cost(ops=ops)
 
 
@@ -212,16 +212,16 @@ def native_group_norm_backward(
     """
     elements, channels, groups = grad_out.numel(), N * C, N * group
     wants_input, wants_weight, wants_bias = output_mask
-    ops = folds(elements, channels) if any(output_mask) else 0
+    ops = reduction_ops(elements, channels) if any(output_mask) else 0
     if wants_input or wants_weight:
-        ops += elements + folds(elements, channels)
+        ops += elements + reduction_ops(elements, channels)
     if wants_input:
         weighted = 3 * channels * present(weight)
-        ops += weighted + 2 * folds(channels, groups) + 11 * groups + 4 * elements
+        ops += weighted + 2 * reduction_ops(channels, groups) + 11 * groups + 4 * elements
     if wants_weight:
-        ops += 3 * channels + folds(channels, C)
+        ops += 3 * channels + reduction_ops(channels, C)
     if wants_bias:
-        ops += folds(channels, C)
+        ops += reduction_ops(channels, C)
     return Cost(ops=ops)
 
 
@@ -230,7 +230,7 @@ def fused_rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tenso
     """``x * rsqrt(mean(x ** 2) + eps) * weight``; its square is a pow, as where the operator decomposes."""
     elements = input.numel()
     rows = numel(input.shape[: input.dim() - len(normalized_shape)])
-    ops = folds(elements, rows) + 2 * rows + elements + elements * present(weight)
+    ops = reduction_ops(elements, rows) + 2 * rows + elements + elements * present(weight)
     return Cost(ops=ops, transcendentals=elements + rows)
 
 
@@ -247,7 +247,7 @@ def fused_rms_norm_backward(
     wants_input, wants_weight = output_mask
     ops = elements
     if wants_input:
-        ops += elements * present(weight) + elements + folds(elements, rows) + 4 * elements
+        ops += elements * present(weight) + elements + reduction_ops(elements, rows) + 4 * elements
     if wants_weight and weight is not None:
-        ops += elements + folds(elements, row)
+        ops += elements + reduction_ops(elements, row)
     return Cost(ops=ops)

@@ -14,7 +14,7 @@ from opflops.formulas.convolution import convolution
 from opflops.formulas.normalization import quantized_batch_norm
 from opflops.formulas.quantized.layers import DEQUANTIZE, QUANTIZE, SCALE_BACK, register
 from opflops.formulas.quantized.pointwise import elementwise
-from opflops.formulas.sizes import found, numel
+from opflops.formulas.sizes import available_packets, numel
 from opflops.pricing.registry import declare_zero
 from opflops.records.cost import Cost
 
@@ -92,11 +92,11 @@ _REORDERED = """
 _reorder_convolution_weight _reorder_convolution_transpose_weight _reorder_linear_weight
 _reorder_mkldnn_rnn_layer_weight
 """
-declare_zero(*found("mkldnn", *_REORDERED.split()))
+declare_zero(*available_packets("mkldnn", *_REORDERED.split()))
 # What is asked of an opaque tensor, and the description of its layout.
-declare_zero(*found("mkldnn", "_nbytes", "data_ptr"), recorded=False)
-declare_zero(*found("mkldnn", "_get_mkldnn_serialized_md"), unread=("mkldnn_tensor",))
-declare_zero(*found("onednn", "linear_prepack_fp16", "qlinear_prepack", "qconv_prepack"))
+declare_zero(*available_packets("mkldnn", "_nbytes", "data_ptr"), recorded=False)
+declare_zero(*available_packets("mkldnn", "_get_mkldnn_serialized_md"), unread=("mkldnn_tensor",))
+declare_zero(*available_packets("onednn", "linear_prepack_fp16", "qlinear_prepack", "qconv_prepack"))
 
 
 def linear_fp16(x: Tensor, bias: Tensor | None, *, out: Tensor) -> Cost:

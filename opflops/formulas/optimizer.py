@@ -14,7 +14,7 @@ from opflops.formulas.sizes import aten
 from opflops.pricing.registry import formula
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost, Estimate
-from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.fake_tensors import has_values
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def _step(
         return step
     if not has_values(found_inf):
         return Estimate(step, "whether a gradient is not finite, and the step left out, has no value here")
-    with unseen():
+    with modes_disabled():
         return step if float(found_inf) == 0 else Cost()
 
 

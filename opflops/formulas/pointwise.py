@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.formulas.sizes import aten, multiplies
 from opflops.pricing.registry import formula, registry
-from opflops.pricing.schema_binding import Entry
+from opflops.pricing.schema_binding import PricingRule
 from opflops.records.cost import Cost
 
 if TYPE_CHECKING:
@@ -35,23 +35,23 @@ class Elementwise(NamedTuple):
 
 def register(table: Mapping[str, Elementwise], module: str) -> None:
     """Register a table of element-wise operators of aten by name, for the file that it stands in."""
-    for name, entry in table.items():
-        price = _priced(name, entry)
+    for name, rule in table.items():
+        price = _priced(name, rule)
         price.__module__ = module
-        registry.register(Entry(price, per_element=(entry.ops, entry.transcendentals)), [getattr(aten, name)])
+        registry.register(PricingRule(price, per_element=(rule.ops, rule.transcendentals)), [getattr(aten, name)])
 
 
-def _priced(name: str, entry: Elementwise) -> Callable[..., Cost]:
+def _priced(name: str, rule: Elementwise) -> Callable[..., Cost]:
     def price(*, out: Any) -> Cost:
         result = out if not isinstance(out, (tuple, list)) else out[0]
-        ops = entry.ops
-        if entry.complex_ops is not None and result.is_complex():
-            ops = entry.complex_ops
+        ops = rule.ops
+        if rule.complex_ops is not None and result.is_complex():
+            ops = rule.complex_ops
         elements = result.numel()
-        return Cost(ops=ops * elements, transcendentals=entry.transcendentals * elements)
+        return Cost(ops=ops * elements, transcendentals=rule.transcendentals * elements)
 
     price.__name__ = price.__qualname__ = name
-    price.__doc__ = f"{entry.expression}: {entry.ops} ops and {entry.transcendentals} transcendentals an element."
+    price.__doc__ = f"{rule.expression}: {rule.ops} ops and {rule.transcendentals} transcendentals an element."
     return price
 
 
@@ -117,7 +117,7 @@ def usually(ops: int, *operators: Op) -> Callable[[FormulaT], FormulaT]:
     """Register a formula that counts so many operations an element as long as all options are at their defaults."""
 
     def decorate(function: FormulaT) -> FormulaT:
-        registry.register(Entry(function, per_element=(ops, 0)), operators)
+        registry.register(PricingRule(function, per_element=(ops, 0)), operators)
         return function
 
     return decorate

@@ -50,17 +50,17 @@ _TWINS = {name: name for name in _SAME_NAME.split()} | {
 
 def _hand_on(twin: OpOverloadPacket, primitive: OpOverloadPacket) -> None:
     """Price a primitive as its twin, all of whose overloads have one price, with a formula of this file's."""
-    entry = registry.entry(next(overloads_of(twin)))
-    if entry is None or entry.formula is None:
+    rule = registry.rule(next(overloads_of(twin)))
+    if rule is None or rule.formula is None:
         raise RuntimeError(f"{twin} has no formula to hand on to {primitive}.")
-    price = entry.formula
+    price = rule.formula
 
     @functools.wraps(price)
     def same(**arguments: Any) -> Cost | Estimate:
         return price(**arguments)
 
     same.__module__ = __name__
-    registry.register(replace(entry, formula=same), [primitive])
+    registry.register(replace(rule, formula=same), [primitive])
 
 
 for _name, _twin in _TWINS.items():
@@ -112,9 +112,9 @@ def _packets(names: str) -> list[OpOverloadPacket]:
 declare_zero(
     *_packets("broadcast_in_dim collapse_view conj imag real split_dim squeeze transpose view_of view_of_dtype")
 )
-declare_zero(*_packets("as_strided resize"), still=True)
+declare_zero(*_packets("as_strided resize"), no_traffic=True)
 # Memory that is set aside untouched.
-declare_zero(*_packets("empty empty_permuted empty_strided"), still=True)
+declare_zero(*_packets("empty empty_permuted empty_strided"), no_traffic=True)
 # Copies: each element is read and written.
 declare_zero(
     *_packets(

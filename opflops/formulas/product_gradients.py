@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opflops.formulas.sizes import aten, folds, numel
+from opflops.formulas.sizes import aten, numel, reduction_ops
 from opflops.pricing.registry import formula
 from opflops.records.cost import Cost
-from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.dispatch import modes_disabled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ def linear_gradients(grad_output: Tensor, weight: Tensor, wanted: Sequence[bool]
     out_features, in_features = weight.shape
     return Cost(
         macs=grad_output.numel() * in_features * (bool(wants_input) + bool(wants_weight)),
-        ops=folds(grad_output.numel(), out_features) if wants_bias else 0,
+        ops=reduction_ops(grad_output.numel(), out_features) if wants_bias else 0,
     )
 
 
@@ -52,7 +52,7 @@ def linear_backward_weights(grad_output: Tensor, weight: Tensor, bias_defined: b
 
 def _depth_of_each(grad: Tensor, left: Tensor) -> int:
     """Add up, over the matrices of a nested tensor, the products that (m, n) gradients had, of depth k."""
-    with unseen():
+    with modes_disabled():
         return sum(one.numel() * factor.shape[-1] for one, factor in zip(grad.unbind(), left.unbind(), strict=True))
 
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from opflops.formulas.pointwise import Elementwise, register
 from opflops.formulas.reduction import rows_along
-from opflops.formulas.sizes import aten, folds, newer, packets
+from opflops.formulas.sizes import aten, newer, packets, reduction_ops
 from opflops.pricing.registry import declare_zero, formula
 from opflops.records.cost import Cost
-from opflops.torch_internals.size_arithmetic import halvings
+from opflops.torch_internals.size_arithmetic import ceil_log2
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +52,7 @@ def multinomial(self: Tensor, num_samples: int, replacement: bool = False) -> Co
     """
     elements, rows, weights = self.numel(), rows_along(self, -1), self.shape[-1]
     if num_samples == 1:
-        return Cost(ops=elements + folds(elements, rows))
+        return Cost(ops=elements + reduction_ops(elements, rows))
     if replacement:
-        return Cost(ops=folds(elements, rows) + elements + rows * num_samples * halvings(weights + 1))
-    return Cost(ops=elements + elements * halvings(weights))
+        return Cost(ops=reduction_ops(elements, rows) + elements + rows * num_samples * ceil_log2(weights + 1))
+    return Cost(ops=elements + elements * ceil_log2(weights))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from opflops.formulas.sizes import aten, folds, numel, present
+from opflops.formulas.sizes import aten, numel, present, reduction_ops
 from opflops.pricing.registry import declare_zero, formula
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost
@@ -229,7 +229,7 @@ def thnn_fused_gru_cell(hx: Tensor, input_bias: Tensor | None = None, hidden_bia
 
 def _fused_cell_backward(cell: Cell, state: Tensor, bias_sums: int) -> Cost:
     """Price the gradients of the gates; a bias gradient sums every gate over the batch."""
-    over_batch = folds(state.numel(), state.shape[-1])
+    over_batch = reduction_ops(state.numel(), state.shape[-1])
     return cell.backward * state.numel() + Cost(ops=bias_sums * cell.gates * over_batch)
 
 

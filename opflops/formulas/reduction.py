@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from opflops.formulas.sizes import aten, folds, multiplies, numel
+from opflops.formulas.sizes import aten, multiplies, numel, reduction_ops
 from opflops.pricing.registry import formula
 from opflops.records.cost import Cost
 
@@ -26,42 +26,42 @@ if TYPE_CHECKING:
 )
 def fold(self: Tensor, *, out: Tensor) -> Cost:
     """Fold by adding or by comparing."""
-    return Cost(ops=folds(self.numel(), out.numel()))
+    return Cost(ops=reduction_ops(self.numel(), out.numel()))
 
 
 @formula(aten.max.dim, aten.min.dim)
 def fold_with_indices(self: Tensor, *, out: tuple[Tensor, Tensor]) -> Cost:
     """Compare, and remember where."""
-    return Cost(ops=folds(self.numel(), out[0].numel()))
+    return Cost(ops=reduction_ops(self.numel(), out[0].numel()))
 
 
 @formula(aten.aminmax)
 def aminmax(self: Tensor, *, out: tuple[Tensor, Tensor]) -> Cost:
     """Compare for the smallest and for the largest."""
-    return Cost(ops=2 * folds(self.numel(), out[0].numel()))
+    return Cost(ops=2 * reduction_ops(self.numel(), out[0].numel()))
 
 
 @formula(aten.count_nonzero, aten.nansum)
 def compare_and_fold(self: Tensor, *, out: Tensor) -> Cost:
     """Compare each with zero, or with itself, and add; the counting is on integers, but it is this operator's."""
-    return Cost(ops=self.numel() + folds(self.numel(), out.numel()))
+    return Cost(ops=self.numel() + reduction_ops(self.numel(), out.numel()))
 
 
 @formula(aten.prod)
 def prod(self: Tensor, *, out: Tensor) -> Cost:
     """Fold by multiplying."""
-    return Cost(ops=multiplies(out) * folds(self.numel(), out.numel()))
+    return Cost(ops=multiplies(out) * reduction_ops(self.numel(), out.numel()))
 
 
 @formula(aten.mean)
 def mean(self: Tensor, *, out: Tensor) -> Cost:
     """A sum and a division."""
-    return Cost(ops=folds(self.numel(), out.numel()) + out.numel())
+    return Cost(ops=reduction_ops(self.numel(), out.numel()) + out.numel())
 
 
 def variance(elements: int, results: int) -> int:
     """Operations of ``sum((x - mean(x)) ** 2) / n``: a mean, and then n differences, n squares, a sum, a division."""
-    return 2 * (folds(elements, results) + results) + 2 * elements
+    return 2 * (reduction_ops(elements, results) + results) + 2 * elements
 
 
 def _variances(tensor: Tensor, results: int) -> int:
@@ -94,7 +94,7 @@ REAL_SIZE, COMPLEX_SIZE = Cost(ops=1), Cost(ops=3, transcendentals=1)
 
 def norms(elements: int, results: int, order: Any, size: Cost = REAL_SIZE) -> Cost:
     """Fold elements into norms: ``sum(abs(x) ** p) ** (1 / p)``; the orders 0, 1, 2 and infinity need no powers."""
-    steps = Cost(ops=folds(elements, results))
+    steps = Cost(ops=reduction_ops(elements, results))
     if order == 0:  # compare with zero
         return steps + Cost(ops=elements)
     if order in (1, inf, -inf):
@@ -113,7 +113,7 @@ def vector_norm(self: Tensor, ord: Any = None, p: Any = None, *, out: Tensor) ->
 
 def softmax(elements: int, rows: int) -> Cost:
     """For a row of n: the largest in n - 1, n differences from it, n exponentials, their sum in n - 1, n divisions."""
-    return Cost(ops=2 * folds(elements, rows) + 2 * elements, transcendentals=elements)
+    return Cost(ops=2 * reduction_ops(elements, rows) + 2 * elements, transcendentals=elements)
 
 
 def rows_along(tensor: Tensor, dim: int) -> int:
@@ -132,7 +132,7 @@ def softmax_op(self: Tensor, dim: int) -> Cost:
 def safe_softmax(self: Tensor, dim: int) -> Cost:
     """A softmax with zeros for rows of nothing but -inf: it compares each score and folds each row once more."""
     rows = rows_along(self, dim)
-    return softmax(self.numel(), rows) + Cost(ops=self.numel() + folds(self.numel(), rows))
+    return softmax(self.numel(), rows) + Cost(ops=self.numel() + reduction_ops(self.numel(), rows))
 
 
 @formula(aten._log_softmax)
@@ -146,30 +146,30 @@ def log_softmax(self: Tensor, dim: int) -> Cost:
 def softmax_backward(grad_output: Tensor, dim: int) -> Cost:
     """``y * grad - y * sum(y * grad)``: two products and a difference for each, and a sum."""
     elements = grad_output.numel()
-    return Cost(ops=3 * elements + folds(elements, rows_along(grad_output, dim)))
+    return Cost(ops=3 * elements + reduction_ops(elements, rows_along(grad_output, dim)))
 
 
 @formula(aten._log_softmax_backward_data)
 def log_softmax_backward(grad_output: Tensor, dim: int) -> Cost:
     """``grad - exp(y) * sum(grad)``."""
     elements = grad_output.numel()
-    return Cost(ops=2 * elements + folds(elements, rows_along(grad_output, dim)), transcendentals=elements)
+    return Cost(ops=2 * elements + reduction_ops(elements, rows_along(grad_output, dim)), transcendentals=elements)
 
 
 @formula(aten.logsumexp)
 def logsumexp(self: Tensor, *, out: Tensor) -> Cost:
     """``max + log(sum(exp(x - max)))``."""
     elements, rows = self.numel(), out.numel()
-    return Cost(ops=2 * folds(elements, rows) + elements + rows, transcendentals=elements + rows)
+    return Cost(ops=2 * reduction_ops(elements, rows) + elements + rows, transcendentals=elements + rows)
 
 
 @formula(aten.cumsum)
 def cumsum(self: Tensor, dim: int) -> Cost:
     """Each element but the first of a row is added to the sum so far."""
-    return Cost(ops=folds(self.numel(), rows_along(self, dim)))
+    return Cost(ops=reduction_ops(self.numel(), rows_along(self, dim)))
 
 
 @formula(aten.cumprod)
 def cumprod(self: Tensor, dim: int, *, out: Tensor) -> Cost:
     """Each element but the first of a row multiplies the product so far."""
-    return Cost(ops=multiplies(out) * folds(self.numel(), rows_along(self, dim)))
+    return Cost(ops=multiplies(out) * reduction_ops(self.numel(), rows_along(self, dim)))

@@ -25,7 +25,7 @@ def packets(names: str) -> list[OpOverload | OpOverloadPacket]:
     return [getattr(aten, name) for name in names.split()]
 
 
-def found(namespace: str, *names: str) -> list[OpOverloadPacket]:
+def available_packets(namespace: str, *names: str) -> list[OpOverloadPacket]:
     """Look up those of some operators that this build of PyTorch has."""
     operators = getattr(torch.ops, namespace)
     return [getattr(operators, name) for name in names if hasattr(operators, name)]
@@ -38,7 +38,7 @@ NEWER: set[str] = set()
 def newer(*names: str) -> list[OpOverloadPacket]:
     """Find those of some newer operators that this PyTorch has."""
     NEWER.update(names)
-    return found("aten", *names)
+    return available_packets("aten", *names)
 
 
 def newer_formula(*names: str) -> Callable[[FormulaT], FormulaT]:
@@ -47,7 +47,7 @@ def newer_formula(*names: str) -> Callable[[FormulaT], FormulaT]:
     return formula(*operators) if operators else lambda function: function
 
 
-def folds(elements: int, results: int) -> int:
+def reduction_ops(elements: int, results: int) -> int:
     """Count the two-operand steps that fold elements into results: n - 1 for each result of n elements.
 
     An empty fold takes none. A symbolic size is not compared, as that would fix it; it is never empty.

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from opflops.formulas.reduction import aminmax, rows_along
-from opflops.formulas.sizes import aten, folds
+from opflops.formulas.sizes import aten, reduction_ops
 from opflops.pricing.registry import formula
 from opflops.records.cost import Cost
-from opflops.torch_internals.size_arithmetic import halvings
+from opflops.torch_internals.size_arithmetic import ceil_log2
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,38 +24,38 @@ def _along(tensor: Tensor, dim: int) -> int:
 @formula(aten.sort, aten.topk, aten.kthvalue, aten.median.dim, aten.nanmedian.dim)
 def sort(self: Tensor, dim: int = -1) -> Cost:
     """n·ceil(log2 n) comparisons for each row."""
-    return Cost(ops=self.numel() * halvings(_along(self, dim)))
+    return Cost(ops=self.numel() * ceil_log2(_along(self, dim)))
 
 
 @formula(aten.median.default, aten.nanmedian.default)
 def median(self: Tensor) -> Cost:
     """All elements are one row."""
-    return Cost(ops=self.numel() * halvings(self.numel()))
+    return Cost(ops=self.numel() * ceil_log2(self.numel()))
 
 
 @formula(aten.mode)
 def mode(self: Tensor, dim: int = -1) -> Cost:
     """Sort, then compare each element of a row with the one before it."""
-    return Cost(ops=self.numel() * halvings(_along(self, dim)) + folds(self.numel(), rows_along(self, dim)))
+    return Cost(ops=self.numel() * ceil_log2(_along(self, dim)) + reduction_ops(self.numel(), rows_along(self, dim)))
 
 
 @formula(aten._unique, aten._unique2)
 def unique(self: Tensor) -> Cost:
     """Sort, then compare each element with the one before it."""
     elements = self.numel()
-    return Cost(ops=elements * halvings(elements) + folds(elements, 1))
+    return Cost(ops=elements * ceil_log2(elements) + reduction_ops(elements, 1))
 
 
 @formula(aten.unique_consecutive, aten.unique_dim_consecutive)
 def unique_consecutive(self: Tensor, dim: int | None = None) -> Cost:
     """Compare each element with the one before it, or each slice along an axis, element by element."""
-    return Cost(ops=folds(self.numel(), 1 if dim is None else rows_along(self, dim)))
+    return Cost(ops=reduction_ops(self.numel(), 1 if dim is None else rows_along(self, dim)))
 
 
 @formula(aten.unique_dim)
 def unique_dim(self: Tensor, dim: int) -> Cost:
     """Sort the slices along an axis and compare neighbours; two slices are compared element by element, to the end."""
-    return Cost(ops=self.numel() * halvings(_along(self, dim))) + unique_consecutive(self, dim)
+    return Cost(ops=self.numel() * ceil_log2(_along(self, dim))) + unique_consecutive(self, dim)
 
 
 def _membership(elements: int, tests: int, *, assume_unique: bool) -> Cost:
@@ -70,8 +70,8 @@ def _membership(elements: int, tests: int, *, assume_unique: bool) -> Cost:
         return Cost(ops=elements * tests)
     if assume_unique:
         together = elements + tests
-        return Cost(ops=together * halvings(together) + folds(together, 1))
-    return Cost(ops=tests * halvings(tests) + elements * (halvings(tests + 1) + 1))
+        return Cost(ops=together * ceil_log2(together) + reduction_ops(together, 1))
+    return Cost(ops=tests * ceil_log2(tests) + elements * (ceil_log2(tests + 1) + 1))
 
 
 @formula(aten.isin.Tensor_Tensor)
@@ -95,19 +95,19 @@ def number_isin(test_elements: Tensor, assume_unique: bool = False) -> Cost:
 @formula(aten.searchsorted)
 def searchsorted(sorted_sequence: Tensor, *, out: Tensor) -> Cost:
     """Halve the n + 1 places where a value may go until one is left: ceil(log2(n + 1)) comparisons for each value."""
-    return Cost(ops=out.numel() * halvings(sorted_sequence.shape[-1] + 1))
+    return Cost(ops=out.numel() * ceil_log2(sorted_sequence.shape[-1] + 1))
 
 
 @formula(aten.bucketize)
 def bucketize(boundaries: Tensor, *, out: Tensor) -> Cost:
     """See :func:`searchsorted`."""
-    return Cost(ops=out.numel() * halvings(boundaries.numel() + 1))
+    return Cost(ops=out.numel() * ceil_log2(boundaries.numel() + 1))
 
 
 @formula(aten.cummax, aten.cummin)
 def running_extreme(self: Tensor, dim: int) -> Cost:
     """Each element but the first of a row is compared with the best so far."""
-    return Cost(ops=folds(self.numel(), rows_along(self, dim)))
+    return Cost(ops=reduction_ops(self.numel(), rows_along(self, dim)))
 
 
 # The kernels behind these fill what they are given.
@@ -122,7 +122,7 @@ def older_aminmax(self: Tensor, *, out: tuple[Tensor, Tensor]) -> Cost:
 
 def _running_log_sum(self: Tensor, dim: int) -> Cost:
     """Each but the first of a row: ``high + log1p(exp(low - high))`` of it and the sum so far, sorted by 2 ops."""
-    steps: Any = folds(self.numel(), rows_along(self, dim))
+    steps: Any = reduction_ops(self.numel(), rows_along(self, dim))
     return Cost(ops=4 * steps, transcendentals=2 * steps)
 
 

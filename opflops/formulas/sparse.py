@@ -9,11 +9,11 @@ import torch
 from opflops.formulas.activation import RELU
 from opflops.formulas.contraction import products, scaled_sum, stored
 from opflops.formulas.reduction import softmax
-from opflops.formulas.sizes import aten, folds, numel, packets
+from opflops.formulas.sizes import aten, numel, packets, reduction_ops
 from opflops.pricing.registry import declare_zero, formula
 from opflops.records.cost import Cost, Estimate
-from opflops.torch_internals.dispatch import unseen
-from opflops.torch_internals.size_arithmetic import halvings
+from opflops.torch_internals.dispatch import modes_disabled
+from opflops.torch_internals.size_arithmetic import ceil_log2
 from opflops.torch_internals.tensor_layouts import sparse_coo_parts
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ declare_zero(
     *packets("_coalesced resize_as_sparse sparse_compressed_tensor"),
     aten.sparse_coo_tensor.size,
     aten.sparse_coo_tensor.size_out,
-    still=True,
+    no_traffic=True,
 )
 # What is asked of a sparse tensor, and checks of its indices.
 declare_zero(*packets("_nnz dense_dim is_coalesced sparse_dim _dimI _dimV"), recorded=False)
@@ -67,7 +67,7 @@ def sparse_mask_projection(self: Tensor, mask: Tensor, accumulate_matches: bool 
     if not accumulate_matches:
         return Cost()
     values = sparse_coo_parts(self)[1]
-    with unseen():
+    with modes_disabled():
         places = _places(mask)
         matches = (_places(self)[:, None] == places).sum(1)
         repeated = int((matches - 1).clamp(min=0).sum())
@@ -79,20 +79,20 @@ def to_dense(self: Tensor) -> Cost:
     """Nothing, unless indices may occur twice: then each stored element is added to what lies there."""
     if self.layout is not torch.sparse_coo:
         return Cost()
-    with unseen():
+    with modes_disabled():
         return Cost() if self.is_coalesced() else Cost(ops=stored(self))
 
 
 @formula(aten._coalesce)
 def coalesce(self: Tensor, *, out: Tensor) -> Cost:
     """Add up the elements that share an index."""
-    return Cost(ops=folds(stored(self), stored(out)))
+    return Cost(ops=reduction_ops(stored(self), stored(out)))
 
 
 @formula(aten._sparse_sum, aten._sparse_csr_sum, aten._sparse_csr_prod)
 def fold(self: Tensor, *, out: Tensor) -> Cost:
     """Fold the stored elements into those of the result."""
-    return Cost(ops=folds(stored(self), stored(out)))
+    return Cost(ops=reduction_ops(stored(self), stored(out)))
 
 
 @formula(aten._sparse_sparse_matmul)
@@ -107,12 +107,12 @@ def sparse_mm_reduce(self: Tensor, other: Tensor, reduce: str, *, out: Any) -> C
     result, pairs = out[0], products(self, other)
     if reduce in ("sum", "mean"):
         return Cost(pairs, result.numel() if reduce == "mean" else 0)
-    return Cost(ops=pairs + folds(pairs, _filled_rows(self) * result.shape[-1]))
+    return Cost(ops=pairs + reduction_ops(pairs, _filled_rows(self) * result.shape[-1]))
 
 
 def _filled_rows(matrix: Tensor) -> int:
     """Count the rows of a compressed matrix that store anything."""
-    with unseen():
+    with modes_disabled():
         return int((matrix.crow_indices().diff() > 0).sum())
 
 
@@ -153,8 +153,8 @@ def spsolve(A: Tensor, B: Tensor) -> Estimate:
 
     On the diagonal it is a division, once for each unknown of each right-hand side.
     """
-    unknowns, sides = A.shape[-1], B.numel() // A.shape[-1]
-    substitution = sides * (2 * (stored(A) - unknowns) + unknowns)
+    nrhs, sides = A.shape[-1], B.numel() // A.shape[-1]
+    substitution = sides * (2 * (stored(A) - nrhs) + nrhs)
     return Estimate(Cost(ops=substitution), "the factorization is left out, as how much it fills in is not known")
 
 
@@ -170,7 +170,7 @@ def _rows(tensor: Tensor, dim: int) -> int:
     axis = dim % tensor.dim()
     if axis >= indices.shape[0]:
         return values.numel() // values.shape[axis - indices.shape[0] + 1]
-    with unseen():
+    with modes_disabled():
         others = torch.cat([indices[:axis], indices[axis + 1 :]])
         distinct = others.unique(dim=1).shape[1] if others.numel() else min(indices.shape[1], 1)
     return distinct * values[:1].numel()
@@ -193,14 +193,14 @@ def sparse_log_softmax(self: Tensor, dim: int) -> Cost:
 def sparse_softmax_backward(output: Tensor, dim: int) -> Cost:
     """``y * grad - y * sum(y * grad)`` over the stored elements."""
     elements = stored(output)
-    return Cost(ops=3 * elements + folds(elements, _rows(output, dim)))
+    return Cost(ops=3 * elements + reduction_ops(elements, _rows(output, dim)))
 
 
 @formula(aten._sparse_log_softmax_backward_data)
 def sparse_log_softmax_backward(output: Tensor, dim: int) -> Cost:
     """``grad - exp(y) * sum(grad)`` over the stored elements."""
     elements = stored(output)
-    return Cost(ops=2 * elements + folds(elements, _rows(output, dim)), transcendentals=elements)
+    return Cost(ops=2 * elements + reduction_ops(elements, _rows(output, dim)), transcendentals=elements)
 
 
 # Of each four neighbours along the axis that is summed over two are left, so a compressed matrix has half the elements.
@@ -280,7 +280,7 @@ def semi_structured_tile(input: Tensor, algorithm: str = "") -> Cost:
     if algorithm == "causal1122":
         return Cost()
     sizes = input.numel() if algorithm == "largest_abs_values_greedy" else 0
-    return Cost(ops=sizes + input.numel() // _TILE * _TILE * halvings(_TILE))
+    return Cost(ops=sizes + input.numel() // _TILE * _TILE * ceil_log2(_TILE))
 
 
 # Elements laid out anew, with or without what a mask leaves out.

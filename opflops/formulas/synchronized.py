@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.formulas.normalization import running_updates
 from opflops.formulas.reduction import variance
-from opflops.formulas.sizes import aten, folds, present
+from opflops.formulas.sizes import aten, present, reduction_ops
 from opflops.pricing.registry import formula
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost
@@ -70,7 +70,7 @@ def batch_norm_gather_stats(
 def batch_norm_backward_reduce(input: Tensor, weight_g: bool) -> Cost:
     """Sum ``grad`` and ``grad * (x - mean)`` over each channel; the weight gradient is the second sum times invstd."""
     elements, channels = input.numel(), input.shape[1]
-    return Cost(ops=2 * elements + 2 * folds(elements, channels) + (channels if weight_g else 0))
+    return Cost(ops=2 * elements + 2 * reduction_ops(elements, channels) + (channels if weight_g else 0))
 
 
 @formula(aten.batch_norm_backward_elemt)

@@ -94,7 +94,7 @@ class FlopBudget:
 
         limits = {"macs": macs, "flops": flops, "transcendentals": transcendentals, "bytes": bytes}
         everything = {**limits, "parameters": parameters}
-        shares = budgets.percent(tolerance), budgets.percent(fail_above)
+        shares = budgets.parse_fraction(tolerance), budgets.parse_fraction(fail_above)
         self._check(model, everything, baseline)
         profile = _counted(model, inputs, kwargs, backward, optimizer)
         counts = {**budgets.totals(profile), "parameters": _parameters(model)}
@@ -104,7 +104,7 @@ class FlopBudget:
         details = [budgets.largest(profile, measure)] if over else []
         if baseline is not None:
             before = self._baseline(self.folder / baseline, profile)
-            if growth := budgets.grown(before, profile, shares[1]):
+            if growth := budgets.regressions(before, profile, shares[1]):
                 told += growth.values()
                 details.append(budgets.changes(before, profile, next(iter(growth))))
         told += [] if allow_unpriced else budgets.missing(profile)

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opflops.records.algebra import plain
+from opflops.records.algebra import as_int
 from opflops.records.cost import Cost
 
 if TYPE_CHECKING:
     import torch
 
-    Kind = tuple[str, bool, str, "torch.dtype | None", str]
+    AccumulatorKey = tuple[str, bool, str, "torch.dtype | None", str]
 
 
-class Cell:
+class Accumulator:
     """Add up the calls of one operator in one module, phase and dtype.
 
     Attributes:
-        frame: The module, at a place that it is called from.
+        context: The module, at a place that it is called from.
         op: The operator's name in rows.
         phase: What of a program's course it belongs to.
         dtype: The dtype of the calls.
         estimate: Why their cost is not exact, or "".
         priced: False where nothing prices them.
-        call: Runs the overload, if the cell is of one whose calls go the quickest way.
+        call: Runs the overload, if the accumulator is of one whose calls go the quickest way.
         record: The prepared function of :func:`opflops.pricing.recording.recorder` for it.
-        price: Where both come from; it keeps the overload, whose identity the cell is found by.
-        others: Cells of the same kind for other dtypes; None if there are none.
+        price: Where both come from; it keeps the overload, whose identity the accumulator is found by.
+        others: Cells of the same key for other dtypes; None if there are none.
     """
 
     __slots__ = (
@@ -34,9 +34,9 @@ class Cell:
         "bytes_written",
         "call",
         "calls",
+        "context",
         "dtype",
         "estimate",
-        "frame",
         "macs",
         "op",
         "ops",
@@ -51,7 +51,7 @@ class Cell:
 
     def __init__(
         self,
-        frame: Any,
+        context: Any,
         op: str,
         phase: str,
         dtype: torch.dtype | None = None,
@@ -59,7 +59,7 @@ class Cell:
         *,
         priced: bool = True,
     ) -> None:
-        self.frame = frame
+        self.context = context
         self.op = op
         self.phase = phase
         self.dtype = dtype
@@ -68,17 +68,17 @@ class Cell:
         self.price: Any = None
         self.call: Any = None
         self.record: Any = None
-        self.others: dict[torch.dtype, Cell] | None = None
+        self.others: dict[torch.dtype, Accumulator] | None = None
         self.calls = self.macs = self.ops = self.transcendentals = self.bytes_read = self.bytes_written = 0
         self.seconds = 0.0
 
     @property
-    def kind(self) -> Kind:
-        """Return what tells its row from others of the same frame."""
+    def key(self) -> AccumulatorKey:
+        """Return what tells its row from others of the same context."""
         return self.op, self.priced, self.phase, self.dtype, self.estimate
 
-    def of(self, dtype: torch.dtype | None) -> Cell | None:
-        """Find the cell for calls of a dtype that is not this one's; a new cell takes up the dtype of its first call.
+    def for_dtype(self, dtype: torch.dtype | None) -> Accumulator | None:
+        """Find the accumulator for another dtype; a new accumulator takes the dtype of its first call.
 
         There is none for complex numbers, whose counts are in complex operations when a formula answers.
         """
@@ -87,7 +87,7 @@ class Cell:
             return self
         return None if self.others is None or dtype is None else self.others.get(dtype)
 
-    def is_plain(self) -> bool:
+    def is_concrete(self) -> bool:
         """Tell whether all sums are plain integers, as most are."""
         return (
             type(self.ops) is int
@@ -99,7 +99,7 @@ class Cell:
 
     def cost(self) -> Cost:
         """Return the sums as a cost of plain integers; symbolic ones stay."""
-        return Cost(*self.counts()) if self.is_plain() else Cost(*map(plain, self.counts()))
+        return Cost(*self.counts()) if self.is_concrete() else Cost(*map(as_int, self.counts()))
 
     def counts(self) -> tuple[int, int, int, int, int]:
         """Return the sums in the order of a cost's fields, as they are."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from opflops.errors import FormulaError, FormulaFailedError
-from opflops.pricing.accumulators import Cell
+from opflops.pricing.accumulators import Accumulator
 from opflops.pricing.schema_binding import arithmetic_dtype
 from opflops.records.cost import Cost, Estimate, is_whole
 from opflops.torch_internals.dispatch import OpOverload, schema_of
@@ -16,7 +16,7 @@ from opflops.torch_internals.dispatch import OpOverload, schema_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    Tally = tuple[int, int, int, int, int, torch.dtype | None, str]
+    CallCounts = tuple[int, int, int, int, int, torch.dtype | None, str]
 
 Verdict = Literal["formula", "zero", "decomposes", "unpriced"]
 
@@ -34,17 +34,17 @@ def op_name(overload: Any) -> str:
 
 
 @dataclass(slots=True, eq=False)
-class Price:
+class OpPricing:
     """Hold what the registry found for one overload.
 
     Attributes:
         op: The operator's name in rows.
         verdict: How it is priced.
         recorded: False for questions about metadata, which leave no row.
-        bound: The prepared function of :func:`opflops.pricing.schema_binding.bind`.
+        bound: The prepared function of :func:`opflops.pricing.schema_binding.compile_pricer`.
         prepare: Makes the prepared function of :func:`opflops.pricing.recording.recorder`, where there can be one.
         call: Runs the overload.
-        plain: True for an operator that runs as it is and leaves a row, as most do.
+        fast_path: True for an operator that runs as it is and leaves a row, as most do.
     """
 
     op: str
@@ -53,28 +53,28 @@ class Price:
     bound: Callable[..., tuple[Cost | Estimate, int, int, torch.dtype | None]] | None = None
     prepare: Callable[[], Callable[..., Any]] | None = None
     call: Callable[..., Any] | None = None
-    plain: bool = field(init=False)
+    fast_path: bool = field(init=False)
     _record: Callable[..., Any] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.plain = self.recorded and self.bound is not None and self.verdict in ("formula", "zero")
+        self.fast_path = self.recorded and self.bound is not None and self.verdict in ("formula", "zero")
 
-    def cell(self, frame: Any, phase: str) -> Cell | None:
+    def accumulator(self, context: Any, phase: str) -> Accumulator | None:
         """Begin to add up calls in the quickest way, where there is one."""
         if self.prepare is None:
             return None
         if self._record is None:
             self._record = self.prepare()
-        cell = Cell(frame, self.op, phase)
-        cell.price, cell.call, cell.record = self, self.call, self._record
-        return cell
+        accumulator = Accumulator(context, self.op, phase)
+        accumulator.price, accumulator.call, accumulator.record = self, self.call, self._record
+        return accumulator
 
     def charge(self, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Cost, torch.dtype | None, str]:
-        """Price one call that has run; see :meth:`tally`, whose counts it answers with as a cost."""
-        *counts, dtype, reason = self.tally(out, args, kwargs)
+        """Price one call that has run; see :meth:`price_call`, whose counts it answers with as a cost."""
+        *counts, dtype, reason = self.price_call(out, args, kwargs)
         return Cost(*counts), dtype, reason
 
-    def tally(self, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tally:
+    def price_call(self, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallCounts:
         """Price one call that has run, as bare counts, since this is done for every operator.
 
         Args:

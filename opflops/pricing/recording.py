@@ -1,46 +1,46 @@
-"""Prepare, once for each overload, the function that prices a call and adds it to a cell in one go.
+"""Prepare, once for each overload, the function that prices a call and adds it to a accumulator in one go.
 
 Every operator of a program goes through such a function, so it is written out for the overload's schema: arguments
 bound by Python itself, bytes of tensors asked for where tensors are, nothing packed up and unpacked on the way. It
-gives what :func:`opflops.pricing.schema_binding.bind` and the registry give, or says that it cannot; then those are
-asked.
+gives what :func:`opflops.pricing.schema_binding.compile_pricer` and the registry give, or says that it cannot; then
+those are asked.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opflops.pricing.schema_binding import FLOATING, Term, fit
-from opflops.pricing.traffic import PLAIN, scattered_bytes
+from opflops.pricing.schema_binding import FLOATING, TrafficTerm, bind_schema
+from opflops.pricing.traffic import EXACT_TENSOR_TYPES, scattered_bytes
 from opflops.records.cost import Cost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from opflops.pricing.schema_binding import Bound, Entry
+    from opflops.pricing.schema_binding import PricingRule, SchemaBinding
     from opflops.torch_internals.dispatch import OpOverload
 
 _NO_TENSORS = frozenset({int, float, bool, complex, type(None)})
 
 
-def recorder(entry: Entry, overload: OpOverload, conventions: Mapping[str, Any]) -> Callable[..., Any]:
+def recorder(rule: PricingRule, overload: OpOverload, mode_options: Mapping[str, Any]) -> Callable[..., Any]:
     """Prepare the recording of one overload's calls.
 
     Args:
-        entry: As for :func:`opflops.pricing.schema_binding.bind`.
+        rule: As for :func:`opflops.pricing.schema_binding.compile_pricer`.
         overload: As there.
-        conventions: As there.
+        mode_options: As there.
 
     Returns:
-        A function called as ``record(cell, out, args)`` with the operator's positional arguments; where there are
-        keywords ``record.complete(*args, **kwargs)`` makes them positional. It answers True once the call is added to
-        the cell, or to that for its dtype; the dtype if there is none for that; False if the formula made an estimate.
-        It may raise what the formula raises. Unless it answers True nothing is added.
+        A function called as ``record(accumulator, out, args)`` with the operator's positional arguments; where there
+        are keywords, ``record.complete(*args, **kwargs)`` makes them positional. It returns True once the call is added
+        to the accumulator, or to the one for its dtype; the dtype if there is no accumulator for it; False if the
+        formula made an estimate. It raises what the formula raises. Unless it returns True, nothing was added.
     """
-    bound = fit(entry, overload, conventions)
+    bound = bind_schema(rule, overload, mode_options)
     scope = {
         **bound.scope,
-        "_TENSORS": PLAIN,
+        "_TENSORS": EXACT_TENSOR_TYPES,
         "_NO_TENSORS": _NO_TENSORS,
         "_FLOATING": FLOATING,
         "_Cost": Cost,
@@ -49,8 +49,8 @@ def recorder(entry: Entry, overload: OpOverload, conventions: Mapping[str, Any])
     }
     names = [parameter.name for parameter in bound.parameters]
     complete = _function([f"def _complete({bound.signature}):", f"return ({_listed(names)})"], scope)
-    lines = [*_take_arguments(bound, names), *_find_cell(bound), *_count(bound, entry)]
-    record: Callable[..., Any] = _function(["def record(_cell, _out, _args):", *lines], scope)
+    lines = [*_take_arguments(bound, names), *_find_accumulator(bound), *_count(bound, rule)]
+    record: Callable[..., Any] = _function(["def record(_accumulator, _out, _args):", *lines], scope)
     vars(record)["complete"] = complete
     return record
 
@@ -66,7 +66,7 @@ def _function(lines: list[str], scope: dict[str, Any]) -> Any:
     return scope[lines[0].removeprefix("def ").partition("(")[0]]
 
 
-def _take_arguments(bound: Bound, names: list[str]) -> list[str]:
+def _take_arguments(bound: SchemaBinding, names: list[str]) -> list[str]:
     """Write how the arguments get their names: most calls leave out all that they can."""
     if not names:
         return []
@@ -83,7 +83,7 @@ def _take_arguments(bound: Bound, names: list[str]) -> list[str]:
     ]
 
 
-def _find_cell(bound: Bound) -> list[str]:
+def _find_accumulator(bound: SchemaBinding) -> list[str]:
     """Write the rule of :func:`opflops.pricing.schema_binding.arithmetic_dtype`, with its usual cases first."""
     if bound.dtype_from:
         lines = [f"_kind = _first({bound.dtype_from})"]
@@ -101,28 +101,28 @@ def _find_cell(bound: Bound) -> list[str]:
         lines = [f"_kind = {bound.usual_dtype}"]
     return [
         *lines,
-        "if _kind is not _cell.dtype:",
-        "    _cell = _cell.of(_kind)",
-        "    if _cell is None: return _kind",
+        "if _kind is not _accumulator.dtype:",
+        "    _accumulator = _accumulator.for_dtype(_kind)",
+        "    if _accumulator is None: return _kind",
     ]
 
 
-def _count(bound: Bound, entry: Entry) -> list[str]:
+def _count(bound: SchemaBinding, rule: PricingRule) -> list[str]:
     """Write the counts and what they are added to; nothing is added before all are there."""
-    whole = [Term("_out", single=False)]
-    results = [Term(f"_out[{index}]", single=True) for index in range(bound.results)]
+    whole = [TrafficTerm("_out", single=False)]
+    results = [TrafficTerm(f"_out[{index}]", single=True) for index in range(bound.results)]
     moves = (bound.read, results if bound.results and bound.written == whole else bound.written)
     terms = dict.fromkeys(term for some in moves for term in some)
     names = {term: f"_bytes{index}" for index, term in enumerate(terms)}
     read, written = (" + ".join(names[term] for term in some) for some in moves)
     lines = [f"{names[term]} = {_bytes_of(term)}" for term in terms]
-    moved = [f"_cell.bytes_read += {read}"] if read else []
-    moved += [f"_cell.bytes_written += {written}"] if written else []
-    done = ["_cell.calls += 1", "return True"]
-    if entry.formula is None:
+    moved = [f"_accumulator.bytes_read += {read}"] if read else []
+    moved += [f"_accumulator.bytes_written += {written}"] if written else []
+    done = ["_accumulator.calls += 1", "return True"]
+    if rule.formula is None:
         return [*lines, *moved, *done]
-    if entry.per_element and bound.results == 1:
-        by_element = [*_by_element(entry.per_element), *moved, *done]
+    if rule.per_element and bound.results == 1:
+        by_element = [*_by_element(rule.per_element), *moved, *done]
         usual = " and ".join(f"{name} == {default!r}" for name, default in bound.defaults.items())
         if not usual:
             return [*lines, *by_element]
@@ -132,9 +132,9 @@ def _count(bound: Bound, entry: Entry) -> list[str]:
         f"_cost = {bound.price}",
         "if _type(_cost) is not _Cost: return False",
         "_macs, _ops, _transcendentals, _read, _written = _cost",
-        *(f"_cell.{name} += _{name}" for name in ("macs", "ops", "transcendentals")),
-        f"_cell.bytes_read += _read or {read or 0}",
-        f"_cell.bytes_written += _written or {written or 0}",
+        *(f"_accumulator.{name} += _{name}" for name in ("macs", "ops", "transcendentals")),
+        f"_accumulator.bytes_read += _read or {read or 0}",
+        f"_accumulator.bytes_written += _written or {written or 0}",
         *done,
     ]
 
@@ -143,10 +143,10 @@ def _by_element(weights: tuple[int, int]) -> list[str]:
     """Write the counts of so many operations and transcendental functions for each element of the result."""
     counts = {name: weight for name, weight in zip(("ops", "transcendentals"), weights, strict=True) if weight}
     elements = ["_elements = _out.numel()"] if counts else []
-    return [*elements, *(f"_cell.{name} += {weight} * _elements" for name, weight in counts.items())]
+    return [*elements, *(f"_accumulator.{name} += {weight} * _elements" for name, weight in counts.items())]
 
 
-def _bytes_of(term: Term) -> str:
+def _bytes_of(term: TrafficTerm) -> str:
     """Write the bytes of an argument or result; most are contiguous tensors, whose size takes two calls.
 
     Layouts that are not strided say that they are not contiguous, or raise.

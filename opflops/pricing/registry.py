@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from opflops.errors import DuplicateFormulaError, FormulaError
-from opflops.pricing.op_pricing import Price, Verdict, op_name
+from opflops.pricing.op_pricing import OpPricing, Verdict, op_name
 from opflops.pricing.recording import recorder
-from opflops.pricing.schema_binding import Entry, bind, describe, wanted
+from opflops.pricing.schema_binding import PricingRule, compile_pricer, describe, match_parameters
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import (
     OpOverload,
@@ -55,18 +55,18 @@ class Registry:
 
     def __init__(self, parent: Registry | None = None, rules: str | None = None) -> None:
         self._rules = rules
-        self._entries: dict[OpOverload, Entry] = {}
-        self._by_name: dict[str, Entry] = {}
+        self._rules_by_overload: dict[OpOverload, PricingRule] = {}
+        self._by_name: dict[str, PricingRule] = {}
         self._parent = parent
-        self._tables: list[weakref.ref[PriceTable]] = []
-        self._shared: dict[tuple[tuple[str, Any], ...], PriceTable] = {}
+        self._tables: list[weakref.ref[PriceCache]] = []
+        self._shared: dict[tuple[tuple[str, Any], ...], PriceCache] = {}
 
     def _filled(self) -> None:
         # A package that is still being imported, and is registering, has no __all__ yet.
         if self._rules is not None and hasattr(import_module(self._rules), "__all__"):
             self._rules = None
 
-    def register(self, entry: Entry, ops: Iterable[Op], *, override: bool = False) -> None:
+    def register(self, rule: PricingRule, ops: Iterable[Op], *, override: bool = False) -> None:
         """Set how operators are priced, after checking every overload against its schema.
 
         An operator given by name may be defined later, and is checked when it is first asked for.
@@ -81,24 +81,28 @@ class Registry:
         overloads = [overload for op in ops if not isinstance(op, str) for overload in overloads_of(op)]
         if not overloads and not names:
             raise FormulaError("A formula needs at least one operator, such as torch.ops.aten.mm.")
-        taken: list[tuple[Any, Entry]] = [
-            *((schema_of(each), self._entries[each]) for each in overloads if each in self._entries),
+        taken: list[tuple[Any, PricingRule]] = [
+            *(
+                (schema_of(each), self._rules_by_overload[each])
+                for each in overloads
+                if each in self._rules_by_overload
+            ),
             *((name, self._by_name[name]) for name in names if name in self._by_name),
         ]
         if taken and not override:
             raise DuplicateFormulaError(
                 f"{taken[0][0]} is priced already by {_named(taken[0][1])}; "
-                f"pass override=True to replace that with {_named(entry)}."
+                f"pass override=True to replace that with {_named(rule)}."
             )
         for name in names:
             if not _QUALIFIED.fullmatch(name):
                 raise FormulaError(f"{name!r} names no operator; a name is written as in 'mylib::swiglu'.")
-        if self._rules is None and entry.formula is not None:
+        if self._rules is None and rule.formula is not None:
             # Of those that come with opflops a test checks that they fit; each is checked again when it is used.
             for overload in overloads:
-                wanted(entry.formula, overload)
-        self._entries.update(dict.fromkeys(overloads, entry))
-        self._by_name.update(dict.fromkeys(names, entry))
+                match_parameters(rule.formula, overload)
+        self._rules_by_overload.update(dict.fromkeys(overloads, rule))
+        self._by_name.update(dict.fromkeys(names, rule))
         if self._rules is None:
             # Until then nothing has been looked up.
             for table in self._tables:
@@ -106,30 +110,30 @@ class Registry:
                 if live is not None:
                     live.clear()
 
-    def entry(self, overload: OpOverload) -> Entry | None:
+    def rule(self, overload: OpOverload) -> PricingRule | None:
         """Find the entry of an overload, or of its functional twin."""
         self._filled()
         found = self._own(overload)
-        if found is None and (twin := functional_twin(overload)) is not None:
+        if found is None and (twin := functional_variant(overload)) is not None:
             found = self._own(twin)
         if found is None and self._parent is not None:
-            found = self._parent.entry(overload)
+            found = self._parent.rule(overload)
         return found
 
-    def entry_named(self, name: str) -> Entry | None:
+    def rule_named(self, name: str) -> PricingRule | None:
         """Find the entry of something that has a name but no schema, such as a kernel."""
         self._filled()
         found = self._by_name.get(name)
-        return found if found or self._parent is None else self._parent.entry_named(name)
+        return found if found or self._parent is None else self._parent.rule_named(name)
 
-    def _own(self, overload: OpOverload) -> Entry | None:
-        return self._entries.get(overload) or self._by_name.get(schema_of(overload).name)
+    def _own(self, overload: OpOverload) -> PricingRule | None:
+        return self._rules_by_overload.get(overload) or self._by_name.get(schema_of(overload).name)
 
     @property
-    def entries(self) -> Mapping[OpOverload, Entry]:
+    def rules(self) -> Mapping[OpOverload, PricingRule]:
         """Return how overloads are priced, of those that are not priced by name or as another's twin."""
         self._filled()
-        return MappingProxyType(self._entries)
+        return MappingProxyType(self._rules_by_overload)
 
     @property
     def named(self) -> frozenset[str]:
@@ -141,97 +145,97 @@ class Registry:
         """Tell how an overload is priced."""
         return self.resolve(overload, {"causal": "dense"}).verdict
 
-    def resolve(self, overload: Any, conventions: Mapping[str, Any]) -> Price:
+    def resolve(self, overload: Any, mode_options: Mapping[str, Any]) -> OpPricing:
         """Find the price of an operator, in the order that this module's first lines give."""
         name = op_name(overload)
         if not isinstance(overload, OpOverload):
-            return Price(name, "unpriced")
-        entry = self.entry(overload)
-        if entry is not None:
-            verdict: Verdict = "zero" if entry.formula is None else "formula"
-            return Price(
+            return OpPricing(name, "unpriced")
+        rule = self.rule(overload)
+        if rule is not None:
+            verdict: Verdict = "zero" if rule.formula is None else "formula"
+            return OpPricing(
                 name,
                 verdict,
-                entry.recorded,
-                bind(entry, overload, conventions),
-                partial(recorder, entry, overload, conventions),
+                rule.recorded,
+                compile_pricer(rule, overload, mode_options),
+                partial(recorder, rule, overload, mode_options),
                 call_of(overload),
             )
         if composite_implicit(overload):
-            return Price(name, "decomposes")
+            return OpPricing(name, "decomposes")
         if packet_of(overload) in third_party_formulas():
-            return Price(name, "formula", bound=_third_party(overload))
-        return Price(name, "unpriced", bound=bind(Entry(None), overload, conventions))
+            return OpPricing(name, "formula", bound=_third_party(overload))
+        return OpPricing(name, "unpriced", bound=compile_pricer(PricingRule(None), overload, mode_options))
 
-    def table(self, conventions: Mapping[str, Any]) -> PriceTable:
+    def price_cache(self, mode_options: Mapping[str, Any]) -> PriceCache:
         """Return the look-up that modes of the same conventions share; it follows later registrations."""
         # Here, rather than in the middle of the program that is counted.
         self._filled()
-        key = tuple(sorted(conventions.items()))
+        key = tuple(sorted(mode_options.items()))
         if key not in self._shared:
-            self._shared[key] = PriceTable(self, conventions)
-            self.inform(self._shared[key])
+            self._shared[key] = PriceCache(self, mode_options)
+            self.subscribe(self._shared[key])
         return self._shared[key]
 
-    def inform(self, table: PriceTable) -> None:
+    def subscribe(self, table: PriceCache) -> None:
         """Clear a table, as long as somebody uses it, whenever something is registered here or further up."""
         self._tables = [known for known in self._tables if known() is not None] + [weakref.ref(table)]
         if self._parent is not None:
-            self._parent.inform(table)
+            self._parent.subscribe(table)
 
 
-class PriceTable(dict[Any, Price]):
+class PriceCache(dict[Any, OpPricing]):
     """Map each operator to its price, resolving it when it is first asked for.
 
     An operator that nothing prices is looked up among the third-party formulas each time, since its library may still
     publish one.
 
     Attributes:
-        plain: The prices of what runs as it is, by the operator's identity, which is quicker to look up by than the
+        fast_path: The prices of what runs as it is, by the operator's identity, which is quicker to look up by than the
             operator is. The table itself keeps the operators.
     """
 
-    def __init__(self, registry: Registry, conventions: Mapping[str, Any]) -> None:
+    def __init__(self, registry: Registry, mode_options: Mapping[str, Any]) -> None:
         super().__init__()
         self._registry = registry
-        self._conventions = conventions
-        self._unpriced: dict[Any, Price] = {}
-        self.plain: dict[int, Price] = {}
-        self._informed: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._mode_options = mode_options
+        self._unpriced: dict[Any, OpPricing] = {}
+        self.fast_path: dict[int, OpPricing] = {}
+        self._subscribers: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    def __missing__(self, overload: Any) -> Price:
+    def __missing__(self, overload: Any) -> OpPricing:
         price = self._unpriced.get(overload)
         if price is None or packet_of(overload) in third_party_formulas():
-            price = self._registry.resolve(overload, self._conventions)
+            price = self._registry.resolve(overload, self._mode_options)
             (self._unpriced if price.verdict == "unpriced" else self)[overload] = price
-            if price.plain:
-                self.plain[id(overload)] = price
+            if price.fast_path:
+                self.fast_path[id(overload)] = price
         return price
 
-    def entry_named(self, name: str) -> Entry | None:
-        """See :meth:`Registry.entry_named`."""
-        return self._registry.entry_named(name)
+    def rule_named(self, name: str) -> PricingRule | None:
+        """See :meth:`Registry.rule_named`."""
+        return self._registry.rule_named(name)
 
-    def inform(self, user: Any) -> None:
+    def subscribe(self, user: Any) -> None:
         """Call an object's ``forget_prices()``, as long as it is there, whenever prices may have changed."""
-        self._informed.add(user)
+        self._subscribers.add(user)
 
     def clear(self) -> None:
         """Forget every price, since something was registered."""
         super().clear()
-        self.plain.clear()
+        self.fast_path.clear()
         self._unpriced.clear()
-        for user in list(self._informed):
+        for user in list(self._subscribers):
             user.forget_prices()
 
 
-def _named(entry: Entry) -> str:
-    return "a declared zero" if entry.formula is None else describe(entry.formula)
+def _named(rule: PricingRule) -> str:
+    return "a declared zero" if rule.formula is None else describe(rule.formula)
 
 
 def _third_party(overload: OpOverload) -> Callable[..., tuple[Cost, int, int, torch.dtype | None]]:
     """Adapt a formula of ``torch.utils.flop_counter``, which counts two operations for each multiply-accumulate."""
-    traffic = bind(Entry(None), overload, {})
+    traffic = compile_pricer(PricingRule(None), overload, {})
     packet = packet_of(overload)
 
     def charge(out: Any, *args: Any, **kwargs: Any) -> tuple[Cost, int, int, torch.dtype | None]:
@@ -271,7 +275,7 @@ def _mutates(overload: OpOverload) -> bool:
     return any(argument.alias_info and argument.alias_info.is_write for argument in schema_of(overload).arguments)
 
 
-def functional_twin(overload: OpOverload) -> OpOverload | None:
+def functional_variant(overload: OpOverload) -> OpOverload | None:
     """Find the overload that computes the same as an in-place or ``out=`` one, but into a new tensor.
 
     The twin takes the same arguments, in the same packet or in the one without the trailing underscore.
@@ -341,8 +345,8 @@ def formula(
     """
 
     def decorate(function: FormulaT) -> FormulaT:
-        entry = Entry(function, tuple(unread), tuple(picked), dtype_from)
-        registry.register(entry, ops, override=override)
+        rule = PricingRule(function, tuple(unread), tuple(picked), dtype_from)
+        registry.register(rule, ops, override=override)
         return function
 
     return decorate
@@ -352,7 +356,7 @@ def declare_zero(
     *ops: Op,
     unread: Iterable[str] = (),
     picked: Iterable[str] = (),
-    still: bool = False,
+    no_traffic: bool = False,
     recorded: bool = True,
 ) -> None:
     """Declare that operators do no arithmetic.
@@ -361,14 +365,14 @@ def declare_zero(
         *ops: Packets, overloads or names, as for :func:`formula`.
         unread: As for :func:`formula`.
         picked: As for :func:`formula`.
-        still: They move no data either, although their schema does not call them views.
+        no_traffic: They move no data either, although their schema does not call them views.
         recorded: False for questions about metadata, which leave no row.
 
     Raises:
         DuplicateFormulaError: An overload has a price already.
     """
-    entry = Entry(None, tuple(unread), tuple(picked), still=still, recorded=recorded)
-    registry.register(entry, ops)
+    rule = PricingRule(None, tuple(unread), tuple(picked), no_traffic=no_traffic, recorded=recorded)
+    registry.register(rule, ops)
 
 
 _NAMESPACES = ("aten", "prims", "quantized", "mkldnn", "onednn", "sparse", "c10d", "_c10d_functional")

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     Formula = Callable[..., Cost | Estimate]
     Charge = tuple[Cost | Estimate, int, int, torch.dtype | None]
 
-_CONVENTIONS = ("causal",)
+_MODE_OPTIONS = ("causal",)
 """What a formula may ask for, as a keyword-only parameter, about how the user wants things counted."""
 
 
 @dataclass(frozen=True)
-class Entry:
+class PricingRule:
     """State how operators are priced: a formula, or none for a declared zero; and what deviates from the usual.
 
     Attributes:
@@ -41,7 +41,7 @@ class Entry:
         unread: Names of arguments whose contents are not read (what is overwritten, what only lends its shape).
         picked: Names of arguments of which no more elements are read than come out (gather, embedding).
         dtype_from: Name of the argument whose dtype the arithmetic runs in, where the usual rule does not hold.
-        still: True for what moves no data although its schema does not call it a view.
+        no_traffic: True for what moves no data although its schema does not call it a view.
         recorded: False for questions about a tensor's metadata, which leave no row.
         per_element: The operations and transcendental functions that the formula counts for each element of a real
             result, where it does nothing but multiply by those as long as parameters that it has defaults for are at
@@ -52,7 +52,7 @@ class Entry:
     unread: tuple[str, ...] = ()
     picked: tuple[str, ...] = ()
     dtype_from: str | None = None
-    still: bool = False
+    no_traffic: bool = False
     recorded: bool = True
     per_element: tuple[int, int] | None = None
 
@@ -65,7 +65,7 @@ def describe(formula: Formula) -> str:
     return f"{name}{signature.replace(parameters=bare, return_annotation=signature.empty)}"
 
 
-def wanted(formula: Formula, overload: OpOverload) -> tuple[list[str], list[str]]:
+def match_parameters(formula: Formula, overload: OpOverload) -> tuple[list[str], list[str]]:
     """Tell which schema arguments, and which of ``out`` and the conventions, a formula asks for.
 
     A parameter that has a default may be missing from an overload; any other must be an argument of its schema. An
@@ -76,7 +76,7 @@ def wanted(formula: Formula, overload: OpOverload) -> tuple[list[str], list[str]
         FormulaError: A parameter is no argument of the overload, or is not one that can be passed by name.
     """
     names = {argument.name for argument in schema_of(overload).arguments}
-    given = {"out", *_CONVENTIONS} - (names if not schema_of(overload).returns else names - {"out"})
+    given = {"out", *_MODE_OPTIONS} - (names if not schema_of(overload).returns else names - {"out"})
     from_schema, from_mode = [], []
     for parameter in inspect.signature(formula).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
@@ -109,7 +109,7 @@ def _identifier(name: str) -> str:
 _SINGLE = ("Tensor", "Optional[Tensor]")
 
 
-class Term(NamedTuple):
+class TrafficTerm(NamedTuple):
     """Name something whose bytes are read or written.
 
     Attributes:
@@ -130,28 +130,30 @@ def _holds_tensors(argument: Any) -> bool:
     return "Tensor" in str(argument.type)
 
 
-def _traffic(entry: Entry, overload: OpOverload) -> tuple[list[Term], list[Term]]:
+def _traffic(rule: PricingRule, overload: OpOverload) -> tuple[list[TrafficTerm], list[TrafficTerm]]:
     """List what is read and what is written, by the rule of :mod:`opflops.pricing.traffic`."""
     schema = schema_of(overload)
     view = any(returned.alias_info and not returned.alias_info.is_write for returned in schema.returns)
-    if view or entry.still:
+    if view or rule.no_traffic:
         return [], []
-    unread, picked = _names(entry.unread, overload), _names(entry.picked, overload)
+    unread, picked = _names(rule.unread, overload), _names(rule.picked, overload)
     read, written = [], []
     for argument in schema.arguments:
         if not _holds_tensors(argument):
             continue
         name, single = _identifier(argument.name), str(argument.type) in _SINGLE
         if argument.alias_info and argument.alias_info.is_write:
-            written.append(Term(name, single=single))
+            written.append(TrafficTerm(name, single=single))
         if argument.is_out or argument.name in unread:
             continue
-        read.append(Term(name, single=single, picked=argument.name in picked))
+        read.append(TrafficTerm(name, single=single, picked=argument.name in picked))
     fresh = [index for index, returned in enumerate(schema.returns) if not returned.alias_info]
     if len(fresh) == len(schema.returns):
-        written.append(Term("_out", single=len(fresh) == 1 and str(schema.returns[0].type) in _SINGLE))
+        written.append(TrafficTerm("_out", single=len(fresh) == 1 and str(schema.returns[0].type) in _SINGLE))
     else:
-        written.extend(Term(f"_out[{index}]", single=str(schema.returns[index].type) in _SINGLE) for index in fresh)
+        written.extend(
+            TrafficTerm(f"_out[{index}]", single=str(schema.returns[index].type) in _SINGLE) for index in fresh
+        )
     return read, written
 
 
@@ -208,7 +210,7 @@ class Parameter(NamedTuple):
     by_name: bool
 
 
-class Bound(NamedTuple):
+class SchemaBinding(NamedTuple):
     """Hold what it takes to write down, in Python, how calls of one overload are priced.
 
     Attributes:
@@ -226,8 +228,8 @@ class Bound(NamedTuple):
     scope: dict[str, Any]
     parameters: list[Parameter]
     price: str
-    read: list[Term]
-    written: list[Term]
+    read: list[TrafficTerm]
+    written: list[TrafficTerm]
     tensors: list[str]
     dtype_from: str
     results: int
@@ -249,8 +251,8 @@ class Bound(NamedTuple):
         return f"_dtype({', '.join(['_out', *self.tensors])})"
 
 
-def fit(entry: Entry, overload: OpOverload, conventions: Mapping[str, Any]) -> Bound:
-    """Fit how an operator is priced to the schema of one overload; see :func:`bind`."""
+def bind_schema(rule: PricingRule, overload: OpOverload, mode_options: Mapping[str, Any]) -> SchemaBinding:
+    """Fit how an operator is priced to the schema of one overload; see :func:`compile_pricer`."""
     schema = schema_of(overload)
     scope: dict[str, Any] = {
         "_stored": stored_bytes,
@@ -260,14 +262,14 @@ def fit(entry: Entry, overload: OpOverload, conventions: Mapping[str, Any]) -> B
         "_first": _first_dtype,
     }
     price, defaults = "_zero", {}
-    if entry.formula is not None:
-        from_schema, from_mode = wanted(entry.formula, overload)
-        scope["_formula"] = entry.formula
-        known = inspect.signature(entry.formula).parameters
+    if rule.formula is not None:
+        from_schema, from_mode = match_parameters(rule.formula, overload)
+        scope["_formula"] = rule.formula
+        known = inspect.signature(rule.formula).parameters
         passed = [f"{name}={_identifier(name)}" for name in from_schema]
         for name in from_mode:
-            if name in conventions:
-                scope[f"_{name}"] = conventions[name]
+            if name in mode_options:
+                scope[f"_{name}"] = mode_options[name]
             passed.append(f"{name}=_{name}")
         price = f"_formula({', '.join(passed)})"
         defaults = {
@@ -286,25 +288,25 @@ def fit(entry: Entry, overload: OpOverload, conventions: Mapping[str, Any]) -> B
         # Python wants no required parameter behind an optional one, though a schema may have it.
         optional = argument.has_default_value() or argument.kwarg_only or bool(parameters and parameters[-1].default)
         parameters.append(Parameter(name, f"_default{index}" if optional else "", argument.kwarg_only))
-    return Bound(
+    return SchemaBinding(
         scope,
         parameters,
         price,
-        *_traffic(entry, overload),
+        *_traffic(rule, overload),
         [_identifier(argument.name) for argument in schema.arguments if _holds_tensors(argument)],
-        entry.dtype_from if entry.dtype_from and _names((entry.dtype_from,), overload) else "",
+        rule.dtype_from if rule.dtype_from and _names((rule.dtype_from,), overload) else "",
         len(schema.returns) if all(str(returned.type) == "Tensor" for returned in schema.returns) else 0,
         defaults,
     )
 
 
-def bind(entry: Entry, overload: OpOverload, conventions: Mapping[str, Any]) -> Callable[..., Charge]:
+def compile_pricer(rule: PricingRule, overload: OpOverload, mode_options: Mapping[str, Any]) -> Callable[..., Charge]:
     """Prepare the pricing of one overload.
 
     Args:
-        entry: How the operator is priced.
+        rule: How the operator is priced.
         overload: Whose schema the arguments follow.
-        conventions: The mode's counting options, by name.
+        mode_options: The mode's counting options, by name.
 
     Returns:
         A function called as ``charge(out, *args, **kwargs)`` with the dispatcher's arguments, which answers with the
@@ -313,7 +315,7 @@ def bind(entry: Entry, overload: OpOverload, conventions: Mapping[str, Any]) -> 
     Raises:
         FormulaError: The formula does not fit the schema.
     """
-    bound = fit(entry, overload, conventions)
+    bound = bind_schema(rule, overload, mode_options)
     dtype = f"_first({bound.dtype_from})" if bound.dtype_from else bound.usual_dtype
     read, written = (" + ".join(map(str, terms)) or "0" for terms in (bound.read, bound.written))
     source = f"lambda _out, /, {bound.signature}: ({bound.price}, {read}, {written}, {dtype})"

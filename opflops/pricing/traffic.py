@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.size_arithmetic import distinct_elements
 from opflops.torch_internals.tensor_layouts import sparse_coo_parts
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 def _compressed_rows(tensor: Tensor) -> tuple[Tensor, ...]:
-    with unseen():
+    with modes_disabled():
         return tensor.crow_indices(), tensor.col_indices(), tensor.values()
 
 
 def _compressed_columns(tensor: Tensor) -> tuple[Tensor, ...]:
-    with unseen():
+    with modes_disabled():
         return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
 
 
@@ -44,13 +44,13 @@ _SPARSE_PARTS: dict[torch.layout, Callable[[Tensor], tuple[Tensor, ...]]] = {
 
 
 _STRIDED = torch.strided
-PLAIN = frozenset({Tensor, torch.nn.Parameter})
+EXACT_TENSOR_TYPES = frozenset({Tensor, torch.nn.Parameter})
 """The classes of tensors whose methods answer for the tensor itself."""
 
 
 def stored_bytes(value: Any) -> int:
     """Measure the distinct stored elements of a tensor, or of the tensors in a list, in bytes; other values are 0."""
-    if type(value) in PLAIN and value.layout is _STRIDED:
+    if type(value) in EXACT_TENSOR_TYPES and value.layout is _STRIDED:
         # Most are; the size in bytes takes one call, but has no symbols.
         size: int = value.nbytes if value.is_contiguous() else scattered_bytes(value)
         return size

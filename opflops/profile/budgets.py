@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from opflops.errors import ProfileError
 from opflops.records.algebra import is_expression
 from opflops.report.text.comparison import Options, difference
-from opflops.report.text.pairing import Named
+from opflops.report.text.pairing import ComparedProfile
 from opflops.report.text.tree import OUTSIDE
 from opflops.units import exact, share
 from opflops.wording import printable
@@ -27,10 +27,10 @@ _LARGEST = 5
 _LONGEST_CHANGE = 10
 
 
-def percent(value: float | str) -> float:
+def parse_fraction(value: float | str) -> float:
     """Read a share: ``"1%"`` or ``"0.5 %"``, or a fraction such as ``0.01``.
 
-    >>> percent("1%"), percent("0.5 %"), percent(0.02)
+    >>> parse_fraction("1%"), parse_fraction("0.5 %"), parse_fraction(0.02)
     (0.01, 0.005, 0.02)
 
     Raises:
@@ -92,7 +92,7 @@ def exceeded(counts: Mapping[str, Any], limits: Mapping[str, float | None], tole
     return sentences
 
 
-def grown(before: Profile, after: Profile, fail_above: float, measures: Sequence[str] = TOTALS) -> dict[str, str]:
+def regressions(before: Profile, after: Profile, fail_above: float, measures: Sequence[str] = TOTALS) -> dict[str, str]:
     """Say which totals of a profile are more than a share above those of an earlier one, by name.
 
     Args:
@@ -154,8 +154,8 @@ def largest(profile: Profile, measure: str) -> str:
 def changes(before: Profile, after: Profile, measure: str) -> str:
     """Write what changed since a baseline, module by module, the largest changes first."""
     return difference(
-        Named(before.rows),
-        Named(after.rows),
+        ComparedProfile(before.rows),
+        ComparedProfile(after.rows),
         Options(measure=measure, sort=measure, top=_LONGEST_CHANGE, width=100),
         names=("baseline", "now"),
     )

@@ -94,7 +94,7 @@ class Profile(Views):
         Raises:
             ProfileError: There is no such key.
         """
-        return rows.group(self.rows, *keys)
+        return rows.group_costs(self.rows, *keys)
 
     def inclusive(self) -> dict[str, Cost]:
         """Return, for each module path, the cost of the module and of all below it; "" is work outside any module."""

@@ -23,18 +23,18 @@ def is_expression(count: Any) -> bool:
     return type(count) is not int and hasattr(count, "as_coeff_Mul") and bool(count.free_symbols)
 
 
-def plain(count: Any) -> Any:
+def as_int(count: Any) -> Any:
     """Make another library's integer, or a constant expression, a plain one; anything else stays."""
     return int(count) if type(count) is not int and isinstance(count, Integral) else count
 
 
-def normal(count: Any) -> Any:
+def canonical(count: Any) -> Any:
     """Write an expression as counts are written, expanded, and a constant one as a plain integer; others stay."""
     if is_expression(count):
         import sympy  # noqa: PLC0415 - only for symbolic counts
 
         count = sympy.expand(count)
-    return plain(count)
+    return as_int(count)
 
 
 def add_up(counts: Sequence[Any]) -> Any:
@@ -44,10 +44,10 @@ def add_up(counts: Sequence[Any]) -> Any:
     others = [count for count in counts if type(count) is not int]
     number = sum(count for count in counts if type(count) is int)
     if not any(is_expression(count) for count in others):
-        return plain(number + sum(others))
+        return as_int(number + sum(others))
     import sympy  # noqa: PLC0415 - only for symbolic counts
 
-    return plain(sympy.Add(number, *others))
+    return as_int(sympy.Add(number, *others))
 
 
 HALVINGS, ROUNDED, TRUNCATED = "ceil_log2", "round_half_even", "truncate"
@@ -102,4 +102,4 @@ def _substitute(count: Any, sizes: tuple[tuple[str, int], ...]) -> Any:
 
     known = {sympy.Symbol(name): sympy.Integer(size) for name, size in sizes}
     value = count.xreplace(known)
-    return plain(value if value.is_number else sympy.expand(value))
+    return as_int(value if value.is_number else sympy.expand(value))

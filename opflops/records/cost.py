@@ -5,7 +5,7 @@ from __future__ import annotations
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from opflops.records.algebra import add_up, is_expression, normal
+from opflops.records.algebra import add_up, canonical, is_expression
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -90,7 +90,7 @@ _PLAIN = {int}
 def _cost(counts: tuple[Any, ...]) -> Cost:
     """Do what the constructor does, without a default for each field, and keep expressions as counts are written."""
     # Costs are added up by the thousand.
-    return tuple.__new__(Cost, counts if set(map(type, counts)) == _PLAIN else map(normal, counts))
+    return tuple.__new__(Cost, counts if set(map(type, counts)) == _PLAIN else map(canonical, counts))
 
 
 class Estimate(NamedTuple):

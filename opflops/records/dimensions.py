@@ -47,9 +47,9 @@ class Condition(NamedTuple):
     reason: str
 
     def __str__(self) -> str:
-        from opflops.records.expressions import told  # noqa: PLC0415 - importing opflops is not to take longer for it
+        from opflops.records.expressions import format_condition  # noqa: PLC0415 - importing opflops is not to take longer for it
 
-        return f"{told(self.expression)} ({self.reason})"
+        return f"{format_condition(self.expression)} ({self.reason})"
 
 
 def elsewhere(sizes: Iterable[tuple[str, int]]) -> Any:

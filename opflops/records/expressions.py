@@ -9,19 +9,19 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from opflops.records.algebra import HALVINGS, ROUNDED, TRUNCATED, functions, plain
+from opflops.records.algebra import HALVINGS, ROUNDED, TRUNCATED, as_int, functions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
 @lru_cache(maxsize=10_000)
-def written(count: Any) -> str:
+def format_count(count: Any) -> str:
     """Write an expression in full, terms of the highest degree first."""
     return " + ".join(map(str, terms(count))).replace("+ -", "- ")
 
 
-def text(expression: Any) -> str:
+def serialize(expression: Any) -> str:
     """Write an expression or a condition so that :func:`parse` reads the same one."""
     from sympy.printing.str import StrPrinter  # noqa: PLC0415 - only for symbolic counts
 
@@ -33,7 +33,7 @@ def text(expression: Any) -> str:
     return written_in_full
 
 
-def told(condition: Any) -> str:
+def format_condition(condition: Any) -> str:
     """Write a condition as people do: ``batch != 1``."""
     from sympy import Eq, Ne  # noqa: PLC0415 - only for symbolic counts
     from sympy.printing.str import StrPrinter  # noqa: PLC0415 - as above
@@ -81,7 +81,7 @@ def degree(count: Any, name: str) -> int:
 def leading_coefficient(count: Any, name: str) -> Any:
     """Return what that power is multiplied by: a number, or an expression in the other dimensions."""
     polynomial = _polynomial(count, name)
-    return count if polynomial is None else plain(polynomial.LC())
+    return count if polynomial is None else as_int(polynomial.LC())
 
 
 @lru_cache(maxsize=10_000)

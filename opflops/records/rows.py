@@ -69,7 +69,7 @@ def total(rows: Iterable[Row]) -> Cost:
     return total_of(row.cost for row in rows if row.floating)
 
 
-def partition(rows: Iterable[Row], *keys: str, floating: bool = True) -> dict[Any, list[Row]]:
+def group_rows(rows: Iterable[Row], *keys: str, floating: bool = True) -> dict[Any, list[Row]]:
     """Gather the floating-point rows, or all, that agree in some keys.
 
     Returns:
@@ -89,9 +89,9 @@ def partition(rows: Iterable[Row], *keys: str, floating: bool = True) -> dict[An
     return parts
 
 
-def group(rows: Iterable[Row], *keys: str) -> dict[Any, Cost]:
-    """Add up the parts of :func:`partition`; they sum to the total."""
-    return {value: total(part) for value, part in partition(rows, *keys).items()}
+def group_costs(rows: Iterable[Row], *keys: str) -> dict[Any, Cost]:
+    """Add up the parts of :func:`group_rows`; they sum to the total."""
+    return {value: total(part) for value, part in group_rows(rows, *keys).items()}
 
 
 def ancestry(path: str) -> Sequence[str]:
@@ -165,7 +165,7 @@ def difference(before: Iterable[Row], after: Iterable[Row]) -> tuple[Row, ...]:
     return tuple(row for row in merge(after, less=before) if row.calls or row.cost)
 
 
-def check_plain(counts: Iterable[tuple[Row, str, Any]], what: str) -> None:
+def check_concrete(counts: Iterable[tuple[Row, str, Any]], what: str) -> None:
     """See that counts are numbers from 0 up.
 
     Args:

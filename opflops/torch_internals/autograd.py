@@ -13,13 +13,13 @@ from torch.utils.checkpoint import CheckpointFunction, _recomputation_hook
 current_node = torch._C._current_autograd_node
 """Return the autograd node that this thread is running, or None outside a backward pass."""
 
-backward_task = torch._C._current_graph_task_id
+graph_task_id = torch._C._current_graph_task_id
 """Return the number of the backward pass that this thread is in, innermost; -1 outside any."""
 
-next_node = torch._C._autograd._get_sequence_nr
+next_sequence_nr = torch._C._autograd._get_sequence_nr
 """Return the sequence number that the next autograd node of this thread gets."""
 
-ACCUMULATES = 2**64 - 1
+ACCUMULATE_GRAD_NR = 2**64 - 1
 """The sequence number of nodes that accumulate a gradient, which have the leaf tensor as ``variable``."""
 
 
@@ -29,7 +29,7 @@ def accumulated_leaf(node: Any) -> Tensor:
     return leaf
 
 
-def node_number(node: Any) -> int:
+def sequence_nr(node: Any) -> int:
     """Return an autograd node's sequence number."""
     number: int = node._sequence_nr()
     return number
@@ -43,7 +43,7 @@ def is_recomputation(node: Any) -> bool:
     return hooks is not None and hooks[0].__qualname__.startswith(f"{_recomputation_hook.__qualname__}.")
 
 
-def nested_backward() -> bool:
+def in_reentrant_backward() -> bool:
     """Tell, in a thread of the autograd engine, whether its pass was begun in this very thread, inside another one."""
     frame: Any = sys._getframe()
     while frame is not None:

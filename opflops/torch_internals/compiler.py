@@ -14,13 +14,13 @@ def compiler_is_loaded() -> bool:
     return "torch._dynamo" in sys.modules
 
 
-def modules_of(node: torch.fx.Node) -> list[int]:
+def nn_module_stack_ids(node: torch.fx.Node) -> list[int]:
     """List the identities of the modules whose calls a node of a compiled graph came from, outermost first."""
     # A module that is called again has a number behind its identity.
     return [int(key.split("@")[0]) for key in node.meta.get("nn_module_stack", {}) if key.split("@")[0].isdigit()]
 
 
-def is_recomputed(node: torch.fx.Node) -> bool | None:
+def is_tagged_forward(node: torch.fx.Node) -> bool | None:
     """Tell whether a node of a backward's graph computes the forward again; None where the graph does not say."""
     tag = node.meta.get("partitioner_tag")
     return None if tag is None else tag == "is_forward"

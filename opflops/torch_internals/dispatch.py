@@ -23,15 +23,15 @@ __all__ = [
     "composite_implicit",
     "dispatch_modes",
     "dispatcher_packets",
-    "entered_instead",
     "known_to_dispatcher",
     "mode_at",
     "mode_count",
+    "modes_disabled",
+    "modes_swapped",
     "packet_of",
     "run_composite",
     "schema_of",
     "third_party_formulas",
-    "unseen",
 ]
 
 _COMPOSITE_IMPLICIT = torch._C.DispatchKey.CompositeImplicitAutograd
@@ -112,7 +112,7 @@ def run_composite(overload: OpOverload, args: tuple[Any, ...], kwargs: dict[str,
     return overload._op_dk(_COMPOSITE_IMPLICIT, *args, **kwargs)
 
 
-def unseen() -> AbstractContextManager[Any]:
+def modes_disabled() -> AbstractContextManager[Any]:
     """Hide the operators that pricing itself runs from every active mode."""
     return _disable_current_modes()
 
@@ -134,7 +134,7 @@ def third_party_formulas() -> Mapping[Any, Any]:
 
 
 @contextmanager
-def entered_instead(leaving: list[Any], entering: list[Any]) -> Iterator[None]:
+def modes_swapped(leaving: list[Any], entering: list[Any]) -> Iterator[None]:
     """Let some of the innermost dispatch modes go for others, without calling their own methods, for a while."""
     for mode in reversed(leaving):
         TorchDispatchMode.__exit__(mode, None, None, None)

@@ -19,7 +19,7 @@ _CUDNN_RNN = torch.ops.aten._cudnn_rnn.default
 _CUDNN_RNN_BACKWARD = torch.ops.aten._cudnn_rnn_backward.default
 
 
-def missing(mode: FakeTensorMode, func: Any, args: Sequence[Any]) -> Any:
+def result_without_kernel(mode: FakeTensorMode, func: Any, args: Sequence[Any]) -> Any:
     """Return what an operator gives back that has no rule; None for all others.
 
     Gradients of cuDNN's recurrent kernel are like what they are of: input, hidden and cell state, and weights.
@@ -35,7 +35,7 @@ def missing(mode: FakeTensorMode, func: Any, args: Sequence[Any]) -> Any:
         return (*gradients, [torch.empty_like(each) for each in weights] if wanted[3] else [])
 
 
-def mended(mode: FakeTensorMode, func: Any, args: Sequence[Any], out: Any) -> Any:
+def corrected_result(mode: FakeTensorMode, func: Any, args: Sequence[Any], out: Any) -> Any:
     """Return what an operator gives back on a device, where that is not what a mode for fake tensors said."""
     if type(out) is not tuple:
         return out

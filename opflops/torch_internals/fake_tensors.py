@@ -22,7 +22,7 @@ from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from opflops.torch_internals.dispatch import dispatch_modes
-from opflops.torch_internals.fake_kernel_fixes import mended, missing
+from opflops.torch_internals.fake_kernel_fixes import corrected_result, result_without_kernel
 from opflops.torch_internals.shared_context import Shared
 
 if TYPE_CHECKING:
@@ -89,8 +89,8 @@ def _with_python_kernels(mode: FakeTensorMode) -> FakeTensorMode:
                 if shape is not None:
                     with mode:
                         return torch.empty(shape, dtype=args[0].dtype, device=args[0].device)
-            out = missing(mode, func, args)
-            return mended(mode, func, args, dispatch(func, types, args, kwargs)) if out is None else out
+            out = result_without_kernel(mode, func, args)
+            return corrected_result(mode, func, args, dispatch(func, types, args, kwargs)) if out is None else out
 
     mode.dispatch = call  # type: ignore[method-assign]
     return mode
@@ -98,7 +98,7 @@ def _with_python_kernels(mode: FakeTensorMode) -> FakeTensorMode:
 
 @contextmanager
 def fake_copies(
-    originals: Any, stand_ins: Callable[[], Mapping[int, Any]] | None = None, sizes: ShapeEnv | None = None
+    originals: Any, copy_memo: Callable[[], Mapping[int, Any]] | None = None, sizes: ShapeEnv | None = None
 ) -> Iterator[Any]:
     """Yield a deep copy whose tensors have shape, dtype and device but no storage, inside the mode that runs them.
 
@@ -107,15 +107,15 @@ def fake_copies(
 
     Args:
         originals: What to copy.
-        stand_ins: Makes, among tensors without storage, what is to stand for some of the originals, by their identity.
+        copy_memo: Makes, among tensors without storage, what is to stand for some of the originals, by their identity.
         sizes: Where the symbols in sizes come from, if there are any.
     """
     # Plain tensors that a forward meets along the way (constants in closures, globals) become fake as they come.
     fake_mode = _with_python_kernels(FakeTensorMode(allow_non_fake_inputs=True, shape_env=sizes))
     memo: dict[int, Any] = {}
-    if stand_ins is not None:
+    if copy_memo is not None:
         with fake_mode:
-            memo.update(stand_ins())
+            memo.update(copy_memo())
     with FakeCopyMode(fake_mode):
         copies = copy.deepcopy(originals, memo)
     # Newer versions also log what a fake kernel raises, with a traceback; the caller gets it, and can say it better.
@@ -123,12 +123,12 @@ def fake_copies(
         yield copies
 
 
-def runs_abstractly(arguments: Any) -> bool:
+def is_fake_or_tracing(arguments: Any) -> bool:
     """Tell whether values are missing because the tensors are fake, or because the program is being traced."""
     abstract = (FakeTensorMode, ProxyTorchDispatchMode)
     return any(isinstance(mode, abstract) for mode in dispatch_modes()) or any(map(is_fake, tree_leaves(arguments)))
 
 
-def is_traced() -> bool:
+def is_tracing() -> bool:
     """Tell whether operators are being written down in a graph."""
     return any(isinstance(mode, ProxyTorchDispatchMode) for mode in dispatch_modes())

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 
-def body_compilations() -> list[tuple[Any, str]]:
+def subgraph_compilations() -> list[tuple[Any, str]]:
     """List what prepares the compiler, each time, before a higher-order operator called eagerly compiles its bodies."""
     modules = ("torch._higher_order_ops.utils", "torch.nn.attention.flex_attention")
     loaded = [sys.modules[name] for name in modules if name in sys.modules]
     return [(module, "setup_compilation_env") for module in loaded if hasattr(module, "setup_compilation_env")]
 
 
-def body_preparation() -> list[tuple[Any, str]]:
+def subgraph_preparations() -> list[tuple[Any, str]]:
     """List what higher-order operators trace or try their bodies with, on made-up tensors, to differentiate them."""
     modules = ("torch._higher_order_ops.invoke_subgraph", "torch._higher_order_ops.flex_attention")
     names = ("create_fw_bw_graph", "trace_joint_graph_as_bwd", "_get_output_metadata_by_execution")
@@ -36,7 +36,7 @@ def call_higher_order(op: HigherOrderOperator, args: tuple[Any, ...], kwargs: Ma
     return HigherOrderOperator.__call__(op, *args, **kwargs)
 
 
-def own_kernel(op: HigherOrderOperator) -> Any:
+def hop_default_kernel(op: HigherOrderOperator) -> Any:
     """Return what a higher-order operator runs once no mode and no tensor subclass wants it; None for what has none."""
     kernels = op.py_kernels
     key = torch._C.DispatchKey

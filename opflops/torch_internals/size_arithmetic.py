@@ -15,32 +15,32 @@ def log2(size: int) -> Any:
     return torch._sym_log2(size)  # type: ignore[attr-defined]
 
 
-def halvings(size: int) -> int:
+def ceil_log2(size: int) -> int:
     """Return ceil(log2 n): how often n elements are halved until one is left; a symbolic size stays symbolic."""
     if isinstance(size, int):
         return max(size - 1, 0).bit_length()
-    from opflops.torch_internals.symbolic_shapes import halved  # noqa: PLC0415 - only for symbolic sizes
+    from opflops.torch_internals.symbolic_shapes import symbolic_ceil_log2  # noqa: PLC0415 - only for symbolic sizes
 
-    symbolic: int = halved(size)
+    symbolic: int = symbolic_ceil_log2(size)
     return symbolic
 
 
-def larger(first: Any, second: Any) -> bool:
+def is_larger_by_hint(first: Any, second: Any) -> bool:
     """Tell whether a count is larger than another, by the sizes that the program was traced with.
 
-    Where decisions about sizes are noted, this is one.
+    Where recorded_guards about sizes are noted, this is one.
     """
     counts = [count if isinstance(count, int) else count.node.hint for count in (first, second)]
     if None in counts:
         return False
     symbolic = [count for count in (first, second) if not isinstance(count, int)]
-    if symbolic and hasattr(symbolic[0].node.shape_env, "decisions"):
+    if symbolic and hasattr(symbolic[0].node.shape_env, "recorded_guards"):
         return bool(first > second)
     return bool(counts[0] > counts[1])
 
 
 def distinct_elements(sizes: Sequence[Any], strides: Sequence[Any]) -> Any:
     """Count the elements of a strided tensor at different addresses where a size or stride is symbolic; so it stays."""
-    from opflops.torch_internals.symbolic_shapes import distinct  # noqa: PLC0415 - only for symbolic sizes
+    from opflops.torch_internals.symbolic_shapes import symbolic_distinct_elements  # noqa: PLC0415 - only for symbolic sizes
 
-    return distinct(sizes, strides)
+    return symbolic_distinct_elements(sizes, strides)

@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Dim",
-    "Symbols",
-    "distinct",
-    "halved",
-    "parts_of",
-    "standard",
+    "RecordingShapeEnv",
+    "parse_dim",
+    "symbolic_ceil_log2",
+    "symbolic_distinct_elements",
+    "to_standard_sympy",
 ]
 
 SMALLEST = 2
 """The smallest size that a symbol stands for: PyTorch takes it that a symbolic size is neither 0 nor 1."""
 
 
-class Parts(NamedTuple):
+class DimSpec(NamedTuple):
     """Hold what a ``torch.export.Dim`` says.
 
     Attributes:
@@ -55,11 +55,11 @@ class Parts(NamedTuple):
     of: Callable[[Any], Any]
 
 
-def parts_of(dim: Any) -> Parts:
+def parse_dim(dim: Any) -> DimSpec:
     """Take a ``torch.export.Dim``, or what was derived from one, apart."""
     root = getattr(dim, "root", dim)
     largest = None if isinstance(root.max, IntInfinity) else int(root.max)
-    return Parts(root.__name__, int(root.min), largest, getattr(dim, "fn", lambda size: size))
+    return DimSpec(root.__name__, int(root.min), largest, getattr(dim, "fn", lambda size: size))
 
 
 def _chooses_a_kernel() -> bool:
@@ -98,15 +98,15 @@ class _Named(Source):
         return _Name(self.label)
 
 
-class Symbols(ShapeEnv):
+class RecordingShapeEnv(ShapeEnv):
     """Make symbols for sizes, and note what the program decides about them, and where.
 
     Args:
         place: Tells, when it is called, where the program is.
 
     Attributes:
-        decisions: Conditions on the symbols that were taken to hold, since they do at the example's sizes, and where.
-        choices: Those by which PyTorch chose a kernel, and so how the result lies in memory, but not what it is.
+        recorded_guards: Conditions on the symbols that hold at the example's sizes, and where the program asked.
+        kernel_guards: Those by which PyTorch chose a kernel, and so how the result lies in memory, but not what it is.
     """
 
     def __init__(self, place: Callable[[], Any]) -> None:
@@ -114,8 +114,8 @@ class Symbols(ShapeEnv):
         self._place = place
         self._names: dict[sympy.Symbol, sympy.Symbol] = {}
         self._standard: dict[sympy.Basic, Any] = {}
-        self.decisions: list[tuple[sympy.Basic, Any]] = []
-        self.choices: list[tuple[sympy.Basic, Any]] = []
+        self.recorded_guards: list[tuple[sympy.Basic, Any]] = []
+        self.kernel_guards: list[tuple[sympy.Basic, Any]] = []
         self._read = 0
         self._known: list[Any] = []
 
@@ -133,25 +133,27 @@ class Symbols(ShapeEnv):
         return self.create_symintnode(symbol, hint=example, source=source)
 
     def _log_guard(self, prefix: str, g: Any, forcing_spec: bool) -> None:  # noqa: ARG002 - PyTorch's own
-        (self.choices if _chooses_a_kernel() else self.decisions).append((g, self._place()))
+        (self.kernel_guards if _chooses_a_kernel() else self.recorded_guards).append((g, self._place()))
 
-    def fixed(self) -> dict[str, tuple[int, Any]]:
+    def specialized_dims(self) -> dict[str, tuple[int, Any]]:
         """List the dimensions that the program allows one size only: that size, and where it was decided."""
         found = {}
         for symbol, name in self._names.items():
             value = self.replacements.get(symbol, symbol)
             if not value.free_symbols:
-                about = [(condition, place) for condition, place in self.decisions if symbol in condition.free_symbols]
+                about = [
+                    (condition, place) for condition, place in self.recorded_guards if symbol in condition.free_symbols
+                ]
                 equal = [place for condition, place in about if isinstance(condition, sympy.Eq)]
                 found[str(name)] = int(value), (equal or [place for _, place in about] or [None])[-1]
         return found
 
-    def conditions(self, *, choices: bool = False) -> list[tuple[Any, Any]]:
+    def conditions(self, *, kernel_guards: bool = False) -> list[tuple[Any, Any]]:
         """List what was decided, or chosen, and does not hold for all sizes anyway, in sympy's own terms."""
         found: dict[Any, Any] = {}
-        for decision, place in self.choices if choices else self.decisions:
+        for decision, place in self.kernel_guards if kernel_guards else self.recorded_guards:
             for part in sympy.And.make_args(decision):
-                condition = self._simplified(standard(part))
+                condition = self._simplified(to_standard_sympy(part))
                 if isinstance(condition, sympy.core.relational.Relational):
                     condition = condition.func(sympy.expand(condition.lhs), sympy.expand(condition.rhs))
                 if condition is not sympy.true and not _is_obvious(condition):
@@ -166,7 +168,7 @@ class Symbols(ShapeEnv):
         inner = node.expr
         found = self._standard.get(inner)
         if found is None:
-            found = sympy.expand(self._simplified(standard(inner))).xreplace(self._names)
+            found = sympy.expand(self._simplified(to_standard_sympy(inner))).xreplace(self._names)
             self._standard[inner] = found = int(found) if found.is_Integer else found
         return found
 
@@ -190,11 +192,11 @@ class Symbols(ShapeEnv):
 
     def _not_negative(self) -> list[Any]:
         """List expressions that were decided to be 0 or more."""
-        if len(self.decisions) != self._read:
-            self._read = len(self.decisions)
+        if len(self.recorded_guards) != self._read:
+            self._read = len(self.recorded_guards)
             self._known = [
-                sympy.expand(standard(part.gts - part.lts) - int(isinstance(part, (sympy.Gt, sympy.Lt))))
-                for decision, _ in self.decisions
+                sympy.expand(to_standard_sympy(part.gts - part.lts) - int(isinstance(part, (sympy.Gt, sympy.Lt))))
+                for decision, _ in self.recorded_guards
                 for part in sympy.And.make_args(decision)
                 if isinstance(part, (sympy.Ge, sympy.Le, sympy.Gt, sympy.Lt))
             ]
@@ -278,23 +280,23 @@ _STANDARD: dict[type, Callable[..., Any]] = {
 
 
 @lru_cache(maxsize=100_000)
-def standard(expression: Any) -> Any:
+def to_standard_sympy(expression: Any) -> Any:
     """Write an expression of PyTorch's in sympy's own terms."""
     if isinstance(expression, sympy.Float):
         return _exactly(expression)
     if not expression.args:
         return expression
-    parts = [standard(part) for part in expression.args]
+    parts = [to_standard_sympy(part) for part in expression.args]
     return _STANDARD.get(type(expression), expression.func)(*parts)
 
 
-def halved(size: Any) -> Any:
+def symbolic_ceil_log2(size: Any) -> Any:
     """Return how often a symbolic number of elements is halved until one is left."""
     node, function = size.node, functions()[HALVINGS]
     return node.shape_env.create_symintnode(function(node.expr), hint=int(function(sympy.Integer(node.hint))))
 
 
-def distinct(sizes: Sequence[Any], strides: Sequence[Any]) -> Any:
+def symbolic_distinct_elements(sizes: Sequence[Any], strides: Sequence[Any]) -> Any:
     """Count the elements of a strided tensor at different addresses, without deciding anything about its sizes.
 
     Args:
@@ -329,7 +331,7 @@ def _distinct(sizes: tuple[sympy.Expr, ...], strides: tuple[sympy.Expr, ...]) ->
         for stride in strides
     )
     elements, span = _elements_and_span(sizes, strides)
-    difference = sympy.expand(standard(span - elements))
+    difference = sympy.expand(to_standard_sympy(span - elements))
     if _sign_is(_from_smallest(difference), 0):
         return elements
     return span if _sign_is(_from_smallest(-difference), 0) else own.Min(elements, span)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _WHOLE = slice(None)
 
 
-def _replace() -> Callable[[], object]:
+def _install_patches() -> Callable[[], object]:
     replaced: list[tuple[Any, str, Any]] = []
 
     def put_back() -> None:
@@ -33,7 +33,7 @@ def _replace() -> Callable[[], object]:
             else:
                 setattr(owner, name, before)
 
-    for owner, name, make in list(_replacements()):
+    for owner, name, make in list(_patches()):
         # An attribute that is inherited or made on demand is not there to be put back.
         before = vars(owner).get(name)
         setattr(owner, name, make(getattr(owner, name)))
@@ -41,11 +41,11 @@ def _replace() -> Callable[[], object]:
     return put_back
 
 
-symbolic_sizes_stay = Shared(_replace)
+symint_patches_active = Shared(_install_patches)
 """Puts these functions in the place of PyTorch's for a while; they pass on calls with plain sizes alone."""
 
 
-def _replacements() -> Iterator[tuple[Any, str, Callable[[Any], Callable[..., Any]]]]:
+def _patches() -> Iterator[tuple[Any, str, Callable[[Any], Callable[..., Any]]]]:
     yield Tensor, "__getitem__", _indexing
     for name in _RESAMPLING:
         if hasattr(torch._C._nn, name):

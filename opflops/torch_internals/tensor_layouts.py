@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch.nested._internal.nested_tensor import NestedTensor
 
-from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.dispatch import modes_disabled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 def sparse_coo_parts(tensor: Tensor) -> tuple[Tensor, Tensor]:
     """Return the indices and values of a COO tensor as they are stored, coalesced or not."""
-    with unseen():
+    with modes_disabled():
         return tensor._indices(), tensor._values()
 
 
 def nested_lengths(tensor: Tensor) -> list[int]:
     """List the sizes along the first ragged axis of a nested tensor in the strided layout."""
-    with unseen():
+    with modes_disabled():
         lengths: list[int] = tensor._nested_tensor_size()[:, 0].tolist()
     return lengths
 

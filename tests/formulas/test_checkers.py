@@ -55,7 +55,7 @@ def planted():
 
     def plant(packet, error):
         for overload in overloads_of(packet):
-            entry = registry.entry(overload)
+            entry = registry.rule(overload)
             if entry is not None and entry.formula is not None:
                 changed.append((overload, entry))
                 registry.register(

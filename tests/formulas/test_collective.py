@@ -7,7 +7,7 @@ from torch.distributed import _functional_collectives as functional
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from opflops import Cost, OpFlopMode
-from opflops.formulas.sizes import found
+from opflops.formulas.sizes import available_packets
 from opflops.pricing.registry import registry
 
 c10d, _c10d = torch.ops.c10d, torch.ops._c10d_functional
@@ -161,7 +161,7 @@ def test_lists_of_lists():
     assert cost == Cost(bytes_read=4 * 24, bytes_written=4 * 96)
 
 
-@pytest.mark.skipif(not found("c10d", "check_for_nan"), reason="an older PyTorch has no such operator")
+@pytest.mark.skipif(not available_packets("c10d", "check_for_nan"), reason="an older PyTorch has no such operator")
 def test_looking_for_nan():
     """Each element is compared with itself."""
     cost, _, _ = registry.resolve(c10d.check_for_nan.default, {}).charge(None, (torch.ones(12),), {})
@@ -187,7 +187,7 @@ def test_an_all_reduce_is_a_reduce_scatter_and_an_all_gather():
 
 def test_builds_without_an_operator():
     """An operator that a build lacks is passed over."""
-    assert found("c10d", "no_such_collective", "send") == [c10d.send]
+    assert available_packets("c10d", "no_such_collective", "send") == [c10d.send]
 
 
 def exchange(x):
@@ -211,7 +211,7 @@ MESSAGES = [
 @pytest.mark.parametrize(("op", "function", "read", "written"), MESSAGES)
 def test_messages(op, function, read, written):
     """What is sent is read, what arrives is written, and neither takes arithmetic."""
-    if not found("_c10d_functional", op):
+    if not available_packets("_c10d_functional", op):
         pytest.skip("this PyTorch has no messages among its functional collectives")
     x = torch.ones(12)
     row = row_of(lambda: function(x), f"_c10d_functional.{op}")

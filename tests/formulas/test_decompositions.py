@@ -295,7 +295,7 @@ def passes(call):
 def test_a_formula_that_is_off_by_one_is_caught(calls, error, monkeypatch):
     """With one more of anything in every price, no operator passes."""
     firsts = {call.overload: call for call in reversed(calls)}
-    entries = {overload: off_by(registry.entry(overload), error) for overload in firsts}
+    entries = {overload: off_by(registry.rule(overload), error) for overload in firsts}
     assert all(map(passes, firsts.values()))
-    monkeypatch.setattr(registry, "_entries", {**registry.entries, **entries})
+    monkeypatch.setattr(registry, "_rules_by_overload", {**registry.rules, **entries})
     assert [str(call.overload) for call in firsts.values() if passes(call)] == []

@@ -5,7 +5,7 @@ import torch
 from counted import cost_of
 
 from opflops import Cost, OpFlopMode
-from opflops.pricing.registry import functional_twin, overloads_of, registry
+from opflops.pricing.registry import functional_variant, overloads_of, registry
 from opflops.torch_internals.dispatch import dispatcher_packets
 
 aten = torch.ops.aten
@@ -97,7 +97,7 @@ def test_lists_cost_the_sum_of_their_tensors(overload):
 @pytest.mark.parametrize("overload", IN_PLACE, ids=str)
 def test_in_place_costs_what_the_functional_form_does(overload):
     """Overwriting the first list changes nothing in the count, on numbers and on shapes alone."""
-    twin = functional_twin(overload)
+    twin = functional_variant(overload)
     positional, named = arguments(twin, SHAPES)
     expected = cost_of(lambda: twin(*positional, **named))
     assert cost_of(lambda: overload(*positional, **named)) == expected

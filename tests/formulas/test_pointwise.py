@@ -6,7 +6,7 @@ from counted import cost_of
 from oracle import Work, aten, copies, excess, has_reference, overloads_priced_by, priced, sample
 
 from opflops import Cost, OpFlopMode
-from opflops.pricing.registry import functional_twin, overloads_of, registry
+from opflops.pricing.registry import functional_variant, overloads_of, registry
 
 ELEMENTWISE = overloads_priced_by("pointwise", "activation")
 
@@ -224,7 +224,7 @@ def _variants(overload):
     in_place = f"{overload._schema.name.removeprefix('aten::')}_"
     if hasattr(aten, in_place):
         packets.append(getattr(aten, in_place))
-    return [other for packet in packets for other in overloads_of(packet) if functional_twin(other) is overload]
+    return [other for packet in packets for other in overloads_of(packet) if functional_variant(other) is overload]
 
 
 VARIANTS = [

@@ -6,7 +6,7 @@ from opflops import Cost, Profile, Row
 from opflops.devices import Device
 from opflops.profile.budgets import largest, missing
 from opflops.report.text.comparison import Options, comparison, difference
-from opflops.report.text.pairing import Named
+from opflops.report.text.pairing import ComparedProfile
 
 TITLE = "\x1b]0;owned\x07\x1b[2J"
 SHOWN = r"\x1b]0;owned\x07\x1b[2J"
@@ -19,7 +19,7 @@ INTEGER = Row("Net", "Net", "aten.add", "forward", f"int64{TITLE}", 1, Cost(ops=
 PROFILE = Profile((HOSTILE, UNKNOWN, INTEGER))
 DEVICE = Device("toy", {HOSTILE.dtype: 1.0, "float32": 1.0}, 1.0)
 KEYS = ("module", "module_type", "op", "phase", "dtype")
-NAMED = Named(PROFILE.rows)
+NAMED = ComparedProfile(PROFILE.rows)
 
 VIEWS = {
     "overview": lambda: str(PROFILE),
@@ -28,7 +28,7 @@ VIEWS = {
     "state": PROFILE.to_mermaid,
     "er": lambda: PROFILE.to_mermaid("er"),
     **{f"comparison by {key}": lambda key=key: comparison({TITLE: NAMED}, Options(by=key)) for key in KEYS},
-    "difference": lambda: difference(NAMED, Named((HOSTILE,)), names=("before", TITLE)),
+    "difference": lambda: difference(NAMED, ComparedProfile((HOSTILE,)), names=("before", TITLE)),
     "roofline": lambda: str(PROFILE.roofline(DEVICE, ("module", "op", "dtype"))),
     "budget": lambda: "\n".join([largest(PROFILE, "macs"), *missing(PROFILE)]),
 }

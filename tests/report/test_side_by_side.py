@@ -14,7 +14,7 @@ from opflops import Cost, ProfileError, Row
 from opflops.records.dimensions import Condition, Dimension
 from opflops.report import Symbolic
 from opflops.report.text import comparison as side_by_side
-from opflops.report.text.pairing import Named
+from opflops.report.text.pairing import ComparedProfile
 from opflops.report.text.text import width_of
 
 
@@ -27,7 +27,7 @@ LARGE = [row("Large.stem", 30), *(row(f"Large.layers.{n}.fc", 40) for n in range
 
 
 def named(rows, params=None, sizes=None):
-    return Named(rows, Symbolic([Dimension(*size) for size in (sizes or {}).items()]), params)
+    return ComparedProfile(rows, Symbolic([Dimension(*size) for size in (sizes or {}).items()]), params)
 
 
 def comparison(profiles, params=None, sizes=None, **options):
@@ -284,7 +284,7 @@ def test_where_costs_hold_is_said_of_each_profile():
     batch = sympy.Symbol("batch")
     condition = Condition(sympy.Ne(batch, 3), "model.py:7")
     first, second = (
-        Named([row("N.a", factor * batch)], Symbolic([Dimension("batch", example)], conditions, cases))
+        ComparedProfile([row("N.a", factor * batch)], Symbolic([Dimension("batch", example)], conditions, cases))
         for factor, example, conditions, cases in ((4, 2, (condition,), ()), (6, 8, (), [((("batch", 1),), "")]))
     )
     options = side_by_side.Options(width=200)

@@ -12,7 +12,7 @@ from test_rows import LINEAR, PROFILE, RELU
 from opflops import Cost, OpFlopMode, Profile, ProfileError, Row, count
 from opflops.example import INPUT_SHAPE, SimpleCNN
 from opflops.report.text.comparison import Options, comparison
-from opflops.report.text.pairing import Named
+from opflops.report.text.pairing import ComparedProfile
 
 GOLDEN = Path(__file__).parent / "golden"
 MACS = {"conv1": 388_800, "conv2": 778_752, "fc1": 138_240, "fc2": 10_080, "fc3": 840}
@@ -246,7 +246,7 @@ def test_modules_nested_a_thousand_levels_deep_are_shown():
     assert "are folded into those above" in str(Profile(rows))
     assert len(Profile(rows).table(numbers="exact").splitlines()) > 1500
     assert re.search(r"^Net +4 +20 ", Profile(rows).table(depth=2, numbers="exact"), re.MULTILINE)
-    named = {"one": Named(rows), "two": Named(rows[:1])}
+    named = {"one": ComparedProfile(rows), "two": ComparedProfile(rows[:1])}
     assert comparison(named, Options(depth=300, tablefmt="tsv")).count("\n") > 200
 
 

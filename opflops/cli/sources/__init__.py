@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from opflops.cli.foreign import foreign
+from opflops.cli.user_code import guard_user_code
 from opflops.extras import optional
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def library(module: str) -> Any:
         TargetError: It fails to import.
     """
     package = module.partition(".")[0]
-    with foreign(f"{package} fails to import"):
+    with guard_user_code(f"{package} fails to import"):
         return optional(module, "models", f"The target {package}:NAME")
 
 

@@ -18,10 +18,10 @@ import torch
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from opflops.cli.arranged import Inputs
-from opflops.cli.foreign import foreign
 from opflops.cli.sources import Asked, Target
+from opflops.cli.user_code import guard_user_code
 from opflops.errors import TargetError
-from opflops.wording import told
+from opflops.wording import format_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ def find(text: str, asked: Asked) -> Target:
     if not asked.trust_remote_code:
         _refuse_code(path, text)
     try:
-        with foreign(f"{text} is no program that torch.export.save wrote, or is damaged"):
+        with guard_user_code(f"{text} is no program that torch.export.save wrote, or is damaged"):
             with _no_logging(), _pickles(allowed=asked.trust_remote_code):
                 program = torch.export.load(path)
             module = _module(program)
@@ -53,7 +53,7 @@ def find(text: str, asked: Asked) -> Target:
         cause = error.__cause__
         if isinstance(cause, pickle.UnpicklingError) and not asked.trust_remote_code:
             raise _untrusted(text, "pickled objects, which run code when they are read") from cause
-        reason = told(cause) if cause is not None else ""
+        reason = format_error(cause) if cause is not None else ""
         raise TargetError(
             f"{text} is no program that torch.export.save wrote, or is damaged ({reason[:160]})."
         ) from cause

@@ -8,15 +8,15 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from opflops.cli.foreign import foreign
 from opflops.cli.sources import Asked, Target
+from opflops.cli.user_code import guard_user_code
 from opflops.errors import OpflopsError, TargetError
 from opflops.extras import optional
-from opflops.wording import nearest, told, unknown
+from opflops.wording import format_error, nearest, unknown
 
 
 def _transformers() -> Any:
-    with foreign("transformers fails to import"):
+    with guard_user_code("transformers fails to import"):
         transformers = optional("transformers", "models", "The target hf:NAME")
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
@@ -73,7 +73,7 @@ def _configuration(transformers: Any, name: str, asked: Asked) -> Any:
     }
 
     def read(**where: Any) -> Any:
-        with foreign("transformers fails"):
+        with guard_user_code("transformers fails"):
             return transformers.AutoConfig.from_pretrained(place or name, **options, **where)
 
     try:
@@ -147,7 +147,7 @@ def _failed(name: str, place: str | None, asked: Asked, error: BaseException) ->
     if "trust_remote_code" in message and not asked.trust_remote_code:
         return TargetError(f"{name} needs code that it brings itself; --trust-remote-code runs it.")
     if place is not None:
-        return TargetError(f"{name} is no configuration that transformers knows ({told(error)[:200]}).")
+        return TargetError(f"{name} is no configuration that transformers knows ({format_error(error)[:200]}).")
     return TargetError(
         f"The configuration of {name!r} is not in the cache of Hugging Face, and cannot be fetched "
         f"({message[:120].rstrip('. ')}); give a file instead, as hf:PATH/config.json."

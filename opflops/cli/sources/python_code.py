@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from opflops.cli.foreign import foreign
 from opflops.cli.sources import Asked, Target
+from opflops.cli.user_code import guard_user_code
 from opflops.errors import TargetError
-from opflops.wording import nearest, told
+from opflops.wording import format_error, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,7 +111,7 @@ def _from_name(name: str) -> ModuleType:
         )
     _on_path(os.getcwd())  # noqa: PTH109 - sys.path holds strings
     try:
-        with foreign(f"The module {name!r} fails to import"):
+        with guard_user_code(f"The module {name!r} fails to import"):
             return importlib.import_module(name)
     except TargetError as error:
         cause = error.__cause__
@@ -136,7 +136,7 @@ def _from_file(name: str) -> ModuleType:
         # Pickles and dataclasses look for the module of what they find; a file called json.py must not replace json.
         sys.modules[path.stem] = module
     try:
-        with foreign(f"The file {name!r} fails to run"):
+        with guard_user_code(f"The file {name!r} fails to run"):
             spec.loader.exec_module(module)
     except TargetError:
         if known is None:
@@ -159,4 +159,4 @@ def _named(module: ModuleType, place: str, path: str) -> Any:
         hint = f"; did you mean {' or '.join(near)}?" if near else "."
         raise TargetError(f"The {what} {place!r} has no {path!r}{hint}") from error
     except Exception as error:  # a module may compute its attributes
-        raise TargetError(f"{place}:{path} cannot be had: {told(error)}.") from error
+        raise TargetError(f"{place}:{path} cannot be had: {format_error(error)}.") from error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from opflops.errors import ProfileError, TargetError
 from opflops.profile.profile import Profile
-from opflops.wording import nearest, told
+from opflops.wording import format_error, nearest
 
 if TYPE_CHECKING:
     from opflops.cli.sources import Asked
@@ -26,7 +26,7 @@ def find(text: str, _: Asked) -> Profile:
         near = nearest(path.name, [each.name for each in path.parent.glob("*.json")]) if path.parent.is_dir() else []
         raise TargetError(f"There is no file {text!r}{f'; did you mean {near[0]}?' if near else '.'}") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise TargetError(f"{text} cannot be read: {told(error)}.") from error
+        raise TargetError(f"{text} cannot be read: {format_error(error)}.") from error
     try:
         return Profile.from_json(written)
     except ProfileError as error:

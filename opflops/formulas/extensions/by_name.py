@@ -11,10 +11,10 @@ from opflops.formulas import indexing
 from opflops.formulas.contraction import linear, products
 from opflops.formulas.sizes import numel
 from opflops.pricing.registry import declare_zero, formula, registry
-from opflops.pricing.schema_binding import Entry
+from opflops.pricing.schema_binding import PricingRule
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost, Estimate
-from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.dispatch import modes_disabled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +56,7 @@ declare_zero(
     "ao::wait_tensor",
     "mempool::begin",
     "mempool::end",
-    still=True,
+    no_traffic=True,
 )
 
 # Copies to the host and back, into a bucket, from a file, or to where a value is to be kept.
@@ -74,7 +74,7 @@ declare_zero(
     "inductor::_alloc_from_pool",
     "inductor::_reinterpret_tensor",
     "inductor::resize_storage_bytes_",
-    still=True,
+    no_traffic=True,
 )
 
 
@@ -93,7 +93,7 @@ def _copy_in(all_gather_inputs: Sequence[Tensor], *, out: tuple[Tensor, Tensor])
     return Cost(bytes_read=stored_bytes(all_gather_inputs), bytes_written=stored_bytes(out[0]))
 
 
-registry.register(Entry(_copy_in, still=True), ["fsdp::all_gather_copy_in"])
+registry.register(PricingRule(_copy_in, no_traffic=True), ["fsdp::all_gather_copy_in"])
 declare_zero("fsdp::chunk_cat", "fsdp::split_with_sizes_copy", unread=("out",))
 declare_zero("fsdp::copy_", unread=("tensor",))
 
@@ -158,7 +158,7 @@ declare_zero("mkldnn_prepacked::conv2d_prepack", "mkl::_mkl_reorder_linear_weigh
 @formula("mkldnn_prepacked::conv2d_run")
 def prepacked_conv2d(X: Tensor, W_prepack: Any, *, out: Tensor) -> Estimate:
     """Positions times weights, and a bias. What is packed with them does not say which activation it was packed for."""
-    with unseen():
+    with modes_disabled():
         weight, bias, *_ = W_prepack.__getstate__()[0]
     positions = out.shape[0] * numel(out.shape[2:])
     cost = Cost(

@@ -12,7 +12,7 @@ from opflops.formulas.collective import reduce_scatter, reduced
 from opflops.formulas.contraction import products
 from opflops.formulas.quantized.low_precision import scaled_mm
 from opflops.pricing.registry import declare_zero, formula, registry
-from opflops.pricing.schema_binding import Entry
+from opflops.pricing.schema_binding import PricingRule
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost
 from opflops.torch_internals.process_groups import ranks_of
@@ -33,7 +33,7 @@ declare_zero(
     *_symmetric(
         "_barrier _rendezvous get_remote_tensors nccl_wait_for_signal nccl_wait_signal nvshmem_wait_for_signal"
     ),
-    still=True,
+    no_traffic=True,
 )
 # What is sent is read and what arrives is written over a tensor that is not read.
 declare_zero(*_symmetric("_low_contention_all_gather _low_contention_all_gather_ce_multicast nvshmem_broadcast"))
@@ -54,7 +54,7 @@ def _put(tensor: Tensor) -> Cost:
     return Cost(bytes_read=stored_bytes(tensor))
 
 
-registry.register(Entry(_put, still=True), _symmetric("nccl_put nvshmem_put"))
+registry.register(PricingRule(_put, no_traffic=True), _symmetric("nccl_put nvshmem_put"))
 
 
 @formula("symm_mem::memcpy_to_multicast_", unread=("symm_mem_out",))
@@ -215,5 +215,5 @@ declare_zero("cplib::flex_cp_allgather", "_dtensor::shard_dim_alltoall")
 
 # The functional collectives as autograd sees them.
 declare_zero("_c10d_functional_autograd::all_gather_into_tensor", "_c10d_functional_autograd::all_to_all_single")
-declare_zero("_c10d_functional::_wrap_tensor_autograd", still=True)
+declare_zero("_c10d_functional::_wrap_tensor_autograd", no_traffic=True)
 formula("_c10d_functional_autograd::reduce_scatter_tensor")(reduce_scatter)

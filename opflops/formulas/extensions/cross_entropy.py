@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from opflops.formulas.contraction import linear
 from opflops.formulas.loss import MEAN, NONE, nll_loss, nll_loss_backward
 from opflops.formulas.reduction import softmax
-from opflops.formulas.sizes import folds
+from opflops.formulas.sizes import reduction_ops
 from opflops.pricing.registry import formula
 from opflops.records.cost import Cost
 
@@ -62,9 +62,9 @@ def linear_cross_entropy(
         return cost
     rows, classes = input.shape[0], linear_weight.shape[0]
     logits = rows * classes
-    of_logits = Cost(ops=2 * logits + folds(logits, rows), transcendentals=logits) + nll_loss_backward(
+    of_logits = Cost(ops=2 * logits + reduction_ops(logits, rows), transcendentals=logits) + nll_loss_backward(
         target, weight, how
     )
     of_products = Cost(macs=rows * linear_weight.numel()) * (compute_input_grad + compute_linear_weight_grad)
-    of_bias = Cost(ops=folds(logits, classes) if compute_linear_bias_grad else 0)
+    of_bias = Cost(ops=reduction_ops(logits, classes) if compute_linear_bias_grad else 0)
     return cost + of_logits + of_products + of_bias

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from opflops.formulas import indexing
 from opflops.formulas.pooling import window
 from opflops.formulas.reduction import rows_along
-from opflops.formulas.sizes import folds
+from opflops.formulas.sizes import reduction_ops
 from opflops.pricing.registry import declare_zero, formula, registry
-from opflops.pricing.schema_binding import Entry
+from opflops.pricing.schema_binding import PricingRule
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost, Estimate
 
@@ -29,7 +29,7 @@ def fma(*, out: Tensor) -> Cost:
 def prepare_softmax_online(a: Tensor, dim: int) -> Cost:
     """``max(a)`` and ``sum(exp(a - max))`` of each row along an axis."""
     elements = a.numel()
-    return Cost(ops=2 * folds(elements, rows_along(a, dim)) + elements, transcendentals=elements)
+    return Cost(ops=2 * reduction_ops(elements, rows_along(a, dim)) + elements, transcendentals=elements)
 
 
 # Older versions have names of their own for two dimensions.
@@ -74,7 +74,7 @@ def _restride(input: Tensor, stride: Sequence[int]) -> Cost:
     return Cost(bytes_read=stored_bytes(input), bytes_written=input.numel() * input.itemsize)
 
 
-registry.register(Entry(_restride, still=True), ["prims::inductor_force_stride_order"])
+registry.register(PricingRule(_restride, no_traffic=True), ["prims::inductor_force_stride_order"])
 
 # Seeds and random numbers, and a conversion to a dtype that holds exponents alone.
 declare_zero(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from opflops.formulas.contraction import products
 from opflops.formulas.quantized import pointwise as quantized_pointwise  # noqa: F401 - priced first
 from opflops.formulas.quantized.layers import DEQUANTIZE, INSIDE, QUANTIZE
-from opflops.formulas.sizes import folds, found, numel
+from opflops.formulas.sizes import available_packets, numel, reduction_ops
 from opflops.pricing.registry import declare_zero, formula, overloads_of, registry
 from opflops.records.cost import Cost, Estimate
 
@@ -63,7 +63,7 @@ def fake_quant_per_channel(input: Tensor, scales: Tensor) -> Cost:
 
 def _range(input: Tensor, ranges: int) -> Cost:
     """Find the smallest and the largest of each range."""
-    return Cost(ops=2 * folds(input.numel(), ranges))
+    return Cost(ops=2 * reduction_ops(input.numel(), ranges))
 
 
 _AROUND_ZERO = Cost(ops=2)
@@ -88,7 +88,7 @@ def choose_qparams_symmetric(input: Tensor) -> Cost:
 def choose_qparams_per_token(input: Tensor) -> Cost:
     """``max(max(abs(x)), eps) / steps`` of each token; the zero points are zeros."""
     tokens = numel(input.shape[:-1])
-    return Cost(ops=input.numel() + folds(input.numel(), tokens) + 2 * tokens)
+    return Cost(ops=input.numel() + reduction_ops(input.numel(), tokens) + 2 * tokens)
 
 
 @formula(f"{_DECOMPOSED}choose_qparams_per_token_asymmetric", dtype_from="input")
@@ -112,8 +112,8 @@ conv2d_prepack conv3d_prepack conv_transpose1d_prepack conv_transpose2d_prepack 
 linear_prepack_fp16 linear_prepack_fp16_legacy linear_prepack_legacy
 """
 for _name in (*_SAME.split(), *_PACKED.split()):
-    for _packet in found("quantized", _name):
-        _entry = registry.entry(next(overloads_of(_packet)))
+    for _packet in available_packets("quantized", _name):
+        _entry = registry.rule(next(overloads_of(_packet)))
         if _entry is not None:
             registry.register(_entry, [f"_quantized::{_name}"])
 declare_zero("_quantized::wrapped_fbgemm_pack_gemm_matrix_fp16")

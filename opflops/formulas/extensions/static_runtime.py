@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.formulas import embedding, normalization, pointwise, special
 from opflops.formulas.quantized.layers import DEQUANTIZE
-from opflops.formulas.sizes import found
+from opflops.formulas.sizes import available_packets
 from opflops.pricing.registry import declare_zero, formula
 from opflops.records.cost import Cost, Estimate
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 def _static(*names: str) -> Callable[[FormulaT], FormulaT]:
     """Register a formula for those of some operators that this build of PyTorch has."""
-    operators = found("static_runtime", *names)
+    operators = available_packets("static_runtime", *names)
     return formula(*operators) if operators else lambda function: function
 
 
 # References to what is there already, one by one or in a list.
 declare_zero(
-    *found(
+    *available_packets(
         "static_runtime", "VarTupleUnpack", "create_owned_ref", "dict_unpack", "fused_equally_split", "select_tensor"
     ),
-    still=True,
+    no_traffic=True,
 )
 declare_zero(
-    *found("static_runtime", "expand_dims_copy", "flatten_copy", "permute_copy", "reshape_copy"),
-    *found("static_runtime", "to_copy", "to_maybe_copy_out"),
+    *available_packets("static_runtime", "expand_dims_copy", "flatten_copy", "permute_copy", "reshape_copy"),
+    *available_packets("static_runtime", "to_copy", "to_maybe_copy_out"),
 )
 
 

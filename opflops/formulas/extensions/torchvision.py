@@ -17,12 +17,12 @@ from opflops.formulas.convolution import multiply_adds
 from opflops.formulas.pooling import adaptive_windows
 from opflops.formulas.quantized.layers import DEQUANTIZE, QUANTIZE
 from opflops.formulas.resampling import places
-from opflops.formulas.sizes import folds, numel
+from opflops.formulas.sizes import numel, reduction_ops
 from opflops.pricing.registry import declare_zero, formula
 from opflops.records.cost import Cost, Estimate
-from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.fake_tensors import has_values
-from opflops.torch_internals.size_arithmetic import halvings
+from opflops.torch_internals.size_arithmetic import ceil_log2
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +51,7 @@ def nms(dets: Tensor) -> Estimate:
     """
     boxes = dets.shape[0]
     pairs = boxes * (boxes - 1) // 2
-    cost = Cost(ops=boxes * halvings(boxes) + 3 * boxes + _OVERLAP * pairs)
+    cost = Cost(ops=boxes * ceil_log2(boxes) + 3 * boxes + _OVERLAP * pairs)
     return Estimate(cost, "every pair of boxes counts; which ones the CPU leaves out depends on their values")
 
 
@@ -98,7 +98,7 @@ def _samples(
     if not has_values(rois):
         height, width = image.shape[-2:]
         return rois.shape[0] * bins * (-(-height // rows)) * (-(-width // columns)), _WHOLE_IMAGE
-    with unseen():
+    with modes_disabled():
         corners = rois[:, 1:] * spatial_scale - (0.5 if aligned else 0.0)
         sizes = corners[:, 2:] - corners[:, :2]
         if not aligned:
@@ -169,7 +169,7 @@ def qroi_align(
     corners = Cost()
     if not rois.is_floating_point():
         corners = DEQUANTIZE * (4 * rois.shape[0])
-        with unseen():
+        with modes_disabled():
             rois = (rois.float() - rois_zero_point) * rois_scale
     ops, points, reason = _sample(input, rois, spatial_scale, out, sampling_ratio, aligned=aligned)
     sums = Cost(ops=ops + _TAPS * points + out.shape[1] * points * 2 * _TAPS)
@@ -200,7 +200,7 @@ def _bins(
     """
     if not has_values(rois):
         return adaptive_windows(image, pooled, 2), pooled.numel(), _WHOLE_IMAGE
-    with unseen():
+    with modes_disabled():
         scaled = rois[:, 1:] * spatial_scale
         corners = scaled.sign() * (scaled.abs() + 0.5).floor()
         lengths = []
@@ -229,7 +229,7 @@ def roi_pool_backward(grad: Tensor, argmax: Tensor) -> Cost | Estimate:
     """Each gradient is added to the one element that was the largest of its bin; an empty bin has none."""
     if not has_values(argmax):
         return Estimate(Cost(ops=grad.numel()), "which bins are empty has no value here: none counts as such")
-    with unseen():
+    with modes_disabled():
         return Cost(ops=int((argmax >= 0).sum()))
 
 
@@ -286,9 +286,9 @@ def deform_conv2d_backward(grad: Tensor, input: Tensor, weight: Tensor, offset_g
     """
     points, samples = _sampled(input, weight, grad, offset_groups)
     of_input = samples * 2 * _TAPS
-    of_offset = 2 * (samples * _TAPS * 2 + folds(samples * _TAPS, points))
-    of_mask = samples * 2 + (samples + folds(samples, points)) if use_mask else 0
-    of_bias = folds(grad.numel(), grad.shape[1])
+    of_offset = 2 * (samples * _TAPS * 2 + reduction_ops(samples * _TAPS, points))
+    of_mask = samples * 2 + (samples + reduction_ops(samples, points)) if use_mask else 0
+    of_bias = reduction_ops(grad.numel(), grad.shape[1])
     sampling = points * _DISPLACED + samples * (2 * _TAPS - 1)
     macs = multiply_adds(input, weight, grad, transposed=False)
     return Cost(2 * macs, sampling + of_input + of_offset + of_mask + of_bias)

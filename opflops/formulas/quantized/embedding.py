@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from opflops.formulas.quantized.layers import register
-from opflops.formulas.sizes import folds, found, numel
+from opflops.formulas.sizes import available_packets, numel, reduction_ops
 from opflops.pricing.registry import declare_zero
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost, Estimate
-from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.dispatch import modes_disabled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ def _filled_bags(indices: Tensor, offsets: Tensor | None, *, include_last_offset
     """Count the bags that hold anything: rows of a matrix of indices, or what lies between offsets."""
     if offsets is None:
         return indices.shape[0]
-    with unseen():
+    with modes_disabled():
         ends = offsets if include_last_offset else torch.cat([offsets, offsets.new_tensor([indices.numel()])])
         return int((ends.diff() > 0).sum())
 
@@ -64,7 +64,7 @@ def _bag(bits: int) -> Callable[..., Cost | Estimate]:
         picked = indices.numel() * width
         bags = _filled_bags(indices, offsets, include_last_offset=include_last_offset)
         weighted = Cost(ops=picked if per_sample_weights is not None else 0)
-        sums = Cost(ops=folds(picked, bags * width))
+        sums = Cost(ops=reduction_ops(picked, bags * width))
         read = stored_bytes([indices, offsets, per_sample_weights]) + indices.numel() * _row_bytes(bits, width)
         cost = _RESTORE * picked + weighted + sums + Cost(bytes_read=read)
         if pruned_weights and compressed_indices_mapping is not None:
@@ -90,7 +90,7 @@ def unpack(*, out: Tensor) -> Cost:
 
 register("embedding_bag_byte_unpack embedding_bag_4bit_unpack embedding_bag_2bit_unpack", unpack)
 # The quantized tensor that was packed, and back.
-declare_zero(*found("quantized", "embedding_bag_unpack"))
+declare_zero(*available_packets("quantized", "embedding_bag_unpack"))
 
 
 def prepack(weight: Tensor) -> Cost:
@@ -116,7 +116,7 @@ def _bits_by_range(weight: Tensor) -> Cost:
 
 def _ranges(weight: Tensor) -> Cost:
     """Find the smallest and the largest of every row."""
-    return Cost(ops=2 * folds(weight.numel(), numel(weight.shape[:-1])))
+    return Cost(ops=2 * reduction_ops(weight.numel(), numel(weight.shape[:-1])))
 
 
 def _search(weight: Tensor, nbins: int, ratio: float) -> Cost:
@@ -126,7 +126,7 @@ def _search(weight: Tensor, nbins: int, ratio: float) -> Cost:
     each bin. The step is ``(max - min) / nbins``; both ends move by it, and two comparisons choose.
     """
     rows, bins = numel(weight.shape[:-1]), ceil(nbins * ratio)
-    norm = Cost(ops=2 * weight.numel() + folds(weight.numel(), rows), transcendentals=rows)
+    norm = Cost(ops=2 * weight.numel() + reduction_ops(weight.numel(), rows), transcendentals=rows)
     loss = _bits_by_range(weight) + _RESTORE * weight.numel() + norm
     return loss * (1 + 2 * bins) + Cost(ops=2 + 4 * bins) * rows
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from opflops.formulas.quantized.layers import DEQUANTIZE, PARAMETERS, QUANTIZE
-from opflops.formulas.sizes import aten, folds
+from opflops.formulas.sizes import aten, reduction_ops
 from opflops.pricing.registry import formula
 from opflops.records.cost import Cost, Estimate
-from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.fake_tensors import has_values
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def _is_on(*switches: Tensor) -> tuple[list[bool], str]:
     """Read switches that are tensors of one number; without values they count as on, and the reason says so."""
     if not all(map(has_values, switches)):
         return [True] * len(switches), "whether it quantizes has no value here, so it counts as doing so"
-    with unseen():
+    with modes_disabled():
         return [bool(switch.flatten()[0]) for switch in switches], ""
 
 
@@ -64,7 +64,7 @@ def fake_quantize_learnable_backward(self: Tensor, zero_point: Tensor, grad_fact
     each = QUANTIZE + DEQUANTIZE + _MASK + Cost(ops=of_input + of_scale + of_zero_point)
     # Both bounds' distances from the zero point, and the negative scale.
     once = _ROUNDED + Cost(ops=3)
-    return once * scales + each * elements + Cost(ops=2 * folds(elements, scales))
+    return once * scales + each * elements + Cost(ops=2 * reduction_ops(elements, scales))
 
 
 @formula(aten._fused_moving_avg_obs_fq_helper, aten._fused_moving_avg_obs_fq_helper_functional)
@@ -86,7 +86,7 @@ def fused_moving_average_observer(
     (observes, quantizes), reason = _is_on(observer_on, fake_quant_on)
     cost = Cost()
     if observes:
-        cost += Cost(ops=2 * folds(elements, ranges) + 2 * 3 * ranges)
+        cost += Cost(ops=2 * reduction_ops(elements, ranges) + 2 * 3 * ranges)
     if quantizes:
         cost += (Cost(ops=3) if symmetric_quant else PARAMETERS) * ranges + fake_quantize(self)
     return Estimate(cost, reason) if reason else cost

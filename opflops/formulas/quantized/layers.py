@@ -12,11 +12,11 @@ import torch
 from opflops.formulas.activation import RELU
 from opflops.formulas.contraction import linear as dense_linear
 from opflops.formulas.contraction import products
-from opflops.formulas.sizes import aten, folds, found, numel
+from opflops.formulas.sizes import aten, available_packets, numel, reduction_ops
 from opflops.pricing.registry import declare_zero, formula
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost, Estimate
-from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.dispatch import modes_disabled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 declare_zero(aten.q_per_channel_axis, aten.q_scale, aten.q_zero_point, recorded=False)
 declare_zero(aten.q_per_channel_scales, aten.q_per_channel_zero_points, aten.int_repr)
 declare_zero(aten._make_per_tensor_quantized_tensor, aten._make_per_channel_quantized_tensor)
-declare_zero(aten.empty_quantized, aten._empty_affine_quantized, aten._empty_per_channel_affine_quantized, still=True)
+declare_zero(
+    aten.empty_quantized, aten._empty_affine_quantized, aten._empty_per_channel_affine_quantized, no_traffic=True
+)
 
 QUANTIZE = Cost(ops=1 + 1 + 1 + 2)
 """``clamp(round(x / scale) + zero_point, lowest, highest)``"""
@@ -65,7 +67,7 @@ def dequantize_each(tensors: Sequence[Tensor]) -> Cost:
 
 def quantize_by_range(elements: int, ranges: int = 1) -> Cost:
     """Find the smallest and the largest of each range, and its scale and zero point; then quantize every element."""
-    return Cost(ops=2 * folds(elements, ranges)) + PARAMETERS * ranges + QUANTIZE * elements
+    return Cost(ops=2 * reduction_ops(elements, ranges)) + PARAMETERS * ranges + QUANTIZE * elements
 
 
 @formula(aten.quantize_per_tensor_dynamic)
@@ -79,7 +81,7 @@ INSIDE = "its products are of 8-bit integers, although the row is of its input's
 
 def _layer(X: Any, packed: Any, unpack: Callable[[Any], tuple[Tensor, Tensor | None]], out: Tensor) -> Cost:
     """Add the bias, if the packed parameters hold one, and read them; the products are counted apart."""
-    with unseen():
+    with modes_disabled():
         parameters = [tensor for tensor in unpack(packed) if tensor is not None]
     biased = len(parameters) > 1
     return Cost(ops=out.numel() if biased else 0, bytes_read=stored_bytes([X, *parameters]))
@@ -99,7 +101,7 @@ def register(
     unread: Iterable[str] = (),
 ) -> None:
     """Price those of some operators that this build of PyTorch has."""
-    operators = found(namespace, *names.split())
+    operators = available_packets(namespace, *names.split())
     if operators:
         formula(*operators, dtype_from=dtype_from, unread=unread)(price)
 
@@ -191,7 +193,7 @@ def _convolution(rank: int, *, transposed: bool, after: Cost, dynamic: bool = Fa
         qx: Tensor, packed_weight: Any = None, weight: Any = None, qaccum: Tensor | None = None, *, out: Tensor
     ) -> Cost | Estimate:
         packed = packed_weight if packed_weight is not None else weight
-        with unseen():
+        with modes_disabled():
             weights, _ = unpack(packed)
         # A one-dimensional convolution may be kept as a two-dimensional one of height 1.
         positions = (qx if transposed else out).shape
@@ -221,7 +223,7 @@ linear_prepack linear_prepack_legacy linear_prepack_fp16 linear_prepack_fp16_leg
 conv_prepack conv1d_prepack conv2d_prepack conv3d_prepack
 conv_transpose1d_prepack conv_transpose2d_prepack conv_transpose3d_prepack
 """
-declare_zero(*found("quantized", *_PACKED.split()))
+declare_zero(*available_packets("quantized", *_PACKED.split()))
 
 
 # Weights of which only blocks that hold something are stored.
@@ -237,7 +239,7 @@ def _stored_blocks(weight: Tensor, block: Sequence[int]) -> int:
 
 def _sparse_linear(X: Tensor, W_prepack: Any, out: Tensor) -> Cost:
     """Multiply each row of the input with the blocks that are stored, and add the bias."""
-    with unseen():
+    with modes_disabled():
         weight, bias, block = torch.ops.sparse.qlinear_unpack(W_prepack)
         elements = _stored_blocks(weight, block)
     read = stored_bytes([X, bias]) + elements * weight.itemsize
@@ -271,4 +273,4 @@ register("qlinear", sparse_linear, "X", namespace="sparse")
 register("qlinear_relu", sparse_linear_relu, "X", namespace="sparse")
 register("qlinear_dynamic", sparse_linear_dynamic, namespace="sparse")
 register("qlinear_relu_dynamic", sparse_linear_relu_dynamic, namespace="sparse")
-declare_zero(*found("sparse", "qlinear_prepack", "qlinear_unpack"))
+declare_zero(*available_packets("sparse", "qlinear_prepack", "qlinear_unpack"))

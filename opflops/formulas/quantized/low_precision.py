@@ -16,7 +16,7 @@ from opflops.formulas.quantized.layers import INSIDE, SCALE_BACK, quantize_by_ra
 from opflops.formulas.sizes import aten, newer, newer_formula, numel
 from opflops.pricing.registry import declare_zero, formula
 from opflops.records.cost import Cost, Estimate
-from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.fake_tensors import has_values
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _end(offs: Tensor | None, size: int) -> tuple[int, str]:
         return size, ""
     if not has_values(offs):
         return size, _UNKNOWN
-    with unseen():
+    with modes_disabled():
         return int(offs[-1]), ""
 
 

@@ -17,10 +17,10 @@ from opflops.formulas.normalization import native_group_norm, native_layer_norm,
 from opflops.formulas.pooling import window
 from opflops.formulas.quantized.layers import DEQUANTIZE, QUANTIZE, register
 from opflops.formulas.reduction import softmax_op
-from opflops.formulas.sizes import aten, found
+from opflops.formulas.sizes import aten, available_packets
 from opflops.pricing.registry import declare_zero, formula, registry
 from opflops.records.cost import Cost
-from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.dispatch import modes_disabled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,8 +32,8 @@ quantized = torch.ops.quantized
 
 def elementwise(name: str, out: Tensor) -> Cost:
     """Price an element-wise operator of aten, by name, for as many elements as a result has."""
-    entry: Any = registry.entry(getattr(aten, name).default)
-    cost: Cost = entry.formula(out=out)
+    rule: Any = registry.rule(getattr(aten, name).default)
+    cost: Cost = rule.formula(out=out)
     return cost
 
 
@@ -63,7 +63,7 @@ for _name in ("add", "mul"):
 
 
 def _scale_of(tensor: Tensor) -> float:
-    with unseen():
+    with modes_disabled():
         return tensor.q_scale()
 
 
@@ -84,7 +84,7 @@ def _add_number(after: Cost) -> Callable[..., Cost]:
 
 def _multiply_number(after: Cost) -> Callable[..., Cost]:
     def price(qa: Tensor, b: Any, *, out: Tensor) -> Cost:
-        with unseen():
+        with modes_disabled():
             number = float(b)
         cost = after * out.numel()
         if number > 0:
@@ -164,7 +164,7 @@ def quantized_relu6(*, out: Tensor) -> Cost:
 register("clamp", quantized_clamp)
 register("relu6", quantized_relu6)
 # It hands its argument back, in training too.
-declare_zero(*found("quantized", "dropout"), still=True)
+declare_zero(*available_packets("quantized", "dropout"), no_traffic=True)
 
 
 def _max_pool(rank: int) -> Callable[..., Cost]:

@@ -13,11 +13,11 @@ import torch
 
 from opflops.formulas.quantized.layers import INSIDE, SCALE_BACK, quantize_by_range, register
 from opflops.formulas.recurrent import layers_of_a_library
-from opflops.formulas.sizes import aten, found, numel
+from opflops.formulas.sizes import aten, available_packets, numel
 from opflops.pricing.registry import declare_zero, formula
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost, Estimate
-from opflops.torch_internals.dispatch import unseen
+from opflops.torch_internals.dispatch import modes_disabled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # Weights and biases put into one object.
-declare_zero(*found("quantized", "make_quantized_cell_params", "make_quantized_cell_params_dynamic"), still=True)
+declare_zero(
+    *available_packets("quantized", "make_quantized_cell_params", "make_quantized_cell_params_dynamic"), no_traffic=True
+)
 
 # The mode numbers of recurrent.layers_of_a_library.
 _RELU, _TANH, _LSTM, _GRU = range(4)
@@ -47,7 +49,7 @@ class _Parameters(NamedTuple):
 
 def _unpacked(*packed: Any) -> _Parameters:
     """Take linear layers apart that stand for the weights of a cell."""
-    with unseen():
+    with modes_disabled():
         parts = [torch.ops.quantized.linear_unpack(each) for each in packed]
     weights = [weight for weight, _ in parts]
     biases = [bias for _, bias in parts if bias is not None]
@@ -56,7 +58,7 @@ def _unpacked(*packed: Any) -> _Parameters:
 
 def _parameters(cell: Any) -> _Parameters:
     """Take an object of cell parameters apart, as it is stored: a kind, tensors, numbers, and packed linear layers."""
-    with unseen():
+    with modes_disabled():
         (_, tensors, _, _, packed), _ = cell.__getstate__()
     if packed:
         return _unpacked(*packed)

@@ -48,9 +48,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from opflops.errors import ProfileError
 from opflops.records.cost import Cost, is_whole
 from opflops.records.dimensions import Condition, Dimension
-from opflops.records.expressions import parse, text
+from opflops.records.expressions import parse, serialize
 from opflops.records.rows import Row
-from opflops.report.files.counts import recorded
+from opflops.report.files.counts import encode_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -95,7 +95,7 @@ def document(
         written |= {
             "version": 2,
             "dimensions": [each._asdict() for each in dimensions],
-            "conditions": [{"expression": text(each.expression), "reason": each.reason} for each in conditions],
+            "conditions": [{"expression": serialize(each.expression), "reason": each.reason} for each in conditions],
             "cases": [{"sizes": dict(sizes), "profile": profile} for sizes, profile in cases],
         }
     return written
@@ -107,7 +107,7 @@ def dump(written: dict[str, Any]) -> str:
     Raises:
         ProfileError: A count is symbolic to PyTorch.
     """
-    return json.dumps(written, default=recorded)
+    return json.dumps(written, default=encode_count)
 
 
 def _entry(row: Row) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from opflops.errors import ProfileError
-from opflops.records.algebra import is_expression, plain
-from opflops.records.expressions import text
-from opflops.records.rows import check_plain
+from opflops.records.algebra import as_int, is_expression
+from opflops.records.expressions import serialize
+from opflops.records.rows import check_concrete
 from opflops.wording import unknown
 
 if TYPE_CHECKING:
@@ -19,17 +19,17 @@ SECONDS = "seconds"
 MEASURES = ("flops", "macs", "ops", "transcendentals", "bytes", "bytes_read", "bytes_written", SECONDS)
 
 
-def recorded(count: Any) -> int | str:
+def encode_count(count: Any) -> int | str:
     """Write a count as files hold it: a plain integer, or the text of an expression that reads back as the same one.
 
     Raises:
         ProfileError: It is symbolic to PyTorch, and so of no meaning outside this process.
     """
-    number = plain(count)
+    number = as_int(count)
     if type(number) is int:
         return number
     if is_expression(count):
-        return text(count)
+        return serialize(count)
     raise ProfileError(f"A profile with the symbolic count {count} cannot be written to a file; evaluate it first.")
 
 
@@ -43,7 +43,7 @@ def check_measure(measure: str, measures: Sequence[str] = MEASURES) -> None:
         raise ProfileError(unknown("measure", str(measure), measures))
 
 
-def measured(rows: Sequence[Row], measure: str) -> list[tuple[Row, float]]:
+def rows_with_measure(rows: Sequence[Row], measure: str) -> list[tuple[Row, float]]:
     """Pair rows with what they count, leaving out those that count nothing.
 
     Args:
@@ -61,6 +61,6 @@ def measured(rows: Sequence[Row], measure: str) -> list[tuple[Row, float]]:
             raise ProfileError("This profile has no times; count under OpFlopMode(timing=True) to have them.")
         pairs: list[tuple[Row, Any]] = [(row, row.seconds or 0.0) for row in rows]
     else:
-        pairs = [(row, plain(getattr(row.cost, measure))) for row in rows if row.floating]
-    check_plain(((row, measure, count) for row, count in pairs), "Stacks")
+        pairs = [(row, as_int(getattr(row.cost, measure))) for row in rows if row.floating]
+    check_concrete(((row, measure, count) for row, count in pairs), "Stacks")
     return [(row, count) for row, count in pairs if count]

@@ -6,7 +6,7 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
-from opflops.report.files.counts import recorded
+from opflops.report.files.counts import encode_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,5 +70,5 @@ def _cell(row: Row, column: str) -> Any:
     if column == "priced":
         return "true" if row.priced else "false"
     if column == "calls" or hasattr(row.cost, column):
-        return recorded(getattr(row if column == "calls" else row.cost, column))
+        return encode_count(getattr(row if column == "calls" else row.cost, column))
     return getattr(row, column)

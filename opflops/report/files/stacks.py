@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from opflops.records.rows import ancestry
-from opflops.report.files.counts import SECONDS, measured
+from opflops.report.files.counts import SECONDS, rows_with_measure
 from opflops.report.text.tree import OUTSIDE
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def folded(rows: Sequence[Row], measure: str = "flops") -> str:
     Raises:
         ProfileError: There is no such measure, nothing was timed, or a count is an expression or negative.
     """
-    pairs = measured(rows, measure)
+    pairs = rows_with_measure(rows, measure)
     phases = len({row.phase for row, _ in pairs}) > 1
     counts: dict[str, float] = {}
     for row, count in pairs:
@@ -67,7 +67,7 @@ def speedscope(rows: Sequence[Row], measure: str = "flops") -> str:
     Raises:
         ProfileError: As for :func:`folded`.
     """
-    pairs = measured(rows, measure)
+    pairs = rows_with_measure(rows, measure)
     frames: dict[tuple[str, str], int] = {}
     stacks = [[frames.setdefault(frame, len(frames)) for frame in _frames(row)] for row, _ in pairs]
     phases = dict.fromkeys(row.phase for row, _ in pairs)

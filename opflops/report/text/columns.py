@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.errors import ProfileError
-from opflops.records.algebra import plain, substitute
+from opflops.records.algebra import as_int, substitute
 from opflops.units import duration, exact, scaled
 from opflops.wording import nearest
 
@@ -144,7 +144,7 @@ def shares(amounts: Sequence[Amount], sizes: Sizes) -> list[float | None]:
     """Return the shares of the flops of the last amount; None where that is none."""
     flops = [amount.cost.flops for amount in amounts]
     if set(map(type, flops)) != {int}:
-        flops = [plain(substitute(each, sizes)) for each in flops]
+        flops = [as_int(substitute(each, sizes)) for each in flops]
     whole = flops[-1]
     if type(whole) is not int or not whole:
         return [None] * len(flops)

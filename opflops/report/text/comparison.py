@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from opflops.report.text.columns import Column
     from opflops.report.text.layout import Laid, Numbers, Sizes
-    from opflops.report.text.pairing import Entry, Named
+    from opflops.report.text.pairing import ComparedProfile, ComparisonNode
     from opflops.report.text.values import Values
 
 _LINES = 40
@@ -85,7 +85,7 @@ USUAL = Options()
 
 
 @collector_at_rest
-def comparison(named: Mapping[str, Named], options: Options = USUAL) -> str:
+def comparison(named: Mapping[str, ComparedProfile], options: Options = USUAL) -> str:
     """Write profiles side by side: their totals, then a line for each key, with ratios to the first profile.
 
     Args:
@@ -116,7 +116,11 @@ def comparison(named: Mapping[str, Named], options: Options = USUAL) -> str:
 
 @collector_at_rest
 def difference(
-    before: Named, after: Named, options: Options = USUAL, *, names: tuple[str, str] = ("before", "after")
+    before: ComparedProfile,
+    after: ComparedProfile,
+    options: Options = USUAL,
+    *,
+    names: tuple[str, str] = ("before", "after"),
 ) -> str:
     """Write what changed: the totals before and after, then the keys that changed; the others are one line.
 
@@ -153,7 +157,7 @@ def difference(
     return _written(sheet, named, entries, options, told=_silent(entries, measured(options.measure)))
 
 
-def _silent(entries: Sequence[Entry], column: Column) -> list[str]:
+def _silent(entries: Sequence[ComparisonNode], column: Column) -> list[str]:
     """Say what a change of nothing is, or that there is no change at all."""
     listed = [entry for outermost in entries for _, entry in outermost.flat() if entry.kind != OTHERS]
     if not listed:
@@ -163,7 +167,7 @@ def _silent(entries: Sequence[Entry], column: Column) -> list[str]:
     return []
 
 
-def _cut(entries: Sequence[Entry], depth: int) -> list[Entry]:
+def _cut(entries: Sequence[ComparisonNode], depth: int) -> list[ComparisonNode]:
     if depth < 0:
         raise ProfileError(f"depth={depth} is no number of levels; it can be 0 or more, or None for all.")
     if depth == 0:
@@ -171,17 +175,17 @@ def _cut(entries: Sequence[Entry], depth: int) -> list[Entry]:
     return [entry.cut(depth - 1) for entry in entries]
 
 
-def _repeated(entries: Sequence[Entry]) -> list[str]:
+def _repeated(entries: Sequence[ComparisonNode]) -> list[str]:
     several = any(entry.members > 1 for outermost in entries for _, entry in outermost.flat() if entry.kind == MODULE)
     return [f"{REPEATED}."] if several else []
 
 
-def _sizes(named: Mapping[str, Named]) -> dict[str, int]:
+def _sizes(named: Mapping[str, ComparedProfile]) -> dict[str, int]:
     """Return sizes of dimensions to take ratios and orders at: those of the first profile that has them."""
     return examples([dimension for each in reversed([*named.values()]) for dimension in each.symbolic.dimensions])
 
 
-def _notes(named: Mapping[str, Named]) -> list[str]:
+def _notes(named: Mapping[str, ComparedProfile]) -> list[str]:
     """List what is to be said of all profiles, and of single ones with their names."""
     sizes = _sizes(named)
     found: dict[str, list[str]] = {}
@@ -200,8 +204,8 @@ def _notes(named: Mapping[str, Named]) -> list[str]:
 
 def _written(
     sheet: Callable[[str, Sequence[Values], bool, str], Sheet],
-    named: Mapping[str, Named],
-    entries: Sequence[Entry],
+    named: Mapping[str, ComparedProfile],
+    entries: Sequence[ComparisonNode],
     options: Options,
     *,
     told: Sequence[str] = (),

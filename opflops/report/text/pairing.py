@@ -9,13 +9,13 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.errors import ProfileError
-from opflops.records.algebra import plain, substitute
-from opflops.records.rows import partition, total
+from opflops.records.algebra import as_int, substitute
+from opflops.records.rows import group_rows, total
 from opflops.report.amounts import KEY, MODULE, OTHERS, Amount
 from opflops.report.notes import NUMBERS, Symbolic
 from opflops.report.text.collapse import Opening
 from opflops.report.text.columns import MEASURES, measured, unknown
-from opflops.report.text.tree import OUTSIDE, Node, grow, operator_of
+from opflops.report.text.tree import OUTSIDE, Node, build_tree, operator_of
 from opflops.wording import printable
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _ROOT, _ITSELF = "(model)", "(itself)"
 _DEEPEST = 200
 
 
-class Named(NamedTuple):
+class ComparedProfile(NamedTuple):
     """Hold a profile that is compared; its name is the key that it is given under.
 
     Attributes:
@@ -44,7 +44,7 @@ class Named(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Entry:
+class ComparisonNode:
     """Hold a module or a key, what each profile did there, and what is inside of it.
 
     Attributes:
@@ -58,7 +58,7 @@ class Entry:
     name: str
     amounts: Sequence[Amount]
     kind: str = KEY
-    below: Sequence[Entry] = field(default=())
+    below: Sequence[ComparisonNode] = field(default=())
     members: int = 1
 
     @cached_property
@@ -67,15 +67,15 @@ class Entry:
         first, *others = [(amount.calls, amount.cost) for amount in self.amounts]
         return any(other != first for other in others) or any(entry.changed for entry in self.below)
 
-    def flat(self) -> Iterator[tuple[int, Entry]]:
+    def flat(self) -> Iterator[tuple[int, ComparisonNode]]:
         """List it and what is inside, with how deep each is inside."""
-        waiting: list[tuple[int, Entry]] = [(0, self)]
+        waiting: list[tuple[int, ComparisonNode]] = [(0, self)]
         while waiting:
             depth, entry = waiting.pop()
             yield depth, entry
             waiting += [(depth + 1, each) for each in reversed(entry.below)]
 
-    def cut(self, depth: int) -> Entry:
+    def cut(self, depth: int) -> ComparisonNode:
         """Leave out what is deeper inside than so many levels."""
         return replace(self, below=[entry.cut(depth - 1) for entry in self.below] if depth > 0 else ())
 
@@ -108,7 +108,7 @@ class Order(NamedTuple):
         if self.top is not None and self.top < 1:
             raise ProfileError(f"top={self.top} is no number of lines; it can be 1 or more, or None for all.")
 
-    def arranged(self, entries: Sequence[Entry]) -> list[Entry]:
+    def arranged(self, entries: Sequence[ComparisonNode]) -> list[ComparisonNode]:
         """Put siblings, and what is inside them, in order, and add up those that are not shown."""
         found = [replace(entry, below=self.arranged(entry.below)) for entry in entries]
         if self.sort == "name":
@@ -121,35 +121,35 @@ class Order(NamedTuple):
         unchanged = [entry for entry in found if entry.kind == OTHERS]
         return [*listed[: self.top], summed(listed[self.top :], "other", "others"), *unchanged]
 
-    def _rank(self, entry: Entry) -> tuple[bool, Any]:
+    def _rank(self, entry: ComparisonNode) -> tuple[bool, Any]:
         value = measured(self.sort or "flops").value
-        values = [plain(substitute(value(amount) or 0, self.sizes)) for amount in entry.amounts]
+        values = [as_int(substitute(value(amount) or 0, self.sizes)) for amount in entry.amounts]
         numbers = [each if isinstance(each, (int, float)) else 0 for each in values]
         return entry.kind == OTHERS, -abs(numbers[-1] - numbers[0]) if self.changes else -max(numbers)
 
 
-def summed(entries: Sequence[Entry], one: str, several: str) -> Entry:
+def summed(entries: Sequence[ComparisonNode], one: str, several: str) -> ComparisonNode:
     """Add up entries in one."""
     count = sum(entry.members for entry in entries)
     columns = zip(*(entry.amounts for entry in entries), strict=True)
     name = f"{count} {one if count == 1 else several}"
-    return Entry(name, [Amount(column) for column in columns], OTHERS, members=count)
+    return ComparisonNode(name, [Amount(column) for column in columns], OTHERS, members=count)
 
 
-def changed_only(entries: Sequence[Entry]) -> list[Entry]:
+def changed_only(entries: Sequence[ComparisonNode]) -> list[ComparisonNode]:
     """Keep what differs between profiles, and add up the rest on each level."""
     changed = [replace(entry, below=_changed_below(entry)) for entry in entries if entry.changed]
     rest = [entry for entry in entries if not entry.changed]
     return [*changed, summed(rest, "unchanged", "unchanged")] if rest else changed
 
 
-def _changed_below(entry: Entry) -> list[Entry]:
+def _changed_below(entry: ComparisonNode) -> list[ComparisonNode]:
     """List the changes inside; of what is new or gone as a whole, there is no more to tell."""
     there = [any((amount.calls, *amount.cost)) for amount in entry.amounts]
     return changed_only(entry.below) if all(there) else []
 
 
-def fitting(entries: Sequence[Entry], most: int) -> list[Entry]:
+def fitting(entries: Sequence[ComparisonNode], most: int) -> list[ComparisonNode]:
     """Leave out the innermost levels until there are no more entries than so many, or only the outermost are left."""
     levels = Counter(depth for entry in entries for depth, _ in entry.flat())
     shown = accumulate(levels[depth] for depth in range(len(levels)))
@@ -157,7 +157,7 @@ def fitting(entries: Sequence[Entry], most: int) -> list[Entry]:
     return [entry.cut(max(deepest, 0)) for entry in entries]
 
 
-def paired(profiles: Sequence[Sequence[Row]], by: str | tuple[str, ...], sizes: Sizes) -> list[Entry]:
+def paired(profiles: Sequence[Sequence[Row]], by: str | tuple[str, ...], sizes: Sizes) -> list[ComparisonNode]:
     """Bring together what profiles have under the same keys, or in the same modules below their models.
 
     The model of a profile is the root with the most flops, whatever its class is called; where all profiles have a root
@@ -173,7 +173,7 @@ def paired(profiles: Sequence[Sequence[Row]], by: str | tuple[str, ...], sizes: 
     """
     keys = (by,) if isinstance(by, str) else tuple(by)
     # Sees that there are such keys.
-    partition((), *keys)
+    group_rows((), *keys)
     placed = [
         (_below_root(row.module, root), side, row)
         for side, (rows, root) in enumerate(zip(profiles, _models(profiles, sizes), strict=True))
@@ -187,7 +187,9 @@ def paired(profiles: Sequence[Sequence[Row]], by: str | tuple[str, ...], sizes: 
         names = {"module": module.removeprefix(f"{_ROOT}."), "op": operator_of(row)}
         value = tuple(names.get(key) or getattr(row, key) or OUTSIDE for key in keys)
         found.setdefault(value, [[] for _ in profiles])[side].append(row)
-    return [Entry(printable(" / ".join(value)), [Amount(rows) for rows in parts]) for value, parts in found.items()]
+    return [
+        ComparisonNode(printable(" / ".join(value)), [Amount(rows) for rows in parts]) for value, parts in found.items()
+    ]
 
 
 def _models(profiles: Sequence[Sequence[Row]], sizes: Sizes) -> list[str]:
@@ -203,7 +205,7 @@ def _flops_of_roots(rows: Sequence[Row], sizes: Sizes) -> dict[str, Any]:
     for row in rows:
         if row.module and row.floating:
             parts.setdefault(row.module.partition(".")[0], []).append(row)
-    counts = {root: plain(substitute(total(part).flops, sizes)) for root, part in parts.items()}
+    counts = {root: as_int(substitute(total(part).flops, sizes)) for root, part in parts.items()}
     return {root: count if isinstance(count, (int, float)) else 0 for root, count in counts.items()}
 
 
@@ -213,19 +215,19 @@ def _below_root(module: str, root: str) -> str:
     return ".".join([_ROOT if root and first == root else first, *rest[:_DEEPEST]])
 
 
-def _modules(placed: Sequence[tuple[str, int, Row]], sides: int) -> list[Entry]:
-    planted = grow((module, str(side), row) for module, side, row in placed)
+def _modules(placed: Sequence[tuple[str, int, Row]], sides: int) -> list[ComparisonNode]:
+    planted = build_tree((module, str(side), row) for module, side, row in placed)
     opening = Opening(expand=False)
 
-    def entry(node: Node, above: Node) -> Entry:
+    def entry(node: Node, above: Node) -> ComparisonNode:
         below = inside(node) if node.inside else []
         amounts = [Amount([each.amounts[side] for each in below]) for side in range(sides)]
-        return Entry(
+        return ComparisonNode(
             _name(node), amounts if below else _amounts(node.own, sides), MODULE, below, node.members // above.members
         )
 
-    def inside(node: Node) -> list[Entry]:
-        own = [Entry(_ITSELF, _amounts(node.own, sides), KEY)] if node.own else []
+    def inside(node: Node) -> list[ComparisonNode]:
+        own = [ComparisonNode(_ITSELF, _amounts(node.own, sides), KEY)] if node.own else []
         return [*own, *(entry(child, node) for child in node.children(opening))]
 
     outermost = []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from opflops.errors import ProfileError
 from opflops.records.dimensions import examples
-from opflops.records.rows import partition
+from opflops.records.rows import group_rows
 from opflops.report.amounts import TOTAL, Amount, Line
 from opflops.report.collector import collector_at_rest
 from opflops.report.notes import NUMBERS, Symbolic, notes, total_label
@@ -205,7 +205,7 @@ def _flat(
     rows: Sequence[Row], keys: tuple[str, ...], sort: str | None, sizes: Sizes, top: int | None = None
 ) -> list[Line]:
     found = []
-    for value, part in partition(rows, *keys).items():
+    for value, part in group_rows(rows, *keys).items():
         label = " / ".join(name or tree.OUTSIDE for name in (value if isinstance(value, tuple) else (value,)))
         if "op" in keys and not all(row.priced for row in part):
             label = f"{label} (unpriced)"

@@ -151,7 +151,7 @@ def operator_of(row: Row) -> str:
     return row.op if row.priced else f"{row.op} (unpriced)"
 
 
-def grow(rows: Iterable[tuple[str, str, Row]]) -> Node:
+def build_tree(rows: Iterable[tuple[str, str, Row]]) -> Node:
     """Plant a tree of rows, each given with the path that it belongs to and what it is called there."""
     top = Node("")
     nodes: dict[str, Node] = {}
@@ -169,13 +169,13 @@ def grow(rows: Iterable[tuple[str, str, Row]]) -> Node:
         node.own.setdefault(label, []).append(row)
     # Equal modules get equal numbers, those below a module first.
     known: dict[Hashable, int] = {}
-    for node in reversed(_planted(top)):
+    for node in reversed(preorder(top)):
         inside = tuple((child.name, child.kind) for child in node.below.values())
         node.kind = known.setdefault((node.module_type, content(node.own), inside), len(known))
     return top
 
 
-def _planted(top: Node) -> list[Node]:
+def preorder(top: Node) -> list[Node]:
     """List a module and all below it, each before those below it; however deep that is, nothing calls itself."""
     found = [top]
     for node in found:
@@ -213,12 +213,12 @@ def lines(
     Raises:
         ProfileError: There is no such order, or no such path.
     """
-    planted = grow((row.module, operator_of(row), row) for row in rows)
+    planted = build_tree((row.module, operator_of(row), row) for row in rows)
     opening = Opening(expand)
     if expand and not opening.everything:
-        opening.check([node.path for node in _planted(planted)[1:]])
+        opening.check([node.path for node in preorder(planted)[1:]])
     # What is inside is asked for first, so that no module has to look further down than one level.
-    for node in reversed(_planted(planted)):
+    for node in reversed(preorder(planted)):
         _ = node.height, node.amount
     levels = planted.height - 1
     deepest = levels if depth is None else min(depth, levels)

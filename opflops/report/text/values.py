@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from opflops.records.algebra import plain, substitute
+from opflops.records.algebra import as_int, substitute
 from opflops.records.rows import unpriced
 from opflops.report.amounts import TOTAL, Amount
 from opflops.report.text.color import GREEN, RED
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from opflops.records.rows import Row
     from opflops.report.text.layout import Sizes
-    from opflops.report.text.pairing import Entry, Named
+    from opflops.report.text.pairing import ComparedProfile, ComparisonNode
 
 _TOTALS = ("macs", "flops", "transcendentals", "bytes", "calls")
 _SMALL_RATIO, _LARGE_RATIO = 0.1, 100
@@ -42,7 +42,7 @@ class Values(NamedTuple):
 
     def numbers(self, sizes: Sizes) -> list[float | None]:
         """Return the values as numbers, None where one is not."""
-        found = [plain(substitute(value, sizes)) for value in self.values]
+        found = [as_int(substitute(value, sizes)) for value in self.values]
         return [each if isinstance(each, (int, float)) else None for each in found]
 
 
@@ -50,7 +50,7 @@ def _floating(profiles: Sequence[Sequence[Row]]) -> list[Amount]:
     return [Amount([row for row in rows if row.floating]) for rows in profiles]
 
 
-def totals(named: Mapping[str, Named]) -> Iterator[Values]:
+def totals(named: Mapping[str, ComparedProfile]) -> Iterator[Values]:
     """List the totals of all measures."""
     profiles = [each.rows for each in named.values()]
     wholes = _floating(profiles)
@@ -66,7 +66,7 @@ def totals(named: Mapping[str, Named]) -> Iterator[Values]:
         yield Values(Label("operator calls" if name == "calls" else name), list(map(column.value, wholes)), column)
 
 
-def lines(entries: Sequence[Entry], profiles: Sequence[Sequence[Row]], column: Column) -> Iterator[Values]:
+def lines(entries: Sequence[ComparisonNode], profiles: Sequence[Sequence[Row]], column: Column) -> Iterator[Values]:
     """List what is compared, and the total."""
     for depth, entry in (each for outermost in entries for each in outermost.flat()):
         yield Values(Label(entry.name, depth, entry.kind), list(map(column.value, entry.amounts)), column)
@@ -90,7 +90,7 @@ def change(line: Values, style: str) -> str:
     before, after = line.values
     if before is None and after is None:
         return ""
-    more = plain((after or 0) - (before or 0))
+    more = as_int((after or 0) - (before or 0))
     sign = "+" if isinstance(more, (int, float)) and more > 0 else ""
     return sign + line.write(more, style)
 

@@ -10,14 +10,14 @@ from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 
 from opflops.errors import OpflopsError, TargetError, UnpricedOpWarning
-from opflops.wording import told
+from opflops.wording import format_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 @contextmanager
-def foreign(failing: str) -> Iterator[None]:
+def guard_user_code(failing: str) -> Iterator[None]:
     """Run code that may print, warn, read, exit and fail: what it prints goes to stderr, and stdin is empty.
 
     Args:
@@ -32,7 +32,7 @@ def foreign(failing: str) -> Iterator[None]:
     except OpflopsError:
         raise
     except (Exception, SystemExit) as error:
-        raise TargetError(f"{failing}: {told(error)}.") from error
+        raise TargetError(f"{failing}: {format_error(error)}.") from error
 
 
 @contextmanager
