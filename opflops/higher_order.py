@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from opflops.attribution.module_paths import ModuleContext
+    from opflops.attribution.module_context import ModuleContext
     from opflops.formulas import flex_attention
     from opflops.pricing.accumulators import Accumulator, AccumulatorKey
     from opflops.pricing.registry import PriceCache
@@ -111,7 +111,7 @@ def _capture_delta(mode: CountingMode, work: Subgraph, *args: Any) -> tuple[Any,
                 accumulator.context, accumulator.key, tuple(getattr(accumulator, name) for name in _COUNTS)
             )
         )
-        accumulator.context.forget(accumulator.key)
+        accumulator.context.drop_accumulator(accumulator.key)
     del mode.accumulators[len(before) :]
     return result, deltas
 

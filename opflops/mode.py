@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from opflops.attribution.module_stack import HasModuleStack, ModuleStack
-from opflops.attribution.patching import follow_threads, install_patches, remove_patches, unfollow_threads
+from opflops.attribution.patching import install_patches, remove_patches
+from opflops.attribution.threads import follow_threads, unfollow_threads
 from opflops.errors import ActiveModeError, FormulaFailedError, UnpricedOpError, UnpricedOpWarning
 from opflops.pricing.accumulators import Accumulator
 from opflops.pricing.op_pricing import OpPricing, check_whole
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from opflops.attribution.module_paths import ModuleContext
+    from opflops.attribution.module_context import ModuleContext
     from opflops.pricing.accumulators import AccumulatorKey
     from opflops.pricing.registry import Op
     from opflops.records.cost import Cost, Estimate

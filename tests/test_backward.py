@@ -389,5 +389,5 @@ def test_roots_that_come_and_go_leave_nothing_but_their_rows():
         gc.collect()
         nn.ReLU()(X)
     roots = mode.module_stack.roots
-    assert len(roots._trees) + len(roots._orphans) <= 2
+    assert len(roots._by_root) + len(roots._without_root) <= 2
     assert macs(mode)["Net#20.first", "backward"] == LINEAR

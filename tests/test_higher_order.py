@@ -12,7 +12,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from opflops import Cost, OpFlopMode
-from opflops.attribution.module_stack import BACKWARD, FORWARD, RECOMPUTE
+from opflops.attribution.module_context import BACKWARD, FORWARD, RECOMPUTE
 from opflops.errors import UnpricedOpError, UnpricedOpWarning
 
 # What PyTorch's own tracing warns about, with the mode and without.

@@ -1,9 +1,9 @@
-"""Which module made an autograd node, told by the node's sequence number.
+"""Find the module that created an autograd node, by the node's sequence number.
 
-Autograd numbers the nodes of a thread in the order in which forwards make them. So the numbers on entering and on
-leaving a module's call bound the nodes that it made, and "which module" is a function of the number that is constant
-between marks. Training repeats itself: what happens between two calls of a root module is kept once, relative to its
-first number, however often it comes again. Repetitions at one distance take no memory, others some thirty bytes each.
+Autograd numbers the nodes of each thread in the order of their creation. The numbers on entering and leaving a module's
+call therefore bound the nodes that the call created, and the owner is a step function of the number. A training loop
+repeats itself, so a segment (the nodes between two calls of a root module) is stored once, relative to its first
+number, however often it repeats. Repetitions at a constant distance take no memory; others take about 30 bytes each.
 """
 
 from __future__ import annotations
@@ -16,83 +16,85 @@ OwnerT = TypeVar("OwnerT")
 
 
 class NodeOwners(Generic[OwnerT]):
-    """Map sequence numbers to owners.
+    """Map the sequence numbers of autograd nodes to owners.
 
     Args:
-        number: The number of the next node.
-        owner: Whose the nodes from there on are, until the next mark; earlier ones are nobody's, and so his too.
+        number: The sequence number of the next node.
+        owner: The owner of the nodes from there on, until the next mark. Earlier nodes get it too.
 
     Attributes:
-        marks: The numbers at which the owner changed, since the stretch that is going on began.
-        owners: Whose the nodes from each mark on are.
+        marks: The sequence numbers at which the owner changed, since the current segment began.
+        owners: The owner of the nodes from each mark on.
     """
 
     def __init__(self, number: int, owner: OwnerT) -> None:
-        self._first = owner
-        # Stretches that are over, in series of one kind at one distance: where each series began, the distance, how
-        # many there are, and which of the known stretches they repeat.
-        self._begun = array("Q")
-        self._distance = array("Q")
-        self._times = array("Q")
-        self._which = array("L")
-        self._known: list[tuple[tuple[int, ...], tuple[OwnerT, ...]]] = []
-        self._number_of: dict[tuple[tuple[int, ...], tuple[OwnerT, ...]], int] = {}
-        # The stretch that is going on.
+        self._first_owner = owner
+        # Finished segments, in series: repetitions of one segment at a constant distance. For each series its first
+        # sequence number, the distance, the number of repetitions, and an index into ``_segments``.
+        self._series_starts = array("Q")
+        self._series_distances = array("Q")
+        self._series_repeats = array("Q")
+        self._series_segments = array("L")
+        # Each distinct segment: marks relative to its first one, and owners.
+        self._segments: list[tuple[tuple[int, ...], tuple[OwnerT, ...]]] = []
+        self._segment_indices: dict[tuple[tuple[int, ...], tuple[OwnerT, ...]], int] = {}
+        # The current segment.
         self.marks: list[int] = [number]
         self.owners: list[OwnerT] = [owner]
 
     def assign_from(self, number: int, owner: OwnerT) -> None:
-        """Give the nodes from a number on to an owner; numbers do not decrease from mark to mark."""
+        """Assign the nodes from a sequence number on to an owner. Numbers must not decrease from call to call."""
         marks, owners = self.marks, self.owners
         if marks[-1] >= number:
-            # No node was made since the last mark.
+            # No node was created since the last mark.
             owners[-1] = owner
         elif owners[-1] is not owner:
             marks.append(number)
             owners.append(owner)
 
     def insert(self, start: int, end: int, owner: OwnerT) -> None:
-        """Give some nodes to an owner and those from ``end`` on to whoever had the ones before ``start``."""
+        """Assign the nodes from ``start`` up to ``end`` to an owner, and later ones to the owner before ``start``."""
         if end > start:
-            after = self.owners[-1]
+            owner_after = self.owners[-1]
             self.assign_from(start, owner)
-            self.assign_from(end, after)
+            self.assign_from(end, owner_after)
 
     def begin_segment(self, number: int) -> None:
-        """Start a new stretch, which may turn out to repeat an earlier one."""
+        """Begin a new segment, which may repeat an earlier one."""
         if number < self.marks[-1]:
-            # Another thread took the place of the one that made the nodes so far.
-            self.__init__(number, self._first)  # type: ignore[misc]
+            # The thread ended, and a new one with the same identifier numbers its nodes from the beginning.
+            self.__init__(number, self._first_owner)  # type: ignore[misc]
             return
         start, owner = self.marks[0], self.owners[-1]
-        stretch = (tuple(mark - start for mark in self.marks), tuple(self.owners))
-        known = self._number_of.setdefault(stretch, len(self._known))
-        if known == len(self._known):
-            self._known.append(stretch)
-        if not self._continues(start, known):
-            self._begun.append(start)
-            self._distance.append(number - start)
-            self._times.append(1)
-            self._which.append(known)
+        segment = (tuple(mark - start for mark in self.marks), tuple(self.owners))
+        index = self._segment_indices.setdefault(segment, len(self._segments))
+        if index == len(self._segments):
+            self._segments.append(segment)
+        if not self._extend_last_series(start, index):
+            self._series_starts.append(start)
+            self._series_distances.append(number - start)
+            self._series_repeats.append(1)
+            self._series_segments.append(index)
         self.marks, self.owners = [number], [owner]
 
-    def _continues(self, start: int, known: int) -> bool:
-        """Add a stretch to the last series, if it is the next one there."""
-        if not self._which or self._which[-1] != known:
+    def _extend_last_series(self, start: int, index: int) -> bool:
+        """Add a segment to the last series if it is the next repetition; return whether it is."""
+        if not self._series_segments or self._series_segments[-1] != index:
             return False
-        if start != self._begun[-1] + self._distance[-1] * self._times[-1]:
+        if start != self._series_starts[-1] + self._series_distances[-1] * self._series_repeats[-1]:
             return False
-        self._times[-1] += 1
+        self._series_repeats[-1] += 1
         return True
 
-    def owner(self, number: int) -> OwnerT:
-        """Tell whose a node is."""
+    def owner_of(self, number: int) -> OwnerT:
+        """Return the owner of the node with a sequence number."""
         marks, owners = self.marks, self.owners
         if number < marks[0]:
-            series = bisect_right(self._begun, number) - 1
+            series = bisect_right(self._series_starts, number) - 1
             if series < 0:
-                return self._first
-            marks, owners = self._known[self._which[series]]  # type: ignore[assignment]
-            number -= self._begun[series]
-            number -= self._distance[series] * min(number // (self._distance[series] or 1), self._times[series] - 1)
+                return self._first_owner
+            marks, owners = self._segments[self._series_segments[series]]  # type: ignore[assignment]
+            number -= self._series_starts[series]
+            distance, last = self._series_distances[series], self._series_repeats[series] - 1
+            number -= distance * min(number // (distance or 1), last)
         return owners[bisect_right(marks, number) - 1]

@@ -1,0 +1,125 @@
+"""Attribute the work of a backward pass to the module whose forward created the autograd node that is running."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from opflops.attribution.autograd_nodes import NodeOwners
+from opflops.attribution.module_context import BACKWARD, FORWARD, OUTSIDE, RECOMPUTE, ModuleContext
+from opflops.attribution.module_paths import RootModules
+from opflops.torch_internals.autograd import (
+    ACCUMULATE_GRAD_NR,
+    accumulated_leaf,
+    current_node,
+    in_reentrant_backward,
+    is_recomputation,
+    next_sequence_nr,
+    sequence_nr,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from opflops.attribution.module_paths import ModulePaths
+
+    # The fields of a StackEntry. Creating a plain tuple takes no function call.
+    EntryTuple = tuple[ModuleContext, nn.Module | None, ModulePaths | None, str, int, ModuleContext, int]
+
+
+class BackwardAttribution:
+    """Know the owners of autograd nodes; the part of a module stack that backward passes ask.
+
+    Args:
+        roots: The root modules of the counting block, if it counts in another thread already.
+
+    Attributes:
+        roots: The root modules and the paths of their modules.
+    """
+
+    def __init__(self, roots: RootModules | None = None) -> None:
+        self.roots = RootModules() if roots is None else roots
+        outside = ModuleContext(OUTSIDE, "")
+        # By path; the second by path and class, for modules that replaced one of another class at the same path.
+        self._contexts: dict[str, ModuleContext] = {OUTSIDE: outside}
+        self._replacement_contexts: dict[tuple[str, str], ModuleContext] = {}
+        self._stack: list[EntryTuple] = [(outside, None, None, FORWARD, -1, outside, 0)]
+        # Each thread numbers its nodes separately, and the autograd engine recomputes forwards in its own threads.
+        self._thread = threading.get_ident()
+        self._node_owners = NodeOwners(next_sequence_nr(), outside)
+        self._node_owners_by_thread: dict[int, NodeOwners[ModuleContext]] = {self._thread: self._node_owners}
+        # The last backward pass that ran with grad mode off, and the last one that created nodes, up to which number.
+        self._no_grad_task = self._assigned_task = -1
+        self._assigned_up_to = 0
+
+    def _context(self, path: str, module_type: str) -> ModuleContext:
+        """Return the context of a path and a module class."""
+        context = self._contexts.get(path)
+        if context is None:
+            context = self._contexts[path] = ModuleContext(path, module_type)
+        elif context.module_type != module_type:
+            context = self._replacement_contexts.get((path, module_type))
+            if context is None:
+                context = self._replacement_contexts[path, module_type] = ModuleContext(path, module_type)
+        return context
+
+    def attribute_backward(self, task: int) -> tuple[ModuleContext, str]:
+        """Return the module and phase that the current work of a backward pass belongs to.
+
+        Args:
+            task: The backward pass that this thread is in (its graph task ID).
+        """
+        top = self._stack[-1]
+        if top[4] == task:
+            # A module was entered since the pass began: its forward is being recomputed.
+            return top[0], top[3]
+        node = current_node()
+        if node is None:
+            return top[0], BACKWARD
+        number = sequence_nr(node)
+        if number == ACCUMULATE_GRAD_NR:
+            context = self._context(*self.roots.parameter_owner(accumulated_leaf(node)))
+        else:
+            context = self._owners_of_pass().owner_of(number)
+        phase = BACKWARD
+        if not torch.is_grad_enabled():
+            self._no_grad_task = task
+        else:
+            # A pass that runs with grad mode off turns it on only to recompute a forward.
+            if self._no_grad_task == task or is_recomputation(node):
+                phase = RECOMPUTE
+            self._assign_new_nodes(task, context)
+        return context, phase
+
+    def backward_fast_path(self, task: int) -> dict[Any, Any]:
+        """Return the fast path of the module and phase that the current work of a backward pass belongs to."""
+        context, phase = self.attribute_backward(task)
+        return context.fast_path_in(phase)
+
+    def clear_fast_path(self) -> None:
+        """Clear the fast path of every context."""
+        for context in (*self._contexts.values(), *self._replacement_contexts.values()):
+            context.clear_fast_path()
+
+    def _assign_new_nodes(self, task: int, context: ModuleContext) -> None:
+        """Assign the nodes that a backward pass creates, for double backward, to the module that it works for."""
+        end = next_sequence_nr()
+        start = self._assigned_up_to if self._assigned_task == task else end - 1
+        self._node_owners_here().insert(start, end, context)
+        self._assigned_task, self._assigned_up_to = task, end
+
+    def _node_owners_here(self) -> NodeOwners[ModuleContext]:
+        """Return the owners of the nodes that the current thread creates."""
+        thread = threading.get_ident()
+        node_owners = self._node_owners_by_thread.get(thread)
+        if node_owners is None:
+            node_owners = self._node_owners_by_thread[thread] = NodeOwners(next_sequence_nr(), self._stack[0][0])
+        return node_owners
+
+    def _owners_of_pass(self) -> NodeOwners[ModuleContext]:
+        """Return the owners of the nodes of a backward pass: the block's, or this thread's in a reentrant backward."""
+        if threading.get_ident() == self._thread or not in_reentrant_backward():
+            return self._node_owners
+        return self._node_owners_here()
