@@ -1,24 +1,24 @@
-"""Operators that call functions: what their bodies do is counted as if the program called the bodies itself.
+"""Handlers of higher-order operators: what their subgraphs do is counted as if the program had called the subgraphs.
 
-An operator that only calls leaves no row of its own; attention and Triton kernels have a price; one that nothing is
-known about is listed, with what its bodies do counted all the same.
+An operator that only calls subgraphs gets no row of its own. Attention and Triton kernels have a formula. An operator
+without a handler is listed as unpriced, and what its subgraphs do is counted all the same.
 """
 
 from __future__ import annotations
 
 import inspect
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch.utils._pytree import tree_leaves
 
 from opflops.attribution.subgraphs import counting_modes_disabled, with_mode_reentered, with_subgraphs_counted
 from opflops.errors import FormulaError
+from opflops.pricing.accumulator_deltas import HasAccumulators, apply_deltas, capture_deltas, floating_point_cost
 from opflops.pricing.op_pricing import OpPricing, op_name
 from opflops.pricing.schema_binding import arithmetic_dtype, describe
 from opflops.pricing.traffic import stored_bytes
-from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import HigherOrderOperator, OpOverload
 from opflops.torch_internals.fake_tensors import is_fake_or_tracing, is_tracing
 from opflops.torch_internals.higher_order import call_higher_order, hop_default_kernel, indexing_by_tensors, triton_call
@@ -28,138 +28,68 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from opflops.attribution.module_context import ModuleContext
     from opflops.formulas import flex_attention
-    from opflops.pricing.accumulators import Accumulator, AccumulatorKey
+    from opflops.pricing.accumulator_deltas import AccumulatorDelta
     from opflops.pricing.registry import PriceCache
+    from opflops.records.cost import Cost, Estimate
 
     Subgraph = Callable[..., Any]
     Handler = Callable[..., Any]
 
-_ARITHMETIC = ("macs", "ops", "transcendentals")
-_COUNTS = ("calls", *_ARITHMETIC, "bytes_read", "bytes_written", "seconds")
 
-
-class AccumulatorDelta(NamedTuple):
-    """Hold what some work added to one sum.
-
-    Attributes:
-        context: Whose work it is.
-        key: Operator, whether it is priced, phase, dtype, and why it is an estimate.
-        counts: Calls, the fields of a cost, seconds.
-    """
-
-    context: ModuleContext
-    key: AccumulatorKey
-    counts: tuple[Any, ...]
-
-
-class CountingMode(Protocol):
-    """Name what a mode lends to the running of a higher-order operator."""
+class CountingMode(HasAccumulators, Protocol):
+    """Describe what handlers need of the counting mode."""
 
     prices: PriceCache
 
     @property
     def causal(self) -> str:
-        """Return the mode's option of this name."""
-
-    @property
-    def accumulators(self) -> list[Accumulator]:
-        """Return the sums so far."""
-
-    def accumulator(self, context: Any, key: AccumulatorKey) -> Accumulator:
-        """Return the sums of a key of work, begun if need be."""
+        """Return the mode's ``causal`` option."""
 
     def reentered(self) -> AbstractContextManager[Any]:
-        """Let the mode, which is handling an operator, see the operators of its bodies."""
+        """Re-enter the mode while it handles an operator, so that it sees the operators of subgraphs."""
 
     def run(self, price: OpPricing, function: Subgraph, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call a function and file the price of the call."""
+        """Call a function and record the cost of the call."""
 
     def report_unpriced(self, op: str, problem: str, advice: str) -> None:
-        """Warn about an operator that nothing prices, or refuse it."""
+        """Warn about an operator that has no formula, or raise."""
 
 
 def run_hop(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run a higher-order operator and count what it does."""
-    rule: Handler = _HANDLERS.get(f"{op}") or _unknown
-    return rule(mode, op, args, kwargs)
+    handler: Handler = _HANDLERS.get(f"{op}") or _run_without_handler
+    return handler(mode, op, args, kwargs)
 
 
 def _is_operator(value: Any) -> bool:
     return isinstance(value, (OpOverload, HigherOrderOperator))
 
 
-# Work that is counted once and stands for more, or for less
-
-
-def _capture_delta(mode: CountingMode, work: Subgraph, *args: Any) -> tuple[Any, list[AccumulatorDelta]]:
-    """Do some work; returns its result and what it added to the sums, which are as they were before."""
-    before = [[getattr(accumulator, name) for name in _COUNTS] for accumulator in mode.accumulators]
-    result = work(*args)
-    deltas = []
-    for accumulator, counts in zip(mode.accumulators, before, strict=False):
-        added = tuple(getattr(accumulator, name) - count for name, count in zip(_COUNTS, counts, strict=True))
-        if isinstance(added[0], int) and not added[0]:
-            continue
-        deltas.append(AccumulatorDelta(accumulator.context, accumulator.key, added))
-        for name, count in zip(_COUNTS, counts, strict=True):
-            setattr(accumulator, name, count)
-    for accumulator in mode.accumulators[len(before) :]:
-        deltas.append(
-            AccumulatorDelta(
-                accumulator.context, accumulator.key, tuple(getattr(accumulator, name) for name in _COUNTS)
-            )
-        )
-        accumulator.context.drop_accumulator(accumulator.key)
-    del mode.accumulators[len(before) :]
-    return result, deltas
-
-
-def _apply_deltas(mode: CountingMode, deltas: list[AccumulatorDelta], times: Any = 1, reason: str = "") -> None:
-    for context, (op, priced, phase, dtype, estimate), counts in deltas:
-        accumulator = mode.accumulator(context, (op, priced, phase, dtype, estimate or reason))
-        for name, count in zip(_COUNTS, counts, strict=True):
-            setattr(accumulator, name, getattr(accumulator, name) + (count if name == "seconds" else times * count))
-
-
-def _floating(deltas: list[AccumulatorDelta]) -> Cost:
-    """Add up the arithmetic of the floating deltas."""
-    costs = [
-        Cost(*counts[1:4])
-        for _, (*_, dtype, _), counts in deltas
-        if dtype is not None and (dtype.is_floating_point or dtype.is_complex)
-    ]
-    return sum(costs, Cost())
-
-
-def _recording(mode: CountingMode, subgraph: Subgraph, deltas: list[list[AccumulatorDelta]]) -> Subgraph:
-    """Let a subgraph add what it did to a list, and to no tally yet."""
-    watched = with_mode_reentered(subgraph, mode.reentered)
+def _with_deltas_captured(mode: CountingMode, subgraph: Subgraph, captured: list[list[AccumulatorDelta]]) -> Subgraph:
+    """Wrap a subgraph so that each call appends its deltas to a list, and leaves the accumulators as they were."""
+    counted = with_mode_reentered(subgraph, mode.reentered)
 
     @wraps(subgraph)
     def call(*args: Any) -> Any:
-        result, added = _capture_delta(mode, watched, *args)
-        deltas.append(added)
+        result, deltas = capture_deltas(mode, counted, *args)
+        captured.append(deltas)
         return result
 
     return call
 
 
-# Rules: how the operators use their bodies
-
-
 def _run_subgraphs(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run an operator that calls its bodies as often as they are to be counted.
+    """Run an operator that calls its subgraphs exactly as often as they count.
 
-    One that is given an operator instead runs as its own kernel does, with the mode re-entered; but where the call
-    is to be written down in a graph it must stay one call.
+    If its argument is an operator in place of a subgraph, run the default kernel with the mode re-entered. Tracing must
+    record it as one call, so it has no handler then.
     """
     kernel = hop_default_kernel(op)
     if kernel is None or not any(map(_is_operator, (*args, *kwargs.values()))):
         return _call_with_subgraphs(mode, op, *args, **kwargs)
     if is_tracing():
-        return _unknown(mode, op, args, kwargs)
+        return _run_without_handler(mode, op, args, kwargs)
     with mode.reentered():
         return kernel(*args, **kwargs)
 
@@ -169,146 +99,148 @@ def _call_with_subgraphs(mode: CountingMode, op: HigherOrderOperator, /, *args: 
     return call_higher_order(op, args, kwargs)
 
 
-def _unknown(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run an operator that nothing is known about, and list it."""
+def _run_without_handler(
+    mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Run an operator without a handler, and list it as unpriced."""
     name = op_name(op)
-    mode.report_unpriced(name, "has no price", "Only what functions that it is given do is counted.")
+    mode.report_unpriced(name, "has no formula", "Only the operators that its subgraphs call are counted.")
     return mode.run(OpPricing(name, "unpriced"), partial(_call_with_subgraphs, mode, op), args, kwargs)
 
 
-_EITHER_BRANCH = "which branch runs depends on a value that is not there, so the larger one counts"
-_ONE_ROUND = "how often the loop runs depends on a value that is not there, so one round counts"
+_LARGER_BRANCH = "the condition has no value here, so the branch with more arithmetic is counted"
+_ONE_ITERATION = "the number of iterations is unknown here, so one iteration is counted"
 
 
 def _cond(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Count the branch that runs; where the condition has no value both run, and the larger one counts."""
+    """Count the branch that runs. If the condition has no value both run, and the one with more arithmetic counts."""
     if not is_fake_or_tracing(args):
         return _run_subgraphs(mode, op, args, kwargs)
     condition, if_true, if_false, *operands = args
-    ran: list[list[AccumulatorDelta]] = []
-    if_true, if_false = (_recording(mode, subgraph, ran) for subgraph in (if_true, if_false))
+    branches: list[list[AccumulatorDelta]] = []
+    if_true, if_false = (_with_deltas_captured(mode, subgraph, branches) for subgraph in (if_true, if_false))
     out = call_higher_order(op, (condition, if_true, if_false, *operands), kwargs)
-    chosen = ran[0]
-    for other in ran[1:]:
-        work, best = _floating(other), _floating(chosen)
-        chosen = (
-            other if is_larger_by_hint(work.flops + work.transcendentals, best.flops + best.transcendentals) else chosen
-        )
-    _apply_deltas(mode, chosen, reason=_EITHER_BRANCH if ran[1:] else "")
+    largest = branches[0]
+    for branch in branches[1:]:
+        cost, most = floating_point_cost(branch), floating_point_cost(largest)
+        if is_larger_by_hint(cost.flops + cost.transcendentals, most.flops + most.transcendentals):
+            largest = branch
+    apply_deltas(mode, largest, reason=_LARGER_BRANCH if branches[1:] else "")
     return out
 
 
 def _while_loop(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Count every round of a loop; where its condition has no value the subgraph runs once, and says so."""
+    """Count every iteration of a loop. If its condition has no value, count one iteration, as an estimate."""
     if not is_fake_or_tracing(args):
         return _run_subgraphs(mode, op, args, kwargs)
-    ran: list[list[AccumulatorDelta]] = []
-    condition, subgraph, *operands = args
-    out = call_higher_order(op, (_recording(mode, condition, ran), _recording(mode, subgraph, ran), *operands), kwargs)
-    for deltas in ran:
-        _apply_deltas(mode, deltas, reason=_ONE_ROUND)
+    captured: list[list[AccumulatorDelta]] = []
+    condition, body, *operands = args
+    condition, body = (_with_deltas_captured(mode, subgraph, captured) for subgraph in (condition, body))
+    out = call_higher_order(op, (condition, body, *operands), kwargs)
+    for deltas in captured:
+        apply_deltas(mode, deltas, reason=_ONE_ITERATION)
     return out
 
 
 def _map(
     mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any], *, over: int
 ) -> Any:
-    """Count the subgraph once for each slice; tracing and fake tensors run it for the first slice alone."""
+    """Count the subgraph once for each slice. Tracing and fake tensors run it only for the first slice."""
     if not is_fake_or_tracing(args):
         return _run_subgraphs(mode, op, args, kwargs)
     subgraph, *rest = args
-    ran: list[list[AccumulatorDelta]] = []
-    out = call_higher_order(op, (_recording(mode, subgraph, ran), *rest), kwargs)
-    for deltas in ran:
-        _apply_deltas(mode, deltas, times=tree_leaves(args[over])[0].shape[0])
+    captured: list[list[AccumulatorDelta]] = []
+    out = call_higher_order(op, (_with_deltas_captured(mode, subgraph, captured), *rest), kwargs)
+    for deltas in captured:
+        apply_deltas(mode, deltas, repeats=tree_leaves(args[over])[0].shape[0])
     return out
 
 
 def _associative_scan(
     mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    """Count the combinations that a scan makes; fake tensors do not run them, so they are run here."""
+    """Count the combinations of a scan. Fake tensors do not run them, so run the default kernel too."""
     if not is_fake_or_tracing(args):
         return _run_subgraphs(mode, op, args, kwargs)
     if is_tracing():
-        return _unknown(mode, op, args, kwargs)
+        return _run_without_handler(mode, op, args, kwargs)
     with counting_modes_disabled():
         hop_default_kernel(op)(*with_subgraphs_counted(args, mode.reentered), **kwargs)
     return call_higher_order(op, args, kwargs)
 
 
-def _price_of_score(mode: CountingMode, given: flex_attention.Arguments) -> Cost:
-    """Price what is done with one score: on a score and four positions, as the operator passes them."""
+def _cost_per_score(mode: CountingMode, arguments: flex_attention.Arguments) -> Cost:
+    """Return the cost of modifying one score. The functions get a score and four indices, as from the operator."""
 
-    def work() -> None:
-        example = given.query.new_zeros
-        score, places = example(()), [example((), dtype=torch.int32)] * 4
+    def modify_score() -> None:
+        example = arguments.query.new_zeros
+        score, indices = example(()), [example((), dtype=torch.int32)] * 4
         with indexing_by_tensors():
-            with_mode_reentered(given.score_mod, mode.reentered)(score, *places, *given.score_buffers)
-            if given.joint is not None:
-                with_mode_reentered(given.joint, mode.reentered)(score, *places, score, *given.score_buffers)
+            with_mode_reentered(arguments.score_mod, mode.reentered)(score, *indices, *arguments.score_buffers)
+            if arguments.joint is not None:
+                with_mode_reentered(arguments.joint, mode.reentered)(score, *indices, score, *arguments.score_buffers)
 
     with counting_modes_disabled():
-        _, deltas = _capture_delta(mode, work)
-    # Index arithmetic is not floating-point work; what has no price was reported, and stays listed.
-    _apply_deltas(mode, [delta for delta in deltas if not delta.key[1]])
-    return _floating(deltas)
+        _, deltas = capture_deltas(mode, modify_score)
+    # Index arithmetic is not floating-point work. Unpriced operators were reported, and stay listed.
+    apply_deltas(mode, [delta for delta in deltas if not delta.key[1]])
+    return floating_point_cost(deltas)
 
 
 def _flex_attention(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Price attention whose scores are modified by a function, forward and backward."""
+    """Record attention with a score modification, forward and backward."""
     from opflops.formulas import flex_attention  # noqa: PLC0415 - formulas are loaded when something is counted
 
-    given = flex_attention.Arguments.of(f"{op}", args)
-    modification = _price_of_score(mode, given)
+    arguments = flex_attention.Arguments.of(f"{op}", args)
+    cost_per_score = _cost_per_score(mode, arguments)
 
-    def charge(out: Any, *_: Any, **__: Any) -> tuple[Cost | Estimate, int, int, torch.dtype | None]:
-        price = flex_attention.price(given, modification, causal=mode.causal)
-        return price, stored_bytes(given.read), stored_bytes(out), given.query.dtype
+    def price_call(out: Any, *_: Any, **__: Any) -> tuple[Cost | Estimate, int, int, torch.dtype | None]:
+        price = flex_attention.price(arguments, cost_per_score, causal=mode.causal)
+        return price, stored_bytes(arguments.read), stored_bytes(out), arguments.query.dtype
 
-    return mode.run(OpPricing(op_name(op), "formula", bound=charge), partial(_called, op), args, kwargs)
+    return mode.run(OpPricing(op_name(op), "formula", bound=price_call), partial(_call, op), args, kwargs)
 
 
-def _called(op: HigherOrderOperator, *args: Any, **kwargs: Any) -> Any:
+def _call(op: HigherOrderOperator, *args: Any, **kwargs: Any) -> Any:
     return call_higher_order(op, args, kwargs)
 
 
 def _triton(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Price a Triton kernel by the formula that is registered for its name (``"triton::add_kernel"``)."""
+    """Record a Triton kernel by the formula registered for its name, such as ``"triton::add_kernel"``."""
     name, constants = triton_call(kwargs["kernel_idx"], kwargs["constant_args_idx"])
-    row, passed = f"triton.{name}", {**constants, **kwargs["kwargs"]}
+    row_name, kernel_args = f"triton.{name}", {**constants, **kwargs["kwargs"]}
     rule = mode.prices.rule_named(f"triton::{name}")
-    tensors, cloned = list(passed.values()), [passed[key] for key in kwargs.get("tensors_to_clone", ())]
+    tensors, cloned = list(kernel_args.values()), [kernel_args[key] for key in kwargs.get("tensors_to_clone", ())]
     if rule is None or rule.formula is None:
-        price = OpPricing(row, "zero" if rule else "unpriced")
+        price = OpPricing(row_name, "zero" if rule else "unpriced")
         if rule is None:
             advice = f'Register a formula with @opflops.formula("triton::{name}").'
-            mode.report_unpriced(row, "has no price", advice)
+            mode.report_unpriced(row_name, "has no formula", advice)
     else:
         formula = rule.formula
 
-        def charge(out: Any, **_: Any) -> tuple[Cost | Estimate, int, int, torch.dtype | None]:
-            cost = formula(**_wanted(row, formula, {**passed, "out": out, "causal": mode.causal}))
+        def price_call(out: Any, **_: Any) -> tuple[Cost | Estimate, int, int, torch.dtype | None]:
+            cost = formula(**_select_arguments(row_name, formula, {**kernel_args, "out": out, "causal": mode.causal}))
             return cost, stored_bytes(tensors), stored_bytes(cloned), arithmetic_dtype(out, *tensors)
 
-        price = OpPricing(row, "formula", bound=charge)
-    return mode.run(price, partial(_called, op), args, kwargs)
+        price = OpPricing(row_name, "formula", bound=price_call)
+    return mode.run(price, partial(_call, op), args, kwargs)
 
 
-def _wanted(row: str, formula: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Pick the arguments of a kernel that its formula asks for.
+def _select_arguments(kernel: str, formula: Callable[..., Any], available: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a kernel that its formula has parameters for.
 
     Raises:
-        FormulaError: It asks for something else.
+        FormulaError: The formula requires another parameter.
     """
-    asked = inspect.signature(formula).parameters.values()
-    for parameter in asked:
-        if parameter.name not in given and parameter.default is parameter.empty:
+    parameters = inspect.signature(formula).parameters.values()
+    for parameter in parameters:
+        if parameter.name not in available and parameter.default is parameter.empty:
             raise FormulaError(
-                f"The formula {describe(formula)} asks for '{parameter.name}', which is no argument of the kernel "
-                f"{row}; it may ask for {', '.join(sorted(given))}."
+                f"The formula {describe(formula)} requires '{parameter.name}', but the kernel {kernel} has no argument "
+                f"of this name. Its parameters can be {', '.join(sorted(available))}."
             )
-    return {parameter.name: given[parameter.name] for parameter in asked if parameter.name in given}
+    return {parameter.name: available[parameter.name] for parameter in parameters if parameter.name in available}
 
 
 _TRANSPARENT_HOPS = """

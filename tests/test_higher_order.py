@@ -703,7 +703,7 @@ def test_a_formula_that_asks_a_kernel_for_what_it_has_not_got_says_so():
         return Cost(ops=z)
 
     with (
-        pytest.warns(UnpricedOpWarning, match="asks for 'z'.*BLOCK, causal, n, out, x, y"),
+        pytest.warns(UnpricedOpWarning, match="requires 'z'.*BLOCK, causal, n, out, x, y"),
         OpFlopMode(formulas={"triton::add_kernel": wrong}) as m,
     ):
         launched(torch.ones(6), torch.ones(6))

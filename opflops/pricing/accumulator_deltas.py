@@ -1,0 +1,90 @@
+"""Capture what some work adds to accumulators, and apply it later: scaled, marked as an estimate, or not at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from opflops.records.cost import Cost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opflops.pricing.accumulators import Accumulator, AccumulatorKey
+
+_ARITHMETIC = ("macs", "ops", "transcendentals")
+_COUNTS = ("calls", *_ARITHMETIC, "bytes_read", "bytes_written", "seconds")
+
+
+class AccumulatorDelta(NamedTuple):
+    """Hold what some work added to one accumulator.
+
+    Attributes:
+        context: The module context that the work is attributed to.
+        key: Operator, whether it is priced, phase, dtype, and why it is an estimate.
+        counts: Calls, the fields of a cost, seconds.
+    """
+
+    context: Any
+    key: AccumulatorKey
+    counts: tuple[Any, ...]
+
+
+class HasAccumulators(Protocol):
+    """Describe what deltas are captured from and applied to: a counting mode."""
+
+    @property
+    def accumulators(self) -> list[Accumulator]:
+        """Return the accumulators of the current block."""
+
+    def accumulator(self, context: Any, key: AccumulatorKey) -> Accumulator:
+        """Return the accumulator of a context and key; create it if necessary."""
+
+
+def _counts_of(accumulator: Accumulator) -> tuple[Any, ...]:
+    return tuple(getattr(accumulator, name) for name in _COUNTS)
+
+
+def capture_deltas(
+    mode: HasAccumulators, function: Callable[..., Any], *args: Any
+) -> tuple[Any, list[AccumulatorDelta]]:
+    """Call a function; return its result and what it added to the accumulators, which are reset to their old counts."""
+    before = [_counts_of(accumulator) for accumulator in mode.accumulators]
+    result = function(*args)
+    deltas = []
+    for accumulator, old_counts in zip(mode.accumulators, before, strict=False):
+        added = tuple(new - old for new, old in zip(_counts_of(accumulator), old_counts, strict=True))
+        if isinstance(added[0], int) and not added[0]:
+            continue
+        deltas.append(AccumulatorDelta(accumulator.context, accumulator.key, added))
+        for name, count in zip(_COUNTS, old_counts, strict=True):
+            setattr(accumulator, name, count)
+    for accumulator in mode.accumulators[len(before) :]:
+        deltas.append(AccumulatorDelta(accumulator.context, accumulator.key, _counts_of(accumulator)))
+        accumulator.context.drop_accumulator(accumulator.key)
+    del mode.accumulators[len(before) :]
+    return result, deltas
+
+
+def apply_deltas(mode: HasAccumulators, deltas: list[AccumulatorDelta], repeats: Any = 1, reason: str = "") -> None:
+    """Add deltas to the accumulators.
+
+    Args:
+        mode: The counting mode.
+        deltas: What to add.
+        repeats: How often it counts; measured seconds count once.
+        reason: Why the counts are estimates; "" if they are exact.
+    """
+    for context, (op, priced, phase, dtype, estimate), counts in deltas:
+        accumulator = mode.accumulator(context, (op, priced, phase, dtype, estimate or reason))
+        for name, count in zip(_COUNTS, counts, strict=True):
+            setattr(accumulator, name, getattr(accumulator, name) + (count if name == "seconds" else repeats * count))
+
+
+def floating_point_cost(deltas: list[AccumulatorDelta]) -> Cost:
+    """Return the floating-point arithmetic of deltas, without bytes."""
+    costs = [
+        Cost(*counts[1:4])
+        for _, (*_, dtype, _), counts in deltas
+        if dtype is not None and (dtype.is_floating_point or dtype.is_complex)
+    ]
+    return sum(costs, Cost())
