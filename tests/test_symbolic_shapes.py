@@ -12,7 +12,8 @@ from torch.utils._sympy import functions as own
 
 from opflops import OpFlopMode
 from opflops.torch_internals import fake_tensors, size_arithmetic, symint_patches
-from opflops.torch_internals.symbolic_shapes import Dim, RecordingShapeEnv, parse_dim, to_standard_sympy
+from opflops.torch_internals.symbolic_shapes import Dim, RecordingShapeEnv, parse_dim
+from opflops.torch_internals.sympy_conversion import to_standard_sympy
 
 
 def symbolic(*names, place=lambda: "here"):
