@@ -220,7 +220,7 @@ def test_indexing_is_what_pytorchs_own_is(index):
     """The same operators, and the same values; an axis that is taken whole is none."""
     x = torch.rand(4, 5, 6)
     wanted, rows = counted(lambda: x[index])
-    found, own_rows = counted(lambda: symint_patches._indexed(x, index))
+    found, own_rows = counted(lambda: symint_patches._index_basic(x, index))
     assert torch.equal(found[0], wanted[0])
     assert own_rows == rows
 
@@ -244,8 +244,8 @@ def test_everything_is_put_back():
 
 def test_gradients_of_interpolation_have_the_size_that_they_are_told():
     """By the schema, which is where symint_patches takes it from."""
-    assert len(symint_patches._SIZE_OF_GRADIENT) > 8
-    for overload, place in symint_patches._SIZE_OF_GRADIENT.items():
+    assert len(symint_patches._INPUT_SIZE_ARGUMENT) > 8
+    for overload, place in symint_patches._INPUT_SIZE_ARGUMENT.items():
         assert overload._schema.arguments[place].name == "input_size"
 
 

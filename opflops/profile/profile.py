@@ -12,7 +12,7 @@ from opflops.records import dimensions as sizing
 from opflops.records import rows
 from opflops.records.dimensions import Condition, Dimension
 from opflops.records.rows import Row
-from opflops.torch_internals.modules import callable_module
+from opflops.torch_internals.modules import has_forward
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -134,7 +134,7 @@ class Profile(Views):
         if root not in ran:
             raise ProfileError(f"No {root!r} was called; called were {', '.join(self.called) or 'no modules'}.")
         paths = {module: f"{root}.{name}" if name else root for name, module in model.named_modules()}
-        return [path for module, path in paths.items() if path not in ran and callable_module(module)]
+        return [path for module, path in paths.items() if path not in ran and has_forward(module)]
 
     def where(self, **conditions: Any) -> Profile:
         """Select rows, as in ``where(phase="backward", dtype=("float16", "bfloat16"))``.

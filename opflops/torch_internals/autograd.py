@@ -1,4 +1,4 @@
-"""Autograd: the node and the backward pass that a thread is running, and recomputation by checkpointing."""
+"""Autograd: the node and backward pass that a thread runs, and recomputation by checkpointing."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from torch.autograd.graph import _engine_run_backward
 from torch.utils.checkpoint import CheckpointFunction, _recomputation_hook
 
 current_node = torch._C._current_autograd_node
-"""Return the autograd node that this thread is running, or None outside a backward pass."""
+"""Return the autograd node that this thread runs; None outside a backward pass."""
 
 graph_task_id = torch._C._current_graph_task_id
-"""Return the number of the backward pass that this thread is in, innermost; -1 outside any."""
+"""Return the graph task ID of the innermost backward pass that this thread is in; -1 outside any."""
 
 next_sequence_nr = torch._C._autograd._get_sequence_nr
-"""Return the sequence number that the next autograd node of this thread gets."""
+"""Return the sequence number of the next autograd node that this thread creates."""
 
 ACCUMULATE_GRAD_NR = 2**64 - 1
-"""The sequence number of nodes that accumulate a gradient, which have the leaf tensor as ``variable``."""
+"""The sequence number of all AccumulateGrad nodes."""
 
 
 def accumulated_leaf(node: Any) -> Tensor:
-    """Return the tensor whose gradient a node accumulates."""
+    """Return the leaf tensor whose gradient an AccumulateGrad node accumulates."""
     leaf: Tensor = node.variable
     return leaf
 
@@ -36,7 +36,7 @@ def sequence_nr(node: Any) -> int:
 
 
 def is_recomputation(node: Any) -> bool:
-    """Tell whether ``torch.utils.checkpoint`` is computing a forward again while a node is current."""
+    """Return whether ``torch.utils.checkpoint`` is recomputing a forward while ``node`` is current."""
     if node.name() == f"{CheckpointFunction.__name__}Backward":
         return True
     hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)  # noqa: FBT003 - positional only
@@ -44,7 +44,7 @@ def is_recomputation(node: Any) -> bool:
 
 
 def in_reentrant_backward() -> bool:
-    """Tell, in a thread of the autograd engine, whether its pass was begun in this very thread, inside another one."""
+    """Return whether the backward pass of this engine thread was started in the same thread, inside another pass."""
     frame: Any = sys._getframe()
     while frame is not None:
         if frame.f_code is _engine_run_backward.__code__:
@@ -54,5 +54,5 @@ def in_reentrant_backward() -> bool:
 
 
 def checkpoint_callables() -> list[tuple[Any, str]]:
-    """List what non-reentrant checkpointing hands its function to, which is called when it is computed again."""
+    """Return the functions that non-reentrant checkpointing passes the checkpointed function to, as owner and name."""
     return [(torch.utils.checkpoint, "_checkpoint_without_reentrant_generator")]

@@ -38,10 +38,10 @@ _COMPOSITE_IMPLICIT = torch._C.DispatchKey.CompositeImplicitAutograd
 
 
 class DispatchMode(TorchDispatchMode):
-    """Receive every operator directly.
+    """Base class of dispatch modes that receive operators directly.
 
-    PyTorch would load the compiler with the first operator that a mode sees, to keep it from compiling the mode's own
-    code, and pass every one through a wrapper. While opflops counts, nothing is compiled.
+    For other modes PyTorch loads the compiler with the first operator, so as not to compile the mode's own code, and
+    passes every operator through a wrapper. While opflops counts, nothing is compiled.
     """
 
     @classmethod
@@ -50,48 +50,47 @@ class DispatchMode(TorchDispatchMode):
 
     @classmethod
     def ignore_compile_internals(cls) -> bool:
-        """Let the compiler do its work as if there were no mode, and only what was compiled run under it."""
+        """Let the compiler work as if there were no mode, and run only the compiled code under it."""
         return True
 
 
 def schema_of(overload: OpOverload) -> torch.FunctionSchema:
-    """Return the schema of an operator: its arguments and results, with what is written and what is shared."""
+    """Return the schema of an operator: arguments and results, with alias annotations."""
     return overload._schema
 
 
-_CALLS_THROUGH = OpOverload.__call__
+_CALLS_OP = OpOverload.__call__
 
 
 def call_of(overload: OpOverload) -> Callable[..., Any]:
-    """Return what runs an operator: what calling the object comes down to, where that is one function."""
-    special = type(overload).__call__ is not _CALLS_THROUGH or getattr(overload, "_pyobj_dispatcher", None) is not None
-    inner: Callable[..., Any] = overload if special else overload._op
-    return inner
+    """Return the function that runs an operator: the inner one, if calling the operator only calls that."""
+    direct = type(overload).__call__ is _CALLS_OP and getattr(overload, "_pyobj_dispatcher", None) is None
+    function: Callable[..., Any] = overload._op if direct else overload
+    return function
 
 
 def packet_of(op: Any) -> OpOverloadPacket | None:
-    """Return the packet of an overload, or None for what has none (a higher-order operator)."""
+    """Return the packet of an overload; None for a higher-order operator, which has none."""
     return getattr(op, "_overloadpacket", None)
 
 
 def dispatch_modes() -> list[Any]:
-    """List the dispatch modes active in this thread, outermost first.
+    """Return the dispatch modes active in this thread, outermost first.
 
-    The list is the dispatcher's own, so it follows the thread into autograd's workers, and a mode that is handling
-    an operator is not in it.
+    The autograd engine copies them to its own threads. A mode that is handling an operator is not among them.
     """
     return [mode_at(index) for index in range(mode_count())]
 
 
 mode_count = torch._C._len_torch_dispatch_stack
-"""Count the dispatch modes of :func:`dispatch_modes`."""
+"""Return the number of :func:`dispatch_modes`."""
 
 mode_at = torch._C._get_dispatch_stack_at
-"""Return one of the dispatch modes of :func:`dispatch_modes`, by its place."""
+"""Return the dispatch mode at an index of :func:`dispatch_modes`."""
 
 
 def known_to_dispatcher(overload: OpOverload) -> bool:
-    """Tell operators from TorchScript's builtins, such as ``aten::add.int``, which share their packets."""
+    """Return whether an overload is an operator; packets also hold TorchScript builtins such as ``aten::add.int``."""
     try:
         torch._C._dispatch_has_kernel_for_dispatch_key(overload.name(), "CPU")
     except RuntimeError:
@@ -100,25 +99,25 @@ def known_to_dispatcher(overload: OpOverload) -> bool:
 
 
 def composite_implicit(overload: OpOverload) -> bool:
-    """Tell whether an operator's kernel, on every device, is to call other operators.
+    """Return whether an operator's kernel calls other operators, on every device.
 
-    The Python decompositions that tracing uses do not count: they compute differently from what runs.
+    This ignores the Python decompositions that tracing uses: they may compute something else than the kernels.
     """
     return torch._C._dispatch_has_kernel_for_dispatch_key(overload.name(), "CompositeImplicitAutograd")
 
 
 def run_composite(overload: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run a composite operator's own kernel, as autograd does, whatever has been put in its place."""
+    """Run the CompositeImplicitAutograd kernel of an operator, as autograd does, even if another one is registered."""
     return overload._op_dk(_COMPOSITE_IMPLICIT, *args, **kwargs)
 
 
 def modes_disabled() -> AbstractContextManager[Any]:
-    """Hide the operators that pricing itself runs from every active mode."""
+    """Return a context that disables all dispatch modes, for the operators that formulas themselves run."""
     return _disable_current_modes()
 
 
 def dispatcher_packets(namespace: str) -> list[OpOverloadPacket]:
-    """List the packets of a namespace that the dispatcher knows now, by name."""
+    """Return the packets of a namespace that are registered now, in order of their names."""
     prefix = f"{namespace}::"
     names = {
         name[len(prefix) :].split(".")[0] for name in torch._C._dispatch_get_all_op_names() if name.startswith(prefix)
@@ -127,15 +126,20 @@ def dispatcher_packets(namespace: str) -> list[OpOverloadPacket]:
 
 
 def third_party_formulas() -> Mapping[Any, Any]:
-    """Return the registry of ``torch.utils.flop_counter``, where libraries publish formulas for their own operators."""
-    from torch.utils.flop_counter import flop_registry  # noqa: PLC0415 - only needed for operators unknown to opflops
+    """Return the registry of ``torch.utils.flop_counter``, where libraries register formulas for their operators."""
+    from torch.utils.flop_counter import flop_registry  # noqa: PLC0415 - only needed for operators without a formula
 
     return flop_registry
 
 
 @contextmanager
 def modes_swapped(leaving: list[Any], entering: list[Any]) -> Iterator[None]:
-    """Let some of the innermost dispatch modes go for others, without calling their own methods, for a while."""
+    """Return a context that replaces the innermost dispatch modes by others, without calling their own methods.
+
+    Args:
+        leaving: The modes to take off the stack, outermost first.
+        entering: The modes to push in their place.
+    """
     for mode in reversed(leaving):
         TorchDispatchMode.__exit__(mode, None, None, None)
     for mode in entering:

@@ -1,7 +1,4 @@
-"""What PyTorch's rules for tensors without storage get wrong about results, put right.
-
-Part of the one room for private interfaces of PyTorch; see the package.
-"""
+"""Corrections of the results of PyTorch's kernels for fake tensors."""
 
 from __future__ import annotations
 
@@ -20,32 +17,32 @@ _CUDNN_RNN_BACKWARD = torch.ops.aten._cudnn_rnn_backward.default
 
 
 def result_without_kernel(mode: FakeTensorMode, func: Any, args: Sequence[Any]) -> Any:
-    """Return what an operator gives back that has no rule; None for all others.
+    """Return the result of an operator that has no kernel for fake tensors; None for all others.
 
-    Gradients of cuDNN's recurrent kernel are like what they are of: input, hidden and cell state, and weights.
+    That is the backward of cuDNN's RNN. Its gradients have the shapes of input, hidden state, cell state and weights.
     """
     if func is not _CUDNN_RNN_BACKWARD:
         return None
-    input, weights, _, _, hidden, cell, *_, wanted = args
+    input, weights, _, _, hidden, cell, *_, output_mask = args
     with mode:
         gradients = [
-            torch.empty_like(each) if each is not None and want else None
-            for each, want in zip((input, hidden, cell), wanted, strict=False)
+            torch.empty_like(each) if each is not None and required else None
+            for each, required in zip((input, hidden, cell), output_mask, strict=False)
         ]
-        return (*gradients, [torch.empty_like(each) for each in weights] if wanted[3] else [])
+        return (*gradients, [torch.empty_like(each) for each in weights] if output_mask[3] else [])
 
 
 def corrected_result(mode: FakeTensorMode, func: Any, args: Sequence[Any], out: Any) -> Any:
-    """Return what an operator gives back on a device, where that is not what a mode for fake tensors said."""
+    """Return the result of an operator as on a device, given the result of its fake kernel."""
     if type(out) is not tuple:
         return out
-    return _apart(mode, _with_weights(mode, args, out) if func is _CUDNN_RNN else out)
+    return _without_duplicates(mode, _with_weight_buffer(mode, args, out) if func is _CUDNN_RNN else out)
 
 
-def _with_weights(mode: FakeTensorMode, args: Sequence[Any], out: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Add to the results of cuDNN's recurrent kernel the buffer that it packs weights into, which its backward reads.
+def _with_weight_buffer(mode: FakeTensorMode, args: Sequence[Any], out: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Add the packed weights to the results of cuDNN's RNN; its backward reads them.
 
-    The kernel makes one where none is given; what PyTorch wrote for tensors without storage gives none back.
+    The kernel packs the weights if no packed ones are given. The fake kernel returns None then.
     """
     input, weights, *_ = args
     *others, buffer = out
@@ -55,14 +52,14 @@ def _with_weights(mode: FakeTensorMode, args: Sequence[Any], out: tuple[Any, ...
     return (*others, buffer)
 
 
-def _apart(mode: FakeTensorMode, out: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return no tensor twice, as no device does: a gradient that is held twice is copied where it accumulates."""
+def _without_duplicates(mode: FakeTensorMode, out: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Replace a tensor that is returned twice, as on a device: autograd copies a gradient that is referenced twice."""
     seen: set[int] = set()
     results = list(out)
-    for place, result in enumerate(results):
+    for index, result in enumerate(results):
         if isinstance(result, Tensor) and id(result) in seen:
             with mode:
-                results[place] = torch.empty_strided(
+                results[index] = torch.empty_strided(
                     result.shape, result.stride(), dtype=result.dtype, device=result.device
                 )
         seen.add(id(result))

@@ -1,16 +1,16 @@
-"""Modules: what calling one does."""
+"""Modules: their call and forward."""
 
 from __future__ import annotations
 
 import torch
 
 MODULE_CALL = torch.nn.Module._wrapped_call_impl
-"""What calling a module does: ``_compiled_call_impl`` if ``module.compile()`` made one, else ``_call_impl``.
+"""PyTorch's ``Module.__call__``: ``_compiled_call_impl`` after ``module.compile()``, else ``_call_impl``.
 
-By the name of PyTorch's own function: somebody may have put another in the place of ``__call__`` already.
+Read by its own name, since ``__call__`` may be patched already.
 """
 
 
-def callable_module(module: torch.nn.Module) -> bool:
-    """Tell a module that has a forward from a mere container."""
+def has_forward(module: torch.nn.Module) -> bool:
+    """Return whether a module has a forward; a container such as ``ModuleList`` has none."""
     return type(module).forward is not torch.nn.Module.forward

@@ -1,4 +1,4 @@
-"""Optimizers: the functions whose work is an optimizer's."""
+"""Optimizers: the functions that belong to the optimizer phase."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import torch
 
 
 def optimizer_callables() -> list[tuple[Any, str]]:
-    """List what counts as the optimizer's work: steps, gradient scaling and clipping, averaging of parameters."""
+    """Return the functions of the optimizer phase: steps, gradient scaling and clipping, parameter averaging."""
     classes = [torch.optim.Optimizer]
-    for one in classes:
-        classes += one.__subclasses__()
-    prepared = [one for one in dict.fromkeys(classes) if "step" in vars(one) and getattr(one.step, "hooked", False)]
-    listed: list[tuple[Any, str]] = [(one, "step") for one in prepared]
-    listed += [(torch.amp.GradScaler, "_unscale_grads_"), (torch.amp.GradScaler, "update")]
+    for cls in classes:
+        classes += cls.__subclasses__()
+    prepared = [cls for cls in dict.fromkeys(classes) if "step" in vars(cls) and getattr(cls.step, "hooked", False)]
+    functions: list[tuple[Any, str]] = [(cls, "step") for cls in prepared]
+    functions += [(torch.amp.GradScaler, "_unscale_grads_"), (torch.amp.GradScaler, "update")]
     # The global functions that clip_grad_norm_ calls, wherever it was imported from.
     clipping = sys.modules["torch.nn.utils.clip_grad"]
-    listed += [(clipping, "_get_total_norm"), (clipping, "_clip_grads_with_norm_")]
+    functions += [(clipping, "_get_total_norm"), (clipping, "_clip_grads_with_norm_")]
     averaging = sys.modules.get("torch.optim.swa_utils")
-    return listed if averaging is None else [*listed, (averaging.AveragedModel, "update_parameters")]
+    return functions if averaging is None else [*functions, (averaging.AveragedModel, "update_parameters")]
 
 
 def optimizer_preparation() -> list[tuple[Any, str]]:
-    """List what every optimizer calls when it is made, to prepare the ``step`` of its class."""
+    """Return the function that every optimizer's constructor calls to prepare the ``step`` of its class."""
     return [(torch.optim.Optimizer, "_patch_step_function")]

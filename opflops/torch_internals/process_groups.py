@@ -1,4 +1,4 @@
-"""Process groups."""
+"""Process groups of torch.distributed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ import torch
 
 
 def ranks_of(group: Any) -> int:
-    """Count the ranks of a process group: itself, in the box that the dispatcher passes, or its name."""
+    """Return the number of ranks of a process group.
+
+    Args:
+        group: The group, its name, or the ``torch.ScriptObject`` that the dispatcher passes.
+    """
     from torch.distributed import ProcessGroup, distributed_c10d  # noqa: PLC0415 - not in every build
 
     if isinstance(group, str):

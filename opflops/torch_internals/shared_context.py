@@ -9,8 +9,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Shared:
-    """Be a context that several threads may be in at a time: the first to enter begins something, the last ends it."""
+class SharedContext:
+    """A context manager that several threads may be in at a time: the first to enter begins, the last to leave ends.
+
+    Args:
+        begin: Begins something, and returns the function that ends it.
+    """
 
     def __init__(self, begin: Callable[[], Callable[[], object]]) -> None:
         self._begin = begin

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 def log2(size: int) -> Any:
-    """Take the binary logarithm of a size; a symbolic size stays symbolic."""
+    """Return the binary logarithm of a size; a symbolic size stays symbolic."""
     return torch._sym_log2(size)  # type: ignore[attr-defined]
 
 
 def ceil_log2(size: int) -> int:
-    """Return ceil(log2 n): how often n elements are halved until one is left; a symbolic size stays symbolic."""
+    """Return ceil(log2 n), how often n elements are halved until one is left; a symbolic size stays symbolic."""
     if isinstance(size, int):
         return max(size - 1, 0).bit_length()
     from opflops.torch_internals.symbolic_sizes import symbolic_ceil_log2  # noqa: PLC0415 - only for symbolic sizes
@@ -26,9 +26,9 @@ def ceil_log2(size: int) -> int:
 
 
 def is_larger_by_hint(first: Any, second: Any) -> bool:
-    """Tell whether a count is larger than another, by the sizes that the program was traced with.
+    """Return whether a count is larger than another for the sizes that the program is traced with.
 
-    Where recorded_guards about sizes are noted, this is one.
+    A shape environment that records guards records this one.
     """
     counts = [count if isinstance(count, int) else count.node.hint for count in (first, second)]
     if None in counts:
@@ -40,7 +40,7 @@ def is_larger_by_hint(first: Any, second: Any) -> bool:
 
 
 def distinct_elements(sizes: Sequence[Any], strides: Sequence[Any]) -> Any:
-    """Count the elements of a strided tensor at different addresses where a size or stride is symbolic; so it stays."""
+    """Count the elements of a strided tensor that have different addresses; at least one size or stride is symbolic."""
     from opflops.torch_internals.symbolic_sizes import symbolic_distinct_elements  # noqa: PLC0415 - only for symbolic sizes
 
     return symbolic_distinct_elements(sizes, strides)

@@ -1,4 +1,4 @@
-"""Tensor layouts: sparse and nested tensors, by the dense tensors that they are made of."""
+"""Tensor layouts: sparse and nested tensors, and the dense tensors that they consist of."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 def sparse_coo_parts(tensor: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the indices and values of a COO tensor as they are stored, coalesced or not."""
+    """Return the stored indices and values of a COO tensor, coalesced or not."""
     with modes_disabled():
         return tensor._indices(), tensor._values()
 
 
 def nested_lengths(tensor: Tensor) -> list[int]:
-    """List the sizes along the first ragged axis of a nested tensor in the strided layout."""
+    """Return the sizes of a strided nested tensor in its first ragged dimension."""
     with modes_disabled():
         lengths: list[int] = tensor._nested_tensor_size()[:, 0].tolist()
     return lengths
 
 
 def is_jagged(types: Iterable[type]) -> bool:
-    """Tell whether a nested tensor in the jagged layout is among the tensor subclasses of a call."""
-    return any(issubclass(one, NestedTensor) for one in types)
+    """Return whether the tensor subclasses of a call include nested tensors of the jagged layout."""
+    return any(issubclass(cls, NestedTensor) for cls in types)
