@@ -1,4 +1,4 @@
-"""Whose autograd nodes are whose: against a plain list of every node, and in bounded memory."""
+"""Owners of autograd nodes: the same as in a list of all nodes, and in bounded memory."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +8,7 @@ from opflops.attribution.autograd_nodes import NodeOwners
 
 @given(st.lists(st.tuples(st.sampled_from(["mark", "begin", "insert"]), st.integers(0, 3), st.integers(0, 3))))
 def test_every_node_has_the_owner_that_it_was_given(steps):
-    """The same answers as a list with an owner for each number, whatever was marked, begun and inserted."""
+    """As in a dictionary with an owner for each number, after any sequence of calls."""
     node_owners = NodeOwners(5, "nobody")
     owners = dict.fromkeys(range(5), "nobody")
     number, current = 5, "nobody"
@@ -29,7 +29,7 @@ def test_every_node_has_the_owner_that_it_was_given(steps):
 
 
 def test_steps_that_repeat_take_no_memory():
-    """Ten thousand equal steps are kept as one, and each node is still found."""
+    """Ten thousand equal steps are stored as one, and each node has its owner."""
     node_owners, number = NodeOwners(0, "outside"), 0
     for _ in range(10_000):
         node_owners.begin_segment(number)
@@ -43,8 +43,8 @@ def test_steps_that_repeat_take_no_memory():
     ]
 
 
-def test_a_thread_that_takes_anothers_place_starts_afresh():
-    """Its nodes are numbered from the beginning again."""
+def test_a_thread_with_the_identifier_of_an_ended_one_starts_afresh():
+    """Its nodes are numbered from the beginning."""
     node_owners = NodeOwners(0, "outside")
     node_owners.begin_segment(100)
     node_owners.assign_from(100, "first")

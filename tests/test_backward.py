@@ -1,4 +1,4 @@
-"""Whose backward work is: the module whose forward made the node, or that owns the parameter; and in which phase."""
+"""Attribution of backward work: to the module whose forward created the node or that owns the parameter; phases."""
 
 import gc
 
@@ -50,7 +50,7 @@ class Net(nn.Module):
         return self.second(silu(self.first(x)))
 
 
-def test_a_gradient_belongs_to_the_module_whose_forward_asked_for_it():
+def test_a_gradient_belongs_to_the_module_whose_forward_created_its_node():
     """The first layer needs no gradient of its input; silu's gradient is the caller's."""
     net = Net()
     with OpFlopMode() as mode:
@@ -65,7 +65,7 @@ def test_a_gradient_belongs_to_the_module_whose_forward_asked_for_it():
 
 
 def test_accumulating_a_gradient_belongs_to_the_parameters_owner():
-    """From the second backward on, each weight and bias is added to."""
+    """From the second backward on, each gradient is added to the weight's or bias's."""
     net = Net()
     with OpFlopMode() as mode:
         net(X).sum().backward()
@@ -74,8 +74,8 @@ def test_accumulating_a_gradient_belongs_to_the_parameters_owner():
     assert adds == {"Net.first": 4 * 4 + 4, "Net.second": 4 * 4 + 4}
 
 
-def test_a_leaf_that_is_nobodys_parameter_accumulates_outside():
-    """An input that wants a gradient belongs to no module."""
+def test_a_leaf_that_is_no_parameter_accumulates_outside():
+    """An input that requires a gradient belongs to no module."""
     x = X.clone().requires_grad_()
     net = Net()
     with OpFlopMode() as mode:
@@ -85,7 +85,7 @@ def test_a_leaf_that_is_nobodys_parameter_accumulates_outside():
 
 
 def test_retained_graphs_and_several_backward_calls():
-    """Each backward of one graph costs the same, in the same places."""
+    """Each backward of one graph costs the same, in the same modules."""
     net = Net()
     with OpFlopMode() as mode:
         loss = net(X).sum()
@@ -96,7 +96,7 @@ def test_retained_graphs_and_several_backward_calls():
 
 
 def test_graphs_of_several_forwards_are_told_apart_in_any_order():
-    """Numbers of an earlier call still belong to whom they did."""
+    """Nodes of an earlier call keep their owner."""
     one, other = Net(), nn.Sequential(nn.Linear(4, 4))
     with OpFlopMode() as mode:
         losses = [model(X).sum() for model in (one, other, one, other, one)]
@@ -107,7 +107,7 @@ def test_graphs_of_several_forwards_are_told_apart_in_any_order():
 
 
 def test_a_second_derivative_belongs_to_the_module_too():
-    """What the first backward records for each module is differentiated for that module."""
+    """Nodes that the first backward creates for a module belong to that module in the second."""
     net = Net()
     x = X.clone().requires_grad_()
     with OpFlopMode() as mode:
@@ -132,7 +132,7 @@ class Halve(torch.autograd.Function):
 
 
 def test_a_custom_function_works_for_the_module_that_applied_it():
-    """Its backward is Python code that runs operators like any other."""
+    """Its backward is Python code that runs operators."""
 
     class Halving(Net):
         def forward(self, x):
@@ -235,7 +235,7 @@ class Checkpointed(nn.Module):
 
 @pytest.mark.parametrize("reentrant", [True, False])
 @pytest.mark.parametrize("plain", [False, True])
-def test_a_checkpointed_forward_is_computed_again(reentrant, plain):
+def test_a_checkpointed_forward_is_recomputed(reentrant, plain):
     """Both kinds of checkpoint, around a module and around a plain function."""
     x = X.clone().requires_grad_()
     model = Checkpointed(reentrant=reentrant, plain=plain)
@@ -253,7 +253,7 @@ def test_a_checkpointed_forward_is_computed_again(reentrant, plain):
 
 
 def test_a_checkpoint_in_a_checkpoint():
-    """The inner forward runs once, and again for each of the two that want it."""
+    """The inner forward runs once, and is recomputed for each of the two."""
 
     class Outer(nn.Module):
         def __init__(self):
@@ -276,8 +276,8 @@ def test_a_checkpoint_in_a_checkpoint():
     }
 
 
-def test_selective_checkpointing_computes_again_only_what_was_not_kept():
-    """With every matrix product kept, only the rest is computed again."""
+def test_selective_checkpointing_recomputes_only_what_was_not_saved():
+    """If the result of every matmul is saved, only the rest is recomputed."""
     keep = [torch.ops.aten.addmm.default, torch.ops.aten.mm.default]
     model = Checkpointed(reentrant=False, contexts=lambda: create_selective_checkpoint_contexts(keep))
     x = X.clone().requires_grad_()
@@ -288,7 +288,7 @@ def test_selective_checkpointing_computes_again_only_what_was_not_kept():
 
 
 def test_a_checkpoint_whose_graph_is_recorded():
-    """With create_graph nothing but the module stack and the checkpoint itself tells recomputation."""
+    """With create_graph, grad mode does not show a recomputation; the module stack and the checkpoint do."""
     x = X.clone().requires_grad_()
     model = Checkpointed(reentrant=False, plain=True)
     with OpFlopMode() as mode:
@@ -308,8 +308,8 @@ def test_a_checkpoint_of_a_function_without_modules_belongs_to_its_caller():
         assert macs(mode) == {("", "forward"): LINEAR, ("", "recompute"): LINEAR, ("", "backward"): LINEAR}
 
 
-def test_a_recomputation_by_hand_in_a_custom_function_is_told_by_its_recording():
-    """A backward that does not record, and then does, is computing a forward again."""
+def test_a_recomputation_in_a_custom_function_is_known_by_grad_mode():
+    """A backward that runs with grad mode off, and then turns it on, recomputes a forward."""
 
     class Again(torch.autograd.Function):
         @staticmethod
@@ -332,7 +332,7 @@ def test_a_recomputation_by_hand_in_a_custom_function_is_told_by_its_recording()
     assert macs(mode) == {("", "forward"): LINEAR, ("", "recompute"): LINEAR, ("", "backward"): 2 * LINEAR}
 
 
-def test_checkpointed_outputs_that_nobody_uses_are_not_computed_again():
+def test_checkpointed_outputs_that_nobody_uses_are_not_recomputed():
     """No gradient, no recomputation."""
     x = X.clone().requires_grad_()
     model = Checkpointed(reentrant=False)
@@ -343,7 +343,7 @@ def test_checkpointed_outputs_that_nobody_uses_are_not_computed_again():
 
 
 def test_an_exception_in_a_backward_leaves_nothing_behind():
-    """What follows a failed backward is forward work of its own module again."""
+    """Work after a failed backward is forward work of its own module."""
     x = X.clone().requires_grad_()
     net = Net()
 
@@ -361,8 +361,8 @@ def test_an_exception_in_a_backward_leaves_nothing_behind():
 
 
 @pytest.mark.parametrize("reentrant", [True, False])
-def test_what_is_computed_again_stands_where_the_forward_did(reentrant):
-    """Also modules made on the fly, and when the root itself is gone by then."""
+def test_a_recomputation_has_the_paths_of_its_forward(reentrant):
+    """Also for modules created during the forward, and if the root was deleted by then."""
 
     class Temporary(nn.Module):
         def __init__(self, net):
@@ -381,8 +381,8 @@ def test_what_is_computed_again_stands_where_the_forward_did(reentrant):
     assert sorted(ops(mode, "aten.tanh")) == [("Temporary.Tanh()", "forward"), ("Temporary.Tanh()", "recompute")]
 
 
-def test_roots_that_come_and_go_leave_nothing_but_their_rows():
-    """A model made anew in each step is a new root each time, and its modules are forgotten with it."""
+def test_deleted_roots_leave_nothing_but_their_rows():
+    """A model created anew in each step is a new root each time; its paths are dropped when it is deleted."""
     with OpFlopMode() as mode:
         for _ in range(20):
             Net()(X).sum().backward()

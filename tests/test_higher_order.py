@@ -1,4 +1,4 @@
-"""Operators that call functions: counted as the eager program without them, and none of them changes a result."""
+"""Higher-order operators count as the same program without them, and their results do not change."""
 
 import pytest
 import torch
@@ -118,7 +118,7 @@ PROGRAMS = [
 
 @pytest.mark.parametrize(("program", "eagerly", "products", "recomputed"), PROGRAMS)
 def test_control_flow_counts_as_the_program_without_it(program, eagerly, products, recomputed):
-    """Each product once forward and twice backward, by hand; all the rest as eagerly; recomputation apart."""
+    """Each matmul once forward and twice backward, by hand; the rest as in eager mode, apart from recomputation."""
     profile, _ = counted(program, *inputs())
     forward, backward = arithmetic(profile, FORWARD), arithmetic(profile, BACKWARD)
     expected, _ = counted(eagerly, *inputs())
@@ -140,7 +140,7 @@ def test_control_flow_counts_as_the_program_without_it(program, eagerly, product
 
 @pytest.mark.parametrize(("program", "eagerly", "products", "recomputed"), PROGRAMS)
 def test_results_and_gradients_are_the_same_without_the_mode(program, eagerly, products, recomputed):
-    """Bit by bit, whether the program ran first with it or without, and as eagerly up to rounding."""
+    """Bit by bit, whichever runs first, with or without the mode; as in eager mode up to rounding."""
     del products, recomputed
     _, first = counted(program, *inputs())
     plain = differentiated(program, *inputs())
@@ -152,7 +152,7 @@ def test_results_and_gradients_are_the_same_without_the_mode(program, eagerly, p
 
 
 def test_the_branch_that_runs_counts():
-    """One product where the condition holds, two where it does not."""
+    """One matmul if the condition holds, two if it does not."""
     x, w = inputs()
     for value, products in ((200.0, 1), (0.0, 2)):
         with torch.no_grad(), OpFlopMode(strict=True) as m:
@@ -175,7 +175,7 @@ def test_a_scan_by_an_associative_function_counts_its_combinations():
 
 
 class Block(nn.Module):
-    """Choose between its two layers, which the branches capture."""
+    """Choose between its two layers, which the branches close over."""
 
     def __init__(self):
         super().__init__()
@@ -186,8 +186,8 @@ class Block(nn.Module):
         return torch.cond(x.sum() > -1e9, lambda x: self.second(self.first(x)), self.second, (x,))
 
 
-def test_modules_that_branches_capture_get_their_work_and_gradients():
-    """In every block of a model, though the compiler sees the code of the first one only."""
+def test_modules_that_branches_close_over_get_their_work_and_gradients():
+    """In every block of a model, though the compiler compiles the code of the first one only."""
     torch.manual_seed(0)
     model, x = nn.Sequential(Block(), Block()), inputs()[0]
     leaves = [x, *model.parameters()]
@@ -233,8 +233,8 @@ class Single(nn.Module):
         return torch.cond(x.sum() > -1e9, self.only, torch.sin, (x,))
 
 
-def test_work_never_goes_to_a_module_that_did_not_do_it():
-    """What was compiled for one layer may serve another, whose work then is its caller's."""
+def test_work_is_never_attributed_to_another_module():
+    """A graph compiled for one layer may run for another. The work then belongs to the caller or that layer."""
     x = inputs()[0].detach()
     with torch.no_grad(), OpFlopMode(strict=True) as m:
         nn.Sequential(Pair(), Single())(x)
@@ -246,7 +246,7 @@ def test_work_never_goes_to_a_module_that_did_not_do_it():
 
 
 def test_first_use_in_a_fresh_process_is_counted():
-    """The compiler is loaded by the operator itself, after the mode has begun."""
+    """The operator itself loads the compiler, inside the block."""
     import subprocess  # noqa: PLC0415 - only here
     import sys  # noqa: PLC0415 - only here
 
@@ -261,8 +261,8 @@ def test_first_use_in_a_fresh_process_is_counted():
     assert ran.stdout == "8\n"
 
 
-def test_nested_modes_each_count_the_bodies():
-    """As they do with every other operator; modes that do not count keep their place between them."""
+def test_nested_modes_each_count_the_subgraphs():
+    """As with every other operator."""
     x, w = inputs()
     with OpFlopMode(strict=True) as outer, OpFlopMode(strict=True) as inner:
         differentiated(rounds, x, w)
@@ -280,8 +280,8 @@ def test_a_mode_around_fake_tensors_or_within(inside):
     assert m.total.macs == 3 * PRODUCT
 
 
-def test_nested_modes_each_price_what_fake_tensors_do_not_run():
-    """What one mode runs to find a price is not the other's."""
+def test_nested_modes_each_count_what_fake_tensors_do_not_run():
+    """A mode does not count what another one runs to find a cost."""
     with FakeTensorMode(), OpFlopMode(strict=True) as outer, OpFlopMode(strict=True) as inner:
         higher_order.associative_scan(lambda a, b: (a * b,), (torch.ones(4, 2),), ())
     assert outer.total.ops == inner.total.ops == 4 * 2
@@ -298,15 +298,15 @@ class Other(TorchDispatchMode):
 
 @pytest.fixture
 def _compiler_forgets():
-    """What the compiler has once passed over it never looks at again."""
+    """Reset the compiler: code that it once skipped it never compiles again."""
     yield
     torch._dynamo.reset()
 
 
 @pytest.mark.usefixtures("_compiler_forgets")
 @pytest.mark.parametrize("inside", [True, False])
-def test_another_mode_does_not_hide_the_bodies(inside):
-    """The compiler refuses to work under it, and the bodies run as they are."""
+def test_another_mode_does_not_hide_the_subgraphs(inside):
+    """The compiler does not work under it, so the subgraphs run uncompiled."""
     x, w = (one.detach() for one in inputs())
     m = OpFlopMode(strict=True)
     with Other() if inside else m, m if inside else Other():
@@ -316,15 +316,15 @@ def test_another_mode_does_not_hide_the_bodies(inside):
 
 
 @pytest.mark.usefixtures("_compiler_forgets")
-def test_without_the_compiler_bodies_count():
-    """It may be switched off for the whole process."""
+def test_without_the_compiler_subgraphs_count():
+    """It may be disabled for the whole process."""
     x, w = (one.detach() for one in inputs())
     with torch._dynamo.config.patch(disable=True), OpFlopMode(strict=True) as m:
         branches(x, w)
     assert m.total.macs == 2 * PRODUCT
 
 
-def test_what_a_body_raises_is_what_it_raises_without_the_mode():
+def test_a_subgraph_raises_the_same_error_as_without_the_mode():
     """Word by word."""
 
     def program():
@@ -339,8 +339,8 @@ def test_what_a_body_raises_is_what_it_raises_without_the_mode():
     assert str(raised.value) == str(plain.value)
 
 
-def test_a_body_that_raises_leaves_the_mode_as_it_was():
-    """What ran before counts, and counting goes on."""
+def test_counting_continues_after_a_subgraph_that_raises():
+    """What ran before it counts too."""
 
     def fails(x):
         raise ValueError("no")
@@ -370,7 +370,7 @@ def test_without_values_the_larger_branch_counts(larger_first, env):
     assert rows["aten.sum"].estimate == ""
 
 
-def test_symbolic_branches_compare_by_the_sizes_that_are_there():
+def test_symbolic_branches_compare_by_the_example_sizes():
     """And the count stays symbolic."""
     env = ShapeEnv()
     fakes = FakeTensorMode(shape_env=env)
@@ -383,8 +383,8 @@ def test_symbolic_branches_compare_by_the_sizes_that_are_there():
     assert m.total.macs.node.hint == 2 * 8 * 4 * 4
 
 
-def test_without_values_a_loop_counts_one_round():
-    """And says so."""
+def test_without_values_a_loop_counts_one_iteration():
+    """As an estimate, whose reason says so."""
     with FakeTensorMode(shape_env=ShapeEnv()), OpFlopMode(strict=True) as m, torch.no_grad():
         rounds(torch.ones(2, 4), torch.ones(4, 4))
     assert m.total.macs == PRODUCT
@@ -393,7 +393,7 @@ def test_without_values_a_loop_counts_one_round():
 
 @pytest.mark.parametrize("program", [slices, steps], ids=["map", "scan"])
 def test_without_values_each_slice_counts(program):
-    """Fake tensors run the body once, which stands for three."""
+    """Fake tensors run the subgraph once, which counts for three."""
     with torch.no_grad(), OpFlopMode(strict=True) as real:
         program(*inputs())
     with FakeTensorMode(), torch.no_grad(), OpFlopMode(strict=True) as m:
@@ -403,8 +403,8 @@ def test_without_values_each_slice_counts(program):
     assert {row.estimate for row in m.profile.rows} == {""}
 
 
-def test_work_of_before_is_not_multiplied():
-    """A product of the same kind, in the same place, stays one."""
+def test_earlier_work_is_not_multiplied():
+    """A matmul of the same module and phase counts once."""
     with FakeTensorMode(), torch.no_grad(), OpFlopMode(strict=True) as m:
         x, w = torch.ones(2, 4), torch.ones(4, 4)
         x @ w
@@ -414,7 +414,7 @@ def test_work_of_before_is_not_multiplied():
 
 
 def test_without_values_an_associative_scan_counts_its_combinations():
-    """Fake tensors do not run the function at all."""
+    """Fake tensors do not run the function."""
     with FakeTensorMode(), OpFlopMode(strict=True) as m:
         out = higher_order.associative_scan(lambda a, b: (a * b,), (torch.ones(4, 2),), ())
     assert out[0].shape == (4, 2)
@@ -444,7 +444,7 @@ WRAPPERS = [
 
 @pytest.mark.parametrize(("program", "recomputed"), WRAPPERS)
 def test_wrappers_count_what_they_wrap(program, recomputed):
-    """Forward, backward, and once more for a checkpoint."""
+    """Forward, backward, and the recomputation of a checkpoint."""
     profile, results = counted(program, *inputs())
     assert same(results, differentiated(program, *inputs()))
     assert arithmetic(profile, FORWARD)["aten.mm"] == Cost(macs=PRODUCT)
@@ -471,8 +471,8 @@ def test_calls_of_a_graph_count_what_it_does(program, env):
     assert arithmetic(m.profile, FORWARD) == {"aten.mm": Cost(macs=PRODUCT), "aten.relu": Cost(ops=2 * 4)}
 
 
-def test_what_an_operator_tries_out_to_differentiate_a_graph_is_not_counted():
-    """A quantized call traces its graph in the backward, and computes the forward again in it."""
+def test_tracing_a_graph_to_differentiate_it_is_not_counted():
+    """A quantized call traces its graph in the backward, and recomputes the forward there."""
     x, w = inputs()
     profile, results = counted(lambda x, w: higher_order.invoke_quant(body(), x, w), x, w)
     assert same(results, differentiated(lambda x, w: higher_order.invoke_quant(body(), x, w), x, w))
@@ -483,7 +483,7 @@ def test_what_an_operator_tries_out_to_differentiate_a_graph_is_not_counted():
 
 
 def test_a_function_with_its_own_gradient_counts_both():
-    """The graphs of its forward and backward run as they are."""
+    """The graphs of its forward and backward run unchanged."""
     forward = graph(lambda x, w: ((torch.mm(x, w),), (x, w)))
     backward = graph(lambda grad, x, w: (torch.mm(grad, w.t()), torch.mm(x.t(), grad)))
     options = {"non_differentiable_idx": [], "saved_for_backward_idx": [0, 1]}
@@ -527,7 +527,7 @@ GIVEN_OPERATORS = [
 
 
 @pytest.mark.parametrize(("program", "op", "macs", "ops"), GIVEN_OPERATORS)
-def test_an_operator_that_is_given_to_another_is_counted(program, op, macs, ops):
+def test_an_operator_passed_to_a_higher_order_operator_is_counted(program, op, macs, ops):
     """As if it were called by itself."""
     x, w = (one.detach() for one in inputs())
     plain = program(x.clone(), w)
@@ -571,8 +571,8 @@ def _below_autograd(function, x):
         return twice(function, x)
 
 
-def test_an_unknown_operator_runs_and_is_listed_and_its_functions_count():
-    """It is not known what else it does."""
+def test_an_operator_without_a_handler_is_listed_and_its_subgraphs_count():
+    """What else it does is unknown, so it is unpriced."""
     x = torch.ones(2, 4)
     with pytest.warns(UnpricedOpWarning, match=r"higher_order\.hop_tests_twice"), OpFlopMode() as m:
         out = twice(torch.sin, x)
@@ -605,7 +605,7 @@ def _later_dense(function, x):
 
 @pytest.mark.filterwarnings("ignore::opflops.errors.UnpricedOpWarning")
 def test_a_function_that_is_called_later_counts_once():
-    """The mode then sees its operators as any others."""
+    """The mode sees its operators like any others."""
     x = torch.ones(2, 4)
     with OpFlopMode() as m, torch._C._AutoDispatchBelowAutograd():
         later(torch.sin, x)
@@ -613,8 +613,8 @@ def test_a_function_that_is_called_later_counts_once():
     assert m.total.transcendentals == 8
 
 
-def test_an_operator_given_to_another_is_listed_where_the_call_is_written_down():
-    """Its kernel cannot be run apart from the call then."""
+def test_an_operator_passed_to_a_higher_order_operator_is_unpriced_while_tracing():
+    """Tracing must record one call, so the default kernel cannot run."""
     from torch.fx.experimental.proxy_tensor import make_fx  # noqa: PLC0415 - only here
 
     with pytest.warns(UnpricedOpWarning, match=r"higher_order\.out_dtype"), OpFlopMode() as m:
@@ -623,7 +623,7 @@ def test_an_operator_given_to_another_is_listed_where_the_call_is_written_down()
     assert [node.name for node in traced.graph.nodes if node.op == "call_function"] == ["out_dtype"]
 
 
-def test_an_unknown_operator_is_an_error_where_everything_must_have_a_price():
+def test_an_operator_without_a_handler_is_an_error_in_strict_mode():
     """Before it runs."""
     ran = []
     with pytest.raises(UnpricedOpError, match="hop_tests_twice"), OpFlopMode(strict=True):
@@ -674,8 +674,8 @@ def add_kernel_cost(x, n, BLOCK, *, causal="none"):  # noqa: N803 - the kernel's
 
 
 @pytest.mark.parametrize("functional", [False, True])
-def test_a_triton_kernel_is_priced_by_its_name(functional):
-    """The formula gets the kernel's arguments by name, the constant ones too."""
+def test_a_triton_kernel_takes_the_formula_of_its_name(functional):
+    """The formula gets the kernel's arguments by name, constants too."""
     x, y = torch.randn(6), torch.randn(6)
     with OpFlopMode(strict=True, formulas={"triton::add_kernel": add_kernel_cost}) as m:
         out = launched(x, y, functional)
@@ -688,7 +688,7 @@ def test_a_triton_kernel_is_priced_by_its_name(functional):
 
 
 def test_a_triton_kernel_without_a_formula_runs_and_is_listed():
-    """With the name to register one for."""
+    """The warning says under which name to register one."""
     x, y = torch.randn(6), torch.randn(6)
     with pytest.warns(UnpricedOpWarning, match="triton::add_kernel"), OpFlopMode() as m:
         out = launched(x, y)
@@ -696,8 +696,8 @@ def test_a_triton_kernel_without_a_formula_runs_and_is_listed():
     assert m.profile.unpriced == {"triton.add_kernel": 1}
 
 
-def test_a_formula_that_asks_a_kernel_for_what_it_has_not_got_says_so():
-    """With what there is."""
+def test_a_formula_that_requires_an_argument_the_kernel_lacks_is_an_error():
+    """The message lists the arguments."""
 
     def wrong(z):
         return Cost(ops=z)
@@ -711,7 +711,7 @@ def test_a_formula_that_asks_a_kernel_for_what_it_has_not_got_says_so():
 
 
 def test_a_kernel_declared_to_be_free_needs_no_formula():
-    """Through the registry that modes share."""
+    """In the registry that all modes share."""
     from opflops.pricing.registry import declare_zero, registry  # noqa: PLC0415 - only here
 
     declare_zero("triton::add_kernel")
@@ -725,7 +725,7 @@ def test_a_kernel_declared_to_be_free_needs_no_formula():
 
 
 def test_a_traced_program_is_counted_once():
-    """make_fx writes the operator down with both branches; both were traced, the larger counts."""
+    """make_fx records the operator with both branches; both were traced, the larger counts."""
     from torch.fx.experimental.proxy_tensor import make_fx  # noqa: PLC0415 - only here
 
     x, w = (one.detach() for one in inputs())

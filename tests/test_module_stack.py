@@ -1,4 +1,4 @@
-"""Which module is running: paths, roots, modules made on the fly, and how the stack is put up and taken down."""
+"""The module stack: paths, roots, modules created during a forward, and how the stack is pushed and popped."""
 
 import gc
 import weakref
@@ -40,7 +40,7 @@ class Net(nn.Module):
 
 
 def test_paths_are_those_of_named_modules_behind_the_roots_class():
-    """Work is in the module that asked for it; a container that is never called has none."""
+    """Work belongs to the module that ran it; a container that is never called has none."""
     assert paths(lambda: Net()(X)) == [
         "Net.blocks.0.fc",
         "Net.blocks.0.ReLU()",
@@ -53,12 +53,12 @@ def test_paths_are_those_of_named_modules_behind_the_roots_class():
 
 
 def test_work_under_no_module_has_an_empty_path():
-    """Functions between models belong to nobody."""
+    """Functions between models belong to no module."""
     assert paths(lambda: X + X) == [""]
 
 
 def test_a_second_root_of_a_class_is_numbered():
-    """Also when the first is gone by then."""
+    """Also if the first was deleted by then."""
     first, second = nn.Linear(4, 4), nn.Linear(4, 4)
     assert paths(lambda: (first(X), second(X), first(X))) == ["Linear", "Linear#2"]
     assert paths(lambda: (nn.ReLU()(X), nn.ReLU()(X))) == ["ReLU", "ReLU#2"]
@@ -89,8 +89,8 @@ def test_a_shared_module_has_its_first_path():
     assert "Tied.decode" not in mode.profile.by("module")
 
 
-def test_modules_made_on_the_fly_stand_under_their_caller():
-    """With their own children below them, and together where they are of one class."""
+def test_modules_created_during_a_forward_are_below_their_caller():
+    """With their own children below them. Several of one class share a path."""
 
     class Dynamic(nn.Module):
         def forward(self, x):
@@ -117,7 +117,7 @@ def test_a_module_registered_while_running_gets_its_registered_path():
     assert paths(lambda: Lazy()(X)) == ["Lazy.fc"]
 
 
-def test_a_registered_module_called_through_one_made_on_the_fly_keeps_its_path():
+def test_a_registered_module_called_through_a_temporary_one_keeps_its_path():
     """A temporary container does not rename what it holds."""
 
     class Wrapped(nn.Module):
@@ -144,7 +144,7 @@ def test_recursion_and_reuse_stay_on_the_path():
 
 
 def test_an_exception_in_a_forward_unwinds_the_stack():
-    """What runs afterwards is not laid at the dead module's door."""
+    """Later work is not attributed to the module that failed."""
 
     class Failing(nn.Module):
         def __init__(self):
@@ -166,7 +166,7 @@ def test_an_exception_in_a_forward_unwinds_the_stack():
 
 
 def test_an_exception_caught_inside_a_module_returns_to_it():
-    """The catcher goes on counting."""
+    """Later work belongs to the module that caught it."""
 
     class Bad(nn.Module):
         def forward(self, x):
@@ -187,7 +187,7 @@ def test_an_exception_caught_inside_a_module_returns_to_it():
 
 
 def test_two_models_in_one_block_do_not_mix():
-    """A model that another calls without owning stands under its caller; alone it is a root."""
+    """A model that another one calls but does not register is below its caller; alone it is a root."""
     teacher = Block()
 
     class Student(nn.Module):
@@ -199,7 +199,7 @@ def test_two_models_in_one_block_do_not_mix():
 
 
 def test_row_types_are_class_names():
-    """Each row says which class its module is of."""
+    """Each row holds the class name of its module."""
     with OpFlopMode() as mode:
         Net()(X)
         X.sum()
@@ -209,7 +209,7 @@ def test_row_types_are_class_names():
     assert types["Net"] == "Net"
 
 
-def test_a_module_put_in_anothers_place_has_its_own_type():
+def test_a_module_that_replaces_another_has_its_own_type():
     """The path is the same, the class is not."""
     net = nn.Sequential(nn.ReLU())
     with OpFlopMode() as mode:
@@ -220,8 +220,8 @@ def test_a_module_put_in_anothers_place_has_its_own_type():
     assert types == {"aten.relu": ("Sequential.0", "ReLU"), "aten.gelu": ("Sequential.0", "GELU")}
 
 
-def test_module_calls_are_as_before_when_the_block_ends():
-    """nn.Module has the very function that it had, however the block ends."""
+def test_module_calls_are_restored_when_the_block_ends():
+    """nn.Module.__call__ is the same function as before, also after an exception."""
     before = nn.Module.__call__
     with OpFlopMode():
         assert nn.Module.__call__ is not before
@@ -232,7 +232,7 @@ def test_module_calls_are_as_before_when_the_block_ends():
 
 
 def test_nested_modes_restore_when_the_last_ends():
-    """The inner block leaves the outer one's tracking in place."""
+    """The end of the inner block does not remove the patches of the outer one."""
     before = nn.Module.__call__
     with OpFlopMode() as outer:
         with OpFlopMode() as inner:
@@ -277,8 +277,8 @@ def test_nothing_of_the_users_is_kept_alive_or_changed():
     assert mode.total.macs == 64
 
 
-def test_a_module_that_comes_where_another_lay_in_memory_is_told_apart():
-    """Paths go by the module, not by an address that is used again."""
+def test_a_module_at_the_address_of_a_deleted_one_is_told_apart():
+    """A path belongs to the module, not to its address, which may be reused."""
 
     class Maker(nn.Module):
         def forward(self, x):
@@ -297,7 +297,7 @@ def test_a_module_that_comes_where_another_lay_in_memory_is_told_apart():
 
 
 def test_modules_whose_class_defines_equality_are_told_apart():
-    """Equality is the user's; identity says which module it is."""
+    """Modules are compared by identity."""
 
     class Equal(nn.Module):
         def __eq__(self, other):
@@ -338,15 +338,15 @@ class Twice(nn.Module):
         return self.list[0](self.block(self.shared(self.shared(x[:1]))))
 
 
-def test_calls_of_a_shared_module_are_told_apart_by_place():
-    """By caller and number of the call, forward and backward, over all steps; rows are as if there were one place."""
+def test_calls_of_a_shared_module_are_told_apart_by_call_site():
+    """By caller and number of the call, forward and backward, over all steps. Rows add the call sites up."""
     net = Twice()
     with OpFlopMode() as mode:
         for _ in range(3):
             net(X).sum().backward()
     p = mode.profile
     # The first call wants no gradient of its input.
-    assert {place: cost.macs for place, cost in p.call_sites("Twice.shared").items()} == {
+    assert {site: cost.macs for site, cost in p.call_sites("Twice.shared").items()} == {
         "Twice #1": 3 * (16 + 16),
         "Twice #2": 3 * (16 + 32),
         "Twice.block #1": 3 * (16 + 32),
@@ -360,8 +360,8 @@ def test_calls_of_a_shared_module_are_told_apart_by_place():
     assert (p + p).call_sites("Twice.shared")["Twice #1"].macs == 2 * 3 * (16 + 16)
 
 
-def test_rounds_of_a_long_loop_are_one_place_in_the_end():
-    """A module that is called thousands of times by one run takes no thousands of rows."""
+def test_later_iterations_of_a_long_loop_share_a_call_site():
+    """A module that one run calls thousands of times does not take thousands of rows."""
 
     class Loop(nn.Module):
         def __init__(self):
@@ -375,14 +375,14 @@ def test_rounds_of_a_long_loop_are_one_place_in_the_end():
 
     with OpFlopMode() as mode:
         Loop()(X)
-    places = mode.profile.call_sites("Loop.fc")
-    assert len(places) == 64
-    assert places["Loop #1"].macs == 32
-    assert places["Loop #64"].macs == (200 - 63) * 32
+    sites = mode.profile.call_sites("Loop.fc")
+    assert len(sites) == 64
+    assert sites["Loop #1"].macs == 32
+    assert sites["Loop #64"].macs == (200 - 63) * 32
 
 
 def test_modules_that_never_ran_are_listed():
-    """What was called or holds what was called is not; a list cannot be called; identities do nothing but ran."""
+    """Containers of called modules, and those without a forward, are not. A called Identity is not either."""
     net = Twice()
     with OpFlopMode() as mode:
         net(X)

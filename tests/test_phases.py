@@ -25,8 +25,8 @@ def work(mode):
     ids=lambda kind: kind.__name__,
 )
 @pytest.mark.parametrize("foreach", [False, True])
-def test_a_step_is_the_optimizers_work_and_no_modules(kind, foreach):
-    """All that a step does, and nothing that a forward or backward does."""
+def test_a_step_is_optimizer_work_outside_any_module(kind, foreach):
+    """Everything that a step does, and nothing that a forward or backward does."""
     net = nn.Linear(4, 4)
     optimizer = kind(net.parameters(), lr=0.1, foreach=foreach)
     with OpFlopMode() as mode:
@@ -41,8 +41,8 @@ def test_a_step_is_the_optimizers_work_and_no_modules(kind, foreach):
     assert mode.profile.where(phase="forward", module="Linear").total.macs == 2 * LINEAR
 
 
-def test_an_optimizer_made_inside_the_block_is_known_too():
-    """Also one of a class that is defined there."""
+def test_an_optimizer_created_inside_the_block_is_patched_too():
+    """Also one whose class is defined there."""
     net = nn.Linear(4, 4)
     with OpFlopMode() as mode:
 
@@ -88,7 +88,7 @@ def test_a_closure_is_forward_and_backward_again():
     assert by["", "optimizer"].ops
 
 
-def test_clipping_scaling_and_averaging_are_the_optimizers_work():
+def test_clipping_scaling_and_averaging_are_optimizer_work():
     """What a training loop does with gradients and parameters between backward and the next forward."""
     net = nn.Linear(4, 4)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
@@ -116,7 +116,7 @@ def test_clipping_scaling_and_averaging_are_the_optimizers_work():
 
 
 def test_an_optimizer_that_fails_leaves_its_phase():
-    """What follows is forward work again."""
+    """Later work is forward work."""
     net = nn.Linear(4, 4)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
 
@@ -130,8 +130,8 @@ def test_an_optimizer_that_fails_leaves_its_phase():
     assert work(mode) == {("", "forward")}
 
 
-def test_a_step_inside_a_backward_is_the_optimizers_work():
-    """Optimizers that step as soon as a gradient is there."""
+def test_a_step_inside_a_backward_is_optimizer_work():
+    """For optimizers that step as soon as a gradient is accumulated."""
     net = nn.Linear(4, 4, bias=False)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, foreach=False)
     net.weight.register_post_accumulate_grad_hook(lambda _: optimizer.step())
@@ -165,7 +165,7 @@ def test_a_gan_keeps_its_two_models_apart():
 
 
 def test_model_and_hardware_utilisation_are_one_call_away():
-    """MFU wants forward and backward, HFU the recomputation too."""
+    """MFU takes forward and backward, HFU the recomputation too."""
     x = X.clone().requires_grad_()
     net = nn.Linear(4, 4)
     with OpFlopMode() as mode:
@@ -175,16 +175,16 @@ def test_model_and_hardware_utilisation_are_one_call_away():
     assert p.where(phase=("forward", "backward", "recompute")).total.macs == 4 * LINEAR
 
 
-def test_nothing_of_what_is_followed_stays_behind():
-    """Classes and modules of PyTorch are as before, however the block ends."""
+def test_every_patch_is_removed():
+    """Classes and modules of PyTorch are as before, also after an exception."""
     from opflops.torch_internals.autograd import checkpoint_callables  # noqa: PLC0415 - for this test alone
     from opflops.torch_internals.optimizers import optimizer_callables  # noqa: PLC0415 - for this test alone
 
     torch.optim.Adam([nn.Parameter(X)])
 
     def state():
-        followed = [*checkpoint_callables(), *optimizer_callables(), (nn.Module, "__call__")]
-        return {(owner, name): vars(owner)[name] for owner, name in followed}
+        patched = [*checkpoint_callables(), *optimizer_callables(), (nn.Module, "__call__")]
+        return {(owner, name): vars(owner)[name] for owner, name in patched}
 
     before = state()
     with pytest.raises(RuntimeError, match="stop"), OpFlopMode(), OpFlopMode():
@@ -193,7 +193,7 @@ def test_nothing_of_what_is_followed_stays_behind():
 
 
 def test_memory_does_not_grow_with_steps():
-    """Thousands of training steps under one mode keep nothing but the rows that the first ones made."""
+    """Thousands of training steps under one mode keep nothing but the rows of the first ones."""
     net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
 

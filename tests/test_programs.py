@@ -1,4 +1,4 @@
-"""Ways in which programs use PyTorch: whatever they do, each operator is counted once, where it was asked for."""
+"""Ways in which programs use PyTorch: each operator is counted once, in the module that ran it."""
 
 import copy
 
@@ -92,14 +92,14 @@ def test_a_replica_is_a_root_of_its_own():
 
 
 def test_hooks_may_call_modules():
-    """A forward hook that calls another module works for the module that it hangs on."""
+    """The work of a forward hook belongs to the module that it is registered on."""
     net, probe = Net(), nn.Linear(4, 4)
     net.first.register_forward_hook(lambda module, inputs, output: probe(output))
     assert counted(net, X) == FORWARD | {("Net.first.Linear()", "forward"): LINEAR}
 
 
 def test_methods_other_than_forward_may_call_modules():
-    """What the method itself does belongs to its caller; what its modules do is theirs."""
+    """The method's own work belongs to its caller; the work of its modules to them."""
 
     class Encoder(Net):
         def encode(self, x):
@@ -132,7 +132,7 @@ def test_functions_between_modules_work_for_the_caller():
 
 
 def test_an_exception_in_a_forward_leaves_its_module():
-    """What follows belongs to whoever caught it, forward and backward."""
+    """Later work belongs to the module that caught it, forward and backward."""
 
     class Careful(nn.Module):
         def __init__(self):
@@ -161,8 +161,8 @@ def test_an_exception_in_a_forward_leaves_its_module():
 # Modes of running
 
 
-def test_grad_modes_and_devices_of_no_storage_cost_the_same():
-    """no_grad, inference_mode, meta tensors, and fake ones made outside and inside the block."""
+def test_grad_modes_meta_and_fake_tensors_cost_the_same():
+    """no_grad, inference_mode, meta tensors, and fake tensors created outside and inside the block."""
     net = Net()
     with torch.no_grad():
         assert counted(net, X) == FORWARD
@@ -191,7 +191,7 @@ def test_the_fast_path_of_a_transformer_costs_what_the_slow_one_does():
 
 
 def test_autocast_shows_in_the_dtype_of_rows():
-    """The products run in bfloat16, as autocast has it."""
+    """Under autocast matmuls run in bfloat16."""
     net = Net()
     with OpFlopMode() as mode, torch.autocast("cpu", torch.bfloat16):
         net(X).sum().backward()
@@ -200,7 +200,7 @@ def test_autocast_shows_in_the_dtype_of_rows():
 
 
 def test_the_default_device_holds_inside_the_block():
-    """What is made there without storage is counted there."""
+    """Tensors created there on meta are counted there."""
     torch.set_default_device("meta")
     try:
         assert counted(lambda: Net()(torch.ones(2, 4)).sum().backward()) == TRAINED
@@ -236,7 +236,7 @@ def test_other_modes_do_not_matter():
 
 
 def test_saved_tensor_hooks_work_for_the_module_that_saves():
-    """Packing belongs to the forward and unpacking to the backward of the module; offloading is movement alone."""
+    """Packing belongs to the module's forward, unpacking to its backward; offloading only moves data."""
     net = Net()
 
     def packed(pack, unpack):
@@ -306,7 +306,7 @@ def test_scripted_traced_exported_and_symbolically_traced_programs():
 
 
 class Wrapper(torch.Tensor):
-    """A tensor subclass of a user's own, which unwraps what it is given and wraps what comes out."""
+    """A user's tensor subclass, which unwraps arguments and wraps results."""
 
     @staticmethod
     def __new__(cls, inner):
@@ -327,7 +327,7 @@ class Wrapper(torch.Tensor):
 
 
 def test_a_tensor_subclass_is_counted_once():
-    """Not as the wrapper and again as what it wraps."""
+    """Not both for the wrapper and for the wrapped tensor."""
     assert counted(Net(), Wrapper(X)) == FORWARD
 
 
@@ -340,7 +340,7 @@ def trained(function, net):
 
 
 def test_a_compiled_model_counts_like_the_model_itself():
-    """Compiled before the block or inside it, called for the first time there or not, whole graphs included."""
+    """Compiled before or inside the block, first called there or before, also with fullgraph=True."""
     compiled = []
 
     def backend(graph, inputs):
@@ -376,8 +376,8 @@ def test_a_compiled_model_counts_like_the_model_itself():
     assert len(compiled) == 2
 
 
-def test_marks_of_dynamic_dimensions_are_left_alone():
-    """Whoever counts a model first does not change how it is compiled later."""
+def test_marked_dynamic_dimensions_stay_dynamic():
+    """Counting a model does not change how it is compiled later."""
     graphs = []
 
     def backend(graph, inputs):
@@ -396,8 +396,8 @@ def test_marks_of_dynamic_dimensions_are_left_alone():
     assert len(graphs) == 1
 
 
-def test_the_compiler_is_not_loaded_before_it_is_asked_for():
-    """It takes seconds to load; a program that compiles for the first time inside the block is counted all the same."""
+def test_the_compiler_is_loaded_only_when_needed():
+    """Loading takes seconds. A program that compiles for the first time inside the block is counted too."""
     import subprocess  # noqa: PLC0415 - for this test alone
     import sys  # noqa: PLC0415
 
@@ -470,7 +470,7 @@ def test_a_program_cannot_tell_that_it_is_counted():
 
 
 def test_replicas_share_their_parameters_and_are_counted_once_each():
-    """As data parallelism on several devices makes them."""
+    """As data parallelism on several devices creates them."""
     net = Net()
     replica = net._replicate_for_data_parallel()
     found = counted(lambda: (net(X), replica(X)))

@@ -16,14 +16,14 @@ from opflops.torch_internals.symbolic_shapes import Dim, RecordingShapeEnv, pars
 from opflops.torch_internals.sympy_conversion import to_standard_sympy
 
 
-def symbolic(*names, place=lambda: "here"):
+def symbolic(*names, location=lambda: "here"):
     """Make symbols, and sizes of 4, 8, 16, ... for them."""
-    symbols = RecordingShapeEnv(place)
+    symbols = RecordingShapeEnv(location)
     return symbols, *(symbols.size(name, 4 << index, 1, None) for index, name in enumerate(names))
 
 
-def test_a_size_is_an_expression_in_its_name():
-    """Arithmetic on it stays symbolic, in sympy's own terms; a number stays one."""
+def test_a_size_is_an_expression_in_its_dimensions_name():
+    """Arithmetic on it stays symbolic, in standard sympy; an integer stays an integer."""
     symbols, n, m = symbolic("n", "m")
     assert symbols.expression(3 * n * (m + 1)) == sympy.sympify("3*n*m + 3*n")
     assert symbols.expression((n - 1) // 2 + 1) == sympy.floor(sympy.Symbol("n") / 2 - sympy.Rational(1, 2)) + 1
@@ -31,14 +31,14 @@ def test_a_size_is_an_expression_in_its_name():
     assert type(symbols.expression(n - n + 3)) is type(symbols.expression(7)) is int
 
 
-def test_what_is_decided_is_noted_with_its_place():
-    """By the example's size; what holds for every size is not."""
-    places = iter("abc")
-    symbols, n, m = symbolic("n", "m", place=lambda: next(places))
+def test_guards_are_recorded_with_their_locations():
+    """They hold for the example size. Conditions that hold for every size are left out."""
+    locations = iter("abc")
+    symbols, n, m = symbolic("n", "m", location=lambda: next(locations))
     assert n > 0
     assert n < 9
     assert n * m != 33
-    assert [(str(condition), place) for condition, place in symbols.conditions()] == [
+    assert [(str(condition), location) for condition, location in symbols.conditions()] == [
         ("n < 9", "a"),
         ("Ne(m*n, 33)", "b"),
     ]
@@ -48,7 +48,7 @@ def test_what_is_decided_is_noted_with_its_place():
 
 
 def test_bounds_are_known():
-    """Of a Dim, and of what was derived from one."""
+    """Those of a Dim, and of one derived from it."""
     dim = Dim("n", min=3, max=9)
     assert parse_dim(dim)[:3] == ("n", 3, 9)
     assert parse_dim(Dim("n"))[:3] == ("n", 0, None)
@@ -61,7 +61,7 @@ def test_bounds_are_known():
 
 
 def test_no_symbol_stands_for_one():
-    """PyTorch takes it that a symbolic size is at least 2, and asks nobody."""
+    """PyTorch assumes that a symbolic size is at least 2, and adds no guard."""
     symbols, n = symbolic("n")
     assert n != 1
     assert symbols.recorded_guards == []
@@ -88,8 +88,8 @@ def test_no_symbol_stands_for_one():
         (lambda n: own.Where(n > 6, n, 2 * n), lambda n: n if n > 6 else 2 * n),
     ],
 )
-def test_functions_on_sizes_are_written_in_sympys_terms(function, plain):
-    """With the same values, for small sizes and larger ones."""
+def test_functions_on_sizes_are_converted_to_standard_sympy(function, plain):
+    """With the same values, for small and large sizes."""
     n = sympy.Symbol("n", integer=True, positive=True)
     expression = to_standard_sympy(function(n))
     assert not [part for part in sympy.preorder_traversal(expression) if type(part).__module__.startswith("torch")]
@@ -117,7 +117,7 @@ def addresses(sizes, strides):
         (lambda n, m: (n, m), lambda n, m: (1, 1)),
     ],
 )
-def test_distinct_elements_are_counted_without_deciding_anything(sizes, strides):
+def test_distinct_elements_are_counted_without_guards(sizes, strides):
     """Dense, transposed, broadcast, with gaps, and windows that overlap, by visiting every element."""
     symbols, n, m = symbolic("n", "m")
     counted = symbols.expression(size_arithmetic.distinct_elements(sizes(n, m), strides(n, m)))
@@ -127,8 +127,8 @@ def test_distinct_elements_are_counted_without_deciding_anything(sizes, strides)
         assert counted.xreplace(known) == addresses(sizes(*example), strides(*example)), example
 
 
-def test_distinct_elements_of_what_may_be_empty_are_its_elements():
-    """PyTorch computes strides with at least one element in each axis."""
+def test_distinct_elements_of_a_tensor_that_may_be_empty_are_its_elements():
+    """PyTorch computes strides with at least one element in each dimension."""
     symbols, n, m = symbolic("n", "m")
     rows, columns = n // 8, m // 8
     counted = size_arithmetic.distinct_elements(
@@ -171,7 +171,7 @@ RESAMPLED = {
 
 @pytest.mark.parametrize("by", [{"scale_factor": 2}, {"scale_factor": 1.3}, {"size": 7}], ids=str)
 @pytest.mark.parametrize("mode", RESAMPLED)
-def test_interpolation_is_what_pytorchs_own_is(monkeypatch, mode, by):
+def test_patched_interpolation_is_that_of_pytorch(monkeypatch, mode, by):
     """The same operators, and the same values."""
     for rank in RESAMPLED[mode]:
         x = torch.rand(2, 3, *(5, 6, 4)[:rank])
@@ -191,8 +191,8 @@ def test_interpolation_is_what_pytorchs_own_is(monkeypatch, mode, by):
 @pytest.mark.parametrize("options", [{}, {"bias": False}, {"batch_first": True}, {"dropout": 0.5}], ids=str)
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
-def test_recurrent_layers_are_what_pytorchs_own_are(monkeypatch, kind, bidirectional, options):
-    """The same operators as often, and the same values."""
+def test_patched_recurrent_layers_are_those_of_pytorch(monkeypatch, kind, bidirectional, options):
+    """The same operators, as many calls, and the same values."""
     layer, x = kind(6, 10, 2, bidirectional=bidirectional, **options), torch.rand(5, 3, 6)
     wanted, rows = counted(lambda: layer(x))
     monkeypatch.setattr(symint_patches, "_is_symbolic", lambda _: True)
@@ -216,8 +216,8 @@ def test_recurrent_layers_are_what_pytorchs_own_are(monkeypatch, kind, bidirecti
     ],
     ids=str,
 )
-def test_indexing_is_what_pytorchs_own_is(index):
-    """The same operators, and the same values; an axis that is taken whole is none."""
+def test_patched_indexing_is_that_of_pytorch(index):
+    """The same operators, and the same values. A slice of a whole dimension calls no operator."""
     x = torch.rand(4, 5, 6)
     wanted, rows = counted(lambda: x[index])
     found, own_rows = counted(lambda: symint_patches._index_basic(x, index))
@@ -225,8 +225,8 @@ def test_indexing_is_what_pytorchs_own_is(index):
     assert own_rows == rows
 
 
-def test_everything_is_put_back():
-    """Attributes that were there, and those that are only looked up elsewhere."""
+def test_all_patches_are_removed():
+    """From attributes of the object itself, and from inherited ones."""
     before = [
         (owner, name, vars(owner).get(name), getattr(owner, name)) for owner, name, _ in symint_patches._patches()
     ]
@@ -242,15 +242,15 @@ def test_everything_is_put_back():
     assert all(vars(owner).get(name) is own and getattr(owner, name) == value for owner, name, own, value in before)
 
 
-def test_gradients_of_interpolation_have_the_size_that_they_are_told():
-    """By the schema, which is where symint_patches takes it from."""
+def test_gradients_of_interpolation_take_their_shape_as_an_argument():
+    """At the index that symint_patches expects, by the schema."""
     assert len(symint_patches._INPUT_SIZE_ARGUMENT) > 8
-    for overload, place in symint_patches._INPUT_SIZE_ARGUMENT.items():
-        assert overload._schema.arguments[place].name == "input_size"
+    for overload, index in symint_patches._INPUT_SIZE_ARGUMENT.items():
+        assert overload._schema.arguments[index].name == "input_size"
 
 
-def test_results_that_pytorch_shares_are_apart():
-    """A fake kernel may return one tensor twice, and did or did not by what was asked before."""
+def test_no_fake_result_is_returned_twice():
+    """A fake kernel may return one tensor twice, depending on the calls before."""
     layer = nn.LSTM(4, 3)
     with fake_tensors.fake_copies((layer, torch.rand(5, 2, 4))) as (copied, x):
         for _ in range(2):

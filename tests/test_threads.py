@@ -1,4 +1,4 @@
-"""Threads: counted when asked for, never in anybody's way when not."""
+"""Other threads are counted with ``threads=True``, and left alone without it."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,7 +16,7 @@ def served(mode, model, calls=24, workers=4):
 
 
 def test_models_that_other_threads_call_are_counted_when_asked_for():
-    """Under the paths that they have in the block's own thread, in one row for each kind of work."""
+    """With the same paths as in the block's own thread, and in the same rows."""
     net = Net()
     mode = OpFlopMode(threads=True)
     results = served(mode, net)
@@ -26,7 +26,7 @@ def test_models_that_other_threads_call_are_counted_when_asked_for():
 
 
 def test_other_threads_are_left_alone_when_nobody_asks():
-    """Their work is in nobody's count, and moves nobody's module stack."""
+    """Their work is not counted, and does not change the module stack of the block."""
     net, other = Net(), torch.nn.Linear(4, 4)
 
     class Busy(torch.nn.Module):
@@ -51,7 +51,7 @@ def test_other_threads_are_left_alone_when_nobody_asks():
 
 
 def test_training_in_threads_is_told_apart_by_thread():
-    """Each thread numbers its autograd nodes by itself; a thread's backward inside a module is its own."""
+    """Each thread numbers its autograd nodes separately, and runs its own backward inside a module."""
 
     class Trained(Net):
         def forward(self, x):
@@ -85,7 +85,7 @@ def test_a_thread_may_count_by_itself():
 
 
 def test_nothing_of_a_thread_stays_behind():
-    """After the block, a thread's module calls go their usual way, and a new block starts afresh."""
+    """After the block, module calls in a thread are not counted, and a new block starts afresh."""
     net = Net()
     mode = OpFlopMode(threads=True)
     with ThreadPoolExecutor(1) as pool:

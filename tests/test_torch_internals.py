@@ -1,4 +1,4 @@
-"""Private interfaces of PyTorch mean what opflops takes them to mean."""
+"""Private interfaces of PyTorch behave as opflops expects."""
 
 import logging
 import threading
@@ -55,7 +55,7 @@ def test_dispatch_modes_lists_active_modes_outermost_first():
 
 
 def test_a_mode_receives_operators_without_a_wrapper():
-    """A plain dispatch mode's method is wrapped, in newer versions, so that the compiler keeps off it."""
+    """Newer versions wrap the method of other dispatch modes, so that the compiler skips it."""
 
     class Mode(dispatch.DispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
@@ -83,7 +83,7 @@ def test_a_backward_pass_has_a_number_and_a_current_node():
 
 
 def test_nodes_are_numbered_in_the_order_of_the_forward():
-    """The number that is next before an operator is its node's, that of a custom function included."""
+    """The next number before an operator is that of its node, also for a custom function."""
 
     class Custom(torch.autograd.Function):
         @staticmethod
@@ -104,7 +104,7 @@ def test_nodes_are_numbered_in_the_order_of_the_forward():
 
 
 def test_accumulating_nodes_have_the_largest_number_and_their_leaf():
-    """They are made when a leaf is first used, and belong to the leaf."""
+    """They are created when a leaf is first used, and refer to it."""
     x = torch.ones(2, requires_grad=True)
     node = x.sin().grad_fn.next_functions[0][0]
     assert autograd.sequence_nr(node) == autograd.ACCUMULATE_GRAD_NR
@@ -112,7 +112,7 @@ def test_accumulating_nodes_have_the_largest_number_and_their_leaf():
 
 
 @pytest.mark.parametrize("reentrant", [True, False])
-def test_a_checkpoint_is_recognised_while_it_computes_again(reentrant):
+def test_a_checkpoint_is_recognized_while_it_recomputes(reentrant):
     """In the backward of both kinds, and in no other."""
     seen = []
 
@@ -129,8 +129,8 @@ def test_a_checkpoint_is_recognised_while_it_computes_again(reentrant):
     assert seen == [False, True]
 
 
-def test_what_checkpointing_calls_hands_over_the_function():
-    """Its first argument is what the checkpoint computes again."""
+def test_checkpointing_passes_the_function_as_first_argument():
+    """It is called again in the backward."""
     ((owner, name),) = autograd.checkpoint_callables()
     original, seen = getattr(owner, name), []
     setattr(owner, name, lambda function, *args, **kwargs: seen.append(function) or original(function, *args, **kwargs))
@@ -141,8 +141,8 @@ def test_what_checkpointing_calls_hands_over_the_function():
     assert seen == [torch.sin]
 
 
-def test_a_backward_begun_inside_another_is_told_from_its_python_frames():
-    """Inside a hook of a backward that this thread began; outside there is none."""
+def test_a_reentrant_backward_is_known_by_its_python_frames():
+    """Inside a hook of a backward that this thread started; outside there is none."""
     seen = []
     x = torch.ones(2, requires_grad=True)
     y = x * 2
@@ -152,8 +152,8 @@ def test_a_backward_begun_inside_another_is_told_from_its_python_frames():
     assert not autograd.in_reentrant_backward()
 
 
-def test_optimizers_prepare_their_class_when_they_are_made():
-    """Steps of classes with an instance are listed, others are once they have one; scaling, clipping, averaging too."""
+def test_optimizers_prepare_their_class_when_they_are_created():
+    """Steps of classes that have had an instance are listed; scaling, clipping and averaging too."""
 
     class Unprepared(torch.optim.SGD):
         def step(self, closure=None):
@@ -184,7 +184,7 @@ def test_optimizers_prepare_their_class_when_they_are_made():
     ("overload", "known"),
     [(aten.add.Tensor, True), (aten.add.int, False), (aten.mm.out, True), (aten.mul.left_t, False)],
 )
-def test_builtins_of_torchscript_are_no_operators(overload, known):
+def test_torchscript_builtins_are_not_operators(overload, known):
     """They share packets with operators, and never reach a mode."""
     assert dispatch.known_to_dispatcher(overload) is known
 
@@ -193,7 +193,7 @@ def test_builtins_of_torchscript_are_no_operators(overload, known):
     ("overload", "composite"), [(aten.linear.default, True), (aten.mm.default, False), (aten.matmul.default, True)]
 )
 def test_composite_operators_decompose(overload, composite):
-    """What is composite has a decomposition that runs, and gives what the operator gives."""
+    """A composite operator has a decomposition that runs and gives the same result."""
     assert dispatch.composite_implicit(overload) is composite
     a = torch.rand(3, 3)
     if composite:
@@ -201,7 +201,7 @@ def test_composite_operators_decompose(overload, composite):
 
 
 def test_the_dispatcher_lists_packets():
-    """All of aten, and operators that a library adds."""
+    """Those of aten, and those that a library adds."""
     torch.library.define("opflops_internals::one", "(Tensor x) -> Tensor")
     assert [packet.__name__ for packet in dispatch.dispatcher_packets("opflops_internals")] == ["one"]
     assert len(dispatch.dispatcher_packets("aten")) > 1000
@@ -218,7 +218,7 @@ def test_schemas_tell_what_is_written_shared_and_returned():
     assert dispatch.schema_of(aten.mm.default).returns[0].alias_info is None
 
 
-def test_packets_of_operators_and_of_what_has_none():
+def test_packets_of_operators():
     """A higher-order operator has no packet."""
     assert dispatch.packet_of(aten.mm.default) is aten.mm
     assert dispatch.packet_of(torch.ops.higher_order.cond) is None
@@ -244,7 +244,7 @@ def test_nested_lengths_are_true_lengths():
     assert tensor_layouts.nested_lengths(nested) == [2, 5]
 
 
-def test_values_are_known_of_real_tensors_alone():
+def test_only_real_tensors_have_values():
     """Meta and fake tensors have shapes only."""
     assert fake_tensors.has_values(torch.ones(2))
     assert fake_tensors.has_values(nn.Parameter(torch.ones(2)))
@@ -254,7 +254,7 @@ def test_values_are_known_of_real_tensors_alone():
 
 
 def test_a_fake_recurrent_kernel_of_cudnn_has_a_gradient():
-    """It gives back its packed weights, which the backward reads; gradients are like what they are of.
+    """It returns its packed weights, which the backward reads; gradients have the shapes of the inputs.
 
     PyTorch's own rule for fake tensors gives None back where none came in, and for the backward there is none.
     """
@@ -271,7 +271,7 @@ def test_a_fake_recurrent_kernel_of_cudnn_has_a_gradient():
 
 
 def test_fake_copies_have_shape_dtype_device_and_identity():
-    """What stands twice is one copy; gradients flow to leaves of the copy; the original is untouched."""
+    """An object that occurs twice is copied once; gradients flow to leaves of the copy, not to the original."""
     model = nn.Linear(3, 2)
     with fake_tensors.fake_copies((model, model.weight, [X, X])) as (copy, weight, (first, second)):
         assert copy.weight is weight
@@ -285,7 +285,7 @@ def test_fake_copies_have_shape_dtype_device_and_identity():
 
 
 def test_errors_of_fake_kernels_are_raised_and_not_logged(caplog):
-    """A wrong shape is the caller's to report; the log is as it was afterwards."""
+    """The caller reports a wrong shape. The log is enabled again afterwards."""
     with fake_tensors.fake_copies(torch.ones(2, 3)) as x, pytest.raises(RuntimeError):
         torch.mm(x, x)
     assert caplog.records == []
@@ -293,15 +293,15 @@ def test_errors_of_fake_kernels_are_raised_and_not_logged(caplog):
 
 
 @pytest.mark.parametrize("ask", [lambda x: x.sum().item(), lambda x: x.nonzero(), lambda x: x[x > 0], bool])
-def test_fake_tensors_refuse_to_tell_values(ask):
-    """With the errors that count() turns into a sentence."""
+def test_fake_tensors_raise_if_their_values_are_needed(ask):
+    """With the errors that count() translates."""
     with fake_tensors.fake_copies(torch.ones(1)) as x, pytest.raises(fake_tensors.value_dependent_errors()):
         ask(x)
 
 
 @pytest.mark.parametrize("device", ["meta", "cpu"])
-def test_what_has_no_kernel_without_storage_says_so(device):
-    """On meta and on fake tensors; an abstract method and a wrong shape are something else."""
+def test_errors_of_operators_without_a_meta_kernel_are_recognized(device):
+    """On meta and fake tensors; those of an abstract method and of a wrong shape are others."""
     with torch.library._scoped_library("internals_test", "FRAGMENT") as library:
         library.define("stored(Tensor x) -> Tensor")
         library.impl("stored", torch.clone, "CPU")
@@ -319,8 +319,8 @@ def test_what_has_no_kernel_without_storage_says_so(device):
 
 
 @pytest.mark.parametrize("take", [lambda x: x.numpy(), lambda x: memoryview(x.numpy())])
-def test_what_takes_elements_out_of_pytorch_says_so(take):
-    """NumPy, and copies from meta; other mistakes of a program are none of these."""
+def test_errors_of_reading_elements_outside_pytorch_are_recognized(take):
+    """NumPy, and copies from meta; not other errors of a program."""
     with fake_tensors.fake_copies(torch.ones(1)) as x, pytest.raises(RuntimeError) as fake:
         take(x)
     meta = torch.ones(1, device="meta")
@@ -347,19 +347,19 @@ def test_ranks_of_a_group_by_name_or_itself():
 
 
 def test_logarithms_of_sizes_are_those_of_numbers():
-    """A symbolic size would stay symbolic; a number is a number."""
+    """The logarithm of an integer is a number."""
     assert size_arithmetic.log2(8) == 3
 
 
 def test_newer_operators_exist_in_the_newest_pytorch():
-    """A formula for an operator that no version has would be a misspelt name."""
+    """The name of an operator that no version has would be misspelt."""
     assert NEWER
     for name in NEWER:
         assert hasattr(aten, name), name
 
 
-def test_the_compiler_is_prepared_for_the_bodies_of_operators_by_one_function():
-    """Wherever it was imported to; it yields the backend, which answers with the graph's own forward."""
+def test_one_function_prepares_the_compiler_for_subgraphs():
+    """In every module that imports it. It yields the backend, which returns the graph's own forward."""
     from torch._dynamo.backends.debugging import eager  # noqa: PLC0415 - loads the compiler
     from torch.nn.attention import flex_attention  # noqa: PLC0415 - only here
 
@@ -372,16 +372,16 @@ def test_the_compiler_is_prepared_for_the_bodies_of_operators_by_one_function():
     assert eager(graph, [X]) == graph.forward
 
 
-def test_preparations_to_differentiate_bodies_are_found():
-    """By operators that trace a graph and its gradient themselves."""
+def test_functions_that_trace_subgraphs_to_differentiate_them_are_found():
+    """In the modules of the operators that trace a graph and its gradient."""
     names = {name for _, name in higher_order.subgraph_preparations()}
     assert names == {"create_fw_bw_graph", "trace_joint_graph_as_bwd", "_get_output_metadata_by_execution"}
     for module, name in higher_order.subgraph_preparations():
         assert callable(getattr(module, name))
 
 
-def test_modes_change_places_for_a_while():
-    """Also when what runs meanwhile raises."""
+def test_modes_are_swapped_and_restored():
+    """Also after an exception."""
     with Quiet() as outer, Quiet() as inner:
 
         def fails():
@@ -394,8 +394,8 @@ def test_modes_change_places_for_a_while():
         assert dispatch.dispatch_modes() == [outer, inner]
 
 
-def test_the_compiler_works_under_a_dispatch_mode_that_is_ours():
-    """It does so as if there were none; what it made runs under the mode."""
+def test_the_compiler_works_under_our_dispatch_mode():
+    """As if there were none. The compiled code runs under the mode."""
 
     class Mode(dispatch.DispatchMode):
         seen = ()
@@ -418,8 +418,8 @@ def test_the_compiler_works_under_a_dispatch_mode_that_is_ours():
     assert mode.seen == (aten.sin.default,)
 
 
-def test_a_higher_order_operator_takes_any_callable_where_its_checks_are_passed_by():
-    """Its own call refuses a plain function; its kernel calls it."""
+def test_a_higher_order_operator_without_its_checks_takes_any_callable():
+    """Its own call rejects a Python function; its kernel calls it."""
     op = torch.ops.higher_order.invoke_quant
     with pytest.raises(RuntimeError, match="GraphModule"):
         op(torch.sin, X.detach())
@@ -430,8 +430,8 @@ def test_a_higher_order_operator_takes_any_callable_where_its_checks_are_passed_
     assert higher_order.hop_default_kernel(torch.ops.higher_order.wrap) is None
 
 
-def test_tracing_and_fake_tensors_are_abstract():
-    """A traced program also is being written down; meta tensors are neither."""
+def test_tracing_and_fake_tensors_are_recognized():
+    """Only tracing is both; meta tensors are neither."""
     from torch.fx.experimental.proxy_tensor import make_fx  # noqa: PLC0415 - only here
 
     seen = []
@@ -451,7 +451,7 @@ def test_tracing_and_fake_tensors_are_abstract():
 
 
 def test_compiled_nodes_know_the_modules_that_they_came_from():
-    """Outermost first, a repeated call too; a node of no module knows none."""
+    """Outermost first, also of a repeated call; other nodes have none."""
     net, found = nn.Sequential(nn.Tanh()), []
 
     def backend(graph, examples):
@@ -463,8 +463,8 @@ def test_compiled_nodes_know_the_modules_that_they_came_from():
     assert compiler.nn_module_stack_ids(torch.fx.symbolic_trace(net).graph.find_nodes(op="output")[0]) == []
 
 
-def test_traced_gradients_tell_the_forward_that_they_compute_again():
-    """Nodes of other graphs tell nothing."""
+def test_traced_gradients_tag_the_recomputed_forward():
+    """Nodes of other graphs have no tags."""
     from torch._higher_order_ops.utils import create_bw_fn, materialize_as_graph  # noqa: PLC0415 - only here
 
     traced = materialize_as_graph(create_bw_fn(lambda x: (x.tanh(),), (X,)), (X, X), force_enable_grad=True)
@@ -476,7 +476,7 @@ def test_traced_gradients_tell_the_forward_that_they_compute_again():
 
 
 def test_counts_compare_by_the_sizes_that_were_traced():
-    """Without a guard on them; a count that nothing is known of is not larger."""
+    """Without adding a guard; a count without a hint is not larger."""
     from torch.fx.experimental.symbolic_shapes import ShapeEnv  # noqa: PLC0415 - only here
 
     env = ShapeEnv()
@@ -490,7 +490,7 @@ def test_counts_compare_by_the_sizes_that_were_traced():
 
 
 def test_scalar_tensors_index_as_operators_do():
-    """On fake tensors too, whose value is not there."""
+    """Also fake tensors, which have no value."""
     with (
         fake_tensors.fake_copies((torch.ones(3, 4), torch.tensor(2))) as (table, index),
         higher_order.indexing_by_tensors(),
@@ -498,8 +498,8 @@ def test_scalar_tensors_index_as_operators_do():
         assert table[index].shape == (4,)
 
 
-def test_triton_kernels_are_known_by_number():
-    """By the name of the function inside whatever wraps it."""
+def test_triton_kernels_are_looked_up_by_index():
+    """The name is that of the innermost function."""
     from torch._higher_order_ops.triton_kernel_wrap import kernel_side_table  # noqa: PLC0415 - only here
 
     class Wrapper:
@@ -515,7 +515,7 @@ def test_triton_kernels_are_known_by_number():
 
 
 def test_calling_a_module_is_one_of_two_inner_calls():
-    """Nothing else is named in it, and it does what they do."""
+    """Its code uses no other names, and its results are theirs."""
     assert nn.Module.__call__ is modules.MODULE_CALL
     assert set(modules.MODULE_CALL.__code__.co_names) == {"_compiled_call_impl", "_call_impl"}
     module = nn.ReLU()
@@ -526,7 +526,7 @@ def test_calling_a_module_is_one_of_two_inner_calls():
 
 
 def test_calling_an_operator_is_calling_its_inner_function():
-    """What is left out does nothing else; an operator that is called otherwise is left as it is."""
+    """The outer call does nothing else; an operator that is called otherwise is returned itself."""
     asked = {"torch", "_C", "_pyobj_dispatcher", "_peek_should_skip_torch_function", "_cpp_dispatch_handle"}
     assert set(dispatch.OpOverload.__call__.__code__.co_names) - asked == {"_op"}
     add = torch.ops.aten.add.Tensor
