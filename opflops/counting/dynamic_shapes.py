@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_flatten
 
 from opflops.errors import DimensionError
 from opflops.records.dimensions import Dimension
-from opflops.torch_internals.symbolic_shapes import MIN_SYMBOLIC_SIZE, Dim, DimSpec, parse_dim
+from opflops.torch_internals.symbolic_shapes import SMALLEST, Dim, DimSpec, parse_dim
 from opflops.wording import nearest
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def dimensions_of(axes: Sequence[Axis]) -> dict[str, Dimension]:
             raise DimensionError(
                 f"There are two Dims named {dim.name}, with different limits; give axis {axis} of {label} the same one."
             )
-        if dim.maximum is not None and dim.maximum < MIN_SYMBOLIC_SIZE:
+        if dim.maximum is not None and dim.maximum < SMALLEST:
             raise DimensionError(f"The Dim {dim.name} allows no size but 1; leave axis {axis} of {label} out.")
         if known.example != size:
             raise DimensionError(

@@ -31,7 +31,7 @@ from opflops.profile.profile import Case, Condition, Profile
 from opflops.records.cost import Cost
 from opflops.records.dimensions import elsewhere, examples
 from opflops.torch_internals.fake_tensors import fake_copies
-from opflops.torch_internals.symbolic_shapes import MIN_SYMBOLIC_SIZE, RecordingShapeEnv
+from opflops.torch_internals.symbolic_shapes import SMALLEST, RecordingShapeEnv
 from opflops.torch_internals.symint_patches import symint_patches_active
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class _SymbolicTrace:
             kept = tuple(each for each in profile.conditions if _left_out(each.expression) != (name, size))
             other = replace(profile, conditions=kept)
             sizes = {**examples(profile.dimensions), name: size}
-            if size >= MIN_SYMBOLIC_SIZE and other.holds(sizes) and not self._difference(other, sizes, dims_at_one):
+            if size >= SMALLEST and other.holds(sizes) and not self._difference(other, sizes, dims_at_one):
                 profile = other
         return profile
 

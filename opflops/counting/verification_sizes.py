@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from opflops.records.dimensions import examples
-from opflops.torch_internals.symbolic_shapes import MIN_SYMBOLIC_SIZE
+from opflops.torch_internals.symbolic_shapes import SMALLEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -17,14 +17,13 @@ if TYPE_CHECKING:
 
 def at_least_two(dimensions: Mapping[str, Dimension]) -> dict[str, Dimension]:
     """Decide by the sizes of the example, made larger where they are 1."""
-    return {name: each._replace(example=max(each.example, MIN_SYMBOLIC_SIZE)) for name, each in dimensions.items()}
+    return {name: each._replace(example=max(each.example, SMALLEST)) for name, each in dimensions.items()}
 
 
 def halved_hints(dimensions: Mapping[str, Dimension]) -> dict[str, Dimension]:
     """Decide by smaller sizes."""
     return {
-        name: each._replace(example=max(each.example // 2, each.minimum, MIN_SYMBOLIC_SIZE))
-        for name, each in dimensions.items()
+        name: each._replace(example=max(each.example // 2, each.minimum, SMALLEST)) for name, each in dimensions.items()
     }
 
 
@@ -51,7 +50,7 @@ def growing_sizes(profile: Profile) -> Iterator[dict[str, int]]:
 def shrinking_sizes(profile: Profile) -> Iterator[dict[str, int]]:
     """List smaller and smaller sizes of all dimensions."""
     for halvings in range(1, 11):
-        yield {name: max(size >> halvings, least, MIN_SYMBOLIC_SIZE) for name, size, least, _ in profile.dimensions}
+        yield {name: max(size >> halvings, least, SMALLEST) for name, size, least, _ in profile.dimensions}
 
 
 def other_sizes(profile: Profile, names: Sequence[str]) -> Iterator[dict[str, int]]:
