@@ -18,6 +18,8 @@ README = Path(__file__).parent.parent / "README.md"
 TEXT = README.read_text(encoding="utf-8")
 # A file that a block is, or a package whose models it needs.
 BLOCK = re.compile(r"^(?:<!-- (file|needs): (\S+) -->\n)?```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+# What the Python block right above prints; lines may be left out.
+OUTPUT = re.compile(r"\s*^```text\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 CHECKER = doctest.OutputChecker()
 
 
@@ -28,18 +30,32 @@ def blocks(language, mark=None):
             yield TEXT[: found.start(4)].count("\n") + 1, found[2], found[4]
 
 
-def test_every_block_runs_and_shows_what_it_says():
-    """Blocks with prompts are doctests, the others run; what one defines the later ones use."""
+def check_output(expected, printed):
+    """See that a program printed what is expected, where "..." stands for any text."""
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    assert CHECKER.check_output(expected, printed, flags), CHECKER.output_difference(
+        doctest.Example("", expected), printed, flags
+    )
+
+
+def test_every_block_runs_and_shows_what_it_says(monkeypatch):
+    """Blocks with prompts are doctests, others run and print the text below; what one defines the later ones use."""
+    monkeypatch.setenv("COLUMNS", "100")
     session = {}
-    runner = doctest.DocTestRunner()
+    shown = 0
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     for line, _, block in blocks("python"):
         if block.startswith(">>>"):
             test = doctest.DocTestParser().get_doctest(block, session, f"README.md:{line}", str(README), line - 1)
             runner.run(test, clear_globs=False)
             session = test.globs
         else:
-            with contextlib.redirect_stdout(io.StringIO()):
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
                 exec(compile(block, f"README.md:{line}", "exec"), session)  # noqa: S102 - the README is ours
+            if output := OUTPUT.match(TEXT, TEXT.index(f"{block}```") + len(f"{block}```")):
+                check_output(output[1], printed.getvalue())
+                shown += 1
+    assert shown == TEXT.count("```text")
     assert runner.summarize(verbose=False).failed == 0
     assert runner.tries > 10
 
@@ -66,11 +82,7 @@ def run(block, folder):
         )
         assert ran.returncode == 0, f"{command}\n{ran.stdout}{ran.stderr}"
         if expected.strip():
-            flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-            example = doctest.Example("", expected)
-            assert CHECKER.check_output(expected, ran.stdout, flags), CHECKER.output_difference(
-                example, ran.stdout, flags
-            )
+            check_output(expected, ran.stdout)
 
 
 def test_commands_print_what_they_say(tmp_path):

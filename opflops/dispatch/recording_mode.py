@@ -1,0 +1,222 @@
+"""The core of the dispatch mode: run each operator, and add its cost to the module that called it."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from opflops.attribution.module_stack import HasModuleStack, ModuleStack
+from opflops.dispatch.timing import synchronized_time
+from opflops.errors import FormulaFailedError, UnpricedOpError, UnpricedOpWarning
+from opflops.pricing.accumulators import Accumulator
+from opflops.pricing.op_pricing import OpPricing, check_whole
+from opflops.torch_internals.autograd import graph_task_id
+from opflops.torch_internals.dispatch import DispatchMode, OpOverload, dispatch_modes, run_composite
+from opflops.torch_internals.tensor_layouts import is_jagged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from opflops.attribution.module_context import ModuleContext
+    from opflops.attribution.module_paths import RootModules
+    from opflops.pricing.accumulators import AccumulatorKey
+    from opflops.pricing.registry import PriceCache
+
+
+class RecordingMode(HasModuleStack, DispatchMode):
+    """Run operators and record their costs in accumulators, one for each operator, module, phase and dtype.
+
+    Args:
+        prices: Finds the formula of each operator.
+        causal: ``"dense"`` or ``"exact"``; see :class:`opflops.OpFlopMode`.
+        strict: Raise for an operator without a formula, in place of warning.
+        timing: Also measure the time of each operator.
+
+    Attributes:
+        active: True while the mode counts.
+        accumulators: The sums so far.
+        module_stack: The modules that are running, innermost last.
+    """
+
+    # The dispatcher refuses higher-order operators under a mode that does not declare that it takes them.
+    supports_higher_order_operators = True
+
+    def __init__(self, prices: PriceCache, *, causal: str, strict: bool, timing: bool) -> None:
+        super().__init__()
+        self.prices = prices
+        self.causal = causal
+        self.active = False
+        self._strict = strict
+        self._timing = timing
+        self._start_afresh()
+
+    def _start_afresh(self, roots: RootModules | None = None) -> None:
+        """Forget what was recorded; ``roots`` are the root modules that another thread's mode knows."""
+        self.module_stack = ModuleStack(roots)
+        self.accumulators: list[Accumulator] = []
+        self._warned: set[str] = set()
+        self.prices.subscribe(self)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run an operator and record its cost."""
+        stack, task = self.module_stack, graph_task_id()
+        accumulator = (stack.fast_path if task < 0 else stack.backward_fast_path(task)).get(id(func))
+        if accumulator is None or (types and is_jagged(types)):
+            return self._run_slow_path(func, types, args, kwargs or {})
+        out = accumulator.call(*args, **kwargs) if kwargs else accumulator.call(*args)
+        record = accumulator.record
+        try:
+            answer = record(accumulator, out, record.complete(*args, **kwargs) if kwargs else args)
+        except Exception:  # noqa: BLE001 - the slow path calls the formula again and reports what is wrong
+            answer = False
+        if answer is not True:
+            self._record_first(func, self.prices[func], args, kwargs or {}, out)
+        return out
+
+    def _run_slow_path(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run an operator that is new in this module and phase, or that cannot take the fast path."""
+        if types and is_jagged(types):
+            # The operator comes back as operators on the values of the nested tensor, which have true lengths.
+            return NotImplemented
+        price = self.prices.fast_path.get(id(func)) or self.prices[func]
+        if not price.fast_path or self._timing:
+            return self._run_otherwise(price, func, args, kwargs)
+        out = (price.call or func)(*args, **kwargs)
+        self._record_first(func, price, args, kwargs, out)
+        return out
+
+    def _run_otherwise(self, price: OpPricing, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run an operator that decomposes, has no formula, leaves no row or is timed."""
+        if price.verdict == "decomposes":
+            if not any(isinstance(arg, torch.Tensor) and arg.is_nested for arg in args):
+                return self._decompose(func, args, kwargs)
+            # Nested tensors have kernels of their own for some operators that decompose on other tensors.
+            price = OpPricing(price.op, "unpriced")
+        if price.verdict == "unpriced":
+            if not isinstance(func, OpOverload):
+                from opflops.higher_order import run_hop  # noqa: PLC0415 - few programs have any
+
+                return run_hop(self, func, args, kwargs)
+            self.report_unpriced(price.op, "has no formula")
+        if not price.recorded:
+            return func(*args, **kwargs)
+        return self.run(price, func, args, kwargs)
+
+    def run(self, price: OpPricing, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run an operator, or a function in its place, and record its cost; not public, as the next three."""
+        if self._timing:
+            started = synchronized_time()
+            out = func(*args, **kwargs)
+            elapsed = synchronized_time() - started
+            self._record(price, args, kwargs, out).seconds += elapsed
+        else:
+            out = func(*args, **kwargs)
+            self._record(price, args, kwargs, out)
+        return out
+
+    @contextmanager
+    def reentered(self) -> Iterator[None]:
+        """Put the mode back on the stack of dispatch modes while it handles an operator, to see what runs inside it."""
+        if any(mode is self for mode in dispatch_modes()):
+            yield
+            return
+        super().__enter__()
+        try:
+            yield
+        finally:
+            super().__exit__(None, None, None)
+
+    def accumulator(self, context: ModuleContext, key: AccumulatorKey) -> Accumulator:
+        """Return the accumulator for an operator, module, phase and dtype; make it if there is none."""
+        if context.accumulators is None:
+            context.accumulators = {}
+        found: Accumulator | None = context.accumulators.get(key)
+        if found is None:
+            op, priced, phase, dtype, estimate = key
+            found = context.accumulators[key] = Accumulator(context, op, phase, dtype, estimate, priced=priced)
+            self.accumulators.append(found)
+        return found
+
+    def forget_prices(self) -> None:
+        """Look up every formula again from now on, since one was registered."""
+        self.module_stack.clear_fast_path()
+
+    def _decompose(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a composite operator as the operators that define it, each of which is dispatched to this mode."""
+        super().__enter__()
+        try:
+            return run_composite(func, args, kwargs)
+        finally:
+            super().__exit__(None, None, None)
+
+    def _attribution(self) -> tuple[ModuleContext, str]:
+        """Return the module that the running operator belongs to, and the phase."""
+        stack, task = self.module_stack, graph_task_id()
+        return stack.current if task < 0 else stack.attribute_backward(task)
+
+    def _record_first(
+        self, func: OpOverload, price: OpPricing, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
+    ) -> None:
+        """Record the first call of an operator in a module and phase, and let later ones take the fast path."""
+        context, phase = self._attribution()
+        accumulator = price.accumulator(context, phase)
+        if accumulator is None:
+            self._record(price, args, kwargs, out)
+            return
+        try:
+            answer = accumulator.record(
+                accumulator, out, accumulator.record.complete(*args, **kwargs) if kwargs else args
+            )
+        except Exception:  # noqa: BLE001 - as above
+            answer = False
+        if answer is not True:
+            # The fast path takes no estimates and no complex numbers; or the formula failed.
+            self._record(price, args, kwargs, out)
+            return
+        if not accumulator.is_concrete():
+            check_whole(price.op, accumulator.counts())
+        self.accumulators.append(accumulator)
+        first = context.fast_path_in(phase).setdefault(id(func), accumulator)
+        if first is not accumulator:
+            first.others = {**(first.others or {}), accumulator.dtype: accumulator}
+
+    def _record(self, price: OpPricing, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Accumulator:
+        """Add one call to the accumulator of its operator, module, phase and dtype."""
+        try:
+            tally = price.price_call(out, args, kwargs)
+        except FormulaFailedError as error:
+            self.report_unpriced(price.op, f"has no working formula ({error})")
+            price = OpPricing(price.op, "unpriced")
+            tally = price.price_call(out, args, kwargs)
+        macs, ops, transcendentals, bytes_read, bytes_written, dtype, estimate = tally
+        context, phase = self._attribution()
+        accumulator = self.accumulator(context, (price.op, price.verdict != "unpriced", phase, dtype, estimate))
+        if not accumulator.calls:
+            check_whole(price.op, tally)
+        accumulator.calls += 1
+        accumulator.macs += macs
+        accumulator.ops += ops
+        accumulator.transcendentals += transcendentals
+        accumulator.bytes_read += bytes_read
+        accumulator.bytes_written += bytes_written
+        return accumulator
+
+    def report_unpriced(self, op: str, problem: str, advice: str = "") -> None:
+        """Warn about an operator without a formula, once, or raise if the mode is strict."""
+        module = self.module_stack.current[0].path
+        place = f"in module {module}" if module else "outside any module"
+        advice = advice or f"Register a formula with @opflops.formula(torch.ops.{op})."
+        if self._strict:
+            raise UnpricedOpError(f"{op} {place} {problem}. {advice}")
+        if op not in self._warned:
+            self._warned.add(op)
+            warnings.warn(
+                f"{op} {place} {problem}, so its arithmetic is in no total. {advice}",
+                UnpricedOpWarning,
+                stacklevel=3,
+            )

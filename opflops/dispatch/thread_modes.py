@@ -1,0 +1,57 @@
+"""Counting in other threads than the block's own: each gets a mode of its own, with its own module stack."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from opflops.dispatch.recording_mode import RecordingMode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class ThreadMode(RecordingMode):
+    """Count in another thread for the mode of a block; it shares the formulas, the options and the root modules."""
+
+    def __init__(self, mode: RecordingMode) -> None:
+        super().__init__(mode.prices, causal=mode.causal, strict=mode._strict, timing=mode._timing)  # noqa: SLF001
+        self._start_afresh(mode.module_stack.roots)
+        # An operator without a formula is reported once for the block, not once for each thread.
+        self._warned = mode._warned  # noqa: SLF001
+
+    def __enter__(self) -> ThreadMode:  # noqa: PYI034 - typing.Self is not in Python 3.10
+        self.active = True
+        super().__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        super().__exit__(*exception)
+        self.active = False
+
+
+class ThreadModes:
+    """Hold the modes of the other threads in which modules run while a block counts.
+
+    Args:
+        mode: The mode of the block, which counts in the thread that makes this object.
+    """
+
+    def __init__(self, mode: RecordingMode) -> None:
+        self._mode = mode
+        self._thread = threading.get_ident()
+        self._modes: dict[int, ThreadMode] = {}
+
+    def __iter__(self) -> Iterator[ThreadMode]:
+        # Other threads may add to the dict meanwhile.
+        return iter(list(self._modes.values()))
+
+    def get(self) -> ThreadMode | None:
+        """Return the mode for the current thread; None in the block's own thread, or while that mode is active."""
+        thread = threading.get_ident()
+        if thread == self._thread:
+            return None
+        mode = self._modes.get(thread)
+        if mode is None:
+            mode = self._modes[thread] = ThreadMode(self._mode)
+        return None if mode.active else mode
