@@ -82,8 +82,8 @@ def _with_deltas_captured(mode: CountingMode, subgraph: Subgraph, captured: list
 def _run_subgraphs(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run an operator that calls its subgraphs exactly as often as they count.
 
-    If its argument is an operator in place of a subgraph, run the default kernel with the mode re-entered. Tracing must
-    record it as one call, so it has no handler then.
+    With an operator in place of a subgraph, run the default kernel with the mode re-entered. While tracing, this is not
+    possible: the graph must contain one call, which is unpriced.
     """
     kernel = hop_default_kernel(op)
     if kernel is None or not any(map(_is_operator, (*args, *kwargs.values()))):

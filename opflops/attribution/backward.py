@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class BackwardAttribution:
-    """Know the owners of autograd nodes; the part of a module stack that backward passes ask.
+    """Record the owners of autograd nodes, and attribute backward work to them; base class of a module stack.
 
     Args:
         roots: The root modules of the counting block, if it counts in another thread already.
@@ -42,17 +42,18 @@ class BackwardAttribution:
     def __init__(self, roots: RootModules | None = None) -> None:
         self.roots = RootModules() if roots is None else roots
         outside = ModuleContext(OUTSIDE, "")
-        # By path; the second by path and class, for modules that replaced one of another class at the same path.
         self._contexts: dict[str, ModuleContext] = {OUTSIDE: outside}
+        # The contexts of modules that replaced one of another class at the same path.
         self._replacement_contexts: dict[tuple[str, str], ModuleContext] = {}
         self._stack: list[EntryTuple] = [(outside, None, None, FORWARD, -1, outside, 0)]
         # Each thread numbers its nodes separately, and the autograd engine recomputes forwards in its own threads.
         self._thread = threading.get_ident()
         self._node_owners = NodeOwners(next_sequence_nr(), outside)
         self._node_owners_by_thread: dict[int, NodeOwners[ModuleContext]] = {self._thread: self._node_owners}
-        # The last backward pass that ran with grad mode off, and the last one that created nodes, up to which number.
-        self._no_grad_task = self._assigned_task = -1
-        self._assigned_up_to = 0
+        # The last backward pass that ran with grad mode off.
+        self._no_grad_task = -1
+        # The last backward pass that created nodes, and the sequence number after the last one that was assigned.
+        self._assigned_task, self._assigned_up_to = -1, 0
 
     def _context(self, path: str, module_type: str) -> ModuleContext:
         """Return the context of a path and a module class."""

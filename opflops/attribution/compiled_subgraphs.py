@@ -1,4 +1,7 @@
-"""The compilation of subgraphs: a higher-order operator called eagerly has the compiler normalize and close them."""
+"""Subgraphs that a higher-order operator compiles.
+
+If the operator is called eagerly, the compiler normalizes its subgraphs and finds the tensors that they close over.
+"""
 
 from __future__ import annotations
 
