@@ -15,8 +15,9 @@ from torch.utils._pytree import tree_leaves
 
 from opflops.attribution.subgraphs import counting_modes_disabled, with_mode_reentered, with_subgraphs_counted
 from opflops.errors import FormulaError
+from opflops.pricing.dtypes import arithmetic_dtype
 from opflops.pricing.op_pricing import OpPricing, op_name
-from opflops.pricing.schema_binding import arithmetic_dtype, describe
+from opflops.pricing.schema_binding import describe
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import HigherOrderOperator, OpOverload
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from opflops.attribution.module_paths import ModuleContext
     from opflops.formulas import flex_attention
     from opflops.pricing.accumulators import Accumulator, AccumulatorKey
-    from opflops.pricing.registry import PriceCache
+    from opflops.pricing.price_cache import PriceCache
 
     Subgraph = Callable[..., Any]
     Handler = Callable[..., Any]
@@ -266,7 +267,7 @@ def _flex_attention(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any
         price = flex_attention.price(given, modification, causal=mode.causal)
         return price, stored_bytes(given.read), stored_bytes(out), given.query.dtype
 
-    return mode.run(OpPricing(op_name(op), "formula", bound=charge), partial(_called, op), args, kwargs)
+    return mode.run(OpPricing(op_name(op), "formula", pricer=charge), partial(_called, op), args, kwargs)
 
 
 def _called(op: HigherOrderOperator, *args: Any, **kwargs: Any) -> Any:
@@ -277,7 +278,7 @@ def _triton(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], 
     """Price a Triton kernel by the formula that is registered for its name (``"triton::add_kernel"``)."""
     name, constants = triton_call(kwargs["kernel_idx"], kwargs["constant_args_idx"])
     row, passed = f"triton.{name}", {**constants, **kwargs["kwargs"]}
-    rule = mode.prices.rule_named(f"triton::{name}")
+    rule = mode.prices.get_rule_by_name(f"triton::{name}")
     tensors, cloned = list(passed.values()), [passed[key] for key in kwargs.get("tensors_to_clone", ())]
     if rule is None or rule.formula is None:
         price = OpPricing(row, "zero" if rule else "unpriced")
@@ -291,7 +292,7 @@ def _triton(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], 
             cost = formula(**_wanted(row, formula, {**passed, "out": out, "causal": mode.causal}))
             return cost, stored_bytes(tensors), stored_bytes(cloned), arithmetic_dtype(out, *tensors)
 
-        price = OpPricing(row, "formula", bound=charge)
+        price = OpPricing(row, "formula", pricer=charge)
     return mode.run(price, partial(_called, op), args, kwargs)
 
 

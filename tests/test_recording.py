@@ -10,7 +10,7 @@ from torch import nn
 
 from opflops import Cost, Estimate, FormulaError, OpFlopMode, UnpricedOpWarning, formula
 from opflops.pricing.accumulators import Accumulator
-from opflops.pricing.recording import recorder
+from opflops.pricing.recording import compile_recorder
 from opflops.pricing.registry import registry
 from opflops.pricing.schema_binding import PricingRule
 
@@ -33,7 +33,7 @@ def rows_of(profile):
 
 def recorded(overload, *args, rule=None):
     """Record a call in a new accumulator."""
-    record = recorder(rule or registry.rule(overload), overload, {"causal": "dense"})
+    record = compile_recorder(rule or registry.get_rule(overload), overload, {"causal": "dense"})
     accumulator = Accumulator(None, "", "forward")
     accumulator.record = record
     return record(accumulator, overload(*args), args), accumulator

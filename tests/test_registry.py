@@ -7,8 +7,10 @@ import torch
 from torch.utils.flop_counter import flop_registry
 
 from opflops import Cost, DuplicateFormulaError, Estimate, FormulaError, coverage, formula
-from opflops.pricing.registry import Registry, declare_zero, functional_variant, registry
+from opflops.pricing.registration import declare_zero
+from opflops.pricing.registry import Registry, registry
 from opflops.pricing.schema_binding import PricingRule
+from opflops.pricing.schemas import functional_variant
 from opflops.records.cost import is_whole
 
 aten = torch.ops.aten
@@ -69,7 +71,7 @@ def test_an_unknown_parameter_is_refused_with_the_schema():
 
     for part in ("price(x, weigth)", "'weigth'", "opflops_test::scale(Tensor x, Tensor weight", "by, weight, x"):
         assert part in str(caught.value)
-    assert registry.rule(ours.scale.default) is None
+    assert registry.get_rule(ours.scale.default) is None
 
 
 @pytest.mark.parametrize("price", [lambda *args: Cost(), lambda x, **rest: Cost(), lambda x, /: Cost()])
@@ -92,13 +94,13 @@ def test_every_overload_of_a_packet_is_checked():
     own = Registry()
     with pytest.raises(FormulaError, match=r"aten::max\.other\(Tensor self"):
         own.register(PricingRule(lambda self, dim: Cost()), [aten.max])
-    assert own.rule(aten.max.dim) is None
+    assert own.get_rule(aten.max.dim) is None
 
 
 @pytest.mark.parametrize("wrong", [torch.add, "aten.mm", aten, None])
 def test_only_operators_take_formulas(wrong):
     """A function of torch, a name or a namespace is no operator."""
-    with pytest.raises(FormulaError, match="no operator"):
+    with pytest.raises(FormulaError, match="is not (an|the name of an) operator"):
         fresh(lambda: Cost(), wrong)
 
 
@@ -225,12 +227,12 @@ def test_tables_that_nobody_uses_are_let_go():
     for _ in range(50):
         own.price_cache(DENSE)
     own.price_cache(DENSE)
-    assert len(own._tables) <= 2
+    assert len(own._caches) <= 2
     for _ in range(50):
         Registry(parent=own).price_cache(DENSE)
     gc.collect()
     Registry(parent=own).price_cache(DENSE)
-    assert len(own._tables) <= 3
+    assert len(own._caches) <= 3
 
 
 def test_modes_share_what_was_prepared():
@@ -353,7 +355,7 @@ def test_coverage_lists_other_namespaces():
 
 def test_every_registered_formula_fits_every_overload_that_it_prices():
     """Binding happens for the whole of aten without an error."""
-    from opflops.pricing.registry import overloads_of  # noqa: PLC0415
+    from opflops.pricing.schemas import overloads_of  # noqa: PLC0415
     from opflops.torch_internals.dispatch import dispatcher_packets  # noqa: PLC0415 - only this test walks the dispatcher
 
     bound = [

@@ -8,7 +8,7 @@ from opflops.formulas.activation import RELU
 from opflops.formulas.pointwise import add
 from opflops.formulas.reduction import log_softmax, softmax_op
 from opflops.formulas.sizes import aten
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.records.cost import Cost
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import torch
 
 from opflops.formulas.reduction import fold
 from opflops.formulas.sizes import aten, newer_formula, numel, reduction_ops
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.records.cost import Cost
 
 if TYPE_CHECKING:

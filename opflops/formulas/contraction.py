@@ -8,7 +8,7 @@ import torch
 
 from opflops.formulas.activation import GELU, GELU_TANH, RELU
 from opflops.formulas.sizes import aten, multiplies, numel
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.records.cost import Cost
 from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.tensor_layouts import sparse_coo_parts

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.formulas.activation import RELU
 from opflops.formulas.sizes import aten, numel, reduction_ops
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.records.cost import Cost
 
 if TYPE_CHECKING:

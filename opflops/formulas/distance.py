@@ -12,7 +12,7 @@ import torch
 
 from opflops.formulas.reduction import COMPLEX_SIZE, REAL_SIZE, norms, vector_norm
 from opflops.formulas.sizes import aten, numel, reduction_ops
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.records.cost import Cost
 from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.tensor_layouts import sparse_coo_parts

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from opflops.formulas.reduction import vector_norm
 from opflops.formulas.sizes import aten, present, reduction_ops
-from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.registration import declare_zero, formula
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import modes_disabled

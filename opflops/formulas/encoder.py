@@ -10,7 +10,7 @@ from opflops.formulas.contraction import linear
 from opflops.formulas.normalization import normalize
 from opflops.formulas.reduction import softmax, softmax_backward
 from opflops.formulas.sizes import aten, present
-from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.registration import declare_zero, formula
 from opflops.records.cost import Cost
 from opflops.torch_internals.tensor_layouts import nested_lengths
 

@@ -14,8 +14,10 @@ from torch import Tensor
 from opflops.errors import FormulaError
 from opflops.formulas import activation, contraction, linalg, movement, pointwise, reduction  # noqa: F401 - priced first
 from opflops.formulas.sizes import aten, newer
-from opflops.pricing.registry import declare_zero, formula, overloads_of, registry
+from opflops.pricing.registration import declare_zero, formula
+from opflops.pricing.registry import registry
 from opflops.pricing.schema_binding import describe
+from opflops.pricing.schemas import overloads_of
 from opflops.records.cost import Cost
 from opflops.torch_internals.dispatch import modes_disabled, schema_of
 from opflops.torch_internals.fake_tensors import has_values
@@ -89,7 +91,7 @@ def _register(name: str) -> None:
     packet = getattr(aten, _SINGLE.get(name, name))
     overloads = list(overloads_of(packet))
     # Of the overloads of max only the default one folds a tensor.
-    rule = registry.rule(next((each for each in overloads if not schema_of(each).overload_name), overloads[0]))
+    rule = registry.get_rule(next((each for each in overloads if not schema_of(each).overload_name), overloads[0]))
     if rule is None:
         raise FormulaError(f"_foreach_{name} follows {packet}, which has no price.")
     for overload in overloads_of(getattr(aten, f"_foreach_{name}")):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from opflops.formulas.resampling import grid_sampler_2d, grid_sampler_2d_backward
 from opflops.formulas.sizes import aten
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 
 if TYPE_CHECKING:
     from torch import Tensor

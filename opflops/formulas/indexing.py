@@ -11,7 +11,7 @@ import torch
 
 from opflops.formulas.pointwise import div
 from opflops.formulas.sizes import aten, multiplies, numel, reduction_ops
-from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.registration import declare_zero, formula
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.fake_tensors import has_values

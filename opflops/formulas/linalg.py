@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from opflops.formulas.sizes import aten, available_packets, multiplies, newer_formula, numel, reduction_ops
-from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.registration import declare_zero, formula
 from opflops.records.cost import Cost, Estimate
 
 if TYPE_CHECKING:

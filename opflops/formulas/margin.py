@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.formulas.loss import MEAN, NONE
 from opflops.formulas.sizes import aten, present, reduction_ops
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.fake_tensors import has_values

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from opflops.formulas.sizes import aten, newer, packets
-from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.registration import declare_zero, formula
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost
 from opflops.torch_internals.dispatch import modes_disabled

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from opflops.formulas.reduction import softmax
 from opflops.formulas.sizes import aten, packets
-from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.registration import declare_zero, formula
 from opflops.records.cost import Cost
 from opflops.torch_internals.tensor_layouts import nested_lengths
 

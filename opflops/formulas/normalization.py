@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.formulas.reduction import variance
 from opflops.formulas.sizes import aten, newer_formula, numel, present, reduction_ops
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost
 

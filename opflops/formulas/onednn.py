@@ -15,7 +15,7 @@ from opflops.formulas.normalization import quantized_batch_norm
 from opflops.formulas.quantized.layers import DEQUANTIZE, QUANTIZE, SCALE_BACK, register
 from opflops.formulas.quantized.pointwise import elementwise
 from opflops.formulas.sizes import available_packets, numel
-from opflops.pricing.registry import declare_zero
+from opflops.pricing.registration import declare_zero
 from opflops.records.cost import Cost
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.formulas.sizes import aten, multiplies
-from opflops.pricing.registry import formula, registry
+from opflops.pricing.registration import formula
+from opflops.pricing.registry import registry
 from opflops.pricing.schema_binding import PricingRule
 from opflops.records.cost import Cost
 
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from opflops.pricing.registry import FormulaT, Op
+    from opflops.pricing.registration import FormulaT
+    from opflops.pricing.registry import Op
 
 
 class Elementwise(NamedTuple):

@@ -14,7 +14,9 @@ import torch
 
 from opflops.formulas import linalg, pointwise, reduction, special  # noqa: F401 - priced first
 from opflops.formulas.sizes import aten
-from opflops.pricing.registry import declare_zero, formula, overloads_of, registry
+from opflops.pricing.registration import declare_zero, formula
+from opflops.pricing.registry import registry
+from opflops.pricing.schemas import overloads_of
 from opflops.records.cost import Cost, Estimate
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ _TWINS = {name: name for name in _SAME_NAME.split()} | {
 
 def _hand_on(twin: OpOverloadPacket, primitive: OpOverloadPacket) -> None:
     """Price a primitive as its twin, all of whose overloads have one price, with a formula of this file's."""
-    rule = registry.rule(next(overloads_of(twin)))
+    rule = registry.get_rule(next(overloads_of(twin)))
     if rule is None or rule.formula is None:
         raise RuntimeError(f"{twin} has no formula to hand on to {primitive}.")
     price = rule.formula

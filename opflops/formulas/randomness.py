@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from opflops.formulas.pointwise import Elementwise, register
 from opflops.formulas.reduction import rows_along
 from opflops.formulas.sizes import aten, newer, packets, reduction_ops
-from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.registration import declare_zero, formula
 from opflops.records.cost import Cost
 from opflops.torch_internals.size_arithmetic import ceil_log2
 

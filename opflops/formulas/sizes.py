@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from torch import Tensor
 
-    from opflops.pricing.registry import FormulaT
+    from opflops.pricing.registration import FormulaT
     from opflops.torch_internals.dispatch import OpOverload, OpOverloadPacket
 
 aten = torch.ops.aten

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.formulas.reduction import aminmax, rows_along
 from opflops.formulas.sizes import aten, reduction_ops
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.records.cost import Cost
 from opflops.torch_internals.size_arithmetic import ceil_log2
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from opflops.formulas.pointwise import Elementwise, register
 from opflops.formulas.sizes import aten, newer_formula
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.records.cost import Cost, Estimate
 
 if TYPE_CHECKING:

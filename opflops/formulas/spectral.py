@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from opflops.formulas.sizes import aten
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.records.cost import Cost
 from opflops.torch_internals.size_arithmetic import log2
 

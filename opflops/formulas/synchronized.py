@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from opflops.formulas.normalization import running_updates
 from opflops.formulas.reduction import variance
 from opflops.formulas.sizes import aten, present, reduction_ops
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from opflops.formulas.attention import scaled_dot_product_attention
 from opflops.formulas.encoder import native_multi_head_attention
 from opflops.formulas.sizes import aten
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -81,7 +81,7 @@ def recorded_calls(*modules: str) -> list[Call]:
     """
 
     def wants(overload: Any) -> bool:
-        entry = registry.rule(overload) if has_reference(overload) else None
+        entry = registry.get_rule(overload) if has_reference(overload) else None
         formula = entry and entry.formula
         return formula is not None and formula.__module__.removeprefix("opflops.formulas.") in modules
 

@@ -21,7 +21,8 @@ from oracle import excess
 from torch import nn
 
 from opflops import Cost
-from opflops.pricing.registry import overloads_of, registry
+from opflops.pricing.registry import registry
+from opflops.pricing.schemas import overloads_of
 
 aten = torch.ops.aten
 FLASH = aten._scaled_dot_product_flash_attention_for_cpu
@@ -55,7 +56,7 @@ def planted():
 
     def plant(packet, error):
         for overload in overloads_of(packet):
-            entry = registry.rule(overload)
+            entry = registry.get_rule(overload)
             if entry is not None and entry.formula is not None:
                 changed.append((overload, entry))
                 registry.register(

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from opflops.formulas.attention import Price, attend, attend_backward, flash_attention
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

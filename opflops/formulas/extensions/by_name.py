@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from opflops.formulas import indexing
 from opflops.formulas.contraction import linear, products
 from opflops.formulas.sizes import numel
-from opflops.pricing.registry import declare_zero, formula, registry
+from opflops.pricing.registration import declare_zero, formula
+from opflops.pricing.registry import registry
 from opflops.pricing.schema_binding import PricingRule
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost, Estimate

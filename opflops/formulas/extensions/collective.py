@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from opflops.formulas.collective import reduce_scatter, reduced
 from opflops.formulas.contraction import products
 from opflops.formulas.quantized.low_precision import scaled_mm
-from opflops.pricing.registry import declare_zero, formula, registry
+from opflops.pricing.registration import declare_zero, formula
+from opflops.pricing.registry import registry
 from opflops.pricing.schema_binding import PricingRule
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost

@@ -12,7 +12,7 @@ from opflops.formulas.contraction import linear
 from opflops.formulas.loss import MEAN, NONE, nll_loss, nll_loss_backward
 from opflops.formulas.reduction import softmax
 from opflops.formulas.sizes import reduction_ops
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.records.cost import Cost
 
 if TYPE_CHECKING:

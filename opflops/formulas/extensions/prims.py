@@ -8,7 +8,8 @@ from opflops.formulas import indexing
 from opflops.formulas.pooling import window
 from opflops.formulas.reduction import rows_along
 from opflops.formulas.sizes import reduction_ops
-from opflops.pricing.registry import declare_zero, formula, registry
+from opflops.pricing.registration import declare_zero, formula
+from opflops.pricing.registry import registry
 from opflops.pricing.schema_binding import PricingRule
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost, Estimate

@@ -12,7 +12,9 @@ from opflops.formulas.contraction import products
 from opflops.formulas.quantized import pointwise as quantized_pointwise  # noqa: F401 - priced first
 from opflops.formulas.quantized.layers import DEQUANTIZE, INSIDE, QUANTIZE
 from opflops.formulas.sizes import available_packets, numel, reduction_ops
-from opflops.pricing.registry import declare_zero, formula, overloads_of, registry
+from opflops.pricing.registration import declare_zero, formula
+from opflops.pricing.registry import registry
+from opflops.pricing.schemas import overloads_of
 from opflops.records.cost import Cost, Estimate
 
 if TYPE_CHECKING:
@@ -113,7 +115,7 @@ linear_prepack_fp16 linear_prepack_fp16_legacy linear_prepack_legacy
 """
 for _name in (*_SAME.split(), *_PACKED.split()):
     for _packet in available_packets("quantized", _name):
-        _entry = registry.rule(next(overloads_of(_packet)))
+        _entry = registry.get_rule(next(overloads_of(_packet)))
         if _entry is not None:
             registry.register(_entry, [f"_quantized::{_name}"])
 declare_zero("_quantized::wrapped_fbgemm_pack_gemm_matrix_fp16")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from opflops.formulas import embedding, normalization, pointwise, special
 from opflops.formulas.quantized.layers import DEQUANTIZE
 from opflops.formulas.sizes import available_packets
-from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.registration import declare_zero, formula
 from opflops.records.cost import Cost, Estimate
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from opflops.pricing.registry import FormulaT
+    from opflops.pricing.registration import FormulaT
 
 
 def _static(*names: str) -> Callable[[FormulaT], FormulaT]:

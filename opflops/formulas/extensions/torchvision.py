@@ -18,7 +18,7 @@ from opflops.formulas.pooling import adaptive_windows
 from opflops.formulas.quantized.layers import DEQUANTIZE, QUANTIZE
 from opflops.formulas.resampling import places
 from opflops.formulas.sizes import numel, reduction_ops
-from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.registration import declare_zero, formula
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.fake_tensors import has_values

@@ -12,7 +12,7 @@ import torch
 
 from opflops.formulas.quantized.layers import register
 from opflops.formulas.sizes import available_packets, numel, reduction_ops
-from opflops.pricing.registry import declare_zero
+from opflops.pricing.registration import declare_zero
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import modes_disabled

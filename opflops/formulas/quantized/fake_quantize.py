@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from opflops.formulas.quantized.layers import DEQUANTIZE, PARAMETERS, QUANTIZE
 from opflops.formulas.sizes import aten, reduction_ops
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.fake_tensors import has_values

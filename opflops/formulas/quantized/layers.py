@@ -13,7 +13,7 @@ from opflops.formulas.activation import RELU
 from opflops.formulas.contraction import linear as dense_linear
 from opflops.formulas.contraction import products
 from opflops.formulas.sizes import aten, available_packets, numel, reduction_ops
-from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.registration import declare_zero, formula
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import modes_disabled

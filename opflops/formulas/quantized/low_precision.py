@@ -14,7 +14,7 @@ from opflops.formulas.activation import RELU
 from opflops.formulas.contraction import products
 from opflops.formulas.quantized.layers import INSIDE, SCALE_BACK, quantize_by_range, register
 from opflops.formulas.sizes import aten, newer, newer_formula, numel
-from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.registration import declare_zero, formula
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.fake_tensors import has_values

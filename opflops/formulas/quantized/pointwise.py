@@ -18,7 +18,8 @@ from opflops.formulas.pooling import window
 from opflops.formulas.quantized.layers import DEQUANTIZE, QUANTIZE, register
 from opflops.formulas.reduction import softmax_op
 from opflops.formulas.sizes import aten, available_packets
-from opflops.pricing.registry import declare_zero, formula, registry
+from opflops.pricing.registration import declare_zero, formula
+from opflops.pricing.registry import registry
 from opflops.records.cost import Cost
 from opflops.torch_internals.dispatch import modes_disabled
 
@@ -32,7 +33,7 @@ quantized = torch.ops.quantized
 
 def elementwise(name: str, out: Tensor) -> Cost:
     """Price an element-wise operator of aten, by name, for as many elements as a result has."""
-    rule: Any = registry.rule(getattr(aten, name).default)
+    rule: Any = registry.get_rule(getattr(aten, name).default)
     cost: Cost = rule.formula(out=out)
     return cost
 

@@ -14,7 +14,7 @@ import torch
 from opflops.formulas.quantized.layers import INSIDE, SCALE_BACK, quantize_by_range, register
 from opflops.formulas.recurrent import layers_of_a_library
 from opflops.formulas.sizes import aten, available_packets, numel
-from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.registration import declare_zero, formula
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import modes_disabled
