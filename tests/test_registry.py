@@ -100,7 +100,7 @@ def test_every_overload_of_a_packet_is_checked():
 @pytest.mark.parametrize("wrong", [torch.add, "aten.mm", aten, None])
 def test_only_operators_take_formulas(wrong):
     """A function of torch, a name or a namespace is no operator."""
-    with pytest.raises(FormulaError, match="is not (an|the name of an) operator"):
+    with pytest.raises(FormulaError, match=r"is not (an|the name of an) operator"):
         fresh(lambda: Cost(), wrong)
 
 
