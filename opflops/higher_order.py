@@ -260,7 +260,7 @@ def _flex_attention(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any
     """Price attention whose scores are modified by a function, forward and backward."""
     from opflops.formulas import flex_attention  # noqa: PLC0415 - formulas are loaded when something is counted
 
-    given = flex_attention.Arguments.of(f"{op}", args)
+    given = flex_attention.Arguments.from_args(f"{op}", args)
     modification = _price_of_score(mode, given)
 
     def charge(out: Any, *_: Any, **__: Any) -> tuple[Cost | Estimate, int, int, torch.dtype | None]:

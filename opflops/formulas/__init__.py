@@ -51,13 +51,15 @@ from opflops.formulas import (
     triton_attention,
 )
 from opflops.formulas.extensions import attention as extension_attention
-from opflops.formulas.extensions import by_name as extension
 from opflops.formulas.extensions import collective as extension_collective
+from opflops.formulas.extensions import contraction as extension_contraction
 from opflops.formulas.extensions import cross_entropy as extension_cross_entropy
+from opflops.formulas.extensions import movement as extension_movement
 from opflops.formulas.extensions import prims as extension_prims
 from opflops.formulas.extensions import quantized as extension_quantized
 from opflops.formulas.extensions import static_runtime as extension_static_runtime
 from opflops.formulas.extensions import torchvision as extension_torchvision
+from opflops.formulas.extensions import torchvision_regions as extension_torchvision_regions
 from opflops.formulas.quantized import embedding as quantized_embedding
 from opflops.formulas.quantized import fake_quantize, low_precision
 from opflops.formulas.quantized import layers as quantized
@@ -76,14 +78,16 @@ __all__ = [
     "distance",
     "embedding",
     "encoder",
-    "extension",
     "extension_attention",
     "extension_collective",
+    "extension_contraction",
     "extension_cross_entropy",
+    "extension_movement",
     "extension_prims",
     "extension_quantized",
     "extension_static_runtime",
     "extension_torchvision",
+    "extension_torchvision_regions",
     "factories",
     "fake_quantize",
     "flex_attention",

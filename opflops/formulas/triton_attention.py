@@ -1,4 +1,4 @@
-"""Attention by PyTorch's own Triton kernels: it costs what attention costs elsewhere."""
+"""Attention by PyTorch's own Triton kernels: they cost the same as attention elsewhere."""
 
 from __future__ import annotations
 
