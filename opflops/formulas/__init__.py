@@ -1,10 +1,34 @@
 """The formulas of operators, one file for each family; importing the package registers them all.
 
-A formula is a function from the arguments of a call, by their schema names, to a :class:`opflops.Cost`. It knows sizes
-and dtypes and nothing else; it uses integer arithmetic, so that symbolic sizes flow through.
+A formula is a function from the arguments of a call, by their schema names, to a :class:`opflops.Cost`. It reads only
+sizes, dtypes and numbers. It uses integer arithmetic, so that it also takes symbolic sizes.
 
-May import ``pricing``, ``records`` and ``torch_internals``, but no mode. The registry imports the package when it
-first looks a formula up; the handlers of higher-order operators import it too.
+The conventions that all formulas follow, by family:
+
+- Matrix products: m·n·k multiply-accumulates, never 2k - 1. A bias adds one operation per element of the result.
+- Convolutions: batch · positions · weights, padding included, exact for groups and for transposed ones.
+- Attention, every kernel: two matmuls over all scores (five in the backward, which recomputes the scores), plus
+  softmax, scale and mask. Variable-length kernels count true lengths.
+- Recurrent layers: the same as their unrolled cells.
+- Element-wise: the operations of the defining expression: relu 1, add 1, sigmoid 3 and one exponential. In-place and
+  ``out=`` variants cost the same. Casts and ``where`` are 0.
+- Reductions, norms, softmax, losses: from the definition; n - 1 operations per result of n elements, and one division
+  for a mean.
+- Pooling: one comparison or addition for each further element of a window. Resampling: taps and weights per point.
+- Indexing, movement, factories, random numbers: 0. Operators that accumulate cost their additions.
+- Sorting and searching: n·ceil(log2 n) per row, as a comparison sort.
+- FFT: 5·n·log2 n, half of it for real numbers.
+- Linear algebra: LAPACK Working Note 41; iterative routines by Golub and Van Loan, marked as estimates.
+- Sparse: by stored elements. Quantized: a row of the low-precision dtype.
+- Optimizers: fused, foreach and per-tensor forms cost the same.
+- Collectives: bytes, and the additions of a reduction.
+- Bytes: each distinct element of each tensor argument is read once and each result written once. Views move nothing.
+  Gathers read only the elements that they pick.
+
+``opflops coverage NAME`` prints the formula of one operator.
+
+May import ``pricing``, ``records`` and ``torch_internals``, but no mode. The registry imports the package at the first
+look-up; the handlers of higher-order operators import it too.
 """
 
 from opflops.formulas import (
