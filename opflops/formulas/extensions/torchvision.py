@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from opflops.formulas.convolution import multiply_adds
-from opflops.formulas.resampling import places
+from opflops.formulas.resampling import tap_ops
 from opflops.formulas.sizes import numel, reduction_ops
 from opflops.pricing.registration import declare_zero, formula
 from opflops.records.cost import Cost, Estimate
@@ -69,7 +69,7 @@ def box_iou_rotated(*, out: Tensor) -> Estimate:
 
 # Deformable convolutions, which sample at points displaced by offsets.
 
-_DISPLACED = places(2, _BILINEAR, _ZEROS) - 2
+_DISPLACED = tap_ops(2, _BILINEAR, _ZEROS) - 2
 """Operations that compute taps and weights of a point. A grid sampler multiplies and adds to compute each coordinate;
 this adds an offset to an integer, which is index arithmetic."""
 

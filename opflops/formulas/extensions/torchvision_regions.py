@@ -14,7 +14,7 @@ import torch
 
 from opflops.formulas.pooling import adaptive_windows
 from opflops.formulas.quantized.layers import DEQUANTIZE, QUANTIZE
-from opflops.formulas.resampling import places
+from opflops.formulas.resampling import tap_ops
 from opflops.pricing.registration import formula
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import modes_disabled
@@ -69,7 +69,7 @@ def _count_sampling(
     """
     points, reason = _count_points(image, rois, spatial_scale, pooled, sampling_ratio, aligned=aligned)
     region = 4 + (4 if aligned else 2) + 2 + 2 + (0 if sampling_ratio > 0 else 2)
-    return rois.shape[0] * region + points * places(2, _BILINEAR, _BORDER), points, reason
+    return rois.shape[0] * region + points * tap_ops(2, _BILINEAR, _BORDER), points, reason
 
 
 @formula("torchvision::roi_align")
