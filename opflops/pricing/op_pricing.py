@@ -35,12 +35,12 @@ def op_name(overload: Any) -> str:
 
 @dataclass(slots=True, eq=False)
 class OpPricing:
-    """Hold what the registry found for one overload.
+    """State how one overload is priced.
 
     Attributes:
         op: The operator's name in rows.
         verdict: How it is priced.
-        recorded: False for questions about metadata, which leave no row.
+        recorded: False for operators that only query metadata; they get no row.
         pricer: The function of :func:`opflops.pricing.schema_binding.compile_pricer`; None if nothing can be computed.
         compile_recorder: Compiles the function of :func:`opflops.pricing.recording.compile_recorder`; None if the
             operator has no rule.

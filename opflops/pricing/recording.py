@@ -27,9 +27,9 @@ def compile_recorder(rule: PricingRule, overload: OpOverload, mode_options: Mapp
     """Compile the recording of one overload's calls.
 
     Args:
-        rule: As for :func:`opflops.pricing.schema_binding.compile_pricer`.
-        overload: As there.
-        mode_options: As there.
+        rule: How the operator is priced.
+        overload: The overload whose schema the arguments follow.
+        mode_options: The mode's counting options, by name.
 
     Returns:
         A function called as ``record(accumulator, out, args)`` with the operator's result and positional arguments. If
@@ -49,15 +49,15 @@ def compile_recorder(rule: PricingRule, overload: OpOverload, mode_options: Mapp
         "_type": type,
     }
     names = [parameter.name for parameter in binding.parameters]
-    complete = _define([f"def _complete({binding.signature}):", f"return ({_listed(names)})"], namespace)
+    complete = _define([f"def _complete({binding.signature}):", f"return ({_comma_separated(names)})"], namespace)
     lines = [*_unpack_arguments(binding, names), *_select_accumulator(binding), *_add_cost(binding, rule)]
     record: Callable[..., Any] = _define(["def record(_accumulator, _out, _args):", *lines], namespace)
     vars(record)["complete"] = complete
     return record
 
 
-def _listed(names: list[str]) -> str:
-    """Write names as a tuple without its parentheses."""
+def _comma_separated(names: list[str]) -> str:
+    """Write names as a tuple display without parentheses."""
     return "".join(f"{name}, " for name in names)
 
 
@@ -72,7 +72,7 @@ def _unpack_arguments(binding: SchemaBinding, names: list[str]) -> list[str]:
     if not names:
         return []
     needed = [parameter.name for parameter in binding.parameters if not parameter.default]
-    unpacked = [f"{_listed(needed)} = _args"] if needed else []
+    unpacked = [f"{_comma_separated(needed)}= _args"] if needed else []
     if needed == names:
         return unpacked
     usual = [*unpacked, *(f"{each.name} = {each.default}" for each in binding.parameters if each.default)]
@@ -80,12 +80,12 @@ def _unpack_arguments(binding: SchemaBinding, names: list[str]) -> list[str]:
         f"if len(_args) == {len(needed)}:",
         *(f"    {line}" for line in usual),
         "else:",
-        f"    {_listed(names)} = _args if len(_args) == {len(names)} else _complete(*_args)",
+        f"    {_comma_separated(names)}= _args if len(_args) == {len(names)} else _complete(*_args)",
     ]
 
 
 def _select_accumulator(binding: SchemaBinding) -> list[str]:
-    """Generate the lines that find the dtype, usual cases of :func:`arithmetic_dtype` first, and its sums."""
+    """Generate the lines that find the dtype, usual cases of :func:`arithmetic_dtype` first, and the accumulator."""
     if binding.dtype_from:
         lines = [f"_dtype = _first_dtype({binding.dtype_from})"]
     elif binding.results:
@@ -110,9 +110,9 @@ def _select_accumulator(binding: SchemaBinding) -> list[str]:
 
 def _add_cost(binding: SchemaBinding, rule: PricingRule) -> list[str]:
     """Generate the lines that compute the cost and add it; nothing is added before all counts are known."""
-    all_results = [TrafficTerm("_out", single=False)]
+    whole_result = [TrafficTerm("_out", single=False)]
     each_result = [TrafficTerm(f"_out[{index}]", single=True) for index in range(binding.results)]
-    traffic = (binding.read, each_result if binding.results and binding.written == all_results else binding.written)
+    traffic = (binding.read, each_result if binding.results and binding.written == whole_result else binding.written)
     terms = dict.fromkeys(term for direction in traffic for term in direction)
     names = {term: f"_bytes{index}" for index, term in enumerate(terms)}
     read, written = (" + ".join(names[term] for term in direction) for direction in traffic)
