@@ -122,8 +122,8 @@ def ctc_loss_backward(
 ) -> Cost | Estimate:
     """See :func:`_gradient`. ``zero_infinity`` compares each loss with infinity; an infinite one costs the same."""
     lattice, reason = _lattice(log_probs, targets, input_lengths, target_lengths)
-    asked = Cost(ops=neg_log_likelihood.numel() if zero_infinity else 0)
-    return _estimated(_gradient(lattice, log_probs.shape[-1], scaled=True) + asked, reason)
+    comparisons = Cost(ops=neg_log_likelihood.numel() if zero_infinity else 0)
+    return _estimated(_gradient(lattice, log_probs.shape[-1], scaled=True) + comparisons, reason)
 
 
 @formula(aten._cudnn_ctc_loss, *newer("miopen_ctc_loss"))

@@ -31,9 +31,9 @@ def _rows(lengths: list[tuple[int, int]]) -> int:
 
 def _attention(query: Tensor, key: Tensor, embed_dim: int, num_heads: int, *, masks: int) -> Cost:
     meeting = Pairs(0, 0)
-    for (queries, times), (keys, _) in zip(_lengths(query), _lengths(key), strict=True):
-        alike = count_pairs(queries, keys).times(times * num_heads)
-        meeting = Pairs(meeting.pairs + alike.pairs, meeting.rows + alike.rows)
+    for (queries, repeats), (keys, _) in zip(_lengths(query), _lengths(key), strict=True):
+        count = count_pairs(queries, keys).times(repeats * num_heads)
+        meeting = Pairs(meeting.pairs + count.pairs, meeting.rows + count.rows)
     head_dim = embed_dim // num_heads
     return attend(meeting, head_dim, head_dim, masks=masks, dropout=False)
 
@@ -94,7 +94,7 @@ def native_multi_head_attention(
     inputs = sum(_rows(_lengths(tokens)) for tokens in (query, key, value))
     rows = _rows(_lengths(query))
     scores = sum(
-        queries * keys * times for (queries, times), (keys, _) in zip(_lengths(query), _lengths(key), strict=True)
+        queries * keys * repeats for (queries, repeats), (keys, _) in zip(_lengths(query), _lengths(key), strict=True)
     )
     averaging = Cost(ops=scores * num_head) if need_weights and average_attn_weights else Cost()
     projections = Cost(macs=inputs * qkv_weight.numel() // 3, ops=inputs * qkv_bias.numel() // 3)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from opflops.errors import FormulaError
-from opflops.formulas import activation, contraction, linalg, movement, pointwise, reduction  # noqa: F401 - priced first
+from opflops.formulas import activation, contraction, linalg, movement, pointwise, reduction  # noqa: F401 - registered first
 from opflops.formulas.sizes import aten, newer
 from opflops.pricing.registration import declare_zero, formula
 from opflops.pricing.registry import registry
@@ -56,13 +56,17 @@ def _per_tensor(name: str, value: Any, count: int) -> list[Any]:
 
 def _sum_over_lists(single: Callable[..., Any], overload: OpOverload) -> Callable[..., Cost]:
     """Make the formula of an operator on lists, with only the parameters that the formula for one tensor needs."""
-    known = {
+    schema_names = {
         "value" if argument.name == _VALUE else argument.name: argument.name
         for argument in schema_of(overload).arguments
     }
     asked = list(inspect.signature(single).parameters.values())
-    passed = {parameter.name: known[parameter.name] for parameter in asked if parameter.name in known.keys() - {"out"}}
-    missing = [each.name for each in asked if each.name not in {*known, "out"} and each.default is each.empty]
+    passed = {
+        parameter.name: schema_names[parameter.name]
+        for parameter in asked
+        if parameter.name in schema_names.keys() - {"out"}
+    }
+    missing = [each.name for each in asked if each.name not in {*schema_names, "out"} and each.default is each.empty]
     if missing:
         raise FormulaError(f"{describe(single)} asks for {missing}, which {schema_of(overload)} does not have.")
     takes_out = any(each.name == "out" for each in asked)

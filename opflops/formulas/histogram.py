@@ -47,8 +47,8 @@ def histc(self: Tensor, min: float = 0, max: float = 0) -> Cost:
 
 def _density(bins: Sequence[int]) -> int:
     """Divide each bin by the sum of all, and by its width along each axis, which is a difference of edges."""
-    cells = numel(bins)
-    return reduction_ops(cells, 1) + cells + sum(cells + count for count in bins)
+    all_bins = numel(bins)
+    return reduction_ops(all_bins, 1) + all_bins + sum(all_bins + count for count in bins)
 
 
 def _between_given_edges(elements: int, bins: Sequence[int], *, density: bool) -> Cost:

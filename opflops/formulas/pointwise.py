@@ -38,9 +38,9 @@ class Elementwise(NamedTuple):
 def register(table: Mapping[str, Elementwise], module: str) -> None:
     """Register a table of element-wise operators of aten by name; ``module`` is the module that has the table."""
     for name, rule in table.items():
-        price = _make_formula(name, rule)
-        price.__module__ = module
-        registry.register(PricingRule(price, per_element=(rule.ops, rule.transcendentals)), [getattr(aten, name)])
+        function = _make_formula(name, rule)
+        function.__module__ = module
+        registry.register(PricingRule(function, per_element=(rule.ops, rule.transcendentals)), [getattr(aten, name)])
 
 
 def _make_formula(name: str, rule: Elementwise) -> Callable[..., Cost]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from opflops.formulas import linalg, pointwise, reduction, special  # noqa: F401 - priced first
+from opflops.formulas import linalg, pointwise, reduction, special  # noqa: F401 - registered first
 from opflops.formulas.sizes import aten
 from opflops.pricing.registration import declare_zero, formula
 from opflops.pricing.registry import registry

@@ -56,16 +56,16 @@ def planted():
 
     def plant(packet, error):
         for overload in overloads_of(packet):
-            entry = registry.get_rule(overload)
-            if entry is not None and entry.formula is not None:
-                changed.append((overload, entry))
+            rule = registry.get_rule(overload)
+            if rule is not None and rule.formula is not None:
+                changed.append((overload, rule))
                 registry.register(
-                    replace(entry, formula=off_by(entry.formula, error), per_element=None), [overload], override=True
+                    replace(rule, formula=off_by(rule.formula, error), per_element=None), [overload], override=True
                 )
 
     yield plant
-    for overload, entry in changed:
-        registry.register(entry, [overload], override=True)
+    for overload, rule in changed:
+        registry.register(rule, [overload], override=True)
 
 
 def off_by(price, error):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from opflops.formulas.contraction import products
-from opflops.formulas.quantized import pointwise as quantized_pointwise  # noqa: F401 - priced first
+from opflops.formulas.quantized import pointwise as quantized_pointwise  # noqa: F401 - registered first
 from opflops.formulas.quantized.layers import DEQUANTIZE, INSIDE, QUANTIZE
 from opflops.formulas.sizes import available_packets, numel, reduction_ops
 from opflops.pricing.registration import declare_zero, formula
