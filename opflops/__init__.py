@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         ValueNeededError,
     )
     from opflops.mode import OpFlopMode
-    from opflops.pricing.registry import coverage, formula
+    from opflops.pricing.registration import coverage, formula
     from opflops.profile.annotation import annotate
     from opflops.profile.profile import Profile, Row
     from opflops.records.cost import Cost, Estimate
@@ -61,8 +61,8 @@ _MODULES = {
     "Profile": "profile.profile",
     "Row": "records.rows",
     "count": "counting.count",
-    "coverage": "pricing.registry",
-    "formula": "pricing.registry",
+    "coverage": "pricing.registration",
+    "formula": "pricing.registration",
 }
 
 

@@ -16,8 +16,9 @@ from torch.utils._pytree import tree_leaves
 from opflops.attribution.subgraphs import counting_modes_disabled, with_mode_reentered, with_subgraphs_counted
 from opflops.errors import FormulaError
 from opflops.pricing.accumulator_deltas import HasAccumulators, apply_deltas, capture_deltas, floating_point_cost
+from opflops.pricing.dtypes import arithmetic_dtype
 from opflops.pricing.op_pricing import OpPricing, op_name
-from opflops.pricing.schema_binding import arithmetic_dtype, describe
+from opflops.pricing.schema_binding import describe
 from opflops.pricing.traffic import stored_bytes
 from opflops.torch_internals.dispatch import HigherOrderOperator, OpOverload
 from opflops.torch_internals.fake_tensors import is_fake_or_tracing, is_tracing
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from opflops.formulas import flex_attention
     from opflops.pricing.accumulator_deltas import AccumulatorDelta
-    from opflops.pricing.registry import PriceCache
+    from opflops.pricing.price_cache import PriceCache
     from opflops.records.cost import Cost, Estimate
 
     Subgraph = Callable[..., Any]
@@ -191,14 +192,14 @@ def _flex_attention(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any
     """Record attention with a score modification, forward and backward."""
     from opflops.formulas import flex_attention  # noqa: PLC0415 - formulas are loaded when something is counted
 
-    arguments = flex_attention.Arguments.of(f"{op}", args)
+    arguments = flex_attention.Arguments.from_args(f"{op}", args)
     cost_per_score = _cost_per_score(mode, arguments)
 
     def price_call(out: Any, *_: Any, **__: Any) -> tuple[Cost | Estimate, int, int, torch.dtype | None]:
         price = flex_attention.price(arguments, cost_per_score, causal=mode.causal)
         return price, stored_bytes(arguments.read), stored_bytes(out), arguments.query.dtype
 
-    return mode.run(OpPricing(op_name(op), "formula", bound=price_call), partial(_call, op), args, kwargs)
+    return mode.run(OpPricing(op_name(op), "formula", pricer=price_call), partial(_call, op), args, kwargs)
 
 
 def _call(op: HigherOrderOperator, *args: Any, **kwargs: Any) -> Any:
@@ -209,7 +210,7 @@ def _triton(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], 
     """Record a Triton kernel by the formula registered for its name, such as ``"triton::add_kernel"``."""
     name, constants = triton_call(kwargs["kernel_idx"], kwargs["constant_args_idx"])
     row_name, kernel_args = f"triton.{name}", {**constants, **kwargs["kwargs"]}
-    rule = mode.prices.rule_named(f"triton::{name}")
+    rule = mode.prices.get_rule_by_name(f"triton::{name}")
     tensors, cloned = list(kernel_args.values()), [kernel_args[key] for key in kwargs.get("tensors_to_clone", ())]
     if rule is None or rule.formula is None:
         price = OpPricing(row_name, "zero" if rule else "unpriced")
@@ -223,7 +224,7 @@ def _triton(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], 
             cost = formula(**_select_arguments(row_name, formula, {**kernel_args, "out": out, "causal": mode.causal}))
             return cost, stored_bytes(tensors), stored_bytes(cloned), arithmetic_dtype(out, *tensors)
 
-        price = OpPricing(row_name, "formula", bound=price_call)
+        price = OpPricing(row_name, "formula", pricer=price_call)
     return mode.run(price, partial(_call, op), args, kwargs)
 
 

@@ -712,14 +712,14 @@ def test_a_formula_that_requires_an_argument_the_kernel_lacks_is_an_error():
 
 def test_a_kernel_declared_to_be_free_needs_no_formula():
     """In the registry that all modes share."""
-    from opflops.pricing.registry import declare_zero, registry  # noqa: PLC0415 - only here
+    from opflops.pricing.registration import declare_zero, registry  # noqa: PLC0415 - only here
 
     declare_zero("triton::add_kernel")
     try:
         with OpFlopMode(strict=True) as m:
             launched(torch.ones(6), torch.ones(6))
     finally:
-        del registry._by_name["triton::add_kernel"]
+        del registry._rules_by_name["triton::add_kernel"]
     (row,) = [row for row in m.profile.rows if row.op.startswith("triton")]
     assert (row.cost.flops, row.priced) == (0, True)
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from opflops import Cost, Estimate, FormulaError, OpFlopMode, UnpricedOpWarning, formula
 from opflops.pricing.accumulators import Accumulator
-from opflops.pricing.recording import recorder
+from opflops.pricing.recording import compile_recorder
 from opflops.pricing.registry import registry
 from opflops.pricing.schema_binding import PricingRule
 
@@ -33,7 +33,7 @@ def rows_of(profile):
 
 def recorded(overload, *args, rule=None):
     """Record a call in a new accumulator."""
-    record = recorder(rule or registry.rule(overload), overload, {"causal": "dense"})
+    record = compile_recorder(rule or registry.get_rule(overload), overload, {"causal": "dense"})
     accumulator = Accumulator(None, "", "forward")
     accumulator.record = record
     return record(accumulator, overload(*args), args), accumulator
@@ -42,9 +42,9 @@ def recorded(overload, *args, rule=None):
 def weighted():
     """List the overloads with a formula that is said to count so much for each element of one result."""
     return [
-        (overload, entry)
-        for overload, entry in registry.rules.items()
-        if entry.per_element and [str(each.type) for each in overload._schema.returns] == ["Tensor"]
+        (overload, rule)
+        for overload, rule in registry.rules.items()
+        if rule.per_element and [str(each.type) for each in overload._schema.returns] == ["Tensor"]
     ]
 
 
@@ -52,11 +52,11 @@ def test_weights_by_element_are_what_the_formulas_say():
     """Each formula, asked about a real tensor with its options at their defaults, counts the weights times elements."""
     assert len(weighted()) > 150
     result = torch.empty(3, 4, 5)
-    for overload, entry in weighted():
-        wanted = inspect.signature(entry.formula).parameters.values()
+    for overload, rule in weighted():
+        wanted = inspect.signature(rule.formula).parameters.values()
         given = {each.name: result for each in wanted if each.default is each.empty}
-        ops, transcendentals = entry.per_element
-        assert entry.formula(**given) == Cost(ops=60 * ops, transcendentals=60 * transcendentals), overload
+        ops, transcendentals = rule.per_element
+        assert rule.formula(**given) == Cost(ops=60 * ops, transcendentals=60 * transcendentals), overload
 
 
 def test_options_that_are_not_at_their_defaults_ask_the_formula():

@@ -17,7 +17,9 @@ from tabulate import tabulate, tabulate_formats
 from opflops.cli import output
 from opflops.cli.arguments import Parser, general, one_of
 from opflops.errors import TargetError
-from opflops.pricing.registry import coverage, overloads_of, registry
+from opflops.pricing.registration import coverage
+from opflops.pricing.registry import registry
+from opflops.pricing.schemas import overloads_of
 from opflops.torch_internals.dispatch import packet_of, schema_of, third_party_formulas
 
 if TYPE_CHECKING:
@@ -138,7 +140,7 @@ def _explained(operator: str) -> str:
 def _price(overload: OpOverload) -> str:
     """Write the verdict of an overload, the formula's docstring and where it stands."""
     verdict = registry.verdict(overload)
-    entry = registry.rule(overload)
+    entry = registry.get_rule(overload)
     formula: Any = entry.formula if entry else third_party_formulas().get(packet_of(overload))
     if verdict != "formula":
         return f"{verdict}: {_MEANING[verdict]}"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from opflops.attribution.module_context import ModuleContext
     from opflops.attribution.module_paths import RootModules
     from opflops.pricing.accumulators import AccumulatorKey
-    from opflops.pricing.registry import PriceCache
+    from opflops.pricing.price_cache import PriceCache
 
 
 class RecordingMode(HasModuleStack, DispatchMode):

@@ -1,10 +1,34 @@
 """The formulas of operators, one file for each family; importing the package registers them all.
 
-A formula is a function from the arguments of a call, by their schema names, to a :class:`opflops.Cost`. It knows sizes
-and dtypes and nothing else; it uses integer arithmetic, so that symbolic sizes flow through.
+A formula is a function from the arguments of a call, by their schema names, to a :class:`opflops.Cost`. It reads only
+sizes, dtypes and numbers. It uses integer arithmetic, so that it also takes symbolic sizes.
 
-May import ``pricing``, ``records`` and ``torch_internals``, but no mode. The registry imports the package when it
-first looks a formula up; the handlers of higher-order operators import it too.
+The conventions that all formulas follow, by family:
+
+- Matrix products: m·n·k multiply-accumulates, never 2k - 1. A bias adds one operation per element of the result.
+- Convolutions: batch · positions · weights, padding included, exact for groups and for transposed ones.
+- Attention, every kernel: two matmuls over all scores (five in the backward, which recomputes the scores), plus
+  softmax, scale and mask. Variable-length kernels count true lengths.
+- Recurrent layers: the same as their unrolled cells.
+- Element-wise: the operations of the defining expression: relu 1, add 1, sigmoid 3 and one exponential. In-place and
+  ``out=`` variants cost the same. Casts and ``where`` are 0.
+- Reductions, norms, softmax, losses: from the definition; n - 1 operations per result of n elements, and one division
+  for a mean.
+- Pooling: one comparison or addition for each further element of a window. Resampling: taps and weights per point.
+- Indexing, movement, factories, random numbers: 0. Operators that accumulate cost their additions.
+- Sorting and searching: n·ceil(log2 n) per row, as a comparison sort.
+- FFT: 5·n·log2 n, half of it for real numbers.
+- Linear algebra: LAPACK Working Note 41; iterative routines by Golub and Van Loan, marked as estimates.
+- Sparse: by stored elements. Quantized: a row of the low-precision dtype.
+- Optimizers: fused, foreach and per-tensor forms cost the same.
+- Collectives: bytes, and the additions of a reduction.
+- Bytes: each distinct element of each tensor argument is read once and each result written once. Views move nothing.
+  Gathers read only the elements that they pick.
+
+``opflops coverage NAME`` prints the formula of one operator.
+
+May import ``pricing``, ``records`` and ``torch_internals``, but no mode. The registry imports the package at the first
+look-up; the handlers of higher-order operators import it too.
 """
 
 from opflops.formulas import (
@@ -51,13 +75,15 @@ from opflops.formulas import (
     triton_attention,
 )
 from opflops.formulas.extensions import attention as extension_attention
-from opflops.formulas.extensions import by_name as extension
 from opflops.formulas.extensions import collective as extension_collective
+from opflops.formulas.extensions import contraction as extension_contraction
 from opflops.formulas.extensions import cross_entropy as extension_cross_entropy
+from opflops.formulas.extensions import movement as extension_movement
 from opflops.formulas.extensions import prims as extension_prims
 from opflops.formulas.extensions import quantized as extension_quantized
 from opflops.formulas.extensions import static_runtime as extension_static_runtime
 from opflops.formulas.extensions import torchvision as extension_torchvision
+from opflops.formulas.extensions import torchvision_regions as extension_torchvision_regions
 from opflops.formulas.quantized import embedding as quantized_embedding
 from opflops.formulas.quantized import fake_quantize, low_precision
 from opflops.formulas.quantized import layers as quantized
@@ -76,14 +102,16 @@ __all__ = [
     "distance",
     "embedding",
     "encoder",
-    "extension",
     "extension_attention",
     "extension_collective",
+    "extension_contraction",
     "extension_cross_entropy",
+    "extension_movement",
     "extension_prims",
     "extension_quantized",
     "extension_static_runtime",
     "extension_torchvision",
+    "extension_torchvision_regions",
     "factories",
     "fake_quantize",
     "flex_attention",

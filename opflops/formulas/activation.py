@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.formulas.pointwise import Elementwise, register
 from opflops.formulas.sizes import aten
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.records.cost import Cost
 
 if TYPE_CHECKING:

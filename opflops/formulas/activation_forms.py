@@ -1,4 +1,4 @@
-"""Activations in forms that are not functions of an element alone, or have no functional twin to follow."""
+"""Activations that are no functions of one element only, or that have no functional variant."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from opflops.formulas.activation import RELU
 from opflops.formulas.pointwise import add
 from opflops.formulas.reduction import log_softmax, softmax_op
 from opflops.formulas.sizes import aten
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.records.cost import Cost
 
 if TYPE_CHECKING:
@@ -32,16 +32,16 @@ def add_relu(alpha: Any = 1, *, out: Tensor) -> Cost:
 
 @formula(aten.rrelu_with_noise_)
 def rrelu_with_noise_(self: Tensor) -> Cost:
-    """``x if x > 0 else slope * x``; both forms write their noise, so that neither is the other's functional twin."""
+    """``x if x > 0 else slope * x``; both forms write their noise, so neither is a functional variant."""
     return Cost(ops=2) * self.numel()
 
 
 @formula(aten.polygamma_)
 def polygamma_(self: Tensor) -> Cost:
-    """One function of each element; its arguments stand in another order than those of the functional form."""
+    """One transcendental per element; its arguments are in another order than those of the functional form."""
     return Cost(transcendentals=1) * self.numel()
 
 
-# Without ``out=`` these decompose into the operators that are priced so.
+# Without ``out=`` these decompose into operators with the same formulas.
 formula(aten.softmax.int_out)(softmax_op)
 formula(aten.log_softmax.int_out)(log_softmax)

@@ -1,7 +1,7 @@
-"""Collectives: bytes in and out of memory on this rank, and this rank's share of a reduction's operations.
+"""Collectives: bytes read and written in this rank's memory, and this rank's share of a reduction's operations.
 
-Folding n elements of each of w ranks takes n * (w - 1) operations in all, which the ranks share, as they do in a ring:
-so an all-reduce costs what a reduce-scatter and an all-gather cost, and the ranks together do the work once.
+Reducing n elements of each of w ranks takes n * (w - 1) operations in all, which the ranks share, as in a ring. So an
+all-reduce costs the same as a reduce-scatter and an all-gather, and the ranks together do the work once.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from opflops.formulas.sizes import available_packets
-from opflops.pricing.registry import declare_zero, formula, registry
+from opflops.pricing.registration import declare_zero, formula
+from opflops.pricing.registry import registry
 from opflops.pricing.schema_binding import PricingRule
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost, Estimate
@@ -27,18 +28,18 @@ def _elements(tensors: Any) -> int:
 
 
 def _share(elements: int, ranks: int, operations: int) -> int:
-    """Divide some operations for each element among the ranks, rounding up."""
+    """Divide the operations, so many per element, among the ranks, rounding up."""
     return -(-elements * operations // ranks)
 
 
-def reduced(elements: int, ranks: int, reduce_op: str) -> Cost:
-    """Fold what the ranks have, and divide by their number for an average."""
+def reduction_cost(elements: int, ranks: int, reduce_op: str) -> Cost:
+    """Reduce over the ranks, and divide by their number for an average."""
     return Cost(ops=_share(elements, ranks, ranks - 1 + (reduce_op == "avg")))
 
 
 _FUNCTIONAL, _C10D = "_c10d_functional", "c10d"
 
-# The functional collectives return what they make.
+# The functional collectives return new tensors.
 declare_zero(
     *available_packets(
         _FUNCTIONAL, "all_gather_into_tensor", "all_gather_into_tensor_coalesced", "all_gather_into_tensor_out"
@@ -49,23 +50,23 @@ declare_zero(*available_packets(_FUNCTIONAL, "wait_tensor"), no_traffic=True)
 
 
 def _all_reduce(input: Tensor, reduce_op: str, group_name: Any) -> Cost:
-    """Fold each element over all ranks; every rank gets the result."""
-    return reduced(_elements(input), ranks_of(group_name), reduce_op)
+    """Reduce each element over all ranks; every rank gets the result."""
+    return reduction_cost(_elements(input), ranks_of(group_name), reduce_op)
 
 
 def _all_reduce_coalesced(inputs: Sequence[Tensor], reduce_op: str, group_name: Any) -> Cost:
     """The same for a list of tensors."""
-    return reduced(_elements(inputs), ranks_of(group_name), reduce_op)
+    return reduction_cost(_elements(inputs), ranks_of(group_name), reduce_op)
 
 
 def reduce_scatter(input: Tensor, reduce_op: str, group_size: int) -> Cost:
-    """Fold each element over all ranks; every rank gets a part of the result."""
-    return reduced(_elements(input), group_size, reduce_op)
+    """Reduce each element over all ranks; every rank gets a part of the result."""
+    return reduction_cost(_elements(input), group_size, reduce_op)
 
 
 def _reduce_scatter_coalesced(inputs: Sequence[Tensor], reduce_op: str, group_size: int) -> Cost:
     """The same for a list of tensors."""
-    return reduced(_elements(inputs), group_size, reduce_op)
+    return reduction_cost(_elements(inputs), group_size, reduce_op)
 
 
 for _names, _formula in (
@@ -78,8 +79,8 @@ for _names, _formula in (
         formula(*available_packets(_FUNCTIONAL, *_names))(_formula)
 
 
-def _exchanged(op_list: Sequence[str], tensors: Sequence[Tensor]) -> Cost:
-    """Read what is sent, and write what arrives."""
+def _exchange(op_list: Sequence[str], tensors: Sequence[Tensor]) -> Cost:
+    """Read the tensors that are sent, and write those that are received."""
     both = list(zip(op_list, tensors, strict=True))
     return Cost(
         bytes_read=stored_bytes([tensor for op, tensor in both if op == "isend"]),
@@ -87,19 +88,19 @@ def _exchanged(op_list: Sequence[str], tensors: Sequence[Tensor]) -> Cost:
     )
 
 
-# Messages between two ranks. Sending returns nothing but an empty tensor to wait on; what arrives is written over a
-# tensor that is not read. Of many at once only the formula knows which is which, so the shared rule says nothing.
-for _message, _entry in (
+# Messages between two ranks. Sending returns only an empty tensor to wait on. Receiving overwrites a tensor without
+# reading it. For a batch of both, the schema does not say which tensor is which, so the formula gives the bytes.
+for _message, _rule in (
     ("isend", PricingRule(None)),
     ("irecv", PricingRule(None, unread=("tensor",))),
-    ("batch_p2p_ops", PricingRule(_exchanged, no_traffic=True)),
+    ("batch_p2p_ops", PricingRule(_exchange, no_traffic=True)),
 ):
     if available_packets(_FUNCTIONAL, _message):
-        registry.register(_entry, available_packets(_FUNCTIONAL, _message))
+        registry.register(_rule, available_packets(_FUNCTIONAL, _message))
 
 
-# The collectives of c10d write into what they are given. Most return it; where only a handle to wait on comes back, the
-# formula says what is written.
+# The collectives of c10d write into their arguments. Most return these. If only a handle to wait on is returned, the
+# formula gives the bytes written.
 declare_zero(*available_packets(_C10D, "broadcast_", "send"))
 declare_zero(*available_packets(_C10D, "scatter_", "alltoall_", "allgather_"), unread=("output_tensors",))
 declare_zero(*available_packets(_C10D, "_allgather_base_"), unread=("output_tensor",))
@@ -111,22 +112,22 @@ def _written(tensors: Any) -> Cost:
 
 
 def _receive(tensors: Sequence[Tensor]) -> Cost:
-    """What arrives is written."""
+    """Write the tensors that are received."""
     return _written(tensors)
 
 
 def _gather(output_tensors: Sequence[Sequence[Tensor]]) -> Cost:
-    """Write what the ranks have; only the root has room for it."""
+    """Write the tensors of all ranks; only the root has outputs."""
     return _written(output_tensors)
 
 
 def _all_gather_lists(output_lists: Sequence[Sequence[Tensor]]) -> Cost:
-    """Write what the ranks have."""
+    """Write the tensors of all ranks."""
     return _written(output_lists)
 
 
 def _all_gather_coalesced(outputs: Sequence[Tensor]) -> Cost:
-    """Write what the ranks have."""
+    """Write the tensors of all ranks."""
     return _written(outputs)
 
 
@@ -135,33 +136,33 @@ def _all_to_all(output: Tensor) -> Cost:
     return _written(output)
 
 
-_UNREADABLE = "whether a reduction of c10d is an average, with a division more, cannot be read"
+_UNREADABLE = "whether a c10d reduction is an average, with one more division, cannot be read"
 
 
-def _folded(elements: int, process_group: Any) -> Estimate:
-    """Take one operation for each step, as for every reduction but an average."""
-    return Estimate(reduced(elements, ranks_of(process_group), "sum"), _UNREADABLE)
+def _reduce(elements: int, process_group: Any) -> Estimate:
+    """Count one operation per step, as for every reduction except an average."""
+    return Estimate(reduction_cost(elements, ranks_of(process_group), "sum"), _UNREADABLE)
 
 
 def _reduce_in_place(tensors: Sequence[Tensor], process_group: Any) -> Estimate:
-    """Fold each element over all ranks, in place."""
-    cost, reason = _folded(_elements(tensors), process_group)
+    """Reduce each element over all ranks, in place."""
+    cost, reason = _reduce(_elements(tensors), process_group)
     return Estimate(cost + _written(tensors), reason)
 
 
 def _reduce_scatter_base(input_tensor: Tensor, process_group: Any) -> Estimate:
-    """Fold each element over all ranks; every rank gets a part of the result."""
-    return _folded(_elements(input_tensor), process_group)
+    """Reduce each element over all ranks; every rank gets a part of the result."""
+    return _reduce(_elements(input_tensor), process_group)
 
 
 def _reduce_scatter_lists(input_tensors: Sequence[Sequence[Tensor]], process_group: Any) -> Estimate:
     """The same for lists of tensors."""
-    return _folded(_elements(input_tensors), process_group)
+    return _reduce(_elements(input_tensors), process_group)
 
 
 def _reduce_scatter_tensors(outputs: Sequence[Tensor], inputs: Sequence[Tensor], process_group: Any) -> Estimate:
     """The same for several tensors at once."""
-    cost, reason = _folded(_elements(inputs), process_group)
+    cost, reason = _reduce(_elements(inputs), process_group)
     return Estimate(cost + _written(outputs), reason)
 
 
@@ -170,7 +171,7 @@ def _check_for_nan(tensor: Tensor) -> Cost:
     return Cost(ops=tensor.numel())
 
 
-for _some, _in_place, _unread in (
+for _operators, _in_place, _unread in (
     (("recv_", "recv_any_source_"), _receive, ("tensors",)),
     (("gather_",), _gather, ("output_tensors",)),
     (("allgather_coalesced_",), _all_gather_lists, ("output_lists",)),
@@ -182,5 +183,5 @@ for _some, _in_place, _unread in (
     (("reduce_scatter_tensor_coalesced_",), _reduce_scatter_tensors, ("outputs",)),
     (("check_for_nan",), _check_for_nan, ()),
 ):
-    if available_packets(_C10D, *_some):
-        formula(*available_packets(_C10D, *_some), unread=_unread)(_in_place)
+    if available_packets(_C10D, *_operators):
+        formula(*available_packets(_C10D, *_operators), unread=_unread)(_in_place)

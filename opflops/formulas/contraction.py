@@ -1,4 +1,4 @@
-"""Matrix products of every kind: m·n·k multiply-accumulates, never 2k - 1; scaling and adding cost their elements."""
+"""Matrix products: m·n·k multiply-accumulates, never 2k - 1; scaling and adding cost one operation per element."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from opflops.formulas.activation import GELU, GELU_TANH, RELU
 from opflops.formulas.sizes import aten, multiplies, numel
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.records.cost import Cost
 from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.tensor_layouts import sparse_coo_parts
@@ -22,7 +22,7 @@ _COMPRESSED = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.spars
 
 
 def is_sparse(tensor: Tensor) -> bool:
-    """Tell a tensor that stores only some of its elements, in whichever layout."""
+    """Tell whether a tensor stores only some of its elements, in any sparse layout."""
     return tensor.layout is torch.sparse_coo or tensor.layout in _COMPRESSED
 
 
@@ -37,9 +37,9 @@ def stored(tensor: Tensor) -> int:
 
 
 def products(left: Tensor, right: Tensor) -> int:
-    """Multiply-accumulates of (…, m, k) @ (…, k, n): every stored element of the left meets a row of the right.
+    """Multiply-accumulates of (…, m, k) @ (…, k, n): every stored element of the left times a row of the right.
 
-    If only the right is sparse, every stored element of it meets a column of the left.
+    If only the right is sparse, every stored element of it times a column of the left.
     """
     if left.layout is right.layout is _STRIDED:
         return left.numel() * right.shape[-1]
@@ -51,17 +51,17 @@ def products(left: Tensor, right: Tensor) -> int:
 
 
 def _sparse_pairs(left: Tensor, right: Tensor) -> int:
-    """Count the pairs of stored elements that meet: those of each column of the left, and of that row of the right."""
+    """Count the pairs of stored elements that are multiplied: in column i of the left and in row i of the right."""
     with modes_disabled():
         columns, rows = left.to_sparse_coo()._indices()[-1], right.to_sparse_coo()._indices()[-2]
-        met = columns.bincount(minlength=left.shape[-1]) * rows.bincount(minlength=left.shape[-1])
-        return int(met.sum())
+        pairs = columns.bincount(minlength=left.shape[-1]) * rows.bincount(minlength=left.shape[-1])
+        return int(pairs.sum())
 
 
 def scaled_sum(out: Tensor, beta: Any, alpha: Any) -> int:
     """Operations of ``beta * self + alpha * product`` over the stored elements of a result.
 
-    Factors of 0 and 1 multiply nothing, and beta 0 leaves ``self`` out.
+    Factors of 0 and 1 take no multiplication, and beta 0 takes no addition.
     """
     if beta == 1 and alpha == 1:
         return stored(out)
@@ -101,7 +101,7 @@ def baddbmm(batch1: Tensor, batch2: Tensor, beta: Any = 1, alpha: Any = 1, *, ou
 
 @formula(aten.addbmm)
 def addbmm(batch1: Tensor, batch2: Tensor, beta: Any = 1, alpha: Any = 1, *, out: Tensor) -> Cost:
-    """The products of the batch are accumulated into one matrix by the contraction itself."""
+    """``beta * self + alpha * sum(batch1 @ batch2)``; the contraction itself sums over the batch."""
     return Cost(products(batch1, batch2), scaled_sum(out, beta, alpha))
 
 
@@ -113,7 +113,7 @@ def addmv(mat: Tensor, beta: Any = 1, alpha: Any = 1, *, out: Tensor) -> Cost:
 
 @formula(aten.addr)
 def addr(beta: Any = 1, alpha: Any = 1, *, out: Tensor) -> Cost:
-    """An outer product sums over nothing: one multiply-accumulate of depth 1 for each element."""
+    """An outer product: one multiply-accumulate, of depth 1, per element."""
     return Cost(out.numel(), scaled_sum(out, beta, alpha))
 
 
@@ -121,14 +121,14 @@ def addr(beta: Any = 1, alpha: Any = 1, *, out: Tensor) -> Cost:
 def addmm_activation(
     mat1: Tensor, mat2: Tensor, beta: Any = 1, alpha: Any = 1, use_gelu: bool = False, *, out: Tensor
 ) -> Cost:
-    """``addmm`` and then an activation: relu, or gelu, which only CUDA has in its tanh form."""
+    """``addmm`` and then an activation: relu or gelu; CUDA uses the tanh form of gelu."""
     product = Cost(products(mat1, mat2), scaled_sum(out, beta, alpha))
     gelu = GELU_TANH if out.device.type == "cuda" else GELU
     return product + (gelu if use_gelu else RELU) * out.numel()
 
 
 def linear(rows: int, weight: Tensor, bias: Tensor | None) -> Cost:
-    """Apply a weight (out_features, in_features) to some rows, and add the bias."""
+    """Cost of a weight (out_features, in_features) applied to so many rows, and of the bias."""
     return Cost(rows * weight.numel(), 0 if bias is None else rows * weight.shape[0])
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.formulas.activation import RELU
 from opflops.formulas.sizes import aten, numel, reduction_ops
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.records.cost import Cost
 
 if TYPE_CHECKING:
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def multiply_adds(input: Tensor, weight: Tensor, output: Tensor, *, transposed: bool) -> int:
-    """Each weight is used once at every position that its kernel is laid on, padding included.
+    """Each weight is used once at every position of the kernel, padding included.
 
-    Positions lie on the output grid, or on the input grid when transposed. Groups need no factor of their own: the
-    weight is that much smaller already. An input without a batch axis has a batch of one.
+    Positions are those of the output grid, or of the input grid when transposed. Groups need no factor: the weight is
+    already that much smaller. An input without a batch axis has a batch of one.
     """
     spatial = weight.dim() - 2
     grid = input if transposed else output
@@ -79,7 +79,7 @@ def convolution_relu(self: Tensor, weight: Tensor, bias: Tensor | None, *, out: 
 
 @formula(aten.cudnn_convolution_add_relu, aten.miopen_convolution_add_relu)
 def convolution_add_relu(self: Tensor, weight: Tensor, alpha: Any, bias: Tensor | None, *, out: Tensor) -> Cost:
-    """``relu(convolution + alpha * z + bias)``; an alpha of 1, or none, multiplies nothing."""
+    """``relu(convolution + alpha * z + bias)``; an alpha of 1 or None takes no multiplication."""
     scaled = alpha not in (None, 1)
     return convolution_relu(self, weight, bias, out=out) + Cost(ops=1 + scaled) * out.numel()
 
@@ -95,7 +95,7 @@ def conv_tbc(weight: Tensor, *, out: Tensor) -> Cost:
 def convolution_backward(
     grad_output: Tensor, input: Tensor, weight: Tensor, transposed: bool, output_mask: Sequence[bool]
 ) -> Cost:
-    """Each gradient of a product costs what the product cost; the bias gradient sums over batch and positions."""
+    """The gradient of input or weight costs the same as the forward; that of the bias sums over batch and positions."""
     wants_input, wants_weight, wants_bias = output_mask
     macs = multiply_adds(input, weight, grad_output, transposed=transposed)
     channels = grad_output.shape[-(weight.dim() - 1)]
@@ -109,7 +109,7 @@ def convolution_backward(
 def convolution_backward_of_a_library(
     grad_output: Tensor, self: Tensor, weight: Tensor, output_mask: Sequence[bool] = (True, True, True)
 ) -> Cost:
-    """The same below ``convolution_backward``; what writes into given tensors has no mask, and fills all three."""
+    """The same in a library; the ``out=`` overload has no mask, and computes all three."""
     return convolution_backward(grad_output, self, weight, transposed=False, output_mask=output_mask)
 
 

@@ -1,6 +1,6 @@
-"""Distances: the norm of a difference, between two tensors or every pair of rows; and norms that go with them.
+"""Distances: the norm of a difference, between two tensors or every pair of rows; and related norms.
 
-The order 2 may go another way, by a product of matrices: ``sqrt(x² - 2xy + y²)``.
+The order 2 may be computed with a matmul instead: ``sqrt(x² - 2xy + y²)``.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from opflops.formulas.reduction import COMPLEX_SIZE, REAL_SIZE, norms, vector_norm
+from opflops.formulas.reduction import COMPLEX_ABS, REAL_ABS, norms, vector_norm
 from opflops.formulas.sizes import aten, numel, reduction_ops
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.records.cost import Cost
 from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.tensor_layouts import sparse_coo_parts
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 
 def _distances(pairs: int, length: int, order: Any) -> Cost:
-    """Take a difference and its norm for some pairs of rows."""
+    """Cost of a difference and its norm for so many pairs of rows."""
     return Cost(ops=pairs * length) + norms(pairs * length, pairs, order)
 
 
 def _gradients(pairs: int, length: int, order: float) -> Cost:
-    """Find what each element of each pair gives to the gradient of a distance r, with ``d = x - y`` and its gradient g.
+    """Cost of the gradient terms of each element of each pair, for a distance r with gradient g and ``d = x - y``.
 
-    The order 0 is flat. 1: ``g * sign(d)``. Infinity: ``g * sign(d) * (abs(d) == r)``. 2: ``g * d / r``. Above 2:
-    ``d * abs(d) ** (p - 2) * g / r ** (p - 1)``; below, ``sign(d) * abs(d) ** (p - 1) * g / r ** (p - 1)``, and where
-    p is below 1 a comparison of d with zero. A pair compares r with zero where it divides, and takes its power once.
+    Order 0 has no gradient. 1: ``g * sign(d)``. Infinity: ``g * sign(d) * (abs(d) == r)``. 2: ``g * d / r``. Above 2:
+    ``d * abs(d) ** (p - 2) * g / r ** (p - 1)``. Below 2: ``sign(d) * abs(d) ** (p - 1) * g / r ** (p - 1)``, and below
+    1 also a comparison of d with zero. Where it divides, a pair compares r with zero and computes its power once.
     """
     if order == 0:
         return Cost()
@@ -50,7 +50,7 @@ _FEW_ROWS = 25
 
 
 def _by_product(rows: int, columns: int, p: float, compute_mode: int | None) -> bool:
-    """Tell whether ``cdist`` multiplies matrices: for the order 2, if told to, or by default from 26 rows on."""
+    """Tell whether ``cdist`` uses a matmul: for the order 2, if the mode says so, or by default from 26 rows on."""
     mode = compute_mode or _BY_DEFAULT
     many = rows > _FEW_ROWS or columns > _FEW_ROWS
     return p == 2 and (mode == _BY_PRODUCT or (mode == _BY_DEFAULT and many))  # noqa: PLR2004
@@ -58,9 +58,9 @@ def _by_product(rows: int, columns: int, p: float, compute_mode: int | None) -> 
 
 @formula(aten._euclidean_dist)
 def euclidean_dist(x1: Tensor, x2: Tensor, *, out: Tensor) -> Cost:
-    """One product of rows that are two longer: (-2x, x², 1) and (y, 1, y²); then ``sqrt(max(r, 0))``.
+    """One matmul of rows with two more elements: (-2x, x², 1) and (y, 1, y²); then ``sqrt(max(r, 0))``.
 
-    From PyTorch's own decomposition, where the squares are powers.
+    This follows PyTorch's own decomposition, where the squares are powers.
     """
     squares = sum(reduction_ops(x.numel(), numel(x.shape[:-1])) for x in (x1, x2))
     return Cost(
@@ -74,7 +74,7 @@ def euclidean_dist(x1: Tensor, x2: Tensor, *, out: Tensor) -> Cost:
 def cdist(x1: Tensor, x2: Tensor, p: float, compute_mode: int | None, *, out: Tensor) -> Cost:
     """Distances of every row of x1 from every row of x2: (…, n, d) and (…, m, d) give (…, n, m).
 
-    Where the product of matrices serves, both sides are spread over the batch first.
+    If it uses a matmul, both sides are expanded to the batch first.
     """
     if not _by_product(x1.shape[-2], x2.shape[-2], p, compute_mode):
         return _distances(out.numel(), x1.shape[-1], p)
@@ -86,7 +86,7 @@ def cdist(x1: Tensor, x2: Tensor, p: float, compute_mode: int | None, *, out: Te
 
 @formula(aten._cdist_backward)
 def cdist_backward(x1: Tensor, p: float, cdist: Tensor, *, out: Tensor) -> Cost:
-    """See :func:`_gradients`; what the pairs of a row of x1 give is added up."""
+    """See :func:`_gradients`; the terms of all pairs of a row of x1 are summed."""
     elements = cdist.numel() * x1.shape[-1]
     added = 0 if p == 0 else reduction_ops(elements, out.numel())
     return _gradients(cdist.numel(), x1.shape[-1], p) + Cost(ops=added)
@@ -100,7 +100,7 @@ def pdist(self: Tensor, p: float = 2, *, out: Tensor) -> Cost:
 
 @formula(aten._pdist_backward)
 def pdist_backward(self: Tensor, p: float, pdist: Tensor) -> Cost:
-    """See :func:`_gradients`; a pair gives the same to both of its rows, with opposite signs."""
+    """See :func:`_gradients`; the term of a pair is added to both of its rows, with opposite signs."""
     elements = 2 * pdist.numel() * self.shape[-1]
     added = 0 if p == 0 else reduction_ops(elements, self.numel())
     return _gradients(pdist.numel(), self.shape[-1], p) + Cost(ops=added)
@@ -108,24 +108,24 @@ def pdist_backward(self: Tensor, p: float, pdist: Tensor) -> Cost:
 
 @formula(aten.dist)
 def dist(self: Tensor, other: Tensor, p: Any = 2) -> Cost:
-    """The norm of a difference; that of complex numbers is stated in real operations, since its result is real."""
+    """The norm of a difference, in real operations also for complex numbers, since the result is real."""
     is_complex = self.is_complex() or other.is_complex()
     elements = numel(torch.broadcast_shapes(self.shape, other.shape))
-    return Cost(ops=elements * (1 + is_complex)) + norms(elements, 1, p, COMPLEX_SIZE if is_complex else REAL_SIZE)
+    return Cost(ops=elements * (1 + is_complex)) + norms(elements, 1, p, COMPLEX_ABS if is_complex else REAL_ABS)
 
 
 @formula(aten.renorm)
 def renorm(self: Tensor, p: Any, dim: int) -> Cost:
     """``x * (maxnorm / (norm + 1e-7) if norm > maxnorm else 1)``, with a norm for each slice along an axis.
 
-    Real operations; complex rows, whose operations the registry doubles, come to an even number of them: a
-    multiplication is six.
+    For complex numbers a multiplication is six real operations. The registry doubles the operations of complex rows, so
+    half of the total is returned; the total is even.
     """
     slices = self.shape[dim]
     factors = Cost(ops=3 * slices)
     if not self.is_complex():
         return norms(self.numel(), slices, p) + factors + Cost(ops=self.numel())
-    real = norms(self.numel(), slices, p, COMPLEX_SIZE) + factors + Cost(ops=6 * self.numel())
+    real = norms(self.numel(), slices, p, COMPLEX_ABS) + factors + Cost(ops=6 * self.numel())
     return Cost(ops=real.ops // 2, transcendentals=real.transcendentals)
 
 

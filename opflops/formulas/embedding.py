@@ -1,8 +1,8 @@
-"""Tables of embeddings: a look-up moves what it picks, a bag reduces it, and gradients add up what was picked.
+"""Embedding tables: a look-up moves rows, a bag reduces them, and gradients are summed per row.
 
-A bag is priced as the look-up and the reduction that its documentation names: what it multiplies and adds are
-operations, not multiply-accumulates of a contraction, as in the same program without the fused operator. A padding
-index takes no part in a bag.
+A bag costs the same as the look-up and the reduction that its documentation names. Its multiplications and additions
+are operations, not multiply-accumulates of a contraction, as in the same program without the fused operator. A padding
+index does not count in a bag.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from opflops.formulas.reduction import vector_norm
 from opflops.formulas.sizes import aten, present, reduction_ops
-from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.registration import declare_zero, formula
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import modes_disabled
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 declare_zero(aten.embedding, picked=("weight",))
 
 _MEAN, _MAX = 1, 2
-_FULL_BAGS = "which bags are empty, and which indices are padding, has no value here: none counts as such"
-_NO_PADDING = "which indices are padding has no value here: none counts as such"
+_FULL_BAGS = "which bags are empty and which indices are padding has no value here, so none counts as such"
+_NO_PADDING = "which indices are padding has no value here, so none counts as such"
 
 
 @formula(aten.embedding_dense_backward)
 def embedding_dense_backward(grad_output: Tensor, scale_grad_by_freq: bool) -> Cost:
-    """Each looked-up row is added to the gradient of its entry; scaling by frequency divides each first."""
+    """Add the gradient of each looked-up row to that of its entry; scaling by frequency divides each first."""
     return Cost(ops=grad_output.numel() * (1 + bool(scale_grad_by_freq)))
 
 
@@ -40,7 +40,7 @@ def embedding_dense_backward(grad_output: Tensor, scale_grad_by_freq: bool) -> C
 def embedding_renorm(self: Tensor, indices: Tensor, norm_type: float) -> Estimate:
     """Rescale each distinct row that is longer than max_norm: ``row * (max_norm / (norm + 1e-7))``.
 
-    A row takes its norm, a comparison, and the rescaling. In place, the norms are gone when this is priced.
+    A row takes its norm, a comparison, and the rescaling. The operator is in place, so the old norms are gone by now.
     """
     distinct = indices.numel()
     reason = "rows that are short enough count as rescaled too"
@@ -56,7 +56,7 @@ def embedding_renorm(self: Tensor, indices: Tensor, norm_type: float) -> Estimat
 def _sizes_of_bags(
     indices: Tensor, offsets: Tensor, padding_idx: int, *, include_last_offset: bool
 ) -> tuple[int, int] | None:
-    """Count the rows that lie in bags and are no padding, and the bags that hold any; None without values."""
+    """Count the rows in bags that are not padding, and the bags with any; None without values."""
     if not (has_values(indices) and has_values(offsets)):
         return None
     with modes_disabled():
@@ -78,9 +78,9 @@ def embedding_bag(
     *,
     out: tuple[Tensor, ...],
 ) -> Cost | Estimate:
-    """Look up n rows and fold them in n - 1 steps, by adding or by comparing; a mean divides.
+    """Look up n rows and reduce them in n - 1 steps, by adding or by comparing; a mean divides.
 
-    Weights multiply each row before it is added. Only the rows that are picked are read of the table.
+    Weights multiply each row before it is added. Of the table, only the rows that are looked up are read.
     """
     width = weight.shape[1]
     sizes = _sizes_of_bags(indices, offsets, padding_idx, include_last_offset=include_last_offset)
@@ -96,7 +96,7 @@ def embedding_bag(
 
 
 def _rows_without_padding(indices: Tensor, padding_idx: int) -> tuple[int, bool]:
-    """Count the indices that are no padding, and tell whether the count is sure; a negative one stands for none."""
+    """Count the indices that are not padding, and tell whether that is exact; a negative index means no padding."""
     if padding_idx < 0:
         return indices.numel(), True
     if not has_values(indices):
@@ -118,8 +118,8 @@ def embedding_bag_backward(
 ) -> Cost | Estimate:
     """Add the gradient of its bag to each looked-up row, unless the result is sparse and keeps them apart.
 
-    A mean divides each by the size of its bag, a scaling by frequency by the row's count; weights multiply. Of a
-    maximum, each number of a bag that is not empty goes to the one row that it came from.
+    A mean divides by the size of the bag, scaling by frequency divides by the row's count, and weights multiply. For a
+    maximum, each element of the gradient of a non-empty bag is added to the one row that it came from.
     """
     width = grad.shape[1]
     if mode == _MAX:

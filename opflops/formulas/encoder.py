@@ -1,16 +1,16 @@
-"""The fast path of transformer encoders: one operator that costs what the layers it stands for cost."""
+"""The fast path of transformer encoders: one operator that costs the same as the layers that it replaces."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from opflops.formulas.activation import GELU, RELU
-from opflops.formulas.attention import Pairs, attend, pairs
+from opflops.formulas.attention_pairs import Pairs, attend, count_pairs
 from opflops.formulas.contraction import linear
 from opflops.formulas.normalization import normalize
 from opflops.formulas.reduction import softmax, softmax_backward
 from opflops.formulas.sizes import aten, present
-from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.registration import declare_zero, formula
 from opflops.records.cost import Cost
 from opflops.torch_internals.tensor_layouts import nested_lengths
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _lengths(tokens: Tensor) -> list[tuple[int, int]]:
-    """List sequence lengths and how many sequences have each; a nested tensor has true lengths."""
+    """List sequence lengths, and how many sequences have each; a nested tensor gives true lengths."""
     if tokens.is_nested:
         return [(length, 1) for length in nested_lengths(tokens)]
     return [(tokens.shape[1], tokens.shape[0])]
@@ -31,9 +31,9 @@ def _rows(lengths: list[tuple[int, int]]) -> int:
 
 def _attention(query: Tensor, key: Tensor, embed_dim: int, num_heads: int, *, masks: int) -> Cost:
     meeting = Pairs(0, 0)
-    for (queries, times), (keys, _) in zip(_lengths(query), _lengths(key), strict=True):
-        alike = pairs(queries, keys).times(times * num_heads)
-        meeting = Pairs(meeting.pairs + alike.pairs, meeting.rows + alike.rows)
+    for (queries, repeats), (keys, _) in zip(_lengths(query), _lengths(key), strict=True):
+        count = count_pairs(queries, keys).times(repeats * num_heads)
+        meeting = Pairs(meeting.pairs + count.pairs, meeting.rows + count.rows)
     head_dim = embed_dim // num_heads
     return attend(meeting, head_dim, head_dim, masks=masks, dropout=False)
 
@@ -90,11 +90,11 @@ def native_multi_head_attention(
     need_weights: bool = True,
     average_attn_weights: bool = True,
 ) -> Cost:
-    """Three projections, attention, and the projection of the result; averaging the weights over heads if asked."""
+    """Three projections, attention, the output projection, and the average of the weights over heads if asked for."""
     inputs = sum(_rows(_lengths(tokens)) for tokens in (query, key, value))
     rows = _rows(_lengths(query))
     scores = sum(
-        queries * keys * times for (queries, times), (keys, _) in zip(_lengths(query), _lengths(key), strict=True)
+        queries * keys * repeats for (queries, repeats), (keys, _) in zip(_lengths(query), _lengths(key), strict=True)
     )
     averaging = Cost(ops=scores * num_head) if need_weights and average_attn_weights else Cost()
     projections = Cost(macs=inputs * qkv_weight.numel() // 3, ops=inputs * qkv_bias.numel() // 3)
@@ -114,15 +114,15 @@ def transform_bias_rescale_qkv(qkv: Tensor) -> Cost:
 
 @formula(aten._masked_softmax)
 def masked_softmax(self: Tensor, dim: int | None = None) -> Cost:
-    """A softmax, by default over the last axis, that leaves out what the mask covers."""
+    """A softmax, by default over the last axis; masked elements count too."""
     return softmax(self.numel(), self.numel() // self.shape[-1 if dim is None else dim])
 
 
 @formula(aten._masked_softmax_backward)
 def masked_softmax_backward(grad_output: Tensor, dim: int | None = None) -> Cost:
-    """The gradient of a softmax; where the mask covers, the result is zero already."""
+    """The gradient of a softmax; the result is zero already where the mask is set."""
     return softmax_backward(grad_output, -1 if dim is None else dim)
 
 
-# Encoders take the padding out of a batch by these, and put it back.
+# Encoders remove the padding of a batch with these, and restore it.
 declare_zero(aten._nested_tensor_from_mask, aten._nested_tensor_from_mask_left_aligned, aten.to_padded_tensor)

@@ -1,11 +1,11 @@
-"""Windows laid out as columns, a copy; and columns folded back, which add where they overlap."""
+"""Fold and unfold: windows to columns is a copy; columns to windows adds where windows overlap."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from opflops.formulas.sizes import aten
-from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.registration import declare_zero, formula
 from opflops.records.cost import Cost
 
 if TYPE_CHECKING:
@@ -16,11 +16,11 @@ declare_zero(aten.im2col, aten.max_unpool2d, aten.max_unpool3d, aten.channel_shu
 
 @formula(aten.col2im)
 def col2im(self: Tensor) -> Cost:
-    """Each element of a column is added to its place, padding included as in every window."""
+    """Add each element of a column to its element of the image, padding included as in every window."""
     return Cost(ops=self.numel())
 
 
 @formula(aten.unfold_backward)
 def unfold_backward(grad_in: Tensor) -> Cost:
-    """Each gradient of a window is added to its place."""
+    """Add each gradient of a window to its element."""
     return Cost(ops=grad_in.numel())

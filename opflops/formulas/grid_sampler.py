@@ -1,4 +1,4 @@
-"""cuDNN's grid sampler: bilinear, with zeros outside; it costs what PyTorch's own costs."""
+"""cuDNN's grid sampler: bilinear, with zeros outside; it costs the same as PyTorch's own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from opflops.formulas.resampling import grid_sampler_2d, grid_sampler_2d_backward
 from opflops.formulas.sizes import aten
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +18,7 @@ _BILINEAR, _ZEROS = 0, 0
 
 @formula(aten.cudnn_grid_sampler)
 def cudnn_grid_sampler(self: Tensor, grid: Tensor) -> Cost:
-    """An image (batch, channels, height, width) at the places of a grid (batch, rows, columns, 2)."""
+    """An image (batch, channels, height, width) at the points of a grid (batch, rows, columns, 2)."""
     return grid_sampler_2d(self, grid, _BILINEAR, _ZEROS)
 
 

@@ -1,7 +1,7 @@
 """Histograms: find the bin of each element, and add to it. The steps are those of PyTorch's kernels.
 
-An element outside the edges takes the same steps as one inside, as does a padding position of a convolution: what a
-histogram costs does not depend on its values.
+An element outside the edges takes the same steps as one inside, like a padding position of a convolution, so the cost
+does not depend on values.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from opflops.formulas.sizes import aten, numel, reduction_ops
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.records.cost import Cost
 from opflops.torch_internals.size_arithmetic import ceil_log2
 
@@ -23,32 +23,32 @@ _WITHIN = 2
 _INTERPOLATE = 3
 """``(x - low) * bins / width``"""
 _NEIGHBOURS = ceil_log2(4)
-"""Find the bin among the three edges around it, since interpolation may have rounded to the next."""
+"""Find the bin among the three nearest edges, since interpolation may have rounded to the next bin."""
 
 
 @formula(aten.bincount)
 def bincount(self: Tensor) -> Cost:
-    """Add one, or its weight, to the bin of each element; finding how many bins there are is index arithmetic."""
+    """Add one, or its weight, to the bin of each element; computing the number of bins is index arithmetic."""
     return Cost(ops=self.numel())
 
 
 def _extremes(elements: int, axes: int) -> int:
-    """Find the smallest and the largest along each axis, for want of a range."""
+    """Find the smallest and the largest along each axis, if no range is given."""
     return 2 * reduction_ops(elements, axes)
 
 
 @formula(aten.histc)
 def histc(self: Tensor, min: float = 0, max: float = 0) -> Cost:
-    """Interpolate, and add to the bin; where the ends of the range are equal, it is that of the elements."""
+    """Interpolate, and add to the bin; if both ends of the range are equal, the range is that of the elements."""
     elements = self.numel()
     width = 1
     return Cost(ops=elements * (_WITHIN + _INTERPOLATE + 1) + width + (_extremes(elements, 1) if min == max else 0))
 
 
 def _density(bins: Sequence[int]) -> int:
-    """Divide each bin by the sum of all, and by its width along each axis, for which edges are subtracted."""
-    cells = numel(bins)
-    return reduction_ops(cells, 1) + cells + sum(cells + count for count in bins)
+    """Divide each bin by the sum of all, and by its width along each axis, which is a difference of edges."""
+    all_bins = numel(bins)
+    return reduction_ops(all_bins, 1) + all_bins + sum(all_bins + count for count in bins)
 
 
 def _between_given_edges(elements: int, bins: Sequence[int], *, density: bool) -> Cost:
@@ -59,7 +59,7 @@ def _between_given_edges(elements: int, bins: Sequence[int], *, density: bool) -
 
 
 def _between_even_edges(elements: int, bins: Sequence[int], bounds: Sequence[float] | None, *, density: bool) -> Cost:
-    """Interpolate each coordinate and look at the edges around; add each point to its bin.
+    """Interpolate each coordinate and compare with the nearest edges; add each point to its bin.
 
     The width of each axis's range is one subtraction.
     """
@@ -83,7 +83,7 @@ def histogram(self: Tensor, bins: int = 100, range: Sequence[float] | None = Non
 
 @formula(aten._histogramdd_bin_edges)
 def histogramdd_bin_edges(self: Tensor, range: Sequence[float] | None = None) -> Cost:
-    """Find the ends of each axis's range, unless they are given; edges between them are a factory's."""
+    """Find both ends of each axis's range, unless they are given; the edges between them are a factory."""
     return Cost(ops=_extremes(self.numel(), self.shape[-1]) if range is None else 0)
 
 

@@ -1,6 +1,6 @@
-"""Indexing moves what it picks or overwrites and does no arithmetic; what accumulates costs a step for each element.
+"""Indexing only moves data; operators that accumulate cost one step per element.
 
-Accumulation folds into what is there already, so n elements take n steps; a segment is a reduction of its own.
+Accumulation adds to an existing value, so n elements take n steps; a segment is a reduction and takes n - 1.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 
 from opflops.formulas.pointwise import div
 from opflops.formulas.sizes import aten, multiplies, numel, reduction_ops
-from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.registration import declare_zero, formula
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.fake_tensors import has_values
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-# Indices are clamped and masks inverted by the last, which is no arithmetic on what is picked.
+# The last one clamps indices and inverts masks, which is no arithmetic on elements.
 declare_zero(
     aten.index_select,
     aten.index,
@@ -50,12 +50,12 @@ def scatter_add(index: Tensor) -> Cost:
 
 @formula(aten.index_add)
 def index_add(source: Tensor, alpha: float = 1) -> Cost:
-    """One addition for each element of the source, and a multiplication where alpha is not 1."""
+    """One addition for each element of the source, and a multiplication if alpha is not 1."""
     return Cost(ops=source.numel() * (1 + (0 if alpha == 1 else multiplies(source))))
 
 
 def _step(reduce: str, tensor: Tensor) -> int:
-    """Count one element folded in: a multiplication, or else an addition or a comparison."""
+    """Operations of accumulating one element: a multiplication, or else an addition or a comparison."""
     return multiplies(tensor) if reduce in ("multiply", "prod") else 1
 
 
@@ -65,10 +65,10 @@ def scatter_with(self: Tensor, index: Tensor, reduce: str) -> Cost:
     return Cost(ops=index.numel() * _step(reduce, self))
 
 
-def _reduced_into(out: Tensor, elements: int, reduce: str, *, include_self: bool) -> Cost:
-    """Fold elements into a tensor; a mean counts them and divides.
+def _accumulate(out: Tensor, elements: int, reduce: str, *, include_self: bool) -> Cost:
+    """Cost of accumulating elements into a tensor; a mean counts them and divides.
 
-    Where the tensor's own elements are left out, a count may be 0, and is compared with that.
+    Without the tensor's own elements a count may be 0, so each is compared with 0.
     """
     steps = Cost(ops=elements * _step(reduce, out))
     if reduce != "mean":
@@ -80,19 +80,19 @@ def _reduced_into(out: Tensor, elements: int, reduce: str, *, include_self: bool
 
 @formula(aten.scatter_reduce)
 def scatter_reduce(index: Tensor, reduce: str, include_self: bool = True, *, out: Tensor) -> Cost:
-    """Fold in one element for each index, of which there may be fewer than there are elements in the source."""
-    return _reduced_into(out, index.numel(), reduce, include_self=include_self)
+    """Accumulate one element per index; there may be fewer indices than elements in the source."""
+    return _accumulate(out, index.numel(), reduce, include_self=include_self)
 
 
 @formula(aten.index_reduce)
 def index_reduce(source: Tensor, reduce: str, include_self: bool = True, *, out: Tensor) -> Cost:
-    """Fold in each element of the source."""
-    return _reduced_into(out, source.numel(), reduce, include_self=include_self)
+    """Accumulate each element of the source."""
+    return _accumulate(out, source.numel(), reduce, include_self=include_self)
 
 
 @formula(aten.put)
 def put(index: Tensor, accumulate: bool = False) -> Cost:
-    """Nothing, unless it accumulates: then one addition for each index."""
+    """0, unless it accumulates: then one addition per index."""
     return Cost(ops=index.numel() if accumulate else 0)
 
 
@@ -100,7 +100,7 @@ def put(index: Tensor, accumulate: bool = False) -> Cost:
 def index_put(
     self: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False
 ) -> Cost | Estimate:
-    """Nothing, unless it accumulates: then one addition for each element that the indices address."""
+    """0, unless it accumulates: then one addition per element that the indices address."""
     if not accumulate:
         return Cost()
     known = all(has_values(index) for index in indices if index is not None and index.dtype in _MASKS)
@@ -112,7 +112,7 @@ def index_put(
 
 @formula(aten._unsafe_masked_index_put_accumulate)
 def masked_index_put(self: Tensor, indices: Sequence[Tensor | None], values: Tensor) -> Cost | Estimate:
-    """Add what the mask lets through, and zeros elsewhere."""
+    """Add the elements that the mask lets through, and zeros elsewhere."""
     return index_put(self, indices, values, accumulate=True)
 
 
@@ -122,8 +122,8 @@ _MASKS = (torch.bool, torch.uint8)
 def addressed(shape: Sequence[int], indices: Sequence[Tensor | None]) -> int:
     """Count the elements of ``self[indices]``.
 
-    Integer indices broadcast together, axes without an index stand whole, and a mask takes as many axes as it has and
-    indexes them with as many integers as it has elements set.
+    Integer indices broadcast together. Axes without an index are taken whole. A mask indexes as many axes as it has,
+    with as many integers as it has elements set.
     """
     index_shapes: list[Sequence[int]] = []
     whole = 1
@@ -141,13 +141,13 @@ def addressed(shape: Sequence[int], indices: Sequence[Tensor | None]) -> int:
     return numel(torch.broadcast_shapes(*index_shapes)) * whole * numel(shape[axis:])
 
 
-_FULL_SEGMENTS = "lengths of segments have no values here: none counts as empty, and no element as outside"
+_FULL_SEGMENTS = "lengths of segments have no values here, so none counts as empty and no element as outside"
 
 
 def _segments(data: Tensor, lengths: Tensor | None, offsets: Tensor | None) -> tuple[int, int] | None:
-    """Count the elements that lie in segments and the results that any of them go into; None without values.
+    """Count the elements in segments, and the results of segments with any; None without values.
 
-    Lengths, or offsets, of which there is one more, stand along the last of the axes that they share with the data.
+    Lengths, or offsets, of which there is one more, are along the last of the axes that they share with the data.
     """
     ends = lengths if offsets is None else offsets
     if ends is None or not has_values(ends):
@@ -168,7 +168,7 @@ def segment_reduce(
     *,
     out: Tensor,
 ) -> Cost | Estimate:
-    """Fold a segment of n in n - 1 steps, and its initial value in one more; a mean divides."""
+    """Reduce a segment of n in n - 1 steps, and its initial value in one more; a mean divides."""
     known = _segments(data, lengths, offsets)
     elements, results = known or (data.numel(), out.numel())
     steps = reduction_ops(elements, results) + (0 if initial is None else results)
@@ -176,12 +176,12 @@ def segment_reduce(
     return cost if known is not None else Estimate(cost, _FULL_SEGMENTS)
 
 
-# What each element of a segment takes, what each segment takes, and what depends on values that are not looked at.
+# Operations per element of a segment, operations per segment, and why the count is an estimate.
 _SEGMENT_GRADIENTS: dict[str, tuple[int, int, str]] = {
     "sum": (0, 0, ""),
     "mean": (0, 1, ""),  # grad / n
-    "max": (1, 0, "gradients that equal extremes share count as not divided"),  # x == y
-    "min": (1, 0, "gradients that equal extremes share count as not divided"),
+    "max": (1, 0, "gradients shared by equal extremes count as not divided"),  # x == y
+    "min": (1, 0, "gradients shared by equal extremes count as not divided"),
     "prod": (2, 1, "a product without a factor that is zero counts as divided by it"),  # x == 0, (grad * y) / x
 }
 
@@ -190,7 +190,7 @@ _SEGMENT_GRADIENTS: dict[str, tuple[int, int, str]] = {
 def segment_reduce_backward(
     output: Tensor, data: Tensor, reduce: str, lengths: Tensor | None = None, offsets: Tensor | None = None
 ) -> Cost | Estimate:
-    """Copy the gradient of a sum, divide that of a mean, give that of an extreme to what equals it.
+    """Copy the gradient of a sum, divide that of a mean, pass that of an extreme to the elements that equal it.
 
     That of a product y is ``grad * y / x``, where x is not zero.
     """
@@ -198,5 +198,5 @@ def segment_reduce_backward(
     known = _segments(data, lengths, offsets)
     elements, results = known or (data.numel(), output.numel())
     cost = Cost(ops=each * elements + once * results)
-    reasons = [why for why in (reason, "" if known is not None or reduce == "sum" else _FULL_SEGMENTS) if why]
+    reasons = [text for text in (reason, "" if known is not None or reduce == "sum" else _FULL_SEGMENTS) if text]
     return Estimate(cost, "; ".join(reasons)) if reasons else cost

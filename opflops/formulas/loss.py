@@ -1,11 +1,11 @@
-"""Losses: what the definition takes for each element, and then the reduction: none, mean or sum."""
+"""Losses: the operations of the definition per element, and then the reduction: none, mean or sum."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from opflops.formulas.sizes import aten, present, reduction_ops
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.records.cost import Cost
 
 if TYPE_CHECKING:
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 NONE, MEAN = 0, 1
 
 
-def reduced(elements: int, reduction: int) -> Cost:
-    """Sum the losses of some elements, and divide for a mean."""
+def reduction_cost(elements: int, reduction: int) -> Cost:
+    """Cost of summing the losses, and of dividing for a mean."""
     if reduction == NONE:
         return Cost()
     return Cost(ops=reduction_ops(elements, 1) + (reduction == MEAN))
@@ -24,7 +24,7 @@ def reduced(elements: int, reduction: int) -> Cost:
 @formula(aten.mse_loss)
 def mse_loss(self: Tensor, reduction: int = MEAN) -> Cost:
     """``(x - y) ** 2``."""
-    return Cost(ops=2) * self.numel() + reduced(self.numel(), reduction)
+    return Cost(ops=2) * self.numel() + reduction_cost(self.numel(), reduction)
 
 
 @formula(aten.mse_loss_backward)
@@ -36,7 +36,7 @@ def mse_loss_backward(self: Tensor) -> Cost:
 @formula(aten.smooth_l1_loss)
 def smooth_l1_loss(self: Tensor, reduction: int = MEAN) -> Cost:
     """``0.5 * z * z / beta if z < beta else z - 0.5 * beta``, with ``z = abs(x - y)``."""
-    return Cost(ops=7) * self.numel() + reduced(self.numel(), reduction)
+    return Cost(ops=7) * self.numel() + reduction_cost(self.numel(), reduction)
 
 
 @formula(aten.smooth_l1_loss_backward)
@@ -51,14 +51,14 @@ def smooth_l1_loss_backward(grad_output: Tensor, self: Tensor) -> Cost:
 @formula(aten.huber_loss)
 def huber_loss(self: Tensor, reduction: int = MEAN) -> Cost:
     """``0.5 * z * z if z < delta else delta * (z - 0.5 * delta)``, with ``z = abs(x - y)``."""
-    return Cost(ops=7) * self.numel() + reduced(self.numel(), reduction)
+    return Cost(ops=7) * self.numel() + reduction_cost(self.numel(), reduction)
 
 
 @formula(aten.huber_loss_backward)
 def huber_loss_backward(grad_output: Tensor, self: Tensor) -> Cost:
     """``norm * d * grad`` with ``d = x - y``, or ``± norm * grad * delta`` beyond ``± delta``: two comparisons.
 
-    The gradient of a mean or a sum is one number, and so are the two bounds that come of it.
+    The gradient of a mean or a sum is one number, and so are the two bounds computed from it.
     """
     return Cost(ops=5 * self.numel() + 4 * grad_output.numel())
 
@@ -67,7 +67,7 @@ def huber_loss_backward(grad_output: Tensor, self: Tensor) -> Cost:
 def binary_cross_entropy(self: Tensor, weight: Tensor | None = None, reduction: int = MEAN) -> Cost:
     """``(y - 1) * max(log1p(-x), -100) - y * max(log(x), -100)``, times weight if given."""
     unit = Cost(ops=7 + present(weight), transcendentals=2)
-    return unit * self.numel() + reduced(self.numel(), reduction)
+    return unit * self.numel() + reduction_cost(self.numel(), reduction)
 
 
 @formula(aten.binary_cross_entropy_backward)
@@ -86,16 +86,16 @@ def binary_cross_entropy_with_logits(
     """
     unit = Cost(ops=7 + present(weight) + 3 * present(pos_weight), transcendentals=2)
     shifted = Cost(ops=0 if pos_weight is None else pos_weight.numel())
-    return unit * self.numel() + shifted + reduced(self.numel(), reduction)
+    return unit * self.numel() + shifted + reduction_cost(self.numel(), reduction)
 
 
 @formula(aten.nll_loss_forward, aten.nll_loss2d_forward)
 def nll_loss(target: Tensor, weight: Tensor | None, reduction: int) -> Cost:
-    """``-x[y]``, times ``weight[y]`` if given; a mean divides by the sum of those, or by a count."""
+    """``-x[y]``, times ``weight[y]`` if given; a mean divides by the sum of weights, or by a count."""
     samples = target.numel()
     weights = present(weight)
     total_weight = 0 if reduction == NONE else weights * reduction_ops(samples, 1)
-    return Cost(ops=samples * (1 + weights) + total_weight) + reduced(samples, reduction)
+    return Cost(ops=samples * (1 + weights) + total_weight) + reduction_cost(samples, reduction)
 
 
 @formula(aten.nll_loss_backward, aten.nll_loss2d_backward)

@@ -1,7 +1,7 @@
-"""Margin losses: how far the right classes stay ahead of the others.
+"""Margin losses: by how much the scores of the right classes exceed the others.
 
-Only pairs of a right class and another one count, as the kernels go through them; the comparison with zero is made for
-every pair, and what lies above it is worked out for every pair.
+Only pairs of a right class and another one count, as in the kernels. Every pair counts the comparison with zero and the
+operations of a positive margin.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.formulas.loss import MEAN, NONE
 from opflops.formulas.sizes import aten, present, reduction_ops
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.fake_tensors import has_values
@@ -26,7 +26,7 @@ def multi_margin_loss(
 ) -> Cost:
     """``sum(max(margin - x[y] + x[i], 0) ** p) / classes`` over the classes i other than y; times ``weight[y]``.
 
-    The order is 1 or 2. A sum or a mean divides once, behind the sum over everything, as PyTorch's reference does.
+    The order is 1 or 2. A sum or a mean divides once, after the sum over everything, as PyTorch's reference does.
     """
     samples = target.numel()
     others = self.numel() - samples
@@ -39,20 +39,22 @@ def multi_margin_loss(
 def multi_margin_loss_backward(self: Tensor, target: Tensor, p: Any, weight: Tensor | None = None) -> Cost:
     """``h = g if z > 0 else 0`` with ``z = margin - x[y] + x[i]``, where g is 1 / n; times 2z for the order 2.
 
-    It is multiplied by ``weight[y]``, given to class i and taken from class y; in the end the gradient multiplies all.
+    It is multiplied by ``weight[y]``, added to class i, subtracted from class y; finally the gradient multiplies all.
     """
     samples = target.numel()
     others = self.numel() - samples
     return Cost(ops=samples + others * (3 + (p != 1) + present(weight)) + self.numel())
 
 
-_UNKNOWN = "targets have no values here, so half of the classes count as right ones: the most pairs if none comes twice"
+_UNKNOWN = (
+    "targets have no values here, so half of the classes count as right, which gives the most pairs if none is repeated"
+)
 
 
 def _pairs(target: Tensor) -> tuple[list[tuple[int, int, int]], str]:
-    """List how many classes are right, in how many pairs with others, for how many samples; and why that is a guess.
+    """List (right classes, pairs with others, how many such samples), and why that is an estimate, or "".
 
-    The right classes of a sample stand before the first negative number. One that is named twice counts twice.
+    The right classes of a sample come before the first negative number. A repeated class counts as often.
     """
     classes = target.shape[-1] if target.dim() else 1
     if not has_values(target):
@@ -79,7 +81,7 @@ def multilabel_margin_loss(target: Tensor, reduction: int) -> Cost | Estimate:
 
 @formula(aten.multilabel_margin_loss_backward)
 def multilabel_margin_loss_backward(self: Tensor, target: Tensor) -> Cost | Estimate:
-    """Where ``1 - x[j] + x[i] > 0``, 1 / n is taken from j and given to i; in the end the gradient multiplies all."""
+    """Where ``1 - x[j] + x[i] > 0``, add 1 / n to i and subtract it from j; finally the gradient multiplies all."""
     samples, reason = _pairs(target)
     right, pairs = (sum(sample[index] * sample[2] for sample in samples) for index in (0, 1))
     cost = Cost(ops=right + 4 * pairs + self.numel())

@@ -1,4 +1,4 @@
-"""Views, copies, and questions about metadata: no arithmetic, but for what is computed while it is copied."""
+"""Views, copies and queries of metadata: no arithmetic, except what is computed during a copy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from opflops.formulas.sizes import aten, newer, packets
-from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.registration import declare_zero, formula
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost
 from opflops.torch_internals.dispatch import modes_disabled
@@ -25,9 +25,9 @@ declare_zero(
         "transpose unbind unfold unsqueeze view view_as_complex view_as_real"
     )
 )
-# Views whose schema does not say so: a lazy clone is made only when it is written to, a plain oneDNN tensor is
-# reshaped in place, and `set` of a storage or a tensor shares that. Tensors that are renamed in place, and operators
-# with which PyTorch tests itself that hand their argument back.
+# Views whose schema does not say so: a lazy clone is copied only when it is written to, a oneDNN tensor in a plain
+# layout is reshaped in place, and `set` shares the given storage or tensor. In-place changes of shape, and operators
+# of PyTorch's own tests that return their argument.
 declare_zero(
     *packets("_lazy_clone _mkldnn_reshape _unsafe_view unsafe_split unsafe_split_with_sizes"),
     *packets("_resize_output_ as_strided_ detach_ resize_ resize_as_ set_ squeeze_ t_ transpose_ unsqueeze_"),
@@ -51,16 +51,16 @@ declare_zero(
     aten._foobar.out,
     aten._test_autograd_multiple_dispatch.fullcoverage,
 )
-# Copies of the first argument; the second is left alone.
+# Copies of the first argument; the second is not read.
 declare_zero(*packets("_make_dual_copy"), unread=("tangent",))
 declare_zero(*packets("resize_as"), unread=("the_template",))
 declare_zero(*packets("_test_functorch_fallback"), unread=("other",))
 # Copies of a part.
 declare_zero(*packets("diagonal_copy narrow_copy select_copy slice_copy"), picked=("self",))
-# What is overwritten is not read first.
+# A tensor that is overwritten is not read.
 declare_zero(*packets("copy fill zero"), unread=("self",))
 declare_zero(*packets("_copy_from _copy_from_and_resize"), unread=("dst",))
-# One value handed to Python, and checks of values, some of which hand on a token that keeps them in order.
+# One value returned to Python, and checks of values, some of which pass on a token that keeps them in order.
 declare_zero(*packets("_local_scalar_dense _assert_async"))
 declare_zero(*newer("_assert_scalar", "sym_constrain_range", "sym_constrain_range_for_size"))
 declare_zero(
@@ -69,7 +69,7 @@ declare_zero(
         "_functional_sym_constrain_range_for_size"
     )
 )
-# What a tensor is asked about itself runs no kernel, and leaves no row. The last choose a kernel, by shapes.
+# Queries of a tensor run no kernel and get no row. The last ones choose a kernel by shapes.
 declare_zero(
     aten.dim.default,
     aten.is_contiguous.default,
@@ -92,7 +92,7 @@ declare_zero(
     *newer("_use_miopen_ctc_loss"),
     recorded=False,
 )
-# Marks for a profiler, which optimizers set around their steps.
+# Profiler ranges, which optimizers open around their steps.
 declare_zero(
     torch.ops.profiler._record_function_enter,
     torch.ops.profiler._record_function_enter_new,
@@ -103,7 +103,7 @@ declare_zero(
 
 @formula(aten.unfold_copy)
 def unfold_copy(self: Tensor, dimension: int, size: int, step: int) -> Cost:
-    """Windows that overlap read what they share once, as a clone of the view does."""
+    """Overlapping windows read each shared element once, as a clone of the view does."""
     with modes_disabled():
         return Cost(bytes_read=stored_bytes(self.unfold(dimension, size, step)))
 
@@ -112,7 +112,7 @@ def unfold_copy(self: Tensor, dimension: int, size: int, step: int) -> Cost:
 def as_strided_copy(
     self: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
 ) -> Cost:
-    """What lies under several places of the result is read once, as by a clone of the view."""
+    """An element that appears several times in the result is read once, as by a clone of the view."""
     with modes_disabled():
         return Cost(bytes_read=stored_bytes(self.as_strided(size, stride, storage_offset)))
 
@@ -125,19 +125,19 @@ def as_strided_copy(
     unread=("self", "source"),
 )
 def set_out(*, out: Tensor) -> Cost:
-    """A copy of what the functional form would share; a storage is no tensor, so it is measured by the result."""
+    """A copy of the memory that the functional form shares; a storage is not a tensor, so the result gives its size."""
     return Cost(bytes_read=stored_bytes(out))
 
 
 @formula(aten._pack_padded_sequence)
 def pack_padded_sequence(lengths: Tensor, *, out: tuple[Tensor, Tensor]) -> Cost:
-    """Only what is no padding is read, and the lengths."""
+    """Only the elements that are not padding are read, and the lengths."""
     return Cost(bytes_read=stored_bytes(out[0]) + stored_bytes(lengths))
 
 
 @formula(aten._conj_copy)
 def conj_copy(self: Tensor) -> Cost:
-    """Negate the imaginary part, since a copy cannot be lazy: one real operation, of which a row counts pairs."""
+    """Negate the imaginary part, since a copy cannot be lazy: one real operation, which is half a complex one."""
     return Cost(ops=(self.numel() + 1) // 2)
 
 
@@ -155,5 +155,5 @@ def polar(*, out: Tensor) -> Cost:
 
 @formula(aten._test_optional_intlist, aten._test_optional_filled_intlist, aten._test_optional_floatlist)
 def add_numbers(values: Tensor, addends: Sequence[float] | None) -> Cost:
-    """Add a number to each value, if there are numbers; PyTorch tests its lists of arguments so."""
+    """Add a number to each value, if numbers are given; PyTorch tests list arguments with these operators."""
     return Cost(ops=0 if addends is None else values.numel())

@@ -1,4 +1,4 @@
-"""Nested tensors: packing, padding and their parts move data or say where it lies; arithmetic is by true lengths."""
+"""Nested tensors: packing, padding and access to parts move data or return metadata; arithmetic is by true lengths."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from opflops.formulas.reduction import softmax
 from opflops.formulas.sizes import aten, packets
-from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.registration import declare_zero, formula
 from opflops.records.cost import Cost
 from opflops.torch_internals.tensor_layouts import nested_lengths
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Views, as the schema says.
 declare_zero(*packets("_nested_get_values _nested_view_from_buffer _nested_view_from_jagged"))
-# What a nested tensor is asked about itself, and index arithmetic on the answers, as strides of any tensor take.
+# Queries of a nested tensor, and index arithmetic on the answers.
 declare_zero(
     *packets(
         "_nested_compute_contiguous_strides_offsets _nested_get_jagged_dummy _nested_get_lengths "
@@ -24,10 +24,10 @@ declare_zero(
     ),
     recorded=False,
 )
-# Copies, into padding or out of none.
+# Copies to a padded tensor, or from tensors without padding.
 declare_zero(*packets("_jagged_to_padded_dense_forward _nested_get_values_copy _nested_tensor_from_tensor_list"))
 declare_zero(*packets("_nested_view_from_jagged_copy"), unread=("dummy", "min_seqlen", "max_seqlen"))
-# Out of padding, or of a buffer, only what is kept is read; an example, or what a gradient is for, lends its shape.
+# From a padded tensor or a buffer only the elements that are kept are read. An example only gives its shape.
 declare_zero(aten._padded_dense_to_jagged_forward, picked=("dense",))
 declare_zero(aten._nested_view_from_buffer_copy, picked=("self",))
 declare_zero(
@@ -35,13 +35,13 @@ declare_zero(
     picked=("padded",),
     unread=("nt_example", "dummy", "min_seqlen", "max_seqlen"),
 )
-# Gradients of a selection and of a sum copy into zeros, and into each element that was added.
+# Gradients of a selection copy into zeros; those of a sum are copied to each element. ``self`` only gives its shape.
 declare_zero(aten._nested_select_backward, aten._nested_sum_backward, unread=("self",))
 
 
 @formula(aten._nested_tensor_softmax_with_shape)
 def nested_tensor_softmax_with_shape(self: Tensor, query: Tensor) -> Cost:
-    """Softmax of padded scores (batch, heads, s, s): for each sequence, the square of its true length, and no more."""
+    """Softmax of padded scores (batch, heads, s, s): for each sequence only the square of its true length."""
     lengths, heads = nested_lengths(query), self.shape[1]
     scores, rows = heads * sum(length**2 for length in lengths), heads * sum(lengths)
     return softmax(scores, rows) + Cost(bytes_read=scores * self.itemsize)

@@ -1,7 +1,4 @@
-"""Normalisations, forward and backward, from their definitions, statistics included where they are computed.
-
-N is the number of elements, M the number of means: one a channel, row or group.
-"""
+"""Normalization layers, forward and backward, from their definitions, including statistics if they are computed."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.formulas.reduction import variance
 from opflops.formulas.sizes import aten, newer_formula, numel, present, reduction_ops
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost
 
@@ -26,16 +23,16 @@ def normalize(elements: int, means: int, *affine: Tensor | None) -> Cost:
 
 
 def running_updates(channels: int, running: Sequence[Any]) -> Cost:
-    """Move each statistic to ``momentum * new + (1 - momentum) * old``; the variance is made unbiased first."""
+    """Cost of updates to ``momentum * new + (1 - momentum) * old``; the variance is made unbiased first."""
     return Cost(ops=7 * channels if running[0] is not None else 0)
 
 
 def _batch_norm(
     input: Tensor, weight: Tensor | None, bias: Tensor | None, running: Sequence[Any], *, train: bool
 ) -> Cost:
-    """Price batch normalisation, with statistics of the batch in training and the running ones otherwise.
+    """Cost of batch normalization, with the statistics of the batch in training and the running ones otherwise.
 
-    In training the running statistics move too. Otherwise it is ``(x - mean) / sqrt(var + eps)``, with the
+    In training the running statistics are updated too. Otherwise it is ``(x - mean) / sqrt(var + eps)``, with the
     reciprocal taken once a channel.
     """
     elements, channels = input.numel(), input.shape[1]
@@ -58,7 +55,7 @@ def batch_norm(
     *,
     out: Any,
 ) -> Cost:
-    """See the definition above; training writes the running statistics, which these schemas do not say."""
+    """See :func:`_batch_norm`; training writes the running statistics, although the schemas do not say so."""
     running = [running_mean, running_var]
     read = stored_bytes([input, weight, bias, *running])
     written = stored_bytes(list(out)) + (stored_bytes(running) if training else 0)
@@ -75,7 +72,7 @@ def native_batch_norm_legit(
     running_var: Tensor | None = None,
     training: bool = True,
 ) -> Cost:
-    """The same, with a schema that tells what it writes; one overload has no running statistics."""
+    """The same, with a schema that marks what is written; one overload has no running statistics."""
     return _batch_norm(input, weight, bias, [running_mean, running_var], train=training)
 
 
@@ -101,7 +98,7 @@ def _batch_norm_backward(
     invstd_given: bool,
     output_mask: Sequence[bool] = (True, True, True),
 ) -> Cost:
-    """Price the gradients of batch normalisation.
+    """Cost of the gradients of batch normalization.
 
     Two sums over the batch: of ``grad`` (which is the bias gradient too), and of ``grad * (x - mean)``. With the
     statistics of the batch, ``grad_input = (grad - (x - mean) * projection - mean_of_grad) * scale``; else
@@ -123,19 +120,19 @@ def _batch_norm_backward(
 
 @formula(aten.native_batch_norm_backward)
 def native_batch_norm_backward(input: Tensor, weight: Tensor | None, train: bool, output_mask: Sequence[bool]) -> Cost:
-    """See the definition above."""
+    """See :func:`_batch_norm_backward`."""
     return _batch_norm_backward(input, weight, train=train, invstd_given=train, output_mask=output_mask)
 
 
 @formula(aten.batch_norm_backward)
 def batch_norm_backward(input: Tensor, weight: Tensor | None, update: bool, output_mask: Sequence[bool]) -> Cost:
-    """The same, behind ``_batch_norm_with_update``."""
+    """The same, after ``_batch_norm_with_update``."""
     return _batch_norm_backward(input, weight, train=update, invstd_given=update, output_mask=output_mask)
 
 
 @formula(aten.cudnn_batch_norm_backward, aten.miopen_batch_norm_backward)
 def batch_norm_backward_of_a_library(input: Tensor, weight: Tensor | None) -> Cost:
-    """The same in cuDNN and MIOpen, which only train this way and always compute all three."""
+    """The same in cuDNN and MIOpen, which use this only for training and always compute all three."""
     return _batch_norm_backward(input, weight, train=True, invstd_given=True)
 
 
@@ -158,7 +155,7 @@ def native_layer_norm(
 
 
 def layer_norm(input: Tensor, axes: int, *affine: Tensor | None) -> Cost:
-    """Normalise over the last axes."""
+    """Normalize over the last axes."""
     return normalize(input.numel(), numel(input.shape[: input.dim() - axes]), *affine)
 
 
@@ -227,7 +224,7 @@ def native_group_norm_backward(
 
 @newer_formula("_fused_rms_norm")
 def fused_rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None) -> Cost:
-    """``x * rsqrt(mean(x ** 2) + eps) * weight``; its square is a pow, as where the operator decomposes."""
+    """``x * rsqrt(mean(x ** 2) + eps) * weight``; its square is a pow, as in the operator's decomposition."""
     elements = input.numel()
     rows = numel(input.shape[: input.dim() - len(normalized_shape)])
     ops = reduction_ops(elements, rows) + 2 * rows + elements + elements * present(weight)

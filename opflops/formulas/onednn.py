@@ -1,7 +1,7 @@
-"""Layers that oneDNN runs with what follows them: in floating point (``mkldnn``) and on integers (``onednn``).
+"""Layers that oneDNN fuses with the operators after them: floating point (``mkldnn``) and integer (``onednn``).
 
-Here quantized numbers lie in plain integer tensors, with scales and zero points beside them. A layer on them is a row
-of its input's dtype.
+Quantized numbers are in plain integer tensors here, with scales and zero points as further arguments. A layer on them
+is a row of its input's dtype.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from opflops.formulas.normalization import quantized_batch_norm
 from opflops.formulas.quantized.layers import DEQUANTIZE, QUANTIZE, SCALE_BACK, register
 from opflops.formulas.quantized.pointwise import elementwise
 from opflops.formulas.sizes import available_packets, numel
-from opflops.pricing.registry import declare_zero
+from opflops.pricing.registration import declare_zero
 from opflops.records.cost import Cost
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _ATEN = {"swish": "silu"}
-"""What oneDNN calls otherwise than aten does."""
+"""The names of oneDNN that differ from those of aten."""
 
 
 def activation(name: str | None, algorithm: str | None, out: Tensor) -> Cost:
-    """Price what follows a layer; a linear activation is the identity."""
+    """Cost of the activation after a layer; "linear" is the identity."""
     if name in (None, "", "none", "linear"):
         return Cost()
     if name == "gelu":
@@ -34,12 +34,12 @@ def activation(name: str | None, algorithm: str | None, out: Tensor) -> Cost:
     return elementwise(_ATEN.get(str(name), str(name)), out)
 
 
-def _combined(alpha: Any, out: Tensor) -> Cost:
-    """Add, subtract, multiply or divide by another tensor, scaled unless its factor is 1 or is not given."""
+def _combine(alpha: Any, out: Tensor) -> Cost:
+    """Cost of a binary operator with another tensor, which is scaled unless its factor is 1 or None."""
     return Cost(ops=1 + (alpha not in (None, 1))) * out.numel()
 
 
-# In floating point. Opaque weights keep their public shape, so that they have as many elements as plain ones.
+# In floating point. Opaque weights keep their public shape, so they have as many elements as strided ones.
 
 
 def convolution_pointwise(
@@ -55,11 +55,11 @@ def convolution_pointwise(
     *,
     out: Tensor,
 ) -> Cost:
-    """A convolution and an activation; or, with another tensor, what combines both, and then an activation."""
+    """A convolution, then a binary operator if there is another tensor, then an activation."""
     cost = convolution(X, W, B, transposed=False, out=out)
     if other is None:
         return cost + activation(attr, algorithm, out)
-    return cost + _combined(alpha, out) + activation(unary_attr, unary_algorithm, out)
+    return cost + _combine(alpha, out) + activation(unary_attr, unary_algorithm, out)
 
 
 def convolution_transpose_pointwise(
@@ -79,9 +79,9 @@ def linear_pointwise(
     *,
     out: Tensor,
 ) -> Cost:
-    """A linear layer and an activation, or what combines its result with another tensor."""
+    """A linear layer, then an activation, or a binary operator if there is another tensor."""
     cost = linear(numel(X.shape[:-1]), W, B)
-    return cost + (activation(attr, algorithm, out) if other is None else _combined(None, out))
+    return cost + (activation(attr, algorithm, out) if other is None else _combine(None, out))
 
 
 register("_convolution_pointwise _convolution_pointwise_", convolution_pointwise, namespace="mkldnn")
@@ -93,19 +93,19 @@ _reorder_convolution_weight _reorder_convolution_transpose_weight _reorder_linea
 _reorder_mkldnn_rnn_layer_weight
 """
 declare_zero(*available_packets("mkldnn", *_REORDERED.split()))
-# What is asked of an opaque tensor, and the description of its layout.
+# Queries of an opaque tensor, and the description of its layout.
 declare_zero(*available_packets("mkldnn", "_nbytes", "data_ptr"), recorded=False)
 declare_zero(*available_packets("mkldnn", "_get_mkldnn_serialized_md"), unread=("mkldnn_tensor",))
 declare_zero(*available_packets("onednn", "linear_prepack_fp16", "qlinear_prepack", "qconv_prepack"))
 
 
 def linear_fp16(x: Tensor, bias: Tensor | None, *, out: Tensor) -> Cost:
-    """A linear layer whose packed weights are stored in half precision; the arithmetic is the input's."""
+    """A linear layer whose packed weights are stored in half precision; the arithmetic runs in the input's dtype."""
     return Cost(macs=products(x, out), ops=0 if bias is None else out.numel())
 
 
 def linear_relu_fp16(x: Tensor, bias: Tensor | None, *, out: Tensor) -> Cost:
-    """The same and a comparison."""
+    """The same and a relu."""
     return linear_fp16(x, bias, out=out) + RELU * out.numel()
 
 
@@ -120,23 +120,22 @@ def _is_quantized(tensor: Tensor) -> bool:
     return tensor.dtype.itemsize == 1
 
 
-_OF_SUMS = (None, "", "none", "linear", "relu", "leaky_relu")
-"""Activations that give the same whether the sums are scaled before or after, so that they are scaled but once."""
+_SCALABLE = (None, "", "none", "linear", "relu", "leaky_relu")
+"""Activations that commute with scaling, so the sums are scaled only once, as they are quantized."""
 
 
 def _after_sums(
     out: Tensor, bias: Tensor | None, name: str | None, algorithm: str | None, other: Tensor | None, alpha: Any
 ) -> Cost:
-    """Price what follows the products: bias, another tensor, an activation, and scaling or quantizing.
+    """Cost of the operators after the matmul: bias, another tensor, an activation, and scaling or quantizing.
 
-    A quantized result is scaled as it is quantized, and needs the sums scaled back before only where what follows
-    them depends on it.
+    Quantizing the result scales it too. The sums are scaled back before that only if an operator in between needs it.
     """
     cost = Cost(ops=0 if bias is None else out.numel()) + activation(name, algorithm, out)
     if other is not None:
-        cost += _combined(alpha, out) + (DEQUANTIZE * other.numel() if _is_quantized(other) else Cost())
+        cost += _combine(alpha, out) + (DEQUANTIZE * other.numel() if _is_quantized(other) else Cost())
     quantized = _is_quantized(out)
-    if not quantized or other is not None or name not in _OF_SUMS:
+    if not quantized or other is not None or name not in _SCALABLE:
         cost += SCALE_BACK * out.numel()
     return cost + (QUANTIZE * out.numel() if quantized else Cost())
 
@@ -153,7 +152,7 @@ def qlinear(
     *,
     out: Tensor,
 ) -> Cost:
-    """A linear layer and an activation, between which another tensor may be added."""
+    """A linear layer and an activation; another tensor may be added in between."""
     name, algorithm = post_op_name or unary_post_op, post_op_algorithm or unary_post_op_algorithm
     return Cost(macs=products(qx, out)) + _after_sums(out, bias, name, algorithm, other, binary_alpha)
 
@@ -170,7 +169,7 @@ def qconv(
     *,
     out: Tensor,
 ) -> Cost:
-    """A convolution and an activation, between which what lies there already may be added.
+    """A convolution and an activation; the existing values of an accumulator may be added in between.
 
     Packed weights of a one-dimensional convolution have a second axis of size 1.
     """
@@ -183,13 +182,13 @@ register("qconv_pointwise qconv1d_pointwise qconv2d_pointwise qconv3d_pointwise"
 
 
 def qadd(self: Tensor, other: Tensor, *, out: Tensor) -> Cost:
-    """Dequantize both, one operation, and quantize the result unless it is to be floating point."""
+    """Dequantize both, one operation, and quantize the result unless it is floating point."""
     quantized = QUANTIZE if _is_quantized(out) else Cost()
     return DEQUANTIZE * (self.numel() + other.numel()) + (Cost(ops=1) + quantized) * out.numel()
 
 
 def qadd_relu(self: Tensor, other: Tensor, *, out: Tensor) -> Cost:
-    """The same and a comparison."""
+    """The same and a relu."""
     return qadd(self, other, out=out) + RELU * out.numel()
 
 

@@ -1,8 +1,8 @@
 """Fused optimizer steps, and the scaling of gradients in mixed precision.
 
-A fused step costs what the same step costs as a loop over ``torch.optim``'s operators for one tensor: the tables below
-are that loop, for one element of a parameter. Bias corrections and the learning rate's decay are arithmetic on Python
-numbers there, and the count of steps is advanced by an operator of its own, so neither is in here.
+A fused step costs the same as ``torch.optim``'s loop over parameters with single-tensor operators; the formulas below
+count that loop for one element of a parameter. Bias corrections and the learning rate's decay are arithmetic on Python
+numbers there, and another operator increments the step count, so neither counts here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from opflops.formulas.sizes import aten
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import modes_disabled
@@ -31,9 +31,9 @@ def _step(
     grad_scale: Tensor | None,
     found_inf: Tensor | None,
 ) -> Cost | Estimate:
-    """Price a step, which divides each gradient by a scale that is given, and is left out where one was not finite.
+    """Cost of a step. It divides gradients by a scale if one is given, and is skipped if one was not finite.
 
-    Only where it is divided is a gradient written, although the schemas say that it may be.
+    A gradient is written only if it is divided, although the schemas mark it as written always.
     """
     written = [self, *states]
     if grad_scale is not None:
@@ -43,7 +43,7 @@ def _step(
     if found_inf is None:
         return step
     if not has_values(found_inf):
-        return Estimate(step, "whether a gradient is not finite, and the step left out, has no value here")
+        return Estimate(step, "whether the step is skipped because a gradient is not finite has no value here")
     with modes_disabled():
         return step if float(found_inf) == 0 else Cost()
 
@@ -54,7 +54,7 @@ def _regularized(weight_decay: float, *, maximize: bool) -> Cost:
 
 
 def _scaled_add(factor: float) -> int:
-    """``x + factor * y``; a factor of 1 multiplies nothing."""
+    """``x + factor * y``; a factor of 1 takes no multiplication."""
     return 1 if factor == 1 else 2
 
 
@@ -72,9 +72,9 @@ def fused_sgd(
     grad_scale: Tensor | None = None,
     found_inf: Tensor | None = None,
 ) -> Cost | Estimate:
-    """``buf = momentum * buf + (1 - dampening) * grad``, which begins as the gradient; ``p = p - lr * buf``.
+    """``buf = momentum * buf + (1 - dampening) * grad``, at first the gradient itself; ``p = p - lr * buf``.
 
-    With Nesterov's momentum ``p = p - lr * (grad + momentum * buf)``.
+    With Nesterov momentum ``p = p - lr * (grad + momentum * buf)``.
     """
     each = _regularized(weight_decay, maximize=maximize) + Cost(ops=2)
     if momentum != 0:
@@ -105,9 +105,9 @@ def fused_adam(
     found_inf: Tensor | None = None,
     decoupled: bool = False,
 ) -> Cost | Estimate:
-    """Adam; AMSGrad takes the larger of the second moments so far.
+    """Adam; AMSGrad uses the largest of the second moments so far.
 
-    Decoupled, as in AdamW, the decay is apart from the gradient: ``p = (1 - lr * weight_decay) * p``.
+    Decoupled decay, as in AdamW, does not change the gradient: ``p = (1 - lr * weight_decay) * p``.
     """
     if decoupled:
         decay = Cost(ops=bool(maximize) + (weight_decay != 0))
@@ -137,7 +137,7 @@ def fused_adagrad(
 
 @formula(aten._amp_foreach_non_finite_check_and_unscale)
 def unscale(self: Sequence[Tensor]) -> Cost:
-    """``found_inf = any(not (abs(x) < inf)); x = x * inv_scale``: a size, a comparison and a product for each."""
+    """``found_inf = any(not (abs(x) < inf)); x = x * inv_scale``: three operations per element."""
     return Cost(ops=3 * sum(gradient.numel() for gradient in self))
 
 
@@ -145,7 +145,7 @@ def unscale(self: Sequence[Tensor]) -> Cost:
 def update_scale(self: Any) -> Cost:
     """Four operations on single numbers.
 
-    Was a gradient not finite? Then ``scale * backoff``. Else the steps since the last are counted and compared with
-    the interval; where they reach it, ``scale * growth``.
+    If a gradient was not finite: ``scale * backoff``. Else the steps since then are counted and compared with the
+    interval; at the interval: ``scale * growth``.
     """
     return Cost(ops=4 * self.numel())

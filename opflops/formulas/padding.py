@@ -1,11 +1,11 @@
-"""Padding by what the image holds: a copy; backward, the gradients of the copies are added to those of the image."""
+"""Reflection and replication padding: a copy; backward adds the gradients of the copies to those of the image."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from opflops.formulas.sizes import aten, numel
-from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.registration import declare_zero, formula
 from opflops.records.cost import Cost
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ declare_zero(*[getattr(aten, name) for name in _NAMES])
 
 @formula(*[getattr(aten, f"{name}_backward") for name in _NAMES])
 def pad_backward(grad_output: Tensor, self: Tensor, padding: Sequence[int]) -> Cost:
-    """Each gradient beyond the first of its element is added; an element that was cropped away has none."""
+    """Add each gradient beyond the first of its element; a cropped element has none."""
     rank = len(padding) // 2
     # Pads are listed from the last axis backwards; a negative one crops.
     kept = [

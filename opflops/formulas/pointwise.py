@@ -1,11 +1,12 @@
-"""Arithmetic element by element: a table of what each defining expression takes for one element of the result."""
+"""Element-wise arithmetic: a table of operations per element of the result, from the defining expressions."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.formulas.sizes import aten, multiplies
-from opflops.pricing.registry import formula, registry
+from opflops.pricing.registration import formula
+from opflops.pricing.registry import registry
 from opflops.pricing.schema_binding import PricingRule
 from opflops.records.cost import Cost
 
@@ -14,17 +15,18 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from opflops.pricing.registry import FormulaT, Op
+    from opflops.pricing.registration import FormulaT
+    from opflops.pricing.registry import Op
 
 
 class Elementwise(NamedTuple):
-    """State what one element of a result takes.
+    """State the cost of one element of a result.
 
     Attributes:
-        expression: The definition, which the counts are read off.
+        expression: The definition that gives the counts.
         ops: Its operations.
         transcendentals: Its transcendental functions.
-        complex_ops: Its operations on complex numbers, in complex additions; None if as many as on real ones.
+        complex_ops: Its operations on complex numbers, in complex additions; None if the same as on real ones.
     """
 
     expression: str
@@ -34,14 +36,14 @@ class Elementwise(NamedTuple):
 
 
 def register(table: Mapping[str, Elementwise], module: str) -> None:
-    """Register a table of element-wise operators of aten by name, for the file that it stands in."""
+    """Register a table of element-wise operators of aten by name; ``module`` is the module that has the table."""
     for name, rule in table.items():
-        price = _priced(name, rule)
-        price.__module__ = module
-        registry.register(PricingRule(price, per_element=(rule.ops, rule.transcendentals)), [getattr(aten, name)])
+        function = _make_formula(name, rule)
+        function.__module__ = module
+        registry.register(PricingRule(function, per_element=(rule.ops, rule.transcendentals)), [getattr(aten, name)])
 
 
-def _priced(name: str, rule: Elementwise) -> Callable[..., Cost]:
+def _make_formula(name: str, rule: Elementwise) -> Callable[..., Cost]:
     def price(*, out: Any) -> Cost:
         result = out if not isinstance(out, (tuple, list)) else out[0]
         ops = rule.ops
@@ -55,7 +57,7 @@ def _priced(name: str, rule: Elementwise) -> Callable[..., Cost]:
     return price
 
 
-# A complex multiplication is three additions' worth; a complex division, by Smith's method, six (12 real operations).
+# A complex multiplication costs three complex additions; a division, by Smith's method, six (12 real operations).
 register(
     {
         "mul": Elementwise("x * y", 1, complex_ops=3),
@@ -113,8 +115,8 @@ rsqrt sin sinh sqrt tan tanh
 register({name: Elementwise(f"{name}(x)", 0, 1) for name in _TRANSCENDENTAL.split()}, __name__)
 
 
-def usually(ops: int, *operators: Op) -> Callable[[FormulaT], FormulaT]:
-    """Register a formula that counts so many operations an element as long as all options are at their defaults."""
+def formula_at_defaults(ops: int, *operators: Op) -> Callable[[FormulaT], FormulaT]:
+    """Register a formula that counts so many operations per element while all options have their defaults."""
 
     def decorate(function: FormulaT) -> FormulaT:
         registry.register(PricingRule(function, per_element=(ops, 0)), operators)
@@ -123,9 +125,9 @@ def usually(ops: int, *operators: Op) -> Callable[[FormulaT], FormulaT]:
     return decorate
 
 
-@usually(1, aten.add, aten.sub, aten.rsub)
+@formula_at_defaults(1, aten.add, aten.sub, aten.rsub)
 def add(alpha: Any = 1, *, out: Tensor) -> Cost:
-    """``x + alpha * y``: one addition, and a multiplication where alpha is not 1."""
+    """``x + alpha * y``: one addition, and a multiplication if alpha is not 1."""
     return Cost(ops=out.numel() * (1 + (0 if alpha == 1 else multiplies(out))))
 
 
@@ -133,15 +135,15 @@ def _divides(tensor: Tensor) -> int:
     return 6 if tensor.is_complex() else 1
 
 
-@usually(1, aten.div)
+@formula_at_defaults(1, aten.div)
 def div(rounding_mode: str | None = None, *, out: Tensor) -> Cost:
-    """``x / y``, and rounding if that is asked for."""
+    """``x / y``, and rounding if asked for."""
     return Cost(ops=out.numel() * (_divides(out) + (rounding_mode is not None)))
 
 
 @formula(aten.abs)
 def abs(self: Tensor) -> Cost:
-    """One operation; of a complex number ``sqrt(re * re + im * im)``."""
+    """One operation; for a complex number ``sqrt(re * re + im * im)``."""
     if self.is_complex():
         return Cost(ops=3 * self.numel(), transcendentals=self.numel())
     return Cost(ops=self.numel())
@@ -149,15 +151,15 @@ def abs(self: Tensor) -> Cost:
 
 @formula(aten.sgn)
 def sgn(self: Tensor) -> Cost:
-    """The sign; of a complex number ``x / abs(x)``, or 0: six real operations, two of them divisions, and a root."""
+    """The sign; for a complex number ``x / abs(x)``, or 0: six real operations, two of them divisions, and a root."""
     if self.is_complex():
         return Cost(ops=3 * self.numel(), transcendentals=self.numel())
     return Cost(ops=self.numel())
 
 
-@usually(1, aten.round)
+@formula_at_defaults(1, aten.round)
 def round(self: Tensor, decimals: int = 0) -> Cost:
-    """Round to the nearest whole; to some decimals, between two multiplications by powers of ten."""
+    """Round to the nearest integer; rounding to decimals adds two multiplications by powers of ten."""
     return Cost(ops=self.numel() * (1 + 2 * (decimals != 0)))
 
 
@@ -167,13 +169,13 @@ def clamp(min: Any = None, max: Any = None, *, out: Tensor) -> Cost:
     return Cost(ops=out.numel() * ((min is not None) + (max is not None)))
 
 
-@usually(2, aten.addcmul)
+@formula_at_defaults(2, aten.addcmul)
 def addcmul(value: Any = 1, *, out: Tensor) -> Cost:
     """``self + value * tensor1 * tensor2``; a value of 1 takes no multiplication."""
     return Cost(ops=out.numel() * (1 + multiplies(out) * (1 + (value != 1))))
 
 
-@usually(2, aten.addcdiv)
+@formula_at_defaults(2, aten.addcdiv)
 def addcdiv(value: Any = 1, *, out: Tensor) -> Cost:
     """``self + value * tensor1 / tensor2``; a value of 1 takes no multiplication."""
     return Cost(ops=out.numel() * (1 + _divides(out) + multiplies(out) * (value != 1)))
@@ -181,7 +183,7 @@ def addcdiv(value: Any = 1, *, out: Tensor) -> Cost:
 
 @formula(aten.native_dropout)
 def native_dropout(input: Tensor, p: float, train: bool | None) -> Cost:
-    """``(random > p) * x * (1 / (1 - p))``; nothing where all is kept or all is dropped."""
+    """``(random > p) * x * (1 / (1 - p))``; 0 if all or none are dropped."""
     drops = train is not False and 0 < p < 1
     return Cost(ops=3 * input.numel() if drops else 0)
 

@@ -1,6 +1,6 @@
 """Pooling: a window of k elements takes k - 1 comparisons or additions, and an average one division more.
 
-Windows count whole, padding included, as convolutions do.
+Windows count with their padding, as in convolutions.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from opflops.formulas.sizes import aten, numel
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.records.cost import Cost
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def window(kernel_size: Sequence[int], rank: int) -> int:
-    """Return the elements of a window; one size given for all axes stands for each."""
+    """Return the number of elements of a window; a single size holds for all axes."""
     sizes = list(kernel_size) * (rank if len(kernel_size) == 1 else 1)
     return prod(sizes)
 
 
 def adaptive_windows(input: Tensor, output: Tensor, rank: int) -> int:
-    """Add up the elements of all windows of an adaptive pooling.
+    """Count the elements of all windows of an adaptive pooling.
 
     Along an axis, window i of o runs from floor(i·n/o) to ceil((i+1)·n/o), so windows may overlap and differ by one.
     """
@@ -57,7 +57,7 @@ def _average_pool_backward(rank: int) -> Any:
     def price(grad_output: Tensor, kernel_size: Sequence[int]) -> Cost:
         return Cost(ops=grad_output.numel() * (1 + window(kernel_size, rank)))
 
-    price.__doc__ = f"Each gradient is divided and added to the k inputs of its window, in {rank} dimensions."
+    price.__doc__ = f"Divide each gradient, and add it to the k inputs of its window, in {rank} dimensions."
     return price
 
 
@@ -73,7 +73,7 @@ def _adaptive_average_pool_backward(rank: int) -> Any:
     def price(grad_output: Tensor, self: Tensor) -> Cost:
         return Cost(ops=grad_output.numel() + adaptive_windows(self, grad_output, rank))
 
-    price.__doc__ = f"Each gradient is divided and added to the inputs of its window, in {rank} dimensions."
+    price.__doc__ = f"Divide each gradient, and add it to the inputs of its window, in {rank} dimensions."
     return price
 
 
@@ -86,17 +86,17 @@ def _adaptive_max_pool(rank: int) -> Any:
 
 
 def _scatter(grad_output: Tensor) -> Cost:
-    """Each gradient is added to the one input that was the largest of its window."""
+    """Add each gradient to the input that was the largest of its window."""
     return Cost(ops=grad_output.numel())
 
 
 @formula(aten.max_pool2d_backward)
 def max_pool2d_backward(grad_output: Tensor, kernel_size: Sequence[int]) -> Cost:
-    """Where neither the results nor their places were kept, the largest of each window is looked for again."""
+    """Find the largest of each window again, since neither results nor indices were kept."""
     return Cost(ops=grad_output.numel() * window(kernel_size, 2))
 
 
-# oneDNN and quantized tensors return no places. Where the windows of a fractional pooling lie is index arithmetic.
+# oneDNN and quantized tensors return no indices. The bounds of fractional windows are index arithmetic.
 formula(aten.quantized_max_pool1d)(_max_pool(1))
 formula(aten.max_pool2d_with_indices, aten.mkldnn_max_pool2d, aten.quantized_max_pool2d, aten.fractional_max_pool2d)(
     _max_pool(2)

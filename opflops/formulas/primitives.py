@@ -1,7 +1,7 @@
-"""PyTorch's primitives, which its reference decompositions end in: each costs what its twin in aten costs.
+"""PyTorch's primitives, which its reference decompositions end in: each costs the same as its counterpart in aten.
 
-A primitive that calls its arguments as its twin does has the twin's price as it stands; the others hand their arguments
-on. ``import torch`` brings the namespace with it.
+A primitive whose arguments have the names of its counterpart's shares that formula; the others call it. ``import
+torch`` defines the namespace.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from opflops.formulas import linalg, pointwise, reduction, special  # noqa: F401 - priced first
+from opflops.formulas import linalg, pointwise, reduction, special  # noqa: F401 - registered first
 from opflops.formulas.sizes import aten
-from opflops.pricing.registry import declare_zero, formula, overloads_of, registry
+from opflops.pricing.registration import declare_zero, formula
+from opflops.pricing.registry import registry
+from opflops.pricing.schemas import overloads_of
 from opflops.records.cost import Cost, Estimate
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ cosh digamma eq erf erfc exp exp2 expm1 floor fmax fmin fmod frexp gcd ge gt hyp
 log1p log2 lt maximum minimum mul ne neg nextafter pow reciprocal remainder round rsqrt sign signbit sin sinh sqrt sub
 tan tanh trunc
 """
-_TWINS = {name: name for name in _SAME_NAME.split()} | {
+_COUNTERPARTS = {name: name for name in _SAME_NAME.split()} | {
     "bessel_i0": "i0",
     "bessel_i0e": "special_i0e",
     "bessel_i1": "special_i1",
@@ -48,28 +50,31 @@ _TWINS = {name: name for name in _SAME_NAME.split()} | {
 }
 
 
-def _hand_on(twin: OpOverloadPacket, primitive: OpOverloadPacket) -> None:
-    """Price a primitive as its twin, all of whose overloads have one price, with a formula of this file's."""
-    rule = registry.rule(next(overloads_of(twin)))
+def _share_formula(counterpart: OpOverloadPacket, primitive: OpOverloadPacket) -> None:
+    """Register the formula of an operator of aten, which is one for all overloads, for a primitive.
+
+    A wrapper carries this module's name, so that the formula is found here too.
+    """
+    rule = registry.get_rule(next(overloads_of(counterpart)))
     if rule is None or rule.formula is None:
-        raise RuntimeError(f"{twin} has no formula to hand on to {primitive}.")
-    price = rule.formula
+        raise RuntimeError(f"{counterpart} has no formula to share with {primitive}.")
+    shared = rule.formula
 
-    @functools.wraps(price)
-    def same(**arguments: Any) -> Cost | Estimate:
-        return price(**arguments)
+    @functools.wraps(shared)
+    def wrapper(**arguments: Any) -> Cost | Estimate:
+        return shared(**arguments)
 
-    same.__module__ = __name__
-    registry.register(replace(rule, formula=same), [primitive])
+    wrapper.__module__ = __name__
+    registry.register(replace(rule, formula=wrapper), [primitive])
 
 
-for _name, _twin in _TWINS.items():
-    _hand_on(getattr(aten, _twin), getattr(prims, _name))
+for _name, _counterpart in _COUNTERPARTS.items():
+    _share_formula(getattr(aten, _counterpart), getattr(prims, _name))
 
 
 @formula(prims.div)
 def div(self: Tensor, *, out: Tensor) -> Cost:
-    """``x / y``; of whole numbers, the whole part of it."""
+    """``x / y``, truncated for integers."""
     return pointwise.div(None if self.is_floating_point() or self.is_complex() else "trunc", out=out)
 
 
@@ -81,14 +86,14 @@ def cbrt(self: Tensor) -> Cost:
 
 @formula(prims.isfinite)
 def isfinite(self: Tensor) -> Cost:
-    """``x == x and abs(x) != inf``; whole numbers are finite."""
+    """``x == x and abs(x) != inf``; integers are finite."""
     return Cost(ops=3 * self.numel() if self.is_floating_point() or self.is_complex() else 0)
 
 
 @formula(prims.sum, prims.amax, prims.amin, prims.xor_sum)
-def fold(inp: Tensor, *, out: Tensor) -> Cost:
-    """See :func:`opflops.formulas.reduction.fold`."""
-    return reduction.fold(inp, out=out)
+def reduce_op(inp: Tensor, *, out: Tensor) -> Cost:
+    """See :func:`opflops.formulas.reduction.reduce_op`."""
+    return reduction.reduce_op(inp, out=out)
 
 
 @formula(prims.prod)
@@ -104,7 +109,7 @@ def var(inp: Tensor, *, out: Tensor) -> Cost:
 
 
 def _packets(names: str) -> list[OpOverloadPacket]:
-    """Look up primitives by their names, written with spaces between them."""
+    """Look up primitives by their names, separated by spaces."""
     return [getattr(prims, name) for name in names.split()]
 
 
@@ -113,7 +118,7 @@ declare_zero(
     *_packets("broadcast_in_dim collapse_view conj imag real split_dim squeeze transpose view_of view_of_dtype")
 )
 declare_zero(*_packets("as_strided resize"), no_traffic=True)
-# Memory that is set aside untouched.
+# Memory that is allocated and not written.
 declare_zero(*_packets("empty empty_permuted empty_strided"), no_traffic=True)
 # Copies: each element is read and written.
 declare_zero(
@@ -121,10 +126,10 @@ declare_zero(
         "as_strided_scatter cat clone collapse convert_element_type copy_strided device_put item reshape rev where"
     )
 )
-# What is overwritten, or only lends its shape, is not read.
+# A tensor that is overwritten, or only gives its shape, is not read.
 declare_zero(prims.copy_to, prims.full_like, unread=("a",))
 declare_zero(prims.fill, unread=("self",))
-# Factories and random numbers write what they make.
+# Factories and random numbers write their result.
 declare_zero(*_packets("full iota normal scalar_tensor uniform"))
-# Questions about a dtype, and the marks by which tracing keeps effects in order.
+# Queries of a dtype, and the tokens by which tracing keeps effects in order.
 declare_zero(*_packets("_make_token _sink_tokens maximum_value minimum_value"), recorded=False)

@@ -1,4 +1,4 @@
-"""Gradients of products that are operators of their own: each costs what the product cost.
+"""Gradients of matmuls that have their own operators: each costs the same as the matmul.
 
 The product of three tensors behind ``bilinear`` is here too, since its gradients are such products again.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from opflops.formulas.sizes import aten, numel, reduction_ops
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.records.cost import Cost
 from opflops.torch_internals.dispatch import modes_disabled
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def linear_gradients(grad_output: Tensor, weight: Tensor, wanted: Sequence[bool]) -> Cost:
-    """Price the gradients of input, weight (out_features, in_features) and bias, as far as they are wanted.
+    """Cost of those gradients of input, weight (out_features, in_features) and bias that are wanted.
 
-    Each gradient of a result meets in_features weights, or as many inputs; the bias gradient sums over rows. Counting
-    from elements, not from shapes, serves nested tensors as well, which have true lengths.
+    Each gradient of a result is multiplied by in_features weights, or by as many inputs; the bias gradient sums over
+    rows. The count is from elements, not shapes, so that it holds for nested tensors with true lengths.
     """
     wants_input, wants_weight, wants_bias = wanted
     out_features, in_features = weight.shape
@@ -40,26 +40,26 @@ def linear_backward(grad_output: Tensor, weight: Tensor, output_mask: Sequence[b
 
 @formula(aten.mkldnn_linear_backward_input)
 def linear_backward_input(grad_output: Tensor, weight: Tensor) -> Cost:
-    """The gradient of the input alone."""
+    """The gradient of the input only."""
     return linear_gradients(grad_output, weight, (True, False, False))
 
 
 @formula(aten.mkldnn_linear_backward_weights, unread=("weight",))
 def linear_backward_weights(grad_output: Tensor, weight: Tensor, bias_defined: bool) -> Cost:
-    """The gradients of weight and bias; of the weight only the shape is asked."""
+    """The gradients of weight and bias; the weight only gives its shape."""
     return linear_gradients(grad_output, weight, (False, True, bias_defined))
 
 
-def _depth_of_each(grad: Tensor, left: Tensor) -> int:
-    """Add up, over the matrices of a nested tensor, the products that (m, n) gradients had, of depth k."""
+def _nested_products(grad: Tensor, left: Tensor) -> int:
+    """Sum m·n·k over the matrices of a nested tensor, whose gradients are (m, n)."""
     with modes_disabled():
         return sum(one.numel() * factor.shape[-1] for one, factor in zip(grad.unbind(), left.unbind(), strict=True))
 
 
 @formula(aten.matmul_backward)
 def matmul_backward(grad: Tensor, self: Tensor, mask: Sequence[bool]) -> Cost:
-    """Each element of the result was a sum of k products; each gradient takes as many."""
-    macs = _depth_of_each(grad, self) if grad.is_nested else grad.numel() * self.shape[-1]
+    """Each gradient takes as many multiply-accumulates as the forward: k per element of the result."""
+    macs = _nested_products(grad, self) if grad.is_nested else grad.numel() * self.shape[-1]
     return Cost(macs=macs * sum(map(bool, mask)))
 
 
@@ -74,12 +74,12 @@ def trilinear(
     sumdim: Sequence[int],
     unroll_dim: int = 1,
 ) -> Cost:
-    """``(i1 * i2 * i3).sum(sumdim)``, in which each tensor has an axis of 1 where its ``expand`` says.
+    """``(i1 * i2 * i3).sum(sumdim)``; each tensor gets an axis of 1 at the positions in its ``expand``.
 
-    Two contractions, as the kernel does them for each place along ``unroll_dim``: i1 with i2, which sums over the axes
-    that i3 lacks, and the result with i3. What is added up over places is accumulated by the second.
+    The kernel runs two contractions for each index along ``unroll_dim``: i1 with i2, which sums over the axes that i3
+    lacks, and the result with i3. The second also accumulates over ``unroll_dim``.
     """
-    sizes = (_spread(tensor, axes) for tensor, axes in ((i1, expand1), (i2, expand2), (i3, expand3)))
+    sizes = (_expanded_shape(tensor, axes) for tensor, axes in ((i1, expand1), (i2, expand2), (i3, expand3)))
     first, second, third = sizes
     both = [second[axis] if axis in expand1 else first[axis] for axis in range(len(first))]
     summed = [axis for axis in sumdim if axis in expand3 and axis != unroll_dim]
@@ -88,8 +88,8 @@ def trilinear(
     return Cost(macs=numel(both) + numel(every))
 
 
-def _spread(tensor: Tensor, axes: Sequence[int]) -> list[int]:
-    """Return the shape of a tensor after axes of 1 are put in; they are positions in that shape."""
+def _expanded_shape(tensor: Tensor, axes: Sequence[int]) -> list[int]:
+    """Return the shape of a tensor after inserting axes of 1 at these positions of the new shape."""
     sizes = list(tensor.shape)
     for axis in sorted(axes):
         sizes.insert(axis, 1)

@@ -1,7 +1,7 @@
-"""Recurrent cells and layers cost what their unrolled forms cost.
+"""Recurrent cells and layers cost the same as their unrolled forms.
 
-Every weight matrix multiplies each step's batch row once, so the multiply-accumulates are rows times weights, whatever
-the layers, directions, gates and projections. The rest is by hidden element and step, as in the table.
+Every weight matrix multiplies each batch row of each step once, so the multiply-accumulates are rows times weights, for
+any layers, directions, gates and projections. The rest counts per hidden element and step, as in the table of cells.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from opflops.formulas.sizes import aten, numel, present, reduction_ops
-from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.registration import declare_zero, formula
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class Cell(NamedTuple):
-    """State what a kind of cell takes for one hidden element of one step.
+    """State the cost of a cell type for one hidden element of one step.
 
     Attributes:
-        gates: How many rows of the weights belong to it.
-        forward: The gates' arithmetic after the products and biases.
-        backward: Its gradients, from what the forward kept.
+        gates: How many gates it has: rows of the weights per hidden element.
+        forward: The arithmetic of the gates after the matmuls and biases.
+        backward: Its gradients, from the tensors that the forward saved.
     """
 
     gates: int
@@ -55,7 +55,7 @@ _GRU = Cell(
     Cost(ops=7) + 2 * _SIGMOID_BACKWARD + _TANH_BACKWARD,
 )
 _CELLS = (_RELU, _TANH_CELL, _LSTM, _GRU)
-"""By the mode number that oneDNN, cuDNN and MIOpen share."""
+"""The cells by the mode number that oneDNN, cuDNN and MIOpen share."""
 
 
 def layers(
@@ -68,16 +68,16 @@ def layers(
     backward: bool,
     weight_gradients: bool = True,
 ) -> Cost:
-    """Price a stack of layers.
+    """Cost of a stack of layers.
 
     Args:
         rows: Steps times batch; a packed input (tokens, features) has its true lengths already.
         weights: Matrices and biases of all layers and directions, in any order.
-        cell: What each hidden element takes.
+        cell: The cost of each hidden element.
         hidden_size: Hidden elements of one direction of one layer.
         directions: Layers times directions.
-        backward: Whether to price the gradients: of each product the input's and the weight's, of each bias its sum.
-        weight_gradients: Whether those of weights and biases are among them.
+        backward: Count the gradients instead: of input and weight for each matmul, a sum for each bias.
+        weight_gradients: Include the gradients of weights and biases.
     """
     matrices = sum(weight.numel() for weight in weights if weight.dim() > 1)
     biases = sum(weight.numel() for weight in weights if weight.dim() == 1)
@@ -97,7 +97,7 @@ def _one_layer(
     has_biases: bool,
     backward: bool,
 ) -> Cost:
-    """Price one layer in one direction; without biases the last two weights are placeholders."""
+    """Cost of one layer in one direction; without biases the last two weights are placeholders."""
     given = weights[: 4 if has_biases else 2]
     return layers(numel(input.shape[:-1]), given, _CELLS[mode], hidden_size, directions=1, backward=backward)
 
@@ -119,7 +119,7 @@ def mkldnn_rnn_layer(
 ) -> Cost:
     """One layer in one direction, as oneDNN runs it.
 
-    Its last result is a workspace for the backward, whose size only oneDNN knows: its bytes are left out.
+    Its last result is a workspace for the backward, whose size only oneDNN knows; its bytes do not count.
     """
     weights = (weight0, weight1, weight2, weight3)
     traffic = Cost(
@@ -146,7 +146,7 @@ def mkldnn_rnn_layer_backward(
 
 
 def _dropout_between_layers(elements: int, num_layers: int, dropout: float, *, train: bool, backward: bool) -> Cost:
-    """Price the dropout of every layer but the last: drawn, masked and scaled; its gradient is not drawn again."""
+    """Cost of the dropout after every layer but the last: draw, mask and scale; its gradient is not drawn again."""
     drops = train and 0 < dropout < 1
     return Cost(ops=(2 if backward else 3) * elements * (num_layers - 1)) if drops else Cost()
 
@@ -166,7 +166,7 @@ def layers_of_a_library(
 ) -> Cost:
     """All layers in all directions, as cuDNN and MIOpen run them; projections are matrices among the weights.
 
-    The last of the output mask asks for the gradients of the weights; those of the input are always computed.
+    The last element of the output mask requests the gradients of the weights; those of the input are always computed.
     """
     ways = 2 if bidirectional else 1
     rows = numel(input.shape[:-1])
@@ -211,7 +211,7 @@ formula(aten.lstm_mps_backward)(partial(lstm_on_metal, backward=True))
 
 
 def _fused_cell(cell: Cell, state: Tensor, *biases: Tensor | None) -> Cost:
-    """Price the gates of a cell whose products were done before it; every gate gets every bias."""
+    """Cost of the gates of a cell whose matmuls ran before it; every gate gets every bias."""
     return (cell.forward + Cost(ops=cell.gates * present(*biases))) * state.numel()
 
 
@@ -228,7 +228,7 @@ def thnn_fused_gru_cell(hx: Tensor, input_bias: Tensor | None = None, hidden_bia
 
 
 def _fused_cell_backward(cell: Cell, state: Tensor, bias_sums: int) -> Cost:
-    """Price the gradients of the gates; a bias gradient sums every gate over the batch."""
+    """Cost of the gradients of the gates; a bias gradient sums every gate over the batch."""
     over_batch = reduction_ops(state.numel(), state.shape[-1])
     return cell.backward * state.numel() + Cost(ops=bias_sums * cell.gates * over_batch)
 

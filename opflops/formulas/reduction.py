@@ -1,4 +1,4 @@
-"""Reductions: n - 1 steps for each result of n elements, and what their definitions add; softmax; running sums."""
+"""Reductions: n - 1 steps per result of n elements, plus the rest of the definition; softmax; cumulative sums."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from opflops.formulas.sizes import aten, multiplies, numel, reduction_ops
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.records.cost import Cost
 
 if TYPE_CHECKING:
@@ -24,32 +24,32 @@ if TYPE_CHECKING:
     aten.max.default,
     aten.min.default,
 )
-def fold(self: Tensor, *, out: Tensor) -> Cost:
-    """Fold by adding or by comparing."""
+def reduce_op(self: Tensor, *, out: Tensor) -> Cost:
+    """Reduce by adding or by comparing."""
     return Cost(ops=reduction_ops(self.numel(), out.numel()))
 
 
 @formula(aten.max.dim, aten.min.dim)
-def fold_with_indices(self: Tensor, *, out: tuple[Tensor, Tensor]) -> Cost:
-    """Compare, and remember where."""
+def reduce_with_indices(self: Tensor, *, out: tuple[Tensor, Tensor]) -> Cost:
+    """Reduce by comparing; keeping the index takes no operation."""
     return Cost(ops=reduction_ops(self.numel(), out[0].numel()))
 
 
 @formula(aten.aminmax)
 def aminmax(self: Tensor, *, out: tuple[Tensor, Tensor]) -> Cost:
-    """Compare for the smallest and for the largest."""
+    """Compare once for the smallest and once for the largest."""
     return Cost(ops=2 * reduction_ops(self.numel(), out[0].numel()))
 
 
 @formula(aten.count_nonzero, aten.nansum)
-def compare_and_fold(self: Tensor, *, out: Tensor) -> Cost:
-    """Compare each with zero, or with itself, and add; the counting is on integers, but it is this operator's."""
+def compare_and_reduce(self: Tensor, *, out: Tensor) -> Cost:
+    """Compare each with zero, or with itself, and add; the additions of a count are on integers, and count too."""
     return Cost(ops=self.numel() + reduction_ops(self.numel(), out.numel()))
 
 
 @formula(aten.prod)
 def prod(self: Tensor, *, out: Tensor) -> Cost:
-    """Fold by multiplying."""
+    """Reduce by multiplying."""
     return Cost(ops=multiplies(out) * reduction_ops(self.numel(), out.numel()))
 
 
@@ -65,13 +65,13 @@ def variance(elements: int, results: int) -> int:
 
 
 def _variances(tensor: Tensor, results: int) -> int:
-    """Take the variances of real numbers, or add those of the real and the imaginary parts."""
+    """Operations of variances; those of complex numbers add the variances of real and imaginary parts."""
     operations = variance(tensor.numel(), results)
     return 2 * operations + results if tensor.is_complex() else operations
 
 
 def _results(out: Any) -> int:
-    """Count the variances; their means, where they are returned too, come with them."""
+    """Count the variances; if means are returned too, ignore them."""
     result: Tensor = out[0] if isinstance(out, (tuple, list)) else out
     return result.numel()
 
@@ -88,36 +88,36 @@ def std(self: Tensor, *, out: Any) -> Cost:
     return Cost(ops=_variances(self, _results(out)), transcendentals=_results(out))
 
 
-REAL_SIZE, COMPLEX_SIZE = Cost(ops=1), Cost(ops=3, transcendentals=1)
-"""The size of a number: ``abs(x)``, or ``sqrt(re * re + im * im)``, whose square needs no root."""
+REAL_ABS, COMPLEX_ABS = Cost(ops=1), Cost(ops=3, transcendentals=1)
+"""The absolute value: ``abs(x)``, or ``sqrt(re * re + im * im)``, whose square needs no root."""
 
 
-def norms(elements: int, results: int, order: Any, size: Cost = REAL_SIZE) -> Cost:
-    """Fold elements into norms: ``sum(abs(x) ** p) ** (1 / p)``; the orders 0, 1, 2 and infinity need no powers."""
+def norms(elements: int, results: int, order: Any, absolute: Cost = REAL_ABS) -> Cost:
+    """Cost of norms: ``sum(abs(x) ** p) ** (1 / p)``; the orders 0, 1, 2 and infinity need no powers."""
     steps = Cost(ops=reduction_ops(elements, results))
     if order == 0:  # compare with zero
         return steps + Cost(ops=elements)
     if order in (1, inf, -inf):
-        return steps + size * elements
+        return steps + absolute * elements
     if order == 2:  # noqa: PLR2004 - squares, and a square root
-        return steps + Cost(ops=size.ops * elements, transcendentals=results)
-    return steps + size * elements + Cost(transcendentals=elements + results)
+        return steps + Cost(ops=absolute.ops * elements, transcendentals=results)
+    return steps + absolute * elements + Cost(transcendentals=elements + results)
 
 
 @formula(aten.linalg_vector_norm, aten.norm)
 def vector_norm(self: Tensor, ord: Any = None, p: Any = None, *, out: Tensor) -> Cost:
     """See :func:`norms`."""
     order = next((given for given in (ord, p) if given is not None), 2)
-    return norms(self.numel(), out.numel(), order, COMPLEX_SIZE if self.is_complex() else REAL_SIZE)
+    return norms(self.numel(), out.numel(), order, COMPLEX_ABS if self.is_complex() else REAL_ABS)
 
 
 def softmax(elements: int, rows: int) -> Cost:
-    """For a row of n: the largest in n - 1, n differences from it, n exponentials, their sum in n - 1, n divisions."""
+    """For a row of n: n - 1 comparisons, n subtractions, n exponentials, n - 1 additions and n divisions."""
     return Cost(ops=2 * reduction_ops(elements, rows) + 2 * elements, transcendentals=elements)
 
 
 def rows_along(tensor: Tensor, dim: int) -> int:
-    """Count the rows that lie along an axis; a scalar is one row."""
+    """Count the rows along an axis; a scalar is one row."""
     axis = dim % tensor.dim() if tensor.dim() else None
     return numel(size for position, size in enumerate(tensor.shape) if position != axis)
 
@@ -130,21 +130,21 @@ def softmax_op(self: Tensor, dim: int) -> Cost:
 
 @formula(aten._safe_softmax)
 def safe_softmax(self: Tensor, dim: int) -> Cost:
-    """A softmax with zeros for rows of nothing but -inf: it compares each score and folds each row once more."""
+    """A softmax that is 0 for rows of only -inf: it also compares each score, and reduces the answers of each row."""
     rows = rows_along(self, dim)
     return softmax(self.numel(), rows) + Cost(ops=self.numel() + reduction_ops(self.numel(), rows))
 
 
 @formula(aten._log_softmax)
 def log_softmax(self: Tensor, dim: int) -> Cost:
-    """``x - max - log(sum(exp(x - max)))``: a softmax with a difference in place of the division, and a logarithm."""
+    """``x - max - log(sum(exp(x - max)))``: a softmax with a subtraction for the division, and a logarithm."""
     rows = rows_along(self, dim)
     return softmax(self.numel(), rows) + Cost(transcendentals=rows)
 
 
 @formula(aten._softmax_backward_data)
 def softmax_backward(grad_output: Tensor, dim: int) -> Cost:
-    """``y * grad - y * sum(y * grad)``: two products and a difference for each, and a sum."""
+    """``y * grad - y * sum(y * grad)``: two multiplications and a subtraction per element, and a sum."""
     elements = grad_output.numel()
     return Cost(ops=3 * elements + reduction_ops(elements, rows_along(grad_output, dim)))
 

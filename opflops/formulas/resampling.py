@@ -1,8 +1,8 @@
 """Interpolation: each point of the result is a weighted sum over taps, axis by axis.
 
-Where the taps of a resized image lie, and their weights, follow from its size alone; they are found once for an axis,
-whatever the batch, and count as index arithmetic. A grid brings places of its own, so their arithmetic is counted; the
-question whether a tap lies inside the image is index arithmetic again.
+When an image is resized, taps and weights follow from its size alone. They are computed once per axis, whatever the
+batch, and are index arithmetic. A grid gives arbitrary coordinates, so the arithmetic on these counts. The check
+whether a tap is inside the image is index arithmetic again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from opflops.formulas.sizes import aten, newer, numel
-from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.registration import declare_zero, formula
 from opflops.records.cost import Cost
 
 if TYPE_CHECKING:
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 
 def weighted_sum(taps: int, rank: int) -> int:
-    """Interpolate along one axis after the other: t products and t - 1 additions for each line of t taps.
+    """Operations of interpolating one axis after the other: t products and t - 1 additions per line of t taps.
 
-    The lines of two axes are t and one across them, in three axes t of those and one more.
+    In two dimensions there are t lines and one across them; in three, t times as many and one more.
     """
     lines: int = sum(taps**axis for axis in range(rank))
     return (2 * taps - 1) * lines
 
 
 def spread(taps: int, rank: int) -> int:
-    """Turn a weighted sum round: multiply a gradient by the weights of each axis in turn, and add it to all taps."""
+    """Operations of the backward: multiply a gradient by the weights of each axis in turn, and add it to all taps."""
     products: int = sum(taps ** (axis + 1) for axis in range(rank))
     return products + int(taps**rank)
 
@@ -72,15 +72,15 @@ declare_zero(*[forward for forward, _ in _NEAREST])
 
 @formula(*[backward for _, backward in _NEAREST])
 def nearest_backward(grad_output: Tensor) -> Cost:
-    """Each gradient is added to the one place that its point was copied from."""
+    """Add each gradient to the element that its point was copied from."""
     return Cost(ops=grad_output.numel())
 
 
 def antialias_taps(size: int, results: int, reach: int, align_corners: bool, factor: float | None) -> list[int]:
-    """List how many taps the filter has at each place of the result along an axis.
+    """List how many taps the filter has at each element of the result along an axis.
 
-    The filter reaches so many places of the image to each side, or as many times more as the image shrinks, and is cut
-    off at the edges.
+    The filter reaches ``reach`` elements of the image to each side, times the factor by which the image shrinks, and is
+    clipped at the edges.
     """
     if align_corners:
         scale = (size - 1) / (results - 1) if results > 1 else 0.0
@@ -89,7 +89,8 @@ def antialias_taps(size: int, results: int, reach: int, align_corners: bool, fac
     support = reach * max(scale, 1.0)
     centers = [scale * (index + 0.5) for index in range(results)]
     return [
-        min(int(center + support + 0.5), size) - max(int(center - support + 0.5), 0)  # both ends are cut to wholes
+        min(int(center + support + 0.5), size)
+        - max(int(center - support + 0.5), 0)  # both ends are truncated to integers
         for center in centers
     ]
 
@@ -149,42 +150,42 @@ def _antialias_backward(reach: int) -> Any:
 
 
 for _name, _reach in (("_upsample_bilinear2d_aa", 1), ("_upsample_bicubic2d_aa", 2), ("_upsample_lanczos2d_aa", 3)):
-    for _found in newer(_name):
-        formula(_found)(_antialias(_reach))
-    for _found in newer(f"{_name}_backward"):
-        formula(_found)(_antialias_backward(_reach))
+    for _operator in newer(_name):
+        formula(_operator)(_antialias(_reach))
+    for _operator in newer(f"{_name}_backward"):
+        formula(_operator)(_antialias_backward(_reach))
 
 
-_BILINEAR, _NEAREST_PLACE, _BICUBIC = 0, 1, 2
+_BILINEAR, _NEAREST_MODE, _BICUBIC = 0, 1, 2
 
 _PADDING = (0, 2, 12)
-"""Operations that bring a coordinate back inside: none (zeros), two comparisons (border), or for a reflection
+"""Operations that move a coordinate back inside: none (zeros), two comparisons (border), or for a reflection
 ``low + r`` or ``high - r``, both computed, with ``d = abs(x - low)``, ``r = d - span * trunc(d / span)`` and
 ``floor(d / span)`` to tell which, and then two comparisons."""
 
 _PADDING_SLOPE = (0, 1, 4)
-"""Operations that find by what bringing a coordinate back inside multiplied its slope, and multiply the scale of the
-axis by that: none (zeros), a product with 0 or 1 (border, whose comparisons are made already); a reflection has a sign
-besides, which is found by a comparison with ``low`` and negated for each turn."""
+"""Operations that multiply the scale of the axis by the derivative of moving a coordinate back inside: none (zeros), a
+product with 0 or 1 (border, whose comparisons are made already); a reflection also has a sign, from a comparison with
+``low`` and negated at each turn."""
 
 _CUBIC_WEIGHTS = 25
 """The weights of four taps at ``t``: ``((a + 2) * x - (a + 3)) * x * x + 1`` (5) at t and 1 - t, and
-``((a * x - 5 * a) * x + 8 * a) * x - 4 * a`` (6) at t + 1 and 2 - t, with three operations to find those places."""
+``((a * x - 5 * a) * x + 8 * a) * x - 4 * a`` (6) at t + 1 and 2 - t, with three operations for those arguments."""
 
 _CUBIC_SLOPES = 18
 """Their derivatives: ``(3 * (a + 2) * x - 2 * (a + 3)) * x`` (3) twice and ``(3 * a * x - 10 * a) * x + 8 * a`` (4)
-twice, with four operations to find the places."""
+twice, with four operations for the arguments."""
 
 
-def places(rank: int, interpolation_mode: int, padding_mode: int) -> int:
-    """Operations that find taps and weights at one point of the grid, for all channels together.
+def tap_ops(rank: int, interpolation_mode: int, padding_mode: int) -> int:
+    """Operations that compute taps and weights at one point of the grid, for all channels together.
 
-    A coordinate becomes a place in the image (``x * half + middle``) and is brought inside. For the nearest it is
-    rounded; for linear weights ``t = x - floor(x)`` and ``1 - t`` are found and multiplied over the axes; for cubic
-    ones ``t``, see :data:`_CUBIC_WEIGHTS`, and each of the four taps is brought inside.
+    A coordinate is scaled to the image (``x * half + middle``) and moved inside. Nearest rounds it. Linear weights
+    ``t = x - floor(x)`` and ``1 - t`` are multiplied over the axes. Cubic weights need ``t``, see
+    :data:`_CUBIC_WEIGHTS`, and each of the four taps is moved inside.
     """
     padding = _PADDING[padding_mode]
-    if interpolation_mode == _NEAREST_PLACE:
+    if interpolation_mode == _NEAREST_MODE:
         return rank * (2 + padding + 1)
     if interpolation_mode == _BICUBIC:
         return rank * (2 + 2 + _CUBIC_WEIGHTS + 4 * padding)
@@ -199,18 +200,18 @@ def _points(grid: Tensor) -> int:
 def _grid_sample(rank: int, input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int) -> Cost:
     taps = 2**rank if interpolation_mode == _BILINEAR else 1
     each = weighted_sum(4, rank) if interpolation_mode == _BICUBIC else 2 * taps - 1
-    if interpolation_mode == _NEAREST_PLACE:
+    if interpolation_mode == _NEAREST_MODE:
         each = 0
-    return Cost(ops=_points(grid) * (places(rank, interpolation_mode, padding_mode) + each * input.shape[1]))
+    return Cost(ops=_points(grid) * (tap_ops(rank, interpolation_mode, padding_mode) + each * input.shape[1]))
 
 
 def _grid_sample_backward(
     rank: int, input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, wanted: Sequence[bool]
 ) -> Cost:
     channels = input.shape[1]
-    ops = places(rank, interpolation_mode, padding_mode)
-    if interpolation_mode == _NEAREST_PLACE:
-        # The gradient of the grid is zero wherever the places are.
+    ops = tap_ops(rank, interpolation_mode, padding_mode)
+    if interpolation_mode == _NEAREST_MODE:
+        # The gradient of the grid is zero everywhere.
         return Cost(ops=_points(grid) * (ops + channels) * bool(wanted[0]))
     cubic = interpolation_mode == _BICUBIC
     taps = 4**rank if cubic else 2**rank
@@ -219,22 +220,22 @@ def _grid_sample_backward(
     if wanted[1]:
         # The tap times the gradient, the weights of the other axes and, unless it is 1, the slope along this one.
         products = rank + cubic
-        # Cubic places are not brought inside, only their taps are.
+        # With cubic weights only the taps are moved inside, not the point.
         slope = _CUBIC_SLOPES if cubic else _PADDING_SLOPE[padding_mode]
-        # The terms are summed, and the sum is multiplied by the slope of the place.
+        # The terms are summed, and the sum is multiplied by the slope of the point.
         ops += rank * (channels * taps * (products + 1) - 1 + 1 + slope)
     return Cost(ops=_points(grid) * ops)
 
 
 @formula(aten.grid_sampler_2d, aten._grid_sampler_2d_cpu_fallback)
 def grid_sampler_2d(input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int) -> Cost:
-    """See :func:`places`; then a sum over four weighted taps, or sixteen, for each channel."""
+    """See :func:`tap_ops`; then a sum over four weighted taps, or sixteen, for each channel."""
     return _grid_sample(2, input, grid, interpolation_mode, padding_mode)
 
 
 @formula(aten.grid_sampler_3d)
 def grid_sampler_3d(input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int) -> Cost:
-    """See :func:`places`; then a sum over eight weighted taps for each channel."""
+    """See :func:`tap_ops`; then a sum over eight weighted taps for each channel."""
     return _grid_sample(3, input, grid, interpolation_mode, padding_mode)
 
 
@@ -242,7 +243,7 @@ def grid_sampler_3d(input: Tensor, grid: Tensor, interpolation_mode: int, paddin
 def grid_sampler_2d_backward(
     input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, output_mask: Sequence[bool]
 ) -> Cost:
-    """Find the places again; add to the taps, and sum the slopes of the weights, as ``output_mask`` asks."""
+    """Compute the taps again; add to them, and sum the slopes of the weights, as ``output_mask`` asks."""
     return _grid_sample_backward(2, input, grid, interpolation_mode, padding_mode, output_mask)
 
 
@@ -250,7 +251,7 @@ def grid_sampler_2d_backward(
 def grid_sampler_3d_backward(
     input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, output_mask: Sequence[bool]
 ) -> Cost:
-    """Find the places again; add to the taps, and sum the slopes of the weights, as ``output_mask`` asks."""
+    """Compute the taps again; add to them, and sum the slopes of the weights, as ``output_mask`` asks."""
     return _grid_sample_backward(3, input, grid, interpolation_mode, padding_mode, output_mask)
 
 
@@ -262,11 +263,11 @@ def grid_sampler_2d_fallback_backward(input: Tensor, grid: Tensor, interpolation
 
 @formula(aten.affine_grid_generator, aten.cudnn_affine_grid_generator)
 def affine_grid_generator(theta: Tensor, *, out: Tensor) -> Cost:
-    """The places of an upright grid times a matrix of one column more than the grid has axes."""
+    """The points of a regular grid times a matrix with one column more than the grid has axes."""
     return Cost(macs=out.numel() * theta.shape[2])
 
 
 @formula(aten.cudnn_affine_grid_generator_backward)
 def affine_grid_generator_backward(grad: Tensor, *, out: Tensor) -> Cost:
-    """The same product turned round: each gradient meets each column of the matrix."""
+    """The transposed product: each gradient times each column of the matrix."""
     return Cost(macs=grad.numel() * out.shape[2])

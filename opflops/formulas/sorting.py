@@ -1,6 +1,6 @@
-"""Sorting and searching, priced as a comparison sort: n·ceil(log2 n) for a row of n, whatever the algorithm.
+"""Sorting and searching cost a comparison sort, n·ceil(log2 n) for a row of n, whatever the algorithm.
 
-A selection (topk, kthvalue, median) is priced as the sort that would answer it.
+A selection (topk, kthvalue, median) costs the same as the sort.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.formulas.reduction import aminmax, rows_along
 from opflops.formulas.sizes import aten, reduction_ops
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.records.cost import Cost
 from opflops.torch_internals.size_arithmetic import ceil_log2
 
@@ -59,10 +59,10 @@ def unique_dim(self: Tensor, dim: int) -> Cost:
 
 
 def _membership(elements: int, tests: int, *, assume_unique: bool) -> Cost:
-    """Price a look-up of each element among the tests, in the way that PyTorch's decomposition chooses by their sizes.
+    """Cost of looking up each element among the tests, by the method that PyTorch's decomposition chooses by size.
 
-    A few tests are compared with every element. Many are sorted, and each element is searched there and compared with
-    what is found; where nothing stands twice, all are sorted together and compared with their neighbours.
+    A few tests are compared with every element. Many are sorted, and each element is searched for and compared with
+    the match. If all are unique, elements and tests are sorted together and compared with their neighbours.
     """
     if elements == 0:
         return Cost()
@@ -94,7 +94,7 @@ def number_isin(test_elements: Tensor, assume_unique: bool = False) -> Cost:
 
 @formula(aten.searchsorted)
 def searchsorted(sorted_sequence: Tensor, *, out: Tensor) -> Cost:
-    """Halve the n + 1 places where a value may go until one is left: ceil(log2(n + 1)) comparisons for each value."""
+    """Binary search among the n + 1 positions of a value: ceil(log2(n + 1)) comparisons per value."""
     return Cost(ops=out.numel() * ceil_log2(sorted_sequence.shape[-1] + 1))
 
 
@@ -110,18 +110,18 @@ def running_extreme(self: Tensor, dim: int) -> Cost:
     return Cost(ops=reduction_ops(self.numel(), rows_along(self, dim)))
 
 
-# The kernels behind these fill what they are given.
+# The kernels of these, which fill the given tensors.
 formula(aten._cummax_helper, aten._cummin_helper, unread=("values", "indices"))(running_extreme)
 
 
 @formula(aten._aminmax)
 def older_aminmax(self: Tensor, *, out: tuple[Tensor, Tensor]) -> Cost:
-    """See :func:`opflops.formulas.reduction.aminmax`, which took its place."""
+    """See :func:`opflops.formulas.reduction.aminmax`, which replaced it."""
     return aminmax(self, out=out)
 
 
 def _running_log_sum(self: Tensor, dim: int) -> Cost:
-    """Each but the first of a row: ``high + log1p(exp(low - high))`` of it and the sum so far, sorted by 2 ops."""
+    """``high + log1p(exp(low - high))`` of the sum so far and each further element; two comparisons sort them."""
     steps: Any = reduction_ops(self.numel(), rows_along(self, dim))
     return Cost(ops=4 * steps, transcendentals=2 * steps)
 

@@ -1,4 +1,4 @@
-"""Sparse tensors, by the elements that they store; matrices with two of each four elements left, at half the cost."""
+"""Sparse tensors: by the elements that they store; 2:4 semi-structured matrices cost half of the dense ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from opflops.formulas.activation import RELU
 from opflops.formulas.contraction import products, scaled_sum, stored
 from opflops.formulas.reduction import softmax
 from opflops.formulas.sizes import aten, numel, packets, reduction_ops
-from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.registration import declare_zero, formula
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.size_arithmetic import ceil_log2
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-# The dense tensors that a sparse one is made of, and copies of them.
+# The dense tensors that a sparse one consists of, and copies of them.
 declare_zero(
     *packets("_sparse_broadcast_to _indices _values ccol_indices col_indices crow_indices indices row_indices values")
 )
@@ -30,7 +30,7 @@ declare_zero(
     *packets("_indices_copy _values_copy ccol_indices_copy col_indices_copy crow_indices_copy indices_copy"),
     *packets("row_indices_copy values_copy _sparse_broadcast_to_copy"),
 )
-# A sparse tensor made around its parts, and sizes that are changed without touching them.
+# Constructors that keep the given parts, and changes of sizes that do not touch them.
 declare_zero(
     *packets("_sparse_coo_tensor_with_dims_and_tensors _sparse_coo_tensor_with_dims"),
     *packets("_sparse_compressed_tensor_with_dims sparse_resize sparse_resize_and_clear"),
@@ -39,44 +39,44 @@ declare_zero(
     aten.sparse_coo_tensor.size_out,
     no_traffic=True,
 )
-# What is asked of a sparse tensor, and checks of its indices.
+# Queries of a sparse tensor, and checks of its indices.
 declare_zero(*packets("_nnz dense_dim is_coalesced sparse_dim _dimI _dimV"), recorded=False)
 declare_zero(*packets("_validate_compressed_sparse_indices"))
-# From one layout to another, and what of a tensor lies where another stores elements: movement.
+# Conversions between layouts, and the elements of a tensor at the stored positions of another: movement.
 declare_zero(
     *packets("_to_sparse _to_sparse_bsc _to_sparse_bsr _to_sparse_csc _to_sparse_csr sparse_mask"),
     *packets("_convert_indices_from_coo_to_csr _convert_indices_from_csr_to_coo _sparse_sum_backward"),
 )
 declare_zero(aten.copy_sparse_to_sparse, unread=("self",))
-# Dense diagonals laid out as a sparse matrix.
+# Dense diagonals, stored as a sparse matrix.
 declare_zero(aten._spdiags)
 
 
-def _places(tensor: Tensor) -> Tensor:
-    """Number the places of stored elements along the sparse axes."""
+def _positions(tensor: Tensor) -> Tensor:
+    """Return the flat positions of the stored elements along the sparse axes."""
     indices = sparse_coo_parts(tensor)[0]
-    places = indices[0]
+    positions = indices[0]
     for size, along in zip(tensor.shape[1:], indices[1:], strict=False):
-        places = places * size + along
-    return places
+        positions = positions * size + along
+    return positions
 
 
 @formula(aten._sparse_mask_projection)
 def sparse_mask_projection(self: Tensor, mask: Tensor, accumulate_matches: bool = False) -> Cost:
-    """What of a tensor lies where a mask stores elements: movement, unless each further match of a place is added."""
+    """The elements of a tensor at a mask's stored positions: movement, unless further matches of one are added."""
     if not accumulate_matches:
         return Cost()
     values = sparse_coo_parts(self)[1]
     with modes_disabled():
-        places = _places(mask)
-        matches = (_places(self)[:, None] == places).sum(1)
+        positions = _positions(mask)
+        matches = (_positions(self)[:, None] == positions).sum(1)
         repeated = int((matches - 1).clamp(min=0).sum())
     return Cost(ops=repeated * numel(values.shape[1:]))
 
 
 @formula(aten._to_dense)
 def to_dense(self: Tensor) -> Cost:
-    """Nothing, unless indices may occur twice: then each stored element is added to what lies there."""
+    """0, unless the tensor is uncoalesced: then each stored element is added to the result."""
     if self.layout is not torch.sparse_coo:
         return Cost()
     with modes_disabled():
@@ -85,25 +85,25 @@ def to_dense(self: Tensor) -> Cost:
 
 @formula(aten._coalesce)
 def coalesce(self: Tensor, *, out: Tensor) -> Cost:
-    """Add up the elements that share an index."""
+    """Sum the elements that share an index."""
     return Cost(ops=reduction_ops(stored(self), stored(out)))
 
 
 @formula(aten._sparse_sum, aten._sparse_csr_sum, aten._sparse_csr_prod)
-def fold(self: Tensor, *, out: Tensor) -> Cost:
-    """Fold the stored elements into those of the result."""
+def reduce_op(self: Tensor, *, out: Tensor) -> Cost:
+    """Reduce the stored elements to those of the result."""
     return Cost(ops=reduction_ops(stored(self), stored(out)))
 
 
 @formula(aten._sparse_sparse_matmul)
 def sparse_sparse_matmul(self: Tensor, other: Tensor) -> Cost:
-    """The pairs of stored elements that meet."""
+    """The pairs of stored elements that are multiplied."""
     return Cost(macs=products(self, other))
 
 
 @formula(aten._sparse_mm_reduce_impl)
 def sparse_mm_reduce(self: Tensor, other: Tensor, reduce: str, *, out: Any) -> Cost:
-    """A sparse matrix times a dense one whose products are summed, averaged or compared in place of being summed."""
+    """A sparse matrix times a dense one, whose products are summed, averaged or reduced by comparing."""
     result, pairs = out[0], products(self, other)
     if reduce in ("sum", "mean"):
         return Cost(pairs, result.numel() if reduce == "mean" else 0)
@@ -118,10 +118,9 @@ def _filled_rows(matrix: Tensor) -> int:
 
 @formula(aten._sparse_mm_reduce_impl_backward)
 def sparse_mm_reduce_backward(self: Tensor, grad_out: Tensor, reduce: str, output_mask: Sequence[bool]) -> Cost:
-    """Of each factor the gradient of a product: pairs of stored elements and columns, divided where it was averaged.
+    """For each factor that needs a gradient: pairs of stored elements and columns, divided for a mean.
 
-    Where products were compared, each result has one product that its gradient goes to: times the other factor,
-    added to what is there.
+    For a maximum or minimum, each result's gradient goes to one product: multiply by the other factor, and add.
     """
     gradients, columns = sum(map(bool, output_mask)), grad_out.shape[-1]
     if reduce in ("sum", "mean"):
@@ -140,8 +139,8 @@ def hspmm(mat1: Tensor, mat2: Tensor) -> Cost:
 def sspaddmm(self: Tensor, mat1: Tensor, mat2: Tensor, beta: Any = 1, alpha: Any = 1) -> Cost:
     """``beta * self + alpha * (mat1 @ mat2)``, all sparse but ``mat2``.
 
-    The result stores the scaled elements and the sums of products side by side, uncoalesced, so that these are not
-    added; alpha scales the elements of ``mat1``.
+    The result is uncoalesced: it stores the scaled elements beside the sums of products, so these are not added. Alpha
+    scales the elements of ``mat1``.
     """
     scaled = stored(self) * (beta not in (0, 1)) + stored(mat1) * (alpha not in (0, 1))
     return Cost(products(mat1, mat2), scaled)
@@ -149,13 +148,13 @@ def sspaddmm(self: Tensor, mat1: Tensor, mat2: Tensor, beta: Any = 1, alpha: Any
 
 @formula(aten._spsolve)
 def spsolve(A: Tensor, B: Tensor) -> Estimate:
-    """Substitution through the factors of A: a product and a difference for each stored element off the diagonal.
+    """Substitution with the factors of A: a multiplication and a subtraction per stored element off the diagonal.
 
-    On the diagonal it is a division, once for each unknown of each right-hand side.
+    On the diagonal it is one division per unknown of each right-hand side.
     """
     nrhs, sides = A.shape[-1], B.numel() // A.shape[-1]
     substitution = sides * (2 * (stored(A) - nrhs) + nrhs)
-    return Estimate(Cost(ops=substitution), "the factorization is left out, as how much it fills in is not known")
+    return Estimate(Cost(ops=substitution), "the factorization is not counted, since its fill-in is not known")
 
 
 @formula(aten.sparse_sampled_addmm)
@@ -165,7 +164,7 @@ def sparse_sampled_addmm(mat1: Tensor, beta: Any = 1, alpha: Any = 1, *, out: Te
 
 
 def _rows(tensor: Tensor, dim: int) -> int:
-    """Count the rows along an axis that store anything: of sparse axes by their indices, of dense ones all."""
+    """Count the rows along an axis that store anything: by the indices for a sparse axis, all for a dense one."""
     indices, values = sparse_coo_parts(tensor)
     axis = dim % tensor.dim()
     if axis >= indices.shape[0]:
@@ -184,7 +183,7 @@ def sparse_softmax(self: Tensor, dim: int) -> Cost:
 
 @formula(aten._sparse_log_softmax)
 def sparse_log_softmax(self: Tensor, dim: int) -> Cost:
-    """A softmax with a difference in place of the division, and a logarithm for each row."""
+    """A softmax with a subtraction instead of the division, and a logarithm per row."""
     rows = _rows(self, dim)
     return softmax(stored(self), rows) + Cost(transcendentals=rows)
 
@@ -203,7 +202,7 @@ def sparse_log_softmax_backward(output: Tensor, dim: int) -> Cost:
     return Cost(ops=2 * elements + reduction_ops(elements, _rows(output, dim)), transcendentals=elements)
 
 
-# Of each four neighbours along the axis that is summed over two are left, so a compressed matrix has half the elements.
+# 2:4 sparsity keeps two of each four neighbours along the summed axis, so a compressed matrix has half the elements.
 
 # A sigmoid, which takes three operations and an exponential, and a product.
 _SILU = Cost(ops=4, transcendentals=1)
@@ -213,7 +212,7 @@ _SILU = Cost(ops=4, transcendentals=1)
 def semi_structured_linear(
     weight: Tensor, bias: Tensor | None = None, activation: str | None = None, *, out: Tensor
 ) -> Cost:
-    """Every row of the input times the weights that are left; then a bias and an activation."""
+    """Every row of the input times the stored weights; then a bias and an activation."""
     after = {"relu": RELU, "silu": _SILU}.get(activation or "none", Cost())
     rows = numel(out.shape[:-1])
     return Cost(rows * weight.numel(), 0 if bias is None else out.numel()) + after * out.numel()
@@ -221,7 +220,7 @@ def semi_structured_linear(
 
 @formula(aten._sparse_semi_structured_mm, dtype_from="mat1")
 def semi_structured_mm(mat1: Tensor, mat2: Tensor) -> Cost:
-    """The elements that are left times the columns of the right."""
+    """The stored elements times the columns of the right."""
     return Cost(macs=products(mat1, mat2))
 
 
@@ -239,15 +238,15 @@ def cslt_sparse_mm(
     *,
     out: Tensor,
 ) -> Cost:
-    """Half of the dense product; cuSPARSELt keeps metadata beside the elements, so those do not tell the size."""
+    """Half of the dense product; cuSPARSELt stores metadata too, so the stored elements do not give the size."""
     scaled = (bias is not None) + (alpha is not None)
     return Cost(out.numel() * dense_B.shape[0] // 2, out.numel() * scaled)
 
 
 _KEPT_OF_16, _KEPT_OF_16_BYTES = 9, 10
-"""Elements that cuSPARSELt keeps, with their metadata, of sixteen: one more where an element is a single byte.
+"""Elements that cuSPARSELt stores of sixteen, metadata included: one more if an element is a single byte.
 
-Older versions of PyTorch keep them in one axis, newer ones in rows.
+Older versions of PyTorch store them in one axis, newer ones in rows.
 """
 
 
@@ -255,7 +254,7 @@ Older versions of PyTorch keep them in one axis, newer ones in rows.
 def cslt_sparse_mm_search(
     compressed_A: Tensor, dense_B: Tensor, bias: Tensor | None = None, alpha: Tensor | None = None
 ) -> Estimate:
-    """One such product; it times as many as the library has algorithms."""
+    """One such product; the operator runs one for every algorithm of the library."""
     depth, columns = dense_B.shape
     if compressed_A.dim() > 1:
         rows = compressed_A.shape[0]
@@ -264,7 +263,7 @@ def cslt_sparse_mm_search(
         rows = compressed_A.numel() * 16 // (kept * depth)
     scaled = (bias is not None) + (alpha is not None)
     cost = Cost(rows * columns * depth // 2, rows * columns * scaled)
-    return Estimate(cost, "the product counts once, although it is run under every algorithm that there is")
+    return Estimate(cost, "the product counts once, although it runs once per algorithm")
 
 
 _TILE = 4 * 4
@@ -273,16 +272,16 @@ _TILE = 4 * 4
 
 @formula(aten._sparse_semi_structured_tile)
 def semi_structured_tile(input: Tensor, algorithm: str = "") -> Cost:
-    """Sort the numbers of each tile of four by four, by size if that is asked for, and keep the largest.
+    """Sort the elements of each 4 x 4 tile, by absolute value if asked for, and keep the largest.
 
-    One algorithm keeps the same places of every tile, whatever they hold.
+    The algorithm ``causal1122`` keeps the same positions of every tile.
     """
     if algorithm == "causal1122":
         return Cost()
-    sizes = input.numel() if algorithm == "largest_abs_values_greedy" else 0
-    return Cost(ops=sizes + input.numel() // _TILE * _TILE * ceil_log2(_TILE))
+    absolute = input.numel() if algorithm == "largest_abs_values_greedy" else 0
+    return Cost(ops=absolute + input.numel() // _TILE * _TILE * ceil_log2(_TILE))
 
 
-# Elements laid out anew, with or without what a mask leaves out.
+# Conversions to the compressed format, with or without a mask.
 declare_zero(*packets("_cslt_compress _to_sparse_semi_structured"))
 declare_zero(*packets("_sparse_semi_structured_apply _sparse_semi_structured_apply_dense"))

@@ -1,7 +1,7 @@
 """Special functions, and rarer element-wise arithmetic: shrinkage, random rectifiers, orthogonal polynomials.
 
-A function that no expression in elementary ones defines is one transcendental; where there is such an expression, it
-is what counts, as for any element-wise operator.
+A function without a definition in elementary functions is one transcendental. Any other counts the operations of its
+definition, as every element-wise operator.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from opflops.formulas.pointwise import Elementwise, register
 from opflops.formulas.sizes import aten, newer_formula
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.records.cost import Cost, Estimate
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ special_scaled_modified_bessel_k1 special_spherical_bessel_j0 special_zeta
 """
 register({name: Elementwise(f"{name}(x)", 0, 1) for name in _TRANSCENDENTAL.split()}, __name__)
 
-# A complex division is six additions' worth and a multiplication three; times a real number, it is one.
+# A complex division costs six additions and a multiplication three; a multiplication by a real number costs one.
 register(
     {
         "special_entr": Elementwise("-x * log(x)", 2, 1),
@@ -59,47 +59,47 @@ register(
 
 @newer_formula("rrelu_with_noise_functional")
 def rrelu_with_noise_functional(self: Tensor) -> Cost:
-    """``x if x > 0 else slope * x``, as the operator that changes its noise in place."""
+    """``x if x > 0 else slope * x``, as in the operator that changes its noise in place."""
     return Cost(ops=2 * self.numel())
 
 
 @formula(aten.rrelu_with_noise_backward)
 def rrelu_with_noise_backward(grad_output: Tensor, training: bool) -> Cost:
-    """``grad * slope``: in training the slopes are kept, 1 among them; else ``grad if x > 0 else slope * grad``."""
+    """``grad * slope``: in training the slopes are saved, some of them 1; else ``grad if x > 0 else slope * grad``."""
     return Cost(ops=grad_output.numel() * (1 if training else 2))
 
 
 @formula(aten.logit)
 def logit(self: Tensor, eps: float | None = None) -> Cost:
-    """``log(x / (1 - x))``; with eps, x is first held between eps and 1 - eps."""
+    """``log(x / (1 - x))``; with eps, x is first clamped to eps and 1 - eps."""
     return Cost(ops=2 + 2 * (eps is not None), transcendentals=1) * self.numel()
 
 
 @formula(aten.nan_to_num)
 def nan_to_num(self: Tensor) -> Cost:
-    """Three comparisons, with itself and both infinities; whole numbers are copied."""
+    """Three comparisons, with itself and both infinities; integers are copied."""
     return Cost(ops=3 * self.numel() if self.is_floating_point() or self.is_complex() else 0)
 
 
 @formula(aten.angle)
 def angle(self: Tensor) -> Cost:
-    """``atan2(im, re)`` of a complex number; of a real one, pi if it is negative and else 0."""
+    """``atan2(im, re)`` for a complex number; for a real one, pi if it is negative and else 0."""
     return Cost(transcendentals=1 if self.is_complex() else 0, ops=0 if self.is_complex() else 1) * self.numel()
 
 
 @formula(aten.conj_physical, aten._conj_physical)
 def conjugate(self: Tensor) -> Cost:
-    """Negate the imaginary part: one real operation, of which a row of complex numbers counts pairs; real, a copy."""
+    """Negate the imaginary part: one real operation, which is half a complex one; a copy for real numbers."""
     return Cost(ops=(self.numel() + 1) // 2 if self.is_complex() else 0)
 
 
 @formula(aten.mvlgamma)
 def mvlgamma(self: Tensor, p: int) -> Cost:
-    """``c + sum(lgamma(x - j / 2) for j in range(p))``: p differences, p - 1 additions and one of the constant."""
+    """``c + sum(lgamma(x - j / 2) for j in range(p))``: p subtractions and p additions."""
     return Cost(ops=2 * p, transcendentals=p) * self.numel()
 
 
-_EUCLID = "the steps of Euclid's algorithm depend on the numbers; it is counted as one operation"
+_EUCLID = "the steps of Euclid's algorithm depend on the numbers, so it counts as one operation"
 
 
 @formula(aten.gcd)
@@ -115,11 +115,11 @@ def lcm(*, out: Tensor) -> Estimate:
 
 
 class Recurrence(NamedTuple):
-    """State what a polynomial of degree n takes, by the recurrence that leads there from degrees 0 and 1.
+    """State the cost of a polynomial of degree n, by the recurrence from degrees 0 and 1.
 
     Attributes:
         first: Operations of the polynomial of degree 1.
-        factor: Operations of what the recurrence multiplies by at each step alike, beyond what degree 1 computed.
+        factor: Operations of the factor that all steps share, if degree 1 did not compute it.
         step: Operations of each step.
     """
 
@@ -152,7 +152,9 @@ def _polynomial(name: str, recurrence: Recurrence) -> Callable[..., Cost | Estim
     def price(n: Any, *, out: Tensor) -> Cost | Estimate:
         elements = out.numel()
         if isinstance(n, Tensor):
-            return Estimate(Cost(transcendentals=elements), "the degrees are in a tensor; counted as one function each")
+            return Estimate(
+                Cost(transcendentals=elements), "the degrees are in a tensor, so each counts as one function"
+            )
         steps = int(n) - 1
         if steps < 0:
             return Cost()

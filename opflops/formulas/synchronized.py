@@ -1,7 +1,7 @@
-"""Batch normalisation in parts, as several processes run it together, each on its share of the batch.
+"""Synchronized batch normalization, in parts that each process runs on its share of the batch.
 
-Statistics of each share are joined, and then applied; gradients are summed over each share, added up by a collective,
-and then applied.
+The statistics of all shares are combined and then applied. Gradients are summed over each share, summed over processes
+by a collective, and then applied.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from opflops.formulas.normalization import running_updates
 from opflops.formulas.reduction import variance
 from opflops.formulas.sizes import aten, present, reduction_ops
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @formula(aten.batch_norm_stats)
 def batch_norm_stats(input: Tensor) -> Cost:
-    """Mean and ``rsqrt(var + eps)`` of each channel: with :func:`batch_norm_elemt`, the parts of a batch norm."""
+    """Mean and ``rsqrt(var + eps)`` of each channel: together with :func:`batch_norm_elemt` a batch norm."""
     channels = input.shape[1]
     return Cost(ops=variance(input.numel(), channels) + channels, transcendentals=channels)
 
@@ -36,7 +36,7 @@ def batch_norm_elemt(input: Tensor, weight: Tensor | None, bias: Tensor | None) 
 def batch_norm_update_stats(
     input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, *, out: Any
 ) -> Cost:
-    """Mean and variance of each channel; the running statistics move, which this schema does not say."""
+    """Mean and variance of each channel; the running statistics are updated, although this schema does not say so."""
     channels, running = input.shape[1], [running_mean, running_var]
     cost = Cost(ops=variance(input.numel(), channels)) + running_updates(channels, running)
     written = stored_bytes(list(out)) + stored_bytes(running)
@@ -53,11 +53,11 @@ def batch_norm_gather_stats(
     *,
     out: Any,
 ) -> Cost:
-    """Join the statistics (ranks, channels) of several processes, one after the other, as the kernel does.
+    """Combine the statistics (ranks, channels) of several processes, one after the other, as the kernel does.
 
     ``v = (1 / invstd ** 2 - eps) * k`` takes four operations; with ``f = 1 / (n + k)``, two, the sum of squares grows
     by ``v + (avg - m) ** 2 * n * k * f``, seven, and ``avg = n * f * avg + k * f * m``, five. Then comes
-    ``rsqrt(sum / n + eps)`` for each channel, and the running statistics move. Of the input only the dtype is asked.
+    ``rsqrt(sum / n + eps)`` for each channel, and the update of the running statistics. The input only gives its dtype.
     """
     channels, running = mean.shape[1], [running_mean, running_var]
     joined = Cost(ops=18 * mean.numel() + 2 * channels, transcendentals=channels)
@@ -77,7 +77,7 @@ def batch_norm_backward_reduce(input: Tensor, weight_g: bool) -> Cost:
 def batch_norm_backward_elemt(input: Tensor, weight: Tensor | None) -> Cost:
     """``(grad - (x - mean) * projection - mean_of_grad) * scale``, from the sums over all processes.
 
-    A channel's mean gradient and projection take four products, its scale one if there is a weight. The number of
-    elements, a sum of whole numbers, is index arithmetic.
+    The mean gradient and projection of a channel take four multiplications, its scale one if there is a weight. The
+    number of elements, a sum of integers, is index arithmetic.
     """
     return Cost(ops=5 * input.numel() + input.shape[1] * (4 + present(weight)))

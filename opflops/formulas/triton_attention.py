@@ -1,4 +1,4 @@
-"""Attention by PyTorch's own Triton kernels: it costs what attention costs elsewhere."""
+"""Attention by PyTorch's own Triton kernels: they cost the same as attention elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from opflops.formulas.attention import scaled_dot_product_attention
 from opflops.formulas.encoder import native_multi_head_attention
 from opflops.formulas.sizes import aten
-from opflops.pricing.registry import formula
+from opflops.pricing.registration import formula
 
 if TYPE_CHECKING:
     from torch import Tensor

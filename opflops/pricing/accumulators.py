@@ -1,4 +1,4 @@
-"""Running sums of one block's work, which operators are added to as they run; rows are made of them at the end."""
+"""Accumulators, to which the cost of each operator is added as it runs; rows are made from them at the end."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class Accumulator:
     """Add up the calls of one operator in one module, phase and dtype.
 
     Attributes:
-        context: The module, at a place that it is called from.
+        context: The module, and where it is called from.
         op: The operator's name in rows.
-        phase: What of a program's course it belongs to.
+        phase: The phase that the calls belong to, such as forward.
         dtype: The dtype of the calls.
         estimate: Why their cost is not exact, or "".
-        priced: False where nothing prices them.
-        call: Runs the overload, if the accumulator is of one whose calls go the quickest way.
-        record: The prepared function of :func:`opflops.pricing.recording.recorder` for it.
-        price: Where both come from; it keeps the overload, whose identity the accumulator is found by.
-        others: Cells of the same key for other dtypes; None if there are none.
+        priced: False if the operator is unpriced.
+        call: A function that runs the overload, if its calls are on the fast path; else None.
+        record: The function of :func:`opflops.pricing.recording.compile_recorder` for it, or None.
+        pricing: The pricing that both come from. It keeps the overload alive, whose ``id`` finds the accumulator.
+        others: Accumulators of the same key for other dtypes; None if there are none.
     """
 
     __slots__ = (
@@ -42,8 +42,8 @@ class Accumulator:
         "ops",
         "others",
         "phase",
-        "price",
         "priced",
+        "pricing",
         "record",
         "seconds",
         "transcendentals",
@@ -65,7 +65,7 @@ class Accumulator:
         self.dtype = dtype
         self.estimate = estimate
         self.priced = priced
-        self.price: Any = None
+        self.pricing: Any = None
         self.call: Any = None
         self.record: Any = None
         self.others: dict[torch.dtype, Accumulator] | None = None
@@ -74,13 +74,13 @@ class Accumulator:
 
     @property
     def key(self) -> AccumulatorKey:
-        """Return what tells its row from others of the same context."""
+        """Return what distinguishes its row from others of the same context."""
         return self.op, self.priced, self.phase, self.dtype, self.estimate
 
     def for_dtype(self, dtype: torch.dtype | None) -> Accumulator | None:
-        """Find the accumulator for another dtype; a new accumulator takes the dtype of its first call.
+        """Return the accumulator for a dtype, or None; a new accumulator takes the dtype of its first call.
 
-        There is none for complex numbers, whose counts are in complex operations when a formula answers.
+        There is none for complex dtypes, since a formula counts complex operations, which are converted elsewhere.
         """
         if self.dtype is None and dtype is not None and not dtype.is_complex:
             self.dtype = dtype
@@ -88,7 +88,7 @@ class Accumulator:
         return None if self.others is None or dtype is None else self.others.get(dtype)
 
     def is_concrete(self) -> bool:
-        """Tell whether all sums are plain integers, as most are."""
+        """Tell whether all sums are Python integers; they are symbolic otherwise."""
         return (
             type(self.ops) is int
             and type(self.macs) is int
@@ -98,9 +98,9 @@ class Accumulator:
         )
 
     def cost(self) -> Cost:
-        """Return the sums as a cost of plain integers; symbolic ones stay."""
+        """Return the sums as a cost, with Python integers where they are not symbolic."""
         return Cost(*self.counts()) if self.is_concrete() else Cost(*map(as_int, self.counts()))
 
     def counts(self) -> tuple[int, int, int, int, int]:
-        """Return the sums in the order of a cost's fields, as they are."""
+        """Return the sums unchanged, in the order of a cost's fields."""
         return self.macs, self.ops, self.transcendentals, self.bytes_read, self.bytes_written

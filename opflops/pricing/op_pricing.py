@@ -1,4 +1,4 @@
-"""What the registry answers about an operator: how it is priced, and the price of a call."""
+"""How one operator is priced, and the cost of a call."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from opflops.errors import FormulaError, FormulaFailedError
 from opflops.pricing.accumulators import Accumulator
-from opflops.pricing.schema_binding import arithmetic_dtype
+from opflops.pricing.dtypes import arithmetic_dtype
 from opflops.records.cost import Cost, Estimate, is_whole
 from opflops.torch_internals.dispatch import OpOverload, schema_of
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 Verdict = Literal["formula", "zero", "decomposes", "unpriced"]
 
-# A complex multiply-accumulate is four real ones; a complex add is two real adds. A complex multiply is three complex
-# adds' worth (four products, two adds): formulas count it as three operations.
+# A complex multiply-accumulate is four real ones, and a complex add is two real adds. Formulas count a complex multiply
+# as three operations, which makes its six real ones (four multiplies, two adds).
 _REAL_MACS, _REAL_OPS = 4, 2
-_COMPLEX = frozenset(kind for kind in vars(torch).values() if isinstance(kind, torch.dtype) and kind.is_complex)
+_COMPLEX = frozenset(dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype) and dtype.is_complex)
 
 
 def op_name(overload: Any) -> str:
@@ -35,47 +35,48 @@ def op_name(overload: Any) -> str:
 
 @dataclass(slots=True, eq=False)
 class OpPricing:
-    """Hold what the registry found for one overload.
+    """State how one overload is priced.
 
     Attributes:
         op: The operator's name in rows.
         verdict: How it is priced.
-        recorded: False for questions about metadata, which leave no row.
-        bound: The prepared function of :func:`opflops.pricing.schema_binding.compile_pricer`.
-        prepare: Makes the prepared function of :func:`opflops.pricing.recording.recorder`, where there can be one.
-        call: Runs the overload.
-        fast_path: True for an operator that runs as it is and leaves a row, as most do.
+        recorded: False for operators that only query metadata; they get no row.
+        pricer: The function of :func:`opflops.pricing.schema_binding.compile_pricer`; None if nothing can be computed.
+        compile_recorder: Compiles the function of :func:`opflops.pricing.recording.compile_recorder`; None if the
+            operator has no rule.
+        call: A function that runs the overload.
+        fast_path: True if the operator has a formula or is a declared zero, and gets a row, as most do.
     """
 
     op: str
     verdict: Verdict
     recorded: bool = True
-    bound: Callable[..., tuple[Cost | Estimate, int, int, torch.dtype | None]] | None = None
-    prepare: Callable[[], Callable[..., Any]] | None = None
+    pricer: Callable[..., tuple[Cost | Estimate, int, int, torch.dtype | None]] | None = None
+    compile_recorder: Callable[[], Callable[..., Any]] | None = None
     call: Callable[..., Any] | None = None
     fast_path: bool = field(init=False)
     _record: Callable[..., Any] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.fast_path = self.recorded and self.bound is not None and self.verdict in ("formula", "zero")
+        self.fast_path = self.recorded and self.pricer is not None and self.verdict in ("formula", "zero")
 
     def accumulator(self, context: Any, phase: str) -> Accumulator | None:
-        """Begin to add up calls in the quickest way, where there is one."""
-        if self.prepare is None:
+        """Return a new accumulator for calls on the fast path, or None if the operator has no rule."""
+        if self.compile_recorder is None:
             return None
         if self._record is None:
-            self._record = self.prepare()
+            self._record = self.compile_recorder()
         accumulator = Accumulator(context, self.op, phase)
-        accumulator.price, accumulator.call, accumulator.record = self, self.call, self._record
+        accumulator.pricing, accumulator.call, accumulator.record = self, self.call, self._record
         return accumulator
 
     def charge(self, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Cost, torch.dtype | None, str]:
-        """Price one call that has run; see :meth:`price_call`, whose counts it answers with as a cost."""
+        """Price one call that has run, as :meth:`price_call` does, and return its counts as a cost."""
         *counts, dtype, reason = self.price_call(out, args, kwargs)
         return Cost(*counts), dtype, reason
 
     def price_call(self, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallCounts:
-        """Price one call that has run, as bare counts, since this is done for every operator.
+        """Price one call that has run, as a bare tuple, since this runs for every call that is not on the fast path.
 
         Args:
             out: What the operator returned.
@@ -83,16 +84,17 @@ class OpPricing:
             kwargs: Its keyword arguments.
 
         Returns:
-            The fields of a cost in order, in real operations; the dtype that they ran in; why it is an estimate, or "".
+            The fields of a cost in order, in real operations; the dtype that they ran in; why they are an estimate,
+            or "".
 
         Raises:
             FormulaFailedError: The formula raised.
-            FormulaError: It did not answer with a :class:`Cost`.
+            FormulaError: The formula did not return a :class:`Cost` or an :class:`Estimate`.
         """
-        if self.bound is None:
+        if self.pricer is None:
             return 0, 0, 0, 0, 0, arithmetic_dtype(out, args), ""
         try:
-            answer, read, written, dtype = self.bound(out, *args, **kwargs)
+            answer, read, written, dtype = self.pricer(out, *args, **kwargs)
         except Exception as error:
             raise FormulaFailedError(f"The formula of {self.op} failed on {_shapes(args)}: {error!r}.") from error
         reason = ""
@@ -100,7 +102,7 @@ class OpPricing:
             if type(answer) is Estimate:
                 answer, reason = answer
             if type(answer) is not Cost:
-                raise FormulaError(f"The formula of {self.op} returned {answer!r}; it must return an opflops.Cost.")
+                raise FormulaError(f"The formula of {self.op} returned {answer!r}. It must return an opflops.Cost.")
         macs, ops, transcendentals, own_read, own_written = answer
         if dtype in _COMPLEX:
             macs, ops = _REAL_MACS * macs, _REAL_OPS * ops
@@ -108,7 +110,7 @@ class OpPricing:
 
 
 def check_whole(op: str, counts: Sequence[Any]) -> None:
-    """Refuse fractions, which a formula gets by dividing with ``/``.
+    """Refuse counts that are not whole numbers, which a formula gets by dividing with ``/``.
 
     Raises:
         FormulaError: A count is not a whole number.
@@ -116,7 +118,7 @@ def check_whole(op: str, counts: Sequence[Any]) -> None:
     for name, value in zip(Cost._fields, counts, strict=False):
         if not is_whole(value):
             raise FormulaError(
-                f"The formula of {op} returned {value!r} as {name}; costs are whole numbers, so divide with //."
+                f"The formula of {op} returned {value!r} as {name}. Costs are whole numbers; divide with //."
             )
 
 

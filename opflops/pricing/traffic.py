@@ -1,27 +1,75 @@
-"""Memory traffic of an operator taken alone: one rule for all, from what its schema says of its arguments.
+"""Memory traffic of an operator taken alone, by one rule for all operators, from the arguments in its schema.
 
-Each distinct element of each tensor argument is read once and each output written once. A view moves nothing, a
-broadcast axis is read once, what an operator changes in place is read and written, and an ``out=`` argument is only
-written. The few operators that read less than their arguments say so at registration (``unread``, ``picked``).
+Each distinct element of each tensor argument is read once, and each output is written once. A view moves nothing. A
+broadcast axis is read once. A tensor that is changed in place is read and written. An ``out=`` argument is only
+written. The few operators that read less than their arguments declare it at registration (``unread``, ``picked``).
 """
 
 from __future__ import annotations
 
 from operator import mul
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from opflops.torch_internals.dispatch import modes_disabled
+from opflops.pricing.schemas import holds_tensors, is_single_tensor, names_in_schema, python_name
+from opflops.torch_internals.dispatch import modes_disabled, schema_of
 from opflops.torch_internals.size_arithmetic import distinct_elements
 from opflops.torch_internals.tensor_layouts import sparse_coo_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from opflops.pricing.schema_binding import PricingRule
+    from opflops.torch_internals.dispatch import OpOverload
 
-# A sparse tensor is the dense tensors that it is made of.
+
+class TrafficTerm(NamedTuple):
+    """Name an argument or a result whose bytes are read or written.
+
+    Its ``str`` is a Python expression for those bytes.
+
+    Attributes:
+        name: The argument or result.
+        single: True if, by the schema, it is one tensor or None.
+        picked: True if only as many of its elements are read as the operator returns.
+    """
+
+    name: str
+    single: bool
+    picked: bool = False
+
+    def __str__(self) -> str:
+        return f"_picked_bytes({self.name}, _out)" if self.picked else f"_stored_bytes({self.name})"
+
+
+def traffic_terms(rule: PricingRule, overload: OpOverload) -> tuple[list[TrafficTerm], list[TrafficTerm]]:
+    """List what an operator reads and what it writes."""
+    schema = schema_of(overload)
+    view = any(returned.alias_info and not returned.alias_info.is_write for returned in schema.returns)
+    if view or rule.no_traffic:
+        return [], []
+    unread, picked = names_in_schema(rule.unread, overload), names_in_schema(rule.picked, overload)
+    read, written = [], []
+    for argument in schema.arguments:
+        if not holds_tensors(argument):
+            continue
+        name, single = python_name(argument.name), is_single_tensor(argument)
+        if argument.alias_info and argument.alias_info.is_write:
+            written.append(TrafficTerm(name, single=single))
+        if argument.is_out or argument.name in unread:
+            continue
+        read.append(TrafficTerm(name, single=single, picked=argument.name in picked))
+    new = [index for index, returned in enumerate(schema.returns) if not returned.alias_info]
+    if len(new) == len(schema.returns):
+        written.append(TrafficTerm("_out", single=len(new) == 1 and is_single_tensor(schema.returns[0])))
+    else:
+        written.extend(TrafficTerm(f"_out[{index}]", single=is_single_tensor(schema.returns[index])) for index in new)
+    return read, written
+
+
+# A sparse tensor is stored as several dense ones.
 
 
 def _compressed_rows(tensor: Tensor) -> tuple[Tensor, ...]:
@@ -45,19 +93,19 @@ _SPARSE_PARTS: dict[torch.layout, Callable[[Tensor], tuple[Tensor, ...]]] = {
 
 _STRIDED = torch.strided
 EXACT_TENSOR_TYPES = frozenset({Tensor, torch.nn.Parameter})
-"""The classes of tensors whose methods answer for the tensor itself."""
+"""The tensor classes whose ``nbytes`` and strides can be trusted; a subclass may override them."""
 
 
 def stored_bytes(value: Any) -> int:
-    """Measure the distinct stored elements of a tensor, or of the tensors in a list, in bytes; other values are 0."""
+    """Return the bytes of a tensor's distinct stored elements, or of all tensors in a list; 0 for other values."""
     if type(value) in EXACT_TENSOR_TYPES and value.layout is _STRIDED:
-        # Most are; the size in bytes takes one call, but has no symbols.
+        # The usual case. nbytes takes one call, but cannot be symbolic.
         size: int = value.nbytes if value.is_contiguous() else scattered_bytes(value)
         return size
     if isinstance(value, Tensor):
         if value.layout in _SPARSE_PARTS:
             return sum(stored_bytes(part) for part in _SPARSE_PARTS[value.layout](value))
-        # Whether a tensor of symbolic sizes is contiguous may depend on them, and is not to be decided.
+        # Asking whether a tensor of symbolic sizes is contiguous could add a guard.
         elements = value.numel()
         dense = value.layout is not _STRIDED or (type(elements) is int and value.is_contiguous())
         return (elements if dense else _distinct_elements(value)) * value.itemsize
@@ -66,17 +114,22 @@ def stored_bytes(value: Any) -> int:
     return 0
 
 
+def picked_bytes(source: Any, out: Any) -> int:
+    """Return the bytes that a gather reads of its source: one element for each element of the result."""
+    return out.numel() * source.itemsize if isinstance(out, Tensor) else stored_bytes(source)
+
+
 def scattered_bytes(tensor: Tensor) -> int:
-    """Measure the distinct stored elements of a tensor that is not contiguous, and has plain sizes, in bytes."""
+    """Return the bytes of the distinct stored elements of a non-contiguous tensor whose sizes are integers."""
     try:
         strides = tensor.stride()
     except RuntimeError:
-        # A nested or sparse tensor has none.
+        # A nested or sparse tensor has no strides.
         return stored_bytes(tensor) if tensor.layout is not _STRIDED else tensor.numel() * tensor.itemsize
     shape = tensor.shape
     size: int = tensor.nbytes
     if strides == (1, shape[0]):
-        # A matrix that lies column by column, as the weight of every linear layer comes.
+        # A transposed matrix, such as the weight that a linear layer passes to mm.
         return size
     if 0 in strides:
         return _distinct_elements(tensor) * tensor.itemsize
@@ -87,8 +140,8 @@ def scattered_bytes(tensor: Tensor) -> int:
 def _distinct_elements(tensor: Tensor) -> int:
     """Count the elements of a strided tensor that lie at different addresses.
 
-    An axis of stride 0 repeats what is there. Windows that overlap (``unfold``) cannot hold more elements than the
-    span that they lie in.
+    An axis of stride 0 repeats elements. Overlapping windows (``unfold``) hold no more elements than the span of
+    memory that they cover.
     """
     count = tensor.numel()
     if tensor.is_nested or (type(count) is int and count == 0):

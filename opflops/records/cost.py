@@ -1,4 +1,4 @@
-"""The price of work: five counts and their algebra. Nothing here knows what an operator is."""
+"""The cost of work: five counts and their algebra. Nothing here knows what an operator is."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Cost(NamedTuple):
     """State how much arithmetic and memory traffic some work takes.
 
-    The fields are whole numbers, or expressions of sympy in named dimensions. Costs add, subtract, and scale by an
-    integer; ``sum()`` works on them.
+    The fields are integers, or sympy expressions in named dimensions. Costs can be added, subtracted, and multiplied by
+    an integer; ``sum()`` works on them.
 
     >>> Cost(macs=10, ops=3) + 2 * Cost(ops=1, transcendentals=4)
     Cost(macs=10, ops=5, transcendentals=8, bytes_read=0, bytes_written=0)
@@ -23,12 +23,12 @@ class Cost(NamedTuple):
     23
 
     Attributes:
-        macs: Multiply-accumulate pairs inside contractions (matrix products, convolutions, attention, RNN gates).
-        ops: Every other arithmetic operation on numbers: add, multiply, divide, compare, min, max, round.
-        transcendentals: exp, log, pow, sqrt, tanh, erf and the like: one per element; in no ``flops``, since no
-            two devices agree on their price.
-        bytes_read: Bytes that the operator, taken alone, reads from memory.
-        bytes_written: Bytes that it writes.
+        macs: Multiply-accumulate pairs inside contractions (matmuls, convolutions, attention, RNN gates).
+        ops: Every other arithmetic operation: add, multiply, divide, compare, min, max, round.
+        transcendentals: exp, log, pow, sqrt, tanh, erf and similar functions, one per element. They are not part of
+            ``flops``, since their cost differs between devices.
+        bytes_read: Bytes that the operator reads from memory, if nothing is fused.
+        bytes_written: Bytes that the operator writes to memory, if nothing is fused.
     """
 
     macs: int = 0
@@ -39,12 +39,12 @@ class Cost(NamedTuple):
 
     @property
     def flops(self) -> int:
-        """Return the floating-point operations: two for each multiply-accumulate, one for each other operation."""
+        """Return 2 * macs + ops: two operations for each multiply-accumulate, and one for each other."""
         return 2 * self.macs + self.ops
 
     @property
     def bytes(self) -> int:
-        """Return the memory traffic in bytes, read and written."""
+        """Return bytes_read + bytes_written."""
         return self.bytes_read + self.bytes_written
 
     def __add__(self, other: object) -> Cost:
@@ -84,21 +84,21 @@ class Cost(NamedTuple):
         return any(tuple(self))
 
 
-_PLAIN = {int}
+_ONLY_INTEGERS = {int}
 
 
 def _cost(counts: tuple[Any, ...]) -> Cost:
-    """Do what the constructor does, without a default for each field, and keep expressions as counts are written."""
-    # Costs are added up by the thousand.
-    return tuple.__new__(Cost, counts if set(map(type, counts)) == _PLAIN else map(canonical, counts))
+    """Make a cost faster than the constructor does, with expressions in canonical form."""
+    # A profile adds thousands of costs.
+    return tuple.__new__(Cost, counts if set(map(type, counts)) == _ONLY_INTEGERS else map(canonical, counts))
 
 
 class Estimate(NamedTuple):
-    """Return from a formula, in place of a bare cost, where the exact count cannot be known.
+    """Return this from a formula instead of a :class:`Cost` if the exact count cannot be known.
 
     Attributes:
-        cost: The best figure there is.
-        reason: Why it is not exact, in a few words; every report repeats it.
+        cost: The best available count.
+        reason: Why it is not exact, in a few words; reports print it.
     """
 
     cost: Cost
@@ -109,12 +109,12 @@ ZERO = Cost()
 
 
 def total_of(costs: Iterable[Cost]) -> Cost:
-    """Add up costs, many at a time quicker than with ``sum()``."""
+    """Return the sum of costs; faster than ``sum()`` for many."""
     return Cost(*map(add_up, zip(*costs, strict=True)))
 
 
 def is_whole(value: Any) -> bool:
-    """Tell whether a count is an integer, plain or symbolic; a bool or a float is not one."""
+    """Tell whether a count is an integer or a symbolic one; a bool or a float is neither."""
     if type(value) is int:
         return True
     return (

@@ -81,8 +81,8 @@ def recorded_calls(*modules: str) -> list[Call]:
     """
 
     def wants(overload: Any) -> bool:
-        entry = registry.rule(overload) if has_reference(overload) else None
-        formula = entry and entry.formula
+        rule = registry.get_rule(overload) if has_reference(overload) else None
+        formula = rule and rule.formula
         return formula is not None and formula.__module__.removeprefix("opflops.formulas.") in modules
 
     record = _Record(wants)

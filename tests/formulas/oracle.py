@@ -191,9 +191,9 @@ def overloads_priced_by(*modules: str) -> list[Any]:
     """List the overloads that the formula files of these names register, without in-place and ``out=`` ones."""
     return [
         overload
-        for overload, entry in registry.rules.items()
-        if entry.formula is not None
-        and entry.formula.__module__.removeprefix("opflops.formulas.") in modules
+        for overload, rule in registry.rules.items()
+        if rule.formula is not None
+        and rule.formula.__module__.removeprefix("opflops.formulas.") in modules
         and not any(each.alias_info and each.alias_info.is_write for each in overload._schema.arguments)
     ]
 

@@ -21,7 +21,8 @@ from oracle import excess
 from torch import nn
 
 from opflops import Cost
-from opflops.pricing.registry import overloads_of, registry
+from opflops.pricing.registry import registry
+from opflops.pricing.schemas import overloads_of
 
 aten = torch.ops.aten
 FLASH = aten._scaled_dot_product_flash_attention_for_cpu
@@ -55,16 +56,16 @@ def planted():
 
     def plant(packet, error):
         for overload in overloads_of(packet):
-            entry = registry.rule(overload)
-            if entry is not None and entry.formula is not None:
-                changed.append((overload, entry))
+            rule = registry.get_rule(overload)
+            if rule is not None and rule.formula is not None:
+                changed.append((overload, rule))
                 registry.register(
-                    replace(entry, formula=off_by(entry.formula, error), per_element=None), [overload], override=True
+                    replace(rule, formula=off_by(rule.formula, error), per_element=None), [overload], override=True
                 )
 
     yield plant
-    for overload, entry in changed:
-        registry.register(entry, [overload], override=True)
+    for overload, rule in changed:
+        registry.register(rule, [overload], override=True)
 
 
 def off_by(price, error):

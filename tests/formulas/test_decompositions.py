@@ -14,7 +14,8 @@ from decomposed import recorded_calls
 from oracle import Work, copies, excess
 
 from opflops import Cost
-from opflops.pricing.registry import overloads_of, registry
+from opflops.pricing.registry import registry
+from opflops.pricing.schemas import overloads_of
 from opflops.torch_internals.dispatch import packet_of
 
 pytestmark = [
@@ -295,7 +296,7 @@ def passes(call):
 def test_a_formula_that_is_off_by_one_is_caught(calls, error, monkeypatch):
     """With one more of anything in every price, no operator passes."""
     firsts = {call.overload: call for call in reversed(calls)}
-    entries = {overload: off_by(registry.rule(overload), error) for overload in firsts}
+    entries = {overload: off_by(registry.get_rule(overload), error) for overload in firsts}
     assert all(map(passes, firsts.values()))
     monkeypatch.setattr(registry, "_rules_by_overload", {**registry.rules, **entries})
     assert [str(call.overload) for call in firsts.values() if passes(call)] == []

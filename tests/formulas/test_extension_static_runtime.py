@@ -5,7 +5,8 @@ import torch
 from counted import cost_of
 
 from opflops import Cost, OpFlopMode
-from opflops.pricing.registry import overloads_of, registry
+from opflops.pricing.registry import registry
+from opflops.pricing.schemas import overloads_of
 from opflops.torch_internals.dispatch import dispatcher_packets
 
 ours = torch.ops.static_runtime
@@ -25,7 +26,7 @@ def arithmetic(cost):
 def test_every_operator_has_a_price():
     """Each is a formula's or a declared zero."""
     overloads = [overload for packet in dispatcher_packets("static_runtime") for overload in overloads_of(packet)]
-    assert [overload for overload in overloads if registry.rule(overload) is None] == []
+    assert [overload for overload in overloads if registry.get_rule(overload) is None] == []
 
 
 def test_signed_logarithms():
@@ -37,7 +38,7 @@ def test_signed_logarithms():
 @pytest.mark.parametrize("bounds", [(-1, 1), (None, 1), (-1, None)])
 def test_clamping_and_replacing(bounds):
     """A comparison for each bound that is given, and what replacing takes."""
-    price = registry.rule(ours.clamp_nan_to_num.default).formula
+    price = registry.get_rule(ours.clamp_nan_to_num.default).formula
     expected = cost_of(lambda: x.clamp(*bounds).nan_to_num())
     assert price(input=x, min=bounds[0], max=bounds[1], out=x) == expected
     assert expected.ops > 12

@@ -236,9 +236,9 @@ def test_formulas_by_themselves():
     modification = Cost(ops=3, transcendentals=1)
     query, key, value = operands()
     mask = causal_mask().as_tuple()
-    given = Arguments.of("flex_attention", (query, key, value, torch.sin, mask, 0.25, {}))
+    given = Arguments.from_args("flex_attention", (query, key, value, torch.sin, mask, 0.25, {}))
     assert arithmetic(price(given, modification, causal="exact")) == forward(TRIANGLE, 3, 1)
-    backward = Arguments.of("flex_attention_backward", backward_arguments(lambda score, *_: score.sin()))
+    backward = Arguments.from_args("flex_attention_backward", backward_arguments(lambda score, *_: score.sin()))
     assert arithmetic(price(backward, modification, causal="dense")) == (
         SQUARE * (3 * D_QK + 2 * D_V),
         SQUARE * (5 + 3) + ROWS * (2 * D_V - 1),

@@ -5,7 +5,8 @@ import torch
 from counted import cost_of
 
 from opflops import Cost, OpFlopMode
-from opflops.pricing.registry import functional_variant, overloads_of, registry
+from opflops.pricing.registry import registry
+from opflops.pricing.schemas import functional_variant, overloads_of
 from opflops.torch_internals.dispatch import dispatcher_packets
 
 aten = torch.ops.aten

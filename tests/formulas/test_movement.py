@@ -12,7 +12,8 @@ from counted import cost_of
 from oracle import aten, by_hand, priced
 
 from opflops import Cost, OpFlopMode
-from opflops.pricing.registry import overloads_of, registry
+from opflops.pricing.registry import registry
+from opflops.pricing.schemas import overloads_of
 from opflops.pricing.traffic import stored_bytes
 
 

@@ -6,7 +6,8 @@ from counted import cost_of
 from oracle import Work, aten, copies, excess, has_reference, overloads_priced_by, priced, sample
 
 from opflops import Cost, OpFlopMode
-from opflops.pricing.registry import functional_variant, overloads_of, registry
+from opflops.pricing.registry import registry
+from opflops.pricing.schemas import functional_variant, overloads_of
 
 ELEMENTWISE = overloads_priced_by("pointwise", "activation")
 

@@ -223,7 +223,7 @@ def test_every_primitive_is_priced_and_every_price_is_tested():
 @pytest.mark.parametrize(("prim", "args"), CASES, ids=NAMES)
 def test_a_price_that_is_off_by_one_is_caught(prim, args, error):
     """The comparison fails when a primitive counts one too many of anything."""
-    entry = registry.rule(prim)
+    entry = registry.get_rule(prim)
 
     @functools.wraps(entry.formula)
     def wrong(**arguments):

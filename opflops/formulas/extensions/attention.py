@@ -1,6 +1,6 @@
-"""Attention over sequences packed one behind the other, as ``torch.nn.attention.varlen`` defines it.
+"""Attention over packed sequences, as ``torch.nn.attention.varlen`` defines it.
 
-Its kernels are those of flash attention (or cuDNN's), and so are its prices: by true lengths.
+Its kernels are those of flash attention or cuDNN, so it costs the same: by true lengths.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from opflops.formulas.attention import Price, attend, attend_backward, flash_attention
-from opflops.pricing.registry import formula
+from opflops.formulas.attention import flash_attention
+from opflops.formulas.attention_pairs import CostOfPairs, attend, attend_backward
+from opflops.pricing.registration import formula
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,11 +32,11 @@ def varlen_attention(
     window_size: Sequence[int] | None = None,
     seqused_k: Tensor | None = None,
     block_table: Tensor | None = None,
-    price: Price = attend,
+    cost_of: CostOfPairs = attend,
     *,
     causal: str,
 ) -> Cost | Estimate:
-    """Attention in the layout (tokens, heads, head_dim); a window is keys before and keys behind, -1 for all."""
+    """Attention in the layout (tokens, heads, head_dim); a window is the keys before and the keys after, -1 for all."""
     before, after = window_size if window_size is not None else (None, None)
     return flash_attention(
         query,
@@ -51,11 +52,11 @@ def varlen_attention(
         after,
         seqused_k,
         block_table=block_table,
-        price=price,
+        cost_of=cost_of,
         causal=causal,
     )
 
 
 formula("torch_attn::_varlen_attn")(varlen_attention)
 formula("torch_attn::_varlen_attn_out", unread=("out",))(varlen_attention)
-formula("torch_attn::_varlen_attn_backward")(partial(varlen_attention, price=attend_backward))
+formula("torch_attn::_varlen_attn_backward")(partial(varlen_attention, cost_of=attend_backward))

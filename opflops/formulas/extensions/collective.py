@@ -1,17 +1,18 @@
-"""Collectives outside c10d: over symmetric memory, where every rank reaches into every other's, and for sharding.
+"""Collectives outside c10d: over symmetric memory, which every rank can access on the others, and for sharding.
 
-A reduction costs a rank its share, as :mod:`opflops.formulas.collective` has it, but for one in a single shot, where
-every rank folds everything by itself. Bytes are those of the rank's own tensors.
+A reduction costs a rank its share, as in :mod:`opflops.formulas.collective`, except in one shot, where every rank
+reduces everything by itself. Bytes are those of the rank's own tensors.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opflops.formulas.collective import reduce_scatter, reduced
+from opflops.formulas.collective import reduce_scatter, reduction_cost
 from opflops.formulas.contraction import products
 from opflops.formulas.quantized.low_precision import scaled_mm
-from opflops.pricing.registry import declare_zero, formula, registry
+from opflops.pricing.registration import declare_zero, formula
+from opflops.pricing.registry import registry
 from opflops.pricing.schema_binding import PricingRule
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost
@@ -24,18 +25,18 @@ if TYPE_CHECKING:
 
 
 def _symmetric(names: str) -> Iterable[str]:
-    """Qualify names, written with spaces between them."""
+    """Split names separated by spaces, and add the namespace."""
     return (f"symm_mem::{name}" for name in names.split())
 
 
-# Waiting for one another, finding each other's memory, and views of it.
+# Barriers, set-up of the shared memory, and views of it.
 declare_zero(
     *_symmetric(
         "_barrier _rendezvous get_remote_tensors nccl_wait_for_signal nccl_wait_signal nvshmem_wait_for_signal"
     ),
     no_traffic=True,
 )
-# What is sent is read and what arrives is written over a tensor that is not read.
+# These read the tensor that they send, and overwrite the one that they receive without reading it.
 declare_zero(*_symmetric("_low_contention_all_gather _low_contention_all_gather_ce_multicast nvshmem_broadcast"))
 declare_zero(*_symmetric("nccl_put_signal nccl_put_with_signal nvshmem_put_with_signal"))
 declare_zero(
@@ -50,7 +51,7 @@ declare_zero(*_symmetric("nccl_get nccl_get_out nvshmem_get nvshmem_get_out"), u
 
 
 def _put(tensor: Tensor) -> Cost:
-    """Read what is sent; it is another rank's tensor that is written, although the schema names this one."""
+    """Read the tensor that is sent. The one written is another rank's, although the schema names this one."""
     return Cost(bytes_read=stored_bytes(tensor))
 
 
@@ -59,7 +60,7 @@ registry.register(PricingRule(_put, no_traffic=True), _symmetric("nccl_put nvshm
 
 @formula("symm_mem::memcpy_to_multicast_", unread=("symm_mem_out",))
 def memcpy_to_multicast(src: Tensor) -> Cost:
-    """Write a copy into a part of what every rank has."""
+    """Write a copy into a part of every rank's buffer."""
     return Cost(bytes_written=src.numel() * src.itemsize)
 
 
@@ -81,10 +82,10 @@ formula("symm_mem::memset32_", unread=("input",))(memset)
 formula("symm_mem::stream_write_value32_", unread=("input",))(write_value)
 
 
-def _alone(tensor: Tensor, reduce_op: str, group_name: str) -> Cost:
-    """Fold what all ranks have, here: n * (w - 1) operations."""
+def _reduce_alone(tensor: Tensor, reduce_op: str, group_name: str) -> Cost:
+    """Reduce the tensors of all ranks on this one: n * (w - 1) operations."""
     ranks = ranks_of(group_name)
-    return reduced(ranks * tensor.numel(), ranks, reduce_op)
+    return reduction_cost(ranks * tensor.numel(), ranks, reduce_op)
 
 
 @formula(
@@ -93,14 +94,14 @@ def _alone(tensor: Tensor, reduce_op: str, group_name: str) -> Cost:
     unread=("out",),
 )
 def one_shot_all_reduce(input: Tensor, reduce_op: str, group_name: str) -> Cost:
-    """Every rank reads what all have, and folds it."""
-    return _alone(input, reduce_op, group_name)
+    """Every rank reads the tensors of all ranks, and reduces them."""
+    return _reduce_alone(input, reduce_op, group_name)
 
 
 @formula(*_symmetric("one_shot_all_reduce_copy one_shot_all_reduce_copy_out"), unread=("symm_buffer", "out"))
 def one_shot_all_reduce_copy(local_input: Tensor, reduce_op: str, group_name: str) -> Cost:
     """The same, after a copy of the input into the buffer that the others read."""
-    return _alone(local_input, reduce_op, group_name)
+    return _reduce_alone(local_input, reduce_op, group_name)
 
 
 @formula(
@@ -111,29 +112,29 @@ def one_shot_all_reduce_copy(local_input: Tensor, reduce_op: str, group_name: st
 def shared_reduction(
     group_name: str, reduce_op: str, input: Tensor | None = None, tensor: Tensor | None = None
 ) -> Cost:
-    """Each rank folds its part, or reads it as the switch has folded it."""
+    """Each rank reduces its part, or reads the part that the switch has reduced."""
     given: Any = input if input is not None else tensor
-    return reduced(given.numel(), ranks_of(group_name), reduce_op)
+    return reduction_cost(given.numel(), ranks_of(group_name), reduce_op)
 
 
 def _scatter(input: Tensor, group_name: str) -> Cost:
-    """Add up what the ranks have; each gets a part."""
-    return reduced(input.numel(), ranks_of(group_name), "sum")
+    """Sum over the ranks; each gets a part."""
+    return reduction_cost(input.numel(), ranks_of(group_name), "sum")
 
 
 def _scatter_offsets(input: Tensor, group_name: str, red_op: str) -> Cost:
-    """The same, with parts that begin where the offsets say."""
-    return reduced(input.numel(), ranks_of(group_name), red_op)
+    """The same, with parts that begin at the offsets."""
+    return reduction_cost(input.numel(), ranks_of(group_name), red_op)
 
 
 def _tile(in_tile: Tensor, group_name: str, reduce_op: str) -> Cost:
-    """Fold a tile on its root."""
-    return reduced(in_tile.numel(), ranks_of(group_name), reduce_op)
+    """Reduce a tile on its root."""
+    return reduction_cost(in_tile.numel(), ranks_of(group_name), reduce_op)
 
 
 def _tiles(in_tiles: Sequence[Tensor], group_name: str, reduce_op: str) -> Cost:
-    """Fold tiles, each on a root of its own."""
-    return reduced(sum(tile.numel() for tile in in_tiles), ranks_of(group_name), reduce_op)
+    """Reduce tiles, each on its own root."""
+    return reduction_cost(sum(tile.numel() for tile in in_tiles), ranks_of(group_name), reduce_op)
 
 
 formula("symm_mem::reduce_scatter_out", unread=("output",))(_scatter)
@@ -142,7 +143,7 @@ formula("symm_mem::tile_reduce", unread=("out_tile",))(_tile)
 formula("symm_mem::multi_root_tile_reduce", unread=("out_tile",))(_tiles)
 
 
-# Products that begin while their operand is still on its way, or whose parts leave as they are done.
+# Matmuls that overlap with the collective that brings their operand, or that sends their result.
 
 
 @formula("symm_mem::_async_input_mm")
@@ -153,7 +154,7 @@ def async_input_mm(a: Tensor, b: Tensor) -> Cost:
 
 @formula("symm_mem::fused_all_gather_matmul")
 def all_gather_matmul(Bs: Sequence[Tensor], *, out: tuple[Tensor | None, Sequence[Tensor]]) -> Cost:
-    """What the ranks have of the left operand, by each of the right ones."""
+    """The gathered left operand times each of the right ones."""
     return Cost(macs=sum(result.numel() * right.shape[0] for right, result in zip(Bs, out[1], strict=True)))
 
 
@@ -173,15 +174,15 @@ def all_gather_scaled_matmul(
     return cost
 
 
-def _rows(left: Tensor, right: Tensor) -> int:
+def _result_elements(left: Tensor, right: Tensor) -> int:
     """Count the elements of a product."""
     return left.numel() // left.shape[-1] * right.shape[-1]
 
 
 @formula("symm_mem::fused_matmul_reduce_scatter")
 def matmul_reduce_scatter(A: Tensor, B: Tensor, reduce_op: str, group_name: str) -> Cost:
-    """A product of which every rank has one, folded; each rank gets a part."""
-    return Cost(macs=products(A, B)) + reduced(_rows(A, B), ranks_of(group_name), reduce_op)
+    """A matmul on every rank, reduced over the ranks; each rank gets a part."""
+    return Cost(macs=products(A, B)) + reduction_cost(_result_elements(A, B), ranks_of(group_name), reduce_op)
 
 
 @formula("symm_mem::fused_scaled_matmul_reduce_scatter", dtype_from="A")
@@ -195,20 +196,20 @@ def scaled_matmul_reduce_scatter(
     *,
     out: Tensor,
 ) -> Cost:
-    """The same with scaled operands; the bias is added to the product and not to what is left of it."""
-    elements = _rows(A, B)
+    """The same with scaled operands; the bias is added before the reduction."""
+    elements = _result_elements(A, B)
     scaled = result_scale is not None and out.dtype.itemsize == 1
     product = scaled_mm(A, B, out=out) + Cost(ops=elements * ((bias is not None) + scaled))
-    return product + reduced(elements, ranks_of(group_name), reduce_op)
+    return product + reduction_cost(elements, ranks_of(group_name), reduce_op)
 
 
-# Keys and values along the sequence, whose gradients are added up; shards of one axis that become shards of another.
+# Keys and values sharded along the sequence, whose gradients are summed; shards that move from one axis to another.
 
 
 @formula("cplib::flex_cp_allgather_backward")
 def flex_cp_allgather_backward(grad_full_k: Tensor, grad_full_v: Tensor, pg_name: str) -> Cost:
-    """Add up the gradients that the ranks have; each gets its part of the sequence."""
-    return reduced(grad_full_k.numel() + grad_full_v.numel(), ranks_of(pg_name), "sum")
+    """Sum the gradients over the ranks; each gets its part of the sequence."""
+    return reduction_cost(grad_full_k.numel() + grad_full_v.numel(), ranks_of(pg_name), "sum")
 
 
 declare_zero("cplib::flex_cp_allgather", "_dtensor::shard_dim_alltoall")

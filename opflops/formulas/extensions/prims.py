@@ -1,4 +1,4 @@
-"""Primitives that PyTorch adds for its compiler, once that is imported: by the definitions that they are run as."""
+"""Primitives that PyTorch's compiler defines when it is imported: by the definitions with which they run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from opflops.formulas import indexing
 from opflops.formulas.pooling import window
 from opflops.formulas.reduction import rows_along
 from opflops.formulas.sizes import reduction_ops
-from opflops.pricing.registry import declare_zero, formula, registry
+from opflops.pricing.registration import declare_zero, formula
+from opflops.pricing.registry import registry
 from opflops.pricing.schema_binding import PricingRule
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost, Estimate
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @formula("prims::fma")
 def fma(*, out: Tensor) -> Cost:
-    """``a * b + c``: rounded once, but two operations."""
+    """``a * b + c``: one rounding, but two operations."""
     return Cost(ops=2 * out.numel())
 
 
@@ -32,19 +33,19 @@ def prepare_softmax_online(a: Tensor, dim: int) -> Cost:
     return Cost(ops=2 * reduction_ops(elements, rows_along(a, dim)) + elements, transcendentals=elements)
 
 
-# Older versions have names of their own for two dimensions.
+# Older versions have other names, for two dimensions only.
 @formula("prims::_low_memory_max_pool_with_offsets", "prims::_low_memory_max_pool2d_with_offsets")
 def max_pool_with_offsets(kernel_size: Sequence[int], *, out: tuple[Tensor, Tensor]) -> Cost:
-    """Compare k - 1 times in a window; where in it the largest lies is known by then."""
+    """Compare k - 1 times in a window; the offset of the largest takes no further operation."""
     return Cost(ops=out[0].numel() * (window(kernel_size, len(kernel_size)) - 1))
 
 
 @formula("prims::_low_memory_max_pool_offsets_to_indices")
 def max_pool_offsets_to_indices(self: Tensor, kernel_size: Sequence[int]) -> Cost:
-    """Take a place in a window apart, move it to the window's, and put it together for the whole input.
+    """Split an offset in a window into coordinates, add the window's start, and combine them to an index of the input.
 
     With d axes, d - 1 times: ``i = offset // size`` (a division and rounding) and ``offset - i * size``. On each axis:
-    ``start + i * dilation``, after ``start = position * stride - padding`` for each position on it. And d - 1 times
+    ``start + i * dilation``, after ``start = position * stride - padding`` for each position on it. Then d - 1 times
     ``index * size + i``.
     """
     axes = len(kernel_size)
@@ -55,7 +56,7 @@ def max_pool_offsets_to_indices(self: Tensor, kernel_size: Sequence[int]) -> Cos
 
 @formula("prims::_low_memory_max_pool2d_offsets_to_indices")
 def max_pool2d_offsets_to_indices(self: Tensor) -> Cost:
-    """The same in two dimensions without dilation, where that takes no product."""
+    """The same in two dimensions without dilation, so without that multiplication."""
     return Cost(ops=(4 + 2 + 2) * self.numel() + 2 * sum(self.shape[-2:]))
 
 
@@ -68,7 +69,7 @@ def unsafe_index_put(
 
 
 def _restride(input: Tensor, stride: Sequence[int]) -> Cost:
-    """Copy, unless the elements lie that way."""
+    """Copy, unless the tensor has these strides already."""
     if input.stride() == tuple(stride):
         return Cost()
     return Cost(bytes_read=stored_bytes(input), bytes_written=input.numel() * input.itemsize)
@@ -76,7 +77,7 @@ def _restride(input: Tensor, stride: Sequence[int]) -> Cost:
 
 registry.register(PricingRule(_restride, no_traffic=True), ["prims::inductor_force_stride_order"])
 
-# Seeds and random numbers, and a conversion to a dtype that holds exponents alone.
+# Seeds and random numbers, and a conversion to a dtype of exponents only.
 declare_zero(
     "prims::inductor_seed",
     "prims::inductor_seeds",

@@ -1,7 +1,7 @@
-"""Quantization spelled out on plain integers, the wrapped and the older forms of quantized layers, and 16-bit copies.
+"""Quantization on integer tensors, the wrapped and the older forms of quantized layers, and 16-bit copies.
 
-``torch.ao.quantization.fx._decomposed`` defines what quantized models are exported in: each operator there is a few
-operators of aten, and costs what these cost. Checks that arguments are valid are no part of that.
+``torch.ao.quantization.fx._decomposed`` defines the operators of exported quantized models. Each one is a few
+operators of aten, and costs the same as these, without the checks of its arguments.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from opflops.formulas.contraction import products
-from opflops.formulas.quantized import pointwise as quantized_pointwise  # noqa: F401 - priced first
+from opflops.formulas.quantized import pointwise as quantized_pointwise  # noqa: F401 - registered first
 from opflops.formulas.quantized.layers import DEQUANTIZE, INSIDE, QUANTIZE
 from opflops.formulas.sizes import available_packets, numel, reduction_ops
-from opflops.pricing.registry import declare_zero, formula, overloads_of, registry
+from opflops.pricing.registration import declare_zero, formula
+from opflops.pricing.registry import registry
+from opflops.pricing.schemas import overloads_of
 from opflops.records.cost import Cost, Estimate
 
 if TYPE_CHECKING:
@@ -20,12 +22,12 @@ if TYPE_CHECKING:
 
 _DECOMPOSED = "quantized_decomposed::"
 _RECIPROCAL = Cost(ops=1)
-"""``1 / scale``, which every element of a range is multiplied with."""
+"""``1 / scale``, by which every element of a range is multiplied."""
 
 
 @formula(f"{_DECOMPOSED}quantize_per_tensor")
 def quantize_per_tensor(input: Tensor) -> Cost:
-    """``clamp(round(x * (1 / scale)) + zero_point, lowest, highest)``; the scale is a number of the host's."""
+    """``clamp(round(x * (1 / scale)) + zero_point, lowest, highest)``; the scale is a Python number."""
     return QUANTIZE * input.numel()
 
 
@@ -45,24 +47,24 @@ def quantize_ranges(input: Tensor, scales: Tensor) -> Cost:
     f"{_DECOMPOSED}dequantize_per_token",
 )
 def dequantize(input: Tensor) -> Cost:
-    """``(q - zero_point) * scale``; zero points of groups that are left out are zeros."""
+    """``(q - zero_point) * scale``; zero points of groups default to zeros."""
     return DEQUANTIZE * input.numel()
 
 
 @formula(f"{_DECOMPOSED}dequantize_per_channel")
 def dequantize_per_channel(input: Tensor, zero_points: Tensor | None) -> Cost:
-    """The same; zero points that are left out are not subtracted."""
+    """The same; without zero points there is no subtraction."""
     return (DEQUANTIZE if zero_points is not None else Cost(ops=1)) * input.numel()
 
 
 @formula(f"{_DECOMPOSED}fake_quant_per_channel")
 def fake_quant_per_channel(input: Tensor, scales: Tensor) -> Cost:
-    """Quantize and dequantize; two comparisons tell whether an element lies between both bounds."""
+    """Quantize and dequantize; two comparisons tell whether an element is between both bounds."""
     return (QUANTIZE + DEQUANTIZE + Cost(ops=2)) * input.numel() + _RECIPROCAL * scales.numel()
 
 
 def _range(input: Tensor, ranges: int) -> Cost:
-    """Find the smallest and the largest of each range."""
+    """Cost of finding the smallest and the largest element of each range."""
     return Cost(ops=2 * reduction_ops(input.numel(), ranges))
 
 
@@ -93,7 +95,7 @@ def choose_qparams_per_token(input: Tensor) -> Cost:
 
 @formula(f"{_DECOMPOSED}choose_qparams_per_token_asymmetric", dtype_from="input")
 def choose_qparams_per_token_asymmetric(input: Tensor) -> Cost:
-    """A scale of each token, and a zero point from whichever end of the range is then less wrong.
+    """A scale for each token, and a zero point from the end of the range with the smaller error.
 
     With both ends divided by the scale: ``(quant_min + low) + (quant_max + high) > 0`` chooses between
     ``quant_min - low`` and ``quant_max - high``, both computed; the zero point is clamped and rounded.
@@ -113,37 +115,37 @@ linear_prepack_fp16 linear_prepack_fp16_legacy linear_prepack_legacy
 """
 for _name in (*_SAME.split(), *_PACKED.split()):
     for _packet in available_packets("quantized", _name):
-        _entry = registry.rule(next(overloads_of(_packet)))
-        if _entry is not None:
-            registry.register(_entry, [f"_quantized::{_name}"])
+        _rule = registry.get_rule(next(overloads_of(_packet)))
+        if _rule is not None:
+            registry.register(_rule, [f"_quantized::{_name}"])
 declare_zero("_quantized::wrapped_fbgemm_pack_gemm_matrix_fp16")
 
 
 @formula("_quantized::wrapped_fbgemm_linear_fp16_weight")
 def linear_fp16_weight(X: Tensor, *, out: Tensor) -> Cost:
-    """A linear layer with a bias, whose weights are stored in half precision; the arithmetic is the input's."""
+    """A linear layer with a bias and half-precision weights; the arithmetic runs in the input's dtype."""
     return Cost(macs=products(X, out), ops=out.numel())
 
 
 @formula("_quantized::_wrapped_linear_prepack")
 def wrapped_linear_prepack(W: Tensor) -> Cost:
-    """Quantize a weight on the way into packed parameters."""
+    """Quantize a weight, and pack it."""
     return QUANTIZE * W.numel()
 
 
 @formula("_quantized::_wrapped_quantized_linear_prepacked")
 def wrapped_linear_prepacked(X: Tensor, *, out: Tensor) -> Estimate:
-    """Quantize the input, multiply integers, add the bias, quantize the sums, and restore them."""
+    """Quantize the input, multiply integers, add the bias, quantize the sums, and dequantize them."""
     layer = Cost(macs=products(X, out), ops=out.numel())
     return Estimate(QUANTIZE * X.numel() + layer + (QUANTIZE + DEQUANTIZE) * out.numel(), INSIDE)
 
 
 @formula("_quantized::wrapped_quantized_linear")
 def wrapped_linear(X: Tensor, W: Tensor, *, out: Tensor) -> Estimate:
-    """The same, with the weight quantized on the way."""
+    """The same, and quantize the weight."""
     cost, reason = wrapped_linear_prepacked(X, out=out)
     return Estimate(wrapped_linear_prepack(W) + cost, reason)
 
 
-# Half of the bits of each number, to send less, and back: conversions.
+# Conversions of float32 to 16 bits, to send less, and back.
 declare_zero("quantization::_FloatToBfloat16Quantized", "quantization::_Bfloat16QuantizedToFloat")

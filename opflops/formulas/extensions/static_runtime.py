@@ -1,6 +1,6 @@
-"""Operators that the static runtime of TorchScript puts in place of others: fused ones, and copies instead of views.
+"""Operators that TorchScript's static runtime substitutes for others: fused ones, and copies instead of views.
 
-They cost what they stand for. No eager program calls them.
+They cost the same as the operators that they replace. Eager programs do not call them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from opflops.formulas import embedding, normalization, pointwise, special
 from opflops.formulas.quantized.layers import DEQUANTIZE
 from opflops.formulas.sizes import available_packets
-from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.registration import declare_zero, formula
 from opflops.records.cost import Cost, Estimate
 
 if TYPE_CHECKING:
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from opflops.pricing.registry import FormulaT
+    from opflops.pricing.registration import FormulaT
 
 
 def _static(*names: str) -> Callable[[FormulaT], FormulaT]:
-    """Register a formula for those of some operators that this build of PyTorch has."""
+    """Register a formula for the operators among these names that this build of PyTorch has."""
     operators = available_packets("static_runtime", *names)
     return formula(*operators) if operators else lambda function: function
 
 
-# References to what is there already, one by one or in a list.
+# References to existing tensors, single or in a list.
 declare_zero(
     *available_packets(
         "static_runtime", "VarTupleUnpack", "create_owned_ref", "dict_unpack", "fused_equally_split", "select_tensor"
@@ -78,7 +78,7 @@ def embedding_bag(
     *,
     out: tuple[Tensor, ...],
 ) -> Cost | Estimate:
-    """See :func:`opflops.formulas.embedding.embedding_bag`; no index is padding where none is given."""
+    """See :func:`opflops.formulas.embedding.embedding_bag`; without ``padding_idx`` no index is padding."""
     padding = -1 if padding_idx is None else padding_idx
     return embedding.embedding_bag(
         weight, indices, offsets, mode, per_sample_weights, include_last_offset, padding, out=out

@@ -1,4 +1,4 @@
 """Formulas of operators on quantized tensors and in low precision.
 
-May import the formulas beside it and what those may import; the package of formulas imports it.
+May import the other formulas and what they may import. ``opflops.formulas`` imports it.
 """

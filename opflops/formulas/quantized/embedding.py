@@ -1,6 +1,6 @@
-"""Embedding tables whose rows hold 8, 4 or 2 bits for each number, and a scale and a shift of the row's own.
+"""Embedding tables whose rows store 8, 4 or 2 bits per number, and a scale and a shift per row.
 
-What comes out is floating point, and so are the rows. Of a table no more is read than what is picked.
+Results are floating point, and so is the dtype of the profile's rows. Only the rows that are looked up are read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 
 from opflops.formulas.quantized.layers import register
 from opflops.formulas.sizes import available_packets, numel, reduction_ops
-from opflops.pricing.registry import declare_zero
+from opflops.pricing.registration import declare_zero
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import modes_disabled
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-_RESTORE = Cost(ops=2)
+_DEQUANTIZE = Cost(ops=2)
 """``scale * q + shift``"""
 
 
 def _row_bytes(bits: int, width: int) -> int:
-    """Measure a row of a packed table: its numbers, and scale and shift in singles, or in halves below eight bits."""
+    """Return the bytes of a packed row: its numbers, and scale and shift in float32, or in float16 below eight bits."""
     return (width * bits + 7) // 8 + 2 * (4 if bits == 8 else 2)  # noqa: PLR2004 - bits of a byte
 
 
 def _look_up(bits: int) -> Callable[..., Cost]:
     def price(indices: Tensor, *, out: Tensor) -> Cost:
         read = stored_bytes(indices) + indices.numel() * _row_bytes(bits, out.shape[-1])
-        return _RESTORE * out.numel() + Cost(bytes_read=read)
+        return _DEQUANTIZE * out.numel() + Cost(bytes_read=read)
 
-    price.__doc__ = f"Rows of {bits} bits, restored."
+    price.__doc__ = f"Rows of {bits} bits, dequantized."
     return price
 
 
 def _filled_bags(indices: Tensor, offsets: Tensor | None, *, include_last_offset: bool) -> int:
-    """Count the bags that hold anything: rows of a matrix of indices, or what lies between offsets."""
+    """Count the bags that are not empty: rows of a matrix of indices, or ranges between offsets."""
     if offsets is None:
         return indices.shape[0]
     with modes_disabled():
@@ -66,12 +66,12 @@ def _bag(bits: int) -> Callable[..., Cost | Estimate]:
         weighted = Cost(ops=picked if per_sample_weights is not None else 0)
         sums = Cost(ops=reduction_ops(picked, bags * width))
         read = stored_bytes([indices, offsets, per_sample_weights]) + indices.numel() * _row_bytes(bits, width)
-        cost = _RESTORE * picked + weighted + sums + Cost(bytes_read=read)
+        cost = _DEQUANTIZE * picked + weighted + sums + Cost(bytes_read=read)
         if pruned_weights and compressed_indices_mapping is not None:
-            return Estimate(cost, "rows that were pruned from the table count as if they were there")
+            return Estimate(cost, "rows that were pruned from the table count as if they were stored")
         return cost
 
-    price.__doc__ = f"Rows of {bits} bits, restored, weighted and summed by bags; these operators know no other mode."
+    price.__doc__ = f"Rows of {bits} bits, dequantized, weighted and summed by bags, the only mode of these operators."
     return price
 
 
@@ -84,17 +84,17 @@ for _name, _bits in (("byte", 8), ("4bit", 4), ("2bit", 2)):
 
 
 def unpack(*, out: Tensor) -> Cost:
-    """Restore every number."""
-    return _RESTORE * out.numel()
+    """Dequantize every number."""
+    return _DEQUANTIZE * out.numel()
 
 
 register("embedding_bag_byte_unpack embedding_bag_4bit_unpack embedding_bag_2bit_unpack", unpack)
-# The quantized tensor that was packed, and back.
+# Returns the quantized tensor that was packed.
 declare_zero(*available_packets("quantized", "embedding_bag_unpack"))
 
 
 def prepack(weight: Tensor) -> Cost:
-    """A quantized table is laid out anew; each row's shift becomes ``-zero_point * scale``."""
+    """Reorder a quantized table; the shift of each row is ``-zero_point * scale``."""
     return Cost(ops=2 * weight.shape[0])
 
 
@@ -115,19 +115,19 @@ def _bits_by_range(weight: Tensor) -> Cost:
 
 
 def _ranges(weight: Tensor) -> Cost:
-    """Find the smallest and the largest of every row."""
+    """Find the smallest and the largest element of every row."""
     return Cost(ops=2 * reduction_ops(weight.numel(), numel(weight.shape[:-1])))
 
 
 def _search(weight: Tensor, nbins: int, ratio: float) -> Cost:
-    """Narrow each row's range, a bin at a time from the side that loses less, until ``1 - ratio`` of it is left.
+    """Shrink each row's range, a bin at a time from the side with the smaller loss, until ``1 - ratio`` of it is left.
 
-    A loss quantizes and restores the row and takes the norm of the difference; there is one at the start and two for
-    each bin. The step is ``(max - min) / nbins``; both ends move by it, and two comparisons choose.
+    A loss quantizes and dequantizes the row and computes the norm of the difference; there is one at the start and two
+    per bin. The step is ``(max - min) / nbins``; both ends move by it, and two comparisons choose.
     """
     rows, bins = numel(weight.shape[:-1]), ceil(nbins * ratio)
     norm = Cost(ops=2 * weight.numel() + reduction_ops(weight.numel(), rows), transcendentals=rows)
-    loss = _bits_by_range(weight) + _RESTORE * weight.numel() + norm
+    loss = _bits_by_range(weight) + _DEQUANTIZE * weight.numel() + norm
     return loss * (1 + 2 * bins) + Cost(ops=2 + 4 * bins) * rows
 
 
@@ -144,17 +144,19 @@ def byte_prepack_in_range(weight: Tensor) -> Cost:
 def bits_prepack(
     weight: Tensor, optimized_qparams: bool = False, nbins: int = 200, ratio: float = 0.16
 ) -> Cost | Estimate:
-    """Find each row's range and quantize by it; if that is asked for, search for one that loses less."""
+    """Find each row's range and quantize by it; if asked for, search for a range with a smaller loss."""
     cost = _ranges(weight) + _bits_by_range(weight)
     if optimized_qparams:
-        return Estimate(cost + _search(weight, nbins, ratio), "how far its search for ranges goes depends on rounding")
+        return Estimate(
+            cost + _search(weight, nbins, ratio), "the number of steps in the search for ranges depends on rounding"
+        )
     return cost
 
 
 def bits_prepack_in_range(
     weight: Tensor, optimized_qparams: bool = False, nbins: int = 200, ratio: float = 0.16
 ) -> Cost | Estimate:
-    """The same with ranges that are given, unless it is to search for them."""
+    """The same with ranges that are given, unless it searches for them."""
     if optimized_qparams:
         return bits_prepack(weight, optimized_qparams, nbins, ratio)
     return _bits_by_range(weight)

@@ -1,6 +1,7 @@
-"""Quantized tensors: the way into them and back, and layers on them, whose weights lie in packed parameters.
+"""Quantized tensors: quantizing and dequantizing, and layers on them, whose weights are packed parameters.
 
-A layer on quantized tensors is a row of its input's dtype. One that quantizes its input itself has no such argument.
+A layer on quantized tensors is a row of its input's dtype. A layer that quantizes its input itself has a floating-point
+input, and so such a row.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from opflops.formulas.activation import RELU
 from opflops.formulas.contraction import linear as dense_linear
 from opflops.formulas.contraction import products
 from opflops.formulas.sizes import aten, available_packets, numel, reduction_ops
-from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.registration import declare_zero, formula
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import modes_disabled
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-# What is asked of a quantized tensor, and tensors made around their parts or without contents.
+# Queries of a quantized tensor, and constructors from parts or without contents.
 declare_zero(aten.q_per_channel_axis, aten.q_scale, aten.q_zero_point, recorded=False)
 declare_zero(aten.q_per_channel_scales, aten.q_per_channel_zero_points, aten.int_repr)
 declare_zero(aten._make_per_tensor_quantized_tensor, aten._make_per_channel_quantized_tensor)
@@ -36,7 +37,7 @@ QUANTIZE = Cost(ops=1 + 1 + 1 + 2)
 DEQUANTIZE = Cost(ops=2)
 """``(q - zero_point) * scale``"""
 SCALE_BACK = Cost(ops=1)
-"""``sum * scale``: a sum of products of integers becomes a number by the product of both scales."""
+"""``sum * scale``: the sum of an integer matmul times the product of both scales."""
 PARAMETERS = Cost(ops=2 + 3)
 """``scale = (max - min) / steps`` and ``zero_point = lowest - round(min / scale)``"""
 
@@ -76,11 +77,11 @@ def quantize_dynamic(self: Tensor) -> Cost:
     return quantize_by_range(self.numel())
 
 
-INSIDE = "its products are of 8-bit integers, although the row is of its input's dtype"
+INSIDE = "its matmul is of 8-bit integers, although the row has its input's dtype"
 
 
 def _layer(X: Any, packed: Any, unpack: Callable[[Any], tuple[Tensor, Tensor | None]], out: Tensor) -> Cost:
-    """Add the bias, if the packed parameters hold one, and read them; the products are counted apart."""
+    """Cost of the bias, if the packed parameters have one, and of reading them; without the matmul."""
     with modes_disabled():
         parameters = [tensor for tensor in unpack(packed) if tensor is not None]
     biased = len(parameters) > 1
@@ -88,31 +89,31 @@ def _layer(X: Any, packed: Any, unpack: Callable[[Any], tuple[Tensor, Tensor | N
 
 
 def _linear(X: Tensor, W_prepack: Any, out: Tensor) -> Cost:
-    """Multiply each row of the input with the weight, and add the bias."""
+    """Cost of an integer matmul with the weight, and of the bias."""
     return Cost(macs=products(X, out)) + _layer(X, W_prepack, torch.ops.quantized.linear_unpack, out)
 
 
 def register(
     names: str,
-    price: Callable[..., Cost | Estimate],
+    function: Callable[..., Cost | Estimate],
     dtype_from: str | None = None,
     *,
     namespace: str = "quantized",
     unread: Iterable[str] = (),
 ) -> None:
-    """Price those of some operators that this build of PyTorch has."""
+    """Register a formula for the operators among these names that this build of PyTorch has."""
     operators = available_packets(namespace, *names.split())
     if operators:
-        formula(*operators, dtype_from=dtype_from, unread=unread)(price)
+        formula(*operators, dtype_from=dtype_from, unread=unread)(function)
 
 
 def linear(X: Tensor, W_prepack: Any, *, out: Tensor) -> Cost:
-    """A linear layer on integers whose sums are quantized anew."""
+    """A linear layer on integers, whose sums are quantized."""
     return _linear(X, W_prepack, out) + QUANTIZE * out.numel()
 
 
 def linear_relu(X: Tensor, W_prepack: Any, *, out: Tensor) -> Cost:
-    """The same and a comparison."""
+    """The same and a relu."""
     return linear(X, W_prepack, out=out) + RELU * out.numel()
 
 
@@ -122,7 +123,7 @@ def linear_leaky_relu(X: Tensor, W_prepack: Any, *, out: Tensor) -> Cost:
 
 
 def linear_tanh(X: Tensor, W_prepack: Any, *, out: Tensor) -> Cost:
-    """The same, with the tanh of the sums, which must be scaled back for that."""
+    """The same, with the tanh of the sums, which are scaled back first."""
     return linear(X, W_prepack, out=out) + (SCALE_BACK + Cost(transcendentals=1)) * out.numel()
 
 
@@ -133,35 +134,35 @@ def linear_dynamic(X: Tensor, W_prepack: Any, *, out: Tensor) -> Estimate:
 
 
 def linear_relu_dynamic(X: Tensor, W_prepack: Any, *, out: Tensor) -> Estimate:
-    """The same and a comparison."""
+    """The same and a relu."""
     cost, reason = linear_dynamic(X, W_prepack, out=out)
     return Estimate(cost + RELU * out.numel(), reason)
 
 
 def linear_of_quantized_input(X: Tensor, W_prepack: Any, *, out: Tensor) -> Estimate:
-    """The same with a scale and a zero point that are given, and so without looking for the range."""
+    """The same with a given scale and zero point, so without finding the range."""
     return Estimate(QUANTIZE * X.numel() + _linear(X, W_prepack, out) + SCALE_BACK * out.numel(), INSIDE)
 
 
 def linear_relu_of_quantized_input(X: Tensor, W_prepack: Any, *, out: Tensor) -> Estimate:
-    """The same and a comparison."""
+    """The same and a relu."""
     cost, reason = linear_of_quantized_input(X, W_prepack, out=out)
     return Estimate(cost + RELU * out.numel(), reason)
 
 
 def linear_dynamic_fp16(X: Tensor, W_prepack: Any, *, out: Tensor) -> Cost:
-    """A linear layer whose weights are stored in half precision; the arithmetic is the input's."""
+    """A linear layer whose weights are stored in half precision; the arithmetic runs in the input's dtype."""
     half = _layer(X, W_prepack, torch.ops.quantized.linear_unpack_fp16, out)
     return Cost(macs=products(X, out)) + half
 
 
 def linear_relu_dynamic_fp16(X: Tensor, W_prepack: Any, *, out: Tensor) -> Cost:
-    """The same and a comparison."""
+    """The same and a relu."""
     return linear_dynamic_fp16(X, W_prepack, out=out) + RELU * out.numel()
 
 
 def linear_dynamic_fp16_unpacked_weight(X: Tensor, weight: Tensor, bias: Tensor | None) -> Cost:
-    """The same, where the weights are converted and laid out on the way."""
+    """The same, which also converts and reorders the weights."""
     return dense_linear(numel(X.shape[:-1]), weight, bias)
 
 
@@ -179,13 +180,13 @@ register("linear_dynamic_fp16_unpacked_weight", linear_dynamic_fp16_unpacked_wei
 
 
 def _convolution(rank: int, *, transposed: bool, after: Cost, dynamic: bool = False) -> Callable[..., Cost | Estimate]:
-    """Make the formula of a convolution of some rank, whose packed parameters come apart by a function of that rank.
+    """Make the formula of a convolution; the operator that unpacks its parameters is specific to the rank.
 
     Args:
-        rank: Axes of the grid.
-        transposed: Whether positions lie on the input's grid.
-        after: What is done with each sum of products.
-        dynamic: Whether the input is quantized on the way, by its range.
+        rank: Number of spatial axes.
+        transposed: True if positions are those of the input's grid.
+        after: The cost of the operations on each sum of the contraction.
+        dynamic: True if the operator quantizes its input by range.
     """
     unpack = getattr(torch.ops.quantized, f"conv{'_transpose' if transposed else ''}{rank}d_unpack")
 
@@ -195,7 +196,7 @@ def _convolution(rank: int, *, transposed: bool, after: Cost, dynamic: bool = Fa
         packed = packed_weight if packed_weight is not None else weight
         with modes_disabled():
             weights, _ = unpack(packed)
-        # A one-dimensional convolution may be kept as a two-dimensional one of height 1.
+        # A one-dimensional convolution may be stored as a two-dimensional one of height 1.
         positions = (qx if transposed else out).shape
         products_of_integers = Cost(macs=positions[0] * numel(positions[2:]) * weights.numel())
         cost = products_of_integers + _layer([qx, qaccum], packed, unpack, out) + after * out.numel()
@@ -205,7 +206,7 @@ def _convolution(rank: int, *, transposed: bool, after: Cost, dynamic: bool = Fa
     return price
 
 
-# Added to what lies there already, the sums must be scaled back first.
+# The sums are scaled back before they are added to the existing values.
 _ADDED = SCALE_BACK + DEQUANTIZE + Cost(ops=1) + QUANTIZE
 
 register("conv2d_add", _convolution(2, transposed=False, after=_ADDED), "qx")
@@ -217,7 +218,7 @@ for _rank in (1, 2, 3):
     register(f"conv{_rank}d_dynamic", _convolution(_rank, transposed=False, after=SCALE_BACK, dynamic=True))
     register(f"conv_transpose{_rank}d_dynamic", _convolution(_rank, transposed=True, after=SCALE_BACK, dynamic=True))
 
-# Parameters laid out anew for a kernel, and back.
+# Parameters reordered for a kernel, and back.
 _PACKED = """
 linear_prepack linear_prepack_legacy linear_prepack_fp16 linear_prepack_fp16_legacy linear_unpack linear_unpack_fp16
 conv_prepack conv1d_prepack conv2d_prepack conv3d_prepack
@@ -226,11 +227,11 @@ conv_transpose1d_prepack conv_transpose2d_prepack conv_transpose3d_prepack
 declare_zero(*available_packets("quantized", *_PACKED.split()))
 
 
-# Weights of which only blocks that hold something are stored.
+# Weights of which only non-zero blocks are stored.
 
 
 def _stored_blocks(weight: Tensor, block: Sequence[int]) -> int:
-    """Count the elements of blocks that are not all zero."""
+    """Count the elements of the blocks that are not all zero."""
     height, width = block
     rows, columns = weight.dequantize().nonzero(as_tuple=True)
     blocks: int = torch.stack([rows // height, columns // width]).unique(dim=1).shape[1]
@@ -238,7 +239,7 @@ def _stored_blocks(weight: Tensor, block: Sequence[int]) -> int:
 
 
 def _sparse_linear(X: Tensor, W_prepack: Any, out: Tensor) -> Cost:
-    """Multiply each row of the input with the blocks that are stored, and add the bias."""
+    """Cost of multiplying each row of the input with the stored blocks, and of the bias."""
     with modes_disabled():
         weight, bias, block = torch.ops.sparse.qlinear_unpack(W_prepack)
         elements = _stored_blocks(weight, block)
@@ -248,12 +249,12 @@ def _sparse_linear(X: Tensor, W_prepack: Any, out: Tensor) -> Cost:
 
 
 def sparse_linear(X: Tensor, W_prepack: Any, *, out: Tensor) -> Cost:
-    """A linear layer on integers whose sums are quantized anew."""
+    """A linear layer on integers, whose sums are quantized."""
     return _sparse_linear(X, W_prepack, out) + QUANTIZE * out.numel()
 
 
 def sparse_linear_relu(X: Tensor, W_prepack: Any, *, out: Tensor) -> Cost:
-    """The same and a comparison."""
+    """The same and a relu."""
     return sparse_linear(X, W_prepack, out=out) + RELU * out.numel()
 
 
@@ -264,7 +265,7 @@ def sparse_linear_dynamic(X: Tensor, W_prepack: Any, *, out: Tensor) -> Estimate
 
 
 def sparse_linear_relu_dynamic(X: Tensor, W_prepack: Any, *, out: Tensor) -> Estimate:
-    """The same and a comparison."""
+    """The same and a relu."""
     cost, reason = sparse_linear_dynamic(X, W_prepack, out=out)
     return Estimate(cost + RELU * out.numel(), reason)
 

@@ -1,7 +1,7 @@
-"""Matrix products in low precision: of 8-bit and 4-bit numbers, by scaled operands, and in groups of ragged sizes.
+"""Low-precision matmuls: of 8-bit and 4-bit numbers, with scaled operands, and in groups of different sizes.
 
-A product of two low-precision operands is a row of its operands' dtype. Where only the weights are quantized, the
-arithmetic runs in the dtype of the activations, as the weights are converted to it first.
+A matmul of two low-precision operands is a row of their dtype. If only the weights are quantized, the arithmetic runs
+in the dtype of the activations, since the weights are converted to it first.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from opflops.formulas.activation import RELU
 from opflops.formulas.contraction import products
 from opflops.formulas.quantized.layers import INSIDE, SCALE_BACK, quantize_by_range, register
 from opflops.formulas.sizes import aten, newer, newer_formula, numel
-from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.registration import declare_zero, formula
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.fake_tensors import has_values
@@ -22,20 +22,20 @@ from opflops.torch_internals.fake_tensors import has_values
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Weights are laid out anew for a kernel.
+# Weights reordered for a kernel.
 declare_zero(
     aten._convert_weight_to_int4pack,
     *newer("_convert_weight_to_int4pack_for_cpu", "_dyn_quant_pack_4bit_weight"),
 )
 
-# A sigmoid, which takes three operations and an exponential, and a product.
+# A sigmoid, which takes three operations and an exponential, and a multiplication.
 _SILU = Cost(ops=4, transcendentals=1)
-_TWO_IN_A_BYTE = getattr(torch, "float4_e2m1fn_x2", None)
+_TWO_PER_BYTE = getattr(torch, "float4_e2m1fn_x2", None)
 
 
 def _packed(tensor: Tensor) -> int:
-    """Count the numbers that one element holds along the axis that is summed over."""
-    return 2 if tensor.dtype is _TWO_IN_A_BYTE else 1
+    """Return how many numbers one element holds along the summed axis."""
+    return 2 if tensor.dtype is _TWO_PER_BYTE else 1
 
 
 @formula(aten._int_mm, dtype_from="self")
@@ -45,7 +45,7 @@ def int_mm(self: Tensor, mat2: Tensor) -> Cost:
 
 
 def _epilogue(bias: Tensor | None, scale_result: Tensor | None, out: Tensor) -> Cost:
-    """Add the bias; scale the result, which is done for results of eight bits alone."""
+    """Cost of the bias, and of scaling the result, which happens only for results of eight bits."""
     scaled = scale_result is not None and out.dtype.itemsize == 1
     return Cost(ops=out.numel() * ((bias is not None) + scaled))
 
@@ -56,8 +56,8 @@ def scaled_mm(
 ) -> Cost:
     """``(scale_a * self) @ (scale_b * mat2) + bias``.
 
-    One multiplication for each element of both operands, as in PyTorch's own emulation, whether one scale holds for
-    a tensor, a row or a block; kernels may scale the sums instead.
+    One multiplication per element of both operands, as in PyTorch's own emulation, with scales per tensor, row or
+    block; kernels may scale the sums instead.
     """
     packed = _packed(self)
     scaling = Cost(ops=packed * (self.numel() + mat2.numel()))
@@ -68,7 +68,7 @@ _UNKNOWN = "where the last group ends has no value here, so every row counts"
 
 
 def _end(offs: Tensor | None, size: int) -> tuple[int, str]:
-    """Tell where the last group ends along an axis that is split into groups, and why that may be a guess."""
+    """Return where the last group ends along an axis that is split into groups, and why that is an estimate, or ""."""
     if offs is None:
         return size, ""
     if not has_values(offs):
@@ -78,11 +78,11 @@ def _end(offs: Tensor | None, size: int) -> tuple[int, str]:
 
 
 def _grouped(self: Tensor, mat2: Tensor, offs: Tensor | None) -> tuple[Cost, Cost, str]:
-    """Price the products of groups, and a multiplication for each element that they use of both operands.
+    """Return the cost of the groups' matmuls, and of one multiplication per element that they use of both operands.
 
-    Operands with three axes have one matrix for each group. One with two axes is split by the offsets: along rows of
-    the left, along columns of the right, or, if both are split, along the axis that is summed over. What lies behind
-    the last offset is not used.
+    An operand with three axes has one matrix per group. An operand with two axes is split by the offsets: along the
+    rows of the left, along the columns of the right, or, if both are split, along the summed axis. Elements after the
+    last offset are not used. Last comes why the cost is an estimate, or "".
     """
     batched_left, batched_right = self.dim() > mat2.dim(), mat2.dim() > self.dim()
     rows, depth = self.shape[-2:]
@@ -111,7 +111,7 @@ def _estimated(cost: Cost, reason: str) -> Cost | Estimate:
 def grouped_mm(
     self: Tensor, mat2: Tensor, offs: Tensor | None = None, bias: Tensor | None = None, *, out: Tensor
 ) -> Cost | Estimate:
-    """By the true sizes of the groups; see :func:`_grouped`."""
+    """Matmuls by the true sizes of the groups; see :func:`_grouped`."""
     macs, _, reason = _grouped(self, mat2, offs)
     return _estimated(macs + _epilogue(bias, None, out), reason)
 
@@ -125,7 +125,7 @@ def _scaled_grouped_mm(
     *,
     out: Tensor,
 ) -> Cost | Estimate:
-    """The same with both operands scaled, as :func:`scaled_mm` has it."""
+    """The same with both operands scaled, as in :func:`scaled_mm`."""
     macs, scaling, reason = _grouped(self, mat2, offs)
     return _estimated(macs + scaling + _epilogue(bias, scale_result, out), reason)
 
@@ -136,7 +136,7 @@ if newer("_scaled_grouped_mm", "_scaled_grouped_mm_v2"):
 
 @formula(aten._weight_int4pack_mm, *newer("_weight_int4pack_mm_for_cpu", "_weight_int4pack_mm_with_scales_and_zeros"))
 def weight_int4pack_mm(self: Tensor, *, out: Tensor) -> Cost:
-    """``self @ ((q - 8) * scale + zero).T``: three operations for each weight, and the product."""
+    """``self @ ((q - 8) * scale + zero).T``: three operations per weight, and the matmul."""
     weights = self.shape[-1] * out.shape[-1]
     return Cost(macs=self.shape[0] * weights, ops=3 * weights)
 
@@ -148,22 +148,22 @@ register("int4mm_packed_weight_cpu", weight_int4pack_mm, "self")
 def dyn_quant_matmul_4bit(
     inp: Tensor, block_size: int, in_features: int, out_features: int, *, out: Tensor
 ) -> Estimate:
-    """``sum over blocks of (q @ (w - 8).T) * scale_of_block``, times the scale of the row, as its reference has it.
+    """``sum over blocks of (q @ (w - 8).T) * scale_of_block``, times the scale of the row, as in its reference.
 
-    Each row of the input is quantized to eight bits by its own range. The weights lose their offset once; every block
-    scales its sum and all but the first add it.
+    Each row of the input is quantized to eight bits by its own range. The offset of each weight is subtracted once.
+    Every block scales its sum, and all but the first add it.
     """
     blocks = in_features // block_size
     scaling = Cost(ops=(blocks + blocks - 1) * out.numel()) + SCALE_BACK * out.numel()
     offsets = Cost(ops=in_features * out_features)
     products_of_integers = Cost(macs=products(inp, out))
     quantized = quantize_by_range(inp.numel(), numel(inp.shape[:-1]))
-    return Estimate(quantized + products_of_integers + offsets + scaling, f"{INSIDE}; a packed bias is not seen")
+    return Estimate(quantized + products_of_integers + offsets + scaling, f"{INSIDE}; a packed bias is not counted")
 
 
 @formula(aten._weight_int8pack_mm)
 def weight_int8pack_mm(self: Tensor, *, out: Tensor) -> Cost:
-    """``(self @ q.T) * scales``: there is one scale for each column of the result, which is multiplied once."""
+    """``(self @ q.T) * scales``: one scale per column of the result, and one multiplication per element."""
     return Cost(macs=products(self, out), ops=out.numel())
 
 
@@ -171,7 +171,7 @@ def weight_int8pack_mm(self: Tensor, *, out: Tensor) -> Cost:
 def mixed_dtypes_linear(
     input: Tensor, bias: Tensor | None = None, activation: str | None = None, *, out: Tensor
 ) -> Cost:
-    """``activation(input @ (scale * q) + bias)``: one multiplication for each weight before the product."""
+    """``activation(input @ (scale * q) + bias)``: one multiplication per weight before the matmul."""
     after = {"relu": RELU, "silu": _SILU}.get(activation or "none", Cost())
     product = Cost(macs=products(input, out), ops=input.shape[-1] * out.shape[-1])
     return product + _epilogue(bias, None, out) + after * out.numel()

@@ -1,8 +1,8 @@
-"""Operators on quantized tensors: the floating-point operator of that name, with its operands dequantized before.
+"""Operators on quantized tensors: dequantize the operands, run the floating-point operator, quantize the result.
 
-Every element of each operand is dequantized, a broadcast one once, and every element of the result quantized, as in
-PyTorch's reference representation of quantized models. What orders integers alone (clamp, pooling) needs neither. Rows
-are of the quantized dtype.
+Every element of each operand is dequantized, a broadcast one once, and every element of the result is quantized, as in
+PyTorch's reference representation of quantized models. Operators that only compare integers (clamp, pooling) do
+neither. Rows have the quantized dtype.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from opflops.formulas.pooling import window
 from opflops.formulas.quantized.layers import DEQUANTIZE, QUANTIZE, register
 from opflops.formulas.reduction import softmax_op
 from opflops.formulas.sizes import aten, available_packets
-from opflops.pricing.registry import declare_zero, formula, registry
+from opflops.pricing.registration import declare_zero, formula
+from opflops.pricing.registry import registry
 from opflops.records.cost import Cost
 from opflops.torch_internals.dispatch import modes_disabled
 
@@ -31,14 +32,14 @@ quantized = torch.ops.quantized
 
 
 def elementwise(name: str, out: Tensor) -> Cost:
-    """Price an element-wise operator of aten, by name, for as many elements as a result has."""
-    rule: Any = registry.rule(getattr(aten, name).default)
+    """Return the cost of an element-wise operator of aten, by name, for the elements of a result."""
+    rule: Any = registry.get_rule(getattr(aten, name).default)
     cost: Cost = rule.formula(out=out)
     return cost
 
 
 def _requantized(out: Tensor, cost: Cost) -> Cost:
-    """Add the way into floating point and back for one operand of the size of the result."""
+    """Add dequantizing one operand of the size of the result, and quantizing the result."""
     return (DEQUANTIZE + QUANTIZE) * out.numel() + cost
 
 
@@ -49,7 +50,7 @@ def _binary(after: Cost) -> Callable[..., Cost]:
     def price(qa: Tensor, qb: Tensor, *, out: Tensor) -> Cost:
         return DEQUANTIZE * (qa.numel() + qb.numel()) + (Cost(ops=1) + after + QUANTIZE) * out.numel()
 
-    price.__doc__ = f"Both are dequantized; one operation and {after.ops} more; the result is quantized."
+    price.__doc__ = f"Dequantize both, run one operation and {after.ops} more, and quantize the result."
     return price
 
 
@@ -59,7 +60,7 @@ for _name in ("add", "mul"):
         formula(_fused.default, _fused.out, _out, unread=("out",))(_binary(_after))
 
 
-# A tensor and a number: its scale and zero point change rather than its elements, wherever that is enough.
+# A tensor and a number: only scale and zero point change, if that is enough, and not the elements.
 
 
 def _scale_of(tensor: Tensor) -> float:
@@ -74,10 +75,10 @@ def _add_number(after: Cost) -> Callable[..., Cost]:
             return cost
         return cost + Cost(ops=3 + 1) + (Cost(ops=2) + QUANTIZE) * out.numel()
 
-    price.__doc__ = f"""The zero point becomes ``zero_point - round(number / scale)``, unless that is out of its bounds.
+    price.__doc__ = f"""The zero point becomes ``zero_point - round(number / scale)``, if that is in its bounds.
 
-    Then it is the bound, ``new_scale = (other_bound - shifted) / steps * scale``, and every element becomes
-    ``((q - zero_point) + round(number / scale)) * (scale / new_scale)``, quantized. {after.ops} more for each element.
+    Otherwise it is the bound, ``new_scale = (other_bound - shifted) / steps * scale``, and every element becomes
+    ``((q - zero_point) + round(number / scale)) * (scale / new_scale)``, quantized. {after.ops} more ops per element.
     """
     return price
 
@@ -96,7 +97,7 @@ def _multiply_number(after: Cost) -> Callable[..., Cost]:
     price.__doc__ = f"""``scale * number``; times 0 is a tensor of zeros.
 
     By a negative number it is ``scale * abs(number)``, ``zero_point`` becomes ``highest - (zero_point - lowest)``, and
-    each element ``highest + lowest - q``. {after.ops} more for each element.
+    each element ``highest + lowest - q``. {after.ops} more ops per element.
     """
     return price
 
@@ -157,13 +158,13 @@ def quantized_clamp(min: Any = None, max: Any = None, *, out: Tensor) -> Cost:
 
 
 def quantized_relu6(*, out: Tensor) -> Cost:
-    """Compare integers with the zero point and with six, quantized."""
+    """Compare integers with the zero point and with the quantized six."""
     return QUANTIZE + Cost(ops=2) * out.numel()
 
 
 register("clamp", quantized_clamp)
 register("relu6", quantized_relu6)
-# It hands its argument back, in training too.
+# It returns its argument, in training too.
 declare_zero(*available_packets("quantized", "dropout"), no_traffic=True)
 
 
@@ -180,12 +181,12 @@ register("max_pool2d", _max_pool(2))
 
 
 def quantized_cat(*, out: Tensor) -> Cost:
-    """Each element is dequantized, and quantized by the scale of the result."""
+    """Dequantize each element, and quantize it with the scale of the result."""
     return _requantized(out, Cost())
 
 
 def quantized_cat_relu(*, out: Tensor) -> Cost:
-    """The same and a comparison."""
+    """The same and a relu."""
     return _requantized(out, RELU * out.numel())
 
 
@@ -194,13 +195,13 @@ register("cat_relu cat_relu_out", quantized_cat_relu, unread=("out",))
 
 
 def quantized_matmul(qa: Tensor, qb: Tensor, *, out: Tensor) -> Cost:
-    """Products of integers, whose sums are quantized anew."""
+    """An integer matmul, whose sums are quantized."""
     return Cost(macs=products(qa, qb)) + QUANTIZE * out.numel()
 
 
 register("matmul", quantized_matmul)
 
-# Normalisations. That of a batch folds its statistics, which are given, into a factor and a shift of each channel.
+# Normalization. A batch norm turns its given statistics into a factor and a shift per channel.
 
 
 def batch_norm(qx: Tensor, weight: Tensor | None) -> Cost:
@@ -209,7 +210,7 @@ def batch_norm(qx: Tensor, weight: Tensor | None) -> Cost:
 
 
 def batch_norm_relu(qx: Tensor, weight: Tensor | None) -> Cost:
-    """The same and a comparison."""
+    """The same and a relu."""
     return quantized_batch_norm(qx, weight) + RELU * qx.numel()
 
 

@@ -1,7 +1,7 @@
-"""Recurrent cells and layers with weights of 8 bits: their unrolled form, on an input and a state quantized by range.
+"""Recurrent cells and layers with 8-bit weights: their unrolled form, on an input and a state quantized by range.
 
-Only the products are of integers; gates, states and the row itself are floating point. Weights of half precision
-change nothing in the arithmetic. The biases are those that lie with the packed weights.
+Only the matmuls are on integers; gates, states and the row's dtype are floating point. Half-precision weights do not
+change the arithmetic. The biases are those packed with the weights.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from opflops.formulas.quantized.layers import INSIDE, SCALE_BACK, quantize_by_range, register
 from opflops.formulas.recurrent import layers_of_a_library
 from opflops.formulas.sizes import aten, available_packets, numel
-from opflops.pricing.registry import declare_zero, formula
+from opflops.pricing.registration import declare_zero, formula
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import modes_disabled
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-# Weights and biases put into one object.
+# These put weights and biases into one object.
 declare_zero(
     *available_packets("quantized", "make_quantized_cell_params", "make_quantized_cell_params_dynamic"), no_traffic=True
 )
@@ -37,9 +37,9 @@ class _Parameters(NamedTuple):
     """Hold the weights of one direction of one layer.
 
     Attributes:
-        weights: Those of the input and of the state.
-        biases: Theirs, where there are any.
-        integers: Whether the weights are of 8 bits.
+        weights: The weights of the input and of the state.
+        biases: Their biases, if any.
+        integers: True if the weights have 8 bits.
     """
 
     weights: list[Tensor]
@@ -47,8 +47,8 @@ class _Parameters(NamedTuple):
     integers: bool
 
 
-def _unpacked(*packed: Any) -> _Parameters:
-    """Take linear layers apart that stand for the weights of a cell."""
+def _unpack(*packed: Any) -> _Parameters:
+    """Unpack the linear layers that hold the weights of a cell."""
     with modes_disabled():
         parts = [torch.ops.quantized.linear_unpack(each) for each in packed]
     weights = [weight for weight, _ in parts]
@@ -57,16 +57,16 @@ def _unpacked(*packed: Any) -> _Parameters:
 
 
 def _parameters(cell: Any) -> _Parameters:
-    """Take an object of cell parameters apart, as it is stored: a kind, tensors, numbers, and packed linear layers."""
+    """Unpack an object of cell parameters by its state: a type, tensors, numbers, and packed linear layers."""
     with modes_disabled():
         (_, tensors, _, _, packed), _ = cell.__getstate__()
     if packed:
-        return _unpacked(*packed)
+        return _unpack(*packed)
     return _Parameters(tensors[:2], tensors[2:4], integers=True)
 
 
 def _quantized(steps: int, inputs: int, states: int, results: int) -> Cost:
-    """Quantize all inputs by one range and the states of each step by its own; scale both products back."""
+    """Quantize all inputs by one range, and each step's states by a range of their own; scale both matmuls back."""
     return quantize_by_range(inputs) + quantize_by_range(states, steps) + SCALE_BACK * (2 * results)
 
 
@@ -82,7 +82,7 @@ def _unrolled(
     train: bool = False,
     bidirectional: bool = False,
 ) -> Cost | Estimate:
-    """Price all layers in all directions; their cells come layer by layer."""
+    """Cost of all layers in all directions; the cells are listed layer by layer."""
     tensors = [tensor for cell in cells for tensor in (*cell.weights, *cell.biases)]
     hidden_size, rows = cells[0].weights[1].shape[1], numel(input.shape[:-1])
     floating = layers_of_a_library(input, tensors, mode, hidden_size, num_layers, dropout, train, bidirectional)
@@ -107,7 +107,7 @@ def recurrent_layers(
     batch_sizes: Any = None,
     mode: int = _LSTM,
 ) -> Cost | Estimate:
-    """A whole input, or packed data with its true lengths; overloads that take tensors as parameters always raise."""
+    """A padded input, or packed data with true lengths; the overloads with tensors as parameters always raise."""
     return _unrolled(
         mode,
         data if input is None else input,
@@ -126,9 +126,9 @@ formula(aten.quantized_gru)(partial(recurrent_layers, mode=_GRU))
 
 
 def recurrent_cell(input: Tensor, hx: Any, w_ih: Any, w_hh: Any, mode: int = _LSTM) -> Cost | Estimate:
-    """One step; the biases that stand beside the packed weights are not read."""
+    """One step; the biases passed beside the packed weights are not read."""
     states = [hx] if isinstance(hx, torch.Tensor) else hx
-    return _unrolled(mode, input, 1, states, [_unpacked(w_ih, w_hh)])
+    return _unrolled(mode, input, 1, states, [_unpack(w_ih, w_hh)])
 
 
 register("quantized_lstm_cell_dynamic", recurrent_cell)

@@ -1,0 +1,59 @@
+"""Cache how each operator is priced, until something is registered."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from opflops.pricing.op_pricing import OpPricing
+from opflops.torch_internals.dispatch import packet_of, third_party_formulas
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opflops.pricing.registry import Registry
+    from opflops.pricing.schema_binding import PricingRule
+
+
+class PriceCache(dict[Any, OpPricing]):
+    """Map each operator to how it is priced, resolved by a registry at the first look-up.
+
+    An unpriced operator is looked up among the third-party formulas each time, since its library may still publish one.
+
+    Attributes:
+        fast_path: The pricing of operators on the fast path, by the operator's ``id``, which is quicker to hash than
+            the operator. The cache itself keeps the operators alive.
+    """
+
+    def __init__(self, registry: Registry, mode_options: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._registry = registry
+        self._mode_options = mode_options
+        self._unpriced: dict[Any, OpPricing] = {}
+        self.fast_path: dict[int, OpPricing] = {}
+        self._subscribers: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def __missing__(self, overload: Any) -> OpPricing:
+        pricing = self._unpriced.get(overload)
+        if pricing is None or packet_of(overload) in third_party_formulas():
+            pricing = self._registry.resolve(overload, self._mode_options)
+            (self._unpriced if pricing.verdict == "unpriced" else self)[overload] = pricing
+            if pricing.fast_path:
+                self.fast_path[id(overload)] = pricing
+        return pricing
+
+    def get_rule_by_name(self, name: str) -> PricingRule | None:
+        """See :meth:`Registry.get_rule_by_name`."""
+        return self._registry.get_rule_by_name(name)
+
+    def subscribe(self, user: Any) -> None:
+        """Call an object's ``forget_prices()``, as long as the object lives, whenever something is registered."""
+        self._subscribers.add(user)
+
+    def clear(self) -> None:
+        """Forget everything, and tell the subscribers, since something was registered."""
+        super().clear()
+        self.fast_path.clear()
+        self._unpriced.clear()
+        for user in list(self._subscribers):
+            user.forget_prices()

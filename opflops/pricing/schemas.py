@@ -1,0 +1,80 @@
+"""What an operator's schema says: its overloads, its functional variant, and its arguments as Python names them."""
+
+from __future__ import annotations
+
+import keyword
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from opflops.errors import FormulaError
+from opflops.torch_internals.dispatch import OpOverload, OpOverloadPacket, known_to_dispatcher, packet_of, schema_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def overloads_of(op: Any) -> Iterator[OpOverload]:
+    """Expand a packet into the overloads that the dispatcher knows; yield an overload as it is.
+
+    Raises:
+        FormulaError: ``op`` is neither.
+    """
+    if isinstance(op, OpOverload):
+        yield op
+    elif isinstance(op, OpOverloadPacket):
+        for name in op.overloads():
+            overload = getattr(op, name)
+            if known_to_dispatcher(overload):
+                yield overload
+    else:
+        raise FormulaError(
+            f"{op!r} is not an operator. Pass one such as torch.ops.aten.mm or torch.ops.aten.mm.default."
+        )
+
+
+def functional_variant(overload: OpOverload) -> OpOverload | None:
+    """Return the overload that computes the same as an in-place or ``out=`` one, but into a new tensor.
+
+    It takes the same arguments. It belongs to the same packet, or to the packet without the trailing underscore.
+    """
+    if not _mutates(overload):
+        return None
+    packet = packet_of(overload)
+    namespace, _, name = schema_of(overload).name.partition("::")
+    packets = [packet]
+    if name.endswith("_"):
+        functional = getattr(getattr(torch.ops, namespace), name.removesuffix("_"), None)
+        packets += [functional] if functional is not None else []
+    for candidate in (each for packet in packets for each in overloads_of(packet)):
+        if not _mutates(candidate) and _inputs(candidate) == _inputs(overload):
+            return candidate
+    return None
+
+
+def _mutates(overload: OpOverload) -> bool:
+    return any(argument.alias_info and argument.alias_info.is_write for argument in schema_of(overload).arguments)
+
+
+def _inputs(overload: OpOverload) -> list[tuple[str, str]]:
+    return [(argument.name, str(argument.type)) for argument in schema_of(overload).arguments if not argument.is_out]
+
+
+def names_in_schema(names: tuple[str, ...], overload: OpOverload) -> set[str]:
+    """Keep the names that are arguments of this overload."""
+    return set(names) & {argument.name for argument in schema_of(overload).arguments}
+
+
+def python_name(name: str) -> str:
+    """Spell a schema name as a Python identifier (``random_`` has an argument called ``from``)."""
+    return f"{name}_" if keyword.iskeyword(name) else name
+
+
+def holds_tensors(argument: Any) -> bool:
+    """Tell whether an argument is a tensor or a list of tensors."""
+    return "Tensor" in str(argument.type)
+
+
+def is_single_tensor(argument: Any) -> bool:
+    """Tell whether an argument or a return is at most one tensor, and not a list."""
+    return str(argument.type) in ("Tensor", "Optional[Tensor]")
