@@ -15,7 +15,7 @@ from zoo.dynamic import CachedDecoder, ConvNet, MixtureOfExperts, UNet
 from zoo.transformers import ViT
 
 from opflops import Cost, DimensionError, OpFlopMode, OpflopsError, Profile, ProfileError, count
-from opflops.records.expressions import compiled
+from opflops.records.code_generation import compile_expressions
 
 B, S, H, W = Dim("batch"), Dim("seq"), Dim("height"), Dim("width")
 batch, seq, height, width, past = sympy.symbols("batch seq height width past")
@@ -689,11 +689,11 @@ def test_functions_of_sizes_are_exact_for_large_ones():
         (sympy.floor(sympy.sqrt(n)), lambda size: int(size**0.5)),
         (sympy.Mod(n, 7) + sympy.Min(n, 12), lambda size: size % 7 + min(size, 12)),
     ):
-        function = compiled(["n"], [expression])
+        function = compile_expressions(["n"], [expression])
         for size in (1, 2, 7, 10, 4096, *([2**60 + 1] if expression.is_polynomial() else [])):
             (value,) = function(size)
             assert (value, type(value)) == (exactly(size), int), (expression, size)
-    assert compiled(["n"], [sympy.floor(n / 2) + sympy.floor(n / 2 + half)])(2**60 + 1) == (2**60 + 1,)
+    assert compile_expressions(["n"], [sympy.floor(n / 2) + sympy.floor(n / 2 + half)])(2**60 + 1) == (2**60 + 1,)
 
 
 def test_costs_of_expressions_stay_expanded():

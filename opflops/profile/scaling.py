@@ -10,7 +10,7 @@ from opflops.errors import ProfileError
 from opflops.records.algebra import substitute
 from opflops.records.cost import Cost, total_of
 from opflops.records.dimensions import examples
-from opflops.records.expressions import degree, is_polynomial, leading_coefficient, overtaken_at
+from opflops.records.growth import degree, is_polynomial, leading_coefficient, overtaken_at
 from opflops.records.rows import ancestry
 from opflops.report import lines_of_growth
 

@@ -153,11 +153,11 @@ def function_of_sizes(
 
     It raises what :func:`check` raises.
     """
-    from opflops.records.expressions import compiled  # noqa: PLC0415 - as above
+    from opflops.records.code_generation import compile_expressions  # noqa: PLC0415 - as above
 
     names = [each.name for each in dimensions]
-    price = compiled(names, cost)
-    holds = compiled(names, [condition.expression for condition in conditions])
+    price = compile_expressions(names, cost)
+    holds = compile_expressions(names, [condition.expression for condition in conditions])
 
     def cost_of(**sizes: int) -> Cost:
         try:

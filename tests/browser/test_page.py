@@ -8,7 +8,7 @@ import torch
 
 from opflops import Cost, Profile, Row, count
 from opflops.records.dimensions import Dimension
-from opflops.records.expressions import parse
+from opflops.records.parsing import parse
 from opflops.units import exact
 
 pytestmark = pytest.mark.browser

@@ -29,7 +29,7 @@ A profile is one JSON object:
 Version 2 adds:
 
 - a count in ``cost`` may be a text: an expression in the dimensions, in Python's notation with the functions that
-  :mod:`opflops.records.expressions` reads, such as ``"98304*batch*seq + 256*batch*seq**2"``.
+  :mod:`opflops.records.parsing` reads, such as ``"98304*batch*seq + 256*batch*seq**2"``.
 - ``dimensions``: a list of objects with ``name``, ``example`` (the size it was counted at), ``minimum`` and ``maximum``
   (null if there is none).
 - ``conditions``: what must be true of sizes for the costs to be exact: objects with ``expression`` (a text, such as
@@ -48,7 +48,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from opflops.errors import ProfileError
 from opflops.records.cost import Cost, is_whole
 from opflops.records.dimensions import Condition, Dimension
-from opflops.records.expressions import parse, serialize
+from opflops.records.expressions import serialize
+from opflops.records.parsing import parse
 from opflops.records.rows import Row
 from opflops.report.files.counts import encode_count
 
