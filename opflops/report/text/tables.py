@@ -11,12 +11,13 @@ from opflops.records.rows import group_rows
 from opflops.report.amounts import TOTAL, Amount, Line
 from opflops.report.collector import collector_at_rest
 from opflops.report.notes import NUMBERS, Symbolic, notes, total_label
-from opflops.report.text import tree
 from opflops.report.text.columns import PHASES, ordered
 from opflops.report.text.layout import Laid, Numbers, lay_out
 from opflops.report.text.paragraphs import paragraphs
 from opflops.report.text.sheet import is_markup
 from opflops.report.text.text import TIMES
+from opflops.report.text.tree import OUTSIDE
+from opflops.report.text.tree_lines import Detail, TreeLines, keep_top, tree_lines
 from opflops.wording import printable
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def table(
     sort = "flops" if sort is None and top is not None else sort
     repeated = False
     if keys == ("module",):
-        lines, _, repeated, _ = tree.lines(floating, depth=depth, sort=sort, sizes=sizes, expand=expand, top=top)
+        lines, _, repeated, _ = tree_lines(floating, depth=depth, sort=sort, sizes=sizes, expand=expand, top=top)
         heading = _MODULES
     else:
         lines, heading = _flat(floating, keys, sort, sizes, top), " / ".join(keys)
@@ -173,7 +174,7 @@ def overview(
     """
     floating = [row for row in rows if row.floating]
     sizes = examples(symbolic.dimensions)
-    modules = tree.lines(floating, sizes=sizes, most=_OVERVIEW_LINES, expand=expand)
+    modules = tree_lines(floating, sizes=sizes, max_lines=_OVERVIEW_LINES, expand=expand)
     whole = _whole(rows, floating)
     parts = [(_MODULES, modules.lines), ("op", _flat(floating, ("op",), "flops", sizes, _OVERVIEW_OPERATORS))]
     several = [key for key in ("phase", "dtype") if len(set(map(attrgetter(key), floating))) > 1]
@@ -206,18 +207,18 @@ def _flat(
 ) -> list[Line]:
     found = []
     for value, part in group_rows(rows, *keys).items():
-        label = " / ".join(name or tree.OUTSIDE for name in (value if isinstance(value, tuple) else (value,)))
+        label = " / ".join(name or OUTSIDE for name in (value if isinstance(value, tuple) else (value,)))
         if "op" in keys and not all(row.priced for row in part):
             label = f"{label} (unpriced)"
         found.append(Line(printable(label), Amount(part)))
-    return tree.topped(found, ordered(found, sort, sizes), top)
+    return keep_top(found, ordered(found, sort, sizes), top)
 
 
-def _shortened(modules: tree.Tree) -> list[str]:
+def _shortened(modules: TreeLines) -> list[str]:
     """Say what a tree leaves to :func:`table`."""
     if modules.depth is not None:
         return [f"Modules deeper than level {modules.depth} are folded into those above; {_WHOLE} shows all."]
-    if modules.detail is not tree.Detail.EVERYTHING:
+    if modules.detail is not Detail.EVERYTHING:
         return [f"{_WHOLE} shows all operators in their modules."]
     return []
 
