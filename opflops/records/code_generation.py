@@ -11,16 +11,17 @@ if TYPE_CHECKING:
 
 
 def compile_expressions(names: Sequence[str], expressions: Sequence[Any]) -> Callable[..., Sequence[Any]]:
-    """Make a function of sizes, in order, that answers the values of some expressions, exactly."""
+    """Compile expressions to one function of sizes, in the order of ``names``, that returns their exact values."""
     from sympy.printing.pycode import PythonCodePrinter  # noqa: PLC0415 - only for symbolic counts
 
-    class Exact(PythonCodePrinter):  # type: ignore[misc]  # sympy has no types
-        """Write divisions as Python's on integers, which do not go by way of floating point."""
+    class IntegerPrinter(PythonCodePrinter):  # type: ignore[misc]  # sympy has no types
+        """Print divisions as ``//`` of integers, so that no value passes through floating point."""
 
         def whole(self, expression: Any) -> str:
-            above, below = _as_fraction(expression)
-            divided = str(below) != "1" and _is_rational(expression)
-            return f"({self._print(above)})//({self._print(below)})" if divided else str(self._print(expression))
+            numerator, denominator = _as_fraction(expression)
+            if str(denominator) == "1" or not _is_rational(expression):
+                return str(self._print(expression))
+            return f"({self._print(numerator)})//({self._print(denominator)})"
 
         def _print_floor(self, expression: Any) -> str:
             return self._rounded(expression, "(({0})//({1}))", "floor({0})")
@@ -37,23 +38,23 @@ def compile_expressions(names: Sequence[str], expressions: Sequence[Any]) -> Cal
         def _print_ceil_log2(self, expression: Any) -> str:
             return f"max({self.whole(expression.args[0])} - 1, 0).bit_length()"
 
-        def _rounded(self, expression: Any, exactly: str, otherwise: str) -> str:
-            (inside,) = expression.args
-            if _is_rational(inside):
-                return exactly.format(*map(self._print, _as_fraction(inside)))
-            return otherwise.format(self._print(inside))
+        def _rounded(self, expression: Any, rational: str, other: str) -> str:
+            (argument,) = expression.args
+            if _is_rational(argument):
+                return rational.format(*map(self._print, _as_fraction(argument)))
+            return other.format(self._print(argument))
 
-    printer = Exact({"fully_qualified_modules": False, "allow_unknown_functions": True})
+    printer = IntegerPrinter({"fully_qualified_modules": False, "allow_unknown_functions": True})
     values = "".join(
         f"{printer.whole(each) if hasattr(each, 'as_coeff_Mul') else printer.doprint(each)}, " for each in expressions
     )
-    known = {**vars(math), "Fraction": Fraction}
-    function: Callable[..., Sequence[Any]] = eval(f"lambda {', '.join(names)}: ({values})", known)  # noqa: S307 - see above
+    namespace = {**vars(math), "Fraction": Fraction}
+    function: Callable[..., Sequence[Any]] = eval(f"lambda {', '.join(names)}: ({values})", namespace)  # noqa: S307 - printed by sympy from an expression, not read from input
     return function
 
 
 def _is_rational(expression: Any) -> bool:
-    """Tell what integer arithmetic alone computes."""
+    """Tell whether integer arithmetic can compute an expression."""
     import sympy  # noqa: PLC0415 - only for symbolic counts
 
     if expression.has(sympy.Float, sympy.log):
@@ -65,8 +66,8 @@ def _as_fraction(expression: Any) -> tuple[Any, Any]:
     import sympy  # noqa: PLC0415 - only for symbolic counts
 
     expression = sympy.sympify(expression)
-    terms_of_it = sympy.Add.make_args(expression)
-    if all(each.as_coeff_Mul()[0].is_Integer and not each.has(sympy.Pow) for each in terms_of_it):
+    terms = sympy.Add.make_args(expression)
+    if all(each.as_coeff_Mul()[0].is_Integer and not each.has(sympy.Pow) for each in terms):
         return expression, sympy.Integer(1)
-    above, below = sympy.fraction(sympy.together(expression))
-    return above, below
+    numerator, denominator = sympy.fraction(sympy.together(expression))
+    return numerator, denominator

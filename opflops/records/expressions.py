@@ -15,36 +15,36 @@ def format_count(count: Any) -> str:
 
 
 def serialize(expression: Any) -> str:
-    """Write an expression or a condition so that :func:`parse` reads the same one."""
+    """Write an expression or a condition so that :func:`opflops.records.parsing.parse` returns an equal one."""
     from sympy.printing.str import StrPrinter  # noqa: PLC0415 - only for symbolic counts
 
-    class InFull(StrPrinter):
-        def _print_Float(self, number: Any) -> str:  # noqa: N802 - sympy calls it by the class
+    class ExactPrinter(StrPrinter):
+        def _print_Float(self, number: Any) -> str:  # noqa: N802 - sympy looks it up by the class name
             return repr(float(number))
 
-    written_in_full: str = InFull().doprint(expression)
-    return written_in_full
+    text: str = ExactPrinter().doprint(expression)
+    return text
 
 
 def format_condition(condition: Any) -> str:
-    """Write a condition as people do: ``batch != 1``."""
+    """Write a condition for people: ``batch != 1``."""
     from sympy import Eq, Ne  # noqa: PLC0415 - only for symbolic counts
     from sympy.printing.str import StrPrinter  # noqa: PLC0415 - as above
 
-    class Told(StrPrinter):
-        def _print_Relational(self, relation: Any) -> str:  # noqa: N802 - sympy calls it by the class
+    class ConditionPrinter(StrPrinter):
+        def _print_Relational(self, relation: Any) -> str:  # noqa: N802 - sympy looks it up by the class name
             sign = {Eq: "==", Ne: "!="}.get(type(relation), getattr(relation, "rel_op", "?"))
             return f"{self._print(relation.lhs)} {sign} {self._print(relation.rhs)}"
 
         def _print_Or(self, either: Any) -> str:  # noqa: N802 - as above
             return " or ".join(map(self._print, either.args))
 
-    words: str = Told().doprint(condition)
-    return words
+    text: str = ConditionPrinter().doprint(condition)
+    return text
 
 
-def leading(count: Any) -> str:
-    """Write an expression's term of the highest degree, and that there are others."""
+def format_leading_term(count: Any) -> str:
+    """Write an expression's term of the highest degree, followed by an ellipsis if there are others."""
     first, *others = terms(count)
     return f"{first} + …" if others else str(first)
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from opflops.records.algebra import ROUNDED, TRUNCATED, as_int, functions
+from opflops.records.algebra import ROUND_HALF_EVEN, TRUNCATE, as_int, functions
 
 
 def is_polynomial(count: Any, name: str) -> bool:
-    """Tell whether an expression grows with a dimension as a power of it in the end; rounding does not change that."""
+    """Tell whether an expression is a polynomial in a dimension, apart from rounding."""
     return _polynomial(count, name) is not None
 
 
 def degree(count: Any, name: str) -> int:
-    """Tell with which power of a dimension an expression grows, if it is one that does so."""
+    """Return the degree of an expression in a dimension; 0 if it is not a polynomial."""
     polynomial = _polynomial(count, name)
     return 0 if polynomial is None or polynomial.is_zero else int(polynomial.degree())
 
 
 def leading_coefficient(count: Any, name: str) -> Any:
-    """Return what that power is multiplied by: a number, or an expression in the other dimensions."""
+    """Return the coefficient of the highest power: a number, or an expression in the other dimensions."""
     polynomial = _polynomial(count, name)
     return count if polynomial is None else as_int(polynomial.LC())
 
@@ -29,14 +29,14 @@ def leading_coefficient(count: Any, name: str) -> Any:
 def _polynomial(count: Any, name: str) -> Any:
     import sympy  # noqa: PLC0415 - only for symbolic counts
 
-    symbol, smooth = sympy.Symbol(name), _smooth(sympy.sympify(count))
+    symbol, smooth = sympy.Symbol(name), _without_rounding(sympy.sympify(count))
     return sympy.Poly(smooth, symbol) if smooth.is_polynomial(symbol) else None
 
 
-def overtaken_at(first: Any, second: Any, name: str) -> int | None:
-    """Find the size of a dimension from which on a count is at least another that is larger at some smaller size.
+def crossover_size(first: Any, second: Any, name: str) -> int | None:
+    """Return the smallest size of a dimension from which on the first count is at least the second.
 
-    Rounding is left out of account. None if it never is, always is, or one of them is no polynomial.
+    Rounding is ignored. None if there is no such size, if every size is, or if the counts are not polynomials.
     """
     import sympy  # noqa: PLC0415 - only for symbolic counts
 
@@ -47,20 +47,20 @@ def overtaken_at(first: Any, second: Any, name: str) -> int | None:
     if not roots:
         return None
     (low, high), _ = roots[-1]
-    below, above = int(sympy.floor(low)), int(sympy.ceiling(high))
-    if polynomial.eval(below) >= 0 and below != above:
+    lower, upper = int(sympy.floor(low)), int(sympy.ceiling(high))
+    if polynomial.eval(lower) >= 0 and lower != upper:
         return None
-    while below < above:
-        middle = (below + above) // 2
-        below, above = (below, middle) if polynomial.eval(middle) >= 0 else (middle + 1, above)
-    return above if above > 1 else None
+    while lower < upper:
+        middle = (lower + upper) // 2
+        lower, upper = (lower, middle) if polynomial.eval(middle) >= 0 else (middle + 1, upper)
+    return upper if upper > 1 else None
 
 
-def _smooth(count: Any) -> Any:
-    """Leave out rounding, which does not change how a count grows."""
+def _without_rounding(count: Any) -> Any:
+    """Remove rounding functions, which do not change how a count grows."""
     import sympy  # noqa: PLC0415 - only for symbolic counts
 
-    rounding = (sympy.floor, sympy.ceiling, functions()[ROUNDED], functions()[TRUNCATED])
+    rounding = (sympy.floor, sympy.ceiling, functions()[ROUND_HALF_EVEN], functions()[TRUNCATE])
     while count.has(*rounding):
         for function in rounding:
             count = count.replace(function, lambda inside: inside)

@@ -6,29 +6,29 @@ import ast
 import operator
 from typing import TYPE_CHECKING, Any
 
-from opflops.records.algebra import HALVINGS, ROUNDED, TRUNCATED, functions
+from opflops.records.algebra import CEIL_LOG2, ROUND_HALF_EVEN, TRUNCATE, functions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 
-def parse(words: str, names: Iterable[str]) -> Any:
-    """Read an expression, or a condition, that sympy wrote, and nothing else: no code in a file is run.
+def parse(text: str, names: Iterable[str]) -> Any:
+    """Read an expression or a condition that :func:`opflops.records.expressions.serialize` wrote; runs no code.
 
     Raises:
-        ValueError: It is something else, or has a name in it that is not among ``names``.
+        ValueError: The text is something else, or has a name that is not in ``names``.
     """
     import sympy  # noqa: PLC0415 - only for symbolic counts
 
     known = {name: sympy.Symbol(name) for name in names}
     try:
-        return _Reader(known).visit(ast.parse(words, mode="eval").body)
+        return _ExpressionBuilder(known).visit(ast.parse(text, mode="eval").body)
     except (SyntaxError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
-        told_of = words if len(words) < _LONG else f"{words[:_LONG]}…"
-        raise ValueError(f"{told_of!r} is no expression in {', '.join(known) or 'no dimensions'}") from error
+        quoted = text if len(text) < _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…"
+        raise ValueError(f"{quoted!r} is not an expression in {', '.join(known) or 'no dimensions'}") from error
 
 
-_SIGNS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
+_OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -43,15 +43,15 @@ _SIGNS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.Invert: lambda _, value: ~value,
 }
 _FUNCTIONS = frozenset({
-    *(HALVINGS, ROUNDED, TRUNCATED, "floor", "ceiling", "Min", "Max", "Mod", "log", "sqrt", "Abs", "Piecewise"),
+    *(CEIL_LOG2, ROUND_HALF_EVEN, TRUNCATE, "floor", "ceiling", "Min", "Max", "Mod", "log", "sqrt", "Abs", "Piecewise"),
     *("Eq", "Ne", "And", "Or", "Not"),
 })  # fmt: skip
-_LARGEST_POWER = 64
-_LONG = 200
+_MAX_POWER = 64
+_MAX_QUOTED = 200
 
 
-class _Reader(ast.NodeVisitor):
-    """Build what a piece of text says out of numbers, known names, and sympy's functions; refuse anything else."""
+class _ExpressionBuilder(ast.NodeVisitor):
+    """Build an expression from numbers, known names and sympy functions; raise an error for anything else."""
 
     def __init__(self, known: Mapping[str, Any]) -> None:
         self._known = known
@@ -67,7 +67,7 @@ class _Reader(ast.NodeVisitor):
         return self._known[node.id]
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> Any:
-        return _SIGNS[type(node.op)](None, self.visit(node.operand))
+        return _OPERATORS[type(node.op)](None, self.visit(node.operand))
 
     def visit_Tuple(self, node: ast.Tuple) -> Any:
         return tuple(map(self.visit, node.elts))
@@ -75,14 +75,14 @@ class _Reader(ast.NodeVisitor):
     def visit_BinOp(self, node: ast.BinOp) -> Any:
         if isinstance(node.op, ast.Pow):
             base, power = self.visit(node.left), self.visit(node.right)
-            if not power.is_number or abs(power) > _LARGEST_POWER:
+            if not power.is_number or abs(power) > _MAX_POWER:
                 raise TypeError
             return base**power
-        return _SIGNS[type(node.op)](self.visit(node.left), self.visit(node.right))
+        return _OPERATORS[type(node.op)](self.visit(node.left), self.visit(node.right))
 
     def visit_Compare(self, node: ast.Compare) -> Any:
-        (sign,), (right,) = node.ops, node.comparators
-        return _SIGNS[type(sign)](self.visit(node.left), self.visit(right))
+        (operation,), (right,) = node.ops, node.comparators
+        return _OPERATORS[type(operation)](self.visit(node.left), self.visit(right))
 
     def visit_Call(self, node: ast.Call) -> Any:
         import sympy  # noqa: PLC0415 - only for symbolic counts
@@ -93,4 +93,4 @@ class _Reader(ast.NodeVisitor):
         return function(*map(self.visit, node.args))
 
     def generic_visit(self, node: ast.AST) -> Any:
-        raise TypeError(f"{ast.unparse(node)} is no part of a count")
+        raise TypeError(f"{ast.unparse(node)} cannot be part of a count")

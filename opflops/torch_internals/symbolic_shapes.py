@@ -21,7 +21,7 @@ from torch.utils._sympy import functions as own
 from torch.utils._sympy.numbers import IntInfinity, int_oo
 from torch.utils._sympy.value_ranges import ValueRanges
 
-from opflops.records.algebra import HALVINGS, ROUNDED, TRUNCATED, functions
+from opflops.records.algebra import CEIL_LOG2, ROUND_HALF_EVEN, TRUNCATE, functions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -240,7 +240,7 @@ def _sign_is(expression: Any, least: int) -> bool:
 
 def _truncated(value: Any) -> Any:
     """Round to zero, which is down where a number is not negative."""
-    return sympy.floor(value) if value.is_nonnegative else functions()[TRUNCATED](value)
+    return sympy.floor(value) if value.is_nonnegative else functions()[TRUNCATE](value)
 
 
 def _exactly(number: sympy.Float) -> Any:
@@ -269,7 +269,7 @@ _STANDARD: dict[type, Callable[..., Any]] = {
     own.Identity: lambda value: value,
     own.TruncToInt: _truncated,
     own.TruncToFloat: _truncated,
-    own.RoundToInt: functions()[ROUNDED],
+    own.RoundToInt: functions()[ROUND_HALF_EVEN],
     own.FloorToInt: sympy.floor,
     own.CeilToInt: sympy.ceiling,
     own.OpaqueUnaryFn_log2: lambda value: sympy.log(value, 2),
@@ -292,7 +292,7 @@ def to_standard_sympy(expression: Any) -> Any:
 
 def symbolic_ceil_log2(size: Any) -> Any:
     """Return how often a symbolic number of elements is halved until one is left."""
-    node, function = size.node, functions()[HALVINGS]
+    node, function = size.node, functions()[CEIL_LOG2]
     return node.shape_env.create_symintnode(function(node.expr), hint=int(function(sympy.Integer(node.hint))))
 
 

@@ -357,7 +357,7 @@ def test_expressions_are_shown_in_full(open_page):
     assert page.run("return document.getElementById('hierarchy').data[0].values[0]") == at.flops
     assert "at batch = 2, height = 33" in whole.get_attribute("title")
     assert any(
-        "Percentages and orders are those at batch = 2, height = 33." in note.text for note in page.all("#notes li")
+        "Percentages and sort order are for batch = 2, height = 33." in note.text for note in page.all("#notes li")
     )
     assert page.all("#tree tbody tr")[1].text
 

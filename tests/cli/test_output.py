@@ -144,7 +144,7 @@ def test_a_saved_profile_is_a_target(run, project):
     ("text", "words"),
     [
         (None, "There is no file 'saved.json'"),
-        ("{}", "saved.json: This is no profile"),
+        ("{}", "saved.json: This is not a profile"),
         ("{", "it is not JSON"),
         ('{"model_type": "gpt2"}', "A model's configuration is written hf:saved.json"),
         (b"\xff\xfe", "cannot be read"),
@@ -212,7 +212,7 @@ def test_what_a_report_has_not_is_said_before_counting(mistaken, argv, words):
         (["--roofline", "t4"], "--roofline is of one target"),
         (["--expand"], "--expand and --columns are of one target"),
         (["--sort", "intensity"], "cannot be sorted by 'intensity'"),
-        (["--measure", "seconds"], "--timing has them"),
+        (["--measure", "seconds"], "Count with --timing"),
     ],
 )
 def test_what_a_comparison_has_not_is_said_before_counting(mistaken, argv, words):

@@ -10,7 +10,7 @@ from torch import nn
 
 from opflops import Cost, OpFlopMode, Profile, ProfileError, Row
 from opflops.report.amounts import MODULE
-from opflops.report.text.collapse import numbered, runs, together
+from opflops.report.text.collapse import format_repeats, group_repeats, split_number
 from opflops.report.text.tree_lines import tree_lines
 
 NO_SIZES = {}
@@ -46,18 +46,18 @@ def modules(rows, **options):
 )
 def test_runs_and_patterns_are_found(kinds, groups):
     """Two in a row are a group, and so are those in the same place of a pattern that comes three times."""
-    assert list(runs(kinds)) == groups
+    assert list(group_repeats(kinds)) == groups
 
 
 def test_what_has_no_kind_stays_alone():
     """Two of them are not the same."""
-    assert list(runs([None, None, "a", "a"])) == [[0], [1], [2, 3]]
+    assert list(group_repeats([None, None, "a", "a"])) == [[0], [1], [2, 3]]
 
 
 @given(st.text(alphabet="abc", max_size=40))
 def test_each_sibling_is_in_one_group_of_its_kind(kinds):
     """None is lost, none is doubled, and groups are in order of their first members."""
-    found = list(runs(kinds))
+    found = list(group_repeats(kinds))
     assert sorted(position for group in found for position in group) == list(range(len(kinds)))
     assert all(len({kinds[position] for position in group}) == 1 for group in found)
     assert [group[0] for group in found] == sorted(group[0] for group in found)
@@ -78,7 +78,7 @@ def test_each_sibling_is_in_one_group_of_its_kind(kinds):
 )
 def test_groups_are_named_by_their_numbers(names, text):
     """Ranges where they follow each other; of many the first and the last."""
-    assert together([numbered(name) for name in names]) == text
+    assert format_repeats([split_number(name) for name in names]) == text
 
 
 def test_equal_neighbours_are_one_line_with_the_costs_of_all():

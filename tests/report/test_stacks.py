@@ -88,7 +88,7 @@ def test_time_is_in_whole_microseconds_and_of_all_rows():
     ("profile", "measure", "message"),
     [
         (PROFILE, "flop", r"no measure 'flop'; did you mean flops\?"),
-        (PROFILE, "seconds", r"no times; count under OpFlopMode\(timing=True\)"),
+        (PROFILE, "seconds", r"no times\. Count with OpFlopMode\(timing=True\)"),
         (PROFILE.diff(Profile((LINEAR,))), "flops", r"aten.relu in Net.ReLU\(\) has -6 flops.*table"),
     ],
 )

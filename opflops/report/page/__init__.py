@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MEASURES = ("flops", "macs", "transcendentals", "bytes", "seconds", "calls")
 
 # In this order they are one script; page.js starts it.
-_SCRIPTS = ("numbers.js", "profile.js", "search.js", "colours.js", "cells.js", "tree.js", "hierarchy.js",
+_SCRIPTS = ("numbers.js", "profile.js", "search.js", "colors.js", "cells.js", "tree.js", "hierarchy.js",
             "operators.js", "roofline.js", "charts.js", "page.js")  # fmt: skip
 
 
@@ -73,27 +73,27 @@ def page(
     """
     plotly = optional("plotly.offline", "html", "The HTML page")
     timed = any(row.seconds is not None for row in rows if row.floating)
-    _check(measure, timed=timed)
+    _check_measure(measure, timed=timed)
     known = None if device is None else device_data(rows, devices.device(device), tf32=tf32)
-    heading = title or _roots(rows)
+    heading = title or _default_title(rows)
     facts = "".join(
         f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(str(fact))}</dd></div>"
         for name, fact in (about or {}).items()
     )
-    script = '\n(() => {\n"use strict";\n' + "\n".join(map(_part, _SCRIPTS)) + "})();\n"
-    library = _lines(plotly.get_plotlyjs())
-    return Template(_part("page.html")).substitute(
-        policy=_policy(script, library),
+    script = '\n(() => {\n"use strict";\n' + "\n".join(map(_read_part, _SCRIPTS)) + "})();\n"
+    library = _normalize_newlines(plotly.get_plotlyjs())
+    return Template(_read_part("page.html")).substitute(
+        policy=_content_security_policy(script, library),
         title=html.escape(heading),
         facts=facts,
-        style=_part("page.css"),
+        style=_read_part("page.css"),
         script=script,
         library=library,
-        data=embedded({"title": heading, "measure": measure, "device": known, **profile_data(rows, symbolic)}),
+        data=embed_json({"title": heading, "measure": measure, "device": known, **profile_data(rows, symbolic)}),
     )
 
 
-def embedded(value: Any) -> str:
+def embed_json(value: Any) -> str:
     """Write a value as JSON that neither ends the script element that it stands in nor begins anything in it."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     for sign in "<>&":
@@ -101,16 +101,16 @@ def embedded(value: Any) -> str:
     return text
 
 
-def _part(name: str) -> str:
-    return _lines((files(__package__) / name).read_text(encoding="utf-8"))
+def _read_part(name: str) -> str:
+    return _normalize_newlines((files(__package__) / name).read_text(encoding="utf-8"))
 
 
-def _lines(text: str) -> str:
+def _normalize_newlines(text: str) -> str:
     """End lines as a browser reads them; what it runs is to have the digest that the policy names."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _policy(*scripts: str) -> str:
+def _content_security_policy(*scripts: str) -> str:
     """Write a policy that lets these scripts run, in a page that loads and sends nothing; plotly needs the styles."""
     digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
@@ -120,16 +120,18 @@ def _policy(*scripts: str) -> str:
     )
 
 
-def _check(measure: str, *, timed: bool) -> None:
+def _check_measure(measure: str, *, timed: bool) -> None:
     if measure not in MEASURES:
         near = nearest(measure, MEASURES, 1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
         raise ProfileError(f"The page cannot show {measure!r}; it can show {', '.join(MEASURES)}{hint}")
     if measure == "seconds" and not timed:
-        raise ProfileError("The page cannot show 'seconds': nothing was timed; count with OpFlopMode(timing=True).")
+        raise ProfileError(
+            "The page cannot show 'seconds', since nothing was timed. Count with OpFlopMode(timing=True)."
+        )
 
 
-def _roots(rows: Sequence[Row]) -> str:
+def _default_title(rows: Sequence[Row]) -> str:
     names = list(dict.fromkeys(row.module.partition(".")[0] for row in rows if row.module))
     if len(names) > 3:  # noqa: PLR2004 - as many as a heading holds
         return f"{', '.join(names[:3])} and {len(names) - 3} more"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from opflops.errors import ProfileError
 from opflops.records.algebra import is_expression, substitute
 from opflops.records.cost import Cost
-from opflops.records.dimensions import examples
+from opflops.records.dimensions import example_sizes
 from opflops.records.expressions import terms
 from opflops.records.rows import ancestry, unpriced
 from opflops.report.notes import notes
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from opflops.records.rows import Row
     from opflops.report.notes import Symbolic
 
-_LARGEST_EXACT = 2**53
+_MAX_EXACT = 2**53
 _MODULE, _OPERATOR, _UNPRICED = 0, 1, 2
 
 
@@ -112,19 +112,19 @@ def profile_data(rows: Sequence[Row], symbolic: Symbolic) -> dict[str, Any]:
     }
     if any(row.seconds is not None for row in floating):
         columns["seconds"] = [row.seconds for row in floating]
-    counts, written = _counts([row.cost for row in floating], symbolic)
+    counts, written = _encode_counts([row.cost for row in floating], symbolic)
     return {
         "strings": list(text.places),
         "nodes": nodes.written(),
         "rows": columns | counts,
         "counts": written,
-        "integer": _integer(rows, symbolic),
+        "integer": _integer_parts(rows, symbolic),
         "notes": notes(rows, symbolic),
         "unpriced": [[op, exact(calls)] for op, calls in unpriced(rows).items()],
     }
 
 
-def _counts(costs: Sequence[Cost], symbolic: Symbolic) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+def _encode_counts(costs: Sequence[Cost], symbolic: Symbolic) -> tuple[dict[str, list[Any]], dict[str, Any]]:
     """Write counts field by field, and how they are written.
 
     Where they are expressions, or too large for JavaScript to add up, each is a list of terms by place and their
@@ -132,17 +132,17 @@ def _counts(costs: Sequence[Cost], symbolic: Symbolic) -> tuple[dict[str, list[A
     """
     columns = {name: [getattr(cost, name) for cost in costs] for name in Cost._fields}
     everything = [count for column in columns.values() for count in column]
-    _check(everything)
-    if all(type(count) is int for count in everything) and 3 * sum(map(abs, everything)) < _LARGEST_EXACT:
+    _check_counts(everything)
+    if all(type(count) is int for count in everything) and 3 * sum(map(abs, everything)) < _MAX_EXACT:
         return columns, {}
-    split = {name: [_split(count) for count in column] for name, column in columns.items()}
+    split = {name: [_split_terms(count) for count in column] for name, column in columns.items()}
     found = {term for column in split.values() for parts in column for term in parts}
-    ordered = _in_order(found)
+    ordered = _sort_terms(found)
     place = {term: position for position, term in enumerate(ordered)}
     denominator = lcm(
         *(factor.denominator for column in split.values() for parts in column for factor in parts.values())
     )
-    sizes = examples(symbolic.dimensions)
+    sizes = example_sizes(symbolic.dimensions)
     written = {
         name: [[(place[term], str(int(factor * denominator))) for term, factor in parts.items()] for parts in column]
         for name, column in split.items()
@@ -154,22 +154,22 @@ def _counts(costs: Sequence[Cost], symbolic: Symbolic) -> tuple[dict[str, list[A
     }
 
 
-def _check(counts: Iterable[Any]) -> None:
+def _check_counts(counts: Iterable[Any]) -> None:
     for count in counts:
         if type(count) is not int and not is_expression(count):
             raise ProfileError(f"A profile with the symbolic count {count} cannot be drawn; evaluate it first.")
 
 
-def _integer(rows: Iterable[Row], symbolic: Symbolic) -> list[dict[str, Any]]:
+def _integer_parts(rows: Iterable[Row], symbolic: Symbolic) -> list[dict[str, Any]]:
     """Add up, phase by phase, what bounds the time of integer and bool rows: their traffic; and the time they took."""
     parts: dict[str, list[Row]] = {}
     for row in rows:
         if not row.floating:
             parts.setdefault(row.phase, []).append(row)
-    sizes = examples(symbolic.dimensions)
+    sizes = example_sizes(symbolic.dimensions)
     found = []
     for phase, part in parts.items():
-        _check(count for row in part for count in (row.cost.bytes_read, row.cost.bytes_written))
+        _check_counts(count for row in part for count in (row.cost.bytes_read, row.cost.bytes_written))
         traffic = substitute(sum(row.cost.bytes for row in part), sizes)
         timed = [row.seconds for row in part if row.seconds is not None]
         found.append(
@@ -183,7 +183,7 @@ def _integer(rows: Iterable[Row], symbolic: Symbolic) -> list[dict[str, Any]]:
     return found
 
 
-def _split(count: Any) -> dict[Any, Fraction]:
+def _split_terms(count: Any) -> dict[Any, Fraction]:
     """Take an expression apart: what each term is without its coefficient, and the coefficient."""
     if type(count) is int:
         return {1: Fraction(count)} if count else {}
@@ -193,7 +193,7 @@ def _split(count: Any) -> dict[Any, Fraction]:
     }
 
 
-def _in_order(found: set[Any]) -> list[Any]:
+def _sort_terms(found: set[Any]) -> list[Any]:
     """Order terms as expressions are written, with that of plain numbers last."""
     expressions = [term for term in found if is_expression(term)]
     if expressions:
@@ -210,7 +210,7 @@ def device_data(rows: Iterable[Row], device: Device, *, tf32: bool) -> dict[str,
         ``name``, ``bandwidth``, ``peaks`` by dtype, ``tf32``, and the dtypes that no peak is known for as ``unknown``.
     """
     dtypes = dict.fromkeys(row.dtype for row in rows if row.floating and row.cost.flops != 0)
-    peaks = {dtype: _peak(device, dtype, tf32=tf32) for dtype in dtypes}
+    peaks = {dtype: _peak_or_none(device, dtype, tf32=tf32) for dtype in dtypes}
     return {
         "name": device.name,
         "bandwidth": device.bandwidth,
@@ -220,7 +220,7 @@ def device_data(rows: Iterable[Row], device: Device, *, tf32: bool) -> dict[str,
     }
 
 
-def _peak(device: Device, dtype: str, *, tf32: bool) -> float | None:
+def _peak_or_none(device: Device, dtype: str, *, tf32: bool) -> float | None:
     try:
         return device.peak(dtype, tf32=tf32)
     except ProfileError:

@@ -1,4 +1,4 @@
-"""The module tree: every module with all below it, and the operators that it ran itself."""
+"""The module tree: every module with all modules below it, and the operators that it ran itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from opflops.records.rows import ancestry
 from opflops.report.amounts import Amount
-from opflops.report.text.collapse import Opening, content, numbered, runs, together
+from opflops.report.text.collapse import Expansion, format_repeats, group_repeats, split_number, work_key
 from opflops.wording import printable
 
 if TYPE_CHECKING:
@@ -19,135 +19,140 @@ OUTSIDE = "(outside)"
 
 
 class Node:
-    """Gather what a module, or several equal ones, ran itself (``own``, by operator), and the modules below.
+    """Hold a module, or several equal ones: the rows that it ran itself (``own``), and the modules below.
 
     Attributes:
-        name: What it is called; of several, what they are called together.
-        path: Of the module, or of the first one.
-        module_type: Its class, or "".
-        own: Rows by what they are called.
-        members: How many modules it stands for.
-        kind: Equal for those that did equal work, names in them included.
+        name: The last part of its path; for several modules their common name.
+        path: The module's path; for several modules that of the first one.
+        module_type: Its class name, or "".
+        own: Rows that the module ran itself, by label.
+        child_by_path: The modules right below, by path; empty for a node that stands for several.
+        repeats: How many modules it stands for.
+        equality_key: Equal for modules that did equal work below equal names.
     """
 
     def __init__(self, name: str, path: str = "") -> None:
-        self.name, self.path, self.module_type, self.members = name, path, "", 1
+        self.name, self.path, self.module_type, self.repeats = name, path, "", 1
         self.own: dict[str, list[Row]] = {}
-        self.below: dict[str, Node] = {}
-        self.kind: Hashable = None
-        self._together: Sequence[Node] = ()
-        self._children: list[Node] | None = None
+        self.child_by_path: dict[str, Node] = {}
+        self.equality_key: Hashable = None
+        self._merged: Sequence[Node] = ()
+        self._collapsed: list[Node] | None = None
 
     @classmethod
-    def of(cls, nodes: Sequence[Node], name: str) -> Node:
-        """Put equal modules together."""
+    def from_nodes(cls, nodes: Sequence[Node], name: str) -> Node:
+        """Merge nodes of equal modules."""
         first = nodes[0]
-        made = cls(name, first.path)
-        made.module_type, made.kind, made.members = first.module_type, first.kind, sum(node.members for node in nodes)
-        made.own = {label: [row for node in nodes for row in node.own[label]] for label in first.own}
-        made._together = nodes
-        return made
+        merged = cls(name, first.path)
+        merged.module_type, merged.equality_key = first.module_type, first.equality_key
+        merged.repeats = sum(node.repeats for node in nodes)
+        merged.own = {label: [row for node in nodes for row in node.own[label]] for label in first.own}
+        merged._merged = nodes
+        return merged
 
     @cached_property
-    def inside(self) -> Sequence[Node]:
-        """Return the modules right below, each by itself."""
-        if self._together:
+    def children(self) -> Sequence[Node]:
+        """Return the modules right below, one node each."""
+        if self._merged:
             # Equal modules have the same names in them, in the same order.
-            columns = zip(*(node.inside for node in self._together), strict=True)
-            return [Node.of(nodes, nodes[0].name) for nodes in columns]
-        return list(self.below.values())
+            columns = zip(*(node.children for node in self._merged), strict=True)
+            return [Node.from_nodes(nodes, nodes[0].name) for nodes in columns]
+        return list(self.child_by_path.values())
 
-    def children(self, opening: Opening) -> Sequence[Node]:
-        """List the modules right below, repeated ones as one; the question is always the same for one tree."""
-        if self._children is None:
-            self._children = _collapsed(self, opening)
-        return self._children
+    def collapsed_children(self, expansion: Expansion) -> Sequence[Node]:
+        """Return the modules right below, with repeated ones merged.
+
+        The first result is cached, so every call on one tree must pass the same ``expansion``.
+        """
+        if self._collapsed is None:
+            self._collapsed = _collapse_repeats(self, expansion)
+        return self._collapsed
 
     @cached_property
     def amount(self) -> Amount:
         """Return the calls and costs of the module and of all below it."""
-        if self._together:
-            return Amount([node.amount for node in self._together])
+        if self._merged:
+            return Amount([node.amount for node in self._merged])
         rows = [row for part in self.own.values() for row in part]
-        return Amount([*rows, *(child.amount for child in self.inside)])
+        return Amount([*rows, *(child.amount for child in self.children)])
 
     @cached_property
-    def everything(self) -> dict[str, list[Row]]:
-        """Return what the module and all below it ran, by operator."""
+    def rows_by_operator(self) -> dict[str, list[Row]]:
+        """Return the rows of the module and of all below it, by operator."""
         found: dict[str, list[Row]] = {}
-        waiting: list[Node] = [self]
-        while waiting:
-            node = waiting.pop()
-            several = node._together  # noqa: SLF001 - of this class
-            if not several:
+        stack: list[Node] = [self]
+        while stack:
+            node = stack.pop()
+            merged = node._merged  # noqa: SLF001 - of this class
+            if not merged:
                 for label, rows in node.own.items():
                     found.setdefault(label, []).extend(rows)
-            waiting += reversed(several or node.inside)
+            stack += reversed(merged or node.children)
         return found
 
     @cached_property
     def height(self) -> int:
         """Count the levels of modules below."""
-        if self._together:
-            return self._together[0].height
-        return 1 + max((child.height for child in self.inside), default=-1)
+        if self._merged:
+            return self._merged[0].height
+        return 1 + max((child.height for child in self.children), default=-1)
 
     @property
     def label(self) -> str:
-        """Return the name, and the class where the name does not tell it."""
-        told = self.name.partition("#")[0].removesuffix("()")
-        return printable(self.name if self.module_type in ("", told) else f"{self.name} ({self.module_type})")
+        """Return the name, and the class in parentheses unless the name already says it."""
+        named_type = self.name.partition("#")[0].removesuffix("()")
+        return printable(self.name if self.module_type in ("", named_type) else f"{self.name} ({self.module_type})")
 
 
-def _collapsed(parent: Node, opening: Opening) -> list[Node]:
-    children = list(parent.inside)
-    if len(children) == 1 or opening.opens(parent.path):
+def _collapse_repeats(parent: Node, expansion: Expansion) -> list[Node]:
+    children = list(parent.children)
+    if len(children) == 1 or expansion.is_expanded(parent.path):
         return children
-    names = [numbered(child.name) for child in children]
-    kinds = [
-        None if name is None or opening.sets_apart(child.path) else (name.before, name.after, child.kind)
+    names = [split_number(child.name) for child in children]
+    keys = [
+        None if name is None or expansion.is_shown_alone(child.path) else (name.before, name.after, child.equality_key)
         for name, child in zip(names, children, strict=True)
     ]
-    found = []
-    for members in runs(kinds):
-        alike = [name for name in (names[member] for member in members) if name is not None]
-        first = children[members[0]]
-        found.append(Node.of([children[each] for each in members], together(alike)) if len(members) > 1 else first)
-    return found
+    collapsed = []
+    for group in group_repeats(keys):
+        group_names = [name for name in (names[position] for position in group) if name is not None]
+        nodes = [children[position] for position in group]
+        collapsed.append(Node.from_nodes(nodes, format_repeats(group_names)) if len(nodes) > 1 else nodes[0])
+    return collapsed
 
 
 def operator_of(row: Row) -> str:
-    """Name the operator of a row, and that it has no price."""
+    """Return the operator's name, marked if it has no formula."""
     return row.op if row.priced else f"{row.op} (unpriced)"
 
 
 def build_tree(rows: Iterable[tuple[str, str, Row]]) -> Node:
-    """Plant a tree of rows, each given with the path that it belongs to and what it is called there."""
-    top = Node("")
+    """Build a tree from rows, each given with its module path and the label that it gets there."""
+    root = Node("")
     nodes: dict[str, Node] = {}
     for module, label, row in rows:
         node = nodes.get(module)
         if node is None:
-            node = top
+            node = root
             for path in ancestry(module):
-                inner = node.below.get(path)
-                if inner is None:
-                    inner = node.below[path] = Node(path.rpartition(".")[2] or OUTSIDE, path)
-                node = inner
+                child = node.child_by_path.get(path)
+                if child is None:
+                    child = node.child_by_path[path] = Node(path.rpartition(".")[2] or OUTSIDE, path)
+                node = child
             node.module_type = row.module_type
             nodes[module] = node
         node.own.setdefault(label, []).append(row)
-    # Equal modules get equal numbers, those below a module first.
-    known: dict[Hashable, int] = {}
-    for node in reversed(preorder(top)):
-        inside = tuple((child.name, child.kind) for child in node.below.values())
-        node.kind = known.setdefault((node.module_type, content(node.own), inside), len(known))
-    return top
+    # Number the modules so that equal ones get equal numbers, those below a module first.
+    numbers: dict[Hashable, int] = {}
+    for node in reversed(preorder(root)):
+        below = tuple((child.name, child.equality_key) for child in node.child_by_path.values())
+        node.equality_key = numbers.setdefault((node.module_type, work_key(node.own), below), len(numbers))
+    return root
 
 
-def preorder(top: Node) -> list[Node]:
-    """List a module and all below it, each before those below it; however deep that is, nothing calls itself."""
-    found = [top]
+def preorder(root: Node) -> list[Node]:
+    """List a node and all below it, parents first; without recursion, so that depth has no limit."""
+    found = [root]
     for node in found:
-        found += node.below.values()
+        found += node.child_by_path.values()
     return found
