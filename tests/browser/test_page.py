@@ -242,15 +242,15 @@ def test_filters_and_measures_count_anew(open_page, simple_cnn):
 def test_the_theme_follows_the_system_until_it_is_chosen(open_page, driver, simple_cnn):
     """Page and charts change together, and text stands out from what is behind it in both."""
 
-    def colours():
+    def colors():
         return page.run(
             "return [getComputedStyle(document.querySelector('.panel')).backgroundColor, "
             "getComputedStyle(document.body).color, document.getElementById('operators').layout.font.color]"
         )
 
     def contrast(one, other):
-        def luminance(colour):
-            parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+        def luminance(color):
+            parts = [int(part) / 255 for part in re.findall(r"\d+", color)[:3]]
             linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
             return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
@@ -268,12 +268,12 @@ def test_the_theme_follows_the_system_until_it_is_chosen(open_page, driver, simp
             {"light": "Dark", "dark": "Light"}[scheme],
         )
         page.wait("document.getElementById('operators').layout.font.color === getComputedStyle(document.body).color")
-        seen.append(colours())
+        seen.append(colors())
         assert contrast(*seen[-1][:2]) > 7
     assert seen[0] != seen[1]
     page.one("#theme").click()
     page.wait("document.getElementById('operators').layout.font.color === getComputedStyle(document.body).color")
-    assert colours() == seen[0]
+    assert colors() == seen[0]
 
 
 def test_names_are_text_whatever_is_in_them(open_page):

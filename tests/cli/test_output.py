@@ -251,7 +251,7 @@ def test_a_stream_of_text_does_not_double_the_ends_of_lines(project, monkeypatch
     assert b"aten.convolution" in buffer.getvalue()
 
 
-def test_colours_are_for_terminals(run, project, monkeypatch):
+def test_colors_are_for_terminals(run, project, monkeypatch):
     """None in a pipe; forced ones in both the overview and a table; none in a file."""
     assert "\x1b[" not in run()[1]
     monkeypatch.setenv("FORCE_COLOR", "1")

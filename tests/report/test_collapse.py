@@ -172,7 +172,7 @@ def test_what_is_no_module_cannot_be_expanded(expand):
 
 def test_reports_say_what_a_repeated_line_is():
     """And only where there is one."""
-    assert "A line with ×N is about N modules" in Profile(LAYERS).table()
+    assert "×N marks N equal modules on one line." in Profile(LAYERS).table()
     assert "×" not in Profile(LAYERS).table(expand=True)
     assert "×" not in Profile([row("Net.a"), row("Net.b")]).table()
 

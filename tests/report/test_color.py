@@ -1,4 +1,4 @@
-"""Colours and signs: who wants them, what they are on, and that they take no room."""
+"""Colors and signs: who wants them, what they are on, and that they take no room."""
 
 import io
 import re
@@ -42,12 +42,12 @@ class Gone:
         (io.StringIO(), {"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
     ],
 )
-def test_colour_is_for_terminals_that_want_it(stream, environ, wanted):
+def test_color_is_for_terminals_that_want_it(stream, environ, wanted):
     """The environment decides first."""
     assert wants_color(stream, environ) is wanted
 
 
-def test_reports_have_no_colour_unless_asked(monkeypatch):
+def test_reports_have_no_color_unless_asked(monkeypatch):
     """They may end in files, whatever the output is."""
     monkeypatch.setattr("sys.stdout", Terminal())
     assert not ESCAPE.search(str(PROFILE) + PROFILE.table())
@@ -55,16 +55,16 @@ def test_reports_have_no_colour_unless_asked(monkeypatch):
 
 @pytest.mark.parametrize("tablefmt", ["simple", "grid", "rounded_outline", "plain"])
 @pytest.mark.parametrize("columns", [None, "calls,flops,%,bar"])
-def test_colour_takes_no_room(tablefmt, columns):
-    """Without its codes the report is the one without colour."""
+def test_color_takes_no_room(tablefmt, columns):
+    """Without its codes the report is the one without color."""
     options = {"tablefmt": tablefmt, "columns": columns, "width": 100}
-    coloured = PROFILE.table(color=True, **options)
-    assert ESCAPE.search(coloured)
-    bare = [line.rstrip() for line in ESCAPE.sub("", coloured).splitlines()]
+    colored = PROFILE.table(color=True, **options)
+    assert ESCAPE.search(colored)
+    bare = [line.rstrip() for line in ESCAPE.sub("", colored).splitlines()]
     assert bare == [line.rstrip() for line in PROFILE.table(**options).splitlines()]
 
 
-def test_markup_has_no_colour():
+def test_markup_has_no_color():
     """Programs read it."""
     assert not ESCAPE.search(PROFILE.table(color=True, tablefmt="github"))
 

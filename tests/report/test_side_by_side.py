@@ -352,7 +352,7 @@ def test_comparisons_fit(width):
 
 
 def test_more_is_red_and_less_is_green():
-    """Only where colour is asked for."""
+    """Only where color is asked for."""
     text = difference(SMALL, [row("Small.stem", 12), *SMALL[1:3]], measure="macs", color=True, width=100)
     assert re.search(r"\x1b\[31m *\+2\x1b\[0m", text)
     assert re.search(r"\x1b\[32m *-5\x1b\[0m", text)

@@ -236,7 +236,7 @@ def test_what_is_left_out_is_named_for_both_ways_in():
     rows = [row for number in range(90) for row in (LINEAR, replace(RELU, module=f"Net.{number}"))]
     rows += [replace(LINEAR, module=f"Net.deep.{letter}.{'x' * number}") for letter in "abc" for number in range(1, 30)]
     text = str(Profile(rows)).replace("\n", " ")
-    assert "expand=True, or --expand, shows each by itself." in text
+    assert "Show each one with expand=True or --expand." in text
     assert re.search(r"are folded into those above\. Show all with table\(\) or --by module\.", text)
 
 

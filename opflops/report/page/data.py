@@ -1,7 +1,7 @@
-"""What the page is drawn from: the module tree, the rows below it and what they are called, as columns for JSON.
+"""Encode the data of the page as JSON columns: the module tree, the rows of its operators, and all names.
 
-The page adds up rows itself, since its filters choose among them. So each count is sent whole: as a number where every
-sum of them is exact in JavaScript, else as coefficients of the terms that it is a sum of.
+The page adds up rows itself, since its filters select them. So each count is written without loss: as a number if every
+sum of them is exact in JavaScript, else as the coefficients of its terms.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _MODULE, _OPERATOR, _UNPRICED = 0, 1, 2
 class _Strings:
     """Number strings in order of first use."""
 
-    places: dict[str, int] = field(default_factory=dict)
+    indices: dict[str, int] = field(default_factory=dict)
 
     def __call__(self, text: str) -> int:
-        return self.places.setdefault(text, len(self.places))
+        return self.indices.setdefault(text, len(self.indices))
 
 
 @dataclass
 class _Nodes:
-    """List the modules and, below each, the operators that it ran; a parent stands before what is below it."""
+    """List the modules and, below each, the operators that it ran; parents come before their children."""
 
     text: _Strings
     parent: list[int] = field(default_factory=list)
@@ -52,34 +52,34 @@ class _Nodes:
     type: list[int] = field(default_factory=list)
     kind: list[int] = field(default_factory=list)
     estimates: dict[int, list[str]] = field(default_factory=dict)
-    places: dict[Any, int] = field(default_factory=dict)
+    indices: dict[Any, int] = field(default_factory=dict)
 
-    def _place(self, key: Any, parent: int, name: str, kind: int) -> int:
-        place = self.places.get(key)
-        if place is None:
-            place = self.places[key] = len(self.parent)
+    def _add(self, key: Any, parent: int, name: str, kind: int) -> int:
+        index = self.indices.get(key)
+        if index is None:
+            index = self.indices[key] = len(self.parent)
             self.parent.append(parent)
             self.name.append(self.text(name))
             self.type.append(self.text(""))
             self.kind.append(kind)
-        return place
+        return index
 
     def operator_of(self, row: Row) -> int:
-        """Return the place of a row's operator in its module."""
-        module = self.places.get(row.module)
+        """Return the index of a row's operator in its module; adds the operator and the modules above if needed."""
+        module = self.indices.get(row.module)
         if module is None or not self.type[module]:
-            above = -1
+            parent = -1
             for path in ancestry(row.module):
-                module = above = self._place(path, above, path.rpartition(".")[2] or OUTSIDE, _MODULE)
-            self.type[above] = self.text(row.module_type)
-        operator = self._place(
-            (row.module, row.op, row.priced), self.places[row.module], row.op, _OPERATOR if row.priced else _UNPRICED
+                module = parent = self._add(path, parent, path.rpartition(".")[2] or OUTSIDE, _MODULE)
+            self.type[parent] = self.text(row.module_type)
+        operator = self._add(
+            (row.module, row.op, row.priced), self.indices[row.module], row.op, _OPERATOR if row.priced else _UNPRICED
         )
         if row.estimate and row.estimate not in self.estimates.setdefault(operator, []):
             self.estimates[operator].append(row.estimate)
         return operator
 
-    def written(self) -> dict[str, Any]:
+    def to_columns(self) -> dict[str, Any]:
         return {
             "parent": self.parent,
             "name": self.name,
@@ -90,15 +90,15 @@ class _Nodes:
 
 
 def profile_data(rows: Sequence[Row], symbolic: Symbolic) -> dict[str, Any]:
-    """Write the floating-point rows as columns, and what there is to say of all rows.
+    """Encode the floating-point rows as columns, and add notes on all rows.
 
     Returns:
-        Values that JSON has: ``strings`` that others refer to by place; ``nodes``, the modules and operators; ``rows``
-        with the node that each belongs to; ``counts``, how numbers are written; ``integer``, what else takes time;
-        ``notes``, and ``unpriced`` operators.
+        JSON values: ``strings``, to which others refer by index; ``nodes``, the modules and operators; ``rows`` with
+        the index of their node; ``counts``, how numbers are encoded; ``integer``, times and bytes of integer work;
+        ``notes``; and ``unpriced`` operators.
 
     Raises:
-        ProfileError: A count is symbolic to PyTorch.
+        ProfileError: A count is a SymInt.
     """
     floating = [row for row in rows if row.floating]
     text = _Strings()
@@ -114,8 +114,8 @@ def profile_data(rows: Sequence[Row], symbolic: Symbolic) -> dict[str, Any]:
         columns["seconds"] = [row.seconds for row in floating]
     counts, written = _encode_counts([row.cost for row in floating], symbolic)
     return {
-        "strings": list(text.places),
-        "nodes": nodes.written(),
+        "strings": list(text.indices),
+        "nodes": nodes.to_columns(),
         "rows": columns | counts,
         "counts": written,
         "integer": _integer_parts(rows, symbolic),
@@ -125,10 +125,10 @@ def profile_data(rows: Sequence[Row], symbolic: Symbolic) -> dict[str, Any]:
 
 
 def _encode_counts(costs: Sequence[Cost], symbolic: Symbolic) -> tuple[dict[str, list[Any]], dict[str, Any]]:
-    """Write counts field by field, and how they are written.
+    """Encode counts field by field, and return how they are encoded.
 
-    Where they are expressions, or too large for JavaScript to add up, each is a list of terms by place and their
-    coefficients, as text and multiplied by a ``denominator`` that makes all of them whole.
+    If they are expressions, or too large for JavaScript to add up, each is a list of pairs: the index of a term and its
+    coefficient. Coefficients are strings, multiplied by a ``denominator`` that makes all of them whole.
     """
     columns = {name: [getattr(cost, name) for cost in costs] for name in Cost._fields}
     everything = [count for column in columns.values() for count in column]
@@ -136,15 +136,15 @@ def _encode_counts(costs: Sequence[Cost], symbolic: Symbolic) -> tuple[dict[str,
     if all(type(count) is int for count in everything) and 3 * sum(map(abs, everything)) < _MAX_EXACT:
         return columns, {}
     split = {name: [_split_terms(count) for count in column] for name, column in columns.items()}
-    found = {term for column in split.values() for parts in column for term in parts}
-    ordered = _sort_terms(found)
-    place = {term: position for position, term in enumerate(ordered)}
+    distinct = {term for column in split.values() for parts in column for term in parts}
+    ordered = _sort_terms(distinct)
+    index = {term: position for position, term in enumerate(ordered)}
     denominator = lcm(
         *(factor.denominator for column in split.values() for parts in column for factor in parts.values())
     )
     sizes = example_sizes(symbolic.dimensions)
     written = {
-        name: [[(place[term], str(int(factor * denominator))) for term, factor in parts.items()] for parts in column]
+        name: [[(index[term], str(int(factor * denominator))) for term, factor in parts.items()] for parts in column]
         for name, column in split.items()
     }
     return written, {
@@ -161,7 +161,7 @@ def _check_counts(counts: Iterable[Any]) -> None:
 
 
 def _integer_parts(rows: Iterable[Row], symbolic: Symbolic) -> list[dict[str, Any]]:
-    """Add up, phase by phase, what bounds the time of integer and bool rows: their traffic; and the time they took."""
+    """Add up the memory traffic and the time of integer and bool rows, by phase."""
     parts: dict[str, list[Row]] = {}
     for row in rows:
         if not row.floating:
@@ -184,7 +184,7 @@ def _integer_parts(rows: Iterable[Row], symbolic: Symbolic) -> list[dict[str, An
 
 
 def _split_terms(count: Any) -> dict[Any, Fraction]:
-    """Take an expression apart: what each term is without its coefficient, and the coefficient."""
+    """Split an expression into terms without coefficients, each with its coefficient."""
     if type(count) is int:
         return {1: Fraction(count)} if count else {}
     return {
@@ -193,21 +193,21 @@ def _split_terms(count: Any) -> dict[Any, Fraction]:
     }
 
 
-def _sort_terms(found: set[Any]) -> list[Any]:
-    """Order terms as expressions are written, with that of plain numbers last."""
-    expressions = [term for term in found if is_expression(term)]
+def _sort_terms(distinct: set[Any]) -> list[Any]:
+    """Sort terms as in written expressions, with the constant term last."""
+    expressions = [term for term in distinct if is_expression(term)]
     if expressions:
         import sympy  # noqa: PLC0415 - only for symbolic counts
 
         expressions = terms(sympy.Add(*expressions))
-    return [*expressions, *([1] if 1 in found else [])]
+    return [*expressions, *([1] if 1 in distinct else [])]
 
 
 def device_data(rows: Iterable[Row], device: Device, *, tf32: bool) -> dict[str, Any]:
-    """Write what the roofline needs of a device: its bandwidth, and its peak for each dtype of the floating-point rows.
+    """Encode what the roofline needs of a device: its bandwidth, and its peak for each floating-point dtype in rows.
 
     Returns:
-        ``name``, ``bandwidth``, ``peaks`` by dtype, ``tf32``, and the dtypes that no peak is known for as ``unknown``.
+        ``name``, ``bandwidth``, ``peaks`` by dtype, ``tf32``, and ``unknown``, the dtypes without a known peak.
     """
     dtypes = dict.fromkeys(row.dtype for row in rows if row.floating and row.cost.flops != 0)
     peaks = {dtype: _peak_or_none(device, dtype, tf32=tf32) for dtype in dtypes}
