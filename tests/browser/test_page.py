@@ -400,7 +400,7 @@ def test_what_is_missing_or_estimated_is_said_first(open_page):
     guess = replace(row, op="my.guess", priced=True, estimate="lengths have no values", cost=Cost(ops=4))
     page = open_page(Profile((row, guess)))
     assert page.one("#unpriced").is_displayed()
-    assert "my.op x 3" in page.text("#unpriced")
+    assert "my.op (3)" in page.text("#unpriced")
     assert "unpriced" in page.row("my.op").text
     tag = page.row("my.guess").find_element("css selector", ".tag")
     assert (tag.text, tag.get_attribute("title")) == ("estimate", "lengths have no values")
@@ -426,7 +426,7 @@ def test_a_roofline_without_times_lies_on_the_roof(open_page):
     assert (intensity, rate) == ([200, 0.5], [1000, 5])
     note = page.text("#roofline-note")
     assert "Nothing was timed" in note
-    assert "1 operator does no operations and is left out." in note
+    assert "1 operator has no flops and no point." in note
     assert "No peak of toy is known for float64." in note
 
 

@@ -119,7 +119,7 @@ def test_a_difference_is_a_table(run, mistaken, project):
     ("argv", "words"),
     [
         (["a.json", "b.json", "--fail-above", "much"], "'much' is not a share"),
-        (["a.json", "b.json", "--fail-above=-1%"], "no share"),
+        (["a.json", "b.json", "--fail-above=-1%"], "not a share"),
         (["a.json", "c.json"], "There is no file 'c.json'"),
         (["a.json", "b.json", "--measure", "flop"], "did you mean flops"),
         (["a.json", "b.json", "c.json"], "no place for the argument 'c.json'"),

@@ -212,7 +212,7 @@ def test_what_a_report_has_not_is_said_before_counting(mistaken, argv, words):
         (["--roofline", "t4"], "--roofline is of one target"),
         (["--expand"], "--expand and --columns are of one target"),
         (["--sort", "intensity"], "cannot be sorted by 'intensity'"),
-        (["--measure", "seconds"], "Count with --timing"),
+        (["--measure", "seconds"], "--timing has them"),
     ],
 )
 def test_what_a_comparison_has_not_is_said_before_counting(mistaken, argv, words):

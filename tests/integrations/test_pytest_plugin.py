@@ -135,7 +135,7 @@ flop_budget(Odd(), X, macs=1{more})
 """
     code, text = run(body.format(more=""))
     assert code == 1
-    assert "budgeted.odd x 1 is unpriced" in text
+    assert "budgeted.odd (1 call) is not counted, since it has no formula." in text
     code, text = run(body.format(more=", allow_unpriced=True"))
     assert code == 0, text
 

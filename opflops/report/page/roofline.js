@@ -47,7 +47,7 @@ class RooflineChart {
     }
     const written = (time, part) => [
       made("strong", {}, duration(time)),
-      part ? ` (${duration(part)} of it integer work)` : "",
+      part ? ` (${duration(part)} of it for integer work)` : "",
     ];
     const words = device ? ["At least ", ...written(least, integer.least)] : [];
     if (unknown.length) words.push(`, without ${unknown.join(" and ")}`);
