@@ -1,4 +1,4 @@
-"""What opflops raises and warns: every message says what was given, what is wrong, what would be right."""
+"""Errors and warnings of opflops. Messages say what happened, why, and what to type."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ class OpflopsError(Exception):
 
 
 class FormulaError(OpflopsError):
-    """Report a formula that does not fit its operator, or that failed or answered nonsense."""
+    """Report a formula that does not match its operator's schema, raised an error, or returned an invalid cost."""
 
 
 class FormulaFailedError(FormulaError):
-    """Report a formula that raised on a call; a mode that is not strict lists the operator as unpriced instead."""
+    """Report a formula that raised an error; without ``strict=True`` the operator is listed as unpriced instead."""
 
 
 class DuplicateFormulaError(FormulaError):
-    """Report a second formula for an operator that has one, without ``override=True``."""
+    """Report a second formula for an operator without ``override=True``."""
 
 
 class UnpricedOpError(OpflopsError):
-    """Report an operator that nothing prices, under ``strict=True``, before it runs."""
+    """Report, under ``strict=True``, an operator without a formula before it runs."""
 
 
 class ActiveModeError(OpflopsError):
-    """Report a mode that was entered while it was already counting."""
+    """Report a mode that was entered while it was counting."""
 
 
 class ProfileError(OpflopsError):
-    """Report a question that a profile cannot answer, or a file that is not a profile."""
+    """Report a query that a profile cannot answer, or a file that is not a profile."""
 
 
 class ValueNeededError(OpflopsError):
-    """Report a program that asks for the value of a tensor, while counting without values."""
+    """Report a model that needs the value of a tensor while it is counted without values."""
 
 
 class DimensionError(OpflopsError):
-    """Report dimensions that do not fit the inputs, or a program that is not the same for all of their sizes."""
+    """Report dimensions that do not match the inputs, or a model that does not run for all their sizes."""
 
 
 class TargetError(OpflopsError):
@@ -44,8 +44,8 @@ class TargetError(OpflopsError):
 
 
 class UnpricedOpWarning(UserWarning):
-    """Warn, once per operator and counting block, that its arithmetic is in no total."""
+    """Warn, once per operator and counting block, that an operator has no formula and counts as 0."""
 
 
 class MissingExtraError(OpflopsError):
-    """Report a package that something optional needs; the message gives the line that installs it."""
+    """Report a missing optional package; the message says how to install it."""

@@ -1,4 +1,4 @@
-"""The built-in examples: a small convolutional network that makes its activations inside ``forward``, and GPT-2."""
+"""Example models: a small convolutional network that creates its activations inside ``forward``, and GPT-2."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ INPUT_SHAPE = (1, 3, 32, 32)
 
 
 class SimpleCNN(nn.Module):
-    """Classify 32x32 colour images.
+    """Classify 32x32 color images.
 
-    Counters that walk the registered children never see its ReLUs: each is made where it is used. The 2x2 max-pools
-    are what the sizes of the layers imply: 32 to 30 to 15 to 13 to 6.
+    Counters that walk the registered children never see its ReLUs, since each is created where it is used. The 2x2
+    max-pools follow from the sizes of the layers: 32 to 30 to 15 to 13 to 6.
     """
 
     def __init__(self) -> None:
@@ -36,14 +36,14 @@ class SimpleCNN(nn.Module):
 
 
 class GPT(nn.Module):
-    """Predict tokens; by default with the sizes of the smallest GPT-2, of 124 million parameters.
+    """Predict the next token; the default sizes are those of the smallest GPT-2, with 124 million parameters.
 
     Args:
-        layers: How many blocks.
-        width: Features of a token.
-        heads: In each attention.
-        vocabulary: How many different tokens.
-        longest: The longest sequence.
+        layers: The number of blocks.
+        width: The number of features of a token.
+        heads: The number of heads in each attention.
+        vocabulary: The number of different tokens.
+        longest: The maximum sequence length.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class GPT(nn.Module):
 
 
 class Block(nn.Module):
-    """Mix tokens, then features, each on a residual branch."""
+    """Apply attention, then an MLP, each with a residual connection."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Let each token look at itself and at those before it."""
+    """Apply causal multi-head attention."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Optional packages, imported when they are needed and not before."""
+"""Import optional packages when they are needed."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ def optional(module: str, extra: str, purpose: str) -> Any:
     Args:
         module: Its name, such as ``"plotly.offline"``.
         extra: The extra of opflops that installs it.
-        purpose: What needs it, as the beginning of a sentence: ``"The HTML page"``.
+        purpose: What needs the module, as the subject of a sentence: ``"The HTML page"``.
 
     Raises:
-        MissingExtraError: It is not installed, or fails to import; the message gives the line that installs it.
+        MissingExtraError: The module is not installed or fails to import; the message says how to install it.
     """
     try:
         return import_module(module)
     except (ImportError, RuntimeError) as error:
-        # torchvision beside a torch that it was not built for fails with a RuntimeError.
+        # torchvision raises a RuntimeError if it was built for another version of torch.
         reason = " ".join(str(error).split())
         raise MissingExtraError(
-            f"{purpose} needs {module.partition('.')[0]}, which cannot be imported ({reason}); "
-            f"install it with: pip install 'opflops[{extra}]'"
+            f"{purpose} needs {module.partition('.')[0]}, which cannot be imported ({reason}). "
+            f"Install it: pip install 'opflops[{extra}]'"
         ) from error

@@ -1,4 +1,4 @@
-"""Numbers as people read them: exact with thousands separators, or scaled with an SI prefix."""
+"""Write numbers for people: exact with thousands separators, or scaled with an SI prefix."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from numbers import Integral, Real
 from typing import Any
 
 from opflops.records.algebra import is_expression
-from opflops.records.expressions import format_count, leading
+from opflops.records.expressions import format_count, format_leading_term
 
 _PREFIXES = ("", " k", " M", " G", " T", " P", " E", " Z", " Y")
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"), (1e-12, "ps"))
 
 
 def exact(value: Any) -> str:
-    """Write a count in full, an expression with all of its terms.
+    """Write a count in full, an expression with all its terms.
 
     >>> exact(4089184256)
     '4,089,184,256'
@@ -28,31 +28,31 @@ def exact(value: Any) -> str:
 def scaled(value: Any) -> str:
     """Write a count with four significant digits and an SI prefix; below a thousand it stays exact.
 
-    Of an expression the term that outgrows the others is left.
+    Of an expression only the leading term is written.
 
     >>> scaled(4089184256), scaled(999999), scaled(12)
     ('4.089 G', '1.000 M', '12')
     """
     if is_expression(value):
-        return leading(value)
+        return format_leading_term(value)
     if not isinstance(value, Integral):
         return str(value)
     value = int(value)
     if abs(value) < 1000:  # noqa: PLR2004 - the step between SI prefixes
         return str(value)
-    # In integers, as no float holds all of them. What is rounded up to a thousand has the next prefix.
+    # Compute with integers, since floats cannot hold all of them. A value that rounds up to 1000 gets the next prefix.
     unit, power = 1, 0
     while 100 * abs(value) >= 99_995 * unit and power < len(_PREFIXES) - 1:
         unit *= 1000
         power += 1
     whole_digits = len(str(abs(value) // unit))
-    if whole_digits > 3:  # noqa: PLR2004 - there is no prefix for it
+    if whole_digits > 3:  # noqa: PLR2004 - beyond the largest prefix
         return f"{(2 * value + unit) // (2 * unit):,}{_PREFIXES[power]}"
     return f"{value / unit:.{4 - whole_digits}f}{_PREFIXES[power]}"
 
 
 def share(part: Any, whole: Any) -> str:
-    """Write a part of a whole in percent, or nothing where there is no whole to be part of.
+    """Write a part of a whole in percent; "" if the whole is 0 or one of them is not a number.
 
     >>> share(1, 3), share(0.5, 2.0), share(0, 0)
     ('33.3', '25.0', '')
@@ -69,7 +69,7 @@ def duration(seconds: float) -> str:
     ('1.234 ms', '75.00 s')
     """
     size = abs(seconds)
-    # Half a unit of the last digit below a unit, a time rounds up to it.
+    # A time just below a unit rounds up to it.
     factor, unit = next((each for each in _TIMES if size >= each[0] * 0.99995), _TIMES[-1])
     value = seconds / factor
     whole_digits = len(str(int(abs(value))))

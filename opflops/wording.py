@@ -1,4 +1,4 @@
-"""Sentences about names that are not known, and about errors of other people's code."""
+"""Messages about unknown names and about errors of user code."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_FEW, _ALL = 6, 24
+_MAX_LISTED_WITH_NEAR, _MAX_LISTED = 6, 24
 
 
 def unknown(kind: str, given: str, known: Iterable[str]) -> str:
-    """Say that there is no such name, with all where they are few, or with the nearest ones.
+    """Write that a name is unknown, with the nearest names, or with all names if they are few.
 
     >>> unknown("device", "gpu", ["cpu", "cuda"])
     "There is no device 'gpu'; there are cpu, cuda."
     """
     names = list(dict.fromkeys(known))
     near = nearest(given, names)
-    if near and len(names) > _FEW:
+    if near and len(names) > _MAX_LISTED_WITH_NEAR:
         return f"There is no {kind} {given!r}; did you mean {' or '.join(near)}?"
-    if not names or len(names) > _ALL:
+    if not names or len(names) > _MAX_LISTED:
         return f"There is no {kind} {given!r}."
     return f"There is no {kind} {given!r}; there {'is' if len(names) == 1 else 'are'} {', '.join(names)}."
 
 
-def nearest(given: str, known: Iterable[str], most: int = 3) -> list[str]:
-    """List the known names that look most like one, upper and lower case being the same."""
+def nearest(given: str, known: Iterable[str], limit: int = 3) -> list[str]:
+    """List the known names most similar to a given one, ignoring case."""
     lowered = {name.lower(): name for name in known}
-    return [lowered[name] for name in difflib.get_close_matches(given.lower(), lowered, n=most)]
+    return [lowered[name] for name in difflib.get_close_matches(given.lower(), lowered, n=limit)]
 
 
 def format_error(error: BaseException) -> str:
-    """Write an error in one line, without the frames in C++ that PyTorch may add to it."""
+    """Write an error on one line, without the C++ stack trace that PyTorch may add."""
     message = " ".join(str(error).partition("Exception raised from ")[0].split()) or "no message"
     return printable(f"{type(error).__name__}: {message}".rstrip("."))
 
 
 def printable(text: str) -> str:
-    r"""Write what a terminal would act upon, or not show, as escapes; files and models may call anything anyhow.
+    r"""Escape control and invisible characters, so that names from files and models cannot affect a terminal.
 
     >>> print(printable("layer\x1b[2J\u202e"))
     layer\x1b[2J\u202e

@@ -25,7 +25,7 @@ TREE, PAGE = FOLDER / "tree.svg", FOLDER / "page.png"
 COMMAND = "opflops opflops.example:GPT --input 1,1024:int64 --backward"
 COLUMNS = 110
 
-_COLOURS = {RED: "#ff7b72", YELLOW: "#e3b341", GREEN: "#7ee787", DIM: "#8b949e"}
+_COLORS = {RED: "#ff7b72", YELLOW: "#e3b341", GREEN: "#7ee787", DIM: "#8b949e"}
 _PLAIN, _GROUND = "#e6edf3", "#0d1117"
 _FONTS = "ui-monospace, SFMono-Regular, Menlo, Consolas, DejaVu Sans Mono, monospace"
 _LINE, _CHARACTER, _MARGIN = 18, 7.8, 16
@@ -38,7 +38,7 @@ class Terminal(io.TextIOWrapper):
 
 
 def printed(command):
-    """Run a command line of opflops in a terminal of so many columns, and return what it prints, colours included."""
+    """Run a command line of opflops in a terminal of so many columns, and return what it prints, colors included."""
     before = {name: os.environ.get(name) for name in ("COLUMNS", "FORCE_COLOR", "NO_COLOR")}
     os.environ.update(COLUMNS=str(COLUMNS), FORCE_COLOR="1")
     os.environ.pop("NO_COLOR", None)
@@ -81,7 +81,7 @@ def svg(lines):
         column = 0
         for text, codes in spans(line):
             if text.strip():
-                fill = next((f' fill="{_COLOURS[code]}"' for code in codes if code in _COLOURS), "")
+                fill = next((f' fill="{_COLORS[code]}"' for code in codes if code in _COLORS), "")
                 weight = ' font-weight="bold"' if BOLD in codes else ""
                 # Each text is as wide as its columns, whatever font the reader has.
                 x, length = _MARGIN + _CHARACTER * column, _CHARACTER * len(text)

@@ -247,5 +247,5 @@ def test_unpriced_work_is_told():
     with pytest.warns(UserWarning, match="odd"), OpFlopMode() as mode:
         model(torch.ones(2))
     found = comments(annotate(model, mode.profile))
-    assert found["0"].endswith("1 calls unpriced")
-    assert found[""].endswith("1 calls unpriced")
+    assert found["0"].endswith("1 call unpriced")
+    assert found[""].endswith("1 call unpriced")

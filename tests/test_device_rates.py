@@ -12,10 +12,10 @@ from opflops.devices import Device
 def test_a_rate_is_above_zero_and_finite(rate):
     """Of arithmetic as of memory; the message names the device, the rate and what it is for."""
     with pytest.raises(
-        ProfileError, match=rf"'odd' has the rate {rate} for float32; a rate is above zero and finite\."
+        ProfileError, match=rf"The rate of device 'odd' for float32 must be above zero and finite, not {rate}\."
     ):
         Device("odd", {"float32": rate}, 1.0)
-    with pytest.raises(ProfileError, match=rf"'odd' has the rate {rate} for bandwidth"):
+    with pytest.raises(ProfileError, match=rf"The rate of device 'odd' for bandwidth must be .*, not {rate}\."):
         Device("odd", {"float32": 1.0}, rate)
 
 

@@ -57,5 +57,5 @@ def test_it_serves_a_roofline(here):
 
 def test_other_devices_are_refused():
     """There is nothing to time on meta."""
-    with pytest.raises(ProfileError, match="A device 'meta' cannot be measured; it can be cpu or cuda"):
+    with pytest.raises(ProfileError, match="The device to measure must be cpu or cuda, not 'meta'"):
         benchmark_device("meta")

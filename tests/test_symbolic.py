@@ -15,7 +15,7 @@ from zoo.dynamic import CachedDecoder, ConvNet, MixtureOfExperts, UNet
 from zoo.transformers import ViT
 
 from opflops import Cost, DimensionError, OpFlopMode, OpflopsError, Profile, ProfileError, count
-from opflops.records.expressions import compiled
+from opflops.records.code_generation import compile_expressions
 
 B, S, H, W = Dim("batch"), Dim("seq"), Dim("height"), Dim("width")
 batch, seq, height, width, past = sympy.symbols("batch seq height width past")
@@ -252,7 +252,7 @@ def test_the_report_shows_expressions():
     profile = count(mlp(), torch.zeros(4, 8), dynamic_shapes=({0: B},))
     wide = profile.table(by="op", width=200)
     assert "192*batch" in wide
-    assert "Percentages and orders are those at batch = 4." in wide
+    assert "Percentages and sort order are for batch = 4." in wide
     narrow = count(CachedDecoder(), *tokens(batch=3, seq=5), dynamic_shapes=BATCH_AND_SEQ).table(width=90)
     assert "128*batch*seq**2 + …" in narrow
     assert "256*batch*seq**2 + 52352*batch*seq" not in narrow
@@ -276,9 +276,9 @@ def test_what_the_program_decides_about_sizes_is_a_condition():
     assert condition.expression == sympy.Le(batch, 100)
     assert "Branches (test_symbolic.py:" in condition.reason
     assert profile.at(batch=100).total.macs == 1600
-    assert "Exact where batch <= 100 (the code in Branches" in " ".join(str(profile).split())
+    assert "The formulas hold for batch <= 100 (the code in Branches" in " ".join(str(profile).split())
     with pytest.raises(
-        ProfileError, match=r"another one at batch=101: .* hold for batch <= 100 \(the code in Branches"
+        ProfileError, match=r"formulas hold for batch <= 100 \(the code in Branches.*, and batch=101 is outside"
     ):
         profile.at(batch=101)
     with pytest.raises(ProfileError, match="batch=101"):
@@ -300,9 +300,9 @@ def test_sizes_of_one_are_followed_by_themselves():
     cost = profile.lambdify()
     assert [cost(batch=1, seq=9).bytes_written, cost(batch=2, seq=9).bytes_written] == [36, 144]
     assert [case.sizes for case in profile.cases] == [(("batch", 1),), (("seq", 1),)]
-    told = "Where batch = 1 the costs are others, which at(batch=1) has (aten.clone runs 0 times in place of 1"
+    told = "For batch = 1 the costs differ; see profile.at(batch=1) (aten.clone runs 0 times in place of 1"
     assert told in " ".join(str(profile).split())
-    assert "Exact where" not in str(profile)
+    assert "The formulas hold" not in str(profile)
 
 
 def test_other_costs_at_one_go_along_with_every_transform():
@@ -402,9 +402,9 @@ def test_what_does_not_fit_gets_a_sentence(model, inputs, said, message):
     ("sizes", "message"),
     [
         ({"bacth": 2}, "no dimension 'bacth'; it has batch, seq; did you mean 'batch'"),
-        ({"batch": 0}, "batch=0 is no size of that dimension, which can be a whole number, 1 or more"),
-        ({"batch": 2.0}, "batch=2.0 is no size"),
-        ({"seq": 65}, "seq=65 is no size of that dimension, which can be a whole number, 1 to 64"),
+        ({"batch": 0}, "batch must be a whole number, 1 or more, not 0"),
+        ({"batch": 2.0}, "batch must be a whole number, 1 or more, not 2.0"),
+        ({"seq": 65}, "seq must be a whole number, 1 to 64, not 65"),
     ],
 )
 def test_sizes_that_a_dimension_cannot_have_get_a_sentence(sizes, message):
@@ -502,9 +502,9 @@ def test_growth_is_told_by_dimension():
     # 128 s² reaches 24576 s at 192.
     assert (attention, products, "seq", 192) in scaling.crossovers
     assert f"{attention} overtakes {products} at seq = 192." in str(scaling)
-    with pytest.raises(ProfileError, match="no 'flop'"):
+    with pytest.raises(ProfileError, match="not 'flop'"):
         count(linear(), X, dynamic_shapes=({0: B},)).scaling("flop")
-    with pytest.raises(ProfileError, match="do not grow"):
+    with pytest.raises(ProfileError, match="Scaling needs dimensions"):
         count(linear(), X).scaling()
 
 
@@ -525,7 +525,7 @@ def test_sorting_grows_by_no_power():
     assert Profile.from_json(profile.to_json()) == profile
     scaling = profile.scaling("ops")
     assert scaling.total["batch"] == (None, None)
-    assert "no polynomial" in str(scaling)
+    assert "not polynomial" in str(scaling)
 
 
 def gradient(*shape):
@@ -689,11 +689,11 @@ def test_functions_of_sizes_are_exact_for_large_ones():
         (sympy.floor(sympy.sqrt(n)), lambda size: int(size**0.5)),
         (sympy.Mod(n, 7) + sympy.Min(n, 12), lambda size: size % 7 + min(size, 12)),
     ):
-        function = compiled(["n"], [expression])
+        function = compile_expressions(["n"], [expression])
         for size in (1, 2, 7, 10, 4096, *([2**60 + 1] if expression.is_polynomial() else [])):
             (value,) = function(size)
             assert (value, type(value)) == (exactly(size), int), (expression, size)
-    assert compiled(["n"], [sympy.floor(n / 2) + sympy.floor(n / 2 + half)])(2**60 + 1) == (2**60 + 1,)
+    assert compile_expressions(["n"], [sympy.floor(n / 2) + sympy.floor(n / 2 + half)])(2**60 + 1) == (2**60 + 1,)
 
 
 def test_costs_of_expressions_stay_expanded():

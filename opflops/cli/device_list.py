@@ -49,7 +49,7 @@ def command(argv: Sequence[str]) -> int:
     ]
     if given.format == "simple":
         names, *columns = zip(*lines, strict=True)
-        sheet = Sheet("device", list(map(Label, names)), [*dtypes, "TB/s"], columns, closing=False)
+        sheet = Sheet("device", list(map(Label, names)), [*dtypes, "TB/s"], columns, has_total=False)
         output.show(render(sheet, "simple", color=False))
         return 0
     headers = ["device", *dtypes, "TB/s", "source"]

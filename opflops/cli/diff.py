@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from opflops.cli.count import check_tables, count_all, deliver
 from opflops.cli.rendering import Rendering, named
 from opflops.profile import budgets
-from opflops.report.text.comparison import difference
+from opflops.report.text.comparison import format_difference
 from opflops.report.text.sheet import is_markup
 from opflops.wording import printable
 
@@ -30,7 +30,7 @@ def command(arguments: argparse.Namespace) -> int:
     limit = None if arguments.fail_above is None else budgets.parse_fraction(arguments.fail_above)
     found = count_all([arguments.before, arguments.after], arguments)
     (before_name, before), (after_name, after) = found.items()
-    text = difference(named(before), named(after), options, names=(before_name, after_name))
+    text = format_difference(named(before), named(after), options, names=(before_name, after_name))
     about = f"from {before.line}\nto   {after.line}"
     shown = text if is_markup(rendering.form) else f"{about}\n\n{text}"
     deliver(shown, arguments, rendering.form, about.replace("\n", " "))

@@ -16,8 +16,8 @@ from opflops.devices.benchmark import benchmark_device
 from opflops.errors import TargetError
 from opflops.profile.profile import Profile
 from opflops.report.files.counts import check_measure
-from opflops.report.text.color import wants_colour
-from opflops.report.text.comparison import Options, comparison
+from opflops.report.text.color import wants_color
+from opflops.report.text.comparison import ComparisonOptions, format_comparison
 from opflops.report.text.pairing import ComparedProfile
 from opflops.report.text.sheet import is_markup
 
@@ -90,7 +90,7 @@ class Rendering:
                 "--measure is of comparisons, and of --format folded and speedscope; a table has all its --columns."
             )
         shown = arguments.output in (None, "-")
-        color, bar = shown and wants_colour(sys.stdout), None if shown else False
+        color, bar = shown and wants_color(sys.stdout), None if shown else False
         found = cls(form, arguments.by, options, arguments.measure, roofline, products == TF32, color, bar)
         if several and targets is not _TWO:
             found.of_several()
@@ -101,7 +101,7 @@ class Rendering:
             _table(Profile(), replace(found, options={**options, "expand": False}))
         return found
 
-    def of_several(self) -> Options:
+    def of_several(self) -> ComparisonOptions:
         """Return how several targets are compared.
 
         Raises:
@@ -121,10 +121,10 @@ class Rendering:
         found.order({}, changes=False)
         return found
 
-    def side_by_side(self, options: dict[str, Any]) -> Options:
+    def side_by_side(self, options: dict[str, Any]) -> ComparisonOptions:
         """Return how several profiles are shown, with options of tables."""
         by, measure = self.by or "module", self.measure or "flops"
-        return Options(by=by, measure=measure, tablefmt=self.form, color=self.color, **options)
+        return ComparisonOptions(by=by, measure=measure, tablefmt=self.form, color=self.color, **options)
 
 
 def device_of(name: str) -> Device | None:
@@ -181,7 +181,7 @@ def named(counted: Counted) -> ComparedProfile:
 
 def compared(found: Mapping[str, Counted], rendering: Rendering) -> str:
     """Write several profiles side by side, with what each is of above them."""
-    text = comparison({name: named(each) for name, each in found.items()}, rendering.of_several())
+    text = format_comparison({name: named(each) for name, each in found.items()}, rendering.of_several())
     if is_markup(rendering.form):
         return text
     return "\n".join([*(each.line for each in found.values()), "", text])

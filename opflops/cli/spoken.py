@@ -7,9 +7,9 @@ import re
 _WORDS = {
     r"run it on real inputs inside OpFlopMode\(\)": "--device cpu runs it for real",
     r"run one inside OpFlopMode\(\)": "--device cpu runs one",
-    r"count (?:it )?(?:under|with|inside) OpFlopMode\(timing=True\)(?: to have them)?": "--timing has them",
-    r"take the profile at\(\) sizes first": "give sizes with --at",
-    r"count it without dynamic shapes": "give sizes with --at, or leave out --dim",
+    r"Count with OpFlopMode\(timing=True\)": "Count with --timing",
+    r"Choose sizes first: profile\.at\([^)]*\)": "Choose sizes with --at",
+    r"Count without dynamic shapes": "Choose sizes with --at, or leave out --dim",
     r"\bout of dynamic_shapes": "out of --dim",
     r"^dynamic_shapes\b": "--dim",
     r"^backward=True\b": "--backward",
@@ -22,8 +22,8 @@ _WORDS = {
 def spoken(sentence: str) -> str:
     """Write a sentence of the library as the command line says it.
 
-    >>> spoken("This profile has no times; count under OpFlopMode(timing=True) to have them.")
-    'This profile has no times; --timing has them.'
+    >>> spoken("This profile has no times. Count with OpFlopMode(timing=True).")
+    'This profile has no times. Count with --timing.'
     """
     for words, option in _WORDS.items():
         sentence = re.sub(words, option, sentence)

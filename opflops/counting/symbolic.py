@@ -29,7 +29,7 @@ from opflops.counting.verification_sizes import (
 from opflops.errors import DimensionError, OpflopsError
 from opflops.profile.profile import Case, Condition, Profile
 from opflops.records.cost import Cost
-from opflops.records.dimensions import elsewhere, examples
+from opflops.records.dimensions import example_sizes, unless_sizes
 from opflops.torch_internals.fake_tensors import fake_copies
 from opflops.torch_internals.symbolic_shapes import SMALLEST, RecordingShapeEnv
 from opflops.torch_internals.symint_patches import symint_patches_active
@@ -164,7 +164,7 @@ class _SymbolicTrace:
         for name, size in dict.fromkeys(found for each in profile.conditions if (found := _left_out(each.expression))):
             kept = tuple(each for each in profile.conditions if _left_out(each.expression) != (name, size))
             other = replace(profile, conditions=kept)
-            sizes = {**examples(profile.dimensions), name: size}
+            sizes = {**example_sizes(profile.dimensions), name: size}
             if size >= SMALLEST and other.holds(sizes) and not self._difference(other, sizes, dims_at_one):
                 profile = other
         return profile
@@ -208,7 +208,7 @@ class _SymbolicTrace:
         conditions, cases = list(profile.conditions), []
         refused: list[set[str]] = []
         for some in held_at_one(names):
-            sizes = {**examples(profile.dimensions), **dict.fromkeys(some, 1)}
+            sizes = {**example_sizes(profile.dimensions), **dict.fromkeys(some, 1)}
             if any(known <= some for known in refused):
                 continue
             held = profile.holds(sizes)
@@ -219,7 +219,7 @@ class _SymbolicTrace:
             refused.append(some)
             these = tuple((name, 1) for name in sorted(some))
             if held:
-                conditions.append(Condition(elsewhere(these), difference))
+                conditions.append(Condition(unless_sizes(these), difference))
             try:
                 cases.append(Case(these, self.counted(dims_at_one | some)))
             except Exception:  # noqa: BLE001, S112 - the condition says that it fails there, and how

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from opflops.records.dimensions import examples
+from opflops.records.dimensions import example_sizes
 from opflops.torch_internals.symbolic_shapes import SMALLEST
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def shrinking_sizes(profile: Profile) -> Iterator[dict[str, int]]:
 
 def other_sizes(profile: Profile, names: Sequence[str]) -> Iterator[dict[str, int]]:
     """List larger sizes of some dimensions, odd and even ones, and neighbours."""
-    followed = examples(profile.dimensions)
+    followed = example_sizes(profile.dimensions)
     for factor, more in ((2, 1), (2, 0), (3, 0), (1, 1), (1, 2), (1, -1)):
         yield {**followed, **{name: factor * followed[name] + more for name in names}}
 

@@ -1,4 +1,4 @@
-"""Measure what the machine at hand can do, where no datasheet says: matrix products and copies, the best of several."""
+"""Benchmark this machine where no datasheet has it: matmuls and copies, the best of several runs."""
 
 from __future__ import annotations
 
@@ -12,67 +12,67 @@ from opflops.errors import ProfileError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_SECONDS = 0.3
-_SIDE = {"cpu": 1024, "cuda": 8192}
-# Larger than what caches hold of them on most machines; of a GPU at most a quarter of the memory that is free.
-_COPIED = {"cpu": 256 * 2**20, "cuda": 4 * 2**30}
+_MIN_RUN_SECONDS = 0.3
+_MATRIX_SIZE = {"cpu": 1024, "cuda": 8192}
+# Larger than most caches. On a GPU at most a quarter of the free memory is used.
+_COPY_BYTES = {"cpu": 256 * 2**20, "cuda": 4 * 2**30}
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def benchmark_device(on: str | torch.device = "cpu", dtypes: Sequence[torch.dtype] = FLOATS) -> Device:
-    """Time square matrix products in each dtype, and a copy, on a device of this machine.
+    """Time square matmuls in each dtype, and a copy, on a device of this machine.
 
-    The rates are what PyTorch reaches here at best, not what the hardware could do: a bound from them is one that well
-    shaped operators come near to.
+    The rates are the best that PyTorch reaches here, which may be below the hardware's peak. Operators of good shapes
+    come near a bound from these rates.
 
     Args:
         on: ``"cpu"``, or a device of CUDA or ROCm.
-        dtypes: What to multiply in.
+        dtypes: The dtypes of the matmuls.
 
     Returns:
-        A device called after the one measured, for :meth:`opflops.Profile.roofline`.
+        A device with the measured rates, named after the hardware, for :meth:`opflops.Profile.roofline`.
 
     Raises:
-        ProfileError: It is another kind of device.
+        ProfileError: The device is neither a CPU nor CUDA.
     """
     where = torch.device(on)
-    if where.type not in _SIDE:
-        raise ProfileError(f"A device {str(on)!r} cannot be measured; it can be {' or '.join(_SIDE)}.")
-    side, copied_bytes = _SIDE[where.type], _COPIED[where.type]
+    if where.type not in _MATRIX_SIZE:
+        raise ProfileError(f"The device to measure must be {' or '.join(_MATRIX_SIZE)}, not {str(on)!r}.")
+    side, copied_bytes = _MATRIX_SIZE[where.type], _COPY_BYTES[where.type]
     name = "this CPU"
     if where.type == "cuda":
         name = torch.cuda.get_device_name(where)
         copied_bytes = min(copied_bytes, torch.cuda.mem_get_info(where)[0] // 4)
-    peaks = {str(dtype).removeprefix("torch."): _product_rate(side, dtype, where) for dtype in dtypes}
+    peaks = {str(dtype).removeprefix("torch."): _matmul_rate(side, dtype, where) for dtype in dtypes}
     if where.type == "cuda" and torch.float32 in dtypes:
         peaks[TF32] = _tf32_rate(side, where)
     copied = torch.zeros(copied_bytes, dtype=torch.uint8, device=where)
     target = torch.empty_like(copied)
-    seconds = _best("target.copy_(copied)", {"target": target, "copied": copied})
+    seconds = _min_seconds("target.copy_(copied)", {"target": target, "copied": copied})
     bandwidth = 2 * copied.numel() / seconds  # read once and written once
     return Device(name, peaks, bandwidth, f"measured with PyTorch {torch.__version__}")
 
 
-def _product_rate(side: int, dtype: torch.dtype, where: torch.device) -> float:
-    # Random numbers, since some devices multiply zeros faster than they can anything else.
+def _matmul_rate(side: int, dtype: torch.dtype, where: torch.device) -> float:
+    # Random numbers, since some devices multiply zeros faster.
     left, right = (torch.randn(side, side, device=where).to(dtype) for _ in range(2))
-    return 2.0 * side**3 / _best("torch.mm(left, right)", {"left": left, "right": right})
+    return 2.0 * side**3 / _min_seconds("torch.mm(left, right)", {"left": left, "right": right})
 
 
 def _tf32_rate(side: int, where: torch.device) -> float:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     try:
-        return _product_rate(side, torch.float32, where)
+        return _matmul_rate(side, torch.float32, where)
     finally:
         torch.set_float32_matmul_precision(before)
 
 
-def _best(statement: str, names: dict[str, torch.Tensor]) -> float:
-    """Return the seconds of the quickest run of a statement, with all threads."""
-    from torch.utils.benchmark import Timer  # noqa: PLC0415 - importing opflops is not to take longer for it
+def _min_seconds(statement: str, names: dict[str, torch.Tensor]) -> float:
+    """Return the seconds of the fastest run of a statement, with all threads."""
+    from torch.utils.benchmark import Timer  # noqa: PLC0415 - keeps import opflops fast
 
     timer = Timer(statement, globals=names, num_threads=torch.get_num_threads())
     timer.timeit(1)
-    return min(timer.blocked_autorange(min_run_time=_SECONDS).times)
+    return min(timer.blocked_autorange(min_run_time=_MIN_RUN_SECONDS).times)

@@ -1,4 +1,4 @@
-"""How long recorded work must take at least on a device, by its arithmetic and by its memory traffic."""
+"""Lower bounds on the time that recorded work takes on a device, from its arithmetic and its memory traffic."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ ARITHMETIC, MEMORY = "arithmetic", "memory"
 
 
 class Bound(NamedTuple):
-    """Hold the least time of a part of the work.
+    """Hold a lower bound on the time of a group of rows.
 
     Attributes:
-        label: What the part is: a value of the key that it was grouped by, or a tuple of several.
-        flops: Its operations.
-        bytes: Its memory traffic, each operator taken alone.
-        arithmetic_seconds: What the operations take at the device's peak for their dtypes.
-        memory_seconds: What the traffic takes at the device's bandwidth.
-        seconds: The least time: the sum, over its rows, of the larger of the two.
-        measured: How long it took, where it was timed; None elsewhere.
-        untimed: How many of its rows are bounded and were not timed.
+        label: The value of the key that the rows were grouped by, or a tuple of values.
+        flops: Its floating-point operations.
+        bytes: Its memory traffic in bytes, each operator taken alone.
+        arithmetic_seconds: The time of the operations at the device's peak for their dtypes.
+        memory_seconds: The time of the traffic at the device's bandwidth.
+        seconds: The lower bound: the sum, over the rows, of the larger of the two.
+        measured: The measured time in seconds; None if nothing was timed.
+        untimed: How many rows have a bound above zero and were not timed.
     """
 
     label: Any
@@ -42,22 +42,22 @@ class Bound(NamedTuple):
 
     @property
     def limit(self) -> str:
-        """Say what bounds it: ``"arithmetic"`` or ``"memory"``."""
+        """Return what limits the time: ``"arithmetic"`` or ``"memory"``."""
         return ARITHMETIC if self.arithmetic_seconds >= self.memory_seconds else MEMORY
 
     @property
     def intensity(self) -> float | None:
-        """Return its operations for each byte; None where it moves none."""
+        """Return the flops per byte; None if it moves no bytes."""
         return self.flops / self.bytes if self.bytes else None
 
     @property
     def attained(self) -> float | None:
-        """Return the share of the bound in the measured time, 1.0 being the best; None where not all was timed."""
+        """Return the bound divided by the measured time, at best 1.0; None unless all rows were timed."""
         return self.seconds / self.measured if self.measured and not self.untimed else None
 
 
 def bound(label: Any, rows: Sequence[Row], device: Device, *, tf32: bool = False) -> Bound:
-    """Add up the least times of rows; they do not overlap. Integer and bool rows have traffic alone.
+    """Add up the lower bounds of rows, which run one after another. Integer and bool rows count by their bytes only.
 
     Raises:
         ProfileError: The device has no known peak for a dtype.
@@ -68,31 +68,31 @@ def bound(label: Any, rows: Sequence[Row], device: Device, *, tf32: bool = False
     ]
     memory = [row.cost.bytes / device.bandwidth for row in rows]
     timed = [row.seconds for row in rows if row.seconds is not None]
-    least = list(map(max, arithmetic, memory))
+    lower_bounds = list(map(max, arithmetic, memory))
     return Bound(
         label,
         sum(operations),
         sum(row.cost.bytes for row in rows),
         sum(arithmetic),
         sum(memory),
-        sum(least),
+        sum(lower_bounds),
         sum(timed) if timed else None,
-        sum(1 for row, seconds in zip(rows, least, strict=True) if seconds and row.seconds is None),
+        sum(1 for row, seconds in zip(rows, lower_bounds, strict=True) if seconds and row.seconds is None),
     )
 
 
-def bounds(rows: Sequence[Row], device: Device, *keys: str, tf32: bool = False) -> tuple[Bound, ...]:
-    """Bound each part of the rows that agree in some keys, in order of first execution, and all of them together.
+def bound_groups(rows: Sequence[Row], device: Device, *keys: str, tf32: bool = False) -> tuple[Bound, ...]:
+    """Bound each group of the rows that agree in some keys, in order of first execution.
 
     Args:
-        rows: What was recorded.
-        device: Where it is to run.
-        *keys: What rows have; with none, all rows are one part, called ().
+        rows: The rows.
+        device: The device that would run them.
+        *keys: Keys of rows; without keys, all rows are one group with the label ().
         tf32: Whether float32 is computed in TF32.
 
     Raises:
-        ProfileError: There is no such key, the device has no known peak for a dtype, or a count is an expression, is
-            negative as in a difference, or is too large for a time.
+        ProfileError: A key is unknown, the device has no known peak for a dtype, or a count is an expression, negative
+            as in a difference, or too large for a time.
     """
     check_concrete(
         (
@@ -104,10 +104,10 @@ def bounds(rows: Sequence[Row], device: Device, *keys: str, tf32: bool = False) 
                 ("seconds", row.seconds or 0),
             )
         ),
-        "Times",
+        "The roofline",
     )
     parts = group_rows(rows, *keys, floating=False) if keys else {(): list(rows)}
     try:
         return tuple(bound(label, part, device, tf32=tf32) for label, part in parts.items())
     except OverflowError as error:
-        raise ProfileError(f"A count here is too large to be written as a time: {error}.") from error
+        raise ProfileError(f"A count is too large to compute a time from it: {error}.") from error

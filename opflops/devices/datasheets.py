@@ -1,4 +1,4 @@
-"""What devices can do at best: operations a second for each dtype, and bytes a second from their memory."""
+"""Peak rates of devices from their datasheets: FLOP/s for each dtype, and memory bandwidth."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 TF32 = "tf32"
 
-# Complex arithmetic is stated in real operations, and every eight-bit float runs at one rate.
+# Complex arithmetic is counted in real operations, so it uses the real dtype's peak; all 8-bit floats share one peak.
 _RUN_AS = {"complex32": "float16", "complex64": "float32", "complex128": "float64"}
 
 
@@ -23,11 +23,11 @@ class Device:
     """Hold the peak rates of a device.
 
     Attributes:
-        name: What reports call it.
-        peaks: Operations a second for each dtype by its name (``"bfloat16"``), dense, a multiply-add being two;
-            ``"float8"`` is for every eight-bit float, ``"tf32"`` for float32 products in TF32.
-        bandwidth: Bytes a second between the device and its memory.
-        source: Where the figures are from.
+        name: Its name in reports.
+        peaks: Peak FLOP/s by name of the dtype (``"bfloat16"``), without sparsity; one multiply-add is 2 FLOPs.
+            ``"float8"`` is for all 8-bit floats, ``"tf32"`` for float32 matmuls in TF32.
+        bandwidth: Bytes per second between the device and its memory.
+        source: The source of the figures.
     """
 
     name: str
@@ -39,18 +39,18 @@ class Device:
         for what, rate in (*self.peaks.items(), ("bandwidth", self.bandwidth)):
             if not 0 < rate < inf:
                 raise ProfileError(
-                    f"The device {self.name!r} has the rate {rate!r} for {what}; a rate is above zero and finite."
+                    f"The rate of device {self.name!r} for {what} must be above zero and finite, not {rate!r}."
                 )
 
     def peak(self, dtype: str, *, tf32: bool = False) -> float:
-        """Return the operations a second for a dtype.
+        """Return the peak FLOP/s for a dtype.
 
         Args:
             dtype: Its name, such as ``"bfloat16"``.
-            tf32: Whether float32 is computed in TF32, on a device that has it.
+            tf32: Whether float32 is computed in TF32; ignored on a device without it.
 
         Raises:
-            ProfileError: No peak is known for it.
+            ProfileError: The device has no known peak for the dtype.
         """
         name = _RUN_AS.get(dtype, "float8" if dtype.startswith("float8") else dtype)
         if name == "float32" and tf32 and TF32 in self.peaks:
@@ -58,13 +58,13 @@ class Device:
         if name not in self.peaks:
             raise ProfileError(
                 f"No peak of {self.name} is known for {dtype}; known are {', '.join(self.peaks)}. "
-                "For another figure, make an opflops.devices.datasheets.Device."
+                "To use your own figures, create an opflops.devices.Device."
             )
         return self.peaks[name]
 
 
 class _Figures(NamedTuple):
-    """Hold a line of a datasheet, in TFLOP/s and TB/s, and the names that PyTorch gives to the device."""
+    """Hold a datasheet's figures in TFLOP/s and TB/s, and PyTorch's names of the device."""
 
     terabytes: float
     float64: float | None
@@ -81,7 +81,7 @@ _NONE = None
 _A100 = "NVIDIA A100 Tensor Core GPU datasheet"
 _H100 = "NVIDIA H100 Tensor Core GPU datasheet, without sparsity"
 
-# The best that a device can do: matrix units where a dtype has them, dense, accumulating in float32.
+# Peak rates: with matrix units where a dtype has them, without sparsity, accumulating in float32.
 _DATASHEETS = {
     "t4": _Figures(0.320, _NONE, 8.1, _NONE, 65, _NONE, _NONE, "NVIDIA T4 datasheet", ("Tesla T4",)),
     "v100-pcie": _Figures(
@@ -135,23 +135,23 @@ DEVICES: Mapping[str, Device] = {
     )
     for name, figures in _DATASHEETS.items()
 }
-"""The devices that are known by name, with the figures of their makers."""
+"""All devices that are known by name, with the figures of their datasheets."""
 
 _BY_TORCH_NAME = {each.lower(): name for name, figures in _DATASHEETS.items() for each in figures.torch_names}
 
 
 def device(name: str | Device) -> Device:
-    """Find a device by its name here (``"h100-sxm"``), or by the one that ``torch.cuda.get_device_name()`` gives it.
+    """Find a device by its name in :data:`DEVICES` (``"h100-sxm"``) or by that of ``torch.cuda.get_device_name()``.
 
     Raises:
-        ProfileError: No such device is known; the message gives those of like names.
+        ProfileError: The device is unknown; the message lists similar names.
     """
     if isinstance(name, Device):
         return name
-    wanted = name.strip().lower()
-    found = DEVICES.get(_BY_TORCH_NAME.get(wanted, "-".join(wanted.replace("_", " ").split())))
+    lowered = name.strip().lower()
+    found = DEVICES.get(_BY_TORCH_NAME.get(lowered, "-".join(lowered.replace("_", " ").split())))
     if found is None:
-        near = [each for each in DEVICES if each.startswith(f"{wanted}-")] or nearest(wanted, DEVICES)
+        near = [each for each in DEVICES if each.startswith(f"{lowered}-")] or nearest(lowered, DEVICES)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(DEVICES)}."
         raise ProfileError(f"There are no figures for a device {name!r}; {hint}")
     return found

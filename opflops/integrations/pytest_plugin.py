@@ -98,16 +98,16 @@ class FlopBudget:
         self._check(model, everything, baseline)
         profile = _counted(model, inputs, kwargs, backward, optimizer)
         counts = {**budgets.totals(profile), "parameters": _parameters(model)}
-        over = budgets.exceeded(counts, everything, shares[0])
+        over = budgets.exceeded_limits(counts, everything, shares[0])
         told = list(over.values())
         measure = next((name for name in over if name in limits), "macs")
-        details = [budgets.largest(profile, measure)] if over else []
+        details = [budgets.format_largest(profile, measure)] if over else []
         if baseline is not None:
             before = self._baseline(self.folder / baseline, profile)
             if growth := budgets.regressions(before, profile, shares[1]):
                 told += growth.values()
-                details.append(budgets.changes(before, profile, next(iter(growth))))
-        told += [] if allow_unpriced else budgets.missing(profile)
+                details.append(budgets.format_changes(before, profile, next(iter(growth))))
+        told += [] if allow_unpriced else budgets.unpriced_messages(profile)
         if told:
             name = getattr(model, "__qualname__", type(model).__name__)
             pytest.fail("\n".join([f"{name} is over its budget:", *told, *details]), pytrace=False)

@@ -1,4 +1,4 @@
-"""What was counted, and the questions that people ask of it: totals, groups, rooflines, scaling, budgets.
+"""Recorded work and queries on it: totals, groups, rooflines, scaling, budgets.
 
 Pure functions of recorded rows. May import ``report``, ``devices``, ``units`` and ``records``;
 the dispatch mode and all packages above it import it.

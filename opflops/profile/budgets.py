@@ -1,4 +1,4 @@
-"""Limits that a model is to keep, and what to say where it does not: pure functions of profiles."""
+"""Check totals against limits and baselines, and write messages about violations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.errors import ProfileError
 from opflops.records.algebra import is_expression
-from opflops.report.text.comparison import Options, difference
+from opflops.report.notes import format_calls
+from opflops.report.text.comparison import ComparisonOptions, format_difference
 from opflops.report.text.pairing import ComparedProfile
 from opflops.report.text.tree import OUTSIDE
 from opflops.units import exact, share
@@ -21,107 +22,114 @@ if TYPE_CHECKING:
     from opflops.records.cost import Cost
 
 TOTALS = ("macs", "flops", "transcendentals", "bytes")
-"""The totals that can have a limit, and that are compared with a baseline."""
+"""The totals that can have a limit or be compared with a baseline."""
 
-_LARGEST = 5
-_LONGEST_CHANGE = 10
+_MAX_LISTED = 5
+_MAX_CHANGES = 10
 
 
 def parse_fraction(value: float | str) -> float:
-    """Read a share: ``"1%"`` or ``"0.5 %"``, or a fraction such as ``0.01``.
+    """Parse a share: ``"1%"`` or ``"0.5 %"``, or a fraction such as ``0.01``.
 
     >>> parse_fraction("1%"), parse_fraction("0.5 %"), parse_fraction(0.02)
     (0.01, 0.005, 0.02)
 
     Raises:
-        ProfileError: It is none, or a number from 1 up without a percent sign, which could be meant either way.
+        ProfileError: The value is not a share, or it is 1 or more without a percent sign, which is ambiguous.
     """
     text = str(value).strip()
     number = text.removesuffix("%").rstrip()
     try:
-        share_ = float(number) / (1 if number == text else 100)
+        fraction = float(number) / (1 if number == text else 100)
     except ValueError:
-        share_ = math.nan
-    if isinstance(value, bool) or not (math.isfinite(share_) and share_ >= 0):
-        raise ProfileError(f"{value!r} is no share; write it as '1%', or as a fraction such as 0.01.")
-    if number == text and share_ >= 1:
-        raise ProfileError(f"{value!r} is {share_:g} times as much; if that is meant, write '{share_ * 100:g}%'.")
-    return share_
+        fraction = math.nan
+    if isinstance(value, bool) or not (math.isfinite(fraction) and fraction >= 0):
+        raise ProfileError(f"{value!r} is not a share; write it as '1%', or as a fraction such as 0.01.")
+    if number == text and fraction >= 1:
+        raise ProfileError(f"{value!r} is {fraction:g} times as much; if that is meant, write '{fraction * 100:g}%'.")
+    return fraction
 
 
 def check_limits(limits: Mapping[str, Any]) -> None:
-    """See that limits can be kept.
+    """Check that limits are valid.
 
     Args:
-        limits: By what they are of; None where there is no limit.
+        limits: Limits by name of the total; None for no limit.
 
     Raises:
-        ProfileError: One is no number, or is below zero.
+        ProfileError: A limit is not a number, or is below zero.
     """
     for name, limit in limits.items():
         if limit is None:
             continue
         number = isinstance(limit, Real) and not isinstance(limit, bool)
         if not number or not math.isfinite(limit) or limit < 0:
-            raise ProfileError(f"{name}={limit!r} is no limit; it can be a number from 0 up, such as {name}=4.1e9.")
+            raise ProfileError(f"{name} must be a number from 0 up, such as {name}=4.1e9, not {limit!r}.")
 
 
-def exceeded(counts: Mapping[str, Any], limits: Mapping[str, float | None], tolerance: float = 0.0) -> dict[str, str]:
-    """Say which limits are not kept, and by how much.
+def exceeded_limits(
+    counts: Mapping[str, Any], limits: Mapping[str, float | None], tolerance: float = 0.0
+) -> dict[str, str]:
+    """Write which limits are exceeded, and by how much.
 
     Args:
-        counts: What was counted, by what it is of.
-        limits: What each may be at most; None where there is no limit.
-        tolerance: By what share a limit may be exceeded.
+        counts: Totals by name.
+        limits: The largest allowed value of each total; None for no limit.
+        tolerance: The share by which a limit may be exceeded.
 
     Returns:
-        A sentence for each that is exceeded, by name.
+        A sentence for each exceeded limit, by name.
 
     Raises:
-        ProfileError: A limit is none, or a count with a limit is an expression.
+        ProfileError: A limit is not valid, or a total with a limit is an expression.
     """
     check_limits(limits)
     sentences = {}
     for name, limit in limits.items():
         if limit is None:
             continue
-        count = _number(name, counts[name])
+        count = _check_number(name, counts[name])
         if count > limit * (1 + tolerance):
             allowed = f" and its tolerance of {tolerance * 100:g} %" if tolerance else ""
-            sentences[name] = f"{exact(count)} {name} are {_above(count, limit)} the limit of {_plain(limit)}{allowed}."
+            sentences[name] = (
+                f"{exact(count)} {name} are {_format_excess(count, limit)} the limit of "
+                f"{_format_number(limit)}{allowed}."
+            )
     return sentences
 
 
 def regressions(before: Profile, after: Profile, fail_above: float, measures: Sequence[str] = TOTALS) -> dict[str, str]:
-    """Say which totals of a profile are more than a share above those of an earlier one, by name.
+    """Write which totals grew by more than a share since an earlier profile, by name.
 
     Args:
         before: The earlier profile.
         after: The profile.
-        fail_above: By what share totals may grow.
-        measures: What is compared: fields of costs, ``"calls"`` or ``"seconds"``.
+        fail_above: The share by which totals may grow.
+        measures: What to compare: fields or properties of costs, ``"calls"`` or ``"seconds"``.
 
     Raises:
-        ProfileError: A total is an expression, or is of times that were not taken.
+        ProfileError: A total is an expression, or ``"seconds"`` is compared and nothing was timed.
     """
     allowed = f"; up to {fail_above * 100:g} % is allowed" if fail_above else ""
     sentences = {}
     for name in measures:
-        limit, count = (_number(name, _measured(profile, name)) for profile in (before, after))
+        limit, count = (_check_number(name, _total_of(profile, name)) for profile in (before, after))
         if count > limit * (1 + fail_above):
-            above = _above(count, limit)
-            sentences[name] = f"{_plain(count)} {name} are {above} the baseline's {_plain(limit)}{allowed}."
+            above = _format_excess(count, limit)
+            sentences[name] = (
+                f"{_format_number(count)} {name} are {above} the baseline's {_format_number(limit)}{allowed}."
+            )
     return sentences
 
 
-def _measured(profile: Profile, name: str) -> Any:
+def _total_of(profile: Profile, name: str) -> Any:
     """Add up a measure of the floating-point rows.
 
     Raises:
-        ProfileError: It is their time, and nothing was timed.
+        ProfileError: The measure is ``"seconds"``, and nothing was timed.
     """
     if name == "seconds" and all(row.seconds is None for row in profile.rows):
-        raise ProfileError("This profile has no times; count under OpFlopMode(timing=True) to have them.")
+        raise ProfileError("This profile has no times. Count with OpFlopMode(timing=True).")
     if name in ("calls", "seconds"):
         return sum(getattr(row, name) or 0 for row in profile.rows if row.floating)
     return getattr(profile.total, name)
@@ -132,53 +140,51 @@ def totals(profile: Profile) -> dict[str, Any]:
     return {name: getattr(profile.total, name) for name in TOTALS}
 
 
-def missing(profile: Profile) -> list[str]:
-    """Say which operators nothing prices, so that no total is known."""
+def unpriced_messages(profile: Profile) -> list[str]:
+    """Write a message for each operator without a formula, since totals do not include it."""
     return [
-        f"{printable(op)} x {exact(calls)} is unpriced, so its arithmetic is in no total; price it with "
+        f"{printable(op)} ({format_calls(calls)}) is not counted, since it has no formula. Add one with "
         f"@opflops.formula(torch.ops.{printable(op)}), or allow it with allow_unpriced=True."
         for op, calls in profile.unpriced.items()
     ]
 
 
-def largest(profile: Profile, measure: str) -> str:
-    """List the modules and the operators whose own work is most."""
+def format_largest(profile: Profile, measure: str) -> str:
+    """List the modules and the operators with the largest own work."""
     parts = []
     for key, title in (("module", "modules"), ("op", "operators")):
         costs = profile.by(key)
-        ranked = sorted(costs.items(), key=lambda item: -getattr(item[1], measure))[:_LARGEST]
-        parts += [f"The largest {title} by own {measure}:", *(_line(*item, profile, measure) for item in ranked)]
+        ranked = sorted(costs.items(), key=lambda item: -getattr(item[1], measure))[:_MAX_LISTED]
+        parts += [f"The largest {title} by own {measure}:", *(_format_part(*item, profile, measure) for item in ranked)]
     return "\n".join(parts)
 
 
-def changes(before: Profile, after: Profile, measure: str) -> str:
+def format_changes(before: Profile, after: Profile, measure: str) -> str:
     """Write what changed since a baseline, module by module, the largest changes first."""
-    return difference(
+    return format_difference(
         ComparedProfile(before.rows),
         ComparedProfile(after.rows),
-        Options(measure=measure, sort=measure, top=_LONGEST_CHANGE, width=100),
+        ComparisonOptions(measure=measure, sort=measure, top=_MAX_CHANGES, width=100),
         names=("baseline", "now"),
     )
 
 
-def _line(name: str, cost: Cost, profile: Profile, measure: str) -> str:
+def _format_part(name: str, cost: Cost, profile: Profile, measure: str) -> str:
     count, whole = getattr(cost, measure), getattr(profile.total, measure)
     return f"  {share(count, whole) or '-':>5} %  {exact(count):>{len(exact(whole))}}  {printable(name) or OUTSIDE}"
 
 
-def _number(name: str, count: Any) -> Any:
+def _check_number(name: str, count: Any) -> Any:
     if is_expression(count):
-        raise ProfileError(
-            f"A limit is a number, and here is the {name} count {count}; count it without dynamic shapes."
-        )
+        raise ProfileError(f"A limit needs a number, but {name} is {count}. Count without dynamic shapes.")
     return count
 
 
-def _above(count: float, limit: float) -> str:
-    over = count - limit
-    relative = f" ({over / limit:.2%})" if limit else ""
-    return f"{_plain(over)}{relative} above"
+def _format_excess(count: float, limit: float) -> str:
+    excess = count - limit
+    relative = f" ({excess / limit:.2%})" if limit else ""
+    return f"{_format_number(excess)}{relative} above"
 
 
-def _plain(number: float) -> str:
+def _format_number(number: float) -> str:
     return exact(int(number)) if float(number).is_integer() else f"{number:,.6g}"

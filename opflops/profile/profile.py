@@ -1,4 +1,4 @@
-"""A profile: what was counted, as immutable rows, and every question and view that people have of it."""
+"""A profile: immutable rows of counted work, and queries on them."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ __all__ = ["Case", "Condition", "Dimension", "Profile", "Row"]
 
 
 class Case(NamedTuple):
-    """Hold what a program costs where some dimensions have sizes at which it takes another course.
+    """Hold the costs of a model at sizes of some dimensions at which it does something else.
 
     Attributes:
-        sizes: Those sizes, by dimension.
+        sizes: Pairs of a dimension and its size.
         profile: The costs there, for all sizes of the other dimensions.
     """
 
@@ -37,28 +37,28 @@ class Case(NamedTuple):
     profile: Profile
 
     def covers(self, sizes: Mapping[str, int]) -> bool:
-        """Tell whether it is about some sizes."""
+        """Tell whether the case applies to some sizes."""
         return all(sizes.get(name) == size for name, size in self.sizes)
 
     def rest(self, sizes: Mapping[str, int]) -> dict[str, int]:
-        """Leave out of some sizes those of the case."""
-        own = dict(self.sizes)
-        return {name: size for name, size in sizes.items() if name not in own}
+        """Return the sizes of dimensions that the case leaves open."""
+        fixed = dict(self.sizes)
+        return {name: size for name, size in sizes.items() if name not in fixed}
 
 
 @dataclass(frozen=True)
 class Profile(Views):
-    """Answer questions about counted work; printing it shows the report.
+    """Hold counted work and answer queries on it; printing it shows the report.
 
-    Totals and groupings are of floating-point rows; integer and bool rows are kept in :attr:`rows`.
+    Totals and groups include floating-point rows only; integer and bool rows are kept in :attr:`rows`.
 
     Attributes:
-        rows: The work, one row for each module, operator, phase and dtype, in order of first execution.
-        sites: The rows of modules that are called from several places, one for each place: ``row.site`` says which.
+        rows: One row for each module, operator, phase and dtype, in order of first execution.
+        sites: The rows of modules with several call sites, one for each call site, which ``row.site`` names.
         called: The paths of the modules that were called, in order of first call.
-        dimensions: What costs are expressions in, where they are not all numbers.
+        dimensions: The dimensions of costs that are expressions.
         conditions: What must be true of the dimensions' sizes for the costs to be exact.
-        cases: The costs at sizes of 1 at which they are others; :meth:`at` looks there first.
+        cases: The costs at sizes of 1 at which they differ; :meth:`at` looks there first.
     """
 
     rows: tuple[Row, ...] = ()
@@ -79,55 +79,55 @@ class Profile(Views):
 
     @property
     def unpriced(self) -> dict[str, int]:
-        """Return the calls of operators that nothing prices, by operator; their arithmetic is in no total."""
+        """Return the calls of operators without a formula, by operator; totals do not include their arithmetic."""
         return rows.unpriced(self.rows)
 
     def by(self, *keys: str) -> dict[Any, Cost]:
-        """Group the work by what rows have: ``module``, ``module_type``, ``op``, ``phase``, ``dtype``.
+        """Group the work by keys of rows: ``module``, ``module_type``, ``op``, ``phase``, ``dtype``.
 
         Args:
             *keys: One key, or several for tuples of values.
 
         Returns:
-            Costs, each of a group's own work, in order of first execution; they sum to :attr:`total`.
+            The cost of each group, in order of first execution; they sum to :attr:`total`. A module's group does not
+            include the modules below it.
 
         Raises:
-            ProfileError: There is no such key.
+            ProfileError: A key is unknown, or none is given.
         """
         return rows.group_costs(self.rows, *keys)
 
     def inclusive(self) -> dict[str, Cost]:
-        """Return, for each module path, the cost of the module and of all below it; "" is work outside any module."""
+        """Return, by module path, the cost of the module and all modules below it; "" is work outside any module."""
         return rows.inclusive(self.rows)
 
     def call_sites(self, module: str) -> dict[str, Cost]:
-        """Split a module's own work by the places that it is called from, and the work that it caused in a backward.
+        """Split a module's own work, forward and backward, by call site.
 
         Args:
             module: The module's path.
 
         Returns:
-            Costs by place, such as ``"Net.decoder #2"``: the second call by one run of ``Net.decoder``, or
-            ``"(outside) #1"``. A module that is called from one place has that one, called "".
+            Costs by call site: ``"Net.decoder #2"`` is the second call within one run of ``Net.decoder``,
+            ``"(outside) #1"`` a call outside any module. The only call site of a module is "".
         """
         found = [row for row in self.sites if row.module == module] or [
             row for row in self.rows if row.module == module
         ]
-        places = dict.fromkeys(row.site for row in found)
-        return {place: rows.total(row for row in found if row.site == place) for place in places}
+        sites = dict.fromkeys(row.site for row in found)
+        return {site: rows.total(row for row in found if row.site == site) for site in sites}
 
     def uncalled(self, model: nn.Module, root: str | None = None) -> list[str]:
-        """List the modules of a model that never ran, nor anything below them.
+        """List the modules of a model that never ran, and in which no module below ran.
 
         Containers that cannot be called, such as ``nn.ModuleList``, are left out.
 
         Args:
             model: A model that was called in the block.
-            root: Its path in the profile, where that is not its class name (the second model of a class is
-                ``"Net#2"``).
+            root: Its path in the profile; by default its class name. The second model of a class is ``"Net#2"``.
 
         Raises:
-            ProfileError: Nothing of that path was called.
+            ProfileError: No module of that path was called.
         """
         root = root or type(model).__name__
         ran = {above for path in self.called for above in rows.ancestry(path)}
@@ -140,10 +140,10 @@ class Profile(Views):
         """Select rows, as in ``where(phase="backward", dtype=("float16", "bfloat16"))``.
 
         Args:
-            **conditions: A value, or a collection of accepted values, for each of some keys.
+            **conditions: For each key, a value or a collection of accepted values.
 
         Raises:
-            ProfileError: There is no such key.
+            ProfileError: A key is unknown.
         """
         return replace(
             self,
@@ -153,27 +153,52 @@ class Profile(Views):
         )
 
     def at(self, /, **sizes: int) -> Profile:
-        """Give dimensions sizes, as in ``at(batch=8, seq=4096)``; the costs are numbers once all have one.
+        """Evaluate the costs at sizes of dimensions, as in ``at(batch=8, seq=4096)``.
+
+        Costs are numbers once all dimensions have sizes. ``at(batch=8)`` keeps the other dimensions as symbols. Rounded
+        sizes stay rounded, as in ``floor(height/2 - 1/2)``. Formulas are exact wherever ``at`` returns them:
+
+        - If the model branches on a size, as in ``if x.shape[0] > 8``, the formula holds for the branch that was
+          traced. :attr:`conditions` lists the condition and its source line, and reports show it. Outside the
+          condition ``at`` raises an error.
+        - If a size of 1 changes what the model does, that case is traced separately, and ``at`` uses it.
+        - If the model fixes a size, :func:`opflops.count` raises an error with the operator, module and line. It also
+          does so if PyTorch has no symbolic form: a recurrent network without a fused kernel, for example, runs the
+          steps of its sequence one by one.
+        - :func:`opflops.count` compares each formula, row by row, with counts at other sizes before it returns it.
+
+        >>> import torch
+        >>> from opflops import count
+        >>> def model(x):
+        ...     return x @ x.T if x.shape[0] > 8 else x
+        >>> p = count(model, torch.zeros(16, 4), dynamic_shapes=({0: torch.export.Dim("n")},))
+        >>> p.total.macs, p.conditions[0].expression
+        (4*n**2, n > 8)
+        >>> p.at(n=10).total.macs
+        400
+        >>> p.at(n=5)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        opflops.errors.ProfileError: ...
 
         Raises:
-            ProfileError: There is no such dimension, a size is none, or the program is another one at these sizes.
+            ProfileError: A dimension is unknown, a size is not valid, or the model does something else at these sizes.
         """
         sizing.check_sizes(self.dimensions, sizes)
         for case in self.cases:
             if case.covers(sizes):
                 return case.profile.at(**case.rest(sizes))
-        left = sizing.check(self.dimensions, self.conditions, sizes)
+        left = sizing.remaining_conditions(self.dimensions, self.conditions, sizes)
         return replace(
             self,
-            rows=sizing.at(self.rows, sizes),
-            sites=sizing.at(self.sites, sizes),
+            rows=sizing.rows_at(self.rows, sizes),
+            sites=sizing.rows_at(self.sites, sizes),
             dimensions=tuple(each for each in self.dimensions if each.name not in sizes),
             conditions=left,
             cases=tuple(self._cases_at(sizes)),
         )
 
     def _cases_at(self, sizes: Mapping[str, int]) -> Iterator[Case]:
-        """Give sizes to the dimensions of those cases that are still possible then."""
+        """Evaluate the cases that the sizes leave possible."""
         for case in self.cases:
             left = tuple((name, size) for name, size in case.sizes if name not in sizes)
             known = {name: size for name, size in case.sizes if name in sizes}
@@ -187,88 +212,113 @@ class Profile(Views):
             if case.covers(sizes):
                 return case.profile.holds(case.rest(sizes))
         try:
-            sizing.check(self.dimensions, self.conditions, sizes)
+            sizing.remaining_conditions(self.dimensions, self.conditions, sizes)
         except ProfileError:
             return False
         return True
 
     def lambdify(self) -> Callable[..., Cost]:
-        """Make a function of the sizes of all dimensions, by name, that answers with the total and takes microseconds.
+        """Compile the total to a function of the sizes of all dimensions, by keyword, that takes microseconds.
 
-        Raises:
-            ProfileError: From the function, what :meth:`at` raises.
+        The function raises the errors of :meth:`at`.
         """
-        usual = sizing.function_of_sizes(self.dimensions, self.conditions, self.total)
-        others = [(case, case.profile.lambdify()) for case in self.cases]
+        general = sizing.compile_cost(self.dimensions, self.conditions, self.total)
+        special = [(case, case.profile.lambdify()) for case in self.cases]
 
         def cost_of(**sizes: int) -> Cost:
             sizing.check_sizes(self.dimensions, sizes)
-            for case, function in others:
+            for case, function in special:
                 if case.covers(sizes):
                     return function(**case.rest(sizes))
-            return usual(**sizes)
+            return general(**sizes)
 
-        return cost_of if others else usual
+        return cost_of if special else general
 
     def scaling(self, measure: str = "flops", largest: int = 8) -> Scaling:
-        """Work out how the total and the largest modules and operators grow with each dimension.
+        """Compute how the total and the largest modules and operators grow with each dimension.
+
+        >>> import torch
+        >>> from torch.export import Dim
+        >>> from opflops import count
+        >>> layer = torch.nn.TransformerEncoderLayer(64, 4, 256, dropout=0, batch_first=True, bias=False)
+        >>> sizes = {0: Dim("batch"), 1: Dim("seq")}
+        >>> p = count(layer, torch.zeros(2, 16, 64), dynamic_shapes=(sizes,))
+        >>> p.total.macs
+        128*batch*seq**2 + 49152*batch*seq
+        >>> growth = p.scaling("macs")
+        >>> growth.total["seq"]
+        Growth(degree=2, coefficient=128*batch)
+        >>> for name, by_dimension in growth.ops.items():
+        ...     print(name, by_dimension["seq"])
+        aten.mm Growth(degree=1, coefficient=49152*batch)
+        aten._scaled_dot_product_flash_attention_for_cpu Growth(degree=2, coefficient=128*batch)
+        >>> print(growth.crossovers[0])
+        aten._scaled_dot_product_flash_attention_for_cpu overtakes aten.mm at seq = 384
+
+        Here attention costs more than the weight matmuls from a sequence of six times the width on. ``print(growth)``
+        shows all of this as a table, with a line for the total and for each module and operator.
 
         Args:
             measure: ``"flops"``, ``"macs"``, ``"ops"``, ``"transcendentals"``, ``"bytes"`` or one of its parts.
-            largest: How many modules, and how many operators, to look at.
+            largest: How many modules, and how many operators, to examine.
 
         Returns:
             Degrees and leading coefficients, and the sizes at which one part overtakes another.
 
         Raises:
-            ProfileError: The counts are numbers, or there is no such measure.
+            ProfileError: The counts are numbers, or the measure is unknown.
         """
-        from opflops.profile.scaling import scaling  # noqa: PLC0415 - importing opflops is not to take longer for it
+        from opflops.profile.scaling import scaling  # noqa: PLC0415 - keeps import opflops fast
 
         return scaling(self.rows, self.dimensions, measure, largest)
 
     def __add__(self, other: Profile) -> Profile:
         if not isinstance(other, Profile):
             return NotImplemented
-        return self._combined(other, rows.merge((*self.rows, *other.rows)), rows.merge((*self.sites, *other.sites)))
+        return self._combine(other, rows.merge((*self.rows, *other.rows)), rows.merge((*self.sites, *other.sites)))
 
     def diff(self, after: Profile) -> Profile:
-        """Return what another profile has more than this one, row by row; where it has less, the numbers are negative.
+        """Return the difference to another profile, row by row; decreases are negative.
 
         ``before + before.diff(after)`` has the costs of ``after``.
         """
-        found = self._combined(
+        found = self._combine(
             after, rows.difference(self.rows, after.rows), rows.difference(self.sites, after.sites), Profile.diff
         )
         return replace(found, called=tuple(path for path in after.called if path not in self.called))
 
-    def _combined(
+    def _combine(
         self,
         other: Profile,
         combined_rows: tuple[Row, ...],
         combined_sites: tuple[Row, ...],
         combine: Callable[[Profile, Profile], Profile] = operator.add,
     ) -> Profile:
-        """Put rows that were made of two profiles into one that holds where both do."""
-        places = dict.fromkeys(case.sizes for case in (*self.cases, *other.cases))
-        both = [sizes for sizes in places if self.holds(self._own(sizes)) and other.holds(other._own(sizes))]
+        """Make a profile from combined rows; it holds where both profiles do."""
+        case_sizes = dict.fromkeys(case.sizes for case in (*self.cases, *other.cases))
+        both = [
+            sizes for sizes in case_sizes if self.holds(self._restrict(sizes)) and other.holds(other._restrict(sizes))
+        ]
         return Profile(
             combined_rows,
             combined_sites,
             tuple(dict.fromkeys((*self.called, *other.called))),
-            sizing.united(self.dimensions, other.dimensions),
+            sizing.merge_dimensions(self.dimensions, other.dimensions),
             tuple(dict.fromkeys((*self.conditions, *other.conditions))),
-            tuple(Case(sizes, combine(self.at(**self._own(sizes)), other.at(**other._own(sizes)))) for sizes in both),
+            tuple(
+                Case(sizes, combine(self.at(**self._restrict(sizes)), other.at(**other._restrict(sizes))))
+                for sizes in both
+            ),
         )
 
-    def _own(self, sizes: tuple[tuple[str, int], ...]) -> dict[str, int]:
-        """Keep of some sizes those of dimensions that this profile has."""
+    def _restrict(self, sizes: tuple[tuple[str, int], ...]) -> dict[str, int]:
+        """Keep the sizes of dimensions that this profile has."""
         names = {each.name for each in self.dimensions}
         return {name: size for name, size in sizes if name in names}
 
     def _document(self) -> dict[str, Any]:
         cases = [(sizes, profile._document()) for sizes, profile in self.cases]  # noqa: SLF001 - of this class
-        from opflops.report import document  # noqa: PLC0415 - importing opflops is not to take longer for it
+        from opflops.report import document  # noqa: PLC0415 - keeps import opflops fast
 
         return document(self.rows, self.sites, self.called, self.dimensions, self.conditions, cases)
 
@@ -277,15 +327,15 @@ class Profile(Views):
         """Read a profile that :meth:`to_json` wrote.
 
         Raises:
-            ProfileError: The text is not such a profile, or of a newer schema.
+            ProfileError: The text is not a profile, or has a newer schema version.
         """
         from opflops.report import load  # noqa: PLC0415 - as in scaling()
 
-        return cls._of(**load(text))
+        return cls._from_document(**load(text))
 
     @classmethod
-    def _of(cls, cases: tuple[Any, ...], **read: Any) -> Profile:
-        return cls(**read, cases=tuple(Case(sizes, cls._of(**inner)) for sizes, inner in cases))
+    def _from_document(cls, cases: tuple[Any, ...], **read: Any) -> Profile:
+        return cls(**read, cases=tuple(Case(sizes, cls._from_document(**inner)) for sizes, inner in cases))
 
     def __repr__(self) -> str:
         return f"Profile({len(self.rows)} rows, total={self.total})"

@@ -1,4 +1,4 @@
-"""The roofline of recorded work on a device: what bounds each part, and how near to it a timed run came."""
+"""The roofline of recorded work on a device: a lower bound on the time of each part, compared with a timed run."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from opflops.devices import datasheets as devices
-from opflops.devices.bounds import bounds
-from opflops.report import lines_of_roofline
+from opflops.devices.bounds import bound_groups
+from opflops.report import format_roofline_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Roofline:
-    """Hold the least times of the parts of a profile; printing it shows a table.
+    """Hold lower bounds on the times of the parts of a profile; printing it shows a table.
 
     Attributes:
-        device: What the times are for.
+        device: The device.
         by: The keys that parts were grouped by.
-        parts: In order of first execution.
-        total: All of them together.
-        tf32: Whether float32 products were taken to run in TF32.
-        integer: Dtypes of integer and bool work that moved something or was timed. It takes time, so that it is in the
-            parts and in the total here, and in no other total.
+        parts: The bound of each part, in order of first execution.
+        total: The bound of all parts together.
+        tf32: Whether float32 matmuls are assumed to run in TF32.
+        integer: Dtypes of integer and bool work that moved bytes or was timed. Since it takes time, the parts and the
+            total here include it; other totals do not.
     """
 
     device: Device
@@ -39,22 +39,22 @@ class Roofline:
     integer: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return lines_of_roofline(self.device, self.by, self.parts, self.total, tf32=self.tf32, integer=self.integer)
+        return format_roofline_table(self.device, self.by, self.parts, self.total, tf32=self.tf32, integer=self.integer)
 
 
 def roofline(
     rows: Iterable[Row], device: str | Device, by: str | tuple[str, ...] = "op", *, tf32: bool = False
 ) -> Roofline:
-    """Bound rows part by part.
+    """Bound the time of each group of rows.
 
     Raises:
-        ProfileError: There is no such device or key, the device has no known peak for a dtype, or counts are
-            expressions, or negative as in a difference.
+        ProfileError: The device or a key is unknown, the device has no known peak for a dtype, or a count is an
+            expression, or negative as in a difference.
     """
     rows = tuple(rows)
     keys = (by,) if isinstance(by, str) else tuple(by)
-    known = devices.device(device)
-    parts = bounds(rows, known, *keys, tf32=tf32)
-    (total,) = bounds(rows, known, tf32=tf32)
+    found = devices.device(device)
+    parts = bound_groups(rows, found, *keys, tf32=tf32)
+    (total,) = bound_groups(rows, found, tf32=tf32)
     integer = dict.fromkeys(row.dtype for row in rows if not row.floating and (row.cost.bytes or row.seconds))
-    return Roofline(known, keys, parts, total._replace(label="total"), tf32, tuple(integer))
+    return Roofline(found, keys, parts, total._replace(label="total"), tf32, tuple(integer))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from opflops.errors import ProfileError
 from opflops.records.algebra import substitute
 from opflops.records.cost import Cost, total_of
-from opflops.records.dimensions import examples
-from opflops.records.expressions import degree, is_polynomial, leading_coefficient, overtaken_at
+from opflops.records.dimensions import example_sizes
+from opflops.records.growth import crossover_size, degree, is_polynomial, leading_coefficient
 from opflops.records.rows import ancestry
-from opflops.report import lines_of_growth
+from opflops.report import format_scaling_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -25,11 +25,12 @@ _ITSELF = "(itself)"
 
 
 class Growth(NamedTuple):
-    """Hold how a count grows with one dimension in the end.
+    """Hold how a count grows with one dimension.
 
     Attributes:
-        degree: With which power of it; 0 where it does not depend on it. None where that is no polynomial.
-        coefficient: What that power is multiplied by: a number, or an expression in the other dimensions.
+        degree: The highest power of the dimension; 0 if the count does not depend on it, None if it is not a
+            polynomial.
+        coefficient: The coefficient of that power: a number, or an expression in the other dimensions.
     """
 
     degree: int | None
@@ -37,13 +38,13 @@ class Growth(NamedTuple):
 
 
 class Crossover(NamedTuple):
-    """Hold the size of a dimension from which on one part costs more than another, which costs more below.
+    """Hold the size of a dimension at which one part begins to cost more than another.
 
     Attributes:
-        overtaking: The part that grows faster: an operator, or a module.
-        overtaken: The other.
+        overtaking: The part that grows faster: an operator or a module.
+        overtaken: The part that costs more at smaller sizes.
         dimension: The name of the dimension.
-        size: The smallest whole size at which it costs at least as much; other dimensions are as in the example.
+        size: The smallest size at which ``overtaking`` costs at least as much; other dimensions have example sizes.
     """
 
     overtaking: str
@@ -57,16 +58,16 @@ class Crossover(NamedTuple):
 
 @dataclass(frozen=True)
 class Scaling:
-    """Answer how a profile's costs grow; printing it shows a table.
+    """Hold how a profile's costs grow with dimensions; printing it shows a table.
 
     Attributes:
-        measure: Which count of a cost it is about.
+        measure: The count that was examined.
         total: The growth of the total, by dimension.
-        modules: That of the largest modules with all below them, by path; modules that differ in numbers alone
-            (``layers.0``, ``layers.1``) are one, ``layers.*``.
-        ops: That of the largest operators, by name.
-        crossovers: Where an operator overtakes another, and a module another one beside it.
-        counts: The counts themselves, of the total (""), modules and operators.
+        modules: The growth of the largest modules with all below them, by path. Modules that differ only by numbers
+            (``layers.0``, ``layers.1``) are added up as ``layers.*``.
+        ops: The growth of the largest operators, by name.
+        crossovers: Where one operator overtakes another, or one module a sibling.
+        counts: The counts of the total (""), modules and operators.
     """
 
     measure: str
@@ -79,29 +80,30 @@ class Scaling:
     def __str__(self) -> str:
         named = {"total": self.total, **self.modules, **self.ops}
         counts = {label: self.counts["" if label == "total" else label] for label in named}
-        overtakings = ["", *(f"{each}." for each in self.crossovers)] if self.crossovers else []
-        return "\n".join([lines_of_growth(self.measure, named, counts), *overtakings])
+        crossovers = ["", *(f"{each}." for each in self.crossovers)] if self.crossovers else []
+        return "\n".join([format_scaling_table(self.measure, named, counts), *crossovers])
 
 
 def scaling(rows: Sequence[Row], dimensions: Sequence[Dimension], measure: str, largest: int) -> Scaling:
-    """Work out how the costs of rows grow.
+    """Compute how the costs of rows grow.
 
     Args:
-        rows: Of a profile.
+        rows: The rows of a profile.
         dimensions: Its dimensions.
-        measure: A field or property of a cost.
-        largest: How many modules, and how many operators, to look at; by their counts in the example.
+        measure: A field or property of :class:`opflops.Cost`.
+        largest: How many modules, and how many operators, to examine, the largest at the example sizes.
 
     Raises:
-        ProfileError: There are no dimensions, or no such measure.
+        ProfileError: There are no dimensions, or the measure is unknown.
     """
     if not dimensions:
         raise ProfileError(
-            "Counts that are numbers do not grow; count() with dynamic_shapes makes expressions of them."
+            "Scaling needs dimensions, but these counts are numbers. Count with dynamic_shapes, as in "
+            "count(model, x, dynamic_shapes=({0: Dim('batch')},))."
         )
     if measure not in MEASURES:
-        raise ProfileError(f"Costs have no {measure!r} to grow; they have {', '.join(MEASURES)}.")
-    names, sizes = [each.name for each in dimensions], examples(dimensions)
+        raise ProfileError(f"measure must be one of {', '.join(MEASURES)}, not {measure!r}.")
+    names, sizes = [each.name for each in dimensions], example_sizes(dimensions)
     floating = [row for row in rows if row.floating]
 
     def count(some: Iterable[Row]) -> Any:
@@ -112,42 +114,45 @@ def scaling(rows: Sequence[Row], dimensions: Sequence[Dimension], measure: str, 
         ranked = sorted(counts, key=lambda label: -substitute(counts[label], sizes))
         return {label: counts[label] for label in ranked[:largest] if counts[label] != 0}
 
-    modules, own, ops = _parts(floating)
+    modules, own, ops = _group_rows(floating)
     top_modules, top_ops, whole = top(modules), top(ops), count(floating)
-    beside = [pair for pair in combinations(top_modules, 2) if _parent(pair[0]) == _parent(pair[1]) != ""]
-    inside = {f"{label} {_ITSELF}": count(own[label]) for label in top_modules if label in own}
+    siblings = [pair for pair in combinations(top_modules, 2) if _parent(pair[0]) == _parent(pair[1]) != ""]
+    itself = {f"{label} {_ITSELF}": count(own[label]) for label in top_modules if label in own}
     pairs = [
-        *_pairs(combinations(top_ops, 2), top_ops),
-        *_pairs(beside, top_modules),
-        *_pairs(((f"{_parent(label)} {_ITSELF}", label) for label in top_modules), {**top_modules, **inside}),
+        *_with_counts(combinations(top_ops, 2), top_ops),
+        *_with_counts(siblings, top_modules),
+        *_with_counts(((f"{_parent(label)} {_ITSELF}", label) for label in top_modules), {**top_modules, **itself}),
     ]
     found = [_crossover(first, second, name, sizes) for first, second in pairs for name in names]
     return Scaling(
         measure,
-        _growth(whole, names),
-        {label: _growth(each, names) for label, each in top_modules.items()},
-        {label: _growth(each, names) for label, each in top_ops.items()},
+        _growth_by_dimension(whole, names),
+        {label: _growth_by_dimension(each, names) for label, each in top_modules.items()},
+        {label: _growth_by_dimension(each, names) for label, each in top_ops.items()},
         tuple(each for each in found if each is not None),
         {"": whole, **top_modules, **top_ops},
     )
 
 
-def _parts(rows: Iterable[Row]) -> tuple[dict[str, list[Row]], dict[str, list[Row]], dict[str, list[Row]]]:
-    """Gather rows by modules with all below them, by modules alone, and by operators; like modules together."""
-    whole: dict[str, list[Row]] = {}
+def _group_rows(rows: Iterable[Row]) -> tuple[dict[str, list[Row]], dict[str, list[Row]], dict[str, list[Row]]]:
+    """Group rows by modules with all below them, by modules alone, and by operators.
+
+    Modules that differ only by numbers share a group.
+    """
+    inclusive: dict[str, list[Row]] = {}
     own: dict[str, list[Row]] = {}
     ops: dict[str, list[Row]] = {}
     for row in rows:
         ops.setdefault(row.op, []).append(row)
         if row.module:
-            own.setdefault(_alike(row.module), []).append(row)
-        for path in dict.fromkeys(_alike(path) for path in ancestry(row.module)):
+            own.setdefault(_generalize_path(row.module), []).append(row)
+        for path in dict.fromkeys(_generalize_path(path) for path in ancestry(row.module)):
             if path:
-                whole.setdefault(path, []).append(row)
-    return whole, own, ops
+                inclusive.setdefault(path, []).append(row)
+    return inclusive, own, ops
 
 
-def _alike(path: str) -> str:
+def _generalize_path(path: str) -> str:
     return ".".join("*" if part.isdecimal() else part for part in path.split("."))
 
 
@@ -155,7 +160,7 @@ def _parent(path: str) -> str:
     return path.rpartition(".")[0]
 
 
-def _growth(count: Any, names: Iterable[str]) -> dict[str, Growth]:
+def _growth_by_dimension(count: Any, names: Iterable[str]) -> dict[str, Growth]:
     return {
         name: Growth(degree(count, name), leading_coefficient(count, name))
         if is_polynomial(count, name)
@@ -167,7 +172,7 @@ def _growth(count: Any, names: Iterable[str]) -> dict[str, Growth]:
 _Part = tuple[str, Any]
 
 
-def _pairs(pairs: Iterable[tuple[str, str]], counts: Mapping[str, Any]) -> Iterable[tuple[_Part, _Part]]:
+def _with_counts(pairs: Iterable[tuple[str, str]], counts: Mapping[str, Any]) -> Iterable[tuple[_Part, _Part]]:
     return [((one, counts[one]), (other, counts[other])) for one, other in pairs if one in counts and other in counts]
 
 
@@ -175,7 +180,7 @@ def _crossover(first: _Part, second: _Part, name: str, sizes: Mapping[str, int])
     others = {other: size for other, size in sizes.items() if other != name}
     counts = [substitute(count, others) for _, count in (first, second)]
     for (faster, slower), (one, other) in (((first, second), counts), ((second, first), counts[::-1])):
-        size = overtaken_at(one, other, name)
+        size = crossover_size(one, other, name)
         if size is not None:
             return Crossover(faster[0], slower[0], name, size)
     return None

@@ -1,4 +1,4 @@
-"""What a profile looks like: as text for people, and as files for programs. Each view is one file of ``report``."""
+"""The views of a profile: text for people, and files for programs. Each one is implemented in ``report``."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from opflops.report.page import PageOptions
     from opflops.report.text.tables import OverviewOptions, TableOptions
 
-# Reports are imported by those who want one, since importing opflops is not to take longer for them.
+# Reports are imported when they are written, which keeps import opflops fast.
 
 
 class Views:
-    """Show a profile; the profile itself is a subclass that holds what there is to show."""
+    """Add views to a profile, the subclass that holds the data."""
 
     rows: tuple[Row, ...]
     called: tuple[str, ...]
@@ -40,31 +40,43 @@ class Views:
                 ``color`` and ``bar``, which :func:`opflops.report.table` describes.
 
         Raises:
-            ProfileError: A key, an order or a format is unknown; the message lists what there is.
+            ProfileError: A key, an order or a format is unknown; the message lists the known ones.
         """
         from opflops.report import table  # noqa: PLC0415 - see above
 
         return table(self.rows, by, symbolic=self.symbolic, **options)
 
     def overview(self, **options: Unpack[OverviewOptions]) -> str:
-        """Write the report that ``print`` shows: module tree, operators, phases and dtypes, and what there is to note.
+        """Write the report that ``print`` shows: module tree, operators, phases and dtypes, and notes.
 
         Args:
             **options: ``expand``, ``width``, ``color`` and ``bar``, as for :meth:`table`.
 
         Raises:
-            ProfileError: There is no such path to expand.
+            ProfileError: A path to expand is unknown.
         """
         from opflops.report import overview  # noqa: PLC0415 - see above
 
         return overview(self.rows, self.symbolic, **options)
 
     def to_json(self) -> str:
-        """Write the profile as JSON, without loss, under a versioned schema.
+        """Write the profile as JSON, without loss, with a versioned schema.
+
+        The document is ``{"schema": "opflops.profile", "version": 1, "rows": [...], "sites": [...], "called": [...]}``.
+        Each row has ``module``, ``module_type``, ``op``, ``phase``, ``dtype``, ``calls``, ``cost`` (``macs``, ``ops``,
+        ``transcendentals``, ``bytes_read``, ``bytes_written``), ``seconds``, ``estimate``, ``priced`` and ``site``.
+        Version 2, for costs that are formulas, adds ``dimensions``, ``conditions`` and ``cases``. A reader raises an
+        error for a version that it does not know. :mod:`opflops.report.files.codec` describes every key.
+
+        >>> import json
+        >>> from opflops import Profile
+        >>> document = json.loads(Profile().to_json())
+        >>> document["schema"], document["version"]
+        ('opflops.profile', 1)
 
         Raises:
-            ProfileError: A count is symbolic to PyTorch, as under a mode for fake tensors; those that
-                :func:`opflops.count` makes expressions of are written.
+            ProfileError: A count is a SymInt, as under a ``FakeTensorMode`` with dynamic sizes. Expressions of
+                :func:`opflops.count` are no error.
         """
         from opflops.report import dump  # noqa: PLC0415 - see above
 
@@ -77,13 +89,13 @@ class Views:
         return csv_rows(self.rows)
 
     def to_folded(self, measure: str = "flops") -> str:
-        """Write a line for each module and operator with its own count, as flame graph scripts read them.
+        """Write a line with its own count for each module and operator, in the format of flame graph scripts.
 
         Args:
             measure: ``"flops"``, ``"macs"``, ``"ops"``, ``"transcendentals"``, ``"bytes"`` or ``"seconds"``.
 
         Raises:
-            ProfileError: There is no such measure, or counts are expressions.
+            ProfileError: The measure is unknown, or a count is an expression.
         """
         from opflops.report import folded  # noqa: PLC0415 - see above
 
@@ -93,7 +105,7 @@ class Views:
         """Write a file for https://speedscope.app: the same stacks as :meth:`to_folded`, one profile for each phase.
 
         Raises:
-            ProfileError: There is no such measure, or counts are expressions.
+            ProfileError: The measure is unknown, or a count is an expression.
         """
         from opflops.report import speedscope  # noqa: PLC0415 - see above
 
@@ -103,21 +115,21 @@ class Views:
         """Write a Mermaid diagram.
 
         Args:
-            diagram: ``"state"`` for the layers in order of execution with what each costs; ``"er"`` for the model and
-                its layers as entities with id, type and flops.
+            diagram: ``"state"`` for the layers in order of execution with their costs; ``"er"`` for the model and its
+                layers as entities with id, type and flops.
 
         Raises:
-            ProfileError: There is no such diagram.
+            ProfileError: The diagram is unknown.
         """
         from opflops.report import mermaid  # noqa: PLC0415 - see above
 
         return mermaid(self.rows, diagram, self.symbolic)
 
     def to_html(self, **options: Unpack[PageOptions]) -> str:
-        """Write one page that needs no network: module tree, icicle, operators, and a roofline for a device.
+        """Write an HTML page that needs no network: module tree, icicle, operators, and a roofline for a device.
 
         Args:
-            **options: As for :func:`opflops.report.page`, which describes them.
+            **options: The options of :func:`opflops.report.page.page`, which describes them.
 
         Raises:
             MissingExtraError: The extra ``html`` is not installed; the message says how to install it.
@@ -127,15 +139,17 @@ class Views:
         return page(self.rows, self.symbolic, **options)
 
     def roofline(self, device: str | Device, by: str | tuple[str, ...] = "op", *, tf32: bool = False) -> Roofline:
-        """Bound the time on a device from below by its arithmetic and its memory traffic.
+        """Compute a lower bound on the time on a device, from its peak FLOP/s and its memory bandwidth.
 
         Args:
-            device: A name that :data:`opflops.devices.DEVICES` has, such as ``"h100-sxm"``, or one's own.
-            by: A key of rows, or several: what to show a line for.
-            tf32: Whether float32 products run in TF32, as convolutions do on CUDA unless told otherwise.
+            device: A name in :data:`opflops.devices.DEVICES`, such as ``"h100-sxm"``, or your own
+                :class:`opflops.devices.Device`.
+            by: A key of rows, or a tuple of keys; the table has a line for each value.
+            tf32: Whether float32 matmuls run in TF32, as convolutions on CUDA do by default.
 
         Raises:
-            ProfileError: There is no such device or key, or counts are expressions.
+            ProfileError: The device or a key is unknown, the device has no known peak for a dtype, or a count is an
+                expression or negative.
         """
         from opflops.profile.roofline import roofline  # noqa: PLC0415 - see above
 
@@ -143,12 +157,12 @@ class Views:
 
     @property
     def symbolic(self) -> Symbolic:
-        """Return what reports say of costs that are expressions: dimensions, conditions, and where others hold."""
+        """Return what reports say about costs that are expressions: dimensions, conditions and cases."""
         from opflops.report import Symbolic  # noqa: PLC0415 - see above
 
-        apart = {sizing.elsewhere(sizes): sizes for sizes, _ in self.cases}
-        reasons = {apart[each.expression]: each.reason for each in self.conditions if each.expression in apart}
-        conditions = tuple(each for each in self.conditions if each.expression not in apart)
+        case_of = {sizing.unless_sizes(sizes): sizes for sizes, _ in self.cases}
+        reasons = {case_of[each.expression]: each.reason for each in self.conditions if each.expression in case_of}
+        conditions = tuple(each for each in self.conditions if each.expression not in case_of)
         return Symbolic(self.dimensions, conditions, tuple((sizes, reasons.get(sizes, "")) for sizes, _ in self.cases))
 
     def _document(self) -> dict[str, Any]:

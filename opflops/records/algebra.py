@@ -1,8 +1,7 @@
-"""Counts that depend on sizes: exact expressions of sympy in named dimensions, and what reports and rows ask of them.
+"""Arithmetic on counts that are integers, or exact expressions of sympy in named dimensions.
 
-A count is a plain integer wherever no dimension is in it. Symbolic ones are sums of products in sympy's own terms, kept
-expanded, so that two of them are equal exactly when they are written alike. sympy comes with PyTorch, and is imported
-when a count is symbolic.
+A count without dimensions is a Python int. Expressions are kept expanded, so that equal ones have one form. sympy comes
+with PyTorch; it is imported only when a count is symbolic.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ if TYPE_CHECKING:
 
 
 def is_expression(count: Any) -> bool:
-    """Tell an expression in named dimensions from a number, plain or still symbolic to PyTorch."""
+    """Tell whether a count is an expression in named dimensions; False for a number or a SymInt."""
     return type(count) is not int and hasattr(count, "as_coeff_Mul") and bool(count.free_symbols)
 
 
 def as_int(count: Any) -> Any:
-    """Make another library's integer, or a constant expression, a plain one; anything else stays."""
+    """Convert any integer, including a constant expression, to an int; return anything else unchanged."""
     return int(count) if type(count) is not int and isinstance(count, Integral) else count
 
 
 def canonical(count: Any) -> Any:
-    """Write an expression as counts are written, expanded, and a constant one as a plain integer; others stay."""
+    """Return the canonical form of a count: expressions expanded, integers as int; anything else unchanged."""
     if is_expression(count):
         import sympy  # noqa: PLC0415 - only for symbolic counts
 
@@ -38,7 +37,7 @@ def canonical(count: Any) -> Any:
 
 
 def add_up(counts: Sequence[Any]) -> Any:
-    """Add counts, many expressions at a time quicker than one by one."""
+    """Add counts; for many expressions this is faster than adding one by one."""
     if set(map(type, counts)) <= {int}:
         return sum(counts)
     others = [count for count in counts if type(count) is not int]
@@ -50,47 +49,49 @@ def add_up(counts: Sequence[Any]) -> Any:
     return as_int(sympy.Add(number, *others))
 
 
-HALVINGS, ROUNDED, TRUNCATED = "ceil_log2", "round_half_even", "truncate"
+CEIL_LOG2, ROUND_HALF_EVEN, TRUNCATE = "ceil_log2", "round_half_even", "truncate"
 
 
 @lru_cache(maxsize=1)
 def functions() -> dict[str, Any]:
-    """Return the functions on sizes that sympy has not, or not exactly, by name.
+    """Return sympy functions on sizes that sympy lacks or evaluates inexactly, by name.
 
-    ``ceil_log2`` tells how often a number of elements is halved until one is left, ``round_half_even`` rounds as Python
-    and PyTorch do, ``truncate`` rounds to zero.
+    ``ceil_log2`` is the rounded up base-2 logarithm, ``round_half_even`` rounds as Python and PyTorch do, ``truncate``
+    rounds toward zero.
     """
     import sympy  # noqa: PLC0415 - only for symbolic counts
 
-    def made(name: str, evaluate: Callable[[Any], Any]) -> Any:
+    def make_function(name: str, evaluate: Callable[[Any], Any]) -> Any:
         def evaluated(cls: type, number: Any) -> Any:  # noqa: ARG001 - sympy calls it so
             return sympy.Integer(evaluate(number)) if number.is_number else None
 
-        # By its own name in this module, where pickle looks for it.
+        # pickle looks for the class under its name in this module.
         members = {"is_integer": True, "eval": classmethod(evaluated), "__module__": __name__, "__qualname__": name}
         return type(name, (sympy.Function,), members)
 
     return {
-        HALVINGS: made(HALVINGS, lambda number: max(int(number) - 1, 0).bit_length()),
-        ROUNDED: made(ROUNDED, lambda number: round(_fraction(number)) if number.is_Rational else round(float(number))),
-        TRUNCATED: made(TRUNCATED, int),
+        CEIL_LOG2: make_function(CEIL_LOG2, lambda number: max(int(number) - 1, 0).bit_length()),
+        ROUND_HALF_EVEN: make_function(
+            ROUND_HALF_EVEN, lambda number: round(_fraction(number)) if number.is_Rational else round(float(number))
+        ),
+        TRUNCATE: make_function(TRUNCATE, int),
     }
 
 
 def _fraction(number: Any) -> Fraction:
-    from fractions import Fraction  # noqa: PLC0415 - importing opflops is not to take longer for it
+    from fractions import Fraction  # noqa: PLC0415 - keeps import opflops fast
 
     return Fraction(int(number.p), int(number.q))
 
 
 def __getattr__(name: str) -> Any:
-    if name in (HALVINGS, ROUNDED, TRUNCATED):
+    if name in (CEIL_LOG2, ROUND_HALF_EVEN, TRUNCATE):
         return functions()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def substitute(count: Any, sizes: Sizes) -> Any:
-    """Put sizes in the place of some dimensions; a plain integer once none is left."""
+    """Substitute sizes for some dimensions; the result is an int if no dimension is left."""
     if type(count) is int or not is_expression(count):
         return count
     return _substitute(count, tuple(sorted(sizes.items())))
@@ -100,6 +101,6 @@ def substitute(count: Any, sizes: Sizes) -> Any:
 def _substitute(count: Any, sizes: tuple[tuple[str, int], ...]) -> Any:
     import sympy  # noqa: PLC0415 - only for symbolic counts
 
-    known = {sympy.Symbol(name): sympy.Integer(size) for name, size in sizes}
-    value = count.xreplace(known)
+    symbols = {sympy.Symbol(name): sympy.Integer(size) for name, size in sizes}
+    value = count.xreplace(symbols)
     return as_int(value if value.is_number else sympy.expand(value))

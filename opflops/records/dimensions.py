@@ -1,4 +1,4 @@
-"""Named dimensions that costs are expressions in: their sizes, what must hold of them, and rows at some of them."""
+"""Named dimensions in expressions of costs: their sizes, conditions on them, and rows at given sizes."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 class Dimension(NamedTuple):
-    """Hold a dimension that costs are expressions in.
+    """Hold a dimension in which costs are expressions.
 
     Attributes:
-        name: As it stands in the expressions.
-        example: The size that it had when the program was followed; reports compare and sort by it.
+        name: Its name in the expressions.
+        example: Its size while the model was traced; reports compare and sort at this size.
         minimum: Its smallest size.
-        maximum: Its largest size; None if there is none.
+        maximum: Its largest size; None if there is no limit.
     """
 
     name: str
@@ -36,101 +36,103 @@ class Dimension(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """Hold what must be true of sizes for costs to be exact.
+    """Hold a condition on sizes under which costs are exact.
 
     Attributes:
         expression: A relation of sympy in the dimensions.
-        reason: Where the program decided it.
+        reason: The source location or operator that depends on it.
     """
 
     expression: Any
     reason: str
 
     def __str__(self) -> str:
-        from opflops.records.expressions import format_condition  # noqa: PLC0415 - importing opflops is not to take longer for it
+        from opflops.records.expressions import format_condition  # noqa: PLC0415 - keeps import opflops fast
 
         return f"{format_condition(self.expression)} ({self.reason})"
 
 
-def elsewhere(sizes: Iterable[tuple[str, int]]) -> Any:
-    """Return the relation that holds wherever not all dimensions have these sizes."""
+def unless_sizes(sizes: Iterable[tuple[str, int]]) -> Any:
+    """Return the relation that holds unless all dimensions have these sizes."""
     import sympy  # noqa: PLC0415 - only for symbolic counts
 
     return sympy.Or(*(sympy.Ne(sympy.Symbol(name), size) for name, size in sizes))
 
 
 def check_sizes(dimensions: Sequence[Dimension], sizes: Sizes) -> None:
-    """See that there are such dimensions, and that they can have such sizes.
+    """Check that the dimensions exist, and that the sizes are in their ranges.
 
     Raises:
-        ProfileError: There is no such dimension, or a size is none.
+        ProfileError: A dimension is unknown, or a size is not valid.
     """
     known = {each.name: each for each in dimensions}
     for name, size in sizes.items():
         if name not in known:
             near = nearest(name, known, 1)
-            there = f"it has {', '.join(known)}" if known else "its counts are numbers"
+            existing = f"it has {', '.join(known)}" if known else "its counts are numbers"
             hint = f"; did you mean {near[0]!r}?" if near else "."
-            raise ProfileError(f"This profile has no dimension {name!r}; {there}{hint}")
+            raise ProfileError(f"This profile has no dimension {name!r}; {existing}{hint}")
         _, _, smallest, largest = known[name]
         whole = isinstance(size, Integral) and not isinstance(size, bool)
         if not whole or size < smallest or (largest is not None and size > largest):
             limits = f"{smallest} or more" if largest is None else f"{smallest} to {largest}"
-            raise ProfileError(f"{name}={size!r} is no size of that dimension, which can be a whole number, {limits}.")
+            raise ProfileError(f"{name} must be a whole number, {limits}, not {size!r}.")
 
 
-def check(dimensions: Sequence[Dimension], conditions: Sequence[Condition], sizes: Sizes) -> tuple[Condition, ...]:
-    """See that costs are exact at some sizes; returns the conditions that are left on the dimensions without one.
+def remaining_conditions(
+    dimensions: Sequence[Dimension], conditions: Sequence[Condition], sizes: Sizes
+) -> tuple[Condition, ...]:
+    """Check that costs are exact at some sizes, and return the conditions left on the other dimensions.
 
     Raises:
-        ProfileError: There is no such dimension, a size is none, or a condition does not hold.
+        ProfileError: A dimension is unknown, a size is not valid, or a condition does not hold.
     """
     check_sizes(dimensions, sizes)
     left = []
     for condition in conditions:
-        value = _at(condition.expression, sizes)
+        value = _relation_at(condition.expression, sizes)
         if value == False:  # noqa: E712 - sympy's
             given = ", ".join(f"{name}={size}" for name, size in sizes.items())
             raise ProfileError(
-                f"The program is another one at {given}: these costs hold for {condition}. Count it with inputs of "
-                "such sizes."
+                f"The formulas hold for {condition}, and {given} is outside: the model does something else there. "
+                "Count again with inputs of that size."
             )
         if value != True:  # noqa: E712 - sympy's
             left.append(Condition(value, condition.reason))
     return tuple(left)
 
 
-def _at(relation: Any, sizes: Sizes) -> Any:
-    """Put sizes in the place of dimensions in a relation; one that divides by zero then does not hold."""
+def _relation_at(relation: Any, sizes: Sizes) -> Any:
+    """Substitute sizes in a relation; False if that divides by zero."""
     import sympy  # noqa: PLC0415 - only for symbolic counts
 
     try:
         return relation.xreplace({sympy.Symbol(name): sympy.Integer(size) for name, size in sizes.items()})
     except (ZeroDivisionError, TypeError):
-        # sympy compares no infinity.
+        # sympy cannot compare complex infinity, the result of a division by zero.
         return False
 
 
-def at(rows: Iterable[Row], sizes: Sizes) -> tuple[Row, ...]:
-    """Put sizes in the place of dimensions in rows."""
+def rows_at(rows: Iterable[Row], sizes: Sizes) -> tuple[Row, ...]:
+    """Substitute sizes for dimensions in rows."""
     return tuple(replace(row, cost=cost_at(row.cost, sizes)) for row in rows)
 
 
 def cost_at(cost: Cost, sizes: Sizes) -> Cost:
-    """Put sizes in the place of dimensions in a cost."""
+    """Substitute sizes for dimensions in a cost."""
     return Cost(*(substitute(count, sizes) for count in cost))
 
 
-def examples(dimensions: Iterable[Dimension]) -> dict[str, int]:
-    """Return the sizes that the program was followed with."""
+def example_sizes(dimensions: Iterable[Dimension]) -> dict[str, int]:
+    """Return the sizes that the model was traced with."""
     return {each.name: each.example for each in dimensions}
 
 
-def united(*several: Sequence[Dimension]) -> tuple[Dimension, ...]:
-    """Combine the dimensions of profiles that are put together; those of one name are one, within the limits of all.
+def merge_dimensions(*several: Sequence[Dimension]) -> tuple[Dimension, ...]:
+    """Merge the dimensions of several profiles by name, each with the range that all of them allow.
 
     Raises:
-        ProfileError: They have no size in common.
+        ProfileError: The ranges of a dimension do not overlap.
     """
     found: dict[str, Dimension] = {}
     for each in (dimension for dimensions in several for dimension in dimensions):
@@ -146,18 +148,16 @@ def united(*several: Sequence[Dimension]) -> tuple[Dimension, ...]:
     return tuple(found.values())
 
 
-def function_of_sizes(
-    dimensions: Sequence[Dimension], conditions: Sequence[Condition], cost: Cost
-) -> Callable[..., Cost]:
-    """Make a quick function of the sizes of all dimensions, by name, that answers with a cost.
+def compile_cost(dimensions: Sequence[Dimension], conditions: Sequence[Condition], cost: Cost) -> Callable[..., Cost]:
+    """Compile a cost to a fast function of the sizes of all dimensions, by keyword.
 
-    It raises what :func:`check` raises.
+    The function raises the errors of :func:`remaining_conditions`.
     """
-    from opflops.records.expressions import compiled  # noqa: PLC0415 - as above
+    from opflops.records.code_generation import compile_expressions  # noqa: PLC0415 - as above
 
     names = [each.name for each in dimensions]
-    price = compiled(names, cost)
-    holds = compiled(names, [condition.expression for condition in conditions])
+    evaluate = compile_expressions(names, cost)
+    holds = compile_expressions(names, [condition.expression for condition in conditions])
 
     def cost_of(**sizes: int) -> Cost:
         try:
@@ -168,14 +168,14 @@ def function_of_sizes(
             isinstance(size, Integral) and size >= each.minimum and (each.maximum is None or size <= each.maximum)
             for size, each in zip(given, dimensions, strict=True)
         )
-        if len(sizes) > len(names) or not inside or not _holds(holds, given):
-            check(dimensions, conditions, sizes)
-        return Cost(*price(*given))
+        if len(sizes) > len(names) or not inside or not _all_hold(holds, given):
+            remaining_conditions(dimensions, conditions, sizes)
+        return Cost(*evaluate(*given))
 
     return cost_of
 
 
-def _holds(relations: Callable[..., Sequence[bool]], sizes: Sequence[int]) -> bool:
+def _all_hold(relations: Callable[..., Sequence[bool]], sizes: Sequence[int]) -> bool:
     try:
         return all(relations(*sizes))
     except ZeroDivisionError:

@@ -1,4 +1,4 @@
-"""Recorded work, row by row, and pure functions of rows: group, select, merge, compare, add up a module tree."""
+"""Rows of recorded work, and functions of rows: group, select, merge, compare, add up a module tree."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEYS = ("module", "module_type", "op", "phase", "dtype")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """State what one operator cost in one module, phase and dtype.
+    """Hold what one operator cost in one module, phase and dtype.
 
     Attributes:
         module: The module's path (``"ResNet.layer1.0.conv1"``), or "" for work outside any module.
@@ -27,11 +27,11 @@ class Row:
         phase: ``"forward"``, ``"backward"``, ``"recompute"`` or ``"optimizer"``.
         dtype: The dtype that the arithmetic ran in, such as ``"float32"``.
         calls: How many times the operator ran.
-        cost: What all these calls cost together.
-        seconds: How long they took, if the mode was asked to time them.
-        estimate: Why the cost is not exact, or "" where it is.
-        priced: False where nothing prices the operator, so that its arithmetic is missing from ``cost``.
-        site: In :attr:`opflops.Profile.sites`, which call of which caller it is, such as ``"Net.decoder #2"``; "" else.
+        cost: The sum of the costs of these calls.
+        seconds: Their total time; None if they were not timed.
+        estimate: Why the cost is not exact; "" if it is.
+        priced: False if the operator has no formula, so that its arithmetic is missing from ``cost``.
+        site: In :attr:`opflops.Profile.sites`, the call site of the module, such as ``"Net.decoder #2"``; "" elsewhere.
     """
 
     module: str
@@ -48,20 +48,20 @@ class Row:
 
     @property
     def floating(self) -> bool:
-        """Tell floating-point work, which makes up the totals, from integer and bool work."""
+        """Tell whether this is floating-point work, which totals consist of; integer and bool work is not."""
         return self.dtype.startswith(("float", "bfloat", "complex"))
 
     def plus(self, other: Row, sign: int = 1) -> Row:
-        """Add (or, with ``sign=-1``, subtract) the calls, cost and time of a row of the same kind."""
+        """Add (or, with ``sign=-1``, subtract) the calls, cost and time of a row with the same other fields."""
         timed = self.seconds is not None or other.seconds is not None
         seconds = (self.seconds or 0.0) + sign * (other.seconds or 0.0) if timed else None
         return replace(self, calls=self.calls + sign * other.calls, cost=self.cost + sign * other.cost, seconds=seconds)
 
 
-def _check(keys: Iterable[str], question: str) -> None:
+def _check_keys(keys: Iterable[str], caller: str) -> None:
     for key in keys:
         if key not in KEYS:
-            raise ProfileError(f"{question} got {key!r}; rows can be asked for {', '.join(KEYS)}.")
+            raise ProfileError(f"{caller} got {key!r}; rows have {', '.join(KEYS)}.")
 
 
 def total(rows: Iterable[Row]) -> Cost:
@@ -70,17 +70,22 @@ def total(rows: Iterable[Row]) -> Cost:
 
 
 def group_rows(rows: Iterable[Row], *keys: str, floating: bool = True) -> dict[Any, list[Row]]:
-    """Gather the floating-point rows, or all, that agree in some keys.
+    """Group rows by the values of some keys.
+
+    Args:
+        rows: The rows.
+        *keys: One or more of :data:`KEYS`.
+        floating: Whether to keep only floating-point rows.
 
     Returns:
         Rows by value of the key, or by tuple of values for several keys, in order of first appearance.
 
     Raises:
-        ProfileError: A key is none that rows have, or there is none.
+        ProfileError: A key is unknown, or no key is given.
     """
     if not keys:
-        raise ProfileError(f"Rows can be grouped by one or more of {', '.join(KEYS)}; none was given.")
-    _check(keys, "by()")
+        raise ProfileError(f"by() needs one or more of {', '.join(KEYS)}; none was given.")
+    _check_keys(keys, "by()")
     value = attrgetter(*keys)
     parts: dict[Any, list[Row]] = {}
     for row in rows:
@@ -90,12 +95,12 @@ def group_rows(rows: Iterable[Row], *keys: str, floating: bool = True) -> dict[A
 
 
 def group_costs(rows: Iterable[Row], *keys: str) -> dict[Any, Cost]:
-    """Add up the parts of :func:`group_rows`; they sum to the total."""
+    """Add up the costs of each group of :func:`group_rows`; they sum to the total."""
     return {value: total(part) for value, part in group_rows(rows, *keys).items()}
 
 
 def ancestry(path: str) -> Sequence[str]:
-    """List a module path and the paths above it, outermost first; "" alone, for work outside any module.
+    """List a module path and the paths above it, outermost first; only "" for work outside any module.
 
     >>> ancestry("ResNet.layer1.0")
     ['ResNet', 'ResNet.layer1', 'ResNet.layer1.0']
@@ -105,7 +110,7 @@ def ancestry(path: str) -> Sequence[str]:
 
 
 def inclusive(rows: Iterable[Row]) -> dict[str, Cost]:
-    """Add up, for every module path, the floating-point work of the module and of all below it.
+    """Add up, for every module path, the floating-point work of the module and all modules below it.
 
     Roots and the work outside them ("") sum to the total.
     """
@@ -118,42 +123,42 @@ def inclusive(rows: Iterable[Row]) -> dict[str, Cost]:
 
 
 def select(rows: Iterable[Row], conditions: dict[str, Any]) -> tuple[Row, ...]:
-    """Keep the rows whose keys have the wanted values; a collection of values accepts each of them.
+    """Keep the rows whose keys have the given values; a collection of values accepts each of them.
 
     Raises:
-        ProfileError: A condition is on something that rows do not have.
+        ProfileError: A key is unknown.
     """
-    _check(conditions, "where()")
-    wanted = {key: _alternatives(value) for key, value in conditions.items()}
-    return tuple(row for row in rows if all(getattr(row, key) in values for key, values in wanted.items()))
+    _check_keys(conditions, "where()")
+    accepted = {key: _accepted_values(value) for key, value in conditions.items()}
+    return tuple(row for row in rows if all(getattr(row, key) in values for key, values in accepted.items()))
 
 
-def _alternatives(value: Any) -> set[str]:
+def _accepted_values(value: Any) -> set[str]:
     values = value if isinstance(value, Collection) and not isinstance(value, str) else (value,)
-    # A dtype prints as "torch.float32" and is recorded as "float32".
+    # str(dtype) is "torch.float32"; rows have "float32".
     return {item if isinstance(item, str) else str(item).removeprefix("torch.") for item in values}
 
 
-_kind = attrgetter(*(each.name for each in fields(Row) if each.name not in ("calls", "cost", "seconds")))
+_merge_key = attrgetter(*(each.name for each in fields(Row) if each.name not in ("calls", "cost", "seconds")))
 
 
 def merge(rows: Iterable[Row], less: Iterable[Row] = ()) -> tuple[Row, ...]:
-    """Combine rows of one kind (the same in all but calls, cost and seconds), taking away those in ``less``."""
+    """Add up rows that are equal in all but calls, cost and seconds, and subtract those in ``less``."""
     merged: dict[Any, Row] = {}
     for row in rows:
-        kind = _kind(row)
-        known = merged.get(kind)
-        merged[kind] = row if known is None else known.plus(row)
+        key = _merge_key(row)
+        known = merged.get(key)
+        merged[key] = row if known is None else known.plus(row)
     for row in less:
-        kind = _kind(row)
-        merged[kind] = (merged.get(kind) or replace(row, calls=0, cost=ZERO, seconds=None)).plus(row, -1)
+        key = _merge_key(row)
+        merged[key] = (merged.get(key) or replace(row, calls=0, cost=ZERO, seconds=None)).plus(row, -1)
     return tuple(merged.values())
 
 
 def split_sites(rows: Iterable[Row]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
-    """Merge the rows of modules that are called from several places; returns all rows, and those by place.
+    """Merge rows across call sites; return all rows, and the rows of modules with several call sites by site.
 
-    The rows of a module that is always called from one place name none.
+    Rows of a module with a single call site have the site "".
     """
     rows = tuple(rows)
     sites = merge(row for row in rows if row.site)
@@ -161,34 +166,39 @@ def split_sites(rows: Iterable[Row]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
 
 
 def difference(before: Iterable[Row], after: Iterable[Row]) -> tuple[Row, ...]:
-    """List what must be added to ``before`` to get ``after``; fewer calls and lower costs are negative."""
+    """List what must be added to ``before`` to get ``after``; decreases are negative."""
     return tuple(row for row in merge(after, less=before) if row.calls or row.cost)
 
 
-def check_concrete(counts: Iterable[tuple[Row, str, Any]], what: str) -> None:
-    """See that counts are numbers from 0 up.
+def check_concrete(counts: Iterable[tuple[Row, str, Any]], view: str) -> None:
+    """Check that counts are numbers and not negative.
 
     Args:
         counts: Rows, each with a measure and its count.
-        what: What they are to be shown as, in the plural.
+        view: What shows the counts, as the subject of an error message: ``"The roofline"``.
 
     Raises:
         ProfileError: A count is an expression, or negative as in the difference of two profiles.
     """
     for row, measure, count in counts:
         if type(count) not in (int, float):
-            raise ProfileError(
-                f"{what} are of numbers, and here is the {measure} count {count}; take the profile at() sizes first."
-            )
+            raise ProfileError(f"{view} needs numbers, but {measure} is {count}. {_how_to_evaluate(count)}")
         if count < 0:
             raise ProfileError(
-                f"{what} are of counts from 0 up, and {row.op} in {row.module or 'no module'} has {count} {measure}, "
-                "as there are in a difference; show it as a table."
+                f"{view} cannot show negative counts, but {row.op} in {row.module or 'no module'} has {count} "
+                f"{measure}, as in a difference of profiles. Show it as a table."
             )
+
+
+def _how_to_evaluate(count: Any) -> str:
+    names = sorted(map(str, getattr(count, "free_symbols", ())))
+    if not names:
+        return "Count with inputs of fixed sizes."
+    return f"Choose sizes first: profile.at({', '.join(f'{name}=8' for name in names)})."
 
 
 def unpriced(rows: Iterable[Row]) -> dict[str, int]:
-    """Count the calls of operators that nothing prices, by operator."""
+    """Count the calls of operators without a formula, by operator."""
     calls: dict[str, int] = {}
     for row in rows:
         if not row.priced:

@@ -9,8 +9,8 @@ from opflops.report.files.csv_rows import csv_rows
 from opflops.report.files.mermaid import mermaid
 from opflops.report.files.stacks import folded, speedscope
 from opflops.report.notes import Symbolic
-from opflops.report.text.roofline_table import lines_of_roofline
-from opflops.report.text.scaling_table import lines_of_growth
+from opflops.report.text.roofline_table import format_roofline_table
+from opflops.report.text.scaling_table import format_scaling_table
 from opflops.report.text.tables import overview, table
 
 __all__ = [
@@ -19,8 +19,8 @@ __all__ = [
     "document",
     "dump",
     "folded",
-    "lines_of_growth",
-    "lines_of_roofline",
+    "format_roofline_table",
+    "format_scaling_table",
     "load",
     "mermaid",
     "overview",

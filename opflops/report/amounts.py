@@ -1,4 +1,4 @@
-"""What a line of a report is about: a label, and the calls, costs and times of the rows that it stands for."""
+"""The content of a report's line: a label, and the calls, costs and times of its rows."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Amount:
 
     Attributes:
         calls: How many times operators ran.
-        cost: What that costs.
-        seconds: How long it took; None where nothing was timed.
+        cost: The sum of their costs.
+        seconds: The sum of their times; None if nothing was timed.
     """
 
     def __init__(self, parts: Sequence[Row | Amount] = ()) -> None:
@@ -31,7 +31,7 @@ class Amount:
         self.seconds: float | None
         self._parts = parts
         if len(parts) == 1:
-            # As most lines of operators are.
+            # Most lines of operators have one row.
             self.calls, self.cost, self.seconds = parts[0].calls, parts[0].cost, parts[0].seconds
             return
         self.calls = sum([part.calls for part in parts])
@@ -41,7 +41,7 @@ class Amount:
 
     @cached_property
     def phases(self) -> dict[str, Any]:
-        """Return the flops of each phase that there is."""
+        """Return the flops of each phase."""
         found: dict[str, list[Any]] = {}
         for part in self._parts:
             for phase, flops in part.phases.items() if isinstance(part, Amount) else ((part.phase, part.cost.flops),):
@@ -53,10 +53,10 @@ class Line(NamedTuple):
     """Hold one line of a report before its numbers are written.
 
     Attributes:
-        name: What it is called.
-        amount: What it stands for.
-        depth: How many lines it is inside of.
-        kind: What it is: a module, an operator, a key, the rest, or the total.
+        name: Its label.
+        amount: Its calls, cost and time.
+        depth: Its level of indentation.
+        kind: ``MODULE``, ``OPERATOR``, ``KEY``, ``OTHERS`` (a sum of hidden lines) or ``TOTAL``.
     """
 
     name: str

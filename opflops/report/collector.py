@@ -1,4 +1,4 @@
-"""The garbage collector at rest while a report is written, which makes many objects and no cycles of them."""
+"""Disable the garbage collector while a report is written: it makes many objects, but no cycles."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def collector_at_rest(write: Callable[P, R]) -> Callable[P, R]:
-    """Let a function run without looks for garbage, which take half the time of a report of a hundred thousand rows."""
+def with_gc_disabled(write: Callable[P, R]) -> Callable[P, R]:
+    """Disable garbage collection while a function runs; it takes half the time of a report of 100,000 rows."""
 
     @wraps(write)
     def written(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -1,4 +1,4 @@
-"""What a report has to say beside its numbers: what they mean, and what is missing from them."""
+"""The notes below a report: what its numbers mean, and what is missing from them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ if TYPE_CHECKING:
     from opflops.records.dimensions import Condition, Dimension
     from opflops.records.rows import Row
 
-_MOST_CONDITIONS = 4
-LEGEND = "macs are multiply-accumulates; flops = 2 x macs + other operations, without transcendentals."
+_MAX_CONDITIONS = 4
+LEGEND = (
+    "1 mac = 1 multiply + 1 add. flops = 2 x macs + other operations; exp, sqrt, tanh, ... are counted separately as "
+    "transcendentals."
+)
 
 
 class Symbolic(NamedTuple):
-    """Hold what there is to say of costs that are expressions.
+    """Hold what a report says about costs that are expressions.
 
     Attributes:
-        dimensions: What they are expressions in; their examples are what shares and orders are taken at.
-        conditions: What must hold of them.
-        cases: The sizes at which other costs hold, and why they do.
+        dimensions: The dimensions; shares and sort orders are computed at their example sizes.
+        conditions: What must be true of sizes for the expressions to hold.
+        cases: The sizes at which the costs differ, each with the reason.
     """
 
     dimensions: Sequence[Dimension] = ()
@@ -33,72 +36,81 @@ class Symbolic(NamedTuple):
 
 
 NUMBERS = Symbolic()
-"""What there is to say of costs that are numbers."""
+"""For costs that are numbers."""
 
 
 def notes(rows: Sequence[Row], symbolic: Symbolic = NUMBERS) -> list[str]:
-    """List the sentences that belong under every table of these rows."""
-    return [LEGEND, *_symbolic(symbolic), *_integer(rows), *_estimates(rows), *_unpriced(rows)]
+    """List the sentences that belong below every table of these rows."""
+    return [LEGEND, *_symbolic_notes(symbolic), *_integer_notes(rows), *_estimate_notes(rows), *_unpriced_notes(rows)]
 
 
-def _symbolic(symbolic: Symbolic) -> list[str]:
+def _symbolic_notes(symbolic: Symbolic) -> list[str]:
     sizes = ", ".join(f"{each.name} = {each.example}" for each in symbolic.dimensions)
-    told = [f"Percentages and orders are those at {sizes}."] if symbolic.dimensions else []
+    sentences = [f"Percentages and sort order are for {sizes}."] if symbolic.dimensions else []
     for given, reason in symbolic.cases:
-        where, at = (", ".join(f"{name}{sign}{size}" for name, size in given) for sign in (" = ", "="))
-        told.append(f"Where {where} the costs are others, which at({at}) has{f' ({reason})' if reason else ''}.")
+        equations, arguments = (", ".join(f"{name}{sign}{size}" for name, size in given) for sign in (" = ", "="))
+        because = f" ({reason})" if reason else ""
+        sentences.append(f"For {equations} the costs differ; see profile.at({arguments}){because}.")
     shortest = sorted(map(str, symbolic.conditions), key=len)
-    told += [f"Exact where {condition}." for condition in shortest[:_MOST_CONDITIONS]]
-    if len(shortest) > _MOST_CONDITIONS:
-        told.append(f"And on {len(shortest) - _MOST_CONDITIONS} more conditions, which the profile has.")
-    return told
+    sentences += [f"The formulas hold for {condition}." for condition in shortest[:_MAX_CONDITIONS]]
+    if len(shortest) > _MAX_CONDITIONS:
+        sentences.append(f"{len(shortest) - _MAX_CONDITIONS} more conditions: see profile.conditions.")
+    return sentences
 
 
-def total_label(rows: Sequence[Row]) -> str:
-    """Name the total, which in every format says what it lacks."""
+def total_label(rows: Iterable[Row]) -> str:
+    """Name the total, including how many operators have no formula; all formats show it."""
     missing = len(unpriced(rows))
-    return f"total without {missing} unpriced" if missing else "total"
+    if not missing:
+        return "total"
+    return f"total ({missing} operator{'s have' if missing > 1 else ' has'} no formula)"
 
 
-def _integer(rows: Sequence[Row]) -> list[str]:
-    found = [row for row in rows if not row.floating and row.cost.flops != 0]
+def _integer_notes(rows: Sequence[Row]) -> list[str]:
     by_dtype: dict[str, list[Row]] = {}
-    for row in found:
-        by_dtype.setdefault(row.dtype, []).append(row)
-    told = [
-        f"Not in the totals: {exact(amount.cost.flops)} {dtype} operations in {exact(amount.calls)} calls."
+    for row in rows:
+        if not row.floating and row.cost.flops != 0:
+            by_dtype.setdefault(row.dtype, []).append(row)
+    work = [
+        f"{exact(amount.cost.flops)} {dtype} operations in {format_calls(amount.calls)}"
         for dtype, amount in ((dtype, Amount(part)) for dtype, part in by_dtype.items())
     ]
     timed = [row for row in rows if not row.floating and row.seconds]
     if timed:
         seconds = sum(row.seconds or 0.0 for row in timed)
-        told.append(
-            f"Not in the totals: {duration(seconds)} of {listed({row.dtype: None for row in timed})} operators."
-        )
-    return told
+        work.append(f"{duration(seconds)} in {join_names({row.dtype: None for row in timed})} operators")
+    return [f"Totals are floating-point only. Integer work: {', '.join(work)}."] if work else []
 
 
-def listed(names: Iterable[str]) -> str:
-    """Write names as a sentence has them.
+def format_calls(calls: int) -> str:
+    """Write a number of calls.
 
-    >>> listed(["int64", "int32", "bool"])
+    >>> format_calls(1), format_calls(2048)
+    ('1 call', '2,048 calls')
+    """
+    return f"{exact(calls)} call{'' if calls == 1 else 's'}"
+
+
+def join_names(names: Iterable[str]) -> str:
+    """Join names with commas and an ``and``.
+
+    >>> join_names(["int64", "int32", "bool"])
     'int64, int32 and bool'
     """
     *others, last = names
     return f"{', '.join(others)} and {last}" if others else last
 
 
-def _estimates(rows: Sequence[Row]) -> list[str]:
+def _estimate_notes(rows: Sequence[Row]) -> list[str]:
     calls: dict[tuple[str, str], int] = {}
     for row in rows:
         if row.estimate:
             calls[row.op, row.estimate] = calls.get((row.op, row.estimate), 0) + row.calls
-    return [f"Estimated: {op} x {exact(times)}: {reason}." for (op, reason), times in calls.items()]
+    return [f"Estimated: {op}, {format_calls(times)}: {reason}." for (op, reason), times in calls.items()]
 
 
-def _unpriced(rows: Sequence[Row]) -> list[str]:
+def _unpriced_notes(rows: Sequence[Row]) -> list[str]:
     return [
-        f"Unpriced: {op} x {exact(times)}; its arithmetic is in no total. "
-        f"Price it with @opflops.formula(torch.ops.{op})."
+        f"Not counted: {op}, {format_calls(times)}. Add a formula with @opflops.formula(torch.ops.{op})."
         for op, times in unpriced(rows).items()
     ]

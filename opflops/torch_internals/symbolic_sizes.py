@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import sympy
 from torch.utils._sympy import functions as torch_functions
 
-from opflops.records.algebra import HALVINGS, functions
+from opflops.records.algebra import CEIL_LOG2, functions
 from opflops.torch_internals.sympy_conversion import to_standard_sympy
 from opflops.torch_internals.sympy_inequalities import is_at_least
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def symbolic_ceil_log2(size: Any) -> Any:
     """Return ceil(log2 n) of a symbolic size."""
-    node, function = size.node, functions()[HALVINGS]
+    node, function = size.node, functions()[CEIL_LOG2]
     return node.shape_env.create_symintnode(function(node.expr), hint=int(function(sympy.Integer(node.hint))))
 
 

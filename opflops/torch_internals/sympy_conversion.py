@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import sympy
 from torch.utils._sympy import functions as torch_functions
 
-from opflops.records.algebra import ROUNDED, TRUNCATED, functions
+from opflops.records.algebra import ROUND_HALF_EVEN, TRUNCATE, functions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ _MAX_DENOMINATOR = 2**20
 
 def _truncate(value: Any) -> Any:
     """Round to zero; this is ``floor`` if the value is surely not negative."""
-    return sympy.floor(value) if value.is_nonnegative else functions()[TRUNCATED](value)
+    return sympy.floor(value) if value.is_nonnegative else functions()[TRUNCATE](value)
 
 
 def _to_fraction(number: sympy.Float) -> Any:
@@ -49,7 +49,7 @@ _STANDARD: dict[type, Callable[..., Any]] = {
     torch_functions.Identity: lambda value: value,
     torch_functions.TruncToInt: _truncate,
     torch_functions.TruncToFloat: _truncate,
-    torch_functions.RoundToInt: functions()[ROUNDED],
+    torch_functions.RoundToInt: functions()[ROUND_HALF_EVEN],
     torch_functions.FloorToInt: sympy.floor,
     torch_functions.CeilToInt: sympy.ceiling,
     torch_functions.OpaqueUnaryFn_log2: lambda value: sympy.log(value, 2),

@@ -8,7 +8,7 @@ import torch
 
 from opflops import Cost, Profile, Row, count
 from opflops.records.dimensions import Dimension
-from opflops.records.expressions import parse
+from opflops.records.parsing import parse
 from opflops.units import exact
 
 pytestmark = pytest.mark.browser
@@ -242,15 +242,15 @@ def test_filters_and_measures_count_anew(open_page, simple_cnn):
 def test_the_theme_follows_the_system_until_it_is_chosen(open_page, driver, simple_cnn):
     """Page and charts change together, and text stands out from what is behind it in both."""
 
-    def colours():
+    def colors():
         return page.run(
             "return [getComputedStyle(document.querySelector('.panel')).backgroundColor, "
             "getComputedStyle(document.body).color, document.getElementById('operators').layout.font.color]"
         )
 
     def contrast(one, other):
-        def luminance(colour):
-            parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+        def luminance(color):
+            parts = [int(part) / 255 for part in re.findall(r"\d+", color)[:3]]
             linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
             return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
@@ -268,12 +268,12 @@ def test_the_theme_follows_the_system_until_it_is_chosen(open_page, driver, simp
             {"light": "Dark", "dark": "Light"}[scheme],
         )
         page.wait("document.getElementById('operators').layout.font.color === getComputedStyle(document.body).color")
-        seen.append(colours())
+        seen.append(colors())
         assert contrast(*seen[-1][:2]) > 7
     assert seen[0] != seen[1]
     page.one("#theme").click()
     page.wait("document.getElementById('operators').layout.font.color === getComputedStyle(document.body).color")
-    assert colours() == seen[0]
+    assert colors() == seen[0]
 
 
 def test_names_are_text_whatever_is_in_them(open_page):
@@ -357,7 +357,7 @@ def test_expressions_are_shown_in_full(open_page):
     assert page.run("return document.getElementById('hierarchy').data[0].values[0]") == at.flops
     assert "at batch = 2, height = 33" in whole.get_attribute("title")
     assert any(
-        "Percentages and orders are those at batch = 2, height = 33." in note.text for note in page.all("#notes li")
+        "Percentages and sort order are for batch = 2, height = 33." in note.text for note in page.all("#notes li")
     )
     assert page.all("#tree tbody tr")[1].text
 
@@ -400,7 +400,7 @@ def test_what_is_missing_or_estimated_is_said_first(open_page):
     guess = replace(row, op="my.guess", priced=True, estimate="lengths have no values", cost=Cost(ops=4))
     page = open_page(Profile((row, guess)))
     assert page.one("#unpriced").is_displayed()
-    assert "my.op x 3" in page.text("#unpriced")
+    assert "my.op (3)" in page.text("#unpriced")
     assert "unpriced" in page.row("my.op").text
     tag = page.row("my.guess").find_element("css selector", ".tag")
     assert (tag.text, tag.get_attribute("title")) == ("estimate", "lengths have no values")
@@ -426,7 +426,7 @@ def test_a_roofline_without_times_lies_on_the_roof(open_page):
     assert (intensity, rate) == ([200, 0.5], [1000, 5])
     note = page.text("#roofline-note")
     assert "Nothing was timed" in note
-    assert "1 operator does no operations and is left out." in note
+    assert "1 operator has no flops and no point." in note
     assert "No peak of toy is known for float64." in note
 
 

@@ -61,7 +61,7 @@ def test_the_least_time_is_that_of_the_roofline(open_page, seconds):
     )
     page = open_page(profile, device=TOY)
     # By hand: 100 s of arithmetic; 7, 90, 12.34 and 7.66 s of traffic.
-    assert page.text("#least").startswith("At least 217.0 s (20.00 s of it for integers)")
+    assert page.text("#least").startswith("At least 217.0 s (20.00 s of it for integer work)")
 
     def total(shown):
         found = shown.roofline(TOY).total
@@ -69,14 +69,14 @@ def test_the_least_time_is_that_of_the_roofline(open_page, seconds):
         if seconds is None:
             return least, "."
         took = f"; took {duration(found.measured)}"
-        return least, f"{took} (25.00 s of it for integers), attaining {100 * found.attained:.1f} % of the bound."
+        return least, f"{took} (25.00 s of it for integer work), reaching {100 * found.attained:.1f} % of the bound."
 
     for part in total(profile):
         assert part in page.text("#least")
     page.one('.chip[data-value="backward"]').click()
     least, took = total(profile.where(phase="forward"))
-    assert page.text("#least") == f"{least} (12.34 s of it for integers){took.replace('25.00', '12.50')}"
-    assert "integers has traffic alone" in page.wait("document.getElementById('roofline-note').textContent")
+    assert page.text("#least") == f"{least} (12.34 s of it for integer work){took.replace('25.00', '12.50')}"
+    assert "Integer work counts by its bytes only" in page.wait("document.getElementById('roofline-note').textContent")
 
 
 def test_a_least_time_says_what_it_lacks(open_page):
@@ -90,15 +90,15 @@ def test_what_was_timed_in_part_is_no_share_of_the_bound(open_page):
     """As in the table of a roofline."""
     rows = (row(macs=500, bytes_read=4, seconds=4.0), row("aten.add", "int64", bytes_read=100))
     page = open_page(Profile(rows), device=TOY)
-    assert page.text("#least") == "At least 2.000 s (1.000 s of it for integers); took 4.000 s, not all of it timed."
+    assert page.text("#least") == "At least 2.000 s (1.000 s of it for integer work); took 4.000 s, partly untimed."
     page = open_page(Profile((rows[0], row("aten.add", ops=100))), device=TOY)
-    assert page.text("#least") == "At least 1.100 s; took 4.000 s, not all of it timed."
+    assert page.text("#least") == "At least 1.100 s; took 4.000 s, partly untimed."
 
 
 def test_a_difference_below_zero_has_no_roofline(open_page):
     """As its table is refused; a filter that leaves only what grew brings it back."""
     page = open_page(Profile((row(macs=500, bytes_read=4), row(phase="backward", macs=-1))), device=TOY)
-    assert page.text("#least") == "Some counts here are below zero, as those of a difference, and take no time."
+    assert page.text("#least") == "Some counts are negative, as in a difference, so there is no time."
     assert not page.one("#roofline").is_displayed()
     page.one('.chip[data-value="backward"]').click()
     assert page.text("#least") == "At least 1.000 s."

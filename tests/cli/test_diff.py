@@ -118,8 +118,8 @@ def test_a_difference_is_a_table(run, mistaken, project):
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["a.json", "b.json", "--fail-above", "much"], "'much' is no share"),
-        (["a.json", "b.json", "--fail-above=-1%"], "no share"),
+        (["a.json", "b.json", "--fail-above", "much"], "'much' is not a share"),
+        (["a.json", "b.json", "--fail-above=-1%"], "not a share"),
         (["a.json", "c.json"], "There is no file 'c.json'"),
         (["a.json", "b.json", "--measure", "flop"], "did you mean flops"),
         (["a.json", "b.json", "c.json"], "no place for the argument 'c.json'"),
@@ -135,14 +135,14 @@ def test_a_mistake_is_one_sentence(mistaken, argv, words):
 def test_times_that_were_not_taken_keep_no_limit(run):
     """They would look as if they had not grown."""
     code, _, err = run("diff", "a.json", "b.json", "--fail-above", "1%", "--measure", "seconds")
-    assert (code, err) == (2, "opflops: This profile has no times; --timing has them.\n")
+    assert (code, err) == (2, "opflops: This profile has no times. Count with --timing.\n")
 
 
 def test_expressions_have_no_percentage_until_they_have_sizes(run, mistaken):
     """With sizes they are numbers."""
     target = ("mymodels:Net", "--input", "2,4", "--dim", "batch=0:0")
     run(*target, "-o", "a.json")
-    assert "give sizes with --at" in mistaken_after(run, "diff", "a.json", "a.json", "--fail-above", "1%")
+    assert "Choose sizes with --at" in mistaken_after(run, "diff", "a.json", "a.json", "--fail-above", "1%")
     assert run("diff", "a.json", "a.json", "--fail-above", "1%", "--at", "batch=3")[0] == 0
 
 

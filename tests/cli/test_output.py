@@ -144,7 +144,7 @@ def test_a_saved_profile_is_a_target(run, project):
     ("text", "words"),
     [
         (None, "There is no file 'saved.json'"),
-        ("{}", "saved.json: This is no profile"),
+        ("{}", "saved.json: This is not a profile"),
         ("{", "it is not JSON"),
         ('{"model_type": "gpt2"}', "A model's configuration is written hf:saved.json"),
         (b"\xff\xfe", "cannot be read"),
@@ -251,7 +251,7 @@ def test_a_stream_of_text_does_not_double_the_ends_of_lines(project, monkeypatch
     assert b"aten.convolution" in buffer.getvalue()
 
 
-def test_colours_are_for_terminals(run, project, monkeypatch):
+def test_colors_are_for_terminals(run, project, monkeypatch):
     """None in a pipe; forced ones in both the overview and a table; none in a file."""
     assert "\x1b[" not in run()[1]
     monkeypatch.setenv("FORCE_COLOR", "1")

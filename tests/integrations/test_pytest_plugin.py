@@ -135,7 +135,7 @@ flop_budget(Odd(), X, macs=1{more})
 """
     code, text = run(body.format(more=""))
     assert code == 1
-    assert "budgeted.odd x 1 is unpriced" in text
+    assert "budgeted.odd (1 call) is not counted, since it has no formula." in text
     code, text = run(body.format(more=", allow_unpriced=True"))
     assert code == 0, text
 
@@ -144,9 +144,9 @@ flop_budget(Odd(), X, macs=1{more})
     ("call", "message"),
     [
         ("flop_budget(model(), X)", "flop_budget was given no limit; give one of macs, flops"),
-        ("flop_budget(model(), X, macs=-1)", "macs=-1 is no limit"),
-        ("flop_budget(model(), X, macs='4e9')", "macs='4e9' is no limit"),
-        ("flop_budget(model(), X, macs=1, tolerance='x')", "'x' is no share"),
+        ("flop_budget(model(), X, macs=-1)", "macs must be a number from 0 up, such as macs=4.1e9, not -1"),
+        ("flop_budget(model(), X, macs='4e9')", "macs must be a number from 0 up, such as macs=4.1e9, not '4e9'"),
+        ("flop_budget(model(), X, macs=1, tolerance='x')", "'x' is not a share"),
         ("flop_budget(torch.relu, X, parameters=1)", "parameters= limits those of a torch.nn.Module"),
     ],
 )

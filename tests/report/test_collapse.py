@@ -10,8 +10,8 @@ from torch import nn
 
 from opflops import Cost, OpFlopMode, Profile, ProfileError, Row
 from opflops.report.amounts import MODULE
-from opflops.report.text import tree
-from opflops.report.text.collapse import numbered, runs, together
+from opflops.report.text.collapse import format_repeats, group_repeats, split_number
+from opflops.report.text.tree_lines import tree_lines
 
 NO_SIZES = {}
 
@@ -22,7 +22,7 @@ def row(module, macs=1, op="aten.mm", **changes):
 
 def modules(rows, **options):
     """List the modules of a tree with their multiply-accumulates."""
-    lines = tree.lines(rows, sizes=NO_SIZES, **options).lines
+    lines = tree_lines(rows, sizes=NO_SIZES, **options).lines
     return [(line.name, line.amount.cost.macs) for line in lines if line.kind == MODULE]
 
 
@@ -46,18 +46,18 @@ def modules(rows, **options):
 )
 def test_runs_and_patterns_are_found(kinds, groups):
     """Two in a row are a group, and so are those in the same place of a pattern that comes three times."""
-    assert list(runs(kinds)) == groups
+    assert list(group_repeats(kinds)) == groups
 
 
 def test_what_has_no_kind_stays_alone():
     """Two of them are not the same."""
-    assert list(runs([None, None, "a", "a"])) == [[0], [1], [2, 3]]
+    assert list(group_repeats([None, None, "a", "a"])) == [[0], [1], [2, 3]]
 
 
 @given(st.text(alphabet="abc", max_size=40))
 def test_each_sibling_is_in_one_group_of_its_kind(kinds):
     """None is lost, none is doubled, and groups are in order of their first members."""
-    found = list(runs(kinds))
+    found = list(group_repeats(kinds))
     assert sorted(position for group in found for position in group) == list(range(len(kinds)))
     assert all(len({kinds[position] for position in group}) == 1 for group in found)
     assert [group[0] for group in found] == sorted(group[0] for group in found)
@@ -78,14 +78,14 @@ def test_each_sibling_is_in_one_group_of_its_kind(kinds):
 )
 def test_groups_are_named_by_their_numbers(names, text):
     """Ranges where they follow each other; of many the first and the last."""
-    assert together([numbered(name) for name in names]) == text
+    assert format_repeats([split_number(name) for name in names]) == text
 
 
 def test_equal_neighbours_are_one_line_with_the_costs_of_all():
     """Also what is below them is of all: modules and operators."""
     rows = [row(f"Net.layers.{index}.fc", 5) for index in range(80)]
     assert modules(rows) == [("Net", 400), ("layers", 400), ("0-79 ×80", 400), ("fc (Linear)", 400)]
-    last = tree.lines(rows, sizes=NO_SIZES).lines[-1]
+    last = tree_lines(rows, sizes=NO_SIZES).lines[-1]
     assert (last.name, last.amount.calls, last.amount.cost.macs) == ("aten.mm", 80, 400)
 
 
@@ -115,7 +115,7 @@ def test_whoever_differs_in_anything_stays_alone(change):
 def test_times_do_not_tell_modules_apart():
     """No two runs take the same time; those of a line are added up."""
     rows = [row(f"Net.{index}", seconds=0.25 * index) for index in range(4)]
-    (_, line, _) = tree.lines(rows, sizes=NO_SIZES).lines
+    (_, line, _) = tree_lines(rows, sizes=NO_SIZES).lines
     assert (line.name, line.amount.seconds) == ("0-3 ×4 (Linear)", 1.5)
 
 
@@ -172,7 +172,7 @@ def test_what_is_no_module_cannot_be_expanded(expand):
 
 def test_reports_say_what_a_repeated_line_is():
     """And only where there is one."""
-    assert "A line with ×N is about N modules" in Profile(LAYERS).table()
+    assert "×N marks N equal modules on one line." in Profile(LAYERS).table()
     assert "×" not in Profile(LAYERS).table(expand=True)
     assert "×" not in Profile([row("Net.a"), row("Net.b")]).table()
 
@@ -182,9 +182,9 @@ def test_what_only_moves_data_is_put_together_where_there_is_little_room():
     rows = [row("Net.a", 5), row("Net.a", 0, "aten.t"), row("Net.a", 0, "aten.view"), row("Net.b", 1)]
 
     def shown(most):
-        return [line.name for line in tree.lines(rows, sizes=NO_SIZES, most=most).lines]
+        return [line.name for line in tree_lines(rows, sizes=NO_SIZES, max_lines=most).lines]
 
-    together = tree.lines(rows, sizes=NO_SIZES, most=6).lines[3]
+    together = tree_lines(rows, sizes=NO_SIZES, max_lines=6).lines[3]
     assert (together.name, together.amount.calls) == ("2 without arithmetic", 2)
     assert shown(7) == ["Net", "a (Linear)", "aten.mm", "aten.t", "aten.view", "b (Linear)", "aten.mm"]
     assert shown(6) == ["Net", "a (Linear)", "aten.mm", "2 without arithmetic", "b (Linear)", "aten.mm"]
@@ -237,7 +237,7 @@ def several(rows, times):
 )
 def test_lines_add_up_whatever_is_shown(rows, depth, top, most, expand):
     """A line is the sum of those one step further in, unless there are none; the outermost are the total."""
-    found = tree.lines(rows, depth=depth, top=top, most=most, expand=expand, sort="macs", sizes=NO_SIZES).lines
+    found = tree_lines(rows, depth=depth, top=top, max_lines=most, expand=expand, sort="macs", sizes=NO_SIZES).lines
     assert most is None or len(found) <= most
     sums = [(line.amount.calls, line.amount.cost) for line in found]
 

@@ -4,14 +4,14 @@ import gc
 
 import pytest
 
-from opflops.report.collector import collector_at_rest
+from opflops.report.collector import with_gc_disabled
 
 
 @pytest.mark.parametrize("enabled", [True, False])
 def test_the_collector_is_as_it_was_afterwards(enabled):
     """Also where the report fails; meanwhile it rests."""
 
-    @collector_at_rest
+    @with_gc_disabled
     def write(fails):
         assert not gc.isenabled()
         if fails:

@@ -8,7 +8,7 @@ from tabulate import tabulate_formats
 
 from opflops import Cost, Profile, ProfileError, Row
 from opflops.report.text.sheet import is_markup
-from opflops.report.text.text import width_of
+from opflops.report.text.terminal import width_of
 
 ROWS = [
     Row("Net.a", "Linear", "aten.addmm", "forward", "float32", 2, Cost(100, 4, 1, 40, 60)),
@@ -165,7 +165,7 @@ def test_what_there_was_no_room_for_is_said():
     """The least telling columns give way first."""
     long = Profile([replace(row, module="Net.a_module_with_a_long_name") for row in ROWS])
     told = " ".join(long.table(width=40, numbers="scaled").split())
-    assert "Left out for want of width: transcendentals, calls, macs." in told
+    assert "Hidden because the terminal is narrow: transcendentals, calls, macs." in told
     assert "Left out" not in long.table(width=80)
 
 
@@ -179,7 +179,7 @@ def test_columns_that_were_asked_for_stay():
 
 def test_phase_columns_say_what_they_hold():
     """In words, below."""
-    assert "Under forward and backward and optimizer: the flops of the phase." in PROFILE.table(columns="phases")
+    assert "Columns forward, backward and optimizer: flops of the phase." in PROFILE.table(columns="phases")
     assert "intensity = flops / bytes." in PROFILE.table(columns="intensity")
 
 

@@ -15,7 +15,7 @@ from opflops import Cost, Profile, ProfileError, Row, count
 from opflops.example import INPUT_SHAPE, SimpleCNN
 from opflops.profile.profile import Case
 from opflops.records.dimensions import Condition
-from opflops.report.files.layers import layers, together
+from opflops.report.files.layers import layers, merge_repeats
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,8 @@ def states(text):
     return [labels[name] for name in re.findall(r"--> (s\d+)", text)]
 
 
-def row(module, macs=4, *, kind="Linear", op="aten.mm", phase="forward", **fields):
-    return Row(module, kind, op, phase, "float32", 1, Cost(macs=macs), **fields)
+def row(module, macs=4, *, module_type="Linear", op="aten.mm", phase="forward", **fields):
+    return Row(module, module_type, op, phase, "float32", 1, Cost(macs=macs), **fields)
 
 
 def test_states_are_the_layers_in_order_of_execution():
@@ -58,10 +58,10 @@ def test_each_phase_has_a_line(simple):
 
 def test_modules_with_others_inside_are_states_with_states_inside():
     """What such a module does itself is a state where it first did work."""
-    rows = [row("Net.a.x"), row("Net.a", 2, kind="Block"), row("Net.a.y"), row("Net.b")]
+    rows = [row("Net.a.x"), row("Net.a", 2, module_type="Block"), row("Net.a.y"), row("Net.b")]
     text = Profile(rows).to_mermaid()
     assert text.split("stateDiagram-v2\n")[1] == (
-        "    %% Floating-point work of the forward, each layer where it first did some.\n"
+        "    %% Floating-point work (forward). Each layer is placed where it first did work.\n"
         '    state "a (Block): 20 flops" as s1 {\n'
         '        state "x (Linear)<br/>8 flops" as s3\n'
         '        state "Block itself<br/>4 flops" as s4\n'
@@ -94,16 +94,16 @@ def test_bookkeeping_is_no_state():
 def test_what_is_unpriced_is_said():
     """In the state, in the title, and as an attribute of the entity."""
     profile = Profile((row("Net.a"), row("Net.b", 0, op="mylib.f", priced=False)))
-    assert "b (Linear)<br/>1 calls unpriced" in states(profile.to_mermaid())
-    assert 'title: "Net: 8 flops without 1 unpriced"' in profile.to_mermaid()
-    assert profile.to_mermaid("er").count('string lacks "1 calls unpriced"') == 1
+    assert "b (Linear)<br/>1 call unpriced" in states(profile.to_mermaid())
+    assert 'title: "Net: 8 flops (1 operator has no formula)"' in profile.to_mermaid()
+    assert profile.to_mermaid("er").count('string lacks "1 call unpriced"') == 1
 
 
 def test_a_model_keeps_its_name_beside_work_outside():
     """A loss, a sum or an optimizer is no other model; what costs nothing, such as a view, is not even told."""
     rows = [row("Net.a"), row("Net.b")]
-    assert 'title: "Net: 16 flops"' in Profile((*rows, row("", 0, kind="", op="aten.view"))).to_mermaid()
-    step = row("", 1, kind="", op="aten._fused_adam_", phase="optimizer")
+    assert 'title: "Net: 16 flops"' in Profile((*rows, row("", 0, module_type="", op="aten.view"))).to_mermaid()
+    step = row("", 1, module_type="", op="aten._fused_adam_", phase="optimizer")
     assert 'title: "Net and work outside: 18 flops"' in Profile((*rows, step)).to_mermaid()
     alias, values = entities(Profile((*rows, step)).to_mermaid("er"))["MODEL"]
     assert (alias, values["id"], values["type"], values["flops"]) == ("Net", "Net", "Net", "18")
@@ -114,13 +114,13 @@ def test_many_roots_are_named_as_far_as_a_title_holds_them():
     profile = Profile([row(f"Net{number}.a") for number in "abcde"])
     assert 'title: "Neta, Netb, Netc and 2 more: 40 flops"' in profile.to_mermaid()
     assert entities(profile.to_mermaid("er"))["MODEL"][1]["id"] == "Neta, Netb, Netc and 2 more"
-    assert 'title: "2 flops"' in Profile((row("", 1, kind=""),)).to_mermaid()
-    assert entities(Profile((row("", 1, kind=""),)).to_mermaid("er"))["MODEL"][0] == "work outside any module"
+    assert 'title: "2 flops"' in Profile((row("", 1, module_type=""),)).to_mermaid()
+    assert entities(Profile((row("", 1, module_type=""),)).to_mermaid("er"))["MODEL"][0] == "work outside any module"
 
 
 def test_several_roots_are_states():
     """A title stands for one root only."""
-    text = Profile((row("Net.a"), row("Net#2.a", 8), row("", 1, kind=""))).to_mermaid()
+    text = Profile((row("Net.a"), row("Net#2.a", 8), row("", 1, module_type=""))).to_mermaid()
     assert 'title: "Net, Net#2 and work outside: 26 flops"' in text
     assert [label for label in states(text) if ":" in label or "outside" in label] == [
         "Net: 8 flops",
@@ -174,9 +174,9 @@ def test_layers_add_up_to_the_total(profile):
 def test_blocks_inside_blocks_count_as_often_as_they_are_there():
     """Three equal layers in each of forty equal blocks, with one that is not: by hand."""
     rows = [row(f"Net.{outer}.{inner}", 4) for outer in range(40) for inner in range(3)] + [row("Net.head", 5)]
-    (net,) = together(layers(rows))
-    blocks, head = net.inside.values()
-    assert (blocks.name, blocks.times, blocks.cost.flops) == ("0-39", 40, 3 * 8)
+    (net,) = merge_repeats(layers(rows))
+    blocks, head = net.children.values()
+    assert (blocks.name, blocks.repeats, blocks.cost.flops) == ("0-39", 40, 3 * 8)
     assert (head.cost.flops, net.cost.flops) == (10, 40 * 3 * 8 + 10)
     assert flops_of(Profile(rows).to_mermaid("er")) == (970, 970, 2)
 
@@ -184,7 +184,7 @@ def test_blocks_inside_blocks_count_as_often_as_they_are_there():
 @given(profiles)
 def test_putting_equal_blocks_together_loses_nothing(profile):
     """The sum stays what it was."""
-    assert sum(layer.times * layer.cost.flops for layer in together(layers(profile.rows))) == profile.total.flops
+    assert sum(layer.repeats * layer.cost.flops for layer in merge_repeats(layers(profile.rows))) == profile.total.flops
 
 
 class Block(nn.Module):
@@ -282,13 +282,13 @@ def test_notes_are_comments():
     condition = Condition(sympy.Ne(sympy.Symbol("batch"), 7), "model.py:3 %%{init: {}}%%")
     case = Case((("batch", 1),), profile.at(batch=1))
     text = replace(profile, conditions=(condition,), cases=(case,)).to_mermaid()
-    assert "    %% Exact where batch != 7 (model.py:3 % %{init: {}}% %).\n" in text
-    assert "    %% Where batch = 1 the costs are others, which at(batch=1) has.\n" in text
+    assert "    %% The formulas hold for batch != 7 (model.py:3 % %{init: {}}% %).\n" in text
+    assert "    %% For batch = 1 the costs differ; see profile.at(batch=1).\n" in text
     rows = [row("Net", 0, op="mylib.f", priced=False), row("Net", 4, estimate="as if\nfull")]
     for diagram in ("state", "er"):
         text = Profile(rows).to_mermaid(diagram)
-        assert "    %% Estimated: aten.mm x 1: as if\\nfull.\n" in text
-        assert "    %% Unpriced: mylib.f x 1" in text
+        assert "    %% Estimated: aten.mm, 1 call: as if\\nfull.\n" in text
+        assert "    %% Not counted: mylib.f, 1 call" in text
 
 
 def test_many_notes_leave_room_for_the_diagram():
@@ -296,7 +296,7 @@ def test_many_notes_leave_room_for_the_diagram():
     rows = [row(f"Net.l{number}", 4, op=f"my.op{number}", estimate="x" * 5000) for number in range(30)]
     text = Profile(rows).to_mermaid()
     assert len(states(text)) == 30
-    assert "    %% And 10 more notes, which a table has.\n" in text
+    assert "    %% 10 more notes: see the table.\n" in text
 
 
 @pytest.mark.parametrize("levels", [60, 1500])

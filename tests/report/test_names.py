@@ -4,8 +4,8 @@ import pytest
 
 from opflops import Cost, Profile, Row
 from opflops.devices import Device
-from opflops.profile.budgets import largest, missing
-from opflops.report.text.comparison import Options, comparison, difference
+from opflops.profile.budgets import format_largest, unpriced_messages
+from opflops.report.text.comparison import ComparisonOptions, format_comparison, format_difference
 from opflops.report.text.pairing import ComparedProfile
 
 TITLE = "\x1b]0;owned\x07\x1b[2J"
@@ -27,10 +27,13 @@ VIEWS = {
     "table by several": lambda: PROFILE.table(("module", "op")),
     "state": PROFILE.to_mermaid,
     "er": lambda: PROFILE.to_mermaid("er"),
-    **{f"comparison by {key}": lambda key=key: comparison({TITLE: NAMED}, Options(by=key)) for key in KEYS},
-    "difference": lambda: difference(NAMED, ComparedProfile((HOSTILE,)), names=("before", TITLE)),
+    **{
+        f"comparison by {key}": lambda key=key: format_comparison({TITLE: NAMED}, ComparisonOptions(by=key))
+        for key in KEYS
+    },
+    "difference": lambda: format_difference(NAMED, ComparedProfile((HOSTILE,)), names=("before", TITLE)),
     "roofline": lambda: str(PROFILE.roofline(DEVICE, ("module", "op", "dtype"))),
-    "budget": lambda: "\n".join([largest(PROFILE, "macs"), *missing(PROFILE)]),
+    "budget": lambda: "\n".join([format_largest(PROFILE, "macs"), *unpriced_messages(PROFILE)]),
 }
 
 

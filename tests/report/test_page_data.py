@@ -17,7 +17,7 @@ from opflops import Cost, MissingExtraError, Profile, ProfileError, Row
 from opflops.devices import Device
 from opflops.records.dimensions import Dimension
 from opflops.report import Symbolic
-from opflops.report.page import embedded
+from opflops.report.page import embed_json
 from opflops.report.page.data import device_data, profile_data
 
 BATCH = sympy.Symbol("batch")
@@ -68,7 +68,7 @@ def test_integer_work_is_in_the_notes_alone():
     """As in every other report."""
     data = profile_data(PROFILE.rows, NUMBERS)
     assert len(data["rows"]["node"]) == 3
-    assert any("Not in the totals: 9 int64 operations" in note for note in data["notes"])
+    assert any("Integer work: 9 int64 operations" in note for note in data["notes"])
 
 
 def test_the_traffic_of_integers_is_sent_by_phase():
@@ -124,7 +124,7 @@ def test_what_is_symbolic_to_pytorch_is_refused():
 @pytest.mark.parametrize("text", ["</script>", "<!--", "<script>", "&lt;", "]]>", "\u2028\u2029\x00'\"\\", "é漢\ud800"])
 def test_embedded_text_ends_no_element(text):
     """No markup is left in it, and JSON reads the same."""
-    written = embedded({text: [text]})
+    written = embed_json({text: [text]})
     assert not re.search("[<>&\u2028\u2029\x00]", written)
     assert json.loads(written) == {text: [text]}
 
@@ -186,7 +186,7 @@ def test_a_page_is_named_by_its_outermost_modules(modules, title):
     ("options", "message"),
     [
         ({"measure": "flop"}, r"cannot show 'flop'; it can show flops, macs, .*; did you mean 'flops'\?"),
-        ({"measure": "seconds"}, r"nothing was timed; count with OpFlopMode\(timing=True\)"),
+        ({"measure": "seconds"}, r"nothing was timed\. Count with OpFlopMode\(timing=True\)"),
         ({"device": "h100-sxn"}, "h100-sxm"),
     ],
 )

@@ -15,7 +15,7 @@ from opflops.records.dimensions import Condition, Dimension
 from opflops.report import Symbolic
 from opflops.report.text import comparison as side_by_side
 from opflops.report.text.pairing import ComparedProfile
-from opflops.report.text.text import width_of
+from opflops.report.text.terminal import width_of
 
 
 def row(module, macs, op="aten.mm", **changes):
@@ -32,12 +32,12 @@ def named(rows, params=None, sizes=None):
 
 def comparison(profiles, params=None, sizes=None, **options):
     several = {name: named(rows, (params or {}).get(name), sizes) for name, rows in profiles.items()}
-    return side_by_side.comparison(several, side_by_side.Options(**options))
+    return side_by_side.format_comparison(several, side_by_side.ComparisonOptions(**options))
 
 
 def difference(before, after, params=(None, None), sizes=None, **options):
-    return side_by_side.difference(
-        named(before, params[0], sizes), named(after, params[1], sizes), side_by_side.Options(**options)
+    return side_by_side.format_difference(
+        named(before, params[0], sizes), named(after, params[1], sizes), side_by_side.ComparisonOptions(**options)
     )
 
 
@@ -229,7 +229,7 @@ def test_no_change_is_said():
     assert "Nothing changed." in difference(SMALL, SMALL, width=100)
     more = [replace(SMALL[0], calls=2), *SMALL[1:]]
     text = difference(SMALL, more, width=100)
-    assert "Where the change is 0, the calls or another measure changed." in text
+    assert "A change of 0 means that the calls or another measure changed." in text
     assert re.search(r"^stem", text, re.MULTILINE)
 
 
@@ -237,11 +237,11 @@ def test_what_profiles_lack_is_said_of_each():
     """Unpriced operators, integer work and estimates, with the profile's name where it is not so of all."""
     foreign = [*SMALL, row("Small", 0, "mylib.f", priced=False), row("Small", 3, "aten.add", dtype="int64")]
     text = comparison({"a": SMALL, "b": foreign}, by="op", width=200)
-    assert "b: Unpriced: mylib.f x 1" in text
-    assert "b: Not in the totals: 6 int64 operations" in text
+    assert "b: Not counted: mylib.f, 1 call." in text
+    assert "b: Totals are floating-point only. Integer work: 6 int64 operations in 1 call." in text
     assert "mylib.f (unpriced)" in text
-    assert "total without 1 unpriced" in text
-    assert "\nUnpriced: mylib.f" in comparison({"a": foreign, "b": foreign}, width=200)
+    assert "total (1 operator has no formula)" in text
+    assert "\nNot counted: mylib.f" in comparison({"a": foreign, "b": foreign}, width=200)
 
 
 def test_dtypes_are_told_where_they_differ():
@@ -276,7 +276,7 @@ def test_expressions_are_compared_at_sizes():
     assert lines["a (Linear)"] == ["4*batch", "6*batch + 4", "2*batch + 4", "+100.0"]
     _, lines = differing(before, after, measure="macs", numbers="exact")
     assert lines["a (Linear)"] == ["4*batch", "6*batch + 4", "2*batch + 4", ""]
-    assert "Ratios and orders are those at batch = 2." in comparison({"a": before, "b": after}, sizes={"batch": 2})
+    assert "Ratios and sort order are for batch = 2." in comparison({"a": before, "b": after}, sizes={"batch": 2})
 
 
 def test_where_costs_hold_is_said_of_each_profile():
@@ -287,15 +287,15 @@ def test_where_costs_hold_is_said_of_each_profile():
         ComparedProfile([row("N.a", factor * batch)], Symbolic([Dimension("batch", example)], conditions, cases))
         for factor, example, conditions, cases in ((4, 2, (condition,), ()), (6, 8, (), [((("batch", 1),), "")]))
     )
-    options = side_by_side.Options(width=200)
+    options = side_by_side.ComparisonOptions(width=200)
     for text in (
-        side_by_side.comparison({"before": first, "after": second}, options),
-        side_by_side.difference(first, second, options),
+        side_by_side.format_comparison({"before": first, "after": second}, options),
+        side_by_side.format_difference(first, second, options),
     ):
-        assert "Ratios and orders are those at batch = 2." in text
-        assert "before: Exact where batch != 3 (model.py:7)." in text
+        assert "Ratios and sort order are for batch = 2." in text
+        assert "before: The formulas hold for batch != 3 (model.py:7)." in text
         assert "after: Counted at batch = 8." in text
-        assert "after: Where batch = 1 the costs are others, which at(batch=1) has." in text
+        assert "after: For batch = 1 the costs differ; see profile.at(batch=1)." in text
 
 
 def test_deep_models_take_no_longer_than_their_rows():
@@ -352,7 +352,7 @@ def test_comparisons_fit(width):
 
 
 def test_more_is_red_and_less_is_green():
-    """Only where colour is asked for."""
+    """Only where color is asked for."""
     text = difference(SMALL, [row("Small.stem", 12), *SMALL[1:3]], measure="macs", color=True, width=100)
     assert re.search(r"\x1b\[31m *\+2\x1b\[0m", text)
     assert re.search(r"\x1b\[32m *-5\x1b\[0m", text)

@@ -1,4 +1,4 @@
-"""Counts as files hold them: whole numbers, or expressions as text; and one measure of a row as a plain number."""
+"""Encode counts for files: integers, or expressions as text; and select one measure of rows as numbers."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ MEASURES = ("flops", "macs", "ops", "transcendentals", "bytes", "bytes_read", "b
 
 
 def encode_count(count: Any) -> int | str:
-    """Write a count as files hold it: a plain integer, or the text of an expression that reads back as the same one.
+    """Encode a count for a file: an int, or the text of an expression, without loss.
 
     Raises:
-        ProfileError: It is symbolic to PyTorch, and so of no meaning outside this process.
+        ProfileError: The count is a SymInt, which has no meaning outside this process.
     """
     number = as_int(count)
     if type(number) is int:
@@ -34,33 +34,33 @@ def encode_count(count: Any) -> int | str:
 
 
 def check_measure(measure: str, measures: Sequence[str] = MEASURES) -> None:
-    """See that a measure is one of those that there are.
+    """Check that a measure is known.
 
     Raises:
-        ProfileError: It is none.
+        ProfileError: The measure is unknown.
     """
     if measure not in measures:
         raise ProfileError(unknown("measure", str(measure), measures))
 
 
 def rows_with_measure(rows: Sequence[Row], measure: str) -> list[tuple[Row, float]]:
-    """Pair rows with what they count, leaving out those that count nothing.
+    """Pair rows with their counts of a measure, without rows whose count is 0.
 
     Args:
-        rows: Recorded work. Counts are of the floating-point rows, as totals are; time is of all rows, since integer
-            work takes time too.
+        rows: Rows. Counts include floating-point rows only, as totals do; time includes all rows, since integer work
+            takes time too.
         measure: One of :data:`MEASURES`.
 
     Raises:
-        ProfileError: There is no such measure, nothing was timed, a count is an expression, or one is negative, as in
-            the difference of two profiles.
+        ProfileError: The measure is unknown, nothing was timed, or a count is an expression or negative, as in the
+            difference of two profiles.
     """
     check_measure(measure)
     if measure == SECONDS:
         if rows and all(row.seconds is None for row in rows):
-            raise ProfileError("This profile has no times; count under OpFlopMode(timing=True) to have them.")
+            raise ProfileError("This profile has no times. Count with OpFlopMode(timing=True).")
         pairs: list[tuple[Row, Any]] = [(row, row.seconds or 0.0) for row in rows]
     else:
         pairs = [(row, as_int(getattr(row.cost, measure))) for row in rows if row.floating]
-    check_concrete(((row, measure, count) for row, count in pairs), "Stacks")
+    check_concrete(((row, measure, count) for row, count in pairs), "A flame graph")
     return [(row, count) for row, count in pairs if count]

@@ -1,4 +1,4 @@
-"""Rows as comma-separated values, for spreadsheets and data frames."""
+"""Write rows as comma-separated values, for spreadsheets and data frames."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from opflops.records.rows import Row
 
 VERSION = 1
-"""The version of the columns. A later version only appends columns, so a reader that goes by name reads it too."""
+"""The version of the columns. Later versions only append columns, so a reader that selects by name can read them."""
 
 COLUMNS = (
     "module",
@@ -36,28 +36,28 @@ COLUMNS = (
 
 
 def csv_rows(rows: Iterable[Row]) -> str:
-    """Write rows as comma-separated values (RFC 4180, so lines end in CR LF), a header line first.
+    """Write rows as comma-separated values (RFC 4180, so lines end in CR LF), after a header line.
 
-    All rows are written, integer ones too, in order of first execution; the totals of a profile are of those with a
-    floating-point ``dtype``. The columns of version 1, :data:`VERSION`, in order:
+    All rows are written, including integer ones, in order of first execution. The totals of a profile include only rows
+    with a floating-point ``dtype``. The columns of version 1, :data:`VERSION`, in order:
 
-    - ``module``, ``module_type``, ``op``, ``phase``, ``dtype``: as :class:`opflops.Row` has them; work outside any
-      module has the module "".
+    - ``module``, ``module_type``, ``op``, ``phase``, ``dtype``: as in :class:`opflops.Row`; work outside any module has
+      the module "".
     - ``calls``, ``macs``, ``ops``, ``flops``, ``transcendentals``: whole numbers.
     - ``bytes_read``, ``bytes_written``: in bytes.
-    - ``seconds``: in seconds; empty where the row was not timed.
-    - ``estimate``: why the row is not exact; empty where it is.
-    - ``priced``: ``true``, or ``false`` where nothing prices the operator and its arithmetic is missing.
+    - ``seconds``: in seconds; empty if the row was not timed.
+    - ``estimate``: why the row is not exact; empty if it is.
+    - ``priced``: ``true``, or ``false`` if the operator has no formula and its arithmetic is missing.
 
-    The header is the version: a later one appends columns behind these, and never renames, moves or drops one. A count
-    that is an expression is its text, such as ``12*batch``.
+    The header identifies the version: later versions append columns, and never rename, move or drop one. A count that
+    is an expression is written as text, such as ``12*batch``.
 
-    Names are written as they are, and are not made harmless for spreadsheets (``=…``): they are class names, attribute
-    names and operator names of a program that has already run, negative numbers of a difference begin with ``-`` too,
-    and a name that was changed would no longer be found in the model. Import a file of a stranger as text.
+    Names that begin with ``=`` and the like are not escaped for spreadsheets: they are class, attribute and operator
+    names of a program that has already run, negative numbers of a difference begin with ``-`` too, and a changed name
+    would no longer be found in the model. Import files from strangers as text.
 
     Raises:
-        ProfileError: A count is symbolic to PyTorch.
+        ProfileError: A count is a SymInt.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text)

@@ -1,38 +1,38 @@
 // The rows of the module tree as elements: names with their types and tags, shares as bars, numbers scaled with the full
-// ones in tooltips. What stands where, tree.js decides.
+// ones in tooltips. tree.js decides which rows are shown.
 
 class Cells {
-  constructor(profile, colours, columns) {
-    Object.assign(this, { profile, colours, columns });
+  constructor(profile, colors, columns) {
+    Object.assign(this, { profile, colors, columns });
   }
 
-  /** Takes the sums to write, and the measure that shares are of. */
-  take(totals, measure) {
+  /** Sets the sums to write, and the measure of shares. */
+  setTotals(totals, measure) {
     this.totals = totals;
     this.measure = measure;
   }
 
   /**
    * Makes the row of a node.
-   * @param line the node, its level, and its place among so many shown siblings
-   * @param index its place among all rows
-   * @param opened whether what is below it is shown
-   * @param words what is searched for, to be marked in it; "" if the search did not find it
+   * @param line the node, its level, and its index among the shown siblings
+   * @param index its index among all rows
+   * @param opened whether its children are shown
+   * @param words the searched words, to be marked; "" if the search did not find the node
    */
-  row({ node, level, place, of }, index, opened, words) {
+  row({ node, level, position, of }, index, opened, words) {
     const { profile, totals, measure } = this;
     const row = made("tr", {
       role: "row",
       "aria-level": level,
-      "aria-posinset": place,
+      "aria-posinset": position,
       "aria-setsize": of,
       "aria-rowindex": index + 2,
       "data-node": node,
       class: profile.isOperator(node) ? "operator" : "module",
     });
-    const leads = profile.children[node].length > 0;
-    if (leads) row.setAttribute("aria-expanded", opened);
-    row.append(this.nameCell(node, level, leads, words));
+    const hasChildren = profile.children[node].length > 0;
+    if (hasChildren) row.setAttribute("aria-expanded", opened);
+    row.append(this.nameCell(node, level, hasChildren, words));
     const share = made("td", { role: "gridcell", class: "share", "data-column": "share" });
     const whole = totals.value(measure, EVERYTHING);
     const part = whole ? totals.value(measure, node) / whole : 0;
@@ -42,14 +42,14 @@ class Cells {
     return row;
   }
 
-  nameCell(node, level, leads, words) {
+  nameCell(node, level, hasChildren, words) {
     const { profile } = this;
     const cell = made("td", { role: "gridcell", class: "name", title: profile.path[node] });
     cell.style.setProperty("--level", level - 1);
     const toggle = made("span", { class: "toggle", "aria-hidden": "true" });
-    if (!leads) toggle.classList.add("none");
+    if (!hasChildren) toggle.classList.add("none");
     const dot = made("span", { class: "dot", "aria-hidden": "true" });
-    dot.style.background = this.colours.of(node, this.theme);
+    dot.style.background = this.colors.of(node, this.theme);
     const name = made("span", { class: "label" });
     marked(name, profile.name[node], words);
     cell.append(toggle, dot, name);
@@ -71,13 +71,13 @@ class Cells {
       const text = name === "calls" ? this.totals.full(name, node) : this.totals.short(name, node);
       cell.append(text);
       if (text === "0" || text.startsWith("0 ")) cell.classList.add("nothing");
-      cell.title = this.totals.told(name, node);
+      cell.title = this.totals.describe(name, node);
       return cell;
     });
   }
 
-  /** Makes the row of the total, below so many others. */
-  whole(rows) {
+  /** Makes the row of the total, below a number of other rows. */
+  totalRow(rows) {
     const row = made("tr", { role: "row", "aria-rowindex": rows + 2 });
     row.append(made("th", { scope: "row", class: "name" }, "Total"));
     row.append(made("td", { role: "gridcell", class: "share", "data-column": "share" }));

@@ -1,17 +1,17 @@
-// When charts are drawn. plotly takes long to start, so it starts once the tree stands on the screen and the reader
-// pauses; then charts are drawn one at a time, and the page answers in between.
+// When charts are drawn. plotly takes long to start, so it starts once the tree is on the screen and the reader pauses.
+// Then charts are drawn one at a time, so that the page can react to input in between.
 
 const PAUSE_MILLISECONDS = 300;
 const UNPAINTED_MILLISECONDS = 500; // a page in the background is never painted
 
 class Charts {
-  /** @param charts pairs of an element and what draws it */
+  /** @param charts pairs of an element and the function that draws it */
   constructor(charts) {
     Object.assign(this, { charts, acted: -Infinity });
     for (const kind of ["keydown", "pointerdown", "wheel"]) {
       addEventListener(kind, () => (this.acted = performance.now()), { passive: true });
     }
-    // Paper cannot wait.
+    // Printing cannot wait.
     addEventListener("beforeprint", () => {
       this.begin();
       for (const [element, draw] of this.charts) this.put(element, draw);
@@ -27,7 +27,7 @@ class Charts {
     await this.draw();
   }
 
-  /** Runs plotly's script, which stands in the page as text. */
+  /** Runs plotly's script, which the page contains as text. */
   begin() {
     if (this.begun) return;
     this.begun = true;
@@ -36,18 +36,18 @@ class Charts {
     this.able = typeof Plotly !== "undefined";
   }
 
-  /** Draws the first chart, and the others in turn, unless they are to be drawn anew before that. */
+  /** Draws the first chart, then the others, unless another redraw begins before that. */
   async draw() {
     if (!this.begun) return;
     const turn = (this.turn = {});
-    for (const [place, [element, draw]] of this.charts.entries()) {
-      if (place) await passed(0);
+    for (const [index, [element, draw]] of this.charts.entries()) {
+      if (index) await passed(0);
       if (turn !== this.turn) return;
       this.put(element, draw);
     }
   }
 
-  /** Draws the first chart alone. */
+  /** Draws only the first chart. */
   drawFirst() {
     if (this.begun) this.put(...this.charts[0]);
   }

@@ -1,7 +1,7 @@
-"""What the page is drawn from: the module tree, the rows below it and what they are called, as columns for JSON.
+"""Encode the data of the page as JSON columns: the module tree, the rows of its operators, and all names.
 
-The page adds up rows itself, since its filters choose among them. So each count is sent whole: as a number where every
-sum of them is exact in JavaScript, else as coefficients of the terms that it is a sum of.
+The page adds up rows itself, since its filters select them. So each count is written without loss: as a number if every
+sum of them is exact in JavaScript, else as the coefficients of its terms.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from opflops.errors import ProfileError
 from opflops.records.algebra import is_expression, substitute
 from opflops.records.cost import Cost
-from opflops.records.dimensions import examples
+from opflops.records.dimensions import example_sizes
 from opflops.records.expressions import terms
 from opflops.records.rows import ancestry, unpriced
 from opflops.report.notes import notes
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from opflops.records.rows import Row
     from opflops.report.notes import Symbolic
 
-_LARGEST_EXACT = 2**53
+_MAX_EXACT = 2**53
 _MODULE, _OPERATOR, _UNPRICED = 0, 1, 2
 
 
@@ -36,15 +36,15 @@ _MODULE, _OPERATOR, _UNPRICED = 0, 1, 2
 class _Strings:
     """Number strings in order of first use."""
 
-    places: dict[str, int] = field(default_factory=dict)
+    indices: dict[str, int] = field(default_factory=dict)
 
     def __call__(self, text: str) -> int:
-        return self.places.setdefault(text, len(self.places))
+        return self.indices.setdefault(text, len(self.indices))
 
 
 @dataclass
 class _Nodes:
-    """List the modules and, below each, the operators that it ran; a parent stands before what is below it."""
+    """List the modules and, below each, the operators that it ran; parents come before their children."""
 
     text: _Strings
     parent: list[int] = field(default_factory=list)
@@ -52,34 +52,34 @@ class _Nodes:
     type: list[int] = field(default_factory=list)
     kind: list[int] = field(default_factory=list)
     estimates: dict[int, list[str]] = field(default_factory=dict)
-    places: dict[Any, int] = field(default_factory=dict)
+    indices: dict[Any, int] = field(default_factory=dict)
 
-    def _place(self, key: Any, parent: int, name: str, kind: int) -> int:
-        place = self.places.get(key)
-        if place is None:
-            place = self.places[key] = len(self.parent)
+    def _add(self, key: Any, parent: int, name: str, kind: int) -> int:
+        index = self.indices.get(key)
+        if index is None:
+            index = self.indices[key] = len(self.parent)
             self.parent.append(parent)
             self.name.append(self.text(name))
             self.type.append(self.text(""))
             self.kind.append(kind)
-        return place
+        return index
 
     def operator_of(self, row: Row) -> int:
-        """Return the place of a row's operator in its module."""
-        module = self.places.get(row.module)
+        """Return the index of a row's operator in its module; adds the operator and the modules above if needed."""
+        module = self.indices.get(row.module)
         if module is None or not self.type[module]:
-            above = -1
+            parent = -1
             for path in ancestry(row.module):
-                module = above = self._place(path, above, path.rpartition(".")[2] or OUTSIDE, _MODULE)
-            self.type[above] = self.text(row.module_type)
-        operator = self._place(
-            (row.module, row.op, row.priced), self.places[row.module], row.op, _OPERATOR if row.priced else _UNPRICED
+                module = parent = self._add(path, parent, path.rpartition(".")[2] or OUTSIDE, _MODULE)
+            self.type[parent] = self.text(row.module_type)
+        operator = self._add(
+            (row.module, row.op, row.priced), self.indices[row.module], row.op, _OPERATOR if row.priced else _UNPRICED
         )
         if row.estimate and row.estimate not in self.estimates.setdefault(operator, []):
             self.estimates[operator].append(row.estimate)
         return operator
 
-    def written(self) -> dict[str, Any]:
+    def to_columns(self) -> dict[str, Any]:
         return {
             "parent": self.parent,
             "name": self.name,
@@ -90,15 +90,15 @@ class _Nodes:
 
 
 def profile_data(rows: Sequence[Row], symbolic: Symbolic) -> dict[str, Any]:
-    """Write the floating-point rows as columns, and what there is to say of all rows.
+    """Encode the floating-point rows as columns, and add notes on all rows.
 
     Returns:
-        Values that JSON has: ``strings`` that others refer to by place; ``nodes``, the modules and operators; ``rows``
-        with the node that each belongs to; ``counts``, how numbers are written; ``integer``, what else takes time;
-        ``notes``, and ``unpriced`` operators.
+        JSON values: ``strings``, to which others refer by index; ``nodes``, the modules and operators; ``rows`` with
+        the index of their node; ``counts``, how numbers are encoded; ``integer``, times and bytes of integer work;
+        ``notes``; and ``unpriced`` operators.
 
     Raises:
-        ProfileError: A count is symbolic to PyTorch.
+        ProfileError: A count is a SymInt.
     """
     floating = [row for row in rows if row.floating]
     text = _Strings()
@@ -112,39 +112,39 @@ def profile_data(rows: Sequence[Row], symbolic: Symbolic) -> dict[str, Any]:
     }
     if any(row.seconds is not None for row in floating):
         columns["seconds"] = [row.seconds for row in floating]
-    counts, written = _counts([row.cost for row in floating], symbolic)
+    counts, written = _encode_counts([row.cost for row in floating], symbolic)
     return {
-        "strings": list(text.places),
-        "nodes": nodes.written(),
+        "strings": list(text.indices),
+        "nodes": nodes.to_columns(),
         "rows": columns | counts,
         "counts": written,
-        "integer": _integer(rows, symbolic),
+        "integer": _integer_parts(rows, symbolic),
         "notes": notes(rows, symbolic),
         "unpriced": [[op, exact(calls)] for op, calls in unpriced(rows).items()],
     }
 
 
-def _counts(costs: Sequence[Cost], symbolic: Symbolic) -> tuple[dict[str, list[Any]], dict[str, Any]]:
-    """Write counts field by field, and how they are written.
+def _encode_counts(costs: Sequence[Cost], symbolic: Symbolic) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+    """Encode counts field by field, and return how they are encoded.
 
-    Where they are expressions, or too large for JavaScript to add up, each is a list of terms by place and their
-    coefficients, as text and multiplied by a ``denominator`` that makes all of them whole.
+    If they are expressions, or too large for JavaScript to add up, each is a list of pairs: the index of a term and its
+    coefficient. Coefficients are strings, multiplied by a ``denominator`` that makes all of them whole.
     """
     columns = {name: [getattr(cost, name) for cost in costs] for name in Cost._fields}
     everything = [count for column in columns.values() for count in column]
-    _check(everything)
-    if all(type(count) is int for count in everything) and 3 * sum(map(abs, everything)) < _LARGEST_EXACT:
+    _check_counts(everything)
+    if all(type(count) is int for count in everything) and 3 * sum(map(abs, everything)) < _MAX_EXACT:
         return columns, {}
-    split = {name: [_split(count) for count in column] for name, column in columns.items()}
-    found = {term for column in split.values() for parts in column for term in parts}
-    ordered = _in_order(found)
-    place = {term: position for position, term in enumerate(ordered)}
+    split = {name: [_split_terms(count) for count in column] for name, column in columns.items()}
+    distinct = {term for column in split.values() for parts in column for term in parts}
+    ordered = _sort_terms(distinct)
+    index = {term: position for position, term in enumerate(ordered)}
     denominator = lcm(
         *(factor.denominator for column in split.values() for parts in column for factor in parts.values())
     )
-    sizes = examples(symbolic.dimensions)
+    sizes = example_sizes(symbolic.dimensions)
     written = {
-        name: [[(place[term], str(int(factor * denominator))) for term, factor in parts.items()] for parts in column]
+        name: [[(index[term], str(int(factor * denominator))) for term, factor in parts.items()] for parts in column]
         for name, column in split.items()
     }
     return written, {
@@ -154,22 +154,22 @@ def _counts(costs: Sequence[Cost], symbolic: Symbolic) -> tuple[dict[str, list[A
     }
 
 
-def _check(counts: Iterable[Any]) -> None:
+def _check_counts(counts: Iterable[Any]) -> None:
     for count in counts:
         if type(count) is not int and not is_expression(count):
             raise ProfileError(f"A profile with the symbolic count {count} cannot be drawn; evaluate it first.")
 
 
-def _integer(rows: Iterable[Row], symbolic: Symbolic) -> list[dict[str, Any]]:
-    """Add up, phase by phase, what bounds the time of integer and bool rows: their traffic; and the time they took."""
+def _integer_parts(rows: Iterable[Row], symbolic: Symbolic) -> list[dict[str, Any]]:
+    """Add up the memory traffic and the time of integer and bool rows, by phase."""
     parts: dict[str, list[Row]] = {}
     for row in rows:
         if not row.floating:
             parts.setdefault(row.phase, []).append(row)
-    sizes = examples(symbolic.dimensions)
+    sizes = example_sizes(symbolic.dimensions)
     found = []
     for phase, part in parts.items():
-        _check(count for row in part for count in (row.cost.bytes_read, row.cost.bytes_written))
+        _check_counts(count for row in part for count in (row.cost.bytes_read, row.cost.bytes_written))
         traffic = substitute(sum(row.cost.bytes for row in part), sizes)
         timed = [row.seconds for row in part if row.seconds is not None]
         found.append(
@@ -183,8 +183,8 @@ def _integer(rows: Iterable[Row], symbolic: Symbolic) -> list[dict[str, Any]]:
     return found
 
 
-def _split(count: Any) -> dict[Any, Fraction]:
-    """Take an expression apart: what each term is without its coefficient, and the coefficient."""
+def _split_terms(count: Any) -> dict[Any, Fraction]:
+    """Split an expression into terms without coefficients, each with its coefficient."""
     if type(count) is int:
         return {1: Fraction(count)} if count else {}
     return {
@@ -193,24 +193,24 @@ def _split(count: Any) -> dict[Any, Fraction]:
     }
 
 
-def _in_order(found: set[Any]) -> list[Any]:
-    """Order terms as expressions are written, with that of plain numbers last."""
-    expressions = [term for term in found if is_expression(term)]
+def _sort_terms(distinct: set[Any]) -> list[Any]:
+    """Sort terms as in written expressions, with the constant term last."""
+    expressions = [term for term in distinct if is_expression(term)]
     if expressions:
         import sympy  # noqa: PLC0415 - only for symbolic counts
 
         expressions = terms(sympy.Add(*expressions))
-    return [*expressions, *([1] if 1 in found else [])]
+    return [*expressions, *([1] if 1 in distinct else [])]
 
 
 def device_data(rows: Iterable[Row], device: Device, *, tf32: bool) -> dict[str, Any]:
-    """Write what the roofline needs of a device: its bandwidth, and its peak for each dtype of the floating-point rows.
+    """Encode what the roofline needs of a device: its bandwidth, and its peak for each floating-point dtype in rows.
 
     Returns:
-        ``name``, ``bandwidth``, ``peaks`` by dtype, ``tf32``, and the dtypes that no peak is known for as ``unknown``.
+        ``name``, ``bandwidth``, ``peaks`` by dtype, ``tf32``, and ``unknown``, the dtypes without a known peak.
     """
     dtypes = dict.fromkeys(row.dtype for row in rows if row.floating and row.cost.flops != 0)
-    peaks = {dtype: _peak(device, dtype, tf32=tf32) for dtype in dtypes}
+    peaks = {dtype: _peak_or_none(device, dtype, tf32=tf32) for dtype in dtypes}
     return {
         "name": device.name,
         "bandwidth": device.bandwidth,
@@ -220,7 +220,7 @@ def device_data(rows: Iterable[Row], device: Device, *, tf32: bool) -> dict[str,
     }
 
 
-def _peak(device: Device, dtype: str, *, tf32: bool) -> float | None:
+def _peak_or_none(device: Device, dtype: str, *, tf32: bool) -> float | None:
     try:
         return device.peak(dtype, tf32=tf32)
     except ProfileError:

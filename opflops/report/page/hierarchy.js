@@ -1,27 +1,27 @@
-// The icicle and the treemap: the part of the tree below one node, as far as there is room. plotly draws; what is too
-// small to see is drawn together, so that any number of modules stays quick.
+// The icicle and the treemap: the part of the tree below one node, as far as there is room. Sectors that are too small to
+// see are merged, so that plotly stays fast with any number of modules.
 
 const LEVELS = { icicle: 6, treemap: 3 };
-const MOST_OF_IT = 0.7; // a child with so much of a treemap's module takes no level of its own
+const MAIN_CHILD_SHARE = 0.7; // a child with a larger share of its treemap module takes no level of its own
 const ZOOM_MILLISECONDS = 280;
-const SMALLEST_SHARE = 0.002; // of the drawn whole: about two pixels
-const NARROWEST_TEXT = 20; // pixels
-const NARROWEST_NUMBER = 58;
+const MIN_SHARE = 0.002; // of the drawn root: about two pixels
+const MIN_TEXT_WIDTH = 20; // pixels
+const MIN_NUMBER_WIDTH = 58;
 const CHART_CONFIG = { responsive: true, displayModeBar: false, displaylogo: false };
 
 class Hierarchy {
-  /** @param on what to call: pick(node) */
-  constructor(element, profile, colours, on) {
-    Object.assign(this, { element, profile, colours, on, kind: "icicle" });
+  /** @param on the callback: pick(node) */
+  constructor(element, profile, colors, on) {
+    Object.assign(this, { element, profile, colors, on, kind: "icicle" });
   }
 
-  /** Draws what is below a node, with the selected node outlined. */
+  /** Draws the part of the tree below a node, with the selected node outlined. */
   draw({ totals, measure, root, selected, theme }) {
     const { profile } = this;
     const negative = this.hasNegative(totals, measure, root);
     if (negative || !(totals.value(measure, root) > 0)) {
       const { label } = MEASURES[measure];
-      this.say(negative ? `Some ${label} here are below zero and cannot be drawn as areas.` : `No ${label} here.`);
+      this.showMessage(negative ? `Some ${label} here are below zero and cannot be drawn as areas.` : `No ${label} here.`);
       return;
     }
     const before = this.root;
@@ -31,7 +31,7 @@ class Hierarchy {
     const trace = {
       type: this.kind,
       ids: sectors.map((each) => each.id),
-      labels: sectors.map((each) => plain(each.label)),
+      labels: sectors.map((each) => escaped(each.label)),
       parents: sectors.map((each) => each.parent),
       values: sectors.map((each) => each.value),
       text: sectors.map((each) => this.words(each, each.value / sectors[0].value)),
@@ -44,19 +44,19 @@ class Hierarchy {
       pathbar: { visible: false },
       tiling: this.kind === "icicle" ? { orientation: "v", pad: 1 } : { packing: "squarify", pad: 2 },
       marker: {
-        colors: sectors.map((each) => each.colour),
+        colors: sectors.map((each) => each.color),
         line: {
           width: sectors.map((each) => (each.id === outlined ? 3 : 0.5)),
           color: sectors.map((each) => (each.id === outlined ? theme.ink : theme.panel)),
         },
       },
-      textfont: { color: sectors.map((each) => readable(each.colour)) },
+      textfont: { color: sectors.map((each) => readable(each.color)) },
       outsidetextfont: { color: theme.ink },
     };
     if (this.kind === "treemap") trace.marker.pad = { t: 20, l: 3, r: 3, b: 3 };
     const layout = { ...themedLayout(theme), uniformtext: { minsize: 11, mode: "hide" } };
     this.element.classList.remove("message");
-    this.element.setAttribute("aria-label", this.told(sectors, totals, measure, root));
+    this.element.setAttribute("aria-label", this.describe(sectors, totals, measure, root));
     this.zoomed(before, root, trace, layout);
     if (!this.listening) {
       this.listening = true;
@@ -69,7 +69,7 @@ class Hierarchy {
     }
   }
 
-  /** Draws; where it is a step into what is drawn, or out of it, moving there if the reader does not mind motion. */
+  /** Draws; animates a zoom in or out unless the reader prefers reduced motion. */
   zoomed(before, root, trace, layout) {
     const { element } = this;
     const turn = (this.turn = {});
@@ -95,12 +95,12 @@ class Hierarchy {
     } else put();
   }
 
-  /** Writes what there is room for in a sector; plotly hides what does not fit, but measuring text takes it long. */
+  /** Writes the text that fits into a sector; plotly could hide the rest, but is slow at measuring text. */
   words({ label, text }, part) {
     const { clientWidth, clientHeight } = this.element;
     const width = this.kind === "icicle" ? part * clientWidth : Math.sqrt(part * clientWidth * clientHeight);
-    if (width < NARROWEST_TEXT) return "";
-    return width < NARROWEST_NUMBER ? plain(label) : `${plain(label)}<br>${text}`;
+    if (width < MIN_TEXT_WIDTH) return "";
+    return width < MIN_NUMBER_WIDTH ? escaped(label) : `${escaped(label)}<br>${text}`;
   }
 
   hasNegative(totals, measure, root) {
@@ -113,7 +113,7 @@ class Hierarchy {
     return false;
   }
 
-  say(words) {
+  showMessage(words) {
     Plotly.purge(this.element);
     this.listening = false;
     this.turn = null;
@@ -127,7 +127,7 @@ class Hierarchy {
     if (Number.isInteger(node)) this.on.pick(node);
   }
 
-  /** Lists what is drawn, each before what is below it. */
+  /** Lists the sectors to draw, parents first. */
   sectors(totals, measure, root, theme) {
     const { profile } = this;
     const whole = totals.value(measure, EVERYTHING);
@@ -144,15 +144,15 @@ class Hierarchy {
         value,
         text: amount(measure, value),
         hover: this.hover(node, totals, measure, whole),
-        colour: this.colours.of(node, theme),
+        color: this.colors.of(node, theme),
       });
       if (level === LEVELS[this.kind]) return;
       let rest = 0;
       let left = 0;
       for (const child of profile.below(node)) {
         const part = totals.value(measure, child);
-        const same = this.kind === "treemap" && part > value * MOST_OF_IT && !profile.isOperator(child);
-        if (part >= drawn * SMALLEST_SHARE) add(child, String(node), same ? level : level + 1);
+        const same = this.kind === "treemap" && part > value * MAIN_CHILD_SHARE && !profile.isOperator(child);
+        if (part >= drawn * MIN_SHARE) add(child, String(node), same ? level : level + 1);
         else if (part > 0) {
           rest += part;
           left += 1;
@@ -167,7 +167,7 @@ class Hierarchy {
           value: rest,
           text: amount(measure, rest),
           hover: `${left} smaller parts<br>${percent(rest, whole)} of all`,
-          colour: mixed(this.colours.of(node, theme), theme.panel, 0.7),
+          color: mixed(this.colors.of(node, theme), theme.panel, 0.7),
         });
       }
     };
@@ -175,7 +175,7 @@ class Hierarchy {
     return this.consistent(found);
   }
 
-  /** Takes a parent's value from the sum of what is drawn below it, since plotly refuses one that rounding made less. */
+  /** Sets a parent's value to the sum of the sectors below it; plotly rejects one that is smaller due to rounding. */
   consistent(found) {
     const sums = new Map();
     for (const each of [...found].reverse()) {
@@ -187,21 +187,21 @@ class Hierarchy {
 
   hover(node, totals, measure, whole) {
     const { profile } = this;
-    const lines = [`<b>${plain(elided(node === EVERYTHING ? "Total" : profile.path[node], 90))}</b>`];
-    if (node !== EVERYTHING && profile.typeBeside(node)) lines.push(plain(profile.typeBeside(node)));
-    lines.push(plain(elided(totals.told(measure, node), 120)));
+    const lines = [`<b>${escaped(elided(node === EVERYTHING ? "Total" : profile.path[node], 90))}</b>`];
+    if (node !== EVERYTHING && profile.typeBeside(node)) lines.push(escaped(profile.typeBeside(node)));
+    lines.push(escaped(elided(totals.describe(measure, node), 120)));
     if (whole) lines.push(`${percent(totals.value(measure, node), whole)} of all`);
     return lines.join("<br>");
   }
 
-  /** Finds the sector of a node, or of the nearest module around it that is drawn. */
+  /** Finds the sector of a node, or of the nearest module above it that has one. */
   nearest(node, sectors) {
     if (node === undefined) return null;
     const ids = new Set(sectors.map((each) => each.id));
     return this.profile.ancestry(node).map(String).findLast((id) => ids.has(id)) ?? null;
   }
 
-  told(sectors, totals, measure, root) {
+  describe(sectors, totals, measure, root) {
     const largest = sectors.filter((each) => each.parent === String(root)).sort((one, other) => other.value - one.value);
     const whole = totals.value(measure, root);
     const parts = largest.slice(0, 5).map((each) => `${each.label} ${percent(each.value, whole)}`);

@@ -1,11 +1,11 @@
-// The operators that do most, one bar each, split by phase.
+// The operators with the most work, one bar each, split by phase.
 
-const MOST_OPERATORS = 20;
+const MAX_OPERATORS = 20;
 const BAR_HEIGHT = 24;
-const LONGEST_NAME = 30;
+const MAX_NAME_LENGTH = 30;
 
 class Operators {
-  /** @param on what to call: find(operator) */
+  /** @param on the callback: find(operator) */
   constructor(element, legend, on) {
     Object.assign(this, { element, legend, on });
   }
@@ -13,11 +13,11 @@ class Operators {
   draw({ totals, measure, theme }) {
     const { unit, label } = MEASURES[measure];
     const all = totals.byOperator(measure).filter((each) => each.value !== 0);
-    const bars = all.slice(0, MOST_OPERATORS);
-    const others = all.slice(MOST_OPERATORS);
-    if (others.length) bars.push(together(others));
+    const bars = all.slice(0, MAX_OPERATORS);
+    const others = all.slice(MAX_OPERATORS);
+    if (others.length) bars.push(sumOperators(others));
     const whole = totals.value(measure, EVERYTHING);
-    const names = bars.map((each) => plain(elided(each.name, LONGEST_NAME)));
+    const names = bars.map((each) => escaped(elided(each.name, MAX_NAME_LENGTH)));
     const drawn = new Set(bars.flatMap((each) => [...each.phases.keys()]));
     const phases = totals.profile.present("phase").filter((phase) => drawn.has(phase));
     showLegend(this.legend, phases.map((phase) => [phase, PHASES[phase] ?? OTHER_PHASE]));
@@ -25,12 +25,12 @@ class Operators {
       type: "bar",
       orientation: "h",
       name: phase,
-      y: bars.map((_, place) => place),
+      y: bars.map((_, index) => index),
       x: bars.map((each) => each.phases.get(phase) ?? 0),
       customdata: bars.map((each) => {
         const part = each.phases.get(phase) ?? 0;
-        return `<b>${plain(each.name)}</b><br>${phase}: ${amount(measure, part)} ${unit ? "" : label} (${percent(part, whole)} of all)<br>`
-          + `in all: ${amount(measure, each.value)}, ${percent(each.value, whole)}, ${grouped(each.calls)} calls`;
+        return `<b>${escaped(each.name)}</b><br>${phase}: ${amount(measure, part)} ${unit ? "" : label} (${percent(part, whole)} of all)<br>`
+          + `total: ${amount(measure, each.value)}, ${percent(each.value, whole)}, ${grouped(each.calls)} calls`;
       }),
       hovertemplate: "%{customdata}<extra></extra>",
       marker: { color: PHASES[phase] ?? OTHER_PHASE },
@@ -44,7 +44,7 @@ class Operators {
       showlegend: false,
       xaxis: { gridcolor: theme.line, zerolinecolor: theme.line, fixedrange: true, exponentformat: "SI extended", nticks: this.element.clientWidth < 420 ? 4 : 6, tickangle: 0,
         ticksuffix: unit, title: { text: label, standoff: 4, font: { size: 11, color: theme.dim } } },
-      yaxis: { autorange: "reversed", tickmode: "array", tickvals: names.map((_, place) => place), ticktext: names,
+      yaxis: { autorange: "reversed", tickmode: "array", tickvals: names.map((_, index) => index), ticktext: names,
         automargin: true, fixedrange: true, ticks: "outside", ticklen: 6, tickcolor: "rgba(0,0,0,0)" },
     };
     const largest = bars.slice(0, 5).map((each) => `${each.name} ${percent(each.value, whole)}`);
@@ -62,7 +62,7 @@ class Operators {
   }
 }
 
-function together(entries) {
+function sumOperators(entries) {
   const sum = { name: `${entries.length} others`, calls: 0, value: 0, phases: new Map(), several: true };
   for (const each of entries) {
     sum.calls += each.calls;

@@ -1,5 +1,5 @@
-// The page: what is chosen (measure, filters, search, selection, zoom, theme), and who is told when it changes. The
-// choice is the only state that views share; each is drawn anew from it.
+// The page: the state (measure, filters, search, selection, zoom, theme), and which views are redrawn when it changes.
+// `choice` is the only state that views share; each view is drawn from it.
 
 performance.mark("opflops-start");
 const data = JSON.parse(document.getElementById("data").textContent);
@@ -14,9 +14,9 @@ const choice = {
   selected: undefined,
 };
 let totals = profile.totals(() => true);
-const colours = new Colours(profile, totals, choice.measure);
-const tree = new ModuleTree(at("tree"), profile, colours, { select, zoom });
-const hierarchy = new Hierarchy(at("hierarchy"), profile, colours, { pick });
+const colors = new Colors(profile, totals, choice.measure);
+const tree = new ModuleTree(at("tree"), profile, colors, { select, zoom });
+const hierarchy = new Hierarchy(at("hierarchy"), profile, colors, { pick });
 const operators = new Operators(at("operators"), at("phases"), { find: searchFor });
 const roofline = new RooflineChart(at("roofline"), at("dtypes"), at("least"), at("roofline-note"), profile, data.device);
 let theme = null;
@@ -27,7 +27,7 @@ const charts = new Charts([
   ...(withRoofline ? [[at("roofline"), () => roofline.draw({ totals, theme })]] : []),
 ]);
 
-// What is chosen ------------------------------------------------------------------------------------------------------
+// State ---------------------------------------------------------------------------------------------------------------
 
 function select(node) {
   choice.selected = node;
@@ -47,7 +47,7 @@ function moduleOf(node) {
   return profile.isOperator(node) ? profile.parent[node] : node;
 }
 
-/** Answers a click into the chart: zooms in or, on what is zoomed to already, out. */
+/** Handles a click into the chart: zooms in or, on the current root, out. */
 function pick(node) {
   if (node === choice.root) zoomOut();
   else choice.root = moduleOf(node);
@@ -81,7 +81,7 @@ function recount() {
 function redraw() {
   showMeasures();
   tree.show(totals, choice.measure);
-  if (withRoofline) roofline.tell(totals);
+  if (withRoofline) roofline.showTimes(totals);
   showPath();
   charts.draw();
 }
@@ -95,8 +95,8 @@ function showPath() {
   const steps = choice.root === EVERYTHING ? [] : profile.ancestry(choice.root);
   if (profile.top === EVERYTHING) steps.unshift(EVERYTHING);
   at("path").replaceChildren(
-    ...steps.map((node, place) => {
-      const last = place === steps.length - 1;
+    ...steps.map((node, index) => {
+      const last = index === steps.length - 1;
       const step = made("button", { type: "button" }, node === EVERYTHING ? "Total" : profile.name[node]);
       if (last) step.setAttribute("aria-current", "true");
       step.addEventListener("click", () => {
@@ -133,21 +133,21 @@ function showMeasures() {
     const short = profile.symbolic ? amount(name, totals.value(name, EVERYTHING)) : totals.short(name, EVERYTHING);
     label.querySelector("strong").textContent = short;
     label.querySelector("small").textContent = full;
-    label.title = totals.told(name, EVERYTHING);
+    label.title = totals.describe(name, EVERYTHING);
   }
 }
 
 function buildFilters() {
-  for (const [kind, heading] of [["phase", "Phase"], ["dtype", "Type of numbers"]]) {
-    const values = profile.present(kind);
+  for (const [key, heading] of [["phase", "Phase"], ["dtype", "Data type"]]) {
+    const values = profile.present(key);
     if (values.length < 2) continue;
     const group = made("div", { class: "chips", role: "group", "aria-label": heading });
     group.append(made("span", { class: "what", "aria-hidden": "true" }, heading));
     for (const value of values) {
       const chip = made("button", { type: "button", class: "chip", "aria-pressed": "true", "data-value": value }, value);
-      if (kind === "phase") paintChip(chip, PHASES[value] ?? OTHER_PHASE);
+      if (key === "phase") paintChip(chip, PHASES[value] ?? OTHER_PHASE);
       chip.addEventListener("click", () => {
-        const hidden = choice.hidden[kind];
+        const hidden = choice.hidden[key];
         if (!hidden.delete(value)) hidden.add(value);
         chip.setAttribute("aria-pressed", !hidden.has(value));
         recount();
@@ -159,12 +159,12 @@ function buildFilters() {
 }
 
 function buildNotes() {
-  at("notes").append(...data.notes.map((note) => made("li", note.startsWith("Unpriced") ? { class: "warn" } : {}, note)));
+  at("notes").append(...data.notes.map((note) => made("li", note.startsWith("Not counted") ? { class: "warn" } : {}, note)));
   if (!data.unpriced.length) return;
   const several = data.unpriced.length > 1;
-  const listed = data.unpriced.map(([name, calls]) => `${name} x ${calls}`).join(", ");
-  at("unpriced").textContent = `${several ? `${data.unpriced.length} operators are` : "One operator is"} unpriced, and `
-    + `${several ? "their" : "its"} arithmetic is in no total: ${listed}.`;
+  const listed = data.unpriced.map(([name, calls]) => `${name} (${calls})`).join(", ");
+  at("unpriced").textContent = `${several ? `${data.unpriced.length} operators have` : "One operator has"} no formula, so totals do not `
+    + `include ${several ? "their" : "its"} arithmetic: ${listed}.`;
   at("unpriced").hidden = false;
 }
 
@@ -178,7 +178,7 @@ function isDark() {
 function applyTheme() {
   at("theme").textContent = isDark() ? "☀ Light" : "☾ Dark";
   at("theme").setAttribute("aria-label", isDark() ? "Use the light theme" : "Use the dark theme");
-  theme = themeColours();
+  theme = themeColors();
   tree.paint(theme);
   charts.draw();
 }
@@ -228,7 +228,7 @@ if (profile.size) {
   at("roofline-panel").hidden = !withRoofline;
   buildMeasures();
   buildFilters();
-  showLegend(at("types"), [...colours.types]);
+  showLegend(at("types"), [...colors.types]);
   listen();
   redraw();
   performance.mark("opflops-tree");

@@ -1,11 +1,11 @@
-// The recorded work: a forest of modules with the operators that they ran as leaves, rows below these, and their sums
-// under filters. Nothing here draws.
+// The recorded work: trees of modules with the operators that they ran as leaves, the rows of each operator, and sums of
+// rows under filters. Nothing here draws.
 
 const UNPRICED = 2;
 const MODULE = 0;
-const EVERYTHING = -1; // stands above the outermost modules
+const EVERYTHING = -1; // the parent of the outermost modules
 
-/** What can be shown: how it is called, its unit, and the recorded counts that make it, each with a factor. */
+/** The measures: names, unit, and the recorded counts that they are sums of, each with a factor. */
 const MEASURES = {
   flops: { label: "flops", heading: "FLOPs", unit: "", of: { macs: 2, ops: 1 } },
   macs: { label: "macs", heading: "MACs", unit: "", of: { macs: 1 } },
@@ -15,7 +15,7 @@ const MEASURES = {
   calls: { label: "calls", heading: "Calls", unit: "", of: { calls: 1 } },
 };
 
-/** Writes a number of a measure as it stands in a cell. */
+/** Writes a value of a measure for a cell. */
 function amount(measure, value) {
   return measure === "seconds" ? duration(value) : scaled(value, MEASURES[measure].unit);
 }
@@ -26,12 +26,12 @@ class Profile {
     this.rows = rows;
     this.parent = nodes.parent;
     this.kind = nodes.kind;
-    this.name = nodes.name.map((place) => strings[place]);
-    this.type = nodes.type.map((place) => strings[place]);
+    this.name = nodes.name.map((index) => strings[index]);
+    this.type = nodes.type.map((index) => strings[index]);
     this.estimates = nodes.estimates;
     this.size = this.parent.length;
-    this.phase = rows.phase.map((place) => strings[place]);
-    this.dtype = rows.dtype.map((place) => strings[place]);
+    this.phase = rows.phase.map((index) => strings[index]);
+    this.dtype = rows.dtype.map((index) => strings[index]);
     this.timed = "seconds" in rows;
     this.integer = data.integer;
     this.terms = counts.terms;
@@ -80,18 +80,18 @@ class Profile {
     return found;
   }
 
-  /** Says what a module is, where its name does not. */
+  /** Returns the type of a module unless its name already says it. */
   typeBeside(node) {
     const type = this.type[node];
     return type && type !== this.name[node].replace(/#.*$/, "").replace(/\(\)$/, "") ? type : "";
   }
 
-  /** Lists values of a kind that rows have, in order of first appearance. */
-  present(kind) {
-    return [...new Set(this[kind])];
+  /** Lists the values of a key of rows, in order of first appearance. */
+  present(key) {
+    return [...new Set(this[key])];
   }
 
-  /** Returns a row's count of a measure as a number; of an expression, what it comes to at the examples. */
+  /** Returns a row's count of a measure as a number; an expression is evaluated at the example sizes. */
   rowValue(measure, row) {
     this.columns[measure] ??= this.column(measure);
     return this.columns[measure][row];
@@ -109,31 +109,31 @@ class Profile {
 
   evaluated(count) {
     let value = 0;
-    for (const [place, coefficient] of count) value += Number(coefficient) * this.terms[place][1];
+    for (const [term, coefficient] of count) value += Number(coefficient) * this.terms[term][1];
     return value / Number(this.denominator);
   }
 
-  /** Adds up the rows that a filter lets through. */
-  totals(lets) {
-    return new Totals(this, lets);
+  /** Adds up the rows that pass a filter. */
+  totals(passes) {
+    return new Totals(this, passes);
   }
 }
 
-/** The sums for every node of the rows that a filter lets through: what is below a module, and its own. */
+/** The sums, for every node, of the rows that pass a filter: own rows and all rows below. */
 class Totals {
-  constructor(profile, lets) {
+  constructor(profile, passes) {
     this.profile = profile;
     this.rows = [];
     const { phase, dtype } = profile;
-    for (let row = 0; row < phase.length; row += 1) if (lets(phase[row], dtype[row])) this.rows.push(row);
-    this.integer = profile.integer.filter((part) => lets(part.phase, null));
-    this.present = this.reached();
+    for (let row = 0; row < phase.length; row += 1) if (passes(phase[row], dtype[row])) this.rows.push(row);
+    this.integer = profile.integer.filter((part) => passes(part.phase, null));
+    this.present = this.nodesWithRows();
     this.numbers = {};
     this.exactly = {};
   }
 
-  /** Marks the nodes that have rows: in a difference these can add up to nothing in a measure, calls included. */
-  reached() {
+  /** Marks the nodes with rows. Sums cannot tell: in a difference of profiles they may be 0, even the calls. */
+  nodesWithRows() {
     const { parent, rows } = this.profile;
     const present = new Uint8Array(this.profile.size);
     for (const row of this.rows) {
@@ -142,13 +142,13 @@ class Totals {
     return present;
   }
 
-  /** Returns a number: exact, or for expressions what they come to at the examples. */
+  /** Returns a sum as a number: exact, or evaluated at the example sizes for expressions. */
   value(measure, node) {
-    this.numbers[measure] ??= this.added(measure);
+    this.numbers[measure] ??= this.addUp(measure);
     return this.numbers[measure][node === EVERYTHING ? this.profile.size : node];
   }
 
-  added(measure) {
+  addUp(measure) {
     const { profile } = this;
     const { size, parent } = profile;
     const { node } = profile.rows;
@@ -158,24 +158,24 @@ class Totals {
     return sums;
   }
 
-  /** Returns the coefficients of the terms that a sum has, as BigInts. */
+  /** Returns the coefficients of the terms of a sum, as BigInts. */
   coefficients(measure, node) {
-    this.exactly[measure] ??= this.addedExactly(measure);
+    this.exactly[measure] ??= this.addUpExactly(measure);
     return this.exactly[measure][node === EVERYTHING ? this.profile.size : node];
   }
 
-  addedExactly(measure) {
+  addUpExactly(measure) {
     const { size, parent, rows, terms } = this.profile;
     const sums = Array.from({ length: size + 1 }, () => new Array(terms.length).fill(0n));
     for (const [field, factor] of Object.entries(MEASURES[measure].of)) {
       for (const row of this.rows) {
         const sum = sums[rows.node[row]];
-        for (const [place, coefficient] of rows[field][row]) sum[place] += BigInt(factor) * BigInt(coefficient);
+        for (const [term, coefficient] of rows[field][row]) sum[term] += BigInt(factor) * BigInt(coefficient);
       }
     }
     for (let each = size - 1; each >= 0; each -= 1) {
-      const above = sums[parent[each] < 0 ? size : parent[each]];
-      sums[each].forEach((coefficient, place) => (above[place] += coefficient));
+      const parentSum = sums[parent[each] < 0 ? size : parent[each]];
+      sums[each].forEach((coefficient, term) => (parentSum[term] += coefficient));
     }
     return sums;
   }
@@ -184,7 +184,7 @@ class Totals {
     return this.profile.terms !== undefined && measure !== "seconds" && measure !== "calls";
   }
 
-  /** Writes a sum as it stands in a cell. */
+  /** Writes a sum for a cell. */
   short(measure, node) {
     if (!this.hasTerms(measure)) return amount(measure, this.value(measure, node));
     return this.profile.symbolic ? this.full(measure, node) : amount(measure, this.coefficients(measure, node)[0]);
@@ -198,8 +198,8 @@ class Totals {
     return measure === "seconds" ? `${value.toPrecision(6)} s` : grouped(value);
   }
 
-  /** Writes a sum in full with its unit and, for an expression, what it comes to at the examples. */
-  told(measure, node) {
+  /** Writes a sum in full with its unit and, for an expression, its value at the example sizes. */
+  describe(measure, node) {
     const { label } = MEASURES[measure];
     const full = this.full(measure, node);
     if (!this.profile.symbolic || !this.hasTerms(measure)) {
@@ -208,7 +208,7 @@ class Totals {
     return `${full} ${label}; ${scaled(this.value(measure, node))} at ${this.profile.examples}`;
   }
 
-  /** Sums a measure by operator and phase: a map of operators to maps of phases, and how often each ran. */
+  /** Sums a measure by operator and phase, with the calls of each operator; largest first. */
   byOperator(measure) {
     const { profile } = this;
     const found = new Map();

@@ -1,15 +1,15 @@
-// The roofline: operations a second against operations for each byte, one point for each operator and dtype. The roofs
-// are a device's; a point is what was measured or, without times, the best that the device can do.
+// The roofline: FLOP/s against flops per byte, one point for each operator and dtype. The roofs are a device's; a point
+// shows the measured rate or, without times, the best rate that the device can reach.
 
-const SMALLEST_POINT = 7;
-const LARGEST_POINT = 34;
+const MIN_POINT_SIZE = 7;
+const MAX_POINT_SIZE = 34;
 
 class RooflineChart {
   constructor(element, legend, least, note, profile, device) {
     Object.assign(this, { element, legend, least, note, profile, device });
   }
 
-  /** Returns what a row does and moves, what that takes at least and, if timed, what it took. */
+  /** Returns a row's flops and bytes, the lower bound on its time and, if timed, its time. */
   work(row) {
     const { profile, device } = this;
     const dtype = profile.dtype[row];
@@ -19,7 +19,7 @@ class RooflineChart {
     return { dtype, flops, bytes, known, least, seconds: profile.timed ? profile.rows.seconds[row] : null };
   }
 
-  /** Adds up all rows, those of integers too, whose traffic alone bounds the time; a dtype without a peak is left out. */
+  /** Adds up all rows, including integer ones, which are bounded by traffic only; omits dtypes without a peak. */
   whole(totals) {
     const { device } = this;
     const floating = totals.rows.map((row) => this.work(row));
@@ -36,28 +36,28 @@ class RooflineChart {
     };
   }
 
-  /** Says how long all of it takes at least and, if timed, how long it took. */
-  tell(totals) {
+  /** Writes the lower bound on the total time and, if timed, the time. */
+  showTimes(totals) {
     const { profile, device } = this;
     const { integer, least, took, unknown, untimed, negative } = this.whole(totals);
     this.element.hidden = this.note.hidden = negative;
     if (negative) {
-      this.least.textContent = "Some counts here are below zero, as those of a difference, and take no time.";
+      this.least.textContent = "Some counts are negative, as in a difference, so there is no time.";
       return;
     }
-    const told = (time, part) => [
+    const written = (time, part) => [
       made("strong", {}, duration(time)),
-      part ? ` (${duration(part)} of it for integers)` : "",
+      part ? ` (${duration(part)} of it for integer work)` : "",
     ];
-    const words = device ? ["At least ", ...told(least, integer.least)] : [];
+    const words = device ? ["At least ", ...written(least, integer.least)] : [];
     if (unknown.length) words.push(`, without ${unknown.join(" and ")}`);
-    if (profile.timed) words.push(device ? "; took " : "Took ", ...told(took, integer.took));
-    if (profile.timed && untimed) words.push(", not all of it timed");
-    else if (device && took && !unknown.length) words.push(`, attaining ${fixed((100 * least) / took, 1)} % of the bound`);
+    if (profile.timed) words.push(device ? "; took " : "Took ", ...written(took, integer.took));
+    if (profile.timed && untimed) words.push(", partly untimed");
+    else if (device && took && !unknown.length) words.push(`, reaching ${fixed((100 * least) / took, 1)} % of the bound`);
     this.least.replaceChildren(...words, ".");
   }
 
-  /** Adds rows up to points; those without operations or traffic have no place here and are counted. */
+  /** Adds up rows to points, and counts operators without flops, which have no point. */
   points(totals) {
     const { profile, device } = this;
     const found = new Map();
@@ -89,9 +89,9 @@ class RooflineChart {
     const { placed, left } = this.points(totals);
     const heaviest = Math.max(...placed.map((each) => each.weight), 0);
     const dtypes = [...new Set(placed.map((each) => each.dtype))];
-    const colour = (dtype) => PALETTE[profile.present("dtype").indexOf(dtype) % PALETTE.length];
-    showLegend(this.legend, dtypes.map((dtype) => [dtype, colour(dtype)]));
-    const traces = device ? dtypes.map((dtype) => this.roof(dtype, placed, colour(dtype))) : [];
+    const color = (dtype) => PALETTE[profile.present("dtype").indexOf(dtype) % PALETTE.length];
+    showLegend(this.legend, dtypes.map((dtype) => [dtype, color(dtype)]));
+    const traces = device ? dtypes.map((dtype) => this.roof(dtype, placed, color(dtype))) : [];
     for (const dtype of dtypes) {
       const those = placed.filter((each) => each.dtype === dtype);
       traces.push({
@@ -103,9 +103,9 @@ class RooflineChart {
         customdata: those.map((each) => this.hover(each, profile.timed ? took : least)),
         hovertemplate: "%{customdata}<extra></extra>",
         marker: {
-          color: colour(dtype),
+          color: color(dtype),
           opacity: 0.8,
-          size: those.map((each) => SMALLEST_POINT + (LARGEST_POINT - SMALLEST_POINT) * Math.sqrt(each.weight / heaviest)),
+          size: those.map((each) => MIN_POINT_SIZE + (MAX_POINT_SIZE - MIN_POINT_SIZE) * Math.sqrt(each.weight / heaviest)),
           line: { color: theme.panel, width: 1 },
         },
       });
@@ -118,10 +118,10 @@ class RooflineChart {
       margin: { l: 64, r: 14, t: 4, b: 44 },
       showlegend: false,
       dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
-      xaxis: { ...axis, title: { text: "operations for each byte", standoff: 6, font: named } },
+      xaxis: { ...axis, title: { text: "flops per byte", standoff: 6, font: named } },
       yaxis: { ...axis, title: { text: "FLOP/s", standoff: 4, font: named } },
     };
-    this.note.textContent = this.told(totals, left);
+    this.note.textContent = this.notes(totals, left);
     this.element.setAttribute("aria-label", `Roofline with ${placed.length} points. ${this.note.textContent}`);
     Plotly.react(this.element, traces, layout, CHART_CONFIG);
   }
@@ -140,31 +140,31 @@ class RooflineChart {
       x: [from, ridge, to],
       y: [from * device.bandwidth, peak, peak],
       line: { color, width: 2 },
-      hovertemplate: `${plain(device.name)}: ${scaled(peak, "FLOP/s")} in ${plain(dtype)}, ${scaled(device.bandwidth, "B/s")}<extra></extra>`,
+      hovertemplate: `${escaped(device.name)}: ${scaled(peak, "FLOP/s")} in ${escaped(dtype)}, ${scaled(device.bandwidth, "B/s")}<extra></extra>`,
     };
   }
 
   hover(point, all) {
     const { profile, device } = this;
-    const lines = [`<b>${plain(point.name)}</b> in ${plain(point.dtype)}`];
-    lines.push(`${scaled(point.flops)} flops, ${scaled(point.bytes, "B")}: ${quotient(point.intensity)} for each byte`);
+    const lines = [`<b>${escaped(point.name)}</b> in ${escaped(point.dtype)}`];
+    lines.push(`${scaled(point.flops)} flops, ${scaled(point.bytes, "B")}: ${quotient(point.intensity)} per byte`);
     if (profile.timed) lines.push(`took ${duration(point.seconds)}: ${scaled(point.rate, "FLOP/s")}`);
-    if (device) lines.push(`at least ${duration(point.least)} on ${plain(device.name)}`);
+    if (device) lines.push(`at least ${duration(point.least)} on ${escaped(device.name)}`);
     lines.push(`${percent(point.weight, all)} of the time`);
     return lines.join("<br>");
   }
 
-  told(totals, left) {
+  notes(totals, left) {
     const { profile, device } = this;
-    const told = [];
-    if (!profile.timed) told.push("Nothing was timed: points are on the roof, at the best the device can do.");
-    else if (!device) told.push("Points are measured; without a device there is no roof.");
-    told.push("Areas are shares of time. Bytes are those of each operator taken alone.");
-    if (device?.tf32) told.push("float32 is taken to run in TF32.");
-    if (totals.integer.length) told.push("Work on integers has traffic alone and no point here.");
-    if (left) told.push(`${left} ${left === 1 ? "operator does" : "operators do"} no operations and ${left === 1 ? "is" : "are"} left out.`);
-    for (const dtype of device?.unknown ?? []) told.push(`No peak of ${device.name} is known for ${dtype}.`);
-    if (profile.symbolic) told.push("Counts are those at the dimensions' examples.");
-    return told.join(" ");
+    const sentences = [];
+    if (!profile.timed) sentences.push("Nothing was timed, so points are on the roof, at the best rate of the device.");
+    else if (!device) sentences.push("Points are measured. Choose a device to draw its roof.");
+    sentences.push("Areas show shares of time. Bytes are counted for each operator alone.");
+    if (device?.tf32) sentences.push("float32 is assumed to run in TF32.");
+    if (totals.integer.length) sentences.push("Integer work counts by its bytes only and has no point.");
+    if (left) sentences.push(`${left} ${left === 1 ? "operator has" : "operators have"} no flops and no point.`);
+    for (const dtype of device?.unknown ?? []) sentences.push(`No peak of ${device.name} is known for ${dtype}.`);
+    if (profile.symbolic) sentences.push("Counts are for the example sizes.");
+    return sentences.join(" ");
   }
 }

@@ -1,23 +1,23 @@
-// The module tree as an ARIA treegrid: sorted, searched, moved through by keys. Of its rows only those in sight are in
-// the document, so a node may have any number of children.
+// The module tree as an ARIA treegrid with sorting, search and keyboard navigation. Only rows in view are in the document,
+// so a node may have any number of children.
 
 const ROW_HEIGHT = 30;
-const SPARE_ROWS = 12; // beyond both edges of what is in sight
-const FEWEST_ROWS = 12; // open at first, however many that makes
-const FIRST_ROWS = 40; // open at first, if the levels fall so: as many as fill a screen
+const SPARE_ROWS = 12; // rendered beyond both edges of the view
+const MIN_FIRST_ROWS = 12; // at first, levels are opened at least until so many rows are shown
+const MAX_FIRST_ROWS = 40; // at first, further levels are opened as long as no more rows are shown
 const PAGE_STEP = 15;
 
 class ModuleTree {
   /**
    * @param scroller the element to fill
-   * @param on what to call: select(node), zoom(node)
+   * @param on the callbacks: select(node), zoom(node)
    */
-  constructor(scroller, profile, colours, on) {
+  constructor(scroller, profile, colors, on) {
     Object.assign(this, { scroller, profile, on });
     this.columns = ["flops", "macs", "transcendentals", "bytes", "seconds", "calls"].filter((name) =>
       [...profile.measures, "calls"].includes(name),
     );
-    this.cells = new Cells(profile, colours, this.columns);
+    this.cells = new Cells(profile, colors, this.columns);
     this.sort = { by: null, descending: true };
     this.open = new Set();
     this.active = null;
@@ -60,31 +60,31 @@ class ModuleTree {
     });
   }
 
-  /** Shows numbers: sums, and the measure that shares are of. */
+  /** Shows sums, and shares of a measure. */
   show(totals, measure) {
     this.totals = totals;
     this.measure = measure;
-    this.cells.take(totals, measure);
+    this.cells.setTotals(totals, measure);
     this.scroller.classList.toggle("terms", this.profile.symbolic);
     for (const name of this.columns) this.headings.get(name).classList.toggle("chosen", name === measure);
     if (!this.open.size) this.openFirst();
     this.arrange();
   }
 
-  /** Opens as many levels as fill a screen, and one that has too many for it rather than show next to nothing. */
+  /** Opens as many levels as fit a screen, or one more if too few rows would be shown. */
   openFirst() {
     let level = this.profile.roots;
     let shown = level.length;
     while (level.length) {
       const next = level.flatMap((node) => this.profile.children[node]);
-      if (shown >= FEWEST_ROWS && shown + next.length > FIRST_ROWS) break;
+      if (shown >= MIN_FIRST_ROWS && shown + next.length > MAX_FIRST_ROWS) break;
       for (const node of level) if (this.profile.children[node].length) this.open.add(node);
       shown += next.length;
       level = next;
     }
   }
 
-  /** Draws itself anew under a theme. */
+  /** Redraws under a theme. */
   paint(theme) {
     this.cells.theme = theme;
     this.render(true);
@@ -104,12 +104,12 @@ class ModuleTree {
     this.scroller.scrollTop = 0;
   }
 
-  /** Shows only what a search found and what leads to it; null shows all again. */
+  /** Shows only the matches of a search and the nodes above them; null shows all again. */
   find(search) {
     this.search = search;
     if (search) {
       this.openInSearch = new Set();
-      for (let node = 0; node < this.profile.size; node += 1) if (search.leads[node]) this.openInSearch.add(node);
+      for (let node = 0; node < this.profile.size; node += 1) if (search.leadsToMatch[node]) this.openInSearch.add(node);
       this.active = null;
       this.scroller.scrollTop = 0;
     } else if (this.selected !== undefined) {
@@ -119,7 +119,7 @@ class ModuleTree {
     if (!search && this.selected !== undefined) this.scrollTo(this.selected);
   }
 
-  /** Moves to the first node that the search found, or to the first one. */
+  /** Moves to the first match, or to the first node. */
   toFirstMatch() {
     const line = this.lines.find(({ node }) => this.search?.found[node]) ?? this.lines[0];
     if (!line) return;
@@ -127,13 +127,13 @@ class ModuleTree {
     this.focus();
   }
 
-  /** Puts all rows into the document, as paper needs them, or again only those in sight. */
+  /** Puts all rows into the document for printing, or again only those in view. */
   showAll(all) {
     this.complete = all;
     this.render(true);
   }
 
-  /** Marks a node; brings it into sight if it is to be revealed. */
+  /** Selects a node; scrolls to it if `reveal`. */
   select(node, reveal = false) {
     this.selected = node;
     this.active = node;
@@ -167,7 +167,7 @@ class ModuleTree {
     this.arrange();
   }
 
-  /** Orders siblings. By name, numbers are compared as such (block 9 before 10), which letters alone would not do. */
+  /** Sorts siblings. Names are compared with numbers in numerical order (block 9 before 10). */
   sorted(nodes) {
     const { by, descending } = this.sort;
     if (!by) return nodes;
@@ -180,33 +180,33 @@ class ModuleTree {
     return [...nodes].sort((one, other) => sign * (value(one) - value(other)) || one - other);
   }
 
-  /** Lists the nodes that open modules show, in order, with what a screen reader is told of their places. */
+  /** Lists the nodes shown by open modules, in order, with the positions that a screen reader needs. */
   arrange() {
     const { profile, search, opened } = this;
     this.lines = [];
-    const descend = (nodes, level, under) => {
+    const descend = (nodes, level, belowMatch) => {
       const shown = this.sorted(
         nodes.filter(
           (node) =>
             this.totals.present[node] &&
-            (!search || under || search.found[node] || search.leads[node]),
+            (!search || belowMatch || search.found[node] || search.leadsToMatch[node]),
         ),
       );
-      shown.forEach((node, place) => {
-        this.lines.push({ node, level, place: place + 1, of: shown.length });
-        if (opened.has(node)) descend(profile.children[node], level + 1, under || (search && search.found[node]));
+      shown.forEach((node, index) => {
+        this.lines.push({ node, level, position: index + 1, of: shown.length });
+        if (opened.has(node)) descend(profile.children[node], level + 1, belowMatch || (search && search.found[node]));
       });
     };
-    // A node that leads to others shows only these, until everything below a found one is asked for.
+    // A node above matches shows only these; below a match everything can be opened.
     descend(profile.roots, 1, false);
-    this.places = new Map(this.lines.map((line, place) => [line.node, place]));
-    if (!this.places.has(this.active)) this.active = this.lines.length ? this.lines[0].node : null;
+    this.indices = new Map(this.lines.map((line, index) => [line.node, index]));
+    if (!this.indices.has(this.active)) this.active = this.lines.length ? this.lines[0].node : null;
     this.table.setAttribute("aria-rowcount", this.lines.length + 2);
-    this.foot.replaceChildren(this.cells.whole(this.lines.length));
+    this.foot.replaceChildren(this.cells.totalRow(this.lines.length));
     this.render(true);
   }
 
-  /** Puts the rows in sight into the document. */
+  /** Puts the rows in view into the document. */
   render(afresh = false) {
     if (!this.totals) return;
     const height = this.scroller.clientHeight || 600;
@@ -229,11 +229,11 @@ class ModuleTree {
     return this.cells.row(line, index, this.opened.has(line.node), words);
   }
 
-  /** Tells the rows in the document which of them is selected, and which one is reached by the tab key. */
+  /** Marks the selected row, and the one that the tab key reaches. */
   mark() {
     const { first, last } = this.drawn;
-    const place = this.places.get(this.active) ?? -1;
-    const reachable = place >= first && place < last ? this.active : this.lines[first]?.node;
+    const index = this.indices.get(this.active) ?? -1;
+    const reachable = index >= first && index < last ? this.active : this.lines[first]?.node;
     for (const row of this.body.querySelectorAll("tr[data-node]")) {
       const node = Number(row.dataset.node);
       row.tabIndex = node === reachable ? 0 : -1;
@@ -283,11 +283,11 @@ class ModuleTree {
   }
 
   scrollTo(node) {
-    const place = this.places.get(node);
-    if (place === undefined) return;
+    const index = this.indices.get(node);
+    if (index === undefined) return;
     const head = this.table.tHead.offsetHeight;
     const foot = this.table.tFoot.offsetHeight;
-    const above = place * ROW_HEIGHT;
+    const above = index * ROW_HEIGHT;
     const below = above + ROW_HEIGHT - (this.scroller.clientHeight - head - foot);
     if (this.scroller.scrollTop > above) this.scroller.scrollTop = above;
     else if (this.scroller.scrollTop < below) this.scroller.scrollTop = below;
@@ -297,23 +297,23 @@ class ModuleTree {
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || this.active === null) return;
     const node = this.active;
-    const place = this.places.get(node);
-    const leads = this.profile.children[node].length > 0;
+    const index = this.indices.get(node);
+    const hasChildren = this.profile.children[node].length > 0;
     const to = (line) => this.activate(this.lines[Math.max(0, Math.min(this.lines.length - 1, line))].node);
     const keys = {
-      ArrowDown: () => to(place + 1),
-      ArrowUp: () => to(place - 1),
+      ArrowDown: () => to(index + 1),
+      ArrowUp: () => to(index - 1),
       Home: () => to(0),
       End: () => to(this.lines.length - 1),
-      PageDown: () => to(place + PAGE_STEP),
-      PageUp: () => to(place - PAGE_STEP),
+      PageDown: () => to(index + PAGE_STEP),
+      PageUp: () => to(index - PAGE_STEP),
       ArrowRight: () => {
-        if (leads && !this.opened.has(node)) this.toggle(node, true);
-        else if (leads) to(place + 1);
+        if (hasChildren && !this.opened.has(node)) this.toggle(node, true);
+        else if (hasChildren) to(index + 1);
       },
       ArrowLeft: () => {
         const above = this.profile.parent[node];
-        if (leads && this.opened.has(node)) this.toggle(node, false);
+        if (hasChildren && this.opened.has(node)) this.toggle(node, false);
         else if (above >= 0) this.activate(above);
       },
       Enter: () => this.on.zoom(node),

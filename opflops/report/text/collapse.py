@@ -1,4 +1,4 @@
-"""Repeated blocks: which modules of a tree are equal but for a number in their names, and what they are together."""
+"""Repeated blocks: find modules that are equal except for a number in their names, and name them together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.errors import ProfileError
-from opflops.report.text.text import TIMES
+from opflops.report.text.terminal import TIMES
 from opflops.wording import nearest
 
 if TYPE_CHECKING:
@@ -17,125 +17,129 @@ if TYPE_CHECKING:
 
     from opflops.records.rows import Row
 
-_FEWEST = 2
-_FEWEST_PATTERNS = 3
-_LONGEST_PATTERN = 16
-_MOST_RANGES = 4
-# So many digits as any block has: Python reads no number of thousands.
+_MIN_REPEATS = 2
+_MIN_PATTERN_REPEATS = 3
+_MAX_PATTERN_LENGTH = 16
+_MAX_RANGES = 4
+# No block number has more digits, and int() refuses strings of thousands of digits.
 _NUMBERED = re.compile(r"(.*?)(\d{1,18})(\D*)")
 _GLOB = re.compile(r"[*?\[]")
 
-_content = attrgetter("op", "phase", "dtype", "calls", "cost", "estimate", "priced")
+_row_key = attrgetter("op", "phase", "dtype", "calls", "cost", "estimate", "priced")
 
 
-def content(own: dict[str, list[Row]]) -> Hashable:
-    """Return something that is equal for equal work: operators, phases, dtypes, calls and costs, without times."""
-    found = [(label, _content(row)) for label, rows in own.items() for row in rows]
-    kinds = frozenset(found)
-    return kinds if len(kinds) == len(found) else frozenset(Counter(found).items())
+def work_key(own: dict[str, list[Row]]) -> Hashable:
+    """Return a key that is equal for equal work: operators, phases, dtypes, calls and costs, but not times."""
+    found = [(label, _row_key(row)) for label, rows in own.items() for row in rows]
+    distinct = frozenset(found)
+    return distinct if len(distinct) == len(found) else frozenset(Counter(found).items())
 
 
-class Numbered(NamedTuple):
-    """Hold a name with a number in it: what stands before it, the number as it is written, and what follows."""
+class NumberedName(NamedTuple):
+    """Hold a name with a number in it: the text before the number, its digits, and the text after it."""
 
     before: str
     number: str
     after: str
 
 
-def numbered(name: str) -> Numbered | None:
-    """Take a name apart at its last number; None where it has none.
+def split_number(name: str) -> NumberedName | None:
+    """Split a name at its last number; return None if it has none.
 
-    >>> numbered("block12")
-    Numbered(before='block', number='12', after='')
+    >>> split_number("block12")
+    NumberedName(before='block', number='12', after='')
     """
     found = _NUMBERED.fullmatch(name)
     if found is None:
         return None
     before, number, after = found.groups()
-    return Numbered(before, number, after)
+    return NumberedName(before, number, after)
 
 
-def together(names: Sequence[Numbered]) -> str:
-    """Name modules whose names differ in a number, and tell how many they are.
+def format_repeats(names: Sequence[NumberedName]) -> str:
+    """Write a common name for modules whose names differ in a number, and how many they are.
 
-    >>> together([numbered(f"block{number}") for number in (0, 1, 2, 5)])
+    >>> format_repeats([split_number(f"block{number}") for number in (0, 1, 2, 5)])
     'block0-2,5 ×4'
     """
-    return f"{spanned(names)} {TIMES}{len(names)}"
+    return f"{format_ranges(names)} {TIMES}{len(names)}"
 
 
-def spanned(names: Sequence[Numbered]) -> str:
-    """Name modules whose names differ in a number.
+def format_ranges(names: Sequence[NumberedName]) -> str:
+    """Write a common name for modules whose names differ in a number.
 
-    >>> spanned([numbered(f"block{number}") for number in (0, 1, 2, 5)])
+    >>> format_ranges([split_number(f"block{number}") for number in (0, 1, 2, 5)])
     'block0-2,5'
     """
-    ranges: list[list[Numbered]] = []
-    # A number may be there twice, as in 1 and 01.
+    ranges: list[list[NumberedName]] = []
+    # Two names may have one number, as 1 and 01.
     for name in sorted(names, key=lambda each: (int(each.number), each.number)):
         if ranges and int(name.number) == int(ranges[-1][-1].number) + 1:
             ranges[-1].append(name)
         else:
             ranges.append([name])
-    told = [each[0].number if len(each) == 1 else f"{each[0].number}-{each[-1].number}" for each in ranges]
-    if len(told) > _MOST_RANGES:
-        told = [*told[:2], "…", told[-1]]
-    return f"{names[0].before}{','.join(told)}{names[0].after}"
+    texts = [each[0].number if len(each) == 1 else f"{each[0].number}-{each[-1].number}" for each in ranges]
+    if len(texts) > _MAX_RANGES:
+        texts = [*texts[:2], "…", texts[-1]]
+    return f"{names[0].before}{','.join(texts)}{names[0].after}"
 
 
-def runs(kinds: Sequence[Hashable | None]) -> Iterator[list[int]]:
-    """Group the positions of siblings that are repeated: two or more in a row, or a pattern three or more times.
+def group_repeats(keys: Sequence[Hashable | None]) -> Iterator[list[int]]:
+    """Group the positions of repeated siblings: two or more in a row, or a pattern three or more times.
 
-    Where six blocks alternate between two kinds, as shifted windows do, the first, third and fifth are a group, and so
-    are the others.
+    If six blocks alternate between two forms, as shifted windows do, the first, third and fifth are one group, and the
+    others another.
 
     Args:
-        kinds: Of siblings: equal for those that may be grouped; None for one that stays alone.
+        keys: A key for each sibling. Siblings with equal keys may be grouped; one with None stays alone.
 
     Returns:
         Groups in order of their first members; each sibling is in one.
     """
-    unlike = [object() if kind is None else kind for kind in kinds]
-    if len(set(unlike)) == len(unlike):
-        yield from ([position] for position in range(len(unlike)))
+    unique_keys = [object() if key is None else key for key in keys]
+    if len(set(unique_keys)) == len(unique_keys):
+        yield from ([position] for position in range(len(unique_keys)))
         return
     position = 0
-    while position < len(unlike):
-        length = _repeated(unlike, position)
-        members: dict[Any, list[int]] = {}
+    while position < len(unique_keys):
+        length = _repeat_length(unique_keys, position)
+        groups: dict[Any, list[int]] = {}
         for each in range(position, position + length):
-            members.setdefault(unlike[each], []).append(each)
-        yield from members.values()
+            groups.setdefault(unique_keys[each], []).append(each)
+        yield from groups.values()
         position += length
 
 
-def _repeated(kinds: Sequence[Any], start: int) -> int:
-    """Return how many siblings from a position on are repetitions of the first ones; 1 if there is none."""
+def _repeat_length(keys: Sequence[Any], start: int) -> int:
+    """Return how many siblings from a position on repeat a pattern; 1 if none do."""
     longest = 1
-    for period in range(1, min(_LONGEST_PATTERN, len(kinds) - start) + 1):
+    for period in range(1, min(_MAX_PATTERN_LENGTH, len(keys) - start) + 1):
         length = period
-        while start + length < len(kinds) and kinds[start + length] == kinds[start + length - period]:
+        while start + length < len(keys) and keys[start + length] == keys[start + length - period]:
             length += 1
-        fewest = _FEWEST if period == 1 else _FEWEST_PATTERNS
-        if length >= fewest * period and length > longest:
+        min_repeats = _MIN_REPEATS if period == 1 else _MIN_PATTERN_REPEATS
+        if length >= min_repeats * period and length > longest:
             longest = length
     return longest
 
 
-class Opening:
-    """Tell which repeated modules are to be shown one by one."""
+class Expansion:
+    """Tell which repeated modules are shown one by one.
+
+    Args:
+        expand: True for all, False for none, or paths of modules; these may contain ``*`` and ``?``.
+    """
 
     def __init__(self, expand: bool | str | Collection[str]) -> None:
-        self.everything = expand is True
-        asked: Iterable[str] = () if isinstance(expand, bool) else (expand,) if isinstance(expand, str) else expand
-        self._patterns = [tuple(pattern.split(".")) for pattern in asked]
+        self.expand_all = expand is True
+        paths: Iterable[str] = () if isinstance(expand, bool) else (expand,) if isinstance(expand, str) else expand
+        self._patterns = [tuple(pattern.split(".")) for pattern in paths]
 
     def check(self, paths: Collection[str]) -> None:
-        """See that each pattern is about some module.
+        """Check that each pattern matches some module.
 
         Raises:
-            ProfileError: One is about none.
+            ProfileError: A pattern matches no module.
         """
         for pattern in self._patterns:
             if not any(_matches(pattern, path.split(".")) for path in paths):
@@ -144,12 +148,12 @@ class Opening:
                 hint = f"did you mean {' or '.join(near)}?" if near else "write a path as in Model.layers."
                 raise ProfileError(f"There is no module {name!r} to expand; {hint}")
 
-    def opens(self, path: str) -> bool:
-        """Tell whether the modules below one are to be shown one by one."""
-        return self.everything or any(_matches(pattern, path.split(".")) for pattern in self._patterns)
+    def is_expanded(self, path: str) -> bool:
+        """Tell whether the modules below one are shown one by one."""
+        return self.expand_all or any(_matches(pattern, path.split(".")) for pattern in self._patterns)
 
-    def sets_apart(self, path: str) -> bool:
-        """Tell whether a module is to be shown by itself: it is asked for, or something in just this one is."""
+    def is_shown_alone(self, path: str) -> bool:
+        """Tell whether a module gets its own line because a pattern names it, or names only it on the way to a path."""
         if not self._patterns:
             return False
         parts = path.split(".")

@@ -1,4 +1,4 @@
-"""Colours of a terminal: whether to use them, and what they say."""
+"""Colors of a terminal: whether to use them, and which ones."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 BOLD, DIM = "1", "2"
 RED, GREEN, YELLOW = "31", "32", "33"
 
-# The least share, in percent, that a colour is for; below all of them text is dim.
+# The smallest share, in percent, that gets each color; smaller shares are dim.
 _HEAT = ((50.0, "1;31"), (20.0, RED), (5.0, YELLOW), (1.0, ""))
 
 
-def wants_colour(stream: Any, environ: Mapping[str, str] = os.environ) -> bool:
-    """Tell whether what is written to a stream should be coloured.
+def wants_color(stream: Any, environ: Mapping[str, str] = os.environ) -> bool:
+    """Tell whether to color what is written to a stream.
 
-    ``NO_COLOR`` (https://no-color.org) says no, ``FORCE_COLOR`` and ``CLICOLOR_FORCE`` (https://bixense.com/clicolors)
-    say yes; each counts if it is set to something, the latter two not if that is 0. Otherwise a terminal that is not
-    dumb has colours.
+    ``NO_COLOR`` (https://no-color.org) turns colors off, ``FORCE_COLOR`` and ``CLICOLOR_FORCE``
+    (https://bixense.com/clicolors) turn them on. Each counts if it is set to something; the latter two do not count if
+    set to 0. Otherwise a terminal gets colors unless ``TERM`` is ``dumb``.
 
     Args:
-        stream: What will be written to, such as ``sys.stdout``.
+        stream: The output, such as ``sys.stdout``.
         environ: The environment variables.
     """
     if environ.get("NO_COLOR"):
@@ -35,15 +35,15 @@ def wants_colour(stream: Any, environ: Mapping[str, str] = os.environ) -> bool:
     try:
         return bool(stream.isatty())
     except (AttributeError, ValueError):
-        # No file, or a closed one.
+        # The stream is no file, or closed.
         return False
 
 
-def painted(text: str, codes: str) -> str:
-    """Put text between escape codes; blank text and no codes leave it as it is."""
+def paint(text: str, codes: str) -> str:
+    """Put text between escape codes. Blank text stays unchanged, and so does any text without codes."""
     return f"\x1b[{codes}m{text}\x1b[0m" if codes and text.strip() else text
 
 
-def heat(percent: float) -> str:
-    """Return the codes for a share: the larger, the warmer."""
-    return next((codes for least, codes in _HEAT if percent >= least), DIM)
+def heat_codes(percent: float) -> str:
+    """Return the escape codes for a share: the larger, the warmer."""
+    return next((codes for smallest, codes in _HEAT if percent >= smallest), DIM)

@@ -1,4 +1,4 @@
-"""The columns that a report can have: what each holds, how it is written, and which ones are shown."""
+"""The columns that a report can have: their values, how these are written, and which columns are shown."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _COSTS = ("macs", "ops", "flops", "transcendentals", "bytes", "bytes_read", "byt
 
 
 class Column(NamedTuple):
-    """Say what a column holds: its value for an amount, and how that is written in full and scaled."""
+    """Hold how to compute a column's value from an amount, and how to write that in full and scaled."""
 
     value: Callable[[Amount], Any]
     exact: Callable[[Any], str] = exact
     scaled: Callable[[Any], str] = scaled
 
 
-def _phase(name: str) -> Column:
+def _phase_column(name: str) -> Column:
     return Column(lambda amount: amount.phases.get(name, 0))
 
 
@@ -44,7 +44,7 @@ _COLUMNS: dict[str, Column] = {
         lambda seconds: "" if seconds is None else f"{seconds:.6f}",
         lambda seconds: "" if seconds is None else duration(seconds),
     ),
-    **{name: _phase(name) for name in PHASES},
+    **{name: _phase_column(name) for name in PHASES},
 }
 _RATIOS = {"intensity": "bytes", "flop/s": "seconds"}
 COLUMNS = (*_COLUMNS, *_RATIOS, SHARE, BAR)
@@ -53,69 +53,68 @@ _SORTS = ("calls", "macs", "flops", "transcendentals", "bytes", "name", "seconds
 _DEFAULT = ("calls", "macs", "flops", "transcendentals", SHARE)
 _TIMED = ("calls", "macs", "flops", "transcendentals", "seconds", "flop/s", SHARE)
 DROPPED_FIRST = ("transcendentals", "calls", "flop/s", "macs", "seconds")
-"""What gives way, in this order, where the usual columns do not fit beside names."""
-
+"""The default columns that are hidden where they do not fit beside names, the first one first."""
 
 MEASURES = (*_COSTS, "calls", "seconds")
-"""What can be compared from profile to profile."""
+"""The measures that profiles can be compared by."""
 
 
-def measured(name: str) -> Column:
+def column_of_measure(name: str) -> Column:
     """Return the column of a measure.
 
     Raises:
-        ProfileError: There is no such measure.
+        ProfileError: The measure is unknown.
     """
     if name not in MEASURES:
-        raise ProfileError(f"Profiles cannot be compared by {name!r}; {unknown(name, MEASURES)} {', '.join(MEASURES)}.")
+        raise ProfileError(f"Profiles cannot be compared by {name!r}; {suggest(name, MEASURES)} {', '.join(MEASURES)}.")
     return _COLUMNS[name]
 
 
-def unknown(name: str, known: Iterable[str]) -> str:
-    """Say which names come near an unknown one, or which there are."""
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Write the names nearest to an unknown one, if any, and the beginning of a list of all names."""
     known = list(known)
     near = nearest(name, known)
     return f"did you mean {' or '.join(map(repr, near))}? There are" if near else "there are"
 
 
-def chosen(columns: str | Sequence[str] | None, whole: Amount) -> tuple[str, ...]:
-    """Return the columns that a report has.
+def choose_columns(columns: str | Sequence[str] | None, whole: Amount) -> tuple[str, ...]:
+    """Return the names of a report's columns.
 
     Args:
-        columns: Their names, or a text with commas between them; ``"phases"`` stands for those phases that there are.
-            None asks for the usual ones.
+        columns: Names, as a sequence or separated by commas; ``"phases"`` stands for all phases in the report. None
+            selects the default columns.
         whole: The amount of all lines.
 
     Raises:
-        ProfileError: There is no such column, or none is asked for.
+        ProfileError: A column is unknown, or the list is empty.
     """
     if columns is None:
         return _DEFAULT if whole.seconds is None else _TIMED
     names = [each.strip() for each in columns.split(",")] if isinstance(columns, str) else list(columns)
-    there = (*COLUMNS, _ALL_PHASES)
+    known = (*COLUMNS, _ALL_PHASES)
     for name in names:
-        if name not in there:
-            raise ProfileError(f"A report has no column {name!r}; {unknown(str(name), there)} {', '.join(there)}.")
+        if name not in known:
+            raise ProfileError(f"A report has no column {name!r}; {suggest(str(name), known)} {', '.join(known)}.")
     if not names:
-        raise ProfileError(f"A report needs a column; there are {', '.join(there)}.")
+        raise ProfileError(f"A report needs a column; there are {', '.join(known)}.")
     present = [phase for phase in PHASES if phase in whole.phases] if _ALL_PHASES in names else []
     return tuple(dict.fromkeys(each for name in names for each in (present if name == _ALL_PHASES else [name])))
 
 
-def cells(name: str, amounts: Sequence[Amount], style: str, sizes: Sizes) -> list[str]:
-    """Write a column, whose last amount is the whole.
+def format_cells(name: str, amounts: Sequence[Amount], style: str, sizes: Sizes) -> list[str]:
+    """Write the cells of a column.
 
     Args:
-        name: Of the column.
-        amounts: Of each line.
+        name: The column.
+        amounts: The amount of each line; the last one is the total.
         style: ``"exact"`` or ``"scaled"``.
-        sizes: Of dimensions, to take shares and ratios at.
+        sizes: Sizes of dimensions, at which shares and ratios are computed.
     """
     if name == SHARE:
-        # Zero takes the sign away that is left of small negative shares.
+        # Adding zero turns -0.0 into 0.0.
         return ["" if each is None else f"{round(100 * each, 1) + 0.0:.1f}" for each in shares(amounts, sizes)]
     if name in _RATIOS:
-        return [_ratio_cell(name, amount, sizes) for amount in amounts]
+        return [_format_ratio(name, amount, sizes) for amount in amounts]
     column = _COLUMNS[name]
     return list(map(column.exact if style == "exact" else column.scaled, map(column.value, amounts)))
 
@@ -128,20 +127,20 @@ def _ratio(name: str, amount: Amount, sizes: Sizes) -> float | None:
     try:
         return int(flops) / (int(divisor) if isinstance(divisor, Integral) else divisor)
     except OverflowError:
-        # No float is as large.
+        # The quotient does not fit in a float.
         return None
 
 
-def _ratio_cell(name: str, amount: Amount, sizes: Sizes) -> str:
+def _format_ratio(name: str, amount: Amount, sizes: Sizes) -> str:
     ratio = _ratio(name, amount, sizes)
     if ratio is None:
         return ""
-    # A time is no exact number, so that a rate with all its digits would claim too much.
+    # Times are not exact, so a rate is never written with all digits.
     return f"{ratio:,.2f}" if name == "intensity" else scaled(round(ratio))
 
 
 def shares(amounts: Sequence[Amount], sizes: Sizes) -> list[float | None]:
-    """Return the shares of the flops of the last amount; None where that is none."""
+    """Return each amount's share of the flops of the last amount; None where no share can be computed."""
     flops = [amount.cost.flops for amount in amounts]
     if set(map(type, flops)) != {int}:
         flops = [as_int(substitute(each, sizes)) for each in flops]
@@ -151,27 +150,30 @@ def shares(amounts: Sequence[Amount], sizes: Sizes) -> list[float | None]:
     return [each / whole if type(each) is int else None for each in flops]
 
 
-def _key(name: str, line: Line, sizes: Sizes) -> Any:
+def _sort_key(name: str, line: Line, sizes: Sizes) -> Any:
     if name in _RATIOS:
         return -abs(_ratio(name, line.amount, sizes) or 0.0)
-    # In a difference what shrank most is as large as what grew most.
+    # In a difference, sort decreases and increases alike by size.
     return -abs(substitute(_COLUMNS[name].value(line.amount), sizes) or 0)
 
 
-def ordered(lines: Sequence[Line], sort: str | None, sizes: Sizes) -> list[int]:
-    """Return the positions of lines in the wanted order: largest first, or by name, or as they stand.
+def sort_positions(lines: Sequence[Line], sort: str | None, sizes: Sizes) -> list[int]:
+    """Return the positions of lines in sorted order.
 
-    Expressions are compared at sizes of their dimensions.
+    Args:
+        lines: The lines.
+        sort: A column, largest first; ``"name"``; or None to keep the order.
+        sizes: Sizes of dimensions, at which expressions are compared.
 
     Raises:
-        ProfileError: There is no such order.
+        ProfileError: The order is unknown.
     """
     if sort is None:
         return list(range(len(lines)))
     if sort not in _SORTS:
         raise ProfileError(
-            f"A report cannot be sorted by {sort!r}; {unknown(sort, _SORTS)} {', '.join(_SORTS)}, or None."
+            f"A report cannot be sorted by {sort!r}; {suggest(sort, _SORTS)} {', '.join(_SORTS)}, or None."
         )
     if sort == "name":
         return sorted(range(len(lines)), key=lambda position: lines[position].name)
-    return sorted(range(len(lines)), key=lambda position: _key(sort, lines[position], sizes))
+    return sorted(range(len(lines)), key=lambda position: _sort_key(sort, lines[position], sizes))

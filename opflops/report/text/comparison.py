@@ -1,4 +1,4 @@
-"""Profiles side by side: several models in columns, or what changed from one profile to the next."""
+"""Compare profiles: several models side by side, or what changed from one profile to the next."""
 
 from __future__ import annotations
 
@@ -7,49 +7,55 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from opflops.errors import ProfileError
-from opflops.records.dimensions import examples
+from opflops.records.dimensions import example_sizes
 from opflops.report.amounts import MODULE, OTHERS
-from opflops.report.collector import collector_at_rest
+from opflops.report.collector import with_gc_disabled
 from opflops.report.notes import LEGEND, notes
-from opflops.report.text.columns import measured
+from opflops.report.text.columns import column_of_measure
 from opflops.report.text.layout import fit
-from opflops.report.text.pairing import Order, changed_only, fitting, paired, summed
-from opflops.report.text.paragraphs import paragraphs
-from opflops.report.text.sheet import Sheet, broken, is_markup
-from opflops.report.text.tables import REPEATED
-from opflops.report.text.values import WORDS, change, direction, lines, percent, ratio, totals
+from opflops.report.text.pairing import Order, keep_changed, limit_lines, pair_profiles, sum_nodes
+from opflops.report.text.paragraphs import wrap_sentences
+from opflops.report.text.sheet import Sheet, break_header, is_markup
+from opflops.report.text.tables import REPEATS_NOTE
+from opflops.report.text.values import (
+    TEXT_COLUMN,
+    change_color,
+    comparison_lines,
+    format_change,
+    format_percent_change,
+    format_ratio,
+    total_lines,
+)
 from opflops.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from opflops.report.text.columns import Column
-    from opflops.report.text.layout import Laid, Numbers, Sizes
+    from opflops.report.text.layout import FittedTable, Numbers, Sizes
     from opflops.report.text.pairing import ComparedProfile, ComparisonNode
-    from opflops.report.text.values import Values
+    from opflops.report.text.values import ComparedLine
 
-_LINES = 40
-_HEADER = 14
+_MAX_LINES = 40
+_MAX_HEADER_WIDTH = 14
 
 
 @dataclass(frozen=True)
-class Options:
-    """Say how profiles are shown side by side.
+class ComparisonOptions:
+    """Hold how a comparison is shown.
 
     Attributes:
-        by: ``"module"`` for the modules below the models, which are aligned whatever their classes are called; else a
+        by: ``"module"`` for the modules below the models, which are paired even if the models' classes differ; else a
             key of rows, or a tuple of keys.
         measure: ``"flops"``, ``"macs"``, ``"ops"``, ``"transcendentals"``, ``"bytes"``, ``"calls"`` or ``"seconds"``.
-        depth: Of modules: how many levels below the root. None shows as many of a comparison as fit a screen, and all
-            that changed.
-        sort: ``"name"``, or the measure for the largest (in any profile, or the largest change) first; None keeps the
-            order of execution.
-        top: How many lines to show, those with the most of the measure or of what is sorted by; the others are added up
-            in one.
+        depth: How many levels of modules to show below the root. None shows as many levels of a comparison as fit a
+            screen, and all changes of a difference.
+        sort: ``"name"``, or a measure for the largest value (or change) first; None keeps the order of execution.
+        top: How many lines to show, the largest by ``sort`` or ``measure``; the others are added up in one line.
         tablefmt: Any format of :mod:`tabulate`.
         numbers: ``"exact"``, ``"scaled"`` (SI prefixes), or ``"auto"``.
-        width: Characters to fit into; by default the terminal's.
-        color: Whether to write escape codes for a terminal; see :func:`opflops.report.text.color.wants_colour`.
+        width: In characters; by default the terminal's.
+        color: Whether to write escape codes for a terminal; see :func:`opflops.report.text.color.wants_color`.
     """
 
     by: str | tuple[str, ...] = "module"
@@ -64,16 +70,16 @@ class Options:
 
     @property
     def heading(self) -> str:
-        """Return what stands above the labels."""
+        """Return the header of the labels."""
         return f"{' / '.join((self.by,) if isinstance(self.by, str) else self.by)}: {self.measure}"
 
     def order(self, sizes: Sizes, *, changes: bool) -> Order:
-        """Return the order of lines; where not all are shown, the largest come first.
+        """Return the order of lines; with ``top``, the largest come first.
 
         Raises:
-            ProfileError: There is no such order or measure.
+            ProfileError: The order or the measure is unknown.
         """
-        measured(self.measure)
+        column_of_measure(self.measure)
         order = Order(
             self.measure if self.sort is None and self.top is not None else self.sort, self.top, sizes, changes
         )
@@ -81,54 +87,56 @@ class Options:
         return order
 
 
-USUAL = Options()
+DEFAULT = ComparisonOptions()
 
 
-@collector_at_rest
-def comparison(named: Mapping[str, ComparedProfile], options: Options = USUAL) -> str:
+@with_gc_disabled
+def format_comparison(named: Mapping[str, ComparedProfile], options: ComparisonOptions = DEFAULT) -> str:
     """Write profiles side by side: their totals, then a line for each key, with ratios to the first profile.
 
     Args:
-        named: Profiles by the name that stands above their column; the first is what the others are compared with.
+        named: Profiles by the header of their column; the others are compared with the first.
         options: How they are shown.
 
     Raises:
-        ProfileError: A key, a measure, an order or a format is unknown, or there is no profile.
+        ProfileError: A key, a measure, an order or a format is unknown, or no profile is given.
     """
     if not named:
         raise ProfileError("There is nothing to compare: no profile was given.")
-    sizes = _sizes(named)
+    sizes = _common_sizes(named)
     order = options.order(sizes, changes=False)
-    entries = paired([each.rows for each in named.values()], options.by, sizes)
-    entries = order.arranged(fitting(entries, _LINES) if options.depth is None else _cut(entries, options.depth))
-    first, *others = (broken(printable(name), _HEADER) for name in named)
+    entries = pair_profiles([each.rows for each in named.values()], options.by, sizes)
+    entries = order.arrange(
+        limit_lines(entries, _MAX_LINES) if options.depth is None else _limit_depth(entries, options.depth)
+    )
+    first, *others = (break_header(printable(name), _MAX_HEADER_WIDTH) for name in named)
 
-    def sheet(heading: str, shown: Sequence[Values], closing: bool, style: str) -> Sheet:
+    def sheet(heading: str, shown: Sequence[ComparedLine], has_total: bool, style: str) -> Sheet:
         headers, columns = [first], [[line.write(line.values[0], style) for line in shown]]
         for side, name in enumerate(others, 1):
             headers += [name, "ratio"]
             columns.append([line.write(line.values[side], style) for line in shown])
-            columns.append([ratio(line.numbers(sizes), side) for line in shown])
-        return Sheet(heading, [line.label for line in shown], headers, columns, closing=closing)
+            columns.append([format_ratio(line.numbers(sizes), side) for line in shown])
+        return Sheet(heading, [line.label for line in shown], headers, columns, has_total=has_total)
 
-    return _written(sheet, named, entries, options, drop=("ratio",))
+    return _format_tables(sheet, named, entries, options, drop=("ratio",))
 
 
-@collector_at_rest
-def difference(
+@with_gc_disabled
+def format_difference(
     before: ComparedProfile,
     after: ComparedProfile,
-    options: Options = USUAL,
+    options: ComparisonOptions = DEFAULT,
     *,
     names: tuple[str, str] = ("before", "after"),
 ) -> str:
-    """Write what changed: the totals before and after, then the keys that changed; the others are one line.
+    """Write what changed: the totals before and after, then the keys that changed; the others share one line.
 
     Args:
         before: The profile to start from.
         after: The profile to compare it with.
         options: How they are shown.
-        names: What stands above the columns of the two.
+        names: The headers of the two columns.
 
     Raises:
         ProfileError: A key, a measure, an order or a format is unknown.
@@ -136,58 +144,62 @@ def difference(
     named = {names[0]: before, names[1]: after}
     if len(named) < len(names):
         named = {"before": before, "after": after}
-    sizes = _sizes(named)
+    sizes = _common_sizes(named)
     order = options.order(sizes, changes=True)
-    entries = changed_only(paired([before.rows, after.rows], options.by, sizes))
-    entries = order.arranged(entries if options.depth is None else _cut(entries, options.depth))
-    headers = [*(broken(printable(name), _HEADER) for name in named), "change", "%"]
+    entries = keep_changed(pair_profiles([before.rows, after.rows], options.by, sizes))
+    entries = order.arrange(entries if options.depth is None else _limit_depth(entries, options.depth))
+    headers = [*(break_header(printable(name), _MAX_HEADER_WIDTH) for name in named), "change", "%"]
 
-    def sheet(heading: str, shown: Sequence[Values], closing: bool, style: str) -> Sheet:
+    def sheet(heading: str, shown: Sequence[ComparedLine], has_total: bool, style: str) -> Sheet:
         figures = [line.numbers(sizes) for line in shown]
         columns = [
             [line.write(line.values[0], style) for line in shown],
             [line.write(line.values[1], style) for line in shown],
-            [change(line, style) if line.column is not WORDS else "" for line in shown],
-            [percent(*each) for each in figures],
+            [format_change(line, style) if line.column is not TEXT_COLUMN else "" for line in shown],
+            [format_percent_change(*each) for each in figures],
         ]
-        codes = [direction(*each) for each in figures] if options.color else []
+        codes = [change_color(*each) for each in figures] if options.color else []
         paint = {2: codes, 3: codes} if options.color else {}
-        return Sheet(heading, [line.label for line in shown], headers, columns, paint, closing=closing)
+        return Sheet(heading, [line.label for line in shown], headers, columns, paint, has_total=has_total)
 
-    return _written(sheet, named, entries, options, told=_silent(entries, measured(options.measure)))
+    return _format_tables(
+        sheet, named, entries, options, first_notes=_no_change_notes(entries, column_of_measure(options.measure))
+    )
 
 
-def _silent(entries: Sequence[ComparisonNode], column: Column) -> list[str]:
-    """Say what a change of nothing is, or that there is no change at all."""
-    listed = [entry for outermost in entries for _, entry in outermost.flat() if entry.kind != OTHERS]
+def _no_change_notes(entries: Sequence[ComparisonNode], column: Column) -> list[str]:
+    """Explain lines with a change of 0, or say that nothing changed."""
+    listed = [entry for outermost in entries for _, entry in outermost.preorder() if entry.kind != OTHERS]
     if not listed:
         return ["Nothing changed."]
     if any(column.value(entry.amounts[0]) == column.value(entry.amounts[1]) for entry in listed):
-        return ["Where the change is 0, the calls or another measure changed."]
+        return ["A change of 0 means that the calls or another measure changed."]
     return []
 
 
-def _cut(entries: Sequence[ComparisonNode], depth: int) -> list[ComparisonNode]:
+def _limit_depth(entries: Sequence[ComparisonNode], depth: int) -> list[ComparisonNode]:
     if depth < 0:
-        raise ProfileError(f"depth={depth} is no number of levels; it can be 0 or more, or None for all.")
+        raise ProfileError(f"depth must be 0 or more, or None for all, not {depth}.")
     if depth == 0:
-        return [summed(entries, "entry", "entries")] if entries else []
-    return [entry.cut(depth - 1) for entry in entries]
+        return [sum_nodes(entries, "entry", "entries")] if entries else []
+    return [entry.limit_depth(depth - 1) for entry in entries]
 
 
-def _repeated(entries: Sequence[ComparisonNode]) -> list[str]:
-    several = any(entry.members > 1 for outermost in entries for _, entry in outermost.flat() if entry.kind == MODULE)
-    return [f"{REPEATED}."] if several else []
+def _repeat_notes(entries: Sequence[ComparisonNode]) -> list[str]:
+    several = any(
+        entry.repeats > 1 for outermost in entries for _, entry in outermost.preorder() if entry.kind == MODULE
+    )
+    return [REPEATS_NOTE] if several else []
 
 
-def _sizes(named: Mapping[str, ComparedProfile]) -> dict[str, int]:
-    """Return sizes of dimensions to take ratios and orders at: those of the first profile that has them."""
-    return examples([dimension for each in reversed([*named.values()]) for dimension in each.symbolic.dimensions])
+def _common_sizes(named: Mapping[str, ComparedProfile]) -> dict[str, int]:
+    """Return the sizes at which ratios are computed: each dimension's example in the first profile that has it."""
+    return example_sizes([dimension for each in reversed([*named.values()]) for dimension in each.symbolic.dimensions])
 
 
-def _notes(named: Mapping[str, ComparedProfile]) -> list[str]:
-    """List what is to be said of all profiles, and of single ones with their names."""
-    sizes = _sizes(named)
+def _profile_notes(named: Mapping[str, ComparedProfile]) -> list[str]:
+    """List the notes on all profiles, and those on some profiles with their names."""
+    sizes = _common_sizes(named)
     found: dict[str, list[str]] = {}
     for name, each in named.items():
         others = [
@@ -199,26 +211,26 @@ def _notes(named: Mapping[str, ComparedProfile]) -> list[str]:
     common = [sentence for sentence, names in found.items() if len(names) == len(named) and sentence != LEGEND]
     single = [f"{', '.join(names)}: {sentence}" for sentence, names in found.items() if len(names) < len(named)]
     at = ", ".join(f"{name} = {size}" for name, size in sizes.items())
-    return [LEGEND, *([f"Ratios and orders are those at {at}."] if at else []), *common, *single]
+    return [LEGEND, *([f"Ratios and sort order are for {at}."] if at else []), *common, *single]
 
 
-def _written(
-    sheet: Callable[[str, Sequence[Values], bool, str], Sheet],
+def _format_tables(
+    sheet: Callable[[str, Sequence[ComparedLine], bool, str], Sheet],
     named: Mapping[str, ComparedProfile],
     entries: Sequence[ComparisonNode],
-    options: Options,
+    options: ComparisonOptions,
     *,
-    told: Sequence[str] = (),
+    first_notes: Sequence[str] = (),
     drop: Sequence[str] = (),
 ) -> str:
-    """Write the totals and the entries as two tables, with numbers alike in both, and what there is to say."""
+    """Write the totals and the nodes as two tables with numbers of one style, and the notes."""
     profiles = [each.rows for each in named.values()]
     parts = [
-        ("total", list(totals(named)), False),
-        (options.heading, list(lines(entries, profiles, measured(options.measure))), True),
+        ("total", list(total_lines(named)), False),
+        (options.heading, list(comparison_lines(entries, profiles, column_of_measure(options.measure))), True),
     ]
 
-    def laid(style: Numbers) -> list[Laid]:
+    def laid(style: Numbers) -> list[FittedTable]:
         return [
             fit(
                 partial(sheet, *part),
@@ -239,9 +251,9 @@ def _written(
         return tables
     dropped = dict.fromkeys(name for each in found for name in each.dropped)
     below = [
-        *told,
-        *_repeated(entries),
-        *_notes(named),
-        *(f"Left out for want of width: {name}." for name in dropped),
+        *first_notes,
+        *_repeat_notes(entries),
+        *_profile_notes(named),
+        *(f"Hidden because the terminal is narrow: {name}." for name in dropped),
     ]
-    return "\n".join([tables, "", *paragraphs(below, options.width)])
+    return "\n".join([tables, "", *wrap_sentences(below, options.width)])

@@ -1,4 +1,4 @@
-"""What several profiles have in common: for each module or key, what each of them did there."""
+"""Pair several profiles: for each module or key, the amounts of each profile."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from opflops.records.algebra import as_int, substitute
 from opflops.records.rows import group_rows, total
 from opflops.report.amounts import KEY, MODULE, OTHERS, Amount
 from opflops.report.notes import NUMBERS, Symbolic
-from opflops.report.text.collapse import Opening
-from opflops.report.text.columns import MEASURES, measured, unknown
+from opflops.report.text.collapse import Expansion
+from opflops.report.text.columns import MEASURES, column_of_measure, suggest
 from opflops.report.text.tree import OUTSIDE, Node, build_tree, operator_of
 from opflops.wording import printable
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     Sizes = Mapping[str, int]
 
 _ROOT, _ITSELF = "(model)", "(itself)"
-_DEEPEST = 200
+_MAX_DEPTH = 200
 
 
 class ComparedProfile(NamedTuple):
-    """Hold a profile that is compared; its name is the key that it is given under.
+    """Hold a profile to compare.
 
     Attributes:
-        rows: What was recorded.
-        symbolic: What there is to say of costs that are expressions.
-        params: How many parameters the model has; None where that is not known.
+        rows: The recorded rows.
+        symbolic: The dimensions of costs that are expressions.
+        params: How many parameters the model has; None if unknown.
     """
 
     rows: Sequence[Row]
@@ -45,49 +45,49 @@ class ComparedProfile(NamedTuple):
 
 @dataclass(frozen=True)
 class ComparisonNode:
-    """Hold a module or a key, what each profile did there, and what is inside of it.
+    """Hold a module or a key, with the amount of each profile.
 
     Attributes:
-        name: What it is called.
-        amounts: Of each profile.
-        kind: What it is, as of lines of reports.
-        below: What is inside.
-        members: How many modules it stands for.
+        name: Its label.
+        amounts: One for each profile.
+        kind: The kind of line, as in :class:`opflops.report.amounts.Line`.
+        children: The nodes right below.
+        repeats: How many modules it stands for.
     """
 
     name: str
     amounts: Sequence[Amount]
     kind: str = KEY
-    below: Sequence[ComparisonNode] = field(default=())
-    members: int = 1
+    children: Sequence[ComparisonNode] = field(default=())
+    repeats: int = 1
 
     @cached_property
     def changed(self) -> bool:
-        """Tell whether the profiles differ in it, also where what differs inside makes up for each other."""
+        """Tell whether the profiles differ here or anywhere below, also if the differences below cancel out."""
         first, *others = [(amount.calls, amount.cost) for amount in self.amounts]
-        return any(other != first for other in others) or any(entry.changed for entry in self.below)
+        return any(other != first for other in others) or any(entry.changed for entry in self.children)
 
-    def flat(self) -> Iterator[tuple[int, ComparisonNode]]:
-        """List it and what is inside, with how deep each is inside."""
-        waiting: list[tuple[int, ComparisonNode]] = [(0, self)]
-        while waiting:
-            depth, entry = waiting.pop()
+    def preorder(self) -> Iterator[tuple[int, ComparisonNode]]:
+        """List the node and all below it, each with its depth."""
+        stack: list[tuple[int, ComparisonNode]] = [(0, self)]
+        while stack:
+            depth, entry = stack.pop()
             yield depth, entry
-            waiting += [(depth + 1, each) for each in reversed(entry.below)]
+            stack += [(depth + 1, each) for each in reversed(entry.children)]
 
-    def cut(self, depth: int) -> ComparisonNode:
-        """Leave out what is deeper inside than so many levels."""
-        return replace(self, below=[entry.cut(depth - 1) for entry in self.below] if depth > 0 else ())
+    def limit_depth(self, depth: int) -> ComparisonNode:
+        """Return the node without those deeper below it than a number of levels."""
+        return replace(self, children=[entry.limit_depth(depth - 1) for entry in self.children] if depth > 0 else ())
 
 
 class Order(NamedTuple):
-    """Say which siblings come first, and how many are shown.
+    """Hold how siblings are sorted, and how many are shown.
 
     Attributes:
         sort: A measure, ``"name"``, or None for the order of execution.
-        top: How many, besides the line of what is unchanged; None for all.
-        sizes: Of dimensions, to compare expressions at.
-        changes: Whether changes are what is compared, or the largest value.
+        top: How many are shown besides the line of unchanged ones; None for all.
+        sizes: Sizes of dimensions, at which expressions are compared.
+        changes: Whether to sort by the change, or else by the largest value.
     """
 
     sort: str | None
@@ -96,21 +96,21 @@ class Order(NamedTuple):
     changes: bool = False
 
     def check(self) -> None:
-        """See that there is such an order.
+        """Check the order.
 
         Raises:
-            ProfileError: There is none.
+            ProfileError: ``sort`` or ``top`` is not valid.
         """
         known = (*MEASURES, "name")
         if self.sort is not None and self.sort not in known:
-            hint = unknown(self.sort, known)
+            hint = suggest(self.sort, known)
             raise ProfileError(f"Profiles cannot be sorted by {self.sort!r}; {hint} {', '.join(known)}, or None.")
         if self.top is not None and self.top < 1:
-            raise ProfileError(f"top={self.top} is no number of lines; it can be 1 or more, or None for all.")
+            raise ProfileError(f"top must be 1 or more, or None for all, not {self.top}.")
 
-    def arranged(self, entries: Sequence[ComparisonNode]) -> list[ComparisonNode]:
-        """Put siblings, and what is inside them, in order, and add up those that are not shown."""
-        found = [replace(entry, below=self.arranged(entry.below)) for entry in entries]
+    def arrange(self, entries: Sequence[ComparisonNode]) -> list[ComparisonNode]:
+        """Sort siblings at all levels, and add up those that are not shown."""
+        found = [replace(entry, children=self.arrange(entry.children)) for entry in entries]
         if self.sort == "name":
             found.sort(key=lambda entry: (entry.kind == OTHERS, entry.name))
         elif self.sort is not None:
@@ -119,69 +119,69 @@ class Order(NamedTuple):
         if self.top is None or len(listed) <= self.top:
             return found
         unchanged = [entry for entry in found if entry.kind == OTHERS]
-        return [*listed[: self.top], summed(listed[self.top :], "other", "others"), *unchanged]
+        return [*listed[: self.top], sum_nodes(listed[self.top :], "other", "others"), *unchanged]
 
     def _rank(self, entry: ComparisonNode) -> tuple[bool, Any]:
-        value = measured(self.sort or "flops").value
+        value = column_of_measure(self.sort or "flops").value
         values = [as_int(substitute(value(amount) or 0, self.sizes)) for amount in entry.amounts]
         numbers = [each if isinstance(each, (int, float)) else 0 for each in values]
         return entry.kind == OTHERS, -abs(numbers[-1] - numbers[0]) if self.changes else -max(numbers)
 
 
-def summed(entries: Sequence[ComparisonNode], one: str, several: str) -> ComparisonNode:
-    """Add up entries in one."""
-    count = sum(entry.members for entry in entries)
+def sum_nodes(entries: Sequence[ComparisonNode], one: str, several: str) -> ComparisonNode:
+    """Add up nodes in one."""
+    count = sum(entry.repeats for entry in entries)
     columns = zip(*(entry.amounts for entry in entries), strict=True)
     name = f"{count} {one if count == 1 else several}"
-    return ComparisonNode(name, [Amount(column) for column in columns], OTHERS, members=count)
+    return ComparisonNode(name, [Amount(column) for column in columns], OTHERS, repeats=count)
 
 
-def changed_only(entries: Sequence[ComparisonNode]) -> list[ComparisonNode]:
-    """Keep what differs between profiles, and add up the rest on each level."""
-    changed = [replace(entry, below=_changed_below(entry)) for entry in entries if entry.changed]
+def keep_changed(entries: Sequence[ComparisonNode]) -> list[ComparisonNode]:
+    """Keep the nodes that differ between profiles, and add up the others on each level."""
+    changed = [replace(entry, children=_changed_children(entry)) for entry in entries if entry.changed]
     rest = [entry for entry in entries if not entry.changed]
-    return [*changed, summed(rest, "unchanged", "unchanged")] if rest else changed
+    return [*changed, sum_nodes(rest, "unchanged", "unchanged")] if rest else changed
 
 
-def _changed_below(entry: ComparisonNode) -> list[ComparisonNode]:
-    """List the changes inside; of what is new or gone as a whole, there is no more to tell."""
-    there = [any((amount.calls, *amount.cost)) for amount in entry.amounts]
-    return changed_only(entry.below) if all(there) else []
+def _changed_children(entry: ComparisonNode) -> list[ComparisonNode]:
+    """List the changes below a node; none if only one of the profiles has the node."""
+    present = [any((amount.calls, *amount.cost)) for amount in entry.amounts]
+    return keep_changed(entry.children) if all(present) else []
 
 
-def fitting(entries: Sequence[ComparisonNode], most: int) -> list[ComparisonNode]:
-    """Leave out the innermost levels until there are no more entries than so many, or only the outermost are left."""
-    levels = Counter(depth for entry in entries for depth, _ in entry.flat())
+def limit_lines(entries: Sequence[ComparisonNode], max_lines: int) -> list[ComparisonNode]:
+    """Hide the innermost levels until the nodes fit into a number of lines, or only the outermost are left."""
+    levels = Counter(depth for entry in entries for depth, _ in entry.preorder())
     shown = accumulate(levels[depth] for depth in range(len(levels)))
-    deepest = sum(1 for lines in shown if lines <= most) - 1
-    return [entry.cut(max(deepest, 0)) for entry in entries]
+    deepest = sum(1 for lines in shown if lines <= max_lines) - 1
+    return [entry.limit_depth(max(deepest, 0)) for entry in entries]
 
 
-def paired(profiles: Sequence[Sequence[Row]], by: str | tuple[str, ...], sizes: Sizes) -> list[ComparisonNode]:
-    """Bring together what profiles have under the same keys, or in the same modules below their models.
+def pair_profiles(profiles: Sequence[Sequence[Row]], by: str | tuple[str, ...], sizes: Sizes) -> list[ComparisonNode]:
+    """Pair what profiles have under equal keys, or in equal modules below their models.
 
-    The model of a profile is the root with the most flops, whatever its class is called; where all profiles have a root
-    of the name of one of these, it is that. What is nested deeper than two hundred levels is part of what is above it.
+    The model of a profile is the root module with the most flops, whatever its class. If all profiles have a root of
+    the name of one of these, it is that root. Modules deeper than 200 levels count as part of the module above.
 
     Args:
-        profiles: Rows of each.
+        profiles: The rows of each profile.
         by: Keys of rows.
-        sizes: Of dimensions, to compare flops at.
+        sizes: Sizes of dimensions, at which flops are compared.
 
     Raises:
-        ProfileError: There is no such key.
+        ProfileError: A key is unknown.
     """
     keys = (by,) if isinstance(by, str) else tuple(by)
-    # Sees that there are such keys.
+    # Check the keys.
     group_rows((), *keys)
     placed = [
         (_below_root(row.module, root), side, row)
-        for side, (rows, root) in enumerate(zip(profiles, _models(profiles, sizes), strict=True))
+        for side, (rows, root) in enumerate(zip(profiles, _model_roots(profiles, sizes), strict=True))
         for row in rows
         if row.floating
     ]
     if keys == ("module",):
-        return _modules(placed, len(profiles))
+        return _pair_modules(placed, len(profiles))
     found: dict[tuple[str, ...], list[list[Row]]] = {}
     for module, side, row in placed:
         names = {"module": module.removeprefix(f"{_ROOT}."), "op": operator_of(row)}
@@ -192,8 +192,8 @@ def paired(profiles: Sequence[Sequence[Row]], by: str | tuple[str, ...], sizes: 
     ]
 
 
-def _models(profiles: Sequence[Sequence[Row]], sizes: Sizes) -> list[str]:
-    """Name the root of each profile that is the model; "" where there is none."""
+def _model_roots(profiles: Sequence[Sequence[Row]], sizes: Sizes) -> list[str]:
+    """Name the root of each profile that is the model; "" if it has none."""
     flops = [_flops_of_roots(rows, sizes) for rows in profiles]
     largest = [max(roots, key=lambda root: roots[root], default="") for roots in flops]
     common = next((root for root in largest if all(root in roots for roots in flops)), None)
@@ -210,34 +210,38 @@ def _flops_of_roots(rows: Sequence[Row], sizes: Sizes) -> dict[str, Any]:
 
 
 def _below_root(module: str, root: str) -> str:
-    """Name a module by its path below the model; other roots keep their names."""
-    first, *rest = module.split(".", _DEEPEST + 1)
-    return ".".join([_ROOT if root and first == root else first, *rest[:_DEEPEST]])
+    """Replace the model in a module path by a common name; other roots keep theirs."""
+    first, *rest = module.split(".", _MAX_DEPTH + 1)
+    return ".".join([_ROOT if root and first == root else first, *rest[:_MAX_DEPTH]])
 
 
-def _modules(placed: Sequence[tuple[str, int, Row]], sides: int) -> list[ComparisonNode]:
-    planted = build_tree((module, str(side), row) for module, side, row in placed)
-    opening = Opening(expand=False)
+def _pair_modules(placed: Sequence[tuple[str, int, Row]], sides: int) -> list[ComparisonNode]:
+    tree = build_tree((module, str(side), row) for module, side, row in placed)
+    expansion = Expansion(expand=False)
 
-    def entry(node: Node, above: Node) -> ComparisonNode:
-        below = inside(node) if node.inside else []
-        amounts = [Amount([each.amounts[side] for each in below]) for side in range(sides)]
+    def pair(node: Node, parent: Node) -> ComparisonNode:
+        children = pair_children(node) if node.children else []
+        amounts = [Amount([each.amounts[side] for each in children]) for side in range(sides)]
         return ComparisonNode(
-            _name(node), amounts if below else _amounts(node.own, sides), MODULE, below, node.members // above.members
+            _module_label(node),
+            amounts if children else _amounts(node.own, sides),
+            MODULE,
+            children,
+            node.repeats // parent.repeats,
         )
 
-    def inside(node: Node) -> list[ComparisonNode]:
+    def pair_children(node: Node) -> list[ComparisonNode]:
         own = [ComparisonNode(_ITSELF, _amounts(node.own, sides), KEY)] if node.own else []
-        return [*own, *(entry(child, node) for child in node.children(opening))]
+        return [*own, *(pair(child, node) for child in node.collapsed_children(expansion))]
 
     outermost = []
-    for node in planted.children(opening):
-        outermost += inside(node) if node.name == _ROOT else [entry(node, planted)]
+    for node in tree.collapsed_children(expansion):
+        outermost += pair_children(node) if node.name == _ROOT else [pair(node, tree)]
     return outermost
 
 
-def _name(node: Node) -> str:
-    """Return the name of a module with its class, or with its classes where profiles differ."""
+def _module_label(node: Node) -> str:
+    """Return the name of a module with its class, or with its classes if the profiles differ."""
     types = dict.fromkeys(row.module_type for rows in node.own.values() for row in rows)
     return printable(f"{node.name} ({' / '.join(types)})") if len(types) > 1 else node.label
 

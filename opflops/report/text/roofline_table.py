@@ -1,13 +1,13 @@
-"""The table of a roofline: what bounds each part on a device, for how long at least, and what a timed run took."""
+"""The table of a roofline: a lower bound on the time of each part on a device, and the time of a timed run."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opflops.report.notes import listed
-from opflops.report.text.paragraphs import paragraphs
+from opflops.report.notes import join_names
+from opflops.report.text.paragraphs import wrap_sentences
 from opflops.report.text.sheet import Label, Sheet, natural_width, render
-from opflops.report.text.text import encodable, screen_width
+from opflops.report.text.terminal import screen_width, to_encodable
 from opflops.report.text.tree import OUTSIDE
 from opflops.units import duration, scaled, share
 from opflops.wording import printable
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from opflops.devices.bounds import Bound
 
 _DROPPED_FIRST = ("flops/byte", "bytes", "%", "flops")
-_NARROWEST_LABEL = 12
-_MEANING = (
-    "At least: the longer of the arithmetic at its dtype's peak and the traffic at full bandwidth, operator by "
-    "operator, unfused. Of integer work it is the traffic alone."
+_MIN_LABEL_WIDTH = 12
+_BOUND_NOTE = (
+    '"at least" is a lower bound: per operator, the larger of flops / peak and bytes / bandwidth, unfused. Integer '
+    "operators: bytes only."
 )
 
 
-def lines_of_roofline(
+def format_roofline_table(
     device: Device,
     by: Sequence[str],
     parts: Sequence[Bound],
@@ -35,15 +35,15 @@ def lines_of_roofline(
     tf32: bool = False,
     integer: Sequence[str] = (),
 ) -> str:
-    """Write a line for each part that does or moves anything, longest first, then the total and what the times mean.
+    """Write a line for each part that has flops or bytes, longest time first, then the total and notes.
 
     Args:
-        device: What the bounds are for.
+        device: The device.
         by: The keys that the parts were grouped by.
-        parts: What to show.
-        total: All of them together.
-        tf32: Whether float32 products were taken to run in TF32.
-        integer: Dtypes of integer work that moved something or was timed.
+        parts: The bound of each part.
+        total: The bound of all parts together.
+        tf32: Whether float32 matmuls are assumed to run in TF32.
+        integer: Dtypes of integer work that moved bytes or was timed.
     """
     shown = sorted((part for part in parts if part.flops or part.bytes), key=lambda part: -part.seconds)
     timed = total.measured is not None
@@ -57,54 +57,58 @@ def lines_of_roofline(
         *(["took", "of the bound"] if timed else []),
     ]
     lines = [*shown, total]
-    labels = [Label(_label(part.label)) for part in lines]
-    cells = [_line(part, total, timed=timed) for part in lines]
-    table = _fitting(Sheet(" / ".join(by), labels, headers, list(zip(*cells, strict=True))))
-    told = [*_integer(integer), *_remarks([*shown, total])]
-    return "\n".join([encodable(table), "", *paragraphs([_rates(device, tf32=tf32), _MEANING, *told])])
+    labels = [Label(_format_label(part.label)) for part in lines]
+    cells = [_format_line(part, total, timed=timed) for part in lines]
+    table = _fit_to_screen(Sheet(" / ".join(by), labels, headers, list(zip(*cells, strict=True))))
+    sentences = [*_integer_notes(integer), *_bound_notes([*shown, total])]
+    return "\n".join(
+        [to_encodable(table), "", *wrap_sentences([_device_note(device, tf32=tf32), _BOUND_NOTE, *sentences])]
+    )
 
 
-def _fitting(sheet: Sheet) -> str:
-    """Write a table, without the columns that can be missed most where it is too wide."""
+def _fit_to_screen(sheet: Sheet) -> str:
+    """Write a table; if it is too wide, without the least important columns."""
     limit = screen_width()
     for header in _DROPPED_FIRST:
         if natural_width(sheet, "simple") > limit:
             sheet = sheet.without(header)
     overflow = natural_width(sheet, "simple") - limit
-    return render(sheet.within(max(sheet.widths[0] - max(overflow, 0), _NARROWEST_LABEL)), "simple", color=False)
+    return render(
+        sheet.shorten_labels(max(sheet.widths[0] - max(overflow, 0), _MIN_LABEL_WIDTH)), "simple", color=False
+    )
 
 
-def _rates(device: Device, *, tf32: bool) -> str:
+def _device_note(device: Device, *, tf32: bool) -> str:
     peaks = ", ".join(f"{scaled(round(peak))}FLOP/s in {name}" for name, peak in device.peaks.items())
     source = f" ({device.source})" if device.source else ""
     products = "float32 is computed in TF32" if tf32 else "float32 is not computed in TF32"
     return f"{device.name}{source}: {scaled(round(device.bandwidth))}B/s; {peaks}; {products}."
 
 
-def _integer(dtypes: Sequence[str]) -> list[str]:
-    """Say that integer work is in these times, which is in no other total."""
+def _integer_notes(dtypes: Sequence[str]) -> list[str]:
+    """Say that integer work is included here, and in no other total."""
     if not dtypes:
         return []
-    return [f"In these bytes and times, and in no other totals, is the work in {listed(dtypes)}."]
+    return [f"The bytes and times include the work in {join_names(dtypes)}; other totals do not."]
 
 
-def _remarks(parts: Sequence[Bound]) -> list[str]:
-    """Name what was faster than its bound, which cannot be on that device, and what was timed in part."""
+def _bound_notes(parts: Sequence[Bound]) -> list[str]:
+    """Name parts that were faster than their bound, impossible on that device, and parts that were not fully timed."""
     *several, _ = parts
-    faster = [_label(part.label) for part in several if part.attained is not None and part.attained > 1]
-    partly = [_label(part.label) for part in parts if part.untimed and part.measured is not None]
-    why = "Caches held what was read, float32 was computed in TF32, or it ran on a faster device."
+    faster = [_format_label(part.label) for part in several if part.attained is not None and part.attained > 1]
+    partly = [_format_label(part.label) for part in parts if part.untimed and part.measured is not None]
+    why = "Caches held the data, float32 was computed in TF32, or the run used a faster device."
     return [
         *([f"Faster than the bound: {', '.join(faster)}. {why}"] if faster else []),
-        *([f"Not all of it was timed, so that it is no share of the bound: {', '.join(partly)}."] if partly else []),
+        *([f"Only partly timed, so without a share of the bound: {', '.join(partly)}."] if partly else []),
     ]
 
 
-def _line(part: Bound, total: Bound, *, timed: bool) -> list[str]:
+def _format_line(part: Bound, total: Bound, *, timed: bool) -> list[str]:
     line = [
         scaled(part.flops),
         scaled(part.bytes),
-        "" if part.intensity is None else _significant(part.intensity),
+        "" if part.intensity is None else _format_quotient(part.intensity),
         duration(part.seconds),
         share(part.seconds, total.seconds),
         part.limit if part.seconds else "",
@@ -118,10 +122,10 @@ def _line(part: Bound, total: Bound, *, timed: bool) -> list[str]:
     return line
 
 
-def _label(label: object) -> str:
+def _format_label(label: object) -> str:
     names = label if isinstance(label, tuple) else (label,)
     return printable(" / ".join(str(name) or OUTSIDE for name in names))
 
 
-def _significant(value: float) -> str:
+def _format_quotient(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits are enough

@@ -1,4 +1,4 @@
-"""The table of how counts grow: a line for each part, a column for each dimension."""
+"""The table of how counts scale: a line for each part, a column for each dimension."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def lines_of_growth(measure: str, growths: Mapping[str, Mapping[str, Any]], counts: Mapping[str, Any]) -> str:
+def format_scaling_table(measure: str, growths: Mapping[str, Mapping[str, Any]], counts: Mapping[str, Any]) -> str:
     """Write a table.
 
     Args:
-        measure: What the counts are of.
-        growths: By part and by dimension: the degree, None where there is none, and its coefficient.
-        counts: By part, in full.
+        measure: The measure that was counted.
+        growths: By part and by dimension: the degree, None if the count is no polynomial, and the coefficient.
+        counts: The count of each part.
     """
     names = list(next(iter(growths.values())))
     rows = [
-        [part, *(_grows(name, *growth[name]) for name in names), exact(counts[part])]
+        [part, *(_format_growth(name, *growth[name]) for name in names), exact(counts[part])]
         for part, growth in growths.items()
     ]
     headers = ["part", *(f"in {name}" for name in names), measure]
     return tabulate(rows, headers=headers, disable_numparse=True)
 
 
-def _grows(name: str, degree: int | None, coefficient: Any) -> str:
+def _format_growth(name: str, degree: int | None, coefficient: Any) -> str:
     if degree is None:
-        return "no polynomial"
+        return "not polynomial"
     if degree == 0:
         return "-"
     power = name if degree == 1 else f"{name}**{degree}"

@@ -1,4 +1,4 @@
-"""A table whose numbers are written: how wide it is, and how it is written in a format."""
+"""A table of texts: measure it, shorten it, and render it in a format."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from tabulate import tabulate, tabulate_formats
 
 from opflops.report.amounts import KEY, MODULE, OPERATOR, OTHERS, TOTAL
-from opflops.report.text.color import BOLD, DIM, heat, painted
-from opflops.report.text.text import bar, elided, left, right, widest, width_of
+from opflops.report.text.color import BOLD, DIM, heat_codes, paint
+from opflops.report.text.terminal import draw_bar, elide, max_width, pad_left, pad_right, width_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,26 +19,30 @@ if TYPE_CHECKING:
     from opflops.report.amounts import Line
 
 GAP = 2
-"""Characters between columns of the plainest format."""
+"""Spaces between columns in the format ``simple``."""
 
 _INDENT = "  "
-_KINDS = {MODULE: BOLD, OPERATOR: DIM, OTHERS: DIM, TOTAL: BOLD}
+_KIND_CODES = {MODULE: BOLD, OPERATOR: DIM, OTHERS: DIM, TOTAL: BOLD}
 
-# Formats that a program reads next, not a person at a terminal: as wide as they come.
+# Formats that a program reads, so that no width limits them.
 _MARKUP = frozenset(
     name for name in tabulate_formats if name.startswith(("latex", "html", "unsafehtml", "asciidoc", "mediawiki"))
 ) | {"colon_grid", "github", "jira", "moinmoin", "pipe", "orgtbl", "textile", "tsv", "youtrack"}
 
-BROKEN = {"transcendentals": "transcen-\ndentals", "bytes_written": "bytes_\nwritten", "bytes_read": "bytes_\nread"}
-_WHOLE = {broken: header for header, broken in BROKEN.items()}
+BROKEN_HEADERS = {
+    "transcendentals": "transcen-\ndentals",
+    "bytes_written": "bytes_\nwritten",
+    "bytes_read": "bytes_\nread",
+}
+_WHOLE_HEADERS = {broken: header for header, broken in BROKEN_HEADERS.items()}
 _NUMBER = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
 _WORDS = re.compile(r"[^:/_.\s-]*[:/_.\s-]*")
 
 
-def broken(header: str, width: int) -> str:
-    r"""Break a header after signs between its words, so that each line takes no more than a width where that can be.
+def break_header(header: str, width: int) -> str:
+    r"""Break a header after the punctuation between its words, so that its lines fit a width if possible.
 
-    >>> broken("torchvision:resnet50", 11)
+    >>> break_header("torchvision:resnet50", 11)
     'torchvision:\nresnet50'
     """
     lines = [""]
@@ -50,34 +54,34 @@ def broken(header: str, width: int) -> str:
 
 
 class Label(NamedTuple):
-    """Hold what stands at the beginning of a line, how far it is indented, and what kind of line it is."""
+    """Hold a line's name, its indentation level, and the kind of line."""
 
     name: str
     depth: int = 0
     kind: str = KEY
 
 
-def _within(label: Label | Line, room: int) -> Label:
-    """Make a label fit; the indent gives way at last, and leaves half of the room to the name."""
+def _shorten_label(label: Label | Line, room: int) -> Label:
+    """Shorten a label; the name is shortened first, and the indent keeps at most half of the room."""
     text = _INDENT * label.depth + label.name
     if width_of(text) > room:
         indent = min(len(_INDENT) * label.depth, room // 2)
-        text = " " * indent + elided(label.name, room - indent)
+        text = " " * indent + elide(label.name, room - indent)
     return Label(text, 0, label.kind)
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """Hold a table whose numbers are written: labels, and columns by what stands above them.
+    """Hold a table of texts: a label for each line, and columns with headers.
 
     Attributes:
-        heading: What stands above the labels.
+        heading: The header of the labels.
         labels: One for each line.
-        headers: What stands above each column; where it may be broken there is a newline.
-        columns: Cells of each column, one for each line.
-        paint: Of each column, the codes that colour each line, where there are some.
-        closing: Whether the last line is a total.
-        bars: Shares of one, to be drawn at the right, or nothing.
+        headers: One for each column; a newline marks where a header may be broken.
+        columns: The cells of each column, one for each line.
+        paint: By position of a column, the escape codes of its lines.
+        has_total: Whether the last line is a total.
+        bars: A share between 0 and 1 for each line, to be drawn as bars on the right; empty for no bars.
     """
 
     heading: str
@@ -85,25 +89,25 @@ class Sheet:
     headers: Sequence[str]
     columns: Sequence[Sequence[str]]
     paint: Mapping[int, Sequence[str]] = field(default_factory=dict)
-    closing: bool = True
+    has_total: bool = True
     bars: Sequence[float | None] = ()
 
     @cached_property
     def texts(self) -> list[str]:
-        """Return the labels with their indents."""
+        """Return the labels, indented."""
         return [_INDENT * label.depth + label.name for label in self.labels]
 
     @cached_property
     def widths(self) -> list[int]:
-        """Return the widths of columns, that of the labels first."""
+        """Return the widths of the labels and of each column."""
         columns = zip(self.headers, self.columns, strict=True)
         return [
-            widest([self.heading, *self.texts]),
-            *(widest([*header.split("\n"), *column]) for header, column in columns),
+            max_width([self.heading, *self.texts]),
+            *(max_width([*header.split("\n"), *column]) for header, column in columns),
         ]
 
     def without(self, header: str) -> Sheet:
-        """Leave out a column."""
+        """Return the table without a column."""
         kept = [position for position, each in enumerate(self.headers) if each != header]
         return replace(
             self,
@@ -112,56 +116,58 @@ class Sheet:
             paint={new: self.paint[old] for new, old in enumerate(kept) if old in self.paint},
         )
 
-    def within(self, room: int) -> Sheet:
-        """Shorten labels so that they take no more than so many characters."""
-        return replace(self, labels=[_within(each, room) for each in self.labels])
+    def shorten_labels(self, room: int) -> Sheet:
+        """Return the table with its labels shortened to a width."""
+        return replace(self, labels=[_shorten_label(each, room) for each in self.labels])
 
-    def drawn(self, length: int, *, color: bool) -> Sheet:
-        """Add a column of bars."""
-        bars = [left(bar(share or 0.0, length), length) for share in self.bars]
+    def with_bars(self, length: int, *, color: bool) -> Sheet:
+        """Return the table with a column of bars."""
+        bars = [pad_right(draw_bar(share or 0.0, length), length) for share in self.bars]
         paint = {**self.paint}
         if color:
-            paint[len(self.columns)] = [heat(100 * (share or 0.0)) for share in self.bars]
+            paint[len(self.columns)] = [heat_codes(100 * (share or 0.0)) for share in self.bars]
         return replace(self, headers=[*self.headers, ""], columns=[*self.columns, bars], paint=paint)
 
 
 def is_markup(tablefmt: str) -> bool:
-    """Tell the formats that a program reads next from those for a terminal."""
+    """Tell whether a program, and not a person at a terminal, reads the format."""
     return tablefmt in _MARKUP
 
 
-def joined(header: str) -> str:
-    """Write a header that may be broken in one line."""
-    return _WHOLE.get(header) or header.replace("\n", "")
+def join_header(header: str) -> str:
+    """Write a header on one line."""
+    return _WHOLE_HEADERS.get(header) or header.replace("\n", "")
 
 
 def natural_width(sheet: Sheet, tablefmt: str) -> int:
-    """Measure how wide a table comes out: as wide as one of the widest cells of each column."""
+    """Return the width of the rendered table."""
     if tablefmt == "simple":
         return sum(sheet.widths) + GAP * len(sheet.columns)
     columns = [[max(column, key=width_of)] for column in sheet.columns]
     label = Label(max(sheet.texts, key=width_of))
-    return widest(render(Sheet(sheet.heading, [label], sheet.headers, columns), tablefmt, color=False).splitlines())
+    return max_width(render(Sheet(sheet.heading, [label], sheet.headers, columns), tablefmt, color=False).splitlines())
 
 
 def render(sheet: Sheet, tablefmt: str, *, color: bool) -> str:
-    """Write a table in a format of :mod:`tabulate`."""
+    """Render a table in a format of :mod:`tabulate`."""
     if tablefmt == "simple":
-        return _simple(sheet, color=color)
+        return _render_simple(sheet, color=color)
     if tablefmt == "tsv":
-        return _tsv(sheet)
+        return _render_tsv(sheet)
     markup = is_markup(tablefmt)
-    # Markup takes spaces at the beginning away, except those that do not break.
+    # Markup drops leading spaces, except non-breaking ones.
     indent = "\u00a0\u00a0" if markup else _INDENT
     labels = [indent * label.depth + label.name for label in sheet.labels]
     columns: list[Sequence[str]] = list(sheet.columns)
     if color:
-        labels = [painted(text, _KINDS.get(label.kind, "")) for text, label in zip(labels, sheet.labels, strict=True)]
-        columns = [_painted(sheet, position, column) for position, column in enumerate(columns)]
+        labels = [
+            paint(text, _KIND_CODES.get(label.kind, "")) for text, label in zip(labels, sheet.labels, strict=True)
+        ]
+        columns = [_paint_column(sheet, position, column) for position, column in enumerate(columns)]
     headers = [sheet.heading, *sheet.headers]
     return tabulate(
         list(zip(labels, *columns, strict=True)),
-        headers=list(map(joined, headers)) if markup else _stacked(headers),
+        headers=list(map(join_header, headers)) if markup else _align_headers(headers),
         tablefmt=tablefmt,
         disable_numparse=True,
         colalign=("left", *["right"] * len(columns)),
@@ -169,60 +175,62 @@ def render(sheet: Sheet, tablefmt: str, *, color: bool) -> str:
     )
 
 
-def _tsv(sheet: Sheet) -> str:
-    """Write values between tabs, numbers as programs read them; tabulate fills them up for people."""
-    headers = [sheet.heading, *map(joined, sheet.headers)]
-    columns = [[_NUMBER.sub(_bare, cell) for cell in column] for column in sheet.columns]
+def _render_tsv(sheet: Sheet) -> str:
+    """Separate values by tabs and omit thousands separators; tabulate would pad the cells."""
+    headers = [sheet.heading, *map(join_header, sheet.headers)]
+    columns = [[_NUMBER.sub(_without_separators, cell) for cell in column] for column in sheet.columns]
     return "\n".join(map("\t".join, [headers, *zip(sheet.texts, *columns, strict=True)]))
 
 
-def _bare(number: re.Match[str]) -> str:
+def _without_separators(number: re.Match[str]) -> str:
     return number[0].replace(",", "")
 
 
-def _stacked(headers: Sequence[str]) -> list[str]:
-    """Break long headers into lines, and let the others stand beside their last."""
+def _align_headers(headers: Sequence[str]) -> list[str]:
+    """Break headers into lines, and move shorter ones to the bottom line."""
     lines = [header.split("\n") for header in headers]
     height = max(map(len, lines))
     return ["\n".join([""] * (height - len(each)) + each) for each in lines]
 
 
-def _painted(sheet: Sheet, position: int, cells: Sequence[str]) -> Sequence[str]:
+def _paint_column(sheet: Sheet, position: int, cells: Sequence[str]) -> Sequence[str]:
     codes = sheet.paint.get(position) or [DIM if label.kind in (OPERATOR, OTHERS) else "" for label in sheet.labels]
-    return [painted(cell, code) for cell, code in zip(cells, codes, strict=True)]
+    return [paint(cell, code) for cell, code in zip(cells, codes, strict=True)]
 
 
-def _simple(sheet: Sheet, *, color: bool) -> str:
-    """Write tabulate's plainest format, with rules below two lines of headers and above the total.
+def _render_simple(sheet: Sheet, *, color: bool) -> str:
+    """Render tabulate's format ``simple``, with rules below two lines of headers and above the total.
 
-    tabulate itself makes columns wider than their headers, knows no rule above a total, and looks at each cell so long
-    that a hundred thousand lines take it two seconds.
+    tabulate itself makes columns wider than their headers, cannot draw a rule above the total, and takes two seconds
+    for a hundred thousand lines.
     """
     first, *others = sheet.widths
-    headers = [text.split("\n") for text in _stacked([sheet.heading, *sheet.headers])]
+    headers = [text.split("\n") for text in _align_headers([sheet.heading, *sheet.headers])]
     above = []
     for label, *texts in zip(*headers, strict=True):
-        cells = [left(label, first), *(right(text, width) for text, width in zip(texts, others, strict=True))]
+        cells = [pad_right(label, first), *(pad_left(text, width) for text, width in zip(texts, others, strict=True))]
         above.append("  ".join(cells).rstrip())
-    labels = _aligned(sheet.texts, first, left)
+    labels = _pad_column(sheet.texts, first, pad_right)
     columns: list[Sequence[str]] = [
-        _aligned(column, width, right) for column, width in zip(sheet.columns, others, strict=True)
+        _pad_column(column, width, pad_left) for column, width in zip(sheet.columns, others, strict=True)
     ]
     rule = "  ".join("-" * width for width in (first, *others))
     if color:
-        labels = [painted(text, _KINDS.get(label.kind, "")) for text, label in zip(labels, sheet.labels, strict=True)]
-        columns = [_painted(sheet, position, column) for position, column in enumerate(columns)]
-        rule = painted(rule, DIM)
+        labels = [
+            paint(text, _KIND_CODES.get(label.kind, "")) for text, label in zip(labels, sheet.labels, strict=True)
+        ]
+        columns = [_paint_column(sheet, position, column) for position, column in enumerate(columns)]
+        rule = paint(rule, DIM)
     lines = list(map("  ".join, zip(labels, *columns, strict=True)))
-    if sheet.closing:
+    if sheet.has_total:
         lines.insert(-1, rule)
     if not color:
         lines = list(map(str.rstrip, lines))
     return "\n".join([*above, rule, *lines])
 
 
-def _aligned(texts: Sequence[str], width: int, side: Callable[[str, int], str]) -> list[str]:
-    """Fill texts up to a width, most of them without a look at their characters."""
+def _pad_column(texts: Sequence[str], width: int, side: Callable[[str, int], str]) -> list[str]:
+    """Pad texts to a width; fast if all are ASCII."""
     if not "".join(texts).isascii():
         return [side(text, width) for text in texts]
-    return [text.ljust(width) for text in texts] if side is left else [text.rjust(width) for text in texts]
+    return [text.ljust(width) for text in texts] if side is pad_right else [text.rjust(width) for text in texts]

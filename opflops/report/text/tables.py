@@ -1,4 +1,4 @@
-"""The tables: by module as a tree, by anything else as a list, and the overview that ``print`` shows."""
+"""Tables: the module tree, a list by any other key, and the overview that ``print`` shows."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, TypedDict
 
 from opflops.errors import ProfileError
-from opflops.records.dimensions import examples
+from opflops.records.dimensions import example_sizes
 from opflops.records.rows import group_rows
 from opflops.report.amounts import TOTAL, Amount, Line
-from opflops.report.collector import collector_at_rest
-from opflops.report.notes import NUMBERS, Symbolic, notes, total_label
-from opflops.report.text import tree
-from opflops.report.text.columns import PHASES, ordered
-from opflops.report.text.layout import Laid, Numbers, lay_out
-from opflops.report.text.paragraphs import paragraphs
+from opflops.report.collector import with_gc_disabled
+from opflops.report.notes import NUMBERS, Symbolic, join_names, notes, total_label
+from opflops.report.text.columns import PHASES, sort_positions
+from opflops.report.text.layout import FittedTable, Numbers, lay_out
+from opflops.report.text.paragraphs import wrap_sentences
 from opflops.report.text.sheet import is_markup
-from opflops.report.text.text import TIMES
+from opflops.report.text.terminal import TIMES
+from opflops.report.text.tree import OUTSIDE
+from opflops.report.text.tree_lines import Detail, TreeLines, keep_top, tree_lines
 from opflops.wording import printable
 
 if TYPE_CHECKING:
@@ -28,16 +29,13 @@ if TYPE_CHECKING:
 _OVERVIEW_LINES = 40
 _OVERVIEW_OPERATORS = 10
 _MODULES = "module / operator"
-REPEATED = (
-    f"A line with {TIMES}N is about N modules that did the same: its numbers, and those of the lines in it, are of all "
-    "N together"
-)
-_WHOLE = "table(), or --by module,"
-_APART = "expand=True, or --expand, shows each by itself."
+REPEATS_NOTE = f"{TIMES}N marks N equal modules on one line. It and the lines below it count all N together."
+_HOW_TO_EXPAND = "Show each one with expand=True or --expand."
+_HOW_TO_SHOW_ALL = "with table() or --by module"
 
 
 class TableOptions(TypedDict, total=False):
-    """Name the keyword options of :func:`table`, for those who pass them on."""
+    """List the keyword options of :func:`table`, for functions that pass them on."""
 
     depth: int | None
     expand: bool | str | Collection[str]
@@ -52,7 +50,7 @@ class TableOptions(TypedDict, total=False):
 
 
 class OverviewOptions(TypedDict, total=False):
-    """Name the keyword options of :func:`overview`, for those who pass them on."""
+    """List the keyword options of :func:`overview`, for functions that pass them on."""
 
     expand: bool | str | Collection[str]
     width: int | None
@@ -60,7 +58,7 @@ class OverviewOptions(TypedDict, total=False):
     bar: bool | None
 
 
-@collector_at_rest
+@with_gc_disabled
 def table(
     rows: Sequence[Row],
     by: str | tuple[str, ...] = "module",
@@ -77,56 +75,56 @@ def table(
     bar: bool | None = None,
     symbolic: Symbolic = NUMBERS,
 ) -> str:
-    """Write rows as a table with calls, macs, flops, transcendentals, share of the flops, and times if there are any.
+    """Write rows as a table with calls, macs, flops, transcendentals, share of the flops, and times if any.
 
-    In the module tree, modules that differ by nothing but a number in their names are one line if they follow each
-    other: ``0-79 x80 (Block)`` stands for eighty, with the costs of all.
+    In the module tree, consecutive modules that differ only by a number in their names share one line:
+    ``0-79 x80 (Block)`` stands for eighty modules, with the sum of their costs.
 
     Args:
-        rows: What to show.
+        rows: The rows to show.
         by: ``"module"`` for the module tree with its operators; else a key of rows, or a tuple of keys, for a list.
-        depth: Of the module tree: how many levels below the roots. None shows all.
-        expand: Of the module tree: True shows repeated modules one by one. A path does so for those right below it
-            (``"Model.layers"``), or for one of them (``"Model.layers.3"``); ``*`` and ``?`` stand for others, and there
-            may be several paths.
-        top: Show this many lines, those with the most flops or whatever is sorted by, and add up the others in one; in
-            the module tree, so many modules and operators in each module.
-        columns: Names of columns, or a text with commas between them: ``"calls"``, ``"macs"``, ``"ops"``, ``"flops"``,
-            ``"transcendentals"``, ``"bytes"``, ``"bytes_read"``, ``"bytes_written"``, ``"intensity"`` (flops for each
-            byte), ``"seconds"``, ``"flop/s"``, ``"%"`` of the flops, ``"bar"`` to draw that; ``"forward"``,
-            ``"backward"``, ``"recompute"`` and ``"optimizer"`` for the flops of a phase, ``"phases"`` for those that
-            there are. By default as many of the usual ones as fit.
+        depth: How many levels of the module tree to show below the roots. None shows all.
+        expand: True shows the repeated modules of the tree one by one. A path, or a collection of paths, does so for
+            the modules right below it (``"Model.layers"``) or for one module (``"Model.layers.3"``). Paths may contain
+            the wildcards ``*`` and ``?``.
+        top: How many lines to show, the largest by ``sort`` or else by flops; the others are added up in one line. In
+            the module tree, it limits the modules and the operators in each module.
+        columns: Names, as a sequence or separated by commas: ``"calls"``, ``"macs"``, ``"ops"``, ``"flops"``,
+            ``"transcendentals"``, ``"bytes"``, ``"bytes_read"``, ``"bytes_written"``, ``"intensity"`` (flops per byte),
+            ``"seconds"``, ``"flop/s"``, ``"%"`` of the flops, ``"bar"`` to draw that; ``"forward"``, ``"backward"``,
+            ``"recompute"`` and ``"optimizer"`` for the flops of a phase, ``"phases"`` for all phases in the rows. By
+            default as many of the usual columns as fit.
         tablefmt: Any format of :mod:`tabulate`.
         sort: A column such as ``"flops"``, largest first, or ``"name"``; None keeps the order of execution.
-        numbers: ``"exact"``, ``"scaled"`` (SI prefixes), or ``"auto"``.
-        width: Characters to fit into; by default the terminal's.
-        color: Whether to write escape codes for a terminal; :func:`opflops.report.text.color.wants_colour` tells
-            if it has colours. Markup has none.
-        bar: Whether to draw shares beside the usual columns, where there is room; by default if the output is a
+        numbers: ``"exact"``, ``"scaled"`` (SI prefixes), or ``"auto"``: exact numbers if they fit.
+        width: In characters; by default the terminal's.
+        color: Whether to write escape codes for a terminal; :func:`opflops.report.text.color.wants_color` tells
+            if the terminal has colors. Markup formats ignore it.
+        bar: Whether to draw shares as bars beside the usual columns where they fit; by default if the output is a
             terminal.
-        symbolic: What there is to say of costs that are expressions.
+        symbolic: The dimensions of costs that are expressions.
 
     Raises:
-        ProfileError: A key, a column, an order, a path or a format is unknown, or a number is none.
+        ProfileError: A key, a column, an order, a path or a format is unknown, or ``depth`` or ``top`` is too small.
     """
     if depth is not None and depth < 0:
-        raise ProfileError(f"depth={depth} is no number of levels; it can be 0 or more, or None for all.")
+        raise ProfileError(f"depth must be 0 or more, or None for all, not {depth}.")
     if top is not None and top < 1:
-        raise ProfileError(f"top={top} is no number of lines; it can be 1 or more, or None for all.")
-    sizes = examples(symbolic.dimensions)
+        raise ProfileError(f"top must be 1 or more, or None for all, not {top}.")
+    sizes = example_sizes(symbolic.dimensions)
     floating = [row for row in rows if row.floating]
     keys = (by,) if isinstance(by, str) else tuple(by)
     sort = "flops" if sort is None and top is not None else sort
     repeated = False
     if keys == ("module",):
-        lines, _, repeated, _ = tree.lines(floating, depth=depth, sort=sort, sizes=sizes, expand=expand, top=top)
+        lines, _, repeated, _ = tree_lines(floating, depth=depth, sort=sort, sizes=sizes, expand=expand, top=top)
         heading = _MODULES
     else:
-        lines, heading = _flat(floating, keys, sort, sizes, top), " / ".join(keys)
+        lines, heading = _list_lines(floating, keys, sort, sizes, top), " / ".join(keys)
     laid = lay_out(
         heading,
         lines,
-        _whole(rows, floating),
+        _total_line(rows, floating),
         columns=columns,
         tablefmt=tablefmt,
         numbers=numbers,
@@ -137,15 +135,15 @@ def table(
     )
     if is_markup(tablefmt):
         return laid.text
-    told = [
-        *([f"{REPEATED}; {_APART}"] if repeated else []),
-        *_columns_told([laid]),
+    sentences = [
+        *([f"{REPEATS_NOTE} {_HOW_TO_EXPAND}"] if repeated else []),
+        *_column_notes([laid]),
         *notes(rows, symbolic),
     ]
-    return "\n".join([laid.text, "", *paragraphs(told, width)])
+    return "\n".join([laid.text, "", *wrap_sentences(sentences, width)])
 
 
-@collector_at_rest
+@with_gc_disabled
 def overview(
     rows: Sequence[Row],
     symbolic: Symbolic = NUMBERS,
@@ -155,80 +153,80 @@ def overview(
     color: bool = False,
     bar: bool | None = None,
 ) -> str:
-    """Write the report that ``print`` shows: the module tree, then the operators, then what there is to note.
+    """Write the report that ``print`` shows: the module tree, the operators, and notes.
 
-    Phases and dtypes have tables of their own where there are several. Of a tree too long to read at once operators are
-    put together, and modules folded at the depth where it is not; the report says so.
+    If there are several phases or dtypes, they get tables too. If the tree is too long to read at once, operators share
+    lines and deep modules are hidden; a note says so.
 
     Args:
-        rows: What to show.
-        symbolic: What there is to say of costs that are expressions.
+        rows: The rows to show.
+        symbolic: The dimensions of costs that are expressions.
         expand: As in :func:`table`.
         width: As in :func:`table`.
         color: As in :func:`table`.
         bar: As in :func:`table`.
 
     Raises:
-        ProfileError: There is no such path to expand.
+        ProfileError: A path to expand is unknown.
     """
     floating = [row for row in rows if row.floating]
-    sizes = examples(symbolic.dimensions)
-    modules = tree.lines(floating, sizes=sizes, most=_OVERVIEW_LINES, expand=expand)
-    whole = _whole(rows, floating)
-    parts = [(_MODULES, modules.lines), ("op", _flat(floating, ("op",), "flops", sizes, _OVERVIEW_OPERATORS))]
+    sizes = example_sizes(symbolic.dimensions)
+    modules = tree_lines(floating, sizes=sizes, max_lines=_OVERVIEW_LINES, expand=expand)
+    whole = _total_line(rows, floating)
+    parts = [(_MODULES, modules.lines), ("op", _list_lines(floating, ("op",), "flops", sizes, _OVERVIEW_OPERATORS))]
     several = [key for key in ("phase", "dtype") if len(set(map(attrgetter(key), floating))) > 1]
-    parts += [(key, _flat(floating, (key,), None, sizes)) for key in several]
+    parts += [(key, _list_lines(floating, (key,), None, sizes)) for key in several]
 
-    def laid_out(numbers: Numbers) -> list[Laid]:
+    def laid_out(numbers: Numbers) -> list[FittedTable]:
         return [
             lay_out(*part, whole, numbers=numbers, width=width, sizes=sizes, color=color, bar=bar) for part in parts
         ]
 
     laid = laid_out("auto")
     if "scaled" in {each.style for each in laid}:
-        # Numbers that are written alike can be compared from table to table.
+        # Numbers of one style can be compared between tables.
         laid = laid_out("scaled")
-    told = [
-        *_shortened(modules),
-        *([f"{REPEATED}; {_APART}"] if modules.repeated else []),
-        *_columns_told(laid),
+    sentences = [
+        *_shortening_notes(modules),
+        *([f"{REPEATS_NOTE} {_HOW_TO_EXPAND}"] if modules.repeated else []),
+        *_column_notes(laid),
         *notes(rows, symbolic),
     ]
-    return "\n".join([*(f"{each.text}\n" for each in laid), *paragraphs(told, width)])
+    return "\n".join([*(f"{each.text}\n" for each in laid), *wrap_sentences(sentences, width)])
 
 
-def _whole(rows: Sequence[Row], floating: Sequence[Row]) -> Line:
+def _total_line(rows: Sequence[Row], floating: Sequence[Row]) -> Line:
     return Line(total_label(rows), Amount(floating), kind=TOTAL)
 
 
-def _flat(
+def _list_lines(
     rows: Sequence[Row], keys: tuple[str, ...], sort: str | None, sizes: Sizes, top: int | None = None
 ) -> list[Line]:
     found = []
     for value, part in group_rows(rows, *keys).items():
-        label = " / ".join(name or tree.OUTSIDE for name in (value if isinstance(value, tuple) else (value,)))
+        label = " / ".join(name or OUTSIDE for name in (value if isinstance(value, tuple) else (value,)))
         if "op" in keys and not all(row.priced for row in part):
             label = f"{label} (unpriced)"
         found.append(Line(printable(label), Amount(part)))
-    return tree.topped(found, ordered(found, sort, sizes), top)
+    return keep_top(found, sort_positions(found, sort, sizes), top)
 
 
-def _shortened(modules: tree.Tree) -> list[str]:
-    """Say what a tree leaves to :func:`table`."""
+def _shortening_notes(modules: TreeLines) -> list[str]:
+    """Say what the tree hides, and how to show it."""
     if modules.depth is not None:
-        return [f"Modules deeper than level {modules.depth} are folded into those above; {_WHOLE} shows all."]
-    if modules.detail is not tree.Detail.EVERYTHING:
-        return [f"{_WHOLE} shows all operators in their modules."]
+        return [f"Modules deeper than level {modules.depth} are folded into those above. Show all {_HOW_TO_SHOW_ALL}."]
+    if modules.detail is not Detail.EVERYTHING:
+        return [f"Some operators share a line. Show all {_HOW_TO_SHOW_ALL}."]
     return []
 
 
-def _columns_told(laid: Sequence[Laid]) -> list[str]:
-    """Say what columns mean that do not say it, and which ones there was no room for."""
+def _column_notes(laid: Sequence[FittedTable]) -> list[str]:
+    """Explain the columns whose names do not, and list the hidden ones."""
     shown = set().union(*(each.headers for each in laid))
     phases = [phase for phase in PHASES if phase in shown]
     dropped = list(dict.fromkeys(name for each in laid for name in each.dropped))
     return [
-        *([f"Under {' and '.join(phases)}: the flops of the phase."] if phases else []),
+        *([f"Column{'s' if len(phases) > 1 else ''} {join_names(phases)}: flops of the phase."] if phases else []),
         *(["intensity = flops / bytes."] if "intensity" in shown else []),
-        *([f"Left out for want of width: {', '.join(dropped)}."] if dropped else []),
+        *([f"Hidden because the terminal is narrow: {', '.join(dropped)}."] if dropped else []),
     ]

@@ -1,16 +1,16 @@
-"""The lines of profiles side by side: values of each profile, and how they and their ratios and changes are written."""
+"""The lines of compared profiles: the value in each profile, and how values, ratios and changes are written."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.records.algebra import as_int, substitute
-from opflops.records.rows import unpriced
 from opflops.report.amounts import TOTAL, Amount
+from opflops.report.notes import total_label
 from opflops.report.text.color import GREEN, RED
-from opflops.report.text.columns import Column, measured
+from opflops.report.text.columns import Column, column_of_measure
 from opflops.report.text.sheet import Label
-from opflops.report.text.text import TIMES
+from opflops.report.text.terminal import TIMES
 from opflops.units import exact, scaled
 from opflops.wording import printable
 
@@ -23,60 +23,63 @@ if TYPE_CHECKING:
 
 _TOTALS = ("macs", "flops", "transcendentals", "bytes", "calls")
 _SMALL_RATIO, _LARGE_RATIO = 0.1, 100
-_COUNTS = Column(lambda amount: amount, exact, scaled)
-WORDS = Column(lambda amount: amount, str, str)
+_COUNT_COLUMN = Column(lambda amount: amount, exact, scaled)
+TEXT_COLUMN = Column(lambda amount: amount, str, str)
 
 
-class Values(NamedTuple):
-    """Hold a line of what is compared: its label, its values in each profile, and how they are written."""
+class ComparedLine(NamedTuple):
+    """Hold a line of a comparison: its label, its value in each profile, and the column that writes them."""
 
     label: Label
     values: Sequence[Any]
     column: Column
 
     def write(self, value: Any, style: str) -> str:
-        """Write a value, ``"exact"`` or ``"scaled"``; nothing where there is none."""
+        """Write a value, ``"exact"`` or ``"scaled"``; "" if it is None."""
         if value is None:
             return ""
         return self.column.exact(value) if style == "exact" else self.column.scaled(value)
 
     def numbers(self, sizes: Sizes) -> list[float | None]:
-        """Return the values as numbers, None where one is not."""
+        """Return the values as numbers; None for a value that is not a number."""
         found = [as_int(substitute(value, sizes)) for value in self.values]
         return [each if isinstance(each, (int, float)) else None for each in found]
 
 
-def _floating(profiles: Sequence[Sequence[Row]]) -> list[Amount]:
+def _floating_amounts(profiles: Sequence[Sequence[Row]]) -> list[Amount]:
     return [Amount([row for row in rows if row.floating]) for rows in profiles]
 
 
-def totals(named: Mapping[str, ComparedProfile]) -> Iterator[Values]:
-    """List the totals of all measures."""
+def total_lines(named: Mapping[str, ComparedProfile]) -> Iterator[ComparedLine]:
+    """List a line for the total of each measure."""
     profiles = [each.rows for each in named.values()]
-    wholes = _floating(profiles)
+    wholes = _floating_amounts(profiles)
     dtypes = [", ".join(sorted({printable(row.dtype) for row in rows if row.floating})) for rows in profiles]
     if len(set(dtypes)) > 1:
-        yield Values(Label("dtype"), dtypes, WORDS)
+        yield ComparedLine(Label("dtype"), dtypes, TEXT_COLUMN)
     params = [each.params for each in named.values()]
     if None not in params:
-        yield Values(Label("parameters"), params, _COUNTS)
+        yield ComparedLine(Label("parameters"), params, _COUNT_COLUMN)
     timed = any(whole.seconds is not None for whole in wholes)
     for name in (*_TOTALS, *(["seconds"] if timed else [])):
-        column = measured(name)
-        yield Values(Label("operator calls" if name == "calls" else name), list(map(column.value, wholes)), column)
+        column = column_of_measure(name)
+        yield ComparedLine(
+            Label("operator calls" if name == "calls" else name), list(map(column.value, wholes)), column
+        )
 
 
-def lines(entries: Sequence[ComparisonNode], profiles: Sequence[Sequence[Row]], column: Column) -> Iterator[Values]:
-    """List what is compared, and the total."""
-    for depth, entry in (each for outermost in entries for each in outermost.flat()):
-        yield Values(Label(entry.name, depth, entry.kind), list(map(column.value, entry.amounts)), column)
-    missing = len({op for rows in profiles for op in unpriced(rows)})
-    label = Label(f"total without {missing} unpriced" if missing else "total", 0, TOTAL)
-    yield Values(label, list(map(column.value, _floating(profiles))), column)
+def comparison_lines(
+    entries: Sequence[ComparisonNode], profiles: Sequence[Sequence[Row]], column: Column
+) -> Iterator[ComparedLine]:
+    """List a line for each node, and one for the total."""
+    for depth, entry in (each for outermost in entries for each in outermost.preorder()):
+        yield ComparedLine(Label(entry.name, depth, entry.kind), list(map(column.value, entry.amounts)), column)
+    label = Label(total_label(row for rows in profiles for row in rows), 0, TOTAL)
+    yield ComparedLine(label, list(map(column.value, _floating_amounts(profiles))), column)
 
 
-def ratio(numbers: Sequence[float | None], side: int) -> str:
-    """Write how many times the first value another one is, with digits that tell something."""
+def format_ratio(numbers: Sequence[float | None], side: int) -> str:
+    """Write the ratio of a value to the first one, with as many digits as are useful."""
     first, other = numbers[0], numbers[side]
     if not first or other is None:
         return ""
@@ -85,7 +88,7 @@ def ratio(numbers: Sequence[float | None], side: int) -> str:
     return (f"{times:.2g}" if small else f"{times:,.0f}" if large else f"{times:.2f}") + TIMES
 
 
-def change(line: Values, style: str) -> str:
+def format_change(line: ComparedLine, style: str) -> str:
     """Write the change from the first value to the second, with its sign."""
     before, after = line.values
     if before is None and after is None:
@@ -95,15 +98,15 @@ def change(line: Values, style: str) -> str:
     return sign + line.write(more, style)
 
 
-def percent(before: float | None, after: float | None) -> str:
-    """Write a change in percent, or that there was nothing before."""
+def format_percent_change(before: float | None, after: float | None) -> str:
+    """Write a change in percent, or ``new`` if the value was 0 before."""
     if not before or after is None:
         return "new" if after and before == 0 else ""
     return f"{100 * (after - before) / before:+,.1f}" if after != before else ""
 
 
-def direction(before: float | None, after: float | None) -> str:
-    """Return the colour of a change: more is red."""
+def change_color(before: float | None, after: float | None) -> str:
+    """Return the color of a change: red for an increase."""
     if before is None or after is None or before == after:
         return ""
     return RED if after > before else GREEN

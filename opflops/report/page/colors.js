@@ -1,15 +1,15 @@
-// Colours: of module types by how much they do, of phases by name, and of the page's theme as plotly wants them.
+// Colors of module types (by work), of phases (by name), and of the page's theme in the form that plotly needs.
 
 const PALETTE = ["#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#a463f2", "#3ca951", "#ff8ab7", "#9c6b4e", "#38b2d8"];
 const PHASES = { forward: "#4c78dd", backward: "#f0a030", recompute: "#a463f2", optimizer: "#3ca951" };
-const HELD = 0.72; // how grey a module is that only holds others
+const CONTAINER_GRAY = 0.72; // how gray a module is that only contains others
 const OTHER_PHASE = "#9498a0";
 
 /**
- * Gives each of the types that do most a colour of its own; the others are grey. A module that only holds others is
- * grey with a touch of the type that does most in it.
+ * Gives each of the types with the most work its own color; the others are gray. A module that only contains others is
+ * gray with a touch of the type that does the most work in it.
  */
-class Colours {
+class Colors {
   constructor(profile, totals, measure) {
     this.profile = profile;
     const own = new Map();
@@ -19,23 +19,23 @@ class Colours {
       own.set(type, (own.get(type) ?? 0) + Math.abs(totals.value(measure, node)));
     }
     const ranked = [...own].filter(([type, value]) => type && value > 0).sort((one, other) => other[1] - one[1]);
-    this.types = new Map(ranked.slice(0, PALETTE.length).map(([type], place) => [type, PALETTE[place]]));
+    this.types = new Map(ranked.slice(0, PALETTE.length).map(([type], index) => [type, PALETTE[index]]));
     this.main = this.mainTypes(totals, measure);
   }
 
-  /** Finds the type that does most in each module and below it. */
+  /** Finds the type that does the most work in each module, including all below it. */
   mainTypes(totals, measure) {
     const { profile } = this;
     const names = [...this.types.keys()];
     const sums = Array.from({ length: profile.size }, () => new Float64Array(names.length));
     for (let node = profile.size - 1; node >= 0; node -= 1) {
-      const above = profile.parent[node];
-      if (above < 0) continue;
+      const parent = profile.parent[node];
+      if (parent < 0) continue;
       if (profile.isOperator(node)) {
-        const place = names.indexOf(profile.type[above]);
-        if (place >= 0) sums[above][place] += totals.value(measure, node);
+        const index = names.indexOf(profile.type[parent]);
+        if (index >= 0) sums[parent][index] += totals.value(measure, node);
       } else {
-        sums[node].forEach((sum, place) => (sums[above][place] += sum));
+        sums[node].forEach((sum, index) => (sums[parent][index] += sum));
       }
     }
     return sums.map((parts) => {
@@ -44,33 +44,33 @@ class Colours {
     });
   }
 
-  /** Returns a node's colour; an operator has that of its module, paler. */
+  /** Returns a node's color; an operator has that of its module, paler. */
   of(node, theme) {
     const { profile } = this;
     if (node === EVERYTHING) return theme.neutral;
     if (profile.isOperator(node)) {
-      const colour = this.types.get(profile.type[profile.parent[node]]);
-      return mixed(colour ?? theme.neutral, theme.panel, 0.42);
+      const color = this.types.get(profile.type[profile.parent[node]]);
+      return mixed(color ?? theme.neutral, theme.panel, 0.42);
     }
     const main = this.types.get(this.main[node]);
-    return this.types.get(profile.type[node]) ?? (main ? mixed(main, theme.neutral, HELD) : theme.neutral);
+    return this.types.get(profile.type[node]) ?? (main ? mixed(main, theme.neutral, CONTAINER_GRAY) : theme.neutral);
   }
 }
 
-function channels(colour) {
-  const found = colour.match(/^#(..)(..)(..)$/);
+function channels(color) {
+  const found = color.match(/^#(..)(..)(..)$/);
   if (found) return found.slice(1).map((pair) => parseInt(pair, 16));
-  return colour.match(/[\d.]+/g).slice(0, 3).map(Number);
+  return color.match(/[\d.]+/g).slice(0, 3).map(Number);
 }
 
 function mixed(one, other, share) {
   const [first, second] = [channels(one), channels(other)];
-  return `rgb(${first.map((value, place) => Math.round(value * (1 - share) + second[place] * share)).join(",")})`;
+  return `rgb(${first.map((value, index) => Math.round(value * (1 - share) + second[index] * share)).join(",")})`;
 }
 
-/** Returns black or white, whichever stands out more on a colour. */
-function readable(colour) {
-  const [red, green, blue] = channels(colour).map((value) => {
+/** Returns black or white, whichever has more contrast with a color. */
+function readable(color) {
+  const [red, green, blue] = channels(color).map((value) => {
     const part = value / 255;
     return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
   });
@@ -78,14 +78,14 @@ function readable(colour) {
   return luminance > 0.179 ? "#101418" : "#ffffff";
 }
 
-/** Gives an element a colour, and the one that stands out on it. */
-function paintChip(chip, colour) {
-  chip.style.setProperty("--chip", colour);
-  chip.style.setProperty("--tick", readable(colour));
+/** Sets an element's color, and the text color that is readable on it. */
+function paintChip(chip, color) {
+  chip.style.setProperty("--chip", color);
+  chip.style.setProperty("--tick", readable(color));
 }
 
-/** Reads what the style sheet's colours are under the theme that is on. */
-function themeColours() {
+/** Reads the style sheet's colors under the current theme. */
+function themeColors() {
   const probe = document.createElement("i");
   document.body.append(probe);
   const read = (name) => {
@@ -98,7 +98,7 @@ function themeColours() {
   return found;
 }
 
-/** Returns the part of every chart's layout that the theme decides. */
+/** Returns the part of a chart's layout that depends on the theme. */
 function themedLayout(theme) {
   return {
     paper_bgcolor: "rgba(0,0,0,0)",
@@ -109,20 +109,20 @@ function themedLayout(theme) {
   };
 }
 
-/** Fills a list with what colours stand for. */
+/** Fills a list with the names of colors. */
 function showLegend(list, entries) {
-  const items = entries.map(([name, colour]) => {
+  const items = entries.map(([name, color]) => {
     const item = made("li");
     const dot = made("span", { class: "dot", "aria-hidden": "true" });
-    dot.style.background = colour;
+    dot.style.background = color;
     item.append(dot, name);
     return item;
   });
   list.replaceChildren(...items);
 }
 
-/** Keeps plotly from reading names as markup. */
-function plain(text) {
+/** Escapes a name, so that plotly does not read it as markup. */
+function escaped(text) {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 }
 

@@ -1,4 +1,4 @@
-"""Text as a terminal shows it: how wide it is, how it is shortened, and what stands for what it cannot show."""
+"""Text in a terminal: measure its width, pad and shorten it, and replace characters that the output lacks."""
 
 from __future__ import annotations
 
@@ -15,56 +15,56 @@ if TYPE_CHECKING:
 TIMES = "\N{MULTIPLICATION SIGN}"
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _INVISIBLE = frozenset({"Mn", "Me", "Cf"})
-# One character for each, so that columns stay where they are.
-_PLAIN = str.maketrans({TIMES: "x", "…": "~", "µ": "u", **dict(zip(_EIGHTHS, "    #####", strict=True))})
+# Each is replaced by one character, so that columns stay aligned.
+_ASCII = str.maketrans({TIMES: "x", "…": "~", "µ": "u", **dict(zip(_EIGHTHS, "    #####", strict=True))})
 
 
 def width_of(text: str) -> int:
-    """Count the columns that text takes: two for a wide character, none for one that combines with others.
+    """Count the columns that text takes: two for a wide character, none for a combining one.
 
     >>> width_of("conv1"), width_of("卷积1")
     (5, 5)
     """
-    return len(text) if text.isascii() else sum(map(_columns, text))
+    return len(text) if text.isascii() else sum(map(_character_width, text))
 
 
 @lru_cache(maxsize=10_000)
-def _columns(character: str) -> int:
+def _character_width(character: str) -> int:
     if category(character) in _INVISIBLE:
         return 0
     return 2 if east_asian_width(character) in "WF" else 1
 
 
-def widest(texts: Iterable[str]) -> int:
-    """Return the width of the widest of some texts."""
+def max_width(texts: Iterable[str]) -> int:
+    """Return the width of the widest text; 0 if there are none."""
     listed = list(texts)
     return max(map(len if "".join(listed).isascii() else width_of, listed), default=0)
 
 
-def left(text: str, width: int) -> str:
-    """Fill text up to a width, on its right."""
+def pad_right(text: str, width: int) -> str:
+    """Pad text with spaces on its right."""
     return text + " " * (width - width_of(text))
 
 
-def right(text: str, width: int) -> str:
-    """Fill text up to a width, on its left."""
+def pad_left(text: str, width: int) -> str:
+    """Pad text with spaces on its left."""
     return " " * (width - width_of(text)) + text
 
 
-def elided(text: str, room: int) -> str:
-    """Shorten text in the middle, where names of operators and paths differ least.
+def elide(text: str, room: int) -> str:
+    """Shorten text in the middle, where the names of operators and modules differ least.
 
-    >>> elided("aten.max_pool2d_with_indices", 16)
+    >>> elide("aten.max_pool2d_with_indices", 16)
     'aten.max_p…dices'
     """
     if width_of(text) <= room:
         return text
     head = max((room - 1) * 2 // 3, 1)
-    return f"{_beginning(text, head)}…{_beginning(text[::-1], room - 1 - head)[::-1]}"
+    return f"{_take_width(text, head)}…{_take_width(text[::-1], room - 1 - head)[::-1]}"
 
 
-def _beginning(text: str, room: int) -> str:
-    """Take as many characters as there is room for."""
+def _take_width(text: str, room: int) -> str:
+    """Return the longest prefix that fits into a number of columns."""
     taken = 0
     for position, character in enumerate(text):
         taken += width_of(character)
@@ -73,10 +73,10 @@ def _beginning(text: str, room: int) -> str:
     return text
 
 
-def bar(share: float, width: int) -> str:
-    """Draw a share of one to an eighth of a character.
+def draw_bar(share: float, width: int) -> str:
+    """Draw a share between 0 and 1 as a bar, precise to an eighth of a character.
 
-    >>> bar(0.5, 4), bar(0.3, 4)
+    >>> draw_bar(0.5, 4), draw_bar(0.3, 4)
     ('██', '█▎')
     """
     whole, rest = divmod(min(max(round(share * width * 8), 0), width * 8), 8)
@@ -84,29 +84,29 @@ def bar(share: float, width: int) -> str:
 
 
 def screen_width(width: int | None = None) -> int:
-    """Return the width that is asked for, else the terminal's, else 80."""
+    """Return the given width, else the terminal's, else 80."""
     return width or shutil.get_terminal_size(fallback=(80, 24)).columns
 
 
 def is_terminal() -> bool:
-    """Tell whether what is printed goes to a terminal that can redraw a character."""
+    """Tell whether standard output is a terminal that is not ``dumb``."""
     try:
         return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     except (AttributeError, ValueError):
-        # There is no output, or it is closed.
+        # Standard output is missing or closed.
         return False
 
 
-def encodable(text: str, encoding: str | None = None) -> str:
-    """Replace the signs of reports by ASCII where the output has no such characters.
+def to_encodable(text: str, encoding: str | None = None) -> str:
+    """Replace the special characters of reports by ASCII if the output cannot encode them.
 
     Args:
         text: A report.
-        encoding: Of the output; by default that of ``sys.stdout``.
+        encoding: The output's encoding; by default that of ``sys.stdout``.
     """
     encoding = encoding or getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
         f"{TIMES}…µ▏█".encode(encoding)
     except (UnicodeEncodeError, LookupError):
-        return text.translate(_PLAIN)
+        return text.translate(_ASCII)
     return text

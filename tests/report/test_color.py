@@ -1,4 +1,4 @@
-"""Colours and signs: who wants them, what they are on, and that they take no room."""
+"""Colors and signs: who wants them, what they are on, and that they take no room."""
 
 import io
 import re
@@ -8,8 +8,8 @@ from test_rows import LINEAR, PROFILE
 
 from opflops import Cost, Profile, Row
 from opflops.report import overview
-from opflops.report.text.color import wants_colour
-from opflops.report.text.text import bar, elided, encodable, width_of
+from opflops.report.text.color import wants_color
+from opflops.report.text.terminal import draw_bar, elide, to_encodable, width_of
 
 ESCAPE = re.compile(r"\x1b\[[\d;]*m")
 
@@ -42,12 +42,12 @@ class Gone:
         (io.StringIO(), {"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
     ],
 )
-def test_colour_is_for_terminals_that_want_it(stream, environ, wanted):
+def test_color_is_for_terminals_that_want_it(stream, environ, wanted):
     """The environment decides first."""
-    assert wants_colour(stream, environ) is wanted
+    assert wants_color(stream, environ) is wanted
 
 
-def test_reports_have_no_colour_unless_asked(monkeypatch):
+def test_reports_have_no_color_unless_asked(monkeypatch):
     """They may end in files, whatever the output is."""
     monkeypatch.setattr("sys.stdout", Terminal())
     assert not ESCAPE.search(str(PROFILE) + PROFILE.table())
@@ -55,16 +55,16 @@ def test_reports_have_no_colour_unless_asked(monkeypatch):
 
 @pytest.mark.parametrize("tablefmt", ["simple", "grid", "rounded_outline", "plain"])
 @pytest.mark.parametrize("columns", [None, "calls,flops,%,bar"])
-def test_colour_takes_no_room(tablefmt, columns):
-    """Without its codes the report is the one without colour."""
+def test_color_takes_no_room(tablefmt, columns):
+    """Without its codes the report is the one without color."""
     options = {"tablefmt": tablefmt, "columns": columns, "width": 100}
-    coloured = PROFILE.table(color=True, **options)
-    assert ESCAPE.search(coloured)
-    bare = [line.rstrip() for line in ESCAPE.sub("", coloured).splitlines()]
+    colored = PROFILE.table(color=True, **options)
+    assert ESCAPE.search(colored)
+    bare = [line.rstrip() for line in ESCAPE.sub("", colored).splitlines()]
     assert bare == [line.rstrip() for line in PROFILE.table(**options).splitlines()]
 
 
-def test_markup_has_no_colour():
+def test_markup_has_no_color():
     """Programs read it."""
     assert not ESCAPE.search(PROFILE.table(color=True, tablefmt="github"))
 
@@ -101,19 +101,19 @@ def test_bars_are_drawn_on_terminals_where_there_is_room(monkeypatch):
 )
 def test_bars_are_as_long_as_the_share(share, text):
     """To an eighth of a character."""
-    assert bar(share, 4) == text
+    assert draw_bar(share, 4) == text
 
 
 def test_an_output_without_such_signs_gets_ascii(monkeypatch):
     """Each is one character as before, so that columns stay in line."""
     repeated = Profile([Row(f"Net.{n}", "", "aten.mm", "forward", "float32", 1, Cost(macs=10)) for n in (0, 1)])
     table = repeated.table(width=100, bar=True)
-    plain = encodable(table, "ascii")
+    plain = to_encodable(table, "ascii")
     assert plain.isascii()
     assert "0-1 x2" in plain
     assert "####" in plain
     assert list(map(len, plain.splitlines())) == list(map(len, table.splitlines()))
-    assert encodable(table, "utf-8") == table
+    assert to_encodable(table, "utf-8") == table
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
     assert repeated.table(width=100, bar=True) == plain
     assert str(repeated).isascii()
@@ -122,8 +122,8 @@ def test_an_output_without_such_signs_gets_ascii(monkeypatch):
 def test_wide_characters_count_twice():
     """As terminals show them: a name of two such characters takes four columns, an accent none."""
     assert [width_of(text) for text in ("conv", "卷积", "e\u0301", "🔥")] == [4, 4, 1, 2]
-    assert elided("卷积卷积卷积", 7) == "卷积…积"
-    assert width_of(elided("卷积卷积卷积", 7)) <= 7
+    assert elide("卷积卷积卷积", 7) == "卷积…积"
+    assert width_of(elide("卷积卷积卷积", 7)) <= 7
     rows = [LINEAR, Row("Net.卷积层", "卷积", "aten.convolution", "forward", "float32", 1, Cost(macs=7))]
     lines = [
         line for line in Profile(rows).table(width=100).splitlines() if line.endswith(("0.0", "%")) or "---" in line

@@ -1,0 +1,73 @@
+"""Compile expressions in named dimensions to Python functions of their sizes."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def compile_expressions(names: Sequence[str], expressions: Sequence[Any]) -> Callable[..., Sequence[Any]]:
+    """Compile expressions to one function of sizes, in the order of ``names``, that returns their exact values."""
+    from sympy.printing.pycode import PythonCodePrinter  # noqa: PLC0415 - only for symbolic counts
+
+    class IntegerPrinter(PythonCodePrinter):  # type: ignore[misc]  # sympy has no types
+        """Print divisions as ``//`` of integers, so that no value passes through floating point."""
+
+        def whole(self, expression: Any) -> str:
+            numerator, denominator = _as_fraction(expression)
+            if str(denominator) == "1" or not _is_rational(expression):
+                return str(self._print(expression))
+            return f"({self._print(numerator)})//({self._print(denominator)})"
+
+        def _print_floor(self, expression: Any) -> str:
+            return self._rounded(expression, "(({0})//({1}))", "floor({0})")
+
+        def _print_ceiling(self, expression: Any) -> str:
+            return self._rounded(expression, "(-((-({0}))//({1})))", "ceil({0})")
+
+        def _print_round_half_even(self, expression: Any) -> str:
+            return self._rounded(expression, "round(Fraction({0}, {1}))", "round({0})")
+
+        def _print_truncate(self, expression: Any) -> str:
+            return self._rounded(expression, "int(Fraction({0}, {1}))", "int({0})")
+
+        def _print_ceil_log2(self, expression: Any) -> str:
+            return f"max({self.whole(expression.args[0])} - 1, 0).bit_length()"
+
+        def _rounded(self, expression: Any, rational: str, other: str) -> str:
+            (argument,) = expression.args
+            if _is_rational(argument):
+                return rational.format(*map(self._print, _as_fraction(argument)))
+            return other.format(self._print(argument))
+
+    printer = IntegerPrinter({"fully_qualified_modules": False, "allow_unknown_functions": True})
+    values = "".join(
+        f"{printer.whole(each) if hasattr(each, 'as_coeff_Mul') else printer.doprint(each)}, " for each in expressions
+    )
+    namespace = {**vars(math), "Fraction": Fraction}
+    function: Callable[..., Sequence[Any]] = eval(f"lambda {', '.join(names)}: ({values})", namespace)  # noqa: S307 - printed by sympy from an expression, not read from input
+    return function
+
+
+def _is_rational(expression: Any) -> bool:
+    """Tell whether integer arithmetic can compute an expression."""
+    import sympy  # noqa: PLC0415 - only for symbolic counts
+
+    if expression.has(sympy.Float, sympy.log):
+        return False
+    return all(power.exp.is_Integer for power in expression.atoms(sympy.Pow))
+
+
+def _as_fraction(expression: Any) -> tuple[Any, Any]:
+    import sympy  # noqa: PLC0415 - only for symbolic counts
+
+    expression = sympy.sympify(expression)
+    terms = sympy.Add.make_args(expression)
+    if all(each.as_coeff_Mul()[0].is_Integer and not each.has(sympy.Pow) for each in terms):
+        return expression, sympy.Integer(1)
+    numerator, denominator = sympy.fraction(sympy.together(expression))
+    return numerator, denominator

@@ -1,0 +1,172 @@
+"""The lines of the module tree in a report: which modules and operators are shown, and what is added up."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from opflops.report.amounts import MODULE, OPERATOR, OTHERS, Amount, Line
+from opflops.report.text.collapse import Expansion
+from opflops.report.text.columns import sort_positions
+from opflops.report.text.tree import Node, build_tree, operator_of, preorder
+from opflops.wording import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+    from opflops.records.rows import Row
+    from opflops.report.text.layout import Sizes
+
+
+class Detail(IntEnum):
+    """Say how many of a tree's operators are shown."""
+
+    NOTHING = 0
+    """None in modules without modules below; in other modules all on one line, so that lines still add up."""
+    ARITHMETIC = 1
+    """Operators that only make views and copies share one line."""
+    EVERYTHING = 2
+
+
+class TreeLines(NamedTuple):
+    """Hold the lines of a tree.
+
+    Attributes:
+        lines: The lines in order.
+        depth: The level below which modules are hidden; None if all are shown.
+        repeated: Whether some lines stand for several modules.
+        detail: How many operators are shown.
+    """
+
+    lines: list[Line]
+    depth: int | None
+    repeated: bool
+    detail: Detail = Detail.EVERYTHING
+
+
+def tree_lines(
+    rows: Iterable[Row],
+    *,
+    depth: int | None = None,
+    sort: str | None = None,
+    sizes: Sizes,
+    expand: bool | str | Collection[str] = False,
+    top: int | None = None,
+    max_lines: int | None = None,
+) -> TreeLines:
+    """List a line for each module and, below it, for each operator that it ran.
+
+    A module's line counts all below it, so it equals the sum of the lines one step further in. Repeated modules share
+    one line, and the lines below it count all of them.
+
+    Args:
+        rows: Floating-point rows.
+        depth: How many levels of modules to show below the roots. Work of deeper modules is shown as operators of the
+            module above. None shows all.
+        sort: Order of siblings, as in :func:`opflops.report.text.columns.sort_positions`.
+        sizes: Sizes of dimensions, at which expressions are compared.
+        expand: True shows repeated modules one by one; a path does so for the modules below it. Paths may contain the
+            wildcards ``*`` and ``?``.
+        top: How many siblings to show in each place; the others are added up in one line.
+        max_lines: Upper limit of lines. To fit, operators are summarized first, then deeper levels are hidden.
+
+    Raises:
+        ProfileError: The order or a path is unknown.
+    """
+    root = build_tree((row.module, operator_of(row), row) for row in rows)
+    expansion = Expansion(expand)
+    if expand and not expansion.expand_all:
+        expansion.check([node.path for node in preorder(root)[1:]])
+    # Compute these bottom-up, so that the cached properties do not recurse into deep trees.
+    for node in reversed(preorder(root)):
+        _ = node.height, node.amount
+    levels = root.height - 1
+    deepest = levels if depth is None else min(depth, levels)
+    attempts = [(deepest, Detail.EVERYTHING, top)]
+    if max_lines is not None:
+        attempts = [(shown, detail, top) for shown in range(deepest, -1, -1) for detail in reversed(Detail)]
+        attempts.append((0, Detail.NOTHING, max_lines - 1))
+    for shown, detail, kept in attempts:
+        writer = _TreeWriter(expansion, lambda each: sort_positions(each, sort, sizes), kept, detail)
+        listed = list(islice(writer.write(root, 0, shown), None if max_lines is None else max_lines + 1))
+        if max_lines is None or len(listed) <= max_lines:
+            break
+    return TreeLines(listed, shown if shown < levels else None, writer.repeated, detail)
+
+
+class _TreeWriter:
+    """Write the lines of a tree."""
+
+    def __init__(
+        self, expansion: Expansion, order: Callable[[Sequence[Line]], list[int]], top: int | None, detail: Detail
+    ) -> None:
+        self.expansion, self.order, self.top, self.detail = expansion, order, top, detail
+        self.repeated = False
+
+    def write(self, parent: Node, indent: int, depth: int) -> Iterator[Line]:
+        """List the lines below a module, down to a depth."""
+        stack = [self._write_children(parent, indent, depth)]
+        while stack:
+            for part in stack[-1]:
+                if not isinstance(part, Line):
+                    stack.append(self._write_children(*part))
+                    break
+                yield part
+            else:
+                stack.pop()
+
+    def _write_children(self, parent: Node, indent: int, depth: int) -> Iterator[Line | tuple[Node, int, int]]:
+        """List the lines right below a module, and the arguments for each child that has lines below."""
+        children = parent.collapsed_children(self.expansion)
+        heads = [Line(child.label, child.amount, indent, MODULE) for child in children]
+        shown, rest = split_at_top(self.order(heads), self.top)
+        for position in shown:
+            child = children[position]
+            self.repeated |= child.repeats > parent.repeats
+            yield heads[position]
+            if depth > 0:
+                yield from self.operators(child.own, indent + 1, leaf=not child.children)
+                yield child, indent + 1, depth - 1
+            elif self.detail > Detail.NOTHING:
+                yield from self.operators(child.rows_by_operator, indent + 1, leaf=True)
+        yield from sum_others([heads[position] for position in rest], "module")
+
+    def operators(self, parts: dict[str, list[Row]], indent: int, *, leaf: bool) -> list[Line]:
+        """List the lines of operators."""
+        if self.detail is Detail.NOTHING and leaf:
+            return []
+        lines = [Line(printable(label), Amount(rows), indent, OPERATOR) for label, rows in parts.items()]
+        if self.detail is Detail.EVERYTHING or len(lines) < 2:  # noqa: PLR2004 - one line needs no sum
+            return keep_top(lines, self.order(lines), self.top, "operator")
+        if self.detail is Detail.NOTHING:
+            return [sum_lines(f"{len(lines)} operators", lines)]
+        idle = [line for line in lines if not any(value != 0 for value in line.amount.cost[:3])]
+        if len(idle) > 1:
+            lines = [line for line in lines if line not in idle]
+        listed = keep_top(lines, self.order(lines), self.top, "operator")
+        return [*listed, sum_lines(f"{len(idle)} without arithmetic", idle)] if len(idle) > 1 else listed
+
+
+def split_at_top(order: list[int], top: int | None) -> tuple[list[int], list[int]]:
+    """Split positions into those to show and the rest."""
+    return (order, []) if top is None else (order[:top], order[top:])
+
+
+def keep_top(lines: Sequence[Line], order: list[int], top: int | None, noun: str = "") -> list[Line]:
+    """Put the first lines in order, and add up the others in one line."""
+    shown, rest = split_at_top(order, top)
+    return [lines[position] for position in shown] + sum_others([lines[position] for position in rest], noun)
+
+
+def sum_others(rest: Sequence[Line], noun: str = "") -> list[Line]:
+    """Add up hidden lines in one line; return an empty list if there are none."""
+    if not rest:
+        return []
+    plural = "s" if len(rest) > 1 else ""
+    return [sum_lines(f"{len(rest)} other {noun}{plural}" if noun else f"{len(rest)} other{plural}", rest)]
+
+
+def sum_lines(name: str, lines: Sequence[Line]) -> Line:
+    """Add up lines of equal depth."""
+    return Line(name, Amount([line.amount for line in lines]), lines[0].depth, OTHERS)
