@@ -13,7 +13,7 @@ from opflops.cli import dimensions
 from opflops.cli.arranged import Inputs, arranged, described
 from opflops.cli.user_code import guard_user_code
 from opflops.counting.count import count
-from opflops.counting.fake_call import differentiable, run_backward
+from opflops.counting.backward import find_differentiable, run_backward
 from opflops.errors import OpflopsError, TargetError, ValueNeededError
 from opflops.mode import OpFlopMode
 from opflops.records import dimensions as sizing
@@ -257,7 +257,7 @@ def _run_eager(ready: _Prepared, run: RunOptions) -> Profile:
         def step() -> None:
             outputs = model(*inputs.args, **inputs.kwargs)
             if gradients:
-                run_backward(differentiable(outputs))
+                run_backward(find_differentiable(outputs))
             if optimizer is not None:
                 optimizer.step()
 
