@@ -38,6 +38,29 @@ def count(
     >>> count(torch.nn.Linear(4, 3), torch.ones(2, 4), dynamic_shapes=({0: batch},)).total.macs
     12*batch
 
+    The model may be far larger than the memory. Counting one training step of a Llama of 70 billion parameters on the
+    meta device takes less time than running it there.
+
+    >>> giant = torch.nn.Linear(100_000, 100_000, device="meta")
+    >>> x = torch.empty(8, 100_000, device="meta")
+    >>> count(giant, x, backward=True).total.macs
+    160000000000
+    >>> count(giant, x, optimizer=torch.optim.AdamW).by("phase")["optimizer"].flops
+    130001300002
+
+    A KV cache is an ordinary input, so the cost of generating one token is a formula in the cache length:
+
+    >>> qkv, out = torch.nn.Linear(64, 3 * 64, bias=False), torch.nn.Linear(64, 64, bias=False)
+    >>> def next_token(x, keys, values):
+    ...     q, k, v = qkv(x).chunk(3, -1)
+    ...     keys, values = torch.cat([keys, k], 1), torch.cat([values, v], 1)
+    ...     return out(torch.nn.functional.scaled_dot_product_attention(q, keys, values)), keys, values
+    >>> x, cache = torch.zeros(2, 1, 64), torch.zeros(2, 10, 64)
+    >>> batch, past = torch.export.Dim("batch"), torch.export.Dim("past")
+    >>> shapes = ({0: batch}, {0: batch, 1: past}, {0: batch, 1: past})
+    >>> count(next_token, x, cache, cache, dynamic_shapes=shapes).total.macs
+    128*batch*past + 16512*batch
+
     Args:
         model: The module or function to call.
         *inputs: Its positional arguments; tensors may be on any device.
@@ -55,7 +78,9 @@ def count(
         **kwargs: The model's keyword arguments.
 
     Raises:
-        ValueNeededError: The program reads the value of a tensor, which only a real run has.
+        ValueNeededError: The model needs the value of a tensor (``.item()``, a boolean mask, routing by index), which
+            only a real run has. The message names the operator, module and line. Run the model on small real inputs
+            inside ``OpFlopMode()``.
         DimensionError: ``dynamic_shapes`` does not fit the inputs, or no formula holds for all sizes.
         OpflopsError: Gradients are asked for, and no output requires one, or an output depends on a parameter that
             belongs neither to the model nor to the inputs; tensors are on several devices; the optimizer cannot step.
