@@ -169,9 +169,7 @@ def test_what_is_no_profile_is_one_sentence(mistaken, project, text, words):
 def test_a_profile_is_counted_already(run, mistaken, option):
     """Options of counting would be ignored, which is never what was meant; with a model beside it they are for that."""
     run("mymodels:Net", "--input", "2,4", "-o", "saved.json", "--quiet")
-    assert mistaken("saved.json", *option) == (
-        f"saved.json is a profile already, so that {option[0]} would do nothing."
-    )
+    assert mistaken("saved.json", *option) == (f"saved.json is a saved profile, so {option[0]} would have no effect.")
     assert "saved.json and saved.json are saved profiles" in mistaken("diff", "saved.json", "saved.json", *option)
     assert run("saved.json", "mymodels:Net", "--input", "2,4", "--backward")[0] == 0
 
