@@ -79,10 +79,10 @@ def _check_options(names: list[str], arguments: argparse.Namespace) -> None:
     dims = [text.partition("=")[0] for text in arguments.dim]
     for name in dimensions.parse_sizes(arguments.at):
         if name not in dims:
-            known = (
+            hint = (
                 unknown("dimension", name, dims) if dims else "There is no dimension. Define one as in --dim batch=0:0."
             )
-            raise TargetError(f"--at {name}: {known}")
+            raise TargetError(f"--at {name}: {hint}")
 
 
 def _count_one(name: str, request: ModelRequest, options: RunOptions) -> CountedTarget:

@@ -113,7 +113,7 @@ def _summary(verdicts: dict[str, str], tablefmt: str) -> str:
     counts: dict[str, Counter[str]] = {}
     for known, verdict in verdicts.items():
         counts.setdefault(known.partition(".")[0], Counter())[verdict] += 1
-    rows = [(name, sum(found.values()), *(found[each] for each in VERDICTS)) for name, found in counts.items()]
+    rows = [(name, sum(count.values()), *(count[each] for each in VERDICTS)) for name, count in counts.items()]
     rows.append(("total", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
     return tabulate(rows, ("namespace", "operators", *VERDICTS), tablefmt=tablefmt, intfmt=",")
 

@@ -9,7 +9,7 @@ _REPLACEMENTS = {
     r"\brun one inside OpFlopMode\(\)": "--device cpu runs one",
     r"\b[Cc]ount (?:it )?(?:under|with|inside) OpFlopMode\(timing=True\)(?: to have them)?": "--timing measures them",
     r"\bChoose sizes first: profile\.at\([^)]*\)": "Choose sizes with --at",
-    r"\btake the profile at\(\) sizes first": "Choose sizes with --at",
+    r"\btake the profile at\(\) sizes first": "choose sizes with --at",
     r"\b[Cc]ount it without dynamic shapes": "Choose sizes with --at, or leave out --dim",
     r"\bout of dynamic_shapes": "out of --dim",
     r"^dynamic_shapes\b": "--dim",

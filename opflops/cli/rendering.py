@@ -128,7 +128,7 @@ class Rendering:
         return Options(by=by, measure=measure, tablefmt=self.format, color=self.color, **options)
 
 
-def _find_device(name: str) -> Device | None:
+def _get_device(name: str) -> Device | None:
     """Return a device from its datasheet, or measure the CPU or GPU of this machine; None for no name."""
     if name in MEASURED_DEVICES:
         if name == "cuda" and not torch.cuda.is_available():
@@ -143,7 +143,7 @@ def render(counted: CountedTarget, rendering: Rendering) -> str:
     if rendering.format in FILE_FORMATS:
         return _render_file(counted, rendering)
     text = _render_table(profile, rendering)
-    device = _find_device(rendering.roofline)
+    device = _get_device(rendering.roofline)
     if device is not None:
         text = f"{text}\n\n{profile.roofline(device, rendering.by or 'op', tf32=rendering.tf32)}"
     return text if is_markup(rendering.format) else f"{counted.summary}\n\n{text}"
@@ -162,7 +162,7 @@ def _render_file(counted: CountedTarget, rendering: Rendering) -> str:
         return profile.to_speedscope(measure)
     if rendering.format == "page":
         title = next(iter(counted.about.values()))
-        device = _find_device(rendering.roofline)
+        device = _get_device(rendering.roofline)
         return profile.to_html(title=title, device=device, tf32=rendering.tf32, about=counted.about)
     return profile.to_mermaid("er" if rendering.format == "mermaid-er" else "state")
 

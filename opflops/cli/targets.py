@@ -55,7 +55,7 @@ def find(text: str, request: ModelRequest) -> Target | Profile:
         near = nearest(text, SUBCOMMANDS, 1)
         hint = f" Did you mean opflops {near[0]}?" if near else ""
         raise TargetError(
-            f"The target {text!r} is not of the form package.module:callable, file.py:callable, torchvision:NAME, "
+            f"The target {text!r} does not have the form package.module:callable, file.py:callable, torchvision:NAME, "
             f"timm:NAME, hf:NAME, FILE.pt2 or FILE.json.{hint}"
         )
     return _import_source("python_code").find(text, request)

@@ -145,7 +145,7 @@ def test_expressions_have_no_percentage_until_they_have_sizes(run, mistaken):
     """With sizes they are numbers."""
     target = ("mymodels:Net", "--input", "2,4", "--dim", "batch=0:0")
     run(*target, "-o", "a.json")
-    assert "Choose sizes with --at" in mistaken_after(run, "diff", "a.json", "a.json", "--fail-above", "1%")
+    assert "hoose sizes with --at" in mistaken_after(run, "diff", "a.json", "a.json", "--fail-above", "1%")
     assert run("diff", "a.json", "a.json", "--fail-above", "1%", "--at", "batch=3")[0] == 0
 
 

@@ -237,9 +237,9 @@ def test_what_a_model_prints_is_not_part_of_the_report(project, capfd):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["mymodels"], "'mymodels' is not of the form package.module:callable"),
-        ([":Net"], "not of the form"),
-        (["mymodels:"], "not of the form"),
+        (["mymodels"], "'mymodels' does not have the form package.module:callable"),
+        ([":Net"], "does not have the form"),
+        (["mymodels:"], "does not have the form"),
         (["mymodels.py"], "Name the class or function in it too, as in mymodels.py:Net"),
         (["mymodel:Net"], "no module 'mymodel'"),
         (["mymodel.py:Net"], "no file 'mymodel.py'; did you mean mymodels.py?"),

@@ -33,12 +33,12 @@ def names(pattern: str | None = None) -> list[str]:
         repositories = hub.scan_cache_dir().repos
     except hub.errors.CacheNotFound:
         return []
-    found = sorted(
+    cached = sorted(
         repository.repo_id
         for repository in repositories
         if any(file.file_name == "config.json" for each in repository.revisions for file in each.files)
     )
-    return [name for name in found if pattern is None or fnmatch(name, pattern)]
+    return [name for name in cached if pattern is None or fnmatch(name, pattern)]
 
 
 def find(name: str, request: ModelRequest) -> Target:
@@ -78,22 +78,22 @@ def _configuration(transformers: Any, name: str, request: ModelRequest) -> Any:
 
     try:
         # Try the cache first, without a request to the hub.
-        found, unused = read(local_files_only=True)
+        configuration, unused = read(local_files_only=True)
     except TargetError as error:
         if path is not None or not _is_absent(error.__cause__):
             raise _failed(name, path, request, error.__cause__ or error) from error
         if (reason := _unreachable()) is not None:
             raise _failed(name, path, request, reason) from error
         try:
-            found, unused = read()
+            configuration, unused = read()
         except TargetError as later:
             raise _failed(name, path, request, later.__cause__ or later) from later
     for field in unused:
         if field in request.arguments:
-            near = nearest(field, found.to_dict())
+            near = nearest(field, configuration.to_dict())
             hint = f"; did you mean {' or '.join(near)}?" if near else "."
             raise TargetError(f"The configuration {name} has no field {field!r}{hint}")
-    return found
+    return configuration
 
 
 def _disable_pretrained_backbones(configuration: Any) -> None:
@@ -175,9 +175,9 @@ def _make_model(transformers: Any, configuration: Any, name: str, *, trusted: bo
             for auto, reference in remote.items():
                 if auto.startswith("AutoModel") and reference.rpartition(".")[2] == architecture:
                     return getattr(transformers, auto).from_config(configuration, trust_remote_code=True)
-        known = getattr(transformers, architecture, None)
-        if known is not None:
-            return known._from_config(configuration)  # noqa: SLF001 - the Auto classes' from_config() calls it
+        model_class = getattr(transformers, architecture, None)
+        if model_class is not None:
+            return model_class._from_config(configuration)  # noqa: SLF001 - the Auto classes' from_config() calls it
     if architectures and any(auto.startswith("AutoModel") for auto in remote):
         raise TargetError(f"{name} needs code of its own. If you trust it, give --trust-remote-code.")
     if architectures:

@@ -36,7 +36,7 @@ def find(text: str, request: ModelRequest) -> Target:
     if text.endswith(".py"):
         raise TargetError(f"{text} is a file. Name the class or function in it too, as in {text}:Net.")
     if not (location and colon and path):
-        raise TargetError(f"The target {text!r} is not of the form package.module:callable or file.py:callable.")
+        raise TargetError(f"The target {text!r} does not have the form package.module:callable or file.py:callable.")
     module = _import_file(location) if location.endswith(".py") else _import_module(location)
     found = _find_attribute(module, location, path)
     if isinstance(found, nn.Module):
