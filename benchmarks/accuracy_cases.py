@@ -1,7 +1,7 @@
-"""Say what is counted for the accuracy table: a dozen models and layers, each with its figure by hand.
+"""The cases of the accuracy table: models and layers, each with a figure that is derived by hand.
 
-The figure is of multiply-accumulates in contractions, since every peer counts those; the one case without any is of
-elementwise operations. It stands beside the sizes that it follows from: nothing here asks a counter.
+The figure counts multiply-accumulates in contractions, which every peer counts. The one case without contractions
+counts elementwise operations. Each figure is next to the sizes that it follows from; none comes from a counter.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ Unit = Literal["macs", "ops"]
 
 @dataclass(frozen=True)
 class Case:
-    """Hold a model, its inputs, and what is right.
+    """Hold a model, its inputs, and the right figure.
 
     Attributes:
-        build: Makes the model and its inputs afresh.
-        right: The figure by hand.
-        unit: What it is of.
-        training: The backward pass is counted too; otherwise the model runs in eval mode without gradients.
+        build: Makes a new model and its inputs.
+        right: The figure, derived by hand.
+        unit: Whether the figure counts multiply-accumulates or elementwise operations.
+        training: Whether the backward pass is counted too; otherwise the model runs in eval mode without gradients.
     """
 
     build: Callable[[], Built]
@@ -50,7 +50,7 @@ CASES: dict[str, Case] = {}
 
 
 def case(name: str, *, training: bool = False, **right: int) -> Callable[[Callable[[], Built]], Callable[[], Built]]:
-    """Add the decorated function as a case; ``macs=`` or ``ops=`` gives what is right."""
+    """Add the decorated function as a case; ``macs=`` or ``ops=`` is the right figure."""
 
     def decorate(build: Callable[[], Built]) -> Callable[[], Built]:
         ((unit, figure),) = right.items()
@@ -61,9 +61,9 @@ def case(name: str, *, training: bool = False, **right: int) -> Callable[[Callab
 
 
 class Call(nn.Module):
-    """Call a function as a module: what it does is seen by no hook on a submodule.
+    """Call a function from a module, so that no hook on a submodule sees it.
 
-    It is looked up when it is called, for the peers that replace functions of torch.
+    The function is looked up at each call, for peers that patch functions of torch.
     """
 
     def __init__(self, owner: ModuleType, name: str, *first: Any, weight: Tensor | None = None, **options: Any) -> None:
@@ -78,8 +78,8 @@ class Call(nn.Module):
         return function(*self.first, *inputs, *self.parameters(recurse=False), **self.options)
 
 
-class Itself(nn.Module):
-    """Give an attention module its one input as query, key and value."""
+class SelfAttention(nn.Module):
+    """Call an attention module with one input as query, key and value."""
 
     def __init__(self, attention: nn.MultiheadAttention) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class Itself(nn.Module):
 
 
 class Checkpointed(nn.Module):
-    """Keep no activation of a block: it runs again in the backward pass."""
+    """Checkpoint a block, which then runs again in the backward pass."""
 
     def __init__(self, *, reentrant: bool) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ def transposed() -> Built:
 
 @case("attention, one function", macs=12 * 64 * 64 * (64 + 64))
 def attention() -> Built:
-    """Query, key and value of 12 heads, 64 tokens and width 64: two products."""
+    """Query, key and value of 12 heads, 64 tokens and width 64: two matmuls."""
     q, k, v = torch.rand(3, 1, 12, 64, 64)
     return Call(functional, "scaled_dot_product_attention"), (q, k, v)
 
@@ -172,7 +172,7 @@ ATTENDED = 2 * 10 * (4 * 32 * 32 + 2 * 10 * 32)
 @case("MultiheadAttention", macs=ATTENDED)
 def multihead() -> Built:
     """Width 32, four heads, two sequences of ten."""
-    return Itself(nn.MultiheadAttention(32, 4, batch_first=True)), (torch.rand(2, 10, 32),)
+    return SelfAttention(nn.MultiheadAttention(32, 4, batch_first=True)), (torch.rand(2, 10, 32),)
 
 
 @case("TransformerEncoderLayer", macs=ATTENDED + 2 * 10 * 2 * 32 * 64)
@@ -250,7 +250,7 @@ def reentrant() -> Built:
 
 
 def run(model: nn.Module, inputs: tuple[Tensor, ...], *, training: bool) -> None:
-    """Do what is counted."""
+    """Run the model, and its backward for training."""
     out = model(*inputs)
     if training:
         out.sum().backward()

@@ -1,8 +1,8 @@
-"""Ask each counter for its figure: how it is called, what it prints, and what that number means.
+"""Call each FLOP counter, and convert its figure: how it is called, what it prints, and what that number means.
 
-Every figure is brought to multiply-accumulates before anything is compared. A peer whose one number holds more than
-contractions (bias adds, norms, activations) is marked ``mixed``. A peer is called as its documentation says, at its
-defaults, and imported where it is asked, so that it may be missing.
+Every figure is converted to multiply-accumulates. A peer whose one number includes more than contractions (bias adds,
+norms, activations) has ``has_other_work``. A peer is called as its documentation says, with its defaults. The import is
+part of the call, so a peer need not be installed.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 
 class Reading(NamedTuple):
-    """Hold what a counter said.
+    """Hold the figures of a counter.
 
     Attributes:
-        macs: Its figure in multiply-accumulates, or None where it has none for such a case.
-        ops: Its elementwise operations, or None where it does not count them.
-        beside: Everything that is in no contraction; only opflops is asked.
+        macs: Its multiply-accumulates; None if it does not support such a case.
+        ops: Its elementwise operations; None if it does not count them.
+        other_work: All work outside contractions; only opflops gives it.
     """
 
     macs: float | None
     ops: float | None = None
-    beside: int = 0
+    other_work: int = 0
 
 
 NOTHING = Reading(None)
@@ -44,14 +44,14 @@ class Peer:
     """Hold a counter.
 
     Attributes:
-        read: Counts a model: takes it, its inputs, and whether to train.
-        distribution: The package that it comes in.
-        mixed: Its number of multiply-accumulates holds other work too.
+        read: Counts a model; takes the model, its inputs, and whether to count a training step.
+        distribution: The name of its package.
+        has_other_work: Whether its number of multiply-accumulates includes other work.
     """
 
     read: Callable[[nn.Module, tuple[Tensor, ...], bool], Reading]
     distribution: str
-    mixed: bool = False
+    has_other_work: bool = False
 
     @property
     def version(self) -> str | None:
@@ -63,7 +63,7 @@ class Peer:
 
 
 class Named(nn.Module):
-    """Take inputs by name and pass them on by position, with a parameter that is not used.
+    """Take inputs by name and pass them by position; the one parameter is not used.
 
     ptflops divides by the length of the first positional input, and calflops needs a parameter to find the device.
     """
@@ -79,19 +79,19 @@ class Named(nn.Module):
 
 
 def named(inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
-    """Give the inputs names."""
+    """Return the inputs by made-up names."""
     return {f"input_{index}": value for index, value in enumerate(inputs)}
 
 
 def opflops(model: nn.Module, inputs: tuple[Tensor, ...], training: bool) -> Reading:
-    """Prints both, each by its name."""
+    """Prints multiply-accumulates and other operations separately."""
     with OpFlopMode() as mode:
         run(model, inputs, training=training)
     return Reading(mode.total.macs, mode.total.ops, mode.total.ops + mode.total.transcendentals)
 
 
 def torch_counter(model: nn.Module, inputs: tuple[Tensor, ...], training: bool) -> Reading:
-    """Prints two operations for each multiply-accumulate."""
+    """Prints two operations per multiply-accumulate."""
     with FlopCounterMode(display=False) as mode:
         run(model, inputs, training=training)
     return Reading(mode.get_total_flops() / 2)
@@ -176,11 +176,11 @@ def calflops(model: nn.Module, inputs: tuple[Tensor, ...], training: bool) -> Re
 PEERS: dict[str, Peer] = {
     "opflops": Peer(opflops, "opflops"),
     "torch": Peer(torch_counter, "torch"),
-    "fvcore": Peer(fvcore, "fvcore", mixed=True),
-    "ptflops": Peer(ptflops, "ptflops", mixed=True),
-    "ptflops-aten": Peer(ptflops_aten, "ptflops", mixed=True),
-    "thop": Peer(thop, "thop", mixed=True),
+    "fvcore": Peer(fvcore, "fvcore", has_other_work=True),
+    "ptflops": Peer(ptflops, "ptflops", has_other_work=True),
+    "ptflops-aten": Peer(ptflops_aten, "ptflops", has_other_work=True),
+    "thop": Peer(thop, "thop", has_other_work=True),
     "deepspeed": Peer(deepspeed, "deepspeed"),
-    "torchinfo": Peer(torchinfo, "torchinfo", mixed=True),
+    "torchinfo": Peer(torchinfo, "torchinfo", has_other_work=True),
     "calflops": Peer(calflops, "calflops"),
 }

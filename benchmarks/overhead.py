@@ -1,33 +1,33 @@
-"""Measure what counting costs: time above plain eager, against a dispatch mode that does nothing.
+"""Measure the overhead of counting: the time above plain eager, relative to a dispatch mode that does nothing.
 
-Run ``python benchmarks/overhead.py``, or name workloads. In each round all contenders run, in one process; the table
-has the median over rounds of a contender's time by plain eager's in the same round, with the spread of the middle half,
-and the time above eager in units of the do-nothing mode's. Ratios differ little between machines. Peers, which count a
-model rather than a block of a program, are each timed in a process of their own, beside the same two.
+Run ``python benchmarks/overhead.py``, or name workloads. In each round all contenders run in one process. The table
+shows the median over rounds of a contender's time divided by eager's in the same round, with the quartiles, and the
+time above eager divided by that of the do-nothing mode. These ratios differ little between machines. Peers count a
+model, not a block of a program; each is timed in a subprocess, together with eager and the do-nothing mode.
 
-What each step bought, as overhead / do-nothing, for a block of 900 operators, one of 300 modules that are called once,
-and one of a training step, each as measured when it was made (runs differ by a tenth, and by more on modules):
+What each optimization gained, as overhead / do-nothing, for a block of 900 operators, of 300 modules that are called
+once, and of a training step, each measured when it was made (runs differ by a tenth, and by more for modules):
 
 ==================================================================================  ============  ==========  ====
-Formulas bound to schemas once, prices looked up by overload, module calls wrapped          1.95        5.71  2.22
-One function, written out for each overload, prices a call and adds it up; what an
-operator's object calls is called                                                           1.25        4.85  2.08
-Sums found by overload, wrappers kept from block to block, shorter ways in and out
-of modules, sums of costs without keyword arguments                                         1.27        3.53  1.82
-A new sum takes up the dtype of its first call; prices looked up by identity;
-arguments handed over as they come, matrices stored by columns recognised, fewer
-objects for each module and sum, one call less in each module call                  1.23 to 1.31  2.5 to 3.1   1.7
+Formulas bound to schemas once, formulas looked up by overload, module calls wrapped        1.95        5.71  2.22
+One generated function per overload counts a call and accumulates it; the function
+behind an operator's object is called directly                                              1.25        4.85  2.08
+Accumulators looked up by overload, wrappers kept from block to block, faster entry
+and exit of modules, costs added without keyword arguments                                  1.27        3.53  1.82
+A new accumulator keeps the dtype of its first call; formulas looked up by identity;
+arguments passed unchanged, column-major matrices recognized, fewer objects per
+module and accumulator, one call less in each module call                           1.23 to 1.31  2.5 to 3.1   1.7
 ==================================================================================  ============  ==========  ====
 
-What bounds it, as overhead / do-nothing, on tiny operators, tiny modules called twenty times, and training. A mode that
-calls what an operator's object calls, and counts nothing: 0.71, 0.69 and 0.79. One that calls PyTorch's own Python
-functions in place of the operators, where there are any: 0.58, 0.56 and 0.67; it would have to choose overloads as the
-dispatcher does, and is not here. A fifth of what ``FlopCounterMode`` takes: 0.83, 2.07 and 0.78. So counting in a fifth
-of its overhead is possible on modules, and neither on operators nor in training.
+Lower bounds, as overhead / do-nothing, for tiny operators, tiny modules called twenty times, and training. A mode that
+calls the function behind an operator's object and counts nothing: 0.71, 0.69 and 0.79. A mode that calls PyTorch's
+Python functions instead of the operators, where they exist: 0.58, 0.56 and 0.67; opflops does not do that, because it
+would have to choose overloads as the dispatcher does. One fifth of the overhead of ``FlopCounterMode``: 0.83, 2.07 and
+0.78. So one fifth of its overhead is possible for modules, but neither for operators nor in training.
 
-What did not help, and is not here: a cache of prices by shapes (building its key takes as long as most formulas, and
-formulas look at more than shapes); keeping trees of modules from block to block (they must be walked to know that they
-still hold).
+Tried without gain, and left out: a cache of costs by shapes (building the key takes as long as most formulas, and
+formulas read more than shapes); keeping the module paths from block to block (they must be walked to check that they
+are still valid).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import overhead_workloads
 import torch
 from accuracy_peers import PEERS
-from apart import apart, quietly
+from isolation import run_in_subprocess, silenced
 from tabulate import tabulate
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
 
 class DoNothing(TorchDispatchMode):
-    """Pass every operator on: the floor for any dispatch mode."""
+    """Run every operator: the minimum for any dispatch mode."""
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -79,7 +79,7 @@ MODES: dict[str, Callable[[], Any]] = {
 
 
 class Plan(NamedTuple):
-    """Hold how a workload is made, and how many rounds are run."""
+    """Hold how to make a workload, and how many rounds to run."""
 
     make: Callable[[], Workload]
     rounds: int
@@ -97,7 +97,7 @@ WORKLOADS = {
 
 
 def under(mode: Callable[[], Any], workload: Workload) -> Callable[[], object]:
-    """Run a workload in a block of its own; making, entering and leaving the mode is part of what it costs."""
+    """Run a workload in a block of its own; the time includes making, entering and leaving the mode."""
 
     def run() -> None:
         with mode():
@@ -107,11 +107,11 @@ def under(mode: Callable[[], Any], workload: Workload) -> Callable[[], object]:
 
 
 def measure(contenders: Contenders, rounds: int) -> Rounds:
-    """Time all contenders in turn, after a first round that does not count."""
-    order, measured = random.Random(0), []  # noqa: S311 - no secret
+    """Time all contenders in each round, after a warm-up round."""
+    order, measured = random.Random(0), []  # noqa: S311 - not cryptographic
     for _ in range(rounds + 1):
         seconds = dict.fromkeys(contenders, 0.0)
-        # Whoever follows a contender that leaves much to clear up has to wait for that; it should be anybody.
+        # Garbage of one contender is collected during the next, which should not always be the same one.
         for name in order.sample(list(contenders), len(contenders)):
             started = time.perf_counter()
             contenders[name]()
@@ -121,7 +121,7 @@ def measure(contenders: Contenders, rounds: int) -> Rounds:
 
 
 class Figures(NamedTuple):
-    """Hold what the table shows of one contender: ratios to eager, and overhead as a ratio to the do-nothing mode's."""
+    """Hold the figures of a contender: time / eager (quartiles), and overhead / that of the do-nothing mode."""
 
     low: float
     median: float
@@ -130,19 +130,19 @@ class Figures(NamedTuple):
 
 
 def summarise(measured: Rounds) -> dict[str, Figures]:
-    """Compare each contender with the first two of the same round, and take the quartiles over rounds."""
+    """Compare each contender with the first two of the same round, and return quartiles over rounds."""
     eager, floor, *_ = measured[0]
-    found = {}
+    figures = {}
     for name in measured[0]:
         low, median, high = statistics.quantiles([times[name] / times[eager] for times in measured], n=4)
-        above = statistics.median(times[name] - times[eager] for times in measured)
-        least = statistics.median(times[floor] - times[eager] for times in measured)
-        found[name] = Figures(low, median, high, above / least)
-    return found
+        overhead = statistics.median(times[name] - times[eager] for times in measured)
+        floor_overhead = statistics.median(times[floor] - times[eager] for times in measured)
+        figures[name] = Figures(low, median, high, overhead / floor_overhead)
+    return figures
 
 
 def measure_peer(name: str, peer: str, rounds: int) -> Rounds | None:
-    """Time a peer's count of a workload's model; None if it raised."""
+    """Time how long a peer takes to count a workload's model; None if it raised."""
     workload = WORKLOADS[name].make()
     model, inputs = workload.model, workload.inputs
     if model is None:
@@ -150,21 +150,21 @@ def measure_peer(name: str, peer: str, rounds: int) -> Rounds | None:
     read = PEERS[peer].read
     contenders: Contenders = {mode: under(MODES[mode], workload) for mode in ("eager", "do-nothing mode")}
     try:
-        with quietly(), torch.no_grad():
+        with silenced(), torch.no_grad():
             contenders[peer] = lambda: read(model, inputs, training=False)
             return measure(contenders, rounds)
-    except Exception:  # noqa: BLE001 - that it fails is the finding
+    except Exception:  # noqa: BLE001 - the failure is the result
         return None
 
 
 def compare(name: str, peers: Sequence[str]) -> list[tuple[str, ...]]:
-    """Measure everybody on a workload, and write the lines of the table."""
+    """Measure all contenders on a workload, and return the rows of the table."""
     make, rounds = WORKLOADS[name]
     workload = make()
     figures = summarise(measure({mode: under(context, workload) for mode, context in MODES.items()}, rounds))
     failed = []
     for peer in peers if workload.model is not None and "symbolic" not in name else ():
-        measured = apart(measure_peer, name, peer, 3, fresh=True)
+        measured = run_in_subprocess(measure_peer, name, peer, 3, fresh=True)
         if measured is None:
             failed.append((name, peer, "error", "", ""))
         else:
@@ -181,13 +181,20 @@ def compare(name: str, peers: Sequence[str]) -> list[tuple[str, ...]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table."""
     others = [peer for peer in PEERS if peer not in ("opflops", "torch")]
-    parser = argparse.ArgumentParser(description="Measure what counting costs.")
-    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(WORKLOADS)}")
-    parser.add_argument("--peers", nargs="*", default=others, help=f"of {', '.join(others)}; all that are installed")
+    parser = argparse.ArgumentParser(description="Measure the overhead of counting.")
+    parser.add_argument(
+        "workloads", nargs="*", metavar="WORKLOAD", help=f"workload to measure (default: all): {', '.join(WORKLOADS)}"
+    )
+    parser.add_argument(
+        "--peers",
+        nargs="*",
+        default=others,
+        help=f"peers to measure (default: all installed ones): {', '.join(others)}",
+    )
     options = parser.parse_args(arguments)
     for given, known in ((options.workloads, WORKLOADS), (options.peers, others)):
         if unknown := [each for each in given if each not in known]:
-            parser.error(f"{', '.join(unknown)}: not known; there are {', '.join(known)}.")
+            parser.error(f"{', '.join(unknown)}: unknown; there are {', '.join(known)}.")
     installed = [peer for peer in options.peers if PEERS[peer].version]
     rows = [row for name in options.workloads or WORKLOADS for row in compare(name, installed)]
     headers = ("workload", "contender", "time / eager", "middle half", "overhead / do-nothing")

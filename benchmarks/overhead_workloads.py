@@ -1,4 +1,4 @@
-"""The programs that overhead is measured on: streams of tiny operators, where counting shows, and real models."""
+"""The workloads of the overhead benchmark: many tiny operators, where the overhead is largest, and real models."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Workload(NamedTuple):
 
     Attributes:
         run: The program.
-        model: The module that it calls forward once, where that is all that it does.
-        inputs: What it calls it with.
+        model: The module whose forward it calls once; None if it does something else.
+        inputs: The inputs of the model.
     """
 
     run: Callable[[], object]
@@ -58,7 +58,7 @@ def tiny_modules() -> Workload:
 
 
 def tiny_modules_once() -> Workload:
-    """One forward of the same 300 modules: each is met for the first time, in a block of its own."""
+    """One forward of the same 300 modules, in a block of its own, so that each module is new to the mode."""
     model, x = _small_modules(), torch.rand(4, 4)
     return _forward(model, x)
 
@@ -108,17 +108,17 @@ class Bottleneck(nn.Module):
 
     @staticmethod
     def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:
-        """Make a convolution that keeps the size, but for the stride, and its normalisation."""
+        """Make a convolution with 'same' padding and its batch norm."""
         return [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs)]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add the two."""
+        """Add the branch and the shortcut."""
         out: Tensor = self.relu(self.branch(x) + self.shortcut(x))
         return out
 
 
 def resnet50() -> Workload:
-    """Forward of ResNet-50 on 32 images of 224x224, with real arithmetic."""
+    """Forward of ResNet-50 on 32 images of 224x224, on real tensors."""
     blocks: list[nn.Module] = []
     inputs = 64
     for stage, count in enumerate((3, 4, 6, 3)):
@@ -142,12 +142,12 @@ class DecoderLayer(nn.Module):
         self.down = nn.Linear(inner, hidden, bias=False)
 
     def split(self, x: Tensor) -> Tensor:
-        """Lay heads beside the batch: (batch, heads, sequence, head_dim)."""
+        """Split heads: (batch, heads, sequence, head_dim)."""
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     @staticmethod
     def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Turn pairs of features by the position."""
+        """Rotate pairs of features by the position."""
         left, right = x.chunk(2, -1)
         return x * cos + torch.cat((-right, left), -1) * sin
 
@@ -163,7 +163,7 @@ class DecoderLayer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Decode as Llama does."""
+    """A decoder like Llama."""
 
     def __init__(self, layers: int, hidden: int, heads: int, inner: int, vocabulary: int) -> None:
         super().__init__()
@@ -174,7 +174,7 @@ class Decoder(nn.Module):
         self.head = nn.Linear(hidden, vocabulary, bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Give the scores of the next tokens."""
+        """Return the scores of the next tokens."""
         x = self.embedding(tokens)
         steps = torch.arange(tokens.shape[1], device=tokens.device)[:, None]
         angles = steps * torch.ones(self.width, device=tokens.device)

@@ -1,7 +1,7 @@
-"""Exact FLOP counts of PyTorch programs: every aten operator, in the module that asked for it.
+"""Exact FLOP counts of PyTorch programs, per module and per operator, forward and backward.
 
-Names are imported when they are first asked for, so that what only passes by (a test runner that loads the plugin, the
-command line's help) does not wait for PyTorch.
+Each public name is imported at its first use, so that a test runner that loads the plugin, or the command line's help,
+does not import PyTorch.
 """
 
 from importlib import import_module

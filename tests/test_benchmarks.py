@@ -1,4 +1,4 @@
-"""The accuracy table: opflops has every figure that is known by hand, and the table says who has not."""
+"""The accuracy table: opflops has every figure that is derived by hand, and the table shows which peers do not."""
 
 import os
 import sys
@@ -54,13 +54,13 @@ def test_a_number_that_holds_other_work_may_be_larger_by_that(macs, exact, mixed
     """Right is 100, and seven operations are there besides."""
     case = Case(build=None, right=100)
     assert accuracy.judge(Reading(macs), case).text == exact
-    assert accuracy.judge(Reading(macs), case, beside=7).text == mixed
+    assert accuracy.judge(Reading(macs), case, other_work=7).text == mixed
 
 
 def test_elementwise_cases_ask_for_elementwise_work():
     """They look at no multiply-accumulates, and allow nothing besides."""
     case = Case(build=None, right=64, unit="ops")
-    assert accuracy.judge(Reading(macs=64, ops=65), case, beside=7) == ("✗ 65", True)
+    assert accuracy.judge(Reading(macs=64, ops=65), case, other_work=7) == ("✗ 65", True)
     assert accuracy.judge(Reading(macs=0, ops=64), case) == ("✓ 64", False)
     assert accuracy.judge(Reading(macs=64), case) == ("—", False)
 
@@ -83,8 +83,8 @@ def test_each_question_is_asked_in_a_process_of_its_own(peers):
     """What a peer does to torch, or to the interpreter, reaches nobody else."""
     peers("dying", read=lambda *_: os._exit(3))
     peers("telling", read=lambda *_: Reading(os.getpid()))
-    assert accuracy.ask_apart("dying", "functional linear") is None
-    assert accuracy.ask_apart("telling", "functional linear").macs != os.getpid()
+    assert accuracy.ask_in_subprocess("dying", "functional linear") is None
+    assert accuracy.ask_in_subprocess("telling", "functional linear").macs != os.getpid()
 
 
 def test_a_peer_that_is_not_installed_is_left_out_and_named(peers, monkeypatch, capsys):
@@ -101,7 +101,7 @@ def test_an_unknown_peer_is_refused(capsys):
     """The message lists those that there are."""
     with pytest.raises(SystemExit, match="2"):
         accuracy.main(["nobody"], accuracy.ask)
-    assert "nobody: no such peer; there are torch, fvcore" in capsys.readouterr().err
+    assert "nobody: unknown peer; there are torch, fvcore" in capsys.readouterr().err
 
 
 def test_the_trained_cases_and_no_others_run_backward():

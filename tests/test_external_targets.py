@@ -216,7 +216,7 @@ def test_no_part_of_a_configuration_fetches_weights():
     whole, part = transformers.DetrConfig(), transformers.TimmBackboneConfig()
     whole.backbone_config = part
     whole.use_pretrained_backbone = part.use_pretrained_backbone = True
-    huggingface._let_no_part_fetch_weights(whole)
+    huggingface._disable_pretrained_backbones(whole)
     assert (whole.use_pretrained_backbone, part.use_pretrained_backbone) == (False, False)
 
 
@@ -262,10 +262,10 @@ def test_all_sizes_of_a_language_model(counted, configuration):
         ("timm", ["timm:resnet5"], "no timm model 'resnet5'; did you mean resnet50"),
         ("transformers", ["hf:./nowhere"], "There is no file or folder './nowhere'"),
         ("transformers", ["hf:empty"], "The folder 'empty' has no config.json"),
-        ("transformers", ["hf:bad.json"], "bad.json is no configuration that transformers knows"),
+        ("transformers", ["hf:bad.json"], "transformers does not know the configuration bad.json"),
         ("transformers", ["hf:strange.json"], "no model of transformers 'BertModle'; did you mean BertModel"),
-        ("transformers", ["hf:code.json"], "needs code that it brings itself; --trust-remote-code runs it"),
-        ("transformers", ["hf:nobody/nothing"], "cannot be fetched (HF_HUB_OFFLINE is set)"),
+        ("transformers", ["hf:code.json"], "needs code of its own. If you trust it, give --trust-remote-code"),
+        ("transformers", ["hf:nobody/nothing"], "cannot be downloaded (HF_HUB_OFFLINE is set)"),
         ("torchvision", ["models", "torchvision", "zzz*"], "There is no model of torchvision 'zzz*'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -318,7 +318,7 @@ def test_code_of_a_configuration_runs_only_if_it_is_trusted(run, counted, tmp_pa
     (folder / "config.json").write_text(json.dumps(code), encoding="utf-8")
     ended, out, err = run(f"hf:{folder}", "--input", "1,5")
     assert (ended, out) == (2, "")
-    assert "--trust-remote-code runs it" in err
+    assert "give --trust-remote-code" in err
     assert "code of the configuration" not in err
     assert counted(f"hf:{folder}", "--input", "1,5", "--trust-remote-code").total.macs == 35
 

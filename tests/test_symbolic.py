@@ -300,7 +300,7 @@ def test_sizes_of_one_are_followed_by_themselves():
     cost = profile.lambdify()
     assert [cost(batch=1, seq=9).bytes_written, cost(batch=2, seq=9).bytes_written] == [36, 144]
     assert [case.sizes for case in profile.cases] == [(("batch", 1),), (("seq", 1),)]
-    told = "For batch = 1 the costs differ; see profile.at(batch=1) (aten.clone runs 0 times in place of 1"
+    told = "For batch = 1 the costs differ; see profile.at(batch=1) (aten.clone runs 0 times instead of 1"
     assert told in " ".join(str(profile).split())
     assert "The formulas hold" not in str(profile)
 
@@ -338,7 +338,7 @@ def test_a_program_that_fixes_a_size_is_refused():
             return self.inner(x).view(2, 8) * 2
 
     with pytest.raises(
-        DimensionError, match=r"for all sizes of batch: aten.view in Fixes \(test_symbolic.py:\d+\) takes it to be 2"
+        DimensionError, match=r"for all sizes of batch: aten.view in Fixes \(test_symbolic.py:\d+\) fixes it to 2"
     ):
         count(Fixes(), torch.zeros(2, 8), dynamic_shapes=({0: B},))
 
@@ -356,7 +356,7 @@ def test_a_program_that_is_another_one_elsewhere_is_refused():
         return x * 2 if str(torch.empty_like(x).numel()).isdigit() else x * 2 + 1
 
     with pytest.raises(
-        DimensionError, match=r"cannot be counted for all sizes: with batch = 9 aten.\w+ runs \d times in place of"
+        DimensionError, match=r"cannot be counted for all sizes: with batch = 9 aten.\w+ runs \d times instead of"
     ):
         count(hides, torch.zeros(4, 8), dynamic_shapes=({0: B},))
 
@@ -374,21 +374,21 @@ X = torch.zeros(3, 8)
         (linear, (X,), {"inpt": {0: B}}, "has 'inpt', but Linear is called with input; did you mean 'input'"),
         (linear, (X,), ({0: B}, {0: B}), "has 2 entries, but Linear is called with 1 arguments: input"),
         (linear, (X,), {"input": {2: B}}, "axis 2 of input, which has 2 dimensions"),
-        (linear, (X,), {"input": {0: 4}}, "axis 0 of input is 4, but it is 3"),
-        (linear, (X,), {"input": {0: 1.5}}, "says 1.5 of axis 0 of input"),
-        (linear, (X,), {"input": (B,)}, "says 1 things of input, which has 2 dimensions"),
-        (linear, (X,), {"input": B}, "of input; it can be a dict of Dims by axis"),
+        (linear, (X,), {"input": {0: 4}}, "size 4 for axis 0 of input, but its size is 3"),
+        (linear, (X,), {"input": {0: 1.5}}, "for axis 0 of input must be a torch.export.Dim, not 1.5"),
+        (linear, (X,), {"input": (B,)}, "has 1 entries for input, which has 2 dimensions"),
+        (linear, (X,), {"input": B}, "for input must be a dict of Dims by axis"),
         (linear, (X,), {"input": {0: None}}, "names no dimension"),
         (linear, (X,), 3, "must be a dict by argument name or a tuple by position"),
         (linear, (X,), {"input": {0: Dim("n", min=8)}}, "n is 3 in axis 0 of input, but its Dim allows 8 to any size"),
-        (linear, (X,), {"input": {0: 2 * B}}, "Axis 0 of input is 3, which no size of batch gives"),
-        (linear, (X,), {"input": {1: S}}, r"for all sizes of seq: aten.\w+ in Linear .* takes it to be 8"),
+        (linear, (X,), {"input": {0: 2 * B}}, "Axis 0 of input has size 3, which no size of batch gives"),
+        (linear, (X,), {"input": {1: S}}, r"for all sizes of seq: aten.\w+ in Linear .* fixes it to 8"),
         (linear, (X, X), {"input": {0: B}}, "The inputs do not fit Linear: too many positional arguments"),
         (linear, (torch.zeros(6, 16)[:, ::2],), ({0: B},), "input is a part of a larger tensor in memory"),
         (lambda: torch.add, (X, 3), {"input": {0: B}}, "has 'input', but add is called with argument 0, argument 1"),
         (lambda: (lambda x, y: x + y), (X, X[:2]), ({0: B}, {0: B}), "batch is 3 in axis 0 of x, but 2 in axis 0 of y"),
-        (lambda: (lambda x, y: x * y), (X, 2), {"y": {0: B}}, "of y, which is a int, no tensor"),
-        (lambda: (lambda x: x[0]), ([X, X],), {"x": [{0: B}]}, "says 1 things of x, which has 2 parts"),
+        (lambda: (lambda x, y: x * y), (X, 2), {"y": {0: B}}, "for y, which is a int and not a tensor"),
+        (lambda: (lambda x: x[0]), ([X, X],), {"x": [{0: B}]}, "has 1 entries for x, which has 2 parts"),
         (lambda: (lambda x: x["a"]), ({"a": X},), {"x": {"b": {0: B}}}, r"has x\['b'\], but x has 'a'"),
     ],
 )  # fmt: skip
@@ -622,10 +622,10 @@ def pooled(x):
 @pytest.mark.parametrize(
     ("program", "x", "axis", "message"),
     [
-        (transformed, gradient(2, 2, 3), 0, "runs, but PyTorch cannot follow"),
-        (lambda x: x[x > 0], torch.ones(2, 3), 0, "asks for the value of a tensor .aten.index"),
-        (lambda x: x * x.sum().item(), torch.ones(2, 3), 0, "asks for the value of a tensor .aten._local_scalar_dense"),
-        (pooled, torch.ones(4, 16), 1, "for other sizes of batch: it takes it that"),
+        (transformed, gradient(2, 2, 3), 0, "runs, but PyTorch cannot trace"),
+        (lambda x: x[x > 0], torch.ones(2, 3), 0, "needs the value of a tensor .aten.index"),
+        (lambda x: x * x.sum().item(), torch.ones(2, 3), 0, "needs the value of a tensor .aten._local_scalar_dense"),
+        (pooled, torch.ones(4, 16), 1, "for other sizes of batch: it needs"),
         (lambda x: x @ torch.ones(4, 4), torch.ones(2, 3), 0, "same reduction dim"),
     ],
 )

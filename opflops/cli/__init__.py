@@ -20,16 +20,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        argv: Arguments without the program's name; by default those of the process.
+        argv: The arguments without the program's name; None for ``sys.argv``.
 
     Returns:
-        The exit code: 0 fine, 1 a budget is exceeded, 2 wrong use, 3 a fault in opflops, 130 interrupted.
+        The exit code: 0 success, 1 a budget is exceeded, 2 wrong use, 3 a fault in opflops, 130 interrupted.
     """
     if sys.stderr is None:
-        # Whoever closed it wants to hear nothing, and print would write to stdout in its stead.
-        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as the process runs
+        # stderr is closed. Without this, print would write messages to stdout.
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
     try:
-        # Late, so that an interrupt while this loads PyTorch ends as cleanly as a later one.
+        # Imported here, so that an interrupt while PyTorch is imported is caught too.
         from opflops.cli.entry_point import run  # noqa: PLC0415 - see above
 
         return run(sys.argv[1:] if argv is None else list(argv))

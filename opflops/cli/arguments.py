@@ -1,4 +1,4 @@
-"""The options of the command line, which are read before anything heavy is loaded."""
+"""The options of the command line, which are parsed before PyTorch is imported."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from opflops.wording import nearest, unknown
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-FILES = ("json", "csv", "folded", "speedscope", "mermaid", "mermaid-er", "page")
-"""The formats that are no tables."""
+FILE_FORMATS = ("json", "csv", "folded", "speedscope", "mermaid", "mermaid-er", "page")
+"""The formats that are not tables."""
 
-FORMATS = (*FILES, *tabulate_formats)
-DEVICES = ("meta", "cpu", "cuda")
+FORMATS = (*FILE_FORMATS, *tabulate_formats)
+DEVICE_NAMES = ("meta", "cpu", "cuda")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 SORTS = ("calls", "macs", "flops", "transcendentals", "bytes", "name", "seconds", "ops", *PHASES, "intensity", "flop/s")
 SUBCOMMANDS = {
@@ -31,17 +31,17 @@ SUBCOMMANDS = {
     "devices": "device_list",
     "completion": "completion",
 }
-"""The files of ``opflops.cli`` by the subcommand that each has."""
+"""The files of ``opflops.cli`` by subcommand."""
 
 _TARGETS = """\
-A TARGET is torchvision:resnet50, timm:vit_base_patch16_224, hf:gpt2,
-hf:PATH/config.json, package.module:callable, file.py:callable, exported.pt2 or
-saved.json, a profile. Open only .pt2 files that you trust: they may run code."""
-_EXIT = "Exit code: 0 fine, 1 over a budget, 2 wrong use, 3 a fault, 130 interrupted."
+TARGET: torchvision:resnet50, timm:vit_base_patch16_224, hf:gpt2,
+hf:PATH/config.json, package.module:callable, file.py:callable, exported.pt2, or
+a profile, saved.json. Open only .pt2 files that you trust: they may run code."""
+_EXIT = "Exit code: 0 success, 1 over a budget, 2 wrong use, 3 a fault, 130 interrupted."
 
 
 class Parser(argparse.ArgumentParser):
-    """Parse arguments; a mistake is an error like any other of the command line, not the end of the program."""
+    """Parse arguments, and raise :class:`TargetError` for a mistake instead of exiting."""
 
     def __init__(self, prog: str, description: str, epilog: str = "") -> None:
         super().__init__(
@@ -54,7 +54,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Raise a sentence.
+        """Raise an error with a message of argparse, and similar names.
 
         Raises:
             TargetError: Always.
@@ -62,170 +62,184 @@ class Parser(argparse.ArgumentParser):
         head, _, rest = message.partition(": ")
         if head == "unrecognized arguments":
             given = rest.split()[0]
-            known = [name for action in self._actions for name in action.option_strings]
-            kind = "option" if given.startswith("-") else "place for the argument"
-            told = unknown(kind, given.partition("=")[0], known if given.startswith("-") else [])
-            raise TargetError(f"{told} {self.prog} --help lists all." if not nearest(given, known) else told)
+            if not given.startswith("-"):
+                raise TargetError(f"Unexpected argument {given!r}. {self.prog} --help lists all arguments.")
+            options = [name for action in self._actions for name in action.option_strings]
+            sentence = unknown("option", given.partition("=")[0], options)
+            raise TargetError(
+                sentence if nearest(given, options) else f"{sentence} {self.prog} --help lists all options."
+            )
         if head.startswith("argument "):
-            told = f"{head.removeprefix('argument ')}: {rest[:1].upper()}{rest[1:]}"
-            raise TargetError(told if told.endswith((".", "?")) else f"{told}.")
-        raise TargetError(f"{message[:1].upper()}{message[1:].rstrip('.')}; {self.prog} --help says more.")
+            sentence = f"{head.removeprefix('argument ')}: {rest[:1].upper()}{rest[1:]}"
+            raise TargetError(sentence if sentence.endswith((".", "?")) else f"{sentence}.")
+        raise TargetError(f"{message[:1].upper()}{message[1:].rstrip('.')}; {self.prog} --help shows how to use it.")
 
 
-def one_of(kind: str, names: Sequence[str]) -> Callable[[str], str]:
-    """Make the type of an option that has one of a few values."""
+def choice(what: str, names: Sequence[str]) -> Callable[[str], str]:
+    """Make the type of an option with a few values; upper and lower case are the same."""
 
-    def read(text: str) -> str:
+    def parse(text: str) -> str:
         lowered = {name.lower(): name for name in names}
         if text.lower() not in lowered:
-            raise argparse.ArgumentTypeError(unknown(kind, text, names))
+            raise argparse.ArgumentTypeError(unknown(what, text, names))
         return lowered[text.lower()]
 
-    return read
+    return parse
 
 
-def whole(smallest: int, what: str) -> Callable[[str], int]:
-    """Make the type of an option that is a whole number."""
+def integer(minimum: int, what: str) -> Callable[[str], int]:
+    """Make the type of an option that is an integer."""
 
-    def read(text: str) -> int:
-        if not text.isdecimal() or int(text) < smallest:
-            raise argparse.ArgumentTypeError(f"{text!r} is no number of {what}; it can be {smallest} or more.")
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < minimum:
+            raise argparse.ArgumentTypeError(f"The number of {what} must be {minimum} or more, not {text!r}.")
         return int(text)
 
-    return read
+    return parse
 
 
-def _dtype(text: str) -> str:
-    short = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32", "float": "float32"}
+def _parse_dtype(text: str) -> str:
+    abbreviations = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32", "float": "float32"}
     name = text.removeprefix("torch.").lower()
-    return one_of("floating dtype", DTYPES)(short.get(name, name))
+    return choice("floating dtype", DTYPES)(abbreviations.get(name, name))
 
 
-def _keyword(text: str) -> tuple[str, Any]:
+def _parse_keyword(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name.strip().isidentifier():
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE, as in num_classes=10.")
+        raise argparse.ArgumentTypeError(f"{text!r} does not have the form NAME=VALUE, as in num_classes=10.")
     try:
         return name.strip(), ast.literal_eval(value)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return name.strip(), value
 
 
-def _keys(text: str) -> tuple[str, ...]:
-    return tuple(one_of("key to group by", KEYS)(key.strip()) for key in text.split(","))
+def _parse_keys(text: str) -> tuple[str, ...]:
+    return tuple(choice("key to group by", KEYS)(key.strip()) for key in text.split(","))
 
 
-def _list(text: str) -> tuple[str, ...]:
+def _parse_list(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _paths(text: str) -> tuple[str, ...] | bool:
-    return _list(text) or True
+def _parse_paths(text: str) -> tuple[str, ...] | bool:
+    return _parse_list(text) or True
 
 
-def unswallowing(argv: Sequence[str]) -> list[str]:
-    """Keep ``--expand``, whose paths are optional, from taking the target that stands behind it for one."""
+def protect_expand(argv: Sequence[str]) -> list[str]:
+    """Keep ``--expand``, whose paths are optional, from parsing the target after it as a path."""
     end = list(argv).index("--") if "--" in argv else len(argv)
-    return [f"{word}=" if word == "--expand" and place < end else word for place, word in enumerate(argv)]
+    return [f"{word}=" if word == "--expand" and position < end else word for position, word in enumerate(argv)]
 
 
-def general(parser: Parser, *, version: bool = False) -> None:
-    """Add the options that every subcommand has."""
+def add_general_options(parser: Parser, *, version: bool = False) -> None:
+    """Add the options of every subcommand."""
     group = parser.add_argument_group("general")
-    shown = "show this, or versions, and exit" if version else "show this and exit"
-    group.add_argument("-h", "--help", action="help", help=shown)
+    text = "show this help, or the versions, and exit" if version else "show this help and exit"
+    group.add_argument("-h", "--help", action="help", help=text)
     if version:
-        group.add_argument("--version", action="store_true", help=shown)
-    group.add_argument("--quiet", action="store_true", help="no progress and no remarks on stderr")
-    group.add_argument("--debug", action="store_true", help="show tracebacks, and the warnings of models")
+        group.add_argument("--version", action="store_true", help=text)
+    group.add_argument("--quiet", action="store_true", help="show no progress and no notes on stderr")
+    group.add_argument("--debug", action="store_true", help="show tracebacks and the warnings of models")
 
 
-def reporting(parser: Parser) -> argparse._ArgumentGroup:
-    """Add the options of how any table is written."""
+def add_report_options(parser: Parser) -> argparse._ArgumentGroup:
+    """Add the options for reports of any kind."""
     group = parser.add_argument_group("report")
     group.add_argument(
-        "--format", metavar="NAME", type=one_of("format", FORMATS), choices=FORMATS,
+        "--format", metavar="NAME", type=choice("format", FORMATS), choices=FORMATS,
         help="page (HTML), json, csv, folded, speedscope, mermaid, mermaid-er, or a table: simple, github, tsv, "
         "latex …",
     )  # fmt: skip
-    output = group.add_argument("-o", dest="output", metavar="FILE", help="write there; the suffix tells the format")
-    output.complete = "file"  # type: ignore[attr-defined] # what opflops.cli.completion looks for
-    group.add_argument("--sort", metavar="COLUMN", type=one_of("column to sort by", SORTS), choices=SORTS,
-                       help="flops, macs, calls, bytes, seconds, name …")  # fmt: skip
-    group.add_argument("--top", metavar="N", type=whole(1, "lines"), help="only the N largest, and the rest as one")
+    output = group.add_argument(
+        "-o", dest="output", metavar="FILE", help="write to FILE; its suffix selects the format"
+    )
+    output.complete = "file"  # type: ignore[attr-defined] # opflops.cli.completion reads it
+    group.add_argument("--sort", metavar="COLUMN", type=choice("column to sort by", SORTS), choices=SORTS,
+                       help="sort by flops, macs, calls, bytes, seconds, name …")  # fmt: skip
+    group.add_argument(
+        "--top", metavar="N", type=integer(1, "rows"), help="show the N largest rows, and the rest as one row"
+    )
     return group
 
 
-def modelling(parser: Parser) -> None:
-    """Add the options of how models are made and run."""
+def add_model_options(parser: Parser) -> None:
+    """Add the options for making and running models."""
     group = parser.add_argument_group("model")
-    group.add_argument("--arg", metavar="NAME=VALUE", action="append", type=_keyword, default=[],
-                       help="an argument of what makes the model; repeat for more")  # fmt: skip
+    group.add_argument("--arg", metavar="NAME=VALUE", action="append", type=_parse_keyword, default=[],
+                       help="keyword argument for the class or factory; repeatable")  # fmt: skip
     group.add_argument("--input", metavar="SPEC", action="append", default=[],
-                       help="[NAME=]SIZES[:DTYPE]: 1,3,224,224, ids=2x128:int64 …")  # fmt: skip
-    group.add_argument("--batch", metavar="N", type=whole(1, "examples"), help="the leading size of the inputs")
+                       help="[NAME=]SIZES[:DTYPE], as 1,3,224,224 or ids=2x8:int64")  # fmt: skip
+    group.add_argument("--batch", metavar="N", type=integer(1, "examples"), help="leading size of the inputs")
     group.add_argument("--dim", metavar="NAME=INPUT:AXIS", action="append", default=[],
                        help="count for all sizes of an axis, as in batch=0:0")  # fmt: skip
     group.add_argument(
-        "--at", metavar="NAME=SIZE", action="append", default=[], help="and show the counts at this size"
+        "--at", metavar="NAME=SIZE", action="append", default=[], help="evaluate the --dim formula at this size"
     )
     group.add_argument("--trust-remote-code", action="store_true",
-                       help="run code that hf: configurations and .pt2 files bring")  # fmt: skip
+                       help="run code from hf: configurations and .pt2 files")  # fmt: skip
     group = parser.add_argument_group("run")
-    group.add_argument("--device", metavar="NAME", type=one_of("device", DEVICES), choices=DEVICES,
-                       help="meta (no memory, the default), cpu or cuda")  # fmt: skip
-    group.add_argument("--dtype", metavar="NAME", type=_dtype, help="of the model and floating inputs: bfloat16 …")
-    mode = "mode of the model (default: --train with gradients)"
+    group.add_argument("--device", metavar="NAME", type=choice("device", DEVICE_NAMES), choices=DEVICE_NAMES,
+                       help="meta (default, takes no memory), cpu or cuda")  # fmt: skip
+    group.add_argument(
+        "--dtype", metavar="NAME", type=_parse_dtype, help="model and inputs: float32, float64, float16, bfloat16"
+    )
+    mode = "model mode (default: train with gradients, else eval)"
     group.add_argument("--train", action="store_true", help=mode)
     group.add_argument("--eval", action="store_true", help=mode)
-    group.add_argument("--backward", action="store_true", help="count the gradients too")
-    group.add_argument("--optimizer", metavar="NAME", help="and a step of an optimizer of torch.optim: adamw …")
-    group.add_argument("--causal", metavar="HOW", type=one_of("way to count", ("dense", "exact")),
+    group.add_argument("--backward", action="store_true", help="also count the gradients")
+    group.add_argument("--optimizer", metavar="NAME", help="also count gradients and one step: adamw, sgd …")
+    group.add_argument("--causal", metavar="HOW", type=choice("value", ("dense", "exact")),
                        choices=("dense", "exact"),
-                       help="exact leaves out what a causal mask hides")  # fmt: skip
-    group.add_argument("--timing", action="store_true", help="run for real and time each operator")
+                       help="attention: dense (default) or exact (unmasked scores)")  # fmt: skip
+    group.add_argument("--timing", action="store_true", help="run with real tensors, and time each operator")
 
 
-def _counting(parser: Parser, by: str, **places: str | None) -> argparse._ArgumentGroup:
-    """Add places for targets, and the options of counting and showing them; returns the group of the latter.
+def _add_counting(parser: Parser, by: str, **positionals: str | None) -> argparse._ArgumentGroup:
+    """Add the targets and the options for counting and reports; return the group of the report options.
 
     Args:
-        parser: What they are added to.
+        parser: The parser to add to.
         by: The help of ``--by``.
-        **places: How many targets there are at each, as :mod:`argparse` has it.
+        **positionals: The positional arguments, with the ``nargs`` of each.
     """
-    for name, nargs in places.items():
+    for name, nargs in positionals.items():
         added = parser.add_argument(name, nargs=nargs, help=argparse.SUPPRESS)
-        added.complete = "file"  # type: ignore[attr-defined] # as above
-    modelling(parser)
-    group = reporting(parser)
-    group.add_argument("--by", metavar="KEY[,KEY]", type=_keys, help=by)
+        added.complete = "file"  # type: ignore[attr-defined] # opflops.cli.completion reads it
+    add_model_options(parser)
+    group = add_report_options(parser)
+    group.add_argument("--by", metavar="KEY[,KEY]", type=_parse_keys, help=by)
     return group
 
 
-def _measuring(group: argparse._ArgumentGroup, told: str) -> None:
-    group.add_argument("--measure", metavar="NAME", type=one_of("measure", MEASURES), choices=MEASURES, help=told)
+def _add_measure(group: argparse._ArgumentGroup, text: str) -> None:
+    group.add_argument("--measure", metavar="NAME", type=choice("measure", MEASURES), choices=MEASURES, help=text)
 
 
 def count_parser() -> Parser:
-    """Make the parser of ``opflops TARGET…``."""
+    """Make the parser of ``opflops [TARGET…]``."""
     made = Parser(
         "opflops",
-        "Count the arithmetic of PyTorch models: every operator, in its module.",
+        "Count the FLOPs of PyTorch models, per module and per operator.",
         f"{_TARGETS}\nAlso: opflops diff, coverage, models, devices, completion; each has --help.\n{_EXIT}",
     )
-    made.usage = "opflops [TARGET ...] [options]      several targets are compared"
-    group = _counting(made, "list by module, module_type, op, phase or dtype", targets="*")
-    group.add_argument("--depth", metavar="N", type=whole(0, "levels"), help="levels of modules below the root")
-    group.add_argument("--expand", metavar="PATH[,PATH]", nargs="?", type=_paths,
-                       help="show each of repeated modules: all, or those below")  # fmt: skip
-    group.add_argument("--columns", metavar="NAME[,NAME]", type=_list, help="macs,flops,bytes,intensity,phases,bar …")
-    group.add_argument("--numbers", metavar="HOW", type=one_of("way to write numbers", ("auto", "exact", "scaled")),
-                       choices=("auto", "exact", "scaled"), help="auto, exact or scaled")  # fmt: skip
-    _measuring(group, "what comparisons and stacks are of (default: flops)")
-    group.add_argument("--roofline", metavar="DEVICE", help="also bound the time there; opflops devices lists them")
-    group.add_argument("--strict", action="store_true", help="exit with 1 if an operator has no price")
-    general(made, version=True)
+    made.usage = "opflops [TARGET ...] [options]      compares several targets"
+    group = _add_counting(made, "group by module, module_type, op, phase or dtype", targets="*")
+    group.add_argument(
+        "--depth", metavar="N", type=integer(0, "levels"), help="show N levels of modules below the root"
+    )
+    group.add_argument("--expand", metavar="PATH[,PATH]", nargs="?", type=_parse_paths,
+                       help="show repeated modules one by one: all, or below PATH")  # fmt: skip
+    group.add_argument(
+        "--columns", metavar="NAME[,NAME]", type=_parse_list, help="show macs,flops,bytes,intensity,phases,bar …"
+    )
+    group.add_argument("--numbers", metavar="HOW", type=choice("value", ("auto", "exact", "scaled")),
+                       choices=("auto", "exact", "scaled"),
+                       help="write numbers auto, exact (1,234) or scaled (1.2 k)")  # fmt: skip
+    _add_measure(group, "for comparisons, flame graphs: flops (default), macs …")
+    group.add_argument("--roofline", metavar="DEVICE", help="bound times on h100-sxm, cpu … (see opflops devices)")
+    group.add_argument("--strict", action="store_true", help="exit with 1 if an operator has no formula")
+    add_general_options(made, version=True)
     return made
 
 
@@ -233,14 +247,18 @@ def diff_parser() -> Parser:
     """Make the parser of ``opflops diff``."""
     made = Parser(
         "opflops diff",
-        "Show what changed between two profiles that --format json wrote, or two targets.",
-        f"{_TARGETS}\nExit code: 0 fine, 1 a total grew by more than --fail-above, 2 wrong use.",
+        "Compare two profiles that --format json wrote, or two targets.",
+        f"{_TARGETS}\nExit code: 0 success, 1 a total grew by more than --fail-above, 2 wrong use.",
     )
     made.usage = "opflops diff BEFORE AFTER [options]"
-    group = _counting(made, "module (default), module_type, op, phase, dtype", before=None, after=None)
-    _measuring(group, "what to compare (default: flops), and all that --fail-above is of")
+    group = _add_counting(made, "group by module (default), module_type, op, phase, dtype", before=None, after=None)
+    _add_measure(
+        group,
+        "quantity to compare: flops (default), macs, bytes …; if given, --fail-above checks only this "
+        "quantity, and lost formulas",
+    )
     group.add_argument("--fail-above", metavar="PERCENT",
-                       help="exit with 1 if macs, flops, transcendentals or bytes grew by more, as in 1%%, or an "
-                       "operator has no price any more")  # fmt: skip
-    general(made)
+                       help="exit with 1 if macs, flops, transcendentals or bytes grew by more than this, as in 1%%, "
+                       "or if an operator has no formula any more")  # fmt: skip
+    add_general_options(made)
     return made

@@ -6,11 +6,12 @@ import sys
 from typing import TYPE_CHECKING
 
 from opflops.cli import dimensions, inputs, output, targets
-from opflops.cli.arguments import FILES
+from opflops.cli.arguments import FILE_FORMATS
 from opflops.cli.progress import Progress
-from opflops.cli.rendering import Rendering, compared, rendered
-from opflops.cli.running import Counted, RunOptions, count_target, optimizer_class, saved
-from opflops.cli.sources import Asked
+from opflops.cli.rendering import Rendering, render, render_comparison
+from opflops.cli.run_options import RunOptions, find_optimizer
+from opflops.cli.running import CountedTarget, count_target, from_saved
+from opflops.cli.sources import ModelRequest
 from opflops.cli.user_code import quiet_warnings
 from opflops.errors import TargetError
 from opflops.profile.profile import Profile
@@ -20,22 +21,23 @@ from opflops.wording import printable, unknown
 if TYPE_CHECKING:
     import argparse
 
-_EXCEEDED = 1
-_OF_MODELS = ("arg", "input", "batch", "dim", "device", "dtype", "train", "eval", "backward", "optimizer", "causal",
+_EXIT_EXCEEDED = 1
+_MODEL_OPTIONS = ("arg", "input", "batch", "dim", "device", "dtype", "train", "eval", "backward", "optimizer", "causal",
               "timing")  # fmt: skip
 
 
 def command(arguments: argparse.Namespace) -> int:
-    """Count what the arguments name, and show it; returns the exit code."""
-    rendering = Rendering.of(arguments)
-    found = count_all(arguments.targets, arguments)
-    text = compared(found, rendering) if len(found) > 1 else rendered(next(iter(found.values())), rendering)
-    deliver(text, arguments, rendering.form, " and ".join(each.line for each in found.values()))
-    return _strictly(found) if arguments.strict else 0
+    """Count the targets, show the report, and return the exit code."""
+    rendering = Rendering.from_arguments(arguments)
+    counted = count_all(arguments.targets, arguments)
+    first, *others = counted.values()
+    text = render_comparison(counted, rendering) if others else render(first, rendering)
+    deliver(text, arguments, rendering.format, " and ".join(each.summary for each in counted.values()))
+    return _report_unpriced(counted) if arguments.strict else 0
 
 
 def deliver(text: str, arguments: argparse.Namespace, form: str, about: str) -> None:
-    """Print a report, or write it to the file that was asked for and say so."""
+    """Print a report, or write it to the file of ``-o`` with a note on stderr."""
     if arguments.output in (None, "-"):
         output.show(text)
         return
@@ -44,78 +46,81 @@ def deliver(text: str, arguments: argparse.Namespace, form: str, about: str) -> 
         print(f"opflops: wrote {arguments.output} ({form}): {about}.", file=sys.stderr)
 
 
-def count_all(names: list[str], arguments: argparse.Namespace) -> dict[str, Counted]:
-    """Count each target, by name, with the same options; without one, the built-in example."""
+def count_all(names: list[str], arguments: argparse.Namespace) -> dict[str, CountedTarget]:
+    """Count each target with the same options; without targets, the built-in example."""
     names = names or [targets.EXAMPLE]
-    _check(names, arguments)
-    run = _run(arguments)
-    asked = Asked(dict(arguments.arg), bool(run.specs), arguments.trust_remote_code, arguments.dtype)
-    counted: dict[str, Counted] = {}
+    _check_options(names, arguments)
+    options = _run_options(arguments)
+    has_inputs = bool(options.input_specs)
+    request = ModelRequest(dict(arguments.arg), has_inputs, arguments.trust_remote_code, arguments.dtype)
+    counted: dict[str, CountedTarget] = {}
     with quiet_warnings(debug=arguments.debug):
         for name in names:
-            counted[_unused(name, counted)] = _counted(name, asked, run)
+            counted[_unique_name(name, counted)] = _count_one(name, request, options)
     return counted
 
 
-def _check(names: list[str], arguments: argparse.Namespace) -> None:
-    """Refuse options that would do nothing, before anything is counted.
+def _check_options(names: list[str], arguments: argparse.Namespace) -> None:
+    """Check, before anything is counted, that no option is without effect.
 
     Raises:
-        TargetError: There is one.
+        TargetError: An option is.
     """
     saved = [targets.is_saved(name) for name in names]
     if all(saved):
-        given = [f"--{name}" for name in _OF_MODELS if getattr(arguments, name)]
+        given = [f"--{name}" for name in _MODEL_OPTIONS if getattr(arguments, name)]
         if given:
-            verb = "is a profile" if len(names) == 1 else "are profiles"
-            raise TargetError(f"{' and '.join(names)} {verb} already, so that {' and '.join(given)} would do nothing.")
+            verb = "is a saved profile" if len(names) == 1 else "are saved profiles"
+            raise TargetError(f"{' and '.join(names)} {verb}, so {' and '.join(given)} would have no effect.")
     if any(saved):
         return
     if arguments.measure == SECONDS and not arguments.timing:
-        raise TargetError("--measure seconds needs times; --timing has them.")
+        raise TargetError("--measure seconds needs times. Give --timing to measure them.")
     dims = [text.partition("=")[0] for text in arguments.dim]
-    for name in dimensions.sizes(arguments.at):
+    for name in dimensions.parse_sizes(arguments.at):
         if name not in dims:
-            known = unknown("dimension", name, dims) if dims else "There is no dimension; --dim batch=0:0 makes one."
-            raise TargetError(f"--at {name}: {known}")
+            hint = (
+                unknown("dimension", name, dims) if dims else "There is no dimension. Define one as in --dim batch=0:0."
+            )
+            raise TargetError(f"--at {name}: {hint}")
 
 
-def _counted(name: str, asked: Asked, run: RunOptions) -> Counted:
-    with run.progress.stage(f"looking up {name}"):
-        found = targets.find(name, asked)
-    return saved(found, name, run.at or {}) if isinstance(found, Profile) else count_target(found, run)
+def _count_one(name: str, request: ModelRequest, options: RunOptions) -> CountedTarget:
+    with options.progress.stage(f"looking up {name}"):
+        found = targets.find(name, request)
+    return from_saved(found, name, options.at or {}) if isinstance(found, Profile) else count_target(found, options)
 
 
-def _unused(name: str, known: dict[str, Counted]) -> str:
-    """Tell a target that is given twice from itself."""
-    found, number = name, 1
-    while found in known:
+def _unique_name(name: str, taken: dict[str, CountedTarget]) -> str:
+    """Number the name of a target that is given more than once."""
+    unique, number = name, 1
+    while unique in taken:
         number += 1
-        found = f"{name} #{number}"
-    return found
+        unique = f"{name} #{number}"
+    return unique
 
 
-def _run(arguments: argparse.Namespace) -> RunOptions:
-    import torch  # noqa: PLC0415 - only once the arguments are known to be right
+def _run_options(arguments: argparse.Namespace) -> RunOptions:
+    import torch  # noqa: PLC0415 - only after the arguments are checked
 
     if arguments.train and arguments.eval:
-        raise TargetError("--train and --eval exclude each other.")
+        raise TargetError("--train and --eval cannot be combined.")
     if arguments.timing and arguments.device == "meta":
-        raise TargetError("--timing takes a device that runs something; it can be --device cpu or cuda.")
+        raise TargetError("--timing needs a real device: --device cpu or cuda.")
     progress = Progress(shown=not arguments.quiet)
 
-    def say(remark: str) -> None:
+    def note(sentence: str) -> None:
         if not arguments.quiet:
-            print(f"opflops: {remark}", file=sys.stderr)
+            print(f"opflops: {sentence}", file=sys.stderr)
 
-    optimizer = optimizer_class(arguments.optimizer) if arguments.optimizer else None
+    optimizer = find_optimizer(arguments.optimizer) if arguments.optimizer else None
     return RunOptions(
-        say=say,
+        note=note,
         progress=progress,
-        specs=inputs.parse_all(arguments.input, arguments.batch),
+        input_specs=inputs.parse_inputs(arguments.input, arguments.batch),
         batch=arguments.batch,
         dims=arguments.dim,
-        at=dimensions.sizes(arguments.at),
+        at=dimensions.parse_sizes(arguments.at),
         device=arguments.device,
         dtype=getattr(torch, arguments.dtype) if arguments.dtype else None,
         training=True if arguments.train else False if arguments.eval else None,
@@ -127,21 +132,21 @@ def _run(arguments: argparse.Namespace) -> RunOptions:
     )
 
 
-def _strictly(found: dict[str, Counted]) -> int:
-    """Say which operators have no price, on stderr, where the reader of stdout may be a program."""
-    unpriced = {op for counted in found.values() for op in counted.profile.unpriced}
+def _report_unpriced(counted: dict[str, CountedTarget]) -> int:
+    """Print the operators without a formula to stderr, and return the exit code."""
+    unpriced = {op for each in counted.values() for op in each.profile.unpriced}
     if not unpriced:
         return 0
     verb = "operator has" if len(unpriced) == 1 else "operators have"
-    print(f"opflops: {len(unpriced)} {verb} no price: {printable(', '.join(sorted(unpriced)))}.", file=sys.stderr)
-    return _EXCEEDED
+    print(f"opflops: {len(unpriced)} {verb} no formula: {printable(', '.join(sorted(unpriced)))}.", file=sys.stderr)
+    return _EXIT_EXCEEDED
 
 
-def check_tables(form: str, what: str) -> None:
-    """Refuse a format that is no table.
+def check_is_table(form: str, what: str) -> None:
+    """Check that a format is a table.
 
     Raises:
-        TargetError: It is none.
+        TargetError: It is not.
     """
-    if form in FILES:
-        raise TargetError(f"--format {form} is of one profile; {what} can be any table, such as simple or github.")
+    if form in FILE_FORMATS:
+        raise TargetError(f"--format {form} works only for one profile. Write {what} as a table: simple, github …")

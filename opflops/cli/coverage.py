@@ -1,4 +1,4 @@
-"""``opflops coverage``: how PyTorch's operators are priced, in numbers, as a list, or one operator and its formula."""
+"""``opflops coverage``: which operators have formulas, by namespace, as a list, or the formula of one operator."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from tabulate import tabulate, tabulate_formats
 
 from opflops.cli import output
-from opflops.cli.arguments import Parser, general, one_of
+from opflops.cli.arguments import Parser, add_general_options, choice
 from opflops.errors import TargetError
 from opflops.pricing.registration import coverage
 from opflops.pricing.registry import registry
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 VERDICTS = ("formula", "zero", "decomposes", "unpriced")
 
 _MEANING = {
-    "zero": "Declared to do no arithmetic.",
-    "decomposes": "PyTorch runs it as other operators, which are counted one by one.",
-    "unpriced": "Nothing prices it: it is warned about, listed in reports, and an error under strict=True.",
+    "zero": "It does no arithmetic.",
+    "decomposes": "PyTorch decomposes it into other operators, which are counted.",
+    "unpriced": "It has no formula: opflops warns, lists it in reports, and raises an error under strict=True.",
 }
 
 
@@ -40,88 +40,88 @@ def parser() -> Parser:
     """Make the parser of the subcommand's arguments."""
     made = Parser(
         "opflops coverage",
-        "Show how PyTorch's operators are priced: counts by namespace; with a namespace\n"
-        "its operators; with an operator, such as aten.mm, its formula and its place.",
+        "Show which operators have formulas: counts by namespace, the operators of a\n"
+        "namespace, or the formula of an operator and its source file.",
     )
     group = made.add_argument_group("arguments")
     group.add_argument("name", nargs="?", metavar="NAME", help="a namespace (aten) or an operator (aten.mm, mm)")
-    group.add_argument("--verdict", metavar="VERDICT", type=one_of("verdict", VERDICTS), choices=VERDICTS,
-                       help=f"list only the operators of this one: {', '.join(VERDICTS)}")  # fmt: skip
-    group.add_argument("--format", default="simple", metavar="NAME", type=one_of("format", tabulate_formats),
-                       choices=tabulate_formats, help="a table format of tabulate: github, tsv, html …")  # fmt: skip
-    general(made)
+    group.add_argument("--verdict", metavar="VERDICT", type=choice("verdict", VERDICTS), choices=VERDICTS,
+                       help=f"list only operators with this verdict: {', '.join(VERDICTS)}")  # fmt: skip
+    group.add_argument("--format", default="simple", metavar="NAME", type=choice("format", tabulate_formats),
+                       choices=tabulate_formats, help="table format of tabulate: simple, github, tsv …")  # fmt: skip
+    add_general_options(made)
     return made
 
 
 def command(argv: Sequence[str]) -> int:
-    """Print the report; returns the exit code."""
+    """Print the report, and return the exit code."""
     output.show(report(argv))
     return 0
 
 
 def report(argv: Sequence[str]) -> str:
-    """Answer the subcommand.
+    """Write the report.
 
     Raises:
-        TargetError: There is no such namespace, operator or format; the message gives the nearest names.
+        TargetError: The namespace, operator or format does not exist; the message suggests similar names.
     """
     arguments = parser().parse_args(argv)
     name = (arguments.name or "").replace("::", ".")
     verdicts = coverage()
     namespace, _, rest = name.partition(".")
-    _define(namespace)
+    _import_namespace(namespace)
     if name and not rest:
         verdicts = coverage(namespace) or verdicts
     elif name:
         verdicts |= coverage(namespace)
-    if operator := _operator(name, verdicts):
-        return _explained(operator)
+    if operator := _complete_name(name, verdicts):
+        return _describe_operator(operator)
     if name and not any(known.startswith(f"{name}.") for known in verdicts):
-        raise TargetError(_unknown(name, verdicts))
-    chosen = {
+        raise TargetError(_unknown_name(name, verdicts))
+    selected = {
         known: verdict
         for known, verdict in verdicts.items()
         if known.startswith(f"{name}." if name else "") and arguments.verdict in (None, verdict)
     }
     if name or arguments.verdict:
-        return tabulate(sorted(chosen.items()), ("operator", "verdict"), tablefmt=arguments.format)
-    return _summary(chosen, arguments.format)
+        return tabulate(sorted(selected.items()), ("operator", "verdict"), tablefmt=arguments.format)
+    return _summary(selected, arguments.format)
 
 
-def _define(namespace: str) -> None:
-    """Import the package whose operators have prices by name, which it defines when it is imported."""
+def _import_namespace(namespace: str) -> None:
+    """Import the package that defines the operators of a namespace, if opflops has formulas for them by name."""
     if namespace in {name.partition("::")[0] for name in registry.named} and not coverage(namespace):
         with suppress(ImportError, RuntimeError):
             import_module(namespace)
 
 
-def _operator(name: str, verdicts: dict[str, str]) -> str | None:
-    """Complete an operator's name, which may leave out aten or add an overload."""
+def _complete_name(name: str, verdicts: dict[str, str]) -> str | None:
+    """Return the full name of an operator, which may be given without aten or with an overload; None if unknown."""
     for candidate in (name, f"aten.{name}", name.rpartition(".")[0]):
         if candidate in verdicts:
             return name if candidate != f"aten.{name}" else candidate
     return None
 
 
-def _unknown(name: str, verdicts: dict[str, str]) -> str:
+def _unknown_name(name: str, verdicts: dict[str, str]) -> str:
     known = {*verdicts, *(each.partition(".")[2] for each in verdicts)}
     near = difflib.get_close_matches(name, sorted(known), n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else "an operator is named as in aten.mm."
-    return f"The dispatcher knows no operator or namespace {name!r}; {hint}"
+    hint = f"Did you mean {' or '.join(near)}?" if near else "Name an operator as in aten.mm."
+    return f"The dispatcher has no operator or namespace {name!r}. {hint}"
 
 
 def _summary(verdicts: dict[str, str], tablefmt: str) -> str:
-    """Count the verdicts of each namespace."""
+    """Write a table of how many operators of each namespace have each verdict."""
     counts: dict[str, Counter[str]] = {}
     for known, verdict in verdicts.items():
         counts.setdefault(known.partition(".")[0], Counter())[verdict] += 1
-    lines = [(name, sum(found.values()), *(found[each] for each in VERDICTS)) for name, found in counts.items()]
-    lines.append(("total", *(sum(column) for column in list(zip(*lines, strict=True))[1:])))
-    return tabulate(lines, ("namespace", "operators", *VERDICTS), tablefmt=tablefmt, intfmt=",")
+    rows = [(name, sum(count.values()), *(count[each] for each in VERDICTS)) for name, count in counts.items()]
+    rows.append(("total", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
+    return tabulate(rows, ("namespace", "operators", *VERDICTS), tablefmt=tablefmt, intfmt=",")
 
 
-def _explained(operator: str) -> str:
-    """Tell how each overload of an operator is priced, with the formula's own words."""
+def _describe_operator(operator: str) -> str:
+    """Write the verdict of each overload of an operator, and its formula."""
     namespace, name, *overload = operator.split(".")
     packet = getattr(getattr(torch.ops, namespace), name)
     overloads = {schema_of(each).overload_name or "default": each for each in overloads_of(packet)}
@@ -133,23 +133,23 @@ def _explained(operator: str) -> str:
         overloads = {overload[0]: overloads[overload[0]]}
     parts: dict[str, list[str]] = {}
     for each in overloads.values():
-        parts.setdefault(_price(each), []).append(str(schema_of(each)))
-    return "\n\n".join("\n".join([*schemas, "", price]) for price, schemas in parts.items())
+        parts.setdefault(_describe_overload(each), []).append(str(schema_of(each)))
+    return "\n\n".join("\n".join([*schemas, "", description]) for description, schemas in parts.items())
 
 
-def _price(overload: OpOverload) -> str:
-    """Write the verdict of an overload, the formula's docstring and where it stands."""
+def _describe_overload(overload: OpOverload) -> str:
+    """Write the verdict of an overload, and the docstring and source location of its formula."""
     verdict = registry.verdict(overload)
-    entry = registry.get_rule(overload)
-    formula: Any = entry.formula if entry else third_party_formulas().get(packet_of(overload))
+    rule = registry.get_rule(overload)
+    formula: Any = rule.formula if rule else third_party_formulas().get(packet_of(overload))
     if verdict != "formula":
         return f"{verdict}: {_MEANING[verdict]}"
-    words = inspect.getdoc(formula) or "(It has no docstring.)"
-    return f"formula: {words}\n{_place(formula)}"
+    docstring = inspect.getdoc(formula) or "(The formula has no docstring.)"
+    return f"formula: {docstring}\n{_source_location(formula)}"
 
 
-def _place(formula: Any) -> str:
-    """Give the file and line of a formula; of one made from a table, the line that names it there."""
+def _source_location(formula: Any) -> str:
+    """Return the file and line of a formula; for a formula made from a table, the line of its table entry."""
     function = inspect.unwrap(formula)
     code = function.__code__
     path = getattr(inspect.getmodule(function), "__file__", None) or code.co_filename

@@ -1,4 +1,4 @@
-"""``opflops devices``: the devices that ``--roofline`` knows."""
+"""``opflops devices``: list the devices of ``--roofline``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tabulate import tabulate, tabulate_formats
 
 from opflops.cli import output
-from opflops.cli.arguments import Parser, general, one_of
+from opflops.cli.arguments import Parser, add_general_options, choice
 from opflops.devices import DEVICES
 from opflops.report.text.sheet import Label, Sheet, render
 
@@ -21,24 +21,24 @@ def parser() -> Parser:
     """Make the parser of the subcommand's arguments."""
     made = Parser(
         "opflops devices",
-        "List the devices that --roofline knows: peaks in TFLOP/s, dense, a multiply-add\nbeing two, and bandwidths in "
-        "TB/s, from their makers' datasheets.",
-        "--roofline cpu and --roofline cuda measure the device at hand instead.\n"
-        "With :tf32, as in h100-sxm:tf32, float32 is computed in TF32, as CUDA does in\nconvolutions.",
+        "List the devices of --roofline: peak TFLOP/s without sparsity (one multiply-add\n"
+        "is 2 FLOPs) and bandwidth in TB/s, from the makers' datasheets.",
+        "--roofline cpu and --roofline cuda measure this machine instead.\n"
+        "A suffix :tf32, as in h100-sxm:tf32, computes float32 in TF32, as CUDA does in\nconvolutions.",
     )
     group = made.add_argument_group("arguments")
-    group.add_argument("--format", default="simple", metavar="NAME", type=one_of("format", tabulate_formats),
-                       choices=tabulate_formats, help="a table format of tabulate: github, tsv, html …")  # fmt: skip
-    general(made)
+    group.add_argument("--format", default="simple", metavar="NAME", type=choice("format", tabulate_formats),
+                       choices=tabulate_formats, help="table format of tabulate: simple, github, tsv …")  # fmt: skip
+    add_general_options(made)
     return made
 
 
 def command(argv: Sequence[str]) -> int:
-    """List the devices; returns the exit code."""
+    """List the devices, and return the exit code."""
     given = parser().parse_args(argv)
-    # In the order of those devices that have all.
+    # In the order of the device that has the most dtypes.
     dtypes = list(max(DEVICES.values(), key=lambda device: len(device.peaks)).peaks)
-    lines = [
+    rows = [
         [
             name,
             *(f"{device.peaks[dtype] / _TERA:,.4g}" if dtype in device.peaks else "" for dtype in dtypes),
@@ -48,11 +48,11 @@ def command(argv: Sequence[str]) -> int:
         for name, device in DEVICES.items()
     ]
     if given.format == "simple":
-        names, *columns = zip(*lines, strict=True)
+        names, *columns = zip(*rows, strict=True)
         sheet = Sheet("device", list(map(Label, names)), [*dtypes, "TB/s"], columns, has_total=False)
         output.show(render(sheet, "simple", color=False))
         return 0
     headers = ["device", *dtypes, "TB/s", "source"]
     aligned = ("left", *["right"] * (len(dtypes) + 1))
-    output.show(tabulate(lines, headers, tablefmt=given.format, colalign=aligned, disable_numparse=True))
+    output.show(tabulate(rows, headers, tablefmt=given.format, colalign=aligned, disable_numparse=True))
     return 0

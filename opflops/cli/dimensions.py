@@ -1,4 +1,4 @@
-"""``--dim batch=0:0`` and ``--at batch=8``: which axes of which inputs have names, and at which sizes to look."""
+"""Parse ``--dim batch=0:0``, which names an axis of an input, and ``--at batch=8``, which gives it a size."""
 
 from __future__ import annotations
 
@@ -14,46 +14,50 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-def dynamic_shapes(texts: Sequence[str], inputs: Mapping[str, Any]) -> dict[str, dict[int, Any]]:
-    """Read what ``--dim`` says, as :func:`opflops.count` takes it.
+def parse_dims(texts: Sequence[str], inputs: Mapping[str, Any]) -> dict[str, dict[int, Any]]:
+    """Parse ``--dim`` into the ``dynamic_shapes`` of :func:`opflops.count`, by input.
 
     Args:
-        texts: Each ``NAME=INPUT:AXIS``; the input by position or name.
+        texts: The values, ``NAME=INPUT:AXIS`` each, with the position or the name of an input.
         inputs: The inputs by name, in order.
 
     Raises:
-        TargetError: One is not of the form, there is no such input, or an axis has two names.
+        TargetError: A value is malformed, the input does not exist or is not a tensor, or an axis has two names.
     """
     dims: dict[str, Any] = {}
-    said: dict[str, dict[int, Any]] = {}
+    specs: dict[str, dict[int, Any]] = {}
     for text in texts:
-        name, _, place = text.partition("=")
-        given, _, axis = place.rpartition(":")
-        if not (name.isidentifier() and given and axis.removeprefix("-").isdecimal()):
-            raise TargetError(f"--dim {text!r} is not of the form NAME=INPUT:AXIS, as in batch=0:0 or seq=input_ids:1.")
-        if given.isdecimal() and int(given) < len(inputs):
-            given = list(inputs)[int(given)]
-        if given not in inputs:
-            raise TargetError(f"--dim {text!r}: {unknown('input', given, inputs)}")
-        if not isinstance(inputs[given], Tensor):
-            raise TargetError(f"--dim {text!r}: {given} is a {type(inputs[given]).__name__}, which has no axes.")
-        named = said.setdefault(given, {}).setdefault(int(axis), dims.setdefault(name, Dim(name)))
-        if named is not dims[name]:
-            raise TargetError(f"--dim {text!r}: axis {axis} of {given} is {named.__name__} already.")
-    return said
+        name, _, target = text.partition("=")
+        input_name, _, axis = target.rpartition(":")
+        if not (name.isidentifier() and input_name and axis.removeprefix("-").isdecimal()):
+            raise TargetError(
+                f"--dim {text!r} does not have the form NAME=INPUT:AXIS, as in batch=0:0 or seq=input_ids:1."
+            )
+        if input_name.isdecimal() and int(input_name) < len(inputs):
+            input_name = list(inputs)[int(input_name)]
+        if input_name not in inputs:
+            raise TargetError(f"--dim {text!r}: {unknown('input', input_name, inputs)}")
+        if not isinstance(inputs[input_name], Tensor):
+            raise TargetError(
+                f"--dim {text!r}: {input_name} is a {type(inputs[input_name]).__name__}, which has no axes."
+            )
+        dim = specs.setdefault(input_name, {}).setdefault(int(axis), dims.setdefault(name, Dim(name)))
+        if dim is not dims[name]:
+            raise TargetError(f"--dim {text!r}: axis {axis} of {input_name} is already named {dim.__name__}.")
+    return specs
 
 
-def sizes(texts: Sequence[str]) -> dict[str, int]:
-    """Read what ``--at`` says: sizes by dimension.
+def parse_sizes(texts: Sequence[str]) -> dict[str, int]:
+    """Parse ``--at`` into sizes by dimension.
 
     Raises:
-        TargetError: One is not of the form ``NAME=SIZE``, or a dimension has two sizes.
+        TargetError: A value does not have the form ``NAME=SIZE``, or a dimension has two sizes.
     """
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for text in (part for each in texts for part in each.split(",")):
         name, _, size = text.strip().partition("=")
         if not (name.isidentifier() and size.isdecimal()):
-            raise TargetError(f"--at {text!r} is not of the form NAME=SIZE, as in batch=8.")
-        if found.setdefault(name, int(size)) != int(size):
-            raise TargetError(f"--at {text!r}: {name} is {found[name]} already.")
-    return found
+            raise TargetError(f"--at {text!r} does not have the form NAME=SIZE, as in batch=8.")
+        if sizes.setdefault(name, int(size)) != int(size):
+            raise TargetError(f"--at {text!r}: {name} is already {sizes[name]}.")
+    return sizes

@@ -1,4 +1,4 @@
-"""Help that fits a screen: groups close together, and options that say the same on one line."""
+"""Help that fits a screen: no blank lines, and options with the same help on one line."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _WIDTH = 80
-_LABEL = 26
+_LABEL_WIDTH = 26
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):
-    """Write the help of a parser in eighty columns, without blank lines between groups."""
+    """Format the help of a parser in 80 columns, without blank lines."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=_LABEL, width=_WIDTH)
+        super().__init__(prog, max_help_position=_LABEL_WIDTH, width=_WIDTH)
 
     def add_arguments(self, actions: Iterable[argparse.Action]) -> None:
-        """List options; those next to each other that have the same help stand on one line."""
+        """List options; neighbors with the same help share a line."""
         rows: list[list[argparse.Action]] = []
         for action in actions:
             if action.help == argparse.SUPPRESS:
@@ -33,10 +33,10 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 
     def _row(self, actions: list[argparse.Action]) -> str:
         label = "  " + ", ".join(_label(action) for action in actions)
-        told = self._split_lines(self._expand_help(actions[0]), _WIDTH - _LABEL) if actions[0].help else []
-        beside = len(label) <= _LABEL - 2 and bool(told)
-        lines = [f"{label:<{_LABEL}}{told.pop(0)}" if beside else label]
-        return "".join(f"{line}\n" for line in [*lines, *(" " * _LABEL + line for line in told)])
+        text = self._split_lines(self._expand_help(actions[0]), _WIDTH - _LABEL_WIDTH) if actions[0].help else []
+        fits_beside = len(label) <= _LABEL_WIDTH - 2 and bool(text)
+        lines = [f"{label:<{_LABEL_WIDTH}}{text.pop(0)}" if fits_beside else label]
+        return "".join(f"{line}\n" for line in [*lines, *(" " * _LABEL_WIDTH + line for line in text)])
 
     def format_help(self) -> str:
         """Return the text, without blank lines."""
@@ -48,5 +48,5 @@ def _label(action: argparse.Action) -> str:
     metavar = action.metavar if isinstance(action.metavar, str) else ""
     if names and action.nargs == argparse.OPTIONAL:
         return f"{names}[={metavar}]"
-    takes = metavar if action.nargs != 0 else ""
-    return " ".join(part for part in (names, takes) if part) or action.dest
+    value = metavar if action.nargs != 0 else ""
+    return " ".join(part for part in (names, value) if part) or action.dest

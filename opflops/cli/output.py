@@ -1,4 +1,4 @@
-"""Where a report goes: a terminal, a pipe, or a file whose suffix says how to write it."""
+"""Write reports to the terminal, a pipe or a file, and choose the format by the file's suffix."""
 
 from __future__ import annotations
 
@@ -25,38 +25,40 @@ _SUFFIXES = {
 }
 
 
-def chosen(form: str | None, output: str | None) -> str:
-    """Choose the format: the one asked for, else the one that the file's suffix tells, else a plain table.
+def choose_format(given: str | None, output: str | None) -> str:
+    """Return the format: the given one, or that of the file's suffix, or ``"simple"``.
 
     Raises:
-        TargetError: The suffix tells none.
+        TargetError: The suffix is not known.
     """
-    if form is not None:
-        return form
+    if given is not None:
+        return given
     if output in (None, "-"):
         return "simple"
-    for suffix, meant in _SUFFIXES.items():
+    for suffix, name in _SUFFIXES.items():
         if output.lower().endswith(suffix):
-            return meant
-    given = Path(output).suffix
-    near = nearest(given, _SUFFIXES) if given else []
-    hint = f"did you mean {near[0]}? There are" if near else "it can be"
-    raise TargetError(f"The suffix of {output!r} tells no format; {hint} {', '.join(_SUFFIXES)}, or give --format.")
+            return name
+    unknown_suffix = Path(output).suffix
+    near = nearest(unknown_suffix, _SUFFIXES) if unknown_suffix else []
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise TargetError(
+        f"The suffix of {output!r} selects no format.{hint} Use one of {', '.join(_SUFFIXES)}, or give --format."
+    )
 
 
 def write(text: str, path: str) -> None:
-    """Write a file whole or not at all.
+    """Write a file completely or not at all.
 
     Raises:
-        TargetError: It cannot be written there.
+        TargetError: It cannot be written.
     """
     target = Path(path).expanduser()
     try:
         if target.exists() and not target.is_file():
-            # A pipe or a device; opening a folder fails with a sentence.
+            # A pipe or a device; for a folder, this raises an error.
             target.write_text(f"{text.rstrip()}\n", encoding="utf-8")
             return
-        # A link stays one, and what it points to is replaced.
+        # A symbolic link stays, and the file that it points to is replaced.
         target = target.resolve()
         descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     except OSError as error:
@@ -75,8 +77,8 @@ def write(text: str, path: str) -> None:
         raise
 
 
-def check(path: str) -> None:
-    """See that a file can be written somewhere, before minutes of counting.
+def check_writable(path: str) -> None:
+    """Check that a file can be written, before minutes of counting.
 
     Raises:
         TargetError: It cannot.
@@ -88,7 +90,7 @@ def check(path: str) -> None:
     if not folder.is_dir():
         raise TargetError(f"{path} cannot be written: there is no folder {folder}.")
     if not os.access(folder, os.W_OK) and not target.exists():
-        raise TargetError(f"{path} cannot be written: nothing may be written to {folder}.")
+        raise TargetError(f"{path} cannot be written: the folder {folder} is not writable.")
 
 
 def _umask() -> int:
@@ -98,13 +100,13 @@ def _umask() -> int:
 
 
 def show(text: str) -> None:
-    """Print a report; a reader that goes away before its end has seen enough."""
+    """Print a report; ignore a reader that closes the pipe early, as ``head`` does."""
     encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
     if not encoding.startswith("utf"):
         text = text.encode(encoding, errors="replace").decode(encoding)
     try:
         if "\r\n" in text and hasattr(sys.stdout, "buffer"):
-            # CSV has its own ends of lines, which a stream of text may double.
+            # CSV has line ends of its own, which a text stream may translate again.
             sys.stdout.flush()
             sys.stdout.buffer.write((text if text.endswith("\n") else f"{text}\r\n").encode(encoding))
             sys.stdout.buffer.flush()

@@ -1,4 +1,4 @@
-"""What is going on, for how long: one line on stderr that is gone when it is over."""
+"""Progress: one line on stderr with what is running and for how long, erased at the end."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_SIGNS = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-_PLAIN_SIGNS = "|/-\\"
-_PATIENCE = 0.4
-_PERIOD = 0.1
+_FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_ASCII_FRAMES = "|/-\\"
+_DELAY_SECONDS = 0.4
+_INTERVAL_SECONDS = 0.1
 _ERASE = "\r\x1b[2K"
 
 
 class Progress:
-    """Show a spinner, the stage and the seconds, from a thread of its own, so that what runs is not slowed down.
+    """Show a spinner, the stage and the seconds, from a thread of its own, so that it does not slow down the program.
 
     Args:
-        shown: Whether to show anything; never where stderr is no terminal that can erase a line.
+        shown: Whether to show progress; it is never shown if stderr is not a terminal that can erase a line.
     """
 
     def __init__(self, *, shown: bool = True) -> None:
         self.shown = shown and sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
         encoding = (getattr(sys.stderr, "encoding", None) or "ascii").lower()
-        self._signs = _SIGNS if encoding.startswith("utf") else _PLAIN_SIGNS
+        self._frames = _FRAMES if encoding.startswith("utf") else _ASCII_FRAMES
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Show a stage while a block runs, if that takes longer than a moment."""
+        """Show a stage while a block runs, after a short delay."""
         if not self.shown:
             yield
             return
@@ -48,15 +48,15 @@ class Progress:
 
     def _spin(self, name: str, over: threading.Event) -> None:
         started = time.monotonic()
-        if over.wait(_PATIENCE):
+        if over.wait(_DELAY_SECONDS):
             return
         width = max(_width() - 12, 20)
-        turn = 0
-        while not over.wait(_PERIOD):
-            sign, seconds = self._signs[turn % len(self._signs)], int(time.monotonic() - started)
-            sys.stderr.write(f"{_ERASE}{sign} {name[:width]} {seconds} s")
+        number = 0
+        while not over.wait(_INTERVAL_SECONDS):
+            frame, seconds = self._frames[number % len(self._frames)], int(time.monotonic() - started)
+            sys.stderr.write(f"{_ERASE}{frame} {name[:width]} {seconds} s")
             sys.stderr.flush()
-            turn += 1
+            number += 1
         sys.stderr.write(_ERASE)
         sys.stderr.flush()
 

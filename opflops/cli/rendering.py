@@ -1,4 +1,4 @@
-"""A profile, or several, in the format that was asked for."""
+"""Render one profile or several, in the format that the options select."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from opflops.cli import output
-from opflops.cli.arguments import FILES
+from opflops.cli.arguments import FILE_FORMATS
 from opflops.devices import TF32
 from opflops.devices import datasheets as devices
 from opflops.devices.benchmark import benchmark_device
@@ -25,34 +25,34 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
-    from opflops.cli.running import Counted
+    from opflops.cli.running import CountedTarget
     from opflops.devices import Device
     from opflops.report.text.tables import TableOptions
 
-_TWO = ("before", "after")
-_STACKS = ("folded", "speedscope")
-HERE = ("cpu", "cuda")
-"""What --roofline measures, where others are known from their datasheets."""
+_MIN_COMPARED = 2
+_STACK_FORMATS = ("folded", "speedscope")
+MEASURED_DEVICES = ("cpu", "cuda")
+"""The devices that --roofline measures; it looks up others in their datasheets."""
 
-_OPTIONS = ("depth", "expand", "sort", "top", "columns", "numbers")
+_TABLE_OPTIONS = ("depth", "expand", "sort", "top", "columns", "numbers")
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """Hold how a report is to look.
+    """Hold how to write a report.
 
     Attributes:
-        form: The format.
+        format: The format.
         by: The keys to group by; None for the overview.
-        options: Of tables, as asked for.
-        measure: What stacks and comparisons are of.
+        options: The options of tables that are given.
+        measure: The quantity of flame graphs and comparisons; None for the default.
         roofline: The device to bound times on; "" for no bounds.
-        tf32: Whether float32 is computed in TF32 there.
-        color: Whether it is printed where colours show.
-        bar: Whether shares have bars; None where that depends on whether it is printed to a terminal.
+        tf32: Whether that device computes float32 in TF32.
+        color: Whether to write colors.
+        bar: Whether to draw bars for shares; None decides by the terminal.
     """
 
-    form: str
+    format: str
     by: tuple[str, ...] | None = None
     options: dict[str, Any] = field(default_factory=dict)
     measure: str | None = None
@@ -62,126 +62,129 @@ class Rendering:
     bar: bool | None = None
 
     @classmethod
-    def of(cls, arguments: argparse.Namespace) -> Rendering:
-        """Read it off the arguments, before anything is counted.
+    def from_arguments(cls, arguments: argparse.Namespace) -> Rendering:
+        """Read the options, and check them before anything is counted.
 
         Raises:
-            TargetError: Options do not go together, or there is no such device.
+            TargetError: Options cannot be combined, or the device is not known.
         """
-        form = output.chosen(arguments.format, arguments.output)
+        form = output.choose_format(arguments.format, arguments.output)
         if arguments.output not in (None, "-"):
-            output.check(arguments.output)
-        given = {name: getattr(arguments, name, None) for name in _OPTIONS}
+            output.check_writable(arguments.output)
+        given = {name: getattr(arguments, name, None) for name in _TABLE_OPTIONS}
         options = {name: value for name, value in given.items() if value is not None and value is not False}
-        roofline, _, products = (getattr(arguments, "roofline", None) or "").partition(":")
-        if products not in ("", TF32):
-            raise TargetError(f"--roofline {roofline}:{products} is no device; after a colon only tf32 can follow.")
-        if roofline and roofline not in HERE:
-            # A name that is not known is an error now, and not after minutes of counting.
+        roofline, _, suffix = (getattr(arguments, "roofline", None) or "").partition(":")
+        if suffix not in ("", TF32):
+            raise TargetError(f"--roofline {roofline}:{suffix} has an unknown suffix; only :tf32 can follow a device.")
+        if roofline and roofline not in MEASURED_DEVICES:
+            # An unknown name raises now, and not after minutes of counting.
             roofline = devices.device(roofline).name
-        if roofline and (is_markup(form) or (form in FILES and form != "page")):
-            raise TargetError(f"--roofline is shown below tables and on the page, not in --format {form}.")
-        if form in FILES and (refused := [*options, *(["by"] if arguments.by else [])]):
-            raise TargetError(f"--{refused[0]} is of tables; --format {form} has everything.")
-        targets = getattr(arguments, "targets", _TWO)
-        several = len(targets) >= len(_TWO)
-        if arguments.measure and not several and form not in _STACKS:
+        if roofline and (is_markup(form) or (form in FILE_FORMATS and form != "page")):
+            raise TargetError(f"--roofline works only with --format page and text tables, not with --format {form}.")
+        if form in FILE_FORMATS and (refused := [*options, *(["by"] if arguments.by else [])]):
+            raise TargetError(f"--{refused[0]} works only for tables. --format {form} always contains everything.")
+        is_diff = not hasattr(arguments, "targets")
+        compares_targets = not is_diff and len(arguments.targets) >= _MIN_COMPARED
+        if arguments.measure and not (is_diff or compares_targets) and form not in _STACK_FORMATS:
             raise TargetError(
-                "--measure is of comparisons, and of --format folded and speedscope; a table has all its --columns."
+                "--measure works with several targets, or with --format folded or speedscope. For one table use "
+                "--columns."
             )
-        shown = arguments.output in (None, "-")
-        color, bar = shown and wants_color(sys.stdout), None if shown else False
-        found = cls(form, arguments.by, options, arguments.measure, roofline, products == TF32, color, bar)
-        if several and targets is not _TWO:
-            found.of_several()
-        elif form in _STACKS:
-            check_measure(found.measure or "flops")
-        elif form not in FILES:
-            # What is wrong with the options of tables is said before anything is counted; modules are not known yet.
-            _table(Profile(), replace(found, options={**options, "expand": False}))
-        return found
+        to_stdout = arguments.output in (None, "-")
+        color, bar = to_stdout and wants_color(sys.stdout), None if to_stdout else False
+        rendering = cls(form, arguments.by, options, arguments.measure, roofline, suffix == TF32, color, bar)
+        if compares_targets:
+            rendering.comparison_options()
+        elif form in _STACK_FORMATS:
+            check_measure(rendering.measure or "flops")
+        elif form not in FILE_FORMATS:
+            # Check the options of tables with an empty profile. Its modules are not known yet, so --expand is left out.
+            _render_table(Profile(), replace(rendering, options={**options, "expand": False}))
+        return rendering
 
-    def of_several(self) -> ComparisonOptions:
-        """Return how several targets are compared.
+    def comparison_options(self) -> ComparisonOptions:
+        """Return the options of a comparison of several targets.
 
         Raises:
-            TargetError: A comparison does not have what was asked for.
-            ProfileError: It cannot be sorted so.
+            TargetError: A comparison does not have an option that is given.
+            ProfileError: It cannot be sorted like this.
         """
-        if self.form in FILES:
-            raise TargetError(f"--format {self.form} is of one target; several are compared in a table.")
+        if self.format in FILE_FORMATS:
+            raise TargetError(f"--format {self.format} works only for one target. Compare several in a table.")
         if self.roofline:
-            raise TargetError("--roofline is of one target at a time.")
+            raise TargetError("--roofline works only for one target.")
         options = {name: value for name, value in self.options.items() if name not in ("expand", "columns")}
         if len(options) < len(self.options):
             raise TargetError(
-                "--expand and --columns are of one target; a comparison has a column for each of several."
+                "--expand and --columns work only for one target. A comparison has one column for each target."
             )
-        found = self.side_by_side(options)
-        found.order({}, changes=False)
-        return found
+        comparison = self.side_by_side_options(options)
+        comparison.order({}, changes=False)
+        return comparison
 
-    def side_by_side(self, options: dict[str, Any]) -> ComparisonOptions:
-        """Return how several profiles are shown, with options of tables."""
+    def side_by_side_options(self, options: dict[str, Any]) -> ComparisonOptions:
+        """Return the options of a table of several profiles, with some options of tables."""
         by, measure = self.by or "module", self.measure or "flops"
-        return ComparisonOptions(by=by, measure=measure, tablefmt=self.form, color=self.color, **options)
+        return ComparisonOptions(by=by, measure=measure, tablefmt=self.format, color=self.color, **options)
 
 
-def device_of(name: str) -> Device | None:
-    """Find a device, or measure the one at hand."""
-    if name in HERE:
+def _get_device(name: str) -> Device | None:
+    """Return a device from its datasheet, or measure the CPU or GPU of this machine; None for no name."""
+    if name in MEASURED_DEVICES:
         if name == "cuda" and not torch.cuda.is_available():
-            raise TargetError("--roofline cuda measures a GPU that PyTorch can use, and there is none here.")
+            raise TargetError("--roofline cuda needs a GPU that PyTorch can use, and there is none here.")
         return benchmark_device(name)
     return devices.device(name) if name else None
 
 
-def rendered(counted: Counted, rendering: Rendering) -> str:
-    """Write one profile."""
+def render(counted: CountedTarget, rendering: Rendering) -> str:
+    """Write the report of one target."""
     profile = counted.profile
-    if rendering.form in FILES:
-        return _file(counted, rendering)
-    text = _table(profile, rendering)
-    device = device_of(rendering.roofline)
+    if rendering.format in FILE_FORMATS:
+        return _render_file(counted, rendering)
+    text = _render_table(profile, rendering)
+    device = _get_device(rendering.roofline)
     if device is not None:
         text = f"{text}\n\n{profile.roofline(device, rendering.by or 'op', tf32=rendering.tf32)}"
-    return text if is_markup(rendering.form) else f"{counted.line}\n\n{text}"
+    return text if is_markup(rendering.format) else f"{counted.summary}\n\n{text}"
 
 
-def _file(counted: Counted, rendering: Rendering) -> str:
+def _render_file(counted: CountedTarget, rendering: Rendering) -> str:
     profile = counted.profile
     measure = rendering.measure or "flops"
-    if rendering.form == "json":
+    if rendering.format == "json":
         return profile.to_json()
-    if rendering.form == "csv":
+    if rendering.format == "csv":
         return profile.to_csv()
-    if rendering.form == "folded":
+    if rendering.format == "folded":
         return profile.to_folded(measure)
-    if rendering.form == "speedscope":
+    if rendering.format == "speedscope":
         return profile.to_speedscope(measure)
-    if rendering.form == "page":
+    if rendering.format == "page":
         title = next(iter(counted.about.values()))
-        device = device_of(rendering.roofline)
+        device = _get_device(rendering.roofline)
         return profile.to_html(title=title, device=device, tf32=rendering.tf32, about=counted.about)
-    return profile.to_mermaid("er" if rendering.form == "mermaid-er" else "state")
+    return profile.to_mermaid("er" if rendering.format == "mermaid-er" else "state")
 
 
-def _table(profile: Profile, rendering: Rendering) -> str:
+def _render_table(profile: Profile, rendering: Rendering) -> str:
     options = rendering.options
-    if rendering.by is None and rendering.form == "simple" and options.keys() <= {"expand"}:
+    if rendering.by is None and rendering.format == "simple" and options.keys() <= {"expand"}:
         return profile.overview(color=rendering.color, bar=rendering.bar, **options)
-    given = {**options, "tablefmt": rendering.form, "color": rendering.color, "bar": rendering.bar}
+    given = {**options, "tablefmt": rendering.format, "color": rendering.color, "bar": rendering.bar}
     return profile.table(rendering.by or "module", **cast("TableOptions", given))
 
 
-def named(counted: Counted) -> ComparedProfile:
-    """Return what is compared of what was counted."""
+def to_compared_profile(counted: CountedTarget) -> ComparedProfile:
+    """Return what a comparison shows of a target."""
     return ComparedProfile(counted.profile.rows, counted.profile.symbolic, counted.params)
 
 
-def compared(found: Mapping[str, Counted], rendering: Rendering) -> str:
-    """Write several profiles side by side, with what each is of above them."""
-    text = format_comparison({name: named(each) for name, each in found.items()}, rendering.of_several())
-    if is_markup(rendering.form):
+def render_comparison(counted: Mapping[str, CountedTarget], rendering: Rendering) -> str:
+    """Write several targets side by side, below one summary line for each."""
+    text = format_comparison(
+        {name: to_compared_profile(each) for name, each in counted.items()}, rendering.comparison_options()
+    )
+    if is_markup(rendering.format):
         return text
-    return "\n".join([*(each.line for each in found.values()), "", text])
+    return "\n".join([*(each.summary for each in counted.values()), "", text])

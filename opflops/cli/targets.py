@@ -1,4 +1,4 @@
-"""Targets as the command line names them, each looked up where its form says."""
+"""Look up targets: the prefix or suffix of a target selects its source."""
 
 from __future__ import annotations
 
@@ -10,72 +10,72 @@ from opflops.errors import TargetError
 from opflops.wording import nearest
 
 if TYPE_CHECKING:
-    from opflops.cli.sources import Asked, Target
+    from opflops.cli.sources import ModelRequest, Target
     from opflops.profile.profile import Profile
 
 SOURCES = {"torchvision": "torchvision_models", "timm": "timm_models", "hf": "huggingface"}
-"""The files of ``opflops.cli.sources`` by what stands before the colon."""
+"""The files of ``opflops.cli.sources`` by the prefix before the colon."""
 
-_FILES = {".pt2": "exported", ".json": "saved"}
+_SOURCES_BY_SUFFIX = {".pt2": "exported", ".json": "saved"}
 EXAMPLE = "opflops.example:SimpleCNN"
-_WEIGHTS = (".pt", ".pth", ".safetensors", ".bin", ".ckpt")
+_WEIGHT_SUFFIXES = (".pt", ".pth", ".safetensors", ".bin", ".ckpt")
 
 
 class _Source(Protocol):
-    """Be a file of ``opflops.cli.sources``; not each has all of these."""
+    """Describe a file of ``opflops.cli.sources``; some have no ``names``."""
 
     @staticmethod
-    def find(text: str, asked: Asked, /) -> Target | Profile: ...
+    def find(text: str, request: ModelRequest, /) -> Target | Profile: ...
 
     @staticmethod
     def names(pattern: str | None = None, /) -> list[str]: ...
 
 
-def find(text: str, asked: Asked) -> Target | Profile:
-    """Find what a target names: a model to be made, or a profile that was saved.
+def find(text: str, request: ModelRequest) -> Target | Profile:
+    """Find what a target names: a model to make, or a saved profile.
 
     Raises:
-        TargetError: It names nothing; the message says what would be right.
-        MissingExtraError: The package that it is from is not installed.
+        TargetError: The target does not exist or is malformed.
+        MissingExtraError: The library of the target is not installed.
     """
     prefix, _, rest = text.partition(":")
     if text == EXAMPLE:
-        return _source("builtin").find(text, asked)
+        return _import_source("builtin").find(text, request)
     if prefix in SOURCES and rest:
-        return _source(SOURCES[prefix]).find(rest, asked)
-    for suffix, name in _FILES.items():
+        return _import_source(SOURCES[prefix]).find(rest, request)
+    for suffix, name in _SOURCES_BY_SUFFIX.items():
         if text.endswith(suffix):
-            return _source(name).find(text, asked)
-    if text.endswith(_WEIGHTS):
+            return _import_source(name).find(text, request)
+    if text.endswith(_WEIGHT_SUFFIXES):
         raise TargetError(
-            f"{text} looks like weights, which do not say what is computed with them; name what makes the model, "
-            "or a program that torch.export.save wrote to a .pt2 file."
+            f"{text} looks like weights, which do not contain the model's code. Name the model's class or factory, or "
+            "a .pt2 file that torch.export.save wrote."
         )
     if ":" not in text and not text.endswith(".py"):
         near = nearest(text, SUBCOMMANDS, 1)
         hint = f" Did you mean opflops {near[0]}?" if near else ""
         raise TargetError(
-            f"The target {text!r} is not of the form package.module:callable, file.py:callable, torchvision:NAME, "
+            f"The target {text!r} does not have the form package.module:callable, file.py:callable, torchvision:NAME, "
             f"timm:NAME, hf:NAME, FILE.pt2 or FILE.json.{hint}"
         )
-    return _source("python_code").find(text, asked)
+    return _import_source("python_code").find(text, request)
 
 
 def is_saved(text: str) -> bool:
-    """Tell whether a target names a profile that was saved, without looking whether it is there."""
+    """Tell whether a target names a saved profile, whether or not the file exists."""
     prefix, _, rest = text.partition(":")
     return text.endswith(".json") and not (prefix in SOURCES and rest)
 
 
 def names(source: str, pattern: str | None) -> list[str]:
-    """List the models that a source has, or those whose names fit a pattern.
+    """List the models of a source, or those whose names match a pattern.
 
     Raises:
-        MissingExtraError: The package of the source is not installed.
+        MissingExtraError: The library of the source is not installed.
     """
-    return _source(SOURCES[source]).names(pattern)
+    return _import_source(SOURCES[source]).names(pattern)
 
 
-def _source(name: str) -> _Source:
-    """Import what finds one kind of target; each loads packages of its own."""
+def _import_source(name: str) -> _Source:
+    """Import a source; each one imports libraries of its own."""
     return cast("_Source", import_module(f"opflops.cli.sources.{name}"))

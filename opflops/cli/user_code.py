@@ -1,4 +1,4 @@
-"""Running other people's code, whose output, warnings and endings are not the command line's."""
+"""Run the user's code so that its output, warnings, exits and errors do not disturb the command line."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 @contextmanager
 def guard_user_code(failing: str) -> Iterator[None]:
-    """Run code that may print, warn, read, exit and fail: what it prints goes to stderr, and stdin is empty.
+    """Run the user's code with stdout redirected to stderr, and an empty stdin.
 
     Args:
-        failing: The beginning of the sentence for an error, such as ``"mymodels:Net fails"``.
+        failing: The beginning of the error message, such as ``"mymodels:Net fails"``.
 
     Raises:
-        TargetError: Whatever the code raised, :class:`SystemExit` included; errors of opflops pass as they are.
+        TargetError: The code raised an error, or exited. Errors of opflops are raised unchanged.
     """
     try:
-        with redirect_stdout(sys.stderr), _no_descriptor_of_stdout(), _empty_stdin():
+        with redirect_stdout(sys.stderr), _stdout_descriptor_to_stderr(), _empty_stdin():
             yield
     except OpflopsError:
         raise
@@ -37,7 +37,7 @@ def guard_user_code(failing: str) -> Iterator[None]:
 
 @contextmanager
 def quiet_warnings(*, debug: bool) -> Iterator[None]:
-    """Keep the warnings of models off the screen, unless somebody looks for a fault."""
+    """Hide the warnings of models, except with ``--debug``."""
     with warnings.catch_warnings():
         if not debug:
             warnings.simplefilter("ignore")
@@ -56,10 +56,10 @@ def _empty_stdin() -> Iterator[None]:
 
 
 @contextmanager
-def _no_descriptor_of_stdout() -> Iterator[None]:
-    """Let what is written past Python, by a library or a process that the code starts, go to stderr too."""
+def _stdout_descriptor_to_stderr() -> Iterator[None]:
+    """Redirect file descriptor 1 to stderr, for C libraries and child processes, which bypass ``sys.stdout``."""
     try:
-        kept = os.dup(1)
+        saved = os.dup(1)
     except OSError:  # stdout is closed
         yield
         return
@@ -68,5 +68,5 @@ def _no_descriptor_of_stdout() -> Iterator[None]:
         os.dup2(2, 1)
         yield
     finally:
-        os.dup2(kept, 1)
-        os.close(kept)
+        os.dup2(saved, 1)
+        os.close(saved)

@@ -1,4 +1,4 @@
-"""What a plain function reaches by name: modules and tensors in its closure and among its globals."""
+"""The modules and tensors that a function or another callable carries: its closure, globals and attributes."""
 
 from __future__ import annotations
 
@@ -12,34 +12,37 @@ from torch.utils._pytree import tree_leaves
 
 
 def bound_state(model: Any) -> list[torch.nn.Module | torch.Tensor]:
-    """List the modules and tensors that something to call is, belongs to, was given, or has among its attributes."""
+    """List the modules and tensors of a callable: itself, its ``__self__``, partial arguments, or attributes."""
     if isinstance(model, (torch.nn.Module, torch.Tensor)):
         return [model]
     if isinstance(model, MethodType):
         return bound_state(model.__self__)
     if isinstance(model, partial):
-        return [held for part in (model.func, *model.args, *model.keywords.values()) for held in bound_state(part)]
+        return [state for part in (model.func, *model.args, *model.keywords.values()) for state in bound_state(part)]
     if isinstance(model, (FunctionType, type)) or not hasattr(model, "__dict__"):
         return []
-    inside = tree_leaves(list(vars(model).values()))
-    return [leaf for leaf in inside if isinstance(leaf, (torch.nn.Module, torch.Tensor))]
+    leaves = tree_leaves(list(vars(model).values()))
+    return [leaf for leaf in leaves if isinstance(leaf, (torch.nn.Module, torch.Tensor))]
 
 
 def closure_state(function: Any) -> dict[str, Any]:
-    """List the modules and tensors, bare or in a list, tuple or dict, that a plain function reaches by name."""
+    """Return the closure variables and globals of a plain function that are or contain modules or tensors, by name.
+
+    Containers are lists, tuples and dicts, one level deep.
+    """
     if not isinstance(function, FunctionType):
         return {}
     variables = inspect.getclosurevars(function)
-    return {name: value for name, value in {**variables.globals, **variables.nonlocals}.items() if _holds(value)}
+    return {name: value for name, value in {**variables.globals, **variables.nonlocals}.items() if _has_state(value)}
 
 
-def _holds(value: Any) -> bool:
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
-    return any(isinstance(item, (torch.Tensor, torch.nn.Module)) for item in inside)
+def _has_state(value: Any) -> bool:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
+    return any(isinstance(item, (torch.Tensor, torch.nn.Module)) for item in items)
 
 
 def rebind(function: FunctionType, values: dict[str, Any]) -> FunctionType:
-    """Make a function read other values for some of the names that it captures."""
+    """Return a copy of a function in which some closure variables and globals have other values."""
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     copy = FunctionType(
         function.__code__,

@@ -1,4 +1,4 @@
-"""Count a model without running it, for the sizes that it is given or for all."""
+"""Count a model without running it, at the sizes of its inputs or for all sizes."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ def count(
     device: str | torch.device | None = None,
     **kwargs: Any,
 ) -> Profile:
-    """Count a call of a model, or of any function of tensors, on tensors that have shapes but no storage.
+    """Count a call of a model, or of any function of tensors, without running it: no memory, no arithmetic.
 
-    The model, its parameters and the inputs stay as they are, and so do modules and tensors that a function itself
-    reaches through its closure or as globals. Where some tensors are on the meta device and others are not, those on
-    meta are taken to be where the others are. What a model that is all on meta makes elsewhere is real there.
+    The call runs on copies of the tensors that have a shape but no storage. The model, its parameters and the inputs do
+    not change; nor do modules and tensors in the closure or globals of a function.
+
+    If some tensors are on the meta device and others are not, those on meta count as being on the device of the others.
+    If all are on meta, tensors that the model creates on another device are real.
 
     >>> import torch
     >>> count(torch.nn.Linear(4, 3), torch.ones(2, 4)).total.macs
@@ -36,33 +38,58 @@ def count(
     >>> count(torch.nn.Linear(4, 3), torch.ones(2, 4), dynamic_shapes=({0: batch},)).total.macs
     12*batch
 
+    The model may be far larger than the memory. Counting one training step of a Llama of 70 billion parameters on the
+    meta device takes less time than running it there.
+
+    >>> giant = torch.nn.Linear(100_000, 100_000, device="meta")
+    >>> x = torch.empty(8, 100_000, device="meta")
+    >>> count(giant, x, backward=True).total.macs
+    160000000000
+    >>> count(giant, x, optimizer=torch.optim.AdamW).by("phase")["optimizer"].flops
+    130001300002
+
+    A KV cache is an ordinary input, so the cost of generating one token is a formula in the cache length:
+
+    >>> qkv, out = torch.nn.Linear(64, 3 * 64, bias=False), torch.nn.Linear(64, 64, bias=False)
+    >>> def next_token(x, keys, values):
+    ...     q, k, v = qkv(x).chunk(3, -1)
+    ...     keys, values = torch.cat([keys, k], 1), torch.cat([values, v], 1)
+    ...     return out(torch.nn.functional.scaled_dot_product_attention(q, keys, values)), keys, values
+    >>> x, cache = torch.zeros(2, 1, 64), torch.zeros(2, 10, 64)
+    >>> batch, past = torch.export.Dim("batch"), torch.export.Dim("past")
+    >>> shapes = ({0: batch}, {0: batch, 1: past}, {0: batch, 1: past})
+    >>> count(next_token, x, cache, cache, dynamic_shapes=shapes).total.macs
+    128*batch*past + 16512*batch
+
     Args:
-        model: What to call.
-        *inputs: Its positional arguments; tensors among them may be on any device.
-        backward: Also count the gradients of every floating-point output, each against ones of its shape.
-        optimizer: Also count gradients and a step: of an optimizer of the model's parameters, as it stands; or of the
-            one that a class or function makes of them, such as ``torch.optim.AdamW``, which has made a step before, so
-            that what it does in its first one alone is not counted.
-        dynamic_shapes: Count for all sizes of some dimensions: ``torch.export.Dim`` for axes of inputs, as in
-            ``{"ids": {0: Dim("batch"), 1: Dim("sequence")}}``, by argument name, or by position in a tuple. Costs are
-            then expressions in these dimensions; see :meth:`opflops.Profile.at`.
-        causal: ``"dense"`` or ``"exact"``, as for :class:`opflops.OpFlopMode`. Meta has no fused kernels; exact counts
-            there are those of the CPU's.
-        device: Where everything is taken to be if all of it is on meta, whose own kernels are the plainest: elsewhere
-            attention is fused, for instance. Takes longer than leaving it there.
-        **kwargs: Its keyword arguments.
+        model: The module or function to call.
+        *inputs: Its positional arguments; tensors may be on any device.
+        backward: Also count the gradients of all floating-point outputs, from gradients of ones.
+        optimizer: Also count gradients and one step. An optimizer of the model's parameters is counted in its present
+            state. A class, such as ``torch.optim.AdamW``, or a function is called with the parameters, and takes one
+            step first, so that one-time setup is not counted.
+        dynamic_shapes: Count for all sizes of some dimensions: a ``torch.export.Dim`` for each such axis of an input,
+            by argument name, as in ``{"ids": {0: Dim("batch"), 1: Dim("sequence")}}``, or in a tuple by position. Costs
+            are then expressions in these dimensions; see :meth:`opflops.Profile.at`.
+        causal: ``"dense"`` or ``"exact"``, as for :class:`opflops.OpFlopMode`. Meta has no fused attention, so an exact
+            count on meta is that of the CPU.
+        device: If all tensors are on meta, count the operators of this device instead. (Attention is fused on CPU and
+            CUDA, and is not on meta.) Slower.
+        **kwargs: The model's keyword arguments.
 
     Raises:
-        ValueNeededError: The program asks for the value of a tensor, which only a real run has.
-        DimensionError: ``dynamic_shapes`` does not fit the inputs, or the program does not run for all sizes.
-        OpflopsError: Gradients are wanted and no output depends on anything that requires one, or one depends on a
-            parameter that is no part of what was given; tensors are on several devices; the optimizer cannot step.
+        ValueNeededError: The model needs the value of a tensor (``.item()``, a boolean mask, routing by index), which
+            only a real run has. The message names the operator, module and line. Run the model on small real inputs
+            inside ``OpFlopMode()``.
+        DimensionError: ``dynamic_shapes`` does not fit the inputs, or no formula holds for all sizes.
+        OpflopsError: Gradients are asked for, and no output requires one, or an output depends on a parameter that
+            belongs neither to the model nor to the inputs; tensors are on several devices; the optimizer cannot step.
     """
-    from opflops.counting.fake_call import FakeCall  # noqa: PLC0415 - importing opflops is not to take longer for it
+    from opflops.counting.fake_call import FakeCall  # noqa: PLC0415 - keeps the import of opflops fast
 
     call = FakeCall(model, inputs, kwargs, backward=backward, optimizer=optimizer, causal=causal, device=device)
     if dynamic_shapes is None:
-        return call.counted()
-    from opflops.counting.symbolic import count_symbolically  # noqa: PLC0415 - loads what makes symbols
+        return call.count()
+    from opflops.counting.symbolic import count_symbolically  # noqa: PLC0415 - imports sympy
 
     return count_symbolically(call, dynamic_shapes)

@@ -1,4 +1,4 @@
-"""What is said of the axes of inputs: which of them are symbolic, by which name, of which size in the example."""
+"""Dynamic shapes: which axes of the inputs are symbolic, their names, and their sizes in the example inputs."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from opflops.counting.fake_call import FakeCall
 
 
-class Axis(NamedTuple):
-    """Hold one axis of an input that is to be symbolic.
+class DynamicAxis(NamedTuple):
+    """Hold one axis of an input whose size is symbolic.
 
     Attributes:
-        label: The input, as in ``ids`` or ``cache[0]``.
+        label: The name of the input, as in ``ids`` or ``cache[0]``.
         tensor: The input.
-        axis: Which of its axes.
-        dim: What was said of it.
+        axis: The number of the axis.
+        dim: The dimension that was given for it.
     """
 
     label: str
@@ -36,26 +36,26 @@ class Axis(NamedTuple):
     dim: DimSpec
 
 
-def parse_dynamic_shapes(call: FakeCall, dynamic_shapes: Any) -> list[Axis]:
-    """Match what ``dynamic_shapes`` says with the inputs of a call.
+def parse_dynamic_shapes(call: FakeCall, dynamic_shapes: Any) -> list[DynamicAxis]:
+    """Match ``dynamic_shapes`` with the inputs of a call.
 
     Raises:
         DimensionError: It does not fit them.
     """
-    found = list(_axes(call.name, _arguments(call), dynamic_shapes))
-    if not found:
+    axes = list(_axes(call.name, _arguments(call), dynamic_shapes))
+    if not axes:
         raise DimensionError(
-            'dynamic_shapes names no dimension; give torch.export.Dim for an axis, as in {"x": {0: Dim("batch")}}.'
+            'dynamic_shapes names no dimension. Give a torch.export.Dim for an axis, as in {"x": {0: Dim("batch")}}.'
         )
-    return found
+    return axes
 
 
 def _arguments(call: FakeCall) -> dict[str, Any]:
     try:
         signature = inspect.signature(getattr(call.model, "forward", call.model))
     except ValueError:
-        # A builtin function does not tell the names of its parameters.
-        return {**{f"argument {place}": value for place, value in enumerate(call.inputs)}, **call.kwargs}
+        # A builtin function may have no signature.
+        return {**{f"argument {number}": value for number, value in enumerate(call.inputs)}, **call.kwargs}
     try:
         bound = signature.bind(*call.inputs, **call.kwargs)
     except TypeError as error:
@@ -67,7 +67,7 @@ def _arguments(call: FakeCall) -> dict[str, Any]:
     return arguments
 
 
-def _axes(model: str, arguments: dict[str, Any], spec: Any) -> Iterator[Axis]:
+def _axes(model: str, arguments: dict[str, Any], spec: Any) -> Iterator[DynamicAxis]:
     if isinstance(spec, (tuple, list)):
         if len(spec) > len(arguments):
             raise DimensionError(
@@ -87,20 +87,20 @@ def _axes(model: str, arguments: dict[str, Any], spec: Any) -> Iterator[Axis]:
         yield from _axes_of(name, arguments[name], inner)
 
 
-def _axes_of(label: str, value: Any, spec: Any) -> Iterator[Axis]:
+def _axes_of(label: str, value: Any, spec: Any) -> Iterator[DynamicAxis]:
     if spec is None:
         return
     if isinstance(value, Tensor):
         for axis, dim in _by_axis(label, value, spec):
-            if (named := _named(label, value, axis, dim)) is not None:
-                yield Axis(label, value, axis, parse_dim(named))
+            if (checked := _check_dim(label, value, axis, dim)) is not None:
+                yield DynamicAxis(label, value, axis, parse_dim(checked))
         return
     for inner_label, part, inner in _parts(label, value, spec):
         yield from _axes_of(inner_label, part, inner)
 
 
 def _parts(label: str, value: Any, spec: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Take apart a list, tuple, dict, or another container that PyTorch knows, beside what is said of its parts."""
+    """Pair the parts of a list, tuple, dict, or another pytree with their specs."""
     if isinstance(value, dict) and isinstance(spec, dict):
         for key, inner in spec.items():
             if key not in value:
@@ -111,39 +111,44 @@ def _parts(label: str, value: Any, spec: Any) -> Iterator[tuple[str, Any, Any]]:
     elif isinstance(spec, (list, tuple)):
         parts = list(value) if isinstance(value, (list, tuple)) else tree_flatten(value)[0]
         if len(parts) != len(spec):
-            raise DimensionError(f"dynamic_shapes says {len(spec)} things of {label}, which has {len(parts)} parts.")
+            raise DimensionError(f"dynamic_shapes has {len(spec)} entries for {label}, which has {len(parts)} parts.")
         for index, (part, inner) in enumerate(zip(parts, spec, strict=True)):
             yield f"{label}[{index}]", part, inner
     else:
-        raise DimensionError(f"dynamic_shapes says {spec!r} of {label}, which is a {type(value).__name__}, no tensor.")
+        raise DimensionError(
+            f"dynamic_shapes has {spec!r} for {label}, which is a {type(value).__name__} and not a tensor."
+        )
 
 
 def _by_axis(label: str, tensor: Tensor, spec: Any) -> Iterator[tuple[int, Any]]:
     if isinstance(spec, (list, tuple)):
         if len(spec) != tensor.dim():
             raise DimensionError(
-                f"dynamic_shapes says {len(spec)} things of {label}, which has {tensor.dim()} dimensions."
+                f"dynamic_shapes has {len(spec)} entries for {label}, which has {tensor.dim()} dimensions."
             )
         spec = dict(enumerate(spec))
     if not isinstance(spec, dict):
         raise DimensionError(
-            f"dynamic_shapes says {spec!r} of {label}; it can be a dict of Dims by axis, as in {{0: Dim('batch')}}."
+            f"dynamic_shapes for {label} must be a dict of Dims by axis, as in {{0: Dim('batch')}}, not {spec!r}."
         )
     seen: set[int] = set()
     for axis, dim in spec.items():
         if type(axis) is not int or not -tensor.dim() <= axis < tensor.dim():
-            raise DimensionError(f"dynamic_shapes names axis {axis!r} of {label}, which has {tensor.dim()} dimensions.")
+            raise DimensionError(f"dynamic_shapes has axis {axis!r} of {label}, which has {tensor.dim()} dimensions.")
         if axis % tensor.dim() in seen:
-            raise DimensionError(f"dynamic_shapes names axis {axis % tensor.dim()} of {label} twice.")
+            raise DimensionError(f"dynamic_shapes has axis {axis % tensor.dim()} of {label} twice.")
         seen.add(axis % tensor.dim())
         yield axis % tensor.dim(), dim
 
 
-def _named(label: str, tensor: Tensor, axis: int, dim: Any) -> Any:
-    """Return the Dim that an axis was given, by what people write for one; None for an axis that stays as it is."""
+def _check_dim(label: str, tensor: Tensor, axis: int, dim: Any) -> Any:
+    """Return the Dim of an axis; None if its size is static.
+
+    A string stands for a Dim of that name, and Dim.AUTO and Dim.DYNAMIC for one that is named after the axis.
+    """
     size = tensor.shape[axis]
     if type(dim) is int and dim != size:
-        raise DimensionError(f"dynamic_shapes says that axis {axis} of {label} is {dim}, but it is {size}.")
+        raise DimensionError(f"dynamic_shapes has size {dim} for axis {axis} of {label}, but its size is {size}.")
     if dim is None or type(dim) is int or dim is Dim.STATIC:
         return None
     if dim in (Dim.AUTO, Dim.DYNAMIC):
@@ -151,40 +156,45 @@ def _named(label: str, tensor: Tensor, axis: int, dim: Any) -> Any:
     if isinstance(dim, str) and dim.isidentifier() and not iskeyword(dim):
         return Dim(dim)
     root = getattr(getattr(dim, "root", dim), "__name__", "")
-    # In older versions Dim is no class.
+    # In older versions of PyTorch, Dim is not a class.
     if isinstance(dim, str) or not all(hasattr(dim, each) for each in ("__name__", "min", "max")) or iskeyword(root):
-        raise DimensionError(f"dynamic_shapes says {dim!r} of axis {axis} of {label}; it can be a torch.export.Dim.")
+        raise DimensionError(f"dynamic_shapes for axis {axis} of {label} must be a torch.export.Dim, not {dim!r}.")
     return dim
 
 
-def dimensions_of(axes: Sequence[Axis]) -> dict[str, Dimension]:
-    """Read the size of each dimension in the example off the inputs.
+def dimensions_of(axes: Sequence[DynamicAxis]) -> dict[str, Dimension]:
+    """Read the size of each dimension from the example inputs.
 
     Raises:
-        DimensionError: Inputs disagree about one, or it is outside its limits.
+        DimensionError: Inputs have different sizes for one dimension, or a size is outside the limits of its Dim.
     """
-    found: dict[str, tuple[Dimension, Axis]] = {}
+    dimensions: dict[str, tuple[Dimension, DynamicAxis]] = {}
     for each in axes:
         label, tensor, axis, dim = each
         start, step = dim.of(0), dim.of(1) - dim.of(0)
-        size, left = divmod(tensor.shape[axis] - start, step)
-        if left or size < 1:
-            raise DimensionError(f"Axis {axis} of {label} is {tensor.shape[axis]}, which no size of {dim.name} gives.")
+        size, remainder = divmod(tensor.shape[axis] - start, step)
+        if remainder or size < 1:
+            raise DimensionError(
+                f"Axis {axis} of {label} has size {tensor.shape[axis]}, which no size of {dim.name} gives with its Dim."
+            )
         if size < dim.minimum or (dim.maximum is not None and size > dim.maximum):
             raise DimensionError(
                 f"{dim.name} is {size} in axis {axis} of {label}, but its Dim allows {max(dim.minimum, 1)} to "
                 f"{'any size' if dim.maximum is None else dim.maximum}."
             )
-        known, by = found.setdefault(dim.name, (Dimension(dim.name, size, max(dim.minimum, 1), dim.maximum), each))
-        if (known.minimum, known.maximum) != (max(dim.minimum, 1), dim.maximum):
+        dimension = Dimension(dim.name, size, max(dim.minimum, 1), dim.maximum)
+        known, first = dimensions.setdefault(dim.name, (dimension, each))
+        if (known.minimum, known.maximum) != (dimension.minimum, dimension.maximum):
             raise DimensionError(
-                f"There are two Dims named {dim.name}, with different limits; give axis {axis} of {label} the same one."
+                f"Two Dims are named {dim.name} and have different limits. Give axis {axis} of {label} the same Dim."
             )
         if dim.maximum is not None and dim.maximum < SMALLEST:
-            raise DimensionError(f"The Dim {dim.name} allows no size but 1; leave axis {axis} of {label} out.")
+            raise DimensionError(
+                f"The Dim {dim.name} allows only size 1. Leave axis {axis} of {label} out of dynamic_shapes."
+            )
         if known.example != size:
             raise DimensionError(
-                f"{dim.name} is {known.example} in axis {by.axis} of {by.label}, but {size} in axis {axis} of {label}; "
-                "give inputs that agree, or two Dims."
+                f"{dim.name} is {known.example} in axis {first.axis} of {first.label}, but {size} in axis {axis} of "
+                f"{label}. Give inputs of equal sizes, or two Dims."
             )
-    return {name: dimension for name, (dimension, _) in found.items()}
+    return {name: dimension for name, (dimension, _) in dimensions.items()}

@@ -1,4 +1,4 @@
-"""Inputs of other sizes, that stand for those that were given."""
+"""Example inputs: tensors of other sizes in place of the inputs that were given."""
 
 from __future__ import annotations
 
@@ -13,13 +13,25 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from opflops.counting.dynamic_shapes import Axis
+    from opflops.counting.dynamic_shapes import DynamicAxis
     from opflops.counting.fake_call import FakeCall
 
 
-def make_example_inputs(call: FakeCall, axes: Sequence[Axis], sizes: Mapping[str, Any]) -> dict[int, Tensor]:
-    """Make inputs of other sizes, that lie in memory as the example's do."""
-    made = call.moved()
+def make_example_inputs(call: FakeCall, axes: Sequence[DynamicAxis], sizes: Mapping[str, Any]) -> dict[int, Tensor]:
+    """Make inputs of other sizes, with the memory layout of the given ones.
+
+    Args:
+        call: The call whose inputs they replace.
+        axes: The dynamic axes of the inputs.
+        sizes: The sizes of the dimensions, which may be symbolic.
+
+    Returns:
+        The tensors by the identity of the original, with those that replace meta tensors.
+
+    Raises:
+        DimensionError: A dynamic input is not dense in memory.
+    """
+    made = call.replace_meta_tensors()
     device = call.devices[0] if call.devices else None
     tensors = {id(each.tensor): each for each in axes}
     for key, (label, tensor, _, _) in tensors.items():
@@ -28,23 +40,23 @@ def make_example_inputs(call: FakeCall, axes: Sequence[Axis], sizes: Mapping[str
             if each.tensor is tensor:
                 shape[each.axis] = each.dim.of(sizes[each.dim.name])
         target = device if tensor.device.type == "meta" else tensor.device
-        made[key] = _laid_out(label, tensor, shape).to(target).requires_grad_(tensor.requires_grad)
+        made[key] = _with_layout_of(label, tensor, shape).to(target).requires_grad_(tensor.requires_grad)
     return made
 
 
-def _laid_out(label: str, tensor: Tensor, shape: Sequence[Any]) -> Tensor:
-    """Make a tensor of a shape whose axes follow each other in memory as another's do."""
+def _with_layout_of(label: str, tensor: Tensor, shape: Sequence[Any]) -> Tensor:
+    """Make a tensor of another shape whose axes have the same order in memory."""
     strides = tensor.stride()
     order = sorted(range(tensor.dim()), key=lambda axis: (-strides[axis], axis))
-    repeated = [axis for axis in order if strides[axis] == 0 and tensor.shape[axis] > 1]
-    order = [axis for axis in order if axis not in repeated]
+    expanded = [axis for axis in order if strides[axis] == 0 and tensor.shape[axis] > 1]
+    order = [axis for axis in order if axis not in expanded]
     dense = torch.empty([tensor.shape[axis] for axis in order], dtype=tensor.dtype, device="meta")
     if tensor.numel() and any(
-        dense.stride(place) != strides[axis] for place, axis in enumerate(order) if tensor.shape[axis] > 1
+        dense.stride(position) != strides[axis] for position, axis in enumerate(order) if tensor.shape[axis] > 1
     ):
-        raise DimensionError(f"{label} is a part of a larger tensor in memory; give {label}.contiguous().")
-    axes = [*repeated, *order]
+        raise DimensionError(f"{label} is a part of a larger tensor in memory. Give {label}.contiguous().")
+    axes = [*expanded, *order]
     made = torch.empty(
-        [1 if axis in repeated else shape[axis] for axis in axes], dtype=tensor.dtype, device=tensor.device
+        [1 if axis in expanded else shape[axis] for axis in axes], dtype=tensor.dtype, device=tensor.device
     )
     return made.expand([shape[axis] for axis in axes]).permute([axes.index(axis) for axis in range(tensor.dim())])

@@ -1,4 +1,4 @@
-"""Where a program is: the operator that is running, the module that asked for it, and the line of the user's code."""
+"""Source locations: the running operator, the module that called it, and the line of the user's code."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import FrameType, TracebackType
 
-_RUNS_OPERATORS = OpFlopMode.__torch_dispatch__.__code__
-_NOT_THE_USERS = tuple(f"{Path(module.__file__ or '').parent}{os.sep}" for module in (torch, sys.modules["opflops"]))
+_DISPATCH_CODE = OpFlopMode.__torch_dispatch__.__code__
+_LIBRARY_FOLDERS = tuple(f"{Path(module.__file__ or '').parent}{os.sep}" for module in (torch, sys.modules["opflops"]))
 
 
 class SourceLocation(NamedTuple):
-    """Hold where something happened.
+    """Hold where in a program something happened.
 
     Attributes:
-        op: The operator that was running, such as ``"aten.view"``; "" between operators.
-        module: The path of the module; "" outside any.
-        line: File and line of the innermost code that is neither PyTorch's nor opflops'; "" if there is none.
+        op: The running operator, such as ``"aten.view"``; "" between operators.
+        module: The path of the module; "" outside all modules.
+        line: File and line of the innermost code outside PyTorch and opflops; "" if there is none.
     """
 
     op: str
@@ -37,23 +37,23 @@ class SourceLocation(NamedTuple):
     line: str
 
     def __str__(self) -> str:
-        what = self.op or "the code"
-        where = f" in {self.module}" if self.module else ""
-        return f"{what}{where} ({self.line})" if self.line else f"{what}{where}"
+        module = f" in {self.module}" if self.module else ""
+        line = f" ({self.line})" if self.line else ""
+        return f"{self.op or 'the code'}{module}{line}"
 
 
 def location_of(error: BaseException, mode: OpFlopMode) -> SourceLocation:
-    """Tell where a program that a mode counted was when it raised an error."""
-    place = _location(reversed(list(_frames_of(error.__traceback__))), mode)
+    """Return where a program under a mode raised an error."""
+    location = _location(reversed(list(_frames_of(error.__traceback__))), mode)
     operator = getattr(error, "func", None)
-    return place if place.op or not isinstance(operator, OpOverload) else place._replace(op=op_name(operator))
+    return location if location.op or not isinstance(operator, OpOverload) else location._replace(op=op_name(operator))
 
 
 def current_location(mode: OpFlopMode) -> SourceLocation:
-    """Tell where the program that a mode counts is, from inside something that it called."""
-    place = _location(_callers(sys._getframe()), mode)  # noqa: SLF001 - the way to look at one's callers
+    """Return where the program under a mode is now, from inside something that it called."""
+    location = _location(_callers(sys._getframe()), mode)  # noqa: SLF001 - the only way to the callers
     task = graph_task_id()
-    return place if task < 0 else place._replace(module=mode.module_stack.attribute_backward(task)[0].path)
+    return location if task < 0 else location._replace(module=mode.module_stack.attribute_backward(task)[0].path)
 
 
 def _callers(frame: FrameType | None) -> Iterable[FrameType]:
@@ -69,13 +69,13 @@ def _frames_of(traceback: TracebackType | None) -> Iterable[FrameType]:
 
 
 def _location(frames: Iterable[FrameType], mode: OpFlopMode) -> SourceLocation:
-    """Read a place off frames, innermost first."""
+    """Read a location from Python frames, innermost first."""
     op = module = line = ""
     for frame in frames:
-        if not op and not line and frame.f_code is _RUNS_OPERATORS and mode.prices[frame.f_locals["func"]].recorded:
-            # Not one that an outer line of the user's asked for, nor a question about a tensor's shape.
+        if not op and not line and frame.f_code is _DISPATCH_CODE and mode.prices[frame.f_locals["func"]].recorded:
+            # Neither an operator below an outer line of the user's code, nor a query of a tensor's shape.
             op = op_name(frame.f_locals["func"])
-        if not line and not frame.f_code.co_filename.startswith((*_NOT_THE_USERS, "<")):
+        if not line and not frame.f_code.co_filename.startswith((*_LIBRARY_FOLDERS, "<")):
             line = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
         if not module and (entered := module_entered(frame)) is not None:
             module = mode.module_stack.roots.path_of(entered)

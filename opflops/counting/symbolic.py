@@ -1,9 +1,38 @@
-"""Count for all sizes of some dimensions at once: costs are expressions in them, exact wherever they are said to hold.
+"""Count for all sizes of some dimensions at once: each cost is an expression in the dimensions.
 
-The program is followed once with symbols for sizes. What it decides about them becomes a condition on the result. Then
-it is counted again at other sizes, of 1 too, as it would be without symbols: the two must agree in every row that
-costs anything. Where they do not at sizes of 1, the program is followed there by itself. (How often PyTorch looks at a
-tensor in another shape, which costs nothing, may depend on sizes of 1.)
+The program is traced once with symbols for sizes. Each guard on a size becomes a condition on the result. Then the
+program is counted without symbols at other sizes, and each row that costs anything is compared with the expressions. If
+they differ at a size of 1, the program is traced separately for that size.
+
+Rows without a cost are not compared: how often PyTorch views a tensor in another shape may depend on sizes of 1.
+
+For example, check the usual rule for the FLOPs of one training step, ``6*N + 12*L*H*Q*T`` for each token: N weights in
+matrices, L layers with H heads of Q features, and T tokens in a sequence.
+
+>>> import sympy
+>>> import torch
+>>> from torch.export import Dim
+>>> from opflops import count
+>>> from opflops.example import GPT
+>>> with torch.device("meta"):
+...     gpt = GPT(layers=4, width=64, heads=4, vocabulary=1000)
+...     ids = torch.zeros(2, 16, dtype=torch.int64)
+>>> sizes = {"ids": {0: Dim("batch"), 1: Dim("seq", max=1024)}}
+>>> trained = count(gpt, ids, backward=True, dynamic_shapes=sizes, device="cpu")
+>>> batch, seq = sympy.symbols("batch seq")
+>>> weights = sum(p.numel() for name, p in gpt.named_parameters() if p.dim() == 2 and name != "positions.weight")
+>>> rule = (6 * weights + 12 * 4 * 64 * seq) * batch * seq
+>>> sympy.expand(2 * trained.total.macs - rule)
+512*batch*seq**2
+>>> trained.by("phase")["backward"].macs - 2 * trained.by("phase")["forward"].macs
+256*batch*seq**2
+>>> at = trained.at(batch=8, seq=1024).total
+>>> round(at.flops / (2 * at.macs), 3)
+1.037
+
+The rule is exact for the weights. For attention it has 6 matmuls, but the fused kernel runs 7, because its backward
+recomputes the scores. So the rule is 1/7 too low there. It also leaves out all work that is not a matmul: here 4 % of
+2 * macs.
 """
 
 from __future__ import annotations
@@ -14,186 +43,102 @@ from typing import TYPE_CHECKING, Any
 import sympy
 
 from opflops.counting.dynamic_shapes import dimensions_of, parse_dynamic_shapes
-from opflops.counting.example_inputs import make_example_inputs
 from opflops.counting.fake_call import META
-from opflops.counting.source_locations import current_location, location_of
-from opflops.counting.verification_sizes import (
-    at_least_two,
-    distinct_hints,
-    growing_sizes,
-    halved_hints,
-    held_at_one,
-    other_sizes,
-    shrinking_sizes,
-)
-from opflops.errors import DimensionError, OpflopsError
+from opflops.counting.symbolic_trace import SymbolicTrace, first_line
+from opflops.counting.verification_sizes import dims_to_hold_at_one, growing_sizes, other_sizes, shrinking_sizes
+from opflops.errors import DimensionError
 from opflops.profile.profile import Case, Condition, Profile
-from opflops.records.cost import Cost
 from opflops.records.dimensions import example_sizes, unless_sizes
-from opflops.torch_internals.fake_tensors import fake_copies
-from opflops.torch_internals.symbolic_shapes import SMALLEST, RecordingShapeEnv
-from opflops.torch_internals.symint_patches import symint_patches_active
+from opflops.torch_internals.symbolic_shapes import SMALLEST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from torch import Tensor
-
-    from opflops.counting.dynamic_shapes import Axis
     from opflops.counting.fake_call import FakeCall
-    from opflops.profile.profile import Dimension
     from opflops.records.rows import Row
-
-    Sizes = Mapping[str, Any]
 
 
 def count_symbolically(call: FakeCall, dynamic_shapes: Any) -> Profile:
     """Count a call for all sizes of the dimensions that ``dynamic_shapes`` names; see :func:`opflops.count`.
 
     Raises:
-        DimensionError: It does not fit the inputs, or the program does not run for all sizes.
+        DimensionError: ``dynamic_shapes`` does not fit the inputs, or no formula holds for all sizes.
     """
     axes = parse_dynamic_shapes(call, dynamic_shapes)
     dimensions = dimensions_of(axes)
     if call.devices == [META]:
-        # This finds out whether the program runs there.
-        call.counted()
-    return _SymbolicTrace(call, axes, dimensions).counted(frozenset())
+        # If the program does not run on meta, this sets another device.
+        call.count()
+    return _VerifiedCount(SymbolicTrace(call, axes, dimensions)).count(frozenset())
 
 
-class _SymbolicTrace:
-    """Follow a program with symbols for the sizes of dimensions, and see where what it costs then is true.
+class _VerifiedCount:
+    """Trace a program, and verify what it costs at other sizes than the trace's."""
 
-    Args:
-        call: What runs it.
-        axes: Which axes of its inputs are of these dimensions.
-        dimensions: The dimensions, with their sizes in the example.
-    """
+    def __init__(self, trace: SymbolicTrace) -> None:
+        self._trace = trace
+        self._model = trace.call.name
+        self._profiles: dict[frozenset[str], Profile] = {}
 
-    def __init__(self, call: FakeCall, axes: Sequence[Axis], dimensions: Mapping[str, Dimension]) -> None:
-        self._call = call
-        self._axes = axes
-        self._dimensions = dimensions
-        self._known: dict[frozenset[str], Profile] = {}
-        self._mode = call.mode()
-
-    def counted(self, dims_at_one: frozenset[str]) -> Profile:
+    def count(self, dims_at_one: frozenset[str]) -> Profile:
         """Count for all sizes of the dimensions that are not held at 1."""
-        if dims_at_one not in self._known:
-            self._known[dims_at_one] = self._checked(*self._trace_somehow(dims_at_one), dims_at_one)
-        return self._known[dims_at_one]
+        if dims_at_one not in self._profiles:
+            self._profiles[dims_at_one] = self._verify(*self._trace.trace(dims_at_one), dims_at_one)
+        return self._profiles[dims_at_one]
 
-    def _trace_somehow(self, dims_at_one: frozenset[str]) -> tuple[Profile, list[Condition]]:
-        """Follow the program with sizes that are all different, or, where it wants some to be alike, with its own."""
-        own = at_least_two(self._dimensions)
-        first_error: DimensionError | None = None
-        reason: Exception = AssertionError()
-        # A size may be fixed because the example has the largest one that some table is made for.
-        ways = [distinct_hints(own), own, distinct_hints(halved_hints(own))]
-        for hints in (way for place, way in enumerate(ways) if way not in ways[:place]):
-            try:
-                return self._trace(dims_at_one, hints)
-            except DimensionError as error:  # noqa: PERF203 - a few times at most
-                first_error = first_error or error
-            except OpflopsError:
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever PyTorch says of symbols in its kernels
-                reason = error
-        if first_error is not None:
-            raise first_error
-        # What the program says of the example as it is, it says by itself.
-        self._counted_at({name: each.example for name, each in own.items()}, dims_at_one)
-        raise DimensionError(
-            f"{self._call.name} runs, but PyTorch cannot follow {location_of(reason, self._mode)} with symbols for "
-            f"sizes ({_first_line(reason)}). Leave dimensions out of dynamic_shapes, and count for each of their sizes."
-        ) from reason
+    def _verify(self, profile: Profile, kernel_guards: list[Condition], dims_at_one: frozenset[str]) -> Profile:
+        """Compare with counts at other sizes, correct the conditions, and trace sizes of 1 separately if they differ.
 
-    def _trace(self, dims_at_one: frozenset[str], hints: Mapping[str, Dimension]) -> tuple[Profile, list[Condition]]:
-        """Follow the program once, with symbols for sizes.
-
-        Returns:
-            What it costs under the conditions that it decided, and those by which only kernels were chosen.
+        Raises:
+            DimensionError: The expressions are wrong at another size, or the program runs at no other size.
         """
-        mode = self._mode = self._call.mode()
-        symbols = RecordingShapeEnv(lambda: current_location(mode))
-        dimensions = [each for each in hints.values() if each.name not in dims_at_one]
-
-        def make() -> dict[int, Tensor]:
-            return self._stand_ins(
-                {**{each.name: symbols.size(*each) for each in dimensions}, **dict.fromkeys(dims_at_one, 1)}
-            )
-
-        with self._call.translated_errors(mode), symint_patches_active:
-            profile = self._call.run(mode, fake_copies(self._call.originals, make, symbols))
-        for name, (size, place) in symbols.specialized_dims().items():
-            raise DimensionError(
-                f"{self._call.name} does not run for all sizes of {name}: {place or 'the program'} takes it to be "
-                f"{size}. Leave {name} out of dynamic_shapes, or change what fixes it."
-            )
-        conditions, kernel_guards = (
-            [Condition(condition, str(place)) for condition, place in symbols.conditions(kernel_guards=kernel_guards)]
-            for kernel_guards in (False, True)
-        )
-
-        def named(rows: Sequence[Row]) -> tuple[Row, ...]:
-            return tuple(replace(row, cost=Cost(*map(symbols.expression, row.cost))) for row in rows)
-
-        rows, sites = named(profile.rows), named(profile.sites)
-        return Profile(rows, sites, profile.called, tuple(dimensions), tuple(conditions)), kernel_guards
-
-    def _stand_ins(self, sizes: Sizes) -> dict[int, Tensor]:
-        return make_example_inputs(self._call, self._axes, sizes)
-
-    def _checked(self, profile: Profile, kernel_guards: list[Condition], dims_at_one: frozenset[str]) -> Profile:
-        """Compare with counts at other sizes than decided, and follow the other ways that the program takes at 1."""
         if not profile.dimensions:
             return profile
-        for sizes in self._compared_at(profile):
+        for sizes in self._sizes_to_compare(profile):
             difference = self._difference(profile, sizes, dims_at_one)
             if difference:
-                told = ", ".join(f"{name} = {size}" for name, size in sizes.items())
                 raise DimensionError(
-                    f"{self._call.name} cannot be counted for all sizes: with {told} {difference}. Fix a dimension, "
-                    "and count for each of its sizes."
+                    f"{self._model} cannot be counted for all sizes: with "
+                    f"{', '.join(f'{name} = {size}' for name, size in sizes.items())} {difference}. "
+                    "Leave a dimension out of dynamic_shapes, and count for each of its sizes."
                 )
-        profile = self._without_single_sizes(self._with_choices(profile, kernel_guards, dims_at_one), dims_at_one)
-        return self._with_cases(profile, dims_at_one)
+        profile = self._add_kernel_guards(profile, kernel_guards, dims_at_one)
+        profile = self._drop_single_exclusions(profile, dims_at_one)
+        return self._add_cases(profile, dims_at_one)
 
-    def _without_single_sizes(self, profile: Profile, dims_at_one: frozenset[str]) -> Profile:
-        """Drop conditions that leave out one size of a dimension, where the costs are the same at that size."""
-        for name, size in dict.fromkeys(found for each in profile.conditions if (found := _left_out(each.expression))):
-            kept = tuple(each for each in profile.conditions if _left_out(each.expression) != (name, size))
-            other = replace(profile, conditions=kept)
-            sizes = {**example_sizes(profile.dimensions), name: size}
-            if size >= SMALLEST and other.holds(sizes) and not self._difference(other, sizes, dims_at_one):
-                profile = other
-        return profile
+    def _sizes_to_compare(self, profile: Profile) -> list[dict[str, int]]:
+        """Choose other sizes: of all dimensions together or, if the conditions allow none, of one dimension at a time.
 
-    def _compared_at(self, profile: Profile) -> list[dict[str, int]]:
-        """Choose sizes to compare at: of all dimensions together, or, where conditions tie them, one by one."""
+        Raises:
+            DimensionError: The conditions allow no other size of a dimension.
+        """
         names = [each.name for each in profile.dimensions]
         together = next(filter(profile.holds, other_sizes(profile, names)), None)
         if together is not None:
             return [together]
-        found = []
+        chosen = []
         for name in names:
             alone = next(filter(profile.holds, other_sizes(profile, [name])), None)
             if alone is None:
-                told = "; ".join(
+                conditions = "; ".join(
                     str(each) for each in profile.conditions if name in map(str, each.expression.free_symbols)
                 )
                 raise DimensionError(
-                    f"{self._call.name} does not run for other sizes of {name}: it takes it that {told}. "
-                    f"Leave {name} out of dynamic_shapes, or change what fixes it."
+                    f"{self._model} does not run for other sizes of {name}: it needs {conditions}. "
+                    f"Leave {name} out of dynamic_shapes, or change that code."
                 )
-            found.append(alone)
-        return found
+            chosen.append(alone)
+        return chosen
 
-    def _with_choices(self, profile: Profile, kernel_guards: list[Condition], dims_at_one: frozenset[str]) -> Profile:
-        """Make conditions of the choices of kernels, where a count at sizes with other choices is another one."""
-        chosen = replace(profile, conditions=tuple(kernel_guards))
-        for changed in (growing_sizes(profile), shrinking_sizes(profile)):
-            sizes = next((sizes for sizes in changed if profile.holds(sizes) and not chosen.holds(sizes)), None)
+    def _add_kernel_guards(
+        self, profile: Profile, kernel_guards: list[Condition], dims_at_one: frozenset[str]
+    ) -> Profile:
+        """Add the guards that chose kernels as conditions, if the costs differ where other kernels are chosen."""
+        same_kernels = replace(profile, conditions=tuple(kernel_guards))
+        for candidates in (growing_sizes(profile), shrinking_sizes(profile)):
+            sizes = next(
+                (sizes for sizes in candidates if profile.holds(sizes) and not same_kernels.holds(sizes)), None
+            )
             if (
                 sizes is not None
                 and not self._failure(sizes, dims_at_one)
@@ -202,79 +147,82 @@ class _SymbolicTrace:
                 return replace(profile, conditions=(*profile.conditions, *kernel_guards))
         return profile
 
-    def _with_cases(self, profile: Profile, dims_at_one: frozenset[str]) -> Profile:
-        """Try sizes of 1, and add what the program costs there where that is something else."""
+    def _drop_single_exclusions(self, profile: Profile, dims_at_one: frozenset[str]) -> Profile:
+        """Drop conditions that exclude one size of a dimension, if the costs are the same at that size."""
+        exclusions = [found for each in profile.conditions if (found := _excluded_size(each.expression))]
+        for name, size in dict.fromkeys(exclusions):
+            kept = tuple(each for each in profile.conditions if _excluded_size(each.expression) != (name, size))
+            without = replace(profile, conditions=kept)
+            sizes = {**example_sizes(profile.dimensions), name: size}
+            if size >= SMALLEST and without.holds(sizes) and not self._difference(without, sizes, dims_at_one):
+                profile = without
+        return profile
+
+    def _add_cases(self, profile: Profile, dims_at_one: frozenset[str]) -> Profile:
+        """Count at sizes of 1, and add a case, with a profile of its own, for each where the costs differ."""
         names = [each.name for each in profile.dimensions if each.minimum == 1]
         conditions, cases = list(profile.conditions), []
-        refused: list[set[str]] = []
-        for some in held_at_one(names):
-            sizes = {**example_sizes(profile.dimensions), **dict.fromkeys(some, 1)}
-            if any(known <= some for known in refused):
+        handled: list[set[str]] = []
+        for more_at_one in dims_to_hold_at_one(names):
+            sizes = {**example_sizes(profile.dimensions), **dict.fromkeys(more_at_one, 1)}
+            if any(each <= more_at_one for each in handled):
                 continue
-            held = profile.holds(sizes)
-            difference = self._difference(profile, sizes, dims_at_one) if held else self._failure(sizes, dims_at_one)
-            if bool(difference) is not held:
-                # The costs hold, or the program does not run.
+            holds = profile.holds(sizes)
+            difference = self._difference(profile, sizes, dims_at_one) if holds else self._failure(sizes, dims_at_one)
+            if bool(difference) is not holds:
+                # The costs are right, or the program fails where the conditions exclude it.
                 continue
-            refused.append(some)
-            these = tuple((name, 1) for name in sorted(some))
-            if held:
-                conditions.append(Condition(unless_sizes(these), difference))
+            handled.append(more_at_one)
+            case = tuple((name, 1) for name in sorted(more_at_one))
+            if holds:
+                conditions.append(Condition(unless_sizes(case), difference))
             try:
-                cases.append(Case(these, self.counted(dims_at_one | some)))
-            except Exception:  # noqa: BLE001, S112 - the condition says that it fails there, and how
+                cases.append(Case(case, self.count(dims_at_one | more_at_one)))
+            except Exception:  # noqa: BLE001, S112 - the condition says that the program fails there, and how
                 continue
         return replace(profile, conditions=tuple(conditions), cases=tuple(cases))
 
-    def _counted_at(self, sizes: Mapping[str, int], dims_at_one: frozenset[str]) -> Profile:
-        return self._call.counted(lambda: self._stand_ins({**sizes, **dict.fromkeys(dims_at_one, 1)}))
-
     def _failure(self, sizes: Mapping[str, int], dims_at_one: frozenset[str]) -> str:
-        """Tell how the program fails at some sizes; "" if it does not."""
+        """Return how the program fails at some sizes; "" if it runs."""
         try:
-            self._counted_at(sizes, dims_at_one)
-        except Exception as error:  # noqa: BLE001 - as below
-            return _first_line(error)
+            self._trace.count_at(sizes, dims_at_one)
+        except Exception as error:  # noqa: BLE001 - the program may raise anything
+            return first_line(error)
         return ""
 
     def _difference(self, profile: Profile, sizes: Mapping[str, int], dims_at_one: frozenset[str]) -> str:
-        """Tell how a count at some sizes differs from what the expressions say; "" if it does not."""
+        """Return how a count at some sizes differs from the expressions; "" if it does not."""
         try:
-            found = self._counted_at(sizes, dims_at_one)
-        except Exception as error:  # noqa: BLE001 - whatever the program says of such sizes
-            return f"it fails ({_first_line(error)})"
-        said = profile.at(**sizes)
-        for counted, expected in ((found.rows, said.rows), (found.sites, said.sites)):
-            rows, others = _costly(counted), _costly(expected)
-            for kind in dict.fromkeys((*rows, *others)):
-                if rows.get(kind) != others.get(kind):
-                    return _told(kind, rows.get(kind), others.get(kind))
+            counted = self._trace.count_at(sizes, dims_at_one)
+        except Exception as error:  # noqa: BLE001 - the program may raise anything
+            return f"it fails ({first_line(error)})"
+        expected = profile.at(**sizes)
+        for counted_rows, expected_rows in ((counted.rows, expected.rows), (counted.sites, expected.sites)):
+            ours, theirs = _rows_with_cost(counted_rows), _rows_with_cost(expected_rows)
+            for key in dict.fromkeys((*ours, *theirs)):
+                if ours.get(key) != theirs.get(key):
+                    return _describe_difference(key, ours.get(key), theirs.get(key))
         return ""
 
 
-def _left_out(relation: Any) -> tuple[str, int] | None:
-    """Tell the dimension and the size that a relation leaves out, if it does nothing else."""
+def _excluded_size(relation: Any) -> tuple[str, int] | None:
+    """Return the dimension and the size that a relation excludes, if it excludes exactly one size."""
     if not isinstance(relation, sympy.Ne):
         return None
     size, name = sorted((relation.lhs, relation.rhs), key=lambda side: side.is_Symbol)
     return (str(name), int(size)) if size.is_Integer and name.is_Symbol else None
 
 
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-
-
-def _told(kind: tuple[str, ...], counted: Row | None, expected: Row | None) -> str:
+def _describe_difference(key: tuple[str, ...], counted: Row | None, expected: Row | None) -> str:
     calls = [0 if row is None else row.calls for row in (counted, expected)]
-    what = f"runs {calls[0]} times in place of {calls[1]}" if calls[0] != calls[1] else "costs something else"
-    module, op, _, phase, *_ = kind
-    return f"{op} {what} in the {phase} of {module or 'the program'}"
+    verb = f"runs {calls[0]} times instead of {calls[1]}" if calls[0] != calls[1] else "has another cost"
+    module, op, _, phase, *_ = key
+    return f"{op} {verb} in the {phase} of {module or 'the program'}"
 
 
-def _costly(rows: Sequence[Row]) -> dict[tuple[str, ...], Row]:
-    """Key the rows that cost anything by what tells them apart."""
-    return {_kind(row): row for row in rows if row.cost}
+def _rows_with_cost(rows: Sequence[Row]) -> dict[tuple[str, ...], Row]:
+    return {_row_key(row): row for row in rows if row.cost}
 
 
-def _kind(row: Row) -> tuple[str, ...]:
+def _row_key(row: Row) -> tuple[str, ...]:
     return row.module, row.op, row.module_type, row.phase, row.dtype, row.estimate, row.site

@@ -1,4 +1,4 @@
-"""Which sizes a program is followed with, and compared at."""
+"""Sizes for symbolic counts: hints to trace with, and sizes to verify the result at."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 def at_least_two(dimensions: Mapping[str, Dimension]) -> dict[str, Dimension]:
-    """Decide by the sizes of the example, made larger where they are 1."""
+    """Return the sizes of the example inputs as hints, with 2 in place of 1."""
     return {name: each._replace(example=max(each.example, SMALLEST)) for name, each in dimensions.items()}
 
 
 def halved_hints(dimensions: Mapping[str, Dimension]) -> dict[str, Dimension]:
-    """Decide by smaller sizes."""
+    """Return half of each hint, within limits."""
     return {
         name: each._replace(example=max(each.example // 2, each.minimum, SMALLEST)) for name, each in dimensions.items()
     }
 
 
 def distinct_hints(dimensions: Mapping[str, Dimension]) -> dict[str, Dimension]:
-    """Decide by sizes that are different from each other."""
+    """Return hints that are all different, by doubling equal ones as far as limits allow."""
     chosen: dict[str, Dimension] = {}
     for name, dimension in dimensions.items():
         size, taken = dimension.example, [each.example for each in chosen.values()]
@@ -39,32 +39,33 @@ def distinct_hints(dimensions: Mapping[str, Dimension]) -> dict[str, Dimension]:
 
 
 def growing_sizes(profile: Profile) -> Iterator[dict[str, int]]:
-    """List larger and larger sizes of all dimensions."""
+    """Yield larger and larger sizes of all dimensions together."""
     for doublings in range(1, 11):
         yield {
-            name: size << doublings if most is None else min(size << doublings, most)
-            for name, size, _, most in profile.dimensions
+            name: size << doublings if maximum is None else min(size << doublings, maximum)
+            for name, size, _, maximum in profile.dimensions
         }
 
 
 def shrinking_sizes(profile: Profile) -> Iterator[dict[str, int]]:
-    """List smaller and smaller sizes of all dimensions."""
+    """Yield smaller and smaller sizes of all dimensions together."""
     for halvings in range(1, 11):
-        yield {name: max(size >> halvings, least, SMALLEST) for name, size, least, _ in profile.dimensions}
+        yield {name: max(size >> halvings, minimum, SMALLEST) for name, size, minimum, _ in profile.dimensions}
 
 
 def other_sizes(profile: Profile, names: Sequence[str]) -> Iterator[dict[str, int]]:
-    """List larger sizes of some dimensions, odd and even ones, and neighbours."""
-    followed = example_sizes(profile.dimensions)
+    """Yield sizes of some dimensions to compare at: odd and even larger ones, then neighbors of the traced size."""
+    traced = example_sizes(profile.dimensions)
     for factor, more in ((2, 1), (2, 0), (3, 0), (1, 1), (1, 2), (1, -1)):
-        yield {**followed, **{name: factor * followed[name] + more for name in names}}
+        yield {**traced, **{name: factor * traced[name] + more for name in names}}
 
 
-_MOST_TOGETHER = 4
+_MAX_ALL_SUBSETS = 4
+"""How many dimensions are tried in all combinations; of more, each one, each two and all."""
 
 
-def held_at_one(names: Sequence[str]) -> Iterator[set[str]]:
-    """List dimensions to try at a size of 1 together: each, all, and those in between, of many only each two."""
-    numbers = range(1, len(names) + 1) if len(names) <= _MOST_TOGETHER else (1, 2, len(names))
-    for number in numbers:
-        yield from map(set, combinations(names, number))
+def dims_to_hold_at_one(names: Sequence[str]) -> Iterator[set[str]]:
+    """Yield the sets of dimensions to count at a size of 1, smaller sets first."""
+    set_sizes = range(1, len(names) + 1) if len(names) <= _MAX_ALL_SUBSETS else (1, 2, len(names))
+    for set_size in set_sizes:
+        yield from map(set, combinations(names, set_size))

@@ -1,4 +1,4 @@
-"""opflops inside other programs, such as the pytest plugin. Importing one of these imports no PyTorch.
+"""Integrations into other programs, such as the pytest plugin. Importing them does not import PyTorch.
 
 May import everything but the command line; nothing in opflops imports it.
 """

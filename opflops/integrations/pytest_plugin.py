@@ -1,47 +1,47 @@
-"""A pytest plugin: the fixture ``flop_budget``, with which a test fails when a model grows.
+"""A pytest plugin: the fixture ``flop_budget``, which fails a test when a model grows.
 
-It is active wherever opflops is installed, and costs nothing where it is not used: PyTorch is imported with the first
-budget. ``pytest -p no:opflops`` leaves it out.
+The plugin is active wherever opflops is installed. PyTorch is imported only when a test uses the fixture.
+``pytest -p no:opflops`` turns the plugin off.
 """
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from pathlib import Path  # noqa: TC003 - of a field, which readers of types look up
+from pathlib import Path  # noqa: TC003 - the type of a dataclass field
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-# PyTorch, and what imports it, is imported when a budget is asked for: not every test of a user is about a model.
+# PyTorch, and modules that import it, are imported when a test uses a budget: other tests need not wait for it.
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from opflops.profile.profile import Profile
 
-UPDATE = "--opflops-update"
+UPDATE_OPTION = "--opflops-update"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option that writes baselines."""
-    parser.getgroup("opflops", "budgets of floating-point operations").addoption(
-        UPDATE, action="store_true", help="write the baselines of flop_budget anew"
+    """Add the option that rewrites baselines."""
+    parser.getgroup("opflops", "FLOP budgets").addoption(
+        UPDATE_OPTION, action="store_true", help="rewrite the baselines of flop_budget"
     )
 
 
 @pytest.fixture
 def flop_budget(request: pytest.FixtureRequest) -> FlopBudget:
-    """Count a model, without memory or arithmetic, and fail the test where it is over a limit.
+    """Count a model without running it, and fail the test if it exceeds a limit.
 
-    ``flop_budget(model, *inputs, macs=4.1e9)`` returns the profile; :meth:`FlopBudget.__call__` has the limits.
+    ``flop_budget(model, *inputs, macs=4.1e9)`` returns the profile; :meth:`FlopBudget.__call__` lists all limits.
     """
-    return FlopBudget(request.path.parent, update=request.config.getoption(UPDATE))
+    return FlopBudget(request.path.parent, update=request.config.getoption(UPDATE_OPTION))
 
 
 @dataclass(frozen=True)
 class FlopBudget:
-    """Hold where baselines are, and whether they are written anew."""
+    """Hold the folder of the baselines, and whether to rewrite them."""
 
     folder: Path
     update: bool = False
@@ -63,90 +63,93 @@ class FlopBudget:
         allow_unpriced: bool = False,
         **kwargs: Any,
     ) -> Profile:
-        """Count a call of a model and fail the test where it is over a limit; a limit that is far off does no harm.
+        """Count a call of a model, and fail the test if it exceeds a limit.
 
         Args:
-            model: What to call, as for :func:`opflops.count`. What it takes by the names of these arguments, such as
-                ``parameters``, can be bound with :func:`functools.partial`.
+            model: The module or function to call, as for :func:`opflops.count`. If it has parameters with the names of
+                these arguments, such as ``parameters``, bind them with :func:`functools.partial`.
             *inputs: Its positional arguments.
-            macs: How many multiply-accumulates it may take at most.
-            flops: How many floating-point operations.
-            transcendentals: How many transcendental functions.
-            bytes: How much memory traffic, in bytes.
-            parameters: How many parameters the model may have.
+            macs: The maximum number of multiply-accumulates.
+            flops: The maximum number of floating-point operations.
+            transcendentals: The maximum number of transcendental functions.
+            bytes: The maximum memory traffic, in bytes.
+            parameters: The maximum number of parameters of the model.
             backward: Also count the gradients.
-            optimizer: Also count gradients and a step; as for :func:`opflops.count`.
-            tolerance: By what share a limit may be exceeded: ``"1%"`` or ``0.01``.
-            baseline: A file that holds an earlier profile, beside the test's file; ``pytest --opflops-update`` writes
-                it. The test fails where a total (macs, flops, transcendentals, bytes) grew.
-            fail_above: By what share totals may grow from the baseline.
-            allow_unpriced: Whether operators that nothing prices are no failure.
+            optimizer: Also count gradients and one step, as for :func:`opflops.count`.
+            tolerance: How far limits may be exceeded: ``"1%"`` or ``0.01``.
+            baseline: A file with an earlier profile, relative to the folder of the test file;
+                ``pytest --opflops-update`` writes it. The test fails if a total (macs, flops, transcendentals, bytes)
+                grew.
+            fail_above: How far totals may grow from the baseline: ``"1%"`` or ``0.01``.
+            allow_unpriced: Whether to accept operators without a formula; otherwise they fail the test.
             **kwargs: The model's keyword arguments.
 
         Returns:
-            What was counted.
+            The profile.
 
         Raises:
-            ProfileError: There is no limit and no baseline, a limit is none, or the baseline is no profile.
-            OpflopsError: It cannot be counted, as from :func:`opflops.count`.
+            ProfileError: There is neither a limit nor a baseline, a limit is not a valid number, or the baseline is not
+                a profile.
+            OpflopsError: The model cannot be counted; see :func:`opflops.count`.
         """
         from opflops.profile import budgets  # noqa: PLC0415 - see above
 
         limits = {"macs": macs, "flops": flops, "transcendentals": transcendentals, "bytes": bytes}
-        everything = {**limits, "parameters": parameters}
-        shares = budgets.parse_fraction(tolerance), budgets.parse_fraction(fail_above)
-        self._check(model, everything, baseline)
-        profile = _counted(model, inputs, kwargs, backward, optimizer)
-        counts = {**budgets.totals(profile), "parameters": _parameters(model)}
-        over = budgets.exceeded_limits(counts, everything, shares[0])
-        told = list(over.values())
-        measure = next((name for name in over if name in limits), "macs")
-        details = [budgets.format_largest(profile, measure)] if over else []
+        all_limits = {**limits, "parameters": parameters}
+        tolerated, growth_tolerated = budgets.parse_fraction(tolerance), budgets.parse_fraction(fail_above)
+        _check_limits(model, all_limits, baseline)
+        profile = _count(model, inputs, kwargs, backward, optimizer)
+        counts = {**budgets.totals(profile), "parameters": _count_parameters(model)}
+        exceeded = budgets.exceeded_limits(counts, all_limits, tolerated)
+        failures = list(exceeded.values())
+        measure = next((name for name in exceeded if name in limits), "macs")
+        details = [budgets.format_largest(profile, measure)] if exceeded else []
         if baseline is not None:
-            before = self._baseline(self.folder / baseline, profile)
-            if growth := budgets.regressions(before, profile, shares[1]):
-                told += growth.values()
+            before = self._load_baseline(self.folder / baseline, profile)
+            if growth := budgets.regressions(before, profile, growth_tolerated):
+                failures += growth.values()
                 details.append(budgets.format_changes(before, profile, next(iter(growth))))
-        told += [] if allow_unpriced else budgets.unpriced_messages(profile)
-        if told:
+        failures += [] if allow_unpriced else budgets.unpriced_messages(profile)
+        if failures:
             name = getattr(model, "__qualname__", type(model).__name__)
-            pytest.fail("\n".join([f"{name} is over its budget:", *told, *details]), pytrace=False)
+            pytest.fail("\n".join([f"{name} is over its budget:", *failures, *details]), pytrace=False)
         return profile
 
-    def _check(self, model: Callable[..., Any], limits: dict[str, float | None], baseline: object) -> None:
-        from opflops.errors import ProfileError  # noqa: PLC0415 - see above
-        from opflops.profile.budgets import check_limits  # noqa: PLC0415 - see above
-
-        check_limits(limits)
-        if baseline is None and all(limit is None for limit in limits.values()):
-            raise ProfileError(
-                f"flop_budget was given no limit; give one of {', '.join(limits)}, as in macs=4.1e9, or a baseline."
-            )
-        if limits["parameters"] is not None and not hasattr(model, "parameters"):
-            raise ProfileError(f"parameters= limits those of a torch.nn.Module, and {type(model).__name__} is none.")
-
-    def _baseline(self, path: Path, profile: Profile) -> Profile:
-        """Read a baseline, or write it."""
+    def _load_baseline(self, path: Path, profile: Profile) -> Profile:
+        """Read a baseline, after writing it if baselines are rewritten."""
         if self.update:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"{profile.to_json()}\n", encoding="utf-8")
         if not path.is_file():
-            pytest.fail(f"There is no baseline {path}; write it with: pytest {UPDATE}", pytrace=False)
+            pytest.fail(f"There is no baseline {path}. Write it with: pytest {UPDATE_OPTION}", pytrace=False)
         return type(profile).from_json(path.read_text(encoding="utf-8"))
 
 
-def _counted(
+def _check_limits(model: Callable[..., Any], limits: dict[str, float | None], baseline: object) -> None:
+    from opflops.errors import ProfileError  # noqa: PLC0415 - see above
+    from opflops.profile.budgets import check_limits  # noqa: PLC0415 - see above
+
+    check_limits(limits)
+    if baseline is None and all(limit is None for limit in limits.values()):
+        raise ProfileError(
+            f"flop_budget needs a limit or a baseline. Give one of {', '.join(limits)}, as in macs=4.1e9, or baseline=."
+        )
+    if limits["parameters"] is not None and not hasattr(model, "parameters"):
+        raise ProfileError(f"parameters= works only for a torch.nn.Module, not for {type(model).__name__}.")
+
+
+def _count(
     model: Callable[..., Any], inputs: tuple[Any, ...], kwargs: dict[str, Any], backward: bool, optimizer: Any
 ) -> Profile:
     from opflops.counting.count import count  # noqa: PLC0415 - see above
     from opflops.errors import UnpricedOpWarning  # noqa: PLC0415 - see above
 
     with warnings.catch_warnings():
-        # They are a failure of their own, or allowed.
+        # Unpriced operators fail the test, or are allowed.
         warnings.simplefilter("ignore", UnpricedOpWarning)
         return count(model, *inputs, backward=backward, optimizer=optimizer, **kwargs)
 
 
-def _parameters(model: Any) -> int:
-    """Count the parameters of a module; those that it shares once."""
+def _count_parameters(model: Any) -> int:
+    """Count the parameters of a module, each shared one once."""
     return sum(each.numel() for each in model.parameters()) if hasattr(model, "parameters") else 0

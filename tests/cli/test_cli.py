@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from opflops.cli import arguments
-from opflops.cli.spoken import spoken
+from opflops.cli.option_wording import name_options
 from opflops.report.text import columns
 
 GOLDEN = Path(__file__).parent.parent / "report" / "golden" / "simple_cnn.txt"
@@ -78,7 +78,7 @@ def test_what_can_be_sorted_by_is_what_there_is():
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["--unknown"], "There is no option '--unknown'. opflops --help lists all"),
+        (["--unknown"], "There is no option '--unknown'. opflops --help lists all options"),
         (["--backwrd"], "There is no option '--backwrd'; did you mean --backward"),
         (["--format", "jsn"], "There is no format 'jsn'; did you mean json?"),
         (["--device", "gpu"], "There is no device 'gpu'; there are meta, cpu, cuda"),
@@ -86,34 +86,34 @@ def test_what_can_be_sorted_by_is_what_there_is():
         (["--by", "modul"], "there are module, module_type, op, phase, dtype"),
         (["--sort", "flop"], "There is no column to sort by 'flop'; did you mean flops"),
         (["--columns", "byts"], "did you mean 'bytes'"),
-        (["--depth", "x"], "'x' is no number of levels"),
-        (["--depth=-1"], "'-1' is no number of levels; it can be 0 or more"),
-        (["--top", "0"], "'0' is no number of lines; it can be 1 or more"),
-        (["--batch", "0"], "'0' is no number of examples"),
+        (["--depth", "x"], "The number of levels must be 0 or more, not 'x'"),
+        (["--depth=-1"], "The number of levels must be 0 or more, not '-1'"),
+        (["--top", "0"], "The number of rows must be 1 or more, not '0'"),
+        (["--batch", "0"], "The number of examples must be 1 or more, not '0'"),
         (["--expand=conv9"], "There is no module 'conv9' to expand"),
         (["--optimizer", "adamX"], "There is no optimizer 'adamX'; did you mean Adamax"),
         (["--roofline", "h10"], "There are no figures for a device 'h10'"),
-        (["--roofline", "a100-sxm-80gb:tf16"], "after a colon only tf32 can follow"),
-        (["--train", "--eval"], "--train and --eval exclude each other"),
-        (["--timing", "--device", "meta"], "--timing takes a device that runs something"),
-        (["--arg", "depth"], "'depth' is not of the form NAME=VALUE"),
-        (["--dim", "batch"], "--dim 'batch' is not of the form NAME=INPUT:AXIS"),
+        (["--roofline", "a100-sxm-80gb:tf16"], "only :tf32 can follow a device"),
+        (["--train", "--eval"], "--train and --eval cannot be combined"),
+        (["--timing", "--device", "meta"], "--timing needs a real device"),
+        (["--arg", "depth"], "'depth' does not have the form NAME=VALUE"),
+        (["--dim", "batch"], "--dim 'batch' does not have the form NAME=INPUT:AXIS"),
         (["--dim", "batch=y:0"], "There is no input 'y'; there is x"),
-        (["--dim", "a=0:0", "--dim", "b=x:0"], "axis 0 of x is a already"),
-        (["--dim", "a=0:0", "--at", "a=2", "--at", "a=3"], "a is 2 already"),
-        (["--at", "batch"], "--at 'batch' is not of the form NAME=SIZE"),
-        (["--at", "batch=3"], "There is no dimension; --dim batch=0:0 makes one"),
+        (["--dim", "a=0:0", "--dim", "b=x:0"], "axis 0 of x is already named a"),
+        (["--dim", "a=0:0", "--at", "a=2", "--at", "a=3"], "a is already 2"),
+        (["--at", "batch"], "--at 'batch' does not have the form NAME=SIZE"),
+        (["--at", "batch=3"], "There is no dimension. Define one as in --dim batch=0:0"),
         (["--at", "bach=3", "--dim", "batch=0:0"], "There is no dimension 'bach'; there is batch"),
         (["--format", "folded", "--dim", "b=0:0"], "Choose sizes with --at"),
         (["--format", "json", "--dim", "b=0:0", "--fail-above", "1%"], "no option '--fail-above'"),
-        (["--dim", "b=0:0", "--device", "cpu"], "--dim counts for all sizes without running"),
-        (["--measure", "macs"], "--measure is of comparisons"),
-        (["--format", "json", "--depth", "1"], "--depth is of tables"),
-        (["--format", "json", "--roofline", "t4"], "--roofline is shown below tables"),
-        (["--format", "html", "--roofline", "t4"], "--roofline is shown below tables"),
+        (["--dim", "b=0:0", "--device", "cpu"], "--dim makes formulas without running"),
+        (["--measure", "macs"], "--measure works with several targets"),
+        (["--format", "json", "--depth", "1"], "--depth works only for tables"),
+        (["--format", "json", "--roofline", "t4"], "--roofline works only with --format page and text tables"),
+        (["--format", "html", "--roofline", "t4"], "--roofline works only with --format page and text tables"),
         (["-o", ".", "--format", "json"], ". cannot be written: it is a folder"),
         (["-o", "report.jsn"], "did you mean .json?"),
-        (["-o", "report"], "tells no format; it can be"),
+        (["-o", "report"], "selects no format. Use one of"),
         (["-o", "nowhere/report.json"], "nowhere/report.json cannot be written: there is no folder "),
         (["diff", "a.json"], "the following arguments are required"),
         (["dif", "a.json", "b.json"], "Did you mean opflops diff?"),
@@ -130,7 +130,7 @@ def test_a_mistake_in_the_options_is_one_sentence(mistaken, argv, words):
 
 def test_what_somebody_wrote_is_shown_as_it_was_written(mistaken):
     """Also at the beginning of a sentence."""
-    assert mistaken("--top", "abc") == "--top: 'abc' is no number of lines; it can be 1 or more."
+    assert mistaken("--top", "abc") == "--top: The number of rows must be 1 or more, not 'abc'."
 
 
 @pytest.mark.parametrize(
@@ -142,14 +142,15 @@ def test_what_somebody_wrote_is_shown_as_it_was_written(mistaken):
         ),
         ("It is 3*b. Choose sizes first: profile.at(b=8).", "It is 3*b. Choose sizes with --at."),
         ("Nothing was timed. Count with OpFlopMode(timing=True).", "timed. Count with --timing."),
-        ("backward=True needs an output, and so does optimizer=: it has none.", "so does --optimizer: it has none."),
+        ("Net needs a value; run it on real inputs inside OpFlopMode().", "a value; --device cpu runs it for real."),
+        ("LBFGS needs more, so that count() cannot run it.", "so that opflops cannot run it."),
         ("Leave batch out of dynamic_shapes.", "Leave batch out of --dim."),
         ("Net fails: re-export and specify dynamic_shapes.", "re-export and specify dynamic_shapes."),
     ],
 )
 def test_errors_of_the_library_name_options(library, words):
     """In place of its own arguments; what other code says stays."""
-    assert spoken(library).endswith(words)
+    assert name_options(library).endswith(words)
 
 
 def test_what_a_terminal_acts_upon_is_escaped(run, mistaken, project):
@@ -186,7 +187,7 @@ def test_a_fault_of_opflops_has_an_exit_code_of_its_own(run, monkeypatch):
     monkeypatch.setattr("opflops.cli.count.count_all", fails)
     code, out, err = run()
     assert (code, out) == (3, "")
-    assert err == "opflops: This is a fault in opflops: RuntimeError: gears. --debug shows where.\n"
+    assert err == "opflops: This is a fault in opflops: RuntimeError: gears. --debug shows the traceback.\n"
 
 
 def test_an_interrupt_ends_without_a_traceback(run):
@@ -232,7 +233,7 @@ def test_strict_exits_with_1_where_an_operator_has_no_price(run, monkeypatch):
         code, out, err = run("--strict", "--by", "op")
         assert code == 1
         assert "cli_test.mystery (unpriced)" in out
-        assert err == "opflops: 1 operator has no price: cli_test.mystery.\n"
+        assert err == "opflops: 1 operator has no formula: cli_test.mystery.\n"
         assert run("--by", "op")[0] == 0
 
 

@@ -70,13 +70,13 @@ def test_an_unpriced_operator_of_a_library_says_so(capsys):
     """An operator that a library defines can be asked for too."""
     with torch.library._scoped_library("coverage_test", "DEF") as library:
         library.define("op(Tensor x) -> Tensor")
-        assert "unpriced: Nothing prices it" in said(capsys, "coverage_test.op")
+        assert "unpriced: It has no formula" in said(capsys, "coverage_test.op")
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["aten.mn"], "did you mean aten.min"),
+        (["aten.mn"], "Did you mean aten.min"),
         (["nothing_like_it"], "'nothing_like_it'"),
         (["aten.mm.other"], "no overload 'other'; it has default, dtype, dtype_out, out"),
         (["--format", "paper"], "There is no format 'paper'"),

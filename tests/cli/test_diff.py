@@ -89,8 +89,8 @@ def test_an_operator_that_lost_its_price_is_too_much(run, project):
     code, _, err = run("diff", "plain.json", "odd.json", "--fail-above", "50%")
     assert code == 1
     assert err == (
-        "opflops: diff_test.mystery is unpriced in odd.json and not in plain.json, so that its arithmetic is in no "
-        "total.\n"
+        "opflops: diff_test.mystery has no formula in odd.json, but has one in plain.json, so its work is missing from "
+        "the totals.\n"
     )
     assert run("diff", "odd.json", "odd.json", "--fail-above", "0%")[0] == 0
 
@@ -111,7 +111,7 @@ def test_a_difference_is_a_table(run, mistaken, project):
     assert code == 0
     assert "wrote d.md (github)" in err
     assert (project / "d.md").read_text(encoding="utf-8").startswith("|")
-    assert "a difference can be any table" in mistaken("diff", "a.json", "b.json", "--format", "json")
+    assert "Write a difference as a table" in mistaken("diff", "a.json", "b.json", "--format", "json")
 
 
 @pytest.mark.usefixtures("saved")
@@ -122,7 +122,7 @@ def test_a_difference_is_a_table(run, mistaken, project):
         (["a.json", "b.json", "--fail-above=-1%"], "not a share"),
         (["a.json", "c.json"], "There is no file 'c.json'"),
         (["a.json", "b.json", "--measure", "flop"], "did you mean flops"),
-        (["a.json", "b.json", "c.json"], "no place for the argument 'c.json'"),
+        (["a.json", "b.json", "c.json"], "Unexpected argument 'c.json'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

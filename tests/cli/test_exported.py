@@ -53,7 +53,7 @@ def test_the_example_is_what_a_program_is_called_with(run, counted):
     assert profile.inclusive()["Program.block.up"].macs == 3 * 32
     assert {row.module_type for row in profile.rows} == {"Program", "Block", "Linear"}
     header = run("fixed.pt2")[1].splitlines()[0]
-    assert header == "fixed.pt2 · meta · inputs x=3x4 float32 (the example that it was exported with)".replace(
+    assert header == "fixed.pt2 · meta · inputs x=3x4 float32 (the inputs that it was exported with)".replace(
         "3x4", "3\N{MULTIPLICATION SIGN}4"
     )
 
@@ -82,7 +82,7 @@ def test_what_holds_no_program_is_one_sentence(mistaken, project, content):
         save(project / "whole.pt2")
         content = (project / "whole.pt2").read_bytes()[:1000]
     (project / "bad.pt2").write_bytes(content)
-    assert "bad.pt2 is no program that torch.export.save wrote, or is damaged" in mistaken("bad.pt2")
+    assert "bad.pt2 was not written by torch.export.save, or is damaged" in mistaken("bad.pt2")
 
 
 def test_what_pytorch_logs_of_a_damaged_file_is_not_shown(project):
@@ -126,8 +126,8 @@ def test_code_in_a_program_runs_only_if_it_is_trusted(run, mistaken, project, mo
     rewritten("fixed.pt2", "bad.pt2", {"data/sample_inputs/model.pt": planted})
     told = mistaken("bad.pt2")
     assert told == (
-        "bad.pt2 holds pickled objects, which run code when they are read; --trust-remote-code reads them, if you "
-        "trust the file."
+        "bad.pt2 contains pickled objects, which run code when they are loaded. If you trust the file, give "
+        "--trust-remote-code."
     )
     assert not (project / "planted").exists()
     assert run("fixed.pt2")[0] == 0
@@ -142,8 +142,8 @@ def test_code_in_a_program_runs_only_if_it_is_trusted(run, mistaken, project, mo
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("data/constants/opaque_obj_0", "holds pickled objects"),
-        ("data/aotinductor/model/model.so", "holds compiled code"),
+        ("data/constants/opaque_obj_0", "contains pickled objects"),
+        ("data/aotinductor/model/model.so", "contains compiled code"),
     ],
 )
 def test_what_pytorch_loads_in_other_ways_is_refused_too(mistaken, name, words):
@@ -173,7 +173,7 @@ def test_arguments_of_a_program_have_their_names(run, project, counted):
     ("argv", "words"),
     [
         (["gone.pt2"], "There is no file 'gone.pt2'"),
-        (["fixed.pt2", "--arg", "width=3"], "is a program already"),
+        (["fixed.pt2", "--arg", "width=3"], "is an exported program, which takes no --arg"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -35,7 +35,7 @@ def test_options_shape_the_report(run):
     assert "flops " not in few.splitlines()[2]
 
 
-@pytest.mark.parametrize("form", [*tabulate_formats, *arguments.FILES])
+@pytest.mark.parametrize("form", [*tabulate_formats, *arguments.FILE_FORMATS])
 def test_every_format_can_be_had(run, form):
     """Something comes out, and nothing on stderr."""
     if form == "page":
@@ -88,8 +88,8 @@ def test_a_roofline_stands_below_the_table(run):
 )
 def test_the_suffix_tells_the_format(name, form):
     """Unless one is asked for."""
-    assert output.chosen(None, name) == form
-    assert output.chosen("json", name) == "json"
+    assert output.choose_format(None, name) == form
+    assert output.choose_format("json", name) == "json"
 
 
 def test_a_file_is_written_whole_and_said_to_be(run, project):
@@ -146,7 +146,7 @@ def test_a_saved_profile_is_a_target(run, project):
         (None, "There is no file 'saved.json'"),
         ("{}", "saved.json: This is not a profile"),
         ("{", "it is not JSON"),
-        ('{"model_type": "gpt2"}', "A model's configuration is written hf:saved.json"),
+        ('{"model_type": "gpt2"}', "For a model's configuration, write hf:saved.json"),
         (b"\xff\xfe", "cannot be read"),
     ],
 )
@@ -169,10 +169,8 @@ def test_what_is_no_profile_is_one_sentence(mistaken, project, text, words):
 def test_a_profile_is_counted_already(run, mistaken, option):
     """Options of counting would be ignored, which is never what was meant; with a model beside it they are for that."""
     run("mymodels:Net", "--input", "2,4", "-o", "saved.json", "--quiet")
-    assert mistaken("saved.json", *option) == (
-        f"saved.json is a profile already, so that {option[0]} would do nothing."
-    )
-    assert "saved.json and saved.json are profiles already" in mistaken("diff", "saved.json", "saved.json", *option)
+    assert mistaken("saved.json", *option) == (f"saved.json is a saved profile, so {option[0]} would have no effect.")
+    assert "saved.json and saved.json are saved profiles" in mistaken("diff", "saved.json", "saved.json", *option)
     assert run("saved.json", "mymodels:Net", "--input", "2,4", "--backward")[0] == 0
 
 
@@ -191,11 +189,11 @@ def test_several_targets_are_compared(run):
     ("argv", "words"),
     [
         (["--columns", "byts"], "no column 'byts'"),
-        (["--format", "json", "--depth", "1"], "--depth is of tables"),
-        (["-o", "r.jsn"], "tells no format"),
+        (["--format", "json", "--depth", "1"], "--depth works only for tables"),
+        (["-o", "r.jsn"], "selects no format"),
         (["--roofline", "h10"], "no figures for a device 'h10'"),
         (["--format", "folded", "--measure", "calls"], "There is no measure 'calls'"),
-        (["--format", "speedscope", "--measure", "seconds"], "--measure seconds needs times; --timing has them"),
+        (["--format", "speedscope", "--measure", "seconds"], "--measure seconds needs times. Give --timing"),
         (["--at", "batch=3"], "There is no dimension"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -208,11 +206,11 @@ def test_what_a_report_has_not_is_said_before_counting(mistaken, argv, words):
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["--format", "json"], "--format json is of one target"),
-        (["--roofline", "t4"], "--roofline is of one target"),
-        (["--expand"], "--expand and --columns are of one target"),
+        (["--format", "json"], "--format json works only for one target"),
+        (["--roofline", "t4"], "--roofline works only for one target"),
+        (["--expand"], "--expand and --columns work only for one target"),
         (["--sort", "intensity"], "cannot be sorted by 'intensity'"),
-        (["--measure", "seconds"], "--timing has them"),
+        (["--measure", "seconds"], "--timing to measure them"),
     ],
 )
 def test_what_a_comparison_has_not_is_said_before_counting(mistaken, argv, words):

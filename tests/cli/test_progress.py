@@ -35,8 +35,8 @@ class Terminal(io.StringIO):
 def drawn(monkeypatch, term, stream, **options):
     monkeypatch.setenv("TERM", term)
     monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setattr("opflops.cli.progress._PATIENCE", 0.01)
-    monkeypatch.setattr("opflops.cli.progress._PERIOD", 0.01)
+    monkeypatch.setattr("opflops.cli.progress._DELAY_SECONDS", 0.01)
+    monkeypatch.setattr("opflops.cli.progress._INTERVAL_SECONDS", 0.01)
     with Progress(**options).stage("counting"):
         time.sleep(0.2)
     return stream.getvalue()
@@ -78,8 +78,8 @@ def test_it_ends_with_an_error_too(monkeypatch):
     stream = Terminal()
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setattr("opflops.cli.progress._PATIENCE", 0.01)
-    monkeypatch.setattr("opflops.cli.progress._PERIOD", 0.01)
+    monkeypatch.setattr("opflops.cli.progress._DELAY_SECONDS", 0.01)
+    monkeypatch.setattr("opflops.cli.progress._INTERVAL_SECONDS", 0.01)
 
     def fails():
         with Progress().stage("counting"):

@@ -160,14 +160,14 @@ def test_a_model_that_needs_values_runs_on_real_tensors(run):
     assert run(*target, "--quiet")[2] == ""
     code, _, err = run(*target, "--device", "meta")
     assert code == 2
-    assert "asks for the value of a tensor" in err
+    assert "needs the value of a tensor" in err
     assert err.endswith("; --device cpu runs it for real.\n")
     assert "OpFlopMode" not in err
 
 
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("Stored", "has operators that take storage"), ("Leaves", "needs the values of tensors")],
+    [("Stored", "has operators that need storage"), ("Leaves", "needs the values of tensors")],
 )
 @pytest.mark.parametrize("options", [[], ["--causal", "exact"]], ids=" ".join)
 def test_a_model_that_needs_storage_runs_on_real_tensors(run, name, why, options):
@@ -237,39 +237,39 @@ def test_what_a_model_prints_is_not_part_of_the_report(project, capfd):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["mymodels"], "'mymodels' is not of the form package.module:callable"),
-        ([":Net"], "not of the form"),
-        (["mymodels:"], "not of the form"),
-        (["mymodels.py"], "name what in it makes the model, as in mymodels.py:Net"),
+        (["mymodels"], "'mymodels' does not have the form package.module:callable"),
+        ([":Net"], "does not have the form"),
+        (["mymodels:"], "does not have the form"),
+        (["mymodels.py"], "Name the class or function in it too, as in mymodels.py:Net"),
         (["mymodel:Net"], "no module 'mymodel'"),
         (["mymodel.py:Net"], "no file 'mymodel.py'; did you mean mymodels.py?"),
-        (["./mymodels:Net"], "a file is named as in folder/file.py:callable"),
+        (["./mymodels:Net"], "Name a file as folder/file.py:callable"),
         (["mymodels.sub:Net"], "no module 'mymodels.sub'"),
         (["mymodels:net"], "no 'net'; did you mean Net?"),
         (["mymodels:Net.gone"], "no 'Net.gone'"),
-        (["mymodels:constant"], "is int, not a model"),
-        (["mymodels:number"], "makes int; it must make a torch.nn.Module"),
+        (["mymodels:constant"], "must be a model, or a class or function that makes one, not int"),
+        (["mymodels:number"], "must return a torch.nn.Module, not int"),
         (["mymodels:Sized"], "needs arguments (missing a required argument: 'width')"),
         (["mymodels:Sized", "--arg", "widht=3"], "did you mean width?"),
-        (["mymodels:instance", "--arg", "width=3"], "is a model already"),
+        (["mymodels:instance", "--arg", "width=3"], "is a model instance, which takes no --arg"),
         (["mymodels:Broken"], "fails to make its model: OSError: no weights here"),
         (["broken:Net"], "fails to import: ZeroDivisionError"),
         (["broken.py:Net"], "fails to run: ZeroDivisionError"),
         (["script:Net"], "fails to import: SystemExit"),
         (["lacking:Net"], "fails to import: ModuleNotFoundError: No module named 'not_installed_anywhere'"),
-        (["mymodels:Net"], "Net.forward(x, scale=…) needs inputs; give each by its sizes, as in --input x=1,3,224,224"),
+        (["mymodels:Net"], "Net.forward(x, scale=…) needs inputs; give each by its shape, as in --input x=1,3,224,224"),
         (["mymodels:Text", "--input", "2,5:int64"], f"Text fails on ids=2{X}5 int64: TypeError"),
         (["mymodels:Net", "--input", "2,5"], f"Net fails on x=2{X}5 float32: RuntimeError"),
         (
             ["mymodels:Net", "--input", "2,4", "--input", "wrong=1"],
             f"Net fails on x=2{X}4 float32, wrong=1 float32",
         ),
-        (["mymodels:Net", "--input", "x=1,4", "--input", "x=3,4"], "can be given once"),
+        (["mymodels:Net", "--input", "x=1,4", "--input", "x=3,4"], "Each name can be given to one --input only"),
         (
             ["mymodels:Net", "--input", "9999999999999,4", "--device", "cpu"],
             "mymodels:Net fails to make its inputs: RuntimeError",
         ),
-        (["mymodels:Net", "--input", "99999999999999999999,4"], "a size that no tensor can have"),
+        (["mymodels:Net", "--input", "99999999999999999999,4"], "a size that is too large"),
         (["mymodels:Exits"], "Exits fails on no input (--input gives some): SystemExit: 3"),
         (["mymodels:Net", "--input", "2,x"], "size that is not a whole number"),
         (["mymodels:Net", "--input", "2,-4"], "size that is not a whole number"),
@@ -277,8 +277,8 @@ def test_what_a_model_prints_is_not_part_of_the_report(project, capfd):
         (["mymodels:Net", "--input", "2,4:int65"], "There is no dtype 'int65'; did you mean int64"),
         (["mymodels:Net", "--input", "a b=2,4"], "name 'a b'"),
         (["mymodels:Net", "--input", "=2,4"], "name ''"),
-        (["mymodels:Net", "--input", "2,4:int64:bool"], "not of the form [name=]"),
-        (["mymodels:Silent", "--backward"], "--backward needs an output"),
+        (["mymodels:Net", "--input", "2,4:int64:bool"], "does not have the form [name=]"),
+        (["mymodels:Silent", "--backward"], "No output requires a gradient"),
         (["weights.pth"], "looks like weights"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

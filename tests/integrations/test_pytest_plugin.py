@@ -143,11 +143,11 @@ flop_budget(Odd(), X, macs=1{more})
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        ("flop_budget(model(), X)", "flop_budget was given no limit; give one of macs, flops"),
+        ("flop_budget(model(), X)", "flop_budget needs a limit or a baseline. Give one of macs, flops"),
         ("flop_budget(model(), X, macs=-1)", "macs must be a number from 0 up, such as macs=4.1e9, not -1"),
         ("flop_budget(model(), X, macs='4e9')", "macs must be a number from 0 up, such as macs=4.1e9, not '4e9'"),
         ("flop_budget(model(), X, macs=1, tolerance='x')", "'x' is not a share"),
-        ("flop_budget(torch.relu, X, parameters=1)", "parameters= limits those of a torch.nn.Module"),
+        ("flop_budget(torch.relu, X, parameters=1)", "parameters= works only for a torch.nn.Module"),
     ],
 )
 def test_a_budget_that_makes_no_sense_is_an_error(run, call, message):

@@ -1,6 +1,6 @@
-"""Where models come from: one file for each kind of target.
+"""The sources of models: one file for each kind of target.
 
-May import what the command line may; the files beside it in ``cli`` import it.
+May import what the command line may; the other files in ``cli`` import it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,11 @@ from opflops.extras import optional
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from opflops.cli.arranged import Inputs
-
-    Propose = Callable[[Any, int], "Inputs | None"]
+    from opflops.cli.call_arguments import CallArguments
 
 
-def library(module: str) -> Any:
-    """Import what lists and makes the models of a source that is called as its package is.
+def import_library(module: str) -> Any:
+    """Import a library of models, such as ``timm``, whose targets have its name as a prefix.
 
     Raises:
         MissingExtraError: It is not installed.
@@ -31,43 +29,44 @@ def library(module: str) -> Any:
         return optional(module, "models", f"The target {package}:NAME")
 
 
-def nothing_proposed(model: Any, batch: int) -> None:
+def propose_nothing(model: Any, batch: int) -> None:
     """Propose no inputs."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Hold what a target names, before it is made.
+    """Hold what a target names, before the model is made.
 
     Attributes:
-        name: As it was written.
-        make: Makes the model, on the default device of PyTorch.
-        propose: Makes inputs for a model and a leading size on the default device; None where nobody knows any.
-        batch: The leading size where none is asked for.
-        ready: Whether the model is there already, on a device of its own.
-        modes: Whether the model can be put into training or evaluation mode.
+        name: The target as the user wrote it.
+        make: Makes the model, on PyTorch's default device.
+        propose_inputs: Makes example inputs for a model and a leading size, on PyTorch's default device; None if the
+            source has none.
+        batch: The leading size without ``--batch``.
+        exists: Whether the model exists already, on a device of its own.
+        has_training_mode: Whether ``train()`` and ``eval()`` work on the model.
     """
 
     name: str
     make: Callable[[], Any]
-    propose: Propose = nothing_proposed
+    propose_inputs: Callable[[Any, int], CallArguments | None] = propose_nothing
     batch: int = 1
-    ready: bool = False
-    modes: bool = True
+    exists: bool = False
+    has_training_mode: bool = True
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Hold what was asked of the making of models.
+class ModelRequest:
+    """Hold the options for making models.
 
     Attributes:
-        arguments: Keyword arguments for what makes a model.
-        inputs: Whether inputs were given.
-        trust_remote_code: Whether to run code that a configuration brings.
-        dtype: What models are to be turned into; None for their own.
+        arguments: The keyword arguments that ``--arg`` gives for the class or factory.
+        has_inputs: Whether ``--input`` is given.
+        trust_remote_code: Whether to run code that comes with a configuration or file.
+        dtype: The dtype that models are converted to; None for their own.
     """
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    inputs: bool = False
+    has_inputs: bool = False
     trust_remote_code: bool = False
     dtype: str | None = None

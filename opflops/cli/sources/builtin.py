@@ -1,4 +1,4 @@
-"""The built-in example, which is counted where no target is named."""
+"""The built-in example, which is counted if no target is given."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 import torch
 
 from opflops import example
-from opflops.cli.arranged import Inputs
-from opflops.cli.sources import Asked, Target, python_code
+from opflops.cli.call_arguments import CallArguments
+from opflops.cli.sources import ModelRequest, Target, python_code
 
 
-def find(text: str, asked: Asked) -> Target:
-    """Return the example."""
-    if asked.arguments or asked.inputs:
-        return python_code.find(text, asked)
+def find(text: str, request: ModelRequest) -> Target:
+    """Return the example; with arguments or inputs, treat it as any other Python code."""
+    if request.arguments or request.has_inputs:
+        return python_code.find(text, request)
     return Target(text, example.SimpleCNN, _inputs)
 
 
-def _inputs(_: Any, batch: int) -> Inputs:
-    return Inputs((torch.zeros(batch, *example.INPUT_SHAPE[1:]),))
+def _inputs(_: Any, batch: int) -> CallArguments:
+    return CallArguments((torch.zeros(batch, *example.INPUT_SHAPE[1:]),))

@@ -1,4 +1,4 @@
-"""Inputs for models of transformers, of sizes that their configurations tell."""
+"""Example inputs for transformers models, with sizes from their configurations."""
 
 from __future__ import annotations
 
@@ -7,68 +7,68 @@ from typing import Any
 
 import torch
 
-from opflops.cli.arranged import Inputs, parameters_of
+from opflops.cli.call_arguments import CallArguments, parameters_of
 
 _TOKENS = 128
 _RATE = 16_000
-_WHENCE = "from its configuration"
+_ORIGIN = "from its configuration"
 _PARTS = ("text_config", "vision_config", "audio_config", "encoder", "decoder", "backbone_config", "text", "vision")
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_target_positions", "n_ctx", "max_seq_len", "seq_length")
 
 
-def proposed(model: Any, batch: int) -> Inputs | None:
-    """Make what the model's main input names, and what else it cannot do without.
+def propose_inputs(model: Any, batch: int) -> CallArguments | None:
+    """Make the model's main input, and the other inputs that it requires.
 
     Returns:
-        The inputs by name, or None where nothing is known of such a model.
+        The inputs by name; None if it is not known how to make them.
     """
     configuration = model.config
     names = [each.name for each in parameters_of(model)]
     main = getattr(model, "main_input_name", "input_ids")
-    wanted = [main, *_companions(model, main)]
+    required = [main, *_further_inputs(model, main)]
     makers = {
         "input_ids": lambda: _tokens(configuration, batch),
         "decoder_input_ids": lambda: _tokens(configuration, batch),
         "pixel_values": lambda: _pixels(configuration, batch),
         "pixel_values_videos": lambda: _pixels(configuration, batch),
         "input_features": lambda: _features(configuration, batch),
-        "input_values": lambda: _sound(configuration, batch),
+        "input_values": lambda: _audio(configuration, batch),
     }
-    if all(name in makers and name in names for name in wanted):
-        return Inputs((), {name: makers[name]() for name in wanted}, _WHENCE)
-    return _dummies(model, batch)
+    if all(name in makers and name in names for name in required):
+        return CallArguments((), {name: makers[name]() for name in required}, _ORIGIN)
+    return _dummy_inputs(model, batch)
 
 
-def _companions(model: Any, main: str) -> list[str]:
-    """List the inputs without which the main one is not enough: of a decoder, or of the other half of a pair."""
+def _further_inputs(model: Any, main: str) -> list[str]:
+    """List the required inputs besides the main one: of a decoder, or of the second modality."""
     parameters = {each.name: each for each in parameters_of(model)}
-    found = []
+    further = []
     if getattr(model.config, "is_encoder_decoder", False) and "decoder_input_ids" in parameters:
-        found.append("decoder_input_ids")
-    # Models that compare a text with an image or a sound scale the products of the two.
-    pair = any(name.startswith("logit_scale") for name, _ in model.named_parameters(recurse=False))
+        further.append("decoder_input_ids")
+    # Models that compare a text with an image or a sound have a scale for the logits.
+    has_two_modalities = any(name.startswith("logit_scale") for name, _ in model.named_parameters(recurse=False))
     for name in ("input_ids", "pixel_values", "input_features"):
-        needed = name in parameters and (pair or parameters[name].default is inspect.Parameter.empty)
-        if needed and name != main:
-            found.append(name)
-    return found
+        is_required = name in parameters and (has_two_modalities or parameters[name].default is inspect.Parameter.empty)
+        if is_required and name != main:
+            further.append(name)
+    return further
 
 
-def _dummies(model: Any, batch: int) -> Inputs | None:
-    """Take the inputs that the model's own class has for trying it out."""
+def _dummy_inputs(model: Any, batch: int) -> CallArguments | None:
+    """Return zeros in the shapes of the model's ``dummy_inputs``."""
     try:
         dummies = model.dummy_inputs
-    except Exception:  # noqa: BLE001 - a class that has none may fail in any way
+    except Exception:  # noqa: BLE001 - without dummy inputs, the property may raise anything
         return None
     if not isinstance(dummies, dict) or getattr(model, "main_input_name", "") not in dummies:
         return None
     tensors = {name: value for name, value in dummies.items() if isinstance(value, torch.Tensor) and value.dim()}
     made = {name: torch.zeros(batch, *value.shape[1:], dtype=value.dtype) for name, value in tensors.items()}
-    return Inputs((), made, "the shapes of its dummy inputs")
+    return CallArguments((), made, "the shapes of its dummy inputs")
 
 
-def _said(configuration: Any, *names: str) -> Any:
-    """Find the first of some fields that the configuration, or one of its parts, has."""
+def _get_field(configuration: Any, *names: str) -> Any:
+    """Return the value of the first of these fields that the configuration, or a part of it, has; None without any."""
     parts = [configuration, *(getattr(configuration, part, None) for part in _PARTS)]
     for part in parts:
         for name in names:
@@ -79,12 +79,12 @@ def _said(configuration: Any, *names: str) -> Any:
 
 
 def _tokens(configuration: Any, batch: int) -> torch.Tensor:
-    """Make a text that no token of padding shortens, and that ends as texts do."""
-    positions = _said(configuration, *_POSITIONS)
+    """Make token ids without padding tokens, with the end token last."""
+    positions = _get_field(configuration, *_POSITIONS)
     length = min(_TOKENS, positions) if isinstance(positions, int) and positions > 0 else _TOKENS
-    padding, end = _said(configuration, "pad_token_id"), _said(configuration, "eos_token_id")
+    padding, end = _get_field(configuration, "pad_token_id"), _get_field(configuration, "eos_token_id")
     ids = torch.full((batch, length), 1 if padding == 0 else 0, dtype=torch.int64)
-    if isinstance(end, int) and 0 <= end < (_said(configuration, "vocab_size") or 0):
+    if isinstance(end, int) and 0 <= end < (_get_field(configuration, "vocab_size") or 0):
         ids[:, -1] = end
     return ids
 
@@ -98,25 +98,25 @@ def _pair(size: Any) -> tuple[int, int]:
 
 
 def _pixels(configuration: Any, batch: int) -> torch.Tensor:
-    sizes = _pair(_said(configuration, "image_size", "img_size", "input_size"))
-    channels = _said(configuration, "num_channels", "in_channels", "in_chans") or 3
-    frames = _said(configuration, "num_frames")
+    sizes = _pair(_get_field(configuration, "image_size", "img_size", "input_size"))
+    channels = _get_field(configuration, "num_channels", "in_channels", "in_chans") or 3
+    frames = _get_field(configuration, "num_frames")
     return torch.zeros(batch, *([frames] if frames else []), channels, *sizes)
 
 
 def _features(configuration: Any, batch: int) -> torch.Tensor:
-    """Make a spectrogram: as long as the model takes where that is fixed, channels first or last as it takes them."""
-    bins = _said(configuration, "num_mel_bins", "input_feat_per_channel", "feature_projection_input_dim") or 80
-    positions = _said(configuration, "max_source_positions")
-    if _said(configuration, "input_feat_per_channel", "feature_projection_input_dim") is not None:
+    """Make a spectrogram in the layout of the model, of its length if that is fixed."""
+    bins = _get_field(configuration, "num_mel_bins", "input_feat_per_channel", "feature_projection_input_dim") or 80
+    positions = _get_field(configuration, "max_source_positions")
+    if _get_field(configuration, "input_feat_per_channel", "feature_projection_input_dim") is not None:
         return torch.zeros(batch, 1000, bins)
     # Whisper halves the frames before it adds positions.
     return torch.zeros(batch, bins, 2 * positions if positions else 3000)
 
 
-def _sound(configuration: Any, batch: int) -> torch.Tensor:
-    """Make a second of sound, or a spectrogram for those that call that their values."""
-    bins, length = _said(configuration, "num_mel_bins"), _said(configuration, "max_length")
+def _audio(configuration: Any, batch: int) -> torch.Tensor:
+    """Make one second of audio, or a spectrogram for models whose ``input_values`` are one."""
+    bins, length = _get_field(configuration, "num_mel_bins"), _get_field(configuration, "max_length")
     if bins and length and hasattr(configuration, "patch_size"):
         return torch.zeros(batch, length, bins)
     return torch.zeros(batch, _RATE)

@@ -1,4 +1,4 @@
-"""Models in Python code: ``package.module:callable``, from the current folder too, and ``file.py:callable``."""
+"""Models in Python code: ``file.py:callable``, and ``package.module:callable``, also from the current folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from opflops.cli.sources import Asked, Target
+from opflops.cli.sources import ModelRequest, Target
 from opflops.cli.user_code import guard_user_code
 from opflops.errors import TargetError
 from opflops.wording import format_error, nearest
@@ -23,60 +23,66 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
-def find(text: str, asked: Asked) -> Target:
+def find(text: str, request: ModelRequest) -> Target:
     """Find the model that a target names.
 
-    It is an instance of a module; a class or function that makes one of the arguments that were given; or, where
-    inputs are given and no module is made, a function of tensors.
+    The target names a ``torch.nn.Module`` instance, or a class or function that makes one from the ``--arg`` arguments.
+    With ``--input``, it may also name a function of tensors, which has required parameters.
 
     Raises:
-        TargetError: There is no such module or name, or what it names is no model and makes none.
+        TargetError: The module or name does not exist, or it is neither a model nor makes one.
     """
-    place, colon, path = text.rpartition(":")
+    location, colon, path = text.rpartition(":")
     if text.endswith(".py"):
-        raise TargetError(f"{text} is a file; name what in it makes the model, as in {text}:Net.")
-    if not (place and colon and path):
-        raise TargetError(f"The target {text!r} is not of the form package.module:callable or file.py:callable.")
-    module = _from_file(place) if place.endswith(".py") else _from_name(place)
-    found = _named(module, place, path)
+        raise TargetError(f"{text} is a file. Name the class or function in it too, as in {text}:Net.")
+    if not (location and colon and path):
+        raise TargetError(f"The target {text!r} does not have the form package.module:callable or file.py:callable.")
+    module = _import_file(location) if location.endswith(".py") else _import_module(location)
+    found = _find_attribute(module, location, path)
     if isinstance(found, nn.Module):
-        if asked.arguments:
-            raise TargetError(f"{text} is a model already, so --arg has nothing to be an argument of.")
-        return Target(text, lambda: found, ready=True)
+        if request.arguments:
+            raise TargetError(f"{text} is a model instance, which takes no --arg.")
+        return Target(text, lambda: found, exists=True)
     if not callable(found):
-        raise TargetError(f"{text} is {type(found).__name__}, not a model, nor a class or function that makes one.")
-    return _made_by(found, text, asked)
+        raise TargetError(f"{text} must be a model, or a class or function that makes one, not {type(found).__name__}.")
+    return _target_of_factory(found, text, request)
 
 
-def _made_by(factory: Callable[..., Any], text: str, asked: Asked) -> Target:
-    arguments = dict(asked.arguments)
+def _target_of_factory(factory: Callable[..., Any], text: str, request: ModelRequest) -> Target:
+    arguments = dict(request.arguments)
     is_class = isinstance(factory, type)
-    _check_names(factory, arguments, text)
-    problem = _unfit(factory, arguments)
-    if problem and not is_class and asked.inputs:
-        return _function(factory, text, arguments)
+    _check_argument_names(factory, arguments, text)
+    problem = _signature_error(factory, arguments)
+    if problem and not is_class and request.has_inputs:
+        return _target_of_function(factory, text, arguments)
     if problem:
         raise TargetError(
-            f"{text} needs arguments ({problem}); give them as in --arg NAME=VALUE, or name a function that makes the "
-            "model, or an instance."
+            f"{text} needs arguments ({problem}). Give them with --arg NAME=VALUE, or name an instance, or a "
+            "function that makes the model without arguments."
         )
 
     def make() -> Any:
         made = factory(**arguments)
         if isinstance(made, nn.Module):
             return made
-        raise TargetError(f"{text} makes {type(made).__name__}; it must make a torch.nn.Module.")
+        raise TargetError(f"{text} must return a torch.nn.Module, not {type(made).__name__}.")
 
     return Target(text, make)
 
 
-def _function(function: Callable[..., Any], text: str, arguments: dict[str, Any]) -> Target:
+def _target_of_function(function: Callable[..., Any], text: str, arguments: dict[str, Any]) -> Target:
     """Count a function of tensors itself."""
-    return Target(text, lambda: partial(function, **arguments) if arguments else function, ready=True, modes=False)
+    return Target(
+        text, lambda: partial(function, **arguments) if arguments else function, exists=True, has_training_mode=False
+    )
 
 
-def _check_names(factory: Callable[..., Any], arguments: dict[str, Any], text: str) -> None:
-    """Refuse arguments that a factory does not have, where it tells which those are."""
+def _check_argument_names(factory: Callable[..., Any], arguments: dict[str, Any], text: str) -> None:
+    """Check that a factory has parameters of these names, if it has a signature.
+
+    Raises:
+        TargetError: It does not.
+    """
     try:
         parameters = inspect.signature(factory).parameters
     except (ValueError, TypeError):
@@ -86,12 +92,12 @@ def _check_names(factory: Callable[..., Any], arguments: dict[str, Any], text: s
     for name in arguments:
         if name not in parameters:
             near = nearest(name, parameters)
-            there = f"did you mean {near[0]}?" if near else f"it has {', '.join(parameters) or 'none'}."
-            raise TargetError(f"{text} has no argument {name!r}; {there}")
+            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(parameters) or 'none'}."
+            raise TargetError(f"{text} has no argument {name!r}; {hint}")
 
 
-def _unfit(factory: Callable[..., Any], arguments: dict[str, Any]) -> str:
-    """Tell why a factory cannot be called with the arguments; "" if it can, or does not tell."""
+def _signature_error(factory: Callable[..., Any], arguments: dict[str, Any]) -> str:
+    """Return why a factory cannot be called with the arguments; "" if it can, or has no signature."""
     try:
         signature = inspect.signature(factory)
     except (ValueError, TypeError):
@@ -103,13 +109,13 @@ def _unfit(factory: Callable[..., Any], arguments: dict[str, Any]) -> str:
     return ""
 
 
-def _from_name(name: str) -> ModuleType:
+def _import_module(name: str) -> ModuleType:
     if not all(part.isidentifier() for part in name.split(".")):
         raise TargetError(
-            f"{name!r} is no name of a module, as package.module is; a file is named as in folder/file.py:callable, "
-            "and sources are torchvision:, timm: and hf:."
+            f"{name!r} is not a module name such as package.module. Name a file as folder/file.py:callable, and a "
+            "model of a library as torchvision:NAME, timm:NAME or hf:NAME."
         )
-    _on_path(os.getcwd())  # noqa: PTH109 - sys.path holds strings
+    _prepend_to_path(os.getcwd())  # noqa: PTH109 - sys.path holds strings
     try:
         with guard_user_code(f"The module {name!r} fails to import"):
             return importlib.import_module(name)
@@ -120,43 +126,43 @@ def _from_name(name: str) -> ModuleType:
         raise
 
 
-def _from_file(name: str) -> ModuleType:
-    """Import a file as Python runs one: with its folder first among those that are searched."""
+def _import_file(name: str) -> ModuleType:
+    """Import a file as ``python FILE`` runs it, with its folder first in ``sys.path``."""
     path = Path(name).expanduser().resolve()
     if not path.is_file():
         near = nearest(path.name, [each.name for each in path.parent.glob("*.py")]) if path.parent.is_dir() else []
         raise TargetError(f"There is no file {name!r}{f'; did you mean {near[0]}?' if near else '.'}")
-    _on_path(str(path.parent))
+    _prepend_to_path(str(path.parent))
     spec = spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise TargetError(f"The file {name!r} cannot be imported as Python.")
     module = module_from_spec(spec)
-    known = sys.modules.get(path.stem)
-    if known is None:
-        # Pickles and dataclasses look for the module of what they find; a file called json.py must not replace json.
+    is_new = sys.modules.get(path.stem) is None
+    if is_new:
+        # Pickles and dataclasses look up the module of a class; but a file named json.py must not replace json.
         sys.modules[path.stem] = module
     try:
         with guard_user_code(f"The file {name!r} fails to run"):
             spec.loader.exec_module(module)
     except TargetError:
-        if known is None:
+        if is_new:
             sys.modules.pop(path.stem, None)
         raise
     return module
 
 
-def _on_path(folder: str) -> None:
+def _prepend_to_path(folder: str) -> None:
     if folder not in sys.path:
         sys.path.insert(0, folder)
 
 
-def _named(module: ModuleType, place: str, path: str) -> Any:
+def _find_attribute(module: ModuleType, location: str, path: str) -> Any:
     try:
         return reduce(getattr, path.split("."), module)
     except AttributeError as error:
         near = nearest(path, [name for name in dir(module) if not name.startswith("__")])
-        what = "file" if place.endswith(".py") else "module"
+        kind = "file" if location.endswith(".py") else "module"
         hint = f"; did you mean {' or '.join(near)}?" if near else "."
-        raise TargetError(f"The {what} {place!r} has no {path!r}{hint}") from error
+        raise TargetError(f"The {kind} {location!r} has no {path!r}{hint}") from error
     except Exception as error:  # a module may compute its attributes
-        raise TargetError(f"{place}:{path} cannot be had: {format_error(error)}.") from error
+        raise TargetError(f"Getting {location}:{path} fails: {format_error(error)}.") from error

@@ -1,4 +1,4 @@
-"""Run a function in a process of its own: peers replace functions of torch, and do not always put them back."""
+"""Run a function in a subprocess: peers patch functions of torch, and do not always restore them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def quietly() -> Iterator[None]:
-    """Keep away what is printed, logged and warned of."""
+def silenced() -> Iterator[None]:
+    """Suppress output, logging and warnings."""
     logging.disable()
     try:
         with (
@@ -30,26 +30,26 @@ def quietly() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def _send(end: Connection, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    end.send(function(*args))
+def _send_result(connection: Connection, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    connection.send(function(*args))
 
 
-def apart(function: Callable[..., Any], *args: Any, fresh: bool = False) -> Any:
-    """Call a function; returns what it does, or None if its process died.
+def run_in_subprocess(function: Callable[..., Any], *args: Any, fresh: bool = False) -> Any:
+    """Call a function in a subprocess; return its result, or None if the subprocess died.
 
     Args:
-        function: What to call.
+        function: The function to call.
         *args: Its arguments.
-        fresh: Start a new interpreter. A copy of this one is quicker, but may hang where threads computed here before.
+        fresh: Start a new interpreter. A fork is faster, but may hang if this process has used threads.
     """
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("fork" if "fork" in methods and not fresh else "spawn")
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(there, function, args))
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send_result, args=(sender, function, args))
     process.start()
-    there.close()
+    sender.close()
     try:
-        return here.recv()
+        return receiver.recv()
     except EOFError:
         return None
     finally:

@@ -1,0 +1,163 @@
+"""The arguments of a call: those that ``--input`` gives, and the source's example inputs for the others."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
+
+from opflops.errors import TargetError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from opflops.cli.inputs import InputSpec
+
+_TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+class CallArguments(NamedTuple):
+    """Hold the arguments of a call.
+
+    Attributes:
+        args: The positional arguments.
+        kwargs: The keyword arguments.
+        origin: Where they come from, shown in reports; "" if ``--input`` gave them.
+        names: The names of the positional ones, if the signature of the model does not have them.
+    """
+
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}  # noqa: RUF012 - nobody changes the default
+    origin: str = ""
+    names: tuple[str, ...] = ()
+
+    def to(self, dtype: torch.dtype | None, device: str) -> CallArguments:
+        """Move tensors to a device, and floating-point ones to a dtype."""
+
+        def move(tensor: Tensor) -> Tensor:
+            moved = tensor.detach().to(device)
+            return moved.to(dtype) if dtype is not None and moved.is_floating_point() else moved
+
+        args, kwargs = tree_map_only(Tensor, move, (self.args, self.kwargs))
+        return self._replace(args=args, kwargs=kwargs)
+
+    def by_name(self, model: Any) -> dict[str, Any]:
+        """Return the arguments by the names of the model's parameters, in the order of the call."""
+        names, _ = _positional_parameters(model)
+        if len(self.names) >= len(self.args):
+            names += self.names[len(names) :]
+        positional = {
+            names[position] if position < len(names) else f"input {position}": value
+            for position, value in enumerate(self.args)
+        }
+        return {**positional, **self.kwargs}
+
+    def specs_by_parameter(self, model: Any, specs: Mapping[str, Any]) -> dict[str, Any]:
+        """Turn specs by the names of arguments into specs by the model's parameters, those of ``*args`` in a tuple."""
+        fixed, var_positional = _positional_parameters(model)
+        names = list(self.by_name(model))
+        starred = names[len(fixed) : len(self.args)]
+        if var_positional is None or not starred:
+            return dict(specs)
+        others = {name: spec for name, spec in specs.items() if name not in starred}
+        return {**others, var_positional: tuple(specs.get(name) for name in starred)}
+
+
+def _positional_parameters(model: Any) -> tuple[list[str], str | None]:
+    """List the parameters that take one positional argument each, and the name of ``*args``, if there is one."""
+    fixed: list[str] = []
+    for each in parameters_of(model):
+        if each.kind is inspect.Parameter.VAR_POSITIONAL:
+            return fixed, each.name
+        if each.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
+            fixed.append(each.name)
+    return fixed, None
+
+
+def parameters_of(model: Any) -> Sequence[inspect.Parameter]:
+    """List the parameters of a model's forward, or of a function; none if it has no signature."""
+    try:
+        return list(inspect.signature(getattr(model, "forward", model)).parameters.values())
+    except (ValueError, TypeError):
+        return []
+
+
+def merge_arguments(
+    model: Any, specs: Sequence[InputSpec], propose: Callable[[], CallArguments | None], floating: torch.dtype
+) -> CallArguments:
+    """Replace proposed arguments by those that were given: named ones by name, others in order.
+
+    Args:
+        model: The model to call.
+        specs: The inputs that were given.
+        propose: Makes the example inputs of the source; None if it has none.
+        floating: The dtype of given inputs without one.
+
+    Raises:
+        TargetError: The model needs inputs, and there are none.
+    """
+    if not specs:
+        return propose() or _no_arguments(model)
+    unnamed = [spec.tensor(floating) for spec in specs if not spec.name]
+    by_name = {spec.name: spec.tensor(floating) for spec in specs if spec.name}
+    proposed = (propose() if _may_need_more(model, specs) else None) or CallArguments()
+    args, kwargs = list(proposed.args), dict(proposed.kwargs)
+    for position, value in enumerate(unnamed):
+        if position < len(args):
+            args[position] = value
+        elif position - len(args) < len(kwargs) and not proposed.args:
+            kwargs[list(kwargs)[position]] = value
+        else:
+            args.append(value)
+    names = list(proposed.names) or [each.name for each in parameters_of(model)]
+    for name, value in by_name.items():
+        position = names.index(name) if name in names else len(args)
+        if position < len(proposed.args):
+            args[position] = value
+        else:
+            kwargs[name] = value
+    return CallArguments(tuple(args), kwargs, names=proposed.names)
+
+
+def _may_need_more(model: Any, specs: Sequence[InputSpec]) -> bool:
+    """Tell whether the model has parameters that the given inputs leave out."""
+    names = {spec.name for spec in specs if spec.name}
+    unnamed = sum(not spec.name for spec in specs)
+    parameters = [each for each in parameters_of(model) if each.name not in names]
+    return bool(parameters[unnamed:])
+
+
+def _no_arguments(model: Any) -> CallArguments:
+    """Return no arguments, for a model that can be called without."""
+    parameters = parameters_of(model)
+    required = [
+        each.name
+        for each in parameters
+        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
+    if not required:
+        return CallArguments()
+    function = f"{type(model).__name__}.forward" if hasattr(model, "forward") else getattr(model, "__name__", "It")
+    signature = ", ".join(each.name + ("" if each.default is each.empty else "=…") for each in parameters)
+    raise TargetError(
+        f"{function}({signature}) needs inputs; give each by its shape, as in --input {required[0]}=1,3,224,224."
+    )
+
+
+def describe_arguments(model: Any, arguments: CallArguments) -> str:
+    """Write the names, shapes and dtypes of arguments; "" if there are none."""
+    return ", ".join(f"{name}={_describe(value)}" for name, value in arguments.by_name(model).items())
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Tensor):
+        shape = _TIMES.join(map(str, value.shape)) or "scalar"
+        return f"{shape} {str(value.dtype).removeprefix('torch.')}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_describe, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name}: {_describe(part)}' for name, part in value.items())}}}"
+    return repr(value)

@@ -1,0 +1,118 @@
+"""Trace a program with symbols for the sizes of its inputs, and count it at given sizes for comparison."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from opflops.counting.example_inputs import make_example_inputs
+from opflops.counting.source_locations import current_location, location_of
+from opflops.counting.verification_sizes import at_least_two, distinct_hints, halved_hints
+from opflops.errors import DimensionError, OpflopsError
+from opflops.profile.profile import Condition, Profile
+from opflops.records.cost import Cost
+from opflops.torch_internals.fake_tensors import fake_copies
+from opflops.torch_internals.symbolic_shapes import RecordingShapeEnv
+from opflops.torch_internals.symint_patches import symint_patches_active
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from opflops.counting.dynamic_shapes import DynamicAxis
+    from opflops.counting.fake_call import FakeCall
+    from opflops.profile.profile import Dimension
+    from opflops.records.rows import Row
+
+
+class SymbolicTrace:
+    """Run a call with symbols for the sizes of dimensions, or with given sizes.
+
+    Args:
+        call: The call to count.
+        axes: The axes of its inputs that are dynamic.
+        dimensions: The dimensions by name, with their sizes in the example inputs.
+    """
+
+    def __init__(self, call: FakeCall, axes: Sequence[DynamicAxis], dimensions: Mapping[str, Dimension]) -> None:
+        self.call = call
+        self._axes = axes
+        self._dimensions = dimensions
+        self._mode = call.make_mode()
+
+    def trace(self, dims_at_one: frozenset[str]) -> tuple[Profile, list[Condition]]:
+        """Trace the program with symbols, except for dimensions that are held at a size of 1.
+
+        The hints of the symbols are all different. If the program needs some sizes to be equal, they are those of the
+        example inputs.
+
+        Returns:
+            The profile, whose conditions are the guards of the program, and the guards that only chose kernels.
+
+        Raises:
+            DimensionError: The program fixes a size, or PyTorch cannot trace it with symbols.
+        """
+        example = at_least_two(self._dimensions)
+        first_error: DimensionError | None = None
+        reason: Exception = AssertionError()
+        # The program may fix a size because the example has the largest size of a table, so smaller hints are tried.
+        attempts = [distinct_hints(example), example, distinct_hints(halved_hints(example))]
+        for hints in (attempt for number, attempt in enumerate(attempts) if attempt not in attempts[:number]):
+            try:
+                return self._trace_with(hints, dims_at_one)
+            except DimensionError as error:  # noqa: PERF203 - a few times at most
+                first_error = first_error or error
+            except OpflopsError:
+                raise
+            except Exception as error:  # noqa: BLE001 - PyTorch's kernels may raise anything about symbols
+                reason = error
+        if first_error is not None:
+            raise first_error
+        # If the program fails without symbols too, this raises its own error.
+        self.count_at({name: each.example for name, each in example.items()}, dims_at_one)
+        raise DimensionError(
+            f"{self.call.name} runs, but PyTorch cannot trace {location_of(reason, self._mode)} with symbols for sizes "
+            f"({first_line(reason)}). Leave dimensions out of dynamic_shapes, and count for each of their sizes."
+        ) from reason
+
+    def _trace_with(
+        self, hints: Mapping[str, Dimension], dims_at_one: frozenset[str]
+    ) -> tuple[Profile, list[Condition]]:
+        mode = self._mode = self.call.make_mode()
+        shape_env = RecordingShapeEnv(lambda: current_location(mode))
+        dimensions = [each for each in hints.values() if each.name not in dims_at_one]
+
+        def copy_memo() -> dict[int, Tensor]:
+            symbols = {each.name: shape_env.size(*each) for each in dimensions}
+            return self._example_inputs({**symbols, **dict.fromkeys(dims_at_one, 1)})
+
+        with self.call.translated_errors(mode), symint_patches_active:
+            profile = self.call.run(mode, fake_copies(self.call.originals, copy_memo, shape_env))
+        for name, (size, location) in shape_env.specialized_dims().items():
+            raise DimensionError(
+                f"{self.call.name} has no formula for all sizes of {name}: {location or 'the program'} fixes it to "
+                f"{size}. Leave {name} out of dynamic_shapes, or change that code."
+            )
+        guards, kernel_guards = (
+            [Condition(guard, str(location)) for guard, location in shape_env.conditions(kernel_guards=kernel_guards)]
+            for kernel_guards in (False, True)
+        )
+
+        def to_expressions(rows: Sequence[Row]) -> tuple[Row, ...]:
+            return tuple(replace(row, cost=Cost(*map(shape_env.expression, row.cost))) for row in rows)
+
+        rows, sites = to_expressions(profile.rows), to_expressions(profile.sites)
+        return Profile(rows, sites, profile.called, tuple(dimensions), tuple(guards)), kernel_guards
+
+    def count_at(self, sizes: Mapping[str, int], dims_at_one: frozenset[str]) -> Profile:
+        """Count the program without symbols, at given sizes of dimensions and at 1 for the others."""
+        return self.call.count(lambda: self._example_inputs({**sizes, **dict.fromkeys(dims_at_one, 1)}))
+
+    def _example_inputs(self, sizes: Mapping[str, Any]) -> dict[int, Tensor]:
+        return make_example_inputs(self.call, self._axes, sizes)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the type and the first line of an error."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
