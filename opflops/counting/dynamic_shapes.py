@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_flatten
 
 from opflops.errors import DimensionError
 from opflops.records.dimensions import Dimension
-from opflops.torch_internals.symbolic_shapes import SMALLEST, Dim, DimSpec, parse_dim
+from opflops.torch_internals.symbolic_shapes import MIN_SYMBOLIC_SIZE, Dim, DimSpec, parse_dim
 from opflops.wording import nearest
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def dimensions_of(axes: Sequence[DynamicAxis]) -> dict[str, Dimension]:
             raise DimensionError(
                 f"Two Dims are named {dim.name} and have different limits. Give axis {axis} of {label} the same Dim."
             )
-        if dim.maximum is not None and dim.maximum < SMALLEST:
+        if dim.maximum is not None and dim.maximum < MIN_SYMBOLIC_SIZE:
             raise DimensionError(
                 f"The Dim {dim.name} allows only size 1. Leave axis {axis} of {label} out of dynamic_shapes."
             )

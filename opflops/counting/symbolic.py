@@ -49,7 +49,7 @@ from opflops.counting.verification_sizes import dims_to_hold_at_one, growing_siz
 from opflops.errors import DimensionError
 from opflops.profile.profile import Case, Condition, Profile
 from opflops.records.dimensions import example_sizes, unless_sizes
-from opflops.torch_internals.symbolic_shapes import SMALLEST
+from opflops.torch_internals.symbolic_shapes import MIN_SYMBOLIC_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -154,7 +154,7 @@ class _VerifiedCount:
             kept = tuple(each for each in profile.conditions if _excluded_size(each.expression) != (name, size))
             without = replace(profile, conditions=kept)
             sizes = {**example_sizes(profile.dimensions), name: size}
-            if size >= SMALLEST and without.holds(sizes) and not self._difference(without, sizes, dims_at_one):
+            if size >= MIN_SYMBOLIC_SIZE and without.holds(sizes) and not self._difference(without, sizes, dims_at_one):
                 profile = without
         return profile
 

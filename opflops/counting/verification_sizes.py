@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from opflops.records.dimensions import example_sizes
-from opflops.torch_internals.symbolic_shapes import SMALLEST
+from opflops.torch_internals.symbolic_shapes import MIN_SYMBOLIC_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 def at_least_two(dimensions: Mapping[str, Dimension]) -> dict[str, Dimension]:
     """Return the sizes of the example inputs as hints, with 2 in place of 1."""
-    return {name: each._replace(example=max(each.example, SMALLEST)) for name, each in dimensions.items()}
+    return {name: each._replace(example=max(each.example, MIN_SYMBOLIC_SIZE)) for name, each in dimensions.items()}
 
 
 def halved_hints(dimensions: Mapping[str, Dimension]) -> dict[str, Dimension]:
     """Return half of each hint, within limits."""
     return {
-        name: each._replace(example=max(each.example // 2, each.minimum, SMALLEST)) for name, each in dimensions.items()
+        name: each._replace(example=max(each.example // 2, each.minimum, MIN_SYMBOLIC_SIZE))
+        for name, each in dimensions.items()
     }
 
 
@@ -50,7 +51,7 @@ def growing_sizes(profile: Profile) -> Iterator[dict[str, int]]:
 def shrinking_sizes(profile: Profile) -> Iterator[dict[str, int]]:
     """Yield smaller and smaller sizes of all dimensions together."""
     for halvings in range(1, 11):
-        yield {name: max(size >> halvings, minimum, SMALLEST) for name, size, minimum, _ in profile.dimensions}
+        yield {name: max(size >> halvings, minimum, MIN_SYMBOLIC_SIZE) for name, size, minimum, _ in profile.dimensions}
 
 
 def other_sizes(profile: Profile, names: Sequence[str]) -> Iterator[dict[str, int]]:

@@ -16,12 +16,12 @@ from torch.utils._sympy.numbers import IntInfinity, int_oo
 from torch.utils._sympy.value_ranges import ValueRanges
 
 from opflops.torch_internals.sympy_conversion import to_standard_sympy
-from opflops.torch_internals.sympy_inequalities import SMALLEST, always_holds, is_at_least, without_floor
+from opflops.torch_internals.sympy_inequalities import MIN_SYMBOLIC_SIZE, always_holds, is_at_least, without_floor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["SMALLEST", "Dim", "DimSpec", "RecordingShapeEnv", "parse_dim"]
+__all__ = ["MIN_SYMBOLIC_SIZE", "Dim", "DimSpec", "RecordingShapeEnv", "parse_dim"]
 
 
 class DimSpec(NamedTuple):
@@ -106,7 +106,7 @@ class RecordingShapeEnv(ShapeEnv):
 
     def size(self, name: str, example: int, minimum: int, maximum: int | None) -> Any:
         """Create the symbolic size of a dimension. Conditions on it are evaluated for the size ``example``."""
-        bounds = ValueRanges(max(minimum, SMALLEST), int_oo if maximum is None else maximum)
+        bounds = ValueRanges(max(minimum, MIN_SYMBOLIC_SIZE), int_oo if maximum is None else maximum)
         source = _DimensionSource(name)
         symbol = self.create_symbol(
             example,

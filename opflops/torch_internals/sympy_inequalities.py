@@ -6,14 +6,14 @@ from typing import Any
 
 import sympy
 
-SMALLEST = 2
+MIN_SYMBOLIC_SIZE = 2
 """The smallest size that a symbol stands for: PyTorch assumes that a symbolic size is neither 0 nor 1."""
 
 
 def is_at_least(expression: Any, least: int) -> bool:
     """Return whether an expression in sizes is surely at least ``least``, which is 0 or 1."""
     # Shift the symbols, so that each is at least 1.
-    shifted = expression.xreplace({symbol: symbol + SMALLEST - 1 for symbol in expression.free_symbols})
+    shifted = expression.xreplace({symbol: symbol + MIN_SYMBOLIC_SIZE - 1 for symbol in expression.free_symbols})
     expanded = sympy.expand(shifted)
     terms = sympy.Add.make_args(expanded)
     if any(term.has(sympy.floor, sympy.ceiling, sympy.Min, sympy.Max, sympy.Mod) for term in terms):

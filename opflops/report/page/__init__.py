@@ -1,7 +1,7 @@
 """The page: a profile as one HTML file that needs no network. It contains plotly, the page's scripts and the data.
 
-Python writes the rows. The scripts beside this file compute sums under filters and draw charts in the browser. May
-import the rest of ``report``, and ``devices``; ``profile`` imports it.
+Python writes the rows. The scripts beside this file compute sums under filters and draw charts in the browser.
+May import the rest of ``report``, and ``devices``; ``profile`` imports it.
 """
 
 from __future__ import annotations
