@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from torch._ops import OpOverload, OpOverloadPacket
+
 from opflops import Cost, OpFlopMode
 
 if TYPE_CHECKING:
@@ -16,3 +18,8 @@ def cost_of(function: Callable[..., Any], *args: Any, op: str | None = None, **o
         function(*args)
     cost = mode.total if op is None else mode.profile.by("op")[op]
     return Cost(cost.macs, cost.ops, cost.transcendentals)
+
+
+def operator_name(value: Any) -> str | None:
+    """Name an operator among a test's parameters; pytest names the others: a tensor's elements are no name."""
+    return str(value) if isinstance(value, (OpOverload, OpOverloadPacket)) else None

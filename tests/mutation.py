@@ -127,11 +127,10 @@ class Mutation:
 
 def main(chosen: list[str]) -> int:
     mutation = Mutation(chosen)
+    options = ["-o", "addopts=", "--exhaustive", "-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:xdist"]
     # This file imports opflops, whose pytest plugin has no assertions, before pytest could rewrite them.
-    quiet = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    code = pytest.main(
-        ["-o", "addopts=", "-p", "no:cacheprovider", "-p", "no:terminal", *quiet, str(TESTS)], plugins=[mutation]
-    )
+    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    code = pytest.main([*options, str(TESTS)], plugins=[mutation])
     print("\n".join(mutation.survivors))
     print(f"{mutation.caught} of {mutation.caught + len(mutation.survivors)} perturbations were noticed.")
     # Failing tests are expected; any other exit code is an error, such as that of a test that fails without any change.

@@ -53,7 +53,10 @@ def test_a_question_is_asked_once():
         (lambda: torch.cat([meta(2), meta(3)]), lambda: torch.cat([meta(3), meta(3)])),
         (lambda: meta(2, dtype=torch.int64) / 2, lambda: _in_double(lambda: meta(2, dtype=torch.int64) / 2)),
     ],
-    ids=str,
+    ids=[
+        *("dtype of a tensor", "type of a number", "bool or int", "order in memory", "axis", "axes"),
+        *("option", "size in a list", "default dtype"),
+    ],
 )
 def test_what_looks_alike_but_is_not_is_asked_again(one, other):
     """Dtypes, strides, lists, numbers of other kinds that are equal, and the default dtype."""

@@ -1,4 +1,7 @@
-"""PyTorch's own sample inputs for its operators (``op_db``), forward and backward: what must hold for any operator."""
+"""PyTorch's own sample inputs for its operators (``op_db``), forward and backward: what must hold for any operator.
+
+Of each kind of operator a few are always tried; the others are exhaustive tests.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,35 @@ with warnings.catch_warnings():
 DTYPES = (torch.float32, torch.complex64, torch.int64)
 SAMPLES = 6
 OPERATORS = {op.formatted_name: op for op in op_db}
+
+# Those that are always tried: of every kind, and at least one of every exception that is named below.
+REPRESENTATIVES = """
+add addcmul bitwise_and clamp div_floor_rounding exp gcd lerp lgamma mul polygamma_polygamma_n_1 pow special_bessel_j0
+where
+eq isclose
+nn_functional_gelu nn_functional_relu softmax
+all amax cumsum equal logsumexp prod std_mean sum
+addmm baddbmm bmm dot einsum matmul mm nn_functional_linear
+nn_functional_conv1d nn_functional_conv_transpose2d
+nn_functional_batch_norm nn_functional_layer_norm native_group_norm _batch_norm_with_update
+nn_functional_scaled_dot_product_attention
+nn_functional_adaptive_max_pool1d nn_functional_avg_pool2d
+nn_functional_cross_entropy nn_functional_linear_cross_entropy nn_functional_mse_loss
+nn_functional_multilabel_margin_loss
+cdist nn_functional_cosine_similarity
+nn_functional_embedding nn_functional_embedding_bag nn_functional_one_hot
+gather index_put masked_select nonzero scatter_add
+T as_strided cat flip repeat reshape transpose
+nn_functional_pad_reflect
+nn_functional_grid_sample nn_functional_interpolate_bilinear
+sort topk unique
+linalg_cholesky linalg_inv linalg_lstsq linalg_qr linalg_solve linalg_svdvals
+fft_ifft fft_rfft
+bernoulli nn_functional_dropout normal
+arange empty_like eye ones_like
+histc to_sparse
+complex view_as_real
+""".split()  # noqa: SIM905 - a list of names to read
 
 # What their results hold is whatever the memory held.
 UNINITIALISED = ("empty", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided")
@@ -96,7 +128,12 @@ def samples(op: Any, dtype: torch.dtype, *, grad: bool = False) -> list[Any]:
 def cases() -> list[Any]:
     """List every operator in each dtype that it takes."""
     return [
-        pytest.param(op, dtype, id=f"{op.formatted_name}-{str(dtype).removeprefix('torch.')}")
+        pytest.param(
+            op,
+            dtype,
+            id=f"{op.formatted_name}-{str(dtype).removeprefix('torch.')}",
+            marks=() if op.formatted_name in REPRESENTATIVES else pytest.mark.exhaustive,
+        )
         for op in op_db
         for dtype in DTYPES
         if op.supports_dtype(dtype, "cpu") and not op.name.startswith("jiterator")  # CUDA only
@@ -320,3 +357,11 @@ def test_twice_the_batch_costs_twice_as_much(op, dtype):
 
 def counts_of(cost: Any) -> tuple[Any, ...]:
     return cost.macs, cost.ops, cost.transcendentals, cost.bytes_read, cost.bytes_written
+
+
+@pytest.mark.parametrize("law", [name for name in globals() if name.startswith("test_")])
+def test_every_law_is_tried_without_the_exhaustive_tests_too(law):
+    """Ten cases at least hold some of the representatives to it, each of which op_db has."""
+    (cases_of,) = (mark.args[1] for mark in globals()[law].pytestmark if mark.name == "parametrize")
+    assert sum(not case.marks for case in cases_of) >= 10
+    assert set(REPRESENTATIVES) <= set(OPERATORS)

@@ -41,7 +41,7 @@ def check_output(expected, printed):
 def test_every_block_runs_and_shows_what_it_says(monkeypatch):
     """Blocks with prompts are doctests, others run and print the text below; what one defines the later ones use."""
     monkeypatch.setenv("COLUMNS", "100")
-    session = {}
+    session = {"__name__": "__main__"}
     shown = 0
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     for line, _, block in blocks("python"):

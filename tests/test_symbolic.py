@@ -121,10 +121,17 @@ def whole(profile):
 
 
 OPTIMIZED = ("mlp", "cnn", "lstm", "decode")
+# One of each kind is always followed: products alone, rounded sizes, steps one by one, a cache. The others are
+# exhaustive tests.
+EXHAUSTIVE = {name: () if name in OPTIMIZED else pytest.mark.exhaustive for name in MODELS}
 PASSES = [
-    *(pytest.param(name, {}, id=f"{name}, forward") for name in MODELS),
-    *(pytest.param(name, {"backward": True}, id=f"{name}, backward") for name in MODELS),
-    *(pytest.param(name, {"optimizer": torch.optim.AdamW}, id=f"{name}, optimizer") for name in OPTIMIZED),
+    pytest.param(name, options, id=f"{name}, {label}", marks=EXHAUSTIVE[name])
+    for names, options, label in (
+        (MODELS, {}, "forward"),
+        (MODELS, {"backward": True}, "backward"),
+        (OPTIMIZED, {"optimizer": torch.optim.AdamW}, "optimizer"),
+    )
+    for name in names
 ]
 
 
@@ -143,7 +150,7 @@ def test_at_other_sizes_costs_are_those_of_a_concrete_count(name, options):
         assert profile.at(**sizes).inclusive() == concrete.inclusive()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=EXHAUSTIVE[name]) for name in MODELS])
 def test_costs_are_those_of_a_real_run(name):
     """Not only of a count without storage: arithmetic, forward and backward."""
     make, inputs, said, (example, sizes, *_) = MODELS[name]

@@ -21,7 +21,6 @@ from opflops.pricing.traffic import stored_bytes
         (torch.zeros(10).unfold(0, 3, 3), 9),
         (torch.zeros(5, device="meta"), 5),
     ],
-    ids=str,
 )
 def test_each_distinct_element_counts_once(tensor, elements):
     """Broadcast axes and overlapping windows repeat elements, strides and order do not."""

@@ -89,7 +89,10 @@ def test_entities_of_the_example_are_drawn(browser):
             torch.ones(2, 8, 32),
             backward=True,
         ),
-        lambda: count(nn.Sequential(*(nn.Linear(8 + i, 9 + i) for i in range(1000))), torch.ones(2, 8)),
+        lambda: count(
+            nn.Sequential(*(nn.Linear(8 + i, 9 + i, device="meta") for i in range(1000))),
+            torch.ones(2, 8, device="meta"),
+        ),
         lambda: count(
             nn.Sequential(nn.Linear(4, 3), nn.Softmax(-1)),
             torch.ones(2, 4),

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from opflops.pricing.registry import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
 # The samples of a few operators are many hundreds.
 _CALLS_OF_EACH, _SAMPLES_OF_EACH = 25, 40
@@ -66,18 +66,24 @@ def _is_floating_work(arguments: Any) -> bool:
     return any(tensor.is_floating_point() for tensor in tensors)
 
 
-def _samples() -> Iterator[tuple[Any, Any]]:
+def _samples(operators: Collection[str] | None) -> Iterator[tuple[Any, Any]]:
     for info in op_db:
+        if operators is not None and info.name not in operators:
+            continue
         if torch.float32 in info.supported_dtypes("cpu") and not info.name.startswith("jiterator"):
             samples = info.sample_inputs("cpu", torch.float32, requires_grad=info.supports_autograd)
             for _, sample in zip(range(_SAMPLES_OF_EACH), samples, strict=False):
                 yield info, sample
 
 
-def recorded_calls(*modules: str) -> list[Call]:
+def recorded_calls(*modules: str, operators: Collection[str] | None = None) -> list[Call]:
     """Run PyTorch's sample inputs forward and backward; returns the calls of what some formula files price.
 
     Only operators with a reference decomposition are kept, and of their calls those that differ in more than values.
+
+    Args:
+        *modules: The formula files, by their names below ``opflops.formulas``.
+        operators: Whose samples to run, by their names in ``op_db``; by default those of all.
     """
 
     def wants(overload: Any) -> bool:
@@ -89,7 +95,7 @@ def recorded_calls(*modules: str) -> list[Call]:
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some of what PyTorch tests is deprecated
-        for info, sample in _samples():
+        for info, sample in _samples(operators):
             with record:
                 result = info.op(sample.input, *sample.args, **sample.kwargs)
                 graded = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor) and leaf.requires_grad]

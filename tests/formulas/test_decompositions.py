@@ -2,7 +2,8 @@
 
 The other tests of a family compare calls that are chosen for it. Here are the shapes, broadcasts, axes and options
 that PyTorch tests its operators on, forward and backward. What opflops counts beyond the reference has to be what the
-table says, in terms of the call's sizes; where the table says nothing, it has to be nothing.
+table says, in terms of the call's sizes; where the table says nothing, it has to be nothing. The samples of a few
+operators are always tried; those of all are exhaustive tests.
 """
 
 import functools
@@ -24,6 +25,16 @@ pytestmark = [
 ]
 
 FAMILIES = ("activation", "loss", "normalization", "pointwise", "reduction", "special")
+
+# Whose samples are always tried: of each of these files, with and without an entry in the table below.
+FEW = """
+nn.functional.elu nn.functional.gelu nn.functional.glu log_softmax
+nn.functional.mse_loss nn.functional.nll_loss
+nn.functional.batch_norm nn.functional.group_norm nn.functional.layer_norm
+addcmul clamp copysign div floor_divide lerp logaddexp logical_and mul pow rsqrt sigmoid tanh
+all amax cumsum linalg.vector_norm logsumexp mean prod std_mean
+lgamma logit special.entr xlogy
+""".split()  # noqa: SIM905 - a list of names to read
 
 # The oracle prices no primitive that is the very function: the comparison would say nothing.
 THE_FUNCTION_ITSELF = """
@@ -85,9 +96,9 @@ def _div(call):
 
 
 def _vector_norm(call):
-    reduced = call.dim if call.dim is not None else range(call.self.dim())
     plain = call.ord not in (0, float("inf"), float("-inf"))
-    single = call.self.dim() and all(call.self.shape[axis] == 1 for axis in reduced)
+    rows_of_one = call.self.dim() and all(call.self.shape[axis] == 1 for axis in call.dim or ())
+    single = rows_of_one if call.dim else size(call.self) == 1
     if plain and single:  # abs(x)
         n = size(call.self)
         if call.ord in (1, 2):
@@ -233,11 +244,28 @@ def found(call):
     return excess(call.overload, *call.args, device=device, compare=call.overload not in INEXACT, **call.kwargs)
 
 
-@pytest.fixture(scope="module")
-def calls():
-    """Record the calls once, and leave out those of functions that have no decomposition but their own name."""
+def compared_calls(operators=None):
+    """Record calls, and leave out those of functions that have no decomposition but their own name."""
     themselves = set(THE_FUNCTION_ITSELF.split())
-    return [call for call in recorded_calls(*FAMILIES) if packet_name(call) not in themselves]
+    return [call for call in recorded_calls(*FAMILIES, operators=operators) if packet_name(call) not in themselves]
+
+
+@pytest.fixture(scope="module")
+def few_calls():
+    """Record the calls of a few operators once."""
+    return compared_calls(FEW)
+
+
+@pytest.fixture(scope="module")
+def all_calls():
+    """Record the calls of all operators once."""
+    return compared_calls()
+
+
+@pytest.fixture(scope="module", params=["few", pytest.param("all", marks=pytest.mark.exhaustive)])
+def calls(request):
+    """Take the calls of a few operators, or of all."""
+    return request.getfixturevalue(f"{request.param}_calls")
 
 
 def unexplained(calls):
@@ -254,15 +282,23 @@ def test_every_difference_from_the_references_is_explained(calls):
     assert list(unexplained(calls)) == []
 
 
-def test_the_samples_reach_far(calls):
+def test_the_few_are_of_every_kind(few_calls):
+    """Of each formula file that is compared some operators are always tried, more than a hundred calls in all."""
+    assert {registry.entry(call.overload).formula.__module__.rpartition(".")[2] for call in few_calls} == set(FAMILIES)
+    assert len(few_calls) > 100
+
+
+@pytest.mark.exhaustive
+def test_the_samples_reach_far(all_calls):
     """The comparison is about some two hundred operators and more than two thousand calls."""
-    assert len({call.overload for call in calls}) > 200
-    assert len(calls) > 2000
+    assert len({call.overload for call in all_calls}) > 200
+    assert len(all_calls) > 2000
 
 
-def test_no_entry_of_the_table_is_idle(calls):
+@pytest.mark.exhaustive
+def test_no_entry_of_the_table_is_idle(all_calls):
     """Each difference that is explained is there, in some call; each function left out has calls and no reference."""
-    assert {packet_name(call) for call in calls if any(explained(call))} == set(DIFFERENCES)
+    assert {packet_name(call) for call in all_calls if any(explained(call))} == set(DIFFERENCES)
 
 
 @pytest.mark.parametrize("name", THE_FUNCTION_ITSELF.split())

@@ -104,7 +104,7 @@ SILENT = [
 ]
 
 
-@pytest.mark.parametrize(("name", "out", "args"), SILENT, ids=lambda value: str(value))
+@pytest.mark.parametrize(("name", "out", "args"), SILENT, ids=[case[0] for case in SILENT])
 def test_marks_and_questions(name, out, args):
     """Marks in a program and questions about a mesh are no work, and leave no row."""
     if not defined(name):
@@ -157,7 +157,7 @@ MOVES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "out", "args", "read", "written"), MOVES, ids=lambda value: str(value)[:50])
+@pytest.mark.parametrize(("name", "out", "args", "read", "written"), MOVES, ids=[case[0] for case in MOVES])
 def test_moves(name, out, args, read, written):
     """Copies read and write; views and waiting do not; none of them does arithmetic."""
     if not defined(name):

@@ -63,7 +63,9 @@ REDUCTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("op", "out", "args", "alone", "read", "written"), REDUCTIONS, ids=lambda value: str(value))
+@pytest.mark.parametrize(
+    ("op", "out", "args", "alone", "read", "written"), REDUCTIONS, ids=[case[0] for case in REDUCTIONS]
+)
 def test_reductions(op, out, args, alone, read, written):
     """In one shot a rank folds all that four ranks have; otherwise the ranks share that."""
     if not hasattr(ours, op):
@@ -114,7 +116,7 @@ MOVES = [
 ]
 
 
-@pytest.mark.parametrize(("op", "out", "args", "read", "written"), MOVES, ids=lambda value: str(value))
+@pytest.mark.parametrize(("op", "out", "args", "read", "written"), MOVES, ids=[case[0] for case in MOVES])
 def test_moves(op, out, args, read, written):
     """What is sent is read, what arrives is written over what is not read, and none of it takes arithmetic."""
     if not hasattr(ours, op):

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from counted import operator_name
 from torch.ao.quantization.fx import _decomposed as definitions
 
 from opflops import Cost, OpFlopMode, coverage
@@ -168,7 +169,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("overload", "definition", "args", "beyond", "ops"), CASES, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(("overload", "definition", "args", "beyond", "ops"), CASES, ids=operator_name)
 def test_it_costs_what_its_definition_costs(overload, definition, args, beyond, ops):
     """The operator is one row with the operations of its definition, but for checks of its arguments."""
     name = f"quantized_decomposed.{overload._schema.name.partition('::')[2]}"

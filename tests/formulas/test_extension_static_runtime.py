@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from counted import cost_of
+from counted import cost_of, operator_name
 
 from opflops import Cost, OpFlopMode
 from opflops.pricing.registry import registry
@@ -83,7 +83,7 @@ COPIES = [
 ]
 
 
-@pytest.mark.parametrize(("overload", "args"), COPIES, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("overload", "args"), COPIES, ids=operator_name)
 def test_copies(overload, args):
     """What would be a view is read and written."""
     extra = 4 if overload is ours.to_copy.other else 0

@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 import torch
-from counted import cost_of
+from counted import cost_of, operator_name
 from oracle import aten, by_hand, priced
 
 from opflops import Cost, OpFlopMode
@@ -211,7 +211,7 @@ def test_packing_a_sequence_leaves_the_padding():
         (aten.set.source_Storage_storage_offset_out, (x, torch.rand(5).untyped_storage(), 1, [4]), 4),
         (aten.set.out, (x,), 0),
     ],
-    ids=str,
+    ids=operator_name,
 )
 def test_sharing_into_a_given_tensor_copies(overload, args, source):
     """What the functional form would share is read and written."""
@@ -233,7 +233,7 @@ def test_sharing_into_a_given_tensor_copies(overload, args, source):
         (aten._mkldnn_transpose_.default, (x, 0, 1), 24, 24),
         (aten.record_stream.default, (x, None), 0, 0),
     ],
-    ids=str,
+    ids=operator_name,
 )
 def test_movement_that_needs_another_device_or_autograd(overload, args, read, written):
     """The schema and what is declared of the operator give the bytes, with a result of six numbers."""
@@ -312,7 +312,7 @@ def test_optional_lists_of_numbers_are_added(operator, values, addends):
         (aten.complex, (x, y)),
         (aten.resize, (x, [4])),
     ],
-    ids=str,
+    ids=operator_name,
 )
 def test_a_given_result_costs_what_a_new_one_does(functional, args):
     """Arithmetic and bytes do not depend on where the result goes."""
@@ -522,7 +522,7 @@ QUESTIONS = [
 
 
 @pytest.mark.filterwarnings("ignore:The argument 'device' of Tensor.is_pinned")
-@pytest.mark.parametrize(("question", "args"), QUESTIONS, ids=str)
+@pytest.mark.parametrize(("question", "args"), QUESTIONS, ids=operator_name)
 def test_metadata_leaves_no_row(question, args):
     """What a tensor is asked about itself, and which kernel suits it, is no work."""
     with OpFlopMode(strict=True) as mode:
