@@ -284,7 +284,9 @@ def test_every_difference_from_the_references_is_explained(calls):
 
 def test_the_few_are_of_every_kind(few_calls):
     """Of each formula file that is compared some operators are always tried, more than a hundred calls in all."""
-    assert {registry.entry(call.overload).formula.__module__.rpartition(".")[2] for call in few_calls} == set(FAMILIES)
+    assert {registry.get_rule(call.overload).formula.__module__.rpartition(".")[2] for call in few_calls} == set(
+        FAMILIES
+    )
     assert len(few_calls) > 100
 
 
