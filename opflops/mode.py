@@ -47,8 +47,8 @@ class OpFlopMode(RecordingMode):
     6
 
     Args:
-        strict: Raise :class:`UnpricedOpError` for an operator without a formula, before it runs. By default the mode
-            warns once and lists the operator in every report.
+        strict: Raise :class:`opflops.UnpricedOpError` for an operator without a formula, before it runs. By default the
+            mode warns once and lists the operator in every report.
         causal: ``"dense"`` counts all attention scores under a causal mask, as papers do; ``"exact"`` counts only the
             unmasked ones, for the masks that fused attention kernels take.
         formulas: Formulas for this mode alone, by packet, overload or name. They come before those registered with
@@ -99,7 +99,10 @@ class OpFlopMode(RecordingMode):
         return self.module_stack
 
     def mode_for_this_thread(self) -> ThreadMode | None:
-        """Return the mode that counts for this one in another thread, unless it is active there already."""
+        """Return the mode that counts for this one in another thread, unless it is active there already.
+
+        For internal use.
+        """
         return self._thread_modes.get() if self._thread_modes is not None else None
 
     def __enter__(self) -> OpFlopMode:  # noqa: PYI034 - typing.Self is not in Python 3.10

@@ -1,8 +1,9 @@
-"""What every test starts from: repeatable random numbers, and counts that add up; and which tests run, and where.
+"""Shared configuration: test selection, processes, random seeds, and a check that the counts of every profile add up.
 
-Tests that are marked ``exhaustive`` run with ``--exhaustive`` (all tests), with ``-m exhaustive`` (they alone), or by
-name (``pytest tests/test_opinfo.py::test_meta_tensors_cost_what_real_ones_do``). Where whole folders are run, as by
-plain ``pytest``, and pytest-xdist is installed, several processes share the tests; ``-n 0`` keeps them in one.
+Tests marked ``exhaustive`` run with ``--exhaustive`` (all tests), with ``-m exhaustive`` (only those), or by name
+(``pytest tests/test_opinfo.py::test_meta_tensors_cost_what_real_ones_do``). When whole folders are run, as by
+plain ``pytest``, and pytest-xdist is installed, the tests are distributed over several processes; ``-n 0`` turns this
+off.
 """
 
 import gc
@@ -14,18 +15,18 @@ import torch
 
 from opflops import Cost, OpFlopMode, OpflopsError
 
-# They have no examples, and as modules to look for some in their names would collide.
+# Not collected for doctests: they contain none, and their module names would collide.
 collect_ignore_glob = ["**/conftest.py", "conftest.py"]
 ZERO = Cost()
 
-# Each process collects all tests, so that more than these gain little, and may have its browser.
-MAX_PROCESSES, MEMORY_EACH = 4, 3 * 2**30
+# Each process collects all tests and may start its own browser, so more processes gain little.
+MAX_PROCESSES, MEMORY_PER_PROCESS = 4, 3 * 2**30
 
-# Tensors of tests are small; threads of PyTorch's would only wait for those of other processes.
+# The tensors in the tests are small; more PyTorch threads would only compete with those of other processes.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Seeding an accelerator that is not there writes down the whole stack, for the day that it comes: 0.4 ms each time.
+# Seeding an unavailable accelerator records a stack trace for its lazy initialization, which takes 0.4 ms each time.
 for _accelerator in (torch.cuda, torch.xpu, torch.mtia):
     if not _accelerator.is_available():
         _accelerator.manual_seed_all = lambda _seed: None
@@ -37,11 +38,11 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
-    """Share the tests among processes, one for each core, unless the command line says how or names files."""
+    """Distribute the tests over one process per core, unless the command line sets this or names files."""
     chosen = vars(config.option)
     if (
         not config.pluginmanager.hasplugin("xdist")
-        or hasattr(config, "workerinput")  # this is one of the processes
+        or hasattr(config, "workerinput")  # this is a worker process
         or chosen["numprocesses"] is not None
         or chosen["dist"] != "no"
         or chosen["collectonly"]
@@ -52,42 +53,42 @@ def pytest_cmdline_main(config):
     ):
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    processes = min(cores, MAX_PROCESSES, _memory() // MEMORY_EACH)
+    processes = min(cores, MAX_PROCESSES, _memory() // MEMORY_PER_PROCESS)
     if processes > 1:
-        # By files, whose tests share fixtures, in the order in which they are collected.
+        # Whole files, because their tests share fixtures, in collection order.
         chosen.update(numprocesses=processes, dist="loadfile", loadscopereorder=False)
 
 
 def _memory():
-    """Tell how many bytes of memory the machine has; where it does not say, that there is enough."""
+    """Return the machine's memory in bytes; if it is unknown, enough for the maximum number of processes."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
-        return MAX_PROCESSES * MEMORY_EACH
+        return MAX_PROCESSES * MEMORY_PER_PROCESS
 
 
-def _leaves_out(config):
+def _deselects_exhaustive(config):
     return not config.option.exhaustive and "exhaustive" not in config.option.markexpr
 
 
 def pytest_report_header(config):
-    return "exhaustive tests are left out; --exhaustive runs them too" if _leaves_out(config) else None
+    return "exhaustive tests are deselected; --exhaustive runs them too" if _deselects_exhaustive(config) else None
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out the exhaustive tests, unless they are asked for."""
-    if not _leaves_out(config):
+    """Deselect the exhaustive tests unless they are requested."""
+    if not _deselects_exhaustive(config):
         return
     folder = config.invocation_params.dir
     named = {(folder / argument.partition("::")[0]).resolve() for argument in config.args if "::" in argument}
-    left_out = [item for item in items if item.get_closest_marker("exhaustive") and item.path not in named]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
+    deselected = [item for item in items if item.get_closest_marker("exhaustive") and item.path not in named]
+    if deselected:
+        config.hook.pytest_deselected(items=deselected)
         items[:] = [item for item in items if not item.get_closest_marker("exhaustive") or item.path in named]
 
 
 def pytest_collection_finish():
-    """Let the garbage collector look no more at what collection made: it stays, and is nine tenths of all objects."""
+    """Exclude the objects made during collection from garbage collection: they live on, and are 90% of all objects."""
     gc.collect()
     gc.freeze()
 
@@ -98,10 +99,10 @@ def _seed():
 
 
 def add_up(profile):
-    """See that children and own work make the parent, and roots and the work outside them the total."""
+    """Check that children and own cost sum to the parent, and that roots and cost outside them sum to the total."""
     rows = [row for row in profile.rows if row.floating]
     if not all(type(count) is int for row in rows for count in row.cost):
-        return  # a comparison of symbolic counts would decide them
+        return  # comparing symbolic counts would add guards
     tree = profile.inclusive()
     own = profile.by("module")
     children = {}
@@ -119,7 +120,7 @@ def add_up(profile):
 
 @pytest.fixture(autouse=True)
 def _every_count_adds_up(monkeypatch):
-    """Check the profile of every block, in every test, when the block ends."""
+    """Check the profile of every ``OpFlopMode`` block of every test when the block ends."""
     leave = OpFlopMode.__exit__
 
     def checked(mode, *exception):
@@ -127,7 +128,7 @@ def _every_count_adds_up(monkeypatch):
         try:
             profile = mode.profile
         except OpflopsError:
-            return  # a formula that was planted to be wrong
+            return  # the test registered a wrong formula on purpose
         add_up(profile)
 
     monkeypatch.setattr(OpFlopMode, "__exit__", checked)

@@ -1,4 +1,4 @@
-"""Limits against counts, and what is said where they are not kept."""
+"""Limits against counts, and the messages where they are exceeded."""
 
 import pytest
 import torch

@@ -13,9 +13,9 @@ pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.external]
 B, S, H, W = Dim("batch"), Dim("seq"), Dim("height"), Dim("width")
 
 
-def exact(model, inputs, said, example, sizes, **options):
+def exact(model, inputs, spec, example, sizes, **options):
     """See that a count for all sizes is, at each of some, what a concrete count is."""
-    profile = count(model, dynamic_shapes=said, **inputs(**example), **options)
+    profile = count(model, dynamic_shapes=spec, **inputs(**example), **options)
     for each in (example, *sizes):
         assert whole(profile.at(**each)) == whole(count(model, **inputs(**each), **options)), each
     return profile

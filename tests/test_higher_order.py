@@ -360,8 +360,8 @@ def test_without_values_the_larger_branch_counts(larger_first, env):
     fakes = FakeTensorMode(shape_env=env() if env else None)
     with fakes, OpFlopMode(strict=True) as m, torch.no_grad():
         x, w = torch.ones(2, 4), torch.ones(4, 4)
-        bodies = [lambda x: ((x @ w) @ w).sin(), lambda x: x @ w]
-        torch.cond(x.sum() > 0, *(bodies if larger_first else reversed(bodies)), (x,))
+        subgraphs = [lambda x: ((x @ w) @ w).sin(), lambda x: x @ w]
+        torch.cond(x.sum() > 0, *(subgraphs if larger_first else reversed(subgraphs)), (x,))
     assert m.total.macs == 2 * PRODUCT
     assert m.total.transcendentals == 2 * 4
     rows = {row.op: row for row in m.profile.rows}

@@ -222,7 +222,7 @@ def test_a_formula_of_one_mode_is_checked_like_any_other():
 
 @pytest.mark.parametrize("field", ["macs", "ops", "transcendentals"])
 def test_a_fraction_is_refused(field):
-    """A formula that divides with / is told to use //."""
+    """A formula that divides with / gets a message to use //."""
     halves = {torch.ops.aten.relu: lambda self: Cost(**{field: self.numel() / 2})}
     with OpFlopMode(formulas=halves), pytest.raises(FormulaError, match=rf"aten\.relu returned 4\.0 as {field}.*//"):
         torch.relu(X)

@@ -147,8 +147,8 @@ def fresh(values: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
         with torch.no_grad():
-            twin = value.detach().clone() if value.layout is not torch.strided else dense_copy(value)
-        return twin.requires_grad_(value.requires_grad)
+            copied = value.detach().clone() if value.layout is not torch.strided else dense_copy(value)
+        return copied.requires_grad_(value.requires_grad)
 
     return tree_map(copy, values)
 
@@ -207,23 +207,23 @@ def estimates(mode: OpFlopMode) -> set[str]:
 
 
 def same(results: Any, expected: Any) -> None:
-    for result, twin in itertools.zip_longest(tree_leaves(results), tree_leaves(expected)):
-        if isinstance(twin, Tensor):
-            torch.testing.assert_close(result, twin, rtol=0, atol=0, equal_nan=True)
+    for result, reference in itertools.zip_longest(tree_leaves(results), tree_leaves(expected)):
+        if isinstance(reference, Tensor):
+            torch.testing.assert_close(result, reference, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize(("op", "dtype"), cases())
 def test_every_operator_is_priced_and_computes_what_it_does_without_the_mode(op, dtype):
     """Nothing raises, nothing is unpriced, results and gradients are the same to the bit, costs are whole numbers.
 
-    A mode that times takes the careful way for every call, and finds the same.
+    A mode that times takes the slow path for every call, and finds the same.
     """
     backward = op.supports_autograd and dtype in op.supported_backward_dtypes("cpu")
     for sample in samples(op, dtype, grad=backward):
-        with OpFlopMode(timing=True) as careful, OpFlopMode() as mode:
+        with OpFlopMode(timing=True) as slow_path, OpFlopMode() as mode:
             results = run(op, sample, backward=backward)
         assert mode.profile.unpriced == {}
-        assert {replace(row, seconds=None) for row in careful.profile.rows} == set(mode.profile.rows)
+        assert {replace(row, seconds=None) for row in slow_path.profile.rows} == set(mode.profile.rows)
         for row in mode.profile.rows:
             assert all(type(count) is int and count >= 0 for count in counts_of(row.cost)), row
         if op.name in UNINITIALISED:
@@ -321,11 +321,11 @@ BATCHED = {
 }
 
 
-def twice(sample: Any, places: tuple[Any, ...]) -> Any:
+def twice(sample: Any, positions: tuple[Any, ...]) -> Any:
     """Repeat the batch of some of a sample's arguments."""
     args = tuple(
-        torch.cat([each, each]) if place in places and isinstance(each, Tensor) else each
-        for place, each in enumerate(sample.args)
+        torch.cat([each, each]) if position in positions and isinstance(each, Tensor) else each
+        for position, each in enumerate(sample.args)
     )
     return type(sample)(torch.cat([sample.input, sample.input]), args=args, kwargs=sample.kwargs)
 
@@ -341,15 +341,15 @@ def twice(sample: Any, places: tuple[Any, ...]) -> Any:
 )
 def test_twice_the_batch_costs_twice_as_much(op, dtype):
     """Each example of a batch is worked on like every other."""
-    places, rank = BATCHED.get(op.name, (("input",), 1))
+    positions, rank = BATCHED.get(op.name, (("input",), 1))
     tried = 0
     for sample in samples(op, dtype):
-        batches = [sample.input, *(sample.args[place] for place in places[1:])]
+        batches = [sample.input, *(sample.args[position] for position in positions[1:])]
         # An operand that is spread over the batch has none of its own.
         if any(each.dim() < rank or each.shape[0] != sample.input.shape[0] for each in batches):
             continue
         _, once = counted(op, sample)
-        _, more = counted(op, twice(sample, places))
+        _, more = counted(op, twice(sample, positions))
         assert work(more) == {dtype: tuple(2 * count for count in counts) for dtype, counts in work(once).items()}
         tried += 1
     assert tried

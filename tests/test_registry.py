@@ -157,7 +157,7 @@ def test_in_place_and_out_variants_have_functional_variants(overload, variant):
     assert functional_variant(overload) is variant
 
 
-def test_a_twin_is_priced_by_the_functional_formula():
+def test_a_variant_is_priced_by_the_functional_formula():
     """In-place and out= forms need no registration of their own."""
     own = fresh(lambda x: Cost(ops=x.numel()), ours.scale.default)
     x = torch.zeros(5)
@@ -166,7 +166,7 @@ def test_a_twin_is_priced_by_the_functional_formula():
         assert charge(own, overload, x, x, x, **kwargs)[0].ops == 5
 
 
-def test_an_exact_formula_comes_before_the_twins():
+def test_an_exact_formula_comes_before_the_functional_variant():
     """An in-place form may have a price of its own."""
     own = fresh(lambda x: Cost(ops=1), ours.scale.default)
     own.register(PricingRule(lambda x: Cost(ops=2)), [ours.scale_])

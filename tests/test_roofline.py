@@ -89,8 +89,8 @@ def test_the_table_fits_where_it_is_shown(monkeypatch, columns):
 
 def test_a_run_faster_than_the_bound_is_remarked_on():
     """Caches do that."""
-    quick = Profile((row("aten.mm", flops=50_000, moved=2_000, seconds=1.0),))
-    assert "Faster than the bound: aten.mm." in str(quick.roofline(TOY))
+    fast = Profile((row("aten.mm", flops=50_000, moved=2_000, seconds=1.0),))
+    assert "Faster than the bound: aten.mm." in str(fast.roofline(TOY))
 
 
 def test_published_figures():

@@ -45,7 +45,7 @@ def next_token(**sizes):
 CACHE = [({0: B, 2: Dim("past")}, {0: B, 2: Dim("past")})] * 2
 BATCH_AND_SEQ, IMAGE = ({0: B, 1: S},), ({0: B, 2: H, 3: W},)
 
-# What makes the model; what makes inputs of some sizes; what is said of them; sizes to follow, and to compare at.
+# What makes the model; what makes inputs of some sizes; their dynamic shapes; sizes to follow, and to compare at.
 MODELS = {
     "mlp": (mlp, lambda batch: (torch.zeros(batch, 8),), ({0: B},), [{"batch": size} for size in (4, 1, 3, 64)]),
     "cnn": (
@@ -138,9 +138,9 @@ PASSES = [
 @pytest.mark.parametrize(("name", "options"), PASSES)
 def test_at_other_sizes_costs_are_those_of_a_concrete_count(name, options):
     """Row by row and field by field, at sizes other than those that were followed."""
-    make, inputs, said, (example, *others) = MODELS[name]
+    make, inputs, spec, (example, *others) = MODELS[name]
     model = make()
-    profile = count(model, *inputs(**example), dynamic_shapes=said, **options)
+    profile = count(model, *inputs(**example), dynamic_shapes=spec, **options)
     assert {each.name for each in profile.dimensions} == set(example)
     total = profile.lambdify()
     for sizes in [example, *others]:
@@ -153,9 +153,9 @@ def test_at_other_sizes_costs_are_those_of_a_concrete_count(name, options):
 @pytest.mark.parametrize("name", [pytest.param(name, marks=EXHAUSTIVE[name]) for name in MODELS])
 def test_costs_are_those_of_a_real_run(name):
     """Not only of a count without storage: arithmetic, forward and backward."""
-    make, inputs, said, (example, sizes, *_) = MODELS[name]
+    make, inputs, spec, (example, sizes, *_) = MODELS[name]
     model = make()
-    profile = count(model, *inputs(**example), dynamic_shapes=said, backward=True)
+    profile = count(model, *inputs(**example), dynamic_shapes=spec, backward=True)
     with OpFlopMode() as mode:
         outputs = [each for each in torch.utils._pytree.tree_leaves(model(*inputs(**sizes))) if each.requires_grad]
         torch.autograd.backward(outputs, [torch.ones_like(each) for each in outputs])
@@ -176,12 +176,12 @@ def test_attention_grows_with_the_square_of_the_sequence():
     """Two products of 16 features over all pairs."""
     attention = nn.functional.scaled_dot_product_attention
     x = torch.zeros(2, 4, 6, 16)
-    said = {name: {0: B, 2: S} for name in ("query", "key", "value")}
+    spec = {name: {0: B, 2: S} for name in ("query", "key", "value")}
 
     def attend(query, key, value):
         return attention(query, key, value)
 
-    assert count(attend, x, x, x, dynamic_shapes=said).total.macs == 2 * 4 * 16 * batch * seq**2
+    assert count(attend, x, x, x, dynamic_shapes=spec).total.macs == 2 * 4 * 16 * batch * seq**2
 
 
 def test_generating_a_token_is_a_formula_in_those_before_it():
@@ -307,8 +307,8 @@ def test_sizes_of_one_are_followed_by_themselves():
     cost = profile.lambdify()
     assert [cost(batch=1, seq=9).bytes_written, cost(batch=2, seq=9).bytes_written] == [36, 144]
     assert [case.sizes for case in profile.cases] == [(("batch", 1),), (("seq", 1),)]
-    told = "For batch = 1 the costs differ; see profile.at(batch=1) (aten.clone runs 0 times instead of 1"
-    assert told in " ".join(str(profile).split())
+    note = "For batch = 1 the costs differ; see profile.at(batch=1) (aten.clone runs 0 times instead of 1"
+    assert note in " ".join(str(profile).split())
     assert "The formulas hold" not in str(profile)
 
 
@@ -327,7 +327,7 @@ def test_other_costs_at_one_go_along_with_every_transform():
 
 
 def test_a_size_of_one_at_which_the_program_fails_is_refused():
-    """The variance of one value in training, for example; the error says what the program said."""
+    """The variance of one value in training, for example; the error quotes the program's."""
     profile = count(nn.BatchNorm1d(4), torch.zeros(3, 4), dynamic_shapes=({0: B},))
     with pytest.raises(ProfileError, match=r"hold for batch != 1 \(it fails \(ValueError: Expected more than 1 value"):
         profile.at(batch=1)
@@ -376,7 +376,7 @@ X = torch.zeros(3, 8)
 
 
 @pytest.mark.parametrize(
-    ("model", "inputs", "said", "message"),
+    ("model", "inputs", "spec", "message"),
     [
         (linear, (X,), {"inpt": {0: B}}, "has 'inpt', but Linear is called with input; did you mean 'input'"),
         (linear, (X,), ({0: B}, {0: B}), "has 2 entries, but Linear is called with 1 arguments: input"),
@@ -399,10 +399,10 @@ X = torch.zeros(3, 8)
         (lambda: (lambda x: x["a"]), ({"a": X},), {"x": {"b": {0: B}}}, r"has x\['b'\], but x has 'a'"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_gets_a_sentence(model, inputs, said, message):
+def test_what_does_not_fit_gets_a_sentence(model, inputs, spec, message):
     """What was given, what is wrong, what would be right."""
     with pytest.raises(DimensionError, match=message):
-        count(model(), *inputs, dynamic_shapes=said)
+        count(model(), *inputs, dynamic_shapes=spec)
 
 
 @pytest.mark.parametrize(
@@ -525,7 +525,7 @@ def test_rounding_does_not_change_how_a_count_grows():
 
 
 def test_sorting_grows_by_no_power():
-    """N log n is none, and is told as such."""
+    """N log n is none, and the result says so."""
     profile = count(lambda x: torch.sort(x, 0), torch.zeros(6), dynamic_shapes=({0: B},))
     for size in (2, 8, 9, 2**40 + 1):
         assert profile.at(batch=size).total.ops == size * (size - 1).bit_length() == profile.lambdify()(batch=size).ops
@@ -555,7 +555,7 @@ def routed(x):
     return torch.cond(x.sum() > 0, lambda y: y @ y.t(), lambda y: y @ y.t() + 1, (x,))
 
 
-# A program, its inputs, what is said of them, and sizes to compare at; all with a backward where there can be one.
+# A program, its inputs, their dynamic shapes, and sizes to compare at; all with a backward where there can be one.
 PROGRAMS = {
     "a gradient from a number": (lambda x: x.mean(), lambda batch: (gradient(batch, 8),), ({0: B},), (1, 5)),
     "ceiling": (
@@ -604,9 +604,9 @@ PROGRAMS = {
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_programs_that_are_easily_followed_wrongly(name):
     """As above, with what is made of them: function, JSON, report, growth and pickle."""
-    program, inputs, said, sizes = PROGRAMS[name]
+    program, inputs, spec, sizes = PROGRAMS[name]
     options = {"backward": any(x.requires_grad for x in inputs(8)) or isinstance(program, nn.Module)}
-    profile = count(program, *inputs(8), dynamic_shapes=said, **options)
+    profile = count(program, *inputs(8), dynamic_shapes=spec, **options)
     (dimension,) = profile.dimensions
     for size in sizes:
         concrete = count(program, *inputs(size), **options)
@@ -728,8 +728,8 @@ def test_threads_may_count_at_a_time():
 def test_many_dimensions_are_tried_in_bounded_time():
     """Each and each two of them at 1, and all."""
     x = torch.ones(2, 3, 4, 5, 6)
-    said = ({axis: Dim(f"d{axis}") for axis in range(5)},)
-    profile = count(torch.relu, x, dynamic_shapes=said)
+    spec = ({axis: Dim(f"d{axis}") for axis in range(5)},)
+    profile = count(torch.relu, x, dynamic_shapes=spec)
     assert profile.total.ops == sympy.prod(sympy.symbols("d0:5"))
 
 

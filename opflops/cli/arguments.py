@@ -37,7 +37,7 @@ _TARGETS = """\
 TARGET: torchvision:resnet50, timm:vit_base_patch16_224, hf:gpt2,
 hf:PATH/config.json, package.module:callable, file.py:callable, exported.pt2, or
 a profile, saved.json. Open only .pt2 files that you trust: they may run code."""
-_EXIT = "Exit code: 0 success, 1 over a budget, 2 wrong use, 3 a fault, 130 interrupted."
+_EXIT = "Exit code: 0 success, 1 over a budget, 2 wrong use, 3 opflops error, 130 Ctrl-C."
 
 
 class Parser(argparse.ArgumentParser):
@@ -169,12 +169,16 @@ def add_model_options(parser: Parser) -> None:
     group.add_argument("--arg", metavar="NAME=VALUE", action="append", type=_parse_keyword, default=[],
                        help="keyword argument for the class or factory; repeatable")  # fmt: skip
     group.add_argument("--input", metavar="SPEC", action="append", default=[],
-                       help="[NAME=]SIZES[:DTYPE], as 1,3,224,224 or ids=2x8:int64")  # fmt: skip
+                       help="[NAME=]SIZES[:DTYPE], as ids=2x8:int64; repeatable")  # fmt: skip
     group.add_argument("--batch", metavar="N", type=integer(1, "examples"), help="leading size of the inputs")
     group.add_argument("--dim", metavar="NAME=INPUT:AXIS", action="append", default=[],
-                       help="count for all sizes of an axis, as in batch=0:0")  # fmt: skip
+                       help="formula in the size of an axis: batch=0:0; repeatable")  # fmt: skip
     group.add_argument(
-        "--at", metavar="NAME=SIZE", action="append", default=[], help="evaluate the --dim formula at this size"
+        "--at",
+        metavar="NAME=SIZE",
+        action="append",
+        default=[],
+        help="evaluate the --dim formula at this size; repeatable",
     )
     group.add_argument("--trust-remote-code", action="store_true",
                        help="run code from hf: configurations and .pt2 files")  # fmt: skip
@@ -223,7 +227,7 @@ def count_parser() -> Parser:
         "Count the FLOPs of PyTorch models, per module and per operator.",
         f"{_TARGETS}\nAlso: opflops diff, coverage, models, devices, completion; each has --help.\n{_EXIT}",
     )
-    made.usage = "opflops [TARGET ...] [options]      compares several targets"
+    made.usage = "opflops [TARGET ...] [options]"
     group = _add_counting(made, "group by module, module_type, op, phase or dtype", targets="*")
     group.add_argument(
         "--depth", metavar="N", type=integer(0, "levels"), help="show N levels of modules below the root"

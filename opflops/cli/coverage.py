@@ -83,6 +83,9 @@ def report(argv: Sequence[str]) -> str:
         for known, verdict in verdicts.items()
         if known.startswith(f"{name}." if name else "") and arguments.verdict in (None, verdict)
     }
+    if not selected:
+        where = f" in {name}" if name else ""
+        return f"No operator{where} has the verdict {arguments.verdict}."
     if name or arguments.verdict:
         return tabulate(sorted(selected.items()), ("operator", "verdict"), tablefmt=arguments.format)
     return _summary(selected, arguments.format)

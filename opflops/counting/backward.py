@@ -26,7 +26,7 @@ def find_differentiable(outputs: Any) -> list[Tensor]:
     if not differentiable:
         raise OpflopsError(
             "No output requires a gradient, so there is no backward to count. Check requires_grad and torch.no_grad(). "
-            f"(Output tensors found, in lists, tuples and dicts too: {len(tensors)}.)"
+            f"The model returned {len(tensors)} tensor{'' if len(tensors) == 1 else 's'}."
         )
     return differentiable
 

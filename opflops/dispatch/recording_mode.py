@@ -108,7 +108,7 @@ class RecordingMode(HasModuleStack, DispatchMode):
         return self.run(price, func, args, kwargs)
 
     def run(self, price: OpPricing, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run an operator, or a function in its place, and record its cost; not public, as the next three."""
+        """Run an operator, or a function in its place, and record its cost. For internal use."""
         if self._timing:
             started = synchronized_time()
             out = func(*args, **kwargs)
@@ -121,7 +121,10 @@ class RecordingMode(HasModuleStack, DispatchMode):
 
     @contextmanager
     def reentered(self) -> Iterator[None]:
-        """Put the mode back on the stack of dispatch modes while it handles an operator, to see what runs inside it."""
+        """Put the mode back on the stack of dispatch modes while it handles an operator, to see what runs inside it.
+
+        For internal use.
+        """
         if any(mode is self for mode in dispatch_modes()):
             yield
             return
@@ -132,7 +135,10 @@ class RecordingMode(HasModuleStack, DispatchMode):
             super().__exit__(None, None, None)
 
     def accumulator(self, context: ModuleContext, key: AccumulatorKey) -> Accumulator:
-        """Return the accumulator for an operator, module, phase and dtype; make it if there is none."""
+        """Return the accumulator for an operator, module, phase and dtype; make it if there is none.
+
+        For internal use.
+        """
         if context.accumulators is None:
             context.accumulators = {}
         found: Accumulator | None = context.accumulators.get(key)
@@ -143,7 +149,7 @@ class RecordingMode(HasModuleStack, DispatchMode):
         return found
 
     def forget_prices(self) -> None:
-        """Look up every formula again from now on, since one was registered."""
+        """Look up every formula again from now on, since one was registered. For internal use."""
         self.module_stack.clear_fast_path()
 
     def _decompose(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -188,16 +194,17 @@ class RecordingMode(HasModuleStack, DispatchMode):
     def _record(self, price: OpPricing, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Accumulator:
         """Add one call to the accumulator of its operator, module, phase and dtype."""
         try:
-            tally = price.price_call(out, args, kwargs)
+            counts = price.price_call(out, args, kwargs)
         except FormulaFailedError as error:
-            self.report_unpriced(price.op, f"has no working formula ({error})")
+            problem = f"has no working formula ({str(error).rstrip('.')})"
+            self.report_unpriced(price.op, problem, "Correct the formula.")
             price = OpPricing(price.op, "unpriced")
-            tally = price.price_call(out, args, kwargs)
-        macs, ops, transcendentals, bytes_read, bytes_written, dtype, estimate = tally
+            counts = price.price_call(out, args, kwargs)
+        macs, ops, transcendentals, bytes_read, bytes_written, dtype, estimate = counts
         context, phase = self._attribution()
         accumulator = self.accumulator(context, (price.op, price.verdict != "unpriced", phase, dtype, estimate))
         if not accumulator.calls:
-            check_whole(price.op, tally)
+            check_whole(price.op, counts)
         accumulator.calls += 1
         accumulator.macs += macs
         accumulator.ops += ops
@@ -207,7 +214,7 @@ class RecordingMode(HasModuleStack, DispatchMode):
         return accumulator
 
     def report_unpriced(self, op: str, problem: str, advice: str = "") -> None:
-        """Warn about an operator without a formula, once, or raise if the mode is strict."""
+        """Warn about an operator without a formula, once, or raise if the mode is strict. For internal use."""
         module = self.module_stack.current[0].path
         place = f"in module {module}" if module else "outside any module"
         advice = advice or f"Register a formula with @opflops.formula(torch.ops.{op})."

@@ -42,10 +42,9 @@ from opflops.formulas import (
     ctc,
     distance,
     embedding,
-    encoder,
     factories,
     flex_attention,
-    folding,
+    fold_unfold,
     foreach,
     grid_sampler,
     histogram,
@@ -61,7 +60,7 @@ from opflops.formulas import (
     padding,
     pointwise,
     pooling,
-    primitives,
+    prims,
     product_gradients,
     randomness,
     recurrent,
@@ -71,24 +70,25 @@ from opflops.formulas import (
     sparse,
     special,
     spectral,
-    synchronized,
+    sync_batch_norm,
+    transformer_encoder,
     triton_attention,
 )
 from opflops.formulas.extensions import attention as extension_attention
 from opflops.formulas.extensions import collective as extension_collective
+from opflops.formulas.extensions import compiler_prims
 from opflops.formulas.extensions import contraction as extension_contraction
 from opflops.formulas.extensions import cross_entropy as extension_cross_entropy
 from opflops.formulas.extensions import movement as extension_movement
-from opflops.formulas.extensions import prims as extension_prims
 from opflops.formulas.extensions import quantized as extension_quantized
 from opflops.formulas.extensions import static_runtime as extension_static_runtime
 from opflops.formulas.extensions import torchvision as extension_torchvision
 from opflops.formulas.extensions import torchvision_regions as extension_torchvision_regions
 from opflops.formulas.quantized import embedding as quantized_embedding
 from opflops.formulas.quantized import fake_quantize, low_precision
-from opflops.formulas.quantized import layers as quantized
+from opflops.formulas.quantized import layers as quantized_layers
 from opflops.formulas.quantized import pointwise as quantized_pointwise
-from opflops.formulas.quantized import recurrent as quantized_cells
+from opflops.formulas.quantized import recurrent as quantized_recurrent
 
 __all__ = [
     "activation",
@@ -96,18 +96,17 @@ __all__ = [
     "attention",
     "collective",
     "comparison",
+    "compiler_prims",
     "contraction",
     "convolution",
     "ctc",
     "distance",
     "embedding",
-    "encoder",
     "extension_attention",
     "extension_collective",
     "extension_contraction",
     "extension_cross_entropy",
     "extension_movement",
-    "extension_prims",
     "extension_quantized",
     "extension_static_runtime",
     "extension_torchvision",
@@ -115,7 +114,7 @@ __all__ = [
     "factories",
     "fake_quantize",
     "flex_attention",
-    "folding",
+    "fold_unfold",
     "foreach",
     "grid_sampler",
     "histogram",
@@ -132,12 +131,12 @@ __all__ = [
     "padding",
     "pointwise",
     "pooling",
-    "primitives",
+    "prims",
     "product_gradients",
-    "quantized",
-    "quantized_cells",
     "quantized_embedding",
+    "quantized_layers",
     "quantized_pointwise",
+    "quantized_recurrent",
     "randomness",
     "recurrent",
     "reduction",
@@ -146,6 +145,7 @@ __all__ = [
     "sparse",
     "special",
     "spectral",
-    "synchronized",
+    "sync_batch_norm",
+    "transformer_encoder",
     "triton_attention",
 ]

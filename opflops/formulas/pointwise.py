@@ -53,7 +53,9 @@ def _make_formula(name: str, rule: Elementwise) -> Callable[..., Cost]:
         return Cost(ops=ops * elements, transcendentals=rule.transcendentals * elements)
 
     price.__name__ = price.__qualname__ = name
-    price.__doc__ = f"{rule.expression}: {rule.ops} ops and {rule.transcendentals} transcendentals an element."
+    weights = [(rule.ops, "op"), (rule.transcendentals, "transcendental")]
+    counted = [f"{weight} {unit}{'s' if weight > 1 else ''}" for weight, unit in weights if weight]
+    price.__doc__ = f"{rule.expression}: {' and '.join(counted) or 'no ops'} for each element."
     return price
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from opflops.formulas.attention import scaled_dot_product_attention
-from opflops.formulas.encoder import native_multi_head_attention
 from opflops.formulas.sizes import aten
+from opflops.formulas.transformer_encoder import native_multi_head_attention
 from opflops.pricing.registration import formula
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ class Accumulator:
         estimate: Why their cost is not exact, or "".
         priced: False if the operator is unpriced.
         call: A function that runs the overload, if its calls are on the fast path; else None.
-        record: The function of :func:`opflops.pricing.recording.compile_recorder` for it, or None.
+        record: The function of :func:`opflops.pricing.fast_path.compile_recorder` for it, or None.
         pricing: The pricing that both come from. It keeps the overload alive, whose ``id`` finds the accumulator.
         others: Accumulators of the same key for other dtypes; None if there are none.
     """

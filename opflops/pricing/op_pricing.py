@@ -42,7 +42,7 @@ class OpPricing:
         verdict: How it is priced.
         recorded: False for operators that only query metadata; they get no row.
         pricer: The function of :func:`opflops.pricing.schema_binding.compile_pricer`; None if nothing can be computed.
-        compile_recorder: Compiles the function of :func:`opflops.pricing.recording.compile_recorder`; None if the
+        compile_recorder: Compiles the function of :func:`opflops.pricing.fast_path.compile_recorder`; None if the
             operator has no rule.
         call: A function that runs the overload.
         fast_path: True if the operator has a formula or is a declared zero, and gets a row, as most do.

@@ -43,7 +43,7 @@ class PriceCache(dict[Any, OpPricing]):
         return pricing
 
     def get_rule_by_name(self, name: str) -> PricingRule | None:
-        """See :meth:`Registry.get_rule_by_name`."""
+        """See :meth:`opflops.pricing.registry.Registry.get_rule_by_name`."""
         return self._registry.get_rule_by_name(name)
 
     def subscribe(self, user: Any) -> None:

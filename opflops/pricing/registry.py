@@ -19,9 +19,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from opflops.errors import DuplicateFormulaError, FormulaError
+from opflops.pricing.fast_path import compile_recorder
 from opflops.pricing.op_pricing import OpPricing, Verdict, op_name
 from opflops.pricing.price_cache import PriceCache
-from opflops.pricing.recording import compile_recorder
 from opflops.pricing.schema_binding import PricingRule, compile_pricer, describe, match_parameters
 from opflops.pricing.schemas import functional_variant, overloads_of
 from opflops.records.cost import Cost

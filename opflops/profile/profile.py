@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.errors import ProfileError
 from opflops.profile.views import Views
-from opflops.records import dimensions as sizing
+from opflops.records import dimensions as dimension_rules
 from opflops.records import rows
 from opflops.records.dimensions import Condition, Dimension
 from opflops.records.rows import Row
@@ -183,15 +183,15 @@ class Profile(Views):
         Raises:
             ProfileError: A dimension is unknown, a size is not valid, or the model does something else at these sizes.
         """
-        sizing.check_sizes(self.dimensions, sizes)
+        dimension_rules.check_sizes(self.dimensions, sizes)
         for case in self.cases:
             if case.covers(sizes):
                 return case.profile.at(**case.rest(sizes))
-        left = sizing.remaining_conditions(self.dimensions, self.conditions, sizes)
+        left = dimension_rules.remaining_conditions(self.dimensions, self.conditions, sizes)
         return replace(
             self,
-            rows=sizing.rows_at(self.rows, sizes),
-            sites=sizing.rows_at(self.sites, sizes),
+            rows=dimension_rules.rows_at(self.rows, sizes),
+            sites=dimension_rules.rows_at(self.sites, sizes),
             dimensions=tuple(each for each in self.dimensions if each.name not in sizes),
             conditions=left,
             cases=tuple(self._cases_at(sizes)),
@@ -212,7 +212,7 @@ class Profile(Views):
             if case.covers(sizes):
                 return case.profile.holds(case.rest(sizes))
         try:
-            sizing.remaining_conditions(self.dimensions, self.conditions, sizes)
+            dimension_rules.remaining_conditions(self.dimensions, self.conditions, sizes)
         except ProfileError:
             return False
         return True
@@ -222,11 +222,11 @@ class Profile(Views):
 
         The function raises the errors of :meth:`at`.
         """
-        general = sizing.compile_cost(self.dimensions, self.conditions, self.total)
+        general = dimension_rules.compile_cost(self.dimensions, self.conditions, self.total)
         special = [(case, case.profile.lambdify()) for case in self.cases]
 
         def cost_of(**sizes: int) -> Cost:
-            sizing.check_sizes(self.dimensions, sizes)
+            dimension_rules.check_sizes(self.dimensions, sizes)
             for case, function in special:
                 if case.covers(sizes):
                     return function(**case.rest(sizes))
@@ -303,7 +303,7 @@ class Profile(Views):
             combined_rows,
             combined_sites,
             tuple(dict.fromkeys((*self.called, *other.called))),
-            sizing.merge_dimensions(self.dimensions, other.dimensions),
+            dimension_rules.merge_dimensions(self.dimensions, other.dimensions),
             tuple(dict.fromkeys((*self.conditions, *other.conditions))),
             tuple(
                 Case(sizes, combine(self.at(**self._restrict(sizes)), other.at(**other._restrict(sizes))))

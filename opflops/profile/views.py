@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opflops.records import dimensions as sizing
+from opflops.records import dimensions as dimension_rules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -160,7 +160,7 @@ class Views:
         """Return what reports say about costs that are expressions: dimensions, conditions and cases."""
         from opflops.report import Symbolic  # noqa: PLC0415 - see above
 
-        case_of = {sizing.unless_sizes(sizes): sizes for sizes, _ in self.cases}
+        case_of = {dimension_rules.unless_sizes(sizes): sizes for sizes, _ in self.cases}
         reasons = {case_of[each.expression]: each.reason for each in self.conditions if each.expression in case_of}
         conditions = tuple(each for each in self.conditions if each.expression not in case_of)
         return Symbolic(self.dimensions, conditions, tuple((sizes, reasons.get(sizes, "")) for sizes, _ in self.cases))

@@ -41,6 +41,8 @@ NUMBERS = Symbolic()
 
 def notes(rows: Sequence[Row], symbolic: Symbolic = NUMBERS) -> list[str]:
     """List the sentences that belong below every table of these rows."""
+    if not rows:
+        return ["Nothing was counted.", LEGEND]
     return [LEGEND, *_symbolic_notes(symbolic), *_integer_notes(rows), *_estimate_notes(rows), *_unpriced_notes(rows)]
 
 

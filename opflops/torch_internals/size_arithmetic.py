@@ -19,7 +19,7 @@ def ceil_log2(size: int) -> int:
     """Return ceil(log2 n), how often n elements are halved until one is left; a symbolic size stays symbolic."""
     if isinstance(size, int):
         return max(size - 1, 0).bit_length()
-    from opflops.torch_internals.symbolic_sizes import symbolic_ceil_log2  # noqa: PLC0415 - only for symbolic sizes
+    from opflops.torch_internals.symbolic_integer_functions import symbolic_ceil_log2  # noqa: PLC0415 - only for symbolic sizes
 
     symbolic: int = symbolic_ceil_log2(size)
     return symbolic
@@ -41,6 +41,6 @@ def is_larger_by_hint(first: Any, second: Any) -> bool:
 
 def distinct_elements(sizes: Sequence[Any], strides: Sequence[Any]) -> Any:
     """Count the elements of a strided tensor that have different addresses; at least one size or stride is symbolic."""
-    from opflops.torch_internals.symbolic_sizes import symbolic_distinct_elements  # noqa: PLC0415 - only for symbolic sizes
+    from opflops.torch_internals.symbolic_integer_functions import symbolic_distinct_elements  # noqa: PLC0415 - only for symbolic sizes
 
     return symbolic_distinct_elements(sizes, strides)

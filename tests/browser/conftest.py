@@ -77,7 +77,7 @@ class Page:
             row => row.querySelector('.label').textContent === arguments[0])"""
         return self.run(script, name)
 
-    def told(self, row, column):
+    def exact_value(self, row, column):
         """Return a cell's number in full, as its tooltip has it."""
         return row.find_element("css selector", f'[data-column="{column}"]').get_attribute("title")
 

@@ -230,7 +230,7 @@ def test_filters_and_measures_count_anew(open_page, simple_cnn):
     assert page.one('.chip[data-value="backward"]').get_attribute("aria-pressed") == "false"
     whole = sum(MACS.values())
     page.wait("document.getElementById('hierarchy').data[0].values[0] === arguments[0]", whole)
-    assert number(page.told(page.row("conv1"), "macs")) == MACS["conv1"]
+    assert number(page.exact_value(page.row("conv1"), "macs")) == MACS["conv1"]
     share = page.row("conv1").find_element("css selector", ".share").text
     assert share == f"{100 * MACS['conv1'] / whole:.1f} %"
     assert "aten.convolution_backward" not in [name for _, name in page.rows()]
@@ -386,10 +386,10 @@ def test_counts_beyond_double_precision_are_exact(open_page):
     """Sums of numbers that JavaScript cannot hold are right to the last digit."""
     row = Row("Net.a", "Linear", "aten.mm", "forward", "float32", 1, Cost(macs=HUGE))
     page = open_page(Profile((row, replace(row, module="Net.b", phase="backward", cost=Cost(macs=2)))))
-    assert page.told(page.row("Net"), "macs") == f"{exact(HUGE + 2)} macs"
-    assert page.told(page.row("Net"), "flops") == f"{exact(2 * HUGE + 4)} flops"
+    assert page.exact_value(page.row("Net"), "macs") == f"{exact(HUGE + 2)} macs"
+    assert page.exact_value(page.row("Net"), "flops") == f"{exact(2 * HUGE + 4)} flops"
     page.one('.chip[data-value="backward"]').click()
-    assert page.told(page.row("Net"), "macs") == f"{exact(HUGE)} macs"
+    assert page.exact_value(page.row("Net"), "macs") == f"{exact(HUGE)} macs"
 
 
 def test_what_is_missing_or_estimated_is_said_first(open_page):
@@ -435,7 +435,7 @@ def test_a_roofline_with_times_and_no_device_has_no_roof(open_page):
     page.wait("document.getElementById('roofline').data !== undefined")
     traces = page.run("return document.getElementById('roofline').data.map(({mode, x, y}) => [mode, x, y])")
     assert traces == [["markers", [100], [2000]]]
-    assert page.told(page.row("aten.mm"), "seconds") == "0.500000 s"
+    assert page.exact_value(page.row("aten.mm"), "seconds") == "0.500000 s"
 
 
 def test_an_empty_profile_says_so(open_page):
@@ -476,4 +476,4 @@ def test_differences_below_zero_are_told(open_page, simple_cnn):
     """A diff with less work has no areas to draw; its tree and bars are shown."""
     page = open_page(simple_cnn.diff(Profile()))
     assert "cannot be drawn" in page.text("#hierarchy")
-    assert page.told(page.row("SimpleCNN"), "macs").startswith("-")
+    assert page.exact_value(page.row("SimpleCNN"), "macs").startswith("-")

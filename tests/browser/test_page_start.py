@@ -101,6 +101,6 @@ def test_no_other_script_runs_and_nothing_is_sent(open_page, driver):
     )
     assert page.driver.title == "Net · opflops"
     assert page.run("return document.baseURI").endswith("page.html")
-    told = " ".join(entry["message"] for entry in driver.get_log("browser"))
+    messages = " ".join(entry["message"] for entry in driver.get_log("browser"))
     for directive in ("script-src", "base-uri", "form-action"):
-        assert f"{directive} " in told
+        assert f"{directive} " in messages

@@ -9,7 +9,7 @@ from opflops import coverage
 from opflops.cli import main
 
 
-def said(capsys, *arguments):
+def output_of(capsys, *arguments):
     """Run the subcommand; returns what it printed."""
     assert main(["coverage", *arguments]) == 0
     return capsys.readouterr().out
@@ -17,7 +17,7 @@ def said(capsys, *arguments):
 
 def test_counts_add_up_by_namespace(capsys):
     """Each line has as many operators as verdicts, and the last line is the sum of the others."""
-    lines = [line.split() for line in said(capsys, "--format", "tsv").splitlines()[1:]]
+    lines = [line.split() for line in output_of(capsys, "--format", "tsv").splitlines()[1:]]
     figures = [[int(number.replace(",", "")) for number in numbers] for _, *numbers in lines]
     assert all(operators == sum(verdicts) for operators, *verdicts in figures)
     assert figures[-1] == [sum(column) for column in zip(*figures[:-1], strict=True)]
@@ -27,13 +27,13 @@ def test_counts_add_up_by_namespace(capsys):
 
 def test_a_namespace_lists_its_operators(capsys):
     """Every operator of the namespace has a line with its verdict."""
-    lines = [line.split("\t") for line in said(capsys, "c10d", "--format", "tsv").splitlines()[1:]]
+    lines = [line.split("\t") for line in output_of(capsys, "c10d", "--format", "tsv").splitlines()[1:]]
     assert {name.strip(): verdict.strip() for name, verdict in lines} == coverage("c10d")
 
 
 def test_a_verdict_narrows_the_list(capsys):
     """Only operators of that verdict are left."""
-    lines = said(capsys, "aten", "--verdict", "decomposes", "--format", "tsv").splitlines()[1:]
+    lines = output_of(capsys, "aten", "--verdict", "decomposes", "--format", "tsv").splitlines()[1:]
     assert {line.split("\t")[1].strip() for line in lines} == {"decomposes"}
     assert any(line.startswith("aten.conv2d") for line in lines)
 
@@ -41,7 +41,7 @@ def test_a_verdict_narrows_the_list(capsys):
 @pytest.mark.parametrize("name", ["aten.convolution", "aten::convolution", "convolution", "aten.convolution.default"])
 def test_an_operator_shows_schema_docstring_and_source_line(capsys, name):
     """The line is the one where the formula begins."""
-    text = said(capsys, name)
+    text = output_of(capsys, name)
     assert "aten::convolution(Tensor input" in text
     path, _, line = text.splitlines()[-1].rpartition(":")
     assert path.endswith("convolution.py")
@@ -49,12 +49,12 @@ def test_an_operator_shows_schema_docstring_and_source_line(capsys, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "room"), [("relu", "activation.py"), ("exp", "pointwise.py"), ("mul", "pointwise.py")]
+    ("name", "file"), [("relu", "activation.py"), ("exp", "pointwise.py"), ("mul", "pointwise.py")]
 )
-def test_an_entry_of_a_table_is_shown_in_its_table(capsys, name, room):
+def test_an_entry_of_a_table_is_shown_in_its_table(capsys, name, file):
     """The source line of an element-wise operator is where the table names it."""
-    path, _, line = said(capsys, f"aten.{name}").splitlines()[-1].rpartition(":")
-    assert path.endswith(room)
+    path, _, line = output_of(capsys, f"aten.{name}").splitlines()[-1].rpartition(":")
+    assert path.endswith(file)
     assert name in linecache.getline(path, int(line))
 
 
@@ -63,14 +63,14 @@ def test_an_entry_of_a_table_is_shown_in_its_table(capsys, name, room):
 )
 def test_a_verdict_is_put_in_words(capsys, name, words):
     """What does no arithmetic and what decomposes say so."""
-    assert words in said(capsys, name)
+    assert words in output_of(capsys, name)
 
 
 def test_an_unpriced_operator_of_a_library_says_so(capsys):
     """An operator that a library defines can be asked for too."""
     with torch.library._scoped_library("coverage_test", "DEF") as library:
         library.define("op(Tensor x) -> Tensor")
-        assert "unpriced: It has no formula" in said(capsys, "coverage_test.op")
+        assert "unpriced: It has no formula" in output_of(capsys, "coverage_test.op")
 
 
 @pytest.mark.parametrize(

@@ -124,8 +124,8 @@ def test_code_in_a_program_runs_only_if_it_is_trusted(run, mistaken, project, mo
     monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", raising=False)
     planted = pickled(((torch.zeros(3, 4), Planted()), {}))
     rewritten("fixed.pt2", "bad.pt2", {"data/sample_inputs/model.pt": planted})
-    told = mistaken("bad.pt2")
-    assert told == (
+    message = mistaken("bad.pt2")
+    assert message == (
         "bad.pt2 contains pickled objects, which run code when they are loaded. If you trust the file, give "
         "--trust-remote-code."
     )

@@ -269,12 +269,12 @@ def test_a_terminal_without_the_letters_still_gets_a_report(project, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("redirected", "code", "told"),
+    ("redirected", "code", "message"),
     [("> /dev/full", 2, "opflops: The report cannot be written to stdout: No space left on device."), ("2>&-", 0, "")],
 )
-def test_streams_that_take_nothing_are_no_faults(project, redirected, code, told):
+def test_streams_that_take_nothing_are_no_faults(project, redirected, code, message):
     """A full disk is a sentence; where nobody listens on stderr, the report comes all the same."""
     command = f"{shlex.quote(sys.executable)} -m opflops --by op {redirected}"
     ran = subprocess.run(["/bin/sh", "-c", command], cwd=project, capture_output=True, text=True, check=False)
-    assert (ran.returncode, ran.stderr.strip()) == (code, told)
+    assert (ran.returncode, ran.stderr.strip()) == (code, message)
     assert ("aten.convolution" in ran.stdout) == (code == 0)

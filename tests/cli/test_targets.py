@@ -209,7 +209,7 @@ def test_a_model_too_large_to_run_is_refused_before_it_is_made(run, monkeypatch)
 
 
 def test_timing_runs_for_real(run):
-    """On the CPU if nothing else is said, once more than is counted, and the table has seconds."""
+    """On the CPU by default, once more than is counted, and the table has seconds."""
     code, out, err = run("mymodels:Net", "--input", "2,4", "--timing", "--by", "op")
     assert (code, err) == (0, "")
     assert " · cpu · " in out.splitlines()[0]

@@ -234,19 +234,19 @@ def sample(overload: Any, shape: tuple[int, ...] = (2, 3)) -> tuple[list[Any], d
 class Number:
     """A number that counts what is done with it, for definitions written out as scalar loops."""
 
-    __slots__ = ("tally", "value")
+    __slots__ = ("counts", "value")
 
-    def __init__(self, value: float, tally: list[int]) -> None:
+    def __init__(self, value: float, counts: list[int]) -> None:
         self.value = value
-        self.tally = tally
+        self.counts = counts
 
     def _operation(self, value: float) -> Number:
-        self.tally[0] += 1
-        return Number(value, self.tally)
+        self.counts[0] += 1
+        return Number(value, self.counts)
 
     def _function(self, value: float) -> Number:
-        self.tally[1] += 1
-        return Number(value, self.tally)
+        self.counts[1] += 1
+        return Number(value, self.counts)
 
     def __add__(self, other: Number | float) -> Number:
         return self._operation(self.value + _value(other))
@@ -276,7 +276,7 @@ class Number:
         return self._operation(min(self.value, _value(other)))
 
     def is_below(self, other: float) -> bool:
-        self.tally[0] += 1
+        self.counts[0] += 1
         return self.value < other
 
     def is_not(self, other: float) -> Number:
@@ -310,11 +310,11 @@ def total(numbers: list[Number]) -> Number:
     return functools.reduce(lambda sum_so_far, number: sum_so_far + number, numbers)
 
 
-def numbers_of(tensor: Tensor, tally: list[int]) -> Any:
+def numbers_of(tensor: Tensor, counts: list[int]) -> Any:
     """Turn a tensor into nested lists of counting numbers."""
     if tensor.dim() == 0:
-        return Number(tensor.item(), tally)
-    return [numbers_of(part, tally) for part in tensor]
+        return Number(tensor.item(), counts)
+    return [numbers_of(part, counts) for part in tensor]
 
 
 def by_hand(definition: Any, *tensors: Tensor | None, **options: Any) -> tuple[Work, Tensor]:
@@ -322,10 +322,10 @@ def by_hand(definition: Any, *tensors: Tensor | None, **options: Any) -> tuple[W
 
     The result is a number or nested lists of them; what holds several results is flattened.
     """
-    tally = [0, 0]
-    arguments = [None if tensor is None else numbers_of(tensor.double(), tally) for tensor in tensors]
+    counts = [0, 0]
+    arguments = [None if tensor is None else numbers_of(tensor.double(), counts) for tensor in tensors]
     result = definition(*arguments, **options)
-    return Work(*tally), torch.tensor(_plain(result), dtype=torch.float64)
+    return Work(*counts), torch.tensor(_plain(result), dtype=torch.float64)
 
 
 def _plain(result: Any) -> Any:

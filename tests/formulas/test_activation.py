@@ -136,7 +136,7 @@ def _tangent_of_gradient(grad_x, pairs, tangents, pair_tangents):
         for i, dgrad in enumerate(d_row):
             a, b, da, db, u = row[i], row[i + 3], dx_row[i], dx_row[i + 3], u_row[i]
             denominator = 1 + (-b).exp().value
-            b.tally[0] += 1  # the sum above
+            b.counts[0] += 1  # the sum above
             s = b._operation(1 / denominator)
             glu = a * s
             e = db - db * s

@@ -20,7 +20,7 @@ aten = torch.ops.aten
 BATCH, HEADS, KEY_HEADS, QUERIES, KEYS, D_QK, D_V = 2, 6, 3, 5, 7, 4, 3
 
 
-class Tally:
+class Counts:
     """Count what the loops below do."""
 
     def __init__(self):
@@ -47,48 +47,48 @@ def everything(_query, _key):
     return True
 
 
-def scores_of(tally, query, keys, bias):
+def scores_of(counts, query, keys, bias):
     """Return the scaled scores of one query, with a bias added to each where there is one."""
-    scores = [tally.operation(tally.dot(query, key) / math.sqrt(len(query))) for key in keys]
+    scores = [counts.operation(counts.dot(query, key) / math.sqrt(len(query))) for key in keys]
     if bias is None:
         return scores
-    return [tally.operation(score + added) for score, added in zip(scores, bias, strict=True)]
+    return [counts.operation(score + added) for score, added in zip(scores, bias, strict=True)]
 
 
-def dropped(tally, values, keep):
+def dropped(counts, values, keep):
     """Drop half of some values and double the others; ``keep`` has the random draws, each compared with a half."""
     if keep is None:
         return values
-    kept = [tally.operation(float(draw > 0.5)) for draw in keep]
-    return rescaled(tally, values, kept)
+    kept = [counts.operation(float(draw > 0.5)) for draw in keep]
+    return rescaled(counts, values, kept)
 
 
-def rescaled(tally, values, kept):
-    return [tally.operation(value * one * 2, times=2) for value, one in zip(values, kept, strict=True)]
+def rescaled(counts, values, kept):
+    return [counts.operation(value * one * 2, times=2) for value, one in zip(values, kept, strict=True)]
 
 
 def forward(query, key, value, sees=everything, bias=None, draws=None):
     """Attend with one head; returns the result, the logarithm of each row's sum, and the cost."""
-    tally = Tally()
+    counts = Counts()
     result = [[0.0] * len(value[0]) for _ in query]
     log_sums = [-math.inf] * len(query)
     for i in range(len(query)):
         seen = [j for j in range(len(key)) if sees(i, j)]
         if not seen:
             continue
-        scores = scores_of(tally, query[i], [key[j] for j in seen], bias and [bias[i][j] for j in seen])
+        scores = scores_of(counts, query[i], [key[j] for j in seen], bias and [bias[i][j] for j in seen])
         highest = scores[0]
         for score in scores[1:]:
-            highest = tally.operation(max(highest, score))
-        powers = [tally.exp(tally.operation(score - highest)) for score in scores]
+            highest = counts.operation(max(highest, score))
+        powers = [counts.exp(counts.operation(score - highest)) for score in scores]
         total = powers[0]
         for power in powers[1:]:
-            total = tally.operation(total + power)
-        probabilities = [tally.operation(power / total) for power in powers]
-        probabilities = dropped(tally, probabilities, draws and [draws[i][j] for j in seen])
-        result[i] = [tally.dot(probabilities, [value[j][at] for j in seen]) for at in range(len(value[0]))]
+            total = counts.operation(total + power)
+        probabilities = [counts.operation(power / total) for power in powers]
+        probabilities = dropped(counts, probabilities, draws and [draws[i][j] for j in seen])
+        result[i] = [counts.dot(probabilities, [value[j][at] for j in seen]) for at in range(len(value[0]))]
         log_sums[i] = highest + math.log(total)
-    return result, log_sums, tally.cost
+    return result, log_sums, counts.cost
 
 
 def backward(grad, query, key, value, sees=everything, bias=None, draws=None):
@@ -97,35 +97,35 @@ def backward(grad, query, key, value, sees=everything, bias=None, draws=None):
     Returns the gradients of queries, keys and values, and the cost.
     """
     result, log_sums, _ = forward(query, key, value, sees, bias, draws)
-    tally = Tally()
+    counts = Counts()
     d_query, d_key, d_value = ([[0.0] * len(row) for row in tensor] for tensor in (query, key, value))
 
     def accumulate(row, factor, addend):
-        tally.macs += len(row)
+        counts.macs += len(row)
         row[:] = [old + factor * new for old, new in zip(row, addend, strict=True)]
 
     for i in range(len(query)):
         seen = [j for j in range(len(key)) if sees(i, j)]
         if not seen:
             continue
-        scores = scores_of(tally, query[i], [key[j] for j in seen], bias and [bias[i][j] for j in seen])
-        probabilities = [tally.exp(tally.operation(score - log_sums[i])) for score in scores]
-        products = [tally.operation(a * b) for a, b in zip(result[i], grad[i], strict=True)]
+        scores = scores_of(counts, query[i], [key[j] for j in seen], bias and [bias[i][j] for j in seen])
+        probabilities = [counts.exp(counts.operation(score - log_sums[i])) for score in scores]
+        products = [counts.operation(a * b) for a, b in zip(result[i], grad[i], strict=True)]
         delta = products[0]
         for product in products[1:]:
-            delta = tally.operation(delta + product)
-        weights, d_weights = probabilities, [tally.dot(grad[i], value[j]) for j in seen]
+            delta = counts.operation(delta + product)
+        weights, d_weights = probabilities, [counts.dot(grad[i], value[j]) for j in seen]
         if draws is not None:
-            kept = [tally.operation(float(draws[i][j] > 0.5)) for j in seen]
-            weights, d_weights = rescaled(tally, weights, kept), rescaled(tally, d_weights, kept)
+            kept = [counts.operation(float(draws[i][j] > 0.5)) for j in seen]
+            weights, d_weights = rescaled(counts, weights, kept), rescaled(counts, d_weights, kept)
         for j, weight, d_weight, probability in zip(seen, weights, d_weights, probabilities, strict=True):
             accumulate(d_value[j], weight, grad[i])
-            difference = tally.operation(d_weight - delta)
-            d_score = tally.operation(probability * difference)
-            d_score = tally.operation(d_score / math.sqrt(len(query[i])))
+            difference = counts.operation(d_weight - delta)
+            d_score = counts.operation(probability * difference)
+            d_score = counts.operation(d_score / math.sqrt(len(query[i])))
             accumulate(d_query[i], d_score, key[j])
             accumulate(d_key[j], d_score, query[i])
-    return d_query, d_key, d_value, tally.cost
+    return d_query, d_key, d_value, counts.cost
 
 
 def one_head(queries, keys, d_qk=D_QK, d_v=D_V):
@@ -558,7 +558,7 @@ def test_caches_count_the_keys_that_they_hold(overload, used):
 
 @pytest.mark.parametrize("in_pages", [{}, {"cum_seq_k": starts([4, 4, 4])}])
 def test_pages_of_keys_count_by_the_keys_in_use(in_pages):
-    """A paged cache has the shape of its pages; what each sequence really has is told apart from that."""
+    """A paged cache has the shape of its pages; what each sequence really has is distinguished from that."""
     pages = {"key": meta(8, 4, KEY_HEADS, D_QK), "value": meta(8, 4, KEY_HEADS, D_V)}
     table = torch.zeros(3, 2, dtype=torch.int32)
     used = torch.tensor(USED, dtype=torch.int32)

@@ -59,7 +59,7 @@ def close(a, b, *, equal_nan=False, floating=True):
         error._operation(float(error.value == error.value))
         abs(error).is_not(math.inf)
     within = error._operation(float(error.value <= allowed.value))
-    return Number(max(answer.value, within.value), a.tally)
+    return Number(max(answer.value, within.value), a.counts)
 
 
 @pytest.mark.parametrize("equal_nan", [False, True])

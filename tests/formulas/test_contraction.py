@@ -30,8 +30,8 @@ def contract(equation, left, right):
         for tensor in (left, right, result)
     )
     macs = 0
-    for place in product(*map(range, sizes.values())):
-        at = dict(zip(sizes, place, strict=True))
+    for position in product(*map(range, sizes.values())):
+        at = dict(zip(sizes, position, strict=True))
         i, j, k = (tuple(at[axis] for axis in names) for names in (left_axes, right_axes, result_axes))
         for left_part, right_part, part, sign in meetings:
             results[(*k, part)] += sign * lefts[(*i, left_part)] * rights[(*j, right_part)]

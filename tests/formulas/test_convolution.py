@@ -59,7 +59,7 @@ def cropped(array, padding):
 
 
 def meetings(batch, grid, weight_shape, stride, dilation, groups):
-    """List the products of a convolution, as places on the side of the grid, in the weight, and on the other side.
+    """List the products of a convolution, as positions on the side of the grid, in the weight, and on the other side.
 
     The kernel is laid on each position of the grid: of the output, or of the input when transposed. The other side
     is the padded input, or the output before its borders are cut off.
@@ -94,22 +94,22 @@ def by_hand(function, x, weight, *, gradient=None, stride=1, padding=0, dilation
         per_axis(each, weight.ndim - 2) for each in (stride, padding, dilation, output_padding)
     )
     grid, sizes = geometry(x, weight, transposed, stride, padding, dilation, output_padding)
-    places = list(meetings(x.shape[0], grid, weight.shape, stride, dilation, groups))
+    positions = list(meetings(x.shape[0], grid, weight.shape, stride, dilation, groups))
     on_grid, reached = (x.shape[0], weight.shape[0], *grid), (x.shape[0], weight.shape[1] * groups, *sizes)
     if gradient is None and transposed:
         result = np.zeros(reached)
-        for near, tap, far in places:
+        for near, tap, far in positions:
             result[far] += x[near] * weight[tap]
-        return torch.from_numpy(cropped(result, padding)), len(places)
+        return torch.from_numpy(cropped(result, padding)), len(positions)
     if gradient is None:
         x, result = padded(x, padding), np.zeros(on_grid)
-        for near, tap, far in places:
+        for near, tap, far in positions:
             result[near] += x[far] * weight[tap]
-        return torch.from_numpy(result), len(places)
+        return torch.from_numpy(result), len(positions)
     of_x, of_weight, gradient = np.zeros(on_grid if transposed else reached), np.zeros(weight.shape), gradient.numpy()
     x, gradient = (x, padded(gradient, padding)) if transposed else (padded(x, padding), gradient)
     macs_of_x = macs_of_weight = 0
-    for near, tap, far in places:
+    for near, tap, far in positions:
         in_x, in_result = (near, far) if transposed else (far, near)
         of_x[in_x] += gradient[in_result] * weight[tap]
         macs_of_x += 1
@@ -135,8 +135,8 @@ def test_bias_is_added_to_every_result(function, shape, weight_shape, options):
     expected, macs = by_hand(function, x, weight, **options)
     bias = torch.randn(expected.shape[1], dtype=torch.float64)
     additions = 0
-    for place in np.ndindex(*expected.shape):
-        expected[place] += bias[place[1]]
+    for position in np.ndindex(*expected.shape):
+        expected[position] += bias[position[1]]
         additions += 1
     torch.testing.assert_close(function(x, weight, bias, **options), expected)
     assert cost_of(lambda: function(x, weight, bias, **options)) == Cost(macs=macs, ops=additions)

@@ -34,7 +34,7 @@ def _log_sum(numbers):
     for number in numbers[1:]:
         largest = largest.larger(number)
     if largest.value == NOTHING:
-        largest = largest.__class__(0.0, largest.tally)
+        largest = largest.__class__(0.0, largest.counts)
     summed = (numbers[0] - largest).exp()
     for number in numbers[1:]:
         summed = summed + (number - largest).exp()
@@ -43,7 +43,7 @@ def _log_sum(numbers):
 
 
 def _is_nothing(number):
-    number.tally[0] += 1
+    number.counts[0] += 1
     return number.value == NOTHING
 
 
@@ -53,7 +53,7 @@ def _states(target):
 
 def _recursion(columns, states):
     """Go through the columns of probabilities; a state is reached from itself, its neighbour and the one beyond."""
-    nothing = columns[0][0].__class__(NOTHING, columns[0][0].tally)
+    nothing = columns[0][0].__class__(NOTHING, columns[0][0].counts)
     lattice = [[columns[0][label] if s < 2 else nothing for s, label in enumerate(states)]]
     for column in columns[1:]:
         before, now = lattice[-1], []
@@ -83,7 +83,7 @@ def _samples(log_probs, steps, targets):
 
 
 def _forward(log_probs, *, steps, targets):
-    zero = log_probs[0][0][0].__class__(0.0, log_probs[0][0][0].tally)
+    zero = log_probs[0][0][0].__class__(0.0, log_probs[0][0][0].counts)
     return [
         _loss(_recursion(columns, states)) if columns else zero
         for columns, states in _samples(log_probs, steps, targets)
@@ -104,7 +104,7 @@ def _backward(log_probs, gradients=None, *, steps, targets, zero_infinity=False)
     """Run the recursion from the end; every state's alpha and beta go to the sum of its label."""
     given = _uncounted(log_probs, steps, targets)
     number = log_probs[0][0][0]
-    results = [[[number.__class__(0.0, number.tally) for _ in range(LABELS)] for _ in steps] for _ in log_probs]
+    results = [[[number.__class__(0.0, number.counts) for _ in range(LABELS)] for _ in steps] for _ in log_probs]
     for sample, (columns, states) in enumerate(_samples(log_probs, steps, targets)):
         alphas, loss = given[sample]
         if zero_infinity:
@@ -123,9 +123,9 @@ def _backward(log_probs, gradients=None, *, steps, targets, zero_infinity=False)
                     sums[label] = joint.value
                     continue
                 _is_nothing(joint)
-                sums[label] = _log_sum([joint, joint.__class__(sums[label], joint.tally)]).value
+                sums[label] = _log_sum([joint, joint.__class__(sums[label], joint.counts)]).value
             for label, probability in enumerate(column):
-                collected = probability.__class__(sums[label], probability.tally)
+                collected = probability.__class__(sums[label], probability.counts)
                 share = probability.exp() - (collected + loss - probability).exp()
                 results[t][sample][label] = share if gradients is None else share * gradients[sample]
     return results
@@ -177,8 +177,10 @@ def test_libraries_cost_both_loops(steps, targets, operator):
     cost, _, reason = registry.resolve(operator.default, {}).charge(out, call, {})
     assert (cost.macs, cost.ops, cost.transcendentals) == (0, *map(sum, zip(forward, backward, strict=True)))
     assert reason == ""
-    told = (log_probs, padded, torch.tensor(steps), torch.tensor(lengths), *call[4:])
-    assert registry.resolve(operator.Tensor, {}).charge(out, told, {})[0] == cost + Cost(bytes_read=2 * 8 * len(steps))
+    with_tensors = (log_probs, padded, torch.tensor(steps), torch.tensor(lengths), *call[4:])
+    assert registry.resolve(operator.Tensor, {}).charge(out, with_tensors, {})[0] == cost + Cost(
+        bytes_read=2 * 8 * len(steps)
+    )
 
 
 def test_one_sample_by_hand():

@@ -92,7 +92,7 @@ def _gradient_of_distance(a, b, gradient, distance, p):
     given = []
     for one, other in zip(a, b, strict=True):
         if p == 0:
-            given.append(one.__class__(0.0, one.tally))
+            given.append(one.__class__(0.0, one.counts))
             continue
         difference = one - other
         if p == 1:
@@ -147,7 +147,7 @@ def test_gradients_within_a_matrix_cost_what_their_loop_does(p):
         for (i, j), g, d in zip(pairs, gradients, given, strict=True):
             gifts = _gradient_of_distance(rows[i], rows[j], g, d, p)
             got[i].append(gifts)
-            got[j].append([gift.__class__(-gift.value, gift.tally) for gift in gifts])  # taken away, not negated
+            got[j].append([gift.__class__(-gift.value, gift.counts) for gift in gifts])  # taken away, not negated
         return [_summed(got[row], p) for row in range(5)]
 
     work, expected = by_hand(definition, y, gradient, distances)

@@ -72,7 +72,7 @@ def rescaled(row, *, order):
 def test_rows_are_rescaled_once_each(order, roots, in_place):
     """Two distinct rows of four tokens: a norm, a comparison, ``max_norm / (norm + 1e-7)``, a product for each number.
 
-    What comes out of a loop over the rows is what PyTorch computes; only the division is not in its tally.
+    What comes out of a loop over the rows is what PyTorch computes; only the division is not in its counts.
     """
     weight, tokens = torch.full((5, 3), 2.0), torch.tensor([[1, 4], [4, 1]])
     work, row = by_hand(rescaled, weight[1], order=order)

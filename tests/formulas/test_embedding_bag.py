@@ -21,24 +21,24 @@ BAGS = [[0, 1, 2], [], [3], [4, 5]]
 
 def looped(table, weights, mode, padding):
     """Reduce each bag of the tokens; returns what comes out and how many operations it took."""
-    tally = [0, 0]
-    table = [[Number(value, tally) for value in row] for row in table.tolist()]
-    weights = None if weights is None else [Number(value, tally) for value in weights.tolist()]
+    counts = [0, 0]
+    table = [[Number(value, counts) for value in row] for row in table.tolist()]
+    weights = None if weights is None else [Number(value, counts) for value in weights.tolist()]
     bags = []
-    for places in BAGS:
-        kept = [place for place in places if TOKENS[place] != padding]
-        rows = [table[TOKENS[place]] for place in kept]
+    for positions in BAGS:
+        kept = [position for position in positions if TOKENS[position] != padding]
+        rows = [table[TOKENS[position]] for position in kept]
         if weights is not None:
-            rows = [[each * weights[place] for each in row] for place, row in zip(kept, rows, strict=True)]
+            rows = [[each * weights[position] for each in row] for position, row in zip(kept, rows, strict=True)]
         columns = [[row[column] for row in rows] for column in range(WIDTH)]
         if mode == "max":
             bag = [largest(column) for column in columns] if rows else [0.0] * WIDTH
         else:
-            bag = [total(column) if rows else Number(0.0, tally) for column in columns]
+            bag = [total(column) if rows else Number(0.0, counts) for column in columns]
         if mode == "mean":
             bag = [each / max(len(kept), 1) for each in bag]
         bags.append([each.value if isinstance(each, Number) else each for each in bag])
-    return torch.tensor(bags, dtype=torch.float64), tally[0]
+    return torch.tensor(bags, dtype=torch.float64), counts[0]
 
 
 def largest(numbers):
@@ -161,9 +161,9 @@ def test_gradients_with_weights(padding, tokens):
 def dense(mode, device="cpu", padding=-1):
     """Call the operator that the backward pass calls inside."""
     table = torch.randn(ROWS, WIDTH)
-    _, places, sizes, largest = call(aten._embedding_bag, mode, table=table, padding=padding)
-    places = torch.tensor([0, 0, 0, 2, 3, 3])
-    tensors = [each.to(device) for each in (torch.ones(4, WIDTH), TOKENS, places, sizes, largest)]
+    _, positions, sizes, largest = call(aten._embedding_bag, mode, table=table, padding=padding)
+    positions = torch.tensor([0, 0, 0, 2, 3, 3])
+    tensors = [each.to(device) for each in (torch.ones(4, WIDTH), TOKENS, positions, sizes, largest)]
     return aten._embedding_bag_dense_backward.default, (*tensors, ROWS, False, MODES.index(mode), None, padding)
 
 
@@ -201,8 +201,8 @@ def test_gradients_without_values(mode, steps, word):
 def test_gradients_of_weights_without_values():
     """Six tokens of three products and two additions, padding included."""
     op = aten._embedding_bag_per_sample_weights_backward.default
-    places = torch.tensor([0, 0, 0, 2, 3, 3])
-    tensors = [each.to("meta") for each in (torch.ones(4, WIDTH), torch.ones(ROWS, WIDTH), TOKENS, STARTS, places)]
+    positions = torch.tensor([0, 0, 0, 2, 3, 3])
+    tensors = [each.to("meta") for each in (torch.ones(4, WIDTH), torch.ones(ROWS, WIDTH), TOKENS, STARTS, positions)]
     for padding, words in ((PADDING, "padding"), (-1, "")):
         cost, _, reason = registry.resolve(op, {}).charge(op(*tensors, 0, padding), (*tensors, 0, padding), {})
         assert cost.ops == 6 * 5
@@ -224,8 +224,8 @@ def test_bags_read_the_rows_that_they_pick():
     out = aten._embedding_bag(*arguments)
     cost, *_ = registry.resolve(aten._embedding_bag.default, {}).charge(out, arguments, {})
     assert cost.bytes_read == 6 * 8 * 4 + 6 * 8 + 4 * 8 + 6 * 4
-    gradient, places = torch.ones(4, 8), torch.tensor([0, 0, 0, 2, 3, 3])
-    arguments = (gradient, table, TOKENS, STARTS, places, 0)
+    gradient, positions = torch.ones(4, 8), torch.tensor([0, 0, 0, 2, 3, 3])
+    arguments = (gradient, table, TOKENS, STARTS, positions, 0)
     op = aten._embedding_bag_per_sample_weights_backward.default
     cost, *_ = registry.resolve(op, {}).charge(op(*arguments), arguments, {})
     assert cost.bytes_read == 4 * 8 * 4 + 6 * 8 * 4 + 6 * 8 + 4 * 8 + 6 * 8

@@ -68,7 +68,7 @@ def suppressed(boxes):
     """Compare every two boxes that do not overlap; nothing is left out."""
     for box in boxes:
         box.append((box[2] - box[0]) * (box[3] - box[1]))
-    return [Number(float(shared(one, other)), one[0].tally) for one, other in combinations(boxes, 2)]
+    return [Number(float(shared(one, other)), one[0].counts) for one, other in combinations(boxes, 2)]
 
 
 @pytest.mark.parametrize("boxes", [1, 2, 5, 9])
@@ -152,7 +152,7 @@ def inside(corners, others, edges):
 
 def turned_overlap(one, other):
     """Find what two boxes share that meet in eight points; a sort is counted by hand."""
-    tally = one[0].tally
+    counts = one[0].counts
     middle = [(one[axis] + other[axis]) / 2 for axis in (0, 1)]
     corners, others = (
         corners_of(box[0] - middle[0], box[1] - middle[1], box[2], box[3], box[4]) for box in (one, other)
@@ -167,7 +167,7 @@ def turned_overlap(one, other):
             lowest = point
     seen = [minus(point, lowest) for point in points]
     # Eight points take 8 * 3 steps, a cross product and a comparison each.
-    tally[0] += 8 * 3 * 4
+    counts[0] += 8 * 3 * 4
     order = sorted((point for point in seen if (point[0].value, point[1].value) != (0, 0)),
                    key=lambda point: math.atan2(point[1].value, point[0].value))  # fmt: skip
     area = total([cross(before, after) for before, after in pairwise(order)]) / 2
@@ -203,12 +203,12 @@ def regions():
     return torch.tensor(REGIONS, dtype=torch.float64)
 
 
-def taps(place, size):
-    """Bring a place inside; find the elements on both sides of it, and their weights."""
-    lost = not -1 <= place.value <= size
-    place = place.larger(0.0).smaller(size - 1.0)
-    low = place - (place.value - math.floor(place.value))
-    t = place - low
+def taps(position, size):
+    """Bring a position inside; find the elements on both sides of it, and their weights."""
+    lost = not -1 <= position.value <= size
+    position = position.larger(0.0).smaller(size - 1.0)
+    low = position - (position.value - math.floor(position.value))
+    t = position - low
     first = int(low.value)
     return [(first, 1 - t), (min(first + 1, size - 1), t)], lost
 
@@ -236,12 +236,12 @@ def weights_of(region, ratio, aligned):
         for at in product(*(range(grid) for grid in grids)):
             along = []
             for axis, size in enumerate((HEIGHT, WIDTH)):
-                place = starts[axis] + bins[axis] * (bin_at[axis] + (at[axis] + 0.5) / grids[axis])
-                along.append(taps(place, size))
+                position = starts[axis] + bins[axis] * (bin_at[axis] + (at[axis] + 0.5) / grids[axis])
+                along.append(taps(position, size))
             (rows, row_lost), (columns, column_lost) = along
             weights = [((y, x), w * v) for (y, w), (x, v) in product(rows, columns)]
             if row_lost or column_lost:
-                weights = [(place, Number(0.0, weight.tally)) for place, weight in weights]
+                weights = [(position, Number(0.0, weight.counts)) for position, weight in weights]
             points.append(weights)
     return found
 
@@ -262,7 +262,7 @@ def sampled(image, rois, channels, ratio, aligned, apart):
             for bin_at, points in weights.items():
                 plane = image[int(region[0].value)][channel_of(channel, bin_at, apart)]
                 means = [total([plane[y][x] * weight for (y, x), weight in point]) for point in points]
-                values.append(total(means) / len(means) if means else Number(0.0, region[0].tally))
+                values.append(total(means) / len(means) if means else Number(0.0, region[0].counts))
             pooled.append(values)
         result.append(pooled)
     return result
@@ -297,7 +297,7 @@ def whole_costs(forward, image, *args):
 @pytest.mark.parametrize("aligned", [False, True])
 @pytest.mark.parametrize("ratio", [1, 2, 0, -1])
 def test_means_over_points_cost_what_a_loop_does(ratio, aligned):
-    """Points are given, or follow from the sizes of regions; their places are found once for all channels."""
+    """Points are given, or follow from the sizes of regions; their positions are found once for all channels."""
     image, channels = number(2, 3, HEIGHT, WIDTH), 3
     call = (regions(), SCALE, ROWS, COLUMNS, ratio, aligned)
     out, gradient, image_gradient, forward, backward = whole_costs(ours.roi_align, image, *call)
@@ -389,7 +389,7 @@ def largest(image, rois, channels):
         bins = windows(region, closed=True, edge=0)
         for channel, bin_at in product(range(channels), bins):
             plane = image[int(region[0].value)][channel]
-            values = [plane[y][x] for y, x in bins[bin_at]] or [Number(0.0, region[0].tally)]
+            values = [plane[y][x] for y, x in bins[bin_at]] or [Number(0.0, region[0].counts)]
             found = values[0]
             for value in values[1:]:
                 found = found.larger(value)
@@ -404,7 +404,7 @@ def average(image, rois, channels):
         for channel, bin_at in product(range(channels), bins):
             plane = image[int(region[0].value)][channel_of(channel, bin_at, apart=True)]
             values = [plane[y][x] for y, x in bins[bin_at]]
-            result.append(total(values) / len(values) if values else Number(0.0, region[0].tally))
+            result.append(total(values) / len(values) if values else Number(0.0, region[0].counts))
     return result
 
 
@@ -497,7 +497,7 @@ def test_regions_without_values_are_the_whole_image(space, name, options, channe
 
 @pytest.mark.parametrize("regions_of", [0, 1])
 def test_twice_the_regions_or_channels_cost_twice(regions_of):
-    """Each region costs the same; channels share the places, and nothing else."""
+    """Each region costs the same; channels share the positions, and nothing else."""
     image, box = number(1, 4, HEIGHT, WIDTH), regions()[:1]
     call = (SCALE, ROWS, COLUMNS, 2, True)
     once = cost_of(ours.roi_align, image, box, *call)
@@ -533,11 +533,11 @@ def operands(shape, weight_shape, options, groups, offset_groups, masked):
 
 
 def around(y, x):
-    """Find the four taps around a place, with the weights along both axes and their product."""
+    """Find the four taps around a position, with the weights along both axes and their product."""
     along = []
-    for place in (y, x):
-        low = operation(place, math.floor(place.value))
-        t = place - low
+    for position in (y, x):
+        low = operation(position, math.floor(position.value))
+        t = position - low
         along.append([(int(low.value), 1 - t, -1.0), (int(low.value) + 1, t, 1.0)])
     return [
         ((row, column), w * v, (w, v), (down, across))
@@ -545,15 +545,15 @@ def around(y, x):
     ]  # fmt: skip
 
 
-def element(plane, place):
+def element(plane, position):
     """Return an element of an image, or nothing outside."""
-    y, x = place
+    y, x = position
     inside_it = 0 <= y < len(plane) and 0 <= x < len(plane[0])
-    return plane[y][x] if inside_it else Number(0.0, plane[0][0].tally)
+    return plane[y][x] if inside_it else Number(0.0, plane[0][0].counts)
 
 
 def looks(x, weight_shape, offset, flags):
-    """Yield for each place that is looked at the image, the channels, where its result goes, and the taps around it."""
+    """Yield for each position that is read the image, the channels, where its result goes, and the taps around it."""
     stride_y, stride_x, pad_y, pad_x, dilation_y, dilation_x, _, offset_groups, _ = flags
     channels, kernel = len(x[0]), weight_shape[2:]
     positions = range(len(offset[0][0])), range(len(offset[0][0][0]))
@@ -575,16 +575,16 @@ def deformed(x, offset, mask, bias, weight, flags):
     result = torch.zeros(len(x), out_channels, rows, columns, dtype=torch.float64)
     for batch, channels, (i, j, row, column), index, taps_found in looks(x, weight.shape, offset, flags):
         for channel in channels:
-            sample = total([element(x[batch][channel], place) * w for place, w, _, _ in taps_found])
+            sample = total([element(x[batch][channel], position) * w for position, w, _, _ in taps_found])
             if masked:
                 sample = sample * mask[batch][index][row][column]
             group = channel // per_group
             chosen = slice(group * out_channels // groups, (group + 1) * out_channels // groups)
             result[batch, chosen, row, column] += weight[chosen, channel % per_group, i, j] * sample.value
-    tally = x[0][0][0][0].tally
+    counts = x[0][0][0][0].counts
     return [
         [
-            [[Number(value, tally) + bias[channel] for value in line] for line in plane]
+            [[Number(value, counts) + bias[channel] for value in line] for line in plane]
             for channel, plane in enumerate(one)
         ]
         for one in result.tolist()
@@ -593,7 +593,7 @@ def deformed(x, offset, mask, bias, weight, flags):
 
 @pytest.mark.parametrize("case", SHAPES)
 def test_deformable_convolutions_cost_what_a_loop_does(case):
-    """Samples are found place by place, for all channels of a group; the products are a convolution's."""
+    """Samples are found position by position, for all channels of a group; the products are a convolution's."""
     (x, weight, offset, mask, bias), flags = operands(*case)
     out = ours.deform_conv2d(x, weight, offset, mask, bias, *flags)
     given_mask = mask if flags[-1] else None
@@ -606,7 +606,7 @@ def test_deformable_convolutions_cost_what_a_loop_does(case):
 def deformed_back(x, offset, mask, columns_gradient, gradient, shapes, flags):
     """Find all gradients but the weight's, whose products are not counted, from those of the samples."""
     weight_shape, masked = shapes, flags[8]
-    tally = x[0][0][0][0].tally
+    counts = x[0][0][0][0].counts
     of_input = [[[[0.0 for _ in line] for line in plane] for plane in one] for one in x]
     of_offset = [[[[0.0 for _ in line] for line in plane] for plane in one] for one in offset]
     of_mask = [[[[0.0 for _ in line] for line in plane] for plane in one] for one in (mask or [])]
@@ -614,20 +614,20 @@ def deformed_back(x, offset, mask, columns_gradient, gradient, shapes, flags):
         slopes, products = ([], []), []
         for channel in channels:
             plane = x[batch][channel]
-            sample = total([element(plane, place) * w for place, w, _, _ in taps_found])
+            sample = total([element(plane, position) * w for position, w, _, _ in taps_found])
             each = columns_gradient[batch][channel][i][j][row][column]
             if masked:
                 products.append(each * sample)
                 sample, each = sample * mask[batch][index][row][column], each * mask[batch][index][row][column]
-            for place, w, weights, signs in taps_found:
+            for position, w, weights, signs in taps_found:
                 term = each * w
-                y, z = place
+                y, z = position
                 if 0 <= y < len(plane) and 0 <= z < len(plane[0]):
                     of_input[batch][channel][y][z] += term.value
-                tally[0] += 1  # added to the tap
+                counts[0] += 1  # added to the tap
                 for axis in (0, 1):
-                    slope = element(plane, place) * each * weights[1 - axis]
-                    slopes[axis].append(Number(slope.value * signs[axis], tally))
+                    slope = element(plane, position) * each * weights[1 - axis]
+                    slopes[axis].append(Number(slope.value * signs[axis], counts))
         for axis in (0, 1):
             of_offset[batch][2 * index + axis][row][column] = total(slopes[axis]).value
         if masked:
@@ -637,7 +637,7 @@ def deformed_back(x, offset, mask, columns_gradient, gradient, shapes, flags):
         for channel in range(len(gradient[0]))
     ]
     parts = [torch.tensor(part, dtype=torch.float64).flatten() for part in (of_input, of_offset, of_mask, of_bias)]
-    return [Number(value, tally) for value in torch.cat(parts).tolist()]
+    return [Number(value, counts) for value in torch.cat(parts).tolist()]
 
 
 @pytest.mark.parametrize("case", SHAPES)
@@ -705,12 +705,12 @@ def test_a_batch_twice_as_large_costs_twice(masked):
 
 
 def test_groups_divide_the_products():
-    """Two groups of the weight halve them; two groups of offsets double the places, and nothing else."""
+    """Two groups of the weight halve them; two groups of offsets double the positions, and nothing else."""
     whole = cost_of(ours.deform_conv2d, *sum(operands((1, 4, 5, 5), (6, 4, 3, 3), {}, 1, 1, masked=False), ()))
     halved = cost_of(ours.deform_conv2d, *sum(operands((1, 4, 5, 5), (6, 2, 3, 3), {}, 2, 1, masked=False), ()))
     apart = cost_of(ours.deform_conv2d, *sum(operands((1, 4, 5, 5), (6, 4, 3, 3), {}, 1, 2, masked=False), ()))
     assert (2 * halved.macs, halved.ops) == (whole.macs, whole.ops)
-    # A place: one addition, a floor and two differences along each axis, and four products of weights.
+    # A position: one addition, a floor and two differences along each axis, and four products of weights.
     assert apart - whole == Cost(ops=9 * 9 * (2 * 4 + 4))
 
 

@@ -14,7 +14,7 @@ SCALE, ZERO_POINT, LOW, HIGH = 0.25, 3, 0, 15
 X = torch.tensor([[-2.0, -0.4, 0.3], [1.1, 2.2, 9.0]])
 
 
-class Tally:
+class Counts:
     """Do arithmetic and count it."""
 
     def __init__(self):
@@ -44,7 +44,7 @@ def scales(count):
 
 def by_hand(x):
     """Fake-quantize numbers one by one; returns results, mask and operations."""
-    do = Tally()
+    do = Counts()
     pairs = [fake_quantized(value, do) for value in x.flatten().tolist()]
     mask = [inside(q, do) for q, _ in pairs]
     return torch.tensor([value for _, value in pairs]).view_as(x), torch.tensor(mask).view_as(x), do.ops
@@ -107,7 +107,7 @@ def rounded(zero_point, do):
 def test_learned_scales(forward, axis):
     """Zero points are rounded into their bounds; then seven operations for each number."""
     channels = 2 if axis else 1
-    do = Tally()
+    do = Counts()
     for _ in range(channels):
         assert rounded(3.2, do) == ZERO_POINT
     expected = [fake_quantized(value, do)[1] for value in X.flatten().tolist()]
@@ -140,7 +140,7 @@ def test_gradients_of_learned_scales(backward, axis, factor):
     """Written out number by number, with a sum for the scale and one for the zero point of each channel."""
     grad = torch.rand(2, 3) + 0.5
     channels = 2 if axis else 1
-    do, found = Tally(), []
+    do, found = Counts(), []
     for x, above in zip(X.view(channels, -1).tolist(), grad.view(channels, -1).tolist(), strict=True):
         of_x, of_scale, of_zero_point = gradients(x, above, 3.2, factor, do)
         found.append((of_x, sum(of_scale), sum(of_zero_point)))
@@ -206,7 +206,7 @@ OBSERVERS = ["_fused_moving_avg_obs_fq_helper", "_fused_moving_avg_obs_fq_helper
 @pytest.mark.parametrize("observes", [False, True])
 def test_observing_and_quantizing(name, per_row, observes, quantizes):
     """Ranges are found and moved if that is on; scales are found and numbers quantized if that is on."""
-    do = Tally()
+    do = Counts()
     rows = X.view(2 if per_row else 1, -1).tolist()
     ranges = observe(rows, do) if observes else [(-1.0, 1.5)] * len(rows)
     if quantizes:
@@ -224,7 +224,7 @@ def test_observing_and_quantizing(name, per_row, observes, quantizes):
 @pytest.mark.parametrize("name", OBSERVERS)
 def test_symmetric_ranges(name):
     """A scale of the larger side takes three operations, in place of five for scale and zero point."""
-    do = Tally()
+    do = Counts()
     ((low, high),) = observe([X.flatten().tolist()], do)
     scale, _ = symmetric(low, high, do)
     row, buffers = run(name, per_row=False, observes=True, quantizes=True, is_symmetric=True)

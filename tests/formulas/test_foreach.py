@@ -98,11 +98,11 @@ def test_lists_cost_the_sum_of_their_tensors(overload):
 @pytest.mark.parametrize("overload", IN_PLACE, ids=str)
 def test_in_place_costs_what_the_functional_form_does(overload):
     """Overwriting the first list changes nothing in the count, on numbers and on shapes alone."""
-    twin = functional_variant(overload)
-    positional, named = arguments(twin, SHAPES)
-    expected = cost_of(lambda: twin(*positional, **named))
+    variant = functional_variant(overload)
+    positional, named = arguments(variant, SHAPES)
+    expected = cost_of(lambda: variant(*positional, **named))
     assert cost_of(lambda: overload(*positional, **named)) == expected
-    positional, named = arguments(twin, SHAPES, device="meta")
+    positional, named = arguments(variant, SHAPES, device="meta")
     assert cost_of(lambda: overload(*positional, **named)) == expected
 
 

@@ -14,36 +14,36 @@ aten = torch.ops.aten
 
 
 def sloping(coordinate, size, padding_mode, align_corners):
-    """Find the taps and their weights along an axis, and the slope of the place that they are found from."""
+    """Find the taps and their weights along an axis, and the slope of the position that they are found from."""
     half = (size - 1) / 2 if align_corners else size / 2
-    place = coordinate * half + (size - 1) / 2
-    slope = Number(half, place.tally)
+    position = coordinate * half + (size - 1) / 2
+    slope = Number(half, position.counts)
     if padding_mode == 2:
         low, high = edges(size, align_corners)
-        distance = place - low
+        distance = position - low
         below, mirrored = distance.is_below(0.0), -distance
-        sign = Number(-1.0 if below else 1.0, place.tally)
+        sign = Number(-1.0 if below else 1.0, position.counts)
         turned = -sign
-        place, odd = folded(mirrored if below else distance, low, high)
+        position, odd = folded(mirrored if below else distance, low, high)
         slope = slope * (turned if odd else sign)
     if padding_mode:
-        # The comparisons that bring a place inside tell as well whether it was there.
-        slope = slope * float(0 < place.value < size - 1)
-        place = place.larger(0.0).smaller(size - 1.0)
-    floor = operation(place, math.floor(place.value))
-    t = place - floor
+        # The comparisons that bring a position inside tell as well whether it was there.
+        slope = slope * float(0 < position.value < size - 1)
+        position = position.larger(0.0).smaller(size - 1.0)
+    floor = operation(position, math.floor(position.value))
+    t = position - floor
     return [(floor.value, 1 - t), (floor.value + 1, t)], slope
 
 
 def cubic_sloping(coordinate, size, padding_mode, align_corners, a=-0.75):
-    """Do the same for cubic weights; returns taps, the slopes of the weights, and that of the place.
+    """Do the same for cubic weights; returns taps, the slopes of the weights, and that of the position.
 
-    The slopes of the weights have the kernel's sign, which is that of the place less what it is found from.
+    The slopes of the weights have the kernel's sign, which is that of the position less what it is found from.
     """
     taps = taps_at(coordinate, size, 2, padding_mode, align_corners)
     half = (size - 1) / 2 if align_corners else size / 2
-    place = coordinate.value * half + (size - 1) / 2
-    t = Number(place - math.floor(place), coordinate.tally)  # counted where the weights were found
+    position = coordinate.value * half + (size - 1) / 2
+    t = Number(position - math.floor(position), coordinate.counts)  # counted where the weights were found
     before, here, after, beyond = -1 - t, 0 - t, 1 - t, 2 - t
     slopes = [
         (before * (-3 * a) - 10 * a) * before - 8 * a,
@@ -51,16 +51,16 @@ def cubic_sloping(coordinate, size, padding_mode, align_corners, a=-0.75):
         (after * (3 * (a + 2)) - 2 * (a + 3)) * after,
         (beyond * (3 * a) - 10 * a) * beyond + 8 * a,
     ]
-    return taps, slopes, Number(-half, coordinate.tally)
+    return taps, slopes, Number(-half, coordinate.counts)
 
 
 def add_to(image, index, term):
     """Add to an element of an image; what lies outside is added to nothing, as every tap is counted."""
-    place = [int(each) for each in index]
-    for each in place[:-1]:
+    position = [int(each) for each in index]
+    for each in position[:-1]:
         image = image[each] if 0 <= each < len(image) else []
-    if 0 <= place[-1] < len(image):
-        image[place[-1]] = image[place[-1]] + term
+    if 0 <= position[-1] < len(image):
+        image[position[-1]] = image[position[-1]] + term
     else:
         term + 0.0
 
@@ -90,7 +90,7 @@ def linear_to_grid(gradients, channels, lines, axis):
     for gradient, image in zip(gradients, channels, strict=True):
         for ends in product(*[range(2)] * len(lines)):
             taps = [line[end] for line, end in zip(lines, ends, strict=True)]
-            term = pixel(image, [place for place, _ in taps], gradient.tally)
+            term = pixel(image, [position for position, _ in taps], gradient.counts)
             for _, weight in taps[:axis] + taps[axis + 1 :]:
                 term = term * weight
             terms.append((term * gradient, 1 if ends[axis] else -1))
@@ -109,7 +109,7 @@ def cubic_to_grid(gradients, channels, rows, columns, slopes, axis):
     terms = []
     for gradient, image in zip(gradients, channels, strict=True):
         for j, i in product(range(4), range(4)):
-            value = pixel(image, (rows[j][0], columns[i][0]), gradient.tally)
+            value = pixel(image, (rows[j][0], columns[i][0]), gradient.counts)
             slope, weight = (slopes[j], columns[i][1]) if axis == 0 else (slopes[i], rows[j][1])
             terms.append(value * slope * weight * gradient)
     return total(terms)
@@ -121,15 +121,15 @@ def flat(nested):
 
 def gradients_by_loops(channels, grid, gradients, sizes, mode, padding_mode, align_corners, wanted):
     """List the gradients that are wanted, of the image and then of the grid, point after point."""
-    tally = grid[0][0].tally
-    images, of_grid = [zeros(sizes, tally) for _ in channels], []
+    counts = grid[0][0].counts
+    images, of_grid = [zeros(sizes, counts) for _ in channels], []
     for point, *each in zip(grid, *gradients, strict=True):
         axes = [(*axis, padding_mode, align_corners) for axis in zip(reversed(point), sizes, strict=True)]
         if mode == 1:
-            # Wherever the nearest place is, a small step of the grid changes nothing.
+            # Wherever the nearest position is, a small step of the grid changes nothing.
             if wanted[0]:
                 nearest(each, images, [taps_at(at, size, 1, *how) for at, size, *how in axes])
-            of_grid += [Number(0.0, tally) for _ in axes]
+            of_grid += [Number(0.0, counts) for _ in axes]
         elif mode == 0 and not wanted[1]:
             lines = [taps_at(at, size, 0, *how) for at, size, *how in axes]
             linear_to_image(each, images, tensor_product(lines))
@@ -180,6 +180,6 @@ def test_gradients_cost_what_the_loops_of_the_kernel_do(sizes, mode, padding_mod
 
 @pytest.mark.parametrize(("mode", "ops"), [(0, 14 + 8 + 24), (1, 6 + 1), (2, 58 + 36 + 164)])
 def test_the_fallback_for_large_images_computes_both_gradients(mode, ops):
-    """A point and a channel: the places, the gradient of the image, that of the grid, which nearest does without."""
+    """A point and a channel: the positions, the gradient of the image, that of the grid, which nearest does without."""
     tensors = torch.rand(1, 1, 1, 1), torch.rand(1, 1, 4, 4), torch.rand(1, 1, 1, 2)
     assert priced(aten._grid_sampler_2d_cpu_fallback_backward.default, *tensors, mode, 0, True)[0] == Cost(ops=ops)

@@ -18,7 +18,7 @@ def charged(overload, out, *args):
 
 
 def test_samples_cost_what_they_do_elsewhere():
-    """56 points: two places of 2 + 3 operations, four products of weights, and 7 for each of 3 channels."""
+    """56 points: two positions of 2 + 3 operations, four products of weights, and 7 for each of 3 channels."""
     cost = charged(aten.cudnn_grid_sampler.default, gradient, image, grid)
     assert cost == cost_of(aten.grid_sampler_2d, image, grid, BILINEAR, ZEROS, ALIGNED)
     assert cost == Cost(ops=56 * (2 * (2 + 3) + 4 + 7 * 3))

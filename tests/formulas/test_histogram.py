@@ -17,24 +17,24 @@ VALUES = torch.tensor([0.5, 3.5, 1.5, 2.5, 0.25, 4.0, 9.0, 1.25])
 
 def interpolated(row, *, bins, low, high, neighbours):
     """Count a row into even bins; the subtraction that gives the range's width is left to the caller."""
-    counts = [row[0] - row[0].value for _ in range(bins)]
-    row[0].tally[0] -= bins  # zeros, which took no work
+    histogram = [row[0] - row[0].value for _ in range(bins)]
+    row[0].counts[0] -= bins  # zeros, which took no work
     for each in row:
         inside = not each.is_below(low) and not (-each.value < -high)
-        each.tally[0] += 1  # the second comparison
-        place = (each - low) * bins / (high - low)
-        each.tally[0] += neighbours
+        each.counts[0] += 1  # the second comparison
+        position = (each - low) * bins / (high - low)
+        each.counts[0] += neighbours
         if inside:
-            counts[min(int(place.value), bins - 1)].value += 1
-        each.tally[0] += 1  # an addition, which an element outside is priced with too
-    return counts
+            histogram[min(int(position.value), bins - 1)].value += 1
+        each.counts[0] += 1  # an addition, which an element outside is priced with too
+    return histogram
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_even_bins_cost_what_a_loop_does(device):
     """Two comparisons, three operations to interpolate and one addition each; the width once."""
-    work, counts = by_hand(interpolated, VALUES, bins=4, low=0, high=4, neighbours=0)
-    torch.testing.assert_close(torch.histc(VALUES, 4, 0, 4).double(), counts)
+    work, histogram = by_hand(interpolated, VALUES, bins=4, low=0, high=4, neighbours=0)
+    torch.testing.assert_close(torch.histc(VALUES, 4, 0, 4).double(), histogram)
     assert cost_of(lambda: torch.histc(VALUES.to(device), 4, 0, 4)) == Cost(ops=work.ops + 1)
     out = torch.empty(4, device=device)
     assert cost_of(lambda: torch.histc(VALUES.to(device), 4, 0, 4, out=out)) == Cost(ops=work.ops + 1)
@@ -45,8 +45,8 @@ def test_even_bins_cost_what_a_loop_does(device):
 
 def test_a_histogram_looks_at_the_edges_around():
     """As histc, and a search among three edges, which takes two comparisons."""
-    work, counts = by_hand(interpolated, VALUES, bins=4, low=0, high=4, neighbours=2)
-    torch.testing.assert_close(torch.histogram(VALUES, 4, range=(0.0, 4.0)).hist.double(), counts)
+    work, histogram = by_hand(interpolated, VALUES, bins=4, low=0, high=4, neighbours=2)
+    torch.testing.assert_close(torch.histogram(VALUES, 4, range=(0.0, 4.0)).hist.double(), histogram)
     assert cost_of(lambda: torch.histogram(VALUES, 4, range=(0.0, 4.0))) == Cost(ops=work.ops + 1)
     assert cost_of(lambda: torch.histogram(VALUES, 4, range=(0.0, 4.0), weight=VALUES)) == Cost(ops=work.ops + 1)
     assert cost_of(lambda: torch.histogram(VALUES, 4)) == Cost(ops=work.ops + 1 + 14)

@@ -88,7 +88,7 @@ def test_integers_need_no_values_to_be_counted(indices, addressed):
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8])
 def test_masks_without_values_are_estimated(dtype):
-    """How many places a mask takes cannot be read from a meta tensor: it is taken from the values, and said so."""
+    """A mask on meta has no elements to count: how many it selects is taken from the values, as an estimate."""
     with torch.device("meta"):
         x, values, rows = torch.empty(3, 4), torch.empty(2, 4), torch.empty(3, dtype=dtype)
     cost, _, reason = registry.resolve(aten.index_put.default, {}).charge(x, (x, [rows], values, True), {})

@@ -241,27 +241,27 @@ def test_weights_of_four_bits_behind_another_name():
 DYNAMIC = pytest.mark.skipif(not hasattr(aten, "_dyn_quant_matmul_4bit"), reason="this PyTorch has no such operator")
 
 
-def quantized_row(row, tally):
+def quantized_row(row, counts):
     """Quantize a row of numbers to eight bits by its own range; returns integers, scale and zero point."""
     low = high = row[0]
     for value in row[1:]:
         low, high = min(low, value), max(high, value)
-        tally["ops"] += 2
+        counts["ops"] += 2
     low, high = min(low, 0.0), max(high, 0.0)  # which the price of a range leaves out
     scale = (high - low) / 255
     zero_point = -128 - round(low / scale)
-    tally["ops"] += 2 + 3
-    tally["ops"] += 5 * len(row)
+    counts["ops"] += 2 + 3
+    counts["ops"] += 5 * len(row)
     return [min(max(round(value / scale) + zero_point, -128), 127) for value in row], scale, zero_point
 
 
-def multiplied(x, weights, scales, block, tally):
+def multiplied(x, weights, scales, block, counts):
     """Multiply rows quantized on the way with weights of four bits, block by block."""
     shifted = [[weight - 8 for weight in row] for row in weights]
-    tally["ops"] += sum(map(len, weights))
+    counts["ops"] += sum(map(len, weights))
     out = []
     for row in x:
-        q, scale, zero_point = quantized_row(row, tally)
+        q, scale, zero_point = quantized_row(row, counts)
         results = []
         for column, of_blocks in zip(shifted, scales, strict=True):
             parts = []
@@ -269,10 +269,10 @@ def multiplied(x, weights, scales, block, tally):
                 here = range(index * block, (index + 1) * block)
                 # The zero point is taken off while the products are summed.
                 parts.append(sum((q[k] - zero_point) * column[k] for k in here) * of_block)
-                tally["macs"] += block
-                tally["ops"] += 1
+                counts["macs"] += block
+                counts["ops"] += 1
             results.append(sum(parts) * scale)
-            tally["ops"] += len(parts) - 1 + 1
+            counts["ops"] += len(parts) - 1 + 1
         out.append(results)
     return out
 
@@ -285,14 +285,14 @@ def test_weights_of_four_bits_and_quantized_input(block, kind):
     q = torch.randint(0, 16, (8, 64), dtype=torch.uint8)
     scales = torch.rand(8, 64 // block).add(0.5).to(kind)
     packed = aten._dyn_quant_pack_4bit_weight(q[:, ::2] | q[:, 1::2] << 4, scales, None, block, 64, 8)
-    tally = {"macs": 0, "ops": 0}
-    expected = multiplied(x.tolist(), q.tolist(), scales.float().tolist(), block, tally)
+    counts = {"macs": 0, "ops": 0}
+    expected = multiplied(x.tolist(), q.tolist(), scales.float().tolist(), block, counts)
     out = aten._dyn_quant_matmul_4bit(x, packed, block, 64, 8)
     torch.testing.assert_close(out, torch.tensor(expected), rtol=0.05, atol=2.0)
     for device in ("cpu", "meta"):
         args = x.to(device), packed.to(device)
         row = row_of(lambda args=args: aten._dyn_quant_matmul_4bit(*args, block, 64, 8), "aten._dyn_quant_matmul_4bit")
-        assert (row.dtype, *work(row.cost)) == ("float32", tally["macs"], tally["ops"], 0)
+        assert (row.dtype, *work(row.cost)) == ("float32", counts["macs"], counts["ops"], 0)
         assert "8-bit" in row.estimate
     row = row_of(
         lambda: aten._dyn_quant_pack_4bit_weight(q[:, :32], scales, None, block, 64, 8),

@@ -69,16 +69,16 @@ def _multi_margin_gradients(rows, gradients, factors=None, *, p, reduction):
     results = []
     for index, (row, right) in enumerate(zip(rows, target.tolist(), strict=True)):
         ahead = MARGIN - row[right]
-        taken, given = row[0].__class__(0.0, row[0].tally), {}
+        taken, given = row[0].__class__(0.0, row[0].counts), {}
         for label, number in enumerate(row):
             if label == right:
                 continue
             z = ahead + number
             inside = z.is_below(0)
-            gift = z * (2 * share) if p == 2 else number.__class__(share, number.tally)
+            gift = z * (2 * share) if p == 2 else number.__class__(share, number.counts)
             if factors is not None:
                 gift = gift * factors[right]
-            gift = gift if not inside else number.__class__(0.0, number.tally)
+            gift = gift if not inside else number.__class__(0.0, number.counts)
             taken = taken - gift
             given[label] = gift
         given[right] = taken
@@ -122,7 +122,7 @@ def _multilabel(rows, *, reduction):
             terms += [(ahead + number).larger(0) for label, number in enumerate(row) if label not in _right(named)]
         losses.append(terms)
     if reduction == NONE:
-        zero = rows[0][0].__class__(0.0, rows[0][0].tally)
+        zero = rows[0][0].__class__(0.0, rows[0][0].counts)
         return [(total(terms) if terms else zero) / CLASSES for terms in losses]
     summed = total([term for terms in losses for term in terms]) / CLASSES
     return [summed / SAMPLES if reduction == MEAN else summed]
@@ -141,7 +141,7 @@ def _multilabel_gradients(rows, gradients, *, reduction):
     share = 1 / CLASSES / (SAMPLES if reduction == MEAN else 1)
     results = []
     for index, (row, named) in enumerate(zip(rows, labels.tolist(), strict=True)):
-        got = [number.__class__(0.0, number.tally) for number in row]
+        got = [number.__class__(0.0, number.counts) for number in row]
         for right in _right(named):
             ahead = 1 - row[right]
             for label, number in enumerate(row):

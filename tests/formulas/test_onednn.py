@@ -228,11 +228,11 @@ def test_linear_on_integers_and_another_tensor(other, alpha, name, dtype, each):
 
 
 def convolution(rank):
-    """Make a convolution on integers in two groups; returns its operands, its twin's macs and how many results."""
+    """Make a convolution on integers in two groups; returns operands, macs in floating point and result count."""
     weight = torch.randint(-5, 5, (6, 2, *[3] * rank), dtype=torch.int8)
     x = torch.randint(0, 9, (2, 4, *[5] * rank), dtype=UINT8)
-    twin = getattr(functional, f"conv{rank}d")
-    macs = cost_of(lambda: twin(x.float(), weight.float(), groups=2)).macs
+    reference = getattr(functional, f"conv{rank}d")
+    macs = cost_of(lambda: reference(x.float(), weight.float(), groups=2)).macs
     geometry = ([1] * rank, [0] * rank, [1] * rank, 2)
     packed = onednn.qconv_prepack(weight, SCALES, 0.5, 1, *geometry, None)
     return x, packed, geometry, macs, 2 * 6 * 3**rank
@@ -241,7 +241,7 @@ def convolution(rank):
 @pytest.mark.parametrize(("bias", "added"), BIAS)
 @pytest.mark.parametrize(("rank", "name", "each"), [(1, "relu", 6), (2, "relu", 6), (2, "swish", 10), (3, "none", 5)])
 def test_convolution_on_integers(rank, name, each, bias, added):
-    """The products of the floating-point twin; bias, activation and quantization for each sum."""
+    """The products of the floating-point reference; bias, activation and quantization for each sum."""
     x, packed, geometry, macs, results = convolution(rank)
     after = (bias, *geometry, 0.5, 1, UINT8, name, [], "")
     expected = macs, results * (each + added), results if name == "swish" else 0

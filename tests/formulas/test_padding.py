@@ -21,11 +21,11 @@ PADDED = [
 
 
 def source(index, size, before, kind):
-    """Find the element that a padded place copies."""
-    place = index - before
+    """Find the element that a padded position copies."""
+    position = index - before
     if kind == "replication":
-        return min(max(place, 0), size - 1)
-    return abs(place) if place < size else 2 * (size - 1) - place
+        return min(max(position, 0), size - 1)
+    return abs(position) if position < size else 2 * (size - 1) - position
 
 
 @pytest.mark.parametrize("kind", ["reflection", "replication"])
@@ -41,12 +41,12 @@ def test_a_pad_costs_nothing_and_its_gradient_what_overlaps(kind, sizes, pads):
     shape = out.shape[2:]
     image_gradient: dict[tuple[int, ...], float] = {}
     additions = 0
-    for place in torch.cartesian_prod(*(torch.arange(size) for size in shape)).reshape(-1, rank).tolist():
+    for position in torch.cartesian_prod(*(torch.arange(size) for size in shape)).reshape(-1, rank).tolist():
         key = tuple(
             source(index, size, before, kind)
-            for index, size, before in zip(place, sizes, reversed(pads[::2]), strict=True)
+            for index, size, before in zip(position, sizes, reversed(pads[::2]), strict=True)
         )
-        value = gradient[(0, 0, *place)].item()
+        value = gradient[(0, 0, *position)].item()
         if key in image_gradient:
             additions += 1
             value += image_gradient[key]

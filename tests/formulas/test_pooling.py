@@ -62,7 +62,7 @@ def per_axis(value, rank):
 
 
 def windows(rank, results, kernel_size, stride=None, padding=0, dilation=1, *, ceil_mode=False):
-    """List the places in the window of each result; places outside the input belong to it too."""
+    """List the positions in the window of each result; positions outside the input belong to it too."""
     del ceil_mode  # it is seen in how many results there are
     stride = kernel_size if stride is None else stride
     kernel, stride, padding, dilation = (per_axis(each, rank) for each in (kernel_size, stride, padding, dilation))
@@ -74,7 +74,7 @@ def windows(rank, results, kernel_size, stride=None, padding=0, dilation=1, *, c
 
 
 def adaptive_windows(sizes, results):
-    """List the places in the window of each result; each axis is cut at fractions, rounded outwards."""
+    """List the positions in the window of each result; each axis is cut at fractions, rounded outwards."""
     along = [
         [range(math.floor(index * size / count), math.ceil((index + 1) * size / count)) for index in range(count)]
         for size, count in zip(sizes, results, strict=True)
@@ -83,19 +83,19 @@ def adaptive_windows(sizes, results):
 
 
 def planes(tensor, rank):
-    """Split a tensor into the planes that are pooled, as dictionaries from place to number."""
+    """Split a tensor into the planes that are pooled, as dictionaries from position to number."""
     return [
-        {place: plane[place].item() for place in product(*map(range, plane.shape))}
+        {position: plane[position].item() for position in product(*map(range, plane.shape))}
         for plane in tensor.reshape(-1, *tensor.shape[-rank:])
     ]
 
 
-def pooled(x, rank, places, kind):
+def pooled(x, rank, positions, kind):
     """Pool one number at a time; returns the results and how many comparisons, additions and divisions it took."""
     results, steps = [], 0
     for plane in planes(x, rank):
-        for window in places:
-            numbers = [plane.get(place, 0.0 if kind == "average" else -math.inf) for place in window]
+        for window in positions:
+            numbers = [plane.get(position, 0.0 if kind == "average" else -math.inf) for position in window]
             result = numbers[0]
             for each in numbers[1:]:
                 result = result + each if kind == "average" else max(result, each)
@@ -107,33 +107,33 @@ def pooled(x, rank, places, kind):
     return torch.tensor(results, dtype=torch.float64), steps
 
 
-def gradient_of(x, rank, places, kind, gradient):
+def gradient_of(x, rank, positions, kind, gradient):
     """Give each gradient back to its window, one number at a time; returns the sums and the steps it took."""
     given = iter(gradient.flatten().tolist())
     sums, steps = [], 0
     for plane in planes(x, rank):
         sum_at = dict.fromkeys(plane, 0.0)
-        for window in places:
+        for window in positions:
             share = next(given)
             if kind == "average":
                 share /= len(window)
                 steps += 1
-            largest = max((place for place in window if place in plane), key=plane.get)
-            for place in window if kind == "average" else [largest]:
-                sum_at[place] = sum_at.get(place, 0.0) + share
+            largest = max((position for position in window if position in plane), key=plane.get)
+            for position in window if kind == "average" else [largest]:
+                sum_at[position] = sum_at.get(position, 0.0) + share
                 steps += 1
-        sums += [sum_at[place] for place in plane]
+        sums += [sum_at[position] for position in plane]
     return torch.tensor(sums, dtype=torch.float64), steps
 
 
-def assert_costs_what_a_loop_does(function, x, rank, places, kind):
+def assert_costs_what_a_loop_does(function, x, rank, positions, kind):
     """Compare a pooling and its gradient with the loops: results and counts."""
-    expected, steps = pooled(x, rank, places, kind)
+    expected, steps = pooled(x, rank, positions, kind)
     out = function(x.requires_grad_())
     torch.testing.assert_close(out.flatten(), expected)
     assert cost_of(function, x) == Cost(ops=steps)
     gradient = torch.randn_like(out)
-    expected, steps = gradient_of(x.detach(), rank, places, kind, gradient)
+    expected, steps = gradient_of(x.detach(), rank, positions, kind, gradient)
     (found,) = torch.autograd.grad(out, x, gradient, retain_graph=True)
     torch.testing.assert_close(found.flatten(), expected)
     assert cost_of(torch.autograd.grad, out, x, gradient) == Cost(ops=steps)
@@ -144,8 +144,8 @@ def test_maxima_cost_what_a_loop_does(rank, shape, options):
     """A window of k numbers takes k - 1 comparisons, padding included, and its gradient one addition."""
     x = number(*shape)
     results = MAXIMUM[rank - 1](x, **options).shape[-rank:]
-    places = windows(rank, results, **options)
-    assert_costs_what_a_loop_does(lambda x: MAXIMUM[rank - 1](x, **options), x, rank, places, "maximum")
+    positions = windows(rank, results, **options)
+    assert_costs_what_a_loop_does(lambda x: MAXIMUM[rank - 1](x, **options), x, rank, positions, "maximum")
 
 
 @pytest.mark.parametrize(("rank", "shape", "options"), WINDOWS)
@@ -153,16 +153,16 @@ def test_averages_cost_what_a_loop_does(rank, shape, options):
     """A window of k numbers takes k - 1 additions and a division, its gradient a division and k additions."""
     x = number(*shape)
     results = AVERAGE[rank - 1](x, **options).shape[-rank:]
-    places = windows(rank, results, **options)
-    assert_costs_what_a_loop_does(lambda x: AVERAGE[rank - 1](x, **options), x, rank, places, "average")
+    positions = windows(rank, results, **options)
+    assert_costs_what_a_loop_does(lambda x: AVERAGE[rank - 1](x, **options), x, rank, positions, "average")
 
 
 @pytest.mark.parametrize(("rank", "shape", "results"), ADAPTIVE)
 @pytest.mark.parametrize(("functions", "kind"), [(ADAPTIVE_MAXIMUM, "maximum"), (ADAPTIVE_AVERAGE, "average")])
 def test_adaptive_pooling_costs_what_a_loop_does(functions, kind, rank, shape, results):
     """Windows of different sizes count each as many numbers as it has, forward and backward."""
-    places = adaptive_windows(shape[-rank:], per_axis(results, rank))
-    assert_costs_what_a_loop_does(lambda x: functions[rank - 1](x, results), number(*shape), rank, places, kind)
+    positions = adaptive_windows(shape[-rank:], per_axis(results, rank))
+    assert_costs_what_a_loop_does(lambda x: functions[rank - 1](x, results), number(*shape), rank, positions, kind)
 
 
 sizes = st.integers(1, 300)
@@ -316,11 +316,11 @@ def test_windows_at_random_places_cost_what_others_do(rank, operator):
     """Twice 3 results along each axis; k - 1 comparisons a window, and an addition each in the gradient."""
     x, samples = number(1, 2, *[6] * rank), torch.rand(1, 2, rank, dtype=torch.float64)
     call = ([2] * rank, [3] * rank)
-    out, places = operator(x, *call, samples)
+    out, positions = operator(x, *call, samples)
     results, comparisons = (18, 3) if rank == 2 else (54, 7)
     assert cost_of(operator, x, *call, samples) == Cost(ops=results * comparisons)
     backward = aten.fractional_max_pool2d_backward if rank == 2 else aten.fractional_max_pool3d_backward
-    assert cost_of(backward, out, x, *call, places) == Cost(ops=results)
+    assert cost_of(backward, out, x, *call, positions) == Cost(ops=results)
 
 
 @pytest.mark.filterwarnings("ignore:.*quantized tensor creation functions")
@@ -338,7 +338,7 @@ def test_maxima_of_quantized_numbers_cost_what_others_do(rank):
 
 @pytest.mark.parametrize(("rank", "comparisons"), [(2, 18 * 3), (3, 54 * 7)])
 def test_maxima_in_onednn_layout_cost_what_others_do(rank, comparisons):
-    """A window of 2 in each axis, 18 or 54 of them; the gradient adds to the places that the forward found."""
+    """A window of 2 in each axis, 18 or 54 of them; the gradient adds to the positions that the forward found."""
     x = torch.rand(1, 2, *[6] * rank)
     operator = aten.mkldnn_max_pool2d if rank == 2 else aten.mkldnn_max_pool3d
     backward = aten.mkldnn_max_pool2d_backward if rank == 2 else aten.mkldnn_max_pool3d_backward
@@ -379,7 +379,7 @@ def test_rows_pooled_into_given_tensors_cost_what_they_do_elsewhere():
 
 
 def test_a_gradient_into_a_given_tensor_costs_what_it_does_elsewhere():
-    """The operator with an underscore, and the one that writes where it is told."""
+    """The operator with an underscore, and the one that writes to ``grad_input``."""
     x, gradient = number(1, 2, 4, 4, 4), number(1, 2, 2, 2, 2)
     cost = cost_of(lambda: aten.adaptive_avg_pool3d_backward.grad_input(gradient, x, grad_input=torch.empty_like(x)))
     assert cost == cost_of(aten._adaptive_avg_pool3d_backward, gradient, x) == Cost(ops=16 + 16 * 8)

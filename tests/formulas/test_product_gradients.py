@@ -137,11 +137,11 @@ def test_products_of_three_cost_what_a_loop_does(lacks1, lacks2, lacks3, summed,
     torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)
     first, second = set(), set()
     early = {axis for axis in summed if axis in lacks3 and axis != unrolled}
-    for place in product(*map(range, SIZES)):
-        # Along an axis that both lack there is one place, and so there is along one that is summed already.
-        met = tuple(0 if axis in lacks1 and axis in lacks2 else at for axis, at in enumerate(place))
+    for index in product(*map(range, SIZES)):
+        # Along an axis that both lack there is one index, and so there is along one that is summed already.
+        met = tuple(0 if axis in lacks1 and axis in lacks2 else at for axis, at in enumerate(index))
         first.add(met)
-        second.add(tuple(0 if axis in early else met[axis] if axis in lacks3 else at for axis, at in enumerate(place)))
+        second.add(tuple(0 if axis in early else met[axis] if axis in lacks3 else at for axis, at in enumerate(index)))
     assert cost_of(aten._trilinear, *arguments) == Cost(macs=len(first) + len(second))
 
 

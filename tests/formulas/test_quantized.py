@@ -1,4 +1,4 @@
-"""Quantized tensors: definitions run on single numbers, and layers on integers against their floating-point twins."""
+"""Quantized tensors: definitions run on single numbers, and layers on integers against their float references."""
 
 import pytest
 import torch
@@ -33,32 +33,32 @@ def work(row):
     return row.cost.macs, row.cost.ops, row.cost.transcendentals
 
 
-def rounded(x, tally):
+def rounded(x, performed):
     """Quantize one number step by step; returns an integer."""
     steps = [lambda x: x / SCALE, round, lambda x: x + ZERO_POINT, lambda x: max(x, 0), lambda x: min(x, 255)]
     for step in steps:
         x = step(x)
-        tally.append(step)
+        performed.append(step)
     return x
 
 
-def restored(q, tally):
+def restored(q, performed):
     """Dequantize one number step by step."""
     for step in [lambda q: q - ZERO_POINT, lambda q: q * SCALE]:
         q = step(q)
-        tally.append(step)
+        performed.append(step)
     return q
 
 
 def test_quantizing_and_back():
     """A division, a rounding, an addition and two bounds in; a subtraction and a product back; for 6 numbers."""
-    x, tally = torch.randn(2, 3), []
-    q = [rounded(value, tally) for value in x.flatten().tolist()]
+    x, performed = torch.randn(2, 3), []
+    q = [rounded(value, performed) for value in x.flatten().tolist()]
     assert quantize(x).int_repr().flatten().tolist() == q
-    assert cost_of(quantize, x) == Cost(ops=len(tally)) == Cost(ops=30)
-    tally, tensor = [], quantize(x)
-    torch.testing.assert_close(tensor.dequantize().flatten(), torch.tensor([restored(value, tally) for value in q]))
-    assert cost_of(tensor.dequantize) == Cost(ops=len(tally)) == Cost(ops=12)
+    assert cost_of(quantize, x) == Cost(ops=len(performed)) == Cost(ops=30)
+    performed, tensor = [], quantize(x)
+    torch.testing.assert_close(tensor.dequantize().flatten(), torch.tensor([restored(value, performed) for value in q]))
+    assert cost_of(tensor.dequantize) == Cost(ops=len(performed)) == Cost(ops=12)
 
 
 def test_other_ways_to_quantize():
@@ -133,7 +133,7 @@ def test_linear_with_weights_of_half_precision(bias, added):
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_convolutions(rank, transposed):
-    """A convolution on integers takes the products of its floating-point twin, in groups and with strides too."""
+    """A convolution on integers takes the products of its floating-point reference, in groups and with strides too."""
     groups = 1 if transposed else 2
     stride, padding, dilation = [2] * rank, [1] * rank, [1] * rank
     x = torch.randn(2, 4, *[5] * rank)
@@ -217,7 +217,7 @@ def test_linear_with_plain_weights(bias, added):
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_convolutions_with_dynamic_quantization(rank, transposed, bias, added):
-    """The products of the floating-point twin; the input quantized by its range, the sums scaled back."""
+    """The products of the floating-point reference; the input quantized by its range, the sums scaled back."""
     name = f"conv_transpose{rank}d" if transposed else f"conv{rank}d"
     x = torch.randn(2, 4, *[5] * rank)
     weight = torch.randn(*((4, 6) if transposed else (6, 4)), *[3] * rank)

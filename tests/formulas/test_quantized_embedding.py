@@ -139,7 +139,7 @@ def test_packing_a_quantized_table():
     assert work(row) == (0, 0, 0)
 
 
-class Tally:
+class Counts:
     """Do arithmetic and count it, roots apart."""
 
     def __init__(self):
@@ -177,7 +177,7 @@ def in_bits(row, low, high, bits, do):
 def test_packing(bits, given):
     """Written out number by number: each row's range, unless it is given, its scale, and its numbers."""
     weight = torch.randn(5, 8)
-    do, restored = Tally(), []
+    do, restored = Counts(), []
     for row, span in zip(weight.tolist(), torch.stack([weight.amin(1), weight.amax(1)], 1).tolist(), strict=True):
         low, high = span if given else range_of(row, do)
         q, scale, shift = in_bytes(row, low, high, do) if bits == 8 else in_bits(row, low, high, bits, do)
@@ -224,7 +224,7 @@ def search(row, bits, nbins, ratio, do):
 def test_packing_with_a_search(bits, given):
     """Written out step by step: a loss at the start, and two for each of three bins; given ranges are not used."""
     weight, nbins, ratio = torch.randn(5, 8), 12, 0.25
-    do = Tally()
+    do = Counts()
     for row in weight.tolist():
         in_bits(row, *search(row, bits, nbins, ratio, do), bits, do)
     op = f"embedding_bag_{NAMES[bits]}_prepack" + ("_with_rowwise_min_max" if given else "")

@@ -20,7 +20,7 @@ INPUT, HIDDEN, STEPS, BATCH = 3, 4, 5, 2
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections")
 
 
-class Tally:
+class Counts:
     """Compute with single numbers and count what is done."""
 
     def __init__(self):
@@ -79,37 +79,37 @@ class Tally:
 # One step of one hidden element: from what comes of the input (x) and of the state (h), gate by gate.
 
 
-def rnn_tanh_gates(tally, x, h, _state):
-    return (tally.tanh(tally.add(x[0], h[0])),)
+def rnn_tanh_gates(counts, x, h, _state):
+    return (counts.tanh(counts.add(x[0], h[0])),)
 
 
-def rnn_relu_gates(tally, x, h, _state):
-    return (tally.relu(tally.add(x[0], h[0])),)
+def rnn_relu_gates(counts, x, h, _state):
+    return (counts.relu(counts.add(x[0], h[0])),)
 
 
-def lstm_gates(tally, x, h, state):
-    i, f, o = (tally.sigmoid(tally.add(x[at], h[at])) for at in (0, 1, 3))
-    g = tally.tanh(tally.add(x[2], h[2]))
-    cell = tally.add(tally.multiply(f, state), tally.multiply(i, g))
-    return tally.multiply(o, tally.tanh(cell)), cell
+def lstm_gates(counts, x, h, state):
+    i, f, o = (counts.sigmoid(counts.add(x[at], h[at])) for at in (0, 1, 3))
+    g = counts.tanh(counts.add(x[2], h[2]))
+    cell = counts.add(counts.multiply(f, state), counts.multiply(i, g))
+    return counts.multiply(o, counts.tanh(cell)), cell
 
 
-def gru_gates(tally, x, h, state):
-    r, z = (tally.sigmoid(tally.add(x[at], h[at])) for at in (0, 1))
-    n = tally.tanh(tally.add(x[2], tally.multiply(r, h[2])))
-    return (tally.add(tally.multiply(tally.subtract(state, n), z), n),)
+def gru_gates(counts, x, h, state):
+    r, z = (counts.sigmoid(counts.add(x[at], h[at])) for at in (0, 1))
+    n = counts.tanh(counts.add(x[2], counts.multiply(r, h[2])))
+    return (counts.add(counts.multiply(counts.subtract(state, n), z), n),)
 
 
 # The gradients of one step of one hidden element with respect to x, h and the state, from what the forward kept.
 
 
-def rnn_tanh_gradients(tally, x, h, _state, grad, _grad_cell):
-    grad_gate = tally.tanh_gradient(grad, math.tanh(x[0] + h[0]))
+def rnn_tanh_gradients(counts, x, h, _state, grad, _grad_cell):
+    grad_gate = counts.tanh_gradient(grad, math.tanh(x[0] + h[0]))
     return [grad_gate], [grad_gate], 0.0
 
 
-def rnn_relu_gradients(tally, x, h, _state, grad, _grad_cell):
-    grad_gate = tally.relu_gradient(grad, max(x[0] + h[0], 0))
+def rnn_relu_gradients(counts, x, h, _state, grad, _grad_cell):
+    grad_gate = counts.relu_gradient(grad, max(x[0] + h[0], 0))
     return [grad_gate], [grad_gate], 0.0
 
 
@@ -117,33 +117,33 @@ def logistic(value):
     return 1 / (1 + math.exp(-value))
 
 
-def lstm_gradients(tally, x, h, state, grad, grad_cell):
+def lstm_gradients(counts, x, h, state, grad, grad_cell):
     i, f, o = (logistic(x[at] + h[at]) for at in (0, 1, 3))
     g = math.tanh(x[2] + h[2])
     tanh_of_cell = math.tanh(f * state + i * g)
-    grad_o = tally.multiply(grad, tanh_of_cell)
-    grad_cell = tally.add(grad_cell, tally.tanh_gradient(tally.multiply(grad, o), tanh_of_cell))
+    grad_o = counts.multiply(grad, tanh_of_cell)
+    grad_cell = counts.add(grad_cell, counts.tanh_gradient(counts.multiply(grad, o), tanh_of_cell))
     gates = [
-        tally.sigmoid_gradient(tally.multiply(grad_cell, g), i),
-        tally.sigmoid_gradient(tally.multiply(grad_cell, state), f),
-        tally.tanh_gradient(tally.multiply(grad_cell, i), g),
-        tally.sigmoid_gradient(grad_o, o),
+        counts.sigmoid_gradient(counts.multiply(grad_cell, g), i),
+        counts.sigmoid_gradient(counts.multiply(grad_cell, state), f),
+        counts.tanh_gradient(counts.multiply(grad_cell, i), g),
+        counts.sigmoid_gradient(grad_o, o),
     ]
-    return gates, gates, tally.multiply(grad_cell, f)
+    return gates, gates, counts.multiply(grad_cell, f)
 
 
-def gru_gradients(tally, x, h, state, grad, _grad_cell):
+def gru_gradients(counts, x, h, state, grad, _grad_cell):
     r, z = (logistic(x[at] + h[at]) for at in (0, 1))
     n = math.tanh(x[2] + r * h[2])
     kept_difference = state - n
-    grad_z = tally.sigmoid_gradient(tally.multiply(grad, kept_difference), z)
-    grad_state = tally.multiply(grad, z)
-    grad_n = tally.tanh_gradient(tally.add(grad, tally.negate(grad_state)), n)
-    grad_r = tally.sigmoid_gradient(tally.multiply(grad_n, h[2]), r)
+    grad_z = counts.sigmoid_gradient(counts.multiply(grad, kept_difference), z)
+    grad_state = counts.multiply(grad, z)
+    grad_n = counts.tanh_gradient(counts.add(grad, counts.negate(grad_state)), n)
+    grad_r = counts.sigmoid_gradient(counts.multiply(grad_n, h[2]), r)
     gates = [grad_r, grad_z]
     # The state also gets gradients through the gates, and they are added to this one.
-    tally.ops += 1
-    return [*gates, grad_n], [*gates, tally.multiply(grad_n, r)], grad_state
+    counts.ops += 1
+    return [*gates, grad_n], [*gates, counts.multiply(grad_n, r)], grad_state
 
 
 GATES = {"RNN_RELU": rnn_relu_gates, "RNN_TANH": rnn_tanh_gates, "LSTM": lstm_gates, "GRU": gru_gates}
@@ -165,23 +165,23 @@ LAYERS = {
 }
 
 
-def step(tally, kind, x, h, cell, weights):
+def step(counts, kind, x, h, cell, weights):
     """Take one step of a layer for one element of the batch; returns the output and the new cell state."""
     matrix_x, matrix_h, *rest = weights
     bias_x, bias_h = rest[:2] if len(rest) > 1 else (None, None)
-    from_x, from_h = tally.linear(matrix_x, x, bias_x), tally.linear(matrix_h, h, bias_h)
+    from_x, from_h = counts.linear(matrix_x, x, bias_x), counts.linear(matrix_h, h, bias_h)
     state = cell if kind == "LSTM" else h
     hidden = len(cell)
-    new = [GATES[kind](tally, from_x[unit::hidden], from_h[unit::hidden], state[unit]) for unit in range(hidden)]
+    new = [GATES[kind](counts, from_x[unit::hidden], from_h[unit::hidden], state[unit]) for unit in range(hidden)]
     output = [unit[0] for unit in new]
     projection = rest[-1] if len(rest) % 2 else None
-    return output if projection is None else tally.linear(projection, output), [unit[-1] for unit in new]
+    return output if projection is None else counts.linear(projection, output), [unit[-1] for unit in new]
 
 
 def loop(module, sequence):
     """Run a module on one sequence, number by number; returns the outputs and the cost."""
     kind = module.mode
-    tally = Tally()
+    counts = Counts()
     ways = 2 if module.bidirectional else 1
     every = [[weight.tolist() for weight in weights] for weights in module.all_weights]
     for layer in range(module.num_layers):
@@ -191,11 +191,11 @@ def loop(module, sequence):
             h, cell = [0.0] * len(weights[1][0]), [0.0] * module.hidden_size
             outputs = []
             for x in reversed(sequence) if way else sequence:
-                h, cell = step(tally, kind, x, h, cell, weights)
+                h, cell = step(counts, kind, x, h, cell, weights)
                 outputs.append(h)
             directions.append(outputs[::-1] if way else outputs)
         sequence = [list(chain(*parts)) for parts in zip(*directions, strict=True)]
-    return sequence, tally.cost
+    return sequence, counts.cost
 
 
 def loop_cost(module, *lengths):
@@ -365,10 +365,10 @@ def test_libraries_cost_what_the_loops_do(library, kind, options):
 
 def gate_gradients_cost(kind):
     """Return what the gradients of one hidden element of one step cost in the loops."""
-    tally = Tally()
+    counts = Counts()
     width = WIDTHS[kind]
-    GRADIENTS[kind](tally, [0.1] * width, [0.2] * width, 0.3, 0.4, 0.5)
-    return tally.cost
+    GRADIENTS[kind](counts, [0.1] * width, [0.2] * width, 0.3, 0.4, 0.5)
+    return counts.cost
 
 
 @pytest.mark.parametrize("kind", GATES)
@@ -384,7 +384,7 @@ def test_gate_gradients_are_those_of_the_gates(kind):
         grads = [torch.tensor(grad, dtype=torch.float64) for grad in (0.4, 0.5)]
         outputs = torch_gates(kind, *inputs)
         expected = torch.autograd.grad(outputs, inputs, grads[: len(outputs)], materialize_grads=True)
-        found = GRADIENTS[kind](Tally(), x.tolist(), h.tolist(), 0.7, 0.4, 0.5)
+        found = GRADIENTS[kind](Counts(), x.tolist(), h.tolist(), 0.7, 0.4, 0.5)
         for one, wanted in zip(found, expected, strict=True):
             torch.testing.assert_close(torch.tensor(one, dtype=torch.float64), wanted)
 

@@ -42,11 +42,11 @@ def lines_of(size, results, reach, kernel):
     """List index and weight of each tap along an axis; taps beyond the edge repeat the last element."""
     found = []
     for index in range(results):
-        place = (index + 0.5) * size / results - 0.5
+        position = (index + 0.5) * size / results - 0.5
         if reach == 1:
-            place = max(place, 0)
-        first = math.floor(place) - reach + 1
-        found.append([(min(max(tap, 0), size - 1), kernel(tap - place)) for tap in range(first, first + 2 * reach)])
+            position = max(position, 0)
+        first = math.floor(position) - reach + 1
+        found.append([(min(max(tap, 0), size - 1), kernel(tap - position)) for tap in range(first, first + 2 * reach)])
     return found
 
 
@@ -79,8 +79,8 @@ def spread(gradient, taps, image):
             spread(gradient * weight, taps[1:], image[index])
 
 
-def zeros(shape, tally):
-    return [zeros(shape[1:], tally) for _ in range(shape[0])] if shape else Number(0.0, tally)
+def zeros(shape, counts):
+    return [zeros(shape[1:], counts) for _ in range(shape[0])] if shape else Number(0.0, counts)
 
 
 def cubic_filter(a):
@@ -125,12 +125,12 @@ def test_resizing_costs_its_taps_axis_by_axis(forward, backward, sizes, results,
     torch.testing.assert_close(out.flatten(), expected)
     assert cost == Cost(ops=work.ops)
 
-    # A sum enters the tally of its left side, which is the image's.
+    # A sum enters the counts of its left side, which is the image's.
     gradient = number(*results)
-    tally = [0, 0]
+    counts = [0, 0]
 
     def turned_round(gradients):
-        found = zeros(sizes, tally)
+        found = zeros(sizes, counts)
         for each, point in zip(gradients, product(*taps), strict=True):
             spread(each, point, found)
         return found
@@ -138,7 +138,7 @@ def test_resizing_costs_its_taps_axis_by_axis(forward, backward, sizes, results,
     products, expected = by_hand(turned_round, gradient.flatten())
     cost, out = priced(backward.default, gradient[None, None], results, (1, 1, *sizes), False)
     torch.testing.assert_close(out[0, 0], expected)
-    assert cost == Cost(ops=products.ops + tally[0])
+    assert cost == Cost(ops=products.ops + counts[0])
 
 
 def operation(number, value):
@@ -151,7 +151,7 @@ def edges(size, align_corners):
 
 
 def folded(distance, low, high):
-    """Reflect a distance from the low edge between the two; returns the place, and whether it is turned round."""
+    """Reflect a distance from the low edge between the two; returns the position, and whether it is turned round."""
     span = high - low
     turns = distance / span
     rest = distance - operation(turns, math.trunc(turns.value)) * span
@@ -162,13 +162,13 @@ def folded(distance, low, high):
     return (back if odd else there), odd
 
 
-def brought_inside(place, size, padding_mode, align_corners):
+def brought_inside(position, size, padding_mode, align_corners):
     if padding_mode == 2:
         low, high = edges(size, align_corners)
-        place, _ = folded(abs(place - low), low, high)
+        position, _ = folded(abs(position - low), low, high)
     if padding_mode:
-        place = place.larger(0.0).smaller(size - 1.0)
-    return place
+        position = position.larger(0.0).smaller(size - 1.0)
+    return position
 
 
 def cubic_weights(t, a=-0.75):
@@ -183,36 +183,36 @@ def cubic_weights(t, a=-0.75):
 
 
 def taps_at(coordinate, size, mode, padding_mode, align_corners):
-    """List place and weight of the taps along one axis."""
+    """List position and weight of the taps along one axis."""
     half = (size - 1) / 2 if align_corners else size / 2
-    place = coordinate * half + (size - 1) / 2
+    position = coordinate * half + (size - 1) / 2
     if mode != 2:
-        place = brought_inside(place, size, padding_mode, align_corners)
+        position = brought_inside(position, size, padding_mode, align_corners)
     if mode == 1:
-        return [(operation(place, round(place.value)).value, None)]
-    floor = operation(place, math.floor(place.value))
-    t = place - floor
+        return [(operation(position, round(position.value)).value, None)]
+    floor = operation(position, math.floor(position.value))
+    t = position - floor
     if mode == 0:
         return [(floor.value, 1 - t), (floor.value + 1, t)]
     # The neighbours of a tap are index arithmetic; the steps that bring each inside are not.
-    at = [Number(floor.value + offset, t.tally) for offset in (-1, 0, 1, 2)]
+    at = [Number(floor.value + offset, t.counts) for offset in (-1, 0, 1, 2)]
     inside = [brought_inside(tap, size, padding_mode, align_corners).value for tap in at]
     return list(zip(inside, cubic_weights(t), strict=True))
 
 
-def pixel(image, index, tally):
+def pixel(image, index, counts):
     for each in index:
         if not 0 <= each < len(image):
-            return Number(0.0, tally)
+            return Number(0.0, counts)
         image = image[int(each)]
     return image
 
 
 def tensor_product(lines):
     """Multiply the weights over the axes, one axis after the other."""
-    found = [((place,), weight) for place, weight in lines[0]]
+    found = [((position,), weight) for position, weight in lines[0]]
     for line in lines[1:]:
-        found = [((*places, place), left * right) for places, left in found for place, right in line]
+        found = [((*positions, position), left * right) for positions, left in found for position, right in line]
     return found
 
 
@@ -220,21 +220,21 @@ def sampled(channels, grid, sizes, mode, padding_mode, align_corners):
     results = []
     for point in grid:
         coordinates = list(reversed(point))
-        tally = point[0].tally
+        counts = point[0].counts
         lines = [
             taps_at(each, size, mode, padding_mode, align_corners)
             for each, size in zip(coordinates, sizes, strict=True)
         ]
         if mode == 1:
-            place = [line[0][0] for line in lines]
-            results.append([pixel(image, place, tally) for image in channels])
+            position = [line[0][0] for line in lines]
+            results.append([pixel(image, position, counts) for image in channels])
         elif mode == 0:
             weights = tensor_product(lines)
-            results.append([total([pixel(image, at, tally) * w for at, w in weights]) for image in channels])
+            results.append([total([pixel(image, at, counts) * w for at, w in weights]) for image in channels])
         else:
             results.append(
                 [
-                    total([total([pixel(image, (y, x), tally) * v for x, v in lines[1]]) * w for y, w in lines[0]])
+                    total([total([pixel(image, (y, x), counts) * v for x, v in lines[1]]) * w for y, w in lines[0]])
                     for image in channels
                 ]
             )
@@ -271,7 +271,7 @@ def test_grid_sampling_finds_places_once_and_sums_taps_for_each_channel(
 @pytest.mark.parametrize("mode", ["nearest", "nearest-exact"])
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_nearest_copies_and_adds_gradients(mode, rank):
-    """The nearest place is copied for nothing; backward each gradient is one addition."""
+    """The nearest position is copied for nothing; backward each gradient is one addition."""
     image = number(2, 3, *[2] * rank).requires_grad_()
 
     def resize():
@@ -335,7 +335,7 @@ def test_factors_in_one_list_cost_what_a_size_does(forward, sizes, results):
 
 
 def test_the_fallback_for_large_images_samples_alike():
-    """A point and a channel: 14 to find the place, 4 products and 3 additions."""
+    """A point and a channel: 14 to find the position, 4 products and 3 additions."""
     image, grid = torch.rand(1, 1, 4, 4), torch.rand(1, 1, 1, 2)
     assert priced(aten._grid_sampler_2d_cpu_fallback.default, image, grid, 0, 0, True)[0] == Cost(ops=14 + 7)
 

@@ -71,7 +71,7 @@ def hard_shrink(a):
 
 def soft_shrink_gradient(grad, a):
     if a.is_below(-0.5):
-        a.tally[0] += 1  # an element-wise operator compares with both bounds
+        a.counts[0] += 1  # an element-wise operator compares with both bounds
         return grad
     return grad if not a.is_below(0.5000001) else 0.0
 
@@ -114,7 +114,7 @@ def test_the_tangent_of_a_gated_unit_by_hand():
     gated = torch.nn.functional.glu(halves)
 
     def definition(y, b, da, db):
-        s = Number(1, b.tally) / ((-b).exp() + 1)
+        s = Number(1, b.counts) / ((-b).exp() + 1)
         return da * s + db * (y - s * y)
 
     (_, b), (da, db) = halves.chunk(2, -1), tangents.chunk(2, -1)
@@ -277,7 +277,7 @@ def hermite(twice):
 
 def times(number, like, factor):
     """Multiply by a factor, also where the number is still the plain 1 of degree 0: the kernel does not look."""
-    return (Number(number, like.tally) if isinstance(number, float) else number) * factor
+    return (Number(number, like.counts) if isinstance(number, float) else number) * factor
 
 
 def laguerre(a, n):

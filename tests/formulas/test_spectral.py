@@ -17,22 +17,22 @@ def signal(*shape):
     return torch.randn(*shape, dtype=torch.complex128)
 
 
-def radix_two(numbers, tally):
+def radix_two(numbers, counts):
     """Transform by halves: each butterfly takes a complex product (6 operations), a sum and a difference (2 each)."""
     if len(numbers) == 1:
         return numbers
-    even, odd = radix_two(numbers[::2], tally), radix_two(numbers[1::2], tally)
+    even, odd = radix_two(numbers[::2], counts), radix_two(numbers[1::2], counts)
     turned = [value * cmath.exp(-2j * math.pi * k / len(numbers)) for k, value in enumerate(odd)]
-    tally[0] += (6 + 2 + 2) * len(odd)
+    counts[0] += (6 + 2 + 2) * len(odd)
     return [a + b for a, b in zip(even, turned, strict=True)] + [a - b for a, b in zip(even, turned, strict=True)]
 
 
 @pytest.mark.parametrize("n", [1, 2, 4, 8, 32, 256])
 def test_powers_of_two_cost_what_a_radix_two_transform_does(n):
     """A transform by butterflies that counts itself takes what is charged, and gives what torch gives."""
-    x, tally = signal(n), [0]
-    torch.testing.assert_close(torch.tensor(radix_two(x.tolist(), tally), dtype=x.dtype), torch.fft.fft(x))
-    assert cost_of(torch.fft.fft, x) == Cost(ops=tally[0])
+    x, counts = signal(n), [0]
+    torch.testing.assert_close(torch.tensor(radix_two(x.tolist(), counts), dtype=x.dtype), torch.fft.fft(x))
+    assert cost_of(torch.fft.fft, x) == Cost(ops=counts[0])
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ ROW = json.loads(PROFILE.to_json())["rows"][0]
     ],
 )
 def test_what_is_no_profile_gets_a_sentence(text, message):
-    """Foreign, newer and damaged documents are told apart."""
+    """Foreign, newer and damaged documents are distinguished."""
     with pytest.raises(ProfileError, match=f"(?s){message}"):
         Profile.from_json(text)
 

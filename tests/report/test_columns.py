@@ -150,7 +150,7 @@ def test_a_wrong_column_or_number_gets_a_sentence(options, message):
 @pytest.mark.parametrize("tablefmt", ["simple", "rounded_grid", "plain", "psql", "pretty", "presto"])
 @pytest.mark.parametrize("bars", [False, True])
 def test_tables_fit(width, tablefmt, bars):
-    """Usual columns give way one after the other, then names are cut; what is left out is said."""
+    """Usual columns give way one after the other, then names are cut; a note says what is left out."""
     rows = [
         replace(row, module=f"Net.encoder.layers.{index}.self_attention.out_projection_with_a_name", op=row.op,
                 cost=row.cost * 10**9)
@@ -164,8 +164,8 @@ def test_tables_fit(width, tablefmt, bars):
 def test_what_there_was_no_room_for_is_said():
     """The least telling columns give way first."""
     long = Profile([replace(row, module="Net.a_module_with_a_long_name") for row in ROWS])
-    told = " ".join(long.table(width=40, numbers="scaled").split())
-    assert "Hidden because the terminal is narrow: transcendentals, calls, macs." in told
+    notes = " ".join(long.table(width=40, numbers="scaled").split())
+    assert "Hidden because the terminal is narrow: transcendentals, calls, macs." in notes
     assert "Left out" not in long.table(width=80)
 
 

@@ -100,7 +100,7 @@ def test_what_is_unpriced_is_said():
 
 
 def test_a_model_keeps_its_name_beside_work_outside():
-    """A loss, a sum or an optimizer is no other model; what costs nothing, such as a view, is not even told."""
+    """A loss, a sum or an optimizer is no other model; what costs nothing, such as a view, is left out of the title."""
     rows = [row("Net.a"), row("Net.b")]
     assert 'title: "Net: 16 flops"' in Profile((*rows, row("", 0, module_type="", op="aten.view"))).to_mermaid()
     step = row("", 1, module_type="", op="aten._fused_adam_", phase="optimizer")
@@ -165,7 +165,7 @@ def test_entities_are_the_model_and_its_layers(simple):
 
 @given(profiles)
 def test_layers_add_up_to_the_total(profile):
-    """Whatever is shown or not, no operation is lost or told twice."""
+    """Whatever is shown or not, no operation is lost or counted twice."""
     assert sum(layer.cost.flops for layer in layers(profile.rows)) == profile.total.flops
     for layer in layers(profile.rows):
         assert sum(times * leaf.cost.flops for _, times, leaf in layer.leaves()) == layer.cost.flops

@@ -154,7 +154,7 @@ def test_speedscope_has_all_work_and_each_phase():
 
 
 def test_one_phase_is_one_profile():
-    """Nothing is said twice."""
+    """There is no second profile for all phases together."""
     (only,) = check(Profile((LINEAR, RELU)).to_speedscope())["profiles"]
     assert (only["name"], only["weights"]) == ("forward: flops", [24, 6])
 

@@ -1,4 +1,4 @@
-"""Tables: golden reports, columns that add up, widths, orders, formats, and what is said below them."""
+"""Tables: golden reports, columns that add up, widths, orders, formats, and the notes below them."""
 
 import re
 from dataclasses import replace
@@ -259,12 +259,12 @@ def test_counts_that_no_float_holds_are_shown():
 
 
 def test_every_table_says_what_its_columns_mean():
-    """Macs and flops are told apart where they stand."""
+    """The legend distinguishes macs and flops."""
     assert "flops = 2 x macs + other operations" in PROFILE.table(width=200)
 
 
 def test_an_empty_profile_has_a_table():
-    """Nothing was counted, and that is what is said."""
+    """Nothing was counted, and the total is 0."""
     assert re.search(r"total +0 +0 +0 +0", str(Profile()))
 
 
@@ -296,11 +296,11 @@ def test_a_report_takes_little_time_for_many_rows(alike):
         ]
         calls = 0
 
-        def tally(*_):
+        def count_call(*_):
             nonlocal calls
             calls += 1
 
-        sys.setprofile(tally)
+        sys.setprofile(count_call)
         try:
             Profile(rows).table()
         finally:

@@ -129,7 +129,7 @@ def _module(program: Any) -> Any:
         original = getattr(module, "type_name", str)()
         name = original.rpartition(".")[2] if original else ""
         if name.isidentifier():
-            # Reports show class names: that of the original class, not that of its stand-in.
+            # Reports show class names: that of the original class, not that of the class made here.
             module.__class__ = type(name, (type(module),), {})
     return rebuilt
 

@@ -20,7 +20,7 @@ A profile is one JSON object:
     operations are ``2 * macs + ops`` and are not stored.
   - ``seconds``: their total time in seconds; null if they were not timed.
   - ``estimate``: why the cost is not exact, or ``""``. ``priced``: false if the operator has no formula.
-  - ``site``: ``""``, see next.
+  - ``site``: ``""`` here; rows in ``sites`` use it.
 
 - ``sites``: objects like rows, for modules with several call sites, one for each call site, which ``site`` names
   (``"Net.decoder #2"``). Their work is in ``rows`` already.

@@ -114,7 +114,7 @@ function showPath() {
 function buildMeasures() {
   for (const name of profile.measures) {
     const label = made("label", { class: "measure" });
-    const radio = made("input", { type: "radio", name: "measure", value: name, class: "unseen" });
+    const radio = made("input", { type: "radio", name: "measure", value: name, class: "visually-hidden" });
     radio.checked = name === choice.measure;
     radio.addEventListener("change", () => {
       choice.measure = name;

@@ -9,15 +9,10 @@ from typing import TYPE_CHECKING
 from opflops.errors import ProfileError
 from opflops.records.dimensions import example_sizes
 from opflops.report.amounts import MODULE, OTHERS
-from opflops.report.collector import with_gc_disabled
+from opflops.report.garbage_collection import with_gc_disabled
 from opflops.report.notes import LEGEND, notes
 from opflops.report.text.columns import column_of_measure
-from opflops.report.text.layout import fit
-from opflops.report.text.pairing import Order, keep_changed, limit_lines, pair_profiles, sum_nodes
-from opflops.report.text.paragraphs import wrap_sentences
-from opflops.report.text.sheet import Sheet, break_header, is_markup
-from opflops.report.text.tables import REPEATS_NOTE
-from opflops.report.text.values import (
+from opflops.report.text.comparison_lines import (
     TEXT_COLUMN,
     change_color,
     comparison_lines,
@@ -26,15 +21,20 @@ from opflops.report.text.values import (
     format_ratio,
     total_lines,
 )
+from opflops.report.text.layout import fit
+from opflops.report.text.pairing import Order, keep_changed, limit_lines, pair_profiles, sum_nodes
+from opflops.report.text.paragraphs import wrap_sentences
+from opflops.report.text.sheet import Sheet, break_header, is_markup
+from opflops.report.text.tables import REPEATS_NOTE
 from opflops.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from opflops.report.text.columns import Column
+    from opflops.report.text.comparison_lines import ComparedLine
     from opflops.report.text.layout import FittedTable, Numbers, Sizes
     from opflops.report.text.pairing import ComparedProfile, ComparisonNode
-    from opflops.report.text.values import ComparedLine
 
 _MAX_LINES = 40
 _MAX_HEADER_WIDTH = 14

@@ -9,7 +9,7 @@ from opflops.errors import ProfileError
 from opflops.records.dimensions import example_sizes
 from opflops.records.rows import group_rows
 from opflops.report.amounts import TOTAL, Amount, Line
-from opflops.report.collector import with_gc_disabled
+from opflops.report.garbage_collection import with_gc_disabled
 from opflops.report.notes import NUMBERS, Symbolic, join_names, notes, total_label
 from opflops.report.text.columns import PHASES, sort_positions
 from opflops.report.text.layout import FittedTable, Numbers, lay_out
@@ -215,7 +215,7 @@ def _shortening_notes(modules: TreeLines) -> list[str]:
     """Say what the tree hides, and how to show it."""
     if modules.depth is not None:
         return [f"Modules deeper than level {modules.depth} are folded into those above. Show all {_HOW_TO_SHOW_ALL}."]
-    if modules.detail is not Detail.EVERYTHING:
+    if modules.detail is not Detail.EVERYTHING and modules.lines:
         return [f"Some operators share a line. Show all {_HOW_TO_SHOW_ALL}."]
     return []
 

@@ -1,4 +1,4 @@
-"""The quick way to record a call: it finds what the careful way finds, or leaves the call to that."""
+"""The fast path, which records a call: it finds what the slow path finds, or leaves the call to that."""
 
 import gc
 import inspect
@@ -10,7 +10,7 @@ from torch import nn
 
 from opflops import Cost, Estimate, FormulaError, OpFlopMode, UnpricedOpWarning, formula
 from opflops.pricing.accumulators import Accumulator
-from opflops.pricing.recording import compile_recorder
+from opflops.pricing.fast_path import compile_recorder
 from opflops.pricing.registry import registry
 from opflops.pricing.schema_binding import PricingRule
 
@@ -19,12 +19,12 @@ aten = torch.ops.aten
 
 
 def both(program):
-    """Run a program under a mode and under one that times, which takes the careful way for every call."""
+    """Run a program under a mode and under one that times, which takes the slow path for every call."""
     with OpFlopMode() as fast_path:
         program()
-    with OpFlopMode(timing=True) as careful:
+    with OpFlopMode(timing=True) as slow_path:
         program()
-    return fast_path.profile, careful.profile
+    return fast_path.profile, slow_path.profile
 
 
 def rows_of(profile):
@@ -40,7 +40,7 @@ def recorded(overload, *args, rule=None):
 
 
 def weighted():
-    """List the overloads with a formula that is said to count so much for each element of one result."""
+    """List the overloads with a formula that counts a fixed amount for each element of one result."""
     return [
         (overload, rule)
         for overload, rule in registry.rules.items()
@@ -98,8 +98,8 @@ LAYOUTS = {
 def test_tensors_of_any_layout_move_the_same_bytes_either_way(name):
     """Bytes are asked for tensor by tensor where they lie as most do, and worked out where they do not."""
     x = LAYOUTS[name]()
-    fast_path, careful = both(lambda: [x.clone() for _ in range(3)])
-    assert rows_of(fast_path) == rows_of(careful)
+    fast_path, slow_path = both(lambda: [x.clone() for _ in range(3)])
+    assert rows_of(fast_path) == rows_of(slow_path)
     assert fast_path.rows[-1].calls == 3
 
 
@@ -114,7 +114,7 @@ def test_bytes_of_a_transposed_matrix_are_those_of_its_elements():
     assert m.total.bytes_read == 16
 
 
-def test_dtypes_that_alternate_have_their_own_cells():
+def test_dtypes_that_alternate_have_their_own_accumulators():
     """One operator in one module, in two dtypes by turns, and in a complex one."""
 
     def program():
@@ -123,8 +123,8 @@ def test_dtypes_that_alternate_have_their_own_cells():
             X + X
             X.to(torch.complex64) + 1
 
-    fast_path, careful = both(program)
-    assert rows_of(fast_path) == rows_of(careful)
+    fast_path, slow_path = both(program)
+    assert rows_of(fast_path) == rows_of(slow_path)
     calls = {row.dtype: row.calls for row in fast_path.rows if row.op == "aten.add"}
     assert calls == {"float64": 3, "float32": 3, "complex64": 3}
 

@@ -56,7 +56,7 @@ def _joined(means, scales, sizes, running_means, running_variances):
     """Join the statistics of all ranks, channel by channel, the way that the kernel does."""
     results = []
     for channel in range(CHANNELS):
-        average = means[0][0].__class__(0.0, means[0][0].tally)
+        average = means[0][0].__class__(0.0, means[0][0].counts)
         squares, seen = average, average
         for rank, size in enumerate(sizes):
             m, inverse = means[rank][channel], scales[rank][channel]

@@ -85,7 +85,10 @@ def _unpack_arguments(binding: SchemaBinding, names: list[str]) -> list[str]:
 
 
 def _select_accumulator(binding: SchemaBinding) -> list[str]:
-    """Generate the lines that find the dtype, usual cases of :func:`arithmetic_dtype` first, and the accumulator."""
+    """Generate the lines that find the dtype and its accumulator.
+
+    The usual cases of :func:`opflops.pricing.dtypes.arithmetic_dtype` come first.
+    """
     if binding.dtype_from:
         lines = [f"_dtype = _first_dtype({binding.dtype_from})"]
     elif binding.results:

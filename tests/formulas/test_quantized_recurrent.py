@@ -1,4 +1,4 @@
-"""Recurrent cells and layers of 8 bits: their floating-point twins, and the quantization that stands around them."""
+"""Recurrent cells and layers of 8 bits: their floating-point references, and the quantization around them."""
 
 import pytest
 import torch
