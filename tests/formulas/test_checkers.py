@@ -9,12 +9,12 @@ import test_attention as attention
 import test_contraction as contraction
 import test_convolution as convolution
 import test_embedding as embedding
-import test_encoder as encoder
 import test_loss as loss
 import test_normalization as normalization
 import test_pooling as pooling
 import test_recurrent as recurrent
 import test_reduction as reduction
+import test_transformer_encoder as encoder
 import torch
 from counted import cost_of
 from oracle import excess
