@@ -77,6 +77,12 @@ class Page:
             row => row.querySelector('.label').textContent === arguments[0])"""
         return self.run(script, name)
 
+    def attribute(self, name, attribute):
+        """Read an attribute of a row in one step: the page may draw its rows anew between two."""
+        script = """return [...document.querySelectorAll('#tree tbody tr[data-node]')].find(
+            row => row.querySelector('.label').textContent === arguments[0]).getAttribute(arguments[1])"""
+        return self.run(script, name, attribute)
+
     def exact_value(self, row, column):
         """Return a cell's number in full, as its tooltip has it."""
         return row.find_element("css selector", f'[data-column="{column}"]').get_attribute("title")

@@ -121,7 +121,7 @@ def test_the_icicle_zooms_and_the_tree_follows(open_page, simple_cnn):
     page.click_sector("conv2")
     page.wait("document.getElementById('hierarchy').data[0].labels[0] === 'conv2'")
     assert page.path() == ["SimpleCNN", "conv2"]
-    assert page.row("conv2").get_attribute("aria-selected") == "true"
+    assert page.attribute("conv2", "aria-selected") == "true"
     assert page.sectors() == ["conv2", "aten.convolution", "aten.convolution_backward"]
     page.click_sector("conv2")
     page.wait("document.getElementById('hierarchy').data[0].labels[0] === 'SimpleCNN'")
@@ -136,7 +136,7 @@ def test_the_tree_leads_the_chart(open_page, simple_cnn):
     page = open_page(simple_cnn)
     page.row("conv2").click()
     outlined = "(({ids, marker}) => ids.filter((_, place) => marker.line.width[place] > 1))"
-    node = page.row("conv2").get_attribute("data-node")
+    node = page.attribute("conv2", "data-node")
     page.wait(f"{outlined}(document.getElementById('hierarchy').data[0])[0] === arguments[0]", node)
     page.press("\ue007")
     page.wait("document.getElementById('hierarchy').data[0].labels[0] === 'conv2'")
@@ -202,15 +202,15 @@ def test_the_tree_is_used_with_keys_alone(open_page, simple_cnn):
     assert page.focused() == "SimpleCNN"
     page.press(left)
     assert page.rows() == [(1, "SimpleCNN")]
-    assert page.row("SimpleCNN").get_attribute("aria-expanded") == "false"
+    assert page.attribute("SimpleCNN", "aria-expanded") == "false"
     page.press(right)
-    assert page.row("SimpleCNN").get_attribute("aria-expanded") == "true"
+    assert page.attribute("SimpleCNN", "aria-expanded") == "true"
     page.press(right)
     assert page.focused() == "conv1"
     page.press(left, down, down, up)
     assert page.focused() == "ReLU()"
     page.press(left)
-    assert page.row("ReLU()").get_attribute("aria-expanded") == "false"
+    assert page.attribute("ReLU()", "aria-expanded") == "false"
     page.press(left)
     assert page.focused() == "SimpleCNN"
     page.press(end)
