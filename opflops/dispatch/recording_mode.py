@@ -34,6 +34,7 @@ class RecordingMode(HasModuleStack, DispatchMode):
         causal: ``"dense"`` or ``"exact"``; see :class:`opflops.OpFlopMode`.
         strict: Raise for an operator without a formula, in place of warning.
         timing: Also measure the time of each operator.
+        roots: The root modules that another thread's mode of the block knows; None for the first mode.
 
     Attributes:
         active: True while the mode counts.
@@ -44,17 +45,19 @@ class RecordingMode(HasModuleStack, DispatchMode):
     # The dispatcher refuses higher-order operators under a mode that does not declare that it takes them.
     supports_higher_order_operators = True
 
-    def __init__(self, prices: PriceCache, *, causal: str, strict: bool, timing: bool) -> None:
+    def __init__(
+        self, prices: PriceCache, *, causal: str, strict: bool, timing: bool, roots: RootModules | None = None
+    ) -> None:
         super().__init__()
         self.prices = prices
         self.causal = causal
         self.active = False
         self._strict = strict
         self._timing = timing
-        self._start_afresh()
+        self._start_afresh(roots)
 
     def _start_afresh(self, roots: RootModules | None = None) -> None:
-        """Forget what was recorded; ``roots`` are the root modules that another thread's mode knows."""
+        """Forget what was recorded; ``roots`` are those of :class:`RecordingMode`."""
         self.module_stack = ModuleStack(roots)
         self.accumulators: list[Accumulator] = []
         self._warned: set[str] = set()

@@ -15,10 +15,15 @@ class ThreadMode(RecordingMode):
     """Count in another thread for the mode of a block; it shares the formulas, the options and the root modules."""
 
     def __init__(self, mode: RecordingMode) -> None:
-        super().__init__(mode.prices, causal=mode.causal, strict=mode._strict, timing=mode._timing)  # noqa: SLF001
-        self._start_afresh(mode.module_stack.roots)
+        super().__init__(
+            mode.prices,
+            causal=mode.causal,
+            strict=mode._strict,  # noqa: SLF001 - a mode of the same block
+            timing=mode._timing,  # noqa: SLF001 - as above
+            roots=mode.module_stack.roots,
+        )
         # An operator without a formula is reported once for the block, not once for each thread.
-        self._warned = mode._warned  # noqa: SLF001
+        self._warned = mode._warned  # noqa: SLF001 - as above
 
     def __enter__(self) -> ThreadMode:  # noqa: PYI034 - typing.Self is not in Python 3.10
         self.active = True
