@@ -41,9 +41,15 @@ NUMBERS = Symbolic()
 
 def notes(rows: Sequence[Row], symbolic: Symbolic = NUMBERS) -> list[str]:
     """List the sentences that belong below every table of these rows."""
-    if not rows:
-        return ["Nothing was counted.", LEGEND]
-    return [LEGEND, *_symbolic_notes(symbolic), *_integer_notes(rows), *_estimate_notes(rows), *_unpriced_notes(rows)]
+    nothing = [] if rows else ["Nothing was counted."]
+    return [
+        *nothing,
+        LEGEND,
+        *_symbolic_notes(symbolic),
+        *_integer_notes(rows),
+        *_estimate_notes(rows),
+        *_unpriced_notes(rows),
+    ]
 
 
 def _symbolic_notes(symbolic: Symbolic) -> list[str]:

@@ -265,7 +265,10 @@ def test_every_table_says_what_its_columns_mean():
 
 def test_an_empty_profile_has_a_table():
     """Nothing was counted, and the total is 0."""
-    assert re.search(r"total +0 +0 +0 +0", str(Profile()))
+    text = str(Profile())
+    assert re.search(r"total +0 +0 +0 +0", text)
+    assert "Nothing was counted." in text
+    assert "share a line" not in text
 
 
 @pytest.mark.parametrize(

@@ -215,7 +215,7 @@ def _shortening_notes(modules: TreeLines) -> list[str]:
     """Say what the tree hides, and how to show it."""
     if modules.depth is not None:
         return [f"Modules deeper than level {modules.depth} are folded into those above. Show all {_HOW_TO_SHOW_ALL}."]
-    if modules.detail is not Detail.EVERYTHING and modules.lines:
+    if modules.detail is not Detail.EVERYTHING:
         return [f"Some operators share a line. Show all {_HOW_TO_SHOW_ALL}."]
     return []
 

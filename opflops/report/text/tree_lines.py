@@ -81,7 +81,7 @@ def tree_lines(
     # Compute these bottom-up, so that the cached properties do not recurse into deep trees.
     for node in reversed(preorder(root)):
         _ = node.height, node.amount
-    levels = root.height - 1
+    levels = max(root.height - 1, 0)
     deepest = levels if depth is None else min(depth, levels)
     attempts = [(deepest, Detail.EVERYTHING, top)]
     if max_lines is not None:
