@@ -83,7 +83,7 @@ def report(argv: Sequence[str]) -> str:
         for known, verdict in verdicts.items()
         if known.startswith(f"{name}." if name else "") and arguments.verdict in (None, verdict)
     }
-    if not selected:
+    if not selected and arguments.format == "simple":
         where = f" in {name}" if name else ""
         return f"No operator{where} has the verdict {arguments.verdict}."
     if name or arguments.verdict:

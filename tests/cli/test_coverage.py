@@ -38,6 +38,13 @@ def test_a_verdict_narrows_the_list(capsys):
     assert any(line.startswith("aten.conv2d") for line in lines)
 
 
+def test_a_verdict_that_no_operator_has_is_said_so(capsys):
+    """In a sentence; a format for programs keeps its header."""
+    assert output_of(capsys, "--verdict", "unpriced") == "No operator has the verdict unpriced.\n"
+    assert output_of(capsys, "aten", "--verdict", "unpriced") == "No operator in aten has the verdict unpriced.\n"
+    assert output_of(capsys, "--verdict", "unpriced", "--format", "tsv").split() == ["operator", "verdict"]
+
+
 @pytest.mark.parametrize("name", ["aten.convolution", "aten::convolution", "convolution", "aten.convolution.default"])
 def test_an_operator_shows_schema_docstring_and_source_line(capsys, name):
     """The line is the one where the formula begins."""
