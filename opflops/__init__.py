@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from opflops.mode import OpFlopMode
     from opflops.pricing.registration import coverage, formula
     from opflops.profile.annotation import annotate
-    from opflops.profile.profile import Profile, Row
+    from opflops.profile.profile import Profile
     from opflops.records.cost import Cost, Estimate
+    from opflops.records.rows import Row
 
 __all__ = [
     "ActiveModeError",
@@ -55,7 +56,7 @@ __all__ = [
 _MODULES = {
     "annotate": "profile.annotation",
     "Cost": "records.cost",
-    "Device": "devices.datasheets",
+    "Device": "devices",
     "Estimate": "records.cost",
     "OpFlopMode": "mode",
     "Profile": "profile.profile",

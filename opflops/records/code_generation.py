@@ -14,7 +14,7 @@ def compile_expressions(names: Sequence[str], expressions: Sequence[Any]) -> Cal
     """Compile expressions to one function of sizes, in the order of ``names``, that returns their exact values."""
     from sympy.printing.pycode import PythonCodePrinter  # noqa: PLC0415 - only for symbolic counts
 
-    class IntegerPrinter(PythonCodePrinter):  # type: ignore[misc]  # sympy has no types
+    class IntegerPrinter(PythonCodePrinter):
         """Print divisions as ``//`` of integers, so that no value passes through floating point."""
 
         def whole(self, expression: Any) -> str:
