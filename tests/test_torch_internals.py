@@ -6,7 +6,10 @@ import threading
 import pytest
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.functional_tensor import FunctionalTensor
+from torch.nested._internal.nested_tensor import NestedTensor
+from torch.testing._internal.two_tensor import TwoTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from opflops.formulas.sizes import NEWER, aten
@@ -242,6 +245,18 @@ def test_nested_lengths_are_true_lengths():
     """The ragged axis of the strided nested layout."""
     nested = torch.nested.nested_tensor([torch.ones(2, 4), torch.ones(5, 4)])
     assert tensor_layouts.nested_lengths(nested) == [2, 5]
+
+
+def test_tensor_subclasses_that_run_other_operators():
+    """Jagged tensors and a program's own subclasses do; fake, functional and distributed tensors do not."""
+    from torch.distributed.tensor import DTensor  # noqa: PLC0415 - takes a second to import
+
+    assert tensor_layouts.run_other_operators((NestedTensor,))
+    assert tensor_layouts.run_other_operators((TwoTensor, FakeTensor))
+    assert not tensor_layouts.run_other_operators((FakeTensor,))
+    assert not tensor_layouts.run_other_operators((FunctionalTensor, FakeTensor))
+    assert not tensor_layouts.run_other_operators((DTensor,))
+    assert not tensor_layouts.run_other_operators(())
 
 
 def test_only_real_tensors_have_values():

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from opflops.attribution.module_stack import HasModuleStack, ModuleStack
+from opflops.dispatch.tensor_subclasses import run_on_subclass
 from opflops.dispatch.timing import synchronized_time
 from opflops.errors import FormulaFailedError, UnpricedOpError, UnpricedOpWarning
 from opflops.pricing.accumulators import Accumulator
 from opflops.pricing.op_pricing import OpPricing, check_whole
 from opflops.torch_internals.autograd import graph_task_id
 from opflops.torch_internals.dispatch import DispatchMode, OpOverload, dispatch_modes, run_composite
-from opflops.torch_internals.tensor_layouts import is_jagged
+from opflops.torch_internals.tensor_layouts import run_other_operators
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,7 +70,7 @@ class RecordingMode(HasModuleStack, DispatchMode):
         """Run an operator and record its cost."""
         stack, task = self.module_stack, graph_task_id()
         accumulator = (stack.fast_path if task < 0 else stack.backward_fast_path(task)).get(id(func))
-        if accumulator is None or (types and is_jagged(types)):
+        if accumulator is None or (types and run_other_operators(types)):
             return self._run_slow_path(func, types, args, kwargs or {})
         out = accumulator.call(*args, **kwargs) if kwargs else accumulator.call(*args)
         record = accumulator.record
@@ -83,9 +84,8 @@ class RecordingMode(HasModuleStack, DispatchMode):
 
     def _run_slow_path(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run an operator that is new in this module and phase, or that cannot take the fast path."""
-        if types and is_jagged(types):
-            # The operator comes back as operators on the values of the nested tensor, which have true lengths.
-            return NotImplemented
+        if types and run_other_operators(types):
+            return run_on_subclass(self, func, types, args, kwargs)
         price = self.prices.fast_path.get(id(func)) or self.prices[func]
         if not price.fast_path or self._timing:
             return self._run_otherwise(price, func, args, kwargs)
@@ -116,10 +116,10 @@ class RecordingMode(HasModuleStack, DispatchMode):
             started = synchronized_time()
             out = func(*args, **kwargs)
             elapsed = synchronized_time() - started
-            self._record(price, args, kwargs, out).seconds += elapsed
+            self.record(price, args, kwargs, out).seconds += elapsed
         else:
             out = func(*args, **kwargs)
-            self._record(price, args, kwargs, out)
+            self.record(price, args, kwargs, out)
         return out
 
     @contextmanager
@@ -175,7 +175,7 @@ class RecordingMode(HasModuleStack, DispatchMode):
         context, phase = self._attribution()
         accumulator = price.accumulator(context, phase)
         if accumulator is None:
-            self._record(price, args, kwargs, out)
+            self.record(price, args, kwargs, out)
             return
         try:
             answer = accumulator.record(
@@ -185,7 +185,7 @@ class RecordingMode(HasModuleStack, DispatchMode):
             answer = False
         if answer is not True:
             # The fast path takes no estimates and no complex numbers; or the formula failed.
-            self._record(price, args, kwargs, out)
+            self.record(price, args, kwargs, out)
             return
         if not accumulator.is_concrete():
             check_whole(price.op, accumulator.counts())
@@ -194,8 +194,18 @@ class RecordingMode(HasModuleStack, DispatchMode):
         if first is not accumulator:
             first.others = {**(first.others or {}), accumulator.dtype: accumulator}
 
-    def _record(self, price: OpPricing, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Accumulator:
-        """Add one call to the accumulator of its operator, module, phase and dtype."""
+    def record(
+        self, price: OpPricing, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, estimate: str = ""
+    ) -> Accumulator:
+        """Add one call to the accumulator of its operator, module, phase and dtype. For internal use.
+
+        Args:
+            price: How the operator is priced.
+            args: Its positional arguments.
+            kwargs: Its keyword arguments.
+            out: What it returned.
+            estimate: Why the cost is an estimate, unless its formula says so.
+        """
         try:
             counts = price.price_call(out, args, kwargs)
         except FormulaFailedError as error:
@@ -203,9 +213,11 @@ class RecordingMode(HasModuleStack, DispatchMode):
             self.report_unpriced(price.op, problem, "Correct the formula.")
             price = OpPricing(price.op, "unpriced")
             counts = price.price_call(out, args, kwargs)
-        macs, ops, transcendentals, bytes_read, bytes_written, dtype, estimate = counts
+        macs, ops, transcendentals, bytes_read, bytes_written, dtype, reason = counts
         context, phase = self._attribution()
-        accumulator = self.accumulator(context, (price.op, price.verdict != "unpriced", phase, dtype, estimate))
+        accumulator = self.accumulator(
+            context, (price.op, price.verdict != "unpriced", phase, dtype, reason or estimate)
+        )
         if not accumulator.calls:
             check_whole(price.op, counts)
         accumulator.calls += 1

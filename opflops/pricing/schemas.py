@@ -60,6 +60,11 @@ def _inputs(overload: OpOverload) -> list[tuple[str, str]]:
     return [(argument.name, str(argument.type)) for argument in schema_of(overload).arguments if not argument.is_out]
 
 
+def returns_new_tensors(overload: OpOverload) -> bool:
+    """Tell whether an operator returns a tensor that is neither a view of an argument nor an argument itself."""
+    return any(holds_tensors(returned) and not returned.alias_info for returned in schema_of(overload).returns)
+
+
 def names_in_schema(names: tuple[str, ...], overload: OpOverload) -> set[str]:
     """Keep the names that are arguments of this overload."""
     return set(names) & {argument.name for argument in schema_of(overload).arguments}

@@ -1,10 +1,12 @@
-"""Tensor layouts: sparse and nested tensors, and the dense tensors that they consist of."""
+"""Tensor layouts: sparse and nested tensors, tensor subclasses, and the dense tensors that they consist of."""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
-from torch.nested._internal.nested_tensor import NestedTensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.functional_tensor import FunctionalTensor
 
 from opflops.torch_internals.dispatch import modes_disabled
 
@@ -27,6 +29,18 @@ def nested_lengths(tensor: Tensor) -> list[int]:
     return lengths
 
 
-def is_jagged(types: Iterable[type]) -> bool:
-    """Return whether the tensor subclasses of a call include nested tensors of the jagged layout."""
-    return any(issubclass(cls, NestedTensor) for cls in types)
+def run_other_operators(types: Iterable[type]) -> bool:
+    """Return whether tensor subclasses run other operators in place of the one that they are given.
+
+    Fake tensors do not, nor the functional tensors of a trace: each stands for one tensor. Operators on DTensors are
+    counted with global shapes.
+
+    Args:
+        types: The types that the dispatcher passes to a dispatch mode: those with a ``__torch_dispatch__`` of their own.
+    """
+    others = [cls for cls in types if not issubclass(cls, (FakeTensor, FunctionalTensor))]
+    if not others:
+        return False
+    # Whoever has a DTensor has imported this.
+    distributed = sys.modules.get("torch.distributed.tensor")
+    return distributed is None or not any(issubclass(cls, distributed.DTensor) for cls in others)
