@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from opflops.attribution.patching import install_patches, remove_patches
 from opflops.attribution.threads import follow_threads, unfollow_threads
+from opflops.dispatch.composite_formulas import change_interception
 from opflops.dispatch.recording_mode import RecordingMode
 from opflops.dispatch.snapshot import snapshot
 from opflops.dispatch.thread_modes import ThreadModes
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from opflops.profile.profile import Profile
     from opflops.records.cost import Cost, Estimate
     from opflops.report.text.tables import TableOptions
+    from opflops.torch_internals.dispatch import OpOverload
 
 Causal = Literal["dense", "exact"]
 _CAUSAL: tuple[Causal, ...] = ("dense", "exact")
@@ -87,6 +89,7 @@ class OpFlopMode(RecordingMode):
         super().__init__(prices.price_cache({"causal": causal}), causal=causal, strict=strict, timing=timing)
         self._threads = threads
         self._thread_modes: ThreadModes | None = None
+        self._composites: set[OpOverload] = set()
 
     @property
     def cells(self) -> list[Accumulator]:
@@ -97,6 +100,17 @@ class OpFlopMode(RecordingMode):
     def scope(self) -> ModuleStack:
         """Return :attr:`module_stack`."""
         return self.module_stack
+
+    def forget_prices(self) -> None:
+        """See :meth:`RecordingMode.forget_prices`; for internal use."""
+        super().forget_prices()
+        if self.active:
+            self._intercept_composites(self.prices.added_composites())
+
+    def _intercept_composites(self, composites: set[OpOverload]) -> None:
+        """Intercept these operators before autograd decomposes them, and no others, for this mode."""
+        change_interception(self._composites, composites)
+        self._composites = composites
 
     def mode_for_this_thread(self) -> ThreadMode | None:
         """Return the mode that counts for this one in another thread, unless it is active there already.
@@ -114,8 +128,11 @@ class OpFlopMode(RecordingMode):
         self._start_afresh()
         install_patches()
         try:
+            if composites := self.prices.added_composites():
+                self._intercept_composites(composites)
             super().__enter__()
         except BaseException:
+            self._intercept_composites(set())
             remove_patches()
             raise
         self.active = True
@@ -132,6 +149,8 @@ class OpFlopMode(RecordingMode):
     ) -> None:
         self.active = False
         unfollow_threads(self)
+        if self._composites:
+            self._intercept_composites(set())
         remove_patches()
         super().__exit__(exc_type, exc_value, traceback)
 

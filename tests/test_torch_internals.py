@@ -16,6 +16,7 @@ from opflops.formulas.sizes import NEWER, aten
 from opflops.torch_internals import (
     autograd,
     compiler,
+    composite_kernels,
     dispatch,
     fake_tensors,
     higher_order,
@@ -550,3 +551,39 @@ def test_calling_an_operator_is_calling_its_inner_function():
     if torch.distributed.is_available():
         send = torch.ops.c10d.send.default
         assert dispatch.call_of(send) is send
+
+
+def test_the_kernel_that_autograd_runs_is_intercepted_and_restored():
+    """Composite kernels, and those that a library registers for autograd; neither where autograd is left out."""
+    seen = []
+
+    def run(kernel, args, kwargs):
+        seen.append(kwargs)
+        return kernel(*args, **kwargs)
+
+    tensor = torch.ones(2, 3)
+    with torch.library._scoped_library("interceptiontest", "DEF") as library:
+        library.define("double(Tensor x, *, int n=2) -> Tensor")
+        library.impl("double", lambda x, *, n=2: x * n, "Autograd")
+        library.define("on_cpu(Tensor x) -> Tensor")
+        library.impl("on_cpu", lambda x: x * 2, "AutogradCPU")
+        ours = torch.ops.interceptiontest
+        for op, call, kwargs in (
+            (torch.ops.aten.linear.default, lambda: torch.nn.functional.linear(tensor, tensor), {}),
+            (ours.double.default, lambda: ours.double(tensor, n=3), {"n": 3}),
+        ):
+            expected = call()
+            assert composite_kernels.may_decompose_in_autograd(op)
+            assert composite_kernels.hidden_by(op) is None
+            stop = composite_kernels.intercept_autograd_kernel(op, run)
+            assert torch.equal(call(), expected)
+            with torch.no_grad():
+                call()
+            stop()
+            call()
+            assert seen == [kwargs, kwargs]
+            seen.clear()
+        assert composite_kernels.hidden_by(ours.on_cpu.default) == "AutogradCPU"
+        assert not composite_kernels.may_decompose_in_autograd(ours.on_cpu.default)
+    assert not composite_kernels.may_decompose_in_autograd(torch.ops.aten.mm.default)
+    assert composite_kernels.hidden_by(torch.ops.aten.mm.default) is None

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from opflops.attribution.module_stack import HasModuleStack, ModuleStack
+from opflops.dispatch.composite_formulas import decompose
 from opflops.dispatch.tensor_subclasses import run_on_subclass
 from opflops.dispatch.timing import synchronized_time
 from opflops.errors import FormulaFailedError, UnpricedOpError, UnpricedOpWarning
 from opflops.pricing.accumulators import Accumulator
 from opflops.pricing.op_pricing import OpPricing, check_whole
 from opflops.torch_internals.autograd import graph_task_id
-from opflops.torch_internals.dispatch import DispatchMode, OpOverload, dispatch_modes, run_composite
+from opflops.torch_internals.dispatch import DispatchMode, OpOverload, dispatch_modes
 from opflops.torch_internals.tensor_layouts import run_other_operators
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ class RecordingMode(HasModuleStack, DispatchMode):
         """Run a composite operator as the operators that define it, each of which is dispatched to this mode."""
         super().__enter__()
         try:
-            return run_composite(func, args, kwargs)
+            return decompose(func, args, kwargs)
         finally:
             super().__exit__(None, None, None)
 

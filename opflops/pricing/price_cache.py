@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from opflops.pricing.registry import Registry
     from opflops.pricing.schema_binding import PricingRule
+    from opflops.torch_internals.dispatch import OpOverload
 
 
 class PriceCache(dict[Any, OpPricing]):
@@ -45,6 +46,10 @@ class PriceCache(dict[Any, OpPricing]):
     def get_rule_by_name(self, name: str) -> PricingRule | None:
         """See :meth:`opflops.pricing.registry.Registry.get_rule_by_name`."""
         return self._registry.get_rule_by_name(name)
+
+    def added_composites(self) -> set[OpOverload]:
+        """See :meth:`opflops.pricing.registry.Registry.added_composites`."""
+        return self._registry.added_composites()
 
     def subscribe(self, user: Any) -> None:
         """Call an object's ``forget_prices()``, as long as the object lives, whenever something is registered."""

@@ -62,7 +62,8 @@ def formula(
         A decorator that returns the function unchanged.
 
     Raises:
-        FormulaError: A parameter is not in the schema of an overload; the message quotes the schema.
+        FormulaError: A parameter is not in the schema of an overload; the message quotes the schema. Or PyTorch always
+            runs the operator as others before a mode sees it.
         DuplicateFormulaError: An overload has a formula already.
     """
 

@@ -23,20 +23,22 @@ from opflops.pricing.fast_path import compile_recorder
 from opflops.pricing.op_pricing import OpPricing, Verdict, op_name
 from opflops.pricing.price_cache import PriceCache
 from opflops.pricing.schema_binding import PricingRule, compile_pricer, describe, match_parameters
-from opflops.pricing.schemas import functional_variant, overloads_of
+from opflops.pricing.schemas import functional_variant, mutating_variants, overloads_of
 from opflops.records.cost import Cost
+from opflops.torch_internals.composite_kernels import hidden_by, may_decompose_in_autograd
 from opflops.torch_internals.dispatch import (
     OpOverload,
     OpOverloadPacket,
     call_of,
     composite_implicit,
+    packet_named,
     packet_of,
     schema_of,
     third_party_formulas,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import torch
 
@@ -58,6 +60,8 @@ class Registry:
         self._rules_package = rules_package
         self._rules_by_overload: dict[OpOverload, PricingRule] = {}
         self._rules_by_name: dict[str, PricingRule] = {}
+        # What others than the package gave a rule.
+        self._added: dict[Op, None] = {}
         self._parent = parent
         self._caches: list[weakref.ref[PriceCache]] = []
         self._shared_caches: dict[tuple[tuple[str, Any], ...], PriceCache] = {}
@@ -101,10 +105,11 @@ class Registry:
         if self._rules_package is None and rule.formula is not None:
             # A test checks that the rules of the package fit; each is checked again when it is compiled.
             for overload in overloads:
-                match_parameters(rule.formula, overload)
+                _check_applies(rule.formula, overload)
         self._rules_by_overload.update(dict.fromkeys(overloads, rule))
         self._rules_by_name.update(dict.fromkeys(names, rule))
         if self._rules_package is None:
+            self._added.update(dict.fromkeys([*overloads, *names]))
             # Before the package is imported, nothing has been looked up.
             for reference in self._caches:
                 cache = reference()
@@ -141,6 +146,16 @@ class Registry:
         """Return the names of the operators registered by name, whether they are defined or not."""
         self._import_rules()
         return frozenset(self._rules_by_name)
+
+    def added_composites(self) -> set[OpOverload]:
+        """Return the operators that decompose, and that others than the package of rules gave a rule.
+
+        Autograd decomposes them before a mode sees them, unless it is kept from that.
+        """
+        found = self._parent.added_composites() if self._parent is not None else set()
+        for op in self._added:
+            found.update(each for each in _with_variants(op) if may_decompose_in_autograd(each) and self.get_rule(each))
+        return found
 
     def verdict(self, overload: OpOverload) -> Verdict:
         """Return how an overload is priced."""
@@ -183,6 +198,27 @@ class Registry:
         self._caches = [each for each in self._caches if each() is not None] + [weakref.ref(cache)]
         if self._parent is not None:
             self._parent.subscribe(cache)
+
+
+def _with_variants(op: Any) -> Iterator[OpOverload]:
+    """Yield an overload with the in-place and ``out=`` overloads that its rule prices too; all overloads of a name."""
+    if isinstance(op, str):
+        packet = packet_named(op)
+        yield from overloads_of(packet) if packet is not None else ()
+        return
+    yield op
+    yield from mutating_variants(op)
+
+
+def _check_applies(formula: Callable[..., Any], overload: OpOverload) -> None:
+    match_parameters(formula, overload)
+    key = hidden_by(overload)
+    if key is not None:
+        raise FormulaError(
+            f"A formula for {overload.name()} would never apply: PyTorch runs its kernel for {key} before OpFlopMode "
+            "sees the operator. Give formulas to the operators that this kernel calls, or register the kernel for "
+            "CompositeImplicitAutograd."
+        )
 
 
 def _describe_rule(rule: PricingRule) -> str:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from opflops.errors import FormulaError
-from opflops.torch_internals.dispatch import OpOverload, OpOverloadPacket, known_to_dispatcher, packet_of, schema_of
+from opflops.torch_internals.dispatch import (
+    OpOverload,
+    OpOverloadPacket,
+    known_to_dispatcher,
+    packet_named,
+    packet_of,
+    schema_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +57,19 @@ def functional_variant(overload: OpOverload) -> OpOverload | None:
         if not _mutates(candidate) and _inputs(candidate) == _inputs(overload):
             return candidate
     return None
+
+
+def mutating_variants(overload: OpOverload) -> list[OpOverload]:
+    """Return the in-place and ``out=`` overloads whose :func:`functional_variant` is this one."""
+    packet = packet_of(overload)
+    in_place = packet_named(f"{schema_of(overload).name}_")
+    packets = [packet, in_place] if in_place is not None else [packet]
+    return [
+        each
+        for packet in packets
+        for each in overloads_of(packet)
+        if _mutates(each) and functional_variant(each) is overload
+    ]
 
 
 def _mutates(overload: OpOverload) -> bool:

@@ -28,6 +28,7 @@ __all__ = [
     "mode_count",
     "modes_disabled",
     "modes_swapped",
+    "packet_named",
     "packet_of",
     "run_composite",
     "schema_of",
@@ -72,6 +73,12 @@ def call_of(overload: OpOverload) -> Callable[..., Any]:
 def packet_of(op: Any) -> OpOverloadPacket | None:
     """Return the packet of an overload; None for a higher-order operator, which has none."""
     return getattr(op, "_overloadpacket", None)
+
+
+def packet_named(name: str) -> OpOverloadPacket | None:
+    """Return the packet of a name such as ``aten::mm``; None if no such operator is defined yet."""
+    namespace, _, name = name.partition("::")
+    return getattr(getattr(torch.ops, namespace), name, None)
 
 
 def dispatch_modes() -> list[Any]:

@@ -36,7 +36,7 @@ def run_other_operators(types: Iterable[type]) -> bool:
     counted with global shapes.
 
     Args:
-        types: The types that the dispatcher passes to a dispatch mode: those with a ``__torch_dispatch__`` of their own.
+        types: Types as the dispatcher passes them to a dispatch mode: those with a ``__torch_dispatch__`` of their own.
     """
     others = [cls for cls in types if not issubclass(cls, (FakeTensor, FunctionalTensor))]
     if not others:

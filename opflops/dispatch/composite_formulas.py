@@ -1,0 +1,119 @@
+"""Formulas for operators that decompose: apply them where autograd would decompose the operator before the mode."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from opflops.pricing.accumulator_deltas import apply_deltas, capture_deltas
+from opflops.torch_internals.composite_kernels import intercept_autograd_kernel
+from opflops.torch_internals.dispatch import (
+    OpOverload,
+    composite_implicit,
+    dispatch_modes,
+    modes_swapped,
+    run_composite,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opflops.dispatch.recording_mode import RecordingMode
+    from opflops.pricing.accumulator_deltas import AccumulatorDelta
+
+    Kernel = Callable[..., Any]
+
+_lock = threading.Lock()
+# Of each intercepted operator: how many modes want it, and the function that ends it.
+_intercepted: dict[OpOverload, tuple[int, Callable[[], None]]] = {}
+# Whether the kernel that an operator's library registered for autograd decomposes it; known after the first call.
+_decomposes: dict[OpOverload, bool] = {}
+
+
+def change_interception(before: set[OpOverload], after: set[OpOverload]) -> None:
+    """Change which operators are intercepted for one mode. Autograd decomposes those that no mode asks for as usual."""
+    with _lock:
+        for overload in after - before:
+            if overload not in _intercepted:
+                _intercepted[overload] = 0, intercept_autograd_kernel(overload, _runner(overload))
+            modes, stop = _intercepted[overload]
+            _intercepted[overload] = modes + 1, stop
+        for overload in before - after:
+            modes, stop = _intercepted.pop(overload)
+            if modes > 1:
+                _intercepted[overload] = modes - 1, stop
+            else:
+                stop()
+
+
+def decompose(overload: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run an operator as those that it decomposes into; active modes with a formula for it record it instead."""
+
+    def kernel(*args: Any, **kwargs: Any) -> Any:
+        return run_composite(overload, args, kwargs)
+
+    return (
+        _run(overload, kernel, _modes_with_formula(overload), args, kwargs) if _intercepted else kernel(*args, **kwargs)
+    )
+
+
+def _runner(overload: OpOverload) -> Callable[[Kernel, tuple[Any, ...], dict[str, Any]], Any]:
+    def run(kernel: Kernel, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        modes = _modes_with_formula(overload)
+        if composite_implicit(overload) or _decomposes.get(overload):
+            return _run(overload, kernel, modes, args, kwargs)
+        if overload in _decomposes:
+            return kernel(*args, **kwargs)
+        return _run_first(overload, kernel, modes, args, kwargs)
+
+    return run
+
+
+def _modes_with_formula(overload: OpOverload) -> list[RecordingMode]:
+    from opflops.dispatch.recording_mode import RecordingMode  # noqa: PLC0415 - it imports this file
+
+    modes = [mode for mode in dispatch_modes() if isinstance(mode, RecordingMode)]
+    return [mode for mode in modes if mode.prices[overload].verdict in ("formula", "zero")]
+
+
+def _run(
+    overload: OpOverload, kernel: Kernel, modes: list[RecordingMode], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Run an operator that decomposes, and record it in some modes, which do not see the operators that it runs."""
+    if not modes:
+        return kernel(*args, **kwargs)
+    *others, mode = modes
+
+    def run_unseen(*args: Any, **kwargs: Any) -> Any:
+        active = dispatch_modes()
+        above = active[active.index(mode) + 1 :]
+        with modes_swapped([mode, *above], above):
+            return _run(overload, kernel, others, args, kwargs)
+
+    pricing = mode.prices[overload]
+    return mode.run(pricing, run_unseen, args, kwargs) if pricing.recorded else run_unseen(*args, **kwargs)
+
+
+def _run_first(
+    overload: OpOverload, kernel: Kernel, modes: list[RecordingMode], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Run an operator whose kernel for autograd may decompose it or dispatch it again, and find out which it does."""
+    captured: list[tuple[RecordingMode, list[AccumulatorDelta]]] = []
+
+    def run(remaining: list[RecordingMode]) -> Any:
+        if not remaining:
+            return kernel(*args, **kwargs)
+        out, deltas = capture_deltas(remaining[0], run, remaining[1:])
+        captured.append((remaining[0], deltas))
+        return out
+
+    out = run(modes)
+    for mode, deltas in captured:
+        pricing = mode.prices[overload]
+        if not pricing.recorded or any(delta.key[0] == pricing.op for delta in deltas):
+            apply_deltas(mode, deltas)
+            _decomposes[overload] = False
+        else:
+            mode.record(pricing, args, kwargs, out)
+            _decomposes[overload] = True
+    return out
