@@ -18,8 +18,10 @@ from opflops.torch_internals.dispatch import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from opflops.dispatch.recording_mode import RecordingMode
     from opflops.pricing.accumulator_deltas import AccumulatorDelta
+    from opflops.pricing.accumulators import Accumulator, AccumulatorKey
+    from opflops.pricing.op_pricing import OpPricing
+    from opflops.pricing.price_cache import PriceCache
 
     Kernel = Callable[..., Any]
 
@@ -28,6 +30,30 @@ _lock = threading.Lock()
 _intercepted: dict[OpOverload, tuple[int, Callable[[], None]]] = {}
 # Whether the kernel that an operator's library registered for autograd decomposes it; known after the first call.
 _decomposes: dict[OpOverload, bool] = {}
+
+
+class AppliesFormulas:
+    """Base class of dispatch modes that record operators at their formulas.
+
+    Attributes:
+        prices: Finds the formula of each operator.
+        accumulators: The sums so far.
+    """
+
+    prices: PriceCache
+    accumulators: list[Accumulator]
+
+    def accumulator(self, context: Any, key: AccumulatorKey) -> Accumulator:
+        """Return an accumulator; make it if there is none."""
+        raise NotImplementedError
+
+    def run(self, price: OpPricing, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run an operator, or a function in its place, and record its cost."""
+        raise NotImplementedError
+
+    def record(self, price: OpPricing, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
+        """Record one call of an operator that has run."""
+        raise NotImplementedError
 
 
 def change_interception(before: set[OpOverload], after: set[OpOverload]) -> None:
@@ -69,15 +95,13 @@ def _runner(overload: OpOverload) -> Callable[[Kernel, tuple[Any, ...], dict[str
     return run
 
 
-def _modes_with_formula(overload: OpOverload) -> list[RecordingMode]:
-    from opflops.dispatch.recording_mode import RecordingMode  # noqa: PLC0415 - it imports this file
-
-    modes = [mode for mode in dispatch_modes() if isinstance(mode, RecordingMode)]
+def _modes_with_formula(overload: OpOverload) -> list[AppliesFormulas]:
+    modes = [mode for mode in dispatch_modes() if isinstance(mode, AppliesFormulas)]
     return [mode for mode in modes if mode.prices[overload].verdict in ("formula", "zero")]
 
 
 def _run(
-    overload: OpOverload, kernel: Kernel, modes: list[RecordingMode], args: tuple[Any, ...], kwargs: dict[str, Any]
+    overload: OpOverload, kernel: Kernel, modes: list[AppliesFormulas], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """Run an operator that decomposes, and record it in some modes, which do not see the operators that it runs."""
     if not modes:
@@ -95,12 +119,12 @@ def _run(
 
 
 def _run_first(
-    overload: OpOverload, kernel: Kernel, modes: list[RecordingMode], args: tuple[Any, ...], kwargs: dict[str, Any]
+    overload: OpOverload, kernel: Kernel, modes: list[AppliesFormulas], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """Run an operator whose kernel for autograd may decompose it or dispatch it again, and find out which it does."""
-    captured: list[tuple[RecordingMode, list[AccumulatorDelta]]] = []
+    captured: list[tuple[AppliesFormulas, list[AccumulatorDelta]]] = []
 
-    def run(remaining: list[RecordingMode]) -> Any:
+    def run(remaining: list[AppliesFormulas]) -> Any:
         if not remaining:
             return kernel(*args, **kwargs)
         out, deltas = capture_deltas(remaining[0], run, remaining[1:])

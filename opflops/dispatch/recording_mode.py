@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from opflops.attribution.module_stack import HasModuleStack, ModuleStack
-from opflops.dispatch.composite_formulas import decompose
+from opflops.dispatch.composite_formulas import AppliesFormulas, decompose
 from opflops.dispatch.tensor_subclasses import run_on_subclass
 from opflops.dispatch.timing import synchronized_time
 from opflops.errors import FormulaFailedError, UnpricedOpError, UnpricedOpWarning
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from opflops.pricing.price_cache import PriceCache
 
 
-class RecordingMode(HasModuleStack, DispatchMode):
+class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
     """Run operators and record their costs in accumulators, one for each operator, module, phase and dtype.
 
     Args:
