@@ -27,7 +27,7 @@ from opflops.attribution.phase_patches import (
     wrap_recorder_enter,
     wrap_recorder_exit,
 )
-from opflops.attribution.threads import modes_for_all_threads
+from opflops.attribution.threads import call_uncounted, modes_for_all_threads
 from opflops.torch_internals.autograd import checkpoint_callables
 from opflops.torch_internals.compiler import compiler_is_loaded
 from opflops.torch_internals.dispatch import dispatch_modes, mode_at, mode_count
@@ -159,7 +159,7 @@ def _wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
             with ExitStack() as entered:
                 for thread_mode in thread_modes:
                     entered.enter_context(thread_mode)
-                return call(module, *args, **kwargs)
+                return call_uncounted(call, module, *args, **kwargs)
         modes = mode_count()
         if modes and _active_modes == 1 and isinstance(mode := mode_at(modes - 1), HasModuleStack):
             # The common case of one counting mode, innermost, avoids building lists.
@@ -173,7 +173,7 @@ def _wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
                 stack.leave(depth)
         stacks = module_stacks_of(dispatch_modes()) if modes else []
         if not stacks:
-            return original(module, *args, **kwargs)
+            return call_uncounted(original, module, *args, **kwargs)
         return call_entered([(stack, stack.enter(module)) for stack in stacks], original, module, *args, **kwargs)
 
     return call
