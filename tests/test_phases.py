@@ -181,14 +181,14 @@ def test_every_patch_is_removed():
     from opflops.torch_internals.autograd import checkpoint_callables  # noqa: PLC0415 - for this test alone
     from opflops.torch_internals.optimizers import (  # noqa: PLC0415 - for this test alone
         STEP_RECORDER,
-        optimizer_functions,
+        optimizer_callables,
     )
 
     torch.optim.Adam([nn.Parameter(X)])
 
     def state():
         recorder = [(STEP_RECORDER, "__enter__"), (STEP_RECORDER, "__exit__")]
-        patched = [*checkpoint_callables(), *optimizer_functions(), *recorder, (nn.Module, "__call__")]
+        patched = [*checkpoint_callables(), *optimizer_callables(), *recorder, (nn.Module, "__call__")]
         hooks = list(sys.modules["torch.optim.optimizer"]._global_optimizer_pre_hooks.values())
         return hooks, {(owner, name): vars(owner)[name] for owner, name in patched}
 

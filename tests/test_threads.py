@@ -240,6 +240,18 @@ def test_a_call_that_fails_in_another_thread_is_named_too():
     assert mode.profile.remarks == (uncounted_remark({"Failing": 2, "Net": 1}),)
 
 
+def test_a_recomputation_in_another_thread_is_no_other_call():
+    """It belongs to the backward of a call that is named already."""
+    net = Net()
+
+    def train():
+        torch.utils.checkpoint.checkpoint(net, X, use_reentrant=False).sum().backward()
+
+    with OpFlopMode() as mode, ThreadPoolExecutor(1) as pool:
+        pool.submit(train).result()
+    assert mode.profile.remarks == (uncounted_remark({"Net": 1}),)
+
+
 def test_a_count_remarks_threads_of_the_model():
     """Also where costs are expressions, and where they are evaluated."""
 

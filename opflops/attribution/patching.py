@@ -33,7 +33,7 @@ from opflops.torch_internals.compiler import compiler_is_loaded
 from opflops.torch_internals.dispatch import dispatch_modes, mode_at, mode_count
 from opflops.torch_internals.higher_order import subgraph_compilations, subgraph_preparations
 from opflops.torch_internals.modules import MODULE_CALL
-from opflops.torch_internals.optimizers import STEP_RECORDER, optimizer_functions, register_step_pre_hook
+from opflops.torch_internals.optimizers import STEP_RECORDER, optimizer_callables, register_step_pre_hook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +63,7 @@ def install_patches() -> None:
             _install(STEP_RECORDER, "__enter__", wrap_recorder_enter)
             _install(STEP_RECORDER, "__exit__", wrap_recorder_exit)
             _step_hook = register_step_pre_hook(wrap_closures)
-            for owner, name in optimizer_functions():
+            for owner, name in optimizer_callables():
                 _install(owner, name, wrap_optimizer_function)
             for owner, name in checkpoint_callables():
                 _install(owner, name, wrap_checkpoint)

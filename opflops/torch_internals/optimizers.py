@@ -36,19 +36,19 @@ def register_step_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
     return register_optimizer_step_pre_hook(hook)
 
 
-def optimizer_functions() -> list[tuple[Any, str]]:
+def optimizer_callables() -> list[tuple[Any, str]]:
     """Return the functions of the optimizer phase beside steps: gradient scaling and clipping, parameter averaging."""
-    functions: list[tuple[Any, str]] = [
-        (cls, name)
-        for cls in _with_subclasses(torch.amp.GradScaler)
-        for name in ("step", "unscale_", "update")
-        if name in vars(cls)
-    ]
+    functions = _methods(torch.amp.GradScaler, "step", "unscale_", "update")
     # The global functions that clip_grad_norm_ calls, wherever it was imported from.
     clipping = sys.modules["torch.nn.utils.clip_grad"]
     functions += [(clipping, "_get_total_norm"), (clipping, "_clip_grads_with_norm_")]
     averaging = sys.modules.get("torch.optim.swa_utils")
-    return functions if averaging is None else [*functions, (averaging.AveragedModel, "update_parameters")]
+    return functions if averaging is None else functions + _methods(averaging.AveragedModel, "update_parameters")
+
+
+def _methods(cls: type[Any], *names: str) -> list[tuple[Any, str]]:
+    """List the classes that define methods, of a class and those derived from it."""
+    return [(each, name) for each in _with_subclasses(cls) for name in names if name in vars(each)]
 
 
 def _with_subclasses(cls: type[Any]) -> Iterator[type[Any]]:
