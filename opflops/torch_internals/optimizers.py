@@ -9,7 +9,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from torch.utils.hooks import RemovableHandle
@@ -48,10 +48,7 @@ def optimizer_callables() -> list[tuple[Any, str]]:
 
 def _methods(cls: type[Any], *names: str) -> list[tuple[Any, str]]:
     """List the classes that define methods, of a class and those derived from it."""
-    return [(each, name) for each in _with_subclasses(cls) for name in names if name in vars(each)]
-
-
-def _with_subclasses(cls: type[Any]) -> Iterator[type[Any]]:
-    yield cls
-    for subclass in cls.__subclasses__():
-        yield from _with_subclasses(subclass)
+    classes = [cls]
+    for each in classes:
+        classes += each.__subclasses__()
+    return [(each, name) for each in classes for name in names if name in each.__dict__]
