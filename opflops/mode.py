@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from opflops.attribution.patching import install_patches, remove_patches
-from opflops.attribution.threads import follow_threads, unfollow_threads
+from opflops.attribution.threads import BlockThread, begin_block, end_block
 from opflops.dispatch.composite_formulas import change_interception
 from opflops.dispatch.recording_mode import RecordingMode
 from opflops.dispatch.snapshot import snapshot
@@ -58,7 +58,7 @@ class OpFlopMode(RecordingMode):
         timing: Also measure the time of each operator; the mode waits for the device after each one.
         threads: Also count modules that other threads call while the block runs, such as those of a thread pool. Wait
             for these threads before the block ends. By default the mode counts its own thread, with its backward
-            passes.
+            passes, and the profile's ``remarks`` name the modules that other threads called.
 
     Attributes:
         active: True while its block runs.
@@ -89,6 +89,7 @@ class OpFlopMode(RecordingMode):
         super().__init__(prices.price_cache({"causal": causal}), causal=causal, strict=strict, timing=timing)
         self._threads = threads
         self._thread_modes: ThreadModes | None = None
+        self._block: BlockThread | None = None
         self._composites: set[OpOverload] = set()
 
     @property
@@ -138,7 +139,8 @@ class OpFlopMode(RecordingMode):
         self.active = True
         if self._threads:
             self._thread_modes = ThreadModes(self)
-            follow_threads(self)
+        self._block = BlockThread(self.module_stack.roots, counts_others=self._threads)
+        begin_block(self._block, self)
         return self
 
     def __exit__(
@@ -148,7 +150,8 @@ class OpFlopMode(RecordingMode):
         traceback: TracebackType | None,
     ) -> None:
         self.active = False
-        unfollow_threads(self)
+        if self._block is not None:
+            end_block(self._block, self)
         if self._composites:
             self._intercept_composites(set())
         remove_patches()
@@ -157,7 +160,8 @@ class OpFlopMode(RecordingMode):
     @property
     def profile(self) -> Profile:
         """Return what has been counted so far, as an immutable snapshot."""
-        return snapshot([self, *(self._thread_modes or ())], timed=self._timing)
+        uncounted = {} if self._block is None else self._block.uncounted()
+        return snapshot([self, *(self._thread_modes or ())], timed=self._timing, uncounted=uncounted)
 
     @property
     def total(self) -> Cost:

@@ -1,6 +1,7 @@
 """Phases of a training step: optimizers, clipping and scaling of gradients, averaging, closures; failures."""
 
 import gc
+import sys
 import tracemalloc
 
 import pytest
@@ -178,13 +179,18 @@ def test_model_and_hardware_utilisation_are_one_call_away():
 def test_every_patch_is_removed():
     """Classes and modules of PyTorch are as before, also after an exception."""
     from opflops.torch_internals.autograd import checkpoint_callables  # noqa: PLC0415 - for this test alone
-    from opflops.torch_internals.optimizers import optimizer_callables  # noqa: PLC0415 - for this test alone
+    from opflops.torch_internals.optimizers import (  # noqa: PLC0415 - for this test alone
+        STEP_RECORDER,
+        optimizer_callables,
+    )
 
     torch.optim.Adam([nn.Parameter(X)])
 
     def state():
-        patched = [*checkpoint_callables(), *optimizer_callables(), (nn.Module, "__call__")]
-        return {(owner, name): vars(owner)[name] for owner, name in patched}
+        recorder = [(STEP_RECORDER, "__enter__"), (STEP_RECORDER, "__exit__")]
+        patched = [*checkpoint_callables(), *optimizer_callables(), *recorder, (nn.Module, "__call__")]
+        hooks = list(sys.modules["torch.optim.optimizer"]._global_optimizer_pre_hooks.values())
+        return hooks, {(owner, name): vars(owner)[name] for owner, name in patched}
 
     before = state()
     with pytest.raises(RuntimeError, match="stop"), OpFlopMode(), OpFlopMode():

@@ -156,31 +156,78 @@ def test_a_reentrant_backward_is_known_by_its_python_frames():
     assert not autograd.in_reentrant_backward()
 
 
-def test_optimizers_prepare_their_class_when_they_are_created():
-    """Steps of classes that have had an instance are listed; scaling, clipping and averaging too."""
+def test_a_step_runs_in_a_recording():
+    """Hooks run inside too, and the recording ends if the step raises; so it is for a step that a scheduler bound."""
+    seen = []
 
-    class Unprepared(torch.optim.SGD):
+    class Mine(torch.optim.SGD):
         def step(self, closure=None):
-            return super().step(closure)
+            seen.append("step")
+            return closure()
 
-    def listed():
-        return [(owner.__name__, name) for owner, name in optimizers.optimizer_callables()]
+    optimizer = Mine([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    optimizer.register_step_pre_hook(lambda *_: seen.append("pre-hook"))
+    optimizer.register_step_post_hook(lambda *_: seen.append("post-hook"))
+    torch.optim.lr_scheduler.StepLR(optimizer, 1)
 
-    assert ("Unprepared", "step") not in listed()
-    Unprepared([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    class Recorder(optimizers.STEP_RECORDER):
+        def __enter__(self):
+            seen.append(("enter", optimizers.is_optimizer_step(self)))
+            return super().__enter__()
+
+        def __exit__(self, *exception):
+            seen.append("exit")
+            return super().__exit__(*exception)
+
+    def fail():
+        raise ValueError("stop")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.autograd.profiler, "record_function", Recorder)
+        optimizer.step(lambda: 3)
+        with pytest.raises(ValueError, match="stop"):
+            optimizer.step(fail)
+        optimizer.zero_grad()
+    begun = [("enter", True), "pre-hook", "step"]
+    assert seen == [*begun, "post-hook", "exit", *begun, "exit", ("enter", False), "exit"]
+
+
+def test_a_hook_before_steps_may_change_arguments():
+    """It is called for all optimizers, and its result takes their place, until it is removed."""
+    net = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    hook = optimizers.register_step_pre_hook(lambda _, args, kwargs: ((args[0], lambda: 1.0 + len(args)), kwargs))
+    assert optimizer.step(lambda: 7.0) == 3.0
+    hook.remove()
+    assert optimizer.step(lambda: 7.0) == 7.0
+
+
+def test_scaling_clipping_and_averaging_are_functions_of_optimizers():
+    """Those of subclasses too."""
+
+    class Scaler(torch.amp.GradScaler):
+        def update(self, new_scale=None):
+            super().update(new_scale)
+
     from torch.optim import swa_utils  # noqa: PLC0415 - listed once it is imported
 
-    assert swa_utils.AveragedModel.update_parameters
+    class Average(swa_utils.AveragedModel):
+        def update_parameters(self, model):
+            super().update_parameters(model)
+
+    listed = [(owner.__name__, name) for owner, name in optimizers.optimizer_callables()]
     for expected in (
-        ("Unprepared", "step"),
         ("GradScaler", "update"),
-        ("GradScaler", "_unscale_grads_"),
+        ("GradScaler", "step"),
+        ("GradScaler", "unscale_"),
+        ("Scaler", "update"),
         ("torch.nn.utils.clip_grad", "_get_total_norm"),
         ("torch.nn.utils.clip_grad", "_clip_grads_with_norm_"),
         ("AveragedModel", "update_parameters"),
+        ("Average", "update_parameters"),
     ):
-        assert expected in listed()
-    assert optimizers.optimizer_preparation() == [(torch.optim.Optimizer, "_patch_step_function")]
+        assert expected in listed
+    assert ("Scaler", "unscale_") not in listed
     assert all(callable(getattr(owner, name)) for owner, name in optimizers.optimizer_callables())
 
 

@@ -1,8 +1,9 @@
 """Patches of PyTorch's own callables, installed while any mode counts.
 
-Module calls, optimizer steps and checkpointed functions are wrapped by replacing class and module attributes. There are
-no hooks on the user's objects, and wrappers leave what they entered in ``finally``. If somebody else wrapped a wrapper
-and keeps it after the block, it passes calls on.
+Module calls, functions of optimizers and checkpointed functions are wrapped by replacing class and module attributes.
+There are no hooks on the user's objects, and wrappers leave what they entered in ``finally``. If somebody else wrapped
+a wrapper and keeps it after the block, it passes calls on. The ``step`` of optimizers is not wrapped, since schedulers
+and libraries bind it, before the block or inside: it runs in a recording for PyTorch's profiler, which is wrapped.
 """
 
 from __future__ import annotations
@@ -18,19 +19,28 @@ from torch.compiler import is_dynamo_compiling
 
 from opflops.attribution.compiled_subgraphs import wrap_compilation_env, wrap_uncounted
 from opflops.attribution.module_stack import HasModuleStack, module_stacks_of
-from opflops.attribution.phase_patches import call_entered, wrap_checkpoint, wrap_optimizer_call
-from opflops.attribution.threads import modes_for_all_threads
+from opflops.attribution.phase_patches import (
+    call_entered,
+    wrap_checkpoint,
+    wrap_closures,
+    wrap_optimizer_function,
+    wrap_recorder_enter,
+    wrap_recorder_exit,
+)
+from opflops.attribution.threads import call_uncounted, modes_for_all_threads
 from opflops.torch_internals.autograd import checkpoint_callables
 from opflops.torch_internals.compiler import compiler_is_loaded
 from opflops.torch_internals.dispatch import dispatch_modes, mode_at, mode_count
 from opflops.torch_internals.higher_order import subgraph_compilations, subgraph_preparations
 from opflops.torch_internals.modules import MODULE_CALL
-from opflops.torch_internals.optimizers import optimizer_callables, optimizer_preparation
+from opflops.torch_internals.optimizers import STEP_RECORDER, optimizer_callables, register_step_pre_hook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
     from types import FrameType
+
+    from torch.utils.hooks import RemovableHandle
 
     Wrapper = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -41,18 +51,20 @@ _installed: list[tuple[Any, str, Any, Any]] = []
 # Originals and wrappers of earlier blocks. Creating a wrapper takes longer than installing it.
 _wrappers: dict[tuple[Any, str], tuple[Any, Any]] = {}
 _stance: AbstractContextManager[Any] | None = None
+_step_hook: RemovableHandle | None = None
 
 
 def install_patches() -> None:
     """Install the patches, if no other mode did. Each call needs a call of :func:`remove_patches`."""
-    global _active_modes  # noqa: PLW0603 - the patches are global too
+    global _active_modes, _step_hook  # noqa: PLW0603 - the patches are global too
     with _lock:
         if _active_modes == 0:
             _install(nn.Module, "__call__", _wrap_module_call)
+            _install(STEP_RECORDER, "__enter__", wrap_recorder_enter)
+            _install(STEP_RECORDER, "__exit__", wrap_recorder_exit)
+            _step_hook = register_step_pre_hook(wrap_closures)
             for owner, name in optimizer_callables():
-                _install(owner, name, wrap_optimizer_call)
-            for owner, name in optimizer_preparation():
-                _install(owner, name, _wrap_optimizer_preparation)
+                _install(owner, name, wrap_optimizer_function)
             for owner, name in checkpoint_callables():
                 _install(owner, name, wrap_checkpoint)
             for owner, name in subgraph_compilations():
@@ -68,7 +80,7 @@ def install_patches() -> None:
 
 def remove_patches() -> None:
     """Undo :func:`install_patches`: the last mode to end restores the original callables."""
-    global _active_modes, _stance  # noqa: PLW0603 - as above
+    global _active_modes, _step_hook, _stance  # noqa: PLW0603 - as above
     with _lock:
         _active_modes -= 1
         if _active_modes:
@@ -78,6 +90,9 @@ def remove_patches() -> None:
             # Leave the patch of somebody else who replaced ours.
             if vars(owner).get(name) is wrapper:
                 setattr(owner, name, original)
+        if _step_hook is not None:
+            _step_hook.remove()
+            _step_hook = None
         if _stance is not None:
             _stance.__exit__(None, None, None)
             _stance = None
@@ -128,21 +143,6 @@ def _wrap_subgraph_compilation(original: Callable[..., Any]) -> Callable[..., An
     return call
 
 
-def _wrap_optimizer_preparation(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Also patch the steps of optimizer classes that are first used inside the block."""
-
-    @wraps(original)
-    def call(optimizer: Any, *args: Any, **kwargs: Any) -> Any:
-        result = original(optimizer, *args, **kwargs)
-        patched = [(owner, name) for owner, name, _, _ in _installed]
-        for owner, name in optimizer_callables():
-            if (owner, name) not in patched:
-                _install(owner, name, wrap_optimizer_call)
-        return result
-
-    return call
-
-
 def _wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
     """Enter and leave the module on every active module stack of the thread."""
     # Module calls are frequent enough that saving one function call in each is measurable.
@@ -159,7 +159,7 @@ def _wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
             with ExitStack() as entered:
                 for thread_mode in thread_modes:
                     entered.enter_context(thread_mode)
-                return call(module, *args, **kwargs)
+                return call_uncounted(call, module, *args, **kwargs)
         modes = mode_count()
         if modes and _active_modes == 1 and isinstance(mode := mode_at(modes - 1), HasModuleStack):
             # The common case of one counting mode, innermost, avoids building lists.
@@ -173,7 +173,7 @@ def _wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
                 stack.leave(depth)
         stacks = module_stacks_of(dispatch_modes()) if modes else []
         if not stacks:
-            return original(module, *args, **kwargs)
+            return call_uncounted(original, module, *args, **kwargs)
         return call_entered([(stack, stack.enter(module)) for stack in stacks], original, module, *args, **kwargs)
 
     return call

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from functools import wraps
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from torch import nn
 
 from opflops.attribution.module_context import FORWARD, OPTIMIZER, RECOMPUTE
 from opflops.attribution.module_stack import ModuleStack, StackEntry, module_stacks_of
 from opflops.torch_internals.dispatch import dispatch_modes
+from opflops.torch_internals.optimizers import is_optimizer_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import SupportsIndex
 
 
 def call_entered(
@@ -42,23 +48,101 @@ def _wrap_with_phase(phase: str, function: Callable[..., Any]) -> Callable[..., 
     return call
 
 
-def wrap_optimizer_call(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Attribute the work of an optimizer to its phase. Closures passed to it run in the forward phase."""
-    step = _wrap_with_phase(OPTIMIZER, original)
+def wrap_optimizer_function(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Attribute the work of a function to the optimizer phase. Closures passed to it run in the forward phase."""
+    function = _wrap_with_phase(OPTIMIZER, original)
 
     @wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
         if dispatch_modes():
-            args = tuple(_wrap_closure(value) for value in args)
-            kwargs = {name: _wrap_closure(value) for name, value in kwargs.items()}
-        return step(*args, **kwargs)
+            args, kwargs = _with_wrapped_closures(args, kwargs)
+        return function(*args, **kwargs)
 
     return call
 
 
+# What the recording of each running step entered.
+_entered_steps: WeakKeyDictionary[Any, list[list[tuple[ModuleStack, int]]]] = WeakKeyDictionary()
+
+
+def wrap_recorder_enter(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Begin the optimizer phase when PyTorch begins to record a step."""
+
+    @wraps(original)
+    def call(recording: Any) -> Any:
+        result = original(recording)
+        if is_optimizer_step(recording):
+            entered = [(stack, stack.enter_phase(OPTIMIZER)) for stack in module_stacks_of(dispatch_modes())]
+            _entered_steps.setdefault(recording, []).append(entered)
+        return result
+
+    return call
+
+
+def wrap_recorder_exit(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Leave the phase that :func:`wrap_recorder_enter` began, also if the step raises."""
+
+    @wraps(original)
+    def call(recording: Any, *exception: Any) -> Any:
+        steps = _entered_steps.get(recording)
+        for stack, depth in steps.pop() if steps else ():
+            stack.leave(depth)
+        return original(recording, *exception)
+
+    return call
+
+
+def wrap_closures(
+    _optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Let the closures among the arguments of a step run in the forward phase; a hook before the step."""
+    return _with_wrapped_closures(args, kwargs) if dispatch_modes() else None
+
+
+def _with_wrapped_closures(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return tuple(map(_wrap_closure, args)), {name: _wrap_closure(value) for name, value in kwargs.items()}
+
+
 def _wrap_closure(value: Any) -> Any:
-    is_function = callable(value) and hasattr(value, "__name__") and not isinstance(value, type)
-    return _wrap_with_phase(FORWARD, value) if is_function else value
+    # A module's call enters the forward phase by itself; an optimizer may be callable.
+    if not callable(value) or isinstance(value, (type, nn.Module)) or hasattr(value, "param_groups"):
+        return value
+    call = _wrap_with_phase(FORWARD, value)
+    return call if isinstance(value, FunctionType) else _CallableObject(value, call)
+
+
+class _CallableObject:
+    """Stand for a callable object, such as a method or a ``functools.partial``, and call it in another way.
+
+    Args:
+        original: The object. Its attributes and its class are this object's too, and copying this object copies it.
+        call: What to call in its place.
+    """
+
+    __slots__ = ("__weakref__", "_call", "_original")
+
+    def __init__(self, original: Any, call: Callable[..., Any]) -> None:
+        object.__setattr__(self, "_original", original)
+        object.__setattr__(self, "_call", call)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._call(*args, **kwargs)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return type(self._original)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._original, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._original, name)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        return self._original.__reduce_ex__(protocol)
 
 
 def wrap_checkpoint(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -103,7 +103,8 @@ class SymbolicTrace:
             return tuple(replace(row, cost=Cost(*map(shape_env.expression, row.cost))) for row in rows)
 
         rows, sites = to_expressions(profile.rows), to_expressions(profile.sites)
-        return Profile(rows, sites, profile.called, tuple(dimensions), tuple(guards)), kernel_guards
+        counted = Profile(rows, sites, profile.called, tuple(dimensions), tuple(guards), remarks=profile.remarks)
+        return counted, kernel_guards
 
     def count_at(self, sizes: Mapping[str, int], dims_at_one: frozenset[str]) -> Profile:
         """Count the program without symbols, at given sizes of dimensions and at 1 for the others."""

@@ -10,19 +10,20 @@ from opflops.records.cost import total_of
 from opflops.records.rows import Row, merge, split_sites
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from opflops.attribution.module_context import ModuleContext
     from opflops.dispatch.recording_mode import RecordingMode
     from opflops.pricing.accumulators import Accumulator, AccumulatorKey
 
 
-def snapshot(modes: Sequence[RecordingMode], *, timed: bool) -> Profile:
+def snapshot(modes: Sequence[RecordingMode], *, timed: bool, uncounted: Mapping[str, int]) -> Profile:
     """Make an immutable profile of the accumulators of a block's modes.
 
     Args:
         modes: The mode of the block, and those of other threads.
         timed: Whether the modes measured times.
+        uncounted: The calls of modules in other threads that no mode counted, by module.
 
     Raises:
         FormulaError: A count is not a whole number.
@@ -45,7 +46,15 @@ def snapshot(modes: Sequence[RecordingMode], *, timed: bool) -> Profile:
     if len(modes) > 1:
         rows = merge(rows)
     called = dict.fromkeys(path for mode in modes for path in mode.module_stack.called_paths())
-    return Profile(rows, sites, tuple(called))
+    return Profile(rows, sites, tuple(called), remarks=_remarks(uncounted))
+
+
+def _remarks(uncounted: Mapping[str, int]) -> tuple[str, ...]:
+    if not uncounted:
+        return ()
+    from opflops.report.notes import uncounted_remark  # noqa: PLC0415 - keeps import opflops fast
+
+    return (uncounted_remark(uncounted),)
 
 
 def _row(key: AccumulatorKey, parts: list[Accumulator], *, timed: bool, site: str) -> Row:

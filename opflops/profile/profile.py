@@ -59,6 +59,7 @@ class Profile(Views):
         dimensions: The dimensions of costs that are expressions.
         conditions: What must be true of the dimensions' sizes for the costs to be exact.
         cases: The costs at sizes of 1 at which they differ; :meth:`at` looks there first.
+        remarks: Sentences on what the counts leave out, such as modules that other threads called; reports show them.
     """
 
     rows: tuple[Row, ...] = ()
@@ -67,6 +68,7 @@ class Profile(Views):
     dimensions: tuple[Dimension, ...] = ()
     conditions: tuple[Condition, ...] = ()
     cases: tuple[Case, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -309,6 +311,7 @@ class Profile(Views):
                 Case(sizes, combine(self.at(**self._restrict(sizes)), other.at(**other._restrict(sizes))))
                 for sizes in both
             ),
+            tuple(dict.fromkeys((*self.remarks, *other.remarks))),
         )
 
     def _restrict(self, sizes: tuple[tuple[str, int], ...]) -> dict[str, int]:
@@ -320,7 +323,7 @@ class Profile(Views):
         cases = [(sizes, profile._document()) for sizes, profile in self.cases]  # noqa: SLF001 - of this class
         from opflops.report import document  # noqa: PLC0415 - keeps import opflops fast
 
-        return document(self.rows, self.sites, self.called, self.dimensions, self.conditions, cases)
+        return document(self.rows, self.sites, self.called, self.dimensions, self.conditions, cases, self.remarks)
 
     @classmethod
     def from_json(cls, text: str) -> Profile:

@@ -30,6 +30,7 @@ class Views:
     dimensions: tuple[Dimension, ...]
     conditions: tuple[Condition, ...]
     cases: Sequence[tuple[Any, Any]]
+    remarks: tuple[str, ...]
 
     def table(self, by: str | tuple[str, ...] = "module", **options: Unpack[TableOptions]) -> str:
         """Write the profile as a table.
@@ -65,8 +66,9 @@ class Views:
         The document is ``{"schema": "opflops.profile", "version": 1, "rows": [...], "sites": [...], "called": [...]}``.
         Each row has ``module``, ``module_type``, ``op``, ``phase``, ``dtype``, ``calls``, ``cost`` (``macs``, ``ops``,
         ``transcendentals``, ``bytes_read``, ``bytes_written``), ``seconds``, ``estimate``, ``priced`` and ``site``.
-        Version 2, for costs that are formulas, adds ``dimensions``, ``conditions`` and ``cases``. A reader raises an
-        error for a version that it does not know. :mod:`opflops.report.files.codec` describes every key.
+        Version 2, for costs that are formulas, adds ``dimensions``, ``conditions`` and ``cases``; version 3, for a
+        profile with remarks, adds ``remarks``. A reader raises an error for a version that it does not know.
+        :mod:`opflops.report.files.codec` describes every key.
 
         >>> import json
         >>> from opflops import Profile
@@ -157,13 +159,14 @@ class Views:
 
     @property
     def symbolic(self) -> Symbolic:
-        """Return what reports say about costs that are expressions: dimensions, conditions and cases."""
+        """Return what reports say beside the rows: dimensions, conditions and cases of expressions, and remarks."""
         from opflops.report import Symbolic  # noqa: PLC0415 - see above
 
         case_of = {dimension_rules.unless_sizes(sizes): sizes for sizes, _ in self.cases}
         reasons = {case_of[each.expression]: each.reason for each in self.conditions if each.expression in case_of}
         conditions = tuple(each for each in self.conditions if each.expression not in case_of)
-        return Symbolic(self.dimensions, conditions, tuple((sizes, reasons.get(sizes, "")) for sizes, _ in self.cases))
+        cases = tuple((sizes, reasons.get(sizes, "")) for sizes, _ in self.cases)
+        return Symbolic(self.dimensions, conditions, cases, self.remarks)
 
     def _document(self) -> dict[str, Any]:
         raise NotImplementedError

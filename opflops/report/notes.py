@@ -9,12 +9,12 @@ from opflops.report.amounts import Amount
 from opflops.units import duration, exact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from opflops.records.dimensions import Condition, Dimension
     from opflops.records.rows import Row
 
-_MAX_CONDITIONS = 4
+_MAX_CONDITIONS, _MAX_MODULES = 4, 16
 LEGEND = (
     "1 mac = 1 multiply + 1 add. flops = 2 x macs + other operations; exp, sqrt, tanh, ... are counted separately as "
     "transcendentals."
@@ -22,17 +22,19 @@ LEGEND = (
 
 
 class Symbolic(NamedTuple):
-    """Hold what a report says about costs that are expressions.
+    """Hold what a report says beside its rows, most of it about costs that are expressions.
 
     Attributes:
         dimensions: The dimensions; shares and sort orders are computed at their example sizes.
         conditions: What must be true of sizes for the expressions to hold.
         cases: The sizes at which the costs differ, each with the reason.
+        remarks: Sentences on what the rows leave out.
     """
 
     dimensions: Sequence[Dimension] = ()
     conditions: Sequence[Condition] = ()
     cases: Sequence[tuple[Sequence[tuple[str, int]], str]] = ()
+    remarks: Sequence[str] = ()
 
 
 NUMBERS = Symbolic()
@@ -49,6 +51,7 @@ def notes(rows: Sequence[Row], symbolic: Symbolic = NUMBERS) -> list[str]:
         *_integer_notes(rows),
         *_estimate_notes(rows),
         *_unpriced_notes(rows),
+        *symbolic.remarks,
     ]
 
 
@@ -122,3 +125,18 @@ def _unpriced_notes(rows: Sequence[Row]) -> list[str]:
         f"Not counted: {op}, {format_calls(times)}. Add a formula with @opflops.formula(torch.ops.{op})."
         for op, times in unpriced(rows).items()
     ]
+
+
+def uncounted_remark(calls: Mapping[str, int]) -> str:
+    """Write the sentence about modules that other threads called and no mode counted.
+
+    Args:
+        calls: The number of calls of each module.
+
+    >>> uncounted_remark({"Net": 24})
+    'Not counted: modules called in other threads: Net (24 calls). OpFlopMode(threads=True) counts them.'
+    """
+    names = [f"{name} ({format_calls(number)})" for name, number in calls.items()]
+    if len(names) > _MAX_MODULES:
+        names[_MAX_MODULES - 1 :] = [f"{len(names) - _MAX_MODULES + 1} more modules"]
+    return f"Not counted: modules called in other threads: {join_names(names)}. OpFlopMode(threads=True) counts them."

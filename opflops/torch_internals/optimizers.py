@@ -1,28 +1,54 @@
-"""Optimizers: the functions that belong to the optimizer phase."""
+"""Optimizers: how a step is recognized, and the other functions that belong to the optimizer phase."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from torch.utils.hooks import RemovableHandle
+
+STEP_RECORDER: type[AbstractContextManager[Any]] = torch.autograd.profiler.record_function
+"""The context manager in which the ``step`` of every optimizer runs, with its hooks.
+
+The constructor of :class:`torch.optim.Optimizer` puts it around the ``step`` of its class. Whoever binds or wraps that
+``step``, such as a learning rate scheduler, calls it inside.
+"""
+
+
+def is_optimizer_step(recording: Any) -> bool:
+    """Return whether a ``record_function`` is that of an optimizer's step."""
+    name: str = recording.name
+    return name.startswith("Optimizer.step#")
+
+
+def register_step_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call a hook with every optimizer, before its step: ``hook(optimizer, args, kwargs)``.
+
+    It returns the arguments to use in place of these, or None. The first of ``args`` is the optimizer.
+    """
+    return register_optimizer_step_pre_hook(hook)
 
 
 def optimizer_callables() -> list[tuple[Any, str]]:
-    """Return the functions of the optimizer phase: steps, gradient scaling and clipping, parameter averaging."""
-    classes = [torch.optim.Optimizer]
-    for cls in classes:
-        classes += cls.__subclasses__()
-    prepared = [cls for cls in dict.fromkeys(classes) if "step" in vars(cls) and getattr(cls.step, "hooked", False)]
-    functions: list[tuple[Any, str]] = [(cls, "step") for cls in prepared]
-    functions += [(torch.amp.GradScaler, "_unscale_grads_"), (torch.amp.GradScaler, "update")]
+    """Return the functions of the optimizer phase beside steps: gradient scaling and clipping, parameter averaging."""
+    functions = _methods(torch.amp.GradScaler, "step", "unscale_", "update")
     # The global functions that clip_grad_norm_ calls, wherever it was imported from.
     clipping = sys.modules["torch.nn.utils.clip_grad"]
     functions += [(clipping, "_get_total_norm"), (clipping, "_clip_grads_with_norm_")]
     averaging = sys.modules.get("torch.optim.swa_utils")
-    return functions if averaging is None else [*functions, (averaging.AveragedModel, "update_parameters")]
+    return functions if averaging is None else functions + _methods(averaging.AveragedModel, "update_parameters")
 
 
-def optimizer_preparation() -> list[tuple[Any, str]]:
-    """Return the function that every optimizer's constructor calls to prepare the ``step`` of its class."""
-    return [(torch.optim.Optimizer, "_patch_step_function")]
+def _methods(cls: type[Any], *names: str) -> list[tuple[Any, str]]:
+    """List the classes that define methods, of a class and those derived from it."""
+    classes = [cls]
+    for each in classes:
+        classes += each.__subclasses__()
+    return [(each, name) for each in classes for name in names if name in each.__dict__]

@@ -1,6 +1,7 @@
 """Profiles as JSON and back."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -49,7 +50,7 @@ ROW = json.loads(PROFILE.to_json())["rows"][0]
         ("[]", '"schema": "opflops.profile"'),
         ('{"rows": []}', '"schema": "opflops.profile"'),
         (changed(schema="chrome.trace"), '"schema": "opflops.profile"'),
-        (changed(version=3), "schema version 3, but this opflops reads versions 1 to 2"),
+        (changed(version=4), "schema version 4, but this opflops reads versions 1 to 3"),
         (changed(version=None), "schema version None"),
         (changed(rows=[{}]), "damaged"),
         (changed(rows=[{**ROW, "wrong": 1}]), "damaged.*wrong"),
@@ -69,6 +70,9 @@ ROW = json.loads(PROFILE.to_json())["rows"][0]
         (changed(sites=[{}]), "damaged.*in its sites"),
         (changed(more=[]), "it has more, unlike version 1"),
         (changed(dimensions=[]), "it has dimensions, unlike version 1"),
+        (changed(version=2, remarks=[]), "it has remarks, unlike version 2"),
+        (changed(version=3, remarks=[3]), "damaged.*a string.*in its remarks"),
+        (changed(version=3, remarks="none"), "damaged.*lists.*in its remarks"),
         (json.dumps({"schema": "opflops.profile", "version": 1}), "it has no rows, unlike version 1"),
         (changed(version=2, dimensions=[{"name": "b"}]), "damaged.*in its dimensions"),
         (changed(version=2, conditions=[{"expression": "1"}]), "damaged.*in its conditions"),
@@ -105,6 +109,9 @@ SECOND = """
    "cost": {"macs": "8*batch", "ops": 0, "transcendentals": 0, "bytes_read": 0, "bytes_written": 0},
    "seconds": null, "estimate": "", "priced": true, "site": ""}]}
 """
+THIRD = """
+{"schema": "opflops.profile", "version": 3, "sites": [], "called": [], "rows": [], "remarks": ["Less is counted."]}
+"""
 
 
 def test_a_file_of_version_1_is_read_for_ever():
@@ -120,3 +127,13 @@ def test_a_file_of_version_2_is_read_for_ever():
     assert profile.at(batch=3).total.macs == 24
     assert profile.at(batch=1).total == Cost()
     assert Profile.from_json(profile.to_json()) == profile
+
+
+def test_a_file_of_version_3_is_read_for_ever():
+    """With remarks, also of costs that are expressions; without remarks the version stays what it was."""
+    assert Profile.from_json(THIRD) == Profile(remarks=("Less is counted.",))
+    profile = replace(Profile.from_json(SECOND), remarks=("Less is counted.",))
+    document = json.loads(profile.to_json())
+    assert (document["version"], document["remarks"]) == (3, ["Less is counted."])
+    assert Profile.from_json(profile.to_json()) == profile
+    assert json.loads(replace(profile, remarks=()).to_json())["version"] == 2

@@ -3,8 +3,8 @@
 A profile is one JSON object:
 
 - ``schema``: the string ``"opflops.profile"``.
-- ``version``: 1, or 2 if costs are expressions in dimensions. A newer opflops reads all older versions. A version has
-  exactly the keys that are listed here; any more key makes a new version.
+- ``version``: 1, or 2 if costs are expressions in dimensions, or 3 if there are remarks. A newer opflops reads all
+  older versions. A version has exactly the keys that are listed here; any more key makes a new version.
 - ``rows``: a list of objects, one for each module, operator, phase and dtype, in order of first execution:
 
   - ``module``: the module's path, such as ``"ResNet.layer1.0.conv1"``, beginning with the root's class name; ``""`` for
@@ -36,6 +36,10 @@ Version 2 adds:
   ``"Ne(batch, 1)"``) and ``reason``.
 - ``cases``: objects with ``sizes``, an object of sizes by dimension at which the model does something else, and
   ``profile``, an object like the whole document with the costs there.
+
+Version 3 has the keys of version 1, those of version 2 if costs are expressions, and:
+
+- ``remarks``: a list of sentences on what the counts leave out, such as modules that other threads called.
 """
 
 from __future__ import annotations
@@ -61,9 +65,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SCHEMA = "opflops.profile"
-VERSIONS = (1, 2)
+VERSIONS = (1, 2, 3)
 _KEYS = ("schema", "version", "rows", "sites", "called")
-_MORE_KEYS = ("dimensions", "conditions", "cases")
+_MORE_KEYS = {2: ("dimensions", "conditions", "cases"), 3: ("remarks",)}
 _FIELDS = tuple(field.name for field in fields(Row))
 
 
@@ -74,6 +78,7 @@ def document(
     dimensions: Sequence[Dimension] = (),
     conditions: Iterable[Condition] = (),
     cases: Iterable[tuple[Sizes, dict[str, Any]]] = (),
+    remarks: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Make the JSON object of a profile; the module docstring describes its schema.
 
@@ -84,6 +89,7 @@ def document(
         dimensions: The dimensions of costs that are expressions. With any, the object has version 2, else version 1.
         conditions: What must be true of their sizes.
         cases: Sizes at which the costs differ, and the object of the profile for them.
+        remarks: Sentences on what the counts leave out. With any, the object has version 3.
     """
     written = {
         "schema": SCHEMA,
@@ -99,6 +105,8 @@ def document(
             "conditions": [{"expression": serialize(each.expression), "reason": each.reason} for each in conditions],
             "cases": [{"sizes": dict(sizes), "profile": profile} for sizes, profile in cases],
         }
+    if remarks:
+        written |= {"version": 3, "remarks": list(remarks)}
     return written
 
 
@@ -137,7 +145,8 @@ def _decode(written: Any) -> dict[str, Any]:
             f"This profile has schema version {version!r}, but this opflops reads versions 1 to {VERSIONS[-1]}. "
             "Read it with the opflops that wrote it, or a newer one."
         )
-    unexpected = set(written) - {*_KEYS, *(_MORE_KEYS if version > 1 else ())}
+    known = {*_KEYS, *(key for added, keys in _MORE_KEYS.items() if version >= added for key in keys)}
+    unexpected = set(written) - known
     if unexpected or "rows" not in written:
         what = f"it has {', '.join(sorted(unexpected))}" if unexpected else "it has no rows"
         raise ProfileError(f"This profile is damaged, or its version is unknown: {what}, unlike version {version}.")
@@ -156,6 +165,7 @@ def _decode(written: Any) -> dict[str, Any]:
         "cases": _decode_list(
             written, "cases", lambda entry: (_decode_sizes(entry["sizes"]), _decode(entry["profile"]))
         ),
+        "remarks": _decode_list(written, "remarks", _check_string),
     }
 
 
