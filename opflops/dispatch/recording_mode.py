@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from opflops.attribution.module_context import ModuleContext
-    from opflops.attribution.module_paths import RootModules
+    from opflops.attribution.root_modules import RootModules
     from opflops.pricing.accumulators import AccumulatorKey
     from opflops.pricing.price_cache import PriceCache
 
@@ -218,7 +218,8 @@ class RecordingMode(HasModuleStack, DispatchMode):
 
     def report_unpriced(self, op: str, problem: str, advice: str = "") -> None:
         """Warn about an operator without a formula, once, or raise if the mode is strict. For internal use."""
-        module = self.module_stack.current[0].path
+        stack = self.module_stack
+        module = stack.roots.resolve(stack.current[0].path)
         place = f"in module {module}" if module else "outside any module"
         advice = advice or f"Register a formula with @opflops.formula(torch.ops.{op})."
         if self._strict:
