@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from torch import nn
+
 from opflops.attribution.patching import install_patches, remove_patches
+from opflops.attribution.root_modules import RootModules
 from opflops.attribution.threads import follow_threads, unfollow_threads
 from opflops.dispatch.recording_mode import RecordingMode
 from opflops.dispatch.snapshot import snapshot
 from opflops.dispatch.thread_modes import ThreadModes
-from opflops.errors import ActiveModeError
+from opflops.errors import ActiveModeError, RootError
 from opflops.pricing.registry import Registry, registry
 from opflops.pricing.schema_binding import PricingRule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Unpack
@@ -29,6 +32,24 @@ if TYPE_CHECKING:
 
 Causal = Literal["dense", "exact"]
 _CAUSAL: tuple[Causal, ...] = ("dense", "exact")
+
+
+def _check_root(root: object) -> None:
+    """Check that ``root`` is a module, or None.
+
+    Raises:
+        RootError: It is not.
+    """
+    if root is None or isinstance(root, nn.Module):
+        return
+    if isinstance(root, type) and issubclass(root, nn.Module):
+        raise RootError(
+            f"root must be an instance of nn.Module, not the class {root.__name__}. "
+            f"Make the model first, as in model = {root.__name__}(...), and pass it: OpFlopMode(root=model)."
+        )
+    owner = getattr(root, "__self__", None)
+    hint = " Pass the model of the method, as in OpFlopMode(root=model)." if isinstance(owner, nn.Module) else ""
+    raise RootError(f"root must be an nn.Module, the model whose names are used, not {root!r:.100}.{hint}")
 
 
 class OpFlopMode(RecordingMode):
@@ -57,14 +78,21 @@ class OpFlopMode(RecordingMode):
         threads: Also count modules that other threads call while the block runs, such as those of a thread pool. Wait
             for these threads before the block ends. By default the mode counts its own thread, with its backward
             passes.
+        root: The model whose names are used. Modules of it that the block calls on their own, as in
+            ``model.encode(x)``, then have their paths below it; without it such a module is a root, unless the block
+            also calls a model that contains it, before or after. The mode keeps the model alive.
 
     Attributes:
         active: True while its block runs.
         accumulators: The sums so far; also available as ``cells``.
         module_stack: The modules that are running; also available as ``scope``.
 
+    Names of modules are final once the block has ended. A profile that is read earlier does not know the models that
+    are called later.
+
     Raises:
         ValueError: ``causal`` is neither ``"dense"`` nor ``"exact"``.
+        RootError: ``root`` is not an ``nn.Module``.
         FormulaError: A formula does not fit its operator's schema.
     """
 
@@ -76,7 +104,9 @@ class OpFlopMode(RecordingMode):
         formulas: Mapping[Op, Callable[..., Cost | Estimate]] | None = None,
         timing: bool = False,
         threads: bool = False,
+        root: nn.Module | None = None,
     ) -> None:
+        _check_root(root)
         if causal not in _CAUSAL:
             raise ValueError(f"causal must be 'dense' or 'exact', not {causal!r}.")
         prices = registry
@@ -86,6 +116,8 @@ class OpFlopMode(RecordingMode):
                 prices.register(PricingRule(function), [op], override=True)
         super().__init__(prices.price_cache({"causal": causal}), causal=causal, strict=strict, timing=timing)
         self._threads = threads
+        self._root = root
+        self._pinned: tuple[nn.Module, ...] = () if root is None else (root,)
         self._thread_modes: ThreadModes | None = None
 
     @property
@@ -97,6 +129,14 @@ class OpFlopMode(RecordingMode):
     def scope(self) -> ModuleStack:
         """Return :attr:`module_stack`."""
         return self.module_stack
+
+    def pin(self, models: Sequence[nn.Module]) -> OpFlopMode:
+        """Use the names of models for their modules that the next blocks call on their own; return the mode.
+
+        Unlike ``root=``, this names no model before a module of it is called. For internal use.
+        """
+        self._pinned = (*self._pinned, *models)
+        return self
 
     def mode_for_this_thread(self) -> ThreadMode | None:
         """Return the mode that counts for this one in another thread, unless it is active there already.
@@ -111,7 +151,9 @@ class OpFlopMode(RecordingMode):
                 "This OpFlopMode is already counting and cannot be entered again before its block ends. "
                 "To count part of a block separately, enter a second OpFlopMode()."
             )
-        self._start_afresh()
+        self._start_afresh(RootModules(self._pinned) if self._pinned else None)
+        if self._root is not None:
+            self.module_stack.roots.paths_with(self._root)
         install_patches()
         try:
             super().__enter__()

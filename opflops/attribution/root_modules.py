@@ -108,9 +108,7 @@ class RootModules:
                 if former is paths or root is None:
                     continue
                 # A module that the former root created is below its caller there.
-                moved = {
-                    path: paths.path_of(each, OUTSIDE, None) for each, path in former.modules() if each in paths
-                }
+                moved = {path: paths.path_of(each, OUTSIDE, None) for each, path in former.modules() if each in paths}
                 self._moved[former.name] = moved
                 del self._by_root[key]
 

@@ -89,6 +89,12 @@ def _class_name_of(module_class: type) -> str:
     return module_class.__name__
 
 
+def name_of(model: object) -> str:
+    """Return the name of a function, or of the class of a module or another callable, for messages."""
+    default = class_name(model) if isinstance(model, torch.nn.Module) else type(model).__name__
+    return str(getattr(model, "__name__", default))
+
+
 class ClassNames(dict[type, str]):
     """Map classes to the names of :func:`class_name`; "" for wrappers, whose names depend on the wrapped module.
 
