@@ -15,6 +15,7 @@ from opflops.dispatch.thread_modes import ThreadModes
 from opflops.errors import ActiveModeError, RootError
 from opflops.pricing.registry import Registry, registry
 from opflops.pricing.schema_binding import PricingRule
+from opflops.torch_internals.modules import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,9 +48,11 @@ def _check_root(root: object) -> None:
             f"root must be an instance of nn.Module, not the class {root.__name__}. "
             f"Make the model first, as in model = {root.__name__}(...), and pass it: OpFlopMode(root=model)."
         )
-    owner = getattr(root, "__self__", None)
-    hint = " Pass the model of the method, as in OpFlopMode(root=model)." if isinstance(owner, nn.Module) else ""
-    raise RootError(f"root must be an nn.Module, the model whose names are used, not {root!r:.100}.{hint}")
+    if isinstance(getattr(root, "__self__", None), nn.Module):
+        given, advice = f"the method {name_of(root)}", "Pass the method's model: OpFlopMode(root=model)."
+    else:
+        given, advice = f"{root!r:.100}", "It is the model whose names are used."
+    raise RootError(f"root must be an nn.Module, not {given}. {advice}")
 
 
 class OpFlopMode(RecordingMode):
@@ -78,9 +81,10 @@ class OpFlopMode(RecordingMode):
         threads: Also count modules that other threads call while the block runs, such as those of a thread pool. Wait
             for these threads before the block ends. By default the mode counts its own thread, with its backward
             passes.
-        root: The model whose names are used. Modules of it that the block calls on their own, as in
-            ``model.encode(x)``, then have their paths below it; without it such a module is a root, unless the block
-            also calls a model that contains it, before or after. The mode keeps the model alive.
+        root: The model whose names are used for all of its modules, whoever calls them: the block itself, as in
+            ``model.encode(x)``, or a larger model that contains it. By default, a module that the block calls is a
+            root, unless the block also calls a model that contains it, before or after. The mode keeps the model
+            alive.
 
     Attributes:
         active: True while its block runs.
@@ -117,7 +121,7 @@ class OpFlopMode(RecordingMode):
         super().__init__(prices.price_cache({"causal": causal}), causal=causal, strict=strict, timing=timing)
         self._threads = threads
         self._root = root
-        self._pinned: tuple[nn.Module, ...] = () if root is None else (root,)
+        self._models: tuple[nn.Module, ...] = ()
         self._thread_modes: ThreadModes | None = None
 
     @property
@@ -130,12 +134,12 @@ class OpFlopMode(RecordingMode):
         """Return :attr:`module_stack`."""
         return self.module_stack
 
-    def pin(self, models: Sequence[nn.Module]) -> OpFlopMode:
+    def expect(self, models: Sequence[nn.Module]) -> OpFlopMode:
         """Use the names of models for their modules that the next blocks call on their own; return the mode.
 
         Unlike ``root=``, this names no model before a module of it is called. For internal use.
         """
-        self._pinned = (*self._pinned, *models)
+        self._models = (*models,)
         return self
 
     def mode_for_this_thread(self) -> ThreadMode | None:
@@ -151,9 +155,7 @@ class OpFlopMode(RecordingMode):
                 "This OpFlopMode is already counting and cannot be entered again before its block ends. "
                 "To count part of a block separately, enter a second OpFlopMode()."
             )
-        self._start_afresh(RootModules(self._pinned) if self._pinned else None)
-        if self._root is not None:
-            self.module_stack.roots.paths_with(self._root)
+        self._start_afresh(RootModules(self._root, self._models))
         install_patches()
         try:
             super().__enter__()

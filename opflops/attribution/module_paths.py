@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import weakref
+from collections import ChainMap
 from typing import TYPE_CHECKING, Any
 
 from opflops.torch_internals.modules import class_name, named_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, KeysView
+    from collections.abc import Callable, Iterator, Mapping, MutableMapping
 
     from torch import nn
+
+    _Item = tuple[weakref.KeyedRef[int, nn.Module], str]
 
 
 class ModulePaths:
@@ -19,66 +22,74 @@ class ModulePaths:
     Args:
         root: The root module.
         name: The path of the root.
-        on_registered: Called with these paths when a module was added that was registered after the root was called.
+        on_registered: Called with these paths and the new modules, by identity, when a module was added that was
+            registered after the root was called.
+        fixed: The paths of a model whose modules keep them below this root; None if there is none.
 
     Attributes:
+        items: A weak reference to each module and its path, by identity, since a module class may define equality.
         name: The path of the root.
         token: Identifies this object where a reference to it would keep it alive.
     """
 
     def __init__(
-        self, root: nn.Module, name: str, on_registered: Callable[[ModulePaths], None] = lambda _: None
+        self,
+        root: nn.Module,
+        name: str,
+        on_registered: Callable[[ModulePaths, Mapping[int, object]], None] = lambda _, __: None,
+        fixed: ModulePaths | None = None,
     ) -> None:
-        # By identity, since a module class may define equality. An item is removed with its module, before another
-        # module can have the same identity.
-        self._items: dict[int, tuple[weakref.KeyedRef[int, nn.Module], str]] = {}
+        # An item is removed with its module, before another module can have the same identity.
+        self.items: dict[int, _Item] = {}
 
-        def remove(reference: weakref.KeyedRef[int, nn.Module], items: Any = self._items) -> None:
+        def remove(reference: weakref.KeyedRef[int, nn.Module], items: Any = self.items) -> None:
             items.pop(reference.key, None)
 
         self._remove = remove
+        # The paths that modules have already.
+        self._known: MutableMapping[int, _Item] = self.items
+        if fixed is not None:
+            self._known = ChainMap(self.items, fixed.items)
         self._on_registered = on_registered
         self.name = name
         self.token = object()
         self.add(root, name)
 
     def __contains__(self, module: nn.Module) -> bool:
-        return id(module) in self._items
+        return id(module) in self.items
 
     def __bool__(self) -> bool:
-        return bool(self._items)
-
-    def ids(self) -> KeysView[int]:
-        """Return the identities of the modules."""
-        return self._items.keys()
+        return bool(self.items)
 
     def modules(self) -> Iterator[tuple[nn.Module, str]]:
         """Iterate over the modules that still exist, with their paths."""
-        for reference, path in list(self._items.values()):
+        for reference, path in list(self.items.values()):
             module = reference()
             if module is not None:
                 yield module, path
 
-    def add(self, top: nn.Module, path: str) -> None:
-        """Add a module and all modules below it; those that are known keep their paths."""
-        items, remove = self._items, self._remove
-        for key, (module, its_path) in named_paths(top, path, items).items():
+    def add(self, top: nn.Module, path: str) -> Mapping[int, object]:
+        """Add a module and all modules below it, and return them by identity; those that are known keep their paths."""
+        items, remove = self.items, self._remove
+        found = named_paths(top, path, self._known)
+        for key, (module, its_path) in found.items():
             if key not in items:
                 items[key] = weakref.KeyedRef(module, remove, key), its_path
+        return found
 
     def weak_reference(self, module: nn.Module) -> weakref.ref[nn.Module]:
         """Return the weak reference to a module that is kept here."""
-        return self._items[id(module)][0]
+        return self.items[id(module)][0]
 
     def path_of(self, module: nn.Module, caller_path: str, caller: nn.Module | None) -> str:
         """Return a module's path: the registered one, or one below its caller if it was created during a forward."""
-        item = self._items.get(id(module))
+        item = self.items.get(id(module))
         if item is None:
             registered = self._registered_path(module, caller_path, caller)
-            self.add(module, registered or f"{caller_path}.{class_name(module)}()")
+            added = self.add(module, registered or f"{caller_path}.{class_name(module)}()")
             if registered:
-                self._on_registered(self)
-            item = self._items[id(module)]
+                self._on_registered(self, added)
+            item = self.items[id(module)]
         return item[1]
 
     @staticmethod

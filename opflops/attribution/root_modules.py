@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from opflops.attribution.module_context import OUTSIDE
 from opflops.attribution.module_paths import ModulePaths
-from opflops.torch_internals.modules import class_name, unwrap
+from opflops.torch_internals.modules import class_name, own_parameters, unwrap
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor, nn
 
@@ -26,13 +26,17 @@ class RootModules:
     """Hold the root modules of one counting block, for all threads that it counts.
 
     Args:
-        pinned: Models whose names are used for the modules below them, also if such a module is called on its own. The
-            first that contains a module is used.
+        root: The model whose names are used for its modules, whoever calls them.
+        models: Models that the program may call parts of. The names of the first that contains such a part are used.
     """
 
-    def __init__(self, pinned: Sequence[nn.Module] = ()) -> None:
+    def __init__(self, root: nn.Module | None = None, models: Sequence[nn.Module] = ()) -> None:
         self._lock = threading.RLock()
-        self._pinned = pinned
+        self._models = models if root is None else (root, *models)
+        # Of each module of these models, by identity: itself and the model.
+        self._model_of: dict[int, tuple[nn.Module, nn.Module]] = {}
+        # The paths of the modules of ``root``.
+        self._fixed: ModulePaths | None = None
         self._by_root: dict[int, tuple[weakref.ref[nn.Module], ModulePaths]] = {}
         # A root may be deleted while its submodules live on, or are needed again in a backward.
         self._without_root: list[ModulePaths] = []
@@ -41,6 +45,8 @@ class RootModules:
         self._parameter_owners: dict[int, tuple[weakref.ref[Tensor], tuple[str, str]]] = {}
         # The paths of modules of a former root below the root that it is part of, by its name and by their old paths.
         self._moved: dict[str, dict[str, str]] = {}
+        if root is not None:
+            self._fixed = self.paths_with(root)
 
     def _all_paths(self) -> list[ModulePaths]:
         return [*(paths for _, paths in list(self._by_root.values())), *self._without_root]
@@ -48,8 +54,8 @@ class RootModules:
     def paths_with(self, module: nn.Module) -> ModulePaths:
         """Return the paths that contain a module called outside any other.
 
-        If none do, the pinned model that contains it becomes a new root, or else the module itself. A wrapper has the
-        root of the module that it wraps.
+        If none do, the expected model that contains it becomes a new root, or else the module itself. A wrapper has
+        the root of the module that it wraps.
         """
         known = self._by_root.get(id(module))
         if known is not None:
@@ -68,14 +74,13 @@ class RootModules:
             paths = self.paths_with(inner)
             paths.add(module, paths.path_of(inner, OUTSIDE, None))
             return paths
-        top = self._pinned_above(module)
+        top = self._model_above(module)
         if top is None or unwrap(top) is module:
             return self._paths_of_new_root(module)
         paths = self.paths_with(unwrap(top))
         if module not in paths:
             # It was registered after the root was called.
-            paths.add(top, paths.path_of(unwrap(top), OUTSIDE, None))
-            self._move_roots_into(paths)
+            self._move_roots_into(paths, paths.add(top, paths.path_of(unwrap(top), OUTSIDE, None)))
         return paths
 
     def _paths_of_new_root(self, root: nn.Module) -> ModulePaths:
@@ -84,28 +89,37 @@ class RootModules:
         self._class_counts[name] += 1
         count = self._class_counts[name]
         name = name if count == 1 else f"{name}#{count}"
-        paths = self._by_name[name] = ModulePaths(root, name, self._move_roots_into)
+        paths = self._by_name[name] = ModulePaths(root, name, self._move_roots_into, self._fixed)
         key = id(root)
         self._by_root[key] = (weakref.ref(root, lambda _: self._remove_root(key)), paths)
-        self._move_roots_into(paths)
+        self._move_roots_into(paths, paths.items)
         return paths
 
-    def _pinned_above(self, module: nn.Module) -> nn.Module | None:
-        """Return the first pinned model that contains a module."""
-        return next((top for top in self._pinned if any(each is module for each in top.modules())), None)
+    def _model_above(self, module: nn.Module) -> nn.Module | None:
+        """Return the first expected model that contains a module."""
+        if id(module) not in self._model_of:
+            # Modules may be registered at any time.
+            self._model_of = {id(each): (each, top) for top in reversed(self._models) for each in top.modules()}
+        known, top = self._model_of.get(id(module), (None, None))
+        return top if known is module else None
 
     def _remove_root(self, key: int) -> None:
         known = self._by_root.pop(key, None)
         if known is not None:
             self._without_root.append(known[1])
 
-    def _move_roots_into(self, paths: ModulePaths) -> None:
-        """Move the roots that are modules below another root there, with the paths that they have there."""
+    def _move_roots_into(self, paths: ModulePaths, registered: Mapping[int, object]) -> None:
+        """Move the roots that are registered below another root there, with the paths that they have there.
+
+        Args:
+            paths: The paths of the other root.
+            registered: The modules that are registered below it, by identity.
+        """
         with self._lock:
-            for key in paths.ids() & self._by_root.keys():
+            for key in registered.keys() & self._by_root.keys():
                 reference, former = self._by_root[key]
                 root = reference()
-                if former is paths or root is None:
+                if former is paths or former is self._fixed or root is None:
                     continue
                 # A module that the former root created is below its caller there.
                 moved = {path: paths.path_of(each, OUTSIDE, None) for each, path in former.modules() if each in paths}
@@ -143,7 +157,7 @@ class RootModules:
             with self._lock:
                 for paths in self._all_paths():
                     for module, path in paths.modules():
-                        for registered in module.parameters(recurse=False):
+                        for registered in own_parameters(module):
                             if id(registered) not in self._parameter_owners:
                                 self._set_parameter_owner(registered, (path, class_name(module)))
                 if id(parameter) not in self._parameter_owners:

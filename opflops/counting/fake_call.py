@@ -181,7 +181,7 @@ class FakeCall:
         scalar_state = read_scalar_state(self.optimizer) if is_optimizer(self.optimizer) else []
         with (
             copying as (model, captured, optimizer_attributes, inputs, kwargs),
-            mode.pin(self._models_among(model, captured, inputs, kwargs)),
+            mode.expect(self._models_among(model, captured, inputs, kwargs)),
         ):
             outputs = (rebind(model, captured) if captured else model)(*inputs, **kwargs)
             if self.backward or self.optimizer is not None:

@@ -16,7 +16,6 @@ import torch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from weakref import ref
 
 MODULE_CALL = torch.nn.Module._wrapped_call_impl
 """PyTorch's ``Module.__call__``: ``_compiled_call_impl`` after ``module.compile()``, else ``_call_impl``.
@@ -24,11 +23,13 @@ MODULE_CALL = torch.nn.Module._wrapped_call_impl
 Read by its own name, since ``__call__`` may be patched already.
 """
 
+_FSDP_ATTRIBUTE = "_fsdp_wrapped_module"
+
 WRAPPED_ATTRIBUTES = {
     "torch._dynamo.eval_frame.OptimizedModule": "_orig_mod",
     "torch.nn.parallel.data_parallel.DataParallel": "module",
     "torch.nn.parallel.distributed.DistributedDataParallel": "module",
-    "torch.distributed.fsdp.fully_sharded_data_parallel.FullyShardedDataParallel": "_fsdp_wrapped_module",
+    "torch.distributed.fsdp.fully_sharded_data_parallel.FullyShardedDataParallel": _FSDP_ATTRIBUTE,
     # The base class of CheckpointWrapper and OffloadWrapper.
     "torch.distributed.algorithms._checkpoint.checkpoint_wrapper.ActivationWrapper": "_checkpoint_wrapped_module",
 }
@@ -77,6 +78,14 @@ def wraps(wrapper: torch.nn.Module, module: torch.nn.Module) -> bool:
     return bool(attribute) and wrapper._modules[attribute] is module
 
 
+def own_parameters(module: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """List the parameters that a module itself registers, or that FSDP's wrapper keeps in one flat parameter."""
+    parameters = list(module.parameters(recurse=False))
+    if wrapped_attribute(module) == _FSDP_ATTRIBUTE and (handle := getattr(module, "_handle", None)) is not None:
+        parameters.append(handle.flat_param)
+    return parameters
+
+
 def class_name(module: torch.nn.Module) -> str:
     """Return the name of a module's class: a wrapped module's for its wrapper, the original one of a sharded module."""
     return _class_name_of(type(unwrap(module)))
@@ -108,7 +117,7 @@ class ClassNames(dict[type, str]):
 
 
 def named_paths(
-    top: torch.nn.Module, path: str, known: Mapping[int, tuple[ref[torch.nn.Module], str]] | None = None
+    top: torch.nn.Module, path: str, known: Mapping[int, tuple[object, str]] | None = None
 ) -> dict[int, tuple[torch.nn.Module, str]]:
     """Return a module and all below it with their paths, by identity, in the order of ``named_modules()``.
 
@@ -117,7 +126,7 @@ def named_paths(
     Args:
         top: The module.
         path: Its path.
-        known: The paths of modules that have one already, by identity.
+        known: The modules that have a path already: pairs of anything and the path, by identity.
     """
     found: dict[int, tuple[torch.nn.Module, str]] = {}
     stack = [(top, path)]
