@@ -62,7 +62,7 @@ def outermost(modules: Iterable[torch.nn.Module]) -> list[torch.nn.Module]:
 
 
 def modules_of_helpers(function: Any) -> list[torch.nn.Module]:
-    """List the modules in the closures and globals of the functions that a function calls by name.
+    """List the modules in the closures, globals and defaults of the functions that a function calls by name.
 
     These are the functions that it wraps, as a decorator does, and those of its own file.
     """
@@ -78,7 +78,8 @@ def modules_of_helpers(function: Any) -> list[torch.nn.Module]:
             variables = inspect.getclosurevars(helper)
         except ValueError:  # a variable of its closure has no value yet
             continue
-        values = [*variables.nonlocals.values(), *variables.globals.values()]
+        defaults = helper.__defaults__ or (), helper.__kwdefaults__ or {}
+        values = [*variables.nonlocals.values(), *variables.globals.values(), *defaults]
         modules += [state for state in state_in(values) if isinstance(state, torch.nn.Module)]
         todo += variables.nonlocals.values()
         todo += [each for each in variables.globals.values() if getattr(each, "__module__", None) == helper.__module__]

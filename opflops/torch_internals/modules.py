@@ -32,8 +32,11 @@ WRAPPED_ATTRIBUTES = {
     "torch.distributed.fsdp.fully_sharded_data_parallel.FullyShardedDataParallel": _FSDP_ATTRIBUTE,
     # The base class of CheckpointWrapper and OffloadWrapper.
     "torch.distributed.algorithms._checkpoint.checkpoint_wrapper.ActivationWrapper": "_checkpoint_wrapped_module",
+    # The same class in two packages, around what Fabric's strategy makes of the module.
+    "lightning.fabric.wrappers._FabricModule": "_forward_module",
+    "lightning_fabric.wrappers._FabricModule": "_forward_module",
 }
-"""The classes of wrappers, with the attribute that holds the wrapped module. By name, as most are not imported yet."""
+"""The classes of wrappers, with the attribute that holds the wrapped module. By name, as few of them are imported."""
 
 CLASS_EXTENSIONS = ("FSDPModule", "DDP", "ReplicateModule")
 """The classes of torch.distributed that ``fully_shard`` and ``replicate`` put before a module's own class.
