@@ -10,12 +10,12 @@ of its own; the layers of ``torch.ao.quantization.QuantWrapper`` and of a ``Peft
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 MODULE_CALL = torch.nn.Module._wrapped_call_impl
 """PyTorch's ``Module.__call__``: ``_compiled_call_impl`` after ``module.compile()``, else ``_call_impl``.
@@ -99,6 +99,12 @@ def _class_name_of(module_class: type) -> str:
     if others and first.__name__ in CLASS_EXTENSIONS and first.__module__.startswith("torch.distributed."):
         return _class_name_of(others[0])
     return module_class.__name__
+
+
+def forward_of(model: Any) -> Callable[..., Any]:
+    """Return what has a model's parameters in its signature: a module's forward, inside its wrappers; or a function."""
+    inner = unwrap(model) if isinstance(model, torch.nn.Module) else model
+    return cast("Callable[..., Any]", getattr(inner, "forward", inner))
 
 
 def name_of(model: object) -> str:
