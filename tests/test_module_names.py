@@ -160,6 +160,40 @@ def test_a_model_may_be_part_of_another_that_runs_later_still():
     assert set(profile.call_sites("Model.stack.0")) == {"(outside) #1", "Model.stack #1"}
 
 
+def test_the_rows_of_a_part_are_merged_with_those_of_its_model():
+    """Also if no module has several call sites, as the part does nothing itself."""
+    part = nn.Sequential(nn.Linear(4, 4))
+    model = nn.Sequential(part)
+    profile = counted(lambda: part(X), lambda: model(X))
+    assert not profile.sites
+    assert [(row.module, row.op, row.calls) for row in profile.rows if row.cost.macs] == [
+        ("Sequential#2.0.0", "aten.addmm", 2)
+    ]
+
+
+def test_a_part_recomputes_its_forward_below_the_model_that_ran_since():
+    """Also the modules that it makes on the fly."""
+
+    class Part(nn.Module):
+        def forward(self, x):
+            return checkpoint(lambda y: nn.Tanh()(y), x, use_reentrant=True)
+
+    part = Part()
+    model = nn.Sequential(part)
+
+    def run():
+        x = X.clone().requires_grad_()
+        y = part(x)
+        model(x)
+        y.sum().backward()
+
+    tanh = [each for each in counted(run).rows if each.op == "aten.tanh"]
+    assert [(each.module, each.phase, each.calls) for each in tanh] == [
+        ("Sequential.0.Tanh()", "forward", 2),
+        ("Sequential.0.Tanh()", "recompute", 1),
+    ]
+
+
 def test_a_part_of_two_models_belongs_to_the_one_that_runs_first():
     """As a discriminator that runs alone, in its own stack and in an adversarial one. Names are given once."""
     part, other = nn.Linear(4, 4), nn.Linear(4, 4)
@@ -213,6 +247,15 @@ def test_a_part_that_is_registered_late_stands_below_its_model():
         model(X)
 
     assert macs(counted(run)) == {"Growing.body": 2 * MACS, "Growing.head": 2 * MACS}
+    head = nn.Linear(4, 4)
+
+    def run_parts():
+        head(X)
+        model.head, model.tail = head, nn.Linear(4, 4)
+        model.tail(X)
+
+    model = Growing()
+    assert macs(counted(run_parts, root=model)) == {"Growing.head": MACS, "Growing.tail": MACS}
     model = Growing()
     assert macs(counted(lambda: model.encode(X), root=model)) == {"Growing.first": MACS, "Growing.second": MACS}
     assert macs(count(model.encode, X)) == {"Growing.first": MACS, "Growing.second": MACS}
@@ -307,14 +350,14 @@ def test_a_root_that_is_no_module_is_refused(root, message):
 MODEL = Translator()
 
 
-def encode(x):
+def global_encoder(x):
     """Encode with a global model."""
     return MODEL.encode(x)
 
 
 @torch.no_grad()
 def decorated(x):
-    return encode(x)
+    return global_encoder(x)
 
 
 class Service:
@@ -327,18 +370,18 @@ class Service:
 
 def _closures(model):
     several = [model]
-    method, part = model.encode, model.body["encoder"]
+    method, encoder = model.encode, model.body["encoder"]
     return {
         "a method": method,
         "a partial function of a method": functools.partial(method),
         "a partial function": functools.partial(lambda m, x: m.encode(x), model),
         "a closure": lambda x: model.encode(x),
         "a closure over a method": lambda x: method(x),
-        "a closure over a part and its model": lambda x: part(x) if model else x,
+        "a closure over a part and its model": lambda x: encoder(x) if model else x,
         "a default": lambda x, model=model: model.encode(x),
         "a closure over a list": lambda x: several[0].encode(x),
         "a compiled method": torch.compile(method, backend="eager"),
-        "a function of a global": encode,
+        "a function of a global": global_encoder,
         "a decorated function that calls another": decorated,
         "a method of another object": Service(model).run,
     }

@@ -149,6 +149,17 @@ def test_wrapped_models_have_the_names_and_the_work_of_plain_ones(name, net, pla
     assert annotate(model, profile).count("# never ran") == 2
 
 
+@pytest.mark.parametrize("wrap", [fsdp, original])
+def test_gradients_of_a_flat_parameter_accumulate_in_the_module_that_fsdp_wraps(wrap, net):
+    """Of 20 numbers in the block that is wrapped itself, and of 20 + 10 in the rest of the model."""
+    model = wrap(inside(wrap)(copy.deepcopy(net)))
+    model(X).sum().backward()
+    with OpFlopMode() as mode:
+        model(X).sum().backward()
+    added = mode.profile.where(op="aten.add_", phase="backward").by("module")
+    assert {path: cost.ops for path, cost in added.items()} == {"Net": 20 + 10, "Net._orig_mod": 20}
+
+
 @pytest.mark.parametrize("wrap", [compiled, DistributedDataParallel, checkpoint_wrapper, fsdp])
 def test_a_model_and_its_wrapper_are_one_root(wrap, net):
     """Whichever is called first, and also if the wrapper is made within the block or is the mode's root."""
@@ -189,6 +200,10 @@ def test_wrappers_that_a_forward_makes_have_the_name_of_what_they_wrap():
     assert {path: cost.macs for path, cost in mode.profile.by("module").items() if cost.macs} == {
         "Made.block.lin": 3 * 48,
         "Made.Block().lin": 2 * 48,
+    }
+    assert set(mode.profile.called) == {
+        *("Made", "Made.Sequential()", "Made.block", "Made.block.lin", "Made.block.act"),
+        *("Made.Block()", "Made.Block().lin", "Made.Block().act"),
     }
     assert set(mode.profile.call_sites("Made.block.lin")) == {""}
     assert {row.module_type for row in mode.profile.rows if row.module == "Made.block"} == {"Block"}

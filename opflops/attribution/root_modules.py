@@ -140,7 +140,7 @@ class RootModules:
         """Return the path of a module; "" if neither it nor a module around it was called."""
         for paths in self._all_paths():
             if module in paths:
-                return self.resolve(paths.path_of(module, OUTSIDE, None))
+                return paths.path_of(module, OUTSIDE, None)
         return OUTSIDE
 
     def get_paths_at(self, path: str) -> ModulePaths | None:

@@ -218,8 +218,7 @@ class RecordingMode(HasModuleStack, DispatchMode):
 
     def report_unpriced(self, op: str, problem: str, advice: str = "") -> None:
         """Warn about an operator without a formula, once, or raise if the mode is strict. For internal use."""
-        stack = self.module_stack
-        module = stack.roots.resolve(stack.current[0].path)
+        module = self.module_stack.current[0].path
         place = f"in module {module}" if module else "outside any module"
         advice = advice or f"Register a formula with @opflops.formula(torch.ops.{op})."
         if self._strict:
