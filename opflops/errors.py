@@ -27,6 +27,10 @@ class ActiveModeError(OpflopsError):
     """Report a mode that was entered while it was counting."""
 
 
+class RootError(OpflopsError, TypeError):
+    """Report a ``root`` of a mode that is not a module."""
+
+
 class ProfileError(OpflopsError):
     """Report a query that a profile cannot answer, or a file that is not a profile."""
 

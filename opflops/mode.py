@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from torch import nn
+
 from opflops.attribution.patching import install_patches, remove_patches
+from opflops.attribution.root_modules import RootModules
 from opflops.attribution.threads import BlockThread, begin_block, end_block
 from opflops.dispatch.composite_formulas import change_interception
 from opflops.dispatch.recording_mode import RecordingMode
 from opflops.dispatch.snapshot import snapshot
 from opflops.dispatch.thread_modes import ThreadModes
-from opflops.errors import ActiveModeError
+from opflops.errors import ActiveModeError, RootError
 from opflops.pricing.registry import Registry, registry
 from opflops.pricing.schema_binding import PricingRule
+from opflops.torch_internals.modules import name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Unpack
@@ -31,6 +35,26 @@ if TYPE_CHECKING:
 
 Causal = Literal["dense", "exact"]
 _CAUSAL: tuple[Causal, ...] = ("dense", "exact")
+
+
+def _check_root(root: object) -> None:
+    """Check that ``root`` is a module, or None.
+
+    Raises:
+        RootError: It is not.
+    """
+    if root is None or isinstance(root, nn.Module):
+        return
+    if isinstance(root, type) and issubclass(root, nn.Module):
+        raise RootError(
+            f"root must be an instance of nn.Module, not the class {root.__name__}. "
+            f"Make the model first, as in model = {root.__name__}(...), and pass it: OpFlopMode(root=model)."
+        )
+    if isinstance(getattr(root, "__self__", None), nn.Module):
+        given, advice = f"the method {name_of(root)}", "Pass the method's model: OpFlopMode(root=model)."
+    else:
+        given, advice = f"{root!r:.100}", "It is the model whose names are used."
+    raise RootError(f"root must be an nn.Module, not {given}. {advice}")
 
 
 class OpFlopMode(RecordingMode):
@@ -59,14 +83,22 @@ class OpFlopMode(RecordingMode):
         threads: Also count modules that other threads call while the block runs, such as those of a thread pool. Wait
             for these threads before the block ends. By default the mode counts its own thread, with its backward
             passes, and the profile's ``remarks`` name the modules that other threads called.
+        root: The model whose names are used for all of its modules, whoever calls them: the block itself, as in
+            ``model.encode(x)``, or a larger model that contains it. By default, a module that the block calls is a
+            root, unless the block also calls a model that contains it, before or after. The mode keeps the model
+            alive.
 
     Attributes:
         active: True while its block runs.
         accumulators: The sums so far; also available as ``cells``.
         module_stack: The modules that are running; also available as ``scope``.
 
+    Names of modules are final once the block has ended. A profile that is read earlier does not know the models that
+    are called later.
+
     Raises:
         ValueError: ``causal`` is neither ``"dense"`` nor ``"exact"``.
+        RootError: ``root`` is not an ``nn.Module``.
         FormulaError: A formula does not fit its operator's schema.
     """
 
@@ -78,7 +110,9 @@ class OpFlopMode(RecordingMode):
         formulas: Mapping[Op, Callable[..., Cost | Estimate]] | None = None,
         timing: bool = False,
         threads: bool = False,
+        root: nn.Module | None = None,
     ) -> None:
+        _check_root(root)
         if causal not in _CAUSAL:
             raise ValueError(f"causal must be 'dense' or 'exact', not {causal!r}.")
         prices = registry
@@ -88,6 +122,8 @@ class OpFlopMode(RecordingMode):
                 prices.register(PricingRule(function), [op], override=True)
         super().__init__(prices.price_cache({"causal": causal}), causal=causal, strict=strict, timing=timing)
         self._threads = threads
+        self._root = root
+        self._models: tuple[nn.Module, ...] = ()
         self._thread_modes: ThreadModes | None = None
         self._block: BlockThread | None = None
         self._composites: set[OpOverload] = set()
@@ -112,6 +148,13 @@ class OpFlopMode(RecordingMode):
         """Intercept these operators before autograd decomposes them, and no others, for this mode."""
         change_interception(self._composites, composites)
         self._composites = composites
+    def expect(self, models: Sequence[nn.Module]) -> OpFlopMode:
+        """Use the names of models for their modules that the next blocks call on their own; return the mode.
+
+        Unlike ``root=``, this names no model before a module of it is called. For internal use.
+        """
+        self._models = (*models,)
+        return self
 
     def mode_for_this_thread(self) -> ThreadMode | None:
         """Return the mode that counts for this one in another thread, unless it is active there already.
@@ -126,7 +169,7 @@ class OpFlopMode(RecordingMode):
                 "This OpFlopMode is already counting and cannot be entered again before its block ends. "
                 "To count part of a block separately, enter a second OpFlopMode()."
             )
-        self._start_afresh()
+        self._start_afresh(RootModules(self._root, self._models))
         install_patches()
         try:
             if composites := self.prices.added_composites():

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch._subclasses.functional_tensor import FunctionalTensor
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper, offload_wrapper
 from torch.nested._internal.nested_tensor import NestedTensor
 from torch.testing._internal.two_tensor import TwoTensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -396,17 +397,85 @@ def test_errors_of_reading_elements_outside_pytorch_are_recognized(take):
     assert not fake_tensors.lacks_storage(None)
 
 
-def test_ranks_of_a_group_by_name_or_itself():
-    """A group of one process has one rank."""
+@pytest.fixture
+def group():
+    """Make a process group of this process alone."""
     from torch import distributed  # noqa: PLC0415 - only here
 
     distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
-    try:
-        group = distributed.group.WORLD
-        assert process_groups.ranks_of(group) == process_groups.ranks_of(group.group_name) == 1
-        assert process_groups.ranks_of(group.boxed()) == 1
-    finally:
-        distributed.destroy_process_group()
+    yield distributed.group.WORLD
+    distributed.destroy_process_group()
+
+
+def test_ranks_of_a_group_by_name_or_itself(group):
+    """A group of one process has one rank."""
+    assert process_groups.ranks_of(group) == process_groups.ranks_of(group.group_name) == 1
+    assert process_groups.ranks_of(group.boxed()) == 1
+
+
+def fsdp(module):
+    return torch.distributed.fsdp.FullyShardedDataParallel(module, device_id=torch.device("cpu"), use_orig_params=True)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("name", "wrap"),
+    [
+        ("OptimizedModule", lambda module: torch.compile(module, backend="eager")),
+        ("DataParallel", nn.DataParallel),
+        ("DistributedDataParallel", nn.parallel.DistributedDataParallel),
+        ("FullyShardedDataParallel", fsdp),
+        ("ActivationWrapper", checkpoint_wrapper),
+        ("ActivationWrapper", offload_wrapper),
+    ],
+)
+def test_wrappers_hold_a_module_by_one_name(group, name, wrap):
+    """The class has the name in the table, and registers the module by the attribute in the table."""
+    [(full_name, attribute)] = [each for each in modules.WRAPPED_ATTRIBUTES.items() if each[0].endswith(f".{name}")]
+    module = nn.Linear(2, 2)
+    wrapper = wrap(module)
+    assert full_name in {f"{each.__module__}.{each.__qualname__}" for each in type(wrapper).__mro__}
+    assert list(wrapper._modules) == [attribute] == [modules.wrapped_attribute(wrapper)]
+    assert wrapper._modules[attribute] is module
+    assert modules.wraps(wrapper, module)
+    assert not modules.wraps(module, module)
+    assert modules.unwrap(checkpoint_wrapper(wrapper)) is modules.unwrap(module) is module
+    assert modules.class_name(wrapper) == "Linear"
+
+
+def test_every_wrapper_of_pytorch_is_tested():
+    """Those of other packages are tested where these are installed."""
+    [mark] = [each for each in test_wrappers_hold_a_module_by_one_name.pytestmark if each.name == "parametrize"]
+    tested = {name for name, _ in mark.args[1]}
+    assert tested == {name.rpartition(".")[2] for name in modules.WRAPPED_ATTRIBUTES if name.startswith("torch.")}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_fsdp_keeps_one_flat_parameter_for_those_of_its_module(group):
+    """With the original parameters registered too, it accumulates gradients in the flat one only."""
+    wrapper = fsdp(nn.Linear(2, 2))
+    [flat] = modules.own_parameters(wrapper)
+    assert flat.numel() == 2 * 2 + 2
+    assert all(flat is not each for each in wrapper.parameters())
+    assert len(modules.own_parameters(nn.Linear(2, 2))) == 2
+
+
+@pytest.mark.parametrize("name", ["fully_shard", "replicate", "replicate with fsdp"])
+def test_sharding_makes_a_class_of_its_own_and_the_modules_class(group, name):
+    """Its first base is one of those that are known, the second the original class."""
+    mesh = torch.distributed.device_mesh.init_device_mesh("cpu", (1,))
+    module = nn.Linear(2, 2)
+    if name == "fully_shard":
+        torch.distributed.fsdp.fully_shard(module, mesh=mesh)
+    elif name == "replicate":
+        torch.distributed._composable.replicate(module, device_mesh=mesh)
+    else:
+        pytest.importorskip("torch.distributed._composable.replicate_with_fsdp").replicate(module, mesh=mesh)
+    first, second = type(module).__bases__
+    assert first.__name__ in modules.CLASS_EXTENSIONS
+    assert second is nn.Linear
+    assert type(module).__name__ != "Linear" == modules.class_name(module)
+    assert modules.ClassNames()[type(module)] == "Linear"
 
 
 def test_logarithms_of_sizes_are_those_of_numbers():

@@ -9,7 +9,7 @@ import torch
 
 from opflops.attribution.autograd_nodes import NodeOwners
 from opflops.attribution.module_context import BACKWARD, FORWARD, OUTSIDE, RECOMPUTE, ModuleContext
-from opflops.attribution.module_paths import RootModules
+from opflops.attribution.root_modules import RootModules
 from opflops.torch_internals.autograd import (
     ACCUMULATE_GRAD_NR,
     accumulated_leaf,

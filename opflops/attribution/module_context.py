@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
     CallSite = tuple["ModuleContext", int]
 
@@ -58,10 +58,9 @@ class ModuleContext:
         self.calls = 0
         self._fast_path_by_phase: dict[str, dict[Any, Any]] | None = None
 
-    @property
-    def site(self) -> str:
-        """Return the caller's path and the number of the call, such as ``"Net.block #2"``."""
-        return f"{self.caller.path or '(outside)'} #{self.call}" if self.caller is not None else ""
+    def site(self, resolve: Callable[[str], str]) -> str:
+        """Return the caller's present path and the number of the call, such as ``"Net.block #2"``."""
+        return f"{resolve(self.caller.path) or '(outside)'} #{self.call}" if self.caller is not None else ""
 
     def fast_path_in(self, phase: str) -> dict[Any, Any]:
         """Return the accumulators of a phase that take the fast path."""

@@ -14,9 +14,11 @@ from torch import nn
 from opflops.attribution.backward import BackwardAttribution
 from opflops.attribution.module_context import FORWARD, OUTSIDE, RECOMPUTE, ModuleContext
 from opflops.torch_internals.autograd import graph_task_id, next_sequence_nr
+from opflops.torch_internals.modules import ClassNames, class_name, wraps
 
 if TYPE_CHECKING:
-    from opflops.attribution.module_paths import ModulePaths, RootModules
+    from opflops.attribution.module_paths import ModulePaths
+    from opflops.attribution.root_modules import RootModules
 
 _CachedContext = tuple["weakref.ref[nn.Module]", type, object, ModuleContext]
 # Its reference is dead, so it matches no module.
@@ -61,13 +63,15 @@ class ModuleStack(BackwardAttribution):
         # Contexts by module identity. An item is valid for the same module, of the same class, below the same root.
         self._cached_contexts: dict[int, _CachedContext] = {}
         self._max_cached = 1000
+        self._class_names = ClassNames()
         self._runs = 0
 
     def _cache_context(
         self, module: nn.Module, paths: ModulePaths, caller: ModuleContext, calling: nn.Module | None
     ) -> ModuleContext:
         """Look up the context of a module that has no valid cached one, and cache it."""
-        base = self._context(paths.path_of(module, caller.path, calling), type(module).__name__)
+        name = self._class_names[type(module)] or class_name(module)
+        base = self._context(paths.path_of(module, caller.path, calling), name)
         cached = self._cached_contexts
         if len(cached) > self._max_cached:
             # Drop modules that were created during a forward and deleted since.
@@ -99,6 +103,9 @@ class ModuleStack(BackwardAttribution):
             # The first call by this run of its first caller. Record it here, as record_call() would.
             base.run, base.calls = run, 1
             context = base
+        elif base.path == caller.path and (calling is None or wraps(calling, module)):
+            # A wrapper, or its recomputed forward, calls the module that it wraps: one call of one path.
+            context = stack[-1][0] if calling is not None else caller
         else:
             context = base.record_call(caller, run)
         runs = self._runs = self._runs + 1
@@ -166,12 +173,9 @@ class ModuleStack(BackwardAttribution):
         return top[0], top[3]
 
     def called_paths(self) -> list[str]:
-        """Return the paths of the modules that were called, in order of their first call."""
-        paths = [path for path, context in self._contexts.items() if context.caller is not None]
-        return [
-            *paths,
-            *(path for (path, _), context in self._replacement_contexts.items() if context.caller is not None),
-        ]
+        """Return the present paths of the modules that were called, in order of their first call."""
+        contexts = (*self._contexts.values(), *self._replacement_contexts.values())
+        return [self.roots.resolve(context.path) for context in contexts if context.caller is not None]
 
     @property
     def top_entry(self) -> StackEntry:

@@ -6,13 +6,14 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from opflops.torch_internals.autograd import graph_task_id
+from opflops.torch_internals.modules import class_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import nn
 
-    from opflops.attribution.module_paths import RootModules
+    from opflops.attribution.root_modules import RootModules
 
 modes_for_all_threads: list[Any] = []
 """The active modes that also count in other threads; the patched module call enters them there."""
@@ -38,7 +39,7 @@ class BlockThread:
 
     def add_uncounted(self, module: nn.Module) -> None:
         """Record a call that is inside no other recorded one."""
-        name = self._roots.path_of(module) or type(module).__name__
+        name = self._roots.path_of(module) or class_name(module)
         with self._lock:
             self._calls[name] = self._calls.get(name, 0) + 1
 

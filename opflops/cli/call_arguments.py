@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from opflops.errors import TargetError
+from opflops.torch_internals.modules import forward_of, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -80,7 +81,7 @@ def _positional_parameters(model: Any) -> tuple[list[str], str | None]:
 def parameters_of(model: Any) -> Sequence[inspect.Parameter]:
     """List the parameters of a model's forward, or of a function; none if it has no signature."""
     try:
-        return list(inspect.signature(getattr(model, "forward", model)).parameters.values())
+        return list(inspect.signature(forward_of(model)).parameters.values())
     except (ValueError, TypeError):
         return []
 
@@ -140,7 +141,7 @@ def _no_arguments(model: Any) -> CallArguments:
     ]
     if not required:
         return CallArguments()
-    function = f"{type(model).__name__}.forward" if hasattr(model, "forward") else getattr(model, "__name__", "It")
+    function = f"{name_of(model)}.forward" if hasattr(model, "forward") else getattr(model, "__name__", "It")
     signature = ", ".join(each.name + ("" if each.default is each.empty else "=…") for each in parameters)
     raise TargetError(
         f"{function}({signature}) needs inputs; give each by its shape, as in --input {required[0]}=1,3,224,224."

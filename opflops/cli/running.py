@@ -16,6 +16,7 @@ from opflops.errors import OpflopsError, TargetError, ValueNeededError
 from opflops.mode import OpFlopMode
 from opflops.records.dimensions import check_sizes
 from opflops.torch_internals.fake_tensors import lacks_kernel, lacks_storage
+from opflops.torch_internals.modules import name_of
 from opflops.wording import printable
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def _trainable_parameters(model: Any) -> list[nn.Parameter]:
 
 
 def _guard_call(prepared: PreparedModel) -> AbstractContextManager[None]:
-    name = getattr(prepared.model, "__name__", type(prepared.model).__name__)
+    name = name_of(prepared.model)
     inputs = describe_arguments(prepared.model, prepared.arguments)
     return guard_user_code(f"{name} fails on {inputs or 'no input (--input gives some)'}")
 

@@ -62,7 +62,8 @@ def count(
     128*batch*past + 16512*batch
 
     Args:
-        model: The module or function to call.
+        model: The module or function to call. If a function or a method, as in ``count(model.encode, x)``, calls parts
+            of a model, their names are those below the model.
         *inputs: Its positional arguments; tensors may be on any device.
         backward: Also count the gradients of all floating-point outputs, from gradients of ones.
         optimizer: Also count gradients and one step. An optimizer of the model's parameters is counted in its present

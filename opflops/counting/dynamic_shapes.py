@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_flatten
 
 from opflops.errors import DimensionError
 from opflops.records.dimensions import Dimension
+from opflops.torch_internals.modules import forward_of
 from opflops.torch_internals.symbolic_shapes import MIN_SYMBOLIC_SIZE, Dim, DimSpec, parse_dim
 from opflops.wording import nearest
 
@@ -52,7 +53,7 @@ def parse_dynamic_shapes(call: FakeCall, dynamic_shapes: Any) -> list[DynamicAxi
 
 def _arguments(call: FakeCall) -> dict[str, Any]:
     try:
-        signature = inspect.signature(getattr(call.model, "forward", call.model))
+        signature = inspect.signature(forward_of(call.model))
     except ValueError:
         # A builtin function may have no signature.
         return {**{f"argument {number}": value for number, value in enumerate(call.inputs)}, **call.kwargs}

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_map_only
 
 from opflops.counting.backward import check_gradients_stay_in_copies, find_differentiable, run_backward
-from opflops.counting.closures import bound_state, closure_state, rebind
+from opflops.counting.closures import bound_state, closure_state, modules_of_helpers, outermost, rebind, state_in
 from opflops.counting.meta_cache import MetaCacheMode
 from opflops.counting.optimizer_step import (
     attributes_to_copy,
@@ -29,6 +29,7 @@ from opflops.errors import OpflopsError, ValueNeededError
 from opflops.mode import OpFlopMode
 from opflops.torch_internals.dispatch import modes_swapped
 from opflops.torch_internals.fake_tensors import fake_copies, mixes_devices, value_dependent_errors
+from opflops.torch_internals.modules import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -76,12 +77,12 @@ class FakeCall:
     @property
     def name(self) -> str:
         """Return the model's name, for messages."""
-        return getattr(self.model, "__name__", type(self.model).__name__)
+        return name_of(self.model)
 
     @cached_property
     def tensors(self) -> list[Tensor]:
         """List the tensors that exist before the call: inputs, parameters, buffers, and those in closures."""
-        state = [*bound_state(self.model), *tree_leaves((self._closure_state, self.inputs, self.kwargs))]
+        state = [*bound_state(self.model), *state_in((self._closure_state, self.inputs, self.kwargs))]
         modules = [each for each in state if isinstance(each, nn.Module)]
         inside = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
         return [*inside, *(each for each in state if isinstance(each, Tensor))]
@@ -178,7 +179,10 @@ class FakeCall:
             copied_ids: The identities of the copies; None if the copies are fake, so that only originals have values.
         """
         scalar_state = read_scalar_state(self.optimizer) if is_optimizer(self.optimizer) else []
-        with copying as (model, captured, optimizer_attributes, inputs, kwargs), mode:
+        with (
+            copying as (model, captured, optimizer_attributes, inputs, kwargs),
+            mode.expect(self._models_among(model, captured, inputs, kwargs)),
+        ):
             outputs = (rebind(model, captured) if captured else model)(*inputs, **kwargs)
             if self.backward or self.optimizer is not None:
                 differentiable = find_differentiable(outputs)
@@ -187,13 +191,23 @@ class FakeCall:
             if is_optimizer(self.optimizer):
                 run_step(rebuild_optimizer(self.optimizer, optimizer_attributes, scalar_state))
             elif self.optimizer is not None:
-                state = [*bound_state(model), *tree_leaves(captured)]
+                state = [*bound_state(model), *state_in(captured)]
                 optimizer = make_optimizer(self.optimizer, [each for each in state if isinstance(each, nn.Module)])
                 with modes_swapped([mode], []):
                     # What an optimizer does in its first step alone is not counted.
                     run_step(optimizer)
                 run_step(optimizer)
         return mode.profile
+
+    def _models_among(self, model: Callable[..., Any], *values: Any) -> list[nn.Module]:
+        """List the models that the call has, so that their names are used if it calls a part of one on its own.
+
+        Args:
+            model: The copy of what is called.
+            *values: The copies of its arguments and closure.
+        """
+        state = [*bound_state(model), *state_in(values), *modules_of_helpers(self.model)]
+        return outermost(each for each in state if isinstance(each, nn.Module))
 
 
 def _as_leaf(tensor: Tensor) -> Tensor:

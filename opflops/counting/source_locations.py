@@ -53,7 +53,10 @@ def current_location(mode: OpFlopMode) -> SourceLocation:
     """Return where the program under a mode is now, from inside something that it called."""
     location = _location(_callers(sys._getframe()), mode)  # noqa: SLF001 - the only way to the callers
     task = graph_task_id()
-    return location if task < 0 else location._replace(module=mode.module_stack.attribute_backward(task)[0].path)
+    if task < 0:
+        return location
+    stack = mode.module_stack
+    return location._replace(module=stack.roots.resolve(stack.attribute_backward(task)[0].path))
 
 
 def _callers(frame: FrameType | None) -> Iterable[FrameType]:

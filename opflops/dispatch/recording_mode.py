@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from opflops.attribution.module_context import ModuleContext
-    from opflops.attribution.module_paths import RootModules
+    from opflops.attribution.root_modules import RootModules
     from opflops.pricing.accumulators import AccumulatorKey
     from opflops.pricing.price_cache import PriceCache
 

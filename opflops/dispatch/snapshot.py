@@ -35,15 +35,19 @@ def snapshot(modes: Sequence[RecordingMode], *, timed: bool, uncounted: Mapping[
             if not accumulator.is_concrete():
                 check_whole(accumulator.op, accumulator.counts())
             gathered.setdefault((accumulator.context, accumulator.key), []).append(accumulator)
-    site_of = {context: context.site for context, _ in gathered}
+    resolve = modes[0].module_stack.roots.resolve
+    place_of = {context: (resolve(context.path), context.site(resolve)) for context, _ in gathered}
     sites_at: dict[str, set[str]] = {}
-    for context, site in site_of.items():
-        sites_at.setdefault(context.path, set()).add(site)
-    rows, sites = split_sites(
-        _row(key, parts, timed=timed, site=site_of[context] if len(sites_at[context.path]) > 1 else "")
-        for (context, key), parts in gathered.items()
-    )
-    if len(modes) > 1:
+    for path, site in place_of.values():
+        sites_at.setdefault(path, set()).add(site)
+
+    def row_of(context: ModuleContext, key: AccumulatorKey, parts: list[Accumulator]) -> Row:
+        path, site = place_of[context]
+        return _row(path, key, parts, timed=timed, site=site if len(sites_at[path]) > 1 else "")
+
+    rows, sites = split_sites(row_of(context, key, parts) for (context, key), parts in gathered.items())
+    if len(modes) > 1 or len(sites_at) < len({context.path for context in place_of}):
+        # Several threads, or two roots of which one is part of the other, have contexts of the same path.
         rows = merge(rows)
     called = dict.fromkeys(path for mode in modes for path in mode.module_stack.called_paths())
     return Profile(rows, sites, tuple(called), remarks=_remarks(uncounted))
@@ -57,12 +61,11 @@ def _remarks(uncounted: Mapping[str, int]) -> tuple[str, ...]:
     return (uncounted_remark(uncounted),)
 
 
-def _row(key: AccumulatorKey, parts: list[Accumulator], *, timed: bool, site: str) -> Row:
+def _row(path: str, key: AccumulatorKey, parts: list[Accumulator], *, timed: bool, site: str) -> Row:
     op, priced, phase, dtype, estimate = key
-    context = parts[0].context
     return Row(
-        context.path,
-        context.module_type,
+        path,
+        parts[0].context.module_type,
         op,
         phase,
         str(dtype).removeprefix("torch.") if dtype is not None else "",

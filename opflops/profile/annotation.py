@@ -16,6 +16,7 @@ from opflops.records.rows import ancestry
 from opflops.report.files.counts import MEASURES as ALL_MEASURES
 from opflops.report.files.counts import SECONDS, check_measure
 from opflops.report.notes import format_calls
+from opflops.torch_internals.modules import class_name, named_paths, wrapped_attribute
 from opflops.units import exact, scaled, share
 from opflops.wording import nearest, printable
 
@@ -72,7 +73,7 @@ def annotate(
     check_measure(measure, MEASURES)
     if numbers not in _FORMATTERS:
         raise ProfileError(f"numbers must be {' or '.join(map(repr, _FORMATTERS))}, not {numbers!r}.")
-    costs = _ModuleCosts(model, profile, root or type(model).__name__)
+    costs = _ModuleCosts(model, profile, root or class_name(model))
     return "\n".join(_align_comments(_lines(model, costs.root, costs), costs, measure, numbers))
 
 
@@ -110,7 +111,7 @@ class _ModuleCosts:
         self.inclusive = profile.inclusive()
         self.whole = self.inclusive.get(root, ZERO)
         # As in a profile, a module with two paths has the first one.
-        self.paths = {id(module): f"{root}.{name}" if name else root for name, module in model.named_modules()}
+        self.paths = {key: path for key, (_, path) in named_paths(model, root).items()}
         self.call_sites = _call_site_counts(profile)
         self.unpriced: dict[str, int] = {}
         self.own: dict[str, dict[str, Cost]] = {}
@@ -173,22 +174,27 @@ def _lines(module: nn.Module, path: str, costs: _ModuleCosts) -> list[_Line]:
         return [costs.line(first, module, path), *map(_Line, others)]
     name = module._get_name()  # noqa: SLF001 - repr uses it
     children = module._modules  # noqa: SLF001 - named_children() skips None and repeated modules
+    wrapped = wrapped_attribute(module)
     if layout is nn.ModuleList.__repr__:
         extra, inner = [], _module_list_lines(children, path, costs)
     else:
         extra_repr = module.extra_repr()
         extra = extra_repr.split("\n") if extra_repr else []
         inner = [
-            line for key, child in children.items() for line in _label_first_line(key, _child(key, child, path, costs))
+            line
+            for key, child in children.items()
+            for line in _label_first_line(
+                key, _lines_of_child(child, path if key == wrapped else f"{path}.{key}", costs)
+            )
         ]
     if not inner and len(extra) <= 1:
         return [costs.line(f"{name}({''.join(extra)})", module, path)]
     body = [replace(line, text=f"  {line.text}") for line in [*map(_Line, extra), *inner]]
-    return [costs.line(f"{name}(", module, path, opened=bool(inner)), *body, _Line(")")]
+    return [costs.line(f"{name}(", module, path, opened=bool(inner) and not wrapped), *body, _Line(")")]
 
 
-def _child(key: str, child: nn.Module | None, path: str, costs: _ModuleCosts) -> list[_Line]:
-    return [_Line("None")] if child is None else _lines(child, f"{path}.{key}", costs)
+def _lines_of_child(child: nn.Module | None, path: str, costs: _ModuleCosts) -> list[_Line]:
+    return [_Line("None")] if child is None else _lines(child, path, costs)
 
 
 def _label_first_line(label: str, lines: Sequence[_Line]) -> list[_Line]:
@@ -198,7 +204,7 @@ def _label_first_line(label: str, lines: Sequence[_Line]) -> list[_Line]:
 
 def _module_list_lines(children: Mapping[str, nn.Module | None], path: str, costs: _ModuleCosts) -> list[_Line]:
     """Write the modules of a ModuleList; consecutive modules with equal lines and costs are merged."""
-    blocks = [_child(key, child, path, costs) for key, child in children.items()]
+    blocks = [_lines_of_child(child, f"{path}.{key}", costs) for key, child in children.items()]
     lines: list[_Line] = []
     start = 0
     for block, equal in groupby(blocks):

@@ -12,7 +12,7 @@ from opflops.records import dimensions as dimension_rules
 from opflops.records import rows
 from opflops.records.dimensions import Condition, Dimension
 from opflops.records.rows import Row
-from opflops.torch_internals.modules import has_forward
+from opflops.torch_internals.modules import class_name, has_forward, named_paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -131,12 +131,13 @@ class Profile(Views):
         Raises:
             ProfileError: No module of that path was called.
         """
-        root = root or type(model).__name__
+        root = root or class_name(model)
         ran = {above for path in self.called for above in rows.ancestry(path)}
         if root not in ran:
             raise ProfileError(f"No {root!r} was called; called were {', '.join(self.called) or 'no modules'}.")
-        paths = {module: f"{root}.{name}" if name else root for name, module in model.named_modules()}
-        return [path for module, path in paths.items() if path not in ran and has_forward(module)]
+        paths = named_paths(model, root).values()
+        # A wrapper has the path of the module inside.
+        return list(dict.fromkeys(path for module, path in paths if path not in ran and has_forward(module)))
 
     def where(self, **conditions: Any) -> Profile:
         """Select rows, as in ``where(phase="backward", dtype=("float16", "bfloat16"))``.

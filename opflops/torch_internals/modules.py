@@ -1,8 +1,21 @@
-"""Modules: their call and forward."""
+"""Modules: their call and forward, the wrappers around them, and the names that they have in a profile.
+
+A wrapper runs another module and has no layers of its own: those of ``torch.compile``, data parallelism, FSDP and
+activation checkpointing. It shares the path and the class name of the module inside, so that a profile of a wrapped
+model is that of the model. Wrappers are told by their class, since a module of the user may be called ``module`` too.
+
+Some modules hold another one and are no wrappers. ``torch.optim.swa_utils.AveragedModel`` holds a copy with parameters
+of its own; the layers of ``torch.ao.quantization.QuantWrapper`` and of a ``PeftModel`` do work.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, cast
+
 import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 MODULE_CALL = torch.nn.Module._wrapped_call_impl
 """PyTorch's ``Module.__call__``: ``_compiled_call_impl`` after ``module.compile()``, else ``_call_impl``.
@@ -10,7 +23,140 @@ MODULE_CALL = torch.nn.Module._wrapped_call_impl
 Read by its own name, since ``__call__`` may be patched already.
 """
 
+_FSDP_ATTRIBUTE = "_fsdp_wrapped_module"
+
+WRAPPED_ATTRIBUTES = {
+    "torch._dynamo.eval_frame.OptimizedModule": "_orig_mod",
+    "torch.nn.parallel.data_parallel.DataParallel": "module",
+    "torch.nn.parallel.distributed.DistributedDataParallel": "module",
+    "torch.distributed.fsdp.fully_sharded_data_parallel.FullyShardedDataParallel": _FSDP_ATTRIBUTE,
+    # The base class of CheckpointWrapper and OffloadWrapper.
+    "torch.distributed.algorithms._checkpoint.checkpoint_wrapper.ActivationWrapper": "_checkpoint_wrapped_module",
+    # The same class in two packages, around what Fabric's strategy makes of the module.
+    "lightning.fabric.wrappers._FabricModule": "_forward_module",
+    "lightning_fabric.wrappers._FabricModule": "_forward_module",
+}
+"""The classes of wrappers, with the attribute that holds the wrapped module. By name, as few of them are imported."""
+
+CLASS_EXTENSIONS = ("FSDPModule", "DDP", "ReplicateModule")
+"""The classes of torch.distributed that ``fully_shard`` and ``replicate`` put before a module's own class.
+
+They make a class of both, such as ``FSDPLinear``.
+"""
+
+_ATTRIBUTES = frozenset(WRAPPED_ATTRIBUTES.values())
+
 
 def has_forward(module: torch.nn.Module) -> bool:
     """Return whether a module has a forward; a container such as ``ModuleList`` has none."""
     return type(module).forward is not torch.nn.Module.forward
+
+
+def wrapped_attribute(module: torch.nn.Module) -> str:
+    """Return the name by which a wrapper holds the wrapped module; "" if the module is no wrapper."""
+    children = module._modules
+    if not children or _ATTRIBUTES.isdisjoint(children):
+        return ""
+    attribute = _wrapped_attribute_of(type(module))
+    return attribute if children.get(attribute) is not None else ""
+
+
+def _wrapped_attribute_of(module_class: type) -> str:
+    names = (f"{each.__module__}.{each.__qualname__}" for each in module_class.__mro__)
+    return next((WRAPPED_ATTRIBUTES[name] for name in names if name in WRAPPED_ATTRIBUTES), "")
+
+
+def unwrap(module: torch.nn.Module) -> torch.nn.Module:
+    """Return the module inside a wrapper, or inside several; a module that is no wrapper itself."""
+    while attribute := wrapped_attribute(module):
+        inner = module._modules[attribute]
+        assert inner is not None, attribute  # noqa: S101 - wrapped_attribute() looked
+        module = inner
+    return module
+
+
+def wraps(wrapper: torch.nn.Module, module: torch.nn.Module) -> bool:
+    """Return whether a module is a wrapper around another one."""
+    attribute = wrapped_attribute(wrapper)
+    return bool(attribute) and wrapper._modules[attribute] is module
+
+
+def own_parameters(module: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """List the parameters that a module itself registers, or that FSDP's wrapper keeps in one flat parameter."""
+    parameters = list(module.parameters(recurse=False))
+    if wrapped_attribute(module) == _FSDP_ATTRIBUTE and (handle := getattr(module, "_handle", None)) is not None:
+        parameters.append(handle.flat_param)
+    return parameters
+
+
+def class_name(module: torch.nn.Module) -> str:
+    """Return the name of a module's class: a wrapped module's for its wrapper, the original one of a sharded module."""
+    return _class_name_of(type(unwrap(module)))
+
+
+def _class_name_of(module_class: type) -> str:
+    first, *others = module_class.__bases__
+    if others and first.__name__ in CLASS_EXTENSIONS and first.__module__.startswith("torch.distributed."):
+        return _class_name_of(others[0])
+    return module_class.__name__
+
+
+def forward_of(model: Any) -> Callable[..., Any]:
+    """Return what has a model's parameters in its signature: a module's forward, inside its wrappers; or a function."""
+    inner = unwrap(model) if isinstance(model, torch.nn.Module) else model
+    return cast("Callable[..., Any]", getattr(inner, "forward", inner))
+
+
+def name_of(model: object) -> str:
+    """Return the name of a function, or of the class of a module or another callable, for messages."""
+    default = class_name(model) if isinstance(model, torch.nn.Module) else type(model).__name__
+    return str(getattr(model, "__name__", default))
+
+
+class ClassNames(dict[type, str]):
+    """Map classes to the names of :func:`class_name`; "" for wrappers, whose names depend on the wrapped module.
+
+    A look-up of a class that is known takes no function call.
+    """
+
+    def __missing__(self, module_class: type) -> str:
+        """Add a class."""
+        name = self[module_class] = "" if _wrapped_attribute_of(module_class) else _class_name_of(module_class)
+        return name
+
+
+def named_paths(
+    top: torch.nn.Module, path: str, known: Mapping[int, tuple[object, str]] | None = None
+) -> dict[int, tuple[torch.nn.Module, str]]:
+    """Return a module and all below it with their paths, by identity, in the order of ``named_modules()``.
+
+    A module that is registered twice has its first path. Wrappers have the path of the module inside.
+
+    Args:
+        top: The module.
+        path: Its path.
+        known: The modules that have a path already: pairs of anything and the path, by identity.
+    """
+    found: dict[int, tuple[torch.nn.Module, str]] = {}
+    stack = [(top, path)]
+    while stack:
+        module, path = stack.pop()
+        key = id(module)
+        if key in found:
+            continue
+        if known and key in known:
+            path = known[key][1]
+        children = module._modules
+        if not children:
+            found[key] = module, path
+            continue
+        wrapped = wrapped_attribute(module)
+        if wrapped and known and (inner := id(unwrap(module))) in known:
+            path = known[inner][1]
+        found[key] = module, path
+        stack.extend(
+            (child, path if name == wrapped else f"{path}.{name}")
+            for name, child in reversed(children.items())
+            if child is not None
+        )
+    return found

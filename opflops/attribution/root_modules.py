@@ -1,0 +1,170 @@
+"""The root modules of a counting block: their names, and what becomes of a root that is part of a later one.
+
+A program may call a part of a model before the model, as ``generate()`` of an encoder-decoder does. The part is a root
+of its own until then. Contexts keep the paths that they began with, and :meth:`RootModules.resolve` gives the paths
+below the model, so that the names in a profile do not depend on which of the two was called first.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from opflops.attribution.module_context import OUTSIDE
+from opflops.attribution.module_paths import ModulePaths
+from opflops.torch_internals.modules import class_name, own_parameters, unwrap
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor, nn
+
+
+class RootModules:
+    """Hold the root modules of one counting block, for all threads that it counts.
+
+    Args:
+        root: The model whose names are used for its modules, whoever calls them.
+        models: Models that the program may call parts of. The names of the first that contains such a part are used.
+    """
+
+    def __init__(self, root: nn.Module | None = None, models: Sequence[nn.Module] = ()) -> None:
+        self._lock = threading.RLock()
+        self._models = models if root is None else (root, *models)
+        # Of each module of these models, by identity: itself and the model.
+        self._model_of: dict[int, tuple[nn.Module, nn.Module]] = {}
+        # The paths of the modules of ``root``.
+        self._fixed: ModulePaths | None = None
+        self._by_root: dict[int, tuple[weakref.ref[nn.Module], ModulePaths]] = {}
+        # A root may be deleted while its submodules live on, or are needed again in a backward.
+        self._without_root: list[ModulePaths] = []
+        self._by_name: weakref.WeakValueDictionary[str, ModulePaths] = weakref.WeakValueDictionary()
+        self._class_counts: Counter[str] = Counter()
+        self._parameter_owners: dict[int, tuple[weakref.ref[Tensor], tuple[str, str]]] = {}
+        # The paths of modules of a former root below the root that it is part of, by its name and by their old paths.
+        self._moved: dict[str, dict[str, str]] = {}
+        if root is not None:
+            self._fixed = self.paths_with(root)
+
+    def _all_paths(self) -> list[ModulePaths]:
+        return [*(paths for _, paths in list(self._by_root.values())), *self._without_root]
+
+    def paths_with(self, module: nn.Module) -> ModulePaths:
+        """Return the paths that contain a module called outside any other.
+
+        If none do, the expected model that contains it becomes a new root, or else the module itself. A wrapper has
+        the root of the module that it wraps.
+        """
+        known = self._by_root.get(id(module))
+        if known is not None:
+            return known[1]
+        with self._lock:
+            self._without_root = [paths for paths in self._without_root if paths]
+            for paths in self._all_paths():
+                if module in paths:
+                    return paths
+            return self._paths_with_new(module)
+
+    def _paths_with_new(self, module: nn.Module) -> ModulePaths:
+        """Return the paths that a module which is in none of them yet belongs to."""
+        inner = unwrap(module)
+        if inner is not module:
+            paths = self.paths_with(inner)
+            paths.add(module, paths.path_of(inner, OUTSIDE, None))
+            return paths
+        top = self._model_above(module)
+        if top is None or unwrap(top) is module:
+            return self._paths_of_new_root(module)
+        paths = self.paths_with(unwrap(top))
+        if module not in paths:
+            # It was registered after the root was called.
+            self._move_roots_into(paths, paths.add(top, paths.path_of(unwrap(top), OUTSIDE, None)))
+        return paths
+
+    def _paths_of_new_root(self, root: nn.Module) -> ModulePaths:
+        """Name a new root, and return its paths."""
+        name = class_name(root)
+        self._class_counts[name] += 1
+        count = self._class_counts[name]
+        name = name if count == 1 else f"{name}#{count}"
+        paths = self._by_name[name] = ModulePaths(root, name, self._move_roots_into, self._fixed)
+        key = id(root)
+        self._by_root[key] = (weakref.ref(root, lambda _: self._remove_root(key)), paths)
+        self._move_roots_into(paths, paths.items)
+        return paths
+
+    def _model_above(self, module: nn.Module) -> nn.Module | None:
+        """Return the first expected model that contains a module."""
+        if id(module) not in self._model_of:
+            # Modules may be registered at any time.
+            self._model_of = {id(each): (each, top) for top in reversed(self._models) for each in top.modules()}
+        known, top = self._model_of.get(id(module), (None, None))
+        return top if known is module else None
+
+    def _remove_root(self, key: int) -> None:
+        known = self._by_root.pop(key, None)
+        if known is not None:
+            self._without_root.append(known[1])
+
+    def _move_roots_into(self, paths: ModulePaths, registered: Mapping[int, object]) -> None:
+        """Move the roots that are registered below another root there, with the paths that they have there.
+
+        Args:
+            paths: The paths of the other root.
+            registered: The modules that are registered below it, by identity.
+        """
+        with self._lock:
+            for key in registered.keys() & self._by_root.keys():
+                reference, former = self._by_root[key]
+                root = reference()
+                if former is paths or former is self._fixed or root is None:
+                    continue
+                # A module that the former root created is below its caller there.
+                moved = {path: paths.path_of(each, OUTSIDE, None) for each, path in former.modules() if each in paths}
+                self._moved[former.name] = moved
+                del self._by_root[key]
+
+    def resolve(self, path: str) -> str:
+        """Return the present path of a module, whose root may have become part of a later root."""
+        while (moved := self._moved.get(path.partition(".")[0])) is not None:
+            above, below = path, ""
+            while above not in moved:
+                above, _, name = above.rpartition(".")
+                below = f".{name}{below}"
+            path = moved[above] + below
+        return path
+
+    def path_of(self, module: nn.Module) -> str:
+        """Return the path of a module; "" if neither it nor a module around it was called."""
+        for paths in self._all_paths():
+            if module in paths:
+                return paths.path_of(module, OUTSIDE, None)
+        return OUTSIDE
+
+    def get_paths_at(self, path: str) -> ModulePaths | None:
+        """Return the paths that a path belongs to; None if there are none, or their modules were deleted."""
+        return self._by_name.get(self.resolve(path).partition(".")[0])
+
+    def parameter_owner(self, parameter: Tensor) -> tuple[str, str]:
+        """Return the path and class name of the module that registers a parameter; "" and "" if none that was called.
+
+        Every parameter of the known modules is looked up at once.
+        """
+        known = self._parameter_owners.get(id(parameter))
+        if known is None:
+            with self._lock:
+                for paths in self._all_paths():
+                    for module, path in paths.modules():
+                        for registered in own_parameters(module):
+                            if id(registered) not in self._parameter_owners:
+                                self._set_parameter_owner(registered, (path, class_name(module)))
+                if id(parameter) not in self._parameter_owners:
+                    self._set_parameter_owner(parameter, (OUTSIDE, ""))
+                known = self._parameter_owners[id(parameter)]
+        return known[1]
+
+    def _set_parameter_owner(self, parameter: Tensor, owner: tuple[str, str]) -> None:
+        key = id(parameter)
+        self._parameter_owners[key] = (weakref.ref(parameter, lambda _: self._parameter_owners.pop(key, None)), owner)
