@@ -6,6 +6,8 @@ import math
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from opflops.records.algebra import addresses_of_pairs
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -38,6 +40,9 @@ def compile_expressions(names: Sequence[str], expressions: Sequence[Any]) -> Cal
         def _print_ceil_log2(self, expression: Any) -> str:
             return f"max({self.whole(expression.args[0])} - 1, 0).bit_length()"
 
+        def _print_distinct_addresses(self, expression: Any) -> str:
+            return f"addresses_of_pairs({', '.join(map(self.whole, expression.args))})"
+
         def _rounded(self, expression: Any, rational: str, other: str) -> str:
             (argument,) = expression.args
             if _is_rational(argument):
@@ -48,7 +53,7 @@ def compile_expressions(names: Sequence[str], expressions: Sequence[Any]) -> Cal
     values = "".join(
         f"{printer.whole(each) if hasattr(each, 'as_coeff_Mul') else printer.doprint(each)}, " for each in expressions
     )
-    namespace = {**vars(math), "Fraction": Fraction}
+    namespace = {**vars(math), "Fraction": Fraction, "addresses_of_pairs": addresses_of_pairs}
     function: Callable[..., Sequence[Any]] = eval(f"lambda {', '.join(names)}: ({values})", namespace)  # noqa: S307 - printed by sympy from an expression, not read from input
     return function
 
