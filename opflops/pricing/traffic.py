@@ -128,11 +128,13 @@ def scattered_bytes(tensor: Tensor) -> int:
     Raises:
         TooManyAddressesError: The elements overlap in too many places to count them; see :func:`address_bounds`.
     """
+    if tensor.layout is not _STRIDED:
+        return stored_bytes(tensor)
     try:
         strides = tensor.stride()
     except RuntimeError:
-        # A nested or sparse tensor has no strides.
-        return stored_bytes(tensor) if tensor.layout is not _STRIDED else tensor.numel() * tensor.itemsize
+        # A nested tensor has no strides.
+        return tensor.numel() * tensor.itemsize
     shape = tensor.shape
     if strides == (1, shape[0]):
         # A transposed matrix, such as the weight that a linear layer passes to mm.

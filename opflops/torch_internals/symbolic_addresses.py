@@ -39,7 +39,9 @@ def symbolic_distinct_addresses(sizes: Sequence[Any], strides: Sequence[Any]) ->
     """
     symbolic = [size for size in (*sizes, *strides) if not isinstance(size, int)]
     hints = [[size if isinstance(size, int) else size.node.hint for size in values] for values in (sizes, strides)]
-    pairs = [sympy.Integer(each) for pair in zip(*hints, strict=True) for each in pair if None not in hints[0] + hints[1]]
+    pairs = [
+        sympy.Integer(each) for pair in zip(*hints, strict=True) for each in pair if None not in hints[0] + hints[1]
+    ]
     hint = int(functions()[DISTINCT_ADDRESSES](*pairs)) if pairs else None
     expressions = (tuple(_expression(size) for size in values) for values in (sizes, strides))
     return symbolic[0].node.shape_env.create_symintnode(_distinct_addresses(*expressions), hint=hint)
@@ -68,12 +70,28 @@ def _distinct_addresses(sizes: tuple[sympy.Expr, ...], strides: tuple[sympy.Expr
         stride.replace(torch_functions.Max, lambda *args: max(args, key=lambda arg: not arg.is_number))
         for stride in strides
     )
-    pairs = zip(strides, sizes, strict=True)
-    axes = _ascending([(stride, size) for stride, size in pairs if stride != 0 and size != 1])
+    axes = [(stride, size) for stride, size in zip(strides, sizes, strict=True) if stride != 0 and size != 1]
+    elements = sympy.Mul(*(size for _, size in axes))
+    if _are_all_distinct(axes):
+        return elements
     count = sympy.Integer(1)
-    for group in _independent_groups(axes):
+    for group in _independent_groups(_ascending(axes)):
         count = count * _count(group)
     return count
+
+
+def _are_all_distinct(axes: Axes) -> bool:
+    """Return whether the tensor is dense or has gaps, if no dimension is empty; an empty one has no elements anyway."""
+    # Sizes with floor() are taken for symbols, which are at least 2; here any size is at least 1.
+    named = {
+        size: sympy.Dummy(integer=True, positive=True) - 1 for _, size in axes if size.has(torch_functions.FloorDiv)
+    }
+    return all(len(group) == 1 for group in _independent_groups(_ascending([_replace(axis, named) for axis in axes])))
+
+
+def _replace(axis: tuple[sympy.Expr, sympy.Expr], named: dict[Any, Any]) -> tuple[sympy.Expr, sympy.Expr]:
+    stride, size = (each.xreplace(named) for each in axis)
+    return stride, size
 
 
 def _ascending(axes: Axes) -> Axes:
@@ -151,7 +169,9 @@ def _count(axes: Axes) -> sympy.Expr:
 
 def _count_of_two(first: Any, second: Any) -> sympy.Expr:
     (stride, size), (other_stride, other_size) = first, second
-    overlap = torch_functions.Max(sympy.Integer(0), size - other_stride) * torch_functions.Max(sympy.Integer(0), other_size - stride)
+    overlap = torch_functions.Max(sympy.Integer(0), size - other_stride) * torch_functions.Max(
+        sympy.Integer(0), other_size - stride
+    )
     return size * other_size - overlap
 
 

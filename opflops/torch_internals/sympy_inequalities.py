@@ -19,15 +19,16 @@ def is_at_least(expression: Any, least: int) -> bool:
     if any(term.has(sympy.floor, sympy.ceiling, sympy.Min, sympy.Max, sympy.Mod) for term in terms):
         if expanded.is_positive if least else expanded.is_nonnegative:
             return True
-        bound = _without_floors(sympy.expand(expression))
+        bound = _without_outer_floors(sympy.expand(expression))
         return bound is not None and is_at_least(bound, least)
-    # Each term is at least its coefficient, if no coefficient is negative.
-    coefficients = [term.as_coeff_Mul()[0] for term in terms]
-    return all(each >= 0 for each in coefficients) and sum(coefficients) >= least
+    # Each term is at least its coefficient, if no coefficient but the constant is negative.
+    coefficients = [(term.as_coeff_Mul()[0], term.is_number) for term in terms]
+    positive = all(number or each >= 0 for each, number in coefficients)
+    return positive and bool(sum(each for each, _ in coefficients) >= least)
 
 
-def _without_floors(expression: Any) -> Any:
-    """Return a lower bound of an expression in positive sizes without ``floor``; None if there is none so simple.
+def _without_outer_floors(expression: Any) -> Any:
+    """Return a lower bound of an expression in positive sizes without its outer ``floor``; None if it is not so simple.
 
     ``floor(p/q)`` is at most ``p/q`` and at least ``(p - q + 1)/q``.
     """
@@ -42,7 +43,7 @@ def _without_floors(expression: Any) -> Any:
         if not rounded:
             bounds.append(term)
             continue
-        if len(rounded) > 1 or not isinstance(rounded[0], sympy.floor) or rounded[0].args[0].has(sympy.floor):
+        if len(rounded) > 1 or not isinstance(rounded[0], sympy.floor):
             return None
         (exact,) = rounded[0].args
         divisor = sympy.fraction(sympy.together(exact))[1]
