@@ -1,8 +1,9 @@
 """Memory traffic of an operator taken alone, by one rule for all operators, from the arguments in its schema.
 
 Each distinct element of each tensor argument is read once, and each output is written once. A view moves nothing. A
-broadcast axis is read once, and so is what overlapping windows share. A tensor that is changed in place is read and written. An ``out=`` argument is only
-written. The few operators that read less than their arguments declare it at registration (``unread``, ``picked``).
+broadcast axis is read once, and so is what overlapping windows share. A tensor that is changed in place is read and
+written. An ``out=`` argument is only written. The few operators that read less than their arguments declare it at
+registration (``unread``, ``picked``).
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ as elements. Broadcast dimensions repeat all addresses, overlapping windows (``u
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 from math import gcd, prod
 from typing import TYPE_CHECKING
 
@@ -136,7 +137,7 @@ def _count_runs(starts: set[int], stride: int, size: int) -> int:
     for positions in by_remainder.values():
         positions.sort()
         # Each progression adds what is not in the next one; the last adds all.
-        count += size + sum(min(size, after - before) for before, after in zip(positions, positions[1:], strict=False))
+        count += size + sum(min(size, after - before) for before, after in pairwise(positions))
     return count
 
 

@@ -14,6 +14,16 @@ if TYPE_CHECKING:
 
 def compile_expressions(names: Sequence[str], expressions: Sequence[Any]) -> Callable[..., Sequence[Any]]:
     """Compile expressions to one function of sizes, in the order of ``names``, that returns their exact values."""
+    printer = _integer_printer()
+    values = "".join(
+        f"{printer.whole(each) if hasattr(each, 'as_coeff_Mul') else printer.doprint(each)}, " for each in expressions
+    )
+    namespace = {**vars(math), "Fraction": Fraction, "addresses_of_pairs": addresses_of_pairs}
+    function: Callable[..., Sequence[Any]] = eval(f"lambda {', '.join(names)}: ({values})", namespace)  # noqa: S307 - printed by sympy from an expression, not read from input
+    return function
+
+
+def _integer_printer() -> Any:
     from sympy.printing.pycode import PythonCodePrinter  # noqa: PLC0415 - only for symbolic counts
 
     class IntegerPrinter(PythonCodePrinter):
@@ -49,13 +59,7 @@ def compile_expressions(names: Sequence[str], expressions: Sequence[Any]) -> Cal
                 return rational.format(*map(self._print, _as_fraction(argument)))
             return other.format(self._print(argument))
 
-    printer = IntegerPrinter({"fully_qualified_modules": False, "allow_unknown_functions": True})
-    values = "".join(
-        f"{printer.whole(each) if hasattr(each, 'as_coeff_Mul') else printer.doprint(each)}, " for each in expressions
-    )
-    namespace = {**vars(math), "Fraction": Fraction, "addresses_of_pairs": addresses_of_pairs}
-    function: Callable[..., Sequence[Any]] = eval(f"lambda {', '.join(names)}: ({values})", namespace)  # noqa: S307 - printed by sympy from an expression, not read from input
-    return function
+    return IntegerPrinter({"fully_qualified_modules": False, "allow_unknown_functions": True})
 
 
 def _is_rational(expression: Any) -> bool:
