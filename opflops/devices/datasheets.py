@@ -140,6 +140,23 @@ DEVICES: Mapping[str, Device] = {
 _BY_TORCH_NAME = {each.lower(): name for name, figures in _DATASHEETS.items() for each in figures.torch_names}
 
 
+def split_tf32(name: str | Device) -> tuple[str | Device, bool]:
+    """Split the suffix ``:tf32`` off a device's name, and return whether it was there.
+
+    >>> split_tf32("h100-sxm:tf32"), split_tf32("h100-sxm")
+    (('h100-sxm', True), ('h100-sxm', False))
+
+    Raises:
+        ProfileError: It has another suffix.
+    """
+    if not isinstance(name, str) or ":" not in name:
+        return name, False
+    plain, _, suffix = name.partition(":")
+    if suffix.strip().lower() != TF32:
+        raise ProfileError(f"{name!r} has an unknown suffix :{suffix}; only :tf32 can follow a device.")
+    return plain, True
+
+
 def device(name: str | Device) -> Device:
     """Find a device by its name in :data:`DEVICES` (``"h100-sxm"``) or by that of ``torch.cuda.get_device_name()``.
 
@@ -148,10 +165,14 @@ def device(name: str | Device) -> Device:
     """
     if isinstance(name, Device):
         return name
+    if not isinstance(name, str):
+        raise ProfileError(f"A device is a name, such as 'h100-sxm', or an opflops.devices.Device, not {name!r}.")
     lowered = name.strip().lower()
     found = DEVICES.get(_BY_TORCH_NAME.get(lowered, "-".join(lowered.replace("_", " ").split())))
     if found is None:
         near = [each for each in DEVICES if each.startswith(f"{lowered}-")] or nearest(lowered, DEVICES)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(DEVICES)}."
+        if ":" in lowered:
+            hint = "only roofline() and to_html() take a suffix :tf32, which says how a device is used."
         raise ProfileError(f"There are no figures for a device {name!r}; {hint}")
     return found

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from opflops.attribution.module_stack import HasModuleStack, ModuleStack
+from opflops.dispatch.callers import user_stacklevel
 from opflops.dispatch.timing import synchronized_time
 from opflops.errors import FormulaFailedError, UnpricedOpError, UnpricedOpWarning
 from opflops.pricing.accumulators import Accumulator
@@ -228,5 +229,5 @@ class RecordingMode(HasModuleStack, DispatchMode):
             warnings.warn(
                 f"{op} {place} {problem}, so its arithmetic is in no total. {advice}",
                 UnpricedOpWarning,
-                stacklevel=3,
+                stacklevel=user_stacklevel(),
             )
