@@ -78,7 +78,7 @@ def report(argv: Sequence[str]) -> str:
         options = {"--verdict": arguments.verdict, "--format": arguments.format != "simple"}
         if given := [option for option, value in options.items() if value]:
             raise TargetError(
-                f"{' and '.join(given)} would have no effect: {operator} is one operator, and lists alone have verdicts "
+                f"{' and '.join(given)} would have no effect: {operator} is one operator, and only lists have verdicts "
                 "and formats. Give a namespace such as aten, or no name."
             )
         return _describe_operator(operator)

@@ -108,7 +108,7 @@ class FakeCall:
                 "clear which device the meta tensors stand for. Put them on that device, or everything on meta."
             )
         if self.device is None:
-            return devices if not real else real
+            return real or devices
         wanted = _parse_device(self.device)
         if real and wanted.type != real[0].type:
             raise OpflopsError(

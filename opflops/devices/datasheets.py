@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -160,6 +160,8 @@ def split_tf32(name: str | Device) -> tuple[str | Device, bool]:
 def device(name: str | Device) -> Device:
     """Find a device by its name in :data:`DEVICES` (``"h100-sxm"``) or by that of ``torch.cuda.get_device_name()``.
 
+    With the suffix ``:tf32``, as in ``"h100-sxm:tf32"``, its peak in float32 is that in TF32, if it has one.
+
     Raises:
         ProfileError: The device is unknown; the message lists similar names.
     """
@@ -167,12 +169,15 @@ def device(name: str | Device) -> Device:
         return name
     if not isinstance(name, str):
         raise ProfileError(f"A device is a name, such as 'h100-sxm', or an opflops.devices.Device, not {name!r}.")
-    lowered = name.strip().lower()
+    name, tf32 = split_tf32(name)
+    lowered = str(name).strip().lower()
     found = DEVICES.get(_BY_TORCH_NAME.get(lowered, "-".join(lowered.replace("_", " ").split())))
     if found is None:
         near = [each for each in DEVICES if each.startswith(f"{lowered}-")] or nearest(lowered, DEVICES)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(DEVICES)}."
-        if ":" in lowered:
-            hint = "only roofline() and to_html() take a suffix :tf32, which says how a device is used."
         raise ProfileError(f"There are no figures for a device {name!r}; {hint}")
+    if tf32:
+        return replace(
+            found, name=f"{found.name}:{TF32}", peaks={**found.peaks, "float32": found.peak("float32", tf32=True)}
+        )
     return found

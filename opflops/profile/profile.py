@@ -193,7 +193,7 @@ class Profile(Views):
             self,
             rows=tuple(filter(accepts, self.rows)),
             sites=tuple(filter(accepts, self.sites)),
-            cases=tuple(case._replace(profile=case.profile._keep(accepts)) for case in self.cases),
+            cases=tuple(case._replace(profile=case.profile._keep(accepts)) for case in self.cases),  # noqa: SLF001 - of this class
         )
 
     def at(self, /, **sizes: int) -> Profile:

@@ -42,6 +42,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -116,6 +117,7 @@ def _encode_row(row: Row) -> dict[str, Any]:
 
 
 _HOW_TO_READ = "Write Profile.from_json(pathlib.Path(name).read_text())."
+_FILE_NAME = re.compile(r"[^\n{]*(\.\w+|[/\\][^\n{]*)")
 _MAX_QUOTED = 100
 
 
@@ -134,7 +136,7 @@ def load(json_text: str) -> dict[str, Any]:
     except TypeError as error:
         raise ProfileError(f"A profile is read from its text, not from {json_text!r}. {_HOW_TO_READ}") from error
     except (ValueError, RecursionError) as error:
-        if isinstance(json_text, str) and json_text.strip() and "\n" not in json_text and "{" not in json_text:
+        if isinstance(json_text, str) and _FILE_NAME.fullmatch(json_text):
             raise ProfileError(
                 f"A profile is read from its text, and {_shortened(json_text)!r} is none; if it is the name of a file, "
                 f"read that first. {_HOW_TO_READ}"
