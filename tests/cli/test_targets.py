@@ -335,3 +335,11 @@ def test_no_dtype_is_the_models(counted):
     assert parse("2,3").tensor(torch.float64).dtype == torch.float64
     profile = counted("mymodels:double", "--input", "2,4")
     assert set(profile.by("dtype")) == {"float64"}
+
+
+def test_a_suggested_input_suits_the_first_layer(run):
+    """Tokens for an embedding, features for a linear layer."""
+    code, _, err = run("opflops.example:GPT")
+    assert code == 2
+    assert "--input ids=1,128:int64." in err
+    assert "--input x=1,4." in run("mymodels:Net")[2]
