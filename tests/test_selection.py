@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from opflops import OpFlopMode, Profile, count
-from opflops.errors import ProfileError
+from opflops import Cost, OpFlopMode, Profile, count
+from opflops.errors import FormulaError, ProfileError
 
 ADDMM = 2 * (2 * 3 * 4 * 3) + 2 * 3 * 4  # both layers of the block
 HEAD = 2 * 4 * 5
@@ -233,6 +233,16 @@ def test_a_roofline_shows_the_largest_parts_and_adds_up_the_others():
     assert bounds.table() == str(bounds)
     with pytest.raises(ProfileError, match="top must be 1 or more"):
         bounds.table(top=0)
+
+
+def test_a_formula_cannot_take_work_away():
+    """Costs of work are 0 or more; differences may be negative."""
+    for cost in (Cost(ops=-1), Cost(macs=3, bytes_read=-4)):
+        with OpFlopMode(formulas={torch.ops.aten.exp: lambda self, cost=cost: cost}) as m:
+            torch.ones(3).exp()
+        with pytest.raises(FormulaError, match=r"formula of aten.exp returned -\d as .* 0 or more"):
+            _ = m.profile
+    assert (Cost(ops=1) - Cost(ops=2)).ops == -1
 
 
 @torch.library.custom_op("selection::unpriced", mutates_args=())

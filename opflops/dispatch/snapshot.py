@@ -25,13 +25,13 @@ def snapshot(modes: Sequence[RecordingMode], *, timed: bool) -> Profile:
         timed: Whether the modes measured times.
 
     Raises:
-        FormulaError: A count is not a whole number.
+        FormulaError: A count is not a whole number, or is less than 0.
     """
     # Overloads of one operator have accumulators of their own, but share a row.
     gathered: dict[tuple[ModuleContext, AccumulatorKey], list[Accumulator]] = {}
     for mode in modes:
         for accumulator in list(mode.accumulators):
-            if not accumulator.is_concrete():
+            if not accumulator.is_concrete() or min(accumulator.counts()) < 0:
                 check_whole(accumulator.op, accumulator.counts())
             gathered.setdefault((accumulator.context, accumulator.key), []).append(accumulator)
     site_of = {context: context.site for context, _ in gathered}

@@ -117,16 +117,18 @@ class OpPricing:
 
 
 def check_whole(op: str, counts: Sequence[Any]) -> None:
-    """Refuse counts that are not whole numbers, which a formula gets by dividing with ``/``.
+    """Refuse counts that are not whole numbers, which a formula gets by dividing with ``/``, and negative ones.
 
     Raises:
-        FormulaError: A count is not a whole number.
+        FormulaError: A count is not a whole number, or is less than 0.
     """
     for name, value in zip(Cost._fields, counts, strict=False):
         if not is_whole(value):
             raise FormulaError(
                 f"The formula of {op} returned {value!r} as {name}. Costs are whole numbers; divide with //."
             )
+        if type(value) is int and value < 0:
+            raise FormulaError(f"The formula of {op} returned {value} as {name}. Work costs 0 or more.")
 
 
 def _shapes(args: Iterable[Any]) -> str:

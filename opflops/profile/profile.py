@@ -200,7 +200,8 @@ class Profile(Views):
         """Evaluate the costs at sizes of dimensions, as in ``at(batch=8, seq=4096)``.
 
         Costs are numbers once all dimensions have sizes. ``at(batch=8)`` keeps the other dimensions as symbols. Rounded
-        sizes stay rounded, as in ``floor(height/2 - 1/2)``. Formulas are exact wherever ``at`` returns them:
+        sizes stay rounded, as in ``floor(height/2 - 1/2)``, and the elements of views that overlap irregularly are
+        ``distinct_addresses(size, stride, …)``. Formulas are exact wherever ``at`` returns them:
 
         - If the model branches on a size, as in ``if x.shape[0] > 8``, the formula holds for the branch that was
           traced. :attr:`conditions` lists the condition and its source line, and reports show it. Outside the
