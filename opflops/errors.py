@@ -35,6 +35,10 @@ class ProfileError(OpflopsError):
     """Report a query that a profile cannot answer, or a file that is not a profile."""
 
 
+class TooManyAddressesError(OpflopsError):
+    """Report a view whose elements overlap in too many places to count exactly how many different ones there are."""
+
+
 class ValueNeededError(OpflopsError):
     """Report a model that needs the value of a tensor while it is counted without values."""
 

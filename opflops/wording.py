@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 _MAX_LISTED_WITH_NEAR, _MAX_LISTED = 6, 24
 
 
-def unknown(kind: str, given: str, known: Iterable[str]) -> str:
-    """Write that a name is unknown, with the nearest names, or with all names if they are few.
+def unknown(kind: str, given: str, known: Iterable[str], *, list_all: bool = False) -> str:
+    """Write that a name is unknown, with the nearest names, or with all names if they are few or ``list_all`` is given.
 
     >>> unknown("device", "gpu", ["cpu", "cuda"])
     "There is no device 'gpu'; there are cpu, cuda."
@@ -21,7 +21,7 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> str:
     near = nearest(given, names)
     if near and len(names) > _MAX_LISTED_WITH_NEAR:
         return f"There is no {kind} {given!r}; did you mean {' or '.join(near)}?"
-    if not names or len(names) > _MAX_LISTED:
+    if not names or (len(names) > _MAX_LISTED and not list_all):
         return f"There is no {kind} {given!r}."
     return f"There is no {kind} {given!r}; there {'is' if len(names) == 1 else 'are'} {', '.join(names)}."
 

@@ -61,7 +61,7 @@ def test_limits_that_are_kept_are_silent():
 def test_a_limit_that_is_not_kept_is_told():
     """What was counted, by how much it is above, and above what."""
     found = exceeded_limits({"macs": 4_200_000_000}, {"macs": 4.1e9})
-    assert found == {"macs": "4,200,000,000 macs are 100,000,000 (2.44%) above the limit of 4,100,000,000."}
+    assert found == {"macs": "4,200,000,000 macs are 100,000,000 (2.44 %) above the limit of 4,100,000,000."}
     assert exceeded_limits({"macs": 3}, {"macs": 0}) == {"macs": "3 macs are 3 above the limit of 0."}
 
 
@@ -69,7 +69,7 @@ def test_a_tolerance_moves_the_limit():
     """By its share; the sentence has it."""
     assert exceeded_limits({"macs": 110}, {"macs": 100}, 0.1) == {}
     assert exceeded_limits({"macs": 111}, {"macs": 100}, 0.1) == {
-        "macs": "111 macs are 11 (11.00%) above the limit of 100 and its tolerance of 10 %."
+        "macs": "111 macs are 11 (11.00 %) above the limit of 100 and its tolerance of 10 %."
     }
 
 
@@ -85,7 +85,7 @@ def test_growth_is_told_by_total():
     before, after = Profile((row("Net", 100, 50),)), Profile((row("Net", 102, 40),))
     assert regressions(before, after, 0.02) == {}
     assert regressions(before, after, 0.01) == {
-        "macs": "102 macs are 2 (2.00%) above the baseline's 100; up to 1 % is allowed."
+        "macs": "102 macs are 2 (2.00 %) above the baseline's 100; up to 1 % is allowed."
     }
     assert (
         regressions(Profile(), after, 0.5)["macs"] == "102 macs are 102 above the baseline's 0; up to 50 % is allowed."

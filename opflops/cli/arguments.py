@@ -81,7 +81,7 @@ def choice(what: str, names: Sequence[str]) -> Callable[[str], str]:
     def parse(text: str) -> str:
         lowered = {name.lower(): name for name in names}
         if text.lower() not in lowered:
-            raise argparse.ArgumentTypeError(unknown(what, text, names))
+            raise argparse.ArgumentTypeError(unknown(what, text, names, list_all=True))
         return lowered[text.lower()]
 
     return parse

@@ -6,7 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from opflops.errors import TargetError
@@ -144,8 +144,21 @@ def _no_arguments(model: Any) -> CallArguments:
     function = f"{name_of(model)}.forward" if hasattr(model, "forward") else getattr(model, "__name__", "It")
     signature = ", ".join(each.name + ("" if each.default is each.empty else "=…") for each in parameters)
     raise TargetError(
-        f"{function}({signature}) needs inputs; give each by its shape, as in --input {required[0]}=1,3,224,224."
+        f"{function}({signature}) needs inputs; give each by its shape, as in --input {required[0]}={_typical(model)}."
     )
+
+
+def _typical(model: Any) -> str:
+    """Write an input that suits the first layer of a model that says so; else an image."""
+    for layer in model.modules() if isinstance(model, nn.Module) else ():
+        if isinstance(layer, (nn.Embedding, nn.EmbeddingBag)):
+            return "1,128:int64"
+        if isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+            size = ",224" * (layer.weight.dim() - 2)
+            return f"1,{layer.in_channels}{size}"
+        if isinstance(layer, (nn.Linear, nn.RNNBase)):
+            return f"1,128,{layer.input_size}" if isinstance(layer, nn.RNNBase) else f"1,{layer.in_features}"
+    return "1,3,224,224"
 
 
 def describe_arguments(model: Any, arguments: CallArguments) -> str:

@@ -75,6 +75,12 @@ def report(argv: Sequence[str]) -> str:
     elif name:
         verdicts |= coverage(namespace)
     if operator := _complete_name(name, verdicts):
+        options = {"--verdict": arguments.verdict, "--format": arguments.format != "simple"}
+        if given := [option for option, value in options.items() if value]:
+            raise TargetError(
+                f"{' and '.join(given)} would have no effect: {operator} is one operator, and only lists have verdicts "
+                "and formats. Give a namespace such as aten, or no name."
+            )
         return _describe_operator(operator)
     if name and not any(known.startswith(f"{name}.") for known in verdicts):
         raise TargetError(_unknown_name(name, verdicts))

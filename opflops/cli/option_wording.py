@@ -26,3 +26,16 @@ def name_options(sentence: str) -> str:
     for pattern, replacement in _REPLACEMENTS.items():
         sentence = re.sub(pattern, replacement, sentence)
     return sentence
+
+
+def name_options_in_report(text: str) -> str:
+    """Name options in the notes of a report, whose lines may be wrapped anywhere.
+
+    >>> name_options_in_report("For b = 1, s = 1 the costs differ; see profile.at(b=1, s=1).")
+    'For b = 1, s = 1 the costs differ; see --at b=1,s=1.'
+    """
+
+    def option(call: re.Match[str]) -> str:
+        return f"--at {''.join(call[1].split())}"
+
+    return re.sub(r"profile\.at\(([^)]*)\)", option, text).replace("profile.rows lists", "--format csv lists")

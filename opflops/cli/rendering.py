@@ -10,6 +10,7 @@ import torch
 
 from opflops.cli import output
 from opflops.cli.arguments import FILE_FORMATS
+from opflops.cli.option_wording import name_options_in_report
 from opflops.devices import TF32
 from opflops.devices import datasheets as devices
 from opflops.devices.benchmark import benchmark_device
@@ -145,8 +146,9 @@ def render(counted: CountedTarget, rendering: Rendering) -> str:
     text = _render_table(profile, rendering)
     device = _get_device(rendering.roofline)
     if device is not None:
-        text = f"{text}\n\n{profile.roofline(device, rendering.by or 'op', tf32=rendering.tf32)}"
-    return text if is_markup(rendering.format) else f"{counted.summary}\n\n{text}"
+        bounds = profile.roofline(device, rendering.by or "op", tf32=rendering.tf32)
+        text = f"{text}\n\n{bounds.table(rendering.options.get('top'))}"
+    return text if is_markup(rendering.format) else f"{counted.summary}\n\n{name_options_in_report(text)}"
 
 
 def _render_file(counted: CountedTarget, rendering: Rendering) -> str:
@@ -187,4 +189,4 @@ def render_comparison(counted: Mapping[str, CountedTarget], rendering: Rendering
     )
     if is_markup(rendering.format):
         return text
-    return "\n".join([*(each.summary for each in counted.values()), "", text])
+    return "\n".join([*(each.summary for each in counted.values()), "", name_options_in_report(text)])

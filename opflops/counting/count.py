@@ -75,7 +75,7 @@ def count(
         causal: ``"dense"`` or ``"exact"``, as for :class:`opflops.OpFlopMode`. Meta has no fused attention, so an exact
             count on meta is that of the CPU.
         device: If all tensors are on meta, count the operators of this device instead. (Attention is fused on CPU and
-            CUDA, and is not on meta.) Slower.
+            CUDA, and is not on meta.) Slower. Other tensors count on the device that they are on.
         **kwargs: The model's keyword arguments.
 
     Raises:
@@ -84,7 +84,8 @@ def count(
             inside ``OpFlopMode()``.
         DimensionError: ``dynamic_shapes`` does not fit the inputs, or no formula holds for all sizes.
         OpflopsError: Gradients are asked for, and no output requires one, or an output depends on a parameter that
-            belongs neither to the model nor to the inputs; tensors are on several devices; the optimizer cannot step.
+            belongs neither to the model nor to the inputs; tensors are on several devices, or on
+            another one than ``device``; the optimizer cannot step; the model is a class.
     """
     from opflops.counting.fake_call import FakeCall  # noqa: PLC0415 - keeps the import of opflops fast
 

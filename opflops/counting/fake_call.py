@@ -64,6 +64,12 @@ class FakeCall:
     device: str | torch.device | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.model, type) and issubclass(self.model, nn.Module):
+            name = self.model.__name__
+            raise OpflopsError(
+                f"count() needs an instance of {name}, but it was given the class. Make one, as in "
+                f"count({name}(…), inputs)."
+            )
         # By identity, so that a tensor that occurs twice among the inputs stays one.
         leaves: dict[int, tuple[Tensor, Tensor]] = {}
 
@@ -92,7 +98,8 @@ class FakeCall:
         """List the devices that tensors are on, without meta unless it is the only one.
 
         Raises:
-            OpflopsError: Some tensors are on meta, and the others on several devices.
+            OpflopsError: Some tensors are on meta, and the others on several devices; or ``device`` is not known, or
+                not that of tensors that are not on meta.
         """
         devices = list(dict.fromkeys(tensor.device for tensor in self.tensors))
         real = [device for device in devices if device != META]
@@ -101,7 +108,15 @@ class FakeCall:
                 f"{self.name} and its inputs are on {', '.join(map(str, devices))}, so that it is not "
                 "clear which device the meta tensors stand for. Put them on that device, or everything on meta."
             )
-        return real or (devices if self.device is None or not devices else [_parse_device(self.device)])
+        if self.device is None:
+            return real or devices
+        wanted = _parse_device(self.device)
+        if real and wanted.type != real[0].type:
+            raise OpflopsError(
+                f"device={str(wanted)!r} is for tensors on meta, but those of {self.name} are on {real[0]}, which is "
+                "what is counted. Leave device out, or put everything on meta."
+            )
+        return real or (devices and [wanted])
 
     def make_mode(self) -> OpFlopMode:
         """Make the mode that counts."""

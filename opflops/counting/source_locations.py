@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-
 from opflops.attribution.patching import module_entered
+from opflops.dispatch.callers import is_user_code
 from opflops.mode import OpFlopMode
 from opflops.pricing.op_pricing import op_name
 from opflops.torch_internals.autograd import graph_task_id
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
 _DISPATCH_CODE = OpFlopMode.__torch_dispatch__.__code__
-_LIBRARY_FOLDERS = tuple(f"{Path(module.__file__ or '').parent}{os.sep}" for module in (torch, sys.modules["opflops"]))
 
 
 class SourceLocation(NamedTuple):
@@ -78,7 +75,7 @@ def _location(frames: Iterable[FrameType], mode: OpFlopMode) -> SourceLocation:
         if not op and not line and frame.f_code is _DISPATCH_CODE and mode.prices[frame.f_locals["func"]].recorded:
             # Neither an operator below an outer line of the user's code, nor a query of a tensor's shape.
             op = op_name(frame.f_locals["func"])
-        if not line and not frame.f_code.co_filename.startswith((*_LIBRARY_FOLDERS, "<")):
+        if not line and is_user_code(frame):
             line = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
         if not module and (entered := module_entered(frame)) is not None:
             module = mode.module_stack.roots.path_of(entered)

@@ -106,7 +106,7 @@ def bound_groups(rows: Sequence[Row], device: Device, *keys: str, tf32: bool = F
         ),
         "The roofline",
     )
-    parts = group_rows(rows, *keys, floating=False) if keys else {(): list(rows)}
+    parts = group_rows(rows, *keys, floating=False, caller="roofline(by=…)") if keys else {(): list(rows)}
     try:
         return tuple(bound(label, part, device, tf32=tf32) for label, part in parts.items())
     except OverflowError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -140,18 +140,44 @@ DEVICES: Mapping[str, Device] = {
 _BY_TORCH_NAME = {each.lower(): name for name, figures in _DATASHEETS.items() for each in figures.torch_names}
 
 
+def split_tf32(name: str | Device) -> tuple[str | Device, bool]:
+    """Split the suffix ``:tf32`` off a device's name, and return whether it was there.
+
+    >>> split_tf32("h100-sxm:tf32"), split_tf32("h100-sxm")
+    (('h100-sxm', True), ('h100-sxm', False))
+
+    Raises:
+        ProfileError: It has another suffix.
+    """
+    if not isinstance(name, str) or ":" not in name:
+        return name, False
+    plain, _, suffix = name.partition(":")
+    if suffix.strip().lower() != TF32:
+        raise ProfileError(f"{name!r} has an unknown suffix :{suffix}; only :tf32 can follow a device.")
+    return plain, True
+
+
 def device(name: str | Device) -> Device:
     """Find a device by its name in :data:`DEVICES` (``"h100-sxm"``) or by that of ``torch.cuda.get_device_name()``.
+
+    With the suffix ``:tf32``, as in ``"h100-sxm:tf32"``, its peak in float32 is that in TF32, if it has one.
 
     Raises:
         ProfileError: The device is unknown; the message lists similar names.
     """
     if isinstance(name, Device):
         return name
-    lowered = name.strip().lower()
+    if not isinstance(name, str):
+        raise ProfileError(f"A device is a name, such as 'h100-sxm', or an opflops.devices.Device, not {name!r}.")
+    name, tf32 = split_tf32(name)
+    lowered = str(name).strip().lower()
     found = DEVICES.get(_BY_TORCH_NAME.get(lowered, "-".join(lowered.replace("_", " ").split())))
     if found is None:
         near = [each for each in DEVICES if each.startswith(f"{lowered}-")] or nearest(lowered, DEVICES)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(DEVICES)}."
         raise ProfileError(f"There are no figures for a device {name!r}; {hint}")
+    if tf32:
+        return replace(
+            found, name=f"{found.name}:{TF32}", peaks={**found.peaks, "float32": found.peak("float32", tf32=True)}
+        )
     return found

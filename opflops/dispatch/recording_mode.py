@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from opflops.attribution.module_stack import HasModuleStack, ModuleStack
+from opflops.dispatch.callers import user_stacklevel
 from opflops.dispatch.composite_formulas import AppliesFormulas, decompose
 from opflops.dispatch.tensor_subclasses import run_on_subclass
 from opflops.dispatch.timing import synchronized_time
@@ -241,5 +242,5 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
             warnings.warn(
                 f"{op} {place} {problem}, so its arithmetic is in no total. {advice}",
                 UnpricedOpWarning,
-                stacklevel=3,
+                stacklevel=user_stacklevel(),
             )

@@ -26,13 +26,13 @@ def snapshot(modes: Sequence[RecordingMode], *, timed: bool, uncounted: Mapping[
         uncounted: The calls of modules in other threads that no mode counted, by module.
 
     Raises:
-        FormulaError: A count is not a whole number.
+        FormulaError: A count is not a whole number, or is less than 0.
     """
     # Overloads of one operator have accumulators of their own, but share a row.
     gathered: dict[tuple[ModuleContext, AccumulatorKey], list[Accumulator]] = {}
     for mode in modes:
         for accumulator in list(mode.accumulators):
-            if not accumulator.is_concrete():
+            if not accumulator.is_concrete() or min(accumulator.counts()) < 0:
                 check_whole(accumulator.op, accumulator.counts())
             gathered.setdefault((accumulator.context, accumulator.key), []).append(accumulator)
     resolve = modes[0].module_stack.roots.resolve

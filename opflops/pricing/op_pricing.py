@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from opflops.errors import FormulaError, FormulaFailedError
+from opflops.errors import FormulaError, FormulaFailedError, TooManyAddressesError
 from opflops.pricing.accumulators import Accumulator
 from opflops.pricing.dtypes import arithmetic_dtype
+from opflops.pricing.traffic import BOUND_REASON, address_bounds
 from opflops.records.cost import Cost, Estimate, is_whole
 from opflops.torch_internals.dispatch import OpOverload, schema_of
 
@@ -93,14 +94,20 @@ class OpPricing:
         """
         if self.pricer is None:
             return 0, 0, 0, 0, 0, arithmetic_dtype(out, args), ""
+        reason = ""
         try:
-            answer, read, written, dtype = self.pricer(out, *args, **kwargs)
+            try:
+                answer, read, written, dtype = self.pricer(out, *args, **kwargs)
+            except TooManyAddressesError:
+                with address_bounds():
+                    answer, read, written, dtype = self.pricer(out, *args, **kwargs)
+                reason = BOUND_REASON
         except Exception as error:
             raise FormulaFailedError(f"The formula of {self.op} failed on {_shapes(args)}: {error!r}.") from error
-        reason = ""
         if type(answer) is not Cost:
             if type(answer) is Estimate:
-                answer, reason = answer
+                reason = f"{answer.reason}; {reason}" if reason else answer.reason
+                answer = answer.cost
             if type(answer) is not Cost:
                 raise FormulaError(f"The formula of {self.op} returned {answer!r}. It must return an opflops.Cost.")
         macs, ops, transcendentals, own_read, own_written = answer
@@ -110,16 +117,18 @@ class OpPricing:
 
 
 def check_whole(op: str, counts: Sequence[Any]) -> None:
-    """Refuse counts that are not whole numbers, which a formula gets by dividing with ``/``.
+    """Refuse counts that are not whole numbers, which a formula gets by dividing with ``/``, and negative ones.
 
     Raises:
-        FormulaError: A count is not a whole number.
+        FormulaError: A count is not a whole number, or is less than 0.
     """
     for name, value in zip(Cost._fields, counts, strict=False):
         if not is_whole(value):
             raise FormulaError(
                 f"The formula of {op} returned {value!r} as {name}. Costs are whole numbers; divide with //."
             )
+        if type(value) is int and value < 0:
+            raise FormulaError(f"The formula of {op} returned {value} as {name}. Work costs 0 or more.")
 
 
 def _shapes(args: Iterable[Any]) -> str:

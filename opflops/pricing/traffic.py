@@ -1,25 +1,29 @@
 """Memory traffic of an operator taken alone, by one rule for all operators, from the arguments in its schema.
 
 Each distinct element of each tensor argument is read once, and each output is written once. A view moves nothing. A
-broadcast axis is read once. A tensor that is changed in place is read and written. An ``out=`` argument is only
-written. The few operators that read less than their arguments declare it at registration (``unread``, ``picked``).
+broadcast axis is read once, and so is what overlapping windows share. A tensor that is changed in place is read and
+written. An ``out=`` argument is only written. The few operators that read less than their arguments declare it at
+registration (``unread``, ``picked``).
 """
 
 from __future__ import annotations
 
-from operator import mul
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from opflops.errors import TooManyAddressesError
 from opflops.pricing.schemas import holds_tensors, is_single_tensor, names_in_schema, python_name
+from opflops.records.addresses import address_bound, distinct_addresses
 from opflops.torch_internals.dispatch import modes_disabled, schema_of
 from opflops.torch_internals.size_arithmetic import distinct_elements
 from opflops.torch_internals.tensor_layouts import sparse_coo_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from opflops.pricing.schema_binding import PricingRule
     from opflops.torch_internals.dispatch import OpOverload
@@ -120,39 +124,59 @@ def picked_bytes(source: Any, out: Any) -> int:
 
 
 def scattered_bytes(tensor: Tensor) -> int:
-    """Return the bytes of the distinct stored elements of a non-contiguous tensor whose sizes are integers."""
+    """Return the bytes of the distinct stored elements of a non-contiguous tensor whose sizes are integers.
+
+    Raises:
+        TooManyAddressesError: The elements overlap in too many places to count them; see :func:`address_bounds`.
+    """
+    if tensor.layout is not _STRIDED:
+        return stored_bytes(tensor)
     try:
         strides = tensor.stride()
     except RuntimeError:
-        # A nested or sparse tensor has no strides.
-        return stored_bytes(tensor) if tensor.layout is not _STRIDED else tensor.numel() * tensor.itemsize
+        # A nested tensor has no strides.
+        return tensor.numel() * tensor.itemsize
     shape = tensor.shape
-    size: int = tensor.nbytes
     if strides == (1, shape[0]):
         # A transposed matrix, such as the weight that a linear layer passes to mm.
+        size: int = tensor.nbytes
         return size
-    if 0 in strides:
+    if _bounded.active:
         return _distinct_elements(tensor) * tensor.itemsize
-    span: int = 1 + sum(map(mul, shape, strides)) - sum(strides)
-    return min(size, span * int(tensor.itemsize))
+    return distinct_addresses(shape, strides) * tensor.itemsize
 
 
 def _distinct_elements(tensor: Tensor) -> int:
-    """Count the elements of a strided tensor that lie at different addresses.
-
-    An axis of stride 0 repeats elements. Overlapping windows (``unfold``) hold no more elements than the span of
-    memory that they cover.
-    """
+    """Count the elements of a strided tensor that lie at different addresses."""
     count = tensor.numel()
     if tensor.is_nested or (type(count) is int and count == 0):
         return count
     sizes, strides = tensor.shape, tensor.stride()
-    elements = span = 1
-    for size, stride in zip(sizes, strides, strict=True):
-        if type(size) is not int or type(stride) is not int:
-            symbolic: int = distinct_elements(sizes, strides)
-            return symbolic
-        if stride:
-            elements *= size
-            span += (size - 1) * stride
-    return min(elements, span)
+    concrete = all(type(size) is int for size in (*sizes, *strides))
+    try:
+        return distinct_addresses(sizes, strides) if concrete else distinct_elements(sizes, strides)
+    except TooManyAddressesError:
+        if not _bounded.active:
+            raise
+        return address_bound(sizes, strides) if concrete else distinct_elements(sizes, strides, bound=True)
+
+
+class _Bounded(threading.local):
+    active = False
+
+
+_bounded = _Bounded()
+BOUND_REASON = "bytes are an upper bound, since elements overlap in too many places to count the distinct ones"
+
+
+@contextmanager
+def address_bounds() -> Iterator[None]:
+    """Return an upper bound, in this thread, where the distinct elements are too many to count.
+
+    Without it, :class:`opflops.errors.TooManyAddressesError` is raised. Say :data:`BOUND_REASON` of such a count.
+    """
+    _bounded.active = True
+    try:
+        yield
+    finally:
+        _bounded.active = False

@@ -182,7 +182,7 @@ def _check_number(name: str, count: Any) -> Any:
 
 def _format_excess(count: float, limit: float) -> str:
     excess = count - limit
-    relative = f" ({excess / limit:.2%})" if limit else ""
+    relative = f" ({100 * excess / limit:.2f} %)" if limit else ""
     return f"{_format_number(excess)}{relative} above"
 
 

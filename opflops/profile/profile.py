@@ -111,8 +111,15 @@ class Profile(Views):
 
         Returns:
             Costs by call site: ``"Net.decoder #2"`` is the second call within one run of ``Net.decoder``,
-            ``"(outside) #1"`` a call outside any module. The only call site of a module is "".
+            ``"(outside) #1"`` a call outside any module. The only call site of a module is "". There are none if the
+            module did nothing itself.
+
+        Raises:
+            ProfileError: No module of that path was called.
         """
+        from opflops.profile.selection import check_module  # noqa: PLC0415 - keeps import opflops fast
+
+        check_module(self, module, "call_sites()")
         found = [row for row in self.sites if row.module == module] or [
             row for row in self.rows if row.module == module
         ]
@@ -139,27 +146,65 @@ class Profile(Views):
         # A wrapper has the path of the module inside.
         return list(dict.fromkeys(path for module, path in paths if path not in ran and has_forward(module)))
 
-    def where(self, **conditions: Any) -> Profile:
+    def where(self, *, below: bool | None = None, **conditions: Any) -> Profile:
         """Select rows, as in ``where(phase="backward", dtype=("float16", "bfloat16"))``.
 
+        A value that exists, but that no row has, selects nothing: ``phase="backward"`` of a forward pass, or an
+        operator of PyTorch that did not run. A value that does not exist is an error that names the nearest ones.
+
+        >>> import torch
+        >>> from opflops import count
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+        >>> p = count(net, torch.ones(2, 4))
+        >>> p.where(op="addmm", module="Sequential.0").total.macs  # aten.addmm
+        24
+        >>> p.where(module="Sequential", below=True) == p.where(module="Sequential.*") == p
+        True
+        >>> p.where_not(op="aten.addmm").total.flops
+        6
+
         Args:
-            **conditions: For each key, a value or a collection of accepted values.
+            below: Whether ``module`` selects all modules below it too, as does ``module="Net.blocks.*"``. By default it
+                does not, and a module that leaves all work to those below it is an error; ``below=False`` selects its
+                own work alone, even if that is none.
+            **conditions: For ``module``, ``module_type``, ``op``, ``phase`` or ``dtype`` a value, a collection of
+                accepted values, or a function that tells whether a value is accepted. An operator may be given without
+                ``aten``, or as ``torch.ops.aten.mm``; a dtype or a module type as the class itself.
 
         Raises:
-            ProfileError: A key is unknown.
+            ProfileError: A key or a value is unknown.
         """
+        from opflops.profile.selection import selection  # noqa: PLC0415 - keeps import opflops fast
+
+        return self._keep(selection(self, below, conditions, "where()"))
+
+    def where_not(self, *, below: bool | None = None, **conditions: Any) -> Profile:
+        """Select the rows that :meth:`where` leaves out; both together have all rows.
+
+        Raises:
+            ProfileError: A key or a value is unknown, or none is given.
+        """
+        from opflops.profile.selection import selection  # noqa: PLC0415 - as above
+
+        if not conditions:
+            raise ProfileError(f"where_not() needs one or more of {', '.join(rows.KEYS)}; none was given.")
+        accepts = selection(self, below, conditions, "where_not()")
+        return self._keep(lambda row: not accepts(row))
+
+    def _keep(self, accepts: Callable[[Row], bool]) -> Profile:
         return replace(
             self,
-            rows=rows.select(self.rows, conditions),
-            sites=rows.select(self.sites, conditions),
-            cases=tuple(case._replace(profile=case.profile.where(**conditions)) for case in self.cases),
+            rows=tuple(filter(accepts, self.rows)),
+            sites=tuple(filter(accepts, self.sites)),
+            cases=tuple(case._replace(profile=case.profile._keep(accepts)) for case in self.cases),  # noqa: SLF001 - of this class
         )
 
     def at(self, /, **sizes: int) -> Profile:
         """Evaluate the costs at sizes of dimensions, as in ``at(batch=8, seq=4096)``.
 
         Costs are numbers once all dimensions have sizes. ``at(batch=8)`` keeps the other dimensions as symbols. Rounded
-        sizes stay rounded, as in ``floor(height/2 - 1/2)``. Formulas are exact wherever ``at`` returns them:
+        sizes stay rounded, as in ``floor(height/2 - 1/2)``, and the elements of views that overlap irregularly are
+        ``distinct_addresses(size, stride, …)``. Formulas are exact wherever ``at`` returns them:
 
         - If the model branches on a size, as in ``if x.shape[0] > 8``, the formula holds for the branch that was
           traced. :attr:`conditions` lists the condition and its source line, and reports show it. Outside the
@@ -329,6 +374,9 @@ class Profile(Views):
     @classmethod
     def from_json(cls, text: str) -> Profile:
         """Read a profile that :meth:`to_json` wrote.
+
+        Args:
+            text: The JSON itself, not the name of its file; read that with ``Path("profile.json").read_text()``.
 
         Raises:
             ProfileError: The text is not a profile, or has a newer schema version.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from opflops.devices import datasheets as devices
 from opflops.devices.bounds import bound_groups
+from opflops.errors import ProfileError
 from opflops.report import format_roofline_table
 
 if TYPE_CHECKING:
@@ -38,8 +39,23 @@ class Roofline:
     tf32: bool = False
     integer: tuple[str, ...] = ()
 
+    def table(self, top: int | None = None) -> str:
+        """Write a line for each part, longest time first.
+
+        Args:
+            top: How many parts to show; the others are added up in one line. None shows all.
+
+        Raises:
+            ProfileError: ``top`` is less than 1.
+        """
+        if top is not None and top < 1:
+            raise ProfileError(f"top must be 1 or more, or None for all, not {top}.")
+        return format_roofline_table(
+            self.device, self.by, self.parts, self.total, tf32=self.tf32, integer=self.integer, top=top
+        )
+
     def __str__(self) -> str:
-        return format_roofline_table(self.device, self.by, self.parts, self.total, tf32=self.tf32, integer=self.integer)
+        return self.table()
 
 
 def roofline(
@@ -53,7 +69,8 @@ def roofline(
     """
     rows = tuple(rows)
     keys = (by,) if isinstance(by, str) else tuple(by)
-    found = devices.device(device)
+    device, with_tf32 = devices.split_tf32(device)
+    found, tf32 = devices.device(device), tf32 or with_tf32
     parts = bound_groups(rows, found, *keys, tf32=tf32)
     (total,) = bound_groups(rows, found, tf32=tf32)
     integer = dict.fromkeys(row.dtype for row in rows if not row.floating and (row.cost.bytes or row.seconds))

@@ -50,6 +50,7 @@ def add_up(counts: Sequence[Any]) -> Any:
 
 
 CEIL_LOG2, ROUND_HALF_EVEN, TRUNCATE = "ceil_log2", "round_half_even", "truncate"
+DISTINCT_ADDRESSES = "distinct_addresses"
 
 
 @lru_cache(maxsize=1)
@@ -57,13 +58,14 @@ def functions() -> dict[str, Any]:
     """Return sympy functions on sizes that sympy lacks or evaluates inexactly, by name.
 
     ``ceil_log2`` is the rounded up base-2 logarithm, ``round_half_even`` rounds as Python and PyTorch do, ``truncate``
-    rounds toward zero.
+    rounds toward zero. ``distinct_addresses(size, stride, size, stride, …)`` is the number of different addresses that
+    the elements of a tensor have; see :mod:`opflops.records.addresses`.
     """
     import sympy  # noqa: PLC0415 - only for symbolic counts
 
-    def make_function(name: str, evaluate: Callable[[Any], Any]) -> Any:
-        def evaluated(cls: type, number: Any) -> Any:  # noqa: ARG001 - sympy calls it so
-            return sympy.Integer(evaluate(number)) if number.is_number else None
+    def make_function(name: str, evaluate: Callable[..., Any]) -> Any:
+        def evaluated(cls: type, *numbers: Any) -> Any:  # noqa: ARG001 - sympy calls it so
+            return sympy.Integer(evaluate(*numbers)) if all(number.is_number for number in numbers) else None
 
         # pickle looks for the class under its name in this module.
         members = {"is_integer": True, "eval": classmethod(evaluated), "__module__": __name__, "__qualname__": name}
@@ -75,7 +77,20 @@ def functions() -> dict[str, Any]:
             ROUND_HALF_EVEN, lambda number: round(_fraction(number)) if number.is_Rational else round(float(number))
         ),
         TRUNCATE: make_function(TRUNCATE, int),
+        DISTINCT_ADDRESSES: make_function(DISTINCT_ADDRESSES, addresses_of_pairs),
     }
+
+
+def addresses_of_pairs(*pairs: Any) -> int:
+    """Count the addresses of a tensor whose sizes and strides are given in turn, the function of that name.
+
+    Raises:
+        TooManyAddressesError: The addresses are too many to count.
+    """
+    from opflops.records.addresses import distinct_addresses  # noqa: PLC0415 - keeps import opflops fast
+
+    numbers = tuple(map(int, pairs))
+    return distinct_addresses(numbers[::2], numbers[1::2])
 
 
 def _fraction(number: Any) -> Fraction:
@@ -85,7 +100,7 @@ def _fraction(number: Any) -> Fraction:
 
 
 def __getattr__(name: str) -> Any:
-    if name in (CEIL_LOG2, ROUND_HALF_EVEN, TRUNCATE):
+    if name in (CEIL_LOG2, ROUND_HALF_EVEN, TRUNCATE, DISTINCT_ADDRESSES):
         return functions()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

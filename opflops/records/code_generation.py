@@ -6,12 +6,36 @@ import math
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from opflops.records.algebra import addresses_of_pairs
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
 def compile_expressions(names: Sequence[str], expressions: Sequence[Any]) -> Callable[..., Sequence[Any]]:
     """Compile expressions to one function of sizes, in the order of ``names``, that returns their exact values."""
+    printer = _integer_printer()
+    values = "".join(
+        f"{printer.whole(each) if hasattr(each, 'as_coeff_Mul') else printer.doprint(each)}, " for each in expressions
+    )
+    namespace = {**vars(math), "Fraction": Fraction, "addresses_of_pairs": addresses_of_pairs}
+    function: Callable[..., Sequence[Any]] = eval(f"lambda {', '.join(names)}: ({values})", namespace)  # noqa: S307 - printed by sympy from an expression, not read from input
+    return function
+
+
+def _rounded(rational: str, other: str) -> Callable[[Any, Any], str]:
+    """Make a printer's method for a rounding function: of a fraction, in integers, or of anything else."""
+
+    def method(printer: Any, expression: Any) -> str:
+        (argument,) = expression.args
+        if _is_rational(argument):
+            return rational.format(*map(printer._print, _as_fraction(argument)))  # noqa: SLF001 - it is its method
+        return other.format(printer._print(argument))  # noqa: SLF001 - as above
+
+    return method
+
+
+def _integer_printer() -> Any:
     from sympy.printing.pycode import PythonCodePrinter  # noqa: PLC0415 - only for symbolic counts
 
     class IntegerPrinter(PythonCodePrinter):
@@ -23,34 +47,18 @@ def compile_expressions(names: Sequence[str], expressions: Sequence[Any]) -> Cal
                 return str(self._print(expression))
             return f"({self._print(numerator)})//({self._print(denominator)})"
 
-        def _print_floor(self, expression: Any) -> str:
-            return self._rounded(expression, "(({0})//({1}))", "floor({0})")
-
-        def _print_ceiling(self, expression: Any) -> str:
-            return self._rounded(expression, "(-((-({0}))//({1})))", "ceil({0})")
-
-        def _print_round_half_even(self, expression: Any) -> str:
-            return self._rounded(expression, "round(Fraction({0}, {1}))", "round({0})")
-
-        def _print_truncate(self, expression: Any) -> str:
-            return self._rounded(expression, "int(Fraction({0}, {1}))", "int({0})")
+        _print_floor = _rounded("(({0})//({1}))", "floor({0})")
+        _print_ceiling = _rounded("(-((-({0}))//({1})))", "ceil({0})")
+        _print_round_half_even = _rounded("round(Fraction({0}, {1}))", "round({0})")
+        _print_truncate = _rounded("int(Fraction({0}, {1}))", "int({0})")
 
         def _print_ceil_log2(self, expression: Any) -> str:
             return f"max({self.whole(expression.args[0])} - 1, 0).bit_length()"
 
-        def _rounded(self, expression: Any, rational: str, other: str) -> str:
-            (argument,) = expression.args
-            if _is_rational(argument):
-                return rational.format(*map(self._print, _as_fraction(argument)))
-            return other.format(self._print(argument))
+        def _print_distinct_addresses(self, expression: Any) -> str:
+            return f"addresses_of_pairs({', '.join(map(self.whole, expression.args))})"
 
-    printer = IntegerPrinter({"fully_qualified_modules": False, "allow_unknown_functions": True})
-    values = "".join(
-        f"{printer.whole(each) if hasattr(each, 'as_coeff_Mul') else printer.doprint(each)}, " for each in expressions
-    )
-    namespace = {**vars(math), "Fraction": Fraction}
-    function: Callable[..., Sequence[Any]] = eval(f"lambda {', '.join(names)}: ({values})", namespace)  # noqa: S307 - printed by sympy from an expression, not read from input
-    return function
+    return IntegerPrinter({"fully_qualified_modules": False, "allow_unknown_functions": True})
 
 
 def _is_rational(expression: Any) -> bool:

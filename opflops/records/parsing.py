@@ -6,7 +6,7 @@ import ast
 import operator
 from typing import TYPE_CHECKING, Any
 
-from opflops.records.algebra import CEIL_LOG2, ROUND_HALF_EVEN, TRUNCATE, functions
+from opflops.records.algebra import CEIL_LOG2, DISTINCT_ADDRESSES, ROUND_HALF_EVEN, TRUNCATE, functions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -44,7 +44,7 @@ _OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
 }
 _FUNCTIONS = frozenset({
     *(CEIL_LOG2, ROUND_HALF_EVEN, TRUNCATE, "floor", "ceiling", "Min", "Max", "Mod", "log", "sqrt", "Abs", "Piecewise"),
-    *("Eq", "Ne", "And", "Or", "Not"),
+    *(DISTINCT_ADDRESSES, "Eq", "Ne", "And", "Or", "Not"),
 })  # fmt: skip
 _MAX_POWER = 64
 _MAX_QUOTED = 200

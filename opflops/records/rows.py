@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from opflops.errors import ProfileError
 from opflops.records.cost import ZERO, Cost, total_of
+from opflops.wording import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -58,10 +58,21 @@ class Row:
         return replace(self, calls=self.calls + sign * other.calls, cost=self.cost + sign * other.cost, seconds=seconds)
 
 
-def _check_keys(keys: Iterable[str], caller: str) -> None:
+def check_keys(keys: Iterable[str], caller: str) -> None:
+    """Check that rows have all keys.
+
+    Args:
+        keys: Names of keys.
+        caller: What is called, for the error.
+
+    Raises:
+        ProfileError: A key is unknown.
+    """
     for key in keys:
         if key not in KEYS:
-            raise ProfileError(f"{caller} got {key!r}; rows have {', '.join(KEYS)}.")
+            near = nearest(key, KEYS, 1) if isinstance(key, str) else []
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ProfileError(f"{caller} got {key!r}; rows have {', '.join(KEYS)}.{hint}")
 
 
 def total(rows: Iterable[Row]) -> Cost:
@@ -69,13 +80,14 @@ def total(rows: Iterable[Row]) -> Cost:
     return total_of(row.cost for row in rows if row.floating)
 
 
-def group_rows(rows: Iterable[Row], *keys: str, floating: bool = True) -> dict[Any, list[Row]]:
+def group_rows(rows: Iterable[Row], *keys: str, floating: bool = True, caller: str = "by()") -> dict[Any, list[Row]]:
     """Group rows by the values of some keys.
 
     Args:
         rows: The rows.
         *keys: One or more of :data:`KEYS`.
         floating: Whether to keep only floating-point rows.
+        caller: What is called, for errors.
 
     Returns:
         Rows by value of the key, or by tuple of values for several keys, in order of first appearance.
@@ -84,8 +96,8 @@ def group_rows(rows: Iterable[Row], *keys: str, floating: bool = True) -> dict[A
         ProfileError: A key is unknown, or no key is given.
     """
     if not keys:
-        raise ProfileError(f"by() needs one or more of {', '.join(KEYS)}; none was given.")
-    _check_keys(keys, "by()")
+        raise ProfileError(f"{caller} needs one or more of {', '.join(KEYS)}; none was given.")
+    check_keys(keys, caller)
     value = attrgetter(*keys)
     parts: dict[Any, list[Row]] = {}
     for row in rows:
@@ -120,23 +132,6 @@ def inclusive(rows: Iterable[Row]) -> dict[str, Cost]:
             for path in ancestry(row.module):
                 costs[path] = costs.get(path, ZERO) + row.cost
     return costs
-
-
-def select(rows: Iterable[Row], conditions: dict[str, Any]) -> tuple[Row, ...]:
-    """Keep the rows whose keys have the given values; a collection of values accepts each of them.
-
-    Raises:
-        ProfileError: A key is unknown.
-    """
-    _check_keys(conditions, "where()")
-    accepted = {key: _accepted_values(value) for key, value in conditions.items()}
-    return tuple(row for row in rows if all(getattr(row, key) in values for key, values in accepted.items()))
-
-
-def _accepted_values(value: Any) -> set[str]:
-    values = value if isinstance(value, Collection) and not isinstance(value, str) else (value,)
-    # str(dtype) is "torch.float32"; rows have "float32".
-    return {item if isinstance(item, str) else str(item).removeprefix("torch.") for item in values}
 
 
 _merge_key = attrgetter(*(each.name for each in fields(Row) if each.name not in ("calls", "cost", "seconds")))

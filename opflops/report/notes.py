@@ -43,9 +43,8 @@ NUMBERS = Symbolic()
 
 def notes(rows: Sequence[Row], symbolic: Symbolic = NUMBERS) -> list[str]:
     """List the sentences that belong below every table of these rows."""
-    nothing = [] if rows else ["Nothing was counted."]
     return [
-        *nothing,
+        *_empty_notes(rows),
         LEGEND,
         *_symbolic_notes(symbolic),
         *_integer_notes(rows),
@@ -53,6 +52,19 @@ def notes(rows: Sequence[Row], symbolic: Symbolic = NUMBERS) -> list[str]:
         *_unpriced_notes(rows),
         *symbolic.remarks,
     ]
+
+
+def _empty_notes(rows: Sequence[Row]) -> list[str]:
+    """Say why there is nothing in the tables."""
+    if not rows:
+        return ["Nothing was counted."]
+    if any(row.floating for row in rows):
+        return []
+    dtypes = join_names(dict.fromkeys(row.dtype or "no dtype" for row in rows))
+    moved = sum(row.cost.bytes for row in rows)
+    calls = format_calls(sum(row.calls for row in rows))
+    sentence = f"No floating-point work was counted, so there is no table: {calls} of {dtypes} operators"
+    return [f"{sentence} moved {exact(moved)} bytes. profile.rows lists them."]
 
 
 def _symbolic_notes(symbolic: Symbolic) -> list[str]:

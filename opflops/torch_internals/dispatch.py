@@ -132,6 +132,14 @@ def dispatcher_packets(namespace: str) -> list[OpOverloadPacket]:
     return [getattr(getattr(torch.ops, namespace), name) for name in sorted(names)]
 
 
+def is_operator(name: str) -> bool:
+    """Return whether a dotted name, such as ``aten.mm`` or ``aten.mm.default``, is that of an operator."""
+    found: Any = torch.ops
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return isinstance(found, (OpOverload, OpOverloadPacket, HigherOrderOperator))
+
+
 def third_party_formulas() -> Mapping[Any, Any]:
     """Return the registry of ``torch.utils.flop_counter``, where libraries register formulas for their operators."""
     from torch.utils.flop_counter import flop_registry  # noqa: PLC0415 - only needed for operators without a formula

@@ -39,8 +39,18 @@ def is_larger_by_hint(first: Any, second: Any) -> bool:
     return bool(counts[0] > counts[1])
 
 
-def distinct_elements(sizes: Sequence[Any], strides: Sequence[Any]) -> Any:
-    """Count the elements of a strided tensor that have different addresses; at least one size or stride is symbolic."""
-    from opflops.torch_internals.symbolic_integer_functions import symbolic_distinct_elements  # noqa: PLC0415 - only for symbolic sizes
+def distinct_elements(sizes: Sequence[Any], strides: Sequence[Any], *, bound: bool = False) -> Any:
+    """Count the elements of a strided tensor that have different addresses; at least one size or stride is symbolic.
 
-    return symbolic_distinct_elements(sizes, strides)
+    Args:
+        sizes: The size of each dimension.
+        strides: The stride of each dimension.
+        bound: Return an upper bound in place of the exact count.
+
+    Raises:
+        TooManyAddressesError: They are too many to count.
+    """
+    from opflops.torch_internals import symbolic_addresses  # noqa: PLC0415 - only for symbolic sizes
+
+    count = symbolic_addresses.symbolic_address_bound if bound else symbolic_addresses.symbolic_distinct_addresses
+    return count(sizes, strides)

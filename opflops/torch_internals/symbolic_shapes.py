@@ -103,6 +103,7 @@ class RecordingShapeEnv(ShapeEnv):
         self.kernel_guards: list[tuple[sympy.Basic, Any]] = []
         self._nonnegative: list[Any] = []
         self._guards_read = 0
+        self._minimums: dict[sympy.Symbol, int] = {}
 
     def size(self, name: str, example: int, minimum: int, maximum: int | None) -> Any:
         """Create the symbolic size of a dimension. Conditions on it are evaluated for the size ``example``."""
@@ -115,6 +116,7 @@ class RecordingShapeEnv(ShapeEnv):
             constraint_dim=StrictMinMaxConstraint(vr=bounds, warn_only=False),
         )
         self._names[symbol] = sympy.Symbol(name)
+        self._minimums[symbol] = max(minimum, MIN_SYMBOLIC_SIZE)
         return self.create_symintnode(symbol, hint=example, source=source)
 
     def _log_guard(self, prefix: str, g: Any, forcing_spec: bool) -> None:  # noqa: ARG002 - overrides PyTorch's
@@ -172,10 +174,13 @@ class RecordingShapeEnv(ShapeEnv):
     def _is_not_less(self, first: Any, second: Any) -> bool:
         """Return whether ``first >= second`` surely holds, given the recorded guards."""
         difference = sympy.expand(first - second)
+        facts = (sympy.Integer(0), *self._nonnegative_by_guards())
+        # is_at_least() takes symbols for at least MIN_SYMBOLIC_SIZE.
+        larger = {symbol: symbol + least - MIN_SYMBOLIC_SIZE for symbol, least in self._minimums.items()}
         return any(
-            is_at_least(sympy.expand(each - nonnegative), 0)
+            is_at_least(sympy.expand((each - nonnegative).xreplace(larger)), 0)
             for each in (difference, *without_floor(difference))
-            for nonnegative in (sympy.Integer(0), *self._nonnegative_by_guards())
+            for nonnegative in facts
         )
 
     def _nonnegative_by_guards(self) -> list[Any]:
@@ -188,4 +193,10 @@ class RecordingShapeEnv(ShapeEnv):
                 for part in sympy.And.make_args(guard)
                 if isinstance(part, (sympy.Ge, sympy.Le, sympy.Gt, sympy.Lt))
             ]
+            for fact in self._nonnegative:
+                # A size that is at least some number: the most useful fact.
+                coefficient, symbol = fact.as_independent(*fact.free_symbols)[1].as_coeff_Mul()
+                if symbol.is_Symbol and coefficient > 0:
+                    least = int(sympy.ceiling((coefficient * symbol - fact) / coefficient))
+                    self._minimums[symbol] = max(least, self._minimums.get(symbol, MIN_SYMBOLIC_SIZE))
         return self._nonnegative

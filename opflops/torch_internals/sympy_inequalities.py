@@ -17,10 +17,41 @@ def is_at_least(expression: Any, least: int) -> bool:
     expanded = sympy.expand(shifted)
     terms = sympy.Add.make_args(expanded)
     if any(term.has(sympy.floor, sympy.ceiling, sympy.Min, sympy.Max, sympy.Mod) for term in terms):
-        return bool(expanded.is_positive if least else expanded.is_nonnegative)
-    # Each term is at least its coefficient, if no coefficient is negative.
-    coefficients = [term.as_coeff_Mul()[0] for term in terms]
-    return all(each >= 0 for each in coefficients) and sum(coefficients) >= least
+        if expanded.is_positive if least else expanded.is_nonnegative:
+            return True
+        bound = _without_outer_floors(sympy.expand(expression))
+        return bound is not None and is_at_least(bound, least)
+    # Each term is at least its coefficient, if no coefficient but the constant is negative.
+    coefficients = [(term.as_coeff_Mul()[0], term.is_number) for term in terms]
+    positive = all(number or each >= 0 for each, number in coefficients)
+    return positive and bool(sum(each for each, _ in coefficients) >= least)
+
+
+def _without_outer_floors(expression: Any) -> Any:
+    """Return a lower bound of an expression in positive sizes without its outer ``floor``; None if it is not so simple.
+
+    ``floor(p/q)`` is at most ``p/q`` and at least ``(p - q + 1)/q``.
+    """
+    bounds = []
+    for term in sympy.Add.make_args(expression):
+        coefficient, product = term.as_coeff_Mul()
+        factors = sympy.Mul.make_args(product)
+        rounded = [factor for factor in factors if factor.has(sympy.floor)]
+        others = [factor for factor in factors if not factor.has(sympy.floor)]
+        if any(not (factor.is_number or factor.as_base_exp()[0].is_Symbol) for factor in others):
+            return None
+        if not rounded:
+            bounds.append(term)
+            continue
+        if len(rounded) > 1 or not isinstance(rounded[0], sympy.floor):
+            return None
+        (exact,) = rounded[0].args
+        divisor = sympy.fraction(sympy.together(exact))[1]
+        if not divisor.is_Integer:
+            return None
+        bound = exact if coefficient < 0 else exact - sympy.Rational(divisor - 1, divisor)
+        bounds.append(sympy.Mul(coefficient, *others, bound))
+    return sympy.expand(sympy.Add(*bounds))
 
 
 def always_holds(condition: Any) -> bool:
@@ -38,11 +69,19 @@ def always_holds(condition: Any) -> bool:
 
 
 def without_floor(expression: Any) -> list[Any]:
-    """Return, for ``floor(a) + n``, an expression that is at least 0 exactly if this is; an empty list for others.
+    """Return, for ``m * floor(a) + n``, an expression that is at least 0 exactly if this is; an empty list for others.
 
-    ``n`` is an integer. The floor changes nothing then.
+    ``m`` is a positive integer and ``n`` an integer: then ``floor(a)``, and so ``a``, is at least ``-n/m`` rounded up.
+    If ``n`` is 0, ``m`` may contain sizes, which are positive.
     """
     rounded, rest = expression.as_independent(sympy.floor, as_Add=True)[::-1]
-    if not isinstance(rounded, sympy.floor) or not rest.is_Integer:
+    if not rest.is_Integer or rounded.is_Add:
         return []
-    return [sympy.expand(sympy.fraction(sympy.together(rounded.args[0] + rest))[0])]
+    coefficient, product = rounded.as_coeff_Mul()
+    floors = [factor for factor in sympy.Mul.make_args(product) if isinstance(factor, sympy.floor)]
+    sizes = [factor for factor in sympy.Mul.make_args(product) if not isinstance(factor, sympy.floor)]
+    positive = coefficient.is_Integer and coefficient > 0 and all(size.is_Symbol for size in sizes)
+    if len(floors) != 1 or not positive or (sizes and rest != 0):
+        return []
+    least = sympy.ceiling(-rest / coefficient)
+    return [sympy.expand(sympy.fraction(sympy.together(floors[0].args[0] - least))[0])]

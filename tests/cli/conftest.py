@@ -85,6 +85,11 @@ class Attends(nn.Module):
         return nn.functional.scaled_dot_product_attention(q, q, q, is_causal=True)
 
 
+class Branches(nn.Module):
+    def forward(self, x):
+        return x @ x.T if x.shape[0] > 1 else x.exp()
+
+
 class Silent(nn.Module):
     def forward(self):
         return torch.ones(3) + 1

@@ -87,6 +87,9 @@ def test_an_unpriced_operator_of_a_library_says_so(capsys):
         (["nothing_like_it"], "'nothing_like_it'"),
         (["aten.mm.other"], "no overload 'other'; it has default, dtype, dtype_out, out"),
         (["--format", "paper"], "There is no format 'paper'"),
+        (["--format", "foo"], "There is no format 'foo'; there are "),
+        (["aten.mm", "--verdict", "zero"], "--verdict would have no effect: aten.mm is one operator"),
+        (["mm", "--format", "github"], "--format would have no effect: aten.mm is one operator"),
     ],
 )
 def test_a_mistake_is_one_sentence(capsys, arguments, words):

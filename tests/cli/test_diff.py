@@ -52,9 +52,9 @@ def test_what_grew_is_said_on_stderr(run):
     """One line for each total, as a budget in a test says it, or for the measure asked for; a float has four bytes."""
     _, _, err = run("diff", "a.json", "b.json", "--fail-above", "1%")
     macs, flops, moved = err.splitlines()
-    assert macs == "opflops: 121 macs are 21 (21.00%) above the baseline's 100; up to 1 % is allowed."
-    assert flops == "opflops: 242 flops are 42 (21.00%) above the baseline's 200; up to 1 % is allowed."
-    grown = f"{4 * (121 + 22)} bytes are {4 * (121 + 22 - 120)} (19.17%) above the baseline's {4 * 120}"
+    assert macs == "opflops: 121 macs are 21 (21.00 %) above the baseline's 100; up to 1 % is allowed."
+    assert flops == "opflops: 242 flops are 42 (21.00 %) above the baseline's 200; up to 1 % is allowed."
+    grown = f"{4 * (121 + 22)} bytes are {4 * (121 + 22 - 120)} (19.17 %) above the baseline's {4 * 120}"
     assert moved == f"opflops: {grown}; up to 1 % is allowed."
     _, _, err = run("diff", "a.json", "b.json", "--fail-above", "1%", "--measure", "bytes")
     assert err == f"{moved}\n"

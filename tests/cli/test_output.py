@@ -278,3 +278,19 @@ def test_streams_that_take_nothing_are_no_faults(project, redirected, code, mess
     ran = subprocess.run(["/bin/sh", "-c", command], cwd=project, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr.strip()) == (code, message)
     assert ("aten.convolution" in ran.stdout) == (code == 0)
+
+
+def test_a_roofline_shows_as_many_rows_as_the_table(run):
+    """``--top`` holds for both."""
+    _, out, _ = run("--roofline", "h100-sxm", "--by", "op", "--top", "1")
+    table, bounds = out.split("at least", 1)
+    assert "others" in table
+    assert "others" in bounds
+    assert bounds.count("aten.") == 1
+
+
+def test_notes_of_a_report_name_options(run):
+    """Sizes are chosen with ``--at`` here, not in Python."""
+    _, out, _ = run("mymodels:Branches", "--input", "4,3", "--dim", "n=0:0")
+    assert "see --at n=1" in " ".join(out.split())
+    assert "profile." not in out

@@ -257,7 +257,7 @@ def test_what_a_model_prints_is_not_part_of_the_report(project, capfd):
         (["broken.py:Net"], "fails to run: ZeroDivisionError"),
         (["script:Net"], "fails to import: SystemExit"),
         (["lacking:Net"], "fails to import: ModuleNotFoundError: No module named 'not_installed_anywhere'"),
-        (["mymodels:Net"], "Net.forward(x, scale=…) needs inputs; give each by its shape, as in --input x=1,3,224,224"),
+        (["mymodels:Net"], "Net.forward(x, scale=…) needs inputs; give each by its shape, as in --input x=1,4"),
         (["mymodels:Text", "--input", "2,5:int64"], f"Text fails on ids=2{X}5 int64: TypeError"),
         (["mymodels:Net", "--input", "2,5"], f"Net fails on x=2{X}5 float32: RuntimeError"),
         (
@@ -335,3 +335,11 @@ def test_no_dtype_is_the_models(counted):
     assert parse("2,3").tensor(torch.float64).dtype == torch.float64
     profile = counted("mymodels:double", "--input", "2,4")
     assert set(profile.by("dtype")) == {"float64"}
+
+
+def test_a_suggested_input_suits_the_first_layer(run):
+    """Tokens for an embedding, features for a linear layer."""
+    code, _, err = run("opflops.example:GPT")
+    assert code == 2
+    assert "--input ids=1,128:int64." in err
+    assert "--input x=1,4." in run("mymodels:Net")[2]

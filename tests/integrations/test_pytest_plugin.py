@@ -60,8 +60,8 @@ def test_a_model_over_its_budget_fails(run):
     code, text = run("flop_budget(model(), X, macs=800, parameters=300)")
     assert code == 1
     assert "Sequential is over its budget:" in text
-    assert "900 macs are 100 (12.50%) above the limit of 800." in text
-    assert "325 parameters are 25 (8.33%) above the limit of 300." in text
+    assert "900 macs are 100 (12.50 %) above the limit of 800." in text
+    assert "325 parameters are 25 (8.33 %) above the limit of 300." in text
     assert "66.7 %  600  Sequential.0" in text
     assert "100.0 %  900  aten.addmm" in text
     assert "pytest_plugin.py" not in text
@@ -106,7 +106,7 @@ def test_a_baseline_is_written_and_compared_with(run, tmp_path):
     larger = "nn.Sequential(nn.Linear(10, 20), nn.ReLU(), nn.Linear(20, 6))"
     code, text = run(BASELINE.format(model=larger, more=""))
     assert code == 1
-    assert "960 macs are 60 (6.67%) above the baseline's 900; up to 1 % is allowed." in text
+    assert "960 macs are 60 (6.67 %) above the baseline's 900; up to 1 % is allowed." in text
     assert "baseline" in text
     code, text = run(BASELINE.format(model=larger, more=', fail_above="10%"'))
     assert code == 0, text

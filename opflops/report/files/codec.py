@@ -46,6 +46,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -123,6 +124,15 @@ def _encode_row(row: Row) -> dict[str, Any]:
     return {name: getattr(row, name) for name in _FIELDS} | {"cost": row.cost._asdict()}
 
 
+_HOW_TO_READ = "Write Profile.from_json(pathlib.Path(name).read_text())."
+_FILE_NAME = re.compile(r"[^\n{]*(\.\w+|[/\\][^\n{]*)")
+_MAX_QUOTED = 100
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…"
+
+
 def load(json_text: str) -> dict[str, Any]:
     """Read what :func:`dump` wrote, and return the arguments of :func:`document` by name, with decoded cases.
 
@@ -131,7 +141,14 @@ def load(json_text: str) -> dict[str, Any]:
     """
     try:
         written = json.loads(json_text)
+    except TypeError as error:
+        raise ProfileError(f"A profile is read from its text, not from {json_text!r}. {_HOW_TO_READ}") from error
     except (ValueError, RecursionError) as error:
+        if isinstance(json_text, str) and _FILE_NAME.fullmatch(json_text):
+            raise ProfileError(
+                f"A profile is read from its text, and {_shortened(json_text)!r} is none; if it is the name of a file, "
+                f"read that first. {_HOW_TO_READ}"
+            ) from error
         raise ProfileError(f"This is not a profile: it is not JSON ({error}).") from error
     return _decode(written)
 

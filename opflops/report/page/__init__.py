@@ -74,7 +74,8 @@ def page(
     plotly = optional("plotly.offline", "html", "The HTML page")
     timed = any(row.seconds is not None for row in rows if row.floating)
     _check_measure(measure, timed=timed)
-    roof = None if device is None else device_data(rows, devices.device(device), tf32=tf32)
+    plain, with_tf32 = (None, False) if device is None else devices.split_tf32(device)
+    roof = None if plain is None else device_data(rows, devices.device(plain), tf32=tf32 or with_tf32)
     heading = title or _default_title(rows)
     facts = "".join(
         f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(str(fact))}</dd></div>"

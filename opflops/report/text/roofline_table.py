@@ -34,6 +34,7 @@ def format_roofline_table(
     *,
     tf32: bool = False,
     integer: Sequence[str] = (),
+    top: int | None = None,
 ) -> str:
     """Write a line for each part that has flops or bytes, longest time first, then the total and notes.
 
@@ -44,8 +45,11 @@ def format_roofline_table(
         total: The bound of all parts together.
         tf32: Whether float32 matmuls are assumed to run in TF32.
         integer: Dtypes of integer work that moved bytes or was timed.
+        top: How many parts to show; the others are added up in one line. None shows all.
     """
-    shown = sorted((part for part in parts if part.flops or part.bytes), key=lambda part: -part.seconds)
+    parts = sorted((part for part in parts if part.flops or part.bytes), key=lambda part: -part.seconds)
+    hidden = parts[top:] if top is not None else []
+    shown = [*parts[: len(parts) - len(hidden)], *([_sum_up(hidden)] if hidden else [])]
     timed = total.measured is not None
     headers = [
         "flops",
@@ -63,6 +67,21 @@ def format_roofline_table(
     sentences = [*_integer_notes(integer), *_bound_notes([*shown, total])]
     return "\n".join(
         [to_encodable(table), "", *wrap_sentences([_device_note(device, tf32=tf32), _BOUND_NOTE, *sentences])]
+    )
+
+
+def _sum_up(parts: Sequence[Bound]) -> Bound:
+    """Add up the parts that have no line of their own."""
+    measured = [part.measured for part in parts if part.measured is not None]
+    return parts[0]._replace(
+        label=f"{len(parts)} other{'s' if len(parts) > 1 else ''}",
+        flops=sum(part.flops for part in parts),
+        bytes=sum(part.bytes for part in parts),
+        arithmetic_seconds=sum(part.arithmetic_seconds for part in parts),
+        memory_seconds=sum(part.memory_seconds for part in parts),
+        seconds=sum(part.seconds for part in parts),
+        measured=sum(measured) if measured else None,
+        untimed=sum(part.untimed for part in parts),
     )
 
 

@@ -135,6 +135,8 @@ def table(
     )
     if is_markup(tablefmt):
         return laid.text
+    if rows and not floating:
+        return "\n".join(wrap_sentences(notes(rows, symbolic), width))
     sentences = [
         *([f"{REPEATS_NOTE} {_HOW_TO_EXPAND}"] if repeated else []),
         *_column_notes([laid]),
@@ -170,6 +172,8 @@ def overview(
         ProfileError: A path to expand is unknown.
     """
     floating = [row for row in rows if row.floating]
+    if rows and not floating:
+        return "\n".join(wrap_sentences(notes(rows, symbolic), width))
     sizes = example_sizes(symbolic.dimensions)
     modules = tree_lines(floating, sizes=sizes, max_lines=_OVERVIEW_LINES, expand=expand)
     whole = _total_line(rows, floating)
@@ -203,7 +207,7 @@ def _list_lines(
     rows: Sequence[Row], keys: tuple[str, ...], sort: str | None, sizes: Sizes, top: int | None = None
 ) -> list[Line]:
     found = []
-    for value, part in group_rows(rows, *keys).items():
+    for value, part in group_rows(rows, *keys, caller="table(by=…)").items():
         label = " / ".join(name or OUTSIDE for name in (value if isinstance(value, tuple) else (value,)))
         if "op" in keys and not all(row.priced for row in part):
             label = f"{label} (unpriced)"

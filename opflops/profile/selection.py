@@ -1,0 +1,161 @@
+"""What the conditions of ``where`` mean, and whether they name something that exists.
+
+A question about something that cannot be in any profile, such as ``op="aten.adm"``, has no answer and is an error. A
+question about something that is only absent from this profile, such as ``phase="backward"``, has the answer 0.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from opflops.errors import ProfileError
+from opflops.pricing.registry import registry
+from opflops.records.rows import ancestry, check_keys
+from opflops.torch_internals.dispatch import OpOverload, OpOverloadPacket, dispatcher_packets, is_operator
+from opflops.wording import nearest, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from opflops.profile.profile import Profile
+    from opflops.records.rows import Row
+
+    Test = Callable[[str], bool]
+
+PHASES = ("forward", "backward", "recompute", "optimizer")
+_DTYPES = {
+    name: str(dtype).removeprefix("torch.") for name, dtype in vars(torch).items() if isinstance(dtype, torch.dtype)
+}
+"""The dtypes as rows name them, by all their names: ``half`` is ``float16``."""
+_SUBTREE = ".*"
+_KINDS = {"module": "module", "module_type": "module type", "op": "operator", "phase": "phase", "dtype": "dtype"}
+_MAX_LISTED = 8
+
+
+def selection(
+    profile: Profile, below: bool | None, conditions: Mapping[str, Any], caller: str
+) -> Callable[[Row], bool]:
+    """Return a function that tells whether a row fulfils the conditions of ``where``.
+
+    Args:
+        profile: The profile in which values are looked up, with its cases.
+        below: Whether a module path stands for all modules below it too; None means no, but is an error for a module
+            that leaves all work to those below it.
+        conditions: For each key of rows a value, a collection of values, or a function of the value.
+        caller: What is called, for errors.
+
+    Raises:
+        ProfileError: A key or a value is unknown.
+    """
+    check_keys(conditions, caller)
+    if below is not None and "module" not in conditions:
+        raise ProfileError(f"{caller} got below={below!r} without module=, whose modules it is about.")
+    names = _Names(profile, below, caller)
+    tests = {key: names.test(key, value) for key, value in conditions.items()}
+    return lambda row: all(test(getattr(row, key)) for key, test in tests.items())
+
+
+def check_module(profile: Profile, path: str, caller: str) -> None:
+    """Check that a module was called, or a module below it.
+
+    Raises:
+        ProfileError: None of that path was.
+    """
+    _Names(profile, below=False, caller=caller).check_module(path)
+
+
+def _profiles(profile: Profile) -> Iterator[Profile]:
+    """List a profile and the profiles of its cases."""
+    yield profile
+    for case in profile.cases:
+        yield from _profiles(case.profile)
+
+
+class _Names:
+    """Look up names in a profile; see :func:`selection` for the arguments."""
+
+    def __init__(self, profile: Profile, below: bool | None, caller: str) -> None:
+        profiles = list(_profiles(profile))
+        self._below = below
+        self._caller = caller
+        self._rows = [row for each in profiles for row in (*each.rows, *each.sites)]
+        self._own = {row.module for row in self._rows}
+        self._called = {path for each in profiles for path in each.called}
+
+    def test(self, key: str, value: Any) -> Test:
+        """Make a test of the values of one key."""
+        if inspect.isroutine(value) or isinstance(value, partial):
+            test: Test = value
+            return test
+        values = value if isinstance(value, Collection) and not isinstance(value, str) else (value,)
+        accepted = {each for item in values for each in self._resolve(key, _name_of(item))}
+        return accepted.__contains__
+
+    def _resolve(self, key: str, name: str) -> Iterable[str]:
+        """List the values of rows that a name stands for; none if it exists but no row has it."""
+        if key == "module":
+            return self._modules(name)
+        present = list(dict.fromkeys(getattr(row, key) for row in self._rows))
+        if name in present:
+            return (name,)
+        if key == "op":
+            return self._ops(name, present)
+        if key == "dtype" and name in _DTYPES:
+            return (_DTYPES[name],)
+        known = {"phase": PHASES, "dtype": _DTYPES}.get(key, ())
+        if name in known or (key == "module_type" and inspect.isclass(getattr(torch.nn, name, None))):
+            return ()
+        raise ProfileError(f"{self._caller} got {key}={name!r}. {unknown(_KINDS[key], name, [*present, *known])}")
+
+    def _ops(self, name: str, present: Sequence[str]) -> Iterable[str]:
+        """Find an operator by its name, without namespace (``mm``) or with an overload (``aten.mm.default``) too."""
+        namespace, _, rest = name.partition(".")
+        if not rest:
+            found = [op for op in present if op.partition(".")[2] == name]
+            if found or is_operator(f"aten.{name}"):
+                return found
+        elif is_operator(name) or name.replace(".", "::") in registry.named:
+            packet = ".".join(name.split(".")[:2])
+            return (packet,) if packet in present else ()
+        every = map(str, dispatcher_packets(namespace if rest else "aten"))
+        full = {op.partition(".")[2]: op for op in (*every, *present) if op.startswith(f"{namespace}.") or not rest}
+        near = [full[each] for each in nearest(rest or name, full)]
+        listed = f"{', '.join(present[:_MAX_LISTED])}{', …' * (len(present) > _MAX_LISTED)}"
+        hint = f"did you mean {' or '.join(near)}?" if near else f"this profile has {listed or 'none'}."
+        raise ProfileError(f"{self._caller} got op={name!r}. There is no operator {name!r}; {hint}")
+
+    def _modules(self, name: str) -> Iterable[str]:
+        """Find a module by its path, with those below it if asked for."""
+        path = name.removesuffix(_SUBTREE)
+        self.check_module(path)
+        inside = [each for each in self._own if each.startswith(f"{path}.")] if path else []
+        if path != name or self._below:
+            return (path, *inside)
+        if self._below is None and inside and path not in self._own:
+            raise ProfileError(
+                f"{self._caller} got module={name!r}, which leaves all work to the modules below it. Select them too "
+                f"with below=True or module={path + _SUBTREE!r}; below=False selects its own work, which is none."
+            )
+        return (path,)
+
+    def check_module(self, path: str) -> None:
+        """Check that a module was called, or a module below it."""
+        known = {"": None} | {above: None for each in (*self._called, *self._own) for above in ancestry(each)}
+        if path not in known:
+            del known[""]
+            hint = unknown("module", path, known) if known else "No module was called."
+            raise ProfileError(f"{self._caller} got module={path!r}. {hint}")
+
+
+def _name_of(item: Any) -> str:
+    """Write a value as rows do: operators, dtypes and classes are accepted for their names."""
+    if isinstance(item, type):
+        return item.__name__
+    if isinstance(item, (OpOverload, OpOverloadPacket)):
+        return str(item)
+    return (item if isinstance(item, str) else str(item).removeprefix("torch.")).replace("::", ".")
