@@ -307,6 +307,11 @@ def test_tensor_subclasses_that_run_other_operators():
     assert not tensor_layouts.run_other_operators((DTensor,))
     assert not tensor_layouts.run_other_operators(())
 
+    class Plain(torch.Tensor):
+        pass
+
+    assert not tensor_layouts.run_other_operators((torch.Tensor, Plain))
+
 
 def test_only_real_tensors_have_values():
     """Meta and fake tensors have shapes only."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 
@@ -12,8 +13,6 @@ from opflops.torch_internals.dispatch import modes_disabled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from torch import Tensor
 
 
 def sparse_coo_parts(tensor: Tensor) -> tuple[Tensor, Tensor]:
@@ -29,6 +28,9 @@ def nested_lengths(tensor: Tensor) -> list[int]:
     return lengths
 
 
+_NO_DISPATCH = Tensor.__torch_dispatch__
+
+
 def run_other_operators(types: Iterable[type]) -> bool:
     """Return whether tensor subclasses run other operators in place of the one that they are given.
 
@@ -36,9 +38,14 @@ def run_other_operators(types: Iterable[type]) -> bool:
     counted with global shapes.
 
     Args:
-        types: Types as the dispatcher passes them to a dispatch mode: those with a ``__torch_dispatch__`` of their own.
+        types: The types of a call's tensors, as the dispatcher passes them to a dispatch mode.
     """
-    others = [cls for cls in types if not issubclass(cls, (FakeTensor, FunctionalTensor))]
+    # torch.Tensor itself is among them where autograd detaches a result that it saves.
+    others = [
+        cls
+        for cls in types
+        if cls.__torch_dispatch__ is not _NO_DISPATCH and not issubclass(cls, (FakeTensor, FunctionalTensor))
+    ]
     if not others:
         return False
     # Whoever has a DTensor has imported this.
