@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,13 @@ def has_values(tensor: Tensor) -> bool:
     if tensor.is_meta:
         return False
     return not is_fake(tensor) or known_value(tensor) is not None
+
+
+def values_of(tensor: Tensor) -> Tensor | None:
+    """Return a tensor to read the elements of: itself, or the value that is known of a fake one; None if unknown."""
+    if is_fake(tensor):
+        return known_value(tensor)
+    return None if tensor.is_meta else tensor.detach()
 
 
 def mixes_devices(error: RuntimeError) -> bool:
@@ -106,6 +114,11 @@ def _with_python_kernels(mode: FakeTensorMode, values: KnownValues) -> FakeTenso
     return mode
 
 
+def _is_causal_bias(tensor: Tensor) -> bool:
+    module = sys.modules.get("torch.nn.attention.bias")
+    return module is not None and isinstance(tensor, module.CausalBias)
+
+
 class _CopyMode(FakeCopyMode):
     """Copy tensors as fake ones, and note the originals whose values are known."""
 
@@ -114,6 +127,9 @@ class _CopyMode(FakeCopyMode):
         self._values = values
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.__deepcopy__ and _is_causal_bias(args[0]):
+            # It holds no elements, only what makes it, and cannot be made under a dispatch mode.
+            return args[0]
         out = super().__torch_function__(func, types, args, kwargs)
         if func is Tensor.__deepcopy__:
             self._values.note_original(args[0], out)
