@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensor
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
@@ -132,11 +132,14 @@ class KnownValues:
             return out
         values, memories = known
         given = tree_unflatten(values, spec)
-        if traits.needs_values:
+        try:
+            with self._pause():
+                out = dispatch()
+        except (DataDependentOutputException, DynamicOutputShapeException):
             computed = _compute(func, *given)
-            return dispatch() if computed is _UNKNOWN else self._as_fake(mode, computed, leaves)
-        with self._pause():
-            out = dispatch()
+            if computed is _UNKNOWN:
+                raise
+            return self._as_fake(mode, computed, leaves)
         if traits.writes:
             self._write(func, traits, (args, kwargs), given)
         elif traits.is_view or self._fits(out):
@@ -156,7 +159,9 @@ class KnownValues:
         for leaf in leaves:
             if isinstance(leaf, Tensor):
                 known = self._known_or_constant(leaf)
-                if known is None or not (known.memory.is_known or (traits.fills and not values)):
+                # A view of memory that holds nothing known yet may be filled later.
+                may_be_unknown = traits.is_view or (traits.fills and not values)
+                if known is None or not (known.memory.is_known or may_be_unknown):
                     return None
                 values.append(known.value)
                 memories[known.memory.address] = known.memory
@@ -254,7 +259,6 @@ class _Traits(NamedTuple):
 
     Attributes:
         is_computable: False for random numbers, for operators of other libraries, and for higher-order operators.
-        needs_values: Its result has no fake form: a number, or a tensor whose shape depends on values.
         is_view: It returns views of its arguments, which need no memory.
         is_empty: Its result has no particular values.
         is_lift: It takes a tensor that PyTorch made of numbers, for the program to own.
@@ -264,7 +268,6 @@ class _Traits(NamedTuple):
     """
 
     is_computable: bool
-    needs_values: bool = False
     is_view: bool = False
     is_empty: bool = False
     is_lift: bool = False
@@ -294,21 +297,13 @@ class _Traits(NamedTuple):
         name = schema.name.split("::")[1]
         return cls(
             func.namespace in ("aten", "prims") and torch.Tag.nondeterministic_seeded not in func.tags,
-            needs_values=any(
-                tag in func.tags for tag in (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
-            )
-            or (func.namespace == "aten" and name in _READERS),
             is_view=any(each.alias_info and not each.alias_info.is_write for each in schema.returns),
             is_empty=name.startswith(("empty", "new_empty")),
             is_lift=name.startswith("lift"),
-            fills=name in ("fill_", "zero_"),
+            fills=name in ("fill_", "zero_", "copy_"),
             written_args=tuple(index for index, written in enumerate(writes) if written),
             written_kwargs=tuple(each.name for each, written in zip(schema.arguments, writes, strict=True) if written),
         )
-
-
-_READERS = frozenset({"_local_scalar_dense", "equal", "is_nonzero", "allclose"})
-"""Operators that return numbers."""
 
 
 def _may_be_known(tensor: Tensor) -> bool:
