@@ -14,7 +14,7 @@ import torch
 from opflops.formulas.attention_pairs import ALL_KEYS, Pairs, count_pairs
 from opflops.formulas.sizes import numel
 from opflops.torch_internals.dispatch import modes_disabled
-from opflops.torch_internals.fake_tensors import values_of
+from opflops.torch_internals.fake_tensors import mask_values_of
 from opflops.torch_internals.known_values import hiding_limit
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def count_unmasked_pairs(
     """
     if mask is None:
         return MaskedPairs(count_pairs(queries, keys, band).times(numel(heads)))
-    values = values_of(mask)
+    values = mask_values_of(mask)
     if values is None:
         return MaskedPairs(count_pairs(queries, keys, band).times(numel(heads)), NO_VALUES)
     with modes_disabled(), torch.no_grad():

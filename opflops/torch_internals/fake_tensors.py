@@ -25,7 +25,7 @@ from torch.utils._pytree import tree_leaves
 from opflops.torch_internals.dispatch import dispatch_modes
 from opflops.torch_internals.fake_kernel_fixes import corrected_result, result_without_kernel
 from opflops.torch_internals.fake_tensor_checks import known_fakes_hidden
-from opflops.torch_internals.known_values import KnownValues, known_value
+from opflops.torch_internals.known_values import KnownValues, known_mask, known_value
 from opflops.torch_internals.shared_context import SharedContext
 
 if TYPE_CHECKING:
@@ -49,6 +49,11 @@ def values_of(tensor: Tensor) -> Tensor | None:
     if is_fake(tensor):
         return known_value(tensor)
     return None if tensor.is_meta else tensor.detach()
+
+
+def mask_values_of(mask: Tensor) -> Tensor | None:
+    """Return a tensor that hides what an attention mask hides; None if a fake or meta mask has no values."""
+    return known_mask(mask) if is_fake(mask) else values_of(mask)
 
 
 def mixes_devices(error: RuntimeError) -> bool:

@@ -20,7 +20,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
-from opflops.torch_internals.dispatch import OpOverload, schema_of
+from opflops.torch_internals.operator_traits import OperatorTraits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -57,22 +57,41 @@ class _Memory:
 
 
 class _Known(NamedTuple):
-    """Hold the value of a fake tensor, a real one on the CPU. Values share memory where the fake tensors do."""
+    """Hold the value of a fake tensor, a real one on the CPU. Values share memory where the fake tensors do.
+
+    Attributes:
+        value: The value.
+        memory: What is known of its memory.
+        exact: Whether formulas may read it.
+        is_pattern: True if only those elements are known that hide something; the others may be any finite numbers.
+    """
 
     value: Tensor
     memory: _Memory
     exact: bool
+    is_pattern: bool = False
 
 
 def _known(tensor: Tensor) -> _Known | None:
     """Return the value of a fake tensor, and its memory, also if it is not known any more."""
-    return None if tensor.requires_grad else getattr(tensor, _ATTRIBUTE, None)
+    known: _Known | None = getattr(tensor, _ATTRIBUTE, None)
+    return None if known is None or known.is_pattern or tensor.requires_grad else known
 
 
 def known_value(tensor: Tensor) -> Tensor | None:
     """Return the exact value of a fake tensor, or None if it is unknown or holds for the traced sizes only."""
     known = _known(tensor)
     return known.value if known is not None and known.memory.is_known and known.exact else None
+
+
+def known_mask(mask: Tensor) -> Tensor | None:
+    """Return a tensor that hides what a fake mask hides; None if that is unknown.
+
+    The mask may be the sum of a known mask and a bias that parameters make, which is taken to hide nothing.
+    """
+    known: _Known | None = getattr(mask, _ATTRIBUTE, None)
+    is_pattern = known is not None and known.is_pattern and known.exact and known.memory.is_known
+    return known.value if known is not None and is_pattern else known_value(mask)
 
 
 def is_known(tensor: Tensor) -> bool:
@@ -105,7 +124,7 @@ class KnownValues:
         self._exact = exact
         self._live_bytes = 0
         self._paused = False
-        self._traits: dict[Any, _Traits] = {}
+        self._traits: dict[Any, OperatorTraits] = {}
         self._constants: dict[int, tuple[_Memory, Any]] = {}
 
     def note_original(self, original: Tensor, fake: Tensor) -> None:
@@ -120,7 +139,7 @@ class KnownValues:
         """Run an operator on fake tensors by ``dispatch``, and compute its values too if all arguments are known."""
         traits = self._traits.get(func)
         if traits is None:
-            traits = self._traits[func] = _Traits.of(func)
+            traits = self._traits[func] = OperatorTraits.of(func)
         if self._paused or not (traits.is_computable or traits.writes):
             return dispatch()
         kwargs = kwargs or {}
@@ -129,6 +148,8 @@ class KnownValues:
         if known is None:
             out = dispatch()
             self._forget(traits.written(args, kwargs))
+            if traits.keeps_patterns and self._exact and self._fits(out):
+                self._attach_pattern(func, out, leaves, spec)
             return out
         values, memories = known
         given = tree_unflatten(values, spec)
@@ -148,7 +169,7 @@ class KnownValues:
                 self._attach_all(out, computed, {} if traits.is_lift else memories, is_known=not traits.is_empty)
         return out
 
-    def _arguments(self, leaves: Sequence[Any], traits: _Traits) -> tuple[list[Any], dict[int, _Memory]] | None:
+    def _arguments(self, leaves: Sequence[Any], traits: OperatorTraits) -> tuple[list[Any], dict[int, _Memory]] | None:
         """Return the arguments with values in place of tensors and sizes, and the memory of the values by address.
 
         Returns:
@@ -175,6 +196,28 @@ class KnownValues:
                 values.append(_hint(leaf))
         return values, memories
 
+    def _attach_pattern(self, func: Any, out: Any, leaves: Sequence[Any], spec: Any) -> None:
+        """Attach which elements of a result hide something, if a mask is added to, or put into, an unknown bias."""
+        values: list[Any] = []
+        hides = False
+        for leaf in leaves:
+            known: _Known | None = getattr(leaf, _ATTRIBUTE, None) if isinstance(leaf, Tensor) else None
+            if known is not None and known.memory.is_known:
+                values.append(known.value)
+                hides = hides or (known.value.dtype.is_floating_point and is_mask(known.value))
+            elif isinstance(leaf, Tensor):
+                if not leaf.dtype.is_floating_point:
+                    return
+                values.append(torch.zeros((), dtype=leaf.dtype).expand([_hint(size) for size in leaf.shape]))
+            else:
+                values.append(_CPU if isinstance(leaf, torch.device) else _hint(leaf))
+                hides = hides or (type(leaf) is float and leaf <= hiding_limit(torch.float16))
+        if hides:
+            with no_dispatch():
+                computed = _compute(func, *tree_unflatten(values, spec))
+                if type(computed) is Tensor and computed.dtype.is_floating_point and is_mask(computed):
+                    self._attach(out, computed, _Memory(computed), is_pattern=True)
+
     def _known_or_constant(self, tensor: Tensor) -> _Known | None:
         """Return the value of a fake tensor, or of a small real one that the program uses, such as a global."""
         if type(tensor) is FakeTensor:
@@ -189,7 +232,7 @@ class KnownValues:
         made = self._constants.setdefault(storage._cdata, (_Memory(value, is_original=True), storage))
         return made[0]
 
-    def _write(self, func: Any, traits: _Traits, given: Any, values: Any) -> None:
+    def _write(self, func: Any, traits: OperatorTraits, given: Any, values: Any) -> None:
         """Compute an operator that writes to arguments, unless these belong to the originals."""
         written = [known for each in traits.written(*given) if (known := self._known_or_constant(each)) is not None]
         if any(known.memory.is_original for known in written) or _compute(func, *values) is _UNKNOWN:
@@ -202,7 +245,7 @@ class KnownValues:
     def _forget(self, written: Iterable[Tensor]) -> None:
         """Forget the values of tensors that an operator has written something unknown to."""
         for tensor in written:
-            known = self._known_or_constant(tensor)
+            known: _Known | None = getattr(tensor, _ATTRIBUTE, None) or self._known_or_constant(tensor)
             if known is not None:
                 known.memory.is_known = False
 
@@ -229,12 +272,12 @@ class KnownValues:
                 shared = memories.get(value.untyped_storage()._cdata)
                 self._attach(fake, value, shared or _Memory(value, is_known=is_known))
 
-    def _attach(self, fake: Tensor, value: Tensor, memory: _Memory) -> None:
+    def _attach(self, fake: Tensor, value: Tensor, memory: _Memory, *, is_pattern: bool = False) -> None:
         if getattr(fake, _ATTRIBUTE, None) is None:
             size = 0 if memory.is_original else value.untyped_storage().nbytes()
             self._live_bytes += size
             weakref.finalize(fake, self._release, size).atexit = False
-            setattr(fake, _ATTRIBUTE, _Known(value, memory, self._exact))
+            setattr(fake, _ATTRIBUTE, _Known(value, memory, self._exact, is_pattern))
 
     def _release(self, size: int) -> None:
         self._live_bytes -= size
@@ -252,58 +295,6 @@ class KnownValues:
             return fake
 
         return tree_map(fake_of, computed)
-
-
-class _Traits(NamedTuple):
-    """Describe an operator.
-
-    Attributes:
-        is_computable: False for random numbers, for operators of other libraries, and for higher-order operators.
-        is_view: It returns views of its arguments, which need no memory.
-        is_empty: Its result has no particular values.
-        is_lift: It takes a tensor that PyTorch made of numbers, for the program to own.
-        fills: It overwrites every element of its first argument.
-        written_args: The positions of arguments that it writes to.
-        written_kwargs: The names of those that it is given by name.
-    """
-
-    is_computable: bool
-    is_view: bool = False
-    is_empty: bool = False
-    is_lift: bool = False
-    fills: bool = False
-    written_args: tuple[int, ...] = ()
-    written_kwargs: tuple[str, ...] = ()
-
-    @property
-    def writes(self) -> bool:
-        """Tell whether it writes to an argument."""
-        return bool(self.written_args or self.written_kwargs)
-
-    def written(self, args: Sequence[Any], kwargs: Any) -> Iterator[Tensor]:
-        """List the tensors that it writes to."""
-        values = [args[index] for index in self.written_args if index < len(args)]
-        values += [kwargs[name] for name in self.written_kwargs if name in kwargs]
-        for value in values:
-            yield from (leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor))
-
-    @classmethod
-    def of(cls, func: Any) -> _Traits:
-        """Read the traits of an operator from its schema and its tags."""
-        if not isinstance(func, OpOverload):
-            return cls(is_computable=False)
-        schema = schema_of(func)
-        writes = [bool(each.alias_info and each.alias_info.is_write) for each in schema.arguments]
-        name = schema.name.split("::")[1]
-        return cls(
-            func.namespace in ("aten", "prims") and torch.Tag.nondeterministic_seeded not in func.tags,
-            is_view=any(each.alias_info and not each.alias_info.is_write for each in schema.returns),
-            is_empty=name.startswith(("empty", "new_empty")),
-            is_lift=name.startswith("lift"),
-            fills=name in ("fill_", "zero_", "copy_"),
-            written_args=tuple(index for index, written in enumerate(writes) if written),
-            written_kwargs=tuple(each.name for each, written in zip(schema.arguments, writes, strict=True) if written),
-        )
 
 
 def _may_be_known(tensor: Tensor) -> bool:
