@@ -234,6 +234,20 @@ def test_views_share_what_is_known():
         count(unknown, torch.randn(2))
 
 
+def test_shapes_may_change_in_place():
+    """What has got another shape is unknown until it is filled again, in that shape or another."""
+
+    def model(x):
+        made = torch.zeros(3, dtype=torch.int64)
+        made.unsqueeze_(0)
+        made.fill_(2)
+        twice = made * 2
+        assert twice.shape == (1, 3)
+        return x, twice
+
+    count(model, torch.ones(1))
+
+
 @pytest.mark.parametrize("where", ["input", "buffer", "global"])
 def test_writing_leaves_the_originals_as_they_were(where):
     """An integer that the program changes is changed in no copy of the user's, and is unknown from then on."""

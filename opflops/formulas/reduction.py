@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from opflops.formulas.sizes import aten, multiplies, numel, reduction_ops
 from opflops.pricing.registration import formula
 from opflops.records.cost import Cost, Estimate
@@ -149,7 +151,7 @@ def _may_be_masked(scores: Tensor) -> bool:
     values = values_of(scores)
     if values is None:
         return True
-    with modes_disabled():
+    with modes_disabled(), torch.no_grad():
         return bool((values <= hiding_limit(values.dtype)).any())
 
 

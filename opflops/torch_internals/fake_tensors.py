@@ -48,7 +48,7 @@ def values_of(tensor: Tensor) -> Tensor | None:
     """Return a tensor to read the elements of: itself, or the value that is known of a fake one; None if unknown."""
     if is_fake(tensor):
         return known_value(tensor)
-    return None if tensor.is_meta else tensor.detach()
+    return None if tensor.is_meta else tensor
 
 
 def mask_values_of(mask: Tensor) -> Tensor | None:

@@ -131,9 +131,11 @@ class KnownValues:
         """Use the values of an original tensor for its fake copy, if they are integers, bools or a mask."""
         if type(original) is not Tensor or not _may_be_known(original) or not _is_readable(original):
             return
-        if not original.dtype.is_floating_point or is_mask(original):
+        with no_dispatch():
+            if original.dtype.is_floating_point and not is_mask(original):
+                return
             value = original.detach().to(_CPU)
-            self._attach(fake, value, self._memory_of_constant(value))
+        self._attach(fake, value, self._memory_of_constant(value))
 
     def run(self, mode: FakeTensorMode, func: Any, args: Any, kwargs: Any, dispatch: Callable[[], Any]) -> Any:
         """Run an operator on fake tensors by ``dispatch``, and compute its values too if all arguments are known."""
@@ -234,12 +236,13 @@ class KnownValues:
 
     def _write(self, func: Any, traits: OperatorTraits, given: Any, values: Any) -> None:
         """Compute an operator that writes to arguments, unless these belong to the originals."""
-        written = [known for each in traits.written(*given) if (known := self._known_or_constant(each)) is not None]
-        if any(known.memory.is_original for known in written) or _compute(func, *values) is _UNKNOWN:
+        targets = [(each, known) for each in traits.written(*given) if (known := self._known_or_constant(each))]
+        if any(known.memory.is_original for _, known in targets) or _compute(func, *values) is _UNKNOWN:
             self._forget(traits.written(*given))
         elif traits.fills:
-            for known in written:
-                if known.value.nbytes == known.value.untyped_storage().nbytes():
+            for target, known in targets:
+                is_whole = known.value.nbytes == known.value.untyped_storage().nbytes()
+                if is_whole and tuple(map(_hint, target.shape)) == tuple(known.value.shape):
                     known.memory.is_known = True
 
     def _forget(self, written: Iterable[Tensor]) -> None:

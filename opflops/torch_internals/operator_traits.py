@@ -22,11 +22,16 @@ _PATTERN_OPERATORS = frozenset(
 """Operators whose result hides what an argument hides, if masks are added to scores."""
 
 
+_UNCOMPUTABLE = {torch.Tag.nondeterministic_seeded, torch.Tag.inplace_view}
+"""Tags of operators that draw random numbers, or change the shape of an argument."""
+
+
 class OperatorTraits(NamedTuple):
     """Describe what an operator does with values.
 
     Attributes:
-        is_computable: False for random numbers, operators of other libraries, and higher-order operators.
+        is_computable: False for operators that draw random numbers or change shapes in place, for those of other
+            libraries, and for higher-order operators.
         is_view: It returns views of its arguments, which need no memory.
         is_empty: Its result has no particular values.
         is_lift: It takes a tensor that PyTorch made of numbers, for the program to own.
@@ -66,7 +71,7 @@ class OperatorTraits(NamedTuple):
         writes = [bool(each.alias_info and each.alias_info.is_write) for each in schema.arguments]
         name = schema.name.split("::")[1]
         return cls(
-            func.namespace in ("aten", "prims") and torch.Tag.nondeterministic_seeded not in func.tags,
+            func.namespace in ("aten", "prims") and not _UNCOMPUTABLE.intersection(func.tags),
             is_view=any(each.alias_info and not each.alias_info.is_write for each in schema.returns),
             is_empty=name.startswith(("empty", "new_empty")),
             is_lift=name.startswith("lift"),

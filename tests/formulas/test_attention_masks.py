@@ -216,3 +216,15 @@ def test_packed_sequences_with_a_mask_say_so():
     )  # fmt: skip
     assert cost.macs == 2 * (4 + 9) * 8
     assert reason == "the attention mask of packed sequences is not read, so every pair counts"
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 6, 4), (2, 6, 4)], ids=["fused", "not fused"])
+def test_reading_a_mask_is_no_work(shape):
+    """What a formula does to read it is in no profile: not in its own, and not in one of a mode around it."""
+    query, mask = torch.randn(shape, requires_grad=True), torch.ones(6, 6, dtype=torch.bool).tril()
+    with OpFlopMode() as outer, OpFlopMode(causal="exact") as inner:
+        scaled_dot_product_attention(query, query, query, attn_mask=mask)
+    with OpFlopMode() as alone:
+        scaled_dot_product_attention(query, query, query, attn_mask=mask)
+    calls = [{row.op: row.calls for row in m.profile.rows} for m in (outer, inner, alone)]
+    assert calls[0] == calls[1] == calls[2]
