@@ -75,8 +75,13 @@ class OpFlopMode(RecordingMode):
     Args:
         strict: Raise :class:`opflops.UnpricedOpError` for an operator without a formula, before it runs. By default the
             mode warns once and lists the operator in every report.
-        causal: ``"dense"`` counts all attention scores under a causal mask, as papers do; ``"exact"`` counts only the
-            unmasked ones, for the masks that fused attention kernels take.
+        causal: ``"dense"`` counts all attention scores under a mask, as papers do; ``"exact"`` counts only those that
+            the mask lets through, in fused attention kernels and ``flex_attention``, however the mask is given: by
+            ``is_causal``, a window, a ``BlockMask``, a ``CausalBias``, or a tensor. A boolean tensor hides where it is
+            False; a floating-point one where it is -inf, or at most half of the smallest number of its dtype, which
+            libraries write for -inf. Its values are read, for which the mode waits for the device. Without values (meta
+            and fake tensors) all scores count, and the row says so in ``estimate``. So do the matmuls of attention
+            that runs without a fused kernel.
         formulas: Formulas for this mode alone, by packet, overload or name. They come before those registered with
             :func:`opflops.formula`.
         timing: Also measure the time of each operator; the mode waits for the device after each one.

@@ -6,7 +6,7 @@ import torch
 from test_symbolic import whole
 from torch.export import Dim
 
-from opflops import count
+from opflops import OpFlopMode, count
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.external]
 
@@ -87,3 +87,71 @@ def test_language_models_of_transformers(name, options):
         model.config.use_cache = False
     sizes = [{"batch": 1, "seq": 33}, {"batch": 3, "seq": 128}]
     exact(model, ids, {"input_ids": {0: B, 1: S}}, {"batch": 2, "seq": 16}, sizes, **options)
+
+
+SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 64}
+MASKED = {
+    "gpt2": lambda transformers: transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=64, n_positions=64)
+    ),
+    "llama": lambda transformers: transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(**SIZES, num_key_value_heads=2)
+    ),
+    "mistral, a window of 8": lambda transformers: transformers.MistralForCausalLM(
+        transformers.MistralConfig(**SIZES, num_key_value_heads=2, sliding_window=8)
+    ),
+    "bert": lambda transformers: transformers.BertModel(transformers.BertConfig(**SIZES)),
+    "modernbert, a window of 8": lambda transformers: transformers.ModernBertModel(
+        transformers.ModernBertConfig(**SIZES, local_attention=8, pad_token_id=0)
+    ),
+    "t5": lambda transformers: transformers.T5ForConditionalGeneration(
+        transformers.T5Config(d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, vocab_size=64)
+    ),
+}
+
+
+def with_padding(name, hidden):
+    """Make token ids, and a padding mask of ones that hides some of the last sequence's tokens at its end."""
+    given = {"input_ids": torch.randint(3, 60, (2, 16))}
+    if name == "t5":
+        given["decoder_input_ids"] = torch.randint(3, 60, (2, 12))
+    if hidden is not None:
+        given["attention_mask"] = torch.ones(2, 16, dtype=torch.int64)
+        given["attention_mask"][1, 16 - hidden :] = 0
+    return given
+
+
+@pytest.mark.parametrize("causal", ["dense", "exact"])
+@pytest.mark.parametrize("hidden", [None, 0, 5])
+@pytest.mark.parametrize("name", MASKED)
+def test_a_count_of_transformers_is_a_run(name, hidden, causal):
+    """Under fakes the models make the masks of a run: none, padding, windows, and biases of positions."""
+    model = MASKED[name](required.models("transformers")).eval()
+    given = with_padding(name, hidden)
+    for options in ({}, {"use_cache": False} if hasattr(model.config, "use_cache") else {}):
+        with torch.no_grad(), OpFlopMode(causal=causal) as m:
+            model(**given, **options)
+        with torch.no_grad():
+            counted = count(model, causal=causal, **given, **options)
+        assert counted.total[:3] == m.total[:3]
+        kernels = [row for row in m.profile.rows if "attention" in row.op]
+        assert kernels
+        assert not any(row.estimate for row in kernels)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral, a window of 8", "bert"])
+def test_a_formula_of_transformers_is_a_run(name, masked):
+    """At every size the count is that of a run, with a padding mask of ones and without."""
+    model = MASKED[name](required.models("transformers")).eval()
+    inputs = {"input_ids": {0: B, 1: S}, **({"attention_mask": {0: B, 1: S}} if masked else {})}
+
+    def make(batch, seq):
+        return {each: torch.ones(batch, seq, dtype=torch.int64) for each in inputs}
+
+    with torch.no_grad():
+        profile = count(model, dynamic_shapes=inputs, **make(2, 16))
+    for batch, seq in ((2, 16), (3, 33), (1, 24)):
+        with torch.no_grad(), OpFlopMode() as m:
+            model(**make(batch, seq))
+        assert profile.at(batch=batch, seq=seq).total[:3] == m.total[:3]

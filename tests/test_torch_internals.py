@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from types import FunctionType
 
 import pytest
 import torch
@@ -19,8 +20,10 @@ from opflops.torch_internals import (
     compiler,
     composite_kernels,
     dispatch,
+    fake_tensor_checks,
     fake_tensors,
     higher_order,
+    known_values,
     modules,
     optimizers,
     process_groups,
@@ -708,3 +711,60 @@ def test_the_kernel_that_autograd_runs_is_intercepted_and_restored():
         assert not composite_kernels.may_decompose_in_autograd(ours.on_cpu.default)
     assert not composite_kernels.may_decompose_in_autograd(torch.ops.aten.mm.default)
     assert composite_kernels.hidden_by(torch.ops.aten.mm.default) is None
+
+
+PACKAGE = torch._subclasses
+
+
+def test_libraries_look_up_the_class_of_fake_tensors_in_its_package():
+    """While it is hidden, fake tensors of known values are no instances there; PyTorch's own modules see the class."""
+    package = PACKAGE
+    cls = package.FakeTensor
+    with fake_tensors.fake_copies(torch.ones(2, dtype=torch.int64)) as known, fake_tensor_checks.known_fakes_hidden:
+        unknown = torch.rand(2)
+        assert "FakeTensor" not in vars(package)
+        assert package.FakeTensor is not cls
+        assert not isinstance(known, package.FakeTensor)
+        assert isinstance(unknown, package.FakeTensor)
+        assert issubclass(cls, package.FakeTensor)
+        code = (lambda: PACKAGE.FakeTensor).__code__
+        assert FunctionType(code, {"__name__": "torch.fx", "PACKAGE": package})() is cls
+    assert vars(package)["FakeTensor"] is cls
+
+
+def test_known_values_are_those_of_a_run_and_of_no_more():
+    """Fake tensors keep attributes, operators have tags, and values are found where memory is shared."""
+    with fake_tensors.fake_copies([torch.arange(6), torch.rand(6), nn.Parameter(torch.ones(6))]) as (known, *unknown):
+        assert torch.Tag.nondeterministic_seeded in aten.bernoulli_.float.tags
+        assert known_values.known_value(known).tolist() == [0, 1, 2, 3, 4, 5]
+        assert known_values.known_value((known.view(2, 3) * 2)[1]).tolist() == [6, 8, 10]
+        assert not any(map(known_values.is_known, (*unknown, known + unknown[0], torch.rand(2))))
+        assert int(known.sum()) == 15
+        made = torch.zeros(4)
+        part = made[1:]
+        part.fill_(2)
+        assert known_values.known_value(made).tolist() == [0, 2, 2, 2]
+        made.bernoulli_()
+        assert not known_values.is_known(part)
+        made.zero_()
+        assert known_values.known_value(part).tolist() == [0, 0, 0]
+    with fake_tensors.fake_copies(torch.arange(6), exact_values=False) as known:
+        assert known_values.is_known(known)
+        assert known_values.known_value(known) is None
+
+
+def test_a_fake_grouped_matmul_has_the_shape_of_a_run():
+    """Its fake kernel refuses all dtypes but bfloat16; the CPU runs others."""
+    ends = torch.tensor([4, 8], dtype=torch.int32)
+    operands = [
+        (torch.rand(8, 4), torch.rand(2, 4, 12), ends),
+        (torch.rand(4, 8), torch.rand(8, 12), ends),
+        (torch.rand(2, 4, 16), torch.rand(16, 8), ends),
+        (torch.rand(2, 4, 8), torch.rand(2, 8, 12), None),
+    ]
+    for given in operands:
+        left, right, offsets = given
+        out = torch._grouped_mm(left, right, offs=offsets)
+        with fake_tensors.fake_copies(given) as (fake_left, fake_right, fake_offsets):
+            fake = torch._grouped_mm(fake_left, fake_right, offs=fake_offsets)
+        assert (fake.shape, fake.dtype) == (out.shape, out.dtype)

@@ -117,8 +117,8 @@ def _count_without_storage(prepared: PreparedModel, options: RunOptions) -> Prof
         profile = count_with(options.causal)
         if options.causal == "exact" and profile.total == count_with("dense").total:
             options.note(
-                "--causal exact left nothing out: no attention kernel was called with is_causal. A model that builds "
-                "its own masks without real values may call it so in a real run (--device cpu)."
+                "--causal exact left nothing out: no fused attention kernel was called with is_causal, or with a mask "
+                "whose values are known and hide something. A real run knows the values of all masks (--device cpu)."
             )
     return profile
 

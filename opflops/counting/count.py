@@ -28,6 +28,11 @@ def count(
     The call runs on copies of the tensors that have a shape but no storage. The model, its parameters and the inputs do
     not change; nor do modules and tensors in the closure or globals of a function.
 
+    Values that do not depend on parameters or floating-point inputs are known all the same: of integer and bool inputs
+    and buffers, of masks, and of what the model computes from them and from numbers, up to 64 MiB for each tensor. So
+    the model takes the branches of a run, as for a padding mask of ones. At other sizes of ``dynamic_shapes``, integer
+    inputs go on as the given ones do: progressions continue, and other values repeat.
+
     If some tensors are on the meta device and others are not, those on meta count as being on the device of the others.
     If all are on meta, tensors that the model creates on another device are real.
 
@@ -73,15 +78,15 @@ def count(
             by argument name, as in ``{"ids": {0: Dim("batch"), 1: Dim("sequence")}}``, or in a tuple by position. Costs
             are then expressions in these dimensions; see :meth:`opflops.Profile.at`.
         causal: ``"dense"`` or ``"exact"``, as for :class:`opflops.OpFlopMode`. Meta has no fused attention, so an exact
-            count on meta is that of the CPU.
+            count on meta is that of the CPU. A formula for all sizes reads no mask tensor, and says so.
         device: If all tensors are on meta, count the operators of this device instead. (Attention is fused on CPU and
             CUDA, and is not on meta.) Slower. Other tensors count on the device that they are on.
         **kwargs: The model's keyword arguments.
 
     Raises:
-        ValueNeededError: The model needs the value of a tensor (``.item()``, a boolean mask, routing by index), which
-            only a real run has. The message names the operator, module and line. Run the model on small real inputs
-            inside ``OpFlopMode()``.
+        ValueNeededError: The model needs a value that only a real run has (``.item()``, a boolean mask, routing by
+            index), since it depends on parameters or floating-point inputs. The message names the operator, module and
+            line. Run the model on small real inputs inside ``OpFlopMode()``.
         DimensionError: ``dynamic_shapes`` does not fit the inputs, or no formula holds for all sizes.
         OpflopsError: Gradients are asked for, and no output requires one, or an output depends on a parameter that
             belongs neither to the model nor to the inputs; tensors are on several devices, or on

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from opflops.errors import DimensionError
+from opflops.torch_internals.dispatch import modes_disabled
+from opflops.torch_internals.fake_tensors import has_values, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +27,8 @@ def make_example_inputs(call: FakeCall, axes: Sequence[DynamicAxis], sizes: Mapp
         axes: The dynamic axes of the inputs.
         sizes: The sizes of the dimensions, which may be symbolic.
 
+    Integer and bool inputs have values too; see :func:`_with_values_of`.
+
     Returns:
         The tensors by the identity of the original, with those that replace meta tensors.
 
@@ -40,8 +44,46 @@ def make_example_inputs(call: FakeCall, axes: Sequence[DynamicAxis], sizes: Mapp
             if each.tensor is tensor:
                 shape[each.axis] = each.dim.of(sizes[each.dim.name])
         target = device if tensor.device.type == "meta" else tensor.device
-        made[key] = _with_layout_of(label, tensor, shape).to(target).requires_grad_(tensor.requires_grad)
+        copy = _with_layout_of(label, tensor, shape)
+        if has_values(tensor) and not tensor.dtype.is_floating_point and not tensor.is_complex():
+            copy.copy_(_with_values_of(tensor, shape))
+        made[key] = copy.to(target).requires_grad_(tensor.requires_grad)
     return made
+
+
+def _with_values_of(tensor: Tensor, shape: Sequence[Any]) -> Tensor:
+    """Make an integer or bool tensor of another shape that goes on as the given one does.
+
+    Along an axis of another size, elements with equal steps between them continue, as positions do, and others repeat,
+    as a padding mask of ones does. A program that branches on them takes the branch of the given ones.
+    """
+    for axis, size in enumerate(shape):
+        length = tensor.shape[axis]
+        if type(size) is int and size == length:
+            continue
+        positions = torch.arange(size, device=tensor.device)
+        step = _step(tensor, axis)
+        if step is None:
+            tensor = tensor.index_select(axis, positions % length)
+        else:
+            along = [-1 if dim == axis else 1 for dim in range(tensor.dim())]
+            tensor = tensor.narrow(axis, 0, 1) + (positions * step).to(tensor.dtype).view(along)
+    return tensor
+
+
+def _step(tensor: Tensor, axis: int) -> int | None:
+    """Return the difference of neighbors along an axis, if it is the same everywhere and is not 0."""
+    values = values_of(tensor)
+    if values is None or values.dtype == torch.bool or values.shape[axis] < _PROGRESSION:
+        return None
+    with modes_disabled():
+        steps = values.diff(dim=axis)
+        first = int(steps.flatten()[0]) if steps.numel() else 0
+        return first if first and bool((steps == first).all()) else None
+
+
+_PROGRESSION = 3
+"""The fewest elements that make a progression."""
 
 
 def _with_layout_of(label: str, tensor: Tensor, shape: Sequence[Any]) -> Tensor:

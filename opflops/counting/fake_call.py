@@ -145,7 +145,9 @@ class FakeCall:
                 self.devices = [CPU]
         mode = self.make_mode()
         with self.translated_errors(mode):
-            return self.run(mode, fake_copies(self.originals, copy_memo or self.replace_meta_tensors))
+            # At other sizes a mask has other values, so a formula for all sizes may not read any.
+            copies = fake_copies(self.originals, copy_memo or self.replace_meta_tensors, exact_values=copy_memo is None)
+            return self.run(mode, copies)
 
     @contextmanager
     def translated_errors(self, mode: OpFlopMode) -> Iterator[None]:

@@ -88,7 +88,7 @@ class SymbolicTrace:
             return self._example_inputs({**symbols, **dict.fromkeys(dims_at_one, 1)})
 
         with self.call.translated_errors(mode), symint_patches_active:
-            profile = self.call.run(mode, fake_copies(self.call.originals, copy_memo, shape_env))
+            profile = self.call.run(mode, fake_copies(self.call.originals, copy_memo, shape_env, exact_values=False))
         for name, (size, location) in shape_env.specialized_dims().items():
             raise DimensionError(
                 f"{self.call.name} has no formula for all sizes of {name}: {location or 'the program'} fixes it to "

@@ -8,7 +8,8 @@ The conventions that all formulas follow, by family:
 - Matrix products: m·n·k multiply-accumulates, never 2k - 1. A bias adds one operation per element of the result.
 - Convolutions: batch · positions · weights, padding included, exact for groups and for transposed ones.
 - Attention, every kernel: two matmuls over all scores (five in the backward, which recomputes the scores), plus
-  softmax, scale and mask. Variable-length kernels count true lengths.
+  softmax, scale and mask. Variable-length kernels count true lengths. ``causal="exact"``: only pairs that the mask lets
+  through; a mask tensor is read if it has values.
 - Recurrent layers: the same as their unrolled cells.
 - Element-wise: the operations of the defining expression: relu 1, add 1, sigmoid 3 and one exponential. In-place and
   ``out=`` variants cost the same. Casts and ``where`` are 0.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from opflops.formulas.attention_masks import count_unmasked_pairs
 from opflops.formulas.attention_pairs import (
     ALL_KEYS,
     CAUSAL,
@@ -16,8 +17,9 @@ from opflops.formulas.attention_pairs import (
     attend_backward,
     count_pairs,
     counted_band,
+    counted_mask,
 )
-from opflops.formulas.sizes import aten, newer, newer_formula, numel, present
+from opflops.formulas.sizes import aten, newer, newer_formula, present
 from opflops.pricing.registration import formula
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import modes_disabled
@@ -38,17 +40,20 @@ def scaled_dot_product_attention(
     attn_mask: Tensor | None = None,
     attn_bias: Tensor | None = None,
     cost_of: CostOfPairs = attend,
+    causal_band: Band = CAUSAL,
     *,
     causal: str,
-) -> Cost:
+) -> Cost | Estimate:
     """Attention in the layout (batch, heads, sequence, head_dim), for every head of the queries.
 
     Some kernels take no batch axis, or several.
     """
-    band = counted_band(causal, CAUSAL if is_causal else ALL_KEYS)
-    meeting = count_pairs(query.shape[-2], key.shape[-2], band).times(numel(query.shape[:-2]))
+    band = counted_band(causal, causal_band if is_causal else ALL_KEYS)
+    mask = counted_mask(causal, attn_mask if attn_bias is None else attn_bias)
+    meeting, reason = count_unmasked_pairs(query.shape[-2], key.shape[-2], band, mask, query.shape[:-2])
     masks = present(attn_mask, attn_bias)
-    return cost_of(meeting, query.shape[-1], value.shape[-1], masks=masks, dropout=dropout_p > 0)
+    cost = cost_of(meeting, query.shape[-1], value.shape[-1], masks=masks, dropout=dropout_p > 0)
+    return Estimate(cost, reason) if reason else cost
 
 
 class _Sequences(NamedTuple):
@@ -58,15 +63,34 @@ class _Sequences(NamedTuple):
     reason: str = ""
 
     def cost(
-        self, cost_of: CostOfPairs, query: Tensor, value: Tensor, band: Band, *, masks: int, dropout: bool
+        self,
+        cost_of: CostOfPairs,
+        query: Tensor,
+        value: Tensor,
+        band: Band,
+        *,
+        masks: int,
+        dropout: bool,
+        mask: Tensor | None = None,
     ) -> Cost | Estimate:
-        """Cost of all sequences, for a layout whose last axes are heads and head_dim."""
-        counts = [count_pairs(queries, keys, band).times(repeats) for queries, keys, repeats in self.lengths]
-        meeting = Pairs(sum(each.pairs for each in counts), sum(each.rows for each in counts)).times(query.shape[-2])
+        """Cost of all sequences, for a layout whose last axes are heads and head_dim.
+
+        A mask with values is (batch, heads, queries, keys), for one length of all sequences.
+        """
+        heads = query.shape[-2]
+        if mask is not None and len(self.lengths) == 1:
+            ((queries, keys, batch),) = self.lengths
+            meeting, reason = count_unmasked_pairs(queries, keys, band, mask, (batch, heads))
+        else:
+            counts = [count_pairs(queries, keys, band).times(repeats) for queries, keys, repeats in self.lengths]
+            meeting = Pairs(sum(each.pairs for each in counts), sum(each.rows for each in counts)).times(heads)
+            reason = "" if mask is None else _PACKED_MASK
         cost = cost_of(meeting, query.shape[-1], value.shape[-1], masks=masks, dropout=dropout)
-        return Estimate(cost, self.reason) if self.reason else cost
+        stated = "; ".join(filter(None, (self.reason, reason)))
+        return Estimate(cost, stated) if stated else cost
 
 
+_PACKED_MASK = "the attention mask of packed sequences is not read, so every pair counts"
 _UNKNOWN = "sequence lengths have no values here, so every sequence counts as the longest"
 
 
@@ -170,7 +194,15 @@ def efficient_attention(
     band = _EFFICIENT_BANDS[custom_mask_type]
     if window_size is not None and window_size > 0:
         band = band._replace(before=window_size - 1)
-    return sequences.cost(cost_of, query, value, counted_band(causal, band), masks=present(bias), dropout=dropout_p > 0)
+    return sequences.cost(
+        cost_of,
+        query,
+        value,
+        counted_band(causal, band),
+        masks=present(bias),
+        dropout=dropout_p > 0,
+        mask=counted_mask(causal, bias),
+    )
 
 
 def cudnn_attention(
@@ -195,11 +227,11 @@ def cudnn_attention(
         )
     band = counted_band(causal, CAUSAL if is_causal else ALL_KEYS)
     sequences = _measure_sequences(cum_seq_q.shape[0] - 1, (max_q, max_k), cum_seq_q, cum_seq_k, None)
-    return sequences.cost(cost_of, query, value, band, masks=present(attn_bias), dropout=dropout_p > 0)
+    mask = counted_mask(causal, attn_bias)
+    return sequences.cost(cost_of, query, value, band, masks=present(attn_bias), dropout=dropout_p > 0, mask=mask)
 
 
 formula(
-    aten._scaled_dot_product_flash_attention,
     aten._scaled_dot_product_flash_attention_for_cpu,
     aten._scaled_dot_product_efficient_attention,
     aten._scaled_dot_product_cudnn_attention,
@@ -207,12 +239,15 @@ formula(
     aten._scaled_dot_product_attention_math_for_mps,
 )(scaled_dot_product_attention)
 formula(
-    aten._scaled_dot_product_flash_attention_backward,
     aten._scaled_dot_product_flash_attention_for_cpu_backward,
     aten._scaled_dot_product_efficient_attention_backward,
     aten._scaled_dot_product_cudnn_attention_backward,
     aten._scaled_dot_product_fused_attention_overrideable_backward,
 )(partial(scaled_dot_product_attention, cost_of=attend_backward))
+# The flash kernel of CUDA aligns the last query with the last key; the others align the first query with the first key.
+_flash = partial(scaled_dot_product_attention, causal_band=CAUSAL_AT_END)
+formula(aten._scaled_dot_product_flash_attention)(_flash)
+formula(aten._scaled_dot_product_flash_attention_backward)(partial(_flash, cost_of=attend_backward))
 formula(aten._flash_attention_forward)(flash_attention)
 formula(aten._flash_attention_backward)(partial(flash_attention, cost_of=attend_backward))
 for _operator in newer("_flash_attention_forward_no_dropout_inplace"):

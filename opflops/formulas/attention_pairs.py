@@ -8,10 +8,13 @@ so that every backend costs the same as the math path.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from opflops.formulas.reduction import softmax
 from opflops.records.cost import Cost
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Pairs(NamedTuple):
@@ -102,3 +105,8 @@ def attend_backward(meeting: Pairs, d_qk: int, d_v: int, *, masks: int, dropout:
 def counted_band(causal: str, band: Band) -> Band:
     """Return the mask's band if the mode counts exactly, else all keys."""
     return band if causal == "exact" else ALL_KEYS
+
+
+def counted_mask(causal: str, mask: Tensor | None) -> Tensor | None:
+    """Return the mask if the mode counts exactly, else None: its values are not read then."""
+    return mask if causal == "exact" else None

@@ -1,7 +1,7 @@
 """``flex_attention``, whose scores are modified by one function and masked by another, forward and backward.
 
 It costs the same as fused attention over the pairs that attend, plus the modification of each pair's score. A mask
-function takes no arithmetic on scores: a masked score is reindicesd, not added to.
+function takes no arithmetic on scores: a masked score is replaced, not added to.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from opflops.formulas.attention_masks import NO_VALUES
 from opflops.formulas.attention_pairs import Pairs, attend, attend_backward
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import modes_disabled
@@ -77,7 +78,7 @@ def price(given: Arguments, modification: Cost, *, causal: str) -> Cost | Estima
         if _is_mask_known(given):
             meeting = _count_pairs(given)
         else:
-            reason = "the attention mask has no values here, so every pair counts"
+            reason = NO_VALUES
     cost_of = attend if given.joint is None else attend_backward
     cost = cost_of(meeting, d_qk, d_v, masks=0, dropout=False) + meeting.pairs * modification
     return Estimate(cost, reason) if reason else cost

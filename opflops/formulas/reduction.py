@@ -5,9 +5,14 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from opflops.formulas.sizes import aten, multiplies, numel, reduction_ops
 from opflops.pricing.registration import formula
-from opflops.records.cost import Cost
+from opflops.records.cost import Cost, Estimate
+from opflops.torch_internals.dispatch import modes_disabled
+from opflops.torch_internals.fake_tensors import values_of
+from opflops.torch_internals.known_values import hiding_limit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -129,10 +134,25 @@ def softmax_op(self: Tensor, dim: int) -> Cost:
 
 
 @formula(aten._safe_softmax)
-def safe_softmax(self: Tensor, dim: int) -> Cost:
-    """A softmax that is 0 for rows of only -inf: it also compares each score, and reduces the answers of each row."""
+def safe_softmax(self: Tensor, dim: int, *, causal: str) -> Cost | Estimate:
+    """A softmax that is 0 for rows of only -inf: it also compares each score, and reduces the answers of each row.
+
+    Attention without a fused kernel calls it between its matmuls, which compute every score, masked or not.
+    """
     rows = rows_along(self, dim)
-    return softmax(self.numel(), rows) + Cost(ops=self.numel() + reduction_ops(self.numel(), rows))
+    cost = softmax(self.numel(), rows) + Cost(ops=self.numel() + reduction_ops(self.numel(), rows))
+    return Estimate(cost, _UNFUSED) if causal == "exact" and _may_be_masked(self) else cost
+
+
+_UNFUSED = "attention runs as separate matmuls here, which count every score, masked or not"
+
+
+def _may_be_masked(scores: Tensor) -> bool:
+    values = values_of(scores)
+    if values is None:
+        return True
+    with modes_disabled(), torch.no_grad():
+        return bool((values <= hiding_limit(values.dtype)).any())
 
 
 @formula(aten._log_softmax)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from opflops.formulas.activation import GELU, RELU
-from opflops.formulas.attention_pairs import Pairs, attend, count_pairs
+from opflops.formulas.attention_masks import count_unmasked_pairs
+from opflops.formulas.attention_pairs import ALL_KEYS, Pairs, attend, count_pairs, counted_mask
 from opflops.formulas.contraction import linear
 from opflops.formulas.normalization import normalize
 from opflops.formulas.reduction import softmax, softmax_backward
 from opflops.formulas.sizes import aten, present
 from opflops.pricing.registration import declare_zero, formula
-from opflops.records.cost import Cost
+from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.tensor_layouts import nested_lengths
 
 if TYPE_CHECKING:
@@ -29,13 +31,42 @@ def _rows(lengths: list[tuple[int, int]]) -> int:
     return sum(length * times for length, times in lengths)
 
 
-def _attention(query: Tensor, key: Tensor, embed_dim: int, num_heads: int, *, masks: int) -> Cost:
-    meeting = Pairs(0, 0)
-    for (queries, repeats), (keys, _) in zip(_lengths(query), _lengths(key), strict=True):
-        count = count_pairs(queries, keys).times(repeats * num_heads)
-        meeting = Pairs(meeting.pairs + count.pairs, meeting.rows + count.rows)
+def _attention(
+    query: Tensor, key: Tensor, embed_dim: int, num_heads: int, mask: Tensor | None, mask_type: int | None, causal: str
+) -> tuple[Cost, str]:
+    """Return the cost of attention, and why it is an estimate, or ""."""
+    meeting, reason = Pairs(0, 0), ""
+    read = counted_mask(causal, mask)
+    if read is not None and not query.is_nested:
+        sizes = (query.shape[0], num_heads)
+        meeting, reason = count_unmasked_pairs(
+            query.shape[1],
+            key.shape[1],
+            ALL_KEYS,
+            read,
+            sizes,
+            partial(_lets_through, is_padding=mask_type == _PADDING),
+        )
+    else:
+        for (queries, repeats), (keys, _) in zip(_lengths(query), _lengths(key), strict=True):
+            count = count_pairs(queries, keys).times(repeats * num_heads)
+            meeting = Pairs(meeting.pairs + count.pairs, meeting.rows + count.rows)
     head_dim = embed_dim // num_heads
-    return attend(meeting, head_dim, head_dim, masks=masks, dropout=False)
+    return attend(meeting, head_dim, head_dim, masks=present(mask), dropout=False), reason
+
+
+_PADDING = 1
+"""The type of a mask (batch, keys); other types are (queries, keys) and (batch, heads, queries, keys)."""
+
+
+def _lets_through(mask: Tensor, *, is_padding: bool) -> Tensor:
+    """Read a mask: these kernels hide what is not zero."""
+    seen = mask == 0
+    return seen[:, None, None, :] if is_padding else seen
+
+
+def _estimated(cost: Cost, reason: str) -> Cost | Estimate:
+    return Estimate(cost, reason) if reason else cost
 
 
 @formula(aten._transformer_encoder_layer_fwd)
@@ -57,21 +88,26 @@ def transformer_encoder_layer(
     ffn_weight_2: Tensor,
     ffn_bias_2: Tensor,
     mask: Tensor | None = None,
-) -> Cost:
+    mask_type: int | None = None,
+    *,
+    causal: str,
+) -> Cost | Estimate:
     """Attention and feed-forward, each with a norm and a residual addition."""
     rows = _rows(_lengths(src))
     elements = rows * embed_dim
     hidden = rows * ffn_weight_1.shape[0]
-    return (
+    attention, reason = _attention(src, src, embed_dim, num_heads, mask, mask_type, causal)
+    return _estimated(
         linear(rows, qkv_weight, qkv_bias)
-        + _attention(src, src, embed_dim, num_heads, masks=present(mask))
+        + attention
         + linear(rows, proj_weight, proj_bias)
         + linear(rows, ffn_weight_1, ffn_bias_1)
         + (GELU if use_gelu else RELU) * hidden
         + linear(rows, ffn_weight_2, ffn_bias_2)
         + normalize(elements, rows, norm_weight_1, norm_bias_1)
         + normalize(elements, rows, norm_weight_2, norm_bias_2)
-        + Cost(ops=2 * elements)
+        + Cost(ops=2 * elements),
+        reason,
     )
 
 
@@ -89,7 +125,10 @@ def native_multi_head_attention(
     mask: Tensor | None = None,
     need_weights: bool = True,
     average_attn_weights: bool = True,
-) -> Cost:
+    mask_type: int | None = None,
+    *,
+    causal: str,
+) -> Cost | Estimate:
     """Three projections, attention, the output projection, and the average of the weights over heads if asked for."""
     inputs = sum(_rows(_lengths(tokens)) for tokens in (query, key, value))
     rows = _rows(_lengths(query))
@@ -98,12 +137,8 @@ def native_multi_head_attention(
     )
     averaging = Cost(ops=scores * num_head) if need_weights and average_attn_weights else Cost()
     projections = Cost(macs=inputs * qkv_weight.numel() // 3, ops=inputs * qkv_bias.numel() // 3)
-    return (
-        projections
-        + _attention(query, key, embed_dim, num_head, masks=present(mask))
-        + averaging
-        + linear(rows, proj_weight, proj_bias)
-    )
+    attention, reason = _attention(query, key, embed_dim, num_head, mask, mask_type, causal)
+    return _estimated(projections + attention + averaging + linear(rows, proj_weight, proj_bias), reason)
 
 
 @formula(aten._transform_bias_rescale_qkv)

@@ -16,11 +16,17 @@ _CUDNN_RNN = torch.ops.aten._cudnn_rnn.default
 _CUDNN_RNN_BACKWARD = torch.ops.aten._cudnn_rnn_backward.default
 
 
+_GROUPED_MM = getattr(getattr(torch.ops.aten, "_grouped_mm", None), "default", None)
+
+
 def result_without_kernel(mode: FakeTensorMode, func: Any, args: Sequence[Any]) -> Any:
     """Return the result of an operator that has no kernel for fake tensors; None for all others.
 
-    That is the backward of cuDNN's RNN. Its gradients have the shapes of input, hidden state, cell state and weights.
+    These are the backward of cuDNN's RNN, whose gradients have the shapes of input, hidden state, cell state and
+    weights, and grouped matmuls of other dtypes than bfloat16, which the fake kernel refuses although the CPU has them.
     """
+    if func is _GROUPED_MM and args[0].dtype != torch.bfloat16:
+        return _grouped_matmul(mode, *args)
     if func is not _CUDNN_RNN_BACKWARD:
         return None
     input, weights, _, _, hidden, cell, *_, output_mask = args
@@ -30,6 +36,21 @@ def result_without_kernel(mode: FakeTensorMode, func: Any, args: Sequence[Any]) 
             for each, required in zip((input, hidden, cell), output_mask, strict=False)
         ]
         return (*gradients, [torch.empty_like(each) for each in weights] if output_mask[3] else [])
+
+
+def _grouped_matmul(
+    mode: FakeTensorMode, left: Tensor, right: Tensor, offsets: Tensor | None = None, *_: Any
+) -> Tensor:
+    """Make the result of matmuls of groups.
+
+    An operand with two axes is split by the offsets; one with three has a matrix for each group. If both have two, the
+    summed axis is split, and there is a result for each group.
+    """
+    groups: list[Any] = []
+    if left.dim() == right.dim():
+        groups = list(left.shape[:-2]) if offsets is None else [offsets.shape[0]]
+    with mode:
+        return torch.empty([*groups, left.shape[-2], right.shape[-1]], dtype=left.dtype, device=left.device)
 
 
 def corrected_result(mode: FakeTensorMode, func: Any, args: Sequence[Any], out: Any) -> Any:

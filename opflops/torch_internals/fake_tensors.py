@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ from torch.utils._pytree import tree_leaves
 
 from opflops.torch_internals.dispatch import dispatch_modes
 from opflops.torch_internals.fake_kernel_fixes import corrected_result, result_without_kernel
+from opflops.torch_internals.fake_tensor_checks import known_fakes_hidden
+from opflops.torch_internals.known_values import KnownValues, known_mask, known_value
 from opflops.torch_internals.shared_context import SharedContext
 
 if TYPE_CHECKING:
@@ -32,8 +35,25 @@ if TYPE_CHECKING:
 
 
 def has_values(tensor: Tensor) -> bool:
-    """Return whether the elements of a tensor can be read; meta and fake tensors have only a shape."""
-    return not (tensor.is_meta or is_fake(tensor))
+    """Return whether the elements of a tensor can be read; meta tensors have only a shape, and so have most fake ones.
+
+    See :mod:`opflops.torch_internals.known_values` for fake tensors whose values are known.
+    """
+    if tensor.is_meta:
+        return False
+    return not is_fake(tensor) or known_value(tensor) is not None
+
+
+def values_of(tensor: Tensor) -> Tensor | None:
+    """Return a tensor to read the elements of: itself, or the value that is known of a fake one; None if unknown."""
+    if is_fake(tensor):
+        return known_value(tensor)
+    return None if tensor.is_meta else tensor
+
+
+def mask_values_of(mask: Tensor) -> Tensor | None:
+    """Return a tensor that hides what an attention mask hides; None if a fake or meta mask has no values."""
+    return known_mask(mask) if is_fake(mask) else values_of(mask)
 
 
 def mixes_devices(error: RuntimeError) -> bool:
@@ -72,8 +92,8 @@ def _disable_log() -> Callable[[], object]:
 _log_disabled = SharedContext(_disable_log)
 
 
-def _with_python_kernels(mode: FakeTensorMode) -> FakeTensorMode:
-    """Make a mode compute results with Python kernels only, as the compiler does.
+def _with_python_kernels(mode: FakeTensorMode, values: KnownValues) -> FakeTensorMode:
+    """Make a mode compute results with Python kernels only, as the compiler does, and known values besides.
 
     The C++ kernels do not support symbolic sizes, and some of their results have a memory layout as on no device. This
     replaces a method of the mode, since higher-order operators dispatch on its class.
@@ -81,6 +101,9 @@ def _with_python_kernels(mode: FakeTensorMode) -> FakeTensorMode:
     dispatch = mode.dispatch
 
     def call(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return values.run(mode, func, args, kwargs, lambda: call_kernel(func, types, args, kwargs))
+
+    def call_kernel(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         with enable_python_dispatcher():
             if mode.shape_env is not None:
                 from opflops.torch_internals.symint_patches import get_result_shape  # noqa: PLC0415 - only for symbolic sizes
@@ -96,9 +119,35 @@ def _with_python_kernels(mode: FakeTensorMode) -> FakeTensorMode:
     return mode
 
 
+def _is_causal_bias(tensor: Tensor) -> bool:
+    module = sys.modules.get("torch.nn.attention.bias")
+    return module is not None and isinstance(tensor, module.CausalBias)
+
+
+class _CopyMode(FakeCopyMode):
+    """Copy tensors as fake ones, and note the originals whose values are known."""
+
+    def __init__(self, fake_mode: FakeTensorMode, values: KnownValues) -> None:
+        super().__init__(fake_mode)
+        self._values = values
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.__deepcopy__ and _is_causal_bias(args[0]):
+            # It holds no elements, only what makes it, and cannot be made under a dispatch mode.
+            return args[0]
+        out = super().__torch_function__(func, types, args, kwargs)
+        if func is Tensor.__deepcopy__:
+            self._values.note_original(args[0], out)
+        return out
+
+
 @contextmanager
 def fake_copies(
-    originals: Any, copy_memo: Callable[[], Mapping[int, Any]] | None = None, sizes: ShapeEnv | None = None
+    originals: Any,
+    copy_memo: Callable[[], Mapping[int, Any]] | None = None,
+    sizes: ShapeEnv | None = None,
+    *,
+    exact_values: bool = True,
 ) -> Iterator[Any]:
     """Yield a deep copy whose tensors are fake, inside the mode that runs them.
 
@@ -109,17 +158,19 @@ def fake_copies(
         originals: What to copy.
         copy_memo: Called inside the mode; returns replacements for some originals, by the id of the original.
         sizes: The shape environment of symbolic sizes, if there are any.
+        exact_values: Whether formulas may read values that are known; see :mod:`.known_values`.
     """
+    values = KnownValues(exact=exact_values)
     # Real tensors that the forward uses, such as constants in closures and globals, are converted on first use.
-    fake_mode = _with_python_kernels(FakeTensorMode(allow_non_fake_inputs=True, shape_env=sizes))
+    fake_mode = _with_python_kernels(FakeTensorMode(allow_non_fake_inputs=True, shape_env=sizes), values)
     memo: dict[int, Any] = {}
     if copy_memo is not None:
         with fake_mode:
             memo.update(copy_memo())
-    with FakeCopyMode(fake_mode):
+    with _CopyMode(fake_mode, values):
         copies = copy.deepcopy(originals, memo)
     # Newer versions also log what a fake kernel raises, with a traceback. The caller reports it.
-    with _log_disabled, fake_mode:
+    with _log_disabled, known_fakes_hidden, fake_mode:
         yield copies
 
 

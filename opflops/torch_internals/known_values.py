@@ -1,0 +1,325 @@
+"""Values of fake tensors that are known although nothing runs: of masks, positions and lengths.
+
+A program that makes a mask from ``arange`` and comparisons makes the same mask each time, whatever its parameters are.
+Operators that only take tensors of known values, and numbers, are computed besides their fake kernel. So a fake run
+takes the branches of a real one (``if mask.all()``), and formulas can read masks and lengths.
+
+Known are the values of integer and bool tensors among the originals, of floating-point masks among them, and of tensors
+that the program makes from numbers. Parameters, activations and random numbers are unknown.
+"""
+
+from __future__ import annotations
+
+import weakref
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensor
+from torch.utils._mode_utils import no_dispatch
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
+
+from opflops.torch_internals.operator_traits import OperatorTraits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+_ATTRIBUTE = "_opflops_known_value"
+_CPU, _META = torch.device("cpu"), torch.device("meta")
+_MAX_BYTES = 2**26
+"""The largest tensor that is computed: a boolean mask of 8192 queries and keys."""
+_MAX_LIVE_BYTES = 2**28
+"""The most memory that all known values may take at a time, apart from the originals."""
+_MAX_ORIGINAL = {torch.bool: 2**26}
+_MAX_ORIGINAL_NUMBERS = 2**20
+"""The most elements of an original whose values are used; larger ones are weights, which programs unpack."""
+_UNKNOWN = object()
+
+
+class _Memory:
+    """State what is known of the memory that values share.
+
+    Attributes:
+        address: Identifies the storage.
+        is_known: False after something unknown was written, and before anything was.
+        is_original: True if it belongs to the user, so that it must not be written to.
+    """
+
+    __slots__ = ("address", "is_known", "is_original")
+
+    def __init__(self, value: Tensor, *, is_known: bool = True, is_original: bool = False) -> None:
+        self.address = value.untyped_storage()._cdata
+        self.is_known = is_known
+        self.is_original = is_original
+
+
+class _Known(NamedTuple):
+    """Hold the value of a fake tensor, a real one on the CPU. Values share memory where the fake tensors do.
+
+    Attributes:
+        value: The value.
+        memory: What is known of its memory.
+        exact: Whether formulas may read it.
+        is_pattern: True if only those elements are known that hide something; the others may be any finite numbers.
+    """
+
+    value: Tensor
+    memory: _Memory
+    exact: bool
+    is_pattern: bool = False
+
+
+def _known(tensor: Tensor) -> _Known | None:
+    """Return the value of a fake tensor, and its memory, also if it is not known any more."""
+    known: _Known | None = getattr(tensor, _ATTRIBUTE, None)
+    return None if known is None or known.is_pattern or tensor.requires_grad else known
+
+
+def known_value(tensor: Tensor) -> Tensor | None:
+    """Return the exact value of a fake tensor, or None if it is unknown or holds for the traced sizes only."""
+    known = _known(tensor)
+    return known.value if known is not None and known.memory.is_known and known.exact else None
+
+
+def known_mask(mask: Tensor) -> Tensor | None:
+    """Return a tensor that hides what a fake mask hides; None if that is unknown.
+
+    The mask may be the sum of a known mask and a bias that parameters make, which is taken to hide nothing.
+    """
+    known: _Known | None = getattr(mask, _ATTRIBUTE, None)
+    is_pattern = known is not None and known.is_pattern and known.exact and known.memory.is_known
+    return known.value if known is not None and is_pattern else known_value(mask)
+
+
+def is_known(tensor: Tensor) -> bool:
+    """Return whether a fake tensor has values that a program may branch on."""
+    known = _known(tensor)
+    return known is not None and known.memory.is_known
+
+
+def is_mask(tensor: Tensor) -> bool:
+    """Return whether a floating-point tensor hides something: an element is -inf, or the smallest number or close."""
+    return bool(tensor.numel()) and bool((tensor <= hiding_limit(tensor.dtype)).any())
+
+
+def hiding_limit(dtype: torch.dtype) -> float:
+    """Return the largest number that hides a score when it is added to one: half of the smallest number of the dtype.
+
+    A bias that was added to the smallest number may have rounded it up.
+    """
+    return torch.finfo(dtype).min / 2
+
+
+class KnownValues:
+    """Compute what is known besides a fake tensor mode.
+
+    Args:
+        exact: False if sizes are symbols: values are those at the traced sizes then, and only branches may use them.
+    """
+
+    def __init__(self, *, exact: bool) -> None:
+        self._exact = exact
+        self._live_bytes = 0
+        self._paused = False
+        self._traits: dict[Any, OperatorTraits] = {}
+        self._constants: dict[int, tuple[_Memory, Any]] = {}
+
+    def note_original(self, original: Tensor, fake: Tensor) -> None:
+        """Use the values of an original tensor for its fake copy, if they are integers, bools or a mask."""
+        if type(original) is not Tensor or not _may_be_known(original) or not _is_readable(original):
+            return
+        with no_dispatch():
+            if original.dtype.is_floating_point and not is_mask(original):
+                return
+            value = original.detach().to(_CPU)
+        self._attach(fake, value, self._memory_of_constant(value))
+
+    def run(self, mode: FakeTensorMode, func: Any, args: Any, kwargs: Any, dispatch: Callable[[], Any]) -> Any:
+        """Run an operator on fake tensors by ``dispatch``, and compute its values too if all arguments are known."""
+        traits = self._traits.get(func)
+        if traits is None:
+            traits = self._traits[func] = OperatorTraits.of(func)
+        if self._paused or not (traits.is_computable or traits.writes):
+            return dispatch()
+        kwargs = kwargs or {}
+        leaves, spec = tree_flatten((args, kwargs))
+        known = self._arguments(leaves, traits) if traits.is_computable else None
+        if known is None:
+            out = dispatch()
+            self._forget(traits.written(args, kwargs))
+            if traits.keeps_patterns and self._exact and self._fits(out):
+                self._attach_pattern(func, out, leaves, spec)
+            return out
+        values, memories = known
+        given = tree_unflatten(values, spec)
+        try:
+            with self._pause():
+                out = dispatch()
+        except (DataDependentOutputException, DynamicOutputShapeException):
+            computed = _compute(func, *given)
+            if computed is _UNKNOWN:
+                raise
+            return self._as_fake(mode, computed, leaves)
+        if traits.writes:
+            self._write(func, traits, (args, kwargs), given)
+        elif traits.is_view or self._fits(out):
+            computed = _compute(func, *given)
+            if computed is not _UNKNOWN:
+                self._attach_all(out, computed, {} if traits.is_lift else memories, is_known=not traits.is_empty)
+        return out
+
+    def _arguments(self, leaves: Sequence[Any], traits: OperatorTraits) -> tuple[list[Any], dict[int, _Memory]] | None:
+        """Return the arguments with values in place of tensors and sizes, and the memory of the values by address.
+
+        Returns:
+            None if something is unknown.
+        """
+        values: list[Any] = []
+        memories: dict[int, _Memory] = {}
+        for leaf in leaves:
+            if isinstance(leaf, Tensor):
+                known = self._known_or_constant(leaf)
+                # A view of memory that holds nothing known yet may be filled later.
+                may_be_unknown = traits.is_view or (traits.fills and not values)
+                if known is None or not (known.memory.is_known or may_be_unknown):
+                    return None
+                values.append(known.value)
+                memories[known.memory.address] = known.memory
+            elif isinstance(leaf, torch.device):
+                if leaf == _META:
+                    return None
+                values.append(_CPU)
+            elif isinstance(leaf, torch.Generator):
+                return None
+            else:
+                values.append(_hint(leaf))
+        return values, memories
+
+    def _attach_pattern(self, func: Any, out: Any, leaves: Sequence[Any], spec: Any) -> None:
+        """Attach which elements of a result hide something, if a mask is added to, or put into, an unknown bias."""
+        values: list[Any] = []
+        hides = False
+        for leaf in leaves:
+            known: _Known | None = getattr(leaf, _ATTRIBUTE, None) if isinstance(leaf, Tensor) else None
+            if known is not None and known.memory.is_known:
+                values.append(known.value)
+                hides = hides or (known.value.dtype.is_floating_point and is_mask(known.value))
+            elif isinstance(leaf, Tensor):
+                if not leaf.dtype.is_floating_point:
+                    return
+                values.append(torch.zeros((), dtype=leaf.dtype).expand([_hint(size) for size in leaf.shape]))
+            else:
+                values.append(_CPU if isinstance(leaf, torch.device) else _hint(leaf))
+                hides = hides or (type(leaf) is float and leaf <= hiding_limit(torch.float16))
+        if hides:
+            with no_dispatch():
+                computed = _compute(func, *tree_unflatten(values, spec))
+                if type(computed) is Tensor and computed.dtype.is_floating_point and is_mask(computed):
+                    self._attach(out, computed, _Memory(computed), is_pattern=True)
+
+    def _known_or_constant(self, tensor: Tensor) -> _Known | None:
+        """Return the value of a fake tensor, or of a small real one that the program uses, such as a global."""
+        if type(tensor) is FakeTensor:
+            return _known(tensor)
+        is_small = tensor.device == _CPU and tensor.numel() <= _MAX_ORIGINAL_NUMBERS
+        if type(tensor) is not Tensor or not is_small or not _may_be_known(tensor):
+            return None
+        return _Known(tensor, self._memory_of_constant(tensor), self._exact)
+
+    def _memory_of_constant(self, value: Tensor) -> _Memory:
+        storage = value.untyped_storage()
+        made = self._constants.setdefault(storage._cdata, (_Memory(value, is_original=True), storage))
+        return made[0]
+
+    def _write(self, func: Any, traits: OperatorTraits, given: Any, values: Any) -> None:
+        """Compute an operator that writes to arguments, unless these belong to the originals."""
+        targets = [(each, known) for each in traits.written(*given) if (known := self._known_or_constant(each))]
+        if any(known.memory.is_original for _, known in targets) or _compute(func, *values) is _UNKNOWN:
+            self._forget(traits.written(*given))
+        elif traits.fills:
+            for target, known in targets:
+                is_whole = known.value.nbytes == known.value.untyped_storage().nbytes()
+                if is_whole and tuple(map(_hint, target.shape)) == tuple(known.value.shape):
+                    known.memory.is_known = True
+
+    def _forget(self, written: Iterable[Tensor]) -> None:
+        """Forget the values of tensors that an operator has written something unknown to."""
+        for tensor in written:
+            known: _Known | None = getattr(tensor, _ATTRIBUTE, None) or self._known_or_constant(tensor)
+            if known is not None:
+                known.memory.is_known = False
+
+    @contextmanager
+    def _pause(self) -> Iterator[None]:
+        """Compute nothing meanwhile: the fake kernel of an operator may call other operators on the same tensors."""
+        self._paused = True
+        try:
+            yield
+        finally:
+            self._paused = False
+
+    def _fits(self, out: Any) -> bool:
+        """Tell whether the values of fake results are small enough to compute."""
+        sizes = [_hint(leaf.numel()) * leaf.itemsize for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+        return all(size <= _MAX_BYTES for size in sizes) and self._live_bytes + sum(sizes) <= _MAX_LIVE_BYTES
+
+    def _attach_all(self, out: Any, computed: Any, memories: dict[int, _Memory], *, is_known: bool) -> None:
+        """Attach computed values to fake results of the same shapes."""
+        for fake, value in zip(tree_leaves(out), tree_leaves(computed), strict=False):
+            if type(fake) is not FakeTensor or type(value) is not Tensor or not _may_be_known(value):
+                continue
+            if tuple(map(_hint, fake.shape)) == tuple(value.shape) and fake.dtype == value.dtype:
+                shared = memories.get(value.untyped_storage()._cdata)
+                self._attach(fake, value, shared or _Memory(value, is_known=is_known))
+
+    def _attach(self, fake: Tensor, value: Tensor, memory: _Memory, *, is_pattern: bool = False) -> None:
+        if getattr(fake, _ATTRIBUTE, None) is None:
+            size = 0 if memory.is_original else value.untyped_storage().nbytes()
+            self._live_bytes += size
+            weakref.finalize(fake, self._release, size).atexit = False
+            setattr(fake, _ATTRIBUTE, _Known(value, memory, self._exact, is_pattern))
+
+    def _release(self, size: int) -> None:
+        self._live_bytes -= size
+
+    def _as_fake(self, mode: FakeTensorMode, computed: Any, leaves: Sequence[Any]) -> Any:
+        """Make fake tensors of results whose shape depends on values; results that are numbers stay numbers."""
+        device = next(leaf.device for leaf in leaves if isinstance(leaf, Tensor))
+
+        def fake_of(value: Any) -> Any:
+            if not isinstance(value, Tensor):
+                return value
+            with mode, self._pause():
+                fake = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=device)
+            self._attach(fake, value, _Memory(value))
+            return fake
+
+        return tree_map(fake_of, computed)
+
+
+def _may_be_known(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and not tensor.requires_grad and not tensor.is_quantized
+
+
+def _is_readable(original: Tensor) -> bool:
+    """Tell whether the values of an original can be read without much work."""
+    most = _MAX_ORIGINAL.get(original.dtype, _MAX_ORIGINAL_NUMBERS)
+    if original.dtype.is_floating_point:
+        most = _MAX_ORIGINAL[torch.bool] // original.itemsize if original.dim() > 1 else 0
+    return not (original.is_meta or type(original) is FakeTensor or original.is_complex()) and original.numel() <= most
+
+
+def _hint(value: Any) -> Any:
+    """Return a number at the traced sizes in place of a symbolic one."""
+    return value.node.hint if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)) else value
+
+
+def _compute(func: Any, args: Sequence[Any], kwargs: Any) -> Any:
+    try:
+        with no_dispatch(), torch.no_grad():
+            return func(*args, **kwargs)
+    except Exception:  # noqa: BLE001 - the program's own arguments; what cannot be computed stays unknown
+        return _UNKNOWN
