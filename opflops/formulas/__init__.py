@@ -19,7 +19,11 @@ The conventions that all formulas follow, by family:
 - Sorting and searching: n·ceil(log2 n) per row, as a comparison sort.
 - FFT: 5·n·log2 n, half of it for real numbers.
 - Linear algebra: LAPACK Working Note 41; iterative routines by Golub and Van Loan, marked as estimates.
-- Sparse: by stored elements. Quantized: a row of the low-precision dtype.
+- Sparse: by stored elements.
+- Quantized and low-precision layers: a row of the dtype that the products run in, with all else that the operator does
+  (quantizing, bias, scaling back). This includes dynamic quantization: its 8-bit layers are rows of ``quint8``, as
+  static ones are, and so in no floating-point total. Weights that are only stored in few bits (4-bit, 8-bit and float16
+  weights) are converted and multiplied in floating point: a row of the activations' dtype. So are embedding tables.
 - Optimizers: fused, foreach and per-tensor forms cost the same.
 - Collectives: bytes, and the additions of a reduction.
 - Bytes: each distinct element of each tensor argument is read once and each result written once. Views move nothing.
