@@ -79,8 +79,14 @@ from opflops.formulas import (
     triton_attention,
 )
 from opflops.formulas.extensions import attention as extension_attention
+from opflops.formulas.extensions import (
+    bitsandbytes,
+    bitsandbytes_optimizers,
+    compiler_prims,
+    torchao,
+    torchao_quantization,
+)
 from opflops.formulas.extensions import collective as extension_collective
-from opflops.formulas.extensions import compiler_prims
 from opflops.formulas.extensions import contraction as extension_contraction
 from opflops.formulas.extensions import cross_entropy as extension_cross_entropy
 from opflops.formulas.extensions import movement as extension_movement
@@ -98,6 +104,8 @@ __all__ = [
     "activation",
     "activation_forms",
     "attention",
+    "bitsandbytes",
+    "bitsandbytes_optimizers",
     "collective",
     "comparison",
     "compiler_prims",
@@ -150,6 +158,8 @@ __all__ = [
     "special",
     "spectral",
     "sync_batch_norm",
+    "torchao",
+    "torchao_quantization",
     "transformer_encoder",
     "triton_attention",
 ]
