@@ -17,6 +17,7 @@ from torch import nn
 from torch.compiler import is_dynamo_compiling
 
 from opflops.attribution.compiled_subgraphs import wrap_compilation_env, wrap_uncounted
+from opflops.attribution.kernel_launches import KernelImports, wrap_kernel_run
 from opflops.attribution.module_stack import HasModuleStack, module_stacks_of
 from opflops.attribution.phase_patches import call_entered, wrap_checkpoint, wrap_optimizer_call
 from opflops.attribution.threads import modes_for_all_threads
@@ -26,11 +27,12 @@ from opflops.torch_internals.dispatch import dispatch_modes, mode_at, mode_count
 from opflops.torch_internals.higher_order import subgraph_compilations, subgraph_preparations
 from opflops.torch_internals.modules import MODULE_CALL
 from opflops.torch_internals.optimizers import optimizer_callables, optimizer_preparation
+from opflops.torch_internals.triton_kernels import kernel_launchers, loaded_kernel_launchers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
-    from types import FrameType
+    from types import FrameType, ModuleType
 
     Wrapper = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -59,6 +61,9 @@ def install_patches() -> None:
                 _install(owner, name, _wrap_subgraph_compilation)
             for owner, name in subgraph_preparations():
                 _install(owner, name, wrap_uncounted)
+            for owner, name in loaded_kernel_launchers():
+                _install(owner, name, wrap_kernel_run)
+            _kernel_imports.install()
             if compiler_is_loaded():
                 _force_eager()
             else:
@@ -73,6 +78,7 @@ def remove_patches() -> None:
         _active_modes -= 1
         if _active_modes:
             return
+        _kernel_imports.remove()
         while _installed:
             owner, name, original, wrapper = _installed.pop()
             # Leave the patch of somebody else who replaced ours.
@@ -91,6 +97,17 @@ def _install(owner: Any, name: str, wrap: Wrapper) -> None:
         _wrappers[owner, name] = original, wrapper
     _installed.append((owner, name, original, wrapper))
     setattr(owner, name, wrapper)
+
+
+def _patch_kernel_launchers(module: ModuleType) -> None:
+    """Patch a module that the program has just imported."""
+    with _lock:
+        if _active_modes:
+            for owner, name in kernel_launchers(module):
+                _install(owner, name, wrap_kernel_run)
+
+
+_kernel_imports = KernelImports(_patch_kernel_launchers)
 
 
 def _force_eager() -> None:

@@ -10,15 +10,16 @@ import torch
 
 from opflops.attribution.module_stack import HasModuleStack, ModuleStack
 from opflops.dispatch.timing import synchronized_time
-from opflops.errors import FormulaFailedError, UnpricedOpError, UnpricedOpWarning
+from opflops.errors import FormulaError, FormulaFailedError, UnpricedOpError, UnpricedOpWarning
 from opflops.pricing.accumulators import Accumulator
+from opflops.pricing.kernels import kernel_advice, kernel_row_name, price_kernel
 from opflops.pricing.op_pricing import OpPricing, check_whole
 from opflops.torch_internals.autograd import graph_task_id
 from opflops.torch_internals.dispatch import DispatchMode, OpOverload, dispatch_modes, run_composite
 from opflops.torch_internals.tensor_layouts import is_jagged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from opflops.attribution.module_context import ModuleContext
     from opflops.attribution.module_paths import RootModules
@@ -121,6 +122,25 @@ class RecordingMode(HasModuleStack, DispatchMode):
             out = func(*args, **kwargs)
             self._record(price, args, kwargs, out)
         return out
+
+    def run_kernel(
+        self,
+        name: str,
+        names: Iterable[str],
+        arguments: Callable[[], dict[str, Any]],
+        call: Callable[[], Any],
+        written: Sequence[Any] = (),
+    ) -> Any:
+        """Launch a kernel without a schema and record its cost; see :func:`price_kernel`. For internal use."""
+        problem, advice = "has no formula", kernel_advice(name)
+        try:
+            price = price_kernel(self.prices, name, names, arguments, self.causal, written)
+        except FormulaError as error:
+            problem, advice = f"has no working formula ({str(error).rstrip('.')})", "Correct the formula."
+            price = OpPricing(kernel_row_name(name), "unpriced")
+        if price.verdict == "unpriced":
+            self.report_unpriced(price.op, problem, advice)
+        return self.run(price, call, (), {})
 
     @contextmanager
     def reentered(self) -> Iterator[None]:

@@ -1,0 +1,135 @@
+"""Launches of kernels outside PyTorch's dispatcher, as in ``kernel[grid](x, n)``: each counting mode is told of them.
+
+A kernel whose wrapper was already counted, as one operator, is launched while the mode handles that operator, and so is
+not counted again. Nothing that a launch runs on tensors is counted: trials of an autotuner, the interpreter's copies.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from functools import partial, wraps
+from importlib.machinery import ModuleSpec, PathFinder
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from opflops.attribution.module_stack import HasModuleStack
+from opflops.attribution.subgraphs import counting_modes_disabled
+from opflops.torch_internals.dispatch import dispatch_modes
+from opflops.torch_internals.fake_tensors import is_fake_or_tracing
+from opflops.torch_internals.triton_kernels import (
+    LAUNCHING_MODULES,
+    kernel_arguments,
+    kernel_function,
+    kernel_parameters,
+    settle_launch,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import ModuleType
+
+
+class _Launch(NamedTuple):
+    """Hold the kernel of a launch, its positional and its keyword arguments."""
+
+    kernel: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class _Running(threading.local):
+    """Hold the launch that this thread is counting.
+
+    Attributes:
+        launches: It, and then the launches that it passed its arguments on to; None while none is counted.
+    """
+
+    def __init__(self) -> None:
+        self.launches: list[_Launch] | None = None
+
+
+_running = _Running()
+
+
+def wrap_kernel_run(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Tell the counting modes of the thread of each launch."""
+
+    @wraps(original)
+    def run(kernel: Any, *args: Any, **kwargs: Any) -> Any:
+        if _running.launches is not None:
+            _running.launches.append(_Launch(kernel, args, kwargs))
+            return original(kernel, *args, **kwargs)
+        modes: list[Any] = [mode for mode in dispatch_modes() if isinstance(mode, HasModuleStack)]
+        if not modes or kwargs.get("warmup"):
+            return original(kernel, *args, **kwargs)
+        name, launches = kernel_function(kernel).__name__, [_Launch(kernel, args, kwargs)]
+        call: Callable[[], Any] = partial(_run, original, launches)
+        for mode in modes:
+            call = partial(mode.run_kernel, name, kernel_parameters(kernel), partial(_arguments, launches), call)
+        return call()
+
+    return run
+
+
+def _run(original: Callable[..., Any], launches: list[_Launch]) -> Any:
+    """Launch a kernel, uncounted. Tensors without data only take their shapes from it, and have those already."""
+    kernel, args, kwargs = launches[0]
+    if _without_data((args, kwargs)):
+        launches.append(_Launch(kernel, args, settle_launch(kernel, args, kwargs)))
+        return None
+    _running.launches = launches
+    try:
+        with counting_modes_disabled():
+            return original(kernel, *args, **kwargs)
+    finally:
+        _running.launches = None
+
+
+def _without_data(arguments: Any) -> bool:
+    args, kwargs = arguments
+    values = (*args, *kwargs.values())
+    return is_fake_or_tracing(values) or any(getattr(value, "is_meta", False) is True for value in values)
+
+
+def _arguments(launches: list[_Launch]) -> dict[str, Any]:
+    """Return the arguments that the kernel itself got, after those that autotuners and heuristics added."""
+    return kernel_arguments(*launches[-1])
+
+
+class KernelImports:
+    """Patch the modules that launch kernels when the program imports them inside the block.
+
+    It stands first among the finders of modules, and is asked once for each module that is imported.
+
+    Args:
+        patch: What to call with each such module.
+    """
+
+    def __init__(self, patch: Callable[[ModuleType], None]) -> None:
+        self._patch = patch
+
+    def install(self) -> None:
+        """Watch imports, if there is a module still to come."""
+        if any(name not in sys.modules for name in LAUNCHING_MODULES):
+            sys.meta_path.insert(0, self)
+
+    def remove(self) -> None:
+        """Watch no longer."""
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Find one of these modules as usual, and patch it once it has run; leave all others to the usual finders."""
+        if name not in LAUNCHING_MODULES:
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def execute_and_patch(module: ModuleType) -> None:
+            execute(module)
+            self._patch(module)
+
+        spec.loader.exec_module = execute_and_patch  # type: ignore[method-assign]
+        return spec
