@@ -6,10 +6,8 @@ not counted again. Nothing that a launch runs on tensors is counted: trials of a
 
 from __future__ import annotations
 
-import sys
 import threading
 from functools import partial, wraps
-from importlib.machinery import ModuleSpec, PathFinder
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.attribution.module_stack import HasModuleStack
@@ -17,7 +15,6 @@ from opflops.attribution.subgraphs import counting_modes_disabled
 from opflops.torch_internals.dispatch import dispatch_modes
 from opflops.torch_internals.fake_tensors import is_fake_or_tracing
 from opflops.torch_internals.triton_kernels import (
-    LAUNCHING_MODULES,
     kernel_arguments,
     kernel_function,
     kernel_parameters,
@@ -25,8 +22,7 @@ from opflops.torch_internals.triton_kernels import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from types import ModuleType
+    from collections.abc import Callable
 
 
 class _Launch(NamedTuple):
@@ -94,42 +90,3 @@ def _without_data(arguments: Any) -> bool:
 def _arguments(launches: list[_Launch]) -> dict[str, Any]:
     """Return the arguments that the kernel itself got, after those that autotuners and heuristics added."""
     return kernel_arguments(*launches[-1])
-
-
-class KernelImports:
-    """Patch the modules that launch kernels when the program imports them inside the block.
-
-    It stands first among the finders of modules, and is asked once for each module that is imported.
-
-    Args:
-        patch: What to call with each such module.
-    """
-
-    def __init__(self, patch: Callable[[ModuleType], None]) -> None:
-        self._patch = patch
-
-    def install(self) -> None:
-        """Watch imports, if there is a module still to come."""
-        if any(name not in sys.modules for name in LAUNCHING_MODULES):
-            sys.meta_path.insert(0, self)
-
-    def remove(self) -> None:
-        """Watch no longer."""
-        if self in sys.meta_path:
-            sys.meta_path.remove(self)
-
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """Find one of these modules as usual, and patch it once it has run; leave all others to the usual finders."""
-        if name not in LAUNCHING_MODULES:
-            return None
-        spec = PathFinder.find_spec(name, path, target)
-        if spec is None or spec.loader is None:
-            return None
-        execute = spec.loader.exec_module
-
-        def execute_and_patch(module: ModuleType) -> None:
-            execute(module)
-            self._patch(module)
-
-        spec.loader.exec_module = execute_and_patch  # type: ignore[method-assign]
-        return spec

@@ -67,7 +67,7 @@ class ModuleStack(BackwardAttribution):
         self, module: nn.Module, paths: ModulePaths, caller: ModuleContext, calling: nn.Module | None
     ) -> ModuleContext:
         """Look up the context of a module that has no valid cached one, and cache it."""
-        base = self._context(paths.path_of(module, caller.path, calling), type(module).__name__)
+        base = self.context_at(paths.path_of(module, caller.path, calling), type(module).__name__)
         cached = self._cached_contexts
         if len(cached) > self._max_cached:
             # Drop modules that were created during a forward and deleted since.

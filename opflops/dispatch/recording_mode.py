@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from opflops.attribution.module_stack import HasModuleStack, ModuleStack
 from opflops.dispatch.timing import synchronized_time
 from opflops.errors import FormulaError, FormulaFailedError, UnpricedOpError, UnpricedOpWarning
+from opflops.pricing.accumulator_deltas import apply_deltas, counts_so_far, deltas_since
 from opflops.pricing.accumulators import Accumulator
 from opflops.pricing.kernels import kernel_advice, kernel_row_name, price_kernel
 from opflops.pricing.op_pricing import OpPricing, check_whole
@@ -23,8 +24,21 @@ if TYPE_CHECKING:
 
     from opflops.attribution.module_context import ModuleContext
     from opflops.attribution.module_paths import RootModules
+    from opflops.pricing.accumulator_deltas import AccumulatorDelta
     from opflops.pricing.accumulators import AccumulatorKey
     from opflops.pricing.price_cache import PriceCache
+
+
+class CapturedWork(NamedTuple):
+    """Hold what was counted while a graph of operators was captured.
+
+    Attributes:
+        accumulators: The accumulators of the block that it was captured in.
+        deltas: What was added to them.
+    """
+
+    accumulators: list[Accumulator]
+    deltas: list[AccumulatorDelta]
 
 
 class RecordingMode(HasModuleStack, DispatchMode):
@@ -141,6 +155,32 @@ class RecordingMode(HasModuleStack, DispatchMode):
         if price.verdict == "unpriced":
             self.report_unpriced(price.op, problem, advice)
         return self.run(price, call, (), {})
+
+    def run_unseen(self, op: str, problem: str, advice: str, call: Callable[[], Any]) -> Any:
+        """Make a call whose work no operator shows, and list it as unpriced. For internal use."""
+        self.report_unpriced(op, problem, advice)
+        return self.run(OpPricing(op, "unpriced"), call, (), {})
+
+    def begin_capture(self) -> tuple[list[Accumulator], list[tuple[Any, ...]]]:
+        """Return what :meth:`end_capture` needs, when a graph of operators begins to be captured. For internal use."""
+        return self.accumulators, counts_so_far(self)
+
+    def end_capture(self, begun: tuple[list[Accumulator], list[tuple[Any, ...]]]) -> CapturedWork:
+        """Return what was counted since :meth:`begin_capture`; nothing if a new block began. For internal use."""
+        accumulators, before = begun
+        same_block = accumulators is self.accumulators
+        return CapturedWork(accumulators, deltas_since(self, before) if same_block else [])
+
+    def repeat_capture(self, work: CapturedWork, call: Callable[[], Any]) -> Any:
+        """Make a call that repeats what was captured, and count that again where it was captured. For internal use."""
+        result = call()
+        deltas = work.deltas
+        if work.accumulators is not self.accumulators:
+            # Modules of another block are found by their paths.
+            here = self.module_stack.context_at
+            deltas = [delta._replace(context=here(delta.context.path, delta.context.module_type)) for delta in deltas]
+        apply_deltas(self, deltas)
+        return result
 
     @contextmanager
     def reentered(self) -> Iterator[None]:
