@@ -53,7 +53,7 @@ def formula(
     Args:
         *ops: Packets (``torch.ops.aten.mm``: all its overloads), single overloads, or names (``"mylib::swiglu"``) of
             operators that a library may define later. ``"triton::kernel_name"`` means a Triton kernel, whose formula
-            takes the kernel's arguments by name.
+            takes the kernel's arguments by name, constants too; ``out`` is None if the program launches it itself.
         override: Replace a formula that is registered already; without it a second formula is an error.
         unread: Names of arguments whose contents the operator does not read.
         picked: Names of arguments of which it reads only as many elements as it returns.
