@@ -247,3 +247,60 @@ def test_a_package_that_is_really_compiled(tmp_path):
             out = package(x)
         torch.testing.assert_close(out, model(x))
     assert [(row.op, row.priced) for row in mode.profile.rows] == [("aoti.package", False)]
+
+
+# Scripts.
+
+SCRIPTS = pytest.mark.filterwarnings(
+    "ignore:.*is deprecated:DeprecationWarning", "ignore:.*not supported in Python:DeprecationWarning"
+)
+
+
+@SCRIPTS
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this build has no oneDNN")
+def test_a_layer_that_a_script_hands_to_a_library_is_listed():
+    """A convolution of a model optimized for inference is no operator; the linear layer behind it is one."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5)).eval()
+    x = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        script = torch.jit.optimize_for_inference(torch.jit.trace(model, x))
+        with pytest.warns(UnpricedOpWarning, match="before it is scripted"), OpFlopMode() as mode:
+            script(x)
+        assert mode.profile.unpriced == {"prim.mkldnn_convolution": 1}
+        assert mode.total.macs == 2 * 144 * 5
+        with pytest.raises(UnpricedOpError, match=r"prim\.mkldnn_convolution"), OpFlopMode(strict=True):
+            script(x)
+
+
+@SCRIPTS
+@pytest.mark.parametrize("kind", ["function", "method"])
+def test_what_a_script_fuses_is_listed(kind):
+    """Element-wise operators become one group after some calls, wherever fusion is switched on."""
+
+    def curve(x):
+        return (x * 2 + 1).relu().tanh()
+
+    class Curve(nn.Module):
+        def forward(self, x):
+            return curve(x)
+
+    x = torch.randn(4, 6)
+    script = torch.jit.trace(Curve() if kind == "method" else curve, x)
+    on_cpu, llvm = torch._C._jit_can_fuse_on_cpu(), torch._C._jit_get_te_must_use_llvm_cpu()
+    with OpFlopMode(strict=True) as mode:
+        script(x)
+    assert mode.total.flops == 24 * 3
+    torch._C._jit_set_te_must_use_llvm_cpu(False)
+    torch._C._jit_override_can_fuse_on_cpu(True)
+    try:
+        fused = torch.jit.trace(Curve() if kind == "method" else curve, x)
+        for _ in range(3):
+            fused(x)
+        with pytest.warns(UnpricedOpWarning, match="TensorExprGroup"), OpFlopMode() as mode:
+            fused(x)
+    finally:
+        torch._C._jit_override_can_fuse_on_cpu(on_cpu)
+        torch._C._jit_set_te_must_use_llvm_cpu(llvm)
+    assert mode.profile.unpriced == {"prim.TensorExprGroup": 1}
+    (row,) = [row for row in mode.profile.rows if not row.priced]
+    assert bool(row.module) == (kind == "method")

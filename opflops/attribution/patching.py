@@ -27,6 +27,7 @@ from opflops.attribution.unseen_calls import (
     wrap_capture_end,
     wrap_package_call,
     wrap_replay,
+    wrap_script_call,
 )
 from opflops.torch_internals.autograd import checkpoint_callables
 from opflops.torch_internals.compiler import compiler_is_loaded
@@ -34,6 +35,7 @@ from opflops.torch_internals.dispatch import dispatch_modes, mode_at, mode_count
 from opflops.torch_internals.higher_order import subgraph_compilations, subgraph_preparations
 from opflops.torch_internals.modules import MODULE_CALL
 from opflops.torch_internals.optimizers import optimizer_callables, optimizer_preparation
+from opflops.torch_internals.torchscript import script_callables
 from opflops.torch_internals.triton_kernels import LAUNCHING_MODULES, kernel_launchers, loaded_kernel_launchers
 from opflops.torch_internals.unseen_work import (
     CAPTURE_BEGIN,
@@ -92,6 +94,8 @@ def _patch_unseen_work() -> None:
         _install(graph, CAPTURE_BEGIN, wrap_capture_begin)
         _install(graph, CAPTURE_END, wrap_capture_end)
         _install(graph, REPLAY, wrap_replay)
+    for owner, name in script_callables():
+        _install(owner, name, wrap_script_call)
     for owner, name in loaded_kernel_launchers():
         _install(owner, name, wrap_kernel_run)
     for owner, name in loaded_package_callables():

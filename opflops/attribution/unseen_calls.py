@@ -1,4 +1,4 @@
-"""Calls whose work no operator shows: replays of a captured graph, and packages that were compiled ahead of time."""
+"""Calls whose work no operator shows: replays of a captured graph, packages compiled ahead of time, fused scripts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from opflops.attribution.module_stack import HasModuleStack
 from opflops.attribution.subgraphs import counting_modes_disabled
 from opflops.torch_internals.dispatch import dispatch_modes
+from opflops.torch_internals.torchscript import fused_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _PACKAGE = "aoti.package"
 _PACKAGE_ADVICE = "Count the model that the package was compiled from."
 _CAPTURE_ADVICE = "Capture the graph inside the block."
+_SCRIPT_ADVICE = "Count the model before it is scripted, frozen or optimized."
 
 
 class _Capture(NamedTuple):
@@ -105,5 +107,20 @@ def wrap_package_call(original: Callable[..., Any]) -> Callable[..., Any]:
         for mode in _counting_modes():
             run = partial(mode.run_unseen, _PACKAGE, "is compiled code", _PACKAGE_ADVICE, run)
         return run()
+
+    return call
+
+
+def wrap_script_call(original: Callable[..., Any]) -> Callable[..., Any]:
+    """List what TorchScript has fused: operators outside such groups were seen as they ran."""
+
+    @wraps(original)
+    def call(script: Any, *args: Any, **kwargs: Any) -> Any:
+        result = original(script, *args, **kwargs)
+        modes = _counting_modes()
+        for name in fused_nodes() if modes else []:
+            for mode in modes:
+                mode.run_unseen(name, "is code that TorchScript fused", _SCRIPT_ADVICE, lambda: None)
+        return result
 
     return call
