@@ -10,10 +10,12 @@ import threading
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
+
 from opflops.attribution.module_stack import HasModuleStack
 from opflops.attribution.subgraphs import counting_modes_disabled
 from opflops.torch_internals.dispatch import dispatch_modes
-from opflops.torch_internals.fake_tensors import is_fake_or_tracing
+from opflops.torch_internals.fake_tensors import has_values
 from opflops.torch_internals.triton_kernels import (
     kernel_arguments,
     kernel_function,
@@ -70,7 +72,7 @@ def wrap_kernel_run(original: Callable[..., Any]) -> Callable[..., Any]:
 def _run(original: Callable[..., Any], launches: list[_Launch]) -> Any:
     """Launch a kernel, uncounted. Tensors without data only take their shapes from it, and have those already."""
     kernel, args, kwargs = launches[0]
-    if _without_data((args, kwargs)):
+    if any(isinstance(value, torch.Tensor) and not has_values(value) for value in (*args, *kwargs.values())):
         launches.append(_Launch(kernel, args, settle_launch(kernel, args, kwargs)))
         return None
     _running.launches = launches
@@ -79,12 +81,6 @@ def _run(original: Callable[..., Any], launches: list[_Launch]) -> Any:
             return original(kernel, *args, **kwargs)
     finally:
         _running.launches = None
-
-
-def _without_data(arguments: Any) -> bool:
-    args, kwargs = arguments
-    values = (*args, *kwargs.values())
-    return is_fake_or_tracing(values) or any(getattr(value, "is_meta", False) is True for value in values)
 
 
 def _arguments(launches: list[_Launch]) -> dict[str, Any]:
