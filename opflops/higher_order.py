@@ -6,7 +6,6 @@ without a handler is listed as unpriced, and what its subgraphs do is counted al
 
 from __future__ import annotations
 
-import inspect
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,11 +13,8 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from opflops.attribution.subgraphs import counting_modes_disabled, with_mode_reentered, with_subgraphs_counted
-from opflops.errors import FormulaError
 from opflops.pricing.accumulator_deltas import HasAccumulators, apply_deltas, capture_deltas, floating_point_cost
-from opflops.pricing.dtypes import arithmetic_dtype
 from opflops.pricing.op_pricing import OpPricing, op_name
-from opflops.pricing.schema_binding import describe
 from opflops.pricing.traffic import stored_bytes
 from opflops.torch_internals.dispatch import HigherOrderOperator, OpOverload
 from opflops.torch_internals.fake_tensors import is_fake_or_tracing, is_tracing
@@ -26,7 +22,7 @@ from opflops.torch_internals.higher_order import call_higher_order, hop_default_
 from opflops.torch_internals.size_arithmetic import is_larger_by_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from opflops.formulas import flex_attention
@@ -52,6 +48,16 @@ class CountingMode(HasAccumulators, Protocol):
 
     def run(self, price: OpPricing, function: Subgraph, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a function and record the cost of the call."""
+
+    def run_kernel(
+        self,
+        name: str,
+        names: Iterable[str],
+        arguments: Callable[[], dict[str, Any]],
+        call: Callable[[], Any],
+        written: Sequence[Any] = (),
+    ) -> Any:
+        """Launch a kernel without a schema and record the cost of the launch."""
 
     def report_unpriced(self, op: str, problem: str, advice: str) -> None:
         """Warn about an operator that has no formula, or raise."""
@@ -209,39 +215,9 @@ def _call(op: HigherOrderOperator, *args: Any, **kwargs: Any) -> Any:
 def _triton(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Record a Triton kernel by the formula registered for its name, such as ``"triton::add_kernel"``."""
     name, constants = triton_call(kwargs["kernel_idx"], kwargs["constant_args_idx"])
-    row_name, kernel_args = f"triton.{name}", {**constants, **kwargs["kwargs"]}
-    rule = mode.prices.get_rule_by_name(f"triton::{name}")
-    tensors, cloned = list(kernel_args.values()), [kernel_args[key] for key in kwargs.get("tensors_to_clone", ())]
-    if rule is None or rule.formula is None:
-        price = OpPricing(row_name, "zero" if rule else "unpriced")
-        if rule is None:
-            advice = f'Register a formula with @opflops.formula("triton::{name}").'
-            mode.report_unpriced(row_name, "has no formula", advice)
-    else:
-        formula = rule.formula
-
-        def price_call(out: Any, **_: Any) -> tuple[Cost | Estimate, int, int, torch.dtype | None]:
-            cost = formula(**_select_arguments(row_name, formula, {**kernel_args, "out": out, "causal": mode.causal}))
-            return cost, stored_bytes(tensors), stored_bytes(cloned), arithmetic_dtype(out, *tensors)
-
-        price = OpPricing(row_name, "formula", pricer=price_call)
-    return mode.run(price, partial(_call, op), args, kwargs)
-
-
-def _select_arguments(kernel: str, formula: Callable[..., Any], available: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a kernel that its formula has parameters for.
-
-    Raises:
-        FormulaError: The formula requires another parameter.
-    """
-    parameters = inspect.signature(formula).parameters.values()
-    for parameter in parameters:
-        if parameter.name not in available and parameter.default is parameter.empty:
-            raise FormulaError(
-                f"The formula {describe(formula)} requires '{parameter.name}', but the kernel {kernel} has no argument "
-                f"of this name. Its parameters can be {', '.join(sorted(available))}."
-            )
-    return {parameter.name: available[parameter.name] for parameter in parameters if parameter.name in available}
+    kernel_args = {**constants, **kwargs["kwargs"]}
+    cloned = [kernel_args[key] for key in kwargs.get("tensors_to_clone", ())]
+    return mode.run_kernel(name, kernel_args, lambda: kernel_args, partial(_call, op, *args, **kwargs), cloned)
 
 
 _TRANSPARENT_HOPS = """

@@ -153,6 +153,7 @@ class OpFlopMode(RecordingMode):
         """Intercept these operators before autograd decomposes them, and no others, for this mode."""
         change_interception(self._composites, composites)
         self._composites = composites
+
     def expect(self, models: Sequence[nn.Module]) -> OpFlopMode:
         """Use the names of models for their modules that the next blocks call on their own; return the mode.
 

@@ -324,6 +324,22 @@ def test_the_dtype_may_be_an_arguments():
     assert charge(own, ours.scale.default, f32, f32, fp8)[1] is torch.float8_e4m3fn
 
 
+def test_the_dtype_may_be_stated_or_computed():
+    """An operator that quantizes inside states its dtype; one that does so for some arguments computes it from them."""
+    f32, fp8 = torch.zeros(1), torch.zeros(1).to(torch.float8_e4m3fn)
+    stated = fresh(lambda: Cost(), ours.scale, dtype_from=torch.quint8)
+    assert charge(stated, ours.scale.default, f32, f32, f32)[1] is torch.quint8
+
+    def source(weight):
+        return torch.quint8 if weight.dtype is torch.float8_e4m3fn else torch.float32
+
+    computed = fresh(lambda: Cost(), ours.scale, dtype_from=source)
+    assert charge(computed, ours.scale.default, f32, f32, fp8)[1] is torch.quint8
+    assert charge(computed, ours.scale.default, fp8, fp8, f32)[1] is torch.float32
+    with pytest.raises(FormulaError, match="'mass', which is not an argument"):
+        fresh(lambda: Cost(), ours.scale, dtype_from=lambda mass: mass.dtype)
+
+
 def test_coverage_has_a_verdict_for_every_packet():
     """Every operator of aten that the dispatcher knows is listed, and none is unknown."""
     verdicts = coverage("aten")

@@ -55,7 +55,7 @@ class BackwardAttribution:
         # The last backward pass that created nodes, and the sequence number after the last one that was assigned.
         self._assigned_task, self._assigned_up_to = -1, 0
 
-    def _context(self, path: str, module_type: str) -> ModuleContext:
+    def context_at(self, path: str, module_type: str) -> ModuleContext:
         """Return the context of a path and a module class."""
         context = self._contexts.get(path)
         if context is None:
@@ -81,7 +81,7 @@ class BackwardAttribution:
             return top[0], BACKWARD
         number = sequence_nr(node)
         if number == ACCUMULATE_GRAD_NR:
-            context = self._context(*self.roots.parameter_owner(accumulated_leaf(node)))
+            context = self.context_at(*self.roots.parameter_owner(accumulated_leaf(node)))
         else:
             context = self._owners_of_pass().owner_of(number)
         phase = BACKWARD

@@ -71,7 +71,7 @@ class ModuleStack(BackwardAttribution):
     ) -> ModuleContext:
         """Look up the context of a module that has no valid cached one, and cache it."""
         name = self._class_names[type(module)] or class_name(module)
-        base = self._context(paths.path_of(module, caller.path, calling), name)
+        base = self.context_at(paths.path_of(module, caller.path, calling), name)
         cached = self._cached_contexts
         if len(cached) > self._max_cached:
             # Drop modules that were created during a forward and deleted since.

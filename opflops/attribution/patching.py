@@ -18,6 +18,8 @@ from torch import nn
 from torch.compiler import is_dynamo_compiling
 
 from opflops.attribution.compiled_subgraphs import wrap_compilation_env, wrap_uncounted
+from opflops.attribution.imports import PatchedImports
+from opflops.attribution.kernel_launches import wrap_kernel_run
 from opflops.attribution.module_stack import HasModuleStack, module_stacks_of
 from opflops.attribution.phase_patches import (
     call_entered,
@@ -28,17 +30,35 @@ from opflops.attribution.phase_patches import (
     wrap_recorder_exit,
 )
 from opflops.attribution.threads import call_uncounted, modes_for_all_threads
+from opflops.attribution.unseen_calls import (
+    wrap_capture_begin,
+    wrap_capture_end,
+    wrap_package_call,
+    wrap_replay,
+    wrap_script_call,
+)
 from opflops.torch_internals.autograd import checkpoint_callables
 from opflops.torch_internals.compiler import compiler_is_loaded
 from opflops.torch_internals.dispatch import dispatch_modes, mode_at, mode_count
 from opflops.torch_internals.higher_order import subgraph_compilations, subgraph_preparations
 from opflops.torch_internals.modules import MODULE_CALL
 from opflops.torch_internals.optimizers import STEP_RECORDER, optimizer_callables, register_step_pre_hook
+from opflops.torch_internals.torchscript import script_callables
+from opflops.torch_internals.triton_kernels import LAUNCHING_MODULES, kernel_launchers, loaded_kernel_launchers
+from opflops.torch_internals.unseen_work import (
+    CAPTURE_BEGIN,
+    CAPTURE_END,
+    PACKAGE_MODULES,
+    REPLAY,
+    device_graphs,
+    loaded_package_callables,
+    package_callables,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
-    from types import FrameType
+    from types import FrameType, ModuleType
 
     from torch.utils.hooks import RemovableHandle
 
@@ -71,11 +91,27 @@ def install_patches() -> None:
                 _install(owner, name, _wrap_subgraph_compilation)
             for owner, name in subgraph_preparations():
                 _install(owner, name, wrap_uncounted)
+            _patch_unseen_work()
+            _imports.install()
             if compiler_is_loaded():
                 _force_eager()
             else:
                 _install(torch, "compile", _wrap_compile)
         _active_modes += 1
+
+
+def _patch_unseen_work() -> None:
+    """Patch what runs work past the dispatcher, as far as it is loaded."""
+    for graph in device_graphs():
+        _install(graph, CAPTURE_BEGIN, wrap_capture_begin)
+        _install(graph, CAPTURE_END, wrap_capture_end)
+        _install(graph, REPLAY, wrap_replay)
+    for owner, name in script_callables():
+        _install(owner, name, wrap_script_call)
+    for owner, name in loaded_kernel_launchers():
+        _install(owner, name, wrap_kernel_run)
+    for owner, name in loaded_package_callables():
+        _install(owner, name, wrap_package_call)
 
 
 def remove_patches() -> None:
@@ -85,6 +121,7 @@ def remove_patches() -> None:
         _active_modes -= 1
         if _active_modes:
             return
+        _imports.remove()
         while _installed:
             owner, name, original, wrapper = _installed.pop()
             # Leave the patch of somebody else who replaced ours.
@@ -106,6 +143,19 @@ def _install(owner: Any, name: str, wrap: Wrapper) -> None:
         _wrappers[owner, name] = original, wrapper
     _installed.append((owner, name, original, wrapper))
     setattr(owner, name, wrapper)
+
+
+def _patch_imported(module: ModuleType) -> None:
+    """Patch a module that the program has just imported."""
+    with _lock:
+        if _active_modes:
+            for owner, name in kernel_launchers(module):
+                _install(owner, name, wrap_kernel_run)
+            for owner, name in package_callables(module):
+                _install(owner, name, wrap_package_call)
+
+
+_imports = PatchedImports((*LAUNCHING_MODULES, *PACKAGE_MODULES), _patch_imported)
 
 
 def _force_eager() -> None:

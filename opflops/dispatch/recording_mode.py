@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -13,20 +13,35 @@ from opflops.dispatch.callers import user_stacklevel
 from opflops.dispatch.composite_formulas import AppliesFormulas, decompose
 from opflops.dispatch.tensor_subclasses import run_on_subclass
 from opflops.dispatch.timing import synchronized_time
-from opflops.errors import FormulaFailedError, UnpricedOpError, UnpricedOpWarning
+from opflops.errors import FormulaError, FormulaFailedError, UnpricedOpError, UnpricedOpWarning
+from opflops.pricing.accumulator_deltas import apply_deltas, counts_so_far, deltas_since
 from opflops.pricing.accumulators import Accumulator
+from opflops.pricing.kernels import kernel_advice, kernel_row_name, price_kernel
 from opflops.pricing.op_pricing import OpPricing, check_whole
 from opflops.torch_internals.autograd import graph_task_id
 from opflops.torch_internals.dispatch import DispatchMode, OpOverload, dispatch_modes
 from opflops.torch_internals.tensor_layouts import run_other_operators
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from opflops.attribution.module_context import ModuleContext
     from opflops.attribution.root_modules import RootModules
+    from opflops.pricing.accumulator_deltas import AccumulatorDelta
     from opflops.pricing.accumulators import AccumulatorKey
     from opflops.pricing.price_cache import PriceCache
+
+
+class CapturedWork(NamedTuple):
+    """Hold what was counted while a graph of operators was captured.
+
+    Attributes:
+        accumulators: The accumulators of the block that it was captured in.
+        deltas: What was added to them.
+    """
+
+    accumulators: list[Accumulator]
+    deltas: list[AccumulatorDelta]
 
 
 class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
@@ -123,6 +138,51 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
             out = func(*args, **kwargs)
             self.record(price, args, kwargs, out)
         return out
+
+    def run_kernel(
+        self,
+        name: str,
+        names: Iterable[str],
+        arguments: Callable[[], dict[str, Any]],
+        call: Callable[[], Any],
+        written: Sequence[Any] = (),
+    ) -> Any:
+        """Launch a kernel without a schema and record its cost; see :func:`price_kernel`. For internal use."""
+        problem, advice = "has no formula", kernel_advice(name)
+        try:
+            price = price_kernel(self.prices, name, names, arguments, self.causal, written)
+        except FormulaError as error:
+            problem, advice = f"has no working formula ({str(error).rstrip('.')})", "Correct the formula."
+            price = OpPricing(kernel_row_name(name), "unpriced")
+        if price.verdict == "unpriced":
+            self.report_unpriced(price.op, problem, advice)
+        return self.run(price, call, (), {})
+
+    def run_unseen(self, op: str, problem: str, advice: str, call: Callable[[], Any]) -> Any:
+        """Make a call whose work no operator shows, and list it as unpriced. For internal use."""
+        self.report_unpriced(op, problem, advice)
+        return self.run(OpPricing(op, "unpriced"), call, (), {})
+
+    def begin_capture(self) -> tuple[list[Accumulator], list[tuple[Any, ...]]]:
+        """Return what :meth:`end_capture` needs, when a graph of operators begins to be captured. For internal use."""
+        return self.accumulators, counts_so_far(self)
+
+    def end_capture(self, begun: tuple[list[Accumulator], list[tuple[Any, ...]]]) -> CapturedWork:
+        """Return what was counted since :meth:`begin_capture`; nothing if a new block began. For internal use."""
+        accumulators, before = begun
+        same_block = accumulators is self.accumulators
+        return CapturedWork(accumulators, deltas_since(self, before) if same_block else [])
+
+    def repeat_capture(self, work: CapturedWork, call: Callable[[], Any]) -> Any:
+        """Make a call that repeats what was captured, and count that again where it was captured. For internal use."""
+        result = call()
+        deltas = work.deltas
+        if work.accumulators is not self.accumulators:
+            # Modules of another block are found by their paths.
+            here = self.module_stack.context_at
+            deltas = [delta._replace(context=here(delta.context.path, delta.context.module_type)) for delta in deltas]
+        apply_deltas(self, deltas)
+        return result
 
     @contextmanager
     def reentered(self) -> Iterator[None]:

@@ -20,7 +20,11 @@ The conventions that all formulas follow, by family:
 - Sorting and searching: n·ceil(log2 n) per row, as a comparison sort.
 - FFT: 5·n·log2 n, half of it for real numbers.
 - Linear algebra: LAPACK Working Note 41; iterative routines by Golub and Van Loan, marked as estimates.
-- Sparse: by stored elements. Quantized: a row of the low-precision dtype.
+- Sparse: by stored elements.
+- Quantized and low-precision layers: a row of the dtype that the products run in, with all else that the operator does
+  (quantizing, bias, scaling back). This includes dynamic quantization: its 8-bit layers are rows of ``quint8``, as
+  static ones are, and so in no floating-point total. Weights that are only stored in few bits (4-bit, 8-bit and float16
+  weights) are converted and multiplied in floating point: a row of the activations' dtype. So are embedding tables.
 - Optimizers: fused, foreach and per-tensor forms cost the same.
 - Collectives: bytes, and the additions of a reduction.
 - Bytes: each distinct element of each tensor argument is read once and each result written once. Views move nothing.
@@ -76,8 +80,14 @@ from opflops.formulas import (
     triton_attention,
 )
 from opflops.formulas.extensions import attention as extension_attention
+from opflops.formulas.extensions import (
+    bitsandbytes,
+    bitsandbytes_optimizers,
+    compiler_prims,
+    torchao,
+    torchao_quantization,
+)
 from opflops.formulas.extensions import collective as extension_collective
-from opflops.formulas.extensions import compiler_prims
 from opflops.formulas.extensions import contraction as extension_contraction
 from opflops.formulas.extensions import cross_entropy as extension_cross_entropy
 from opflops.formulas.extensions import movement as extension_movement
@@ -95,6 +105,8 @@ __all__ = [
     "activation",
     "activation_forms",
     "attention",
+    "bitsandbytes",
+    "bitsandbytes_optimizers",
     "collective",
     "comparison",
     "compiler_prims",
@@ -147,6 +159,8 @@ __all__ = [
     "special",
     "spectral",
     "sync_batch_norm",
+    "torchao",
+    "torchao_quantization",
     "transformer_encoder",
     "triton_attention",
 ]

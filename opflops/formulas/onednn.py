@@ -100,7 +100,7 @@ declare_zero(*available_packets("onednn", "linear_prepack_fp16", "qlinear_prepac
 
 
 def linear_fp16(x: Tensor, bias: Tensor | None, *, out: Tensor) -> Cost:
-    """A linear layer whose packed weights are stored in half precision; the arithmetic runs in the input's dtype."""
+    """A linear layer whose packed weights are stored in half precision, and multiplied in the input's dtype."""
     return Cost(macs=products(x, out), ops=0 if bias is None else out.numel())
 
 

@@ -65,6 +65,22 @@ def capture_deltas(
     return result, deltas
 
 
+def counts_so_far(mode: HasAccumulators) -> list[tuple[Any, ...]]:
+    """Return what each accumulator holds, for :func:`deltas_since`."""
+    return [_counts_of(accumulator) for accumulator in mode.accumulators]
+
+
+def deltas_since(mode: HasAccumulators, before: list[tuple[Any, ...]]) -> list[AccumulatorDelta]:
+    """Return what was added to the accumulators since :func:`counts_so_far`, without seconds; they stay as they are."""
+    deltas = []
+    for index, accumulator in enumerate(mode.accumulators):
+        old_counts = before[index] if index < len(before) else (0,) * len(_COUNTS)
+        added = tuple(new - old for new, old in zip(_counts_of(accumulator), old_counts, strict=True))
+        if not isinstance(added[0], int) or added[0]:
+            deltas.append(AccumulatorDelta(accumulator.context, accumulator.key, (*added[:-1], 0.0)))
+    return deltas
+
+
 def apply_deltas(mode: HasAccumulators, deltas: list[AccumulatorDelta], repeats: Any = 1, reason: str = "") -> None:
     """Add deltas to the accumulators.
 

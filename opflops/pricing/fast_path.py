@@ -89,8 +89,8 @@ def _select_accumulator(binding: SchemaBinding) -> list[str]:
 
     The usual cases of :func:`opflops.pricing.dtypes.arithmetic_dtype` come first.
     """
-    if binding.dtype_from:
-        lines = [f"_dtype = _first_dtype({binding.dtype_from})"]
+    if binding.dtype:
+        lines = [f"_dtype = {binding.dtype}"]
     elif binding.results:
         first = "_out" if binding.results == 1 else "_out[0]"
         lines = [f"_dtype = {first}.dtype if _type({first}) in _TENSORS else {binding.usual_dtype}"]

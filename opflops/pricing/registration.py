@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from opflops.pricing.op_pricing import Verdict
     from opflops.pricing.registry import Op
+    from opflops.pricing.schema_binding import DtypeSource
     from opflops.records.cost import Cost, Estimate
 
 FormulaT = TypeVar("FormulaT", bound="Callable[..., Cost | Estimate]")
@@ -24,7 +25,7 @@ def formula(
     override: bool = False,
     unread: Iterable[str] = (),
     picked: Iterable[str] = (),
-    dtype_from: str | None = None,
+    dtype_from: DtypeSource | None = None,
 ) -> Callable[[FormulaT], FormulaT]:
     """Register the decorated function as the formula of operators.
 
@@ -52,11 +53,13 @@ def formula(
     Args:
         *ops: Packets (``torch.ops.aten.mm``: all its overloads), single overloads, or names (``"mylib::swiglu"``) of
             operators that a library may define later. ``"triton::kernel_name"`` means a Triton kernel, whose formula
-            takes the kernel's arguments by name.
+            takes the kernel's arguments by name, constants too; ``out`` is None if the program launches it itself.
         override: Replace a formula that is registered already; without it a second formula is an error.
         unread: Names of arguments whose contents the operator does not read.
         picked: Names of arguments of which it reads only as many elements as it returns.
-        dtype_from: Name of the argument whose dtype the arithmetic runs in, if that is not the result's.
+        dtype_from: What the arithmetic runs in, if that is not the result's dtype: the name of an argument with that
+            dtype, the dtype itself, or a function that takes arguments by their names and returns the dtype. For
+            example ``torch.quint8`` for an operator that quantizes its input to eight bits and multiplies these.
 
     Returns:
         A decorator that returns the function unchanged.

@@ -22,7 +22,7 @@ from opflops.errors import DuplicateFormulaError, FormulaError
 from opflops.pricing.fast_path import compile_recorder
 from opflops.pricing.op_pricing import OpPricing, Verdict, op_name
 from opflops.pricing.price_cache import PriceCache
-from opflops.pricing.schema_binding import PricingRule, compile_pricer, describe, match_parameters
+from opflops.pricing.schema_binding import PricingRule, check_rule, compile_pricer, describe
 from opflops.pricing.schemas import functional_variant, mutating_variants, overloads_of
 from opflops.records.cost import Cost
 from opflops.torch_internals.composite_kernels import hidden_by, may_decompose_in_autograd
@@ -102,10 +102,10 @@ class Registry:
         for name in names:
             if not _QUALIFIED.fullmatch(name):
                 raise FormulaError(f"{name!r} is not the name of an operator. Write it as in 'mylib::swiglu'.")
-        if self._rules_package is None and rule.formula is not None:
+        if self._rules_package is None:
             # A test checks that the rules of the package fit; each is checked again when it is compiled.
             for overload in overloads:
-                _check_applies(rule.formula, overload)
+                _check_applies(rule, overload)
         self._rules_by_overload.update(dict.fromkeys(overloads, rule))
         self._rules_by_name.update(dict.fromkeys(names, rule))
         if self._rules_package is None:
@@ -210,9 +210,9 @@ def _with_variants(op: Any) -> Iterator[OpOverload]:
     yield from mutating_variants(op)
 
 
-def _check_applies(formula: Callable[..., Any], overload: OpOverload) -> None:
-    match_parameters(formula, overload)
-    key = hidden_by(overload)
+def _check_applies(rule: PricingRule, overload: OpOverload) -> None:
+    check_rule(rule, overload)
+    key = hidden_by(overload) if rule.formula is not None else None
     if key is not None:
         raise FormulaError(
             f"A formula for {overload.name()} would never apply: PyTorch runs its kernel for {key} before OpFlopMode "

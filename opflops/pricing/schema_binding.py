@@ -11,6 +11,8 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
+
 from opflops.errors import FormulaError
 from opflops.pricing.dtypes import arithmetic_dtype, first_dtype
 from opflops.pricing.schemas import holds_tensors, names_in_schema, python_name
@@ -21,12 +23,11 @@ from opflops.torch_internals.dispatch import schema_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import torch
-
     from opflops.pricing.traffic import TrafficTerm
     from opflops.torch_internals.dispatch import OpOverload
 
     Formula = Callable[..., Cost | Estimate]
+    DtypeSource = str | torch.dtype | Callable[..., torch.dtype]
     Charge = tuple[Cost | Estimate, int, int, torch.dtype | None]
 
 _MODE_OPTIONS = ("causal",)
@@ -41,7 +42,8 @@ class PricingRule:
         formula: The function that prices a call; None for a declared zero.
         unread: Names of arguments whose contents are not read: they are overwritten, or only give a shape.
         picked: Names of arguments of which only as many elements are read as the operator returns (gather, embedding).
-        dtype_from: Name of the argument whose dtype the arithmetic runs in, if :func:`arithmetic_dtype` is wrong here.
+        dtype_from: What the arithmetic runs in, if :func:`arithmetic_dtype` is wrong here: the name of an argument with
+            that dtype, the dtype itself, or a function from arguments, by their names, to the dtype.
         no_traffic: True if the operator moves no data although its schema does not say that it returns a view.
         recorded: False for operators that only query metadata; they get no row.
         per_element: Operations and transcendental functions per element of the result, if the formula is no more than
@@ -51,13 +53,13 @@ class PricingRule:
     formula: Formula | None
     unread: tuple[str, ...] = ()
     picked: tuple[str, ...] = ()
-    dtype_from: str | None = None
+    dtype_from: DtypeSource | None = None
     no_traffic: bool = False
     recorded: bool = True
     per_element: tuple[int, int] | None = None
 
 
-def describe(formula: Formula) -> str:
+def describe(formula: Callable[..., Any]) -> str:
     """Name a formula and its parameters, for messages."""
     signature = inspect.signature(formula)
     bare = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
@@ -65,7 +67,7 @@ def describe(formula: Formula) -> str:
     return f"{name}{signature.replace(parameters=bare, return_annotation=signature.empty)}"
 
 
-def match_parameters(formula: Formula, overload: OpOverload) -> tuple[list[str], list[str]]:
+def match_parameters(formula: Callable[..., Any], overload: OpOverload) -> tuple[list[str], list[str]]:
     """Split a formula's parameters into arguments of the schema, and ``out`` and the mode's options.
 
     A parameter that has a default may be missing from an overload; any other must be an argument of its schema. An
@@ -96,6 +98,17 @@ def match_parameters(formula: Formula, overload: OpOverload) -> tuple[list[str],
     return from_schema, from_mode
 
 
+def check_rule(rule: PricingRule, overload: OpOverload) -> None:
+    """Refuse a rule whose functions do not fit the schema of an overload.
+
+    Raises:
+        FormulaError: As :func:`match_parameters` raises it.
+    """
+    for function in (rule.formula, rule.dtype_from):
+        if callable(function):
+            match_parameters(function, overload)
+
+
 class Parameter(NamedTuple):
     """Describe a parameter of the generated functions.
 
@@ -120,7 +133,7 @@ class SchemaBinding(NamedTuple):
         read: What the operator reads.
         written: What it writes.
         tensors: The parameters that hold tensors.
-        dtype_from: The parameter whose dtype the arithmetic runs in; "" if the rule of :func:`arithmetic_dtype` holds.
+        dtype: An expression for the dtype that the rule states; "" if the rule of :func:`arithmetic_dtype` holds.
         results: How many tensors the operator returns; 0 if it returns anything else too.
         defaults: The formula's default values, for those of its parameters that are in the schema.
     """
@@ -131,7 +144,7 @@ class SchemaBinding(NamedTuple):
     read: list[TrafficTerm]
     written: list[TrafficTerm]
     tensors: list[str]
-    dtype_from: str
+    dtype: str
     results: int
     defaults: dict[str, Any]
 
@@ -194,10 +207,23 @@ def bind_schema(rule: PricingRule, overload: OpOverload, mode_options: Mapping[s
         cost,
         *traffic_terms(rule, overload),
         [python_name(argument.name) for argument in schema.arguments if holds_tensors(argument)],
-        rule.dtype_from if rule.dtype_from and names_in_schema((rule.dtype_from,), overload) else "",
+        _stated_dtype(rule.dtype_from, overload, namespace),
         len(schema.returns) if all(str(returned.type) == "Tensor" for returned in schema.returns) else 0,
         defaults,
     )
+
+
+def _stated_dtype(source: DtypeSource | None, overload: OpOverload, namespace: dict[str, Any]) -> str:
+    """Write an expression for the dtype that a rule states, "" if it states none; add what it refers to."""
+    if source is None:
+        return ""
+    if isinstance(source, str):
+        return f"_first_dtype({python_name(source)})" if names_in_schema((source,), overload) else ""
+    namespace["_stated_dtype"] = source
+    if isinstance(source, torch.dtype):
+        return "_stated_dtype"
+    names, _ = match_parameters(source, overload)
+    return f"_stated_dtype({', '.join(f'{name}={python_name(name)}' for name in names)})"
 
 
 def compile_pricer(rule: PricingRule, overload: OpOverload, mode_options: Mapping[str, Any]) -> Callable[..., Charge]:
@@ -216,7 +242,7 @@ def compile_pricer(rule: PricingRule, overload: OpOverload, mode_options: Mappin
         FormulaError: The formula does not fit the schema.
     """
     binding = bind_schema(rule, overload, mode_options)
-    dtype = f"_first_dtype({binding.dtype_from})" if binding.dtype_from else binding.usual_dtype
+    dtype = binding.dtype or binding.usual_dtype
     read, written = (" + ".join(map(str, terms)) or "0" for terms in (binding.read, binding.written))
     source = f"lambda _out, /, {binding.signature}: ({binding.cost}, {read}, {written}, {dtype})"
     pricer: Callable[..., Charge] = eval(source, binding.namespace)  # noqa: S307 - made of schema names only

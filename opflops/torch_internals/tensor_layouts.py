@@ -31,7 +31,7 @@ def nested_lengths(tensor: Tensor) -> list[int]:
 _NO_DISPATCH = Tensor.__torch_dispatch__
 
 
-def run_other_operators(types: Iterable[type]) -> bool:
+def run_other_operators(types: Iterable[type[Tensor]]) -> bool:
     """Return whether tensor subclasses run other operators in place of the one that they are given.
 
     Fake tensors do not, nor the functional tensors of a trace: each stands for one tensor. Operators on DTensors are

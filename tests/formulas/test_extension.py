@@ -27,8 +27,10 @@ coor::current_device mempool::begin mempool::end symm_mem::_low_contention_all_g
 symm_mem::_low_contention_all_gather_ce_multicast_out symm_mem::memcpy_to_multicast_ symm_mem::nccl_all_to_all_nd
 symm_mem::nccl_get_out symm_mem::nvshmem_get_out
 """
+# Operators of torchao and transformers in namespaces that PyTorch or others use too.
+OTHER_LIBRARIES = ("ao::mslk", "ao::blockwise_fp8", "blocksparse::", "float8_sparse::", "transformers::")
 # Kernels as above, and operators of libraries that tests of their own load.
-ELSEWHERE = ("_native::", "torchvision::", "image::")
+ELSEWHERE = ("_native::", "torchvision::", "image::", "bitsandbytes::", "torchao::", *OTHER_LIBRARIES)
 # Operators that had other names before.
 EARLIER = "prims::_low_memory_max_pool2d_with_offsets prims::_low_memory_max_pool2d_offsets_to_indices"
 

@@ -278,11 +278,10 @@ def test_wrapped_layers():
     one = torch.tensor(1.0)
     packed = torch.zeros(8)
     whole = hand_made("wrapped_quantized_linear", out, given, one, one, weight, one, one, bias, one, one, 3)
-    assert whole == ((36, 5 * (12 + 18) + 6 + 7 * 6, 0), torch.float32, whole[2])
-    assert "integers" in whole[2]
+    assert whole == ((36, 5 * (12 + 18) + 6 + 7 * 6, 0), torch.quint8, "")
     assert hand_made("_wrapped_linear_prepack", packed, weight, one, one, bias)[0] == (0, 5 * 18, 0)
     prepacked = hand_made("_wrapped_quantized_linear_prepacked", out, given, one, one, packed, one, one, 3)
-    assert prepacked == ((36, 5 * 12 + 6 + 7 * 6, 0), torch.float32, whole[2])
+    assert prepacked == ((36, 5 * 12 + 6 + 7 * 6, 0), torch.quint8, "")
     assert hand_made("wrapped_fbgemm_linear_fp16_weight", out, given, packed, bias, 3)[0] == (36, 6, 0)
 
 

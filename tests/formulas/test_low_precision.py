@@ -292,8 +292,8 @@ def test_weights_of_four_bits_and_quantized_input(block, kind):
     for device in ("cpu", "meta"):
         args = x.to(device), packed.to(device)
         row = row_of(lambda args=args: aten._dyn_quant_matmul_4bit(*args, block, 64, 8), "aten._dyn_quant_matmul_4bit")
-        assert (row.dtype, *work(row.cost)) == ("float32", counts["macs"], counts["ops"], 0)
-        assert "8-bit" in row.estimate
+        assert (row.dtype, *work(row.cost)) == ("int8", counts["macs"], counts["ops"], 0)
+        assert "bias" in row.estimate
     row = row_of(
         lambda: aten._dyn_quant_pack_4bit_weight(q[:, :32], scales, None, block, 64, 8),
         "aten._dyn_quant_pack_4bit_weight",

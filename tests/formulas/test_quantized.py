@@ -3,6 +3,7 @@
 import pytest
 import torch
 from counted import cost_of
+from torch import nn
 from torch.nn import functional
 
 from opflops import Cost, OpFlopMode
@@ -112,11 +113,10 @@ def test_linear_with_dynamic_quantization(bias, added):
     packed = quantized.linear_prepack(quantize(torch.randn(3, 4), torch.qint8), bias)
     x = torch.randn(2, 4)
     row = row_of(lambda: quantized.linear_dynamic(x, packed), "quantized.linear_dynamic")
-    assert work(row) == (24, 59 + 6 * (1 + added), 0)
+    assert (row.dtype, row.estimate, *work(row)) == ("quint8", "", 24, 59 + 6 * (1 + added), 0)
     assert row.cost.bytes_read == 32 + 12 + 12 * added
-    assert "8-bit" in row.estimate
     row = row_of(lambda: quantized.linear_relu_dynamic(x, packed), "quantized.linear_relu_dynamic")
-    assert work(row) == (24, 59 + 6 * (2 + added), 0)
+    assert (row.dtype, row.estimate, *work(row)) == ("quint8", "", 24, 59 + 6 * (2 + added), 0)
 
 
 @pytest.mark.parametrize(("bias", "added"), BIAS)
@@ -189,6 +189,25 @@ def test_linear_with_other_activations(bias, added):
     assert (row.dtype, *work(row)) == ("quint8", 24, 6 * (5 + added + 1), 6)
 
 
+def test_weights_of_half_precision_are_multiplied_in_single_precision():
+    """The product 1 * (1 + 2**-20) is exact; in half precision it would be 1. So the rows above are of float32."""
+    x = torch.full((1, 16), 1 + 2**-20)
+    packed = quantized.linear_prepack_fp16(torch.eye(16), None)
+    assert torch.equal(quantized.linear_dynamic_fp16(x, packed), x)
+
+
+def test_a_model_quantized_dynamically_multiplies_bytes():
+    """None of its products is in the floating-point total, as in a model quantized statically."""
+    model = nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 3))
+    model = torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
+    with OpFlopMode(strict=True) as mode:
+        model(torch.randn(4, 5))
+    assert mode.total.macs == 0
+    products = {row.dtype: row.cost.macs for row in mode.profile.rows if row.op == "quantized.linear_dynamic"}
+    macs = sum(row.cost.macs for row in mode.profile.rows if row.dtype == "quint8")
+    assert (set(products), macs) == ({"quint8"}, 4 * (5 * 7 + 7 * 3))
+
+
 @pytest.mark.parametrize(("bias", "added"), BIAS)
 def test_linear_with_a_given_scale(bias, added):
     """The input is quantized by a scale that is known (5 operations for each of 8 numbers), the sums scaled back."""
@@ -196,12 +215,10 @@ def test_linear_with_a_given_scale(bias, added):
     x, op = torch.randn(2, 4), "linear_with_input_q_dq_qweight_dq"
     call, relu = getattr(quantized, f"{op}_output_fp32"), getattr(quantized, f"{op}_relu_output_fp32")
     row = row_of(lambda: call(x, SCALE, ZERO_POINT, packed), f"quantized.{op}_output_fp32")
-    assert work(row) == (24, 40 + 6 * (1 + added), 0)
+    assert (row.dtype, row.estimate, *work(row)) == ("quint8", "", 24, 40 + 6 * (1 + added), 0)
     assert row.cost.bytes_read == 32 + 12 + 12 * added
-    assert "8-bit" in row.estimate
     row = row_of(lambda: relu(x, SCALE, ZERO_POINT, packed), f"quantized.{op}_relu_output_fp32")
-    assert work(row) == (24, 40 + 6 * (2 + added), 0)
-    assert "8-bit" in row.estimate
+    assert (row.dtype, row.estimate, *work(row)) == ("quint8", "", 24, 40 + 6 * (2 + added), 0)
 
 
 @pytest.mark.parametrize(("bias", "added"), BIAS)
@@ -232,7 +249,7 @@ def test_convolutions_with_dynamic_quantization(rank, transposed, bias, added):
     by_range = 2 * (x.numel() - 1) + 5 + 5 * x.numel()
     assert work(row) == (expected.macs, by_range + (1 + added) * out.numel(), 0)
     assert row.cost.bytes_read == 4 * x.numel() + weight.numel() + 24 * added
-    assert "8-bit" in row.estimate
+    assert (row.dtype, row.estimate) == ("quint8", "")
 
 
 @pytest.mark.usefixtures("onednn")
@@ -295,7 +312,7 @@ def test_linear_on_stored_blocks_with_dynamic_quantization(sparse_weight):
     for op, relu in [("qlinear_dynamic", 0), ("qlinear_relu_dynamic", 1)]:
         # Only some processors have a kernel.
         price = registry.resolve(getattr(torch.ops.sparse, op).default, {"causal": "dense"})
-        cost, _, reason = price.charge(torch.empty(2, 3), (x, packed), {})
+        cost, dtype, reason = price.charge(torch.empty(2, 3), (x, packed), {})
         assert (cost.macs, cost.ops, cost.transcendentals) == (24, 115 + 6 * (2 + relu), 0)
         assert cost.bytes_read == 64 + 12 + 12
-        assert "8-bit" in reason
+        assert (dtype, reason) == (torch.quint8, "")

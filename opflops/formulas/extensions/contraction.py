@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from opflops.formulas.contraction import linear, products
+from opflops.formulas.quantized.low_precision import grouped_mm
 from opflops.formulas.sizes import numel
 from opflops.pricing.registration import declare_zero, formula
 from opflops.pricing.traffic import stored_bytes
@@ -39,6 +40,19 @@ def foreach_mm(self: Sequence[Tensor], mat2: Sequence[Tensor]) -> Cost:
 def bmm(self: Tensor, mat2: Tensor) -> Cost:
     """b·m·n·k."""
     return Cost(macs=products(self, mat2))
+
+
+@formula("transformers::grouped_mm_fallback")
+def grouped_product(input: Tensor, weight: Tensor, offs: Tensor, *, out: Tensor) -> Cost | Estimate:
+    """The matrix product of each expert of a model of transformers, by the true numbers of tokens."""
+    return grouped_mm(input, weight, offs, out=out)
+
+
+@formula("transformers::grouped_mm_fallback_backward")
+def grouped_product_backward(input: Tensor, weight: Tensor, offs: Tensor, grad_output: Tensor) -> Cost | Estimate:
+    """The same twice: for the gradient of the input and for that of the weights."""
+    forward = grouped_mm(input, weight, offs, out=grad_output)
+    return Estimate(forward.cost * 2, forward.reason) if isinstance(forward, Estimate) else forward * 2
 
 
 # 2:4 sparsity keeps two of four neighbours. The stored tensor is padded or has metadata, so it does not give the size.

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from opflops.formulas.contraction import products
 from opflops.formulas.quantized import pointwise as quantized_pointwise  # noqa: F401 - registered first
-from opflops.formulas.quantized.layers import DEQUANTIZE, INSIDE, QUANTIZE
+from opflops.formulas.quantized.layers import DEQUANTIZE, DYNAMIC, QUANTIZE
 from opflops.formulas.sizes import available_packets, numel, reduction_ops
 from opflops.pricing.registration import declare_zero, formula
 from opflops.pricing.registry import registry
 from opflops.pricing.schemas import overloads_of
-from opflops.records.cost import Cost, Estimate
+from opflops.records.cost import Cost
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -123,7 +123,7 @@ declare_zero("_quantized::wrapped_fbgemm_pack_gemm_matrix_fp16")
 
 @formula("_quantized::wrapped_fbgemm_linear_fp16_weight")
 def linear_fp16_weight(X: Tensor, *, out: Tensor) -> Cost:
-    """A linear layer with a bias and half-precision weights; the arithmetic runs in the input's dtype."""
+    """A linear layer with a bias and weights stored in half precision, and multiplied in the input's dtype."""
     return Cost(macs=products(X, out), ops=out.numel())
 
 
@@ -133,18 +133,17 @@ def wrapped_linear_prepack(W: Tensor) -> Cost:
     return QUANTIZE * W.numel()
 
 
-@formula("_quantized::_wrapped_quantized_linear_prepacked")
-def wrapped_linear_prepacked(X: Tensor, *, out: Tensor) -> Estimate:
+@formula("_quantized::_wrapped_quantized_linear_prepacked", dtype_from=DYNAMIC)
+def wrapped_linear_prepacked(X: Tensor, *, out: Tensor) -> Cost:
     """Quantize the input, multiply integers, add the bias, quantize the sums, and dequantize them."""
     layer = Cost(macs=products(X, out), ops=out.numel())
-    return Estimate(QUANTIZE * X.numel() + layer + (QUANTIZE + DEQUANTIZE) * out.numel(), INSIDE)
+    return QUANTIZE * X.numel() + layer + (QUANTIZE + DEQUANTIZE) * out.numel()
 
 
-@formula("_quantized::wrapped_quantized_linear")
-def wrapped_linear(X: Tensor, W: Tensor, *, out: Tensor) -> Estimate:
+@formula("_quantized::wrapped_quantized_linear", dtype_from=DYNAMIC)
+def wrapped_linear(X: Tensor, W: Tensor, *, out: Tensor) -> Cost:
     """The same, and quantize the weight."""
-    cost, reason = wrapped_linear_prepacked(X, out=out)
-    return Estimate(wrapped_linear_prepack(W) + cost, reason)
+    return wrapped_linear_prepack(W) + wrapped_linear_prepacked(X, out=out)
 
 
 # Conversions of float32 to 16 bits, to send less, and back.

@@ -1,6 +1,7 @@
 """Embedding tables whose rows store 8, 4 or 2 bits per number, and a scale and a shift per row.
 
-Results are floating point, and so is the dtype of the profile's rows. Only the rows that are looked up are read.
+Rows are dequantized, then weighted and summed as floats, so the profile's row is of the floating dtype of the result.
+Only the rows of the table that are looked up are read.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """Quantized tensors: quantizing and dequantizing, and layers on them, whose weights are packed parameters.
 
-A layer on quantized tensors is a row of its input's dtype. A layer that quantizes its input itself has a floating-point
-input, and so such a row.
+A layer is a row of the dtype that its products run in, with all that it does besides: quantizing, biases, scaling. That
+is its input's dtype if the input is quantized. A layer that quantizes its input itself (dynamic quantization) is a row
+of ``quint8``, although floats go in and come out: every engine multiplies unsigned bytes. Weights that are only stored
+in half precision are widened as they are loaded, and multiplied in the input's dtype.
 """
 
 from __future__ import annotations
@@ -16,13 +18,16 @@ from opflops.formulas.contraction import products
 from opflops.formulas.sizes import aten, available_packets, numel, reduction_ops
 from opflops.pricing.registration import declare_zero, formula
 from opflops.pricing.traffic import stored_bytes
-from opflops.records.cost import Cost, Estimate
+from opflops.records.cost import Cost
 from opflops.torch_internals.dispatch import modes_disabled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from torch import Tensor
+
+    from opflops.pricing.schema_binding import DtypeSource
+    from opflops.records.cost import Estimate
 
 # Queries of a quantized tensor, and constructors from parts or without contents.
 declare_zero(aten.q_per_channel_axis, aten.q_scale, aten.q_zero_point, recorded=False)
@@ -77,7 +82,8 @@ def quantize_dynamic(self: Tensor) -> Cost:
     return quantize_by_range(self.numel())
 
 
-INSIDE = "its matmul is of 8-bit integers, although the row has its input's dtype"
+DYNAMIC = torch.quint8
+"""What a layer quantizes its floating-point input to, and multiplies: FBGEMM, oneDNN and QNNPACK alike."""
 
 
 def _layer(X: Any, packed: Any, unpack: Callable[[Any], tuple[Tensor, Tensor | None]], out: Tensor) -> Cost:
@@ -96,7 +102,7 @@ def _linear(X: Tensor, W_prepack: Any, out: Tensor) -> Cost:
 def register(
     names: str,
     function: Callable[..., Cost | Estimate],
-    dtype_from: str | None = None,
+    dtype_from: DtypeSource | None = None,
     *,
     namespace: str = "quantized",
     unread: Iterable[str] = (),
@@ -127,31 +133,28 @@ def linear_tanh(X: Tensor, W_prepack: Any, *, out: Tensor) -> Cost:
     return linear(X, W_prepack, out=out) + (SCALE_BACK + Cost(transcendentals=1)) * out.numel()
 
 
-def linear_dynamic(X: Tensor, W_prepack: Any, *, out: Tensor) -> Estimate:
+def linear_dynamic(X: Tensor, W_prepack: Any, *, out: Tensor) -> Cost:
     """Quantize the input by its range, multiply integers, and scale the sums back."""
-    cost = quantize_by_range(X.numel()) + _linear(X, W_prepack, out) + SCALE_BACK * out.numel()
-    return Estimate(cost, INSIDE)
+    return quantize_by_range(X.numel()) + _linear(X, W_prepack, out) + SCALE_BACK * out.numel()
 
 
-def linear_relu_dynamic(X: Tensor, W_prepack: Any, *, out: Tensor) -> Estimate:
+def linear_relu_dynamic(X: Tensor, W_prepack: Any, *, out: Tensor) -> Cost:
     """The same and a relu."""
-    cost, reason = linear_dynamic(X, W_prepack, out=out)
-    return Estimate(cost + RELU * out.numel(), reason)
+    return linear_dynamic(X, W_prepack, out=out) + RELU * out.numel()
 
 
-def linear_of_quantized_input(X: Tensor, W_prepack: Any, *, out: Tensor) -> Estimate:
+def linear_of_quantized_input(X: Tensor, W_prepack: Any, *, out: Tensor) -> Cost:
     """The same with a given scale and zero point, so without finding the range."""
-    return Estimate(QUANTIZE * X.numel() + _linear(X, W_prepack, out) + SCALE_BACK * out.numel(), INSIDE)
+    return QUANTIZE * X.numel() + _linear(X, W_prepack, out) + SCALE_BACK * out.numel()
 
 
-def linear_relu_of_quantized_input(X: Tensor, W_prepack: Any, *, out: Tensor) -> Estimate:
+def linear_relu_of_quantized_input(X: Tensor, W_prepack: Any, *, out: Tensor) -> Cost:
     """The same and a relu."""
-    cost, reason = linear_of_quantized_input(X, W_prepack, out=out)
-    return Estimate(cost + RELU * out.numel(), reason)
+    return linear_of_quantized_input(X, W_prepack, out=out) + RELU * out.numel()
 
 
 def linear_dynamic_fp16(X: Tensor, W_prepack: Any, *, out: Tensor) -> Cost:
-    """A linear layer whose weights are stored in half precision; the arithmetic runs in the input's dtype."""
+    """A linear layer whose weights are stored in half precision, and multiplied in the input's dtype, float32."""
     half = _layer(X, W_prepack, torch.ops.quantized.linear_unpack_fp16, out)
     return Cost(macs=products(X, out)) + half
 
@@ -170,16 +173,16 @@ register("linear", linear, "X")
 register("linear_relu", linear_relu, "X")
 register("linear_leaky_relu", linear_leaky_relu, "X")
 register("linear_tanh", linear_tanh, "X")
-register("linear_dynamic", linear_dynamic)
-register("linear_relu_dynamic", linear_relu_dynamic)
-register("linear_with_input_q_dq_qweight_dq_output_fp32", linear_of_quantized_input)
-register("linear_with_input_q_dq_qweight_dq_relu_output_fp32", linear_relu_of_quantized_input)
+register("linear_dynamic", linear_dynamic, DYNAMIC)
+register("linear_relu_dynamic", linear_relu_dynamic, DYNAMIC)
+register("linear_with_input_q_dq_qweight_dq_output_fp32", linear_of_quantized_input, DYNAMIC)
+register("linear_with_input_q_dq_qweight_dq_relu_output_fp32", linear_relu_of_quantized_input, DYNAMIC)
 register("linear_dynamic_fp16", linear_dynamic_fp16)
 register("linear_relu_dynamic_fp16", linear_relu_dynamic_fp16)
 register("linear_dynamic_fp16_unpacked_weight", linear_dynamic_fp16_unpacked_weight)
 
 
-def _convolution(rank: int, *, transposed: bool, after: Cost, dynamic: bool = False) -> Callable[..., Cost | Estimate]:
+def _convolution(rank: int, *, transposed: bool, after: Cost, dynamic: bool = False) -> Callable[..., Cost]:
     """Make the formula of a convolution; the operator that unpacks its parameters is specific to the rank.
 
     Args:
@@ -192,7 +195,7 @@ def _convolution(rank: int, *, transposed: bool, after: Cost, dynamic: bool = Fa
 
     def price(
         qx: Tensor, packed_weight: Any = None, weight: Any = None, qaccum: Tensor | None = None, *, out: Tensor
-    ) -> Cost | Estimate:
+    ) -> Cost:
         packed = packed_weight if packed_weight is not None else weight
         with modes_disabled():
             weights, _ = unpack(packed)
@@ -200,7 +203,7 @@ def _convolution(rank: int, *, transposed: bool, after: Cost, dynamic: bool = Fa
         positions = (qx if transposed else out).shape
         products_of_integers = Cost(macs=positions[0] * numel(positions[2:]) * weights.numel())
         cost = products_of_integers + _layer([qx, qaccum], packed, unpack, out) + after * out.numel()
-        return Estimate(quantize_by_range(qx.numel()) + cost, INSIDE) if dynamic else cost
+        return quantize_by_range(qx.numel()) + cost if dynamic else cost
 
     price.__doc__ = f"Positions times weights, the bias, and {after.ops} operations for each sum."
     return price
@@ -215,8 +218,8 @@ for _rank in (1, 2, 3):
     register(f"conv{_rank}d", _convolution(_rank, transposed=False, after=QUANTIZE), "qx")
     register(f"conv{_rank}d_relu", _convolution(_rank, transposed=False, after=QUANTIZE + RELU), "qx")
     register(f"conv_transpose{_rank}d", _convolution(_rank, transposed=True, after=QUANTIZE), "qx")
-    register(f"conv{_rank}d_dynamic", _convolution(_rank, transposed=False, after=SCALE_BACK, dynamic=True))
-    register(f"conv_transpose{_rank}d_dynamic", _convolution(_rank, transposed=True, after=SCALE_BACK, dynamic=True))
+    for _name, _transposed in ((f"conv{_rank}d_dynamic", False), (f"conv_transpose{_rank}d_dynamic", True)):
+        register(_name, _convolution(_rank, transposed=_transposed, after=SCALE_BACK, dynamic=True), DYNAMIC)
 
 # Parameters reordered for a kernel, and back.
 _PACKED = """
@@ -258,20 +261,18 @@ def sparse_linear_relu(X: Tensor, W_prepack: Any, *, out: Tensor) -> Cost:
     return sparse_linear(X, W_prepack, out=out) + RELU * out.numel()
 
 
-def sparse_linear_dynamic(X: Tensor, W_prepack: Any, *, out: Tensor) -> Estimate:
+def sparse_linear_dynamic(X: Tensor, W_prepack: Any, *, out: Tensor) -> Cost:
     """Quantize the input by its range, multiply integers, and scale the sums back."""
-    cost = quantize_by_range(X.numel()) + _sparse_linear(X, W_prepack, out) + SCALE_BACK * out.numel()
-    return Estimate(cost, INSIDE)
+    return quantize_by_range(X.numel()) + _sparse_linear(X, W_prepack, out) + SCALE_BACK * out.numel()
 
 
-def sparse_linear_relu_dynamic(X: Tensor, W_prepack: Any, *, out: Tensor) -> Estimate:
+def sparse_linear_relu_dynamic(X: Tensor, W_prepack: Any, *, out: Tensor) -> Cost:
     """The same and a relu."""
-    cost, reason = sparse_linear_dynamic(X, W_prepack, out=out)
-    return Estimate(cost + RELU * out.numel(), reason)
+    return sparse_linear_dynamic(X, W_prepack, out=out) + RELU * out.numel()
 
 
 register("qlinear", sparse_linear, "X", namespace="sparse")
 register("qlinear_relu", sparse_linear_relu, "X", namespace="sparse")
-register("qlinear_dynamic", sparse_linear_dynamic, namespace="sparse")
-register("qlinear_relu_dynamic", sparse_linear_relu_dynamic, namespace="sparse")
+register("qlinear_dynamic", sparse_linear_dynamic, DYNAMIC, namespace="sparse")
+register("qlinear_relu_dynamic", sparse_linear_relu_dynamic, DYNAMIC, namespace="sparse")
 declare_zero(*available_packets("sparse", "qlinear_prepack", "qlinear_unpack"))

@@ -1,7 +1,8 @@
 """Low-precision matmuls: of 8-bit and 4-bit numbers, with scaled operands, and in groups of different sizes.
 
-A matmul of two low-precision operands is a row of their dtype. If only the weights are quantized, the arithmetic runs
-in the dtype of the activations, since the weights are converted to it first.
+A matmul of two low-precision operands is a row of their dtype, also if the operator quantizes one of them itself. If
+only the weights are quantized, they are converted first and the products run in the dtype of the activations, so that
+is the row's dtype: ``_weight_int4pack_mm``, ``_weight_int8pack_mm`` and ``_mixed_dtypes_linear``, on every device.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 
 from opflops.formulas.activation import RELU
 from opflops.formulas.contraction import products
-from opflops.formulas.quantized.layers import INSIDE, SCALE_BACK, quantize_by_range, register
+from opflops.formulas.quantized.layers import SCALE_BACK, quantize_by_range, register
 from opflops.formulas.sizes import aten, newer, newer_formula, numel
 from opflops.pricing.registration import declare_zero, formula
 from opflops.records.cost import Cost, Estimate
@@ -144,7 +145,6 @@ def weight_int4pack_mm(self: Tensor, *, out: Tensor) -> Cost:
 register("int4mm_packed_weight_cpu", weight_int4pack_mm, "self")
 
 
-@newer_formula("_dyn_quant_matmul_4bit")
 def dyn_quant_matmul_4bit(
     inp: Tensor, block_size: int, in_features: int, out_features: int, *, out: Tensor
 ) -> Estimate:
@@ -158,7 +158,12 @@ def dyn_quant_matmul_4bit(
     offsets = Cost(ops=in_features * out_features)
     products_of_integers = Cost(macs=products(inp, out))
     quantized = quantize_by_range(inp.numel(), numel(inp.shape[:-1]))
-    return Estimate(quantized + products_of_integers + offsets + scaling, f"{INSIDE}; a packed bias is not counted")
+    return Estimate(quantized + products_of_integers + offsets + scaling, "a packed bias is not counted")
+
+
+if newer("_dyn_quant_matmul_4bit"):
+    # Its kernels and its reference quantize the input to signed bytes.
+    formula(*newer("_dyn_quant_matmul_4bit"), dtype_from=torch.int8)(dyn_quant_matmul_4bit)
 
 
 @formula(aten._weight_int8pack_mm)

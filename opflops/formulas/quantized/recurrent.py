@@ -1,7 +1,7 @@
 """Recurrent cells and layers with 8-bit weights: their unrolled form, on an input and a state quantized by range.
 
-Only the matmuls are on integers; gates, states and the row's dtype are floating point. Half-precision weights do not
-change the arithmetic. The biases are those packed with the weights.
+Only the matmuls are on integers; gates and states are floating point. The row is of the dtype of the products, as that
+of any layer. Half-precision weights are multiplied in the input's dtype. The biases are those packed with the weights.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from opflops.formulas.quantized.layers import INSIDE, SCALE_BACK, quantize_by_range, register
+from opflops.formulas.quantized.layers import DYNAMIC, SCALE_BACK, quantize_by_range, register
 from opflops.formulas.recurrent import layers_of_a_library
 from opflops.formulas.sizes import aten, available_packets, numel
 from opflops.pricing.registration import declare_zero, formula
 from opflops.pricing.traffic import stored_bytes
-from opflops.records.cost import Cost, Estimate
+from opflops.records.cost import Cost
 from opflops.torch_internals.dispatch import modes_disabled
 
 if TYPE_CHECKING:
@@ -81,17 +81,16 @@ def _unrolled(
     dropout: float = 0,
     train: bool = False,
     bidirectional: bool = False,
-) -> Cost | Estimate:
+) -> Cost:
     """Cost of all layers in all directions; the cells are listed layer by layer."""
     tensors = [tensor for cell in cells for tensor in (*cell.weights, *cell.biases)]
     hidden_size, rows = cells[0].weights[1].shape[1], numel(input.shape[:-1])
     floating = layers_of_a_library(input, tensors, mode, hidden_size, num_layers, dropout, train, bidirectional)
     cost = floating + Cost(bytes_read=stored_bytes([input, *states, *tensors]))
-    integers = [cell.weights for cell in cells if cell.integers]
-    for of_input, of_state in integers:
+    for of_input, of_state in (cell.weights for cell in cells if cell.integers):
         results, features = of_input.shape
         cost += _quantized(steps, rows * features, rows * of_state.shape[1], rows * results)
-    return Estimate(cost, INSIDE) if integers else cost
+    return cost
 
 
 def recurrent_layers(
@@ -106,7 +105,7 @@ def recurrent_layers(
     data: Any = None,
     batch_sizes: Any = None,
     mode: int = _LSTM,
-) -> Cost | Estimate:
+) -> Cost:
     """A padded input, or packed data with true lengths; the overloads with tensors as parameters always raise."""
     return _unrolled(
         mode,
@@ -121,17 +120,29 @@ def recurrent_layers(
     )
 
 
-formula(aten.quantized_lstm)(recurrent_layers)
-formula(aten.quantized_gru)(partial(recurrent_layers, mode=_GRU))
+def _multiplied_in(cells: Sequence[_Parameters], input: Tensor) -> torch.dtype:
+    return DYNAMIC if any(cell.integers for cell in cells) else input.dtype
 
 
-def recurrent_cell(input: Tensor, hx: Any, w_ih: Any, w_hh: Any, mode: int = _LSTM) -> Cost | Estimate:
+def layers_multiply_in(params: Sequence[Any], input: Any = None, data: Any = None) -> torch.dtype:
+    """Return the dtype of the products of recurrent layers."""
+    return _multiplied_in([_parameters(cell) for cell in params], data if input is None else input)
+
+
+formula(aten.quantized_lstm, dtype_from=layers_multiply_in)(recurrent_layers)
+formula(aten.quantized_gru, dtype_from=layers_multiply_in)(partial(recurrent_layers, mode=_GRU))
+
+
+def recurrent_cell(input: Tensor, hx: Any, w_ih: Any, w_hh: Any, mode: int = _LSTM) -> Cost:
     """One step; the biases passed beside the packed weights are not read."""
     states = [hx] if isinstance(hx, torch.Tensor) else hx
     return _unrolled(mode, input, 1, states, [_unpack(w_ih, w_hh)])
 
 
-register("quantized_lstm_cell_dynamic", recurrent_cell)
-register("quantized_gru_cell_dynamic", partial(recurrent_cell, mode=_GRU))
-register("quantized_rnn_relu_cell_dynamic", partial(recurrent_cell, mode=_RELU))
-register("quantized_rnn_tanh_cell_dynamic", partial(recurrent_cell, mode=_TANH))
+def cell_multiplies_in(input: Tensor, w_ih: Any, w_hh: Any) -> torch.dtype:
+    """Return the dtype of the products of a cell."""
+    return _multiplied_in([_unpack(w_ih, w_hh)], input)
+
+
+for _name, _mode in (("lstm", _LSTM), ("gru", _GRU), ("rnn_relu", _RELU), ("rnn_tanh", _TANH)):
+    register(f"quantized_{_name}_cell_dynamic", partial(recurrent_cell, mode=_mode), cell_multiplies_in)

@@ -1,0 +1,52 @@
+"""Modules that the program imports while a mode counts, and that need patches then."""
+
+from __future__ import annotations
+
+import sys
+from importlib.machinery import ModuleSpec, PathFinder
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import ModuleType
+
+
+class PatchedImports:
+    """Patch modules when the program imports them inside the block.
+
+    It stands first among the finders of modules, and is asked once for each module that is imported.
+
+    Args:
+        names: The modules.
+        patch: What to call with each such module.
+    """
+
+    def __init__(self, names: Sequence[str], patch: Callable[[ModuleType], None]) -> None:
+        self._names = names
+        self._patch = patch
+
+    def install(self) -> None:
+        """Watch imports, if there is a module still to come."""
+        if any(name not in sys.modules for name in self._names):
+            sys.meta_path.insert(0, self)
+
+    def remove(self) -> None:
+        """Watch no longer."""
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Find one of these modules as usual, and patch it once it has run; leave all others to the usual finders."""
+        if name not in self._names:
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def execute_and_patch(module: ModuleType) -> None:
+            execute(module)
+            self._patch(module)
+
+        spec.loader.exec_module = execute_and_patch  # type: ignore[method-assign]
+        return spec
