@@ -6,6 +6,8 @@ import math
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from opflops.records.algebra import ANTIALIAS_TAPS, antialias_taps, functions
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -38,6 +40,22 @@ def compile_expressions(names: Sequence[str], expressions: Sequence[Any]) -> Cal
         def _print_ceil_log2(self, expression: Any) -> str:
             return f"max({self.whole(expression.args[0])} - 1, 0).bit_length()"
 
+        def _print_bitwise_and(self, expression: Any) -> str:
+            return self._combined(expression, "&")
+
+        def _print_bitwise_or(self, expression: Any) -> str:
+            return self._combined(expression, "|")
+
+        def _print_bitwise_xor(self, expression: Any) -> str:
+            return self._combined(expression, "^")
+
+        def _print_antialias_taps(self, expression: Any) -> str:
+            *whole, factor = expression.args
+            return f"{ANTIALIAS_TAPS}({', '.join(map(self.whole, whole))}, {float(factor)!r})"
+
+        def _combined(self, expression: Any, sign: str) -> str:
+            return f"({sign.join(f'({self.whole(each)})' for each in expression.args)})"
+
         def _rounded(self, expression: Any, rational: str, other: str) -> str:
             (argument,) = expression.args
             if _is_rational(argument):
@@ -48,7 +66,7 @@ def compile_expressions(names: Sequence[str], expressions: Sequence[Any]) -> Cal
     values = "".join(
         f"{printer.whole(each) if hasattr(each, 'as_coeff_Mul') else printer.doprint(each)}, " for each in expressions
     )
-    namespace = {**vars(math), "Fraction": Fraction}
+    namespace = {**vars(math), "Fraction": Fraction, ANTIALIAS_TAPS: antialias_taps}
     function: Callable[..., Sequence[Any]] = eval(f"lambda {', '.join(names)}: ({values})", namespace)  # noqa: S307 - printed by sympy from an expression, not read from input
     return function
 
@@ -57,9 +75,24 @@ def _is_rational(expression: Any) -> bool:
     """Tell whether integer arithmetic can compute an expression."""
     import sympy  # noqa: PLC0415 - only for symbolic counts
 
-    if expression.has(sympy.Float, sympy.log):
-        return False
-    return all(power.exp.is_Integer for power in expression.atoms(sympy.Pow))
+    if expression.is_Function and expression.func in functions().values():
+        # It is an integer, whatever its arguments are.
+        return True
+    if expression.is_Pow:
+        base, exponent = expression.args
+        return _is_rational(base) and (exponent.is_Integer or _is_exponent(exponent))
+    return not isinstance(expression, (sympy.Float, sympy.log)) and all(map(_is_rational, expression.args))
+
+
+def _is_exponent(expression: Any) -> bool:
+    """Tell whether an expression is surely an integer that is not negative, so that integers can be raised to it."""
+    import sympy  # noqa: PLC0415 - only for symbolic counts
+
+    if expression.is_Add or expression.is_Mul or expression.is_Pow:
+        return all(map(_is_exponent, expression.args))
+    if expression.is_Integer:
+        return bool(expression >= 0)
+    return expression.is_Symbol or isinstance(expression, (sympy.floor, sympy.ceiling, *functions().values()))
 
 
 def _as_fraction(expression: Any) -> tuple[Any, Any]:
