@@ -16,7 +16,7 @@ from opflops.torch_internals.symbolic_shapes import RecordingShapeEnv
 from opflops.torch_internals.symint_patches import symint_patches_active
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from opflops.counting.fake_call import FakeCall
     from opflops.profile.profile import Dimension
     from opflops.records.rows import Row
+
+    Held = frozenset[tuple[str, int]]
 
 
 class SymbolicTrace:
@@ -41,8 +43,12 @@ class SymbolicTrace:
         self._dimensions = dimensions
         self._mode = call.make_mode()
 
-    def trace(self, dims_at_one: frozenset[str]) -> tuple[Profile, list[Condition]]:
-        """Trace the program with symbols, except for dimensions that are held at a size of 1.
+    def example_sizes(self, names: Iterable[str]) -> dict[str, int]:
+        """Return the sizes of dimensions in the example inputs."""
+        return {name: self._dimensions[name].example for name in names}
+
+    def trace(self, held: Held) -> tuple[Profile, list[Condition]]:
+        """Trace the program with symbols, except for dimensions that are held at one size.
 
         The hints of the symbols are all different. If the program needs some sizes to be equal, they are those of the
         example inputs.
@@ -60,7 +66,7 @@ class SymbolicTrace:
         attempts = [distinct_hints(example), example, distinct_hints(halved_hints(example))]
         for hints in (attempt for number, attempt in enumerate(attempts) if attempt not in attempts[:number]):
             try:
-                return self._trace_with(hints, dims_at_one)
+                return self._trace_with(hints, held)
             except DimensionError as error:  # noqa: PERF203 - a few times at most
                 first_error = first_error or error
             except OpflopsError:
@@ -70,22 +76,22 @@ class SymbolicTrace:
         if first_error is not None:
             raise first_error
         # If the program fails without symbols too, this raises its own error.
-        self.count_at({name: each.example for name, each in example.items()}, dims_at_one)
+        self.count_at({name: each.example for name, each in example.items()}, held)
         raise DimensionError(
             f"{self.call.name} runs, but PyTorch cannot trace {location_of(reason, self._mode)} with symbols for sizes "
             f"({first_line(reason)}). Leave dimensions out of dynamic_shapes, and count for each of their sizes."
         ) from reason
 
     def _trace_with(
-        self, hints: Mapping[str, Dimension], dims_at_one: frozenset[str]
+        self, hints: Mapping[str, Dimension], held: Held
     ) -> tuple[Profile, list[Condition]]:
         mode = self._mode = self.call.make_mode()
         shape_env = RecordingShapeEnv(lambda: current_location(mode))
-        dimensions = [each for each in hints.values() if each.name not in dims_at_one]
+        dimensions = [each for each in hints.values() if each.name not in dict(held)]
 
         def copy_memo() -> dict[int, Tensor]:
             symbols = {each.name: shape_env.size(*each) for each in dimensions}
-            return self._example_inputs({**symbols, **dict.fromkeys(dims_at_one, 1)})
+            return self._example_inputs({**symbols, **dict(held)})
 
         with self.call.translated_errors(mode), symint_patches_active:
             profile = self.call.run(mode, fake_copies(self.call.originals, copy_memo, shape_env))
@@ -105,9 +111,9 @@ class SymbolicTrace:
         rows, sites = to_expressions(profile.rows), to_expressions(profile.sites)
         return Profile(rows, sites, profile.called, tuple(dimensions), tuple(guards)), kernel_guards
 
-    def count_at(self, sizes: Mapping[str, int], dims_at_one: frozenset[str]) -> Profile:
-        """Count the program without symbols, at given sizes of dimensions and at 1 for the others."""
-        return self.call.count(lambda: self._example_inputs({**sizes, **dict.fromkeys(dims_at_one, 1)}))
+    def count_at(self, sizes: Mapping[str, int], held: Held) -> Profile:
+        """Count the program without symbols, at given sizes of dimensions and at those that others are held at."""
+        return self.call.count(lambda: self._example_inputs({**sizes, **dict(held)}))
 
     def _example_inputs(self, sizes: Mapping[str, Any]) -> dict[int, Tensor]:
         return make_example_inputs(self.call, self._axes, sizes)

@@ -112,7 +112,10 @@ def _antialias(reach: int) -> Any:
         down = (2 * row_taps - height) * width
         return Cost(ops=numel(out.shape[:-2]) * (across + down))
 
-    price.__doc__ = f"See :func:`opflops.records.algebra.antialias_taps`, with a reach of {reach}; weighted sums along one axis, then the other."
+    price.__doc__ = (
+        f"See :func:`opflops.records.algebra.antialias_taps`, with a reach of {reach}; weighted sums along one axis, "
+        "then the other."
+    )
     return price
 
 

@@ -6,10 +6,23 @@ import math
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from opflops.records.algebra import ANTIALIAS_TAPS, antialias_taps, functions
+from opflops.records.algebra import ANTIALIAS_TAPS, BITWISE_AND, BITWISE_OR, BITWISE_XOR, antialias_taps, functions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+
+_SIGNS = {BITWISE_AND: "&", BITWISE_OR: "|", BITWISE_XOR: "^"}
+
+
+def _print_bitwise(printer: Any, expression: Any) -> str:
+    sign = _SIGNS[expression.func.__name__]
+    return f"({sign.join(f'({printer.whole(each)})' for each in expression.args)})"
+
+
+def _print_antialias_taps(printer: Any, expression: Any) -> str:
+    *whole, factor = expression.args
+    return f"{ANTIALIAS_TAPS}({', '.join(map(printer.whole, whole))}, {float(factor)!r})"
 
 
 def compile_expressions(names: Sequence[str], expressions: Sequence[Any]) -> Callable[..., Sequence[Any]]:
@@ -40,21 +53,8 @@ def compile_expressions(names: Sequence[str], expressions: Sequence[Any]) -> Cal
         def _print_ceil_log2(self, expression: Any) -> str:
             return f"max({self.whole(expression.args[0])} - 1, 0).bit_length()"
 
-        def _print_bitwise_and(self, expression: Any) -> str:
-            return self._combined(expression, "&")
-
-        def _print_bitwise_or(self, expression: Any) -> str:
-            return self._combined(expression, "|")
-
-        def _print_bitwise_xor(self, expression: Any) -> str:
-            return self._combined(expression, "^")
-
-        def _print_antialias_taps(self, expression: Any) -> str:
-            *whole, factor = expression.args
-            return f"{ANTIALIAS_TAPS}({', '.join(map(self.whole, whole))}, {float(factor)!r})"
-
-        def _combined(self, expression: Any, sign: str) -> str:
-            return f"({sign.join(f'({self.whole(each)})' for each in expression.args)})"
+        _print_bitwise_and = _print_bitwise_or = _print_bitwise_xor = _print_bitwise
+        _print_antialias_taps = _print_antialias_taps
 
         def _rounded(self, expression: Any, rational: str, other: str) -> str:
             (argument,) = expression.args
