@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _DISPATCH_CODE = OpFlopMode.__torch_dispatch__.__code__
 _LIBRARY_FOLDERS = tuple(f"{Path(module.__file__ or '').parent}{os.sep}" for module in (torch, sys.modules["opflops"]))
+_STANDARD_LIBRARY = f"{Path(os.__file__).parent}{os.sep}"
+_INSTALLED_PACKAGES = tuple(f"{_STANDARD_LIBRARY}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
+_SYMPY = f"{os.sep}sympy{os.sep}"
 
 
 class SourceLocation(NamedTuple):
@@ -29,7 +32,7 @@ class SourceLocation(NamedTuple):
     Attributes:
         op: The running operator, such as ``"aten.view"``; "" between operators.
         module: The path of the module; "" outside all modules.
-        line: File and line of the innermost code outside PyTorch and opflops; "" if there is none.
+        line: File and line of the innermost code outside PyTorch, opflops and Python's own modules; "" if there is none.
     """
 
     op: str
@@ -75,8 +78,15 @@ def _location(frames: Iterable[FrameType], mode: OpFlopMode) -> SourceLocation:
         if not op and not line and frame.f_code is _DISPATCH_CODE and mode.prices[frame.f_locals["func"]].recorded:
             # Neither an operator below an outer line of the user's code, nor a query of a tensor's shape.
             op = op_name(frame.f_locals["func"])
-        if not line and not frame.f_code.co_filename.startswith((*_LIBRARY_FOLDERS, "<")):
+        if not line and not _is_library(frame.f_code.co_filename):
             line = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
         if not module and (entered := module_entered(frame)) is not None:
             module = mode.module_stack.roots.path_of(entered)
     return SourceLocation(op, module, line)
+
+
+def _is_library(file: str) -> bool:
+    """Tell whether a file is code that the user of a model did not choose: PyTorch, sympy, opflops, Python itself."""
+    if file.startswith((*_LIBRARY_FOLDERS, "<")) or _SYMPY in file:
+        return True
+    return file.startswith(_STANDARD_LIBRARY) and not file.startswith(_INSTALLED_PACKAGES)

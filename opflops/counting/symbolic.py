@@ -44,7 +44,7 @@ import sympy
 
 from opflops.counting.dynamic_shapes import dimensions_of, parse_dynamic_shapes
 from opflops.counting.fake_call import META
-from opflops.counting.symbolic_trace import SymbolicTrace, first_line
+from opflops.counting.symbolic_trace import SymbolicTrace, first_line, repeat_if_failing
 from opflops.counting.verification_sizes import dims_to_hold, growing_sizes, other_sizes, shrinking_sizes
 from opflops.errors import DimensionError
 from opflops.profile.profile import Case, Condition, Profile
@@ -107,7 +107,9 @@ class _VerifiedCount:
         profile = self._add_kernel_guards(profile, kernel_guards, held)
         profile = self._drop_single_exclusions(profile, held)
         other = compared[0]
-        profile = self._add_case_of_example(profile, {**other, **self._example_sizes(profile, MIN_SYMBOLIC_SIZE)}, other, held)
+        profile = self._add_case_of_example(
+            profile, {**other, **self._example_sizes(profile, MIN_SYMBOLIC_SIZE)}, other, held
+        )
         profile = self._add_cases_at_one(profile, held)
         return self._add_case_of_example(profile, self._example_sizes(profile), other, held)
 
@@ -135,20 +137,14 @@ class _VerifiedCount:
             chosen.append(alone)
         return chosen
 
-    def _add_kernel_guards(
-        self, profile: Profile, kernel_guards: list[Condition], held: Held
-    ) -> Profile:
+    def _add_kernel_guards(self, profile: Profile, kernel_guards: list[Condition], held: Held) -> Profile:
         """Add the guards that chose kernels as conditions, if the costs differ where other kernels are chosen."""
         same_kernels = replace(profile, conditions=tuple(kernel_guards))
         for candidates in (growing_sizes(profile), shrinking_sizes(profile)):
             sizes = next(
                 (sizes for sizes in candidates if profile.holds(sizes) and not same_kernels.holds(sizes)), None
             )
-            if (
-                sizes is not None
-                and not self._failure(sizes, held)
-                and self._difference(profile, sizes, held)
-            ):
+            if sizes is not None and not self._failure(sizes, held) and self._difference(profile, sizes, held):
                 return replace(profile, conditions=(*profile.conditions, *kernel_guards))
         return profile
 
@@ -218,26 +214,25 @@ class _VerifiedCount:
         case = tuple(sorted(sizes.items()))
         if profile.holds({**example_sizes(profile.dimensions), **sizes}):
             profile = replace(profile, conditions=(*profile.conditions, Condition(unless_sizes(case), difference)))
-        try:
-            found = Case(case, self.count(held | frozenset(case)))
-        except Exception:  # noqa: BLE001 - the condition says that the program fails there, and how
+        found = repeat_if_failing(lambda: self.count(held | frozenset(case)))
+        if isinstance(found, Exception):
+            # The condition says that the program fails there, and how.
             return profile
-        return replace(profile, cases=(*profile.cases, found))
+        return replace(profile, cases=(*profile.cases, Case(case, found)))
+
+    def _count_at(self, sizes: Mapping[str, int], held: Held) -> Profile | Exception:
+        return repeat_if_failing(lambda: self._trace.count_at(sizes, held))
 
     def _failure(self, sizes: Mapping[str, int], held: Held) -> str:
         """Return how the program fails at some sizes; "" if it runs."""
-        try:
-            self._trace.count_at(sizes, held)
-        except Exception as error:  # noqa: BLE001 - the program may raise anything
-            return first_line(error)
-        return ""
+        counted = self._count_at(sizes, held)
+        return first_line(counted) if isinstance(counted, Exception) else ""
 
     def _difference(self, profile: Profile, sizes: Mapping[str, int], held: Held) -> str:
         """Return how a count at some sizes differs from the expressions; "" if it does not."""
-        try:
-            counted = self._trace.count_at(sizes, held)
-        except Exception as error:  # noqa: BLE001 - the program may raise anything
-            return f"it fails ({first_line(error)})"
+        counted = self._count_at(sizes, held)
+        if isinstance(counted, Exception):
+            return f"it fails ({first_line(counted)})"
         expected = profile.at(**sizes)
         for counted_rows, expected_rows in ((counted.rows, expected.rows), (counted.sites, expected.sites)):
             ours, theirs = _rows_with_cost(counted_rows), _rows_with_cost(expected_rows)

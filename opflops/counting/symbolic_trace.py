@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from opflops.counting.example_inputs import make_example_inputs
 from opflops.counting.source_locations import current_location, location_of
 from opflops.counting.verification_sizes import at_least_two, distinct_hints, halved_hints
-from opflops.errors import DimensionError, OpflopsError
+from opflops.errors import DimensionError, OpflopsError, raised_by_signal_handler
 from opflops.profile.profile import Condition, Profile
 from opflops.records.cost import Cost
 from opflops.torch_internals.fake_tensors import fake_copies
@@ -16,7 +16,7 @@ from opflops.torch_internals.symbolic_shapes import RecordingShapeEnv
 from opflops.torch_internals.symint_patches import symint_patches_active
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from opflops.records.rows import Row
 
     Held = frozenset[tuple[str, int]]
+
+
+_Result = TypeVar("_Result")
 
 
 class SymbolicTrace:
@@ -66,13 +69,13 @@ class SymbolicTrace:
         attempts = [distinct_hints(example), example, distinct_hints(halved_hints(example))]
         for hints in (attempt for number, attempt in enumerate(attempts) if attempt not in attempts[:number]):
             try:
-                return self._trace_with(hints, held)
-            except DimensionError as error:  # noqa: PERF203 - a few times at most
+                traced = repeat_if_failing(lambda hints=hints: self._trace_with(hints, held), OpflopsError)
+            except DimensionError as error:
                 first_error = first_error or error
-            except OpflopsError:
-                raise
-            except Exception as error:  # noqa: BLE001 - PyTorch's kernels may raise anything about symbols
-                reason = error
+                continue
+            if not isinstance(traced, Exception):
+                return traced
+            reason = traced
         if first_error is not None:
             raise first_error
         # If the program fails without symbols too, this raises its own error.
@@ -82,9 +85,7 @@ class SymbolicTrace:
             f"({first_line(reason)}). Leave dimensions out of dynamic_shapes, and count for each of their sizes."
         ) from reason
 
-    def _trace_with(
-        self, hints: Mapping[str, Dimension], held: Held
-    ) -> tuple[Profile, list[Condition]]:
+    def _trace_with(self, hints: Mapping[str, Dimension], held: Held) -> tuple[Profile, list[Condition]]:
         mode = self._mode = self.call.make_mode()
         shape_env = RecordingShapeEnv(lambda: current_location(mode))
         dimensions = [each for each in hints.values() if each.name not in dict(held)]
@@ -117,6 +118,35 @@ class SymbolicTrace:
 
     def _example_inputs(self, sizes: Mapping[str, Any]) -> dict[int, Tensor]:
         return make_example_inputs(self.call, self._axes, sizes)
+
+
+def repeat_if_failing(
+    run: Callable[[], _Result], passing: tuple[type[Exception], ...] | type[Exception] = ()
+) -> _Result | Exception:
+    """Run a program that may raise anything, and return its result or its error.
+
+    An error that is not the program's is raised: one of a signal handler, or one that does not come again when the
+    program is repeated, as another thread may raise it at any time.
+
+    Args:
+        run: Runs the program.
+        passing: Errors to raise at once.
+    """
+    try:
+        return run()
+    except passing:
+        raise
+    except Exception as error:
+        if raised_by_signal_handler(error):
+            raise
+        first = error
+    try:
+        run()
+    except Exception as error:
+        if raised_by_signal_handler(error):
+            raise
+        return first
+    raise first
 
 
 def first_line(error: BaseException) -> str:

@@ -10,7 +10,7 @@ import torch
 
 from opflops.attribution.module_stack import HasModuleStack, ModuleStack
 from opflops.dispatch.timing import synchronized_time
-from opflops.errors import FormulaFailedError, UnpricedOpError, UnpricedOpWarning
+from opflops.errors import FormulaFailedError, UnpricedOpError, UnpricedOpWarning, raised_by_signal_handler
 from opflops.pricing.accumulators import Accumulator
 from opflops.pricing.op_pricing import OpPricing, check_whole
 from opflops.torch_internals.autograd import graph_task_id
@@ -75,7 +75,9 @@ class RecordingMode(HasModuleStack, DispatchMode):
         record = accumulator.record
         try:
             answer = record(accumulator, out, record.complete(*args, **kwargs) if kwargs else args)
-        except Exception:  # noqa: BLE001 - the slow path calls the formula again and reports what is wrong
+        except Exception as error:  # noqa: BLE001 - the slow path calls the formula again and reports what is wrong
+            if raised_by_signal_handler(error):
+                raise
             answer = False
         if answer is not True:
             self._record_first(func, self.prices[func], args, kwargs or {}, out)
@@ -181,7 +183,9 @@ class RecordingMode(HasModuleStack, DispatchMode):
             answer = accumulator.record(
                 accumulator, out, accumulator.record.complete(*args, **kwargs) if kwargs else args
             )
-        except Exception:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - as above
+            if raised_by_signal_handler(error):
+                raise
             answer = False
         if answer is not True:
             # The fast path takes no estimates and no complex numbers; or the formula failed.

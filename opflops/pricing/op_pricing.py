@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from opflops.errors import FormulaError, FormulaFailedError
+from opflops.errors import FormulaError, FormulaFailedError, raised_by_signal_handler
 from opflops.pricing.accumulators import Accumulator
 from opflops.pricing.dtypes import arithmetic_dtype
 from opflops.records.cost import Cost, Estimate, is_whole
@@ -96,6 +96,8 @@ class OpPricing:
         try:
             answer, read, written, dtype = self.pricer(out, *args, **kwargs)
         except Exception as error:
+            if raised_by_signal_handler(error):
+                raise
             raise FormulaFailedError(f"The formula of {self.op} failed on {_shapes(args)}: {error!r}.") from error
         reason = ""
         if type(answer) is not Cost:
