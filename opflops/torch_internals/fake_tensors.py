@@ -83,14 +83,20 @@ def _with_python_kernels(mode: FakeTensorMode) -> FakeTensorMode:
     def call(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         with enable_python_dispatcher():
             if mode.shape_env is not None:
-                from opflops.torch_internals.symint_patches import get_result_shape  # noqa: PLC0415 - only for symbolic sizes
+                from opflops.torch_internals.symint_patches import get_result, resized  # noqa: PLC0415 - only for symbolic sizes
 
-                shape = get_result_shape(func, args)
-                if shape is not None:
-                    with mode:
-                        return torch.empty(shape, dtype=args[0].dtype, device=args[0].device)
+                with mode:
+                    made = get_result(func, args)
+                if made is not None:
+                    return made
             out = result_without_kernel(mode, func, args)
-            return corrected_result(mode, func, args, dispatch(func, types, args, kwargs)) if out is None else out
+            if out is not None:
+                return out
+            out = corrected_result(mode, func, args, dispatch(func, types, args, kwargs))
+            if mode.shape_env is None:
+                return out
+            with mode:
+                return resized(func, out)
 
     mode.dispatch = call  # type: ignore[method-assign]
     return mode
