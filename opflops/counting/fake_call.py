@@ -29,6 +29,7 @@ from opflops.errors import OpflopsError, ValueNeededError, raised_by_signal_hand
 from opflops.mode import OpFlopMode
 from opflops.torch_internals.dispatch import modes_swapped
 from opflops.torch_internals.fake_tensors import fake_copies, mixes_devices, value_dependent_errors
+from opflops.torch_internals.shared_context import replacement_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -182,7 +183,7 @@ class FakeCall:
         self.mode = mode
         scalar_state = read_scalar_state(self.optimizer) if is_optimizer(self.optimizer) else []
         with copying as (model, captured, optimizer_attributes, inputs, kwargs), mode:
-            outputs = (rebind(model, captured) if captured else model)(*inputs, **kwargs)
+            outputs = (rebind(model, captured) if captured else replacement_of(model))(*inputs, **kwargs)
             if self.backward or self.optimizer is not None:
                 differentiable = find_differentiable(outputs)
                 check_gradients_stay_in_copies(differentiable, copied_ids)

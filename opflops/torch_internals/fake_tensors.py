@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves
 
 from opflops.torch_internals.dispatch import dispatch_modes
 from opflops.torch_internals.fake_kernel_fixes import corrected_result, result_without_kernel
+from opflops.torch_internals.fake_value_patches import fake_value_patches_active, finds_nothing
 from opflops.torch_internals.shared_context import SharedContext
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ def _with_python_kernels(mode: FakeTensorMode) -> FakeTensorMode:
     dispatch = mode.dispatch
 
     def call(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if finds_nothing(func):
+            return False
         with enable_python_dispatcher():
             if mode.shape_env is not None:
                 from opflops.torch_internals.symint_patches import get_result, resized  # noqa: PLC0415 - only for symbolic sizes
@@ -125,7 +128,7 @@ def fake_copies(
     with FakeCopyMode(fake_mode):
         copies = copy.deepcopy(originals, memo)
     # Newer versions also log what a fake kernel raises, with a traceback. The caller reports it.
-    with _log_disabled, fake_mode:
+    with _log_disabled, fake_value_patches_active, fake_mode:
         yield copies
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from opflops.torch_internals.fake_value_patches import check_that_passes
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -135,7 +137,8 @@ def cov(
     average = rows.sum([1]) / total
     degrees = torch.scalar_tensor(hint - correction, dtype=torch.int64, device=input.device)
     no_freedom = degrees.le(0)
-    torch.equal(no_freedom, no_freedom.new_ones([]))
+    with check_that_passes():
+        torch.equal(no_freedom, no_freedom.new_ones([]))
     centered = rows - average.unsqueeze(1)
     return torch.true_divide(torch.mm(centered, centered.t().conj()), degrees).squeeze()
 
@@ -147,7 +150,7 @@ def corrcoef(input: Tensor) -> Any:
         return NotImplemented
     if covariance.dim() == 0:
         return covariance / covariance
-    deviations = covariance.diag().sqrt()
+    deviations = covariance.diagonal().sqrt()
     scaled = covariance / deviations.view(-1, 1)
     scaled = scaled / deviations.view(1, -1)
     if scaled.is_complex():
@@ -227,6 +230,15 @@ class _AffineGrid(torch.autograd.Function):
         transposed = points.view(batch, count, rank + 1).transpose(1, 2)
         gradient = transposed.bmm(grad.reshape(batch, count, rank)).transpose(1, 2)
         return gradient, None, None
+
+
+def affine_grid(theta: Tensor, size: Sequence[Any], align_corners: bool | None = None) -> Any:
+    """Leave out the comparison of all sizes with 0, which compares them with one another."""
+    if align_corners is None or theta.dim() != 3 or list(theta.shape[1:]) not in ([2, 3], [3, 4]):
+        return NotImplemented
+    if not theta.is_floating_point() or len(size) != theta.shape[2] + 1:
+        return NotImplemented
+    return torch.affine_grid_generator(theta, list(size), align_corners)
 
 
 def affine_grid_generator(theta: Tensor, size: Sequence[Any], align_corners: bool) -> Any:

@@ -15,32 +15,10 @@ import torch
 from torch import Tensor
 
 from opflops.torch_internals import symint_composites, symint_gradient, symint_recurrent
-from opflops.torch_internals.shared_context import SharedContext
+from opflops.torch_internals.shared_context import patched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-
-
-def _install_patches() -> Callable[[], object]:
-    installed: list[tuple[Any, str, Any]] = []
-
-    def remove_patches() -> None:
-        for owner, name, original in reversed(installed):
-            if original is None:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, original)
-
-    for owner, name, wrap in list(_patches()):
-        # None if the attribute is inherited or created on demand; removing the patch deletes ours then.
-        original = vars(owner).get(name)
-        setattr(owner, name, wrap(getattr(owner, name)))
-        installed.append((owner, name, original))
-    return remove_patches
-
-
-symint_patches_active = SharedContext(_install_patches)
-"""A context in which the patches are installed. Calls without symbolic sizes go to PyTorch's functions."""
 
 
 def _patches() -> Iterator[tuple[Any, str, Callable[[Any], Callable[..., Any]]]]:
@@ -57,6 +35,10 @@ def _patches() -> Iterator[tuple[Any, str, Callable[[Any], Callable[..., Any]]]]
     yield torch._VF, "lstm", symint_recurrent.wrap_lstm
     for name, step in symint_recurrent.STEPS.items():
         yield torch._VF, name, symint_recurrent.wrap_recurrent(step)
+
+
+symint_patches_active = patched(_patches)
+"""A context in which the patches are installed. Calls without symbolic sizes go to PyTorch's functions."""
 
 
 def _is_symbolic(tensor: Tensor) -> bool:
@@ -79,6 +61,7 @@ _COMPOSITES: list[tuple[Any, str, Callable[..., Any]]] = [
     (torch._VF, "chain_matmul", symint_composites.multi_dot),
     (torch, "vander", symint_composites.vander),
     (torch._VF, "stft", symint_composites.stft),
+    (torch.nn.functional, "affine_grid", symint_composites.affine_grid),
     (torch, "affine_grid_generator", symint_composites.affine_grid_generator),
     (torch, "gradient", symint_gradient.gradient),
     *(
