@@ -150,7 +150,8 @@ def corrcoef(input: Tensor) -> Any:
         return NotImplemented
     if covariance.dim() == 0:
         return covariance / covariance
-    deviations = covariance.diagonal().sqrt()
+    variances = covariance.diagonal()
+    deviations = (torch.real(variances) if variances.is_complex() else variances).sqrt()
     scaled = covariance / deviations.view(-1, 1)
     scaled = scaled / deviations.view(1, -1)
     if scaled.is_complex():
