@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from types import FrameType
 
 
@@ -87,8 +88,7 @@ def _is_signal_handler(frame: FrameType) -> bool:
         more = local.get(code.co_varnames[code.co_argcount + code.co_kwonlyargcount])
         arguments += more if isinstance(more, tuple) else ()
     return any(
-        isinstance(number, int) and isinstance(interrupted, FrameType)
-        for number, interrupted in zip(arguments, arguments[1:], strict=False)
+        isinstance(number, int) and isinstance(interrupted, FrameType) for number, interrupted in pairwise(arguments)
     )
 
 

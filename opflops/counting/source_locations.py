@@ -12,7 +12,7 @@ import torch
 from opflops.attribution.patching import module_entered
 from opflops.mode import OpFlopMode
 from opflops.pricing.op_pricing import op_name
-from opflops.torch_internals.autograd import graph_task_id
+from opflops.torch_internals.autograd import current_node, graph_task_id
 from opflops.torch_internals.dispatch import OpOverload
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class SourceLocation(NamedTuple):
     Attributes:
         op: The running operator, such as ``"aten.view"``; "" between operators.
         module: The path of the module; "" outside all modules.
-        line: File and line of the innermost code outside PyTorch, opflops and Python's own modules; "" if there is none.
+        line: File and line of the innermost code of the user, outside libraries; "" if there is none.
     """
 
     op: str
@@ -56,7 +56,12 @@ def current_location(mode: OpFlopMode) -> SourceLocation:
     """Return where the program under a mode is now, from inside something that it called."""
     location = _location(_callers(sys._getframe()), mode)  # noqa: SLF001 - the only way to the callers
     task = graph_task_id()
-    return location if task < 0 else location._replace(module=mode.module_stack.attribute_backward(task)[0].path)
+    if task < 0:
+        return location
+    node = current_node()
+    op = location.op or ("the backward" if node is None else f"the backward {node.name()}")
+    # The line is that of the call of the backward pass, not of the code whose gradients it computes.
+    return SourceLocation(op, mode.module_stack.attribute_backward(task)[0].path, "")
 
 
 def _callers(frame: FrameType | None) -> Iterable[FrameType]:

@@ -1,8 +1,8 @@
 """Count for all sizes of some dimensions at once: each cost is an expression in the dimensions.
 
 The program is traced once with symbols for sizes. Each guard on a size becomes a condition on the result. Then the
-program is counted without symbols at other sizes, and each row that costs anything is compared with the expressions. If
-they differ at a size of 1, the program is traced separately for that size.
+program is counted without symbols at other sizes and at the example's, and each row that costs anything is compared
+with the expressions. If they differ at a size of 1 or of the example, the program is traced separately for that size.
 
 Rows without a cost are not compared: how often PyTorch views a tensor in another shape may depend on sizes of 1.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from opflops.counting.example_inputs import make_example_inputs
@@ -69,7 +70,7 @@ class SymbolicTrace:
         attempts = [distinct_hints(example), example, distinct_hints(halved_hints(example))]
         for hints in (attempt for number, attempt in enumerate(attempts) if attempt not in attempts[:number]):
             try:
-                traced = repeat_if_failing(lambda hints=hints: self._trace_with(hints, held), OpflopsError)
+                traced = repeat_if_failing(partial(self._trace_with, hints, held), OpflopsError)
             except DimensionError as error:
                 first_error = first_error or error
                 continue

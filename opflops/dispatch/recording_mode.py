@@ -75,7 +75,7 @@ class RecordingMode(HasModuleStack, DispatchMode):
         record = accumulator.record
         try:
             answer = record(accumulator, out, record.complete(*args, **kwargs) if kwargs else args)
-        except Exception as error:  # noqa: BLE001 - the slow path calls the formula again and reports what is wrong
+        except Exception as error:  # the slow path calls the formula again and reports what is wrong
             if raised_by_signal_handler(error):
                 raise
             answer = False
@@ -183,7 +183,7 @@ class RecordingMode(HasModuleStack, DispatchMode):
             answer = accumulator.record(
                 accumulator, out, accumulator.record.complete(*args, **kwargs) if kwargs else args
             )
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # as above
             if raised_by_signal_handler(error):
                 raise
             answer = False

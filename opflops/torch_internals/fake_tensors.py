@@ -7,8 +7,6 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
 from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
@@ -29,6 +27,7 @@ from opflops.torch_internals.shared_context import SharedContext
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from torch import Tensor
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 

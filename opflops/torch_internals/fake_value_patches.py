@@ -19,6 +19,8 @@ from opflops.torch_internals.shared_context import patched
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+_MATRIX_RANK = 2
+
 _check_passes: ContextVar[bool] = ContextVar("check_passes", default=False)
 """Whether a check of values is going on that is known to find nothing."""
 
@@ -41,7 +43,7 @@ def finds_nothing(operator: Any) -> bool:
 def _wrap_covariance(original: Callable[..., Any]) -> Callable[..., Any]:
     def call(input: Tensor, **options: Any) -> Any:
         weighted = options.get("fweights") is not None or options.get("aweights") is not None
-        if weighted or not isinstance(input, Tensor) or not is_fake(input) or input.dim() > 2:
+        if weighted or not isinstance(input, Tensor) or not is_fake(input) or input.dim() > _MATRIX_RANK:
             return original(input, **options)
         observations = input.shape[-1] if input.dim() else 1
         if observations <= options.get("correction", 1):

@@ -6,6 +6,7 @@ what it supports, it returns NotImplemented, and PyTorch's own function is calle
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 aten = torch.ops.aten
+
+_MATRIX_RANK = 2
+_COMPARED_DIRECTLY = 3
+"""For this many matrices PyTorch compares the two orders; it searches for the best order of more."""
 
 
 def is_symbolic(value: Any) -> bool:
@@ -31,16 +36,19 @@ def is_symbolic(value: Any) -> bool:
 def multi_dot(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Any:
     """Multiply matrices in the order that takes the fewest products; comparing the orders adds guards."""
     first, *middle, last = tensors
-    if out is not None or not middle and last is first or any(each.dim() != 2 for each in middle):
+    if out is not None or any(each.dim() != _MATRIX_RANK for each in middle):
         return NotImplemented
-    shape = [*(first.shape[:-1] if first.dim() == 2 else ()), *(last.shape[1:] if last.dim() == 2 else ())]
+    shape = [
+        *(first.shape[:-1] if first.dim() == _MATRIX_RANK else ()),
+        *(last.shape[1:] if last.dim() == _MATRIX_RANK else ()),
+    ]
     first = first.unsqueeze(0) if first.dim() == 1 else first
     last = last.unsqueeze(-1) if last.dim() == 1 else last
     return _multiply([first, *middle, last]).view(shape)
 
 
 def _multiply(matrices: Sequence[Tensor]) -> Tensor:
-    if len(matrices) == 3:
+    if len(matrices) == _COMPARED_DIRECTLY:
         rows, inner, columns = matrices[0].shape[0], matrices[1].shape, matrices[2].shape[1]
         right_first = rows * inner[1] * (inner[0] + columns) > inner[0] * columns * (rows + inner[1])
         splits = {(0, 2): 0 if right_first else 1, (0, 1): 0, (1, 2): 1}
@@ -119,17 +127,15 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None, *, ou
     return torch.gather(gathered, dim, torch.remainder(indices, input.shape[dim]))
 
 
-def cov(
-    input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, aweights: Tensor | None = None
-) -> Any:
+def cov(input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, aweights: Tensor | None = None) -> Any:
     """Multiply the centered observations, without weights.
 
     PyTorch computes the number of degrees of freedom as a tensor, and reads whether it is positive.
     """
-    if fweights is not None or aweights is not None or input.dim() > 2 or input.dtype is torch.bool:
+    if fweights is not None or aweights is not None or input.dim() > _MATRIX_RANK or input.dtype is torch.bool:
         return NotImplemented
-    rows = input if input.dim() == 2 else input.view(1, -1)
-    observations = rows.shape[1]
+    rows = input if input.dim() == _MATRIX_RANK else input.view(1, -1)
+    observations: Any = rows.shape[1]
     if observations <= correction:
         return NotImplemented
     hint = observations if type(observations) is int else observations.node.hint
@@ -195,7 +201,7 @@ def stft(
     if window is not None:
         signal = signal * window
     if complex_input:
-        spectrum = aten._fft_c2c(signal, [2], int(normalized), True)
+        spectrum = aten._fft_c2c(signal, [2], int(normalized), forward=True)
     else:
         spectrum = aten._fft_r2c(signal, [2], int(normalized), onesided is None or onesided)
     spectrum.transpose_(1, 2)
@@ -227,7 +233,7 @@ class _AffineGrid(torch.autograd.Function):
                 line.unsqueeze_(-1)
             column.copy_(line)
         points.select(-1, rank).fill_(1)
-        count = space[0] * space[1] * (space[2] if rank == 3 else 1)
+        count = math.prod(space)
         transposed = points.view(batch, count, rank + 1).transpose(1, 2)
         gradient = transposed.bmm(grad.reshape(batch, count, rank)).transpose(1, 2)
         return gradient, None, None
@@ -235,7 +241,7 @@ class _AffineGrid(torch.autograd.Function):
 
 def affine_grid(theta: Tensor, size: Sequence[Any], align_corners: bool | None = None) -> Any:
     """Leave out the comparison of all sizes with 0, which compares them with one another."""
-    if align_corners is None or theta.dim() != 3 or list(theta.shape[1:]) not in ([2, 3], [3, 4]):
+    if align_corners is None or theta.dim() != 1 + _MATRIX_RANK or list(theta.shape[1:]) not in ([2, 3], [3, 4]):
         return NotImplemented
     if not theta.is_floating_point() or len(size) != theta.shape[2] + 1:
         return NotImplemented
@@ -246,4 +252,4 @@ def affine_grid_generator(theta: Tensor, size: Sequence[Any], align_corners: boo
     """Call the operator, with a gradient of our own."""
     if len(size) not in (4, 5):
         return NotImplemented
-    return _AffineGrid.apply(theta, list(size), align_corners)
+    return _AffineGrid.apply(theta, list(size), align_corners)  # type: ignore[no-untyped-call]

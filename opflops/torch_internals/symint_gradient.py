@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 aten = torch.ops.aten
 
 
-def gradient(
-    input: Tensor, *, spacing: Any = None, dim: int | Sequence[int] | None = None, edge_order: int = 1
-) -> Any:
+def gradient(input: Tensor, *, spacing: Any = None, dim: int | Sequence[int] | None = None, edge_order: int = 1) -> Any:
     """Estimate the derivatives of a sampled function by finite differences, for each dimension."""
     dims = list(range(input.dim())) if dim is None else [dim] if isinstance(dim, int) else list(dim)
     distances = [1.0 if spacing is None else spacing] * len(dims)
@@ -25,7 +23,7 @@ def gradient(
         return NotImplemented
     derivatives = []
     for axis, distance in zip(dims, distances, strict=True):
-        differentiate = _by_coordinates if isinstance(distance, Tensor) else _by_distance
+        differentiate: Any = _by_coordinates if isinstance(distance, Tensor) else _by_distance
         derivatives.append(differentiate(input, axis % input.dim(), distance, edge_order))
     return tuple(derivatives)
 
