@@ -1,4 +1,4 @@
-"""What a symbolic count compares and lets pass: the example's own sizes, functions on bits, interruptions, time limits."""
+"""What a symbolic count compares and lets pass: the example's own sizes, bits, interruptions, time limits."""
 
 import ctypes
 import signal
