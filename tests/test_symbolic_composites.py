@@ -163,7 +163,12 @@ COMPOSITES = {
         {"dim": 1, "spacing": (torch.rand(7).cumsum(0),), "edge_order": 2},
     ),
     "stft": (torch._VF.stft, symint_composites.stft, (A, 4, 1, 3, torch.rand(3), True, True, True), {}),
-    "stft, complex": (torch._VF.stft, symint_composites.stft, (A[0] + 1j, 4, 1, 4, None, False, False, False), {}),
+    "stft, complex": (
+        torch._VF.stft,
+        symint_composites.stft,
+        (A[0] + 1j, 4, 1, 4, torch.rand(4), False, False, True),
+        {},
+    ),
 }  # fmt: skip
 
 
