@@ -65,7 +65,7 @@ PROGRAMS = {
     ),
     "stft of a batch": (
         lambda x: torch.stft(
-            x, 12, window=torch.ones(12), center=False, onesided=False, normalized=True, return_complex=False
+            x, 12, window=torch.ones(12), center=False, onesided=False, normalized=True, return_complex=True
         ),
         lambda n: (torch.ones(n, 30),),
         ({0: N},),
