@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from types import FrameType
+
 
 class OpflopsError(Exception):
     """Catch every error that opflops raises on purpose."""
@@ -47,6 +50,10 @@ class DimensionError(OpflopsError):
     """Report dimensions that do not match the inputs, or a model that does not run for all their sizes."""
 
 
+class TimeLimitError(OpflopsError):
+    """Report a count that took longer than ``time_limit``; the message says which operator it was at."""
+
+
 class TargetError(OpflopsError):
     """Report a model, an input or an option that the command line cannot use."""
 
@@ -57,3 +64,41 @@ class UnpricedOpWarning(UserWarning):
 
 class MissingExtraError(OpflopsError):
     """Report a missing optional package; the message says how to install it."""
+
+
+def raised_by_signal_handler(error: BaseException) -> bool:
+    """Tell whether an exception, or one that it was raised from, comes from a signal handler of the caller.
+
+    A handler runs between any two steps of the program, for example when an alarm goes off. Its exception says nothing
+    about the program, so that nothing may catch it. Python calls a handler with a number and a frame.
+    """
+    seen: set[int] = set()
+    pending: list[BaseException | None] = [error]
+    while pending:
+        one = pending.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        pending += [one.__cause__, one.__context__]
+        traceback = one.__traceback__
+        while traceback is not None:
+            if _is_signal_handler(traceback.tb_frame):
+                return True
+            traceback = traceback.tb_next
+    return False
+
+
+def _is_signal_handler(frame: FrameType) -> bool:
+    code = frame.f_code
+    local = frame.f_locals
+    arguments = [local.get(name) for name in code.co_varnames[: code.co_argcount]]
+    if code.co_flags & _HAS_VARIABLE_ARGUMENTS:
+        more = local.get(code.co_varnames[code.co_argcount + code.co_kwonlyargcount])
+        arguments += more if isinstance(more, tuple) else ()
+    return any(
+        isinstance(number, int) and isinstance(interrupted, FrameType) for number, interrupted in pairwise(arguments)
+    )
+
+
+_HAS_VARIABLE_ARGUMENTS = 0x04
+"""The flag of a code object that takes ``*args``; ``inspect`` would take long to import."""

@@ -122,6 +122,16 @@ def _parse_list(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def _parse_seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
+
+
 def _parse_paths(text: str) -> tuple[str, ...] | bool:
     return _parse_list(text) or True
 
@@ -196,6 +206,8 @@ def add_model_options(parser: Parser) -> None:
     group.add_argument("--causal", metavar="HOW", type=choice("value", ("dense", "exact")),
                        choices=("dense", "exact"),
                        help="attention: dense (default) or exact (unmasked scores)")  # fmt: skip
+    group.add_argument("--time-limit", metavar="SECONDS", type=_parse_seconds,
+                       help="stop counting after this time, and name the operator")  # fmt: skip
     group.add_argument("--timing", action="store_true", help="run with real tensors, and time each operator")
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _EXIT_EXCEEDED = 1
 _MODEL_OPTIONS = ("arg", "input", "batch", "dim", "device", "dtype", "train", "eval", "backward", "optimizer", "causal",
-              "timing")  # fmt: skip
+              "time_limit", "timing")  # fmt: skip
 
 
 def command(arguments: argparse.Namespace) -> int:
@@ -68,7 +68,7 @@ def _check_options(names: list[str], arguments: argparse.Namespace) -> None:
     """
     saved = [targets.is_saved(name) for name in names]
     if all(saved):
-        given = [f"--{name}" for name in _MODEL_OPTIONS if getattr(arguments, name)]
+        given = [f"--{name.replace('_', '-')}" for name in _MODEL_OPTIONS if getattr(arguments, name)]
         if given:
             verb = "is a saved profile" if len(names) == 1 else "are saved profiles"
             raise TargetError(f"{' and '.join(names)} {verb}, so {' and '.join(given)} would have no effect.")
@@ -128,6 +128,7 @@ def _run_options(arguments: argparse.Namespace) -> RunOptions:
         optimizer=optimizer,
         optimizer_name="" if optimizer is None else optimizer.__name__,
         causal=arguments.causal or "dense",
+        time_limit=arguments.time_limit,
         timing=arguments.timing,
     )
 

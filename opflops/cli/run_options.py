@@ -36,6 +36,7 @@ class RunOptions:
         optimizer: Makes the optimizer whose step to count; None for no step.
         optimizer_name: The name of the optimizer's class.
         causal: How to count under a causal mask, as for :class:`opflops.OpFlopMode`.
+        time_limit: After how many seconds to stop counting; None for no limit.
         timing: Whether to time operators, which needs a real device.
     """
 
@@ -52,6 +53,7 @@ class RunOptions:
     optimizer: Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer] | None = None
     optimizer_name: str = ""
     causal: Causal = "dense"
+    time_limit: float | None = None
     timing: bool = False
 
     @property

@@ -12,6 +12,7 @@ from opflops.cli.model_setup import PreparedModel, check_memory, prepare, prepar
 from opflops.cli.user_code import guard_user_code
 from opflops.counting.backward import find_differentiable, run_backward
 from opflops.counting.count import count
+from opflops.counting.time_limit import limited_time
 from opflops.errors import OpflopsError, TargetError, ValueNeededError
 from opflops.mode import OpFlopMode
 from opflops.records.dimensions import check_sizes
@@ -109,6 +110,7 @@ def _count_without_storage(prepared: PreparedModel, options: RunOptions) -> Prof
             dynamic_shapes=dynamic_shapes,
             causal=causal,
             device="cpu",
+            time_limit=options.time_limit,
             **arguments.kwargs,
         )
         return _at(profile, options.at)
@@ -147,7 +149,7 @@ def _run_eager(prepared: PreparedModel, options: RunOptions) -> Profile:
             step()
             for parameter in _trainable_parameters(model):
                 parameter.grad = None
-        with mode:
+        with limited_time(options.time_limit, type(model).__name__, lambda: mode), mode:
             step()
     return mode.profile
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def count(
     dynamic_shapes: Mapping[str, Any] | tuple[Any, ...] | list[Any] | None = None,
     causal: Causal = "dense",
     device: str | torch.device | None = None,
+    time_limit: float | None = None,
     **kwargs: Any,
 ) -> Profile:
     """Count a call of a model, or of any function of tensors, without running it: no memory, no arithmetic.
@@ -81,6 +83,8 @@ def count(
             count on meta is that of the CPU. A formula for all sizes reads no mask tensor, and says so.
         device: If all tensors are on meta, count the operators of this device instead. (Attention is fused on CPU and
             CUDA, and is not on meta.) Slower. Other tensors count on the device that they are on.
+        time_limit: Stop with an error after this number of seconds; None for no limit. The error says which operator
+            the model was at. Formulas of large models with many dimensions may take minutes.
         **kwargs: The model's keyword arguments.
 
     Raises:
@@ -91,12 +95,18 @@ def count(
         OpflopsError: Gradients are asked for, and no output requires one, or an output depends on a parameter that
             belongs neither to the model nor to the inputs; tensors are on several devices, or on
             another one than ``device``; the optimizer cannot step; the model is a class.
+        TimeLimitError: The count took longer than ``time_limit``.
     """
     from opflops.counting.fake_call import FakeCall  # noqa: PLC0415 - keeps the import of opflops fast
+    from opflops.counting.time_limit import limited_time  # noqa: PLC0415 - as above
 
     call = FakeCall(model, inputs, kwargs, backward=backward, optimizer=optimizer, causal=causal, device=device)
     if dynamic_shapes is None:
-        return call.count()
-    from opflops.counting.symbolic import count_symbolically  # noqa: PLC0415 - imports sympy
+        counting: Callable[[], Profile] = call.count
+    else:
+        from opflops.counting.symbolic import count_symbolically  # noqa: PLC0415 - imports sympy
 
-    return count_symbolically(call, dynamic_shapes)
+        counting = partial(count_symbolically, call, dynamic_shapes)
+    call.make_mode()  # imports the formulas, outside the time limit
+    with limited_time(time_limit, call.name, lambda: call.mode):
+        return counting()

@@ -25,11 +25,12 @@ from opflops.counting.optimizer_step import (
     run_step,
 )
 from opflops.counting.source_locations import location_of
-from opflops.errors import OpflopsError, ValueNeededError
+from opflops.errors import OpflopsError, ValueNeededError, raised_by_signal_handler
 from opflops.mode import OpFlopMode
 from opflops.torch_internals.dispatch import modes_swapped
 from opflops.torch_internals.fake_tensors import fake_copies, mixes_devices, value_dependent_errors
 from opflops.torch_internals.modules import name_of
+from opflops.torch_internals.shared_context import replacement_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -53,6 +54,7 @@ class FakeCall:
         optimizer: The optimizer whose step to count, or a class or function that makes one; None for no step.
         causal: How to count under a causal mask, as for :class:`opflops.OpFlopMode`.
         device: The device to count for if all tensors are on meta; None counts on meta.
+        mode: The mode of the latest count; None before the first one.
     """
 
     model: Callable[..., Any]
@@ -79,6 +81,7 @@ class FakeCall:
         self.inputs, self.kwargs = tree_map_only(Tensor, as_leaf, (self.inputs, self.kwargs))
         self._closure_state = closure_state(self.model)
         check_optimizer(self.optimizer)
+        self.mode: OpFlopMode | None = None
 
     @property
     def name(self) -> str:
@@ -139,8 +142,8 @@ class FakeCall:
             try:
                 with MetaCacheMode():
                     return self.run(self.make_mode(), nullcontext(copies), {id(each) for each in memo.values()})
-            except RuntimeError:
-                if copy_memo is not None:
+            except RuntimeError as error:
+                if copy_memo is not None or raised_by_signal_handler(error):
                     raise
                 self.devices = [CPU]
         mode = self.make_mode()
@@ -195,12 +198,13 @@ class FakeCall:
             copying: Yields copies of :attr:`originals`.
             copied_ids: The identities of the copies; None if the copies are fake, so that only originals have values.
         """
+        self.mode = mode
         scalar_state = read_scalar_state(self.optimizer) if is_optimizer(self.optimizer) else []
         with (
             copying as (model, captured, optimizer_attributes, inputs, kwargs),
             mode.expect(self._models_among(model, captured, inputs, kwargs)),
         ):
-            outputs = (rebind(model, captured) if captured else model)(*inputs, **kwargs)
+            outputs = (rebind(model, captured) if captured else replacement_of(model))(*inputs, **kwargs)
             if self.backward or self.optimizer is not None:
                 differentiable = find_differentiable(outputs)
                 check_gradients_stay_in_copies(differentiable, copied_ids)

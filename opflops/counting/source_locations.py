@@ -10,7 +10,7 @@ from opflops.attribution.patching import module_entered
 from opflops.dispatch.callers import is_user_code
 from opflops.mode import OpFlopMode
 from opflops.pricing.op_pricing import op_name
-from opflops.torch_internals.autograd import graph_task_id
+from opflops.torch_internals.autograd import current_node, graph_task_id
 from opflops.torch_internals.dispatch import OpOverload
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class SourceLocation(NamedTuple):
     Attributes:
         op: The running operator, such as ``"aten.view"``; "" between operators.
         module: The path of the module; "" outside all modules.
-        line: File and line of the innermost code outside PyTorch and opflops; "" if there is none.
+        line: File and line of the innermost code of the user, outside libraries; "" if there is none.
     """
 
     op: str
@@ -52,8 +52,11 @@ def current_location(mode: OpFlopMode) -> SourceLocation:
     task = graph_task_id()
     if task < 0:
         return location
+    node = current_node()
+    op = location.op or ("the backward" if node is None else f"the backward {node.name()}")
     stack = mode.module_stack
-    return location._replace(module=stack.roots.resolve(stack.attribute_backward(task)[0].path))
+    # The line is that of the call of the backward pass, not of the code whose gradients it computes.
+    return SourceLocation(op, stack.roots.resolve(stack.attribute_backward(task)[0].path), "")
 
 
 def _callers(frame: FrameType | None) -> Iterable[FrameType]:

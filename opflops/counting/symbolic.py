@@ -1,8 +1,8 @@
 """Count for all sizes of some dimensions at once: each cost is an expression in the dimensions.
 
 The program is traced once with symbols for sizes. Each guard on a size becomes a condition on the result. Then the
-program is counted without symbols at other sizes, and each row that costs anything is compared with the expressions. If
-they differ at a size of 1, the program is traced separately for that size.
+program is counted without symbols at other sizes and at the example's, and each row that costs anything is compared
+with the expressions. If they differ at a size of 1 or of the example, the program is traced separately for that size.
 
 Rows without a cost are not compared: how often PyTorch views a tensor in another shape may depend on sizes of 1.
 
@@ -44,8 +44,8 @@ import sympy
 
 from opflops.counting.dynamic_shapes import dimensions_of, parse_dynamic_shapes
 from opflops.counting.fake_call import META
-from opflops.counting.symbolic_trace import SymbolicTrace, first_line
-from opflops.counting.verification_sizes import dims_to_hold_at_one, growing_sizes, other_sizes, shrinking_sizes
+from opflops.counting.symbolic_trace import SymbolicTrace, first_line, repeat_if_failing
+from opflops.counting.verification_sizes import dims_to_hold, growing_sizes, other_sizes, shrinking_sizes
 from opflops.errors import DimensionError
 from opflops.profile.profile import Case, Condition, Profile
 from opflops.records.dimensions import example_sizes, unless_sizes
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from opflops.counting.fake_call import FakeCall
+    from opflops.counting.symbolic_trace import Held
     from opflops.records.rows import Row
 
 
@@ -78,33 +79,39 @@ class _VerifiedCount:
     def __init__(self, trace: SymbolicTrace) -> None:
         self._trace = trace
         self._model = trace.call.name
-        self._profiles: dict[frozenset[str], Profile] = {}
+        self._profiles: dict[Held, Profile] = {}
 
-    def count(self, dims_at_one: frozenset[str]) -> Profile:
-        """Count for all sizes of the dimensions that are not held at 1."""
-        if dims_at_one not in self._profiles:
-            self._profiles[dims_at_one] = self._verify(*self._trace.trace(dims_at_one), dims_at_one)
-        return self._profiles[dims_at_one]
+    def count(self, held: Held) -> Profile:
+        """Count for all sizes of the dimensions that are not held at one size."""
+        if held not in self._profiles:
+            self._profiles[held] = self._verify(*self._trace.trace(held), held)
+        return self._profiles[held]
 
-    def _verify(self, profile: Profile, kernel_guards: list[Condition], dims_at_one: frozenset[str]) -> Profile:
-        """Compare with counts at other sizes, correct the conditions, and trace sizes of 1 separately if they differ.
+    def _verify(self, profile: Profile, kernel_guards: list[Condition], held: Held) -> Profile:
+        """Compare with counts at other sizes, correct the conditions, and trace sizes separately if they differ.
 
         Raises:
             DimensionError: The expressions are wrong at another size, or the program runs at no other size.
         """
         if not profile.dimensions:
             return profile
-        for sizes in self._sizes_to_compare(profile):
-            difference = self._difference(profile, sizes, dims_at_one)
+        compared = self._sizes_to_compare(profile)
+        for sizes in compared:
+            difference = self._difference(profile, sizes, held)
             if difference:
                 raise DimensionError(
                     f"{self._model} cannot be counted for all sizes: with "
                     f"{', '.join(f'{name} = {size}' for name, size in sizes.items())} {difference}. "
                     "Leave a dimension out of dynamic_shapes, and count for each of its sizes."
                 )
-        profile = self._add_kernel_guards(profile, kernel_guards, dims_at_one)
-        profile = self._drop_single_exclusions(profile, dims_at_one)
-        return self._add_cases(profile, dims_at_one)
+        profile = self._add_kernel_guards(profile, kernel_guards, held)
+        profile = self._drop_single_exclusions(profile, held)
+        other = compared[0]
+        profile = self._add_case_of_example(
+            profile, {**other, **self._example_sizes(profile, MIN_SYMBOLIC_SIZE)}, other, held
+        )
+        profile = self._add_cases_at_one(profile, held)
+        return self._add_case_of_example(profile, self._example_sizes(profile), other, held)
 
     def _sizes_to_compare(self, profile: Profile) -> list[dict[str, int]]:
         """Choose other sizes: of all dimensions together or, if the conditions allow none, of one dimension at a time.
@@ -130,72 +137,102 @@ class _VerifiedCount:
             chosen.append(alone)
         return chosen
 
-    def _add_kernel_guards(
-        self, profile: Profile, kernel_guards: list[Condition], dims_at_one: frozenset[str]
-    ) -> Profile:
+    def _add_kernel_guards(self, profile: Profile, kernel_guards: list[Condition], held: Held) -> Profile:
         """Add the guards that chose kernels as conditions, if the costs differ where other kernels are chosen."""
         same_kernels = replace(profile, conditions=tuple(kernel_guards))
         for candidates in (growing_sizes(profile), shrinking_sizes(profile)):
             sizes = next(
                 (sizes for sizes in candidates if profile.holds(sizes) and not same_kernels.holds(sizes)), None
             )
-            if (
-                sizes is not None
-                and not self._failure(sizes, dims_at_one)
-                and self._difference(profile, sizes, dims_at_one)
-            ):
+            if sizes is not None and not self._failure(sizes, held) and self._difference(profile, sizes, held):
                 return replace(profile, conditions=(*profile.conditions, *kernel_guards))
         return profile
 
-    def _drop_single_exclusions(self, profile: Profile, dims_at_one: frozenset[str]) -> Profile:
+    def _drop_single_exclusions(self, profile: Profile, held: Held) -> Profile:
         """Drop conditions that exclude one size of a dimension, if the costs are the same at that size."""
         exclusions = [found for each in profile.conditions if (found := _excluded_size(each.expression))]
         for name, size in dict.fromkeys(exclusions):
             kept = tuple(each for each in profile.conditions if _excluded_size(each.expression) != (name, size))
             without = replace(profile, conditions=kept)
             sizes = {**example_sizes(profile.dimensions), name: size}
-            if size >= MIN_SYMBOLIC_SIZE and without.holds(sizes) and not self._difference(without, sizes, dims_at_one):
+            if size >= MIN_SYMBOLIC_SIZE and without.holds(sizes) and not self._difference(without, sizes, held):
                 profile = without
         return profile
 
-    def _add_cases(self, profile: Profile, dims_at_one: frozenset[str]) -> Profile:
+    def _add_cases_at_one(self, profile: Profile, held: Held) -> Profile:
         """Count at sizes of 1, and add a case, with a profile of its own, for each where the costs differ."""
         names = [each.name for each in profile.dimensions if each.minimum == 1]
-        conditions, cases = list(profile.conditions), []
         handled: list[set[str]] = []
-        for more_at_one in dims_to_hold_at_one(names):
-            sizes = {**example_sizes(profile.dimensions), **dict.fromkeys(more_at_one, 1)}
-            if any(each <= more_at_one for each in handled):
+        general = profile
+        for at_one in dims_to_hold(names):
+            sizes = {**example_sizes(profile.dimensions), **dict.fromkeys(at_one, 1)}
+            if any(each <= at_one for each in handled):
                 continue
-            holds = profile.holds(sizes)
-            difference = self._difference(profile, sizes, dims_at_one) if holds else self._failure(sizes, dims_at_one)
+            holds = general.holds(sizes)
+            difference = self._difference(general, sizes, held) if holds else self._failure(sizes, held)
             if bool(difference) is not holds:
                 # The costs are right, or the program fails where the conditions exclude it.
                 continue
-            handled.append(more_at_one)
-            case = tuple((name, 1) for name in sorted(more_at_one))
-            if holds:
-                conditions.append(Condition(unless_sizes(case), difference))
-            try:
-                cases.append(Case(case, self.count(dims_at_one | more_at_one)))
-            except Exception:  # noqa: BLE001, S112 - the condition says that the program fails there, and how
-                continue
-        return replace(profile, conditions=tuple(conditions), cases=tuple(cases))
+            handled.append(at_one)
+            profile = self._add_case(profile, dict.fromkeys(at_one, 1), difference, held)
+        return profile
 
-    def _failure(self, sizes: Mapping[str, int], dims_at_one: frozenset[str]) -> str:
+    def _example_sizes(self, profile: Profile, minimum: int = 1) -> dict[str, int]:
+        """Return the sizes of dimensions in the example inputs, without smaller ones."""
+        sizes = self._trace.example_sizes([each.name for each in profile.dimensions])
+        return {name: size for name, size in sizes.items() if size >= minimum}
+
+    def _add_case_of_example(
+        self, profile: Profile, example: Mapping[str, int], other: Mapping[str, int], held: Held
+    ) -> Profile:
+        """Count at the sizes of the example inputs, and add a case if the costs differ.
+
+        The program was traced with symbols, so it may do something else at the very sizes that its symbols stand for.
+
+        Args:
+            profile: The costs.
+            example: The sizes.
+            other: Sizes at which the costs are known to be right.
+            held: The dimensions that are held at one size.
+        """
+        if not profile.holds(example) or not self._difference(profile, example, held):
+            return profile
+        for special in dims_to_hold(list(example)):
+            at_example = {name: example[name] for name in special}
+            sizes = {**other, **at_example}
+            if profile.holds(sizes) and (difference := self._difference(profile, sizes, held)):
+                # Reports show shares at sizes at which the formulas hold.
+                dimensions = tuple(each._replace(example=other[each.name]) for each in profile.dimensions)
+                return replace(self._add_case(profile, at_example, difference, held), dimensions=dimensions)
+        raise AssertionError(example)
+
+    def _add_case(self, profile: Profile, sizes: Mapping[str, int], difference: str, held: Held) -> Profile:
+        """Add a case for sizes of some dimensions, and the condition that the costs hold elsewhere.
+
+        If the program fails there, there is only the condition.
+        """
+        case = tuple(sorted(sizes.items()))
+        if profile.holds({**example_sizes(profile.dimensions), **sizes}):
+            profile = replace(profile, conditions=(*profile.conditions, Condition(unless_sizes(case), difference)))
+        found = repeat_if_failing(lambda: self.count(held | frozenset(case)))
+        if isinstance(found, Exception):
+            # The condition says that the program fails there, and how.
+            return profile
+        return replace(profile, cases=(*profile.cases, Case(case, found)))
+
+    def _count_at(self, sizes: Mapping[str, int], held: Held) -> Profile | Exception:
+        return repeat_if_failing(lambda: self._trace.count_at(sizes, held))
+
+    def _failure(self, sizes: Mapping[str, int], held: Held) -> str:
         """Return how the program fails at some sizes; "" if it runs."""
-        try:
-            self._trace.count_at(sizes, dims_at_one)
-        except Exception as error:  # noqa: BLE001 - the program may raise anything
-            return first_line(error)
-        return ""
+        counted = self._count_at(sizes, held)
+        return first_line(counted) if isinstance(counted, Exception) else ""
 
-    def _difference(self, profile: Profile, sizes: Mapping[str, int], dims_at_one: frozenset[str]) -> str:
+    def _difference(self, profile: Profile, sizes: Mapping[str, int], held: Held) -> str:
         """Return how a count at some sizes differs from the expressions; "" if it does not."""
-        try:
-            counted = self._trace.count_at(sizes, dims_at_one)
-        except Exception as error:  # noqa: BLE001 - the program may raise anything
-            return f"it fails ({first_line(error)})"
+        counted = self._count_at(sizes, held)
+        if isinstance(counted, Exception):
+            return f"it fails ({first_line(counted)})"
         expected = profile.at(**sizes)
         for counted_rows, expected_rows in ((counted.rows, expected.rows), (counted.sites, expected.sites)):
             ours, theirs = _rows_with_cost(counted_rows), _rows_with_cost(expected_rows)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from opflops.counting.example_inputs import make_example_inputs
 from opflops.counting.source_locations import current_location, location_of
 from opflops.counting.verification_sizes import at_least_two, distinct_hints, halved_hints
-from opflops.errors import DimensionError, OpflopsError
+from opflops.errors import DimensionError, OpflopsError, raised_by_signal_handler
 from opflops.profile.profile import Condition, Profile
 from opflops.records.cost import Cost
 from opflops.torch_internals.fake_tensors import fake_copies
@@ -16,7 +17,7 @@ from opflops.torch_internals.symbolic_shapes import RecordingShapeEnv
 from opflops.torch_internals.symint_patches import symint_patches_active
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from opflops.counting.fake_call import FakeCall
     from opflops.profile.profile import Dimension
     from opflops.records.rows import Row
+
+    Held = frozenset[tuple[str, int]]
+
+
+_Result = TypeVar("_Result")
 
 
 class SymbolicTrace:
@@ -41,8 +47,12 @@ class SymbolicTrace:
         self._dimensions = dimensions
         self._mode = call.make_mode()
 
-    def trace(self, dims_at_one: frozenset[str]) -> tuple[Profile, list[Condition]]:
-        """Trace the program with symbols, except for dimensions that are held at a size of 1.
+    def example_sizes(self, names: Iterable[str]) -> dict[str, int]:
+        """Return the sizes of dimensions in the example inputs."""
+        return {name: self._dimensions[name].example for name in names}
+
+    def trace(self, held: Held) -> tuple[Profile, list[Condition]]:
+        """Trace the program with symbols, except for dimensions that are held at one size.
 
         The hints of the symbols are all different. If the program needs some sizes to be equal, they are those of the
         example inputs.
@@ -60,32 +70,30 @@ class SymbolicTrace:
         attempts = [distinct_hints(example), example, distinct_hints(halved_hints(example))]
         for hints in (attempt for number, attempt in enumerate(attempts) if attempt not in attempts[:number]):
             try:
-                return self._trace_with(hints, dims_at_one)
-            except DimensionError as error:  # noqa: PERF203 - a few times at most
+                traced = repeat_if_failing(partial(self._trace_with, hints, held), OpflopsError)
+            except DimensionError as error:
                 first_error = first_error or error
-            except OpflopsError:
-                raise
-            except Exception as error:  # noqa: BLE001 - PyTorch's kernels may raise anything about symbols
-                reason = error
+                continue
+            if not isinstance(traced, Exception):
+                return traced
+            reason = traced
         if first_error is not None:
             raise first_error
         # If the program fails without symbols too, this raises its own error.
-        self.count_at({name: each.example for name, each in example.items()}, dims_at_one)
+        self.count_at({name: each.example for name, each in example.items()}, held)
         raise DimensionError(
             f"{self.call.name} runs, but PyTorch cannot trace {location_of(reason, self._mode)} with symbols for sizes "
             f"({first_line(reason)}). Leave dimensions out of dynamic_shapes, and count for each of their sizes."
         ) from reason
 
-    def _trace_with(
-        self, hints: Mapping[str, Dimension], dims_at_one: frozenset[str]
-    ) -> tuple[Profile, list[Condition]]:
+    def _trace_with(self, hints: Mapping[str, Dimension], held: Held) -> tuple[Profile, list[Condition]]:
         mode = self._mode = self.call.make_mode()
         shape_env = RecordingShapeEnv(lambda: current_location(mode))
-        dimensions = [each for each in hints.values() if each.name not in dims_at_one]
+        dimensions = [each for each in hints.values() if each.name not in dict(held)]
 
         def copy_memo() -> dict[int, Tensor]:
             symbols = {each.name: shape_env.size(*each) for each in dimensions}
-            return self._example_inputs({**symbols, **dict.fromkeys(dims_at_one, 1)})
+            return self._example_inputs({**symbols, **dict(held)})
 
         with self.call.translated_errors(mode), symint_patches_active:
             profile = self.call.run(mode, fake_copies(self.call.originals, copy_memo, shape_env, exact_values=False))
@@ -106,12 +114,41 @@ class SymbolicTrace:
         counted = Profile(rows, sites, profile.called, tuple(dimensions), tuple(guards), remarks=profile.remarks)
         return counted, kernel_guards
 
-    def count_at(self, sizes: Mapping[str, int], dims_at_one: frozenset[str]) -> Profile:
-        """Count the program without symbols, at given sizes of dimensions and at 1 for the others."""
-        return self.call.count(lambda: self._example_inputs({**sizes, **dict.fromkeys(dims_at_one, 1)}))
+    def count_at(self, sizes: Mapping[str, int], held: Held) -> Profile:
+        """Count the program without symbols, at given sizes of dimensions and at those that others are held at."""
+        return self.call.count(lambda: self._example_inputs({**sizes, **dict(held)}))
 
     def _example_inputs(self, sizes: Mapping[str, Any]) -> dict[int, Tensor]:
         return make_example_inputs(self.call, self._axes, sizes)
+
+
+def repeat_if_failing(
+    run: Callable[[], _Result], passing: tuple[type[Exception], ...] | type[Exception] = ()
+) -> _Result | Exception:
+    """Run a program that may raise anything, and return its result or its error.
+
+    An error that is not the program's is raised: one of a signal handler, or one that does not come again when the
+    program is repeated, as another thread may raise it at any time.
+
+    Args:
+        run: Runs the program.
+        passing: Errors to raise at once.
+    """
+    try:
+        return run()
+    except passing:
+        raise
+    except Exception as error:
+        if raised_by_signal_handler(error):
+            raise
+        first = error
+    try:
+        run()
+    except Exception as error:
+        if raised_by_signal_handler(error):
+            raise
+        return first
+    raise first
 
 
 def first_line(error: BaseException) -> str:

@@ -65,8 +65,8 @@ _MAX_ALL_SUBSETS = 4
 """How many dimensions are tried in all combinations; of more, each one, each two and all."""
 
 
-def dims_to_hold_at_one(names: Sequence[str]) -> Iterator[set[str]]:
-    """Yield the sets of dimensions to count at a size of 1, smaller sets first."""
+def dims_to_hold(names: Sequence[str]) -> Iterator[set[str]]:
+    """Yield the sets of dimensions to hold at one size, smaller sets first."""
     set_sizes = range(1, len(names) + 1) if len(names) <= _MAX_ALL_SUBSETS else (1, 2, len(names))
     for set_size in set_sizes:
         yield from map(set, combinations(names, set_size))

@@ -16,9 +16,17 @@ LIBRARY_FOLDERS = tuple(f"{Path(module.__file__ or '').parent}{os.sep}" for modu
 """Where the code of PyTorch and of opflops is."""
 
 
+_STANDARD_LIBRARY = f"{Path(os.__file__).parent}{os.sep}"
+_INSTALLED_PACKAGES = tuple(f"{_STANDARD_LIBRARY}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
+_SYMPY = f"{os.sep}sympy{os.sep}"
+
+
 def is_user_code(frame: FrameType) -> bool:
-    """Return whether a frame runs code of neither PyTorch nor opflops, and from a file."""
-    return not frame.f_code.co_filename.startswith((*LIBRARY_FOLDERS, "<"))
+    """Tell whether a frame runs code that the user of a model chose: not PyTorch, sympy, opflops or Python itself."""
+    file = frame.f_code.co_filename
+    if file.startswith((*LIBRARY_FOLDERS, "<")) or _SYMPY in file:
+        return False
+    return not file.startswith(_STANDARD_LIBRARY) or file.startswith(_INSTALLED_PACKAGES)
 
 
 def user_stacklevel() -> int:

@@ -13,7 +13,13 @@ from opflops.dispatch.callers import user_stacklevel
 from opflops.dispatch.composite_formulas import AppliesFormulas, decompose
 from opflops.dispatch.tensor_subclasses import run_on_subclass
 from opflops.dispatch.timing import synchronized_time
-from opflops.errors import FormulaError, FormulaFailedError, UnpricedOpError, UnpricedOpWarning
+from opflops.errors import (
+    FormulaError,
+    FormulaFailedError,
+    UnpricedOpError,
+    UnpricedOpWarning,
+    raised_by_signal_handler,
+)
 from opflops.pricing.accumulator_deltas import apply_deltas, counts_so_far, deltas_since
 from opflops.pricing.accumulators import Accumulator
 from opflops.pricing.kernels import kernel_advice, kernel_row_name, price_kernel
@@ -93,7 +99,9 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
         record = accumulator.record
         try:
             answer = record(accumulator, out, record.complete(*args, **kwargs) if kwargs else args)
-        except Exception:  # noqa: BLE001 - the slow path calls the formula again and reports what is wrong
+        except Exception as error:  # the slow path calls the formula again and reports what is wrong
+            if raised_by_signal_handler(error):
+                raise
             answer = False
         if answer is not True:
             self._record_first(func, self.prices[func], args, kwargs or {}, out)
@@ -243,7 +251,9 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
             answer = accumulator.record(
                 accumulator, out, accumulator.record.complete(*args, **kwargs) if kwargs else args
             )
-        except Exception:  # noqa: BLE001 - as above
+        except Exception as error:  # as above
+            if raised_by_signal_handler(error):
+                raise
             answer = False
         if answer is not True:
             # The fast path takes no estimates and no complex numbers; or the formula failed.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from opflops.formulas.sizes import aten, newer, numel
 from opflops.pricing.registration import declare_zero, formula
 from opflops.records.cost import Cost
+from opflops.torch_internals.size_arithmetic import antialias_taps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,32 +77,14 @@ def nearest_backward(grad_output: Tensor) -> Cost:
     return Cost(ops=grad_output.numel())
 
 
-def antialias_taps(size: int, results: int, reach: int, align_corners: bool, factor: float | None) -> list[int]:
-    """List how many taps the filter has at each element of the result along an axis.
-
-    The filter reaches ``reach`` elements of the image to each side, times the factor by which the image shrinks, and is
-    clipped at the edges.
-    """
-    if align_corners:
-        scale = (size - 1) / (results - 1) if results > 1 else 0.0
-    else:
-        scale = 1 / factor if factor else size / results
-    support = reach * max(scale, 1.0)
-    centers = [scale * (index + 0.5) for index in range(results)]
-    return [
-        min(int(center + support + 0.5), size)
-        - max(int(center - support + 0.5), 0)  # both ends are truncated to integers
-        for center in centers
-    ]
-
-
-def _antialias_lines(
+def _antialias_taps(
     shape: Sequence[int],
     results: Sequence[int],
     reach: int,
     align_corners: bool,
     factors: Sequence[float | None],
-) -> tuple[list[int], list[int]]:
+) -> tuple[int, int]:
+    """Add up the taps of all rows of the result, and of all its columns."""
     rows, columns = (
         antialias_taps(size, result, reach, align_corners, factor)
         for size, result, factor in zip(shape[-2:], results[-2:], factors, strict=True)
@@ -122,14 +105,16 @@ def _antialias(reach: int) -> Any:
     ) -> Cost:
         image: Tensor = self if input is None else input
         factors = (scales_h, scales_w) if scale_factors is None else scale_factors
-        rows, columns = _antialias_lines(image.shape, out.shape, reach, align_corners, factors)
+        row_taps, column_taps = _antialias_taps(image.shape, out.shape, reach, align_corners, factors)
+        height, width = out.shape[-2:]
         # A point of t by s taps is t lines of s products and s - 1 additions, and one line of t across them.
-        across = sum(rows) * sum(2 * taps - 1 for taps in columns)
-        down = sum(2 * taps - 1 for taps in rows) * len(columns)
+        across = row_taps * (2 * column_taps - width)
+        down = (2 * row_taps - height) * width
         return Cost(ops=numel(out.shape[:-2]) * (across + down))
 
     price.__doc__ = (
-        f"See :func:`antialias_taps`, with a reach of {reach}; weighted sums along one axis, then the other."
+        f"See :func:`opflops.records.algebra.antialias_taps`, with a reach of {reach}; weighted sums along one axis, "
+        "then the other."
     )
     return price
 
@@ -142,8 +127,8 @@ def _antialias_backward(reach: int) -> Any:
         scales_h: float | None,
         scales_w: float | None,
     ) -> Cost:
-        rows, columns = _antialias_lines(input_size, grad_output.shape, reach, align_corners, (scales_h, scales_w))
-        return Cost(ops=numel(input_size[:-2]) * (sum(rows) * len(columns) + 2 * sum(rows) * sum(columns)))
+        rows, columns = _antialias_taps(input_size, grad_output.shape, reach, align_corners, (scales_h, scales_w))
+        return Cost(ops=numel(input_size[:-2]) * (rows * grad_output.shape[-1] + 2 * rows * columns))
 
     price.__doc__ = f"Multiply a gradient by the weights of each axis, and add it to all taps; the reach is {reach}."
     return price

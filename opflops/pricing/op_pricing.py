@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from opflops.errors import FormulaError, FormulaFailedError, TooManyAddressesError
+from opflops.errors import FormulaError, FormulaFailedError, TooManyAddressesError, raised_by_signal_handler
 from opflops.pricing.accumulators import Accumulator
 from opflops.pricing.dtypes import arithmetic_dtype
 from opflops.pricing.traffic import BOUND_REASON, address_bounds
@@ -103,6 +103,8 @@ class OpPricing:
                     answer, read, written, dtype = self.pricer(out, *args, **kwargs)
                 reason = BOUND_REASON
         except Exception as error:
+            if raised_by_signal_handler(error):
+                raise
             raise FormulaFailedError(f"The formula of {self.op} failed on {_shapes(args)}: {error!r}.") from error
         if type(answer) is not Cost:
             if type(answer) is Estimate:

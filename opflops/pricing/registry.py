@@ -12,6 +12,7 @@ The look-up order is:
 from __future__ import annotations
 
 import re
+import sys
 import weakref
 from functools import partial
 from importlib import import_module
@@ -68,7 +69,18 @@ class Registry:
 
     def _import_rules(self) -> None:
         # A package whose import is still going on, and which is registering, has no __all__ yet.
-        if self._rules_package is not None and hasattr(import_module(self._rules_package), "__all__"):
+        if self._rules_package is None:
+            return
+        try:
+            package = import_module(self._rules_package)
+        except BaseException:
+            # For example Ctrl-C. Only the package has registered anything yet; let it register again at the next use.
+            self._rules_by_overload.clear()
+            self._rules_by_name.clear()
+            for name in [each for each in sys.modules if f"{each}.".startswith(f"{self._rules_package}.")]:
+                del sys.modules[name]
+            raise
+        if hasattr(package, "__all__"):
             self._rules_package = None
 
     def register(self, rule: PricingRule, ops: Iterable[Op], *, override: bool = False) -> None:

@@ -58,7 +58,7 @@ class Profile(Views):
         called: The paths of the modules that were called, in order of first call.
         dimensions: The dimensions of costs that are expressions.
         conditions: What must be true of the dimensions' sizes for the costs to be exact.
-        cases: The costs at sizes of 1 at which they differ; :meth:`at` looks there first.
+        cases: The costs at sizes, mostly of 1, at which they differ; :meth:`at` looks there first.
         remarks: Sentences on what the counts leave out, such as modules that other threads called; reports show them.
     """
 
@@ -209,11 +209,13 @@ class Profile(Views):
         - If the model branches on a size, as in ``if x.shape[0] > 8``, the formula holds for the branch that was
           traced. :attr:`conditions` lists the condition and its source line, and reports show it. Outside the
           condition ``at`` raises an error.
-        - If a size of 1 changes what the model does, that case is traced separately, and ``at`` uses it.
+        - If a size of 1, or the very size of the example input, changes what the model does, that case is traced
+          separately, and ``at`` uses it.
         - If the model fixes a size, :func:`opflops.count` raises an error with the operator, module and line. It also
           does so if PyTorch has no symbolic form: a recurrent network without a fused kernel, for example, runs the
           steps of its sequence one by one.
-        - :func:`opflops.count` compares each formula, row by row, with counts at other sizes before it returns it.
+        - :func:`opflops.count` compares each formula, row by row, with counts at the example's
+          sizes and at others before it returns it.
 
         >>> import torch
         >>> from opflops import count

@@ -7,7 +7,7 @@ with PyTorch; it is imported only when a count is symbolic.
 from __future__ import annotations
 
 from functools import lru_cache
-from numbers import Integral
+from numbers import Integral, Rational
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,35 +50,32 @@ def add_up(counts: Sequence[Any]) -> Any:
 
 
 CEIL_LOG2, ROUND_HALF_EVEN, TRUNCATE = "ceil_log2", "round_half_even", "truncate"
-DISTINCT_ADDRESSES = "distinct_addresses"
+BITWISE_AND, BITWISE_OR, BITWISE_XOR = "bitwise_and", "bitwise_or", "bitwise_xor"
+ANTIALIAS_TAPS, DISTINCT_ADDRESSES = "antialias_taps", "distinct_addresses"
 
 
-@lru_cache(maxsize=1)
-def functions() -> dict[str, Any]:
-    """Return sympy functions on sizes that sympy lacks or evaluates inexactly, by name.
+@lru_cache(maxsize=10_000)
+def antialias_taps(size: int, results: int, reach: int, align_corners: int, factor: float) -> int:
+    """Sum, over the elements of a resized axis, how many taps an antialiasing filter has.
 
-    ``ceil_log2`` is the rounded up base-2 logarithm, ``round_half_even`` rounds as Python and PyTorch do, ``truncate``
-    rounds toward zero. ``distinct_addresses(size, stride, size, stride, …)`` is the number of different addresses that
-    the elements of a tensor have; see :mod:`opflops.records.addresses`.
+    The filter reaches ``reach`` elements of the image to each side, times the factor by which the image shrinks, and is
+    clipped at the edges.
+
+    Args:
+        size: The size of the axis.
+        results: Its size after resizing.
+        reach: The reach of the filter.
+        align_corners: Whether the first and last elements keep their places; 0 or 1.
+        factor: The scale factor that was given; 0 for none.
     """
-    import sympy  # noqa: PLC0415 - only for symbolic counts
-
-    def make_function(name: str, evaluate: Callable[..., Any]) -> Any:
-        def evaluated(cls: type, *numbers: Any) -> Any:  # noqa: ARG001 - sympy calls it so
-            return sympy.Integer(evaluate(*numbers)) if all(number.is_number for number in numbers) else None
-
-        # pickle looks for the class under its name in this module.
-        members = {"is_integer": True, "eval": classmethod(evaluated), "__module__": __name__, "__qualname__": name}
-        return type(name, (sympy.Function,), members)
-
-    return {
-        CEIL_LOG2: make_function(CEIL_LOG2, lambda number: max(int(number) - 1, 0).bit_length()),
-        ROUND_HALF_EVEN: make_function(
-            ROUND_HALF_EVEN, lambda number: round(_fraction(number)) if number.is_Rational else round(float(number))
-        ),
-        TRUNCATE: make_function(TRUNCATE, int),
-        DISTINCT_ADDRESSES: make_function(DISTINCT_ADDRESSES, addresses_of_pairs),
-    }
+    if align_corners:
+        scale = (size - 1) / (results - 1) if results > 1 else 0.0
+    else:
+        scale = 1 / factor if factor else size / results
+    support = reach * max(scale, 1.0)
+    centers = (scale * (index + 0.5) for index in range(results))
+    # Both ends are truncated to integers.
+    return sum(min(int(center + support + 0.5), size) - max(int(center - support + 0.5), 0) for center in centers)
 
 
 def addresses_of_pairs(*pairs: Any) -> int:
@@ -93,15 +90,81 @@ def addresses_of_pairs(*pairs: Any) -> int:
     return distinct_addresses(numbers[::2], numbers[1::2])
 
 
+EVALUATIONS: dict[str, Callable[..., int]] = {
+    CEIL_LOG2: lambda number: max(int(number) - 1, 0).bit_length(),
+    ROUND_HALF_EVEN: lambda number: round(_fraction(number)) if _is_ratio(number) else round(float(number)),
+    TRUNCATE: int,
+    BITWISE_AND: lambda first, second: int(first) & int(second),
+    BITWISE_OR: lambda first, second: int(first) | int(second),
+    BITWISE_XOR: lambda first, second: int(first) ^ int(second),
+    ANTIALIAS_TAPS: lambda size, results, reach, corners, factor: antialias_taps(
+        int(size), int(results), int(reach), int(corners), float(factor)
+    ),
+    DISTINCT_ADDRESSES: addresses_of_pairs,
+}
+"""What the functions of :func:`functions` return for numbers."""
+
+
+@lru_cache(maxsize=1)
+def functions() -> dict[str, Any]:
+    """Return sympy functions on sizes that sympy lacks or evaluates inexactly, by name.
+
+    ``ceil_log2`` is the rounded up base-2 logarithm, ``round_half_even`` rounds as Python and PyTorch do, ``truncate``
+    rounds toward zero; ``bitwise_and``, ``bitwise_or`` and ``bitwise_xor`` combine the bits of integers;
+    ``antialias_taps`` is :func:`antialias_taps`. ``distinct_addresses(size, stride, size, stride, …)`` is the number of
+    different addresses that the elements of a tensor have; see :mod:`opflops.records.addresses`. ``sympy.lambdify`` can
+    evaluate all of them, for arrays too.
+    """
+    import sympy  # noqa: PLC0415 - only for symbolic counts
+
+    def make_function(name: str, evaluate: Callable[..., int]) -> Any:
+        def evaluated(cls: type, *numbers: Any) -> Any:  # noqa: ARG001 - sympy calls it so
+            return sympy.Integer(evaluate(*numbers)) if all(number.is_number for number in numbers) else None
+
+        # pickle looks for the class under its name in this module; sympy.lambdify calls _imp_.
+        members = {
+            "is_integer": True,
+            "eval": classmethod(evaluated),
+            "_imp_": staticmethod(_elementwise(evaluate)),
+            "__module__": __name__,
+            "__qualname__": f"{_CLASS_PREFIX}{name}",
+        }
+        return type(name, (sympy.Function,), members)
+
+    return {name: make_function(name, evaluate) for name, evaluate in EVALUATIONS.items()}
+
+
+_CLASS_PREFIX = "sympy_"
+"""Before the names by which pickle finds the classes of :func:`functions` in this module."""
+
+
+def _elementwise(evaluate: Callable[..., int]) -> Callable[..., Any]:
+    """Apply a function to each element, if it is called with arrays."""
+
+    def apply(*numbers: Any) -> Any:
+        if not any(getattr(number, "ndim", 0) for number in numbers):
+            return evaluate(*numbers)
+        import numpy as np  # noqa: PLC0415 - the caller gave its arrays
+
+        return np.frompyfunc(evaluate, len(numbers), 1)(*numbers)
+
+    return apply
+
+
+def _is_ratio(number: Any) -> bool:
+    return isinstance(number, Rational) or bool(getattr(number, "is_Rational", False))
+
+
 def _fraction(number: Any) -> Fraction:
     from fractions import Fraction  # noqa: PLC0415 - keeps import opflops fast
 
-    return Fraction(int(number.p), int(number.q))
+    return Fraction(int(number.p), int(number.q)) if hasattr(number, "p") else Fraction(number)
 
 
 def __getattr__(name: str) -> Any:
-    if name in (CEIL_LOG2, ROUND_HALF_EVEN, TRUNCATE, DISTINCT_ADDRESSES):
-        return functions()[name]
+    function = name.removeprefix(_CLASS_PREFIX)
+    if function in EVALUATIONS:
+        return functions()[function]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -6,10 +6,31 @@ import math
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from opflops.records.algebra import addresses_of_pairs
+from opflops.records.algebra import (
+    ANTIALIAS_TAPS,
+    BITWISE_AND,
+    BITWISE_OR,
+    BITWISE_XOR,
+    addresses_of_pairs,
+    antialias_taps,
+    functions,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+
+_SIGNS = {BITWISE_AND: "&", BITWISE_OR: "|", BITWISE_XOR: "^"}
+
+
+def _print_bitwise(printer: Any, expression: Any) -> str:
+    sign = _SIGNS[expression.func.__name__]
+    return f"({sign.join(f'({printer.whole(each)})' for each in expression.args)})"
+
+
+def _print_antialias_taps(printer: Any, expression: Any) -> str:
+    *whole, factor = expression.args
+    return f"{ANTIALIAS_TAPS}({', '.join(map(printer.whole, whole))}, {float(factor)!r})"
 
 
 def compile_expressions(names: Sequence[str], expressions: Sequence[Any]) -> Callable[..., Sequence[Any]]:
@@ -18,7 +39,12 @@ def compile_expressions(names: Sequence[str], expressions: Sequence[Any]) -> Cal
     values = "".join(
         f"{printer.whole(each) if hasattr(each, 'as_coeff_Mul') else printer.doprint(each)}, " for each in expressions
     )
-    namespace = {**vars(math), "Fraction": Fraction, "addresses_of_pairs": addresses_of_pairs}
+    namespace = {
+        **vars(math),
+        "Fraction": Fraction,
+        "addresses_of_pairs": addresses_of_pairs,
+        ANTIALIAS_TAPS: antialias_taps,
+    }
     function: Callable[..., Sequence[Any]] = eval(f"lambda {', '.join(names)}: ({values})", namespace)  # noqa: S307 - printed by sympy from an expression, not read from input
     return function
 
@@ -58,6 +84,9 @@ def _integer_printer() -> Any:
         def _print_distinct_addresses(self, expression: Any) -> str:
             return f"addresses_of_pairs({', '.join(map(self.whole, expression.args))})"
 
+        _print_bitwise_and = _print_bitwise_or = _print_bitwise_xor = _print_bitwise
+        _print_antialias_taps = _print_antialias_taps
+
     return IntegerPrinter({"fully_qualified_modules": False, "allow_unknown_functions": True})
 
 
@@ -65,9 +94,24 @@ def _is_rational(expression: Any) -> bool:
     """Tell whether integer arithmetic can compute an expression."""
     import sympy  # noqa: PLC0415 - only for symbolic counts
 
-    if expression.has(sympy.Float, sympy.log):
-        return False
-    return all(power.exp.is_Integer for power in expression.atoms(sympy.Pow))
+    if expression.is_Function and expression.func in functions().values():
+        # It is an integer, whatever its arguments are.
+        return True
+    if expression.is_Pow:
+        base, exponent = expression.args
+        return _is_rational(base) and (exponent.is_Integer or _is_exponent(exponent))
+    return not isinstance(expression, (sympy.Float, sympy.log)) and all(map(_is_rational, expression.args))
+
+
+def _is_exponent(expression: Any) -> bool:
+    """Tell whether an expression is surely an integer that is not negative, so that integers can be raised to it."""
+    import sympy  # noqa: PLC0415 - only for symbolic counts
+
+    if expression.is_Add or expression.is_Mul or expression.is_Pow:
+        return all(map(_is_exponent, expression.args))
+    if expression.is_Integer:
+        return bool(expression >= 0)
+    return expression.is_Symbol or isinstance(expression, (sympy.floor, sympy.ceiling, *functions().values()))
 
 
 def _as_fraction(expression: Any) -> tuple[Any, Any]:

@@ -6,7 +6,7 @@ import ast
 import operator
 from typing import TYPE_CHECKING, Any
 
-from opflops.records.algebra import CEIL_LOG2, DISTINCT_ADDRESSES, ROUND_HALF_EVEN, TRUNCATE, functions
+from opflops.records.algebra import ANTIALIAS_TAPS, EVALUATIONS, functions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -43,10 +43,13 @@ _OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.Invert: lambda _, value: ~value,
 }
 _FUNCTIONS = frozenset({
-    *(CEIL_LOG2, ROUND_HALF_EVEN, TRUNCATE, "floor", "ceiling", "Min", "Max", "Mod", "log", "sqrt", "Abs", "Piecewise"),
-    *(DISTINCT_ADDRESSES, "Eq", "Ne", "And", "Or", "Not"),
+    *EVALUATIONS, *("floor", "ceiling", "Min", "Max", "Mod", "log", "sqrt", "Abs", "Piecewise"),
+    *("Eq", "Ne", "And", "Or", "Not"),
 })  # fmt: skip
 _MAX_POWER = 64
+_MAX_SYMBOLIC_POWER = 4096
+"""The largest number in a power with a dimension, as in ``2**(n + 10)``, which sympy may compute by itself."""
+
 _MAX_QUOTED = 200
 
 
@@ -73,9 +76,12 @@ class _ExpressionBuilder(ast.NodeVisitor):
         return tuple(map(self.visit, node.elts))
 
     def visit_BinOp(self, node: ast.BinOp) -> Any:
+        import sympy  # noqa: PLC0415 - only for symbolic counts
+
         if isinstance(node.op, ast.Pow):
             base, power = self.visit(node.left), self.visit(node.right)
-            if not power.is_number or abs(power) > _MAX_POWER:
+            largest = max((abs(number) for number in power.atoms(sympy.Number)), default=0)
+            if largest > (_MAX_POWER if power.is_number else _MAX_SYMBOLIC_POWER):
                 raise TypeError
             return base**power
         return _OPERATORS[type(node.op)](self.visit(node.left), self.visit(node.right))
@@ -90,7 +96,11 @@ class _ExpressionBuilder(ast.NodeVisitor):
         if not isinstance(node.func, ast.Name) or node.func.id not in _FUNCTIONS or node.keywords:
             raise TypeError
         function = functions().get(node.func.id) or getattr(sympy, node.func.id)
-        return function(*map(self.visit, node.args))
+        arguments = list(map(self.visit, node.args))
+        if node.func.id == ANTIALIAS_TAPS and all(argument.is_number for argument in arguments):
+            # Such a number is never in our own files, and sympy would take as long as it is large to compute it.
+            raise TypeError
+        return function(*arguments)
 
     def generic_visit(self, node: ast.AST) -> Any:
         raise TypeError(f"{ast.unparse(node)} cannot be part of a count")

@@ -8,8 +8,6 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
 from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
@@ -25,6 +23,7 @@ from torch.utils._pytree import tree_leaves
 from opflops.torch_internals.dispatch import dispatch_modes
 from opflops.torch_internals.fake_kernel_fixes import corrected_result, result_without_kernel
 from opflops.torch_internals.fake_tensor_checks import known_fakes_hidden
+from opflops.torch_internals.fake_value_patches import fake_value_patches_active, finds_nothing
 from opflops.torch_internals.known_values import KnownValues, known_mask, known_value
 from opflops.torch_internals.shared_context import SharedContext
 
@@ -101,19 +100,27 @@ def _with_python_kernels(mode: FakeTensorMode, values: KnownValues) -> FakeTenso
     dispatch = mode.dispatch
 
     def call(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if finds_nothing(func):
+            return False
         return values.run(mode, func, args, kwargs, lambda: call_kernel(func, types, args, kwargs))
 
     def call_kernel(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         with enable_python_dispatcher():
             if mode.shape_env is not None:
-                from opflops.torch_internals.symint_patches import get_result_shape  # noqa: PLC0415 - only for symbolic sizes
+                from opflops.torch_internals.symint_patches import get_result, resized  # noqa: PLC0415 - only for symbolic sizes
 
-                shape = get_result_shape(func, args)
-                if shape is not None:
-                    with mode:
-                        return torch.empty(shape, dtype=args[0].dtype, device=args[0].device)
+                with mode:
+                    made = get_result(func, args)
+                if made is not None:
+                    return made
             out = result_without_kernel(mode, func, args)
-            return corrected_result(mode, func, args, dispatch(func, types, args, kwargs)) if out is None else out
+            if out is not None:
+                return out
+            out = corrected_result(mode, func, args, dispatch(func, types, args, kwargs))
+            if mode.shape_env is None:
+                return out
+            with mode:
+                return resized(func, out)
 
     mode.dispatch = call  # type: ignore[method-assign]
     return mode
@@ -170,7 +177,7 @@ def fake_copies(
     with _CopyMode(fake_mode, values):
         copies = copy.deepcopy(originals, memo)
     # Newer versions also log what a fake kernel raises, with a traceback. The caller reports it.
-    with _log_disabled, known_fakes_hidden, fake_mode:
+    with _log_disabled, known_fakes_hidden, fake_value_patches_active, fake_mode:
         yield copies
 
 

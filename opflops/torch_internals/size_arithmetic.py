@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from opflops.records import algebra
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -22,6 +24,20 @@ def ceil_log2(size: int) -> int:
     from opflops.torch_internals.symbolic_integer_functions import symbolic_ceil_log2  # noqa: PLC0415 - only for symbolic sizes
 
     symbolic: int = symbolic_ceil_log2(size)
+    return symbolic
+
+
+def antialias_taps(size: int, results: int, reach: int, align_corners: bool, factor: float | None) -> int:
+    """Return how many taps an antialiasing filter has along an axis; symbolic sizes stay symbolic.
+
+    See :func:`opflops.records.algebra.antialias_taps`.
+    """
+    others = reach, int(align_corners), 0.0 if factor is None else factor
+    if isinstance(size, int) and isinstance(results, int):
+        return algebra.antialias_taps(size, results, *others)
+    from opflops.torch_internals.symbolic_integer_functions import symbolic_antialias_taps  # noqa: PLC0415 - only for symbolic sizes
+
+    symbolic: int = symbolic_antialias_taps(size, results, *others)
     return symbolic
 
 

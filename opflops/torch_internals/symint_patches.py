@@ -6,40 +6,19 @@ takes the whole dimension. The patches call the same operators in the same order
 
 from __future__ import annotations
 
+import builtins
+import inspect
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
-from opflops.torch_internals.shared_context import SharedContext
+from opflops.torch_internals import symint_composites, symint_gradient, symint_recurrent
+from opflops.torch_internals.shared_context import patched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-
-    Params = Sequence[Tensor]
-
-
-def _install_patches() -> Callable[[], object]:
-    installed: list[tuple[Any, str, Any]] = []
-
-    def remove_patches() -> None:
-        for owner, name, original in reversed(installed):
-            if original is None:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, original)
-
-    for owner, name, wrap in list(_patches()):
-        # None if the attribute is inherited or created on demand; removing the patch deletes ours then.
-        original = vars(owner).get(name)
-        setattr(owner, name, wrap(getattr(owner, name)))
-        installed.append((owner, name, original))
-    return remove_patches
-
-
-symint_patches_active = SharedContext(_install_patches)
-"""A context in which the patches are installed. Calls without symbolic sizes go to PyTorch's functions."""
 
 
 def _patches() -> Iterator[tuple[Any, str, Callable[[Any], Callable[..., Any]]]]:
@@ -48,13 +27,110 @@ def _patches() -> Iterator[tuple[Any, str, Callable[[Any], Callable[..., Any]]]]
         if hasattr(torch._C._nn, name):
             yield torch._C._nn, name, _wrap_resampling(name)
     yield torch, "max_pool1d", _wrap_max_pool1d
-    yield torch._VF, "lstm", _wrap_lstm
-    for name, step in _STEPS.items():
-        yield torch._VF, name, _wrap_recurrent(step)
+    yield builtins, "len", _wrap_len
+    for owner, name, composite in _COMPOSITES:
+        yield owner, name, _wrap_composite(composite)
+    for name, position, argument in _FACTORIES:
+        yield torch, name, _wrap_factory(position, argument)
+    yield torch._VF, "lstm", symint_recurrent.wrap_lstm
+    for name, step in symint_recurrent.STEPS.items():
+        yield torch._VF, name, symint_recurrent.wrap_recurrent(step)
+
+
+symint_patches_active = patched(_patches)
+"""A context in which the patches are installed. Calls without symbolic sizes go to PyTorch's functions."""
 
 
 def _is_symbolic(tensor: Tensor) -> bool:
     return any(type(size) is not int for size in tensor.shape)
+
+
+def _wrap_len(original: Callable[[Any], int]) -> Callable[[Any], Any]:
+    """Return the first size of a tensor as it is; Python converts what ``__len__`` returns to an integer."""
+
+    def call(collection: Any, /) -> Any:
+        if isinstance(collection, Tensor) and collection.dim() and type(collection.shape[0]) is not int:
+            return collection.shape[0]
+        return original(collection)
+
+    return call
+
+
+_COMPOSITES: list[tuple[Any, str, Callable[..., Any]]] = [
+    (torch.linalg, "multi_dot", symint_composites.multi_dot),
+    (torch._VF, "chain_matmul", symint_composites.multi_dot),
+    (torch, "vander", symint_composites.vander),
+    (torch._VF, "stft", symint_composites.stft),
+    (torch.nn.functional, "affine_grid", symint_composites.affine_grid),
+    (torch, "affine_grid_generator", symint_composites.affine_grid_generator),
+    (torch, "gradient", symint_gradient.gradient),
+    *(
+        (owner, name, getattr(symint_composites, name))
+        for owner in (torch, Tensor)
+        for name in ("kron", "unsafe_chunk", "take_along_dim", "cov", "corrcoef")
+    ),
+]
+"""Where Python finds composite operators whose kernels need integer sizes, and what replaces them."""
+
+
+def _wrap_composite(composite: Callable[..., Any]) -> Callable[[Any], Callable[..., Any]]:
+    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if not symint_composites.is_symbolic((*args, *kwargs.values())):
+                return original(*args, **kwargs)
+            try:
+                bound = inspect.signature(composite).bind(*args, **kwargs)
+            except TypeError:
+                # PyTorch's function explains what is wrong.
+                return original(*args, **kwargs)
+            result = composite(*bound.args, **bound.kwargs)
+            return original(*args, **kwargs) if result is NotImplemented else result
+
+        return call
+
+    return wrap
+
+
+_FACTORIES = [
+    ("linspace", 2, "steps"),
+    ("logspace", 2, "steps"),
+    *((f"{name}_window", 0, "window_length") for name in ("bartlett", "blackman", "hamming", "hann", "kaiser")),
+]
+"""Functions that make a vector whose length must be an integer, and the position and name of that argument."""
+
+_factory_length: ContextVar[Any] = ContextVar("factory_length", default=None)
+"""The symbolic length of the vector that is being made."""
+
+
+def _wrap_factory(position: int, argument: str) -> Callable[[Any], Callable[..., Any]]:
+    """Call a factory with the length of the example, and make the result longer when a fake tensor is made of it."""
+
+    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            length = args[position] if len(args) > position else kwargs.get(argument)
+            if type(length) is not torch.SymInt:
+                return original(*args, **kwargs)
+            token = _factory_length.set(length)
+            try:
+                return original(*map(_hint, args), **{name: _hint(value) for name, value in kwargs.items()})
+            finally:
+                _factory_length.reset(token)
+
+        return call
+
+    return wrap
+
+
+def _hint(value: Any) -> Any:
+    return value.node.hint if type(value) is torch.SymInt else value
+
+
+def resized(operator: Any, out: Any) -> Any:
+    """Return the result of an operator with the symbolic length that :func:`_wrap_factory` was called with."""
+    length = _factory_length.get()
+    if length is None or operator._schema.name.removeprefix("aten::") not in {name for name, _, _ in _FACTORIES}:
+        return out
+    return out.new_empty([length])
 
 
 def _wrap_getitem(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -128,6 +204,9 @@ def _wrap_resampling(name: str) -> Callable[[Any], Callable[..., Any]]:
     return wrap
 
 
+aten = torch.ops.aten
+_ANTIALIASED = {getattr(aten, name).default for name in _RESAMPLING if name.endswith("_aa") and hasattr(aten, name)}
+
 _INPUT_SIZE_ARGUMENT = {
     getattr(torch.ops.aten, f"{name}_backward").default: 2
     for name in _RESAMPLING
@@ -136,13 +215,19 @@ _INPUT_SIZE_ARGUMENT = {
 """The index of the argument that is the shape of an interpolation backward's result."""
 
 
-def get_result_shape(operator: Any, args: Sequence[Any]) -> Sequence[Any] | None:
-    """Return the shape of the result of an operator whose kernels need integer sizes; None for any other."""
+def get_result(operator: Any, args: Sequence[Any]) -> Tensor | None:
+    """Make the result of an operator whose kernels need integer sizes; None for any other operator."""
+    if operator is aten.isin.Tensor_Tensor and any(map(symint_composites.is_symbolic, args[:2])):
+        return torch.empty(args[0].shape, dtype=torch.bool, device=args[0].device)
+    if operator is aten.affine_grid_generator.default and any(map(symint_composites.is_symbolic, args[:2])):
+        batch, _, *space = args[1]
+        return torch.empty([batch, *space, len(space)], dtype=args[0].dtype, device=args[0].device)
+    if operator in _ANTIALIASED and symint_composites.is_symbolic(args[:2]):
+        return torch.empty([*args[0].shape[:2], *args[1]], dtype=args[0].dtype, device=args[0].device)
     index = _INPUT_SIZE_ARGUMENT.get(operator)
-    if index is None or not any(type(size) is not int for sizes in args[1 : index + 1] for size in sizes):
+    if index is None or not symint_composites.is_symbolic(args[1 : index + 1]):
         return None
-    sizes: Sequence[Any] = args[index]
-    return sizes
+    return torch.empty(args[index], dtype=args[0].dtype, device=args[0].device)
 
 
 def _scaled(size: Any, scale: float) -> Any:
@@ -167,125 +252,3 @@ def _wrap_max_pool1d(original: Callable[..., Any]) -> Callable[..., Any]:
         return pooled.squeeze(-2)
 
     return call
-
-
-def _wrap_lstm(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Run an LSTM on CPU layer by layer, each as one oneDNN operator."""
-
-    def call(input: Tensor, hx: Any, *rest: Any) -> Any:
-        packed = isinstance(hx, Tensor)
-        fused = input.device.type == "cpu" and input.dtype in (torch.float32, torch.bfloat16, torch.float16)
-        if packed or not fused or not _is_symbolic(input) or hx[0].shape[2] != hx[1].shape[2]:
-            # oneDNN does not support projections.
-            return original(input, hx, *rest)
-        return _fused_lstm(input, hx, *rest)
-
-    return call
-
-
-def _fused_lstm(
-    input: Tensor,
-    hx: Params,
-    params: Params,
-    has_biases: bool,
-    num_layers: int,
-    dropout: float,
-    train: bool,
-    bidirectional: bool,
-    batch_first: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    hidden, cells = hx
-    x = (input.transpose(0, 1) if batch_first else input).contiguous()
-    final_states: tuple[list[Tensor], list[Tensor]] = ([], [])
-    for layer in range(num_layers):
-        outputs = []
-        for direction in range(1 + bidirectional):
-            index = layer * (1 + bidirectional) + direction
-            initial = hidden.select(0, index), cells.select(0, index)
-            weights = list(params[4 * index : 4 * index + 4] if has_biases else params[2 * index : 2 * index + 2])
-            if not has_biases:
-                weights += [torch.zeros(weight.shape, dtype=weight.dtype, device=weight.device) for weight in weights]
-            out, *states, _ = torch.ops.aten.mkldnn_rnn_layer(
-                x, *weights, *initial, direction == 1, [], _LSTM, hidden.shape[2], num_layers,
-                has_biases, bidirectional, _BATCH_FIRST, train,
-            )  # fmt: skip
-            outputs.append(out)
-            for layer_states, state in zip(final_states, states, strict=True):
-                layer_states.append(state)
-        x = torch.cat(outputs, -1) if bidirectional else outputs[0]
-        if dropout and train and layer < num_layers - 1:
-            x = torch.dropout(x, dropout, train)
-    return (x.transpose(0, 1) if batch_first else x), torch.stack(final_states[0]), torch.stack(final_states[1])
-
-
-_LSTM = 2
-"""oneDNN's number for the LSTM among its kinds of RNN."""
-
-_BATCH_FIRST = False
-"""The layers get the time dimension first."""
-
-
-def _rnn_step(activation: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    return lambda inputs, recurrent, _: activation(recurrent.add_(inputs))
-
-
-def _gru_step(inputs: Tensor, recurrent: Tensor, hidden: Tensor) -> Tensor:
-    size = hidden.shape[1]
-    reset_in, update_in, new_in = inputs.unsafe_split(size, 1)
-    reset, update, new = recurrent.unsafe_split(size, 1)
-    reset = reset.add_(reset_in).sigmoid_()
-    update = update.add_(update_in).sigmoid_()
-    new = new_in.add(new.mul_(reset)).tanh_()
-    return (hidden - new).mul_(update).add_(new)
-
-
-_STEPS = {"gru": _gru_step, "rnn_tanh": _rnn_step(torch.tanh), "rnn_relu": _rnn_step(torch.relu)}
-
-
-def _wrap_recurrent(step: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[[Any], Callable[..., Any]]:
-    """Unroll a recurrent layer into one step for each element of the sequence."""
-
-    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
-        def call(input: Tensor, hx: Any, params: Any, *rest: Any) -> Any:
-            packed = isinstance(params, Tensor)
-            if packed or not _is_symbolic(input):
-                return original(input, hx, params, *rest)
-            return _run_steps(step, input, hx, params, *rest)
-
-        return call
-
-    return wrap
-
-
-def _run_steps(
-    step: Callable[[Tensor, Tensor, Tensor], Tensor],
-    input: Tensor,
-    hx: Tensor,
-    params: Params,
-    has_biases: bool,
-    num_layers: int,
-    dropout: float,
-    train: bool,
-    bidirectional: bool,
-    batch_first: bool,
-) -> tuple[Tensor, Tensor]:
-    params_per_layer = 4 if has_biases else 2
-    x = input.transpose(0, 1) if batch_first else input
-    states, final_states = hx.unbind(0), []
-    for layer in range(num_layers):
-        outputs = []
-        for direction in range(1 + bidirectional):
-            index = layer * (1 + bidirectional) + direction
-            weights = params[params_per_layer * index : params_per_layer * (index + 1)]
-            input_weights, recurrent_weights = weights[0::2], weights[1::2]
-            hidden, steps = states[index], []
-            inputs = linear(x, *input_weights).unbind(0)
-            for step_input in reversed(inputs) if direction else inputs:
-                hidden = step(step_input, linear(hidden, *recurrent_weights), hidden)
-                steps.append(hidden)
-            outputs.append(torch.stack(steps[::-1] if direction else steps))
-            final_states.append(hidden)
-        x = torch.cat(outputs, -1) if bidirectional else outputs[0]
-        if dropout and train and layer < num_layers - 1:
-            x = torch.dropout(x, dropout, train)
-    return (x.transpose_(0, 1) if batch_first else x), torch.stack(final_states)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import sympy
 from torch.utils._sympy import functions as torch_functions
 
-from opflops.records.algebra import ROUND_HALF_EVEN, TRUNCATE, functions
+from opflops.records.algebra import BITWISE_AND, BITWISE_OR, BITWISE_XOR, ROUND_HALF_EVEN, TRUNCATE, functions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +52,9 @@ _STANDARD: dict[type, Callable[..., Any]] = {
     torch_functions.RoundToInt: functions()[ROUND_HALF_EVEN],
     torch_functions.FloorToInt: sympy.floor,
     torch_functions.CeilToInt: sympy.ceiling,
+    torch_functions.BitwiseFn_bitwise_and: functions()[BITWISE_AND],
+    torch_functions.BitwiseFn_bitwise_or: functions()[BITWISE_OR],
+    torch_functions.BitwiseFn_bitwise_xor: functions()[BITWISE_XOR],
     torch_functions.OpaqueUnaryFn_log2: lambda value: sympy.log(value, 2),
     torch_functions.OpaqueUnaryFn_sqrt: sympy.sqrt,
     torch_functions.Where: lambda condition, then, otherwise: sympy.Piecewise((then, condition), (otherwise, True)),

@@ -6,6 +6,8 @@ from typing import Any
 
 import sympy
 
+from opflops.records.algebra import functions
+
 MIN_SYMBOLIC_SIZE = 2
 """The smallest size that a symbol stands for: PyTorch assumes that a symbolic size is neither 0 nor 1."""
 
@@ -16,7 +18,8 @@ def is_at_least(expression: Any, least: int) -> bool:
     shifted = expression.xreplace({symbol: symbol + MIN_SYMBOLIC_SIZE - 1 for symbol in expression.free_symbols})
     expanded = sympy.expand(shifted)
     terms = sympy.Add.make_args(expanded)
-    if any(term.has(sympy.floor, sympy.ceiling, sympy.Min, sympy.Max, sympy.Mod) for term in terms):
+    rounded = (sympy.floor, sympy.ceiling, sympy.Min, sympy.Max, sympy.Mod, *functions().values())
+    if any(term.has(*rounded) for term in terms):
         if expanded.is_positive if least else expanded.is_nonnegative:
             return True
         bound = _without_outer_floors(sympy.expand(expression))

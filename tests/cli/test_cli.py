@@ -95,6 +95,8 @@ def test_what_can_be_sorted_by_is_what_there_is():
         (["--roofline", "h10"], "There are no figures for a device 'h10'"),
         (["--roofline", "a100-sxm-80gb:tf16"], "only :tf32 can follow a device"),
         (["--train", "--eval"], "--train and --eval cannot be combined"),
+        (["--time-limit", "0"], "--time-limit: '0' is not a number of seconds above 0"),
+        (["--time-limit", "0.000001"], "within the 1e-06 seconds of --time-limit. It was at "),
         (["--timing", "--device", "meta"], "--timing needs a real device"),
         (["--arg", "depth"], "'depth' does not have the form NAME=VALUE"),
         (["--dim", "batch"], "--dim 'batch' does not have the form NAME=INPUT:AXIS"),
