@@ -43,20 +43,19 @@ from opflops.torch_internals.dispatch import dispatch_modes, mode_at, mode_count
 from opflops.torch_internals.higher_order import subgraph_compilations, subgraph_preparations
 from opflops.torch_internals.modules import MODULE_CALL
 from opflops.torch_internals.optimizers import STEP_RECORDER, optimizer_callables, register_step_pre_hook
-from opflops.torch_internals.torchscript import script_callables
+from opflops.torch_internals.torchscript import SCRIPT_CALLABLES
 from opflops.torch_internals.triton_kernels import LAUNCHING_MODULES, kernel_launchers, loaded_kernel_launchers
 from opflops.torch_internals.unseen_work import (
-    CAPTURE_BEGIN,
-    CAPTURE_END,
     PACKAGE_MODULES,
-    REPLAY,
-    device_graphs,
+    capture_beginnings,
+    capture_ends,
     loaded_package_callables,
     package_callables,
+    replays,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
     from types import FrameType, ModuleType
 
@@ -79,39 +78,16 @@ def install_patches() -> None:
     global _active_modes, _step_hook  # noqa: PLW0603 - the patches are global too
     with _lock:
         if _active_modes == 0:
-            _install(nn.Module, "__call__", _wrap_module_call)
-            _install(STEP_RECORDER, "__enter__", wrap_recorder_enter)
-            _install(STEP_RECORDER, "__exit__", wrap_recorder_exit)
             _step_hook = register_step_pre_hook(wrap_closures)
-            for owner, name in optimizer_callables():
-                _install(owner, name, wrap_optimizer_function)
-            for owner, name in checkpoint_callables():
-                _install(owner, name, wrap_checkpoint)
-            for owner, name in subgraph_compilations():
-                _install(owner, name, _wrap_subgraph_compilation)
-            for owner, name in subgraph_preparations():
-                _install(owner, name, wrap_uncounted)
-            _patch_unseen_work()
+            _install(_FIXED)
+            for callables, wrap in _LISTED:
+                _install([(owner, name, wrap) for owner, name in callables()])
             _imports.install()
             if compiler_is_loaded():
                 _force_eager()
             else:
-                _install(torch, "compile", _wrap_compile)
+                _install([(torch, "compile", _wrap_compile)])
         _active_modes += 1
-
-
-def _patch_unseen_work() -> None:
-    """Patch what runs work past the dispatcher, as far as it is loaded."""
-    for graph in device_graphs():
-        _install(graph, CAPTURE_BEGIN, wrap_capture_begin)
-        _install(graph, CAPTURE_END, wrap_capture_end)
-        _install(graph, REPLAY, wrap_replay)
-    for owner, name in script_callables():
-        _install(owner, name, wrap_script_call)
-    for owner, name in loaded_kernel_launchers():
-        _install(owner, name, wrap_kernel_run)
-    for owner, name in loaded_package_callables():
-        _install(owner, name, wrap_package_call)
 
 
 def remove_patches() -> None:
@@ -122,11 +98,11 @@ def remove_patches() -> None:
         if _active_modes:
             return
         _imports.remove()
-        while _installed:
-            owner, name, original, wrapper = _installed.pop()
+        for owner, name, original, wrapper in reversed(_installed):
             # Leave the patch of somebody else who replaced ours.
-            if vars(owner).get(name) is wrapper:
+            if owner.__dict__.get(name) is wrapper:
                 setattr(owner, name, original)
+        _installed.clear()
         if _step_hook is not None:
             _step_hook.remove()
             _step_hook = None
@@ -135,24 +111,26 @@ def remove_patches() -> None:
             _stance = None
 
 
-def _install(owner: Any, name: str, wrap: Wrapper) -> None:
-    original = vars(owner)[name]
-    known, wrapper = _wrappers.get((owner, name), (None, None))
-    if known is not original:
-        wrapper = wrap(original)
-        _wrappers[owner, name] = original, wrapper
-    _installed.append((owner, name, original, wrapper))
-    setattr(owner, name, wrapper)
+def _install(patches: Iterable[tuple[Any, str, Wrapper]]) -> None:
+    """Install patches, given as owner, attribute and what makes the wrapper.
+
+    Blocks may be entered often, so this avoids function calls.
+    """
+    for owner, name, wrap in patches:
+        key, original = (owner, name), owner.__dict__[name]
+        if key not in _wrappers or _wrappers[key][0] is not original:
+            _wrappers[key] = original, wrap(original)
+        wrapper = _wrappers[key][1]
+        _installed.append((owner, name, original, wrapper))
+        setattr(owner, name, wrapper)
 
 
 def _patch_imported(module: ModuleType) -> None:
     """Patch a module that the program has just imported."""
     with _lock:
         if _active_modes:
-            for owner, name in kernel_launchers(module):
-                _install(owner, name, wrap_kernel_run)
-            for owner, name in package_callables(module):
-                _install(owner, name, wrap_package_call)
+            _install((owner, name, wrap_kernel_run) for owner, name in kernel_launchers(module))
+            _install((owner, name, wrap_package_call) for owner, name in package_callables(module))
 
 
 _imports = PatchedImports((*LAUNCHING_MODULES, *PACKAGE_MODULES), _patch_imported)
@@ -227,6 +205,26 @@ def _wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
         return call_entered([(stack, stack.enter(module)) for stack in stacks], original, module, *args, **kwargs)
 
     return call
+
+
+_FIXED: list[tuple[Any, str, Wrapper]] = [
+    (nn.Module, "__call__", _wrap_module_call),
+    (STEP_RECORDER, "__enter__", wrap_recorder_enter),
+    (STEP_RECORDER, "__exit__", wrap_recorder_exit),
+    *((owner, name, wrap_script_call) for owner, name in SCRIPT_CALLABLES),
+]
+# What depends on the modules that are loaded, and on the classes that a program derives.
+_LISTED: list[tuple[Callable[[], Iterable[tuple[Any, str]]], Wrapper]] = [
+    (optimizer_callables, wrap_optimizer_function),
+    (checkpoint_callables, wrap_checkpoint),
+    (subgraph_compilations, _wrap_subgraph_compilation),
+    (subgraph_preparations, wrap_uncounted),
+    (capture_beginnings, wrap_capture_begin),
+    (capture_ends, wrap_capture_end),
+    (replays, wrap_replay),
+    (loaded_kernel_launchers, wrap_kernel_run),
+    (loaded_package_callables, wrap_package_call),
+]
 
 
 def module_entered(frame: FrameType) -> nn.Module | None:

@@ -20,6 +20,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
+from opflops.errors import raised_by_signal_handler
 from opflops.torch_internals.operator_traits import OperatorTraits
 
 if TYPE_CHECKING:
@@ -321,5 +322,8 @@ def _compute(func: Any, args: Sequence[Any], kwargs: Any) -> Any:
     try:
         with no_dispatch(), torch.no_grad():
             return func(*args, **kwargs)
-    except Exception:  # noqa: BLE001 - the program's own arguments; what cannot be computed stays unknown
+    except Exception as error:
+        # The arguments are the program's own, so that anything may be wrong with them. Then the value stays unknown.
+        if raised_by_signal_handler(error):
+            raise
         return _UNKNOWN

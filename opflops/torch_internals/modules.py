@@ -55,7 +55,8 @@ def has_forward(module: torch.nn.Module) -> bool:
 def wrapped_attribute(module: torch.nn.Module) -> str:
     """Return the name by which a wrapper holds the wrapped module; "" if the module is no wrapper."""
     children = module._modules
-    if not children or _ATTRIBUTES.isdisjoint(children):
+    # Those of a scripted module are no dict.
+    if not children or not isinstance(children, dict) or _ATTRIBUTES.isdisjoint(children):
         return ""
     attribute = _wrapped_attribute_of(type(module))
     return attribute if children.get(attribute) is not None else ""

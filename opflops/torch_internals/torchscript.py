@@ -31,10 +31,8 @@ _FUSED = frozenset(
 """Kinds of nodes that the interpreter runs without the dispatcher: fused groups, and layers of oneDNN."""
 
 
-def script_callables() -> Iterator[tuple[type, str]]:
-    """Yield the classes of scripted and traced functions and methods, with the method that calls one."""
-    yield torch._C.ScriptFunction, "__call__"
-    yield torch._C.ScriptMethod, "__call__"
+SCRIPT_CALLABLES: list[tuple[type, str]] = [(torch._C.ScriptFunction, "__call__"), (torch._C.ScriptMethod, "__call__")]
+"""The classes of scripted and traced functions and methods, with the method that calls one."""
 
 
 def fused_nodes() -> list[str]:

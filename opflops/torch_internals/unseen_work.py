@@ -11,16 +11,33 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
-_GRAPHS = (("cuda", "CUDAGraph"), ("xpu", "XPUGraph"), ("accelerator", "Graph"))
-CAPTURE_BEGIN, CAPTURE_END, REPLAY = "capture_begin", "capture_end", "replay"
+_GRAPHS = tuple(
+    (vars(module), name)
+    for module, name in ((torch.cuda, "CUDAGraph"), (torch.xpu, "XPUGraph"), (torch.accelerator, "Graph"))
+)
+_CAPTURE_BEGIN, _CAPTURE_END, _REPLAY = "capture_begin", "capture_end", "replay"
 
 
-def device_graphs() -> Iterator[type]:
-    """Yield the classes of graphs that this PyTorch can capture, one for each kind of device."""
-    for device, name in _GRAPHS:
-        graph = getattr(getattr(torch, device, None), name, None)
-        if isinstance(graph, type) and all(method in vars(graph) for method in (CAPTURE_BEGIN, CAPTURE_END, REPLAY)):
-            yield graph
+def device_graphs() -> list[type]:
+    """List the classes of graphs that this PyTorch can capture, one for each kind of device."""
+    # A PyTorch without such a device has no such class, or one without these methods of its own.
+    found = [names[name] for names, name in _GRAPHS if name in names]
+    return [each for each in found if _REPLAY in each.__dict__ and _CAPTURE_BEGIN in each.__dict__]
+
+
+def capture_beginnings() -> list[tuple[type, str]]:
+    """List the methods that begin to capture a graph, with their classes."""
+    return [(graph, _CAPTURE_BEGIN) for graph in device_graphs()]
+
+
+def capture_ends() -> list[tuple[type, str]]:
+    """List the methods that end it."""
+    return [(graph, _CAPTURE_END) for graph in device_graphs()]
+
+
+def replays() -> list[tuple[type, str]]:
+    """List the methods that repeat what was captured."""
+    return [(graph, _REPLAY) for graph in device_graphs()]
 
 
 PACKAGE_MODULES = ("torch.export.pt2_archive._package", "torch._inductor.package.package")
