@@ -34,9 +34,8 @@ SUBCOMMANDS = {
 """The files of ``opflops.cli`` by subcommand."""
 
 _TARGETS = """\
-TARGET: torchvision:resnet50, timm:vit_base_patch16_224, hf:gpt2,
-hf:PATH/config.json, package.module:callable, file.py:callable, exported.pt2, or
-a profile, saved.json. Open only .pt2 files that you trust: they may run code."""
+TARGET: torchvision:resnet50, timm:resnet18, hf:gpt2, hf:PATH/config.json,
+package.module:callable, file.py:callable, saved.json, exported.pt2 (runs code)"""
 _EXIT = "Exit code: 0 success, 1 over a budget, 2 wrong use, 3 opflops error, 130 Ctrl-C."
 
 
