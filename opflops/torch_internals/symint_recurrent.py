@@ -44,27 +44,20 @@ def _fused_lstm(
     batch_first: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     hidden, cells = hx
+
+    def run(x: Tensor, index: int, reverse: bool) -> tuple[Tensor, Params]:
+        weights = list(params[4 * index : 4 * index + 4] if has_biases else params[2 * index : 2 * index + 2])
+        if not has_biases:
+            weights += [torch.zeros(weight.shape, dtype=weight.dtype, device=weight.device) for weight in weights]
+        out, *states, _ = torch.ops.aten.mkldnn_rnn_layer(
+            x, *weights, hidden.select(0, index), cells.select(0, index), reverse, [], _LSTM, hidden.shape[2],
+            num_layers, has_biases, bidirectional, _BATCH_FIRST, train,
+        )  # fmt: skip
+        return out, states
+
     x = (input.transpose(0, 1) if batch_first else input).contiguous()
-    final_states: tuple[list[Tensor], list[Tensor]] = ([], [])
-    for layer in range(num_layers):
-        outputs = []
-        for direction in range(1 + bidirectional):
-            index = layer * (1 + bidirectional) + direction
-            initial = hidden.select(0, index), cells.select(0, index)
-            weights = list(params[4 * index : 4 * index + 4] if has_biases else params[2 * index : 2 * index + 2])
-            if not has_biases:
-                weights += [torch.zeros(weight.shape, dtype=weight.dtype, device=weight.device) for weight in weights]
-            out, *states, _ = torch.ops.aten.mkldnn_rnn_layer(
-                x, *weights, *initial, direction == 1, [], _LSTM, hidden.shape[2], num_layers,
-                has_biases, bidirectional, _BATCH_FIRST, train,
-            )  # fmt: skip
-            outputs.append(out)
-            for layer_states, state in zip(final_states, states, strict=True):
-                layer_states.append(state)
-        x = torch.cat(outputs, -1) if bidirectional else outputs[0]
-        if dropout and train and layer < num_layers - 1:
-            x = torch.dropout(x, dropout, train)
-    return (x.transpose(0, 1) if batch_first else x), torch.stack(final_states[0]), torch.stack(final_states[1])
+    x, *states = _run_layers(run, x, num_layers, bidirectional, dropout if train else 0)
+    return (x.transpose(0, 1) if batch_first else x), states[0], states[1]
 
 
 def _run_lstm_steps(
@@ -80,33 +73,58 @@ def _run_lstm_steps(
 ) -> tuple[Tensor, Tensor, Tensor]:
     projects = hx[0].shape[2] != hx[1].shape[2]
     params_per_layer = (4 if has_biases else 2) + projects
+    initial = list(zip(hx[0].unbind(0), hx[1].unbind(0), strict=True))
+
+    def run(x: Tensor, index: int, reverse: bool) -> tuple[Tensor, Params]:
+        weights = list(params[params_per_layer * index : params_per_layer * (index + 1)])
+        projection = weights.pop() if projects else None
+        (hidden, cell), steps = initial[index], []
+        inputs = linear(x, *weights[0::2]).unbind(0)
+        for step_input in reversed(inputs) if reverse else inputs:
+            gates = linear(hidden, *weights[1::2]).add_(step_input)
+            taken, kept, new, shown = gates.unsafe_split(cell.shape[1], 1)
+            taken, kept, new, shown = taken.sigmoid_(), kept.sigmoid_(), new.tanh_(), shown.sigmoid_()
+            cell = (kept * cell).add_(taken * new)
+            hidden = shown * cell.tanh()
+            if projection is not None:
+                hidden = linear(hidden, projection)
+            steps.append(hidden)
+        return torch.stack(steps[::-1] if reverse else steps), (hidden, cell)
+
     x = input.transpose(0, 1) if batch_first else input
-    states = list(zip(hx[0].unbind(0), hx[1].unbind(0), strict=True))
+    x, *states = _run_layers(run, x, num_layers, bidirectional, dropout if train else 0)
+    return (x.transpose_(0, 1) if batch_first else x), states[0], states[1]
+
+
+def _run_layers(
+    run: Callable[[Tensor, int, bool], tuple[Tensor, Params]],
+    x: Tensor,
+    num_layers: int,
+    bidirectional: bool,
+    dropout: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run each direction of each layer; return the outputs of the last layer, and the stacked final states of all.
+
+    Args:
+        run: Runs one direction of one layer, given the layer's input, the index of its weights, and whether it runs
+            backward; returns its outputs and its two final states.
+        x: The input, with the steps first.
+        num_layers: The number of layers.
+        bidirectional: Whether each has two directions.
+        dropout: The probability of dropout between layers.
+    """
     final_states: tuple[list[Tensor], list[Tensor]] = ([], [])
     for layer in range(num_layers):
         outputs = []
         for direction in range(1 + bidirectional):
-            index = layer * (1 + bidirectional) + direction
-            weights = list(params[params_per_layer * index : params_per_layer * (index + 1)])
-            projection = weights.pop() if projects else None
-            (hidden, cell), steps = states[index], []
-            inputs = linear(x, *weights[0::2]).unbind(0)
-            for step_input in reversed(inputs) if direction else inputs:
-                gates = linear(hidden, *weights[1::2]).add_(step_input)
-                taken, kept, new, shown = gates.unsafe_split(cell.shape[1], 1)
-                taken, kept, new, shown = taken.sigmoid_(), kept.sigmoid_(), new.tanh_(), shown.sigmoid_()
-                cell = (kept * cell).add_(taken * new)
-                hidden = shown * cell.tanh()
-                if projection is not None:
-                    hidden = linear(hidden, projection)
-                steps.append(hidden)
-            outputs.append(torch.stack(steps[::-1] if direction else steps))
-            for layer_states, state in zip(final_states, (hidden, cell), strict=True):
+            out, states = run(x, layer * (1 + bidirectional) + direction, direction == 1)
+            outputs.append(out)
+            for layer_states, state in zip(final_states, states, strict=True):
                 layer_states.append(state)
         x = torch.cat(outputs, -1) if bidirectional else outputs[0]
-        if dropout and train and layer < num_layers - 1:
-            x = torch.dropout(x, dropout, train)
-    return (x.transpose_(0, 1) if batch_first else x), torch.stack(final_states[0]), torch.stack(final_states[1])
+        if dropout and layer < num_layers - 1:
+            x = torch.dropout(x, dropout, train=True)
+    return x, torch.stack(final_states[0]), torch.stack(final_states[1])
 
 
 _LSTM = 2
