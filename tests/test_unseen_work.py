@@ -235,7 +235,7 @@ def test_a_package_under_strict():
 
 
 @pytest.mark.exhaustive
-@pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning")  # of PyTorch, by its own compiler
+@pytest.mark.filterwarnings("default::DeprecationWarning", "default::FutureWarning")  # PyTorch's compiler raises some
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no compiler")
 def test_a_package_that_is_really_compiled(tmp_path):
     """AOTInductor's own: one row that is not priced."""
