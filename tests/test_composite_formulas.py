@@ -88,6 +88,22 @@ def test_a_registered_formula_applies_in_every_grad_mode(grad_mode, restored):
     assert count(lambda x: x @ x.mT, X, dynamic_shapes=({0: "b"},)).at(b=9).total.macs == 3
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.* is deprecated:DeprecationWarning")  # PyTorch's jvp uses it
+@pytest.mark.parametrize("op", [aten.linear, aten.matmul, aten.einsum])
+def test_transforms_count_operators_and_run_as_without_a_formula(op):
+    """Tensors inside them have the shapes of one example; PyTorch decomposes some operators before autograd does."""
+    programs = (
+        torch.func.grad(lambda x: F.linear(x, WEIGHT).sum()),
+        torch.func.jacrev(lambda x: torch.einsum("bij,kj->bik", x, WEIGHT)),
+        lambda x: torch.func.jvp(lambda x: x @ WEIGHT.t(), (x,), (x,))[1],
+    )
+    for program in programs:
+        with OpFlopMode(formulas={op: fixed(1)}):
+            out = program(X)
+        assert torch.equal(out, program(X))
+    assert macs_of(lambda: programs[0](X), formulas={aten.linear: fixed(1)}) == macs_of(lambda: programs[0](X))
+
+
 def test_gradients_are_counted_by_the_operators_of_the_backward():
     """Two products for a linear layer: one for each gradient."""
     x = X.clone().requires_grad_()

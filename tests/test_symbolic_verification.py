@@ -1,5 +1,6 @@
 """What a symbolic count compares and lets pass: the example's own sizes, bits, interruptions, time limits."""
 
+import contextlib
 import ctypes
 import signal
 import sys
@@ -216,6 +217,21 @@ def test_a_time_limit_says_where_the_program_was(spec):
     limited = count(torch.nn.Linear(2, 3), torch.ones(4, 2), dynamic_shapes=spec, time_limit=60)
     assert limited == count(torch.nn.Linear(2, 3), torch.ones(4, 2), dynamic_shapes=spec)
     assert len(torch.ones(3)) == 3
+
+
+@pytest.mark.parametrize("options", [{}, {"device": "cpu"}, {"dynamic_shapes": ({0: Dim("tokens")},)}], ids=str)
+def test_a_time_limit_interrupts_where_pytorch_can_bear_it(options):
+    """Whenever it comes, the process goes on, and the next count is right."""
+    with torch.device("meta"):
+        net = torch.nn.Sequential(*[torch.nn.TransformerEncoderLayer(8, 2, 16) for _ in range(2)])
+        x = torch.ones(3, 8)
+    started = time.monotonic()
+    expected = count(net, x, backward=True, **options)
+    seconds = time.monotonic() - started
+    for part in range(1, 9):
+        with contextlib.suppress(TimeLimitError):
+            count(net, x, backward=True, time_limit=seconds * part / 12, **options)
+    assert count(net, x, backward=True, **options) == expected
 
 
 @pytest.mark.parametrize("limit", [0, -1, "1", True, float("nan")])

@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from opflops.counting.time_limit import check_time_limits
 from opflops.pricing.traffic import EXACT_TENSOR_TYPES
 from opflops.torch_internals.dispatch import DispatchMode, OpOverload, schema_of
 
 _HASHABLE_TYPES = frozenset({int, float, bool, complex, str, type(None), torch.dtype, torch.layout, torch.device})
 _META = torch.device("meta")
+_HITS_PER_CHECK = 100
 
 
 class _NotCacheableError(Exception):
@@ -36,6 +38,7 @@ class MetaCacheMode(DispatchMode):
         super().__init__()
         self._is_pure: dict[Any, bool] = {}
         self._results: dict[Any, Any] = {}
+        self._hits = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -53,6 +56,9 @@ class MetaCacheMode(DispatchMode):
             return func(*args, **kwargs)
         cached = self._results.get(key)
         if cached is not None:
+            self._hits += 1
+            if not self._hits % _HITS_PER_CHECK:
+                check_time_limits()
             return _make_result(cached)
         out = func(*args, **kwargs)
         with suppress(_NotCacheableError):

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import sys
 import threading
+import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opflops.counting.source_locations import SourceLocation, location_of
 from opflops.errors import OpflopsError, TimeLimitError
+from opflops.pricing.schemas import returns_new_tensors
+from opflops.torch_internals.dispatch import DispatchMode, OpOverload, dispatch_modes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from opflops.mode import OpFlopMode
 
-_REPEAT_SECONDS = 1.0
-"""After this time an exception is raised again, in case that a destructor or the program itself swallowed it."""
+_REPEAT_SECONDS = 0.05
+"""After this time, the timer looks again whether it may interrupt."""
 
 
 class _LimitReachedError(BaseException):
@@ -27,7 +32,7 @@ class _LimitReachedError(BaseException):
 def limited_time(seconds: float | None, name: str, mode: Callable[[], OpFlopMode | None]) -> Iterator[None]:
     """Interrupt a block of code that takes longer than a number of seconds; None for no limit.
 
-    A call of a C function, such as ``time.sleep``, ends first.
+    What runs ends first: an operator, or a function of the program that calls none.
 
     Args:
         seconds: The limit.
@@ -46,7 +51,8 @@ def limited_time(seconds: float | None, name: str, mode: Callable[[], OpFlopMode
     timer = _Timer(seconds)
     try:
         try:
-            yield
+            with timer:
+                yield
         finally:
             timer.stop()
     except _LimitReachedError as reached:
@@ -64,21 +70,43 @@ def limited_time(seconds: float | None, name: str, mode: Callable[[], OpFlopMode
         ) from None
 
 
-class _Timer:
-    """Interrupt the present thread after some seconds, unless it is stopped before."""
+class _Timer(DispatchMode):
+    """Interrupt the present thread after some seconds, unless it is stopped before.
+
+    The thread is interrupted where it may raise: before an operator runs, or in the midst of algebra. An exception in a
+    function that PyTorch calls from C++ could end the process.
+    """
+
+    supports_higher_order_operators = True
 
     def __init__(self, seconds: float) -> None:
+        super().__init__()
         self._seconds = seconds
+        self._end = time.monotonic() + seconds
         self._thread = threading.get_ident()
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         threading.Thread(target=self._wait, name="opflops time limit", daemon=True).start()
 
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run an operator, if there is time left."""
+        # Autograd makes views where nothing may be raised.
+        if not isinstance(func, OpOverload) or returns_new_tensors(func):
+            self.check()
+        return func(*args, **(kwargs or {}))
+
+    def check(self) -> None:
+        """Interrupt the program if the time is over."""
+        if time.monotonic() > self._end and not self._stopped.is_set():
+            raise _LimitReachedError
+
     def _wait(self) -> None:
         seconds = self._seconds
         while not self._stopped.wait(seconds):
             with self._lock:
-                if not self._stopped.is_set():
+                if not self._stopped.is_set() and _does_algebra(self._thread):
                     _raise_in_thread(self._thread, _LimitReachedError)
             seconds = _REPEAT_SECONDS
 
@@ -87,6 +115,19 @@ class _Timer:
         self._stopped.set()
         with self._lock:
             _raise_in_thread(self._thread, None)
+
+
+def _does_algebra(thread: int) -> bool:
+    """Return whether the innermost function that runs in a thread is one of sympy."""
+    frame = sys._current_frames().get(thread)  # noqa: SLF001 - the only way to another thread's frames
+    return frame is not None and f"{os.sep}sympy{os.sep}" in frame.f_code.co_filename
+
+
+def check_time_limits() -> None:
+    """Interrupt the program if the time of a limit around it is over, for modes that answer operators from memory."""
+    for mode in dispatch_modes():
+        if isinstance(mode, _Timer):
+            mode.check()
 
 
 def _raise_in_thread(thread: int, exception: type[BaseException] | None) -> None:

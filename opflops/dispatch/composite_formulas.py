@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from opflops.pricing.accumulator_deltas import apply_deltas, capture_deltas
-from opflops.torch_internals.composite_kernels import intercept_autograd_kernel
+from opflops.torch_internals.composite_kernels import inside_transform, intercept_autograd_kernel
 from opflops.torch_internals.dispatch import (
     OpOverload,
     composite_implicit,
@@ -85,6 +85,9 @@ def decompose(overload: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any
 
 def _runner(overload: OpOverload) -> Callable[[Kernel, tuple[Any, ...], dict[str, Any]], Any]:
     def run(kernel: Kernel, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if inside_transform():
+            # Tensors have the shapes that the transformed function sees, such as those of one example under vmap.
+            return kernel(*args, **kwargs)
         modes = _modes_with_formula(overload)
         if composite_implicit(overload) or _decomposes.get(overload):
             return _run(overload, kernel, modes, args, kwargs)

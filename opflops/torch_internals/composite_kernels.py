@@ -38,6 +38,11 @@ _GENERATED = ("aten::", "prims::", "quantized::")
 _GET_KERNEL: Any = getattr(torch.library, "get_kernel", None)
 
 
+def inside_transform() -> bool:
+    """Return whether a function runs inside a transform of ``torch.func``, such as ``grad`` or ``vmap``."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
 def may_decompose_in_autograd(overload: OpOverload) -> bool:
     """Return whether autograd may run an operator as other operators, so that a dispatch mode does not see it.
 
