@@ -80,14 +80,16 @@ class OpFlopMode(RecordingMode):
             ``is_causal``, a window, a ``BlockMask``, a ``CausalBias``, or a tensor. A boolean tensor hides where it is
             False; a floating-point one where it is -inf, or at most half of the smallest number of its dtype, which
             libraries write for -inf. Its values are read, for which the mode waits for the device. Without values (meta
-            and fake tensors) all scores count, and the row says so in ``estimate``. So do the matmuls of attention
-            that runs without a fused kernel.
+            and fake tensors) all scores count, and the row says so in ``estimate``; so it is where PyTorch itself runs
+            attention as matmuls. Matmuls that a model writes as attention are matmuls like others: all scores count,
+            without a remark.
         formulas: Formulas for this mode alone, by packet, overload or name. They come before those registered with
             :func:`opflops.formula`.
         timing: Also measure the time of each operator; the mode waits for the device after each one.
         threads: Also count modules that other threads call while the block runs, such as those of a thread pool. Wait
             for these threads before the block ends. By default the mode counts its own thread, with its backward
-            passes, and the profile's ``remarks`` name the modules that other threads called.
+            passes, and the profile's ``remarks`` name the modules that other threads called. What other threads run
+            outside modules, such as a loss or a step of an optimizer, is not counted either way.
         root: The model whose names are used for all of its modules, whoever calls them: the block itself, as in
             ``model.encode(x)``, or a larger model that contains it. By default, a module that the block calls is a
             root, unless the block also calls a model that contains it, before or after. The mode keeps the model

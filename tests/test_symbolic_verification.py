@@ -13,7 +13,7 @@ import torch
 from torch.export import Dim
 from torch.nn import functional
 
-from opflops import OpflopsError, Profile, ProfileError, TimeLimitError, count
+from opflops import DimensionError, OpflopsError, Profile, ProfileError, TimeLimitError, count
 from opflops.pricing.registry import Registry
 from opflops.records.algebra import antialias_taps, functions
 from opflops.records.code_generation import compile_expressions
@@ -34,6 +34,12 @@ def test_a_program_that_is_another_one_at_the_examples_size_has_a_case_there():
     assert profile.at(batch=8).total.ops == 24
     assert Profile.from_json(profile.to_json()).at(batch=7) == profile.at(batch=7)
     assert "For batch = 7 the costs differ; see profile.at(batch=7)" in " ".join(str(profile).split())
+
+
+def test_a_program_that_hides_a_range_of_sizes_is_refused():
+    """It exponentiates for sizes of one digit alone, which symbols do not show: a case for the example is not enough."""
+    with pytest.raises(DimensionError, match=r"cannot be counted for all sizes: with batch = 5 aten\.exp runs 1 times"):
+        count(lambda x: x.exp() if len(f"{x.shape[0]}") == 1 else x, torch.ones(6, 3), dynamic_shapes=({0: B},))
 
 
 @pytest.mark.parametrize("special", [lambda b, s: s == "5", lambda b, s: (b, s) == ("4", "5"), lambda b, s: b == "4"])

@@ -97,13 +97,7 @@ class _VerifiedCount:
             return profile
         compared = self._sizes_to_compare(profile)
         for sizes in compared:
-            difference = self._difference(profile, sizes, held)
-            if difference:
-                raise DimensionError(
-                    f"{self._model} cannot be counted for all sizes: with "
-                    f"{', '.join(f'{name} = {size}' for name, size in sizes.items())} {difference}. "
-                    "Leave a dimension out of dynamic_shapes, and count for each of its sizes."
-                )
+            self._require_no_difference(profile, sizes, held)
         profile = self._add_kernel_guards(profile, kernel_guards, held)
         profile = self._drop_single_exclusions(profile, held)
         other = compared[0]
@@ -112,6 +106,15 @@ class _VerifiedCount:
         )
         profile = self._add_cases_at_one(profile, held)
         return self._add_case_of_example(profile, self._example_sizes(profile), other, held)
+
+    def _require_no_difference(self, profile: Profile, sizes: Mapping[str, int], held: Held) -> None:
+        difference = self._difference(profile, sizes, held)
+        if difference:
+            raise DimensionError(
+                f"{self._model} cannot be counted for all sizes: with "
+                f"{', '.join(f'{name} = {size}' for name, size in sizes.items())} {difference}. "
+                "Leave a dimension out of dynamic_shapes, and count for each of its sizes."
+            )
 
     def _sizes_to_compare(self, profile: Profile) -> list[dict[str, int]]:
         """Choose other sizes: of all dimensions together or, if the conditions allow none, of one dimension at a time.
@@ -194,6 +197,9 @@ class _VerifiedCount:
             example: The sizes.
             other: Sizes at which the costs are known to be right.
             held: The dimensions that are held at one size.
+
+        Raises:
+            DimensionError: The costs differ at a neighboring size too.
         """
         if not profile.holds(example) or not self._difference(profile, example, held):
             return profile
@@ -201,6 +207,11 @@ class _VerifiedCount:
             at_example = {name: example[name] for name in special}
             sizes = {**other, **at_example}
             if profile.holds(sizes) and (difference := self._difference(profile, sizes, held)):
+                # A program that hides a size from the symbols may treat the sizes around it alike.
+                for step in (-1, 1):
+                    near = {**other, **{name: size + step for name, size in at_example.items()}}
+                    if min(near.values()) >= MIN_SYMBOLIC_SIZE and profile.holds(near):
+                        self._require_no_difference(profile, near, held)
                 # Reports show shares at sizes at which the formulas hold.
                 dimensions = tuple(each._replace(example=other[each.name]) for each in profile.dimensions)
                 return replace(self._add_case(profile, at_example, difference, held), dimensions=dimensions)
