@@ -104,6 +104,32 @@ def test_transforms_count_operators_and_run_as_without_a_formula(op):
     assert macs_of(lambda: programs[0](X), formulas={aten.linear: fixed(1)}) == macs_of(lambda: programs[0](X))
 
 
+class Scaled(torch.Tensor):
+    """A tensor that multiplies what is inside it by two before each operator."""
+
+    @staticmethod
+    def __new__(cls, inner):
+        return torch.Tensor._make_wrapper_subclass(cls, inner.shape, dtype=inner.dtype)
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        return func(*(each.inner * 2 if isinstance(each, cls) else each for each in args), **(kwargs or {}))
+
+
+@GRAD_MODES
+def test_a_formula_covers_what_a_tensor_subclass_runs(grad_mode):
+    """The operator that decomposes comes first in each grad mode; without a formula, what the subclass runs counts."""
+    weight = Scaled(WEIGHT.detach())
+    with grad_mode():
+        with OpFlopMode(formulas={aten.linear: fixed(1)}) as mode:
+            F.linear(X, weight)
+        assert [(row.op, row.cost.macs) for row in mode.profile.rows] == [("aten.linear", 1)]
+        assert macs_of(lambda: F.linear(X, weight)) == PRODUCT
+
+
 def test_gradients_are_counted_by_the_operators_of_the_backward():
     """Two products for a linear layer: one for each gradient."""
     x = X.clone().requires_grad_()

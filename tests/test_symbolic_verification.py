@@ -37,7 +37,7 @@ def test_a_program_that_is_another_one_at_the_examples_size_has_a_case_there():
 
 
 def test_a_program_that_hides_a_range_of_sizes_is_refused():
-    """It exponentiates for sizes of one digit alone, which symbols do not show: a case for the example is not enough."""
+    """It exponentiates for sizes of one digit alone, which symbols do not show: no case for 6 is enough."""
     with pytest.raises(DimensionError, match=r"cannot be counted for all sizes: with batch = 5 aten\.exp runs 1 times"):
         count(lambda x: x.exp() if len(f"{x.shape[0]}") == 1 else x, torch.ones(6, 3), dynamic_shapes=({0: B},))
 

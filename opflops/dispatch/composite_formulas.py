@@ -72,6 +72,11 @@ def change_interception(before: set[OpOverload], after: set[OpOverload]) -> None
                 stop()
 
 
+def has_formula_for_composite(mode: AppliesFormulas, func: Any) -> bool:
+    """Return whether an operator that decomposes has a formula of the user's in a mode."""
+    return func in _intercepted and mode.prices[func].verdict != "decomposes"
+
+
 def decompose(overload: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run an operator as those that it decomposes into; active modes with a formula for it record it instead."""
 

@@ -10,7 +10,7 @@ import torch
 
 from opflops.attribution.module_stack import HasModuleStack, ModuleStack
 from opflops.dispatch.callers import user_stacklevel
-from opflops.dispatch.composite_formulas import AppliesFormulas, decompose
+from opflops.dispatch.composite_formulas import AppliesFormulas, decompose, has_formula_for_composite
 from opflops.dispatch.tensor_subclasses import run_on_subclass
 from opflops.dispatch.timing import synchronized_time
 from opflops.errors import (
@@ -109,7 +109,7 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
 
     def _run_slow_path(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run an operator that is new in this module and phase, or that cannot take the fast path."""
-        if types and run_other_operators(types):
+        if types and run_other_operators(types) and not has_formula_for_composite(self, func):
             return run_on_subclass(self, func, types, args, kwargs)
         price = self.prices.fast_path.get(id(func)) or self.prices[func]
         if not price.fast_path or self._timing:

@@ -37,6 +37,10 @@ def formula(
     sizes. It also prices the in-place and ``out=`` variants of a functional overload. Bytes read and bytes written
     come from the schema, each unless the returned cost states it.
 
+    An operator that decomposes, such as ``torch.ops.aten.linear``, is counted by its formula in each grad mode, and
+    what it runs is not counted again. Its gradients are counted by the operators of the backward pass. Transforms of
+    ``torch.func`` may decompose it first; then its operators are counted.
+
     >>> import torch
     >>> from opflops import Cost, formula, OpFlopMode
     >>> @torch.library.custom_op("docs::swiglu", mutates_args=())
