@@ -32,9 +32,11 @@ def macs_of(function, **options):
 @pytest.fixture
 def restored():
     """Forget what a test registers."""
-    by_overload, by_name, added = dict(registry.rules), dict(registry._rules_by_name), dict(registry._added)
+    by_overload, by_name = dict(registry.rules), dict(registry._rules_by_name)
+    composites, names = set(registry._composites), dict(registry._added_names)
     yield
-    registry._rules_by_overload, registry._rules_by_name, registry._added = by_overload, by_name, added
+    registry._rules_by_overload, registry._rules_by_name = by_overload, by_name
+    registry._composites, registry._added_names = composites, names
     for reference in registry._caches:
         if (cache := reference()) is not None:
             cache.clear()

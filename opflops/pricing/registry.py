@@ -39,7 +39,7 @@ from opflops.torch_internals.dispatch import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     import torch
 
@@ -61,8 +61,10 @@ class Registry:
         self._rules_package = rules_package
         self._rules_by_overload: dict[OpOverload, PricingRule] = {}
         self._rules_by_name: dict[str, PricingRule] = {}
-        # What others than the package gave a rule.
-        self._added: dict[Op, None] = {}
+        self._package_rules: dict[OpOverload, PricingRule] = {}
+        # What others than the package gave a rule: operators that decompose, and names, of which some may.
+        self._composites: set[OpOverload] = set()
+        self._added_names: dict[str, None] = {}
         self._parent = parent
         self._caches: list[weakref.ref[PriceCache]] = []
         self._shared_caches: dict[tuple[tuple[str, Any], ...], PriceCache] = {}
@@ -82,6 +84,7 @@ class Registry:
             raise
         if hasattr(package, "__all__"):
             self._rules_package = None
+            self._package_rules = dict(self._rules_by_overload)
 
     def register(self, rule: PricingRule, ops: Iterable[Op], *, override: bool = False) -> None:
         """Set how operators are priced, after checking every overload against its schema.
@@ -121,7 +124,8 @@ class Registry:
         self._rules_by_overload.update(dict.fromkeys(overloads, rule))
         self._rules_by_name.update(dict.fromkeys(names, rule))
         if self._rules_package is None:
-            self._added.update(dict.fromkeys([*overloads, *names]))
+            self._note_composites(overloads, rule)
+            self._added_names.update(dict.fromkeys(names))
             # Before the package is imported, nothing has been looked up.
             for reference in self._caches:
                 cache = reference()
@@ -164,10 +168,25 @@ class Registry:
 
         Autograd decomposes them before a mode sees them, unless it is kept from that.
         """
-        found = self._parent.added_composites() if self._parent is not None else set()
-        for op in self._added:
-            found.update(each for each in _with_variants(op) if may_decompose_in_autograd(each) and self.get_rule(each))
+        found = set(self._composites)
+        if self._parent is not None:
+            found |= self._parent.added_composites()
+        for name in self._added_names:
+            packet = packet_named(name)
+            if packet is not None:
+                found.update(each for each in overloads_of(packet) if may_decompose_in_autograd(each))
         return found
+
+    def _note_composites(self, overloads: Iterable[OpOverload], rule: PricingRule) -> None:
+        """Note which overloads decompose, and those in place or with ``out=`` that follow them.
+
+        What gets the package's own rule again is none of them.
+        """
+        for overload in overloads:
+            of_package = rule is self._package_rules.get(overload)
+            change = self._composites.difference_update if of_package else self._composites.update
+            variants = mutating_variants(overload, may_decompose_in_autograd)
+            change(each for each in (overload, *variants) if may_decompose_in_autograd(each))
 
     def verdict(self, overload: OpOverload) -> Verdict:
         """Return how an overload is priced."""
@@ -210,16 +229,6 @@ class Registry:
         self._caches = [each for each in self._caches if each() is not None] + [weakref.ref(cache)]
         if self._parent is not None:
             self._parent.subscribe(cache)
-
-
-def _with_variants(op: Any) -> Iterator[OpOverload]:
-    """Yield an overload with the in-place and ``out=`` overloads that its rule prices too; all overloads of a name."""
-    if isinstance(op, str):
-        packet = packet_named(op)
-        yield from overloads_of(packet) if packet is not None else ()
-        return
-    yield op
-    yield from mutating_variants(op)
 
 
 def _check_applies(rule: PricingRule, overload: OpOverload) -> None:

@@ -18,7 +18,7 @@ from opflops.torch_internals.dispatch import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 def overloads_of(op: Any) -> Iterator[OpOverload]:
@@ -59,17 +59,12 @@ def functional_variant(overload: OpOverload) -> OpOverload | None:
     return None
 
 
-def mutating_variants(overload: OpOverload) -> list[OpOverload]:
-    """Return the in-place and ``out=`` overloads whose :func:`functional_variant` is this one."""
-    packet = packet_of(overload)
+def mutating_variants(overload: OpOverload, chosen: Callable[[OpOverload], bool]) -> list[OpOverload]:
+    """Return the chosen ones of the in-place and ``out=`` overloads whose :func:`functional_variant` is this one."""
     in_place = packet_named(f"{schema_of(overload).name}_")
-    packets = [packet, in_place] if in_place is not None else [packet]
-    return [
-        each
-        for packet in packets
-        for each in overloads_of(packet)
-        if _mutates(each) and functional_variant(each) is overload
-    ]
+    packets = [packet for packet in (packet_of(overload), in_place) if packet is not None]
+    candidates = [each for packet in packets for each in overloads_of(packet) if _mutates(each) and chosen(each)]
+    return [each for each in candidates if functional_variant(each) is overload]
 
 
 def _mutates(overload: OpOverload) -> bool:
