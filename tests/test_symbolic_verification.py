@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -238,6 +239,27 @@ def test_a_time_limit_interrupts_where_pytorch_can_bear_it(options):
         with contextlib.suppress(TimeLimitError):
             count(net, x, backward=True, time_limit=seconds * part / 12, **options)
     assert count(net, x, backward=True, **options) == expected
+
+
+def test_a_profiler_works_after_a_time_limit():
+    """Python 3.11 runs in circles under a profiler after an exception of another thread was withdrawn."""
+    code = """if True:
+        import sys, torch
+        from opflops import TimeLimitError, count
+        net, x = torch.nn.Sequential(*[torch.nn.TransformerEncoderLayer(8, 2, 16) for _ in range(4)]), torch.ones(6, 8)
+        for limit in (60, 0.2, 0.001):
+            try:
+                count(net, x, dynamic_shapes=({0: "tokens"},), time_limit=limit)
+            except TimeLimitError:
+                pass
+        events = []
+        sys.setprofile(lambda *event: events.append(event))
+        (lambda: None)()
+        sys.setprofile(None)
+        print(len(events) > 1)
+    """
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert ran.stdout == "True\n"
 
 
 @pytest.mark.parametrize("limit", [0, -1, "1", True, float("nan")])

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from opflops.counting.source_locations import SourceLocation, location_of
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _REPEAT_SECONDS = 0.05
 """After this time, the timer looks again whether it may interrupt."""
+_STEPS_TO_DELIVER = 10
 
 
 class _LimitReachedError(BaseException):
@@ -86,6 +87,7 @@ class _Timer(DispatchMode):
         self._thread = threading.get_ident()
         self._stopped = threading.Event()
         self._lock = threading.Lock()
+        self._raised = False
         threading.Thread(target=self._wait, name="opflops time limit", daemon=True).start()
 
     def __torch_dispatch__(
@@ -107,14 +109,21 @@ class _Timer(DispatchMode):
         while not self._stopped.wait(seconds):
             with self._lock:
                 if not self._stopped.is_set() and _does_algebra(self._thread):
-                    _raise_in_thread(self._thread, _LimitReachedError)
+                    self._raised = True
+                    _raise_in_thread(self._thread)
+                    return
             seconds = _REPEAT_SECONDS
 
     def stop(self) -> None:
-        """Stop the timer. An exception that was not delivered yet is withdrawn."""
+        """Stop the timer, and meet its exception here if it has not been delivered yet."""
         self._stopped.set()
         with self._lock:
-            _raise_in_thread(self._thread, None)
+            pending, self._raised = self._raised, False
+        if pending:
+            # Python 3.11 runs in circles under a profiler once an exception was withdrawn, so take it instead.
+            with suppress(_LimitReachedError):
+                for _ in range(_STEPS_TO_DELIVER):
+                    time.sleep(0)
 
 
 def _does_algebra(thread: int) -> bool:
@@ -130,7 +139,6 @@ def check_time_limits() -> None:
             mode.check()
 
 
-def _raise_in_thread(thread: int, exception: type[BaseException] | None) -> None:
-    """Raise an exception in a thread as soon as it runs Python code again; None withdraws one that it has not met."""
-    raised = None if exception is None else ctypes.py_object(exception)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
+def _raise_in_thread(thread: int) -> None:
+    """Raise an exception in a thread as soon as it runs Python code again."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(_LimitReachedError))
