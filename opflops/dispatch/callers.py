@@ -12,10 +12,7 @@ import torch
 if TYPE_CHECKING:
     from types import FrameType
 
-LIBRARY_FOLDERS = tuple(f"{Path(module.__file__ or '').parent}{os.sep}" for module in (torch, sys.modules["opflops"]))
-"""Where the code of PyTorch and of opflops is."""
-
-
+_LIBRARY_FOLDERS = tuple(f"{Path(module.__file__ or '').parent}{os.sep}" for module in (torch, sys.modules["opflops"]))
 _STANDARD_LIBRARY = f"{Path(os.__file__).parent}{os.sep}"
 _INSTALLED_PACKAGES = tuple(f"{_STANDARD_LIBRARY}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
 _SYMPY = f"{os.sep}sympy{os.sep}"
@@ -24,7 +21,7 @@ _SYMPY = f"{os.sep}sympy{os.sep}"
 def is_user_code(frame: FrameType) -> bool:
     """Tell whether a frame runs code that the user of a model chose: not PyTorch, sympy, opflops or Python itself."""
     file = frame.f_code.co_filename
-    if file.startswith((*LIBRARY_FOLDERS, "<")) or _SYMPY in file:
+    if file.startswith((*_LIBRARY_FOLDERS, "<")) or _SYMPY in file:
         return False
     return not file.startswith(_STANDARD_LIBRARY) or file.startswith(_INSTALLED_PACKAGES)
 

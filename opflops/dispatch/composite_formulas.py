@@ -73,8 +73,8 @@ def change_interception(before: set[OpOverload], after: set[OpOverload]) -> None
 
 
 def has_formula_for_composite(mode: AppliesFormulas, func: Any) -> bool:
-    """Return whether an operator that decomposes has a formula of the user's in a mode."""
-    return func in _intercepted and mode.prices[func].verdict != "decomposes"
+    """Return whether an operator that is intercepted has a formula in a mode."""
+    return func in _intercepted and mode.prices[func].verdict in ("formula", "zero")
 
 
 def decompose(overload: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -83,9 +83,8 @@ def decompose(overload: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any
     def kernel(*args: Any, **kwargs: Any) -> Any:
         return run_composite(overload, args, kwargs)
 
-    return (
-        _run(overload, kernel, _modes_with_formula(overload), args, kwargs) if _intercepted else kernel(*args, **kwargs)
-    )
+    modes = _modes_with_formula(overload) if _intercepted else []
+    return _run(overload, kernel, modes, args, kwargs)
 
 
 def _runner(overload: OpOverload) -> Callable[[Kernel, tuple[Any, ...], dict[str, Any]], Any]:
@@ -105,7 +104,7 @@ def _runner(overload: OpOverload) -> Callable[[Kernel, tuple[Any, ...], dict[str
 
 def _modes_with_formula(overload: OpOverload) -> list[AppliesFormulas]:
     modes = [mode for mode in dispatch_modes() if isinstance(mode, AppliesFormulas)]
-    return [mode for mode in modes if mode.prices[overload].verdict in ("formula", "zero")]
+    return [mode for mode in modes if has_formula_for_composite(mode, overload)]
 
 
 def _run(

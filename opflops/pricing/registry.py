@@ -185,8 +185,8 @@ class Registry:
         for overload in overloads:
             of_package = rule is self._package_rules.get(overload)
             change = self._composites.difference_update if of_package else self._composites.update
-            variants = mutating_variants(overload, may_decompose_in_autograd)
-            change(each for each in (overload, *variants) if may_decompose_in_autograd(each))
+            change(filter(may_decompose_in_autograd, [overload]))
+            change(mutating_variants(overload, may_decompose_in_autograd))
 
     def verdict(self, overload: OpOverload) -> Verdict:
         """Return how an overload is priced."""
