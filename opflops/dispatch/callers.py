@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -19,11 +21,23 @@ _SYMPY = f"{os.sep}sympy{os.sep}"
 
 
 def is_user_code(frame: FrameType) -> bool:
-    """Tell whether a frame runs code that the user of a model chose: not PyTorch, sympy, opflops or Python itself."""
+    """Tell whether a frame runs code that the user of a model chose: not PyTorch, sympy, opflops or Python itself.
+
+    A mode that passes an operator on is not where the program called it.
+    """
     file = frame.f_code.co_filename
     if file.startswith((*_LIBRARY_FOLDERS, "<")) or _SYMPY in file:
         return False
-    return not file.startswith(_STANDARD_LIBRARY) or file.startswith(_INSTALLED_PACKAGES)
+    return (not file.startswith(_STANDARD_LIBRARY) or file.startswith(_INSTALLED_PACKAGES)) and not _is_mode(frame)
+
+
+def _is_mode(frame: FrameType) -> bool:
+    code = frame.f_code
+    return (
+        code.co_name in {"__torch_dispatch__", "__torch_function__"}
+        and code.co_argcount > 0
+        and isinstance(frame.f_locals.get(code.co_varnames[0]), (TorchDispatchMode, TorchFunctionMode))
+    )
 
 
 def user_stacklevel() -> int:

@@ -31,8 +31,12 @@ def subgraph_preparations() -> list[tuple[Any, str]]:
 def call_higher_order(op: HigherOrderOperator, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """Call a higher-order operator without checking its arguments, which were checked before a mode sees the call.
 
-    The checks reject a subgraph that is wrapped in a function.
+    The checks reject a subgraph that is wrapped in a function, unless it is marked. Modes outside call the operator
+    again, with the checks, so it is marked where it can be.
     """
+    base = sys.modules.get("torch._higher_order_ops.base_hop")
+    if base is not None and isinstance(op, base.BaseHOP) and not isinstance(args[0], torch.fx.GraphModule):
+        args = base.FunctionWithNoFreeVars(args[0]), *args[1:]
     return HigherOrderOperator.__call__(op, *args, **kwargs)
 
 
