@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from threading import get_ident
 from typing import TYPE_CHECKING, Literal
 
 from torch import nn
@@ -9,19 +11,18 @@ from torch import nn
 from opflops.attribution.patching import install_patches, remove_patches
 from opflops.attribution.root_modules import RootModules
 from opflops.attribution.threads import BlockThread, begin_block, end_block
-from opflops.dispatch.composite_formulas import change_interception
+from opflops.dispatch.composite_formulas import intercept_composites
 from opflops.dispatch.recording_mode import RecordingMode
 from opflops.dispatch.snapshot import snapshot
 from opflops.dispatch.thread_modes import ThreadModes
 from opflops.errors import ActiveModeError, RootError
 from opflops.pricing.registry import Registry, registry
 from opflops.pricing.schema_binding import PricingRule
+from opflops.torch_internals.mode_stack import leave_mode
 from opflops.torch_internals.modules import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from types import TracebackType
-
     from typing_extensions import Unpack
 
     from opflops.attribution.module_stack import ModuleStack
@@ -133,7 +134,9 @@ class OpFlopMode(RecordingMode):
         self._models: tuple[nn.Module, ...] = ()
         self._thread_modes: ThreadModes | None = None
         self._block: BlockThread | None = None
-        self._composites: set[OpOverload] = set()
+        # Until everything that a block changed is as it was.
+        self._in_block = False
+        self._intercepts = False
 
     @property
     def cells(self) -> list[Accumulator]:
@@ -153,8 +156,8 @@ class OpFlopMode(RecordingMode):
 
     def _intercept_composites(self, composites: set[OpOverload]) -> None:
         """Intercept these operators before autograd decomposes them, and no others, for this mode."""
-        change_interception(self._composites, composites)
-        self._composites = composites
+        self._intercepts = True
+        intercept_composites(self, composites)
 
     def expect(self, models: Sequence[nn.Module]) -> OpFlopMode:
         """Use the names of models for their modules that the next blocks call on their own; return the mode.
@@ -172,41 +175,60 @@ class OpFlopMode(RecordingMode):
         return self._thread_modes.get() if self._thread_modes is not None else None
 
     def __enter__(self) -> OpFlopMode:  # noqa: PYI034 - typing.Self is not in Python 3.10
-        if self.active:
+        if self._in_block:
             raise ActiveModeError(
                 "This OpFlopMode is already counting and cannot be entered again before its block ends. "
                 "To count part of a block separately, enter a second OpFlopMode()."
             )
+        super().__enter__()
+        return self
+
+    def _begin(self) -> None:
+        self._in_block, self._block = True, None
         self._start_afresh(RootModules(self._root, self._models))
-        install_patches()
-        try:
-            if composites := self.prices.added_composites():
-                self._intercept_composites(composites)
-            super().__enter__()
-        except BaseException:
-            self._intercept_composites(set())
-            remove_patches()
-            raise
+        install_patches(self)
+        if composites := self.prices.added_composites():
+            self._intercept_composites(composites)
+        super()._begin()
         self.active = True
         if self._threads:
             self._thread_modes = ThreadModes(self)
         self._block = BlockThread(self.module_stack.roots, counts_others=self._threads)
         begin_block(self._block, self)
-        return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _leave(self) -> None:
+        """End the block, if it may end here and now.
+
+        Raises:
+            ActiveModeError: It may not.
+        """
+        if not self._in_block or self._block is None:
+            raise ActiveModeError(
+                "This OpFlopMode is not counting, so that it has no block to end: __exit__ was called once too often, or "
+                "before __enter__. A with statement calls both, once each."
+            )
+        if self._block.thread != get_ident() and self._block.thread_is_alive:
+            raise ActiveModeError(
+                "This OpFlopMode counts in the thread that its block began in, and the block cannot end in another one. "
+                "Let it end there. OpFlopMode(threads=True) counts the modules of other threads, too."
+            )
+        self._end()
+
+    def _leave_late(self) -> None:
+        with suppress(ActiveModeError):  # it has ended already, or may not end here
+            super()._leave_late()
+
+    def _end(self) -> None:
         self.active = False
+        leave_mode(self)
         if self._block is not None:
             end_block(self._block, self)
-        if self._composites:
-            self._intercept_composites(set())
-        remove_patches()
-        super().__exit__(exc_type, exc_value, traceback)
+        if self._intercepts:
+            intercept_composites(self, set())
+            self._intercepts = False
+        remove_patches(self)
+        self._in_block = False
+        self._exit = None
 
     @property
     def profile(self) -> Profile:
