@@ -201,7 +201,12 @@ def _wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
                     entered.enter_context(thread_mode)
                 return call_uncounted(call, module, *args, **kwargs)
         modes = mode_count()
-        if modes and _active_modes == 1 and isinstance(mode := mode_at(modes - 1), HasModuleStack):
+        if (
+            modes
+            and _active_modes == 1
+            and isinstance(mode := mode_at(modes - 1), HasModuleStack)
+            and mode.counts_here is None
+        ):
             # The common case of one counting mode, innermost, avoids building lists.
             stack = mode.module_stack
             depth = stack.enter(module)

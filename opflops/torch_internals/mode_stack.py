@@ -12,6 +12,7 @@ import torch
 from torch.utils import _python_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from opflops.errors import ActiveModeError
 from opflops.torch_internals.interruption import HasExit, always_run, release_locks
 
 if TYPE_CHECKING:
@@ -83,7 +84,9 @@ class DispatchMode(HasExit, TorchDispatchMode):
     @always_run
     def __exit__(self, *exception: object) -> None:
         # An interruption can come at each line, so what undoes the mode begins with the first one.
-        try: self._leave()  # fmt: skip  # noqa: E701
+        try: self._leave(*exception)  # fmt: skip  # noqa: E701
+        except ActiveModeError:
+            raise  # before anything changed
         except BaseException:
             self._leave_late()
             raise
@@ -92,33 +95,38 @@ class DispatchMode(HasExit, TorchDispatchMode):
         """Begin to receive operators."""
         TorchDispatchMode.__enter__(self)
 
-    def _leave(self) -> None:
+    def _leave(self, *_exception: object) -> None:
         """Leave the mode, if it may end here and now."""
         self._end()
 
     def _leave_late(self) -> None:
         """Leave the mode after an interruption."""
         release_locks()
-        self._leave()
+        self._end()
 
     def _end(self) -> None:
         """Undo :meth:`_begin`. If it was interrupted, or if this is, do this again."""
-        leave_mode(self)
+        if not leave_mode(self):
+            take_off(self)
         self._exit = None
 
 
-def leave_mode(mode: DispatchMode) -> None:
-    """Take a mode off the stack, wherever it is. Modes that were entered after it stay. To do this again is harmless.
+def leave_mode(mode: DispatchMode) -> bool:
+    """Take a mode off the stack, wherever it is, and return whether it is there. Modes that were entered later stay.
 
-    A mode that is handling an operator is not on the stack, and stays: PyTorch puts it back afterwards.
+    A mode that is handling an operator is not on the stack, and PyTorch puts it back afterwards.
     """
     count = mode_count()
     # Flags are missing if PyTorch was interrupted.
     if count and mode_at(count - 1) is mode and mode.old_dispatch_mode_flags:
         TorchDispatchMode.__exit__(mode, None, None, None)
-        if count == 1 or all(each is not mode for each in dispatch_modes()):
-            return
+        if count > 1 and any(each is mode for each in dispatch_modes()):
+            take_off(mode)
+        return True
+    if not any(each is mode for each in dispatch_modes()):
+        return False
     take_off(mode)
+    return True
 
 
 def pop_mode(mode: Any) -> None:
@@ -130,7 +138,10 @@ def pop_mode(mode: Any) -> None:
 
 
 def take_off(mode: DispatchMode) -> None:
-    """Take a mode off the stack however often it is there, and repair the flags. If interrupted, do this again."""
+    """Take a mode off the stack however often it is there, and repair the flags. If interrupted, do this again.
+
+    Modes above it are taken off too, and put back.
+    """
     modes = dispatch_modes()
     indices = [index for index, each in enumerate(modes) if each is mode]
     if indices:
