@@ -211,7 +211,7 @@ class OpFlopMode(RecordingMode):
         super().__enter__()
         return self
 
-    def _begin(self) -> None:
+    def _begin_mode(self) -> None:
         if _abandoned:
             _take_off_abandoned()
         self._in_block, self._block, self._cut_short = True, None, False
@@ -220,14 +220,14 @@ class OpFlopMode(RecordingMode):
         if composites := self.prices.added_composites():
             self._intercept_composites(composites)
         self._on_stack = True
-        super()._begin()
+        super()._begin_mode()
         self.active = True
         if self._threads:
             self._thread_modes = ThreadModes(self)
         self._block = BlockThread(self.module_stack.roots, counts_others=self._threads)
         begin_block(self._block, self)
 
-    def _leave(self, *exception: object) -> None:
+    def _leave_mode(self, *exception: object) -> None:
         """End the block, if it may end here and now.
 
         Raises:
@@ -235,7 +235,7 @@ class OpFlopMode(RecordingMode):
         """
         problem = self._leave_stack()
         if not problem:
-            self._end()
+            self._end_mode()
         elif exception[:1] == (GeneratorExit,):
             # A generator is closed wherever Python collects it, and cannot be closed again.
             self._abandon()
@@ -257,12 +257,12 @@ class OpFlopMode(RecordingMode):
         self._on_stack = False
         return ""
 
-    def _leave_late(self) -> None:
+    def _leave_mode_late(self) -> None:
         block = self._block
         if self._in_block and (block is None or block.thread == get_ident() or not block.thread_is_alive):
-            super()._leave_late()
+            super()._leave_mode_late()
 
-    def _end(self) -> None:
+    def _end_mode(self) -> None:
         self._stop_counting()
         if self._on_stack:
             take_off(self)

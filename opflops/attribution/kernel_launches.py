@@ -75,12 +75,16 @@ def _run(original: Callable[..., Any], launches: list[_Launch]) -> Any:
     if any(isinstance(value, torch.Tensor) and not has_values(value) for value in (*args, *kwargs.values())):
         launches.append(_Launch(kernel, args, settle_launch(kernel, args, kwargs)))
         return None
-    _running.launches = launches
+    # An interruption can come at each line, so all are inside.
     try:
+        _running.launches = launches
         with counting_modes_disabled():
-            return original(kernel, *args, **kwargs)
-    finally:
+            result = original(kernel, *args, **kwargs)
         _running.launches = None
+        return result  # noqa: TRY300
+    except BaseException:
+        _running.launches = None
+        raise
 
 
 def _arguments(launches: list[_Launch]) -> dict[str, Any]:

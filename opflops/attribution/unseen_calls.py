@@ -44,7 +44,9 @@ def wrap_capture_begin(original: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(original)
     def call(graph: Any, *args: Any, **kwargs: Any) -> Any:
         result = original(graph, *args, **kwargs)
-        _captures[graph] = [_Capture(weakref.ref(mode), mode.begin_capture()) for mode in counting_modes(dispatch_modes())]
+        _captures[graph] = [
+            _Capture(weakref.ref(mode), mode.begin_capture()) for mode in counting_modes(dispatch_modes())
+        ]
         return result
 
     return call

@@ -25,12 +25,12 @@ class ThreadMode(RecordingMode):
         # An operator without a formula is reported once for the block, not once for each thread.
         self._warned = mode._warned  # noqa: SLF001 - as above
 
-    def _begin(self) -> None:
+    def _begin_mode(self) -> None:
         self.active = True
-        super()._begin()
+        super()._begin_mode()
 
-    def _end(self) -> None:
-        super()._end()
+    def _end_mode(self) -> None:
+        super()._end_mode()
         self.active = False
 
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Lock = threading._RLock  # type: ignore[name-defined]
+    from threading import RLock
 
-_locks: list[Lock] = []
+_locks: list[RLock] = []
 
 
-def make_lock() -> Lock:
+def make_lock() -> RLock:
     """Make a lock for :func:`release_locks`. A thread that holds it may take it again, as a signal handler does."""
     lock = threading.RLock()
     _locks.append(lock)
@@ -49,7 +49,7 @@ class HasExit:
         if self._exit is not None:
             self._exit[1].append(self)
 
-    def _leave_late(self) -> None:
+    def _leave_mode_late(self) -> None:
         """Do what ``__exit__`` would have done."""
         raise NotImplementedError
 
@@ -78,11 +78,11 @@ def always_run(function: Callable[..., None]) -> Callable[..., None]:
     """Make an ``__exit__`` do its work also if an interruption comes before its first line, as many do.
 
     A ``with`` statement looks ``__exit__`` up before it calls ``__enter__``, and discards it after the call. If it is
-    discarded and the work was not done, :meth:`HasExit._leave_late` does it.
+    discarded and the work was not done, :meth:`HasExit._leave_mode_late` does it.
     """
     return _Exit(function)
 
 
 def _leave_late(entered: list[HasExit], _reference: object) -> None:
     for manager in entered:
-        manager._leave_late()
+        manager._leave_mode_late()

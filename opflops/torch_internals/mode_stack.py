@@ -74,38 +74,38 @@ class DispatchMode(HasExit, TorchDispatchMode):
     def __enter__(self) -> Any:
         try:
             self._note_entered()
-            self._begin()
+            self._begin_mode()
             return self  # noqa: TRY300 - an interruption here must be met too
         except BaseException:
             release_locks()
-            self._end()
+            self._end_mode()
             raise
 
     @always_run
     def __exit__(self, *exception: object) -> None:
         # An interruption can come at each line, so what undoes the mode begins with the first one.
-        try: self._leave(*exception)  # fmt: skip  # noqa: E701
+        try: self._leave_mode(*exception)  # fmt: skip  # noqa: E701
         except ActiveModeError:
             raise  # before anything changed
         except BaseException:
-            self._leave_late()
+            self._leave_mode_late()
             raise
 
-    def _begin(self) -> None:
+    def _begin_mode(self) -> None:
         """Begin to receive operators."""
         TorchDispatchMode.__enter__(self)
 
-    def _leave(self, *_exception: object) -> None:
+    def _leave_mode(self, *_exception: object) -> None:
         """Leave the mode, if it may end here and now."""
-        self._end()
+        self._end_mode()
 
-    def _leave_late(self) -> None:
+    def _leave_mode_late(self) -> None:
         """Leave the mode after an interruption."""
         release_locks()
-        self._end()
+        self._end_mode()
 
-    def _end(self) -> None:
-        """Undo :meth:`_begin`. If it was interrupted, or if this is, do this again."""
+    def _end_mode(self) -> None:
+        """Undo :meth:`_begin_mode`. If it was interrupted, or if this is, do this again."""
         if not leave_mode(self):
             take_off(self)
         self._exit = None
@@ -208,7 +208,8 @@ def _set_flags(*, saved_too: bool = False) -> None:
             value = value or sets(mode)
         setattr(_python_dispatch, name, value)
         if name == _FLAGS[-1][0]:
-            _python_dispatch.set_is_in_mode_without_ignore_compile_internals(value)
+            set_c_flag: Any = vars(_python_dispatch)["set_is_in_mode_without_ignore_compile_internals"]
+            set_c_flag(value)
 
 
 class _SwappedModes(HasExit):
@@ -225,17 +226,17 @@ class _SwappedModes(HasExit):
             kept = len(self._before) - len(self._leaving)
             restore_modes(self._before[:kept] + self._entering)
         except BaseException:
-            self._leave_late()
+            self._leave_mode_late()
             raise
 
     @always_run
     def __exit__(self, *exception: object) -> None:
-        try: self._leave_late()  # fmt: skip  # noqa: E701 - as in DispatchMode
+        try: self._leave_mode_late()  # fmt: skip  # noqa: E701 - as in DispatchMode
         except BaseException:
-            self._leave_late()
+            self._leave_mode_late()
             raise
 
-    def _leave_late(self) -> None:
+    def _leave_mode_late(self) -> None:
         restore_modes(self._before)
         self._exit = None
 
