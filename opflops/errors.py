@@ -27,7 +27,7 @@ class UnpricedOpError(OpflopsError):
 
 
 class ActiveModeError(OpflopsError):
-    """Report a mode that was entered while it was counting."""
+    """Report a mode that was entered while it was counting, or left where or when its block cannot end."""
 
 
 class RootError(OpflopsError, TypeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import get_ident
 from typing import TYPE_CHECKING, Literal
 
 from torch import nn
@@ -9,19 +10,18 @@ from torch import nn
 from opflops.attribution.patching import install_patches, remove_patches
 from opflops.attribution.root_modules import RootModules
 from opflops.attribution.threads import BlockThread, begin_block, end_block
-from opflops.dispatch.composite_formulas import change_interception
+from opflops.dispatch.composite_formulas import intercept_composites
 from opflops.dispatch.recording_mode import RecordingMode
 from opflops.dispatch.snapshot import snapshot
 from opflops.dispatch.thread_modes import ThreadModes
 from opflops.errors import ActiveModeError, RootError
 from opflops.pricing.registry import Registry, registry
 from opflops.pricing.schema_binding import PricingRule
+from opflops.torch_internals.mode_stack import leave_mode, take_off, take_off_ended
 from opflops.torch_internals.modules import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from types import TracebackType
-
     from typing_extensions import Unpack
 
     from opflops.attribution.module_stack import ModuleStack
@@ -55,6 +55,32 @@ def _check_root(root: object) -> None:
     else:
         given, advice = f"{root!r:.100}", "It is the model whose names are used."
     raise RootError(f"root must be an nn.Module, not {given}. {advice}")
+
+
+_NOT_COUNTING = (
+    "This OpFlopMode is not counting, so that there is no block to end: __exit__ was called once too often, or before "
+    "__enter__. A with statement calls both, once each."
+)
+_OTHER_THREAD = (
+    "This OpFlopMode counts in the thread that its block began in, and the block cannot end in another one. Let it end "
+    "there. OpFlopMode(threads=True) counts the modules of other threads, too."
+)
+_IN_OPERATOR = (
+    "This OpFlopMode is running an operator, and its block cannot end before that has ended. Call __exit__ outside the "
+    "operator."
+)
+# Modes that are still on the stack of their thread, although their blocks have ended.
+_abandoned: list[OpFlopMode] = []
+
+
+def _nowhere() -> bool:
+    return False
+
+
+def _take_off_abandoned() -> None:
+    """Take the abandoned modes off the stack of this thread."""
+    for mode in [*_abandoned]:
+        mode.leave_stack_late()
 
 
 class OpFlopMode(RecordingMode):
@@ -133,7 +159,12 @@ class OpFlopMode(RecordingMode):
         self._models: tuple[nn.Module, ...] = ()
         self._thread_modes: ThreadModes | None = None
         self._block: BlockThread | None = None
-        self._composites: set[OpOverload] = set()
+        # Until everything that a block changed is as it was.
+        self._in_block = False
+        self._on_stack = False
+        self._intercepts = False
+        # Whether another mode that ended took this one off the stack.
+        self._cut_short = False
 
     @property
     def cells(self) -> list[Accumulator]:
@@ -153,8 +184,8 @@ class OpFlopMode(RecordingMode):
 
     def _intercept_composites(self, composites: set[OpOverload]) -> None:
         """Intercept these operators before autograd decomposes them, and no others, for this mode."""
-        change_interception(self._composites, composites)
-        self._composites = composites
+        self._intercepts = True
+        intercept_composites(self, composites)
 
     def expect(self, models: Sequence[nn.Module]) -> OpFlopMode:
         """Use the names of models for their modules that the next blocks call on their own; return the mode.
@@ -172,47 +203,103 @@ class OpFlopMode(RecordingMode):
         return self._thread_modes.get() if self._thread_modes is not None else None
 
     def __enter__(self) -> OpFlopMode:  # noqa: PYI034 - typing.Self is not in Python 3.10
-        if self.active:
+        if self._in_block:
             raise ActiveModeError(
                 "This OpFlopMode is already counting and cannot be entered again before its block ends. "
                 "To count part of a block separately, enter a second OpFlopMode()."
             )
+        super().__enter__()
+        return self
+
+    def _begin_mode(self) -> None:
+        if _abandoned:
+            _take_off_abandoned()
+        self._in_block, self._block, self._cut_short = True, None, False
         self._start_afresh(RootModules(self._root, self._models))
-        install_patches()
-        try:
-            if composites := self.prices.added_composites():
-                self._intercept_composites(composites)
-            super().__enter__()
-        except BaseException:
-            self._intercept_composites(set())
-            remove_patches()
-            raise
+        install_patches(self)
+        if composites := self.prices.added_composites():
+            self._intercept_composites(composites)
+        self._on_stack = True
+        super()._begin_mode()
         self.active = True
         if self._threads:
             self._thread_modes = ThreadModes(self)
         self._block = BlockThread(self.module_stack.roots, counts_others=self._threads)
         begin_block(self._block, self)
-        return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _leave_mode(self, *exception: object) -> None:
+        """End the block, if it may end here and now.
+
+        Raises:
+            ActiveModeError: It may not.
+        """
+        problem = self._leave_stack()
+        if not problem:
+            self._end_mode()
+        elif exception[:1] == (GeneratorExit,):
+            # A generator is closed wherever Python collects it, and cannot be closed again.
+            self._abandon()
+        else:
+            raise ActiveModeError(problem)
+
+    def _leave_stack(self) -> str:
+        """Leave the stack of dispatch modes; return why this cannot be done here and now, or nothing."""
+        block = self._block
+        if not self._in_block or block is None:
+            return _NOT_COUNTING
+        if block.thread != get_ident():
+            return _OTHER_THREAD if block.thread_is_alive else ""
+        if not leave_mode(self):
+            # PyTorch takes off the mode on top, whichever is left.
+            self._cut_short = take_off_ended()
+            if not self._cut_short:
+                return _IN_OPERATOR
+        self._on_stack = False
+        return ""
+
+    def _leave_mode_late(self) -> None:
+        block = self._block
+        if self._in_block and (block is None or block.thread == get_ident() or not block.thread_is_alive):
+            super()._leave_mode_late()
+
+    def _end_mode(self) -> None:
+        self._stop_counting()
+        if self._on_stack:
+            take_off(self)
+            self._on_stack = False
+        if _abandoned:
+            _take_off_abandoned()
+        self._in_block = False
+        self._exit = None
+
+    def _stop_counting(self) -> None:
         self.active = False
         if self._block is not None:
             end_block(self._block, self)
-        if self._composites:
-            self._intercept_composites(set())
-        remove_patches()
-        super().__exit__(exc_type, exc_value, traceback)
+        if self._intercepts:
+            intercept_composites(self, set())
+            self._intercepts = False
+        remove_patches(self)
+
+    def leave_stack_late(self) -> None:
+        """Leave the stack of dispatch modes of this thread, long after the block. For internal use."""
+        if leave_mode(self) or self._block is None or not self._block.thread_is_alive:
+            _abandoned.remove(self)
+            self.count_only_where(None)
+            self._in_block = self._on_stack = False
+
+    def _abandon(self) -> None:
+        """End the block, but stay on the stack of dispatch modes until another block of the thread begins or ends."""
+        _abandoned.append(self)
+        self._stop_counting()
+        self.count_only_where(_nowhere)
 
     @property
     def profile(self) -> Profile:
         """Return what has been counted so far, as an immutable snapshot."""
         uncounted = {} if self._block is None else self._block.uncounted()
-        return snapshot([self, *(self._thread_modes or ())], timed=self._timing, uncounted=uncounted)
+        modes = [self, *(self._thread_modes or ())]
+        return snapshot(modes, timed=self._timing, uncounted=uncounted, cut_short=self._cut_short)
 
     @property
     def total(self) -> Cost:

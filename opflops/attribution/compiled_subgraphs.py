@@ -44,8 +44,9 @@ def wrap_compilation_env(
             with original() as backend:
                 yield backend
             return
-        before, compile_context.caller = compile_context.caller, stacks[0].top_entry.module
+        before = compile_context.caller
         try:
+            compile_context.caller = stacks[0].top_entry.module
             with torch.compiler.set_stance("default"), original() as backend:
                 yield _interpreting_backend(backend)
         finally:

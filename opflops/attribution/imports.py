@@ -32,7 +32,8 @@ class PatchedImports:
 
     def remove(self) -> None:
         """Watch no longer."""
-        if self in sys.meta_path:
+        # There are no finders any more when Python ends, and closes generators.
+        if self in (sys.meta_path or ()):
             sys.meta_path.remove(self)
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:

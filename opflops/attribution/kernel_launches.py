@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from opflops.attribution.module_stack import HasModuleStack
+from opflops.attribution.module_stack import counting_modes
 from opflops.attribution.subgraphs import counting_modes_disabled
 from opflops.torch_internals.dispatch import dispatch_modes
 from opflops.torch_internals.fake_tensors import has_values
@@ -57,7 +57,7 @@ def wrap_kernel_run(original: Callable[..., Any]) -> Callable[..., Any]:
         if _running.launches is not None:
             _running.launches.append(_Launch(kernel, args, kwargs))
             return original(kernel, *args, **kwargs)
-        modes: list[Any] = [mode for mode in dispatch_modes() if isinstance(mode, HasModuleStack)]
+        modes = counting_modes(dispatch_modes())
         if not modes or kwargs.get("warmup"):
             return original(kernel, *args, **kwargs)
         name, launches = kernel_function(kernel).__name__, [_Launch(kernel, args, kwargs)]
@@ -75,12 +75,16 @@ def _run(original: Callable[..., Any], launches: list[_Launch]) -> Any:
     if any(isinstance(value, torch.Tensor) and not has_values(value) for value in (*args, *kwargs.values())):
         launches.append(_Launch(kernel, args, settle_launch(kernel, args, kwargs)))
         return None
-    _running.launches = launches
+    # An interruption can come at each line, so all are inside.
     try:
+        _running.launches = launches
         with counting_modes_disabled():
-            return original(kernel, *args, **kwargs)
-    finally:
+            result = original(kernel, *args, **kwargs)
         _running.launches = None
+        return result  # noqa: TRY300
+    except BaseException:
+        _running.launches = None
+        raise
 
 
 def _arguments(launches: list[_Launch]) -> dict[str, Any]:

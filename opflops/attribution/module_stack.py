@@ -17,6 +17,8 @@ from opflops.torch_internals.autograd import graph_task_id, next_sequence_nr
 from opflops.torch_internals.modules import ClassNames, class_name, wraps
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from opflops.attribution.module_paths import ModulePaths
     from opflops.attribution.root_modules import RootModules
 
@@ -188,11 +190,24 @@ class HasModuleStack:
 
     Attributes:
         module_stack: The module stack of the current counting block.
+        counts_here: Returns whether the mode counts what runs now; None if it counts all that it sees.
     """
 
     module_stack: ModuleStack
+    counts_here: Callable[[], bool] | None = None
+
+
+def counting_modes(modes: list[Any]) -> list[Any]:
+    """Return the dispatch modes that have a module stack and count what runs now."""
+    return [
+        mode for mode in modes if isinstance(mode, HasModuleStack) and (mode.counts_here is None or mode.counts_here())
+    ]
 
 
 def module_stacks_of(modes: list[Any]) -> list[ModuleStack]:
-    """Return the module stacks of the dispatch modes that have one."""
-    return [mode.module_stack for mode in modes if isinstance(mode, HasModuleStack)]
+    """Return the module stacks of the dispatch modes that have one and count what runs now."""
+    return [
+        mode.module_stack
+        for mode in modes
+        if isinstance(mode, HasModuleStack) and (mode.counts_here is None or mode.counts_here())
+    ]

@@ -8,7 +8,6 @@ and libraries bind it, before the block or inside: it runs in a recording for Py
 
 from __future__ import annotations
 
-import threading
 from contextlib import ExitStack
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -38,11 +37,18 @@ from opflops.attribution.unseen_calls import (
     wrap_script_call,
 )
 from opflops.torch_internals.autograd import checkpoint_callables
-from opflops.torch_internals.compiler import compiler_is_loaded
+from opflops.torch_internals.compiler import compiler_is_loaded, present_stance, restore_stance
 from opflops.torch_internals.dispatch import dispatch_modes, mode_at, mode_count
 from opflops.torch_internals.higher_order import subgraph_compilations, subgraph_preparations
+from opflops.torch_internals.interruption import make_lock
+from opflops.torch_internals.mode_stack import forget_flags
 from opflops.torch_internals.modules import MODULE_CALL
-from opflops.torch_internals.optimizers import STEP_RECORDER, optimizer_callables, register_step_pre_hook
+from opflops.torch_internals.optimizers import (
+    STEP_RECORDER,
+    optimizer_callables,
+    register_step_pre_hook,
+    remove_step_pre_hook,
+)
 from opflops.torch_internals.torchscript import SCRIPT_CALLABLES
 from opflops.torch_internals.triton_kernels import LAUNCHING_MODULES, kernel_launchers, loaded_kernel_launchers
 from opflops.torch_internals.unseen_work import (
@@ -59,56 +65,60 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import FrameType, ModuleType
 
-    from torch.utils.hooks import RemovableHandle
-
     Wrapper = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-_lock = threading.Lock()
+_lock = make_lock()
+# The modes that count, in any thread.
+_modes: list[Any] = []
 _active_modes = 0
+# Whether all patches are in place.
+_complete = False
 # Of each patch: owner, attribute, original and wrapper.
 _installed: list[tuple[Any, str, Any, Any]] = []
 # Originals and wrappers of earlier blocks. Creating a wrapper takes longer than installing it.
 _wrappers: dict[tuple[Any, str], tuple[Any, Any]] = {}
-_stance: AbstractContextManager[Any] | None = None
-_step_hook: RemovableHandle | None = None
+# What the compiler's stance was before.
+_stance: Any = None
 
 
-def install_patches() -> None:
-    """Install the patches, if no other mode did. Each call needs a call of :func:`remove_patches`."""
-    global _active_modes, _step_hook  # noqa: PLW0603 - the patches are global too
+def install_patches(mode: Any) -> None:
+    """Install the patches for a mode, if they are not. Undo it by :func:`remove_patches`, also if it is interrupted."""
+    global _active_modes, _complete  # noqa: PLW0603 - the patches are global too
     with _lock:
-        if _active_modes == 0:
-            _step_hook = register_step_pre_hook(wrap_closures)
-            _install(_FIXED)
-            for callables, wrap in _LISTED:
-                _install([(owner, name, wrap) for owner, name in callables()])
+        _modes.append(mode)
+        if not _complete:
+            register_step_pre_hook(wrap_closures)
+            _install([*_FIXED, *[(owner, name, wrap) for listed, wrap in _LISTED for owner, name in listed()]])
             _imports.install()
             if compiler_is_loaded():
                 _force_eager()
             else:
                 _install([(torch, "compile", _wrap_compile)])
-        _active_modes += 1
+            _complete = True
+        _active_modes = len(_modes)
 
 
-def remove_patches() -> None:
-    """Undo :func:`install_patches`: the last mode to end restores the original callables."""
-    global _active_modes, _step_hook, _stance  # noqa: PLW0603 - as above
+def remove_patches(mode: Any) -> None:
+    """Restore the original callables, unless another mode counts. To do this again, or for no mode, is harmless."""
+    global _active_modes, _complete, _stance  # noqa: PLW0603 - as above
     with _lock:
-        _active_modes -= 1
-        if _active_modes:
+        if mode in _modes:
+            _modes.remove(mode)
+        _active_modes = len(_modes)
+        if _modes:
             return
+        _complete = False
         _imports.remove()
         for owner, name, original, wrapper in reversed(_installed):
             # Leave the patch of somebody else who replaced ours.
             if owner.__dict__.get(name) is wrapper:
                 setattr(owner, name, original)
         _installed.clear()
-        if _step_hook is not None:
-            _step_hook.remove()
-            _step_hook = None
+        remove_step_pre_hook(wrap_closures)
         if _stance is not None:
-            _stance.__exit__(None, None, None)
+            restore_stance(_stance)
             _stance = None
+        forget_flags()
 
 
 def _install(patches: Iterable[tuple[Any, str, Wrapper]]) -> None:
@@ -116,12 +126,14 @@ def _install(patches: Iterable[tuple[Any, str, Wrapper]]) -> None:
 
     Blocks may be entered often, so this avoids function calls.
     """
+    installed = _installed
     for owner, name, wrap in patches:
         key, original = (owner, name), owner.__dict__[name]
         if key not in _wrappers or _wrappers[key][0] is not original:
             _wrappers[key] = original, wrap(original)
         wrapper = _wrappers[key][1]
-        _installed.append((owner, name, original, wrapper))
+        # Noted first: once it is in place, it can be removed. In a block, += takes less than append().
+        installed += [(owner, name, original, wrapper)]
         setattr(owner, name, wrapper)
 
 
@@ -140,7 +152,9 @@ def _force_eager() -> None:
     """Run compiled code in eager mode: a compiled graph calls no operators that a mode could see."""
     global _stance  # noqa: PLW0603 - as above
     if _stance is None:
-        _stance = torch.compiler.set_stance("force_eager")
+        # Kept first: once the stance is another one, there is a way back.
+        _stance = present_stance()
+        torch.compiler.set_stance("force_eager")
 
 
 def _wrap_compile(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -189,7 +203,12 @@ def _wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
                     entered.enter_context(thread_mode)
                 return call_uncounted(call, module, *args, **kwargs)
         modes = mode_count()
-        if modes and _active_modes == 1 and isinstance(mode := mode_at(modes - 1), HasModuleStack):
+        if (
+            modes
+            and _active_modes == 1
+            and isinstance(mode := mode_at(modes - 1), HasModuleStack)
+            and mode.counts_here is None
+        ):
             # The common case of one counting mode, innermost, avoids building lists.
             stack = mode.module_stack
             depth = stack.enter(module)

@@ -1,8 +1,15 @@
-"""Threads: the modes that also count in other threads, and the modules that nobody counts there."""
+"""Threads and tasks: the modes that also count in other threads, and what the blocks of one thread do not count.
+
+The tasks of asyncio share a thread, and so a stack of dispatch modes. Each runs in a context of its own, a copy of the
+one that it was created in, which tells the blocks that it is inside of.
+"""
 
 from __future__ import annotations
 
+import sys
 import threading
+from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from opflops.torch_internals.autograd import graph_task_id
@@ -20,6 +27,8 @@ modes_for_all_threads: list[Any] = []
 
 _blocks: list[BlockThread] = []
 _running = threading.local()
+_entered: ContextVar[tuple[BlockThread, ...]] = ContextVar("opflops_blocks", default=())
+"""The blocks that the present task is inside of, outermost first; some may have ended."""
 
 
 class BlockThread:
@@ -28,9 +37,13 @@ class BlockThread:
     Args:
         roots: The root modules of the block.
         counts_others: Whether the block counts in other threads too.
+
+    Attributes:
+        mode: The mode that counts, while it does.
     """
 
     def __init__(self, roots: RootModules, *, counts_others: bool) -> None:
+        self.mode: Any = None
         self.counts_others = counts_others
         self.thread = threading.get_ident()
         self._roots = roots
@@ -48,19 +61,53 @@ class BlockThread:
         with self._lock:
             return dict(self._calls)
 
+    @property
+    def thread_is_alive(self) -> bool:
+        """Return whether the block's thread still runs."""
+        return self.thread in sys._current_frames()  # noqa: SLF001 - lists threads that Python did not start too
+
 
 def begin_block(block: BlockThread, mode: Any) -> None:
     """Record what ``block`` does not count, or let ``mode.mode_for_this_thread()`` count in other threads."""
+    block.mode = mode
     _blocks.append(block)
     if block.counts_others:
         modes_for_all_threads.append(mode)
+    inside = _entered.get()
+    _entered.set((*[each for each in inside if each in _blocks], block) if inside else (block,))
+    if _blocks[1:]:
+        _share_thread(block.thread)
 
 
 def end_block(block: BlockThread, mode: Any) -> None:
-    """Undo :func:`begin_block`."""
-    _blocks.remove(block)
-    if block.counts_others:
+    """Undo :func:`begin_block`. To do this again is harmless."""
+    if block in _blocks:
+        _blocks.remove(block)
+    if mode in modes_for_all_threads:
         modes_for_all_threads.remove(mode)
+    inside = _entered.get()
+    if inside == (block,):
+        _entered.set(())
+    elif block in inside:
+        _entered.set(tuple([each for each in inside if each is not block]))
+    if mode.counts_here is not None:
+        mode.count_only_where(None)
+    block.mode = None
+    if _blocks:
+        _share_thread(block.thread)
+
+
+def _share_thread(thread: int) -> None:
+    """Let each of several blocks of a thread count its own tasks; a single block counts all."""
+    blocks = [(block, block.mode) for block in _blocks.copy() if block.thread == thread]
+    for block, mode in blocks:
+        mode.count_only_where(partial(counts_here, block) if len(blocks) > 1 else None)
+
+
+def counts_here(block: BlockThread) -> bool:
+    """Return whether a block counts what runs now: not in a task that is inside other blocks of its thread alone."""
+    inside = _entered.get()
+    return block in inside or not any(each.thread == block.thread and each in _blocks for each in inside)
 
 
 def call_uncounted(function: Callable[..., Any], module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:

@@ -6,7 +6,7 @@ import weakref
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from opflops.attribution.module_stack import HasModuleStack
+from opflops.attribution.module_stack import counting_modes
 from opflops.attribution.subgraphs import counting_modes_disabled
 from opflops.torch_internals.dispatch import dispatch_modes
 from opflops.torch_internals.torchscript import fused_nodes
@@ -38,17 +38,15 @@ class _Capture(NamedTuple):
 _captures: weakref.WeakKeyDictionary[Any, list[_Capture]] = weakref.WeakKeyDictionary()
 
 
-def _counting_modes() -> list[Any]:
-    return [mode for mode in dispatch_modes() if isinstance(mode, HasModuleStack)]
-
-
 def wrap_capture_begin(original: Callable[..., Any]) -> Callable[..., Any]:
     """Remember what the modes have counted before a capture."""
 
     @wraps(original)
     def call(graph: Any, *args: Any, **kwargs: Any) -> Any:
         result = original(graph, *args, **kwargs)
-        _captures[graph] = [_Capture(weakref.ref(mode), mode.begin_capture()) for mode in _counting_modes()]
+        _captures[graph] = [
+            _Capture(weakref.ref(mode), mode.begin_capture()) for mode in counting_modes(dispatch_modes())
+        ]
         return result
 
     return call
@@ -77,7 +75,7 @@ def wrap_replay(original: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(original)
     def call(graph: Any, *args: Any, **kwargs: Any) -> Any:
-        modes = _counting_modes()
+        modes = counting_modes(dispatch_modes())
         if not modes:
             return original(graph, *args, **kwargs)
         captures = [capture for capture in _captures.get(graph, []) if capture.work is not None]
@@ -104,7 +102,7 @@ def wrap_package_call(original: Callable[..., Any]) -> Callable[..., Any]:
                 return original(package, *args, **kwargs)
 
         run: Callable[[], Any] = run_uncounted
-        for mode in _counting_modes():
+        for mode in counting_modes(dispatch_modes()):
             run = partial(mode.run_unseen, _PACKAGE, "is compiled code", _PACKAGE_ADVICE, run)
         return run()
 
@@ -117,7 +115,7 @@ def wrap_script_call(original: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(original)
     def call(script: Any, *args: Any, **kwargs: Any) -> Any:
         result = original(script, *args, **kwargs)
-        modes = _counting_modes()
+        modes = counting_modes(dispatch_modes())
         for name in fused_nodes() if modes else []:
             for mode in modes:
                 mode.run_unseen(name, "is code that TorchScript fused", _SCRIPT_ADVICE, lambda: None)

@@ -51,11 +51,8 @@ def limited_time(seconds: float | None, name: str, mode: Callable[[], OpFlopMode
         raise OpflopsError(f"time_limit must be a number of seconds above 0, not {seconds!r}.")
     timer = _Timer(seconds)
     try:
-        try:
-            with timer:
-                yield
-        finally:
-            timer.stop()
+        with timer:
+            yield
     except _LimitReachedError as reached:
         timer.stop()
         counting = mode()
@@ -88,7 +85,15 @@ class _Timer(DispatchMode):
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._raised = False
+
+    def _begin_mode(self) -> None:
+        super()._begin_mode()
         threading.Thread(target=self._wait, name="opflops time limit", daemon=True).start()
+
+    def _end_mode(self) -> None:
+        # First, since the thread raises an exception in this one.
+        self.stop()
+        super()._end_mode()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

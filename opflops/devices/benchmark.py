@@ -62,11 +62,15 @@ def _matmul_rate(side: int, dtype: torch.dtype, where: torch.device) -> float:
 
 def _tf32_rate(side: int, where: torch.device) -> float:
     before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
+    # An interruption can come at each line, so all are inside.
     try:
-        return _matmul_rate(side, torch.float32, where)
-    finally:
+        torch.set_float32_matmul_precision("high")
+        rate = _matmul_rate(side, torch.float32, where)
         torch.set_float32_matmul_precision(before)
+        return rate  # noqa: TRY300
+    except BaseException:
+        torch.set_float32_matmul_precision(before)
+        raise
 
 
 def _min_seconds(statement: str, names: dict[str, torch.Tensor]) -> float:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
+from opflops.attribution.module_stack import counting_modes
 from opflops.pricing.accumulator_deltas import apply_deltas, capture_deltas
 from opflops.torch_internals.composite_kernels import inside_transform, intercept_autograd_kernel
 from opflops.torch_internals.dispatch import (
@@ -14,6 +14,7 @@ from opflops.torch_internals.dispatch import (
     modes_swapped,
     run_composite,
 )
+from opflops.torch_internals.interruption import make_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 
     Kernel = Callable[..., Any]
 
-_lock = threading.Lock()
-# Of each intercepted operator: how many modes want it, and the function that ends it.
-_intercepted: dict[OpOverload, tuple[int, Callable[[], None]]] = {}
+_lock = make_lock()
+# Of each intercepted operator: the modes that want it, and the function that ends it.
+_intercepted: dict[OpOverload, tuple[set[Any], Callable[[], None]]] = {}
 # Whether the kernel that an operator's library registered for autograd decomposes it; known after the first call.
 _decomposes: dict[OpOverload, bool] = {}
 
@@ -56,20 +57,22 @@ class AppliesFormulas:
         raise NotImplementedError
 
 
-def change_interception(before: set[OpOverload], after: set[OpOverload]) -> None:
-    """Change which operators are intercepted for one mode. Autograd decomposes those that no mode asks for as usual."""
+def intercept_composites(mode: Any, wanted: set[OpOverload]) -> None:
+    """Intercept these operators for a mode, and no others. Autograd decomposes those that no mode asks for as usual.
+
+    If this is interrupted, do it again.
+    """
     with _lock:
-        for overload in after - before:
+        for overload in wanted:
             if overload not in _intercepted:
-                _intercepted[overload] = 0, intercept_autograd_kernel(overload, _runner(overload))
-            modes, stop = _intercepted[overload]
-            _intercepted[overload] = modes + 1, stop
-        for overload in before - after:
-            modes, stop = _intercepted.pop(overload)
-            if modes > 1:
-                _intercepted[overload] = modes - 1, stop
-            else:
+                _intercepted[overload] = set(), intercept_autograd_kernel(overload, _runner(overload))
+            _intercepted[overload][0].add(mode)
+        for overload, (modes, stop) in list(_intercepted.items()):
+            if overload not in wanted:
+                modes.discard(mode)
+            if not modes:
                 stop()
+                del _intercepted[overload]
 
 
 def has_formula_for_composite(mode: AppliesFormulas, func: Any) -> bool:
@@ -103,7 +106,7 @@ def _runner(overload: OpOverload) -> Callable[[Kernel, tuple[Any, ...], dict[str
 
 
 def _modes_with_formula(overload: OpOverload) -> list[AppliesFormulas]:
-    modes = [mode for mode in dispatch_modes() if isinstance(mode, AppliesFormulas)]
+    modes = [mode for mode in counting_modes(dispatch_modes()) if isinstance(mode, AppliesFormulas)]
     return [mode for mode in modes if has_formula_for_composite(mode, overload)]
 
 

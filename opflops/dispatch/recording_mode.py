@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import contextmanager
+from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -25,11 +25,13 @@ from opflops.pricing.accumulators import Accumulator
 from opflops.pricing.kernels import kernel_advice, kernel_row_name, price_kernel
 from opflops.pricing.op_pricing import OpPricing, check_whole
 from opflops.torch_internals.autograd import graph_task_id
-from opflops.torch_internals.dispatch import DispatchMode, OpOverload, dispatch_modes
+from opflops.torch_internals.dispatch import DispatchMode, OpOverload, dispatch_modes, modes_swapped
+from opflops.torch_internals.mode_stack import pop_mode, push_mode
 from opflops.torch_internals.tensor_layouts import run_other_operators
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
 
     from opflops.attribution.module_context import ModuleContext
     from opflops.attribution.root_modules import RootModules
@@ -79,13 +81,13 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
         self._strict = strict
         self._timing = timing
         self._start_afresh(roots)
+        prices.subscribe(self)
 
     def _start_afresh(self, roots: RootModules | None = None) -> None:
         """Forget what was recorded; ``roots`` are those of :class:`RecordingMode`."""
         self.module_stack = ModuleStack(roots)
         self.accumulators: list[Accumulator] = []
         self._warned: set[str] = set()
-        self.prices.subscribe(self)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -192,20 +194,21 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
         apply_deltas(self, deltas)
         return result
 
-    @contextmanager
-    def reentered(self) -> Iterator[None]:
+    def reentered(self) -> AbstractContextManager[None]:
         """Put the mode back on the stack of dispatch modes while it handles an operator, to see what runs inside it.
 
         For internal use.
         """
-        if any(mode is self for mode in dispatch_modes()):
-            yield
-            return
-        super().__enter__()
-        try:
-            yield
-        finally:
-            super().__exit__(None, None, None)
+        return modes_swapped([], [] if any(mode is self for mode in dispatch_modes()) else [self])
+
+    def count_only_where(self, counts_here: Callable[[], bool] | None) -> None:
+        """Count only what runs where a function returns True; None for all. For internal use."""
+        self.counts_here = counts_here
+        if counts_here is not None:
+            # Only modes that share a thread ask for each operator.
+            self.__torch_dispatch__ = MethodType(_dispatch_where_counted, self)  # type: ignore[method-assign]
+        elif "__torch_dispatch__" in self.__dict__:
+            del self.__dict__["__torch_dispatch__"]
 
     def accumulator(self, context: ModuleContext, key: AccumulatorKey) -> Accumulator:
         """Return the accumulator for an operator, module, phase and dtype; make it if there is none.
@@ -227,11 +230,14 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
 
     def _decompose(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a composite operator as the operators that define it, each of which is dispatched to this mode."""
-        super().__enter__()
         try:
-            return decompose(func, args, kwargs)
-        finally:
-            super().__exit__(None, None, None)
+            push_mode(self)
+            out = decompose(func, args, kwargs)
+            pop_mode(self)
+            return out  # noqa: TRY300 - an interruption here must be met too
+        except BaseException:
+            pop_mode(self)
+            raise
 
     def _attribution(self) -> tuple[ModuleContext, str]:
         """Return the module that the running operator belongs to, and the phase."""
@@ -314,3 +320,12 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
                 UnpricedOpWarning,
                 stacklevel=user_stacklevel(),
             )
+
+
+def _dispatch_where_counted(
+    mode: RecordingMode, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+) -> Any:
+    """Run an operator, and record its cost if the mode counts it."""
+    if mode.counts_here is None or mode.counts_here():
+        return RecordingMode.__torch_dispatch__(mode, func, types, args, kwargs)
+    return func(*args, **(kwargs or {}))

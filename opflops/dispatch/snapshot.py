@@ -17,13 +17,16 @@ if TYPE_CHECKING:
     from opflops.pricing.accumulators import Accumulator, AccumulatorKey
 
 
-def snapshot(modes: Sequence[RecordingMode], *, timed: bool, uncounted: Mapping[str, int]) -> Profile:
+def snapshot(
+    modes: Sequence[RecordingMode], *, timed: bool, uncounted: Mapping[str, int], cut_short: bool = False
+) -> Profile:
     """Make an immutable profile of the accumulators of a block's modes.
 
     Args:
         modes: The mode of the block, and those of other threads.
         timed: Whether the modes measured times.
         uncounted: The calls of modules in other threads that no mode counted, by module.
+        cut_short: Whether another mode that ended inside the block ended the counting.
 
     Raises:
         FormulaError: A count is not a whole number, or is less than 0.
@@ -50,15 +53,15 @@ def snapshot(modes: Sequence[RecordingMode], *, timed: bool, uncounted: Mapping[
         # Several threads, or two roots of which one is part of the other, have contexts of the same path.
         rows = merge(rows)
     called = dict.fromkeys(path for mode in modes for path in mode.module_stack.called_paths())
-    return Profile(rows, sites, tuple(called), remarks=_remarks(uncounted))
+    return Profile(rows, sites, tuple(called), remarks=_remarks(uncounted, cut_short))
 
 
-def _remarks(uncounted: Mapping[str, int]) -> tuple[str, ...]:
-    if not uncounted:
+def _remarks(uncounted: Mapping[str, int], cut_short: bool) -> tuple[str, ...]:
+    if not uncounted and not cut_short:
         return ()
-    from opflops.report.notes import uncounted_remark  # noqa: PLC0415 - keeps import opflops fast
+    from opflops.report.notes import CUT_SHORT_REMARK, uncounted_remark  # noqa: PLC0415 - keeps import opflops fast
 
-    return (uncounted_remark(uncounted),)
+    return ((CUT_SHORT_REMARK,) if cut_short else ()) + ((uncounted_remark(uncounted),) if uncounted else ())
 
 
 def _row(path: str, key: AccumulatorKey, parts: list[Accumulator], *, timed: bool, site: str) -> Row:

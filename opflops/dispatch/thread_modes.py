@@ -25,13 +25,12 @@ class ThreadMode(RecordingMode):
         # An operator without a formula is reported once for the block, not once for each thread.
         self._warned = mode._warned  # noqa: SLF001 - as above
 
-    def __enter__(self) -> ThreadMode:  # noqa: PYI034 - typing.Self is not in Python 3.10
+    def _begin_mode(self) -> None:
         self.active = True
-        super().__enter__()
-        return self
+        super()._begin_mode()
 
-    def __exit__(self, *exception: object) -> None:
-        super().__exit__(*exception)
+    def _end_mode(self) -> None:
+        super()._end_mode()
         self.active = False
 
 

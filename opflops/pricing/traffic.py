@@ -175,8 +175,11 @@ def address_bounds() -> Iterator[None]:
 
     Without it, :class:`opflops.errors.TooManyAddressesError` is raised. Say :data:`BOUND_REASON` of such a count.
     """
-    _bounded.active = True
+    # An interruption can come at each line, so all are inside.
     try:
+        _bounded.active = True
         yield
-    finally:
         _bounded.active = False
+    except BaseException:
+        _bounded.active = False
+        raise

@@ -139,6 +139,13 @@ def _unpriced_notes(rows: Sequence[Row]) -> list[str]:
     ]
 
 
+CUT_SHORT_REMARK = (
+    "Not counted: what ran after another dispatch mode ended that began before the block. PyTorch then takes off the "
+    "mode that began last. End modes in the opposite order as they begin."
+)
+"""The sentence about a block inside which a mode ended that is none of opflops."""
+
+
 def uncounted_remark(calls: Mapping[str, int]) -> str:
     """Write the sentence about modules that other threads called and no mode counted.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -12,6 +12,16 @@ if TYPE_CHECKING:
 def compiler_is_loaded() -> bool:
     """Return whether the compiler's front end is loaded; importing torch does not load it."""
     return "torch._dynamo" in sys.modules
+
+
+def present_stance() -> Any:
+    """Return the stance of the compiler, which must be loaded, for :func:`restore_stance`."""
+    return sys.modules["torch._dynamo.eval_frame"]._stance
+
+
+def restore_stance(stance: Any) -> None:
+    """Set the stance that the compiler had; :func:`torch.compiler.set_stance` knows the way back only by its object."""
+    sys.modules["torch._dynamo.eval_frame"]._set_stance(stance)
 
 
 def nn_module_stack_ids(node: torch.fx.Node) -> list[int]:

@@ -76,15 +76,27 @@ def intercept_autograd_kernel(overload: OpOverload, run: Runner) -> Callable[[],
         run: Called with the kernel, its positional and its keyword arguments.
 
     Returns:
-        A function that undoes this.
+        A function that undoes this. To call it again is harmless.
     """
     namespace, _, name = overload.name().partition("::")
     library = torch.library.Library(namespace, "IMPL")
-    for key in _AUTOGRAD_KEYS:
-        kernel = _autograd_kernel(overload, key)
-        if kernel is not None:
-            library.impl(name, _bind(run, kernel), key, with_keyset=True)
-    return library._destroy
+    registered: set[str] = set()
+
+    def stop() -> None:
+        # PyTorch notes what a library has registered only afterwards: an interruption may come between.
+        library._op_impls |= registered
+        library._destroy()
+
+    try:
+        for key in _AUTOGRAD_KEYS:
+            kernel = _autograd_kernel(overload, key)
+            if kernel is not None:
+                registered.add(f"{namespace}/{name}/{key}")
+                library.impl(name, _bind(run, kernel), key, with_keyset=True)
+        return stop  # noqa: TRY300 - an interruption here must be met too
+    except BaseException:
+        stop()
+        raise
 
 
 def _autograd_kernel(overload: OpOverload, key: str) -> Kernel | None:

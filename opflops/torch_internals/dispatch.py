@@ -1,16 +1,17 @@
-"""Dispatch: operators, their schemas and kernels, and the stack of dispatch modes."""
+"""Dispatch: operators, their schemas and kernels; what :mod:`.mode_stack` has is here too."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch._ops import HigherOrderOperator, OpOverload, OpOverloadPacket
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._python_dispatch import _disable_current_modes
+
+from opflops.torch_internals.mode_stack import DispatchMode, dispatch_modes, mode_at, mode_count, modes_swapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
 
@@ -38,23 +39,6 @@ __all__ = [
 _COMPOSITE_IMPLICIT = torch._C.DispatchKey.CompositeImplicitAutograd
 
 
-class DispatchMode(TorchDispatchMode):
-    """Base class of dispatch modes that receive operators directly.
-
-    For other modes PyTorch loads the compiler with the first operator, so as not to compile the mode's own code, and
-    passes every operator through a wrapper. While opflops counts, nothing is compiled.
-    """
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False
-
-    @classmethod
-    def ignore_compile_internals(cls) -> bool:
-        """Let the compiler work as if there were no mode, and run only the compiled code under it."""
-        return True
-
-
 def schema_of(overload: OpOverload) -> torch.FunctionSchema:
     """Return the schema of an operator: arguments and results, with alias annotations."""
     return overload._schema
@@ -79,21 +63,6 @@ def packet_named(name: str) -> OpOverloadPacket | None:
     """Return the packet of a name such as ``aten::mm``; None if no such operator is defined yet."""
     namespace, _, name = name.partition("::")
     return getattr(getattr(torch.ops, namespace), name, None)
-
-
-def dispatch_modes() -> list[Any]:
-    """Return the dispatch modes active in this thread, outermost first.
-
-    The autograd engine copies them to its own threads. A mode that is handling an operator is not among them.
-    """
-    return [mode_at(index) for index in range(mode_count())]
-
-
-mode_count = torch._C._len_torch_dispatch_stack
-"""Return the number of :func:`dispatch_modes`."""
-
-mode_at = torch._C._get_dispatch_stack_at
-"""Return the dispatch mode at an index of :func:`dispatch_modes`."""
 
 
 def known_to_dispatcher(overload: OpOverload) -> bool:
@@ -145,24 +114,3 @@ def third_party_formulas() -> Mapping[Any, Any]:
     from torch.utils.flop_counter import flop_registry  # noqa: PLC0415 - only needed for operators without a formula
 
     return flop_registry
-
-
-@contextmanager
-def modes_swapped(leaving: list[Any], entering: list[Any]) -> Iterator[None]:
-    """Return a context that replaces the innermost dispatch modes by others, without calling their own methods.
-
-    Args:
-        leaving: The modes to take off the stack, outermost first.
-        entering: The modes to push in their place.
-    """
-    for mode in reversed(leaving):
-        TorchDispatchMode.__exit__(mode, None, None, None)
-    for mode in entering:
-        TorchDispatchMode.__enter__(mode)
-    try:
-        yield
-    finally:
-        for mode in reversed(entering):
-            TorchDispatchMode.__exit__(mode, None, None, None)
-        for mode in leaving:
-            TorchDispatchMode.__enter__(mode)

@@ -8,16 +8,13 @@ tensor whose values are known is none to them. PyTorch's own code gets the true 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch._subclasses
 from torch._subclasses.fake_tensor import FakeTensor
 
 from opflops.torch_internals.known_values import is_known
 from opflops.torch_internals.shared_context import SharedContext
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _NAME = "FakeTensor"
 
@@ -39,25 +36,25 @@ class _UnknownFakeTensor(metaclass=_UnknownFakeTensorType):
     """Stands for ``FakeTensor`` in programs that look it up while opflops counts them."""
 
 
-def _hide() -> Callable[[], object]:
+def _look_up(name: str) -> Any:
+    if name != _NAME:
+        raise AttributeError(f"module 'torch._subclasses' has no attribute {name!r}")
+    caller = sys._getframe(1).f_globals.get("__name__", "")
+    return FakeTensor if caller.partition(".")[0] == "torch" else _UnknownFakeTensor
+
+
+def _hide() -> None:
     package = vars(torch._subclasses)
-
-    def look_up(name: str) -> Any:
-        if name != _NAME:
-            raise AttributeError(f"module 'torch._subclasses' has no attribute {name!r}")
-        caller = sys._getframe(1).f_globals.get("__name__", "")
-        return FakeTensor if caller.partition(".")[0] == "torch" else _UnknownFakeTensor
-
     # A function of the module's that Python calls for attributes that it does not have.
+    package["__getattr__"] = _look_up
     del package[_NAME]
-    package["__getattr__"] = look_up
-
-    def restore() -> None:
-        del package["__getattr__"]
-        package[_NAME] = FakeTensor
-
-    return restore
 
 
-known_fakes_hidden = SharedContext(_hide)
+def _show() -> None:
+    package = vars(torch._subclasses)
+    package[_NAME] = FakeTensor
+    package.pop("__getattr__", None)
+
+
+known_fakes_hidden = SharedContext(_hide, _show)
 """A context in which programs do not recognize fake tensors whose values are known."""

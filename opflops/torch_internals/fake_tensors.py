@@ -83,13 +83,22 @@ def lacks_storage(error: BaseException | None) -> bool:
     return any(type(error) is cls and message in str(error) for cls, known in messages.items() for message in known)
 
 
-def _disable_log() -> Callable[[], object]:
-    log = logging.getLogger(FakeTensorMode.__module__)
-    before, log.disabled = log.disabled, True
-    return lambda: setattr(log, "disabled", before)
+_log = logging.getLogger(FakeTensorMode.__module__)
+_log_before: list[bool] = []
 
 
-_log_disabled = SharedContext(_disable_log)
+def _disable_log() -> None:
+    _log_before.append(_log.disabled)
+    _log.disabled = True
+
+
+def _enable_log() -> None:
+    if _log_before:
+        _log.disabled = _log_before[0]
+        _log_before.clear()
+
+
+_log_disabled = SharedContext(_disable_log, _enable_log)
 
 
 def _with_python_kernels(mode: FakeTensorMode, values: KnownValues) -> FakeTensorMode:

@@ -28,11 +28,15 @@ _check_passes: ContextVar[bool] = ContextVar("check_passes", default=False)
 @contextmanager
 def check_that_passes() -> Iterator[None]:
     """Let operators inside compare values as if nothing was wrong."""
-    token = _check_passes.set(True)
+    before = _check_passes.get()
+    # An interruption can come at each line, so all are inside.
     try:
+        _check_passes.set(True)
         yield
-    finally:
-        _check_passes.reset(token)
+        _check_passes.set(before)
+    except BaseException:
+        _check_passes.set(before)
+        raise
 
 
 def finds_nothing(operator: Any) -> bool:

@@ -36,6 +36,14 @@ def register_step_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
     return register_optimizer_step_pre_hook(hook)
 
 
+def remove_step_pre_hook(hook: Callable[..., Any]) -> None:
+    """Call a hook no longer that was registered by :func:`register_step_pre_hook`, however often."""
+    hooks = sys.modules["torch.optim.optimizer"]._global_optimizer_pre_hooks
+    for key, each in [*hooks.items()]:
+        if each is hook:
+            del hooks[key]
+
+
 def optimizer_callables() -> list[tuple[Any, str]]:
     """Return the functions of the optimizer phase beside steps: gradient scaling and clipping, parameter averaging."""
     functions = _methods(torch.amp.GradScaler, "step", "unscale_", "update")

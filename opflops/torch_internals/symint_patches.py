@@ -110,11 +110,16 @@ def _wrap_factory(position: int, argument: str) -> Callable[[Any], Callable[...,
             length = args[position] if len(args) > position else kwargs.get(argument)
             if type(length) is not torch.SymInt:
                 return original(*args, **kwargs)
-            token = _factory_length.set(length)
+            before = _factory_length.get()
+            # An interruption can come at each line, so all are inside.
             try:
-                return original(*map(_hint, args), **{name: _hint(value) for name, value in kwargs.items()})
-            finally:
-                _factory_length.reset(token)
+                _factory_length.set(length)
+                result = original(*map(_hint, args), **{name: _hint(value) for name, value in kwargs.items()})
+                _factory_length.set(before)
+                return result  # noqa: TRY300
+            except BaseException:
+                _factory_length.set(before)
+                raise
 
         return call
 

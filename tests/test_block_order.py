@@ -1,0 +1,413 @@
+"""Blocks that end in another order than they began, in another thread, too often, or in tasks of asyncio."""
+
+import asyncio
+import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import pytest
+import torch
+from torch import nn
+from torch.utils import _python_dispatch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from opflops import ActiveModeError, Cost, OpFlopMode, OpflopsError, count
+
+CALL = nn.Module.__call__
+MINE, YOURS = nn.Linear(4, 4), nn.Linear(4, 8)
+X = torch.ones(2, 4)
+MACS_MINE, MACS_YOURS = 2 * 4 * 4, 2 * 4 * 8
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays():
+    """No mode, flag or patch is left by a test."""
+    yield
+    assert torch._C._len_torch_dispatch_stack() == 0
+    assert not _python_dispatch._is_in_torch_dispatch_mode
+    assert nn.Module.__call__ is CALL
+    with OpFlopMode() as mode:
+        MINE(X)
+    assert mode.profile.by("module").keys() == {"Linear"}
+
+
+class Foreign(TorchDispatchMode):
+    """Count the operators that it sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.seen += 1
+        return func(*args, **(kwargs or {}))
+
+
+def macs(mode):
+    return mode.total.macs
+
+
+def test_leaving_a_mode_that_was_not_entered_is_an_error():
+    """A sentence, also for a mode whose block has ended, whether or not another block runs."""
+    for mode in (OpFlopMode(), OpFlopMode()):
+        with pytest.raises(ActiveModeError, match="no block to end"):
+            mode.__exit__(None, None, None)
+        with mode:
+            MINE(X)
+        with pytest.raises(OpflopsError, match="once too often"):
+            mode.__exit__(ValueError, ValueError(), None)
+        assert macs(mode) == MACS_MINE
+
+
+def test_leaving_once_too_often_takes_nothing_from_another_block():
+    """It goes on counting, and names modules."""
+    first, second = OpFlopMode(), OpFlopMode()
+    with first:
+        MINE(X)
+        with second:
+            YOURS(X)
+        for mode in (second, OpFlopMode()):
+            with pytest.raises(ActiveModeError):
+                mode.__exit__(None, None, None)
+        YOURS(X)
+    assert first.profile.by("module").keys() == {"Linear", "Linear#2"}
+    assert (macs(first), macs(second)) == (MACS_MINE + 2 * MACS_YOURS, MACS_YOURS)
+
+
+def test_leaving_by_hand_inside_a_with_statement_is_told_at_its_end():
+    """The block ends once; that the program called __exit__ itself is told."""
+    with pytest.raises(ActiveModeError, match="A with statement calls both"), OpFlopMode() as mode:
+        MINE(X)
+        mode.__exit__(None, None, None)
+        MINE(X)
+    assert macs(mode) == MACS_MINE
+
+
+def test_a_mode_that_leaves_before_a_later_one_counts_until_then():
+    """Each counts everything between its beginning and its end, and names it."""
+    first, second, third = OpFlopMode(), OpFlopMode(), OpFlopMode()
+    first.__enter__()
+    MINE(X)
+    second.__enter__()
+    YOURS(X)
+    third.__enter__()
+    first.__exit__(None, None, None)
+    MINE(X)
+    third.__exit__(None, None, None)
+    YOURS(X)
+    second.__exit__(None, None, None)
+    MINE(X)
+    assert macs(first) == MACS_MINE + MACS_YOURS
+    assert macs(second) == MACS_YOURS + MACS_MINE + MACS_YOURS
+    assert macs(third) == MACS_MINE
+    for mode, names in ((first, 2), (second, 2), (third, 1)):
+        assert len(mode.profile.by("module")) == names
+        assert "" not in mode.profile.by("module")
+
+
+def test_generators_that_take_turns_count_until_they_end():
+    """Two of one thread: each block counts all that runs while it is open."""
+
+    def steps(net):
+        with OpFlopMode() as mode:
+            for _ in range(3):
+                net(X)
+                yield mode
+
+    mine, yours = steps(MINE), steps(YOURS)
+    first, second = next(mine), next(yours)
+    next(mine), next(yours)
+    mine.close()
+    next(yours)
+    yours.close()
+    assert macs(first) == 2 * MACS_MINE + 2 * MACS_YOURS
+    assert macs(second) == MACS_MINE + 3 * MACS_YOURS
+
+
+def test_an_exit_stack_may_be_emptied_in_any_order():
+    """A mode that is moved to another stack ends with that one."""
+    with ExitStack() as outer:
+        with ExitStack() as inner:
+            first = inner.enter_context(OpFlopMode())
+            second = outer.enter_context(OpFlopMode())
+            MINE(X)
+        YOURS(X)
+    assert (macs(first), macs(second)) == (MACS_MINE, MACS_MINE + MACS_YOURS)
+
+
+def test_another_mode_stays_when_a_block_ends_before_it():
+    """It goes on seeing operators, and so does a block that is entered then."""
+    block, foreign, later = OpFlopMode(), Foreign(), OpFlopMode()
+    block.__enter__()
+    with foreign:
+        MINE(X)
+        seen = foreign.seen
+        block.__exit__(None, None, None)
+        MINE(X)
+        assert foreign.seen == 2 * seen
+        with later:
+            YOURS(X)
+        assert foreign.seen > 2 * seen
+    assert (macs(block), macs(later)) == (MACS_MINE, MACS_YOURS)
+    assert not block.profile.remarks
+
+
+def test_a_block_says_that_another_mode_ended_inside():
+    """PyTorch takes the block's mode off with it: what follows is not counted, and the profile says so."""
+    foreign, block = Foreign(), OpFlopMode()
+    foreign.__enter__()
+    with block:
+        MINE(X)
+        foreign.__exit__(None, None, None)
+        MINE(X)
+    assert macs(block) == MACS_MINE
+    assert "another dispatch mode ended" in block.profile.remarks[0]
+    assert "another dispatch mode ended" in str(block)
+    seen = foreign.seen
+    MINE(X)
+    assert foreign.seen == seen
+    with block:
+        MINE(X)
+    assert not block.profile.remarks
+
+
+def test_a_block_cannot_end_in_another_thread():
+    """The error comes before anything changes; the block goes on, and ends in its own thread."""
+    with OpFlopMode() as mode:
+        MINE(X)
+        with ThreadPoolExecutor(1) as pool, pytest.raises(ActiveModeError, match="cannot end in another"):
+            pool.submit(mode.__exit__, None, None, None).result()
+        assert mode.active
+        YOURS(X)
+    assert macs(mode) == MACS_MINE + MACS_YOURS
+    assert mode.profile.by("module").keys() == {"Linear", "Linear#2"}
+
+
+def test_a_block_of_a_thread_that_has_ended_may_end_anywhere():
+    """Its thread's stack is gone with it."""
+    mode = OpFlopMode()
+
+    def begin():
+        mode.__enter__()
+        MINE(X)
+
+    thread = threading.Thread(target=begin)
+    thread.start()
+    thread.join()
+    mode.__exit__(None, None, None)
+    assert macs(mode) == MACS_MINE
+
+
+def test_threads_end_their_blocks_in_any_order():
+    """Each counts its own thread; no flag of PyTorch's is left set."""
+    begun, ended = threading.Barrier(2), threading.Event()
+
+    def run(net, first):
+        with OpFlopMode() as mode:
+            begun.wait()
+            net(X)
+            if not first:
+                ended.wait()
+        ended.set()
+        return macs(mode)
+
+    with ThreadPoolExecutor(2) as pool:
+        results = [pool.submit(run, net, first) for net, first in ((MINE, True), (YOURS, False))]
+        assert [result.result() for result in results] == [MACS_MINE, MACS_YOURS]
+
+
+async def task(net, times, switch=None):
+    with OpFlopMode() as mode:
+        for _ in range(times):
+            await asyncio.sleep(0)
+            net(X).sum().backward()
+            await asyncio.sleep(0)
+    return mode
+
+
+def test_tasks_count_their_own_work():
+    """Two tasks of one thread that take turns, forward and backward; the first one ends first."""
+
+    async def main():
+        return await asyncio.gather(task(MINE, 1), task(YOURS, 3))
+
+    mine, yours = asyncio.run(main())
+    assert mine.profile.where(phase="forward").total.macs == MACS_MINE
+    assert yours.profile.where(phase="forward").total.macs == 3 * MACS_YOURS
+    # Inputs need no gradient.
+    assert (macs(mine), macs(yours)) == (2 * MACS_MINE, 6 * MACS_YOURS)
+    for mode, path in ((mine, "Linear"), (yours, "Linear")):
+        assert {row.module for row in mode.profile.rows} == {"", path}
+
+
+def test_a_block_counts_the_tasks_that_it_creates():
+    """Those created inside are counted by it, with a block of their own or without; a sibling's block counts its own."""
+
+    async def without_block():
+        await asyncio.sleep(0)
+        MINE(X)
+
+    async def main():
+        with OpFlopMode() as outer:
+            inner, _ = await asyncio.gather(task(YOURS, 1), without_block())
+            MINE(X)
+        return outer, inner
+
+    outer, inner = asyncio.run(main())
+    assert outer.profile.where(phase="forward").total.macs == 2 * MACS_MINE + MACS_YOURS
+    assert inner.profile.where(phase="forward").total.macs == MACS_YOURS
+
+
+def test_a_task_s_block_does_not_count_the_task_that_created_it():
+    """Which has a block too."""
+
+    async def main():
+        with OpFlopMode() as outer:
+            pending = asyncio.create_task(task(YOURS, 2))
+            await asyncio.sleep(0)
+            MINE(X)
+            await asyncio.sleep(0)
+            MINE(X)
+            inner = await pending
+        return outer, inner
+
+    outer, inner = asyncio.run(main())
+    assert inner.profile.where(phase="forward").total.macs == 2 * MACS_YOURS
+    assert outer.profile.where(phase="forward").total.macs == 2 * MACS_MINE + 2 * MACS_YOURS
+
+
+def test_a_task_without_a_block_is_counted_by_the_blocks_of_its_thread():
+    """As any other work of the thread: one that was begun elsewhere, as in a fixture, is not lost."""
+
+    async def main():
+        mode = OpFlopMode()
+
+        async def begin():
+            mode.__enter__()
+
+        await asyncio.create_task(begin())
+        MINE(X)
+        await asyncio.create_task(asyncio.sleep(0))
+        mode.__exit__(None, None, None)
+        return mode
+
+    assert macs(asyncio.run(main())) == MACS_MINE
+
+
+def test_tasks_with_formulas_of_composites_count_their_own_work():
+    """A formula of one task's block is not asked for another task's operators, in inference mode too."""
+    asked = []
+
+    def cost(input, weight, bias=None, *, out):
+        asked.append(weight.shape[0])
+        return Cost(macs=5)
+
+    async def run(net, inference, **options):
+        with OpFlopMode(**options) as mode:
+            await asyncio.sleep(0)
+            with torch.inference_mode(inference):
+                net(X)
+            await asyncio.sleep(0)
+        return macs(mode)
+
+    for inference in (False, True):
+
+        async def main(inference=inference):
+            formulas = {torch.ops.aten.linear: cost}
+            return await asyncio.gather(run(MINE, inference, formulas=formulas), run(YOURS, inference))
+
+        assert asyncio.run(main()) == [5, MACS_YOURS]
+    assert set(asked) == {4}
+
+
+def test_generators_that_are_collected_end_their_blocks():
+    """In the middle of another block, in whatever order."""
+
+    def steps():
+        with OpFlopMode() as mode:
+            yield mode
+
+    mine, yours = steps(), steps()
+    first, second = next(mine), next(yours)
+    with OpFlopMode() as block:
+        MINE(X)
+        del mine
+        gc.collect()
+        YOURS(X)
+        del yours
+        MINE(X)
+    assert not first.active
+    assert not second.active
+    assert (macs(first), macs(second)) == (MACS_MINE, MACS_MINE + MACS_YOURS)
+    assert macs(block) == 2 * MACS_MINE + MACS_YOURS
+
+
+def test_a_generator_that_is_closed_in_another_thread_counts_no_more():
+    """Its mode is taken off when the thread's next block begins; until then it does nothing."""
+
+    def steps():
+        with OpFlopMode() as mode:
+            yield mode
+
+    with OpFlopMode() as block:
+        generator = steps()
+        mode = next(generator)
+        MINE(X)
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(generator.close).result()
+        assert not mode.active
+        YOURS(X)
+        assert torch._C._len_torch_dispatch_stack() == 2
+        with OpFlopMode() as other:
+            assert torch._C._len_torch_dispatch_stack() == 2
+            MINE(X)
+    assert (macs(mode), macs(block), macs(other)) == (MACS_MINE, 2 * MACS_MINE + MACS_YOURS, MACS_MINE)
+    assert block.profile.by("module").keys() == {"Linear", "Linear#2"}
+    with mode:
+        YOURS(X)
+    assert macs(mode) == MACS_YOURS
+
+
+@torch.library.custom_op("opflops_tests::calls_back", mutates_args=())
+def calls_back(x: torch.Tensor) -> torch.Tensor:
+    CALLBACKS.pop()()
+    return x.clone()
+
+
+CALLBACKS = []
+
+
+def test_a_block_cannot_end_inside_an_operator():
+    """The error comes before anything changes; a generator that is collected there ends with the next block."""
+    formulas = {torch.ops.opflops_tests.calls_back: lambda x: Cost(macs=3)}
+    with OpFlopMode(formulas=formulas) as mode:
+        CALLBACKS.append(lambda: mode.__exit__(None, None, None))
+        with pytest.raises(ActiveModeError, match="running an operator"):
+            calls_back(X)
+        MINE(X)
+
+        def steps():
+            with OpFlopMode(formulas=formulas) as inner:
+                yield inner
+
+        generator = steps()
+        inner = next(generator)
+        MINE(X)
+        CALLBACKS.append(generator.close)
+        calls_back(X)
+        assert not inner.active
+        YOURS(X)
+    assert macs(mode) == 2 * MACS_MINE + MACS_YOURS + 3
+    # The operator that ran when it was closed is the last one.
+    assert macs(inner) == MACS_MINE + 3
+    assert mode.profile.by("module").keys() == {"Linear", "Linear#2", ""}
+
+
+def test_a_count_inside_a_block_leaves_the_block_as_it_was():
+    """The fake modes that it enters come and go below the block's mode."""
+    with OpFlopMode() as mode:
+        MINE(X)
+        assert count(YOURS, X).total.macs == MACS_YOURS
+        MINE(X)
+    assert mode.profile.by("module").keys() >= {"Linear"}
