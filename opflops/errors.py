@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class OpflopsError(Exception):
@@ -72,20 +76,27 @@ def raised_by_signal_handler(error: BaseException) -> bool:
     A handler runs between any two steps of the program, for example when an alarm goes off. Its exception says nothing
     about the program, so that nothing may catch it. Python calls a handler with a number and a frame.
     """
-    seen: set[int] = set()
-    pending: list[BaseException | None] = [error]
-    while pending:
-        one = pending.pop()
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        pending += [one.__cause__, one.__context__]
+    for one in causes_of(error):
         traceback = one.__traceback__
         while traceback is not None:
             if _is_signal_handler(traceback.tb_frame):
                 return True
             traceback = traceback.tb_next
     return False
+
+
+def causes_of(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and those that it was raised from, that it was raised while handling, or that it holds."""
+    seen: set[int] = set()
+    pending: list[Any] = [error]
+    while pending:
+        one = pending.pop(0)
+        if isinstance(one, BaseException) and id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            # Exceptions of a group, and those that a library kept as an argument of its own.
+            held = [*getattr(one, "exceptions", ()), *one.args]
+            pending += [one.__cause__, one.__context__, *held]
 
 
 def _is_signal_handler(frame: FrameType) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,12 +24,13 @@ from opflops.counting.optimizer_step import (
     run_step,
 )
 from opflops.counting.source_locations import location_of
-from opflops.errors import OpflopsError, ValueNeededError, raised_by_signal_handler
+from opflops.errors import OpflopsError, ValueNeededError, causes_of, raised_by_signal_handler
 from opflops.mode import OpFlopMode
 from opflops.torch_internals.dispatch import modes_swapped
-from opflops.torch_internals.fake_tensors import fake_copies, mixes_devices, value_dependent_errors
+from opflops.torch_internals.fake_tensors import fake_copies, mixes_devices, needs_value
 from opflops.torch_internals.modules import name_of
 from opflops.torch_internals.shared_context import replacement_of
+from opflops.torch_internals.state_copies import StateCopier, copy_without_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -138,12 +138,13 @@ class FakeCall:
             # Meta tensors are faster than fake ones. The program may mix them with tensors that it makes itself, which
             # are real here and need memory; only fake tensors can run that.
             memo: dict[int, Any] = {} if copy_memo is None else {**copy_memo()}
-            copies = copy.deepcopy(self.originals, memo)
             try:
+                copies = StateCopier(memo, copy_without_graph).copy(self.originals)
                 with MetaCacheMode():
                     return self.run(self.make_mode(), nullcontext(copies), {id(each) for each in memo.values()})
-            except RuntimeError as error:
-                if copy_memo is not None or raised_by_signal_handler(error):
+            except Exception as error:
+                # A library may have put an exception of its own in place of PyTorch's.
+                if copy_memo is not None or isinstance(error, OpflopsError) or raised_by_signal_handler(error):
                     raise
                 self.devices = [CPU]
         mode = self.make_mode()
@@ -162,13 +163,19 @@ class FakeCall:
         """
         try:
             yield
-        except value_dependent_errors() as error:
-            raise ValueNeededError(
-                f"{self.name} needs the value of a tensor ({location_of(error, mode)}), which only a real run has; "
-                "run it on real inputs inside OpFlopMode()."
-            ) from error
-        except RuntimeError as error:
-            if not mixes_devices(error):
+        except Exception as error:
+            if isinstance(error, OpflopsError) or raised_by_signal_handler(error):
+                raise
+            wrappers: list[BaseException] = []
+            for each in causes_of(error):
+                # Whatever handles an exception of a fake tensor would not have run on real ones.
+                if needs_value(each):
+                    raise ValueNeededError(
+                        f"{self.name} needs the value of a tensor ({location_of(each, mode, *wrappers)}), which only "
+                        "a real run has; run it on real inputs inside OpFlopMode()."
+                    ) from error
+                wrappers.insert(0, each)
+            if not isinstance(error, RuntimeError) or not mixes_devices(error):
                 raise
             raise OpflopsError(
                 f"{self.name} mixes tensors of several devices at {location_of(error, mode)}: {error}. "

@@ -39,9 +39,16 @@ class SourceLocation(NamedTuple):
         return f"{self.op or 'the code'}{module}{line}"
 
 
-def location_of(error: BaseException, mode: OpFlopMode) -> SourceLocation:
-    """Return where a program under a mode raised an error."""
-    location = _location(reversed(list(_frames_of(error.__traceback__))), mode)
+def location_of(error: BaseException, mode: OpFlopMode, *wrappers: BaseException) -> SourceLocation:
+    """Return where a program under a mode raised an error.
+
+    Args:
+        error: The error. Its traceback ends where the program caught it.
+        mode: The mode.
+        *wrappers: The errors that the program raised in its place, from the first to the one that left the program.
+    """
+    frames = [frame for each in (error, *wrappers) for frame in reversed(list(_frames_of(each.__traceback__)))]
+    location = _location(frames, mode)
     operator = getattr(error, "func", None)
     return location if location.op or not isinstance(operator, OpOverload) else location._replace(op=op_name(operator))
 

@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
-    FakeCopyMode,
     FakeTensorMode,
     UnsupportedOperatorException,
     is_fake,
 )
 from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
+from torch.nn.parameter import UninitializedTensorMixin
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from opflops.torch_internals.dispatch import dispatch_modes
+from opflops.torch_internals.dispatch import dispatch_modes, modes_disabled
 from opflops.torch_internals.fake_kernel_fixes import corrected_result, result_without_kernel
+from opflops.torch_internals.fake_parameters import fake_parameter_patches_active, with_class
 from opflops.torch_internals.fake_tensor_checks import known_fakes_hidden
 from opflops.torch_internals.fake_value_patches import fake_value_patches_active, finds_nothing
 from opflops.torch_internals.known_values import KnownValues, known_mask, known_value
 from opflops.torch_internals.shared_context import SharedContext
+from opflops.torch_internals.state_copies import StateCopier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+
+_INTERPRETER = "TorchScript interpreter"
 
 
 def has_values(tensor: Tensor) -> bool:
@@ -64,6 +70,11 @@ def mixes_devices(error: RuntimeError) -> bool:
 def value_dependent_errors() -> tuple[type[Exception], ...]:
     """Return the exceptions that a fake tensor raises if a program needs its values."""
     return (DataDependentOutputException, DynamicOutputShapeException)
+
+
+def needs_value(error: BaseException) -> bool:
+    """Return whether an error says that a program needs the elements of a fake tensor."""
+    return isinstance(error, value_dependent_errors()) or lacks_storage(error)
 
 
 def lacks_kernel(error: BaseException | None) -> bool:
@@ -101,18 +112,28 @@ def _enable_log() -> None:
 _log_disabled = SharedContext(_disable_log, _enable_log)
 
 
-def _with_python_kernels(mode: FakeTensorMode, values: KnownValues) -> FakeTensorMode:
+def _with_python_kernels(mode: FakeTensorMode, values: KnownValues, latest_error: list[Exception]) -> FakeTensorMode:
     """Make a mode compute results with Python kernels only, as the compiler does, and known values besides.
 
     The C++ kernels do not support symbolic sizes, and some of their results have a memory layout as on no device. This
     replaces a method of the mode, since higher-order operators dispatch on its class.
+
+    Args:
+        mode: The mode.
+        values: Computes known values.
+        latest_error: Filled with the error of the latest operator, if it needs a value.
     """
     dispatch = mode.dispatch
 
     def call(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        latest_error.clear()
         if finds_nothing(func):
             return False
-        return values.run(mode, func, args, kwargs, lambda: call_kernel(func, types, args, kwargs))
+        try:
+            return values.run(mode, func, args, kwargs, lambda: call_kernel(func, types, args, kwargs))
+        except value_dependent_errors() as error:
+            latest_error.append(error)
+            raise
 
     def call_kernel(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         with enable_python_dispatcher():
@@ -141,21 +162,73 @@ def _is_causal_bias(tensor: Tensor) -> bool:
     return module is not None and isinstance(tensor, module.CausalBias)
 
 
-class _CopyMode(FakeCopyMode):
-    """Copy tensors as fake ones, and note the originals whose values are known."""
+class _FakeCopier(StateCopier):
+    """Copy a program's state with fake tensors in place of its tensors.
 
-    def __init__(self, fake_mode: FakeTensorMode, values: KnownValues) -> None:
-        super().__init__(fake_mode)
+    Args:
+        mode: The mode that runs the fake tensors.
+        values: Notes the originals whose values are known.
+        memo: The copies that there are already, by the identity of the original.
+    """
+
+    def __init__(self, mode: FakeTensorMode, values: KnownValues, memo: dict[int, Any]) -> None:
+        super().__init__(memo, self._fake_of)
+        self._mode = mode
         self._values = values
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is Tensor.__deepcopy__ and _is_causal_bias(args[0]):
+    def _fake_of(self, tensor: Tensor) -> Tensor:
+        if _is_causal_bias(tensor):
             # It holds no elements, only what makes it, and cannot be made under a dispatch mode.
-            return args[0]
-        out = super().__torch_function__(func, types, args, kwargs)
-        if func is Tensor.__deepcopy__:
-            self._values.note_original(args[0], out)
-        return out
+            return tensor
+        cls = type(tensor)
+        original = tensor
+        if isinstance(tensor, UninitializedTensorMixin):
+            original = torch.empty(0, dtype=tensor.data.dtype, device=tensor.data.device)
+        elif not tensor.is_leaf:
+            # The graph that computed it is not part of the call.
+            original = tensor.detach()
+        if original is not tensor:
+            original.requires_grad_(tensor.requires_grad)
+        with modes_disabled():
+            fake = self._mode.from_tensor(original, static_shapes=True)
+        if isinstance(tensor, nn.Parameter):
+            # The call starts without gradients, as a training step does.
+            fake.grad = None
+        self._values.note_original(original, fake)
+        return with_class(fake, cls)
+
+    def replace_real_tensors(self, originals: Collection[int]) -> None:
+        """Put fake tensors into modules that were made while others were copied, from code or files.
+
+        Args:
+            originals: The identities of the modules of the user's, which do not change.
+        """
+        made = [each for each in self.memo.values() if isinstance(each, nn.Module)]
+        for module in {id(each): each for one in made for each in one.modules()}.values():
+            if id(module) in originals:
+                continue
+            for tensors in (module._parameters, module._buffers, vars(module)):
+                for name, value in list(tensors.items()):
+                    if isinstance(value, Tensor) and not is_fake(value):
+                        if isinstance(module, torch.jit.ScriptModule):
+                            setattr(module, name, self.copy(value))
+                        else:
+                            tensors[name] = self.copy(value)
+
+
+class _CopyMode(TorchFunctionMode):
+    """Make fake tensors where the classes of a program copy tensors themselves."""
+
+    def __init__(self, copier: _FakeCopier) -> None:
+        super().__init__()
+        self._copier = copier
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.__deepcopy__ or (
+            func is torch._C.TensorBase.clone and sys._getframe(1).f_code is nn.Parameter.__deepcopy__.__code__
+        ):
+            return self._copier.copy(args[0])
+        return func(*args, **(kwargs or {}))
 
 
 @contextmanager
@@ -179,16 +252,29 @@ def fake_copies(
     """
     values = KnownValues(exact=exact_values)
     # Real tensors that the forward uses, such as constants in closures and globals, are converted on first use.
-    fake_mode = _with_python_kernels(FakeTensorMode(allow_non_fake_inputs=True, shape_env=sizes), values)
+    latest_error: list[Exception] = []
+    fake_mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=sizes)
+    fake_mode = _with_python_kernels(fake_mode, values, latest_error)
     memo: dict[int, Any] = {}
     if copy_memo is not None:
         with fake_mode:
             memo.update(copy_memo())
-    with _CopyMode(fake_mode, values):
-        copies = copy.deepcopy(originals, memo)
+    copier = _FakeCopier(fake_mode, values, memo)
     # Newer versions also log what a fake kernel raises, with a traceback. The caller reports it.
-    with _log_disabled, known_fakes_hidden, fake_value_patches_active, fake_mode:
-        yield copies
+    with _log_disabled, known_fakes_hidden, fake_value_patches_active, fake_parameter_patches_active:
+        with _CopyMode(copier):
+            copies = copier.copy(originals)
+        copier.replace_real_tensors(set(memo))
+        try:
+            with fake_mode:
+                yield copies
+        except RuntimeError as error:
+            if latest_error and error.__cause__ is None and _INTERPRETER in str(error):
+                # TorchScript keeps only the message of an exception.
+                error.__cause__ = latest_error[0]
+            raise
+        finally:
+            latest_error.clear()
 
 
 def is_fake_or_tracing(arguments: Any) -> bool:

@@ -1,0 +1,182 @@
+"""Deep copies of a program's state, also where ``copy.deepcopy`` refuses: a module may hold a lock, a file or a logger.
+
+Each object is copied as its class says (``__deepcopy__``, ``__getstate__``, ``__setstate__``). If that fails, or gives
+the original back, its attributes are copied one by one. What has no attributes to copy, such as a lock, is shared with
+the original. Whatever can be reached through several ways is one object in the copy too, as in ``copy.deepcopy``.
+"""
+
+from __future__ import annotations
+
+import copy
+import copyreg
+from collections import OrderedDict, defaultdict, deque
+from contextlib import suppress
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from opflops.errors import raised_by_signal_handler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SHARED_TYPES = (type, ModuleType, FunctionType, BuiltinFunctionType, torch.jit.ScriptFunction)
+_NUMBERS_AND_NAMES = frozenset({type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device})
+_FAILED = object()
+
+
+class StateCopier:
+    """Copy objects deeply.
+
+    Args:
+        memo: The copies that there are already, by the identity of the original, as for ``copy.deepcopy``.
+        copy_tensor: Copies a tensor, without its attributes.
+    """
+
+    def __init__(self, memo: dict[int, Any], copy_tensor: Callable[[Tensor], Tensor]) -> None:
+        self.memo = memo
+        self._copy_tensor = copy_tensor
+
+    def copy(self, value: Any) -> Any:
+        """Return the copy of an object."""
+        if type(value) in _NUMBERS_AND_NAMES or isinstance(value, _SHARED_TYPES):
+            return value
+        if id(value) in self.memo:
+            return self.memo[id(value)]
+        made = self._copy_new(value)
+        self._note(value, made)
+        return made
+
+    def _note(self, value: Any, made: Any) -> None:
+        """Remember a copy, and keep the original alive, so that no other object gets its identity."""
+        self.memo[id(value)] = made
+        self.memo.setdefault(id(self.memo), []).append(value)
+
+    def _copy_new(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return self.copy_tensor(value)
+        if isinstance(value, torch.Generator):
+            return value.clone_state()
+        if type(value) in _CONTAINERS:
+            return self._copy_container(value, type(value))
+        if isinstance(value, torch.nn.Module) and not isinstance(value, torch.jit.ScriptModule):
+            return self._copy_module(value)
+        made = self._attempt(lambda: copy.deepcopy(value, self.memo))
+        if made is not _FAILED:
+            return made
+        # What a scripted module consists of is not in its attributes.
+        return value if isinstance(value, torch.jit.ScriptModule) else self._copy_parts(value)
+
+    def copy_tensor(self, tensor: Tensor) -> Tensor:
+        """Copy a tensor with the attributes that the program gave it."""
+        made = self._copy_tensor(tensor)
+        self._note(tensor, made)
+        if made is not tensor and not hasattr(made, "__tensor_flatten__"):
+            attributes = vars(made)
+            for name, value in list(vars(tensor).items()):
+                if name not in attributes:
+                    attributes[name] = self.copy(value)
+        return made
+
+    def _copy_module(self, module: torch.nn.Module) -> torch.nn.Module:
+        """Copy a module as its class says, or else by its attributes."""
+        cls = type(module)
+        by_class = hasattr(cls, "__deepcopy__") or any(
+            getattr(cls, name) is not getattr(torch.nn.Module, name) for name in ("__reduce__", "__reduce_ex__")
+        )
+        if by_class:
+            made = self._attempt(lambda: copy.deepcopy(module, self.memo))
+            if made is not _FAILED and made is not module:
+                return made  # type: ignore[no-any-return]
+            self.memo.pop(id(module), None)
+        copied = self._attempt(lambda: self._from_state(module))
+        return self._copy_parts(module) if copied is _FAILED else copied  # type: ignore[no-any-return]
+
+    def _from_state(self, module: torch.nn.Module) -> torch.nn.Module:
+        """Copy a module's state, and give it to a new module."""
+        made = _new(type(module))
+        self._note(module, made)
+        given = getattr(type(module), "__getstate__", None)
+        custom = given is not None and given is not getattr(object, "__getstate__", None)
+        state = module.__getstate__() if custom else vars(module)  # type: ignore[attr-defined]
+        made.__setstate__(self.copy(dict(state) if state is vars(module) else state))
+        if not custom:
+            self._copy_slots(module, made)
+        return made  # type: ignore[no-any-return]
+
+    def _copy_parts(self, value: Any) -> Any:
+        """Copy an object's elements and attributes one by one; an object that has neither is shared."""
+        base = next((each for each in _CONTAINERS if isinstance(value, each)), None)
+        if base is not None:
+            made = self._copy_container(value, base)
+        else:
+            try:
+                made = _new(type(value))
+            except TypeError:
+                return value
+            self._note(value, made)
+        with suppress(TypeError):
+            for name, attribute in list(vars(value).items()):
+                vars(made)[name] = self.copy(attribute)
+        self._copy_slots(value, made)
+        return made
+
+    def _copy_slots(self, value: Any, made: Any) -> None:
+        for name in copyreg._slotnames(type(value)):  # type: ignore[attr-defined]
+            with suppress(AttributeError):
+                object.__setattr__(made, name, self.copy(getattr(value, name)))
+
+    def _copy_container(self, value: Any, base: Any) -> Any:
+        cls = type(value)
+        if base in (tuple, frozenset):
+            return base.__new__(cls, [self.copy(item) for item in value])
+        made = base.__new__(cls)
+        if base is deque:
+            deque.__init__(made, maxlen=value.maxlen)
+        elif base is defaultdict:
+            made.default_factory = self.copy(value.default_factory)
+        self._note(value, made)
+        if issubclass(base, dict):
+            for key, item in list(base.items(value)):
+                base.__setitem__(made, self.copy(key), self.copy(item))
+        elif base is set:
+            set.update(made, [self.copy(item) for item in value])
+        else:
+            base.extend(made, [self.copy(item) for item in base.__iter__(value)])
+        return made
+
+    def _attempt(self, make: Callable[[], Any]) -> Any:
+        """Call a function that copies something; if it fails, forget what it has copied."""
+        known = len(self.memo)
+        try:
+            return make()
+        except Exception as error:
+            # Classes refuse to be copied with errors of every kind.
+            if raised_by_signal_handler(error):
+                raise
+        for key in list(self.memo)[known:]:
+            if key != id(self.memo):
+                del self.memo[key]
+        return _FAILED
+
+
+_CONTAINERS = (OrderedDict, defaultdict, dict, list, tuple, set, frozenset, deque)
+"""The types whose elements are copied one by one, derived ones before their bases."""
+
+
+def _new(cls: type) -> Any:
+    """Make an empty object.
+
+    Raises:
+        TypeError: Objects of this class hold something that Python does not know.
+    """
+    return object.__new__(cls)
+
+
+def copy_without_graph(tensor: Tensor) -> Tensor:
+    """Copy a tensor, without the graph that computed it, which ``copy.deepcopy`` refuses."""
+    if tensor.is_leaf:
+        return copy.deepcopy(tensor)
+    return copy.deepcopy(tensor.detach()).requires_grad_(tensor.requires_grad)
