@@ -20,13 +20,20 @@ from opflops.errors import (
     UnpricedOpWarning,
     raised_by_signal_handler,
 )
-from opflops.pricing.accumulator_deltas import apply_deltas, counts_so_far, deltas_since
+from opflops.pricing.accumulator_deltas import (
+    apply_deltas,
+    capture_deltas,
+    counts_so_far,
+    deltas_since,
+    join_reasons,
+)
 from opflops.pricing.accumulators import Accumulator
 from opflops.pricing.kernels import kernel_advice, kernel_row_name, price_kernel
 from opflops.pricing.op_pricing import OpPricing, check_whole
 from opflops.torch_internals.autograd import graph_task_id
 from opflops.torch_internals.dispatch import DispatchMode, OpOverload, dispatch_modes
 from opflops.torch_internals.tensor_layouts import run_other_operators
+from opflops.torch_internals.tracing import is_being_traced, jit_state, untraced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -85,6 +92,8 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
         self.module_stack = ModuleStack(roots)
         self.accumulators: list[Accumulator] = []
         self._warned: set[str] = set()
+        # Whether torch.jit.trace may be tracing: the fast path, which would ask the tracer for sizes, is not used then.
+        self._jit_may_trace = False
         self.prices.subscribe(self)
 
     def __torch_dispatch__(
@@ -122,7 +131,7 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
         """Run an operator that decomposes, has no formula, leaves no row or is timed."""
         if price.verdict == "decomposes":
             if not any(isinstance(arg, torch.Tensor) and arg.is_nested for arg in args):
-                return self._decompose(func, args, kwargs)
+                return (self._decompose_untraced if is_being_traced() else self._decompose)(func, args, kwargs)
             # Nested tensors have kernels of their own for some operators that decompose on other tensors.
             price = OpPricing(price.op, "unpriced")
         if price.verdict == "unpriced":
@@ -225,6 +234,34 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
         """Look up every formula again from now on, since one was registered. For internal use."""
         self.module_stack.clear_fast_path()
 
+    def leave_fast_path(self) -> None:
+        """Leave the fast path until ``torch.jit.trace``, which begins now, has ended. For internal use."""
+        self.forget_prices()
+        self._jit_may_trace = True
+
+    def _is_jit_tracing(self) -> bool:
+        self._jit_may_trace = jit_state() is not None
+        return self._jit_may_trace
+
+    def _decompose_untraced(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a composite operator as it is, for the tracer to record; count what it decomposes into on meta tensors."""
+        out = func(*args, **kwargs)
+        with untraced((args, kwargs), all_tensors=True) as (given, reason):
+
+            def run() -> None:
+                try:
+                    self._decompose(func, *given)
+                except Exception as error:
+                    if raised_by_signal_handler(error) or isinstance(error, UnpricedOpError):
+                        raise
+                    name = self.prices[func].op
+                    self.report_unpriced(name, f"cannot be decomposed without values ({error!r})")
+                    self.record(OpPricing(name, "unpriced"), *given, out)
+
+            _, deltas = capture_deltas(self, run)
+            apply_deltas(self, deltas, reason=reason)
+        return out
+
     def _decompose(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a composite operator as the operators that define it, each of which is dispatched to this mode."""
         super().__enter__()
@@ -242,6 +279,9 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
         self, func: OpOverload, price: OpPricing, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
     ) -> None:
         """Record the first call of an operator in a module and phase, and let later ones take the fast path."""
+        if self._jit_may_trace and self._is_jit_tracing():
+            self.record(price, args, kwargs, out)
+            return
         context, phase = self._attribution()
         accumulator = price.accumulator(context, phase)
         if accumulator is None:
@@ -256,7 +296,7 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
                 raise
             answer = False
         if answer is not True:
-            # The fast path takes no estimates and no complex numbers; or the formula failed.
+            # The fast path takes no estimates, no complex numbers and no symbolic sizes; or the formula failed.
             self.record(price, args, kwargs, out)
             return
         if not accumulator.is_concrete():
@@ -278,6 +318,13 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
             out: What it returned.
             estimate: Why the cost is an estimate, unless its formula says so.
         """
+        with untraced((args, kwargs, out)) as ((args, kwargs, out), sizes):
+            return self._add(price, args, kwargs, out, (estimate, sizes))
+
+    def _add(
+        self, price: OpPricing, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, reasons: tuple[str, str]
+    ) -> Accumulator:
+        """Add one call, as :meth:`record` does; ``reasons`` are why its cost is an estimate, and its sizes."""
         try:
             counts = price.price_call(out, args, kwargs)
         except FormulaFailedError as error:
@@ -286,9 +333,10 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
             price = OpPricing(price.op, "unpriced")
             counts = price.price_call(out, args, kwargs)
         macs, ops, transcendentals, bytes_read, bytes_written, dtype, reason = counts
+        estimate, sizes = reasons
         context, phase = self._attribution()
         accumulator = self.accumulator(
-            context, (price.op, price.verdict != "unpriced", phase, dtype, reason or estimate)
+            context, (price.op, price.verdict != "unpriced", phase, dtype, join_reasons(sizes, reason or estimate))
         )
         if not accumulator.calls:
             check_whole(price.op, counts)
