@@ -33,7 +33,7 @@ from opflops.pricing.op_pricing import OpPricing, check_whole
 from opflops.torch_internals.autograd import graph_task_id
 from opflops.torch_internals.dispatch import DispatchMode, OpOverload, dispatch_modes
 from opflops.torch_internals.tensor_layouts import run_other_operators
-from opflops.torch_internals.tracing import is_being_traced, jit_state, untraced
+from opflops.torch_internals.tracing import SymbolicSizeError, is_being_traced, jit_state, untraced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -108,6 +108,9 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
         record = accumulator.record
         try:
             answer = record(accumulator, out, record.complete(*args, **kwargs) if kwargs else args)
+        except SymbolicSizeError:
+            # Not caught below: to look into its frames would keep the results alive.
+            answer = False
         except Exception as error:  # the slow path calls the formula again and reports what is wrong
             if raised_by_signal_handler(error):
                 raise
@@ -291,6 +294,8 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
             answer = accumulator.record(
                 accumulator, out, accumulator.record.complete(*args, **kwargs) if kwargs else args
             )
+        except SymbolicSizeError:
+            answer = False
         except Exception as error:  # as above
             if raised_by_signal_handler(error):
                 raise
