@@ -192,6 +192,9 @@ class HasModuleStack:
 
     module_stack: ModuleStack
 
+    def begin_jit_trace(self) -> None:
+        """Prepare for ``torch.jit.trace``, which begins now: sizes of tensors are tensors until it ends."""
+
 
 def module_stacks_of(modes: list[Any]) -> list[ModuleStack]:
     """Return the module stacks of the dispatch modes that have one."""

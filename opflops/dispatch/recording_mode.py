@@ -237,7 +237,7 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
         """Look up every formula again from now on, since one was registered. For internal use."""
         self.module_stack.clear_fast_path()
 
-    def leave_fast_path(self) -> None:
+    def begin_jit_trace(self) -> None:
         """Leave the fast path until ``torch.jit.trace``, which begins now, has ended. For internal use."""
         self.forget_prices()
         self._jit_may_trace = True

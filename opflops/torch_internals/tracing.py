@@ -7,6 +7,7 @@ the sizes of the example that is traced, while the tracer is paused.
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,10 @@ jit_state = torch._C._get_tracing_state
 """Return the state of ``torch.jit.trace`` in this thread; None if it is not tracing."""
 
 
+JIT_TRACE_BEGINNING = (sys.modules["torch.jit._trace"], "_create_interpreter_name_lookup_fn")
+"""A function that ``torch.jit.trace``, and all that works like it, call just before they begin to trace."""
+
+
 def is_being_traced() -> bool:
     """Return whether a program is being traced: by ``make_fx``, AOTAutograd, the compiler, or ``torch.jit.trace``.
 
@@ -57,13 +62,27 @@ def tracer_paused() -> Iterator[None]:
     """Return a context in which no tracer records anything, and no dispatch mode is active."""
     state = jit_state()
     if state is not None:
-        torch._C._set_tracing_state(None)
+        _set_jit_state(None)
     try:
         with modes_disabled():
             yield
     finally:
         if state is not None:
-            torch._C._set_tracing_state(state)
+            _set_jit_state(state)
+
+
+_TRACER = torch._C._dispatch_key_parse("Tracer")
+
+
+def _set_jit_state(state: Any) -> None:
+    """Set the state of ``torch.jit.trace``. PyTorch refuses that inside an operator, where it does not trace."""
+    internals = torch._C
+    included = internals._dispatch_tls_is_dispatch_key_included(_TRACER)
+    excluded = internals._dispatch_tls_is_dispatch_key_excluded(_TRACER)
+    internals._dispatch_tls_set_dispatch_key_excluded(_TRACER, False)
+    internals._set_tracing_state(state)
+    internals._dispatch_tls_set_dispatch_key_included(_TRACER, included)
+    internals._dispatch_tls_set_dispatch_key_excluded(_TRACER, excluded)
 
 
 class _ExampleSizes:
