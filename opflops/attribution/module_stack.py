@@ -195,6 +195,9 @@ class HasModuleStack:
     def begin_jit_trace(self) -> None:
         """Prepare for ``torch.jit.trace``, which begins now: sizes of tensors are tensors until it ends."""
 
+    def end_jit_trace(self) -> None:
+        """Undo :meth:`begin_jit_trace`."""
+
 
 def module_stacks_of(modes: list[Any]) -> list[ModuleStack]:
     """Return the module stacks of the dispatch modes that have one."""

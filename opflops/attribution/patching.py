@@ -9,6 +9,7 @@ and libraries bind it, before the block or inside: it runs in a recording for Py
 from __future__ import annotations
 
 import threading
+import weakref
 from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -90,12 +91,11 @@ def install_patches() -> None:
         if _active_modes == 0:
             _step_hook = register_step_pre_hook(wrap_closures)
             _install(_FIXED)
-            for callables, wrap in _LISTED:
-                if found := callables():
-                    _install([(owner, name, wrap) for owner, name in found])
+            _install([(owner, name, wrap) for callables, wrap in _LISTED for owner, name in callables()])
             _imports.install()
             if compiler_is_loaded():
                 _force_eager()
+                _install_compiler_patches()
             else:
                 _install([(torch, "compile", _wrap_compile)])
         _active_modes += 1
@@ -136,6 +136,11 @@ def _install(patches: Iterable[tuple[Any, str, Wrapper]]) -> None:
         setattr(owner, name, wrapper)
 
 
+def _install_compiler_patches() -> None:
+    _install([(owner, name, _wrap_code_tracer) for owner, name in code_tracers()])
+    _install([(owner, name, _wrap_export) for owner, name in export_functions()])
+
+
 def _patch_imported(module: ModuleType) -> None:
     """Patch a module that the program has just imported."""
     with _lock:
@@ -143,8 +148,7 @@ def _patch_imported(module: ModuleType) -> None:
             _install((owner, name, wrap_kernel_run) for owner, name in kernel_launchers(module))
             _install((owner, name, wrap_package_call) for owner, name in package_callables(module))
             if module.__name__ == COMPILER:
-                _install((owner, name, _wrap_code_tracer) for owner, name in code_tracers())
-                _install((owner, name, _wrap_export) for owner, name in export_functions())
+                _install_compiler_patches()
 
 
 @contextmanager
@@ -222,14 +226,16 @@ def _wrap_export(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _wrap_jit_trace(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Let the modes leave the fast path, which does not know that sizes are tensors while ``torch.jit.trace`` runs."""
+    """Tell the modes when ``torch.jit.trace`` begins, and that it has ended once nobody holds what this returns."""
 
     @wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
         for mode in dispatch_modes():
             if isinstance(mode, HasModuleStack):
                 mode.begin_jit_trace()
-        return original(*args, **kwargs)
+                weakref.finalize(result, mode.end_jit_trace).atexit = False
+        return result
 
     return call
 
@@ -335,8 +341,6 @@ _LISTED: list[tuple[Callable[[], Iterable[tuple[Any, str]]], Wrapper]] = [
     (replays, wrap_replay),
     (loaded_kernel_launchers, wrap_kernel_run),
     (loaded_package_callables, wrap_package_call),
-    (code_tracers, _wrap_code_tracer),
-    (export_functions, _wrap_export),
 ]
 
 

@@ -33,7 +33,7 @@ from opflops.pricing.op_pricing import OpPricing, check_whole
 from opflops.torch_internals.autograd import graph_task_id
 from opflops.torch_internals.dispatch import DispatchMode, OpOverload, dispatch_modes
 from opflops.torch_internals.tensor_layouts import run_other_operators
-from opflops.torch_internals.tracing import SymbolicSizeError, is_being_traced, jit_state, untraced
+from opflops.torch_internals.tracing import SymbolicSizeError, is_being_traced, recorded_by_jit, untraced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -92,8 +92,8 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
         self.module_stack = ModuleStack(roots)
         self.accumulators: list[Accumulator] = []
         self._warned: set[str] = set()
-        # Whether torch.jit.trace may be tracing: the fast path, which would ask the tracer for sizes, is not used then.
-        self._jit_may_trace = False
+        # How many calls of torch.jit.trace run. The fast path, which would ask the tracer for sizes, is not used then.
+        self._jit_traces = 0
         self.prices.subscribe(self)
 
     def __torch_dispatch__(
@@ -126,7 +126,8 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
         price = self.prices.fast_path.get(id(func)) or self.prices[func]
         if not price.fast_path or self._timing:
             return self._run_otherwise(price, func, args, kwargs)
-        out = (price.call or func)(*args, **kwargs)
+        call = price.call or func
+        out = (recorded_by_jit(func, call) if self._jit_traces else call)(*args, **kwargs)
         self._record_first(func, price, args, kwargs, out)
         return out
 
@@ -149,6 +150,8 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
 
     def run(self, price: OpPricing, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run an operator, or a function in its place, and record its cost. For internal use."""
+        if self._jit_traces:
+            func = recorded_by_jit(func, func)
         if self._timing:
             started = synchronized_time()
             out = func(*args, **kwargs)
@@ -239,12 +242,12 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
 
     def begin_jit_trace(self) -> None:
         """Leave the fast path until ``torch.jit.trace``, which begins now, has ended. For internal use."""
-        self.forget_prices()
-        self._jit_may_trace = True
+        self.module_stack.clear_fast_path()
+        self._jit_traces += 1
 
-    def _is_jit_tracing(self) -> bool:
-        self._jit_may_trace = jit_state() is not None
-        return self._jit_may_trace
+    def end_jit_trace(self) -> None:
+        """Undo :meth:`begin_jit_trace`. For internal use."""
+        self._jit_traces -= 1
 
     def _decompose_untraced(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a composite operator as it is, for the tracer to record; count what it decomposes into on meta tensors."""
@@ -282,7 +285,7 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
         self, func: OpOverload, price: OpPricing, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
     ) -> None:
         """Record the first call of an operator in a module and phase, and let later ones take the fast path."""
-        if self._jit_may_trace and self._is_jit_tracing():
+        if self._jit_traces:
             self.record(price, args, kwargs, out)
             return
         context, phase = self._attribution()

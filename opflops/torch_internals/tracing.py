@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_map
 from opflops.torch_internals.dispatch import modes_disabled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 SYMBOLIC_TYPES = frozenset({SymInt, SymFloat, SymBool})
 """The types of numbers that a tracer may watch."""
@@ -72,17 +72,48 @@ def tracer_paused() -> Iterator[None]:
 
 
 _TRACER = torch._C._dispatch_key_parse("Tracer")
+# Operators that torch.jit.trace does not record itself, since it records the operators that they call.
+_RECORDED_INSIDE = frozenset({torch.ops.aten.convolution.default})
+
+
+@contextmanager
+def _jit_key(*, included: bool) -> Iterator[None]:
+    """Return a context in which the dispatcher asks ``torch.jit.trace``, as it does not while a mode handles a call."""
+    internals = torch._C
+    before = (
+        internals._dispatch_tls_is_dispatch_key_included(_TRACER),
+        internals._dispatch_tls_is_dispatch_key_excluded(_TRACER),
+    )
+    internals._dispatch_tls_set_dispatch_key_excluded(_TRACER, False)
+    internals._dispatch_tls_set_dispatch_key_included(_TRACER, included)
+    try:
+        yield
+    finally:
+        internals._dispatch_tls_set_dispatch_key_included(_TRACER, before[0])
+        internals._dispatch_tls_set_dispatch_key_excluded(_TRACER, before[1])
 
 
 def _set_jit_state(state: Any) -> None:
-    """Set the state of ``torch.jit.trace``. PyTorch refuses that inside an operator, where it does not trace."""
-    internals = torch._C
-    included = internals._dispatch_tls_is_dispatch_key_included(_TRACER)
-    excluded = internals._dispatch_tls_is_dispatch_key_excluded(_TRACER)
-    internals._dispatch_tls_set_dispatch_key_excluded(_TRACER, False)
-    internals._set_tracing_state(state)
-    internals._dispatch_tls_set_dispatch_key_included(_TRACER, included)
-    internals._dispatch_tls_set_dispatch_key_excluded(_TRACER, excluded)
+    """Set the state of ``torch.jit.trace``, which PyTorch refuses while a mode handles a call."""
+    with _jit_key(included=False):
+        torch._C._set_tracing_state(state)
+
+
+def recorded_by_jit(op: Any, call: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that runs an operator so that ``torch.jit.trace`` records what it would without a mode.
+
+    Args:
+        op: The operator that a mode handles.
+        call: A function that runs it.
+    """
+    if op not in _RECORDED_INSIDE or jit_state() is None:
+        return call
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with _jit_key(included=True):
+            return call(*args, **kwargs)
+
+    return run
 
 
 class _ExampleSizes:
