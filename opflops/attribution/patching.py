@@ -209,7 +209,7 @@ def _wrap_export(original: Callable[..., Any]) -> Callable[..., Any]:
     def traced(export: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(export)
         def call(*args: Any, **kwargs: Any) -> Any:
-            with torch.compiler.set_stance("default"):
+            with torch.compiler.set_stance("default"), _patches_lifted():
                 return export(*args, **kwargs)
 
         return call

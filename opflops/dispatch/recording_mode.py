@@ -25,11 +25,11 @@ from opflops.pricing.accumulator_deltas import (
     capture_deltas,
     counts_so_far,
     deltas_since,
-    join_reasons,
 )
 from opflops.pricing.accumulators import Accumulator
 from opflops.pricing.kernels import kernel_advice, kernel_row_name, price_kernel
 from opflops.pricing.op_pricing import OpPricing, check_whole
+from opflops.records.rows import join_reasons
 from opflops.torch_internals.autograd import graph_task_id
 from opflops.torch_internals.dispatch import DispatchMode, OpOverload, dispatch_modes
 from opflops.torch_internals.tensor_layouts import run_other_operators

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from opflops.records.cost import Cost
+from opflops.records.rows import join_reasons
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,12 +48,6 @@ def _counts_of(accumulator: Accumulator) -> tuple[Any, ...]:
 def _difference(new: Any, old: Any) -> Any:
     # A tracer would record the subtraction of symbolic counts.
     return 0 if new is old else new - old
-
-
-def join_reasons(*reasons: str) -> str:
-    """Join the different reasons why a count is an estimate."""
-    parts = dict.fromkeys(part for reason in reasons if reason for part in reason.split("; "))
-    return "; ".join(parts)
 
 
 def capture_deltas(

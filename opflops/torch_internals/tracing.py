@@ -147,8 +147,7 @@ class _ExampleSizes:
 
     def tensor(self, value: Tensor) -> Tensor:
         """Return a meta tensor for one of symbolic sizes, or of any if all are asked for; other tensors as they are."""
-        if isinstance(value, FunctionalTensor):
-            value = torch._from_functional_tensor(value.elem)
+        value = _without_functional_wrapper(value)
         if value.is_nested or value.layout is not torch.strided:
             return value
         shape, strides = value.shape, value.stride()
@@ -202,6 +201,20 @@ def untraced(value: Any, *, all_tensors: bool = False) -> Iterator[tuple[Any, st
         sizes = _ExampleSizes(all_tensors=all_tensors)
         replaced = tree_map(sizes.leaf, value)
         yield replaced, sizes.reason
+
+
+@contextmanager
+def tracer_bypassed(value: Any) -> Iterator[Any]:
+    """Yield the arguments of an operator such that operators can run on them while the tracer is paused."""
+    if not is_being_traced():
+        yield value
+        return
+    with tracer_paused():
+        yield tree_map(_without_functional_wrapper, value)
+
+
+def _without_functional_wrapper(value: Any) -> Any:
+    return torch._from_functional_tensor(value.elem) if isinstance(value, FunctionalTensor) else value
 
 
 def count_at_example(count: Any) -> tuple[Any, str]:
