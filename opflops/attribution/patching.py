@@ -52,7 +52,7 @@ from opflops.torch_internals.higher_order import subgraph_compilations, subgraph
 from opflops.torch_internals.modules import MODULE_CALL
 from opflops.torch_internals.optimizers import STEP_RECORDER, optimizer_callables, register_step_pre_hook
 from opflops.torch_internals.torchscript import SCRIPT_CALLABLES
-from opflops.torch_internals.tracing import JIT_TRACE_BEGINNING
+from opflops.torch_internals.tracing import JIT_TRACE_BEGINNING, jit_names_of_program
 from opflops.torch_internals.triton_kernels import LAUNCHING_MODULES, kernel_launchers, loaded_kernel_launchers
 from opflops.torch_internals.unseen_work import (
     PACKAGE_MODULES,
@@ -230,11 +230,13 @@ def _wrap_jit_trace(original: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
-        result = original(*args, **kwargs)
-        for mode in dispatch_modes():
-            if isinstance(mode, HasModuleStack):
-                mode.begin_jit_trace()
-                weakref.finalize(result, mode.end_jit_trace).atexit = False
+        modes = [mode for mode in dispatch_modes() if isinstance(mode, HasModuleStack)]
+        if not modes:
+            return original(*args, **kwargs)
+        result = jit_names_of_program(original, *args, **kwargs)
+        for mode in modes:
+            mode.begin_jit_trace()
+            weakref.finalize(result, mode.end_jit_trace).atexit = False
         return result
 
     return call

@@ -31,7 +31,7 @@ from opflops.pricing.kernels import kernel_advice, kernel_row_name, price_kernel
 from opflops.pricing.op_pricing import OpPricing, check_whole
 from opflops.records.rows import join_reasons
 from opflops.torch_internals.autograd import graph_task_id
-from opflops.torch_internals.dispatch import DispatchMode, OpOverload, dispatch_modes
+from opflops.torch_internals.dispatch import DispatchMode, OpOverload, dispatch_modes, tensors_for_numbers
 from opflops.torch_internals.tensor_layouts import run_other_operators
 from opflops.torch_internals.tracing import SymbolicSizeError, is_being_traced, recorded_by_jit, untraced
 
@@ -102,9 +102,15 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
         """Run an operator and record its cost."""
         stack, task = self.module_stack, graph_task_id()
         accumulator = (stack.fast_path if task < 0 else stack.backward_fast_path(task)).get(id(func))
-        if accumulator is None or (types and run_other_operators(types)):
-            return self._run_slow_path(func, types, args, kwargs or {})
-        out = accumulator.call(*args, **kwargs) if kwargs else accumulator.call(*args)
+        try:
+            if accumulator is None or (types and run_other_operators(types)):
+                return self._run_slow_path(func, types, args, kwargs or {})
+            out = accumulator.call(*args, **kwargs) if kwargs else accumulator.call(*args)
+        except RuntimeError as error:
+            given = tensors_for_numbers(func, args, kwargs or {}, error)
+            if given is None:
+                raise
+            return self.__torch_dispatch__(func, types, *given)
         record = accumulator.record
         try:
             answer = record(accumulator, out, record.complete(*args, **kwargs) if kwargs else args)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager
 from functools import lru_cache
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +25,7 @@ from opflops.torch_internals.dispatch import modes_disabled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
 SYMBOLIC_TYPES = frozenset({SymInt, SymFloat, SymBool})
 """The types of numbers that a tracer may watch."""
@@ -110,10 +112,43 @@ def recorded_by_jit(op: Any, call: Callable[..., Any]) -> Callable[..., Any]:
         return call
 
     def run(*args: Any, **kwargs: Any) -> Any:
+        call_there = _calls_from(_program_frame(sys._getframe(1))[0])
         with _jit_key(included=True):
-            return call(*args, **kwargs)
+            return call_there(call, args, kwargs)
 
     return run
+
+
+def _program_frame(frame: FrameType) -> tuple[FrameType, int]:
+    """Return the innermost frame, from a frame on, that is not of opflops, and how many are before it."""
+    package, skipped = __name__.partition(".")[0], 0
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == package:
+        frame, skipped = frame.f_back, skipped + 1
+    return frame, skipped
+
+
+def _calls_from(frame: FrameType) -> Callable[..., Any]:
+    """Return a function that calls another as if from the place of a frame, which ``torch.jit.trace`` notes."""
+    call: Any = lambda function, args, kwargs: function(*args, **kwargs)  # noqa: E731 - of a single line
+    file = frame.f_code.co_filename
+    code = call.__code__.replace(co_filename=file, co_name=frame.f_code.co_name, co_firstlineno=frame.f_lineno)
+    return FunctionType(code, globals())
+
+
+def jit_names_of_program(create: Callable[..., Any], frames_up: int = 1) -> Callable[[Any], str]:
+    """Return what ``torch.jit.trace`` asks for the names of variables, which finds those of the program's frames.
+
+    Args:
+        create: PyTorch's function that makes it, :data:`JIT_TRACE_BEGINNING`.
+        frames_up: Its argument.
+    """
+
+    def name_of(value: Any) -> str:
+        _, skipped = _program_frame(sys._getframe(1))
+        name: str = create(frames_up + skipped + 1)(value)
+        return name
+
+    return name_of
 
 
 class _ExampleSizes:
