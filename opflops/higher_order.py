@@ -20,6 +20,7 @@ from opflops.torch_internals.dispatch import HigherOrderOperator, OpOverload
 from opflops.torch_internals.fake_tensors import is_fake_or_tracing, is_tracing
 from opflops.torch_internals.higher_order import call_higher_order, hop_default_kernel, indexing_by_tensors, triton_call
 from opflops.torch_internals.size_arithmetic import is_larger_by_hint
+from opflops.torch_internals.tracing import tracer_bypassed, untraced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -158,8 +159,9 @@ def _map(
     subgraph, *rest = args
     captured: list[list[AccumulatorDelta]] = []
     out = call_higher_order(op, (_with_deltas_captured(mode, subgraph, captured), *rest), kwargs)
-    for deltas in captured:
-        apply_deltas(mode, deltas, repeats=tree_leaves(args[over])[0].shape[0])
+    with untraced(tree_leaves(args[over])[0].shape[0]) as (slices, reason):
+        for deltas in captured:
+            apply_deltas(mode, deltas, repeats=slices, reason=reason)
     return out
 
 
@@ -176,10 +178,10 @@ def _associative_scan(
     return call_higher_order(op, args, kwargs)
 
 
-def _cost_per_score(mode: CountingMode, arguments: flex_attention.Arguments) -> Cost:
+def _cost_per_score(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...]) -> Cost:
     """Return the cost of modifying one score. The functions get a score and four indices, as from the operator."""
 
-    def modify_score() -> None:
+    def modify_score(arguments: flex_attention.Arguments) -> None:
         example = arguments.query.new_zeros
         score, indices = example(()), [example((), dtype=torch.int32)] * 4
         with indexing_by_tensors():
@@ -187,8 +189,10 @@ def _cost_per_score(mode: CountingMode, arguments: flex_attention.Arguments) -> 
             if arguments.joint is not None:
                 with_mode_reentered(arguments.joint, mode.reentered)(score, *indices, score, *arguments.score_buffers)
 
-    with counting_modes_disabled():
-        _, deltas = capture_deltas(mode, modify_score)
+    from opflops.formulas import flex_attention  # noqa: PLC0415 - formulas are loaded when something is counted
+
+    with tracer_bypassed(args) as args, counting_modes_disabled():
+        _, deltas = capture_deltas(mode, modify_score, flex_attention.Arguments.from_args(f"{op}", args))
     # Index arithmetic is not floating-point work. Unpriced operators were reported, and stay listed.
     apply_deltas(mode, [delta for delta in deltas if not delta.key[1]])
     return floating_point_cost(deltas)
@@ -198,10 +202,10 @@ def _flex_attention(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any
     """Record attention with a score modification, forward and backward."""
     from opflops.formulas import flex_attention  # noqa: PLC0415 - formulas are loaded when something is counted
 
-    arguments = flex_attention.Arguments.from_args(f"{op}", args)
-    cost_per_score = _cost_per_score(mode, arguments)
+    cost_per_score = _cost_per_score(mode, op, args)
 
-    def price_call(out: Any, *_: Any, **__: Any) -> tuple[Cost | Estimate, int, int, torch.dtype | None]:
+    def price_call(out: Any, *args: Any, **_: Any) -> tuple[Cost | Estimate, int, int, torch.dtype | None]:
+        arguments = flex_attention.Arguments.from_args(f"{op}", args)
         price = flex_attention.price(arguments, cost_per_score, causal=mode.causal)
         return price, stored_bytes(arguments.read), stored_bytes(out), arguments.query.dtype
 

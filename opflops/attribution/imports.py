@@ -19,11 +19,18 @@ class PatchedImports:
     Args:
         names: The modules.
         patch: What to call with each such module.
+        execute: Called with a module's name and what runs its body; it must call that.
     """
 
-    def __init__(self, names: Sequence[str], patch: Callable[[ModuleType], None]) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        patch: Callable[[ModuleType], None],
+        execute: Callable[[str, Callable[[], None]], None],
+    ) -> None:
         self._names = names
         self._patch = patch
+        self._execute = execute
 
     def install(self) -> None:
         """Watch imports, if there is a module still to come."""
@@ -46,7 +53,7 @@ class PatchedImports:
         execute = spec.loader.exec_module
 
         def execute_and_patch(module: ModuleType) -> None:
-            execute(module)
+            self._execute(name, lambda: execute(module))
             self._patch(module)
 
         spec.loader.exec_module = execute_and_patch  # type: ignore[method-assign]

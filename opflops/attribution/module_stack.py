@@ -196,6 +196,12 @@ class HasModuleStack:
     module_stack: ModuleStack
     counts_here: Callable[[], bool] | None = None
 
+    def begin_jit_trace(self) -> None:
+        """Prepare for ``torch.jit.trace``, which begins now: sizes of tensors are tensors until it ends."""
+
+    def end_jit_trace(self) -> None:
+        """Undo :meth:`begin_jit_trace`."""
+
 
 def counting_modes(modes: list[Any]) -> list[Any]:
     """Return the dispatch modes that have a module stack and count what runs now."""

@@ -8,7 +8,8 @@ and libraries bind it, before the block or inside: it runs in a recording for Py
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import weakref
+from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from opflops.attribution.phase_patches import (
     wrap_recorder_enter,
     wrap_recorder_exit,
 )
+from opflops.attribution.subgraphs import counting_modes_disabled
 from opflops.attribution.threads import call_uncounted, modes_for_all_threads
 from opflops.attribution.unseen_calls import (
     wrap_capture_begin,
@@ -37,7 +39,15 @@ from opflops.attribution.unseen_calls import (
     wrap_script_call,
 )
 from opflops.torch_internals.autograd import checkpoint_callables
-from opflops.torch_internals.compiler import compiler_is_loaded, present_stance, restore_stance
+from opflops.torch_internals.compiler import (
+    COMPILER,
+    code_tracers,
+    compiler_is_loaded,
+    export_functions,
+    fx_patches_reverted,
+    present_stance,
+    restore_stance,
+)
 from opflops.torch_internals.dispatch import dispatch_modes, mode_at, mode_count
 from opflops.torch_internals.higher_order import subgraph_compilations, subgraph_preparations
 from opflops.torch_internals.interruption import make_lock
@@ -50,6 +60,7 @@ from opflops.torch_internals.optimizers import (
     remove_step_pre_hook,
 )
 from opflops.torch_internals.torchscript import SCRIPT_CALLABLES
+from opflops.torch_internals.tracing import JIT_TRACE_BEGINNING, jit_names_of_program
 from opflops.torch_internals.triton_kernels import LAUNCHING_MODULES, kernel_launchers, loaded_kernel_launchers
 from opflops.torch_internals.unseen_work import (
     PACKAGE_MODULES,
@@ -61,7 +72,7 @@ from opflops.torch_internals.unseen_work import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
     from types import FrameType, ModuleType
 
@@ -73,6 +84,8 @@ _modes: list[Any] = []
 _active_modes = 0
 # Whether all patches are in place.
 _complete = False
+# How many callers look at the originals now.
+_lifted = 0
 # Of each patch: owner, attribute, original and wrapper.
 _installed: list[tuple[Any, str, Any, Any]] = []
 # Originals and wrappers of earlier blocks. Creating a wrapper takes longer than installing it.
@@ -92,6 +105,7 @@ def install_patches(mode: Any) -> None:
             _imports.install()
             if compiler_is_loaded():
                 _force_eager()
+                _install_compiler_patches()
             else:
                 _install([(torch, "compile", _wrap_compile)])
             _complete = True
@@ -137,15 +151,121 @@ def _install(patches: Iterable[tuple[Any, str, Wrapper]]) -> None:
         setattr(owner, name, wrapper)
 
 
+def _install_compiler_patches() -> None:
+    _install([(owner, name, _wrap_code_tracer) for owner, name in code_tracers()])
+    _install([(owner, name, _wrap_export) for owner, name in export_functions()])
+
+
 def _patch_imported(module: ModuleType) -> None:
     """Patch a module that the program has just imported."""
     with _lock:
         if _active_modes:
             _install((owner, name, wrap_kernel_run) for owner, name in kernel_launchers(module))
             _install((owner, name, wrap_package_call) for owner, name in package_callables(module))
+            if module.__name__ == COMPILER:
+                _install_compiler_patches()
 
 
-_imports = PatchedImports((*LAUNCHING_MODULES, *PACKAGE_MODULES), _patch_imported)
+@contextmanager
+def _patches_lifted() -> Iterator[None]:
+    """Put the originals back while PyTorch looks at them, rather than calls them, and let no mode count that.
+
+    The compiler compares functions with those that it knows, reads their code, and guards what it found.
+    """
+    with fx_patches_reverted(), counting_modes_disabled():
+        try:
+            _lift_patches()
+            yield
+        finally:
+            _lower_patches()
+
+
+def _lift_patches() -> None:
+    global _lifted  # noqa: PLW0603 - the patches are global too
+    with _lock:
+        _lifted += 1
+        if _lifted > 1:
+            return
+        for owner, name, original, wrapper in reversed(_installed):
+            if owner.__dict__.get(name) is wrapper:
+                setattr(owner, name, original)
+        remove_step_pre_hook(wrap_closures)
+
+
+def _lower_patches() -> None:
+    """Undo :func:`_lift_patches`, unless the last mode has ended meanwhile, in another thread."""
+    global _lifted  # noqa: PLW0603 - as above
+    with _lock:
+        _lifted -= 1
+        if _lifted:
+            return
+        for owner, name, original, wrapper in _installed:
+            if owner.__dict__.get(name) is original:
+                setattr(owner, name, wrapper)
+        if _complete:
+            register_step_pre_hook(wrap_closures)
+
+
+def _wrap_code_tracer(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Let the compiler trace the program's code, and make guards, as without a mode."""
+
+    @wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with _patches_lifted():
+            return original(*args, **kwargs)
+
+    return call
+
+
+def _wrap_export(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Let ``torch._dynamo.export`` trace a program, though compiled code runs in eager mode."""
+
+    def traced(export: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(export)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with torch.compiler.set_stance("default"), _patches_lifted():
+                return export(*args, **kwargs)
+
+        return call
+
+    @wraps(original)
+    def call(function: Any, *args: Any, **kwargs: Any) -> Any:
+        result = original(function, *args, **kwargs)
+        if callable(result):
+            return traced(result)
+        # It was given the arguments of the program too, which older versions allow, and has traced it already.
+        return result
+
+    return call
+
+
+def _wrap_jit_trace(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Tell the modes when ``torch.jit.trace`` begins, and that it has ended once nobody holds what this returns."""
+
+    @wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        modes = [mode for mode in dispatch_modes() if isinstance(mode, HasModuleStack)]
+        if not modes:
+            return original(*args, **kwargs)
+        result = jit_names_of_program(original, *args, **kwargs)
+        for mode in modes:
+            mode.begin_jit_trace()
+            weakref.finalize(result, mode.end_jit_trace).atexit = False
+        return result
+
+    return call
+
+
+def _execute_imported(name: str, execute: Callable[[], None]) -> None:
+    """Run the body of a module that the program imports. The compiler remembers the functions of PyTorch as they are."""
+    if name != COMPILER:
+        execute()
+        return
+    with _patches_lifted():
+        execute()
+
+
+_imports = PatchedImports((*LAUNCHING_MODULES, *PACKAGE_MODULES, COMPILER), _patch_imported, _execute_imported)
 
 
 def _force_eager() -> None:
@@ -228,6 +348,7 @@ def _wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
 
 _FIXED: list[tuple[Any, str, Wrapper]] = [
     (nn.Module, "__call__", _wrap_module_call),
+    (*JIT_TRACE_BEGINNING, _wrap_jit_trace),
     (STEP_RECORDER, "__enter__", wrap_recorder_enter),
     (STEP_RECORDER, "__exit__", wrap_recorder_exit),
     *((owner, name, wrap_script_call) for owner, name in SCRIPT_CALLABLES),

@@ -20,14 +20,27 @@ from opflops.errors import (
     UnpricedOpWarning,
     raised_by_signal_handler,
 )
-from opflops.pricing.accumulator_deltas import apply_deltas, counts_so_far, deltas_since
+from opflops.pricing.accumulator_deltas import (
+    apply_deltas,
+    capture_deltas,
+    counts_so_far,
+    deltas_since,
+)
 from opflops.pricing.accumulators import Accumulator
 from opflops.pricing.kernels import kernel_advice, kernel_row_name, price_kernel
 from opflops.pricing.op_pricing import OpPricing, check_whole
+from opflops.records.rows import join_reasons
 from opflops.torch_internals.autograd import graph_task_id
-from opflops.torch_internals.dispatch import DispatchMode, OpOverload, dispatch_modes, modes_swapped
+from opflops.torch_internals.dispatch import (
+    DispatchMode,
+    OpOverload,
+    dispatch_modes,
+    modes_swapped,
+    tensors_for_numbers,
+)
 from opflops.torch_internals.mode_stack import pop_mode, push_mode
 from opflops.torch_internals.tensor_layouts import run_other_operators
+from opflops.torch_internals.tracing import SymbolicSizeError, is_being_traced, recorded_by_jit, untraced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -88,6 +101,8 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
         self.module_stack = ModuleStack(roots)
         self.accumulators: list[Accumulator] = []
         self._warned: set[str] = set()
+        # How many calls of torch.jit.trace run. The fast path, which would ask the tracer for sizes, is not used then.
+        self._jit_traces = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -95,12 +110,21 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
         """Run an operator and record its cost."""
         stack, task = self.module_stack, graph_task_id()
         accumulator = (stack.fast_path if task < 0 else stack.backward_fast_path(task)).get(id(func))
-        if accumulator is None or (types and run_other_operators(types)):
-            return self._run_slow_path(func, types, args, kwargs or {})
-        out = accumulator.call(*args, **kwargs) if kwargs else accumulator.call(*args)
+        try:
+            if accumulator is None or (types and run_other_operators(types)):
+                return self._run_slow_path(func, types, args, kwargs or {})
+            out = accumulator.call(*args, **kwargs) if kwargs else accumulator.call(*args)
+        except RuntimeError as error:
+            given = tensors_for_numbers(func, args, kwargs or {}, error)
+            if given is None:
+                raise
+            return self.__torch_dispatch__(func, types, *given)
         record = accumulator.record
         try:
             answer = record(accumulator, out, record.complete(*args, **kwargs) if kwargs else args)
+        except SymbolicSizeError:
+            # Not caught below: to look into its frames would keep the results alive.
+            answer = False
         except Exception as error:  # the slow path calls the formula again and reports what is wrong
             if raised_by_signal_handler(error):
                 raise
@@ -116,7 +140,8 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
         price = self.prices.fast_path.get(id(func)) or self.prices[func]
         if not price.fast_path or self._timing:
             return self._run_otherwise(price, func, args, kwargs)
-        out = (price.call or func)(*args, **kwargs)
+        call = price.call or func
+        out = (recorded_by_jit(func, call) if self._jit_traces else call)(*args, **kwargs)
         self._record_first(func, price, args, kwargs, out)
         return out
 
@@ -124,7 +149,7 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
         """Run an operator that decomposes, has no formula, leaves no row or is timed."""
         if price.verdict == "decomposes":
             if not any(isinstance(arg, torch.Tensor) and arg.is_nested for arg in args):
-                return self._decompose(func, args, kwargs)
+                return (self._decompose_untraced if is_being_traced() else self._decompose)(func, args, kwargs)
             # Nested tensors have kernels of their own for some operators that decompose on other tensors.
             price = OpPricing(price.op, "unpriced")
         if price.verdict == "unpriced":
@@ -139,6 +164,8 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
 
     def run(self, price: OpPricing, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run an operator, or a function in its place, and record its cost. For internal use."""
+        if self._jit_traces:
+            func = recorded_by_jit(func, func)
         if self._timing:
             started = synchronized_time()
             out = func(*args, **kwargs)
@@ -228,6 +255,34 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
         """Look up every formula again from now on, since one was registered. For internal use."""
         self.module_stack.clear_fast_path()
 
+    def begin_jit_trace(self) -> None:
+        """Leave the fast path until ``torch.jit.trace``, which begins now, has ended. For internal use."""
+        self.module_stack.clear_fast_path()
+        self._jit_traces += 1
+
+    def end_jit_trace(self) -> None:
+        """Undo :meth:`begin_jit_trace`. For internal use."""
+        self._jit_traces -= 1
+
+    def _decompose_untraced(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a composite operator as it is, for the tracer to record; count what it decomposes into on meta tensors."""
+        out = func(*args, **kwargs)
+        with untraced((args, kwargs), all_tensors=True) as (given, reason):
+
+            def run() -> None:
+                try:
+                    self._decompose(func, *given)
+                except Exception as error:
+                    if raised_by_signal_handler(error) or isinstance(error, UnpricedOpError):
+                        raise
+                    name = self.prices[func].op
+                    self.report_unpriced(name, f"cannot be decomposed without values ({error!r})")
+                    self.record(OpPricing(name, "unpriced"), *given, out)
+
+            _, deltas = capture_deltas(self, run)
+            apply_deltas(self, deltas, reason=reason)
+        return out
+
     def _decompose(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a composite operator as the operators that define it, each of which is dispatched to this mode."""
         try:
@@ -248,6 +303,9 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
         self, func: OpOverload, price: OpPricing, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
     ) -> None:
         """Record the first call of an operator in a module and phase, and let later ones take the fast path."""
+        if self._jit_traces:
+            self.record(price, args, kwargs, out)
+            return
         context, phase = self._attribution()
         accumulator = price.accumulator(context, phase)
         if accumulator is None:
@@ -257,12 +315,14 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
             answer = accumulator.record(
                 accumulator, out, accumulator.record.complete(*args, **kwargs) if kwargs else args
             )
+        except SymbolicSizeError:
+            answer = False
         except Exception as error:  # as above
             if raised_by_signal_handler(error):
                 raise
             answer = False
         if answer is not True:
-            # The fast path takes no estimates and no complex numbers; or the formula failed.
+            # The fast path takes no estimates, no complex numbers and no symbolic sizes; or the formula failed.
             self.record(price, args, kwargs, out)
             return
         if not accumulator.is_concrete():
@@ -284,6 +344,13 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
             out: What it returned.
             estimate: Why the cost is an estimate, unless its formula says so.
         """
+        with untraced((args, kwargs, out)) as ((args, kwargs, out), sizes):
+            return self._add(price, args, kwargs, out, (estimate, sizes))
+
+    def _add(
+        self, price: OpPricing, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, reasons: tuple[str, str]
+    ) -> Accumulator:
+        """Add one call, as :meth:`record` does; ``reasons`` are why its cost is an estimate, and its sizes."""
         try:
             counts = price.price_call(out, args, kwargs)
         except FormulaFailedError as error:
@@ -292,9 +359,10 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
             price = OpPricing(price.op, "unpriced")
             counts = price.price_call(out, args, kwargs)
         macs, ops, transcendentals, bytes_read, bytes_written, dtype, reason = counts
+        estimate, sizes = reasons
         context, phase = self._attribution()
         accumulator = self.accumulator(
-            context, (price.op, price.verdict != "unpriced", phase, dtype, reason or estimate)
+            context, (price.op, price.verdict != "unpriced", phase, dtype, join_reasons(sizes, reason or estimate))
         )
         if not accumulator.calls:
             check_whole(price.op, counts)

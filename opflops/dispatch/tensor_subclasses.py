@@ -8,6 +8,7 @@ from opflops.attribution.module_stack import HasModuleStack
 from opflops.pricing.op_pricing import OpPricing
 from opflops.pricing.schemas import returns_new_tensors
 from opflops.torch_internals.dispatch import DispatchMode, OpOverload
+from opflops.torch_internals.tracing import untraced
 
 if TYPE_CHECKING:
     from opflops.dispatch.recording_mode import RecordingMode
@@ -74,6 +75,11 @@ def _record_outer(
     classes = ", ".join(cls.__name__ for cls in types)
     if pricing.verdict == "unpriced":
         mode.report_unpriced(pricing.op, f"is computed by {classes} in its own way")
-    elif not pricing.recorded or not any(pricing.price_call(out, args, kwargs)[:3]):
+    elif not pricing.recorded or not _does_arithmetic(pricing, args, kwargs, out):
         return
     mode.record(pricing, args, kwargs, out, f"{classes} computes it where PyTorch's dispatcher does not see it")
+
+
+def _does_arithmetic(pricing: OpPricing, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> bool:
+    with untraced((args, kwargs, out)) as ((args, kwargs, out), _):
+        return any(pricing.price_call(out, args, kwargs)[:3])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from opflops.records.cost import Cost
+from opflops.records.rows import join_reasons
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +45,11 @@ def _counts_of(accumulator: Accumulator) -> tuple[Any, ...]:
     return tuple(getattr(accumulator, name) for name in _COUNTS)
 
 
+def _difference(new: Any, old: Any) -> Any:
+    # A tracer would record the subtraction of symbolic counts.
+    return 0 if new is old else new - old
+
+
 def capture_deltas(
     mode: HasAccumulators, function: Callable[..., Any], *args: Any
 ) -> tuple[Any, list[AccumulatorDelta]]:
@@ -52,7 +58,7 @@ def capture_deltas(
     result = function(*args)
     deltas = []
     for accumulator, old_counts in zip(mode.accumulators, before, strict=False):
-        added = tuple(new - old for new, old in zip(_counts_of(accumulator), old_counts, strict=True))
+        added = tuple(map(_difference, _counts_of(accumulator), old_counts))
         if isinstance(added[0], int) and not added[0]:
             continue
         deltas.append(AccumulatorDelta(accumulator.context, accumulator.key, added))
@@ -75,7 +81,7 @@ def deltas_since(mode: HasAccumulators, before: list[tuple[Any, ...]]) -> list[A
     deltas = []
     for index, accumulator in enumerate(mode.accumulators):
         old_counts = before[index] if index < len(before) else (0,) * len(_COUNTS)
-        added = tuple(new - old for new, old in zip(_counts_of(accumulator), old_counts, strict=True))
+        added = tuple(map(_difference, _counts_of(accumulator), old_counts))
         if not isinstance(added[0], int) or added[0]:
             deltas.append(AccumulatorDelta(accumulator.context, accumulator.key, (*added[:-1], 0.0)))
     return deltas
@@ -91,7 +97,7 @@ def apply_deltas(mode: HasAccumulators, deltas: list[AccumulatorDelta], repeats:
         reason: Why the counts are estimates; "" if they are exact.
     """
     for context, (op, priced, phase, dtype, estimate), counts in deltas:
-        accumulator = mode.accumulator(context, (op, priced, phase, dtype, estimate or reason))
+        accumulator = mode.accumulator(context, (op, priced, phase, dtype, join_reasons(estimate, reason)))
         for name, count in zip(_COUNTS, counts, strict=True):
             setattr(accumulator, name, getattr(accumulator, name) + (count if name == "seconds" else repeats * count))
 

@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.pricing.dtypes import FLOATING
 from opflops.pricing.schema_binding import bind_schema
-from opflops.pricing.traffic import EXACT_TENSOR_TYPES, TrafficTerm, scattered_bytes
+from opflops.pricing.traffic import (
+    EXACT_TENSOR_TYPES,
+    TrafficTerm,
+    concrete_bytes,
+    concrete_picked_bytes,
+    scattered_bytes,
+)
 from opflops.records.cost import Cost
+from opflops.torch_internals.tracing import SYMBOLIC_TYPES, SymbolicSizeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,7 +43,8 @@ def compile_recorder(rule: PricingRule, overload: OpOverload, mode_options: Mapp
         there are keyword arguments, ``record.complete(*args, **kwargs)`` makes all positional. It returns True once the
         call is added to the accumulator, or to the one for its dtype. It returns the dtype if there is no accumulator
         for it, and False if the formula did not return a :class:`Cost` but, say, an estimate. It raises what the
-        formula raises. Unless it returns True, nothing was added.
+        formula raises, and :class:`SymbolicSizeError` for symbolic sizes, with which it does not calculate: a tracer
+        may watch them. Unless it returns True, nothing was added.
     """
     binding = bind_schema(rule, overload, mode_options)
     namespace = {
@@ -46,6 +54,10 @@ def compile_recorder(rule: PricingRule, overload: OpOverload, mode_options: Mapp
         "_FLOATING": FLOATING,
         "_Cost": Cost,
         "_scattered_bytes": scattered_bytes,
+        "_stored_bytes": concrete_bytes,
+        "_picked_bytes": concrete_picked_bytes,
+        "_SYMBOLIC": SYMBOLIC_TYPES,
+        "_SymbolicSizeError": SymbolicSizeError,
         "_type": type,
     }
     names = [parameter.name for parameter in binding.parameters]
@@ -127,12 +139,16 @@ def _add_cost(binding: SchemaBinding, rule: PricingRule) -> list[str]:
         return [*lines, *add_bytes, *finish]
     if rule.per_element and binding.results == 1:
         add_all = [*_add_per_element(rule.per_element), *add_bytes, *finish]
-        at_defaults = " and ".join(f"{name} == {default!r}" for name, default in binding.defaults.items())
+        at_defaults = " and ".join(
+            f"{name} == {default!r}" if name not in binding.numbers else _equals_number(binding, name, default)
+            for name, default in binding.defaults.items()
+        )
         if not at_defaults:
             return [*lines, *add_all]
         lines += [f"if {at_defaults}:", *(f"    {line}" for line in add_all)]
     return [
         *lines,
+        *(f"if _type({name}) in _SYMBOLIC: raise _SymbolicSizeError" for name in binding.numbers),
         f"_cost = {binding.cost}",
         "if _type(_cost) is not _Cost: return False",
         "_macs, _ops, _transcendentals, _read, _written = _cost",
@@ -141,6 +157,14 @@ def _add_cost(binding: SchemaBinding, rule: PricingRule) -> list[str]:
         f"_accumulator.bytes_written += _written or {written or 0}",
         *finish,
     ]
+
+
+def _equals_number(binding: SchemaBinding, name: str, number: Any) -> str:
+    """Generate an expression for whether an argument is a number, without comparing a symbolic one."""
+    equals = f"_type({name}) not in _SYMBOLIC and {name} == {number!r}"
+    default = next(parameter.default for parameter in binding.parameters if parameter.name == name)
+    known = default and binding.namespace[default] == number
+    return f"({name} is {default} or {equals})" if known else equals
 
 
 def _add_per_element(weights: tuple[int, int]) -> list[str]:

@@ -15,7 +15,7 @@ import torch
 
 from opflops.errors import FormulaError
 from opflops.pricing.dtypes import arithmetic_dtype, first_dtype
-from opflops.pricing.schemas import holds_tensors, names_in_schema, python_name
+from opflops.pricing.schemas import holds_symbolic_number, holds_tensors, names_in_schema, python_name
 from opflops.pricing.traffic import picked_bytes, stored_bytes, traffic_terms
 from opflops.records.cost import ZERO, Cost, Estimate
 from opflops.torch_internals.dispatch import schema_of
@@ -136,6 +136,7 @@ class SchemaBinding(NamedTuple):
         dtype: An expression for the dtype that the rule states; "" if the rule of :func:`arithmetic_dtype` holds.
         results: How many tensors the operator returns; 0 if it returns anything else too.
         defaults: The formula's default values, for those of its parameters that are in the schema.
+        numbers: Those of the formula's parameters that may be symbolic numbers.
     """
 
     namespace: dict[str, Any]
@@ -147,6 +148,7 @@ class SchemaBinding(NamedTuple):
     dtype: str
     results: int
     defaults: dict[str, Any]
+    numbers: list[str]
 
     @property
     def signature(self) -> str:
@@ -175,6 +177,7 @@ def bind_schema(rule: PricingRule, overload: OpOverload, mode_options: Mapping[s
         "_first_dtype": first_dtype,
     }
     cost, defaults = "_zero", {}
+    numbers: list[str] = []
     if rule.formula is not None:
         from_schema, from_mode = match_parameters(rule.formula, overload)
         namespace["_formula"] = rule.formula
@@ -185,6 +188,11 @@ def bind_schema(rule: PricingRule, overload: OpOverload, mode_options: Mapping[s
                 namespace[f"_{name}"] = mode_options[name]
             passed.append(f"{name}=_{name}")
         cost = f"_formula({', '.join(passed)})"
+        numbers = [
+            python_name(argument.name)
+            for argument in schema.arguments
+            if argument.name in from_schema and holds_symbolic_number(argument)
+        ]
         defaults = {
             python_name(name): asked[name].default
             for name in from_schema
@@ -210,6 +218,7 @@ def bind_schema(rule: PricingRule, overload: OpOverload, mode_options: Mapping[s
         _stated_dtype(rule.dtype_from, overload, namespace),
         len(schema.returns) if all(str(returned.type) == "Tensor" for returned in schema.returns) else 0,
         defaults,
+        numbers,
     )
 
 

@@ -95,6 +95,14 @@ def holds_tensors(argument: Any) -> bool:
     return "Tensor" in str(argument.type)
 
 
+def holds_symbolic_number(argument: Any) -> bool:
+    """Tell whether an argument is a number that may be a symbol, or may be none; those of type ``int`` never are."""
+    kind = argument.real_type
+    if kind.kind() == "OptionalType":
+        kind = kind.getElementType()
+    return kind.kind() in ("NumberType", "SymIntType")
+
+
 def is_single_tensor(argument: Any) -> bool:
     """Tell whether an argument or a return is at most one tensor, and not a list."""
     return str(argument.type) in ("Tensor", "Optional[Tensor]")

@@ -21,6 +21,7 @@ from opflops.records.addresses import address_bound, distinct_addresses
 from opflops.torch_internals.dispatch import modes_disabled, schema_of
 from opflops.torch_internals.size_arithmetic import distinct_elements
 from opflops.torch_internals.tensor_layouts import sparse_coo_parts
+from opflops.torch_internals.tracing import check_concrete_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -116,6 +117,30 @@ def stored_bytes(value: Any) -> int:
     if isinstance(value, (list, tuple)):
         return sum([stored_bytes(item) for item in value])
     return 0
+
+
+def concrete_bytes(value: Any) -> int:
+    """As :func:`stored_bytes`, for tensors whose sizes are integers.
+
+    Raises:
+        SymbolicSizeError: A size is a symbol.
+    """
+    if type(value) in EXACT_TENSOR_TYPES and value.layout is _STRIDED:
+        size: int = value.nbytes if value.is_contiguous() else scattered_bytes(value)
+        return size
+    if isinstance(value, (list, tuple)):
+        return sum([concrete_bytes(item) for item in value])
+    if isinstance(value, Tensor):
+        check_concrete_sizes(value)
+    return stored_bytes(value)
+
+
+def concrete_picked_bytes(source: Any, out: Any) -> int:
+    """As :func:`picked_bytes`, for tensors whose sizes are integers; raises as :func:`concrete_bytes` does."""
+    for value in (source, out):
+        if isinstance(value, Tensor):
+            check_concrete_sizes(value)
+    return picked_bytes(source, out)
 
 
 def picked_bytes(source: Any, out: Any) -> int:

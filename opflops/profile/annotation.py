@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import nn
 
 from opflops.errors import ProfileError
+from opflops.profile.example_counts import at_example
 from opflops.records.algebra import substitute
 from opflops.records.cost import ZERO, Cost
 from opflops.records.dimensions import example_sizes
@@ -100,6 +101,7 @@ class _ModuleCosts:
     """Look up the costs and notes of a model's modules by their paths in a profile."""
 
     def __init__(self, model: nn.Module, profile: Profile, root: str) -> None:
+        profile = at_example(profile)
         self.root = root
         self.ran = {above for path in profile.called for above in ancestry(path)}
         if root not in self.ran:

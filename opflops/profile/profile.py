@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.errors import ProfileError
+from opflops.profile.example_counts import rows_at_example
 from opflops.profile.views import Views
 from opflops.records import dimensions as dimension_rules
 from opflops.records import rows
@@ -333,7 +334,10 @@ class Profile(Views):
         ``before + before.diff(after)`` has the costs of ``after``.
         """
         found = self._combine(
-            after, rows.difference(self.rows, after.rows), rows.difference(self.sites, after.sites), Profile.diff
+            after,
+            rows.difference(*map(rows_at_example, (self.rows, after.rows))),
+            rows.difference(*map(rows_at_example, (self.sites, after.sites))),
+            Profile.diff,
         )
         return replace(found, called=tuple(path for path in after.called if path not in self.called))
 
@@ -371,7 +375,8 @@ class Profile(Views):
         cases = [(sizes, profile._document()) for sizes, profile in self.cases]  # noqa: SLF001 - of this class
         from opflops.report import document  # noqa: PLC0415 - keeps import opflops fast
 
-        return document(self.rows, self.sites, self.called, self.dimensions, self.conditions, cases, self.remarks)
+        at_example = map(rows_at_example, (self.rows, self.sites))
+        return document(*at_example, self.called, self.dimensions, self.conditions, cases, self.remarks)
 
     @classmethod
     def from_json(cls, text: str) -> Profile:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from opflops.profile.example_counts import rows_at_example
 from opflops.records import dimensions as dimension_rules
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Views:
         """
         from opflops.report import table  # noqa: PLC0415 - see above
 
-        return table(self.rows, by, symbolic=self.symbolic, **options)
+        return table(rows_at_example(self.rows), by, symbolic=self.symbolic, **options)
 
     def overview(self, **options: Unpack[OverviewOptions]) -> str:
         """Write the report that ``print`` shows: module tree, operators, phases and dtypes, and notes.
@@ -58,7 +59,7 @@ class Views:
         """
         from opflops.report import overview  # noqa: PLC0415 - see above
 
-        return overview(self.rows, self.symbolic, **options)
+        return overview(rows_at_example(self.rows), self.symbolic, **options)
 
     def to_json(self) -> str:
         """Write the profile as JSON, without loss, with a versioned schema.
@@ -76,9 +77,8 @@ class Views:
         >>> document["schema"], document["version"]
         ('opflops.profile', 1)
 
-        Raises:
-            ProfileError: A count is a SymInt, as under a ``FakeTensorMode`` with dynamic sizes. Expressions of
-                :func:`opflops.count` are no error.
+        Counts that are SymInts, as under a ``FakeTensorMode`` with dynamic sizes, are written as the numbers for its
+        example, and ``estimate`` says so; expressions of :func:`opflops.count` are written as they are.
         """
         from opflops.report import dump  # noqa: PLC0415 - see above
 
@@ -88,7 +88,7 @@ class Views:
         """Write the rows as comma-separated values under a versioned header; see :func:`opflops.report.csv_rows`."""
         from opflops.report import csv_rows  # noqa: PLC0415 - see above
 
-        return csv_rows(self.rows)
+        return csv_rows(rows_at_example(self.rows))
 
     def to_folded(self, measure: str = "flops") -> str:
         """Write a line with its own count for each module and operator, in the format of flame graph scripts.
@@ -101,7 +101,7 @@ class Views:
         """
         from opflops.report import folded  # noqa: PLC0415 - see above
 
-        return folded(self.rows, measure)
+        return folded(rows_at_example(self.rows), measure)
 
     def to_speedscope(self, measure: str = "flops") -> str:
         """Write a file for https://speedscope.app: the same stacks as :meth:`to_folded`, one profile for each phase.
@@ -111,7 +111,7 @@ class Views:
         """
         from opflops.report import speedscope  # noqa: PLC0415 - see above
 
-        return speedscope(self.rows, measure)
+        return speedscope(rows_at_example(self.rows), measure)
 
     def to_mermaid(self, diagram: str = "state") -> str:
         """Write a Mermaid diagram.
@@ -125,7 +125,7 @@ class Views:
         """
         from opflops.report import mermaid  # noqa: PLC0415 - see above
 
-        return mermaid(self.rows, diagram, self.symbolic)
+        return mermaid(rows_at_example(self.rows), diagram, self.symbolic)
 
     def to_html(self, **options: Unpack[PageOptions]) -> str:
         """Write an HTML page that needs no network: module tree, icicle, operators, and a roofline for a device.
@@ -138,7 +138,7 @@ class Views:
         """
         from opflops.report.page import page  # noqa: PLC0415 - see above
 
-        return page(self.rows, self.symbolic, **options)
+        return page(rows_at_example(self.rows), self.symbolic, **options)
 
     def roofline(self, device: str | Device, by: str | tuple[str, ...] = "op", *, tf32: bool = False) -> Roofline:
         """Compute a lower bound on the time on a device, from its peak FLOP/s and its memory bandwidth.
@@ -155,7 +155,7 @@ class Views:
         """
         from opflops.profile.roofline import roofline  # noqa: PLC0415 - see above
 
-        return roofline(self.rows, device, by, tf32=tf32)
+        return roofline(rows_at_example(self.rows), device, by, tf32=tf32)
 
     @property
     def symbolic(self) -> Symbolic:

@@ -192,6 +192,12 @@ def _how_to_evaluate(count: Any) -> str:
     return f"Choose sizes first: profile.at({', '.join(f'{name}=8' for name in names)})."
 
 
+def join_reasons(*reasons: str) -> str:
+    """Join the different reasons why a count is an estimate."""
+    parts = dict.fromkeys(part for reason in reasons if reason for part in reason.split("; "))
+    return "; ".join(parts)
+
+
 def unpriced(rows: Iterable[Row]) -> dict[str, int]:
     """Count the calls of operators without a formula, by operator."""
     calls: dict[str, int] = {}

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from torch.fx import _symbolic_trace as symbolic_trace
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
     import torch
 
 
@@ -22,6 +28,41 @@ def present_stance() -> Any:
 def restore_stance(stance: Any) -> None:
     """Set the stance that the compiler had; :func:`torch.compiler.set_stance` knows the way back only by its object."""
     sys.modules["torch._dynamo.eval_frame"]._set_stance(stance)
+
+
+COMPILER = "torch._dynamo"
+"""The package of the compiler's front end."""
+
+
+def code_tracers() -> list[tuple[Any, str]]:
+    """Return the functions that trace a program's Python code and make the guards of what they assumed.
+
+    The compiler calls the first for each function of the program, and ``torch.export`` the second.
+    """
+    names = ("convert_frame", "functional_export")
+    loaded = [sys.modules[f"{COMPILER}.{name}"] for name in names if f"{COMPILER}.{name}" in sys.modules]
+    return [(each, name) for each in loaded for name in ("_compile", "fullgraph_capture") if name in vars(each)]
+
+
+def export_functions() -> list[tuple[Any, str]]:
+    """Return the places of ``torch._dynamo.export``, whose result traces Python code when it is called."""
+    names = (COMPILER, f"{COMPILER}.eval_frame")
+    return [(sys.modules[name], "export") for name in names if "export" in vars(sys.modules.get(name, object))]
+
+
+@contextmanager
+def fx_patches_reverted() -> Iterator[None]:
+    """Put back what ``torch.fx`` replaced while it traces, as the compiler does meanwhile, which finds nothing then."""
+    patcher = symbolic_trace.CURRENT_PATCHER
+    if patcher is None:
+        yield
+        return
+    with symbolic_trace._maybe_revert_all_patches():
+        symbolic_trace.CURRENT_PATCHER = None
+        try:
+            yield
+        finally:
+            symbolic_trace.CURRENT_PATCHER = patcher
 
 
 def nn_module_stack_ids(node: torch.fx.Node) -> list[int]:

@@ -33,6 +33,7 @@ __all__ = [
     "packet_of",
     "run_composite",
     "schema_of",
+    "tensors_for_numbers",
     "third_party_formulas",
 ]
 
@@ -114,3 +115,32 @@ def third_party_formulas() -> Mapping[Any, Any]:
     from torch.utils.flop_counter import flop_registry  # noqa: PLC0415 - only needed for operators without a formula
 
     return flop_registry
+
+
+def tensors_for_numbers(
+    op: Any, args: tuple[Any, ...], kwargs: dict[str, Any], error: RuntimeError
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Return an operator's arguments with tensors in place of numbers, if it refused a number; else None.
+
+    The dispatcher passes a tensor that stands for a number of the program to a mode as this number. Most operators take
+    that, but not those of which PyTorch does not know that they are given such tensors, as from a traced script.
+
+    Args:
+        op: The operator.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+        error: What it raised.
+    """
+    if not isinstance(op, OpOverload) or f"{op._schema.name}() Expected a value of type 'Tensor'" not in str(error):
+        return None
+    of_tensors = [str(argument.type) == "Tensor" for argument in op._schema.arguments]
+    given = tuple(
+        torch.scalar_tensor(value, dtype=_DTYPES_OF_NUMBERS[type(value)])
+        if is_tensor and type(value) in _DTYPES_OF_NUMBERS
+        else value
+        for value, is_tensor in zip(args, of_tensors, strict=False)
+    )
+    return None if all(new is old for new, old in zip(given, args, strict=True)) else (given, kwargs)
+
+
+_DTYPES_OF_NUMBERS = {bool: torch.bool, int: torch.int64, float: torch.float64, complex: torch.complex128}

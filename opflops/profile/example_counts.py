@@ -1,0 +1,49 @@
+"""Rows whose counts are PyTorch's symbolic integers, at the sizes of the example that these were made for.
+
+A block that runs a program on fake tensors of dynamic sizes has such counts. What compares or writes counts needs
+numbers, and to compare the symbols would add guards to them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import chain
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from opflops.records.cost import Cost
+from opflops.records.rows import join_reasons
+from opflops.torch_internals.tracing import SYMBOLIC_TYPES, count_at_example
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opflops.profile.profile import Profile
+    from opflops.records.rows import Row
+
+_cost_of, _calls_of = attrgetter("cost"), attrgetter("calls")
+
+
+def rows_at_example(rows: Sequence[Row]) -> Sequence[Row]:
+    """Return rows with numbers in place of symbolic integers, and say in ``estimate`` that these are the example's."""
+    # Nothing is called for each row here, since most profiles have many rows and no symbols.
+    kinds = {*map(type, chain.from_iterable(map(_cost_of, rows))), *map(type, map(_calls_of, rows))}
+    return rows if SYMBOLIC_TYPES.isdisjoint(kinds) else tuple(map(_row_at_example, rows))
+
+
+def at_example(profile: Profile) -> Profile:
+    """Return a profile with the rows of :func:`rows_at_example`."""
+    rows = rows_at_example(profile.rows)
+    return profile if rows is profile.rows else replace(profile, rows=rows, sites=rows_at_example(profile.sites))
+
+
+def _row_at_example(row: Row) -> Row:
+    reasons = [row.estimate]
+
+    def number(count: Any) -> Any:
+        value, reason = count_at_example(count)
+        reasons.append(reason)
+        return value
+
+    cost, calls = Cost(*map(number, row.cost)), number(row.calls)
+    return replace(row, cost=cost, calls=calls, estimate=join_reasons(*reasons))

@@ -1,0 +1,272 @@
+"""Tracing: whether a program is being recorded in a graph, and its tensors with sizes that no tracer watches.
+
+A tracer records what is done with the sizes of its tensors. ``make_fx`` and ``torch.export`` give them symbols, and add
+a node or a guard for each calculation or comparison; ``torch.jit.trace`` gives them tensors. So costs are computed from
+the sizes of the example that is traced, while the tracer is paused.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from functools import lru_cache
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import SymBool, SymFloat, SymInt, Tensor
+from torch._guards import TracingContext
+from torch._ops import _len_torch_dispatch_stack_pre_dispatch
+from torch._subclasses.functional_tensor import FunctionalTensor
+from torch.fx.experimental import proxy_tensor
+from torch.utils._pytree import tree_map
+
+from opflops.torch_internals.dispatch import modes_disabled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+SYMBOLIC_TYPES = frozenset({SymInt, SymFloat, SymBool})
+"""The types of numbers that a tracer may watch."""
+
+EXAMPLE_SIZES = "sizes that the program leaves open are those of the example that was traced"
+UNKNOWN_SIZES = "sizes that depend on values are unknown here, and count as the smallest above 0 that they can be"
+
+_PROXY = torch._C._TorchDispatchModeKey.PROXY
+_FUNCTIONAL = torch._C._TorchDispatchModeKey.FUNCTIONAL
+_active_mode = torch._C._get_dispatch_mode
+jit_state = torch._C._get_tracing_state
+"""Return the state of ``torch.jit.trace`` in this thread; None if it is not tracing."""
+
+
+JIT_TRACE_BEGINNING = (sys.modules["torch.jit._trace"], "_create_interpreter_name_lookup_fn")
+"""A function that ``torch.jit.trace``, and all that works like it, call just before they begin to trace."""
+
+
+def is_being_traced() -> bool:
+    """Return whether a program is being traced: by ``make_fx``, AOTAutograd, the compiler, or ``torch.jit.trace``.
+
+    This also holds where the tracer's own mode is not active, as while AOTAutograd runs a program to learn its results.
+    """
+    return (
+        _active_mode(_PROXY) is not None
+        or _active_mode(_FUNCTIONAL) is not None
+        or jit_state() is not None
+        or getattr(proxy_tensor, "_CURRENT_MAKE_FX_TRACER", None) is not None
+        or TracingContext.try_get() is not None
+        or _len_torch_dispatch_stack_pre_dispatch() > 0
+    )
+
+
+@contextmanager
+def tracer_paused() -> Iterator[None]:
+    """Return a context in which no tracer records anything, and no dispatch mode is active."""
+    state = jit_state()
+    if state is not None:
+        _set_jit_state(None)
+    try:
+        with modes_disabled():
+            yield
+    finally:
+        if state is not None:
+            _set_jit_state(state)
+
+
+_TRACER = torch._C._dispatch_key_parse("Tracer")
+# Operators that torch.jit.trace does not record itself, since it records the operators that they call.
+_RECORDED_INSIDE = frozenset({torch.ops.aten.convolution.default})
+
+
+@contextmanager
+def _jit_key(*, included: bool) -> Iterator[None]:
+    """Return a context in which the dispatcher asks ``torch.jit.trace``, as it does not while a mode handles a call."""
+    internals = torch._C
+    before = (
+        internals._dispatch_tls_is_dispatch_key_included(_TRACER),
+        internals._dispatch_tls_is_dispatch_key_excluded(_TRACER),
+    )
+    internals._dispatch_tls_set_dispatch_key_excluded(_TRACER, False)
+    internals._dispatch_tls_set_dispatch_key_included(_TRACER, included)
+    try:
+        yield
+    finally:
+        internals._dispatch_tls_set_dispatch_key_included(_TRACER, before[0])
+        internals._dispatch_tls_set_dispatch_key_excluded(_TRACER, before[1])
+
+
+def _set_jit_state(state: Any) -> None:
+    """Set the state of ``torch.jit.trace``, which PyTorch refuses while a mode handles a call."""
+    with _jit_key(included=False):
+        torch._C._set_tracing_state(state)
+
+
+def recorded_by_jit(op: Any, call: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that runs an operator so that ``torch.jit.trace`` records what it would without a mode.
+
+    Args:
+        op: The operator that a mode handles.
+        call: A function that runs it.
+    """
+    if op not in _RECORDED_INSIDE or jit_state() is None:
+        return call
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        call_there = _calls_from(_program_frame(sys._getframe(1))[0])
+        with _jit_key(included=True):
+            return call_there(call, args, kwargs)
+
+    return run
+
+
+def _program_frame(frame: FrameType) -> tuple[FrameType, int]:
+    """Return the innermost frame, from a frame on, that is not of opflops, and how many are before it."""
+    package, skipped = __name__.partition(".")[0], 0
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == package:
+        frame, skipped = frame.f_back, skipped + 1
+    return frame, skipped
+
+
+def _calls_from(frame: FrameType) -> Callable[..., Any]:
+    """Return a function that calls another as if from the place of a frame, which ``torch.jit.trace`` notes."""
+    call: Any = lambda function, args, kwargs: function(*args, **kwargs)  # noqa: E731 - of a single line
+    file = frame.f_code.co_filename
+    code = call.__code__.replace(co_filename=file, co_name=frame.f_code.co_name, co_firstlineno=frame.f_lineno)
+    return FunctionType(code, globals())
+
+
+def jit_names_of_program(create: Callable[..., Any], frames_up: int = 1) -> Callable[[Any], str]:
+    """Return what ``torch.jit.trace`` asks for the names of variables, which finds those of the program's frames.
+
+    Args:
+        create: PyTorch's function that makes it, :data:`JIT_TRACE_BEGINNING`.
+        frames_up: Its argument.
+    """
+
+    def name_of(value: Any) -> str:
+        _, skipped = _program_frame(sys._getframe(1))
+        name: str = create(frames_up + skipped + 1)(value)
+        return name
+
+    return name_of
+
+
+class _ExampleSizes:
+    """Replace symbols by numbers, and remember whether there were any.
+
+    Attributes:
+        reason: Why costs of what was replaced are estimates; "" if nothing was replaced.
+    """
+
+    def __init__(self, *, all_tensors: bool = False) -> None:
+        self.reason = ""
+        self._all_tensors = all_tensors
+
+    def number(self, value: Any) -> Any:
+        """Return a number for one that may be symbolic."""
+        if type(value) not in SYMBOLIC_TYPES:
+            return value
+        node = value.node
+        # Symbols that opflops made itself are what the user asked for; those of nested tensors are no sizes.
+        if node.is_nested_int() or hasattr(getattr(node, "shape_env", None), "recorded_guards"):
+            return value
+        constant = node.maybe_as_int() if isinstance(value, SymInt) else None
+        if constant is not None:
+            return constant
+        self.reason = self.reason or EXAMPLE_SIZES
+        kind = {SymInt: int, SymFloat: float, SymBool: bool}[type(value)]
+        if node.hint is not None:
+            return kind(node.hint)
+        self.reason = UNKNOWN_SIZES
+        return kind(_smallest(node))
+
+    def tensor(self, value: Tensor) -> Tensor:
+        """Return a meta tensor for one of symbolic sizes, or of any if all are asked for; other tensors as they are."""
+        value = _without_functional_wrapper(value)
+        if value.is_nested or value.layout is not torch.strided:
+            return value
+        shape, strides = value.shape, value.stride()
+        sizes, steps = [*map(self.number, shape)], [*map(self.number, strides)]
+        symbolic = any(type(size) in SYMBOLIC_TYPES for size in (*shape, *strides))
+        if not (symbolic or self._all_tensors) or any(type(size) in SYMBOLIC_TYPES for size in (*sizes, *steps)):
+            return value
+        return torch.empty_strided(sizes, steps, dtype=value.dtype, device="meta")
+
+    def leaf(self, value: Any) -> Any:
+        """Return a leaf of a tree of arguments."""
+        return self.tensor(value) if isinstance(value, Tensor) else self.number(value)
+
+
+def _smallest(node: Any) -> Any:
+    """Evaluate an expression without adding a guard: hints where there are some, or the smallest positive value."""
+    env, expression = node.shape_env, node.expr
+    values = {symbol: _value_of(env, symbol) for symbol in expression.free_symbols}
+    return expression.xreplace(values)
+
+
+def _value_of(env: Any, symbol: Any) -> Any:
+    known = getattr(env, "backed_var_to_val", None) or getattr(env, "var_to_val", {})
+    if symbol in known:
+        return known[symbol]
+    lower = env.var_to_range[symbol].lower if symbol in env.var_to_range else 1
+    return _integer(max(int(lower), 1) if lower.is_finite else 1) if hasattr(lower, "is_finite") else _integer(1)
+
+
+@lru_cache(maxsize=1000)
+def _integer(value: int) -> Any:
+    import sympy  # noqa: PLC0415 - only for symbolic sizes
+
+    return sympy.Integer(value)
+
+
+@contextmanager
+def untraced(value: Any, *, all_tensors: bool = False) -> Iterator[tuple[Any, str]]:
+    """Yield values to compute a cost from, with the tracer paused, and why the cost is an estimate, or "".
+
+    Without a tracer these are the values themselves, which may be of symbolic sizes that the user made.
+
+    Args:
+        value: The arguments or results of an operator, in tuples, lists and dicts.
+        all_tensors: Whether to replace all tensors by meta tensors, so that operators can run on them.
+    """
+    if not is_being_traced():
+        yield value, ""
+        return
+    with tracer_paused():
+        sizes = _ExampleSizes(all_tensors=all_tensors)
+        replaced = tree_map(sizes.leaf, value)
+        yield replaced, sizes.reason
+
+
+@contextmanager
+def tracer_bypassed(value: Any) -> Iterator[Any]:
+    """Yield the arguments of an operator such that operators can run on them while the tracer is paused."""
+    if not is_being_traced():
+        yield value
+        return
+    with tracer_paused():
+        yield tree_map(_without_functional_wrapper, value)
+
+
+def _without_functional_wrapper(value: Any) -> Any:
+    return torch._from_functional_tensor(value.elem) if isinstance(value, FunctionalTensor) else value
+
+
+def count_at_example(count: Any) -> tuple[Any, str]:
+    """Return a count as a number, and why it is an estimate; other counts than SymInts as they are, and ""."""
+    sizes = _ExampleSizes()
+    return sizes.number(count), sizes.reason
+
+
+class SymbolicSizeError(Exception):
+    """A size is a symbol, so that the fast path cannot count the call."""
+
+
+def check_concrete_sizes(tensor: Tensor) -> None:
+    """Raise if a tensor has a symbolic size; ask for no more, as a tracer would record calculations with sizes.
+
+    Raises:
+        SymbolicSizeError: It has.
+    """
+    if not tensor.is_nested and not all(type(size) is int for size in tensor.shape):
+        raise SymbolicSizeError
