@@ -9,7 +9,7 @@ from torch import nn
 
 from opflops.attribution.patching import install_patches, remove_patches
 from opflops.attribution.root_modules import RootModules
-from opflops.attribution.threads import BlockThread, begin_block, end_block
+from opflops.attribution.threads import BlockThread, begin_block, counts_here, end_block
 from opflops.dispatch.composite_formulas import intercept_composites
 from opflops.dispatch.recording_mode import RecordingMode
 from opflops.dispatch.snapshot import snapshot
@@ -22,6 +22,7 @@ from opflops.torch_internals.modules import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
     from typing_extensions import Unpack
 
     from opflops.attribution.module_stack import ModuleStack
@@ -87,7 +88,10 @@ class OpFlopMode(RecordingMode):
     """Count the arithmetic of every operator that runs inside a ``with`` block, for the module that called it.
 
     Results are the same with and without it. Entering the mode starts a new count: two blocks on one object do not add
-    up. Of nested modes, each counts everything that runs inside it.
+    up. Of nested modes, each counts everything that runs inside it. Blocks of one thread may end in any order, as
+    those of generators do, and each counts until its own end. A block that a task of ``asyncio`` enters counts that
+    task and those that it creates inside, and no task that is inside other blocks only. A block ends in the thread that
+    it began in.
 
     >>> import torch
     >>> from opflops import OpFlopMode
@@ -133,6 +137,8 @@ class OpFlopMode(RecordingMode):
         ValueError: ``causal`` is neither ``"dense"`` nor ``"exact"``.
         RootError: ``root`` is not an ``nn.Module``.
         FormulaError: A formula does not fit its operator's schema.
+        ActiveModeError: The mode is entered while it counts, or left while it does not, in another thread, or inside an
+            operator that it counts. Nothing changes then.
     """
 
     def __init__(
@@ -200,7 +206,9 @@ class OpFlopMode(RecordingMode):
 
         For internal use.
         """
-        return self._thread_modes.get() if self._thread_modes is not None else None
+        mode = self._thread_modes.get() if self._thread_modes is not None else None
+        # A thread that works for a task of asyncio is inside the blocks of the task.
+        return None if mode is None or self._block is None or not counts_here(self._block) else mode
 
     def __enter__(self) -> OpFlopMode:  # noqa: PYI034 - typing.Self is not in Python 3.10
         if self._in_block:

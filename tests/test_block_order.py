@@ -9,10 +9,12 @@ from contextlib import ExitStack
 import pytest
 import torch
 from torch import nn
+from torch.testing._internal.two_tensor import TwoTensor
 from torch.utils import _python_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from opflops import ActiveModeError, Cost, OpFlopMode, OpflopsError, count
+from opflops.attribution import threads
 
 CALL = nn.Module.__call__
 MINE, YOURS = nn.Linear(4, 4), nn.Linear(4, 8)
@@ -77,10 +79,16 @@ def test_leaving_once_too_often_takes_nothing_from_another_block():
 
 def test_leaving_by_hand_inside_a_with_statement_is_told_at_its_end():
     """The block ends once; that the program called __exit__ itself is told."""
-    with pytest.raises(ActiveModeError, match="A with statement calls both"), OpFlopMode() as mode:
-        MINE(X)
-        mode.__exit__(None, None, None)
-        MINE(X)
+    mode = OpFlopMode()
+
+    def block():
+        with mode:
+            MINE(X)
+            mode.__exit__(None, None, None)
+            MINE(X)
+
+    with pytest.raises(ActiveModeError, match="A with statement calls both"):
+        block()
     assert macs(mode) == MACS_MINE
 
 
@@ -242,7 +250,7 @@ def test_tasks_count_their_own_work():
 
 
 def test_a_block_counts_the_tasks_that_it_creates():
-    """Those created inside are counted by it, with a block of their own or without; a sibling's block counts its own."""
+    """Those created inside count for it, with a block of their own or without; a sibling with a block counts its own."""
 
     async def without_block():
         await asyncio.sleep(0)
@@ -293,6 +301,51 @@ def test_a_task_without_a_block_is_counted_by_the_blocks_of_its_thread():
         return mode
 
     assert macs(asyncio.run(main())) == MACS_MINE
+
+
+def test_threads_that_work_for_tasks_count_for_them():
+    """``asyncio.to_thread`` runs a function in the task's context; a thread of a pool works for every block."""
+
+    async def run(net, pool):
+        with OpFlopMode(threads=True) as mode:
+            await asyncio.sleep(0)
+            await asyncio.to_thread(net, X)
+            await asyncio.get_running_loop().run_in_executor(pool, MINE, X)
+            await asyncio.sleep(0.01)
+        return mode
+
+    async def main():
+        with ThreadPoolExecutor(1) as pool:
+            return await asyncio.gather(run(MINE, pool), run(YOURS, pool))
+
+    mine, yours = asyncio.run(main())
+    assert (macs(mine), macs(yours)) == (3 * MACS_MINE, 2 * MACS_MINE + MACS_YOURS)
+
+
+def test_threads_of_autograd_work_for_the_task_that_waits():
+    """A device's thread has no context of its own; here another thread's backward stands for it."""
+    asked = []
+
+    def backward():
+        leaf = torch.ones(2, requires_grad=True)
+        leaf.register_hook(lambda _: asked.append([threads.counts_here(block) for block in threads._blocks]))
+        leaf.sum().backward()
+
+    async def run(net):
+        with OpFlopMode() as mode:
+            await asyncio.sleep(0)
+            net(X)
+            thread = threading.Thread(target=backward)
+            thread.start()
+            thread.join()
+            await asyncio.sleep(0)
+        return mode
+
+    async def main():
+        return await asyncio.gather(run(MINE), run(YOURS))
+
+    asyncio.run(main())
+    assert asked == [[True, False], [False, True]]
 
 
 def test_tasks_with_formulas_of_composites_count_their_own_work():
@@ -402,6 +455,23 @@ def test_a_block_cannot_end_inside_an_operator():
     # The operator that ran when it was closed is the last one.
     assert macs(inner) == MACS_MINE + 3
     assert mode.profile.by("module").keys() == {"Linear", "Linear#2", ""}
+
+
+def test_nested_blocks_see_inside_operators_that_call_functions():
+    """Higher-order operators, composite ones and subclasses are counted by both as by one."""
+
+    def program():
+        torch.cond(torch.tensor(True), MINE, MINE, (X,))
+        with torch.inference_mode():
+            MINE(X)
+        nn.functional.linear(TwoTensor(X, X), MINE.weight)
+
+    with OpFlopMode() as single:
+        program()
+    with OpFlopMode() as outer, OpFlopMode() as inner:
+        program()
+    assert macs(outer) == macs(inner) == macs(single) == 4 * MACS_MINE
+    assert outer.profile.rows == inner.profile.rows == single.profile.rows
 
 
 def test_a_count_inside_a_block_leaves_the_block_as_it_was():

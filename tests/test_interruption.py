@@ -14,6 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from opflops import Cost, OpFlopMode, count
 from opflops.attribution import patching
 
+# Finalizers, such as those of PyTorch's libraries, are interrupted too, where Python cannot raise.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 X = torch.ones(2, 4)
 NET = nn.Linear(4, 4)
 MACS = 2 * 4 * 4
@@ -152,8 +154,6 @@ def check_nothing_stays(program, **options):
     return places
 
 
-# PyTorch's own finalizers of libraries are interrupted too, where Python cannot raise.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", BLOCKS)
 def test_an_interruption_at_any_line_of_entering_or_leaving_leaves_nothing(name):
     """Everything is as before while the exception is handled, and the next block counts and names modules."""
@@ -161,7 +161,6 @@ def test_an_interruption_at_any_line_of_entering_or_leaving_leaves_nothing(name)
 
 
 @pytest.mark.exhaustive
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", BLOCKS)
 def test_an_interruption_at_any_line_of_any_block_leaves_nothing(name):
     """As above, at all lines of all kinds."""
@@ -191,11 +190,11 @@ def test_an_interruption_before_the_first_line_of_leaving_leaves_nothing():
             NET(X)
             sys.settrace(interrupt)
     except KeyboardInterrupt as error:
-        after = state()
-        assert error.__traceback__ is not None
+        after, traceback = state(), error.__traceback__
     finally:
         sys.settrace(tracing)
     assert after == before
+    assert traceback is not None
     assert (mode.total.macs, mode.active, other.total.macs) == (MACS, False, MACS)
     with mode:
         pass
@@ -215,7 +214,7 @@ def test_looking_at_exit_does_not_end_a_block():
 
 def test_the_compiler_s_stance_is_the_program_s_again():
     """Where the compiler is loaded, a block sets its stance, and an interruption sets it back."""
-    import torch._dynamo
+    import torch._dynamo  # noqa: PLC0415 - takes seconds
 
     with torch.compiler.set_stance("eager_on_recompile"):
         check_nothing_stays(BLOCKS["plain"], files=("patching.py", "compiler.py", "eval_frame.py", "decorators.py"))

@@ -1,5 +1,6 @@
 """Private interfaces of PyTorch behave as opflops expects."""
 
+import itertools
 import logging
 import threading
 from types import FunctionType
@@ -12,6 +13,7 @@ from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper, offload_wrapper
 from torch.nested._internal.nested_tensor import NestedTensor
 from torch.testing._internal.two_tensor import TwoTensor
+from torch.utils import _python_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from opflops.formulas.sizes import NEWER, aten
@@ -24,6 +26,7 @@ from opflops.torch_internals import (
     fake_tensors,
     higher_order,
     known_values,
+    mode_stack,
     modules,
     optimizers,
     process_groups,
@@ -45,6 +48,55 @@ class Quiet(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         self.seen_inside.append(dispatch.dispatch_modes())
         return func(*args, **(kwargs or {}))
+
+
+class Ordered(dispatch.DispatchMode):
+    """Run every operator."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        return func(*args, **(kwargs or {}))
+
+
+def flags():
+    return [getattr(_python_dispatch, name) for name, _, _ in mode_stack._FLAGS]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_modes_leave_in_any_order_and_flags_follow(order):
+    """PyTorch's flags are what the modes on the stack make them, and as before at the end."""
+    modes = [Ordered(), Quiet(), Ordered()]
+    outside = flags()
+    for mode in modes:
+        mode.__enter__()
+    assert flags() == [True, True, True]
+    rest = list(modes)
+    for index in order:
+        mode = modes[index]
+        if mode is modes[1] and rest[-1] is not mode:
+            continue  # PyTorch's own modes leave from the top only
+        rest.remove(mode)
+        mode.__exit__(None, None, None)
+        assert dispatch.dispatch_modes() == rest
+        assert flags() == [bool(rest), bool(rest), modes[1] in rest]
+    for mode in reversed(rest):
+        mode.__exit__(None, None, None)
+    assert dispatch.dispatch_modes() == []
+    assert flags() == outside == [False, False, False]
+
+
+def test_a_mode_that_has_ended_but_is_on_the_stack_is_found():
+    """PyTorch takes off the mode on top in place of one that ends below; another that runs is left alone."""
+    below, above = Quiet(), Ordered()
+    below.__enter__()
+    above.__enter__()
+    assert not mode_stack.take_off_ended()
+    below.__exit__(None, None, None)
+    assert dispatch.dispatch_modes() == [below]
+    assert not mode_stack.leave_mode(above)
+    assert mode_stack.take_off_ended()
+    assert dispatch.dispatch_modes() == []
+    mode_stack.take_off(above)
+    assert flags() == [False, False, False]
 
 
 def test_dispatch_modes_lists_active_modes_outermost_first():
@@ -194,6 +246,38 @@ def test_a_step_runs_in_a_recording():
         optimizer.zero_grad()
     begun = [("enter", True), "pre-hook", "step"]
     assert seen == [*begun, "post-hook", "exit", *begun, "exit", ("enter", False), "exit"]
+
+
+def test_a_hook_before_steps_is_removed_however_often_it_was_registered():
+    """Hooks of others stay."""
+    seen = []
+    other = optimizers.register_step_pre_hook(lambda *_: seen.append("other"))
+
+    def ours(*_):
+        seen.append("ours")
+
+    for _ in range(2):
+        optimizers.register_step_pre_hook(ours)
+    optimizer = torch.optim.SGD([torch.ones(1, requires_grad=True)], lr=1.0)
+    optimizer.step()
+    assert sorted(seen) == ["other", "ours", "ours"]
+    for _ in range(2):
+        optimizers.remove_step_pre_hook(ours)
+    optimizer.step()
+    assert seen[3:] == ["other"]
+    other.remove()
+
+
+def test_the_compiler_s_stance_can_be_kept_and_restored():
+    """Without the object that set it."""
+    import torch._dynamo  # noqa: PLC0415 - takes seconds
+
+    before = compiler.present_stance()
+    torch.compiler.set_stance("force_eager")
+    assert compiler.present_stance().stance == "force_eager"
+    compiler.restore_stance(before)
+    assert compiler.present_stance() is before
+    assert torch._dynamo.eval_frame._stance is before
 
 
 def test_a_hook_before_steps_may_change_arguments():

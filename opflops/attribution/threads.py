@@ -29,6 +29,8 @@ _blocks: list[BlockThread] = []
 _running = threading.local()
 _entered: ContextVar[tuple[BlockThread, ...]] = ContextVar("opflops_blocks", default=())
 """The blocks that the present task is inside of, outermost first; some may have ended."""
+# Of each thread that several blocks share: what its task was inside of when it was asked last.
+_latest: dict[int, tuple[BlockThread, ...]] = {}
 
 
 class BlockThread:
@@ -100,6 +102,7 @@ def end_block(block: BlockThread, mode: Any) -> None:
 def _share_thread(thread: int) -> None:
     """Let each of several blocks of a thread count its own tasks; a single block counts all."""
     blocks = [(block, block.mode) for block in _blocks.copy() if block.thread == thread]
+    _latest.pop(thread, None)
     for block, mode in blocks:
         mode.count_only_where(partial(counts_here, block) if len(blocks) > 1 else None)
 
@@ -107,6 +110,11 @@ def _share_thread(thread: int) -> None:
 def counts_here(block: BlockThread) -> bool:
     """Return whether a block counts what runs now: not in a task that is inside other blocks of its thread alone."""
     inside = _entered.get()
+    if threading.get_ident() == block.thread:
+        _latest[block.thread] = inside
+    elif not inside and graph_task_id() >= 0:
+        # A thread of the autograd engine, for a device, knows no task. The task that waits for it was the latest.
+        inside = _latest.get(block.thread, ())
     return block in inside or not any(each.thread == block.thread and each in _blocks for each in inside)
 
 

@@ -208,8 +208,8 @@ def _set_flags(*, saved_too: bool = False) -> None:
             value = value or sets(mode)
         setattr(_python_dispatch, name, value)
         if name == _FLAGS[-1][0]:
-            set_c_flag: Any = vars(_python_dispatch)["set_is_in_mode_without_ignore_compile_internals"]
-            set_c_flag(value)
+            set_copy: Any = vars(_python_dispatch)["set_is_in_mode_without_ignore_compile_internals"]
+            set_copy(value)
 
 
 class _SwappedModes(HasExit):
