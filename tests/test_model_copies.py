@@ -1,4 +1,4 @@
-"""count() runs a copy of any model: one that cannot be copied, that makes tensors when copied, or has its own parameters.
+"""count() runs a copy of any model: of one that cannot be copied, or that makes tensors when it is copied.
 
 Each count is that of a run, by hand: Linear(4, 3) on five rows has 5 * 4 * 3 = 60 products, and twice as many backward
 without a gradient for the input 60 more.

@@ -90,7 +90,7 @@ def _wrap_as_subclass(original: Callable[..., Any]) -> Callable[..., Any]:
         if not isinstance(tensor, FakeTensor):
             return original(tensor, cls)
         with modes_disabled():
-            made = torch.ops.aten.alias(tensor)
+            made = tensor[...]
         if issubclass(cls, FakeTensor):
             made.__class__ = cls
             return made
@@ -122,9 +122,10 @@ def _copy_parameter(parameter: Tensor) -> Tensor:
 def _copy(tensor: Tensor) -> Tensor:
     storage = tensor.untyped_storage()
     new_storage = torch.UntypedStorage(storage.nbytes(), device=storage.device)
-    target, source = (torch.empty(0, dtype=torch.uint8, device=tensor.device) for _ in range(2))
-    target.set_(new_storage)
-    target.copy_(source.set_(storage))
+    target, source = (
+        torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(each) for each in (new_storage, storage)
+    )
+    target.copy_(source)
     made = tensor.new_empty([])
     made.set_(new_storage, tensor.storage_offset(), tensor.size(), tensor.stride())
     with modes_disabled():
