@@ -181,6 +181,19 @@ def test_a_branch_on_new_data_is_that_of_a_run(data):
     assert count(Net(change), X).total.macs == PRODUCTS
 
 
+def test_a_parameter_that_is_converted_after_its_use_still_gets_its_gradient():
+    """It stays the leaf of the graph: an SGD step multiplies and adds for each of the 15 parameters."""
+
+    def change(net, x):
+        out = net.lin(x)
+        net.lin.double().float()
+        return out
+
+    counted = count(Net(change), X, optimizer=torch.optim.SGD)
+    assert counted.total.macs == 2 * PRODUCTS
+    assert counted.by("phase")["optimizer"].flops == 2 * 15
+
+
 def test_parametrizations_may_be_removed_again():
     """Two calls of 60 products."""
 
