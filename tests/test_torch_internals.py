@@ -3,6 +3,7 @@
 import itertools
 import logging
 import threading
+from copy import deepcopy
 from types import FunctionType
 
 import pytest
@@ -31,6 +32,7 @@ from opflops.torch_internals import (
     optimizers,
     process_groups,
     size_arithmetic,
+    state_copies,
     tensor_layouts,
 )
 
@@ -438,6 +440,91 @@ def test_fake_copies_have_shape_dtype_device_and_identity():
         copy(torch.ones(4, 3)).sum().backward()
         assert weight.grad.shape == (2, 3)
     assert model.weight.grad is None
+
+
+class Marked(nn.Parameter):
+    """A parameter class that has a method, and makes tensors as nn.Parameter does."""
+
+    def __new__(cls, data, mark):
+        made = torch.Tensor._make_subclass(cls, data, True)
+        made.mark = mark
+        return made
+
+    def is_marked(self):
+        return self.mark
+
+
+class Kept(torch.Tensor):
+    """A tensor class whose results are of the class too."""
+
+
+def test_fake_tensors_are_made_converted_copied_and_swapped_by_the_operators_of_real_ones():
+    """PyTorch treats them as tensors of a custom type otherwise."""
+
+    def use(model, x):
+        first = model.weight
+        model.to(torch.float64)
+        assert model.weight is first
+        model.weight.data = model.weight.data.float()
+        made = nn.Parameter(x)
+        assert type(made)(x).requires_grad
+        marked = Marked(x, 3)
+        assert (marked.is_marked(), isinstance(marked, Marked), type(marked)(x, 4).is_marked()) == (3, True, 4)
+        assert isinstance((x.as_subclass(Kept) + 1)[0], Kept)
+        torch.utils.swap_tensors(made, nn.Parameter(torch.ones(5)))
+        assert made.shape == (5,)
+        lazy = nn.UninitializedParameter()
+        lazy.materialize((2, 3))
+        assert lazy.shape == (2, 3)
+        assert isinstance(lazy, nn.Parameter)
+        return deepcopy((x, first))
+
+    class Seen(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func.namespace == "aten":
+                self.names.append(func.__name__)
+            return func(*args, **(kwargs or {}))
+
+    real, fake = Seen(), Seen()
+    real.names, fake.names = [], []
+    model, x = nn.Linear(3, 2), torch.ones(2, 3)
+    with fake_tensors.fake_copies((model, x)) as copies, fake:
+        copied = use(*copies)
+    with real:
+        use(model, x)
+    assert fake.names == real.names
+    assert [each.shape for each in copied] == [(2, 3), (2, 3)]
+    assert isinstance(copied[1], nn.Parameter)
+
+
+def test_fake_data_has_the_known_values_of_its_new_data():
+    """``tensor.data = other`` calls no operator."""
+    with fake_tensors.fake_copies(torch.tensor([1, 2])) as x:
+        x.data = torch.tensor([3, 4])
+        assert int(x.sum()) == 7
+        x.data = torch.randint(9, (2,))
+        assert not fake_tensors.has_values(x)
+
+
+def test_state_is_copied_with_its_identities():
+    """What cannot be copied is shared; a failed attempt leaves no half copies in the memo."""
+
+    class Failing:
+        def __init__(self, inner, lock):
+            self.inner, self.lock = inner, lock
+
+    lock, inner = threading.Lock(), [1]
+    failing = Failing(inner, lock)
+    cycle = {"again": failing}
+    cycle["self"] = cycle
+    copied = state_copies.StateCopier({}, torch.clone).copy([failing, inner, cycle, lock])
+    assert type(copied[0]) is Failing
+    assert copied[0] is not failing
+    assert copied[0].inner is copied[1]
+    assert copied[1] is not inner
+    assert copied[2]["again"] is copied[0]
+    assert copied[2]["self"] is copied[2]
+    assert copied[0].lock is copied[3] is lock
 
 
 def test_errors_of_fake_kernels_are_raised_and_not_logged(caplog):

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_map_only
 
 from opflops.counting.backward import check_gradients_stay_in_copies, find_differentiable, run_backward
 from opflops.counting.closures import bound_state, closure_state, modules_of_helpers, outermost, rebind, state_in
+from opflops.counting.distributed_models import check_copies_run
 from opflops.counting.meta_cache import MetaCacheMode
 from opflops.counting.optimizer_step import (
     attributes_to_copy,
@@ -81,6 +82,7 @@ class FakeCall:
         self.inputs, self.kwargs = tree_map_only(Tensor, as_leaf, (self.inputs, self.kwargs))
         self._closure_state = closure_state(self.model)
         check_optimizer(self.optimizer)
+        check_copies_run(self.name, self._models, backward=self.backward or self.optimizer is not None)
         self.mode: OpFlopMode | None = None
 
     @property
@@ -89,12 +91,18 @@ class FakeCall:
         return name_of(self.model)
 
     @cached_property
+    def _state(self) -> list[nn.Module | Tensor]:
+        return [*bound_state(self.model), *state_in((self._closure_state, self.inputs, self.kwargs))]
+
+    @property
+    def _models(self) -> list[nn.Module]:
+        return [each for each in self._state if isinstance(each, nn.Module)]
+
+    @cached_property
     def tensors(self) -> list[Tensor]:
         """List the tensors that exist before the call: inputs, parameters, buffers, and those in closures."""
-        state = [*bound_state(self.model), *state_in((self._closure_state, self.inputs, self.kwargs))]
-        modules = [each for each in state if isinstance(each, nn.Module)]
-        inside = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
-        return [*inside, *(each for each in state if isinstance(each, Tensor))]
+        inside = [tensor for module in self._models for tensor in (*module.parameters(), *module.buffers())]
+        return [*inside, *(each for each in self._state if isinstance(each, Tensor))]
 
     @cached_property
     def devices(self) -> list[torch.device]:

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 _CUDNN_RNN = torch.ops.aten._cudnn_rnn.default
 _CUDNN_RNN_BACKWARD = torch.ops.aten._cudnn_rnn_backward.default
 
-
 _GROUPED_MM = getattr(getattr(torch.ops.aten, "_grouped_mm", None), "default", None)
+_OTHER_GROUPED_DTYPES = (torch.float32, torch.float16)
 
 
 def result_without_kernel(mode: FakeTensorMode, func: Any, args: Sequence[Any]) -> Any:
     """Return the result of an operator that has no kernel for fake tensors; None for all others.
 
     These are the backward of cuDNN's RNN, whose gradients have the shapes of input, hidden state, cell state and
-    weights, and grouped matmuls of other dtypes than bfloat16, which the fake kernel refuses although the CPU has them.
+    weights, and grouped matmuls in float32 and float16, which the fake kernel refuses although devices have them.
     """
-    if func is _GROUPED_MM and args[0].dtype != torch.bfloat16:
+    if func is _GROUPED_MM and args[0].dtype in _OTHER_GROUPED_DTYPES and args[0].dtype == args[1].dtype:
         return _grouped_matmul(mode, *args)
     if func is not _CUDNN_RNN_BACKWARD:
         return None

@@ -18,14 +18,14 @@ from torch._subclasses.fake_tensor import (
     is_fake,
 )
 from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from opflops.torch_internals.dispatch import dispatch_modes, modes_disabled
 from opflops.torch_internals.fake_kernel_fixes import corrected_result, result_without_kernel
-from opflops.torch_internals.fake_parameters import fake_parameter_patches_active, with_class
 from opflops.torch_internals.fake_tensor_checks import known_fakes_hidden
+from opflops.torch_internals.fake_tensor_patches import fake_tensor_patches_active, with_class
 from opflops.torch_internals.fake_value_patches import fake_value_patches_active, finds_nothing
 from opflops.torch_internals.known_values import KnownValues, known_mask, known_value
 from opflops.torch_internals.shared_context import SharedContext
@@ -182,7 +182,7 @@ class _FakeCopier(StateCopier):
             return tensor
         cls = type(tensor)
         original = tensor
-        if isinstance(tensor, UninitializedTensorMixin):
+        if is_lazy(tensor):
             original = torch.empty(0, dtype=tensor.data.dtype, device=tensor.data.device)
         elif not tensor.is_leaf:
             # The graph that computed it is not part of the call.
@@ -261,7 +261,7 @@ def fake_copies(
             memo.update(copy_memo())
     copier = _FakeCopier(fake_mode, values, memo)
     # Newer versions also log what a fake kernel raises, with a traceback. The caller reports it.
-    with _log_disabled, known_fakes_hidden, fake_value_patches_active, fake_parameter_patches_active:
+    with _log_disabled, known_fakes_hidden, fake_value_patches_active, fake_tensor_patches_active:
         with _CopyMode(copier):
             copies = copier.copy(originals)
         copier.replace_real_tensors(set(memo))

@@ -101,9 +101,17 @@ def is_known(tensor: Tensor) -> bool:
     return known is not None and known.memory.is_known
 
 
+def move_known_value(source: Tensor, target: Tensor) -> None:
+    """Give a fake tensor the values of another one; unknown ones if those are unknown."""
+    vars(target)[_ATTRIBUTE] = getattr(source, _ATTRIBUTE, None)
+
+
 def is_mask(tensor: Tensor) -> bool:
-    """Return whether a floating-point tensor hides something: an element is -inf, or the smallest number or close."""
-    return bool(tensor.numel()) and bool((tensor <= hiding_limit(tensor.dtype)).any())
+    """Return whether a floating-point tensor hides something: an element is -inf, or the smallest number or close.
+
+    One of a byte or less for each element does not: PyTorch cannot compare or add such numbers.
+    """
+    return tensor.itemsize > 1 and bool(tensor.numel()) and bool((tensor <= hiding_limit(tensor.dtype)).any())
 
 
 def hiding_limit(dtype: torch.dtype) -> float:

@@ -38,11 +38,13 @@ WRAPPED_ATTRIBUTES = {
 }
 """The classes of wrappers, with the attribute that holds the wrapped module. By name, as few of them are imported."""
 
-CLASS_EXTENSIONS = ("FSDPModule", "DDP", "ReplicateModule")
-"""The classes of torch.distributed that ``fully_shard`` and ``replicate`` put before a module's own class.
+CLASS_EXTENSIONS = {"FSDPModule": "fully_shard", "DDP": "replicate", "ReplicateModule": "replicate"}
+"""The classes of torch.distributed that functions put before a module's own class, and these functions.
 
 They make a class of both, such as ``FSDPLinear``.
 """
+
+DATA_PARALLEL = "DistributedDataParallel"
 
 _ATTRIBUTES = frozenset(WRAPPED_ATTRIBUTES.values())
 
@@ -96,10 +98,28 @@ def class_name(module: torch.nn.Module) -> str:
 
 
 def _class_name_of(module_class: type) -> str:
+    return _class_name_of(module_class.__bases__[1]) if _extension_of(module_class) else module_class.__name__
+
+
+def _extension_of(module_class: type) -> str:
+    """Return the name of the class that a function of torch.distributed put before a module's own; "" if none did."""
     first, *others = module_class.__bases__
-    if others and first.__name__ in CLASS_EXTENSIONS and first.__module__.startswith("torch.distributed."):
-        return _class_name_of(others[0])
-    return module_class.__name__
+    is_extended = others and first.__name__ in CLASS_EXTENSIONS and first.__module__.startswith("torch.distributed.")
+    return first.__name__ if is_extended else ""
+
+
+def distributed_by(module: torch.nn.Module) -> str:
+    """Return the function or wrapper that distributed a module, if hooks or C++ code refer to its tensors; else "".
+
+    Those of ``DistributedDataParallel`` take part in the backward only.
+    """
+    if extension := _extension_of(type(module)):
+        return CLASS_EXTENSIONS[extension]
+    attribute = wrapped_attribute(module)
+    if attribute == _FSDP_ATTRIBUTE:
+        return "FullyShardedDataParallel"
+    is_parallel = attribute == "module" and any(each.__name__ == DATA_PARALLEL for each in type(module).__mro__)
+    return DATA_PARALLEL if is_parallel else ""
 
 
 def forward_of(model: Any) -> Callable[..., Any]:

@@ -100,7 +100,7 @@ class StateCopier:
         self._note(module, made)
         given = getattr(type(module), "__getstate__", None)
         custom = given is not None and given is not getattr(object, "__getstate__", None)
-        state = module.__getstate__() if custom else vars(module)  # type: ignore[attr-defined]
+        state = module.__getstate__() if custom else vars(module)
         made.__setstate__(self.copy(dict(state) if state is vars(module) else state))
         if not custom:
             self._copy_slots(module, made)

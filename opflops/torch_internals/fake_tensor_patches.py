@@ -1,8 +1,7 @@
-"""Fake parameters: made, converted, swapped and subclassed as real ones are.
+"""Patches that let programs make, convert, copy and swap fake tensors as real ones, by the same operators.
 
-PyTorch treats a fake tensor as a tensor of a custom type, for which ``nn.Parameter`` calls ``detach``, and
-``module.to(...)`` swaps tensors, which fails while anything refers to them. A real parameter gets other data. The
-patches do for fake tensors what PyTorch does for plain ones.
+PyTorch treats a fake tensor as one of a custom type, for which ``nn.Parameter`` calls ``detach``, ``copy.deepcopy``
+calls ``clone``, and ``module.to(...)`` swaps tensors, which fails while anything refers to them.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import builtins
 import copyreg
 import functools
+import inspect
 from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensor
-from torch.nn.parameter import UninitializedTensorMixin
 
 from opflops.torch_internals.dispatch import modes_disabled
+from opflops.torch_internals.known_values import move_known_value
 from opflops.torch_internals.shared_context import patched
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _wrap_new_parameter(original: Callable[..., Any]) -> Any:
 def _wrap_make_subclass(original: Callable[..., Any]) -> Any:
     """Make a fake tensor of a class that derives from Tensor."""
 
-    def make(cls: type, data: Tensor, require_grad: bool = False, *args: Any, **kwargs: Any) -> Tensor:  # noqa: FBT001, FBT002 - as in PyTorch
+    def make(cls: type, data: Tensor, require_grad: bool = False, *args: Any, **kwargs: Any) -> Tensor:
         if not isinstance(data, FakeTensor) or issubclass(cls, FakeTensor):
             return original(cls, data, require_grad, *args, **kwargs)  # type: ignore[no-any-return]
         with modes_disabled():
@@ -81,6 +81,77 @@ def _wrap_make_subclass(original: Callable[..., Any]) -> Any:
         return with_class(made, cls)
 
     return staticmethod(make)
+
+
+def _wrap_as_subclass(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a view of a fake tensor that is of a class derived from Tensor."""
+
+    def as_subclass(tensor: Tensor, cls: type) -> Any:
+        if not isinstance(tensor, FakeTensor):
+            return original(tensor, cls)
+        with modes_disabled():
+            made = tensor[...]
+        if issubclass(cls, FakeTensor):
+            made.__class__ = cls
+            return made
+        return with_class(made, cls)
+
+    return as_subclass
+
+
+def _wrap_deepcopy(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Copy a fake tensor as a real one: the bytes of its storage, or a clone if it is a parameter."""
+
+    def deepcopy(tensor: Tensor, memo: dict[int, Any]) -> Any:
+        if type(tensor) is not FakeTensor or not tensor.is_leaf or tensor.layout is not torch.strided:
+            return original(tensor, memo)
+        if id(tensor) not in memo:
+            memo[id(tensor)] = made = _copy_parameter(tensor) if isinstance(tensor, nn.Parameter) else _copy(tensor)
+            if tensor.grad is not None and not isinstance(tensor, nn.Parameter):
+                made.grad = deepcopy(tensor.grad, memo)
+        return memo[id(tensor)]
+
+    return deepcopy
+
+
+def _copy_parameter(parameter: Tensor) -> Tensor:
+    data = parameter.data.clone(memory_format=torch.preserve_format)
+    return nn.Parameter(data, parameter.requires_grad)
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    storage = tensor.untyped_storage()
+    new_storage = torch.UntypedStorage(storage.nbytes(), device=storage.device)
+    target, source = (
+        torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(each) for each in (new_storage, storage)
+    )
+    target.copy_(source)
+    made = tensor.new_empty([])
+    made.set_(new_storage, tensor.storage_offset(), tensor.size(), tensor.stride())
+    with modes_disabled():
+        move_known_value(tensor.clone(), made)
+    return made.requires_grad_(tensor.requires_grad)
+
+
+def _wrap_data(original: Any) -> property:
+    """Give a fake tensor the values of its new data, if they are known."""
+
+    def set_data(tensor: Tensor, data: Tensor) -> None:
+        original.__set__(tensor, data)
+        move_known_value(data, tensor)
+
+    return property(original.__get__, set_data)
+
+
+def _wrap_new_fake(original: Callable[..., Any]) -> Any:
+    """Make a parameter by ``type(parameter)(data, requires_grad=...)``, as for a real one."""
+
+    def new(cls: type, *args: Any, **kwargs: Any) -> Any:
+        if cls is FakeTensor and args and isinstance(args[0], Tensor):
+            return nn.Parameter(*args, **kwargs)
+        return original(cls, *args, **kwargs)
+
+    return staticmethod(new)
 
 
 def _wrap_swap(original: Callable[[Tensor, Tensor], None]) -> Callable[[Tensor, Tensor], None]:
@@ -104,12 +175,16 @@ def _wrap_swap(original: Callable[[Tensor, Tensor], None]) -> Callable[[Tensor, 
 def _fake_class(cls: type) -> type:
     """Make the class of fake tensors that are instances of a class derived from Tensor."""
     names: dict[str, Any] = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
-    own = vars(cls).get("__torch_function__")
-    names["__torch_function__"] = _NO_TORCH_FUNCTION if own is None else own
-    if issubclass(cls, UninitializedTensorMixin):
-        # A fake tensor has a shape at all times. The other is what materialize() makes of it.
-        names |= {"__torch_function__": _NO_TORCH_FUNCTION, "shape": Tensor.shape, "cls_to_become": FakeTensor}
-    return type(cls)(cls.__name__, (FakeTensor, cls), names)
+    names["__new__"] = lambda _, *args, **kwargs: cls(*args, **kwargs)
+    function = inspect.getattr_static(cls, "__torch_function__")
+    if issubclass(cls, (nn.UninitializedParameter, nn.UninitializedBuffer)):
+        # A fake tensor has a shape at all times. The last is what materialize() makes of it.
+        names |= {"shape": Tensor.shape, "cls_to_become": FakeTensor}
+        function = _NO_TORCH_FUNCTION
+    made: Any = type(cls)(cls.__name__, (FakeTensor, cls), names)
+    # PyTorch takes the default one from classes that have a __torch_dispatch__.
+    made.__torch_function__ = function
+    return made  # type: ignore[no-any-return]
 
 
 def with_class(fake: Tensor, cls: type) -> Tensor:
@@ -120,10 +195,14 @@ def with_class(fake: Tensor, cls: type) -> Tensor:
     return fake
 
 
-fake_parameter_patches_active = patched(
+fake_tensor_patches_active = patched(
     lambda: [
         (nn.Module, "_apply", _wrap_apply),
         (nn.Parameter, "__new__", _wrap_new_parameter),
+        (FakeTensor, "__new__", _wrap_new_fake),
+        (FakeTensor, "data", _wrap_data),
+        (Tensor, "__deepcopy__", _wrap_deepcopy),
+        (Tensor, "as_subclass", _wrap_as_subclass),
         (Tensor, "_make_subclass", _wrap_make_subclass),
         (torch.utils, "swap_tensors", _wrap_swap),
     ]
