@@ -14,7 +14,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.compiler import is_dynamo_compiling
 
 from opflops.attribution.compiled_subgraphs import wrap_compilation_env, wrap_uncounted
@@ -43,6 +43,7 @@ from opflops.torch_internals.dispatch import dispatch_modes, mode_at, mode_count
 from opflops.torch_internals.higher_order import subgraph_compilations, subgraph_preparations
 from opflops.torch_internals.modules import MODULE_CALL
 from opflops.torch_internals.optimizers import STEP_RECORDER, optimizer_callables, register_step_pre_hook
+from opflops.torch_internals.tensor_construction import TENSOR_NEW
 from opflops.torch_internals.torchscript import SCRIPT_CALLABLES
 from opflops.torch_internals.triton_kernels import LAUNCHING_MODULES, kernel_launchers, loaded_kernel_launchers
 from opflops.torch_internals.unseen_work import (
@@ -82,6 +83,9 @@ def install_patches() -> None:
             _install(_FIXED)
             for callables, wrap in _LISTED:
                 _install([(owner, name, wrap) for owner, name in callables()])
+            # Of somebody else's constructor nothing is known. Statements take no function calls.
+            if "__new__" not in Tensor.__dict__:
+                Tensor.__new__ = TENSOR_NEW  # type: ignore[method-assign, assignment]
             _imports.install()
             if compiler_is_loaded():
                 _force_eager()
@@ -103,6 +107,8 @@ def remove_patches() -> None:
             if owner.__dict__.get(name) is wrapper:
                 setattr(owner, name, original)
         _installed.clear()
+        if "__new__" in Tensor.__dict__ and Tensor.__dict__["__new__"] is TENSOR_NEW:
+            del Tensor.__new__
         if _step_hook is not None:
             _step_hook.remove()
             _step_hook = None
