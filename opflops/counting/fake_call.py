@@ -28,7 +28,12 @@ from opflops.counting.source_locations import location_of
 from opflops.errors import OpflopsError, ValueNeededError, raised_by_signal_handler
 from opflops.mode import OpFlopMode
 from opflops.torch_internals.dispatch import modes_swapped
-from opflops.torch_internals.fake_tensors import fake_copies, mixes_devices, value_dependent_errors
+from opflops.torch_internals.fake_tensors import (
+    fake_copies,
+    mixes_devices,
+    refuses_nested_tensors,
+    value_dependent_errors,
+)
 from opflops.torch_internals.modules import name_of
 from opflops.torch_internals.shared_context import replacement_of
 
@@ -82,6 +87,8 @@ class FakeCall:
         self._closure_state = closure_state(self.model)
         check_optimizer(self.optimizer)
         self.mode: OpFlopMode | None = None
+        if any(tensor.is_nested for tensor in self.tensors):
+            raise self._needs_lengths()
 
     @property
     def name(self) -> str:
@@ -157,7 +164,7 @@ class FakeCall:
         """Translate the errors of fake tensors: say where the program raised them, and what to do.
 
         Raises:
-            ValueNeededError: The program reads the value of a tensor.
+            ValueNeededError: The program reads the value of a tensor, or makes nested tensors.
             OpflopsError: It mixes tensors of several devices.
         """
         try:
@@ -167,13 +174,21 @@ class FakeCall:
                 f"{self.name} needs the value of a tensor ({location_of(error, mode)}), which only a real run has; "
                 "run it on real inputs inside OpFlopMode()."
             ) from error
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError) as error:
+            if refuses_nested_tensors(error):
+                raise self._needs_lengths(f" ({location_of(error, mode)})") from error
             if not mixes_devices(error):
                 raise
             raise OpflopsError(
                 f"{self.name} mixes tensors of several devices at {location_of(error, mode)}: {error}. "
                 "Put the model and its inputs on one device, and create other tensors on the device of the inputs."
             ) from error
+
+    def _needs_lengths(self, where: str = "") -> ValueNeededError:
+        return ValueNeededError(
+            f"{self.name} runs on nested tensors{where}, and their lengths are values, which only a real run has; "
+            "run it on real inputs inside OpFlopMode()."
+        )
 
     @property
     def originals(self) -> Any:

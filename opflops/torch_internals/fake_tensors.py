@@ -56,7 +56,7 @@ def mask_values_of(mask: Tensor) -> Tensor | None:
     return known_mask(mask) if is_fake(mask) else values_of(mask)
 
 
-def mixes_devices(error: RuntimeError) -> bool:
+def mixes_devices(error: Exception) -> bool:
     """Return whether an error says that fake tensors are on different devices; the message varies by version."""
     return "two devices" in str(error) or "two different devices" in str(error)
 
@@ -64,6 +64,16 @@ def mixes_devices(error: RuntimeError) -> bool:
 def value_dependent_errors() -> tuple[type[Exception], ...]:
     """Return the exceptions that a fake tensor raises if a program needs its values."""
     return (DataDependentOutputException, DynamicOutputShapeException)
+
+
+def refuses_nested_tensors(error: BaseException) -> bool:
+    """Return whether an error says that fake tensors cannot stand for nested tensors, whose lengths are values."""
+    if isinstance(error, UnsupportedOperatorException):
+        return "nested" in str(error.func)
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback is not None and traceback.tb_frame.f_code is FakeTensorMode.create_symbolic_nested_int.__code__
 
 
 def lacks_kernel(error: BaseException | None) -> bool:
