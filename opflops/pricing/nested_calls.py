@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
@@ -37,14 +38,11 @@ def calls_by_component(call: Any) -> list[Any] | None:
     (batch,) = sizes
     axes = leaves[next(iter(parts))].dim()
     for index, leaf in enumerate(leaves):
-        if isinstance(leaf, Tensor) and index not in parts:
-            split = leaf.dim() == axes and leaf.shape[0] == batch
-            with modes_disabled():
-                parts[index] = list(leaf.detach().split(1)) if split else [leaf] * batch
-    return [
-        tree_unflatten([parts[index][number] if index in parts else leaf for index, leaf in enumerate(leaves)], structure)
-        for number in range(batch)
-    ]
+        if isinstance(leaf, Tensor) and index not in parts and leaf.dim() == axes and leaf.shape[0] == batch:
+            with modes_disabled(), torch.no_grad():
+                parts[index] = list(leaf.split(1))
+    columns = [parts.get(index, [leaf] * batch) for index, leaf in enumerate(leaves)]
+    return [tree_unflatten([column[number] for column in columns], structure) for number in range(batch)]
 
 
 def sum_costs(costs: Iterable[Cost | Estimate]) -> Cost | Estimate:

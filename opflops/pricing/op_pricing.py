@@ -49,7 +49,7 @@ class OpPricing:
         compile_recorder: Compiles the function of :func:`opflops.pricing.fast_path.compile_recorder`; None if the
             operator has no rule.
         call: A function that runs the overload.
-        compile_traffic: Compiles a pricer that finds the same bytes and dtype, and no arithmetic; None if there is none.
+        compile_traffic: Compiles a pricer that finds the same bytes and dtype, and no arithmetic; None if none can.
         fast_path: True if the operator has a formula or is a declared zero, and gets a row, as most do.
     """
 
@@ -130,18 +130,20 @@ class OpPricing:
         Raises:
             FormulaFailedError: There is no nested tensor, or the formula raised on a component too.
         """
-        calls = calls_by_component((out, args, kwargs)) if self.pricer and self.compile_traffic else None
-        try:
-            if calls is None or self.pricer is None or self.compile_traffic is None:
-                raise error
-            with address_bounds():  # of bytes that are not used
-                cost = sum_costs([self.pricer(result, *given, **named)[0] for result, given, named in calls])
-            _, read, written, dtype = self.compile_traffic()(out, *args, **kwargs)
-        except Exception as cause:
-            if raised_by_signal_handler(cause):
-                raise
-            raise FormulaFailedError(f"The formula of {self.op} failed on {_shapes(args)}: {cause!r}.") from cause
-        return cost, read, written, dtype
+        calls = calls_by_component((out, args, kwargs))
+        cause = error
+        if calls is not None and self.pricer is not None and self.compile_traffic is not None:
+            try:
+                with address_bounds():  # of bytes that are not used
+                    cost = sum_costs([self.pricer(result, *given, **named)[0] for result, given, named in calls])
+                _, read, written, dtype = self.compile_traffic()(out, *args, **kwargs)
+            except Exception as failed:
+                if raised_by_signal_handler(failed):
+                    raise
+                cause = failed
+            else:
+                return cost, read, written, dtype
+        raise FormulaFailedError(f"The formula of {self.op} failed on {_shapes(args)}: {cause!r}.") from cause
 
 
 def check_whole(op: str, counts: Sequence[Any]) -> None:
