@@ -281,6 +281,18 @@ def test_a_matmul_of_strided_nested_tensors_by_hand():
         )
 
 
+def test_a_product_of_complex_nested_tensors_takes_four_real_products():
+    """By hand: two by two and four by four results of three pairs each, and 24 weights of an input row with a bias."""
+    x = strided([torch.rand(2, 3, dtype=torch.complex64), torch.rand(4, 3, dtype=torch.complex64)])
+    weight, bias = torch.rand(8, 3, dtype=torch.complex64), torch.rand(8, dtype=torch.complex64)
+    with torch.no_grad(), OpFlopMode(strict=True) as mode:
+        x @ x.transpose(1, 2)
+        functional.linear(x, weight, bias)
+    by_op = mode.profile.by("op")
+    assert by_op["aten.matmul"].macs == 4 * (2 * 2 + 4 * 4) * 3
+    assert (by_op["aten.linear"].macs, by_op["aten.linear"].ops) == (4 * 6 * 24, 2 * 6 * 8)
+
+
 def test_a_linear_layer_on_strided_nested_tensors_reads_its_weight_once():
     """By hand: ten rows of 4 by 24 weights, 6 additions of a bias a row; the weight is shared by all components."""
     with OpFlopMode(strict=True) as mode:

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from opflops.errors import raised_by_signal_handler
 from opflops.pricing.accumulator_deltas import capture_deltas
 from opflops.pricing.nested_calls import calls_by_component
-from opflops.pricing.op_pricing import OpPricing
+from opflops.pricing.op_pricing import OpPricing, in_units_of_formulas
 from opflops.pricing.schemas import returns_new_tensors
 from opflops.records.cost import Cost
 from opflops.torch_internals.dispatch import has_nested_kernel, modes_disabled, run_composite, run_composite_on_nested
@@ -53,7 +53,7 @@ def _price_by_component(
 
     def pricer(out: Any, *args: Any, **kwargs: Any) -> tuple[Cost, int, int, torch.dtype | None]:
         _, read, written, dtype = traffic(out, *args, **kwargs)
-        return cost, read, written, dtype
+        return in_units_of_formulas(cost, dtype), read, written, dtype
 
     return OpPricing(price.op, "formula", pricer=pricer)
 

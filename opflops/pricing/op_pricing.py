@@ -146,6 +146,13 @@ class OpPricing:
         raise FormulaFailedError(f"The formula of {self.op} failed on {_shapes(args)}: {cause!r}.") from cause
 
 
+def in_units_of_formulas(cost: Cost, dtype: torch.dtype | None) -> Cost:
+    """Convert arithmetic from real operations, which rows hold, to those of a dtype, which formulas count."""
+    if dtype not in _COMPLEX:
+        return cost
+    return Cost(cost.macs // _REAL_MACS, cost.ops // _REAL_OPS, cost.transcendentals)
+
+
 def check_whole(op: str, counts: Sequence[Any]) -> None:
     """Refuse counts that are not whole numbers, which a formula gets by dividing with ``/``, and negative ones.
 
