@@ -33,6 +33,7 @@ from opflops.torch_internals import (
     process_groups,
     size_arithmetic,
     state_copies,
+    tensor_construction,
     tensor_layouts,
 )
 
@@ -383,6 +384,54 @@ def test_nested_lengths_are_true_lengths():
     """The ragged axis of the strided nested layout."""
     nested = torch.nested.nested_tensor([torch.ones(2, 4), torch.ones(5, 4)])
     assert tensor_layouts.nested_lengths(nested) == [2, 5]
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_nested_components_are_batches_of_one():
+    """Of the strided layout, which has neither a shape nor strides; a jagged tensor has both."""
+    parts = [torch.ones(2, 4), torch.ones(5, 4)]
+    nested, jagged = torch.nested.nested_tensor(parts), torch.nested.nested_tensor(parts, layout=torch.jagged)
+    assert [tuple(each.shape) for each in tensor_layouts.nested_components(nested)] == [(1, 2, 4), (1, 5, 4)]
+    assert tensor_layouts.is_strided_nested(nested)
+    assert not any(map(tensor_layouts.is_strided_nested, (jagged, parts[0], None)))
+    with pytest.raises(RuntimeError, match="sizes"):
+        _ = nested.shape
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_some_composite_operators_have_kernels_for_nested_tensors():
+    """Of the tensors' device, or such as decompose otherwise; the rest decompose as on other tensors."""
+    nested = torch.nested.nested_tensor([torch.ones(2, 4), torch.ones(5, 4)])
+    assert dispatch.has_nested_kernel(aten.matmul.default)
+    assert not any(map(dispatch.has_nested_kernel, (aten.reshape.default, aten.dropout.default)))
+    with torch.inference_mode():
+        assert dispatch.run_composite_on_nested(aten.reshape.default, (nested, [2, -1, 2, 2]), {}).dim() == 4
+        assert dispatch.run_composite_on_nested(aten.dropout.default, (nested, 0.5, False), {}).is_nested
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("layout", [torch.jagged, torch.strided])
+def test_fake_tensors_cannot_stand_for_nested_ones(layout):
+    """Making one fails with an error that is told from others."""
+    with FakeTensorMode(), pytest.raises((AssertionError, RuntimeError)) as refusal:
+        torch.nested.as_nested_tensor([torch.ones(2, 4)], layout=layout)
+    assert fake_tensors.refuses_nested_tensors(refusal.value)
+    with pytest.raises(RuntimeError) as other:
+        torch.ones(2) @ torch.ones(3)
+    assert not fake_tensors.refuses_nested_tensors(other.value)
+
+
+def test_a_subclass_made_under_a_mode_is_refused():
+    """PyTorch's constructor is inherited, and says why it refuses; without modes it makes the object."""
+
+    class Plain(torch.Tensor):
+        pass
+
+    assert "__new__" not in vars(torch.Tensor)
+    with Quiet(), pytest.raises(RuntimeError, match=tensor_construction._REFUSAL):
+        Plain(2)
+    with Quiet():
+        assert type(tensor_construction._new(Plain, 2)) is Plain
 
 
 def test_tensor_subclasses_that_run_other_operators():

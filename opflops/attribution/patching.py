@@ -14,7 +14,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.compiler import is_dynamo_compiling
 
 from opflops.attribution.compiled_subgraphs import wrap_compilation_env, wrap_uncounted
@@ -59,6 +59,7 @@ from opflops.torch_internals.optimizers import (
     register_step_pre_hook,
     remove_step_pre_hook,
 )
+from opflops.torch_internals.tensor_construction import TENSOR_NEW
 from opflops.torch_internals.torchscript import SCRIPT_CALLABLES
 from opflops.torch_internals.tracing import JIT_TRACE_BEGINNING, jit_names_of_program
 from opflops.torch_internals.triton_kernels import LAUNCHING_MODULES, kernel_launchers, loaded_kernel_launchers
@@ -102,6 +103,9 @@ def install_patches(mode: Any) -> None:
         if not _complete:
             register_step_pre_hook(wrap_closures)
             _install([*_FIXED, *[(owner, name, wrap) for listed, wrap in _LISTED for owner, name in listed()]])
+            # Of somebody else's constructor nothing is known. Statements take no function calls.
+            if "__new__" not in Tensor.__dict__:
+                Tensor.__new__ = TENSOR_NEW  # type: ignore[method-assign, assignment]
             _imports.install()
             if compiler_is_loaded():
                 _force_eager()
@@ -128,6 +132,8 @@ def remove_patches(mode: Any) -> None:
             if owner.__dict__.get(name) is wrapper:
                 setattr(owner, name, original)
         _installed.clear()
+        if "__new__" in Tensor.__dict__ and Tensor.__dict__["__new__"] is TENSOR_NEW:
+            del Tensor.__new__
         remove_step_pre_hook(wrap_closures)
         if _stance is not None:
             restore_stance(_stance)

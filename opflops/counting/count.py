@@ -90,8 +90,9 @@ def count(
 
     Raises:
         ValueNeededError: The model needs a value that only a real run has (``.item()``, a boolean mask, routing by
-            index), since it depends on parameters or floating-point inputs. The message names the operator, module and
-            line, also if a library raised an error of its own. Run the model on small real inputs inside ``OpFlopMode()``.
+            index), since it depends on parameters or floating-point inputs, or runs on nested tensors, whose lengths
+            are values. The message names the operator, module and line, also if a library raised an error of its own.
+            Run the model on small real inputs inside ``OpFlopMode()``.
         DimensionError: ``dynamic_shapes`` does not fit the inputs, or no formula holds for all sizes.
         OpflopsError: Gradients are asked for, and no output requires one, or an output depends on a parameter that
             belongs neither to the model nor to the inputs; tensors are on several devices, or on

@@ -28,7 +28,7 @@ from opflops.counting.source_locations import location_of
 from opflops.errors import OpflopsError, ValueNeededError, causes_of, raised_by_signal_handler
 from opflops.mode import OpFlopMode
 from opflops.torch_internals.dispatch import modes_swapped
-from opflops.torch_internals.fake_tensors import fake_copies, mixes_devices, needs_value
+from opflops.torch_internals.fake_tensors import fake_copies, mixes_devices, needs_value, refuses_nested_tensors
 from opflops.torch_internals.modules import name_of
 from opflops.torch_internals.shared_context import replacement_of
 from opflops.torch_internals.state_copies import StateCopier, copy_without_graph
@@ -84,6 +84,8 @@ class FakeCall:
         check_optimizer(self.optimizer)
         check_copies_run(self.name, self._models, backward=self.backward or self.optimizer is not None)
         self.mode: OpFlopMode | None = None
+        if any(tensor.is_nested for tensor in self.tensors):
+            raise self._needs_lengths()
 
     @property
     def name(self) -> str:
@@ -166,7 +168,7 @@ class FakeCall:
         """Translate the errors of fake tensors: say where the program raised them, and what to do.
 
         Raises:
-            ValueNeededError: The program reads the value of a tensor.
+            ValueNeededError: The program reads the value of a tensor, or makes nested tensors.
             OpflopsError: It mixes tensors of several devices.
         """
         try:
@@ -182,6 +184,8 @@ class FakeCall:
                         f"{self.name} needs the value of a tensor ({location_of(each, mode, *wrappers)}), which only "
                         "a real run has; run it on real inputs inside OpFlopMode()."
                     ) from error
+                if refuses_nested_tensors(each):
+                    raise self._needs_lengths(f" ({location_of(each, mode, *wrappers)})") from error
                 wrappers.insert(0, each)
             if not isinstance(error, RuntimeError) or not mixes_devices(error):
                 raise
@@ -189,6 +193,12 @@ class FakeCall:
                 f"{self.name} mixes tensors of several devices at {location_of(error, mode)}: {error}. "
                 "Put the model and its inputs on one device, and create other tensors on the device of the inputs."
             ) from error
+
+    def _needs_lengths(self, where: str = "") -> ValueNeededError:
+        return ValueNeededError(
+            f"{self.name} runs on nested tensors{where}, and their lengths are values, which only a real run has; "
+            "run it on real inputs inside OpFlopMode()."
+        )
 
     @property
     def originals(self) -> Any:

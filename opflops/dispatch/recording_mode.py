@@ -150,8 +150,9 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
         if price.verdict == "decomposes":
             if not any(isinstance(arg, torch.Tensor) and arg.is_nested for arg in args):
                 return (self._decompose_untraced if is_being_traced() else self._decompose)(func, args, kwargs)
-            # Nested tensors have kernels of their own for some operators that decompose on other tensors.
-            price = OpPricing(price.op, "unpriced")
+            from opflops.dispatch.nested_operators import run_on_nested  # noqa: PLC0415 - few programs have any
+
+            return run_on_nested(self, price, func, args, kwargs)
         if price.verdict == "unpriced":
             if not isinstance(func, OpOverload):
                 from opflops.higher_order import run_hop  # noqa: PLC0415 - few programs have any

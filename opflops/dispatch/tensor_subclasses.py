@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from opflops.attribution.module_stack import HasModuleStack
+from opflops.errors import FormulaFailedError
 from opflops.pricing.op_pricing import OpPricing
 from opflops.pricing.schemas import returns_new_tensors
 from opflops.torch_internals.dispatch import DispatchMode, OpOverload
@@ -75,11 +76,15 @@ def _record_outer(
     classes = ", ".join(cls.__name__ for cls in types)
     if pricing.verdict == "unpriced":
         mode.report_unpriced(pricing.op, f"is computed by {classes} in its own way")
-    elif not pricing.recorded or not _does_arithmetic(pricing, args, kwargs, out):
+    elif not pricing.recorded or not _may_do_arithmetic(pricing, out, args, kwargs):
         return
     mode.record(pricing, args, kwargs, out, f"{classes} computes it where PyTorch's dispatcher does not see it")
 
 
-def _does_arithmetic(pricing: OpPricing, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> bool:
+def _may_do_arithmetic(pricing: OpPricing, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Return whether an operator did arithmetic; if its formula cannot tell, it may have."""
     with untraced((args, kwargs, out)) as ((args, kwargs, out), _):
-        return any(pricing.price_call(out, args, kwargs)[:3])
+        try:
+            return any(pricing.price_call(out, args, kwargs)[:3])
+        except FormulaFailedError:
+            return True

@@ -151,12 +151,19 @@ def native_layer_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None, bias: Tensor | None
 ) -> Cost:
     """One mean and variance a row, of the trailing axes in ``normalized_shape``."""
-    return layer_norm(input, len(normalized_shape), weight, bias)
+    return normalize(input.numel(), _rows(input, normalized_shape), weight, bias)
 
 
 def layer_norm(input: Tensor, axes: int, *affine: Tensor | None) -> Cost:
     """Normalize over the last axes."""
     return normalize(input.numel(), numel(input.shape[: input.dim() - axes]), *affine)
+
+
+def _rows(input: Tensor, normalized_shape: Sequence[int]) -> int:
+    """Count the rows that are normalized; a nested tensor has no shape, and is ragged in front of the rows only."""
+    if input.is_nested:
+        return input.numel() // (numel(normalized_shape) or 1)
+    return numel(input.shape[: input.dim() - len(normalized_shape)])
 
 
 @formula(aten.native_layer_norm_backward)
@@ -172,8 +179,7 @@ def native_layer_norm_backward(
     ``grad_input = (rstd / n) * (n * g - sum(g) - x_hat * sum(g * x_hat))``; the weight and bias gradients are the sums
     of ``grad * x_hat`` and of ``grad`` over rows.
     """
-    elements, row = input.numel(), numel(normalized_shape)
-    rows = numel(input.shape[: input.dim() - len(normalized_shape)])
+    elements, row, rows = input.numel(), numel(normalized_shape), _rows(input, normalized_shape)
     wants_input, wants_weight, wants_bias = output_mask
     wants_weight = wants_weight and weight is not None
     ops = 2 * elements if wants_input or wants_weight else 0

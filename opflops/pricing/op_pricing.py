@@ -10,14 +10,17 @@ import torch
 from opflops.errors import FormulaError, FormulaFailedError, TooManyAddressesError, raised_by_signal_handler
 from opflops.pricing.accumulators import Accumulator
 from opflops.pricing.dtypes import arithmetic_dtype
+from opflops.pricing.nested_calls import calls_by_component, sum_costs
 from opflops.pricing.traffic import BOUND_REASON, address_bounds
 from opflops.records.cost import Cost, Estimate, is_whole
 from opflops.torch_internals.dispatch import OpOverload, schema_of
+from opflops.torch_internals.tensor_layouts import is_strided_nested, nested_components
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     CallCounts = tuple[int, int, int, int, int, torch.dtype | None, str]
+    Charge = tuple[Cost | Estimate, int, int, torch.dtype | None]
 
 Verdict = Literal["formula", "zero", "decomposes", "unpriced"]
 
@@ -46,15 +49,17 @@ class OpPricing:
         compile_recorder: Compiles the function of :func:`opflops.pricing.fast_path.compile_recorder`; None if the
             operator has no rule.
         call: A function that runs the overload.
+        compile_traffic: Compiles a pricer that finds the same bytes and dtype, and no arithmetic; None if none can.
         fast_path: True if the operator has a formula or is a declared zero, and gets a row, as most do.
     """
 
     op: str
     verdict: Verdict
     recorded: bool = True
-    pricer: Callable[..., tuple[Cost | Estimate, int, int, torch.dtype | None]] | None = None
+    pricer: Callable[..., Charge] | None = None
     compile_recorder: Callable[[], Callable[..., Any]] | None = None
     call: Callable[..., Any] | None = None
+    compile_traffic: Callable[[], Callable[..., Charge]] | None = None
     fast_path: bool = field(init=False)
     _record: Callable[..., Any] | None = field(init=False, default=None)
 
@@ -105,7 +110,7 @@ class OpPricing:
         except Exception as error:
             if raised_by_signal_handler(error):
                 raise
-            raise FormulaFailedError(f"The formula of {self.op} failed on {_shapes(args)}: {error!r}.") from error
+            answer, read, written, dtype = self._charge_components(error, out, args, kwargs)
         if type(answer) is not Cost:
             if type(answer) is Estimate:
                 reason = f"{answer.reason}; {reason}" if reason else answer.reason
@@ -116,6 +121,36 @@ class OpPricing:
         if dtype in _COMPLEX:
             macs, ops = _REAL_MACS * macs, _REAL_OPS * ops
         return macs, ops, transcendentals, own_read or read, own_written or written, dtype, reason
+
+    def _charge_components(self, error: Exception, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Charge:
+        """Price a call on nested tensors, which have no shape, by their components; for other calls the formula failed.
+
+        The bytes are those of the whole call, since components share its dense tensors.
+
+        Raises:
+            FormulaFailedError: There is no nested tensor, or the formula raised on a component too.
+        """
+        calls = calls_by_component((out, args, kwargs))
+        cause = error
+        if calls is not None and self.pricer is not None and self.compile_traffic is not None:
+            try:
+                with address_bounds():  # of bytes that are not used
+                    cost = sum_costs([self.pricer(result, *given, **named)[0] for result, given, named in calls])
+                _, read, written, dtype = self.compile_traffic()(out, *args, **kwargs)
+            except Exception as failed:
+                if raised_by_signal_handler(failed):
+                    raise
+                cause = failed
+            else:
+                return cost, read, written, dtype
+        raise FormulaFailedError(f"The formula of {self.op} failed on {_shapes(args)}: {cause!r}.") from cause
+
+
+def in_units_of_formulas(cost: Cost, dtype: torch.dtype | None) -> Cost:
+    """Convert arithmetic from real operations, which rows hold, to those of a dtype, which formulas count."""
+    if dtype not in _COMPLEX:
+        return cost
+    return Cost(cost.macs // _REAL_MACS, cost.ops // _REAL_OPS, cost.transcendentals)
 
 
 def check_whole(op: str, counts: Sequence[Any]) -> None:
@@ -135,4 +170,10 @@ def check_whole(op: str, counts: Sequence[Any]) -> None:
 
 def _shapes(args: Iterable[Any]) -> str:
     """List the shapes of tensor arguments for a message."""
-    return ", ".join(str(tuple(item.shape)) for item in args if isinstance(item, torch.Tensor)) or "no tensors"
+    return ", ".join(_shape(item) for item in args if isinstance(item, torch.Tensor)) or "no tensors"
+
+
+def _shape(tensor: torch.Tensor) -> str:
+    if is_strided_nested(tensor):
+        return f"nested [{', '.join(str(tuple(each.shape[1:])) for each in nested_components(tensor))}]"
+    return str(tuple(tensor.shape))

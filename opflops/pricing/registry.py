@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import sys
 import weakref
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from types import MappingProxyType
@@ -207,11 +208,14 @@ class Registry:
                 compile_pricer(rule, overload, mode_options),
                 partial(compile_recorder, rule, overload, mode_options),
                 call_of(overload),
+                partial(compile_pricer, replace(rule, formula=None), overload, mode_options),
             )
+        compile_traffic = partial(compile_pricer, PricingRule(None), overload, mode_options)
         if composite_implicit(overload):
-            return OpPricing(name, "decomposes")
+            return OpPricing(name, "decomposes", compile_traffic=compile_traffic)
         if packet_of(overload) in third_party_formulas():
-            return OpPricing(name, "formula", pricer=_adapt_third_party_formula(overload))
+            pricer = _adapt_third_party_formula(overload)
+            return OpPricing(name, "formula", pricer=pricer, compile_traffic=compile_traffic)
         return OpPricing(name, "unpriced", pricer=compile_pricer(PricingRule(None), overload, mode_options))
 
     def price_cache(self, mode_options: Mapping[str, Any]) -> PriceCache:

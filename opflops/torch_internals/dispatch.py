@@ -24,6 +24,7 @@ __all__ = [
     "composite_implicit",
     "dispatch_modes",
     "dispatcher_packets",
+    "has_nested_kernel",
     "known_to_dispatcher",
     "mode_at",
     "mode_count",
@@ -32,6 +33,7 @@ __all__ = [
     "packet_named",
     "packet_of",
     "run_composite",
+    "run_composite_on_nested",
     "schema_of",
     "tensors_for_numbers",
     "third_party_formulas",
@@ -86,6 +88,21 @@ def composite_implicit(overload: OpOverload) -> bool:
 def run_composite(overload: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run the CompositeImplicitAutograd kernel of an operator, as autograd does, even if another one is registered."""
     return overload._op_dk(_COMPOSITE_IMPLICIT, *args, **kwargs)
+
+
+def has_nested_kernel(overload: OpOverload) -> bool:
+    """Return whether nested tensors of the strided layout have a kernel of their own for an operator."""
+    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
+    return any(has_kernel(overload.name(), key) for key in ("NestedTensorCPU", "NestedTensorCUDA"))
+
+
+def run_composite_on_nested(overload: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run :func:`run_composite` on nested tensors of the strided layout, which have other kernels for a few."""
+    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
+    key = torch._C.DispatchKey.CompositeImplicitAutogradNestedTensor
+    if has_kernel(overload.name(), key):
+        return overload._op_dk(key, *args, **kwargs)
+    return run_composite(overload, args, kwargs)
 
 
 def modes_disabled() -> AbstractContextManager[Any]:

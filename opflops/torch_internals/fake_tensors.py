@@ -62,7 +62,7 @@ def mask_values_of(mask: Tensor) -> Tensor | None:
     return known_mask(mask) if is_fake(mask) else values_of(mask)
 
 
-def mixes_devices(error: RuntimeError) -> bool:
+def mixes_devices(error: Exception) -> bool:
     """Return whether an error says that fake tensors are on different devices; the message varies by version."""
     return "two devices" in str(error) or "two different devices" in str(error)
 
@@ -75,6 +75,16 @@ def value_dependent_errors() -> tuple[type[Exception], ...]:
 def needs_value(error: BaseException) -> bool:
     """Return whether an error says that a program needs the elements of a fake tensor."""
     return isinstance(error, value_dependent_errors()) or lacks_storage(error)
+
+
+def refuses_nested_tensors(error: BaseException) -> bool:
+    """Return whether an error says that fake tensors cannot stand for nested tensors, whose lengths are values."""
+    if isinstance(error, UnsupportedOperatorException):
+        return "nested" in str(error.func)
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback is not None and traceback.tb_frame.f_code is FakeTensorMode.create_symbolic_nested_int.__code__
 
 
 def lacks_kernel(error: BaseException | None) -> bool:

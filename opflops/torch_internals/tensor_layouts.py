@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
@@ -13,6 +14,7 @@ from opflops.torch_internals.dispatch import modes_disabled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any, TypeGuard
 
 
 def sparse_coo_parts(tensor: Tensor) -> tuple[Tensor, Tensor]:
@@ -26,6 +28,20 @@ def nested_lengths(tensor: Tensor) -> list[int]:
     with modes_disabled():
         lengths: list[int] = tensor._nested_tensor_size()[:, 0].tolist()
     return lengths
+
+
+def is_strided_nested(value: Any) -> TypeGuard[Tensor]:
+    """Return whether a value is a nested tensor of the strided layout, which has no shape and no strides.
+
+    A jagged one is a tensor subclass around a dense tensor.
+    """
+    return isinstance(value, Tensor) and value.is_nested and value.layout is torch.strided
+
+
+def nested_components(tensor: Tensor) -> list[Tensor]:
+    """Return the components of a strided nested tensor, each as a batch of one: a view with as many dimensions."""
+    with modes_disabled(), torch.no_grad():
+        return [component.unsqueeze(0) for component in tensor.unbind()]
 
 
 _NO_DISPATCH = Tensor.__torch_dispatch__
