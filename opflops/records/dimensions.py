@@ -144,7 +144,8 @@ def merge_dimensions(*several: Sequence[Dimension]) -> tuple[Dimension, ...]:
         largest = min((limit for limit in (known.maximum, each.maximum) if limit is not None), default=None)
         if largest is not None and smallest > largest:
             raise ProfileError(f"The profiles have no size of {each.name} in common.")
-        found[each.name] = Dimension(each.name, known.example, smallest, largest)
+        example = max(known.example, smallest)
+        found[each.name] = Dimension(each.name, example if largest is None else min(example, largest), smallest, largest)
     return tuple(found.values())
 
 
