@@ -5,8 +5,17 @@ from __future__ import annotations
 from itertools import pairwise
 from types import FrameType
 
+from opflops.wording import printable
 
-class OpflopsError(Exception):
+
+class _PrintableMessage(Exception):  # noqa: N818 - no error of its own
+    """Show a message, which may contain names from files and models, without characters that affect a terminal."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(printable, super().__str__().split("\n")))
+
+
+class OpflopsError(_PrintableMessage):
     """Catch every error that opflops raises on purpose."""
 
 
@@ -58,7 +67,7 @@ class TargetError(OpflopsError):
     """Report a model, an input or an option that the command line cannot use."""
 
 
-class UnpricedOpWarning(UserWarning):
+class UnpricedOpWarning(_PrintableMessage, UserWarning):
     """Warn, once per operator and counting block, that an operator has no formula and counts as 0."""
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from opflops.errors import ProfileError
 from opflops.records.algebra import substitute
 from opflops.records.cost import Cost
-from opflops.wording import nearest
+from opflops.wording import nearest, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -49,7 +49,7 @@ class Condition(NamedTuple):
     def __str__(self) -> str:
         from opflops.records.expressions import format_condition  # noqa: PLC0415 - keeps import opflops fast
 
-        return f"{format_condition(self.expression)} ({self.reason})"
+        return f"{format_condition(self.expression)} ({printable(self.reason)})"
 
 
 def unless_sizes(sizes: Iterable[tuple[str, int]]) -> Any:

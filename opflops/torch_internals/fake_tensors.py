@@ -8,7 +8,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import OutOfMemoryError, Tensor
 from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
@@ -81,6 +81,19 @@ def lacks_storage(error: BaseException | None) -> bool:
         TypeError: ("convert meta device type tensor to numpy",),
     }
     return any(type(error) is cls and message in str(error) for cls, known in messages.items() for message in known)
+
+
+def exceeds_size_limit(error: BaseException | None) -> bool:
+    """Return whether an error says that a tensor has more elements or bytes than PyTorch can number, on any device."""
+    messages = ("Storage size calculation overflowed", "multiplication overflow", "Overflow when unpacking long")
+    return isinstance(error, (RuntimeError, TypeError)) and any(message in str(error) for message in messages)
+
+
+def lacks_memory(error: BaseException | None) -> bool:
+    """Return whether an error says that there is no memory for a tensor."""
+    if isinstance(error, (MemoryError, OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and ("allocate memory" in str(error) or "not enough memory" in str(error))
 
 
 def _disable_log() -> Callable[[], object]:
