@@ -5,14 +5,18 @@ from __future__ import annotations
 from itertools import pairwise
 from types import FrameType
 
-from opflops.wording import printable
-
 
 class _PrintableMessage(Exception):  # noqa: N818 - no error of its own
     """Show a message, which may contain names from files and models, without characters that affect a terminal."""
 
     def __str__(self) -> str:
-        return "\n".join(map(printable, super().__str__().split("\n")))
+        # As opflops.wording.printable does, which is no lower layer than this file; line ends stay.
+        text = super().__str__()
+        if text.isprintable():
+            return text
+        return "".join(
+            each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode() for each in text
+        )
 
 
 class OpflopsError(_PrintableMessage):

@@ -8,17 +8,19 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from torch import OutOfMemoryError, Tensor
+from torch import OutOfMemoryError, Tensor, empty, nn, ops, strided
 from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
     FakeCopyMode,
+    FakeTensor,
     FakeTensorMode,
     UnsupportedOperatorException,
     is_fake,
 )
 from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
+from torch.utils._mode_utils import no_dispatch
 from torch.utils._pytree import tree_leaves
 
 from opflops.torch_internals.dispatch import dispatch_modes
@@ -105,6 +107,9 @@ def _disable_log() -> Callable[[], object]:
 _log_disabled = SharedContext(_disable_log)
 
 
+_DEVICE = ops.prim.device.default
+
+
 def _with_python_kernels(mode: FakeTensorMode, values: KnownValues) -> FakeTensorMode:
     """Make a mode compute results with Python kernels only, as the compiler does, and known values besides.
 
@@ -114,6 +119,9 @@ def _with_python_kernels(mode: FakeTensorMode, values: KnownValues) -> FakeTenso
     dispatch = mode.dispatch
 
     def call(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is _DEVICE and type(args[0]) is FakeTensor:
+            # Modules ask for the device of each parameter several times.
+            return args[0].fake_device
         if finds_nothing(func):
             return False
         return values.run(mode, func, args, kwargs, lambda: call_kernel(func, types, args, kwargs))
@@ -162,6 +170,35 @@ class _CopyMode(FakeCopyMode):
         return out
 
 
+def _fake_parameters(fake_mode: FakeTensorMode, originals: Any) -> dict[int, Tensor]:
+    """Make the fake copies of the plain parameters of modules, by the identity of the original.
+
+    PyTorch would make each in three steps, a fake tensor, its clone and a parameter of that, which takes most of the
+    time to copy a model of thousands of small modules.
+    """
+    modules = [leaf for leaf in tree_leaves(originals) if isinstance(leaf, nn.Module)]
+    with no_dispatch():
+        return {
+            id(each): _fake_parameter(fake_mode, each)
+            for module in modules
+            for each in module.parameters()
+            if _is_plain_parameter(each)
+        }
+
+
+def _is_plain_parameter(parameter: Tensor) -> bool:
+    if type(parameter) is not nn.Parameter or parameter.layout is not strided or parameter.is_meta:
+        return False
+    return parameter.is_contiguous() and not (parameter.is_quantized or parameter.is_conj() or parameter.is_neg())
+
+
+def _fake_parameter(fake_mode: FakeTensorMode, original: Tensor) -> Tensor:
+    element = empty(original.shape, dtype=original.dtype, device="meta")
+    made = FakeTensor(fake_mode, element, original.device)
+    made._is_param = True  # type: ignore[attr-defined] # what makes it an instance of nn.Parameter
+    return made.requires_grad_(original.requires_grad)
+
+
 @contextmanager
 def fake_copies(
     originals: Any,
@@ -188,6 +225,7 @@ def fake_copies(
     if copy_memo is not None:
         with fake_mode:
             memo.update(copy_memo())
+    memo = {**_fake_parameters(fake_mode, originals), **memo}
     with _CopyMode(fake_mode, values):
         copies = copy.deepcopy(originals, memo)
     # Newer versions also log what a fake kernel raises, with a traceback. The caller reports it.
