@@ -10,7 +10,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class OpflopsError(Exception):
+class _PrintableMessage(Exception):  # noqa: N818 - no error of its own
+    """Show a message, which may contain names from files and models, without characters that affect a terminal."""
+
+    def __str__(self) -> str:
+        # As opflops.wording.printable does, which is no lower layer than this file; line ends stay.
+        text = super().__str__()
+        if text.isprintable():
+            return text
+        return "".join(
+            each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode() for each in text
+        )
+
+
+class OpflopsError(_PrintableMessage):
     """Catch every error that opflops raises on purpose."""
 
 
@@ -62,7 +75,7 @@ class TargetError(OpflopsError):
     """Report a model, an input or an option that the command line cannot use."""
 
 
-class UnpricedOpWarning(UserWarning):
+class UnpricedOpWarning(_PrintableMessage, UserWarning):
     """Warn, once per operator and counting block, that an operator has no formula and counts as 0."""
 
 

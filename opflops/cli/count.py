@@ -43,7 +43,7 @@ def deliver(text: str, arguments: argparse.Namespace, form: str, about: str) -> 
         return
     output.write(text, arguments.output)
     if not arguments.quiet:
-        print(f"opflops: wrote {arguments.output} ({form}): {about}.", file=sys.stderr)
+        print(f"opflops: wrote {printable(arguments.output)} ({form}): {about}.", file=sys.stderr)
 
 
 def count_all(names: list[str], arguments: argparse.Namespace) -> dict[str, CountedTarget]:
@@ -111,7 +111,7 @@ def _run_options(arguments: argparse.Namespace) -> RunOptions:
 
     def note(sentence: str) -> None:
         if not arguments.quiet:
-            print(f"opflops: {sentence}", file=sys.stderr)
+            print(f"opflops: {printable(sentence)}", file=sys.stderr)
 
     optimizer = find_optimizer(arguments.optimizer) if arguments.optimizer else None
     return RunOptions(

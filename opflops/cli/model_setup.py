@@ -11,6 +11,7 @@ from torch import nn
 from opflops.cli.call_arguments import CallArguments, merge_arguments
 from opflops.cli.user_code import guard_user_code
 from opflops.errors import TargetError
+from opflops.torch_internals.fake_tensors import exceeds_size_limit, lacks_memory
 from opflops.wording import format_error
 
 if TYPE_CHECKING:
@@ -33,10 +34,20 @@ def prepare_without_storage(target: Target, options: RunOptions) -> PreparedMode
     try:
         return prepare(target, options, "meta")
     except TargetError as error:
-        if options.device == "meta" or not isinstance(error.__cause__, Exception):
+        if (
+            options.device == "meta"
+            or not isinstance(error.__cause__, Exception)
+            or exceeds_size_limit(error.__cause__)
+        ):
             raise
-        prepared = prepare(target, options, "cpu")
         reason = format_error(error.__cause__)[:160]
+        try:
+            prepared = prepare(target, options, "cpu")
+        except TargetError as later:
+            if not lacks_memory(later.__cause__):
+                raise
+            sentence = str(later).rstrip(".")
+            raise TargetError(f"{sentence}. It needs memory because it cannot be made on meta ({reason}).") from later
         options.note(f"{target.name} cannot be made on meta ({reason}), so its weights take memory.")
         return prepared
 

@@ -10,6 +10,9 @@ from pathlib import Path
 from opflops.errors import TargetError
 from opflops.wording import nearest
 
+_ERRORS = "backslashreplace"
+"""What becomes of a lone surrogate, as in the name of a file that is not UTF-8."""
+
 # The longest first, since .speedscope.json ends in .json too.
 _SUFFIXES = {
     ".speedscope.json": "speedscope",
@@ -56,7 +59,7 @@ def write(text: str, path: str) -> None:
     try:
         if target.exists() and not target.is_file():
             # A pipe or a device; for a folder, this raises an error.
-            target.write_text(f"{text.rstrip()}\n", encoding="utf-8")
+            target.write_text(f"{text.rstrip()}\n", encoding="utf-8", errors=_ERRORS)
             return
         # A symbolic link stays, and the file that it points to is replaced.
         target = target.resolve()
@@ -65,7 +68,7 @@ def write(text: str, path: str) -> None:
         raise TargetError(f"{path} cannot be written: {error.strerror or error}.") from error
     temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors=_ERRORS, newline="") as file:
             file.write(text if text.endswith("\n") else f"{text}\n")
         temporary.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
         temporary.replace(target)

@@ -9,6 +9,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from opflops.wording import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -38,7 +40,7 @@ class Progress:
             yield
             return
         over = threading.Event()
-        thread = threading.Thread(target=self._spin, args=(name, over), daemon=True)
+        thread = threading.Thread(target=self._spin, args=(printable(name), over), daemon=True)
         thread.start()
         try:
             yield

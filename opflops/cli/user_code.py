@@ -15,6 +15,8 @@ from opflops.wording import format_error
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_MAX_QUOTED = 200
+
 
 @contextmanager
 def guard_user_code(failing: str) -> Iterator[None]:
@@ -32,7 +34,19 @@ def guard_user_code(failing: str) -> Iterator[None]:
     except OpflopsError:
         raise
     except (Exception, SystemExit) as error:
-        raise TargetError(f"{failing}: {format_error(error)}.") from error
+        raise TargetError(f"{failing}: {_explain(error)}.") from error
+
+
+def _explain(error: BaseException) -> str:
+    """Write what an error means, if PyTorch says it in terms of its allocator, or else what it says."""
+    from opflops.torch_internals.fake_tensors import exceeds_size_limit, lacks_memory  # noqa: PLC0415 - imports PyTorch
+
+    said = format_error(error)[:_MAX_QUOTED]
+    if exceeds_size_limit(error):
+        return f"it has a tensor of more than 2**63 - 1 bytes, which PyTorch cannot describe on any device ({said})"
+    if lacks_memory(error):
+        return f"there is not enough memory for its tensors ({said})"
+    return format_error(error)
 
 
 @contextmanager

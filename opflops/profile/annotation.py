@@ -225,6 +225,7 @@ def _module_list_lines(children: Mapping[str, nn.Module | None], path: str, cost
 
 def _align_comments(lines: Sequence[_Line], costs: _ModuleCosts, measure: str, numbers: str) -> list[str]:
     """Align the comments in one column, except on very long lines, and the numbers in them."""
+    lines = [replace(line, text=printable(line.text)) for line in lines]
     cells = [_comment_parts(line, costs, measure, _FORMATTERS[numbers]) for line in lines]
     widths = [max(map(len, column)) for column in zip(*(numbers for numbers, _ in cells), strict=True)]
     widest = max((width for width in (len(line.text) for line in lines) if width <= _MAX_ALIGNED_WIDTH), default=0)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from opflops.errors import ProfileError
 from opflops.records.algebra import substitute
 from opflops.records.cost import Cost
-from opflops.wording import nearest
+from opflops.wording import nearest, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -49,7 +49,7 @@ class Condition(NamedTuple):
     def __str__(self) -> str:
         from opflops.records.expressions import format_condition  # noqa: PLC0415 - keeps import opflops fast
 
-        return f"{format_condition(self.expression)} ({self.reason})"
+        return f"{format_condition(self.expression)} ({printable(self.reason)})"
 
 
 def unless_sizes(sizes: Iterable[tuple[str, int]]) -> Any:
@@ -144,7 +144,10 @@ def merge_dimensions(*several: Sequence[Dimension]) -> tuple[Dimension, ...]:
         largest = min((limit for limit in (known.maximum, each.maximum) if limit is not None), default=None)
         if largest is not None and smallest > largest:
             raise ProfileError(f"The profiles have no size of {each.name} in common.")
-        found[each.name] = Dimension(each.name, known.example, smallest, largest)
+        example = max(known.example, smallest)
+        found[each.name] = Dimension(
+            each.name, example if largest is None else min(example, largest), smallest, largest
+        )
     return tuple(found.values())
 
 

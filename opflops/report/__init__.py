@@ -4,9 +4,10 @@ None of them ever sees a tensor. May import ``records``, ``devices`` and ``units
 import it.
 """
 
-from opflops.report.files.codec import document, dump, load
+from opflops.report.files.codec import document, dump
 from opflops.report.files.csv_rows import csv_rows
 from opflops.report.files.mermaid import mermaid
+from opflops.report.files.reading import load
 from opflops.report.files.stacks import folded, speedscope
 from opflops.report.notes import Symbolic
 from opflops.report.text.roofline_table import format_roofline_table

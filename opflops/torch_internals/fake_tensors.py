@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import OutOfMemoryError, Tensor, nn
 from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
+    FakeTensor,
     FakeTensorMode,
     UnsupportedOperatorException,
     is_fake,
@@ -104,6 +105,19 @@ def lacks_storage(error: BaseException | None) -> bool:
     return any(type(error) is cls and message in str(error) for cls, known in messages.items() for message in known)
 
 
+def exceeds_size_limit(error: BaseException | None) -> bool:
+    """Return whether an error says that a tensor has more elements or bytes than PyTorch can number, on any device."""
+    messages = ("Storage size calculation overflowed", "multiplication overflow", "Overflow when unpacking long")
+    return isinstance(error, (RuntimeError, TypeError)) and any(message in str(error) for message in messages)
+
+
+def lacks_memory(error: BaseException | None) -> bool:
+    """Return whether an error says that there is no memory for a tensor."""
+    if isinstance(error, (MemoryError, OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and ("allocate memory" in str(error) or "not enough memory" in str(error))
+
+
 _log = logging.getLogger(FakeTensorMode.__module__)
 _log_before: list[bool] = []
 
@@ -121,6 +135,8 @@ def _enable_log() -> None:
 
 _log_disabled = SharedContext(_disable_log, _enable_log)
 
+_DEVICE = torch.ops.prim.device.default
+
 
 def _with_python_kernels(mode: FakeTensorMode, values: KnownValues, latest_error: list[Exception]) -> FakeTensorMode:
     """Make a mode compute results with Python kernels only, as the compiler does, and known values besides.
@@ -137,6 +153,9 @@ def _with_python_kernels(mode: FakeTensorMode, values: KnownValues, latest_error
 
     def call(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         latest_error.clear()
+        if func is _DEVICE and type(args[0]) is FakeTensor:
+            # Modules ask for the device of each parameter several times.
+            return args[0].fake_device
         if finds_nothing(func):
             return False
         try:
@@ -190,6 +209,9 @@ class _FakeCopier(StateCopier):
         if _is_causal_bias(tensor):
             # It holds no elements, only what makes it, and cannot be made under a dispatch mode.
             return tensor
+        if _is_plain_parameter(tensor):
+            with modes_disabled():
+                return _fake_parameter(self._mode, tensor)
         cls = type(tensor)
         original = tensor
         if is_lazy(tensor):
@@ -239,6 +261,25 @@ class _CopyMode(TorchFunctionMode):
         ):
             return self._copier.copy(args[0])
         return func(*args, **(kwargs or {}))
+
+
+def _is_plain_parameter(parameter: Tensor) -> bool:
+    if type(parameter) is not nn.Parameter or parameter.layout is not torch.strided or parameter.is_meta:
+        return False
+    if parameter.is_quantized or parameter.is_conj() or parameter.is_neg() or not parameter.is_contiguous():
+        return False
+    return parameter.untyped_storage().nbytes() == parameter.nbytes
+
+
+def _fake_parameter(fake_mode: FakeTensorMode, original: Tensor) -> Tensor:
+    """Make the fake copy of a plain parameter in one step.
+
+    PyTorch takes several, which are most of the time to copy a model of thousands of small modules.
+    """
+    element = torch.empty(original.shape, dtype=original.dtype, device="meta")
+    made = FakeTensor(fake_mode, element, original.device)
+    made._is_param = True  # what makes it an instance of nn.Parameter
+    return made.requires_grad_(original.requires_grad)
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def test_flops_are_two_for_each_mac_and_one_for_each_other_operation():
 
 def test_names_with_commas_quotes_and_lines_survive():
     """The csv module quotes what it must."""
-    odd = Row('Net.a,"b"\r\nc', "=Linear", "aten.mm", "forward", "float32", 1, Cost(), estimate='"so", she said')
+    odd = Row('Net.a,"b"\r\nc', "Linear\n", "aten.mm", "forward", "float32", 1, Cost(), estimate='"so", she said')
     (found,) = read(Profile((odd,)).to_csv())
     assert (found["module"], found["module_type"], found["estimate"]) == (odd.module, odd.module_type, odd.estimate)
 

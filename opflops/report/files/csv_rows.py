@@ -7,6 +7,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from opflops.report.files.counts import encode_count
+from opflops.report.text.spreadsheet import spreadsheet_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,11 +51,11 @@ def csv_rows(rows: Iterable[Row]) -> str:
     - ``priced``: ``true``, or ``false`` if the operator has no formula and its arithmetic is missing.
 
     The header identifies the version: later versions append columns, and never rename, move or drop one. A count that
-    is an expression is written as text, such as ``12*batch``.
+    is an expression is written as text, such as ``12*batch`` or ``(-12*batch)``.
 
-    Names that begin with ``=`` and the like are not escaped for spreadsheets: they are class, attribute and operator
-    names of a program that has already run, negative numbers of a difference begin with ``-`` too, and a changed name
-    would no longer be found in the model. Import files from strangers as text.
+    Texts are written for spreadsheets: one that begins with ``=``, ``+``, ``-`` or ``@`` has an apostrophe before it, so
+    that it is not a formula, and control characters are escaped as in Python's strings. Numbers are not changed. Use
+    :meth:`opflops.Profile.to_json` to keep all names as they are.
 
     Raises:
         ProfileError: A count is a SymInt.
@@ -70,5 +71,11 @@ def _cell(row: Row, column: str) -> Any:
     if column == "priced":
         return "true" if row.priced else "false"
     if column == "calls" or hasattr(row.cost, column):
-        return encode_count(getattr(row if column == "calls" else row.cost, column))
-    return getattr(row, column)
+        return _count(encode_count(getattr(row if column == "calls" else row.cost, column)))
+    value = getattr(row, column)
+    return spreadsheet_text(value) if isinstance(value, str) else value
+
+
+def _count(count: int | str) -> int | str:
+    """Put an expression with a sign into parentheses, since it would be a formula of a spreadsheet."""
+    return f"({count})" if isinstance(count, str) and count.startswith("-") else count

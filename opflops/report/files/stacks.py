@@ -115,7 +115,10 @@ def _frames(row: Row) -> list[tuple[str, str]]:
 
 def _escape(name: str) -> str:
     """Percent-encode separators of frames and lines, and unprintable characters."""
-    return _RESERVED.sub(lambda found: _percent_encode(found.group()), name)
+    escaped = _RESERVED.sub(lambda found: _percent_encode(found.group()), name)
+    if escaped.isprintable():
+        return escaped
+    return "".join(each if each.isprintable() else _percent_encode(each) for each in escaped)
 
 
 def _percent_encode(character: str) -> str:

@@ -19,7 +19,7 @@ from opflops.errors import ProfileError
 from opflops.extras import optional
 from opflops.report.notes import NUMBERS
 from opflops.report.page.data import device_data, profile_data
-from opflops.wording import nearest
+from opflops.wording import nearest, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,9 +76,9 @@ def page(
     _check_measure(measure, timed=timed)
     plain, with_tf32 = (None, False) if device is None else devices.split_tf32(device)
     roof = None if plain is None else device_data(rows, devices.device(plain), tf32=tf32 or with_tf32)
-    heading = title or _default_title(rows)
+    heading = printable(title or _default_title(rows))
     facts = "".join(
-        f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(str(fact))}</dd></div>"
+        f"<div><dt>{html.escape(printable(name))}</dt><dd>{html.escape(printable(str(fact)))}</dd></div>"
         for name, fact in (about or {}).items()
     )
     script = '\n(() => {\n"use strict";\n' + "\n".join(map(_read_part, _SCRIPTS)) + "})();\n"

@@ -20,6 +20,7 @@ from opflops.records.rows import ancestry, unpriced
 from opflops.report.notes import notes
 from opflops.report.text.tree import OUTSIDE
 from opflops.units import exact
+from opflops.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,7 +40,7 @@ class _Strings:
     indices: dict[str, int] = field(default_factory=dict)
 
     def __call__(self, text: str) -> int:
-        return self.indices.setdefault(text, len(self.indices))
+        return self.indices.setdefault(printable(text), len(self.indices))
 
 
 @dataclass
@@ -119,8 +120,8 @@ def profile_data(rows: Sequence[Row], symbolic: Symbolic) -> dict[str, Any]:
         "rows": columns | counts,
         "counts": written,
         "integer": _integer_parts(rows, symbolic),
-        "notes": notes(rows, symbolic),
-        "unpriced": [[op, exact(calls)] for op, calls in unpriced(rows).items()],
+        "notes": list(map(printable, notes(rows, symbolic))),
+        "unpriced": [[printable(op), exact(calls)] for op, calls in unpriced(rows).items()],
     }
 
 
@@ -214,8 +215,8 @@ def device_data(rows: Iterable[Row], device: Device, *, tf32: bool) -> dict[str,
     return {
         "name": device.name,
         "bandwidth": device.bandwidth,
-        "peaks": {dtype: peak for dtype, peak in peaks.items() if peak is not None},
-        "unknown": [dtype for dtype, peak in peaks.items() if peak is None],
+        "peaks": {printable(dtype): peak for dtype, peak in peaks.items() if peak is not None},
+        "unknown": [printable(dtype) for dtype, peak in peaks.items() if peak is None],
         "tf32": tf32,
     }
 

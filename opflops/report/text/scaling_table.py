@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tabulate import tabulate
 
 from opflops.units import exact
+from opflops.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +23,7 @@ def format_scaling_table(measure: str, growths: Mapping[str, Mapping[str, Any]],
     """
     names = list(next(iter(growths.values())))
     rows = [
-        [part, *(_format_growth(name, *growth[name]) for name in names), exact(counts[part])]
+        [printable(part), *(_format_growth(name, *growth[name]) for name in names), exact(counts[part])]
         for part, growth in growths.items()
     ]
     headers = ["part", *(f"in {name}" for name in names), measure]

@@ -11,6 +11,7 @@ from tabulate import tabulate, tabulate_formats
 
 from opflops.report.amounts import KEY, MODULE, OPERATOR, OTHERS, TOTAL
 from opflops.report.text.color import BOLD, DIM, heat_codes, paint
+from opflops.report.text.spreadsheet import spreadsheet_text
 from opflops.report.text.terminal import draw_bar, elide, max_width, pad_left, pad_right, width_of
 
 if TYPE_CHECKING:
@@ -34,6 +35,13 @@ BROKEN_HEADERS = {
     "bytes_written": "bytes_\nwritten",
     "bytes_read": "bytes_\nread",
 }
+_SEPARATORS = {
+    **dict.fromkeys(("github", "pipe", "asciidoc", "jira", "youtrack"), r"\|"),
+    **dict.fromkeys(("mediawiki", "textile", "moinmoin", "colon_grid"), "&#124;"),
+    "orgtbl": r"\vert{}",
+}
+"""What stands for a vertical bar in the formats that separate cells by it."""
+
 _WHOLE_HEADERS = {broken: header for header, broken in BROKEN_HEADERS.items()}
 _NUMBER = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
 _WORDS = re.compile(r"[^:/_.\s-]*[:/_.\s-]*")
@@ -157,14 +165,14 @@ def render(sheet: Sheet, tablefmt: str, *, color: bool) -> str:
     markup = is_markup(tablefmt)
     # Markup drops leading spaces, except non-breaking ones.
     indent = "\u00a0\u00a0" if markup else _INDENT
-    labels = [indent * label.depth + label.name for label in sheet.labels]
+    labels = [indent * label.depth + _escape_separator(label.name, tablefmt) for label in sheet.labels]
     columns: list[Sequence[str]] = list(sheet.columns)
     if color:
         labels = [
             paint(text, _KIND_CODES.get(label.kind, "")) for text, label in zip(labels, sheet.labels, strict=True)
         ]
         columns = [_paint_column(sheet, position, column) for position, column in enumerate(columns)]
-    headers = [sheet.heading, *sheet.headers]
+    headers = [_escape_separator(header, tablefmt) for header in (sheet.heading, *sheet.headers)]
     return tabulate(
         list(zip(labels, *columns, strict=True)),
         headers=list(map(join_header, headers)) if markup else _align_headers(headers),
@@ -175,11 +183,18 @@ def render(sheet: Sheet, tablefmt: str, *, color: bool) -> str:
     )
 
 
+def _escape_separator(name: str, tablefmt: str) -> str:
+    """Write a name without the character that separates the cells of a format; tabulate leaves it as it is."""
+    separator = _SEPARATORS.get(tablefmt)
+    return name if separator is None else name.replace("|", separator)
+
+
 def _render_tsv(sheet: Sheet) -> str:
     """Separate values by tabs and omit thousands separators; tabulate would pad the cells."""
-    headers = [sheet.heading, *map(join_header, sheet.headers)]
+    headers = [spreadsheet_text(header) for header in (sheet.heading, *map(join_header, sheet.headers))]
+    texts = map(spreadsheet_text, sheet.texts)
     columns = [[_NUMBER.sub(_without_separators, cell) for cell in column] for column in sheet.columns]
-    return "\n".join(map("\t".join, [headers, *zip(sheet.texts, *columns, strict=True)]))
+    return "\n".join(map("\t".join, [headers, *zip(texts, *columns, strict=True)]))
 
 
 def _without_separators(number: re.Match[str]) -> str:
