@@ -244,7 +244,7 @@ class OpFlopMode(RecordingMode):
         problem = self._leave_stack()
         if not problem:
             self._end_mode()
-        elif exception[:1] == (GeneratorExit,):
+        elif self._in_block and exception[:1] == (GeneratorExit,):
             # A generator is closed wherever Python collects it, and cannot be closed again.
             self._abandon()
         else:
@@ -257,13 +257,12 @@ class OpFlopMode(RecordingMode):
             return _NOT_COUNTING
         if block.thread != get_ident():
             return _OTHER_THREAD if block.thread_is_alive else ""
-        if not leave_mode(self):
-            # PyTorch takes off the mode on top, whichever is left.
-            self._cut_short = take_off_ended()
-            if not self._cut_short:
-                return _IN_OPERATOR
-        self._on_stack = False
-        return ""
+        if leave_mode(self):
+            self._on_stack = False
+            return ""
+        # PyTorch takes off the mode on top, whichever is left.
+        self._cut_short = take_off_ended()
+        return "" if self._cut_short else _IN_OPERATOR
 
     def _leave_mode_late(self) -> None:
         block = self._block
@@ -275,9 +274,9 @@ class OpFlopMode(RecordingMode):
         if self._on_stack:
             take_off(self)
             self._on_stack = False
+        self._in_block = False
         if _abandoned:
             _take_off_abandoned()
-        self._in_block = False
         self._exit = None
 
     def _stop_counting(self) -> None:
@@ -291,16 +290,18 @@ class OpFlopMode(RecordingMode):
 
     def leave_stack_late(self) -> None:
         """Leave the stack of dispatch modes of this thread, long after the block. For internal use."""
-        if leave_mode(self) or self._block is None or not self._block.thread_is_alive:
-            _abandoned.remove(self)
+        if leave_mode(self) or not self._in_block or self._block is None or not self._block.thread_is_alive:
+            take_off(self)
             self.count_only_where(None)
             self._in_block = self._on_stack = False
+            _abandoned.remove(self)
 
     def _abandon(self) -> None:
         """End the block, but stay on the stack of dispatch modes until another block of the thread begins or ends."""
         _abandoned.append(self)
         self._stop_counting()
         self.count_only_where(_nowhere)
+        self._exit = None
 
     @property
     def profile(self) -> Profile:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing._internal.two_tensor import TwoTensor
 from torch.utils import _python_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -23,8 +24,9 @@ MACS_MINE, MACS_YOURS = 2 * 4 * 4, 2 * 4 * 8
 
 
 @pytest.fixture(autouse=True)
-def _nothing_stays():
-    """No mode, flag or patch is left by a test."""
+def _nothing_stays(monkeypatch, _every_count_adds_up):
+    """No mode, flag or patch is left by a test. Blocks end by the mode's own ``__exit__``."""
+    monkeypatch.undo()
     yield
     assert torch._C._len_torch_dispatch_stack() == 0
     assert not _python_dispatch._is_in_torch_dispatch_mode
@@ -144,6 +146,19 @@ def test_an_exit_stack_may_be_emptied_in_any_order():
     assert (macs(first), macs(second)) == (MACS_MINE, MACS_MINE + MACS_YOURS)
 
 
+def test_a_fake_mode_stays_when_a_block_ends_before_it():
+    """PyTorch keeps it apart from other modes; its flags are right at the end."""
+    block = OpFlopMode()
+    block.__enter__()
+    with FakeTensorMode():
+        x = torch.empty(2, 4)
+        nn.functional.relu(x)
+        block.__exit__(None, None, None)
+        with OpFlopMode() as later:
+            assert nn.functional.relu(x).shape == (2, 4)
+    assert block.total == later.total == Cost(ops=8, bytes_read=32, bytes_written=32)
+
+
 def test_another_mode_stays_when_a_block_ends_before_it():
     """It goes on seeing operators, and so does a block that is entered then."""
     block, foreign, later = OpFlopMode(), Foreign(), OpFlopMode()
@@ -250,7 +265,7 @@ def test_tasks_count_their_own_work():
 
 
 def test_a_block_counts_the_tasks_that_it_creates():
-    """Those created inside count for it, with a block of their own or without; a sibling with a block counts its own."""
+    """Those created inside count for it, with a block of their own or without. A sibling with a block counts itself."""
 
     async def without_block():
         await asyncio.sleep(0)

@@ -149,6 +149,8 @@ def _install(patches: Iterable[tuple[Any, str, Wrapper]]) -> None:
     installed = _installed
     for owner, name, wrap in patches:
         key, original = (owner, name), owner.__dict__[name]
+        if key in _wrappers and _wrappers[key][1] is original:
+            continue  # as when a signal handler that counts interrupted this
         if key not in _wrappers or _wrappers[key][0] is not original:
             _wrappers[key] = original, wrap(original)
         wrapper = _wrappers[key][1]

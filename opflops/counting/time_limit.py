@@ -14,6 +14,7 @@ from opflops.counting.source_locations import SourceLocation, location_of
 from opflops.errors import OpflopsError, TimeLimitError
 from opflops.pricing.schemas import returns_new_tensors
 from opflops.torch_internals.dispatch import DispatchMode, OpOverload, dispatch_modes
+from opflops.torch_internals.interruption import release_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,7 +84,7 @@ class _Timer(DispatchMode):
         self._end = time.monotonic() + seconds
         self._thread = threading.get_ident()
         self._stopped = threading.Event()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._raised = False
 
     def _begin_mode(self) -> None:
@@ -92,6 +93,7 @@ class _Timer(DispatchMode):
 
     def _end_mode(self) -> None:
         # First, since the thread raises an exception in this one.
+        release_lock(self._lock)
         self.stop()
         super()._end_mode()
 

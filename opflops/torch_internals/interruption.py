@@ -32,9 +32,14 @@ def release_locks() -> None:
     Python lets an exception come between the last line of a ``with`` block and the release of its lock.
     """
     for lock in _locks:
-        with suppress(RuntimeError):  # it is not held any more
-            while True:
-                lock.release()
+        release_lock(lock)
+
+
+def release_lock(lock: RLock) -> None:
+    """Release one lock, if this thread holds it; see :func:`release_locks`."""
+    with suppress(RuntimeError):  # it is not held any more
+        while True:
+            lock.release()
 
 
 class HasExit:

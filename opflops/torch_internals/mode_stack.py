@@ -120,8 +120,12 @@ def leave_mode(mode: DispatchMode) -> bool:
     # Flags are missing if PyTorch was interrupted.
     if count and mode_at(count - 1) is mode and mode.old_dispatch_mode_flags:
         TorchDispatchMode.__exit__(mode, None, None, None)
-        if count > 1 and any(each is mode for each in dispatch_modes()):
-            take_off(mode)
+        if count > 1:
+            if any(each is mode for each in dispatch_modes()):
+                take_off(mode)
+            elif not _python_dispatch._is_in_torch_dispatch_mode:
+                # The mode was the outermost, so those that remain were entered after it, as a fake mode may be.
+                _set_flags(saved_too=True)
         return True
     if not any(each is mode for each in dispatch_modes()):
         return False
@@ -153,10 +157,11 @@ def take_off(mode: DispatchMode) -> None:
         first, above = mode._modes_above
         for each in above[mode_count() - first :]:
             push_mode(each)
+        _set_flags(saved_too=bool(above))
         mode._modes_above = None
     for _, saved, _ in _FLAGS:
         getattr(mode, saved, []).clear()
-    _set_flags(saved_too=True)
+    _set_flags()
 
 
 def restore_modes(modes: list[Any]) -> None:
@@ -192,20 +197,22 @@ def forget_flags() -> None:
 
 
 def _set_flags(*, saved_too: bool = False) -> None:
-    """Set the flags to what they are for modes that end in the opposite order as they began.
+    """Set the flags to what the modes on the stack make them.
 
     Args:
-        saved_too: Whether to change those that modes have saved, since a mode is missing below them.
+        saved_too: Whether to change also what modes have saved, since one is missing that they were entered after. It
+            is not known where modes of PyTorch's own machinery were entered, so they save that there is none.
     """
     modes = dispatch_modes()
     for name, saved, sets in _FLAGS:
         if not hasattr(_python_dispatch, name):
             continue  # not in every version
-        value = False
-        for mode in modes:
-            if saved_too and (flags := getattr(mode, saved, None)):
-                flags[-1] = value
-            value = value or sets(mode)
+        below = False
+        for mode in modes if saved_too else ():
+            if flags := getattr(mode, saved, None):
+                flags[-1] = below and not mode.is_infra_mode()
+            below = below or (sets(mode) and not mode.is_infra_mode())
+        value = any(map(sets, modes))
         setattr(_python_dispatch, name, value)
         if name == _FLAGS[-1][0]:
             set_copy: Any = vars(_python_dispatch)["set_is_in_mode_without_ignore_compile_internals"]
@@ -217,14 +224,16 @@ class _SwappedModes(HasExit):
 
     def __init__(self, leaving: list[Any], entering: list[Any]) -> None:
         self._leaving, self._entering = leaving, entering
-        self._before: list[Any] = []
+        # The modes below, and what the stack is to be afterwards.
+        self._below: list[Any] = []
+        self._after: list[Any] | None = None
 
     def __enter__(self) -> None:
-        self._before = dispatch_modes()
+        modes = dispatch_modes()
+        self._below = modes[: len(modes) - len(self._leaving)]
         try:
             self._note_entered()
-            kept = len(self._before) - len(self._leaving)
-            restore_modes(self._before[:kept] + self._entering)
+            restore_modes(self._below + self._entering)
         except BaseException:
             self._leave_mode_late()
             raise
@@ -237,7 +246,11 @@ class _SwappedModes(HasExit):
             raise
 
     def _leave_mode_late(self) -> None:
-        restore_modes(self._before)
+        if self._after is None:
+            # A mode below may have ended meanwhile, as that of a generator.
+            present = dispatch_modes()
+            self._after = [mode for mode in self._below if any(mode is each for each in present)] + self._leaving
+        restore_modes(self._after)
         self._exit = None
 
 
