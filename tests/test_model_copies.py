@@ -4,6 +4,7 @@ Each count is that of a run, by hand: Linear(4, 3) on five rows has 5 * 4 * 3 = 
 without a gradient for the input 60 more.
 """
 
+import gc
 import threading
 import weakref
 from collections import OrderedDict, defaultdict, deque
@@ -409,3 +410,17 @@ def test_a_data_parallel_model_is_counted_forward_and_gets_a_sentence_backward(m
     with pytest.raises(OpflopsError, match="The backward of Net"):
         count(model, X, optimizer=torch.optim.SGD)
     assert count(model.module, X, backward=True).total.macs == 2 * FORWARD
+
+
+def test_deeply_nested_models_and_classes_are_counted():
+    """150 containers around a layer; Python would stop a copy that calls itself for each. No class is kept."""
+    model = nn.Linear(4, 3)
+    for _ in range(150):
+        model = nn.Sequential(model)
+    assert count(model, X).total.macs == FORWARD
+
+    classes = [type("Brief", (torch.Tensor,), {})]
+    count(lambda x: x.as_subclass(classes[0]) + 1, X)
+    reference = weakref.ref(classes.pop())
+    gc.collect()
+    assert reference() is None

@@ -28,8 +28,8 @@ def count(
     """Count a call of a model, or of any function of tensors, without running it: no memory, no arithmetic.
 
     The call runs on copies of the tensors that have a shape but no storage. The model, its parameters and the inputs do
-    not change; nor do modules and tensors in the closure or globals of a function. What cannot be copied, such as a lock
-    or a file, is shared. Tensors that were computed before the call are leaves: their gradients end there.
+    not change; nor do modules and tensors in the closure or globals of a function. What cannot be copied, such as a
+    lock or a file, is shared. Tensors that were computed before the call are leaves: gradients end there.
 
     Values that do not depend on parameters or floating-point inputs are known all the same: of integer and bool inputs
     and buffers, of masks, and of what the model computes from them and from numbers, up to 64 MiB for each tensor. So
@@ -91,7 +91,8 @@ def count(
     Raises:
         ValueNeededError: The model needs a value that only a real run has (``.item()``, a boolean mask, routing by
             index), since it depends on parameters or floating-point inputs. The message names the operator, module and
-            line, also if a library raised an error of its own. Run the model on small real inputs inside ``OpFlopMode()``.
+            line, also if a library raised an error of its own. Run the model on small real inputs inside
+            ``OpFlopMode()``.
         DimensionError: ``dynamic_shapes`` does not fit the inputs, or no formula holds for all sizes.
         OpflopsError: Gradients are asked for, and no output requires one, or an output depends on a parameter that
             belongs neither to the model nor to the inputs; tensors are on several devices, or on

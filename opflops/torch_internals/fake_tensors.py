@@ -25,7 +25,11 @@ from torch.utils._pytree import tree_leaves
 from opflops.torch_internals.dispatch import dispatch_modes, modes_disabled
 from opflops.torch_internals.fake_kernel_fixes import corrected_result, result_without_kernel
 from opflops.torch_internals.fake_tensor_checks import known_fakes_hidden
-from opflops.torch_internals.fake_tensor_patches import fake_tensor_patches_active, with_class
+from opflops.torch_internals.fake_tensor_patches import (
+    fake_classes_kept,
+    fake_tensor_patches_active,
+    with_class,
+)
 from opflops.torch_internals.fake_value_patches import fake_value_patches_active, finds_nothing
 from opflops.torch_internals.known_values import KnownValues, known_mask, known_value
 from opflops.torch_internals.shared_context import SharedContext
@@ -252,7 +256,13 @@ def fake_copies(
             memo.update(copy_memo())
     copier = _FakeCopier(fake_mode, values, memo)
     # Newer versions also log what a fake kernel raises, with a traceback. The caller reports it.
-    with _log_disabled, known_fakes_hidden, fake_value_patches_active, fake_tensor_patches_active:
+    with (
+        _log_disabled,
+        known_fakes_hidden,
+        fake_classes_kept,
+        fake_value_patches_active,
+        fake_tensor_patches_active,
+    ):
         with _CopyMode(copier):
             copies = copier.copy(originals)
         copier.replace_real_tensors(set(memo))
