@@ -107,7 +107,7 @@ def _disable_log() -> Callable[[], object]:
 _log_disabled = SharedContext(_disable_log)
 
 
-def _with_python_kernels(mode: FakeTensorMode, values: KnownValues, latest_error: list[Exception]) -> FakeTensorMode:
+def _with_python_kernels(mode: FakeTensorMode, values: KnownValues, needing_value: list[Any]) -> FakeTensorMode:
     """Make a mode compute results with Python kernels only, as the compiler does, and known values besides.
 
     The C++ kernels do not support symbolic sizes, and some of their results have a memory layout as on no device. This
@@ -116,18 +116,19 @@ def _with_python_kernels(mode: FakeTensorMode, values: KnownValues, latest_error
     Args:
         mode: The mode.
         values: Computes known values.
-        latest_error: Filled with the error of the latest operator, if it needs a value.
+        needing_value: Filled with the latest operator, if it needs a value.
     """
     dispatch = mode.dispatch
 
     def call(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        latest_error.clear()
+        needing_value.clear()
         if finds_nothing(func):
             return False
         try:
             return values.run(mode, func, args, kwargs, lambda: call_kernel(func, types, args, kwargs))
         except value_dependent_errors() as error:
-            latest_error.append(error)
+            # The error itself would keep the tensors of its traceback alive, and autograd copies gradients then.
+            needing_value.append(getattr(error, "func", None))
             raise
 
     def call_kernel(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -247,9 +248,9 @@ def fake_copies(
     """
     values = KnownValues(exact=exact_values)
     # Real tensors that the forward uses, such as constants in closures and globals, are converted on first use.
-    latest_error: list[Exception] = []
+    needing_value: list[Any] = []
     fake_mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=sizes)
-    fake_mode = _with_python_kernels(fake_mode, values, latest_error)
+    fake_mode = _with_python_kernels(fake_mode, values, needing_value)
     memo: dict[int, Any] = {}
     if copy_memo is not None:
         with fake_mode:
@@ -270,12 +271,10 @@ def fake_copies(
             with fake_mode:
                 yield copies
         except RuntimeError as error:
-            if latest_error and error.__cause__ is None and _INTERPRETER in str(error):
+            if needing_value and error.__cause__ is None and _INTERPRETER in str(error):
                 # TorchScript keeps only the message of an exception.
-                error.__cause__ = latest_error[0]
+                error.__cause__ = DataDependentOutputException(needing_value[0])
             raise
-        finally:
-            latest_error.clear()
 
 
 def is_fake_or_tracing(arguments: Any) -> bool:
