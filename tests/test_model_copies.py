@@ -4,6 +4,7 @@ Each count is that of a run, by hand: Linear(4, 3) on five rows has 5 * 4 * 3 = 
 without a gradient for the input 60 more.
 """
 
+import gc
 import threading
 import weakref
 from collections import OrderedDict, defaultdict, deque
@@ -210,9 +211,19 @@ def test_what_a_model_makes_while_it_is_copied_is_counted_without_running(member
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("make", [torch.jit.script, lambda net: torch.jit.trace(net, X)], ids=["script", "trace"])
 def test_gradients_of_torchscript_are_counted(make):
-    """They go to the parameters of the copy, which TorchScript holds."""
+    """They go to the parameters of the copy, which TorchScript holds. How often it detaches tensors differs."""
     model = nn.Sequential(make(nn.Linear(4, 3)), nn.Tanh())
-    check(model)
+    before = [parameter.grad for parameter in model.parameters()]
+    for backward in (False, True):
+        counted = count(model, X, backward=backward)
+        with OpFlopMode() as mode:
+            out = model(X)
+            if backward:
+                out.backward(torch.ones_like(out))
+        assert counted.total == mode.total
+        assert counted.total.macs == FORWARD * (1 + backward)
+        model.zero_grad(set_to_none=True)
+    assert [parameter.grad for parameter in model.parameters()] == before
 
 
 class Scaled(nn.Parameter):
@@ -307,7 +318,7 @@ def test_generators_of_random_numbers_do_not_advance():
 
     class Noisy(Net):
         def forward(self, x):
-            return super().forward(x + torch.rand(x.shape, generator=self.extra))
+            return super().forward(x + torch.rand(x.shape, generator=self.extra.manual_seed(7)))
 
     model = Noisy(lambda net: setattr(net, "extra", torch.Generator()))
     state = model.extra.get_state()
@@ -409,3 +420,17 @@ def test_a_data_parallel_model_is_counted_forward_and_gets_a_sentence_backward(m
     with pytest.raises(OpflopsError, match="The backward of Net"):
         count(model, X, optimizer=torch.optim.SGD)
     assert count(model.module, X, backward=True).total.macs == 2 * FORWARD
+
+
+def test_deeply_nested_models_and_classes_are_counted():
+    """150 containers around a layer; Python would stop a copy that calls itself for each. No class is kept."""
+    model = nn.Linear(4, 3)
+    for _ in range(150):
+        model = nn.Sequential(model)
+    assert count(model, X).total.macs == FORWARD
+
+    classes = [type("Brief", (torch.Tensor,), {})]
+    count(lambda x: x.as_subclass(classes[0]) + 1, X)
+    reference = weakref.ref(classes.pop())
+    gc.collect()
+    assert reference() is None

@@ -566,6 +566,8 @@ def test_state_is_copied_with_its_identities():
     failing = Failing(inner, lock)
     cycle = {"again": failing}
     cycle["self"] = cycle
+    outer = state_copies.StateCopier({}, torch.clone).copy(Failing(failing, lock))
+    assert outer.inner.inner == [1]
     copied = state_copies.StateCopier({}, torch.clone).copy([failing, inner, cycle, lock])
     assert type(copied[0]) is Failing
     assert copied[0] is not failing

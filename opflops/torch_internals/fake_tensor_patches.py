@@ -20,7 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.known_values import move_known_value
-from opflops.torch_internals.shared_context import patched
+from opflops.torch_internals.shared_context import SharedContext, patched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -194,6 +194,9 @@ def with_class(fake: Tensor, cls: type) -> Tensor:
         fake.__class__ = _fake_class(cls)
     return fake
 
+
+fake_classes_kept = SharedContext(lambda: _fake_class.cache_clear)
+"""A context that keeps the classes of fake tensors: those of one class are of one class, and none stays behind."""
 
 fake_tensor_patches_active = patched(
     lambda: [

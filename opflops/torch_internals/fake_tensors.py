@@ -26,7 +26,11 @@ from torch.utils._pytree import tree_leaves
 from opflops.torch_internals.dispatch import dispatch_modes, modes_disabled
 from opflops.torch_internals.fake_kernel_fixes import corrected_result, result_without_kernel
 from opflops.torch_internals.fake_tensor_checks import known_fakes_hidden
-from opflops.torch_internals.fake_tensor_patches import fake_tensor_patches_active, with_class
+from opflops.torch_internals.fake_tensor_patches import (
+    fake_classes_kept,
+    fake_tensor_patches_active,
+    with_class,
+)
 from opflops.torch_internals.fake_value_patches import fake_value_patches_active, finds_nothing
 from opflops.torch_internals.known_values import KnownValues, known_mask, known_value
 from opflops.torch_internals.shared_context import SharedContext
@@ -138,7 +142,7 @@ _log_disabled = SharedContext(_disable_log, _enable_log)
 _DEVICE = torch.ops.prim.device.default
 
 
-def _with_python_kernels(mode: FakeTensorMode, values: KnownValues, latest_error: list[Exception]) -> FakeTensorMode:
+def _with_python_kernels(mode: FakeTensorMode, values: KnownValues, needing_value: list[Any]) -> FakeTensorMode:
     """Make a mode compute results with Python kernels only, as the compiler does, and known values besides.
 
     The C++ kernels do not support symbolic sizes, and some of their results have a memory layout as on no device. This
@@ -147,12 +151,12 @@ def _with_python_kernels(mode: FakeTensorMode, values: KnownValues, latest_error
     Args:
         mode: The mode.
         values: Computes known values.
-        latest_error: Filled with the error of the latest operator, if it needs a value.
+        needing_value: Filled with the latest operator, if it needs a value.
     """
     dispatch = mode.dispatch
 
     def call(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        latest_error.clear()
+        needing_value.clear()
         if func is _DEVICE and type(args[0]) is FakeTensor:
             # Modules ask for the device of each parameter several times.
             return args[0].fake_device
@@ -161,7 +165,8 @@ def _with_python_kernels(mode: FakeTensorMode, values: KnownValues, latest_error
         try:
             return values.run(mode, func, args, kwargs, lambda: call_kernel(func, types, args, kwargs))
         except value_dependent_errors() as error:
-            latest_error.append(error)
+            # The error itself would keep the tensors of its traceback alive, and autograd copies gradients then.
+            needing_value.append(getattr(error, "func", None))
             raise
 
     def call_kernel(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -303,16 +308,22 @@ def fake_copies(
     """
     values = KnownValues(exact=exact_values)
     # Real tensors that the forward uses, such as constants in closures and globals, are converted on first use.
-    latest_error: list[Exception] = []
+    needing_value: list[Any] = []
     fake_mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=sizes)
-    fake_mode = _with_python_kernels(fake_mode, values, latest_error)
+    fake_mode = _with_python_kernels(fake_mode, values, needing_value)
     memo: dict[int, Any] = {}
     if copy_memo is not None:
         with fake_mode:
             memo.update(copy_memo())
     copier = _FakeCopier(fake_mode, values, memo)
     # Newer versions also log what a fake kernel raises, with a traceback. The caller reports it.
-    with _log_disabled, known_fakes_hidden, fake_value_patches_active, fake_tensor_patches_active:
+    with (
+        _log_disabled,
+        known_fakes_hidden,
+        fake_classes_kept,
+        fake_value_patches_active,
+        fake_tensor_patches_active,
+    ):
         with _CopyMode(copier):
             copies = copier.copy(originals)
         copier.replace_real_tensors(set(memo))
@@ -320,12 +331,10 @@ def fake_copies(
             with fake_mode:
                 yield copies
         except RuntimeError as error:
-            if latest_error and error.__cause__ is None and _INTERPRETER in str(error):
+            if needing_value and error.__cause__ is None and _INTERPRETER in str(error):
                 # TorchScript keeps only the message of an exception.
-                error.__cause__ = latest_error[0]
+                error.__cause__ = DataDependentOutputException(needing_value[0])
             raise
-        finally:
-            latest_error.clear()
 
 
 def is_fake_or_tracing(arguments: Any) -> bool:

@@ -82,27 +82,33 @@ class StateCopier:
 
     def _copy_module(self, module: torch.nn.Module) -> torch.nn.Module:
         """Copy a module as its class says, or else by its attributes."""
-        cls = type(module)
-        by_class = hasattr(cls, "__deepcopy__") or any(
-            getattr(cls, name) is not getattr(torch.nn.Module, name) for name in ("__reduce__", "__reduce_ex__")
-        )
-        if by_class:
+        if _is_plain(type(module)):
+            return self._copy_plain(module)
+        if _has_method_to_copy(type(module)):
             made = self._attempt(lambda: copy.deepcopy(module, self.memo))
             if made is not _FAILED and made is not module:
                 return made  # type: ignore[no-any-return]
             self.memo.pop(id(module), None)
-        copied = self._attempt(lambda: self._from_state(module))
-        return self._copy_parts(module) if copied is _FAILED else copied  # type: ignore[no-any-return]
+        made = self._attempt(lambda: self._from_state(module))
+        return self._copy_parts(module) if made is _FAILED else made  # type: ignore[no-any-return]
+
+    def _copy_plain(self, module: torch.nn.Module) -> torch.nn.Module:
+        """Copy a module and those below it without recursion, which would limit how deep modules may be nested."""
+        modules = [each for each in module.modules() if id(each) not in self.memo and _is_plain(type(each))]
+        for each in modules:
+            self._note(each, _new(type(each)))
+        for each in modules:
+            self._copy_attributes(each, self.memo[id(each)])
+        return self.memo[id(module)]  # type: ignore[no-any-return]
 
     def _from_state(self, module: torch.nn.Module) -> torch.nn.Module:
         """Copy a module's state, and give it to a new module."""
         made = _new(type(module))
         self._note(module, made)
-        given = getattr(type(module), "__getstate__", None)
-        custom = given is not None and given is not getattr(object, "__getstate__", None)
-        state = module.__getstate__() if custom else vars(module)
-        made.__setstate__(self.copy(dict(state) if state is vars(module) else state))
-        if not custom:
+        if _is_own(type(module), "__getstate__"):
+            made.__setstate__(self.copy(module.__getstate__()))
+        else:
+            made.__setstate__({name: self.copy(value) for name, value in list(vars(module).items())})
             self._copy_slots(module, made)
         return made  # type: ignore[no-any-return]
 
@@ -117,11 +123,14 @@ class StateCopier:
             except TypeError:
                 return value
             self._note(value, made)
-        with suppress(TypeError):
+        self._copy_attributes(value, made)
+        return made
+
+    def _copy_attributes(self, value: Any, made: Any) -> None:
+        if hasattr(value, "__dict__"):
             for name, attribute in list(vars(value).items()):
                 vars(made)[name] = self.copy(attribute)
         self._copy_slots(value, made)
-        return made
 
     def _copy_slots(self, value: Any, made: Any) -> None:
         for name in copyreg._slotnames(type(value)):  # type: ignore[attr-defined]
@@ -164,6 +173,20 @@ class StateCopier:
 
 _CONTAINERS = (OrderedDict, defaultdict, dict, list, tuple, set, frozenset, deque)
 """The types whose elements are copied one by one, derived ones before their bases."""
+
+
+def _is_plain(cls: type) -> bool:
+    """Tell whether a class of modules does not say how to copy it."""
+    return not (_has_method_to_copy(cls) or _is_own(cls, "__getstate__") or _is_own(cls, "__setstate__"))
+
+
+def _has_method_to_copy(cls: type) -> bool:
+    return any(_is_own(cls, name) for name in ("__deepcopy__", "__reduce__", "__reduce_ex__"))
+
+
+def _is_own(cls: type, name: str) -> bool:
+    """Tell whether a class of modules has a method that ``nn.Module`` does not have."""
+    return getattr(cls, name, None) is not getattr(torch.nn.Module, name, None)
 
 
 def _new(cls: type) -> Any:
