@@ -11,7 +11,8 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves
 
-from opflops import Cost, OpFlopMode, UnpricedOpWarning, ValueNeededError, count
+from opflops import Cost, Estimate, OpFlopMode, UnpricedOpWarning, ValueNeededError, count
+from opflops.pricing.nested_calls import calls_by_component
 
 pytestmark = pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 
@@ -281,6 +282,36 @@ def test_a_matmul_of_strided_nested_tensors_by_hand():
         )
 
 
+def test_components_of_one_shape_count_each():
+    """By hand: two products of two by three by two, and one of one by three by one; so do those of rows of weights."""
+    x = strided([torch.rand(2, 3), torch.rand(1, 3), torch.rand(2, 3)])
+    for grad_mode in GRAD_MODES:
+        with grad_mode(), OpFlopMode(strict=True) as mode:
+            x @ x.transpose(1, 2)
+            functional.linear(x, torch.ones(4, 3))
+        by_op = mode.profile.by("op")
+        assert by_op["aten.matmul"].macs == 2 * 2 * 3 * 2 + 1 * 3 * 1
+        assert by_op["aten.linear"].macs == 5 * 3 * 4
+
+
+def test_inference_mode_runs_the_operators_of_other_grad_modes():
+    """Composite operators without a kernel for nested tensors decompose, and views count as views of any part."""
+
+    def program(query, x):
+        functional.scaled_dot_product_attention(query, query, query)
+        functional.dropout(x.reshape(3, -1, 2, 2), 0.5, training=True)
+        return x.narrow(0, 1, 2), x.chunk(4, -1)
+
+    query, x = strided(heads(2, 4)), strided(components(WIDTH))
+    counted = []
+    for grad_mode in GRAD_MODES[1:]:
+        with grad_mode(), OpFlopMode(strict=True) as mode:
+            program(query, x)
+        counted.append({op: tuple(cost)[:3] for op, cost in mode.profile.by("op").items() if any(cost[:3])})
+    assert counted[0] == counted[1]
+    assert set(counted[0]) == {"aten.mul", "aten.matmul", "aten._safe_softmax", "aten.native_dropout"}
+
+
 def test_a_product_of_complex_nested_tensors_takes_four_real_products():
     """By hand: two by two and four by four results of three pairs each, and 24 weights of an input row with a bias."""
     x = strided([torch.rand(2, 3, dtype=torch.complex64), torch.rand(4, 3, dtype=torch.complex64)])
@@ -333,7 +364,7 @@ def test_a_formula_that_fails_on_nested_tensors_is_reported():
 
 
 def test_a_formula_of_shapes_holds_for_nested_tensors():
-    """A user's formula that asks for a shape gets that of each component, as a batch of one; estimates stay so."""
+    """A user's formula that asks for a shape gets that of each component, as a batch of one."""
     shapes = []
 
     def by_shape(self):
@@ -345,6 +376,31 @@ def test_a_formula_of_shapes_holds_for_nested_tensors():
         torch.relu(x)
     assert shapes[-3:] == [(1, length, WIDTH) for length in LENGTHS]
     assert mode.total.ops == ROWS
+
+
+def test_an_estimate_of_a_component_makes_the_whole_one():
+    """Its cost is in the sum, and each reason stands once."""
+
+    def estimated(self):
+        cost = Cost(ops=self.shape[1])
+        return Estimate(cost, "too long to look at") if self.shape[1] > 2 else cost
+
+    x = strided(components(WIDTH))
+    with OpFlopMode(formulas={torch.ops.aten.relu: estimated}) as mode:
+        torch.relu(x)
+    (row,) = mode.profile.rows
+    assert (row.cost.ops, row.estimate) == (ROWS, "too long to look at")
+
+
+def test_dense_tensors_of_the_batch_are_split_with_it():
+    """A formula sees the part of a component; a tensor of other axes is seen whole."""
+    x, batch, shared = strided(components(WIDTH)), torch.arange(12.0).view(3, 1, 4), torch.ones(3, 4)
+    calls = calls_by_component(([x, batch], {"shared": shared}))
+    assert [tuple(nested.shape) for (nested, _), _ in calls] == [(1, length, WIDTH) for length in LENGTHS]
+    assert torch.equal(torch.cat([part for (_, part), _ in calls]), batch)
+    assert all(each["shared"] is shared for _, each in calls)
+    assert calls_by_component([batch, shared]) is None
+    assert calls_by_component([x, strided([torch.ones(2, 2)])]) is None
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

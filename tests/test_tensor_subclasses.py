@@ -197,6 +197,18 @@ def test_work_that_a_subclass_hides_is_an_estimate():
     assert "Hidden computes it" in str(mode)
 
 
+def test_a_formula_that_fails_on_a_subclass_that_hides_its_work_is_reported():
+    """The operator runs, and is listed as unpriced with what the formula raised."""
+
+    def broken(self):
+        raise ValueError("no luck")
+
+    with pytest.warns(UnpricedOpWarning, match="no luck"), OpFlopMode(formulas={aten.exp: broken}) as mode:
+        out = torch.exp(Hidden(X))
+    assert mode.profile.unpriced == {"aten.exp": 1}
+    assert torch.equal(out.inner, torch.exp(X))
+
+
 def test_an_operator_without_a_formula_that_a_subclass_hides_is_unpriced():
     """It is named, and strict mode refuses it."""
     with torch.library._scoped_library("subclasstest", "DEF") as library:
