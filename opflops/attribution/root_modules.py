@@ -96,7 +96,9 @@ class RootModules:
         self._class_counts[name] += 1
         count = self._class_counts[name]
         name = name if count == 1 else f"{name}#{count}"
-        paths = self._by_name[name] = ModulePaths(root, name, self._move_roots_into, self._fixed, self._holders, self._unscanned)
+        paths = self._by_name[name] = ModulePaths(
+            root, name, self._move_roots_into, self._fixed, self._holders, self._unscanned
+        )
         key = id(root)
         self._by_root[key] = (weakref.ref(root, lambda _: self._remove_root(key)), paths)
         self._move_roots_into(paths, paths.items)

@@ -34,7 +34,11 @@ def prepare_without_storage(target: Target, options: RunOptions) -> PreparedMode
     try:
         return prepare(target, options, "meta")
     except TargetError as error:
-        if options.device == "meta" or not isinstance(error.__cause__, Exception) or exceeds_size_limit(error.__cause__):
+        if (
+            options.device == "meta"
+            or not isinstance(error.__cause__, Exception)
+            or exceeds_size_limit(error.__cause__)
+        ):
             raise
         reason = format_error(error.__cause__)[:160]
         try:

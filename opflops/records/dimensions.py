@@ -145,7 +145,9 @@ def merge_dimensions(*several: Sequence[Dimension]) -> tuple[Dimension, ...]:
         if largest is not None and smallest > largest:
             raise ProfileError(f"The profiles have no size of {each.name} in common.")
         example = max(known.example, smallest)
-        found[each.name] = Dimension(each.name, example if largest is None else min(example, largest), smallest, largest)
+        found[each.name] = Dimension(
+            each.name, example if largest is None else min(example, largest), smallest, largest
+        )
     return tuple(found.values())
 
 

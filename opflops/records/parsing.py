@@ -75,7 +75,10 @@ _MAX_COMPARISONS = 500
 """The most pairs of arguments that ``Max`` and ``Min`` may compare in one expression."""
 
 _SUMS: dict[type[ast.operator], Callable[[Any], Any]] = {ast.Add: lambda term: term, ast.Sub: operator.neg}
-_PRODUCTS: dict[type[ast.operator], Callable[[Any], Any]] = {ast.Mult: lambda factor: factor, ast.Div: lambda divisor: 1 / divisor}
+_PRODUCTS: dict[type[ast.operator], Callable[[Any], Any]] = {
+    ast.Mult: lambda factor: factor,
+    ast.Div: lambda divisor: 1 / divisor,
+}
 
 
 class _ExpressionBuilder(ast.NodeVisitor):

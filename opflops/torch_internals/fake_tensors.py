@@ -195,7 +195,7 @@ def _is_plain_parameter(parameter: Tensor) -> bool:
 def _fake_parameter(fake_mode: FakeTensorMode, original: Tensor) -> Tensor:
     element = empty(original.shape, dtype=original.dtype, device="meta")
     made = FakeTensor(fake_mode, element, original.device)
-    made._is_param = True  # type: ignore[attr-defined] # what makes it an instance of nn.Parameter
+    made._is_param = True  # what makes it an instance of nn.Parameter
     return made.requires_grad_(original.requires_grad)
 
 
