@@ -25,6 +25,8 @@ class ModulePaths:
         on_registered: Called with these paths and the new modules, by identity, when a module was added that was
             registered after the root was called.
         fixed: The paths of a model whose modules keep them below this root; None if there is none.
+        holders: All paths that contain a module, by its identity; these paths add themselves there.
+        unscanned: The modules whose parameters were not looked up yet, by identity; these paths add theirs.
 
     Attributes:
         items: A weak reference to each module and its path, by identity, since a module class may define equality.
@@ -38,12 +40,19 @@ class ModulePaths:
         name: str,
         on_registered: Callable[[ModulePaths, Mapping[int, object]], None] = lambda _, __: None,
         fixed: ModulePaths | None = None,
+        holders: dict[int, list[ModulePaths]] | None = None,
+        unscanned: dict[int, ModulePaths] | None = None,
     ) -> None:
         # An item is removed with its module, before another module can have the same identity.
         self.items: dict[int, _Item] = {}
 
-        def remove(reference: weakref.KeyedRef[int, nn.Module], items: Any = self.items) -> None:
-            items.pop(reference.key, None)
+        self._holders: dict[int, list[ModulePaths]] = {} if holders is None else holders
+        self._unscanned: dict[int, ModulePaths] = {} if unscanned is None else unscanned
+        tables: Any = self.items, self._holders, self._unscanned
+
+        def remove(reference: weakref.KeyedRef[int, nn.Module]) -> None:
+            for table in tables:
+                table.pop(reference.key, None)
 
         self._remove = remove
         # The paths that modules have already.
@@ -68,14 +77,36 @@ class ModulePaths:
             if module is not None:
                 yield module, path
 
+    def modules_at(self, key: int) -> Iterator[tuple[nn.Module, str]]:
+        """Iterate over the module of an identity, with its path; over none if it is not kept here or does not exist."""
+        reference, path = self.items.get(key, (None, ""))
+        module = reference() if reference is not None else None
+        if module is not None:
+            yield module, path
+
     def add(self, top: nn.Module, path: str) -> Mapping[int, object]:
         """Add a module and all modules below it, and return them by identity; those that are known keep their paths."""
-        items, remove = self.items, self._remove
+        items, remove, holders, unscanned = self.items, self._remove, self._holders, self._unscanned
         found = named_paths(top, path, self._known)
         for key, (module, its_path) in found.items():
             if key not in items:
+                if key in holders:
+                    holders[key].append(self)
+                else:
+                    holders[key] = [self]
+                if key not in unscanned:
+                    unscanned[key] = self
                 items[key] = weakref.KeyedRef(module, remove, key), its_path
         return found
+
+    def leave_holders(self) -> None:
+        """Remove these paths from those that contain their modules, now and for modules that are added later."""
+        for key in self.items:
+            others = self._holders[key]
+            others.remove(self)
+            if others and self._unscanned.get(key) is self:
+                self._unscanned[key] = others[0]
+        self._holders, self._unscanned = {}, {}
 
     def weak_reference(self, module: nn.Module) -> weakref.ref[nn.Module]:
         """Return the weak reference to a module that is kept here."""

@@ -17,7 +17,7 @@ from opflops.attribution.module_paths import ModulePaths
 from opflops.torch_internals.modules import class_name, own_parameters, unwrap
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from torch import Tensor, nn
 
@@ -40,6 +40,9 @@ class RootModules:
         self._by_root: dict[int, tuple[weakref.ref[nn.Module], ModulePaths]] = {}
         # A root may be deleted while its submodules live on, or are needed again in a backward.
         self._without_root: list[ModulePaths] = []
+        # The paths that contain a module, by its identity. A program may call thousands of roots.
+        self._holders: dict[int, list[ModulePaths]] = {}
+        self._unscanned: dict[int, ModulePaths] = {}
         self._by_name: weakref.WeakValueDictionary[str, ModulePaths] = weakref.WeakValueDictionary()
         self._class_counts: Counter[str] = Counter()
         self._parameter_owners: dict[int, tuple[weakref.ref[Tensor], tuple[str, str]]] = {}
@@ -62,10 +65,14 @@ class RootModules:
             return known[1]
         with self._lock:
             self._without_root = [paths for paths in self._without_root if paths]
-            for paths in self._all_paths():
-                if module in paths:
-                    return paths
-            return self._paths_with_new(module)
+            return self._paths_containing(module) or self._paths_with_new(module)
+
+    def _paths_containing(self, module: nn.Module) -> ModulePaths | None:
+        """Return the first paths that contain a module; None if there are none."""
+        holders = self._holders.get(id(module), ())
+        if len(holders) <= 1:
+            return next(iter(holders), None)
+        return next(paths for paths in self._all_paths() if module in paths)
 
     def _paths_with_new(self, module: nn.Module) -> ModulePaths:
         """Return the paths that a module which is in none of them yet belongs to."""
@@ -89,7 +96,9 @@ class RootModules:
         self._class_counts[name] += 1
         count = self._class_counts[name]
         name = name if count == 1 else f"{name}#{count}"
-        paths = self._by_name[name] = ModulePaths(root, name, self._move_roots_into, self._fixed)
+        paths = self._by_name[name] = ModulePaths(
+            root, name, self._move_roots_into, self._fixed, self._holders, self._unscanned
+        )
         key = id(root)
         self._by_root[key] = (weakref.ref(root, lambda _: self._remove_root(key)), paths)
         self._move_roots_into(paths, paths.items)
@@ -125,6 +134,7 @@ class RootModules:
                 moved = {path: paths.path_of(each, OUTSIDE, None) for each, path in former.modules() if each in paths}
                 self._moved[former.name] = moved
                 del self._by_root[key]
+                former.leave_holders()
 
     def resolve(self, path: str) -> str:
         """Return the present path of a module, whose root may have become part of a later root."""
@@ -138,10 +148,8 @@ class RootModules:
 
     def path_of(self, module: nn.Module) -> str:
         """Return the path of a module; "" if neither it nor a module around it was called."""
-        for paths in self._all_paths():
-            if module in paths:
-                return paths.path_of(module, OUTSIDE, None)
-        return OUTSIDE
+        paths = self._paths_containing(module)
+        return OUTSIDE if paths is None else paths.path_of(module, OUTSIDE, None)
 
     def get_paths_at(self, path: str) -> ModulePaths | None:
         """Return the paths that a path belongs to; None if there are none, or their modules were deleted."""
@@ -150,20 +158,28 @@ class RootModules:
     def parameter_owner(self, parameter: Tensor) -> tuple[str, str]:
         """Return the path and class name of the module that registers a parameter; "" and "" if none that was called.
 
-        Every parameter of the known modules is looked up at once.
+        Every parameter of the modules that are new since the last look-up is looked up at once, and of all modules if
+        it is none of these, since a module may register it at any time.
         """
         known = self._parameter_owners.get(id(parameter))
         if known is None:
             with self._lock:
-                for paths in self._all_paths():
-                    for module, path in paths.modules():
-                        for registered in own_parameters(module):
-                            if id(registered) not in self._parameter_owners:
-                                self._set_parameter_owner(registered, (path, class_name(module)))
+                new = list(self._unscanned.items())
+                self._unscanned.clear()
+                self._look_up_parameters(item for key, paths in new for item in paths.modules_at(key))
+                if id(parameter) not in self._parameter_owners:
+                    self._look_up_parameters(item for paths in self._all_paths() for item in paths.modules())
                 if id(parameter) not in self._parameter_owners:
                     self._set_parameter_owner(parameter, (OUTSIDE, ""))
                 known = self._parameter_owners[id(parameter)]
         return known[1]
+
+    def _look_up_parameters(self, modules: Iterable[tuple[nn.Module, str]]) -> None:
+        """Set the owners of the parameters of modules, which have a path each."""
+        for module, path in modules:
+            for registered in own_parameters(module):
+                if id(registered) not in self._parameter_owners:
+                    self._set_parameter_owner(registered, (path, class_name(module)))
 
     def _set_parameter_owner(self, parameter: Tensor, owner: tuple[str, str]) -> None:
         key = id(parameter)

@@ -45,7 +45,7 @@ def _explain(error: BaseException) -> str:
     if exceeds_size_limit(error):
         return f"it has a tensor of more than 2**63 - 1 bytes, which PyTorch cannot describe on any device ({said})"
     if lacks_memory(error):
-        return f"there is not enough memory for its tensors ({said})"
+        return f"{said}; there is not enough memory for its tensors"
     return format_error(error)
 
 

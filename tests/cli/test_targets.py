@@ -343,3 +343,57 @@ def test_a_suggested_input_suits_the_first_layer(run):
     assert code == 2
     assert "--input ids=1,128:int64." in err
     assert "--input x=1,4." in run("mymodels:Net")[2]
+
+
+HUGE = """
+from torch import nn
+
+
+class Weights(nn.Module):
+    def __init__(self, width=10**15):
+        super().__init__()
+        self.fc = nn.Linear(width, width, bias=False)
+
+    def forward(self, x):
+        return self.fc(x)
+
+
+class Table(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(10**15, 8)
+        self.head = nn.Linear(8, 10**15, bias=False)
+
+    def forward(self, ids):
+        return self.head(self.words(ids))
+
+
+class OnCpu(nn.Module):
+    def __init__(self):
+        super().__init__()
+        nn.Parameter(__import__("torch").ones(2)).data.numpy()
+        self.fc = nn.Linear(2**28, 2**28, bias=False)
+"""
+
+
+@pytest.mark.parametrize("width", ["10**15", "10**10", "10**30"])
+def test_a_tensor_beyond_the_numbers_of_pytorch_is_a_sentence(mistaken, project, width):
+    """No memory is asked for: it cannot be on meta either."""
+    (project / "huge.py").write_text(HUGE.replace("10**15)", f"{width})"), encoding="utf-8")
+    said = mistaken("huge.py:Weights", "--input", "1,4")
+    assert "a tensor of more than 2**63 - 1 bytes, which PyTorch cannot describe on any device" in said
+    assert "allocat" not in said
+
+
+def test_weights_of_any_size_below_are_counted(counted, project):
+    """By hand, one product for each of 8 inputs and 10**15 outputs, of each of two words."""
+    (project / "huge.py").write_text(HUGE, encoding="utf-8")
+    assert counted("huge.py:Table", "--input", "1,2:int64").total.macs == 2 * 8 * 10**15
+
+
+def test_weights_that_need_memory_and_find_none_are_a_sentence(mistaken, project):
+    """With the reason why they need it."""
+    (project / "huge.py").write_text(HUGE, encoding="utf-8")
+    said = mistaken("huge.py:OnCpu", "--input", "1,4")
+    assert "there is not enough memory for its tensors" in said
+    assert "It needs memory because it cannot be made on meta" in said

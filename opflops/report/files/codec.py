@@ -1,4 +1,4 @@
-"""Write profiles as JSON, without loss; :mod:`.reading` reads them, and refuses a version that it does not know.
+r"""Write profiles as JSON, without loss; :mod:`.reading` reads them, and refuses a version that it does not know.
 
 A profile is one JSON object:
 
@@ -43,7 +43,7 @@ Version 3 has the keys of version 1, those of version 2 if costs are expressions
 - ``remarks``: a list of sentences on what the counts leave out, such as modules that other threads called.
 
 All keys of an object must be there, once each; of the lists above, only ``rows``. A string may have any character: JSON
-writes a lone surrogate as ``\\ud800``. A pair of surrogates is read as the character that it stands for.
+writes a lone surrogate as ``\ud800``. A pair of surrogates is read as the character that it stands for.
 """
 
 from __future__ import annotations

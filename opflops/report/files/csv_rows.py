@@ -53,8 +53,8 @@ def csv_rows(rows: Iterable[Row]) -> str:
     The header identifies the version: later versions append columns, and never rename, move or drop one. A count that
     is an expression is written as text, such as ``12*batch`` or ``(-12*batch)``.
 
-    Texts are written for spreadsheets: one that begins with ``=``, ``+``, ``-`` or ``@`` has an apostrophe before it, so
-    that it is not a formula, and control characters are escaped as in Python's strings. Numbers are not changed. Use
+    Texts are written for spreadsheets: one that begins with ``=``, ``+``, ``-`` or ``@`` has an apostrophe before it,
+    so that it is not a formula, and control characters are escaped as in Python's strings. Numbers are not changed. Use
     :meth:`opflops.Profile.to_json` to keep all names as they are.
 
     Raises:

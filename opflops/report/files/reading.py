@@ -130,11 +130,11 @@ def _decode_list(written: dict[str, Any], key: str, read: Callable[[Any], T]) ->
             f"This profile is damaged: rows, sites and other lists must be lists, not {_quote(entries)} in its {key}."
         )
     decoded: list[T] = []
-    for number, entry in enumerate(entries, 1):
-        try:
-            decoded.append(read(entry))
-        except _DamagedError as error:
-            raise ProfileError(f"This profile is damaged: {error} in its {key} (entry {number:,}).") from error
+    try:
+        for entry in entries:
+            decoded.append(read(entry))  # noqa: PERF401 - its length says which entry is damaged
+    except _DamagedError as error:
+        raise ProfileError(f"This profile is damaged: {error} in its {key} (entry {len(decoded) + 1:,}).") from error
     return tuple(decoded)
 
 

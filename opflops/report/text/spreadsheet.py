@@ -13,7 +13,7 @@ _LINE_ENDS = re.compile(r"(\r?\n)")
 
 
 def spreadsheet_text(text: str) -> str:
-    r"""Write a text so that a spreadsheet shows it: with an apostrophe before a formula, and control characters escaped.
+    r"""Write a text so that a spreadsheet shows it: an apostrophe before a formula, and control characters escaped.
 
     Line ends stay, since a quoted cell may have them.
 
