@@ -21,7 +21,9 @@ def _value(value):
 def _stack(meta):
     modules = meta.get("nn_module_stack") or {}
     # The names of generated files are numbered.
-    return [(name, str(kind)) for name, kind in modules.values()], re.sub(r"_key>\.\d+", "", str(meta.get("stack_trace")))
+    return [(name, str(kind)) for name, kind in modules.values()], re.sub(
+        r"_key>\.\d+", "", str(meta.get("stack_trace"))
+    )
 
 
 def nodes(graph_module, prefix=""):

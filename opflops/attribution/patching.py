@@ -49,10 +49,10 @@ from opflops.torch_internals.compiler import (
 )
 from opflops.torch_internals.dispatch import dispatch_modes, mode_at, mode_count
 from opflops.torch_internals.higher_order import subgraph_compilations, subgraph_preparations
+from opflops.torch_internals.jit_tracing import JIT_TRACE_BEGINNING, jit_names_of_program
 from opflops.torch_internals.modules import MODULE_CALL
 from opflops.torch_internals.optimizers import STEP_RECORDER, optimizer_callables, register_step_pre_hook
 from opflops.torch_internals.torchscript import SCRIPT_CALLABLES
-from opflops.torch_internals.tracing import JIT_TRACE_BEGINNING, jit_names_of_program
 from opflops.torch_internals.triton_kernels import LAUNCHING_MODULES, kernel_launchers, loaded_kernel_launchers
 from opflops.torch_internals.unseen_work import (
     PACKAGE_MODULES,
@@ -243,7 +243,7 @@ def _wrap_jit_trace(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _execute_imported(name: str, execute: Callable[[], None]) -> None:
-    """Run the body of a module that the program imports. The compiler remembers the functions of PyTorch as they are."""
+    """Run the body of a module that is imported. The compiler keeps the functions of PyTorch that it finds then."""
     if name != COMPILER:
         execute()
         return

@@ -81,5 +81,5 @@ def _record_outer(
 
 
 def _does_arithmetic(pricing: OpPricing, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> bool:
-    with untraced((args, kwargs, out)) as ((args, kwargs, out), _):
-        return any(pricing.price_call(out, args, kwargs)[:3])
+    with untraced((out, args, kwargs)) as (given, _):
+        return any(pricing.price_call(*given)[:3])

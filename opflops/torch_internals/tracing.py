@@ -7,10 +7,8 @@ the sizes of the example that is traced, while the tracer is paused.
 
 from __future__ import annotations
 
-import sys
 from contextlib import contextmanager
 from functools import lru_cache
-from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,10 +20,10 @@ from torch.fx.experimental import proxy_tensor
 from torch.utils._pytree import tree_map
 
 from opflops.torch_internals.dispatch import modes_disabled
+from opflops.torch_internals.jit_tracing import jit_state, set_jit_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import FrameType
+    from collections.abc import Iterator
 
 SYMBOLIC_TYPES = frozenset({SymInt, SymFloat, SymBool})
 """The types of numbers that a tracer may watch."""
@@ -36,12 +34,6 @@ UNKNOWN_SIZES = "sizes that depend on values are unknown here, and count as the 
 _PROXY = torch._C._TorchDispatchModeKey.PROXY
 _FUNCTIONAL = torch._C._TorchDispatchModeKey.FUNCTIONAL
 _active_mode = torch._C._get_dispatch_mode
-jit_state = torch._C._get_tracing_state
-"""Return the state of ``torch.jit.trace`` in this thread; None if it is not tracing."""
-
-
-JIT_TRACE_BEGINNING = (sys.modules["torch.jit._trace"], "_create_interpreter_name_lookup_fn")
-"""A function that ``torch.jit.trace``, and all that works like it, call just before they begin to trace."""
 
 
 def is_being_traced() -> bool:
@@ -64,91 +56,13 @@ def tracer_paused() -> Iterator[None]:
     """Return a context in which no tracer records anything, and no dispatch mode is active."""
     state = jit_state()
     if state is not None:
-        _set_jit_state(None)
+        set_jit_state(None)
     try:
         with modes_disabled():
             yield
     finally:
         if state is not None:
-            _set_jit_state(state)
-
-
-_TRACER = torch._C._dispatch_key_parse("Tracer")
-# Operators that torch.jit.trace does not record itself, since it records the operators that they call.
-_RECORDED_INSIDE = frozenset({torch.ops.aten.convolution.default})
-
-
-@contextmanager
-def _jit_key(*, included: bool) -> Iterator[None]:
-    """Return a context in which the dispatcher asks ``torch.jit.trace``, as it does not while a mode handles a call."""
-    internals = torch._C
-    before = (
-        internals._dispatch_tls_is_dispatch_key_included(_TRACER),
-        internals._dispatch_tls_is_dispatch_key_excluded(_TRACER),
-    )
-    internals._dispatch_tls_set_dispatch_key_excluded(_TRACER, False)
-    internals._dispatch_tls_set_dispatch_key_included(_TRACER, included)
-    try:
-        yield
-    finally:
-        internals._dispatch_tls_set_dispatch_key_included(_TRACER, before[0])
-        internals._dispatch_tls_set_dispatch_key_excluded(_TRACER, before[1])
-
-
-def _set_jit_state(state: Any) -> None:
-    """Set the state of ``torch.jit.trace``, which PyTorch refuses while a mode handles a call."""
-    with _jit_key(included=False):
-        torch._C._set_tracing_state(state)
-
-
-def recorded_by_jit(op: Any, call: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that runs an operator so that ``torch.jit.trace`` records what it would without a mode.
-
-    Args:
-        op: The operator that a mode handles.
-        call: A function that runs it.
-    """
-    if op not in _RECORDED_INSIDE or jit_state() is None:
-        return call
-
-    def run(*args: Any, **kwargs: Any) -> Any:
-        call_there = _calls_from(_program_frame(sys._getframe(1))[0])
-        with _jit_key(included=True):
-            return call_there(call, args, kwargs)
-
-    return run
-
-
-def _program_frame(frame: FrameType) -> tuple[FrameType, int]:
-    """Return the innermost frame, from a frame on, that is not of opflops, and how many are before it."""
-    package, skipped = __name__.partition(".")[0], 0
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == package:
-        frame, skipped = frame.f_back, skipped + 1
-    return frame, skipped
-
-
-def _calls_from(frame: FrameType) -> Callable[..., Any]:
-    """Return a function that calls another as if from the place of a frame, which ``torch.jit.trace`` notes."""
-    call: Any = lambda function, args, kwargs: function(*args, **kwargs)  # noqa: E731 - of a single line
-    file = frame.f_code.co_filename
-    code = call.__code__.replace(co_filename=file, co_name=frame.f_code.co_name, co_firstlineno=frame.f_lineno)
-    return FunctionType(code, globals())
-
-
-def jit_names_of_program(create: Callable[..., Any], frames_up: int = 1) -> Callable[[Any], str]:
-    """Return what ``torch.jit.trace`` asks for the names of variables, which finds those of the program's frames.
-
-    Args:
-        create: PyTorch's function that makes it, :data:`JIT_TRACE_BEGINNING`.
-        frames_up: Its argument.
-    """
-
-    def name_of(value: Any) -> str:
-        _, skipped = _program_frame(sys._getframe(1))
-        name: str = create(frames_up + skipped + 1)(value)
-        return name
-
-    return name_of
+            set_jit_state(state)
 
 
 class _ExampleSizes:
