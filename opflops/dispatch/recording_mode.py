@@ -257,7 +257,7 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
         self._jit_traces -= 1
 
     def _decompose_untraced(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run a composite operator as it is, for the tracer; count what it decomposes into, on meta tensors."""
+        """Run a composite operator as it is, for the tracer; count what it decomposes into, on fake tensors."""
         out = func(*args, **kwargs)
         with untraced((args, kwargs), all_tensors=True) as (given, reason):
 

@@ -7,7 +7,7 @@ the sizes of the example that is traced, while the tracer is paused.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,8 @@ from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.jit_tracing import jit_state, set_jit_state
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 SYMBOLIC_TYPES = frozenset({SymInt, SymFloat, SymBool})
 """The types of numbers that a tracer may watch."""
@@ -92,38 +93,52 @@ class _ExampleSizes:
         if node.hint is not None:
             return kind(node.hint)
         self.reason = UNKNOWN_SIZES
-        return kind(_smallest(node))
+        return _smallest(node, kind)
+
+    def size(self, value: Any) -> Any:
+        """Return a number for a size or a stride."""
+        number = self.number(value)
+        # Each symbol at its smallest may still leave less than nothing for their difference.
+        return 1 if number is not value and number < 0 else number
 
     def tensor(self, value: Tensor) -> Tensor:
-        """Return a meta tensor for one of symbolic sizes, or of any if all are asked for; other tensors as they are."""
+        """Return a meta tensor for one of symbolic sizes, or a new tensor for any if all are asked for."""
         value = _without_functional_wrapper(value)
         if value.is_nested or value.layout is not torch.strided:
             return value
         shape, strides = value.shape, value.stride()
-        sizes, steps = [*map(self.number, shape)], [*map(self.number, strides)]
+        sizes, steps = [*map(self.size, shape)], [*map(self.size, strides)]
         symbolic = any(type(size) in SYMBOLIC_TYPES for size in (*shape, *strides))
         if not (symbolic or self._all_tensors) or any(type(size) in SYMBOLIC_TYPES for size in (*sizes, *steps)):
             return value
-        return torch.empty_strided(sizes, steps, dtype=value.dtype, device="meta")
+        device = value.device if self._all_tensors else "meta"
+        return torch.empty_strided(sizes, steps, dtype=value.dtype, device=device)
 
     def leaf(self, value: Any) -> Any:
         """Return a leaf of a tree of arguments."""
         return self.tensor(value) if isinstance(value, Tensor) else self.number(value)
 
 
-def _smallest(node: Any) -> Any:
-    """Evaluate an expression without adding a guard: hints where there are some, or the smallest positive value."""
+def _smallest(node: Any, kind: Callable[[Any], Any]) -> Any:
+    """Evaluate an expression without adding a guard: hints where there are some, or the smallest positive value.
+
+    Where the expression has no such value, as when it divides by 0 then, it counts as 1.
+    """
     env, expression = node.shape_env, node.expr
     values = {symbol: _value_of(env, symbol) for symbol in expression.free_symbols}
-    return expression.xreplace(values)
+    try:
+        return kind(expression.xreplace(values))
+    except (ArithmeticError, TypeError, ValueError):
+        return kind(1)
 
 
 def _value_of(env: Any, symbol: Any) -> Any:
-    known = getattr(env, "backed_var_to_val", None) or getattr(env, "var_to_val", {})
+    known = env.backed_var_to_val if hasattr(env, "backed_var_to_val") else env.var_to_val
     if symbol in known:
         return known[symbol]
-    lower = env.var_to_range[symbol].lower if symbol in env.var_to_range else 1
-    return _integer(max(int(lower), 1) if lower.is_finite else 1) if hasattr(lower, "is_finite") else _integer(1)
+    lower = env.var_to_range[symbol].lower if symbol in env.var_to_range else None
+    # Bounds may also be infinite, or those of a float.
+    return lower if getattr(lower, "is_Integer", False) and lower > 1 else _integer(1)
 
 
 @lru_cache(maxsize=1000)
@@ -141,15 +156,24 @@ def untraced(value: Any, *, all_tensors: bool = False) -> Iterator[tuple[Any, st
 
     Args:
         value: The arguments or results of an operator, in tuples, lists and dicts.
-        all_tensors: Whether to replace all tensors by meta tensors, so that operators can run on them.
+        all_tensors: Whether to replace all tensors by fake tensors, so that operators can run on them inside the context.
+            What depends on values gets a new symbol there.
     """
     if not is_being_traced():
         yield value, ""
         return
-    with tracer_paused():
+    with tracer_paused(), _new_fake_mode() if all_tensors else nullcontext():
         sizes = _ExampleSizes(all_tensors=all_tensors)
         replaced = tree_map(sizes.leaf, value)
         yield replaced, sizes.reason
+
+
+def _new_fake_mode() -> AbstractContextManager[Any]:
+    """Return a mode that runs operators without values, and gives each size or number that depends on some a symbol."""
+    from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: PLC0415 - only while a program is traced
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv  # noqa: PLC0415 - as above
+
+    return FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
 
 
 @contextmanager
