@@ -156,8 +156,8 @@ def untraced(value: Any, *, all_tensors: bool = False) -> Iterator[tuple[Any, st
 
     Args:
         value: The arguments or results of an operator, in tuples, lists and dicts.
-        all_tensors: Whether to replace all tensors by fake tensors, so that operators can run on them inside the context.
-            What depends on values gets a new symbol there.
+        all_tensors: Whether to replace all tensors by fake tensors, so that operators can run on them. Sizes and numbers
+            that depend on values are new symbols then.
     """
     if not is_being_traced():
         yield value, ""
