@@ -119,7 +119,8 @@ def _smallest(node: Any) -> Any:
 
 
 def _value_of(env: Any, symbol: Any) -> Any:
-    known = getattr(env, "backed_var_to_val", None) or getattr(env, "var_to_val", {})
+    # Newer versions give a new name to what the older ones have.
+    known = env.backed_var_to_val if hasattr(env, "backed_var_to_val") else env.var_to_val
     if symbol in known:
         return known[symbol]
     lower = env.var_to_range[symbol].lower if symbol in env.var_to_range else 1
