@@ -41,7 +41,7 @@ from opflops.attribution.unseen_calls import (
 )
 from opflops.torch_internals.autograd import checkpoint_callables
 from opflops.torch_internals.compiler import (
-    COMPILER,
+    COMPILER_MODULES,
     code_tracers,
     compiler_is_loaded,
     export_functions,
@@ -137,8 +137,11 @@ def _install(patches: Iterable[tuple[Any, str, Wrapper]]) -> None:
 
 
 def _install_compiler_patches() -> None:
-    _install([(owner, name, _wrap_code_tracer) for owner, name in code_tracers()])
-    _install([(owner, name, _wrap_export) for owner, name in export_functions()])
+    """Patch the modules of the compiler that are loaded now, of which some may be patched already."""
+    patches = [(owner, name, _wrap_code_tracer) for owner, name in code_tracers()]
+    patches += [(owner, name, _wrap_export) for owner, name in export_functions()]
+    present = {(owner, name) for owner, name, _, _ in _installed}
+    _install([patch for patch in patches if patch[:2] not in present])
 
 
 def _patch_imported(module: ModuleType) -> None:
@@ -147,8 +150,6 @@ def _patch_imported(module: ModuleType) -> None:
         if _active_modes:
             _install((owner, name, wrap_kernel_run) for owner, name in kernel_launchers(module))
             _install((owner, name, wrap_package_call) for owner, name in package_callables(module))
-            if module.__name__ == COMPILER:
-                _install_compiler_patches()
 
 
 @contextmanager
@@ -188,6 +189,9 @@ def _lower_patches() -> None:
         for owner, name, original, wrapper in _installed:
             if owner.__dict__.get(name) is original:
                 setattr(owner, name, wrapper)
+        if _active_modes:
+            # The compiler, or a part of it, may have been imported.
+            _install_compiler_patches()
         if _step_hook is not None:
             _step_hook = register_step_pre_hook(wrap_closures)
 
@@ -244,14 +248,14 @@ def _wrap_jit_trace(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _execute_imported(name: str, execute: Callable[[], None]) -> None:
     """Run the body of a module that is imported. The compiler keeps the functions of PyTorch that it finds then."""
-    if name != COMPILER:
+    if name not in COMPILER_MODULES:
         execute()
         return
     with _patches_lifted():
         execute()
 
 
-_imports = PatchedImports((*LAUNCHING_MODULES, *PACKAGE_MODULES, COMPILER), _patch_imported, _execute_imported)
+_imports = PatchedImports((*LAUNCHING_MODULES, *PACKAGE_MODULES, *COMPILER_MODULES), _patch_imported, _execute_imported)
 
 
 def _force_eager() -> None:

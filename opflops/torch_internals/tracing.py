@@ -133,6 +133,7 @@ def _smallest(node: Any, kind: Callable[[Any], Any]) -> Any:
 
 
 def _value_of(env: Any, symbol: Any) -> Any:
+    # Newer versions give a new name to what the older ones have.
     known = env.backed_var_to_val if hasattr(env, "backed_var_to_val") else env.var_to_val
     if symbol in known:
         return known[symbol]
@@ -156,8 +157,8 @@ def untraced(value: Any, *, all_tensors: bool = False) -> Iterator[tuple[Any, st
 
     Args:
         value: The arguments or results of an operator, in tuples, lists and dicts.
-        all_tensors: Whether to replace all tensors by fake tensors, so that operators can run on them. Sizes and numbers
-            that depend on values are new symbols then.
+        all_tensors: Whether to replace all tensors by fake tensors, so that operators can run on them. Their results
+            have new symbols for sizes and numbers that depend on values.
     """
     if not is_being_traced():
         yield value, ""
