@@ -191,8 +191,8 @@ def _cost_per_score(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any
 
     from opflops.formulas import flex_attention  # noqa: PLC0415 - formulas are loaded when something is counted
 
-    with tracer_bypassed(args) as args, counting_modes_disabled():
-        _, deltas = capture_deltas(mode, modify_score, flex_attention.Arguments.from_args(f"{op}", args))
+    with tracer_bypassed(args) as given, counting_modes_disabled():
+        _, deltas = capture_deltas(mode, modify_score, flex_attention.Arguments.from_args(f"{op}", given))
     # Index arithmetic is not floating-point work. Unpriced operators were reported, and stay listed.
     apply_deltas(mode, [delta for delta in deltas if not delta.key[1]])
     return floating_point_cost(deltas)

@@ -40,7 +40,7 @@ from opflops.attribution.unseen_calls import (
 )
 from opflops.torch_internals.autograd import checkpoint_callables
 from opflops.torch_internals.compiler import (
-    COMPILER,
+    COMPILER_MODULES,
     code_tracers,
     compiler_is_loaded,
     export_functions,
@@ -51,6 +51,7 @@ from opflops.torch_internals.compiler import (
 from opflops.torch_internals.dispatch import dispatch_modes, mode_at, mode_count
 from opflops.torch_internals.higher_order import subgraph_compilations, subgraph_preparations
 from opflops.torch_internals.interruption import make_lock
+from opflops.torch_internals.jit_tracing import JIT_TRACE_BEGINNING, jit_names_of_program
 from opflops.torch_internals.mode_stack import forget_flags
 from opflops.torch_internals.modules import MODULE_CALL
 from opflops.torch_internals.optimizers import (
@@ -61,7 +62,6 @@ from opflops.torch_internals.optimizers import (
 )
 from opflops.torch_internals.tensor_construction import TENSOR_NEW
 from opflops.torch_internals.torchscript import SCRIPT_CALLABLES
-from opflops.torch_internals.tracing import JIT_TRACE_BEGINNING, jit_names_of_program
 from opflops.torch_internals.triton_kernels import LAUNCHING_MODULES, kernel_launchers, loaded_kernel_launchers
 from opflops.torch_internals.unseen_work import (
     PACKAGE_MODULES,
@@ -160,8 +160,11 @@ def _install(patches: Iterable[tuple[Any, str, Wrapper]]) -> None:
 
 
 def _install_compiler_patches() -> None:
-    _install([(owner, name, _wrap_code_tracer) for owner, name in code_tracers()])
-    _install([(owner, name, _wrap_export) for owner, name in export_functions()])
+    """Patch the modules of the compiler that are loaded now, of which some may be patched already."""
+    patches = [(owner, name, _wrap_code_tracer) for owner, name in code_tracers()]
+    patches += [(owner, name, _wrap_export) for owner, name in export_functions()]
+    present = {(owner, name) for owner, name, _, _ in _installed}
+    _install([patch for patch in patches if patch[:2] not in present])
 
 
 def _patch_imported(module: ModuleType) -> None:
@@ -170,8 +173,6 @@ def _patch_imported(module: ModuleType) -> None:
         if _active_modes:
             _install((owner, name, wrap_kernel_run) for owner, name in kernel_launchers(module))
             _install((owner, name, wrap_package_call) for owner, name in package_callables(module))
-            if module.__name__ == COMPILER:
-                _install_compiler_patches()
 
 
 @contextmanager
@@ -211,6 +212,8 @@ def _lower_patches() -> None:
             if owner.__dict__.get(name) is original:
                 setattr(owner, name, wrapper)
         if _complete:
+            # The compiler, or a part of it, may have been imported.
+            _install_compiler_patches()
             register_step_pre_hook(wrap_closures)
 
 
@@ -265,15 +268,15 @@ def _wrap_jit_trace(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _execute_imported(name: str, execute: Callable[[], None]) -> None:
-    """Run the body of a module that the program imports. The compiler remembers the functions of PyTorch as they are."""
-    if name != COMPILER:
+    """Run the body of a module that is imported. The compiler keeps the functions of PyTorch that it finds then."""
+    if name not in COMPILER_MODULES:
         execute()
         return
     with _patches_lifted():
         execute()
 
 
-_imports = PatchedImports((*LAUNCHING_MODULES, *PACKAGE_MODULES, COMPILER), _patch_imported, _execute_imported)
+_imports = PatchedImports((*LAUNCHING_MODULES, *PACKAGE_MODULES, *COMPILER_MODULES), _patch_imported, _execute_imported)
 
 
 def _force_eager() -> None:

@@ -38,9 +38,10 @@ from opflops.torch_internals.dispatch import (
     modes_swapped,
     tensors_for_numbers,
 )
+from opflops.torch_internals.jit_tracing import recorded_by_jit
 from opflops.torch_internals.mode_stack import pop_mode, push_mode
 from opflops.torch_internals.tensor_layouts import run_other_operators
-from opflops.torch_internals.tracing import SymbolicSizeError, is_being_traced, recorded_by_jit, untraced
+from opflops.torch_internals.tracing import SymbolicSizeError, is_being_traced, untraced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -266,7 +267,7 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
         self._jit_traces -= 1
 
     def _decompose_untraced(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run a composite operator as it is, for the tracer to record; count what it decomposes into on meta tensors."""
+        """Run a composite operator as it is, for the tracer; count what it decomposes into, on fake tensors."""
         out = func(*args, **kwargs)
         with untraced((args, kwargs), all_tensors=True) as (given, reason):
 
@@ -278,7 +279,7 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
                         raise
                     name = self.prices[func].op
                     self.report_unpriced(name, f"cannot be decomposed without values ({error!r})")
-                    self.record(OpPricing(name, "unpriced"), *given, out)
+                    self.record(OpPricing(name, "unpriced"), args, kwargs, out)
 
             _, deltas = capture_deltas(self, run)
             apply_deltas(self, deltas, reason=reason)
@@ -345,13 +346,12 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
             out: What it returned.
             estimate: Why the cost is an estimate, unless its formula says so.
         """
-        with untraced((args, kwargs, out)) as ((args, kwargs, out), sizes):
-            return self._add(price, args, kwargs, out, (estimate, sizes))
+        with untraced((args, kwargs, out)) as (given, sizes):
+            return self._add(price, given, (estimate, sizes))
 
-    def _add(
-        self, price: OpPricing, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, reasons: tuple[str, str]
-    ) -> Accumulator:
-        """Add one call, as :meth:`record` does; ``reasons`` are why its cost is an estimate, and its sizes."""
+    def _add(self, price: OpPricing, call: tuple[Any, Any, Any], reasons: tuple[str, str]) -> Accumulator:
+        """Add one call, given as arguments and result; ``reasons`` are why its cost is an estimate, and its sizes."""
+        args, kwargs, out = call
         try:
             counts = price.price_call(out, args, kwargs)
         except FormulaFailedError as error:

@@ -83,8 +83,8 @@ def _record_outer(
 
 def _may_do_arithmetic(pricing: OpPricing, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Return whether an operator did arithmetic; if its formula cannot tell, it may have."""
-    with untraced((args, kwargs, out)) as ((args, kwargs, out), _):
+    with untraced((out, args, kwargs)) as (given, _):
         try:
-            return any(pricing.price_call(out, args, kwargs)[:3])
+            return any(pricing.price_call(*given)[:3])
         except FormulaFailedError:
             return True

@@ -16,15 +16,13 @@ from opflops.records.rows import join_reasons
 from opflops.torch_internals.tracing import SYMBOLIC_TYPES, count_at_example
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from opflops.profile.profile import Profile
     from opflops.records.rows import Row
 
 _cost_of, _calls_of = attrgetter("cost"), attrgetter("calls")
 
 
-def rows_at_example(rows: Sequence[Row]) -> Sequence[Row]:
+def rows_at_example(rows: tuple[Row, ...]) -> tuple[Row, ...]:
     """Return rows with numbers in place of symbolic integers, and say in ``estimate`` that these are the example's."""
     # Nothing is called for each row here, since most profiles have many rows and no symbols.
     kinds = {*map(type, chain.from_iterable(map(_cost_of, rows))), *map(type, map(_calls_of, rows))}

@@ -375,8 +375,8 @@ class Profile(Views):
         cases = [(sizes, profile._document()) for sizes, profile in self.cases]  # noqa: SLF001 - of this class
         from opflops.report import document  # noqa: PLC0415 - keeps import opflops fast
 
-        at_example = map(rows_at_example, (self.rows, self.sites))
-        return document(*at_example, self.called, self.dimensions, self.conditions, cases, self.remarks)
+        shown, sites = rows_at_example(self.rows), rows_at_example(self.sites)
+        return document(shown, sites, self.called, self.dimensions, self.conditions, cases, self.remarks)
 
     @classmethod
     def from_json(cls, text: str) -> Profile:

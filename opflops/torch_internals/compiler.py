@@ -30,8 +30,9 @@ def restore_stance(stance: Any) -> None:
     sys.modules["torch._dynamo.eval_frame"]._set_stance(stance)
 
 
-COMPILER = "torch._dynamo"
-"""The package of the compiler's front end."""
+_COMPILER = "torch._dynamo"
+COMPILER_MODULES = (_COMPILER, f"{_COMPILER}.functional_export")
+"""The package of the compiler's front end, and a module of it that is imported when it is first needed."""
 
 
 def code_tracers() -> list[tuple[Any, str]]:
@@ -40,13 +41,13 @@ def code_tracers() -> list[tuple[Any, str]]:
     The compiler calls the first for each function of the program, and ``torch.export`` the second.
     """
     names = ("convert_frame", "functional_export")
-    loaded = [sys.modules[f"{COMPILER}.{name}"] for name in names if f"{COMPILER}.{name}" in sys.modules]
+    loaded = [sys.modules[f"{_COMPILER}.{name}"] for name in names if f"{_COMPILER}.{name}" in sys.modules]
     return [(each, name) for each in loaded for name in ("_compile", "fullgraph_capture") if name in vars(each)]
 
 
 def export_functions() -> list[tuple[Any, str]]:
     """Return the places of ``torch._dynamo.export``, whose result traces Python code when it is called."""
-    names = (COMPILER, f"{COMPILER}.eval_frame")
+    names = (_COMPILER, f"{_COMPILER}.eval_frame")
     return [(sys.modules[name], "export") for name in names if "export" in vars(sys.modules.get(name, object))]
 
 

@@ -7,10 +7,8 @@ the sizes of the example that is traced, while the tracer is paused.
 
 from __future__ import annotations
 
-import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
-from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,10 +20,11 @@ from torch.fx.experimental import proxy_tensor
 from torch.utils._pytree import tree_map
 
 from opflops.torch_internals.dispatch import modes_disabled
+from opflops.torch_internals.jit_tracing import jit_state, set_jit_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import FrameType
+    from contextlib import AbstractContextManager
 
 SYMBOLIC_TYPES = frozenset({SymInt, SymFloat, SymBool})
 """The types of numbers that a tracer may watch."""
@@ -36,12 +35,6 @@ UNKNOWN_SIZES = "sizes that depend on values are unknown here, and count as the 
 _PROXY = torch._C._TorchDispatchModeKey.PROXY
 _FUNCTIONAL = torch._C._TorchDispatchModeKey.FUNCTIONAL
 _active_mode = torch._C._get_dispatch_mode
-jit_state = torch._C._get_tracing_state
-"""Return the state of ``torch.jit.trace`` in this thread; None if it is not tracing."""
-
-
-JIT_TRACE_BEGINNING = (sys.modules["torch.jit._trace"], "_create_interpreter_name_lookup_fn")
-"""A function that ``torch.jit.trace``, and all that works like it, call just before they begin to trace."""
 
 
 def is_being_traced() -> bool:
@@ -64,91 +57,13 @@ def tracer_paused() -> Iterator[None]:
     """Return a context in which no tracer records anything, and no dispatch mode is active."""
     state = jit_state()
     if state is not None:
-        _set_jit_state(None)
+        set_jit_state(None)
     try:
         with modes_disabled():
             yield
     finally:
         if state is not None:
-            _set_jit_state(state)
-
-
-_TRACER = torch._C._dispatch_key_parse("Tracer")
-# Operators that torch.jit.trace does not record itself, since it records the operators that they call.
-_RECORDED_INSIDE = frozenset({torch.ops.aten.convolution.default})
-
-
-@contextmanager
-def _jit_key(*, included: bool) -> Iterator[None]:
-    """Return a context in which the dispatcher asks ``torch.jit.trace``, as it does not while a mode handles a call."""
-    internals = torch._C
-    before = (
-        internals._dispatch_tls_is_dispatch_key_included(_TRACER),
-        internals._dispatch_tls_is_dispatch_key_excluded(_TRACER),
-    )
-    internals._dispatch_tls_set_dispatch_key_excluded(_TRACER, False)
-    internals._dispatch_tls_set_dispatch_key_included(_TRACER, included)
-    try:
-        yield
-    finally:
-        internals._dispatch_tls_set_dispatch_key_included(_TRACER, before[0])
-        internals._dispatch_tls_set_dispatch_key_excluded(_TRACER, before[1])
-
-
-def _set_jit_state(state: Any) -> None:
-    """Set the state of ``torch.jit.trace``, which PyTorch refuses while a mode handles a call."""
-    with _jit_key(included=False):
-        torch._C._set_tracing_state(state)
-
-
-def recorded_by_jit(op: Any, call: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that runs an operator so that ``torch.jit.trace`` records what it would without a mode.
-
-    Args:
-        op: The operator that a mode handles.
-        call: A function that runs it.
-    """
-    if op not in _RECORDED_INSIDE or jit_state() is None:
-        return call
-
-    def run(*args: Any, **kwargs: Any) -> Any:
-        call_there = _calls_from(_program_frame(sys._getframe(1))[0])
-        with _jit_key(included=True):
-            return call_there(call, args, kwargs)
-
-    return run
-
-
-def _program_frame(frame: FrameType) -> tuple[FrameType, int]:
-    """Return the innermost frame, from a frame on, that is not of opflops, and how many are before it."""
-    package, skipped = __name__.partition(".")[0], 0
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == package:
-        frame, skipped = frame.f_back, skipped + 1
-    return frame, skipped
-
-
-def _calls_from(frame: FrameType) -> Callable[..., Any]:
-    """Return a function that calls another as if from the place of a frame, which ``torch.jit.trace`` notes."""
-    call: Any = lambda function, args, kwargs: function(*args, **kwargs)  # noqa: E731 - of a single line
-    file = frame.f_code.co_filename
-    code = call.__code__.replace(co_filename=file, co_name=frame.f_code.co_name, co_firstlineno=frame.f_lineno)
-    return FunctionType(code, globals())
-
-
-def jit_names_of_program(create: Callable[..., Any], frames_up: int = 1) -> Callable[[Any], str]:
-    """Return what ``torch.jit.trace`` asks for the names of variables, which finds those of the program's frames.
-
-    Args:
-        create: PyTorch's function that makes it, :data:`JIT_TRACE_BEGINNING`.
-        frames_up: Its argument.
-    """
-
-    def name_of(value: Any) -> str:
-        _, skipped = _program_frame(sys._getframe(1))
-        name: str = create(frames_up + skipped + 1)(value)
-        return name
-
-    return name_of
+            set_jit_state(state)
 
 
 class _ExampleSizes:
@@ -178,38 +93,53 @@ class _ExampleSizes:
         if node.hint is not None:
             return kind(node.hint)
         self.reason = UNKNOWN_SIZES
-        return kind(_smallest(node))
+        return _smallest(node, kind)
+
+    def size(self, value: Any) -> Any:
+        """Return a number for a size or a stride."""
+        number = self.number(value)
+        # Each symbol at its smallest may still leave less than nothing for their difference.
+        return 1 if number is not value and number < 0 else number
 
     def tensor(self, value: Tensor) -> Tensor:
-        """Return a meta tensor for one of symbolic sizes, or of any if all are asked for; other tensors as they are."""
+        """Return a meta tensor for one of symbolic sizes, or a new tensor for any if all are asked for."""
         value = _without_functional_wrapper(value)
         if value.is_nested or value.layout is not torch.strided:
             return value
         shape, strides = value.shape, value.stride()
-        sizes, steps = [*map(self.number, shape)], [*map(self.number, strides)]
+        sizes, steps = [*map(self.size, shape)], [*map(self.size, strides)]
         symbolic = any(type(size) in SYMBOLIC_TYPES for size in (*shape, *strides))
         if not (symbolic or self._all_tensors) or any(type(size) in SYMBOLIC_TYPES for size in (*sizes, *steps)):
             return value
-        return torch.empty_strided(sizes, steps, dtype=value.dtype, device="meta")
+        device = value.device if self._all_tensors else "meta"
+        return torch.empty_strided(sizes, steps, dtype=value.dtype, device=device)
 
     def leaf(self, value: Any) -> Any:
         """Return a leaf of a tree of arguments."""
         return self.tensor(value) if isinstance(value, Tensor) else self.number(value)
 
 
-def _smallest(node: Any) -> Any:
-    """Evaluate an expression without adding a guard: hints where there are some, or the smallest positive value."""
+def _smallest(node: Any, kind: Callable[[Any], Any]) -> Any:
+    """Evaluate an expression without adding a guard: hints where there are some, or the smallest positive value.
+
+    Where the expression has no such value, as when it divides by 0 then, it counts as 1.
+    """
     env, expression = node.shape_env, node.expr
     values = {symbol: _value_of(env, symbol) for symbol in expression.free_symbols}
-    return expression.xreplace(values)
+    try:
+        return kind(expression.xreplace(values))
+    except (ArithmeticError, TypeError, ValueError):
+        return kind(1)
 
 
 def _value_of(env: Any, symbol: Any) -> Any:
-    known = getattr(env, "backed_var_to_val", None) or getattr(env, "var_to_val", {})
+    # Newer versions give a new name to what the older ones have.
+    known = env.backed_var_to_val if hasattr(env, "backed_var_to_val") else env.var_to_val
     if symbol in known:
         return known[symbol]
-    lower = env.var_to_range[symbol].lower if symbol in env.var_to_range else 1
-    return _integer(max(int(lower), 1) if lower.is_finite else 1) if hasattr(lower, "is_finite") else _integer(1)
+    lower: Any = env.var_to_range[symbol].lower if symbol in env.var_to_range else None
+    # Bounds may also be infinite, or those of a float.
+    return lower if getattr(lower, "is_Integer", False) and lower > 1 else _integer(1)
 
 
 @lru_cache(maxsize=1000)
@@ -227,15 +157,24 @@ def untraced(value: Any, *, all_tensors: bool = False) -> Iterator[tuple[Any, st
 
     Args:
         value: The arguments or results of an operator, in tuples, lists and dicts.
-        all_tensors: Whether to replace all tensors by meta tensors, so that operators can run on them.
+        all_tensors: Whether to replace all tensors by fake tensors, so that operators can run on them. Their results
+            have new symbols for sizes and numbers that depend on values.
     """
     if not is_being_traced():
         yield value, ""
         return
-    with tracer_paused():
+    with tracer_paused(), _new_fake_mode() if all_tensors else nullcontext():
         sizes = _ExampleSizes(all_tensors=all_tensors)
         replaced = tree_map(sizes.leaf, value)
         yield replaced, sizes.reason
+
+
+def _new_fake_mode() -> AbstractContextManager[Any]:
+    """Return a mode that runs operators without values, and gives each size or number that depends on some a symbol."""
+    from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: PLC0415 - only while a program is traced
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv  # noqa: PLC0415 - as above
+
+    return FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
 
 
 @contextmanager
