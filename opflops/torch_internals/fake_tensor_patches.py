@@ -195,7 +195,7 @@ def with_class(fake: Tensor, cls: type) -> Tensor:
     return fake
 
 
-fake_classes_kept = SharedContext(lambda: _fake_class.cache_clear)
+fake_classes_kept = SharedContext(lambda: None, _fake_class.cache_clear)
 """A context that keeps the classes of fake tensors: those of one class are of one class, and none stays behind."""
 
 fake_tensor_patches_active = patched(
