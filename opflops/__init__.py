@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from opflops.devices import Device
     from opflops.errors import (
         ActiveModeError,
+        ArgumentError,
         DimensionError,
         DuplicateFormulaError,
         FormulaError,
         MissingExtraError,
+        ModelError,
         OpflopsError,
         ProfileError,
         RootError,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ActiveModeError",
+    "ArgumentError",
     "Cost",
     "Device",
     "DimensionError",
@@ -41,6 +44,7 @@ __all__ = [
     "Estimate",
     "FormulaError",
     "MissingExtraError",
+    "ModelError",
     "OpFlopMode",
     "OpflopsError",
     "Profile",

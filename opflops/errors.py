@@ -10,6 +10,17 @@ class OpflopsError(Exception):
     """Catch every error that opflops raises on purpose."""
 
 
+class ArgumentError(OpflopsError, TypeError, ValueError):
+    """Report an argument that cannot be used; also a ``TypeError`` and a ``ValueError``, as which Python reports one."""
+
+
+class ModelError(OpflopsError):
+    """Report an error that a model raised while it was counted; the message says in which module, and at which line.
+
+    What :func:`opflops.count` raises has the class of the model's own error too, as which it can be caught.
+    """
+
+
 class FormulaError(OpflopsError):
     """Report a formula that does not match its operator's schema, raised an error, or returned an invalid cost."""
 
@@ -36,6 +47,10 @@ class RootError(OpflopsError, TypeError):
 
 class ProfileError(OpflopsError):
     """Report a query that a profile cannot answer, or a file that is not a profile."""
+
+
+class ProfileArgumentError(ProfileError, ArgumentError):
+    """Report an argument of a query that cannot be used."""
 
 
 class TooManyAddressesError(OpflopsError):

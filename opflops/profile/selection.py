@@ -15,6 +15,7 @@ import torch
 
 from opflops.errors import ProfileError
 from opflops.pricing.registry import registry
+from opflops.records.arguments import check_flag, check_text
 from opflops.records.rows import ancestry, check_keys
 from opflops.torch_internals.dispatch import OpOverload, OpOverloadPacket, dispatcher_packets, is_operator
 from opflops.wording import nearest, unknown
@@ -53,6 +54,8 @@ def selection(
         ProfileError: A key or a value is unknown.
     """
     check_keys(conditions, caller)
+    if below is not None:
+        check_flag("below", below)
     if below is not None and "module" not in conditions:
         raise ProfileError(f"{caller} got below={below!r} without module=, whose modules it is about.")
     names = _Names(profile, below, caller)
@@ -66,6 +69,7 @@ def check_module(profile: Profile, path: str, caller: str) -> None:
     Raises:
         ProfileError: None of that path was.
     """
+    check_text("module", path, f"{caller.removesuffix('()')}('Net.layer1')")
     _Names(profile, below=False, caller=caller).check_module(path)
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from opflops.errors import ProfileArgumentError
+from opflops.profile.method_advice import advise, check_no_file
 from opflops.records import dimensions as dimension_rules
+from opflops.records.arguments import explain_methods, is_file_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 # Reports are imported when they are written, which keeps import opflops fast.
 
 
+@explain_methods(advise, ProfileArgumentError)
 class Views:
     """Add views to a profile, the subclass that holds the data."""
 
@@ -43,6 +47,8 @@ class Views:
         Raises:
             ProfileError: A key, an order or a format is unknown; the message lists the known ones.
         """
+        if is_file_name(by):
+            check_no_file("table", "key", by, "op")
         from opflops.report import table  # noqa: PLC0415 - see above
 
         return table(self.rows, by, symbolic=self.symbolic, **options)
@@ -99,6 +105,7 @@ class Views:
         Raises:
             ProfileError: The measure is unknown, or a count is an expression.
         """
+        check_no_file("to_folded", "measure", measure, "flops")
         from opflops.report import folded  # noqa: PLC0415 - see above
 
         return folded(self.rows, measure)
@@ -109,6 +116,7 @@ class Views:
         Raises:
             ProfileError: The measure is unknown, or a count is an expression.
         """
+        check_no_file("to_speedscope", "measure", measure, "flops")
         from opflops.report import speedscope  # noqa: PLC0415 - see above
 
         return speedscope(self.rows, measure)
@@ -123,6 +131,7 @@ class Views:
         Raises:
             ProfileError: The diagram is unknown.
         """
+        check_no_file("to_mermaid", "diagram", diagram, "state")
         from opflops.report import mermaid  # noqa: PLC0415 - see above
 
         return mermaid(self.rows, diagram, self.symbolic)
