@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         TimeLimitError,
         UnpricedOpError,
         UnpricedOpWarning,
+        UsageWarning,
         ValueNeededError,
     )
     from opflops.mode import OpFlopMode
@@ -54,6 +55,7 @@ __all__ = [
     "TimeLimitError",
     "UnpricedOpError",
     "UnpricedOpWarning",
+    "UsageWarning",
     "ValueNeededError",
     "annotate",
     "count",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from types import FrameType
+from typing import Any
 
 
 class OpflopsError(Exception):
@@ -18,7 +19,52 @@ class ModelError(OpflopsError):
     """Report an error that a model raised while it was counted; the message says in which module, and at which line.
 
     What :func:`opflops.count` raises has the class of the model's own error too, as which it can be caught.
+
+    Attributes:
+        place: The sentences of the message that say where the error was raised.
     """
+
+    place = ""
+
+    @classmethod
+    def like(cls, error: Exception, message: str, place: str) -> ModelError | None:
+        """Make an error of the class of another one too; None if that class is not one of Python's simple ones."""
+        if type(error) not in _SIMPLE:
+            return None
+        made = _model_error(type(error), message, place)
+        vars(made).update({name: value for name, value in vars(error).items() if name != "__notes__"})
+        return made
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+    def _cause_class(self) -> type[Exception]:
+        return next((cls for cls, made in _model_errors.items() if made is type(self)), Exception)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _model_error, (self._cause_class(), str(self), self.place)
+
+
+_SIMPLE = frozenset(
+    {
+        Exception, ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, FloatingPointError,
+        ImportError, IndexError, KeyError, LookupError, ModuleNotFoundError, NameError, NotImplementedError,
+        OverflowError, RecursionError, RuntimeError, TypeError, UnboundLocalError, ValueError, ZeroDivisionError,
+    }
+)  # fmt: skip
+
+
+def _model_error(cls: type[Exception], message: str, place: str) -> ModelError:
+    """Make an error that can be caught as one of a class."""
+    if cls not in _model_errors:
+        bases = (ModelError,) if issubclass(OpflopsError, cls) else (ModelError, cls)
+        _model_errors[cls] = type("ModelError", bases, {"__module__": __name__, "__doc__": ModelError.__doc__})
+    made = _model_errors[cls](message)
+    made.place = place
+    return made
+
+
+_model_errors: dict[type[Exception], type[ModelError]] = {Exception: ModelError}
 
 
 class FormulaError(OpflopsError):
@@ -71,6 +117,10 @@ class TimeLimitError(OpflopsError):
 
 class TargetError(OpflopsError):
     """Report a model, an input or an option that the command line cannot use."""
+
+
+class UsageWarning(OpflopsError, UserWarning):
+    """Warn about a call that is valid and probably not meant; an :class:`OpflopsError` where warnings are errors."""
 
 
 class UnpricedOpWarning(UserWarning):

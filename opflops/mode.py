@@ -2,62 +2,62 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
-
-from torch import nn
+import warnings
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from opflops.attribution.patching import install_patches, remove_patches
 from opflops.attribution.root_modules import RootModules
 from opflops.attribution.threads import BlockThread, begin_block, end_block
 from opflops.dispatch.composite_formulas import change_interception
+from opflops.dispatch.callers import user_stacklevel
+from opflops.dispatch.mode_arguments import (
+    FORGOTTEN_PARENTHESES,
+    NOT_CALLABLE,
+    NOT_ENTERED,
+    advise,
+    check_flags,
+    check_formulas,
+    check_root,
+)
 from opflops.dispatch.recording_mode import RecordingMode
 from opflops.dispatch.snapshot import snapshot
 from opflops.dispatch.thread_modes import ThreadModes
-from opflops.errors import ActiveModeError, RootError
+from opflops.errors import ActiveModeError, ArgumentError, UsageWarning
 from opflops.pricing.registry import Registry, registry
 from opflops.pricing.schema_binding import PricingRule
-from opflops.torch_internals.modules import name_of
+from opflops.profile.profile import Profile
+from opflops.records.arguments import describe, explain_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
+    from torch import nn
     from typing_extensions import Unpack
 
     from opflops.attribution.module_stack import ModuleStack
     from opflops.dispatch.thread_modes import ThreadMode
     from opflops.pricing.accumulators import Accumulator
     from opflops.pricing.registry import Op
-    from opflops.profile.profile import Profile
     from opflops.records.cost import Cost, Estimate
     from opflops.report.text.tables import TableOptions
     from opflops.torch_internals.dispatch import OpOverload
 
 Causal = Literal["dense", "exact"]
-_CAUSAL: tuple[Causal, ...] = ("dense", "exact")
+CAUSAL: tuple[Causal, ...] = ("dense", "exact")
 
 
-def _check_root(root: object) -> None:
-    """Check that ``root`` is a module, or None.
+class _NeedsInstance(type(RecordingMode)):  # type: ignore[misc]
+    """The class of :class:`OpFlopMode`, which says what is wrong with ``with OpFlopMode as m:``."""
 
-    Raises:
-        RootError: It is not.
-    """
-    if root is None or isinstance(root, nn.Module):
-        return
-    if isinstance(root, type) and issubclass(root, nn.Module):
-        raise RootError(
-            f"root must be an instance of nn.Module, not the class {root.__name__}. "
-            f"Make the model first, as in model = {root.__name__}(...), and pass it: OpFlopMode(root=model)."
-        )
-    if isinstance(getattr(root, "__self__", None), nn.Module):
-        given, advice = f"the method {name_of(root)}", "Pass the method's model: OpFlopMode(root=model)."
-    else:
-        given, advice = f"{root!r:.100}", "It is the model whose names are used."
-    raise RootError(f"root must be an nn.Module, not {given}. {advice}")
+    def __enter__(cls) -> NoReturn:
+        raise ArgumentError(FORGOTTEN_PARENTHESES)
+
+    def __exit__(cls, *_: object) -> None:
+        """Do nothing; Python looks for this method before it enters a block."""
 
 
-class OpFlopMode(RecordingMode):
+class OpFlopMode(RecordingMode, metaclass=_NeedsInstance):
     """Count the arithmetic of every operator that runs inside a ``with`` block, for the module that called it.
 
     Results are the same with and without it. Entering the mode starts a new count: two blocks on one object do not add
@@ -104,11 +104,12 @@ class OpFlopMode(RecordingMode):
     are called later.
 
     Raises:
-        ValueError: ``causal`` is neither ``"dense"`` nor ``"exact"``.
+        ArgumentError: ``causal`` is neither ``"dense"`` nor ``"exact"``, or an argument is unknown or of the wrong type.
         RootError: ``root`` is not an ``nn.Module``.
         FormulaError: A formula does not fit its operator's schema.
     """
 
+    @explain_arguments(advise)
     def __init__(
         self,
         *,
@@ -119,9 +120,13 @@ class OpFlopMode(RecordingMode):
         threads: bool = False,
         root: nn.Module | None = None,
     ) -> None:
-        _check_root(root)
-        if causal not in _CAUSAL:
-            raise ValueError(f"causal must be 'dense' or 'exact', not {causal!r}.")
+        check_root(root)
+        if causal.__class__ is not str or causal not in CAUSAL:
+            raise ArgumentError(f"causal must be 'dense' or 'exact', not {describe(causal)}.")
+        if not strict.__class__ is timing.__class__ is threads.__class__ is bool:
+            check_flags(strict=strict, timing=timing, threads=threads)
+        if formulas.__class__ is not None.__class__:
+            check_formulas(formulas)
         prices = registry
         if formulas:
             prices = Registry(parent=registry)
@@ -200,6 +205,10 @@ class OpFlopMode(RecordingMode):
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if not self.active:
+            raise ActiveModeError(
+                "This OpFlopMode is not counting, so it cannot end. Write with OpFlopMode() as m: ..."
+            )
         self.active = False
         if self._block is not None:
             end_block(self._block, self)
@@ -208,11 +217,29 @@ class OpFlopMode(RecordingMode):
         remove_patches()
         super().__exit__(exc_type, exc_value, traceback)
 
+    def __call__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        """Say that a mode is no decorator, and does not run a model itself.
+
+        Raises:
+            ArgumentError: Always.
+        """
+        raise ArgumentError(NOT_CALLABLE)
+
     @property
     def profile(self) -> Profile:
-        """Return what has been counted so far, as an immutable snapshot."""
-        uncounted = {} if self._block is None else self._block.uncounted()
-        return snapshot([self, *(self._thread_modes or ())], timed=self._timing, uncounted=uncounted)
+        """Return what has been counted so far, as an immutable snapshot.
+
+        Before the first block it is empty, with a warning, and a remark that says so.
+        """
+        if self._block is None:
+            warnings.warn(NOT_ENTERED, UsageWarning, stacklevel=user_stacklevel())
+        return self._snapshot()
+
+    def _snapshot(self) -> Profile:
+        if self._block is None:
+            return Profile(remarks=(NOT_ENTERED,))
+        modes = [self, *(self._thread_modes or ())]
+        return snapshot(modes, timed=self._timing, uncounted=self._block.uncounted())
 
     @property
     def total(self) -> Cost:
@@ -232,4 +259,4 @@ class OpFlopMode(RecordingMode):
         return self.profile.table(by, **options)
 
     def __str__(self) -> str:
-        return str(self.profile)
+        return NOT_ENTERED if self._block is None else str(self._snapshot())

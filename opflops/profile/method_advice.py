@@ -44,7 +44,9 @@ def check_no_file(method: str, argument: str, value: object, example: str) -> No
         ProfileArgumentError: It is a file name, or no text.
     """
     if is_file_name(value):
-        raise ProfileArgumentError(f"{method}() takes a {argument}, not {describe(value)}. {_how_to_write(method, value)}")
+        raise ProfileArgumentError(
+            f"{method}() takes a {argument}, not {describe(value)}. {_how_to_write(method, value)}"
+        )
     check_text(argument, value, f"{method}({example!r})")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from opflops.errors import ProfileArgumentError
 from opflops.profile.method_advice import advise, check_no_file
@@ -176,6 +176,15 @@ class Views:
         conditions = tuple(each for each in self.conditions if each.expression not in case_of)
         cases = tuple((sizes, reasons.get(sizes, "")) for sizes, _ in self.cases)
         return Symbolic(self.dimensions, conditions, cases, self.remarks)
+
+    def __enter__(self) -> NoReturn:
+        raise ProfileArgumentError(
+            "A profile is not entered: count() has counted when it returns, as in p = count(model, x). "
+            "To count what runs in a block, write with OpFlopMode() as m: ..."
+        )
+
+    def __exit__(self, *_: object) -> None:
+        """Do nothing; Python looks for this method before it enters a block."""
 
     def _document(self) -> dict[str, Any]:
         raise NotImplementedError

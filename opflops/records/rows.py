@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from opflops.errors import ProfileArgumentError, ProfileError
-from opflops.records.arguments import describe
+from opflops.records.arguments import describe, explain_methods, no_advice
 from opflops.records.cost import ZERO, Cost, total_of
 from opflops.wording import nearest
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 KEYS = ("module", "module_type", "op", "phase", "dtype")
 
 
+@explain_methods(no_advice)
 @dataclass(frozen=True, slots=True)
 class Row:
     """Hold what one operator cost in one module, phase and dtype.

@@ -79,7 +79,9 @@ def page(
     if title is not None:
         check_text("title", title, "title='GPT-2'")
     if about is not None and not isinstance(about, Mapping):
-        raise ProfileArgumentError(f"about must be a dict of facts, as in {{'inputs': '1x1024'}}, not {describe(about)}.")
+        raise ProfileArgumentError(
+            f"about must be a dict of facts, as in {{'inputs': '1x1024'}}, not {describe(about)}."
+        )
     plotly = optional("plotly.offline", "html", "The HTML page")
     timed = any(row.seconds is not None for row in rows if row.floating)
     _check_measure(measure, timed=timed)

@@ -151,7 +151,6 @@ def fit(
 
 def _number_styles(tablefmt: str, numbers: Numbers) -> Sequence[str]:
     """Return the styles of numbers to try, in order."""
-    check_text("tablefmt", tablefmt, "tablefmt='github'")
     check_text("numbers", numbers, "numbers='exact'")
     if tablefmt not in tabulate_formats:
         raise ProfileError(

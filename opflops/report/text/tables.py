@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, TypedDict
 
 from opflops.errors import ProfileArgumentError
-from opflops.records.arguments import check_count, check_flag, describe, explain_arguments, keys_of
+from opflops.records.arguments import check_count, check_flag, check_text, describe, explain_arguments, keys_of
 from opflops.records.dimensions import example_sizes
 from opflops.records.rows import group_rows
 from opflops.report.amounts import TOTAL, Amount, Line
@@ -113,6 +113,7 @@ def table(
     keys = keys_of(by, "table()")
     check_count("depth", depth, 0)
     check_count("top", top)
+    check_text("tablefmt", tablefmt, "tablefmt='github'")
     _check_layout(expand, width, color=color, bar=bar)
     sizes = example_sizes(symbolic.dimensions)
     floating = [row for row in rows if row.floating]

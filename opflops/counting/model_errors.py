@@ -1,0 +1,213 @@
+"""Errors that a model raises while it is counted: say in which module, at which line, and on which inputs."""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch import Tensor, nn
+
+from opflops.attribution.patching import module_entered
+from opflops.counting.backward import run_backward
+from opflops.counting.call_options import forward_name, how_to_pass, nearest_option, parameters_of
+from opflops.counting.fake_call import call_model
+from opflops.counting.source_locations import location_of, user_line
+from opflops.errors import ModelError, OpflopsError, raised_by_signal_handler
+from opflops.torch_internals.modules import class_name, forward_of
+from opflops.wording import format_error, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from opflops.counting.fake_call import FakeCall
+
+_PROGRAM = (call_model.__code__, run_backward.__code__)
+_TIMES = "\N{MULTIPLICATION SIGN}"
+_MAX_CODE, _MAX_PARTS, _MAX_SIZES = 80, 8, 8
+_WRONG_INPUT = (TypeError, AttributeError, ValueError, NotImplementedError)
+
+
+@contextmanager
+def explained_errors(call: FakeCall, options: Mapping[str, Any]) -> Iterator[None]:
+    """Say where a model raised an error, and on which inputs.
+
+    Args:
+        call: The call that is counted in the block.
+        options: The options of :func:`opflops.count` that were given.
+
+    Raises:
+        ModelError: The model raised one of Python's own exceptions; this has the class of that too. Another exception
+            is raised as it is, with a note.
+    """
+    try:
+        yield
+    except OpflopsError:
+        raise
+    except Exception as error:
+        if raised_by_signal_handler(error) or not _is_of_program(error):
+            raise
+        where = printable(_describe_place(error, call))
+        advice = _advice(error, call, options)
+        explained = ModelError.like(error, f"{call.name} fails: {format_error(error)}. {where}{advice}", where)
+        if explained is None:
+            _add_note(error, f"opflops: {where}{advice}")
+            raise
+        raise explained from error
+
+
+def _is_of_program(error: BaseException) -> bool:
+    traceback = error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code in _PROGRAM:
+            return True
+        traceback = traceback.tb_next
+    return False
+
+
+def _add_note(error: BaseException, note: str) -> None:
+    """Add a note, which Python prints from version 3.11 on; others can read it too."""
+    error.__notes__ = [*getattr(error, "__notes__", ()), note]  # type: ignore[attr-defined]
+
+
+class _ModuleCall(NamedTuple):
+    """Hold the call of a module that failed."""
+
+    module: nn.Module
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+def _innermost_call(error: BaseException) -> _ModuleCall | None:
+    found = None
+    traceback = error.__traceback__
+    while traceback is not None:
+        frame = traceback.tb_frame
+        if (module := module_entered(frame)) is not None:
+            found = _ModuleCall(module, frame.f_locals.get("args", ()), frame.f_locals.get("kwargs", {}))
+        traceback = traceback.tb_next
+    return found
+
+
+def _describe_place(error: BaseException, call: FakeCall) -> str:
+    """Write where the error was raised: operator, module, line, and what the module and the model were called with."""
+    location = location_of(error, call.mode or call.make_mode())
+    module = _innermost_call(error)
+    path = location.module or (class_name(module.module) if module is not None else "")
+    op = f"by {location.op} " if location.op else ""
+    inside = f"in {path} ({class_name(module.module)})" if module is not None else "outside all modules"
+    given = f" {call.name} was called with {describe_call(call.model, call.inputs, call.kwargs)}."
+    if module is not None and path != call.name:
+        given = f" {path} was called with {describe_call(module.module, module.args, module.kwargs)}.{given}"
+    return f"It was raised {op}{inside}{_describe_line(error)}.{given}"
+
+
+def _describe_line(error: BaseException) -> str:
+    line = user_line(error)
+    if line is None:
+        return ""
+    file, number = line
+    code = linecache.getline(file, number).strip()
+    shown = f" ({code if len(code) <= _MAX_CODE else f'{code[:_MAX_CODE]}…'})" if code else ""
+    return f", at {Path(file).name}:{number}{shown}"
+
+
+def _by_name(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    names = [
+        each.name
+        for each in parameters_of(model).values()
+        if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+    ]
+    return {
+        **{names[at] if at < len(names) else f"input {at}": value for at, value in enumerate(args)},
+        **kwargs,
+    }
+
+
+def describe_call(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """Write the arguments of a call by their names: tensors by shape and dtype, others by type or value."""
+    named = _by_name(model, args, kwargs)
+    return ", ".join(f"{name}={_describe_value(value)}" for name, value in named.items()) or "nothing"
+
+
+def _describe_value(value: Any) -> str:
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if isinstance(shape, tuple) and dtype is not None:
+        sizes = _TIMES.join(map(str, shape)) or "scalar"
+        kind = "" if isinstance(value, Tensor) else f"{type(value).__name__} "
+        return f"{kind}{sizes} {str(dtype).removeprefix('torch.')}"
+    if isinstance(value, (list, tuple)):
+        parts = [*map(_describe_value, value[:_MAX_PARTS]), *(["…"] if len(value) > _MAX_PARTS else [])]
+        return f"[{', '.join(parts)}]" if isinstance(value, list) else f"({', '.join(parts)})"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name}: {_describe_value(part)}' for name, part in list(value.items())[:_MAX_PARTS])}}}"
+    text = repr(value)
+    simple = value is None or isinstance(value, (str, bool, int, float, os.PathLike))
+    return text if simple and len(text) <= _MAX_CODE else type(value).__name__
+
+
+def _advice(error: Exception, call: FakeCall, options: Mapping[str, Any]) -> str:
+    """Say what to change in the call, where that is known; "" elsewhere."""
+    sentences = _argument_advice(error, call, options) if isinstance(error, TypeError) else ""
+    if not sentences and isinstance(error, _WRONG_INPUT):
+        named = _by_name(call.model, call.inputs, call.kwargs)
+        sentences = "".join(
+            f" {name} is {_how_to_make_tensor(name, value)}"
+            for name, value in named.items()
+            if not isinstance(value, Tensor) and (len(named) == 1 or type(value).__name__ in str(error))
+        )
+    return sentences
+
+
+def _argument_advice(error: TypeError, call: FakeCall, options: Mapping[str, Any]) -> str:
+    """Compare the arguments with the signature of the model's forward."""
+    try:
+        inspect.signature(forward_of(call.model)).bind(*call.inputs, **call.kwargs)
+    except TypeError as mismatch:
+        reason = str(mismatch)
+    except ValueError:
+        return ""
+    else:
+        return ""
+    parameters = parameters_of(call.model)
+    takes = f" {forward_name(call.model)} takes {', '.join(map(str, parameters.values())) or 'no arguments'}."
+    for name in call.kwargs:
+        if name not in parameters and name in reason:
+            near = nearest_option(name)
+            return f"{takes} count() passes keywords that are none of its options to the model" + (
+                f"; did you mean {near}?" if near else "."
+            )
+    taken = [name for name in options if name in parameters]
+    if taken:
+        return f"{takes}{how_to_pass(call.model, taken[0], options[taken[0]])}"
+    return f"{takes} Pass its arguments after the model: count(model, x)."
+
+
+def _how_to_make_tensor(name: str, value: Any) -> str:
+    """Say what a value is, and how to make a tensor of it."""
+    kind = type(value).__name__
+    if isinstance(value, nn.Module):
+        return "a module; count() takes one model, then its inputs."
+    if isinstance(value, dict):
+        return f"a {kind}. Pass its items by name: count(model, **{name})."
+    if isinstance(value, (list, tuple)):
+        if value and all(isinstance(each, Tensor) for each in value):
+            return f"a {kind} of tensors. Pass them one by one, count(model, *{name}), or as one: torch.stack({name})."
+        made = f"torch.tensor({name})"
+        if 0 < len(value) <= _MAX_SIZES and all(type(each) is int for each in value):
+            made = f"torch.empty({', '.join(map(str, value))}) if it is a size, or {made} if it holds the values"
+        return f"a {kind}. Give a tensor: {made}."
+    if hasattr(value, "__array_interface__") and hasattr(value, "getpixel"):
+        return f"a {kind}. Give a tensor: torchvision.transforms.functional.to_tensor({name})[None]."
+    if kind == "ndarray":
+        return f"a numpy.ndarray. Give a tensor: torch.from_numpy({name})."
+    if hasattr(value, "__array__") or hasattr(value, "__dlpack__"):
+        return f"a {kind}. Give a tensor: torch.as_tensor({name})."
+    if isinstance(value, (bool, int, float, complex)):
+        return f"the number {value!r}. Give a tensor: torch.tensor({value!r})."
+    if value is None:
+        return "None. Give a tensor."
+    return f"a {kind}. Give a tensor of what the model reads, such as token ids or pixels."
