@@ -12,7 +12,7 @@ class OpflopsError(Exception):
 
 
 class ArgumentError(OpflopsError, TypeError, ValueError):
-    """Report an argument that cannot be used; also a ``TypeError`` and a ``ValueError``, as which Python reports one."""
+    """Report an argument that cannot be used; also a ``TypeError`` and a ``ValueError``, as Python's own would be."""
 
 
 class ModelError(OpflopsError):
@@ -119,7 +119,7 @@ class TargetError(OpflopsError):
     """Report a model, an input or an option that the command line cannot use."""
 
 
-class UsageWarning(OpflopsError, UserWarning):
+class UsageWarning(OpflopsError, UserWarning):  # noqa: N818 - a warning
     """Warn about a call that is valid and probably not meant; an :class:`OpflopsError` where warnings are errors."""
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from opflops.attribution.patching import install_patches, remove_patches
 from opflops.attribution.root_modules import RootModules
 from opflops.attribution.threads import BlockThread, begin_block, end_block
-from opflops.dispatch.composite_formulas import change_interception
 from opflops.dispatch.callers import user_stacklevel
+from opflops.dispatch.composite_formulas import change_interception
 from opflops.dispatch.mode_arguments import (
     FORGOTTEN_PARENTHESES,
     NOT_CALLABLE,
@@ -104,7 +104,7 @@ class OpFlopMode(RecordingMode, metaclass=_NeedsInstance):
     are called later.
 
     Raises:
-        ArgumentError: ``causal`` is neither ``"dense"`` nor ``"exact"``, or an argument is unknown or of the wrong type.
+        ArgumentError: ``causal`` is neither ``"dense"`` nor ``"exact"``, or an argument is unknown or has another type.
         RootError: ``root`` is not an ``nn.Module``.
         FormulaError: A formula does not fit its operator's schema.
     """
@@ -133,8 +133,8 @@ class OpFlopMode(RecordingMode, metaclass=_NeedsInstance):
             for op, function in formulas.items():
                 prices.register(PricingRule(function), [op], override=True)
         super().__init__(prices.price_cache({"causal": causal}), causal=causal, strict=strict, timing=timing)
-        self._threads = threads
-        self._root = root
+        self._threads: bool = threads
+        self._root: nn.Module | None = root
         self._models: tuple[nn.Module, ...] = ()
         self._thread_modes: ThreadModes | None = None
         self._block: BlockThread | None = None

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from opflops.dispatch.callers import user_stacklevel
+from opflops.dispatch.mode_arguments import NOT_CALLABLE
 from opflops.errors import ArgumentError, OpflopsError, UsageWarning
-from opflops.mode import CAUSAL
+from opflops.mode import CAUSAL, OpFlopMode
 from opflops.profile.argument_checks import how_to_get_model
 from opflops.records.arguments import check_flag, describe
 from opflops.torch_internals.modules import forward_of, name_of
@@ -30,6 +31,8 @@ def check_callable(model: object, inputs: tuple[Any, ...], caller: str = "count(
     Raises:
         ArgumentError: It cannot; the message says how to get a model.
     """
+    if isinstance(model, OpFlopMode):
+        raise ArgumentError(f"{caller} needs a model or a function, not an OpFlopMode. {NOT_CALLABLE}")
     if callable(model) and not (isinstance(model, type) and issubclass(model, nn.Module)):
         return
     name = caller.removesuffix("()")
@@ -130,10 +133,7 @@ def check_options(model: object, options: Mapping[str, Any], keywords: Mapping[s
         ArgumentError: An option has the wrong type.
     """
     for name, value in options.items():
-        try:
-            _CHECKS[name](value)
-        except OpflopsError as error:
-            raise ArgumentError(f"{error}{how_to_pass(model, name, value)}") from None
+        _check_option(model, name, value)
     parameters = parameters_of(model)
     for name in options:
         if name in parameters and name not in keywords and name not in ("causal", "kwargs"):
@@ -143,6 +143,13 @@ def check_options(model: object, options: Mapping[str, Any], keywords: Mapping[s
                 UsageWarning,
                 stacklevel=user_stacklevel(),
             )
+
+
+def _check_option(model: object, name: str, value: Any) -> None:
+    try:
+        _CHECKS[name](value)
+    except OpflopsError as error:
+        raise ArgumentError(f"{error}{how_to_pass(model, name, value)}") from None
 
 
 def _check_backward(value: object) -> None:

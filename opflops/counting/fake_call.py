@@ -252,7 +252,8 @@ def _parse_device(device: str | torch.device, advice: str) -> torch.device:
         # PyTorch ends the process for fake tensors on a device that is not available.
         is_available = parsed.type in ("cpu", "meta") or torch.get_device_module(parsed).is_available()
     except RuntimeError as error:
-        raise OpflopsError(f"PyTorch does not know device={device!r}: {str(error).splitlines()[0]}{advice}") from error
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise OpflopsError(f"PyTorch does not know device={device!r}: {reason}.{advice}") from error
     if not is_available:
         raise OpflopsError(f"PyTorch cannot use device={device!r} here. Use 'cpu', which always works.{advice}")
     return parsed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import linecache
 import os
@@ -17,15 +18,17 @@ from opflops.counting.call_options import forward_name, how_to_pass, nearest_opt
 from opflops.counting.fake_call import call_model
 from opflops.counting.source_locations import location_of, user_line
 from opflops.errors import ModelError, OpflopsError, raised_by_signal_handler
-from opflops.torch_internals.modules import class_name, forward_of
+from opflops.torch_internals.modules import class_name, forward_of, has_forward
 from opflops.wording import format_error, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from types import CodeType
 
     from opflops.counting.fake_call import FakeCall
 
 _PROGRAM = (call_model.__code__, run_backward.__code__)
+_COPYING = (copy.deepcopy.__code__,)
 _TIMES = "\N{MULTIPLICATION SIGN}"
 _MAX_CODE, _MAX_PARTS, _MAX_SIZES = 80, 8, 8
 _WRONG_INPUT = (TypeError, AttributeError, ValueError, NotImplementedError)
@@ -48,21 +51,34 @@ def explained_errors(call: FakeCall, options: Mapping[str, Any]) -> Iterator[Non
     except OpflopsError:
         raise
     except Exception as error:
-        if raised_by_signal_handler(error) or not _is_of_program(error):
+        if raised_by_signal_handler(error):
             raise
-        where = printable(_describe_place(error, call))
-        advice = _advice(error, call, options)
-        explained = ModelError.like(error, f"{call.name} fails: {format_error(error)}. {where}{advice}", where)
+        if not _has_frame_of(error, _PROGRAM):
+            if not _has_frame_of(error, _COPYING):
+                raise
+            where = "count() runs a copy. Run the model itself: with OpFlopMode() as m: model(x)."
+            explained = ModelError.like(error, f"{call.name} cannot be copied: {format_error(error)}. {where}", where)
+        else:
+            where = printable(_describe_place(error, call))
+            advice = _advice(error, call, options)
+            explained = ModelError.like(error, f"{call.name} fails: {_format_error(error)}. {where}{advice}", where)
+            where += advice
         if explained is None:
-            _add_note(error, f"opflops: {where}{advice}")
+            _add_note(error, f"opflops: {where}")
             raise
         raise explained from error
 
 
-def _is_of_program(error: BaseException) -> bool:
+def _format_error(error: Exception) -> str:
+    """Write an error on one line, without the signatures that PyTorch lists where no one fits."""
+    return format_error(error).partition(", but expected one of:")[0]
+
+
+def _has_frame_of(error: BaseException, codes: tuple[CodeType, ...]) -> bool:
+    """Tell whether an error passed through a function."""
     traceback = error.__traceback__
     while traceback is not None:
-        if traceback.tb_frame.f_code in _PROGRAM:
+        if traceback.tb_frame.f_code in codes:
             return True
         traceback = traceback.tb_next
     return False
@@ -151,7 +167,11 @@ def _describe_value(value: Any) -> str:
 
 def _advice(error: Exception, call: FakeCall, options: Mapping[str, Any]) -> str:
     """Say what to change in the call, where that is known; "" elsewhere."""
-    sentences = _argument_advice(error, call, options) if isinstance(error, TypeError) else ""
+    if isinstance(error, NotImplementedError) and isinstance(call.model, nn.Module) and not has_forward(call.model):
+        return (
+            f" A {call.name} has no forward. Pass the model that calls its modules, or torch.nn.Sequential(*modules)."
+        )
+    sentences = _argument_advice(call, options) if isinstance(error, TypeError) else ""
     if not sentences and isinstance(error, _WRONG_INPUT):
         named = _by_name(call.model, call.inputs, call.kwargs)
         sentences = "".join(
@@ -162,7 +182,7 @@ def _advice(error: Exception, call: FakeCall, options: Mapping[str, Any]) -> str
     return sentences
 
 
-def _argument_advice(error: TypeError, call: FakeCall, options: Mapping[str, Any]) -> str:
+def _argument_advice(call: FakeCall, options: Mapping[str, Any]) -> str:
     """Compare the arguments with the signature of the model's forward."""
     try:
         inspect.signature(forward_of(call.model)).bind(*call.inputs, **call.kwargs)
@@ -189,25 +209,30 @@ def _argument_advice(error: TypeError, call: FakeCall, options: Mapping[str, Any
 def _how_to_make_tensor(name: str, value: Any) -> str:
     """Say what a value is, and how to make a tensor of it."""
     kind = type(value).__name__
+    if isinstance(value, (dict, list, tuple)):
+        return f"a {kind}{_how_to_unpack(name, value)}"
     if isinstance(value, nn.Module):
         return "a module; count() takes one model, then its inputs."
-    if isinstance(value, dict):
-        return f"a {kind}. Pass its items by name: count(model, **{name})."
-    if isinstance(value, (list, tuple)):
-        if value and all(isinstance(each, Tensor) for each in value):
-            return f"a {kind} of tensors. Pass them one by one, count(model, *{name}), or as one: torch.stack({name})."
-        made = f"torch.tensor({name})"
-        if 0 < len(value) <= _MAX_SIZES and all(type(each) is int for each in value):
-            made = f"torch.empty({', '.join(map(str, value))}) if it is a size, or {made} if it holds the values"
-        return f"a {kind}. Give a tensor: {made}."
-    if hasattr(value, "__array_interface__") and hasattr(value, "getpixel"):
-        return f"a {kind}. Give a tensor: torchvision.transforms.functional.to_tensor({name})[None]."
-    if kind == "ndarray":
-        return f"a numpy.ndarray. Give a tensor: torch.from_numpy({name})."
-    if hasattr(value, "__array__") or hasattr(value, "__dlpack__"):
-        return f"a {kind}. Give a tensor: torch.as_tensor({name})."
-    if isinstance(value, (bool, int, float, complex)):
-        return f"the number {value!r}. Give a tensor: torch.tensor({value!r})."
     if value is None:
         return "None. Give a tensor."
-    return f"a {kind}. Give a tensor of what the model reads, such as token ids or pixels."
+    advice = " of what the model reads, such as token ids or pixels."
+    if isinstance(value, (bool, int, float, complex)):
+        advice = f": torch.tensor({value!r})."
+    elif kind == "ndarray":
+        kind, advice = "numpy.ndarray", f": torch.from_numpy({name})."
+    elif hasattr(value, "getpixel"):
+        advice = f": torchvision.transforms.functional.to_tensor({name})[None]."
+    elif hasattr(value, "__array__") or hasattr(value, "__dlpack__"):
+        advice = f": torch.as_tensor({name})."
+    return f"a {kind}. Give a tensor{advice}"
+
+
+def _how_to_unpack(name: str, value: Any) -> str:
+    if isinstance(value, dict):
+        return f". Pass its items by name: count(model, **{name})."
+    if value and all(isinstance(each, Tensor) for each in value):
+        return f" of tensors. Pass them one by one, count(model, *{name}), or as one: torch.stack({name})."
+    made = f"torch.tensor({name})"
+    if 0 < len(value) <= _MAX_SIZES and all(type(each) is int for each in value):
+        made = f"torch.empty({', '.join(map(str, value))}) if it is a size, or {made} if it holds the values"
+    return f". Give a tensor: {made}."

@@ -205,9 +205,7 @@ def _check_limits(model: object, limits: dict[str, float | None], baseline: obje
         )
 
 
-def _count(
-    model: Callable[..., Any], inputs: tuple[Any, ...], kwargs: dict[str, Any], backward: bool, optimizer: Any
-) -> Profile:
+def _count(model: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], backward: bool, optimizer: Any) -> Profile:
     from opflops.counting.count import count  # noqa: PLC0415 - see above
     from opflops.errors import UnpricedOpWarning  # noqa: PLC0415 - see above
 

@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import torch
+
 from opflops.errors import ArgumentError, FormulaError
 from opflops.pricing.registry import registry
 from opflops.pricing.schema_binding import PricingRule
@@ -98,10 +100,14 @@ def formula(
             runs the operator as others before a mode sees it.
         DuplicateFormulaError: An overload has a formula already.
     """
-
     _check_operators(ops)
     unread, picked = _names("unread", unread), _names("picked", picked)
     check_flag("override", override)
+    if not (dtype_from is None or isinstance(dtype_from, (str, torch.dtype)) or inspect.isroutine(dtype_from)):
+        raise ArgumentError(
+            "dtype_from must be the name of an argument, a dtype, or a function that returns one, not "
+            f"{describe(dtype_from)}."
+        )
 
     def decorate(function: FormulaT) -> FormulaT:
         if not callable(function) or isinstance(function, (type, OpOverload, OpOverloadPacket)):
@@ -166,7 +172,9 @@ def _check_namespace(given: object) -> None:
         )
     known = {*_NAMESPACES, *operator_namespaces(), *(name.split("::")[0] for name in registry.named)}
     if given not in known:
-        raise ArgumentError(f"coverage() got {given!r}. {unknown('namespace', given, sorted(known))}")
+        raise ArgumentError(
+            f"coverage() got {given!r}. {unknown('namespace', given, sorted(known))} coverage() lists all."
+        )
 
 
 _NAMESPACES = ("aten", "prims", "quantized", "mkldnn", "onednn", "sparse", "c10d", "_c10d_functional")

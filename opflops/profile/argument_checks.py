@@ -24,8 +24,8 @@ def how_to_get_model(given: object) -> str:
     if isinstance(given, (str, os.PathLike)):
         name = repr(os.fspath(given))
         return (
-            f"Load the model first: model = torch.load({name}, weights_only=False) if the file has a whole model; if it "
-            f"has a state dict, make the model and call model.load_state_dict(torch.load({name}))."
+            f"Load the model first: model = torch.load({name}, weights_only=False) if the file has a whole model. If "
+            f"it has a state dict, make the model, then call model.load_state_dict(torch.load({name}))."
         )
     if isinstance(given, Mapping):
         if any(isinstance(value, Tensor) for value in given.values()):
@@ -36,9 +36,8 @@ def how_to_get_model(given: object) -> str:
         return "Make one model of them: torch.nn.Sequential(*modules)."
     if isinstance(given, type):
         return f"Make the model first: model = {given.__name__}(...)."
-    if isinstance(getattr(given, "__self__", None), nn.Module):
-        return "Pass the model whose method it is."
-    return "Make the model, and pass that."
+    is_method = isinstance(getattr(given, "__self__", None), nn.Module)
+    return "Pass the model whose method it is." if is_method else "Make the model, and pass that."
 
 
 def check_module_instance(model: object, caller: str, root: object = None) -> None:
@@ -90,6 +89,5 @@ def check_fields(profile: Profile) -> None:
         if not fits:
             kind = "Rows" if each.name in ("rows", "sites") else "values"
             raise ProfileArgumentError(
-                f"The {each.name} of a Profile must be a tuple of {kind}, not {describe(value)}. "
-                f"{advise('__init__', (), {})}"
+                f"Profile({each.name}=...) needs a tuple of {kind}, not {describe(value)}. {advise('__init__', (), {})}"
             )

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.errors import ProfileArgumentError
 from opflops.records.arguments import check_text, describe, is_file_name
+from opflops.wording import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _NAMES_OF_FILES = {"path", "file", "filename", "fname", "output", "out", "f", "fp", "path_or_buf"}
 _TEXTS = ("table", "overview")
@@ -48,6 +49,21 @@ def check_no_file(method: str, argument: str, value: object, example: str) -> No
             f"{method}() takes a {argument}, not {describe(value)}. {_how_to_write(method, value)}"
         )
     check_text(argument, value, f"{method}({example!r})")
+
+
+def check_options(method: str, options: Mapping[str, Any], allowed: Iterable[str]) -> None:
+    """Check that a method knows its options by name.
+
+    Raises:
+        ProfileArgumentError: It does not know one.
+    """
+    names = list(allowed)
+    for given in options:
+        if given not in names:
+            near = nearest(given, names, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}."
+            advice = advise(method, (None,), options)
+            raise ProfileArgumentError(f"{method}() has no option {given!r}; {hint} {advice}".rstrip())
 
 
 def _how_to_write(method: str, file: object) -> str:

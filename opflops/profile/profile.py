@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from opflops.errors import ProfileArgumentError, ProfileError
-from opflops.profile.cases import Case
 from opflops.profile.argument_checks import check_fields, check_module_instance, check_profile
+from opflops.profile.cases import Case
 from opflops.profile.method_advice import advise
 from opflops.profile.views import Views
 from opflops.records import dimensions as dimension_rules

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from opflops.errors import ProfileArgumentError
-from opflops.profile.method_advice import advise, check_no_file
+from opflops.profile.method_advice import advise, check_no_file, check_options
 from opflops.records import dimensions as dimension_rules
 from opflops.records.arguments import explain_methods, is_file_name
 
@@ -50,7 +50,9 @@ class Views:
         if is_file_name(by):
             check_no_file("table", "key", by, "op")
         from opflops.report import table  # noqa: PLC0415 - see above
+        from opflops.report.text.tables import TableOptions  # noqa: PLC0415 - see above
 
+        check_options("table", options, TableOptions.__annotations__)
         return table(self.rows, by, symbolic=self.symbolic, **options)
 
     def overview(self, **options: Unpack[OverviewOptions]) -> str:
@@ -63,7 +65,9 @@ class Views:
             ProfileError: A path to expand is unknown.
         """
         from opflops.report import overview  # noqa: PLC0415 - see above
+        from opflops.report.text.tables import OverviewOptions  # noqa: PLC0415 - see above
 
+        check_options("overview", options, OverviewOptions.__annotations__)
         return overview(self.rows, self.symbolic, **options)
 
     def to_json(self) -> str:
@@ -145,8 +149,9 @@ class Views:
         Raises:
             MissingExtraError: The extra ``html`` is not installed; the message says how to install it.
         """
-        from opflops.report.page import page  # noqa: PLC0415 - see above
+        from opflops.report.page import PageOptions, page  # noqa: PLC0415 - see above
 
+        check_options("to_html", options, PageOptions.__annotations__)
         return page(self.rows, self.symbolic, **options)
 
     def roofline(self, device: str | Device, by: str | tuple[str, ...] = "op", *, tf32: bool = False) -> Roofline:

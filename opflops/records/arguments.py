@@ -40,7 +40,11 @@ def describe(value: object) -> str:
         return f"{_article(kind)} of shape {(*shape,)}"
     if isinstance(value, (list, tuple, dict, set, frozenset)):
         text = repr(value)
-        return f"the {kind} {text}" if len(text) <= _MAX_REPR and text.isprintable() else f"a {kind} of {len(value)}"
+        return (
+            f"the {kind} {text}"
+            if len(text) <= _MAX_REPR and text.isprintable()
+            else f"{_article(kind)} of {len(value)}"
+        )
     if inspect.isroutine(value):
         return f"the function {getattr(value, '__name__', kind)}"
     return printable(_article(kind))
@@ -122,7 +126,8 @@ def no_advice(_method: str, _args: tuple[Any, ...], _kwargs: Mapping[str, Any]) 
 
 def _explain(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
     """Say what does not fit; "" if everything seems to."""
-    name = function.__qualname__.removesuffix(".__init__").removesuffix(".__call__")
+    owner, _, name = function.__qualname__.rpartition(".")
+    name = owner if name == "__init__" else name
     parameters = inspect.signature(function).parameters
     by_position = [
         each.name for each in parameters.values() if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
@@ -152,7 +157,7 @@ def _explain(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mappin
         and each.name not in kwargs
         and (position >= len(args) or each.kind is each.KEYWORD_ONLY)
     ]
-    return f"{name}() needs {' and '.join(missing)}." if missing else ""
+    return f"{name}() needs the argument{'s' * (len(missing) > 1)} {' and '.join(missing)}." if missing else ""
 
 
 def _suggest(given: str, allowed: Iterable[str]) -> str:
@@ -178,10 +183,10 @@ def check_count(name: str, value: object, minimum: int = 1, *, otherwise: str = 
     if value is None and otherwise:
         return
     if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < minimum:
-        hint = f" Write {name}={value.strip()}." if isinstance(value, str) and value.strip().isdecimal() else ""
-        raise ProfileArgumentError(
-            f"{name} must be a whole number, {minimum} or more{otherwise}, not {describe(value)}.{hint}"
-        )
+        hint = " Give a whole number." if not isinstance(value, Integral) or isinstance(value, bool) else ""
+        if isinstance(value, str) and value.strip().isdecimal():
+            hint = f" Write {name}={value.strip()}."
+        raise ProfileArgumentError(f"{name} must be {minimum} or more{otherwise}, not {describe(value)}.{hint}")
 
 
 def check_text(name: str, value: object, example: str) -> None:

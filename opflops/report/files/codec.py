@@ -51,6 +51,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from opflops.errors import ProfileError
+from opflops.records.arguments import describe
 from opflops.records.cost import Cost, is_whole
 from opflops.records.dimensions import Condition, Dimension
 from opflops.records.expressions import serialize
@@ -142,7 +143,8 @@ def load(json_text: str) -> dict[str, Any]:
     try:
         written = json.loads(json_text)
     except TypeError as error:
-        raise ProfileError(f"A profile is read from its text, not from {json_text!r}. {_HOW_TO_READ}") from error
+        given = describe(json_text)
+        raise ProfileError(f"A profile is read from its text, not from {given}. {_HOW_TO_READ}") from error
     except (ValueError, RecursionError) as error:
         if isinstance(json_text, str) and _FILE_NAME.fullmatch(json_text):
             raise ProfileError(
