@@ -21,7 +21,7 @@ class ModelError(OpflopsError):
     What :func:`opflops.count` raises has the class of the model's own error too, as which it can be caught.
 
     Attributes:
-        place: The sentences of the message that say where the error was raised.
+        place: Where the error was raised, as the beginning of a sentence; "" if that is not known.
     """
 
     place = ""

@@ -31,7 +31,8 @@ def guard_user_code(failing: str) -> Iterator[None]:
             yield
     except ModelError as error:
         cause = error.__cause__ or error
-        raise TargetError(f"{failing}: {format_error(cause)}. {error.place}") from cause
+        place = f"{error.place}, " if error.place else ""
+        raise TargetError(f"{place}{failing}: {format_error(cause)}.") from cause
     except OpflopsError:
         raise
     except (Exception, SystemExit) as error:

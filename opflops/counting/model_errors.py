@@ -57,12 +57,12 @@ def explained_errors(call: FakeCall, options: Mapping[str, Any]) -> Iterator[Non
             if not _has_frame_of(error, _COPYING):
                 raise
             where = "count() runs a copy. Run the model itself: with OpFlopMode() as m: model(x)."
-            explained = ModelError.like(error, f"{call.name} cannot be copied: {format_error(error)}. {where}", where)
+            explained = ModelError.like(error, f"{call.name} cannot be copied: {format_error(error)}. {where}", "")
         else:
-            where = printable(_describe_place(error, call))
-            advice = _advice(error, call, options)
-            explained = ModelError.like(error, f"{call.name} fails: {_format_error(error)}. {where}{advice}", where)
-            where += advice
+            place = _find_place(error, call)
+            where = f"{printable(str(place))}{_advice(error, call, options)}"
+            message = f"{call.name} fails: {_format_error(error)}. {where}"
+            explained = ModelError.like(error, message, printable(place.short))
         if explained is None:
             _add_note(error, f"opflops: {where}")
             raise
@@ -108,17 +108,49 @@ def _innermost_call(error: BaseException) -> _ModuleCall | None:
     return found
 
 
-def _describe_place(error: BaseException, call: FakeCall) -> str:
-    """Write where the error was raised: operator, module, line, and what the module and the model were called with."""
+class _Place(NamedTuple):
+    """Hold where an error was raised, for messages.
+
+    Attributes:
+        op: The operator; "" between operators.
+        module: The path and class of the module; "" outside all modules.
+        line: File, line and code of the user; "" if there is none.
+        given: What the module was called with; "" if that is the model, or there is none.
+        model_given: What the model was called with.
+    """
+
+    op: str
+    module: str
+    line: str
+    given: str
+    model_given: str
+
+    def __str__(self) -> str:
+        op = f"by {self.op} " if self.op else ""
+        inside = f"in {self.module}" if self.module else "outside all modules"
+        line = f", at {self.line}" if self.line else ""
+        given = f" {self.module.partition(' ')[0]} was called with {self.given}." if self.given else ""
+        return f"It was raised {op}{inside}{line}.{given} {self.model_given}"
+
+    @property
+    def short(self) -> str:
+        """Return the place as the beginning of a sentence; "" if nothing is known."""
+        given = f" on {self.given}" if self.given else ""
+        parts = [f"In {self.module}{given}"] if self.module else []
+        parts += [f"{'at' if parts else 'At'} {self.line}"] if self.line else []
+        return ", ".join(parts)
+
+
+def _find_place(error: BaseException, call: FakeCall) -> _Place:
     location = location_of(error, call.mode or call.make_mode())
-    module = _innermost_call(error)
-    path = location.module or (class_name(module.module) if module is not None else "")
-    op = f"by {location.op} " if location.op else ""
-    inside = f"in {path} ({class_name(module.module)})" if module is not None else "outside all modules"
-    given = f" {call.name} was called with {describe_call(call.model, call.inputs, call.kwargs)}."
-    if module is not None and path != call.name:
-        given = f" {path} was called with {describe_call(module.module, module.args, module.kwargs)}.{given}"
-    return f"It was raised {op}{inside}{_describe_line(error)}.{given}"
+    found = _innermost_call(error)
+    model_given = f"{call.name} was called with {describe_call(call.model, call.inputs, call.kwargs)}."
+    if found is None:
+        return _Place(location.op, "", _describe_line(error), "", model_given)
+    name = class_name(found.module)
+    path = location.module or name
+    given = describe_call(found.module, found.args, found.kwargs) if path != call.name else ""
+    return _Place(location.op, f"{path} ({name})", _describe_line(error), given, model_given)
 
 
 def _describe_line(error: BaseException) -> str:
@@ -128,7 +160,7 @@ def _describe_line(error: BaseException) -> str:
     file, number = line
     code = linecache.getline(file, number).strip()
     shown = f" ({code if len(code) <= _MAX_CODE else f'{code[:_MAX_CODE]}…'})" if code else ""
-    return f", at {Path(file).name}:{number}{shown}"
+    return f"{Path(file).name}:{number}{shown}"
 
 
 def _by_name(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

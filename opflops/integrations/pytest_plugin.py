@@ -6,12 +6,15 @@ The plugin is active wherever opflops is installed. PyTorch is imported only whe
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 - the type of a dataclass field
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from opflops.records.arguments import describe, explain_arguments
 
 # PyTorch, and modules that import it, are imported when a test uses a budget: other tests need not wait for it.
 
@@ -48,6 +51,7 @@ class FlopBudget:
     folder: Path
     update: bool = False
 
+    @explain_arguments(name="flop_budget")
     def __call__(
         self,
         model: Callable[..., Any] | Profile | OpFlopMode,
@@ -147,10 +151,9 @@ def _counted(
     Raises:
         ArgumentError: It is given with what only a model has, or the mode is still counting.
     """
-    from opflops.errors import ArgumentError  # noqa: PLC0415 - see above
+    from opflops.errors import ArgumentError, UsageWarning  # noqa: PLC0415 - see above
     from opflops.mode import OpFlopMode  # noqa: PLC0415 - see above
     from opflops.profile.profile import Profile  # noqa: PLC0415 - see above
-    from opflops.records.arguments import describe  # noqa: PLC0415 - see above
     from opflops.wording import nearest  # noqa: PLC0415 - see above
 
     if not isinstance(model, (Profile, OpFlopMode)):
@@ -172,8 +175,15 @@ def _counted(
     if isinstance(model, OpFlopMode):
         if model.active:
             raise ArgumentError("This OpFlopMode is still counting. Call flop_budget(m, ...) after its block.")
-        return model.profile
-    return model
+        with warnings.catch_warnings():
+            # A mode that has not been entered warns.
+            warnings.simplefilter("error", UsageWarning)
+            profile: Profile = model.profile
+    else:
+        profile = model
+    if not profile.rows:
+        raise ArgumentError("Nothing was counted in this profile. Run the model inside the block, and then check it.")
+    return profile
 
 
 def _model_keywords(
@@ -195,6 +205,11 @@ def _check_limits(model: object, limits: dict[str, float | None], baseline: obje
     from opflops.profile.budgets import check_limits  # noqa: PLC0415 - see above
 
     check_limits(limits)
+    if baseline is not None and not isinstance(baseline, (str, os.PathLike)):
+        raise ProfileError(
+            f"baseline must be the name of a file, as in baseline='model.json', not {describe(baseline)}. "
+            "pytest --opflops-update writes it."
+        )
     if baseline is None and all(limit is None for limit in limits.values()):
         raise ProfileError(
             f"flop_budget needs a limit or a baseline. Give one of {', '.join(limits)}, as in macs=4.1e9, or baseline=."

@@ -66,7 +66,7 @@ def is_file_name(value: object) -> bool:
 
 
 def explain_arguments(
-    advice: Advice | None = None, error: type[ArgumentError] = ArgumentError
+    advice: Advice | None = None, error: type[ArgumentError] = ArgumentError, name: str = ""
 ) -> Callable[[FunctionT], FunctionT]:
     """Make a function raise an error with a sentence if its arguments do not fit its signature.
 
@@ -75,6 +75,7 @@ def explain_arguments(
     Args:
         advice: Says more about a wrong call.
         error: What to raise.
+        name: What the function is called; by default its own name.
     """
 
     def decorate(function: FunctionT) -> FunctionT:
@@ -87,7 +88,7 @@ def explain_arguments(
                 if isinstance(raised, OpflopsError) or raised.__traceback__ is None or raised.__traceback__.tb_next:
                     raise
                 more = advice(args, kwargs) if advice is not None else ""
-                sentence = _explain(function, args, kwargs) or f"{raised}."
+                sentence = _explain(function, name, args, kwargs) or f"{raised}."
             raise error(f"{sentence} {more}".rstrip())
 
         return call  # type: ignore[return-value]
@@ -124,10 +125,10 @@ def no_advice(_method: str, _args: tuple[Any, ...], _kwargs: Mapping[str, Any]) 
     return ""
 
 
-def _explain(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+def _explain(function: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
     """Say what does not fit; "" if everything seems to."""
-    owner, _, name = function.__qualname__.rpartition(".")
-    name = owner if name == "__init__" else name
+    owner, _, own_name = function.__qualname__.rpartition(".")
+    name = name or (owner if own_name == "__init__" else own_name)
     parameters = inspect.signature(function).parameters
     by_position = [
         each.name for each in parameters.values() if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
