@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABCMeta
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from opflops.attribution.patching import install_patches, remove_patches
@@ -47,8 +48,11 @@ Causal = Literal["dense", "exact"]
 CAUSAL: tuple[Causal, ...] = ("dense", "exact")
 
 
-class _NeedsInstance(type(RecordingMode)):  # type: ignore[misc]
-    """The class of :class:`OpFlopMode`, which says what is wrong with ``with OpFlopMode as m:``."""
+class _NeedsInstance(ABCMeta):
+    """The class of :class:`OpFlopMode`, which says what is wrong with ``with OpFlopMode as m:``.
+
+    It is one of ``ABCMeta``, so that a subclass of the mode can be an abstract class too.
+    """
 
     def __enter__(cls) -> NoReturn:
         raise ArgumentError(FORGOTTEN_PARENTHESES)

@@ -1,5 +1,6 @@
 """What a wrong call answers: an error of opflops that says what was given, and what would be right."""
 
+import abc
 import pathlib
 import pickle
 import re
@@ -266,6 +267,24 @@ def test_a_block_of_the_class_or_of_a_profile_is_refused():
         pass
     with pytest.raises(ArgumentError, match=r"p = count\(model, x\)"), count(NET, X):
         pass
+
+
+def test_a_mode_can_have_abstract_subclasses():
+    """That the class has a class of its own keeps nobody from deriving another one."""
+
+    class Budgeted(OpFlopMode, abc.ABC):
+        @property
+        @abc.abstractmethod
+        def limit(self): ...
+
+    class Small(Budgeted):
+        limit = 24
+
+    with pytest.raises(TypeError):
+        Budgeted()
+    with Small() as mode:
+        NET(X)
+    assert mode.total.macs <= mode.limit
 
 
 def test_a_mode_that_was_never_entered_says_so():

@@ -51,7 +51,8 @@ def check_root(root: object) -> None:
     if isinstance(getattr(root, "__self__", None), nn.Module):
         given, advice = f"the method {name_of(root)}", "Pass the method's model: OpFlopMode(root=model)."
     else:
-        given, advice = describe(root), "It is the model whose names are used."
+        given = " ".join(f"{root!r:.100}".split()) if isinstance(root, (list, tuple)) else describe(root)
+        advice = "It is the model whose names are used."
     raise RootError(f"root must be an nn.Module, not {given}. {advice}")
 
 

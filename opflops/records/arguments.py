@@ -19,7 +19,10 @@ Advice = Callable[[tuple[Any, ...], Mapping[str, Any]], str]
 """Returns a sentence on the arguments of a wrong call; "" if it has none."""
 
 _MAX_REPR = 60
-_FILE_NAME = re.compile(r"[^\n{<]*(\.[A-Za-z]\w{0,9}|[/\\][^\n{<]*)")
+_SUFFIXES = (
+    "csv|dat|folded|htm|html|json|jsonl|log|md|mermaid|mmd|out|parquet|pdf|png|pt|svg|tex|tsv|txt|xlsx|xml|ya?ml"
+)
+_FILE_NAME = re.compile(rf"[^\n{{<]*(\.({_SUFFIXES})|[/\\][^\n{{<]*)", re.IGNORECASE)
 _HIDDEN = ("self", "cls", "rows", "symbolic")
 
 
@@ -57,7 +60,7 @@ def _article(noun: str) -> str:
 def is_file_name(value: object) -> bool:
     """Tell whether a value looks like the name of a file, or is an open file.
 
-    >>> is_file_name("report.html"), is_file_name("flops"), is_file_name("aten.mm{")
+    >>> is_file_name("report.html"), is_file_name("flops"), is_file_name("aten.mm")
     (True, False, False)
     """
     if isinstance(value, str):
