@@ -13,7 +13,7 @@ from torch import nn
 
 from opflops.dispatch.callers import user_stacklevel
 from opflops.dispatch.mode_arguments import NOT_CALLABLE
-from opflops.errors import ArgumentError, OpflopsError, UsageWarning
+from opflops.errors import ArgumentError, DimensionError, OpflopsError, UsageWarning
 from opflops.mode import CAUSAL, OpFlopMode
 from opflops.profile.argument_checks import how_to_get_model
 from opflops.records.arguments import check_flag, describe
@@ -149,7 +149,7 @@ def _check_option(model: object, name: str, value: Any) -> None:
     try:
         _CHECKS[name](value)
     except OpflopsError as error:
-        raise ArgumentError(f"{error}{how_to_pass(model, name, value)}") from None
+        raise type(error)(f"{error}{how_to_pass(model, name, value)}") from None
 
 
 def _check_backward(value: object) -> None:
@@ -172,8 +172,8 @@ def _check_device(value: object) -> None:
 
 
 def _check_dynamic_shapes(value: object) -> None:
-    if not isinstance(value, (Mapping, tuple, list)):
-        raise ArgumentError(
+    if not isinstance(value, (tuple, list)) and (isinstance(value, type) or not hasattr(value, "items")):
+        raise DimensionError(
             f"dynamic_shapes must be a dict by argument name or a tuple by position, not {describe(value)}."
         )
 
