@@ -13,16 +13,19 @@ if TYPE_CHECKING:
     from opflops.devices import Device
     from opflops.errors import (
         ActiveModeError,
+        ArgumentError,
         DimensionError,
         DuplicateFormulaError,
         FormulaError,
         MissingExtraError,
+        ModelError,
         OpflopsError,
         ProfileError,
         RootError,
         TimeLimitError,
         UnpricedOpError,
         UnpricedOpWarning,
+        UsageWarning,
         ValueNeededError,
     )
     from opflops.mode import OpFlopMode
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ActiveModeError",
+    "ArgumentError",
     "Cost",
     "Device",
     "DimensionError",
@@ -41,6 +45,7 @@ __all__ = [
     "Estimate",
     "FormulaError",
     "MissingExtraError",
+    "ModelError",
     "OpFlopMode",
     "OpflopsError",
     "Profile",
@@ -50,6 +55,7 @@ __all__ = [
     "TimeLimitError",
     "UnpricedOpError",
     "UnpricedOpWarning",
+    "UsageWarning",
     "ValueNeededError",
     "annotate",
     "count",

@@ -27,6 +27,62 @@ class OpflopsError(_PrintableMessage):
     """Catch every error that opflops raises on purpose."""
 
 
+class ArgumentError(OpflopsError, TypeError, ValueError):
+    """Report an argument that cannot be used; also a ``TypeError`` and a ``ValueError``, as Python's own would be."""
+
+
+class ModelError(OpflopsError):
+    """Report an error that a model raised while it was counted; the message says in which module, and at which line.
+
+    What :func:`opflops.count` raises has the class of the model's own error too, as which it can be caught.
+
+    Attributes:
+        place: Where the error was raised, as the beginning of a sentence; "" if that is not known.
+    """
+
+    place = ""
+
+    @classmethod
+    def like(cls, error: Exception, message: str, place: str) -> ModelError | None:
+        """Make an error of the class of another one too; None if that class is not one of Python's simple ones."""
+        if type(error) not in _SIMPLE:
+            return None
+        made = _model_error(type(error), message, place)
+        vars(made).update({name: value for name, value in vars(error).items() if name != "__notes__"})
+        return made
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+    def _cause_class(self) -> type[Exception]:
+        return next((cls for cls, made in _model_errors.items() if made is type(self)), Exception)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _model_error, (self._cause_class(), str(self), self.place)
+
+
+_SIMPLE = frozenset(
+    {
+        Exception, ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, FloatingPointError,
+        ImportError, IndexError, KeyError, LookupError, ModuleNotFoundError, NameError, NotImplementedError,
+        OverflowError, RecursionError, RuntimeError, TypeError, UnboundLocalError, ValueError, ZeroDivisionError,
+    }
+)  # fmt: skip
+
+
+def _model_error(cls: type[Exception], message: str, place: str) -> ModelError:
+    """Make an error that can be caught as one of a class."""
+    if cls not in _model_errors:
+        bases = (ModelError,) if issubclass(OpflopsError, cls) else (ModelError, cls)
+        _model_errors[cls] = type("ModelError", bases, {"__module__": __name__, "__doc__": ModelError.__doc__})
+    made = _model_errors[cls](message)
+    made.place = place
+    return made
+
+
+_model_errors: dict[type[Exception], type[ModelError]] = {Exception: ModelError}
+
+
 class FormulaError(OpflopsError):
     """Report a formula that does not match its operator's schema, raised an error, or returned an invalid cost."""
 
@@ -55,6 +111,10 @@ class ProfileError(OpflopsError):
     """Report a query that a profile cannot answer, or a file that is not a profile."""
 
 
+class ProfileArgumentError(ProfileError, ArgumentError):
+    """Report an argument of a query that cannot be used."""
+
+
 class TooManyAddressesError(OpflopsError):
     """Report a view whose elements overlap in too many places to count exactly how many different ones there are."""
 
@@ -73,6 +133,10 @@ class TimeLimitError(OpflopsError):
 
 class TargetError(OpflopsError):
     """Report a model, an input or an option that the command line cannot use."""
+
+
+class UsageWarning(OpflopsError, UserWarning):  # noqa: N818 - a warning
+    """Warn about a call that is valid and probably not meant; an :class:`OpflopsError` where warnings are errors."""
 
 
 class UnpricedOpWarning(_PrintableMessage, UserWarning):

@@ -2,60 +2,64 @@
 
 from __future__ import annotations
 
+import warnings
+from abc import ABCMeta
 from threading import get_ident
-from typing import TYPE_CHECKING, Literal
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from opflops.attribution.patching import install_patches, remove_patches
 from opflops.attribution.root_modules import RootModules
 from opflops.attribution.threads import BlockThread, begin_block, counts_here, end_block
+from opflops.dispatch.callers import user_stacklevel
 from opflops.dispatch.composite_formulas import intercept_composites
+from opflops.dispatch.mode_arguments import (
+    FORGOTTEN_PARENTHESES,
+    NOT_CALLABLE,
+    NOT_ENTERED,
+    advise,
+    check_flags,
+    check_formulas,
+    check_root,
+)
 from opflops.dispatch.recording_mode import RecordingMode
 from opflops.dispatch.snapshot import snapshot
 from opflops.dispatch.thread_modes import ThreadModes
-from opflops.errors import ActiveModeError, RootError
+from opflops.errors import ActiveModeError, ArgumentError, UsageWarning
 from opflops.pricing.registry import Registry, registry
 from opflops.pricing.schema_binding import PricingRule
+from opflops.profile.profile import Profile
+from opflops.records.arguments import describe, explain_arguments
 from opflops.torch_internals.mode_stack import leave_mode, take_off, take_off_ended
-from opflops.torch_internals.modules import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from torch import nn
     from typing_extensions import Unpack
 
     from opflops.attribution.module_stack import ModuleStack
     from opflops.dispatch.thread_modes import ThreadMode
     from opflops.pricing.accumulators import Accumulator
     from opflops.pricing.registry import Op
-    from opflops.profile.profile import Profile
     from opflops.records.cost import Cost, Estimate
     from opflops.report.text.tables import TableOptions
     from opflops.torch_internals.dispatch import OpOverload
 
 Causal = Literal["dense", "exact"]
-_CAUSAL: tuple[Causal, ...] = ("dense", "exact")
+CAUSAL: tuple[Causal, ...] = ("dense", "exact")
 
 
-def _check_root(root: object) -> None:
-    """Check that ``root`` is a module, or None.
+class _NeedsInstance(ABCMeta):
+    """The class of :class:`OpFlopMode`, which says what is wrong with ``with OpFlopMode as m:``.
 
-    Raises:
-        RootError: It is not.
+    It is one of ``ABCMeta``, so that a subclass of the mode can be an abstract class too.
     """
-    if root is None or isinstance(root, nn.Module):
-        return
-    if isinstance(root, type) and issubclass(root, nn.Module):
-        raise RootError(
-            f"root must be an instance of nn.Module, not the class {root.__name__}. "
-            f"Make the model first, as in model = {root.__name__}(...), and pass it: OpFlopMode(root=model)."
-        )
-    if isinstance(getattr(root, "__self__", None), nn.Module):
-        given, advice = f"the method {name_of(root)}", "Pass the method's model: OpFlopMode(root=model)."
-    else:
-        given, advice = f"{root!r:.100}", "It is the model whose names are used."
-    raise RootError(f"root must be an nn.Module, not {given}. {advice}")
+
+    def __enter__(cls) -> NoReturn:
+        raise ArgumentError(FORGOTTEN_PARENTHESES)
+
+    def __exit__(cls, *_: object) -> None:
+        """Do nothing; Python looks for this method before it enters a block."""
 
 
 _NOT_COUNTING = (
@@ -84,7 +88,7 @@ def _take_off_abandoned() -> None:
         mode.leave_stack_late()
 
 
-class OpFlopMode(RecordingMode):
+class OpFlopMode(RecordingMode, metaclass=_NeedsInstance):
     """Count the arithmetic of every operator that runs inside a ``with`` block, for the module that called it.
 
     Results are the same with and without it. Entering the mode starts a new count: two blocks on one object do not add
@@ -134,13 +138,14 @@ class OpFlopMode(RecordingMode):
     are called later.
 
     Raises:
-        ValueError: ``causal`` is neither ``"dense"`` nor ``"exact"``.
+        ArgumentError: ``causal`` is neither ``"dense"`` nor ``"exact"``, or an argument is unknown or has another type.
         RootError: ``root`` is not an ``nn.Module``.
         FormulaError: A formula does not fit its operator's schema.
         ActiveModeError: The mode is entered while it counts, or left while it does not, in another thread, or inside an
             operator that it counts. Nothing changes then.
     """
 
+    @explain_arguments(advise)
     def __init__(
         self,
         *,
@@ -151,26 +156,30 @@ class OpFlopMode(RecordingMode):
         threads: bool = False,
         root: nn.Module | None = None,
     ) -> None:
-        _check_root(root)
-        if causal not in _CAUSAL:
-            raise ValueError(f"causal must be 'dense' or 'exact', not {causal!r}.")
+        check_root(root)
+        if causal.__class__ is not str or causal not in CAUSAL:
+            raise ArgumentError(f"causal must be 'dense' or 'exact', not {describe(causal)}.")
+        if not strict.__class__ is timing.__class__ is threads.__class__ is bool:
+            check_flags(strict=strict, timing=timing, threads=threads)
+        if formulas.__class__ is not None.__class__:
+            check_formulas(formulas)
         prices = registry
         if formulas:
             prices = Registry(parent=registry)
             for op, function in formulas.items():
                 prices.register(PricingRule(function), [op], override=True)
         super().__init__(prices.price_cache({"causal": causal}), causal=causal, strict=strict, timing=timing)
-        self._threads = threads
-        self._root = root
+        self._threads: bool = threads
+        self._root: nn.Module | None = root
         self._models: tuple[nn.Module, ...] = ()
         self._thread_modes: ThreadModes | None = None
         self._block: BlockThread | None = None
         # Until everything that a block changed is as it was.
-        self._in_block = False
-        self._on_stack = False
-        self._intercepts = False
+        self._in_block: bool = False
+        self._on_stack: bool = False
+        self._intercepts: bool = False
         # Whether another mode that ended took this one off the stack.
-        self._cut_short = False
+        self._cut_short: bool = False
 
     @property
     def cells(self) -> list[Accumulator]:
@@ -303,11 +312,29 @@ class OpFlopMode(RecordingMode):
         self.count_only_where(_nowhere)
         self._exit = None
 
+    def __call__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        """Say that a mode is no decorator, and does not run a model itself.
+
+        Raises:
+            ArgumentError: Always.
+        """
+        raise ArgumentError(NOT_CALLABLE)
+
     @property
     def profile(self) -> Profile:
-        """Return what has been counted so far, as an immutable snapshot."""
-        uncounted = {} if self._block is None else self._block.uncounted()
+        """Return what has been counted so far, as an immutable snapshot.
+
+        Before the first block it is empty, with a warning, and a remark that says so.
+        """
+        if self._block is None:
+            warnings.warn(NOT_ENTERED, UsageWarning, stacklevel=user_stacklevel())
+        return self._snapshot()
+
+    def _snapshot(self) -> Profile:
+        if self._block is None:
+            return Profile(remarks=(NOT_ENTERED,))
         modes = [self, *(self._thread_modes or ())]
+        uncounted = self._block.uncounted()
         return snapshot(modes, timed=self._timing, uncounted=uncounted, cut_short=self._cut_short)
 
     @property
@@ -328,4 +355,4 @@ class OpFlopMode(RecordingMode):
         return self.profile.table(by, **options)
 
     def __str__(self) -> str:
-        return str(self.profile)
+        return NOT_ENTERED if self._block is None else str(self._snapshot())

@@ -17,7 +17,7 @@ from tabulate import tabulate, tabulate_formats
 from opflops.cli import output
 from opflops.cli.arguments import Parser, add_general_options, choice
 from opflops.errors import TargetError
-from opflops.pricing.registration import coverage
+from opflops.pricing.registration import verdicts_of
 from opflops.pricing.registry import registry
 from opflops.pricing.schemas import overloads_of
 from opflops.torch_internals.dispatch import packet_of, schema_of, third_party_formulas
@@ -67,13 +67,13 @@ def report(argv: Sequence[str]) -> str:
     """
     arguments = parser().parse_args(argv)
     name = (arguments.name or "").replace("::", ".")
-    verdicts = coverage()
+    verdicts = verdicts_of()
     namespace, _, rest = name.partition(".")
     _import_namespace(namespace)
     if name and not rest:
-        verdicts = coverage(namespace) or verdicts
+        verdicts = verdicts_of(namespace) or verdicts
     elif name:
-        verdicts |= coverage(namespace)
+        verdicts |= verdicts_of(namespace)
     if operator := _complete_name(name, verdicts):
         options = {"--verdict": arguments.verdict, "--format": arguments.format != "simple"}
         if given := [option for option, value in options.items() if value]:
@@ -99,7 +99,7 @@ def report(argv: Sequence[str]) -> str:
 
 def _import_namespace(namespace: str) -> None:
     """Import the package that defines the operators of a namespace, if opflops has formulas for them by name."""
-    if namespace in {name.partition("::")[0] for name in registry.named} and not coverage(namespace):
+    if namespace in {name.partition("::")[0] for name in registry.named} and not verdicts_of(namespace):
         with suppress(ImportError, RuntimeError):
             import_module(namespace)
 

@@ -111,7 +111,7 @@ def _count_without_storage(prepared: PreparedModel, options: RunOptions) -> Prof
             causal=causal,
             device="cpu",
             time_limit=options.time_limit,
-            **arguments.kwargs,
+            kwargs=arguments.kwargs,
         )
         return _at(profile, options.at)
 

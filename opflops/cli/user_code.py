@@ -9,8 +9,8 @@ import warnings
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 
-from opflops.errors import OpflopsError, TargetError, UnpricedOpWarning
-from opflops.wording import format_error
+from opflops.errors import ModelError, OpflopsError, TargetError, UnpricedOpWarning
+from opflops.wording import format_error, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,10 +31,15 @@ def guard_user_code(failing: str) -> Iterator[None]:
     try:
         with redirect_stdout(sys.stderr), _stdout_descriptor_to_stderr(), _empty_stdin():
             yield
+    except ModelError as error:
+        cause = error.__cause__ or error
+        place = f"{error.place}, " if error.place else ""
+        raise TargetError(f"{place}{failing}: {format_error(cause)}.") from cause
     except OpflopsError:
         raise
     except (Exception, SystemExit) as error:
-        raise TargetError(f"{failing}: {_explain(error)}.") from error
+        notes = "".join(f" {printable(note.removeprefix('opflops: '))}" for note in getattr(error, "__notes__", ()))
+        raise TargetError(f"{failing}: {_explain(error)}.{notes}") from error
 
 
 def _explain(error: BaseException) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from opflops.records.arguments import explain_arguments
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from opflops.profile.profile import Profile
 
 
+@explain_arguments()
 def count(
     model: Callable[..., Any],
     *inputs: Any,
@@ -23,7 +26,8 @@ def count(
     causal: Causal = "dense",
     device: str | torch.device | None = None,
     time_limit: float | None = None,
-    **kwargs: Any,
+    kwargs: Mapping[str, Any] | None = None,
+    **keywords: Any,
 ) -> Profile:
     """Count a call of a model, or of any function of tensors, without running it: no memory, no arithmetic.
 
@@ -86,9 +90,15 @@ def count(
             CUDA, and is not on meta.) Slower. Other tensors count on the device that they are on.
         time_limit: Stop with an error after this number of seconds; None for no limit. The error says which operator
             the model was at. Formulas of large models with many dimensions may take minutes.
-        **kwargs: The model's keyword arguments.
+        kwargs: The model's keyword arguments as a dict, for those that have the name of an option, as in
+            ``kwargs={"causal": True}``.
+        **keywords: The model's other keyword arguments.
 
     Raises:
+        ArgumentError: There is no model, or an option is unknown or of the wrong type.
+        ModelError: The model raised an error. The message names the module, the line and the inputs of the module; the
+            exception has the class of the model's error too. Errors of other classes than Python's own are raised as
+            they are, with that as a note.
         ValueNeededError: The model needs a value that only a real run has (``.item()``, a boolean mask, routing by
             index), since it depends on parameters or floating-point inputs, or runs on nested tensors, whose lengths
             are values. The message names the operator, module and line, also if a library raised an error of its own.
@@ -100,10 +110,29 @@ def count(
             ``replicate`` or, for gradients, ``DistributedDataParallel``.
         TimeLimitError: The count took longer than ``time_limit``.
     """
-    from opflops.counting.fake_call import FakeCall  # noqa: PLC0415 - keeps the import of opflops fast
+    from opflops.counting.call_options import (  # noqa: PLC0415 - keeps the import of opflops fast
+        check_callable,
+        check_options,
+        merge_keywords,
+    )
+    from opflops.counting.fake_call import FakeCall  # noqa: PLC0415 - as above
+    from opflops.counting.model_errors import explained_errors  # noqa: PLC0415 - as above
     from opflops.counting.time_limit import limited_time  # noqa: PLC0415 - as above
 
-    call = FakeCall(model, inputs, kwargs, backward=backward, optimizer=optimizer, causal=causal, device=device)
+    check_callable(model, inputs)
+    defaults = {"backward": False, "causal": "dense"}
+    given = {
+        "backward": backward,
+        "optimizer": optimizer,
+        "dynamic_shapes": dynamic_shapes,
+        "causal": causal,
+        "device": device,
+        "time_limit": time_limit,
+    }
+    given = {name: value for name, value in given.items() if value is not defaults.get(name)}
+    arguments = merge_keywords(model, keywords, kwargs)
+    check_options(model, given, arguments)
+    call = FakeCall(model, inputs, arguments, backward=backward, optimizer=optimizer, causal=causal, device=device)
     if dynamic_shapes is None:
         counting: Callable[[], Profile] = call.count
     else:
@@ -111,5 +140,5 @@ def count(
 
         counting = partial(count_symbolically, call, dynamic_shapes)
     call.make_mode()  # imports the formulas, outside the time limit
-    with limited_time(time_limit, call.name, lambda: call.mode):
+    with explained_errors(call, given), limited_time(time_limit, call.name, lambda: call.mode):
         return counting()

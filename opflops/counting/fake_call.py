@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from opflops.counting.backward import check_gradients_stay_in_copies, find_differentiable, run_backward
+from opflops.counting.call_options import how_to_pass
 from opflops.counting.closures import bound_state, closure_state, modules_of_helpers, outermost, rebind, state_in
 from opflops.counting.distributed_models import check_copies_run
 from opflops.counting.meta_cache import MetaCacheMode
@@ -67,12 +68,6 @@ class FakeCall:
     device: str | torch.device | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.model, type) and issubclass(self.model, nn.Module):
-            name = self.model.__name__
-            raise OpflopsError(
-                f"count() needs an instance of {name}, but it was given the class. Make one, as in "
-                f"count({name}(…), inputs)."
-            )
         # By identity, so that a tensor that occurs twice among the inputs stays one.
         leaves: dict[int, tuple[Tensor, Tensor]] = {}
 
@@ -81,7 +76,7 @@ class FakeCall:
 
         self.inputs, self.kwargs = tree_map_only(Tensor, as_leaf, (self.inputs, self.kwargs))
         self._closure_state = closure_state(self.model)
-        check_optimizer(self.optimizer)
+        check_optimizer(self.optimizer, how_to_pass(self.model, "optimizer", self.optimizer))
         check_copies_run(self.name, self._models, backward=self.backward or self.optimizer is not None)
         self.mode: OpFlopMode | None = None
         if any(tensor.is_nested for tensor in self.tensors):
@@ -123,11 +118,12 @@ class FakeCall:
             )
         if self.device is None:
             return real or devices
-        wanted = _parse_device(self.device)
+        wanted = _parse_device(self.device, how_to_pass(self.model, "device", self.device))
         if real and wanted.type != real[0].type:
             raise OpflopsError(
                 f"device={str(wanted)!r} is for tensors on meta, but those of {self.name} are on {real[0]}, which is "
                 "what is counted. Leave device out, or put everything on meta."
+                f"{how_to_pass(self.model, 'device', self.device)}"
             )
         return real or (devices and [wanted])
 
@@ -229,7 +225,7 @@ class FakeCall:
             copying as (model, captured, optimizer_attributes, inputs, kwargs),
             mode.expect(self._models_among(model, captured, inputs, kwargs)),
         ):
-            outputs = (rebind(model, captured) if captured else replacement_of(model))(*inputs, **kwargs)
+            outputs = call_model(rebind(model, captured) if captured else replacement_of(model), inputs, kwargs)
             if self.backward or self.optimizer is not None:
                 differentiable = find_differentiable(outputs)
                 check_gradients_stay_in_copies(differentiable, copied_ids)
@@ -256,13 +252,22 @@ class FakeCall:
         return outermost(each for each in state if isinstance(each, nn.Module))
 
 
+def call_model(model: Callable[..., Any], inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a model; a traceback with this function is that of an error of the model."""
+    return model(*inputs, **kwargs)
+
+
 def _as_leaf(tensor: Tensor) -> Tensor:
     """Detach an input from the graph that computed it, which is not part of the call."""
     return tensor if tensor.is_leaf else tensor.detach().requires_grad_(tensor.requires_grad)
 
 
-def _parse_device(device: str | torch.device) -> torch.device:
+def _parse_device(device: str | torch.device, advice: str) -> torch.device:
     """Return a device that fake tensors can be on.
+
+    Args:
+        device: The device, or its name.
+        advice: What errors say at their end.
 
     Raises:
         OpflopsError: PyTorch does not know the device, or cannot use it here.
@@ -272,9 +277,10 @@ def _parse_device(device: str | torch.device) -> torch.device:
         # PyTorch ends the process for fake tensors on a device that is not available.
         is_available = parsed.type in ("cpu", "meta") or torch.get_device_module(parsed).is_available()
     except RuntimeError as error:
-        raise OpflopsError(f"PyTorch does not know device={device!r}: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise OpflopsError(f"PyTorch does not know device={device!r}: {reason}.{advice}") from error
     if not is_available:
-        raise OpflopsError(f"PyTorch cannot use device={device!r} here. Use 'cpu', which always works.")
+        raise OpflopsError(f"PyTorch cannot use device={device!r} here. Use 'cpu', which always works.{advice}")
     return parsed
 
 

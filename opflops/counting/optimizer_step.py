@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from opflops.errors import OpflopsError
+from opflops.errors import ArgumentError, OpflopsError
+from opflops.records.arguments import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,14 +23,24 @@ def is_optimizer(optimizer: Any) -> TypeGuard[torch.optim.Optimizer]:
     return isinstance(optimizer, torch.optim.Optimizer)
 
 
-def check_optimizer(optimizer: Any) -> None:
+def check_optimizer(optimizer: Any, advice: str = "") -> None:
     """Check that ``optimizer`` is an optimizer or can be called to make one.
 
+    Args:
+        optimizer: What was given.
+        advice: What the error says at its end.
+
     Raises:
-        OpflopsError: It is neither.
+        ArgumentError: It is neither.
     """
-    if optimizer is not None and not callable(optimizer) and not is_optimizer(optimizer):
-        raise OpflopsError(f"optimizer must be {_ACCEPTED}, not {optimizer!r}.")
+    if optimizer is None or is_optimizer(optimizer):
+        return
+    other_class = isinstance(optimizer, type) and not issubclass(optimizer, torch.optim.Optimizer)
+    if not callable(optimizer) or isinstance(optimizer, nn.Module) or other_class:
+        known = {name.lower(): name for name, value in vars(torch.optim).items() if isinstance(value, type)}
+        name = known.get(optimizer.lower()) if isinstance(optimizer, str) else None
+        hint = f" Write optimizer=torch.optim.{name}." if name else ""
+        raise ArgumentError(f"optimizer must be {_ACCEPTED}, not {describe(optimizer)}.{hint}{advice}")
 
 
 def make_optimizer(factory: Callable[[list[nn.Parameter]], Any], modules: Iterable[nn.Module]) -> torch.optim.Optimizer:

@@ -53,6 +53,17 @@ def location_of(error: BaseException, mode: OpFlopMode, *wrappers: BaseException
     return location if location.op or not isinstance(operator, OpOverload) else location._replace(op=op_name(operator))
 
 
+def user_line(error: BaseException) -> tuple[str, int] | None:
+    """Return the file and the line of the innermost code of the user that raised an error; None if there is none."""
+    found = None
+    traceback = error.__traceback__
+    while traceback is not None:
+        if is_user_code(traceback.tb_frame):
+            found = traceback.tb_frame.f_code.co_filename, traceback.tb_lineno
+        traceback = traceback.tb_next
+    return found
+
+
 def current_location(mode: OpFlopMode) -> SourceLocation:
     """Return where the program under a mode is now, from inside something that it called."""
     location = _location(_callers(sys._getframe()), mode)  # noqa: SLF001 - the only way to the callers

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
+from numbers import Real
+from typing import NamedTuple
 
-from opflops.errors import ProfileError
+from opflops.errors import ProfileArgumentError, ProfileError
+from opflops.records.arguments import check_text, describe, explain_methods, no_advice
 from opflops.wording import nearest
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 TF32 = "tf32"
 
@@ -18,6 +18,7 @@ TF32 = "tf32"
 _RUN_AS = {"complex32": "float16", "complex64": "float32", "complex128": "float64"}
 
 
+@explain_methods(no_advice, ProfileArgumentError)
 @dataclass(frozen=True)
 class Device:
     """Hold the peak rates of a device.
@@ -36,10 +37,15 @@ class Device:
     source: str = ""
 
     def __post_init__(self) -> None:
+        check_text("name", self.name, "Device('mine', {'float32': 67e12}, 3.35e12)")
+        if not isinstance(self.peaks, Mapping):
+            raise ProfileArgumentError(
+                f"peaks must be a dict of FLOP/s by dtype, as in {{'float32': 67e12}}, not {describe(self.peaks)}."
+            )
         for what, rate in (*self.peaks.items(), ("bandwidth", self.bandwidth)):
-            if not 0 < rate < inf:
-                raise ProfileError(
-                    f"The rate of device {self.name!r} for {what} must be above zero and finite, not {rate!r}."
+            if not isinstance(rate, Real) or isinstance(rate, bool) or not 0 < rate < inf:
+                raise ProfileArgumentError(
+                    f"The rate of device {self.name!r} for {what} must be above zero and finite, not {describe(rate)}."
                 )
 
     def peak(self, dtype: str, *, tf32: bool = False) -> float:
@@ -52,6 +58,7 @@ class Device:
         Raises:
             ProfileError: The device has no known peak for the dtype.
         """
+        check_text("dtype", dtype, "peak('bfloat16')")
         name = _RUN_AS.get(dtype, "float8" if dtype.startswith("float8") else dtype)
         if name == "float32" and tf32 and TF32 in self.peaks:
             name = TF32
@@ -168,7 +175,9 @@ def device(name: str | Device) -> Device:
     if isinstance(name, Device):
         return name
     if not isinstance(name, str):
-        raise ProfileError(f"A device is a name, such as 'h100-sxm', or an opflops.devices.Device, not {name!r}.")
+        raise ProfileArgumentError(
+            f"A device is a name, such as 'h100-sxm', or an opflops.devices.Device, not {describe(name)}."
+        )
     name, tf32 = split_tf32(name)
     lowered = str(name).strip().lower()
     found = DEVICES.get(_BY_TORCH_NAME.get(lowered, "-".join(lowered.replace("_", " ").split())))

@@ -6,6 +6,7 @@ The plugin is active wherever opflops is installed. PyTorch is imported only whe
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 - the type of a dataclass field
@@ -13,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from opflops.records.arguments import describe, explain_arguments
+
 # PyTorch, and modules that import it, are imported when a test uses a budget: other tests need not wait for it.
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from opflops.mode import OpFlopMode
     from opflops.profile.profile import Profile
 
 UPDATE_OPTION = "--opflops-update"
@@ -34,7 +38,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def flop_budget(request: pytest.FixtureRequest) -> FlopBudget:
     """Count a model without running it, and fail the test if it exceeds a limit.
 
-    ``flop_budget(model, *inputs, macs=4.1e9)`` returns the profile; :meth:`FlopBudget.__call__` lists all limits.
+    ``flop_budget(model, *inputs, macs=4.1e9)`` returns the profile, and ``flop_budget(profile, macs=4.1e9)`` checks one
+    that was counted; :meth:`FlopBudget.__call__` lists all limits.
     """
     return FlopBudget(request.path.parent, update=request.config.getoption(UPDATE_OPTION))
 
@@ -46,9 +51,10 @@ class FlopBudget:
     folder: Path
     update: bool = False
 
+    @explain_arguments(name="flop_budget")
     def __call__(
         self,
-        model: Callable[..., Any],
+        model: Callable[..., Any] | Profile | OpFlopMode,
         *inputs: Any,
         macs: float | None = None,
         flops: float | None = None,
@@ -61,14 +67,15 @@ class FlopBudget:
         baseline: str | Path | None = None,
         fail_above: float | str = "1%",
         allow_unpriced: bool = False,
-        **kwargs: Any,
+        kwargs: Mapping[str, Any] | None = None,
+        **keywords: Any,
     ) -> Profile:
         """Count a call of a model, and fail the test if it exceeds a limit.
 
         Args:
-            model: The module or function to call, as for :func:`opflops.count`. If it has parameters with the names of
-                these arguments, such as ``parameters``, bind them with :func:`functools.partial`.
-            *inputs: Its positional arguments.
+            model: The module or function to call, as for :func:`opflops.count`; or what was counted already: a
+                profile, or an ``OpFlopMode`` whose block has ended. So models that ``count`` cannot run have budgets.
+            *inputs: The model's positional arguments.
             macs: The maximum number of multiply-accumulates.
             flops: The maximum number of floating-point operations.
             transcendentals: The maximum number of transcendental functions.
@@ -82,12 +89,15 @@ class FlopBudget:
                 grew.
             fail_above: How far totals may grow from the baseline: ``"1%"`` or ``0.01``.
             allow_unpriced: Whether to accept operators without a formula; otherwise they fail the test.
-            **kwargs: The model's keyword arguments.
+            kwargs: The model's keyword arguments as a dict, for those that have the names of these arguments, as in
+                ``kwargs={"parameters": 3}``.
+            **keywords: The model's other keyword arguments.
 
         Returns:
             The profile.
 
         Raises:
+            ArgumentError: A keyword is almost one of these arguments, or a profile is given with what only a model has.
             ProfileError: There is neither a limit nor a baseline, a limit is not a valid number, or the baseline is not
                 a profile.
             OpflopsError: The model cannot be counted; see :func:`opflops.count`.
@@ -97,8 +107,10 @@ class FlopBudget:
         limits = {"macs": macs, "flops": flops, "transcendentals": transcendentals, "bytes": bytes}
         all_limits = {**limits, "parameters": parameters}
         tolerated, growth_tolerated = budgets.parse_fraction(tolerance), budgets.parse_fraction(fail_above)
+        counted = _counted(model, (*inputs, *([kwargs] if kwargs else [])), keywords, backward, optimizer)
+        arguments = {} if counted is not None else _model_keywords(model, inputs, keywords, kwargs)
         _check_limits(model, all_limits, baseline)
-        profile = _count(model, inputs, kwargs, backward, optimizer)
+        profile = counted if counted is not None else _count(model, inputs, arguments, backward, optimizer)
         counts = {**budgets.totals(profile), "parameters": _count_parameters(model)}
         exceeded = budgets.exceeded_limits(counts, all_limits, tolerated)
         failures = list(exceeded.values())
@@ -111,7 +123,7 @@ class FlopBudget:
                 details.append(budgets.format_changes(before, profile, next(iter(growth))))
         failures += [] if allow_unpriced else budgets.unpriced_messages(profile)
         if failures:
-            name = getattr(model, "__qualname__", type(model).__name__)
+            name = "The profile" if counted is not None else getattr(model, "__qualname__", type(model).__name__)
             pytest.fail("\n".join([f"{name} is over its budget:", *failures, *details]), pytrace=False)
         return profile
 
@@ -125,29 +137,97 @@ class FlopBudget:
         return type(profile).from_json(path.read_text(encoding="utf-8"))
 
 
-def _check_limits(model: Callable[..., Any], limits: dict[str, float | None], baseline: object) -> None:
+_OPTIONS = (
+    "macs", "flops", "transcendentals", "bytes", "parameters", "backward", "optimizer", "tolerance", "baseline",
+    "fail_above", "allow_unpriced", "kwargs",
+)  # fmt: skip
+
+
+def _counted(
+    model: Any, inputs: tuple[Any, ...], keywords: Mapping[str, Any], backward: bool, optimizer: Any
+) -> Profile | None:
+    """Return the profile, if one is given or a mode that has one, and not a model to count.
+
+    Raises:
+        ArgumentError: It is given with what only a model has, or the mode is still counting.
+    """
+    from opflops.errors import ArgumentError, UsageWarning  # noqa: PLC0415 - see above
+    from opflops.mode import OpFlopMode  # noqa: PLC0415 - see above
+    from opflops.profile.profile import Profile  # noqa: PLC0415 - see above
+    from opflops.wording import nearest  # noqa: PLC0415 - see above
+
+    if not isinstance(model, (Profile, OpFlopMode)):
+        return None
+    for name in keywords:
+        if near := nearest(name, _OPTIONS, 1):
+            raise ArgumentError(f"flop_budget has no argument {name!r}; did you mean {near[0]}?")
+    if inputs or keywords:
+        extra = describe(inputs[0]) if inputs else next(iter(keywords))
+        raise ArgumentError(
+            f"flop_budget(profile) counts nothing, so that it cannot use {extra}. Give a profile and its limits, as in "
+            "flop_budget(profile, macs=4.1e9), or a model and its inputs."
+        )
+    if backward or optimizer is not None:
+        raise ArgumentError(
+            f"{'backward' if backward else 'optimizer'}= works only for a model. Run that in the block that is "
+            "profiled: with OpFlopMode() as m: model(x).sum().backward()."
+        )
+    if isinstance(model, OpFlopMode):
+        if model.active:
+            raise ArgumentError("This OpFlopMode is still counting. Call flop_budget(m, ...) after its block.")
+        with warnings.catch_warnings():
+            # A mode that has not been entered warns.
+            warnings.simplefilter("error", UsageWarning)
+            profile: Profile = model.profile
+    else:
+        profile = model
+    if not profile.rows:
+        raise ArgumentError("Nothing was counted in this profile. Run the model inside the block, and then check it.")
+    return profile
+
+
+def _model_keywords(
+    model: Any, inputs: tuple[Any, ...], keywords: Mapping[str, Any], kwargs: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return the keyword arguments of the model.
+
+    Raises:
+        ArgumentError: The model takes no such keyword, or it is almost an argument of the budget.
+    """
+    from opflops.counting.call_options import check_callable, merge_keywords  # noqa: PLC0415 - see above
+
+    check_callable(model, inputs, "flop_budget()")
+    return merge_keywords(model, keywords, kwargs, "flop_budget()", _OPTIONS)
+
+
+def _check_limits(model: object, limits: dict[str, float | None], baseline: object) -> None:
     from opflops.errors import ProfileError  # noqa: PLC0415 - see above
     from opflops.profile.budgets import check_limits  # noqa: PLC0415 - see above
 
     check_limits(limits)
+    if baseline is not None and not isinstance(baseline, (str, os.PathLike)):
+        raise ProfileError(
+            f"baseline must be the name of a file, as in baseline='model.json', not {describe(baseline)}. "
+            "pytest --opflops-update writes it."
+        )
     if baseline is None and all(limit is None for limit in limits.values()):
         raise ProfileError(
             f"flop_budget needs a limit or a baseline. Give one of {', '.join(limits)}, as in macs=4.1e9, or baseline=."
         )
     if limits["parameters"] is not None and not hasattr(model, "parameters"):
-        raise ProfileError(f"parameters= works only for a torch.nn.Module, not for {type(model).__name__}.")
+        raise ProfileError(
+            f"parameters= works only for a torch.nn.Module, not for {type(model).__name__}. Give the module itself."
+        )
 
 
-def _count(
-    model: Callable[..., Any], inputs: tuple[Any, ...], kwargs: dict[str, Any], backward: bool, optimizer: Any
-) -> Profile:
+def _count(model: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], backward: bool, optimizer: Any) -> Profile:
     from opflops.counting.count import count  # noqa: PLC0415 - see above
     from opflops.errors import UnpricedOpWarning  # noqa: PLC0415 - see above
 
     with warnings.catch_warnings():
         # Unpriced operators fail the test, or are allowed.
         warnings.simplefilter("ignore", UnpricedOpWarning)
-        return count(model, *inputs, backward=backward, optimizer=optimizer, **kwargs)
+        return count(model, *inputs, backward=backward, optimizer=optimizer, kwargs=kwargs)
 
 
 def _count_parameters(model: Any) -> int:

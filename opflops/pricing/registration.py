@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import inspect
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import torch
+
+from opflops.errors import ArgumentError, FormulaError
 from opflops.pricing.registry import registry
 from opflops.pricing.schema_binding import PricingRule
 from opflops.pricing.schemas import overloads_of
-from opflops.torch_internals.dispatch import dispatcher_packets
+from opflops.records.arguments import check_flag, describe, explain_arguments
+from opflops.torch_internals.dispatch import OpOverload, OpOverloadPacket, dispatcher_packets, operator_namespaces
+from opflops.wording import unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from opflops.pricing.op_pricing import Verdict
     from opflops.pricing.registry import Op
@@ -20,6 +27,26 @@ if TYPE_CHECKING:
 FormulaT = TypeVar("FormulaT", bound="Callable[..., Cost | Estimate]")
 
 
+def _check_operators(ops: tuple[Any, ...]) -> None:
+    """Check that a formula is for operators, and that it is not registered as its own operator.
+
+    Raises:
+        FormulaError: Something is not an operator.
+    """
+    for op in ops:
+        if isinstance(op, (OpOverload, OpOverloadPacket, str)):
+            continue
+        if inspect.isfunction(op) or inspect.isbuiltin(op):
+            raise FormulaError(
+                f"formula() needs the operators that a formula is for, but it was given the function {op.__name__}. "
+                "Write @formula(torch.ops.aten.mm) or @formula('mylib::swiglu') above the formula."
+            )
+        raise FormulaError(
+            f"formula() needs operators, such as torch.ops.aten.mm or 'mylib::swiglu', not {describe(op)}."
+        )
+
+
+@explain_arguments()
 def formula(
     *ops: Op,
     override: bool = False,
@@ -73,13 +100,37 @@ def formula(
             runs the operator as others before a mode sees it.
         DuplicateFormulaError: An overload has a formula already.
     """
+    _check_operators(ops)
+    unread, picked = _names("unread", unread), _names("picked", picked)
+    check_flag("override", override)
+    if not (dtype_from is None or isinstance(dtype_from, (str, torch.dtype)) or inspect.isroutine(dtype_from)):
+        raise ArgumentError(
+            "dtype_from must be the name of an argument, a dtype, or a function that returns one, not "
+            f"{describe(dtype_from)}."
+        )
 
     def decorate(function: FormulaT) -> FormulaT:
-        rule = PricingRule(function, tuple(unread), tuple(picked), dtype_from)
+        if not callable(function) or isinstance(function, (type, OpOverload, OpOverloadPacket)):
+            raise FormulaError(
+                f"A formula is a function that returns a Cost, not {describe(function)}. Write it below "
+                "@formula(torch.ops.aten.mm), with parameters named as in the operator's schema."
+            )
+        rule = PricingRule(function, unread, picked, dtype_from)
         registry.register(rule, ops, override=override)
         return function
 
     return decorate
+
+
+def _names(argument: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names that an argument lists.
+
+    Raises:
+        ArgumentError: It is text, or not a collection of texts.
+    """
+    if isinstance(names, str) or not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
+        raise ArgumentError(f"{argument} must be a list of names, as in {argument}=['weight'], not {describe(names)}.")
+    return tuple(names)
 
 
 def declare_zero(
@@ -105,6 +156,27 @@ def declare_zero(
     registry.register(rule, ops)
 
 
+def _check_namespace(given: object) -> None:
+    """Check that operators have a namespace.
+
+    Raises:
+        ArgumentError: They do not, or it is no text.
+    """
+    if not isinstance(given, str):
+        raise ArgumentError(f"coverage() needs names of namespaces, such as 'aten', not {describe(given)}.")
+    namespace, separator, _ = given.replace("::", ".").partition(".")
+    if separator:
+        raise ArgumentError(
+            f"coverage() takes namespaces, not operators. For {given!r} write coverage({namespace!r})[...]; "
+            f"opflops coverage {given} on the command line shows its formula."
+        )
+    known = {*_NAMESPACES, *operator_namespaces(), *(name.split("::")[0] for name in registry.named)}
+    if given not in known:
+        raise ArgumentError(
+            f"coverage() got {given!r}. {unknown('namespace', given, sorted(known))} coverage() lists all."
+        )
+
+
 _NAMESPACES = ("aten", "prims", "quantized", "mkldnn", "onednn", "sparse", "c10d", "_c10d_functional")
 _VERDICTS_BY_WEIGHT: tuple[Verdict, ...] = ("unpriced", "formula", "zero", "decomposes")
 
@@ -116,11 +188,21 @@ def coverage(*namespaces: str) -> dict[str, str]:
         *namespaces: The namespaces to list. Default: those of PyTorch itself, and those of extensions that opflops has
             formulas for, if they are loaded.
 
+    Raises:
+        ArgumentError: No operator has one of the namespaces.
+
     Returns:
         A dict from names such as ``"aten.mm"`` to ``"formula"``, ``"zero"`` (declared), ``"decomposes"`` (into
         operators that are listed too) or ``"unpriced"``. If overloads differ, the first of unpriced, formula, zero,
         decomposes.
     """
+    for given in namespaces:
+        _check_namespace(given)
+    return verdicts_of(*namespaces)
+
+
+def verdicts_of(*namespaces: str) -> dict[str, str]:
+    """Do what :func:`coverage` does; there may be no operators of a namespace."""
     verdicts: dict[str, str] = {}
     for namespace in namespaces or dict.fromkeys(
         (*_NAMESPACES, *sorted(name.split("::")[0] for name in registry.named))

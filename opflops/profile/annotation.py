@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
 
-from opflops.errors import ProfileError
+from opflops.errors import ProfileArgumentError, ProfileError
+from opflops.profile.argument_checks import check_module_instance, check_profile
 from opflops.profile.example_counts import at_example
+from opflops.profile.views import Views
 from opflops.records.algebra import substitute
+from opflops.records.arguments import check_text, explain_arguments
 from opflops.records.cost import ZERO, Cost
 from opflops.records.dimensions import example_sizes
 from opflops.records.rows import ancestry
@@ -29,9 +32,15 @@ if TYPE_CHECKING:
 MEASURES = tuple(measure for measure in ALL_MEASURES if measure != SECONDS)
 _MAX_ALIGNED_WIDTH = 100
 _MAX_PARTS = 3
+_POSITIONAL = 2
 _FORMATTERS = {"scaled": scaled, "exact": exact}
 
 
+def _advise(args: tuple[Any, ...], _kwargs: Mapping[str, Any]) -> str:
+    return "Name the options, as in annotate(model, profile, measure='macs')." if len(args) > _POSITIONAL else ""
+
+
+@explain_arguments(_advise, ProfileArgumentError)
 def annotate(
     model: nn.Module,
     profile: Profile,
@@ -71,6 +80,12 @@ def annotate(
     Raises:
         ProfileError: No such model was called, or ``measure`` or ``numbers`` is unknown.
     """
+    if isinstance(model, Views) and isinstance(profile, nn.Module):
+        raise ProfileArgumentError("annotate() takes the model first, then its profile: annotate(model, profile).")
+    check_module_instance(model, "annotate()", root)
+    check_profile(profile, "annotate()")
+    check_text("measure", measure, "measure='macs'")
+    check_text("numbers", numbers, "numbers='exact'")
     check_measure(measure, MEASURES)
     if numbers not in _FORMATTERS:
         raise ProfileError(f"numbers must be {' or '.join(map(repr, _FORMATTERS))}, not {numbers!r}.")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from opflops.errors import ProfileError
+from opflops.errors import ProfileArgumentError, ProfileError
+from opflops.profile.argument_checks import check_fields, check_module_instance, check_profile
+from opflops.profile.cases import Case
 from opflops.profile.example_counts import rows_at_example
+from opflops.profile.method_advice import advise
 from opflops.profile.views import Views
 from opflops.records import dimensions as dimension_rules
 from opflops.records import rows
+from opflops.records.arguments import check_count, explain_methods
 from opflops.records.dimensions import Condition, Dimension
 from opflops.records.rows import Row
 from opflops.torch_internals.modules import class_name, has_forward, named_paths
@@ -26,27 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Case", "Condition", "Dimension", "Profile", "Row"]
 
 
-class Case(NamedTuple):
-    """Hold the costs of a model at sizes of some dimensions at which it does something else.
-
-    Attributes:
-        sizes: Pairs of a dimension and its size.
-        profile: The costs there, for all sizes of the other dimensions.
-    """
-
-    sizes: tuple[tuple[str, int], ...]
-    profile: Profile
-
-    def covers(self, sizes: Mapping[str, int]) -> bool:
-        """Tell whether the case applies to some sizes."""
-        return all(sizes.get(name) == size for name, size in self.sizes)
-
-    def rest(self, sizes: Mapping[str, int]) -> dict[str, int]:
-        """Return the sizes of dimensions that the case leaves open."""
-        fixed = dict(self.sizes)
-        return {name: size for name, size in sizes.items() if name not in fixed}
-
-
+@explain_methods(advise, ProfileArgumentError)
 @dataclass(frozen=True)
 class Profile(Views):
     """Hold counted work and answer queries on it; printing it shows the report.
@@ -72,6 +56,7 @@ class Profile(Views):
     remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for each in fields(self):
             object.__setattr__(self, each.name, tuple(getattr(self, each.name)))
 
@@ -139,6 +124,7 @@ class Profile(Views):
         Raises:
             ProfileError: No module of that path was called.
         """
+        check_module_instance(model, "uncalled()", root)
         root = root or class_name(model)
         ran = {above for path in self.called for above in rows.ancestry(path)}
         if root not in ran:
@@ -258,7 +244,8 @@ class Profile(Views):
                 yield Case(left, case.profile.at(**rest))
 
     def holds(self, sizes: Mapping[str, int]) -> bool:
-        """Tell whether the costs are exact at some sizes."""
+        """Tell whether the costs are exact at some sizes, a dict by name of the dimension."""
+        dimension_rules.check_mapping(sizes, "holds()")
         for case in self.cases:
             if case.covers(sizes):
                 return case.profile.holds(case.rest(sizes))
@@ -276,7 +263,8 @@ class Profile(Views):
         general = dimension_rules.compile_cost(self.dimensions, self.conditions, self.total)
         special = [(case, case.profile.lambdify()) for case in self.cases]
 
-        def cost_of(**sizes: int) -> Cost:
+        def cost_of(*unnamed: Any, **sizes: int) -> Cost:
+            dimension_rules.check_named(unnamed)
             dimension_rules.check_sizes(self.dimensions, sizes)
             for case, function in special:
                 if case.covers(sizes):
@@ -321,6 +309,7 @@ class Profile(Views):
         """
         from opflops.profile.scaling import scaling  # noqa: PLC0415 - keeps import opflops fast
 
+        check_count("largest", largest, otherwise="")
         return scaling(self.rows, self.dimensions, measure, largest)
 
     def __add__(self, other: Profile) -> Profile:
@@ -333,6 +322,7 @@ class Profile(Views):
 
         ``before + before.diff(after)`` has the costs of ``after``.
         """
+        check_profile(after, "diff()")
         found = self._combine(
             after,
             rows.difference(*map(rows_at_example, (self.rows, after.rows))),

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from opflops.devices import datasheets as devices
 from opflops.devices.bounds import bound_groups
-from opflops.errors import ProfileError
+from opflops.errors import ProfileArgumentError
+from opflops.records.arguments import check_count, check_flag, explain_methods, keys_of, no_advice
 from opflops.report import format_roofline_table
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from opflops.records.rows import Row
 
 
+@explain_methods(no_advice, ProfileArgumentError)
 @dataclass(frozen=True)
 class Roofline:
     """Hold lower bounds on the times of the parts of a profile; printing it shows a table.
@@ -48,8 +50,7 @@ class Roofline:
         Raises:
             ProfileError: ``top`` is less than 1.
         """
-        if top is not None and top < 1:
-            raise ProfileError(f"top must be 1 or more, or None for all, not {top}.")
+        check_count("top", top)
         return format_roofline_table(
             self.device, self.by, self.parts, self.total, tf32=self.tf32, integer=self.integer, top=top
         )
@@ -68,7 +69,8 @@ def roofline(
             expression, or negative as in a difference.
     """
     rows = tuple(rows)
-    keys = (by,) if isinstance(by, str) else tuple(by)
+    keys = keys_of(by, "roofline()")
+    check_flag("tf32", tf32)
     device, with_tf32 = devices.split_tf32(device)
     found, tf32 = devices.device(device), tf32 or with_tf32
     parts = bound_groups(rows, found, *keys, tf32=tf32)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.errors import ProfileError
 from opflops.records.algebra import substitute
+from opflops.records.arguments import check_text
 from opflops.records.cost import Cost, total_of
 from opflops.records.dimensions import example_sizes
 from opflops.records.growth import crossover_size, degree, is_polynomial, leading_coefficient
@@ -101,6 +102,7 @@ def scaling(rows: Sequence[Row], dimensions: Sequence[Dimension], measure: str, 
             "Scaling needs dimensions, but these counts are numbers. Count with dynamic_shapes, as in "
             "count(model, x, dynamic_shapes=({0: Dim('batch')},))."
         )
+    check_text("measure", measure, "scaling('macs')")
     if measure not in MEASURES:
         raise ProfileError(f"measure must be one of {', '.join(MEASURES)}, not {measure!r}.")
     names, sizes = [each.name for each in dimensions], example_sizes(dimensions)

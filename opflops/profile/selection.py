@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from opflops.errors import ProfileError
+from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.pricing.registry import registry
+from opflops.records.arguments import check_flag, check_text, describe
 from opflops.records.rows import ancestry, check_keys
 from opflops.torch_internals.dispatch import OpOverload, OpOverloadPacket, dispatcher_packets, is_operator
 from opflops.wording import nearest, unknown
@@ -53,6 +54,8 @@ def selection(
         ProfileError: A key or a value is unknown.
     """
     check_keys(conditions, caller)
+    if below is not None:
+        check_flag("below", below)
     if below is not None and "module" not in conditions:
         raise ProfileError(f"{caller} got below={below!r} without module=, whose modules it is about.")
     names = _Names(profile, below, caller)
@@ -66,6 +69,7 @@ def check_module(profile: Profile, path: str, caller: str) -> None:
     Raises:
         ProfileError: None of that path was.
     """
+    check_text("module", path, f"{caller.removesuffix('()')}('Net.layer1')")
     _Names(profile, below=False, caller=caller).check_module(path)
 
 
@@ -93,6 +97,12 @@ class _Names:
             test: Test = value
             return test
         values = value if isinstance(value, Collection) and not isinstance(value, str) else (value,)
+        for item in values:
+            if not isinstance(item, (str, type, torch.dtype, OpOverload, OpOverloadPacket)):
+                raise ProfileArgumentError(
+                    f"{self._caller} got {key}={describe(item)}. Give text, a collection of texts, or a function that "
+                    "tells whether a text is accepted."
+                )
         accepted = {each for item in values for each in self._resolve(key, _name_of(item))}
         return accepted.__contains__
 

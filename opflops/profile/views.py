@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from opflops.errors import ProfileArgumentError
 from opflops.profile.example_counts import rows_at_example
+from opflops.profile.method_advice import advise, check_no_file, check_options
 from opflops.records import dimensions as dimension_rules
+from opflops.records.arguments import explain_methods, is_file_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 # Reports are imported when they are written, which keeps import opflops fast.
 
 
+@explain_methods(advise, ProfileArgumentError)
 class Views:
     """Add views to a profile, the subclass that holds the data."""
 
@@ -44,8 +48,12 @@ class Views:
         Raises:
             ProfileError: A key, an order or a format is unknown; the message lists the known ones.
         """
+        if is_file_name(by):
+            check_no_file("table", "key", by, "op")
         from opflops.report import table  # noqa: PLC0415 - see above
+        from opflops.report.text.tables import TableOptions  # noqa: PLC0415 - see above
 
+        check_options("table", options, TableOptions.__annotations__)
         return table(rows_at_example(self.rows), by, symbolic=self.symbolic, **options)
 
     def overview(self, **options: Unpack[OverviewOptions]) -> str:
@@ -58,7 +66,9 @@ class Views:
             ProfileError: A path to expand is unknown.
         """
         from opflops.report import overview  # noqa: PLC0415 - see above
+        from opflops.report.text.tables import OverviewOptions  # noqa: PLC0415 - see above
 
+        check_options("overview", options, OverviewOptions.__annotations__)
         return overview(rows_at_example(self.rows), self.symbolic, **options)
 
     def to_json(self) -> str:
@@ -99,6 +109,7 @@ class Views:
         Raises:
             ProfileError: The measure is unknown, or a count is an expression.
         """
+        check_no_file("to_folded", "measure", measure, "flops")
         from opflops.report import folded  # noqa: PLC0415 - see above
 
         return folded(rows_at_example(self.rows), measure)
@@ -109,6 +120,7 @@ class Views:
         Raises:
             ProfileError: The measure is unknown, or a count is an expression.
         """
+        check_no_file("to_speedscope", "measure", measure, "flops")
         from opflops.report import speedscope  # noqa: PLC0415 - see above
 
         return speedscope(rows_at_example(self.rows), measure)
@@ -123,6 +135,7 @@ class Views:
         Raises:
             ProfileError: The diagram is unknown.
         """
+        check_no_file("to_mermaid", "diagram", diagram, "state")
         from opflops.report import mermaid  # noqa: PLC0415 - see above
 
         return mermaid(rows_at_example(self.rows), diagram, self.symbolic)
@@ -136,8 +149,9 @@ class Views:
         Raises:
             MissingExtraError: The extra ``html`` is not installed; the message says how to install it.
         """
-        from opflops.report.page import page  # noqa: PLC0415 - see above
+        from opflops.report.page import PageOptions, page  # noqa: PLC0415 - see above
 
+        check_options("to_html", options, PageOptions.__annotations__)
         return page(rows_at_example(self.rows), self.symbolic, **options)
 
     def roofline(self, device: str | Device, by: str | tuple[str, ...] = "op", *, tf32: bool = False) -> Roofline:
@@ -167,6 +181,15 @@ class Views:
         conditions = tuple(each for each in self.conditions if each.expression not in case_of)
         cases = tuple((sizes, reasons.get(sizes, "")) for sizes, _ in self.cases)
         return Symbolic(self.dimensions, conditions, cases, self.remarks)
+
+    def __enter__(self) -> NoReturn:
+        raise ProfileArgumentError(
+            "A profile is not entered: count() has counted when it returns, as in p = count(model, x). "
+            "To count what runs in a block, write with OpFlopMode() as m: ..."
+        )
+
+    def __exit__(self, *_: object) -> None:
+        """Do nothing; Python looks for this method before it enters a block."""
 
     def _document(self) -> dict[str, Any]:
         raise NotImplementedError

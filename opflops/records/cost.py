@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from opflops.errors import ArgumentError
 from opflops.records.algebra import add_up, canonical, is_expression
+from opflops.records.arguments import describe
+from opflops.wording import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -91,6 +95,32 @@ def _cost(counts: tuple[Any, ...]) -> Cost:
     """Make a cost faster than the constructor does, with expressions in canonical form."""
     # A profile adds thousands of costs.
     return tuple.__new__(Cost, counts if set(map(type, counts)) == _ONLY_INTEGERS else map(canonical, counts))
+
+
+def _new_cost(
+    cls: type[Cost],
+    macs: Any = 0,
+    ops: Any = 0,
+    transcendentals: Any = 0,
+    bytes_read: Any = 0,
+    bytes_written: Any = 0,
+    *more: Any,
+    **unknown: Any,
+) -> Cost:
+    # Formulas make costs often, so the arguments are explained without another function call.
+    if more or unknown:
+        given = next(iter(unknown), None)
+        what = f"no argument {given!r}" if unknown else f"no argument for {describe(more[0])}"
+        near = {"flops": " Give macs and ops: flops = 2 * macs + ops.", "bytes": " Give bytes_read and bytes_written."}
+        advice = near.get(str(given)) or "".join(
+            f" Did you mean {each}?" for each in nearest(str(given), Cost._fields, 1)
+        )
+        raise ArgumentError(f"Cost() has {what}; its arguments are {', '.join(Cost._fields)}.{advice}")
+    return tuple.__new__(cls, (macs, ops, transcendentals, bytes_read, bytes_written))
+
+
+_new_cost.__signature__ = inspect.signature(Cost.__new__)  # type: ignore[attr-defined]
+Cost.__new__ = _new_cost  # type: ignore[assignment, method-assign]
 
 
 class Estimate(NamedTuple):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from opflops.errors import ProfileError
+from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.records.algebra import substitute
+from opflops.records.arguments import describe
 from opflops.records.cost import Cost
 from opflops.wording import nearest, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from opflops.records.rows import Row
 
@@ -59,6 +61,30 @@ def unless_sizes(sizes: Iterable[tuple[str, int]]) -> Any:
     return sympy.Or(*(sympy.Ne(sympy.Symbol(name), size) for name, size in sizes))
 
 
+def check_named(unnamed: tuple[Any, ...]) -> None:
+    """Check that no size was given without the name of its dimension.
+
+    Raises:
+        ProfileArgumentError: One was.
+    """
+    if unnamed:
+        raise ProfileArgumentError(
+            f"Sizes need the names of their dimensions, as in batch=8; {describe(unnamed[0])} has none."
+        )
+
+
+def check_mapping(sizes: object, caller: str) -> None:
+    """Check that sizes are a mapping from dimensions.
+
+    Raises:
+        ProfileArgumentError: They are not.
+    """
+    if not isinstance(sizes, Mapping):
+        raise ProfileArgumentError(
+            f"{caller} needs a dict of sizes by dimension, as in {{'batch': 8}}, not {describe(sizes)}."
+        )
+
+
 def check_sizes(dimensions: Sequence[Dimension], sizes: Sizes) -> None:
     """Check that the dimensions exist, and that the sizes are in their ranges.
 
@@ -76,7 +102,7 @@ def check_sizes(dimensions: Sequence[Dimension], sizes: Sizes) -> None:
         whole = isinstance(size, Integral) and not isinstance(size, bool)
         if not whole or size < smallest or (largest is not None and size > largest):
             limits = f"{smallest} or more" if largest is None else f"{smallest} to {largest}"
-            raise ProfileError(f"{name} must be a whole number, {limits}, not {size!r}.")
+            raise ProfileArgumentError(f"{name} must be a whole number, {limits}, not {describe(size)}.")
 
 
 def remaining_conditions(
@@ -162,7 +188,8 @@ def compile_cost(dimensions: Sequence[Dimension], conditions: Sequence[Condition
     evaluate = compile_expressions(names, cost)
     holds = compile_expressions(names, [condition.expression for condition in conditions])
 
-    def cost_of(**sizes: int) -> Cost:
+    def cost_of(*unnamed: Any, **sizes: int) -> Cost:
+        check_named(unnamed)
         try:
             given = [int(sizes[name]) if isinstance(sizes[name], Integral) else sizes[name] for name in names]
         except KeyError as error:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from opflops.errors import ProfileError
+from opflops.errors import ProfileArgumentError, ProfileError
+from opflops.records.arguments import describe, explain_methods, no_advice
 from opflops.records.cost import ZERO, Cost, total_of
 from opflops.wording import nearest
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 KEYS = ("module", "module_type", "op", "phase", "dtype")
 
 
+@explain_methods(no_advice)
 @dataclass(frozen=True, slots=True)
 class Row:
     """Hold what one operator cost in one module, phase and dtype.
@@ -53,6 +55,8 @@ class Row:
 
     def plus(self, other: Row, sign: int = 1) -> Row:
         """Add (or, with ``sign=-1``, subtract) the calls, cost and time of a row with the same other fields."""
+        if not isinstance(other, Row):
+            raise ProfileArgumentError(f"plus() needs a Row, such as profile.rows[0], not {describe(other)}.")
         timed = self.seconds is not None or other.seconds is not None
         seconds = (self.seconds or 0.0) + sign * (other.seconds or 0.0) if timed else None
         return replace(self, calls=self.calls + sign * other.calls, cost=self.cost + sign * other.cost, seconds=seconds)
@@ -69,10 +73,11 @@ def check_keys(keys: Iterable[str], caller: str) -> None:
         ProfileError: A key is unknown.
     """
     for key in keys:
-        if key not in KEYS:
+        if not isinstance(key, str) or key not in KEYS:
             near = nearest(key, KEYS, 1) if isinstance(key, str) else []
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ProfileError(f"{caller} got {key!r}; rows have {', '.join(KEYS)}.{hint}")
+            given = repr(key) if isinstance(key, str) else describe(key)
+            raise ProfileArgumentError(f"{caller} got {given}; rows have {', '.join(KEYS)}.{hint}")
 
 
 def total(rows: Iterable[Row]) -> Cost:

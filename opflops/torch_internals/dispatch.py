@@ -119,6 +119,11 @@ def dispatcher_packets(namespace: str) -> list[OpOverloadPacket]:
     return [getattr(getattr(torch.ops, namespace), name) for name in sorted(names)]
 
 
+def operator_namespaces() -> set[str]:
+    """Return the namespaces of all operators that are registered now."""
+    return {name.partition("::")[0] for name in torch._C._dispatch_get_all_op_names()}
+
+
 def is_operator(name: str) -> bool:
     """Return whether a dotted name, such as ``aten.mm`` or ``aten.mm.default``, is that of an operator."""
     found: Any = torch.ops

@@ -397,3 +397,21 @@ def test_weights_that_need_memory_and_find_none_are_a_sentence(mistaken, project
     said = mistaken("huge.py:OnCpu", "--input", "1,4")
     assert "there is not enough memory for its tensors" in said
     assert "It needs memory because it cannot be made on meta" in said
+
+
+def test_an_error_of_a_model_names_the_module_and_the_line(mistaken, project):
+    """Before the sentence that says what was run; the exit code is that of a mistake."""
+    (project / "joined.py").write_text(
+        "from torch import nn\n"
+        "class Joined(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.first, self.second = nn.Linear(4, 3), nn.Linear(5, 2)\n"
+        "    def forward(self, x):\n"
+        "        return self.second(self.first(x))\n",
+        encoding="utf-8",
+    )
+    assert mistaken("joined.py:Joined", "--input", "2,4").startswith(
+        f"In Joined.second (Linear) on input=2{X}3 float32, at joined.py:7 (return self.second(self.first(x))), "
+        f"Joined fails on x=2{X}4 float32: RuntimeError: "
+    )

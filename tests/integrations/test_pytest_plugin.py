@@ -175,3 +175,68 @@ def test_the_option_is_in_the_help(run):
     code, text = run("pass", "--help")
     assert code == 0
     assert "--opflops-update" in text
+
+
+def test_a_profile_has_a_budget_too(run):
+    """That of a block, so that models whose values decide have budgets; the mode itself will do."""
+    code, text = run(
+        "from opflops import OpFlopMode\n"
+        "net = model()\n"
+        "with OpFlopMode() as m:\n"
+        "    y = net(X)\n"
+        "    y[y > -torch.inf].sum()\n"
+        "assert flop_budget(m.profile, macs=900) == m.profile\n"
+        "assert flop_budget(m, macs=900, tolerance='1%') == m.profile\n"
+        "flop_budget(m.profile, baseline='block.json')\n",
+        "--opflops-update",
+    )
+    assert code == 0, text
+    code, text = run(
+        "from opflops import OpFlopMode\nwith OpFlopMode() as m:\n    model()(X)\nflop_budget(m.profile, macs=800)"
+    )
+    assert code == 1
+    assert "The profile is over its budget:" in text
+    assert "900 macs are 100 (12.50 %) above the limit of 800." in text
+    assert "66.7 %  600  Sequential.0" in text
+
+
+PROFILE = "opflops.count(model(), X)"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("flop_budget(model(), X, mac=900)", "no option 'mac'; did you mean macs?"),
+        ("flop_budget(model(), X, macs=900, flop=2e3)", "no option 'flop'; did you mean flops?"),
+        ("flop_budget(lambda x, **others: x, X, macs=9, parameter=3)", "kwargs={'parameter': ...}"),
+        ("flop_budget('net.pt', X, macs=900)", "torch.load('net.pt', weights_only=False)"),
+        ("flop_budget(X, model(), macs=900)", "flop_budget(model, x)"),
+        ("flop_budget(macs=900)", "flop_budget() needs the argument model"),
+        ("flop_budget(model(), X, baseline=3)", "baseline must be the name of a file"),
+        (f"flop_budget({PROFILE}, X, macs=900)", "counts nothing, so that it cannot use a Tensor of shape (3, 10)"),
+        (f"flop_budget({PROFILE}, macs=900, scale=2)", "counts nothing, so that it cannot use scale"),
+        (f"flop_budget({PROFILE}, macs=900, kwargs={{'a': 1}})", "counts nothing, so that it cannot use the dict"),
+        (f"flop_budget({PROFILE}, mac=900)", "no argument 'mac'; did you mean macs?"),
+        (f"flop_budget({PROFILE}, macs=900, backward=True)", "backward= works only for a model"),
+        (f"flop_budget({PROFILE}, parameters=3)", "parameters= works only for a torch.nn.Module, not for Profile"),
+        (f"flop_budget({PROFILE})", "needs a limit or a baseline"),
+        ("flop_budget(opflops.OpFlopMode(), macs=900)", "has not been entered"),
+        ("import warnings\nwarnings.simplefilter('ignore')\nflop_budget(opflops.OpFlopMode(), macs=9)", "been entered"),
+        ("with opflops.OpFlopMode() as m:\n    pass\nmodel()(X)\nflop_budget(m, macs=9)", "Nothing was counted"),
+        ("with opflops.OpFlopMode() as m:\n    flop_budget(m, macs=900)", "still counting"),
+    ],
+)
+def test_a_wrong_budget_says_what_is_right(run, call, message):
+    """In a sentence: the nearest argument, and what a profile cannot be given with."""
+    code, text = run(f"import opflops\n{call}")
+    assert code == 1
+    assert message in text
+
+
+def test_arguments_of_the_budget_that_the_model_has_too_go_in_kwargs(run):
+    """The model gets them, and the limit stays a limit."""
+    code, text = run(
+        "def repeated(x, bytes=1):\n    return (x @ x.mT) * bytes\n"
+        "flop_budget(repeated, X, macs=90, bytes=1e6, kwargs={'bytes': 3})"
+    )
+    assert code == 0, text

@@ -12,6 +12,7 @@ from unicodedata import normalize
 
 from opflops.errors import ProfileError
 from opflops.records.algebra import as_int
+from opflops.records.arguments import describe
 from opflops.records.cost import Cost
 from opflops.records.dimensions import Condition, Dimension, example_sizes
 from opflops.records.expression_limits import MAX_DIGITS, value_at
@@ -48,7 +49,8 @@ def load(json_text: str) -> dict[str, Any]:
     try:
         written = json.loads(json_text, object_pairs_hook=_read_object, parse_int=_read_integer)
     except TypeError as error:
-        raise ProfileError(f"A profile is read from its text, not from {json_text!r}. {_HOW_TO_READ}") from error
+        given = describe(json_text)
+        raise ProfileError(f"A profile is read from its text, not from {given}. {_HOW_TO_READ}") from error
     except _DamagedError as error:
         raise ProfileError(f"This profile is damaged: {error}.") from error
     except (ValueError, RecursionError) as error:

@@ -10,19 +10,21 @@ import base64
 import hashlib
 import html
 import json
+from collections.abc import Mapping
 from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from opflops.devices import datasheets as devices
-from opflops.errors import ProfileError
+from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.extras import optional
+from opflops.records.arguments import check_flag, check_text, describe, explain_arguments
 from opflops.report.notes import NUMBERS
 from opflops.report.page.data import device_data, profile_data
 from opflops.wording import nearest, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from opflops.devices import Device
     from opflops.records.rows import Row
@@ -45,6 +47,7 @@ class PageOptions(TypedDict, total=False):
     about: Mapping[str, str] | None
 
 
+@explain_arguments(error=ProfileArgumentError)
 def page(
     rows: Sequence[Row],
     symbolic: Symbolic = NUMBERS,
@@ -71,6 +74,14 @@ def page(
         MissingExtraError: plotly is not installed; the message says how to install it.
         ProfileError: The measure or the device is unknown, or a count is a SymInt.
     """
+    check_text("measure", measure, "measure='macs'")
+    check_flag("tf32", tf32)
+    if title is not None:
+        check_text("title", title, "title='GPT-2'")
+    if about is not None and not isinstance(about, Mapping):
+        raise ProfileArgumentError(
+            f"about must be a dict of facts, as in {{'inputs': '1x1024'}}, not {describe(about)}."
+        )
     plotly = optional("plotly.offline", "html", "The HTML page")
     timed = any(row.seconds is not None for row in rows if row.floating)
     _check_measure(measure, timed=timed)

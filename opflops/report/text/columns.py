@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from numbers import Integral
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from opflops.errors import ProfileError
+from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.records.algebra import as_int, substitute
+from opflops.records.arguments import check_text, describe
 from opflops.units import duration, exact, scaled
 from opflops.wording import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from opflops.report.amounts import Amount, Line
 
@@ -90,10 +92,12 @@ def choose_columns(columns: str | Sequence[str] | None, whole: Amount) -> tuple[
     """
     if columns is None:
         return _DEFAULT if whole.seconds is None else _TIMED
+    if not isinstance(columns, Iterable):
+        raise ProfileArgumentError(f"columns must be names, as in columns='macs,%', not {describe(columns)}.")
     names = [each.strip() for each in columns.split(",")] if isinstance(columns, str) else list(columns)
     known = (*COLUMNS, _ALL_PHASES)
     for name in names:
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             raise ProfileError(f"A report has no column {name!r}; {suggest(str(name), known)} {', '.join(known)}.")
     if not names:
         raise ProfileError(f"A report needs a column; there are {', '.join(known)}.")
@@ -170,6 +174,7 @@ def sort_positions(lines: Sequence[Line], sort: str | None, sizes: Sizes) -> lis
     """
     if sort is None:
         return list(range(len(lines)))
+    check_text("sort", sort, "sort='macs'")
     if sort not in _SORTS:
         raise ProfileError(
             f"A report cannot be sorted by {sort!r}; {suggest(sort, _SORTS)} {', '.join(_SORTS)}, or None."

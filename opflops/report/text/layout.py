@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from tabulate import tabulate_formats
 
 from opflops.errors import ProfileError
+from opflops.records.arguments import check_text
 from opflops.report.text import columns as shown
 from opflops.report.text.color import heat_codes
 from opflops.report.text.sheet import BROKEN_HEADERS, GAP, Sheet, is_markup, join_header, natural_width, render
@@ -150,6 +151,7 @@ def fit(
 
 def _number_styles(tablefmt: str, numbers: Numbers) -> Sequence[str]:
     """Return the styles of numbers to try, in order."""
+    check_text("numbers", numbers, "numbers='exact'")
     if tablefmt not in tabulate_formats:
         raise ProfileError(
             f"There is no table format {tablefmt!r}; {shown.suggest(tablefmt, tabulate_formats)} "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from operator import attrgetter
 from typing import TYPE_CHECKING, TypedDict
 
-from opflops.errors import ProfileError
+from opflops.errors import ProfileArgumentError
+from opflops.records.arguments import check_count, check_flag, check_text, describe, explain_arguments, keys_of
 from opflops.records.dimensions import example_sizes
 from opflops.records.rows import group_rows
 from opflops.report.amounts import TOTAL, Amount, Line
@@ -21,7 +23,7 @@ from opflops.report.text.tree_lines import Detail, TreeLines, keep_top, tree_lin
 from opflops.wording import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from opflops.records.rows import Row
     from opflops.report.text.layout import Sizes
@@ -59,6 +61,7 @@ class OverviewOptions(TypedDict, total=False):
 
 
 @with_gc_disabled
+@explain_arguments(error=ProfileArgumentError)
 def table(
     rows: Sequence[Row],
     by: str | tuple[str, ...] = "module",
@@ -107,13 +110,13 @@ def table(
     Raises:
         ProfileError: A key, a column, an order, a path or a format is unknown, or ``depth`` or ``top`` is too small.
     """
-    if depth is not None and depth < 0:
-        raise ProfileError(f"depth must be 0 or more, or None for all, not {depth}.")
-    if top is not None and top < 1:
-        raise ProfileError(f"top must be 1 or more, or None for all, not {top}.")
+    keys = keys_of(by, "table()")
+    check_count("depth", depth, 0)
+    check_count("top", top)
+    check_text("tablefmt", tablefmt, "tablefmt='github'")
+    _check_layout(expand, width, color=color, bar=bar)
     sizes = example_sizes(symbolic.dimensions)
     floating = [row for row in rows if row.floating]
-    keys = (by,) if isinstance(by, str) else tuple(by)
     sort = "flops" if sort is None and top is not None else sort
     repeated = False
     if keys == ("module",):
@@ -146,6 +149,7 @@ def table(
 
 
 @with_gc_disabled
+@explain_arguments(error=ProfileArgumentError)
 def overview(
     rows: Sequence[Row],
     symbolic: Symbolic = NUMBERS,
@@ -171,6 +175,7 @@ def overview(
     Raises:
         ProfileError: A path to expand is unknown.
     """
+    _check_layout(expand, width, color=color, bar=bar)
     floating = [row for row in rows if row.floating]
     if rows and not floating:
         return "\n".join(wrap_sentences(notes(rows, symbolic), width))
@@ -197,6 +202,21 @@ def overview(
         *notes(rows, symbolic),
     ]
     return "\n".join([*(f"{each.text}\n" for each in laid), *wrap_sentences(sentences, width)])
+
+
+def _check_layout(expand: object, width: object, *, color: object, bar: object) -> None:
+    """Check the options that tables and overviews share.
+
+    Raises:
+        ProfileArgumentError: One has the wrong type.
+    """
+    paths = (expand,) if isinstance(expand, (bool, str)) else expand
+    if not isinstance(paths, Collection) or not all(isinstance(path, (bool, str)) for path in paths):
+        raise ProfileArgumentError(f"expand must be True, or paths of modules, not {describe(expand)}.")
+    check_count("width", width, 0, otherwise=", or None for the terminal's")
+    check_flag("color", color)
+    if bar is not None:
+        check_flag("bar", bar)
 
 
 def _total_line(rows: Sequence[Row], floating: Sequence[Row]) -> Line:

@@ -1,0 +1,85 @@
+"""Sentences for wrong uses of ``OpFlopMode``: its arguments, and the ``with`` block around the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from opflops.errors import ArgumentError, FormulaError, RootError
+from opflops.records.arguments import check_flag, describe
+from opflops.torch_internals.modules import name_of
+
+_BLOCK = "with OpFlopMode() as m: model(x)."
+FORGOTTEN_PARENTHESES = f"OpFlopMode needs parentheses, which make the mode: {_BLOCK}"
+NOT_CALLABLE = f"An OpFlopMode is not called and is no decorator. It counts what runs in its block: {_BLOCK}"
+NOT_ENTERED = f"Nothing was counted, since this OpFlopMode has not been entered. Run the model in its block: {_BLOCK}"
+_FOR_TABLES = ("depth", "top", "columns", "sort", "tablefmt", "expand", "numbers", "width", "by")
+_FOR_COUNT = ("backward", "optimizer", "dynamic_shapes", "device", "time_limit")
+
+
+def advise(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """Say where an argument belongs that :class:`opflops.OpFlopMode` does not take."""
+    if tables := [name for name in kwargs if name in _FOR_TABLES]:
+        return f"{tables[0]} is an option of tables: print(m.table({tables[0]}={describe(kwargs[tables[0]])}))."
+    if counts := [name for name in kwargs if name in _FOR_COUNT]:
+        return f"{counts[0]} is an option of count(). In a block, run that yourself: model(x).sum().backward()."
+    if "display" in kwargs:
+        return "It prints nothing by itself: print(m) after the block."
+    given = [*args[1:], *(kwargs[name] for name in ("mods", "model", "module") if name in kwargs)]
+    if any(isinstance(value, (nn.Module, list, tuple)) for value in given):
+        return f"It needs no model: {_BLOCK} To name modules below a model, give OpFlopMode(root=model)."
+    if given and not isinstance(given[0], (Tensor, str)) and callable(given[0]):
+        return f"It is no decorator; call the function in a block: {_BLOCK}"
+    return ""
+
+
+def check_root(root: object) -> None:
+    """Check that ``root`` is a module, or None.
+
+    Raises:
+        RootError: It is not.
+    """
+    if root is None or isinstance(root, nn.Module):
+        return
+    if isinstance(root, type) and issubclass(root, nn.Module):
+        raise RootError(
+            f"root must be an instance of nn.Module, not the class {root.__name__}. "
+            f"Make the model first, as in model = {root.__name__}(...), and pass it: OpFlopMode(root=model)."
+        )
+    if isinstance(getattr(root, "__self__", None), nn.Module):
+        given, advice = f"the method {name_of(root)}", "Pass the method's model: OpFlopMode(root=model)."
+    else:
+        given = " ".join(f"{root!r:.100}".split()) if isinstance(root, (list, tuple)) else describe(root)
+        advice = "It is the model whose names are used."
+    raise RootError(f"root must be an nn.Module, not {given}. {advice}")
+
+
+def check_flags(**flags: object) -> None:
+    """Check that options are True or False.
+
+    Raises:
+        ArgumentError: One is not.
+    """
+    for name, value in flags.items():
+        check_flag(name, value)
+
+
+def check_formulas(formulas: object) -> None:
+    """Check that formulas are functions, by the operator that each is for.
+
+    Raises:
+        FormulaError: A formula is not a function.
+        ArgumentError: They are no mapping.
+    """
+    if not isinstance(formulas, Mapping):
+        raise ArgumentError(
+            f"formulas must be a dict of functions by operator, as in {{torch.ops.aten.mm: my_formula}}, not "
+            f"{describe(formulas)}."
+        )
+    for op, function in formulas.items():
+        if not callable(function) or isinstance(function, type):
+            raise FormulaError(
+                f"The formula for {op} must be a function that returns a Cost, not {describe(function)}."
+            )
