@@ -63,8 +63,8 @@ class _NeedsInstance(ABCMeta):
 
 
 _NOT_COUNTING = (
-    "This OpFlopMode is not counting, so that there is no block to end: __exit__ was called once too often, or before "
-    "__enter__. A with statement calls both, once each."
+    "This OpFlopMode is not counting, so it has no block to end: __exit__ was called once too often, or before "
+    "__enter__. A with statement calls both, once each: with OpFlopMode() as m: ..."
 )
 _OTHER_THREAD = (
     "This OpFlopMode counts in the thread that its block began in, and the block cannot end in another one. Let it end "

@@ -19,6 +19,7 @@ from opflops.counting.fake_call import call_model
 from opflops.counting.source_locations import location_of, user_line
 from opflops.errors import ModelError, OpflopsError, raised_by_signal_handler
 from opflops.torch_internals.modules import class_name, forward_of, has_forward
+from opflops.torch_internals.state_copies import StateCopier
 from opflops.wording import format_error, printable
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from opflops.counting.fake_call import FakeCall
 
 _PROGRAM = (call_model.__code__, run_backward.__code__)
-_COPYING = (copy.deepcopy.__code__,)
+_COPYING = (StateCopier.copy.__code__, copy.deepcopy.__code__)
 _TIMES = "\N{MULTIPLICATION SIGN}"
 _MAX_CODE, _MAX_PARTS, _MAX_SIZES = 80, 8, 8
 _WRONG_INPUT = (TypeError, AttributeError, ValueError, NotImplementedError)
@@ -56,8 +57,11 @@ def explained_errors(call: FakeCall, options: Mapping[str, Any]) -> Iterator[Non
         if not _has_frame_of(error, _PROGRAM):
             if not _has_frame_of(error, _COPYING):
                 raise
-            where = "count() runs a copy. Run the model itself: with OpFlopMode() as m: model(x)."
-            explained = ModelError.like(error, f"{call.name} cannot be copied: {format_error(error)}. {where}", "")
+            where = (
+                f"{call.name} cannot be copied, and count() runs a copy. Run the model itself: with OpFlopMode() as m: "
+                "model(x)."
+            )
+            explained = ModelError.like(error, f"{format_error(error)}. {where}", "")
         else:
             place = _find_place(error, call)
             where = f"{printable(str(place))}{_advice(error, call, options)}"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from opflops.torch_internals.dispatch import TorchDispatchMode
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 _CUDNN_RNN = torch.ops.aten._cudnn_rnn.default
 _CUDNN_RNN_BACKWARD = torch.ops.aten._cudnn_rnn_backward.default
 
+DEVICE_OF_TENSOR = torch.ops.prim.device.default
+"""The operator behind ``tensor.device``. Modules ask for the device of each parameter several times."""
+
 _GROUPED_MM = getattr(getattr(torch.ops.aten, "_grouped_mm", None), "default", None)
 _OTHER_GROUPED_DTYPES = (torch.float32, torch.float16)
 

@@ -24,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from opflops.torch_internals.dispatch import dispatch_modes, modes_disabled
-from opflops.torch_internals.fake_kernel_fixes import corrected_result, result_without_kernel
+from opflops.torch_internals.fake_kernel_fixes import DEVICE_OF_TENSOR, corrected_result, result_without_kernel
 from opflops.torch_internals.fake_tensor_checks import known_fakes_hidden
 from opflops.torch_internals.fake_tensor_patches import (
     fake_classes_kept,
@@ -139,8 +139,6 @@ def _enable_log() -> None:
 
 _log_disabled = SharedContext(_disable_log, _enable_log)
 
-_DEVICE = torch.ops.prim.device.default
-
 
 def _with_python_kernels(mode: FakeTensorMode, values: KnownValues, needing_value: list[Any]) -> FakeTensorMode:
     """Make a mode compute results with Python kernels only, as the compiler does, and known values besides.
@@ -157,8 +155,7 @@ def _with_python_kernels(mode: FakeTensorMode, values: KnownValues, needing_valu
 
     def call(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         needing_value.clear()
-        if func is _DEVICE and type(args[0]) is FakeTensor:
-            # Modules ask for the device of each parameter several times.
+        if func is DEVICE_OF_TENSOR and type(args[0]) is FakeTensor:
             return args[0].fake_device
         if finds_nothing(func):
             return False
