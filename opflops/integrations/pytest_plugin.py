@@ -134,7 +134,13 @@ class FlopBudget:
             path.write_text(f"{profile.to_json()}\n", encoding="utf-8")
         if not path.is_file():
             pytest.fail(f"There is no baseline {path}. Write it with: pytest {UPDATE_OPTION}", pytrace=False)
-        return type(profile).from_json(path.read_text(encoding="utf-8"))
+        try:
+            written = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            from opflops.errors import ProfileError  # noqa: PLC0415 - see above
+
+            raise ProfileError(f"The baseline {path} is not a profile: it is not text in UTF-8 ({error}).") from error
+        return type(profile).from_json(written)
 
 
 _OPTIONS = (
