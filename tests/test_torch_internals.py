@@ -590,6 +590,21 @@ def test_tracing_and_fake_tensors_are_recognized():
     assert not fake_tensors.is_fake_or_tracing([X, X.to("meta"), 1])
 
 
+def test_the_compiler_asks_the_backend_only_where_a_function_is_compiled_inside_a_transform():
+    """It refuses other backends than the eager one there, unless that question is patched."""
+    from torch._dynamo.symbolic_convert import InstructionTranslator  # noqa: PLC0415 - loads the compiler
+
+    def compiled(x):
+        return torch.compile(torch.sin, backend=lambda graph, _: graph.forward, fullgraph=True)(x)
+
+    x, original = torch.ones(2), InstructionTranslator._throw_if_in_functorch
+    with pytest.raises(RuntimeError, match="functorch"):
+        torch.vmap(compiled)(x)
+    with compiler.compiling_inside_transforms:
+        assert torch.equal(torch.vmap(compiled)(x), x.sin())
+    assert InstructionTranslator._throw_if_in_functorch is original
+
+
 def test_compiled_nodes_know_the_modules_that_they_came_from():
     """Outermost first, also of a repeated call; other nodes have none."""
     net, found = nn.Sequential(nn.Tanh()), []
