@@ -123,8 +123,10 @@ def _value_of(env: Any, symbol: Any) -> Any:
     known = env.backed_var_to_val if hasattr(env, "backed_var_to_val") else env.var_to_val
     if symbol in known:
         return known[symbol]
-    lower = env.var_to_range[symbol].lower if symbol in env.var_to_range else 1
-    return _integer(max(int(lower), 1) if lower.is_finite else 1) if hasattr(lower, "is_finite") else _integer(1)
+    bounds = env.var_to_range.get(symbol)
+    # A bound may be infinite.
+    lower = int(bounds.lower) if bounds is not None and bounds.lower.is_Integer else 1
+    return _integer(max(lower, 1))
 
 
 @lru_cache(maxsize=1000)
