@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from opflops.torch_internals.dispatch import call_of
+from opflops.torch_internals.dispatch import OpOverload, call_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,7 +59,7 @@ def recorded_by_jit(op: Any, call: Callable[..., Any]) -> Callable[..., Any]:
     if op not in _RECORDED_INSIDE or jit_state() is None:
         return call
 
-    direct = call_of(op) if call is op else call
+    direct = call_of(call) if isinstance(call, OpOverload) else call
 
     def run(*args: Any, **kwargs: Any) -> Any:
         call_there = _calls_from(_program_frame(sys._getframe(1))[0])
