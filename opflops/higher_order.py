@@ -13,14 +13,15 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from opflops.attribution.subgraphs import counting_modes_disabled, with_mode_reentered, with_subgraphs_counted
+from opflops.errors import UnpricedOpError, raised_by_signal_handler
 from opflops.pricing.accumulator_deltas import HasAccumulators, apply_deltas, capture_deltas, floating_point_cost
 from opflops.pricing.op_pricing import OpPricing, op_name
 from opflops.pricing.traffic import stored_bytes
 from opflops.torch_internals.dispatch import HigherOrderOperator, OpOverload
-from opflops.torch_internals.fake_tensors import is_fake_or_tracing, is_tracing
+from opflops.torch_internals.fake_tensors import is_fake_or_tracing
 from opflops.torch_internals.higher_order import call_higher_order, hop_default_kernel, indexing_by_tensors, triton_call
 from opflops.torch_internals.size_arithmetic import is_larger_by_hint
-from opflops.torch_internals.tracing import tracer_bypassed, untraced
+from opflops.torch_internals.tracing import is_being_traced, tracer_bypassed, untraced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -90,14 +91,14 @@ def _with_deltas_captured(mode: CountingMode, subgraph: Subgraph, captured: list
 def _run_subgraphs(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run an operator that calls its subgraphs exactly as often as they count.
 
-    With an operator in place of a subgraph, run the default kernel with the mode re-entered. While tracing, this is not
-    possible: the graph must contain one call, which is unpriced.
+    With an operator in place of a subgraph, run the default kernel with the mode re-entered. While tracing, this is
+    done beside the operator itself, since the graph must contain one call.
     """
     kernel = hop_default_kernel(op)
     if kernel is None or not any(map(_is_operator, (*args, *kwargs.values()))):
         return _call_with_subgraphs(mode, op, *args, **kwargs)
-    if is_tracing():
-        return _run_without_handler(mode, op, args, kwargs)
+    if is_being_traced():
+        return _run_beside_kernel(mode, op, args, kwargs)
     with mode.reentered():
         return kernel(*args, **kwargs)
 
@@ -105,6 +106,28 @@ def _run_subgraphs(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any,
 def _call_with_subgraphs(mode: CountingMode, op: HigherOrderOperator, /, *args: Any, **kwargs: Any) -> Any:
     args, kwargs = with_subgraphs_counted((args, kwargs), mode.reentered)
     return call_higher_order(op, args, kwargs)
+
+
+def _run_beside_kernel(
+    mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Run an operator for the tracer to record it, and count what its default kernel does on meta tensors."""
+    out = call_higher_order(op, args, kwargs)
+
+    def count() -> None:
+        with untraced((args, kwargs), all_tensors=True) as ((given, named), _), mode.reentered():
+            hop_default_kernel(op)(*with_subgraphs_counted(given, mode.reentered), **named)
+
+    try:
+        _, deltas = capture_deltas(mode, count)
+    except Exception as error:
+        if raised_by_signal_handler(error) or isinstance(error, UnpricedOpError):
+            raise
+        name = op_name(op)
+        mode.report_unpriced(name, f"cannot be counted without values ({error!r})", "Count the program, not its trace.")
+        return mode.run(OpPricing(name, "unpriced"), lambda *_, **__: out, args, kwargs)
+    apply_deltas(mode, deltas)
+    return out
 
 
 def _run_without_handler(
@@ -171,8 +194,8 @@ def _associative_scan(
     """Count the combinations of a scan. Fake tensors do not run them, so run the default kernel too."""
     if not is_fake_or_tracing(args):
         return _run_subgraphs(mode, op, args, kwargs)
-    if is_tracing():
-        return _run_without_handler(mode, op, args, kwargs)
+    if is_being_traced():
+        return _run_beside_kernel(mode, op, args, kwargs)
     with counting_modes_disabled():
         hop_default_kernel(op)(*with_subgraphs_counted(args, mode.reentered), **kwargs)
     return call_higher_order(op, args, kwargs)

@@ -613,13 +613,13 @@ def test_a_function_that_is_called_later_counts_once():
     assert m.total.transcendentals == 8
 
 
-def test_an_operator_passed_to_a_higher_order_operator_is_unpriced_while_tracing():
-    """Tracing must record one call, so the default kernel cannot run."""
+def test_an_operator_passed_to_a_higher_order_operator_is_counted_while_tracing():
+    """Beside the trace, which records one call and nothing of the default kernel."""
     from torch.fx.experimental.proxy_tensor import make_fx  # noqa: PLC0415 - only here
 
-    with pytest.warns(UnpricedOpWarning, match=r"higher_order\.out_dtype"), OpFlopMode() as m:
+    with OpFlopMode(strict=True) as m:
         traced = make_fx(lambda x, w: higher_order.out_dtype(MM, torch.int32, x, w))(*BYTES)
-    assert "higher_order.out_dtype" in m.profile.unpriced
+    assert {row.op: row.cost.macs for row in m.profile.rows}["aten.mm"] == PRODUCT
     assert [node.name for node in traced.graph.nodes if node.op == "call_function"] == ["out_dtype"]
 
 

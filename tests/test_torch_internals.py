@@ -35,6 +35,7 @@ from opflops.torch_internals import (
     state_copies,
     tensor_construction,
     tensor_layouts,
+    tracing,
 )
 
 X = torch.ones(2, requires_grad=True)
@@ -799,7 +800,7 @@ def test_tracing_and_fake_tensors_are_recognized():
     seen = []
 
     def program(x):
-        seen.append((fake_tensors.is_fake_or_tracing(()), fake_tensors.is_tracing()))
+        seen.append((fake_tensors.is_fake_or_tracing(()), tracing.is_being_traced()))
         return x + 1
 
     program(X.to("meta"))
@@ -810,6 +811,21 @@ def test_tracing_and_fake_tensors_are_recognized():
     assert seen == [(False, False), (True, True), (True, False)]
     assert fake_tensors.is_fake_or_tracing([{"x": outside}])
     assert not fake_tensors.is_fake_or_tracing([X, X.to("meta"), 1])
+
+
+def test_the_compiler_asks_the_backend_only_where_a_function_is_compiled_inside_a_transform():
+    """It refuses other backends than the eager one there, unless that question is patched."""
+    from torch._dynamo.symbolic_convert import InstructionTranslator  # noqa: PLC0415 - loads the compiler
+
+    def compiled(x):
+        return torch.compile(torch.sin, backend=lambda graph, _: graph.forward, fullgraph=True)(x)
+
+    x, original = torch.ones(2), InstructionTranslator._throw_if_in_functorch
+    with pytest.raises(RuntimeError, match="functorch"):
+        torch.vmap(compiled)(x)
+    with compiler.compiling_inside_transforms:
+        assert torch.equal(torch.vmap(compiled)(x), x.sin())
+    assert InstructionTranslator._throw_if_in_functorch is original
 
 
 def test_compiled_nodes_know_the_modules_that_they_came_from():

@@ -63,7 +63,8 @@ def recorded(result):
     if isinstance(result, torch.export.ExportedProgram):
         ranges = {str(symbol): str(bounds) for symbol, bounds in result.range_constraints.items()}
         module = result.graph_module
-        return nodes(module), ranges, str(result.graph_signature), guards_of(module)
+        code = getattr(result, "_guards_code", None)
+        return nodes(module), ranges, str(result.graph_signature), guards_of(module), code
     if isinstance(result, torch.fx.GraphModule):
         return nodes(result), guards_of(result)
     if isinstance(result, (torch.jit.ScriptModule, torch.jit.ScriptFunction)):

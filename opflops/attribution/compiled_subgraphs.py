@@ -14,7 +14,7 @@ import torch
 
 from opflops.attribution.module_stack import module_stacks_of
 from opflops.attribution.subgraphs import MODULE_NAMES, AttributingInterpreter, compile_context, counting_modes_disabled
-from opflops.torch_internals.compiler import nn_module_stack_ids
+from opflops.torch_internals.compiler import compiling_inside_transforms, nn_module_stack_ids
 from opflops.torch_internals.dispatch import dispatch_modes
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def wrap_compilation_env(
         before = compile_context.caller
         try:
             compile_context.caller = stacks[0].top_entry.module
-            with torch.compiler.set_stance("default"), original() as backend:
+            with torch.compiler.set_stance("default"), compiling_inside_transforms, original() as backend:
                 yield _interpreting_backend(backend)
         finally:
             compile_context.caller = before
@@ -75,6 +75,7 @@ def _interpreting_backend(backend: Callable[..., Subgraph]) -> Callable[..., Sub
         if compiled != graph.forward:
             return compiled
         _name_modules(graph)
+        _interpret_parts(graph)
         closure_names = _names_in_caller(example_inputs)
 
         def call(*args: Any) -> Any:
@@ -91,6 +92,18 @@ def _interpreting_backend(backend: Callable[..., Subgraph]) -> Callable[..., Sub
         return call
 
     return compile_graph
+
+
+def _interpret_parts(graph: torch.fx.GraphModule) -> None:
+    """Interpret the graphs inside a graph where they are called: under ``vmap`` a branch is called before any mode."""
+    for part in graph.modules():
+        if part is not graph and isinstance(part, torch.fx.GraphModule):
+            # Each graph module has a class of its own.
+            type(part).__call__ = _run_interpreted  # type: ignore[method-assign]
+
+
+def _run_interpreted(graph: torch.fx.GraphModule, *args: Any) -> Any:
+    return AttributingInterpreter(graph).run(*args)
 
 
 def _names_in_caller(values: Sequence[Any]) -> list[str | None]:

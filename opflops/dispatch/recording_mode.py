@@ -38,7 +38,7 @@ from opflops.torch_internals.dispatch import (
     modes_swapped,
     tensors_for_numbers,
 )
-from opflops.torch_internals.jit_tracing import recorded_by_jit
+from opflops.torch_internals.jit_tracing import jit_state, recorded_by_jit
 from opflops.torch_internals.mode_stack import pop_mode, push_mode
 from opflops.torch_internals.tensor_layouts import run_other_operators
 from opflops.torch_internals.tracing import SymbolicSizeError, is_being_traced, untraced
@@ -103,7 +103,7 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
         self.accumulators: list[Accumulator] = []
         self._warned: set[str] = set()
         # How many calls of torch.jit.trace run. The fast path, which would ask the tracer for sizes, is not used then.
-        self._jit_traces = 0
+        self._jit_traces = int(jit_state() is not None)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -264,7 +264,8 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
 
     def end_jit_trace(self) -> None:
         """Undo :meth:`begin_jit_trace`. For internal use."""
-        self._jit_traces -= 1
+        # A new block may have begun meanwhile.
+        self._jit_traces = max(self._jit_traces - 1, 0)
 
     def _decompose_untraced(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a composite operator as it is, for the tracer; count what it decomposes into, on fake tensors."""

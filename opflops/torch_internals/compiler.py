@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 
 from torch.fx import _symbolic_trace as symbolic_trace
 
+from opflops.torch_internals.shared_context import patched
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
     import torch
+
+    from opflops.torch_internals.shared_context import Patch
 
 
 def compiler_is_loaded() -> bool:
@@ -64,6 +68,21 @@ def fx_patches_reverted() -> Iterator[None]:
             yield
         finally:
             symbolic_trace.CURRENT_PATCHER = patcher
+
+
+def _transform_checks() -> list[Patch]:
+    from torch._dynamo import symbolic_convert  # noqa: PLC0415 - loads the compiler
+
+    name = "_throw_if_in_functorch"
+    translator = symbolic_convert.InstructionTranslator
+    return [(translator, name, lambda _: lambda _translator: None)] if name in vars(translator) else []
+
+
+compiling_inside_transforms = patched(_transform_checks)
+"""A context in which functions are compiled inside ``vmap`` and ``grad`` with any backend.
+
+Elsewhere the compiler refuses to, unless its backend is the one that runs the graph eagerly.
+"""
 
 
 def nn_module_stack_ids(node: torch.fx.Node) -> list[int]:

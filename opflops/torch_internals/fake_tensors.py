@@ -338,8 +338,3 @@ def is_fake_or_tracing(arguments: Any) -> bool:
     """Return whether values are missing: because tensors are fake, or because the program is being traced."""
     abstract = (FakeTensorMode, ProxyTorchDispatchMode)
     return any(isinstance(mode, abstract) for mode in dispatch_modes()) or any(map(is_fake, tree_leaves(arguments)))
-
-
-def is_tracing() -> bool:
-    """Return whether operators are being recorded in a graph."""
-    return any(isinstance(mode, ProxyTorchDispatchMode) for mode in dispatch_modes())

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from opflops.torch_internals.dispatch import OpOverload, call_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
@@ -57,10 +59,12 @@ def recorded_by_jit(op: Any, call: Callable[..., Any]) -> Callable[..., Any]:
     if op not in _RECORDED_INSIDE or jit_state() is None:
         return call
 
+    direct = call_of(call) if isinstance(call, OpOverload) else call
+
     def run(*args: Any, **kwargs: Any) -> Any:
         call_there = _calls_from(_program_frame(sys._getframe(1))[0])
         with _jit_key(included=True):
-            return call_there(call, args, kwargs)
+            return call_there(direct, args, kwargs)
 
     return run
 

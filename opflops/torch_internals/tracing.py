@@ -137,9 +137,10 @@ def _value_of(env: Any, symbol: Any) -> Any:
     known = env.backed_var_to_val if hasattr(env, "backed_var_to_val") else env.var_to_val
     if symbol in known:
         return known[symbol]
-    lower: Any = env.var_to_range[symbol].lower if symbol in env.var_to_range else None
-    # Bounds may also be infinite, or those of a float.
-    return lower if getattr(lower, "is_Integer", False) and lower > 1 else _integer(1)
+    bounds = env.var_to_range.get(symbol)
+    # A bound may be infinite.
+    lower = int(bounds.lower) if bounds is not None and bounds.lower.is_Integer else 1
+    return _integer(max(lower, 1))
 
 
 @lru_cache(maxsize=1000)
