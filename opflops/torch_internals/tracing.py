@@ -7,6 +7,7 @@ the sizes of the example that is traced, while the tracer is paused.
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,6 @@ from torch import SymBool, SymFloat, SymInt, Tensor
 from torch._guards import TracingContext
 from torch._ops import _len_torch_dispatch_stack_pre_dispatch
 from torch._subclasses.functional_tensor import FunctionalTensor
-from torch.fx.experimental import proxy_tensor
 from torch.utils._pytree import tree_map
 
 from opflops.torch_internals.dispatch import modes_disabled
@@ -32,6 +32,7 @@ SYMBOLIC_TYPES = frozenset({SymInt, SymFloat, SymBool})
 EXAMPLE_SIZES = "sizes that the program leaves open are those of the example that was traced"
 UNKNOWN_SIZES = "sizes that depend on values are unknown here, and count as the smallest above 0 that they can be"
 
+_MAKE_FX = "torch.fx.experimental.proxy_tensor"
 _PROXY = torch._C._TorchDispatchModeKey.PROXY
 _FUNCTIONAL = torch._C._TorchDispatchModeKey.FUNCTIONAL
 _active_mode = torch._C._get_dispatch_mode
@@ -46,7 +47,7 @@ def is_being_traced() -> bool:
         _active_mode(_PROXY) is not None
         or _active_mode(_FUNCTIONAL) is not None
         or jit_state() is not None
-        or getattr(proxy_tensor, "_CURRENT_MAKE_FX_TRACER", None) is not None
+        or getattr(sys.modules.get(_MAKE_FX), "_CURRENT_MAKE_FX_TRACER", None) is not None
         or TracingContext.try_get() is not None
         or _len_torch_dispatch_stack_pre_dispatch() > 0
     )
