@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from types import MethodType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from opflops.attribution.module_stack import HasModuleStack, ModuleStack
 from opflops.dispatch.callers import user_stacklevel
+from opflops.dispatch.captured_work import CapturesWork
 from opflops.dispatch.composite_formulas import AppliesFormulas, decompose, has_formula_for_composite
 from opflops.dispatch.tensor_subclasses import run_on_subclass
 from opflops.dispatch.timing import synchronized_time
@@ -20,12 +21,7 @@ from opflops.errors import (
     UnpricedOpWarning,
     raised_by_signal_handler,
 )
-from opflops.pricing.accumulator_deltas import (
-    apply_deltas,
-    capture_deltas,
-    counts_so_far,
-    deltas_since,
-)
+from opflops.pricing.accumulator_deltas import apply_deltas, capture_deltas
 from opflops.pricing.accumulators import Accumulator
 from opflops.pricing.kernels import kernel_advice, kernel_row_name, price_kernel
 from opflops.pricing.op_pricing import OpPricing, check_whole
@@ -49,24 +45,11 @@ if TYPE_CHECKING:
 
     from opflops.attribution.module_context import ModuleContext
     from opflops.attribution.root_modules import RootModules
-    from opflops.pricing.accumulator_deltas import AccumulatorDelta
     from opflops.pricing.accumulators import AccumulatorKey
     from opflops.pricing.price_cache import PriceCache
 
 
-class CapturedWork(NamedTuple):
-    """Hold what was counted while a graph of operators was captured.
-
-    Attributes:
-        accumulators: The accumulators of the block that it was captured in.
-        deltas: What was added to them.
-    """
-
-    accumulators: list[Accumulator]
-    deltas: list[AccumulatorDelta]
-
-
-class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
+class RecordingMode(HasModuleStack, AppliesFormulas, CapturesWork, DispatchMode):
     """Run operators and record their costs in accumulators, one for each operator, module, phase and dtype.
 
     Args:
@@ -201,27 +184,6 @@ class RecordingMode(HasModuleStack, AppliesFormulas, DispatchMode):
         """Make a call whose work no operator shows, and list it as unpriced. For internal use."""
         self.report_unpriced(op, problem, advice)
         return self.run(OpPricing(op, "unpriced"), call, (), {})
-
-    def begin_capture(self) -> tuple[list[Accumulator], list[tuple[Any, ...]]]:
-        """Return what :meth:`end_capture` needs, when a graph of operators begins to be captured. For internal use."""
-        return self.accumulators, counts_so_far(self)
-
-    def end_capture(self, begun: tuple[list[Accumulator], list[tuple[Any, ...]]]) -> CapturedWork:
-        """Return what was counted since :meth:`begin_capture`; nothing if a new block began. For internal use."""
-        accumulators, before = begun
-        same_block = accumulators is self.accumulators
-        return CapturedWork(accumulators, deltas_since(self, before) if same_block else [])
-
-    def repeat_capture(self, work: CapturedWork, call: Callable[[], Any]) -> Any:
-        """Make a call that repeats what was captured, and count that again where it was captured. For internal use."""
-        result = call()
-        deltas = work.deltas
-        if work.accumulators is not self.accumulators:
-            # Modules of another block are found by their paths.
-            here = self.module_stack.context_at
-            deltas = [delta._replace(context=here(delta.context.path, delta.context.module_type)) for delta in deltas]
-        apply_deltas(self, deltas)
-        return result
 
     def reentered(self) -> AbstractContextManager[None]:
         """Put the mode back on the stack of dispatch modes while it handles an operator, to see what runs inside it.
