@@ -153,7 +153,8 @@ def _counts_inside_a_mode_that_does_nothing(request, monkeypatch, _every_count_a
     """Enter a mode that does nothing around every ``OpFlopMode`` block of every second test: nothing may change."""
     which = request.config.option.do_nothing_mode
     even = zlib.crc32(request.node.nodeid.encode()) % 2 == 0
-    if which in {"never", "odd" if even else "even"} or request.node.get_closest_marker("counts_calls"):
+    alone = any(map(request.node.get_closest_marker, ("counts_calls", "no_outer_mode")))
+    if alone or which in {"never", "odd" if even else "even"}:
         return
     enter, leave = OpFlopMode.__enter__, OpFlopMode.__exit__
     around = []

@@ -105,6 +105,8 @@ def _wrap_deepcopy(original: Callable[..., Any]) -> Callable[..., Any]:
     def deepcopy(tensor: Tensor, memo: dict[int, Any]) -> Any:
         if type(tensor) is not FakeTensor or not tensor.is_leaf or tensor.layout is not torch.strided:
             return original(tensor, memo)
+        if describes_example(tensor):
+            return tensor
         if id(tensor) not in memo:
             memo[id(tensor)] = made = _copy_parameter(tensor) if isinstance(tensor, nn.Parameter) else _copy(tensor)
             if tensor.grad is not None and not isinstance(tensor, nn.Parameter):
@@ -112,6 +114,13 @@ def _wrap_deepcopy(original: Callable[..., Any]) -> Callable[..., Any]:
         return memo[id(tensor)]
 
     return deepcopy
+
+
+def describes_example(tensor: Tensor) -> bool:
+    """Return whether a tensor is a fake one that an exported program was traced with, and has open sizes."""
+    if not isinstance(tensor, FakeTensor) or all(type(size) is int for size in tensor.shape):
+        return False
+    return tensor.fake_mode is not torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE)
 
 
 def _copy_parameter(parameter: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from opflops.torch_internals.dispatch import dispatch_modes, modes_disabled
 from opflops.torch_internals.fake_kernel_fixes import DEVICE_OF_TENSOR, corrected_result, result_without_kernel
 from opflops.torch_internals.fake_tensor_checks import known_fakes_hidden
 from opflops.torch_internals.fake_tensor_patches import (
+    describes_example,
     fake_classes_kept,
     fake_tensor_patches_active,
     with_class,
@@ -211,9 +212,13 @@ class _FakeCopier(StateCopier):
         if _is_causal_bias(tensor):
             # It holds no elements, only what makes it, and cannot be made under a dispatch mode.
             return tensor
-        if _is_plain_parameter(tensor):
-            with modes_disabled():
-                return _fake_parameter(self._mode, tensor)
+        if describes_example(tensor):
+            return tensor
+        if type(tensor) is nn.Parameter:
+            # For plain ones, the mode that copies tensors would be asked about every question.
+            with torch._C.DisableTorchFunction():
+                if _is_plain(tensor):
+                    return _fake_parameter(self._mode, tensor)
         cls = type(tensor)
         original = tensor
         if is_lazy(tensor):
@@ -265,8 +270,8 @@ class _CopyMode(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _is_plain_parameter(parameter: Tensor) -> bool:
-    if type(parameter) is not nn.Parameter or parameter.layout is not torch.strided or parameter.is_meta:
+def _is_plain(parameter: Tensor) -> bool:
+    if parameter.layout is not torch.strided or parameter.is_meta:
         return False
     if parameter.is_quantized or parameter.is_conj() or parameter.is_neg() or not parameter.is_contiguous():
         return False
@@ -278,7 +283,8 @@ def _fake_parameter(fake_mode: FakeTensorMode, original: Tensor) -> Tensor:
 
     PyTorch takes several, which are most of the time to copy a model of thousands of small modules.
     """
-    element = torch.empty(original.shape, dtype=original.dtype, device="meta")
+    with modes_disabled():
+        element = torch.empty(original.shape, dtype=original.dtype, device="meta")
     made = FakeTensor(fake_mode, element, original.device)
     made._is_param = True  # what makes it an instance of nn.Parameter
     return made.requires_grad_(original.requires_grad)
