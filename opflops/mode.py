@@ -7,10 +7,10 @@ from abc import ABCMeta
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
+from opflops.attribution.callers import user_stacklevel
 from opflops.attribution.patching import install_patches, remove_patches
 from opflops.attribution.root_modules import RootModules
 from opflops.attribution.threads import BlockThread, begin_block, counts_here, end_block
-from opflops.dispatch.callers import user_stacklevel
 from opflops.dispatch.composite_formulas import intercept_composites
 from opflops.dispatch.mode_arguments import (
     FORGOTTEN_PARENTHESES,
@@ -92,10 +92,11 @@ class OpFlopMode(RecordingMode, metaclass=_NeedsInstance):
     """Count the arithmetic of every operator that runs inside a ``with`` block, for the module that called it.
 
     Results are the same with and without it. Entering the mode starts a new count: two blocks on one object do not add
-    up. Of nested modes, each counts everything that runs inside it. Blocks of one thread may end in any order, as
-    those of generators do, and each counts until its own end. A block that a task of ``asyncio`` enters counts that
-    task and those that it creates inside, and no task that is inside other blocks only. A block ends in the thread that
-    it began in.
+    up. Of nested modes, each counts everything that runs inside it. Blocks of one thread may end in any order, and each
+    counts until its own end. A block that a task of ``asyncio`` enters counts that task and those that it creates
+    inside, and no task that is inside other blocks only. A block in a generator that the program itself runs does not
+    count, while that generator waits, what another generator does in a block. A block ends in the thread that it began
+    in.
 
     >>> import torch
     >>> from opflops import OpFlopMode

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
 import torch
@@ -116,23 +116,79 @@ def test_a_mode_that_leaves_before_a_later_one_counts_until_then():
         assert "" not in mode.profile.by("module")
 
 
-def test_generators_that_take_turns_count_until_they_end():
-    """Two of one thread: each block counts all that runs while it is open."""
+def steps(net, times=3):
+    """Call a module in a block, once a step."""
+    with OpFlopMode() as mode:
+        for _ in range(times):
+            yield mode
+            net(X)
+        yield mode
 
-    def steps(net):
+
+def test_generators_that_take_turns_count_their_own_work():
+    """Whichever ends first; what runs between their steps counts for each that is open."""
+    for last in (False, True):
+        mine, yours = steps(MINE), steps(YOURS)
+        first, second = next(mine), next(yours)
+        next(mine), next(yours), next(mine)
+        X @ torch.ones(4, 1)
+        for each in (yours, mine) if last else (mine, yours):
+            each.close()
+        assert (macs(first), macs(second)) == (2 * MACS_MINE + 8, MACS_YOURS + 8)
+        assert second.profile.by("module")["Linear"].macs == MACS_YOURS
+
+
+def test_gradients_of_generators_that_take_turns_are_their_own():
+    """Forward and backward, with module and phase."""
+
+    def training(net):
         with OpFlopMode() as mode:
-            for _ in range(3):
-                net(X)
+            for _ in range(2):
+                loss = net(X).sum()
+                yield mode
+                loss.backward()
                 yield mode
 
-    mine, yours = steps(MINE), steps(YOURS)
-    first, second = next(mine), next(yours)
-    next(mine), next(yours)
-    mine.close()
-    next(yours)
-    yours.close()
-    assert macs(first) == 2 * MACS_MINE + 2 * MACS_YOURS
-    assert macs(second) == MACS_MINE + 3 * MACS_YOURS
+    mine, yours = training(MINE), training(YOURS)
+    *_, (first, second) = zip(mine, yours, strict=True)
+    for mode, each in ((first, MACS_MINE), (second, MACS_YOURS)):
+        assert mode.profile.by("module")["Linear"].macs == 2 * 2 * each
+        assert mode.profile.by("phase")["backward"].macs == 2 * each
+
+
+def test_a_generator_that_runs_another_counts_it_too():
+    """By a loop or by ``yield from``; the other counts only its own."""
+    modes = []
+
+    def inner():
+        with OpFlopMode() as mode:
+            modes.append(mode)
+            yield MINE(X)
+            yield MINE(X)
+
+    def outer():
+        with OpFlopMode() as mode:
+            modes.append(mode)
+            for _ in inner():
+                yield YOURS(X)
+            yield from inner()
+
+    assert len(list(outer())) == 4
+    assert [macs(mode) for mode in modes] == [4 * MACS_MINE + 2 * MACS_YOURS, 2 * MACS_MINE, 2 * MACS_MINE]
+
+
+def test_a_generator_that_stands_for_a_with_statement_counts_what_runs_inside():
+    """Although it waits meanwhile, and another generator with a block runs."""
+
+    @contextmanager
+    def counting():
+        with OpFlopMode() as mode:
+            yield mode
+
+    with counting() as mode:
+        MINE(X)
+        assert sum(1 for _ in steps(YOURS, 2)) == 3
+    assert macs(mode) == MACS_MINE + 2 * MACS_YOURS
 
 
 def test_an_exit_stack_may_be_emptied_in_any_order():

@@ -176,6 +176,7 @@ def alarmed(signum, frame):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no alarm")
 @pytest.mark.parametrize("handler", [alarmed, lambda *given: alarmed(*given)])
 @pytest.mark.parametrize("spec", [None, ({0: B},)])
+@pytest.mark.no_outer_mode
 def test_the_exception_of_a_signal_handler_comes_through(handler, spec):
     """While tracing and while counting without symbols, though it is of a type that programs raise too."""
     before = signal.signal(signal.SIGALRM, handler)

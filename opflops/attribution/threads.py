@@ -1,7 +1,8 @@
 """Threads and tasks: the modes that also count in other threads, and what the blocks of one thread do not count.
 
 The tasks of asyncio share a thread, and so a stack of dispatch modes. Each runs in a context of its own, a copy of the
-one that it was created in, which tells the blocks that it is inside of.
+one that it was created in, which tells the blocks that it is inside of. Generators share the context too; which of them
+runs is seen from the frames.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ import sys
 import threading
 from contextvars import ContextVar
 from functools import partial
+from inspect import CO_GENERATOR
 from typing import TYPE_CHECKING, Any
 
+from opflops.attribution.callers import is_part_of_program
 from opflops.torch_internals.autograd import graph_task_id
 from opflops.torch_internals.modules import class_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
     from torch import nn
 
@@ -29,8 +33,8 @@ _blocks: list[BlockThread] = []
 _running = threading.local()
 _entered: ContextVar[tuple[BlockThread, ...]] = ContextVar("opflops_blocks", default=())
 """The blocks that the present task is inside of, outermost first; some may have ended."""
-# Of each thread that several blocks share: what its task was inside of when it was asked last.
-_latest: dict[int, tuple[BlockThread, ...]] = {}
+# Of each thread that several blocks share: what its task was inside of when it was asked last, and the generators.
+_latest: dict[int, tuple[tuple[BlockThread, ...], list[FrameType]]] = {}
 
 
 class BlockThread:
@@ -42,10 +46,12 @@ class BlockThread:
 
     Attributes:
         mode: The mode that counts, while it does.
+        generator: The frame of the generator that the block is in, if the program itself runs that step by step.
     """
 
     def __init__(self, roots: RootModules, *, counts_others: bool) -> None:
         self.mode: Any = None
+        self.generator: FrameType | None = None
         self.counts_others = counts_others
         self.thread = threading.get_ident()
         self._roots = roots
@@ -72,6 +78,7 @@ class BlockThread:
 def begin_block(block: BlockThread, mode: Any) -> None:
     """Record what ``block`` does not count, or let ``mode.mode_for_this_thread()`` count in other threads."""
     block.mode = mode
+    block.generator = _generator_of_caller()
     _blocks.append(block)
     if block.counts_others:
         modes_for_all_threads.append(mode)
@@ -94,13 +101,38 @@ def end_block(block: BlockThread, mode: Any) -> None:
         _entered.set(tuple([each for each in inside if each is not block]))
     if mode.counts_here is not None:
         mode.count_only_where(None)
-    block.mode = None
+    block.mode = block.generator = None
     if _blocks:
         _share_thread(block.thread)
 
 
+def _generator_of_caller() -> FrameType | None:
+    """Return the frame of the generator that enters a block, unless a library runs it, as it does for ``with``.
+
+    The function that ``contextmanager`` decorates, or a fixture of a test, stands for what runs until it goes on.
+    """
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the only way to the callers
+    while frame is not None and not is_part_of_program(frame):
+        frame = frame.f_back
+    if frame is None or not frame.f_code.co_flags & CO_GENERATOR:
+        return None
+    return frame if frame.f_back is not None and is_part_of_program(frame.f_back) else None
+
+
+def _running_generators(thread: int) -> list[FrameType]:
+    """Return the frames of generators with a block that run now, innermost first, if several in the thread have one."""
+    generators = {each.generator for each in _blocks if each.thread == thread and each.generator is not None}
+    running: list[FrameType] = []
+    frame: FrameType | None = sys._getframe(1) if len(generators) > 1 else None  # noqa: SLF001 - as above
+    while frame is not None:
+        if frame in generators:
+            running.append(frame)
+        frame = frame.f_back
+    return running
+
+
 def _share_thread(thread: int) -> None:
-    """Let each of several blocks of a thread count its own tasks; a single block counts all."""
+    """Let each of several blocks of a thread count its own tasks and generators; a single block counts all."""
     blocks = [(block, block.mode) for block in _blocks.copy() if block.thread == thread]
     _latest.pop(thread, None)
     for block, mode in blocks:
@@ -108,13 +140,20 @@ def _share_thread(thread: int) -> None:
 
 
 def counts_here(block: BlockThread) -> bool:
-    """Return whether a block counts what runs now: not in a task that is inside other blocks of its thread alone."""
-    inside = _entered.get()
+    """Return whether a block counts what runs now.
+
+    It does not count a task that is inside other blocks of its thread alone. While its generator waits, it does not
+    count what another generator with a block does.
+    """
+    inside, running = _entered.get(), []
     if threading.get_ident() == block.thread:
-        _latest[block.thread] = inside
+        running = _running_generators(block.thread)
+        _latest[block.thread] = inside, running
     elif not inside and graph_task_id() >= 0:
         # A thread of the autograd engine, for a device, knows no task. The task that waits for it was the latest.
-        inside = _latest.get(block.thread, ())
+        inside, running = _latest.get(block.thread, ((), []))
+    if running and block.generator is not None and block.generator not in running:
+        return False
     return block in inside or not any(each.thread == block.thread and each in _blocks for each in inside)
 
 

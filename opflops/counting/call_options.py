@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from opflops.dispatch.callers import user_stacklevel
+from opflops.attribution.callers import user_stacklevel
 from opflops.dispatch.mode_arguments import NOT_CALLABLE
 from opflops.errors import ArgumentError, DimensionError, OpflopsError, UsageWarning
 from opflops.mode import CAUSAL, OpFlopMode

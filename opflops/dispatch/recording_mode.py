@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from opflops.attribution.callers import user_stacklevel
 from opflops.attribution.module_stack import HasModuleStack, ModuleStack
-from opflops.dispatch.callers import user_stacklevel
 from opflops.dispatch.captured_work import CapturesWork
 from opflops.dispatch.composite_formulas import AppliesFormulas, decompose, has_formula_for_composite
 from opflops.dispatch.tensor_subclasses import run_on_subclass

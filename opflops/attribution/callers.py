@@ -32,6 +32,12 @@ def is_user_code(frame: FrameType) -> bool:
     return (not file.startswith(_STANDARD_LIBRARY) or file.startswith(_INSTALLED_PACKAGES)) and not _is_mode(frame)
 
 
+def is_part_of_program(frame: FrameType) -> bool:
+    """Tell whether a frame runs code of no library at all; unlike user code, this may come from a command line."""
+    file = frame.f_code.co_filename
+    return not file.startswith((*_LIBRARY_FOLDERS, *_INSTALLED_PACKAGES, _STANDARD_LIBRARY, "<frozen"))
+
+
 def _is_mode(frame: FrameType) -> bool:
     code = frame.f_code
     return (
