@@ -434,3 +434,51 @@ def test_deeply_nested_models_and_classes_are_counted():
     reference = weakref.ref(classes.pop())
     gc.collect()
     assert reference() is None
+
+
+def reads_value(model):
+    """Give a model a hook that reads a value, and wraps what is wrong with that in an error of its own."""
+
+    def read(_module, args):
+        try:
+            return args[0] * args[0].sum().item()
+        except RuntimeError as error:
+            raise ValueError("not with these") from error
+
+    model.register_forward_pre_hook(read)
+
+
+@pytest.mark.parametrize(
+    ("options", "shape", "add"),
+    [
+        ({}, (5, 4), None),
+        ({"backward": True}, (5, 4), None),
+        ({"dynamic_shapes": ({0: torch.export.Dim("rows")},)}, (5, 4), None),
+        ({}, (5, 3), None),
+        ({}, (5, 4), reads_value),
+    ],
+    ids=["forward", "backward", "sizes", "an error", "a value"],
+)
+def test_a_count_keeps_no_model_alive(options, shape, add):
+    """Neither the model nor its copy waits for the garbage collector, also if the count fails."""
+
+    def alive():
+        model = Net(add)
+        references = [weakref.ref(model), weakref.ref(model.lin)]
+        try:
+            count(model, torch.ones(shape), **options)
+        except OpflopsError:
+            failed = True
+        else:
+            failed = False
+        assert failed == (shape != (5, 4) or add is not None)
+        del model
+        return [each() for each in references]
+
+    alive()
+    gc.collect()
+    gc.disable()
+    try:
+        assert alive() == [None, None]
+    finally:
+        gc.enable()

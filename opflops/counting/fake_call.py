@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -80,7 +81,7 @@ class FakeCall:
         check_copies_run(self.name, self._models, backward=self.backward or self.optimizer is not None)
         self.mode: OpFlopMode | None = None
         if any(tensor.is_nested for tensor in self.tensors):
-            raise self._needs_lengths()
+            raise ValueNeededError(self._needed_lengths())
 
     @property
     def name(self) -> str:
@@ -169,29 +170,46 @@ class FakeCall:
         """
         try:
             yield
-        except Exception as error:
-            if isinstance(error, OpflopsError) or raised_by_signal_handler(error):
-                raise
-            wrappers: list[BaseException] = []
-            for each in causes_of(error):
-                # Whatever handles an exception of a fake tensor would not have run on real ones.
-                if needs_value(each):
-                    raise ValueNeededError(
-                        f"{self.name} needs the value of a tensor ({location_of(each, mode, *wrappers)}), which only "
-                        "a real run has; run it on real inputs inside OpFlopMode()."
-                    ) from error
-                if refuses_nested_tensors(each):
-                    raise self._needs_lengths(f" ({location_of(each, mode, *wrappers)})") from error
-                wrappers.insert(0, each)
-            if not isinstance(error, RuntimeError) or not mixes_devices(error):
-                raise
-            raise OpflopsError(
-                f"{self.name} mixes tensors of several devices at {location_of(error, mode)}: {error}. "
-                "Put the model and its inputs on one device, and create other tensors on the device of the inputs."
-            ) from error
+        except OpflopsError:
+            raise
+        except Exception:
+            # Looking at frames keeps their variables. So this frame, which the error refers to, does not refer to it.
+            if sentence := self._needed_value(mode):
+                raise ValueNeededError(sentence) from sys.exc_info()[1]
+            if sentence := self._mixed_devices(mode):
+                raise OpflopsError(sentence) from sys.exc_info()[1]
+            raise
 
-    def _needs_lengths(self, where: str = "") -> ValueNeededError:
-        return ValueNeededError(
+    def _mixed_devices(self, mode: OpFlopMode) -> str:
+        """Say where the error that is handled mixes devices; "" if it is about something else."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, RuntimeError) or raised_by_signal_handler(error) or not mixes_devices(error):
+            return ""
+        return (
+            f"{self.name} mixes tensors of several devices at {location_of(error, mode)}: {error}. "
+            "Put the model and its inputs on one device, and create other tensors on the device of the inputs."
+        )
+
+    def _needed_value(self, mode: OpFlopMode) -> str:
+        """Say which value the error being handled, or one that it was raised from, is about; "" if it is about none."""
+        error = sys.exc_info()[1]
+        if error is None or raised_by_signal_handler(error):
+            return ""
+        wrappers: list[BaseException] = []
+        for each in causes_of(error):
+            # Whatever handles an exception of a fake tensor would not have run on real ones.
+            if needs_value(each):
+                return (
+                    f"{self.name} needs the value of a tensor ({location_of(each, mode, *wrappers)}), which only "
+                    "a real run has; run it on real inputs inside OpFlopMode()."
+                )
+            if refuses_nested_tensors(each):
+                return self._needed_lengths(f" ({location_of(each, mode, *wrappers)})")
+            wrappers.insert(0, each)
+        return ""
+
+    def _needed_lengths(self, where: str = "") -> str:
+        return (
             f"{self.name} runs on nested tensors{where}, and their lengths are values, which only a real run has; "
             "run it on real inputs inside OpFlopMode()."
         )

@@ -6,6 +6,7 @@ import copy
 import inspect
 import linecache
 import os
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -51,26 +52,38 @@ def explained_errors(call: FakeCall, options: Mapping[str, Any]) -> Iterator[Non
         yield
     except OpflopsError:
         raise
-    except Exception as error:
-        if raised_by_signal_handler(error):
-            raise
-        if not _has_frame_of(error, _PROGRAM):
-            if not _has_frame_of(error, _COPYING):
-                raise
-            where = (
-                f"{call.name} cannot be copied, and count() runs a copy. Run the model itself: with OpFlopMode() as m: "
-                "model(x)."
-            )
-            explained = ModelError.like(error, f"{format_error(error)}. {where}", "")
-        else:
-            place = _find_place(error, call)
-            where = f"{printable(str(place))}{_advice(error, call, options)}"
-            message = f"{call.name} fails: {_format_error(error)}. {where}"
-            explained = ModelError.like(error, message, printable(place.short))
+    except Exception:
+        # Looking at frames keeps their variables. So this frame, which the error refers to, has none that refers to it.
+        explained = _explain_error(call, options)
         if explained is None:
-            _add_note(error, f"opflops: {where}")
             raise
-        raise explained from error
+        try:
+            raise explained from sys.exc_info()[1]
+        finally:
+            del explained
+
+
+def _explain_error(call: FakeCall, options: Mapping[str, Any]) -> ModelError | None:
+    """Make the error to raise from the one that is handled; None if that itself is to be raised, with a note."""
+    error = sys.exc_info()[1]
+    if not isinstance(error, Exception) or raised_by_signal_handler(error):
+        return None
+    if not _has_frame_of(error, _PROGRAM):
+        if not _has_frame_of(error, _COPYING):
+            return None
+        where = (
+            f"{call.name} cannot be copied, and count() runs a copy. Run the model itself: with OpFlopMode() as m: "
+            "model(x)."
+        )
+        explained = ModelError.like(error, f"{format_error(error)}. {where}", "")
+    else:
+        place = _find_place(error, call)
+        where = f"{printable(str(place))}{_advice(error, call, options)}"
+        message = f"{call.name} fails: {_format_error(error)}. {where}"
+        explained = ModelError.like(error, message, printable(place.short))
+    if explained is None:
+        _add_note(error, f"opflops: {where}")
+    return explained
 
 
 def _format_error(error: Exception) -> str:

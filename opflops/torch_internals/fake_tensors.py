@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -194,6 +195,36 @@ def _is_causal_bias(tensor: Tensor) -> bool:
     return module is not None and isinstance(tensor, module.CausalBias)
 
 
+def _fake_of(mode: FakeTensorMode, values: KnownValues, tensor: Tensor) -> Tensor:
+    """Make the fake copy of a tensor, and note its values if they are known."""
+    if _is_causal_bias(tensor):
+        # It holds no elements, only what makes it, and cannot be made under a dispatch mode.
+        return tensor
+    if describes_example(tensor):
+        return tensor
+    if type(tensor) is nn.Parameter:
+        # For plain ones, the mode that copies tensors would be asked about every question.
+        with torch._C.DisableTorchFunction():
+            if _is_plain(tensor):
+                return _fake_parameter(mode, tensor)
+    cls = type(tensor)
+    original = tensor
+    if is_lazy(tensor):
+        original = torch.empty(0, dtype=tensor.data.dtype, device=tensor.data.device)
+    elif not tensor.is_leaf:
+        # The graph that computed it is not part of the call.
+        original = tensor.detach()
+    if original is not tensor:
+        original.requires_grad_(tensor.requires_grad)
+    with modes_disabled():
+        fake = mode.from_tensor(original, static_shapes=True)
+    if isinstance(tensor, nn.Parameter):
+        # The call starts without gradients, as a training step does.
+        fake.grad = None
+    values.note_original(original, fake)
+    return with_class(fake, cls)
+
+
 class _FakeCopier(StateCopier):
     """Copy a program's state with fake tensors in place of its tensors.
 
@@ -204,37 +235,8 @@ class _FakeCopier(StateCopier):
     """
 
     def __init__(self, mode: FakeTensorMode, values: KnownValues, memo: dict[int, Any]) -> None:
-        super().__init__(memo, self._fake_of)
-        self._mode = mode
-        self._values = values
-
-    def _fake_of(self, tensor: Tensor) -> Tensor:
-        if _is_causal_bias(tensor):
-            # It holds no elements, only what makes it, and cannot be made under a dispatch mode.
-            return tensor
-        if describes_example(tensor):
-            return tensor
-        if type(tensor) is nn.Parameter:
-            # For plain ones, the mode that copies tensors would be asked about every question.
-            with torch._C.DisableTorchFunction():
-                if _is_plain(tensor):
-                    return _fake_parameter(self._mode, tensor)
-        cls = type(tensor)
-        original = tensor
-        if is_lazy(tensor):
-            original = torch.empty(0, dtype=tensor.data.dtype, device=tensor.data.device)
-        elif not tensor.is_leaf:
-            # The graph that computed it is not part of the call.
-            original = tensor.detach()
-        if original is not tensor:
-            original.requires_grad_(tensor.requires_grad)
-        with modes_disabled():
-            fake = self._mode.from_tensor(original, static_shapes=True)
-        if isinstance(tensor, nn.Parameter):
-            # The call starts without gradients, as a training step does.
-            fake.grad = None
-        self._values.note_original(original, fake)
-        return with_class(fake, cls)
+        # Not a method: a copier that refers to itself would keep what it has copied until garbage is collected.
+        super().__init__(memo, partial(_fake_of, mode, values))
 
     def replace_real_tensors(self, originals: Collection[int]) -> None:
         """Put fake tensors into modules that were made while others were copied, from code or files.
