@@ -391,3 +391,29 @@ def test_deleted_roots_leave_nothing_but_their_rows():
     roots = mode.module_stack.roots
     assert len(roots._by_root) + len(roots._without_root) <= 2
     assert macs(mode)["Net#20.first", "backward"] == LINEAR
+
+
+def test_parameters_may_be_swapped_in_a_block():
+    """PyTorch refuses to swap tensors that have weak references, so the block has none to parameters."""
+    first, second = nn.Linear(4, 4), nn.Linear(4, 4)
+    x = torch.ones(2, 4)
+    with OpFlopMode() as mode:
+        for _ in range(2):
+            (first(x) + second(x)).sum().backward()
+            torch.utils.swap_tensors(first.weight, second.weight)
+            torch.utils.swap_tensors(first.weight, second.weight)
+    torch.utils.swap_tensors(first.bias, second.bias)
+    added = mode.profile.where(op="aten.add_", phase="backward").by("module")
+    assert {name: cost.ops for name, cost in added.items()} == {"Linear": 4 * 4 + 4, "Linear#2": 4 * 4 + 4}
+
+
+def test_a_parameter_that_a_module_replaces_belongs_to_it_too():
+    """Also if the identity is one that another parameter had."""
+    layer, x = nn.Linear(4, 4, bias=False), torch.ones(2, 4)
+    with OpFlopMode() as mode:
+        for _ in range(5):
+            layer.weight = nn.Parameter(torch.ones(4, 4))
+            layer(x).sum().backward()
+            layer(x).sum().backward()
+    added = mode.profile.where(op="aten.add_", phase="backward").by("module")
+    assert {name: cost.ops for name, cost in added.items()} == {"Linear": 5 * 4 * 4}

@@ -4,6 +4,7 @@ Each count is that of a run, by hand: Linear(4, 3) on five rows has 5 * 4 * 3 = 
 without a gradient for the input 60 more.
 """
 
+import functools
 import gc
 import threading
 import weakref
@@ -482,3 +483,74 @@ def test_a_count_keeps_no_model_alive(options, shape, add):
         assert alive() == [None, None]
     finally:
         gc.enable()
+
+
+def closure_of_a_layer(model):
+    model.call = lambda x: model.lin.half()(x.half())
+
+
+def patched_forward(model):
+    forward = model.lin.forward
+
+    @functools.wraps(forward)
+    def halved(x):
+        with torch.no_grad():
+            model.lin.weight.mul_(0.5)
+        return forward(x)
+
+    model.lin.forward = halved
+    model.call = model.lin
+
+
+def replaced_weight(model):
+    def call(x, *, layer=model.lin):
+        layer.weight = nn.Parameter(layer.weight * 2)
+        return layer(x)
+
+    model.call = call
+
+
+def functions_in_a_list(model):
+    model.steps = [lambda x, each=each: each(x) for each in (model.lin,)]
+    model.call = lambda x: model.steps[0](x)
+
+
+def partial_function(model):
+    model.call = functools.partial(lambda layer, x: layer(x), model.lin)
+
+
+def recursive_function(model):
+    def call(x, depth=2):
+        return call(x, depth - 1) if depth else model.lin(x)
+
+    model.call = call
+
+
+@pytest.mark.parametrize(
+    "add",
+    [
+        closure_of_a_layer,
+        patched_forward,
+        replaced_weight,
+        functions_in_a_list,
+        partial_function,
+        recursive_function,
+    ],
+)
+def test_functions_of_a_model_call_its_copy(add):
+    """Whatever they refer to by their closures and defaults: the model stays as it is, and names its modules."""
+    model = with_class(forward=lambda self, x: self.call(x))
+    add(model)
+    before, weight = state_of(model), model.lin.weight
+    profile = count(model, X, backward=True)
+    assert profile.by("module", "phase")["Net.lin", "forward"].macs == FORWARD
+    assert profile.by("module", "phase")["Net.lin", "backward"].macs == FORWARD
+    assert model.lin.weight is weight
+    assert state_of(model) == before
+
+
+def test_functions_that_refer_to_no_state_are_shared():
+    """A copy of a function is another object, which a program may tell apart."""
+    model = with_class(forward=lambda self, x: self.lin(x) if self.known is state_of else x)
+    model.known = state_of
+    assert count(model, X).total.macs == FORWARD

@@ -453,6 +453,22 @@ def test_an_overload_comes_before_a_name():
     assert charge(own, both.default, x, x)[0].ops == 2
 
 
+def test_a_name_of_an_operator_that_is_defined_is_checked_at_once():
+    """Against its schema, and against the rules that it has; one that is defined later is checked then."""
+    torch.library.define("opflops_later::known", "(Tensor x) -> Tensor")
+    own = Registry()
+    with pytest.raises(FormulaError, match="y"):
+        own.register(PricingRule(lambda y: Cost(ops=1)), ["opflops_later::known"])
+    own.register(PricingRule(lambda x: Cost(ops=1)), [torch.ops.opflops_later.known])
+    with pytest.raises(DuplicateFormulaError, match="opflops_later::known"):
+        own.register(PricingRule(lambda x: Cost(ops=2)), ["opflops_later::known"])
+    own.register(PricingRule(lambda x: Cost(ops=2)), ["opflops_later::known"], override=True)
+    x = torch.zeros(1)
+    assert charge(own, torch.ops.opflops_later.known.default, x, x)[0].ops == 2
+    with pytest.raises(DuplicateFormulaError, match="aten::relu"):
+        formula("aten::relu")(lambda self: Cost())
+
+
 @pytest.mark.parametrize("name", ["scale", "opflops.scale", "opflops::scale.by", "a::b::c", "opflops::", "", "a ::b"])
 def test_a_malformed_name_is_refused(name):
     """A name has a namespace and a packet, and no overload; the message shows how one is written."""

@@ -685,7 +685,7 @@ def test_every_wrapper_of_pytorch_is_tested():
 def test_fsdp_keeps_one_flat_parameter_for_those_of_its_module(group):
     """With the original parameters registered too, it accumulates gradients in the flat one only."""
     wrapper = fsdp(nn.Linear(2, 2))
-    [flat] = modules.own_parameters(wrapper)
+    [(_, flat)] = modules.own_parameters(wrapper)
     assert flat.numel() == 2 * 2 + 2
     assert all(flat is not each for each in wrapper.parameters())
     assert len(modules.own_parameters(nn.Linear(2, 2))) == 2

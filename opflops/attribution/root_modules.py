@@ -10,11 +10,12 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 from opflops.attribution.module_context import OUTSIDE
 from opflops.attribution.module_paths import ModulePaths
-from opflops.torch_internals.modules import class_name, own_parameters, unwrap
+from opflops.torch_internals.modules import class_name, own_parameter, own_parameters, unwrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -45,7 +46,11 @@ class RootModules:
         self._unscanned: dict[int, ModulePaths] = {}
         self._by_name: weakref.WeakValueDictionary[str, ModulePaths] = weakref.WeakValueDictionary()
         self._class_counts: Counter[str] = Counter()
-        self._parameter_owners: dict[int, tuple[weakref.ref[Tensor], tuple[str, str]]] = {}
+        # Of each parameter, by identity: the module that registers it, its name there, and the module's path and class.
+        # There is no reference to the parameter itself, since torch.utils.swap_tensors refuses tensors that have any.
+        self._parameter_owners: dict[int, tuple[weakref.ref[nn.Module], str, tuple[str, str]]] = {}
+        # What no module registers.
+        self._unowned: dict[int, weakref.ref[Tensor]] = {}
         # The paths of modules of a former root below the root that it is part of, by its name and by their old paths.
         self._moved: dict[str, dict[str, str]] = {}
         if root is not None:
@@ -161,26 +166,41 @@ class RootModules:
         Every parameter of the modules that are new since the last look-up is looked up at once, and of all modules if
         it is none of these, since a module may register it at any time.
         """
-        known = self._parameter_owners.get(id(parameter))
+        if id(parameter) in self._unowned:
+            return OUTSIDE, ""
+        known = self._known_owner(parameter)
         if known is None:
             with self._lock:
                 new = list(self._unscanned.items())
                 self._unscanned.clear()
                 self._look_up_parameters(item for key, paths in new for item in paths.modules_at(key))
-                if id(parameter) not in self._parameter_owners:
+                known = self._known_owner(parameter)
+                if known is None:
                     self._look_up_parameters(item for paths in self._all_paths() for item in paths.modules())
-                if id(parameter) not in self._parameter_owners:
-                    self._set_parameter_owner(parameter, (OUTSIDE, ""))
-                known = self._parameter_owners[id(parameter)]
-        return known[1]
+                    known = self._known_owner(parameter)
+        if known is None:
+            key = id(parameter)
+            self._unowned[key] = weakref.ref(parameter, lambda _: self._unowned.pop(key, None))
+        return known or (OUTSIDE, "")
+
+    def _known_owner(self, parameter: Tensor) -> tuple[str, str] | None:
+        """Return the owner of a parameter that was looked up, if its module still registers it."""
+        reference, name, owner = self._parameter_owners.get(id(parameter), (None, "", None))
+        module = reference() if reference is not None else None
+        return owner if module is not None and own_parameter(module, name) is parameter else None
 
     def _look_up_parameters(self, modules: Iterable[tuple[nn.Module, str]]) -> None:
-        """Set the owners of the parameters of modules, which have a path each."""
+        """Set the owners of the parameters of modules, which have a path each; the first owner stays."""
         for module, path in modules:
-            for registered in own_parameters(module):
-                if id(registered) not in self._parameter_owners:
-                    self._set_parameter_owner(registered, (path, class_name(module)))
+            parameters = [item for item in own_parameters(module) if self._known_owner(item[1]) is None]
+            if parameters:
+                keys = [id(each) for _, each in parameters]
+                reference = weakref.ref(module, partial(self._forget_parameters, keys))
+                owner = path, class_name(module)
+                self._parameter_owners.update((id(each), (reference, name, owner)) for name, each in parameters)
 
-    def _set_parameter_owner(self, parameter: Tensor, owner: tuple[str, str]) -> None:
-        key = id(parameter)
-        self._parameter_owners[key] = (weakref.ref(parameter, lambda _: self._parameter_owners.pop(key, None)), owner)
+    def _forget_parameters(self, keys: list[int], module: weakref.ref[nn.Module]) -> None:
+        """Forget the owner of parameters whose module was deleted, unless they have another one now."""
+        for key in keys:
+            if self._parameter_owners.get(key, (None,))[0] is module:
+                del self._parameter_owners[key]

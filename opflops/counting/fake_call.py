@@ -6,6 +6,7 @@ import sys
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -216,9 +217,10 @@ class FakeCall:
 
     @property
     def originals(self) -> Any:
-        """Return everything to copy, in the order that :meth:`run` unpacks."""
+        """Return everything to copy, in the order that :meth:`run` unpacks; of a function, what it refers to."""
         optimizer = attributes_to_copy(self.optimizer) if is_optimizer(self.optimizer) else {}
-        return self.model, self._closure_state, optimizer, self.inputs, self.kwargs
+        model = None if isinstance(self.model, FunctionType) else self.model
+        return model, self._closure_state, optimizer, self.inputs, self.kwargs
 
     def replace_meta_tensors(self) -> dict[int, Tensor]:
         """Make tensors on the device of the others in place of those on meta, by the identity of the original."""
@@ -243,7 +245,8 @@ class FakeCall:
             copying as (model, captured, optimizer_attributes, inputs, kwargs),
             mode.expect(self._models_among(model, captured, inputs, kwargs)),
         ):
-            outputs = call_model(rebind(model, captured) if captured else replacement_of(model), inputs, kwargs)
+            called = self.model if isinstance(self.model, FunctionType) else model
+            outputs = call_model(rebind(called, captured) if captured else replacement_of(called), inputs, kwargs)
             if self.backward or self.optimizer is not None:
                 differentiable = find_differentiable(outputs)
                 check_gradients_stay_in_copies(differentiable, copied_ids)

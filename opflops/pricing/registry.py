@@ -40,7 +40,7 @@ from opflops.torch_internals.dispatch import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import torch
 
@@ -90,14 +90,14 @@ class Registry:
     def register(self, rule: PricingRule, ops: Iterable[Op], *, override: bool = False) -> None:
         """Set how operators are priced, after checking every overload against its schema.
 
-        An operator given by name may be defined later. It is checked when it is first looked up.
+        An operator given by name may be defined later. It is checked when it is first looked up then, else now.
 
         Raises:
             FormulaError: Something in ``ops`` is not an operator, or the formula does not fit an overload.
             DuplicateFormulaError: An overload has a rule already and ``override`` is False.
         """
         self._import_rules()
-        ops = list(ops)
+        ops = list(ops) if self._rules_package is not None else [self._packet_if_priced(op) for op in ops]
         names = [op for op in ops if isinstance(op, str)]
         overloads = [overload for op in ops if not isinstance(op, str) for overload in overloads_of(op)]
         if not overloads and not names:
@@ -120,7 +120,7 @@ class Registry:
                 raise FormulaError(f"{name!r} is not the name of an operator. Write it as in 'mylib::swiglu'.")
         if self._rules_package is None:
             # A test checks that the rules of the package fit; each is checked again when it is compiled.
-            for overload in overloads:
+            for overload in [*overloads, *self._unpriced_overloads(names)]:
                 _check_applies(rule, overload)
         self._rules_by_overload.update(dict.fromkeys(overloads, rule))
         self._rules_by_name.update(dict.fromkeys(names, rule))
@@ -132,6 +132,17 @@ class Registry:
                 cache = reference()
                 if cache is not None:
                     cache.clear()
+
+    def _packet_if_priced(self, op: Op) -> Op:
+        """Return an operator in place of its name if its overloads have rules: one for the name would never be used."""
+        packet = packet_named(op) if isinstance(op, str) and _QUALIFIED.fullmatch(op) else None
+        return op if packet is None or list(self._unpriced_overloads([op])) else packet
+
+    def _unpriced_overloads(self, names: Iterable[Any]) -> Iterator[OpOverload]:
+        """Iterate over the overloads of operators that are defined by now, and have no rule of their own here."""
+        for name in names:
+            packet = packet_named(name)
+            yield from (each for each in overloads_of(packet) if each not in self._rules_by_overload) if packet else ()
 
     def get_rule(self, overload: OpOverload) -> PricingRule | None:
         """Return the rule of an overload, or of its functional variant, or None."""

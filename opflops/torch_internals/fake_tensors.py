@@ -106,7 +106,7 @@ def lacks_storage(error: BaseException | None) -> bool:
     messages = {
         NotImplementedError: ("out of meta tensor",),
         RuntimeError: (".numpy() is not supported for tensor subclasses",),
-        TypeError: ("convert meta device type tensor to numpy",),
+        TypeError: ("convert meta device type tensor to numpy", "passed to FakeTensor.__format__"),
     }
     return any(type(error) is cls and message in str(error) for cls, known in messages.items() for message in known)
 

@@ -84,12 +84,21 @@ def wraps(wrapper: torch.nn.Module, module: torch.nn.Module) -> bool:
     return bool(attribute) and wrapper._modules[attribute] is module
 
 
-def own_parameters(module: torch.nn.Module) -> list[torch.nn.Parameter]:
-    """List the parameters that a module itself registers, or that FSDP's wrapper keeps in one flat parameter."""
-    parameters = list(module.parameters(recurse=False))
-    if wrapped_attribute(module) == _FSDP_ATTRIBUTE and (handle := getattr(module, "_handle", None)) is not None:
-        parameters.append(handle.flat_param)
-    return parameters
+def own_parameters(module: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
+    """List the parameters that a module itself registers, with their names, and the flat one of FSDP's wrapper."""
+    parameters = [item for item in module._parameters.items() if item[1] is not None]
+    if (flat := own_parameter(module, "")) is not None:
+        parameters.append(("", flat))
+    return parameters  # type: ignore[return-value]
+
+
+def own_parameter(module: torch.nn.Module, name: str) -> torch.nn.Parameter | None:
+    """Return the parameter that a module registers by a name; by the name "", what FSDP's wrapper keeps."""
+    if name:
+        # A scripted module's table has no get().
+        return module._parameters[name] if name in module._parameters else None  # noqa: SIM401
+    handle = getattr(module, "_handle", None) if wrapped_attribute(module) == _FSDP_ATTRIBUTE else None
+    return None if handle is None else handle.flat_param
 
 
 def class_name(module: torch.nn.Module) -> str:

@@ -2,7 +2,8 @@
 
 Each object is copied as its class says (``__deepcopy__``, ``__getstate__``, ``__setstate__``). If that fails, or gives
 the original back, its attributes are copied one by one. What has no attributes to copy, such as a lock, is shared with
-the original. Whatever can be reached through several ways is one object in the copy too, as in ``copy.deepcopy``.
+the original. So is a function, unless its closure refers to a module or a tensor. Whatever can be reached through
+several ways is one object in the copy too, as in ``copy.deepcopy``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import copy
 import copyreg
 from collections import OrderedDict, defaultdict, deque
 from contextlib import suppress
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from functools import partial, update_wrapper
+from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,9 +22,9 @@ from torch import Tensor
 from opflops.errors import raised_by_signal_handler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
-_SHARED_TYPES = (type, ModuleType, FunctionType, BuiltinFunctionType, torch.jit.ScriptFunction)
+_SHARED_TYPES = (type, ModuleType, BuiltinFunctionType, torch.jit.ScriptFunction)
 _NUMBERS_AND_NAMES = frozenset({type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device})
 _FAILED = object()
 
@@ -54,11 +56,15 @@ class StateCopier:
         self.memo[id(value)] = made
         self.memo.setdefault(id(self.memo), []).append(value)
 
-    def _copy_new(self, value: Any) -> Any:
+    def _copy_new(self, value: Any) -> Any:  # noqa: PLR0911 - one for each kind of object
         if isinstance(value, Tensor):
             return self.copy_tensor(value)
         if isinstance(value, torch.Generator):
             return value.clone_state()
+        if isinstance(value, FunctionType):
+            return self._copy_function(value)
+        if type(value) is partial and _refers_to_state(value, set()):
+            return self._copy_partial(value)
         if type(value) in _CONTAINERS:
             return self._copy_container(value, type(value))
         if isinstance(value, torch.nn.Module) and not isinstance(value, torch.jit.ScriptModule):
@@ -78,6 +84,36 @@ class StateCopier:
             for name, value in list(vars(tensor).items()):
                 if name not in attributes:
                     attributes[name] = self.copy(value)
+        return made
+
+    def _copy_function(self, function: FunctionType) -> FunctionType:
+        """Copy a program's function that refers to modules or tensors, with what it refers to; share any other."""
+        if f"{function.__globals__.get('__name__')}".partition(".")[0] == "torch" or not _refers_to_state(
+            function, set()
+        ):
+            return function
+        cells = tuple(map(self._copy_cell, function.__closure__ or ()))
+        made = FunctionType(function.__code__, function.__globals__, function.__name__, None, cells)
+        self._note(function, made)
+        made.__defaults__ = self.copy(function.__defaults__)
+        made.__kwdefaults__ = self.copy(function.__kwdefaults__)
+        update_wrapper(made, function, updated=())
+        del vars(made)["__wrapped__"]
+        vars(made).update({name: self.copy(value) for name, value in list(vars(function).items())})
+        for old, new in zip(function.__closure__ or (), cells, strict=True):
+            with suppress(ValueError):  # it has no value yet
+                new.cell_contents = self.copy(old.cell_contents)
+        return made
+
+    def _copy_cell(self, cell: CellType) -> CellType:
+        """Make an empty cell, the same for all functions that share the variable."""
+        if id(cell) not in self.memo:
+            self._note(cell, CellType())
+        return self.memo[id(cell)]  # type: ignore[no-any-return]
+
+    def _copy_partial(self, value: partial[Any]) -> partial[Any]:
+        made = partial(self.copy(value.func), *map(self.copy, value.args), **self.copy(value.keywords))
+        vars(made).update({name: self.copy(attribute) for name, attribute in list(vars(value).items())})
         return made
 
     def _copy_module(self, module: torch.nn.Module) -> torch.nn.Module:
@@ -173,6 +209,32 @@ class StateCopier:
 
 _CONTAINERS = (OrderedDict, defaultdict, dict, list, tuple, set, frozenset, deque)
 """The types whose elements are copied one by one, derived ones before their bases."""
+
+
+def _refers_to_state(value: Any, seen: set[int]) -> bool:
+    """Tell whether a value is a module or a tensor, or is a function, method or container that refers to one."""
+    if isinstance(value, (Tensor, torch.nn.Module)):
+        return True
+    if id(value) in seen:
+        return False
+    seen.add(id(value))
+    parts: Iterable[Any] = ()
+    if isinstance(value, FunctionType):
+        parts = [*_contents(value), *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+    elif isinstance(value, MethodType):
+        parts = (value.__self__, value.__func__)
+    elif type(value) is partial:
+        parts = (value.func, *value.args, *value.keywords.values())
+    elif type(value) in _CONTAINERS:
+        parts = list(value.values() if isinstance(value, dict) else value)
+    return any(_refers_to_state(part, seen) for part in parts)
+
+
+def _contents(function: FunctionType) -> Iterator[Any]:
+    """Iterate over the values of a function's closure."""
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):  # it has no value yet
+            yield cell.cell_contents
 
 
 def _is_plain(cls: type) -> bool:
