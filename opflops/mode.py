@@ -254,8 +254,9 @@ class OpFlopMode(RecordingMode, metaclass=_NeedsInstance):
         problem = self._leave_stack()
         if not problem:
             self._end_mode()
-        elif self._in_block and exception[:1] == (GeneratorExit,):
-            # A generator is closed wherever Python collects it, and cannot be closed again.
+        elif self._in_block and (exception[:1] == (GeneratorExit,) or (problem is _IN_OPERATOR and any(exception))):
+            # A generator is closed wherever Python collects it, and cannot be closed again. An interruption may come
+            # while PyTorch runs an operator for the mode, and hide behind no other error.
             self._abandon()
         else:
             raise ActiveModeError(problem)

@@ -528,6 +528,24 @@ def test_a_block_cannot_end_inside_an_operator():
     assert mode.profile.by("module").keys() == {"Linear", "Linear#2", ""}
 
 
+def test_an_interruption_while_pytorch_runs_an_operator_comes_through():
+    """PyTorch has taken the mode off the stack then, and may not have put it back."""
+
+    def interrupted():
+        with OpFlopMode() as mode:
+            MINE(X)
+            torch._C._pop_torch_dispatch_stack(None)
+            modes.append(mode)
+            raise KeyboardInterrupt
+
+    modes = []
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not modes[0].active
+    assert macs(modes[0]) == MACS_MINE
+    assert nn.Module.__call__ is CALL
+
+
 def test_nested_blocks_see_inside_operators_that_call_functions():
     """Higher-order operators, composite ones and subclasses are counted by both as by one."""
 

@@ -33,7 +33,8 @@ def count(
 
     The call runs on copies of the tensors that have a shape but no storage. The model, its parameters and the inputs do
     not change; nor do modules and tensors in the closure or globals of a function. What cannot be copied, such as a
-    lock or a file, is shared. Tensors that were computed before the call are leaves: gradients end there.
+    lock or a file, is shared, and so are caches outside the model, such as ``functools.lru_cache``: what the call puts
+    there has no values. Tensors that were computed before the call are leaves: gradients end there.
 
     Values that do not depend on parameters or floating-point inputs are known all the same: of integer and bool inputs
     and buffers, of masks, and of what the model computes from them and from numbers, up to 64 MiB for each tensor. So
