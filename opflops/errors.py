@@ -177,6 +177,9 @@ def causes_of(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_signal_handler(frame: FrameType) -> bool:
+    if f"{frame.f_globals.get('__name__')}".partition(".")[0] == __name__.partition(".")[0]:
+        # Looking at the variables of a frame keeps them, here with the exception that refers to the frame.
+        return False
     code = frame.f_code
     local = frame.f_locals
     arguments = [local.get(name) for name in code.co_varnames[: code.co_argcount]]

@@ -211,6 +211,11 @@ class OpFlopMode(RecordingMode, metaclass=_NeedsInstance):
         self._models = (*models,)
         return self
 
+    def release_models(self) -> None:
+        """Undo :meth:`expect`, once the block has ended. For internal use."""
+        self._models = ()
+        self.module_stack.roots.release_models()
+
     def mode_for_this_thread(self) -> ThreadMode | None:
         """Return the mode that counts for this one in another thread, unless it is active there already.
 

@@ -205,3 +205,24 @@ def test_an_error_of_torchscript_that_has_nothing_to_do_with_values_stays_as_it_
     with pytest.raises(RuntimeError, match="TorchScript interpreter") as caught:
         count(Net(lambda x: fail_in_torchscript(x[:, :3])), X)
     assert not isinstance(caught.value, ValueNeededError)
+
+
+def test_a_program_that_handles_the_error_is_counted_with_a_remark():
+    """It goes on without the value, and a run might not."""
+
+    class Careful(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x):
+            try:
+                return x if self.first(x).sum() > 0 else -x
+            except RuntimeError:
+                return self.second(x)
+
+    profile = count(Careful(), X)
+    (remark,) = profile.remarks
+    assert remark.startswith("The program handled the error of aten._local_scalar_dense, which needs a value")
+    assert remark.split() == str(profile).split()[-len(remark.split()) :]
+    assert count(nn.Linear(4, 4), X).remarks == ()

@@ -56,6 +56,11 @@ class RootModules:
         if root is not None:
             self._fixed = self.paths_with(root)
 
+    def release_models(self) -> None:
+        """Keep the models alive no longer, once nothing more will be called."""
+        self._models = ()
+        self._model_of.clear()
+
     def _all_paths(self) -> list[ModulePaths]:
         return [*(paths for _, paths in list(self._by_root.values())), *self._without_root]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from opflops.counting.optimizer_step import (
 from opflops.counting.source_locations import location_of
 from opflops.errors import OpflopsError, ValueNeededError, causes_of, raised_by_signal_handler
 from opflops.mode import OpFlopMode
+from opflops.pricing.op_pricing import op_name
 from opflops.torch_internals.dispatch import modes_swapped
 from opflops.torch_internals.fake_tensors import fake_copies, mixes_devices, needs_value, refuses_nested_tensors
 from opflops.torch_internals.modules import name_of
@@ -145,11 +146,11 @@ class FakeCall:
         if self.devices == [META]:
             # Meta tensors are faster than fake ones. The program may mix them with tensors that it makes itself, which
             # are real here and need memory; only fake tensors can run that.
-            memo: dict[int, Any] = {} if copy_memo is None else {**copy_memo()}
+            replaced: dict[int, Any] = {} if copy_memo is None else {**copy_memo()}
             try:
-                copies = StateCopier(memo, copy_without_graph).copy(self.originals)
+                copies = StateCopier(replaced, copy_without_graph).copy(self.originals)
                 with MetaCacheMode():
-                    return self.run(self.make_mode(), nullcontext(copies), {id(each) for each in memo.values()})
+                    return self.run(self.make_mode(), nullcontext(copies), {id(each) for each in replaced.values()})
             except Exception as error:
                 # A library may have put an exception of its own in place of PyTorch's.
                 if copy_memo is not None or isinstance(error, OpflopsError) or raised_by_signal_handler(error):
@@ -158,8 +159,18 @@ class FakeCall:
         mode = self.make_mode()
         with self.translated_errors(mode):
             # At other sizes a mask has other values, so a formula for all sizes may not read any.
-            copies = fake_copies(self.originals, copy_memo or self.replace_meta_tensors, exact_values=copy_memo is None)
-            return self.run(mode, copies)
+            needed: list[Any] = []
+            memo = copy_memo or self.replace_meta_tensors
+            copies = fake_copies(self.originals, memo, exact_values=copy_memo is None, needed=needed)
+            profile = self.run(mode, copies)
+        if needed:
+            names = ", ".join(dict.fromkeys(map(op_name, needed)))
+            remark = (
+                f"The program handled the error of {names}, which needs a value that only a real run has. A real run "
+                "may do other work."
+            )
+            profile = replace(profile, remarks=(*profile.remarks, remark))
+        return profile
 
     @contextmanager
     def translated_errors(self, mode: OpFlopMode) -> Iterator[None]:
@@ -260,7 +271,10 @@ class FakeCall:
                     # What an optimizer does in its first step alone is not counted.
                     run_step(optimizer)
                 run_step(optimizer)
-        return mode.profile
+        profile = mode.profile
+        # The copies may share what cannot be copied, such as a file, with the model.
+        mode.release_models()
+        return profile
 
     def _models_among(self, model: Callable[..., Any], *values: Any) -> list[nn.Module]:
         """List the models that the call has, so that their names are used if it calls a part of one on its own.

@@ -142,7 +142,9 @@ def _enable_log() -> None:
 _log_disabled = SharedContext(_disable_log, _enable_log)
 
 
-def _with_python_kernels(mode: FakeTensorMode, values: KnownValues, needing_value: list[Any]) -> FakeTensorMode:
+def _with_python_kernels(
+    mode: FakeTensorMode, values: KnownValues, needing_value: list[Any], needed: list[Any]
+) -> FakeTensorMode:
     """Make a mode compute results with Python kernels only, as the compiler does, and known values besides.
 
     The C++ kernels do not support symbolic sizes, and some of their results have a memory layout as on no device. This
@@ -152,6 +154,7 @@ def _with_python_kernels(mode: FakeTensorMode, values: KnownValues, needing_valu
         mode: The mode.
         values: Computes known values.
         needing_value: Filled with the latest operator, if it needs a value.
+        needed: Gets all these operators.
     """
     dispatch = mode.dispatch
 
@@ -166,6 +169,7 @@ def _with_python_kernels(mode: FakeTensorMode, values: KnownValues, needing_valu
         except value_dependent_errors() as error:
             # The error itself would keep the tensors of its traceback alive, and autograd copies gradients then.
             needing_value.append(getattr(error, "func", None))
+            needed.append(func)
             raise
 
     def call_kernel(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -299,6 +303,7 @@ def fake_copies(
     sizes: ShapeEnv | None = None,
     *,
     exact_values: bool = True,
+    needed: list[Any] | None = None,
 ) -> Iterator[Any]:
     """Yield a deep copy whose tensors are fake, inside the mode that runs them.
 
@@ -310,12 +315,13 @@ def fake_copies(
         copy_memo: Called inside the mode; returns replacements for some originals, by the id of the original.
         sizes: The shape environment of symbolic sizes, if there are any.
         exact_values: Whether formulas may read values that are known; see :mod:`.known_values`.
+        needed: Gets each operator that fails since it needs a value, also if the program handles the error.
     """
     values = KnownValues(exact=exact_values)
     # Real tensors that the forward uses, such as constants in closures and globals, are converted on first use.
     needing_value: list[Any] = []
     fake_mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=sizes)
-    fake_mode = _with_python_kernels(fake_mode, values, needing_value)
+    fake_mode = _with_python_kernels(fake_mode, values, needing_value, [] if needed is None else needed)
     memo: dict[int, Any] = {}
     if copy_memo is not None:
         with fake_mode:
