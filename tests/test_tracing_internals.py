@@ -15,7 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from opflops.torch_internals import compiler, dispatch, jit_tracing, tracing
 from opflops.torch_internals.symbolic_shapes import RecordingShapeEnv
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::torch.jit.TracerWarning"
+)
 
 X = torch.ones(3, 4)
 
