@@ -199,7 +199,7 @@ def copy_weights(self, memo):
     [{"__setstate__": remake_layer}, {"__setstate__": trace}, {"__setstate__": script}, {"__deepcopy__": copy_weights}],
     ids=["a layer", "a graph", "TorchScript", "all"],
 )
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:.*torch.jit:FutureWarning")
 def test_what_a_model_makes_while_it_is_copied_is_counted_without_running(members):
     """Forward and backward: gradients of new parameters are those of the copy."""
     model = with_class(**members)
@@ -209,7 +209,7 @@ def test_what_a_model_makes_while_it_is_copied_is_counted_without_running(member
     assert state_of(model) == before
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:.*torch.jit:FutureWarning")
 @pytest.mark.parametrize("make", [torch.jit.script, lambda net: torch.jit.trace(net, X)], ids=["script", "trace"])
 def test_gradients_of_torchscript_are_counted(make):
     """They go to the parameters of the copy, which TorchScript holds. How often it detaches tensors differs."""
