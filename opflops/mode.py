@@ -17,6 +17,7 @@ from opflops.dispatch.mode_arguments import (
     NOT_CALLABLE,
     NOT_ENTERED,
     advise,
+    check_causal,
     check_flags,
     check_formulas,
     check_root,
@@ -28,7 +29,7 @@ from opflops.errors import ActiveModeError, ArgumentError, UsageWarning
 from opflops.pricing.registry import Registry, registry
 from opflops.pricing.schema_binding import PricingRule
 from opflops.profile.profile import Profile
-from opflops.records.arguments import describe, explain_arguments
+from opflops.records.arguments import explain_arguments
 from opflops.torch_internals.mode_stack import leave_mode, take_off, take_off_ended
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from opflops.torch_internals.dispatch import OpOverload
 
 Causal = Literal["dense", "exact"]
-CAUSAL: tuple[Causal, ...] = ("dense", "exact")
 
 
 class _NeedsInstance(ABCMeta):
@@ -158,8 +158,7 @@ class OpFlopMode(RecordingMode, metaclass=_NeedsInstance):
         root: nn.Module | None = None,
     ) -> None:
         check_root(root)
-        if causal.__class__ is not str or causal not in CAUSAL:
-            raise ArgumentError(f"causal must be 'dense' or 'exact', not {describe(causal)}.")
+        check_causal(causal)
         if not strict.__class__ is timing.__class__ is threads.__class__ is bool:
             check_flags(strict=strict, timing=timing, threads=threads)
         if formulas.__class__ is not None.__class__:

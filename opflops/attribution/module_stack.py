@@ -212,8 +212,4 @@ def counting_modes(modes: list[Any]) -> list[Any]:
 
 def module_stacks_of(modes: list[Any]) -> list[ModuleStack]:
     """Return the module stacks of the dispatch modes that have one and count what runs now."""
-    return [
-        mode.module_stack
-        for mode in modes
-        if isinstance(mode, HasModuleStack) and (mode.counts_here is None or mode.counts_here())
-    ]
+    return [mode.module_stack for mode in counting_modes(modes)]

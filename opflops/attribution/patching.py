@@ -127,10 +127,7 @@ def remove_patches(mode: Any) -> None:
             return
         _complete = False
         _imports.remove()
-        for owner, name, original, wrapper in reversed(_installed):
-            # Leave the patch of somebody else who replaced ours.
-            if owner.__dict__.get(name) is wrapper:
-                setattr(owner, name, original)
+        _put_originals_back()
         _installed.clear()
         if "__new__" in Tensor.__dict__ and Tensor.__dict__["__new__"] is TENSOR_NEW:
             del Tensor.__new__
@@ -139,6 +136,13 @@ def remove_patches(mode: Any) -> None:
             restore_stance(_stance)
             _stance = None
         forget_flags()
+
+
+def _put_originals_back() -> None:
+    """Replace our wrappers, and leave the patch of somebody else who replaced one."""
+    for owner, name, original, wrapper in reversed(_installed):
+        if owner.__dict__.get(name) is wrapper:
+            setattr(owner, name, original)
 
 
 def _install(patches: Iterable[tuple[Any, str, Wrapper]]) -> None:
@@ -195,9 +199,7 @@ def _lift_patches() -> None:
         _lifted += 1
         if _lifted > 1:
             return
-        for owner, name, original, wrapper in reversed(_installed):
-            if owner.__dict__.get(name) is wrapper:
-                setattr(owner, name, original)
+        _put_originals_back()
         remove_step_pre_hook(wrap_closures)
 
 

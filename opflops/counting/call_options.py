@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from opflops.attribution.callers import user_stacklevel
-from opflops.dispatch.mode_arguments import NOT_CALLABLE
+from opflops.dispatch.mode_arguments import NOT_CALLABLE, check_causal
 from opflops.errors import ArgumentError, DimensionError, OpflopsError, UsageWarning
-from opflops.mode import CAUSAL, OpFlopMode
+from opflops.mode import OpFlopMode
 from opflops.profile.argument_checks import how_to_get_model
 from opflops.records.arguments import check_flag, describe
 from opflops.torch_internals.modules import forward_of, name_of
@@ -154,16 +154,6 @@ def _check_option(model: object, name: str, value: Any) -> None:
 
 def _check_backward(value: object) -> None:
     check_flag("backward", value)
-
-
-def check_causal(value: object) -> None:
-    """Check that an option is ``"dense"`` or ``"exact"``.
-
-    Raises:
-        ArgumentError: It is neither.
-    """
-    if not isinstance(value, str) or value not in CAUSAL:
-        raise ArgumentError(f"causal must be 'dense' or 'exact', not {describe(value)}.")
 
 
 def _check_device(value: object) -> None:

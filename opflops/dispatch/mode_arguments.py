@@ -15,6 +15,7 @@ _BLOCK = "with OpFlopMode() as m: model(x)."
 FORGOTTEN_PARENTHESES = f"OpFlopMode needs parentheses, which make the mode: {_BLOCK}"
 NOT_CALLABLE = f"An OpFlopMode is not called and is no decorator. It counts what runs in its block: {_BLOCK}"
 NOT_ENTERED = f"Nothing was counted, since this OpFlopMode has not been entered. Run the model in its block: {_BLOCK}"
+CAUSAL = ("dense", "exact")
 _FOR_TABLES = ("depth", "top", "columns", "sort", "tablefmt", "expand", "numbers", "width", "by")
 _FOR_COUNT = ("backward", "optimizer", "dynamic_shapes", "device", "time_limit")
 
@@ -64,6 +65,16 @@ def check_flags(**flags: object) -> None:
     """
     for name, value in flags.items():
         check_flag(name, value)
+
+
+def check_causal(value: object) -> None:
+    """Check that an option is ``"dense"`` or ``"exact"``.
+
+    Raises:
+        ArgumentError: It is neither.
+    """
+    if value.__class__ is not str or value not in CAUSAL:
+        raise ArgumentError(f"causal must be 'dense' or 'exact', not {describe(value)}.")
 
 
 def check_formulas(formulas: object) -> None:
