@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from opflops.dispatch.composite_formulas import AppliesFormulas
 from opflops.pricing.accumulator_deltas import apply_deltas, counts_so_far, deltas_since
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from opflops.attribution.module_context import ModuleContext
     from opflops.attribution.module_stack import ModuleStack
     from opflops.pricing.accumulator_deltas import AccumulatorDelta
-    from opflops.pricing.accumulators import Accumulator, AccumulatorKey
+    from opflops.pricing.accumulators import Accumulator
 
 
 class CapturedWork(NamedTuple):
@@ -27,15 +27,10 @@ class CapturedWork(NamedTuple):
     deltas: list[AccumulatorDelta]
 
 
-class CapturesWork:
-    """Base class of counting modes that count captured graphs at each replay."""
+class CapturesWork(AppliesFormulas):
+    """Base class of dispatch modes that count captured graphs at each replay."""
 
     module_stack: ModuleStack
-    accumulators: list[Accumulator]
-
-    def accumulator(self, context: ModuleContext, key: AccumulatorKey) -> Accumulator:
-        """See :meth:`RecordingMode.accumulator`."""
-        raise NotImplementedError
 
     def begin_capture(self) -> tuple[list[Accumulator], list[tuple[Any, ...]]]:
         """Return what :meth:`end_capture` needs, when a graph of operators begins to be captured. For internal use."""

@@ -11,7 +11,7 @@ import torch
 from opflops.attribution.callers import user_stacklevel
 from opflops.attribution.module_stack import HasModuleStack, ModuleStack
 from opflops.dispatch.captured_work import CapturesWork
-from opflops.dispatch.composite_formulas import AppliesFormulas, decompose, has_formula_for_composite
+from opflops.dispatch.composite_formulas import decompose, has_formula_for_composite
 from opflops.dispatch.tensor_subclasses import run_on_subclass
 from opflops.dispatch.timing import synchronized_time
 from opflops.errors import (
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from opflops.pricing.price_cache import PriceCache
 
 
-class RecordingMode(HasModuleStack, AppliesFormulas, CapturesWork, DispatchMode):
+class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
     """Run operators and record their costs in accumulators, one for each operator, module, phase and dtype.
 
     Args:
