@@ -39,6 +39,12 @@ def _nothing_is_checked_on_leaving(monkeypatch, _every_count_adds_up):
     monkeypatch.undo()
 
 
+@pytest.fixture(autouse=True)
+def _libraries_of_other_tests_are_gone():
+    """Libraries in reference cycles leave the dispatcher when garbage is collected, which could be amid a test."""
+    gc.collect()
+
+
 def modes_on_stack():
     return [torch._C._get_dispatch_stack_at(index) for index in range(torch._C._len_torch_dispatch_stack())]
 
@@ -46,20 +52,20 @@ def modes_on_stack():
 def state():
     """List what a block or a count changes for the whole process."""
     dynamo = sys.modules.get("torch._dynamo.eval_frame")
-    return (
-        modes_on_stack(),
-        {name: value for name, value in vars(_python_dispatch).items() if name.startswith("_is_in_")},
-        dict(sys.modules["torch.optim.optimizer"]._global_optimizer_pre_hooks),
-        [vars(owner).get(name) for owner, name in PATCHED],
-        [type(finder) for finder in sys.meta_path],
-        sorted(torch.library._impls),
-        torch._C._dispatch_has_kernel_for_dispatch_key("aten::linear", "AutogradCPU"),
-        dynamo and dynamo._stance.stance,
-        "FakeTensor" in vars(torch._subclasses),
-        sys.modules["torch._subclasses.fake_tensor"].log.disabled,
-        gc.isenabled(),
-        [thread.name for thread in threading.enumerate() if "opflops" in thread.name],
-    )
+    return {
+        "dispatch modes": modes_on_stack(),
+        "kinds of modes": {name: value for name, value in vars(_python_dispatch).items() if name.startswith("_is_in_")},
+        "optimizer hooks": dict(sys.modules["torch.optim.optimizer"]._global_optimizer_pre_hooks),
+        "patches": [vars(owner).get(name) for owner, name in PATCHED],
+        "import hooks": [type(finder) for finder in sys.meta_path],
+        "libraries": sorted(torch.library._impls),
+        "kernel of linear": torch._C._dispatch_has_kernel_for_dispatch_key("aten::linear", "AutogradCPU"),
+        "stance": dynamo and dynamo._stance.stance,
+        "fake tensors": "FakeTensor" in vars(torch._subclasses),
+        "log of fake tensors": sys.modules["torch._subclasses.fake_tensor"].log.disabled,
+        "garbage collector": gc.isenabled(),
+        "threads": [thread.name for thread in threading.enumerate() if "opflops" in thread.name],
+    }
 
 
 def inside_operator(frame):
