@@ -13,6 +13,7 @@ from opflops.errors import ProfileArgumentError
 from opflops.profile.method_advice import advise
 from opflops.profile.views import Views
 from opflops.records.arguments import describe
+from opflops.records.memory import Memory
 from opflops.records.rows import Row
 
 if TYPE_CHECKING:
@@ -81,6 +82,12 @@ def check_fields(profile: Profile) -> None:
     """
     for each in fields(profile):
         value: Any = getattr(profile, each.name)
+        if each.name == "memory":
+            if value is not None and not isinstance(value, Memory):
+                raise ProfileArgumentError(
+                    f"Profile(memory=...) needs an opflops.records.memory.Memory or None, not {describe(value)}."
+                )
+            continue
         if type(value) is tuple and not value:
             continue
         fits = isinstance(value, Iterable) and not isinstance(value, (str, Tensor, nn.Module))

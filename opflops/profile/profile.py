@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from opflops.profile.scaling import Scaling
     from opflops.records.cost import Cost
+    from opflops.records.memory import Memory
+    from opflops.records.modules import ModuleRecord
 
 __all__ = ["Case", "Condition", "Dimension", "Profile", "Row"]
 
@@ -45,6 +47,8 @@ class Profile(Views):
         conditions: What must be true of the dimensions' sizes for the costs to be exact.
         cases: The costs at sizes, mostly of 1, at which they differ; :meth:`at` looks there first.
         remarks: Sentences on what the counts leave out, such as modules that other threads called; reports show them.
+        modules: Parameters, buffers and shapes of the modules of the models that were called.
+        memory: What was kept in memory; None if that was not asked for, as by ``OpFlopMode(memory=True)``.
     """
 
     rows: tuple[Row, ...] = ()
@@ -54,11 +58,14 @@ class Profile(Views):
     conditions: tuple[Condition, ...] = ()
     cases: tuple[Case, ...] = ()
     remarks: tuple[str, ...] = ()
+    modules: tuple[ModuleRecord, ...] = ()
+    memory: Memory | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
         for each in fields(self):
-            object.__setattr__(self, each.name, tuple(getattr(self, each.name)))
+            if each.name != "memory":
+                object.__setattr__(self, each.name, tuple(getattr(self, each.name)))
 
     @property
     def total(self) -> Cost:

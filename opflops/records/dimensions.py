@@ -141,7 +141,9 @@ def _relation_at(relation: Any, sizes: Sizes) -> Any:
 
 def rows_at(rows: Iterable[Row], sizes: Sizes) -> tuple[Row, ...]:
     """Substitute sizes for dimensions in rows."""
-    return tuple(replace(row, cost=cost_at(row.cost, sizes)) for row in rows)
+    return tuple(
+        replace(row, cost=cost_at(row.cost, sizes), activations=substitute(row.activations, sizes)) for row in rows
+    )
 
 
 def cost_at(cost: Cost, sizes: Sizes) -> Cost:

@@ -34,6 +34,8 @@ class Row:
         estimate: Why the cost is not exact; "" if it is.
         priced: False if the operator has no formula, so that its arithmetic is missing from ``cost``.
         site: In :attr:`opflops.Profile.sites`, the call site of the module, such as ``"Net.decoder #2"``; "" elsewhere.
+        activations: The elements of its results, if it is an operator with multiply-accumulates in the forward phase:
+            what fvcore calls activations. Else 0.
     """
 
     module: str
@@ -47,6 +49,7 @@ class Row:
     estimate: str = ""
     priced: bool = True
     site: str = ""
+    activations: int = 0
 
     @property
     def floating(self) -> bool:
@@ -59,7 +62,13 @@ class Row:
             raise ProfileArgumentError(f"plus() needs a Row, such as profile.rows[0], not {describe(other)}.")
         timed = self.seconds is not None or other.seconds is not None
         seconds = (self.seconds or 0.0) + sign * (other.seconds or 0.0) if timed else None
-        return replace(self, calls=self.calls + sign * other.calls, cost=self.cost + sign * other.cost, seconds=seconds)
+        return replace(
+            self,
+            calls=self.calls + sign * other.calls,
+            cost=self.cost + sign * other.cost,
+            seconds=seconds,
+            activations=self.activations + sign * other.activations,
+        )
 
 
 def check_keys(keys: Iterable[str], caller: str) -> None:
@@ -139,11 +148,12 @@ def inclusive(rows: Iterable[Row]) -> dict[str, Cost]:
     return costs
 
 
-_merge_key = attrgetter(*(each.name for each in fields(Row) if each.name not in ("calls", "cost", "seconds")))
+_SUMS = ("calls", "cost", "seconds", "activations")
+_merge_key = attrgetter(*(each.name for each in fields(Row) if each.name not in _SUMS))
 
 
 def merge(rows: Iterable[Row], less: Iterable[Row] = ()) -> tuple[Row, ...]:
-    """Add up rows that are equal in all but calls, cost and seconds, and subtract those in ``less``."""
+    """Add up rows that are equal in all but what can be added, and subtract those in ``less``."""
     merged: dict[Any, Row] = {}
     for row in rows:
         key = _merge_key(row)
@@ -151,7 +161,7 @@ def merge(rows: Iterable[Row], less: Iterable[Row] = ()) -> tuple[Row, ...]:
         merged[key] = row if known is None else known.plus(row)
     for row in less:
         key = _merge_key(row)
-        merged[key] = (merged.get(key) or replace(row, calls=0, cost=ZERO, seconds=None)).plus(row, -1)
+        merged[key] = (merged.get(key) or replace(row, calls=0, cost=ZERO, seconds=None, activations=0)).plus(row, -1)
     return tuple(merged.values())
 
 

@@ -70,7 +70,7 @@ DIFFERENCE_SCHEMA = "opflops.difference"
 VERSIONS = (1, 2, 3)
 KEYS = ("schema", "version", "rows", "sites", "called")
 MORE_KEYS = {2: ("dimensions", "conditions", "cases"), 3: ("remarks",)}
-_FIELDS = tuple(field.name for field in fields(Row))
+_FIELDS = tuple(field.name for field in fields(Row) if field.name != "activations")
 
 
 def document(

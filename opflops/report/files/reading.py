@@ -32,7 +32,7 @@ _FILE_NAME = re.compile(r"[^\n{]*(\.\w+|[/\\][^\n{]*)")
 _MAX_QUOTED = 100
 _MAX_SIZE = 2**63 - 1
 _MAX_DIMENSIONS = 64
-_ROW_FIELDS = tuple(field.name for field in fields(Row))
+_ROW_FIELDS = tuple(field.name for field in fields(Row) if field.name != "activations")
 _TEXTS = ("module", "module_type", "op", "phase", "dtype", "estimate", "site")
 
 
