@@ -12,7 +12,7 @@ from opflops.cli import output
 from opflops.cli.arguments import FILE_FORMATS
 from opflops.cli.option_wording import name_options_in_report
 from opflops.devices import TF32
-from opflops.devices import datasheets as devices
+from opflops.records import datasheets as devices
 from opflops.devices.benchmark import benchmark_device
 from opflops.errors import TargetError
 from opflops.profile.profile import Profile
