@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opflops.memory.storages import TEMPORARY, DeviceMemory
+from opflops.memory.storages import ACTIVATION, TEMPORARY, DeviceMemory
 from opflops.pricing.op_pricing import op_name
 from opflops.records.memory import LiveBytes, Memory, Moment, Sample
 from opflops.records.rows import ancestry
@@ -54,12 +54,20 @@ def _device_memory(
         phase_peaks[phase] = max(phase_peaks.get(phase, 0), base + live)
         for path in ancestry(resolve(context.path)) if context.path else ():
             module_peaks[path] = max(module_peaks.get(path, 0), base + live)
+    end_of_forward, kept = device.end_of_forward or (-base, [])
+    saved: dict[str, int] = {}
+    for each in kept:
+        if each.category == ACTIVATION and each.owner is not None:
+            path = resolve(each.owner.path)
+            saved[path] = saved.get(path, 0) + each.size
     at = highest.at._replace(source=_line(device.source)) if highest is not None else None
     return {
         "device": device.name,
         "peak": highest.live.total if highest is not None else base,
         "at": at,
         "at_peak": highest.live if highest is not None else LiveBytes(),
+        "end_of_forward": base + end_of_forward,
+        "saved": saved,
         "phase_peaks": phase_peaks,
         "module_peaks": module_peaks,
         "timeline": tuple(samples),
