@@ -20,6 +20,7 @@ from torch.compiler import is_dynamo_compiling
 from opflops.attribution.compiled_subgraphs import wrap_compilation_env, wrap_uncounted
 from opflops.attribution.imports import PatchedImports
 from opflops.attribution.kernel_launches import wrap_kernel_run
+from opflops.attribution.memory_patches import see_optimizer, wrap_engine, wrap_resize
 from opflops.attribution.module_stack import HasModuleStack, module_stacks_of
 from opflops.attribution.phase_patches import (
     call_entered,
@@ -57,9 +58,13 @@ from opflops.torch_internals.modules import MODULE_CALL
 from opflops.torch_internals.optimizers import (
     STEP_RECORDER,
     optimizer_callables,
+    register_step_hooks,
     register_step_pre_hook,
+    remove_step_hooks,
     remove_step_pre_hook,
 )
+from opflops.torch_internals.saved_tensors import ENGINE_ENTRIES
+from opflops.torch_internals.storages import STORAGE_RESIZE, UntypedStorage
 from opflops.torch_internals.tensor_construction import TENSOR_NEW
 from opflops.torch_internals.torchscript import SCRIPT_CALLABLES
 from opflops.torch_internals.triton_kernels import LAUNCHING_MODULES, kernel_launchers, loaded_kernel_launchers
@@ -113,6 +118,8 @@ def install_patches(mode: Any) -> None:
             else:
                 _install([(torch, "compile", _wrap_compile)])
             _complete = True
+        if mode.memory_tracker is not None:
+            _install_for_memory()
         _active_modes = len(_modes)
 
 
@@ -123,6 +130,8 @@ def remove_patches(mode: Any) -> None:
         if mode in _modes:
             _modes.remove(mode)
         _active_modes = len(_modes)
+        if mode.__class__ is not None.__class__ and mode.memory_tracker is not None:
+            _remove_for_memory()
         if _modes:
             return
         _complete = False
@@ -136,6 +145,22 @@ def remove_patches(mode: Any) -> None:
             restore_stance(_stance)
             _stance = None
         forget_flags()
+
+
+def _install_for_memory() -> None:
+    """Let trackers of memory see backward passes, optimizers and storages, until the last of their modes ends."""
+    _install((owner, name, wrap_engine) for owner, name in ENGINE_ENTRIES)
+    remove_step_hooks(see_optimizer)
+    register_step_hooks(see_optimizer)
+    UntypedStorage.resize_ = wrap_resize(STORAGE_RESIZE)  # type: ignore[method-assign]
+
+
+def _remove_for_memory() -> None:
+    if any(mode.memory_tracker is not None for mode in _modes):
+        return
+    remove_step_hooks(see_optimizer)
+    if "resize_" in UntypedStorage.__dict__:
+        del UntypedStorage.resize_
 
 
 def _put_originals_back() -> None:
@@ -346,6 +371,8 @@ def _wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
             stack = mode.module_stack
             depth = stack.enter(module)
             try:
+                if depth == 1 and mode.memory_tracker is not None:
+                    return mode.memory_tracker.call_outermost(stack, original, module, args, kwargs)
                 if call_directly and module._compiled_call_impl is None:  # noqa: SLF001 - as the original does
                     return module._call_impl(*args, **kwargs)  # noqa: SLF001 - as above
                 return original(module, *args, **kwargs)
