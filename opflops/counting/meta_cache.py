@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from opflops.counting.time_limit import check_time_limits
 from opflops.pricing.traffic import EXACT_TENSOR_TYPES
 from opflops.torch_internals.dispatch import DispatchMode, OpOverload, schema_of
+from opflops.torch_internals.fake_kernel_fixes import with_kept_buffer
 
 _HASHABLE_TYPES = frozenset({int, float, bool, complex, str, type(None), torch.dtype, torch.layout, torch.device})
 _META = torch.device("meta")
@@ -61,7 +62,7 @@ class MetaCacheMode(DispatchMode):
             if not self._hits % _HITS_PER_CHECK:
                 check_time_limits()
             return _make_result(cached)
-        out = func(*args, **kwargs)
+        out = with_kept_buffer(func, args, func(*args, **kwargs))
         with suppress(_NotCacheableError):
             self._results[key] = _result_metadata(out, _storages(args, kwargs))
         return out
