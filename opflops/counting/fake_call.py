@@ -35,7 +35,7 @@ from opflops.torch_internals.dispatch import modes_swapped
 from opflops.torch_internals.fake_tensors import fake_copies, mixes_devices, needs_value, refuses_nested_tensors
 from opflops.torch_internals.modules import name_of
 from opflops.torch_internals.shared_context import replacement_of
-from opflops.torch_internals.state_copies import StateCopier, copy_without_graph
+from opflops.torch_internals.state_copies import MetaTensorCopier, StateCopier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -148,7 +148,7 @@ class FakeCall:
             # are real here and need memory; only fake tensors can run that.
             replaced: dict[int, Any] = {} if copy_memo is None else {**copy_memo()}
             try:
-                copies = StateCopier(replaced, copy_without_graph).copy(self.originals)
+                copies = StateCopier(replaced, MetaTensorCopier()).copy(self.originals)
                 with MetaCacheMode():
                     return self.run(self.make_mode(), nullcontext(copies), {id(each) for each in replaced.values()})
             except Exception as error:
@@ -262,6 +262,8 @@ class FakeCall:
                 differentiable = find_differentiable(outputs)
                 check_gradients_stay_in_copies(differentiable, copied_ids)
                 run_backward(differentiable)
+                # As in a training step, gradients of the outputs are all that a step of the optimizer needs.
+                del outputs, differentiable
             if is_optimizer(self.optimizer):
                 run_step(rebuild_optimizer(self.optimizer, optimizer_attributes, scalar_state))
             elif self.optimizer is not None:
