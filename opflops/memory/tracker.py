@@ -72,12 +72,16 @@ class MemoryTracker:
 
     def begin(self, roots: RootModules) -> None:
         """Note all storages that exist, before the block begins."""
-        for tensor in all_tensors():
-            self._note(tensor, BEFORE)
+        self.note_existing()
         for root in roots.roots():
             self.classify_module(root)
         roots.on_new_root = self.classify_module
         self._first_node = next_sequence_nr()
+
+    def note_existing(self) -> None:
+        """Note all storages that exist and that no operator has shown, as from before the block."""
+        for tensor in all_tensors():
+            self._note(tensor, BEFORE)
 
     def end(self, roots: RootModules) -> None:
         """See what models and their gradients have become, at the end of the block."""
