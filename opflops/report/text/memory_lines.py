@@ -1,4 +1,4 @@
-"""The section of a report on memory: the peak and what it consists of, its moment, and what is kept for the backward."""
+"""The section of a report on memory: the peak, what it consists of, its moment, and what is kept for the backward."""
 
 from __future__ import annotations
 
@@ -40,9 +40,11 @@ def memory_lines(memory: Memory, fit: str = "", *, width: int | None = None, col
         [data_size(number) for *_, number in rows],
         [share(number, memory.peak) for *_, number in rows],
     ]
-    sheet = Sheet(f"memory on {printable(memory.device)}", labels, ["bytes", "size", "%"], columns, has_total=False)
+    sheet = Sheet(
+        f"memory on {printable(memory.device)}", labels, ["bytes", "size", "% of peak"], columns, has_total=False
+    )
     table = fit_table(
-        lambda _: sheet, tablefmt="simple", numbers="exact", width=width, color=color, drop=("%", "size")
+        lambda _: sheet, tablefmt="simple", numbers="exact", width=width, color=color, drop=("% of peak", "size")
     )
     sentences = [
         *([] if memory.at is None else [f"The peak is after {format_moment(memory.at)}."]),

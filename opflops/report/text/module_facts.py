@@ -10,7 +10,7 @@ from opflops.report.text.shapes import INPUT, OUTPUT, distinct_tensors
 from opflops.units import exact
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 
     from opflops.records.memory import Memory
     from opflops.records.modules import ModuleRecord, SharedParameter
@@ -44,9 +44,7 @@ def total_facts(facts: Mapping[str, ModuleFacts], memory: Memory | None = None) 
     return whole if memory is None else whole._replace(saved=sum(memory.saved.values()), peak=memory.peak)
 
 
-def facts_by_shown_module(
-    facts: Mapping[str, ModuleFacts], shown: Collection[str]
-) -> Iterator[tuple[str, ModuleFacts]]:
+def facts_by_shown_module(facts: Mapping[str, ModuleFacts], shown: Collection[str]) -> dict[str, ModuleFacts]:
     """Add up what is known of modules by the nearest module at or above each that is shown; drop what has none."""
     parts: dict[str, list[ModuleFacts]] = {}
     for path, each in facts.items():
@@ -55,15 +53,15 @@ def facts_by_shown_module(
             place = place.rpartition(".")[0]
         if place in shown:
             parts.setdefault(place, []).append(each)
+    found = {}
     for place, listed in parts.items():
         own = facts.get(place, ModuleFacts())
-        yield place, sum_facts(listed)._replace(shared=own.shared, calls=own.calls)
+        found[place] = sum_facts(listed)._replace(shared=own.shared, calls=own.calls)
+    return found
 
 
-def facts_key(facts: ModuleFacts | None, columns: Collection[str]) -> Hashable:
+def facts_key(facts: ModuleFacts, columns: Collection[str]) -> Hashable:
     """Return a key that is equal for modules of which these columns show equal parameters and shapes."""
-    if facts is None:
-        return None
     return (
         (facts.params, facts.shared) if "params" in columns else None,
         (facts.trainable, facts.shared) if "trainable" in columns else None,

@@ -82,7 +82,7 @@ def tree_lines(
     Raises:
         ProfileError: The order or a path is unknown.
     """
-    root = build_tree(((row.module, operator_of(row), row) for row in rows), facts, columns)
+    root = build_tree(((row.module, operator_of(row), row) for row in rows), [facts] if facts else [], columns)
     expansion = Expansion(expand)
     paths = {node.path: None for node in preorder(root)[1:]}
     if expand and not expansion.expand_all:
