@@ -158,4 +158,4 @@ def merge_calls(calls: Iterable[CallShapes]) -> tuple[CallShapes, ...]:
     for each in calls:
         key = each.inputs, each.outputs
         merged[key] = merged.get(key, 0) + each.calls
-    return tuple(CallShapes(*key, number) for key, number in merged.items())
+    return tuple(CallShapes(inputs, outputs, number) for (inputs, outputs), number in merged.items())
