@@ -268,8 +268,9 @@ def _pair_modules(
         return ComparisonNode(_module_label(node), amounts, MODULE, children, node.repeats // parent.repeats)
 
     def pair_children(node: Node) -> list[ComparisonNode]:
-        facts: Sequence[ModuleFacts | None] = [each._replace(peak=None) for each in node.facts] or [None] * sides
-        has_own = node.own or any(each is not None and any(each) for each in facts)
+        known = [each._replace(peak=None) for each in node.facts]
+        facts: Sequence[ModuleFacts | None] = known or [None] * sides
+        has_own = node.own or any(map(any, known))
         own = [ComparisonNode(_ITSELF, _amounts(node.own, facts), KEY)] if has_own else []
         return [*own, *(pair(child, node) for child in node.collapsed_children(expansion))]
 
