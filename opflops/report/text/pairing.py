@@ -258,7 +258,7 @@ def _pair_modules(
 
     def pair(node: Node, parent: Node) -> ComparisonNode:
         children = pair_children(node) if node.children else []
-        own: Sequence[ModuleFacts | None] = node.facts or [None] * sides
+        own = _facts_by_side(node.facts, sides)
         if children:
             # The highest live bytes while a module ran are not the sum of anything below it.
             peaks = [each and ModuleFacts(peak=each.peak) for each in own]
@@ -269,9 +269,8 @@ def _pair_modules(
 
     def pair_children(node: Node) -> list[ComparisonNode]:
         known = [each._replace(peak=None) for each in node.facts]
-        facts: Sequence[ModuleFacts | None] = known or [None] * sides
         has_own = node.own or any(map(any, known))
-        own = [ComparisonNode(_ITSELF, _amounts(node.own, facts), KEY)] if has_own else []
+        own = [ComparisonNode(_ITSELF, _amounts(node.own, _facts_by_side(known, sides)), KEY)] if has_own else []
         return [*own, *(pair(child, node) for child in node.collapsed_children(expansion))]
 
     outermost = []
@@ -284,6 +283,10 @@ def _module_label(node: Node) -> str:
     """Return the name of a module with its class, or with its classes if the profiles differ."""
     types = dict.fromkeys(row.module_type for rows in node.own.values() for row in rows)
     return printable(f"{node.name} ({' / '.join(types)})") if len(types) > 1 else node.label
+
+
+def _facts_by_side(facts: Sequence[ModuleFacts], sides: int) -> list[ModuleFacts | None]:
+    return [*facts] if facts else [None for _ in range(sides)]
 
 
 def _amounts(parts: Mapping[str, Sequence[Row]], facts: Sequence[ModuleFacts | None]) -> list[Amount]:
