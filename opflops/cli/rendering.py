@@ -197,7 +197,8 @@ def _render_table(profile: Profile, rendering: Rendering) -> str:
 
 def to_compared_profile(counted: CountedTarget) -> ComparedProfile:
     """Return what a comparison shows of a target."""
-    return ComparedProfile(counted.profile.rows, counted.profile.symbolic, counted.params)
+    profile = counted.profile
+    return ComparedProfile(profile.rows, profile.symbolic, counted.params, profile.modules, profile.memory)
 
 
 def render_comparison(counted: Mapping[str, CountedTarget], rendering: Rendering) -> str:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from opflops.devices import Device
     from opflops.profile.roofline import Roofline
     from opflops.records.dimensions import Condition, Dimension
+    from opflops.records.memory import Memory
+    from opflops.records.modules import ModuleRecord
     from opflops.records.rows import Row
     from opflops.report import Symbolic
     from opflops.report.page import PageOptions
@@ -36,6 +38,8 @@ class Views:
     conditions: tuple[Condition, ...]
     cases: Sequence[tuple[Any, Any]]
     remarks: tuple[str, ...]
+    modules: tuple[ModuleRecord, ...]
+    memory: Memory | None
 
     def table(self, by: str | tuple[str, ...] = "module", **options: Unpack[TableOptions]) -> str:
         """Write the profile as a table.
@@ -54,10 +58,11 @@ class Views:
         from opflops.report.text.tables import TableOptions  # noqa: PLC0415 - see above
 
         check_options("table", options, TableOptions.__annotations__)
-        return table(rows_at_example(self.rows), by, symbolic=self.symbolic, **options)
+        rows, memory = rows_at_example(self.rows), self.memory
+        return table(rows, by, symbolic=self.symbolic, modules=self.modules, memory=memory, **options)
 
     def overview(self, **options: Unpack[OverviewOptions]) -> str:
-        """Write the report that ``print`` shows: module tree, operators, phases and dtypes, and notes.
+        """Write the report that ``print`` shows: module tree, operators, phases, dtypes, memory, and notes.
 
         Args:
             **options: ``expand``, ``width``, ``color`` and ``bar``, as for :meth:`table`.
@@ -69,7 +74,8 @@ class Views:
         from opflops.report.text.tables import OverviewOptions  # noqa: PLC0415 - see above
 
         check_options("overview", options, OverviewOptions.__annotations__)
-        return overview(rows_at_example(self.rows), self.symbolic, **options)
+        rows, memory = rows_at_example(self.rows), self.memory
+        return overview(rows, self.symbolic, modules=self.modules, memory=memory, **options)
 
     def to_json(self) -> str:
         """Write the profile as JSON, without loss, with a versioned schema.
