@@ -56,6 +56,7 @@ class MemoryTracker:
         storages: The storages that are alive.
         operators: How many operators have run.
         opaque: Whether a tensor was met whose memory cannot be seen.
+        compiled: Whether the program called compiled code, which ran in eager mode.
     """
 
     def __init__(self, allocator: str = "") -> None:
@@ -63,6 +64,7 @@ class MemoryTracker:
         self.storages = Storages(ALLOCATORS.get(allocator, 1))
         self.operators = 0
         self.opaque = False
+        self.compiled = False
         # The sequence number of the first node of the block.
         self._first_node = 0
         self._optimizers: WeakSet[Any] = WeakSet()
@@ -110,7 +112,7 @@ class MemoryTracker:
                 self.classify(leaf.grad, GRADIENT)
 
     def call_outermost(
-        self, stack: ModuleStack, original: Callable[..., Any], module: nn.Module, args: Any, kwargs: Any
+        self, stack: ModuleStack, original: Callable[..., Any], module: nn.Module, /, *args: Any, **kwargs: Any
     ) -> Any:
         """Call a module that no other one called, and see what autograd keeps of it."""
         result = original(module, *args, **kwargs)
