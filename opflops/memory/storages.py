@@ -59,6 +59,10 @@ class DeviceMemory:
         self.highest = -(2**63)
         self.source: tuple[Any, int] | None = None
         self.timeline = Timeline()
+        # Whether a backward pass began, and the highest that was live then, or else when the outermost module returned,
+        # with what autograd kept.
+        self.backward_began = False
+        self.end_of_forward: tuple[int, list[StorageRecord]] | None = None
         self.peaks: dict[tuple[ModuleContext, str], int] = {}
 
 
