@@ -262,7 +262,11 @@ class MemoryTracker:
         return found or []
 
     def classify(self, tensor: Tensor, category: int) -> None:
-        """Count a tensor's storage in a category, unless it is in one that comes first."""
+        """Count a tensor's storage in a category, unless it is in one that comes first.
+
+        What was not seen yet no operator of the block made, so it is from before.
+        """
+        self._note(tensor, BEFORE)
         for record in self._records_of(tensor):
             record.category = min(record.category, category)
 
