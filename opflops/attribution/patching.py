@@ -20,8 +20,8 @@ from torch.compiler import is_dynamo_compiling
 from opflops.attribution.compiled_subgraphs import wrap_compilation_env, wrap_uncounted
 from opflops.attribution.imports import PatchedImports
 from opflops.attribution.kernel_launches import wrap_kernel_run
-from opflops.attribution.memory_patches import see_optimizer, wrap_engine, wrap_resize
-from opflops.attribution.module_stack import HasModuleStack, module_stacks_of
+from opflops.attribution.memory_patches import call_tracked, memory_patches, remove_memory_patches
+from opflops.attribution.module_stack import HasModuleStack, counting_modes
 from opflops.attribution.phase_patches import (
     call_entered,
     wrap_checkpoint,
@@ -58,13 +58,9 @@ from opflops.torch_internals.modules import MODULE_CALL
 from opflops.torch_internals.optimizers import (
     STEP_RECORDER,
     optimizer_callables,
-    register_step_hooks,
     register_step_pre_hook,
-    remove_step_hooks,
     remove_step_pre_hook,
 )
-from opflops.torch_internals.saved_tensors import ENGINE_ENTRIES
-from opflops.torch_internals.storages import STORAGE_RESIZE, UntypedStorage
 from opflops.torch_internals.tensor_construction import TENSOR_NEW
 from opflops.torch_internals.torchscript import SCRIPT_CALLABLES
 from opflops.torch_internals.triton_kernels import LAUNCHING_MODULES, kernel_launchers, loaded_kernel_launchers
@@ -119,7 +115,7 @@ def install_patches(mode: Any) -> None:
                 _install([(torch, "compile", _wrap_compile)])
             _complete = True
         if mode.memory_tracker is not None:
-            _install_for_memory()
+            _install(memory_patches())
         _active_modes = len(_modes)
 
 
@@ -130,8 +126,6 @@ def remove_patches(mode: Any) -> None:
         if mode in _modes:
             _modes.remove(mode)
         _active_modes = len(_modes)
-        if mode.__class__ is not None.__class__ and mode.memory_tracker is not None:
-            _remove_for_memory()
         if _modes:
             return
         _complete = False
@@ -141,26 +135,11 @@ def remove_patches(mode: Any) -> None:
         if "__new__" in Tensor.__dict__ and Tensor.__dict__["__new__"] is TENSOR_NEW:
             del Tensor.__new__
         remove_step_pre_hook(wrap_closures)
+        remove_memory_patches()
         if _stance is not None:
             restore_stance(_stance)
             _stance = None
         forget_flags()
-
-
-def _install_for_memory() -> None:
-    """Let trackers of memory see backward passes, optimizers and storages, until the last of their modes ends."""
-    _install((owner, name, wrap_engine) for owner, name in ENGINE_ENTRIES)
-    remove_step_hooks(see_optimizer)
-    register_step_hooks(see_optimizer)
-    UntypedStorage.resize_ = wrap_resize(STORAGE_RESIZE)  # type: ignore[method-assign]
-
-
-def _remove_for_memory() -> None:
-    if any(mode.memory_tracker is not None for mode in _modes):
-        return
-    remove_step_hooks(see_optimizer)
-    if "resize_" in UntypedStorage.__dict__:
-        del UntypedStorage.resize_
 
 
 def _put_originals_back() -> None:
@@ -324,6 +303,8 @@ def _wrap_compile(original: Callable[..., Any]) -> Callable[..., Any]:
         with _lock:
             if _active_modes:
                 _force_eager()
+                if any(mode.memory_tracker is not None for mode in _modes):
+                    _install(memory_patches())
         return compiled
 
     return call
@@ -372,16 +353,18 @@ def _wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
             depth = stack.enter(module)
             try:
                 if depth == 1 and mode.memory_tracker is not None:
-                    return mode.memory_tracker.call_outermost(stack, original, module, args, kwargs)
+                    return mode.memory_tracker.call_outermost(stack, original, module, *args, **kwargs)
                 if call_directly and module._compiled_call_impl is None:  # noqa: SLF001 - as the original does
                     return module._call_impl(*args, **kwargs)  # noqa: SLF001 - as above
                 return original(module, *args, **kwargs)
             finally:
                 stack.leave(depth)
-        stacks = module_stacks_of(dispatch_modes()) if modes else []
-        if not stacks:
+        counting = counting_modes(dispatch_modes()) if modes else []
+        if not counting:
             return call_uncounted(original, module, *args, **kwargs)
-        return call_entered([(stack, stack.enter(module)) for stack in stacks], original, module, *args, **kwargs)
+        function = call_tracked(counting, original)
+        entered = [(each.module_stack, each.module_stack.enter(module)) for each in counting]
+        return call_entered(entered, function, module, *args, **kwargs)
 
     return call
 

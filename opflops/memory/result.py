@@ -18,14 +18,24 @@ if TYPE_CHECKING:
     Resolve = Callable[[str], str]
 
 
-def memory_of(tracker: MemoryTracker, resolve: Resolve, remarks: tuple[str, ...] = ()) -> Memory:
+WORKSPACES = "What kernels use inside, such as the workspaces of cuBLAS and cuDNN, is not part of the memory."
+EAGER = "The memory is that of eager execution; a compiled graph plans its memory differently."
+OPAQUE = "The memory of opaque tensors, such as those of oneDNN, is not seen."
+
+
+def memory_of(tracker: MemoryTracker, resolve: Resolve) -> Memory:
     """Return what a tracker has seen so far.
 
     Args:
         tracker: The tracker.
         resolve: Returns the present path of a module.
-        remarks: Sentences on what is not seen.
     """
+    on_cuda = tracker.allocator or any(device.name.startswith("cuda") for device in tracker.storages.devices.values())
+    remarks = tuple(
+        remark
+        for remark, holds in ((WORKSPACES, on_cuda), (EAGER, tracker.compiled), (OPAQUE, tracker.opaque))
+        if holds
+    )
     devices = [_device_memory(device, tracker, resolve, remarks) for device in tracker.storages.devices.values()]
     if not devices:
         return Memory(allocator=tracker.allocator, remarks=remarks)
@@ -57,7 +67,7 @@ def _device_memory(
     end_of_forward, kept = device.end_of_forward or (-base, [])
     saved: dict[str, int] = {}
     for each in kept:
-        if each.category == ACTIVATION and each.owner is not None:
+        if each.size and each.category == ACTIVATION and each.owner is not None:
             path = resolve(each.owner.path)
             saved[path] = saved.get(path, 0) + each.size
     at = highest.at._replace(source=_line(device.source)) if highest is not None else None
