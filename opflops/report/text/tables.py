@@ -20,6 +20,7 @@ from opflops.report.text.columns import (
     check_module_columns,
     choose_columns,
     dtype_of_shapes,
+    has_several_shapes,
     sort_positions,
 )
 from opflops.report.text.layout import FittedTable, Numbers, lay_out
@@ -285,11 +286,13 @@ def _module_notes(
     sentences = []
     if not set(names).isdisjoint(PARAMETER_COLUMNS):
         sentences += parameter_notes(modules, tree.modules)
-    usual = dtype_of_shapes(line.amount for line in tree.lines)
-    if usual and not set(names).isdisjoint((INPUT, OUTPUT)):
-        sentences.append(f"Shapes without a dtype are {usual}. +2 more: other calls had 2 other shapes.")
-    blank = [name for name in names if name in (*PARAMETER_COLUMNS, INPUT, OUTPUT)] if not modules else []
-    if blank:
+    shapes = [name for name in names if name in (INPUT, OUTPUT)]
+    amounts = [line.amount for line in tree.lines]
+    if shapes and (usual := dtype_of_shapes(amounts)):
+        sentences.append(f"Shapes without a dtype are {usual}.")
+    if any(has_several_shapes(name, amounts) for name in shapes):
+        sentences.append("+2 more: other calls had 2 other shapes.")
+    if not modules and (blank := [name for name in names if name in PARAMETER_COLUMNS or name in shapes]):
         sentences.append(f"{join_names(blank)}: not known of this profile. It has no modules, or is of an old file.")
     if memory is None and (blank := [name for name in names if name in MEMORY_COLUMNS]):
         sentences.append(f"{join_names(blank)}: not known. Count with memory=True, or with --memory.")
