@@ -220,7 +220,7 @@ def test_a_column_that_is_blank_says_why():
 
 
 def test_memory_of_modules_is_shown():
-    """What they and those below keep, and the highest live bytes while they ran; of folded ones the sum, the highest."""
+    """What they and those below keep, and the most live bytes while they ran; of folded ones the sum, the highest."""
     memory = Memory(
         peak=900,
         saved={"Net": 1, "Net.0.fc": 10, "Net.1.fc": 20, "Net.2.fc": 30, "": 4},

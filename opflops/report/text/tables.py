@@ -187,6 +187,7 @@ def overview(
     bar: bool | None = None,
     modules: Sequence[ModuleRecord] = (),
     memory: Memory | None = None,
+    fit: str = "",
 ) -> str:
     """Write the report that ``print`` shows: the module tree, the operators, what was kept in memory, and notes.
 
@@ -202,13 +203,14 @@ def overview(
         bar: As in :func:`table`.
         modules: As in :func:`table`.
         memory: What was kept in memory; None if that is not known.
+        fit: A sentence on whether that fits a device.
 
     Raises:
         ProfileError: A path to expand is unknown.
     """
     _check_layout(expand, width, color=color, bar=bar)
     floating = [row for row in rows if row.floating]
-    kept = [] if memory is None else [*memory_lines(memory, width=width, color=color), ""]
+    kept = [] if memory is None else [*memory_lines(memory, fit, width=width, color=color), ""]
     if rows and not floating:
         return "\n".join([*kept, *wrap_sentences(notes(rows, symbolic), width)])
     sizes = example_sizes(symbolic.dimensions)
