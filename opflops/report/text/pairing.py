@@ -59,7 +59,8 @@ class ComparedProfile(NamedTuple):
     def known_totals(self) -> tuple[int | None, int | None]:
         """Return how many parameters there are, and the peak memory; None for what is unknown."""
         in_modules = sum(each.parameters for each in self.modules) if self.modules else None
-        return in_modules if self.params is None else self.params, self.memory and self.memory.peak
+        peak = None if self.memory is None else self.memory.peak
+        return in_modules if self.params is None else self.params, peak
 
 
 @dataclass(frozen=True)
