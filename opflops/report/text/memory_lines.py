@@ -53,7 +53,7 @@ def memory_lines(memory: Memory, fit: str = "", *, width: int | None = None, col
         f"{_EAGER_NOTE} {_CUDA_NOTE} {_UNIT_NOTE}" if memory.allocator == "cuda" else f"{_EAGER_NOTE} {_UNIT_NOTE}",
         *memory.remarks,
     ]
-    return [*table.text.splitlines(), "", *wrap_sentences(sentences, width)]
+    return "\n".join([table.text, "", *wrap_sentences(sentences, width)]).split("\n")
 
 
 def format_bytes(number: int) -> str:
