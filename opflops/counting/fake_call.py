@@ -289,7 +289,9 @@ class FakeCall:
                         stepping = rebuild_optimizer(self.optimizer, optimizer_attributes, scalar_state)
                     else:
                         state = [*bound_state(model), *state_in(captured)]
-                        stepping = make_optimizer(self.optimizer, [each for each in state if isinstance(each, nn.Module)])
+                        stepping = make_optimizer(
+                            self.optimizer, [each for each in state if isinstance(each, nn.Module)]
+                        )
                     if self._steps_first:
                         run_step(stepping)
                     before = names_of_state(stepping)
@@ -347,7 +349,9 @@ def _parse_device(device: str | torch.device, advice: str) -> torch.device:
 
 def _empty_like(tensor: Tensor, device: torch.device) -> Tensor:
     """Make a tensor of the same metadata on another device."""
-    made = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
+    # From a tensor on meta, so that the values are unknown; known ones take memory, until there are too many.
+    unknown = torch.empty(0, dtype=tensor.dtype, device=META)
+    made = unknown.new_empty_strided(tensor.shape, tensor.stride(), device=device)
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(made, requires_grad=tensor.requires_grad)
     return made.requires_grad_(tensor.requires_grad)

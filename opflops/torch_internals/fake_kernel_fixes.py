@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from opflops.torch_internals.fake_index_checks import check_indices
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -57,7 +59,13 @@ def _grouped_matmul(
 
 
 def corrected_result(mode: FakeTensorMode, func: Any, args: Sequence[Any], out: Any) -> Any:
-    """Return the result of an operator as on a device, given the result of its fake kernel."""
+    """Return the result of an operator as on a device, given the result of its fake kernel.
+
+    Raises:
+        IndexError: An index whose value is known is out of range.
+    """
+    if mode.shape_env is None:
+        check_indices(func, args)
     correct = _CORRECTIONS.get(func)
     if correct is not None and mode.shape_env is None:
         with mode:
