@@ -140,7 +140,8 @@ class MemoryTracker:
             for tensor in saved_tensors(node):
                 if number < self._first_node:
                     self._note(tensor, BEFORE)
-                for record in self._records_of(tensor):
+                # No operator shows numbers that autograd saves as tensors, nor the state of generators.
+                for record in self._records_of(tensor) if self._is_known(tensor) else ():
                     if record.owner is None:
                         owner = owner or stack.node_owner(number)
                         record.owner, record.category = owner, min(record.category, ACTIVATION)
@@ -260,6 +261,10 @@ class MemoryTracker:
         if found is None:
             self.opaque = True
         return found or []
+
+    def _is_known(self, tensor: Tensor) -> bool:
+        storage = storage_of(tensor)
+        return storage is None or id(storage) in self._records
 
     def classify(self, tensor: Tensor, category: int) -> None:
         """Count a tensor's storage in a category, unless it is in one that comes first.
