@@ -162,9 +162,12 @@ class MemoryTracker:
 
     def see_resized(self, storage: Any) -> None:
         """See that a storage has another size, with no operator."""
-        record = self._records.get(id(storage))
-        if record is not None and (size := storage_bytes(storage)) != record.size:
-            self.storages.resize(record, storage, size, self.operators)
+        record, size = self._records.get(id(storage)), storage_bytes(storage)
+        if record is not None:
+            if size != record.size:
+                self.storages.resize(record, storage, size, self.operators)
+        elif size:
+            self.storages.count(self.storages.add(storage, size, self.operators), storage.device)
 
     def after(self, stack: ModuleStack, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, out: Any) -> None:
         """See the tensors that an operator was given and that it returned."""
