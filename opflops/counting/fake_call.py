@@ -176,8 +176,9 @@ class FakeCall:
         with self.translated_errors(mode):
             # At other sizes a mask has other values, so a formula for all sizes may not read any.
             needed: list[Any] = []
+            hiding: list[Any] = []
             memo = copy_memo or self.replace_meta_tensors
-            copies = fake_copies(self.originals, memo, exact_values=copy_memo is None, needed=needed)
+            copies = fake_copies(self.originals, memo, exact_values=copy_memo is None, needed=needed, hiding=hiding)
             profile = self.run(mode, copies)
         if needed:
             names = ", ".join(dict.fromkeys(map(op_name, needed)))
@@ -186,6 +187,14 @@ class FakeCall:
                 "may do other work."
             )
             profile = replace(profile, remarks=(*profile.remarks, remark))
+        if hiding and profile.memory is not None:
+            remark = (
+                f"What {', '.join(dict.fromkeys(map(op_name, hiding)))} keeps for the backward in this dtype is known to "
+                "its kernel alone, and is not part of the memory. Run it inside OpFlopMode(memory=True)."
+            )
+            profile = replace(
+                profile, memory=replace(profile.memory, remarks=(*profile.memory.remarks, remark))
+            )
         return profile
 
     @contextmanager
