@@ -50,7 +50,7 @@ ROW = json.loads(PROFILE.to_json())["rows"][0]
         ("[]", '"schema": "opflops.profile"'),
         ('{"rows": []}', '"schema": "opflops.profile"'),
         (changed(schema="chrome.trace"), '"schema": "opflops.profile"'),
-        (changed(version=4), "schema version 4, but this opflops reads versions 1 to 3"),
+        (changed(version=5), "schema version 5, but this opflops reads versions 1 to 4"),
         (changed(version=None), "schema version None"),
         (changed(rows=[{}]), "damaged"),
         (changed(rows=[{**ROW, "wrong": 1}]), "damaged.*wrong"),
