@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from opflops.records.cost import Cost
-from opflops.records.module_arithmetic import map_sizes
+from opflops.records.modules import TensorShape, merge_calls
 from opflops.records.rows import join_reasons
 from opflops.torch_internals.tracing import SYMBOLIC_TYPES, count_at_example
 
@@ -50,7 +50,15 @@ def modules_at_example(records: tuple[ModuleRecord, ...]) -> tuple[ModuleRecord,
         for shape, _ in tensors
         for size in shape
     }
-    return records if SYMBOLIC_TYPES.isdisjoint(kinds) else map_sizes(records, lambda size: count_at_example(size)[0])
+    return records if SYMBOLIC_TYPES.isdisjoint(kinds) else tuple(map(_module_at_example, records))
+
+
+def _module_at_example(record: ModuleRecord) -> ModuleRecord:
+    def numbers(tensors: tuple[TensorShape, ...]) -> tuple[TensorShape, ...]:
+        return tuple(TensorShape(tuple(count_at_example(size)[0] for size in shape), dtype) for shape, dtype in tensors)
+
+    calls = (call._replace(inputs=numbers(call.inputs), outputs=numbers(call.outputs)) for call in record.calls)
+    return replace(record, calls=merge_calls(calls))
 
 
 def _row_at_example(row: Row) -> Row:

@@ -15,6 +15,7 @@ from opflops.records import dimensions as dimension_rules
 from opflops.records import rows
 from opflops.records.arguments import check_count, explain_methods
 from opflops.records.dimensions import Condition, Dimension
+from opflops.records.modules import records_at
 from opflops.records.rows import Row
 from opflops.torch_internals.modules import class_name, has_forward, named_paths
 
@@ -233,7 +234,7 @@ class Profile(Views):
             dimensions=tuple(each for each in self.dimensions if each.name not in sizes),
             conditions=left,
             cases=tuple(self._cases_at(sizes)),
-            modules=dimension_rules.modules_at(self.modules, sizes),
+            modules=records_at(self.modules, sizes),
             memory=None,
         )
 

@@ -11,13 +11,11 @@ from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.records.algebra import substitute
 from opflops.records.arguments import describe
 from opflops.records.cost import Cost
-from opflops.records.module_arithmetic import map_sizes
 from opflops.wording import nearest, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from opflops.records.modules import ModuleRecord
     from opflops.records.rows import Row
 
     Sizes = Mapping[str, int]
@@ -146,11 +144,6 @@ def rows_at(rows: Iterable[Row], sizes: Sizes) -> tuple[Row, ...]:
     return tuple(
         replace(row, cost=cost_at(row.cost, sizes), activations=substitute(row.activations, sizes)) for row in rows
     )
-
-
-def modules_at(records: Iterable[ModuleRecord], sizes: Sizes) -> tuple[ModuleRecord, ...]:
-    """Substitute sizes for dimensions in the shapes of modules' calls."""
-    return map_sizes(records, lambda size: substitute(size, sizes))
 
 
 def cost_at(cost: Cost, sizes: Sizes) -> Cost:

@@ -1,15 +1,16 @@
-"""Merge, compare and evaluate what profiles know of modules."""
+"""Merge and compare what profiles know of modules."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from opflops.records.modules import CallShapes, ModuleRecord, TensorShape
-from opflops.records.rows import ancestry
+from opflops.records.modules import ModuleRecord, merge_calls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
+
+    from opflops.records.modules import CallShapes
 
 NUMBERS = ("parameters", "trainable", "parameter_bytes", "buffers", "buffer_bytes")
 """The fields of a record that are numbers of its module."""
@@ -20,13 +21,9 @@ def numbers_of(record: ModuleRecord) -> tuple[int, ...]:
     return tuple(getattr(record, name) for name in NUMBERS)
 
 
-def merge_calls(calls: Iterable[CallShapes], less: Iterable[CallShapes] = ()) -> tuple[CallShapes, ...]:
-    """Add up calls of the same shapes, and subtract those in ``less``; shapes without calls left are dropped."""
-    counts: dict[tuple[Any, Any], int] = {}
-    for sign, several in ((1, calls), (-1, less)):
-        for inputs, outputs, number in several:
-            counts[inputs, outputs] = counts.get((inputs, outputs), 0) + sign * number
-    return tuple(CallShapes(*shapes, number) for shapes, number in counts.items() if number)
+def _add_calls(first: Iterable[CallShapes], second: Iterable[CallShapes]) -> tuple[CallShapes, ...]:
+    """Add up calls with equal shapes; shapes of which no calls are left are dropped."""
+    return tuple(call for call in merge_calls((*first, *second)) if call.calls)
 
 
 def merge_modules(records: Iterable[ModuleRecord]) -> tuple[ModuleRecord, ...]:
@@ -42,7 +39,7 @@ def merge_modules(records: Iterable[ModuleRecord]) -> tuple[ModuleRecord, ...]:
             merged[record.module] = record
         else:
             kept = max(known, record, key=numbers_of)
-            merged[record.module] = replace(kept, calls=merge_calls((*known.calls, *record.calls)))
+            merged[record.module] = replace(kept, calls=_add_calls(known.calls, record.calls))
     return tuple(merged.values())
 
 
@@ -56,34 +53,7 @@ def module_difference(before: Iterable[ModuleRecord], after: Iterable[ModuleReco
         ours, theirs = old.get(path, nothing), new.get(path, nothing)
         numbers = {name: getattr(theirs, name) - getattr(ours, name) for name in NUMBERS}
         shared = tuple(each for each in theirs.shared if each not in ours.shared)
-        calls = merge_calls(theirs.calls, less=ours.calls)
+        calls = _add_calls(theirs.calls, (call._replace(calls=-call.calls) for call in ours.calls))
         if any(numbers.values()) or shared or calls:
             found.append(ModuleRecord(path, record.module_type, **numbers, shared=shared, calls=calls))
     return tuple(found)
-
-
-def map_sizes(records: Iterable[ModuleRecord], evaluate: Callable[[Any], Any]) -> tuple[ModuleRecord, ...]:
-    """Apply a function to each size in the shapes of calls; those that become equal are added up."""
-
-    def map_tensors(tensors: Iterable[TensorShape]) -> tuple[TensorShape, ...]:
-        return tuple(TensorShape(tuple(map(evaluate, shape)), dtype) for shape, dtype in tensors)
-
-    return tuple(
-        replace(
-            record,
-            calls=merge_calls(
-                CallShapes(map_tensors(inputs), map_tensors(outputs), number)
-                for inputs, outputs, number in record.calls
-            ),
-        )
-        for record in records
-    )
-
-
-def inclusive_parameters(records: Iterable[ModuleRecord]) -> dict[str, int]:
-    """Add up, for every module path, the parameters of the module and all modules below it."""
-    found: dict[str, int] = {}
-    for record in records:
-        for path in ancestry(record.module):
-            found[path] = found.get(path, 0) + record.parameters
-    return found

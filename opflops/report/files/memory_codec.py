@@ -6,7 +6,7 @@ from dataclasses import fields
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from opflops.records.memory import LiveBytes, Memory, Moment, Sample
+from opflops.records.memory import ALLOCATORS, LiveBytes, Memory, Moment, Sample
 from opflops.report.files.checks import (
     DamagedError,
     check_amount,
@@ -26,7 +26,7 @@ _TEXTS = ("module", "op", "phase", "source")
 """The texts of a moment, which a timeline has by their places in its list of names."""
 
 _MAX_SAMPLES, _MAX_NAMES, _MAX_DEVICES, _MAX_REMARKS = 100_000, 400_000, 1_000, 1_000
-_ALLOCATORS = ("", "cuda")
+_ALLOCATORS = ("", *ALLOCATORS)
 _PEAKS = ("phase_peaks", "module_peaks")
 
 
