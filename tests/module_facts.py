@@ -13,7 +13,7 @@ IMAGE, HALF, IDS = (
 EMBEDDING = ModuleRecord("Net.a", "Embedding", 640, 640, 2560, calls=(CallShapes((IDS,), (HALF,), 2),))
 HEAD = ModuleRecord(
     "Net.b", "Linear", 10, 0, 40, 3, 24, (SharedParameter("weight", "Net.a", 640),),
-    (CallShapes((HALF, IDS), ()), CallShapes((), (IMAGE, TensorShape((), "bool")), 3)),
+    (CallShapes((HALF, IDS), ()), CallShapes((), (IMAGE, TensorShape((), "bool"), TensorShape((4, -1), "int8")), 3)),
 )  # fmt: skip
 MODULES = (ModuleRecord("Net", "Net", calls=(CallShapes((IDS,), (IMAGE,)),)), EMBEDDING, HEAD)
 
@@ -33,7 +33,7 @@ texts = st.sampled_from(["", "Net", "Net.a", "\ud800\x1b", "=1", "net.py:3"])
 tensors = st.lists(
     st.builds(
         TensorShape,
-        st.lists(st.integers(min_value=0, max_value=2**40), max_size=3).map(tuple),
+        st.lists(st.integers(min_value=-1, max_value=2**40), max_size=3).map(tuple),
         st.sampled_from(["float32", "int64"]),
     ),
     max_size=2,

@@ -130,7 +130,7 @@ def test_a_module_that_never_worked_can_be_selected():
     assert profile.where(module="Net.b.idle").modules == (idle,)
     assert profile.where(module="Net.b", below=True).modules == (HEAD, idle)
     assert profile.where(module_type="Idle").modules == (idle,)
-    with pytest.raises(ProfileError, match=r"did you mean Net\.b\.idle"):
+    with pytest.raises(ProfileError, match=r"there are Net, .*Net\.b\.idle"):
         profile.where(module="Net.b.idl")
 
 

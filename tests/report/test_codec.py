@@ -152,7 +152,7 @@ FOURTH = """
  "modules": [
   {"module": "Net", "module_type": "Net", "parameters": 12, "trainable": 4, "parameter_bytes": 48, "buffers": 1,
    "buffer_bytes": 8, "shared": [{"name": "weight", "owner": "Net.first", "elements": 3}],
-   "calls": [{"inputs": [{"shape": [2, 4], "dtype": "float32"}], "outputs": [], "calls": 5}]}],
+   "calls": [{"inputs": [{"shape": [2, null], "dtype": "float32"}], "outputs": [], "calls": 5}]}],
  "memory":
   {"device": "cpu", "peak": 28, "at": {"module": "Net", "op": "aten.mm", "phase": "forward", "source": "", "number": 7},
    "at_peak": {"parameters": 1, "gradients": 2, "optimizer": 3, "buffers": 4, "inputs": 5, "activations": 6,
@@ -168,7 +168,7 @@ def test_a_file_of_version_4_is_read_for_ever():
     profile = Profile.from_json(FOURTH)
     row = Row("Net", "Net", "aten.mm", "forward", "float32", 1, Cost(macs=8), activations=6)
     assert profile.rows == (row,)
-    call = CallShapes((TensorShape((2, 4), "float32"),), (), 5)
+    call = CallShapes((TensorShape((2, -1), "float32"),), (), 5)
     assert profile.modules == (ModuleRecord("Net", "Net", 12, 4, 48, 1, 8, (("weight", "Net.first", 3),), (call,)),)
     memory = profile.memory
     assert memory.at == memory.timeline[0].at == ("Net", "aten.mm", "forward", "", 7)

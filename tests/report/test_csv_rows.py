@@ -116,7 +116,7 @@ def test_each_module_has_a_line():
     }  # fmt: skip
     assert head["shared"] == "weight of Net.a"
     assert head["input"] == "8x10 float16, 2x64 int64; none"
-    assert head["output"] == "none; 8x3x32x32 float32, scalar bool"
+    assert head["output"] == "none; 8x3x32x32 float32, scalar bool, 4x? int8"
     assert (outside["module"], outside["ops"], outside["params"], outside["peak"]) == ("", "0", "", "")
 
 

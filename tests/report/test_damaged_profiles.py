@@ -250,6 +250,10 @@ DAMAGED = {
         changed(-4, *CALL, "inputs", 0, "shape", 1, of=NEW),
         r"sizes must be.*-4 in its shape \(entry 2\)",
     ),
+    "unknown size as a number": (
+        changed(-1, *CALL, "inputs", 0, "shape", 1, of=NEW),
+        "sizes must be whole numbers",
+    ),
     "size true": (changed(True, *CALL, "inputs", 0, "shape", 1, of=NEW), "sizes must be whole numbers"),
     "size of no tensor": (changed(2**63, *CALL, "inputs", 0, "shape", 1, of=NEW), "sizes must be whole numbers"),
     "negative formula of a size": (changed("b - 5", *CALL, "inputs", 0, "shape", 0, of=NEW), "sizes must be.*-1"),

@@ -55,7 +55,8 @@ Version 4 has the keys of version 1, those of version 2 if costs are expressions
     negative.
   - ``shared``: objects with ``name`` and ``elements`` of the parameters that count for another module, ``owner``.
   - ``calls``: objects with ``inputs`` and ``outputs``, and ``calls``, how many calls had these. They are lists of
-    objects with ``shape``, a list of sizes, and ``dtype``. A size is a whole number, or an expression as in ``cost``.
+    objects with ``shape``, a list of sizes, and ``dtype``. A size is a whole number, or an expression as in ``cost``,
+    or null if it is not known, as that of a nested tensor.
 
 - ``memory``: null, or an object with what was kept in memory on one device, in bytes:
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.records.algebra import add_up
 from opflops.records.cost import Cost, total_of
+from opflops.records.modules import UNKNOWN_SIZE
 from opflops.report.files.counts import encode_count
 from opflops.report.text.spreadsheet import spreadsheet_text
 
@@ -98,7 +99,7 @@ def csv_modules(rows: Iterable[Row], modules: Sequence[ModuleRecord] = (), memor
     - ``params``, ``trainable``, ``param_bytes``, ``buffers``, ``buffer_bytes``: of the module itself.
     - ``shared``: the parameters that count for another module, as in ``weight of Net.embedding``.
     - ``input``, ``output``: the shapes and dtypes of its calls, as in ``8x3x32x32 float32``; commas separate tensors,
-      and semicolons those of calls with other shapes.
+      and semicolons those of calls with other shapes; ``?`` is a size that is not known.
     - ``activations``, ``macs``, ``ops``, ``flops``, ``transcendentals``, ``bytes_read``, ``bytes_written`` and
       ``seconds``: of its own floating-point work, so that each column adds up to the total of the profile.
     - ``saved``: the bytes that its own operators keep for the backward pass. ``peak``: the highest number of live bytes
@@ -173,8 +174,13 @@ def _format_shapes(calls: Iterable[Sequence[TensorShape]]) -> str:
 
 
 def _format_shape(tensor: TensorShape) -> str:
-    sizes = "x".join(str(size) if str(size).isalnum() else f"({size})" for size in tensor.shape)
-    return f"{sizes or 'scalar'} {tensor.dtype}"
+    return f"{'x'.join(map(_format_size, tensor.shape)) or 'scalar'} {tensor.dtype}"
+
+
+def _format_size(size: Any) -> str:
+    if type(size) is int:
+        return "?" if size == UNKNOWN_SIZE else str(size)
+    return str(size) if str(size).isidentifier() else f"({size})"
 
 
 def _write(columns: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from opflops.records.module_arithmetic import NUMBERS
-from opflops.records.modules import CallShapes, ModuleRecord, SharedParameter, TensorShape
+from opflops.records.modules import UNKNOWN_SIZE, CallShapes, ModuleRecord, SharedParameter, TensorShape
 from opflops.report.files.checks import DamagedError, check_amount, check_text, list_of, object_of, quote
 
 if TYPE_CHECKING:
@@ -32,12 +32,21 @@ def encode_module(record: ModuleRecord) -> dict[str, Any]:
 
 
 def _encode_tensors(tensors: Sequence[TensorShape]) -> list[dict[str, Any]]:
-    return [{"shape": list(each.shape), "dtype": each.dtype} for each in tensors]
+    return [{"shape": [*map(_encode_size, each.shape)], "dtype": each.dtype} for each in tensors]
+
+
+def _encode_size(size: Any) -> Any:
+    # To compare a SymInt would add a guard.
+    return None if type(size) is int and size == UNKNOWN_SIZE else size
 
 
 def module_reader(counts: CountReader) -> Reader:
     """Make a reader of modules, with sizes as ``counts`` reads them."""
-    tensor = object_of(TensorShape, {"shape": list_of(counts.size, "a size", _MAX_DIMENSIONS), "dtype": check_text})
+
+    def read_size(size: Any, what: str) -> Any:
+        return UNKNOWN_SIZE if size is None else counts.size(size, what)
+
+    tensor = object_of(TensorShape, {"shape": list_of(read_size, "a size", _MAX_DIMENSIONS), "dtype": check_text})
     tensors = list_of(tensor, "a tensor", _MAX_TENSORS)
     call = object_of(CallShapes, {"inputs": tensors, "outputs": tensors, "calls": counts.whole_number})
     shared = object_of(SharedParameter, {"name": check_text, "owner": check_text, "elements": check_amount})
