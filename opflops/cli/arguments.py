@@ -11,19 +11,18 @@ from tabulate import tabulate_formats
 from opflops.cli.help import Formatter
 from opflops.errors import TargetError
 from opflops.records.rows import KEYS
-from opflops.report.text.columns import MEASURES, PHASES
+from opflops.report.text.columns import MEASURES, SORTS
 from opflops.wording import nearest, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-FILE_FORMATS = ("json", "csv", "folded", "speedscope", "mermaid", "mermaid-er", "page")
+FILE_FORMATS = ("json", "csv", "csv-modules", "folded", "speedscope", "mermaid", "mermaid-er", "page")
 """The formats that are not tables."""
 
 FORMATS = (*FILE_FORMATS, *tabulate_formats)
 DEVICE_NAMES = ("meta", "cpu", "cuda")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
-SORTS = ("calls", "macs", "flops", "transcendentals", "bytes", "name", "seconds", "ops", *PHASES, "intensity", "flop/s")
 SUBCOMMANDS = {
     "diff": "diff",
     "coverage": "coverage",
@@ -157,8 +156,8 @@ def add_report_options(parser: Parser) -> argparse._ArgumentGroup:
     group = parser.add_argument_group("report")
     group.add_argument(
         "--format", metavar="NAME", type=choice("format", FORMATS), choices=FORMATS,
-        help="page (HTML), json, csv, folded, speedscope, mermaid, mermaid-er, or a table: simple, github, tsv, "
-        "latex …",
+        help="page (HTML), json, csv, csv-modules, folded, speedscope, mermaid, mermaid-er, or a table: simple, "
+        "github, tsv, latex …",
     )  # fmt: skip
     output = group.add_argument(
         "-o", dest="output", metavar="FILE", help="write to FILE; its suffix selects the format"
@@ -246,7 +245,7 @@ def count_parser() -> Parser:
     group.add_argument("--expand", metavar="PATH[,PATH]", nargs="?", type=_parse_paths,
                        help="show repeated modules one by one: all, or below PATH")  # fmt: skip
     group.add_argument(
-        "--columns", metavar="NAME[,NAME]", type=_parse_list, help="show macs,flops,bytes,intensity,phases,bar …"
+        "--columns", metavar="NAME[,NAME]", type=_parse_list, help="show params,input,output,macs,flops,phases,bar …"
     )
     group.add_argument("--numbers", metavar="HOW", type=choice("value", ("auto", "exact", "scaled")),
                        choices=("auto", "exact", "scaled"),

@@ -15,11 +15,16 @@ if TYPE_CHECKING:
     from opflops.records.rows import Row
 
 
+UNKNOWN_SIZE = -1
+"""Stands for a size that differs between the parts of a nested tensor, or that depends on values."""
+
+
 class TensorShape(NamedTuple):
     """Hold the shape and dtype of a tensor.
 
     Attributes:
-        shape: The sizes: whole numbers, or expressions in the profile's dimensions.
+        shape: The sizes: whole numbers, or expressions in the profile's dimensions; :data:`UNKNOWN_SIZE` for one that
+            is not known.
         dtype: Such as ``"float32"``.
     """
 
