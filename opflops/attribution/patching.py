@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.compiler import is_dynamo_compiling
 
+from opflops.attribution.call_shapes import RAISED
 from opflops.attribution.compiled_subgraphs import wrap_compilation_env, wrap_uncounted
 from opflops.attribution.imports import PatchedImports
 from opflops.attribution.kernel_launches import wrap_kernel_run
@@ -344,17 +345,21 @@ def _wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
         ):
             # The common case of one counting mode, innermost, avoids building lists.
             stack = mode.module_stack
-            depth = stack.enter(module)
+            depth = stack.enter(module, args, kwargs)
+            result = RAISED
             try:
                 if call_directly and module._compiled_call_impl is None:  # noqa: SLF001 - as the original does
-                    return module._call_impl(*args, **kwargs)  # noqa: SLF001 - as above
-                return original(module, *args, **kwargs)
+                    result = module._call_impl(*args, **kwargs)  # noqa: SLF001 - as above
+                else:
+                    result = original(module, *args, **kwargs)
+                return result
             finally:
-                stack.leave(depth)
+                stack.leave(depth, result)
         stacks = module_stacks_of(dispatch_modes()) if modes else []
         if not stacks:
             return call_uncounted(original, module, *args, **kwargs)
-        return call_entered([(stack, stack.enter(module)) for stack in stacks], original, module, *args, **kwargs)
+        entries = [(stack, stack.enter(module, args, kwargs)) for stack in stacks]
+        return call_entered(entries, original, module, *args, **kwargs)
 
     return call
 

@@ -17,7 +17,7 @@ from opflops.wording import nearest, unknown
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-FILE_FORMATS = ("json", "csv", "folded", "speedscope", "mermaid", "mermaid-er", "page")
+FILE_FORMATS = ("json", "csv", "csv-modules", "folded", "speedscope", "mermaid", "mermaid-er", "page")
 """The formats that are not tables."""
 
 FORMATS = (*FILE_FORMATS, *tabulate_formats)
@@ -156,8 +156,8 @@ def add_report_options(parser: Parser) -> argparse._ArgumentGroup:
     group = parser.add_argument_group("report")
     group.add_argument(
         "--format", metavar="NAME", type=choice("format", FORMATS), choices=FORMATS,
-        help="page (HTML), json, csv, folded, speedscope, mermaid, mermaid-er, or a table: simple, github, tsv, "
-        "latex …",
+        help="page (HTML), json, csv, csv-modules, folded, speedscope, mermaid, mermaid-er, or a table: simple, "
+        "github, tsv, latex …",
     )  # fmt: skip
     output = group.add_argument(
         "-o", dest="output", metavar="FILE", help="write to FILE; its suffix selects the format"

@@ -73,7 +73,9 @@ class MemoryTracker:
         for root in roots.roots():
             self.classify_module(root)
 
-    def after(self, stack: ModuleStack, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, out: Any) -> None:
+    def after(
+        self, stack: ModuleStack, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, out: Any
+    ) -> None:
         """See the tensors that an operator was given and that it returned."""
         if out is NotImplemented or is_being_traced():
             return
