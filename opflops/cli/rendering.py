@@ -182,8 +182,8 @@ def _render_file(counted: CountedTarget, rendering: Rendering) -> str:
     measure = rendering.measure or "flops"
     if rendering.format == "json":
         return profile.to_json()
-    if rendering.format == "csv":
-        return profile.to_csv()
+    if rendering.format in ("csv", "csv-modules"):
+        return profile.to_csv("modules" if rendering.format == "csv-modules" else "rows")
     if rendering.format == "folded":
         return profile.to_folded(measure)
     if rendering.format == "speedscope":
