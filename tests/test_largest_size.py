@@ -51,9 +51,9 @@ def test_a_linear_layer_by_hand():
     assert found.profile.memory.peak == found.fit.needed
     assert found.profile.total.macs == 2263 * 100 * 10
     assert str(found) == (
-        "batch = 2,263 is the largest that fits: 999.8 of 1 MB. 2,264 needs 1.00 MB, 200 bytes too many. Worst moment: "
+        "batch = 2,263 is the largest that fits: 999.8 kB of 1 MB. 2,264 needs 1.00 MB, 200 bytes too many. Worst moment: "
         f"{found.profile.memory.at}."
-    ).replace("999.8 of 1 MB", "1.00 of 1 MB")
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def test_it_is_what_counting_at_every_size_finds(model, options, sizes):
     def example(batch):
         return torch.zeros((batch, 3, 12, 12) if isinstance(model, Convolutions) else (batch, 4, 32))
 
-    peaks = [count(model, example(batch), memory=True, **options).memory.peak for batch in range(1, 25)]
-    for wanted in (3, 17):
+    peaks = [count(model, example(batch), memory=True, **options).memory.peak for batch in range(1, 11)]
+    for wanted in (2, 7):
         available = peaks[wanted - 1]
         expected = max(batch for batch, peak in enumerate(peaks, 1) if peak <= available)
         sizes.clear()
