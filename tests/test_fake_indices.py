@@ -16,7 +16,7 @@ LOOKUPS = {
     "two axes": lambda index: TABLE[index, torch.zeros_like(index)],
     "index_select": lambda index: TABLE.index_select(0, index),
     "gather": lambda index: TABLE.gather(0, index[:, None]),
-    "mask": lambda index: TABLE[:, TABLE[0] >= 0][index.clamp(-5, 4)],
+    "mask": lambda index: TABLE[:, torch.tensor([True, False, True])][index],
 }
 
 
@@ -41,7 +41,7 @@ def test_a_model_has_a_longest_input():
             gpt = GPT(layers=1, width=8, heads=2, vocabulary=20, longest=16)
             short, long = torch.zeros(1, 16, dtype=torch.int64), torch.zeros(1, 17, dtype=torch.int64)
         assert count(gpt, short, device="cpu").total.macs
-        with pytest.raises(ModelError, match="index 16 is out of range for an axis of size 16.*GPT.positions"):
+        with pytest.raises(ModelError, match=r"index 16 is out of range for an axis of size 16.*GPT\.positions"):
             count(gpt, long, device="cpu")
 
 
