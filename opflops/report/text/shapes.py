@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from opflops.records.modules import UNKNOWN_SIZE
 from opflops.report.text.terminal import TIMES
 
 if TYPE_CHECKING:
@@ -64,6 +65,6 @@ def format_shape(tensor: TensorShape, usual: str = "") -> str:
 
 def _format_size(size: Any) -> str:
     """Write a size, a sum or product of dimensions in parentheses."""
-    text = str(size)
-    is_plain = text.isidentifier() or text.isdecimal() or getattr(size, "is_Function", False)
+    text = "?" if type(size) is int and size == UNKNOWN_SIZE else str(size)
+    is_plain = text == "?" or text.isidentifier() or text.isdecimal() or getattr(size, "is_Function", False)
     return text if is_plain else f"({text})"
