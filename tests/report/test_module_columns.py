@@ -9,7 +9,7 @@ from test_columns import tsv
 
 from opflops import Cost, Profile, ProfileError, Row
 from opflops.records.memory import Memory
-from opflops.records.modules import CallShapes, ModuleRecord, SharedParameter, TensorShape
+from opflops.records.modules import UNKNOWN_SIZE, CallShapes, ModuleRecord, SharedParameter, TensorShape
 
 
 def row(module, macs=1, **changes):
@@ -132,12 +132,21 @@ def test_of_many_tensors_the_first_are_shown():
 
 
 def test_sizes_that_are_expressions_are_written():
-    """A dimension as its name, a product in parentheses."""
+    """A dimension as its name, a product in parentheses; a size that is not known, as of a nested tensor, as ``?``."""
     batch = sympy.Symbol("batch")
-    call = shapes([(batch, 3, sympy.floor(batch / 2))], [(2 * batch, 5)])
+    call = shapes([(batch, 3, sympy.floor(batch / 2))], [(2 * batch, UNKNOWN_SIZE)])
     profile = Profile([row("Net")], modules=(record("Net", calls=[call]),))
     found = lines(profile, columns="input,output")
-    assert found["Net (Linear)"] == {"input": "batch×3×floor(batch/2)", "output": "(2*batch)×5"}
+    assert found["Net (Linear)"] == {"input": "batch×3×floor(batch/2)", "output": "(2*batch)×?"}
+
+
+def test_names_of_a_file_act_upon_no_terminal():
+    """Dtypes, and the names of parameters and of their owners."""
+    shared = (SharedParameter("\x1b[1m", "\x1b[2m", 1),)
+    module = record("Net", 1, calls=[shapes([(8,)], [(4,)], "\x1b[3m"), shapes([(8,)], [], "\x1b[4m")], shared=shared)
+    text = Profile([row("Net")], modules=(module,)).table(columns="params,input,output")
+    assert "\x1b" not in text
+    assert "\\x1b[2m" in text
 
 
 BLOCKS = [row(f"Net.{index}.fc") for index in range(4)]
