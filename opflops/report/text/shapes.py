@@ -6,7 +6,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from opflops.records.modules import UNKNOWN_SIZE
-from opflops.records.modules import UNKNOWN_SIZE
 from opflops.report.text.terminal import TIMES
 from opflops.wording import printable
 
