@@ -122,7 +122,7 @@ def test_calls_of_several_shapes_are_the_first_and_a_number():
     profile = Profile([row("Net")], modules=(record("Net", calls=calls),))
     found = lines(profile, columns="input,output")
     assert found["Net (Linear)"] == {"input": "8×4 +2 more", "output": "2 +2 more"}
-    assert "+2 more: other calls had 2 other shapes." in profile.table(columns="input", width=200)
+    assert "+N more: other calls had N other shapes." in profile.table(columns="input", width=200)
     assert "more:" not in NET.table(columns="input", width=200)
 
 

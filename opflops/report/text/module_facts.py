@@ -92,7 +92,9 @@ def parameter_notes(modules: Sequence[ModuleRecord], shown: Collection[str]) -> 
         sentences.append(f"{SHARED_MARK} Shared parameters count once, for their first owner: {_first_names(names)}.")
     if idle:
         number = exact(sum(idle.values()))
-        sentences.append(f"{number} of the params are in modules without floating-point work here: {_first_names(idle)}.")
+        sentences.append(
+            f"{number} of the params are in modules without floating-point work here: {_first_names(idle)}."
+        )
     return sentences
 
 
