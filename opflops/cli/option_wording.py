@@ -13,6 +13,7 @@ _REPLACEMENTS = {
     r"\bCount without dynamic shapes": "Choose sizes with --at, or leave out --dim",
     r"\bwithin time_limit=(\S+) seconds": r"within the \1 seconds of --time-limit",
     r"\bout of dynamic_shapes": "out of --dim",
+    r'\(allocator="cuda" does\)': "(--allocator cuda does)",
     r"^dynamic_shapes\b": "--dim",
     r"\bso that count\(\)": "so that opflops",
 }

@@ -15,9 +15,9 @@ from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from opflops.devices import datasheets as devices
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.extras import optional
+from opflops.records import datasheets as devices
 from opflops.records.arguments import check_flag, check_text, describe, explain_arguments
 from opflops.report.notes import NUMBERS
 from opflops.report.page.data import device_data, profile_data
