@@ -58,8 +58,8 @@ class Views:
         from opflops.report.text.tables import TableOptions  # noqa: PLC0415 - see above
 
         check_options("table", options, TableOptions.__annotations__)
-        rows, memory = rows_at_example(self.rows), self.memory
-        return table(rows, by, symbolic=self.symbolic, modules=self.modules, memory=memory, **options)
+        rows, modules = rows_at_example(self.rows), modules_at_example(self.modules)
+        return table(rows, by, symbolic=self.symbolic, modules=modules, memory=self.memory, **options)
 
     def overview(self, **options: Unpack[OverviewOptions]) -> str:
         """Write the report that ``print`` shows: module tree, operators, phases, dtypes, memory, and notes.
@@ -74,8 +74,8 @@ class Views:
         from opflops.report.text.tables import OverviewOptions  # noqa: PLC0415 - see above
 
         check_options("overview", options, OverviewOptions.__annotations__)
-        rows, memory = rows_at_example(self.rows), self.memory
-        return overview(rows, self.symbolic, modules=self.modules, memory=memory, **options)
+        rows, modules = rows_at_example(self.rows), modules_at_example(self.modules)
+        return overview(rows, self.symbolic, modules=modules, memory=self.memory, **options)
 
     def to_json(self) -> str:
         """Write the profile as JSON, without loss, with a versioned schema.

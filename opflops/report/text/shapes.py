@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.records.modules import UNKNOWN_SIZE
 from opflops.report.text.terminal import TIMES
+from opflops.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -60,7 +61,7 @@ def format_shape(tensor: TensorShape, usual: str = "") -> str:
     ('8×3×32×32', 'scalar int64')
     """
     shape = TIMES.join(map(_format_size, tensor.shape)) or "scalar"
-    return shape if tensor.dtype == usual else f"{shape} {tensor.dtype}"
+    return printable(shape if tensor.dtype == usual else f"{shape} {tensor.dtype}")
 
 
 def _format_size(size: Any) -> str:
