@@ -56,10 +56,10 @@ def annotate(
     >>> import torch
     >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> print(annotate(model, count(model, torch.ones(2, 4)), numbers="exact"))
-    Sequential(                                              # 36 macs, 88 flops, 100.0 %
-      (0): Linear(in_features=4, out_features=3, bias=True)  # 24 macs, 54 flops,  61.4 %
-      (1): ReLU()                                            #  0 macs,  6 flops,   6.8 %
-      (2): Linear(in_features=3, out_features=2, bias=True)  # 12 macs, 28 flops,  31.8 %
+    Sequential(                                              # 36 macs, 88 flops, 100.0 %, 23 params; output 2×2
+      (0): Linear(in_features=4, out_features=3, bias=True)  # 24 macs, 54 flops,  61.4 %, 15 params; output 2×3
+      (1): ReLU()                                            #  0 macs,  6 flops,   6.8 %,  0 params; output 2×3
+      (2): Linear(in_features=3, out_features=2, bias=True)  # 12 macs, 28 flops,  31.8 %,  8 params; output 2×2
     )
 
     Before each ``#`` the lines are the model's ``repr``, with one exception: equal modules of a ``ModuleList``, which
