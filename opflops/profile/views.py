@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from opflops.devices import Device
     from opflops.profile.roofline import Roofline
     from opflops.records.dimensions import Condition, Dimension
+    from opflops.records.memory import Memory
+    from opflops.records.modules import ModuleRecord
     from opflops.records.rows import Row
     from opflops.report import Symbolic
     from opflops.report.page import PageOptions
@@ -36,6 +38,8 @@ class Views:
     conditions: tuple[Condition, ...]
     cases: Sequence[tuple[Any, Any]]
     remarks: tuple[str, ...]
+    modules: tuple[ModuleRecord, ...]
+    memory: Memory | None
 
     def table(self, by: str | tuple[str, ...] = "module", **options: Unpack[TableOptions]) -> str:
         """Write the profile as a table.
@@ -152,7 +156,8 @@ class Views:
         from opflops.report.page import PageOptions, page  # noqa: PLC0415 - see above
 
         check_options("to_html", options, PageOptions.__annotations__)
-        return page(rows_at_example(self.rows), self.symbolic, **options)
+        rows = rows_at_example(self.rows)
+        return page(rows, self.symbolic, modules=self.modules, memory=self.memory, **options)
 
     def roofline(self, device: str | Device, by: str | tuple[str, ...] = "op", *, tf32: bool = False) -> Roofline:
         """Compute a lower bound on the time on a device, from its peak FLOP/s and its memory bandwidth.

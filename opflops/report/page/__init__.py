@@ -27,14 +27,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from opflops.devices import Device
+    from opflops.records.memory import Memory
+    from opflops.records.modules import ModuleRecord
     from opflops.records.rows import Row
     from opflops.report.notes import Symbolic
 
-MEASURES = ("flops", "macs", "transcendentals", "bytes", "seconds", "calls")
+MEASURES = ("flops", "macs", "transcendentals", "bytes", "seconds", "activations", "calls")
 
 # They are concatenated in this order; page.js starts the page.
-_SCRIPTS = ("numbers.js", "profile.js", "search.js", "colors.js", "cells.js", "tree.js", "hierarchy.js",
-            "operators.js", "roofline.js", "charts.js", "page.js")  # fmt: skip
+_SCRIPTS = ("numbers.js", "profile.js", "search.js", "facts.js", "colors.js", "cells.js", "tree.js", "hierarchy.js",
+            "operators.js", "roofline.js", "memory.js", "timeline.js", "charts.js", "page.js")  # fmt: skip
 
 
 class PageOptions(TypedDict, total=False):
@@ -52,6 +54,9 @@ def page(
     rows: Sequence[Row],
     symbolic: Symbolic = NUMBERS,
     *,
+    modules: Sequence[ModuleRecord] = (),
+    memory: Memory | None = None,
+    fit: str = "",
     title: str | None = None,
     device: str | Device | None = None,
     tf32: bool = False,
@@ -63,11 +68,14 @@ def page(
     Args:
         rows: The rows to show.
         symbolic: The dimensions of costs that are expressions; charts are drawn at their example sizes.
+        modules: What is known of the modules; without them there are no parameters and shapes.
+        memory: What was kept in memory; without it there is no chart of it.
+        fit: Whether that fits on the device, such as ``"61.3 of 80 GB: fits"``.
         title: The heading; by default the names of the outermost modules.
         device: The device of the roofline. Without a device, timed rows are drawn without a roof.
         tf32: Whether float32 matmuls run in TF32 on the device.
-        measure: The measure shown first: ``"flops"``, ``"macs"``, ``"transcendentals"``, ``"bytes"``, ``"seconds"`` or
-            ``"calls"``.
+        measure: The measure shown first: ``"flops"``, ``"macs"``, ``"transcendentals"``, ``"bytes"``,
+            ``"seconds"``, ``"activations"`` or ``"calls"``.
         about: Facts to show below the title, such as the inputs.
 
     Raises:
@@ -101,7 +109,15 @@ def page(
         style=_read_part("page.css"),
         script=script,
         library=library,
-        data=embed_json({"title": heading, "measure": measure, "device": roof, **profile_data(rows, symbolic)}),
+        data=embed_json(
+            {
+                "title": heading,
+                "measure": measure,
+                "device": roof,
+                "fit": printable(fit),
+                **profile_data(rows, symbolic, modules, memory),
+            }
+        ),
     )
 
 
