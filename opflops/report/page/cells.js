@@ -63,7 +63,7 @@ class Cells {
     }
     if (profile.kind[node] === UNPRICED) cell.append(made("span", { class: "tag warn" }, "unpriced"));
     const shared = this.facts.sharedBy(node);
-    if (shared.length) cell.append(made("span", { class: "tag", title: shared.join("; ") }, "shared weights"));
+    if (shared.length) cell.append(made("span", { class: "tag", title: shared.join("; ") }, "shared"));
     const reasons = profile.estimates[node];
     if (reasons) cell.append(made("span", { class: "tag", title: reasons.join("; ") }, "estimate"));
     return cell;

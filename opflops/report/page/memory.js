@@ -54,12 +54,12 @@ class MemoryPanel {
   /** Writes the line at the top of the page, which is of the device with the highest peak. */
   line() {
     const { data, strings } = this.facts;
-    const [{ device, peak, at: moment, allocator }] = data.memory;
+    const [{ device, peak, at: moment }] = data.memory;
     const line = this.at("memory-line");
     const size = made("strong", { title: `${grouped(readWhole(peak))} bytes` }, scaled(readWhole(peak), "B"));
-    line.append("Memory: peak ", size, moment ? ` ${momentWords(moment, strings)}` : "");
+    line.append("Memory: peak ", size);
     if (data.memory.length > 1) line.append(` on ${device}`);
-    if (allocator) line.append(`, as allocated for ${allocator.toUpperCase()}`);
+    if (moment) line.append(` ${momentWords(moment, strings)}`);
     if (this.fit) line.append(made("span", { class: `fit${/does not|doesn't|too/i.test(this.fit) ? " warn" : ""}` }, this.fit));
     line.hidden = false;
   }
@@ -103,24 +103,29 @@ class MemoryPanel {
     const { facts } = this;
     const { keepers, other_keepers: [others, rest], saved_in_all: all } = facts.memory;
     const whole = Number(readWhole(all));
-    const rows = keepers.map(([module, node, size]) => [facts.strings[module], node, readWhole(size)]);
+    const paths = keepers.map(([module]) => facts.strings[module]);
+    const root = `${paths[0]?.split(".")[0]}.`;
+    const within = paths.every((path) => `${path}.`.startsWith(root));
+    const rows = keepers.map(([, node, size], index) => [paths[index], node, readWhole(size)]);
     if (others) rows.push([`${grouped(others)} others`, -1, readWhole(rest)]);
     this.at("keepers").hidden = !keepers.length;
     this.at("no-keepers").hidden = keepers.length > 0;
-    this.at("keepers").tBodies[0].replaceChildren(...rows.map((row) => this.keeper(row, whole)));
+    // What all have in common takes no room.
+    const short = (name) => (within && name.startsWith(root) ? name.slice(root.length) : name);
+    this.at("keepers").tBodies[0].replaceChildren(...rows.map((row) => this.keeper(row, short(row[0]), whole)));
     this.at("kept-in-all").textContent = keepers.length ? scaled(readWhole(all), "B") : "";
     this.at("kept-in-all").title = `${grouped(readWhole(all))} bytes`;
   }
 
-  keeper([name, node, size], whole) {
+  keeper([name, node, size], shown, whole) {
     const row = made("tr");
     const first = made("th", { scope: "row", title: name });
     if (node >= 0) {
-      const button = made("button", { type: "button", class: "link" }, elided(name, 44));
+      const button = made("button", { type: "button", class: "link" }, elided(shown, 44));
       button.addEventListener("click", () => this.on.select(node));
       first.append(button);
     } else {
-      first.append(elided(name, 44));
+      first.append(elided(shown, 44));
     }
     const share = made("td", { class: "share" });
     share.style.setProperty("--share-part", whole ? Number(size) / whole : 0);

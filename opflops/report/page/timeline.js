@@ -31,7 +31,6 @@ class Timeline {
   /** Starts afresh, after another device was chosen. */
   reset() {
     this.index = null;
-    this.words.textContent = "";
     this.range = undefined;
   }
 
@@ -64,7 +63,7 @@ class Timeline {
       name: "all",
       x,
       y: closed(totals),
-      line: { shape: "hv", width: 1.4, color: theme.ink },
+      line: { shape: "hv", width: 1, color: theme.ink },
       customdata: closed(moments.map((_, index) => this.hover(index))),
       hovertemplate: "%{customdata}<extra></extra>",
     });
@@ -82,7 +81,7 @@ class Timeline {
     });
     const layout = this.layout(theme, x, place);
     element.classList.remove("message");
-    this.describe();
+    this.tell(this.index ?? this.peakIndex());
     Plotly.react(element, traces, layout, CHART_CONFIG);
     if (!this.listening) this.listen();
   }
@@ -90,7 +89,10 @@ class Timeline {
   listen() {
     const { element } = this;
     this.listening = true;
-    element.on("plotly_hover", (event) => this.tell(Math.min(event.points[0].pointNumber, this.moments.length - 1)));
+    element.on("plotly_hover", (event) => {
+      this.index = Math.min(event.points[0].pointNumber, this.moments.length - 1);
+      this.tell(this.index);
+    });
     element.on("plotly_click", () => this.pick());
     element.on("plotly_relayout", (change) => {
       if (change["xaxis.autorange"]) this.range = undefined;
@@ -122,9 +124,10 @@ class Timeline {
       hovermode: "x",
       hoverdistance: -1,
       dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
-      xaxis: { range: [from, to], gridcolor: theme.line, zeroline: false, showgrid: false, tickformat: ",d", ticks: "",
+      xaxis: { range: [from, to], gridcolor: theme.line, zeroline: false, showgrid: false, tickformat: ",d", ticks: "outside",
+        ticklen: 8, tickcolor: "rgba(0,0,0,0)",
         nticks: this.element.clientWidth < 420 ? 4 : 9, tickangle: 0, showspikes: true, spikemode: "across",
-        spikethickness: 1, spikedash: "solid", spikecolor: theme.dim,
+        spikethickness: -2, spikedash: "solid", spikecolor: theme.dim, // plotly draws a line two pixels wider behind it
         title: { text: "operators run", standoff: 8, font: named } },
       yaxis: { range: [0, height * 1.16 || 1], gridcolor: theme.line, zeroline: false, fixedrange: true,
         exponentformat: "SI extended", ticksuffix: "B", nticks: 6, tickangle: 0 },
@@ -182,20 +185,13 @@ class Timeline {
     return `${grouped(this.total(index))} bytes ${words}${parts.length ? `: ${parts.join(", ")}` : ""}.`;
   }
 
-  describe() {
-    const { element } = this;
-    element.setAttribute("aria-valuemin", 1);
-    element.setAttribute("aria-valuemax", this.moments.length);
-    const shown = this.index ?? this.peakIndex();
-    element.setAttribute("aria-valuenow", shown + 1);
-    element.setAttribute("aria-valuetext", this.sentence(shown));
-  }
-
   /** Says below the chart what was live at a moment. */
   tell(index) {
-    this.index = index;
     this.words.textContent = this.sentence(index);
-    this.describe();
+    this.element.setAttribute("aria-valuemin", 1);
+    this.element.setAttribute("aria-valuemax", this.moments.length);
+    this.element.setAttribute("aria-valuenow", index + 1);
+    this.element.setAttribute("aria-valuetext", this.sentence(index));
   }
 
   move(index) {
@@ -203,6 +199,7 @@ class Timeline {
     const [from, to] = this.element.layout.xaxis.range;
     const [number] = this.moments[index];
     if (number < from || number > to) this.zoom(number - (to - from) / 2, number + (to - from) / 2);
+    this.index = index;
     Plotly.Fx.hover(this.element, [{ curveNumber: this.curve, pointNumber: index }]);
     this.tell(index);
   }
