@@ -17,7 +17,7 @@ LAYERS = [
     ["records", "extras"],
     ["torch_internals", "devices", "units"],
     ["pricing", "attribution", "report"],
-    ["formulas", "profile"],
+    ["formulas", "memory", "profile"],
     ["higher_order"],
     ["dispatch"],
     ["mode"],

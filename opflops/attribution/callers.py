@@ -26,10 +26,14 @@ def is_user_code(frame: FrameType) -> bool:
 
     A mode that passes an operator on is not where the program called it.
     """
-    file = frame.f_code.co_filename
+    return is_user_file(frame.f_code.co_filename) and not _is_mode(frame)
+
+
+def is_user_file(file: str) -> bool:
+    """Tell whether a file holds code that the user of a model chose."""
     if file.startswith((*_LIBRARY_FOLDERS, "<")) or _SYMPY in file:
         return False
-    return (not file.startswith(_STANDARD_LIBRARY) or file.startswith(_INSTALLED_PACKAGES)) and not _is_mode(frame)
+    return not file.startswith(_STANDARD_LIBRARY) or file.startswith(_INSTALLED_PACKAGES)
 
 
 def is_part_of_program(frame: FrameType) -> bool:

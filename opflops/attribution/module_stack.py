@@ -191,10 +191,12 @@ class HasModuleStack:
     Attributes:
         module_stack: The module stack of the current counting block.
         counts_here: Returns whether the mode counts what runs now; None if it counts all that it sees.
+        memory_tracker: What follows the memory of the block; None if that was not asked for.
     """
 
     module_stack: ModuleStack
     counts_here: Callable[[], bool] | None = None
+    memory_tracker: Any = None
 
     def begin_jit_trace(self) -> None:
         """Prepare for ``torch.jit.trace``, which begins now: sizes of tensors are tensors until it ends."""

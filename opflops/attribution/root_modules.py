@@ -18,7 +18,7 @@ from opflops.attribution.module_paths import ModulePaths
 from opflops.torch_internals.modules import class_name, own_parameter, own_parameters, unwrap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from torch import Tensor, nn
 
@@ -53,6 +53,8 @@ class RootModules:
         self._unowned: dict[int, weakref.ref[Tensor]] = {}
         # The paths of modules of a former root below the root that it is part of, by its name and by their old paths.
         self._moved: dict[str, dict[str, str]] = {}
+        # Called with each new root.
+        self.on_new_root: Callable[[nn.Module], None] | None = None
         if root is not None:
             self._fixed = self.paths_with(root)
 
@@ -112,7 +114,13 @@ class RootModules:
         key = id(root)
         self._by_root[key] = (weakref.ref(root, lambda _: self._remove_root(key)), paths)
         self._move_roots_into(paths, paths.items)
+        if self.on_new_root is not None:
+            self.on_new_root(root)
         return paths
+
+    def roots(self) -> list[nn.Module]:
+        """Return the root modules that still exist."""
+        return [root for reference, _ in [*self._by_root.values()] if (root := reference()) is not None]
 
     def _model_above(self, module: nn.Module) -> nn.Module | None:
         """Return the first expected model that contains a module."""

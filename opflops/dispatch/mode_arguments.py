@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from opflops.errors import ArgumentError, FormulaError, RootError
 from opflops.records.arguments import check_flag, describe
+from opflops.records.memory import ALLOCATORS
 from opflops.torch_internals.modules import name_of
 
 _BLOCK = "with OpFlopMode() as m: model(x)."
@@ -75,6 +76,27 @@ def check_causal(value: object) -> None:
     """
     if value.__class__ is not str or value not in CAUSAL:
         raise ArgumentError(f"causal must be 'dense' or 'exact', not {describe(value)}.")
+
+
+def check_memory(memory: object, allocator: object) -> None:
+    """Check the options of memory.
+
+    Raises:
+        ArgumentError: ``memory`` is not True or False, ``allocator`` is unknown, or is given without ``memory``.
+    """
+    check_flag("memory", memory)
+    if allocator is None:
+        return
+    if allocator.__class__ is not str or allocator not in ALLOCATORS:
+        raise ArgumentError(
+            "allocator must be 'cuda', which rounds sizes up as PyTorch's allocator for CUDA does, or None, not "
+            f"{describe(allocator)}."
+        )
+    if not memory:
+        raise ArgumentError(
+            f"allocator={describe(allocator)} says how memory is measured, which needs memory=True: "
+            f"OpFlopMode(memory=True, allocator={describe(allocator)})."
+        )
 
 
 def check_formulas(formulas: object) -> None:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from opflops.attribution.module_context import ModuleContext
     from opflops.attribution.root_modules import RootModules
+    from opflops.memory.tracker import MemoryTracker
     from opflops.pricing.accumulators import AccumulatorKey
     from opflops.pricing.price_cache import PriceCache
 
@@ -195,7 +196,18 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
     def count_only_where(self, counts_here: Callable[[], bool] | None) -> None:
         """Count only what runs where a function returns True; None for all. For internal use."""
         self.counts_here = counts_here
-        if counts_here is not None:
+        self._choose_dispatch()
+
+    def track_memory(self, tracker: MemoryTracker | None) -> None:
+        """Let a tracker see the tensors of each operator, too; None for no tracker. For internal use."""
+        if tracker is not self.memory_tracker:
+            self.memory_tracker = tracker
+            self._choose_dispatch()
+
+    def _choose_dispatch(self) -> None:
+        if self.memory_tracker is not None:
+            self.__torch_dispatch__ = MethodType(_dispatch_with_memory, self)  # type: ignore[method-assign]
+        elif self.counts_here is not None:
             # Only modes that share a thread ask for each operator.
             self.__torch_dispatch__ = MethodType(_dispatch_where_counted, self)  # type: ignore[method-assign]
         elif "__torch_dispatch__" in self.__dict__:
@@ -361,3 +373,18 @@ def _dispatch_where_counted(
     if mode.counts_here is None or mode.counts_here():
         return RecordingMode.__torch_dispatch__(mode, func, types, args, kwargs)
     return func(*args, **(kwargs or {}))
+
+
+def _dispatch_with_memory(
+    mode: RecordingMode, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+) -> Any:
+    """Run an operator and record its cost, if the mode counts it; then see what is alive."""
+    if mode.counts_here is not None and not mode.counts_here():
+        return func(*args, **(kwargs or {}))
+    tracker = mode.memory_tracker
+    number = tracker.operators
+    out = RecordingMode.__torch_dispatch__(mode, func, types, args, kwargs)
+    # What ran other operators in its place has shown its tensors.
+    if tracker.operators == number:
+        tracker.after(mode.module_stack, func, args, kwargs, out)
+    return out

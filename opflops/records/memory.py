@@ -11,6 +11,9 @@ from opflops.records.arguments import explain_methods, no_advice
 CATEGORIES = ("parameters", "gradients", "optimizer", "buffers", "inputs", "activations", "temporaries")
 """The categories of live bytes, in the order of reports."""
 
+ALLOCATORS = {"cuda": 512}
+"""The allocators that are known, with the number of bytes that sizes are rounded up to multiples of."""
+
 
 class LiveBytes(NamedTuple):
     """Hold live bytes by category; they sum to :attr:`total`.

@@ -1,0 +1,79 @@
+"""The record of memory that a profile holds, from what a tracker has seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from opflops.memory.storages import TEMPORARY, DeviceMemory
+from opflops.pricing.op_pricing import op_name
+from opflops.records.memory import LiveBytes, Memory, Moment, Sample
+from opflops.records.rows import ancestry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opflops.memory.tracker import MemoryTracker
+
+    Resolve = Callable[[str], str]
+
+
+def memory_of(tracker: MemoryTracker, resolve: Resolve, remarks: tuple[str, ...] = ()) -> Memory:
+    """Return what a tracker has seen so far.
+
+    Args:
+        tracker: The tracker.
+        resolve: Returns the present path of a module.
+        remarks: Sentences on what is not seen.
+    """
+    devices = [_device_memory(device, tracker, resolve, remarks) for device in tracker.storages.devices.values()]
+    if not devices:
+        return Memory(allocator=tracker.allocator, remarks=remarks)
+    first = max(devices, key=lambda each: each["peak"])
+    others = tuple(Memory(**each) for each in devices if each is not first)
+    return Memory(**first, others=others)
+
+
+def _device_memory(
+    device: DeviceMemory, tracker: MemoryTracker, resolve: Resolve, remarks: tuple[str, ...]
+) -> dict[str, Any]:
+    timeline, base = device.timeline, device.base
+    records = [each for each in [*tracker.storages.records.values()] if each.device is device]
+    alive = [(each.born, each.size, each.category) for each in records if each.category != TEMPORARY]
+    samples = []
+    for number, live, moment, found in zip(
+        [*timeline.numbers], timeline.live, timeline.moments, timeline.by_category(alive), strict=False
+    ):
+        found[TEMPORARY] = base + live - sum(found)
+        context, phase, func = moment
+        samples.append(Sample(Moment(resolve(context.path), op_name(func), phase, "", number), LiveBytes(*found)))
+    highest = max(samples, key=lambda each: each.live.total, default=None)
+    phase_peaks: dict[str, int] = {}
+    module_peaks: dict[str, int] = {}
+    for (context, phase), live in [*device.peaks.items()]:
+        phase_peaks[phase] = max(phase_peaks.get(phase, 0), base + live)
+        for path in ancestry(resolve(context.path)) if context.path else ():
+            module_peaks[path] = max(module_peaks.get(path, 0), base + live)
+    at = highest.at._replace(source=_line(device.source)) if highest is not None else None
+    return {
+        "device": device.name,
+        "peak": highest.live.total if highest is not None else base,
+        "at": at,
+        "at_peak": highest.live if highest is not None else LiveBytes(),
+        "phase_peaks": phase_peaks,
+        "module_peaks": module_peaks,
+        "timeline": tuple(samples),
+        "allocator": tracker.allocator,
+        "remarks": remarks,
+    }
+
+
+def _line(source: tuple[Any, int] | None) -> str:
+    if source is None:
+        return ""
+    code, instruction = source
+    line = code.co_firstlineno
+    for first, last, number in code.co_lines():
+        if first <= instruction < last and number is not None:
+            line = number
+    return f"{Path(code.co_filename).name}:{line}"

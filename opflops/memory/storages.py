@@ -1,0 +1,120 @@
+"""The storages of a device that are alive, from birth to death, and the sums of their sizes."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from opflops.memory.timeline import Timeline
+from opflops.records.memory import CATEGORIES
+
+if TYPE_CHECKING:
+    from opflops.attribution.module_context import ModuleContext
+
+PARAMETER, GRADIENT, OPTIMIZER, BUFFER, INPUT, ACTIVATION, TEMPORARY = range(len(CATEGORIES))
+
+BEFORE = -1
+"""The birth of storages from before the block."""
+
+
+class StorageRecord(weakref.ref[Any]):
+    """Refer to a storage weakly, and hold what is known of it.
+
+    Attributes:
+        key: The identity of the storage.
+        size: Its bytes.
+        born: The number of the operator that made it; :data:`BEFORE` for one from before the block.
+        category: The index of its category, as known so far.
+        owner: The module whose work made autograd keep it; None if it does not.
+        device: Where it counts; None if it is from before the block, and the block did not use it yet.
+    """
+
+    __slots__ = ("born", "category", "device", "key", "owner", "size")
+
+    key: int
+    size: int
+    born: int
+    category: int
+    owner: ModuleContext | None
+    device: DeviceMemory | None
+
+
+class DeviceMemory:
+    """Hold what is alive on one device.
+
+    Attributes:
+        name: The device.
+        base: The bytes of storages from before the block that it used. They were alive from its beginning.
+        live: The bytes of those made in the block that are alive, less those from before that died.
+        highest: The highest that this was.
+        source: The code and the instruction where it was highest.
+        timeline: What was alive after each operator.
+        peaks: The highest, by module context and phase.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.base = 0
+        self.live = 0
+        self.highest = -(2**63)
+        self.source: tuple[Any, int] | None = None
+        self.timeline = Timeline()
+        self.peaks: dict[tuple[ModuleContext, str], int] = {}
+
+
+class Storages:
+    """Hold a record of each storage that was seen and is alive.
+
+    Args:
+        rounded: Whether sizes are rounded up to multiples of this; 1 if not.
+
+    Attributes:
+        records: The records by the identity of the storage.
+        devices: The devices by name.
+    """
+
+    def __init__(self, rounded: int = 1) -> None:
+        self.records: dict[int, StorageRecord] = {}
+        self.devices: dict[Any, DeviceMemory] = {}
+        self._rounded = rounded
+
+    def add(self, storage: Any, size: int, born: int) -> StorageRecord:
+        """Make the record of a storage that is not counted yet."""
+        record = StorageRecord(storage, self._died)
+        record.key = id(storage)
+        record.size = size if self._rounded == 1 else -(-size // self._rounded) * self._rounded
+        record.born, record.category = born, INPUT if born == BEFORE else TEMPORARY
+        record.owner = record.device = None
+        self.records[record.key] = record
+        return record
+
+    def count(self, record: StorageRecord, device: Any) -> None:
+        """Count a storage on a device from its birth on."""
+        memory = self.devices.get(device)
+        if memory is None:
+            memory = self.devices.setdefault(device, DeviceMemory(str(device)))
+        record.device = memory
+        if record.born == BEFORE:
+            memory.base += record.size
+        else:
+            memory.live += record.size
+
+    def resize(self, record: StorageRecord, storage: Any, size: int, number: int) -> None:
+        """Let a storage that another size was given die and be born again."""
+        device = record.device
+        self._died(record)
+        if size:
+            new = self.add(storage, size, number)
+            new.category, new.owner = (record.category, record.owner) if record.category != INPUT else (TEMPORARY, None)
+            if device is not None:
+                new.device = device
+                device.live += new.size
+
+    def _died(self, record: StorageRecord) -> None:
+        if self.records.get(record.key) is record:
+            del self.records[record.key]
+            device = record.device
+            if device is not None:
+                device.live -= record.size
+                if record.category != TEMPORARY:
+                    device.timeline.remove(record.born, record.size, record.category)

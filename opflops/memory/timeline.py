@@ -1,0 +1,121 @@
+"""The live bytes after each operator, thinned to about a thousand samples, and what each sample consists of."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from opflops.records.memory import CATEGORIES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    SampledMoment = tuple[Any, str, Any]
+    """The context of a module, the phase and the operator after which a sample was taken."""
+
+MAX_SAMPLES = 1000
+
+
+class Timeline:
+    """Hold samples of live bytes: of each stretch of operators the highest.
+
+    A storage is alive at the samples from its birth on that are taken before its death, so what dies is added to those
+    samples, by category. The samples thus consist of the storages that were alive, without a list of them.
+
+    What dies may do so in the middle of any method, so each update is a single step.
+
+    Attributes:
+        numbers: The number of the operator of each sample.
+        live: The live bytes of each sample, without those that were there from the beginning.
+        moments: The operator, module and phase of each sample.
+    """
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+        self.live: list[int] = []
+        self.moments: list[SampledMoment] = []
+        self._shift = 0
+        # The stretch of the last sample.
+        self._stretch = -1
+        # Of each category: the changes from sample to sample of the bytes that have died since. The last sample, which a
+        # higher one may replace, has those that died since then apart.
+        self._died: list[defaultdict[int, int]] = [defaultdict(int) for _ in CATEGORIES]
+        self._died_at: list[list[int] | None] = []
+        # What dies while samples are merged; None at other times.
+        self._waiting: list[tuple[int, int, int]] | None = None
+
+    def add(self, number: int, live: int, moment: SampledMoment) -> None:
+        """Add what is live after an operator, whose number is higher than those before."""
+        stretch = number >> self._shift
+        if stretch > self._stretch:
+            if len(self.numbers) >= MAX_SAMPLES:
+                self._thin()
+                self.add(number, live, moment)
+                return
+            self._stretch = stretch
+            self.live.append(live)
+            self.moments.append(moment)
+            self._died_at.append(None)
+            self.numbers.append(number)
+        elif live > self.live[-1]:
+            self.numbers[-1], self.live[-1], self.moments[-1], self._died_at[-1] = number, live, moment, None
+
+    def remove(self, born: int, size: int, category: int) -> None:
+        """Add a storage that died to the samples at which it was alive."""
+        if self._waiting is not None:
+            self._waiting.append((born, size, category))
+            return
+        last = len(self.numbers) - 1
+        if last < 0 or self.numbers[last] < born:
+            return
+        first = bisect_left(self.numbers, born)
+        if first < last:
+            changes = self._died[category]
+            changes[first] += size
+            changes[last] -= size
+        if self._died_at[last] is None:
+            none = [0] * len(CATEGORIES)
+            if self._died_at[last] is None:
+                self._died_at[last] = none
+        self._died_at[last][category] += size  # type: ignore[index]
+
+    def by_category(self, alive: Iterable[tuple[int, int, int]]) -> list[list[int]]:
+        """Return the bytes of each sample by category.
+
+        Args:
+            alive: Of each storage that is alive: birth, size and category.
+        """
+        changes = [defaultdict(int, each) for each in self._died]
+        for born, size, category in alive:
+            changes[category][bisect_left(self.numbers, born)] += size
+        samples = [[0] * len(CATEGORIES) if died is None else [*died] for died in self._died_at]
+        for category, each in enumerate(changes):
+            value = 0
+            for index, sample in enumerate(samples if each else ()):
+                value += each.get(index, 0)
+                sample[category] += value
+        return samples
+
+    def _thin(self) -> None:
+        """Make the stretches longer, and keep the highest sample of each."""
+        self._waiting = []
+        samples = self.by_category(())
+        kept = [*range(len(self.numbers))]
+        while len(kept) > MAX_SAMPLES // 2:
+            self._shift += 1
+            highest: dict[int, int] = {}
+            for index in kept:
+                stretch = self.numbers[index] >> self._shift
+                if self.live[index] > self.live[highest.setdefault(stretch, index)]:
+                    highest[stretch] = index
+            kept = [*highest.values()]
+        self._stretch = self.numbers[-1] >> self._shift
+        self.numbers = [self.numbers[index] for index in kept]
+        self.live = [self.live[index] for index in kept]
+        self.moments = [self.moments[index] for index in kept]
+        self._died_at = [samples[index] for index in kept]
+        self._died = [defaultdict(int) for _ in CATEGORIES]
+        waiting, self._waiting = self._waiting, None
+        for each in waiting:
+            self.remove(*each)

@@ -1,0 +1,82 @@
+"""Storages: the memory of tensors, and the tensors that have none of their own."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.functional_tensor import FunctionalTensor
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+from opflops.torch_internals.dispatch import modes_disabled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+UntypedStorage = torch.UntypedStorage
+
+_NO_DISPATCH = Tensor.__torch_dispatch__
+_STRIDED = torch.strided
+
+
+def storage_of(tensor: Tensor) -> torch.UntypedStorage | None:
+    """Return the storage of a tensor that has one of its own; None for one that consists of others, or is opaque.
+
+    PyTorch keeps the Python object of a storage as long as the storage itself, so a weak reference to it dies with the
+    storage.
+    """
+    cls = type(tensor)
+    if cls is not Tensor and cls.__torch_dispatch__ is not _NO_DISPATCH and not issubclass(cls, FakeTensor):
+        return None
+    try:
+        return tensor.untyped_storage()
+    except (NotImplementedError, RuntimeError):
+        return None
+
+
+def component_tensors(tensor: Tensor) -> list[Tensor] | None:
+    """Return the tensors that a tensor without a storage of its own consists of; None if they cannot be seen."""
+    if isinstance(tensor, FunctionalTensor) or torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        return []
+    if is_traceable_wrapper_subclass(tensor):
+        names, _ = tensor.__tensor_flatten__()  # type: ignore[attr-defined]
+        return [each for name in names if isinstance(each := getattr(tensor, name), Tensor)]
+    if type(tensor).__torch_dispatch__ is not _NO_DISPATCH and not isinstance(tensor, FakeTensor):
+        # Its operators run others on the tensors that it holds.
+        return []
+    with modes_disabled(), torch.no_grad():
+        if tensor.layout is torch.sparse_coo:
+            return [tensor._indices(), tensor._values()]
+        if tensor.layout in {torch.sparse_csr, torch.sparse_bsr}:
+            return [tensor.crow_indices(), tensor.col_indices(), tensor.values()]
+        if tensor.layout in {torch.sparse_csc, torch.sparse_bsc}:
+            return [tensor.ccol_indices(), tensor.row_indices(), tensor.values()]
+    return None
+
+
+def all_tensors() -> Iterator[Tensor]:
+    """Iterate over the tensors that Python objects stand for, and that the garbage collector knows of."""
+    is_tensor: dict[type, bool] = {}
+    # A proxy may claim any class, so objects are asked for their type alone.
+    for each in gc.get_objects():
+        cls = type(each)
+        known = is_tensor.get(cls)
+        if known is None:
+            known = is_tensor[cls] = issubclass(cls, Tensor)
+        if known:
+            yield each
+
+
+def storage_bytes(storage: torch.UntypedStorage) -> int:
+    """Return the size of a storage; 0 if it is not a number."""
+    size: Any = storage.nbytes()
+    return size if type(size) is int else 0
+
+
+def weak_reference_dies_with(storage: torch.UntypedStorage, callback: Callable[[Any], None]) -> weakref.ref[Any]:
+    """Return a weak reference to a storage, for tests of this module."""
+    return weakref.ref(storage, callback)
