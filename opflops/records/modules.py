@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from opflops.records.algebra import substitute
 from opflops.records.arguments import explain_methods, no_advice
+from opflops.records.rows import ancestry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from opflops.records.rows import Row
 
 
 class TensorShape(NamedTuple):
@@ -75,3 +82,80 @@ class ModuleRecord:
     buffer_bytes: int = 0
     shared: tuple[SharedParameter, ...] = ()
     calls: tuple[CallShapes, ...] = ()
+
+
+class ModuleTotals(NamedTuple):
+    """Hold what a module and all modules below it have together.
+
+    Attributes:
+        parameters: The elements of their parameters, shared ones once.
+        trainable: Those that require a gradient.
+        parameter_bytes: Their bytes.
+        buffers: The elements of their buffers, shared ones once.
+        buffer_bytes: Their bytes.
+        activations: The elements of results, as in :attr:`opflops.Row.activations`, of floating-point work.
+    """
+
+    parameters: int = 0
+    trainable: int = 0
+    parameter_bytes: int = 0
+    buffers: int = 0
+    buffer_bytes: int = 0
+    activations: Any = 0
+
+
+def inclusive_totals(records: Iterable[ModuleRecord], rows: Iterable[Row] = ()) -> dict[str, ModuleTotals]:
+    """Add up, for every module path, what the module and all modules below it have.
+
+    A parameter that modules share counts below the one that owns it. So the sum over roots has each once.
+
+    Args:
+        records: The records of a profile.
+        rows: Its rows, for activations.
+
+    Returns:
+        Totals by path, also of modules above the recorded ones; "" has the activations of work outside any module.
+    """
+    sums: dict[str, list[Any]] = {}
+    zeros = [0] * len(ModuleTotals._fields)
+    for each in records:
+        own = (each.parameters, each.trainable, each.parameter_bytes, each.buffers, each.buffer_bytes)
+        for path in ancestry(each.module):
+            known = sums.setdefault(path, [*zeros])
+            for index, number in enumerate(own):
+                known[index] += number
+    for row in rows:
+        if row.floating:
+            for path in ancestry(row.module):
+                sums.setdefault(path, [*zeros])[-1] += row.activations
+    return {path: ModuleTotals(*each) for path, each in sums.items()}
+
+
+def total_parameters(records: Iterable[ModuleRecord]) -> tuple[int, int]:
+    """Return the elements of all parameters, and of those that require a gradient."""
+    records = tuple(records)
+    return sum(each.parameters for each in records), sum(each.trainable for each in records)
+
+
+def records_at(records: Iterable[ModuleRecord], sizes: Mapping[str, int]) -> tuple[ModuleRecord, ...]:
+    """Substitute sizes for dimensions in the shapes of calls; calls that are equal then are added up."""
+    return tuple(replace(each, calls=_calls_at(each.calls, sizes)) if each.calls else each for each in records)
+
+
+def _calls_at(calls: Iterable[CallShapes], sizes: Mapping[str, int]) -> tuple[CallShapes, ...]:
+    return merge_calls(
+        CallShapes(_shapes_at(each.inputs, sizes), _shapes_at(each.outputs, sizes), each.calls) for each in calls
+    )
+
+
+def _shapes_at(shapes: Iterable[TensorShape], sizes: Mapping[str, int]) -> tuple[TensorShape, ...]:
+    return tuple(TensorShape(tuple(substitute(size, sizes) for size in shape), dtype) for shape, dtype in shapes)
+
+
+def merge_calls(calls: Iterable[CallShapes]) -> tuple[CallShapes, ...]:
+    """Add up the numbers of calls with equal shapes, in order of first appearance."""
+    merged: dict[Any, int] = {}
+    for each in calls:
+        key = each.inputs, each.outputs
+        merged[key] = merged.get(key, 0) + each.calls
+    return tuple(CallShapes(inputs, outputs, number) for (inputs, outputs), number in merged.items())
