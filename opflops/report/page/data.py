@@ -150,9 +150,7 @@ def profile_data(
     }
 
 
-def _encode_counts(
-    columns: Mapping[str, list[Any]], symbolic: Symbolic
-) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+def _encode_counts(columns: Mapping[str, list[Any]], symbolic: Symbolic) -> tuple[dict[str, list[Any]], dict[str, Any]]:
     """Encode counts field by field, and return how they are encoded.
 
     If they are expressions, or too large for JavaScript to add up, each is a list of pairs: the index of a term and its

@@ -1,16 +1,16 @@
 // Memory: the line at the top of the page, the bytes by category at the peak, the modules that keep most for the backward
 // pass, and the switch between devices. timeline.js draws the chart.
 
-// From the palette of Okabe and Ito, which readers with each kind of color blindness can tell apart. In the order of
-// records, from the bottom of the chart to its top.
+// From the palette of Okabe and Ito, which readers with each kind of color blindness can tell apart; neighbors differ most.
+// In the order of records, from the bottom of the chart to its top.
 const CATEGORIES = [
   ["parameters", "#0072b2"],
   ["gradients", "#e69f00"],
   ["optimizer", "#009e73"],
-  ["buffers", "#cc79a7"],
-  ["inputs", "#f0e442"],
-  ["activations", "#56b4e9"],
-  ["temporaries", "#d55e00"],
+  ["buffers", "#d55e00"],
+  ["inputs", "#cc79a7"],
+  ["activations", "#f0e442"],
+  ["temporaries", "#56b4e9"],
 ];
 
 /** Names a moment for people: after which operator of which module it was. */
@@ -31,6 +31,7 @@ class MemoryPanel {
   build() {
     const { data } = this.facts;
     this.at("memory-panel").hidden = false;
+    this.at("timeline").setAttribute("aria-busy", true);
     if (data.memory.length > 1) {
       const buttons = data.memory.map(({ device }, index) => {
         const button = made("button", { type: "button", "aria-pressed": index === this.facts.device }, device);
@@ -108,8 +109,7 @@ class MemoryPanel {
     const within = paths.every((path) => `${path}.`.startsWith(root));
     const rows = keepers.map(([, node, size], index) => [paths[index], node, readWhole(size)]);
     if (others) rows.push([`${grouped(others)} others`, -1, readWhole(rest)]);
-    this.at("keepers").hidden = !keepers.length;
-    this.at("no-keepers").hidden = keepers.length > 0;
+    this.at("memory").classList.toggle("whole", !keepers.length);
     // What all have in common takes no room.
     const short = (name) => (within && name.startsWith(root) ? name.slice(root.length) : name);
     this.at("keepers").tBodies[0].replaceChildren(...rows.map((row) => this.keeper(row, short(row[0]), whole)));

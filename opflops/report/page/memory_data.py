@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from opflops.records.memory import CATEGORIES
@@ -49,7 +50,9 @@ class MemoryEncoder:
             "phases": [[self.text(phase), whole(peak)] for phase, peak in memory.phase_peaks.items()],
             "saved": {self.nodes[path]: whole(size) for path, size in sums.items() if path in self.nodes},
             "saved_in_all": whole(sum(saved.values())),
-            "peaks": {self.nodes[path]: whole(size) for path, size in memory.module_peaks.items() if path in self.nodes},
+            "peaks": {
+                self.nodes[path]: whole(size) for path, size in memory.module_peaks.items() if path in self.nodes
+            },
             "keepers": [
                 [self.text(path or OUTSIDE), self.nodes.get(path, -1), whole(size)]
                 for path, size in keepers[:_MAX_KEEPERS]
@@ -78,5 +81,5 @@ def thin(timeline: Sequence[Sample], most: int) -> Sequence[Sample]:
     if len(timeline) <= most:
         return timeline
     bounds = [len(timeline) * part // most for part in range(most + 1)]
-    stretches = (timeline[start:end] for start, end in zip(bounds, bounds[1:], strict=False))
+    stretches = (timeline[start:end] for start, end in pairwise(bounds))
     return [max(stretch, key=lambda each: each.live.total) for stretch in stretches]

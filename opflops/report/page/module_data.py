@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from opflops.records.modules import ModuleTotals, inclusive_totals
 from opflops.records.rows import ancestry
 from opflops.units import exact
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 _MAX_EXACT = 2**53
 _MAX_CALLS, _MAX_TENSORS = 6, 8
-_SUMS = ("parameters", "trainable", "parameter_bytes", "buffers", "buffer_bytes")
+_SUMS = ModuleTotals._fields[:-1]  # activations are sums of rows
 
 
 def whole(value: int) -> int | str:
@@ -42,20 +43,20 @@ def module_data(
         text: What numbers strings.
 
     Returns:
-        ``total``, the sums over all modules in the order of ``sums``; ``nodes``, by index the sums of a module and those
-        below it, and its own parameters; ``shared``, by index the parameters that count elsewhere; ``calls``, by index
-        the inputs, outputs and number of calls. None without records.
+        ``total``, the sums over all modules in the order of ``sums``; ``nodes``, by index the sums of a module and
+        those below it, and its own parameters; ``shared``, by index the parameters that count elsewhere; ``calls``, by
+        index the inputs, outputs and number of calls. None without records.
     """
     if not modules:
         return None
     own = {each.module: each for each in modules}
-    sums = [inclusive_sums({path: getattr(each, name) for path, each in own.items()}) for name in _SUMS]
-    placed = {path: nodes[path] for path in sums[0] if path in nodes}
+    sums = inclusive_totals(modules)
+    placed = {path: nodes[path] for path in sums if path in nodes}
     return {
         "sums": _SUMS,
         "total": [whole(sum(getattr(each, name) for each in own.values())) for name in _SUMS],
         "nodes": {
-            node: [*(whole(part[path]) for part in sums), whole(own[path].parameters if path in own else 0)]
+            node: [*map(whole, sums[path][: len(_SUMS)]), whole(own[path].parameters if path in own else 0)]
             for path, node in placed.items()
         },
         "shared": {
