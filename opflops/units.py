@@ -51,6 +51,16 @@ def scaled(value: Any) -> str:
     return f"{value / unit:.{4 - whole_digits}f}{_PREFIXES[power]}"
 
 
+def data_size(number: int) -> str:
+    """Write a number of bytes with four significant digits and an SI prefix: a GB is 10**9 bytes, as in datasheets.
+
+    >>> data_size(3_950_984), data_size(512), data_size(80 * 10**9)
+    ('3.951 MB', '512 B', '80.00 GB')
+    """
+    text = scaled(number)
+    return f"{text}B" if " " in text else f"{text} B"
+
+
 def share(part: Any, whole: Any) -> str:
     """Write a part of a whole in percent; "" if the whole is 0 or one of them is not a number.
 

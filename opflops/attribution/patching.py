@@ -20,7 +20,8 @@ from torch.compiler import is_dynamo_compiling
 from opflops.attribution.compiled_subgraphs import wrap_compilation_env, wrap_uncounted
 from opflops.attribution.imports import PatchedImports
 from opflops.attribution.kernel_launches import wrap_kernel_run
-from opflops.attribution.module_stack import HasModuleStack, module_stacks_of
+from opflops.attribution.memory_patches import call_tracked, memory_patches, remove_memory_patches
+from opflops.attribution.module_stack import HasModuleStack, counting_modes
 from opflops.attribution.phase_patches import (
     call_entered,
     wrap_checkpoint,
@@ -113,6 +114,8 @@ def install_patches(mode: Any) -> None:
             else:
                 _install([(torch, "compile", _wrap_compile)])
             _complete = True
+        if mode.memory_tracker is not None:
+            _install(memory_patches())
         _active_modes = len(_modes)
 
 
@@ -132,6 +135,7 @@ def remove_patches(mode: Any) -> None:
         if "__new__" in Tensor.__dict__ and Tensor.__dict__["__new__"] is TENSOR_NEW:
             del Tensor.__new__
         remove_step_pre_hook(wrap_closures)
+        remove_memory_patches()
         if _stance is not None:
             restore_stance(_stance)
             _stance = None
@@ -299,6 +303,8 @@ def _wrap_compile(original: Callable[..., Any]) -> Callable[..., Any]:
         with _lock:
             if _active_modes:
                 _force_eager()
+                if any(mode.memory_tracker is not None for mode in _modes):
+                    _install(memory_patches())
         return compiled
 
     return call
@@ -346,15 +352,19 @@ def _wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
             stack = mode.module_stack
             depth = stack.enter(module)
             try:
+                if depth == 1 and mode.memory_tracker is not None:
+                    return mode.memory_tracker.call_outermost(stack, original, module, *args, **kwargs)
                 if call_directly and module._compiled_call_impl is None:  # noqa: SLF001 - as the original does
                     return module._call_impl(*args, **kwargs)  # noqa: SLF001 - as above
                 return original(module, *args, **kwargs)
             finally:
                 stack.leave(depth)
-        stacks = module_stacks_of(dispatch_modes()) if modes else []
-        if not stacks:
+        counting = counting_modes(dispatch_modes()) if modes else []
+        if not counting:
             return call_uncounted(original, module, *args, **kwargs)
-        return call_entered([(stack, stack.enter(module)) for stack in stacks], original, module, *args, **kwargs)
+        function = call_tracked(counting, original)
+        entered = [(each.module_stack, each.module_stack.enter(module)) for each in counting]
+        return call_entered(entered, function, module, *args, **kwargs)
 
     return call
 

@@ -10,8 +10,9 @@ from tabulate import tabulate_formats
 
 from opflops.cli.help import Formatter
 from opflops.errors import TargetError
+from opflops.records.memory import ALLOCATORS
 from opflops.records.rows import KEYS
-from opflops.report.text.columns import MEASURES, PHASES
+from opflops.report.text.columns import MEASURES, SORTS
 from opflops.wording import nearest, unknown
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ FILE_FORMATS = ("json", "csv", "folded", "speedscope", "mermaid", "mermaid-er", 
 FORMATS = (*FILE_FORMATS, *tabulate_formats)
 DEVICE_NAMES = ("meta", "cpu", "cuda")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
-SORTS = ("calls", "macs", "flops", "transcendentals", "bytes", "name", "seconds", "ops", *PHASES, "intensity", "flop/s")
 SUBCOMMANDS = {
     "diff": "diff",
     "coverage": "coverage",
@@ -148,8 +148,9 @@ def add_general_options(parser: Parser, *, version: bool = False) -> None:
     group.add_argument("-h", "--help", action="help", help=text)
     if version:
         group.add_argument("--version", action="store_true", help=text)
-    group.add_argument("--quiet", action="store_true", help="show no progress and no notes on stderr")
-    group.add_argument("--debug", action="store_true", help="show tracebacks and the warnings of models")
+    text = "show no progress and notes, or show tracebacks"
+    group.add_argument("--quiet", action="store_true", help=text)
+    group.add_argument("--debug", action="store_true", help=text)
 
 
 def add_report_options(parser: Parser) -> argparse._ArgumentGroup:
@@ -157,18 +158,15 @@ def add_report_options(parser: Parser) -> argparse._ArgumentGroup:
     group = parser.add_argument_group("report")
     group.add_argument(
         "--format", metavar="NAME", type=choice("format", FORMATS), choices=FORMATS,
-        help="page (HTML), json, csv, folded, speedscope, mermaid, mermaid-er, or a table: simple, github, tsv, "
-        "latex …",
+        help="page (HTML), json, csv, folded, or a table: github …",
     )  # fmt: skip
     output = group.add_argument(
         "-o", dest="output", metavar="FILE", help="write to FILE; its suffix selects the format"
     )
     output.complete = "file"  # type: ignore[attr-defined] # opflops.cli.completion reads it
-    group.add_argument("--sort", metavar="COLUMN", type=choice("column to sort by", SORTS), choices=SORTS,
-                       help="sort by flops, macs, calls, bytes, seconds, name …")  # fmt: skip
-    group.add_argument(
-        "--top", metavar="N", type=integer(1, "rows"), help="show the N largest rows, and the rest as one row"
-    )
+    text = "sort by flops, macs, name …; show the N largest rows"
+    group.add_argument("--sort", metavar="COLUMN", type=choice("column to sort by", SORTS), choices=SORTS, help=text)
+    group.add_argument("--top", metavar="N", type=integer(1, "rows"), help=text)
     return group
 
 
@@ -180,15 +178,9 @@ def add_model_options(parser: Parser) -> None:
     group.add_argument("--input", metavar="SPEC", action="append", default=[],
                        help="[NAME=]SIZES[:DTYPE], as ids=2x8:int64; repeatable")  # fmt: skip
     group.add_argument("--batch", metavar="N", type=integer(1, "examples"), help="leading size of the inputs")
-    group.add_argument("--dim", metavar="NAME=INPUT:AXIS", action="append", default=[],
-                       help="formula in the size of an axis: batch=0:0; repeatable")  # fmt: skip
-    group.add_argument(
-        "--at",
-        metavar="NAME=SIZE",
-        action="append",
-        default=[],
-        help="evaluate the --dim formula at this size; repeatable",
-    )
+    text = "formula in the size of an axis, batch=0:0; at batch=8"
+    group.add_argument("--dim", metavar="DIM", action="append", default=[], help=text)
+    group.add_argument("--at", metavar="DIM=N", action="append", default=[], help=text)
     group.add_argument("--trust-remote-code", action="store_true",
                        help="run code from hf: configurations and .pt2 files")  # fmt: skip
     group = parser.add_argument_group("run")
@@ -202,6 +194,9 @@ def add_model_options(parser: Parser) -> None:
     group.add_argument("--eval", action="store_true", help=mode)
     group.add_argument("--backward", action="store_true", help="also count the gradients")
     group.add_argument("--optimizer", metavar="NAME", help="also count gradients and one step: adamw, sgd …")
+    group.add_argument("--memory", action="store_true", help="also count the peak of memory, and what it consists of")
+    group.add_argument("--allocator", metavar="NAME", type=choice("allocator", [*ALLOCATORS]), choices=[*ALLOCATORS],
+                       help="cuda: round storages up to multiples of 512 bytes")  # fmt: skip
     group.add_argument("--causal", metavar="HOW", type=choice("value", ("dense", "exact")),
                        choices=("dense", "exact"),
                        help="attention: dense (default) or exact (unmasked scores)")  # fmt: skip
@@ -246,13 +241,15 @@ def count_parser() -> Parser:
     group.add_argument("--expand", metavar="PATH[,PATH]", nargs="?", type=_parse_paths,
                        help="show repeated modules one by one: all, or below PATH")  # fmt: skip
     group.add_argument(
-        "--columns", metavar="NAME[,NAME]", type=_parse_list, help="show macs,flops,bytes,intensity,phases,bar …"
+        "--columns", metavar="NAME[,NAME]", type=_parse_list, help="show params,input,output,macs,flops,phases,bar …"
     )
     group.add_argument("--numbers", metavar="HOW", type=choice("value", ("auto", "exact", "scaled")),
                        choices=("auto", "exact", "scaled"),
                        help="write numbers auto, exact (1,234) or scaled (1.2 k)")  # fmt: skip
     _add_measure(group, "for comparisons, flame graphs: flops (default), macs …")
     group.add_argument("--roofline", metavar="DEVICE", help="bound times on h100-sxm, cpu … (see opflops devices)")
+    group.add_argument("--fits", metavar="DEVICE", help="whether the peak memory fits: h100-sxm, 24GB, cuda …")
+    group.add_argument("--largest", metavar="DIM", help="find the largest size that fits, as of batch=0:0")
     group.add_argument("--strict", action="store_true", help="exit with 1 if an operator has no formula")
     add_general_options(made, version=True)
     return made

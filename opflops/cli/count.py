@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from opflops.cli import dimensions, inputs, output, targets
+from opflops.cli import dimensions, fits, inputs, output, targets
 from opflops.cli.arguments import FILE_FORMATS
 from opflops.cli.progress import Progress
 from opflops.cli.rendering import Rendering, render, render_comparison
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _EXIT_EXCEEDED = 1
 _MODEL_OPTIONS = ("arg", "input", "batch", "dim", "device", "dtype", "train", "eval", "backward", "optimizer", "causal",
-              "time_limit", "timing")  # fmt: skip
+              "time_limit", "timing", "memory", "allocator", "largest")  # fmt: skip
 
 
 def command(arguments: argparse.Namespace) -> int:
@@ -33,6 +33,10 @@ def command(arguments: argparse.Namespace) -> int:
     first, *others = counted.values()
     text = render_comparison(counted, rendering) if others else render(first, rendering)
     deliver(text, arguments, rendering.format, " and ".join(each.summary for each in counted.values()))
+    if not arguments.quiet and not rendering.has_sentences:
+        for each in counted.values():
+            for sentence in fits.sentences(each, rendering.capacity):
+                print(f"opflops: {printable(sentence)}", file=sys.stderr)
     return _report_unpriced(counted) if arguments.strict else 0
 
 
@@ -68,7 +72,7 @@ def _check_options(names: list[str], arguments: argparse.Namespace) -> None:
     """
     saved = [targets.is_saved(name) for name in names]
     if all(saved):
-        given = [f"--{name.replace('_', '-')}" for name in _MODEL_OPTIONS if getattr(arguments, name)]
+        given = [f"--{name.replace('_', '-')}" for name in _MODEL_OPTIONS if getattr(arguments, name, None)]
         if given:
             verb = "is a saved profile" if len(names) == 1 else "are saved profiles"
             raise TargetError(f"{' and '.join(names)} {verb}, so {' and '.join(given)} would have no effect.")
@@ -76,6 +80,7 @@ def _check_options(names: list[str], arguments: argparse.Namespace) -> None:
         return
     if arguments.measure == SECONDS and not arguments.timing:
         raise TargetError("--measure seconds needs times. Give --timing to measure them.")
+    fits.check_options(arguments)
     dims = [text.partition("=")[0] for text in arguments.dim]
     for name in dimensions.parse_sizes(arguments.at):
         if name not in dims:
@@ -114,6 +119,7 @@ def _run_options(arguments: argparse.Namespace) -> RunOptions:
             print(f"opflops: {printable(sentence)}", file=sys.stderr)
 
     optimizer = find_optimizer(arguments.optimizer) if arguments.optimizer else None
+    capacity = fits.find_capacity(arguments)
     return RunOptions(
         note=note,
         progress=progress,
@@ -130,6 +136,10 @@ def _run_options(arguments: argparse.Namespace) -> RunOptions:
         causal=arguments.causal or "dense",
         time_limit=arguments.time_limit,
         timing=arguments.timing,
+        memory=arguments.memory or capacity is not None,
+        allocator=arguments.allocator,
+        largest=getattr(arguments, "largest", None) or "",
+        available=None if capacity is None else capacity.bytes,
     )
 
 

@@ -1,4 +1,4 @@
-"""Parse ``--dim batch=0:0``, which names an axis of an input, and ``--at batch=8``, which gives it a size."""
+"""Parse ``--dim batch=0:0`` and ``--largest batch=0:0``, which name an axis of an input, and ``--at batch=8``, a size of it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-def parse_dims(texts: Sequence[str], inputs: Mapping[str, Any]) -> dict[str, dict[int, Any]]:
+def parse_dims(texts: Sequence[str], inputs: Mapping[str, Any], option: str = "--dim") -> dict[str, dict[int, Any]]:
     """Parse ``--dim`` into the ``dynamic_shapes`` of :func:`opflops.count`, by input.
 
     Args:
         texts: The values, ``NAME=INPUT:AXIS`` each, with the position or the name of an input.
         inputs: The inputs by name, in order.
+        option: The option, for errors.
 
     Raises:
         TargetError: A value is malformed, the input does not exist or is not a tensor, or an axis has two names.
@@ -31,20 +32,42 @@ def parse_dims(texts: Sequence[str], inputs: Mapping[str, Any]) -> dict[str, dic
         input_name, _, axis = target.rpartition(":")
         if not (name.isidentifier() and input_name and axis.removeprefix("-").isdecimal()):
             raise TargetError(
-                f"--dim {text!r} does not have the form NAME=INPUT:AXIS, as in batch=0:0 or seq=input_ids:1."
+                f"{option} {text!r} does not have the form NAME=INPUT:AXIS, as in batch=0:0 or seq=input_ids:1."
             )
         if input_name.isdecimal() and int(input_name) < len(inputs):
             input_name = list(inputs)[int(input_name)]
         if input_name not in inputs:
-            raise TargetError(f"--dim {text!r}: {unknown('input', input_name, inputs)}")
+            raise TargetError(f"{option} {text!r}: {unknown('input', input_name, inputs)}")
         if not isinstance(inputs[input_name], Tensor):
             raise TargetError(
-                f"--dim {text!r}: {input_name} is a {type(inputs[input_name]).__name__}, which has no axes."
+                f"{option} {text!r}: {input_name} is a {type(inputs[input_name]).__name__}, which has no axes."
             )
         dim = specs.setdefault(input_name, {}).setdefault(int(axis), dims.setdefault(name, Dim(name)))
         if dim is not dims[name]:
-            raise TargetError(f"--dim {text!r}: axis {axis} of {input_name} is already named {dim.__name__}.")
+            raise TargetError(f"{option} {text!r}: axis {axis} of {input_name} is already named {dim.__name__}.")
     return specs
+
+
+_WITH_MULTIPLE = 3
+
+
+def split_multiple(text: str) -> tuple[str, int]:
+    """Split the multiple off a value of ``--largest``, as in ``height=0:2:32``.
+
+    >>> split_multiple("height=0:2:32"), split_multiple("batch=0:0")
+    (('height=0:2', 32), ('batch=0:0', 1))
+
+    Raises:
+        TargetError: The multiple is no number from 1 on.
+    """
+    parts = text.rpartition("=")[2].split(":")
+    if len(parts) != _WITH_MULTIPLE:
+        return text, 1
+    if not parts[2].isdecimal() or int(parts[2]) < 1:
+        raise TargetError(
+            f"--largest {text!r} does not have the form NAME=INPUT:AXIS or NAME=INPUT:AXIS:MULTIPLE, as in height=0:2:32."
+        )
+    return text.rpartition(":")[0], int(parts[2])
 
 
 def parse_sizes(texts: Sequence[str]) -> dict[str, int]:

@@ -8,10 +8,12 @@ _REPLACEMENTS = {
     r"\brun it on real inputs inside OpFlopMode\(\)": "--device cpu runs it for real",
     r"\brun one inside OpFlopMode\(\)": "--device cpu runs one",
     r"\bCount with OpFlopMode\(timing=True\)": "Count with --timing",
+    r"\bCount with OpFlopMode\(memory=True\)": "Count with --memory",
     r"\bChoose sizes first: profile\.at\([^)]*\)": "Choose sizes with --at",
     r"\bCount without dynamic shapes": "Choose sizes with --at, or leave out --dim",
     r"\bwithin time_limit=(\S+) seconds": r"within the \1 seconds of --time-limit",
     r"\bout of dynamic_shapes": "out of --dim",
+    r'\(allocator="cuda" does\)': "(--allocator cuda does)",
     r"^dynamic_shapes\b": "--dim",
     r"\bso that count\(\)": "so that opflops",
 }

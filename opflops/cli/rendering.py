@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from opflops.cli import output
+from opflops.cli import fits, output
 from opflops.cli.arguments import FILE_FORMATS
 from opflops.cli.option_wording import name_options_in_report
 from opflops.devices import TF32
-from opflops.devices import datasheets as devices
+from opflops.records import datasheets as devices
 from opflops.devices.benchmark import benchmark_device
 from opflops.errors import TargetError
 from opflops.profile.profile import Profile
@@ -21,11 +21,13 @@ from opflops.report.text.color import wants_color
 from opflops.report.text.comparison import ComparisonOptions, format_comparison
 from opflops.report.text.pairing import ComparedProfile
 from opflops.report.text.sheet import is_markup
+from opflops.wording import printable
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
+    from opflops.cli.fits import Capacity
     from opflops.cli.running import CountedTarget
     from opflops.devices import Device
     from opflops.report.text.tables import TableOptions
@@ -51,6 +53,7 @@ class Rendering:
         tf32: Whether that device computes float32 in TF32.
         color: Whether to write colors.
         bar: Whether to draw bars for shares; None decides by the terminal.
+        capacity: The memory that ``--fits`` names; None without the option.
     """
 
     format: str
@@ -61,6 +64,12 @@ class Rendering:
     tf32: bool = False
     color: bool = False
     bar: bool | None = None
+    capacity: Capacity | None = None
+
+    @property
+    def has_sentences(self) -> bool:
+        """Tell whether the report has room for sentences; otherwise they are notes on stderr."""
+        return self.format not in FILE_FORMATS and not is_markup(self.format)
 
     @classmethod
     def from_arguments(cls, arguments: argparse.Namespace) -> Rendering:
@@ -93,7 +102,9 @@ class Rendering:
             )
         to_stdout = arguments.output in (None, "-")
         color, bar = to_stdout and wants_color(sys.stdout), None if to_stdout else False
-        rendering = cls(form, arguments.by, options, arguments.measure, roofline, suffix == TF32, color, bar)
+        capacity = fits.find_capacity(arguments)
+        tf32 = suffix == TF32
+        rendering = cls(form, arguments.by, options, arguments.measure, roofline, tf32, color, bar, capacity)
         if compares_targets:
             rendering.comparison_options()
         elif form in _STACK_FORMATS:
@@ -148,7 +159,14 @@ def render(counted: CountedTarget, rendering: Rendering) -> str:
     if device is not None:
         bounds = profile.roofline(device, rendering.by or "op", tf32=rendering.tf32)
         text = f"{text}\n\n{bounds.table(rendering.options.get('top'))}"
-    return text if is_markup(rendering.format) else f"{counted.summary}\n\n{name_options_in_report(text)}"
+    if not rendering.has_sentences:
+        return text
+    return "\n".join([*_head(counted, rendering), "", name_options_in_report(text)])
+
+
+def _head(counted: CountedTarget, rendering: Rendering) -> list[str]:
+    """Write what was counted, and whether it fits."""
+    return [counted.summary, *map(printable, fits.sentences(counted, rendering.capacity))]
 
 
 def _render_file(counted: CountedTarget, rendering: Rendering) -> str:
@@ -179,7 +197,8 @@ def _render_table(profile: Profile, rendering: Rendering) -> str:
 
 def to_compared_profile(counted: CountedTarget) -> ComparedProfile:
     """Return what a comparison shows of a target."""
-    return ComparedProfile(counted.profile.rows, counted.profile.symbolic, counted.params)
+    profile = counted.profile
+    return ComparedProfile(profile.rows, profile.symbolic, counted.params, profile.modules, profile.memory)
 
 
 def render_comparison(counted: Mapping[str, CountedTarget], rendering: Rendering) -> str:
@@ -187,6 +206,7 @@ def render_comparison(counted: Mapping[str, CountedTarget], rendering: Rendering
     text = format_comparison(
         {name: to_compared_profile(each) for name, each in counted.items()}, rendering.comparison_options()
     )
-    if is_markup(rendering.format):
+    if not rendering.has_sentences:
         return text
-    return "\n".join([*(each.summary for each in counted.values()), "", name_options_in_report(text)])
+    heads = [line for each in counted.values() for line in _head(each, rendering)]
+    return "\n".join([*heads, "", name_options_in_report(text)])

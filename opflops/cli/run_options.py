@@ -38,6 +38,10 @@ class RunOptions:
         causal: How to count under a causal mask, as for :class:`opflops.OpFlopMode`.
         time_limit: After how many seconds to stop counting; None for no limit.
         timing: Whether to time operators, which needs a real device.
+        memory: Whether to count what is kept in memory.
+        allocator: How storages are rounded up, as for :class:`opflops.OpFlopMode`.
+        largest: The value of ``--largest``; "" not to search for a size.
+        available: The bytes to fit into; None without ``--fits``.
     """
 
     note: Callable[[str], None]
@@ -55,6 +59,10 @@ class RunOptions:
     causal: Causal = "dense"
     time_limit: float | None = None
     timing: bool = False
+    memory: bool = False
+    allocator: str | None = None
+    largest: str = ""
+    available: int | None = None
 
     @property
     def needs_gradients(self) -> bool:

@@ -12,6 +12,7 @@ from opflops.cli.model_setup import PreparedModel, check_memory, prepare, prepar
 from opflops.cli.user_code import guard_user_code
 from opflops.counting.backward import find_differentiable, run_backward
 from opflops.counting.count import count
+from opflops.counting.largest_size import LargestSize, largest_size
 from opflops.counting.time_limit import limited_time
 from opflops.errors import OpflopsError, TargetError, ValueNeededError
 from opflops.mode import OpFlopMode
@@ -36,11 +37,13 @@ class CountedTarget(NamedTuple):
         profile: The counts.
         about: The target and the options that it was run with, by what they describe.
         params: How many parameters the model has; None without a model.
+        largest: The largest size that fits, at which the profile was counted; None if there was no search.
     """
 
     profile: Profile
     about: dict[str, str]
     params: int | None = None
+    largest: LargestSize | None = None
 
     @property
     def summary(self) -> str:
@@ -63,21 +66,24 @@ def count_target(target: Target, options: RunOptions) -> CountedTarget:
             profile = _run_eager(prepared, options)
         return _counted_target(target, options, prepared, profile)
     prepared = prepare_without_storage(target, options)
+    largest = None
     try:
         with options.progress.stage(f"counting {target.name}"):
-            profile = _count_without_storage(prepared, options)
+            if options.largest:
+                largest = _find_largest(prepared, options)
+            profile = _count_without_storage(prepared, options) if largest is None else largest.profile
     except (ValueNeededError, TargetError) as error:
         reason = _reason_to_run_eagerly(error)
         if not reason:
             raise
-        if options.device == "meta" or options.dims:
+        if options.device == "meta" or options.dims or options.largest:
             raise _suggest_running_eagerly(error, options) from error
         check_memory(prepared.model)
         prepared = prepare(target, options, "cpu")
         options.note(f"the model {reason}, so it runs on zeros.")
         with options.progress.stage(f"running {target.name} on the CPU"):
             profile = _run_eager(prepared, options)
-    return _counted_target(target, options, prepared, profile)
+    return _counted_target(target, options, prepared, profile, largest)
 
 
 def _reason_to_run_eagerly(error: OpflopsError) -> str:
@@ -90,7 +96,8 @@ def _reason_to_run_eagerly(error: OpflopsError) -> str:
 
 def _suggest_running_eagerly(error: OpflopsError, options: RunOptions) -> TargetError:
     sentence = str(error).rstrip(".").removesuffix("; run it on real inputs inside OpFlopMode()")
-    return TargetError(f"{sentence}; {'without --dim, ' if options.dims else ''}--device cpu runs it for real.")
+    without = "without --dim, " if options.dims else "without --largest, " if options.largest else ""
+    return TargetError(f"{sentence}; {without}--device cpu runs it for real.")
 
 
 def _count_without_storage(prepared: PreparedModel, options: RunOptions) -> Profile:
@@ -111,6 +118,8 @@ def _count_without_storage(prepared: PreparedModel, options: RunOptions) -> Prof
             causal=causal,
             device="cpu",
             time_limit=options.time_limit,
+            memory=options.memory,
+            allocator=options.allocator,
             kwargs=arguments.kwargs,
         )
         return _at(profile, options.at)
@@ -125,6 +134,28 @@ def _count_without_storage(prepared: PreparedModel, options: RunOptions) -> Prof
     return profile
 
 
+def _find_largest(prepared: PreparedModel, options: RunOptions) -> LargestSize:
+    model, arguments, _ = prepared
+    text, multiple = dimensions.split_multiple(options.largest)
+    specs = dimensions.parse_dims([text], arguments.by_name(model), "--largest")
+    assert options.available is not None  # noqa: S101 - checked with the other options
+    with _guard_call(prepared):
+        return largest_size(
+            model,
+            *arguments.args,
+            dynamic_shapes=arguments.specs_by_parameter(model, specs),
+            fits=options.available,
+            multiple=multiple,
+            backward=options.backward,
+            optimizer=options.optimizer,
+            allocator=options.allocator,
+            causal=options.causal,
+            device="cpu",
+            time_limit=options.time_limit,
+            kwargs=arguments.kwargs,
+        )
+
+
 def _at(profile: Profile, sizes: dict[str, int] | None) -> Profile:
     return profile.at(**sizes) if sizes else profile
 
@@ -134,7 +165,9 @@ def _run_eager(prepared: PreparedModel, options: RunOptions) -> Profile:
     if options.dims:
         raise TargetError("--dim makes formulas without running, so it cannot be used with --device or --timing.")
     model, arguments, _ = prepared
-    mode = OpFlopMode(causal=options.causal, timing=options.timing)
+    mode = OpFlopMode(
+        causal=options.causal, timing=options.timing, memory=options.memory, allocator=options.allocator
+    )
     with _guard_call(prepared):
         optimizer = None if options.optimizer is None else options.optimizer(_trainable_parameters(model))
 
@@ -142,6 +175,8 @@ def _run_eager(prepared: PreparedModel, options: RunOptions) -> Profile:
             outputs = model(*arguments.args, **arguments.kwargs)
             if options.needs_gradients:
                 run_backward(find_differentiable(outputs))
+            # As in count, and in a training loop that has no use for them.
+            del outputs
             if optimizer is not None:
                 optimizer.step()
 
@@ -164,7 +199,13 @@ def _guard_call(prepared: PreparedModel) -> AbstractContextManager[None]:
     return guard_user_code(f"{name} fails on {inputs or 'no input (--input gives some)'}")
 
 
-def _counted_target(target: Target, options: RunOptions, prepared: PreparedModel, profile: Profile) -> CountedTarget:
+def _counted_target(
+    target: Target,
+    options: RunOptions,
+    prepared: PreparedModel,
+    profile: Profile,
+    largest: LargestSize | None = None,
+) -> CountedTarget:
     model, arguments, device = prepared
     is_module = isinstance(model, nn.Module)
     inputs = describe_arguments(model, arguments)
@@ -179,8 +220,10 @@ def _counted_target(target: Target, options: RunOptions, prepared: PreparedModel
         "inputs": inputs and f"{inputs} ({arguments.origin})" if arguments.origin else inputs,
         "sizes": ", ".join(f"{name}={size}" for name, size in (options.at or {}).items()),
     }
+    if largest is not None:
+        about["sizes"] = f"{largest.dimension}={largest.counted_size}"
     params = sum(each.numel() for each in model.parameters()) if is_module else None
-    return CountedTarget(profile, {what: text for what, text in about.items() if text}, params)
+    return CountedTarget(profile, {what: text for what, text in about.items() if text}, params, largest)
 
 
 def from_saved(profile: Profile, name: str, sizes: dict[str, int]) -> CountedTarget:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -48,6 +49,37 @@ def make_example_inputs(call: FakeCall, axes: Sequence[DynamicAxis], sizes: Mapp
         if has_values(tensor) and not tensor.dtype.is_floating_point and not tensor.is_complex():
             copy.copy_(_with_values_of(tensor, shape))
         made[key] = copy.to(target).requires_grad_(tensor.requires_grad)
+    return made
+
+
+def resize_inputs(axes: Sequence[DynamicAxis], sizes: Mapping[str, int], most_bytes: int) -> dict[int, Tensor]:
+    """Make inputs of other sizes outside a fake call, without storage as far as possible.
+
+    Args:
+        axes: The dynamic axes of the inputs.
+        sizes: The sizes of the dimensions.
+        most_bytes: The size of the largest tensor to make with values, which integer and bool inputs have.
+
+    Returns:
+        The tensors by the identity of the original; on meta unless they have values.
+
+    Raises:
+        DimensionError: A dynamic input is not dense in memory.
+    """
+    made: dict[int, Tensor] = {}
+    for label, tensor, _, _ in axes:
+        if id(tensor) in made:
+            continue
+        shape = list(tensor.shape)
+        for each in axes:
+            if each.tensor is tensor:
+                shape[each.axis] = each.dim.of(sizes[each.dim.name])
+        is_small = math.prod(shape) * tensor.element_size() <= most_bytes
+        if is_small and has_values(tensor) and not tensor.dtype.is_floating_point and not tensor.is_complex():
+            made[id(tensor)] = _with_layout_of(label, tensor, shape).copy_(_with_values_of(tensor, shape))
+        else:
+            twin = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+            made[id(tensor)] = _with_layout_of(label, twin, shape).requires_grad_(tensor.requires_grad)
     return made
 
 

@@ -1,8 +1,8 @@
-"""Hardware: datasheet figures of devices, lower bounds on time from them, and a benchmark of the device at hand.
+"""Hardware: figures of devices, which are records, lower bounds on time from them, and a benchmark of the device at hand.
 
 May import ``records`` and what is below it; reports, profiles and the command line import it.
 """
 
-from opflops.devices.datasheets import DEVICES, TF32, Device, device
+from opflops.records.datasheets import DEVICES, TF32, Device, device
 
 __all__ = ["DEVICES", "TF32", "Device", "device"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import torch
 
-from opflops.devices.datasheets import TF32, Device
+from opflops.records.datasheets import TF32, Device
 from opflops.errors import ProfileError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def benchmark_device(on: str | torch.device = "cpu", dtypes: Sequence[torch.dtyp
         dtypes: The dtypes of the matmuls.
 
     Returns:
-        A device with the measured rates, named after the hardware, for :meth:`opflops.Profile.roofline`.
+        A device with the measured rates and the size of its memory, named after the hardware, for :meth:`opflops.Profile.roofline`.
 
     Raises:
         ProfileError: The device is neither a CPU nor CUDA.
@@ -51,7 +52,19 @@ def benchmark_device(on: str | torch.device = "cpu", dtypes: Sequence[torch.dtyp
     target = torch.empty_like(copied)
     seconds = _min_seconds("target.copy_(copied)", {"target": target, "copied": copied})
     bandwidth = 2 * copied.numel() / seconds  # read once and written once
-    return Device(name, peaks, bandwidth, f"measured with PyTorch {torch.__version__}")
+    return Device(name, peaks, bandwidth, f"measured with PyTorch {torch.__version__}", installed_memory(where))
+
+
+def installed_memory(on: str | torch.device) -> int | None:
+    """Return how many bytes of memory a device of this machine has; None if the system does not say.
+
+    Args:
+        on: ``"cpu"``, or a device of CUDA or ROCm.
+    """
+    where = torch.device(on)
+    if where.type == "cuda":
+        return int(torch.cuda.get_device_properties(where).total_memory)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
 
 
 def _matmul_rate(side: int, dtype: torch.dtype, where: torch.device) -> float:

@@ -11,7 +11,7 @@ from opflops.records.rows import check_concrete, group_rows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from opflops.devices.datasheets import Device
+    from opflops.records.datasheets import Device
     from opflops.records.rows import Row
 
 ARITHMETIC, MEMORY = "arithmetic", "memory"

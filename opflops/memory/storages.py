@@ -59,6 +59,10 @@ class DeviceMemory:
         self.highest = -(2**63)
         self.source: tuple[Any, int] | None = None
         self.timeline = Timeline()
+        # Whether a backward pass began, and the highest that was live then, or else when the outermost module returned,
+        # with what autograd kept.
+        self.backward_began = False
+        self.end_of_forward: tuple[int, list[StorageRecord]] | None = None
         self.peaks: dict[tuple[ModuleContext, str], int] = {}
 
 
@@ -71,11 +75,13 @@ class Storages:
     Attributes:
         records: The records by the identity of the storage.
         devices: The devices by name.
+        only_device: The device that all storages count on; None if each counts on its own.
     """
 
     def __init__(self, rounded: int = 1) -> None:
         self.records: dict[int, StorageRecord] = {}
         self.devices: dict[Any, DeviceMemory] = {}
+        self.only_device: Any = None
         self._rounded = rounded
 
     def add(self, storage: Any, size: int, born: int) -> StorageRecord:
@@ -90,6 +96,7 @@ class Storages:
 
     def count(self, record: StorageRecord, device: Any) -> None:
         """Count a storage on a device from its birth on."""
+        device = self.only_device or device
         memory = self.devices.get(device)
         if memory is None:
             memory = self.devices.setdefault(device, DeviceMemory(str(device)))

@@ -4,30 +4,38 @@ from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
-from torch import Tensor
+from torch import Tensor, is_grad_enabled
+from torch.utils._pytree import tree_leaves
 
 from opflops.attribution.callers import is_user_file
-from opflops.attribution.module_context import FORWARD
 from opflops.memory.storages import (
     ACTIVATION,
     BEFORE,
     BUFFER,
     GRADIENT,
-    INPUT,
     OPTIMIZER,
     PARAMETER,
     StorageRecord,
     Storages,
 )
 from opflops.records.memory import ALLOCATORS
-from opflops.torch_internals.autograd import graph_task_id
+from opflops.torch_internals.autograd import (
+    ACCUMULATE_GRAD_NR,
+    accumulated_leaf,
+    graph_task_id,
+    next_sequence_nr,
+    sequence_nr,
+)
 from opflops.torch_internals.dispatch import OpOverload, schema_of
+from opflops.torch_internals.optimizers import optimizer_tensors
+from opflops.torch_internals.saved_tensors import graph_nodes, node_of, saved_tensors
 from opflops.torch_internals.storages import all_tensors, component_tensors, storage_bytes, storage_of
 from opflops.torch_internals.tracing import is_being_traced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import CodeType, FrameType
 
     from torch import nn
@@ -48,6 +56,7 @@ class MemoryTracker:
         storages: The storages that are alive.
         operators: How many operators have run.
         opaque: Whether a tensor was met whose memory cannot be seen.
+        compiled: Whether the program called compiled code, which ran in eager mode.
     """
 
     def __init__(self, allocator: str = "") -> None:
@@ -55,23 +64,110 @@ class MemoryTracker:
         self.storages = Storages(ALLOCATORS.get(allocator, 1))
         self.operators = 0
         self.opaque = False
+        self.compiled = False
+        # The sequence number of the first node of the block.
+        self._first_node = 0
+        self._optimizers: WeakSet[Any] = WeakSet()
         self._records = self.storages.records
         self._mutates: dict[Any, bool] = {}
         self._is_user_code: dict[CodeType, bool] = {}
 
     def begin(self, roots: RootModules) -> None:
         """Note all storages that exist, before the block begins."""
-        for tensor in all_tensors():
-            self._note(tensor, BEFORE)
+        self.note_existing()
         for root in roots.roots():
             self.classify_module(root)
         roots.on_new_root = self.classify_module
+        self._first_node = next_sequence_nr()
+
+    def note_existing(self) -> None:
+        """Note all storages that exist and that no operator has shown, as from before the block."""
+        for tensor in all_tensors():
+            self._note(tensor, BEFORE)
 
     def end(self, roots: RootModules) -> None:
         """See what models and their gradients have become, at the end of the block."""
         roots.on_new_root = None
         for root in roots.roots():
             self.classify_module(root)
+        for optimizer in [*self._optimizers]:
+            self.see_optimizer(optimizer)
+
+    def begin_backward(self, stack: ModuleStack, roots: Iterable[Any], *, inside: bool) -> list[Tensor]:
+        """See what autograd kept for a backward pass that begins; return the leaves, for :meth:`end_backward`.
+
+        Args:
+            stack: The modules that run.
+            roots: What the pass begins with.
+            inside: Whether it begins inside of another one.
+        """
+        leaves = self._see_graph(stack, roots)
+        for leaf in leaves:
+            if leaf.grad is not None:
+                self.classify(leaf.grad, GRADIENT)
+        if not inside:
+            self._note_end_of_forward(by_backward=True)
+        return leaves
+
+    def end_backward(self, leaves: list[Tensor]) -> None:
+        """See the gradients that a backward pass made."""
+        for leaf in leaves:
+            if leaf.grad is not None:
+                self.classify(leaf.grad, GRADIENT)
+
+    def call_outermost(
+        self, stack: ModuleStack, original: Callable[..., Any], module: nn.Module, /, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Call a module that no other one called, and see what autograd keeps of it."""
+        result = original(module, *args, **kwargs)
+        if graph_task_id() < 0 and not is_being_traced():
+            if is_grad_enabled():
+                self._see_graph(stack, [each for each in tree_leaves(result) if isinstance(each, Tensor)])
+            self._note_end_of_forward(by_backward=False)
+        return result
+
+    def _see_graph(self, stack: ModuleStack, roots: Iterable[Any]) -> list[Tensor]:
+        """Mark what the nodes of a graph saved, and return its leaves."""
+        leaves = []
+        for node in graph_nodes([node for root in roots if (node := node_of(root)) is not None]):
+            number = sequence_nr(node)
+            if number == ACCUMULATE_GRAD_NR:
+                leaves.append(accumulated_leaf(node))
+                continue
+            owner = None
+            for tensor in saved_tensors(node):
+                if number < self._first_node:
+                    self._note(tensor, BEFORE)
+                for record in self._records_of(tensor):
+                    if record.owner is None:
+                        owner = owner or stack.node_owner(number)
+                        record.owner, record.category = owner, min(record.category, ACTIVATION)
+        return leaves
+
+    def _note_end_of_forward(self, *, by_backward: bool) -> None:
+        for device in [*self.storages.devices.values()]:
+            if by_backward and not device.backward_began:
+                device.backward_began, device.end_of_forward = True, None
+            best = device.end_of_forward
+            if (by_backward or not device.backward_began) and (best is None or device.live > best[0]):
+                kept = [each for each in [*self._records.values()] if each.device is device and each.owner is not None]
+                device.end_of_forward = device.live, kept
+
+    def see_optimizer(self, optimizer: Any) -> None:
+        """Count the state of an optimizer, and the gradients that it is given."""
+        self._optimizers.add(optimizer)
+        parameters, state = optimizer_tensors(optimizer)
+        for parameter in parameters:
+            if parameter.is_leaf and parameter.grad is not None:
+                self.classify(parameter.grad, GRADIENT)
+        for tensor in state:
+            self.classify(tensor, OPTIMIZER)
+
+    def see_resized(self, storage: Any) -> None:
+        """See that a storage has another size, with no operator."""
+        record = self._records.get(id(storage))
+        if record is not None and (size := storage_bytes(storage)) != record.size:
+            self.storages.resize(record, storage, size, self.operators)
 
     def after(self, stack: ModuleStack, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, out: Any) -> None:
         """See the tensors that an operator was given and that it returned."""
@@ -150,7 +246,11 @@ class MemoryTracker:
         return found or []
 
     def classify(self, tensor: Tensor, category: int) -> None:
-        """Count a tensor's storage in a category, unless it is in one that comes first."""
+        """Count a tensor's storage in a category, unless it is in one that comes first.
+
+        What was not seen yet no operator of the block made, so it is from before.
+        """
+        self._note(tensor, BEFORE)
         for record in self._records_of(tensor):
             record.category = min(record.category, category)
 
@@ -185,6 +285,3 @@ class MemoryTracker:
                 return code, frame.f_lasti
             frame = frame.f_back
         return None
-
-
-__all__ = ["ACTIVATION", "ALLOCATORS", "FORWARD", "INPUT", "OPTIMIZER", "MemoryTracker"]

@@ -105,10 +105,11 @@ def regressions(before: Profile, after: Profile, fail_above: float, measures: Se
         before: The earlier profile.
         after: The profile.
         fail_above: The share by which totals may grow.
-        measures: What to compare: fields or properties of costs, ``"calls"`` or ``"seconds"``.
+        measures: What to compare: fields or properties of costs, ``"calls"``, ``"activations"``, ``"seconds"``,
+            ``"params"`` or ``"peak"``.
 
     Raises:
-        ProfileError: A total is an expression, or ``"seconds"`` is compared and nothing was timed.
+        ProfileError: A total is an expression, or one of the last three is compared and a profile does not have it.
     """
     allowed = f"; up to {fail_above * 100:g} % is allowed" if fail_above else ""
     sentences = {}
@@ -123,15 +124,23 @@ def regressions(before: Profile, after: Profile, fail_above: float, measures: Se
 
 
 def _total_of(profile: Profile, name: str) -> Any:
-    """Add up a measure of the floating-point rows.
+    """Return the total of a measure, of the floating-point rows if it is a sum over rows.
 
     Raises:
-        ProfileError: The measure is ``"seconds"``, and nothing was timed.
+        ProfileError: The profile does not have it.
     """
     if name == "seconds" and all(row.seconds is None for row in profile.rows):
         raise ProfileError("This profile has no times. Count with OpFlopMode(timing=True).")
-    if name in ("calls", "seconds"):
+    if name in ("calls", "seconds", "activations"):
         return sum(getattr(row, name) or 0 for row in profile.rows if row.floating)
+    if name == "params":
+        if not profile.modules:
+            raise ProfileError("This profile has no parameters. Count the model again; older versions saved none.")
+        return sum(each.parameters for each in profile.modules)
+    if name == "peak":
+        if profile.memory is None:
+            raise ProfileError("This profile has no peak memory. Count with OpFlopMode(memory=True).")
+        return profile.memory.peak
     return getattr(profile.total, name)
 
 
@@ -162,8 +171,8 @@ def format_largest(profile: Profile, measure: str) -> str:
 def format_changes(before: Profile, after: Profile, measure: str) -> str:
     """Write what changed since a baseline, module by module, the largest changes first."""
     return format_difference(
-        ComparedProfile(before.rows),
-        ComparedProfile(after.rows),
+        ComparedProfile(before.rows, modules=before.modules),
+        ComparedProfile(after.rows, modules=after.modules),
         ComparisonOptions(measure=measure, sort=measure, top=_MAX_CHANGES, width=100),
         names=("baseline", "now"),
     )

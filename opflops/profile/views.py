@@ -58,10 +58,11 @@ class Views:
         from opflops.report.text.tables import TableOptions  # noqa: PLC0415 - see above
 
         check_options("table", options, TableOptions.__annotations__)
-        return table(rows_at_example(self.rows), by, symbolic=self.symbolic, **options)
+        rows, memory = rows_at_example(self.rows), self.memory
+        return table(rows, by, symbolic=self.symbolic, modules=self.modules, memory=memory, **options)
 
     def overview(self, **options: Unpack[OverviewOptions]) -> str:
-        """Write the report that ``print`` shows: module tree, operators, phases and dtypes, and notes.
+        """Write the report that ``print`` shows: module tree, operators, phases, dtypes, memory, and notes.
 
         Args:
             **options: ``expand``, ``width``, ``color`` and ``bar``, as for :meth:`table`.
@@ -73,7 +74,8 @@ class Views:
         from opflops.report.text.tables import OverviewOptions  # noqa: PLC0415 - see above
 
         check_options("overview", options, OverviewOptions.__annotations__)
-        return overview(rows_at_example(self.rows), self.symbolic, **options)
+        rows, memory = rows_at_example(self.rows), self.memory
+        return overview(rows, self.symbolic, modules=self.modules, memory=memory, **options)
 
     def to_json(self) -> str:
         """Write the profile as JSON, without loss, with a versioned schema.

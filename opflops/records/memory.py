@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from opflops.errors import ProfileArgumentError
 from opflops.records.arguments import explain_methods, no_advice
+from opflops.records.fit import Fit, find_capacity
+
+if TYPE_CHECKING:
+    from opflops.records.datasheets import Device
 
 CATEGORIES = ("parameters", "gradients", "optimizer", "buffers", "inputs", "activations", "temporaries")
 """The categories of live bytes, in the order of reports."""
@@ -61,6 +65,15 @@ class Moment(NamedTuple):
     phase: str
     source: str = ""
     number: int = 0
+
+    def __str__(self) -> str:
+        """Write the moment in a few words.
+
+        >>> str(Moment("Net.fc", "aten.mm", "backward", "model.py:12"))
+        'after aten.mm in Net.fc (backward), model.py:12'
+        """
+        inside = f" in {self.module}" if self.module else ""
+        return f"after {self.op}{inside} ({self.phase}){', ' * bool(self.source)}{self.source}"
 
 
 class Sample(NamedTuple):
@@ -154,3 +167,28 @@ class Memory:
         To checkpoint a module frees what it and the modules below it keep, and recomputes it.
         """
         return dict(sorted(self.saved.items(), key=lambda item: -item[1]))
+
+    def fits(self, device: str | Device | float) -> Fit:
+        """Tell whether the peak fits into the memory of a device; printing the result says by how much.
+
+        If tensors were on several devices, the peak is that of the accelerator that needs most, and not of the CPU.
+
+        >>> str(Memory(peak=61_300_000_000).fits("h100-sxm"))
+        '61.3 of 80 GB: fits'
+        >>> bool(Memory(peak=91_200_000_000).fits(80e9))
+        False
+
+        Args:
+            device: A name, such as ``"h100-sxm"``, an :class:`opflops.Device`, or a size: a number of bytes, or text such
+                as ``"24 GB"`` or ``"16GiB"``.
+
+        Raises:
+            ProfileError: The device is unknown, or it is not known how much memory it has.
+        """
+        name, available = find_capacity(device)
+        return Fit(self.on_accelerator().peak, available, name, self.allocator)
+
+    def on_accelerator(self) -> Memory:
+        """Return what was kept on the accelerator that needs most; this object if all was on the CPU."""
+        accelerators = [each for each in (self, *self.others) if each.device.partition(":")[0] != "cpu"]
+        return max(accelerators, key=lambda each: each.peak, default=self)

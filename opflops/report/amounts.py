@@ -1,4 +1,4 @@
-"""The content of a report's line: a label, and the calls, costs and times of its rows."""
+"""The content of a report's line: a label, the calls, costs and times of its rows, and what is known of its module."""
 
 from __future__ import annotations
 
@@ -9,11 +9,47 @@ from opflops.records.algebra import add_up
 from opflops.records.cost import ZERO, Cost, total_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from opflops.records.modules import CallShapes
     from opflops.records.rows import Row
 
 MODULE, OPERATOR, OTHERS, KEY, TOTAL = "module", "operator", "others", "key", "total"
+
+
+class ModuleFacts(NamedTuple):
+    """Hold what is known of modules beside their work; a number is None if it is not known.
+
+    Attributes:
+        params: The elements of their parameters.
+        trainable: Those that require a gradient.
+        saved: The bytes that they keep for the backward pass.
+        peak: The highest number of live bytes while one of them ran.
+        shared: Whether one has parameters that count for another module.
+        calls: The shapes of the calls of one module, or of several whose calls are equal.
+    """
+
+    params: int | None = None
+    trainable: int | None = None
+    saved: int | None = None
+    peak: int | None = None
+    shared: bool = False
+    calls: tuple[CallShapes, ...] = ()
+
+
+def sum_facts(parts: Sequence[ModuleFacts]) -> ModuleFacts:
+    """Add up what is known of modules, without their calls; a peak is the highest."""
+
+    def known(position: int) -> list[int]:
+        return [value for value in (part[position] for part in parts) if isinstance(value, int)]
+
+    params, trainable, saved, peaks = map(known, range(4))
+    return ModuleFacts(_sum(params), _sum(trainable), _sum(saved), max(peaks, default=None))
+
+
+def _sum(numbers: Iterable[int]) -> int | None:
+    listed = list(numbers)
+    return sum(listed) if listed else None
 
 
 class Amount:
@@ -23,19 +59,32 @@ class Amount:
         calls: How many times operators ran.
         cost: The sum of their costs.
         seconds: The sum of their times; None if nothing was timed.
+        activations: The sum of the elements of results.
+        facts: What is known of the modules that this amount is of; None for an amount of operators.
     """
 
-    def __init__(self, parts: Sequence[Row | Amount] = ()) -> None:
+    def __init__(self, parts: Sequence[Row | Amount] = (), own: ModuleFacts | None = None) -> None:
+        """Add up.
+
+        Args:
+            parts: Rows or amounts.
+            own: What is known of the module that ``parts`` is the work of, without the modules in ``parts``.
+        """
         self.calls: int
         self.cost: Cost
         self.seconds: float | None
+        self.activations: Any
+        self.facts = _facts_of(parts, own)
         self._parts = parts
         if len(parts) == 1:
             # Most lines of operators have one row.
-            self.calls, self.cost, self.seconds = parts[0].calls, parts[0].cost, parts[0].seconds
+            (only,) = parts
+            self.calls, self.cost, self.seconds = only.calls, only.cost, only.seconds
+            self.activations = only.activations
             return
         self.calls = sum([part.calls for part in parts])
         self.cost = total_of([part.cost for part in parts]) if parts else ZERO
+        self.activations = add_up([part.activations for part in parts])
         times = [part.seconds for part in parts if part.seconds is not None]
         self.seconds = sum(times) if times else None
 
@@ -49,12 +98,19 @@ class Amount:
         return {phase: add_up(flops) for phase, flops in found.items()}
 
 
+def _facts_of(parts: Sequence[Row | Amount], own: ModuleFacts | None) -> ModuleFacts | None:
+    found = [part.facts for part in parts if isinstance(part, Amount) and part.facts is not None]
+    if own is None:
+        return sum_facts(found) if found else None
+    return sum_facts([own, *found])._replace(shared=own.shared, calls=own.calls) if found else own
+
+
 class Line(NamedTuple):
     """Hold one line of a report before its numbers are written.
 
     Attributes:
         name: Its label.
-        amount: Its calls, cost and time.
+        amount: Its calls, cost and time, and what is known of its module.
         depth: Its level of indentation.
         kind: ``MODULE``, ``OPERATOR``, ``KEY``, ``OTHERS`` (a sum of hidden lines) or ``TOTAL``.
     """

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from opflops.records.rows import unpriced
+from opflops.records.algebra import as_int
+from opflops.records.rows import total, unpriced
 from opflops.report.amounts import Amount
 from opflops.units import duration, exact
 
@@ -15,10 +16,7 @@ if TYPE_CHECKING:
     from opflops.records.rows import Row
 
 _MAX_CONDITIONS, _MAX_MODULES = 4, 16
-LEGEND = (
-    "1 mac = 1 multiply + 1 add. flops = 2 x macs + other operations; exp, sqrt, tanh, ... are counted separately as "
-    "transcendentals."
-)
+LEGEND = "1 mac = 1 multiply + 1 add. flops = 2 x macs + other operations."
 
 
 class Symbolic(NamedTuple):
@@ -46,6 +44,7 @@ def notes(rows: Sequence[Row], symbolic: Symbolic = NUMBERS) -> list[str]:
     return [
         *_empty_notes(rows),
         LEGEND,
+        *transcendental_notes(rows),
         *_symbolic_notes(symbolic),
         *_integer_notes(rows),
         *_estimate_notes(rows),
@@ -65,6 +64,15 @@ def _empty_notes(rows: Sequence[Row]) -> list[str]:
     calls = format_calls(sum(row.calls for row in rows))
     sentence = f"No floating-point work was counted, so there is no table: {calls} of {dtypes} operators"
     return [f"{sentence} moved {exact(moved)} bytes. profile.rows lists them."]
+
+
+def transcendental_notes(rows: Sequence[Row]) -> list[str]:
+    """Say how many transcendental functions there are, if any; tables have no column of them by default."""
+    number = total(rows).transcendentals
+    if as_int(number) == 0:
+        return []
+    plural = "" if as_int(number) == 1 else "s"
+    return [f"{exact(number)} transcendental function{plural} (exp, sqrt, tanh, ...), not part of flops."]
 
 
 def _symbolic_notes(symbolic: Symbolic) -> list[str]:

@@ -287,10 +287,20 @@ def _is_plain(parameter: Tensor) -> bool:
 def _fake_parameter(fake_mode: FakeTensorMode, original: Tensor) -> Tensor:
     """Make the fake copy of a plain parameter in one step.
 
-    PyTorch takes several, which are most of the time to copy a model of thousands of small modules.
+    PyTorch takes several, which are most of the time to copy a model of thousands of small modules. As PyTorch does,
+    copies share storage where the originals do.
     """
+    converter = fake_mode.fake_tensor_converter.meta_converter
+    storages, number = converter.storage_memo, converter.describer.get_storage_id(original.untyped_storage())
+    shared = storages.get(number)
     with modes_disabled():
-        element = torch.empty(original.shape, dtype=original.dtype, device="meta")
+        if shared is None:
+            element = torch.empty(original.shape, dtype=original.dtype, device="meta")
+            storages[number] = element.untyped_storage()
+        else:
+            element = torch.empty(0, dtype=original.dtype, device="meta").set_(
+                shared, 0, original.shape, original.stride()
+            )
     made = FakeTensor(fake_mode, element, original.device)
     made._is_param = True  # what makes it an instance of nn.Parameter
     return made.requires_grad_(original.requires_grad)

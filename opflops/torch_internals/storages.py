@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 UntypedStorage = torch.UntypedStorage
+STORAGE_RESIZE = torch.UntypedStorage.resize_
 
 _NO_DISPATCH = Tensor.__torch_dispatch__
 _STRIDED = torch.strided

@@ -72,7 +72,7 @@ def test_the_version_names_torchs_too(run):
 
 def test_what_can_be_sorted_by_is_what_there_is():
     """The names in the help are those that a table knows."""
-    assert set(arguments.SORTS) == set(columns._SORTS)
+    assert set(arguments.SORTS) == set(columns.SORTS)
 
 
 @pytest.mark.parametrize(

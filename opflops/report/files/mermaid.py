@@ -10,7 +10,7 @@ from opflops.errors import ProfileError
 from opflops.records.rows import total
 from opflops.report.files.layers import Layer, all_layers, layers, limit_depth, merge_repeats
 from opflops.report.files.mermaid_syntax import WRITERS, DiagramSummary
-from opflops.report.notes import LEGEND, NUMBERS, notes, total_label
+from opflops.report.notes import LEGEND, NUMBERS, notes, total_label, transcendental_notes
 from opflops.wording import unknown
 
 if TYPE_CHECKING:
@@ -88,8 +88,9 @@ def mermaid(rows: Sequence[Row], diagram: str = "state", symbolic: Symbolic = NU
 def _summarize(rows: Sequence[Row], outermost: Sequence[Layer], symbolic: Symbolic) -> DiagramSummary:
     phases = ", ".join(dict.fromkeys(row.phase for row in rows if row.floating))
     order = [f"Floating-point work ({phases}). Each layer is placed where it first did work."] if phases else []
-    # Drop the note on percentages and sort order, which the diagram does not have.
-    sentences = [each for each in notes(rows, symbolic._replace(dimensions=())) if each != LEGEND]
+    # Drop the note on percentages and sort order, which the diagram does not have, and those on what its layers show.
+    left_out = (LEGEND, *transcendental_notes(rows))
+    sentences = [each for each in notes(rows, symbolic._replace(dimensions=())) if each not in left_out]
     more = [f"{len(sentences) - _MAX_NOTES} more notes: see the table."] if len(sentences) > _MAX_NOTES else []
     return DiagramSummary(
         total(rows),

@@ -15,7 +15,7 @@ from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from opflops.devices import datasheets as devices
+from opflops.records import datasheets as devices
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.extras import optional
 from opflops.records.arguments import check_flag, check_text, describe, explain_arguments

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.records.algebra import as_int, substitute
 from opflops.records.arguments import check_text, describe
+from opflops.report.text.shapes import INPUT, OUTPUT, format_calls_shapes, usual_dtype
 from opflops.units import duration, exact, scaled
 from opflops.wording import nearest
 
@@ -24,6 +25,7 @@ PHASES = ("forward", "backward", "recompute", "optimizer")
 SHARE, BAR = "%", "bar"
 _ALL_PHASES = "phases"
 _COSTS = ("macs", "ops", "flops", "transcendentals", "bytes", "bytes_read", "bytes_written")
+_MODULE_NUMBERS = ("params", "trainable", "saved", "peak")
 
 
 class Column(NamedTuple):
@@ -38,6 +40,15 @@ def _phase_column(name: str) -> Column:
     return Column(lambda amount: amount.phases.get(name, 0))
 
 
+def _module_column(name: str) -> Column:
+    """Make the column of something that is known of modules, blank for operators."""
+    return Column(
+        lambda amount: None if amount.facts is None else getattr(amount.facts, name),
+        lambda value: "" if value is None else exact(value),
+        lambda value: "" if value is None else scaled(value),
+    )
+
+
 _COLUMNS: dict[str, Column] = {
     "calls": Column(attrgetter("calls"), scaled=exact),
     **{name: Column(attrgetter(f"cost.{name}")) for name in _COSTS},
@@ -47,17 +58,29 @@ _COLUMNS: dict[str, Column] = {
         lambda seconds: "" if seconds is None else duration(seconds),
     ),
     **{name: _phase_column(name) for name in PHASES},
+    "activations": Column(attrgetter("activations")),
+    **{name: _module_column(name) for name in _MODULE_NUMBERS},
 }
 _RATIOS = {"intensity": "bytes", "flop/s": "seconds"}
-COLUMNS = (*_COLUMNS, *_RATIOS, SHARE, BAR)
-_SORTS = ("calls", "macs", "flops", "transcendentals", "bytes", "name", "seconds", "ops", *PHASES, *_RATIOS)
+_SHAPES = (INPUT, OUTPUT)
+COLUMNS = (*_COLUMNS, *_SHAPES, *_RATIOS, SHARE, BAR)
+SORTS = (
+    *("calls", "macs", "flops", "transcendentals", "bytes", "name", "seconds", "ops", *PHASES, *_RATIOS),
+    *("activations", *_MODULE_NUMBERS),
+)
+"""What tables can be sorted by."""
 
-_DEFAULT = ("calls", "macs", "flops", "transcendentals", SHARE)
-_TIMED = ("calls", "macs", "flops", "transcendentals", "seconds", "flop/s", SHARE)
-DROPPED_FIRST = ("transcendentals", "calls", "flop/s", "macs", "seconds")
+_DEFAULT = ("calls", "macs", "flops", SHARE)
+_TIMED = ("calls", "macs", "flops", "seconds", "flop/s", SHARE)
+DROPPED_FIRST = ("calls", "flop/s", "params", "macs", "seconds")
 """The default columns that are hidden where they do not fit beside names, the first one first."""
 
-MEASURES = (*_COSTS, "calls", "seconds")
+PARAMETER_COLUMNS = ("params", "trainable")
+MEMORY_COLUMNS = ("saved", "peak")
+MODULE_COLUMNS = (*_MODULE_NUMBERS, *_SHAPES)
+"""The columns that only the module tree has."""
+
+MEASURES = (*_COSTS, "calls", "seconds", "params", "activations", "peak")
 """The measures that profiles can be compared by."""
 
 
@@ -84,14 +107,15 @@ def choose_columns(columns: str | Sequence[str] | None, whole: Amount) -> tuple[
 
     Args:
         columns: Names, as a sequence or separated by commas; ``"phases"`` stands for all phases in the report. None
-            selects the default columns.
+            selects the default columns: those of parameters and times only where there are any.
         whole: The amount of all lines.
 
     Raises:
         ProfileError: A column is unknown, or the list is empty.
     """
     if columns is None:
-        return _DEFAULT if whole.seconds is None else _TIMED
+        params = whole.facts is not None and whole.facts.params is not None
+        return (*(["params"] if params else []), *(_DEFAULT if whole.seconds is None else _TIMED))
     if not isinstance(columns, Iterable):
         raise ProfileArgumentError(f"columns must be names, as in columns='macs,%', not {describe(columns)}.")
     names = [each.strip() for each in columns.split(",")] if isinstance(columns, str) else list(columns)
@@ -119,8 +143,34 @@ def format_cells(name: str, amounts: Sequence[Amount], style: str, sizes: Sizes)
         return ["" if each is None else f"{round(100 * each, 1) + 0.0:.1f}" for each in shares(amounts, sizes)]
     if name in _RATIOS:
         return [_format_ratio(name, amount, sizes) for amount in amounts]
+    if name in _SHAPES:
+        usual = dtype_of_shapes(amounts)
+        calls = [() if amount.facts is None else amount.facts.calls for amount in amounts]
+        return [format_calls_shapes(name, each, usual) for each in calls]
     column = _COLUMNS[name]
     return list(map(column.exact if style == "exact" else column.scaled, map(column.value, amounts)))
+
+
+def dtype_of_shapes(amounts: Iterable[Amount]) -> str:
+    """Return the dtype that columns of shapes do not write; "" if there are no shapes."""
+    return usual_dtype(call for amount in amounts if amount.facts is not None for call in amount.facts.calls)
+
+
+def check_module_columns(names: Iterable[str | None], keys: tuple[str, ...]) -> None:
+    """Check that a table that is not the module tree has no column that only the tree has.
+
+    Args:
+        names: The names of columns, and of the order.
+        keys: What the table is grouped by.
+
+    Raises:
+        ProfileError: It has one.
+    """
+    wrong = [name for name in names if name in MODULE_COLUMNS]
+    if wrong and keys != ("module",):
+        raise ProfileError(
+            f"{wrong[0]} is known of modules, and this table is by {', '.join(keys)}. It works only with by='module'."
+        )
 
 
 def _ratio(name: str, amount: Amount, sizes: Sizes) -> float | None:
@@ -175,9 +225,9 @@ def sort_positions(lines: Sequence[Line], sort: str | None, sizes: Sizes) -> lis
     if sort is None:
         return list(range(len(lines)))
     check_text("sort", sort, "sort='macs'")
-    if sort not in _SORTS:
+    if sort not in SORTS:
         raise ProfileError(
-            f"A report cannot be sorted by {sort!r}; {suggest(sort, _SORTS)} {', '.join(_SORTS)}, or None."
+            f"A report cannot be sorted by {sort!r}; {suggest(sort, SORTS)} {', '.join(SORTS)}, or None."
         )
     if sort == "name":
         return sorted(range(len(lines)), key=lambda position: lines[position].name)

@@ -10,8 +10,8 @@ from opflops.errors import ProfileError
 from opflops.records.dimensions import example_sizes
 from opflops.report.amounts import MODULE, OTHERS
 from opflops.report.garbage_collection import with_gc_disabled
-from opflops.report.notes import LEGEND, notes
-from opflops.report.text.columns import column_of_measure
+from opflops.report.notes import LEGEND, notes, transcendental_notes
+from opflops.report.text.columns import MODULE_COLUMNS, check_module_columns, column_of_measure
 from opflops.report.text.comparison_lines import (
     TEXT_COLUMN,
     change_color,
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from opflops.report.text.layout import FittedTable, Numbers, Sizes
     from opflops.report.text.pairing import ComparedProfile, ComparisonNode
 
+_HOW_TO_KNOW = {
+    "params": "Count the model again; older versions saved no parameters.",
+    "peak": "Count with memory=True, or with --memory.",
+}
 _MAX_LINES = 40
 _MAX_HEADER_WIDTH = 14
 
@@ -47,7 +51,8 @@ class ComparisonOptions:
     Attributes:
         by: ``"module"`` for the modules below the models, which are paired even if the models' classes differ; else a
             key of rows, or a tuple of keys.
-        measure: ``"flops"``, ``"macs"``, ``"ops"``, ``"transcendentals"``, ``"bytes"``, ``"calls"`` or ``"seconds"``.
+        measure: ``"flops"``, ``"macs"``, ``"ops"``, ``"transcendentals"``, ``"bytes"``, ``"calls"``, ``"seconds"`` or
+            ``"activations"``; by modules also ``"params"``, or ``"peak"`` for the highest live bytes while they ran.
         depth: How many levels of modules to show below the root. None shows as many levels of a comparison as fit a
             screen, and all changes of a difference.
         sort: ``"name"``, or a measure for the largest value (or change) first; None keeps the order of execution.
@@ -80,11 +85,17 @@ class ComparisonOptions:
             ProfileError: The order or the measure is unknown.
         """
         column_of_measure(self.measure)
+        check_module_columns([self.measure, self.sort], (self.by,) if isinstance(self.by, str) else tuple(self.by))
         order = Order(
             self.measure if self.sort is None and self.top is not None else self.sort, self.top, sizes, changes
         )
         order.check()
         return order
+
+    @property
+    def module_measures(self) -> list[str]:
+        """Return what is compared and sorted by of modules beside their work."""
+        return [name for name in dict.fromkeys((self.measure, self.sort)) if name in MODULE_COLUMNS]
 
 
 DEFAULT = ComparisonOptions()
@@ -105,7 +116,8 @@ def format_comparison(named: Mapping[str, ComparedProfile], options: ComparisonO
         raise ProfileError("There is nothing to compare: no profile was given.")
     sizes = _common_sizes(named)
     order = options.order(sizes, changes=False)
-    entries = pair_profiles([each.rows for each in named.values()], options.by, sizes)
+    unknown = _unknown_notes(named, options.module_measures)
+    entries = pair_profiles([*named.values()], options.by, sizes, options.module_measures)
     entries = order.arrange(
         limit_lines(entries, _MAX_LINES) if options.depth is None else _limit_depth(entries, options.depth)
     )
@@ -119,7 +131,7 @@ def format_comparison(named: Mapping[str, ComparedProfile], options: ComparisonO
             columns.append([format_ratio(line.numbers(sizes), side) for line in shown])
         return Sheet(heading, [line.label for line in shown], headers, columns, has_total=has_total)
 
-    return _format_tables(sheet, named, entries, options, drop=("ratio",))
+    return _format_tables(sheet, named, entries, options, first_notes=unknown, drop=("ratio",))
 
 
 @with_gc_disabled
@@ -146,7 +158,8 @@ def format_difference(
         named = {"before": before, "after": after}
     sizes = _common_sizes(named)
     order = options.order(sizes, changes=True)
-    entries = keep_changed(pair_profiles([before.rows, after.rows], options.by, sizes))
+    unknown = _unknown_notes(named, options.module_measures)
+    entries = keep_changed(pair_profiles([before, after], options.by, sizes, options.module_measures))
     entries = order.arrange(entries if options.depth is None else _limit_depth(entries, options.depth))
     headers = [*(break_header(printable(name), _MAX_HEADER_WIDTH) for name in named), "change", "%"]
 
@@ -162,9 +175,24 @@ def format_difference(
         paint = {2: codes, 3: codes} if options.color else {}
         return Sheet(heading, [line.label for line in shown], headers, columns, paint, has_total=has_total)
 
-    return _format_tables(
-        sheet, named, entries, options, first_notes=_no_change_notes(entries, column_of_measure(options.measure))
-    )
+    no_change = _no_change_notes(entries, column_of_measure(options.measure))
+    return _format_tables(sheet, named, entries, options, first_notes=[*no_change, *unknown])
+
+
+def _unknown_notes(named: Mapping[str, ComparedProfile], measures: Sequence[str]) -> list[str]:
+    """Say which profiles lack what is compared of modules.
+
+    Raises:
+        ProfileError: All lack it.
+    """
+    sentences = []
+    for measure in measures:
+        facts = {name: each.whole.facts for name, each in named.items()}
+        lacking = [name for name, known in facts.items() if known is None or getattr(known, measure) is None]
+        if len(lacking) == len(named):
+            raise ProfileError(f"No profile has {measure}. {_HOW_TO_KNOW[measure]}")
+        sentences += [f"{name}: {measure} is not known. {_HOW_TO_KNOW[measure]}" for name in lacking]
+    return sentences
 
 
 def _no_change_notes(entries: Sequence[ComparisonNode], column: Column) -> list[str]:
@@ -206,7 +234,9 @@ def _profile_notes(named: Mapping[str, ComparedProfile]) -> list[str]:
             f"{size.name} = {size.example}" for size in each.symbolic.dimensions if size.example != sizes[size.name]
         ]
         counted = [f"Counted at {', '.join(others)}."] if others else []
-        for sentence in [*counted, *notes(each.rows, each.symbolic._replace(dimensions=()))]:
+        shown_above = transcendental_notes(each.rows)
+        sentences = [*counted, *notes(each.rows, each.symbolic._replace(dimensions=()))]
+        for sentence in (sentence for sentence in sentences if sentence not in shown_above):
             found.setdefault(sentence, []).append(name)
     common = [sentence for sentence, names in found.items() if len(names) == len(named) and sentence != LEGEND]
     single = [f"{', '.join(names)}: {sentence}" for sentence, names in found.items() if len(names) < len(named)]
@@ -224,10 +254,10 @@ def _format_tables(
     drop: Sequence[str] = (),
 ) -> str:
     """Write the totals and the nodes as two tables with numbers of one style, and the notes."""
-    profiles = [each.rows for each in named.values()]
+    column = column_of_measure(options.measure)
     parts = [
         ("total", list(total_lines(named)), False),
-        (options.heading, list(comparison_lines(entries, profiles, column_of_measure(options.measure))), True),
+        (options.heading, list(comparison_lines(entries, [*named.values()], column)), True),
     ]
 
     def laid(style: Numbers) -> list[FittedTable]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.records.algebra import as_int, substitute
-from opflops.report.amounts import TOTAL, Amount
+from opflops.report.amounts import TOTAL
 from opflops.report.notes import total_label
 from opflops.report.text.color import GREEN, RED
 from opflops.report.text.columns import Column, column_of_measure
@@ -17,7 +17,6 @@ from opflops.wording import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from opflops.records.rows import Row
     from opflops.report.text.layout import Sizes
     from opflops.report.text.pairing import ComparedProfile, ComparisonNode
 
@@ -46,20 +45,18 @@ class ComparedLine(NamedTuple):
         return [each if isinstance(each, (int, float)) else None for each in found]
 
 
-def _floating_amounts(profiles: Sequence[Sequence[Row]]) -> list[Amount]:
-    return [Amount([row for row in rows if row.floating]) for rows in profiles]
-
-
 def total_lines(named: Mapping[str, ComparedProfile]) -> Iterator[ComparedLine]:
-    """List a line for the total of each measure."""
-    profiles = [each.rows for each in named.values()]
-    wholes = _floating_amounts(profiles)
-    dtypes = [", ".join(sorted({printable(row.dtype) for row in rows if row.floating})) for rows in profiles]
+    """List a line for the total of each measure, and for parameters and peak memory if all profiles know theirs."""
+    wholes = [each.whole for each in named.values()]
+    dtypes = [", ".join(sorted({printable(row.dtype) for row in each.rows if row.floating})) for each in named.values()]
     if len(set(dtypes)) > 1:
         yield ComparedLine(Label("dtype"), dtypes, TEXT_COLUMN)
-    params = [each.params for each in named.values()]
+    params = [each.known_params for each in named.values()]
     if None not in params:
         yield ComparedLine(Label("parameters"), params, _COUNT_COLUMN)
+    peaks = [each.memory and each.memory.peak for each in named.values()]
+    if None not in peaks:
+        yield ComparedLine(Label("peak memory (bytes)"), peaks, _COUNT_COLUMN)
     timed = any(whole.seconds is not None for whole in wholes)
     for name in (*_TOTALS, *(["seconds"] if timed else [])):
         column = column_of_measure(name)
@@ -69,13 +66,13 @@ def total_lines(named: Mapping[str, ComparedProfile]) -> Iterator[ComparedLine]:
 
 
 def comparison_lines(
-    entries: Sequence[ComparisonNode], profiles: Sequence[Sequence[Row]], column: Column
+    entries: Sequence[ComparisonNode], profiles: Sequence[ComparedProfile], column: Column
 ) -> Iterator[ComparedLine]:
     """List a line for each node, and one for the total."""
     for depth, entry in (each for outermost in entries for each in outermost.preorder()):
         yield ComparedLine(Label(entry.name, depth, entry.kind), list(map(column.value, entry.amounts)), column)
-    label = Label(total_label(row for rows in profiles for row in rows), 0, TOTAL)
-    yield ComparedLine(label, list(map(column.value, _floating_amounts(profiles))), column)
+    label = Label(total_label(row for each in profiles for row in each.rows), 0, TOTAL)
+    yield ComparedLine(label, [column.value(each.whole) for each in profiles], column)
 
 
 def format_ratio(numbers: Sequence[float | None], side: int) -> str:

@@ -11,6 +11,7 @@ from opflops.errors import ProfileError
 from opflops.records.arguments import check_text
 from opflops.report.text import columns as shown
 from opflops.report.text.color import heat_codes
+from opflops.report.text.module_facts import mark_shared
 from opflops.report.text.sheet import BROKEN_HEADERS, GAP, Sheet, is_markup, join_header, natural_width, render
 from opflops.report.text.terminal import elide, is_terminal, max_width, screen_width, to_encodable, width_of
 
@@ -80,8 +81,13 @@ def lay_out(
     number_columns = [name for name in names if name != shown.BAR]
     headers = [BROKEN_HEADERS.get(name, name) for name in number_columns]
 
+    def column(name: str, style: str) -> list[str]:
+        cells = shown.format_cells(name, amounts, style, sizes)
+        # Formats for programs have no notes, so they have no mark either.
+        return cells if is_markup(tablefmt) or name not in shown.PARAMETER_COLUMNS else mark_shared(cells, amounts)
+
     def sheet(style: str) -> Sheet:
-        cells = [shown.format_cells(name, amounts, style, sizes) for name in number_columns]
+        cells = [column(name, style) for name in number_columns]
         warmth = [heat_codes(100 * each) if each is not None else "" for each in shares]
         paint = {number_columns.index(shown.SHARE): warmth} if color and shown.SHARE in number_columns else {}
         return Sheet(heading, labels, headers, cells, paint, bars=shares)

@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from opflops.errors import ProfileError
 from opflops.records.algebra import as_int, substitute
 from opflops.records.rows import group_rows, total
-from opflops.report.amounts import KEY, MODULE, OTHERS, Amount
+from opflops.report.amounts import KEY, MODULE, OTHERS, Amount, ModuleFacts, sum_facts
 from opflops.report.notes import NUMBERS, Symbolic
 from opflops.report.text.collapse import Expansion
 from opflops.report.text.columns import MEASURES, column_of_measure, suggest
+from opflops.report.text.module_facts import module_facts, total_facts
 from opflops.report.text.tree import OUTSIDE, Node, build_tree, operator_of
 from opflops.wording import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from opflops.records.memory import Memory
+    from opflops.records.modules import ModuleRecord
     from opflops.records.rows import Row
 
     Sizes = Mapping[str, int]
@@ -35,12 +38,27 @@ class ComparedProfile(NamedTuple):
     Attributes:
         rows: The recorded rows.
         symbolic: The dimensions of costs that are expressions.
-        params: How many parameters the model has; None if unknown.
+        params: How many parameters the model has; None if unknown, then those of ``modules`` count.
+        modules: Parameters of the modules.
+        memory: What was kept in memory; None if unknown.
     """
 
     rows: Sequence[Row]
     symbolic: Symbolic = NUMBERS
     params: int | None = None
+    modules: Sequence[ModuleRecord] = ()
+    memory: Memory | None = None
+
+    @property
+    def whole(self) -> Amount:
+        """Return the amount of all floating-point rows, and of all modules."""
+        facts = total_facts(module_facts(self.modules, self.memory), self.memory)
+        return Amount([row for row in self.rows if row.floating], facts)
+
+    @property
+    def known_params(self) -> int | None:
+        """Return how many parameters there are; None if unknown."""
+        return sum(each.parameters for each in self.modules) if self.params is None and self.modules else self.params
 
 
 @dataclass(frozen=True)
@@ -64,7 +82,7 @@ class ComparisonNode:
     @cached_property
     def changed(self) -> bool:
         """Tell whether the profiles differ here or anywhere below, also if the differences below cancel out."""
-        first, *others = [(amount.calls, amount.cost) for amount in self.amounts]
+        first, *others = [(amount.calls, amount.cost, amount.facts) for amount in self.amounts]
         return any(other != first for other in others) or any(entry.changed for entry in self.children)
 
     def preorder(self) -> Iterator[tuple[int, ComparisonNode]]:
@@ -145,7 +163,7 @@ def keep_changed(entries: Sequence[ComparisonNode]) -> list[ComparisonNode]:
 
 def _changed_children(entry: ComparisonNode) -> list[ComparisonNode]:
     """List the changes below a node; none if only one of the profiles has the node."""
-    present = [any((amount.calls, *amount.cost)) for amount in entry.amounts]
+    present = [any((amount.calls, *amount.cost, *(amount.facts or ()))) for amount in entry.amounts]
     return keep_changed(entry.children) if all(present) else []
 
 
@@ -157,16 +175,19 @@ def limit_lines(entries: Sequence[ComparisonNode], max_lines: int) -> list[Compa
     return [entry.limit_depth(max(deepest, 0)) for entry in entries]
 
 
-def pair_profiles(profiles: Sequence[Sequence[Row]], by: str | tuple[str, ...], sizes: Sizes) -> list[ComparisonNode]:
+def pair_profiles(
+    profiles: Sequence[ComparedProfile], by: str | tuple[str, ...], sizes: Sizes, facts: Collection[str] = ()
+) -> list[ComparisonNode]:
     """Pair what profiles have under equal keys, or in equal modules below their models.
 
     The model of a profile is the root module with the most flops, whatever its class. If all profiles have a root of
     the name of one of these, it is that root. Modules deeper than 200 levels count as part of the module above.
 
     Args:
-        profiles: The rows of each profile.
+        profiles: The profiles.
         by: Keys of rows.
         sizes: Sizes of dimensions, at which flops are compared.
+        facts: What is compared of modules beside their work: ``"params"``, ``"peak"``.
 
     Raises:
         ProfileError: A key is unknown.
@@ -174,14 +195,16 @@ def pair_profiles(profiles: Sequence[Sequence[Row]], by: str | tuple[str, ...], 
     keys = (by,) if isinstance(by, str) else tuple(by)
     # Check the keys.
     group_rows((), *keys)
+    roots = _model_roots([each.rows for each in profiles], sizes)
     placed = [
         (_below_root(row.module, root), side, row)
-        for side, (rows, root) in enumerate(zip(profiles, _model_roots(profiles, sizes), strict=True))
-        for row in rows
+        for side, (each, root) in enumerate(zip(profiles, roots, strict=True))
+        for row in each.rows
         if row.floating
     ]
     if keys == ("module",):
-        return _pair_modules(placed, len(profiles))
+        known = [_facts_below(each, root, facts) for each, root in zip(profiles, roots, strict=True)] if facts else []
+        return _pair_modules(placed, len(profiles), known, facts)
     found: dict[tuple[str, ...], list[list[Row]]] = {}
     for module, side, row in placed:
         names = {"module": module.removeprefix(f"{_ROOT}."), "op": operator_of(row)}
@@ -215,23 +238,39 @@ def _below_root(module: str, root: str) -> str:
     return ".".join([_ROOT if root and first == root else first, *rest[:_MAX_DEPTH]])
 
 
-def _pair_modules(placed: Sequence[tuple[str, int, Row]], sides: int) -> list[ComparisonNode]:
-    tree = build_tree((module, str(side), row) for module, side, row in placed)
+def _facts_below(profile: ComparedProfile, root: str, facts: Collection[str]) -> dict[str, ModuleFacts]:
+    """Return what is compared of a profile's modules, by path below the model."""
+    found: dict[str, list[ModuleFacts]] = {}
+    for path, each in module_facts(profile.modules, profile.memory).items():
+        compared = ModuleFacts(**{name: getattr(each, name) for name in facts})
+        found.setdefault(_below_root(path, root), []).append(compared)
+    return {path: sum_facts(listed) for path, listed in found.items()}
+
+
+def _pair_modules(
+    placed: Sequence[tuple[str, int, Row]],
+    sides: int,
+    facts: Sequence[Mapping[str, ModuleFacts]],
+    compared: Collection[str],
+) -> list[ComparisonNode]:
+    tree = build_tree(((module, str(side), row) for module, side, row in placed), facts, compared)
     expansion = Expansion(expand=False)
 
     def pair(node: Node, parent: Node) -> ComparisonNode:
         children = pair_children(node) if node.children else []
-        amounts = [Amount([each.amounts[side] for each in children]) for side in range(sides)]
-        return ComparisonNode(
-            _module_label(node),
-            amounts if children else _amounts(node.own, sides),
-            MODULE,
-            children,
-            node.repeats // parent.repeats,
-        )
+        own = _facts_by_side(node.facts, sides)
+        if children:
+            # The highest live bytes while a module ran are not the sum of anything below it.
+            peaks = [each and ModuleFacts(peak=each.peak) for each in own]
+            amounts = [Amount([each.amounts[side] for each in children], peaks[side]) for side in range(sides)]
+        else:
+            amounts = _amounts(node.own, own)
+        return ComparisonNode(_module_label(node), amounts, MODULE, children, node.repeats // parent.repeats)
 
     def pair_children(node: Node) -> list[ComparisonNode]:
-        own = [ComparisonNode(_ITSELF, _amounts(node.own, sides), KEY)] if node.own else []
+        known = [each._replace(peak=None) for each in node.facts]
+        has_own = node.own or any(map(any, known))
+        own = [ComparisonNode(_ITSELF, _amounts(node.own, _facts_by_side(known, sides)), KEY)] if has_own else []
         return [*own, *(pair(child, node) for child in node.collapsed_children(expansion))]
 
     outermost = []
@@ -246,5 +285,9 @@ def _module_label(node: Node) -> str:
     return printable(f"{node.name} ({' / '.join(types)})") if len(types) > 1 else node.label
 
 
-def _amounts(parts: Mapping[str, Sequence[Row]], sides: int) -> list[Amount]:
-    return [Amount(parts.get(str(side), ())) for side in range(sides)]
+def _facts_by_side(facts: Sequence[ModuleFacts], sides: int) -> list[ModuleFacts | None]:
+    return [*facts] if facts else [None for _ in range(sides)]
+
+
+def _amounts(parts: Mapping[str, Sequence[Row]], facts: Sequence[ModuleFacts | None]) -> list[Amount]:
+    return [Amount(parts.get(str(side), ()), known) for side, known in enumerate(facts)]

@@ -31,7 +31,6 @@ _MARKUP = frozenset(
 ) | {"colon_grid", "github", "jira", "moinmoin", "pipe", "orgtbl", "textile", "tsv", "youtrack"}
 
 BROKEN_HEADERS = {
-    "transcendentals": "transcen-\ndentals",
     "bytes_written": "bytes_\nwritten",
     "bytes_read": "bytes_\nread",
 }

@@ -13,9 +13,20 @@ from opflops.records.rows import group_rows
 from opflops.report.amounts import TOTAL, Amount, Line
 from opflops.report.garbage_collection import with_gc_disabled
 from opflops.report.notes import NUMBERS, Symbolic, join_names, notes, total_label
-from opflops.report.text.columns import PHASES, sort_positions
+from opflops.report.text.columns import (
+    MEMORY_COLUMNS,
+    PARAMETER_COLUMNS,
+    PHASES,
+    check_module_columns,
+    choose_columns,
+    dtype_of_shapes,
+    sort_positions,
+)
 from opflops.report.text.layout import FittedTable, Numbers, lay_out
+from opflops.report.text.memory_lines import memory_lines
+from opflops.report.text.module_facts import module_facts, parameter_notes, total_facts
 from opflops.report.text.paragraphs import wrap_sentences
+from opflops.report.text.shapes import INPUT, OUTPUT
 from opflops.report.text.sheet import is_markup
 from opflops.report.text.terminal import TIMES
 from opflops.report.text.tree import OUTSIDE
@@ -25,7 +36,10 @@ from opflops.wording import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from opflops.records.memory import Memory
+    from opflops.records.modules import ModuleRecord
     from opflops.records.rows import Row
+    from opflops.report.amounts import ModuleFacts
     from opflops.report.text.layout import Sizes
 
 _OVERVIEW_LINES = 40
@@ -77,8 +91,10 @@ def table(
     color: bool = False,
     bar: bool | None = None,
     symbolic: Symbolic = NUMBERS,
+    modules: Sequence[ModuleRecord] = (),
+    memory: Memory | None = None,
 ) -> str:
-    """Write rows as a table with calls, macs, flops, transcendentals, share of the flops, and times if any.
+    """Write rows as a table with parameters if known, calls, macs, flops, share of the flops, and times if any.
 
     In the module tree, consecutive modules that differ only by a number in their names share one line:
     ``0-79 x80 (Block)`` stands for eighty modules, with the sum of their costs.
@@ -95,8 +111,12 @@ def table(
         columns: Names, as a sequence or separated by commas: ``"calls"``, ``"macs"``, ``"ops"``, ``"flops"``,
             ``"transcendentals"``, ``"bytes"``, ``"bytes_read"``, ``"bytes_written"``, ``"intensity"`` (flops per byte),
             ``"seconds"``, ``"flop/s"``, ``"%"`` of the flops, ``"bar"`` to draw that; ``"forward"``, ``"backward"``,
-            ``"recompute"`` and ``"optimizer"`` for the flops of a phase, ``"phases"`` for all phases in the rows. By
-            default as many of the usual columns as fit.
+            ``"recompute"`` and ``"optimizer"`` for the flops of a phase, ``"phases"`` for all phases in the rows;
+            ``"activations"`` for the elements that multiply-accumulates made. In the module tree also ``"params"`` and
+            ``"trainable"`` for the parameters of a module and all below it, ``"input"`` and ``"output"`` for the shapes
+            of its calls; with ``memory``, ``"saved"`` for the bytes that the module and all below it keep for the
+            backward pass, ``"peak"`` for the highest live bytes while it ran. By default as many of the usual columns
+            as fit.
         tablefmt: Any format of :mod:`tabulate`.
         sort: A column such as ``"flops"``, largest first, or ``"name"``; None keeps the order of execution.
         numbers: ``"exact"``, ``"scaled"`` (SI prefixes), or ``"auto"``: exact numbers if they fit.
@@ -106,6 +126,8 @@ def table(
         bar: Whether to draw shares as bars beside the usual columns where they fit; by default if the output is a
             terminal.
         symbolic: The dimensions of costs that are expressions.
+        modules: Parameters and shapes of modules, for the module tree.
+        memory: What was kept in memory, for the module tree.
 
     Raises:
         ProfileError: A key, a column, an order, a path or a format is unknown, or ``depth`` or ``top`` is too small.
@@ -118,16 +140,24 @@ def table(
     sizes = example_sizes(symbolic.dimensions)
     floating = [row for row in rows if row.floating]
     sort = "flops" if sort is None and top is not None else sort
-    repeated = False
-    if keys == ("module",):
-        lines, _, repeated, _ = tree_lines(floating, depth=depth, sort=sort, sizes=sizes, expand=expand, top=top)
-        heading = _MODULES
+    is_tree, sentences = keys == ("module",), []
+    facts = module_facts(modules, memory) if is_tree else {}
+    whole = _total_line(rows, floating, total_facts(facts, memory) if is_tree else None)
+    names = choose_columns(columns, whole.amount)
+    check_module_columns([*names, sort], keys)
+    if is_tree:
+        tree = tree_lines(
+            floating, depth=depth, sort=sort, sizes=sizes, expand=expand, top=top, facts=facts, columns=names
+        )
+        lines, heading = tree.lines, _MODULES
+        sentences = [f"{REPEATS_NOTE} {_HOW_TO_EXPAND}"] if tree.repeated else []
+        sentences += _module_notes(names, tree, modules, memory)
     else:
         lines, heading = _list_lines(floating, keys, sort, sizes, top), " / ".join(keys)
     laid = lay_out(
         heading,
         lines,
-        _total_line(rows, floating),
+        whole,
         columns=columns,
         tablefmt=tablefmt,
         numbers=numbers,
@@ -140,11 +170,7 @@ def table(
         return laid.text
     if rows and not floating:
         return "\n".join(wrap_sentences(notes(rows, symbolic), width))
-    sentences = [
-        *([f"{REPEATS_NOTE} {_HOW_TO_EXPAND}"] if repeated else []),
-        *_column_notes([laid]),
-        *notes(rows, symbolic),
-    ]
+    sentences += [*_column_notes([laid]), *notes(rows, symbolic)]
     return "\n".join([laid.text, "", *wrap_sentences(sentences, width)])
 
 
@@ -158,8 +184,10 @@ def overview(
     width: int | None = None,
     color: bool = False,
     bar: bool | None = None,
+    modules: Sequence[ModuleRecord] = (),
+    memory: Memory | None = None,
 ) -> str:
-    """Write the report that ``print`` shows: the module tree, the operators, and notes.
+    """Write the report that ``print`` shows: the module tree, the operators, what was kept in memory, and notes.
 
     If there are several phases or dtypes, they get tables too. If the tree is too long to read at once, operators share
     lines and deep modules are hidden; a note says so.
@@ -171,37 +199,43 @@ def overview(
         width: As in :func:`table`.
         color: As in :func:`table`.
         bar: As in :func:`table`.
+        modules: As in :func:`table`.
+        memory: What was kept in memory; None if that is not known.
 
     Raises:
         ProfileError: A path to expand is unknown.
     """
     _check_layout(expand, width, color=color, bar=bar)
     floating = [row for row in rows if row.floating]
+    kept = [] if memory is None else [*memory_lines(memory, width=width, color=color), ""]
     if rows and not floating:
-        return "\n".join(wrap_sentences(notes(rows, symbolic), width))
+        return "\n".join([*kept, *wrap_sentences(notes(rows, symbolic), width)])
     sizes = example_sizes(symbolic.dimensions)
-    modules = tree_lines(floating, sizes=sizes, max_lines=_OVERVIEW_LINES, expand=expand)
-    whole = _total_line(rows, floating)
-    parts = [(_MODULES, modules.lines), ("op", _list_lines(floating, ("op",), "flops", sizes, _OVERVIEW_OPERATORS))]
+    facts = module_facts(modules, memory)
+    whole = _total_line(rows, floating, total_facts(facts, memory))
+    names = choose_columns(None, whole.amount)
+    tree = tree_lines(floating, sizes=sizes, max_lines=_OVERVIEW_LINES, expand=expand, facts=facts, columns=names)
+    without_facts = _total_line(rows, floating)
+    operators = _list_lines(floating, ("op",), "flops", sizes, _OVERVIEW_OPERATORS)
+    parts = [(_MODULES, tree.lines, whole), ("op", operators, without_facts)]
     several = [key for key in ("phase", "dtype") if len(set(map(attrgetter(key), floating))) > 1]
-    parts += [(key, _list_lines(floating, (key,), None, sizes)) for key in several]
+    parts += [(key, _list_lines(floating, (key,), None, sizes), without_facts) for key in several]
 
     def laid_out(numbers: Numbers) -> list[FittedTable]:
-        return [
-            lay_out(*part, whole, numbers=numbers, width=width, sizes=sizes, color=color, bar=bar) for part in parts
-        ]
+        return [lay_out(*part, numbers=numbers, width=width, sizes=sizes, color=color, bar=bar) for part in parts]
 
     laid = laid_out("auto")
     if "scaled" in {each.style for each in laid}:
         # Numbers of one style can be compared between tables.
         laid = laid_out("scaled")
     sentences = [
-        *_shortening_notes(modules),
-        *([f"{REPEATS_NOTE} {_HOW_TO_EXPAND}"] if modules.repeated else []),
+        *_shortening_notes(tree),
+        *([f"{REPEATS_NOTE} {_HOW_TO_EXPAND}"] if tree.repeated else []),
+        *_module_notes(names, tree, modules, memory),
         *_column_notes(laid),
         *notes(rows, symbolic),
     ]
-    return "\n".join([*(f"{each.text}\n" for each in laid), *wrap_sentences(sentences, width)])
+    return "\n".join([*(f"{each.text}\n" for each in laid), *kept, *wrap_sentences(sentences, width)])
 
 
 def _check_layout(expand: object, width: object, *, color: object, bar: object) -> None:
@@ -219,8 +253,8 @@ def _check_layout(expand: object, width: object, *, color: object, bar: object) 
         check_flag("bar", bar)
 
 
-def _total_line(rows: Sequence[Row], floating: Sequence[Row]) -> Line:
-    return Line(total_label(rows), Amount(floating), kind=TOTAL)
+def _total_line(rows: Sequence[Row], floating: Sequence[Row], facts: ModuleFacts | None = None) -> Line:
+    return Line(total_label(rows), Amount(floating, facts), kind=TOTAL)
 
 
 def _list_lines(
@@ -242,6 +276,24 @@ def _shortening_notes(modules: TreeLines) -> list[str]:
     if modules.detail is not Detail.EVERYTHING:
         return [f"Some operators share a line. Show all {_HOW_TO_SHOW_ALL}."]
     return []
+
+
+def _module_notes(
+    names: Sequence[str], tree: TreeLines, modules: Sequence[ModuleRecord], memory: Memory | None
+) -> list[str]:
+    """Explain the columns of modules, and say why one is blank."""
+    sentences = []
+    if not set(names).isdisjoint(PARAMETER_COLUMNS):
+        sentences += parameter_notes(modules, tree.modules)
+    usual = dtype_of_shapes(line.amount for line in tree.lines)
+    if usual and not set(names).isdisjoint((INPUT, OUTPUT)):
+        sentences.append(f"Shapes without a dtype are {usual}. +2 more: other calls had 2 other shapes.")
+    blank = [name for name in names if name in (*PARAMETER_COLUMNS, INPUT, OUTPUT)] if not modules else []
+    if blank:
+        sentences.append(f"{join_names(blank)}: not known of this profile. It has no modules, or is of an old file.")
+    if memory is None and (blank := [name for name in names if name in MEMORY_COLUMNS]):
+        sentences.append(f"{join_names(blank)}: not known. Count with memory=True, or with --memory.")
+    return sentences
 
 
 def _column_notes(laid: Sequence[FittedTable]) -> list[str]:

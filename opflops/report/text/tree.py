@@ -6,16 +6,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from opflops.records.rows import ancestry
-from opflops.report.amounts import Amount
+from opflops.report.amounts import Amount, ModuleFacts, sum_facts
 from opflops.report.text.collapse import Expansion, format_repeats, group_repeats, split_number, work_key
+from opflops.report.text.module_facts import facts_by_shown_module, facts_key
 from opflops.wording import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Sequence
+    from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 
     from opflops.records.rows import Row
 
 OUTSIDE = "(outside)"
+_UNKNOWN = ModuleFacts()
 
 
 class Node:
@@ -28,6 +30,8 @@ class Node:
         own: Rows that the module ran itself, by label.
         child_by_path: The modules right below, by path; empty for a node that stands for several.
         repeats: How many modules it stands for.
+        facts: What is known of it beside its work, without the modules below it that have a node; of several profiles
+            in one tree, for each of them.
         equality_key: Equal for modules that did equal work below equal names.
     """
 
@@ -35,6 +39,7 @@ class Node:
         self.name, self.path, self.module_type, self.repeats = name, path, "", 1
         self.own: dict[str, list[Row]] = {}
         self.child_by_path: dict[str, Node] = {}
+        self.facts: Sequence[ModuleFacts] = ()
         self.equality_key: Hashable = None
         self._merged: Sequence[Node] = ()
         self._collapsed: list[Node] | None = None
@@ -47,6 +52,7 @@ class Node:
         merged.module_type, merged.equality_key = first.module_type, first.equality_key
         merged.repeats = sum(node.repeats for node in nodes)
         merged.own = {label: [row for node in nodes for row in node.own[label]] for label in first.own}
+        merged.facts = list(map(_facts_of_equal, zip(*(node.facts for node in nodes), strict=True)))
         merged._merged = nodes
         return merged
 
@@ -70,11 +76,14 @@ class Node:
 
     @cached_property
     def amount(self) -> Amount:
-        """Return the calls and costs of the module and of all below it."""
+        """Return the calls and costs of the module and of all below it, and what is known of them."""
+        own = self.facts[0] if self.facts else None
         if self._merged:
-            return Amount([node.amount for node in self._merged])
+            # The amounts have the numbers already.
+            beside = None if own is None else ModuleFacts(shared=own.shared, calls=own.calls)
+            return Amount([node.amount for node in self._merged], beside)
         rows = [row for part in self.own.values() for row in part]
-        return Amount([*rows, *(child.amount for child in self.children)])
+        return Amount([*rows, *(child.amount for child in self.children)], own)
 
     @cached_property
     def rows_by_operator(self) -> dict[str, list[Row]]:
@@ -121,13 +130,30 @@ def _collapse_repeats(parent: Node, expansion: Expansion) -> list[Node]:
     return collapsed
 
 
+def _facts_of_equal(parts: Sequence[ModuleFacts]) -> ModuleFacts:
+    """Add up what is known of equal modules; the shapes of their calls stay if they are equal too."""
+    calls = parts[0].calls if len({each.calls for each in parts}) == 1 else ()
+    return sum_facts(parts)._replace(shared=any(each.shared for each in parts), calls=calls)
+
+
 def operator_of(row: Row) -> str:
     """Return the operator's name, marked if it has no formula."""
     return row.op if row.priced else f"{row.op} (unpriced)"
 
 
-def build_tree(rows: Iterable[tuple[str, str, Row]]) -> Node:
-    """Build a tree from rows, each given with its module path and the label that it gets there."""
+def build_tree(
+    rows: Iterable[tuple[str, str, Row]],
+    facts: Sequence[Mapping[str, ModuleFacts]] = (),
+    columns: Collection[str] = (),
+) -> Node:
+    """Build a tree of the modules that have rows, and of those above them.
+
+    Args:
+        rows: The rows, each with its module path and the label that it gets there.
+        facts: What is known of modules beside their work, by path; of several profiles, for each of them. What is
+            known of a module without a node belongs to the nearest module above that has one.
+        columns: The columns that are shown; modules are equal only if these show equal parameters and shapes.
+    """
     root = Node("")
     nodes: dict[str, Node] = {}
     for module, label, row in rows:
@@ -142,11 +168,17 @@ def build_tree(rows: Iterable[tuple[str, str, Row]]) -> Node:
             node.module_type = row.module_type
             nodes[module] = node
         node.own.setdefault(label, []).append(row)
+    everything = preorder(root)
+    by_path = {node.path: node for node in everything[1:]}
+    found = [facts_by_shown_module(each, by_path) for each in facts]
+    for path, node in by_path.items():
+        node.facts = [each.get(path, _UNKNOWN) for each in found]
     # Number the modules so that equal ones get equal numbers, those below a module first.
     numbers: dict[Hashable, int] = {}
-    for node in reversed(preorder(root)):
+    for node in reversed(everything):
         below = tuple((child.name, child.equality_key) for child in node.child_by_path.values())
-        node.equality_key = numbers.setdefault((node.module_type, work_key(node.own), below), len(numbers))
+        key = (node.module_type, work_key(node.own), tuple(facts_key(each, columns) for each in node.facts), below)
+        node.equality_key = numbers.setdefault(key, len(numbers))
     return root
 
 

@@ -6,17 +6,19 @@ from enum import IntEnum
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from opflops.report.amounts import MODULE, OPERATOR, OTHERS, Amount, Line
+from opflops.report.amounts import MODULE, OPERATOR, OTHERS, Amount, Line, ModuleFacts
 from opflops.report.text.collapse import Expansion
 from opflops.report.text.columns import sort_positions
 from opflops.report.text.tree import Node, build_tree, operator_of, preorder
 from opflops.wording import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from opflops.records.rows import Row
     from opflops.report.text.layout import Sizes
+
+_NO_FACTS: Mapping[str, ModuleFacts] = {}
 
 
 class Detail(IntEnum):
@@ -37,12 +39,14 @@ class TreeLines(NamedTuple):
         depth: The level below which modules are hidden; None if all are shown.
         repeated: Whether some lines stand for several modules.
         detail: How many operators are shown.
+        modules: The paths of the modules that have work, or modules with work below them.
     """
 
     lines: list[Line]
     depth: int | None
     repeated: bool
     detail: Detail = Detail.EVERYTHING
+    modules: Collection[str] = ()
 
 
 def tree_lines(
@@ -54,6 +58,8 @@ def tree_lines(
     expand: bool | str | Collection[str] = False,
     top: int | None = None,
     max_lines: int | None = None,
+    facts: Mapping[str, ModuleFacts] = _NO_FACTS,
+    columns: Collection[str] = (),
 ) -> TreeLines:
     """List a line for each module and, below it, for each operator that it ran.
 
@@ -70,14 +76,17 @@ def tree_lines(
             wildcards ``*`` and ``?``.
         top: How many siblings to show in each place; the others are added up in one line.
         max_lines: Upper limit of lines. To fit, operators are summarized first, then deeper levels are hidden.
+        facts: What is known of modules beside their work, by path.
+        columns: The columns that are shown; modules of which these show different parameters or shapes get a line each.
 
     Raises:
         ProfileError: The order or a path is unknown.
     """
-    root = build_tree((row.module, operator_of(row), row) for row in rows)
+    root = build_tree(((row.module, operator_of(row), row) for row in rows), [facts] if facts else [], columns)
     expansion = Expansion(expand)
+    paths = {node.path: None for node in preorder(root)[1:]}
     if expand and not expansion.expand_all:
-        expansion.check([node.path for node in preorder(root)[1:]])
+        expansion.check(paths)
     # Compute these bottom-up, so that the cached properties do not recurse into deep trees.
     for node in reversed(preorder(root)):
         _ = node.height, node.amount
@@ -92,7 +101,7 @@ def tree_lines(
         listed = list(islice(writer.write(root, 0, shown), None if max_lines is None else max_lines + 1))
         if max_lines is None or len(listed) <= max_lines:
             break
-    return TreeLines(listed, shown if shown < levels else None, writer.repeated, detail)
+    return TreeLines(listed, shown if shown < levels else None, writer.repeated, detail, paths)
 
 
 class _TreeWriter:

@@ -1,4 +1,4 @@
-"""Peak rates of devices from their datasheets: FLOP/s for each dtype, and memory bandwidth."""
+"""Devices by their datasheets: peak FLOP/s for each dtype, bandwidth and size of the memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RUN_AS = {"complex32": "float16", "complex64": "float32", "complex128": "float6
 @explain_methods(no_advice, ProfileArgumentError)
 @dataclass(frozen=True)
 class Device:
-    """Hold the peak rates of a device.
+    """Hold the peak rates of a device, and how much memory it has.
 
     Attributes:
         name: Its name in reports.
@@ -29,12 +29,15 @@ class Device:
             ``"float8"`` is for all 8-bit floats, ``"tf32"`` for float32 matmuls in TF32.
         bandwidth: Bytes per second between the device and its memory.
         source: The source of the figures.
+        memory: The size of its memory in bytes; None if it is not known. That of a datasheet is in decimal gigabytes: 80e9
+            for 80 GB, a little less than what the driver reports of most devices.
     """
 
     name: str
     peaks: Mapping[str, float] = field(hash=False)
     bandwidth: float
     source: str = ""
+    memory: float | None = None
 
     def __post_init__(self) -> None:
         check_text("name", self.name, "Device('mine', {'float32': 67e12}, 3.35e12)")
@@ -47,6 +50,8 @@ class Device:
                 raise ProfileArgumentError(
                     f"The rate of device {self.name!r} for {what} must be above zero and finite, not {describe(rate)}."
                 )
+        if self.memory is not None:
+            object.__setattr__(self, "memory", check_bytes(f"The memory of device {self.name!r}", self.memory))
 
     def peak(self, dtype: str, *, tf32: bool = False) -> float:
         """Return the peak FLOP/s for a dtype.
@@ -70,9 +75,26 @@ class Device:
         return self.peaks[name]
 
 
-class _Figures(NamedTuple):
-    """Hold a datasheet's figures in TFLOP/s and TB/s, and PyTorch's names of the device."""
+def check_bytes(what: str, value: object) -> int:
+    """Return a size of a memory as a whole number of bytes.
 
+    >>> check_bytes("The memory", 80e9)
+    80000000000
+
+    Raises:
+        ProfileArgumentError: It is no number, or not above zero and finite.
+    """
+    if not isinstance(value, Real) or isinstance(value, bool) or not 1 <= value < inf:
+        raise ProfileArgumentError(
+            f"{what} must be a number of bytes above zero and finite, as in 80e9 for 80 GB, not {describe(value)}."
+        )
+    return int(value)
+
+
+class _Figures(NamedTuple):
+    """Hold a datasheet's figures in GB, TB/s and TFLOP/s, and PyTorch's names of the device."""
+
+    gigabytes: float | None
     terabytes: float
     float64: float | None
     float32: float
@@ -85,53 +107,55 @@ class _Figures(NamedTuple):
 
 
 _NONE = None
+_V100 = "NVIDIA V100 datasheet"
 _A100 = "NVIDIA A100 Tensor Core GPU datasheet"
 _H100 = "NVIDIA H100 Tensor Core GPU datasheet, without sparsity"
 
 # Peak rates: with matrix units where a dtype has them, without sparsity, accumulating in float32.
 _DATASHEETS = {
-    "t4": _Figures(0.320, _NONE, 8.1, _NONE, 65, _NONE, _NONE, "NVIDIA T4 datasheet", ("Tesla T4",)),
-    "v100-pcie": _Figures(
-        0.900, 7, 14, _NONE, 112, _NONE, _NONE, "NVIDIA V100 datasheet",
-        ("Tesla V100-PCIE-16GB", "Tesla V100-PCIE-32GB"),
-    ),
-    "v100-sxm2": _Figures(
-        0.900, 7.8, 15.7, _NONE, 125, _NONE, _NONE, "NVIDIA V100 datasheet",
-        ("Tesla V100-SXM2-16GB", "Tesla V100-SXM2-32GB"),
-    ),
-    "a10": _Figures(0.600, _NONE, 31.2, 62.5, 125, 125, _NONE, "NVIDIA A10 datasheet", ("NVIDIA A10",)),
-    "a100-pcie-40gb": _Figures(1.555, 19.5, 19.5, 156, 312, 312, _NONE, _A100, ("NVIDIA A100-PCIE-40GB",)),
-    "a100-pcie-80gb": _Figures(1.935, 19.5, 19.5, 156, 312, 312, _NONE, _A100, ("NVIDIA A100 80GB PCIe",)),
-    "a100-sxm-40gb": _Figures(1.555, 19.5, 19.5, 156, 312, 312, _NONE, _A100, ("NVIDIA A100-SXM4-40GB",)),
-    "a100-sxm-80gb": _Figures(2.039, 19.5, 19.5, 156, 312, 312, _NONE, _A100, ("NVIDIA A100-SXM4-80GB",)),
+    "t4": _Figures(16, 0.320, _NONE, 8.1, _NONE, 65, _NONE, _NONE, "NVIDIA T4 datasheet", ("Tesla T4",)),
+    "v100-pcie": _Figures(_NONE, 0.900, 7, 14, _NONE, 112, _NONE, _NONE, _V100),
+    "v100-pcie-16gb": _Figures(16, 0.900, 7, 14, _NONE, 112, _NONE, _NONE, _V100, ("Tesla V100-PCIE-16GB",)),
+    "v100-pcie-32gb": _Figures(32, 0.900, 7, 14, _NONE, 112, _NONE, _NONE, _V100, ("Tesla V100-PCIE-32GB",)),
+    "v100-sxm2": _Figures(_NONE, 0.900, 7.8, 15.7, _NONE, 125, _NONE, _NONE, _V100),
+    "v100-sxm2-16gb": _Figures(16, 0.900, 7.8, 15.7, _NONE, 125, _NONE, _NONE, _V100, ("Tesla V100-SXM2-16GB",)),
+    "v100-sxm2-32gb": _Figures(32, 0.900, 7.8, 15.7, _NONE, 125, _NONE, _NONE, _V100, ("Tesla V100-SXM2-32GB",)),
+    "a10": _Figures(24, 0.600, _NONE, 31.2, 62.5, 125, 125, _NONE, "NVIDIA A10 datasheet", ("NVIDIA A10",)),
+    "a100-pcie-40gb": _Figures(40, 1.555, 19.5, 19.5, 156, 312, 312, _NONE, _A100, ("NVIDIA A100-PCIE-40GB",)),
+    "a100-pcie-80gb": _Figures(80, 1.935, 19.5, 19.5, 156, 312, 312, _NONE, _A100, ("NVIDIA A100 80GB PCIe",)),
+    "a100-sxm-40gb": _Figures(40, 1.555, 19.5, 19.5, 156, 312, 312, _NONE, _A100, ("NVIDIA A100-SXM4-40GB",)),
+    "a100-sxm-80gb": _Figures(80, 2.039, 19.5, 19.5, 156, 312, 312, _NONE, _A100, ("NVIDIA A100-SXM4-80GB",)),
     "l4": _Figures(
-        0.300, _NONE, 30.3, 60, 121, 121, 242.5, "NVIDIA L4 datasheet, without sparsity", ("NVIDIA L4",)
+        24, 0.300, _NONE, 30.3, 60, 121, 121, 242.5, "NVIDIA L4 datasheet, without sparsity", ("NVIDIA L4",)
     ),
     "l40s": _Figures(
-        0.864, _NONE, 91.6, 183, 362.05, 362.05, 733, "NVIDIA L40S datasheet, without sparsity", ("NVIDIA L40S",)
+        48, 0.864, _NONE, 91.6, 183, 362.05, 362.05, 733, "NVIDIA L40S datasheet, without sparsity", ("NVIDIA L40S",)
     ),
-    "h100-pcie": _Figures(2.0, 51, 51, 378, 756, 756, 1513, _H100, ("NVIDIA H100 PCIe",)),
-    "h100-sxm": _Figures(3.35, 67, 67, 494.7, 989.4, 989.4, 1978.9, _H100, ("NVIDIA H100 80GB HBM3",)),
+    "h100-pcie": _Figures(80, 2.0, 51, 51, 378, 756, 756, 1513, _H100, ("NVIDIA H100 PCIe",)),
+    "h100-sxm": _Figures(80, 3.35, 67, 67, 494.7, 989.4, 989.4, 1978.9, _H100, ("NVIDIA H100 80GB HBM3",)),
     "h200-sxm": _Figures(
-        4.8, 67, 67, 494.7, 989.4, 989.4, 1978.9, "NVIDIA H200 Tensor Core GPU datasheet, without sparsity",
+        141, 4.8, 67, 67, 494.7, 989.4, 989.4, 1978.9, "NVIDIA H200 Tensor Core GPU datasheet, without sparsity",
         ("NVIDIA H200",),
     ),
     "rtx-3090": _Figures(
-        0.936, 0.556, 35.6, 35.6, 71, 71, _NONE, "NVIDIA Ampere GA102 architecture whitepaper",
+        24, 0.936, 0.556, 35.6, 35.6, 71, 71, _NONE, "NVIDIA Ampere GA102 architecture whitepaper",
         ("NVIDIA GeForce RTX 3090",),
     ),
     "rtx-4090": _Figures(
-        1.008, 1.29, 82.6, 82.6, 165.2, 165.2, 330.3, "NVIDIA Ada GPU architecture whitepaper",
+        24, 1.008, 1.29, 82.6, 82.6, 165.2, 165.2, 330.3, "NVIDIA Ada GPU architecture whitepaper",
         ("NVIDIA GeForce RTX 4090",),
     ),
-    "mi250x": _Figures(3.277, 95.7, 95.7, _NONE, 383, 383, _NONE, "AMD Instinct MI250X data sheet", ()),
+    "mi250x": _Figures(
+        128, 3.277, 95.7, 95.7, _NONE, 383, 383, _NONE,
+        "AMD Instinct MI250X data sheet, for both dies; PyTorch sees each as a device with half of everything",
+    ),
     "mi300x": _Figures(
-        5.3, 163.4, 163.4, 653.7, 1307.4, 1307.4, 2614.9, "AMD Instinct MI300X data sheet", ("AMD Instinct MI300X",)
+        192, 5.3, 163.4, 163.4, 653.7, 1307.4, 1307.4, 2614.9, "AMD Instinct MI300X data sheet", ("AMD Instinct MI300X",)
     ),
 }  # fmt: skip
 
 _DTYPES = ("float64", "float32", TF32, "float16", "bfloat16", "float8")
-_TERA = 1e12
+_GIGA, _TERA = 1e9, 1e12
 
 DEVICES: Mapping[str, Device] = {
     name: Device(
@@ -139,6 +163,7 @@ DEVICES: Mapping[str, Device] = {
         {dtype: rate * _TERA for dtype in _DTYPES if (rate := getattr(figures, dtype)) is not None},
         figures.terabytes * _TERA,
         figures.source,
+        figures.gigabytes and figures.gigabytes * _GIGA,
     )
     for name, figures in _DATASHEETS.items()
 }

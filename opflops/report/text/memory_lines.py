@@ -1,0 +1,108 @@
+"""The section of a report on memory: the peak, what it consists of, its moment, and what is kept for the backward."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opflops.records.memory import CATEGORIES
+from opflops.report.amounts import KEY, MODULE
+from opflops.report.text.layout import fit as fit_table
+from opflops.report.text.paragraphs import wrap_sentences
+from opflops.report.text.sheet import Label, Sheet
+from opflops.report.text.tree import OUTSIDE
+from opflops.units import data_size, exact, share
+from opflops.wording import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from opflops.records.memory import Memory, Moment
+
+_MAX_SAVED = 5
+_EAGER_NOTE = "Memory is of eager execution, by lifetime of storages. What kernels use inside is not seen."
+_UNIT_NOTE = "1 MB = 10**6 bytes."
+_CUDA_NOTE = "Each storage is rounded up to blocks of 512 bytes, as by PyTorch's allocator for CUDA."
+
+
+def memory_lines(memory: Memory, fit: str = "", *, width: int | None = None, color: bool = False) -> list[str]:
+    """Write what was kept in memory: a table, and sentences on it.
+
+    Args:
+        memory: What was kept.
+        fit: A sentence on whether it fits a device; "" for none.
+        width: In characters; by default the terminal's.
+        color: Whether to write escape codes for a terminal.
+    """
+    rows = list(_rows(memory))
+    labels = [Label(printable(name), depth, MODULE if depth == 0 else KEY) for name, depth, _ in rows]
+    columns = [
+        [exact(number) for *_, number in rows],
+        [data_size(number) for *_, number in rows],
+        [share(number, memory.peak) for *_, number in rows],
+    ]
+    sheet = Sheet(
+        f"memory on {printable(memory.device)}", labels, ["bytes", "size", "% of peak"], columns, has_total=False
+    )
+    table = fit_table(
+        lambda _: sheet, tablefmt="simple", numbers="exact", width=width, color=color, drop=("% of peak", "size")
+    )
+    sentences = [
+        *([] if memory.at is None else [f"The peak is after {format_moment(memory.at)}."]),
+        *(f"{each.device}: peak {format_bytes(each.peak)}{_after(each.at)}." for each in memory.others),
+        *([fit] if fit else []),
+        f"{_EAGER_NOTE} {_CUDA_NOTE} {_UNIT_NOTE}" if memory.allocator == "cuda" else f"{_EAGER_NOTE} {_UNIT_NOTE}",
+        *memory.remarks,
+    ]
+    return [*table.text.splitlines(), "", *wrap_sentences(sentences, width)]
+
+
+def format_bytes(number: int) -> str:
+    """Write a number of bytes in full and in a unit.
+
+    >>> format_bytes(3_950_984), format_bytes(12)
+    ('3,950,984 bytes (3.951 MB)', '12 bytes')
+    """
+    text = f"{exact(number)} byte{'' if number == 1 else 's'}"
+    return f"{text} ({data_size(number)})" if number >= 1000 else text  # noqa: PLR2004 - else there is no prefix
+
+
+def format_moment(moment: Moment) -> str:
+    """Write which operator a moment is after, where, and when.
+
+    >>> from opflops.records.memory import Moment
+    >>> format_moment(Moment("Net.fc", "aten.mm", "backward", "model.py:12"))
+    'aten.mm in Net.fc (backward, model.py:12)'
+    """
+    where = f" in {moment.module}" if moment.module else " outside any module"
+    when = ", ".join(filter(None, (moment.phase, moment.source)))
+    return f"{moment.op}{where}{f' ({when})' if when else ''}"
+
+
+def _after(moment: Moment | None) -> str:
+    return "" if moment is None else f", after {format_moment(moment)}"
+
+
+def _rows(memory: Memory) -> Iterator[tuple[str, int, int]]:
+    """List labels, levels of indentation and bytes."""
+    yield "peak", 0, memory.peak
+    for name, number in zip(CATEGORIES, memory.at_peak, strict=True):
+        if number:
+            yield name, 1, number
+    phases = memory.phase_peaks if len(memory.phase_peaks) > 1 else {}
+    for phase, number in phases.items():
+        yield f"peak in {phase}", 0, number
+    if memory.end_of_forward:
+        yield "end of forward", 0, memory.end_of_forward
+    yield from _saved_rows(list(memory.saved_by_module().items()))
+
+
+def _saved_rows(saved: Sequence[tuple[str, int]]) -> Iterator[tuple[str, int, int]]:
+    listed = [(path, number) for path, number in saved if number]
+    if not listed:
+        return
+    yield "kept for the backward pass", 0, sum(number for _, number in listed)
+    shown = listed if len(listed) <= _MAX_SAVED + 1 else listed[:_MAX_SAVED]
+    for path, number in shown:
+        yield path or OUTSIDE, 1, number
+    if hidden := listed[len(shown) :]:
+        yield f"{len(hidden)} others", 1, sum(number for _, number in hidden)
