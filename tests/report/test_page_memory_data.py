@@ -60,7 +60,7 @@ def test_shared_parameters_and_shapes_are_told():
     assert (strings[name], strings[owner], elements) == ("weight", "Net.a", 8)
     assert by_path(data, data["modules"]["shared"]).keys() == {"Net.b.c"}
     ((inputs, outputs, calls),) = by_path(data, data["modules"]["calls"])["Net.a"]
-    assert (strings[inputs], strings[outputs], calls) == ("float32 (2, 3)", "bfloat16 (2, 5)", 4)
+    assert (strings[inputs], strings[outputs], calls) == ("2×3 float32", "2×5 bfloat16", 4)
 
 
 def test_many_shapes_are_cut_and_counted():
@@ -71,7 +71,7 @@ def test_many_shapes_are_cut_and_counted():
     data = profile_data(ROWS, NUMBERS, (replace(MODULES[1], calls=calls),))
     written = by_path(data, data["modules"]["calls"])["Net.a"]
     strings = data["strings"]
-    assert strings[written[0][0]] == ", ".join(["float32 (2*batch, 1000)"] * 8 + ["and 2 more"])
+    assert strings[written[0][0]] == ", ".join(["(2*batch)×1000 float32"] * 8 + ["and 2 more"])
     assert strings[written[0][1]] == "no tensor"
     assert [calls for *_, calls in written] == [1, 1, 2, 3, 4, 5, 6 + 7 + 8]
     assert written[-1][:2] == [-1, -1]
@@ -125,8 +125,8 @@ def test_memory_is_told_by_device_and_module():
     assert (number, [strings[word] for word in words]) == (3, ["aten.mm", "Net.a", "forward", "net.py:3"])
     assert names[node] == ("Net", "a")
     assert first["timeline"] == [[value, 9 if name == "temporaries" else 0] for value, name in enumerate_categories()]
-    assert [strings[first["moments"][1][2]], first["moments"][1][-1]] == ["(outside)", -1]
-    assert first["remarks"] == ["Not all is seen."]
+    assert [strings[first["moments"][1][2]], first["moments"][1][-1]] == ["", -1]
+    assert first["remarks"][-1] == "Not all is seen."
     assert (second["device"], second["peak"], second["at"], second["allocator"]) == ("cuda:1", str(2**60), None, "cuda")
 
 

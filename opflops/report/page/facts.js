@@ -49,7 +49,9 @@ class Facts {
   /** Writes a number of a column for a cell. */
   short(column, node) {
     const value = this.value(column, node);
-    return value === undefined ? "" : scaled(value, column === "params" ? "" : "B");
+    if (value === undefined) return "";
+    // As text reports mark them.
+    return column === "params" ? `${this.sharedBy(node).length ? "*" : ""}${scaled(value)}` : scaled(value, "B");
   }
 
   /** Writes a number of a column in full. */

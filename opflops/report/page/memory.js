@@ -13,15 +13,17 @@ const CATEGORIES = [
   ["temporaries", "#56b4e9"],
 ];
 
-/** Names a moment for people: after which operator of which module it was. */
+/** Writes a moment as Python does: after which operator of which module it was. */
 function momentWords([, op, module, phase, source], strings) {
   const line = strings[source] ? `, ${strings[source]}` : "";
-  return `after ${strings[op]} in ${strings[module]} (${strings[phase]})${line}`;
+  const inside = strings[module] ? ` in ${strings[module]}` : "";
+  return `after ${strings[op]}${inside} (${strings[phase]})${line}`;
 }
 
 class MemoryPanel {
   /**
    * @param at finds an element by its id
+   * @param fit whether the peak fits: a sentence, and whether it does; or null
    * @param on the callbacks: select(node), changed() after another device was chosen
    */
   constructor(at, facts, fit, on) {
@@ -61,7 +63,7 @@ class MemoryPanel {
     line.append("Memory: peak ", size);
     if (data.memory.length > 1) line.append(` on ${device}`);
     if (moment) line.append(` ${momentWords(moment, strings)}`);
-    if (this.fit) line.append(made("span", { class: `fit${/does not|doesn't|too/i.test(this.fit) ? " warn" : ""}` }, this.fit));
+    if (this.fit) line.append(made("span", { class: this.fit[1] ? "fit" : "fit warn" }, this.fit[0]));
     line.hidden = false;
   }
 
@@ -95,7 +97,6 @@ class MemoryPanel {
       }),
     );
     this.at("memory-remarks").textContent = remarks.join(" ");
-    this.at("memory-remarks").hidden = !remarks.length;
     this.keepers();
   }
 

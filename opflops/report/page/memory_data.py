@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.records.memory import CATEGORIES
 from opflops.report.page.module_data import inclusive_sums, whole
+from opflops.report.text.memory_lines import memory_notes
 from opflops.report.text.tree import OUTSIDE
 from opflops.wording import printable
 
@@ -63,12 +64,12 @@ class MemoryEncoder:
             ],
             "moments": [self._moment(each.at) for each in timeline],
             "timeline": [[getattr(each.live, name) for each in timeline] for name in CATEGORIES],
-            "remarks": list(map(printable, memory.remarks)),
+            "remarks": list(map(printable, memory_notes(memory))),
         }
 
     def _moment(self, moment: Moment) -> list[int]:
         """Encode the number of the moment, its operator, module, phase and source line, and the node of the module."""
-        words = (moment.op, moment.module or OUTSIDE, moment.phase, moment.source)
+        words = (moment.op, moment.module, moment.phase, moment.source)
         return [moment.number, *map(self.text, words), self.nodes.get(moment.module, -1)]
 
     @staticmethod

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.records.modules import ModuleTotals, inclusive_totals
 from opflops.records.rows import ancestry
-from opflops.units import exact
+from opflops.report.text.shapes import format_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -82,13 +82,8 @@ def _encode_calls(record: ModuleRecord, text: Callable[[str], int]) -> list[list
 
 
 def _format_tensors(tensors: Sequence[TensorShape]) -> str:
-    """Write shapes as ``float32 (8, 3, 32, 32), int64 (8)``; of many tensors, the first."""
-    texts = [f"{each.dtype} ({', '.join(map(exact_size, each.shape))})" for each in tensors[:_MAX_TENSORS]]
+    """Write shapes with dtypes; of many tensors, the first."""
+    texts = list(map(format_shape, tensors[:_MAX_TENSORS]))
     if len(tensors) > _MAX_TENSORS:
         texts.append(f"and {len(tensors) - _MAX_TENSORS} more")
     return ", ".join(texts) or "no tensor"
-
-
-def exact_size(size: Any) -> str:
-    """Write a size of a shape: without separators, since commas separate sizes."""
-    return exact(size).replace(",", "") if type(size) is int else exact(size)

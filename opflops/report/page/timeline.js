@@ -169,7 +169,7 @@ class Timeline {
     const { strings } = this.facts;
     const [, op, module, phase, source] = this.moments[index];
     const all = this.total(index);
-    const lines = [`<b>${escaped(elided(strings[op], 60))}</b>`, `${escaped(elided(strings[module], 60))} · ${escaped(strings[phase])}`];
+    const lines = [`<b>${escaped(elided(strings[op], 60))}</b>`, `${escaped(elided(strings[module] || "(outside)", 60))} · ${escaped(strings[phase])}`];
     if (strings[source]) lines.push(escaped(elided(strings[source], 60)));
     lines.push(`<b>${grouped(all)} bytes</b>`);
     for (const [name, color, bytes] of this.parts(index)) {
