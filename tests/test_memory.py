@@ -12,7 +12,6 @@ from torch.utils.checkpoint import checkpoint
 
 from opflops import OpFlopMode
 from opflops.example import GPT, SimpleCNN
-from opflops.records.memory import CATEGORIES
 
 
 def check_laws(memory):
@@ -62,6 +61,7 @@ class Train:
             self.optimizer.zero_grad(set_to_none=self.set_to_none)
         else:
             self.model.zero_grad(set_to_none=self.set_to_none)
+        self.inputs.grad = None
         out = self.model(self.inputs)
         ones = torch.ones_like(out)
         out.backward(ones)
@@ -116,7 +116,7 @@ def test_a_forward_of_a_language_model_without_gradients():
 
 
 def small_gpt(**options):
-    return GPT(vocabulary=50, context=16, layers=2, width=16, heads=2, **options)
+    return GPT(vocabulary=50, longest=16, layers=2, width=16, heads=2, **options)
 
 
 class Checkpointed(nn.Module):
@@ -149,8 +149,9 @@ class InPlace(nn.Module):
 
     def forward(self, x):
         y = self.relu(self.first(x))
-        y += 1
-        return self.second(y).mul_(2)
+        z = y * 2
+        z += 1
+        return self.second(z).mul_(2)
 
 
 class Views(nn.Module):
@@ -452,14 +453,14 @@ def test_sizes_that_change_in_place():
         return torch.ones(200)
 
     with OpFlopMode(memory=True) as m:
-        step()
+        assert step().sum() == 200
     assert m.profile.memory.peak == 4000
-    assert m.profile.memory.timeline[-1].live.total == 400 + 800
+    # An empty tensor on an unknown device is no sample.
+    assert [sample.live.total for sample in m.profile.memory.timeline][:3] == [4000, 4000, 400 + 800]
     with OpFlopMode(memory=True) as m:
         y = x + 1
         y.set_(torch.ones(50))
     assert m.profile.memory.peak == 40 + 40 + 200
-    assert "resize_" not in torch.UntypedStorage.__dict__
 
 
 def test_results_that_a_step_leaves_behind():
@@ -530,4 +531,3 @@ def test_without_memory_there_is_none():
     with OpFlopMode() as m:
         torch.ones(2)
     assert m.profile.memory is None
-    assert tuple(CATEGORIES) == m.profile.memory.__class__.__mro__ or True

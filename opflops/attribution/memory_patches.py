@@ -11,7 +11,7 @@ from opflops.torch_internals.compiler import compiled_calls
 from opflops.torch_internals.dispatch import dispatch_modes
 from opflops.torch_internals.optimizers import register_step_hooks, remove_step_hooks
 from opflops.torch_internals.saved_tensors import ENGINE_ENTRIES
-from opflops.torch_internals.storages import STORAGE_RESIZE, UntypedStorage
+from opflops.torch_internals.storages import UntypedStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,9 +85,10 @@ def _wrap_resize(original: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-_RESIZE = _wrap_resize(STORAGE_RESIZE)
-# Whether there is anything to remove.
+# Whether there is anything to remove; somebody's own method to resize a storage, if there is one, and ours.
 _installed = False
+_their_resize: Any = None
+_our_resize: Any = None
 
 
 def memory_patches() -> list[tuple[Any, str, Callable[[Callable[..., Any]], Callable[..., Any]]]]:
@@ -95,21 +96,28 @@ def memory_patches() -> list[tuple[Any, str, Callable[[Callable[..., Any]], Call
 
     Undo the former by :func:`remove_memory_patches`.
     """
-    global _installed  # noqa: PLW0603 - the patches are global too
+    global _installed, _their_resize, _our_resize  # noqa: PLW0603 - the patches are global too
     _installed = True
     remove_step_hooks(_see_optimizer)
     register_step_hooks(_see_optimizer)
-    if "resize_" not in UntypedStorage.__dict__:
-        UntypedStorage.resize_ = _RESIZE  # type: ignore[method-assign]
+    present = UntypedStorage.__dict__.get("resize_")
+    if present is None or present is not _our_resize:
+        # Usually the method is that of a base class.
+        _their_resize, _our_resize = present, _wrap_resize(UntypedStorage.resize_)
+        UntypedStorage.resize_ = _our_resize  # type: ignore[method-assign]
     patches = [(owner, name, _wrap_engine) for owner, name in ENGINE_ENTRIES]
     return patches + [(owner, name, _wrap_compiled_call) for owner, name in compiled_calls()]
 
 
 def remove_memory_patches() -> None:
     """Undo what :func:`memory_patches` did, if it was called. To do this again is harmless."""
-    global _installed  # noqa: PLW0603 - as above
+    global _installed, _their_resize, _our_resize  # noqa: PLW0603 - as above
     if _installed:
         remove_step_hooks(_see_optimizer)
-        if UntypedStorage.__dict__.get("resize_") is _RESIZE:
-            del UntypedStorage.resize_
+        if _our_resize is not None and UntypedStorage.__dict__.get("resize_") is _our_resize:
+            if _their_resize is None:
+                del UntypedStorage.resize_
+            else:
+                UntypedStorage.resize_ = _their_resize  # type: ignore[method-assign]
+        _their_resize = _our_resize = None
         _installed = False

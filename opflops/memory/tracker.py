@@ -138,6 +138,7 @@ class MemoryTracker:
             for tensor in saved_tensors(node):
                 if number < self._first_node:
                     self._note(tensor, BEFORE)
+                # What no operator has seen, such as the state of a random generator, does not count.
                 for record in self._records_of(tensor):
                     if record.owner is None:
                         owner = owner or stack.node_owner(number)
@@ -165,9 +166,12 @@ class MemoryTracker:
 
     def see_resized(self, storage: Any) -> None:
         """See that a storage has another size, with no operator."""
-        record = self._records.get(id(storage))
-        if record is not None and (size := storage_bytes(storage)) != record.size:
-            self.storages.resize(record, storage, size, self.operators)
+        record, size = self._records.get(id(storage)), storage_bytes(storage)
+        if record is not None:
+            if size != record.size:
+                self.storages.resize(record, storage, size, self.operators)
+        elif size:
+            self.storages.count(self.storages.add(storage, size, self.operators), storage.device)
 
     def after(self, stack: ModuleStack, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, out: Any) -> None:
         """See the tensors that an operator was given and that it returned."""
@@ -255,12 +259,13 @@ class MemoryTracker:
             record.category = min(record.category, category)
 
     def _records_of(self, tensor: Tensor) -> list[StorageRecord]:
-        """Return the records of a tensor's storages, which count from now on."""
+        """Return the records of a tensor's storages that are known; they count from now on."""
         storage = storage_of(tensor)
         if storage is None:
             return [record for each in self._components(tensor) for record in self._records_of(each)]
-        self._see(tensor, self.operators)
         record = self._records.get(id(storage))
+        if record is not None and record.device is None:
+            self.storages.count(record, tensor.device)
         return [] if record is None else [record]
 
     def classify_module(self, module: nn.Module) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import weakref
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,10 +14,9 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from opflops.torch_internals.dispatch import modes_disabled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 UntypedStorage = torch.UntypedStorage
-STORAGE_RESIZE = torch.UntypedStorage.resize_
 
 _NO_DISPATCH = Tensor.__torch_dispatch__
 _STRIDED = torch.strided
@@ -76,8 +74,3 @@ def storage_bytes(storage: torch.UntypedStorage) -> int:
     """Return the size of a storage; 0 if it is not a number."""
     size: Any = storage.nbytes()
     return size if type(size) is int else 0
-
-
-def weak_reference_dies_with(storage: torch.UntypedStorage, callback: Callable[[Any], None]) -> weakref.ref[Any]:
-    """Return a weak reference to a storage, for tests of this module."""
-    return weakref.ref(storage, callback)
