@@ -4,12 +4,14 @@ import re
 from dataclasses import replace
 
 import pytest
+import torch
 
-from opflops import Cost, Profile, Row
+from opflops import Cost, OpFlopMode, Profile, Row
 from opflops.devices import Device
+from opflops.example import INPUT_SHAPE, SimpleCNN
 from opflops.records.memory import CATEGORIES, LiveBytes, Memory, Moment, Sample
 from opflops.records.modules import CallShapes, ModuleRecord, SharedParameter, TensorShape
-from opflops.units import exact, scaled
+from opflops.units import data_size, exact
 
 pytestmark = pytest.mark.browser
 
@@ -146,12 +148,12 @@ def test_the_peak_is_marked_and_stands_at_the_top(open_page):
     """The chart's label and dot, the line below the title, the parts at the peak, which sum to it."""
     page = open_page(PROFILE)
     (label,) = page.run("return document.getElementById('timeline').layout.annotations.map(each => each.text)")
-    assert label == f"peak {scaled(MEMORY.peak)}B"
+    assert label == f"peak {data_size(MEMORY.peak)}"
     assert label in page.run("return [...document.querySelectorAll('#timeline text')].map(each => each.textContent)")
     dot = page.run("return (({x, y}) => [x, y])(document.getElementById('timeline').data.at(-1))")
     assert dot == [[2], [MEMORY.peak]]
     line = page.one("#memory-line")
-    assert line.text == f"Memory: peak {scaled(MEMORY.peak)}B on cuda:0 after {EVIL} in Net.b.c (backward), net.py:2"
+    assert line.text == f"Memory: peak {data_size(MEMORY.peak)} on cuda:0 after {EVIL} in Net.b.c (backward), net.py:2"
     assert line.find_element("css selector", "strong").get_attribute("title") == f"{exact(MEMORY.peak)} bytes"
     parts = {each.get_attribute("data-category"): each.get_attribute("title") for each in page.all("#categories li")}
     assert tuple(parts) == CATEGORIES
@@ -163,6 +165,29 @@ def test_the_peak_is_marked_and_stands_at_the_top(open_page):
     ]
     assert page.text("#memory-remarks").endswith("Workspaces are not seen.")
     assert page.run("return document.querySelectorAll('img').length") == 0
+
+
+def test_the_peak_of_a_training_step_is_marked(open_page):
+    """Of the example: the label, the dot and the highest point of the line are the profile's peak."""
+    model, x = SimpleCNN(), torch.zeros(INPUT_SHAPE)
+    optimizer = torch.optim.AdamW(model.parameters())
+    with OpFlopMode(memory=True) as mode:
+        model(x).sum().backward()
+        optimizer.step()
+    memory = mode.profile.memory
+    page = open_page(mode.profile)
+    shown = "(({data, layout}) => [layout.annotations[0].text, ...data.slice(-2).map(({y}) => Math.max(...y))])"
+    assert page.run(f"return {shown}(document.getElementById('timeline'))") == [
+        f"peak {data_size(memory.peak)}",
+        memory.peak,
+        memory.peak,
+    ]
+    assert page.text("#moment").startswith(f"{exact(memory.peak)} bytes {memory.at}: ")
+    assert f"{data_size(memory.peak)} {memory.at}" in page.text("#memory-line")
+    phases = [each.text.split("\n")[0] for each in page.all("#phase-peaks li")]
+    assert phases == ["forward", "backward", "optimizer", "end of forward"]
+    kept = memory.saved_by_module()
+    assert page.exact_value(page.row("SimpleCNN"), "saved").startswith(f"{exact(sum(kept.values()))} bytes")
 
 
 def test_the_chart_stacks_categories_over_operators(open_page):

@@ -38,6 +38,8 @@ class MemoryEncoder:
 
     def _device(self, memory: Memory) -> dict[str, Any]:
         timeline = thin(memory.timeline, _MAX_SAMPLES)
+        # More may be known of the peak than of a sample, such as the source line.
+        known = {} if memory.at is None else {memory.at._replace(source=""): memory.at}
         saved = memory.saved_by_module()
         keepers = list(saved.items())
         sums = inclusive_sums(saved)
@@ -62,7 +64,7 @@ class MemoryEncoder:
                 len(keepers[_MAX_KEEPERS:]),
                 whole(sum(size for _, size in keepers[_MAX_KEEPERS:])),
             ],
-            "moments": [self._moment(each.at) for each in timeline],
+            "moments": [self._moment(known.get(each.at, each.at)) for each in timeline],
             "timeline": [[getattr(each.live, name) for each in timeline] for name in CATEGORIES],
             "remarks": list(map(printable, memory_notes(memory))),
         }
