@@ -1,4 +1,4 @@
-"""``opflops devices``: list the devices of ``--roofline``."""
+"""``opflops devices``: list the devices of ``--roofline`` and ``--fits``."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from opflops.report.text.sheet import Label, Sheet, render
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_TERA = 1e12
+_GIGA, _TERA = 1e9, 1e12
 
 
 def parser() -> Parser:
     """Make the parser of the subcommand's arguments."""
     made = Parser(
         "opflops devices",
-        "List the devices of --roofline: peak TFLOP/s without sparsity (one multiply-add\n"
-        "is 2 FLOPs) and bandwidth in TB/s, from the makers' datasheets.",
-        "--roofline cpu and --roofline cuda measure this machine instead.\n"
+        "List the devices of --roofline and --fits: peak TFLOP/s without sparsity (one\n"
+        "multiply-add is 2 FLOPs), bandwidth in TB/s and memory in GB, from the makers'\ndatasheets.",
+        "--roofline and --fits take cpu and cuda too, which are those of this machine.\n"
         "A suffix :tf32, as in h100-sxm:tf32, computes float32 in TF32, as CUDA does in\nconvolutions.",
     )
     group = made.add_argument_group("arguments")
@@ -43,16 +43,17 @@ def command(argv: Sequence[str]) -> int:
             name,
             *(f"{device.peaks[dtype] / _TERA:,.4g}" if dtype in device.peaks else "" for dtype in dtypes),
             f"{device.bandwidth / _TERA:.4g}",
+            "" if device.memory is None else f"{device.memory / _GIGA:.4g}",
             *([] if given.format == "simple" else [device.source]),
         ]
         for name, device in DEVICES.items()
     ]
     if given.format == "simple":
         names, *columns = zip(*rows, strict=True)
-        sheet = Sheet("device", list(map(Label, names)), [*dtypes, "TB/s"], columns, has_total=False)
+        sheet = Sheet("device", list(map(Label, names)), [*dtypes, "TB/s", "GB"], columns, has_total=False)
         output.show(render(sheet, "simple", color=False))
         return 0
-    headers = ["device", *dtypes, "TB/s", "source"]
-    aligned = ("left", *["right"] * (len(dtypes) + 1))
+    headers = ["device", *dtypes, "TB/s", "GB", "source"]
+    aligned = ("left", *["right"] * (len(dtypes) + 2))
     output.show(tabulate(rows, headers, tablefmt=given.format, colalign=aligned, disable_numparse=True))
     return 0

@@ -83,4 +83,4 @@ def sentences(counted: CountedTarget, capacity: Capacity | None) -> list[str]:
         raise TargetError(f"{next(iter(counted.about.values()))} has no memory in it. Count with --memory.")
     found = memory.fits(capacity.bytes)
     said = f"{found} ({capacity.name})." if counted.largest is None else f"{counted.largest}"
-    return [f"{said} {name_options(found.left_out)}"]
+    return [said, name_options(found.left_out)]

@@ -19,6 +19,7 @@ from opflops.profile.profile import Profile
 from opflops.report.files.counts import check_measure
 from opflops.report.text.color import wants_color
 from opflops.report.text.comparison import ComparisonOptions, format_comparison
+from opflops.report.text.memory_lines import memory_lines
 from opflops.report.text.pairing import ComparedProfile
 from opflops.report.text.sheet import is_markup
 from opflops.wording import printable
@@ -114,6 +115,11 @@ class Rendering:
             _render_table(Profile(), replace(rendering, options={**options, "expand": False}))
         return rendering
 
+    @property
+    def is_overview(self) -> bool:
+        """Tell whether one target gets the report of ``print``, and not a single table."""
+        return self.by is None and self.format == "simple" and self.options.keys() <= {"expand"}
+
     def comparison_options(self) -> ComparisonOptions:
         """Return the options of a comparison of several targets.
 
@@ -155,6 +161,8 @@ def render(counted: CountedTarget, rendering: Rendering) -> str:
     if rendering.format in FILE_FORMATS:
         return _render_file(counted, rendering)
     text = _render_table(profile, rendering)
+    if profile.memory is not None and not rendering.is_overview and not is_markup(rendering.format):
+        text = "\n".join([text, "", *memory_lines(profile.memory, color=rendering.color)])
     device = _get_device(rendering.roofline)
     if device is not None:
         bounds = profile.roofline(device, rendering.by or "op", tf32=rendering.tf32)
@@ -191,7 +199,7 @@ def _render_file(counted: CountedTarget, rendering: Rendering) -> str:
 
 def _render_table(profile: Profile, rendering: Rendering) -> str:
     options = rendering.options
-    if rendering.by is None and rendering.format == "simple" and options.keys() <= {"expand"}:
+    if rendering.is_overview:
         return profile.overview(color=rendering.color, bar=rendering.bar, **options)
     given = {**options, "tablefmt": rendering.format, "color": rendering.color, "bar": rendering.bar}
     return profile.table(rendering.by or "module", **cast("TableOptions", given))

@@ -13,7 +13,7 @@ from opflops.counting.call_options import OPTIONS, check_callable, merge_keyword
 from opflops.counting.count import count
 from opflops.counting.dynamic_shapes import dimensions_of, parse_dynamic_shapes
 from opflops.counting.example_inputs import resize_inputs
-from opflops.counting.fake_call import META, FakeCall
+from opflops.counting.fake_call import CPU, META, FakeCall
 from opflops.counting.size_search import Needs, SizeSearch
 from opflops.errors import DimensionError, ModelError, OpflopsError, causes_of, raised_by_signal_handler
 from opflops.records.arguments import check_count, explain_arguments
@@ -147,7 +147,8 @@ def largest_size(
         optimizer: See there.
         allocator: See there.
         causal: See there.
-        device: See there.
+        device: See there; by default ``"cpu"`` for tensors on meta, since attention is not fused on meta, and indices
+            have no values there that could be out of range.
         time_limit: See there; for each count.
         kwargs: See there.
         **keywords: The model's other keyword arguments.
@@ -220,11 +221,10 @@ class _Counter:
             Tensor, lambda tensor: resized.get(id(tensor), tensor), (call.inputs, call.kwargs)
         )
         kept = [each for each in call.tensors if id(each) not in resized]
-        if call.device is not None:
-            remaining = {**remaining, "device": call.device}
-        elif call.devices != [META] and all(each.device == META for each in (*kept, *resized.values())):
-            # Only the inputs were on a device, and those of other sizes are not.
-            remaining = {**remaining, "device": call.devices[0]}
+        if all(each.device == META for each in (*kept, *resized.values())):
+            # Maybe only the inputs were on a device, and those of other sizes are not.
+            was_on = call.devices[0] if call.devices else META
+            remaining = {**remaining, "device": call.device or (CPU if was_on == META else was_on)}
         return count(call.model, *inputs, kwargs=kwargs, **remaining)
 
     def result(self, search: SizeSearch, fits: str | Device | float) -> LargestSize:

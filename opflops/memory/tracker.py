@@ -29,9 +29,10 @@ from opflops.torch_internals.autograd import (
     sequence_nr,
 )
 from opflops.torch_internals.dispatch import OpOverload, schema_of
+from opflops.torch_internals.operator_traits import OperatorTraits
 from opflops.torch_internals.optimizers import optimizer_tensors
 from opflops.torch_internals.saved_tensors import graph_nodes, node_of, saved_tensors
-from opflops.torch_internals.storages import all_tensors, component_tensors, storage_bytes, storage_of
+from opflops.torch_internals.storages import all_tensors, component_tensors, is_fake, storage_bytes, storage_of
 from opflops.torch_internals.tracing import is_being_traced
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from opflops.attribution.module_stack import ModuleStack
     from opflops.attribution.root_modules import RootModules
 
+_MUTATES, _LIFTS, _VIEWS, _OTHER = "mutates", "lifts", "views", "other"
 _MODE_METHODS = frozenset({"__torch_dispatch__", "__torch_function__"})
 
 
@@ -69,7 +71,7 @@ class MemoryTracker:
         self._first_node = 0
         self._optimizers: WeakSet[Any] = WeakSet()
         self._records = self.storages.records
-        self._mutates: dict[Any, bool] = {}
+        self._kinds: dict[Any, str] = {}
         self._is_user_code: dict[CodeType, bool] = {}
 
     def begin(self, roots: RootModules) -> None:
@@ -180,16 +182,20 @@ class MemoryTracker:
         number = self.operators
         self.operators = number + 1
         records = self._records
-        mutates = self._mutates.get(func)
-        if mutates is None:
-            mutates = self._mutates[func] = not isinstance(func, OpOverload) or schema_of(func).is_mutable
-        for arg in args:
+        kind = self._kinds.get(func)
+        if kind is None:
+            kind = self._kinds[func] = _kind_of(func)
+        mutates = kind == _MUTATES
+        # What PyTorch made of numbers is the result; fake tensors only stand for it.
+        for arg in args if kind != _LIFTS else ():
             if isinstance(arg, Tensor):
                 self._see(arg, number, mutates)
             elif type(arg) is list or type(arg) is tuple:
                 self._see_all(arg, number, mutates)
         if kwargs:
             self._see_all(kwargs.values(), number, mutates)
+        if kind == _VIEWS and is_fake(out) and not is_fake(args[0]):
+            self._see_fake_views(args[0], out, number)
         if isinstance(out, Tensor):
             self._see(out, number, mutates)
         elif out is not None:
@@ -207,6 +213,16 @@ class MemoryTracker:
             if live > device.highest:
                 device.highest = live
                 device.source = self._source()
+
+    def _see_fake_views(self, original: Any, out: Any, number: int) -> None:
+        """See fake views of a tensor from before the block that is not fake: they take no memory but that tensor's."""
+        storage = storage_of(original) if isinstance(original, Tensor) else None
+        record = None if storage is None else self._records.get(id(storage))
+        if record is not None and record.born == BEFORE:
+            for each in tree_leaves(out):
+                made = storage_of(each) if isinstance(each, Tensor) else None
+                if made is not None and id(made) not in self._records:
+                    self.storages.count(self.storages.add(made, 0, number), each.device)
 
     def _see_all(self, values: Iterable[Any], number: int, mutates: bool) -> None:
         for value in values:
@@ -227,7 +243,7 @@ class MemoryTracker:
         if record is not None:
             if record.device is None:
                 self.storages.count(record, tensor.device)
-            if resized and (size := storage_bytes(storage)) != record.size:
+            if resized and record.size and (size := storage_bytes(storage)) != record.size:
                 self.storages.resize(record, storage, size, number)
             return
         size = storage_bytes(storage)
@@ -290,3 +306,11 @@ class MemoryTracker:
                 return code, frame.f_lasti
             frame = frame.f_back
         return None
+
+
+def _kind_of(func: Any) -> str:
+    """Return what an operator may do with storages of its arguments."""
+    if not isinstance(func, OpOverload) or schema_of(func).is_mutable:
+        return _MUTATES
+    traits = OperatorTraits.of(func)
+    return _LIFTS if traits.is_lift else _VIEWS if traits.is_view else _OTHER

@@ -25,6 +25,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from opflops.torch_internals.dispatch import dispatch_modes, modes_disabled
+from opflops.torch_internals.fake_index_checks import check_indices
 from opflops.torch_internals.fake_kernel_fixes import DEVICE_OF_TENSOR, corrected_result, result_without_kernel
 from opflops.torch_internals.fake_tensor_checks import known_fakes_hidden
 from opflops.torch_internals.fake_tensor_patches import (
@@ -184,6 +185,8 @@ def _with_python_kernels(
             out = result_without_kernel(mode, func, args)
             if out is not None:
                 return out
+            if mode.shape_env is None:
+                check_indices(func, args)
             out = corrected_result(mode, func, args, dispatch(func, types, args, kwargs))
             if mode.shape_env is None:
                 return out

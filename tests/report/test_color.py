@@ -73,10 +73,10 @@ def test_modules_stand_out_and_operators_step_back():
     """Bold and dim; the largest shares are red, the least are dim."""
     rows = [Row(f"Net.{n}", n.upper(), "aten.mm", "forward", "float32", 1, Cost(m)) for n, m in (("a", 999), ("b", 1))]
     lines = Profile(rows).table(color=True, width=100).splitlines()
-    assert lines[4].startswith("\x1b[1m  a (A)")
-    assert lines[5].startswith("\x1b[2m    aten.mm")
-    assert "\x1b[1;31m 99.9\x1b[0m" in lines[4]
-    assert "\x1b[2m  0.1\x1b[0m" in lines[6]
+    assert lines[3].startswith("\x1b[1m  a (A)")
+    assert lines[4].startswith("\x1b[2m    aten.mm")
+    assert "\x1b[1;31m 99.9\x1b[0m" in lines[3]
+    assert "\x1b[2m  0.1\x1b[0m" in lines[5]
 
 
 def test_bars_are_drawn_on_terminals_where_there_is_room(monkeypatch):

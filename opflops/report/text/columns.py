@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.records.algebra import as_int, substitute
 from opflops.records.arguments import check_text, describe
-from opflops.report.text.shapes import INPUT, OUTPUT, format_calls_shapes, usual_dtype
+from opflops.report.text.shapes import INPUT, OUTPUT, distinct_tensors, format_calls_shapes, usual_dtype
 from opflops.units import duration, exact, scaled
 from opflops.wording import nearest
 
@@ -154,6 +154,11 @@ def format_cells(name: str, amounts: Sequence[Amount], style: str, sizes: Sizes)
 def dtype_of_shapes(amounts: Iterable[Amount]) -> str:
     """Return the dtype that columns of shapes do not write; "" if there are no shapes."""
     return usual_dtype(call for amount in amounts if amount.facts is not None for call in amount.facts.calls)
+
+
+def has_several_shapes(name: str, amounts: Iterable[Amount]) -> bool:
+    """Tell whether some line has calls with different inputs, or outputs."""
+    return any(len(distinct_tensors(name, amount.facts.calls)) > 1 for amount in amounts if amount.facts is not None)
 
 
 def check_module_columns(names: Iterable[str | None], keys: tuple[str, ...]) -> None:

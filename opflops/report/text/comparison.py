@@ -10,7 +10,7 @@ from opflops.errors import ProfileError
 from opflops.records.dimensions import example_sizes
 from opflops.report.amounts import MODULE, OTHERS
 from opflops.report.garbage_collection import with_gc_disabled
-from opflops.report.notes import LEGEND, notes, transcendental_notes
+from opflops.report.notes import LEGEND, join_names, notes, transcendental_notes
 from opflops.report.text.columns import MODULE_COLUMNS, check_module_columns, column_of_measure
 from opflops.report.text.comparison_lines import (
     TEXT_COLUMN,
@@ -175,7 +175,7 @@ def format_difference(
         paint = {2: codes, 3: codes} if options.color else {}
         return Sheet(heading, [line.label for line in shown], headers, columns, paint, has_total=has_total)
 
-    no_change = _no_change_notes(entries, column_of_measure(options.measure))
+    no_change = _no_change_notes(entries, column_of_measure(options.measure), before, after)
     return _format_tables(sheet, named, entries, options, first_notes=[*no_change, *unknown])
 
 
@@ -195,11 +195,18 @@ def _unknown_notes(named: Mapping[str, ComparedProfile], measures: Sequence[str]
     return sentences
 
 
-def _no_change_notes(entries: Sequence[ComparisonNode], column: Column) -> list[str]:
+def _no_change_notes(
+    entries: Sequence[ComparisonNode], column: Column, before: ComparedProfile, after: ComparedProfile
+) -> list[str]:
     """Explain lines with a change of 0, or say that nothing changed."""
     listed = [entry for outermost in entries for _, entry in outermost.preorder() if entry.kind != OTHERS]
     if not listed:
-        return ["Nothing changed."]
+        others = [
+            name
+            for name, *values in zip(("params", "peak"), before.known_totals, after.known_totals, strict=True)
+            if None not in values and values[0] != values[1]
+        ]
+        return [f"No work changed, but {join_names(others)} did; compare by that." if others else "Nothing changed."]
     if any(column.value(entry.amounts[0]) == column.value(entry.amounts[1]) for entry in listed):
         return ["A change of 0 means that the calls or another measure changed."]
     return []

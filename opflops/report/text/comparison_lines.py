@@ -51,12 +51,10 @@ def total_lines(named: Mapping[str, ComparedProfile]) -> Iterator[ComparedLine]:
     dtypes = [", ".join(sorted({printable(row.dtype) for row in each.rows if row.floating})) for each in named.values()]
     if len(set(dtypes)) > 1:
         yield ComparedLine(Label("dtype"), dtypes, TEXT_COLUMN)
-    params = [each.known_params for each in named.values()]
-    if None not in params:
-        yield ComparedLine(Label("parameters"), params, _COUNT_COLUMN)
-    peaks = [each.memory and each.memory.peak for each in named.values()]
-    if None not in peaks:
-        yield ComparedLine(Label("peak memory (bytes)"), peaks, _COUNT_COLUMN)
+    known = zip(*(each.known_totals for each in named.values()), strict=True)
+    for label, values in zip(("parameters", "peak memory (bytes)"), known, strict=True):
+        if None not in values:
+            yield ComparedLine(Label(label), values, _COUNT_COLUMN)
     timed = any(whole.seconds is not None for whole in wholes)
     for name in (*_TOTALS, *(["seconds"] if timed else [])):
         column = column_of_measure(name)

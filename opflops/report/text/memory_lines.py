@@ -52,7 +52,7 @@ def memory_lines(memory: Memory, fit: str = "", *, width: int | None = None, col
         *([fit] if fit else []),
         *memory_notes(memory),
     ]
-    return [*table.text.splitlines(), "", *wrap_sentences(sentences, width)]
+    return "\n".join([table.text, "", *wrap_sentences(sentences, width)]).split("\n")
 
 
 def memory_notes(memory: Memory) -> list[str]:

@@ -56,9 +56,11 @@ class ComparedProfile(NamedTuple):
         return Amount([row for row in self.rows if row.floating], facts)
 
     @property
-    def known_params(self) -> int | None:
-        """Return how many parameters there are; None if unknown."""
-        return sum(each.parameters for each in self.modules) if self.params is None and self.modules else self.params
+    def known_totals(self) -> tuple[int | None, int | None]:
+        """Return how many parameters there are, and the peak memory; None for what is unknown."""
+        in_modules = sum(each.parameters for each in self.modules) if self.modules else None
+        peak = None if self.memory is None else self.memory.peak
+        return in_modules if self.params is None else self.params, peak
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from opflops.report.text.columns import (
     check_module_columns,
     choose_columns,
     dtype_of_shapes,
+    has_several_shapes,
     sort_positions,
 )
 from opflops.report.text.layout import FittedTable, Numbers, lay_out
@@ -186,6 +187,7 @@ def overview(
     bar: bool | None = None,
     modules: Sequence[ModuleRecord] = (),
     memory: Memory | None = None,
+    fit: str = "",
 ) -> str:
     """Write the report that ``print`` shows: the module tree, the operators, what was kept in memory, and notes.
 
@@ -201,13 +203,14 @@ def overview(
         bar: As in :func:`table`.
         modules: As in :func:`table`.
         memory: What was kept in memory; None if that is not known.
+        fit: A sentence on whether that fits a device.
 
     Raises:
         ProfileError: A path to expand is unknown.
     """
     _check_layout(expand, width, color=color, bar=bar)
     floating = [row for row in rows if row.floating]
-    kept = [] if memory is None else [*memory_lines(memory, width=width, color=color), ""]
+    kept = [] if memory is None else [*memory_lines(memory, fit, width=width, color=color), ""]
     if rows and not floating:
         return "\n".join([*kept, *wrap_sentences(notes(rows, symbolic), width)])
     sizes = example_sizes(symbolic.dimensions)
@@ -285,11 +288,13 @@ def _module_notes(
     sentences = []
     if not set(names).isdisjoint(PARAMETER_COLUMNS):
         sentences += parameter_notes(modules, tree.modules)
-    usual = dtype_of_shapes(line.amount for line in tree.lines)
-    if usual and not set(names).isdisjoint((INPUT, OUTPUT)):
-        sentences.append(f"Shapes without a dtype are {usual}. +2 more: other calls had 2 other shapes.")
-    blank = [name for name in names if name in (*PARAMETER_COLUMNS, INPUT, OUTPUT)] if not modules else []
-    if blank:
+    shapes = [name for name in names if name in (INPUT, OUTPUT)]
+    amounts = [line.amount for line in tree.lines]
+    if shapes and (usual := dtype_of_shapes(amounts)):
+        sentences.append(f"Shapes without a dtype are {usual}.")
+    if any(has_several_shapes(name, amounts) for name in shapes):
+        sentences.append("+2 more: other calls had 2 other shapes.")
+    if not modules and (blank := [name for name in names if name in PARAMETER_COLUMNS or name in shapes]):
         sentences.append(f"{join_names(blank)}: not known of this profile. It has no modules, or is of an old file.")
     if memory is None and (blank := [name for name in names if name in MEMORY_COLUMNS]):
         sentences.append(f"{join_names(blank)}: not known. Count with memory=True, or with --memory.")
