@@ -288,7 +288,10 @@ def test_the_chart_is_zoomed_with_keys(open_page):
 
 
 def test_those_that_keep_most_are_listed_beside_the_chart(open_page):
-    """Largest first, without what their paths have in common; a click finds one in the tree."""
+    """Largest first, without what their paths have in common, equal ones in one row; a click finds one in the tree."""
+    page = open_page(replace(PROFILE, memory=replace(MEMORY, saved={"Net.blocks.0": 8, "Net.blocks.1": 8})))
+    row = page.one("#keepers tbody tr")
+    assert [cell.text for cell in row.find_elements("css selector", "th, td")] == ["blocks.*×2", "16 B", "100.0 %"]
     page = open_page(PROFILE)
     rows = [
         [cell.text for cell in row.find_elements("css selector", "th, td")] for row in page.all("#keepers tbody tr")

@@ -16,7 +16,7 @@ from opflops.records.memory import CATEGORIES, LiveBytes, Memory, Moment, Sample
 from opflops.records.modules import CallShapes, ModuleRecord, SharedParameter, TensorShape
 from opflops.report import Symbolic
 from opflops.report.page.data import profile_data
-from opflops.report.page.memory_data import thin
+from opflops.report.page.memory_data import Keeper, group_keepers, thin
 
 ROWS = (replace(LINEAR, module="Net.a", activations=6), replace(LINEAR, module="Net.b.c", activations=4))
 CALLS = (CallShapes((TensorShape((2, 3), "float32"),), (TensorShape((2, 5), "bfloat16"),), 4),)
@@ -97,7 +97,7 @@ def test_memory_is_told_by_device_and_module():
         Sample(moment(4, "", "x<y"), LiveBytes(temporaries=9)),
     )
     other = Memory("cuda:1", peak=2**60, timeline=samples[1:], allocator="cuda")
-    saved = {"Net.a": 5, "Net.b.c": 70, "Gone": 1} | {f"Gone.{number}": 0 for number in range(9)}
+    saved = {"Net.a": 5, "Net.b.c": 70, "Gone": 1, "Gone.9": 0} | dict(zip("cdefghij", range(8), strict=True))
     memory = Memory(
         "cuda:0", 28, samples[0].at, samples[0].live, 20, {"forward": 28}, saved, {"Net": 28, "Net.b.c": 21, "Gone": 3},
         samples, others=(other,), remarks=("Not all is seen.",),
@@ -113,13 +113,16 @@ def test_memory_is_told_by_device_and_module():
     )
     assert by_path(data, first["saved"]) == {"Net": 75, "Net.a": 5, "Net.b": 70, "Net.b.c": 70}
     assert by_path(data, first["peaks"]) == {"Net": 28, "Net.b.c": 21}
-    assert first["saved_in_all"] == 76
-    assert [(strings[path], node >= 0, size) for path, node, size in first["keepers"][:3]] == [
+    assert first["saved_in_all"] == 76 + 28
+    assert [(strings[path], node >= 0, size) for path, node, size, _ in first["keepers"][:4]] == [
         ("Net.b.c", True, 70),
+        ("j", False, 7),
+        ("i", False, 6),
         ("Net.a", True, 5),
-        ("Gone", False, 1),
     ]
-    assert first["other_keepers"] == [2, 0]
+    # Ten are shown; what keeps nothing is not listed.
+    assert len(first["keepers"]) == 10
+    assert first["other_keepers"] == [0, 0]
     assert [[strings[phase], size] for phase, size in first["phases"]] == [["forward", 28]]
     number, *words, node = first["at"]
     assert (number, [strings[word] for word in words]) == (3, ["aten.mm", "Net.a", "forward", "net.py:3"])
@@ -128,6 +131,24 @@ def test_memory_is_told_by_device_and_module():
     assert [strings[first["moments"][1][2]], first["moments"][1][-1]] == ["", -1]
     assert first["remarks"][-1] == "Not all is seen."
     assert (second["device"], second["peak"], second["at"], second["allocator"]) == ("cuda:1", str(2**60), None, "cuda")
+
+
+def test_modules_that_keep_equally_much_are_one_line():
+    """If their paths differ in numbers only, which become stars; others stay by themselves, largest sum first."""
+    saved = {f"Net.{block}.{layer}.fc": 4 + (layer == 2) for block in range(3) for layer in range(3)}
+    saved |= {"Net.odd.0.fc": 4, "Net.7.x": 2, "Net.8.x": 2, "Net.9.y": 2, "": 9, "None": 0}
+    assert group_keepers(saved) == [
+        Keeper("Net.*.*.fc", "Net.0.0.fc", 24, 6),
+        Keeper("Net.*.2.fc", "Net.0.2.fc", 15, 3),
+        Keeper("", "", 9, 1),
+        Keeper("Net.odd.0.fc", "Net.odd.0.fc", 4, 1),
+        Keeper("Net.*.x", "Net.7.x", 4, 2),
+        Keeper("Net.9.y", "Net.9.y", 2, 1),
+    ]
+    memory = Memory(saved={f"Net.{'x' * length}.0": length for length in range(1, 14)} | {"Net.x.1": 1})
+    (told,) = profile_data(ROWS, NUMBERS, memory=memory)["memory"]
+    assert [modules for *_, modules in told["keepers"]] == [1] * 10
+    assert told["other_keepers"] == [2 + 1 + 1, 1 + 1 + 2 + 3]
 
 
 def enumerate_categories():

@@ -108,8 +108,8 @@ class MemoryPanel {
     const paths = keepers.map(([module]) => facts.strings[module]);
     const root = `${paths[0]?.split(".")[0]}.`;
     const within = paths.every((path) => `${path}.`.startsWith(root));
-    const rows = keepers.map(([, node, size], index) => [paths[index], node, readWhole(size)]);
-    if (others) rows.push([`${grouped(others)} others`, -1, readWhole(rest)]);
+    const rows = keepers.map(([, node, size, modules], index) => [paths[index], node, readWhole(size), modules]);
+    if (others) rows.push([`${grouped(others)} ${others === 1 ? "other" : "others"}`, -1, readWhole(rest), 1]);
     this.at("memory").classList.toggle("whole", !keepers.length);
     // What all have in common takes no room.
     const short = (name) => (within && name.startsWith(root) ? name.slice(root.length) : name);
@@ -118,7 +118,7 @@ class MemoryPanel {
     this.at("kept-in-all").title = `${grouped(readWhole(all))} bytes`;
   }
 
-  keeper([name, node, size], shown, whole) {
+  keeper([name, node, size, modules], shown, whole) {
     const row = made("tr");
     const first = made("th", { scope: "row", title: name });
     if (node >= 0) {
@@ -128,6 +128,7 @@ class MemoryPanel {
     } else {
       first.append(elided(shown, 44));
     }
+    if (modules > 1) first.append(made("span", { class: "type" }, `×${grouped(modules)}`));
     const share = made("td", { class: "share" });
     share.style.setProperty("--share-part", whole ? Number(size) / whole : 0);
     share.append(made("span", {}, percent(Number(size), whole)));

@@ -110,7 +110,7 @@ function redraw() {
 
 /** Shows what is known of the selected module, or of that of an operator. */
 function showDetails() {
-  const node = moduleOf(choice.selected ?? profile.top);
+  const node = moduleOf(choice.selected ?? profile.roots.find((each) => profile.type[each]) ?? EVERYTHING);
   const found = node === EVERYTHING ? [] : facts.details(node);
   at("details").hidden = !found.length;
   if (!found.length) return;
