@@ -180,7 +180,7 @@ class ModuleTree {
     if (by === "name") return [...nodes].sort((one, other) => sign * words.compare(name[one], name[other]));
     const measure = by === "share" ? this.measure : by;
     // What has no number, such as an operator's parameters, comes last in descending order.
-    const value = FACTS[by] ? (node) => Number(this.facts.value(by, node) ?? -1) : (node) => this.totals.value(measure, node);
+    const value = FACTS[by] ? (node) => Number(this.facts.value(by, node) ?? -Infinity) : (node) => this.totals.value(measure, node);
     return [...nodes].sort((one, other) => sign * (value(one) - value(other)) || one - other);
   }
 
