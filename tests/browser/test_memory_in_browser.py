@@ -330,6 +330,37 @@ def test_a_page_says_whether_it_fits(open_page):
         assert bool(page.all(".fit.warn")) == ("does not" in expected)
 
 
+def test_names_in_memory_are_text_whatever_is_in_them(open_page):
+    """Markup in names of modules, phases, files, devices and parameters is shown and does nothing."""
+    module = f"Net.{EVIL.replace('.', '')}"
+    at = Moment(module, EVIL, EVIL, EVIL, 1)
+    memory = Memory(
+        EVIL, 9, at, LiveBytes(9), 9, {EVIL: 9}, {module: 9}, {module: 9}, (Sample(at, LiveBytes(9)),), remarks=(EVIL,)
+    )
+    tensor = TensorShape((1,), EVIL)
+    shared = (SharedParameter(EVIL, EVIL, 1),)
+    record = ModuleRecord(module, EVIL, 3, shared=shared, calls=(CallShapes((tensor,), (tensor,)),))
+    rows = (replace(ROW, module=module, module_type=EVIL),)
+    page = open_page(Profile(rows, modules=(record,), memory=replace(memory, others=(memory,))))
+    focus_chart(page)
+    page.all("#memory-devices button")[1].click()
+    page.one("#keepers button").click()
+    focus_chart(page)
+    page.wait("document.querySelector('#timeline .hovertext')?.textContent.includes('onerror')")
+    assert page.run("return document.querySelectorAll('img, #timeline b').length") == 0
+    assert page.driver.title == "Net · opflops"
+    for part in (
+        "#memory-line",
+        "#memory-remarks",
+        "#phase-peaks",
+        "#keepers",
+        "#details",
+        "#moment",
+        "#memory-devices",
+    ):
+        assert "<b>x</b><img src=x" in page.text(part)
+
+
 def test_without_memory_there_is_no_chart_and_without_records_no_parameters(open_page):
     """Nor columns, details or lines of them."""
     page = open_page(Profile(ROWS))

@@ -130,7 +130,8 @@ def test_memory_is_told_by_device_and_module():
     assert first["timeline"] == [[value, 9 if name == "temporaries" else 0] for value, name in enumerate_categories()]
     assert [strings[first["moments"][1][2]], first["moments"][1][-1]] == ["", -1]
     assert first["remarks"][-1] == "Not all is seen."
-    assert (second["device"], second["peak"], second["at"], second["allocator"]) == ("cuda:1", str(2**60), None, "cuda")
+    assert (second["device"], second["peak"], second["at"]) == ("cuda:1", str(2**60), None)
+    assert any("512 bytes" in sentence for sentence in second["remarks"])
 
 
 def test_modules_that_keep_equally_much_are_one_line():
@@ -175,6 +176,23 @@ def test_a_thinned_timeline_keeps_the_highest_of_each_stretch(length):
         assert max(each.live.total for each in thinned) == max(each.live.total for each in whole)
     if length <= 10:
         assert list(thinned) == whole
+
+
+@pytest.mark.parametrize("name", ["A\ud800B", "a\0b", "a\u202eb", "\u2028a", "</script>", "", "  ", ".."])
+def test_any_name_is_written(name):
+    """Of modules, operators, phases, files, devices, parameters and dtypes, in sentences too."""
+    pytest.importorskip("plotly")
+    at = Moment(name, name, name, name, 1)
+    memory = Memory(
+        name, 1, at, LiveBytes(1), 1, {name: 1}, {name: 1}, {name: 1}, (Sample(at, LiveBytes(1)),), name,
+        (Memory(name),), (name,),
+    )  # fmt: skip
+    calls = (CallShapes((TensorShape((1,), name),), ()),)
+    record = ModuleRecord(name, name, 1, shared=(SharedParameter(name, name, 1),), calls=calls)
+    rows = (replace(LINEAR, module=name),)
+    html = Profile(rows, modules=(record,), memory=memory).to_html(fits="1GB")
+    assert html.encode("utf-8").count(b"</script>") == 3
+    assert not re.search("[\ud800\0\u202e\u2028]", html[: html.index("/**\n* plotly.js")])
 
 
 def test_a_long_timeline_stays_small():

@@ -61,7 +61,6 @@ class MemoryEncoder:
         sums = inclusive_sums(saved)
         return {
             "device": printable(memory.device),
-            "allocator": printable(memory.allocator),
             "peak": whole(memory.peak),
             "at": None if memory.at is None else self._moment(memory.at),
             "live": self._live(memory.at_peak),
