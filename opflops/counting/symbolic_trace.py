@@ -108,17 +108,12 @@ class SymbolicTrace:
             for kernel_guards in (False, True)
         )
 
-        def to_expressions(rows: Sequence[Row]) -> tuple[Row, ...]:
-            return tuple(
-                replace(
-                    row,
-                    cost=Cost(*map(shape_env.expression, row.cost)),
-                    activations=shape_env.expression(row.activations),
-                )
-                for row in rows
-            )
+        def to_expressions(row: Row) -> Row:
+            cost = Cost(*map(shape_env.expression, row.cost))
+            # Whether an operator has multiply-accumulates, so that its results count, is known of the expression only.
+            return replace(row, cost=cost, activations=shape_env.expression(row.activations) if cost.macs != 0 else 0)
 
-        rows, sites = to_expressions(profile.rows), to_expressions(profile.sites)
+        rows, sites = (tuple(map(to_expressions, several)) for several in (profile.rows, profile.sites))
         counted = replace(
             profile,
             rows=rows,

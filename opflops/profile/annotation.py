@@ -56,10 +56,10 @@ def annotate(
     >>> import torch
     >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> print(annotate(model, count(model, torch.ones(2, 4)), numbers="exact"))
-    Sequential(                                              # 36 macs, 88 flops, 100.0 %
-      (0): Linear(in_features=4, out_features=3, bias=True)  # 24 macs, 54 flops,  61.4 %
-      (1): ReLU()                                            #  0 macs,  6 flops,   6.8 %
-      (2): Linear(in_features=3, out_features=2, bias=True)  # 12 macs, 28 flops,  31.8 %
+    Sequential(                                              # 36 macs, 88 flops, 100.0 %, 23 params; output 2×2
+      (0): Linear(in_features=4, out_features=3, bias=True)  # 24 macs, 54 flops,  61.4 %, 15 params; output 2×3
+      (1): ReLU()                                            #  0 macs,  6 flops,   6.8 %,  0 params; output 2×3
+      (2): Linear(in_features=3, out_features=2, bias=True)  # 12 macs, 28 flops,  31.8 %,  8 params; output 2×2
     )
 
     Before each ``#`` the lines are the model's ``repr``, with one exception: equal modules of a ``ModuleList``, which
@@ -277,13 +277,16 @@ def _comment_parts(
 ) -> tuple[list[str], list[str]]:
     """Return the numbers of a line, always equally many, and its notes."""
     measures = ("macs", "flops") if measure == "flops" else (measure,)
-    facts = format_facts(line.params, line.saved, line.peak, line.repeats, write)
+    whole = None if line.cost is None else line.repeats * line.cost
+    has_work = whole is not None and any(getattr(whole, each) != 0 for each in measures)
+    # A module without work shows parameters only if it has some; elsewhere a 0 keeps the columns aligned.
+    params = line.params if has_work else line.params or None
+    facts = format_facts(params, line.saved, line.peak, line.repeats, write)
     nothing = [""] * (len(measures) + 1)
-    if line.cost is None:
+    if line.cost is None or whole is None:
         return [*nothing, *facts], list(line.notes)
-    whole = line.repeats * line.cost
     notes = ["each"] if line.each else []
-    if not any(getattr(whole, each) != 0 for each in measures):
+    if not has_work:
         return [*nothing, *facts], [f"no {' or '.join(measures)}", *notes, *line.notes]
     figures = [f"{write(getattr(whole, each))} {each}" for each in measures]
     part, total = (substitute(getattr(cost, measure), costs.sizes) for cost in (whole, costs.whole))

@@ -69,5 +69,7 @@ def _row_at_example(row: Row) -> Row:
         reasons.append(reason)
         return value
 
-    cost, calls, activations = Cost(*map(number, row.cost)), number(row.calls), number(row.activations)
+    cost, calls = Cost(*map(number, row.cost)), number(row.calls)
+    # Whether an operator has multiply-accumulates, so that its results count, is known of the numbers only.
+    activations = number(row.activations) if cost.macs else 0
     return replace(row, cost=cost, calls=calls, activations=activations, estimate=join_reasons(*reasons))

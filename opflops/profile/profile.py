@@ -145,6 +145,8 @@ class Profile(Views):
 
         A value that exists, but that no row has, selects nothing: ``phase="backward"`` of a forward pass, or an
         operator of PyTorch that did not run. A value that does not exist is an error that names the nearest ones.
+        :attr:`modules` are selected by ``module`` and ``module_type``; other keys keep them all. :attr:`memory` is
+        None, since it is not known of a part.
 
         >>> import torch
         >>> from opflops import count
@@ -176,6 +178,8 @@ class Profile(Views):
 
     def where_not(self, *, below: bool | None = None, **conditions: Any) -> Profile:
         """Select the rows that :meth:`where` leaves out; both together have all rows.
+
+        :attr:`modules` are left out if there are conditions on ``module`` and ``module_type`` alone.
 
         Raises:
             ProfileError: A key or a value is unknown, or none is given.
