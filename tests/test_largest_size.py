@@ -29,7 +29,7 @@ def sizes(monkeypatch):
 class Checkpointed(nn.Module):
     def __init__(self):
         super().__init__()
-        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(32, 128), nn.GELU(), nn.Linear(128, 32)) for _ in range(4))
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(32, 128), nn.GELU(), nn.Linear(128, 32)) for _ in range(2))
 
     def forward(self, x):
         for block in self.blocks:
@@ -51,8 +51,8 @@ def test_a_linear_layer_by_hand():
     assert found.profile.memory.peak == found.fit.needed
     assert found.profile.total.macs == 2263 * 100 * 10
     assert str(found) == (
-        "batch = 2,263 is the largest that fits: 999.8 kB of 1 MB. 2,264 needs 1.00 MB, 200 bytes too many. Worst moment: "
-        f"{found.profile.memory.at}."
+        "batch = 2,263 is the largest that fits: 999.8 kB of 1 MB. 2,264 needs 1.00 MB, 200 bytes too many. "
+        f"Worst moment: {found.profile.memory.at}."
     )
 
 
@@ -197,7 +197,7 @@ def test_devices_of_ones_own():
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"dynamic_shapes": ({0: "a", 1: "b"},)}, DimensionError, "changes one dimension, but dynamic_shapes names a and b"),
+        ({"dynamic_shapes": ({0: "a", 1: "b"},)}, DimensionError, "changes one dimension, .* names a and b"),
         ({"dynamic_shapes": {}}, DimensionError, "names no dimension"),
         ({"fits": "h101"}, ProfileError, "There are no figures for a device 'h101'"),
         ({"fits": "v100-pcie"}, ProfileError, "not known how much memory v100-pcie has"),
@@ -216,7 +216,7 @@ def test_wrong_calls_are_sentences(options, error, words):
 
 def test_what_is_missing_is_named():
     """As for any function here."""
-    with pytest.raises(ArgumentError, match="needs the arguments? .*fits"):
+    with pytest.raises(ArgumentError, match="needs the argument fits"):
         largest_size(nn.Linear(4, 4), torch.zeros(2, 4), dynamic_shapes=BATCH)
 
 

@@ -111,6 +111,11 @@ class FakeCall:
         inside = [tensor for module in self._models for tensor in (*module.parameters(), *module.buffers())]
         return [*inside, *(each for each in self._state if isinstance(each, Tensor))]
 
+    @property
+    def _is_on_meta(self) -> bool:
+        """Tell whether all tensors are on meta and no device is given that they stand for."""
+        return self.device is None and all(each.device == META for each in self.tensors)
+
     @cached_property
     def devices(self) -> list[torch.device]:
         """List the devices that tensors are on, without meta unless it is the only one.
@@ -281,7 +286,7 @@ class FakeCall:
             copying as (model, captured, optimizer_attributes, inputs, kwargs),
             mode.expect(self._models_among(model, captured, inputs, kwargs)),
         ):
-            if mode.memory_tracker is not None and self.devices == [META]:
+            if mode.memory_tracker is not None and self._is_on_meta:
                 # Optimizers keep numbers on the CPU. On it, these would be with the parameters.
                 mode.memory_tracker.storages.only_device = META
             called = self.model if isinstance(self.model, FunctionType) else model
