@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from opflops.counting.count import count
+    from opflops.counting.largest_size import largest_size
     from opflops.devices import Device
     from opflops.errors import (
         ActiveModeError,
@@ -61,6 +62,7 @@ __all__ = [
     "count",
     "coverage",
     "formula",
+    "largest_size",
 ]
 
 _MODULES = {
@@ -74,6 +76,7 @@ _MODULES = {
     "count": "counting.count",
     "coverage": "pricing.registration",
     "formula": "pricing.registration",
+    "largest_size": "counting.largest_size",
 }
 
 

@@ -316,6 +316,7 @@ class OpFlopMode(RecordingMode, metaclass=_NeedsInstance):
         if _abandoned:
             _take_off_abandoned()
         self._exit = None
+        self.module_stack.roots.read_tensors_again()
 
     def _stop_counting(self) -> None:
         self.active = False

@@ -1,6 +1,7 @@
 """The model's repr with costs on each line."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from opflops import Cost, OpFlopMode, Profile, ProfileError, Row, count
 from opflops.example import INPUT_SHAPE, SimpleCNN
 from opflops.profile.annotation import annotate
+from opflops.records.memory import Memory
 
 
 def bare(text):
@@ -35,14 +37,17 @@ def test_the_example_has_its_costs():
     outputs = [16 * 30 * 30, 32 * 13 * 13, 120, 84, 10]
     own = sum(outputs[:4]) + 3 * (16 * 15 * 15 + 32 * 6 * 6)
     flops = [2 * products + bias for products, bias in zip(macs, outputs, strict=True)]
+    params = [16 * 27 + 16, 32 * 144 + 32, 1152 * 120 + 120, 120 * 84 + 84, 84 * 10 + 10]
+    shapes = ["1×16×30×30", "1×32×13×13", "1×120", "1×84", "1×10"]
     assert list(comments(text).values()) == [
         (
-            f"{sum(macs):,} macs, {sum(flops) + own:,} flops, 100.0 %; "
-            f"own {own / 1000:.2f} k flops: ReLU(), aten.max_pool2d_with_indices"
+            f"{sum(macs):,} macs, {sum(flops) + own:,} flops, 100.0 %, {sum(params):,} params; "
+            f"own {own / 1000:.2f} k flops: ReLU(), aten.max_pool2d_with_indices; output 1×10"
         ),
         *(
-            f"{products:,} macs, {operations:,} flops, {100 * operations / (sum(flops) + own):.1f} %"
-            for products, operations in zip(macs, flops, strict=True)
+            f"{products:,} macs, {operations:,} flops, {100 * operations / (sum(flops) + own):.1f} %, "
+            f"{elements:,} params; output {shape}"
+            for products, operations, elements, shape in zip(macs, flops, params, shapes, strict=True)
         ),
     ]
 
@@ -120,9 +125,11 @@ def test_equal_modules_of_a_list_are_told_together():
     model = Everything()
     found = comments(annotate(model, count(model, torch.ones(2, 4)), numbers="exact"))
     flops = 2 * (2 * 16 + 4)
-    together, each = re.fullmatch(r"160 macs, (\d+) flops, [\d.]+ %; 5 x (\d+) flops", found["0-4"]).groups()
+    pattern = r"160 macs, (\d+) flops, [\d.]+ %, 100 params; 5 x (\d+) flops; output 2×4"
+    together, each = re.fullmatch(pattern, found["0-4"]).groups()
     assert int(together) == 5 * int(each)
-    assert re.fullmatch(rf"32 macs, {flops} flops, [\d.]+ %; each", comments_inside(model)["0"])
+    inside = comments_inside(model)["0"]
+    assert re.fullmatch(rf"32 macs, {flops} flops, [\d.]+ %, 20 params; each; output 2×4", inside)
 
 
 def comments_inside(model):
@@ -151,7 +158,8 @@ def test_modules_that_cost_differently_are_apart():
     assert "(0): Linear(" in text
     assert "(1-5): 5 x Linear(" in text
     assert found["0"].startswith("64 macs")
-    assert found["1-5"].startswith("480 macs") and found["1-5"].endswith(f"5 x {2 * 96 + 2 * 4 + 4} flops")  # noqa: PT018 - one line's
+    assert found["1-5"].startswith("480 macs")
+    assert f"; 5 x {2 * 96 + 2 * 4 + 4} flops;" in found["1-5"]
 
 
 def test_what_never_ran_and_what_is_shared_say_so():
@@ -160,10 +168,10 @@ def test_what_never_ran_and_what_is_shared_say_so():
     text = annotate(model, count(model, torch.ones(2, 4)))
     found = comments(text)
     assert found["b"] == found["empty"] == "never ran"
-    assert found["shared"].endswith("called from 3 places")
+    assert "called from 3 places" in found["shared"]
     assert found["2"] == "the same module as shared"
     assert "none" not in found
-    assert found["a"] == "no macs or flops"
+    assert found["a"] == "no macs or flops; output 2×4"
 
 
 @pytest.mark.parametrize("measure", ["macs", "ops", "transcendentals", "bytes", "bytes_read", "bytes_written"])
@@ -172,7 +180,7 @@ def test_other_measures_can_be_shown(measure):
     model = nn.Sequential(nn.Linear(4, 4), nn.GELU())
     profile = count(model, torch.ones(2, 4))
     first = comments(annotate(model, profile, measure=measure, numbers="exact"))[""]
-    assert first == f"{getattr(profile.total, measure):,} {measure}, 100.0 %"
+    assert first == f"{getattr(profile.total, measure):,} {measure}, 100.0 %, 20 params; output 2×4"
 
 
 def test_costs_for_all_sizes_are_shown():
@@ -181,8 +189,8 @@ def test_costs_for_all_sizes_are_shown():
     batch = torch.export.Dim("batch")
     profile = count(model, torch.ones(2, 4), dynamic_shapes=({0: batch},))
     found = comments(annotate(model, profile))
-    assert found[""] == "18*batch macs, 41*batch flops, 100.0 %; shares at batch = 2"
-    assert found["0"] == "12*batch macs, 27*batch flops, 65.9 %"
+    assert found[""] == "18*batch macs, 41*batch flops, 100.0 %, 23 params; shares at batch = 2; output batch×2"
+    assert found["0"] == "12*batch macs, 27*batch flops, 65.9 %, 15 params; output batch×3"
 
 
 def test_the_second_model_of_a_class_has_its_own_costs():
@@ -190,8 +198,11 @@ def test_the_second_model_of_a_class_has_its_own_costs():
     first, second = nn.Linear(4, 4), nn.Linear(4, 2)
     with OpFlopMode() as mode:
         second(first(torch.ones(1, 4)))
-    assert comments(annotate(second, mode.profile, root="Linear#2"))[""] == "8 macs, 18 flops, 100.0 %"
-    assert comments(annotate(first, mode.profile))[""] == "16 macs, 36 flops, 100.0 %"
+    assert (
+        comments(annotate(second, mode.profile, root="Linear#2"))[""]
+        == "8 macs, 18 flops, 100.0 %, 10 params; output 1×2"
+    )
+    assert comments(annotate(first, mode.profile))[""] == "16 macs, 36 flops, 100.0 %, 20 params; output 1×4"
 
 
 def test_the_model_is_not_run():
@@ -247,5 +258,61 @@ def test_unpriced_work_is_told():
     with pytest.warns(UserWarning, match="odd"), OpFlopMode() as mode:
         model(torch.ones(2))
     found = comments(annotate(model, mode.profile))
-    assert found["0"].endswith("1 call unpriced")
-    assert found[""].endswith("1 call unpriced")
+    assert "; 1 call unpriced;" in found["0"]
+    assert "; 1 call unpriced;" in found[""]
+
+
+class Tied(nn.Module):
+    """Use the weight of an embedding again, a parameter of its own, and layers of which most are frozen."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens = nn.Embedding(10, 4)
+        self.blocks = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+        self.head = nn.Linear(4, 10)
+        self.head.weight = self.tokens.weight
+        self.start = nn.Parameter(torch.ones(4))
+        self.idle = nn.Linear(7, 1)
+        self.blocks.requires_grad_(requires_grad=False)
+
+    def forward(self, ids):
+        x = self.tokens(ids) + self.start
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x), ids
+
+
+def test_parameters_are_own_shared_and_trainable():
+    """A shared one counts for its first owner; what a container holds itself is told apart; outputs have dtypes."""
+    model = Tied()
+    found = comments(annotate(model, count(model, torch.zeros(2, 3, dtype=torch.int64)), numbers="exact"))
+    whole = 40 + 3 * 20 + 10 + 4 + 8
+    assert f", {whole} params;" in found[""]
+    assert found[""].endswith(f"own 4 params; {whole - 60} trainable; output 2×3×10, 2×3 int64")
+    assert found["tokens"] == "40 params; no macs or flops; output 2×3×4"
+    assert ", 10 params; weight is that of tokens; output 2×3×10" in found["head"]
+    assert ", 60 params; 3 x 216 flops; 0 trainable; output 2×3×4" in found["0-2"]
+    assert found["idle"] == "8 params; never ran"
+
+
+def test_what_is_kept_in_memory_is_shown():
+    """What a module and those below it keep, and the highest peak of equal ones, which do not differ by it."""
+    model = Tied()
+    profile = count(model, torch.zeros(2, 3, dtype=torch.int64))
+    saved = {"Tied": 7, "Tied.blocks.0": 1_000, "Tied.blocks.1": 1_000, "Tied.blocks.2": 1_000, "Tied.blocks.2.f()": 0}
+    peaks = {"Tied": 9_000_000, **{f"Tied.blocks.{index}": 2_000_000 + index for index in range(3)}}
+    known = replace(profile, memory=Memory(peak=9_000_000, saved=saved, module_peaks=peaks))
+    found = comments(annotate(model, known))
+    assert ", 122 params, 3.007 kB saved, 9.000 MB peak;" in found[""]
+    assert ", 60 params, 3.000 kB saved, 2.000 MB peak; 3 x " in found["0-2"]
+    assert ", 60 params, 3,000 B saved, 2,000,002 B peak;" in comments(annotate(model, known, numbers="exact"))["0-2"]
+    assert ", 10 params, 0 B saved; " in found["head"]
+    saved["Tied.blocks.1"] = 1_001
+    assert "0-2" not in comments(annotate(model, known))
+
+
+def test_a_profile_that_knows_no_modules_is_shown_without():
+    """As one from an older file."""
+    model = nn.Linear(4, 4)
+    profile = replace(count(model, torch.ones(2, 4)), modules=())
+    assert annotate(model, profile).endswith("# 32 macs, 72 flops, 100.0 %")

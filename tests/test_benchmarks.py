@@ -5,12 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from opflops import OpFlopMode
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
 import accuracy
+import gpu_memory
 from accuracy_cases import CASES, Case, run
 from accuracy_peers import PEERS, Peer, Reading
 
@@ -113,3 +115,27 @@ def test_the_trained_cases_and_no_others_run_backward():
         with OpFlopMode() as mode:
             run(model, inputs, training=case.training)
         assert bool(mode.profile.where(phase="backward").rows) == case.training
+
+
+def test_memory_is_as_another_tracker_has_it(capsys):
+    """To the byte, in a run and without one; the table has a line for each case."""
+    assert gpu_memory.main(["--cpu"]) == 0
+    output = capsys.readouterr().out
+    for name in gpu_memory.CASES:
+        measured, run, counted, difference = cells(output, name)
+        assert measured == run == counted
+        assert difference == "0.00 %"
+
+
+def test_a_difference_in_memory_is_an_exit_code(monkeypatch, capsys):
+    """One byte is enough on the CPU, and the case is named."""
+    monkeypatch.setattr(gpu_memory, "measure", lambda name, _: gpu_memory.Peaks(100, 100, 100 + (name == "GPT")))
+    assert gpu_memory.main(["--cpu"]) == 1
+    assert "More than 0 % apart: GPT.\n" in capsys.readouterr().out
+
+
+def test_without_a_gpu_nothing_is_measured(monkeypatch, capsys):
+    """The script says so."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu_memory.main([]) == 0
+    assert capsys.readouterr().out.startswith("no CUDA device: nothing was measured.")

@@ -11,6 +11,7 @@ import time
 import pytest
 import sympy
 import torch
+from torch import nn
 from torch.export import Dim
 from torch.nn import functional
 
@@ -18,6 +19,7 @@ from opflops import DimensionError, OpflopsError, Profile, ProfileError, TimeLim
 from opflops.pricing.registry import Registry
 from opflops.records.algebra import antialias_taps, functions
 from opflops.records.code_generation import compile_expressions
+from opflops.torch_internals.symbolic_shapes import RecordingShapeEnv
 
 B, S = Dim("batch"), Dim("seq")
 
@@ -280,3 +282,32 @@ def test_formulas_are_imported_again_after_an_interruption(monkeypatch):
         registry.get_rule_by_name("a::b")
     assert not registry._rules_by_name
     assert "some_formulas.of_mine" not in sys.modules
+
+
+class Squeezed(nn.Module):
+    """Drop an axis of size 1, which takes no arithmetic."""
+
+    def forward(self, x):
+        return x.squeeze(0)
+
+
+def test_shapes_of_modules_are_verified_at_sizes_of_1():
+    """A module that returns another shape there is a case, even if all costs are the same."""
+    model = nn.Sequential(nn.Linear(4, 3), Squeezed())
+    profile = count(model, torch.ones(6, 4), dynamic_shapes=({0: Dim("n")},))
+    for size in (1, 2, 9):
+        assert profile.at(n=size).modules == count(model, torch.ones(size, 4)).modules
+        assert profile.at(n=size).total == count(model, torch.ones(size, 4)).total
+
+
+def test_activations_are_verified(monkeypatch):
+    """A wrong formula for the size of results is refused."""
+    expression = RecordingShapeEnv.expression
+
+    def wrong(self, count):
+        found = expression(self, count)
+        return found + 1 if str(found) == "3*n" else found
+
+    monkeypatch.setattr(RecordingShapeEnv, "expression", wrong)
+    with pytest.raises(DimensionError, match=r"aten\.mm has results of another size in the forward of Linear"):
+        count(nn.Linear(4, 3, bias=False), torch.ones(6, 4), dynamic_shapes=({0: Dim("n")},))

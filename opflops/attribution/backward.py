@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from opflops.attribution.module_paths import ModulePaths
 
     # The fields of a StackEntry. Creating a plain tuple takes no function call.
-    EntryTuple = tuple[ModuleContext, nn.Module | None, ModulePaths | None, str, int, ModuleContext, int]
+    EntryTuple = tuple[ModuleContext, nn.Module | None, ModulePaths | None, str, int, ModuleContext, int, Any]
 
 
 class BackwardAttribution:
@@ -45,7 +45,7 @@ class BackwardAttribution:
         self._contexts: dict[str, ModuleContext] = {OUTSIDE: outside}
         # The contexts of modules that replaced one of another class at the same path.
         self._replacement_contexts: dict[tuple[str, str], ModuleContext] = {}
-        self._stack: list[EntryTuple] = [(outside, None, None, FORWARD, -1, outside, 0)]
+        self._stack: list[EntryTuple] = [(outside, None, None, FORWARD, -1, outside, 0, None)]
         # Each thread numbers its nodes separately, and the autograd engine recomputes forwards in its own threads.
         self._thread = threading.get_ident()
         self._node_owners = NodeOwners(next_sequence_nr(), outside)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    from opflops.attribution.call_shapes import ShapeCounts
+
     CallSite = tuple["ModuleContext", int]
 
 OUTSIDE = ""
@@ -31,6 +33,7 @@ class ModuleContext:
         sites: The contexts of the other call sites.
         run: The run of a caller that called the module last.
         calls: How many times that run has called it.
+        shapes: The shapes of all calls, of a module's own context; None before there are any.
     """
 
     __slots__ = (
@@ -43,6 +46,7 @@ class ModuleContext:
         "module_type",
         "path",
         "run",
+        "shapes",
         "sites",
     )
 
@@ -56,6 +60,7 @@ class ModuleContext:
         self.sites: dict[CallSite, ModuleContext] | None = None
         self.run = -1
         self.calls = 0
+        self.shapes: ShapeCounts | None = None
         self._fast_path_by_phase: dict[str, dict[Any, Any]] | None = None
 
     def site(self, resolve: Callable[[str], str]) -> str:

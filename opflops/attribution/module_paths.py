@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from opflops.attribution.registered_tensors import RegisteredTensors
+
     _Item = tuple[weakref.KeyedRef[int, nn.Module], str]
 
 
@@ -27,11 +29,16 @@ class ModulePaths:
         fixed: The paths of a model whose modules keep them below this root; None if there is none.
         holders: All paths that contain a module, by its identity; these paths add themselves there.
         unscanned: The modules whose parameters were not looked up yet, by identity; these paths add theirs.
+        tensors: Reads the parameters of modules that are created during a forward.
 
     Attributes:
         items: A weak reference to each module and its path, by identity, since a module class may define equality.
         name: The path of the root.
         token: Identifies this object where a reference to it would keep it alive.
+        root: A weak reference to the root.
+        root_key: Its identity.
+        unread: Whether modules were added since the parameters were read.
+        unchanged: Whether no module was added since the root was.
     """
 
     def __init__(
@@ -42,6 +49,7 @@ class ModulePaths:
         fixed: ModulePaths | None = None,
         holders: dict[int, list[ModulePaths]] | None = None,
         unscanned: dict[int, ModulePaths] | None = None,
+        tensors: RegisteredTensors | None = None,
     ) -> None:
         # An item is removed with its module, before another module can have the same identity.
         self.items: dict[int, _Item] = {}
@@ -60,9 +68,13 @@ class ModulePaths:
         if fixed is not None:
             self._known = ChainMap(self.items, fixed.items)
         self._on_registered = on_registered
+        self._tensors = tensors
         self.name = name
         self.token = object()
         self.add(root, name)
+        self.root_key = id(root)
+        self.root = self.items[self.root_key][0]
+        self.unread = self.unchanged = True
 
     def __contains__(self, module: nn.Module) -> bool:
         return id(module) in self.items
@@ -97,6 +109,7 @@ class ModulePaths:
                 if key not in unscanned:
                     unscanned[key] = self
                 items[key] = weakref.KeyedRef(module, remove, key), its_path
+        self.unread, self.unchanged = True, False
         return found
 
     def leave_holders(self) -> None:
@@ -116,10 +129,15 @@ class ModulePaths:
         """Return a module's path: the registered one, or one below its caller if it was created during a forward."""
         item = self.items.get(id(module))
         if item is None:
-            registered = self._registered_path(module, caller_path, caller)
-            added = self.add(module, registered or f"{caller_path}.{class_name(module)}()")
+            registered, unread = self._registered_path(module, caller_path, caller), self.unread
+            path = registered or f"{caller_path}.{class_name(module)}()"
+            added = self.add(module, path)
             if registered:
                 self._on_registered(self, added)
+            else:
+                self.unread = unread
+                if self._tensors is not None:
+                    self._tensors.read_made(self, module, path)
             item = self.items[id(module)]
         return item[1]
 

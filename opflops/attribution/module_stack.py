@@ -9,12 +9,14 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from opflops.attribution.backward import BackwardAttribution
+from opflops.attribution.call_shapes import RAISED, ShapeCounts, key_of_call, shapes_in
 from opflops.attribution.module_context import FORWARD, OUTSIDE, RECOMPUTE, ModuleContext
 from opflops.torch_internals.autograd import graph_task_id, next_sequence_nr
 from opflops.torch_internals.modules import ClassNames, class_name, wraps
+from opflops.torch_internals.tensor_sizes import torch_function_mode_enabled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +40,8 @@ class StackEntry(NamedTuple):
         task: The backward pass (graph task ID) in which the entry was pushed; -1 for none.
         base: The module's context, whatever the call site; None if it is ``context``.
         run: A number for this run of the module; 0 outside any.
+        given: The shapes of its arguments: of a single plain tensor a tuple of its sizes and dtype, else the list of
+            :func:`shapes_in`; None if the call is not one to record.
     """
 
     context: ModuleContext
@@ -47,6 +51,7 @@ class StackEntry(NamedTuple):
     task: int
     base: ModuleContext | None = None
     run: int = 0
+    given: Any = None
 
 
 class ModuleStack(BackwardAttribution):
@@ -57,6 +62,7 @@ class ModuleStack(BackwardAttribution):
 
     Attributes:
         fast_path: The accumulators of the running module that take the fast path, while no backward pass runs.
+        sizes_are_traced: Whether ``torch.jit.trace`` would record that a size is read.
     """
 
     def __init__(self, roots: RootModules | None = None) -> None:
@@ -67,6 +73,7 @@ class ModuleStack(BackwardAttribution):
         self._max_cached = 1000
         self._class_names = ClassNames()
         self._runs = 0
+        self.sizes_are_traced = False
 
     def _cache_context(
         self, module: nn.Module, paths: ModulePaths, caller: ModuleContext, calling: nn.Module | None
@@ -83,14 +90,17 @@ class ModuleStack(BackwardAttribution):
         cached[id(module)] = (paths.weak_reference(module), type(module), paths.token, base)
         return base
 
-    def enter(self, module: nn.Module) -> int:
+    def enter(
+        self, module: nn.Module, args: tuple[Any, ...] | None = None, kwargs: dict[str, Any] | None = None
+    ) -> int:
         """Push a module; return the depth to pass to :meth:`leave`.
 
-        This method and :meth:`leave` run for every module call, so they avoid function calls.
+        Without arguments, the shapes of the call are not recorded. This method and :meth:`leave` run for every module
+        call, so they avoid function calls.
         """
         stack = self._stack
         depth = len(stack)
-        _, calling, paths, phase, _, caller, run = stack[-1]
+        _, calling, paths, phase, _, caller, run, _ = stack[-1]
         task, number = graph_task_id(), next_sequence_nr()
         node_owners = self._node_owners if task < 0 else self._node_owners_here()
         if paths is None:
@@ -116,7 +126,12 @@ class ModuleStack(BackwardAttribution):
         else:
             phase = RECOMPUTE if task >= 0 or phase is RECOMPUTE else FORWARD
             self.fast_path = context.fast_path_in(phase)
-        stack.append((context, module, paths, phase, task, base, runs))
+        given: Any = None
+        if args is not None and phase is FORWARD:
+            single: Any = args[0] if args and not kwargs and not args[1:] else None
+            is_plain = type(single) is Tensor and not self.sizes_are_traced and not torch_function_mode_enabled()
+            given = (single.shape, single.dtype) if is_plain else shapes_in(args, kwargs)
+        stack.append((context, module, paths, phase, task, base, runs, given))
         if node_owners.marks[-1] >= number:
             # As assign_from() does; no node was created since the last mark.
             node_owners.owners[-1] = context
@@ -142,31 +157,65 @@ class ModuleStack(BackwardAttribution):
 
     def enter_phase(self, phase: str, entry: StackEntry | None = None) -> int:
         """Begin a phase outside any module, or at a given entry; return the depth to pass to :meth:`leave`."""
-        context, module, paths, _, _, base, _ = entry or self._stack[0]
+        context, module, paths, _, _, base, *_ = entry or self._stack[0]
         depth, task = len(self._stack), graph_task_id()
         self._runs += 1
-        self._stack.append((context, module, paths, phase, task, base or context, self._runs))
+        self._stack.append((context, module, paths, phase, task, base or context, self._runs, None))
         self.fast_path = context.fast_path_in(phase)
         node_owners = self._node_owners if task < 0 else self._node_owners_here()
         node_owners.assign_from(next_sequence_nr(), context)
         return depth
 
-    def leave(self, depth: int) -> None:
-        """Restore the stack to the state before the ``enter`` or ``enter_phase`` that returned this depth."""
+    def leave(self, depth: int, result: Any = RAISED) -> None:
+        """Restore the stack to the state before the ``enter`` or ``enter_phase`` that returned this depth.
+
+        Args:
+            depth: The depth.
+            result: What the call returned, if it did.
+        """
         stack = self._stack
+        entry = stack[-1]
+        task = entry[4]
         if len(stack) == depth + 1:
-            task = stack.pop()[4]
+            del stack[-1]
         else:
             # Out of order, as after an exception or when a generator ends late.
-            task = stack[-1][4]
+            entry = stack[depth] if len(stack) > depth else stack[0]
             del stack[depth:]
-        context, _, _, phase, _, _, _ = stack[-1]
+        context, calling, paths, phase, _, caller, _, _ = stack[-1]
         self.fast_path = context.fast_path if phase is FORWARD else context.fast_path_in(phase)
         node_owners, number = self._node_owners if task < 0 else self._node_owners_here(), next_sequence_nr()
         if node_owners.marks[-1] >= number:
             node_owners.owners[-1] = context
         else:
             node_owners.assign_from(number, context)
+        _, module, left, _, _, base, _, given = entry
+        if paths is None and left is not None and left.unread:
+            self.roots.read_tensors(left)
+        if given is not None and (
+            base is not caller or calling is None or module is None or not wraps(calling, module)
+        ):
+            shapes = base.shapes
+            try:
+                if type(given) is tuple and type(result) is Tensor:
+                    key = given[0], given[1], result.shape, result.dtype
+                    if shapes is None:
+                        base.shapes = ShapeCounts({key: 1})
+                    else:
+                        shapes[key] += 1
+                    return
+            except TypeError:
+                # A symbolic size has no hash.
+                pass
+            if shapes is None:
+                shapes = base.shapes = ShapeCounts()
+            shapes[key_of_call(given, result)] += 1
+
+    def read_running(self) -> None:
+        """Read the parameters of the models that run now."""
+        for entry in [*self._stack]:
+            if entry[2] is not None:
+                self.roots.read_tensors(entry[2])
 
     @property
     def current(self) -> tuple[ModuleContext, str]:
@@ -181,8 +230,12 @@ class ModuleStack(BackwardAttribution):
 
     def called_paths(self) -> list[str]:
         """Return the present paths of the modules that were called, in order of their first call."""
+        return [self.roots.resolve(context.path) for context in self.called_contexts()]
+
+    def called_contexts(self) -> list[ModuleContext]:
+        """Return the contexts of the modules that were called, in order of their first call."""
         contexts = (*self._contexts.values(), *self._replacement_contexts.values())
-        return [self.roots.resolve(context.path) for context in contexts if context.caller is not None]
+        return [context for context in contexts if context.caller is not None]
 
     @property
     def top_entry(self) -> StackEntry:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.compiler import is_dynamo_compiling
 
+from opflops.attribution.call_shapes import RAISED
 from opflops.attribution.compiled_subgraphs import wrap_compilation_env, wrap_uncounted
 from opflops.attribution.imports import PatchedImports
 from opflops.attribution.kernel_launches import wrap_kernel_run
@@ -350,21 +351,24 @@ def _wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
         ):
             # The common case of one counting mode, innermost, avoids building lists.
             stack = mode.module_stack
-            depth = stack.enter(module)
+            depth = stack.enter(module, args, kwargs)
+            result = RAISED
             try:
                 if depth == 1 and mode.memory_tracker is not None:
-                    return mode.memory_tracker.call_outermost(stack, original, module, *args, **kwargs)
-                if call_directly and module._compiled_call_impl is None:  # noqa: SLF001 - as the original does
-                    return module._call_impl(*args, **kwargs)  # noqa: SLF001 - as above
-                return original(module, *args, **kwargs)
+                    result = mode.memory_tracker.call_outermost(stack, original, module, *args, **kwargs)
+                elif call_directly and module._compiled_call_impl is None:  # noqa: SLF001 - as the original does
+                    result = module._call_impl(*args, **kwargs)  # noqa: SLF001 - as above
+                else:
+                    result = original(module, *args, **kwargs)
+                return result
             finally:
-                stack.leave(depth)
+                stack.leave(depth, result)
         counting = counting_modes(dispatch_modes()) if modes else []
         if not counting:
             return call_uncounted(original, module, *args, **kwargs)
         function = call_tracked(counting, original)
-        entered = [(each.module_stack, each.module_stack.enter(module)) for each in counting]
-        return call_entered(entered, function, module, *args, **kwargs)
+        stacks = [(each.module_stack, each.module_stack.enter(module, args, kwargs)) for each in counting]
+        return call_entered(stacks, function, module, *args, **kwargs)
 
     return call
 

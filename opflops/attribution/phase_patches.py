@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 from torch import nn
 
+from opflops.attribution.call_shapes import RAISED
 from opflops.attribution.module_context import FORWARD, OPTIMIZER, RECOMPUTE
 from opflops.attribution.module_stack import ModuleStack, StackEntry, module_stacks_of
 from opflops.torch_internals.dispatch import dispatch_modes
@@ -30,11 +31,13 @@ def call_entered(
         *args: Its arguments.
         **kwargs: Its keyword arguments.
     """
+    result = RAISED
     try:
-        return function(*args, **kwargs)
+        result = function(*args, **kwargs)
+        return result
     finally:
         for stack, depth in entered:
-            stack.leave(depth)
+            stack.leave(depth, result)
 
 
 def _wrap_with_phase(phase: str, function: Callable[..., Any]) -> Callable[..., Any]:

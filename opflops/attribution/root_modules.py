@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from opflops.attribution.module_context import OUTSIDE
 from opflops.attribution.module_paths import ModulePaths
+from opflops.attribution.registered_tensors import RegisteredTensors
 from opflops.torch_internals.modules import class_name, own_parameter, own_parameters, unwrap
 
 if TYPE_CHECKING:
@@ -29,10 +30,14 @@ class RootModules:
     Args:
         root: The model whose names are used for its modules, whoever calls them.
         models: Models that the program may call parts of. The names of the first that contains such a part are used.
+
+    Attributes:
+        tensors: What the modules register.
     """
 
     def __init__(self, root: nn.Module | None = None, models: Sequence[nn.Module] = ()) -> None:
         self._lock = threading.RLock()
+        self.tensors = RegisteredTensors()
         self._models = models if root is None else (root, *models)
         # Of each module of these models, by identity: itself and the model.
         self._model_of: dict[int, tuple[nn.Module, nn.Module]] = {}
@@ -62,6 +67,17 @@ class RootModules:
         """Keep the models alive no longer, once nothing more will be called."""
         self._models = ()
         self._model_of.clear()
+
+    def read_tensors(self, paths: ModulePaths) -> None:
+        """Read the parameters and buffers of a root whose call ends, or of which a profile is made."""
+        with self._lock:
+            self.tensors.read(paths)
+
+    def read_tensors_again(self) -> None:
+        """Read the parameters and buffers of all roots that were called, as the block ends."""
+        if self._by_root:
+            with self._lock:
+                self.tensors.read_again([paths for _, paths in list(self._by_root.values())])
 
     def _all_paths(self) -> list[ModulePaths]:
         return [*(paths for _, paths in list(self._by_root.values())), *self._without_root]
@@ -109,7 +125,7 @@ class RootModules:
         count = self._class_counts[name]
         name = name if count == 1 else f"{name}#{count}"
         paths = self._by_name[name] = ModulePaths(
-            root, name, self._move_roots_into, self._fixed, self._holders, self._unscanned
+            root, name, self._move_roots_into, self._fixed, self._holders, self._unscanned, self.tensors
         )
         key = id(root)
         self._by_root[key] = (weakref.ref(root, lambda _: self._remove_root(key)), paths)
@@ -153,6 +169,7 @@ class RootModules:
                 self._moved[former.name] = moved
                 del self._by_root[key]
                 former.leave_holders()
+                self.tensors.forget_root(former.name)
 
     def resolve(self, path: str) -> str:
         """Return the present path of a module, whose root may have become part of a later root."""

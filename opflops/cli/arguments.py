@@ -18,7 +18,7 @@ from opflops.wording import nearest, unknown
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-FILE_FORMATS = ("json", "csv", "folded", "speedscope", "mermaid", "mermaid-er", "page")
+FILE_FORMATS = ("json", "csv", "csv-modules", "folded", "speedscope", "mermaid", "mermaid-er", "page")
 """The formats that are not tables."""
 
 FORMATS = (*FILE_FORMATS, *tabulate_formats)

@@ -1,4 +1,4 @@
-"""Parse ``--dim batch=0:0`` and ``--largest batch=0:0``, which name an axis of an input, and ``--at batch=8``, a size of it."""
+"""Parse ``--dim`` and ``--largest batch=0:0``, which name an axis of an input, and ``--at batch=8``, its size."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ def split_multiple(text: str) -> tuple[str, int]:
         return text, 1
     if not parts[2].isdecimal() or int(parts[2]) < 1:
         raise TargetError(
-            f"--largest {text!r} does not have the form NAME=INPUT:AXIS or NAME=INPUT:AXIS:MULTIPLE, as in height=0:2:32."
+            f"--largest {text!r} does not have the form NAME=INPUT:AXIS or NAME=INPUT:AXIS:MULTIPLE, as in "
+            "height=0:2:32."
         )
     return text.rpartition(":")[0], int(parts[2])
 

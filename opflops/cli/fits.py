@@ -59,8 +59,8 @@ def check_options(arguments: argparse.Namespace) -> None:
         raise TargetError("--allocator says how memory is measured, which needs --memory.")
     if arguments.dim and (arguments.memory or capacity):
         raise TargetError(
-            "A peak of memory is no formula, so --memory and --fits cannot be used with --dim. Count at sizes, with --batch "
-            "or --input; --largest batch=0:0 finds the largest that fits."
+            "A peak of memory is no formula, so --memory and --fits cannot be used with --dim. Count at sizes, with "
+            "--batch or --input; --largest batch=0:0 finds the largest that fits."
         )
     if not largest:
         return

@@ -12,10 +12,10 @@ from opflops.cli import fits, output
 from opflops.cli.arguments import FILE_FORMATS
 from opflops.cli.option_wording import name_options_in_report
 from opflops.devices import TF32
-from opflops.records import datasheets as devices
 from opflops.devices.benchmark import benchmark_device
 from opflops.errors import TargetError
 from opflops.profile.profile import Profile
+from opflops.records import datasheets as devices
 from opflops.report.files.counts import check_measure
 from opflops.report.text.color import wants_color
 from opflops.report.text.comparison import ComparisonOptions, format_comparison
@@ -182,8 +182,8 @@ def _render_file(counted: CountedTarget, rendering: Rendering) -> str:
     measure = rendering.measure or "flops"
     if rendering.format == "json":
         return profile.to_json()
-    if rendering.format == "csv":
-        return profile.to_csv()
+    if rendering.format in ("csv", "csv-modules"):
+        return profile.to_csv("modules" if rendering.format == "csv-modules" else "rows")
     if rendering.format == "folded":
         return profile.to_folded(measure)
     if rendering.format == "speedscope":

@@ -12,7 +12,7 @@ from opflops.cli.model_setup import PreparedModel, check_memory, prepare, prepar
 from opflops.cli.user_code import guard_user_code
 from opflops.counting.backward import find_differentiable, run_backward
 from opflops.counting.count import count
-from opflops.counting.largest_size import LargestSize, largest_size
+from opflops.counting.largest_size import largest_size
 from opflops.counting.time_limit import limited_time
 from opflops.errors import OpflopsError, TargetError, ValueNeededError
 from opflops.mode import OpFlopMode
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from opflops.cli.run_options import RunOptions
     from opflops.cli.sources import Target
+    from opflops.counting.size_counter import LargestSize
     from opflops.mode import Causal
     from opflops.profile.profile import Profile
 
@@ -165,9 +166,7 @@ def _run_eager(prepared: PreparedModel, options: RunOptions) -> Profile:
     if options.dims:
         raise TargetError("--dim makes formulas without running, so it cannot be used with --device or --timing.")
     model, arguments, _ = prepared
-    mode = OpFlopMode(
-        causal=options.causal, timing=options.timing, memory=options.memory, allocator=options.allocator
-    )
+    mode = OpFlopMode(causal=options.causal, timing=options.timing, memory=options.memory, allocator=options.allocator)
     with _guard_call(prepared):
         optimizer = None if options.optimizer is None else options.optimizer(_trainable_parameters(model))
 

@@ -111,6 +111,11 @@ class FakeCall:
         inside = [tensor for module in self._models for tensor in (*module.parameters(), *module.buffers())]
         return [*inside, *(each for each in self._state if isinstance(each, Tensor))]
 
+    @property
+    def _is_on_meta(self) -> bool:
+        """Tell whether all tensors are on meta and no device is given that they stand for."""
+        return self.device is None and all(each.device == META for each in self.tensors)
+
     @cached_property
     def devices(self) -> list[torch.device]:
         """List the devices that tensors are on, without meta unless it is the only one.
@@ -176,8 +181,9 @@ class FakeCall:
         with self.translated_errors(mode):
             # At other sizes a mask has other values, so a formula for all sizes may not read any.
             needed: list[Any] = []
+            hiding: list[Any] = []
             memo = copy_memo or self.replace_meta_tensors
-            copies = fake_copies(self.originals, memo, exact_values=copy_memo is None, needed=needed)
+            copies = fake_copies(self.originals, memo, exact_values=copy_memo is None, needed=needed, hiding=hiding)
             profile = self.run(mode, copies)
         if needed:
             names = ", ".join(dict.fromkeys(map(op_name, needed)))
@@ -186,6 +192,14 @@ class FakeCall:
                 "may do other work."
             )
             profile = replace(profile, remarks=(*profile.remarks, remark))
+        if hiding and profile.memory is not None:
+            remark = (
+                f"What {', '.join(dict.fromkeys(map(op_name, hiding)))} keeps for the backward in this dtype is known to "
+                "its kernel alone, and is not part of the memory. Run it inside OpFlopMode(memory=True)."
+            )
+            profile = replace(
+                profile, memory=replace(profile.memory, remarks=(*profile.memory.remarks, remark))
+            )
         return profile
 
     @contextmanager
@@ -272,7 +286,7 @@ class FakeCall:
             copying as (model, captured, optimizer_attributes, inputs, kwargs),
             mode.expect(self._models_among(model, captured, inputs, kwargs)),
         ):
-            if mode.memory_tracker is not None and self.devices == [META]:
+            if mode.memory_tracker is not None and self._is_on_meta:
                 # Optimizers keep numbers on the CPU. On it, these would be with the parameters.
                 mode.memory_tracker.storages.only_device = META
             called = self.model if isinstance(self.model, FunctionType) else model
@@ -289,7 +303,9 @@ class FakeCall:
                         stepping = rebuild_optimizer(self.optimizer, optimizer_attributes, scalar_state)
                     else:
                         state = [*bound_state(model), *state_in(captured)]
-                        stepping = make_optimizer(self.optimizer, [each for each in state if isinstance(each, nn.Module)])
+                        stepping = make_optimizer(
+                            self.optimizer, [each for each in state if isinstance(each, nn.Module)]
+                        )
                     if self._steps_first:
                         run_step(stepping)
                     before = names_of_state(stepping)
@@ -347,7 +363,9 @@ def _parse_device(device: str | torch.device, advice: str) -> torch.device:
 
 def _empty_like(tensor: Tensor, device: torch.device) -> Tensor:
     """Make a tensor of the same metadata on another device."""
-    made = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
+    # From a tensor on meta, so that the values are unknown; known ones take memory, until there are too many.
+    unknown = torch.empty(0, dtype=tensor.dtype, device=META)
+    made = unknown.new_empty_strided(tensor.shape, tensor.stride(), device=device)
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(made, requires_grad=tensor.requires_grad)
     return made.requires_grad_(tensor.requires_grad)

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
 from opflops.counting.time_limit import check_time_limits
 from opflops.pricing.traffic import EXACT_TENSOR_TYPES
@@ -64,7 +63,7 @@ class MetaCacheMode(DispatchMode):
             return _make_result(cached)
         out = with_kept_buffer(func, args, func(*args, **kwargs))
         with suppress(_NotCacheableError):
-            self._results[key] = _result_metadata(out, _storages(args, kwargs))
+            self._results[key] = _result_metadata(out, _storages(args))
         return out
 
 
@@ -94,9 +93,9 @@ def _cache_key(value: Any) -> Any:
     raise _NotCacheableError
 
 
-def _storages(*values: Any) -> set[int]:
-    """Return the identities of the storages of tensors among nested values."""
-    return {each.untyped_storage()._cdata for each in tree_leaves(values) if isinstance(each, Tensor)}
+def _storages(args: tuple[Any, ...]) -> set[int]:
+    """Return the identities of the storages of tensors among arguments."""
+    return {each.untyped_storage()._cdata for each in args if isinstance(each, Tensor)}
 
 
 def _result_metadata(out: Any, shared: set[int]) -> Any:

@@ -52,7 +52,7 @@ class SizeSearch:
         measure: Returns what a size needs; None if the program does not run at it.
         available: The bytes that there are.
         maximum: The largest number to try; None if there is none.
-        most: How many sizes to measure at most; one at which the program does not run is half of one.
+        most: How many sizes to measure at most, and as many at which the program does not run.
         low: The largest size that is known to fit; 0 if none is.
         high: The smallest size that is known not to fit or not to run, or the first above the maximum; None if none is.
         measured: What each size needs that was measured, in the order of measuring.
@@ -73,7 +73,7 @@ class SizeSearch:
         size, widths = start, [inf] * _PATIENCE
         while True:
             self._measure(size)
-            if self.is_exact or self._effort >= self.most:
+            if self.is_exact or self._has_measured_enough():
                 return
             widths.append(self._width)
             size = self._choose(halve=widths[-1] > widths[-1 - _PATIENCE] / 2)
@@ -83,9 +83,9 @@ class SizeSearch:
         """Tell whether the size after :attr:`low` is known not to work."""
         return self._width <= 1
 
-    @property
-    def _effort(self) -> float:
-        return sum(0.5 if needs is None else 1 for needs in self.measured.values())
+    def _has_measured_enough(self) -> bool:
+        failures = sum(needs is None for needs in self.measured.values())
+        return max(len(self.measured) - failures, failures) >= self.most
 
     @property
     def _width(self) -> float:

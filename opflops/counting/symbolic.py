@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 
     from opflops.counting.fake_call import FakeCall
     from opflops.counting.symbolic_trace import Held
+    from opflops.records.modules import ModuleRecord
     from opflops.records.rows import Row
 
 
@@ -250,7 +251,7 @@ class _VerifiedCount:
             for key in dict.fromkeys((*ours, *theirs)):
                 if ours.get(key) != theirs.get(key):
                     return _describe_difference(key, ours.get(key), theirs.get(key))
-        return ""
+        return _difference_of_modules(counted.modules, expected.modules)
 
 
 def _excluded_size(relation: Any) -> tuple[str, int] | None:
@@ -263,9 +264,25 @@ def _excluded_size(relation: Any) -> tuple[str, int] | None:
 
 def _describe_difference(key: tuple[str, ...], counted: Row | None, expected: Row | None) -> str:
     calls = [0 if row is None else row.calls for row in (counted, expected)]
-    verb = f"runs {calls[0]} times instead of {calls[1]}" if calls[0] != calls[1] else "has another cost"
+    costs = [None if row is None else row.cost for row in (counted, expected)]
+    verb = "has another cost" if costs[0] != costs[1] else "has results of another size"
+    verb = f"runs {calls[0]} times instead of {calls[1]}" if calls[0] != calls[1] else verb
     module, op, _, phase, *_ = key
     return f"{op} {verb} in the {phase} of {module or 'the program'}"
+
+
+def _difference_of_modules(counted: Sequence[ModuleRecord], expected: Sequence[ModuleRecord]) -> str:
+    """Return how what is known of modules differs from what is expected; "" if it does not."""
+    ours, theirs = ({record.module: record for record in records} for records in (counted, expected))
+    for path in dict.fromkeys((*ours, *theirs)):
+        if _module_key(ours.get(path)) != _module_key(theirs.get(path)):
+            return f"{path} has calls of other shapes"
+    return ""
+
+
+def _module_key(record: ModuleRecord | None) -> object:
+    """Return the shapes of a module's calls in no order, with their numbers."""
+    return frozenset(record.calls) if record is not None else None
 
 
 def _rows_with_cost(rows: Sequence[Row]) -> dict[tuple[str, ...], Row]:

@@ -12,6 +12,7 @@ from opflops.counting.verification_sizes import at_least_two, distinct_hints, ha
 from opflops.errors import DimensionError, OpflopsError, raised_by_signal_handler
 from opflops.profile.profile import Condition, Profile
 from opflops.records.cost import Cost
+from opflops.records.modules import map_sizes
 from opflops.torch_internals.fake_tensors import fake_copies
 from opflops.torch_internals.symbolic_shapes import RecordingShapeEnv
 from opflops.torch_internals.symint_patches import symint_patches_active
@@ -107,11 +108,20 @@ class SymbolicTrace:
             for kernel_guards in (False, True)
         )
 
-        def to_expressions(rows: Sequence[Row]) -> tuple[Row, ...]:
-            return tuple(replace(row, cost=Cost(*map(shape_env.expression, row.cost))) for row in rows)
+        def to_expressions(row: Row) -> Row:
+            cost = Cost(*map(shape_env.expression, row.cost))
+            # Whether an operator has multiply-accumulates, so that its results count, is known of the expression only.
+            return replace(row, cost=cost, activations=shape_env.expression(row.activations) if cost.macs != 0 else 0)
 
-        rows, sites = to_expressions(profile.rows), to_expressions(profile.sites)
-        counted = Profile(rows, sites, profile.called, tuple(dimensions), tuple(guards), remarks=profile.remarks)
+        rows, sites = (tuple(map(to_expressions, several)) for several in (profile.rows, profile.sites))
+        counted = replace(
+            profile,
+            rows=rows,
+            sites=sites,
+            dimensions=tuple(dimensions),
+            conditions=tuple(guards),
+            modules=map_sizes(profile.modules, shape_env.expression),
+        )
         return counted, kernel_guards
 
     def count_at(self, sizes: Mapping[str, int], held: Held) -> Profile:

@@ -1,4 +1,4 @@
-"""Hardware: figures of devices, which are records, lower bounds on time from them, and a benchmark of the device at hand.
+"""Hardware: figures of devices, lower bounds on time from them, and a benchmark of the device at hand.
 
 May import ``records`` and what is below it; reports, profiles and the command line import it.
 """

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from opflops.records.datasheets import TF32, Device
 from opflops.errors import ProfileError
+from opflops.records.datasheets import TF32, Device
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,8 @@ def benchmark_device(on: str | torch.device = "cpu", dtypes: Sequence[torch.dtyp
         dtypes: The dtypes of the matmuls.
 
     Returns:
-        A device with the measured rates and the size of its memory, named after the hardware, for :meth:`opflops.Profile.roofline`.
+        A device with the measured rates and the size of its memory, named after the hardware, for
+        :meth:`opflops.Profile.roofline`.
 
     Raises:
         ProfileError: The device is neither a CPU nor CUDA.

@@ -25,6 +25,7 @@ from opflops.pricing.accumulator_deltas import apply_deltas, capture_deltas
 from opflops.pricing.accumulators import Accumulator
 from opflops.pricing.kernels import kernel_advice, kernel_row_name, price_kernel
 from opflops.pricing.op_pricing import OpPricing, check_whole
+from opflops.pricing.traffic import first_elements
 from opflops.records.rows import join_reasons
 from opflops.torch_internals.autograd import graph_task_id
 from opflops.torch_internals.dispatch import (
@@ -88,6 +89,7 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         self._warned: set[str] = set()
         # How many calls of torch.jit.trace run. The fast path, which would ask the tracer for sizes, is not used then.
         self._jit_traces = int(jit_state() is not None)
+        self.module_stack.sizes_are_traced = self._jit_traces > 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -235,11 +237,13 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         """Leave the fast path until ``torch.jit.trace``, which begins now, has ended. For internal use."""
         self.module_stack.clear_fast_path()
         self._jit_traces += 1
+        self.module_stack.sizes_are_traced = True
 
     def end_jit_trace(self) -> None:
         """Undo :meth:`begin_jit_trace`. For internal use."""
         # A new block may have begun meanwhile.
         self._jit_traces = max(self._jit_traces - 1, 0)
+        self.module_stack.sizes_are_traced = self._jit_traces > 0
 
     def _decompose_untraced(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a composite operator as it is, for the tracer; count what it decomposes into, on fake tensors."""
@@ -348,6 +352,9 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         accumulator.transcendentals += transcendentals
         accumulator.bytes_read += bytes_read
         accumulator.bytes_written += bytes_written
+        # A tracer would record a question about a symbolic number.
+        if type(macs) is not int or macs:
+            accumulator.activations += first_elements(out)
         return accumulator
 
     def report_unpriced(self, op: str, problem: str, advice: str = "") -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from opflops.attribution.module_context import FORWARD
+from opflops.dispatch.module_records import module_records
 from opflops.pricing.op_pricing import check_whole
 from opflops.profile.profile import Profile
+from opflops.records.algebra import as_int
 from opflops.records.cost import total_of
 from opflops.records.rows import Row, merge, split_sites
 
@@ -52,8 +55,14 @@ def snapshot(
     if len(modes) > 1 or len(sites_at) < len({context.path for context in place_of}):
         # Several threads, or two roots of which one is part of the other, have contexts of the same path.
         rows = merge(rows)
-    called = dict.fromkeys(path for mode in modes for path in mode.module_stack.called_paths())
-    return Profile(rows, sites, tuple(called), remarks=_remarks(uncounted, cut_short))
+    stacks = [mode.module_stack for mode in modes]
+    called = dict.fromkeys(path for stack in stacks for path in stack.called_paths())
+    if not called:
+        return Profile(rows, sites, remarks=_remarks(uncounted, cut_short))
+    for stack in stacks:
+        stack.read_running()
+    modules, remarks = module_records(stacks)
+    return Profile(rows, sites, tuple(called), remarks=(*_remarks(uncounted, cut_short), *remarks), modules=modules)
 
 
 def _remarks(uncounted: Mapping[str, int], cut_short: bool) -> tuple[str, ...]:
@@ -66,6 +75,7 @@ def _remarks(uncounted: Mapping[str, int], cut_short: bool) -> tuple[str, ...]:
 
 def _row(path: str, key: AccumulatorKey, parts: list[Accumulator], *, timed: bool, site: str) -> Row:
     op, priced, phase, dtype, estimate = key
+    activations = [part.activations for part in parts] if phase == FORWARD else []
     return Row(
         path,
         parts[0].context.module_type,
@@ -78,4 +88,5 @@ def _row(path: str, key: AccumulatorKey, parts: list[Accumulator], *, timed: boo
         estimate,
         priced,
         site,
+        as_int(activations[0]) if len(activations) == 1 else sum(activations),
     )

@@ -175,7 +175,9 @@ class MemoryTracker:
         elif size:
             self.storages.count(self.storages.add(storage, size, self.operators), storage.device)
 
-    def after(self, stack: ModuleStack, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, out: Any) -> None:
+    def after(
+        self, stack: ModuleStack, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, out: Any
+    ) -> None:
         """See the tensors that an operator was given and that it returned."""
         if out is NotImplemented or is_being_traced():
             return

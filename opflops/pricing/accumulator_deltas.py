@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from opflops.pricing.accumulators import Accumulator, AccumulatorKey
 
 _ARITHMETIC = ("macs", "ops", "transcendentals")
-_COUNTS = ("calls", *_ARITHMETIC, "bytes_read", "bytes_written", "seconds")
+_COUNTS = ("calls", *_ARITHMETIC, "bytes_read", "bytes_written", "activations", "seconds")
 
 
 class AccumulatorDelta(NamedTuple):
@@ -22,7 +22,7 @@ class AccumulatorDelta(NamedTuple):
     Attributes:
         context: The module context that the work is attributed to.
         key: Operator, whether it is priced, phase, dtype, and why it is an estimate.
-        counts: Calls, the fields of a cost, seconds.
+        counts: Calls, the fields of a cost, activations, seconds.
     """
 
     context: Any

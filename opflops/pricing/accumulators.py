@@ -27,9 +27,11 @@ class Accumulator:
         record: The function of :func:`opflops.pricing.fast_path.compile_recorder` for it, or None.
         pricing: The pricing that both come from. It keeps the overload alive, whose ``id`` finds the accumulator.
         others: Accumulators of the same key for other dtypes; None if there are none.
+        activations: The elements of the first result of calls that had multiply-accumulates.
     """
 
     __slots__ = (
+        "activations",
         "bytes_read",
         "bytes_written",
         "call",
@@ -70,6 +72,7 @@ class Accumulator:
         self.record: Any = None
         self.others: dict[torch.dtype, Accumulator] | None = None
         self.calls = self.macs = self.ops = self.transcendentals = self.bytes_read = self.bytes_written = 0
+        self.activations = 0
         self.seconds = 0.0
 
     @property
@@ -95,6 +98,7 @@ class Accumulator:
             and type(self.transcendentals) is int
             and type(self.bytes_read) is int
             and type(self.bytes_written) is int
+            and type(self.activations) is int
         )
 
     def cost(self) -> Cost:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from torch import strided
+
 from opflops.pricing.dtypes import FLOATING
 from opflops.pricing.schema_binding import bind_schema
 from opflops.pricing.traffic import (
@@ -16,6 +18,7 @@ from opflops.pricing.traffic import (
     TrafficTerm,
     concrete_bytes,
     concrete_picked_bytes,
+    first_elements,
     scattered_bytes,
 )
 from opflops.records.cost import Cost
@@ -54,6 +57,8 @@ def compile_recorder(rule: PricingRule, overload: OpOverload, mode_options: Mapp
         "_FLOATING": FLOATING,
         "_Cost": Cost,
         "_scattered_bytes": scattered_bytes,
+        "_first_elements": first_elements,
+        "_STRIDED": strided,
         "_stored_bytes": concrete_bytes,
         "_picked_bytes": concrete_picked_bytes,
         "_SYMBOLIC": SYMBOLIC_TYPES,
@@ -152,11 +157,25 @@ def _add_cost(binding: SchemaBinding, rule: PricingRule) -> list[str]:
         f"_cost = {binding.cost}",
         "if _type(_cost) is not _Cost: return False",
         "_macs, _ops, _transcendentals, _read, _written = _cost",
+        *_add_activations(binding),
         *(f"_accumulator.{name} += _{name}" for name in ("macs", "ops", "transcendentals")),
         f"_accumulator.bytes_read += _read or {read or 0}",
         f"_accumulator.bytes_written += _written or {written or 0}",
         *finish,
     ]
+
+
+def _add_activations(binding: SchemaBinding) -> list[str]:
+    """Generate the lines that add the elements of the first result, if there were multiply-accumulates.
+
+    To divide bytes takes no function call.
+    """
+    elements = "_first_elements(_out)"
+    if binding.results:
+        first = "_out" if binding.results == 1 else "_out[0]"
+        dense = f"_type({first}) in _TENSORS and {first}.layout is _STRIDED"
+        elements = f"{first}.nbytes // {first}.dtype.itemsize if {dense} else {elements}"
+    return [f"if _macs: _accumulator.activations += {elements}"]
 
 
 def _equals_number(binding: SchemaBinding, name: str, number: Any) -> str:

@@ -148,6 +148,17 @@ def picked_bytes(source: Any, out: Any) -> int:
     return out.numel() * source.itemsize if isinstance(out, Tensor) else stored_bytes(source)
 
 
+def first_elements(out: Any) -> Any:
+    """Return the elements of a result, or of the first of several; 0 if that is no tensor."""
+    first = out[0] if isinstance(out, (list, tuple)) and out else out
+    if not isinstance(first, Tensor):
+        return 0
+    if first.layout is torch.jagged:
+        with modes_disabled():
+            return first.values().numel()
+    return first.numel()
+
+
 def scattered_bytes(tensor: Tensor) -> int:
     """Return the bytes of the distinct stored elements of a non-contiguous tensor whose sizes are integers.
 

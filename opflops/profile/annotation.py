@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
 
 from opflops.errors import ProfileArgumentError, ProfileError
+from opflops.profile.annotation_facts import AnnotatedFacts, format_facts
 from opflops.profile.argument_checks import check_module_instance, check_profile
 from opflops.profile.example_counts import at_example
 from opflops.profile.views import Views
@@ -55,10 +56,10 @@ def annotate(
     >>> import torch
     >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> print(annotate(model, count(model, torch.ones(2, 4)), numbers="exact"))
-    Sequential(                                              # 36 macs, 88 flops, 100.0 %
-      (0): Linear(in_features=4, out_features=3, bias=True)  # 24 macs, 54 flops,  61.4 %
-      (1): ReLU()                                            #  0 macs,  6 flops,   6.8 %
-      (2): Linear(in_features=3, out_features=2, bias=True)  # 12 macs, 28 flops,  31.8 %
+    Sequential(                                              # 36 macs, 88 flops, 100.0 %, 23 params; output 2×2
+      (0): Linear(in_features=4, out_features=3, bias=True)  # 24 macs, 54 flops,  61.4 %, 15 params; output 2×3
+      (1): ReLU()                                            #  0 macs,  6 flops,   6.8 %,  0 params; output 2×3
+      (2): Linear(in_features=3, out_features=2, bias=True)  # 12 macs, 28 flops,  31.8 %,  8 params; output 2×2
     )
 
     Before each ``#`` the lines are the model's ``repr``, with one exception: equal modules of a ``ModuleList``, which
@@ -66,6 +67,11 @@ def annotate(
     equal, the line shows their sum, and lines inside say ``each``. Work that a module does itself, beside its child
     modules, is shown as ``own``. Notes mark modules that were never called, repeated ones, and those with several call
     sites.
+
+    If the profile knows them, the parameters of a module and all below it follow, then, of a profile with memory, the
+    bytes that these keep for the backward pass (``saved``) and the highest number of live bytes while they ran
+    (``peak``). Notes name the shape of its output, its ``own`` parameters beside those of its child modules, how many
+    are ``trainable`` if not all, and those that it shares with a module that they count for.
 
     The model is not run. Costs include all phases in the profile; pass ``profile.where(phase="forward")`` for one.
 
@@ -103,6 +109,9 @@ class _Line:
         notes: Notes on the module.
         repeats: How many equal modules the line stands for.
         each: Whether it is inside a line that stands for several modules.
+        params: The parameters of one module with all below it; None if they are not known.
+        saved: The bytes that one module with all below it keeps for the backward pass; None if they are not known.
+        peak: The highest number of live bytes while one of the modules ran. Equal modules differ in it.
     """
 
     text: str
@@ -110,6 +119,9 @@ class _Line:
     notes: tuple[str, ...] = ()
     repeats: int = 1
     each: bool = False
+    params: int | None = None
+    saved: int | None = None
+    peak: int | None = field(default=None, compare=False)
 
 
 class _ModuleCosts:
@@ -130,6 +142,7 @@ class _ModuleCosts:
         # As in a profile, a module with two paths has the first one.
         self.paths = {key: path for key, (_, path) in named_paths(model, root).items()}
         self.call_sites = _call_site_counts(profile)
+        self.facts = AnnotatedFacts(profile)
         self.unpriced: dict[str, int] = {}
         self.own: dict[str, dict[str, Cost]] = {}
         known = set(self.paths.values())
@@ -154,8 +167,9 @@ class _ModuleCosts:
             first = self.paths[id(module)].removeprefix(f"{self.root}.")
             return _Line(text, notes=(printable(f"the same module as {first}"),))
         cost = self.inclusive.get(path, ZERO)
+        known = self.facts.of_line(path)
         if path not in self.ran and not cost:
-            return _Line(text, notes=("never ran",))
+            return _Line(text, notes=("never ran", *self.facts.notes(path, self.root, opened=opened)), **known)
         notes = [f"shares at {', '.join(f'{name} = {size}' for name, size in self.sizes.items())}"]
         if path != self.root or not self.sizes:
             notes = []
@@ -164,7 +178,7 @@ class _ModuleCosts:
             notes.append(f"called from {sites} places")
         if calls := self.unpriced.get(path):
             notes.append(f"{format_calls(calls)} unpriced")
-        return _Line(text, cost, tuple(notes))
+        return _Line(text, cost, (*notes, *self.facts.notes(path, self.root, opened=opened)), **known)
 
     def _own(self, path: str) -> Iterator[str]:
         """Describe the work that a module does itself, the most costly part first."""
@@ -224,8 +238,10 @@ def _module_list_lines(children: Mapping[str, nn.Module | None], path: str, cost
     blocks = [_lines_of_child(child, f"{path}.{key}", costs) for key, child in children.items()]
     lines: list[_Line] = []
     start = 0
-    for block, equal in groupby(blocks):
-        repeats = len(list(equal))
+    for _, group in groupby(blocks):
+        equal = list(group)
+        repeats = len(equal)
+        block = [_with_highest_peak(lines) for lines in zip(*equal, strict=True)]
         end = start + repeats - 1
         if repeats == 1:
             lines += _label_first_line(str(start), block)
@@ -236,6 +252,10 @@ def _module_list_lines(children: Mapping[str, nn.Module | None], path: str, cost
             lines += [replace(first, repeats=repeats), *(replace(line, each=True) for line in others)]
         start = end + 1
     return lines
+
+
+def _with_highest_peak(lines: Sequence[_Line]) -> _Line:
+    return replace(lines[0], peak=max((line.peak for line in lines if line.peak is not None), default=None))
 
 
 def _align_comments(lines: Sequence[_Line], costs: _ModuleCosts, measure: str, numbers: str) -> list[str]:
@@ -257,15 +277,19 @@ def _comment_parts(
 ) -> tuple[list[str], list[str]]:
     """Return the numbers of a line, always equally many, and its notes."""
     measures = ("macs", "flops") if measure == "flops" else (measure,)
+    whole = None if line.cost is None else line.repeats * line.cost
+    has_work = whole is not None and any(getattr(whole, each) != 0 for each in measures)
+    # A module without work shows parameters only if it has some; elsewhere a 0 keeps the columns aligned.
+    params = line.params if has_work else line.params or None
+    facts = format_facts(params, line.saved, line.peak, line.repeats, write)
     nothing = [""] * (len(measures) + 1)
-    if line.cost is None:
-        return nothing, list(line.notes)
-    whole = line.repeats * line.cost
-    if not any(getattr(whole, each) != 0 for each in measures):
-        return nothing, [f"no {' or '.join(measures)}", *line.notes]
+    if line.cost is None or whole is None:
+        return [*nothing, *facts], list(line.notes)
+    notes = ["each"] if line.each else []
+    if not has_work:
+        return [*nothing, *facts], [f"no {' or '.join(measures)}", *notes, *line.notes]
     figures = [f"{write(getattr(whole, each))} {each}" for each in measures]
     part, total = (substitute(getattr(cost, measure), costs.sizes) for cost in (whole, costs.whole))
     percent = share(part, total)
-    notes = [f"{line.repeats} x {write(getattr(line.cost, measure))} {measure}"] if line.repeats > 1 else []
-    notes += ["each"] if line.each else []
-    return [*figures, f"{percent} %" if percent else ""], [*notes, *line.notes]
+    several = [f"{line.repeats} x {write(getattr(line.cost, measure))} {measure}"] if line.repeats > 1 else []
+    return [*figures, f"{percent} %" if percent else "", *facts], [*several, *notes, *line.notes]

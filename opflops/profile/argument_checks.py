@@ -14,10 +14,13 @@ from opflops.profile.method_advice import advise
 from opflops.profile.views import Views
 from opflops.records.arguments import describe
 from opflops.records.memory import Memory
+from opflops.records.modules import ModuleRecord
 from opflops.records.rows import Row
 
 if TYPE_CHECKING:
     from opflops.profile.profile import Profile
+
+_KINDS: dict[str, type] = {"rows": Row, "sites": Row, "modules": ModuleRecord}
 
 
 def how_to_get_model(given: object) -> str:
@@ -91,10 +94,10 @@ def check_fields(profile: Profile) -> None:
         if type(value) is tuple and not value:
             continue
         fits = isinstance(value, Iterable) and not isinstance(value, (str, Tensor, nn.Module))
-        if fits and each.name in ("rows", "sites") and isinstance(value, (tuple, list)):
-            fits = all(isinstance(row, Row) for row in value[:1])
+        if fits and each.name in _KINDS and isinstance(value, (tuple, list)):
+            fits = all(isinstance(entry, _KINDS[each.name]) for entry in value[:1])
         if not fits:
-            kind = "Rows" if each.name in ("rows", "sites") else "values"
+            kind = f"{_KINDS[each.name].__name__}s" if each.name in _KINDS else "values"
             raise ProfileArgumentError(
                 f"Profile({each.name}=...) needs a tuple of {kind}, not {describe(value)}. {advise('__init__', (), {})}"
             )

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.profile.argument_checks import check_fields, check_module_instance, check_profile
 from opflops.profile.cases import Case
-from opflops.profile.example_counts import rows_at_example
+from opflops.profile.example_counts import modules_at_example, rows_at_example
 from opflops.profile.method_advice import advise
 from opflops.profile.views import Views
 from opflops.records import dimensions as dimension_rules
 from opflops.records import rows
 from opflops.records.arguments import check_count, explain_methods
 from opflops.records.dimensions import Condition, Dimension
+from opflops.records.modules import records_at
 from opflops.records.rows import Row
 from opflops.torch_internals.modules import class_name, has_forward, named_paths
 
@@ -145,6 +145,8 @@ class Profile(Views):
 
         A value that exists, but that no row has, selects nothing: ``phase="backward"`` of a forward pass, or an
         operator of PyTorch that did not run. A value that does not exist is an error that names the nearest ones.
+        :attr:`modules` are selected by ``module`` and ``module_type``; other keys keep them all. :attr:`memory` is
+        None, since it is not known of a part.
 
         >>> import torch
         >>> from opflops import count
@@ -168,30 +170,27 @@ class Profile(Views):
         Raises:
             ProfileError: A key or a value is unknown.
         """
-        from opflops.profile.selection import selection  # noqa: PLC0415 - keeps import opflops fast
+        from opflops.profile.combination import select  # noqa: PLC0415 - keeps import opflops fast
+        from opflops.profile.selection import selection  # noqa: PLC0415 - as above
 
-        return self._keep(selection(self, below, conditions, "where()"))
+        selected = selection(self, below, conditions, "where()")
+        return select(self, selected.has_row, selected.has_module)
 
     def where_not(self, *, below: bool | None = None, **conditions: Any) -> Profile:
         """Select the rows that :meth:`where` leaves out; both together have all rows.
 
+        :attr:`modules` are left out if there are conditions on ``module`` and ``module_type`` alone.
+
         Raises:
             ProfileError: A key or a value is unknown, or none is given.
         """
+        from opflops.profile.combination import select  # noqa: PLC0415 - keeps import opflops fast
         from opflops.profile.selection import selection  # noqa: PLC0415 - as above
 
         if not conditions:
             raise ProfileError(f"where_not() needs one or more of {', '.join(rows.KEYS)}; none was given.")
-        accepts = selection(self, below, conditions, "where_not()")
-        return self._keep(lambda row: not accepts(row))
-
-    def _keep(self, accepts: Callable[[Row], bool]) -> Profile:
-        return replace(
-            self,
-            rows=tuple(filter(accepts, self.rows)),
-            sites=tuple(filter(accepts, self.sites)),
-            cases=tuple(case._replace(profile=case.profile._keep(accepts)) for case in self.cases),  # noqa: SLF001 - of this class
-        )
+        selected = selection(self, below, conditions, "where_not()")
+        return select(self, selected.lacks_row, selected.lacks_module)
 
     def at(self, /, **sizes: int) -> Profile:
         """Evaluate the costs at sizes of dimensions, as in ``at(batch=8, seq=4096)``.
@@ -239,6 +238,8 @@ class Profile(Views):
             dimensions=tuple(each for each in self.dimensions if each.name not in sizes),
             conditions=left,
             cases=tuple(self._cases_at(sizes)),
+            modules=records_at(self.modules, sizes),
+            memory=None,
         )
 
     def _cases_at(self, sizes: Mapping[str, int]) -> Iterator[Case]:
@@ -322,58 +323,31 @@ class Profile(Views):
     def __add__(self, other: Profile) -> Profile:
         if not isinstance(other, Profile):
             return NotImplemented
-        return self._combine(other, rows.merge((*self.rows, *other.rows)), rows.merge((*self.sites, *other.sites)))
+        from opflops.profile.combination import add  # noqa: PLC0415 - keeps import opflops fast
+
+        return add(self, other)
 
     def diff(self, after: Profile) -> Profile:
-        """Return the difference to another profile, row by row; decreases are negative.
+        """Return the difference to another profile, row by row and module by module; decreases are negative.
 
-        ``before + before.diff(after)`` has the costs of ``after``.
+        ``before + before.diff(after)`` has the costs of ``after``. :attr:`modules` lists the modules whose parameters,
+        buffers or calls differ, with how many more they are. It is empty if one of the profiles was read from a file
+        that is older than these.
         """
         check_profile(after, "diff()")
-        found = self._combine(
-            after,
-            rows.difference(*map(rows_at_example, (self.rows, after.rows))),
-            rows.difference(*map(rows_at_example, (self.sites, after.sites))),
-            Profile.diff,
-        )
-        return replace(found, called=tuple(path for path in after.called if path not in self.called))
+        from opflops.profile.combination import difference  # noqa: PLC0415 - keeps import opflops fast
 
-    def _combine(
-        self,
-        other: Profile,
-        combined_rows: tuple[Row, ...],
-        combined_sites: tuple[Row, ...],
-        combine: Callable[[Profile, Profile], Profile] = operator.add,
-    ) -> Profile:
-        """Make a profile from combined rows; it holds where both profiles do."""
-        case_sizes = dict.fromkeys(case.sizes for case in (*self.cases, *other.cases))
-        both = [
-            sizes for sizes in case_sizes if self.holds(self._restrict(sizes)) and other.holds(other._restrict(sizes))
-        ]
-        return Profile(
-            combined_rows,
-            combined_sites,
-            tuple(dict.fromkeys((*self.called, *other.called))),
-            dimension_rules.merge_dimensions(self.dimensions, other.dimensions),
-            tuple(dict.fromkeys((*self.conditions, *other.conditions))),
-            tuple(
-                Case(sizes, combine(self.at(**self._restrict(sizes)), other.at(**other._restrict(sizes))))
-                for sizes in both
-            ),
-            tuple(dict.fromkeys((*self.remarks, *other.remarks))),
-        )
-
-    def _restrict(self, sizes: tuple[tuple[str, int], ...]) -> dict[str, int]:
-        """Keep the sizes of dimensions that this profile has."""
-        names = {each.name for each in self.dimensions}
-        return {name: size for name, size in sizes if name in names}
+        return difference(self, after)
 
     def _document(self) -> dict[str, Any]:
         cases = [(sizes, profile._document()) for sizes, profile in self.cases]  # noqa: SLF001 - of this class
         from opflops.report import document  # noqa: PLC0415 - keeps import opflops fast
 
         shown, sites = rows_at_example(self.rows), rows_at_example(self.sites)
-        return document(shown, sites, self.called, self.dimensions, self.conditions, cases, self.remarks)
+        return document(
+            *(shown, sites, self.called, self.dimensions, self.conditions, cases, self.remarks),
+            *(modules_at_example(self.modules), self.memory),
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Profile:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from opflops.records import datasheets as devices
 from opflops.devices.bounds import bound_groups
 from opflops.errors import ProfileArgumentError
+from opflops.records import datasheets as devices
 from opflops.records.arguments import check_count, check_flag, explain_methods, keys_of, no_advice
 from opflops.report import format_roofline_table
 

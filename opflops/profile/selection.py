@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Collection
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from opflops.profile.profile import Profile
+    from opflops.records.modules import ModuleRecord
     from opflops.records.rows import Row
 
     Test = Callable[[str], bool]
@@ -35,13 +36,38 @@ _DTYPES = {
 """The dtypes as rows name them, by all their names: ``half`` is ``float16``."""
 _SUBTREE = ".*"
 _KINDS = {"module": "module", "module_type": "module type", "op": "operator", "phase": "phase", "dtype": "dtype"}
+_MODULE_KEYS = {"module", "module_type"}
 _MAX_LISTED = 8
 
 
-def selection(
-    profile: Profile, below: bool | None, conditions: Mapping[str, Any], caller: str
-) -> Callable[[Row], bool]:
-    """Return a function that tells whether a row fulfils the conditions of ``where``.
+class Selection(NamedTuple):
+    """Hold the tests of ``where``, each of the values of one key; rows and modules fulfil all of them or not.
+
+    Attributes:
+        tests: The tests by key. Modules are tested for the keys that they have: ``module`` and ``module_type``.
+    """
+
+    tests: Mapping[str, Test]
+
+    def has_row(self, row: Row) -> bool:
+        """Tell whether ``where`` keeps a row."""
+        return all(test(getattr(row, key)) for key, test in self.tests.items())
+
+    def lacks_row(self, row: Row) -> bool:
+        """Tell whether ``where_not`` keeps a row."""
+        return not self.has_row(row)
+
+    def has_module(self, record: ModuleRecord) -> bool:
+        """Tell whether ``where`` keeps a module, which it does if it may keep rows of it."""
+        return all(test(getattr(record, key)) for key, test in self.tests.items() if key in _MODULE_KEYS)
+
+    def lacks_module(self, record: ModuleRecord) -> bool:
+        """Tell whether ``where_not`` keeps a module, as :meth:`has_module` does."""
+        return not (self.tests.keys() <= _MODULE_KEYS and self.has_module(record))
+
+
+def selection(profile: Profile, below: bool | None, conditions: Mapping[str, Any], caller: str) -> Selection:
+    """Return the tests for the conditions of ``where``.
 
     Args:
         profile: The profile in which values are looked up, with its cases.
@@ -59,8 +85,7 @@ def selection(
     if below is not None and "module" not in conditions:
         raise ProfileError(f"{caller} got below={below!r} without module=, whose modules it is about.")
     names = _Names(profile, below, caller)
-    tests = {key: names.test(key, value) for key, value in conditions.items()}
-    return lambda row: all(test(getattr(row, key)) for key, test in tests.items())
+    return Selection({key: names.test(key, value) for key, value in conditions.items()})
 
 
 def check_module(profile: Profile, path: str, caller: str) -> None:
@@ -90,6 +115,7 @@ class _Names:
         self._rows = [row for each in profiles for row in (*each.rows, *each.sites)]
         self._own = {row.module for row in self._rows}
         self._called = {path for each in profiles for path in each.called}
+        self._records = [record for each in profiles for record in each.modules]
 
     def test(self, key: str, value: Any) -> Test:
         """Make a test of the values of one key."""
@@ -111,6 +137,8 @@ class _Names:
         if key == "module":
             return self._modules(name)
         present = list(dict.fromkeys(getattr(row, key) for row in self._rows))
+        if key == "module_type":
+            present = list(dict.fromkeys((*present, *(record.module_type for record in self._records))))
         if name in present:
             return (name,)
         if key == "op":
@@ -142,10 +170,11 @@ class _Names:
     def _modules(self, name: str) -> Iterable[str]:
         """Find a module by its path, with those below it if asked for."""
         path = name.removesuffix(_SUBTREE)
-        self.check_module(path)
+        registered = {record.module for record in self._records}
+        self.check_module(path, registered)
         inside = [each for each in self._own if each.startswith(f"{path}.")] if path else []
         if path != name or self._below:
-            return (path, *inside)
+            return (path, *inside, *(each for each in registered if path and each.startswith(f"{path}.")))
         if self._below is None and inside and path not in self._own:
             raise ProfileError(
                 f"{self._caller} got module={name!r}, which leaves all work to the modules below it. Select them too "
@@ -153,9 +182,10 @@ class _Names:
             )
         return (path,)
 
-    def check_module(self, path: str) -> None:
-        """Check that a module was called, or a module below it."""
-        known = {"": None} | {above: None for each in (*self._called, *self._own) for above in ancestry(each)}
+    def check_module(self, path: str, registered: Iterable[str] = ()) -> None:
+        """Check that a module was called, or a module below it, or that it is one of those that models register."""
+        modules = (*self._called, *self._own, *registered)
+        known = {"": None} | {above: None for each in modules for above in ancestry(each)}
         if path not in known:
             del known[""]
             hint = unknown("module", path, known) if known else "No module was called."

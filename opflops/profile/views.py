@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from opflops.errors import ProfileArgumentError
-from opflops.profile.example_counts import rows_at_example
+from opflops.errors import ProfileArgumentError, ProfileError
+from opflops.profile.example_counts import modules_at_example, rows_at_example
 from opflops.profile.method_advice import advise, check_no_file, check_options
 from opflops.records import dimensions as dimension_rules
 from opflops.records.arguments import explain_methods, is_file_name
@@ -58,8 +58,8 @@ class Views:
         from opflops.report.text.tables import TableOptions  # noqa: PLC0415 - see above
 
         check_options("table", options, TableOptions.__annotations__)
-        rows, memory = rows_at_example(self.rows), self.memory
-        return table(rows, by, symbolic=self.symbolic, modules=self.modules, memory=memory, **options)
+        rows, modules = rows_at_example(self.rows), modules_at_example(self.modules)
+        return table(rows, by, symbolic=self.symbolic, modules=modules, memory=self.memory, **options)
 
     def overview(self, **options: Unpack[OverviewOptions]) -> str:
         """Write the report that ``print`` shows: module tree, operators, phases, dtypes, memory, and notes.
@@ -74,8 +74,8 @@ class Views:
         from opflops.report.text.tables import OverviewOptions  # noqa: PLC0415 - see above
 
         check_options("overview", options, OverviewOptions.__annotations__)
-        rows, memory = rows_at_example(self.rows), self.memory
-        return overview(rows, self.symbolic, modules=self.modules, memory=memory, **options)
+        rows, modules = rows_at_example(self.rows), modules_at_example(self.modules)
+        return overview(rows, self.symbolic, modules=modules, memory=self.memory, **options)
 
     def to_json(self) -> str:
         """Write the profile as JSON, without loss, with a versioned schema.
@@ -84,8 +84,9 @@ class Views:
         Each row has ``module``, ``module_type``, ``op``, ``phase``, ``dtype``, ``calls``, ``cost`` (``macs``, ``ops``,
         ``transcendentals``, ``bytes_read``, ``bytes_written``), ``seconds``, ``estimate``, ``priced`` and ``site``.
         Version 2, for costs that are formulas, adds ``dimensions``, ``conditions`` and ``cases``; version 3, for a
-        profile with remarks, adds ``remarks``. A reader raises an error for a version that it does not know.
-        :mod:`opflops.report.files.codec` describes every key.
+        profile with remarks, adds ``remarks``; version 4 adds ``modules`` (their parameters, buffers and the shapes of
+        their calls), ``memory``, and ``activations`` in each row. A reader raises an error for a version that it does
+        not know. :mod:`opflops.report.files.codec` describes every key.
 
         >>> import json
         >>> from opflops import Profile
@@ -100,11 +101,24 @@ class Views:
 
         return dump(self._document())
 
-    def to_csv(self) -> str:
-        """Write the rows as comma-separated values under a versioned header; see :func:`opflops.report.csv_rows`."""
-        from opflops.report import csv_rows  # noqa: PLC0415 - see above
+    def to_csv(self, of: str = "rows") -> str:
+        """Write comma-separated values under a versioned header.
 
-        return csv_rows(rows_at_example(self.rows))
+        Args:
+            of: ``"rows"`` for a line for each module, operator, phase and dtype; see :func:`opflops.report.csv_rows`.
+                ``"modules"`` for a line for each module with its parameters, shapes, work and memory; see
+                :func:`opflops.report.csv_modules`.
+
+        Raises:
+            ProfileError: ``of`` is unknown.
+        """
+        check_no_file("to_csv", "kind of line", of, "modules")
+        from opflops.report import csv_modules, csv_rows  # noqa: PLC0415 - see above
+
+        writers = {"rows": csv_rows, "modules": csv_modules}
+        if of not in writers:
+            raise ProfileError(f"to_csv(of=...) must be {' or '.join(map(repr, writers))}, not {of!r}.")
+        return writers[of](rows_at_example(self.rows), modules_at_example(self.modules), self.memory)
 
     def to_folded(self, measure: str = "flops") -> str:
         """Write a line with its own count for each module and operator, in the format of flame graph scripts.

@@ -146,7 +146,7 @@ def _explain(function: Callable[..., Any], name: str, args: tuple[Any, ...], kwa
             return f"{name}() has no argument {given!r}{_suggest(given, allowed)}"
         if given in by_position[: len(args)]:
             return f"{name}() got {given} twice, by position and by name."
-    if len(args) > len(by_position):
+    if len(args) > len(by_position) and not any(each.kind is each.VAR_POSITIONAL for each in parameters.values()):
         first = args[len(by_position)]
         shown = [each for each in by_position if each not in _HIDDEN]
         takes = f"only {' and '.join(shown)} by position" if shown else "no argument by position"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 from numbers import Real
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.records.arguments import check_text, describe, explain_methods, no_advice
@@ -29,8 +29,8 @@ class Device:
             ``"float8"`` is for all 8-bit floats, ``"tf32"`` for float32 matmuls in TF32.
         bandwidth: Bytes per second between the device and its memory.
         source: The source of the figures.
-        memory: The size of its memory in bytes; None if it is not known. That of a datasheet is in decimal gigabytes: 80e9
-            for 80 GB, a little less than what the driver reports of most devices.
+        memory: The size of its memory in bytes; None if it is not known. That of a datasheet is in decimal gigabytes:
+            80e9 for 80 GB, a little less than what the driver reports of most devices.
     """
 
     name: str
@@ -84,11 +84,12 @@ def check_bytes(what: str, value: object) -> int:
     Raises:
         ProfileArgumentError: It is no number, or not above zero and finite.
     """
-    if not isinstance(value, Real) or isinstance(value, bool) or not 1 <= value < inf:
+    number: Any = value
+    if not isinstance(value, Real) or isinstance(value, bool) or not 1 <= number < inf:
         raise ProfileArgumentError(
             f"{what} must be a number of bytes above zero and finite, as in 80e9 for 80 GB, not {describe(value)}."
         )
-    return int(value)
+    return int(number)
 
 
 class _Figures(NamedTuple):
@@ -150,7 +151,8 @@ _DATASHEETS = {
         "AMD Instinct MI250X data sheet, for both dies; PyTorch sees each as a device with half of everything",
     ),
     "mi300x": _Figures(
-        192, 5.3, 163.4, 163.4, 653.7, 1307.4, 1307.4, 2614.9, "AMD Instinct MI300X data sheet", ("AMD Instinct MI300X",)
+        192, 5.3, 163.4, 163.4, 653.7, 1307.4, 1307.4, 2614.9, "AMD Instinct MI300X data sheet",
+        ("AMD Instinct MI300X",),
     ),
 }  # fmt: skip
 

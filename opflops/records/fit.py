@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from opflops.errors import ProfileArgumentError, ProfileError
+from opflops.errors import ProfileError
 from opflops.records.datasheets import DEVICES, check_bytes
 from opflops.records.datasheets import device as find_device
 from opflops.wording import nearest
@@ -125,7 +125,7 @@ def find_capacity(device: str | Device | float) -> tuple[str, int]:
         return "", check_bytes("The memory", device)
     if isinstance(device, str) and (size := parse_size(device)) is not None:
         return "", size
-    found = find_device(device)
+    found = find_device(cast("str | Device", device))
     if found.memory is None:
         raise ProfileError(f"It is not known how much memory {found.name} has. {_advice(found)}")
     return found.name, int(found.memory)

@@ -179,8 +179,8 @@ class Memory:
         False
 
         Args:
-            device: A name, such as ``"h100-sxm"``, an :class:`opflops.Device`, or a size: a number of bytes, or text such
-                as ``"24 GB"`` or ``"16GiB"``.
+            device: A name, such as ``"h100-sxm"``, an :class:`opflops.Device`, or a size: a number of bytes, or text
+                such as ``"24 GB"`` or ``"16GiB"``.
 
         Raises:
             ProfileError: The device is unknown, or it is not known how much memory it has.

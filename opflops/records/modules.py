@@ -10,16 +10,21 @@ from opflops.records.arguments import explain_methods, no_advice
 from opflops.records.rows import ancestry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from opflops.records.rows import Row
+
+
+UNKNOWN_SIZE = -1
+"""Stands for a size that differs between the parts of a nested tensor, or that depends on values."""
 
 
 class TensorShape(NamedTuple):
     """Hold the shape and dtype of a tensor.
 
     Attributes:
-        shape: The sizes: whole numbers, or expressions in the profile's dimensions.
+        shape: The sizes: whole numbers, or expressions in the profile's dimensions; :data:`UNKNOWN_SIZE` for one that
+            is not known.
         dtype: Such as ``"float32"``.
     """
 
@@ -139,17 +144,26 @@ def total_parameters(records: Iterable[ModuleRecord]) -> tuple[int, int]:
 
 def records_at(records: Iterable[ModuleRecord], sizes: Mapping[str, int]) -> tuple[ModuleRecord, ...]:
     """Substitute sizes for dimensions in the shapes of calls; calls that are equal then are added up."""
-    return tuple(replace(each, calls=_calls_at(each.calls, sizes)) if each.calls else each for each in records)
+    return map_sizes(records, lambda size: substitute(size, sizes))
 
 
-def _calls_at(calls: Iterable[CallShapes], sizes: Mapping[str, int]) -> tuple[CallShapes, ...]:
-    return merge_calls(
-        CallShapes(_shapes_at(each.inputs, sizes), _shapes_at(each.outputs, sizes), each.calls) for each in calls
+def map_sizes(records: Iterable[ModuleRecord], function: Callable[[Any], Any]) -> tuple[ModuleRecord, ...]:
+    """Apply a function to each size in the shapes of calls; calls that are equal then are added up."""
+
+    def mapped(shapes: tuple[TensorShape, ...]) -> tuple[TensorShape, ...]:
+        return tuple(TensorShape(tuple(map(function, shape)), dtype) for shape, dtype in shapes)
+
+    return tuple(
+        replace(
+            record,
+            calls=merge_calls(
+                CallShapes(mapped(inputs), mapped(outputs), calls) for inputs, outputs, calls in record.calls
+            ),
+        )
+        if record.calls
+        else record
+        for record in records
     )
-
-
-def _shapes_at(shapes: Iterable[TensorShape], sizes: Mapping[str, int]) -> tuple[TensorShape, ...]:
-    return tuple(TensorShape(tuple(substitute(size, sizes) for size in shape), dtype) for shape, dtype in shapes)
 
 
 def merge_calls(calls: Iterable[CallShapes]) -> tuple[CallShapes, ...]:

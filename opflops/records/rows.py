@@ -177,7 +177,7 @@ def split_sites(rows: Iterable[Row]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
 
 def difference(before: Iterable[Row], after: Iterable[Row]) -> tuple[Row, ...]:
     """List what must be added to ``before`` to get ``after``; decreases are negative."""
-    return tuple(row for row in merge(after, less=before) if row.calls or row.cost)
+    return tuple(row for row in merge(after, less=before) if row.calls or row.cost or row.activations)
 
 
 def check_concrete(counts: Iterable[tuple[Row, str, Any]], view: str) -> None:

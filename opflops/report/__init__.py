@@ -5,7 +5,7 @@ import it.
 """
 
 from opflops.report.files.codec import document, dump
-from opflops.report.files.csv_rows import csv_rows
+from opflops.report.files.csv_rows import csv_modules, csv_rows
 from opflops.report.files.mermaid import mermaid
 from opflops.report.files.reading import load
 from opflops.report.files.stacks import folded, speedscope
@@ -16,6 +16,7 @@ from opflops.report.text.tables import overview, table
 
 __all__ = [
     "Symbolic",
+    "csv_modules",
     "csv_rows",
     "document",
     "dump",

@@ -17,6 +17,7 @@ from opflops.torch_internals.known_values import known_value
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+
 def check_indices(func: Any, args: Sequence[Any]) -> None:
     """Check the indices of an operator that looks up elements, as far as their values are known.
 

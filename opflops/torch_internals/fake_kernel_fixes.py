@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from opflops.torch_internals.fake_index_checks import check_indices
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -57,7 +59,13 @@ def _grouped_matmul(
 
 
 def corrected_result(mode: FakeTensorMode, func: Any, args: Sequence[Any], out: Any) -> Any:
-    """Return the result of an operator as on a device, given the result of its fake kernel."""
+    """Return the result of an operator as on a device, given the result of its fake kernel.
+
+    Raises:
+        IndexError: An index whose value is known is out of range.
+    """
+    if mode.shape_env is None:
+        check_indices(func, args)
     correct = _CORRECTIONS.get(func)
     if correct is not None and mode.shape_env is None:
         with mode:
@@ -127,6 +135,43 @@ def _bags_of_indices(args: Sequence[Any], out: tuple[Any, ...]) -> tuple[Any, ..
     return (result, made if is_plain_sum else made.resize_(indices.numel()), sizes, *others)
 
 
+def _with_workspace(args: Sequence[Any], out: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Add what oneDNN's LSTM keeps for its backward, in float32; the fake kernel makes it empty.
+
+    It is that of the releases in use: gates, and states of all steps and the one before them, of which there are two,
+    for the layer and what is below it. Each begins on a page of its own. Rows are whole cache lines, and one more
+    where rows would be a whole number of 1,024 bytes apart.
+    """
+    input, hidden, batch_first = args[0], args[10], args[14]
+    if not torch.is_grad_enabled() or input.dtype is not torch.float32:
+        return out
+    steps, batch, features = input.shape
+    if batch_first:
+        steps, batch = batch, steps
+    states = 2 * (steps + 1) * batch
+    elements = [steps * batch * _row(4 * hidden), steps * batch * _row(hidden)]
+    elements += 3 * [states * _row(max(features, hidden))] + 2 * [states * hidden]
+    size = sum(_rounded_up(each * input.itemsize, _PAGE) for each in elements)
+    return (*out[:3], torch.empty(size, dtype=torch.uint8, device=input.device))
+
+
+def _row(elements: int) -> int:
+    """Return how many float32 elements a row takes in oneDNN."""
+    row = _rounded_up(elements, 16)
+    return row + 16 if row % 256 == 0 else row
+
+
+def _rounded_up(size: int, multiple: int) -> int:
+    return -(-size // multiple) * multiple
+
+
+def hides_memory(func: Any, args: Sequence[Any]) -> bool:
+    """Return whether an operator keeps a workspace for its backward whose size only its kernel knows."""
+    return func is _LSTM and torch.is_grad_enabled() and args[0].dtype is not torch.float32
+
+
+_PAGE = 4096
+_LSTM = torch.ops.aten.mkldnn_rnn_layer.default
 _LOW_PRECISION = (torch.bfloat16, torch.float16)
 _aten = torch.ops.aten
 _LOSSES = frozenset(
@@ -138,6 +183,7 @@ _CORRECTIONS = {
     _aten.native_layer_norm.default: _statistics_in_float32,
     _aten.native_group_norm.default: _statistics_in_float32,
     _aten.native_group_norm_backward.default: _gradient_like_input,
+    _LSTM: _with_workspace,
     _aten._embedding_bag.default: _bags_of_indices,
     _aten._embedding_bag_forward_only.default: _bags_of_indices,
 }

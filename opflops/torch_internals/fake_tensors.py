@@ -25,8 +25,12 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from opflops.torch_internals.dispatch import dispatch_modes, modes_disabled
-from opflops.torch_internals.fake_index_checks import check_indices
-from opflops.torch_internals.fake_kernel_fixes import DEVICE_OF_TENSOR, corrected_result, result_without_kernel
+from opflops.torch_internals.fake_kernel_fixes import (
+    DEVICE_OF_TENSOR,
+    corrected_result,
+    hides_memory,
+    result_without_kernel,
+)
 from opflops.torch_internals.fake_tensor_checks import known_fakes_hidden
 from opflops.torch_internals.fake_tensor_patches import (
     describes_example,
@@ -144,7 +148,7 @@ _log_disabled = SharedContext(_disable_log, _enable_log)
 
 
 def _with_python_kernels(
-    mode: FakeTensorMode, values: KnownValues, needing_value: list[Any], needed: list[Any]
+    mode: FakeTensorMode, values: KnownValues, needing_value: list[Any], needed: list[Any], hiding: list[Any]
 ) -> FakeTensorMode:
     """Make a mode compute results with Python kernels only, as the compiler does, and known values besides.
 
@@ -156,6 +160,7 @@ def _with_python_kernels(
         values: Computes known values.
         needing_value: Filled with the latest operator, if it needs a value.
         needed: Gets all these operators.
+        hiding: Gets the operators that keep memory whose size is not known.
     """
     dispatch = mode.dispatch
 
@@ -185,8 +190,8 @@ def _with_python_kernels(
             out = result_without_kernel(mode, func, args)
             if out is not None:
                 return out
-            if mode.shape_env is None:
-                check_indices(func, args)
+            if hides_memory(func, args):
+                hiding.append(func)
             out = corrected_result(mode, func, args, dispatch(func, types, args, kwargs))
             if mode.shape_env is None:
                 return out
@@ -317,6 +322,7 @@ def fake_copies(
     *,
     exact_values: bool = True,
     needed: list[Any] | None = None,
+    hiding: list[Any] | None = None,
 ) -> Iterator[Any]:
     """Yield a deep copy whose tensors are fake, inside the mode that runs them.
 
@@ -329,12 +335,14 @@ def fake_copies(
         sizes: The shape environment of symbolic sizes, if there are any.
         exact_values: Whether formulas may read values that are known; see :mod:`.known_values`.
         needed: Gets each operator that fails since it needs a value, also if the program handles the error.
+        hiding: Gets each operator that keeps memory for its backward whose size is not known.
     """
     values = KnownValues(exact=exact_values)
     # Real tensors that the forward uses, such as constants in closures and globals, are converted on first use.
     needing_value: list[Any] = []
     fake_mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=sizes)
-    fake_mode = _with_python_kernels(fake_mode, values, needing_value, [] if needed is None else needed)
+    needed, hiding = ([] if each is None else each for each in (needed, hiding))
+    fake_mode = _with_python_kernels(fake_mode, values, needing_value, needed, hiding)
     memo: dict[int, Any] = {}
     if copy_memo is not None:
         with fake_mode:

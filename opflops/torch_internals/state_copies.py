@@ -275,10 +275,17 @@ class MetaTensorCopier:
             return copy.deepcopy(tensor) if tensor.is_leaf else self._detached(copy.deepcopy(tensor.detach()), tensor)
         original = tensor.untyped_storage()
         storage = self._storages.get(original._cdata)
+        made = None
         if storage is None:
-            storage = self._storages[original._cdata] = torch.UntypedStorage(original.nbytes(), device="meta")
-        made = torch.empty(0, dtype=tensor.dtype, device="meta")
-        made.set_(storage, tensor.storage_offset(), tensor.shape, tensor.stride())  # type: ignore[call-overload]
+            if not tensor.storage_offset():
+                made = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+                storage = made.untyped_storage()
+            if storage is None or storage.nbytes() != original.nbytes():
+                made, storage = None, torch.UntypedStorage(original.nbytes(), device="meta")
+            self._storages[original._cdata] = storage
+        if made is None:
+            made = torch.empty(0, dtype=tensor.dtype, device="meta")
+            made.set_(storage, tensor.storage_offset(), tensor.shape, tensor.stride())  # type: ignore[call-overload]
         if type(tensor) is torch.nn.Parameter:
             return torch.nn.Parameter(made, requires_grad=tensor.requires_grad)
         made = self._detached(made, tensor)

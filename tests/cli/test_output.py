@@ -49,6 +49,12 @@ def test_formats_are_what_they_say(run):
     """Each is read back as a program would read it."""
     assert json.loads(run("--format", "json")[1])["schema"] == "opflops.profile"
     assert len(list(csv.reader(io.StringIO(run("--format", "csv")[1])))) > 10
+    modules = list(csv.DictReader(io.StringIO(run("--format", "csv-modules")[1])))
+    params = [(16, 27), (32, 144), (120, 1152), (84, 120), (10, 84)]
+    assert sum(int(each["params"] or 0) for each in modules) == sum(
+        outputs * (inputs + 1) for outputs, inputs in params
+    )
+    assert {each["module"]: each["output"] for each in modules}["SimpleCNN.conv2"] == "1x32x13x13 float32"
     stack, _, count = run("--format", "folded", "--measure", "macs")[1].splitlines()[0].rpartition(" ")
     assert stack.startswith("SimpleCNN;")
     assert count.isdecimal()

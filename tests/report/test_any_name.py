@@ -17,6 +17,8 @@ from opflops import Cost, OpFlopMode, Profile, ProfileError, Row
 from opflops.cli import main
 from opflops.errors import OpflopsError, UnpricedOpWarning
 from opflops.profile.annotation import annotate
+from opflops.records.memory import LiveBytes, Memory, Moment, Sample
+from opflops.records.modules import CallShapes, ModuleRecord, SharedParameter, TensorShape
 from opflops.wording import printable
 
 NAMES = {
@@ -57,6 +59,12 @@ def profiles_named(name):
         yield Profile((replace(PLAIN, **{text: name}), other))
     everywhere = replace(PLAIN, **dict.fromkeys(set(TEXTS) - {"dtype"}, name), priced=False)
     yield Profile((everywhere, other), (replace(everywhere, site=name),), (name,), remarks=(name,))
+    tensor = TensorShape((2,), name)
+    record = ModuleRecord(name, name, 3, shared=(SharedParameter(name, name, 1),), calls=(CallShapes((tensor,), ()),))
+    moment = Moment(name, name, name, name)
+    peaks = {"phase_peaks": {name: 1}, "saved": {name: 1}, "module_peaks": {name: 1}}
+    memory = Memory(name, 1, moment, LiveBytes(1), **peaks, timeline=(Sample(moment, LiveBytes(1)),), remarks=(name,))
+    yield Profile((everywhere,), modules=(record, ModuleRecord("Net.idle", "Net", 1)), memory=memory)
 
 
 WRITERS = {
@@ -93,11 +101,11 @@ def test_json_keeps_any_name(name):
 def test_no_cell_is_a_formula(name):
     """Each row has all cells; texts have no sign of a formula at their beginning, and numbers are as they were."""
     for profile in profiles_named(NAMES[name]):
-        text = profile.to_csv()
-        header, *rows = csv.reader(io.StringIO(text, newline=""))
-        assert not CONTROLS.search(text.replace("\r\n", "\n"))
-        assert [len(row) for row in rows] == [len(header)] * len(profile.rows)
-        assert not any(FORMULA.match(cell) for row in rows for cell in row)
+        for text in (profile.to_csv(), profile.to_csv("modules")):
+            header, *rows = csv.reader(io.StringIO(text, newline=""))
+            assert not CONTROLS.search(text.replace("\r\n", "\n"))
+            assert {len(row) for row in rows} == {len(header)}
+            assert not any(FORMULA.match(cell) for row in rows for cell in row)
         if "\n" not in NAMES[name]:
             sheet = profile.table(("module", "module_type", "op"), tablefmt="tsv")
             assert not any(FORMULA.match(cell) for line in sheet.split("\n") for cell in line.split("\t"))
@@ -135,7 +143,18 @@ def test_the_command_line_takes_any_name(name, tmp_path, monkeypatch, capsysbina
     monkeypatch.chdir(tmp_path)
     *_, profile = profiles_named(NAMES[name])
     (tmp_path / "p.json").write_text(profile.to_json(), encoding="utf-8")
-    for form in ("simple", "json", "csv", "tsv", "github", "folded", "speedscope", "mermaid", "mermaid-er"):
+    for form in (
+        "simple",
+        "json",
+        "csv",
+        "csv-modules",
+        "tsv",
+        "github",
+        "folded",
+        "speedscope",
+        "mermaid",
+        "mermaid-er",
+    ):
         assert main(["p.json", "--format", form]) == 0
         written, errors = capsysbinary.readouterr()
         assert not CONTROLS.search((written + errors).decode().replace("\r\n", "\n").replace("\t", " "))

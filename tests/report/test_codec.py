@@ -5,9 +5,14 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
+from module_facts import MEMORY, MODULES, memories
+from sympy import Symbol, floor
 from test_rows import LINEAR, PROFILE, profiles
 
 from opflops import Cost, Profile, ProfileError, Row
+from opflops.profile.profile import Case, Dimension
+from opflops.records.memory import CATEGORIES, Memory
+from opflops.records.modules import CallShapes, ModuleRecord, TensorShape
 
 
 @given(profiles)
@@ -50,7 +55,7 @@ ROW = json.loads(PROFILE.to_json())["rows"][0]
         ("[]", '"schema": "opflops.profile"'),
         ('{"rows": []}', '"schema": "opflops.profile"'),
         (changed(schema="chrome.trace"), '"schema": "opflops.profile"'),
-        (changed(version=4), "schema version 4, but this opflops reads versions 1 to 3"),
+        (changed(version=5), "schema version 5, but this opflops reads versions 1 to 4"),
         (changed(version=None), "schema version None"),
         (changed(rows=[{}]), "damaged"),
         (changed(rows=[{**ROW, "wrong": 1}]), "damaged.*wrong"),
@@ -137,3 +142,98 @@ def test_a_file_of_version_3_is_read_for_ever():
     assert (document["version"], document["remarks"]) == (3, ["Less is counted."])
     assert Profile.from_json(profile.to_json()) == profile
     assert json.loads(replace(profile, remarks=()).to_json())["version"] == 2
+
+
+FOURTH = """
+{"schema": "opflops.profile", "version": 4, "sites": [], "called": ["Net"], "rows": [
+  {"module": "Net", "module_type": "Net", "op": "aten.mm", "phase": "forward", "dtype": "float32", "calls": 1,
+   "cost": {"macs": 8, "ops": 0, "transcendentals": 0, "bytes_read": 0, "bytes_written": 0},
+   "seconds": null, "estimate": "", "priced": true, "site": "", "activations": 6}],
+ "modules": [
+  {"module": "Net", "module_type": "Net", "parameters": 12, "trainable": 4, "parameter_bytes": 48, "buffers": 1,
+   "buffer_bytes": 8, "shared": [{"name": "weight", "owner": "Net.first", "elements": 3}],
+   "calls": [{"inputs": [{"shape": [2, null], "dtype": "float32"}], "outputs": [], "calls": 5}]}],
+ "memory":
+  {"device": "cpu", "peak": 28, "at": {"module": "Net", "op": "aten.mm", "phase": "forward", "source": "", "number": 7},
+   "at_peak": {"parameters": 1, "gradients": 2, "optimizer": 3, "buffers": 4, "inputs": 5, "activations": 6,
+               "temporaries": 7},
+   "end_of_forward": 20, "phase_peaks": {"forward": 28}, "saved": {"Net": 6}, "module_peaks": {"Net": 28},
+   "timeline": {"names": ["Net", "aten.mm", "forward", ""], "samples": [[7, 0, 1, 2, 3, 1, 2, 3, 4, 5, 6, 7]]},
+   "allocator": "cuda", "others": [], "remarks": ["Less is seen."]}}
+"""
+
+
+def test_a_file_of_version_4_is_read_for_ever():
+    """With activations, modules and memory, each number in its place."""
+    profile = Profile.from_json(FOURTH)
+    row = Row("Net", "Net", "aten.mm", "forward", "float32", 1, Cost(macs=8), activations=6)
+    assert profile.rows == (row,)
+    call = CallShapes((TensorShape((2, -1), "float32"),), (), 5)
+    assert profile.modules == (ModuleRecord("Net", "Net", 12, 4, 48, 1, 8, (("weight", "Net.first", 3),), (call,)),)
+    memory = profile.memory
+    assert memory.at == memory.timeline[0].at == ("Net", "aten.mm", "forward", "", 7)
+    assert [getattr(memory, name) for name in CATEGORIES] == list(memory.timeline[0].live) == [1, 2, 3, 4, 5, 6, 7]
+    assert (memory.peak, memory.end_of_forward, memory.phase_peaks) == (28, 20, {"forward": 28})
+    assert (memory.saved, memory.module_peaks) == ({"Net": 6}, {"Net": 28})
+    assert (memory.allocator, memory.others, memory.remarks) == ("cuda", (), ("Less is seen.",))
+    assert json.loads(profile.to_json()) == json.loads(FOURTH)
+
+
+@given(profiles, memories())
+def test_memory_round_trips_without_loss(profile, memory):
+    """With its timeline and other devices; profiles with it can be hashed."""
+    known = replace(profile, memory=memory)
+    read = Profile.from_json(known.to_json())
+    assert read == known
+    assert hash(read) == hash(known)
+    assert read != profile
+
+
+def test_modules_and_activations_may_be_expressions():
+    """In the profile and in its cases, each with a version of its own; evaluated, they are numbers."""
+    n, m = Symbol("n"), Symbol("m")
+    calls = (CallShapes((TensorShape((n, 4), "float32"),), (TensorShape((floor(n / 2), 3 * m + 1), "int64"),)),)
+    row = Row("Net", "Net", "aten.mm", "forward", "float32", 1, Cost(macs=12 * n), activations=3 * n * m)
+    inside = Profile((replace(row, cost=Cost(macs=5 * m), activations=7 * m),), dimensions=(Dimension("m", 3),))
+    old = replace(inside, rows=(replace(row, cost=Cost(macs=4), activations=0),), dimensions=())
+    profile = Profile(
+        (row,),
+        modules=(ModuleRecord("Net", "Net", 4, calls=calls),),
+        dimensions=(Dimension("n", 8), Dimension("m", 3)),
+        cases=(Case((("n", 1),), inside), Case((("n", 2), ("m", 1)), old)),
+    )
+    document = json.loads(profile.to_json())
+    assert [document["version"], *(each["profile"]["version"] for each in document["cases"])] == [4, 4, 1]
+    assert document["modules"][0]["calls"][0]["outputs"] == [{"shape": ["floor(n/2)", "3*m + 1"], "dtype": "int64"}]
+    assert Profile.from_json(profile.to_json()) == profile
+    at = Profile.from_json(profile.to_json()).at(n=5, m=2)
+    assert at.rows[0].activations == 30
+    assert at.modules[0].calls[0].outputs == (((2, 7), "int64"),)
+    assert profile.at(n=1, m=2).rows[0].activations == 14
+
+
+@pytest.mark.parametrize(
+    ("profile", "version"),
+    [
+        (Profile(), 1),
+        (Profile(remarks=("Less is counted.",)), 3),
+        (Profile((replace(LINEAR, activations=1),)), 4),
+        (Profile(sites=(replace(LINEAR, activations=1, site="Net.a #2"),)), 4),
+        (Profile(modules=MODULES), 4),
+        (Profile(memory=Memory()), 4),
+    ],
+)
+def test_what_older_versions_can_say_is_written_in_them(profile, version):
+    """So that an older opflops reads it."""
+    assert json.loads(profile.to_json())["version"] == version
+    assert Profile.from_json(profile.to_json()) == profile
+
+
+def test_a_timeline_is_compact():
+    """Each name stands once; a sample takes a line of numbers."""
+    samples = tuple(
+        each._replace(at=each.at._replace(number=number)) for number in range(500) for each in MEMORY.timeline[1:]
+    )
+    text = Profile(memory=replace(MEMORY, timeline=samples)).to_json()
+    assert text.count("aten.mm") == 2
+    assert len(text) < 500 * 60

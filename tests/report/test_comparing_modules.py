@@ -91,6 +91,17 @@ def test_a_difference_without_other_work_says_what_else_changed():
     assert "Nothing changed." in format_difference(SMALL, SMALL)
 
 
+def test_a_new_module_has_had_no_parameters():
+    """Nought where the profile knows its parameters; where it knows none, nothing is said of them."""
+    more = named("Small", {"": 7, ".stem": 10, ".layers.0": 20, ".layers.1": 20, ".tail": 5})
+    _, lines = differing(SMALL, more, measure="params")
+    assert lines["tail (Linear)"] == ["0", "5", "+5", "new"]
+    _, lines = differing(more, SMALL, measure="params")
+    assert lines["tail (Linear)"] == ["5", "0", "-5", "-100.0"]
+    _, lines = compared(BLANK, more, measure="params")
+    assert lines["tail (Linear)"] == ["", "5", ""]
+
+
 def test_modules_are_compared_by_their_peaks():
     """The peak of a module is no sum of those below; a line of several has the highest; the total is the block's."""
     _, lines = compared(SMALL, LARGE, measure="peak")
@@ -124,7 +135,7 @@ def test_a_profile_that_does_not_know_the_measure_is_named(measure, cure):
         format_difference(SMALL, BLANK, ComparisonOptions(measure=measure, width=200), names=("a", "b")),
     ):
         assert re.search(rf"^b: {measure} is not known\. .*{cure}", text, re.MULTILINE)
-    with pytest.raises(ProfileError, match=rf"No profile has {measure}\. .*{cure}"):
+    with pytest.raises(ProfileError, match=rf"No profile has the measure {measure}\. .*{cure}"):
         compared(BLANK, BLANK, measure=measure)
 
 

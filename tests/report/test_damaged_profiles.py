@@ -44,6 +44,43 @@ WHOLE = {
     ],
     "remarks": ["Not counted: threads."],
 }
+MODULE = {
+    "module": "Net.fc", "module_type": "Linear", "parameters": 15, "trainable": 12, "parameter_bytes": 60, "buffers": 1,
+    "buffer_bytes": 8, "shared": [{"name": "weight", "owner": "Net", "elements": 12}],
+    "calls": [{"inputs": [{"shape": ["b", 4], "dtype": "float32"}], "calls": 3,
+               "outputs": [{"shape": ["floor(b/2)", "2*s + 1"], "dtype": "float32"}, {"shape": [], "dtype": "int64"}]}],
+}  # fmt: skip
+LIVE = {
+    "parameters": 60,
+    "gradients": 50,
+    "optimizer": 40,
+    "buffers": 8,
+    "inputs": 7,
+    "activations": 6,
+    "temporaries": 5,
+}
+OTHER = {
+    "device": "cuda:0", "peak": 9, "at": None, "at_peak": {**dict.fromkeys(LIVE, 0), "inputs": 9}, "end_of_forward": 0,
+    "phase_peaks": {}, "saved": {}, "module_peaks": {}, "timeline": {"names": [], "samples": []}, "allocator": "",
+    "others": [], "remarks": [],
+}  # fmt: skip
+MEMORY = {
+    **OTHER, "device": "cpu", "peak": 176, "at_peak": LIVE, "end_of_forward": 120, "saved": {"Net.fc": 6},
+    "at": {"module": "Net.fc", "op": "aten.mm", "phase": "backward", "source": "net.py:3", "number": 5},
+    "phase_peaks": {"forward": 120, "backward": 176}, "module_peaks": {"Net": 176, "Net.fc": 150}, "others": [OTHER],
+    "timeline": {"names": ["Net", "aten.mm", "forward", ""],
+                 "samples": [[0, 0, 1, 2, 3, 60, 0, 0, 8, 7, 0, 0], [5, 0, 1, 2, 3, 60, 50, 40, 8, 7, 6, 5]]},
+    "remarks": ["Less is seen."],
+}  # fmt: skip
+NEW = {
+    **WHOLE,
+    "version": 4,
+    "rows": [{**row, "activations": "3*b"} for row in WHOLE["rows"]],
+    "sites": [{**row, "activations": 0} for row in WHOLE["sites"]],
+    "modules": [MODULE, {**MODULE, "module": "Net", "shared": []}],
+    "memory": MEMORY,
+}
+CALL, TIMELINE = ("modules", 0, "calls", 0), ("memory", "timeline")
 
 
 def changed(value, *path, of=WHOLE):
@@ -70,6 +107,10 @@ def test_the_profile_is_read_as_it_is():
     assert Profile.from_json(profile.to_json()) == profile
     assert profile.at(b=2, s=3).rows[0].cost == (24, 2 * 3 // 2 + 2 * 9 // 2, 0, 68, 1)
     assert profile.at(b=1, s=3).rows[0].cost == (9, 9, 9, 9, 9)
+    new = Profile.from_json(json.dumps(NEW))
+    assert Profile.from_json(new.to_json()) == new
+    assert new.at(b=2, s=3).rows[0].activations == 6
+    assert new.at(b=2, s=3).modules[0].calls[0].outputs == (((1, 7), "float32"), ((), "int64"))
 
 
 DAMAGED = {
@@ -77,7 +118,7 @@ DAMAGED = {
     "version 1.0": (changed(1.0, "version"), "version 1.0"),
     "version text": (changed("1", "version"), "version '1'"),
     "version list": (changed([1], "version"), r"version \[1\]"),
-    "version of the future": (changed(10**30, "version"), "reads versions 1 to 3"),
+    "version of the future": (changed(10**30, "version"), "reads versions 1 to 4"),
     "no version": (changed(..., "version"), "version None"),
     "schema": (changed(["opflops.profile"], "schema"), "not a profile"),
     "dimension twice": (changed([BATCH, SEQUENCE, BATCH], "dimensions"), "b is there more than once"),
@@ -160,6 +201,143 @@ DAMAGED = {
     "count that is true": (count_of("b > 3"), "whole numbers"),
     "count without dimensions": (changed("12", "rows", 0, "cost", "macs", of=PLAIN), "whole numbers"),
     "count too long": (changed(7, "rows", 0, "calls").replace('"calls": 7', f'"calls": 1{"0" * 5000}'), "5,001 digits"),
+    "activations in version 3": (changed(3, "version", of=NEW), "it has memory, modules, unlike version 3"),
+    "row of version 3 in version 4": (
+        changed(..., "sites", 0, "activations", of=NEW),
+        "lacks activations.*in its sites",
+    ),
+    "row of version 4 in version 3": (changed(0, "rows", 0, "activations"), "activations, which it should not have"),
+    "negative activations": (changed(-1, "rows", 0, "activations", of=NEW), "activations must be 0 or more, not -1"),
+    "activations true": (changed(True, "rows", 0, "activations", of=NEW), "whole numbers, but activations is True"),
+    "activations of a third": (
+        changed("b/3", "rows", 1, "activations", of=NEW),
+        r"whole numbers.*in its rows \(entry 2\)",
+    ),
+    "modules null": (changed(None, "modules", of=NEW), "lists, not None in its modules"),
+    "module is a name": (changed("Net", "modules", 1, of=NEW), r"a module must be an object.*modules \(entry 2\)"),
+    "module twice": (changed("Net", "modules", 0, "module", of=NEW), r"'Net' is there more than once.*\(entry 2\)"),
+    "module of more": (
+        changed(1, "modules", 0, "params", of=NEW),
+        "has params, which it should not have in its modules",
+    ),
+    "module of less": (changed(..., "modules", 0, "buffers", of=NEW), "lacks buffers in its modules"),
+    "module path null": (changed(None, "modules", 0, "module", of=NEW), "module must be a string, not None"),
+    "negative parameters": (changed(-15, "modules", 0, "parameters", of=NEW), "parameters must be 0 or more, not -15"),
+    "trainable true": (changed(True, "modules", 0, "trainable", of=NEW), "whole numbers, but trainable is True"),
+    "bytes float": (
+        changed(60.0, "modules", 0, "parameter_bytes", of=NEW),
+        "whole numbers, but parameter_bytes is 60.0",
+    ),
+    "parameters of a formula": (changed("3*b", "modules", 0, "parameters", of=NEW), "whole numbers, but parameters"),
+    "owner a number": (
+        changed(3, "modules", 0, "shared", 0, "owner", of=NEW),
+        r"owner must be a string.*shared \(entry 1\)",
+    ),
+    "shared an object": (changed({}, "modules", 0, "shared", of=NEW), "shared must be a list"),
+    "shared fewer than none": (
+        changed(-1, "modules", 0, "shared", 0, "elements", of=NEW),
+        "elements must be a whole number",
+    ),
+    "call without calls": (
+        changed(..., *CALL, "calls", of=NEW),
+        r"a call lacks calls in its calls \(entry 1\) in its modules",
+    ),
+    "calls of a call text": (changed("3", *CALL, "calls", of=NEW), "whole numbers, but calls is '3'"),
+    "outputs null": (changed(None, *CALL, "outputs", of=NEW), "outputs must be a list, not None"),
+    "tensor a list": (changed([["b", 4], "float32"], *CALL, "inputs", 0, of=NEW), "a tensor must be an object.*inputs"),
+    "shape a text": (changed("b", *CALL, "inputs", 0, "shape", of=NEW), "shape must be a list, not 'b'"),
+    "negative size": (
+        changed(-4, *CALL, "inputs", 0, "shape", 1, of=NEW),
+        r"sizes must be.*-4 in its shape \(entry 2\)",
+    ),
+    "unknown size as a number": (
+        changed(-1, *CALL, "inputs", 0, "shape", 1, of=NEW),
+        "sizes must be whole numbers",
+    ),
+    "size true": (changed(True, *CALL, "inputs", 0, "shape", 1, of=NEW), "sizes must be whole numbers"),
+    "size of no tensor": (changed(2**63, *CALL, "inputs", 0, "shape", 1, of=NEW), "sizes must be whole numbers"),
+    "negative formula of a size": (changed("b - 5", *CALL, "inputs", 0, "shape", 0, of=NEW), "sizes must be.*-1"),
+    "size in another dimension": (changed("c", *CALL, "inputs", 0, "shape", 0, of=NEW), "not an expression in b, s"),
+    "size that is huge": (changed("b**s**b**s", *CALL, "inputs", 0, "shape", 0, of=NEW), "too large"),
+    "size of a third": (changed("b/3", *CALL, "inputs", 0, "shape", 0, of=NEW), "whole numbers.*4/3"),
+    "size that is true": (changed("b > 3", *CALL, "inputs", 0, "shape", 0, of=NEW), "whole numbers"),
+    "shape of a million sizes": (
+        changed([1] * 10**6, *CALL, "inputs", 0, "shape", of=NEW),
+        "1,000,000 entries; the most are",
+    ),
+    "dtype null": (changed(None, *CALL, "inputs", 0, "dtype", of=NEW), "dtype must be a string"),
+    "memory a list": (changed([MEMORY], "memory", of=NEW), "memory must be an object"),
+    "memory of less": (changed(..., "memory", "saved", of=NEW), "memory lacks saved in its memory"),
+    "memory of more": (changed(1, "memory", "params", of=NEW), "params, which it should not have in its memory"),
+    "negative bytes": (
+        changed(-1, "memory", "end_of_forward", of=NEW),
+        "end_of_forward must be a whole number, 0 or more, not -1",
+    ),
+    "peak true": (changed(True, "memory", "peak", of=NEW), "peak must be a whole number"),
+    "peak null": (changed(None, "memory", "peak", of=NEW), "peak must be a whole number"),
+    "peak of a formula": (changed("b", "memory", "peak", of=NEW), "peak must be a whole number"),
+    "peak of more": (changed(177, "memory", "peak", of=NEW), "add up to 176, and not to the peak, 177"),
+    "category of more": (changed(9, "memory", "at_peak", "gradients", of=NEW), "add up to 135"),
+    "category negative": (changed(-5, "memory", "at_peak", "gradients", of=NEW), "gradients must be a whole number"),
+    "category missing": (changed(..., "memory", "at_peak", "inputs", of=NEW), "at_peak lacks inputs"),
+    "category unknown": (changed(0, "memory", "at_peak", "weights", of=NEW), "at_peak has weights"),
+    "end above the peak": (
+        changed(177, "memory", "end_of_forward", of=NEW),
+        "end_of_forward has 177 bytes, more than the peak",
+    ),
+    "phase above the peak": (changed(177, "memory", "phase_peaks", "forward", of=NEW), "phase_peaks has 177"),
+    "module above the peak": (changed(177, "memory", "module_peaks", "Net", of=NEW), "module_peaks has 177"),
+    "phases a list": (changed([176], "memory", "phase_peaks", of=NEW), "phase_peaks must be an object"),
+    "saved text": (changed("6", "memory", "saved", "Net.fc", of=NEW), "'Net.fc' of saved must be a whole number"),
+    "at is a name": (changed("Net", "memory", "at", of=NEW), "at must be an object"),
+    "at of less": (changed(..., "memory", "at", "source", of=NEW), "at lacks source"),
+    "at a number": (changed(3, "memory", "at", "op", of=NEW), "op must be a string"),
+    "at before the first": (changed(-1, "memory", "at", "number", of=NEW), "number must be a whole number"),
+    "device null": (changed(None, "memory", "device", of=NEW), "device must be a string"),
+    "allocator": (
+        changed("best", "memory", "allocator", of=NEW),
+        r"allocator must be one of \[\"\", \"cuda\"\], not 'best'",
+    ),
+    "allocator a list": (changed([], "memory", "allocator", of=NEW), "allocator must be one of"),
+    "others in others": (
+        changed([OTHER], "memory", "others", 0, "others", of=NEW),
+        "of a device among others must be empty",
+    ),
+    "a device twice": (changed("cpu", "memory", "others", 0, "device", of=NEW), "a device is there more than once"),
+    "another's peak": (
+        changed(10, "memory", "others", 0, "peak", of=NEW),
+        r"add up to 9.*in its others \(entry 1\) in its memory",
+    ),
+    "memory's remark": (changed([3], "memory", "remarks", of=NEW), r"a remark must be a string.*remarks \(entry 1\)"),
+    "timeline a list": (changed([], *TIMELINE, of=NEW), "timeline must be an object"),
+    "timeline of more": (changed([], *TIMELINE, "ops", of=NEW), "timeline has ops"),
+    "names a text": (changed("Net", *TIMELINE, "names", of=NEW), "names must be a list"),
+    "name a number": (
+        changed(3, *TIMELINE, "names", 1, of=NEW),
+        r"a name must be a string, not 3 in its names \(entry 2\)",
+    ),
+    "samples out of order": (changed(6, *TIMELINE, "samples", 0, 0, of=NEW), "sample 5 of timeline comes after 6"),
+    "sample of less": (
+        changed(..., *TIMELINE, "samples", 1, 3, of=NEW),
+        r"list of 12 numbers.*samples \(entry 2\) in its memory",
+    ),
+    "sample an object": (changed({}, *TIMELINE, "samples", 0, of=NEW), "list of 12 numbers"),
+    "sample of no name": (changed(4, *TIMELINE, "samples", 0, 2, of=NEW), "has the name 4, but there are 4"),
+    "sample of a name before": (changed(-1, *TIMELINE, "samples", 0, 2, of=NEW), "a number of a sample must be"),
+    "sample negative": (changed(-60, *TIMELINE, "samples", 0, 5, of=NEW), "a number of a sample must be"),
+    "sample false": (changed(False, *TIMELINE, "samples", 0, 5, of=NEW), "a number of a sample must be"),
+    "sample above the peak": (
+        changed(61, *TIMELINE, "samples", 1, 5, of=NEW),
+        "a sample has 177 bytes, more than the peak",
+    ),
+    "samples beyond number": (
+        changed([NEW["memory"]["timeline"]["samples"][0]] * 100_001, *TIMELINE, "samples", of=NEW),
+        "samples has 100,001 entries; the most are 100,000",
+    ),
+    "others in others in others": (
+        json.dumps(NEW).replace('"others": []', '"others": [' + '{"others": [' * 300 + "]}" * 300 + "]"),
+        "must be empty",
+    ),
     "empty": ("", "not JSON"),
     "null": ("null", "not a profile"),
     "nothing but brackets": ("[" * 10**6, "not JSON"),
@@ -217,7 +395,11 @@ def test_long_sums_are_read():
 def test_a_difference_has_negative_numbers_and_says_so():
     """So that a reader can tell it from a damaged profile."""
     before, after = Profile.from_json(json.dumps(WHOLE)), Profile.from_json(json.dumps(PLAIN))
-    for difference in (before.diff(after), after.diff(before), before.at(b=2, s=3).diff(after)):
+    new, unnamed = Profile.from_json(json.dumps(NEW)), Profile.from_json(changed([], "modules", of=NEW))
+    for difference in (
+        *(before.diff(after), after.diff(before), before.at(b=2, s=3).diff(after), new.diff(after), after.diff(new)),
+        *(new.diff(unnamed), new.diff(Profile())),
+    ):
         assert json.loads(difference.to_json())["schema"] == "opflops.difference"
         assert Profile.from_json(difference.to_json()) == difference
     assert json.loads(before.to_json())["schema"] == "opflops.profile"
@@ -244,11 +426,17 @@ JSON = st.recursive(
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow], deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(list(places(WHOLE))), st.sampled_from(["put", "drop", "twice"]), JSON),
-                min_size=1, max_size=2))  # fmt: skip
-def test_every_mutation_of_a_file_is_refused_or_is_a_profile(mutations):
+@given(
+    st.sampled_from([WHOLE, NEW]),
+    st.lists(
+        st.tuples(st.sampled_from(list(places(NEW))), st.sampled_from(["put", "drop", "twice"]), JSON),
+        min_size=1,
+        max_size=2,
+    ),
+)
+def test_every_mutation_of_a_file_is_refused_or_is_a_profile(whole, mutations):
     """One that is read can be printed, evaluated where it holds, and written without loss."""
-    document = copy.deepcopy(WHOLE)
+    document = copy.deepcopy(whole)
     for path, how, value in mutations:
         inside = document
         try:
@@ -274,6 +462,7 @@ def test_every_mutation_of_a_file_is_refused_or_is_a_profile(mutations):
     assert Profile.from_json(profile.to_json()) == profile
     assert str(profile)
     assert profile.to_csv()
+    assert profile.to_csv("modules")
     for sizes in ({each.name: each.example for each in profile.dimensions}, {"b": 2, "s": 5}, {"b": 1, "s": 3}):
         try:
             found = profile.at(**sizes)

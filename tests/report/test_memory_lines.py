@@ -76,8 +76,12 @@ def test_the_modules_that_keep_most_are_listed():
     assert list(lines)[-6:] == [*(f"Net.{number}" for number in (8, 7, 6, 5, 4)), "4 others"]
     assert lines["4 others"][0] == "4,006"
     assert lines["kept for the backward pass"][0] == "9,036"
-    _, lines = table(replace(MEMORY, saved={f"Net.{number}": 1 for number in range(6)}))
+    _, lines = table(replace(MEMORY, saved={f"Net.{number}": 9 - number for number in range(6)}))
     assert list(lines)[-1] == "Net.5"
+    stack = {f"Net.{number}.fc": 9 for number in range(8)} | {"Net.8.fc": 7, "Net.tail": 50}
+    _, lines = table(replace(MEMORY, saved=stack))
+    assert list(lines)[-3:] == ["Net.*.fc ×8", "Net.tail", "Net.8.fc"]
+    assert lines["Net.*.fc ×8"][0] == "72"
     _, lines = table(replace(MEMORY, saved={}))
     assert "kept for the backward pass" not in lines
 

@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import pytest
 import sympy
+import torch
 from test_columns import tsv
+from torch import nn
 
-from opflops import Cost, Profile, ProfileError, Row
+from opflops import Cost, OpFlopMode, Profile, ProfileError, Row, count
 from opflops.records.memory import Memory
-from opflops.records.modules import CallShapes, ModuleRecord, SharedParameter, TensorShape
+from opflops.records.modules import UNKNOWN_SIZE, CallShapes, ModuleRecord, SharedParameter, TensorShape
 
 
 def row(module, macs=1, **changes):
@@ -75,18 +77,18 @@ def test_parameters_of_modules_without_a_line_count_above():
     found = lines(profile, columns="params")
     assert found["Net"]["params"] == found["total"]["params"] == 1138
     assert "aux" not in found
-    note = "27 of the params belong to modules without floating-point work: Net.aux and Net.aux.fc."
+    note = "27 of the params are in modules without floating-point work here: Net.aux and Net.aux.fc."
     assert note in profile.table(width=200)
     assert note in profile.table(depth=0, width=200)
-    assert "belong to" not in NET.table(width=200)
+    assert "are in modules" not in NET.table(width=200)
 
 
-def test_of_many_idle_modules_the_first_are_named():
+def test_of_many_idle_modules_the_first_is_named():
     """Experts that no token went to, for example."""
     modules = (*MODULES, *(record(f"Net.experts.{number}", 10) for number in range(9)))
     text = Profile(ROWS, modules=modules).table(width=200)
-    assert "90 of the params belong to" in text
-    assert "Net.experts.0, Net.experts.1, Net.experts.2 and 6 more." in text
+    assert "90 of the params are in" in text
+    assert "floating-point work here: Net.experts.0 and 8 more." in text
 
 
 def test_shared_parameters_are_marked_and_explained():
@@ -120,7 +122,7 @@ def test_calls_of_several_shapes_are_the_first_and_a_number():
     profile = Profile([row("Net")], modules=(record("Net", calls=calls),))
     found = lines(profile, columns="input,output")
     assert found["Net (Linear)"] == {"input": "8×4 +2 more", "output": "2 +2 more"}
-    assert "+2 more: other calls had 2 other shapes." in profile.table(columns="input", width=200)
+    assert "+N more: other calls had N other shapes." in profile.table(columns="input", width=200)
     assert "more:" not in NET.table(columns="input", width=200)
 
 
@@ -132,12 +134,21 @@ def test_of_many_tensors_the_first_are_shown():
 
 
 def test_sizes_that_are_expressions_are_written():
-    """A dimension as its name, a product in parentheses."""
+    """A dimension as its name, a product in parentheses; a size that is not known, as of a nested tensor, as ``?``."""
     batch = sympy.Symbol("batch")
-    call = shapes([(batch, 3, sympy.floor(batch / 2))], [(2 * batch, 5)])
+    call = shapes([(batch, 3, sympy.floor(batch / 2))], [(2 * batch, UNKNOWN_SIZE)])
     profile = Profile([row("Net")], modules=(record("Net", calls=[call]),))
     found = lines(profile, columns="input,output")
-    assert found["Net (Linear)"] == {"input": "batch×3×floor(batch/2)", "output": "(2*batch)×5"}
+    assert found["Net (Linear)"] == {"input": "batch×3×floor(batch/2)", "output": "(2*batch)×?"}
+
+
+def test_names_of_a_file_act_upon_no_terminal():
+    """Dtypes, and the names of parameters and of their owners."""
+    shared = (SharedParameter("\x1b[1m", "\x1b[2m", 1),)
+    module = record("Net", 1, calls=[shapes([(8,)], [(4,)], "\x1b[3m"), shapes([(8,)], [], "\x1b[4m")], shared=shared)
+    text = Profile([row("Net")], modules=(module,)).table(columns="params,input,output")
+    assert "\x1b" not in text
+    assert "\\x1b[2m" in text
 
 
 BLOCKS = [row(f"Net.{index}.fc") for index in range(4)]
@@ -259,3 +270,51 @@ def test_transcendental_functions_are_told_below():
     assert tsv(many, columns="transcendentals")["total"]["transcendentals"] == 1234
     symbolic = Profile([row("Net", 1, cost=Cost(transcendentals=3 * sympy.Symbol("n")))])
     assert "3*n transcendental functions" in symbolic.table(width=200)
+
+
+class Tied(nn.Module):
+    """Share a weight, hold a parameter of its own, and leave a layer out."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens = nn.Embedding(11, 6)
+        self.blocks = nn.Sequential(*(nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Tanh()) for _ in range(3)))
+        self.blocks[0].requires_grad_(requires_grad=False)
+        self.scale = nn.Parameter(torch.ones(6))
+        self.unused = nn.Linear(6, 5)
+        self.head = nn.Linear(6, 11, bias=False)
+        self.head.weight = self.tokens.weight
+
+    def forward(self, ids):
+        return self.head(self.blocks(self.tokens(ids)) * self.scale)
+
+
+@pytest.mark.parametrize("counted", ["run", "count"])
+def test_parameters_of_a_model_are_those_of_its_modules(counted):
+    """In each line the elements of the distinct parameters, in the total those of the model; run or not."""
+    model, ids = Tied(), torch.arange(4)
+    if counted == "run":
+        with OpFlopMode() as mode:
+            model(ids).sum().backward()
+        profile = mode.profile
+    else:
+        profile = count(model, ids, backward=True)
+
+    def elements(module, *, trainable=False):
+        return sum(each.numel() for each in module.parameters() if each.requires_grad or not trainable)
+
+    found = lines(profile, columns="params,trainable,input,output", expand=True)
+    whole = {"params": elements(model), "trainable": elements(model, trainable=True)}
+    assert found["Tied"] == {**whole, "input": "4 int64", "output": "4×11"}
+    assert found["total"] == {**whole, "input": "", "output": ""}
+    assert found["tokens (Embedding)"] == {"params": 66, "trainable": 66, "input": "4 int64", "output": "4×6"}
+    assert found["head (Linear)"] == {"params": 0, "trainable": 0, "input": "4×6", "output": "4×11"}
+    blocks = {"params": 3 * (42 + 12), "trainable": 2 * (42 + 12), "input": "4×6", "output": "4×6"}
+    assert found["blocks"] == blocks
+    assert found["0 (Linear)"] == {"params": 42, "trainable": 42, "input": "4×6", "output": "4×6"}
+    text = profile.table(width=300)
+    assert "Tied.head.weight counts for Tied.tokens." in text
+    assert "35 of the params are in modules without floating-point work here: Tied.unused." in text
+    assert lines(profile, columns="params,trainable")["0"] == {"params": 54, "trainable": 0}
+    assert lines(profile, columns="params,trainable")["1-2 ×2"] == {"params": 108, "trainable": 108}
+    assert lines(profile, columns="activations", depth=0)["Tied"]["activations"] == 4 * (3 * 6 + 11)

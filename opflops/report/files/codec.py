@@ -4,8 +4,9 @@ A profile is one JSON object:
 
 - ``schema``: the string ``"opflops.profile"``; ``"opflops.difference"`` if there are negative numbers, which only the
   difference of two profiles has.
-- ``version``: 1, or 2 if costs are expressions in dimensions, or 3 if there are remarks. A newer opflops reads all
-  older versions. A version has exactly the keys that are listed here; any more key makes a new version.
+- ``version``: 1, or 2 if costs are expressions in dimensions, or 3 if there are remarks, or 4 if modules, memory or
+  activations are known. A newer opflops reads all older versions. A version has exactly the keys that are listed here;
+  any more key makes a new version.
 - ``rows``: a list of objects, one for each module, operator, phase and dtype, in order of first execution:
 
   - ``module``: the module's path, such as ``"ResNet.layer1.0.conv1"``, beginning with the root's class name; ``""`` for
@@ -42,8 +43,39 @@ Version 3 has the keys of version 1, those of version 2 if costs are expressions
 
 - ``remarks``: a list of sentences on what the counts leave out, such as modules that other threads called.
 
-All keys of an object must be there, once each; of the lists above, only ``rows``. A string may have any character: JSON
-writes a lone surrogate as ``\ud800``. A pair of surrogates is read as the character that it stands for.
+Version 4 has the keys of version 1, those of version 2 if costs are expressions, ``remarks`` if there are any, and:
+
+- ``activations`` in each row: the elements of the operator's results, as in :class:`opflops.Row`; a count as in
+  ``cost``.
+- ``modules``: objects, one for each module of the models that were called, each path once:
+
+  - ``module``: its path. ``module_type``: its class name.
+  - ``parameters``, ``trainable``, ``buffers``: how many elements it registers itself. A parameter that several modules
+    share counts for the first. ``parameter_bytes``, ``buffer_bytes``: their bytes. In a difference they may be
+    negative.
+  - ``shared``: objects with ``name`` and ``elements`` of the parameters that count for another module, ``owner``.
+  - ``calls``: objects with ``inputs`` and ``outputs``, and ``calls``, how many calls had these. They are lists of
+    objects with ``shape``, a list of sizes, and ``dtype``. A size is a whole number, or an expression as in ``cost``,
+    or null if it is not known, as that of a nested tensor.
+
+- ``memory``: null, or an object with what was kept in memory on one device, in bytes:
+
+  - ``device``: such as ``"cpu"``. ``allocator``: ``"cuda"`` if storages are rounded up as by PyTorch's allocator for
+    CUDA, else ``""``. ``remarks``: sentences on what is not seen.
+  - ``peak``: the most bytes that were live. ``at``: the operator after which they were, an object with ``module``,
+    ``op``, ``phase``, ``source`` (a line of the program, or ``""``) and ``number`` (of operators before it); or null.
+    ``at_peak``: what was live then, an object with ``parameters``, ``gradients``, ``optimizer``, ``buffers``,
+    ``inputs``, ``activations`` and ``temporaries``, which add up to ``peak``.
+  - ``end_of_forward``: the bytes that were live when the backward pass began, or the outermost module returned.
+  - ``phase_peaks``, ``module_peaks``: objects with the peak by phase, and by module path. ``saved``: an object with the
+    bytes that are kept for the backward pass by module path.
+  - ``timeline``: an object with ``names``, a list of texts, and ``samples``, a list of lists of 12 numbers, in order of
+    execution: the operator's ``number``, the places in ``names`` of its ``module``, ``op``, ``phase`` and ``source``,
+    and the bytes that were live after it, in the seven categories of ``at_peak``.
+  - ``others``: a list of such objects for other devices. Their ``others`` are empty.
+
+All keys of an object must be there, once each; of those of a document, only ``rows``. A string may have any character:
+JSON writes a lone surrogate as ``\ud800``. A pair of surrogates is read as the character that it stands for.
 """
 
 from __future__ import annotations
@@ -55,22 +87,33 @@ from typing import TYPE_CHECKING, Any
 from opflops.records.algebra import is_expression, substitute
 from opflops.records.dimensions import example_sizes
 from opflops.records.expressions import serialize
+from opflops.records.module_arithmetic import numbers_of
 from opflops.records.rows import Row
 from opflops.report.files.counts import encode_count
+from opflops.report.files.memory_codec import encode_memory
+from opflops.report.files.module_codec import encode_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from opflops.records.dimensions import Condition, Dimension
+    from opflops.records.memory import Memory
+    from opflops.records.modules import ModuleRecord
 
     Sizes = tuple[tuple[str, int], ...]
 
 SCHEMA = "opflops.profile"
 DIFFERENCE_SCHEMA = "opflops.difference"
-VERSIONS = (1, 2, 3)
+VERSIONS = (1, 2, 3, 4)
 KEYS = ("schema", "version", "rows", "sites", "called")
-MORE_KEYS = {2: ("dimensions", "conditions", "cases"), 3: ("remarks",)}
-_FIELDS = tuple(field.name for field in fields(Row) if field.name != "activations")
+MORE_KEYS = {2: ("dimensions", "conditions", "cases"), 3: ("remarks",), 4: ("modules", "memory")}
+_FIELDS = tuple(field.name for field in fields(Row))
+_WITH_ACTIVATIONS = 4
+
+
+def row_fields(version: int) -> tuple[str, ...]:
+    """Return the keys of a row in a version."""
+    return _FIELDS if version >= _WITH_ACTIVATIONS else tuple(name for name in _FIELDS if name != "activations")
 
 
 def document(
@@ -81,6 +124,8 @@ def document(
     conditions: Iterable[Condition] = (),
     cases: Iterable[tuple[Sizes, dict[str, Any]]] = (),
     remarks: Sequence[str] = (),
+    modules: Sequence[ModuleRecord] = (),
+    memory: Memory | None = None,
 ) -> dict[str, Any]:
     """Make the JSON object of a profile; the module docstring describes its schema.
 
@@ -92,25 +137,34 @@ def document(
         conditions: What must be true of their sizes.
         cases: Sizes at which the costs differ, and the object of the profile for them.
         remarks: Sentences on what the counts leave out. With any, the object has version 3.
+        modules: What is known of modules.
+        memory: What was kept in memory. With it, with modules or with activations, the object has version 4.
     """
     rows, sites = tuple(rows), tuple(sites)
     sizes = example_sizes(dimensions)
-    written = {
-        "schema": DIFFERENCE_SCHEMA if any(_has_negative(row, sizes) for row in (*rows, *sites)) else SCHEMA,
-        "version": 1,
-        "rows": [_encode_row(row) for row in rows],
-        "sites": [_encode_row(row) for row in sites],
+    is_difference = any(_has_negative(row, sizes) for row in (*rows, *sites)) or any(map(_is_decrease, modules))
+    is_new = bool(modules) or memory is not None or any(row.activations != 0 for row in (*rows, *sites))
+    version = 4 if is_new else 3 if remarks else 2 if dimensions else 1
+    written: dict[str, Any] = {
+        "schema": DIFFERENCE_SCHEMA if is_difference else SCHEMA,
+        "version": version,
+        "rows": [_encode_row(row, version) for row in rows],
+        "sites": [_encode_row(row, version) for row in sites],
         "called": list(called),
     }
     if dimensions:
         written |= {
-            "version": 2,
             "dimensions": [each._asdict() for each in dimensions],
             "conditions": [{"expression": serialize(each.expression), "reason": each.reason} for each in conditions],
             "cases": [{"sizes": dict(sizes), "profile": profile} for sizes, profile in cases],
         }
     if remarks:
-        written |= {"version": 3, "remarks": list(remarks)}
+        written |= {"remarks": list(remarks)}
+    if is_new:
+        written |= {
+            "modules": [encode_module(each) for each in modules],
+            "memory": None if memory is None else encode_memory(memory),
+        }
     return written
 
 
@@ -123,15 +177,21 @@ def dump(written: dict[str, Any]) -> str:
     return json.dumps(written, default=encode_count)
 
 
-def _encode_row(row: Row) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in _FIELDS} | {"cost": row.cost._asdict()}
+def _encode_row(row: Row, version: int) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in row_fields(version)} | {"cost": row.cost._asdict()}
 
 
 def _has_negative(row: Row, sizes: Mapping[str, int]) -> bool:
     """Tell whether a row has a negative number, as in the difference of two profiles."""
     if row.calls < 0 or (row.seconds is not None and row.seconds < 0):
         return True
-    if set(map(type, row.cost)) == {int}:
-        return min(row.cost) < 0
-    values = (substitute(count, sizes) for count in row.cost)
+    counts = (*row.cost, row.activations)
+    if set(map(type, counts)) == {int}:
+        return min(counts) < 0
+    values = (substitute(count, sizes) for count in counts)
     return any(not is_expression(value) and isinstance(value, int) and value < 0 for value in values)
+
+
+def _is_decrease(record: ModuleRecord) -> bool:
+    """Tell whether a module has a negative number, as in the difference of two profiles."""
+    return min((*numbers_of(record), *(call.calls for call in record.calls))) < 0

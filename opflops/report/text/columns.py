@@ -161,7 +161,7 @@ def has_several_shapes(name: str, amounts: Iterable[Amount]) -> bool:
     return any(len(distinct_tensors(name, amount.facts.calls)) > 1 for amount in amounts if amount.facts is not None)
 
 
-def check_module_columns(names: Iterable[str | None], keys: tuple[str, ...]) -> None:
+def check_module_columns(names: Iterable[object], keys: tuple[str, ...]) -> None:
     """Check that a table that is not the module tree has no column that only the tree has.
 
     Args:
@@ -171,7 +171,7 @@ def check_module_columns(names: Iterable[str | None], keys: tuple[str, ...]) -> 
     Raises:
         ProfileError: It has one.
     """
-    wrong = [name for name in names if name in MODULE_COLUMNS]
+    wrong = [name for name in names if isinstance(name, str) and name in MODULE_COLUMNS]
     if wrong and keys != ("module",):
         raise ProfileError(
             f"{wrong[0]} is known of modules, and this table is by {', '.join(keys)}. It works only with by='module'."

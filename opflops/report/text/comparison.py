@@ -190,7 +190,7 @@ def _unknown_notes(named: Mapping[str, ComparedProfile], measures: Sequence[str]
         facts = {name: each.whole.facts for name, each in named.items()}
         lacking = [name for name, known in facts.items() if known is None or getattr(known, measure) is None]
         if len(lacking) == len(named):
-            raise ProfileError(f"No profile has {measure}. {_HOW_TO_KNOW[measure]}")
+            raise ProfileError(f"No profile has the measure {measure}. {_HOW_TO_KNOW[measure]}")
         sentences += [f"{name}: {measure} is not known. {_HOW_TO_KNOW[measure]}" for name in lacking]
     return sentences
 

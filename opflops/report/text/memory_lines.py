@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from opflops.records.memory import CATEGORIES
 from opflops.report.amounts import KEY, MODULE
+from opflops.report.text.keepers import group_keepers
 from opflops.report.text.layout import fit as fit_table
 from opflops.report.text.paragraphs import wrap_sentences
 from opflops.report.text.sheet import Label, Sheet
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from opflops.records.memory import Memory, Moment
+    from opflops.report.text.keepers import Keeper
 
 _MAX_SAVED = 5
 _EAGER_NOTE = "Memory is of eager execution, by lifetime of storages. What kernels use inside is not seen."
@@ -98,16 +100,15 @@ def _rows(memory: Memory) -> Iterator[tuple[str, int, int]]:
         yield f"peak in {phase}", 0, number
     if memory.end_of_forward:
         yield "end of forward", 0, memory.end_of_forward
-    yield from _saved_rows(list(memory.saved_by_module().items()))
+    yield from _saved_rows(group_keepers(memory.saved))
 
 
-def _saved_rows(saved: Sequence[tuple[str, int]]) -> Iterator[tuple[str, int, int]]:
-    listed = [(path, number) for path, number in saved if number]
-    if not listed:
+def _saved_rows(keepers: Sequence[Keeper]) -> Iterator[tuple[str, int, int]]:
+    if not keepers:
         return
-    yield "kept for the backward pass", 0, sum(number for _, number in listed)
-    shown = listed if len(listed) <= _MAX_SAVED + 1 else listed[:_MAX_SAVED]
-    for path, number in shown:
-        yield path or OUTSIDE, 1, number
-    if hidden := listed[len(shown) :]:
-        yield f"{len(hidden)} others", 1, sum(number for _, number in hidden)
+    yield "kept for the backward pass", 0, sum(each.size for each in keepers)
+    shown = keepers if len(keepers) <= _MAX_SAVED + 1 else keepers[:_MAX_SAVED]
+    for each in shown:
+        yield each.label or OUTSIDE, 1, each.size
+    if hidden := keepers[len(shown) :]:
+        yield f"{sum(each.modules for each in hidden)} others", 1, sum(each.size for each in hidden)

@@ -92,7 +92,9 @@ def parameter_notes(modules: Sequence[ModuleRecord], shown: Collection[str]) -> 
         sentences.append(f"{SHARED_MARK} Shared parameters count once, for their first owner: {_first_names(names)}.")
     if idle:
         number = exact(sum(idle.values()))
-        sentences.append(f"{number} of the params belong to modules without floating-point work: {_first_names(idle)}.")
+        sentences.append(
+            f"{number} of the params are in modules without floating-point work here: {_first_names(idle)}."
+        )
     return sentences
 
 
@@ -101,7 +103,6 @@ def _format_shared(module: str, parameter: SharedParameter) -> str:
 
 
 def _first_names(names: Iterable[str]) -> str:
-    """Join the first names of several, and write how many more there are."""
+    """Join names; of many, write the first one and how many more there are."""
     listed = list(names)
-    more = len(listed) - _MAX_NAMES
-    return join_names([*listed[:_MAX_NAMES], f"{more} more"] if more > 1 else listed)
+    return join_names(listed if len(listed) <= _MAX_NAMES else [listed[0], f"{len(listed) - 1} more"])

@@ -257,22 +257,27 @@ def _pair_modules(
 ) -> list[ComparisonNode]:
     tree = build_tree(((module, str(side), row) for module, side, row in placed), facts, compared)
     expansion = Expansion(expand=False)
+    # A profile that knows its parameters has none in a module that it does not have.
+    least = [ModuleFacts(params=0) if _has_params(each) else ModuleFacts() for each in facts]
+
+    def facts_of(node: Node) -> list[ModuleFacts]:
+        return [sum_facts([each, none]) for each, none in zip(node.facts, least, strict=True)]
 
     def pair(node: Node, parent: Node) -> ComparisonNode:
         children = pair_children(node) if node.children else []
-        own = _facts_by_side(node.facts, sides)
         if children:
             # The highest live bytes while a module ran are not the sum of anything below it.
-            peaks = [each and ModuleFacts(peak=each.peak) for each in own]
+            peaks: Sequence[ModuleFacts | None] = [ModuleFacts(peak=each.peak) for each in facts_of(node)]
+            peaks = peaks or [None] * sides
             amounts = [Amount([each.amounts[side] for each in children], peaks[side]) for side in range(sides)]
         else:
-            amounts = _amounts(node.own, own)
+            amounts = _amounts(node.own, facts_of(node), sides)
         return ComparisonNode(_module_label(node), amounts, MODULE, children, node.repeats // parent.repeats)
 
     def pair_children(node: Node) -> list[ComparisonNode]:
-        known = [each._replace(peak=None) for each in node.facts]
+        known = [each._replace(peak=None) for each in facts_of(node)]
         has_own = node.own or any(map(any, known))
-        own = [ComparisonNode(_ITSELF, _amounts(node.own, _facts_by_side(known, sides)), KEY)] if has_own else []
+        own = [ComparisonNode(_ITSELF, _amounts(node.own, known, sides), KEY)] if has_own else []
         return [*own, *(pair(child, node) for child in node.collapsed_children(expansion))]
 
     outermost = []
@@ -281,15 +286,15 @@ def _pair_modules(
     return outermost
 
 
+def _has_params(facts: Mapping[str, ModuleFacts]) -> bool:
+    return any(each.params is not None for each in facts.values())
+
+
 def _module_label(node: Node) -> str:
     """Return the name of a module with its class, or with its classes if the profiles differ."""
     types = dict.fromkeys(row.module_type for rows in node.own.values() for row in rows)
     return printable(f"{node.name} ({' / '.join(types)})") if len(types) > 1 else node.label
 
 
-def _facts_by_side(facts: Sequence[ModuleFacts], sides: int) -> list[ModuleFacts | None]:
-    return [*facts] if facts else [None for _ in range(sides)]
-
-
-def _amounts(parts: Mapping[str, Sequence[Row]], facts: Sequence[ModuleFacts | None]) -> list[Amount]:
-    return [Amount(parts.get(str(side), ()), known) for side, known in enumerate(facts)]
+def _amounts(parts: Mapping[str, Sequence[Row]], facts: Sequence[ModuleFacts], sides: int) -> list[Amount]:
+    return [Amount(parts.get(str(side), ()), facts[side] if facts else None) for side in range(sides)]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from opflops.records.modules import UNKNOWN_SIZE
 from opflops.report.text.terminal import TIMES
+from opflops.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -59,11 +61,11 @@ def format_shape(tensor: TensorShape, usual: str = "") -> str:
     ('8×3×32×32', 'scalar int64')
     """
     shape = TIMES.join(map(_format_size, tensor.shape)) or "scalar"
-    return shape if tensor.dtype == usual else f"{shape} {tensor.dtype}"
+    return printable(shape if tensor.dtype == usual else f"{shape} {tensor.dtype}")
 
 
 def _format_size(size: Any) -> str:
     """Write a size, a sum or product of dimensions in parentheses."""
-    text = str(size)
-    is_plain = text.isidentifier() or text.isdecimal() or getattr(size, "is_Function", False)
+    text = "?" if type(size) is int and size == UNKNOWN_SIZE else str(size)
+    is_plain = text == "?" or text.isidentifier() or text.isdecimal() or getattr(size, "is_Function", False)
     return text if is_plain else f"({text})"

@@ -293,7 +293,7 @@ def _module_notes(
     if shapes and (usual := dtype_of_shapes(amounts)):
         sentences.append(f"Shapes without a dtype are {usual}.")
     if any(has_several_shapes(name, amounts) for name in shapes):
-        sentences.append("+2 more: other calls had 2 other shapes.")
+        sentences.append("+N more: other calls had N other shapes.")
     if not modules and (blank := [name for name in names if name in PARAMETER_COLUMNS or name in shapes]):
         sentences.append(f"{join_names(blank)}: not known of this profile. It has no modules, or is of an old file.")
     if memory is None and (blank := [name for name in names if name in MEMORY_COLUMNS]):

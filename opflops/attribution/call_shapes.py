@@ -1,0 +1,103 @@
+"""The shapes of a module's calls: the tensors that it was given and returned, and how often."""
+
+from __future__ import annotations
+
+from collections import UserDict
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from opflops.records.modules import CallShapes, TensorShape
+from opflops.torch_internals.tensor_sizes import SymbolicSize, hashable_sizes, read_shapes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from opflops.torch_internals.tensor_sizes import SizesAndDtype
+
+MAX_SHAPES = 64
+"""How many different shapes of calls are kept for a module; calls with others are only counted."""
+
+_MAX_DEPTH = 32
+"""How deep lists and dicts are looked into; one may contain itself."""
+
+RAISED = object()
+"""Stands for the result of a call that raised."""
+
+
+class ShapeCounts(dict[Any, int]):
+    """Count the calls of a module by their shapes.
+
+    The key of a call with one tensor and a tensor as its result is a tuple of four: the sizes and the dtype of each.
+    That of any other call is a pair of tuples of such pairs, for what it was given and what it returned.
+
+    Attributes:
+        others: The calls with other shapes than the first :data:`MAX_SHAPES`.
+    """
+
+    others = 0
+
+    def __missing__(self, key: Any) -> int:
+        """Return 0 for shapes that are new; the caller adds them."""
+        if len(self) > MAX_SHAPES:
+            # The one beyond the limit makes room.
+            self.others += self.popitem()[1]
+        return 0
+
+    def calls(self) -> Iterator[CallShapes]:
+        """List the shapes that are kept, with the numbers of calls."""
+        for key, number in [*self.items()][:MAX_SHAPES]:
+            given, returned = ((key[:2],), (key[2:],)) if len(key) == _FIELDS_OF_USUAL_CALL else key
+            yield CallShapes(tuple(map(_to_record, given)), tuple(map(_to_record, returned)), number)
+
+    def calls_without_shapes(self) -> int:
+        """Return how many calls had shapes that are not kept."""
+        return self.others + sum([*self.values()][MAX_SHAPES:])
+
+
+_FIELDS_OF_USUAL_CALL = 4
+
+
+def _to_record(tensor: SizesAndDtype) -> TensorShape:
+    sizes, dtype = tensor
+    shape = tuple(size.value if type(size) is SymbolicSize else size for size in sizes)
+    return TensorShape(shape, str(dtype).removeprefix("torch."))
+
+
+def shapes_in(*values: Any) -> list[SizesAndDtype]:
+    """Return the sizes and dtypes of the tensors in values: also in lists, tuples, dicts and dataclasses."""
+    tensors: list[Tensor] = []
+    for value in values:
+        _collect(value, tensors, 0)
+    return [*read_shapes(tensors)] if tensors else []
+
+
+def _collect(value: Any, tensors: list[Tensor], depth: int) -> None:
+    if isinstance(value, Tensor):
+        tensors.append(value)
+        return
+    if isinstance(value, (list, tuple)):
+        parts: Any = value
+    elif isinstance(value, (dict, UserDict)):
+        parts = value.values()
+    elif is_dataclass(value) and not isinstance(value, type):
+        parts = [getattr(value, each.name, None) for each in fields(value)]
+    else:
+        return
+    if depth < _MAX_DEPTH:
+        for part in parts:
+            if part is not None:
+                _collect(part, tensors, depth + 1)
+
+
+def key_of_call(given: Any, result: Any) -> Any:
+    """Return the key of a call of which one side is not a single plain tensor.
+
+    Args:
+        given: The sizes and the dtype of the only argument as a tuple, or the list of :func:`shapes_in`.
+        result: What the call returned; :data:`RAISED` if it raised.
+    """
+    inputs = (hashable_sizes(*given),) if type(given) is tuple else tuple(given)
+    outputs = () if result is RAISED else tuple(shapes_in(result))
+    return (*inputs[0], *outputs[0]) if len(inputs) == len(outputs) == 1 else (inputs, outputs)

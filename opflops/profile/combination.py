@@ -1,0 +1,99 @@
+"""Profiles made of others: sums, differences, selections."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from opflops.profile.cases import Case
+from opflops.profile.example_counts import modules_at_example, rows_at_example
+from opflops.records import dimensions as dimension_rules
+from opflops.records import rows as row_rules
+from opflops.records.module_arithmetic import merge_modules, module_difference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opflops.profile.profile import Profile
+    from opflops.records.modules import ModuleRecord
+    from opflops.records.rows import Row
+
+
+def add(first: Profile, second: Profile) -> Profile:
+    """Add two profiles: work and calls are added up; the parameters of a module that is in both count once."""
+    return replace(
+        _combine(first, second, operator.add),
+        rows=row_rules.merge((*first.rows, *second.rows)),
+        sites=row_rules.merge((*first.sites, *second.sites)),
+        modules=merge_modules(modules_at_example((*first.modules, *second.modules))),
+    )
+
+
+def difference(before: Profile, after: Profile) -> Profile:
+    """Return what must be added to a profile to get another; decreases are negative."""
+    before, after = _with_common_knowledge(before, after)
+    return replace(
+        _combine(before, after, difference),
+        rows=row_rules.difference(*map(rows_at_example, (before.rows, after.rows))),
+        sites=row_rules.difference(*map(rows_at_example, (before.sites, after.sites))),
+        called=tuple(path for path in after.called if path not in before.called),
+        modules=module_difference(*map(modules_at_example, (before.modules, after.modules))),
+    )
+
+
+def select(profile: Profile, accepts: Callable[[Row], bool], accepts_module: Callable[[ModuleRecord], bool]) -> Profile:
+    """Keep some rows and some modules, in all cases too. What was kept in memory is not known of a part."""
+    return replace(
+        profile,
+        rows=tuple(filter(accepts, profile.rows)),
+        sites=tuple(filter(accepts, profile.sites)),
+        cases=tuple(case._replace(profile=select(case.profile, accepts, accepts_module)) for case in profile.cases),
+        modules=tuple(filter(accepts_module, profile.modules)),
+        memory=None,
+    )
+
+
+def _combine(first: Profile, second: Profile, combine: Callable[[Profile, Profile], Profile]) -> Profile:
+    """Combine all but the rows and modules of two profiles; the result holds where both do."""
+    case_sizes = dict.fromkeys(case.sizes for case in (*first.cases, *second.cases))
+    both = [
+        sizes for sizes in case_sizes if all(profile.holds(_restrict(sizes, profile)) for profile in (first, second))
+    ]
+    return replace(
+        first,
+        called=tuple(dict.fromkeys((*first.called, *second.called))),
+        dimensions=dimension_rules.merge_dimensions(first.dimensions, second.dimensions),
+        conditions=tuple(dict.fromkeys((*first.conditions, *second.conditions))),
+        cases=tuple(
+            Case(sizes, combine(*(profile.at(**_restrict(sizes, profile)) for profile in (first, second))))
+            for sizes in both
+        ),
+        remarks=tuple(dict.fromkeys((*first.remarks, *second.remarks))),
+        memory=None,
+    )
+
+
+def _restrict(sizes: tuple[tuple[str, int], ...], profile: Profile) -> dict[str, int]:
+    """Keep the sizes of dimensions that a profile has."""
+    names = {each.name for each in profile.dimensions}
+    return {name: size for name, size in sizes if name in names}
+
+
+def _with_common_knowledge(*profiles: Profile) -> tuple[Profile, ...]:
+    """Leave out modules and activations if one of the profiles is from a file that is older than these."""
+    if all(map(_knows_modules, profiles)):
+        return profiles
+    return tuple(
+        replace(
+            profile,
+            rows=tuple(replace(row, activations=0) for row in profile.rows),
+            sites=tuple(replace(row, activations=0) for row in profile.sites),
+            modules=(),
+        )
+        for profile in profiles
+    )
+
+
+def _knows_modules(profile: Profile) -> bool:
+    return bool(profile.modules) or not profile.called or any(row.activations != 0 for row in profile.rows)
