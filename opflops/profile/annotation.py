@@ -277,13 +277,16 @@ def _comment_parts(
 ) -> tuple[list[str], list[str]]:
     """Return the numbers of a line, always equally many, and its notes."""
     measures = ("macs", "flops") if measure == "flops" else (measure,)
-    facts = format_facts(line.params, line.saved, line.peak, line.repeats, write)
+    whole = None if line.cost is None else line.repeats * line.cost
+    has_work = whole is not None and any(getattr(whole, each) != 0 for each in measures)
+    # A module without work shows parameters only if it has some; elsewhere a 0 keeps the columns aligned.
+    params = line.params if has_work else line.params or None
+    facts = format_facts(params, line.saved, line.peak, line.repeats, write)
     nothing = [""] * (len(measures) + 1)
-    if line.cost is None:
+    if line.cost is None or whole is None:
         return [*nothing, *facts], list(line.notes)
-    whole = line.repeats * line.cost
     notes = ["each"] if line.each else []
-    if not any(getattr(whole, each) != 0 for each in measures):
+    if not has_work:
         return [*nothing, *facts], [f"no {' or '.join(measures)}", *notes, *line.notes]
     figures = [f"{write(getattr(whole, each))} {each}" for each in measures]
     part, total = (substitute(getattr(cost, measure), costs.sizes) for cost in (whole, costs.whole))
