@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from torch import Tensor, is_grad_enabled
+from torch import device as Device  # noqa: N812 - a class, and a name of many variables
 from torch.utils._pytree import tree_leaves
 
 from opflops.attribution.callers import is_user_file
@@ -177,7 +178,8 @@ class MemoryTracker:
 
     def after(self, stack: ModuleStack, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, out: Any) -> None:
         """See the tensors that an operator was given and that it returned."""
-        if out is NotImplemented or is_being_traced():
+        # Fake tensors ask for their device by an operator.
+        if out is NotImplemented or out.__class__ is Device or is_being_traced():
             return
         number = self.operators
         self.operators = number + 1
