@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+import torch
 from torch import Tensor, is_grad_enabled
 from torch.utils._pytree import tree_leaves
 
@@ -28,10 +29,10 @@ from opflops.torch_internals.autograd import (
     next_sequence_nr,
     sequence_nr,
 )
-from opflops.torch_internals.dispatch import OpOverload, schema_of
+from opflops.torch_internals.dispatch import OpOverload, mode_count, schema_of
 from opflops.torch_internals.optimizers import optimizer_tensors
 from opflops.torch_internals.saved_tensors import graph_nodes, node_of, saved_tensors
-from opflops.torch_internals.storages import all_tensors, component_tensors, storage_bytes, storage_of
+from opflops.torch_internals.storages import PLAIN_TENSORS, all_tensors, component_tensors, storage_bytes, storage_of
 from opflops.torch_internals.tracing import is_being_traced
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from opflops.attribution.module_stack import ModuleStack
     from opflops.attribution.root_modules import RootModules
 
+# Arguments that hold no tensors.
+_NUMBERS = frozenset({type(None), bool, int, float, complex, str, torch.dtype, torch.device, torch.layout})
+_LOWEST = -(2**63)
 _MODE_METHODS = frozenset({"__torch_dispatch__", "__torch_function__"})
 
 
@@ -164,45 +168,48 @@ class MemoryTracker:
         """See that a storage has another size, with no operator."""
         record, size = self._records.get(id(storage)), storage_bytes(storage)
         if record is not None:
-            if size != record.size:
-                self.storages.resize(record, storage, size, self.operators)
+            self.storages.resize(record, storage, size, self.operators)
         elif size:
             self.storages.count(self.storages.add(storage, size, self.operators), storage.device)
 
-    def after(self, stack: ModuleStack, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, out: Any) -> None:
-        """See the tensors that an operator was given and that it returned."""
-        if out is NotImplemented or is_being_traced():
+    def after(
+        self, stack: ModuleStack, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, out: Any
+    ) -> None:
+        """See the tensors that an operator was given and that it returned.
+
+        This runs after every operator, so it avoids function calls.
+        """
+        if out is NotImplemented or (mode_count() and is_being_traced()):
             return
         number = self.operators
         self.operators = number + 1
-        records = self._records
+        record_of = self._records.get
         mutates = self._mutates.get(func)
         if mutates is None:
             mutates = self._mutates[func] = not isinstance(func, OpOverload) or schema_of(func).is_mutable
-        for arg in args:
-            if isinstance(arg, Tensor):
-                self._see(arg, number, mutates)
-            elif type(arg) is list or type(arg) is tuple:
-                self._see_all(arg, number, mutates)
-        if kwargs:
-            self._see_all(kwargs.values(), number, mutates)
-        if isinstance(out, Tensor):
-            self._see(out, number, mutates)
-        elif out is not None:
-            self._see_all((out,), number, mutates)
+        for arg in (*args, *kwargs.values(), out) if kwargs else (*args, out):
+            cls = type(arg)
+            if cls in PLAIN_TENSORS:
+                try:
+                    record = record_of(id(arg.untyped_storage()))
+                except (NotImplementedError, RuntimeError):
+                    record = None
+                if record is None or mutates or record.device is None:
+                    self._see(arg, number, mutates)
+            elif cls not in _NUMBERS:
+                self._see_all((arg,), number, mutates)
         task = graph_task_id()
-        context, phase = stack.current if task < 0 else stack.attribute_backward(task)
-        moment = context, phase, func
-        where = context, phase
-        for device in [*self.storages.devices.values()]:
+        where = stack.current if task < 0 else stack.attribute_backward(task)
+        for device in self.storages.in_order:
             live = device.live
-            peaks = device.peaks
-            if live > peaks.get(where, -(2**63)):
-                peaks[where] = live
-            device.timeline.add(number, live, moment)
-            if live > device.highest:
-                device.highest = live
-                device.source = self._source()
+            if live > device.peaks.get(where, _LOWEST):
+                device.peaks[where] = live
+            timeline = device.timeline
+            if number >> timeline.shift > timeline.stretch or live > timeline.live[-1]:
+                timeline.add(number, live, (*where, func))
+                if live > device.highest:
+                    device.highest = live
+                    device.source = self._source()
 
     def _see_all(self, values: Iterable[Any], number: int, mutates: bool) -> None:
         for value in values:
@@ -223,8 +230,8 @@ class MemoryTracker:
         if record is not None:
             if record.device is None:
                 self.storages.count(record, tensor.device)
-            if resized and (size := storage_bytes(storage)) != record.size:
-                self.storages.resize(record, storage, size, number)
+            if resized:
+                self.storages.resize(record, storage, storage_bytes(storage), number)
             return
         size = storage_bytes(storage)
         if size:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +21,10 @@ UntypedStorage = torch.UntypedStorage
 
 _NO_DISPATCH = Tensor.__torch_dispatch__
 _STRIDED = torch.strided
+
+
+PLAIN_TENSORS = frozenset({Tensor, torch.nn.Parameter, FakeTensor})
+"""The usual classes of tensors, each with a storage of its own, unless the layout is another one."""
 
 
 def storage_of(tensor: Tensor) -> torch.UntypedStorage | None:
@@ -59,15 +64,11 @@ def component_tensors(tensor: Tensor) -> list[Tensor] | None:
 
 def all_tensors() -> Iterator[Tensor]:
     """Iterate over the tensors that Python objects stand for, and that the garbage collector knows of."""
-    is_tensor: dict[type, bool] = {}
-    # A proxy may claim any class, so objects are asked for their type alone.
-    for each in gc.get_objects():
-        cls = type(each)
-        known = is_tensor.get(cls)
-        if known is None:
-            known = is_tensor[cls] = issubclass(cls, Tensor)
-        if known:
-            yield each
+    objects = gc.get_objects()
+    # A proxy may claim any class, so objects are asked for their type alone. There may be millions of them, for which
+    # no Python code runs.
+    is_tensor = {cls for cls in {*map(type, objects)} if issubclass(cls, Tensor)}.__contains__
+    return compress(objects, map(is_tensor, map(type, objects)))
 
 
 def storage_bytes(storage: torch.UntypedStorage) -> int:
