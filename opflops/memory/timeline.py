@@ -39,8 +39,8 @@ class Timeline:
         self.moments: list[SampledMoment] = []
         self.shift = 0
         self.stretch = -1
-        # Of each category: the changes from sample to sample of the bytes that have died since. The last sample, which a
-        # higher one may replace, has those that died since then apart.
+        # Of each category: the changes from sample to sample of the bytes that have died since. Those that died since
+        # the last sample, which a higher one may replace, are apart.
         self._died: list[defaultdict[int, int]] = [defaultdict(int) for _ in CATEGORIES]
         self._died_at: list[list[int] | None] = []
         # What dies while samples are merged; None at other times.

@@ -128,7 +128,8 @@ class MemoryTracker:
 
     def _see_graph(self, stack: ModuleStack, roots: Iterable[Any]) -> list[Tensor]:
         """Mark what the nodes of a graph saved, and return its leaves."""
-        leaves = []
+        roots = [*roots]
+        leaves = [root for root in roots if isinstance(root, Tensor) and root.requires_grad and root.is_leaf]
         for node in graph_nodes([node for root in roots if (node := node_of(root)) is not None]):
             number = sequence_nr(node)
             if number == ACCUMULATE_GRAD_NR:
@@ -172,7 +173,7 @@ class MemoryTracker:
         elif size:
             self.storages.count(self.storages.add(storage, size, self.operators), storage.device)
 
-    def after(
+    def after(  # noqa: C901 - function calls would take longer
         self, stack: ModuleStack, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, out: Any
     ) -> None:
         """See the tensors that an operator was given and that it returned.

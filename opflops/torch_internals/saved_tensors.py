@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 from torch.utils._pytree import tree_leaves
 
-from opflops.torch_internals.autograd import ACCUMULATE_GRAD_NR
+from opflops.torch_internals.autograd import sequence_nr
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,10 +26,8 @@ _names_by_class: dict[type, list[str]] = {}
 
 
 def node_of(root: Any) -> Any:
-    """Return the node that a root of a backward pass belongs to: that of a tensor, or of a ``GradientEdge``."""
-    if not isinstance(root, Tensor):
-        return getattr(root, "node", None)
-    return root.grad_fn if root.grad_fn is not None or not root.requires_grad else torch.autograd.graph.get_gradient_edge(root).node
+    """Return the node of a root of a backward pass: of a tensor, None for a leaf; or of a ``GradientEdge``."""
+    return root.grad_fn if isinstance(root, Tensor) else getattr(root, "node", None)
 
 
 def graph_nodes(roots: Iterable[Any]) -> list[Any]:
@@ -41,17 +39,7 @@ def graph_nodes(roots: Iterable[Any]) -> list[Any]:
             if node is not None and node not in nodes:
                 nodes.add(node)
                 todo.append(node)
-    return sorted(nodes, key=_number)
-
-
-def _number(node: Any) -> int:
-    number: int = node._sequence_nr()
-    return number
-
-
-def accumulates(node: Any) -> bool:
-    """Return whether a node accumulates a gradient."""
-    return _number(node) == ACCUMULATE_GRAD_NR
+    return sorted(nodes, key=sequence_nr)
 
 
 def saved_tensors(node: Any) -> Iterator[Tensor]:
@@ -67,13 +55,17 @@ def saved_tensors(node: Any) -> Iterator[Tensor]:
         if not isinstance(node, BackwardCFunction):
             _names_by_class[type(node)] = names
     for name in names:
-        try:
-            found = getattr(node, name)
-            for saved in found if isinstance(found, (tuple, list)) else (found,):
-                yield from _tensors_in(saved)
-        except RuntimeError:
-            # It was released already.
-            continue
+        found = _attribute(node, name)
+        for saved in found if isinstance(found, (tuple, list)) else (found,):
+            yield from _tensors_in(saved)
+
+
+def _attribute(node: Any, name: str) -> Any:
+    try:
+        return getattr(node, name)
+    except RuntimeError:
+        # It was released already.
+        return None
 
 
 def _tensors_in(saved: Any) -> Iterable[Tensor]:

@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 UntypedStorage = torch.UntypedStorage
 
 _NO_DISPATCH = Tensor.__torch_dispatch__
-_STRIDED = torch.strided
+# The methods that return the dense tensors of a sparse one.
+_ROWS, _COLUMNS = ("crow_indices", "col_indices", "values"), ("ccol_indices", "row_indices", "values")
+_PARTS = {
+    torch.sparse_coo: ("_indices", "_values"),
+    torch.sparse_csr: _ROWS,
+    torch.sparse_bsr: _ROWS,
+    torch.sparse_csc: _COLUMNS,
+    torch.sparse_bsc: _COLUMNS,
+}
 
 
 PLAIN_TENSORS = frozenset({Tensor, torch.nn.Parameter, FakeTensor})
@@ -44,22 +52,21 @@ def storage_of(tensor: Tensor) -> torch.UntypedStorage | None:
 
 def component_tensors(tensor: Tensor) -> list[Tensor] | None:
     """Return the tensors that a tensor without a storage of its own consists of; None if they cannot be seen."""
-    if isinstance(tensor, FunctionalTensor) or torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+    if isinstance(tensor, FunctionalTensor):
         return []
+    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        return [torch._C._functorch.get_unwrapped(tensor)]
     if is_traceable_wrapper_subclass(tensor):
-        names, _ = tensor.__tensor_flatten__()  # type: ignore[attr-defined]
+        names, _ = tensor.__tensor_flatten__()
         return [each for name in names if isinstance(each := getattr(tensor, name), Tensor)]
     if type(tensor).__torch_dispatch__ is not _NO_DISPATCH and not isinstance(tensor, FakeTensor):
         # Its operators run others on the tensors that it holds.
         return []
+    names = _PARTS.get(tensor.layout)
+    if names is None:
+        return None
     with modes_disabled(), torch.no_grad():
-        if tensor.layout is torch.sparse_coo:
-            return [tensor._indices(), tensor._values()]
-        if tensor.layout in {torch.sparse_csr, torch.sparse_bsr}:
-            return [tensor.crow_indices(), tensor.col_indices(), tensor.values()]
-        if tensor.layout in {torch.sparse_csc, torch.sparse_bsc}:
-            return [tensor.ccol_indices(), tensor.row_indices(), tensor.values()]
-    return None
+        return [getattr(tensor, name)() for name in names]
 
 
 def all_tensors() -> Iterator[Tensor]:
