@@ -135,15 +135,13 @@ class MemoryTracker:
             if number == ACCUMULATE_GRAD_NR:
                 leaves.append(accumulated_leaf(node))
                 continue
-            owner = None
             for tensor in saved_tensors(node):
                 if number < self._first_node:
                     self._note(tensor, BEFORE)
                 # What no operator has seen, such as the state of a random generator, does not count.
                 for record in self._records_of(tensor):
                     if record.owner is None:
-                        owner = owner or stack.node_owner(number)
-                        record.owner, record.category = owner, min(record.category, ACTIVATION)
+                        record.owner, record.category = stack.node_owner(number), min(record.category, ACTIVATION)
         return leaves
 
     def _note_end_of_forward(self, *, by_backward: bool) -> None:

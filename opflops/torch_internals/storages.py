@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from contextlib import nullcontext
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from opflops.torch_internals.dispatch import modes_disabled
@@ -42,17 +44,19 @@ def storage_of(tensor: Tensor) -> torch.UntypedStorage | None:
     storage.
     """
     cls = type(tensor)
-    if cls is not Tensor and cls.__torch_dispatch__ is not _NO_DISPATCH and not issubclass(cls, FakeTensor):
+    if cls not in PLAIN_TENSORS and cls.__torch_dispatch__ is not _NO_DISPATCH and not issubclass(cls, FakeTensor):
         return None
     try:
-        return tensor.untyped_storage()
-    except (NotImplementedError, RuntimeError):
+        # Subclasses may override methods.
+        with nullcontext() if cls in PLAIN_TENSORS else torch._C.DisableTorchFunctionSubclass():
+            return tensor.untyped_storage()
+    except (NotImplementedError, RuntimeError, ValueError):
         return None
 
 
 def component_tensors(tensor: Tensor) -> list[Tensor] | None:
     """Return the tensors that a tensor without a storage of its own consists of; None if they cannot be seen."""
-    if isinstance(tensor, FunctionalTensor):
+    if isinstance(tensor, FunctionalTensor) or is_lazy(tensor):
         return []
     if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         return [torch._C._functorch.get_unwrapped(tensor)]
