@@ -101,9 +101,9 @@ def test_a_checkpoint_keeps_what_it_was_given(reentrant):
 def test_what_hooks_made_is_kept():
     """A copy in a smaller dtype, in place of the result."""
     model, x = perceptron(), torch.ones(6, 4)
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: (t.dtype, t.half()), lambda p: p[1].to(p[0])):
-        with OpFlopMode(memory=True) as m:
-            out = model(x)
+    halves = torch.autograd.graph.saved_tensors_hooks(lambda t: (t.dtype, t.half()), lambda p: p[1].to(p[0]))
+    with halves, OpFlopMode(memory=True) as m:
+        out = model(x)
     assert m.profile.memory.saved_by_module() == {
         # What the layers are given and their weights, transposed or not, and the results.
         "Sequential.0": 2 * 6 * 4,

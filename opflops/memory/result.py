@@ -9,6 +9,7 @@ from opflops.memory.storages import ACTIVATION, TEMPORARY, DeviceMemory
 from opflops.pricing.op_pricing import op_name
 from opflops.records.memory import LiveBytes, Memory, Moment, Sample
 from opflops.records.rows import ancestry
+from opflops.torch_internals.saved_tensors import SAVED_TENSORS_ARE_SEEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 WORKSPACES = "What kernels use inside, such as the workspaces of cuBLAS and cuDNN, is not part of the memory."
 EAGER = "The memory is that of eager execution; a compiled graph plans its memory differently."
+NOT_TOLD = "This version of PyTorch does not tell what autograd keeps, so activations are among the temporaries."
 OPAQUE = "The memory of opaque tensors, such as those of oneDNN, is not seen."
 
 
@@ -33,7 +35,12 @@ def memory_of(tracker: MemoryTracker, resolve: Resolve) -> Memory:
     on_cuda = tracker.allocator or any(device.name.startswith("cuda") for device in tracker.storages.devices.values())
     remarks = tuple(
         remark
-        for remark, holds in ((WORKSPACES, on_cuda), (EAGER, tracker.compiled), (OPAQUE, tracker.opaque))
+        for remark, holds in (
+            (WORKSPACES, on_cuda),
+            (EAGER, tracker.compiled),
+            (OPAQUE, tracker.opaque),
+            (NOT_TOLD, not SAVED_TENSORS_ARE_SEEN),
+        )
         if holds
     )
     devices = [_device_memory(device, tracker, resolve, remarks) for device in tracker.storages.devices.values()]

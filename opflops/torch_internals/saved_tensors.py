@@ -21,7 +21,10 @@ ENGINE_ENTRIES: list[tuple[Any, str]] = [
 ]
 """The function that every backward pass of a program begins with, as owner and name: where PyTorch looks it up."""
 
-SavedTensor = torch._C._autograd.SavedTensor
+SavedTensor: Any = torch._C._autograd.SavedTensor
+SAVED_TENSORS_ARE_SEEN = hasattr(SavedTensor, "unpack_hook")
+"""Whether this version of PyTorch tells what nodes of operators saved without a call of hooks."""
+
 _RAW = "_raw_saved_"
 # The class of a node of the user's own functions is made for each function.
 _names_by_class: dict[type, list[str]] = {}
@@ -65,7 +68,7 @@ def saved_tensors(node: Any) -> Iterator[Tensor]:
 
 def _tensors_of(saved: Any) -> Iterator[Tensor]:
     """Iterate over the tensors that are kept for one that was saved."""
-    if not isinstance(saved, SavedTensor):
+    if not isinstance(saved, SavedTensor) or not SAVED_TENSORS_ARE_SEEN:
         return
     data = saved.data
     if isinstance(data, Tensor):
