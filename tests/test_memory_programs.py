@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim import optimizer as optimizers
 from torch.utils.checkpoint import checkpoint
 
-from opflops import ArgumentError, OpFlopMode
+from opflops import ArgumentError, Cost, OpFlopMode
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -314,3 +314,29 @@ def test_several_devices():
     memory = m.profile.memory
     assert (memory.device, memory.peak) == ("meta", 800)
     assert [(each.device, each.peak) for each in memory.others] == [("cpu", 40)]
+
+
+def test_what_runs_inside_an_operator_with_a_formula_is_seen():
+    """The mode counts the operator as a whole; its results and temporary tensors are in memory all the same."""
+    model, x = nn.Linear(4, 300), torch.ones(2, 4)
+
+    def run(**options):
+        with torch.inference_mode(), OpFlopMode(memory=True, **options) as m:
+            model(x).exp()
+        return m.profile.memory
+
+    plain = run()
+    formula = run(formulas={torch.ops.aten.linear: lambda *, out: Cost(macs=5)})
+    assert formula.peak == plain.peak == 4 * (4 * 300 + 300 + 8 + 600 + 600)
+    assert formula.module_peaks == plain.module_peaks
+
+
+def test_a_model_without_operators_is_in_memory():
+    """It was called, and nothing ran."""
+    model = nn.Identity()
+    model.weight = nn.Parameter(torch.ones(10))
+    with OpFlopMode(memory=True) as m:
+        model(torch.ones)
+    memory = m.profile.memory
+    assert (memory.peak, memory.parameters, memory.at) == (40, 40, None)
+    assert sum(memory.at_peak) == memory.peak

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opflops.memory.storages import ACTIVATION, TEMPORARY, DeviceMemory
+from opflops.memory.storages import ACTIVATION, TEMPORARY, DeviceMemory, StorageRecord
 from opflops.pricing.op_pricing import op_name
-from opflops.records.memory import LiveBytes, Memory, Moment, Sample
+from opflops.records.memory import CATEGORIES, LiveBytes, Memory, Moment, Sample
 from opflops.records.rows import ancestry
 from opflops.torch_internals.saved_tensors import SAVED_TENSORS_ARE_SEEN
 
@@ -80,9 +80,9 @@ def _device_memory(
     at = highest.at._replace(source=_line(device.source)) if highest is not None else None
     return {
         "device": device.name,
-        "peak": highest.live.total if highest is not None else base,
+        "peak": base if highest is None else highest.live.total,
         "at": at,
-        "at_peak": highest.live if highest is not None else LiveBytes(),
+        "at_peak": _base_of(records) if highest is None else highest.live,
         "end_of_forward": base + end_of_forward,
         "saved": saved,
         "phase_peaks": phase_peaks,
@@ -91,6 +91,14 @@ def _device_memory(
         "allocator": tracker.allocator,
         "remarks": remarks,
     }
+
+
+def _base_of(records: list[StorageRecord]) -> LiveBytes:
+    """Add up what was used, where no operator has run."""
+    found = [0] * len(CATEGORIES)
+    for each in records:
+        found[each.category] += each.size
+    return LiveBytes(*found)
 
 
 def _line(source: tuple[Any, int] | None) -> str:

@@ -101,6 +101,8 @@ class MemoryTracker:
             roots: What the pass begins with.
             inside: Whether it begins inside of another one.
         """
+        if is_being_traced():
+            return []
         leaves = self._see_graph(stack, roots)
         for leaf in leaves:
             if leaf.grad is not None:
@@ -133,7 +135,9 @@ class MemoryTracker:
         for node in graph_nodes([node for root in roots if (node := node_of(root)) is not None]):
             number = sequence_nr(node)
             if number == ACCUMULATE_GRAD_NR:
-                leaves.append(accumulated_leaf(node))
+                # Nodes that only raise an error have that number too.
+                if hasattr(node, "variable"):
+                    leaves.append(accumulated_leaf(node))
                 continue
             for tensor in saved_tensors(node):
                 if number < self._first_node:
