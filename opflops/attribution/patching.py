@@ -347,13 +347,12 @@ def _wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
             and _active_modes == 1
             and isinstance(mode := mode_at(modes - 1), HasModuleStack)
             and mode.counts_here is None
+            and (mode.memory_tracker is None or mode.module_stack.inside_module)
         ):
             # The common case of one counting mode, innermost, avoids building lists.
             stack = mode.module_stack
             depth = stack.enter(module)
             try:
-                if depth == 1 and mode.memory_tracker is not None:
-                    return mode.memory_tracker.call_outermost(stack, original, module, *args, **kwargs)
                 if call_directly and module._compiled_call_impl is None:  # noqa: SLF001 - as the original does
                     return module._call_impl(*args, **kwargs)  # noqa: SLF001 - as above
                 return original(module, *args, **kwargs)
@@ -363,8 +362,8 @@ def _wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
         if not counting:
             return call_uncounted(original, module, *args, **kwargs)
         function = call_tracked(counting, original)
-        entered = [(each.module_stack, each.module_stack.enter(module)) for each in counting]
-        return call_entered(entered, function, module, *args, **kwargs)
+        depths = [(each.module_stack, each.module_stack.enter(module)) for each in counting]
+        return call_entered(depths, function, module, *args, **kwargs)
 
     return call
 
