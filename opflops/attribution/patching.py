@@ -348,15 +348,14 @@ def _wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
             and _active_modes == 1
             and isinstance(mode := mode_at(modes - 1), HasModuleStack)
             and mode.counts_here is None
+            and (mode.memory_tracker is None or mode.module_stack.inside_module)
         ):
             # The common case of one counting mode, innermost, avoids building lists.
             stack = mode.module_stack
             depth = stack.enter(module, args, kwargs)
             result = RAISED
             try:
-                if depth == 1 and mode.memory_tracker is not None:
-                    result = mode.memory_tracker.call_outermost(stack, original, module, *args, **kwargs)
-                elif call_directly and module._compiled_call_impl is None:  # noqa: SLF001 - as the original does
+                if call_directly and module._compiled_call_impl is None:  # noqa: SLF001 - as the original does
                     result = module._call_impl(*args, **kwargs)  # noqa: SLF001 - as above
                 else:
                     result = original(module, *args, **kwargs)

@@ -26,16 +26,18 @@ class StorageRecord(weakref.ref[Any]):
         born: The number of the operator that made it; :data:`BEFORE` for one from before the block.
         category: The index of its category, as known so far.
         owner: The module whose work made autograd keep it; None if it does not.
+        keeps: The storage that it is a view of, if it is fake and that is not.
         device: Where it counts; None if it is from before the block, and the block did not use it yet.
     """
 
-    __slots__ = ("born", "category", "device", "key", "owner", "size")
+    __slots__ = ("born", "category", "device", "keeps", "key", "owner", "size")
 
     key: int
     size: int
     born: int
     category: int
     owner: ModuleContext | None
+    keeps: Any
     device: DeviceMemory | None
 
 
@@ -74,13 +76,15 @@ class Storages:
 
     Attributes:
         records: The records by the identity of the storage.
-        devices: The devices by name.
+        devices: The devices.
+        in_order: The same as a list.
         only_device: The device that all storages count on; None if each counts on its own.
     """
 
     def __init__(self, rounded: int = 1) -> None:
         self.records: dict[int, StorageRecord] = {}
         self.devices: dict[Any, DeviceMemory] = {}
+        self.in_order: list[DeviceMemory] = []
         self.only_device: Any = None
         self._rounded = rounded
 
@@ -88,11 +92,14 @@ class Storages:
         """Make the record of a storage that is not counted yet."""
         record = StorageRecord(storage, self._died)
         record.key = id(storage)
-        record.size = size if self._rounded == 1 else -(-size // self._rounded) * self._rounded
+        record.size = size if self._rounded == 1 else self._rounded_size(size)
         record.born, record.category = born, INPUT if born == BEFORE else TEMPORARY
-        record.owner = record.device = None
+        record.owner = record.device = record.keeps = None
         self.records[record.key] = record
         return record
+
+    def _rounded_size(self, size: int) -> int:
+        return -(-size // self._rounded) * self._rounded
 
     def count(self, record: StorageRecord, device: Any) -> None:
         """Count a storage on a device from its birth on."""
@@ -100,6 +107,7 @@ class Storages:
         memory = self.devices.get(device)
         if memory is None:
             memory = self.devices.setdefault(device, DeviceMemory(str(device)))
+            self.in_order = [*self.devices.values()]
         record.device = memory
         if record.born == BEFORE:
             memory.base += record.size
@@ -107,8 +115,10 @@ class Storages:
             memory.live += record.size
 
     def resize(self, record: StorageRecord, storage: Any, size: int, number: int) -> None:
-        """Let a storage that another size was given die and be born again."""
+        """Let a storage die and be born again, if it has another size now."""
         device = record.device
+        if self._rounded_size(size) == record.size:
+            return
         self._died(record)
         if size:
             new = self.add(storage, size, number)

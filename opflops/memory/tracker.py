@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+import torch
 from torch import Tensor, is_grad_enabled
 from torch.utils._pytree import tree_leaves
 
@@ -28,11 +29,18 @@ from opflops.torch_internals.autograd import (
     next_sequence_nr,
     sequence_nr,
 )
-from opflops.torch_internals.dispatch import OpOverload, schema_of
+from opflops.torch_internals.dispatch import OpOverload, mode_count, schema_of
 from opflops.torch_internals.operator_traits import OperatorTraits
 from opflops.torch_internals.optimizers import optimizer_tensors
 from opflops.torch_internals.saved_tensors import graph_nodes, node_of, saved_tensors
-from opflops.torch_internals.storages import all_tensors, component_tensors, is_fake, storage_bytes, storage_of
+from opflops.torch_internals.storages import (
+    PLAIN_TENSORS,
+    all_tensors,
+    component_tensors,
+    is_fake,
+    storage_bytes,
+    storage_of,
+)
 from opflops.torch_internals.tracing import is_being_traced
 
 if TYPE_CHECKING:
@@ -44,6 +52,9 @@ if TYPE_CHECKING:
     from opflops.attribution.module_stack import ModuleStack
     from opflops.attribution.root_modules import RootModules
 
+# Arguments that hold no tensors.
+_NUMBERS = frozenset({type(None), bool, int, float, complex, str, torch.dtype, torch.device, torch.layout})
+_LOWEST = -(2**63)
 _MUTATES, _LIFTS, _VIEWS, _OTHER = "mutates", "lifts", "views", "other"
 _MODE_METHODS = frozenset({"__torch_dispatch__", "__torch_function__"})
 
@@ -103,6 +114,8 @@ class MemoryTracker:
             roots: What the pass begins with.
             inside: Whether it begins inside of another one.
         """
+        if is_being_traced():
+            return []
         leaves = self._see_graph(stack, roots)
         for leaf in leaves:
             if leaf.grad is not None:
@@ -130,21 +143,22 @@ class MemoryTracker:
 
     def _see_graph(self, stack: ModuleStack, roots: Iterable[Any]) -> list[Tensor]:
         """Mark what the nodes of a graph saved, and return its leaves."""
-        leaves = []
+        roots = [*roots]
+        leaves = [root for root in roots if isinstance(root, Tensor) and root.requires_grad and root.is_leaf]
         for node in graph_nodes([node for root in roots if (node := node_of(root)) is not None]):
             number = sequence_nr(node)
             if number == ACCUMULATE_GRAD_NR:
-                leaves.append(accumulated_leaf(node))
+                # Nodes that only raise an error have that number too.
+                if hasattr(node, "variable"):
+                    leaves.append(accumulated_leaf(node))
                 continue
-            owner = None
             for tensor in saved_tensors(node):
                 if number < self._first_node:
                     self._note(tensor, BEFORE)
                 # What no operator has seen, such as the state of a random generator, does not count.
                 for record in self._records_of(tensor):
                     if record.owner is None:
-                        owner = owner or stack.node_owner(number)
-                        record.owner, record.category = owner, min(record.category, ACTIVATION)
+                        record.owner, record.category = stack.node_owner(number), min(record.category, ACTIVATION)
         return leaves
 
     def _note_end_of_forward(self, *, by_backward: bool) -> None:
@@ -170,61 +184,65 @@ class MemoryTracker:
         """See that a storage has another size, with no operator."""
         record, size = self._records.get(id(storage)), storage_bytes(storage)
         if record is not None:
-            if size != record.size:
-                self.storages.resize(record, storage, size, self.operators)
+            self.storages.resize(record, storage, size, self.operators)
         elif size:
             self.storages.count(self.storages.add(storage, size, self.operators), storage.device)
 
-    def after(
+    def after(  # noqa: C901 - function calls would take longer
         self, stack: ModuleStack, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, out: Any
     ) -> None:
-        """See the tensors that an operator was given and that it returned."""
-        if out is NotImplemented or is_being_traced():
+        """See the tensors that an operator was given and that it returned.
+
+        This runs after every operator, so it avoids function calls.
+        """
+        # Fake tensors ask for their device by an operator.
+        if out is NotImplemented or out.__class__ is torch.device or (mode_count() and is_being_traced()):
             return
         number = self.operators
         self.operators = number + 1
-        records = self._records
+        record_of = self._records.get
         kind = self._kinds.get(func)
         if kind is None:
             kind = self._kinds[func] = _kind_of(func)
-        mutates = kind == _MUTATES
-        # What PyTorch made of numbers is the result; fake tensors only stand for it.
-        for arg in args if kind != _LIFTS else ():
-            if isinstance(arg, Tensor):
-                self._see(arg, number, mutates)
-            elif type(arg) is list or type(arg) is tuple:
-                self._see_all(arg, number, mutates)
-        if kwargs:
-            self._see_all(kwargs.values(), number, mutates)
-        if kind == _VIEWS and is_fake(out) and not is_fake(args[0]):
+        mutates = kind is _MUTATES
+        if kind is _VIEWS and args and type(args[0]) is not type(out) and is_fake(out) and not is_fake(args[0]):
             self._see_fake_views(args[0], out, number)
-        if isinstance(out, Tensor):
-            self._see(out, number, mutates)
-        elif out is not None:
-            self._see_all((out,), number, mutates)
+        elif kind is _LIFTS:
+            # What PyTorch made of numbers is the result; a fake one only stands for it.
+            args = ()
+        for arg in (*args, *kwargs.values(), out) if kwargs else (*args, out):
+            cls = type(arg)
+            if cls in PLAIN_TENSORS:
+                try:
+                    record = record_of(id(arg.untyped_storage()))
+                except (NotImplementedError, RuntimeError):
+                    record = None
+                if record is None or mutates or record.device is None:
+                    self._see(arg, number, mutates)
+            elif cls not in _NUMBERS:
+                self._see_all((arg,), number, mutates)
         task = graph_task_id()
-        context, phase = stack.current if task < 0 else stack.attribute_backward(task)
-        moment = context, phase, func
-        where = context, phase
-        for device in [*self.storages.devices.values()]:
+        where = stack.current if task < 0 else stack.attribute_backward(task)
+        for device in self.storages.in_order:
             live = device.live
-            peaks = device.peaks
-            if live > peaks.get(where, -(2**63)):
-                peaks[where] = live
-            device.timeline.add(number, live, moment)
-            if live > device.highest:
-                device.highest = live
-                device.source = self._source()
+            if live > device.peaks.get(where, _LOWEST):
+                device.peaks[where] = live
+            timeline = device.timeline
+            if number >> timeline.shift > timeline.stretch or live > timeline.live[-1]:
+                timeline.add(number, live, (*where, func))
+                if live > device.highest:
+                    device.highest = live
+                    device.source = self._source()
 
     def _see_fake_views(self, original: Any, out: Any, number: int) -> None:
-        """See fake views of a tensor from before the block that is not fake: they take no memory but that tensor's."""
+        """See fake views of a tensor that is not fake: they take no memory, but keep that tensor's."""
         storage = storage_of(original) if isinstance(original, Tensor) else None
-        record = None if storage is None else self._records.get(id(storage))
-        if record is not None and record.born == BEFORE:
-            for each in tree_leaves(out):
-                made = storage_of(each) if isinstance(each, Tensor) else None
-                if made is not None and id(made) not in self._records:
-                    self.storages.count(self.storages.add(made, 0, number), each.device)
+        for each in tree_leaves(out) if storage is not None else ():
+            made = storage_of(each) if isinstance(each, Tensor) else None
+            if made is not None and id(made) not in self._records:
+                record = self.storages.add(made, 0, number)
+                record.keeps = storage
+                self.storages.count(record, each.device)
 
     def _see_all(self, values: Iterable[Any], number: int, mutates: bool) -> None:
         for value in values:
@@ -245,8 +263,8 @@ class MemoryTracker:
         if record is not None:
             if record.device is None:
                 self.storages.count(record, tensor.device)
-            if resized and record.size and (size := storage_bytes(storage)) != record.size:
-                self.storages.resize(record, storage, size, number)
+            if resized and record.size:
+                self.storages.resize(record, storage, storage_bytes(storage), number)
             return
         size = storage_bytes(storage)
         if size:
@@ -282,6 +300,8 @@ class MemoryTracker:
         if storage is None:
             return [record for each in self._components(tensor) for record in self._records_of(each)]
         record = self._records.get(id(storage))
+        if record is not None and record.keeps is not None:
+            record = self._records.get(id(record.keeps))
         if record is not None and record.device is None:
             self.storages.count(record, tensor.device)
         return [] if record is None else [record]

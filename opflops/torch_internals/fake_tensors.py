@@ -230,11 +230,21 @@ def _fake_of(mode: FakeTensorMode, values: KnownValues, tensor: Tensor) -> Tenso
         original.requires_grad_(tensor.requires_grad)
     with modes_disabled():
         fake = mode.from_tensor(original, static_shapes=True)
+        _match_storage(original, fake)
     if isinstance(tensor, nn.Parameter):
         # The call starts without gradients, as a training step does.
         fake.grad = None
     values.note_original(original, fake)
     return with_class(fake, cls)
+
+
+def _match_storage(original: Tensor, fake: Tensor) -> None:
+    """Make the storage of a copy as large as the original's, of which the tensor may be a part."""
+    if original.layout is torch.strided and fake.layout is torch.strided and type(original) in (Tensor, nn.Parameter):
+        size, storage = original.untyped_storage().nbytes(), fake.untyped_storage()
+        made: Any = storage.nbytes()
+        if type(made) is int and made < size:
+            storage.resize_(size)
 
 
 class _FakeCopier(StateCopier):

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 from torch.utils._pytree import tree_leaves
+from torch.utils.checkpoint import _CheckpointFrame
 
-from opflops.torch_internals.autograd import ACCUMULATE_GRAD_NR
+from opflops.torch_internals.autograd import sequence_nr
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,16 +21,18 @@ ENGINE_ENTRIES: list[tuple[Any, str]] = [
 ]
 """The function that every backward pass of a program begins with, as owner and name: where PyTorch looks it up."""
 
+SavedTensor: Any = torch._C._autograd.SavedTensor
+SAVED_TENSORS_ARE_SEEN = hasattr(SavedTensor, "unpack_hook")
+"""Whether this version of PyTorch tells what nodes of operators saved without a call of hooks."""
+
 _RAW = "_raw_saved_"
 # The class of a node of the user's own functions is made for each function.
 _names_by_class: dict[type, list[str]] = {}
 
 
 def node_of(root: Any) -> Any:
-    """Return the node that a root of a backward pass belongs to: that of a tensor, or of a ``GradientEdge``."""
-    if not isinstance(root, Tensor):
-        return getattr(root, "node", None)
-    return root.grad_fn if root.grad_fn is not None or not root.requires_grad else torch.autograd.graph.get_gradient_edge(root).node
+    """Return the node of a root of a backward pass: of a tensor, None for a leaf; or of a ``GradientEdge``."""
+    return root.grad_fn if isinstance(root, Tensor) else getattr(root, "node", None)
 
 
 def graph_nodes(roots: Iterable[Any]) -> list[Any]:
@@ -41,23 +44,14 @@ def graph_nodes(roots: Iterable[Any]) -> list[Any]:
             if node is not None and node not in nodes:
                 nodes.add(node)
                 todo.append(node)
-    return sorted(nodes, key=_number)
-
-
-def _number(node: Any) -> int:
-    number: int = node._sequence_nr()
-    return number
-
-
-def accumulates(node: Any) -> bool:
-    """Return whether a node accumulates a gradient."""
-    return _number(node) == ACCUMULATE_GRAD_NR
+    return sorted(nodes, key=sequence_nr)
 
 
 def saved_tensors(node: Any) -> Iterator[Tensor]:
     """Iterate over the tensors that a node saved, without a call of hooks: those that hooks made in their place.
 
-    The tensors share the storages of those that were saved.
+    They share the storages of those that were saved. Of ``torch.utils.checkpoint`` they are what the checkpointed
+    function was given.
     """
     if isinstance(node, BackwardCFunction):
         yield from (each for each in tree_leaves([*vars(node).values()]) if isinstance(each, Tensor))
@@ -67,19 +61,38 @@ def saved_tensors(node: Any) -> Iterator[Tensor]:
         if not isinstance(node, BackwardCFunction):
             _names_by_class[type(node)] = names
     for name in names:
-        try:
-            found = getattr(node, name)
-            for saved in found if isinstance(found, (tuple, list)) else (found,):
-                yield from _tensors_in(saved)
-        except RuntimeError:
-            # It was released already.
-            continue
+        found = _attribute(node, name)
+        for saved in found if isinstance(found, (tuple, list)) else (found,):
+            yield from _tensors_of(saved)
 
 
-def _tensors_in(saved: Any) -> Iterable[Tensor]:
-    if saved is None:
-        return ()
+def _tensors_of(saved: Any) -> Iterator[Tensor]:
+    """Iterate over the tensors that are kept for one that was saved."""
+    if not isinstance(saved, SavedTensor) or not SAVED_TENSORS_ARE_SEEN:
+        return
     data = saved.data
     if isinstance(data, Tensor):
-        return (data,)
-    return [each for each in tree_leaves(data) if isinstance(each, Tensor)] if saved.unpack_hook is not None else ()
+        yield data
+    elif (hook := saved.unpack_hook) is not None:
+        yield from (each for each in tree_leaves(data) if isinstance(each, Tensor))
+        for cell in getattr(hook, "__closure__", None) or ():
+            if isinstance(cell.cell_contents, _CheckpointFrame):
+                yield from _checkpointed_arguments(cell.cell_contents)
+
+
+def _checkpointed_arguments(frame: Any) -> Iterator[Tensor]:
+    """Iterate over the tensors that a checkpointed function was given, as PyTorch keeps them."""
+    for saved in getattr(frame, "saved_args", ()):
+        yield from _tensors_of(saved)
+    # Older versions have a node that saves them.
+    saver = getattr(frame, "input_saver", None)
+    if saver is not None and saver.grad_fn is not None:
+        yield from saved_tensors(saver.grad_fn)
+
+
+def _attribute(node: Any, name: str) -> Any:
+    try:
+        return getattr(node, name)
+    except RuntimeError:
+        # It was released already.
+        return None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
+from contextlib import nullcontext
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from opflops.torch_internals.dispatch import modes_disabled
@@ -19,7 +22,19 @@ if TYPE_CHECKING:
 UntypedStorage = torch.UntypedStorage
 
 _NO_DISPATCH = Tensor.__torch_dispatch__
-_STRIDED = torch.strided
+# The methods that return the dense tensors of a sparse one.
+_ROWS, _COLUMNS = ("crow_indices", "col_indices", "values"), ("ccol_indices", "row_indices", "values")
+_PARTS = {
+    torch.sparse_coo: ("_indices", "_values"),
+    torch.sparse_csr: _ROWS,
+    torch.sparse_bsr: _ROWS,
+    torch.sparse_csc: _COLUMNS,
+    torch.sparse_bsc: _COLUMNS,
+}
+
+
+PLAIN_TENSORS = frozenset({Tensor, torch.nn.Parameter, FakeTensor})
+"""The usual classes of tensors, each with a storage of its own, unless the layout is another one."""
 
 
 def storage_of(tensor: Tensor) -> torch.UntypedStorage | None:
@@ -29,11 +44,13 @@ def storage_of(tensor: Tensor) -> torch.UntypedStorage | None:
     storage.
     """
     cls = type(tensor)
-    if cls is not Tensor and cls.__torch_dispatch__ is not _NO_DISPATCH and not issubclass(cls, FakeTensor):
+    if cls not in PLAIN_TENSORS and cls.__torch_dispatch__ is not _NO_DISPATCH and not issubclass(cls, FakeTensor):
         return None
     try:
-        return tensor.untyped_storage()
-    except (NotImplementedError, RuntimeError):
+        # Subclasses may override methods.
+        with nullcontext() if cls in PLAIN_TENSORS else torch._C.DisableTorchFunctionSubclass():
+            return tensor.untyped_storage()
+    except (NotImplementedError, RuntimeError, ValueError):
         return None
 
 
@@ -44,35 +61,30 @@ def is_fake(value: Any) -> bool:
 
 def component_tensors(tensor: Tensor) -> list[Tensor] | None:
     """Return the tensors that a tensor without a storage of its own consists of; None if they cannot be seen."""
-    if isinstance(tensor, FunctionalTensor) or torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+    if isinstance(tensor, FunctionalTensor) or is_lazy(tensor):
         return []
+    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        return [torch._C._functorch.get_unwrapped(tensor)]
     if is_traceable_wrapper_subclass(tensor):
-        names, _ = tensor.__tensor_flatten__()  # type: ignore[attr-defined]
+        names, _ = tensor.__tensor_flatten__()
         return [each for name in names if isinstance(each := getattr(tensor, name), Tensor)]
     if type(tensor).__torch_dispatch__ is not _NO_DISPATCH and not isinstance(tensor, FakeTensor):
         # Its operators run others on the tensors that it holds.
         return []
+    names = _PARTS.get(tensor.layout)
+    if names is None:
+        return None
     with modes_disabled(), torch.no_grad():
-        if tensor.layout is torch.sparse_coo:
-            return [tensor._indices(), tensor._values()]
-        if tensor.layout in {torch.sparse_csr, torch.sparse_bsr}:
-            return [tensor.crow_indices(), tensor.col_indices(), tensor.values()]
-        if tensor.layout in {torch.sparse_csc, torch.sparse_bsc}:
-            return [tensor.ccol_indices(), tensor.row_indices(), tensor.values()]
-    return None
+        return [getattr(tensor, name)() for name in names]
 
 
 def all_tensors() -> Iterator[Tensor]:
     """Iterate over the tensors that Python objects stand for, and that the garbage collector knows of."""
-    is_tensor: dict[type, bool] = {}
-    # A proxy may claim any class, so objects are asked for their type alone.
-    for each in gc.get_objects():
-        cls = type(each)
-        known = is_tensor.get(cls)
-        if known is None:
-            known = is_tensor[cls] = issubclass(cls, Tensor)
-        if known:
-            yield each
+    objects = gc.get_objects()
+    # A proxy may claim any class, so objects are asked for their type alone. There may be millions of them, for which
+    # no Python code runs.
+    is_tensor = {cls for cls in {*map(type, objects)} if issubclass(cls, Tensor)}.__contains__
+    return compress(objects, map(is_tensor, map(type, objects)))
 
 
 def storage_bytes(storage: torch.UntypedStorage) -> int:
