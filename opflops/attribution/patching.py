@@ -366,8 +366,8 @@ def _wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
         if not counting:
             return call_uncounted(original, module, *args, **kwargs)
         function = call_tracked(counting, original)
-        stacks = [(each.module_stack, each.module_stack.enter(module, args, kwargs)) for each in counting]
-        return call_entered(stacks, function, module, *args, **kwargs)
+        depths = [(each.module_stack, each.module_stack.enter(module, args, kwargs)) for each in counting]
+        return call_entered(depths, function, module, *args, **kwargs)
 
     return call
 
