@@ -111,7 +111,7 @@ def test_modules_are_compared_by_their_peaks():
     _, lines = compared(SMALL, LARGE, measure="peak")
     assert lines["stem (Linear)"] == ["50", "60", "1.20×"]
     assert lines["layers"] == ["75", "70", "0.93×"]
-    assert lines["  1 (Linear)"] == ["70", "70", "1.00×"]
+    assert lines["  0-1 ×2 (Linear)"] == ["70", "70", "1.00×"]
     assert lines["total"] == ["91", "81", "0.89×"]
     assert "(itself)" not in lines
     _, lines = compared(SMALL, LARGE, measure="peak", top=1, depth=1)
