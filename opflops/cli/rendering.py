@@ -191,7 +191,9 @@ def _render_file(counted: CountedTarget, rendering: Rendering) -> str:
     if rendering.format == "page":
         title = next(iter(counted.about.values()))
         device = _get_device(rendering.roofline)
-        return profile.to_html(title=title, device=device, tf32=rendering.tf32, about=counted.about)
+        fits = None if rendering.capacity is None else rendering.capacity.bytes
+        about = counted.about if counted.largest is None else {**counted.about, "largest": str(counted.largest)}
+        return profile.to_html(title=title, device=device, tf32=rendering.tf32, about=about, fits=fits)
     return profile.to_mermaid("er" if rendering.format == "mermaid-er" else "state")
 
 

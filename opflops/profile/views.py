@@ -172,7 +172,8 @@ class Views:
         from opflops.report.page import PageOptions, page  # noqa: PLC0415 - see above
 
         check_options("to_html", options, PageOptions.__annotations__)
-        return page(rows_at_example(self.rows), self.symbolic, **options)
+        rows = rows_at_example(self.rows)
+        return page(rows, self.symbolic, modules=self.modules, memory=self.memory, **options)
 
     def roofline(self, device: str | Device, by: str | tuple[str, ...] = "op", *, tf32: bool = False) -> Roofline:
         """Compute a lower bound on the time on a device, from its peak FLOP/s and its memory bandwidth.

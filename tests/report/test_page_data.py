@@ -188,6 +188,7 @@ def test_a_page_is_named_by_its_outermost_modules(modules, title):
         ({"measure": "flop"}, r"cannot show 'flop'; it can show flops, macs, .*; did you mean 'flops'\?"),
         ({"measure": "seconds"}, r"nothing was timed\. Count with OpFlopMode\(timing=True\)"),
         ({"device": "h100-sxn"}, "h100-sxm"),
+        ({"fits": "80GB"}, r"memory, which was not followed\. Count with memory=True"),
     ],
 )
 def test_what_a_page_cannot_show_is_refused(options, message):

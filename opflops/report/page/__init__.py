@@ -27,14 +27,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from opflops.devices import Device
+    from opflops.records.memory import Memory
+    from opflops.records.modules import ModuleRecord
     from opflops.records.rows import Row
     from opflops.report.notes import Symbolic
 
-MEASURES = ("flops", "macs", "transcendentals", "bytes", "seconds", "calls")
+MEASURES = ("flops", "macs", "transcendentals", "bytes", "seconds", "activations", "calls")
 
 # They are concatenated in this order; page.js starts the page.
-_SCRIPTS = ("numbers.js", "profile.js", "search.js", "colors.js", "cells.js", "tree.js", "hierarchy.js",
-            "operators.js", "roofline.js", "charts.js", "page.js")  # fmt: skip
+_SCRIPTS = ("numbers.js", "profile.js", "search.js", "facts.js", "colors.js", "cells.js", "tree.js", "hierarchy.js",
+            "operators.js", "roofline.js", "memory.js", "timeline.js", "charts.js", "page.js")  # fmt: skip
 
 
 class PageOptions(TypedDict, total=False):
@@ -45,6 +47,7 @@ class PageOptions(TypedDict, total=False):
     tf32: bool
     measure: str
     about: Mapping[str, str] | None
+    fits: str | Device | float | None
 
 
 @explain_arguments(error=ProfileArgumentError)
@@ -52,27 +55,35 @@ def page(
     rows: Sequence[Row],
     symbolic: Symbolic = NUMBERS,
     *,
+    modules: Sequence[ModuleRecord] = (),
+    memory: Memory | None = None,
     title: str | None = None,
     device: str | Device | None = None,
     tf32: bool = False,
     measure: str = "flops",
     about: Mapping[str, str] | None = None,
+    fits: str | Device | float | None = None,
 ) -> str:
     """Write one HTML page that opens from disk: module tree, icicle or treemap, operators, and a roofline.
 
     Args:
         rows: The rows to show.
         symbolic: The dimensions of costs that are expressions; charts are drawn at their example sizes.
+        modules: What is known of the modules; without them there are no parameters and shapes.
+        memory: What was kept in memory; without it there is no chart of it.
         title: The heading; by default the names of the outermost modules.
         device: The device of the roofline. Without a device, timed rows are drawn without a roof.
         tf32: Whether float32 matmuls run in TF32 on the device.
-        measure: The measure shown first: ``"flops"``, ``"macs"``, ``"transcendentals"``, ``"bytes"``, ``"seconds"`` or
-            ``"calls"``.
+        measure: The measure shown first: ``"flops"``, ``"macs"``, ``"transcendentals"``, ``"bytes"``,
+            ``"seconds"``, ``"activations"`` or ``"calls"``.
         about: Facts to show below the title, such as the inputs.
+        fits: What the peak of memory is compared with, as for :meth:`opflops.records.memory.Memory.fits`; by default
+            ``device``, if it is known how much memory that has.
 
     Raises:
         MissingExtraError: plotly is not installed; the message says how to install it.
-        ProfileError: The measure or the device is unknown, or a count is a SymInt.
+        ProfileError: The measure or the device is unknown, a count is a SymInt, or ``fits`` is given and memory was not
+            followed.
     """
     check_text("measure", measure, "measure='macs'")
     check_flag("tf32", tf32)
@@ -87,6 +98,11 @@ def page(
     _check_measure(measure, timed=timed)
     plain, with_tf32 = (None, False) if device is None else devices.split_tf32(device)
     roof = None if plain is None else device_data(rows, devices.device(plain), tf32=tf32 or with_tf32)
+    if fits is not None and memory is None:
+        raise ProfileError("fits compares the peak of memory, which was not followed. Count with memory=True.")
+    if fits is None and plain is not None and devices.device(plain).memory is not None:
+        fits = plain
+    fit = None if memory is None or fits is None else memory.fits(fits)
     heading = printable(title or _default_title(rows))
     facts = "".join(
         f"<div><dt>{html.escape(printable(name))}</dt><dd>{html.escape(printable(str(fact)))}</dd></div>"
@@ -101,7 +117,15 @@ def page(
         style=_read_part("page.css"),
         script=script,
         library=library,
-        data=embed_json({"title": heading, "measure": measure, "device": roof, **profile_data(rows, symbolic)}),
+        data=embed_json(
+            {
+                "title": heading,
+                "measure": measure,
+                "device": roof,
+                "fit": None if fit is None else [printable(str(fit)), bool(fit)],
+                **profile_data(rows, symbolic, modules, memory),
+            }
+        ),
     )
 
 

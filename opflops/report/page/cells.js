@@ -1,9 +1,11 @@
 // The rows of the module tree as elements: names with their types and tags, shares as bars, numbers scaled with the full
 // ones in tooltips. tree.js decides which rows are shown.
 
+const OPTIONAL = new Set(["transcendentals", "activations"]); // columns that are shown while their measure is chosen
+
 class Cells {
-  constructor(profile, colors, columns) {
-    Object.assign(this, { profile, colors, columns });
+  constructor(profile, facts, colors, columns) {
+    Object.assign(this, { profile, facts, colors, columns });
   }
 
   /** Sets the sums to write, and the measure of shares. */
@@ -44,7 +46,7 @@ class Cells {
 
   nameCell(node, level, hasChildren, words) {
     const { profile } = this;
-    const cell = made("td", { role: "gridcell", class: "name", title: profile.path[node] });
+    const cell = made("td", { role: "gridcell", class: "name", title: [profile.path[node], ...this.facts.shapes(node)].join("\n") });
     cell.style.setProperty("--level", level - 1);
     const toggle = made("span", { class: "toggle", "aria-hidden": "true" });
     if (!hasChildren) toggle.classList.add("none");
@@ -60,14 +62,28 @@ class Cells {
       cell.append(beside);
     }
     if (profile.kind[node] === UNPRICED) cell.append(made("span", { class: "tag warn" }, "unpriced"));
+    const shared = this.facts.sharedBy(node);
+    if (shared.length) cell.append(made("span", { class: "tag", title: shared.join("; ") }, "shared"));
     const reasons = profile.estimates[node];
     if (reasons) cell.append(made("span", { class: "tag", title: reasons.join("; ") }, "estimate"));
     return cell;
   }
 
   numberCells(node) {
+    const facts = this.facts.columns.map((name) => {
+      const text = this.facts.short(name, node);
+      const cell = made("td", { role: "gridcell", class: `number${text.split(" ")[0] === "0" ? " nothing" : ""}`, "data-column": name });
+      cell.append(text);
+      cell.title = this.facts.describe(name, node);
+      return cell;
+    });
+    return [...this.measureCells(node), ...facts];
+  }
+
+  measureCells(node) {
     return this.columns.map((name) => {
-      const cell = made("td", { role: "gridcell", class: `number ${name === this.measure ? "chosen" : ""}`, "data-column": name });
+      const kinds = ["number", ...(name === this.measure ? ["chosen"] : []), ...(OPTIONAL.has(name) ? ["optional"] : [])];
+      const cell = made("td", { role: "gridcell", class: kinds.join(" "), "data-column": name });
       const text = name === "calls" ? this.totals.full(name, node) : this.totals.short(name, node);
       cell.append(text);
       if (text === "0" || text.startsWith("0 ")) cell.classList.add("nothing");

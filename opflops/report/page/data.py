@@ -18,14 +18,18 @@ from opflops.records.dimensions import example_sizes
 from opflops.records.expressions import terms
 from opflops.records.rows import ancestry, unpriced
 from opflops.report.notes import notes
+from opflops.report.page.memory_data import MemoryEncoder
+from opflops.report.page.module_data import module_data
 from opflops.report.text.tree import OUTSIDE
 from opflops.units import exact
 from opflops.wording import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from opflops.devices import Device
+    from opflops.records.memory import Memory
+    from opflops.records.modules import ModuleRecord
     from opflops.records.rows import Row
     from opflops.report.notes import Symbolic
 
@@ -67,18 +71,27 @@ class _Nodes:
 
     def operator_of(self, row: Row) -> int:
         """Return the index of a row's operator in its module; adds the operator and the modules above if needed."""
-        module = self.indices.get(row.module)
-        if module is None or not self.type[module]:
-            parent = -1
-            for path in ancestry(row.module):
-                module = parent = self._add(path, parent, path.rpartition(".")[2] or OUTSIDE, _MODULE)
-            self.type[parent] = self.text(row.module_type)
-        operator = self._add(
-            (row.module, row.op, row.priced), self.indices[row.module], row.op, _OPERATOR if row.priced else _UNPRICED
-        )
+        module = self._module_of(row.module, row.module_type)
+        operator = self._add((row.module, row.op, row.priced), module, row.op, _OPERATOR if row.priced else _UNPRICED)
         if row.estimate and row.estimate not in self.estimates.setdefault(operator, []):
             self.estimates[operator].append(row.estimate)
         return operator
+
+    def _module_of(self, module: str, module_type: str) -> int:
+        """Return the index of a module; adds it and the modules above if needed."""
+        index = self.indices.get(module)
+        if index is None or not self.type[index]:
+            index = -1
+            for path in ancestry(module):
+                index = self._add(path, index, path.rpartition(".")[2] or OUTSIDE, _MODULE)
+            self.type[index] = self.text(module_type)
+        return index
+
+    def add_modules(self, modules: Iterable[ModuleRecord]) -> None:
+        """Complete the types of modules, and add modules without work that have parameters, so that these add up."""
+        for each in modules:
+            if each.parameters or each.shared or each.module in self.indices:
+                self._module_of(each.module, each.module_type)
 
     def to_columns(self) -> dict[str, Any]:
         return {
@@ -90,13 +103,18 @@ class _Nodes:
         }
 
 
-def profile_data(rows: Sequence[Row], symbolic: Symbolic) -> dict[str, Any]:
+def profile_data(
+    rows: Sequence[Row],
+    symbolic: Symbolic,
+    modules: Sequence[ModuleRecord] = (),
+    memory: Memory | None = None,
+) -> dict[str, Any]:
     """Encode the floating-point rows as columns, and add notes on all rows.
 
     Returns:
         JSON values: ``strings``, to which others refer by index; ``nodes``, the modules and operators; ``rows`` with
         the index of their node; ``counts``, how numbers are encoded; ``integer``, times and bytes of integer work;
-        ``notes``; and ``unpriced`` operators.
+        ``modules`` and ``memory``, what is known of the modules and of memory; ``notes``; and ``unpriced`` operators.
 
     Raises:
         ProfileError: A count is a SymInt.
@@ -113,29 +131,35 @@ def profile_data(rows: Sequence[Row], symbolic: Symbolic) -> dict[str, Any]:
     }
     if any(row.seconds is not None for row in floating):
         columns["seconds"] = [row.seconds for row in floating]
-    counts, written = _encode_counts([row.cost for row in floating], symbolic)
+    values = {name: [getattr(row.cost, name) for row in floating] for name in Cost._fields}
+    counts, written = _encode_counts(values | {"activations": [row.activations for row in floating]}, symbolic)
+    if floating:
+        nodes.add_modules(modules)
+    known = module_data(modules, nodes.indices, text)
+    devices = MemoryEncoder(nodes.indices, text).devices(memory)
     return {
         "strings": list(text.indices),
         "nodes": nodes.to_columns(),
         "rows": columns | counts,
         "counts": written,
+        "modules": known,
+        "memory": devices,
         "integer": _integer_parts(rows, symbolic),
         "notes": list(map(printable, notes(rows, symbolic))),
         "unpriced": [[printable(op), exact(calls)] for op, calls in unpriced(rows).items()],
     }
 
 
-def _encode_counts(costs: Sequence[Cost], symbolic: Symbolic) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+def _encode_counts(columns: Mapping[str, list[Any]], symbolic: Symbolic) -> tuple[dict[str, list[Any]], dict[str, Any]]:
     """Encode counts field by field, and return how they are encoded.
 
     If they are expressions, or too large for JavaScript to add up, each is a list of pairs: the index of a term and its
     coefficient. Coefficients are strings, multiplied by a ``denominator`` that makes all of them whole.
     """
-    columns = {name: [getattr(cost, name) for cost in costs] for name in Cost._fields}
     everything = [count for column in columns.values() for count in column]
     _check_counts(everything)
     if all(type(count) is int for count in everything) and 3 * sum(map(abs, everything)) < _MAX_EXACT:
-        return columns, {}
+        return dict(columns), {}
     split = {name: [_split_terms(count) for count in column] for name, column in columns.items()}
     distinct = {term for column in split.values() for parts in column for term in parts}
     ordered = _sort_terms(distinct)

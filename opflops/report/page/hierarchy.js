@@ -11,8 +11,8 @@ const CHART_CONFIG = { responsive: true, displayModeBar: false, displaylogo: fal
 
 class Hierarchy {
   /** @param on the callback: pick(node) */
-  constructor(element, profile, colors, on) {
-    Object.assign(this, { element, profile, colors, on, kind: "icicle" });
+  constructor(element, profile, facts, colors, on) {
+    Object.assign(this, { element, profile, facts, colors, on, kind: "icicle" });
   }
 
   /** Draws the part of the tree below a node, with the selected node outlined. */
@@ -191,6 +191,7 @@ class Hierarchy {
     if (node !== EVERYTHING && profile.typeBeside(node)) lines.push(escaped(profile.typeBeside(node)));
     lines.push(escaped(elided(totals.describe(measure, node), 120)));
     if (whole) lines.push(`${percent(totals.value(measure, node), whole)} of all`);
+    if (node !== EVERYTHING) lines.push(...this.facts.shapes(node).slice(0, 2).map((line) => escaped(elided(line, 120))));
     return lines.join("<br>");
   }
 

@@ -15,24 +15,48 @@ const choice = {
 };
 let totals = profile.totals(() => true);
 const colors = new Colors(profile, totals, choice.measure);
-const tree = new ModuleTree(at("tree"), profile, colors, { select, zoom });
-const hierarchy = new Hierarchy(at("hierarchy"), profile, colors, { pick });
+const facts = new Facts(data, profile);
+const tree = new ModuleTree(at("tree"), profile, facts, colors, { select, zoom });
+const hierarchy = new Hierarchy(at("hierarchy"), profile, facts, colors, { pick });
 const operators = new Operators(at("operators"), at("phases"), { find: searchFor });
 const roofline = new RooflineChart(at("roofline"), at("dtypes"), at("least"), at("roofline-note"), profile, data.device);
 let theme = null;
 const withRoofline = profile.timed || data.device !== null;
-const charts = new Charts([
-  [at("hierarchy"), () => hierarchy.draw({ totals, theme, ...choice })],
-  [at("operators"), () => operators.draw({ totals, measure: choice.measure, theme })],
-  ...(withRoofline ? [[at("roofline"), () => roofline.draw({ totals, theme })]] : []),
-]);
+const withMemory = data.memory.length > 0;
+const memory = new MemoryPanel(at, facts, data.fit, { select: reveal, changed: remember });
+const timeline = new Timeline(at("timeline"), at("moment"), facts, { select: reveal });
+const drawings = [
+  ["hierarchy", profile.size, () => hierarchy.draw({ totals, theme, ...choice })],
+  ["timeline", withMemory, () => timeline.draw({ theme })],
+  ["operators", profile.size, () => operators.draw({ totals, measure: choice.measure, theme })],
+  ["roofline", profile.size && withRoofline, () => roofline.draw({ totals, theme })],
+];
+const charts = new Charts(drawings.filter(([, wanted]) => wanted).map(([id, , draw]) => [at(id), draw]));
 
 // State ---------------------------------------------------------------------------------------------------------------
 
 function select(node) {
   choice.selected = node;
   tree.select(node);
+  showDetails();
   drawHierarchy();
+}
+
+/** Selects a node that another view names, and scrolls the tree to it. */
+function reveal(node) {
+  if (at("search").value) searchFor("");
+  choice.selected = node;
+  tree.select(node, true);
+  showDetails();
+  drawHierarchy();
+}
+
+/** Shows the memory of the device that was chosen. */
+function remember() {
+  timeline.reset();
+  if (profile.size) tree.arrange();
+  showDetails();
+  charts.draw();
 }
 
 /** Zooms to a module, or to that of an operator. */
@@ -40,6 +64,7 @@ function zoom(node) {
   choice.selected = node;
   choice.root = moduleOf(node);
   tree.select(node);
+  showDetails();
   drawHierarchy();
 }
 
@@ -52,10 +77,7 @@ function pick(node) {
   if (node === choice.root) zoomOut();
   else choice.root = moduleOf(node);
   if (node === EVERYTHING) return;
-  if (at("search").value) searchFor("");
-  choice.selected = node;
-  tree.select(node, true);
-  drawHierarchy();
+  reveal(node);
 }
 
 function zoomOut() {
@@ -84,6 +106,23 @@ function redraw() {
   if (withRoofline) roofline.showTimes(totals);
   showPath();
   charts.draw();
+}
+
+/** Shows what is known of the selected module, or of that of an operator. */
+function showDetails() {
+  const node = moduleOf(choice.selected ?? profile.roots.find((each) => profile.type[each]) ?? EVERYTHING);
+  const found = node === EVERYTHING ? [] : facts.details(node);
+  at("details").hidden = !found.length;
+  if (!found.length) return;
+  const list = made("dl");
+  for (const [heading, lines] of found) {
+    const entry = made("div");
+    entry.append(made("dt", {}, heading), ...lines.map((line) => made("dd", {}, line)));
+    list.append(entry);
+  }
+  const title = made("p", { class: "what" });
+  title.append(made("strong", {}, profile.path[node]), profile.typeBeside(node) ? ` ${profile.typeBeside(node)}` : "");
+  at("details").replaceChildren(title, list);
 }
 
 function drawHierarchy() {
@@ -223,6 +262,7 @@ at("theme").addEventListener("click", () => {
 });
 system.addEventListener("change", applyTheme);
 applyTheme();
+if (withMemory) memory.build();
 if (profile.size) {
   if (data.device) at("roofline-title").textContent = `Roofline of ${data.device.name}`;
   at("roofline-panel").hidden = !withRoofline;
@@ -230,9 +270,15 @@ if (profile.size) {
   buildFilters();
   showLegend(at("types"), [...colors.types]);
   listen();
+  showDetails();
   redraw();
-  performance.mark("opflops-tree");
-  document.documentElement.dataset.ready = "tree";
+} else {
+  at("empty").hidden = false;
+  for (const part of at("content").children) if (part !== at("memory-panel")) part.hidden = true;
+}
+performance.mark("opflops-tree");
+document.documentElement.dataset.ready = "tree";
+if (profile.size || withMemory) {
   // plotly's script stands below this one, as text.
   addEventListener("DOMContentLoaded", async () => {
     await charts.start();
@@ -240,7 +286,6 @@ if (profile.size) {
     document.documentElement.dataset.ready = "charts";
   });
 } else {
-  at("empty").hidden = false;
   at("content").hidden = true;
   document.documentElement.dataset.ready = "charts";
 }

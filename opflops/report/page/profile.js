@@ -12,6 +12,7 @@ const MEASURES = {
   transcendentals: { label: "transcendentals", column: "transc.", heading: "Transcendentals", unit: "", of: { transcendentals: 1 } },
   bytes: { label: "bytes", heading: "Bytes moved", unit: "B", of: { bytes_read: 1, bytes_written: 1 } },
   seconds: { label: "time", heading: "Time", unit: "s", of: { seconds: 1 } },
+  activations: { label: "activations", column: "activ.", heading: "Activations", unit: "", of: { activations: 1 } },
   calls: { label: "calls", heading: "Calls", unit: "", of: { calls: 1 } },
 };
 
@@ -33,6 +34,7 @@ class Profile {
     this.phase = rows.phase.map((index) => strings[index]);
     this.dtype = rows.dtype.map((index) => strings[index]);
     this.timed = "seconds" in rows;
+    this.withActivations = rows.activations.some((count) => (Array.isArray(count) ? count.length : count));
     this.integer = data.integer;
     this.terms = counts.terms;
     this.denominator = BigInt(counts.denominator ?? 1);
@@ -50,7 +52,18 @@ class Profile {
       const separator = this.kind[node] === MODULE ? "." : " ▸ ";
       this.path[node] = above < 0 ? this.name[node] : this.path[above] + separator + this.name[node];
     }
+    this.withoutRows = this.nodesWithoutRows();
     this.top = this.roots.length === 1 ? this.roots[0] : EVERYTHING;
+  }
+
+  /** Lists the modules in which nothing ran. */
+  nodesWithoutRows() {
+    const worked = new Uint8Array(this.size);
+    for (let node = this.size - 1; node >= 0; node -= 1) {
+      if (this.kind[node] !== MODULE) worked[node] = 1;
+      if (worked[node] && this.parent[node] >= 0) worked[this.parent[node]] = 1;
+    }
+    return [...worked.keys()].filter((node) => !worked[node]);
   }
 
   get examples() {
@@ -58,7 +71,8 @@ class Profile {
   }
 
   get measures() {
-    return Object.keys(MEASURES).filter((name) => name !== "seconds" || this.timed);
+    const missing = { seconds: !this.timed, activations: !this.withActivations };
+    return Object.keys(MEASURES).filter((name) => !missing[name]);
   }
 
   isOperator(node) {
@@ -128,6 +142,8 @@ class Totals {
     for (let row = 0; row < phase.length; row += 1) if (passes(phase[row], dtype[row])) this.rows.push(row);
     this.integer = profile.integer.filter((part) => passes(part.phase, null));
     this.present = this.nodesWithRows();
+    // Modules that never have rows are there for their parameters, and no filter hides them.
+    if (this.rows.length) for (const node of profile.withoutRows) this.present[node] = 1;
     this.numbers = {};
     this.exactly = {};
   }

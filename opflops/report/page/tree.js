@@ -10,14 +10,13 @@ const PAGE_STEP = 15;
 class ModuleTree {
   /**
    * @param scroller the element to fill
+   * @param facts what is known of modules beside their work, which has columns too
    * @param on the callbacks: select(node), zoom(node)
    */
-  constructor(scroller, profile, colors, on) {
-    Object.assign(this, { scroller, profile, on });
-    this.columns = ["flops", "macs", "transcendentals", "bytes", "seconds", "calls"].filter((name) =>
-      [...profile.measures, "calls"].includes(name),
-    );
-    this.cells = new Cells(profile, colors, this.columns);
+  constructor(scroller, profile, facts, colors, on) {
+    Object.assign(this, { scroller, profile, facts, on });
+    this.columns = profile.measures;
+    this.cells = new Cells(profile, facts, colors, this.columns);
     this.sort = { by: null, descending: true };
     this.open = new Set();
     this.active = null;
@@ -32,10 +31,12 @@ class ModuleTree {
     const headings = made("tr", { "aria-rowindex": 1 });
     this.headings = new Map();
     const columns = this.columns.map((name) => [name, MEASURES[name].column ?? MEASURES[name].label]);
-    const names = [["name", "Module / operator"], ["share", "Share"], ...columns];
+    const facts = this.facts.columns.map((name) => [name, FACTS[name]]);
+    const names = [["name", "Module / operator"], ["share", "Share"], ...columns, ...facts];
     for (const [name, label] of names) {
       const button = made("button", { type: "button" }, label);
       const heading = made("th", { scope: "col", "aria-sort": "none", class: name, "data-column": name });
+      if (OPTIONAL.has(name)) heading.classList.add("optional");
       if (MEASURES[name]?.column) button.title = MEASURES[name].label;
       heading.append(button);
       button.addEventListener("click", () => this.sortBy(name));
@@ -66,6 +67,8 @@ class ModuleTree {
     this.measure = measure;
     this.cells.setTotals(totals, measure);
     this.scroller.classList.toggle("terms", this.profile.symbolic);
+    const shown = this.columns.filter((name) => !OPTIONAL.has(name) || name === measure);
+    this.scroller.style.setProperty("--columns", shown.length + this.facts.columns.length);
     for (const name of this.columns) this.headings.get(name).classList.toggle("chosen", name === measure);
     if (!this.open.size) this.openFirst();
     this.arrange();
@@ -176,7 +179,8 @@ class ModuleTree {
     const words = new Intl.Collator(undefined, { numeric: true });
     if (by === "name") return [...nodes].sort((one, other) => sign * words.compare(name[one], name[other]));
     const measure = by === "share" ? this.measure : by;
-    const value = (node) => this.totals.value(measure, node);
+    // What has no number, such as an operator's parameters, comes last in descending order.
+    const value = FACTS[by] ? (node) => Number(this.facts.value(by, node) ?? -Infinity) : (node) => this.totals.value(measure, node);
     return [...nodes].sort((one, other) => sign * (value(one) - value(other)) || one - other);
   }
 

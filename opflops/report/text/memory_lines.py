@@ -52,10 +52,15 @@ def memory_lines(memory: Memory, fit: str = "", *, width: int | None = None, col
         *([] if memory.at is None else [f"The peak is after {format_moment(memory.at)}."]),
         *(f"{each.device}: peak {format_bytes(each.peak)}{_after(each.at)}." for each in memory.others),
         *([fit] if fit else []),
-        f"{_EAGER_NOTE} {_CUDA_NOTE} {_UNIT_NOTE}" if memory.allocator == "cuda" else f"{_EAGER_NOTE} {_UNIT_NOTE}",
-        *memory.remarks,
+        *memory_notes(memory),
     ]
     return "\n".join([table.text, "", *wrap_sentences(sentences, width)]).split("\n")
+
+
+def memory_notes(memory: Memory) -> list[str]:
+    """List the sentences on what bytes of memory mean, and what they leave out."""
+    about = f"{_EAGER_NOTE} {_CUDA_NOTE} {_UNIT_NOTE}" if memory.allocator == "cuda" else f"{_EAGER_NOTE} {_UNIT_NOTE}"
+    return [about, *memory.remarks]
 
 
 def format_bytes(number: int) -> str:
