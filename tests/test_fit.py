@@ -126,6 +126,14 @@ def test_what_is_left_out_is_said():
         assert ('allocator="cuda"' in said) is (not allocator)
 
 
+def test_a_step_on_the_cpu_needs_less_than_one_on_cuda():
+    """Where foreach=True is the default; a step that ran on CUDA has that in it."""
+    for name, is_said in (("cpu", True), ("meta", True), ("cuda:0", False)):
+        step = Memory(name, 1, phase_peaks={"forward": 1, "optimizer": 1})
+        assert ("foreach=True" in step.fits("t4").left_out) is is_said
+    assert "foreach" not in Memory(peak=1, phase_peaks={"backward": 1}).fits("t4").left_out
+
+
 def test_a_device_has_a_name_and_a_size_does_not():
     """As reports show it."""
     assert Memory(peak=1).fits("T4") == Fit(1, 16 * GB, "t4")

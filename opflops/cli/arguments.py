@@ -249,7 +249,8 @@ def count_parser() -> Parser:
     _add_measure(group, "for comparisons, flame graphs: flops (default), macs …")
     group.add_argument("--roofline", metavar="DEVICE", help="bound times on h100-sxm, cpu … (see opflops devices)")
     group.add_argument("--fits", metavar="DEVICE", help="whether the peak memory fits: h100-sxm, 24GB, cuda …")
-    group.add_argument("--largest", metavar="DIM", help="find the largest size that fits, as of batch=0:0")
+    group.add_argument("--largest", metavar="DIM", action="append", default=[],
+                       help="largest size that fits, as of batch=0:0; repeatable")  # fmt: skip
     group.add_argument("--strict", action="store_true", help="exit with 1 if an operator has no formula")
     add_general_options(made, version=True)
     return made

@@ -138,7 +138,7 @@ def _run_options(arguments: argparse.Namespace) -> RunOptions:
         timing=arguments.timing,
         memory=arguments.memory or capacity is not None,
         allocator=arguments.allocator,
-        largest=getattr(arguments, "largest", None) or "",
+        largest=getattr(arguments, "largest", ()),
         available=None if capacity is None else capacity.bytes,
     )
 

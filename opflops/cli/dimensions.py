@@ -51,24 +51,36 @@ def parse_dims(texts: Sequence[str], inputs: Mapping[str, Any], option: str = "-
 _WITH_MULTIPLE = 3
 
 
-def split_multiple(text: str) -> tuple[str, int]:
-    """Split the multiple off a value of ``--largest``, as in ``height=0:2:32``.
+def split_multiple(texts: Sequence[str]) -> tuple[list[str], int]:
+    """Split the multiple off values of ``--largest``, as in ``height=0:2:32``.
 
-    >>> split_multiple("height=0:2:32"), split_multiple("batch=0:0")
-    (('height=0:2', 32), ('batch=0:0', 1))
+    >>> split_multiple(["height=0:2:32", "height=1:2"]), split_multiple(["batch=0:0"])
+    ((['height=0:2', 'height=1:2'], 32), (['batch=0:0'], 1))
 
     Raises:
-        TargetError: The multiple is no number from 1 on.
+        TargetError: A multiple is no number from 1 on, or the values name several dimensions or multiples.
     """
-    parts = text.rpartition("=")[2].split(":")
-    if len(parts) != _WITH_MULTIPLE:
-        return text, 1
-    if not parts[2].isdecimal() or int(parts[2]) < 1:
-        raise TargetError(
-            f"--largest {text!r} does not have the form NAME=INPUT:AXIS or NAME=INPUT:AXIS:MULTIPLE, as in "
-            "height=0:2:32."
-        )
-    return text.rpartition(":")[0], int(parts[2])
+    plain, multiples = [], []
+    for text in texts:
+        parts = text.rpartition("=")[2].split(":")
+        if len(parts) != _WITH_MULTIPLE:
+            plain.append(text)
+            continue
+        if not parts[2].isdecimal() or int(parts[2]) < 1:
+            raise TargetError(
+                f"--largest {text!r} does not have the form NAME=INPUT:AXIS or NAME=INPUT:AXIS:MULTIPLE, as in "
+                "height=0:2:32."
+            )
+        plain.append(text.rpartition(":")[0])
+        multiples.append(int(parts[2]))
+    names = dict.fromkeys(text.partition("=")[0] for text in plain)
+    for what, found in (("dimension", names), ("multiple", dict.fromkeys(multiples))):
+        if len(found) > 1:
+            raise TargetError(
+                f"--largest finds one size, but has the {what}s {' and '.join(map(str, found))}. To change several "
+                "axes together, give them one name: --largest batch=0:0 --largest batch=1:0."
+            )
+    return plain, multiples[0] if multiples else 1
 
 
 def parse_sizes(texts: Sequence[str]) -> dict[str, int]:

@@ -40,7 +40,7 @@ class RunOptions:
         timing: Whether to time operators, which needs a real device.
         memory: Whether to count what is kept in memory.
         allocator: How storages are rounded up, as for :class:`opflops.OpFlopMode`.
-        largest: The value of ``--largest``; "" not to search for a size.
+        largest: The values of ``--largest``; empty not to search for a size.
         available: The bytes to fit into; None without ``--fits``.
     """
 
@@ -61,7 +61,7 @@ class RunOptions:
     timing: bool = False
     memory: bool = False
     allocator: str | None = None
-    largest: str = ""
+    largest: Sequence[str] = ()
     available: int | None = None
 
     @property

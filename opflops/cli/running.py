@@ -137,8 +137,8 @@ def _count_without_storage(prepared: PreparedModel, options: RunOptions) -> Prof
 
 def _find_largest(prepared: PreparedModel, options: RunOptions) -> LargestSize:
     model, arguments, _ = prepared
-    text, multiple = dimensions.split_multiple(options.largest)
-    specs = dimensions.parse_dims([text], arguments.by_name(model), "--largest")
+    texts, multiple = dimensions.split_multiple(options.largest)
+    specs = dimensions.parse_dims(texts, arguments.by_name(model), "--largest")
     assert options.available is not None  # noqa: S101 - checked with the other options
     with _guard_call(prepared):
         return largest_size(

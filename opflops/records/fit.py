@@ -36,12 +36,14 @@ class Fit:
         available: The bytes that the device has.
         device: The name of the device; "" if only the size of its memory was given.
         allocator: As in :class:`opflops.records.memory.Memory`, of what is needed.
+        steps_on_cpu: Whether an optimizer made a step with the CPU's operators.
     """
 
     needed: int
     available: int
     device: str = ""
     allocator: str = ""
+    steps_on_cpu: bool = False
 
     @property
     def fits(self) -> bool:
@@ -55,9 +57,12 @@ class Fit:
 
     @property
     def left_out(self) -> str:
-        """Return a sentence on what is not in :attr:`needed`."""
+        """Return a sentence or two on what is not in :attr:`needed`."""
         rounding = "" if self.allocator else ', what the allocator rounds up (allocator="cuda" does)'
-        return f"Not in it: fragmentation{rounding}, workspaces of kernels, and the CUDA context, some hundred MB."
+        said = f"Not in it: fragmentation{rounding}, workspaces of kernels, and the CUDA context, some hundred MB."
+        if not self.steps_on_cpu:
+            return said
+        return f"{said} On CUDA, optimizers take foreach=True, whose temporaries may be as large as the parameters."
 
     def __bool__(self) -> bool:
         return self.fits

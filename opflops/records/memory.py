@@ -186,7 +186,9 @@ class Memory:
             ProfileError: The device is unknown, or it is not known how much memory it has.
         """
         name, available = find_capacity(device)
-        return Fit(self.on_accelerator().peak, available, name, self.allocator)
+        needing = self.on_accelerator()
+        steps_on_cpu = "optimizer" in needing.phase_peaks and needing.device.partition(":")[0] in ("cpu", "meta")
+        return Fit(needing.peak, available, name, self.allocator, steps_on_cpu)
 
     def on_accelerator(self) -> Memory:
         """Return what was kept on the accelerator that needs most; this object if all was on the CPU."""

@@ -102,6 +102,19 @@ def test_multiples_are_tried_alone(run):
     assert "batch = 24 is the largest multiple of 8 that fits" in run(*options, "--largest", "batch=0:0:8")[1]
 
 
+def test_axes_of_several_inputs_change_together(run):
+    """One name for both; with different ones there are two answers."""
+    text = ("mymodels:Text", "--input", "ids=1,8:int64", "--input", "mask=1,8", "--fits", "100kB")
+    axes = ("--largest", "batch=ids:0", "--largest", "batch=mask:0:2")
+    code, out, _ = run(*text, *axes)
+    assert code == 0
+    found = int(words(out).split("batch = ")[1].split()[0])
+    assert f"batch = {found} is the largest multiple of 2 that fits" in words(out)
+    # 50 parameters, and for each of 8 tokens 8 bytes of id, 4 of mask, 4 floats of features, 2 and 2 of results.
+    assert 200 + found * 8 * (8 + 4 + 16 + 8 + 8) <= 100_000 < 200 + (found + 2) * 8 * (8 + 4 + 16 + 8 + 8)
+    assert "has the dimensions batch and b." in run(*text, "--largest", "batch=ids:0", "--largest", "b=mask:0")[2]
+
+
 def test_several_targets_have_a_line_each(run):
     """Below what each of them is."""
     code, out, _ = run("mymodels:Net", "mymodels:factory", "--input", "2,4", "--fits", "t4")
