@@ -27,7 +27,11 @@ def named(root, sizes, peaks=None):
     return ComparedProfile(rows, modules=modules, memory=memory)
 
 
-SMALL = named("Small", {"": 7, ".stem": 10, ".layers.0": 20, ".layers.1": 20}, {"": 90, ".stem": 50, ".layers.1": 70})
+SMALL = named(
+    "Small",
+    {"": 7, ".stem": 10, ".layers.0": 20, ".layers.1": 20},
+    {"": 90, ".stem": 50, ".layers": 75, ".layers.1": 70},
+)
 LARGE = named("Large", {"": 7, ".stem": 30, ".layers.0": 20, ".layers.1": 25}, {"": 80, ".stem": 60, ".layers.1": 70})
 BLANK = ComparedProfile(SMALL.rows)
 
@@ -106,7 +110,8 @@ def test_modules_are_compared_by_their_peaks():
     """The peak of a module is no sum of those below; a line of several has the highest; the total is the block's."""
     _, lines = compared(SMALL, LARGE, measure="peak")
     assert lines["stem (Linear)"] == ["50", "60", "1.20×"]
-    assert lines["layers"] == ["70", "70", "1.00×"]
+    assert lines["layers"] == ["75", "70", "0.93×"]
+    assert lines["  0-1 ×2 (Linear)"] == ["70", "70", "1.00×"]
     assert lines["total"] == ["91", "81", "0.89×"]
     assert "(itself)" not in lines
     _, lines = compared(SMALL, LARGE, measure="peak", top=1, depth=1)

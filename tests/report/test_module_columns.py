@@ -113,6 +113,9 @@ def test_shapes_are_written_without_the_usual_dtype():
     assert found["head (Linear)"] == {"input": "8 int64", "output": "8×4, scalar"}
     assert found["aten.mm"] == found["total"] == {"input": "", "output": ""}
     assert "Shapes without a dtype are float32." in profile.table(columns="input")
+    indices = replace(MODULES[1], calls=(shapes([(1,), (2,), (3,)], [(4,), (5,), (6,)], "int64"),))
+    few = Profile(ROWS, modules=(MODULES[0], indices))
+    assert "Shapes without a dtype are float32." in few.table(columns="output")
     assert "Shapes" not in profile.table(columns="params")
 
 

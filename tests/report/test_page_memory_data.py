@@ -16,7 +16,8 @@ from opflops.records.memory import CATEGORIES, LiveBytes, Memory, Moment, Sample
 from opflops.records.modules import CallShapes, ModuleRecord, SharedParameter, TensorShape
 from opflops.report import Symbolic
 from opflops.report.page.data import profile_data
-from opflops.report.page.memory_data import Keeper, group_keepers, thin
+from opflops.report.page.memory_data import thin
+from opflops.report.text.keepers import Keeper, group_keepers
 
 ROWS = (replace(LINEAR, module="Net.a", activations=6), replace(LINEAR, module="Net.b.c", activations=4))
 CALLS = (CallShapes((TensorShape((2, 3), "float32"),), (TensorShape((2, 5), "bfloat16"),), 4),)
