@@ -12,14 +12,14 @@ import torch
 from torch import nn
 
 from opflops.attribution.callers import user_stacklevel
-from opflops.dispatch.mode_arguments import NOT_CALLABLE, check_causal
+from opflops.dispatch.mode_arguments import NOT_CALLABLE, check_causal, check_memory
 from opflops.errors import ArgumentError, DimensionError, OpflopsError, UsageWarning
 from opflops.mode import OpFlopMode
 from opflops.profile.argument_checks import how_to_get_model
 from opflops.records.arguments import check_flag, describe
 from opflops.torch_internals.modules import forward_of, name_of
 
-OPTIONS = ("backward", "optimizer", "dynamic_shapes", "causal", "device", "time_limit", "kwargs")
+OPTIONS = ("backward", "optimizer", "dynamic_shapes", "causal", "device", "memory", "allocator", "time_limit", "kwargs")
 # A model may take any keyword, such as is_causal; or it takes none of this name, so that the call is wrong anyway.
 _MIN_SIMILARITY, _MIN_SIMILARITY_OF_UNKNOWN = 0.81, 0.6
 _MAX_REPR = 40
@@ -134,6 +134,7 @@ def check_options(model: object, options: Mapping[str, Any], keywords: Mapping[s
     """
     for name, value in options.items():
         _check_option(model, name, value)
+    _check_together(model, options)
     parameters = parameters_of(model)
     for name in options:
         if name in parameters and name not in keywords and name not in ("causal", "kwargs"):
@@ -152,8 +153,30 @@ def _check_option(model: object, name: str, value: Any) -> None:
         raise type(error)(f"{error}{how_to_pass(model, name, value)}") from None
 
 
+def _check_together(model: object, options: Mapping[str, Any]) -> None:
+    """Check options that exclude or need each other."""
+    try:
+        check_memory(options.get("memory", False), options.get("allocator"), "count")
+    except OpflopsError as error:
+        raise type(error)(f"{error}{how_to_pass(model, 'allocator', options['allocator'])}") from None
+    if options.get("memory") and options.get("dynamic_shapes") is not None:
+        raise DimensionError(
+            "memory=True cannot go with dynamic_shapes, since a peak is the highest of many moments and no polynomial in "
+            "the sizes: leave dynamic_shapes out and count at each size, or let --fit do so on the command line."
+            f"{how_to_pass(model, 'memory', options['memory'])}"
+        )
+
+
 def _check_backward(value: object) -> None:
     check_flag("backward", value)
+
+
+def _check_memory(value: object) -> None:
+    check_flag("memory", value)
+
+
+def _check_allocator(value: object) -> None:
+    check_memory(True, value)  # noqa: FBT003 - whether it goes with the other options is checked later
 
 
 def _check_device(value: object) -> None:
@@ -183,5 +206,7 @@ _CHECKS = {
     "dynamic_shapes": _check_dynamic_shapes,
     "causal": check_causal,
     "device": _check_device,
+    "memory": _check_memory,
+    "allocator": _check_allocator,
     "time_limit": _check_time_limit,
 }

@@ -25,6 +25,8 @@ def count(
     dynamic_shapes: Mapping[str, Any] | tuple[Any, ...] | list[Any] | None = None,
     causal: Causal = "dense",
     device: str | torch.device | None = None,
+    memory: bool = False,
+    allocator: str | None = None,
     time_limit: float | None = None,
     kwargs: Mapping[str, Any] | None = None,
     **keywords: Any,
@@ -61,6 +63,12 @@ def count(
     >>> count(giant, x, optimizer=torch.optim.AdamW).by("phase")["optimizer"].flops
     130001300002
 
+    What a training step needs is known without that memory, too:
+
+    >>> step = count(giant, x, optimizer=torch.optim.AdamW, memory=True).memory
+    >>> round(step.peak / 2**30), round(step.optimizer / 2**30), round(step.gradients / 2**30)
+    (186, 75, 37)
+
     A KV cache is an ordinary input, so the cost of generating one token is a formula in the cache length:
 
     >>> qkv, out = torch.nn.Linear(64, 3 * 64, bias=False), torch.nn.Linear(64, 64, bias=False)
@@ -89,6 +97,11 @@ def count(
             count on meta is that of the CPU. A formula for all sizes reads no mask tensor, and says so.
         device: If all tensors are on meta, count the operators of this device instead. (Attention is fused on CPU and
             CUDA, and is not on meta.) Slower. Other tensors count on the device that they are on.
+        memory: Also follow what would be alive in memory: :attr:`opflops.Profile.memory`, as in a run on the CPU. With an
+            optimizer, that is of a step in the steady state: its state exists from the beginning, gradients do not, and
+            the outputs are gone before it steps. Not with ``dynamic_shapes``.
+        allocator: ``"cuda"`` to round the size of each storage up to a multiple of 512 bytes, as PyTorch's allocator
+            for CUDA does; with ``memory``.
         time_limit: Stop with an error after this number of seconds; None for no limit. The error says which operator
             the model was at. Formulas of large models with many dimensions may take minutes.
         kwargs: The model's keyword arguments as a dict, for those that have the name of an option, as in
@@ -121,19 +134,31 @@ def count(
     from opflops.counting.time_limit import limited_time  # noqa: PLC0415 - as above
 
     check_callable(model, inputs)
-    defaults = {"backward": False, "causal": "dense"}
+    defaults = {"backward": False, "causal": "dense", "memory": False}
     given = {
         "backward": backward,
         "optimizer": optimizer,
         "dynamic_shapes": dynamic_shapes,
         "causal": causal,
         "device": device,
+        "memory": memory,
+        "allocator": allocator,
         "time_limit": time_limit,
     }
     given = {name: value for name, value in given.items() if value is not defaults.get(name)}
     arguments = merge_keywords(model, keywords, kwargs)
     check_options(model, given, arguments)
-    call = FakeCall(model, inputs, arguments, backward=backward, optimizer=optimizer, causal=causal, device=device)
+    call = FakeCall(
+        model,
+        inputs,
+        arguments,
+        backward=backward,
+        optimizer=optimizer,
+        causal=causal,
+        device=device,
+        memory=memory,
+        allocator=allocator,
+    )
     if dynamic_shapes is None:
         counting: Callable[[], Profile] = call.count
     else:

@@ -23,6 +23,7 @@ from opflops.counting.optimizer_step import (
     check_optimizer,
     is_optimizer,
     make_optimizer,
+    names_of_state,
     read_scalar_state,
     rebuild_optimizer,
     run_step,
@@ -35,7 +36,7 @@ from opflops.torch_internals.dispatch import modes_swapped
 from opflops.torch_internals.fake_tensors import fake_copies, mixes_devices, needs_value, refuses_nested_tensors
 from opflops.torch_internals.modules import name_of
 from opflops.torch_internals.shared_context import replacement_of
-from opflops.torch_internals.state_copies import StateCopier, copy_without_graph
+from opflops.torch_internals.state_copies import MetaTensorCopier, StateCopier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -59,6 +60,8 @@ class FakeCall:
         optimizer: The optimizer whose step to count, or a class or function that makes one; None for no step.
         causal: How to count under a causal mask, as for :class:`opflops.OpFlopMode`.
         device: The device to count for if all tensors are on meta; None counts on meta.
+        memory: Whether to follow what is alive in memory.
+        allocator: How to round sizes then, as for :class:`opflops.OpFlopMode`.
         mode: The mode of the latest count; None before the first one.
     """
 
@@ -69,6 +72,8 @@ class FakeCall:
     optimizer: Any = None
     causal: Causal = "dense"
     device: str | torch.device | None = None
+    memory: bool = False
+    allocator: str | None = None
 
     def __post_init__(self) -> None:
         # By identity, so that a tensor that occurs twice among the inputs stays one.
@@ -82,6 +87,8 @@ class FakeCall:
         check_optimizer(self.optimizer, how_to_pass(self.model, "optimizer", self.optimizer))
         check_copies_run(self.name, self._models, backward=self.backward or self.optimizer is not None)
         self.mode: OpFlopMode | None = None
+        # Whether to make a step first that is not counted, as for an optimizer that has no state yet.
+        self._steps_first = self.optimizer is not None and not is_optimizer(self.optimizer)
         if any(tensor.is_nested for tensor in self.tensors):
             raise ValueNeededError(self._needed_lengths())
 
@@ -103,6 +110,11 @@ class FakeCall:
         """List the tensors that exist before the call: inputs, parameters, buffers, and those in closures."""
         inside = [tensor for module in self._models for tensor in (*module.parameters(), *module.buffers())]
         return [*inside, *(each for each in self._state if isinstance(each, Tensor))]
+
+    @property
+    def _is_on_meta(self) -> bool:
+        """Tell whether all tensors are on meta and no device is given that they stand for."""
+        return self.device is None and all(each.device == META for each in self.tensors)
 
     @cached_property
     def devices(self) -> list[torch.device]:
@@ -132,7 +144,7 @@ class FakeCall:
 
     def make_mode(self) -> OpFlopMode:
         """Make the mode that counts."""
-        return OpFlopMode(causal=self.causal)
+        return OpFlopMode(causal=self.causal, memory=self.memory, allocator=self.allocator)
 
     def count(self, copy_memo: Callable[[], dict[int, Tensor]] | None = None) -> Profile:
         """Count the call on tensors like those that were given.
@@ -140,6 +152,15 @@ class FakeCall:
         Args:
             copy_memo: Makes the tensors that replace some of them in the copy, by the identity of the original.
         """
+        self._made_state = False
+        profile = self._count_once(copy_memo)
+        if self.memory and self._made_state:
+            # The costs are those of this step, but the memory is that of the steps after it.
+            self._steps_first = True
+            profile = replace(profile, memory=self._count_once(copy_memo).memory)
+        return profile
+
+    def _count_once(self, copy_memo: Callable[[], dict[int, Tensor]] | None) -> Profile:
         if self.devices == [META] and self.causal == "exact":
             # Exact counts need the masks of fused kernels, and meta has no fused kernels.
             self.devices = [CPU]
@@ -148,7 +169,7 @@ class FakeCall:
             # are real here and need memory; only fake tensors can run that.
             replaced: dict[int, Any] = {} if copy_memo is None else {**copy_memo()}
             try:
-                copies = StateCopier(replaced, copy_without_graph).copy(self.originals)
+                copies = StateCopier(replaced, MetaTensorCopier()).copy(self.originals)
                 with MetaCacheMode():
                     return self.run(self.make_mode(), nullcontext(copies), {id(each) for each in replaced.values()})
             except Exception as error:
@@ -160,8 +181,9 @@ class FakeCall:
         with self.translated_errors(mode):
             # At other sizes a mask has other values, so a formula for all sizes may not read any.
             needed: list[Any] = []
+            hiding: list[Any] = []
             memo = copy_memo or self.replace_meta_tensors
-            copies = fake_copies(self.originals, memo, exact_values=copy_memo is None, needed=needed)
+            copies = fake_copies(self.originals, memo, exact_values=copy_memo is None, needed=needed, hiding=hiding)
             profile = self.run(mode, copies)
         if needed:
             names = ", ".join(dict.fromkeys(map(op_name, needed)))
@@ -170,6 +192,12 @@ class FakeCall:
                 "may do other work."
             )
             profile = replace(profile, remarks=(*profile.remarks, remark))
+        if hiding and profile.memory is not None:
+            remark = (
+                f"What {', '.join(dict.fromkeys(map(op_name, hiding)))} keeps for the backward in this dtype is known to "
+                "its kernel alone, and is not part of the memory. Run it inside OpFlopMode(memory=True)."
+            )
+            profile = replace(profile, memory=replace(profile.memory, remarks=(*profile.memory.remarks, remark)))
         return profile
 
     @contextmanager
@@ -256,21 +284,33 @@ class FakeCall:
             copying as (model, captured, optimizer_attributes, inputs, kwargs),
             mode.expect(self._models_among(model, captured, inputs, kwargs)),
         ):
+            if mode.memory_tracker is not None and self._is_on_meta:
+                # Optimizers keep numbers on the CPU. On it, these would be with the parameters.
+                mode.memory_tracker.storages.only_device = META
             called = self.model if isinstance(self.model, FunctionType) else model
             outputs = call_model(rebind(called, captured) if captured else replacement_of(called), inputs, kwargs)
             if self.backward or self.optimizer is not None:
                 differentiable = find_differentiable(outputs)
                 check_gradients_stay_in_copies(differentiable, copied_ids)
                 run_backward(differentiable)
-            if is_optimizer(self.optimizer):
-                run_step(rebuild_optimizer(self.optimizer, optimizer_attributes, scalar_state))
-            elif self.optimizer is not None:
-                state = [*bound_state(model), *state_in(captured)]
-                optimizer = make_optimizer(self.optimizer, [each for each in state if isinstance(each, nn.Module)])
+                # As in a training step, the optimizer finds gradients only.
+                del outputs, differentiable
+            if self.optimizer is not None:
                 with modes_swapped([mode], []):
-                    # What an optimizer does in its first step alone is not counted.
-                    run_step(optimizer)
-                run_step(optimizer)
+                    if is_optimizer(self.optimizer):
+                        stepping = rebuild_optimizer(self.optimizer, optimizer_attributes, scalar_state)
+                    else:
+                        state = [*bound_state(model), *state_in(captured)]
+                        stepping = make_optimizer(
+                            self.optimizer, [each for each in state if isinstance(each, nn.Module)]
+                        )
+                    if self._steps_first:
+                        run_step(stepping)
+                    before = names_of_state(stepping)
+                    if mode.memory_tracker is not None:
+                        mode.memory_tracker.note_existing()
+                run_step(stepping)
+                self._made_state = names_of_state(stepping) != before
         profile = mode.profile
         # The copies may share what cannot be copied, such as a file, with the model.
         mode.release_models()

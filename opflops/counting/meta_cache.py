@@ -16,6 +16,7 @@ from torch import Tensor
 from opflops.counting.time_limit import check_time_limits
 from opflops.pricing.traffic import EXACT_TENSOR_TYPES
 from opflops.torch_internals.dispatch import DispatchMode, OpOverload, schema_of
+from opflops.torch_internals.fake_kernel_fixes import with_kept_buffer
 
 _HASHABLE_TYPES = frozenset({int, float, bool, complex, str, type(None), torch.dtype, torch.layout, torch.device})
 _META = torch.device("meta")
@@ -60,9 +61,9 @@ class MetaCacheMode(DispatchMode):
             if not self._hits % _HITS_PER_CHECK:
                 check_time_limits()
             return _make_result(cached)
-        out = func(*args, **kwargs)
+        out = with_kept_buffer(func, args, func(*args, **kwargs))
         with suppress(_NotCacheableError):
-            self._results[key] = _result_metadata(out)
+            self._results[key] = _result_metadata(out, _storages(args))
         return out
 
 
@@ -92,13 +93,29 @@ def _cache_key(value: Any) -> Any:
     raise _NotCacheableError
 
 
-def _result_metadata(out: Any) -> Any:
-    """Return the metadata to make a result from; None among several results stays None."""
+def _storages(args: tuple[Any, ...]) -> set[int]:
+    """Return the identities of the storages of tensors among arguments."""
+    return {each.untyped_storage()._cdata for each in args if isinstance(each, Tensor)}
+
+
+def _result_metadata(out: Any, shared: set[int]) -> Any:
+    """Return the metadata to make a result from; None among several results stays None.
+
+    Args:
+        out: The result.
+        shared: The storages of the arguments. A result that shares one, or that of another result, is not cached, nor
+            is one whose storage is larger than its elements: whoever counts storages would see the difference.
+    """
     if isinstance(out, tuple):
-        return tuple([None if one is None else _result_metadata(one) for one in out])
+        return tuple([None if one is None else _result_metadata(one, shared) for one in out])
     if type(out) is not Tensor or out.device != _META or out.layout is not torch.strided or out.storage_offset():
         raise _NotCacheableError
-    return [out.shape, out.stride(), out.dtype]
+    metadata = [out.shape, out.stride(), out.dtype]
+    storage = out.untyped_storage()
+    if storage._cdata in shared or storage.nbytes() != _make_result(metadata).untyped_storage().nbytes():
+        raise _NotCacheableError
+    shared.add(storage._cdata)
+    return metadata
 
 
 def _make_result(metadata: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from opflops.errors import ArgumentError, OpflopsError
 from opflops.records.arguments import describe
@@ -120,6 +121,16 @@ def run_step(optimizer: torch.optim.Optimizer) -> None:
             f"{type(optimizer).__name__}.step() needs more than gradients ({error}), so that count() cannot run it; "
             "run one inside OpFlopMode()."
         ) from error
+
+
+def names_of_state(optimizer: torch.optim.Optimizer) -> set[tuple[int, str]]:
+    """Return which tensors, by name and the number of the parameter, an optimizer has as its state."""
+    return {
+        (number, name)
+        for number, parameter in enumerate(_parameters(optimizer))
+        for name, value in optimizer.state.get(parameter, {}).items()
+        if any(isinstance(leaf, Tensor) for leaf in tree_leaves(value))
+    }
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:

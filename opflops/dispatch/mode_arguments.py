@@ -78,8 +78,13 @@ def check_causal(value: object) -> None:
         raise ArgumentError(f"causal must be 'dense' or 'exact', not {describe(value)}.")
 
 
-def check_memory(memory: object, allocator: object) -> None:
+def check_memory(memory: object, allocator: object, caller: str = "OpFlopMode") -> None:
     """Check the options of memory.
+
+    Args:
+        memory: The first one.
+        allocator: The second one.
+        caller: What takes them, for errors.
 
     Raises:
         ArgumentError: ``memory`` is not True or False, ``allocator`` is unknown, or is given without ``memory``.
@@ -95,7 +100,7 @@ def check_memory(memory: object, allocator: object) -> None:
     if not memory:
         raise ArgumentError(
             f"allocator={describe(allocator)} says how memory is measured, which needs memory=True: "
-            f"OpFlopMode(memory=True, allocator={describe(allocator)})."
+            f"{caller}({'' if caller == 'OpFlopMode' else 'model, x, '}memory=True, allocator={describe(allocator)})."
         )
 
 

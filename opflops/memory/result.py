@@ -74,7 +74,7 @@ def _device_memory(
     end_of_forward, kept = device.end_of_forward or (-base, [])
     saved: dict[str, int] = {}
     for each in kept:
-        if each.category == ACTIVATION and each.owner is not None:
+        if each.size and each.category == ACTIVATION and each.owner is not None:
             path = resolve(each.owner.path)
             saved[path] = saved.get(path, 0) + each.size
     at = highest.at._replace(source=_line(device.source)) if highest is not None else None

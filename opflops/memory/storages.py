@@ -26,16 +26,18 @@ class StorageRecord(weakref.ref[Any]):
         born: The number of the operator that made it; :data:`BEFORE` for one from before the block.
         category: The index of its category, as known so far.
         owner: The module whose work made autograd keep it; None if it does not.
+        keeps: The storage that it is a view of, if it is fake and that is not.
         device: Where it counts; None if it is from before the block, and the block did not use it yet.
     """
 
-    __slots__ = ("born", "category", "device", "key", "owner", "size")
+    __slots__ = ("born", "category", "device", "keeps", "key", "owner", "size")
 
     key: int
     size: int
     born: int
     category: int
     owner: ModuleContext | None
+    keeps: Any
     device: DeviceMemory | None
 
 
@@ -76,12 +78,14 @@ class Storages:
         records: The records by the identity of the storage.
         devices: The devices.
         in_order: The same as a list.
+        only_device: The device that all storages count on; None if each counts on its own.
     """
 
     def __init__(self, rounded: int = 1) -> None:
         self.records: dict[int, StorageRecord] = {}
         self.devices: dict[Any, DeviceMemory] = {}
         self.in_order: list[DeviceMemory] = []
+        self.only_device: Any = None
         self._rounded = rounded
 
     def add(self, storage: Any, size: int, born: int) -> StorageRecord:
@@ -90,7 +94,7 @@ class Storages:
         record.key = id(storage)
         record.size = size if self._rounded == 1 else self._rounded_size(size)
         record.born, record.category = born, INPUT if born == BEFORE else TEMPORARY
-        record.owner = record.device = None
+        record.owner = record.device = record.keeps = None
         self.records[record.key] = record
         return record
 
@@ -99,6 +103,7 @@ class Storages:
 
     def count(self, record: StorageRecord, device: Any) -> None:
         """Count a storage on a device from its birth on."""
+        device = self.only_device or device
         memory = self.devices.get(device)
         if memory is None:
             memory = self.devices.setdefault(device, DeviceMemory(str(device)))

@@ -17,6 +17,7 @@ from opflops.memory.storages import (
     BEFORE,
     BUFFER,
     GRADIENT,
+    INPUT,
     OPTIMIZER,
     PARAMETER,
     StorageRecord,
@@ -31,9 +32,17 @@ from opflops.torch_internals.autograd import (
     sequence_nr,
 )
 from opflops.torch_internals.dispatch import OpOverload, mode_count, schema_of
+from opflops.torch_internals.operator_traits import OperatorTraits
 from opflops.torch_internals.optimizers import optimizer_tensors
 from opflops.torch_internals.saved_tensors import graph_nodes, node_of, saved_tensors
-from opflops.torch_internals.storages import PLAIN_TENSORS, component_tensors, storage_bytes, storage_of
+from opflops.torch_internals.storages import (
+    PLAIN_TENSORS,
+    all_tensors,
+    component_tensors,
+    is_fake,
+    storage_bytes,
+    storage_of,
+)
 from opflops.torch_internals.tracing import is_being_traced
 
 if TYPE_CHECKING:
@@ -50,6 +59,7 @@ _NUMBERS = frozenset({type(None), bool, int, float, complex, str, torch.dtype, t
 _LOWEST = -(2**63)
 # Stands before the result of an operator, after its arguments.
 _RESULT = object()
+_MUTATES, _LIFTS, _VIEWS, _OTHER = "mutates", "lifts", "views", "other"
 _MODE_METHODS = frozenset({"__torch_dispatch__", "__torch_function__"})
 
 
@@ -77,7 +87,7 @@ class MemoryTracker:
         self._optimizers: WeakSet[Any] = WeakSet()
         self._records = self.storages.records
         self._existing = ExistingTensors(self._note_unused)
-        self._mutates: dict[Any, bool] = {}
+        self._kinds: dict[Any, str] = {}
         self._is_user_code: dict[CodeType, bool] = {}
 
     def begin(self, roots: RootModules) -> None:
@@ -87,6 +97,15 @@ class MemoryTracker:
             self.classify_module(root)
         roots.on_new_root = self.classify_module
         self._first_node = next_sequence_nr()
+
+    def note_existing(self) -> None:
+        """Note all storages that exist and that no operator has shown, as from before the block."""
+        for tensor in all_tensors():
+            self._note(tensor, BEFORE)
+        for record in [*self._records.values()]:
+            # A collection of garbage may have noted it as something of the block.
+            if record.device is None:
+                record.born, record.category = BEFORE, min(record.category, INPUT)
 
     def end(self, roots: RootModules) -> None:
         """See what models and their gradients have become, at the end of the block."""
@@ -186,13 +205,20 @@ class MemoryTracker:
 
         This runs after every operator, so it avoids function calls.
         """
-        if out is NotImplemented or (mode_count() and is_being_traced()):
+        # Fake tensors ask for their device by an operator.
+        if out is NotImplemented or out.__class__ is torch.device or (mode_count() and is_being_traced()):
             return
         number = self.operators
         record_of = self._records.get
-        mutates = self._mutates.get(func)
-        if mutates is None:
-            mutates = self._mutates[func] = not isinstance(func, OpOverload) or schema_of(func).is_mutable
+        kind = self._kinds.get(func)
+        if kind is None:
+            kind = self._kinds[func] = _kind_of(func)
+        mutates = kind is _MUTATES
+        if kind is _VIEWS and args and type(args[0]) is not type(out) and is_fake(out) and not is_fake(args[0]):
+            self._see_fake_views(args[0], out, number)
+        elif kind is _LIFTS:
+            # What PyTorch made of numbers is the result; a fake one only stands for it.
+            args = ()
         made = False
         # The result comes last.
         for arg in (*args, *kwargs.values(), _RESULT, out) if kwargs else (*args, _RESULT, out):
@@ -224,6 +250,16 @@ class MemoryTracker:
                     device.highest = live
                     device.source = self._source()
 
+    def _see_fake_views(self, original: Any, out: Any, number: int) -> None:
+        """See fake views of a tensor that is not fake: they take no memory, but keep that tensor's."""
+        storage = storage_of(original) if isinstance(original, Tensor) else None
+        for each in tree_leaves(out) if storage is not None else ():
+            made = storage_of(each) if isinstance(each, Tensor) else None
+            if made is not None and id(made) not in self._records:
+                record = self.storages.add(made, 0, number)
+                record.keeps = storage
+                self.storages.count(record, each.device)
+
     def _see_all(self, values: Iterable[Any], number: int, mutates: bool, made: bool) -> None:
         for value in values:
             if isinstance(value, Tensor):
@@ -251,7 +287,7 @@ class MemoryTracker:
         if record is not None:
             if record.device is None:
                 self.storages.count(record, tensor.device)
-            if resized:
+            if resized and record.size:
                 self.storages.resize(record, storage, storage_bytes(storage), number)
             return
         size = storage_bytes(storage)
@@ -293,6 +329,8 @@ class MemoryTracker:
         if storage is None:
             return [record for each in self._components(tensor) for record in self._records_of(each)]
         record = self._records.get(id(storage))
+        if record is not None and record.keeps is not None:
+            record = self._records.get(id(record.keeps))
         if record is not None and record.device is None:
             self.storages.count(record, tensor.device)
         return [] if record is None else [record]
@@ -319,3 +357,11 @@ class MemoryTracker:
                 return code, frame.f_lasti
             frame = frame.f_back
         return None
+
+
+def _kind_of(func: Any) -> str:
+    """Return what an operator may do with storages of its arguments."""
+    if not isinstance(func, OpOverload) or schema_of(func).is_mutable:
+        return _MUTATES
+    traits = OperatorTraits.of(func)
+    return _LIFTS if traits.is_lift else _VIEWS if traits.is_view else _OTHER

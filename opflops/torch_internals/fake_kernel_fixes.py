@@ -58,9 +58,127 @@ def _grouped_matmul(
 
 def corrected_result(mode: FakeTensorMode, func: Any, args: Sequence[Any], out: Any) -> Any:
     """Return the result of an operator as on a device, given the result of its fake kernel."""
+    correct = _CORRECTIONS.get(func)
+    if correct is not None and mode.shape_env is None:
+        with mode:
+            out = correct(args, out)
     if type(out) is not tuple:
         return out
     return _without_duplicates(mode, _with_weight_buffer(mode, args, out) if func is _CUDNN_RNN else out)
+
+
+def with_kept_buffer(func: Any, args: Sequence[Any], out: Any) -> Any:
+    """Return the result of a loss in the storage that the kernels of devices keep for it; any other result as it is.
+
+    They write the losses of the elements to the result, and then the mean or sum to its beginning, so that a number
+    has the storage of all.
+    """
+    return _loss_in_buffer(args, out) if func in _LOSSES else out
+
+
+def _loss_in_buffer(args: Sequence[Any], out: Tensor) -> Tensor:
+    input, target, *_ = args
+    shape = torch.broadcast_shapes(input.shape, target.shape)
+    if out.dim() or not shape:
+        return out
+    return torch.empty(shape, dtype=out.dtype, device=out.device).resize_(())
+
+
+def _statistics_in_float32(args: Sequence[Any], out: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Make mean and deviation float32 if the input of a normalization is of lower precision than its parameters."""
+    input, *parameters = args
+    is_mixed = any(isinstance(each, Tensor) and each.dtype is torch.float32 for each in parameters)
+    if input.device.type != "cpu" or input.dtype not in _LOW_PRECISION or not is_mixed:
+        return out
+    result, *statistics = out
+    return (result, *(torch.empty_like(each, dtype=torch.float32) for each in statistics))
+
+
+def _gradient_like_input(args: Sequence[Any], out: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Make the gradient of a normalization's input have its dtype, whatever that of the parameters is."""
+    _, input, *_ = args
+    gradient, *others = out
+    if gradient is None or gradient.dtype is input.dtype:
+        return out
+    return (torch.empty_like(gradient, dtype=input.dtype), *others)
+
+
+def _bags_of_indices(args: Sequence[Any], out: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Make the bag of each index, which the CPU needs for no plain sum, and the sizes of the bags.
+
+    The CPU makes one element too many of the former, and of the latter if the last offset is the end.
+    """
+    names = ("weight", "indices", "offsets", "scale_grad_by_freq", "mode", "sparse", "weights", "last", "padding")
+    given = dict(zip(names, args, strict=False))
+    weight, indices, offsets, weights = given["weight"], given["indices"], given["offsets"], given.get("weights")
+    if weight.device.type != "cpu":
+        return out
+    result, bags, sizes, *others = out
+    if sizes.numel() + 1 == offsets.numel():
+        sizes = torch.empty_like(offsets, dtype=sizes.dtype).resize_(sizes.shape)
+    is_plain_sum = (
+        given.get("mode", 0) == 0
+        and weight.dtype in (torch.float32, *_LOW_PRECISION)
+        and weight.stride(1) == result.stride(1) == 1
+        and (weights is None or weights.stride(0) == 1)
+        and given.get("padding", -1) < 0
+    )
+    made = torch.empty(0 if is_plain_sum else indices.numel() + 1, dtype=bags.dtype, device=bags.device)
+    return (result, made if is_plain_sum else made.resize_(indices.numel()), sizes, *others)
+
+
+def _with_workspace(args: Sequence[Any], out: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Add what oneDNN's LSTM keeps for its backward, in float32; the fake kernel makes it empty.
+
+    It is that of the releases in use: gates, and states of all steps and the one before them, of which there are two,
+    for the layer and what is below it. Each begins on a page of its own. Rows are whole cache lines, and one more
+    where rows would be a whole number of 1,024 bytes apart.
+    """
+    input, hidden, batch_first = args[0], args[10], args[14]
+    if not torch.is_grad_enabled() or input.dtype is not torch.float32:
+        return out
+    steps, batch, features = input.shape
+    if batch_first:
+        steps, batch = batch, steps
+    states = 2 * (steps + 1) * batch
+    elements = [steps * batch * _row(4 * hidden), steps * batch * _row(hidden)]
+    elements += 3 * [states * _row(max(features, hidden))] + 2 * [states * hidden]
+    size = sum(_rounded_up(each * input.itemsize, _PAGE) for each in elements)
+    return (*out[:3], torch.empty(size, dtype=torch.uint8, device=input.device))
+
+
+def _row(elements: int) -> int:
+    """Return how many float32 elements a row takes in oneDNN."""
+    row = _rounded_up(elements, 16)
+    return row + 16 if row % 256 == 0 else row
+
+
+def _rounded_up(size: int, multiple: int) -> int:
+    return -(-size // multiple) * multiple
+
+
+def hides_memory(func: Any, args: Sequence[Any]) -> bool:
+    """Return whether an operator keeps a workspace for its backward whose size only its kernel knows."""
+    return func is _LSTM and torch.is_grad_enabled() and args[0].dtype is not torch.float32
+
+
+_PAGE = 4096
+_LSTM = torch.ops.aten.mkldnn_rnn_layer.default
+_LOW_PRECISION = (torch.bfloat16, torch.float16)
+_aten = torch.ops.aten
+_LOSSES = frozenset(
+    each.default for each in (_aten.mse_loss, _aten.smooth_l1_loss, _aten.soft_margin_loss, _aten.binary_cross_entropy)
+)
+_CORRECTIONS = {
+    **dict.fromkeys(_LOSSES, _loss_in_buffer),
+    _aten.native_batch_norm.default: _statistics_in_float32,
+    _aten.native_layer_norm.default: _statistics_in_float32,
+    _aten.native_group_norm.default: _statistics_in_float32,
+    _aten.native_group_norm_backward.default: _gradient_like_input,
+    _LSTM: _with_workspace,
+    _aten._embedding_bag.default: _bags_of_indices,
+    _aten._embedding_bag_forward_only.default: _bags_of_indices,
+}
 
 
 def _with_weight_buffer(mode: FakeTensorMode, args: Sequence[Any], out: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -25,7 +25,12 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from opflops.torch_internals.dispatch import dispatch_modes, modes_disabled
-from opflops.torch_internals.fake_kernel_fixes import DEVICE_OF_TENSOR, corrected_result, result_without_kernel
+from opflops.torch_internals.fake_kernel_fixes import (
+    DEVICE_OF_TENSOR,
+    corrected_result,
+    hides_memory,
+    result_without_kernel,
+)
 from opflops.torch_internals.fake_tensor_checks import known_fakes_hidden
 from opflops.torch_internals.fake_tensor_patches import (
     describes_example,
@@ -143,7 +148,7 @@ _log_disabled = SharedContext(_disable_log, _enable_log)
 
 
 def _with_python_kernels(
-    mode: FakeTensorMode, values: KnownValues, needing_value: list[Any], needed: list[Any]
+    mode: FakeTensorMode, values: KnownValues, needing_value: list[Any], needed: list[Any], hiding: list[Any]
 ) -> FakeTensorMode:
     """Make a mode compute results with Python kernels only, as the compiler does, and known values besides.
 
@@ -155,6 +160,7 @@ def _with_python_kernels(
         values: Computes known values.
         needing_value: Filled with the latest operator, if it needs a value.
         needed: Gets all these operators.
+        hiding: Gets the operators that keep memory whose size is not known.
     """
     dispatch = mode.dispatch
 
@@ -184,6 +190,8 @@ def _with_python_kernels(
             out = result_without_kernel(mode, func, args)
             if out is not None:
                 return out
+            if hides_memory(func, args):
+                hiding.append(func)
             out = corrected_result(mode, func, args, dispatch(func, types, args, kwargs))
             if mode.shape_env is None:
                 return out
@@ -222,11 +230,21 @@ def _fake_of(mode: FakeTensorMode, values: KnownValues, tensor: Tensor) -> Tenso
         original.requires_grad_(tensor.requires_grad)
     with modes_disabled():
         fake = mode.from_tensor(original, static_shapes=True)
+        _match_storage(original, fake)
     if isinstance(tensor, nn.Parameter):
         # The call starts without gradients, as a training step does.
         fake.grad = None
     values.note_original(original, fake)
     return with_class(fake, cls)
+
+
+def _match_storage(original: Tensor, fake: Tensor) -> None:
+    """Make the storage of a copy as large as the original's, of which the tensor may be a part."""
+    if original.layout is torch.strided and fake.layout is torch.strided and type(original) in (Tensor, nn.Parameter):
+        size, storage = original.untyped_storage().nbytes(), fake.untyped_storage()
+        made: Any = storage.nbytes()
+        if type(made) is int and made < size:
+            storage.resize_(size)
 
 
 class _FakeCopier(StateCopier):
@@ -287,10 +305,20 @@ def _is_plain(parameter: Tensor) -> bool:
 def _fake_parameter(fake_mode: FakeTensorMode, original: Tensor) -> Tensor:
     """Make the fake copy of a plain parameter in one step.
 
-    PyTorch takes several, which are most of the time to copy a model of thousands of small modules.
+    PyTorch takes several, which are most of the time to copy a model of thousands of small modules. As PyTorch does,
+    copies share storage where the originals do.
     """
+    converter = fake_mode.fake_tensor_converter.meta_converter
+    storages, number = converter.storage_memo, converter.describer.get_storage_id(original.untyped_storage())
+    shared = storages.get(number)
     with modes_disabled():
-        element = torch.empty(original.shape, dtype=original.dtype, device="meta")
+        if shared is None:
+            element = torch.empty(original.shape, dtype=original.dtype, device="meta")
+            storages[number] = element.untyped_storage()
+        else:
+            element = torch.empty(0, dtype=original.dtype, device="meta").set_(
+                shared, 0, original.shape, original.stride()
+            )
     made = FakeTensor(fake_mode, element, original.device)
     made._is_param = True  # what makes it an instance of nn.Parameter
     return made.requires_grad_(original.requires_grad)
@@ -304,6 +332,7 @@ def fake_copies(
     *,
     exact_values: bool = True,
     needed: list[Any] | None = None,
+    hiding: list[Any] | None = None,
 ) -> Iterator[Any]:
     """Yield a deep copy whose tensors are fake, inside the mode that runs them.
 
@@ -316,12 +345,14 @@ def fake_copies(
         sizes: The shape environment of symbolic sizes, if there are any.
         exact_values: Whether formulas may read values that are known; see :mod:`.known_values`.
         needed: Gets each operator that fails since it needs a value, also if the program handles the error.
+        hiding: Gets each operator that keeps memory for its backward whose size is not known.
     """
     values = KnownValues(exact=exact_values)
     # Real tensors that the forward uses, such as constants in closures and globals, are converted on first use.
     needing_value: list[Any] = []
     fake_mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=sizes)
-    fake_mode = _with_python_kernels(fake_mode, values, needing_value, [] if needed is None else needed)
+    needed, hiding = ([] if each is None else each for each in (needed, hiding))
+    fake_mode = _with_python_kernels(fake_mode, values, needing_value, needed, hiding)
     memo: dict[int, Any] = {}
     if copy_memo is not None:
         with fake_mode:

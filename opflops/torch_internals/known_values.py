@@ -302,11 +302,20 @@ class KnownValues:
             if not isinstance(value, Tensor):
                 return value
             with mode, self._pause():
-                fake = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=device)
+                fake = _empty_like(value, device)
             self._attach(fake, value, _Memory(value))
             return fake
 
         return tree_map(fake_of, computed)
+
+
+def _empty_like(value: Tensor, device: torch.device) -> Tensor:
+    """Make a tensor as large as a value, in a storage as large as the value's."""
+    elements = value.untyped_storage().nbytes() // value.itemsize
+    if elements > value.numel() and value.is_contiguous() and not value.storage_offset():
+        # Operators such as unique resize the storage that they have filled.
+        return torch.empty(elements, dtype=value.dtype, device=device).resize_(value.shape)
+    return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=device)
 
 
 def _may_be_known(tensor: Tensor) -> bool:

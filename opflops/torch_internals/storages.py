@@ -52,6 +52,11 @@ def storage_of(tensor: Tensor) -> torch.UntypedStorage | None:
         return None
 
 
+def is_fake(value: Any) -> bool:
+    """Return whether a value is a fake tensor, or a list of them."""
+    return isinstance(value[0] if type(value) in (list, tuple) and value else value, FakeTensor)
+
+
 def component_tensors(tensor: Tensor) -> list[Tensor] | None:
     """Return the tensors that a tensor without a storage of its own consists of; None if they cannot be seen."""
     if isinstance(tensor, FunctionalTensor) or is_lazy(tensor):
