@@ -225,10 +225,16 @@ class MemoryTracker:
             cls = type(arg)
             if cls in PLAIN_TENSORS:
                 try:
-                    record = record_of(id(arg.untyped_storage()))
+                    storage = arg.untyped_storage()
+                    record = record_of(id(storage))
                 except (NotImplementedError, RuntimeError):
-                    record = None
-                if record is None or mutates or record.device is None:
+                    record = storage = None
+                if record is None:
+                    if made and storage is not None and type(size := storage.nbytes()) is int and size:
+                        self.storages.make(storage, size, number, arg.device)
+                    else:
+                        self._see(arg, number, mutates, made)
+                elif mutates or record.device is None:
                     self._see(arg, number, mutates, made)
             elif cls not in _NUMBERS:
                 if arg is _RESULT:
