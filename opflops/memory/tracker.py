@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 # Arguments that hold no tensors.
 _NUMBERS = frozenset({type(None), bool, int, float, complex, str, torch.dtype, torch.device, torch.layout})
 _LOWEST = -(2**63)
+_DEVICE = torch.device
 # Stands before the result of an operator, after its arguments.
 _RESULT = object()
 _MUTATES, _LIFTS, _VIEWS, _OTHER = "mutates", "lifts", "views", "other"
@@ -206,7 +207,7 @@ class MemoryTracker:
         This runs after every operator, so it avoids function calls.
         """
         # Fake tensors ask for their device by an operator.
-        if out is NotImplemented or out.__class__ is torch.device or (mode_count() and is_being_traced()):
+        if out is NotImplemented or type(out) is _DEVICE or (mode_count() and is_being_traced()):
             return
         number = self.operators
         record_of = self._records.get
@@ -246,10 +247,9 @@ class MemoryTracker:
         task = graph_task_id()
         where = stack.current if task < 0 else stack.attribute_backward(task)
         for device in self.storages.in_order:
-            live = device.live
-            if live > device.peaks.get(where, _LOWEST):
-                device.peaks[where] = live
-            timeline = device.timeline
+            live, peaks, timeline = device.live, device.peaks, device.timeline
+            if live > peaks.get(where, _LOWEST):
+                peaks[where] = live
             if number >> timeline.shift > timeline.stretch or live > timeline.live[-1]:
                 timeline.add(number, live, (*where, func))
                 if live > device.highest:
