@@ -197,9 +197,7 @@ class FakeCall:
                 f"What {', '.join(dict.fromkeys(map(op_name, hiding)))} keeps for the backward in this dtype is known to "
                 "its kernel alone, and is not part of the memory. Run it inside OpFlopMode(memory=True)."
             )
-            profile = replace(
-                profile, memory=replace(profile.memory, remarks=(*profile.memory.remarks, remark))
-            )
+            profile = replace(profile, memory=replace(profile.memory, remarks=(*profile.memory.remarks, remark)))
         return profile
 
     @contextmanager

@@ -382,6 +382,9 @@ def _dispatch_where_counted(
     return func(*args, **(kwargs or {}))
 
 
+_DISPATCH = RecordingMode.__torch_dispatch__
+
+
 def _dispatch_with_memory(
     mode: RecordingMode, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
 ) -> Any:
@@ -390,7 +393,7 @@ def _dispatch_with_memory(
         return func(*args, **(kwargs or {}))
     tracker = mode.memory_tracker
     number = tracker.operators
-    out = RecordingMode.__torch_dispatch__(mode, func, types, args, kwargs)
+    out = _DISPATCH(mode, func, types, args, kwargs)
     # What ran other operators in its place has shown its tensors.
     if tracker.operators == number:
         tracker.after(mode.module_stack, func, args, kwargs, out)

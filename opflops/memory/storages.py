@@ -98,6 +98,24 @@ class Storages:
         self.records[record.key] = record
         return record
 
+    def make(self, storage: Any, size: int, number: int, device: Any) -> None:
+        """Make the record of a storage that an operator has made, and count it: :meth:`add` and :meth:`count`."""
+        memory = self.devices.get(device)
+        if memory is None or self.only_device is not None or self._rounded != 1:
+            self.count(self.add(storage, size, number), device)
+            return
+        record = StorageRecord(storage, self._died)
+        record.owner = record.keeps = None
+        record.key, record.size, record.born, record.category, record.device = (
+            id(storage),
+            size,
+            number,
+            TEMPORARY,
+            memory,
+        )
+        self.records[record.key] = record
+        memory.live += size
+
     def _rounded_size(self, size: int) -> int:
         return -(-size // self._rounded) * self._rounded
 

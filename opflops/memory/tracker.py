@@ -11,11 +11,13 @@ from torch import Tensor, is_grad_enabled
 from torch.utils._pytree import tree_leaves
 
 from opflops.attribution.callers import is_user_file
+from opflops.memory.existing import ExistingTensors
 from opflops.memory.storages import (
     ACTIVATION,
     BEFORE,
     BUFFER,
     GRADIENT,
+    INPUT,
     OPTIMIZER,
     PARAMETER,
     StorageRecord,
@@ -55,6 +57,9 @@ if TYPE_CHECKING:
 # Arguments that hold no tensors.
 _NUMBERS = frozenset({type(None), bool, int, float, complex, str, torch.dtype, torch.device, torch.layout})
 _LOWEST = -(2**63)
+_DEVICE = torch.device
+# Stands before the result of an operator, after its arguments.
+_RESULT = object()
 _MUTATES, _LIFTS, _VIEWS, _OTHER = "mutates", "lifts", "views", "other"
 _MODE_METHODS = frozenset({"__torch_dispatch__", "__torch_function__"})
 
@@ -82,12 +87,13 @@ class MemoryTracker:
         self._first_node = 0
         self._optimizers: WeakSet[Any] = WeakSet()
         self._records = self.storages.records
+        self._existing = ExistingTensors(self._note_unused)
         self._kinds: dict[Any, str] = {}
         self._is_user_code: dict[CodeType, bool] = {}
 
     def begin(self, roots: RootModules) -> None:
         """Note all storages that exist, before the block begins."""
-        self.note_existing()
+        self._existing.begin()
         for root in roots.roots():
             self.classify_module(root)
         roots.on_new_root = self.classify_module
@@ -97,9 +103,14 @@ class MemoryTracker:
         """Note all storages that exist and that no operator has shown, as from before the block."""
         for tensor in all_tensors():
             self._note(tensor, BEFORE)
+        for record in [*self._records.values()]:
+            # A collection of garbage may have noted it as something of the block.
+            if record.device is None:
+                record.born, record.category = BEFORE, min(record.category, INPUT)
 
     def end(self, roots: RootModules) -> None:
         """See what models and their gradients have become, at the end of the block."""
+        self._existing.end()
         roots.on_new_root = None
         for root in roots.roots():
             self.classify_module(root)
@@ -188,7 +199,7 @@ class MemoryTracker:
         elif size:
             self.storages.count(self.storages.add(storage, size, self.operators), storage.device)
 
-    def after(  # noqa: C901 - function calls would take longer
+    def after(  # noqa: C901, PLR0912 - function calls would take longer
         self, stack: ModuleStack, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, out: Any
     ) -> None:
         """See the tensors that an operator was given and that it returned.
@@ -196,10 +207,9 @@ class MemoryTracker:
         This runs after every operator, so it avoids function calls.
         """
         # Fake tensors ask for their device by an operator.
-        if out is NotImplemented or out.__class__ is torch.device or (mode_count() and is_being_traced()):
+        if out is NotImplemented or type(out) is _DEVICE or (mode_count() and is_being_traced()):
             return
         number = self.operators
-        self.operators = number + 1
         record_of = self._records.get
         kind = self._kinds.get(func)
         if kind is None:
@@ -210,24 +220,36 @@ class MemoryTracker:
         elif kind is _LIFTS:
             # What PyTorch made of numbers is the result; a fake one only stands for it.
             args = ()
-        for arg in (*args, *kwargs.values(), out) if kwargs else (*args, out):
+        made = False
+        # The result comes last.
+        for arg in (*args, *kwargs.values(), _RESULT, out) if kwargs else (*args, _RESULT, out):
             cls = type(arg)
             if cls in PLAIN_TENSORS:
                 try:
-                    record = record_of(id(arg.untyped_storage()))
+                    storage = arg.untyped_storage()
+                    record = record_of(id(storage))
                 except (NotImplementedError, RuntimeError):
-                    record = None
-                if record is None or mutates or record.device is None:
-                    self._see(arg, number, mutates)
+                    record = storage = None
+                if record is None:
+                    if made and storage is not None and type(size := storage.nbytes()) is int and size:
+                        self.storages.make(storage, size, number, arg.device)
+                    else:
+                        self._see(arg, number, mutates, made)
+                elif mutates or record.device is None:
+                    self._see(arg, number, mutates, made)
             elif cls not in _NUMBERS:
-                self._see_all((arg,), number, mutates)
+                if arg is _RESULT:
+                    made = True
+                else:
+                    self._see_all((arg,), number, mutates, made)
+        # Not before: a collection of garbage may have noted the result with this number.
+        self.operators = number + 1
         task = graph_task_id()
         where = stack.current if task < 0 else stack.attribute_backward(task)
         for device in self.storages.in_order:
-            live = device.live
-            if live > device.peaks.get(where, _LOWEST):
-                device.peaks[where] = live
-            timeline = device.timeline
+            live, peaks, timeline = device.live, device.peaks, device.timeline
+            if live > peaks.get(where, _LOWEST):
+                peaks[where] = live
             if number >> timeline.shift > timeline.stretch or live > timeline.live[-1]:
                 timeline.add(number, live, (*where, func))
                 if live > device.highest:
@@ -244,20 +266,28 @@ class MemoryTracker:
                 record.keeps = storage
                 self.storages.count(record, each.device)
 
-    def _see_all(self, values: Iterable[Any], number: int, mutates: bool) -> None:
+    def _see_all(self, values: Iterable[Any], number: int, mutates: bool, made: bool) -> None:
         for value in values:
             if isinstance(value, Tensor):
-                self._see(value, number, mutates)
+                self._see(value, number, mutates, made)
             elif isinstance(value, (list, tuple)):
-                self._see_all(value, number, mutates)
+                self._see_all(value, number, mutates, made)
             elif isinstance(value, dict):
-                self._see_all(value.values(), number, mutates)
+                self._see_all(value.values(), number, mutates, made)
 
-    def _see(self, tensor: Tensor, number: int, resized: bool = False) -> None:
-        """Count a tensor's storage, from this operator on if it is not known yet."""
+    def _see(self, tensor: Tensor, number: int, resized: bool, made: bool) -> None:
+        """Count a tensor's storage, if it is not known yet: from the beginning of the block, or from this operator on.
+
+        Args:
+            tensor: The tensor.
+            number: The number of the operator.
+            resized: Whether the operator may have given a storage another size.
+            made: Whether the tensor is a result of the operator.
+        """
         storage = storage_of(tensor)
         if storage is None:
-            self._see_all(self._components(tensor), number, resized)
+            # The parts of an argument may be views that were just made, of what is old.
+            self._see_all(self._components(tensor), number, resized, made)
             return
         record = self._records.get(id(storage))
         if record is not None:
@@ -268,7 +298,12 @@ class MemoryTracker:
             return
         size = storage_bytes(storage)
         if size:
-            self.storages.count(self.storages.add(storage, size, number), tensor.device)
+            born = BEFORE if not made and self._existing.include(tensor) else number
+            self.storages.count(self.storages.add(storage, size, born), tensor.device)
+
+    def _note_unused(self, tensor: Tensor, *, before: bool) -> None:
+        """Note a tensor that exists now, and that the block may use."""
+        self._note(tensor, BEFORE if before else self.operators)
 
     def _note(self, tensor: Tensor, born: int) -> None:
         """Note a tensor's storage, which counts once it is used."""
