@@ -308,7 +308,9 @@ def test_a_count_is_the_run(name):
     check_equal(*PROGRAMS[name]())
 
 
-@pytest.mark.parametrize("name", ["convolutions", "tied_embedding", "flat_parameters", "frozen_layers", "lstm", "in_place"])
+@pytest.mark.parametrize(
+    "name", ["convolutions", "tied_embedding", "flat_parameters", "frozen_layers", "lstm", "in_place"]
+)
 def test_a_count_of_a_step_is_the_run(name):
     """So it is with an optimizer, whose state exists from the beginning."""
     check_equal(*PROGRAMS[name](), torch.optim.AdamW)
@@ -428,7 +430,9 @@ def test_a_model_may_take_keywords_of_these_names():
     """Whatever has the name of an option goes to the model by ``kwargs``."""
     layer = nn.TransformerDecoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
     target, memory = torch.randn(1, 3, 8), torch.randn(1, 4, 8)
-    with pytest.raises(ArgumentError, match="TransformerDecoderLayer.forward has a parameter memory too; pass that with"):
+    with pytest.raises(
+        ArgumentError, match="TransformerDecoderLayer.forward has a parameter memory too; pass that with"
+    ):
         count(layer, target, memory=memory)
     with pytest.warns(UsageWarning, match="memory is an option"), pytest.raises(TypeError):
         count(layer, target, memory=True)

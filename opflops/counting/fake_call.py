@@ -197,9 +197,7 @@ class FakeCall:
                 f"What {', '.join(dict.fromkeys(map(op_name, hiding)))} keeps for the backward in this dtype is known to "
                 "its kernel alone, and is not part of the memory. Run it inside OpFlopMode(memory=True)."
             )
-            profile = replace(
-                profile, memory=replace(profile.memory, remarks=(*profile.memory.remarks, remark))
-            )
+            profile = replace(profile, memory=replace(profile.memory, remarks=(*profile.memory.remarks, remark)))
         return profile
 
     @contextmanager
@@ -303,7 +301,9 @@ class FakeCall:
                         stepping = rebuild_optimizer(self.optimizer, optimizer_attributes, scalar_state)
                     else:
                         state = [*bound_state(model), *state_in(captured)]
-                        stepping = make_optimizer(self.optimizer, [each for each in state if isinstance(each, nn.Module)])
+                        stepping = make_optimizer(
+                            self.optimizer, [each for each in state if isinstance(each, nn.Module)]
+                        )
                     if self._steps_first:
                         run_step(stepping)
                     before = names_of_state(stepping)
