@@ -229,6 +229,22 @@ def bags(mode):
     return program
 
 
+def transposed_norms():
+    """The gradients that norms get are not laid out as their inputs; windows of images are then copied."""
+
+    def forward(self, x):
+        y = self.layer(self.first(x)).transpose(1, 2)
+        z = self.batch(self.second(y).transpose(1, 2)).transpose(1, 2)
+        return self.last(z.flatten(1))
+
+    layers = {"first": nn.Linear(8, 8), "layer": nn.LayerNorm(8), "second": nn.Linear(6, 6), "batch": nn.BatchNorm1d(6)}
+    return Program(forward, **layers, last=nn.Linear(48, 2)), [torch.randn(4, 6, 8)]
+
+
+def part_of_a_tensor():
+    return nn.Linear(16, 8), [torch.randn(100, 16)[:5]]
+
+
 def complex_numbers():
     class Filter(nn.Module):
         def __init__(self):
@@ -272,7 +288,8 @@ PROGRAMS = {
     **{each.__name__: each for each in (parameters_of_one_storage, flat_parameters, in_place, views, expanded_input)},
     **{each.__name__: each for each in (inputs_of_one_storage, buffers_of_one_storage, autocast, losses)},
     **{each.__name__: each for each in (low_precision_norms, complex_numbers, frozen_layers, numbers_and_constants)},
-    **{each.__name__: each for each in (packed_tensors, input_with_gradient)},
+    **{each.__name__: each for each in (packed_tensors, input_with_gradient, transposed_norms)},
+    "part_of_a_tensor": part_of_a_tensor,
     "lstm": recurrent(lambda: nn.LSTM(10, 20, 2, dropout=0.1)),
     "lstm_both_ways": recurrent(lambda: nn.LSTM(10, 33, batch_first=True, bidirectional=True).eval()),
     "gru": recurrent(lambda: nn.GRU(10, 20, 2, bidirectional=True)),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch._prims_common import suggest_memory_format
 
 from opflops.torch_internals.fake_index_checks import check_indices
 
@@ -102,6 +103,32 @@ def _statistics_in_float32(args: Sequence[Any], out: tuple[Any, ...]) -> tuple[A
     return (result, *(torch.empty_like(each, dtype=torch.float32) for each in statistics))
 
 
+def _in_format_of_input(input: Tensor, made: Tensor | None) -> Tensor | None:
+    """Lay a result out as its input's format says, channels last or contiguous, as kernels do."""
+    layout = suggest_memory_format(input)
+    if made is None or made.shape != input.shape or made.is_contiguous(memory_format=layout):
+        return made
+    return torch.empty_like(made, memory_format=layout)
+
+
+def _batch_norm(args: Sequence[Any], out: tuple[Any, ...]) -> tuple[Any, ...]:
+    result, *statistics = _statistics_in_float32(args, out)
+    return (_in_format_of_input(args[0], result), *statistics)
+
+
+def _batch_norm_backward(args: Sequence[Any], out: tuple[Any, ...]) -> tuple[Any, ...]:
+    gradient, *others = out
+    return (_in_format_of_input(args[1], gradient), *others)
+
+
+def _all_contiguous(_args: Sequence[Any], out: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Lay gradients out as kernels do, which first make their arguments contiguous."""
+    return tuple(
+        each if each is None or each.is_contiguous() else torch.empty_like(each, memory_format=torch.contiguous_format)
+        for each in out
+    )
+
+
 def _gradient_like_input(args: Sequence[Any], out: tuple[Any, ...]) -> tuple[Any, ...]:
     """Make the gradient of a normalization's input have its dtype, whatever that of the parameters is."""
     _, input, *_ = args
@@ -179,7 +206,9 @@ _LOSSES = frozenset(
 )
 _CORRECTIONS = {
     **dict.fromkeys(_LOSSES, _loss_in_buffer),
-    _aten.native_batch_norm.default: _statistics_in_float32,
+    _aten.native_batch_norm.default: _batch_norm,
+    _aten.native_batch_norm_backward.default: _batch_norm_backward,
+    _aten.native_layer_norm_backward.default: _all_contiguous,
     _aten.native_layer_norm.default: _statistics_in_float32,
     _aten.native_group_norm.default: _statistics_in_float32,
     _aten.native_group_norm_backward.default: _gradient_like_input,
