@@ -188,7 +188,7 @@ class MemoryTracker:
         elif size:
             self.storages.count(self.storages.add(storage, size, self.operators), storage.device)
 
-    def after(  # noqa: C901 - function calls would take longer
+    def after(  # noqa: C901, PLR0912 - function calls would take longer
         self, stack: ModuleStack, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, out: Any
     ) -> None:
         """See the tensors that an operator was given and that it returned.
