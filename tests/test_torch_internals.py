@@ -16,6 +16,7 @@ from torch.nested._internal.nested_tensor import NestedTensor
 from torch.testing._internal.two_tensor import TwoTensor
 from torch.utils import _python_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from opflops.formulas.sizes import NEWER, aten
 from opflops.torch_internals import (
@@ -1006,3 +1007,66 @@ def test_a_fake_grouped_matmul_has_the_shape_of_a_run():
         with fake_tensors.fake_copies(given) as (fake_left, fake_right, fake_offsets):
             fake = torch._grouped_mm(fake_left, fake_right, offs=fake_offsets)
         assert (fake.shape, fake.dtype) == (out.shape, out.dtype)
+
+
+def _storages(results):
+    """Describe results of an operator: shape, strides, dtype, and the bytes of the storage, whatever is in it."""
+    return [
+        (each.shape, each.stride(), each.dtype, each.untyped_storage().nbytes()) if each.numel() else each.shape
+        for each in tree_leaves(results)
+        if isinstance(each, torch.Tensor)
+    ]
+
+
+def _calls_whose_fake_kernels_are_corrected():
+    x, y = torch.rand(6, 7), torch.rand(6, 7)
+    for loss in (aten.mse_loss, aten.smooth_l1_loss, aten.soft_margin_loss, aten.binary_cross_entropy):
+        yield loss.default, (x, y)
+        yield loss.default, (x, y[:1].expand(6, 7)), {"reduction": 2}
+    half, ones = torch.rand(4, 8, 6, dtype=torch.bfloat16), torch.ones(8)
+    yield aten.native_batch_norm.default, (half, ones, ones, ones.clone(), ones.clone(), True, 0.1, 1e-5)
+    yield aten.native_layer_norm.default, (half, [6], torch.ones(6), torch.ones(6), 1e-5)
+    yield aten.native_group_norm.default, (half, ones, ones, 4, 8, 6, 2, 1e-5)
+    statistics = torch.ones(4, 2), torch.ones(4, 2)
+    yield aten.native_group_norm_backward.default, (half, half, *statistics, ones, 4, 8, 6, 2, [True] * 3)
+    full, turned = torch.rand(4, 8, 6), torch.rand(4, 6, 8).transpose(1, 2)
+    statistics = torch.ones(4, 8, 1), torch.ones(4, 8, 1)
+    last = torch.ones(6), torch.ones(6)
+    yield aten.native_layer_norm_backward.default, (turned, full, [6], *statistics, *last, [True] * 3)
+    given = (turned, full, ones, ones, ones, ones, ones, True, 1e-5, [True] * 3)
+    yield aten.native_batch_norm_backward.default, given
+    yield aten.native_batch_norm.default, (turned, ones, ones, ones.clone(), ones.clone(), True, 0.1, 1e-5)
+    table, indices, offsets = torch.rand(10, 5), torch.tensor([1, 2, 4, 5]), torch.tensor([0, 2])
+    for mode in (0, 1, 2):
+        yield aten._embedding_bag.default, (table, indices, offsets, False, mode)
+    yield aten._embedding_bag.default, (table, indices, offsets, False, 0, False, None, False, 3)
+    yield aten._embedding_bag.default, (table, indices, torch.tensor([0, 2, 4]), False, 0, False, None, True)
+    yield aten._embedding_bag.default, (table.bfloat16(), indices, offsets, False, 0, False, torch.ones(4).bfloat16())
+    for steps, batch, features, hidden in ((5, 3, 10, 20), (1, 1, 1, 1), (7, 64, 256, 64), (3, 20, 100, 256)):
+        weights = [torch.rand(4 * hidden, size) for size in (features, hidden)]
+        state = torch.zeros(1, batch, hidden)
+        given = (torch.rand(steps, batch, features), *weights, *torch.zeros(2, 4 * hidden), state, state)
+        yield aten.mkldnn_rnn_layer.default, (*given, False, [], 2, hidden, 1, True, False, False, True)
+
+
+@pytest.mark.parametrize("call", [*_calls_whose_fake_kernels_are_corrected()], ids=lambda call: str(call[0]))
+def test_corrected_fake_kernels_make_what_the_cpu_makes(call):
+    """Shapes, strides, dtypes and storage are those of real kernels; where PyTorch changes these, this fails."""
+    func, args, kwargs = (*call, {}) if len(call) == 2 else call
+    real = func(*args, **kwargs)
+    with fake_tensors.fake_copies((args, kwargs)) as (fake_args, fake_kwargs):
+        fake = func(*fake_args, **fake_kwargs)
+    assert _storages(fake) == _storages(real)
+
+
+def test_fake_copies_share_the_storage_that_originals_share():
+    """PyTorch's converter numbers storages, and keeps the fake one of each number; its size is the original's."""
+    flat = torch.zeros(100)
+    whole, again, part = nn.Parameter(flat), nn.Parameter(flat.view(10, 10)), nn.Parameter(flat[:20])
+    alone = torch.zeros(50)[:5]
+    for originals in ([whole, again, part], [part, again, whole]):
+        with fake_tensors.fake_copies([*originals, flat[3:7], alone]) as (*copies, alone_copy):
+            storages = [each.untyped_storage() for each in copies]
+            assert {each._cdata for each in storages} == {storages[0]._cdata}
+            assert (storages[0].nbytes(), alone_copy.untyped_storage().nbytes()) == (400, 200)
+            assert [each.shape for each in copies[:3]] == [each.shape for each in originals]

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch._prims_common import suggest_memory_format
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -59,7 +60,8 @@ def _grouped_matmul(
 def corrected_result(mode: FakeTensorMode, func: Any, args: Sequence[Any], out: Any) -> Any:
     """Return the result of an operator as on a device, given the result of its fake kernel."""
     correct = _CORRECTIONS.get(func)
-    if correct is not None and mode.shape_env is None:
+    # Costs for all sizes do not depend on storage.
+    if correct is not None and (mode.shape_env is None or func not in _CORRECTED_STORAGE):
         with mode:
             out = correct(args, out)
     if type(out) is not tuple:
@@ -92,6 +94,32 @@ def _statistics_in_float32(args: Sequence[Any], out: tuple[Any, ...]) -> tuple[A
         return out
     result, *statistics = out
     return (result, *(torch.empty_like(each, dtype=torch.float32) for each in statistics))
+
+
+def _in_format_of_input(input: Tensor, made: Tensor | None) -> Tensor | None:
+    """Lay a result out as its input's format says, channels last or contiguous, as kernels do."""
+    layout = suggest_memory_format(input)
+    if made is None or made.shape != input.shape or made.is_contiguous(memory_format=layout):
+        return made
+    return torch.empty_like(made, memory_format=layout)
+
+
+def _batch_norm(args: Sequence[Any], out: tuple[Any, ...]) -> tuple[Any, ...]:
+    result, *statistics = _statistics_in_float32(args, out)
+    return (_in_format_of_input(args[0], result), *statistics)
+
+
+def _batch_norm_backward(args: Sequence[Any], out: tuple[Any, ...]) -> tuple[Any, ...]:
+    gradient, *others = out
+    return (_in_format_of_input(args[1], gradient), *others)
+
+
+def _all_contiguous(_args: Sequence[Any], out: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Lay gradients out as kernels do, which first make their arguments contiguous."""
+    return tuple(
+        each if each is None or each.is_contiguous() else torch.empty_like(each, memory_format=torch.contiguous_format)
+        for each in out
+    )
 
 
 def _gradient_like_input(args: Sequence[Any], out: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -169,15 +197,20 @@ _aten = torch.ops.aten
 _LOSSES = frozenset(
     each.default for each in (_aten.mse_loss, _aten.smooth_l1_loss, _aten.soft_margin_loss, _aten.binary_cross_entropy)
 )
-_CORRECTIONS = {
+_CORRECTED_STORAGE: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys(_LOSSES, _loss_in_buffer),
-    _aten.native_batch_norm.default: _statistics_in_float32,
-    _aten.native_layer_norm.default: _statistics_in_float32,
-    _aten.native_group_norm.default: _statistics_in_float32,
-    _aten.native_group_norm_backward.default: _gradient_like_input,
     _LSTM: _with_workspace,
     _aten._embedding_bag.default: _bags_of_indices,
     _aten._embedding_bag_forward_only.default: _bags_of_indices,
+}
+_CORRECTIONS: dict[Any, Callable[..., Any]] = {
+    **_CORRECTED_STORAGE,
+    _aten.native_batch_norm.default: _batch_norm,
+    _aten.native_batch_norm_backward.default: _batch_norm_backward,
+    _aten.native_layer_norm_backward.default: _all_contiguous,
+    _aten.native_layer_norm.default: _statistics_in_float32,
+    _aten.native_group_norm.default: _statistics_in_float32,
+    _aten.native_group_norm_backward.default: _gradient_like_input,
 }
 
 
