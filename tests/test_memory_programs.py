@@ -44,7 +44,7 @@ def patched():
         graph._engine_run_backward,
         torch.UntypedStorage.__dict__.get("resize_"),
         nn.Module.__dict__["__call__"],
-        *map(len, hooks),
+        *map(len, (*hooks, gc.callbacks)),
     ]
 
 

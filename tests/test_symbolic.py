@@ -741,3 +741,19 @@ def test_texts_that_are_no_counts_are_refused(text):
     profile = count(nn.Linear(2, 2), torch.zeros(2, 2), dynamic_shapes=({0: Dim("n")},))
     with pytest.raises(ProfileError, match="damaged"):
         Profile.from_json(profile.to_json().replace('"4*n"', f'"{text}"'))
+
+
+@pytest.mark.parametrize(
+    ("model", "dtype"),
+    [
+        (nn.Sequential(nn.BatchNorm2d(8), nn.GroupNorm(2, 8), nn.LayerNorm(6)), torch.bfloat16),
+        (nn.Sequential(nn.LayerNorm(6), nn.Flatten(), nn.Linear(288, 2)), torch.float32),
+    ],
+)
+def test_norms_for_all_sizes_are_those_of_each_size(model, dtype):
+    """Statistics in float32 beside an input of lower precision, and layouts, are the same with symbols for sizes."""
+    x = torch.zeros(4, 8, 6, 6, dtype=dtype, requires_grad=True)
+    formula = count(model, x, backward=True, dynamic_shapes=({0: Dim("batch")},))
+    for size in (2, 4, 9):
+        counted = count(model, x.new_zeros(size, 8, 6, 6).requires_grad_(), backward=True)
+        assert formula.at(batch=size).total == counted.total

@@ -97,9 +97,9 @@ def count(
             count on meta is that of the CPU. A formula for all sizes reads no mask tensor, and says so.
         device: If all tensors are on meta, count the operators of this device instead. (Attention is fused on CPU and
             CUDA, and is not on meta.) Slower. Other tensors count on the device that they are on.
-        memory: Also follow what would be alive in memory: :attr:`opflops.Profile.memory`, as in a run on the CPU. With an
-            optimizer, that is of a step in the steady state: its state exists from the beginning, gradients do not, and
-            the outputs are gone before it steps. Not with ``dynamic_shapes``.
+        memory: Also follow what would be alive in memory: :attr:`opflops.Profile.memory`, as in a run on the CPU. With
+            an optimizer, that is of a step in the steady state: its state exists from the beginning, also if it has
+            made no step yet, gradients do not, and the outputs are gone before it steps. Not with ``dynamic_shapes``.
         allocator: ``"cuda"`` to round the size of each storage up to a multiple of 512 bytes, as PyTorch's allocator
             for CUDA does; with ``memory``.
         time_limit: Stop with an error after this number of seconds; None for no limit. The error says which operator

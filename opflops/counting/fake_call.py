@@ -194,8 +194,8 @@ class FakeCall:
             profile = replace(profile, remarks=(*profile.remarks, remark))
         if hiding and profile.memory is not None:
             remark = (
-                f"What {', '.join(dict.fromkeys(map(op_name, hiding)))} keeps for the backward in this dtype is known to "
-                "its kernel alone, and is not part of the memory. Run it inside OpFlopMode(memory=True)."
+                f"What {', '.join(dict.fromkeys(map(op_name, hiding)))} keeps for the backward in this dtype is known "
+                "to its kernel alone, and is not part of the memory. Run it inside OpFlopMode(memory=True)."
             )
             profile = replace(profile, memory=replace(profile.memory, remarks=(*profile.memory.remarks, remark)))
         return profile

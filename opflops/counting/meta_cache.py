@@ -94,8 +94,8 @@ def _cache_key(value: Any) -> Any:
 
 
 def _storages(args: tuple[Any, ...]) -> set[int]:
-    """Return the identities of the storages of tensors among arguments."""
-    return {each.untyped_storage()._cdata for each in args if isinstance(each, Tensor)}
+    """Return the identities of the storages of tensors among arguments, whose Python objects live as they do."""
+    return {id(each.untyped_storage()) for each in args if type(each) in EXACT_TENSOR_TYPES}
 
 
 def _result_metadata(out: Any, shared: set[int]) -> Any:
@@ -112,9 +112,9 @@ def _result_metadata(out: Any, shared: set[int]) -> Any:
         raise _NotCacheableError
     metadata = [out.shape, out.stride(), out.dtype]
     storage = out.untyped_storage()
-    if storage._cdata in shared or storage.nbytes() != _make_result(metadata).untyped_storage().nbytes():
+    if id(storage) in shared or storage.nbytes() != _make_result(metadata).untyped_storage().nbytes():
         raise _NotCacheableError
-    shared.add(storage._cdata)
+    shared.add(id(storage))
     return metadata
 
 

@@ -235,7 +235,7 @@ class MemoryTracker:
                         self.storages.make(storage, size, number, arg.device)
                     else:
                         self._see(arg, number, mutates, made)
-                elif mutates or record.device is None:
+                elif record.device is None or (mutates and storage.nbytes() != record.size):
                     self._see(arg, number, mutates, made)
             elif cls not in _NUMBERS:
                 if arg is _RESULT:

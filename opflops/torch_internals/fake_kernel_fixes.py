@@ -11,7 +11,7 @@ from torch._prims_common import suggest_memory_format
 from opflops.torch_internals.fake_index_checks import check_indices
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -68,7 +68,8 @@ def corrected_result(mode: FakeTensorMode, func: Any, args: Sequence[Any], out: 
     if mode.shape_env is None:
         check_indices(func, args)
     correct = _CORRECTIONS.get(func)
-    if correct is not None and mode.shape_env is None:
+    # Costs for all sizes do not depend on storage.
+    if correct is not None and (mode.shape_env is None or func not in _CORRECTED_STORAGE):
         with mode:
             out = correct(args, out)
     if type(out) is not tuple:
@@ -204,17 +205,20 @@ _aten = torch.ops.aten
 _LOSSES = frozenset(
     each.default for each in (_aten.mse_loss, _aten.smooth_l1_loss, _aten.soft_margin_loss, _aten.binary_cross_entropy)
 )
-_CORRECTIONS = {
+_CORRECTED_STORAGE: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys(_LOSSES, _loss_in_buffer),
+    _LSTM: _with_workspace,
+    _aten._embedding_bag.default: _bags_of_indices,
+    _aten._embedding_bag_forward_only.default: _bags_of_indices,
+}
+_CORRECTIONS: dict[Any, Callable[..., Any]] = {
+    **_CORRECTED_STORAGE,
     _aten.native_batch_norm.default: _batch_norm,
     _aten.native_batch_norm_backward.default: _batch_norm_backward,
     _aten.native_layer_norm_backward.default: _all_contiguous,
     _aten.native_layer_norm.default: _statistics_in_float32,
     _aten.native_group_norm.default: _statistics_in_float32,
     _aten.native_group_norm_backward.default: _gradient_like_input,
-    _LSTM: _with_workspace,
-    _aten._embedding_bag.default: _bags_of_indices,
-    _aten._embedding_bag_forward_only.default: _bags_of_indices,
 }
 
 

@@ -190,8 +190,7 @@ def _with_python_kernels(
             out = result_without_kernel(mode, func, args)
             if out is not None:
                 return out
-            if hides_memory(func, args):
-                hiding.append(func)
+            hiding.extend([func] if hides_memory(func, args) else ())
             out = corrected_result(mode, func, args, dispatch(func, types, args, kwargs))
             if mode.shape_env is None:
                 return out

@@ -285,7 +285,7 @@ class MetaTensorCopier:
             self._storages[original._cdata] = storage
         if made is None:
             made = torch.empty(0, dtype=tensor.dtype, device="meta")
-            made.set_(storage, tensor.storage_offset(), tensor.shape, tensor.stride())  # type: ignore[call-overload]
+            made.set_(storage, tensor.storage_offset(), tensor.shape, tensor.stride())
         if type(tensor) is torch.nn.Parameter:
             return torch.nn.Parameter(made, requires_grad=tensor.requires_grad)
         made = self._detached(made, tensor)

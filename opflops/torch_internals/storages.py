@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import sys
-from contextlib import nullcontext
 from itertools import compress
 from typing import Any
 
@@ -42,11 +41,16 @@ def storage_of(tensor: Tensor) -> torch.UntypedStorage | None:
     storage.
     """
     cls = type(tensor)
-    if cls not in PLAIN_TENSORS and cls.__torch_dispatch__ is not _NO_DISPATCH and not issubclass(cls, FakeTensor):
+    if cls in PLAIN_TENSORS:
+        try:
+            return tensor.untyped_storage()
+        except (NotImplementedError, RuntimeError):
+            return None
+    if cls.__torch_dispatch__ is not _NO_DISPATCH and not issubclass(cls, FakeTensor):
         return None
     try:
         # Subclasses may override methods.
-        with nullcontext() if cls in PLAIN_TENSORS else torch._C.DisableTorchFunctionSubclass():
+        with torch._C.DisableTorchFunctionSubclass():
             return tensor.untyped_storage()
     except (NotImplementedError, RuntimeError, ValueError):
         return None
