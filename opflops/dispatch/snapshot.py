@@ -59,8 +59,10 @@ def snapshot(
     called = dict.fromkeys(path for stack in stacks for path in stack.called_paths())
     if not called:
         return Profile(rows, sites, remarks=_remarks(uncounted, cut_short))
-    for stack in stacks:
-        stack.read_running()
+    if modes[0].active:
+        for stack in stacks:
+            stack.read_running()
+        stacks[0].roots.read_tensors_again()
     modules, remarks = module_records(stacks)
     return Profile(rows, sites, tuple(called), remarks=(*_remarks(uncounted, cut_short), *remarks), modules=modules)
 
