@@ -104,6 +104,10 @@ class BackwardAttribution:
         for context in (*self._contexts.values(), *self._replacement_contexts.values()):
             context.clear_fast_path()
 
+    def node_owner(self, number: int) -> ModuleContext:
+        """Return the module that made the node of a sequence number."""
+        return self._owners_of_pass().owner_of(number)
+
     def _assign_new_nodes(self, task: int, context: ModuleContext) -> None:
         """Assign the nodes that a backward pass creates, for double backward, to the module that it works for."""
         end = next_sequence_nr()

@@ -227,6 +227,11 @@ class ModuleStack(BackwardAttribution):
         top = self._stack[-1]
         return top[0], top[3]
 
+    @property
+    def inside_module(self) -> bool:
+        """Return whether anything was entered."""
+        return len(self._stack) > 1
+
     def called_paths(self) -> list[str]:
         """Return the present paths of the modules that were called, in order of their first call."""
         return [self.roots.resolve(context.path) for context in self.called_contexts()]

@@ -21,7 +21,8 @@ from opflops.attribution.call_shapes import RAISED
 from opflops.attribution.compiled_subgraphs import wrap_compilation_env, wrap_uncounted
 from opflops.attribution.imports import PatchedImports
 from opflops.attribution.kernel_launches import wrap_kernel_run
-from opflops.attribution.module_stack import HasModuleStack, module_stacks_of
+from opflops.attribution.memory_patches import call_tracked, memory_patches, remove_memory_patches
+from opflops.attribution.module_stack import HasModuleStack, counting_modes
 from opflops.attribution.phase_patches import (
     call_entered,
     wrap_checkpoint,
@@ -114,6 +115,8 @@ def install_patches(mode: Any) -> None:
             else:
                 _install([(torch, "compile", _wrap_compile)])
             _complete = True
+        if mode.memory_tracker is not None:
+            _install(memory_patches())
         _active_modes = len(_modes)
 
 
@@ -133,6 +136,7 @@ def remove_patches(mode: Any) -> None:
         if "__new__" in Tensor.__dict__ and Tensor.__dict__["__new__"] is TENSOR_NEW:
             del Tensor.__new__
         remove_step_pre_hook(wrap_closures)
+        remove_memory_patches()
         if _stance is not None:
             restore_stance(_stance)
             _stance = None
@@ -300,6 +304,8 @@ def _wrap_compile(original: Callable[..., Any]) -> Callable[..., Any]:
         with _lock:
             if _active_modes:
                 _force_eager()
+                if any(mode.memory_tracker is not None for mode in _modes):
+                    _install(memory_patches())
         return compiled
 
     return call
@@ -342,6 +348,7 @@ def _wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
             and _active_modes == 1
             and isinstance(mode := mode_at(modes - 1), HasModuleStack)
             and mode.counts_here is None
+            and (mode.memory_tracker is None or mode.module_stack.inside_module)
         ):
             # The common case of one counting mode, innermost, avoids building lists.
             stack = mode.module_stack
@@ -355,11 +362,12 @@ def _wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
                 return result
             finally:
                 stack.leave(depth, result)
-        stacks = module_stacks_of(dispatch_modes()) if modes else []
-        if not stacks:
+        counting = counting_modes(dispatch_modes()) if modes else []
+        if not counting:
             return call_uncounted(original, module, *args, **kwargs)
-        entries = [(stack, stack.enter(module, args, kwargs)) for stack in stacks]
-        return call_entered(entries, original, module, *args, **kwargs)
+        function = call_tracked(counting, original)
+        depths = [(each.module_stack, each.module_stack.enter(module, args, kwargs)) for each in counting]
+        return call_entered(depths, function, module, *args, **kwargs)
 
     return call
 

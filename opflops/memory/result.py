@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opflops.memory.storages import TEMPORARY, DeviceMemory
+from opflops.memory.storages import ACTIVATION, TEMPORARY, DeviceMemory
 from opflops.pricing.op_pricing import op_name
 from opflops.records.memory import LiveBytes, Memory, Moment, Sample
 from opflops.records.rows import ancestry
@@ -18,14 +18,24 @@ if TYPE_CHECKING:
     Resolve = Callable[[str], str]
 
 
-def memory_of(tracker: MemoryTracker, resolve: Resolve, remarks: tuple[str, ...] = ()) -> Memory:
+WORKSPACES = "What kernels use inside, such as the workspaces of cuBLAS and cuDNN, is not part of the memory."
+EAGER = "The memory is that of eager execution; a compiled graph plans its memory differently."
+OPAQUE = "The memory of opaque tensors, such as those of oneDNN, is not seen."
+
+
+def memory_of(tracker: MemoryTracker, resolve: Resolve) -> Memory:
     """Return what a tracker has seen so far.
 
     Args:
         tracker: The tracker.
         resolve: Returns the present path of a module.
-        remarks: Sentences on what is not seen.
     """
+    on_cuda = tracker.allocator or any(device.name.startswith("cuda") for device in tracker.storages.devices.values())
+    remarks = tuple(
+        remark
+        for remark, holds in ((WORKSPACES, on_cuda), (EAGER, tracker.compiled), (OPAQUE, tracker.opaque))
+        if holds
+    )
     devices = [_device_memory(device, tracker, resolve, remarks) for device in tracker.storages.devices.values()]
     if not devices:
         return Memory(allocator=tracker.allocator, remarks=remarks)
@@ -54,12 +64,20 @@ def _device_memory(
         phase_peaks[phase] = max(phase_peaks.get(phase, 0), base + live)
         for path in ancestry(resolve(context.path)) if context.path else ():
             module_peaks[path] = max(module_peaks.get(path, 0), base + live)
+    end_of_forward, kept = device.end_of_forward or (-base, [])
+    saved: dict[str, int] = {}
+    for each in kept:
+        if each.category == ACTIVATION and each.owner is not None:
+            path = resolve(each.owner.path)
+            saved[path] = saved.get(path, 0) + each.size
     at = highest.at._replace(source=_line(device.source)) if highest is not None else None
     return {
         "device": device.name,
         "peak": highest.live.total if highest is not None else base,
         "at": at,
         "at_peak": highest.live if highest is not None else LiveBytes(),
+        "end_of_forward": base + end_of_forward,
+        "saved": saved,
         "phase_peaks": phase_peaks,
         "module_peaks": module_peaks,
         "timeline": tuple(samples),

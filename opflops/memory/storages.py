@@ -59,6 +59,10 @@ class DeviceMemory:
         self.highest = -(2**63)
         self.source: tuple[Any, int] | None = None
         self.timeline = Timeline()
+        # Whether a backward pass began, and the highest that was live then, or else when the outermost module returned,
+        # with what autograd kept.
+        self.backward_began = False
+        self.end_of_forward: tuple[int, list[StorageRecord]] | None = None
         self.peaks: dict[tuple[ModuleContext, str], int] = {}
 
 
@@ -70,29 +74,35 @@ class Storages:
 
     Attributes:
         records: The records by the identity of the storage.
-        devices: The devices by name.
+        devices: The devices.
+        in_order: The same as a list.
     """
 
     def __init__(self, rounded: int = 1) -> None:
         self.records: dict[int, StorageRecord] = {}
         self.devices: dict[Any, DeviceMemory] = {}
+        self.in_order: list[DeviceMemory] = []
         self._rounded = rounded
 
     def add(self, storage: Any, size: int, born: int) -> StorageRecord:
         """Make the record of a storage that is not counted yet."""
         record = StorageRecord(storage, self._died)
         record.key = id(storage)
-        record.size = size if self._rounded == 1 else -(-size // self._rounded) * self._rounded
+        record.size = size if self._rounded == 1 else self._rounded_size(size)
         record.born, record.category = born, INPUT if born == BEFORE else TEMPORARY
         record.owner = record.device = None
         self.records[record.key] = record
         return record
+
+    def _rounded_size(self, size: int) -> int:
+        return -(-size // self._rounded) * self._rounded
 
     def count(self, record: StorageRecord, device: Any) -> None:
         """Count a storage on a device from its birth on."""
         memory = self.devices.get(device)
         if memory is None:
             memory = self.devices.setdefault(device, DeviceMemory(str(device)))
+            self.in_order = [*self.devices.values()]
         record.device = memory
         if record.born == BEFORE:
             memory.base += record.size
@@ -100,8 +110,10 @@ class Storages:
             memory.live += record.size
 
     def resize(self, record: StorageRecord, storage: Any, size: int, number: int) -> None:
-        """Let a storage that another size was given die and be born again."""
+        """Let a storage die and be born again, if it has another size now."""
         device = record.device
+        if self._rounded_size(size) == record.size:
+            return
         self._died(record)
         if size:
             new = self.add(storage, size, number)

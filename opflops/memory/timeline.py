@@ -28,18 +28,19 @@ class Timeline:
     Attributes:
         numbers: The number of the operator of each sample.
         live: The live bytes of each sample, without those that were there from the beginning.
-        moments: The operator, module and phase of each sample.
+        moments: The module, phase and operator of each sample.
+        shift: The binary logarithm of the length of a stretch.
+        stretch: That of the last sample.
     """
 
     def __init__(self) -> None:
         self.numbers: list[int] = []
         self.live: list[int] = []
         self.moments: list[SampledMoment] = []
-        self._shift = 0
-        # The stretch of the last sample.
-        self._stretch = -1
-        # Of each category: the changes from sample to sample of the bytes that have died since. The last sample, which a
-        # higher one may replace, has those that died since then apart.
+        self.shift = 0
+        self.stretch = -1
+        # Of each category: the changes from sample to sample of the bytes that have died since. Those that died since
+        # the last sample, which a higher one may replace, are apart.
         self._died: list[defaultdict[int, int]] = [defaultdict(int) for _ in CATEGORIES]
         self._died_at: list[list[int] | None] = []
         # What dies while samples are merged; None at other times.
@@ -47,13 +48,13 @@ class Timeline:
 
     def add(self, number: int, live: int, moment: SampledMoment) -> None:
         """Add what is live after an operator, whose number is higher than those before."""
-        stretch = number >> self._shift
-        if stretch > self._stretch:
+        stretch = number >> self.shift
+        if stretch > self.stretch:
             if len(self.numbers) >= MAX_SAMPLES:
                 self._thin()
                 self.add(number, live, moment)
                 return
-            self._stretch = stretch
+            self.stretch = stretch
             self.live.append(live)
             self.moments.append(moment)
             self._died_at.append(None)
@@ -103,14 +104,14 @@ class Timeline:
         samples = self.by_category(())
         kept = [*range(len(self.numbers))]
         while len(kept) > MAX_SAMPLES // 2:
-            self._shift += 1
+            self.shift += 1
             highest: dict[int, int] = {}
             for index in kept:
-                stretch = self.numbers[index] >> self._shift
+                stretch = self.numbers[index] >> self.shift
                 if self.live[index] > self.live[highest.setdefault(stretch, index)]:
                     highest[stretch] = index
             kept = [*highest.values()]
-        self._stretch = self.numbers[-1] >> self._shift
+        self.stretch = self.numbers[-1] >> self.shift
         self.numbers = [self.numbers[index] for index in kept]
         self.live = [self.live[index] for index in kept]
         self.moments = [self.moments[index] for index in kept]

@@ -4,30 +4,39 @@ from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
-from torch import Tensor
+import torch
+from torch import Tensor, is_grad_enabled
+from torch.utils._pytree import tree_leaves
 
 from opflops.attribution.callers import is_user_file
-from opflops.attribution.module_context import FORWARD
 from opflops.memory.storages import (
     ACTIVATION,
     BEFORE,
     BUFFER,
     GRADIENT,
-    INPUT,
     OPTIMIZER,
     PARAMETER,
     StorageRecord,
     Storages,
 )
 from opflops.records.memory import ALLOCATORS
-from opflops.torch_internals.autograd import graph_task_id
-from opflops.torch_internals.dispatch import OpOverload, schema_of
-from opflops.torch_internals.storages import all_tensors, component_tensors, storage_bytes, storage_of
+from opflops.torch_internals.autograd import (
+    ACCUMULATE_GRAD_NR,
+    accumulated_leaf,
+    graph_task_id,
+    next_sequence_nr,
+    sequence_nr,
+)
+from opflops.torch_internals.dispatch import OpOverload, mode_count, schema_of
+from opflops.torch_internals.optimizers import optimizer_tensors
+from opflops.torch_internals.saved_tensors import graph_nodes, node_of, saved_tensors
+from opflops.torch_internals.storages import PLAIN_TENSORS, all_tensors, component_tensors, storage_bytes, storage_of
 from opflops.torch_internals.tracing import is_being_traced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import CodeType, FrameType
 
     from torch import nn
@@ -35,6 +44,9 @@ if TYPE_CHECKING:
     from opflops.attribution.module_stack import ModuleStack
     from opflops.attribution.root_modules import RootModules
 
+# Arguments that hold no tensors.
+_NUMBERS = frozenset({type(None), bool, int, float, complex, str, torch.dtype, torch.device, torch.layout})
+_LOWEST = -(2**63)
 _MODE_METHODS = frozenset({"__torch_dispatch__", "__torch_function__"})
 
 
@@ -48,6 +60,7 @@ class MemoryTracker:
         storages: The storages that are alive.
         operators: How many operators have run.
         opaque: Whether a tensor was met whose memory cannot be seen.
+        compiled: Whether the program called compiled code, which ran in eager mode.
     """
 
     def __init__(self, allocator: str = "") -> None:
@@ -55,6 +68,10 @@ class MemoryTracker:
         self.storages = Storages(ALLOCATORS.get(allocator, 1))
         self.operators = 0
         self.opaque = False
+        self.compiled = False
+        # The sequence number of the first node of the block.
+        self._first_node = 0
+        self._optimizers: WeakSet[Any] = WeakSet()
         self._records = self.storages.records
         self._mutates: dict[Any, bool] = {}
         self._is_user_code: dict[CodeType, bool] = {}
@@ -66,49 +83,134 @@ class MemoryTracker:
         for root in roots.roots():
             self.classify_module(root)
         roots.on_new_root = self.classify_module
+        self._first_node = next_sequence_nr()
 
     def end(self, roots: RootModules) -> None:
         """See what models and their gradients have become, at the end of the block."""
         roots.on_new_root = None
         for root in roots.roots():
             self.classify_module(root)
+        for optimizer in [*self._optimizers]:
+            self.see_optimizer(optimizer)
 
-    def after(
+    def begin_backward(self, stack: ModuleStack, roots: Iterable[Any], *, inside: bool) -> list[Tensor]:
+        """See what autograd kept for a backward pass that begins; return the leaves, for :meth:`end_backward`.
+
+        Args:
+            stack: The modules that run.
+            roots: What the pass begins with.
+            inside: Whether it begins inside of another one.
+        """
+        leaves = self._see_graph(stack, roots)
+        for leaf in leaves:
+            if leaf.grad is not None:
+                self.classify(leaf.grad, GRADIENT)
+        if not inside:
+            self._note_end_of_forward(by_backward=True)
+        return leaves
+
+    def end_backward(self, leaves: list[Tensor]) -> None:
+        """See the gradients that a backward pass made."""
+        for leaf in leaves:
+            if leaf.grad is not None:
+                self.classify(leaf.grad, GRADIENT)
+
+    def call_outermost(
+        self, stack: ModuleStack, original: Callable[..., Any], module: nn.Module, /, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Call a module that no other one called, and see what autograd keeps of it."""
+        result = original(module, *args, **kwargs)
+        if graph_task_id() < 0 and not is_being_traced():
+            if is_grad_enabled():
+                self._see_graph(stack, [each for each in tree_leaves(result) if isinstance(each, Tensor)])
+            self._note_end_of_forward(by_backward=False)
+        return result
+
+    def _see_graph(self, stack: ModuleStack, roots: Iterable[Any]) -> list[Tensor]:
+        """Mark what the nodes of a graph saved, and return its leaves."""
+        roots = [*roots]
+        leaves = [root for root in roots if isinstance(root, Tensor) and root.requires_grad and root.is_leaf]
+        for node in graph_nodes([node for root in roots if (node := node_of(root)) is not None]):
+            number = sequence_nr(node)
+            if number == ACCUMULATE_GRAD_NR:
+                leaves.append(accumulated_leaf(node))
+                continue
+            owner = None
+            for tensor in saved_tensors(node):
+                if number < self._first_node:
+                    self._note(tensor, BEFORE)
+                # What no operator has seen, such as the state of a random generator, does not count.
+                for record in self._records_of(tensor):
+                    if record.owner is None:
+                        owner = owner or stack.node_owner(number)
+                        record.owner, record.category = owner, min(record.category, ACTIVATION)
+        return leaves
+
+    def _note_end_of_forward(self, *, by_backward: bool) -> None:
+        for device in [*self.storages.devices.values()]:
+            if by_backward and not device.backward_began:
+                device.backward_began, device.end_of_forward = True, None
+            best = device.end_of_forward
+            if (by_backward or not device.backward_began) and (best is None or device.live > best[0]):
+                kept = [each for each in [*self._records.values()] if each.device is device and each.owner is not None]
+                device.end_of_forward = device.live, kept
+
+    def see_optimizer(self, optimizer: Any) -> None:
+        """Count the state of an optimizer, and the gradients that it is given."""
+        self._optimizers.add(optimizer)
+        parameters, state = optimizer_tensors(optimizer)
+        for parameter in parameters:
+            if parameter.is_leaf and parameter.grad is not None:
+                self.classify(parameter.grad, GRADIENT)
+        for tensor in state:
+            self.classify(tensor, OPTIMIZER)
+
+    def see_resized(self, storage: Any) -> None:
+        """See that a storage has another size, with no operator."""
+        record, size = self._records.get(id(storage)), storage_bytes(storage)
+        if record is not None:
+            self.storages.resize(record, storage, size, self.operators)
+        elif size:
+            self.storages.count(self.storages.add(storage, size, self.operators), storage.device)
+
+    def after(  # noqa: C901 - function calls would take longer
         self, stack: ModuleStack, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, out: Any
     ) -> None:
-        """See the tensors that an operator was given and that it returned."""
-        if out is NotImplemented or is_being_traced():
+        """See the tensors that an operator was given and that it returned.
+
+        This runs after every operator, so it avoids function calls.
+        """
+        if out is NotImplemented or (mode_count() and is_being_traced()):
             return
         number = self.operators
         self.operators = number + 1
-        records = self._records
+        record_of = self._records.get
         mutates = self._mutates.get(func)
         if mutates is None:
             mutates = self._mutates[func] = not isinstance(func, OpOverload) or schema_of(func).is_mutable
-        for arg in args:
-            if isinstance(arg, Tensor):
-                self._see(arg, number, mutates)
-            elif type(arg) is list or type(arg) is tuple:
-                self._see_all(arg, number, mutates)
-        if kwargs:
-            self._see_all(kwargs.values(), number, mutates)
-        if isinstance(out, Tensor):
-            self._see(out, number, mutates)
-        elif out is not None:
-            self._see_all((out,), number, mutates)
+        for arg in (*args, *kwargs.values(), out) if kwargs else (*args, out):
+            cls = type(arg)
+            if cls in PLAIN_TENSORS:
+                try:
+                    record = record_of(id(arg.untyped_storage()))
+                except (NotImplementedError, RuntimeError):
+                    record = None
+                if record is None or mutates or record.device is None:
+                    self._see(arg, number, mutates)
+            elif cls not in _NUMBERS:
+                self._see_all((arg,), number, mutates)
         task = graph_task_id()
-        context, phase = stack.current if task < 0 else stack.attribute_backward(task)
-        moment = context, phase, func
-        where = context, phase
-        for device in [*self.storages.devices.values()]:
+        where = stack.current if task < 0 else stack.attribute_backward(task)
+        for device in self.storages.in_order:
             live = device.live
-            peaks = device.peaks
-            if live > peaks.get(where, -(2**63)):
-                peaks[where] = live
-            device.timeline.add(number, live, moment)
-            if live > device.highest:
-                device.highest = live
-                device.source = self._source()
+            if live > device.peaks.get(where, _LOWEST):
+                device.peaks[where] = live
+            timeline = device.timeline
+            if number >> timeline.shift > timeline.stretch or live > timeline.live[-1]:
+                timeline.add(number, live, (*where, func))
+                if live > device.highest:
+                    device.highest = live
+                    device.source = self._source()
 
     def _see_all(self, values: Iterable[Any], number: int, mutates: bool) -> None:
         for value in values:
@@ -129,8 +231,8 @@ class MemoryTracker:
         if record is not None:
             if record.device is None:
                 self.storages.count(record, tensor.device)
-            if resized and (size := storage_bytes(storage)) != record.size:
-                self.storages.resize(record, storage, size, number)
+            if resized:
+                self.storages.resize(record, storage, storage_bytes(storage), number)
             return
         size = storage_bytes(storage)
         if size:
@@ -152,17 +254,22 @@ class MemoryTracker:
         return found or []
 
     def classify(self, tensor: Tensor, category: int) -> None:
-        """Count a tensor's storage in a category, unless it is in one that comes first."""
+        """Count a tensor's storage in a category, unless it is in one that comes first.
+
+        What was not seen yet no operator of the block made, so it is from before.
+        """
+        self._note(tensor, BEFORE)
         for record in self._records_of(tensor):
             record.category = min(record.category, category)
 
     def _records_of(self, tensor: Tensor) -> list[StorageRecord]:
-        """Return the records of a tensor's storages, which count from now on."""
+        """Return the records of a tensor's storages that are known; they count from now on."""
         storage = storage_of(tensor)
         if storage is None:
             return [record for each in self._components(tensor) for record in self._records_of(each)]
-        self._see(tensor, self.operators)
         record = self._records.get(id(storage))
+        if record is not None and record.device is None:
+            self.storages.count(record, tensor.device)
         return [] if record is None else [record]
 
     def classify_module(self, module: nn.Module) -> None:
@@ -187,6 +294,3 @@ class MemoryTracker:
                 return code, frame.f_lasti
             frame = frame.f_back
         return None
-
-
-__all__ = ["ACTIVATION", "ALLOCATORS", "FORWARD", "INPUT", "OPTIMIZER", "MemoryTracker"]

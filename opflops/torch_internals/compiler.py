@@ -24,6 +24,15 @@ def compiler_is_loaded() -> bool:
     return "torch._dynamo" in sys.modules
 
 
+def compiled_calls() -> list[tuple[Any, str]]:
+    """Return the function that every call of compiled code begins with, as owner and name, if the compiler is loaded.
+
+    Its argument is what compiles the code; None in functions that the compiler is to leave alone.
+    """
+    owner = sys.modules.get("torch._dynamo.eval_frame")
+    return [(owner, "_callback_from_stance")] if hasattr(owner, "_callback_from_stance") else []
+
+
 def present_stance() -> Any:
     """Return the stance of the compiler, which must be loaded, for :func:`restore_stance`."""
     return sys.modules["torch._dynamo.eval_frame"]._stance

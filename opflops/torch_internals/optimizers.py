@@ -6,7 +6,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.utils._pytree import tree_leaves
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +44,30 @@ def remove_step_pre_hook(hook: Callable[..., Any]) -> None:
     for key, each in [*hooks.items()]:
         if each is hook:
             del hooks[key]
+
+
+def register_step_hooks(hook: Callable[..., Any]) -> None:
+    """Call a hook with every optimizer before and after its step: ``hook(optimizer, args, kwargs)``."""
+    register_optimizer_step_pre_hook(hook)
+    register_optimizer_step_post_hook(hook)
+
+
+def remove_step_hooks(hook: Callable[..., Any]) -> None:
+    """Undo :func:`register_step_hooks`, however often it was done."""
+    remove_step_pre_hook(hook)
+    hooks = sys.modules["torch.optim.optimizer"]._global_optimizer_post_hooks
+    for key, each in [*hooks.items()]:
+        if each is hook:
+            del hooks[key]
+
+
+def optimizer_tensors(optimizer: Any) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the parameters of an optimizer, and the tensors of its state and its options."""
+    groups = optimizer.param_groups
+    parameters = [each for group in groups for each in group["params"] if isinstance(each, Tensor)]
+    options = [value for group in groups for name, value in group.items() if name != "params"]
+    leaves = tree_leaves([*map(dict, optimizer.state.values()), *options])
+    return parameters, [each for each in leaves if isinstance(each, Tensor)]
 
 
 def optimizer_callables() -> list[tuple[Any, str]]:

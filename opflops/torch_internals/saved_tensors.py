@@ -1,0 +1,77 @@
+"""What autograd keeps for a backward pass: the nodes of a graph, and the tensors that they saved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import BackwardCFunction
+from torch.utils._pytree import tree_leaves
+
+from opflops.torch_internals.autograd import sequence_nr
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+ENGINE_ENTRIES: list[tuple[Any, str]] = [
+    (torch.autograd, "_engine_run_backward"),
+    (torch.autograd.graph, "_engine_run_backward"),
+]
+"""The function that every backward pass of a program begins with, as owner and name: where PyTorch looks it up."""
+
+_RAW = "_raw_saved_"
+# The class of a node of the user's own functions is made for each function.
+_names_by_class: dict[type, list[str]] = {}
+
+
+def node_of(root: Any) -> Any:
+    """Return the node of a root of a backward pass: of a tensor, None for a leaf; or of a ``GradientEdge``."""
+    return root.grad_fn if isinstance(root, Tensor) else getattr(root, "node", None)
+
+
+def graph_nodes(roots: Iterable[Any]) -> list[Any]:
+    """Return the nodes of the graph below some nodes, in order of their creation; those that accumulate come last."""
+    todo = [*roots]
+    nodes = {*todo}
+    while todo:
+        for node, _ in todo.pop().next_functions:
+            if node is not None and node not in nodes:
+                nodes.add(node)
+                todo.append(node)
+    return sorted(nodes, key=sequence_nr)
+
+
+def saved_tensors(node: Any) -> Iterator[Tensor]:
+    """Iterate over the tensors that a node saved, without a call of hooks: those that hooks made in their place.
+
+    The tensors share the storages of those that were saved.
+    """
+    if isinstance(node, BackwardCFunction):
+        yield from (each for each in tree_leaves([*vars(node).values()]) if isinstance(each, Tensor))
+    names = _names_by_class.get(type(node))
+    if names is None:
+        names = [name for name in dir(node) if name.startswith(_RAW)]
+        if not isinstance(node, BackwardCFunction):
+            _names_by_class[type(node)] = names
+    for name in names:
+        found = _attribute(node, name)
+        for saved in found if isinstance(found, (tuple, list)) else (found,):
+            yield from _tensors_in(saved)
+
+
+def _attribute(node: Any, name: str) -> Any:
+    try:
+        return getattr(node, name)
+    except RuntimeError:
+        # It was released already.
+        return None
+
+
+def _tensors_in(saved: Any) -> Iterable[Tensor]:
+    if saved is None:
+        return ()
+    data = saved.data
+    if isinstance(data, Tensor):
+        return (data,)
+    return [each for each in tree_leaves(data) if isinstance(each, Tensor)] if saved.unpack_hook is not None else ()
