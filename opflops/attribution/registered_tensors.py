@@ -10,7 +10,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.torch_internals.modules import ClassNames, class_name, named_paths
-from opflops.torch_internals.tensor_sizes import elements_of, read_tensors, reading_registered
+from opflops.torch_internals.tensor_sizes import LAZY_TYPES, elements_of, read_tensors, reading_registered
 
 if TYPE_CHECKING:
     import weakref
@@ -66,12 +66,14 @@ class _Reading(NamedTuple):
         keys: The identities of all tensors, in this order.
         tensors: What :func:`read_tensors` returned for them.
         contained: The identities of all modules that others contain.
+        is_lazy: Whether some tensors are not initialized.
     """
 
     modules: list[tuple[weakref.ref[nn.Module], str, str, Sequence[str], Sequence[str]]]
     keys: list[int]
     tensors: list[tuple[int, Any, bool]]
     contained: set[int]
+    is_lazy: bool
 
     def by_module(self) -> Iterator[ModuleReading]:
         """List the modules, each with its tensors."""
@@ -88,7 +90,7 @@ class _Reading(NamedTuple):
             yield ModuleReading(reference, path, module_type, tensors(parameters), tensors(buffers))
 
 
-_NOT_READ = _Reading([], [], [], set())
+_NOT_READ = _Reading([], [], [], set(), is_lazy=False)
 _NONE = id(None)
 # The tables of a scripted module are no dicts.
 _DICTS = (dict, OrderedDict)
@@ -126,9 +128,10 @@ class RegisteredTensors:
         if not paths.unchanged or {*reading.contained, paths.root_key} - {_NONE} != paths.items.keys():
             # Modules were added, replaced or removed, or there is a wrapper.
             paths.add(root, paths.name)
-            paths.unread = False
             items = paths.items
             reading = self._read({key: items[key] for key in named_paths(root, paths.name)})
+        # What is not initialized yet may be by the end of the next call.
+        paths.unread = reading.is_lazy
         is_new = self._readings.get(paths.name, _NOT_READ) is _NOT_READ
         self._readings[paths.name] = reading
         if is_new:
@@ -182,7 +185,8 @@ class RegisteredTensors:
                 else:
                     found += [(reference, path, name, [*parameters], ())]
         with reading_registered():
-            return _Reading(found, [*map(id, tensors)], read_tensors(tensors), {*map(id, contained)})
+            is_lazy = not LAZY_TYPES.isdisjoint(map(type, tensors))
+            return _Reading(found, [*map(id, tensors)], read_tensors(tensors), {*map(id, contained)}, is_lazy)
 
     def _find_owners(self, name: str, reading: _Reading) -> None:
         """Find the tensors of a new root that the modules of an earlier one register too, which may be deleted soon."""

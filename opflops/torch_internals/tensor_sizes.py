@@ -92,6 +92,9 @@ def _read_size(size: Any) -> Any:
 
 # What has its elements in one dense storage.
 _DENSE_TYPES = frozenset({nn.Parameter, Tensor})
+LAZY_TYPES = frozenset({nn.UninitializedParameter, nn.UninitializedBuffer})
+"""The classes of parameters and buffers that have no shape yet."""
+
 _STRIDED = torch.strided
 _bytes_dtype_trainable = attrgetter("nbytes", "dtype", "requires_grad")
 
