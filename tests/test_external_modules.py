@@ -62,7 +62,7 @@ def test_a_model_has_the_parameters_and_activations_that_others_count(library, n
         if layer.is_leaf_layer and ours.calls:
             assert [*ours.calls[0].inputs[0].shape] == layer.input_size, ours.module
             assert [*ours.calls[0].outputs[0].shape] == layer.output_size, ours.module
-            assert ours.total_parameters == layer.total_params, ours.module
+            assert ours.total_parameters == layer.num_params, ours.module
             compared += 1
     assert compared > 20
 
