@@ -26,11 +26,12 @@ RAISED = object()
 """Stands for the result of a call that raised."""
 
 
-class ShapeCounts(dict[Any, int]):
-    """Count the calls of a module by their shapes.
+class ShapeCounts(dict[Any, list[int]]):
+    """Count the calls of a module by their shapes, each in a list of its own, which takes a look-up less to change.
 
-    The key of a call with one tensor and a tensor as its result is a tuple of four: the sizes and the dtype of each.
-    That of any other call is a pair of tuples of such pairs, for what it was given and what it returned.
+    The key of a call with one tensor and a tensor as its result has three parts: the sizes and the dtype of the first
+    as a pair, then those of the result. That of any other call is a pair of tuples of such pairs, for what it was given
+    and what it returned.
 
     Attributes:
         others: The calls with other shapes than the first :data:`MAX_SHAPES`.
@@ -38,25 +39,26 @@ class ShapeCounts(dict[Any, int]):
 
     others = 0
 
-    def __missing__(self, key: Any) -> int:
-        """Return 0 for shapes that are new; the caller adds them."""
+    def __missing__(self, key: Any) -> list[int]:
+        """Add shapes that are new."""
         if len(self) > MAX_SHAPES:
             # The one beyond the limit makes room.
-            self.others += self.popitem()[1]
-        return 0
+            self.others += self.popitem()[1][0]
+        calls = self[key] = [0]
+        return calls
 
     def calls(self) -> Iterator[CallShapes]:
         """List the shapes that are kept, with the numbers of calls."""
-        for key, number in [*self.items()][:MAX_SHAPES]:
-            given, returned = ((key[:2],), (key[2:],)) if len(key) == _FIELDS_OF_USUAL_CALL else key
+        for key, (number,) in [*self.items()][:MAX_SHAPES]:
+            given, returned = ((key[0],), (key[1:],)) if len(key) == _PARTS_OF_USUAL_CALL else key
             yield CallShapes(tuple(map(_to_record, given)), tuple(map(_to_record, returned)), number)
 
     def calls_without_shapes(self) -> int:
         """Return how many calls had shapes that are not kept."""
-        return self.others + sum([*self.values()][MAX_SHAPES:])
+        return self.others + sum(number for (number,) in [*self.values()][MAX_SHAPES:])
 
 
-_FIELDS_OF_USUAL_CALL = 4
+_PARTS_OF_USUAL_CALL = 3
 
 
 def _to_record(tensor: SizesAndDtype) -> TensorShape:
@@ -100,4 +102,4 @@ def key_of_call(given: Any, result: Any) -> Any:
     """
     inputs = (hashable_sizes(*given),) if type(given) is tuple else tuple(given)
     outputs = () if result is RAISED else tuple(shapes_in(result))
-    return (*inputs[0], *outputs[0]) if len(inputs) == len(outputs) == 1 else (inputs, outputs)
+    return (inputs[0], *outputs[0]) if len(inputs) == len(outputs) == 1 else (inputs, outputs)

@@ -202,18 +202,18 @@ class ModuleStack(BackwardAttribution):
             shapes = base.shapes
             try:
                 if type(given) is tuple and type(result) is Tensor:
-                    key = given[0], given[1], result.shape, result.dtype
+                    key = given, result.shape, result.dtype
                     if shapes is None:
-                        base.shapes = ShapeCounts({key: 1})
+                        base.shapes = ShapeCounts({key: [1]})
                     else:
-                        shapes[key] += 1
+                        shapes[key][0] += 1
                     return
             except (TypeError, RuntimeError):
                 # A symbolic size has no hash, a nested tensor no shape.
                 pass
             if shapes is None:
                 shapes = base.shapes = ShapeCounts()
-            shapes[key_of_call(given, result)] += 1
+            shapes[key_of_call(given, result)][0] += 1
 
     def read_running(self) -> None:
         """Read the parameters of the models that run now."""
