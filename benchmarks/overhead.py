@@ -74,6 +74,7 @@ MODES: dict[str, Callable[[], Any]] = {
     "eager": nullcontext,
     "do-nothing mode": DoNothing,
     "opflops": OpFlopMode,
+    "opflops memory": lambda: OpFlopMode(memory=True),
     "FlopCounterMode": lambda: FlopCounterMode(display=False),
 }
 

@@ -268,9 +268,10 @@ class OpFlopMode(RecordingMode, metaclass=_NeedsInstance):
         from opflops.memory.tracker import MemoryTracker  # noqa: PLC0415 - few programs ask for it
 
         tracker = MemoryTracker(self._allocator or "")
-        tracker.begin(self.module_stack.roots)
         self.track_memory(tracker)
+        # First, so that the tracker ends if this is interrupted.
         self._tracks_now = True
+        tracker.begin(self.module_stack.roots)
 
     def _leave_mode(self, *exception: object) -> None:
         """End the block, if it may end here and now.

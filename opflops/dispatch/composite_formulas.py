@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from opflops.attribution.module_stack import counting_modes
+from opflops.dispatch.memory_only import MemoryOnlyMode
 from opflops.pricing.accumulator_deltas import apply_deltas, capture_deltas
 from opflops.torch_internals.composite_kernels import inside_transform, intercept_autograd_kernel
 from opflops.torch_internals.dispatch import (
@@ -19,6 +20,7 @@ from opflops.torch_internals.interruption import make_lock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from opflops.attribution.module_stack import ModuleStack
     from opflops.pricing.accumulator_deltas import AccumulatorDelta
     from opflops.pricing.accumulators import Accumulator, AccumulatorKey
     from opflops.pricing.op_pricing import OpPricing
@@ -39,8 +41,12 @@ class AppliesFormulas:
     Attributes:
         prices: Finds the formula of each operator.
         accumulators: The sums so far.
+        memory_tracker: What follows the memory of the block; None if that was not asked for.
+        module_stack: The modules that are running.
     """
 
+    memory_tracker: Any
+    module_stack: ModuleStack
     prices: PriceCache
     accumulators: list[Accumulator]
 
@@ -121,7 +127,8 @@ def _run(
     def run_unseen(*args: Any, **kwargs: Any) -> Any:
         active = dispatch_modes()
         above = active[active.index(mode) + 1 :]
-        with modes_swapped([mode, *above], above):
+        in_its_place = [] if mode.memory_tracker is None else [MemoryOnlyMode(mode.memory_tracker, mode.module_stack)]
+        with modes_swapped([mode, *above], in_its_place + above):
             return _run(overload, kernel, others, args, kwargs)
 
     pricing = mode.prices[overload]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opflops.memory.storages import ACTIVATION, TEMPORARY, DeviceMemory
+from opflops.memory.storages import ACTIVATION, TEMPORARY, DeviceMemory, StorageRecord
 from opflops.pricing.op_pricing import op_name
-from opflops.records.memory import LiveBytes, Memory, Moment, Sample
+from opflops.records.memory import CATEGORIES, LiveBytes, Memory, Moment, Sample
 from opflops.records.rows import ancestry
+from opflops.torch_internals.saved_tensors import SAVED_TENSORS_ARE_SEEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 WORKSPACES = "What kernels use inside, such as the workspaces of cuBLAS and cuDNN, is not part of the memory."
 EAGER = "The memory is that of eager execution; a compiled graph plans its memory differently."
+NOT_TOLD = "This version of PyTorch does not tell what autograd keeps, so activations are among the temporaries."
 OPAQUE = "The memory of opaque tensors, such as those of oneDNN, is not seen."
 
 
@@ -33,7 +35,12 @@ def memory_of(tracker: MemoryTracker, resolve: Resolve) -> Memory:
     on_cuda = tracker.allocator or any(device.name.startswith("cuda") for device in tracker.storages.devices.values())
     remarks = tuple(
         remark
-        for remark, holds in ((WORKSPACES, on_cuda), (EAGER, tracker.compiled), (OPAQUE, tracker.opaque))
+        for remark, holds in (
+            (WORKSPACES, on_cuda),
+            (EAGER, tracker.compiled),
+            (OPAQUE, tracker.opaque),
+            (NOT_TOLD, not SAVED_TENSORS_ARE_SEEN),
+        )
         if holds
     )
     devices = [_device_memory(device, tracker, resolve, remarks) for device in tracker.storages.devices.values()]
@@ -73,9 +80,9 @@ def _device_memory(
     at = highest.at._replace(source=_line(device.source)) if highest is not None else None
     return {
         "device": device.name,
-        "peak": highest.live.total if highest is not None else base,
+        "peak": base if highest is None else highest.live.total,
         "at": at,
-        "at_peak": highest.live if highest is not None else LiveBytes(),
+        "at_peak": _base_of(records) if highest is None else highest.live,
         "end_of_forward": base + end_of_forward,
         "saved": saved,
         "phase_peaks": phase_peaks,
@@ -84,6 +91,14 @@ def _device_memory(
         "allocator": tracker.allocator,
         "remarks": remarks,
     }
+
+
+def _base_of(records: list[StorageRecord]) -> LiveBytes:
+    """Add up what was used, where no operator has run."""
+    found = [0] * len(CATEGORIES)
+    for each in records:
+        found[each.category] += each.size
+    return LiveBytes(*found)
 
 
 def _line(source: tuple[Any, int] | None) -> str:

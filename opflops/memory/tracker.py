@@ -11,6 +11,7 @@ from torch import Tensor, is_grad_enabled
 from torch.utils._pytree import tree_leaves
 
 from opflops.attribution.callers import is_user_file
+from opflops.memory.existing import ExistingTensors
 from opflops.memory.storages import (
     ACTIVATION,
     BEFORE,
@@ -32,7 +33,7 @@ from opflops.torch_internals.autograd import (
 from opflops.torch_internals.dispatch import OpOverload, mode_count, schema_of
 from opflops.torch_internals.optimizers import optimizer_tensors
 from opflops.torch_internals.saved_tensors import graph_nodes, node_of, saved_tensors
-from opflops.torch_internals.storages import PLAIN_TENSORS, all_tensors, component_tensors, storage_bytes, storage_of
+from opflops.torch_internals.storages import PLAIN_TENSORS, component_tensors, storage_bytes, storage_of
 from opflops.torch_internals.tracing import is_being_traced
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 # Arguments that hold no tensors.
 _NUMBERS = frozenset({type(None), bool, int, float, complex, str, torch.dtype, torch.device, torch.layout})
 _LOWEST = -(2**63)
+# Stands before the result of an operator, after its arguments.
+_RESULT = object()
 _MODE_METHODS = frozenset({"__torch_dispatch__", "__torch_function__"})
 
 
@@ -73,13 +76,13 @@ class MemoryTracker:
         self._first_node = 0
         self._optimizers: WeakSet[Any] = WeakSet()
         self._records = self.storages.records
+        self._existing = ExistingTensors(self._note_unused)
         self._mutates: dict[Any, bool] = {}
         self._is_user_code: dict[CodeType, bool] = {}
 
     def begin(self, roots: RootModules) -> None:
         """Note all storages that exist, before the block begins."""
-        for tensor in all_tensors():
-            self._note(tensor, BEFORE)
+        self._existing.begin()
         for root in roots.roots():
             self.classify_module(root)
         roots.on_new_root = self.classify_module
@@ -87,6 +90,7 @@ class MemoryTracker:
 
     def end(self, roots: RootModules) -> None:
         """See what models and their gradients have become, at the end of the block."""
+        self._existing.end()
         roots.on_new_root = None
         for root in roots.roots():
             self.classify_module(root)
@@ -101,6 +105,8 @@ class MemoryTracker:
             roots: What the pass begins with.
             inside: Whether it begins inside of another one.
         """
+        if is_being_traced():
+            return []
         leaves = self._see_graph(stack, roots)
         for leaf in leaves:
             if leaf.grad is not None:
@@ -133,17 +139,17 @@ class MemoryTracker:
         for node in graph_nodes([node for root in roots if (node := node_of(root)) is not None]):
             number = sequence_nr(node)
             if number == ACCUMULATE_GRAD_NR:
-                leaves.append(accumulated_leaf(node))
+                # Nodes that only raise an error have that number too.
+                if hasattr(node, "variable"):
+                    leaves.append(accumulated_leaf(node))
                 continue
-            owner = None
             for tensor in saved_tensors(node):
                 if number < self._first_node:
                     self._note(tensor, BEFORE)
                 # What no operator has seen, such as the state of a random generator, does not count.
                 for record in self._records_of(tensor):
                     if record.owner is None:
-                        owner = owner or stack.node_owner(number)
-                        record.owner, record.category = owner, min(record.category, ACTIVATION)
+                        record.owner, record.category = stack.node_owner(number), min(record.category, ACTIVATION)
         return leaves
 
     def _note_end_of_forward(self, *, by_backward: bool) -> None:
@@ -173,7 +179,7 @@ class MemoryTracker:
         elif size:
             self.storages.count(self.storages.add(storage, size, self.operators), storage.device)
 
-    def after(  # noqa: C901 - function calls would take longer
+    def after(  # noqa: C901, PLR0912 - function calls would take longer
         self, stack: ModuleStack, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, out: Any
     ) -> None:
         """See the tensors that an operator was given and that it returned.
@@ -183,12 +189,13 @@ class MemoryTracker:
         if out is NotImplemented or (mode_count() and is_being_traced()):
             return
         number = self.operators
-        self.operators = number + 1
         record_of = self._records.get
         mutates = self._mutates.get(func)
         if mutates is None:
             mutates = self._mutates[func] = not isinstance(func, OpOverload) or schema_of(func).is_mutable
-        for arg in (*args, *kwargs.values(), out) if kwargs else (*args, out):
+        made = False
+        # The result comes last.
+        for arg in (*args, *kwargs.values(), _RESULT, out) if kwargs else (*args, _RESULT, out):
             cls = type(arg)
             if cls in PLAIN_TENSORS:
                 try:
@@ -196,9 +203,14 @@ class MemoryTracker:
                 except (NotImplementedError, RuntimeError):
                     record = None
                 if record is None or mutates or record.device is None:
-                    self._see(arg, number, mutates)
+                    self._see(arg, number, mutates, made)
             elif cls not in _NUMBERS:
-                self._see_all((arg,), number, mutates)
+                if arg is _RESULT:
+                    made = True
+                else:
+                    self._see_all((arg,), number, mutates, made)
+        # Not before: a collection of garbage may have noted the result with this number.
+        self.operators = number + 1
         task = graph_task_id()
         where = stack.current if task < 0 else stack.attribute_backward(task)
         for device in self.storages.in_order:
@@ -212,20 +224,28 @@ class MemoryTracker:
                     device.highest = live
                     device.source = self._source()
 
-    def _see_all(self, values: Iterable[Any], number: int, mutates: bool) -> None:
+    def _see_all(self, values: Iterable[Any], number: int, mutates: bool, made: bool) -> None:
         for value in values:
             if isinstance(value, Tensor):
-                self._see(value, number, mutates)
+                self._see(value, number, mutates, made)
             elif isinstance(value, (list, tuple)):
-                self._see_all(value, number, mutates)
+                self._see_all(value, number, mutates, made)
             elif isinstance(value, dict):
-                self._see_all(value.values(), number, mutates)
+                self._see_all(value.values(), number, mutates, made)
 
-    def _see(self, tensor: Tensor, number: int, resized: bool = False) -> None:
-        """Count a tensor's storage, from this operator on if it is not known yet."""
+    def _see(self, tensor: Tensor, number: int, resized: bool, made: bool) -> None:
+        """Count a tensor's storage, if it is not known yet: from the beginning of the block, or from this operator on.
+
+        Args:
+            tensor: The tensor.
+            number: The number of the operator.
+            resized: Whether the operator may have given a storage another size.
+            made: Whether the tensor is a result of the operator.
+        """
         storage = storage_of(tensor)
         if storage is None:
-            self._see_all(self._components(tensor), number, resized)
+            # The parts of an argument may be views that were just made, of what is old.
+            self._see_all(self._components(tensor), number, resized, made)
             return
         record = self._records.get(id(storage))
         if record is not None:
@@ -236,7 +256,12 @@ class MemoryTracker:
             return
         size = storage_bytes(storage)
         if size:
-            self.storages.count(self.storages.add(storage, size, number), tensor.device)
+            born = BEFORE if not made and self._existing.include(tensor) else number
+            self.storages.count(self.storages.add(storage, size, born), tensor.device)
+
+    def _note_unused(self, tensor: Tensor, *, before: bool) -> None:
+        """Note a tensor that exists now, and that the block may use."""
+        self._note(tensor, BEFORE if before else self.operators)
 
     def _note(self, tensor: Tensor, born: int) -> None:
         """Note a tensor's storage, which counts once it is used."""

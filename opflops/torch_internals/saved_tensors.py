@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 from torch.utils._pytree import tree_leaves
+from torch.utils.checkpoint import _CheckpointFrame
 
 from opflops.torch_internals.autograd import sequence_nr
 
@@ -19,6 +20,10 @@ ENGINE_ENTRIES: list[tuple[Any, str]] = [
     (torch.autograd.graph, "_engine_run_backward"),
 ]
 """The function that every backward pass of a program begins with, as owner and name: where PyTorch looks it up."""
+
+SavedTensor: Any = torch._C._autograd.SavedTensor
+SAVED_TENSORS_ARE_SEEN = hasattr(SavedTensor, "unpack_hook")
+"""Whether this version of PyTorch tells what nodes of operators saved without a call of hooks."""
 
 _RAW = "_raw_saved_"
 # The class of a node of the user's own functions is made for each function.
@@ -45,7 +50,8 @@ def graph_nodes(roots: Iterable[Any]) -> list[Any]:
 def saved_tensors(node: Any) -> Iterator[Tensor]:
     """Iterate over the tensors that a node saved, without a call of hooks: those that hooks made in their place.
 
-    The tensors share the storages of those that were saved.
+    They share the storages of those that were saved. Of ``torch.utils.checkpoint`` they are what the checkpointed
+    function was given.
     """
     if isinstance(node, BackwardCFunction):
         yield from (each for each in tree_leaves([*vars(node).values()]) if isinstance(each, Tensor))
@@ -57,7 +63,31 @@ def saved_tensors(node: Any) -> Iterator[Tensor]:
     for name in names:
         found = _attribute(node, name)
         for saved in found if isinstance(found, (tuple, list)) else (found,):
-            yield from _tensors_in(saved)
+            yield from _tensors_of(saved)
+
+
+def _tensors_of(saved: Any) -> Iterator[Tensor]:
+    """Iterate over the tensors that are kept for one that was saved."""
+    if not isinstance(saved, SavedTensor) or not SAVED_TENSORS_ARE_SEEN:
+        return
+    data = saved.data
+    if isinstance(data, Tensor):
+        yield data
+    elif (hook := saved.unpack_hook) is not None:
+        yield from (each for each in tree_leaves(data) if isinstance(each, Tensor))
+        for cell in getattr(hook, "__closure__", None) or ():
+            if isinstance(cell.cell_contents, _CheckpointFrame):
+                yield from _checkpointed_arguments(cell.cell_contents)
+
+
+def _checkpointed_arguments(frame: Any) -> Iterator[Tensor]:
+    """Iterate over the tensors that a checkpointed function was given, as PyTorch keeps them."""
+    for saved in getattr(frame, "saved_args", ()):
+        yield from _tensors_of(saved)
+    # Older versions have a node that saves them.
+    saver = getattr(frame, "input_saver", None)
+    if saver is not None and saver.grad_fn is not None:
+        yield from saved_tensors(saver.grad_fn)
 
 
 def _attribute(node: Any, name: str) -> Any:
@@ -66,12 +96,3 @@ def _attribute(node: Any, name: str) -> Any:
     except RuntimeError:
         # It was released already.
         return None
-
-
-def _tensors_in(saved: Any) -> Iterable[Tensor]:
-    if saved is None:
-        return ()
-    data = saved.data
-    if isinstance(data, Tensor):
-        return (data,)
-    return [each for each in tree_leaves(data) if isinstance(each, Tensor)] if saved.unpack_hook is not None else ()

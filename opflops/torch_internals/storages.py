@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import gc
+import sys
+from contextlib import nullcontext
 from itertools import compress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from opflops.torch_internals.dispatch import modes_disabled
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 UntypedStorage = torch.UntypedStorage
 
@@ -42,17 +42,19 @@ def storage_of(tensor: Tensor) -> torch.UntypedStorage | None:
     storage.
     """
     cls = type(tensor)
-    if cls is not Tensor and cls.__torch_dispatch__ is not _NO_DISPATCH and not issubclass(cls, FakeTensor):
+    if cls not in PLAIN_TENSORS and cls.__torch_dispatch__ is not _NO_DISPATCH and not issubclass(cls, FakeTensor):
         return None
     try:
-        return tensor.untyped_storage()
-    except (NotImplementedError, RuntimeError):
+        # Subclasses may override methods.
+        with nullcontext() if cls in PLAIN_TENSORS else torch._C.DisableTorchFunctionSubclass():
+            return tensor.untyped_storage()
+    except (NotImplementedError, RuntimeError, ValueError):
         return None
 
 
 def component_tensors(tensor: Tensor) -> list[Tensor] | None:
     """Return the tensors that a tensor without a storage of its own consists of; None if they cannot be seen."""
-    if isinstance(tensor, FunctionalTensor):
+    if isinstance(tensor, FunctionalTensor) or is_lazy(tensor):
         return []
     if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         return [torch._C._functorch.get_unwrapped(tensor)]
@@ -69,13 +71,41 @@ def component_tensors(tensor: Tensor) -> list[Tensor] | None:
         return [getattr(tensor, name)() for name in names]
 
 
-def all_tensors() -> Iterator[Tensor]:
-    """Iterate over the tensors that Python objects stand for, and that the garbage collector knows of."""
-    objects = gc.get_objects()
+def _tensors_among(objects: list[Any]) -> list[Tensor]:
     # A proxy may claim any class, so objects are asked for their type alone. There may be millions of them, for which
     # no Python code runs.
     is_tensor = {cls for cls in {*map(type, objects)} if issubclass(cls, Tensor)}.__contains__
-    return compress(objects, map(is_tensor, map(type, objects)))
+    return [*compress(objects, map(is_tensor, map(type, objects)))]
+
+
+def all_tensors() -> list[Tensor]:
+    """List the tensors that Python objects stand for, and that the garbage collector knows of."""
+    return _tensors_among(gc.get_objects())
+
+
+GENERATIONS = 2 if sys.implementation.name == "cpython" and sys.version_info < (3, 14) else 0
+"""How many generations of young objects the garbage collector lists apart from the old ones; 0 if that is not known.
+
+An object is young until it has survived a collection of the oldest of these generations.
+"""
+
+
+def young_tensors() -> list[Tensor]:
+    """List the tensors whose objects are young."""
+    found = []
+    for generation in range(GENERATIONS):
+        found += _tensors_among(gc.get_objects(generation))
+    return found
+
+
+def is_young(tensor: Tensor) -> bool:
+    """Return whether the object of a tensor is young. This takes least for those that were just made."""
+    for generation in range(GENERATIONS):
+        # An iterator that was made before this list would be in it, and keep it alive.
+        objects = gc.get_objects(generation)
+        if id(tensor) in map(id, reversed(objects)):
+            return True
+    return False
 
 
 def storage_bytes(storage: torch.UntypedStorage) -> int:
