@@ -115,17 +115,16 @@ def _in_order(records: Iterable[str], called: Iterable[str]) -> list[str]:
 
     Modules that register something come in the order of ``named_modules()``, others in order of their first call.
     """
-    rank: dict[str, int] = {}
-    for path in (*called, *records):
-        parts = path.split(".")
-        for length in range(1, len(parts) + 1):
-            rank.setdefault(".".join(parts[:length]), len(rank))
+    places: dict[str, tuple[int, ...]] = {}
 
-    def key(path: str) -> list[int]:
-        parts = path.split(".")
-        return [rank[".".join(parts[:length])] for length in range(1, len(parts) + 1)]
+    def place(path: str) -> tuple[int, ...]:
+        if path not in places:
+            above = path.rpartition(".")[0]
+            number = len(places)
+            places[path] = (*place(above), number) if above else (number,)
+        return places[path]
 
-    return sorted(dict.fromkeys((*records, *called)), key=key)
+    return sorted(dict.fromkeys((*called, *records)), key=place)
 
 
 def _remarks(called: dict[str, _Called]) -> tuple[str, ...]:
