@@ -12,7 +12,7 @@ from opflops.records.modules import CallShapes, TensorShape
 from opflops.torch_internals.tensor_sizes import SymbolicSize, hashable_sizes, read_shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
     from opflops.torch_internals.tensor_sizes import SizesAndDtype
 
@@ -47,24 +47,43 @@ class ShapeCounts(dict[Any, list[int]]):
         calls = self[key] = [0]
         return calls
 
-    def calls(self) -> Iterator[CallShapes]:
+    def calls(self) -> list[CallShapes]:
         """List the shapes that are kept, with the numbers of calls."""
+        found = []
         for key, (number,) in [*self.items()][:MAX_SHAPES]:
-            given, returned = ((key[0],), (key[1:],)) if len(key) == _PARTS_OF_USUAL_CALL else key
-            yield CallShapes(tuple(map(_to_record, given)), tuple(map(_to_record, returned)), number)
+            if key[2:]:
+                first, sizes, dtype = key
+                given, returned = (first,), ((sizes, dtype),)
+            else:
+                given, returned = key
+            found += [CallShapes(_to_records(given), _to_records(returned), number)]
+        return found
 
     def calls_without_shapes(self) -> int:
         """Return how many calls had shapes that are not kept."""
-        return self.others + sum(number for (number,) in [*self.values()][MAX_SHAPES:])
+        return self.others + sum([number for (number,) in [*self.values()][MAX_SHAPES:]])
 
 
-_PARTS_OF_USUAL_CALL = 3
+class _DtypeNames(dict[Any, str]):
+    """Map dtypes to their names; a look-up of one that is known takes no function call."""
+
+    def __missing__(self, dtype: Any) -> str:
+        """Add a dtype."""
+        name = self[dtype] = str(dtype).removeprefix("torch.")
+        return name
 
 
-def _to_record(tensor: SizesAndDtype) -> TensorShape:
-    sizes, dtype = tensor
-    shape = tuple(size.value if type(size) is SymbolicSize else size for size in sizes)
-    return TensorShape(shape, str(dtype).removeprefix("torch."))
+_dtype_names = _DtypeNames()
+
+
+def _to_records(tensors: Iterable[SizesAndDtype]) -> tuple[TensorShape, ...]:
+    found = []
+    for sizes, dtype in tensors:
+        shape = (*sizes,)
+        if SymbolicSize in {*map(type, shape)}:
+            shape = tuple(size.value if type(size) is SymbolicSize else size for size in shape)
+        found += [TensorShape(shape, _dtype_names[dtype])]
+    return (*found,)
 
 
 def shapes_in(*values: Any) -> list[SizesAndDtype]:

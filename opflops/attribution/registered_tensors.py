@@ -77,17 +77,18 @@ class _Reading(NamedTuple):
 
     def by_module(self) -> Iterator[ModuleReading]:
         """List the modules, each with its tensors."""
-        each_tensor = zip(self.keys, self.tensors, strict=True)
-
-        def tensors(names: Sequence[str]) -> list[RegisteredTensor]:
-            return [
-                RegisteredTensor(name, key, elements_of(nbytes, dtype), int(nbytes), trainable)
-                for name, (key, (nbytes, dtype, trainable)) in zip(names, each_tensor)  # noqa: B905 - takes as many as there are names
-                if key != _NONE
-            ]
-
+        done = 0
         for reference, path, module_type, parameters, buffers in self.modules:
-            yield ModuleReading(reference, path, module_type, tensors(parameters), tensors(buffers))
+            listed: list[list[RegisteredTensor]] = []
+            for names in (parameters, buffers):
+                found: list[RegisteredTensor] = []
+                for name in names:
+                    key, (nbytes, kind, trainable) = self.keys[done], self.tensors[done]
+                    done += 1
+                    if key != _NONE:
+                        found += [RegisteredTensor(name, key, elements_of(nbytes, kind), nbytes, trainable)]
+                listed += [found]
+            yield ModuleReading(reference, path, module_type, *listed)
 
 
 _NOT_READ = _Reading([], [], [], set(), is_lazy=False)
@@ -213,8 +214,8 @@ class RegisteredTensors:
         if name in self._not_placed:
             self._not_placed.remove(name)
 
-    def sorted_out(self, resolve: Callable[[str], str]) -> Iterator[tuple[ModuleReading, list[str], list[str]]]:
-        """List the modules by their present paths, each with the owner of each parameter and of each buffer.
+    def sorted_out(self, resolve: Callable[[str], str]) -> Iterator[tuple[str, ModuleReading, list[str], list[str]]]:
+        """List the modules with their present paths, each with the owner of each parameter and of each buffer.
 
         The owner is the first module that registers the tensor; "" where that is the module itself.
 
@@ -222,22 +223,24 @@ class RegisteredTensors:
             resolve: Returns the present path of a module.
         """
         owners: dict[Any, str] = {}
+        earlier = self._owners
         of_roots = [(name, [*reading.by_module()]) for name, reading in self._readings.items()]
         for name, reading in [*of_roots, ("", [*self._made.values()])]:
-            together = name in self._read_together
+            # Identities tell tensors apart that existed together.
+            when = "" if name in self._read_together else name
             for module in reading:
                 path = resolve(module.path)
-
-                def owner_of(tensor: Any, is_buffer: bool) -> str:
-                    label, key, *_ = tensor
-                    earlier = self._owners.get((module.path, label, key), "")  # noqa: B023 - called in this iteration
-                    # Identities tell tensors apart that existed together.
-                    place = key, is_buffer, "" if together else name  # noqa: B023 - as above
-                    owner = owners.setdefault(place, resolve(earlier) if earlier else path)  # noqa: B023 - as above
-                    return "" if owner == path else owner  # noqa: B023 - as above
-
-                listed = [owner_of(each, is_buffer=False) for each in module.parameters]
-                yield module._replace(path=path), listed, [owner_of(each, is_buffer=True) for each in module.buffers]
+                found: list[list[str]] = []
+                for is_buffer, tensors in ((False, module.parameters), (True, module.buffers)):
+                    listed: list[str] = []
+                    for label, key, *_ in tensors:
+                        place = key, is_buffer, when
+                        if place not in owners:
+                            known = earlier.get((module.path, label, key), "")
+                            owners[place] = resolve(known) if known else path
+                        listed += [owners[place] if owners[place] != path else ""]
+                    found += [listed]
+                yield path, module, found[0], found[1]
 
 
 def _elements(module: ModuleReading) -> int:

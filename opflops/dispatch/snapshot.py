@@ -77,7 +77,10 @@ def _remarks(uncounted: Mapping[str, int], cut_short: bool) -> tuple[str, ...]:
 
 def _row(path: str, key: AccumulatorKey, parts: list[Accumulator], *, timed: bool, site: str) -> Row:
     op, priced, phase, dtype, estimate = key
-    activations = [part.activations for part in parts] if phase == FORWARD else []
+    activations = 0
+    if phase is FORWARD:
+        first, *others = parts
+        activations = first.activations if not others else sum([part.activations for part in parts])
     return Row(
         path,
         parts[0].context.module_type,
@@ -90,5 +93,5 @@ def _row(path: str, key: AccumulatorKey, parts: list[Accumulator], *, timed: boo
         estimate,
         priced,
         site,
-        as_int(activations[0]) if len(activations) == 1 else sum(activations),
+        activations if type(activations) is int else as_int(activations),
     )
