@@ -12,7 +12,9 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper, offload_wrapper
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 from torch.nested._internal.nested_tensor import NestedTensor
+from torch.overrides import TorchFunctionMode
 from torch.testing._internal.two_tensor import TwoTensor
 from torch.utils import _python_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -36,6 +38,7 @@ from opflops.torch_internals import (
     state_copies,
     tensor_construction,
     tensor_layouts,
+    tensor_sizes,
     tracing,
 )
 
@@ -1070,3 +1073,64 @@ def test_fake_copies_share_the_storage_that_originals_share():
             assert {each._cdata for each in storages} == {storages[0]._cdata}
             assert (storages[0].nbytes(), alone_copy.untyped_storage().nbytes()) == (400, 200)
             assert [each.shape for each in copies[:3]] == [each.shape for each in originals]
+
+
+def test_sizes_are_read_without_a_guard_and_without_being_seen():
+    """A symbolic size has no hash, so the fast path meets an error; its expression tells it apart from others."""
+    env = ShapeEnv()
+    dynamic = StatelessSymbolicContext(dynamic_sizes=[DimDynamic.DYNAMIC, DimDynamic.STATIC])
+    x = FakeTensorMode(shape_env=env).from_tensor(torch.ones(5, 4), symbolic_context=dynamic)
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(x.shape)
+    assert tensor_sizes.read_shapes([x]) == (((5, 4), torch.float32),)
+    size = x.shape[0]
+    same, other = tensor_sizes.SymbolicSize(size + 1), tensor_sizes.SymbolicSize(size)
+    assert same == tensor_sizes.SymbolicSize(1 + size)
+    assert hash(same) == hash(tensor_sizes.SymbolicSize(1 + size))
+    assert same != other
+    assert size_arithmetic.is_zero(size * 0)
+    assert not size_arithmetic.is_zero(size)
+    assert env.guards == []
+
+    class Seen(TorchFunctionMode):
+        names: list = []  # noqa: RUF012 - of the test
+
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            self.names.append(func)
+            return func(*args, **(kwargs or {}))
+
+    plain = torch.ones(3)
+    assert not tensor_sizes.torch_function_mode_enabled()
+    with Seen():
+        assert tensor_sizes.torch_function_mode_enabled()
+        assert tensor_sizes.read_shapes([plain]) == (((3,), torch.float32),)
+        with tensor_sizes.reading_registered():
+            assert tensor_sizes.read_tensors([plain, None]) == [(12, torch.float32, False), (0, 0, False)]
+        assert Seen.names == []
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_parameters_of_all_kinds_are_read():
+    """Their bytes and elements: sparse, uninitialized, of a subclass that consists of others, fake."""
+    with tensor_sizes.reading_registered():
+        read = tensor_sizes.read_tensors(
+            [
+                nn.Parameter(torch.ones(3, 2, dtype=torch.float16)),
+                torch.eye(4).to_sparse(),
+                torch.eye(4).to_sparse_csr(),
+                torch.eye(4).to_sparse_csc(),
+                nn.UninitializedParameter(),
+                TwoTensor(torch.ones(2, 3), torch.ones(2, 3)),
+            ]
+        )
+    assert [(nbytes, tensor_sizes.elements_of(nbytes, kind)) for nbytes, kind, _ in read] == [
+        (12, 6),
+        (4 * 4 + 2 * 4 * 8, 16),
+        (4 * 4 + (5 + 4) * 8, 16),
+        (4 * 4 + (5 + 4) * 8, 16),
+        (0, 0),
+        (2 * 24, 6),
+    ]
+    assert [trainable for *_, trainable in read] == [True, False, False, False, True, False]
+    with FakeTensorMode():
+        assert tensor_sizes.read_tensors([torch.ones(3)]) == [(12, torch.float32, False)]

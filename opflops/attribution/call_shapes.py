@@ -12,7 +12,7 @@ from opflops.records.modules import CallShapes, TensorShape
 from opflops.torch_internals.tensor_sizes import SymbolicSize, hashable_sizes, read_shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
     from opflops.torch_internals.tensor_sizes import SizesAndDtype
 
@@ -26,11 +26,12 @@ RAISED = object()
 """Stands for the result of a call that raised."""
 
 
-class ShapeCounts(dict[Any, int]):
-    """Count the calls of a module by their shapes.
+class ShapeCounts(dict[Any, list[int]]):
+    """Count the calls of a module by their shapes, each in a list of its own, which takes a look-up less to change.
 
-    The key of a call with one tensor and a tensor as its result is a tuple of four: the sizes and the dtype of each.
-    That of any other call is a pair of tuples of such pairs, for what it was given and what it returned.
+    The key of a call with one tensor and a tensor as its result has three parts: the sizes and the dtype of the first
+    as a pair, then those of the result. That of any other call is a pair of tuples of such pairs, for what it was given
+    and what it returned.
 
     Attributes:
         others: The calls with other shapes than the first :data:`MAX_SHAPES`.
@@ -38,31 +39,51 @@ class ShapeCounts(dict[Any, int]):
 
     others = 0
 
-    def __missing__(self, key: Any) -> int:
-        """Return 0 for shapes that are new; the caller adds them."""
+    def __missing__(self, key: Any) -> list[int]:
+        """Add shapes that are new."""
         if len(self) > MAX_SHAPES:
             # The one beyond the limit makes room.
-            self.others += self.popitem()[1]
-        return 0
+            self.others += self.popitem()[1][0]
+        calls = self[key] = [0]
+        return calls
 
-    def calls(self) -> Iterator[CallShapes]:
+    def calls(self) -> list[CallShapes]:
         """List the shapes that are kept, with the numbers of calls."""
-        for key, number in [*self.items()][:MAX_SHAPES]:
-            given, returned = ((key[:2],), (key[2:],)) if len(key) == _FIELDS_OF_USUAL_CALL else key
-            yield CallShapes(tuple(map(_to_record, given)), tuple(map(_to_record, returned)), number)
+        found = []
+        for key, (number,) in [*self.items()][:MAX_SHAPES]:
+            if key[2:]:
+                first, sizes, dtype = key
+                given, returned = (first,), ((sizes, dtype),)
+            else:
+                given, returned = key
+            found += [CallShapes(_to_records(given), _to_records(returned), number)]
+        return found
 
     def calls_without_shapes(self) -> int:
         """Return how many calls had shapes that are not kept."""
-        return self.others + sum([*self.values()][MAX_SHAPES:])
+        return self.others + sum([number for (number,) in [*self.values()][MAX_SHAPES:]])
 
 
-_FIELDS_OF_USUAL_CALL = 4
+class _DtypeNames(dict[Any, str]):
+    """Map dtypes to their names; a look-up of one that is known takes no function call."""
+
+    def __missing__(self, dtype: Any) -> str:
+        """Add a dtype."""
+        name = self[dtype] = str(dtype).removeprefix("torch.")
+        return name
 
 
-def _to_record(tensor: SizesAndDtype) -> TensorShape:
-    sizes, dtype = tensor
-    shape = tuple(size.value if type(size) is SymbolicSize else size for size in sizes)
-    return TensorShape(shape, str(dtype).removeprefix("torch."))
+_dtype_names = _DtypeNames()
+
+
+def _to_records(tensors: Iterable[SizesAndDtype]) -> tuple[TensorShape, ...]:
+    found = []
+    for sizes, dtype in tensors:
+        shape = (*sizes,)
+        if SymbolicSize in {*map(type, shape)}:
+            shape = tuple(size.value if type(size) is SymbolicSize else size for size in shape)
+        found += [TensorShape(shape, _dtype_names[dtype])]
+    return (*found,)
 
 
 def shapes_in(*values: Any) -> list[SizesAndDtype]:
@@ -100,4 +121,4 @@ def key_of_call(given: Any, result: Any) -> Any:
     """
     inputs = (hashable_sizes(*given),) if type(given) is tuple else tuple(given)
     outputs = () if result is RAISED else tuple(shapes_in(result))
-    return (*inputs[0], *outputs[0]) if len(inputs) == len(outputs) == 1 else (inputs, outputs)
+    return (inputs[0], *outputs[0]) if len(inputs) == len(outputs) == 1 else (inputs, outputs)

@@ -130,7 +130,11 @@ class ModuleStack(BackwardAttribution):
         if args is not None and phase is FORWARD:
             single: Any = args[0] if args and not kwargs and not args[1:] else None
             is_plain = type(single) is Tensor and not self.sizes_are_traced and not torch_function_mode_enabled()
-            given = (single.shape, single.dtype) if is_plain else shapes_in(args, kwargs)
+            try:
+                given = (single.shape, single.dtype) if is_plain else shapes_in(args, kwargs)
+            except RuntimeError:
+                # A nested tensor has no shape.
+                given = shapes_in(args, kwargs)
         stack.append((context, module, paths, phase, task, base, runs, given))
         if node_owners.marks[-1] >= number:
             # As assign_from() does; no node was created since the last mark.
@@ -198,18 +202,18 @@ class ModuleStack(BackwardAttribution):
             shapes = base.shapes
             try:
                 if type(given) is tuple and type(result) is Tensor:
-                    key = given[0], given[1], result.shape, result.dtype
+                    key = given, result.shape, result.dtype
                     if shapes is None:
-                        base.shapes = ShapeCounts({key: 1})
+                        base.shapes = ShapeCounts({key: [1]})
                     else:
-                        shapes[key] += 1
+                        shapes[key][0] += 1
                     return
-            except TypeError:
-                # A symbolic size has no hash.
+            except (TypeError, RuntimeError):
+                # A symbolic size has no hash, a nested tensor no shape.
                 pass
             if shapes is None:
                 shapes = base.shapes = ShapeCounts()
-            shapes[key_of_call(given, result)] += 1
+            shapes[key_of_call(given, result)][0] += 1
 
     def read_running(self) -> None:
         """Read the parameters of the models that run now."""

@@ -6,18 +6,37 @@ were added meanwhile, and once more at the end of the block, if the root still e
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.torch_internals.modules import ClassNames, class_name, named_paths
-from opflops.torch_internals.tensor_sizes import read_registered, reading_registered
+from opflops.torch_internals.tensor_sizes import LAZY_TYPES, elements_of, read_tensors, reading_registered
 
 if TYPE_CHECKING:
     import weakref
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from torch import nn
 
     from opflops.attribution.module_paths import ModulePaths
+
+
+class RegisteredTensor(NamedTuple):
+    """Hold what is known of a parameter or a buffer without keeping it alive.
+
+    Attributes:
+        name: Its name in its module.
+        key: Its identity.
+        elements: How many elements it has; 0 while it is not initialized.
+        nbytes: Their bytes.
+        trainable: Whether it requires a gradient.
+    """
+
+    name: str
+    key: int
+    elements: int
+    nbytes: int
+    trainable: bool
 
 
 class ModuleReading(NamedTuple):
@@ -27,15 +46,55 @@ class ModuleReading(NamedTuple):
         reference: Refers to the module.
         path: Its path.
         module_type: Its class name.
-        parameters: Its parameters, with the fields of :class:`opflops.torch_internals.tensor_sizes.RegisteredTensor`.
+        parameters: Its parameters.
         buffers: Its buffers.
     """
 
     reference: weakref.ref[nn.Module]
     path: str
     module_type: str
-    parameters: Any
-    buffers: Any
+    parameters: list[RegisteredTensor]
+    buffers: list[RegisteredTensor]
+
+
+class _Reading(NamedTuple):
+    """Hold what was read of all modules of a root, as it was read.
+
+    Attributes:
+        modules: Of each module that registers something: the weak reference, path, class name, and the names of the
+            parameters and of the buffers.
+        keys: The identities of all tensors, in this order.
+        tensors: What :func:`read_tensors` returned for them.
+        contained: The identities of all modules that others contain.
+        is_lazy: Whether some tensors are not initialized.
+    """
+
+    modules: list[tuple[weakref.ref[nn.Module], str, str, Sequence[str], Sequence[str]]]
+    keys: list[int]
+    tensors: list[tuple[int, Any, bool]]
+    contained: set[int]
+    is_lazy: bool
+
+    def by_module(self) -> Iterator[ModuleReading]:
+        """List the modules, each with its tensors."""
+        done = 0
+        for reference, path, module_type, parameters, buffers in self.modules:
+            listed: list[list[RegisteredTensor]] = []
+            for names in (parameters, buffers):
+                found: list[RegisteredTensor] = []
+                for name in names:
+                    key, (nbytes, kind, trainable) = self.keys[done], self.tensors[done]
+                    done += 1
+                    if key != _NONE:
+                        found += [RegisteredTensor(name, key, elements_of(nbytes, kind), nbytes, trainable)]
+                listed += [found]
+            yield ModuleReading(reference, path, module_type, *listed)
+
+
+_NOT_READ = _Reading([], [], [], set(), is_lazy=False)
+_NONE = id(None)
+# The tables of a scripted module are no dicts.
+_DICTS = (dict, OrderedDict)
 
 
 class RegisteredTensors:
@@ -43,7 +102,7 @@ class RegisteredTensors:
 
     def __init__(self) -> None:
         # By the name of the root, in order of first calls.
-        self._readings: dict[str, list[ModuleReading]] = {}
+        self._readings: dict[str, _Reading] = {}
         # Of modules that were made during a forward, by path: the one with the most parameters.
         self._made: dict[str, ModuleReading] = {}
         # The roots that were read last at the end of the block, when their tensors existed together.
@@ -55,17 +114,26 @@ class RegisteredTensors:
         self._owners: dict[tuple[str, str, int], str] = {}
         self._class_names = ClassNames()
 
+    def note_call(self, paths: ModulePaths) -> None:
+        """Note that a root was called, which will still exist when the block ends, and is read then."""
+        paths.unread = False
+        self._readings.setdefault(paths.name, _NOT_READ)
+
     def read(self, paths: ModulePaths) -> None:
         """Read all modules of a root, if it exists."""
         paths.unread = False
         root = paths.root()
         if root is None:
             return
-        with reading_registered():
-            reading = self._read_known(paths)
-            if reading is None:
-                reading = self._read_tree(paths, root)
-        is_new = paths.name not in self._readings
+        reading = self._read(paths.items)
+        if not paths.unchanged or {*reading.contained, paths.root_key} - {_NONE} != paths.items.keys():
+            # Modules were added, replaced or removed, or there is a wrapper.
+            paths.add(root, paths.name)
+            items = paths.items
+            reading = self._read({key: items[key] for key in named_paths(root, paths.name)})
+        # What is not initialized yet may be by the end of the next call.
+        paths.unread = reading.is_lazy
+        is_new = self._readings.get(paths.name, _NOT_READ) is _NOT_READ
         self._readings[paths.name] = reading
         if is_new:
             if len(self._readings) > 1:
@@ -82,66 +150,51 @@ class RegisteredTensors:
 
     def read_made(self, paths: ModulePaths, module: nn.Module, path: str) -> None:
         """Read a module that was made during a forward, and those below it."""
-        with reading_registered():
-            for each, its_path in named_paths(module, path).values():
-                if each._parameters or each._buffers:  # noqa: SLF001 - the only tables of what it registers itself
-                    reading = self._read_module(paths.weak_reference(each), each, its_path)
-                    known = self._made.get(its_path)
-                    if known is None or _elements(known) < _elements(reading):
-                        self._made[its_path] = reading
+        below = named_paths(module, path)
+        for reading in self._read({key: paths.items[key] for key in below}).by_module():
+            known = self._made.get(reading.path)
+            if known is None or _elements(known) < _elements(reading):
+                self._made[reading.path] = reading
 
-    def _read_known(self, paths: ModulePaths) -> list[ModuleReading] | None:
-        """Read the modules of a root that have paths; return None unless they are those of its tree.
+    def _read(self, items: Mapping[int, tuple[weakref.ref[nn.Module], str]]) -> _Reading:
+        """Read modules.
 
-        Most models do not change. This runs for every module of every block, so it takes no function calls for those
-        that register nothing.
+        This runs for every module of every block, so it takes no function calls for those that register nothing.
+
+        Args:
+            items: A weak reference to each module and its path, by identity.
         """
-        if not paths.unchanged:
-            return None
-        found = []
-        names, keys = self._class_names, paths.items.keys()
-        registered: set[int] = set()
-        for reference, path in paths.items.values():
+        names = self._class_names
+        found: list[tuple[weakref.ref[nn.Module], str, str, Sequence[str], Sequence[str]]] = []
+        tensors: list[Any] = []
+        contained: list[Any] = []
+        for reference, path in items.values():
             module = reference()
             if module is None:
-                return None
-            if children := module._modules:  # noqa: SLF001 - as above
-                registered.update(map(id, children.values()))
-            parameters, buffers = module._parameters, module._buffers  # noqa: SLF001 - as above
+                continue
+            if children := module._modules:  # noqa: SLF001 - as below
+                contained += children.values()
+            parameters, buffers = module._parameters, module._buffers  # noqa: SLF001 - what it registers itself
             if parameters or buffers:
-                found += [
-                    ModuleReading(
-                        reference,
-                        path,
-                        names[type(module)] or class_name(module),
-                        read_registered(parameters) if parameters else (),
-                        read_registered(buffers) if buffers else (),
-                    )
-                ]
-        registered.discard(id(None))
-        registered.add(paths.root_key)
-        return found if registered == keys else None
+                if type(parameters) not in _DICTS or type(buffers) not in _DICTS:
+                    parameters, buffers = dict(parameters.items()), dict(buffers.items())
+                name = names[type(module)] or class_name(module)
+                tensors += parameters.values()
+                if buffers:
+                    tensors += buffers.values()
+                    found += [(reference, path, name, [*parameters], [*buffers])]
+                else:
+                    found += [(reference, path, name, [*parameters], ())]
+        with reading_registered():
+            is_lazy = not LAZY_TYPES.isdisjoint(map(type, tensors))
+            return _Reading(found, [*map(id, tensors)], read_tensors(tensors), {*map(id, contained)}, is_lazy)
 
-    def _read_tree(self, paths: ModulePaths, root: nn.Module) -> list[ModuleReading]:
-        """Read the modules that are registered below a root now."""
-        paths.add(root, paths.name)
-        return [
-            self._read_module(paths.weak_reference(module), module, paths.items[key][1])
-            for key, (module, _) in named_paths(root, paths.name).items()
-            if module._parameters or module._buffers  # noqa: SLF001 - as above
-        ]
-
-    def _read_module(self, reference: weakref.ref[nn.Module], module: nn.Module, path: str) -> ModuleReading:
-        name = self._class_names[type(module)] or class_name(module)
-        parameters, buffers = module._parameters, module._buffers  # noqa: SLF001 - as above
-        return ModuleReading(reference, path, name, read_registered(parameters), read_registered(buffers))
-
-    def _find_owners(self, name: str, reading: list[ModuleReading]) -> None:
+    def _find_owners(self, name: str, reading: _Reading) -> None:
         """Find the tensors of a new root that the modules of an earlier one register too, which may be deleted soon."""
         for earlier in self._not_placed:
             self._add_places(self._readings[earlier])
         self._not_placed = [name]
-        for module, is_buffer, (tensor, key, *_) in _tensors_of(reading):
+        for module, is_buffer, (tensor, key, *_) in _tensors_of(reading.by_module()):
             reference, was_buffer, its_name, path = self._places.get(key, (None, False, "", ""))
             owner = None if reference is None else reference()
             if owner is not None and was_buffer is is_buffer:
@@ -149,8 +202,8 @@ class RegisteredTensors:
                 if its_name in table and id(table[its_name]) == key:
                     self._owners[module.path, tensor, key] = path
 
-    def _add_places(self, reading: list[ModuleReading]) -> None:
-        for module, is_buffer, (name, key, *_) in _tensors_of(reading):
+    def _add_places(self, reading: _Reading) -> None:
+        for module, is_buffer, (name, key, *_) in _tensors_of(reading.by_module()):
             known = self._places.get(key)
             if known is None or known[0]() is None:
                 self._places[key] = module.reference, is_buffer, name, module.path
@@ -161,8 +214,8 @@ class RegisteredTensors:
         if name in self._not_placed:
             self._not_placed.remove(name)
 
-    def sorted_out(self, resolve: Callable[[str], str]) -> Iterator[tuple[ModuleReading, list[str], list[str]]]:
-        """List the modules by their present paths, each with the owner of each parameter and of each buffer.
+    def sorted_out(self, resolve: Callable[[str], str]) -> Iterator[tuple[str, ModuleReading, list[str], list[str]]]:
+        """List the modules with their present paths, each with the owner of each parameter and of each buffer.
 
         The owner is the first module that registers the tensor; "" where that is the module itself.
 
@@ -170,29 +223,31 @@ class RegisteredTensors:
             resolve: Returns the present path of a module.
         """
         owners: dict[Any, str] = {}
-        made = [reading for path, reading in self._made.items()]
-        for name, reading in [*self._readings.items(), ("", made)]:
-            together = name in self._read_together
+        earlier = self._owners
+        of_roots = [(name, [*reading.by_module()]) for name, reading in self._readings.items()]
+        for name, reading in [*of_roots, ("", [*self._made.values()])]:
+            # Identities tell tensors apart that existed together.
+            when = "" if name in self._read_together else name
             for module in reading:
                 path = resolve(module.path)
-
-                def owner_of(tensor: Any, is_buffer: bool) -> str:
-                    label, key, *_ = tensor
-                    earlier = self._owners.get((module.path, label, key), "")  # noqa: B023 - called in this iteration
-                    # Identities tell tensors apart that existed together.
-                    place = key, is_buffer, "" if together else name  # noqa: B023 - as above
-                    owner = owners.setdefault(place, resolve(earlier) if earlier else path)  # noqa: B023 - as above
-                    return "" if owner == path else owner  # noqa: B023 - as above
-
-                listed = [owner_of(each, is_buffer=False) for each in module.parameters]
-                yield module._replace(path=path), listed, [owner_of(each, is_buffer=True) for each in module.buffers]
+                found: list[list[str]] = []
+                for is_buffer, tensors in ((False, module.parameters), (True, module.buffers)):
+                    listed: list[str] = []
+                    for label, key, *_ in tensors:
+                        place = key, is_buffer, when
+                        if place not in owners:
+                            known = earlier.get((module.path, label, key), "")
+                            owners[place] = resolve(known) if known else path
+                        listed += [owners[place] if owners[place] != path else ""]
+                    found += [listed]
+                yield path, module, found[0], found[1]
 
 
 def _elements(module: ModuleReading) -> int:
-    return sum(elements for _, _, elements, *_ in module.parameters)
+    return sum(each.elements for each in module.parameters)
 
 
-def _tensors_of(reading: list[ModuleReading]) -> Iterator[tuple[ModuleReading, bool, Any]]:
+def _tensors_of(reading: Iterable[ModuleReading]) -> Iterator[tuple[ModuleReading, bool, Any]]:
     """List the parameters and the buffers of modules, and whether each is a buffer."""
     for module in reading:
         for is_buffer, tensors in ((False, module.parameters), (True, module.buffers)):

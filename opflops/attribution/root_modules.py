@@ -69,12 +69,16 @@ class RootModules:
         self._model_of.clear()
 
     def read_tensors(self, paths: ModulePaths) -> None:
-        """Read the parameters and buffers of a root whose call ends, or of which a profile is made."""
+        """Read the parameters and buffers of a root whose call ends, unless it is kept until the block does."""
         with self._lock:
-            self.tensors.read(paths)
+            root = paths.root()
+            if any(each is root for each in self._models):
+                self.tensors.note_call(paths)
+            else:
+                self.tensors.read(paths)
 
     def read_tensors_again(self) -> None:
-        """Read the parameters and buffers of all roots that were called, as the block ends."""
+        """Read the parameters and buffers of all roots that were called, as the block ends or a profile is made."""
         if self._by_root:
             with self._lock:
                 self.tensors.read_again([paths for _, paths in list(self._by_root.values())])

@@ -15,6 +15,37 @@ if TYPE_CHECKING:
     from opflops.attribution.registered_tensors import ModuleReading
 
 
+class _Registered:
+    """Add up what the modules of a path register: one module, or wrappers and what they wrap.
+
+    Args:
+        module_type: The class name of the first.
+
+    Attributes:
+        parameters: As in :class:`opflops.records.modules.ModuleRecord`, as are the others.
+    """
+
+    def __init__(self, module_type: str) -> None:
+        self.module_type = module_type
+        self.parameters = self.trainable = self.parameter_bytes = self.buffers = self.buffer_bytes = 0
+        self.shared: list[SharedParameter] = []
+
+    def add(self, reading: ModuleReading, owners: Sequence[str], buffer_owners: Sequence[str]) -> None:
+        """Add what a module registers."""
+        for (name, _, elements, nbytes, trainable), owner in zip(reading.parameters, owners, strict=True):
+            if owner:
+                self.shared += [SharedParameter(name, owner, elements)]
+                continue
+            self.parameters += elements
+            self.parameter_bytes += nbytes
+            if trainable:
+                self.trainable += elements
+        for (_, _, elements, nbytes, _), owner in zip(reading.buffers, buffer_owners, strict=True):
+            if not owner:
+                self.buffers += elements
+                self.buffer_bytes += nbytes
+
+
 class _Called(NamedTuple):
     """Hold the calls of a module.
 
@@ -28,6 +59,16 @@ class _Called(NamedTuple):
     calls: tuple[CallShapes, ...]
     others: int
 
+    def all_calls(self) -> tuple[CallShapes, ...]:
+        """Return the calls, those of equal shapes added up."""
+        calls = self.calls
+        if calls[1:]:
+            # Several threads, or two roots of which one is part of the other, have contexts of the same path. Symbolic
+            # sizes are compared once they are expressions.
+            sizes = [size for each in calls for shape, _ in each.inputs + each.outputs for size in shape]
+            calls = merge_calls(calls) if {*map(type, sizes)} <= {int} else calls
+        return (*calls, CallShapes((), (), self.others)) if self.others else calls
+
 
 def module_records(stacks: Sequence[ModuleStack]) -> tuple[tuple[ModuleRecord, ...], tuple[str, ...]]:
     """Return the records of the modules of a block, and remarks on what they leave out.
@@ -37,15 +78,23 @@ def module_records(stacks: Sequence[ModuleStack]) -> tuple[tuple[ModuleRecord, .
     """
     roots = stacks[0].roots
     called = _called_modules([context for stack in stacks for context in stack.called_contexts()], roots.resolve)
-    records: dict[str, ModuleRecord] = {}
-    for reading, owners, buffer_owners in roots.tensors.sorted_out(roots.resolve):
-        record = _record_of(reading, owners, buffer_owners)
-        known = records.get(record.module)
-        records[record.module] = record if known is None else _merged(known, record)
-    for path, each in called.items():
-        known = records.get(path) or ModuleRecord(path, each.module_type)
-        records[path] = _with_calls(known, each)
-    return tuple(records[path] for path in _in_order(records, called)), _remarks(called)
+    registered: dict[str, _Registered] = {}
+    for path, reading, owners, buffer_owners in roots.tensors.sorted_out(roots.resolve):
+        found = registered.get(path)
+        if found is None:
+            found = registered[path] = _Registered(reading.module_type)
+        found.add(reading, owners, buffer_owners)
+    records = []
+    nothing, not_called = _Registered(""), _Called("", (), 0)
+    for path in _in_order(registered, called):
+        own, calls = registered.get(path, nothing), called.get(path, not_called)
+        records += [
+            ModuleRecord(
+                *(path, own.module_type or calls.module_type, own.parameters, own.trainable, own.parameter_bytes),
+                *(own.buffers, own.buffer_bytes, tuple(own.shared), calls.all_calls()),
+            )
+        ]
+    return tuple(records), _remarks(called)
 
 
 def _called_modules(contexts: Iterable[ModuleContext], resolve: Callable[[str], str]) -> dict[str, _Called]:
@@ -54,60 +103,11 @@ def _called_modules(contexts: Iterable[ModuleContext], resolve: Callable[[str], 
         path = resolve(context.path)
         known = found.get(path, _Called(context.module_type, (), 0))
         if context.shapes is not None:
-            calls = (*known.calls, *context.shapes.calls())
-            known = known._replace(calls=calls, others=known.others + context.shapes.calls_without_shapes())
+            module_type, calls, others = known
+            shapes = context.shapes
+            known = _Called(module_type, (*calls, *shapes.calls()), others + shapes.calls_without_shapes())
         found[path] = known
     return found
-
-
-def _record_of(reading: ModuleReading, owners: Sequence[str], buffer_owners: Sequence[str]) -> ModuleRecord:
-    _, path, module_type, parameters, buffers = reading
-    own = [each for each, owner in zip(parameters, owners, strict=True) if not owner]
-    own_buffers = [each for each, owner in zip(buffers, buffer_owners, strict=True) if not owner]
-    return ModuleRecord(
-        path,
-        module_type,
-        sum(elements for _, _, elements, *_ in own),
-        sum(elements for _, _, elements, _, trainable in own if trainable),
-        sum(nbytes for _, _, _, nbytes, _ in own),
-        sum(elements for _, _, elements, *_ in own_buffers),
-        sum(nbytes for _, _, _, nbytes, _ in own_buffers),
-        tuple(
-            SharedParameter(name, owner, elements)
-            for (name, _, elements, *_), owner in zip(parameters, owners, strict=True)
-            if owner
-        ),
-    )
-
-
-def _merged(first: ModuleRecord, second: ModuleRecord) -> ModuleRecord:
-    """Add up the records of two modules of one path, of which one is a wrapper around the other."""
-    return ModuleRecord(
-        first.module,
-        first.module_type,
-        first.parameters + second.parameters,
-        first.trainable + second.trainable,
-        first.parameter_bytes + second.parameter_bytes,
-        first.buffers + second.buffers,
-        first.buffer_bytes + second.buffer_bytes,
-        tuple(dict.fromkeys((*first.shared, *second.shared))),
-    )
-
-
-def _with_calls(record: ModuleRecord, called: _Called) -> ModuleRecord:
-    calls = called.calls
-    if len(calls) > 1 or called.others:
-        # Several threads, or two roots of which one is part of the other, have contexts of the same path. Symbolic
-        # sizes are compared once they are expressions.
-        has_numbers = all(
-            type(size) is int for each in calls for shape, _ in each.inputs + each.outputs for size in shape
-        )
-        calls = merge_calls(calls) if has_numbers else calls
-        calls += (CallShapes((), (), called.others),) if called.others else ()
-    return ModuleRecord(
-        *(record.module, record.module_type, record.parameters, record.trainable, record.parameter_bytes),
-        *(record.buffers, record.buffer_bytes, record.shared, calls),
-    )
 
 
 def _in_order(records: Iterable[str], called: Iterable[str]) -> list[str]:
@@ -115,17 +115,16 @@ def _in_order(records: Iterable[str], called: Iterable[str]) -> list[str]:
 
     Modules that register something come in the order of ``named_modules()``, others in order of their first call.
     """
-    rank: dict[str, int] = {}
-    for path in (*called, *records):
-        parts = path.split(".")
-        for length in range(1, len(parts) + 1):
-            rank.setdefault(".".join(parts[:length]), len(rank))
+    places: dict[str, tuple[int, ...]] = {}
 
-    def key(path: str) -> list[int]:
-        parts = path.split(".")
-        return [rank[".".join(parts[:length])] for length in range(1, len(parts) + 1)]
+    def place(path: str) -> tuple[int, ...]:
+        if path not in places:
+            above = path.rpartition(".")[0]
+            number = len(places)
+            places[path] = (*place(above), number) if above else (number,)
+        return places[path]
 
-    return sorted(dict.fromkeys((*records, *called)), key=key)
+    return sorted(dict.fromkeys((*called, *records)), key=place)
 
 
 def _remarks(called: dict[str, _Called]) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ from opflops.torch_internals.dispatch import (
 )
 from opflops.torch_internals.jit_tracing import jit_state, recorded_by_jit
 from opflops.torch_internals.mode_stack import pop_mode, push_mode
+from opflops.torch_internals.size_arithmetic import is_zero
 from opflops.torch_internals.tensor_layouts import run_other_operators
 from opflops.torch_internals.tracing import SymbolicSizeError, is_being_traced, untraced
 
@@ -352,8 +353,7 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         accumulator.transcendentals += transcendentals
         accumulator.bytes_read += bytes_read
         accumulator.bytes_written += bytes_written
-        # A tracer would record a question about a symbolic number.
-        if type(macs) is not int or macs:
+        if not is_zero(macs):
             accumulator.activations += first_elements(out)
         return accumulator
 

@@ -59,8 +59,10 @@ def snapshot(
     called = dict.fromkeys(path for stack in stacks for path in stack.called_paths())
     if not called:
         return Profile(rows, sites, remarks=_remarks(uncounted, cut_short))
-    for stack in stacks:
-        stack.read_running()
+    if modes[0].active:
+        for stack in stacks:
+            stack.read_running()
+        stacks[0].roots.read_tensors_again()
     modules, remarks = module_records(stacks)
     return Profile(rows, sites, tuple(called), remarks=(*_remarks(uncounted, cut_short), *remarks), modules=modules)
 
@@ -75,7 +77,10 @@ def _remarks(uncounted: Mapping[str, int], cut_short: bool) -> tuple[str, ...]:
 
 def _row(path: str, key: AccumulatorKey, parts: list[Accumulator], *, timed: bool, site: str) -> Row:
     op, priced, phase, dtype, estimate = key
-    activations = [part.activations for part in parts] if phase == FORWARD else []
+    activations = 0
+    if phase is FORWARD:
+        first, *others = parts
+        activations = first.activations if not others else sum([part.activations for part in parts])
     return Row(
         path,
         parts[0].context.module_type,
@@ -88,5 +93,5 @@ def _row(path: str, key: AccumulatorKey, parts: list[Accumulator], *, timed: boo
         estimate,
         priced,
         site,
-        as_int(activations[0]) if len(activations) == 1 else sum(activations),
+        activations if type(activations) is int else as_int(activations),
     )

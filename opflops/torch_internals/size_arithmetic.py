@@ -41,6 +41,11 @@ def antialias_taps(size: int, results: int, reach: int, align_corners: bool, fac
     return symbolic
 
 
+def is_zero(count: Any) -> bool:
+    """Return whether a count is 0 whatever the sizes are; this adds no guard."""
+    return bool(count == 0) if isinstance(count, int) else count.node.maybe_as_int() == 0
+
+
 def is_larger_by_hint(first: Any, second: Any) -> bool:
     """Return whether a count is larger than another for the sizes that the program is traced with.
 

@@ -7,10 +7,12 @@ see it.
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import SymInt, Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
@@ -19,7 +21,7 @@ from opflops.torch_internals.jit_tracing import jit_state
 from opflops.torch_internals.tracing import UNKNOWN_SIZES, count_at_example, is_being_traced, tracer_paused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 torch_function_mode_enabled = torch._C._is_torch_function_mode_enabled
 """Return whether a mode of this thread sees the calls of PyTorch's functions, which reading a size is."""
@@ -88,43 +90,32 @@ def _read_size(size: Any) -> Any:
     return number
 
 
-class RegisteredTensor(NamedTuple):
-    """Hold what is known of a parameter or a buffer without keeping it alive.
-
-    Attributes:
-        name: Its name in its module.
-        key: Its identity.
-        elements: How many elements it has; 0 while it is not initialized.
-        nbytes: Their bytes.
-        trainable: Whether it requires a gradient.
-    """
-
-    name: str
-    key: int
-    elements: int
-    nbytes: int
-    trainable: bool
-
-
 # What has its elements in one dense storage.
-_DENSE_TYPES = (nn.Parameter, Tensor)
-
-
-def read_registered(tensors: Any) -> list[tuple[str, int, int, int, bool]]:
-    """Read a module's table of parameters or buffers; return the fields of :class:`RegisteredTensor`.
-
-    Every module of a model goes through this. Call it inside :func:`reading_registered`.
-    """
-    return [
-        (name, id(each), each.numel(), each.nbytes, each.requires_grad)
-        if type(each) in _DENSE_TYPES and each.layout is _STRIDED
-        else _read_other(name, each)
-        for name, each in tensors.items()
-        if each is not None
-    ]
-
+_DENSE_TYPES = frozenset({nn.Parameter, Tensor})
+LAZY_TYPES = frozenset({nn.UninitializedParameter, nn.UninitializedBuffer})
+"""The classes of parameters and buffers that have no shape yet."""
 
 _STRIDED = torch.strided
+_bytes_dtype_trainable = attrgetter("nbytes", "dtype", "requires_grad")
+
+
+def read_tensors(tensors: Sequence[Any]) -> list[tuple[int, torch.dtype | int, bool]]:
+    """Return the bytes of parameters and buffers, their dtypes and whether they require a gradient.
+
+    In place of the dtype there is the number of elements, where that does not follow from the bytes. What is no tensor,
+    such as None, has no bytes. All tensors of a model go through this, in few function calls. Call
+    it inside :func:`reading_registered`.
+    """
+    if _DENSE_TYPES.issuperset(map(type, tensors)):
+        try:
+            return [*map(_bytes_dtype_trainable, tensors)]
+        except RuntimeError:
+            # The bytes of a sparse tensor are those of others.
+            pass
+    return [
+        _bytes_dtype_trainable(each) if type(each) in _DENSE_TYPES and each.layout is _STRIDED else _read_other(each)
+        for each in tensors
+    ]
 
 
 @contextmanager
@@ -134,14 +125,25 @@ def reading_registered() -> Iterator[None]:
         yield
 
 
-def _read_other(name: str, tensor: Any) -> RegisteredTensor:
-    """Read a tensor that is not initialized, is no strided one, or consists of others."""
+def _read_other(tensor: Any) -> tuple[int, torch.dtype | int, bool]:
+    """Read a tensor that is not initialized, is not strided, or consists of others."""
     if isinstance(tensor, UninitializedTensorMixin) or not isinstance(tensor, Tensor):
-        return RegisteredTensor(name, id(tensor), 0, 0, bool(getattr(tensor, "requires_grad", False)))
+        return 0, 0, bool(getattr(tensor, "requires_grad", False))
+    number = (
+        tensor.numel() * tensor.dtype.itemsize if type(tensor) is FakeTensor and tensor.layout is _STRIDED else None
+    )
+    if type(number) is int:
+        # As the copies of a model that is counted without running it.
+        return number, tensor.dtype, tensor.requires_grad
     with modes_disabled():
         elements, _ = count_at_example(tensor.numel())
         nbytes, _ = count_at_example(_bytes_of(tensor))
-    return RegisteredTensor(name, id(tensor), int(elements), int(nbytes), tensor.requires_grad)
+    return int(nbytes), int(elements), tensor.requires_grad
+
+
+def elements_of(nbytes: int, kind: torch.dtype | int) -> int:
+    """Return how many elements a tensor has, from the first two of what :func:`read_tensors` returned."""
+    return nbytes // kind.itemsize if isinstance(kind, torch.dtype) else kind
 
 
 def _bytes_of(tensor: Tensor) -> Any:
