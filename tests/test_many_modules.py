@@ -111,7 +111,7 @@ def test_twice_the_modules_take_twice_the_calls(program):
 
 
 def test_a_copied_parameter_costs_few_calls():
-    """PyTorch takes some 500 calls for a fake copy of each."""
+    """PyTorch takes some 500 calls for a fake copy of each. To find those that share storage takes 20 of ours."""
     count(nn.Linear(4, 4), X)
 
     class Holder(nn.Module):
@@ -123,7 +123,7 @@ def test_a_copied_parameter_costs_few_calls():
             return x + self.parts[0]
 
     few, many = (calls(partial(count, Holder(number), X)) for number in (10, 210))
-    assert (many - few) / 200 < 140
+    assert (many - few) / 200 < 180
 
 
 def test_the_profile_is_that_of_each_module():

@@ -14,6 +14,7 @@ from opflops.torch_internals.tensor_sizes import SymbolicSize, hashable_sizes, r
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from opflops.attribution.module_context import ModuleContext
     from opflops.torch_internals.tensor_sizes import SizesAndDtype
 
 MAX_SHAPES = 64
@@ -62,6 +63,16 @@ class ShapeCounts(dict[Any, list[int]]):
     def calls_without_shapes(self) -> int:
         """Return how many calls had shapes that are not kept."""
         return self.others + sum([number for (number,) in [*self.values()][MAX_SHAPES:]])
+
+
+def shape_counts(context: ModuleContext) -> ShapeCounts:
+    """Return the shapes of all calls of a module; make them of the usual ones, which most modules have alone."""
+    if context.shapes is None:
+        context.shapes = ShapeCounts()
+        if context.usual is not None:
+            *given, sizes, dtype, calls = context.usual
+            context.shapes[tuple(given), sizes, dtype] = calls
+    return context.shapes
 
 
 class _DtypeNames(dict[Any, str]):

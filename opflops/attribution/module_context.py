@@ -33,7 +33,9 @@ class ModuleContext:
         sites: The contexts of the other call sites.
         run: The run of a caller that called the module last.
         calls: How many times that run has called it.
-        shapes: The shapes of all calls, of a module's own context; None before there are any.
+        shapes: The shapes of all calls, of a module's own context; None before there are others than ``usual``.
+        usual: Those of the latest call with one plain tensor and a plain result: sizes and dtype of both, and a list,
+            which is in ``shapes`` too, with the number of such calls. None before there is one.
     """
 
     __slots__ = (
@@ -48,6 +50,7 @@ class ModuleContext:
         "run",
         "shapes",
         "sites",
+        "usual",
     )
 
     def __init__(self, path: str, module_type: str, caller: ModuleContext | None = None, call: int = 0) -> None:
@@ -61,6 +64,7 @@ class ModuleContext:
         self.run = -1
         self.calls = 0
         self.shapes: ShapeCounts | None = None
+        self.usual: tuple[Any, Any, Any, Any, list[int]] | None = None
         self._fast_path_by_phase: dict[str, dict[Any, Any]] | None = None
 
     def site(self, resolve: Callable[[str], str]) -> str:

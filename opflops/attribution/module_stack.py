@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import Tensor, nn
 
 from opflops.attribution.backward import BackwardAttribution
-from opflops.attribution.call_shapes import RAISED, ShapeCounts, key_of_call, shapes_in
+from opflops.attribution.call_shapes import MAX_SHAPES, RAISED, key_of_call, shape_counts, shapes_in
 from opflops.attribution.module_context import FORWARD, OUTSIDE, RECOMPUTE, ModuleContext
 from opflops.torch_internals.autograd import graph_task_id, next_sequence_nr
 from opflops.torch_internals.modules import ClassNames, class_name, wraps
@@ -40,8 +40,8 @@ class StackEntry(NamedTuple):
         task: The backward pass (graph task ID) in which the entry was pushed; -1 for none.
         base: The module's context, whatever the call site; None if it is ``context``.
         run: A number for this run of the module; 0 outside any.
-        given: The shapes of its arguments: of a single plain tensor a tuple of its sizes and dtype, else the list of
-            :func:`shapes_in`; None if the call is not one to record.
+        given: The shapes of its arguments: of a single plain tensor its context's ``usual``, if that begins with them,
+            or a tuple of its sizes and dtype; else the list of :func:`shapes_in`. None if the call is not recorded.
     """
 
     context: ModuleContext
@@ -90,7 +90,7 @@ class ModuleStack(BackwardAttribution):
         cached[id(module)] = (paths.weak_reference(module), type(module), paths.token, base)
         return base
 
-    def enter(
+    def enter(  # noqa: C901, PLR0912 - function calls would take longer
         self, module: nn.Module, args: tuple[Any, ...] | None = None, kwargs: dict[str, Any] | None = None
     ) -> int:
         """Push a module; return the depth to pass to :meth:`leave`.
@@ -128,10 +128,21 @@ class ModuleStack(BackwardAttribution):
             self.fast_path = context.fast_path_in(phase)
         given: Any = None
         if args is not None and phase is FORWARD:
-            single: Any = args[0] if args and not kwargs and not args[1:] else None
-            is_plain = type(single) is Tensor and not self.sizes_are_traced and not torch_function_mode_enabled()
             try:
-                given = (single.shape, single.dtype) if is_plain else shapes_in(args, kwargs)
+                if (
+                    kwargs
+                    or not args
+                    or args[1:]
+                    or type(single := args[0]) is not Tensor
+                    or self.sizes_are_traced
+                    or torch_function_mode_enabled()
+                ):
+                    given = shapes_in(args, kwargs)
+                elif (usual := base.usual) is not None and single.shape == usual[0] and single.dtype is usual[1]:
+                    # To compare takes less time than to look up.
+                    given = usual
+                else:
+                    given = single.shape, single.dtype
             except RuntimeError:
                 # A nested tensor has no shape.
                 given = shapes_in(args, kwargs)
@@ -199,21 +210,28 @@ class ModuleStack(BackwardAttribution):
         if given is not None and (
             base is not caller or calling is None or module is None or not wraps(calling, module)
         ):
-            shapes = base.shapes
             try:
                 if type(given) is tuple and type(result) is Tensor:
-                    key = given, result.shape, result.dtype
-                    if shapes is None:
-                        base.shapes = ShapeCounts({key: [1]})
-                    else:
-                        shapes[key][0] += 1
+                    usual, sizes, dtype = base.usual, result.shape, result.dtype
+                    if usual is not None and given is usual and sizes == usual[2] and dtype is usual[3]:
+                        usual[4][0] += 1
+                        return
+                    given = given[:2]
+                    if usual is None and base.shapes is None and not result.is_meta:
+                        base.usual = *given, sizes, dtype, [1]
+                        return
+                    shapes = shape_counts(base)
+                    calls = shapes[given, sizes, dtype]
+                    calls[0] += 1
+                    # Those that make room for others are not kept, nor are sizes of meta tensors: they may be symbolic,
+                    # and to compare these would add a guard.
+                    if len(shapes) <= MAX_SHAPES and not result.is_meta:
+                        base.usual = *given, sizes, dtype, calls
                     return
             except (TypeError, RuntimeError):
                 # A symbolic size has no hash, a nested tensor no shape.
                 pass
-            if shapes is None:
-                shapes = base.shapes = ShapeCounts()
-            shapes[key_of_call(given, result)][0] += 1
+            shape_counts(base)[key_of_call(given, result)][0] += 1
 
     def read_running(self) -> None:
         """Read the parameters of the models that run now."""

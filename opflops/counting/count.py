@@ -67,7 +67,7 @@ def count(
 
     >>> step = count(giant, x, optimizer=torch.optim.AdamW, memory=True).memory
     >>> round(step.peak / 2**30), round(step.optimizer / 2**30), round(step.gradients / 2**30)
-    (186, 75, 37)
+    (224, 75, 37)
 
     A KV cache is an ordinary input, so the cost of generating one token is a formula in the cache length:
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from opflops.attribution.call_shapes import MAX_SHAPES
+from opflops.attribution.call_shapes import MAX_SHAPES, shape_counts
 from opflops.records.modules import CallShapes, ModuleRecord, SharedParameter, merge_calls
 
 if TYPE_CHECKING:
@@ -102,9 +102,9 @@ def _called_modules(contexts: Iterable[ModuleContext], resolve: Callable[[str], 
     for context in contexts:
         path = resolve(context.path)
         known = found.get(path, _Called(context.module_type, (), 0))
-        if context.shapes is not None:
+        if context.shapes is not None or context.usual is not None:
             module_type, calls, others = known
-            shapes = context.shapes
+            shapes = shape_counts(context)
             known = _Called(module_type, (*calls, *shapes.calls()), others + shapes.calls_without_shapes())
         found[path] = known
     return found

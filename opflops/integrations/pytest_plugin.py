@@ -111,7 +111,7 @@ class FlopBudget:
         arguments = {} if counted is not None else _model_keywords(model, inputs, keywords, kwargs)
         _check_limits(model, all_limits, baseline)
         profile = counted if counted is not None else _count(model, inputs, arguments, backward, optimizer)
-        counts = {**budgets.totals(profile), "parameters": _count_parameters(model)}
+        counts = {**budgets.totals(profile), "parameters": _count_parameters(model, profile)}
         exceeded = budgets.exceeded_limits(counts, all_limits, tolerated)
         failures = list(exceeded.values())
         measure = next((name for name in exceeded if name in limits), "macs")
@@ -220,9 +220,10 @@ def _check_limits(model: object, limits: dict[str, float | None], baseline: obje
         raise ProfileError(
             f"flop_budget needs a limit or a baseline. Give one of {', '.join(limits)}, as in macs=4.1e9, or baseline=."
         )
-    if limits["parameters"] is not None and not hasattr(model, "parameters"):
+    if limits["parameters"] is not None and not hasattr(model, "parameters") and not hasattr(model, "profile"):
         raise ProfileError(
-            f"parameters= works only for a torch.nn.Module, not for {type(model).__name__}. Give the module itself."
+            f"parameters= works only for a torch.nn.Module or what was counted of one, not for {type(model).__name__}. "
+            "Give the module itself."
         )
 
 
@@ -236,6 +237,8 @@ def _count(model: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], backward
         return count(model, *inputs, backward=backward, optimizer=optimizer, kwargs=kwargs)
 
 
-def _count_parameters(model: Any) -> int:
-    """Count the parameters of a module, each shared one once."""
-    return sum(each.numel() for each in model.parameters()) if hasattr(model, "parameters") else 0
+def _count_parameters(model: Any, profile: Profile) -> int:
+    """Count the parameters of a module, each shared one once; of a profile or a mode, those of the modules that ran."""
+    if callable(getattr(model, "parameters", None)):
+        return sum(each.numel() for each in model.parameters())
+    return profile.parameters
