@@ -27,10 +27,11 @@ class StorageRecord(weakref.ref[Any]):
         category: The index of its category, as known so far.
         owner: The module whose work made autograd keep it; None if it does not.
         keeps: The storage that it is a view of, if it is fake and that is not.
+        noted: The identities of the tensors by which a collection of garbage noted it, before the block used it.
         device: Where it counts; None if it is from before the block, and the block did not use it yet.
     """
 
-    __slots__ = ("born", "category", "device", "keeps", "key", "owner", "size")
+    __slots__ = ("born", "category", "device", "keeps", "key", "noted", "owner", "size")
 
     key: int
     size: int
@@ -38,6 +39,7 @@ class StorageRecord(weakref.ref[Any]):
     category: int
     owner: ModuleContext | None
     keeps: Any
+    noted: tuple[int, ...]
     device: DeviceMemory | None
 
 
@@ -95,6 +97,7 @@ class Storages:
         record.size = size if self._rounded == 1 else self._rounded_size(size)
         record.born, record.category = born, INPUT if born == BEFORE else TEMPORARY
         record.owner = record.device = record.keeps = None
+        record.noted = ()
         self.records[record.key] = record
         return record
 

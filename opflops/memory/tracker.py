@@ -168,7 +168,9 @@ class MemoryTracker:
                     self._note(tensor, BEFORE)
                 # What no operator has seen, such as the state of a random generator, does not count.
                 for record in self._records_of(tensor):
-                    if record.owner is None:
+                    if record.device is None and number < self._first_node:
+                        self._count_from_before(record, tensor)
+                    if record.device is not None and record.owner is None:
                         record.owner, record.category = stack.node_owner(number), min(record.category, ACTIVATION)
         return leaves
 
@@ -261,7 +263,9 @@ class MemoryTracker:
         storage = storage_of(original) if isinstance(original, Tensor) else None
         for each in tree_leaves(out) if storage is not None else ():
             made = storage_of(each) if isinstance(each, Tensor) else None
-            if made is not None and id(made) not in self._records:
+            known = None if made is None else self._records.get(id(made))
+            # A collection of garbage may have noted it just now.
+            if made is not None and (known is None or known.device is None):
                 record = self.storages.add(made, 0, number)
                 record.keeps = storage
                 self.storages.count(record, each.device)
@@ -287,12 +291,16 @@ class MemoryTracker:
         storage = storage_of(tensor)
         if storage is None:
             # The parts of an argument may be views that were just made, of what is old.
-            self._see_all(self._components(tensor), number, resized, made)
+            is_old = not made and self._existing.include(tensor)
+            for part in self._components(tensor):
+                for old in self._unused_records_of(part) if is_old else ():
+                    self._count_from_before(old, part)
+                self._see(part, number, resized, made)
             return
         record = self._records.get(id(storage))
         if record is not None:
             if record.device is None:
-                self.storages.count(record, tensor.device)
+                self._begin_to_count(record, tensor, number, made)
             if resized and record.size:
                 self.storages.resize(record, storage, storage_bytes(storage), number)
             return
@@ -301,9 +309,22 @@ class MemoryTracker:
             born = BEFORE if not made and self._existing.include(tensor) else number
             self.storages.count(self.storages.add(storage, size, born), tensor.device)
 
+    def _begin_to_count(self, record: StorageRecord, tensor: Tensor, number: int, made: bool) -> None:
+        """Count a storage that was noted, now that an operator has shown a tensor of it."""
+        if record.born != BEFORE:
+            # A collection of garbage in the middle of an operator sees its result, which may be a view of what is old.
+            is_old = not made and id(tensor) not in record.noted and self._existing.include(tensor)
+            record.born = BEFORE if is_old else number
+            record.category = min(record.category, INPUT) if is_old else record.category
+        self.storages.count(record, tensor.device)
+
     def _note_unused(self, tensor: Tensor, *, before: bool) -> None:
         """Note a tensor that exists now, and that the block may use."""
         self._note(tensor, BEFORE if before else self.operators)
+        storage = None if before else storage_of(tensor)
+        record = None if storage is None else self._records.get(id(storage))
+        if record is not None and record.device is None and record.born != BEFORE:
+            record.noted = *record.noted, id(tensor)
 
     def _note(self, tensor: Tensor, born: int) -> None:
         """Note a tensor's storage, which counts once it is used."""
@@ -327,18 +348,28 @@ class MemoryTracker:
         """
         self._note(tensor, BEFORE)
         for record in self._records_of(tensor):
+            if record.device is None:
+                self._count_from_before(record, tensor)
             record.category = min(record.category, category)
 
+    def _unused_records_of(self, tensor: Tensor) -> list[StorageRecord]:
+        """Return the records of a tensor's storages that the block did not use yet; make them if there are none."""
+        self._note(tensor, BEFORE)
+        return [record for record in self._records_of(tensor) if record.device is None]
+
+    def _count_from_before(self, record: StorageRecord, tensor: Tensor) -> None:
+        # A collection of garbage may have noted it as something of the block.
+        record.born, record.category = BEFORE, min(record.category, INPUT)
+        self.storages.count(record, tensor.device)
+
     def _records_of(self, tensor: Tensor) -> list[StorageRecord]:
-        """Return the records of a tensor's storages that are known; they count from now on."""
+        """Return the records of a tensor's storages that are known."""
         storage = storage_of(tensor)
         if storage is None:
             return [record for each in self._components(tensor) for record in self._records_of(each)]
         record = self._records.get(id(storage))
         if record is not None and record.keeps is not None:
             record = self._records.get(id(record.keeps))
-        if record is not None and record.device is None:
-            self.storages.count(record, tensor.device)
         return [] if record is None else [record]
 
     def classify_module(self, module: nn.Module) -> None:
