@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -10,8 +9,8 @@ import torch
 from torch import Tensor, is_grad_enabled
 from torch.utils._pytree import tree_leaves
 
-from opflops.attribution.callers import is_user_file
 from opflops.memory.existing import ExistingTensors
+from opflops.memory.source_lines import SourceLines
 from opflops.memory.storages import (
     ACTIVATION,
     BEFORE,
@@ -47,7 +46,6 @@ from opflops.torch_internals.tracing import is_being_traced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from types import CodeType, FrameType
 
     from torch import nn
 
@@ -61,7 +59,6 @@ _DEVICE = torch.device
 # Stands before the result of an operator, after its arguments.
 _RESULT = object()
 _MUTATES, _LIFTS, _VIEWS, _OTHER = "mutates", "lifts", "views", "other"
-_MODE_METHODS = frozenset({"__torch_dispatch__", "__torch_function__"})
 
 
 class MemoryTracker:
@@ -89,7 +86,7 @@ class MemoryTracker:
         self._records = self.storages.records
         self._existing = ExistingTensors(self._note_unused)
         self._kinds: dict[Any, str] = {}
-        self._is_user_code: dict[CodeType, bool] = {}
+        self._source = SourceLines().present
 
     def begin(self, roots: RootModules) -> None:
         """Note all storages that exist, before the block begins."""
@@ -380,20 +377,6 @@ class MemoryTracker:
                 self.classify(parameter.grad, GRADIENT)
         for buffer in module.buffers():
             self.classify(buffer, BUFFER)
-
-    def _source(self) -> tuple[CodeType, int] | None:
-        """Return the code of the user that runs, and the instruction there."""
-        known = self._is_user_code
-        frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - the only way to the callers
-        while frame is not None:
-            code = frame.f_code
-            is_user_code = known.get(code)
-            if is_user_code is None:
-                is_user_code = known[code] = is_user_file(code.co_filename) and code.co_name not in _MODE_METHODS
-            if is_user_code:
-                return code, frame.f_lasti
-            frame = frame.f_back
-        return None
 
 
 def _kind_of(func: Any) -> str:

@@ -16,6 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from opflops.records.modules import UNKNOWN_SIZE
 from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.jit_tracing import jit_state
 from opflops.torch_internals.tracing import UNKNOWN_SIZES, count_at_example, is_being_traced, tracer_paused
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
 torch_function_mode_enabled = torch._C._is_torch_function_mode_enabled
 """Return whether a mode of this thread sees the calls of PyTorch's functions, which reading a size is."""
-
-UNKNOWN_SIZE = -1
-"""Stands for a size that differs between the parts of a nested tensor, or that depends on values."""
 
 SizesAndDtype = tuple[tuple[Any, ...], torch.dtype]
 

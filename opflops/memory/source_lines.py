@@ -1,0 +1,34 @@
+"""The line of the program that runs, kept as code and instruction until somebody asks for its number."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from opflops.attribution.callers import is_user_file
+
+if TYPE_CHECKING:
+    from types import CodeType, FrameType
+
+_MODE_METHODS = frozenset({"__torch_dispatch__", "__torch_function__"})
+
+
+class SourceLines:
+    """Find the code of the user that runs; whether code is the user's is looked up once."""
+
+    def __init__(self) -> None:
+        self._is_user_code: dict[CodeType, bool] = {}
+
+    def present(self) -> tuple[CodeType, int] | None:
+        """Return the innermost code of the user that runs, and the instruction there; None if there is none."""
+        known = self._is_user_code
+        frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - the only way to the callers
+        while frame is not None:
+            code = frame.f_code
+            is_user_code = known.get(code)
+            if is_user_code is None:
+                is_user_code = known[code] = is_user_file(code.co_filename) and code.co_name not in _MODE_METHODS
+            if is_user_code:
+                return code, frame.f_lasti
+            frame = frame.f_back
+        return None
