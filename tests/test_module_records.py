@@ -3,6 +3,7 @@
 import gc
 import threading
 import weakref
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import pytest
@@ -525,3 +526,29 @@ def test_a_module_is_found_by_its_path():
         profile.module("Sequential.2")
     with pytest.raises(ProfileError, match="No module was called"):
         counted(lambda: None).module("Sequential")
+
+
+def test_calls_that_return_something_else_than_before_are_counted():
+    """After two calls of equal shapes: a tuple, an error, other sizes, and what it was first."""
+
+    class Moody(nn.Module):
+        def forward(self, x):
+            self.turn = getattr(self, "turn", -1) + 1
+            if self.turn == 3:
+                raise ValueError
+            return {2: (x, x), 4: x[:1]}.get(self.turn, x * 2)
+
+    moody, x = Moody(), torch.ones(2, 4)
+    with OpFlopMode() as mode:
+        for turn in range(6):
+            with pytest.raises(ValueError) if turn == 3 else nullcontext():
+                moody(x)
+    (record,) = mode.profile.modules
+    shape = ((2, 4), "float32")
+    assert [(call.outputs, call.calls) for call in record.calls] == [
+        ((shape,), 3),
+        ((shape, shape), 1),
+        ((), 1),
+        ((((1, 4), "float32"),), 1),
+    ]
+    assert {call.inputs for call in record.calls} == {(shape,)}

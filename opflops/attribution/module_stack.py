@@ -231,7 +231,7 @@ class ModuleStack(BackwardAttribution):
             except (TypeError, RuntimeError):
                 # A symbolic size has no hash, a nested tensor no shape.
                 pass
-            shape_counts(base)[key_of_call(given, result)][0] += 1
+            shape_counts(base)[key_of_call(given[:2] if type(given) is tuple else given, result)][0] += 1
 
     def read_running(self) -> None:
         """Read the parameters of the models that run now."""
