@@ -222,6 +222,11 @@ def losses():
     return Program(forward, a=nn.Linear(16, 10)), [torch.randn(6, 16), torch.randn(6, 10)]
 
 
+def windows():
+    layers = [nn.Conv2d(3, 4, 1), nn.Unfold(3, padding=1), nn.Fold((8, 8), 3, padding=1), nn.Conv2d(4, 2, 1)]
+    return nn.Sequential(*layers), [torch.randn(2, 3, 8, 8)]
+
+
 def bags(mode):
     def program():
         return nn.EmbeddingBag(30, 8, mode=mode), [torch.randint(0, 30, (4, 5))]
@@ -288,7 +293,7 @@ PROGRAMS = {
     **{each.__name__: each for each in (parameters_of_one_storage, flat_parameters, in_place, views, expanded_input)},
     **{each.__name__: each for each in (inputs_of_one_storage, buffers_of_one_storage, autocast, losses)},
     **{each.__name__: each for each in (low_precision_norms, complex_numbers, frozen_layers, numbers_and_constants)},
-    **{each.__name__: each for each in (packed_tensors, input_with_gradient, transposed_norms)},
+    **{each.__name__: each for each in (packed_tensors, input_with_gradient, transposed_norms, windows)},
     "part_of_a_tensor": part_of_a_tensor,
     "lstm": recurrent(lambda: nn.LSTM(10, 20, 2, dropout=0.1)),
     "lstm_both_ways": recurrent(lambda: nn.LSTM(10, 33, batch_first=True, bidirectional=True).eval()),
@@ -317,7 +322,15 @@ def test_a_count_of_a_step_is_the_run(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["expanded_input", "inputs_of_one_storage", "buffers_of_one_storage", "parameters_of_one_storage", "losses"]
+    "name",
+    [
+        "expanded_input",
+        "inputs_of_one_storage",
+        "buffers_of_one_storage",
+        "parameters_of_one_storage",
+        "losses",
+        "windows",
+    ],
 )
 def test_storage_is_shared_on_meta(name):
     """What shares storage, or is a part of a larger one, does so on meta too."""
