@@ -123,6 +123,14 @@ def causal_attention():
     return Program(forward, qkv=nn.Linear(32, 96)), [torch.randn(2, 10, 32)]
 
 
+def sparse_gradients():
+    return nn.Sequential(nn.Embedding(30, 8, sparse=True), nn.Linear(8, 8)), [torch.randint(0, 30, (4, 5))]
+
+
+def sparse_gradients_of_bags():
+    return nn.EmbeddingBag(30, 8, sparse=True, mode="sum"), [torch.randint(0, 30, (4, 5))]
+
+
 def recurrent(make):
     def program():
         return make(), [torch.randn(5, 3, 10)]
@@ -294,6 +302,7 @@ PROGRAMS = {
     **{each.__name__: each for each in (inputs_of_one_storage, buffers_of_one_storage, autocast, losses)},
     **{each.__name__: each for each in (low_precision_norms, complex_numbers, frozen_layers, numbers_and_constants)},
     **{each.__name__: each for each in (packed_tensors, input_with_gradient, transposed_norms, windows)},
+    **{each.__name__: each for each in (sparse_gradients, sparse_gradients_of_bags)},
     "part_of_a_tensor": part_of_a_tensor,
     "lstm": recurrent(lambda: nn.LSTM(10, 20, 2, dropout=0.1)),
     "lstm_both_ways": recurrent(lambda: nn.LSTM(10, 33, batch_first=True, bidirectional=True).eval()),
@@ -330,6 +339,8 @@ def test_a_count_of_a_step_is_the_run(name):
         "parameters_of_one_storage",
         "losses",
         "windows",
+        "sparse_gradients",
+        "sparse_gradients_of_bags",
     ],
 )
 def test_storage_is_shared_on_meta(name):
@@ -360,6 +371,22 @@ def test_optimizers_step_in_the_steady_state(name):
     """The peak of a step is that of later steps, whichever way the optimizer makes them."""
     model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
     check_equal(model, [torch.randn(6, 16)], OPTIMIZERS[name])
+
+
+def test_a_step_with_sparse_gradients():
+    """The optimizer adds as many rows as there are indices, on whatever device."""
+    for make in (sparse_gradients, sparse_gradients_of_bags):
+        expected = check_equal(*make(), torch.optim.SGD)
+        with torch.device("meta"):
+            model, inputs = make()
+        counted = count(model, *inputs, optimizer=torch.optim.SGD, memory=True)
+        assert counted.memory.peak == expected
+        model, inputs = make()
+        assert counted.total == count(model, *inputs, optimizer=torch.optim.SGD).total
+        optimizer = torch.optim.SGD(model.parameters())
+        with OpFlopMode() as m:
+            steady_step(model, inputs, optimizer)
+        assert counted.by("phase")["optimizer"] == m.profile.by("phase")["optimizer"]
 
 
 @pytest.mark.parametrize("steps", [0, 2])
