@@ -6,7 +6,7 @@ import weakref
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
 
@@ -38,6 +38,11 @@ class StorageTracker(TorchDispatchMode):
         for tensor in tree_leaves(trees):
             if isinstance(tensor, torch.Tensor) and tensor.layout is torch.strided:
                 self._add_storage(tensor.untyped_storage(), str(tensor.device))
+            elif isinstance(tensor, torch.Tensor) and tensor.layout is torch.sparse_coo:
+                with _disable_current_modes(), torch.no_grad():
+                    parts = tensor._indices(), tensor._values()
+                self.add(parts)
+                del parts
 
     def _add_storage(self, storage: Any, device: str) -> None:
         key = storage._cdata

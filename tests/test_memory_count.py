@@ -123,6 +123,14 @@ def causal_attention():
     return Program(forward, qkv=nn.Linear(32, 96)), [torch.randn(2, 10, 32)]
 
 
+def sparse_gradients():
+    return nn.Sequential(nn.Embedding(30, 8, sparse=True), nn.Linear(8, 8)), [torch.randint(0, 30, (4, 5))]
+
+
+def sparse_gradients_of_bags():
+    return nn.EmbeddingBag(30, 8, sparse=True, mode="sum"), [torch.randint(0, 30, (4, 5))]
+
+
 def recurrent(make):
     def program():
         return make(), [torch.randn(5, 3, 10)]
@@ -222,6 +230,11 @@ def losses():
     return Program(forward, a=nn.Linear(16, 10)), [torch.randn(6, 16), torch.randn(6, 10)]
 
 
+def windows():
+    layers = [nn.Conv2d(3, 4, 1), nn.Unfold(3, padding=1), nn.Fold((8, 8), 3, padding=1), nn.Conv2d(4, 2, 1)]
+    return nn.Sequential(*layers), [torch.randn(2, 3, 8, 8)]
+
+
 def bags(mode):
     def program():
         return nn.EmbeddingBag(30, 8, mode=mode), [torch.randint(0, 30, (4, 5))]
@@ -288,7 +301,8 @@ PROGRAMS = {
     **{each.__name__: each for each in (parameters_of_one_storage, flat_parameters, in_place, views, expanded_input)},
     **{each.__name__: each for each in (inputs_of_one_storage, buffers_of_one_storage, autocast, losses)},
     **{each.__name__: each for each in (low_precision_norms, complex_numbers, frozen_layers, numbers_and_constants)},
-    **{each.__name__: each for each in (packed_tensors, input_with_gradient, transposed_norms)},
+    **{each.__name__: each for each in (packed_tensors, input_with_gradient, transposed_norms, windows)},
+    **{each.__name__: each for each in (sparse_gradients, sparse_gradients_of_bags)},
     "part_of_a_tensor": part_of_a_tensor,
     "lstm": recurrent(lambda: nn.LSTM(10, 20, 2, dropout=0.1)),
     "lstm_both_ways": recurrent(lambda: nn.LSTM(10, 33, batch_first=True, bidirectional=True).eval()),
@@ -317,7 +331,17 @@ def test_a_count_of_a_step_is_the_run(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["expanded_input", "inputs_of_one_storage", "buffers_of_one_storage", "parameters_of_one_storage", "losses"]
+    "name",
+    [
+        "expanded_input",
+        "inputs_of_one_storage",
+        "buffers_of_one_storage",
+        "parameters_of_one_storage",
+        "losses",
+        "windows",
+        "sparse_gradients",
+        "sparse_gradients_of_bags",
+    ],
 )
 def test_storage_is_shared_on_meta(name):
     """What shares storage, or is a part of a larger one, does so on meta too."""
@@ -347,6 +371,22 @@ def test_optimizers_step_in_the_steady_state(name):
     """The peak of a step is that of later steps, whichever way the optimizer makes them."""
     model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
     check_equal(model, [torch.randn(6, 16)], OPTIMIZERS[name])
+
+
+def test_a_step_with_sparse_gradients():
+    """The optimizer adds as many rows as there are indices, on whatever device."""
+    for make in (sparse_gradients, sparse_gradients_of_bags):
+        expected = check_equal(*make(), torch.optim.SGD)
+        with torch.device("meta"):
+            model, inputs = make()
+        counted = count(model, *inputs, optimizer=torch.optim.SGD, memory=True)
+        assert counted.memory.peak == expected
+        model, inputs = make()
+        assert counted.total == count(model, *inputs, optimizer=torch.optim.SGD).total
+        optimizer = torch.optim.SGD(model.parameters())
+        with OpFlopMode() as m:
+            steady_step(model, inputs, optimizer)
+        assert counted.by("phase")["optimizer"] == m.profile.by("phase")["optimizer"]
 
 
 @pytest.mark.parametrize("steps", [0, 2])

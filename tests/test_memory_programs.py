@@ -99,6 +99,26 @@ def test_nothing_is_kept_alive(where):
         gc.enable()
 
 
+@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("where", ["inside", "outside"])
+def test_the_class_of_a_module_is_not_kept_alive(where, memory):
+    """PyTorch makes a class for each module with parametrizations, which refers to the module."""
+
+    def make():
+        model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(8, 4)))
+        model(torch.ones(3, 8)).sum().backward()
+        return [weakref.ref(each) for each in (model[0], type(model[0]), model[0].bias.untyped_storage())]
+
+    with OpFlopMode(memory=memory) as m:
+        references = make()
+        if where == "inside":
+            gc.collect()
+            assert not any(reference() is not None for reference in references)
+    gc.collect()
+    assert not any(reference() is not None for reference in references)
+    assert {"Sequential.0"} <= {row.module for row in m.profile.rows}
+
+
 def test_parameters_can_be_swapped():
     """``torch.utils.swap_tensors`` refuses tensors that something refers to weakly."""
     model = nn.Linear(4, 4)

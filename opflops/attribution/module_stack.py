@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from opflops.attribution.module_paths import ModulePaths
     from opflops.attribution.root_modules import RootModules
 
-_CachedContext = tuple["weakref.ref[nn.Module]", type, object, ModuleContext]
+_CachedContext = tuple["weakref.ref[nn.Module]", "weakref.ref[type]", object, ModuleContext]
 # Its reference is dead, so it matches no module.
-_NOT_CACHED: _CachedContext = (weakref.ref(nn.Identity()), object, None, ModuleContext(OUTSIDE, ""))
+_NOT_CACHED: _CachedContext = (weakref.ref(nn.Identity()), weakref.ref(object), None, ModuleContext(OUTSIDE, ""))
 
 
 class StackEntry(NamedTuple):
@@ -87,7 +87,7 @@ class ModuleStack(BackwardAttribution):
             for key in [key for key, (reference, *_) in cached.items() if reference() is None]:
                 del cached[key]
             self._max_cached = 2 * len(cached) + 1000
-        cached[id(module)] = (paths.weak_reference(module), type(module), paths.token, base)
+        cached[id(module)] = (paths.weak_reference(module), weakref.ref(type(module)), paths.token, base)
         return base
 
     def enter(  # noqa: C901, PLR0912 - function calls would take longer
@@ -107,9 +107,9 @@ class ModuleStack(BackwardAttribution):
             paths, caller, run = self._enter_root(module, task, caller, run)
             if task < 0:
                 node_owners.begin_segment(number)
-        reference, module_class, token, base = self._cached_contexts.get(id(module), _NOT_CACHED)
+        reference, its_class, token, base = self._cached_contexts.get(id(module), _NOT_CACHED)
         # Compare the class too: a program may assign to ``module.__class__``.
-        if reference() is not module or module_class is not type(module) or token is not paths.token:
+        if reference() is not module or its_class() is not type(module) or token is not paths.token:
             base = self._cache_context(module, paths, caller, calling)
         if base.run != run and base.caller is caller:
             # The first call by this run of its first caller. Record it here, as record_call() would.

@@ -54,7 +54,7 @@ class MetaCacheMode(DispatchMode):
         try:
             key = (func, torch.get_default_dtype(), _cache_key(args), _cache_key(tuple(kwargs.items())))
         except _NotCacheableError:
-            return func(*args, **kwargs)
+            return with_kept_buffer(func, args, func(*args, **kwargs))
         cached = self._results.get(key)
         if cached is not None:
             self._hits += 1

@@ -78,12 +78,14 @@ def corrected_result(mode: FakeTensorMode, func: Any, args: Sequence[Any], out: 
 
 
 def with_kept_buffer(func: Any, args: Sequence[Any], out: Any) -> Any:
-    """Return the result of a loss in the storage that the kernels of devices keep for it; any other result as it is.
+    """Return a result in the storage that the kernels of devices keep for it, if that is larger; else the result.
 
     They write the losses of the elements to the result, and then the mean or sum to its beginning, so that a number
-    has the storage of all.
+    has the storage of all. An image that is the sum of windows has the storage of the windows, and a
+    copy of a sparse tensor that of its elements.
     """
-    return _loss_in_buffer(args, out) if func in _LOSSES else out
+    correct = _KEPT_BUFFERS.get(func)
+    return out if correct is None else correct(args, out)
 
 
 def _loss_in_buffer(args: Sequence[Any], out: Tensor) -> Tensor:
@@ -92,6 +94,30 @@ def _loss_in_buffer(args: Sequence[Any], out: Tensor) -> Tensor:
     if out.dim() or not shape:
         return out
     return torch.empty(shape, dtype=out.dtype, device=out.device).resize_(())
+
+
+def _image_in_windows(args: Sequence[Any], out: Tensor) -> Tensor:
+    """Make an image in a tensor like its windows, which the kernel then gives another size."""
+    return torch.empty(args[0].shape, dtype=out.dtype, device=out.device).resize_(out.shape)
+
+
+def _clone_of_sparse(args: Sequence[Any], out: Tensor) -> Tensor:
+    """Let a copy of a sparse tensor have as many elements; that of PyTorch's kernel without values has none."""
+    original = args[0]
+    if out.layout is not torch.sparse_coo or out._nnz() == original._nnz():
+        return out
+    indices, values = original._indices().clone(), original._values().clone()
+    made = torch.sparse_coo_tensor(indices, values, original.shape, check_invariants=False)
+    return made._coalesced_(original.is_coalesced())
+
+
+def _gradient_of_bags(args: Sequence[Any], out: Tensor) -> Tensor:
+    """Let a sparse gradient have a row for each index; that of PyTorch's fake kernel has none."""
+    gradient, indices = args[:2]
+    if out.layout is not torch.sparse_coo or out._nnz():
+        return out
+    values = gradient.new_empty((indices.numel(), gradient.shape[1]))
+    return torch.sparse_coo_tensor(indices.view(1, -1), values, out.shape, check_invariants=False)
 
 
 def _statistics_in_float32(args: Sequence[Any], out: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -202,11 +228,15 @@ _PAGE = 4096
 _LSTM = torch.ops.aten.mkldnn_rnn_layer.default
 _LOW_PRECISION = (torch.bfloat16, torch.float16)
 _aten = torch.ops.aten
-_LOSSES = frozenset(
-    each.default for each in (_aten.mse_loss, _aten.smooth_l1_loss, _aten.soft_margin_loss, _aten.binary_cross_entropy)
-)
+_LOSSES = (_aten.mse_loss, _aten.smooth_l1_loss, _aten.soft_margin_loss, _aten.binary_cross_entropy)
+_KEPT_BUFFERS: dict[Any, Callable[..., Any]] = {
+    **dict.fromkeys((each.default for each in _LOSSES), _loss_in_buffer),
+    _aten.col2im.default: _image_in_windows,
+    _aten.clone.default: _clone_of_sparse,
+}
 _CORRECTED_STORAGE: dict[Any, Callable[..., Any]] = {
-    **dict.fromkeys(_LOSSES, _loss_in_buffer),
+    **_KEPT_BUFFERS,
+    _aten._embedding_bag_backward.default: _gradient_of_bags,
     _LSTM: _with_workspace,
     _aten._embedding_bag.default: _bags_of_indices,
     _aten._embedding_bag_forward_only.default: _bags_of_indices,

@@ -10,7 +10,9 @@ of its own; the layers of ``torch.ao.quantization.QuantWrapper`` and of a ``Peft
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -146,12 +148,23 @@ def name_of(model: object) -> str:
 class ClassNames(dict[type, str]):
     """Map classes to the names of :func:`class_name`; "" for wrappers, whose names depend on the wrapped module.
 
-    A look-up of a class that is known takes no function call.
+    A look-up of a class that is known takes no function call, if its module refers to it by its name. Other classes are
+    referred to weakly: PyTorch makes one for each module with parametrizations, which refers to the module.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._of_others: WeakKeyDictionary[type, str] = WeakKeyDictionary()
+
     def __missing__(self, module_class: type) -> str:
-        """Add a class."""
-        name = self[module_class] = "" if _wrapped_attribute_of(module_class) else _class_name_of(module_class)
+        """Add a class, unless it is known weakly."""
+        name = self._of_others.get(module_class)
+        if name is None:
+            name = "" if _wrapped_attribute_of(module_class) else _class_name_of(module_class)
+            names_there = getattr(sys.modules.get(module_class.__module__), "__dict__", {})
+            is_global = names_there.get(module_class.__qualname__) is module_class
+            names = self if is_global else self._of_others
+            names[module_class] = name
         return name
 
 
