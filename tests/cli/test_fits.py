@@ -149,6 +149,7 @@ def test_devices_are_listed_with_their_memory(run):
         (["--largest", "batch=0:0", "--fits", "t4", "--timing"], "--largest counts without running"),
         (["--largest", "batch", "--fits", "t4"], "--largest 'batch' does not have the form NAME=INPUT:AXIS"),
         (["--largest", "b=y:0", "--fits", "t4"], "--largest 'b=y:0': There is no input 'y'; there is x"),
+        (["--largest", "b=0:7", "--fits", "t4"], "--largest has axis 7 of x, which has 4 dimensions."),
         (["--largest", "b=0:0:0", "--fits", "t4"], "the form NAME=INPUT:AXIS or NAME=INPUT:AXIS:MULTIPLE"),
         (["--fits", "h101"], "There are no figures for a device 'h101'"),
         (["--fits", "80"], "The size '80' has no unit. Write it as 80GB"),
