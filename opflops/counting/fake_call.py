@@ -242,7 +242,10 @@ class FakeCall:
             # Whatever handles an exception of a fake tensor would not have run on real ones.
             if needs_value(each):
                 who, where = self._stepping or self.name, location_of(each, mode, *wrappers)
-                return f"{who} needs the value of a tensor ({where}), which only a real run has; run it on real inputs inside OpFlopMode()."
+                return (
+                    f"{who} needs the value of a tensor ({where}), which only a real run has; "
+                    "run it on real inputs inside OpFlopMode()."
+                )
             if refuses_nested_tensors(each):
                 return self._needed_lengths(f" ({location_of(each, mode, *wrappers)})")
             wrappers.insert(0, each)
