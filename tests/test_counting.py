@@ -103,6 +103,14 @@ def test_a_program_that_needs_a_value_gets_a_sentence():
         count(Peeks(), torch.ones(2))
 
 
+@pytest.mark.parametrize("made", [False, True])
+def test_an_optimizer_that_needs_a_value_is_named(made):
+    """Adafactor reads the norm of each parameter; the model needs no value."""
+    model, optimizer = nn.Linear(4, 3), torch.optim.Adafactor
+    with pytest.raises(ValueNeededError, match=r"^Adafactor needs the value of a tensor"):
+        count(model, torch.ones(2, 4), optimizer=optimizer(model.parameters()) if made else optimizer)
+
+
 def test_backward_without_anything_to_differentiate_gets_a_sentence():
     """No output requires a gradient."""
     with pytest.raises(OpflopsError, match=r"No output requires a gradient.*The model returned 1 tensor"):

@@ -462,7 +462,7 @@ def test_a_peak_is_no_polynomial():
     with pytest.raises(DimensionError) as raised:
         count(nn.Linear(2, 2), torch.ones(3, 2), memory=True, dynamic_shapes=({0: torch.export.Dim("batch")},))
     assert "count at each size" in str(raised.value)
-    assert "--fit" in str(raised.value)
+    assert "largest_size()" in str(raised.value)
     assert str(raised.value).count(". ") == 0
 
 

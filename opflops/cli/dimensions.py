@@ -42,6 +42,9 @@ def parse_dims(texts: Sequence[str], inputs: Mapping[str, Any], option: str = "-
             raise TargetError(
                 f"{option} {text!r}: {input_name} is a {type(inputs[input_name]).__name__}, which has no axes."
             )
+        sizes = inputs[input_name].dim()
+        if not -sizes <= int(axis) < sizes:
+            raise TargetError(f"{option} has axis {axis} of {input_name}, which has {sizes} dimensions.")
         dim = specs.setdefault(input_name, {}).setdefault(int(axis), dims.setdefault(name, Dim(name)))
         if dim is not dims[name]:
             raise TargetError(f"{option} {text!r}: axis {axis} of {input_name} is already named {dim.__name__}.")

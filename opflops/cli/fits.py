@@ -83,4 +83,6 @@ def sentences(counted: CountedTarget, capacity: Capacity | None) -> list[str]:
         raise TargetError(f"{next(iter(counted.about.values()))} has no memory in it. Count with --memory.")
     found = memory.fits(capacity.bytes)
     said = f"{found} ({capacity.name})." if counted.largest is None else f"{counted.largest}"
-    return [said, name_options(found.left_out)]
+    kept = sum(memory.saved.values())
+    idle = f"{fit.format_bytes(kept)} are kept for a backward pass that was not counted; not under torch.no_grad()."
+    return [said, *([idle] if kept and "backward" not in memory.phase_peaks else []), name_options(found.left_out)]

@@ -162,7 +162,7 @@ def _check_together(model: object, options: Mapping[str, Any]) -> None:
     if options.get("memory") and options.get("dynamic_shapes") is not None:
         raise DimensionError(
             "memory=True cannot go with dynamic_shapes, since a peak is the highest of many moments and no polynomial "
-            "in the sizes: leave dynamic_shapes out and count at each size, or let --fit do so on the command line."
+            "in the sizes: leave dynamic_shapes out and count at each size, or let largest_size() do so."
             f"{how_to_pass(model, 'memory', options['memory'])}"
         )
 

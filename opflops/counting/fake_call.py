@@ -87,6 +87,8 @@ class FakeCall:
         check_optimizer(self.optimizer, how_to_pass(self.model, "optimizer", self.optimizer))
         check_copies_run(self.name, self._models, backward=self.backward or self.optimizer is not None)
         self.mode: OpFlopMode | None = None
+        # The class of the optimizer, while it steps.
+        self._stepping = ""
         # Whether to make a step first that is not counted, as for an optimizer that has no state yet.
         self._steps_first = self.optimizer is not None and not is_optimizer(self.optimizer)
         if any(tensor.is_nested for tensor in self.tensors):
@@ -239,9 +241,10 @@ class FakeCall:
         for each in causes_of(error):
             # Whatever handles an exception of a fake tensor would not have run on real ones.
             if needs_value(each):
+                who, where = self._stepping or self.name, location_of(each, mode, *wrappers)
                 return (
-                    f"{self.name} needs the value of a tensor ({location_of(each, mode, *wrappers)}), which only "
-                    "a real run has; run it on real inputs inside OpFlopMode()."
+                    f"{who} needs the value of a tensor ({where}), which only a real run has; "
+                    "run it on real inputs inside OpFlopMode()."
                 )
             if refuses_nested_tensors(each):
                 return self._needed_lengths(f" ({location_of(each, mode, *wrappers)})")
@@ -278,7 +281,7 @@ class FakeCall:
             copying: Yields copies of :attr:`originals`.
             copied_ids: The identities of the copies; None if the copies are fake, so that only originals have values.
         """
-        self.mode = mode
+        self.mode, self._stepping = mode, ""
         scalar_state = read_scalar_state(self.optimizer) if is_optimizer(self.optimizer) else []
         with (
             copying as (model, captured, optimizer_attributes, inputs, kwargs),
@@ -304,6 +307,7 @@ class FakeCall:
                         stepping = make_optimizer(
                             self.optimizer, [each for each in state if isinstance(each, nn.Module)]
                         )
+                    self._stepping = type(stepping).__name__
                     if self._steps_first:
                         run_step(stepping)
                     before = names_of_state(stepping)

@@ -163,6 +163,8 @@ class MemoryTracker:
             for tensor in saved_tensors(node):
                 if number < self._first_node:
                     self._note(tensor, BEFORE)
+                elif self._is_unseen(tensor):
+                    continue
                 # What no operator has seen, such as the state of a random generator, does not count.
                 for record in self._records_of(tensor):
                     if record.device is None and number < self._first_node:
@@ -170,6 +172,12 @@ class MemoryTracker:
                     if record.device is not None and record.owner is None:
                         record.owner, record.category = stack.node_owner(number), min(record.category, ACTIVATION)
         return leaves
+
+    def _is_unseen(self, tensor: Tensor) -> bool:
+        """Tell whether a collection of garbage has noted a tensor of the block, such as a number, and no operator."""
+        storage = storage_of(tensor)
+        record = None if storage is None else self._records.get(id(storage))
+        return record is not None and record.device is None and record.born != BEFORE
 
     def _note_end_of_forward(self, *, by_backward: bool) -> None:
         for device in [*self.storages.devices.values()]:

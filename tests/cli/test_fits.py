@@ -121,6 +121,15 @@ def test_several_targets_have_a_line_each(run):
     assert (code, out.count("of 16 GB: fits (t4).")) == (0, 2)
 
 
+@pytest.mark.parametrize("option", ["--fits", "--largest"])
+def test_what_a_forward_keeps_for_no_backward_is_said(run, option):
+    """A forward alone needs less without gradients, so that more may fit."""
+    sentence = "are kept for a backward pass that was not counted; not under torch.no_grad()."
+    options = ("--fits", "1MB", *(["--largest", "batch=0:0"] if option == "--largest" else []))
+    assert sentence in run(CNN, *options)[1]
+    assert sentence not in run(CNN, *options, "--backward")[1]
+
+
 def test_memory_of_this_machine(run):
     """The CPU's is what the system says."""
     assert ": fits (this machine)." in run("--fits", "cpu")[1]
@@ -149,6 +158,7 @@ def test_devices_are_listed_with_their_memory(run):
         (["--largest", "batch=0:0", "--fits", "t4", "--timing"], "--largest counts without running"),
         (["--largest", "batch", "--fits", "t4"], "--largest 'batch' does not have the form NAME=INPUT:AXIS"),
         (["--largest", "b=y:0", "--fits", "t4"], "--largest 'b=y:0': There is no input 'y'; there is x"),
+        (["--largest", "b=0:7", "--fits", "t4"], "--largest has axis 7 of x, which has 4 dimensions."),
         (["--largest", "b=0:0:0", "--fits", "t4"], "the form NAME=INPUT:AXIS or NAME=INPUT:AXIS:MULTIPLE"),
         (["--fits", "h101"], "There are no figures for a device 'h101'"),
         (["--fits", "80"], "The size '80' has no unit. Write it as 80GB"),

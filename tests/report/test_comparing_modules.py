@@ -164,3 +164,12 @@ def test_growth_of_parameters_activations_and_peaks_is_found():
     for measure, words in (("params", "no parameters"), ("peak", "no peak memory")):
         with pytest.raises(ProfileError, match=words):
             budgets.regressions(Profile(before.rows), after, 0.0, [measure])
+
+
+@pytest.mark.parametrize(("first", "second"), [(SMALL, BLANK), (BLANK, SMALL)])
+def test_nothing_changed_by_an_amount_where_one_profile_knows_none(first, second):
+    """A peak that is not known is no peak of 0."""
+    _, modules = differing(first, second, measure="peak")
+    known = [cells for cells in modules.values() if cells[0] or cells[1]]
+    assert known
+    assert all(cells[2:] in ([], [""], ["", ""]) for cells in known)

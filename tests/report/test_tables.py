@@ -166,6 +166,16 @@ def test_a_table_is_no_wider_than_the_terminal(simple_cnn, monkeypatch, width):
     assert ("…" in str(long)) == (width < 80)
 
 
+def test_names_stay_readable_in_a_table_that_is_too_wide_anyway(simple_cnn):
+    """To cut them would not make it fit."""
+    columns = "params,trainable,input,output,activations,calls,macs,ops,flops,transcendentals,bytes"
+    text = simple_cnn.table(columns=columns, numbers="scaled", width=80)
+    assert max(map(len, text.splitlines())) > 80
+    assert "module / operator" in text
+    assert "  conv1 (Conv2d) " in text
+    assert "    aten.convolution " in text
+
+
 def test_numbers_are_exact_scaled_or_what_fits(simple_cnn):
     """Exact and SI-scaled numbers can be asked for."""
     assert "388,800" in simple_cnn.table(numbers="exact", width=200)

@@ -162,13 +162,15 @@ def format_difference(
     entries = keep_changed(pair_profiles([before, after], options.by, sizes, options.module_measures))
     entries = order.arrange(entries if options.depth is None else _limit_depth(entries, options.depth))
     headers = [*(break_header(printable(name), _MAX_HEADER_WIDTH) for name in named), "change", "%"]
+    # Nothing is known of how these changed. In others, a module that is new has no value before.
+    without_change = [TEXT_COLUMN, *_unknown_columns((before, after), (options.measure, "seconds"))]
 
     def sheet(heading: str, shown: Sequence[ComparedLine], has_total: bool, style: str) -> Sheet:
         figures = [line.numbers(sizes) for line in shown]
         columns = [
             [line.write(line.values[0], style) for line in shown],
             [line.write(line.values[1], style) for line in shown],
-            [format_change(line, style) if line.column is not TEXT_COLUMN else "" for line in shown],
+            ["" if line.column in without_change else format_change(line, style) for line in shown],
             [format_percent_change(*each) for each in figures],
         ]
         codes = [change_color(*each) for each in figures] if options.color else []
@@ -177,6 +179,12 @@ def format_difference(
 
     no_change = _no_change_notes(entries, column_of_measure(options.measure), before, after)
     return _format_tables(sheet, named, entries, options, first_notes=[*no_change, *unknown])
+
+
+def _unknown_columns(profiles: Sequence[ComparedProfile], measures: Sequence[str]) -> list[Column]:
+    """Return the columns of measures that a profile lacks as a whole."""
+    columns = map(column_of_measure, measures)
+    return [column for column in columns if any(column.value(each.whole) is None for each in profiles)]
 
 
 def _unknown_notes(named: Mapping[str, ComparedProfile], measures: Sequence[str]) -> list[str]:

@@ -145,10 +145,15 @@ def fit(
             made, dropped = made.without(header), [*dropped, join_header(header)]
     excess = natural_width(made, tablefmt) - limit
     if excess > 0:
-        room = max(longest - excess, _MIN_LABEL_WIDTH)
+        room = longest - excess
+        if room < _MIN_LABEL_WIDTH:
+            # The table is too wide anyway.
+            room = min(longest, _READABLE_LABEL_WIDTH)
         made = made.shorten_labels(room)
         excess = max(natural_width(made, tablefmt) - limit, 0)
-        made = replace(made, heading=elide(made.heading, max(width_of(made.heading) - excess, _MIN_LABEL_WIDTH)))
+        made = replace(
+            made, heading=elide(made.heading, max(width_of(made.heading) - excess, min(room, _READABLE_LABEL_WIDTH)))
+        )
     left_over = screen_width(width) - natural_width(made, tablefmt) - gap
     if bars == "needed" or (bars and left_over >= _MIN_BAR_WIDTH):
         made = made.with_bars(min(max(left_over, _MIN_BAR_WIDTH), _MAX_BAR_WIDTH), color=color)
