@@ -163,7 +163,7 @@ def format_difference(
     entries = order.arrange(entries if options.depth is None else _limit_depth(entries, options.depth))
     headers = [*(break_header(printable(name), _MAX_HEADER_WIDTH) for name in named), "change", "%"]
     # Nothing is known of how these changed. In others, a module that is new has no value before.
-    without_change = [TEXT_COLUMN, *_unknown_columns((before, after), (options.measure, "seconds"))]
+    without_change = [TEXT_COLUMN, *_unknown_columns((before, after), options.module_measures)]
 
     def sheet(heading: str, shown: Sequence[ComparedLine], has_total: bool, style: str) -> Sheet:
         figures = [line.numbers(sizes) for line in shown]

@@ -145,15 +145,11 @@ def fit(
             made, dropped = made.without(header), [*dropped, join_header(header)]
     excess = natural_width(made, tablefmt) - limit
     if excess > 0:
-        room = longest - excess
-        if room < _MIN_LABEL_WIDTH:
-            # The table is too wide anyway.
-            room = min(longest, _READABLE_LABEL_WIDTH)
-        made = made.shorten_labels(room)
+        # A table that is too wide anyway keeps its names readable.
+        least = _MIN_LABEL_WIDTH if longest - excess >= _MIN_LABEL_WIDTH else _READABLE_LABEL_WIDTH
+        made = made.shorten_labels(max(longest - excess, min(longest, least)))
         excess = max(natural_width(made, tablefmt) - limit, 0)
-        made = replace(
-            made, heading=elide(made.heading, max(width_of(made.heading) - excess, min(room, _READABLE_LABEL_WIDTH)))
-        )
+        made = replace(made, heading=elide(made.heading, max(width_of(made.heading) - excess, least)))
     left_over = screen_width(width) - natural_width(made, tablefmt) - gap
     if bars == "needed" or (bars and left_over >= _MIN_BAR_WIDTH):
         made = made.with_bars(min(max(left_over, _MIN_BAR_WIDTH), _MAX_BAR_WIDTH), color=color)
