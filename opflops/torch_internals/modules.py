@@ -152,19 +152,23 @@ class ClassNames(dict[type, str]):
     referred to weakly: PyTorch makes one for each module with parametrizations, which refers to the module.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._of_others: WeakKeyDictionary[type, str] = WeakKeyDictionary()
+    # Made when there is one: each block has tables of its own.
+    _of_others: WeakKeyDictionary[type, str] | None = None
 
     def __missing__(self, module_class: type) -> str:
         """Add a class, unless it is known weakly."""
-        name = self._of_others.get(module_class)
+        others = self._of_others
+        name = None if others is None else others.get(module_class)
         if name is None:
             name = "" if _wrapped_attribute_of(module_class) else _class_name_of(module_class)
             names_there = getattr(sys.modules.get(module_class.__module__), "__dict__", {})
             is_global = names_there.get(module_class.__qualname__) is module_class
-            names = self if is_global else self._of_others
-            names[module_class] = name
+            if is_global:
+                self[module_class] = name
+            elif others is None:
+                self._of_others = WeakKeyDictionary({module_class: name})
+            else:
+                others[module_class] = name
         return name
 
 
