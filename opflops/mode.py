@@ -375,7 +375,9 @@ class OpFlopMode(RecordingMode, metaclass=_NeedsInstance):
     def _with_memory(self, profile: Profile) -> Profile:
         from opflops.memory.result import memory_of  # noqa: PLC0415 - as above
 
-        return replace(profile, memory=memory_of(self.memory_tracker, self.module_stack.roots.resolve))
+        several_threads = any(True for _ in self._thread_modes or ())
+        memory = memory_of(self.memory_tracker, self.module_stack.roots.resolve, several_threads=several_threads)
+        return replace(profile, memory=memory)
 
     @property
     def total(self) -> Cost:

@@ -487,3 +487,19 @@ def test_unknown_workspaces_are_named():
     }
     assert "aten.mkldnn_rnn_layer keeps for the backward" in " ".join(remarks[torch.bfloat16])
     assert not any("mkldnn" in remark for remark in remarks[torch.float32])
+
+
+def test_the_source_is_a_line_of_the_model_and_not_of_who_counts_it():
+    """In a layer of PyTorch's, in a backward or a step, no line of the program runs; counts on two lines are equal."""
+    model, x = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 8)), torch.zeros(4, 8)
+    first = count(model, x, backward=True, memory=True).memory
+    second = count(model, x, backward=True, memory=True).memory
+    assert first == second
+    assert first.at.source == ""
+
+    def wide(x):
+        return (x[:, None] * torch.ones(1000, 1)).sum()
+
+    source = count(wide, x, memory=True).memory.at.source
+    line = wide.__code__.co_firstlineno + 1
+    assert source == f"test_memory_count.py:{line}"

@@ -179,9 +179,11 @@ def test_threads_share_one_memory():
                 kept.append(model(x))
 
         thread = threading.Thread(target=run)
+        assert m.profile.memory.remarks == ()
         thread.start()
         thread.join()
     memory = m.profile.memory
+    assert [remark[:16] for remark in memory.remarks] == ["Of other threads"]
     check_laws(memory)
     assert memory.peak == sum(each.nbytes for each in model.parameters()) + x.nbytes * 3
 

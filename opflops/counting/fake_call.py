@@ -287,9 +287,11 @@ class FakeCall:
             copying as (model, captured, optimizer_attributes, inputs, kwargs),
             mode.expect(self._models_among(model, captured, inputs, kwargs)),
         ):
-            if mode.memory_tracker is not None and self._is_on_meta:
-                # Optimizers keep numbers on the CPU. On it, these would be with the parameters.
-                mode.memory_tracker.storages.only_device = META
+            if mode.memory_tracker is not None:
+                mode.memory_tracker.source_lines.end_at(FakeCall.run.__code__)
+                if self._is_on_meta:
+                    # Optimizers keep numbers on the CPU. On it, these would be with the parameters.
+                    mode.memory_tracker.storages.only_device = META
             called = self.model if isinstance(self.model, FunctionType) else model
             outputs = call_model(rebind(called, captured) if captured else replacement_of(called), inputs, kwargs)
             if self.backward or self.optimizer is not None:

@@ -22,15 +22,17 @@ if TYPE_CHECKING:
 WORKSPACES = "What kernels use inside, such as the workspaces of cuBLAS and cuDNN, is not part of the memory."
 EAGER = "The memory is that of eager execution; a compiled graph plans its memory differently."
 NOT_TOLD = "This version of PyTorch does not tell what autograd keeps, so activations are among the temporaries."
+THREADS = "Of other threads, the memory is that of the modules that they call, without their backward passes and steps."
 OPAQUE = "The memory of opaque tensors, such as those of oneDNN, is not seen."
 
 
-def memory_of(tracker: MemoryTracker, resolve: Resolve) -> Memory:
+def memory_of(tracker: MemoryTracker, resolve: Resolve, *, several_threads: bool = False) -> Memory:
     """Return what a tracker has seen so far.
 
     Args:
         tracker: The tracker.
         resolve: Returns the present path of a module.
+        several_threads: Whether modules were called in other threads too.
     """
     on_cuda = tracker.allocator or any(device.name.startswith("cuda") for device in tracker.storages.devices.values())
     remarks = tuple(
@@ -39,6 +41,7 @@ def memory_of(tracker: MemoryTracker, resolve: Resolve) -> Memory:
             (WORKSPACES, on_cuda),
             (EAGER, tracker.compiled),
             (OPAQUE, tracker.opaque),
+            (THREADS, several_threads),
             (NOT_TOLD, not SAVED_TENSORS_ARE_SEEN),
         )
         if holds

@@ -17,7 +17,12 @@ class SourceLines:
     """Find the code of the user that runs; whether code is the user's is looked up once."""
 
     def __init__(self) -> None:
-        self._is_user_code: dict[CodeType, bool] = {}
+        # Of code that was met: whether it is the user's; None for what calls the program.
+        self._is_user_code: dict[CodeType, bool | None] = {}
+
+    def end_at(self, code: CodeType) -> None:
+        """Look no further out than the code that calls the program: who calls that has no part in the program."""
+        self._is_user_code[code] = None
 
     def present(self) -> tuple[CodeType, int] | None:
         """Return the innermost code of the user that runs, and the instruction there; None if there is none."""
@@ -25,10 +30,11 @@ class SourceLines:
         frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - the only way to the callers
         while frame is not None:
             code = frame.f_code
-            is_user_code = known.get(code)
-            if is_user_code is None:
+            if code in known:
+                is_user_code = known[code]
+            else:
                 is_user_code = known[code] = is_user_file(code.co_filename) and code.co_name not in _MODE_METHODS
-            if is_user_code:
-                return code, frame.f_lasti
+            if is_user_code is not False:
+                return (code, frame.f_lasti) if is_user_code else None
             frame = frame.f_back
         return None

@@ -72,6 +72,7 @@ class MemoryTracker:
         operators: How many operators have run.
         opaque: Whether a tensor was met whose memory cannot be seen.
         compiled: Whether the program called compiled code, which ran in eager mode.
+        source_lines: Finds the line of the program that runs.
     """
 
     def __init__(self, allocator: str = "") -> None:
@@ -86,7 +87,7 @@ class MemoryTracker:
         self._records = self.storages.records
         self._existing = ExistingTensors(self._note_unused)
         self._kinds: dict[Any, str] = {}
-        self._source = SourceLines().present
+        self.source_lines = SourceLines()
 
     def begin(self, roots: RootModules) -> None:
         """Note all storages that exist, before the block begins."""
@@ -261,7 +262,7 @@ class MemoryTracker:
                 timeline.add(number, live, (*where, func))
                 if live > device.highest:
                     device.highest = live
-                    device.source = self._source()
+                    device.source = self.source_lines.present()
 
     def _see_fake_views(self, original: Any, out: Any, number: int) -> None:
         """See fake views of a tensor that is not fake: they take no memory, but keep that tensor's."""

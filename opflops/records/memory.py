@@ -94,7 +94,7 @@ class Memory:
     """Hold what a block kept in memory on one device, in bytes, by lifetime of storages.
 
     A storage counts once, however many tensors share it, from the operator that made it until nothing refers to it.
-    Storages from outside the block count from its beginning. What kernels use inside is not seen.
+    Storages from outside that the block uses count from its beginning. What kernels use inside is not seen.
 
     Attributes:
         device: The device, such as ``"cpu"`` or ``"cuda:0"``; of several, the one with the highest peak.
