@@ -503,3 +503,14 @@ def test_the_source_is_a_line_of_the_model_and_not_of_who_counts_it():
     source = count(wide, x, memory=True).memory.at.source
     line = wide.__code__.co_firstlineno + 1
     assert source == f"test_memory_count.py:{line}"
+
+
+def test_sparse_tensors_without_values_are_an_estimate():
+    """A count says so, and a run does not."""
+    model, ids = nn.Embedding(50, 8, sparse=True), torch.tensor([1, 2, 2])
+    counted = count(model, ids, backward=True, memory=True).memory
+    assert [remark.split()[-1] for remark in counted.remarks] == ["estimate."]
+    with OpFlopMode(memory=True) as mode:
+        model(ids).sum().backward()
+    assert mode.profile.memory.remarks == ()
+    assert count(nn.Linear(4, 4), torch.ones(2, 4), backward=True, memory=True).memory.remarks == ()

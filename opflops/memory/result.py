@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 WORKSPACES = "What kernels use inside, such as the workspaces of cuBLAS and cuDNN, is not part of the memory."
 EAGER = "The memory is that of eager execution; a compiled graph plans its memory differently."
 NOT_TOLD = "This version of PyTorch does not tell what autograd keeps, so activations are among the temporaries."
+SPARSE = (
+    "How many elements sparse tensors have may depend on values, which only a run has, so their memory is an estimate."
+)
 THREADS = "Of other threads, the memory is that of the modules that they call, without their backward passes and steps."
 OPAQUE = "The memory of opaque tensors, such as those of oneDNN, is not seen."
 
@@ -41,6 +44,7 @@ def memory_of(tracker: MemoryTracker, resolve: Resolve, *, several_threads: bool
             (WORKSPACES, on_cuda),
             (EAGER, tracker.compiled),
             (OPAQUE, tracker.opaque),
+            (SPARSE, tracker.sparse_without_values),
             (THREADS, several_threads),
             (NOT_TOLD, not SAVED_TENSORS_ARE_SEEN),
         )

@@ -71,6 +71,7 @@ class MemoryTracker:
         storages: The storages that are alive.
         operators: How many operators have run.
         opaque: Whether a tensor was met whose memory cannot be seen.
+        sparse_without_values: Whether a sparse tensor was met that has no values.
         compiled: Whether the program called compiled code, which ran in eager mode.
         source_lines: Finds the line of the program that runs.
     """
@@ -79,7 +80,7 @@ class MemoryTracker:
         self.allocator = allocator
         self.storages = Storages(ALLOCATORS.get(allocator, 1))
         self.operators = 0
-        self.opaque = False
+        self.opaque = self.sparse_without_values = False
         self.compiled = False
         # The sequence number of the first node of the block.
         self._first_node = 0
@@ -345,6 +346,8 @@ class MemoryTracker:
         found = component_tensors(tensor)
         if found is None:
             self.opaque = True
+        elif found and (tensor.is_sparse or tensor.is_sparse_csr) and (tensor.is_meta or is_fake(tensor)):
+            self.sparse_without_values = True
         return found or []
 
     def classify(self, tensor: Tensor, category: int) -> None:
