@@ -127,18 +127,14 @@ class MemoryTracker:
         if is_being_traced():
             return []
         leaves = self._see_graph(stack, roots)
-        for leaf in leaves:
-            if leaf.grad is not None:
-                self.classify(leaf.grad, GRADIENT)
+        self._classify_gradients(leaves)
         if not inside:
             self._note_end_of_forward(by_backward=True)
         return leaves
 
     def end_backward(self, leaves: list[Tensor]) -> None:
         """See the gradients that a backward pass made."""
-        for leaf in leaves:
-            if leaf.grad is not None:
-                self.classify(leaf.grad, GRADIENT)
+        self._classify_gradients(leaves)
 
     def call_outermost(
         self, stack: ModuleStack, original: Callable[..., Any], module: nn.Module, /, *args: Any, **kwargs: Any
@@ -165,8 +161,6 @@ class MemoryTracker:
             for tensor in saved_tensors(node):
                 if number < self._first_node:
                     self._note(tensor, BEFORE)
-                elif self._is_unseen(tensor):
-                    continue
                 # What no operator has seen, such as the state of a random generator, does not count.
                 for record in self._records_of(tensor):
                     if record.device is None and number < self._first_node:
@@ -174,12 +168,6 @@ class MemoryTracker:
                     if record.device is not None and record.owner is None:
                         record.owner, record.category = stack.node_owner(number), min(record.category, ACTIVATION)
         return leaves
-
-    def _is_unseen(self, tensor: Tensor) -> bool:
-        """Tell whether a collection of garbage has noted a tensor of the block, such as a number, and no operator."""
-        storage = storage_of(tensor)
-        record = None if storage is None else self._records.get(id(storage))
-        return record is not None and record.device is None and record.born != BEFORE
 
     def _note_end_of_forward(self, *, by_backward: bool) -> None:
         for device in [*self.storages.devices.values()]:
@@ -194,9 +182,7 @@ class MemoryTracker:
         """Count the state of an optimizer, and the gradients that it is given."""
         self._optimizers.add(optimizer)
         parameters, state = optimizer_tensors(optimizer)
-        for parameter in parameters:
-            if parameter.is_leaf and parameter.grad is not None:
-                self.classify(parameter.grad, GRADIENT)
+        self._classify_gradients(each for each in parameters if each.is_leaf)
         for tensor in state:
             self.classify(tensor, OPTIMIZER)
 
@@ -360,6 +346,11 @@ class MemoryTracker:
             if record.device is None:
                 self._count_from_before(record, tensor)
             record.category = min(record.category, category)
+
+    def _classify_gradients(self, leaves: Iterable[Tensor]) -> None:
+        for leaf in leaves:
+            if leaf.grad is not None:
+                self.classify(leaf.grad, GRADIENT)
 
     def _unused_records_of(self, tensor: Tensor) -> list[StorageRecord]:
         """Return the records of a tensor's storages that the block did not use yet; make them if there are none."""
