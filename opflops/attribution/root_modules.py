@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opflops.attribution.module_context import OUTSIDE
 from opflops.attribution.module_paths import ModulePaths
@@ -49,6 +49,7 @@ class RootModules:
         # The paths that contain a module, by its identity. A program may call thousands of roots.
         self._holders: dict[int, list[ModulePaths]] = {}
         self._unscanned: dict[int, ModulePaths] = {}
+        self._caches: list[dict[int, Any]] = []
         self._by_name: weakref.WeakValueDictionary[str, ModulePaths] = weakref.WeakValueDictionary()
         self._class_counts: Counter[str] = Counter()
         # Of each parameter, by identity: the module that registers it, its name there, and the module's path and class.
@@ -62,6 +63,15 @@ class RootModules:
         self.on_new_root: Callable[[nn.Module], None] | None = None
         if root is not None:
             self._fixed = self.paths_with(root)
+
+    def add_cache(self, cache: dict[int, Any]) -> None:
+        """Remove the items of a table by the identity of modules: each with its module, all when the block ends."""
+        self._caches.append(cache)
+
+    def clear_caches(self) -> None:
+        """Clear the tables of :meth:`add_cache`, which may keep classes alive, as the block ends."""
+        for cache in self._caches:
+            cache.clear()
 
     def release_models(self) -> None:
         """Keep the models alive no longer, once nothing more will be called."""
@@ -129,7 +139,14 @@ class RootModules:
         count = self._class_counts[name]
         name = name if count == 1 else f"{name}#{count}"
         paths = self._by_name[name] = ModulePaths(
-            root, name, self._move_roots_into, self._fixed, self._holders, self._unscanned, self.tensors
+            root,
+            name,
+            self._move_roots_into,
+            self._fixed,
+            self._holders,
+            self._unscanned,
+            self.tensors,
+            self._caches,
         )
         key = id(root)
         self._by_root[key] = (weakref.ref(root, lambda _: self._remove_root(key)), paths)

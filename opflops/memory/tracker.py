@@ -45,10 +45,11 @@ from opflops.torch_internals.storages import (
 from opflops.torch_internals.tracing import is_being_traced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from torch import nn
 
+    from opflops.attribution.module_context import ModuleContext
     from opflops.attribution.module_stack import ModuleStack
     from opflops.attribution.root_modules import RootModules
 
@@ -56,8 +57,6 @@ if TYPE_CHECKING:
 _NUMBERS = frozenset({type(None), bool, int, float, complex, str, torch.dtype, torch.device, torch.layout})
 _LOWEST = -(2**63)
 _DEVICE = torch.device
-# Stands before the result of an operator, after its arguments.
-_RESULT = object()
 _MUTATES, _LIFTS, _VIEWS, _OTHER = "mutates", "lifts", "views", "other"
 
 
@@ -87,7 +86,9 @@ class MemoryTracker:
         self._optimizers: WeakSet[Any] = WeakSet()
         self._records = self.storages.records
         self._existing = ExistingTensors(self._note_unused)
-        self._kinds: dict[Any, str] = {}
+        # By the identity of operators, which takes less than their hash.
+        self._kinds: dict[int, str] = {}
+        self._operators: list[Any] = []
         self.source_lines = SourceLines()
 
     def begin(self, roots: RootModules) -> None:
@@ -136,16 +137,12 @@ class MemoryTracker:
         """See the gradients that a backward pass made."""
         self._classify_gradients(leaves)
 
-    def call_outermost(
-        self, stack: ModuleStack, original: Callable[..., Any], module: nn.Module, /, *args: Any, **kwargs: Any
-    ) -> Any:
-        """Call a module that no other one called, and see what autograd keeps of it."""
-        result = original(module, *args, **kwargs)
+    def see_returned(self, stack: ModuleStack, result: Any) -> None:
+        """See what autograd keeps of a module that no other one called, and that has returned."""
         if graph_task_id() < 0 and not is_being_traced():
             if is_grad_enabled():
                 self._see_graph(stack, [each for each in tree_leaves(result) if isinstance(each, Tensor)])
             self._note_end_of_forward(by_backward=False)
-        return result
 
     def _see_graph(self, stack: ModuleStack, roots: Iterable[Any]) -> list[Tensor]:
         """Mark what the nodes of a graph saved, and return its leaves."""
@@ -195,61 +192,87 @@ class MemoryTracker:
             self.storages.count(self.storages.add(storage, size, self.operators), storage.device)
 
     def after(  # noqa: C901, PLR0912 - function calls would take longer
-        self, stack: ModuleStack, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, out: Any
+        self,
+        context: ModuleContext,
+        phase: str,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None,
+        out: Any,
     ) -> None:
         """See the tensors that an operator was given and that it returned.
 
         This runs after every operator, so it avoids function calls.
+
+        Args:
+            context: The module that the operator belongs to.
+            phase: The phase.
+            func: The operator.
+            args: Its positional arguments.
+            kwargs: Its keyword arguments.
+            out: What it returned.
         """
+        its_type = type(out)
         # Fake tensors ask for their device by an operator.
-        if out is NotImplemented or type(out) is _DEVICE or (mode_count() and is_being_traced()):
+        if out is NotImplemented or its_type is _DEVICE or (mode_count() and is_being_traced()):
             return
-        number = self.operators
-        record_of = self._records.get
-        kind = self._kinds.get(func)
+        number, storages, records = self.operators, self.storages, self._records
+        kind = self._kinds.get(id(func))
         if kind is None:
-            kind = self._kinds[func] = _kind_of(func)
+            kind = self._kind_of(func)
         mutates = kind is _MUTATES
-        if kind is _VIEWS and args and type(args[0]) is not type(out) and is_fake(out) and not is_fake(args[0]):
+        if kind is _VIEWS and args and type(args[0]) is not its_type and is_fake(out) and not is_fake(args[0]):
             self._see_fake_views(args[0], out, number)
         elif kind is _LIFTS:
             # What PyTorch made of numbers is the result; a fake one only stands for it.
             args = ()
-        made = False
-        # The result comes last.
-        for arg in (*args, *kwargs.values(), _RESULT, out) if kwargs else (*args, _RESULT, out):
-            cls = type(arg)
-            if cls in PLAIN_TENSORS:
+        for arg in (*args, *kwargs.values()) if kwargs else args:
+            if type(arg) in PLAIN_TENSORS:
                 try:
                     storage = arg.untyped_storage()
-                    record = record_of(id(storage))
+                    record = records.get(id(storage))
                 except (NotImplementedError, RuntimeError):
-                    record = storage = None
-                if record is None:
-                    if made and storage is not None and type(size := storage.nbytes()) is int and size:
-                        self.storages.make(storage, size, number, arg.device)
-                    else:
-                        self._see(arg, number, mutates, made)
-                elif record.device is None or (mutates and storage.nbytes() != record.size):
-                    self._see(arg, number, mutates, made)
-            elif cls not in _NUMBERS:
-                if arg is _RESULT:
-                    made = True
-                else:
-                    self._see_all((arg,), number, mutates, made)
+                    record = None
+                if record is None or record.device is None or (mutates and storage.nbytes() != record.size):
+                    self._see(arg, number, mutates, made=False)
+            elif type(arg) not in _NUMBERS:
+                self._see_all((arg,), number, mutates, made=False)
+        if its_type in PLAIN_TENSORS:
+            try:
+                storage = out.untyped_storage()
+                record = records.get(id(storage))
+            except (NotImplementedError, RuntimeError):
+                record = storage = None
+            if record is None and storage is not None and type(size := storage.nbytes()) is int and size:
+                storages.make(storage, size, number, out.device)
+            elif record is None or record.device is None or (mutates and storage.nbytes() != record.size):
+                self._see(out, number, mutates, made=True)
+        elif its_type not in _NUMBERS:
+            self._see_all((out,), number, mutates, made=True)
         # Not before: a collection of garbage may have noted the result with this number.
         self.operators = number + 1
-        task = graph_task_id()
-        where = stack.current if task < 0 else stack.attribute_backward(task)
-        for device in self.storages.in_order:
-            live, peaks, timeline = device.live, device.peaks, device.timeline
-            if live > peaks.get(where, _LOWEST):
-                peaks[where] = live
-            if number >> timeline.shift > timeline.stretch or live > timeline.live[-1]:
-                timeline.add(number, live, (*where, func))
+        for device in storages.in_order:
+            live, timeline = device.live, device.timeline
+            peaks = device.peaks[phase]
+            if live > peaks.get(context, _LOWEST):
+                peaks[context] = live
+            if number >> timeline.shift > timeline.stretch or live > timeline.latest:
+                timeline.add(number, live, context, phase, func)
                 if live > device.highest:
                     device.highest = live
                     device.source = self.source_lines.present()
+
+    def _kind_of(self, func: Any) -> str:
+        """Return what an operator may do with storages of its arguments."""
+        if not isinstance(func, OpOverload) or schema_of(func).is_mutable:
+            kind = _MUTATES
+        else:
+            traits = OperatorTraits.of(func)
+            kind = _LIFTS if traits.is_lift else _VIEWS if traits.is_view else _OTHER
+        # As long as the operator lives, no other one has its identity.
+        self._kinds[id(func)] = kind
+        self._operators.append(func)
+        return kind
 
     def _see_fake_views(self, original: Any, out: Any, number: int) -> None:
         """See fake views of a tensor that is not fake: they take no memory, but keep that tensor's."""
@@ -263,16 +286,16 @@ class MemoryTracker:
                 record.keeps = storage
                 self.storages.count(record, each.device)
 
-    def _see_all(self, values: Iterable[Any], number: int, mutates: bool, made: bool) -> None:
+    def _see_all(self, values: Iterable[Any], number: int, mutates: bool, *, made: bool) -> None:
         for value in values:
             if isinstance(value, Tensor):
-                self._see(value, number, mutates, made)
+                self._see(value, number, mutates, made=made)
             elif isinstance(value, (list, tuple)):
-                self._see_all(value, number, mutates, made)
+                self._see_all(value, number, mutates, made=made)
             elif isinstance(value, dict):
-                self._see_all(value.values(), number, mutates, made)
+                self._see_all(value.values(), number, mutates, made=made)
 
-    def _see(self, tensor: Tensor, number: int, resized: bool, made: bool) -> None:
+    def _see(self, tensor: Tensor, number: int, resized: bool, *, made: bool) -> None:
         """Count a tensor's storage, if it is not known yet: from the beginning of the block, or from this operator on.
 
         Args:
@@ -288,7 +311,7 @@ class MemoryTracker:
             for part in self._components(tensor):
                 for old in self._unused_records_of(part) if is_old else ():
                     self._count_from_before(old, part)
-                self._see(part, number, resized, made)
+                self._see(part, number, resized, made=made)
             return
         record = self._records.get(id(storage))
         if record is not None:
@@ -380,11 +403,3 @@ class MemoryTracker:
                 self.classify(parameter.grad, GRADIENT)
         for buffer in module.buffers():
             self.classify(buffer, BUFFER)
-
-
-def _kind_of(func: Any) -> str:
-    """Return what an operator may do with storages of its arguments."""
-    if not isinstance(func, OpOverload) or schema_of(func).is_mutable:
-        return _MUTATES
-    traits = OperatorTraits.of(func)
-    return _LIFTS if traits.is_lift else _VIEWS if traits.is_view else _OTHER

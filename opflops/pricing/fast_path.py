@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from torch import strided
-
 from opflops.pricing.dtypes import FLOATING
 from opflops.pricing.schema_binding import bind_schema
 from opflops.pricing.traffic import (
@@ -58,7 +56,6 @@ def compile_recorder(rule: PricingRule, overload: OpOverload, mode_options: Mapp
         "_Cost": Cost,
         "_scattered_bytes": scattered_bytes,
         "_first_elements": first_elements,
-        "_STRIDED": strided,
         "_stored_bytes": concrete_bytes,
         "_picked_bytes": concrete_picked_bytes,
         "_SYMBOLIC": SYMBOLIC_TYPES,
@@ -166,15 +163,11 @@ def _add_cost(binding: SchemaBinding, rule: PricingRule) -> list[str]:
 
 
 def _add_activations(binding: SchemaBinding) -> list[str]:
-    """Generate the lines that add the elements of the first result, if there were multiply-accumulates.
-
-    To divide bytes takes no function call.
-    """
+    """Generate the lines that add the elements of the first result, if there were multiply-accumulates."""
     elements = "_first_elements(_out)"
     if binding.results:
         first = "_out" if binding.results == 1 else "_out[0]"
-        dense = f"_type({first}) in _TENSORS and {first}.layout is _STRIDED"
-        elements = f"{first}.nbytes // {first}.dtype.itemsize if {dense} else {elements}"
+        elements = f"{first}.numel() if _type({first}) in _TENSORS else {elements}"
     return [f"if _macs: _accumulator.activations += {elements}"]
 
 

@@ -201,9 +201,10 @@ def named_paths(
         if wrapped and known and (inner := id(unwrap(module))) in known:
             path = known[inner][1]
         found[key] = module, path
-        stack.extend(
+        # A statement takes no function calls.
+        stack += [
             (child, path if name == wrapped else f"{path}.{name}")
             for name, child in reversed(children.items())
             if child is not None
-        )
+        ]
     return found
