@@ -329,7 +329,6 @@ class OpFlopMode(RecordingMode, metaclass=_NeedsInstance):
         if self._intercepts:
             intercept_composites(self, set())
             self._intercepts = False
-        self.module_stack.roots.clear_caches()
         remove_patches(self)
 
     def leave_stack_late(self) -> None:

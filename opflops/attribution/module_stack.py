@@ -6,6 +6,7 @@ node determines the module, unless a module was entered since that pass began: t
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
     from opflops.attribution.module_paths import ModulePaths
     from opflops.attribution.root_modules import RootModules
 
-_CachedContext = tuple[type, object, ModuleContext]
+_CachedContext = tuple["weakref.ref[type]", object, ModuleContext]
 # No module is of this class.
-_NOT_CACHED: _CachedContext = (type(None), None, ModuleContext(OUTSIDE, ""))
+_NOT_CACHED: _CachedContext = (weakref.ref(type(None)), None, ModuleContext(OUTSIDE, ""))
 _MAX_KEYS = 1000
 
 
@@ -71,11 +72,11 @@ class ModuleStack(BackwardAttribution):
 
     def __init__(self, roots: RootModules | None = None) -> None:
         BackwardAttribution.__init__(self, roots)
-        self.fast_path = self._stack[0][0].fast_path
+        self.fast_path = self.entries[0][0].fast_path
         # Contexts by module identity. An item is removed with its module. It is valid for the same class, since a
         # program may assign to ``module.__class__``, below the same root.
         self._cached_contexts: dict[int, _CachedContext] = {}
-        self.roots.add_cache(self._cached_contexts)
+        self.roots.caches += [self._cached_contexts]
         # Shapes of calls, so that equal ones are one object.
         self._shape_keys: dict[Any, Any] = {}
         self._last_key: tuple[Any, Any, Any, Any] = NO_SHAPES
@@ -93,7 +94,7 @@ class ModuleStack(BackwardAttribution):
         base = self._contexts.get(path)
         if base is None or base.module_type != name:
             base = self.context_at(path, name)
-        self._cached_contexts[id(module)] = type(module), paths.token, base
+        self._cached_contexts[id(module)] = weakref.ref(type(module)), paths.token, base
         if base.usual is NO_SHAPES:
             # Many modules have the shapes of the one before.
             base.usual = self._last_key
@@ -107,7 +108,7 @@ class ModuleStack(BackwardAttribution):
         Without arguments, the shapes of the call are not recorded. This method and :meth:`leave` run for every module
         call, so they avoid function calls.
         """
-        stack = self._stack
+        stack = self.entries
         depth = len(stack)
         _, calling, paths, phase, _, caller, run, _ = stack[-1]
         task, number = graph_task_id(), next_sequence_nr()
@@ -117,7 +118,7 @@ class ModuleStack(BackwardAttribution):
             if task < 0:
                 node_owners.begin_segment(number)
         its_class, token, base = self._cached_contexts.get(id(module), _NOT_CACHED)
-        if its_class is not type(module) or token is not paths.token:
+        if its_class() is not type(module) or token is not paths.token:
             base = self._cache_context(module, paths, caller, calling)
         if base.run != run and base.caller is caller:
             # The first call by this run of its first caller. Record it here, as record_call() would.
@@ -184,10 +185,10 @@ class ModuleStack(BackwardAttribution):
 
     def enter_phase(self, phase: str, entry: StackEntry | None = None) -> int:
         """Begin a phase outside any module, or at a given entry; return the depth to pass to :meth:`leave`."""
-        context, module, paths, _, _, base, *_ = entry or self._stack[0]
-        depth, task = len(self._stack), graph_task_id()
+        context, module, paths, _, _, base, *_ = entry or self.entries[0]
+        depth, task = len(self.entries), graph_task_id()
         self._runs += 1
-        self._stack.append((context, module, paths, phase, task, base or context, self._runs, None))
+        self.entries.append((context, module, paths, phase, task, base or context, self._runs, None))
         self.fast_path = context.fast_path_in(phase)
         node_owners = self._node_owners if task < 0 else self._node_owners_here()
         node_owners.assign_from(next_sequence_nr(), context)
@@ -200,7 +201,7 @@ class ModuleStack(BackwardAttribution):
             depth: The depth.
             result: What the call returned, if it did.
         """
-        stack = self._stack
+        stack = self.entries
         entry = stack[-1]
         task = entry[4]
         if len(stack) == depth + 1:
@@ -270,7 +271,7 @@ class ModuleStack(BackwardAttribution):
 
     def read_running(self) -> None:
         """Read the parameters of the models that run now."""
-        for entry in [*self._stack]:
+        for entry in [*self.entries]:
             if entry[2] is not None:
                 self.roots.read_tensors(entry[2])
 
@@ -282,7 +283,7 @@ class ModuleStack(BackwardAttribution):
     @property
     def current(self) -> tuple[ModuleContext, str]:
         """Return the context and phase of the innermost running module, for work outside any backward pass."""
-        top = self._stack[-1]
+        top = self.entries[-1]
         return top[0], top[3]
 
     def called_paths(self) -> list[str]:
@@ -297,7 +298,7 @@ class ModuleStack(BackwardAttribution):
     @property
     def top_entry(self) -> StackEntry:
         """Return the innermost entry, which a recomputation can enter again."""
-        return StackEntry(*self._stack[-1])
+        return StackEntry(*self.entries[-1])
 
 
 class HasModuleStack:

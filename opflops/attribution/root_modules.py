@@ -33,6 +33,7 @@ class RootModules:
 
     Attributes:
         tensors: What the modules register.
+        caches: Tables by the identity of modules, from which an item is removed with its module.
     """
 
     def __init__(self, root: nn.Module | None = None, models: Sequence[nn.Module] = ()) -> None:
@@ -49,7 +50,7 @@ class RootModules:
         # The paths that contain a module, by its identity. A program may call thousands of roots.
         self._holders: dict[int, list[ModulePaths]] = {}
         self._unscanned: dict[int, ModulePaths] = {}
-        self._caches: list[dict[int, Any]] = []
+        self.caches: list[dict[int, Any]] = []
         self._by_name: weakref.WeakValueDictionary[str, ModulePaths] = weakref.WeakValueDictionary()
         self._class_counts: Counter[str] = Counter()
         # Of each parameter, by identity: the module that registers it, its name there, and the module's path and class.
@@ -63,15 +64,6 @@ class RootModules:
         self.on_new_root: Callable[[nn.Module], None] | None = None
         if root is not None:
             self._fixed = self.paths_with(root)
-
-    def add_cache(self, cache: dict[int, Any]) -> None:
-        """Remove the items of a table by the identity of modules: each with its module, all when the block ends."""
-        self._caches.append(cache)
-
-    def clear_caches(self) -> None:
-        """Clear the tables of :meth:`add_cache`, which may keep classes alive, as the block ends."""
-        for cache in self._caches:
-            cache.clear()
 
     def release_models(self) -> None:
         """Keep the models alive no longer, once nothing more will be called."""
@@ -146,7 +138,7 @@ class RootModules:
             self._holders,
             self._unscanned,
             self.tensors,
-            self._caches,
+            self.caches,
         )
         key = id(root)
         self._by_root[key] = (weakref.ref(root, lambda _: self._remove_root(key)), paths)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from opflops.attribution.callers import user_stacklevel
+from opflops.attribution.module_context import FORWARD
 from opflops.attribution.module_stack import HasModuleStack, ModuleStack
 from opflops.dispatch.captured_work import CapturesWork
 from opflops.dispatch.composite_formulas import decompose, has_formula_for_composite
@@ -292,7 +293,9 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         if self._jit_traces:
             self.record(price, args, kwargs, out)
             return
-        context, phase = self.module_stack.attribution()
+        stack, task = self.module_stack, graph_task_id()
+        top = stack.entries[-1]
+        context, phase = (top[0], top[3]) if task < 0 else stack.attribute_backward(task)
         accumulator = price.accumulator(context, phase)
         if accumulator is None:
             self.record(price, args, kwargs, out)
@@ -314,7 +317,8 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         if not accumulator.is_concrete():
             check_whole(price.op, accumulator.counts())
         self.accumulators.append(accumulator)
-        first = context.fast_path_in(phase).setdefault(id(func), accumulator)
+        fast_path = context.fast_path if phase is FORWARD else context.fast_path_in(phase)
+        first = fast_path.setdefault(id(func), accumulator)
         if first is not accumulator:
             first.others = {**(first.others or {}), accumulator.dtype: accumulator}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opflops.pricing.dtypes import FLOATING
+from opflops.pricing.dtypes import FLOATING, REAL
 from opflops.pricing.schema_binding import bind_schema
 from opflops.pricing.traffic import (
     EXACT_TENSOR_TYPES,
@@ -53,6 +53,7 @@ def compile_recorder(rule: PricingRule, overload: OpOverload, mode_options: Mapp
         "_TENSORS": EXACT_TENSOR_TYPES,
         "_NON_TENSORS": _NON_TENSOR_TYPES,
         "_FLOATING": FLOATING,
+        "_REAL": REAL,
         "_Cost": Cost,
         "_scattered_bytes": scattered_bytes,
         "_first_elements": first_elements,
@@ -120,8 +121,11 @@ def _select_accumulator(binding: SchemaBinding) -> list[str]:
     return [
         *lines,
         "if _dtype is not _accumulator.dtype:",
-        "    _accumulator = _accumulator.for_dtype(_dtype)",
-        "    if _accumulator is None: return _dtype",
+        # A new one takes the dtype of its first call.
+        "    if _accumulator.dtype is None and _dtype in _REAL: _accumulator.dtype = _dtype",
+        "    else:",
+        "        _accumulator = _accumulator.for_dtype(_dtype)",
+        "        if _accumulator is None: return _dtype",
     ]
 
 
