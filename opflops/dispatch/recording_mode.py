@@ -214,7 +214,10 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
     def count_only_where(self, counts_here: Callable[[], bool] | None) -> None:
         """Count only what runs where a function returns True; None for all. For internal use."""
         self.counts_here = counts_here
-        if counts_here is not None:
+        self._choose_dispatch()
+
+    def _choose_dispatch(self) -> None:
+        if self.counts_here is not None:
             # Only modes that share a thread ask for each operator.
             self.__torch_dispatch__ = MethodType(_dispatch_where_counted, self)  # type: ignore[method-assign]
         elif "__torch_dispatch__" in self.__dict__:
