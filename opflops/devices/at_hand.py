@@ -17,9 +17,9 @@ _NAMED = ("cuda", "xpu", "mps", "hpu")
 def device(name: str | Device | torch.device) -> Device:
     """Find a device in the datasheets, by a name or as a device of this machine.
 
-    ``"h100-sxm"`` is one of :data:`DEVICES`; so is ``"NVIDIA H100 80GB HBM3"``, by the name that PyTorch gives it. Upper
-    and lower case are the same, as are spaces and hyphens. ``"cuda"``, ``"cuda:1"`` and a ``torch.device`` are what this
-    machine has. The suffix ``:tf32``, as in ``"h100-sxm:tf32"``, computes float32 in TF32.
+    ``"h100-sxm"`` is one of :data:`DEVICES`; so is ``"NVIDIA H100 80GB HBM3"``, by the name that PyTorch gives it.
+    Upper and lower case are the same, as are spaces and hyphens. ``"cuda"``, ``"cuda:1"`` and a ``torch.device`` are
+    what this machine has. The suffix ``:tf32``, as in ``"h100-sxm:tf32"``, computes float32 in TF32.
 
     Raises:
         ProfileError: The device is unknown, several have the name, or this machine has none of that type. The message

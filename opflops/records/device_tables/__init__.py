@@ -3,8 +3,8 @@
 May import ``errors``; ``records.datasheets`` imports it.
 
 A table is text. A line ``source:`` names the document of the devices below it, up to the next ``source:``; ``note:``
-says what else is to be known of them. The line of a device has its name, its memory in GB, the bandwidth of that memory in
-TB/s, and its peaks without sparsity in TFLOP/s (TOP/s for ``i8``, 8-bit integers), where a multiply-add is two operations.
+says what else is to be known of them. The line of a device has its name, its memory in GB, the bandwidth of that memory
+in TB/s, and its peaks without sparsity in TFLOP/s (TOP/s for ``i8``, 8-bit integers); a multiply-add is two operations.
 A dash is a figure that the document leaves open. After the bar stands the name that PyTorch gives the device; further
 names follow on lines of their own. A line with ``#`` is a comment.
 """
