@@ -101,7 +101,8 @@ def test_what_a_document_leaves_open_stays_open():
     assert list(DEVICES["m3-pro"].peaks) == []
     assert "bfloat16" not in DEVICES["t4"].peaks
     assert "float16" not in DEVICES["p100-pcie-16gb"].peaks
-    assert set(DEVICES["rtx-pro-6000-server"].peaks) == {"float32", "float4"}
+    assert "tf32" not in DEVICES["rtx-pro-6000-server"].peaks
+    assert set(DEVICES["rtx-pro-6000-max-q"].peaks) == {"float32", "float4"}
     with pytest.raises(ProfileError, match=r"No peak of m3-pro is known for float32, nor for any other dtype\."):
         DEVICES["m3-pro"].peak("float32")
 
