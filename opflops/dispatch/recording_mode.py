@@ -285,7 +285,7 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         self, func: OpOverload, price: OpPricing, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
     ) -> None:
         """Record the first call of an operator in a module and phase, and let later ones take the fast path."""
-        if self._jit_traces:
+        if self._jit_traces or self.call_log is not None:
             self.record(price, args, kwargs, out)
             return
         context, phase = self._attribution()
@@ -347,6 +347,8 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         )
         if not accumulator.calls:
             check_whole(price.op, counts)
+        if self.call_log is not None:
+            self.call_log.add(context, accumulator.key, counts[:5], call)
         accumulator.calls += 1
         accumulator.macs += macs
         accumulator.ops += ops
@@ -382,9 +384,6 @@ def _dispatch_where_counted(
     return func(*args, **(kwargs or {}))
 
 
-_DISPATCH = RecordingMode.__torch_dispatch__
-
-
 def _dispatch_with_memory(
     mode: RecordingMode, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
 ) -> Any:
@@ -393,7 +392,7 @@ def _dispatch_with_memory(
         return func(*args, **(kwargs or {}))
     tracker = mode.memory_tracker
     number = tracker.operators
-    out = _DISPATCH(mode, func, types, args, kwargs)
+    out = RecordingMode.__torch_dispatch__(mode, func, types, args, kwargs)
     # What ran other operators in its place has shown its tensors.
     if tracker.operators == number:
         tracker.after(mode.module_stack, func, args, kwargs, out)

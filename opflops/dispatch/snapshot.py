@@ -9,15 +9,19 @@ from opflops.dispatch.module_records import module_records
 from opflops.pricing.op_pricing import check_whole
 from opflops.profile.profile import Profile
 from opflops.records.algebra import as_int
-from opflops.records.cost import total_of
+from opflops.records.cost import Cost, total_of
+from opflops.records.recordings import RecordedCall, RecordedThread, Recordings
 from opflops.records.rows import Row, merge, split_sites
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    import torch
 
     from opflops.attribution.module_context import ModuleContext
     from opflops.dispatch.recording_mode import RecordingMode
     from opflops.pricing.accumulators import Accumulator, AccumulatorKey
+    from opflops.pricing.call_log import CallLog, LoggedCall
 
 
 def snapshot(
@@ -67,6 +71,35 @@ def snapshot(
     return Profile(rows, sites, tuple(called), remarks=(*_remarks(uncounted, cut_short), *remarks), modules=modules)
 
 
+def recordings_of(logs: Sequence[CallLog], resolve: Callable[[str], str]) -> Recordings | None:
+    """Return the calls of a block that PyTorch's profiler recorded, as plain data; None if it recorded nothing.
+
+    Args:
+        logs: The logs of its recordings.
+        resolve: Returns the present path of a module.
+    """
+    if not logs:
+        return None
+    paths: dict[ModuleContext, str] = {}
+
+    def recorded(call: LoggedCall) -> RecordedCall:
+        marker, context, (op, priced, phase, dtype, estimate), (calls, *counts), device = call
+        path = paths.get(context)
+        if path is None:
+            path = paths[context] = resolve(context.path)
+        cost = Cost(*map(as_int, counts))
+        named = (path, context.module_type, op, phase, _dtype_name(dtype), as_int(calls), cost, None, estimate, priced)
+        return RecordedCall(marker, Row(*named), device)
+
+    return Recordings(
+        logs[0].name,
+        tuple(
+            tuple(RecordedThread(each.name, each.markers, tuple(map(recorded, each.calls))) for each in log.threads())
+            for log in logs
+        ),
+    )
+
+
 def _remarks(uncounted: Mapping[str, int], cut_short: bool) -> tuple[str, ...]:
     if not uncounted and not cut_short:
         return ()
@@ -86,7 +119,7 @@ def _row(path: str, key: AccumulatorKey, parts: list[Accumulator], *, timed: boo
         parts[0].context.module_type,
         op,
         phase,
-        str(dtype).removeprefix("torch.") if dtype is not None else "",
+        _dtype_name(dtype),
         sum(part.calls for part in parts),
         parts[0].cost() if len(parts) == 1 else total_of(part.cost() for part in parts),
         sum(part.seconds for part in parts) if timed else None,
@@ -95,3 +128,7 @@ def _row(path: str, key: AccumulatorKey, parts: list[Accumulator], *, timed: boo
         site,
         activations if type(activations) is int else as_int(activations),
     )
+
+
+def _dtype_name(dtype: torch.dtype | None) -> str:
+    return str(dtype).removeprefix("torch.") if dtype is not None else ""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from opflops.pricing.accumulators import Accumulator, AccumulatorKey
+    from opflops.pricing.call_log import CallLog, LoggedCall
 
 _ARITHMETIC = ("macs", "ops", "transcendentals")
 _COUNTS = ("calls", *_ARITHMETIC, "bytes_read", "bytes_written", "activations", "seconds")
@@ -23,15 +24,23 @@ class AccumulatorDelta(NamedTuple):
         context: The module context that the work is attributed to.
         key: Operator, whether it is priced, phase, dtype, and why it is an estimate.
         counts: Calls, the fields of a cost, activations, seconds.
+        calls: The calls that the work consists of, if the mode logs them.
     """
 
     context: Any
     key: AccumulatorKey
     counts: tuple[Any, ...]
+    calls: tuple[LoggedCall, ...] = ()
 
 
 class HasAccumulators(Protocol):
-    """Describe what deltas are captured from and applied to: a counting mode."""
+    """Describe what deltas are captured from and applied to: a counting mode.
+
+    Attributes:
+        call_log: The log of each call, while PyTorch's profiler records; else None.
+    """
+
+    call_log: CallLog | None
 
     @property
     def accumulators(self) -> list[Accumulator]:
@@ -55,6 +64,8 @@ def capture_deltas(
 ) -> tuple[Any, list[AccumulatorDelta]]:
     """Call a function; return its result and what it added to the accumulators, which are reset to their old counts."""
     before = [_counts_of(accumulator) for accumulator in mode.accumulators]
+    log = mode.call_log.here() if mode.call_log is not None else None
+    begun = len(log.calls) if log is not None else 0
     result = function(*args)
     deltas = []
     for accumulator, old_counts in zip(mode.accumulators, before, strict=False):
@@ -68,6 +79,14 @@ def capture_deltas(
         deltas.append(AccumulatorDelta(accumulator.context, accumulator.key, _counts_of(accumulator)))
         accumulator.context.drop_accumulator(accumulator.key)
     del mode.accumulators[len(before) :]
+    if log is not None:
+        calls = log.take(begun)
+        deltas = [
+            delta._replace(
+                calls=tuple(call for call in calls if call.context is delta.context and call.key == delta.key)
+            )
+            for delta in deltas
+        ]
     return result, deltas
 
 
@@ -96,8 +115,11 @@ def apply_deltas(mode: HasAccumulators, deltas: list[AccumulatorDelta], repeats:
         repeats: How often it counts; measured seconds count once.
         reason: Why the counts are estimates; "" if they are exact.
     """
-    for context, (op, priced, phase, dtype, estimate), counts in deltas:
+    for delta in deltas:
+        context, (op, priced, phase, dtype, estimate), counts, _ = delta
         accumulator = mode.accumulator(context, (op, priced, phase, dtype, join_reasons(estimate, reason)))
+        if mode.call_log is not None:
+            mode.call_log.here().add_delta(delta, accumulator.key, repeats)
         for name, count in zip(_COUNTS, counts, strict=True):
             setattr(accumulator, name, getattr(accumulator, name) + (count if name == "seconds" else repeats * count))
 
@@ -106,7 +128,7 @@ def floating_point_cost(deltas: list[AccumulatorDelta]) -> Cost:
     """Return the floating-point arithmetic of deltas, without bytes."""
     costs = [
         Cost(*counts[1:4])
-        for _, (*_, dtype, _), counts in deltas
+        for _, (*_, dtype, _), counts, *_ in deltas
         if dtype is not None and (dtype.is_floating_point or dtype.is_complex)
     ]
     return sum(costs, Cost())
