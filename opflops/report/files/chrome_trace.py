@@ -7,8 +7,8 @@ dispatcher listed them. Of the events inside, the operator is the one that no mo
 Arguments of an operator's event are:
 
 - ``module``, ``phase``, ``dtype``: as in rows;
-- ``flops``, ``macs``, ``ops``, ``transcendentals``, ``bytes``, ``bytes_read``, ``bytes_written``: its cost. These are on
-  one event for each call, so that they add up to the profile's total. Integer and bool work, which is not in the
+- ``flops``, ``macs``, ``ops``, ``transcendentals``, ``bytes``, ``bytes_read``, ``bytes_written``: its cost. These are
+  on one event for each call, so that they add up to the profile's total. Integer and bool work, which is not in the
   total, has ``integer_ops`` and ``integer_bytes`` instead;
 - ``intensity``: flops per byte, if there are bytes;
 - ``flops_per_s``, ``bytes_per_s``: if there are flops or bytes, over the durations of its kernels added up, if it has
@@ -19,8 +19,8 @@ Arguments of an operator's event are:
 
 A kernel, or a copy of memory, belongs to the innermost counted operator that launched it. It has ``operator``,
 ``operator_id`` (the "External id" of that event), and its ``module``, ``phase``, ``dtype``, ``intensity``,
-``flops_per_s`` and ``bytes_per_s``, as well as ``operator_flops``, ``operator_bytes`` and ``operator_kernels``, which are
-those of the whole operator. They do not add up.
+``flops_per_s`` and ``bytes_per_s``, as well as ``operator_flops``, ``operator_bytes`` and ``operator_kernels``, which
+are those of the whole operator. They do not add up.
 """
 
 from __future__ import annotations
