@@ -17,6 +17,9 @@ Arguments of an operator's event are:
 - ``estimate``: why the cost is not exact; ``unpriced``: true if the operator has no formula;
 - ``calls``: how many calls the event stands for, if it is not one.
 
+A call that the profiler has no event of, such as a Triton kernel, has its range, which takes the operator's name. All
+other ranges of the block are left out.
+
 A kernel, or a copy of memory, belongs to the innermost counted operator that launched it. It has ``operator``,
 ``operator_id`` (the "External id" of that event), and its ``module``, ``phase``, ``dtype``, ``intensity``,
 ``flops_per_s`` and ``bytes_per_s``, as well as ``operator_flops``, ``operator_bytes`` and ``operator_kernels``, which
@@ -82,6 +85,8 @@ def annotate(document: Any, recordings: Recordings) -> Annotated:
         ProfileError: It is no trace, or one of another block, or not all of it.
     """
     trace = Trace(document)
+    if "opflops" in trace.document:
+        raise ProfileError("The trace is annotated already. Annotate the file that the profiler exported.")
     ranges: dict[str, list[Span]] = {}
     for span in trace.spans:
         if span.is_operator and span.name.startswith(f"{recordings.name}."):
@@ -125,8 +130,6 @@ def _recorded_threads(ranges: dict[str, list[Span]], recordings: Recordings) -> 
 
 
 def _why_nothing(trace: Trace) -> str:
-    if "opflops" in trace.document:
-        return "The trace is annotated already; its ranges of counted calls were removed. Annotate the original."
     if any(span.name.startswith(_PREFIX) for span in trace.spans):
         return (
             "The trace has no call that this profile counted: it was recorded in another block, or in another run of "
@@ -199,11 +202,12 @@ def _find_kernels(trace: Trace, operators: dict[int, _Operator]) -> None:
     launches, by_id = trace.launchers() if trace.launched else ({}, {})
     for index in trace.launched:
         args = arguments(trace.events[index])
-        launch = launches.get(args.get("correlation")) or by_id.get(args.get("External id"))
-        for span in () if launch is None else (launch, *launch.ancestors()):
-            if span.index in operators:
-                operators[span.index].kernels.append(index)
-                break
+        # Some devices have no launches, or launches of threads with other numbers.
+        around = (launches.get(args.get("correlation")), by_id.get(args.get("External id")))
+        found = (each for span in around if span is not None for each in (span, *span.ancestors()))
+        launcher = next((span for span in found if span.index in operators), None)
+        if launcher is not None:
+            operators[launcher.index].kernels.append(index)
 
 
 def _write_figures(trace: Trace, operators: dict[int, _Operator], unused: set[int]) -> Annotated:

@@ -161,7 +161,7 @@ def read_trace(trace: Any) -> Any:
                 export(str(path))
             except Exception as error:
                 raise ProfileError(
-                    f"The profiler cannot export its trace: {error}. It exports a trace once, after it has stopped; "
+                    f"The profiler cannot export its trace: {str(error).rstrip('.')}. It exports a trace once, after it has stopped; "
                     "give the file if it wrote one before."
                 ) from error
             return read_trace(path)
