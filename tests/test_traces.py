@@ -458,7 +458,12 @@ def test_calls_are_kept_by_a_profile_of_a_mode_alone(tmp_path):
     whole = mode.profile
     assert whole == Profile.from_json(whole.to_json())
     pickle.loads(pickle.dumps(whole)).annotate_trace(profiler, tmp_path / "out.json")
-    others = (Profile.from_json(whole.to_json()), whole.where(phase="forward"), whole + whole, count(nn.ReLU(), torch.ones(2)))
+    others = (
+        Profile.from_json(whole.to_json()),
+        whole.where(phase="forward"),
+        whole + whole,
+        count(nn.ReLU(), torch.ones(2)),
+    )
     for other in others:
         with pytest.raises(ProfileError, match=r"no calls to annotate a trace with.*read from a file"):
             other.annotate_trace(tmp_path / "out.json", tmp_path / "again.json")
@@ -520,7 +525,11 @@ def test_what_is_no_trace_is_refused_in_a_sentence(tmp_path):
     ):
         with pytest.raises(ProfileError, match=message):
             p.annotate_trace(trace, out)
-    for wrong, message in (("out.txt", r"\.json"), (3, "name of a file"), (tmp_path / "no" / "out.json", "Cannot write")):
+    for wrong, message in (
+        ("out.txt", r"\.json"),
+        (3, "name of a file"),
+        (tmp_path / "no" / "out.json", "Cannot write"),
+    ):
         with pytest.raises(ProfileError, match=message):
             p.annotate_trace(text if wrong == 3 else {"traceEvents": []} if wrong == "out.txt" else profiler, wrong)
     with pytest.raises(ProfileError, match="Trace is already saved"):

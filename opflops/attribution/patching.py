@@ -355,8 +355,8 @@ def _wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
             depth = stack.enter(self, args, kwargs)
             result = RAISED
             try:
-                if call_directly and self._compiled_call_impl is None:  # noqa: SLF001 - as the original does
-                    result = self._call_impl(*args, **kwargs)  # noqa: SLF001 - as above
+                if call_directly and self._compiled_call_impl is None:
+                    result = self._call_impl(*args, **kwargs)
                 else:
                     result = original(self, *args, **kwargs)
                 return result
