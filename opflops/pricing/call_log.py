@@ -6,7 +6,7 @@ trace is the first call of the log, and so on.
 
 from __future__ import annotations
 
-from itertools import count
+from itertools import chain, count
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +18,7 @@ from opflops.torch_internals.profiler import MarkedRange, records_thread
 from opflops.torch_internals.storages import is_fake
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from opflops.pricing.accumulator_deltas import AccumulatorDelta
     from opflops.pricing.accumulators import AccumulatorKey
@@ -122,9 +122,15 @@ class CallLog:
         thread.calls.append(LoggedCall(thread.marker, context, key, (1, *counts), device_of(call)))
 
 
-def device_of(call: Any) -> str:
+def _leaves(call: Any) -> Iterator[Any]:
+    yield from tree_leaves(call)
+
+
+def device_of(call: tuple[Any, Any, Any]) -> str:
     """Return the type of the device that a call ran on; "" if it has no tensors, or these have no values."""
-    for value in tree_leaves(call):
+    args, _, out = call
+    # Nearly every call has a tensor as its result or as its first argument.
+    for value in chain((out, *args[:1]), _leaves(call)):
         if isinstance(value, torch.Tensor):
             return "" if value.is_meta or is_fake(value) else value.device.type
     return ""

@@ -160,8 +160,9 @@ def read_trace(trace: Any) -> Any:
             try:
                 export(str(path))
             except Exception as error:
+                reason = str(error).rstrip(".")
                 raise ProfileError(
-                    f"The profiler cannot export its trace: {str(error).rstrip('.')}. It exports a trace once, after it has stopped; "
+                    f"The profiler cannot export its trace: {reason}. It exports a trace once, after it has stopped; "
                     "give the file if it wrote one before."
                 ) from error
             return read_trace(path)
@@ -176,7 +177,7 @@ def read_trace(trace: Any) -> Any:
         # The profiler writes what is no number, such as an occupancy of nothing, as NaN, which JSON does not have.
         return json.loads(content.decode("utf-8", errors="replace"), parse_constant=lambda _: None, strict=False)
     except (OSError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = str(getattr(error, "strerror", None) or error)
         raise ProfileError(f"Cannot read the trace {str(trace)!r}: {reason}. {_HOW_TO_EXPORT}") from error
     except ValueError as error:
         raise ProfileError(
