@@ -13,6 +13,7 @@ from opflops.attribution.patching import install_patches, remove_patches
 from opflops.attribution.root_modules import RootModules
 from opflops.attribution.threads import BlockThread, begin_block, counts_here, end_block
 from opflops.dispatch.composite_formulas import intercept_composites
+from opflops.dispatch.logging_mode import LoggingMode
 from opflops.dispatch.mode_arguments import (
     FORGOTTEN_PARENTHESES,
     NOT_CALLABLE,
@@ -24,13 +25,13 @@ from opflops.dispatch.mode_arguments import (
     check_memory,
     check_root,
 )
-from opflops.dispatch.recording_mode import RecordingMode
-from opflops.dispatch.snapshot import snapshot
+from opflops.dispatch.snapshot import recordings_of, snapshot
 from opflops.dispatch.thread_modes import ThreadModes
 from opflops.errors import ActiveModeError, ArgumentError, UsageWarning
 from opflops.pricing.registry import Registry, registry
 from opflops.pricing.schema_binding import PricingRule
 from opflops.profile.profile import Profile
+from opflops.profile.trace_annotation import keep_recordings
 from opflops.records.arguments import explain_arguments
 from opflops.torch_internals.mode_stack import leave_mode, take_off, take_off_ended
 
@@ -90,7 +91,7 @@ def _take_off_abandoned() -> None:
         mode.leave_stack_late()
 
 
-class OpFlopMode(RecordingMode, metaclass=_NeedsInstance):
+class OpFlopMode(LoggingMode, metaclass=_NeedsInstance):
     """Count the arithmetic of every operator that runs inside a ``with`` block, for the module that called it.
 
     Results are the same with and without it. Entering the mode starts a new count: two blocks on one object do not add
@@ -185,11 +186,8 @@ class OpFlopMode(RecordingMode, metaclass=_NeedsInstance):
         self._models: tuple[nn.Module, ...] = ()
         self._thread_modes: ThreadModes | None = None
         self._block: BlockThread | None = None
-        # Until everything that a block changed is as it was.
-        self._in_block: bool = False
-        self._on_stack: bool = False
-        self._tracks_now: bool = False
-        self._intercepts: bool = False
+        self._in_block: bool = False  # until everything that a block changed is as it was
+        self._on_stack = self._tracks_now = self._intercepts = False
         # Whether another mode that ended took this one off the stack.
         self._cut_short: bool = False
 
@@ -204,7 +202,7 @@ class OpFlopMode(RecordingMode, metaclass=_NeedsInstance):
         return self.module_stack
 
     def forget_prices(self) -> None:
-        """See :meth:`RecordingMode.forget_prices`; for internal use."""
+        """See :meth:`LoggingMode.forget_prices`; for internal use."""
         super().forget_prices()
         if self.active:
             self._intercept_composites(self.prices.added_composites())
@@ -364,7 +362,10 @@ class OpFlopMode(RecordingMode, metaclass=_NeedsInstance):
         """
         if self._block is None:
             warnings.warn(NOT_ENTERED, UsageWarning, stacklevel=user_stacklevel())
-        return self._snapshot()
+        profile = self._snapshot()
+        if self._block is not None and self._block.recordings:
+            keep_recordings(profile, recordings_of(self._block.recordings, self.module_stack.roots.resolve))
+        return profile
 
     def _snapshot(self) -> Profile:
         if self._block is None:

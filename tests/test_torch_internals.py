@@ -15,6 +15,7 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoi
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 from torch.nested._internal.nested_tensor import NestedTensor
 from torch.overrides import TorchFunctionMode
+from torch.profiler import ProfilerActivity
 from torch.testing._internal.two_tensor import TwoTensor
 from torch.utils import _python_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -34,6 +35,7 @@ from opflops.torch_internals import (
     modules,
     optimizers,
     process_groups,
+    profiler,
     size_arithmetic,
     state_copies,
     tensor_construction,
@@ -1134,3 +1136,70 @@ def test_parameters_of_all_kinds_are_read():
     assert [trainable for *_, trainable in read] == [True, False, False, False, True, False]
     with FakeTensorMode():
         assert tensor_sizes.read_tensors([torch.ones(3)]) == [(12, torch.float32, False)]
+
+
+def recorded(program, **options):
+    """Run a program while the profiler records the CPU; return the events of its operators."""
+    recording = torch.profiler.profile(activities=[ProfilerActivity.CPU], **options)
+    with recording:
+        program()
+    return recording.events()
+
+
+def test_the_profiler_says_when_it_begins_and_ends():
+    """Each time, after PyTorch's own function and before it; PyTorch's own functions are back afterwards."""
+    own = [getattr(torch.autograd.profiler, name) for name in ("_run_on_profiler_start", "_run_on_profiler_stop")]
+    said = []
+
+    def say(what):
+        return lambda: said.append((what, profiler.listen(*listeners)))
+
+    listeners = say("begins"), say("ends")
+    try:
+        assert profiler.listen(*listeners) is False
+        recorded(lambda: said.append("records"))
+        recorded(lambda: None)
+    finally:
+        profiler.stop_listening()
+    assert said[:3] == [("begins", True), "records", ("ends", True)]
+    assert len(said) == 5
+    profiler.stop_listening()
+    assert own == [torch.autograd.profiler._run_on_profiler_start, torch.autograd.profiler._run_on_profiler_stop]
+
+
+def test_a_marked_range_is_an_event_around_operators_and_no_operator():
+    """No mode sees it; the profiler lists it by its name, as the parent of what ran inside."""
+    mode = Quiet()
+
+    def program():
+        with mode, profiler.MarkedRange("a range"):
+            torch.ones(2)
+
+    events = recorded(program)
+    (marked,) = [event for event in events if event.name == "a range"]
+    assert marked.cpu_parent is None
+    assert [event.cpu_parent.name for event in events if event.name == "aten::ones"][:1] == ["a range"]
+    assert len(mode.seen_inside) == len([event for event in events if event.name == "PythonDispatchMode"]) > 0
+
+
+@pytest.mark.parametrize("all_threads", [False, True])
+def test_a_thread_knows_whether_the_profiler_was_told_to_record_it(all_threads):
+    """Only the one that began to record; none if it was told to record all, as it does."""
+    known = []
+
+    def ask():
+        known.append(profiler.records_thread())
+        with profiler.MarkedRange("a range"):
+            pass
+
+    def program():
+        ask()
+        thread = threading.Thread(target=ask)
+        thread.start()
+        thread.join()
+
+    everything = torch._C._profiler._ExperimentalConfig(profile_all_threads=True)
+    events = recorded(program, **({"experimental_config": everything} if all_threads else {}))
+    assert known == ([False, False] if all_threads else [True, False])
+    assert len([event for event in events if event.name == "a range"]) == (2 if all_threads else 1)
+    assert not profiler.records_thread()

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
+from trace_format import annotated, read_strictly
 
 from opflops import OpFlopMode, UnpricedOpError, UnpricedOpWarning
 from opflops.torch_internals.unseen_work import PACKAGE_MODULES, device_graphs
@@ -100,6 +101,20 @@ def test_each_replay_repeats_what_was_captured(graph_class):
     assert found.pop(("", "aten.ones", "forward", "float32")) == (2, 0, 0, 0, 0)
     assert found == times(rows(plain), 4)
     assert found[("Net.inner", "aten.addmm", "forward", "float32")][1] == 4 * 24
+
+
+def test_each_replay_is_one_event_of_a_trace(graph_class, tmp_path):
+    """It has what was captured, all modules and phases of it; the captured operators have their own events."""
+    model, x, graph = Net(), torch.randn(2, 4), graph_class()
+    with OpFlopMode() as mode, torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        capture(graph, model, x)
+        once = mode.total
+        replay_twice(graph)
+    found = mode.profile.annotate_trace(profiler, tmp_path / "out.json")
+    assert found.cost == mode.total == 3 * once
+    replays = [event for event in annotated(read_strictly(tmp_path / "out.json")) if event["args"].get("calls", 1) > 1]
+    assert [event["args"]["flops"] for event in replays] == [once.flops] * 2
+    assert replays[0]["args"]["phase"] == "forward, backward"
 
 
 def test_a_graph_of_an_earlier_block(graph_class):

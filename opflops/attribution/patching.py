@@ -326,22 +326,22 @@ def _wrap_subgraph_compilation(original: Callable[..., Any]) -> Callable[..., An
 
 
 def _wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Enter and leave the module on every active module stack of the thread."""
+    """Enter and leave the module, ``self`` as for PyTorch's profiler, on every active module stack of the thread."""
     # Module calls are frequent enough that saving one function call in each is measurable.
     call_directly = original is MODULE_CALL
 
     @wraps(original)
-    def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         # The compiler traces this function too, when it compiles the subgraphs of a higher-order operator.
         if is_dynamo_compiling():
-            return original(module, *args, **kwargs)
+            return original(self, *args, **kwargs)
         if modes_for_all_threads and (
             thread_modes := [each for mode in tuple(modes_for_all_threads) if (each := mode.mode_for_this_thread())]
         ):
             with ExitStack() as entered:
                 for thread_mode in thread_modes:
                     entered.enter_context(thread_mode)
-                return call_uncounted(call, module, *args, **kwargs)
+                return call_uncounted(call, self, *args, **kwargs)
         modes = mode_count()
         if (
             modes
@@ -351,21 +351,21 @@ def _wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
         ):
             # The common case of one counting mode, innermost, avoids building lists.
             stack = mode.module_stack
-            depth = stack.enter(module, args, kwargs)
+            depth = stack.enter(self, args, kwargs)
             result = RAISED
             try:
-                if call_directly and module._compiled_call_impl is None:  # noqa: SLF001 - as the original does
-                    result = module._call_impl(*args, **kwargs)  # noqa: SLF001 - as above
+                if call_directly and self._compiled_call_impl is None:
+                    result = self._call_impl(*args, **kwargs)
                 else:
-                    result = original(module, *args, **kwargs)
+                    result = original(self, *args, **kwargs)
                 return result
             finally:
                 stack.leave(depth, result)
         counting = counting_modes(dispatch_modes()) if modes else []
         if not counting:
-            return call_uncounted(original, module, *args, **kwargs)
-        depths = [(each.module_stack, each.module_stack.enter(module, args, kwargs)) for each in counting]
-        return call_entered(depths, original, module, *args, **kwargs)
+            return call_uncounted(original, self, *args, **kwargs)
+        depths = [(each.module_stack, each.module_stack.enter(self, args, kwargs)) for each in counting]
+        return call_entered(depths, original, self, *args, **kwargs)
 
     return call
 
@@ -395,4 +395,4 @@ def module_entered(frame: FrameType) -> nn.Module | None:
     """Return the module whose patched call a Python frame runs; None for any other frame."""
     _, wrapper = _wrappers.get((nn.Module, "__call__"), (None, None))
     is_module_call = wrapper is not None and frame.f_code is wrapper.__code__
-    return frame.f_locals["module"] if is_module_call else None
+    return frame.f_locals["self"] if is_module_call else None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from opflops.attribution.callers import is_part_of_program
 from opflops.torch_internals.autograd import graph_task_id
 from opflops.torch_internals.modules import class_name
+from opflops.torch_internals.profiler import listen, stop_listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,11 +48,13 @@ class BlockThread:
     Attributes:
         mode: The mode that counts, while it does.
         generator: The frame of the generator that the block is in, if the program itself runs that step by step.
+        recordings: The logs of calls of each recording of PyTorch's profiler.
     """
 
     def __init__(self, roots: RootModules, *, counts_others: bool) -> None:
         self.mode: Any = None
         self.generator: FrameType | None = None
+        self.recordings: list[Any] = []
         self.counts_others = counts_others
         self.thread = threading.get_ident()
         self._roots = roots
@@ -86,6 +89,8 @@ def begin_block(block: BlockThread, mode: Any) -> None:
     _entered.set((*[each for each in inside if each in _blocks], block) if inside else (block,))
     if _blocks[1:]:
         _share_thread(block.thread)
+    if listen(_begin_recordings, _end_recordings):
+        mode.begin_recording(block.recordings)
 
 
 def end_block(block: BlockThread, mode: Any) -> None:
@@ -99,11 +104,29 @@ def end_block(block: BlockThread, mode: Any) -> None:
         _entered.set(())
     elif block in inside:
         _entered.set(tuple([each for each in inside if each is not block]))
+    if mode.call_log is not None:
+        mode.end_recording()
     if mode.counts_here is not None:
         mode.count_only_where(None)
     block.mode = block.generator = None
     if _blocks:
         _share_thread(block.thread)
+    else:
+        stop_listening()
+
+
+def _begin_recordings() -> None:
+    """Let all blocks log their calls from now on, since PyTorch's profiler begins to record."""
+    for block in _blocks.copy():
+        if block.mode is not None:
+            block.mode.begin_recording(block.recordings)
+
+
+def _end_recordings() -> None:
+    """Undo :func:`_begin_recordings`."""
+    for block in _blocks.copy():
+        if block.mode is not None:
+            block.mode.end_recording()
 
 
 def _generator_of_caller() -> FrameType | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from opflops.attribution.module_stack import counting_modes
 from opflops.dispatch.memory_only import MemoryOnlyMode
 from opflops.pricing.accumulator_deltas import add_times, apply_deltas, capture_deltas
+from opflops.pricing.call_log import call_marked
 from opflops.torch_internals.composite_kernels import inside_transform, intercept_autograd_kernel
 from opflops.torch_internals.dispatch import (
     OpOverload,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from opflops.attribution.module_stack import ModuleStack
     from opflops.pricing.accumulator_deltas import AccumulatorDelta
     from opflops.pricing.accumulators import Accumulator, AccumulatorKey
+    from opflops.pricing.call_log import CallLog
     from opflops.pricing.op_pricing import OpPricing
     from opflops.pricing.price_cache import PriceCache
 
@@ -43,8 +45,10 @@ class AppliesFormulas:
         accumulators: The sums so far.
         memory_tracker: What follows the memory of the block; None if that was not asked for.
         module_stack: The modules that are running.
+        call_log: The log of each call, while PyTorch's profiler records; else None.
     """
 
+    call_log: CallLog | None = None
     memory_tracker: Any
     module_stack: ModuleStack
     prices: PriceCache
@@ -106,7 +110,7 @@ def _runner(overload: OpOverload) -> Callable[[Kernel, tuple[Any, ...], dict[str
             return _run(overload, kernel, modes, args, kwargs)
         if overload in _decomposes:
             return kernel(*args, **kwargs)
-        return _run_first(overload, kernel, modes, args, kwargs)
+        return call_marked(modes, _run_first, overload, kernel, modes, args, kwargs)
 
     return run
 

@@ -289,7 +289,7 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         self, func: OpOverload, price: OpPricing, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
     ) -> None:
         """Record the first call of an operator in a module and phase, and let later ones take the fast path."""
-        if self._jit_traces:
+        if self._jit_traces or self.call_log is not None:
             self.record(price, args, kwargs, out)
             return
         stack, task = self.module_stack, graph_task_id()
@@ -356,6 +356,8 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         )
         if not accumulator.calls:
             check_whole(price.op, counts)
+        if self.call_log is not None:
+            self.call_log.add(context, accumulator.key, counts[:5], call)
         accumulator.calls += 1
         accumulator.macs += macs
         accumulator.ops += ops

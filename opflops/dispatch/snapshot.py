@@ -10,15 +10,19 @@ from opflops.dispatch.module_records import module_records
 from opflops.pricing.op_pricing import check_whole
 from opflops.profile.profile import Profile
 from opflops.records.algebra import as_int
-from opflops.records.cost import total_of
+from opflops.records.cost import Cost, total_of
+from opflops.records.recordings import RecordedCall, RecordedThread, Recordings
 from opflops.records.rows import Row, ancestry, merge, split_sites
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    import torch
 
     from opflops.attribution.module_context import ModuleContext
     from opflops.dispatch.recording_mode import RecordingMode
     from opflops.pricing.accumulators import Accumulator, AccumulatorKey
+    from opflops.pricing.call_log import CallLog, LoggedCall
     from opflops.records.modules import ModuleRecord
 
 
@@ -83,6 +87,35 @@ def _snapshot(modes: Sequence[RecordingMode], uncounted: Mapping[str, int], cut_
     return Profile(rows, sites, tuple(called), remarks=(*_remarks(uncounted, cut_short), *remarks), modules=modules)
 
 
+def recordings_of(logs: Sequence[CallLog], resolve: Callable[[str], str]) -> Recordings | None:
+    """Return the calls of a block that PyTorch's profiler recorded, as plain data; None if it recorded nothing.
+
+    Args:
+        logs: The logs of its recordings.
+        resolve: Returns the present path of a module.
+    """
+    if not logs:
+        return None
+    paths: dict[ModuleContext, str] = {}
+
+    def recorded(call: LoggedCall) -> RecordedCall:
+        marker, context, (op, priced, phase, dtype, estimate), (calls, *counts), device = call
+        path = paths.get(context)
+        if path is None:
+            path = paths[context] = resolve(context.path)
+        cost = Cost(*map(as_int, counts))
+        named = (path, context.module_type, op, phase, _dtype_name(dtype), as_int(calls), cost, None, estimate, priced)
+        return RecordedCall(marker, Row(*named), device)
+
+    return Recordings(
+        logs[0].name,
+        tuple(
+            tuple(RecordedThread(each.name, each.markers, tuple(map(recorded, each.calls))) for each in log.threads())
+            for log in logs
+        ),
+    )
+
+
 def _remarks(uncounted: Mapping[str, int], cut_short: bool) -> tuple[str, ...]:
     if not uncounted and not cut_short:
         return ()
@@ -102,7 +135,7 @@ def _row(path: str, key: AccumulatorKey, parts: list[Accumulator], *, site: str)
         parts[0].context.module_type,
         op,
         phase,
-        str(dtype).removeprefix("torch.") if dtype is not None else "",
+        _dtype_name(dtype),
         sum(part.calls for part in parts),
         parts[0].cost() if len(parts) == 1 else total_of(part.cost() for part in parts),
         _seconds(parts),
@@ -118,3 +151,7 @@ def _seconds(parts: list[Accumulator]) -> float | None:
     times = [part.times.seconds for part in parts if part.times is not None and part.times.calls]
     # What ran inside others is subtracted, and clocks are not exact.
     return max(sum(times), 0.0) if times else None
+
+
+def _dtype_name(dtype: torch.dtype | None) -> str:
+    return str(dtype).removeprefix("torch.") if dtype is not None else ""

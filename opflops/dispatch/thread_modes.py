@@ -5,16 +5,16 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from opflops.dispatch.recording_mode import RecordingMode
+from opflops.dispatch.logging_mode import LoggingMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class ThreadMode(RecordingMode):
+class ThreadMode(LoggingMode):
     """Count in another thread for the mode of a block; it shares the formulas, the options and the root modules."""
 
-    def __init__(self, mode: RecordingMode) -> None:
+    def __init__(self, mode: LoggingMode) -> None:
         super().__init__(
             mode.prices,
             causal=mode.causal,
@@ -26,6 +26,9 @@ class ThreadMode(RecordingMode):
         self._warned = mode._warned  # noqa: SLF001 - as above
         self.track_memory(mode.memory_tracker)
         self.clock = mode.clock
+        self._thread_modes = None
+        if mode.call_log is not None:
+            self.log_calls(mode.call_log)
 
     def _begin_mode(self) -> None:
         self.active = True
@@ -43,7 +46,7 @@ class ThreadModes:
         mode: The mode of the block, which counts in the thread that makes this object.
     """
 
-    def __init__(self, mode: RecordingMode) -> None:
+    def __init__(self, mode: LoggingMode) -> None:
         self._mode = mode
         self._thread = threading.get_ident()
         self._modes: dict[int, ThreadMode] = {}

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from opflops.pricing.accumulators import Accumulator, AccumulatorKey
+    from opflops.pricing.call_log import CallLog, LoggedCall
 
 _ARITHMETIC = ("macs", "ops", "transcendentals")
 _COUNTS = ("calls", *_ARITHMETIC, "bytes_read", "bytes_written", "activations")
@@ -25,16 +26,24 @@ class AccumulatorDelta(NamedTuple):
         key: Operator, whether it is priced, phase, dtype, and why it is an estimate.
         counts: Calls, the fields of a cost, activations.
         times: The times of these calls; None if none was timed.
+        calls: The calls that the work consists of, if the mode logs them.
     """
 
     context: Any
     key: AccumulatorKey
     counts: tuple[Any, ...]
     times: OperatorTimes | None = None
+    calls: tuple[LoggedCall, ...] = ()
 
 
 class HasAccumulators(Protocol):
-    """Describe what deltas are captured from and applied to: a counting mode."""
+    """Describe what deltas are captured from and applied to: a counting mode.
+
+    Attributes:
+        call_log: The log of each call, while PyTorch's profiler records; else None.
+    """
+
+    call_log: CallLog | None
 
     @property
     def accumulators(self) -> list[Accumulator]:
@@ -60,6 +69,8 @@ def capture_deltas(
     before = [(_counts_of(accumulator), accumulator.times) for accumulator in mode.accumulators]
     for accumulator in mode.accumulators:
         accumulator.times = None
+    log = mode.call_log.here() if mode.call_log is not None else None
+    begun = len(log.calls) if log is not None else 0
     try:
         result = function(*args)
     except BaseException:
@@ -81,6 +92,14 @@ def capture_deltas(
         )
         accumulator.context.drop_accumulator(accumulator.key)
     del mode.accumulators[len(before) :]
+    if log is not None:
+        calls = log.take(begun)
+        deltas = [
+            delta._replace(
+                calls=tuple(call for call in calls if call.context is delta.context and call.key == delta.key)
+            )
+            for delta in deltas
+        ]
     return result, deltas
 
 
@@ -109,8 +128,11 @@ def apply_deltas(mode: HasAccumulators, deltas: list[AccumulatorDelta], repeats:
         repeats: How often it counts; times count once.
         reason: Why the counts are estimates; "" if they are exact.
     """
-    for context, (op, priced, phase, dtype, estimate), counts, times in deltas:
+    for delta in deltas:
+        context, (op, priced, phase, dtype, estimate), counts, times, _ = delta
         accumulator = mode.accumulator(context, (op, priced, phase, dtype, join_reasons(estimate, reason)))
+        if mode.call_log is not None:
+            mode.call_log.here().add_delta(delta, accumulator.key, repeats)
         for name, count in zip(_COUNTS, counts, strict=True):
             setattr(accumulator, name, getattr(accumulator, name) + repeats * count)
         add_times(accumulator, times)
@@ -128,7 +150,7 @@ def floating_point_cost(deltas: list[AccumulatorDelta]) -> Cost:
     """Return the floating-point arithmetic of deltas, without bytes."""
     costs = [
         Cost(*counts[1:4])
-        for _, (*_, dtype, _), counts, _ in deltas
+        for _, (*_, dtype, _), counts, *_ in deltas
         if dtype is not None and (dtype.is_floating_point or dtype.is_complex)
     ]
     return sum(costs, Cost())
