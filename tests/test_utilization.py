@@ -31,7 +31,7 @@ def test_each_dtype_is_at_its_own_peak():
     """By hand, as under autocast: 2 s in float32 and 1 s in bfloat16."""
     mfu = Profile((row(1000), row(1000, "bfloat16"))).mfu(6, TOY)
     assert mfu == 0.5
-    assert [(each.dtype, each.flops, each.seconds) for each in mfu.products] == [
+    assert [(each.dtype, each.flops, each.seconds) for each in mfu.parts] == [
         ("float32", 2000, 2.0),
         ("bfloat16", 2000, 1.0),
     ]
@@ -42,10 +42,10 @@ def test_hfu_adds_what_was_recomputed():
     profile = Profile((row(1000), row(500, phase="recompute"), row(250, phase="optimizer")))
     mfu, hfu = profile.mfu(4, TOY), profile.hfu(4, TOY)
     assert (mfu, hfu) == (0.5, 0.75)
-    assert "Without 1.000 kFLOP of recomputed products, which hfu() includes." in str(mfu)
-    assert "recomputed" not in str(hfu)
+    assert "1.000 kFLOP of matmuls that ran again in backward do not count here, but in hfu()." in str(mfu)
+    assert "ran again" not in str(hfu)
     for each in (mfu, hfu):
-        assert "Without 500 FLOP of products in the optimizer's step." in str(each)
+        assert "500 FLOP of matmuls in the optimizer's step do not count." in str(each)
 
 
 def test_several_devices_share_the_work():
@@ -59,7 +59,7 @@ def test_the_text_has_the_denominator_and_the_source():
     """So does what an interactive session shows."""
     mfu = Profile((row(1000),)).mfu(4, TOY)
     statement = (
-        "MFU 50.0 % = 2.000 s at peak / 4.000 s. Products: 2.000 kFLOP in float32 at 1.000 kFLOP/s. "
+        "MFU 50.0 % = 2.000 s at peak / 4.000 s. 2 x macs: 2.000 kFLOP in float32 at 1.000 kFLOP/s. "
         "Peaks of toy: a toy's box."
     )
     assert (str(mfu), repr(mfu)) == (statement, f"<{statement}>")
@@ -71,7 +71,7 @@ def test_it_is_a_number():
     assert isinstance(mfu, float)
     assert (f"{mfu:.1%}", round(mfu, 1), mfu + 0.5, json.dumps({"mfu": mfu})) == ("50.0%", 0.5, 1.0, '{"mfu": 0.5}')
     for other in (pickle.loads(pickle.dumps(mfu)), copy.deepcopy(mfu)):  # noqa: S301 - our own
-        assert (other, str(other), other.products) == (mfu, str(mfu), mfu.products)
+        assert (other, str(other), other.parts) == (mfu, str(mfu), mfu.parts)
 
 
 def test_the_hand_count_of_gpt():

@@ -44,7 +44,7 @@ class UtilizationQueries:
         >>> float(mfu)
         0.5
         >>> print(mfu)  # doctest: +NORMALIZE_WHITESPACE
-        MFU 50.0 % = 1.000 ms at peak / 2.000 ms. Products: 1.000 MFLOP in float32 at 1.000 GFLOP/s.
+        MFU 50.0 % = 1.000 ms at peak / 2.000 ms. 2 x macs: 1.000 MFLOP in float32 at 1.000 GFLOP/s.
         Peaks of mine: my measurement.
 
         Args:
@@ -63,7 +63,7 @@ class UtilizationQueries:
             ProfileError: An argument cannot be used, the device has no known peak for a floating dtype, or a count is
                 an expression or negative.
         """
-        from opflops.profile.utilization import MFU, utilization  # noqa: PLC0415 - keeps import opflops fast
+        from opflops.profile.device_time import MFU, utilization  # noqa: PLC0415 - keeps import opflops fast
 
         rows = rows_at_example(self.rows)
         return utilization(MFU, rows, seconds, device, world_size, tf32=tf32, remarks=self.remarks)
@@ -89,7 +89,7 @@ class UtilizationQueries:
         Raises:
             ProfileError: As for :meth:`mfu`.
         """
-        from opflops.profile.utilization import HFU, utilization  # noqa: PLC0415 - keeps import opflops fast
+        from opflops.profile.device_time import HFU, utilization  # noqa: PLC0415 - keeps import opflops fast
 
         rows = rows_at_example(self.rows)
         return utilization(HFU, rows, seconds, device, world_size, tf32=tf32, remarks=self.remarks)
