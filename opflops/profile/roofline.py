@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 
 from opflops.devices.bounds import bound_groups
 from opflops.errors import ProfileArgumentError
+from opflops.profile.device_time import HFU, MFU, utilization
 from opflops.records import datasheets as devices
 from opflops.records.arguments import check_count, check_flag, explain_methods, keys_of, no_advice
 from opflops.report import format_roofline_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from opflops.devices import Device
     from opflops.devices.bounds import Bound
+    from opflops.profile.utilization import Utilization
     from opflops.records.rows import Row
 
 
@@ -32,6 +34,8 @@ class Roofline:
         tf32: Whether float32 matmuls are assumed to run in TF32.
         integer: Dtypes of integer and bool work that moved bytes or was timed. Since it takes time, the parts and the
             total here include it; other totals do not.
+        utilizations: If everything was timed and there are matmuls, the MFU by the times of the operators, and the HFU
+            if it differs.
     """
 
     device: Device
@@ -40,6 +44,7 @@ class Roofline:
     total: Bound
     tf32: bool = False
     integer: tuple[str, ...] = ()
+    utilizations: tuple[Utilization, ...] = ()
 
     def table(self, top: int | None = None) -> str:
         """Write a line for each part, longest time first.
@@ -52,7 +57,11 @@ class Roofline:
         """
         check_count("top", top)
         return format_roofline_table(
-            self.device, self.by, self.parts, self.total, tf32=self.tf32, integer=self.integer, top=top
+            *(self.device, self.by, self.parts, self.total),
+            tf32=self.tf32,
+            integer=self.integer,
+            top=top,
+            remarks=tuple(map(str, self.utilizations)),
         )
 
     def __str__(self) -> str:
@@ -60,9 +69,21 @@ class Roofline:
 
 
 def roofline(
-    rows: Iterable[Row], device: str | Device, by: str | tuple[str, ...] = "op", *, tf32: bool = False
+    rows: Iterable[Row],
+    device: str | Device,
+    by: str | tuple[str, ...] = "op",
+    *,
+    tf32: bool = False,
+    remarks: Sequence[str] = (),
 ) -> Roofline:
     """Bound the time of each group of rows.
+
+    Args:
+        rows: The rows.
+        device: The device that would run them.
+        by: A key of rows, or a tuple of keys.
+        tf32: Whether float32 is computed in TF32.
+        remarks: Sentences of the profile on what it leaves out.
 
     Raises:
         ProfileError: The device or a key is unknown, the device has no known peak for a dtype, or a count is an
@@ -76,4 +97,15 @@ def roofline(
     parts = bound_groups(rows, found, *keys, tf32=tf32)
     (total,) = bound_groups(rows, found, tf32=tf32)
     integer = dict.fromkeys(row.dtype for row in rows if not row.floating and (row.cost.bytes or row.seconds))
-    return Roofline(found, keys, parts, total._replace(label="total"), tf32, tuple(integer))
+    used = _utilizations(rows, found, total, tf32=tf32, remarks=remarks)
+    return Roofline(found, keys, parts, total._replace(label="total"), tf32, tuple(integer), used)
+
+
+def _utilizations(
+    rows: Sequence[Row], device: Device, total: Bound, *, tf32: bool, remarks: Sequence[str]
+) -> tuple[Utilization, ...]:
+    if not total.measured or total.untimed:
+        return ()
+    mfu, hfu = (utilization(kind, rows, None, device, tf32=tf32, remarks=remarks) for kind in (MFU, HFU))
+    found = (mfu, hfu) if hfu.flops != mfu.flops else (mfu,)
+    return found if hfu.flops else ()

@@ -190,7 +190,7 @@ class Views:
         """
         from opflops.profile.roofline import roofline  # noqa: PLC0415 - see above
 
-        return roofline(rows_at_example(self.rows), device, by, tf32=tf32)
+        return roofline(rows_at_example(self.rows), device, by, tf32=tf32, remarks=self.remarks)
 
     @property
     def symbolic(self) -> Symbolic:
