@@ -231,6 +231,8 @@ def test_operators_without_a_formula_make_it_a_lower_bound():
     assert "Not counted: lib.op0 (1 call), which has no formula." in str(mfu)
     many = str(Profile((row(1000), *lost)).mfu(4, TOY))
     assert "lib.op2 (1 call), lib.op3 (1 call) and 2 others, which have no formula." in many
+    five = str(Profile(tuple(lost[:5])).mfu(4, TOY))
+    assert "lib.op3 (1 call) and lib.op4 (1 call), which have no formula." in five
     elsewhere = Profile((row(1000), row(0, op="lib.op", phase="optimizer", priced=False))).mfu(4, TOY)
     assert not elsewhere.lower_bound
 
@@ -344,6 +346,9 @@ def test_a_profile_without_times_says_so():
         Profile((row(1000),)).mfu(None, TOY)
     with pytest.raises(ProfileError, match=r"timed in part: aten\.bmm in Net has no time\. Give hfu\(\)"):
         Profile((row(1000, seconds=1.0), row(1, op="aten.bmm"))).hfu(None, TOY)
+    lost = Row("Net", "Net", "lib.op", "forward", "", 1, Cost(), priced=False)
+    with pytest.raises(ProfileError, match=r"timed in part: lib\.op in Net has no time"):
+        Profile((row(1000, seconds=1.0), lost)).mfu(None, TOY)
     with pytest.raises(ProfileError, match="was not timed"):
         Profile().mfu(None, TOY)
 
@@ -360,6 +365,8 @@ def test_a_timed_roofline_has_the_utilization():
     assert [(each.kind, each) for each in again.utilizations] == [("MFU", 0.4), ("HFU", 0.6)]
     assert (timed + Profile((row(1000, op="aten.bmm"),))).roofline(TOY).utilizations == ()
     assert Profile((row(0, seconds=1.0),)).roofline(TOY).utilizations == ()
+    (with_remark,) = Profile((row(1000, seconds=3.0),), remarks=("Something else.",)).roofline(TOY).utilizations
+    assert str(with_remark).endswith("Something else.")
     assert "MFU" not in str(Profile((row(1000),)).roofline(TOY))
 
 
