@@ -218,8 +218,8 @@ def test_quantized_work_counts_where_the_device_states_a_peak():
     missing = (profile + Profile((row(1000),))).mfu(10, floats)
     assert (missing, missing.lower_bound) == (0.2, True)
     assert str(missing).startswith("MFU at least 20.0 % = 2.000 s at peak / 10.00 s.")
-    assert "24.58 kOP of matmuls in int8 do not count, since no peak of floats is known for int8." in str(missing)
-    assert "2.000 kOP of matmuls in quint8 do not count, since no peak of floats is known for int8." in str(missing)
+    assert "24.58 kOP of matmuls in int8 do not count, since no peak of floats is known for it." in str(missing)
+    assert "2.000 kOP of matmuls in quint8 do not count, since no peak of floats is known for it." in str(missing)
     assert "Peaks of floats: no source given." in str(missing)
 
 

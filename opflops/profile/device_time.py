@@ -6,18 +6,19 @@ from math import fsum, inf
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
+from opflops.devices import TF32, Device
+from opflops.devices import device as find_device
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.profile.utilization import THROUGH_TF32, PeakTime, Utilization, format_amount, operation_unit
-from opflops.records import datasheets as devices
 from opflops.records.algebra import as_int
 from opflops.records.arguments import check_count, check_flag, describe
+from opflops.records.datasheets import split_tf32
 from opflops.records.rows import check_concrete, unpriced
 from opflops.report.notes import format_calls, join_names, missing_work
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from opflops.devices import Device
     from opflops.records.rows import Row
 
 MFU, HFU = "MFU", "HFU"
@@ -28,9 +29,6 @@ _LEFT_OUT = {
     "recompute": "{} of matmuls that ran again in backward do not count here, but in hfu().",
     "optimizer": "{} of matmuls in the optimizer's step do not count.",
 }
-_RUN_AS = {"qint8": "int8", "quint8": "int8", "uint8": "int8"}
-"""Integer dtypes that run at the peak of another, which is the one that datasheets state."""
-
 _ADDED_UP = "the operators' times, added up"
 _MAX_NAMES = 4
 
@@ -88,14 +86,14 @@ def utilization(
 
 
 def _find_device(caller: str, device: Any, seconds: Any, *, tf32: bool) -> tuple[Device, bool]:
-    if device is None or isinstance(seconds, (str, devices.Device)):
+    if device is None or isinstance(seconds, (str, Device)):
         raise ProfileArgumentError(
             f"{caller} needs the seconds that the counted work took, and then a device, as in "
             f"{caller[:-1]}0.02, 'h100-sxm')."
         )
     check_flag("tf32", tf32)
-    device, with_tf32 = devices.split_tf32(device)
-    return devices.device(device), bool(tf32) or with_tf32
+    device, with_tf32 = split_tf32(device)
+    return find_device(device), bool(tf32) or with_tf32
 
 
 def _check_seconds(caller: str, seconds: Any) -> float:
@@ -149,21 +147,28 @@ def _peak_times(rows: Iterable[Row], device: Device, *, tf32: bool) -> tuple[lis
         ProfileError: The device has no known peak for a floating dtype.
     """
     flops: dict[str, int] = {}
-    integer = set()
+    floating: dict[str, bool] = {}
     for row in rows:
         if macs := as_int(row.cost.macs):
             flops[row.dtype] = flops.get(row.dtype, 0) + 2 * macs
-            if not row.floating:
-                integer.add(row.dtype)
+            floating[row.dtype] = row.floating
     found, unknown = [], {}
     for dtype, operations in flops.items():
-        runs_as = _RUN_AS.get(dtype, dtype)
-        if dtype in integer and runs_as not in device.peaks:
+        peak = _find_peak(device, dtype, tf32=tf32, required=floating[dtype])
+        if peak is None:
             unknown[dtype] = operations
         else:
-            peak = device.peak(runs_as, tf32=tf32)
-            found.append(PeakTime(dtype, operations, peak, tf32 and peak != device.peak(runs_as)))
+            found.append(PeakTime(dtype, operations, peak, tf32 and peak != device.peak(dtype)))
     return found, unknown
+
+
+def _find_peak(device: Device, dtype: str, *, tf32: bool, required: bool) -> float | None:
+    try:
+        return device.peak(dtype, tf32=tf32)
+    except ProfileError:
+        if required:
+            raise
+        return None
 
 
 def _unpriced_notes(rows: Sequence[Row]) -> list[str]:
@@ -176,7 +181,7 @@ def _unpriced_notes(rows: Sequence[Row]) -> list[str]:
 def _unknown_notes(unknown: dict[str, int], device: Device) -> list[str]:
     return [
         f"{format_amount(operations, operation_unit(dtype))} of matmuls in {dtype} do not count, since no peak of "
-        f"{device.name} is known for {_RUN_AS.get(dtype, dtype)}."
+        f"{device.name} is known for it."
         for dtype, operations in unknown.items()
     ]
 
@@ -201,7 +206,7 @@ def _left_out_notes(kind: str, rows: Sequence[Row]) -> list[str]:
 
 def _tf32_notes(parts: Iterable[PeakTime], device: Device, *, tf32: bool) -> list[str]:
     """Say that TF32 was asked for, if there is such work and the device does not have it."""
-    if not tf32 or devices.TF32 in device.peaks or not any(part.dtype in THROUGH_TF32 for part in parts):
+    if not tf32 or TF32 in device.peaks or not any(part.dtype in THROUGH_TF32 for part in parts):
         return []
     return [f"No peak of {device.name} is known for TF32, so float32 is divided by its own."]
 

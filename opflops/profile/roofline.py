@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from opflops.devices import device as find_device
 from opflops.devices.bounds import bound_groups
 from opflops.errors import ProfileArgumentError
 from opflops.profile.device_time import HFU, MFU, utilization
-from opflops.records import datasheets as devices
 from opflops.records.arguments import check_count, check_flag, explain_methods, keys_of, no_advice
+from opflops.records.datasheets import split_tf32
 from opflops.report import format_roofline_table
 
 if TYPE_CHECKING:
@@ -92,8 +93,8 @@ def roofline(
     rows = tuple(rows)
     keys = keys_of(by, "roofline()")
     check_flag("tf32", tf32)
-    device, with_tf32 = devices.split_tf32(device)
-    found, tf32 = devices.device(device), tf32 or with_tf32
+    device, with_tf32 = split_tf32(device)
+    found, tf32 = find_device(device), tf32 or with_tf32
     parts = bound_groups(rows, found, *keys, tf32=tf32)
     (total,) = bound_groups(rows, found, tf32=tf32)
     integer = dict.fromkeys(row.dtype for row in rows if not row.floating and (row.cost.bytes or row.seconds))
