@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from opflops import Cost, OpFlopMode, Profile, ProfileError, Row, count
 from opflops.devices import Device
 from opflops.example import GPT
+from opflops.records.timing import Timing
 
 TOY = Device("toy", {"float32": 1000.0, "tf32": 4000.0, "bfloat16": 2000.0, "int8": 8000.0}, 100.0, "a toy's box")
 
@@ -336,7 +337,7 @@ def test_without_a_time_the_operators_times_are_added_up():
     profile = Profile((row(1000, seconds=3.0), row(0, "int64", phase="optimizer", seconds=1.0)))
     mfu = profile.mfu(device=TOY)
     assert (mfu, mfu.seconds) == (0.5, 4.0)
-    assert "2.000 s at peak / 4.000 s (the operators' times, added up)." in str(mfu)
+    assert "2.000 s at peak / 4.000 s (the operators' times, added up; some were timed only once)." in str(mfu)
     assert profile.where(phase="forward").mfu(None, TOY) == pytest.approx(2 / 3)
 
 
@@ -358,8 +359,9 @@ def test_a_timed_roofline_has_the_utilization():
     timed = Profile((row(1000, seconds=3.0), row(1000, phase="backward", seconds=5.0)))
     (mfu,) = timed.roofline(TOY).utilizations
     assert mfu == 0.5
-    assert "MFU 50.0 % = 4.000 s at peak / 8.000 s (the operators' times, added up)." in " ".join(
-        str(timed.roofline(TOY)).split()
+    assert (
+        "MFU 50.0 % = 4.000 s at peak / 8.000 s (the operators' times, added up; some were timed only once)."
+        in " ".join(str(timed.roofline(TOY)).split())
     )
     again = (timed + Profile((row(1000, phase="recompute", seconds=2.0),))).roofline(TOY)
     assert [(each.kind, each) for each in again.utilizations] == [("MFU", 0.4), ("HFU", 0.6)]
@@ -404,3 +406,27 @@ def test_small_shares_are_not_written_as_zero():
     """Three digits of each."""
     for macs, text in ((1, "0.05 %"), (37, "1.85 %"), (1000, "50.0 %"), (500_000, "25,000.0 %")):
         assert f"MFU {text} = " in str(Profile((row(macs),)).mfu(4, TOY))
+
+
+def test_a_run_without_counting_is_the_time_that_counts():
+    """The median of several; a part of the profile has the times of its operators alone."""
+    rows = (row(1000, seconds=1.0, spread=0.1), row(500, phase="backward", seconds=2.0, spread=0.1))
+    profile = Profile(rows, timing=Timing(7, 3, 6.0, 0.1, wall=5.0, wall_spread=0.2, overhead=1.0))
+    mfu = profile.mfu(None, TOY)
+    assert mfu == pytest.approx(3 / 5)
+    assert "3.000 s at peak / 5.000 s (the median of 7 runs without counting)." in str(mfu)
+    assert profile.roofline(TOY).utilizations == (mfu,)
+    assert profile.mfu(10, TOY) == pytest.approx(0.3)
+    assert profile.where(phase=("forward", "backward")).mfu(None, TOY) == mfu
+    part = profile.where(phase="backward").mfu(None, TOY)
+    assert part == 0.5
+    assert "1.000 s at peak / 2.000 s (the operators' times, added up)." in str(part)
+    once = Profile(rows, timing=Timing(1, 3, 6.0, wall=5.0)).mfu(None, TOY)
+    assert "(a single run without counting)" in str(once)
+
+
+def test_a_single_cold_time_is_marked():
+    """Of operators that ran once in a block that was not repeated."""
+    assert "(the operators' times, added up; some were timed only once)" in str(
+        Profile((row(1000, seconds=3.0),)).mfu(None, TOY)
+    )

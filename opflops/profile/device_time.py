@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from opflops.records.rows import Row
+    from opflops.records.timing import Timing
 
 MFU, HFU = "MFU", "HFU"
 PHASES = {MFU: ("forward", "backward"), HFU: ("forward", "backward", "recompute")}
@@ -29,7 +30,6 @@ _LEFT_OUT = {
     "recompute": "{} of matmuls that ran again in backward do not count here, but in hfu().",
     "optimizer": "{} of matmuls in the optimizer's step do not count.",
 }
-_ADDED_UP = "the operators' times, added up"
 _MAX_NAMES = 4
 
 
@@ -42,17 +42,19 @@ def utilization(
     *,
     tf32: bool = False,
     remarks: Sequence[str] = (),
+    timing: Timing | None = None,
 ) -> Utilization:
     """Divide the time that multiply-accumulates take at their peaks by a measured time.
 
     Args:
         kind: ``"MFU"`` or ``"HFU"``.
         rows: All rows of a profile.
-        seconds: The time that they took; None for the sum of the times of the rows.
+        seconds: The time that they took; None for what ``timing`` has, or else the sum of the times of the rows.
         device: A device or its name.
         world_size: How many devices shared the work.
         tf32: Whether float32 was computed in TF32.
         remarks: Sentences of the profile on what it leaves out.
+        timing: How the profile was timed.
 
     Raises:
         ProfileError: An argument cannot be used, the device has no known peak for a floating dtype, a count is an
@@ -64,7 +66,7 @@ def utilization(
     check_count("world_size", world_size, otherwise="")
     check_concrete(((row, "macs", as_int(row.cost.macs)) for row in rows), kind)
     if seconds is None:
-        taken, measured = _measured_seconds(caller, kind, rows), _ADDED_UP
+        taken, measured = _measured_seconds(caller, kind, rows, timing)
     else:
         taken, measured = _check_seconds(caller, seconds), ""
     counted = [row for row in rows if row.phase in PHASES[kind]]
@@ -121,17 +123,21 @@ def _check_seconds(caller: str, seconds: Any) -> float:
     )
 
 
-def _measured_seconds(caller: str, kind: str, rows: Sequence[Row]) -> float:
-    """Return the time of all rows; what costs nothing may be untimed.
+def _measured_seconds(caller: str, kind: str, rows: Sequence[Row], timing: Timing | None) -> tuple[float, str]:
+    """Return the time of a run without the mode, or else of all rows, and how it was measured.
 
     Raises:
-        ProfileError: A row was not timed, or has a negative time as in a difference.
+        ProfileError: A row that costs something was not timed, or has a negative time as in a difference.
     """
+    if timing is not None and timing.wall is not None and 0 < timing.wall < inf:
+        runs = "a single run" if timing.runs == 1 else f"the median of {timing.runs} runs"
+        return timing.wall, f"{runs} without counting"
     check_concrete(((row, "seconds", row.seconds or 0) for row in rows), kind)
     total = fsum(row.seconds or 0.0 for row in rows)
     untimed = [row for row in rows if row.seconds is None and (row.cost or not row.priced)]
     if not untimed and 0 < total < inf:
-        return total
+        once = "; some were timed only once" if any(row.timed_once and row.seconds for row in rows) else ""
+        return total, f"the operators' times, added up{once}"
     why = "This profile was not timed"
     if untimed and total:
         why = f"This profile was timed in part: {untimed[0].op} in {untimed[0].module or 'no module'} has no time"

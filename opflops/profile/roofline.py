@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from opflops.devices.bounds import Bound
     from opflops.profile.utilization import Utilization
     from opflops.records.rows import Row
+    from opflops.records.timing import Timing
 
 
 @explain_methods(no_advice, ProfileArgumentError)
@@ -35,8 +36,8 @@ class Roofline:
         tf32: Whether float32 matmuls are assumed to run in TF32.
         integer: Dtypes of integer and bool work that moved bytes or was timed. Since it takes time, the parts and the
             total here include it; other totals do not.
-        utilizations: If everything was timed and there are matmuls, the MFU by the times of the operators, and the HFU
-            if it differs.
+        utilizations: If everything was timed and there are matmuls, the MFU, and the HFU if it differs, by the time
+            that :meth:`opflops.Profile.mfu` takes if none is given.
     """
 
     device: Device
@@ -76,6 +77,7 @@ def roofline(
     *,
     tf32: bool = False,
     remarks: Sequence[str] = (),
+    timing: Timing | None = None,
 ) -> Roofline:
     """Bound the time of each group of rows.
 
@@ -85,6 +87,7 @@ def roofline(
         by: A key of rows, or a tuple of keys.
         tf32: Whether float32 is computed in TF32.
         remarks: Sentences of the profile on what it leaves out.
+        timing: How the profile was timed.
 
     Raises:
         ProfileError: The device or a key is unknown, the device has no known peak for a dtype, or a count is an
@@ -98,15 +101,15 @@ def roofline(
     parts = bound_groups(rows, found, *keys, tf32=tf32)
     (total,) = bound_groups(rows, found, tf32=tf32)
     integer = dict.fromkeys(row.dtype for row in rows if not row.floating and (row.cost.bytes or row.seconds))
-    used = _utilizations(rows, found, total, tf32=tf32, remarks=remarks)
+    used = _utilizations(rows, found, total, tf32=tf32, remarks=remarks, timing=timing)
     return Roofline(found, keys, parts, total._replace(label="total"), tf32, tuple(integer), used)
 
 
 def _utilizations(
-    rows: Sequence[Row], device: Device, total: Bound, *, tf32: bool, remarks: Sequence[str]
+    rows: Sequence[Row], device: Device, total: Bound, *, tf32: bool, remarks: Sequence[str], timing: Timing | None
 ) -> tuple[Utilization, ...]:
     if not total.measured or total.untimed:
         return ()
-    mfu, hfu = (utilization(kind, rows, None, device, tf32=tf32, remarks=remarks) for kind in (MFU, HFU))
+    mfu, hfu = (utilization(kind, rows, None, device, tf32=tf32, remarks=remarks, timing=timing) for kind in (MFU, HFU))
     found = (mfu, hfu) if hfu.flops != mfu.flops else (mfu,)
     return found if hfu.flops else ()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from opflops.devices import Device
     from opflops.profile.utilization import Utilization
     from opflops.records.rows import Row
+    from opflops.records.timing import Timing
 
 
 @explain_methods(advise, ProfileArgumentError)
@@ -21,6 +22,7 @@ class UtilizationQueries:
 
     rows: tuple[Row, ...]
     remarks: tuple[str, ...]
+    timing: Timing | None
 
     def mfu(
         self,
@@ -48,8 +50,9 @@ class UtilizationQueries:
         Peaks of mine: my measurement.
 
         Args:
-            seconds: The time in which all that was counted ran, on the slowest device. None takes the times of the
-                operators, if they were timed; the time between them is not in it.
+            seconds: The time in which all that was counted ran, on the slowest device. None takes the time that the
+                profile has, and the text says which: that of a run without counting, as :func:`opflops.time_step` has
+                it, or the operators' times, added up. In the latter, the time between operators is missing.
             device: A name in :data:`opflops.devices.DEVICES`, such as ``"h100-sxm"`` or, for float32 in TF32,
                 ``"h100-sxm:tf32"``; or your own :class:`opflops.devices.Device`.
             world_size: How many such devices shared the counted work. If each process counts its own part, as with
@@ -66,7 +69,7 @@ class UtilizationQueries:
         from opflops.profile.device_time import MFU, utilization  # noqa: PLC0415 - keeps import opflops fast
 
         rows = rows_at_example(self.rows)
-        return utilization(MFU, rows, seconds, device, world_size, tf32=tf32, remarks=self.remarks)
+        return utilization(MFU, rows, seconds, device, world_size, tf32=tf32, remarks=self.remarks, timing=self.timing)
 
     def hfu(
         self,
@@ -92,4 +95,4 @@ class UtilizationQueries:
         from opflops.profile.device_time import HFU, utilization  # noqa: PLC0415 - keeps import opflops fast
 
         rows = rows_at_example(self.rows)
-        return utilization(HFU, rows, seconds, device, world_size, tf32=tf32, remarks=self.remarks)
+        return utilization(HFU, rows, seconds, device, world_size, tf32=tf32, remarks=self.remarks, timing=self.timing)
