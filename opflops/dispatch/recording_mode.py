@@ -179,10 +179,11 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
             self.report_unpriced(price.op, problem, advice)
         return self.run(price, call, (), {})
 
-    def run_unseen(self, op: str, problem: str, advice: str, call: Callable[[], Any]) -> Any:
-        """Make a call whose work no operator shows, and list it as unpriced. For internal use."""
+    def run_unseen(self, op: str, problem: str, advice: str, call: Callable[[], Any] | None) -> Any:
+        """Make a call whose work no operator shows, unless it was made, and list it as unpriced. For internal use."""
         self.report_unpriced(op, problem, advice)
-        return self.run(OpPricing(op, "unpriced"), call, (), {})
+        price = OpPricing(op, "unpriced")
+        return self.record(price, (), {}, None) if call is None else self.run(price, call, (), {})
 
     def reentered(self) -> AbstractContextManager[None]:
         """Put the mode back on the stack of dispatch modes while it handles an operator, to see what runs inside it.

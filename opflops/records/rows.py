@@ -160,18 +160,19 @@ def inclusive(rows: Iterable[Row]) -> dict[str, Cost]:
 
 _SUMS = ("calls", "cost", "seconds", "activations", "spread")
 _NOTHING: dict[str, Any] = {"calls": 0, "cost": ZERO, "seconds": None, "activations": 0, "spread": None}
-_merge_key = attrgetter(*(each.name for each in fields(Row) if each.name not in _SUMS))
+merge_key = attrgetter(*(each.name for each in fields(Row) if each.name not in _SUMS))
+"""Returns what distinguishes a row from others that it can be added to."""
 
 
 def merge(rows: Iterable[Row], less: Iterable[Row] = ()) -> tuple[Row, ...]:
     """Add up rows that are equal in all but what can be added, and subtract those in ``less``."""
     merged: dict[Any, Row] = {}
     for row in rows:
-        key = _merge_key(row)
+        key = merge_key(row)
         known = merged.get(key)
         merged[key] = row if known is None else known.plus(row)
     for row in less:
-        key = _merge_key(row)
+        key = merge_key(row)
         merged[key] = (merged.get(key) or replace(row, **_NOTHING)).plus(row, -1)
     return tuple(merged.values())
 
