@@ -52,6 +52,16 @@ def test_hfu_adds_what_was_recomputed():
         assert "500 FLOP of matmuls in the optimizer's step do not count." in str(each)
 
 
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this PyTorch has no Muon")
+def test_an_optimizer_that_multiplies_matrices_does_not_count():
+    """By hand, as Muon does: 2 * 4 * 8 * 8 FLOPs forward and for the weight's gradient; the text has the others."""
+    profile = count(nn.Linear(8, 8, bias=False), torch.ones(4, 8), optimizer=torch.optim.Muon)
+    assert profile.by("phase")["optimizer"].macs > 0
+    for each in (profile.mfu(1, "a100-sxm-40gb"), profile.hfu(1, "a100-sxm-40gb")):
+        assert each.flops == 2 * 2 * 4 * 8 * 8
+        assert "FLOP of matmuls in the optimizer's step do not count." in str(each)
+
+
 def test_several_devices_share_the_work():
     """By hand: 2 s at the peak, of 4 devices for 1 s each."""
     mfu = Profile((row(1000),)).mfu(1, TOY, world_size=4)
@@ -107,9 +117,25 @@ def test_the_hand_count_of_a_checkpointed_model(reentrant, recomputed):
 
 
 def test_an_unknown_peak_is_an_error():
-    """It names the dtype and the device."""
+    """It names the dtype, the device and an operator; what does not count needs no peak."""
+    with pytest.raises(
+        ProfileError, match=r"No peak of toy is known for float16; .* aten\.bmm in Net ran in float16\."
+    ):
+        Profile((row(1000), row(1, "float16", op="aten.bmm"))).mfu(1, TOY)
+    again = Profile((row(1000), row(0, "float16"), row(1, "float16", phase="recompute")))
+    assert again.mfu(1, TOY) == 2.0
     with pytest.raises(ProfileError, match="No peak of toy is known for float16"):
-        Profile((row(1000), row(1, "float16"))).mfu(1, TOY)
+        again.hfu(1, TOY)
+
+
+def test_a_sparse_matmul_at_its_own_speed_is_no_more_than_full():
+    """By hand: 2:4 weights have half of the 2 * 16 * 32 * 8 FLOPs, so that twice the dense speed is 100 %."""
+    half = torch.empty(16, 16, dtype=torch.bfloat16, device="meta")
+    meta = torch.empty(16, 2, dtype=torch.int16, device="meta")
+    with OpFlopMode() as m:
+        torch.ops.aten._sparse_semi_structured_mm(half, meta, torch.empty(32, 8, dtype=torch.bfloat16, device="meta"))
+    dense = 2 * 16 * 32 * 8 / TOY.peak("bfloat16")
+    assert m.profile.mfu(dense / 2, TOY) == 1.0
 
 
 class CheckpointedGPT(GPT):
@@ -294,7 +320,9 @@ def test_a_time_is_above_zero_and_finite(seconds):
         (torch.tensor(0.02), r"not a Tensor of shape \(\)\. Pass float\(seconds\)\."),
         (dt.timedelta(seconds=2), r"Pass seconds\.total_seconds\(\)\."),
         (Decimal("0.5"), r"not a Decimal\. Pass float\(seconds\)\."),
-        ([0.02, 0.03], r"not the list \[0\.02, 0\.03\]\."),
+        ([0.02, 0.03], r"not the list \[0\.02, 0\.03\]\. Pass one number, such as the median\."),
+        (torch.ones(3), r"not a Tensor of shape \(3,\)\. Pass one number, such as the median\."),
+        (torch.ones, r"not the function ones\.$"),
     ],
 )
 def test_other_kinds_of_times_are_explained(seconds, advice):

@@ -115,6 +115,8 @@ def _check_seconds(caller: str, seconds: Any) -> float:
     hint = ""
     if hasattr(seconds, "total_seconds"):
         hint = " Pass seconds.total_seconds()."
+    elif isinstance(seconds, (list, tuple)) or getattr(seconds, "shape", ()) != ():
+        hint = " Pass one number, such as the median."
     elif not is_number and not isinstance(seconds, bool) and hasattr(seconds, "__float__"):
         hint = " Pass float(seconds)."
     raise ProfileArgumentError(
@@ -153,14 +155,14 @@ def _peak_times(rows: Iterable[Row], device: Device, *, tf32: bool) -> tuple[lis
         ProfileError: The device has no known peak for a floating dtype.
     """
     flops: dict[str, int] = {}
-    floating: dict[str, bool] = {}
+    first: dict[str, Row] = {}
     for row in rows:
         if macs := as_int(row.cost.macs):
             flops[row.dtype] = flops.get(row.dtype, 0) + 2 * macs
-            floating[row.dtype] = row.floating
+            first.setdefault(row.dtype, row)
     found, unknown = [], {}
     for dtype, operations in flops.items():
-        peak = _find_peak(device, dtype, tf32=tf32, required=floating[dtype])
+        peak = _find_peak(device, first[dtype], tf32=tf32)
         if peak is None:
             unknown[dtype] = operations
         else:
@@ -168,13 +170,18 @@ def _peak_times(rows: Iterable[Row], device: Device, *, tf32: bool) -> tuple[lis
     return found, unknown
 
 
-def _find_peak(device: Device, dtype: str, *, tf32: bool, required: bool) -> float | None:
+def _find_peak(device: Device, row: Row, *, tf32: bool) -> float | None:
+    """Return the peak for the dtype of a row; None if it is not known and no floating dtype.
+
+    Raises:
+        ProfileError: It is not known for a floating dtype; the message names the operator.
+    """
     try:
-        return device.peak(dtype, tf32=tf32)
-    except ProfileError:
-        if required:
-            raise
-        return None
+        return device.peak(row.dtype, tf32=tf32)
+    except ProfileError as error:
+        if not row.floating:
+            return None
+        raise ProfileError(f"{error} {row.op} in {row.module or 'no module'} ran in {row.dtype}.") from error
 
 
 def _unpriced_notes(rows: Sequence[Row]) -> list[str]:

@@ -34,9 +34,18 @@ class UtilizationQueries:
     ) -> Utilization:
         """Compute the model FLOPs utilization, a float: 0.4 is 40 % of what the device could do.
 
-        It is the time that the products of the phases forward and backward take at the peak of the dtype that each
-        ran in, divided by ``seconds * world_size``. Products are multiply-accumulates, 2 FLOPs each. What is
-        recomputed in backward, the optimizer's step, and all other arithmetic do not count.
+        It is the time that the multiply-accumulates of the phases forward and backward take at the device's peak for
+        the dtype that each ran in, at 2 FLOPs each, divided by ``seconds * world_size``. They are in matmuls,
+        convolutions, attention and the gates of RNNs. Work that is recomputed in backward, the optimizer's step, and
+        all other arithmetic do not count.
+
+        - The backward of fused attention computes the scores again inside its kernel, and that counts: forward and
+          backward are 7 matmuls where the rule ``6*N*D + 12*L*H*Q*T`` has 6. Masked scores count too, except with
+          ``causal="exact"``.
+        - Peaks are without sparsity. A 2:4 sparse matmul has half the multiply-accumulates of a dense one.
+        - Integer matmuls count if the device has a peak for their dtype. Otherwise the text says that they are left
+          out, as it does for operators without a formula, and the share is a lower bound.
+        - A share above 1 is not cut off; the text lists what may be wrong.
 
         >>> import torch
         >>> from opflops import Device, count
@@ -57,7 +66,7 @@ class UtilizationQueries:
                 ``"h100-sxm:tf32"``; or your own :class:`opflops.devices.Device`.
             world_size: How many such devices shared the counted work. If each process counts its own part, as with
                 data parallelism, this is 1.
-            tf32: Whether float32 was computed in TF32.
+            tf32: Whether float32 was computed in TF32, as convolutions on CUDA are by default.
 
         Returns:
             A float with the attributes of :class:`opflops.profile.utilization.Utilization`.
@@ -79,7 +88,7 @@ class UtilizationQueries:
         world_size: int = 1,
         tf32: bool = False,
     ) -> Utilization:
-        """Compute the hardware FLOPs utilization: as :meth:`mfu`, with the products that were recomputed in backward.
+        """Compute the hardware FLOPs utilization: as :meth:`mfu`, with the work that was recomputed in backward.
 
         Without activation checkpointing both are equal.
 
