@@ -22,14 +22,14 @@ def parser() -> Parser:
     """Make the parser of the subcommand's arguments."""
     made = Parser(
         "opflops devices",
-        "List the devices of --roofline and --fits by the makers' datasheets: memory in GB,\n"
-        "bandwidth in TB/s, and peak TFLOP/s without sparsity (one multiply-add is 2 FLOPs).\n"
-        "With a name, show one device, with its ridge points and the source of its figures.",
-        "NAME can be PyTorch's name of the device too: NVIDIA H100 PCIe. cpu and cuda are those\n"
-        "of this machine, measured. A suffix :tf32, as in h100-sxm:tf32, computes float32 in TF32.",
+        "List the devices of --roofline and --fits by the makers' datasheets: memory in\n"
+        "GB, bandwidth in TB/s, and peak TFLOP/s without sparsity (one multiply-add is 2\n"
+        "FLOPs). With a name, show one device with its ridge points and its source.",
+        "DEVICE can be PyTorch's name too: NVIDIA H100 PCIe. cpu and cuda are those of\n"
+        "this machine, measured. The suffix :tf32, as in h100-sxm:tf32, computes float32\nin TF32.",
     )
     group = made.add_argument_group("arguments")
-    group.add_argument("name", metavar="NAME", nargs="*", help="the device to show")
+    group.add_argument("name", metavar="DEVICE", nargs="*", help="the device to show")
     group.add_argument("--format", default="simple", metavar="NAME", type=choice("format", _FORMATS),
                        choices=_FORMATS, help="json, csv, or a table of tabulate: simple, github …")  # fmt: skip
     add_general_options(made)

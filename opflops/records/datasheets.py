@@ -86,9 +86,9 @@ class Device:
         if name == "float32" and tf32 and TF32 in self.peaks:
             name = TF32
         if name not in self.peaks:
-            known = f"known are {', '.join(self.peaks)}" if self.peaks else "nor for any other dtype"
+            known = f"; known are {', '.join(self.peaks)}" if self.peaks else ", nor for any other dtype"
             raise ProfileError(
-                f"No peak of {self.name} is known for {dtype}; {known}. "
+                f"No peak of {self.name} is known for {dtype}{known}. "
                 "To use your own figures, create an opflops.devices.Device."
             )
         return self.peaks[name]

@@ -145,10 +145,13 @@ source: NVIDIA RTX Blackwell PRO GPU architecture whitepaper
 rtx-pro-6000-workstation 96 1.792   -    125  251.9  503.8  503.8 1007.6 2015.2 1007.6 |
                     | NVIDIA RTX PRO 6000 Blackwell Workstation Edition
 
-source: NVIDIA RTX PRO 6000 Blackwell Max-Q and Server Edition datasheets, FP4 with sparsity halved
+source: NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition datasheet, FP4 with sparsity halved
 rtx-pro-6000-max-q   96   1.792     -    110      -      -      -      - 1755.5      - |
                     | NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition
-rtx-pro-6000-server  96   1.597     -    120      -      -      -      -   2000      - |
+
+# The page states 234 TFLOP/s in TF32 without saying whether that is with sparsity.
+source: NVIDIA RTX PRO 6000 Blackwell Server Edition product page, tensor figures with sparsity halved
+rtx-pro-6000-server  96   1.597     -    120      -    500    500   1000   2000      - |
                     | NVIDIA RTX PRO 6000 Blackwell Server Edition
 
 source: NVIDIA DGX Spark datasheet, FP4 with sparsity halved

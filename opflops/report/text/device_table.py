@@ -63,30 +63,40 @@ def format_devices(devices: Sequence[Device], form: str = "simple") -> str:
             sheet = sheet.without(header)
             hidden.append(header)
     narrow = [f"Hidden because the terminal is narrow: {', '.join(hidden)}."] if hidden else []
-    one = "opflops devices NAME shows one device with its source."
+    one = "opflops devices DEVICE shows one device with its source."
     table = to_encodable(render(sheet, "simple", color=False))
     return "\n".join([table, "", *wrap_sentences([_DENSE, *narrow, one])])
 
 
 def format_device(device: Device) -> str:
     """Write everything that is known of a device: memory, peaks, ridge points, source and PyTorch's names."""
-    memory = "memory of several sizes" if device.memory is None else f"{device.memory / _GIGA:,.4g} GB of memory"
+    memory = "" if device.memory is None else f"{device.memory / _GIGA:,.4g} GB of memory, "
     head = f"{device.name}{f' ({device.family})' if device.family else ''}"
-    lines = [f"{printable(head)}: {memory}, {device.bandwidth / _TERA:,.5g} TB/s"]
+    divisor, unit = _unit(device.bandwidth)
+    lines = [f"{printable(head)}: {memory}{device.bandwidth / divisor:,.5g} {unit}B/s"]
     sentences = []
     if device.peaks:
-        rates = [f"{peak / _TERA:,.5g}" for peak in device.peaks.values()]
+        divisor, unit = _unit(max(device.peaks.values()))
+        rates = [f"{peak / divisor:,.5g}" for peak in device.peaks.values()]
         ridges = [f"{device.peaks[dtype] / device.bandwidth:,.4g}" for dtype in device.peaks]
         labels = [Label(printable(dtype)) for dtype in device.peaks]
-        sheet = Sheet("dtype", labels, ["TFLOP/s", "flops/byte"], [rates, ridges], has_total=False)
+        sheet = Sheet("dtype", labels, [f"{unit}FLOP/s", "flops/byte"], [rates, ridges], has_total=False)
         lines += ["", render(sheet, "simple", color=False)]
-        sentences = [_DENSE, "Work with fewer flops/byte than this ridge point is limited by memory."]
-    if open_dtypes := [dtype for dtype in _DTYPES if dtype not in device.peaks]:
-        sentences.append(f"Not stated: {', '.join(open_dtypes)}.")
+        sentences.append("Work with fewer flops/byte than stand here is limited by memory, other work by arithmetic.")
+    if device.family:
+        missing = [dtype for dtype in _DTYPES if dtype not in device.peaks]
+        sentences += [*([_DENSE] if device.peaks else []), *([f"Not stated: {', '.join(missing)}."] if missing else [])]
+    if device.family and device.memory is None:
+        sentences.append("It is sold with several sizes of memory.")
     if device.torch_names:
         sentences.append(f"PyTorch's name: {join(device.torch_names, 'or')}.")
     sentences += [f"Source: {device.source or 'none given'}.", *([device.note] if device.note else [])]
     return to_encodable("\n".join([*lines, "", *wrap_sentences([printable(each) for each in sentences])]))
+
+
+def _unit(rate: float) -> tuple[float, str]:
+    """Return what to divide a rate by so that it is written without many zeros, and the prefix of its unit."""
+    return (_TERA, "T") if rate >= _TERA / 10 else (_GIGA, "G")
 
 
 def _figures(device: Device) -> list[str]:

@@ -100,10 +100,12 @@ def _fit_to_screen(sheet: Sheet) -> str:
 
 
 def _device_note(device: Device, *, tf32: bool) -> str:
-    peaks = ", ".join(f"{scaled(round(peak))}FLOP/s in {name}" for name, peak in device.peaks.items())
+    units = {name: "OP/s" if name == "int8" else "FLOP/s" for name in device.peaks}
+    peaks = ", ".join(f"{scaled(round(peak))}{units[name]} in {name}" for name, peak in device.peaks.items())
     source = f" ({device.source})" if device.source else ""
     products = "float32 is computed in TF32" if tf32 else "float32 is not computed in TF32"
-    return f"{device.name}{source}: {scaled(round(device.bandwidth))}B/s; {peaks}; {products}."
+    facts = filter(None, [f"{scaled(round(device.bandwidth))}B/s", peaks, products])
+    return f"{device.name}{source}: {'; '.join(facts)}."
 
 
 def _integer_notes(dtypes: Sequence[str]) -> list[str]:
