@@ -197,14 +197,14 @@ class Views:
 
     @property
     def symbolic(self) -> Symbolic:
-        """Return what reports say beside the rows: dimensions, conditions and cases of expressions, and remarks."""
+        """Return what reports say beside the rows: dimensions, conditions and cases of expressions, remarks, timing."""
         from opflops.report import Symbolic  # noqa: PLC0415 - see above
 
         case_of = {dimension_rules.unless_sizes(sizes): sizes for sizes, _ in self.cases}
         reasons = {case_of[each.expression]: each.reason for each in self.conditions if each.expression in case_of}
         conditions = tuple(each for each in self.conditions if each.expression not in case_of)
         cases = tuple((sizes, reasons.get(sizes, "")) for sizes, _ in self.cases)
-        return Symbolic(self.dimensions, conditions, cases, self.remarks)
+        return Symbolic(self.dimensions, conditions, cases, self.remarks, self.timing)
 
     def __enter__(self) -> NoReturn:
         raise ProfileArgumentError(

@@ -75,6 +75,11 @@ class Timing:
     overhead: float | None = None
     calls: Mapping[str, int] = field(default_factory=dict, hash=False)
 
+    @property
+    def is_repeated(self) -> bool:
+        """Tell whether the program itself repeated a step in a single run, so that times are sums over several."""
+        return self.runs == 1 and max(self.calls.values(), default=0) > 1
+
     def plus(self, other: Timing, sign: int = 1) -> Timing:
         """Add (or, with ``sign=-1``, subtract) the times of another profile; runs are the fewer of both."""
         if not isinstance(other, Timing):
