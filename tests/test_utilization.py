@@ -442,7 +442,7 @@ def test_a_run_without_counting_is_the_time_that_counts():
     profile = Profile(rows, timing=Timing(7, 3, 6.0, 0.1, wall=5.0, wall_spread=0.2, overhead=1.0))
     mfu = profile.mfu(None, TOY)
     assert mfu == pytest.approx(3 / 5)
-    assert "3.000 s at peak / 5.000 s (the median of 7 runs without counting)." in str(mfu)
+    assert "3.000 s at peak / 5.000 s (the median of 7 runs without the mode)." in str(mfu)
     assert profile.roofline(TOY).utilizations == (mfu,)
     assert profile.mfu(10, TOY) == pytest.approx(0.3)
     assert profile.where(phase=("forward", "backward")).mfu(None, TOY) == mfu
@@ -450,7 +450,7 @@ def test_a_run_without_counting_is_the_time_that_counts():
     assert part == 0.5
     assert "1.000 s at peak / 2.000 s (the operators' times, added up)." in str(part)
     once = Profile(rows, timing=Timing(1, 3, 6.0, wall=5.0)).mfu(None, TOY)
-    assert "(a single run without counting)" in str(once)
+    assert "(a single run without the mode)" in str(once)
 
 
 def test_a_single_cold_time_is_marked():

@@ -133,7 +133,7 @@ def _measured_seconds(caller: str, kind: str, rows: Sequence[Row], timing: Timin
     """
     if timing is not None and timing.wall is not None and 0 < timing.wall < inf:
         runs = "a single run" if timing.runs == 1 else f"the median of {timing.runs} runs"
-        return timing.wall, f"{runs} without counting"
+        return timing.wall, f"{runs} without the mode"
     check_concrete(((row, "seconds", row.seconds or 0) for row in rows), kind)
     total = fsum(row.seconds or 0.0 for row in rows)
     untimed = [row for row in rows if row.seconds is None and (row.cost or not row.priced)]

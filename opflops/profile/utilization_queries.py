@@ -60,7 +60,7 @@ class UtilizationQueries:
 
         Args:
             seconds: The time in which all that was counted ran, on the slowest device. None takes the time that the
-                profile has, and the text says which: that of a run without counting, as :func:`opflops.time_step` has
+                profile has, and the text says which: that of a run without the mode, as :func:`opflops.time_step` has
                 it, or the operators' times, added up. In the latter, the time between operators is missing.
             device: A name in :data:`opflops.devices.DEVICES`, such as ``"h100-sxm"`` or, for float32 in TF32,
                 ``"h100-sxm:tf32"``; or your own :class:`opflops.devices.Device`.
