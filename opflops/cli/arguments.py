@@ -249,7 +249,11 @@ def count_parser() -> Parser:
                        choices=("auto", "exact", "scaled"),
                        help="write numbers auto, exact (1,234) or scaled (1.2 k)")  # fmt: skip
     _add_measure(group, "for comparisons, flame graphs: flops (default), macs …")
-    group.add_argument("--roofline", metavar="DEVICE", help="bound times on h100-sxm, cpu … (see opflops devices)")
+    group.add_argument(
+        "--roofline",
+        metavar="DEVICE",
+        help="bound times, and with --timing the MFU, on h100-sxm, cpu … (see opflops devices)",
+    )
     group.add_argument("--fits", metavar="DEVICE", help="whether the peak memory fits: h100-sxm, 24GB, cuda …")
     group.add_argument("--largest", metavar="DIM", action="append", default=[],
                        help="largest size that fits, as of batch=0:0; repeatable")  # fmt: skip

@@ -46,14 +46,21 @@ def difference(before: Profile, after: Profile) -> Profile:
 
 
 def select(profile: Profile, accepts: Callable[[Row], bool], accepts_module: Callable[[ModuleRecord], bool]) -> Profile:
-    """Keep some rows and some modules, in all cases too. What was kept in memory is not known of a part."""
+    """Keep some rows and some modules, in all cases too.
+
+    What was kept in memory is not known of a part, nor how long it takes without the mode.
+    """
+    rows, timing = tuple(filter(accepts, profile.rows)), profile.timing
+    if timing is not None and len(rows) < len(profile.rows):
+        timing = replace(timing, wall=None, wall_spread=None, overhead=None)
     return replace(
         profile,
-        rows=tuple(filter(accepts, profile.rows)),
+        rows=rows,
         sites=tuple(filter(accepts, profile.sites)),
         cases=tuple(case._replace(profile=select(case.profile, accepts, accepts_module)) for case in profile.cases),
         modules=tuple(filter(accepts_module, profile.modules)),
         memory=None,
+        timing=timing,
     )
 
 

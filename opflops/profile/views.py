@@ -192,7 +192,8 @@ class Views:
         """
         from opflops.profile.roofline import roofline  # noqa: PLC0415 - see above
 
-        return roofline(rows_at_example(self.rows), device, by, tf32=tf32)
+        rows = rows_at_example(self.rows)
+        return roofline(rows, device, by, tf32=tf32, remarks=self.remarks, timing=self.timing)
 
     @property
     def symbolic(self) -> Symbolic:
