@@ -40,7 +40,7 @@ TIMED = Profile(
 
 
 def test_half_of_a_part_saves_half_of_its_share():
-    """By hand, of 10 s: mm has 0.8, saves 0.4 and makes it 1 / 0.6 times as fast; relu has 0.1 and makes it 1 / 0.95."""
+    """By hand, of 10 s: mm has 0.8, saves 0.4, is 1 / 0.6 times as fast; relu has 0.1, is 1 / 0.95 times as fast."""
     found = TIMED.bottlenecks()
     assert found.seconds == 10.0
     assert found.measured
