@@ -132,7 +132,9 @@ def test_what_is_right_of_the_recording_never_sees_torch(package):
             assert not any(name.split(".")[0] == "torch" for name in imports(path)), path
 
 
-@pytest.mark.parametrize("file", ["devices/bounds", "profile/roofline", "profile/scaling"])
+@pytest.mark.parametrize(
+    "file", ["devices/bounds", "profile/roofline", "profile/scaling", "profile/utilization", "profile/device_time"]
+)
 def test_questions_about_rows_are_answered_without_torch(file):
     """Bounds on time and growth are arithmetic on rows."""
     assert not any(name.split(".")[0] == "torch" for name in imports(PACKAGE / f"{file}.py"))

@@ -12,6 +12,7 @@ from opflops.profile.example_counts import modules_at_example, rows_at_example
 from opflops.profile.method_advice import advise
 from opflops.profile.module_queries import ModuleQueries
 from opflops.profile.planning import Planning
+from opflops.profile.utilization_queries import UtilizationQueries
 from opflops.profile.views import Views
 from opflops.records import dimensions as dimension_rules
 from opflops.records import rows
@@ -36,7 +37,7 @@ __all__ = ["Case", "Condition", "Dimension", "Profile", "Row"]
 
 @explain_methods(advise, ProfileArgumentError)
 @dataclass(frozen=True)
-class Profile(ModuleQueries, Planning, Views):
+class Profile(ModuleQueries, Planning, UtilizationQueries, Views):
     """Hold counted work and answer queries on it; printing it shows the report.
 
     Totals and groups include floating-point rows only; integer and bool rows are kept in :attr:`rows`.

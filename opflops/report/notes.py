@@ -147,8 +147,9 @@ def _unpriced_notes(rows: Sequence[Row]) -> list[str]:
     ]
 
 
+_MISSING = "Not counted: "
 CUT_SHORT_REMARK = (
-    "Not counted: what ran after another dispatch mode ended that began before the block. PyTorch then takes off the "
+    f"{_MISSING}what ran after another dispatch mode ended that began before the block. PyTorch then takes off the "
     "mode that began last. End modes in the opposite order as they begin."
 )
 """The sentence about a block inside which a mode ended that is none of opflops."""
@@ -166,4 +167,9 @@ def uncounted_remark(calls: Mapping[str, int]) -> str:
     names = [f"{name} ({format_calls(number)})" for name, number in calls.items()]
     if len(names) > _MAX_MODULES:
         names[_MAX_MODULES - 1 :] = [f"{len(names) - _MAX_MODULES + 1} more modules"]
-    return f"Not counted: modules called in other threads: {join_names(names)}. OpFlopMode(threads=True) counts them."
+    return f"{_MISSING}modules called in other threads: {join_names(names)}. OpFlopMode(threads=True) counts them."
+
+
+def missing_work(remarks: Iterable[str]) -> list[str]:
+    """List the remarks of a profile that are about work that ran and is in none of its rows."""
+    return [remark for remark in remarks if remark.startswith(_MISSING)]

@@ -1,0 +1,212 @@
+"""Compute a utilization from rows: which work counts, at which peak, and what is missing."""
+
+from __future__ import annotations
+
+from math import fsum, inf
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+from opflops.errors import ProfileArgumentError, ProfileError
+from opflops.profile.utilization import THROUGH_TF32, PeakTime, Utilization, format_amount, operation_unit
+from opflops.records import datasheets as devices
+from opflops.records.algebra import as_int
+from opflops.records.arguments import check_count, check_flag, describe
+from opflops.records.rows import check_concrete, unpriced
+from opflops.report.notes import format_calls, join_names, missing_work
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from opflops.devices import Device
+    from opflops.records.rows import Row
+
+MFU, HFU = "MFU", "HFU"
+PHASES = {MFU: ("forward", "backward"), HFU: ("forward", "backward", "recompute")}
+"""The phases whose multiply-accumulates count."""
+
+_LEFT_OUT = {
+    "recompute": "{} of matmuls that ran again in backward do not count here, but in hfu().",
+    "optimizer": "{} of matmuls in the optimizer's step do not count.",
+}
+_RUN_AS = {"qint8": "int8", "quint8": "int8", "uint8": "int8"}
+"""Integer dtypes that run at the peak of another, which is the one that datasheets state."""
+
+_ADDED_UP = "the operators' times, added up"
+_MAX_NAMES = 4
+
+
+def utilization(
+    kind: str,
+    rows: Iterable[Row],
+    seconds: float | None,
+    device: str | Device | None,
+    world_size: int = 1,
+    *,
+    tf32: bool = False,
+    remarks: Sequence[str] = (),
+) -> Utilization:
+    """Divide the time that multiply-accumulates take at their peaks by a measured time.
+
+    Args:
+        kind: ``"MFU"`` or ``"HFU"``.
+        rows: All rows of a profile.
+        seconds: The time that they took; None for the sum of the times of the rows.
+        device: A device or its name.
+        world_size: How many devices shared the work.
+        tf32: Whether float32 was computed in TF32.
+        remarks: Sentences of the profile on what it leaves out.
+
+    Raises:
+        ProfileError: An argument cannot be used, the device has no known peak for a floating dtype, a count is an
+            expression or negative, or no time was given and the rows were not timed.
+    """
+    rows = tuple(rows)
+    caller = f"{kind.lower()}()"
+    found, tf32 = _find_device(caller, device, seconds, tf32=tf32)
+    check_count("world_size", world_size, otherwise="")
+    check_concrete(((row, "macs", as_int(row.cost.macs)) for row in rows), kind)
+    if seconds is None:
+        taken, measured = _measured_seconds(caller, kind, rows), _ADDED_UP
+    else:
+        taken, measured = _check_seconds(caller, seconds), ""
+    counted = [row for row in rows if row.phase in PHASES[kind]]
+    parts, unknown = _peak_times(counted, found, tf32=tf32)
+    missing = [*_unpriced_notes(counted), *_unknown_notes(unknown, found), *missing_work(remarks)]
+    notes = [
+        *missing,
+        *(each for each in remarks if each not in missing),
+        *_estimate_notes(counted),
+        *_left_out_notes(kind, rows),
+        *_tf32_notes(parts, found, tf32=tf32),
+    ]
+    if not parts and not missing:
+        notes.append(f"There are no matmuls in the phases {join_names(PHASES[kind])}.")
+    try:
+        return Utilization(kind, found, parts, taken, int(world_size), notes, bool(missing), measured)
+    except OverflowError as error:
+        raise ProfileError(f"A count is too large to compute a time from it: {error}.") from error
+
+
+def _find_device(caller: str, device: Any, seconds: Any, *, tf32: bool) -> tuple[Device, bool]:
+    if device is None or isinstance(seconds, (str, devices.Device)):
+        raise ProfileArgumentError(
+            f"{caller} needs the seconds that the counted work took, and then a device, as in "
+            f"{caller[:-1]}0.02, 'h100-sxm')."
+        )
+    check_flag("tf32", tf32)
+    device, with_tf32 = devices.split_tf32(device)
+    return devices.device(device), bool(tf32) or with_tf32
+
+
+def _check_seconds(caller: str, seconds: Any) -> float:
+    """Return a time as a float.
+
+    Raises:
+        ProfileArgumentError: It is no number, or not above zero and finite.
+    """
+    is_number = isinstance(seconds, Real) and not isinstance(seconds, bool)
+    if is_number:
+        try:
+            number = float(seconds)
+        except OverflowError:
+            number = inf
+        if 0 < number < inf:
+            return number
+    hint = ""
+    if hasattr(seconds, "total_seconds"):
+        hint = " Pass seconds.total_seconds()."
+    elif not is_number and not isinstance(seconds, bool) and hasattr(seconds, "__float__"):
+        hint = " Pass float(seconds)."
+    raise ProfileArgumentError(
+        f"{caller} needs the seconds that the counted work took, a number above zero and finite, not "
+        f"{describe(seconds)}.{hint}"
+    )
+
+
+def _measured_seconds(caller: str, kind: str, rows: Sequence[Row]) -> float:
+    """Return the time of all rows; what costs nothing may be untimed.
+
+    Raises:
+        ProfileError: A row was not timed, or has a negative time as in a difference.
+    """
+    check_concrete(((row, "seconds", row.seconds or 0) for row in rows), kind)
+    total = fsum(row.seconds or 0.0 for row in rows)
+    untimed = [row for row in rows if row.seconds is None and (row.cost or not row.priced)]
+    if not untimed and 0 < total < inf:
+        return total
+    why = "This profile was not timed"
+    if untimed and total:
+        why = f"This profile was timed in part: {untimed[0].op} in {untimed[0].module or 'no module'} has no time"
+    raise ProfileError(
+        f"{why}. Give {caller} the seconds that the work took, or count it with OpFlopMode(timing=True)."
+    )
+
+
+def _peak_times(rows: Iterable[Row], device: Device, *, tf32: bool) -> tuple[list[PeakTime], dict[str, int]]:
+    """Add up the multiply-accumulates of each dtype; those of integers whose peak is not known come apart.
+
+    Raises:
+        ProfileError: The device has no known peak for a floating dtype.
+    """
+    flops: dict[str, int] = {}
+    integer = set()
+    for row in rows:
+        if macs := as_int(row.cost.macs):
+            flops[row.dtype] = flops.get(row.dtype, 0) + 2 * macs
+            if not row.floating:
+                integer.add(row.dtype)
+    found, unknown = [], {}
+    for dtype, operations in flops.items():
+        runs_as = _RUN_AS.get(dtype, dtype)
+        if dtype in integer and runs_as not in device.peaks:
+            unknown[dtype] = operations
+        else:
+            peak = device.peak(runs_as, tf32=tf32)
+            found.append(PeakTime(dtype, operations, peak, tf32 and peak != device.peak(runs_as)))
+    return found, unknown
+
+
+def _unpriced_notes(rows: Sequence[Row]) -> list[str]:
+    missing = [f"{op} ({format_calls(calls)})" for op, calls in unpriced(rows).items()]
+    if not missing:
+        return []
+    return [f"Not counted: {_some(missing)}, which {'has' if len(missing) == 1 else 'have'} no formula."]
+
+
+def _unknown_notes(unknown: dict[str, int], device: Device) -> list[str]:
+    return [
+        f"{format_amount(operations, operation_unit(dtype))} of matmuls in {dtype} do not count, since no peak of "
+        f"{device.name} is known for {_RUN_AS.get(dtype, dtype)}."
+        for dtype, operations in unknown.items()
+    ]
+
+
+def _estimate_notes(rows: Sequence[Row]) -> list[str]:
+    by_reason: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row.estimate and as_int(row.cost.macs):
+            by_reason.setdefault(row.estimate, {})[row.op] = None
+    return [f"Estimated: {_some(list(ops))}: {reason}." for reason, ops in by_reason.items()]
+
+
+def _left_out_notes(kind: str, rows: Sequence[Row]) -> list[str]:
+    """Say which multiply-accumulates do not belong to this share, if there are some."""
+    found = []
+    for phase, text in _LEFT_OUT.items():
+        flops = 2 * sum(as_int(row.cost.macs) for row in rows if row.phase == phase)
+        if phase not in PHASES[kind] and flops:
+            found.append(text.format(format_amount(flops)))
+    return found
+
+
+def _tf32_notes(parts: Iterable[PeakTime], device: Device, *, tf32: bool) -> list[str]:
+    """Say that TF32 was asked for, if there is such work and the device does not have it."""
+    if not tf32 or devices.TF32 in device.peaks or not any(part.dtype in THROUGH_TF32 for part in parts):
+        return []
+    return [f"No peak of {device.name} is known for TF32, so float32 is divided by its own."]
+
+
+def _some(names: Sequence[str]) -> str:
+    """Join names, of many only the first."""
+    left = len(names) - _MAX_NAMES
+    return join_names([*names[:_MAX_NAMES], f"{left} others"] if left > 1 else names)

@@ -1,0 +1,95 @@
+"""The questions that ask a profile how well a device was used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opflops.errors import ProfileArgumentError
+from opflops.profile.example_counts import rows_at_example
+from opflops.profile.method_advice import advise
+from opflops.records.arguments import explain_methods
+
+if TYPE_CHECKING:
+    from opflops.devices import Device
+    from opflops.profile.utilization import Utilization
+    from opflops.records.rows import Row
+
+
+@explain_methods(advise, ProfileArgumentError)
+class UtilizationQueries:
+    """Add utilization to a profile, the subclass that holds the data."""
+
+    rows: tuple[Row, ...]
+    remarks: tuple[str, ...]
+
+    def mfu(
+        self,
+        seconds: float | None = None,
+        device: str | Device | None = None,
+        *,
+        world_size: int = 1,
+        tf32: bool = False,
+    ) -> Utilization:
+        """Compute the model FLOPs utilization, a float: 0.4 is 40 % of what the device could do.
+
+        It is the time that the products of the phases forward and backward take at the peak of the dtype that each
+        ran in, divided by ``seconds * world_size``. Products are multiply-accumulates, 2 FLOPs each. What is
+        recomputed in backward, the optimizer's step, and all other arithmetic do not count.
+
+        >>> import torch
+        >>> from opflops import Device, count
+        >>> p = count(torch.nn.Linear(500, 100, bias=False), torch.ones(10, 500))
+        >>> mine = Device("mine", {"float32": 1e9}, 1e9, source="my measurement")
+        >>> mfu = p.mfu(0.002, mine)  # 2 * 10 * 500 * 100 FLOPs take 0.001 s at the peak
+        >>> float(mfu)
+        0.5
+        >>> print(mfu)  # doctest: +NORMALIZE_WHITESPACE
+        MFU 50.0 % = 1.000 ms at peak / 2.000 ms. 2 x macs: 1.000 MFLOP in float32 at 1.000 GFLOP/s.
+        Peaks of mine: my measurement.
+
+        Args:
+            seconds: The time in which all that was counted ran, on the slowest device. None takes the times of the
+                operators, if they were timed; the time between them is not in it.
+            device: A name in :data:`opflops.devices.DEVICES`, such as ``"h100-sxm"`` or, for float32 in TF32,
+                ``"h100-sxm:tf32"``; or your own :class:`opflops.devices.Device`.
+            world_size: How many such devices shared the counted work. If each process counts its own part, as with
+                data parallelism, this is 1.
+            tf32: Whether float32 was computed in TF32.
+
+        Returns:
+            A float with the attributes of :class:`opflops.profile.utilization.Utilization`.
+
+        Raises:
+            ProfileError: An argument cannot be used, the device has no known peak for a floating dtype, or a count is
+                an expression or negative.
+        """
+        from opflops.profile.device_time import MFU, utilization  # noqa: PLC0415 - keeps import opflops fast
+
+        rows = rows_at_example(self.rows)
+        return utilization(MFU, rows, seconds, device, world_size, tf32=tf32, remarks=self.remarks)
+
+    def hfu(
+        self,
+        seconds: float | None = None,
+        device: str | Device | None = None,
+        *,
+        world_size: int = 1,
+        tf32: bool = False,
+    ) -> Utilization:
+        """Compute the hardware FLOPs utilization: as :meth:`mfu`, with the products that were recomputed in backward.
+
+        Without activation checkpointing both are equal.
+
+        Args:
+            seconds: As for :meth:`mfu`.
+            device: As for :meth:`mfu`.
+            world_size: As for :meth:`mfu`.
+            tf32: As for :meth:`mfu`.
+
+        Raises:
+            ProfileError: As for :meth:`mfu`.
+        """
+        from opflops.profile.device_time import HFU, utilization  # noqa: PLC0415 - keeps import opflops fast
+
+        rows = rows_at_example(self.rows)
+        return utilization(HFU, rows, seconds, device, world_size, tf32=tf32, remarks=self.remarks)
