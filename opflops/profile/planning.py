@@ -12,6 +12,7 @@ from opflops.records.arguments import explain_methods
 if TYPE_CHECKING:
     from opflops.devices import Device
     from opflops.profile.bottlenecks import Bottlenecks
+    from opflops.profile.resources import Resources
     from opflops.records.memory import Memory
     from opflops.records.rows import Row
 
@@ -21,6 +22,7 @@ class Planning:
     """Add questions about time and money to a profile, the subclass that holds the data."""
 
     rows: tuple[Row, ...]
+    remarks: tuple[str, ...]
     memory: Memory | None
 
     def bottlenecks(self, device: str | Device | None = None, *, tf32: bool = False) -> Bottlenecks:
@@ -69,3 +71,61 @@ class Planning:
         from opflops.profile.bottlenecks import bottlenecks  # noqa: PLC0415 - keeps import opflops fast
 
         return bottlenecks(rows_at_example(self.rows), device, tf32=tf32)
+
+    def resources(
+        self,
+        device: str | Device,
+        *,
+        steps: float,
+        mfu: float,
+        devices: int = 1,
+        price: float | None = None,
+        tokens: float | None = None,
+        tf32: bool = False,
+    ) -> Resources:
+        """Compute what a number of steps takes: hours, device-hours, FLOPs and, with a price, money.
+
+        A step takes the time that its matmuls take at the peaks of their dtypes, divided by the MFU (see :meth:`mfu`)
+        and by the number of devices. A step is all that was counted, and the devices share it: count the batch of all
+        of them together. If each device runs what was counted instead, as with data parallelism, the hours are those of
+        ``devices=1``, and the device-hours that many times as many.
+
+        >>> from opflops import Cost, Device, Profile, Row
+        >>> mine = Device("mine", {"bfloat16": 1e12}, 1e11, source="my measurement")
+        >>> step = Profile((Row("Net", "Net", "aten.mm", "forward", "bfloat16", 1, Cost(macs=720 * 10**12)),))
+        >>> plan = step.resources(mine, steps=100, devices=8, mfu=0.4, price=2.5, tokens=4096)
+        >>> plan.hours, plan.device_hours, plan.money, plan.tokens  # 1440 s x 100 / 0.4 = 100 hours of one device
+        (12.5, 100.0, 250.0, 409600)
+
+        Args:
+            device: As for :meth:`roofline`.
+            steps: How many steps there are.
+            mfu: The share of the peaks that you assume, such as 0.4 for 40 %, or one that was measured:
+                ``p.mfu(seconds, device)``.
+            devices: How many devices share each step.
+            price: What one device costs in an hour, in any currency.
+            tokens: How many tokens one step has.
+            tf32: As for :meth:`roofline`.
+
+        Returns:
+            ``hours``, ``device_hours``, ``money``, ``flops``, ``tokens``, whether memory fits if it was counted
+            (``fit``), and more. Printing it shows all of this with the assumptions and the source of the peaks.
+
+        Raises:
+            ProfileError: An argument cannot be used, the device is unknown or has no known peak for a dtype, a count is
+                an expression or negative, or there are no matmuls in forward and backward.
+        """
+        from opflops.profile.resources import resources  # noqa: PLC0415 - keeps import opflops fast
+
+        return resources(
+            rows_at_example(self.rows),
+            device,
+            steps=steps,
+            mfu=mfu,
+            devices=devices,
+            price=price,
+            tokens=tokens,
+            tf32=tf32,
+            memory=self.memory,
+            remarks=self.remarks,
+        )
