@@ -143,6 +143,7 @@ def test_missing_work_makes_it_a_lower_bound():
         ({"tokens": "4k"}, "tokens must be a whole number"),
         ({"mfu": STEP.hfu(5000.0, TOY)}, "mfu is an HFU"),
         ({"device": "h10"}, "no figures for a device 'h10'"),
+        ({"device": None}, "A device is a name, such as 'h100-sxm'"),
     ],
 )
 def test_what_cannot_be_planned_with_is_refused(arguments, words):

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.profile.device_time import MFU, utilization
 from opflops.profile.utilization import PeakTime, Utilization, format_amount
+from opflops.records import datasheets as devices_by_name
 from opflops.records.algebra import as_int
-from opflops.records.arguments import check_count, describe, explain_methods, no_advice
+from opflops.records.arguments import check_count, check_flag, describe, explain_methods, no_advice
 from opflops.records.rows import check_concrete, total
 from opflops.report import format_facts
 from opflops.report.notes import join_names
@@ -168,6 +169,9 @@ def resources(
             f"price must be what one device costs in an hour, 0 or more, as in price=2.5, not {describe(price)}."
         )
     _check_mfu(mfu)
+    check_flag("tf32", tf32)
+    device, with_tf32 = devices_by_name.split_tf32(device)
+    device, tf32 = devices_by_name.device(device), tf32 or with_tf32
     counts = [(row, "macs", as_int(row.cost.macs)) for row in rows]
     check_concrete([*counts, *((row, "ops", as_int(row.cost.ops)) for row in rows)], "The resource plan")
     # In a second, so that what it divides is the time at the peaks.

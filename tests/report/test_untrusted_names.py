@@ -1,5 +1,7 @@
 """Names that a stranger chose: no report acts upon a terminal, or breaks, for what a module is called."""
 
+from dataclasses import replace
+
 import pytest
 
 from opflops import Cost, Profile, Row
@@ -33,6 +35,12 @@ VIEWS = {
     },
     "difference": lambda: format_difference(NAMED, ComparedProfile((HOSTILE,)), names=("before", TITLE)),
     "roofline": lambda: str(PROFILE.roofline(DEVICE, ("module", "op", "dtype"))),
+    "bottlenecks": lambda: str(PROFILE.bottlenecks(DEVICE)),
+    "resources": lambda: str(
+        Profile((replace(HOSTILE, phase="forward"), HOSTILE)).resources(
+            replace(DEVICE, name=TITLE, source=TITLE), steps=1, mfu=0.4
+        )
+    ),
     "budget": lambda: "\n".join([format_largest(PROFILE, "macs"), *unpriced_messages(PROFILE)]),
 }
 
