@@ -35,7 +35,7 @@ def test_hours_by_hand():
     assert plan.device_hours == pytest.approx(150)
     assert plan.flops == plan.model_flops == 100 * 2160 * TERA
     text = flat(plan)
-    assert "100 steps on 8 devices: toy" in text
+    assert "100 steps on 8 x toy" in text
     assert "time 18.75 hours" in text
     assert "device-hours 150" in text
     assert "flops 216.0 PFLOP, 216.0 PFLOP of them counted by the MFU" in text
@@ -94,7 +94,7 @@ def test_a_measured_mfu_gives_back_the_time_that_it_was_measured_in():
 def test_an_assumed_mfu_and_the_source_of_the_peaks_are_printed():
     """Whoever reads the hours sees what they stand on."""
     text = flat(STEP.resources("h100-sxm", steps=1, mfu=0.35))
-    assert "1 step on one device: h100-sxm" in text
+    assert "1 step on h100-sxm" in text
     assert "MFU 35 % is assumed." in text
     assert f"Peaks of h100-sxm: {DEVICES['h100-sxm'].source}." in text
     assert "2.160 PFLOP in bfloat16 at 989.4 TFLOP/s" in text

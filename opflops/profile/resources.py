@@ -108,6 +108,22 @@ class Resources:
         """Return how many tokens all devices process in a second; None if those of a step were not given."""
         return None if self.tokens_per_step is None else self.tokens_per_step / self.step_seconds
 
+    @property
+    def summary(self) -> str:
+        """Return the steps, the hours and the MFU in one line."""
+        least = "at least " if self.lower_bound else ""
+        money = "" if self.money is None else f", {self.money:,.2f} in money"
+        how = "measured" if isinstance(self.mfu, Utilization) else "assumed"
+        return (
+            f"{self._heading}: {least}{_format_hours(self.hours)}, {_format_quantity(self.device_hours)} device-hours"
+            f"{money} (MFU {100 * self.mfu:.3g} %, {how})"
+        )
+
+    @property
+    def _heading(self) -> str:
+        many = f"{self.devices:,} x " if self.devices > 1 else ""
+        return f"{self.steps:,} step{'s' if self.steps > 1 else ''} on {many}{self.device.name}"
+
     def __str__(self) -> str:
         least = "at least " if self.lower_bound else ""
         facts = {
@@ -122,9 +138,7 @@ class Resources:
             facts["tokens"] = f"{scaled(self.tokens)}, {_format_quantity(self.tokens_per_second)} in a second"
         if self.fit is not None:
             facts["memory"] = str(self.fit)
-        many = f"{self.devices:,} devices" if self.devices > 1 else "one device"
-        steps = f"{self.steps:,} step{'s' if self.steps > 1 else ''}"
-        return format_facts(f"{steps} on {many}: {self.device.name}", facts, self._assumptions())
+        return format_facts(self._heading, facts, self._assumptions())
 
     def _assumptions(self) -> list[str]:
         shared = f", which the {self.devices:,} devices share" if self.devices > 1 else ""

@@ -67,10 +67,15 @@ def basis_note(ranking: Ranking) -> str:
     return f"Where to optimize, by lower bounds on {device}: {whole} in all, each operator alone."
 
 
-def ranking_notes(ranking: Ranking) -> list[str]:
-    """List the sentences on a ranking: what holds the parts back, what is missing, where figures are from."""
+def ranking_notes(ranking: Ranking, to_choose: str = "Give a device, as in bottlenecks('h100-sxm'),") -> list[str]:
+    """List the sentences on a ranking: what holds the parts back, what is missing, where figures are from.
+
+    Args:
+        ranking: The entries.
+        to_choose: How to choose a device, the beginning of a sentence.
+    """
     return [
-        *_limit_notes(ranking),
+        *(_limit_notes(ranking) if ranking.device is not None else [f"{to_choose} to see what holds each part back."]),
         *_speed_notes(ranking.operators),
         *_left_out(ranking),
         *([] if ranking.device is None else [device_note(ranking.device, tf32=ranking.tf32)]),
@@ -136,8 +141,6 @@ def _explain(tables: Sequence[FittedTable]) -> str:
 
 def _limit_notes(ranking: Ranking) -> list[str]:
     """Say what holds back how much of the whole, and what helps against it."""
-    if ranking.device is None:
-        return ["Give a device, as in bottlenecks('h100-sxm'), to see what holds each part back."]
     known = [f"{limit} {share(seconds, ranking.seconds)} %" for limit, seconds in ranking.limits.items()]
     if not known:
         return []
