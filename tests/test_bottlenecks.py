@@ -10,6 +10,7 @@ import torch
 from opflops import Cost, OpFlopMode, Profile, ProfileError, Row, count
 from opflops.devices import Device
 from opflops.example import GPT
+from opflops.records.timing import Timing
 
 # A thousand operations a second in float32, four thousand in TF32; a hundred bytes.
 TOY = Device("toy", {"float32": 1000.0, "tf32": 4000.0}, 100.0, "a drawing")
@@ -232,6 +233,23 @@ def test_nothing_is_left_out_in_silence():
     untimed = Profile([replace(each, seconds=None) for each in rows]).bottlenecks(TOY)
     assert untimed.untimed == {}
     assert untimed.unpriced == {"my.op": 2}
+
+
+def test_how_times_were_measured_is_said():
+    """Medians or a single run, what was timed once and cold, and what the profile leaves out."""
+    rows = (row("aten.mm", seconds=4.0), row("aten.add", seconds=1.0, calls=3))
+    once = Profile(rows, remarks=("Not counted: modules called in other threads: Net (2 calls).",))
+    text = flat(once.bottlenecks())
+    assert "Timed in a single call, which may be a slow first one: aten.mm." in text
+    assert "Not counted: modules called in other threads: Net (2 calls)." in text
+    rows = tuple(replace(each, spread=0.1) for each in rows)
+    warm = Profile(rows, timing=Timing(runs=7, warmup=3, median=6.0, spread=0.2, wall=8.0))
+    text = flat(warm.bottlenecks())
+    assert "Times are medians of 7 runs after 3 of warm-up" in text
+    assert "A run takes 8.000 s without the mode; these operators take 62 % of that." in text
+    assert "in a single call" not in text
+    single = Profile((replace(rows[0], spread=None), rows[1]), timing=Timing(runs=1, warmup=2, median=6.0, wall=8.0))
+    assert single.bottlenecks().timed_once == ()
 
 
 def test_neither_times_nor_a_device_is_an_error_that_says_what_to_give():

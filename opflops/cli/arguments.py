@@ -37,8 +37,8 @@ SUBCOMMANDS = {
 _TARGETS = """\
 TARGET: torchvision:resnet50, timm:resnet18, hf:gpt2, hf:PATH/config.json,
 package.module:callable, file.py:callable, saved.json, exported.pt2 (runs code)"""
-# A suffix of a file, a folder, or a colon that is not that of :tf32.
-_TARGET = re.compile(r"[./\\]|:(?!tf\d+$)")
+# A suffix of a file, a folder, or a colon that is not that of cuda:0 or :tf32.
+_TARGET = re.compile(r"[./\\]|:(?!(\d+|tf\d+|\d+:tf\d+)$)")
 _EXIT = "Exit code: 0 success, 1 over a budget, 2 wrong use, 3 opflops error, 130 Ctrl-C."
 
 
@@ -268,7 +268,7 @@ def count_parser() -> Parser:
                        choices=("auto", "exact", "scaled"),
                        help="write numbers auto, exact (1,234) or scaled (1.2 k)")  # fmt: skip
     _add_measure(group, "for comparisons, flame graphs: flops (default), macs …")
-    group.add_argument("--roofline", metavar="DEVICE", help="bound times on h100-sxm, cpu … (see opflops devices)")
+    group.add_argument("--roofline", metavar="DEVICE", help="bound times, with --timing also MFU: h100-sxm, cpu …")
     group.add_argument("--bottlenecks", metavar="DEVICE", nargs="?",
                        help="where to optimize, by times or bounds on a device")  # fmt: skip
     group.add_argument("--resources", metavar="PLAN",

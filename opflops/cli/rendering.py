@@ -12,10 +12,10 @@ from opflops.cli import fits, output, planning
 from opflops.cli.arguments import FILE_FORMATS
 from opflops.cli.option_wording import name_options_in_report
 from opflops.devices import TF32
+from opflops.devices import device as find_device
 from opflops.devices.benchmark import benchmark_device
 from opflops.errors import TargetError
 from opflops.profile.profile import Profile
-from opflops.records import datasheets as devices
 from opflops.report.files.counts import check_measure
 from opflops.report.text.color import wants_color
 from opflops.report.text.comparison import ComparisonOptions, format_comparison
@@ -163,7 +163,7 @@ def _read_sections(arguments: argparse.Namespace, roofline: str, form: str) -> t
     for device in (roofline, bottlenecks, "" if plan is None else plan.device):
         if device and device not in MEASURED_DEVICES:
             # An unknown name raises now, and not after minutes of counting.
-            devices.device(device)
+            find_device(device)
     if plan is not None:
         planning.check_plan(plan)
     given = {"roofline": roofline, "bottlenecks": bottlenecks is not None, "resources": plan}
@@ -175,18 +175,23 @@ def _read_sections(arguments: argparse.Namespace, roofline: str, form: str) -> t
     return bottlenecks, plan
 
 
-def _get_device(name: str) -> Device | None:
-    """Return a device from its datasheet, or measure the CPU or GPU of this machine; None for no name."""
+def get_device(name: str) -> Device:
+    """Return a device from its datasheet, or measure the CPU or GPU of this machine.
+
+    Raises:
+        TargetError: It is the GPU, and this machine has none.
+        ProfileError: The device is not known.
+    """
     if name in MEASURED_DEVICES:
         if name == "cuda" and not torch.cuda.is_available():
-            raise TargetError("The device cuda needs a GPU that PyTorch can use, and there is none here.")
+            raise TargetError("cuda needs a GPU that PyTorch can use, and there is none here.")
         return benchmark_device(name)
-    return devices.device(name) if name else None
+    return find_device(name)
 
 
 def _find_device(name: str) -> str | Device:
     """Measure the CPU or GPU of this machine; return the name of another device."""
-    found = _get_device(name) if name in MEASURED_DEVICES else None
+    found = get_device(name) if name in MEASURED_DEVICES else None
     return name if found is None else found
 
 
@@ -198,8 +203,8 @@ def render(counted: CountedTarget, rendering: Rendering) -> str:
     text = _render_table(profile, rendering)
     if profile.memory is not None and not rendering.is_overview and not is_markup(rendering.format):
         text = "\n".join([text, "", *memory_lines(profile.memory, color=rendering.color)])
-    device = _get_device(rendering.roofline)
-    if device is not None:
+    if rendering.roofline:
+        device = get_device(rendering.roofline)
         bounds = profile.roofline(device, rendering.by or "op", tf32=rendering.tf32)
         text = f"{text}\n\n{bounds.table(rendering.options.get('top'))}"
     if rendering.bottlenecks is not None:
@@ -230,9 +235,9 @@ def _render_file(counted: CountedTarget, rendering: Rendering) -> str:
         return profile.to_speedscope(measure)
     if rendering.format == "page":
         title = next(iter(counted.about.values()))
-        device = _get_device(rendering.roofline) or (
-            _find_device(rendering.bottlenecks) if rendering.bottlenecks else None
-        )
+        device: str | Device | None = get_device(rendering.roofline) if rendering.roofline else None
+        if device is None and rendering.bottlenecks:
+            device = _find_device(rendering.bottlenecks)
         fits = None if rendering.capacity is None else rendering.capacity.bytes
         about = dict(counted.about)
         if counted.largest is not None:

@@ -5,23 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from opflops.devices import device as find_device
 from opflops.devices.bounds import ARITHMETIC, MEMORY, bound
 from opflops.errors import ProfileArgumentError, ProfileError
-from opflops.records import datasheets as devices
 from opflops.records.algebra import as_int
 from opflops.records.arguments import check_count, check_flag, explain_methods, no_advice
 from opflops.records.bottlenecks import LAUNCHES, MODULE, OPERATOR, Bottleneck, Ranking
+from opflops.records.datasheets import split_tf32
 from opflops.records.rows import check_concrete, unpriced
 from opflops.report import format_bottlenecks
 from opflops.report.text.collapse import Expansion
 from opflops.report.text.terminal import TIMES
 from opflops.report.text.tree import OUTSIDE, Node, build_tree
+from opflops.report.timing_notes import ONCE_MARK, timing_notes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from opflops.devices import Device
     from opflops.records.rows import Row
+    from opflops.records.timing import Timing
 
 MAX_LAUNCH_SECONDS = 20e-6
 """The longest time of a call that counts as one of launching; PyTorch and a GPU's driver take a few microseconds."""
@@ -84,8 +87,22 @@ class _Sum:
             self.limits[limit] = self.limits.get(limit, 0.0) + seconds
 
 
-def bottlenecks(rows: Iterable[Row], device: str | Device | None = None, *, tf32: bool = False) -> Bottlenecks:
+def bottlenecks(
+    rows: Iterable[Row],
+    device: str | Device | None = None,
+    *,
+    tf32: bool = False,
+    remarks: Sequence[str] = (),
+    timing: Timing | None = None,
+) -> Bottlenecks:
     """Rank the modules and operators of rows, as :meth:`opflops.Profile.bottlenecks` says.
+
+    Args:
+        rows: All rows of a profile.
+        device: A device or its name; None to rank by times alone.
+        tf32: Whether float32 is computed in TF32.
+        remarks: Sentences of the profile on what it leaves out.
+        timing: How the profile was timed.
 
     Raises:
         ProfileError: Nothing was timed and there is no device, the device is unknown or has no known peak for a dtype,
@@ -101,8 +118,8 @@ def bottlenecks(rows: Iterable[Row], device: str | Device | None = None, *, tf32
         )
     found = None
     if device is not None:
-        device, with_tf32 = devices.split_tf32(device)
-        found, tf32 = devices.device(device), tf32 or with_tf32
+        device, with_tf32 = split_tf32(device)
+        found, tf32 = find_device(device), tf32 or with_tf32
     _check_numbers(rows, with_counts=found is not None)
     ranked = [row for row in rows if row.seconds is not None or not measured]
     try:
@@ -113,7 +130,8 @@ def bottlenecks(rows: Iterable[Row], device: str | Device | None = None, *, tf32
     for row in ranked:
         whole.add_row(parts[id(row)], row.calls)
     make = _Entries(whole.seconds, measured=measured, bounded=found is not None)
-    rankless = [row for row in rows if measured and row.seconds is None]
+    is_warm = timing is not None and timing.warmup > 0
+    untimed = [row for row in rows if measured and row.seconds is None]
     return Bottlenecks(
         _sorted(_rank_modules(ranked, parts, make)),
         _sorted(_rank_operators(ranked, parts, make)),
@@ -122,10 +140,13 @@ def bottlenecks(rows: Iterable[Row], device: str | Device | None = None, *, tf32
         found,
         tf32,
         make.known(whole.limits),
-        _calls_by_operator(rankless),
+        _calls_by_operator(untimed),
         unpriced(ranked),
         tuple(dict.fromkeys(row.op for row in ranked if row.estimate and found is not None)),
         tuple(dict.fromkeys(row.dtype for row in ranked if not row.floating and parts[id(row)].seconds)),
+        tuple(dict.fromkeys(row.op for row in ranked if row.timed_once and row.seconds and not is_warm)),
+        # What was timed in a single call is named instead of marked.
+        (*(each for each in timing_notes(ranked, timing) if not each.startswith(ONCE_MARK)), *remarks),
     )
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from opflops.profile.resources import Resources
     from opflops.records.memory import Memory
     from opflops.records.rows import Row
+    from opflops.records.timing import Timing
 
 
 @explain_methods(advise, ProfileArgumentError)
@@ -24,6 +25,7 @@ class Planning:
     rows: tuple[Row, ...]
     remarks: tuple[str, ...]
     memory: Memory | None
+    timing: Timing | None
 
     def bottlenecks(self, device: str | Device | None = None, *, tf32: bool = False) -> Bottlenecks:
         """Rank modules and operators by the time that they take, to see which to prune or to rewrite.
@@ -70,7 +72,8 @@ class Planning:
         """
         from opflops.profile.bottlenecks import bottlenecks  # noqa: PLC0415 - keeps import opflops fast
 
-        return bottlenecks(rows_at_example(self.rows), device, tf32=tf32)
+        rows = rows_at_example(self.rows)
+        return bottlenecks(rows, device, tf32=tf32, remarks=self.remarks, timing=self.timing)
 
     def resources(
         self,

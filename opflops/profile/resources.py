@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
+from opflops.devices import device as find_device
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.profile.device_time import MFU, utilization
 from opflops.profile.utilization import PeakTime, Utilization, format_amount
-from opflops.records import datasheets as devices_by_name
 from opflops.records.algebra import as_int
 from opflops.records.arguments import check_count, check_flag, describe, explain_methods, no_advice
+from opflops.records.datasheets import split_tf32
 from opflops.records.rows import check_concrete, total
 from opflops.report import format_facts
 from opflops.report.notes import join_names
@@ -184,8 +185,8 @@ def resources(
         )
     _check_mfu(mfu)
     check_flag("tf32", tf32)
-    device, with_tf32 = devices_by_name.split_tf32(device)
-    device, tf32 = devices_by_name.device(device), tf32 or with_tf32
+    device, with_tf32 = split_tf32(device)
+    device, tf32 = find_device(device), tf32 or with_tf32
     counts = [(row, "macs", as_int(row.cost.macs)) for row in rows]
     check_concrete([*counts, *((row, "ops", as_int(row.cost.ops)) for row in rows)], "The resource plan")
     # In a second, so that what it divides is the time at the peaks.

@@ -139,10 +139,8 @@ class Utilization(float):
         return f"<{self.statement}>"
 
     def __getnewargs__(self) -> tuple[Any, ...]:
-        return (
-            *(self.kind, self.device, self.parts, self.seconds, self.world_size),
-            *(self.remarks, self.lower_bound, self.measured),
-        )
+        # Copies and pickles set the other attributes after it.
+        return (self.kind, self.device, self.parts, self.seconds, self.world_size)
 
 
 def operation_unit(dtype: str) -> str:

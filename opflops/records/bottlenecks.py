@@ -78,6 +78,8 @@ class Ranking:
         unpriced: Calls of operators without a formula, by operator; their bounds are of their bytes only.
         estimated: Operators whose counts are estimates.
         integer: Dtypes of integer and bool work, which other totals leave out.
+        timed_once: Operators of which a time is that of a single call in a single run that was not warmed up.
+        remarks: Sentences on how times were measured, and on what the profile leaves out.
     """
 
     modules: tuple[Bottleneck, ...]
@@ -91,6 +93,8 @@ class Ranking:
     unpriced: Mapping[str, int] = field(default_factory=dict, hash=False)
     estimated: tuple[str, ...] = ()
     integer: tuple[str, ...] = ()
+    timed_once: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def entries(self) -> tuple[Bottleneck, ...]:

@@ -119,6 +119,8 @@ def test_formulas_have_no_hours(mistaken):
     ("argv", "left"),
     [
         (["--bottlenecks", "t4", "a:B"], ["--bottlenecks=t4", "a:B"]),
+        (["--bottlenecks", "cuda:1", "a:B"], ["--bottlenecks=cuda:1", "a:B"]),
+        (["--bottlenecks", "cuda:0:tf32"], ["--bottlenecks=cuda:0:tf32"]),
         (["--bottlenecks", "h100-sxm:tf32"], ["--bottlenecks=h100-sxm:tf32"]),
         (["--bottlenecks", "timm:tf_efficientnet_b0"], ["--bottlenecks=", "timm:tf_efficientnet_b0"]),
         (["--bottlenecks", "saved.json"], ["--bottlenecks=", "saved.json"]),

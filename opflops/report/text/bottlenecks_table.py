@@ -77,6 +77,7 @@ def ranking_notes(ranking: Ranking, to_choose: str = "Give a device, as in bottl
     return [
         *(_limit_notes(ranking) if ranking.device is not None else [f"{to_choose} to see what holds each part back."]),
         *_speed_notes(ranking.operators),
+        *ranking.remarks,
         *_left_out(ranking),
         *([] if ranking.device is None else [device_note(ranking.device, tf32=ranking.tf32)]),
     ]
@@ -173,6 +174,8 @@ def _left_out(ranking: Ranking) -> list[str]:
     sentences = []
     if ranking.untimed:
         sentences.append(f"Not timed, so in no line: {_some(_with_calls(ranking.untimed))}.")
+    if ranking.timed_once:
+        sentences.append(f"Timed in a single call, which may be a slow first one: {_some(ranking.timed_once)}.")
     if ranking.unpriced and ranking.device is not None:
         names = _some(_with_calls(ranking.unpriced))
         sentences.append(f"Without a formula, so that the bound is of their bytes only: {names}.")
