@@ -168,6 +168,8 @@ class Views:
     def to_html(self, **options: Unpack[PageOptions]) -> str:
         """Write an HTML page that needs no network: module tree, icicle, operators, and a roofline for a device.
 
+        With times or a device it also shows where to optimize, as :meth:`bottlenecks` does.
+
         Args:
             **options: The options of :func:`opflops.report.page.page`, which describes them.
 
