@@ -140,7 +140,11 @@ def test_what_is_right_of_the_recording_never_sees_torch(package):
 
 
 @pytest.mark.parametrize(
-    "file", ["devices/bounds", "profile/roofline", "profile/scaling", "profile/utilization", "profile/device_time"]
+    "file",
+    [
+        *("devices/bounds", "profile/roofline", "profile/bottlenecks", "profile/resources"),
+        *("profile/scaling", "profile/utilization", "profile/device_time"),
+    ],
 )
 def test_questions_about_rows_are_answered_without_torch(file):
     """Bounds on time and growth are arithmetic on rows."""

@@ -67,6 +67,12 @@ WRONG = {
 }
 NUMBERS = {"an int"}
 FLAGS = {"a bool", "an int", "a number below zero"}
+
+
+def plan(**given):
+    return PROFILE.resources(DEVICE, **{"steps": 1, "mfu": 0.4, **given})
+
+
 TEXTS = {"text", "a file", "a number as text"}
 ENTRY_POINTS = {
     "count(?, x)": (lambda value: count(value, X), {"a model"}),
@@ -150,6 +156,22 @@ ENTRY_POINTS = {
     "roofline(by=)": (lambda value: PROFILE.roofline(DEVICE, value), set()),
     "roofline(tf32=)": (lambda value: PROFILE.roofline(DEVICE, tf32=value), FLAGS),
     "roofline.table": (lambda value: PROFILE.roofline(DEVICE).table(value), {"None", *NUMBERS}),
+    "bottlenecks": (lambda value: PROFILE.bottlenecks(value), set()),
+    "bottlenecks(tf32=)": (lambda value: PROFILE.bottlenecks(DEVICE, tf32=value), FLAGS),
+    "bottlenecks.table": (lambda value: PROFILE.bottlenecks(DEVICE).table(value), {"None", *NUMBERS}),
+    "resources": (lambda value: PROFILE.resources(value, steps=1, mfu=0.4), set()),
+    "resources(?)": (lambda value: PROFILE.resources(DEVICE, value), set()),
+    **{
+        f"resources({name}=)": (lambda value, name=name: plan(**{name: value}), accepted)
+        for name, accepted in (
+            ("steps", {"an int"}),
+            ("devices", {"an int"}),
+            ("mfu", set()),
+            ("price", {"None", "an int", "a float"}),
+            ("tokens", {"None", "an int"}),
+            ("tf32", FLAGS),
+        )
+    },
     "Profile(?)": (Profile, {"an array", "a dict"}),
     "Profile(misspelt)": (lambda value: Profile(row=value), set()),
     "Cost(misspelt)": (lambda value: Cost(mac=value), set()),

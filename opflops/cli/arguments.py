@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tabulate import tabulate_formats
@@ -36,6 +37,8 @@ SUBCOMMANDS = {
 _TARGETS = """\
 TARGET: torchvision:resnet50, timm:resnet18, hf:gpt2, hf:PATH/config.json,
 package.module:callable, file.py:callable, saved.json, exported.pt2 (runs code)"""
+# A suffix of a file, a folder, or a colon that is not that of cuda:0 or :tf32.
+_TARGET = re.compile(r"[./\\]|:(?!(\d+|tf\d+|\d+:tf\d+)$)")
 _EXIT = "Exit code: 0 success, 1 over a budget, 2 wrong use, 3 opflops error, 130 Ctrl-C."
 
 
@@ -135,10 +138,28 @@ def _parse_paths(text: str) -> tuple[str, ...] | bool:
     return _parse_list(text) or True
 
 
-def protect_expand(argv: Sequence[str]) -> list[str]:
-    """Keep ``--expand``, whose paths are optional, from parsing the target after it as a path."""
+def protect_optional_values(argv: Sequence[str]) -> list[str]:
+    """Keep options whose values are optional from parsing the target after them as one.
+
+    The paths of ``--expand`` follow an equals sign. So may the device of ``--bottlenecks``, or else the next word is it
+    unless that is another option, or has the form of a target.
+
+    >>> protect_optional_values(["--bottlenecks", "hf:gpt2", "--bottlenecks", "t4", "--expand", "net.py:Net"])
+    ['--bottlenecks=', 'hf:gpt2', '--bottlenecks=t4', '--expand=', 'net.py:Net']
+    """
     end = list(argv).index("--") if "--" in argv else len(argv)
-    return [f"{word}=" if word == "--expand" and position < end else word for position, word in enumerate(argv)]
+    words: list[str] = []
+    rest = iter(argv[:end])
+    for word in rest:
+        if word == "--expand":
+            words.append(f"{word}=")
+        elif word != "--bottlenecks":
+            words.append(word)
+        else:
+            following = next(rest, "")
+            is_device = bool(following) and not following.startswith("-") and not _TARGET.search(following)
+            words += [f"{word}={following}"] if is_device else [f"{word}=", *([following] if following else [])]
+    return [*words, *argv[end:]]
 
 
 def add_general_options(parser: Parser, *, version: bool = False) -> None:
@@ -172,7 +193,7 @@ def add_report_options(parser: Parser) -> argparse._ArgumentGroup:
 
 def add_model_options(parser: Parser) -> None:
     """Add the options for making and running models."""
-    group = parser.add_argument_group("model")
+    group = parser.add_argument_group("model and run")
     group.add_argument("--arg", metavar="NAME=VALUE", action="append", type=_parse_keyword, default=[],
                        help="keyword argument for the class or factory; repeatable")  # fmt: skip
     group.add_argument("--input", metavar="SPEC", action="append", default=[],
@@ -183,7 +204,6 @@ def add_model_options(parser: Parser) -> None:
     group.add_argument("--at", metavar="DIM=N", action="append", default=[], help=text)
     group.add_argument("--trust-remote-code", action="store_true",
                        help="run code from hf: configurations and .pt2 files")  # fmt: skip
-    group = parser.add_argument_group("run")
     group.add_argument("--device", metavar="NAME", type=choice("device", DEVICE_NAMES), choices=DEVICE_NAMES,
                        help="meta (default, takes no memory), cpu or cuda")  # fmt: skip
     group.add_argument(
@@ -192,9 +212,10 @@ def add_model_options(parser: Parser) -> None:
     mode = "model mode (default: train with gradients, else eval)"
     group.add_argument("--train", action="store_true", help=mode)
     group.add_argument("--eval", action="store_true", help=mode)
-    group.add_argument("--backward", action="store_true", help="also count the gradients")
+    text = "also count the gradients, the peak of memory"
+    group.add_argument("--backward", action="store_true", help=text)
+    group.add_argument("--memory", action="store_true", help=text)
     group.add_argument("--optimizer", metavar="NAME", help="also count gradients and one step: adamw, sgd …")
-    group.add_argument("--memory", action="store_true", help="also count the peak of memory, and what it consists of")
     group.add_argument("--allocator", metavar="NAME", type=choice("allocator", [*ALLOCATORS]), choices=[*ALLOCATORS],
                        help="cuda: round storages up to multiples of 512 bytes")  # fmt: skip
     group.add_argument("--causal", metavar="HOW", type=choice("value", ("dense", "exact")),
@@ -249,11 +270,11 @@ def count_parser() -> Parser:
                        choices=("auto", "exact", "scaled"),
                        help="write numbers auto, exact (1,234) or scaled (1.2 k)")  # fmt: skip
     _add_measure(group, "for comparisons, flame graphs: flops (default), macs …")
-    group.add_argument(
-        "--roofline",
-        metavar="DEVICE",
-        help="bound times, and with --timing the MFU, on h100-sxm, cpu … (see opflops devices)",
-    )
+    group.add_argument("--roofline", metavar="DEVICE", help="bound times, with --timing also MFU: h100-sxm, cpu …")
+    group.add_argument("--bottlenecks", metavar="DEVICE", nargs="?",
+                       help="where to optimize, by times or bounds on a device")  # fmt: skip
+    group.add_argument("--resources", metavar="PLAN",
+                       help="hours: h100-sxm,steps=1e6,mfu=0.4[,devices=8,price=2]")  # fmt: skip
     group.add_argument("--fits", metavar="DEVICE", help="whether the peak memory fits: h100-sxm, 24GB, cuda …")
     group.add_argument("--largest", metavar="DIM", action="append", default=[],
                        help="largest size that fits, as of batch=0:0; repeatable")  # fmt: skip

@@ -47,7 +47,7 @@ def _run_subcommand(name: str, argv: Sequence[str]) -> int:
 
 
 def _run_count(argv: Sequence[str]) -> int:
-    given = arguments.count_parser().parse_intermixed_args(arguments.protect_expand(argv))
+    given = arguments.count_parser().parse_intermixed_args(arguments.protect_optional_values(argv))
     if given.version:
         print(_version())
         return 0

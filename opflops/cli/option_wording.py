@@ -10,6 +10,10 @@ _REPLACEMENTS = {
     r"\bCount with OpFlopMode\(timing=True\)": "Count with --timing",
     r"\bCount with OpFlopMode\(memory=True\)": "Count with --memory",
     r"\bChoose sizes first: profile\.at\([^)]*\)": "Choose sizes with --at",
+    r"\bbottlenecks\('h100-sxm'\)": "--bottlenecks h100-sxm",
+    r"^bottlenecks\(\) ranks": "--bottlenecks ranks",
+    r"^resources\(\) needs": "--resources needs",
+    r", or what p\.mfu\(seconds, device\) returned": "",
     r"\bCount without dynamic shapes": "Choose sizes with --at, or leave out --dim",
     r"\bwithin time_limit=(\S+) seconds": r"within the \1 seconds of --time-limit",
     r"\bout of dynamic_shapes": "out of --dim",
@@ -18,6 +22,13 @@ _REPLACEMENTS = {
     r"\bso that count\(\)": "so that opflops",
 }
 """Regular expressions for the library's wording, and what replaces it. None matches what a model or PyTorch says."""
+
+_IN_REPORTS = {
+    "profile.rows lists": "--format csv lists",
+    "profile.bottlenecks(device)": "--bottlenecks DEVICE",
+    "bottlenecks('h100-sxm')": "--bottlenecks h100-sxm",
+    '(allocator="cuda"': "(--allocator cuda",
+}
 
 
 def name_options(sentence: str) -> str:
@@ -41,4 +52,7 @@ def name_options_in_report(text: str) -> str:
     def option(call: re.Match[str]) -> str:
         return f"--at {''.join(call[1].split())}"
 
-    return re.sub(r"profile\.at\(([^)]*)\)", option, text).replace("profile.rows lists", "--format csv lists")
+    text = re.sub(r"profile\.at\(([^)]*)\)", option, text)
+    for written, named in _IN_REPORTS.items():
+        text = text.replace(written, named)
+    return text

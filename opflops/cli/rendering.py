@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from opflops.cli import fits, output
+from opflops.cli import fits, output, planning
 from opflops.cli.arguments import FILE_FORMATS
 from opflops.cli.option_wording import name_options_in_report
 from opflops.devices import TF32
@@ -55,6 +55,8 @@ class Rendering:
         color: Whether to write colors.
         bar: Whether to draw bars for shares; None decides by the terminal.
         capacity: The memory that ``--fits`` names; None without the option.
+        bottlenecks: The device of ``--bottlenecks``; "" to rank by times alone, None without the option.
+        plan: What ``--resources`` says; None without the option.
     """
 
     format: str
@@ -66,6 +68,8 @@ class Rendering:
     color: bool = False
     bar: bool | None = None
     capacity: Capacity | None = None
+    bottlenecks: str | None = None
+    plan: planning.Plan | None = None
 
     @property
     def has_sentences(self) -> bool:
@@ -87,11 +91,7 @@ class Rendering:
         roofline, _, suffix = (getattr(arguments, "roofline", None) or "").partition(":")
         if suffix not in ("", TF32):
             raise TargetError(f"--roofline {roofline}:{suffix} has an unknown suffix; only :tf32 can follow a device.")
-        if roofline and roofline not in MEASURED_DEVICES:
-            # An unknown name raises now, and not after minutes of counting.
-            roofline = find_device(roofline).name
-        if roofline and (is_markup(form) or (form in FILE_FORMATS and form != "page")):
-            raise TargetError(f"--roofline works only with --format page and text tables, not with --format {form}.")
+        bottlenecks, plan = _read_sections(arguments, roofline, form)
         if form in FILE_FORMATS and (refused := [*options, *(["by"] if arguments.by else [])]):
             raise TargetError(f"--{refused[0]} works only for tables. --format {form} always contains everything.")
         is_diff = not hasattr(arguments, "targets")
@@ -105,7 +105,10 @@ class Rendering:
         color, bar = to_stdout and wants_color(sys.stdout), None if to_stdout else False
         capacity = fits.find_capacity(arguments)
         tf32 = suffix == TF32
-        rendering = cls(form, arguments.by, options, arguments.measure, roofline, tf32, color, bar, capacity)
+        rendering = cls(
+            *(form, arguments.by, options, arguments.measure, roofline, tf32, color, bar, capacity),
+            *(bottlenecks, plan),
+        )
         if compares_targets:
             rendering.comparison_options()
         elif form in _STACK_FORMATS:
@@ -129,8 +132,10 @@ class Rendering:
         """
         if self.format in FILE_FORMATS:
             raise TargetError(f"--format {self.format} works only for one target. Compare several in a table.")
-        if self.roofline:
-            raise TargetError("--roofline works only for one target.")
+        sections = {"roofline": self.roofline, "bottlenecks": self.bottlenecks is not None, "resources": self.plan}
+        for name, is_given in sections.items():
+            if is_given:
+                raise TargetError(f"--{name} works only for one target.")
         options = {name: value for name, value in self.options.items() if name not in ("expand", "columns")}
         if len(options) < len(self.options):
             raise TargetError(
@@ -144,6 +149,30 @@ class Rendering:
         """Return the options of a table of several profiles, with some options of tables."""
         by, measure = self.by or "module", self.measure or "flops"
         return ComparisonOptions(by=by, measure=measure, tablefmt=self.format, color=self.color, **options)
+
+
+def _read_sections(arguments: argparse.Namespace, roofline: str, form: str) -> tuple[str | None, planning.Plan | None]:
+    """Check the options of what stands below tables; return the device of ``--bottlenecks`` and ``--resources``.
+
+    Raises:
+        TargetError: The format has no place for one, or an option cannot be used.
+        ProfileError: A device is not known.
+    """
+    bottlenecks, planned = (getattr(arguments, name, None) for name in ("bottlenecks", "resources"))
+    plan = None if planned is None else planning.parse_plan(planned)
+    for device in (roofline, bottlenecks, "" if plan is None else plan.device):
+        if device and device not in MEASURED_DEVICES:
+            # An unknown name raises now, and not after minutes of counting.
+            find_device(device)
+    if plan is not None:
+        planning.check_plan(plan)
+    given = {"roofline": roofline, "bottlenecks": bottlenecks is not None, "resources": plan}
+    refuses = is_markup(form) or (form in FILE_FORMATS and form != "page")
+    for name in [name for name, is_given in given.items() if is_given and refuses]:
+        raise TargetError(f"--{name} works only with --format page and text tables, not with --format {form}.")
+    if form == "page" and roofline and bottlenecks and arguments.roofline != bottlenecks:
+        raise TargetError("A page has one device: give the same one to --roofline and --bottlenecks.")
+    return bottlenecks, plan
 
 
 def get_device(name: str) -> Device:
@@ -160,6 +189,12 @@ def get_device(name: str) -> Device:
     return find_device(name)
 
 
+def _find_device(name: str) -> str | Device:
+    """Measure the CPU or GPU of this machine; return the name of another device."""
+    found = get_device(name) if name in MEASURED_DEVICES else None
+    return name if found is None else found
+
+
 def render(counted: CountedTarget, rendering: Rendering) -> str:
     """Write the report of one target."""
     profile = counted.profile
@@ -172,6 +207,11 @@ def render(counted: CountedTarget, rendering: Rendering) -> str:
         device = get_device(rendering.roofline)
         bounds = profile.roofline(device, rendering.by or "op", tf32=rendering.tf32)
         text = f"{text}\n\n{bounds.table(rendering.options.get('top'))}"
+    if rendering.bottlenecks is not None:
+        top = rendering.options.get("top")
+        text = f"{text}\n\n{planning.bottlenecks_text(profile, rendering.bottlenecks, _find_device, top)}"
+    if rendering.plan is not None:
+        text = f"{text}\n\n{rendering.plan.resources(profile, _find_device(rendering.plan.device))}"
     if not rendering.has_sentences:
         return text
     return "\n".join([*_head(counted, rendering), "", name_options_in_report(text)])
@@ -195,9 +235,15 @@ def _render_file(counted: CountedTarget, rendering: Rendering) -> str:
         return profile.to_speedscope(measure)
     if rendering.format == "page":
         title = next(iter(counted.about.values()))
-        device = get_device(rendering.roofline) if rendering.roofline else None
+        device: str | Device | None = get_device(rendering.roofline) if rendering.roofline else None
+        if device is None and rendering.bottlenecks:
+            device = _find_device(rendering.bottlenecks)
         fits = None if rendering.capacity is None else rendering.capacity.bytes
-        about = counted.about if counted.largest is None else {**counted.about, "largest": str(counted.largest)}
+        about = dict(counted.about)
+        if counted.largest is not None:
+            about["largest"] = str(counted.largest)
+        if rendering.plan is not None:
+            about["resources"] = rendering.plan.resources(profile, _find_device(rendering.plan.device)).summary
         return profile.to_html(title=title, device=device, tf32=rendering.tf32, about=about, fits=fits)
     return profile.to_mermaid("er" if rendering.format == "mermaid-er" else "state")
 
@@ -205,7 +251,9 @@ def _render_file(counted: CountedTarget, rendering: Rendering) -> str:
 def _render_table(profile: Profile, rendering: Rendering) -> str:
     options = rendering.options
     if rendering.is_overview:
-        return profile.overview(color=rendering.color, bar=rendering.bar, **options)
+        # The short list of the overview would repeat what stands below.
+        shown = rendering.bottlenecks is None
+        return profile.overview(color=rendering.color, bar=rendering.bar, bottlenecks=shown, **options)
     given = {**options, "tablefmt": rendering.format, "color": rendering.color, "bar": rendering.bar}
     return profile.table(rendering.by or "module", **cast("TableOptions", given))
 

@@ -33,6 +33,8 @@ def advise(method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str
         return f"Name what you select, as in {method}(op='aten.mm') or {method}(phase='backward')."
     if method in ("at", "lambdify") and given:
         return "Name the dimensions, as in at(batch=8) or lambdify()(batch=8)."
+    if method == "resources":
+        return "Write it as in resources('h100-sxm', steps=1000, mfu=0.4); mfu is assumed, or p.mfu(seconds, device)."
     if method == "__init__":
         return "Profiles are made by count(model, x), and by a block: with OpFlopMode() as m: ... m.profile."
     return ""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from opflops.devices import Device
     from opflops.profile.roofline import Roofline
+    from opflops.records.bottlenecks import Ranking
     from opflops.records.dimensions import Condition, Dimension
     from opflops.records.memory import Memory
     from opflops.records.modules import ModuleRecord
@@ -67,7 +68,8 @@ class Views:
         """Write the report that ``print`` shows: module tree, operators, phases, dtypes, memory, and notes.
 
         Args:
-            **options: ``expand``, ``width``, ``color`` and ``bar``, as for :meth:`table`.
+            **options: ``expand``, ``width``, ``color`` and ``bar``, as for :meth:`table`; ``bottlenecks=False`` leaves
+                out where to optimize, which is shown if there are times.
 
         Raises:
             ProfileError: A path to expand is unknown.
@@ -77,7 +79,8 @@ class Views:
 
         check_options("overview", options, OverviewOptions.__annotations__)
         rows, modules = rows_at_example(self.rows), modules_at_example(self.modules)
-        return overview(rows, self.symbolic, modules=modules, memory=self.memory, **options)
+        ranking = self._ranking_to_show()
+        return overview(rows, self.symbolic, modules=modules, memory=self.memory, ranking=ranking, **options)
 
     def to_json(self) -> str:
         """Write the profile as JSON, without loss, with a versioned schema.
@@ -165,6 +168,8 @@ class Views:
     def to_html(self, **options: Unpack[PageOptions]) -> str:
         """Write an HTML page that needs no network: module tree, icicle, operators, and a roofline for a device.
 
+        With times or a device it also shows where to optimize, as :meth:`bottlenecks` does.
+
         Args:
             **options: The options of :func:`opflops.report.page.page`, which describes them.
 
@@ -175,7 +180,16 @@ class Views:
 
         check_options("to_html", options, PageOptions.__annotations__)
         rows = rows_at_example(self.rows)
-        return page(rows, self.symbolic, modules=self.modules, memory=self.memory, **options)
+        ranking, refusal = self._ranking_on(options.get("device"), tf32=options.get("tf32", False))
+        return page(
+            rows,
+            self.symbolic,
+            modules=self.modules,
+            memory=self.memory,
+            ranking=ranking,
+            refusal=refusal,
+            **options,
+        )
 
     def roofline(self, device: str | Device, by: str | tuple[str, ...] = "op", *, tf32: bool = False) -> Roofline:
         """Compute a lower bound on the time on a device, from its peak FLOP/s and its memory bandwidth.
@@ -214,6 +228,25 @@ class Views:
 
     def __exit__(self, *_: object) -> None:
         """Do nothing; Python looks for this method before it enters a block."""
+
+    def _ranking_to_show(self) -> Ranking | None:
+        if not any(row.seconds for row in self.rows):
+            return None
+        from opflops.profile.bottlenecks import ranking_to_show  # noqa: PLC0415 - see above
+
+        return ranking_to_show(rows_at_example(self.rows))
+
+    def _ranking_on(self, device: str | Device | None, *, tf32: bool) -> tuple[Ranking | None, str]:
+        """Rank for the page; if that cannot be done on the device, by times alone, with the reason."""
+        if device is None:
+            return self._ranking_to_show(), ""
+        from opflops.profile.bottlenecks import bottlenecks  # noqa: PLC0415 - see above
+
+        try:
+            rows = rows_at_example(self.rows)
+            return bottlenecks(rows, device, tf32=tf32, remarks=self.remarks, timing=self.timing), ""
+        except ProfileError as error:
+            return self._ranking_to_show(), str(error)
 
     def _document(self) -> dict[str, Any]:
         raise NotImplementedError

@@ -10,6 +10,8 @@ from opflops.report.files.mermaid import mermaid
 from opflops.report.files.reading import load
 from opflops.report.files.stacks import folded, speedscope
 from opflops.report.notes import Symbolic
+from opflops.report.text.bottlenecks_table import format_bottlenecks
+from opflops.report.text.facts_table import format_facts
 from opflops.report.text.roofline_table import format_roofline_table
 from opflops.report.text.scaling_table import format_scaling_table
 from opflops.report.text.tables import overview, table
@@ -21,6 +23,8 @@ __all__ = [
     "document",
     "dump",
     "folded",
+    "format_bottlenecks",
+    "format_facts",
     "format_roofline_table",
     "format_scaling_table",
     "load",

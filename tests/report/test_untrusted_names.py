@@ -43,6 +43,12 @@ VIEWS = {
             1.0, replace(DEVICE, name=TITLE, source=f"who\nnear{TITLE}")
         )
     ),
+    "bottlenecks": lambda: str(PROFILE.bottlenecks(DEVICE)),
+    "resources": lambda: str(
+        Profile((replace(HOSTILE, phase="forward"), HOSTILE)).resources(
+            replace(DEVICE, name=TITLE, source=TITLE), steps=1, mfu=0.4
+        )
+    ),
     "budget": lambda: "\n".join([format_largest(PROFILE, "macs"), *unpriced_messages(PROFILE)]),
 }
 

@@ -21,6 +21,7 @@ from opflops.extras import optional
 from opflops.records.arguments import check_flag, check_text, describe, explain_arguments
 from opflops.records.datasheets import split_tf32
 from opflops.report.notes import NUMBERS
+from opflops.report.page.bottleneck_data import bottleneck_data
 from opflops.report.page.data import device_data, profile_data
 from opflops.wording import nearest, printable
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from opflops.devices import Device
+    from opflops.records.bottlenecks import Ranking
     from opflops.records.memory import Memory
     from opflops.records.modules import ModuleRecord
     from opflops.records.rows import Row
@@ -37,7 +39,8 @@ MEASURES = ("flops", "macs", "transcendentals", "bytes", "seconds", "activations
 
 # They are concatenated in this order; page.js starts the page.
 _SCRIPTS = ("numbers.js", "profile.js", "search.js", "facts.js", "colors.js", "cells.js", "tree.js", "hierarchy.js",
-            "operators.js", "roofline.js", "memory.js", "timeline.js", "charts.js", "page.js")  # fmt: skip
+            "operators.js", "roofline.js", "bottlenecks.js", "memory.js", "timeline.js", "charts.js",
+            "page.js")  # fmt: skip
 
 
 class PageOptions(TypedDict, total=False):
@@ -58,6 +61,8 @@ def page(
     *,
     modules: Sequence[ModuleRecord] = (),
     memory: Memory | None = None,
+    ranking: Ranking | None = None,
+    refusal: str = "",
     title: str | None = None,
     device: str | Device | None = None,
     tf32: bool = False,
@@ -72,6 +77,8 @@ def page(
         symbolic: The dimensions of costs that are expressions; charts are drawn at their example sizes.
         modules: What is known of the modules; without them there are no parameters and shapes.
         memory: What was kept in memory; without it there is no chart of it.
+        ranking: Modules and operators by time; without it there is no list of them.
+        refusal: Why there is none, or one by times alone; "" if that is what was asked for.
         title: The heading; by default the names of the outermost modules.
         device: The device of the roofline. Without a device, timed rows are drawn without a roof.
         tf32: Whether float32 matmuls run in TF32 on the device.
@@ -124,6 +131,7 @@ def page(
                 "title": heading,
                 "measure": measure,
                 "device": roof,
+                "bottlenecks": bottleneck_data(ranking, refusal),
                 "fit": None if fit is None else [printable(str(fit)), bool(fit)],
                 **profile_data(rows, symbolic, modules, memory),
             }

@@ -263,6 +263,7 @@ at("theme").addEventListener("click", () => {
 system.addEventListener("change", applyTheme);
 applyTheme();
 if (withMemory) memory.build();
+if (data.bottlenecks) new Bottlenecks(at, data.bottlenecks, profile, { select: reveal, find: searchFor }).build();
 if (profile.size) {
   if (data.device) at("roofline-title").textContent = `Roofline of ${data.device.name}`;
   at("roofline-panel").hidden = !withRoofline;

@@ -68,7 +68,7 @@ def format_roofline_table(
     table = _fit_to_screen(Sheet(" / ".join(by), labels, headers, list(zip(*cells, strict=True))))
     sentences = [*_integer_notes(integer), *_bound_notes([*shown, total]), *remarks]
     return "\n".join(
-        [to_encodable(table), "", *wrap_sentences([_device_note(device, tf32=tf32), _BOUND_NOTE, *sentences])]
+        [to_encodable(table), "", *wrap_sentences([device_note(device, tf32=tf32), _BOUND_NOTE, *sentences])]
     )
 
 
@@ -99,7 +99,8 @@ def _fit_to_screen(sheet: Sheet) -> str:
     )
 
 
-def _device_note(device: Device, *, tf32: bool) -> str:
+def device_note(device: Device, *, tf32: bool) -> str:
+    """Say what is known of a device, and where the figures are from."""
     units = {name: "OP/s" if name == "int8" else "FLOP/s" for name in device.peaks}
     peaks = ", ".join(f"{scaled(round(peak))}{units[name]} in {name}" for name, peak in device.peaks.items())
     source = f" ({device.source})" if device.source else ""

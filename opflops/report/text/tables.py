@@ -13,6 +13,7 @@ from opflops.records.rows import group_rows
 from opflops.report.amounts import TOTAL, Amount, Line
 from opflops.report.garbage_collection import with_gc_disabled
 from opflops.report.notes import NUMBERS, Symbolic, join_names, notes, total_label
+from opflops.report.text.bottlenecks_table import bottleneck_lines
 from opflops.report.text.columns import (
     MEMORY_COLUMNS,
     PARAMETER_COLUMNS,
@@ -37,6 +38,7 @@ from opflops.wording import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from opflops.records.bottlenecks import Ranking
     from opflops.records.memory import Memory
     from opflops.records.modules import ModuleRecord
     from opflops.records.rows import Row
@@ -73,6 +75,7 @@ class OverviewOptions(TypedDict, total=False):
     width: int | None
     color: bool
     bar: bool | None
+    bottlenecks: bool
 
 
 @with_gc_disabled
@@ -190,6 +193,8 @@ def overview(
     modules: Sequence[ModuleRecord] = (),
     memory: Memory | None = None,
     fit: str = "",
+    bottlenecks: bool = True,
+    ranking: Ranking | None = None,
 ) -> str:
     """Write the report that ``print`` shows: the module tree, the operators, what was kept in memory, and notes.
 
@@ -206,13 +211,18 @@ def overview(
         modules: As in :func:`table`.
         memory: What was kept in memory; None if that is not known.
         fit: A sentence on whether that fits a device.
+        bottlenecks: Whether to show the modules and operators that take most of the time, if that was measured.
+        ranking: Those; None without times.
 
     Raises:
         ProfileError: A path to expand is unknown.
     """
     _check_layout(expand, width, color=color, bar=bar)
     floating = [row for row in rows if row.floating]
+    check_flag("bottlenecks", bottlenecks)
     kept = [] if memory is None else [*memory_lines(memory, fit, width=width, color=color), ""]
+    if bottlenecks and ranking is not None:
+        kept = [*bottleneck_lines(ranking, width=width, color=color), "", *kept]
     if rows and not floating:
         return "\n".join([*kept, *wrap_sentences(notes(rows, symbolic), width)])
     sizes = example_sizes(symbolic.dimensions)

@@ -74,6 +74,11 @@ class Node:
             self._collapsed = _collapse_repeats(self, expansion)
         return self._collapsed
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Return the paths of the modules that it stands for, in order."""
+        return tuple(path for node in self._merged for path in node.paths) if self._merged else (self.path,)
+
     @cached_property
     def amount(self) -> Amount:
         """Return the calls and costs of the module and of all below it, and what is known of them."""
