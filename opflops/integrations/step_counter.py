@@ -95,6 +95,8 @@ class StepCounter:
         self._mode: OpFlopMode | None = None
         self._thread = 0
         self._depth: int | None = None
+        # Whether gradients are there to which a backward pass adds its own; an optimizer's step ends that.
+        self._accumulates = False
         self._begin_step(_Part(), settles=False)
 
     def _begin_step(self, root: _Part, *, settles: bool) -> None:
@@ -122,7 +124,7 @@ class StepCounter:
         self._begin_step(root, settles=inputs is None and self._may_settle)
         self._thread = get_ident()
         running.append(self)
-        first = root.following.get(inputs)
+        first = root.following.get((inputs, self._accumulates))
         if first is not None and first.recount and self._needs_recount(first):
             self._start()
         self.event(inputs)
@@ -141,13 +143,14 @@ class StepCounter:
             can_start: Whether counting can begin here. If not, the next such step is counted from its beginning.
         """
         last = self._parts[-1] if self._parts else None
-        if last is not None and self._mode is not None:
-            self._close(last)
+        if last is not None:
+            self._finish(last)
         self._began_afresh = last is None or last.settled
         following = self._root.following if last is None or last.settled else last.following
-        part = following.get(event)
+        key = (event, self._accumulates)
+        part = following.get(key)
         if part is None:
-            part = following[event] = _Part()
+            part = following[key] = _Part()
         self._parts.append(part)
         if part.work is None and self._mode is None:
             if can_start:
@@ -175,11 +178,15 @@ class StepCounter:
             self._mode.module_stack.leave(self._depth)
         self._depth = None
 
-    def _close(self, part: _Part) -> None:
-        """Note the cost of the part that ends here."""
-        if self._mode is None:
-            return
-        self.profile = self._mode.profile
+    def _finish(self, part: _Part) -> None:
+        """End a part."""
+        if self._mode is not None:
+            self._note_cost(part, self._mode)
+        if part.work is not None and (part.work.backward or part.work.optimizer):
+            self._accumulates = not part.work.optimizer
+
+    def _note_cost(self, part: _Part, mode: OpFlopMode) -> None:
+        self.profile = mode.profile
         total = self._measure(self.profile)
         work, self._before = total.since(self._before), total
         if part.work is not None and part.work.flops != work.flops:
@@ -200,8 +207,7 @@ class StepCounter:
     def end(self) -> Work | None:
         """End the step, and return its cost; None if it was counted, which takes longer, or its cost is not known."""
         counted = self._mode is not None
-        if counted:
-            self._close(self._parts[-1])
+        self._finish(self._parts[-1])
         self.abort()
         if counted or self._unknown:
             return None
