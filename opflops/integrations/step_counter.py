@@ -78,7 +78,7 @@ class StepCounter:
         counting: Whether the mode counts now.
         profile: What was counted in the last step that was.
         counted_steps: How many steps were counted, as a whole or in part.
-        ambiguous: Whether equal events were followed by different work.
+        follows_calls: Whether calls of models are events of the step that is running; not if its inputs are known.
 
     Args:
         measure: Computes the cost of a profile.
@@ -88,7 +88,7 @@ class StepCounter:
         self._measure = measure
         self.profile: Profile | None = None
         self.counted_steps = 0
-        self.ambiguous = False
+        self.follows_calls = False
         self._roots: dict[Hashable, _Part] = {}
         # Whether parts may stand on their own after a backward pass; not if that has proved wrong.
         self._may_settle = True
@@ -122,7 +122,7 @@ class StepCounter:
         if root is None:
             root = self._roots[state] = _Part()
         self._begin_step(root, settles=inputs is None and self._may_settle)
-        self._thread = get_ident()
+        self._thread, self.follows_calls = get_ident(), inputs is None
         running.append(self)
         first = root.following.get((inputs, self._accumulates))
         if first is not None and first.recount and self._needs_recount(first):
@@ -189,20 +189,14 @@ class StepCounter:
         self.profile = mode.profile
         total = self._measure(self.profile)
         work, self._before = total.since(self._before), total
-        if part.work is not None and part.work.flops != work.flops:
-            self._forget_costs()
+        if part.work is not None and part.work.flops != work.flops and self._settles:
+            # A part that seemed to stand on its own does not. From now on all that came before in the step decides.
+            self._may_settle = self._settles = False
+            self._roots.clear()
         part.work = work
         if self._settles:
             ended = work.backward or (work.optimizer and self._began_afresh)
             part.settled = bool(ended) or len(self._parts) == 1
-
-    def _forget_costs(self) -> None:
-        """Take no part on its own any more, since it did something else this time."""
-        if self._may_settle and self._settles:
-            self._may_settle = self._settles = False
-            self._roots.clear()
-        else:
-            self.ambiguous = True
 
     def end(self) -> Work | None:
         """End the step, and return its cost; None if it was counted, which takes longer, or its cost is not known."""

@@ -99,12 +99,8 @@ class WatchedModel:
             self._undo = replace_compiled_call(self._model, self._compiled)
             return True
 
-        def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if running and not torch.compiler.is_compiling():
-                _note(reference, args, kwargs)
-
         self._compiled = None
-        self._undo = self._model.register_forward_pre_hook(hook, with_kwargs=True).remove
+        self._undo = self._model.register_forward_pre_hook(_CallHook(reference), with_kwargs=True).remove
         return True
 
     def detach(self) -> None:
@@ -116,7 +112,7 @@ class WatchedModel:
     def note(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Note a call."""
         counter = self._counter
-        if not counter.is_running_here():
+        if not (counter.follows_calls and counter.is_running_here()):
             return
         self.calls += 1
         counter.event((id(self), self._model.training, call_of(args, kwargs)))
@@ -128,6 +124,20 @@ class WatchedModel:
                 self.detach()
                 self._model = wrapper
                 self.attach()
+
+
+class _CallHook:
+    """Note the calls of a model before they run. A copy of the model has a hook that does nothing."""
+
+    def __init__(self, reference: weakref.ref[WatchedModel] | None = None) -> None:
+        self._reference = reference
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _CallHook, ()
+
+    def __call__(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if running and not torch.compiler.is_compiling() and self._reference is not None:
+            _note(self._reference, args, kwargs)
 
 
 def _note(reference: weakref.ref[WatchedModel], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

@@ -48,7 +48,8 @@ class Throughput:
     slows it, so it is left out of the rates. All other steps run without a mode, and their cost is looked up by what
     the step does: the shapes with which models are called, and the optimizers that step. Values of tensors do not
     count: of steps that do more or less work by these, as in a mixture of experts, the first stands for all. So does
-    work before the first call of a model, unless :meth:`step` is given the batch.
+    work before the first call of a model, unless :meth:`step` is given the batch. An optimizer whose ``step`` is compiled
+    is not seen.
 
     Time is that inside steps, so that what runs between them, such as validation, counts neither as work nor as time;
     loading data counts if it is inside. On an accelerator it is the time on its own clock; only :meth:`rates` waits.
@@ -162,14 +163,16 @@ class Throughput:
         """Return the cost of the step; None if it was counted, or is not known."""
         work = self._counter.end()
         if self.counted_steps > _MANY:
-            self._warn(
+            self._warn_once(
+                "many",
                 f"Throughput counted {self.counted_steps} steps so far, each with inputs of other shapes. Counted "
-                "steps are slow, and in no rate. Pad the inputs to fewer shapes."
+                "steps are slow, and in no rate. Pad the inputs to fewer shapes.",
             )
-        if self._counter.ambiguous:
-            self._warn(
-                "Steps with inputs of the same shapes did different work, so that the rates of FLOPs are "
-                "approximate: each step is taken to do what the last one like it did that was counted."
+        if self.counted_steps == 1 and self.profile is not None and not self.profile.total.flops:
+            self._warn_once(
+                "nothing",
+                "No arithmetic was seen in the step that was counted. What a CUDA graph replays, and what other threads "
+                "and processes run, cannot be counted.",
             )
         return work
 
@@ -184,8 +187,7 @@ class Throughput:
         self._counter.abort(*exception)
         self._clock.stop(keep=False)
 
-    def _warn(self, message: str) -> None:
-        kind = message[:30]
+    def _warn_once(self, kind: str, message: str) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
             warnings.warn(message, UsageWarning, stacklevel=3)
@@ -197,9 +199,10 @@ class Throughput:
     def explain_unseen(self) -> None:
         """Watch the models anew, since the step called none; if that changes nothing, say so."""
         if not any([each.attach() for each in self._watched]):
-            self._warn(
+            self._warn_once(
+                "unseen",
                 "Steps that call none of the models are left out of the rates. If compiled code calls them, give the "
-                "compiled model, as in Throughput(torch.compile(model)), or the batch, as in meter.step(batch)."
+                "compiled model, as in Throughput(torch.compile(model)), or the batch, as in meter.step(batch).",
             )
 
 
