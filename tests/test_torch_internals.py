@@ -1134,3 +1134,32 @@ def test_parameters_of_all_kinds_are_read():
     assert [trainable for *_, trainable in read] == [True, False, False, False, True, False]
     with FakeTensorMode():
         assert tensor_sizes.read_tensors([torch.ones(3)]) == [(12, torch.float32, False)]
+
+
+def test_a_call_that_was_compiled_in_place_can_be_replaced_and_put_back():
+    """``module.compile()`` keeps it in an attribute, which a call of the module asks for."""
+    net = nn.Linear(2, 2)
+    assert compiler.compiled_call(net) is None
+    net.compile(backend="eager")
+    compiled, seen = compiler.compiled_call(net), []
+    put_back = compiler.replace_compiled_call(net, lambda *args: seen.append(args) or compiled(*args))
+    assert torch.equal(net(X), nn.Linear.forward(net, X))
+    assert len(seen) == 1
+    put_back()
+    assert compiler.compiled_call(net) is compiled
+
+
+def test_the_compiled_module_is_among_the_callers_where_compiled_code_runs_in_eager_mode():
+    """It is found by the module inside, and not by another one."""
+
+    class Net(nn.Module):
+        def forward(self, x):
+            found.append([compiler.compiled_wrapper(each) for each in (self, other)])
+            return x + 1
+
+    net, other, found = Net(), nn.Linear(2, 2), []
+    compiled = torch.compile(nn.Sequential(net))
+    with torch.compiler.set_stance("force_eager"):
+        compiled(X)
+        net(X)
+    assert found == [[compiled, None], [None, None]]

@@ -16,13 +16,13 @@ from torch import Tensor
 from opflops.errors import UsageWarning
 from opflops.extras import optional
 from opflops.integrations.input_shapes import count_samples, count_tokens, shapes_of
+from opflops.integrations.step_counter import Work
 from opflops.integrations.throughput import Throughput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from opflops.devices import Device
-    from opflops.integrations.step_counter import Work
 
 _transformers: Any = optional("transformers.trainer_callback", "huggingface", "The callback for Hugging Face")
 
@@ -190,9 +190,7 @@ def _key_of_optimizer(*_: Any, **__: Any) -> Hashable:
 
 def _sum_of(works: list[Work | None]) -> Work | None:
     known = [work for work in works if work is not None]
-    if not known or len(known) < len(works):
-        return None
-    return type(known[0])(*map(sum, zip(*known, strict=True)))
+    return Work.sum(known) if known and len(known) == len(works) else None
 
 
 def _calling_trainer(callback: FlopsCallback) -> Any:

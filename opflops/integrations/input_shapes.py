@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Hashable, Iterable, Iterator
 
 # Deep enough for batches of graphs and of dictionaries of lists; objects that refer to one another end here.
 _MAX_DEPTH = 6
@@ -21,10 +21,10 @@ _SCALARS = (bool, int, str, type(None))
 def shapes_of(value: Any, depth: int = 0) -> Hashable:
     """Return the shapes and dtypes of all tensors in nested containers, to look costs up with.
 
-    >>> shapes_of({"ids": [torch.zeros(2, 3)], "text": ["a", "b"]}) == shapes_of({"ids": [torch.ones(2, 3)], "text": "cd"})
-    False
     >>> shapes_of([torch.zeros(2, 3), "a", 1]) == shapes_of([torch.ones(2, 3), "b", 2])
     True
+    >>> shapes_of({"ids": torch.zeros(2, 3)}) == shapes_of({"ids": torch.zeros(3, 2)})
+    False
 
     Values of tensors and of texts and numbers beside them are left out, but not the lengths of nested tensors and
     packed sequences.
@@ -33,18 +33,23 @@ def shapes_of(value: Any, depth: int = 0) -> Hashable:
         return _shape_of(value)
     if isinstance(value, PackedSequence):
         return (PackedSequence, _shape_of(value.data), *value.batch_sizes.tolist())
-    if isinstance(value, Mapping):
-        return (dict, *((str(name), shapes_of(each, depth + 1)) for name, each in value.items()))
-    if isinstance(value, (list, tuple)):
-        return (type(value), *[shapes_of(each, depth + 1) for each in value])
-    if is_dataclass(value) and not isinstance(value, type):
-        return (type(value), *[shapes_of(getattr(value, each.name), depth + 1) for each in fields(value)])
-    shape = getattr(value, "shape", None)  # an array of another library
-    if isinstance(shape, tuple):
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple):  # an array of another library
         return (type(value), shape, str(getattr(value, "dtype", "")))
+    if isinstance(value, Mapping):
+        return (dict, *[(str(name), shapes_of(each, depth + 1)) for name, each in value.items()])
+    return (type(value), *[shapes_of(each, depth + 1) for each in _contents(value, depth)])
+
+
+def _contents(value: Any, depth: int) -> Iterable[Any]:
+    """Return what a list, a tuple, a dataclass or another object holds; nothing of texts, numbers and functions."""
+    if isinstance(value, (list, tuple)):
+        return value
+    if is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, each.name) for each in fields(value)]
     if depth < _MAX_DEPTH and hasattr(value, "__dict__") and not isinstance(value, type) and not callable(value):
-        return (type(value), *((name, shapes_of(each, depth + 1)) for name, each in vars(value).items()))
-    return type(value)
+        return list(vars(value).values())
+    return ()
 
 
 def _shape_of(tensor: Tensor) -> Hashable:
@@ -75,15 +80,9 @@ def tensors_in(value: Any, depth: int = 0) -> Iterator[Tensor]:
     """Yield the tensors in nested containers, in order."""
     if isinstance(value, Tensor):
         yield value
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from tensors_in(each, depth + 1)
-    elif isinstance(value, (list, tuple)):
-        for each in value:
-            yield from tensors_in(each, depth + 1)
-    elif depth < _MAX_DEPTH and hasattr(value, "__dict__") and not isinstance(value, type) and not callable(value):
-        for each in vars(value).values():
-            yield from tensors_in(each, depth + 1)
+        return
+    for each in value.values() if isinstance(value, Mapping) else _contents(value, depth):
+        yield from tensors_in(each, depth + 1)
 
 
 def count_samples(batch: Any) -> int | None:

@@ -14,7 +14,7 @@ from opflops.attribution.module_context import OPTIMIZER
 from opflops.mode import OpFlopMode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Iterable
 
     from opflops.profile.profile import Profile
 
@@ -41,7 +41,18 @@ class Work(NamedTuple):
 
     def since(self, before: Work) -> Work:
         """Return the difference."""
-        return Work(*(after - earlier for after, earlier in zip(self, before, strict=True)))
+        return Work(
+            self.flops - before.flops,
+            self.model_seconds - before.model_seconds,
+            self.hardware_seconds - before.hardware_seconds,
+            self.backward - before.backward,
+            self.optimizer - before.optimizer,
+        )
+
+    @classmethod
+    def sum(cls, works: Iterable[Work]) -> Work:
+        """Return the sum of costs."""
+        return cls(*map(sum, zip(NOTHING, *works, strict=True)))
 
 
 NOTHING = Work()
@@ -208,7 +219,7 @@ class StepCounter:
         works = [part.work for part in self._parts if part.work is not None]
         if len(works) < len(self._parts):
             return None
-        return Work(*map(sum, zip(*works, strict=True)))
+        return Work.sum(works)
 
     def abort(self, *exception: Any) -> None:
         """End the step without its cost, if it is running."""

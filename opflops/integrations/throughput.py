@@ -46,10 +46,10 @@ class Throughput:
 
     A step that does something new, such as one with inputs of another shape, is counted by an ``OpFlopMode``. This
     slows it, so it is left out of the rates. All other steps run without a mode, and their cost is looked up by what
-    the step does: the shapes with which models are called, and the optimizers that step. Values of tensors do not
-    count: of steps that do more or less work by these, as in a mixture of experts, the first stands for all. So does
-    work before the first call of a model, unless :meth:`step` is given the batch. An optimizer whose ``step`` is compiled
-    is not seen.
+    the step does: the shapes with which models are called, and the optimizers that step. Values of tensors are not
+    looked at: of steps that do more or less work by these, as in a mixture of experts, the first stands for all. So
+    does work before the first call of a model, unless :meth:`step` is given the batch. An optimizer that makes its
+    state in its first step is counted again in its second. One whose ``step`` is compiled is not seen.
 
     Time is that inside steps, so that what runs between them, such as validation, counts neither as work nor as time;
     loading data counts if it is inside. On an accelerator it is the time on its own clock; only :meth:`rates` waits.
@@ -171,8 +171,8 @@ class Throughput:
         if self.counted_steps == 1 and self.profile is not None and not self.profile.total.flops:
             self._warn_once(
                 "nothing",
-                "No arithmetic was seen in the step that was counted. What a CUDA graph replays, and what other threads "
-                "and processes run, cannot be counted.",
+                "No arithmetic was seen in the step that was counted. What a CUDA graph replays, and what other "
+                "threads and processes run, cannot be counted.",
             )
         return work
 
@@ -198,7 +198,8 @@ class Throughput:
 
     def explain_unseen(self) -> None:
         """Watch the models anew, since the step called none; if that changes nothing, say so."""
-        if not any([each.attach() for each in self._watched]):
+        attached = [each.attach() for each in self._watched]
+        if not any(attached):
             self._warn_once(
                 "unseen",
                 "Steps that call none of the models are left out of the rates. If compiled code calls them, give the "

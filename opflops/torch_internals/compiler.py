@@ -12,6 +12,7 @@ from opflops.torch_internals.shared_context import patched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
     from typing import Any
 
     import torch
@@ -128,7 +129,8 @@ def compiled_wrapper(module: torch.nn.Module) -> torch.nn.Module | None:
     wrapper = getattr(sys.modules.get("torch._dynamo.eval_frame"), "OptimizedModule", None)
     if wrapper is None or isinstance(module, wrapper):
         return None
-    found, frame = None, sys._getframe()
+    found: torch.nn.Module | None = None
+    frame: FrameType | None = sys._getframe()
     while frame is not None:
         owner = frame.f_locals.get("self")
         if isinstance(owner, wrapper) and any(each is module for each in owner.modules()):

@@ -130,7 +130,7 @@ def test_an_optimizer_with_matmuls_in_its_step_adds_nothing_to_mfu():
         def step(self, closure=None):
             for group in self.param_groups:
                 for parameter in group["params"]:
-                    parameter -= (parameter.grad @ parameter.grad.T) @ parameter.grad
+                    parameter.sub_((parameter.grad @ parameter.grad.T) @ parameter.grad)
 
     model = linear()
     optimizer = Matrix(model.parameters(), lr=0.1)
@@ -355,10 +355,8 @@ def test_a_compiled_function_that_calls_the_model_is_explained():
         for _ in range(3):
             with meter.step():
                 compiled(torch.ones(2, WIDE))
-    assert [str(each.message).partition(". ")[2] for each in caught] == [
-        "If compiled code calls them, give the compiled model, as in Throughput(torch.compile(model)), or the batch, as "
-        "in meter.step(batch)."
-    ]
+    assert len(caught) == 1
+    assert "give the compiled model, as in Throughput(torch.compile(model)), or the batch" in str(caught[0].message)
     assert meter.rates() == {}
     for _ in range(3):
         x = torch.ones(2, WIDE)
@@ -518,10 +516,14 @@ def test_wrong_arguments_are_explained():
 def test_many_kinds_of_steps_are_pointed_out():
     """Where each step has another shape, counting never ends."""
     meter = Throughput(device=MINE)
-    with pytest.warns(UsageWarning, match="101 steps so far"):
+
+    def steps():
         for length in range(102):
             with meter.step(torch.ones(length)):
                 torch.ones(2) + 1
+
+    with pytest.warns(UsageWarning, match="101 steps so far"):
+        steps()
 
 
 def test_a_step_without_arithmetic_is_pointed_out():
