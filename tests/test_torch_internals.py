@@ -1158,7 +1158,7 @@ def test_the_compiled_module_is_among_the_callers_where_compiled_code_runs_in_ea
             return x + 1
 
     net, other, found = Net(), nn.Linear(2, 2), []
-    compiled = torch.compile(nn.Sequential(net))
+    compiled = torch.compile(nn.Sequential(net), backend="eager")
     with torch.compiler.set_stance("force_eager"):
         compiled(X)
         net(X)

@@ -33,16 +33,19 @@ class Throughput:
 
     >>> import torch
     >>> from opflops.integrations import Throughput
-    >>> model = torch.nn.Linear(64, 8)
+    >>> model = torch.nn.Linear(64, 8, bias=False)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     >>> meter = Throughput(model, device="h100-sxm")
     >>> for _ in range(3):
     ...     x = torch.ones(16, 64)
     ...     with meter.step(samples=len(x)):
     ...         model(x).sum().backward()
+    ...         optimizer.step()
+    ...         optimizer.zero_grad()
     >>> list(meter.rates())
     ['flops_per_s', 'mfu', 'hfu', 'samples_per_s']
-    >>> meter.window.steps, meter.window.flops // 2  # the first of the three was counted
-    (2, 33287)
+    >>> meter.window.steps, meter.window.flops  # the first of the three was counted
+    (2, 67838)
 
     A step that does something new, such as one with inputs of another shape, is counted by an ``OpFlopMode``. This
     slows it, so it is left out of the rates. All other steps run without a mode, and their cost is looked up by what
