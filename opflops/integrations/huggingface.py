@@ -131,7 +131,7 @@ class FlopsCallback(_transformers.TrainerCallback):  # type: ignore[misc]
             None if number is None or before is None else before + number
             for before, number in zip((self._tokens, self._samples), counts, strict=True)
         )
-        return (shapes_of(inputs), self._synchronizes(model), model.training)
+        return (shapes_of(inputs), self._synchronizes(model))
 
     def _count_tokens(self, inputs: Any) -> Any:
         mask = inputs.get("attention_mask") if self._skips_padding else None
