@@ -85,7 +85,9 @@ class FlopsCallback(_transformers.TrainerCallback):  # type: ignore[misc]
         self._wrap(trainer, "training_step", self._key_of_batch)
         self._wrap(trainer.accelerator, "clip_grad_norm_", _key_of_clipping)
         if hasattr(trainer.optimizer, "step"):
-            self._wrap(trainer.optimizer, "step", _key_of_optimizer)
+            optimizer = trainer.optimizer
+            # It may do something else in its first step, in which it makes its state.
+            self._wrap(optimizer, "step", lambda *_, **__: bool(getattr(optimizer, "state", True)))
         # First, to add to what the others log. They are being called one by one: that list stays as it is.
         handler = trainer.callback_handler
         handler.callbacks = [self, *(each for each in handler.callbacks if each is not self)]
@@ -182,10 +184,6 @@ class FlopsCallback(_transformers.TrainerCallback):  # type: ignore[misc]
 def _key_of_clipping(_parameters: Any, limit: float = 0.0, *_: Any, **__: Any) -> Hashable:
     # Without a limit the trainer only asks for the norm.
     return limit == float("inf")
-
-
-def _key_of_optimizer(*_: Any, **__: Any) -> Hashable:
-    return None
 
 
 def _sum_of(works: list[Work | None]) -> Work | None:

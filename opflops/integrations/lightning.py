@@ -78,7 +78,9 @@ class FlopsCallback(_callback_class()):  # type: ignore[misc]
         self._sizes = self._tokens(batch), self._samples(batch)
         self._in_step = True
         self.meter.start_clock()
-        self.meter.start_counting((shapes_of(batch), steps, pl_module.training), self._parameters)
+        # An optimizer may do something else in its first step, in which it makes its state.
+        had_state = steps and any(bool(each.state) for each in trainer.optimizers)
+        self.meter.start_counting((shapes_of(batch), steps, had_state, pl_module.training), self._parameters)
 
     def on_train_batch_end(
         self,

@@ -1,8 +1,11 @@
 """Count what steps do, each kind once.
 
-A step is a sequence of events: it begins, models are called, optimizers step. Its parts are what it does from one event
-to the next. What a part costs follows from the events before it, so the first step in which an event follows others is
-counted from that event on, and later ones look the costs up.
+A step is a sequence of events: it begins, models are called, optimizers step. There are two ways to know its cost before
+it is counted:
+
+- If its inputs are given, steps with equal inputs and equal events cost the same. The first is counted, as a whole.
+- If not, its parts are what it does from one event to the next. What a part costs follows from the events before it, so
+  the first step in which an event follows others is counted from that event on.
 """
 
 from __future__ import annotations
@@ -78,6 +81,27 @@ class _Part:
         self.recount: dict[_Part, int] = {}
 
 
+class _Kind:
+    """Hold the costs of steps with equal inputs.
+
+    Attributes:
+        works: The costs, by the events of the step.
+        wanted: The events of steps whose cost is not known, and how often the next steps are yet to be counted for it.
+    """
+
+    __slots__ = ("wanted", "works")
+
+    def __init__(self) -> None:
+        self.works: dict[tuple[Hashable, ...], Work] = {}
+        self.wanted: dict[tuple[Hashable, ...], int] = {}
+
+    def is_to_be_counted(self) -> bool:
+        """Tell whether the step that begins is to be counted."""
+        if self.wanted:
+            self.wanted = {key: left - 1 for key, left in self.wanted.items() if key not in self.works and left}
+        return bool(self.wanted) or not self.works
+
+
 # The counters whose step is running. Hooks ask for them.
 running: list[StepCounter] = []
 
@@ -101,6 +125,9 @@ class StepCounter:
         self.counted_steps = 0
         self.follows_calls = False
         self._roots: dict[Hashable, _Part] = {}
+        self._kinds: dict[Hashable, _Kind] = {}
+        self._kind: _Kind | None = None
+        self._events: list[Hashable] = []
         # Whether parts may stand on their own after a backward pass; not if that has proved wrong.
         self._may_settle = True
         self._mode: OpFlopMode | None = None
@@ -129,16 +156,25 @@ class StepCounter:
             state: What of the model decides how much work it is. Costs are kept for each.
             inputs: What of the inputs does; None if only the calls of models tell.
         """
-        root = self._roots.get(state)
-        if root is None:
-            root = self._roots[state] = _Part()
-        self._begin_step(root, settles=inputs is None and self._may_settle)
         self._thread, self.follows_calls = get_ident(), inputs is None
         running.append(self)
-        first = root.following.get((inputs, self._accumulates))
+        if inputs is None:
+            self._kind = None
+            self._begin_parts(state)
+        else:
+            key = (state, inputs, self._accumulates)
+            self._kind = self._kinds.setdefault(key, _Kind())
+            self._events = []
+            if self._kind.is_to_be_counted():
+                self._start()
+
+    def _begin_parts(self, state: Hashable) -> None:
+        root = self._roots.setdefault(state, _Part())
+        self._begin_step(root, settles=self._may_settle)
+        first = root.following.get((None, self._accumulates))
         if first is not None and first.recount and self._needs_recount(first):
             self._start()
-        self.event(inputs)
+        self.event(None)
 
     def _needs_recount(self, first: _Part) -> bool:
         left = {part: times - 1 for part, times in first.recount.items() if part.work is None and times}
@@ -153,6 +189,9 @@ class StepCounter:
             phase: The phase in which the program is, if it is the optimizer's.
             can_start: Whether counting can begin here. If not, the next such step is counted from its beginning.
         """
+        if self._kind is not None:
+            self._events.append(event)
+            return
         last = self._parts[-1] if self._parts else None
         if last is not None:
             self._finish(last)
@@ -193,8 +232,12 @@ class StepCounter:
         """End a part."""
         if self._mode is not None:
             self._note_cost(part, self._mode)
-        if part.work is not None and (part.work.backward or part.work.optimizer):
-            self._accumulates = not part.work.optimizer
+        if part.work is not None:
+            self._note_gradients(part.work)
+
+    def _note_gradients(self, work: Work) -> None:
+        if work.backward or work.optimizer:
+            self._accumulates = not work.optimizer
 
     def _note_cost(self, part: _Part, mode: OpFlopMode) -> None:
         self.profile = mode.profile
@@ -211,15 +254,28 @@ class StepCounter:
 
     def end(self) -> Work | None:
         """End the step, and return its cost; None if it was counted, which takes longer, or its cost is not known."""
+        work = self._work_of_parts() if self._kind is None else self._work_of_kind(self._kind)
         counted = self._mode is not None
-        self._finish(self._parts[-1])
         self.abort()
-        if counted or self._unknown:
-            return None
+        return None if counted else work
+
+    def _work_of_kind(self, kind: _Kind) -> Work | None:
+        """Return the cost of a step with given inputs, after noting it if it was counted."""
+        events = tuple(self._events)
+        if self._mode is not None:
+            self.profile = self._mode.profile
+            kind.works[events] = self._measure(self.profile)
+        work = kind.works.get(events)
+        if work is None:
+            kind.wanted.setdefault(events, _MAX_ATTEMPTS)
+        else:
+            self._note_gradients(work)
+        return work
+
+    def _work_of_parts(self) -> Work | None:
+        self._finish(self._parts[-1])
         works = [part.work for part in self._parts if part.work is not None]
-        if len(works) < len(self._parts):
-            return None
-        return Work.sum(works)
+        return Work.sum(works) if len(works) == len(self._parts) and not self._unknown else None
 
     def abort(self, *exception: Any) -> None:
         """End the step without its cost, if it is running."""

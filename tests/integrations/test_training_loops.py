@@ -234,13 +234,11 @@ def test_lightning_with_two_optimizers_by_hand(tmp_path):
     fit(tmp_path, model, size=32, log_every_n_steps=4, max_epochs=4)
     both = 2 * (2 * 8 * WIDE * 2) + 8 * 2 - 1 + 2 * WIDE * 2
     each = products(8) + 8 * NARROW - 1 + SGD_FLOPS
-    print(csv_rates(tmp_path), each, both)
     rates = list(csv_rates(tmp_path).values())[-1]
     assert rates["flops_per_s"] * SECONDS * 4 == pytest.approx(4 * each + 2 * both)
 
 
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-@pytest.mark.parametrize("failing", [0, 1], ids=["counted", "not counted"])
+@pytest.mark.parametrize(("error", "failing"), [(KeyboardInterrupt, 0), (RuntimeError, 0), (RuntimeError, 1)])
 def test_no_mode_is_left_behind_when_lightning_ends_with_an_error(tmp_path, error, failing):
     """Nor is anything else: the callback serves another trainer."""
     from opflops.integrations.lightning import FlopsCallback  # noqa: PLC0415 - may be absent
@@ -408,9 +406,10 @@ def test_hugging_face_with_a_compiled_model(tmp_path):
     torch.compiler.reset()
 
 
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-@pytest.mark.parametrize("where", ["training_step", "optimizer", "callback"])
-@pytest.mark.parametrize("failing", [0, 1], ids=["counted", "not counted"])
+@pytest.mark.parametrize(
+    ("error", "where", "failing"),
+    [(RuntimeError, "training_step", 0), (KeyboardInterrupt, "optimizer", 0), (RuntimeError, "callback", 1)],
+)
 def test_no_mode_is_left_behind_when_hugging_face_raises(tmp_path, error, where, failing):
     """Hugging Face tells no callback of an error; the callback serves another trainer."""
     transformers = required.models("transformers")
@@ -481,7 +480,9 @@ def test_the_recipes_of_the_readme_run(tmp_path, monkeypatch):
     """Those that need Lightning or transformers, with a model and data of this file."""
     required.models("lightning"), required.models("transformers")
     monkeypatch.chdir(tmp_path)
-    recipes = re.findall(r"^<!-- needs: (lightning|transformers) -->\n```python\n(.*?)^```$", README.read_text(), re.M | re.S)
+    recipes = re.findall(
+        r"^<!-- needs: (lightning|transformers) -->\n```python\n(.*?)^```$", README.read_text(), re.M | re.S
+    )
     assert Counter(name for name, _ in recipes) == {"lightning": 1, "transformers": 1}
     for name, code in recipes:
         session = {"model": Model(), "data": Rows(16)}
