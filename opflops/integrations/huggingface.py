@@ -17,6 +17,7 @@ from opflops.errors import UsageWarning
 from opflops.extras import optional
 from opflops.integrations.input_shapes import count_samples, count_tokens, shapes_of
 from opflops.integrations.step_counter import Work
+from opflops.integrations.step_hooks import trainable
 from opflops.integrations.throughput import Throughput
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class FlopsCallback(_transformers.TrainerCallback):  # type: ignore[misc]
     def _forget_step(self) -> None:
         self._parameters: list[Any] = []
         self._undo: list[Callable[[], None]] = []
+        self._trained = b""
         self._works: list[Work | None] = []
         self._tokens: Any = 0
         self._samples: Any = 0
@@ -101,7 +103,7 @@ class FlopsCallback(_transformers.TrainerCallback):  # type: ignore[misc]
         def call(*args: Any, **kwargs: Any) -> Any:
             if not self._in_step:
                 return original(*args, **kwargs)
-            self.meter.start_counting((name, key_of(*args, **kwargs)), self._parameters)
+            self.meter.start_counting((name, key_of(*args, **kwargs)), self._trained)
             try:
                 result = original(*args, **kwargs)
                 self._works.append(self.meter.stop_counting())
@@ -150,6 +152,7 @@ class FlopsCallback(_transformers.TrainerCallback):  # type: ignore[misc]
         if self._undo:
             self._skips_padding = getattr(args, "include_num_input_tokens_seen", "no") == "non_padding"
             self._works, self._tokens, self._samples = [], 0, 0
+            self._trained = trainable(self._parameters)
             self._in_step = True
             self.meter.start_clock()
 

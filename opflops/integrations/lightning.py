@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.extras import optional
 from opflops.integrations.input_shapes import count_samples, count_tokens, shapes_of
+from opflops.integrations.step_hooks import trainable
 from opflops.integrations.throughput import Throughput
 
 if TYPE_CHECKING:
@@ -57,12 +58,12 @@ class FlopsCallback(_callback_class()):  # type: ignore[misc]
         super().__init__()
         self.meter = Throughput(device=device)
         self._tokens, self._samples = tokens, samples
-        self._parameters: list[Any] | None = None
+        self._parameters: list[Any] = []
         self._sizes: tuple[Any, Any] = (None, None)
         self._in_step = False
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_parameters": None, "_in_step": False}
+        return {**vars(self), "_parameters": [], "_in_step": False}
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002 - Lightning's signature
         """Look the parameters up."""
@@ -73,14 +74,12 @@ class FlopsCallback(_callback_class()):  # type: ignore[misc]
         self.discard_step()
         # The trainer steps the optimizer, with the rest of the batch as its closure, after so many batches.
         steps = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
-        if self._parameters is None:
-            self.on_train_start(trainer, pl_module)
         self._sizes = self._tokens(batch), self._samples(batch)
         self._in_step = True
         self.meter.start_clock()
         # An optimizer may do something else in its first step, in which it makes its state.
         had_state = steps and any(bool(each.state) for each in trainer.optimizers)
-        self.meter.start_counting((shapes_of(batch), steps, had_state, pl_module.training), self._parameters)
+        self.meter.start_counting((shapes_of(batch), steps, had_state, pl_module.training), trainable(self._parameters))
 
     def on_train_batch_end(
         self,
@@ -111,7 +110,7 @@ class FlopsCallback(_callback_class()):  # type: ignore[misc]
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:  # noqa: ARG002 - as above
         """End counting, whatever happened, and let the parameters go."""
         self.discard_step()
-        self._parameters = None
+        self._parameters = []
 
     def discard_step(self, *exception: Any) -> None:
         """End a step that was not completed; if none is running, do nothing."""

@@ -1,7 +1,7 @@
 """Count what steps do, each kind once.
 
-A step is a sequence of events: it begins, models are called, optimizers step. There are two ways to know its cost before
-it is counted:
+A step is a sequence of events: it begins, models are called, optimizers step. There are two ways to know what one costs
+without counting it:
 
 - If its inputs are given, steps with equal inputs and equal events cost the same. The first is counted, as a whole.
 - If not, its parts are what it does from one event to the next. What a part costs follows from the events before it, so

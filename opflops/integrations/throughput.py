@@ -158,9 +158,14 @@ class Throughput:
         """Begin the time of a step."""
         self._clock.start()
 
-    def start_counting(self, inputs: Hashable = None, parameters: list[nn.Parameter] | None = None) -> None:
-        """Begin to count a step, or a part of one that does not depend on others."""
-        self._counter.begin(trainable(self._parameters if parameters is None else parameters), inputs)
+    def start_counting(self, inputs: Hashable = None, trained: bytes | None = None) -> None:
+        """Begin to count a step, or a part of one that does not depend on others.
+
+        Args:
+            inputs: What decides how much work it is; None if the calls of the models do.
+            trained: Which parameters are trained; by default of the models.
+        """
+        self._counter.begin(trainable(self._parameters) if trained is None else trained, inputs)
 
     def stop_counting(self) -> Work | None:
         """Return the cost of the step; None if it was counted, or is not known."""

@@ -186,7 +186,7 @@ def test_blocks_of_accumulated_batches_with_an_optimizer_in_every_third():
 
 
 def test_work_that_depends_on_which_optimizers_step_is_known_by_them():
-    """The batch is given, and what follows its first optimizer's step is no call of a model that the meter was given."""
+    """The batch is given, and what follows the first optimizer's step is no call of a model that the meter has."""
     model, other = linear(), linear()
     optimizers = [torch.optim.SGD(each.parameters(), lr=0.1) for each in (model, other)]
     meter = Throughput(device=MINE)

@@ -56,7 +56,7 @@ def products(batch):
 
 
 def backward_flops(batch, divisions=1):
-    """Products, the additions of the sum, and divisions of the loss by the batches that a step has, which have gradients.
+    """Products, the additions of the sum, and what divides the loss and its gradient by the batches of a step.
 
     Lightning divides once, the trainer of Hugging Face and accelerate once each.
     """
@@ -284,8 +284,15 @@ def train(folder, model=None, size=20, trainer_class=None, callback=None, callba
 
     callback = callback or FlopsCallback(device=MINE)
     options = {
-        **{"num_train_epochs": 3, "logging_steps": 3, "optim": "sgd", "max_grad_norm": 1.0, "report_to": "none"},
-        **{"eval_strategy": "epoch", "save_strategy": "no", "disable_tqdm": True, "use_cpu": True},
+        "num_train_epochs": 3,
+        "logging_steps": 3,
+        "optim": "sgd",
+        "max_grad_norm": 1.0,
+        "report_to": "none",
+        "eval_strategy": "epoch",
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "use_cpu": True,
         **options,
     }
     arguments = transformers.TrainingArguments(str(folder), per_device_train_batch_size=8, **options)
@@ -481,7 +488,9 @@ def test_the_recipes_of_the_readme_run(tmp_path, monkeypatch):
     required.models("lightning"), required.models("transformers")
     monkeypatch.chdir(tmp_path)
     recipes = re.findall(
-        r"^<!-- needs: (lightning|transformers) -->\n```python\n(.*?)^```$", README.read_text(), re.M | re.S
+        r"^<!-- needs: (lightning|transformers) -->\n```python\n(.*?)^```$",
+        README.read_text(),
+        re.MULTILINE | re.DOTALL,
     )
     assert Counter(name for name, _ in recipes) == {"lightning": 1, "transformers": 1}
     for name, code in recipes:
