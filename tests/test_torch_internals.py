@@ -1203,3 +1203,32 @@ def test_a_thread_knows_whether_the_profiler_was_told_to_record_it(all_threads):
     assert known == ([False, False] if all_threads else [True, False])
     assert len([event for event in events if event.name == "a range"]) == (2 if all_threads else 1)
     assert not profiler.records_thread()
+
+
+def test_a_call_that_was_compiled_in_place_can_be_replaced_and_put_back():
+    """``module.compile()`` keeps it in an attribute, which a call of the module asks for."""
+    net = nn.Linear(2, 2)
+    assert compiler.compiled_call(net) is None
+    net.compile(backend="eager")
+    compiled, seen = compiler.compiled_call(net), []
+    put_back = compiler.replace_compiled_call(net, lambda *args: seen.append(args) or compiled(*args))
+    assert torch.equal(net(X), nn.Linear.forward(net, X))
+    assert len(seen) == 1
+    put_back()
+    assert compiler.compiled_call(net) is compiled
+
+
+def test_the_compiled_module_is_among_the_callers_where_compiled_code_runs_in_eager_mode():
+    """It is found by the module inside, and not by another one."""
+
+    class Net(nn.Module):
+        def forward(self, x):
+            found.append([compiler.compiled_wrapper(each) for each in (self, other)])
+            return x + 1
+
+    net, other, found = Net(), nn.Linear(2, 2), []
+    compiled = torch.compile(nn.Sequential(net), backend="eager")
+    with torch.compiler.set_stance("force_eager"):
+        compiled(X)
+        net(X)
+    assert found == [[compiled, None], [None, None]]

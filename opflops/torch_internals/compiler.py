@@ -11,7 +11,8 @@ from torch.fx import _symbolic_trace as symbolic_trace
 from opflops.torch_internals.shared_context import patched
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from types import FrameType
     from typing import Any
 
     import torch
@@ -104,3 +105,35 @@ def is_tagged_forward(node: torch.fx.Node) -> bool | None:
     """Return whether a node of a backward graph recomputes the forward; None if the graph has no such tags."""
     tag = node.meta.get("partitioner_tag")
     return None if tag is None else tag == "is_forward"
+
+
+def compiled_call(module: Any) -> Any:
+    """Return what runs in place of a module's call since ``module.compile()``; None if it was not compiled so."""
+    return getattr(module, "_compiled_call_impl", None)
+
+
+def replace_compiled_call(module: Any, call: Any) -> Callable[[], None]:
+    """Run another function in place of :func:`compiled_call`; return what puts that back."""
+    before = module._compiled_call_impl
+    module._compiled_call_impl = call
+
+    def put_back() -> None:
+        if module._compiled_call_impl is call:
+            module._compiled_call_impl = before
+
+    return put_back
+
+
+def compiled_wrapper(module: torch.nn.Module) -> torch.nn.Module | None:
+    """Return the outermost module made by ``torch.compile`` whose call is running, and inside it that of a module."""
+    wrapper = getattr(sys.modules.get("torch._dynamo.eval_frame"), "OptimizedModule", None)
+    if wrapper is None or isinstance(module, wrapper):
+        return None
+    found: torch.nn.Module | None = None
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, wrapper) and any(each is module for each in owner.modules()):
+            found = owner
+        frame = frame.f_back
+    return found
