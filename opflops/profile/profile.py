@@ -11,6 +11,7 @@ from opflops.profile.cases import Case
 from opflops.profile.example_counts import modules_at_example, rows_at_example
 from opflops.profile.method_advice import advise
 from opflops.profile.module_queries import ModuleQueries
+from opflops.profile.pictures import Pictures
 from opflops.profile.views import Views
 from opflops.records import dimensions as dimension_rules
 from opflops.records import rows
@@ -35,7 +36,7 @@ __all__ = ["Case", "Condition", "Dimension", "Profile", "Row"]
 
 @explain_methods(advise, ProfileArgumentError)
 @dataclass(frozen=True)
-class Profile(ModuleQueries, Views):
+class Profile(ModuleQueries, Pictures, Views):
     """Hold counted work and answer queries on it; printing it shows the report.
 
     Totals and groups include floating-point rows only; integer and bool rows are kept in :attr:`rows`.
