@@ -63,6 +63,13 @@ def new_or_given(ax: Any, width: float, height: float) -> Axes:
     return given
 
 
+def ink() -> str:
+    """Return the color of the user's text, which can be seen on the user's background."""
+    from matplotlib import rcParams  # noqa: PLC0415 - an optional package
+
+    return str(rcParams["text.color"])
+
+
 def settle(ax: Axes) -> None:
     """Lay out the figure, so that lengths on it are those of the picture."""
     ax.figure.canvas.figure.draw_without_rendering()
@@ -179,6 +186,12 @@ def wrap(sentences: Sequence[str], room: float, size: float) -> str:
     return "\n".join(shorten(line, room, size) for line in lines)
 
 
+COMPACT: dict[str, Any] = {"handlelength": 1.1, "handletextpad": 0.4, "columnspacing": 1.0, "frameon": False}
+"""Options of legends with several columns."""
+
+_EXTRA = 2.6
+"""What each of their columns has beside the name, in units of the text's size."""
+
 PLAIN: dict[str, Any] = {"parse_math": False, "usetex": False}
 """Options of text that has names in it: ``$`` and ``_`` are characters like others."""
 
@@ -240,8 +253,7 @@ def make_legend(ax: Axes, entries: Sequence[tuple[Any, str]], **options: Any) ->
 def columns_that_fit(names: Sequence[str], room: float) -> int:
     """Return how many columns of a legend are at most so many points wide, one or more."""
     size = font_size(0.75)
-    # The handle, the space beside it and the space between columns, in units of the text's size: matplotlib's defaults.
-    widest = max((text_width(drawable(name), size) for name in names), default=0.0) + 5 * size
+    widest = max((text_width(drawable(name), size) for name in names), default=0.0) + _EXTRA * size
     return max(1, min(len(names), int(room // widest)))
 
 

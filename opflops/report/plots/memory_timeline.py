@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.records.memory import CATEGORIES
 from opflops.report.plots import drawing
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from opflops.records.memory import Memory, Sample
 
 _WIDTH, _HEIGHT = 8.0, 5.0
-_MAX_HEAD = 0.6
+_MAX_HEAD, _MOST = 0.6, 0.75
 _PAD, _TINT = 3.0, 0.35
 _COLORS = dict(
     zip(
@@ -112,33 +112,45 @@ def _draw_head(ax: Axes, memory: Memory, shown: Sequence[str], phases: Sequence[
     line = drawing.LINE_SPACING * size
     strip = line + _PAD
     entries = [(Patch(facecolor=_COLORS[name], edgecolor="none"), name) for name in reversed(shown)]
-    for phase in _draw_strip(ax, phases, strip / height, size):
-        color = drawing.PHASE_COLORS.get(phase, drawing.GREY)
-        entries.append((Patch(facecolor=color, edgecolor="black", linewidth=0.4, alpha=_TINT), f"phase: {phase}"))
-    legend_height = 0.0
-    if entries:
-        columns = drawing.columns_that_fit([name for _, name in entries], width)
-        legend = drawing.make_legend(
-            ax, entries, loc="upper center", ncols=columns, frameon=False, borderaxespad=0, borderpad=0.3,
-            bbox_to_anchor=(0.5, 1 - strip / height),
-        )  # fmt: skip
-        drawing.settle(ax)
-        box = drawing.box_of_legend(ax, legend)
-        legend_height = box.top - box.bottom
+    unnamed = _draw_strip(ax, phases, strip / height, size)
     moment = drawing.wrap([drawing.drawable(_moment(memory))], width - 4 * _PAD, size)
     lines = moment.split("\n")
-    head = min((strip + legend_height + line * len(lines) + 5 * _PAD) / height, _MAX_HEAD)
+    for phase in unnamed:
+        color = drawing.PHASE_COLORS.get(phase, drawing.GREY)
+        entries.append((Patch(facecolor=color, edgecolor=drawing.ink(), linewidth=0.4, alpha=_TINT), f"phase: {phase}"))
+    below_legend = strip + _add_legend(ax, entries, strip)
+    if below_legend + line * len(lines) + 5 * _PAD > _MAX_HEAD * height:
+        # There is no room for all of it. The title has the peak too.
+        lines = []
+        below_legend = strip + _add_legend(ax, entries[: len(shown)], strip)
+    head = min((below_legend + line * len(lines) + 5 * _PAD) / height, _MOST)
     ax.set_ylim(0, unit.of(memory.peak) / (1 - head) if memory.peak else 1)
     if memory.at is None or not memory.peak:
         return
     first, last = ax.get_xlim()
     x = min(max(memory.at.number, first), last)
-    ax.plot(x, unit.of(memory.peak), "v", color="black", markersize=6, zorder=4)
+    ax.plot(x, unit.of(memory.peak), "v", color=drawing.ink(), markersize=6, zorder=4)
+    if not lines:
+        return
     # The text is above its mark, but inside the Axes.
     half = max(drawing.text_width(each, size) for each in lines) / 2 + _PAD
     middle = min(max(drawing.position(ax, x, 0)[0], half), max(width - half, half)) / width
-    top = 1 - (strip + legend_height + _PAD) / height
+    top = 1 - (below_legend + _PAD) / height
     ax.text(middle, top, moment, transform=ax.transAxes, ha="center", va="top", fontsize=size, **drawing.PLAIN)
+
+
+def _add_legend(ax: Axes, entries: Sequence[tuple[Any, str]], strip: float) -> float:
+    """Add a legend below the strip, and return its height."""
+    if not entries:
+        return 0.0
+    width, height = drawing.size_of(ax)
+    legend = drawing.make_legend(
+        ax, entries, loc="upper center", ncols=drawing.columns_that_fit([name for _, name in entries], width),
+        borderaxespad=0, borderpad=0.3, bbox_to_anchor=(0.5, 1 - strip / height), **drawing.COMPACT,
+    )  # fmt: skip
+    drawing.settle(ax)
+    box = drawing.box_of_legend(ax, legend)
+    return box.top - box.bottom
 
 
 def _moment(memory: Memory) -> str:
@@ -163,5 +175,5 @@ def _draw_strip(ax: Axes, phases: Sequence[Stretch], strip: float, size: float) 
             ax.text((start + end) / 2, 1 - strip / 2, phase, transform=transform, ha="center", va="center",
                     fontsize=size, **drawing.PLAIN)  # fmt: skip
         if start > first:
-            ax.axvline(start, color="black", linewidth=0.4, alpha=0.4, linestyle=":")
+            ax.axvline(start, color=drawing.ink(), linewidth=0.4, alpha=0.4, linestyle=":")
     return [phase for phase in dict.fromkeys(each.phase for each in phases) if phase not in named]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from opflops.errors import ProfileError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _VIEW = "The picture"
 _WIDTH, _SLOT, _MIN_SLOT = 7.5, 23.0, 15.0
 _TEXT_CENTER, _BAR_CENTER, _BAR_HEIGHT = 0.27, 0.72, 0.36
+_MAX_SCALED, _MAX_REST = 10**27, 2
 _GAP, _TOP_MARGIN = 8.0, 0.12
 
 
@@ -38,11 +40,13 @@ class Bar:
         name: Its path below the root, with its class.
         parts: The count of each phase.
         has_below: Whether it includes modules below it.
+        is_rest: Whether it adds up all modules that have no bar of their own.
     """
 
     name: str
     parts: dict[str, Any] = field(default_factory=dict)
     has_below: bool = False
+    is_rest: bool = False
 
     @property
     def total(self) -> Any:
@@ -92,7 +96,7 @@ def draw_module_bars(
     drawing.settle(ax)
     room = max(int(drawing.size_of(ax)[1] / _MIN_SLOT) - _legend_slots(ax, phases), 1)
     bars = _merge_smallest(bars, min(top, room - 1) if len(bars) > min(top + 1, room) else len(bars))
-    unit = unit_for(max(bar.total for bar in bars), base)
+    unit = unit_for(_longest(bars), base)
     drawing.set_labels(ax, f"{quantity[:1].upper()}{quantity[1:]} ({unit.text})")
     _draw(ax, bars, phases, measure, unit.size)
     return ax
@@ -154,7 +158,7 @@ def _merge_smallest(bars: list[Bar], most: int) -> list[Bar]:
     if len(bars) <= most:
         return bars
     kept, hidden = bars[:most], bars[most:]
-    others = Bar(f"{len(hidden)} {'others' if most else 'bars'}")
+    others = Bar(f"{len(hidden)} {'others' if most else 'modules'}", is_rest=True)
     for bar in hidden:
         for phase, count in bar.parts.items():
             others.parts[phase] = others.parts.get(phase, 0) + count
@@ -175,7 +179,7 @@ def _write(count: float, measure: str) -> str:
     if measure == "seconds":
         return duration(count)
     base = MEASURES[measure][1]
-    text = scaled(count)
+    text = scaled(count) if count < _MAX_SCALED else f"{Decimal(count):.3e}"
     return f"{text}{'' if ' ' in text or base.startswith(' ') else ' '}{base.strip() if ' ' in text else base}"
 
 
@@ -189,7 +193,9 @@ def _draw(ax: Axes, bars: Sequence[Bar], phases: Sequence[str], measure: str, un
     whole = sum(bar.total for bar in bars)
     figures = [_figures(bar.total, whole, measure) for bar in bars]
     room = width - max(drawing.text_width(text, size) for text in figures) - _GAP - size
-    names = [drawing.shorten(drawing.drawable(bar.name), room, size) for bar in bars]
+    longest = _longest(bars)
+    labels = [f"{bar.name} (bar cut off)" if bar.total > longest else bar.name for bar in bars]
+    names = [drawing.shorten(drawing.drawable(label), room, size) for label in labels]
     for index, bar in enumerate(bars):
         _draw_bar(ax, index + _BAR_CENTER, bar.parts, colors, unit)
         ax.text(1, index + _TEXT_CENTER, f"{figures[index]} ", transform=ax.get_yaxis_transform(), ha="right",
@@ -200,14 +206,21 @@ def _draw(ax: Axes, bars: Sequence[Bar], phases: Sequence[str], measure: str, un
     )  # fmt: skip
     # The names stand inside the Axes, above their bars.
     ax.tick_params(axis="y", length=0, pad=-size / 2)
-    ax.set_xlim(0, 1.01 * max(bar.total for bar in bars) / unit)
+    ax.set_xlim(0, 1.01 * (_longest(bars) / unit))
     ax.set_ylim(slots, -_TOP_MARGIN)
     ax.grid(visible=True, axis="x", alpha=0.25)
     ax.set_axisbelow(True)
     if len(phases) > 1:
         patches = [(Patch(facecolor=color, edgecolor="none"), phase) for phase, color in colors.items()]
         columns = drawing.columns_that_fit(phases, width)
-        drawing.make_legend(ax, patches, loc="lower right", ncols=columns, frameon=False, borderaxespad=0.1)
+        drawing.make_legend(ax, patches, loc="lower right", ncols=columns, borderaxespad=0.1, **drawing.COMPACT)
+
+
+def _longest(bars: Sequence[Bar]) -> Any:
+    """Return the count at the end of the axis: that of the longest bar, or of a module if the others are far longer."""
+    longest = max((bar.total for bar in bars if not bar.is_rest), default=0)
+    rest = max((bar.total for bar in bars if bar.is_rest), default=0)
+    return rest if longest < rest <= _MAX_REST * longest or not longest else longest
 
 
 def _legend_slots(ax: Axes, phases: Sequence[str]) -> int:

@@ -12,7 +12,7 @@ _GAPS = (3.0, 13.0, 26.0, 40.0, 60.0, 85.0, 115.0)
 """The distances from a mark at which a label may be, the nearest first."""
 
 _STEPS, _LEFT_OUT = 24, 2
-"""How many boxes stand for a line; the first ones lie on the mark."""
+"""How many boxes stand for a line; the first ones lie on the mark, the last ones on the label."""
 
 
 class Box(NamedTuple):
@@ -28,6 +28,10 @@ class Box(NamedTuple):
         return (
             self.left < other.right and other.left < self.right and self.bottom < other.top and other.bottom < self.top
         )
+
+    def nearest(self, x: float, y: float) -> tuple[float, float]:
+        """Return the point of the rectangle that is nearest to another."""
+        return min(max(x, self.left), self.right), min(max(y, self.bottom), self.top)
 
     def contains(self, other: Box) -> bool:
         """Tell whether a rectangle lies inside this one."""
@@ -55,9 +59,7 @@ class Place(NamedTuple):
         """Return boxes that stand for the line to the mark, without its ends."""
         if self.mark is None:
             return []
-        end = ((self.box.left + self.box.right) / 2, (self.box.bottom + self.box.top) / 2)
-        boxes = boxes_along(self.mark, end)
-        return [each for each in boxes[_LEFT_OUT:] if not each.meets(self.box)]
+        return boxes_along(self.mark, self.box.nearest(*self.mark))[_LEFT_OUT:-_LEFT_OUT]
 
 
 @dataclass
@@ -148,6 +150,10 @@ def _directions(x: float, y: float, width: float, height: float, reach: float, s
         (x + slant, y + slant),
         (x - slant - width, y + slant),
         (x - slant - width, y - slant - height),
+        (x - width / 4, y - reach - height),
+        (x - 3 * width / 4, y - reach - height),
+        (x - width / 4, y + reach),
+        (x - 3 * width / 4, y + reach),
         (x + slant / 2, y - reach - height),
         (x + slant / 2, y + reach),
         (x - slant / 2 - width, y + reach),

@@ -92,8 +92,9 @@ def draw_roofline(
     for point in points:
         _draw_point(ax, point, _radius(point, points), placer)
     _draw_roofs(ax, device, peaks or device.peaks, placer)
-    labelled = sorted(points, key=lambda point: -point.seconds)[:top]
     _add_legend(ax, points, placer)
+    _label_roofs(ax, device, peaks or device.peaks, placer)
+    labelled = sorted(points, key=lambda point: -point.seconds)[:top]
     drawn = sum(_label(ax, point, _radius(point, points), placer) for point in labelled)
     if not points:
         drawing.say_nothing_to_show(ax, "No floating-point work that moves bytes.")
@@ -177,25 +178,30 @@ def _title(device: Device, parts: Sequence[Bound], by: Sequence[str], hidden: Se
 
 
 def _draw_roofs(ax: Axes, device: Device, peaks: Mapping[str, float], placer: Placer) -> None:
-    """Draw the slope of the bandwidth up to the highest peak, and a flat roof for each peak, with labels."""
+    """Draw the slope of the bandwidth up to the highest peak, and a flat roof for each peak."""
     low, high = ax.get_xlim()
     highest = max(peaks.values())
+    lines = [(low, low * device.bandwidth, highest / device.bandwidth, highest)]
+    lines += [(peak / device.bandwidth, peak, high, peak) for peak in dict.fromkeys(peaks.values())]
+    for start_x, start_y, end_x, end_y in lines:
+        ax.plot([start_x, end_x], [start_y, end_y], color=drawing.ink(), linewidth=1.2, zorder=2.2)
+        placer.add_line(drawing.position(ax, start_x, start_y), drawing.position(ax, end_x, end_y))
+    for peak in dict.fromkeys(peaks.values()):
+        ridge = peak / device.bandwidth
+        ax.plot([ridge, ridge], [ax.get_ylim()[0], peak], color=drawing.ink(), linewidth=0.6, linestyle=":", zorder=1)
+
+
+def _label_roofs(ax: Axes, device: Device, peaks: Mapping[str, float], placer: Placer) -> None:
+    low, high = ax.get_xlim()
     names: dict[float, list[str]] = {}
     for dtype, peak in peaks.items():
         names.setdefault(peak, []).append(dtype)
-    lines = [(low, low * device.bandwidth, highest / device.bandwidth, highest)]
-    lines += [(peak / device.bandwidth, peak, high, peak) for peak in names]
-    for start_x, start_y, end_x, end_y in lines:
-        ax.plot([start_x, end_x], [start_y, end_y], color="black", linewidth=1.2, zorder=2.2)
-        placer.add_line(drawing.position(ax, start_x, start_y), drawing.position(ax, end_x, end_y))
     for peak, dtypes in sorted(names.items(), reverse=True):
         text = f"{', '.join(dtypes)}: {with_prefix(peak)}FLOP/s"
         _label_roof(ax, text, (peak / device.bandwidth, peak), (high, peak), placer)
-    start, end = lines[0][:2], lines[0][2:]
-    _label_slope(ax, f"{with_prefix(device.bandwidth)}B/s", start, end, placer)
-    for peak in names:
-        ax.plot([peak / device.bandwidth] * 2, [ax.get_ylim()[0], peak], color="black", linewidth=0.6, linestyle=":",
-                zorder=1)  # fmt: skip
+    highest = max(names)
+    end = (highest / device.bandwidth, highest)
+    _label_slope(ax, f"{with_prefix(device.bandwidth)}B/s", (low, low * device.bandwidth), end, placer)
 
 
 def _label_roof(ax: Axes, text: str, start: tuple[float, float], end: tuple[float, float], placer: Placer) -> None:
@@ -244,7 +250,7 @@ def _draw_point(ax: Axes, point: Point, radius: float, placer: Placer) -> None:
 
 
 def _add_legend(ax: Axes, points: Sequence[Point], placer: Placer) -> None:
-    """Say what colors and filled points mean, in the first corner that is free."""
+    """Say what colors and filled points mean, in the first corner that is free, else where it hides least."""
     from matplotlib.lines import Line2D  # noqa: PLC0415 - an optional package
 
     def mark(color: str, fill: str) -> Line2D:
@@ -258,14 +264,19 @@ def _add_legend(ax: Axes, points: Sequence[Point], placer: Placer) -> None:
     entries += [(mark(grey, "none"), "at its bound, not timed")] if False in timed else []
     if not entries:
         return
+    title = {"title": "area: share of the time", "title_fontsize": drawing.font_size(0.75)}
+    hits = {}
     for loc in ("upper left", "lower right", "lower left", "upper right"):
-        legend = drawing.make_legend(
-            ax, entries, loc=loc, title="area: share of the time", title_fontsize=drawing.font_size(0.75)
-        )
+        legend = drawing.make_legend(ax, entries, loc=loc, **title)
         drawing.settle(ax)
         box = drawing.box_of_legend(ax, legend)
-        if not any(box.meets(other) for other in (*placer.taken, *placer.lines)):
+        hits[loc] = sum(box.meets(other) for other in (*placer.taken, *placer.lines))
+        if not hits[loc]:
             break
+    else:
+        legend = drawing.make_legend(ax, entries, loc=min(hits, key=lambda loc: hits[loc]), **title)
+        drawing.settle(ax)
+        box = drawing.box_of_legend(ax, legend)
     placer.taken.append(box)
 
 
@@ -278,10 +289,14 @@ def _label(ax: Axes, point: Point, radius: float, placer: Placer) -> bool:
     if place is None:
         return False
     box = place.box
-    joint = {"arrowstyle": "-", "linewidth": 0.5, "color": drawing.GREY, "shrinkA": 0, "shrinkB": radius}
     middle = (box.left - x, (box.bottom + box.top) / 2 - y)
-    ax.annotate(text, (point.intensity, point.rate), middle, textcoords="offset points", ha="left", va="center",
-                fontsize=size, zorder=4, arrowprops=joint if place.mark else None, **drawing.PLAIN)  # fmt: skip
+    at = (point.intensity, point.rate)
+    ax.annotate(text, at, middle, textcoords="offset points", ha="left", va="center", fontsize=size, zorder=4,
+                **drawing.PLAIN)  # fmt: skip
+    if place.mark:
+        end_x, end_y = box.nearest(x, y)
+        joint = {"arrowstyle": "-", "linewidth": 0.5, "color": drawing.GREY, "shrinkA": 0, "shrinkB": radius}
+        ax.annotate("", at, (end_x - x, end_y - y), textcoords="offset points", arrowprops=joint)
     return True
 
 

@@ -96,7 +96,7 @@ def draw_scaling(curves: Sequence[Curve], domain: Domain, measures: Sequence[str
     entries = []
     for number, curve in enumerate(shown):
         thick = number == 0 and len(measures) == 1 and len(shown) > 1
-        color = "black" if thick else _COLORS[number % len(_COLORS)]
+        color = drawing.ink() if thick else _COLORS[number % len(_COLORS)]
         line_style = _STYLES[number // len(_COLORS) % len(_STYLES)]
         style: dict[str, Any] = {"color": color, "linestyle": line_style, "linewidth": 2.4 if thick else 1.6}
         entries.append((_draw_curve(ax, curve, domain.sizes, style), curve.name, growth(curve, domain)))
@@ -138,14 +138,15 @@ def _quantity(measures: Sequence[str]) -> str:
 
 def _title(domain: Domain, measures: Sequence[str], curves: Sequence[Curve]) -> list[str]:
     name, zero = domain.dimension, [curve.name for curve in curves if curve.is_zero]
-    special = sorted({size for curve in curves for size in curve.special})
+    special = sorted({size for curve in curves for size, count in curve.special.items() if count})
+    two = any("→" in growth(curve, domain) for curve in curves if not curve.is_zero)
     others = ", ".join(f"{other} = {size:,}" for other, size in domain.others.items())
     return [
         f"{', '.join(measures)} by {domain.dimension}{f' at {others}' if others else ''}",
         f"Holds for {'; '.join(domain.conditions)}." if domain.conditions else "",
-        f"Not shown, being 0: {', '.join(zero)}." if zero else "",
         f"Dots: the model does something else at {name} = {', '.join(map(str, special))}." if special else "",
-        f"Exponents: at the largest {name} → for large {name}.",
+        f"Exponents: at the largest {name} → for large {name}." if two else "",
+        f"Not shown, being 0: {', '.join(zero)}." if zero else "",
     ]
 
 
