@@ -72,7 +72,9 @@ def ink() -> str:
 
 def settle(ax: Axes) -> None:
     """Lay out the figure, so that lengths on it are those of the picture."""
-    ax.figure.canvas.figure.draw_without_rendering()
+    figure = ax.figure.canvas.figure
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
 
 
 def font_size(relative: float) -> float:
@@ -100,7 +102,7 @@ def position(ax: Axes, x: float, y: float) -> tuple[float, float]:
 
 
 def box_of_legend(ax: Axes, legend: Legend) -> Box:
-    """Return where a legend is on settled Axes, in points from their lower left corner."""
+    """Return where a legend is, in points from the lower left corner of the Axes."""
     area = legend.get_window_extent()
     left, bottom = points(ax, area.x0 - ax.bbox.x0), points(ax, area.y0 - ax.bbox.y0)
     return Box(left, bottom, left + points(ax, area.width), bottom + points(ax, area.height))

@@ -148,7 +148,6 @@ def _add_legend(ax: Axes, entries: Sequence[tuple[Any, str]], strip: float) -> f
         ax, entries, loc="upper center", ncols=drawing.columns_that_fit([name for _, name in entries], width),
         borderaxespad=0, borderpad=0.3, bbox_to_anchor=(0.5, 1 - strip / height), **drawing.COMPACT,
     )  # fmt: skip
-    drawing.settle(ax)
     box = drawing.box_of_legend(ax, legend)
     return box.top - box.bottom
 

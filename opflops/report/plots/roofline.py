@@ -268,14 +268,12 @@ def _add_legend(ax: Axes, points: Sequence[Point], placer: Placer) -> None:
     hits = {}
     for loc in ("upper left", "lower right", "lower left", "upper right"):
         legend = drawing.make_legend(ax, entries, loc=loc, **title)
-        drawing.settle(ax)
         box = drawing.box_of_legend(ax, legend)
         hits[loc] = sum(box.meets(other) for other in (*placer.taken, *placer.lines))
         if not hits[loc]:
             break
     else:
         legend = drawing.make_legend(ax, entries, loc=min(hits, key=lambda loc: hits[loc]), **title)
-        drawing.settle(ax)
         box = drawing.box_of_legend(ax, legend)
     placer.taken.append(box)
 

@@ -203,7 +203,6 @@ def _make_room(ax: Axes, entries: Sequence[tuple[object, str, str]]) -> None:
         room = width - _HANDLE * size - drawing.text_width(f"   {exponent}", size)
         lines.append((handle, f"{drawing.shorten(drawing.drawable(name), room, size)}   {exponent}"))
     legend = drawing.make_legend(ax, lines, loc="upper left", frameon=False, borderaxespad=0.2)
-    drawing.settle(ax)
     box = drawing.box_of_legend(ax, legend)
     head = min((height - box.bottom + _PAD) / height, _MAX_HEAD)
     bottom, top = ax.get_ylim()
