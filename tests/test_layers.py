@@ -34,7 +34,7 @@ INNER_LAYERS = {
         ["notes"],
         ["text"],
         ["files"],
-        ["page"],
+        ["page", "plots"],
         ["__init__"],
     ],
 }

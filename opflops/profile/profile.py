@@ -11,6 +11,7 @@ from opflops.profile.cases import Case
 from opflops.profile.example_counts import modules_at_example, rows_at_example
 from opflops.profile.method_advice import advise
 from opflops.profile.module_queries import ModuleQueries
+from opflops.profile.pictures import Pictures
 from opflops.profile.planning import Planning
 from opflops.profile.trace_annotation import TraceAnnotation
 from opflops.profile.utilization_queries import UtilizationQueries
@@ -39,7 +40,7 @@ __all__ = ["Case", "Condition", "Dimension", "Profile", "Row"]
 
 @explain_methods(advise, ProfileArgumentError)
 @dataclass(frozen=True)
-class Profile(ModuleQueries, Planning, TraceAnnotation, UtilizationQueries, Views):
+class Profile(ModuleQueries, Pictures, Planning, TraceAnnotation, UtilizationQueries, Views):
     """Hold counted work and answer queries on it; printing it shows the report.
 
     Totals and groups include floating-point rows only; integer and bool rows are kept in :attr:`rows`.
