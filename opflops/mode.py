@@ -81,10 +81,6 @@ _IN_OPERATOR = (
 _abandoned: list[OpFlopMode] = []
 
 
-def _nowhere() -> bool:
-    return False
-
-
 def _take_off_abandoned() -> None:
     """Take the abandoned modes off the stack of this thread."""
     for mode in [*_abandoned]:
@@ -343,7 +339,7 @@ class OpFlopMode(LoggingMode, metaclass=_NeedsInstance):
         """End the block, but stay on the stack of dispatch modes until another block of the thread begins or ends."""
         _abandoned.append(self)
         self._stop_counting()
-        self.count_only_where(_nowhere)
+        self.count_only_where(lambda: False)
         self._exit = None
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
