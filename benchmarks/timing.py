@@ -72,7 +72,7 @@ class Agreement(NamedTuple):
 def mlp() -> Callable[[], object]:
     """Make a perceptron of three layers, and its training step."""
     model = nn.Sequential(nn.Linear(512, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10))
-    x = torch.randn(512, 512)
+    x = torch.randn(256, 512)
     return _training_step(model, x)
 
 
@@ -94,7 +94,7 @@ def convnet() -> Callable[[], object]:
 
 def transformer() -> Callable[[], object]:
     """Make two blocks of GPT, and their training step."""
-    model = GPT(layers=2, width=256, heads=4, vocabulary=500, longest=64)
+    model = GPT(layers=2, width=384, heads=6, vocabulary=500, longest=64)
     return _training_step(model, torch.zeros(8, 64, dtype=torch.int64))
 
 

@@ -442,7 +442,7 @@ def test_a_roofline_with_times_and_no_device_has_no_roof(open_page):
 
 
 def test_a_time_says_how_it_was_taken(open_page):
-    """Its spread over repeated runs, which add up; nothing where a part was timed otherwise, or by the program itself."""
+    """Its spread over repeated runs, which add up; nothing where a part was timed otherwise."""
     row = Row("Net.a", "Net", "aten.mm", "forward", "float32", 1, Cost(macs=500), seconds=0.5, spread=0.125)
     other = Row("Net.a", "Net", "aten.add", "forward", "float32", 1, Cost(ops=400), seconds=0.25, spread=0.5)
     timing = Timing(8, 3, 0.5, 0.125, 0.25, 0.25, 0.25, {"Net": 1})
