@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
 import accuracy
 import gpu_memory
+import timing
 from accuracy_cases import CASES, Case, run
 from accuracy_peers import PEERS, Peer, Reading
 
@@ -139,3 +140,20 @@ def test_without_a_gpu_nothing_is_measured(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert gpu_memory.main([]) == 0
     assert capsys.readouterr().out.startswith("no CUDA device: nothing was measured.")
+
+
+def test_times_are_about_those_of_timer(monkeypatch, capsys):
+    """Within a factor that a busy machine allows; the table is for a quiet one. Without a GPU the script says so."""
+    a, b = torch.randn(256, 256), torch.randn(256, 256)
+    monkeypatch.setattr(timing, "STEPS", {"product": lambda: lambda: torch.relu(a @ b)})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    found = timing.compare(lambda: torch.relu(a @ b), 5)
+    assert found.op == "aten.mm"
+    for ours, theirs in ((found.wall, found.timer), (found.row, found.op_timer)):
+        assert 1 / 5 < ours / theirs < 5
+    assert 1 / 5 < found.operators < 5
+    assert timing.main(["--rounds", "2"]) == 0
+    output = capsys.readouterr().out
+    assert "| product" in output
+    assert "aten.mm" in output
+    assert output.endswith("no CUDA device\n")

@@ -9,6 +9,7 @@ import torch
 from opflops import Cost, Profile, Row, count
 from opflops.records.dimensions import Dimension
 from opflops.records.parsing import parse
+from opflops.records.timing import Timing
 from opflops.units import exact
 
 pytestmark = pytest.mark.browser
@@ -438,6 +439,21 @@ def test_a_roofline_with_times_and_no_device_has_no_roof(open_page):
     traces = page.run("return document.getElementById('roofline').data.map(({mode, x, y}) => [mode, x, y])")
     assert traces == [["markers", [100], [2000]]]
     assert page.exact_value(page.row("aten.mm"), "seconds") == "0.500000 s, timed in a single call"
+
+
+def test_a_time_says_how_it_was_taken(open_page):
+    """Its spread over repeated runs, which add up; nothing where a part was timed otherwise."""
+    row = Row("Net.a", "Net", "aten.mm", "forward", "float32", 1, Cost(macs=500), seconds=0.5, spread=0.125)
+    other = Row("Net.a", "Net", "aten.add", "forward", "float32", 1, Cost(ops=400), seconds=0.25, spread=0.5)
+    timing = Timing(8, 3, 0.5, 0.125, 0.25, 0.25, 0.25, {"Net": 1})
+    page = open_page(Profile((row, other), timing=timing), measure="seconds")
+    assert page.exact_value(page.row("aten.mm"), "seconds") == "0.500000 s, spread 0.125 s over repeated runs"
+    assert page.exact_value(page.row("a"), "seconds") == "0.750000 s, spread 0.625 s over repeated runs"
+    assert "Times are medians of 8 runs after 3 of warm-up" in page.text("#notes")
+    parts = (row, replace(other, spread=None, calls=4))
+    page = open_page(Profile(parts), measure="seconds")
+    assert page.exact_value(page.row("a"), "seconds") == "0.750000 s"
+    assert page.exact_value(page.row("aten.add"), "seconds") == "0.250000 s"
 
 
 def test_an_empty_profile_says_so(open_page):
