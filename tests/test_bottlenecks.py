@@ -194,8 +194,8 @@ def test_launches_hold_back_short_calls_far_above_their_bound(seconds, calls, fl
 def test_a_part_is_held_back_by_what_holds_most_of_its_time():
     """60 s of arithmetic in a module, 25 s and 30 s of traffic beside it: half and half would not say which."""
     rows = (
-        row("aten.mm", "Net.a", 60.0, flops=50_000),
         row("aten.cat", "Net.a", 25.0, moved=2_000),
+        row("aten.mm", "Net.a", 60.0, flops=50_000),
         row("aten.mm", "Net.b", 30.0, flops=50, moved=2_500),
     )
     found = Profile(rows).bottlenecks(TOY)
@@ -223,6 +223,7 @@ def test_nothing_is_left_out_in_silence():
         row("aten.eigh", seconds=1.0, flops=5, estimate="iterative"),
     )
     found = Profile(rows).bottlenecks(TOY)
+    assert (found.seconds, "aten.cat" in by_label(found.operators)) == (6.0, False)
     assert (found.untimed, found.unpriced, found.estimated) == ({"aten.cat": 7}, {"my.op": 2}, ("aten.eigh",))
     text = flat(found)
     assert "Not timed, so in no line: aten.cat (7 calls)." in text
