@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from opflops.counting.count import count
     from opflops.counting.largest_size import largest_size
+    from opflops.counting.timed_runs import time_step
     from opflops.devices import Device
     from opflops.errors import (
         ActiveModeError,
@@ -63,6 +64,7 @@ __all__ = [
     "coverage",
     "formula",
     "largest_size",
+    "time_step",
 ]
 
 _MODULES = {
@@ -77,6 +79,7 @@ _MODULES = {
     "coverage": "pricing.registration",
     "formula": "pricing.registration",
     "largest_size": "counting.largest_size",
+    "time_step": "counting.timed_runs",
 }
 
 

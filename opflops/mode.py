@@ -122,7 +122,7 @@ class OpFlopMode(RecordingMode, metaclass=_NeedsInstance):
             without a remark.
         formulas: Formulas for this mode alone, by packet, overload or name. They come before those registered with
             :func:`opflops.formula`.
-        timing: Also measure the time of each operator; the mode waits for the device after each one.
+        timing: Also time each operator by itself, on accelerators by events. :func:`opflops.time_step` repeats a step.
         threads: Also count modules that other threads call while the block runs, such as those of a thread pool. Wait
             for these threads before the block ends. By default the mode counts its own thread, with its backward
             passes, and the profile's ``remarks`` name the modules that other threads called. What other threads run
@@ -330,6 +330,8 @@ class OpFlopMode(RecordingMode, metaclass=_NeedsInstance):
             intercept_composites(self, set())
             self._intercepts = False
         remove_patches(self)
+        if self.clock is not None:
+            self.clock.stop()
 
     def leave_stack_late(self) -> None:
         """Leave the stack of dispatch modes of this thread, long after the block. For internal use."""
@@ -368,16 +370,14 @@ class OpFlopMode(RecordingMode, metaclass=_NeedsInstance):
         if self._block is None:
             return Profile(remarks=(NOT_ENTERED,))
         modes = [self, *(self._thread_modes or ())]
-        uncounted = self._block.uncounted()
-        profile = snapshot(modes, timed=self._timing, uncounted=uncounted, cut_short=self._cut_short)
+        profile = snapshot(modes, uncounted=self._block.uncounted(), cut_short=self._cut_short)
         return profile if self.memory_tracker is None else self._with_memory(profile)
 
     def _with_memory(self, profile: Profile) -> Profile:
         from opflops.memory.result import memory_of  # noqa: PLC0415 - as above
 
-        several_threads = any(True for _ in self._thread_modes or ())
-        memory = memory_of(self.memory_tracker, self.module_stack.roots.resolve, several_threads=several_threads)
-        return replace(profile, memory=memory)
+        threads, resolve = [*(self._thread_modes or ())], self.module_stack.roots.resolve
+        return replace(profile, memory=memory_of(self.memory_tracker, resolve, several_threads=bool(threads)))
 
     @property
     def total(self) -> Cost:

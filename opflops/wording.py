@@ -6,7 +6,7 @@ import difflib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 _MAX_LISTED_WITH_NEAR, _MAX_LISTED = 6, 24
 
@@ -30,6 +30,15 @@ def nearest(given: str, known: Iterable[str], limit: int = 3) -> list[str]:
     """List the known names most similar to a given one, ignoring case."""
     lowered = {name.lower(): name for name in known}
     return [lowered[name] for name in difflib.get_close_matches(given.lower(), lowered, n=limit)]
+
+
+def join(names: Sequence[str], last: str) -> str:
+    """Join names with commas, and a word before the last.
+
+    >>> join(["h100-pcie", "h100-sxm", "h100-nvl"], "or")
+    'h100-pcie, h100-sxm or h100-nvl'
+    """
+    return f" {last} ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def format_error(error: BaseException) -> str:

@@ -29,7 +29,14 @@ LEVEL = {package: level for level, packages in enumerate(LAYERS) for package in 
 FILES = sorted(PACKAGE.rglob("*.py"))
 # The order of the packages inside a package.
 INNER_LAYERS = {
-    "report": [["amounts", "garbage_collection"], ["notes"], ["text"], ["files"], ["page"], ["__init__"]],
+    "report": [
+        ["amounts", "garbage_collection", "timing_notes"],
+        ["notes"],
+        ["text"],
+        ["files"],
+        ["page"],
+        ["__init__"],
+    ],
 }
 MAX_LINES, MAX_ROOT_FILES = 400, 9
 

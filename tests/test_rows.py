@@ -25,7 +25,9 @@ rows = st.builds(
     estimate=st.sampled_from(["", "lengths have no values"]),
     priced=st.booleans(),
     activations=st.sampled_from([0, 0, 12, 3 * 10**12]),
+    spread=st.one_of(st.none(), st.floats(min_value=0, max_value=1)),
 )
+UNTIMED = {"seconds": None, "spread": None}
 profiles = st.builds(Profile, st.lists(rows, max_size=12), modules=st.one_of(st.just(()), module_facts.modules))
 
 LINEAR = Row("Net.a", "Linear", "aten.addmm", "forward", "float32", 2, Cost(macs=10, ops=4))
@@ -112,7 +114,7 @@ def test_adding_profiles_adds_totals_and_merges_rows_of_a_kind(a, b):
     """The sum has each kind of row once."""
     both = a + b
     assert both.total == a.total + b.total
-    kinds = [dataclasses.replace(row, calls=0, cost=Cost(), seconds=None, activations=0) for row in both.rows]
+    kinds = [dataclasses.replace(row, calls=0, cost=Cost(), activations=0, **UNTIMED) for row in both.rows]
     assert len(kinds) == len(set(kinds))
 
 
@@ -123,8 +125,8 @@ def test_a_difference_leads_from_one_profile_to_the_other(before, after):
     assert reached.total == after.total
     for key, cost in after.by("op", "module").items():
         assert reached.by("op", "module")[key] == cost
-    untimed = {dataclasses.replace(row, seconds=None) for row in reached.rows}
-    assert {dataclasses.replace(row, seconds=None) for row in merge(after.rows)} <= untimed
+    untimed = {dataclasses.replace(row, **UNTIMED) for row in reached.rows}
+    assert {dataclasses.replace(row, **UNTIMED) for row in merge(after.rows)} <= untimed
 
 
 def test_equal_profiles_do_not_differ():

@@ -118,7 +118,7 @@ def wrap_script_call(original: Callable[..., Any]) -> Callable[..., Any]:
         modes = counting_modes(dispatch_modes())
         for name in fused_nodes() if modes else []:
             for mode in modes:
-                mode.run_unseen(name, "is code that TorchScript fused", _SCRIPT_ADVICE, lambda: None)
+                mode.run_unseen(name, "is code that TorchScript fused", _SCRIPT_ADVICE, None)
         return result
 
     return call

@@ -202,7 +202,9 @@ def add_model_options(parser: Parser) -> None:
                        help="attention: dense (default) or exact (unmasked scores)")  # fmt: skip
     group.add_argument("--time-limit", metavar="SECONDS", type=_parse_seconds,
                        help="stop counting after this time, and name the operator")  # fmt: skip
-    group.add_argument("--timing", action="store_true", help="run with real tensors, and time each operator")
+    group.add_argument(
+        "--timing", action="store_true", help="run with real tensors, warmed up and repeated, and time each operator"
+    )
 
 
 def _add_counting(parser: Parser, by: str, **positionals: str | None) -> argparse._ArgumentGroup:
@@ -247,7 +249,11 @@ def count_parser() -> Parser:
                        choices=("auto", "exact", "scaled"),
                        help="write numbers auto, exact (1,234) or scaled (1.2 k)")  # fmt: skip
     _add_measure(group, "for comparisons, flame graphs: flops (default), macs …")
-    group.add_argument("--roofline", metavar="DEVICE", help="bound times on h100-sxm, cpu … (see opflops devices)")
+    group.add_argument(
+        "--roofline",
+        metavar="DEVICE",
+        help="bound times, and with --timing the MFU, on h100-sxm, cpu … (see opflops devices)",
+    )
     group.add_argument("--fits", metavar="DEVICE", help="whether the peak memory fits: h100-sxm, 24GB, cuda …")
     group.add_argument("--largest", metavar="DIM", action="append", default=[],
                        help="largest size that fits, as of batch=0:0; repeatable")  # fmt: skip

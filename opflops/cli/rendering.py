@@ -12,10 +12,10 @@ from opflops.cli import fits, output
 from opflops.cli.arguments import FILE_FORMATS
 from opflops.cli.option_wording import name_options_in_report
 from opflops.devices import TF32
+from opflops.devices import device as find_device
 from opflops.devices.benchmark import benchmark_device
 from opflops.errors import TargetError
 from opflops.profile.profile import Profile
-from opflops.records import datasheets as devices
 from opflops.report.files.counts import check_measure
 from opflops.report.text.color import wants_color
 from opflops.report.text.comparison import ComparisonOptions, format_comparison
@@ -89,7 +89,7 @@ class Rendering:
             raise TargetError(f"--roofline {roofline}:{suffix} has an unknown suffix; only :tf32 can follow a device.")
         if roofline and roofline not in MEASURED_DEVICES:
             # An unknown name raises now, and not after minutes of counting.
-            roofline = devices.device(roofline).name
+            roofline = find_device(roofline).name
         if roofline and (is_markup(form) or (form in FILE_FORMATS and form != "page")):
             raise TargetError(f"--roofline works only with --format page and text tables, not with --format {form}.")
         if form in FILE_FORMATS and (refused := [*options, *(["by"] if arguments.by else [])]):
@@ -146,13 +146,18 @@ class Rendering:
         return ComparisonOptions(by=by, measure=measure, tablefmt=self.format, color=self.color, **options)
 
 
-def _get_device(name: str) -> Device | None:
-    """Return a device from its datasheet, or measure the CPU or GPU of this machine; None for no name."""
+def get_device(name: str) -> Device:
+    """Return a device from its datasheet, or measure the CPU or GPU of this machine.
+
+    Raises:
+        TargetError: It is the GPU, and this machine has none.
+        ProfileError: The device is not known.
+    """
     if name in MEASURED_DEVICES:
         if name == "cuda" and not torch.cuda.is_available():
-            raise TargetError("--roofline cuda needs a GPU that PyTorch can use, and there is none here.")
+            raise TargetError("cuda needs a GPU that PyTorch can use, and there is none here.")
         return benchmark_device(name)
-    return devices.device(name) if name else None
+    return find_device(name)
 
 
 def render(counted: CountedTarget, rendering: Rendering) -> str:
@@ -163,8 +168,8 @@ def render(counted: CountedTarget, rendering: Rendering) -> str:
     text = _render_table(profile, rendering)
     if profile.memory is not None and not rendering.is_overview and not is_markup(rendering.format):
         text = "\n".join([text, "", *memory_lines(profile.memory, color=rendering.color)])
-    device = _get_device(rendering.roofline)
-    if device is not None:
+    if rendering.roofline:
+        device = get_device(rendering.roofline)
         bounds = profile.roofline(device, rendering.by or "op", tf32=rendering.tf32)
         text = f"{text}\n\n{bounds.table(rendering.options.get('top'))}"
     if not rendering.has_sentences:
@@ -190,7 +195,7 @@ def _render_file(counted: CountedTarget, rendering: Rendering) -> str:
         return profile.to_speedscope(measure)
     if rendering.format == "page":
         title = next(iter(counted.about.values()))
-        device = _get_device(rendering.roofline)
+        device = get_device(rendering.roofline) if rendering.roofline else None
         fits = None if rendering.capacity is None else rendering.capacity.bytes
         about = counted.about if counted.largest is None else {**counted.about, "largest": str(counted.largest)}
         return profile.to_html(title=title, device=device, tf32=rendering.tf32, about=about, fits=fits)

@@ -14,6 +14,7 @@ from opflops.counting.backward import find_differentiable, run_backward
 from opflops.counting.count import count
 from opflops.counting.largest_size import largest_size
 from opflops.counting.time_limit import limited_time
+from opflops.counting.timed_runs import MAX_SECONDS, TimedRuns, with_memory
 from opflops.errors import OpflopsError, TargetError, ValueNeededError
 from opflops.mode import OpFlopMode
 from opflops.records.dimensions import check_sizes
@@ -162,11 +163,13 @@ def _at(profile: Profile, sizes: dict[str, int] | None) -> Profile:
 
 
 def _run_eager(prepared: PreparedModel, options: RunOptions) -> Profile:
-    """Run the call and count it. With timing or an optimizer, run it once before, for one-time setup."""
+    """Run the call and count it. With an optimizer, run it once before, for one-time setup; with timing, many times."""
     if options.dims:
         raise TargetError("--dim makes formulas without running, so it cannot be used with --device or --timing.")
     model, arguments, _ = prepared
-    mode = OpFlopMode(causal=options.causal, timing=options.timing, memory=options.memory, allocator=options.allocator)
+    following = OpFlopMode(causal=options.causal, memory=options.memory, allocator=options.allocator)
+    # To follow the memory takes time, so a step is timed in other runs.
+    mode = OpFlopMode(causal=options.causal, timing=True) if options.timing else following
     with _guard_call(prepared):
         optimizer = None if options.optimizer is None else options.optimizer(_trainable_parameters(model))
 
@@ -179,13 +182,28 @@ def _run_eager(prepared: PreparedModel, options: RunOptions) -> Profile:
             if optimizer is not None:
                 optimizer.step()
 
-        if options.timing or optimizer is not None:
-            step()
+        def forget_gradients() -> None:
             for parameter in _trainable_parameters(model):
                 parameter.grad = None
-        with limited_time(options.time_limit, type(model).__name__, lambda: mode), mode:
+
+        limit = limited_time(options.time_limit, type(model).__name__, lambda: mode)
+        if options.timing:
+            profile = _run_repeatedly(TimedRuns(step, mode, forget_gradients), limit, options)
+            return with_memory(profile, step, following, forget_gradients) if options.memory else profile
+        if optimizer is not None:
+            step()
+            forget_gradients()
+        with limit, mode:
             step()
     return mode.profile
+
+
+def _run_repeatedly(runs: TimedRuns, limit: AbstractContextManager[None], options: RunOptions) -> Profile:
+    """Warm up, and time runs until they are steady; the mode of a time limit would be in the times of the runs."""
+    with limit:
+        runs.warm_up()
+    max_seconds = MAX_SECONDS if options.time_limit is None else min(MAX_SECONDS, options.time_limit)
+    return runs.measure(max_seconds=max_seconds)
 
 
 def _trainable_parameters(model: Any) -> list[nn.Parameter]:

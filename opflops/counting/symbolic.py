@@ -32,7 +32,7 @@ matrices, L layers with H heads of Q features, and T tokens in a sequence.
 
 The rule is exact for the weights. For attention it has 6 matmuls, but the fused kernel runs 7, because its backward
 recomputes the scores. So the rule is 1/7 too low there. It also leaves out all work that is not a matmul: here 4 % of
-2 * macs.
+2 * macs. So does :meth:`opflops.Profile.mfu`.
 """
 
 from __future__ import annotations

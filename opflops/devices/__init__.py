@@ -3,6 +3,7 @@
 May import ``records`` and what is below it; reports, profiles and the command line import it.
 """
 
-from opflops.records.datasheets import DEVICES, TF32, Device, device
+from opflops.devices.at_hand import device
+from opflops.records.datasheets import DEVICES, TF32, Device
 
 __all__ = ["DEVICES", "TF32", "Device", "device"]

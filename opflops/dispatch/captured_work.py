@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.dispatch.composite_formulas import AppliesFormulas
+from opflops.dispatch.timed_modes import TimesOperators
 from opflops.pricing.accumulator_deltas import apply_deltas, counts_so_far, deltas_since
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class CapturedWork(NamedTuple):
     deltas: list[AccumulatorDelta]
 
 
-class CapturesWork(AppliesFormulas):
+class CapturesWork(TimesOperators, AppliesFormulas):
     """Base class of dispatch modes that count captured graphs at each replay."""
 
     module_stack: ModuleStack
@@ -45,6 +46,8 @@ class CapturesWork(AppliesFormulas):
     def repeat_capture(self, work: CapturedWork, call: Callable[[], Any]) -> Any:
         """Make a call that repeats what was captured, and count that again where it was captured. For internal use."""
         result = call()
+        if self.clock is not None:
+            self.clock.note_untimed()
         deltas = work.deltas
         if work.accumulators is not self.accumulators:
             # Modules of another block are found by their paths.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.attribution.module_stack import counting_modes
 from opflops.dispatch.memory_only import MemoryOnlyMode
-from opflops.pricing.accumulator_deltas import apply_deltas, capture_deltas
+from opflops.pricing.accumulator_deltas import add_times, apply_deltas, capture_deltas
 from opflops.torch_internals.composite_kernels import inside_transform, intercept_autograd_kernel
 from opflops.torch_internals.dispatch import (
     OpOverload,
@@ -155,6 +155,8 @@ def _run_first(
             apply_deltas(mode, deltas)
             _decomposes[overload] = False
         else:
-            mode.record(pricing, args, kwargs, out)
+            accumulator = mode.record(pricing, args, kwargs, out)
+            for delta in deltas:
+                add_times(accumulator, delta.times)
             _decomposes[overload] = True
     return out

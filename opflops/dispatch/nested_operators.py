@@ -67,9 +67,9 @@ def _cost_of_decomposition(mode: RecordingMode, func: OpOverload, calls: list[An
     total = Cost()
     for alike in by_shape.values():
         ran, deltas = capture_deltas(mode, _try_decomposition, mode, func, alike[0])
-        if not ran or not all(priced for _, (_, priced, *_), _ in deltas):
+        if not ran or not all(priced for _, (_, priced, *_), *_ in deltas):
             return None
-        total += sum((Cost(*counts[1:4]) for *_, counts in deltas), Cost()) * len(alike)
+        total += sum((Cost(*counts[1:4]) for _, _, counts, _ in deltas), Cost()) * len(alike)
     return total
 
 

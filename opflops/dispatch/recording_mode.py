@@ -13,7 +13,6 @@ from opflops.attribution.module_stack import HasModuleStack, ModuleStack
 from opflops.dispatch.captured_work import CapturesWork
 from opflops.dispatch.composite_formulas import decompose, has_formula_for_composite
 from opflops.dispatch.tensor_subclasses import run_on_subclass
-from opflops.dispatch.timing import synchronized_time
 from opflops.errors import (
     FormulaError,
     FormulaFailedError,
@@ -88,6 +87,8 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         self.module_stack = ModuleStack(roots)
         self.accumulators: list[Accumulator] = []
         self._warned: set[str] = set()
+        if self._timing:
+            self.start_clock()
         # How many calls of torch.jit.trace run. The fast path, which would ask the tracer for sizes, is not used then.
         self._jit_traces = int(jit_state() is not None)
         self.module_stack.sizes_are_traced = self._jit_traces > 0
@@ -126,15 +127,15 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         if types and run_other_operators(types) and not has_formula_for_composite(self, func):
             return run_on_subclass(self, func, types, args, kwargs)
         price = self.prices.fast_path.get(id(func)) or self.prices[func]
-        if not price.fast_path or self._timing:
+        if not price.fast_path:
             return self._run_otherwise(price, func, args, kwargs)
         call = price.call or func
-        out = (recorded_by_jit(func, call) if self._jit_traces else call)(*args, **kwargs)
+        out = self.timed(recorded_by_jit(func, call) if self._jit_traces else call)(*args, **kwargs)
         self._record_first(func, price, args, kwargs, out)
         return out
 
     def _run_otherwise(self, price: OpPricing, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run an operator that decomposes, has no formula, leaves no row or is timed."""
+        """Run an operator that decomposes, has no formula or leaves no row."""
         if price.verdict == "decomposes":
             if not any(isinstance(arg, torch.Tensor) and arg.is_nested for arg in args):
                 return (self._decompose_untraced if is_being_traced() else self._decompose)(func, args, kwargs)
@@ -155,14 +156,8 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         """Run an operator, or a function in its place, and record its cost. For internal use."""
         if self._jit_traces:
             func = recorded_by_jit(func, func)
-        if self._timing:
-            started = synchronized_time()
-            out = func(*args, **kwargs)
-            elapsed = synchronized_time() - started
-            self.record(price, args, kwargs, out).seconds += elapsed
-        else:
-            out = func(*args, **kwargs)
-            self.record(price, args, kwargs, out)
+        out = self.timed(func)(*args, **kwargs)
+        self.record(price, args, kwargs, out)
         return out
 
     def run_kernel(
@@ -184,10 +179,11 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
             self.report_unpriced(price.op, problem, advice)
         return self.run(price, call, (), {})
 
-    def run_unseen(self, op: str, problem: str, advice: str, call: Callable[[], Any]) -> Any:
-        """Make a call whose work no operator shows, and list it as unpriced. For internal use."""
+    def run_unseen(self, op: str, problem: str, advice: str, call: Callable[[], Any] | None) -> Any:
+        """Make a call whose work no operator shows, unless it was made, and list it as unpriced. For internal use."""
         self.report_unpriced(op, problem, advice)
-        return self.run(OpPricing(op, "unpriced"), call, (), {})
+        price = OpPricing(op, "unpriced")
+        return self.record(price, (), {}, None) if call is None else self.run(price, call, (), {})
 
     def reentered(self) -> AbstractContextManager[None]:
         """Put the mode back on the stack of dispatch modes while it handles an operator, to see what runs inside it.
@@ -293,6 +289,8 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         if accumulator is None:
             self.record(price, args, kwargs, out)
             return
+        if self.clock is not None:
+            self.clock.watch(accumulator)
         try:
             answer = accumulator.record(
                 accumulator, out, accumulator.record.complete(*args, **kwargs) if kwargs else args
@@ -355,6 +353,8 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         accumulator.bytes_written += bytes_written
         if not is_zero(macs):
             accumulator.activations += first_elements(out)
+        if self.clock is not None:
+            self.clock.add_to(accumulator)
         return accumulator
 
     def report_unpriced(self, op: str, problem: str, advice: str = "") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from opflops.attribution.module_context import FORWARD
@@ -10,7 +11,7 @@ from opflops.pricing.op_pricing import check_whole
 from opflops.profile.profile import Profile
 from opflops.records.algebra import as_int
 from opflops.records.cost import total_of
-from opflops.records.rows import Row, merge, split_sites
+from opflops.records.rows import Row, ancestry, merge, split_sites
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,22 +19,37 @@ if TYPE_CHECKING:
     from opflops.attribution.module_context import ModuleContext
     from opflops.dispatch.recording_mode import RecordingMode
     from opflops.pricing.accumulators import Accumulator, AccumulatorKey
+    from opflops.records.modules import ModuleRecord
 
 
-def snapshot(
-    modes: Sequence[RecordingMode], *, timed: bool, uncounted: Mapping[str, int], cut_short: bool = False
-) -> Profile:
+def snapshot(modes: Sequence[RecordingMode], *, uncounted: Mapping[str, int], cut_short: bool = False) -> Profile:
     """Make an immutable profile of the accumulators of a block's modes.
 
     Args:
         modes: The mode of the block, and those of other threads.
-        timed: Whether the modes measured times.
         uncounted: The calls of modules in other threads that no mode counted, by module.
         cut_short: Whether another mode that ended inside the block ended the counting.
 
     Raises:
         FormulaError: A count is not a whole number, or is less than 0.
     """
+    clock = modes[0].clock
+    if clock is None:
+        return _snapshot(modes, uncounted, cut_short)
+    clock.read(accumulator for mode in modes for accumulator in [*mode.accumulators])
+    profile = _snapshot(modes, uncounted, cut_short)
+    timing = clock.timing(_calls_of_models(profile.modules))
+    return replace(profile, timing=timing, remarks=(*profile.remarks, *clock.remarks()))
+
+
+def _calls_of_models(modules: Sequence[ModuleRecord]) -> dict[str, int]:
+    """Return how many times each module was called that is in no other module that was called."""
+    calls = {record.module: sum(call.calls for call in record.calls) for record in modules}
+    called = {path: number for path, number in calls.items() if number}
+    return {path: number for path, number in called.items() if not called.keys() & {*ancestry(path)[:-1]}}
+
+
+def _snapshot(modes: Sequence[RecordingMode], uncounted: Mapping[str, int], cut_short: bool) -> Profile:
     # Overloads of one operator have accumulators of their own, but share a row.
     gathered: dict[tuple[ModuleContext, AccumulatorKey], list[Accumulator]] = {}
     for mode in modes:
@@ -49,7 +65,7 @@ def snapshot(
 
     def row_of(context: ModuleContext, key: AccumulatorKey, parts: list[Accumulator]) -> Row:
         path, site = place_of[context]
-        return _row(path, key, parts, timed=timed, site=site if len(sites_at[path]) > 1 else "")
+        return _row(path, key, parts, site=site if len(sites_at[path]) > 1 else "")
 
     rows, sites = split_sites(row_of(context, key, parts) for (context, key), parts in gathered.items())
     if len(modes) > 1 or len(sites_at) < len({context.path for context in place_of}):
@@ -75,7 +91,7 @@ def _remarks(uncounted: Mapping[str, int], cut_short: bool) -> tuple[str, ...]:
     return ((CUT_SHORT_REMARK,) if cut_short else ()) + ((uncounted_remark(uncounted),) if uncounted else ())
 
 
-def _row(path: str, key: AccumulatorKey, parts: list[Accumulator], *, timed: bool, site: str) -> Row:
+def _row(path: str, key: AccumulatorKey, parts: list[Accumulator], *, site: str) -> Row:
     op, priced, phase, dtype, estimate = key
     activations = 0
     if phase is FORWARD:
@@ -89,9 +105,16 @@ def _row(path: str, key: AccumulatorKey, parts: list[Accumulator], *, timed: boo
         str(dtype).removeprefix("torch.") if dtype is not None else "",
         sum(part.calls for part in parts),
         parts[0].cost() if len(parts) == 1 else total_of(part.cost() for part in parts),
-        sum(part.seconds for part in parts) if timed else None,
+        _seconds(parts),
         estimate,
         priced,
         site,
         activations if type(activations) is int else as_int(activations),
     )
+
+
+def _seconds(parts: list[Accumulator]) -> float | None:
+    """Return the time of all calls; None if none was timed."""
+    times = [part.times.seconds for part in parts if part.times is not None and part.times.calls]
+    # What ran inside others is subtracted, and clocks are not exact.
+    return max(sum(times), 0.0) if times else None

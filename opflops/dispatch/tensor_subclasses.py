@@ -53,13 +53,15 @@ def run_on_subclass(mode: RecordingMode, func: Any, types: Any, args: tuple[Any,
     with observer:
         # In the dispatcher's order.
         for cls in types:
-            out = cls.__torch_dispatch__(func, types, args, kwargs)
+            out = mode.timed(cls.__torch_dispatch__)(func, types, args, kwargs)
             if out is not NotImplemented:
                 break
         else:
             return NotImplemented
     if not observer.saw_operator:
         _record_outer(mode, func, types, args, kwargs, out)
+    if mode.clock is not None:
+        mode.clock.forget()
     return out
 
 

@@ -25,6 +25,7 @@ class ThreadMode(RecordingMode):
         # An operator without a formula is reported once for the block, not once for each thread.
         self._warned = mode._warned  # noqa: SLF001 - as above
         self.track_memory(mode.memory_tracker)
+        self.clock = mode.clock
 
     def _begin_mode(self) -> None:
         self.active = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from opflops.pricing.operator_times import OperatorTimes
 from opflops.records.cost import Cost
 from opflops.records.rows import join_reasons
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from opflops.pricing.accumulators import Accumulator, AccumulatorKey
 
 _ARITHMETIC = ("macs", "ops", "transcendentals")
-_COUNTS = ("calls", *_ARITHMETIC, "bytes_read", "bytes_written", "activations", "seconds")
+_COUNTS = ("calls", *_ARITHMETIC, "bytes_read", "bytes_written", "activations")
 
 
 class AccumulatorDelta(NamedTuple):
@@ -22,12 +23,14 @@ class AccumulatorDelta(NamedTuple):
     Attributes:
         context: The module context that the work is attributed to.
         key: Operator, whether it is priced, phase, dtype, and why it is an estimate.
-        counts: Calls, the fields of a cost, activations, seconds.
+        counts: Calls, the fields of a cost, activations.
+        times: The times of these calls; None if none was timed.
     """
 
     context: Any
     key: AccumulatorKey
     counts: tuple[Any, ...]
+    times: OperatorTimes | None = None
 
 
 class HasAccumulators(Protocol):
@@ -54,18 +57,28 @@ def capture_deltas(
     mode: HasAccumulators, function: Callable[..., Any], *args: Any
 ) -> tuple[Any, list[AccumulatorDelta]]:
     """Call a function; return its result and what it added to the accumulators, which are reset to their old counts."""
-    before = [_counts_of(accumulator) for accumulator in mode.accumulators]
-    result = function(*args)
+    before = [(_counts_of(accumulator), accumulator.times) for accumulator in mode.accumulators]
+    for accumulator in mode.accumulators:
+        accumulator.times = None
+    try:
+        result = function(*args)
+    except BaseException:
+        for accumulator, (_, old_times) in zip(mode.accumulators, before, strict=False):
+            add_times(accumulator, old_times)
+        raise
     deltas = []
-    for accumulator, old_counts in zip(mode.accumulators, before, strict=False):
+    for accumulator, (old_counts, old_times) in zip(mode.accumulators, before, strict=False):
+        times, accumulator.times = accumulator.times, old_times
         added = tuple(map(_difference, _counts_of(accumulator), old_counts))
         if isinstance(added[0], int) and not added[0]:
             continue
-        deltas.append(AccumulatorDelta(accumulator.context, accumulator.key, added))
+        deltas.append(AccumulatorDelta(accumulator.context, accumulator.key, added, times))
         for name, count in zip(_COUNTS, old_counts, strict=True):
             setattr(accumulator, name, count)
     for accumulator in mode.accumulators[len(before) :]:
-        deltas.append(AccumulatorDelta(accumulator.context, accumulator.key, _counts_of(accumulator)))
+        deltas.append(
+            AccumulatorDelta(accumulator.context, accumulator.key, _counts_of(accumulator), accumulator.times)
+        )
         accumulator.context.drop_accumulator(accumulator.key)
     del mode.accumulators[len(before) :]
     return result, deltas
@@ -77,13 +90,13 @@ def counts_so_far(mode: HasAccumulators) -> list[tuple[Any, ...]]:
 
 
 def deltas_since(mode: HasAccumulators, before: list[tuple[Any, ...]]) -> list[AccumulatorDelta]:
-    """Return what was added to the accumulators since :func:`counts_so_far`, without seconds; they stay as they are."""
+    """Return what was added to the accumulators since :func:`counts_so_far`, without times; they stay as they are."""
     deltas = []
     for index, accumulator in enumerate(mode.accumulators):
         old_counts = before[index] if index < len(before) else (0,) * len(_COUNTS)
         added = tuple(map(_difference, _counts_of(accumulator), old_counts))
         if not isinstance(added[0], int) or added[0]:
-            deltas.append(AccumulatorDelta(accumulator.context, accumulator.key, (*added[:-1], 0.0)))
+            deltas.append(AccumulatorDelta(accumulator.context, accumulator.key, added))
     return deltas
 
 
@@ -93,20 +106,29 @@ def apply_deltas(mode: HasAccumulators, deltas: list[AccumulatorDelta], repeats:
     Args:
         mode: The counting mode.
         deltas: What to add.
-        repeats: How often it counts; measured seconds count once.
+        repeats: How often it counts; times count once.
         reason: Why the counts are estimates; "" if they are exact.
     """
-    for context, (op, priced, phase, dtype, estimate), counts in deltas:
+    for context, (op, priced, phase, dtype, estimate), counts, times in deltas:
         accumulator = mode.accumulator(context, (op, priced, phase, dtype, join_reasons(estimate, reason)))
         for name, count in zip(_COUNTS, counts, strict=True):
-            setattr(accumulator, name, getattr(accumulator, name) + (count if name == "seconds" else repeats * count))
+            setattr(accumulator, name, getattr(accumulator, name) + repeats * count)
+        add_times(accumulator, times)
+
+
+def add_times(accumulator: Accumulator, times: OperatorTimes | None) -> None:
+    """Add the times of a delta to an accumulator."""
+    if times is not None:
+        if accumulator.times is None:
+            accumulator.times = OperatorTimes()
+        accumulator.times.add(times)
 
 
 def floating_point_cost(deltas: list[AccumulatorDelta]) -> Cost:
     """Return the floating-point arithmetic of deltas, without bytes."""
     costs = [
         Cost(*counts[1:4])
-        for _, (*_, dtype, _), counts in deltas
+        for _, (*_, dtype, _), counts, _ in deltas
         if dtype is not None and (dtype.is_floating_point or dtype.is_complex)
     ]
     return sum(costs, Cost())

@@ -10,6 +10,8 @@ from opflops.records.cost import Cost
 if TYPE_CHECKING:
     import torch
 
+    from opflops.pricing.operator_times import OperatorTimes
+
     AccumulatorKey = tuple[str, bool, str, "torch.dtype | None", str]
 
 
@@ -28,6 +30,7 @@ class Accumulator:
         pricing: The pricing that both come from. It keeps the overload alive, whose ``id`` finds the accumulator.
         others: Accumulators of the same key for other dtypes; None if there are none.
         activations: The elements of the first result of calls that had multiply-accumulates.
+        times: The times of its calls; None if none was timed.
     """
 
     __slots__ = (
@@ -47,7 +50,7 @@ class Accumulator:
         "priced",
         "pricing",
         "record",
-        "seconds",
+        "times",
         "transcendentals",
     )
 
@@ -73,7 +76,7 @@ class Accumulator:
         self.others: dict[torch.dtype, Accumulator] | None = None
         self.calls = self.macs = self.ops = self.transcendentals = self.bytes_read = self.bytes_written = 0
         self.activations = 0
-        self.seconds = 0.0
+        self.times: OperatorTimes | None = None
 
     @property
     def key(self) -> AccumulatorKey:

@@ -16,11 +16,13 @@ from opflops.records.arguments import describe
 from opflops.records.memory import Memory
 from opflops.records.modules import ModuleRecord
 from opflops.records.rows import Row
+from opflops.records.timing import Timing
 
 if TYPE_CHECKING:
     from opflops.profile.profile import Profile
 
 _KINDS: dict[str, type] = {"rows": Row, "sites": Row, "modules": ModuleRecord}
+_RECORDS: dict[str, type] = {"memory": Memory, "timing": Timing}
 
 
 def how_to_get_model(given: object) -> str:
@@ -85,11 +87,11 @@ def check_fields(profile: Profile) -> None:
     """
     for each in fields(profile):
         value: Any = getattr(profile, each.name)
-        if each.name == "memory":
-            if value is not None and not isinstance(value, Memory):
-                raise ProfileArgumentError(
-                    f"Profile(memory=...) needs an opflops.records.memory.Memory or None, not {describe(value)}."
-                )
+        if each.name in _RECORDS:
+            kind_of_record = _RECORDS[each.name]
+            if value is not None and not isinstance(value, kind_of_record):
+                name = f"{kind_of_record.__module__}.{kind_of_record.__name__}"
+                raise ProfileArgumentError(f"Profile({each.name}=...) needs an {name} or None, not {describe(value)}.")
             continue
         if type(value) is tuple and not value:
             continue

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from opflops.profile.profile import Profile
     from opflops.records.modules import ModuleRecord
     from opflops.records.rows import Row
+    from opflops.records.timing import Timing
 
 
 def add(first: Profile, second: Profile) -> Profile:
@@ -27,6 +28,7 @@ def add(first: Profile, second: Profile) -> Profile:
         rows=row_rules.merge((*first.rows, *second.rows)),
         sites=row_rules.merge((*first.sites, *second.sites)),
         modules=merge_modules(modules_at_example((*first.modules, *second.modules))),
+        timing=_combine_timing(first, second, 1),
     )
 
 
@@ -39,18 +41,26 @@ def difference(before: Profile, after: Profile) -> Profile:
         sites=row_rules.difference(*map(rows_at_example, (before.sites, after.sites))),
         called=tuple(path for path in after.called if path not in before.called),
         modules=module_difference(*map(modules_at_example, (before.modules, after.modules))),
+        timing=_combine_timing(after, before, -1),
     )
 
 
 def select(profile: Profile, accepts: Callable[[Row], bool], accepts_module: Callable[[ModuleRecord], bool]) -> Profile:
-    """Keep some rows and some modules, in all cases too. What was kept in memory is not known of a part."""
+    """Keep some rows and some modules, in all cases too.
+
+    What was kept in memory is not known of a part, nor how long it takes without the mode.
+    """
+    rows, timing = tuple(filter(accepts, profile.rows)), profile.timing
+    if timing is not None and len(rows) < len(profile.rows):
+        timing = replace(timing, wall=None, wall_spread=None, overhead=None)
     return replace(
         profile,
-        rows=tuple(filter(accepts, profile.rows)),
+        rows=rows,
         sites=tuple(filter(accepts, profile.sites)),
         cases=tuple(case._replace(profile=select(case.profile, accepts, accepts_module)) for case in profile.cases),
         modules=tuple(filter(accepts_module, profile.modules)),
         memory=None,
+        timing=timing,
     )
 
 
@@ -72,6 +82,14 @@ def _combine(first: Profile, second: Profile, combine: Callable[[Profile, Profil
         remarks=tuple(dict.fromkeys((*first.remarks, *second.remarks))),
         memory=None,
     )
+
+
+def _combine_timing(first: Profile, second: Profile, sign: int) -> Timing | None:
+    """Add or subtract how two profiles were timed; None if one of them was not, unless it is empty."""
+    if first.timing is None or second.timing is None:
+        timed = [each.timing for each in (first, second) if each.rows]
+        return timed[0] if len(timed) == 1 and (sign > 0 or second.timing is None) else None
+    return first.timing.plus(second.timing, sign)
 
 
 def _restrict(sizes: tuple[tuple[str, int], ...], profile: Profile) -> dict[str, int]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from opflops.records.cost import Cost
     from opflops.records.memory import Memory
     from opflops.records.modules import ModuleRecord
+    from opflops.records.timing import Timing
 
 __all__ = ["Case", "Condition", "Dimension", "Profile", "Row"]
 
@@ -51,6 +52,7 @@ class Profile(ModuleQueries, UtilizationQueries, Views):
         remarks: Sentences on what the counts leave out, such as modules that other threads called; reports show them.
         modules: Parameters, buffers and shapes of the modules of the models that were called.
         memory: What was kept in memory; None if that was not asked for, as by ``OpFlopMode(memory=True)``.
+        timing: How times were measured: runs, median, spread, overhead; None if nothing was timed.
     """
 
     rows: tuple[Row, ...] = ()
@@ -62,11 +64,12 @@ class Profile(ModuleQueries, UtilizationQueries, Views):
     remarks: tuple[str, ...] = ()
     modules: tuple[ModuleRecord, ...] = ()
     memory: Memory | None = None
+    timing: Timing | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
         for each in fields(self):
-            if each.name != "memory":
+            if each.name not in ("memory", "timing"):
                 object.__setattr__(self, each.name, tuple(getattr(self, each.name)))
 
     @property
@@ -242,6 +245,7 @@ class Profile(ModuleQueries, UtilizationQueries, Views):
             cases=tuple(self._cases_at(sizes)),
             modules=records_at(self.modules, sizes),
             memory=None,
+            timing=None if sizes else self.timing,
         )
 
     def _cases_at(self, sizes: Mapping[str, int]) -> Iterator[Case]:
@@ -348,7 +352,7 @@ class Profile(ModuleQueries, UtilizationQueries, Views):
         shown, sites = rows_at_example(self.rows), rows_at_example(self.sites)
         return document(
             *(shown, sites, self.called, self.dimensions, self.conditions, cases, self.remarks),
-            *(modules_at_example(self.modules), self.memory),
+            *(modules_at_example(self.modules), self.memory, self.timing),
         )
 
     @classmethod

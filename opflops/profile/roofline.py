@@ -5,18 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from opflops.devices import device as find_device
 from opflops.devices.bounds import bound_groups
 from opflops.errors import ProfileArgumentError
-from opflops.records import datasheets as devices
+from opflops.profile.device_time import HFU, MFU, measured_time, utilization
 from opflops.records.arguments import check_count, check_flag, explain_methods, keys_of, no_advice
+from opflops.records.datasheets import split_tf32
 from opflops.report import format_roofline_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from opflops.devices import Device
     from opflops.devices.bounds import Bound
+    from opflops.profile.utilization import Utilization
     from opflops.records.rows import Row
+    from opflops.records.timing import Timing
 
 
 @explain_methods(no_advice, ProfileArgumentError)
@@ -32,6 +36,8 @@ class Roofline:
         tf32: Whether float32 matmuls are assumed to run in TF32.
         integer: Dtypes of integer and bool work that moved bytes or was timed. Since it takes time, the parts and the
             total here include it; other totals do not.
+        utilizations: If everything was timed and there are matmuls, the MFU, and the HFU if it differs, by the time
+            that :meth:`opflops.Profile.mfu` takes if none is given.
     """
 
     device: Device
@@ -40,6 +46,7 @@ class Roofline:
     total: Bound
     tf32: bool = False
     integer: tuple[str, ...] = ()
+    utilizations: tuple[Utilization, ...] = ()
 
     def table(self, top: int | None = None) -> str:
         """Write a line for each part, longest time first.
@@ -52,7 +59,11 @@ class Roofline:
         """
         check_count("top", top)
         return format_roofline_table(
-            self.device, self.by, self.parts, self.total, tf32=self.tf32, integer=self.integer, top=top
+            *(self.device, self.by, self.parts, self.total),
+            tf32=self.tf32,
+            integer=self.integer,
+            top=top,
+            remarks=tuple(map(str, self.utilizations)),
         )
 
     def __str__(self) -> str:
@@ -60,9 +71,23 @@ class Roofline:
 
 
 def roofline(
-    rows: Iterable[Row], device: str | Device, by: str | tuple[str, ...] = "op", *, tf32: bool = False
+    rows: Iterable[Row],
+    device: str | Device,
+    by: str | tuple[str, ...] = "op",
+    *,
+    tf32: bool = False,
+    remarks: Sequence[str] = (),
+    timing: Timing | None = None,
 ) -> Roofline:
     """Bound the time of each group of rows.
+
+    Args:
+        rows: The rows.
+        device: The device that would run them.
+        by: A key of rows, or a tuple of keys.
+        tf32: Whether float32 is computed in TF32.
+        remarks: Sentences of the profile on what it leaves out.
+        timing: How the profile was timed.
 
     Raises:
         ProfileError: The device or a key is unknown, the device has no known peak for a dtype, or a count is an
@@ -71,9 +96,20 @@ def roofline(
     rows = tuple(rows)
     keys = keys_of(by, "roofline()")
     check_flag("tf32", tf32)
-    device, with_tf32 = devices.split_tf32(device)
-    found, tf32 = devices.device(device), tf32 or with_tf32
+    device, with_tf32 = split_tf32(device)
+    found, tf32 = find_device(device), tf32 or with_tf32
     parts = bound_groups(rows, found, *keys, tf32=tf32)
     (total,) = bound_groups(rows, found, tf32=tf32)
     integer = dict.fromkeys(row.dtype for row in rows if not row.floating and (row.cost.bytes or row.seconds))
-    return Roofline(found, keys, parts, total._replace(label="total"), tf32, tuple(integer))
+    used = _utilizations(rows, found, tf32=tf32, remarks=remarks, timing=timing)
+    return Roofline(found, keys, parts, total._replace(label="total"), tf32, tuple(integer), used)
+
+
+def _utilizations(
+    rows: Sequence[Row], device: Device, *, tf32: bool, remarks: Sequence[str], timing: Timing | None
+) -> tuple[Utilization, ...]:
+    if measured_time(rows, timing) is None:
+        return ()
+    mfu, hfu = (utilization(kind, rows, None, device, tf32=tf32, remarks=remarks, timing=timing) for kind in (MFU, HFU))
+    found = (mfu, hfu) if hfu.flops != mfu.flops else (mfu,)
+    return found if hfu.flops else ()

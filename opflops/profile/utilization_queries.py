@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from opflops.devices import Device
     from opflops.profile.utilization import Utilization
     from opflops.records.rows import Row
+    from opflops.records.timing import Timing
 
 
 @explain_methods(advise, ProfileArgumentError)
@@ -21,6 +22,7 @@ class UtilizationQueries:
 
     rows: tuple[Row, ...]
     remarks: tuple[str, ...]
+    timing: Timing | None
 
     def mfu(
         self,
@@ -32,9 +34,18 @@ class UtilizationQueries:
     ) -> Utilization:
         """Compute the model FLOPs utilization, a float: 0.4 is 40 % of what the device could do.
 
-        It is the time that the products of the phases forward and backward take at the peak of the dtype that each
-        ran in, divided by ``seconds * world_size``. Products are multiply-accumulates, 2 FLOPs each. What is
-        recomputed in backward, the optimizer's step, and all other arithmetic do not count.
+        It is the time that the multiply-accumulates of the phases forward and backward take at the device's peak for
+        the dtype that each ran in, at 2 FLOPs each, divided by ``seconds * world_size``. They are in matmuls,
+        convolutions, attention and the gates of RNNs. Work that is recomputed in backward, the optimizer's step, and
+        all other arithmetic do not count.
+
+        - The backward of fused attention computes the scores again inside its kernel, and that counts: forward and
+          backward are 7 matmuls where the rule ``6*N*D + 12*L*H*Q*T`` has 6. Masked scores count too, except with
+          ``causal="exact"``.
+        - Peaks are without sparsity. A 2:4 sparse matmul has half the multiply-accumulates of a dense one.
+        - Integer matmuls count if the device has a peak for their dtype. Otherwise the text says that they are left
+          out, as it does for operators without a formula, and the share is a lower bound.
+        - A share above 1 is not cut off; the text lists what may be wrong.
 
         >>> import torch
         >>> from opflops import Device, count
@@ -48,13 +59,14 @@ class UtilizationQueries:
         Peaks of mine: my measurement.
 
         Args:
-            seconds: The time in which all that was counted ran, on the slowest device. None takes the times of the
-                operators, if they were timed; the time between them is not in it.
+            seconds: The time in which all that was counted ran, on the slowest device. None takes the time that the
+                profile has, and the text says which: that of a run without the mode, as :func:`opflops.time_step` has
+                it, or the operators' times, added up. In the latter, the time between operators is missing.
             device: A name in :data:`opflops.devices.DEVICES`, such as ``"h100-sxm"`` or, for float32 in TF32,
                 ``"h100-sxm:tf32"``; or your own :class:`opflops.devices.Device`.
             world_size: How many such devices shared the counted work. If each process counts its own part, as with
                 data parallelism, this is 1.
-            tf32: Whether float32 was computed in TF32.
+            tf32: Whether float32 was computed in TF32, as convolutions on CUDA are by default.
 
         Returns:
             A float with the attributes of :class:`opflops.profile.utilization.Utilization`.
@@ -66,7 +78,7 @@ class UtilizationQueries:
         from opflops.profile.device_time import MFU, utilization  # noqa: PLC0415 - keeps import opflops fast
 
         rows = rows_at_example(self.rows)
-        return utilization(MFU, rows, seconds, device, world_size, tf32=tf32, remarks=self.remarks)
+        return utilization(MFU, rows, seconds, device, world_size, tf32=tf32, remarks=self.remarks, timing=self.timing)
 
     def hfu(
         self,
@@ -76,7 +88,7 @@ class UtilizationQueries:
         world_size: int = 1,
         tf32: bool = False,
     ) -> Utilization:
-        """Compute the hardware FLOPs utilization: as :meth:`mfu`, with the products that were recomputed in backward.
+        """Compute the hardware FLOPs utilization: as :meth:`mfu`, with the work that was recomputed in backward.
 
         Without activation checkpointing both are equal.
 
@@ -92,4 +104,4 @@ class UtilizationQueries:
         from opflops.profile.device_time import HFU, utilization  # noqa: PLC0415 - keeps import opflops fast
 
         rows = rows_at_example(self.rows)
-        return utilization(HFU, rows, seconds, device, world_size, tf32=tf32, remarks=self.remarks)
+        return utilization(HFU, rows, seconds, device, world_size, tf32=tf32, remarks=self.remarks, timing=self.timing)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from opflops.records.memory import Memory
     from opflops.records.modules import ModuleRecord
     from opflops.records.rows import Row
+    from opflops.records.timing import Timing
     from opflops.report import Symbolic
     from opflops.report.page import PageOptions
     from opflops.report.text.tables import OverviewOptions, TableOptions
@@ -40,6 +41,7 @@ class Views:
     remarks: tuple[str, ...]
     modules: tuple[ModuleRecord, ...]
     memory: Memory | None
+    timing: Timing | None
 
     def table(self, by: str | tuple[str, ...] = "module", **options: Unpack[TableOptions]) -> str:
         """Write the profile as a table.
@@ -190,18 +192,19 @@ class Views:
         """
         from opflops.profile.roofline import roofline  # noqa: PLC0415 - see above
 
-        return roofline(rows_at_example(self.rows), device, by, tf32=tf32)
+        rows = rows_at_example(self.rows)
+        return roofline(rows, device, by, tf32=tf32, remarks=self.remarks, timing=self.timing)
 
     @property
     def symbolic(self) -> Symbolic:
-        """Return what reports say beside the rows: dimensions, conditions and cases of expressions, and remarks."""
+        """Return what reports say beside the rows: dimensions, conditions and cases of expressions, remarks, timing."""
         from opflops.report import Symbolic  # noqa: PLC0415 - see above
 
         case_of = {dimension_rules.unless_sizes(sizes): sizes for sizes, _ in self.cases}
         reasons = {case_of[each.expression]: each.reason for each in self.conditions if each.expression in case_of}
         conditions = tuple(each for each in self.conditions if each.expression not in case_of)
         cases = tuple((sizes, reasons.get(sizes, "")) for sizes, _ in self.cases)
-        return Symbolic(self.dimensions, conditions, cases, self.remarks)
+        return Symbolic(self.dimensions, conditions, cases, self.remarks, self.timing)
 
     def __enter__(self) -> NoReturn:
         raise ProfileArgumentError(

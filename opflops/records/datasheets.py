@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any
 
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.records.arguments import check_text, describe, explain_methods, no_advice
-from opflops.wording import nearest
+from opflops.records.device_tables import read_tables
+from opflops.wording import join, nearest
 
 TF32 = "tf32"
 
-# Complex arithmetic is counted in real operations, so it uses the real dtype's peak; all 8-bit floats share one peak.
-_RUN_AS = {"complex32": "float16", "complex64": "float32", "complex128": "float64"}
+MEASURE = "opflops.devices.benchmark.benchmark_device({where!r}) measures it; so does opflops devices {where}."
+"""A sentence on what to do without a datasheet, for ``cpu`` or ``cuda``."""
+
+# Complex arithmetic is counted in real operations, so it uses the real dtype's peak.
+_RUN_AS = {
+    "complex32": "float16", "complex64": "float32", "complex128": "float64",
+    **dict.fromkeys(("uint8", "qint8", "quint8"), "int8"),
+}  # fmt: skip
+_SMALL_FLOATS = ("float8", "float4")
+_SHORTEST_PART, _MOST_SIMILAR = 3, 8
 
 
 @explain_methods(no_advice, ProfileArgumentError)
@@ -26,11 +36,15 @@ class Device:
     Attributes:
         name: Its name in reports.
         peaks: Peak FLOP/s by name of the dtype (``"bfloat16"``), without sparsity; one multiply-add is 2 FLOPs.
-            ``"float8"`` is for all 8-bit floats, ``"tf32"`` for float32 matmuls in TF32.
+            ``"float8"`` is for all 8-bit floats, ``"float4"`` for all of 4 bits, ``"tf32"`` for float32 matmuls in
+            TF32, ``"int8"`` for 8-bit integers, in OP/s.
         bandwidth: Bytes per second between the device and its memory.
         source: The source of the figures.
         memory: The size of its memory in bytes; None if it is not known. That of a datasheet is in decimal gigabytes:
             80e9 for 80 GB, a little less than what the driver reports of most devices.
+        family: The family that it is listed with; "" for none.
+        note: What else is to be known of it.
+        torch_names: PyTorch's names of it, as ``torch.cuda.get_device_name()`` returns.
     """
 
     name: str
@@ -38,6 +52,9 @@ class Device:
     bandwidth: float
     source: str = ""
     memory: float | None = None
+    family: str = field(default="", kw_only=True)
+    note: str = field(default="", kw_only=True)
+    torch_names: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         check_text("name", self.name, "Device('mine', {'float32': 67e12}, 3.35e12)")
@@ -64,15 +81,31 @@ class Device:
             ProfileError: The device has no known peak for the dtype.
         """
         check_text("dtype", dtype, "peak('bfloat16')")
-        name = _RUN_AS.get(dtype, "float8" if dtype.startswith("float8") else dtype)
+        small = next((each for each in _SMALL_FLOATS if dtype.startswith(each)), dtype)
+        name = _RUN_AS.get(dtype, small)
         if name == "float32" and tf32 and TF32 in self.peaks:
             name = TF32
         if name not in self.peaks:
+            known = f"; known are {', '.join(self.peaks)}" if self.peaks else ", nor for any other dtype"
             raise ProfileError(
-                f"No peak of {self.name} is known for {dtype}; known are {', '.join(self.peaks)}. "
+                f"No peak of {self.name} is known for {dtype}{known}. "
                 "To use your own figures, create an opflops.devices.Device."
             )
         return self.peaks[name]
+
+    def ridge(self, dtype: str, *, tf32: bool = False) -> float:
+        """Return the operations per byte at which arithmetic at its peak takes as long as the traffic of memory.
+
+        Work with fewer is limited by memory, work with more by arithmetic.
+
+        Args:
+            dtype: As for :meth:`peak`.
+            tf32: As for :meth:`peak`.
+
+        Raises:
+            ProfileError: The device has no known peak for the dtype.
+        """
+        return self.peak(dtype, tf32=tf32) / self.bandwidth
 
 
 def check_bytes(what: str, value: object) -> int:
@@ -92,86 +125,48 @@ def check_bytes(what: str, value: object) -> int:
     return int(number)
 
 
-class _Figures(NamedTuple):
-    """Hold a datasheet's figures in GB, TB/s and TFLOP/s, and PyTorch's names of the device."""
-
-    gigabytes: float | None
-    terabytes: float
-    float64: float | None
-    float32: float
-    tf32: float | None
-    float16: float | None
-    bfloat16: float | None
-    float8: float | None
-    source: str
-    torch_names: tuple[str, ...] = ()
-
-
-_NONE = None
-_V100 = "NVIDIA V100 datasheet"
-_A100 = "NVIDIA A100 Tensor Core GPU datasheet"
-_H100 = "NVIDIA H100 Tensor Core GPU datasheet, without sparsity"
-
-# Peak rates: with matrix units where a dtype has them, without sparsity, accumulating in float32.
-_DATASHEETS = {
-    "t4": _Figures(16, 0.320, _NONE, 8.1, _NONE, 65, _NONE, _NONE, "NVIDIA T4 datasheet", ("Tesla T4",)),
-    "v100-pcie": _Figures(_NONE, 0.900, 7, 14, _NONE, 112, _NONE, _NONE, _V100),
-    "v100-pcie-16gb": _Figures(16, 0.900, 7, 14, _NONE, 112, _NONE, _NONE, _V100, ("Tesla V100-PCIE-16GB",)),
-    "v100-pcie-32gb": _Figures(32, 0.900, 7, 14, _NONE, 112, _NONE, _NONE, _V100, ("Tesla V100-PCIE-32GB",)),
-    "v100-sxm2": _Figures(_NONE, 0.900, 7.8, 15.7, _NONE, 125, _NONE, _NONE, _V100),
-    "v100-sxm2-16gb": _Figures(16, 0.900, 7.8, 15.7, _NONE, 125, _NONE, _NONE, _V100, ("Tesla V100-SXM2-16GB",)),
-    "v100-sxm2-32gb": _Figures(32, 0.900, 7.8, 15.7, _NONE, 125, _NONE, _NONE, _V100, ("Tesla V100-SXM2-32GB",)),
-    "a10": _Figures(24, 0.600, _NONE, 31.2, 62.5, 125, 125, _NONE, "NVIDIA A10 datasheet", ("NVIDIA A10",)),
-    "a100-pcie-40gb": _Figures(40, 1.555, 19.5, 19.5, 156, 312, 312, _NONE, _A100, ("NVIDIA A100-PCIE-40GB",)),
-    "a100-pcie-80gb": _Figures(80, 1.935, 19.5, 19.5, 156, 312, 312, _NONE, _A100, ("NVIDIA A100 80GB PCIe",)),
-    "a100-sxm-40gb": _Figures(40, 1.555, 19.5, 19.5, 156, 312, 312, _NONE, _A100, ("NVIDIA A100-SXM4-40GB",)),
-    "a100-sxm-80gb": _Figures(80, 2.039, 19.5, 19.5, 156, 312, 312, _NONE, _A100, ("NVIDIA A100-SXM4-80GB",)),
-    "l4": _Figures(
-        24, 0.300, _NONE, 30.3, 60, 121, 121, 242.5, "NVIDIA L4 datasheet, without sparsity", ("NVIDIA L4",)
-    ),
-    "l40s": _Figures(
-        48, 0.864, _NONE, 91.6, 183, 362.05, 362.05, 733, "NVIDIA L40S datasheet, without sparsity", ("NVIDIA L40S",)
-    ),
-    "h100-pcie": _Figures(80, 2.0, 51, 51, 378, 756, 756, 1513, _H100, ("NVIDIA H100 PCIe",)),
-    "h100-sxm": _Figures(80, 3.35, 67, 67, 494.7, 989.4, 989.4, 1978.9, _H100, ("NVIDIA H100 80GB HBM3",)),
-    "h200-sxm": _Figures(
-        141, 4.8, 67, 67, 494.7, 989.4, 989.4, 1978.9, "NVIDIA H200 Tensor Core GPU datasheet, without sparsity",
-        ("NVIDIA H200",),
-    ),
-    "rtx-3090": _Figures(
-        24, 0.936, 0.556, 35.6, 35.6, 71, 71, _NONE, "NVIDIA Ampere GA102 architecture whitepaper",
-        ("NVIDIA GeForce RTX 3090",),
-    ),
-    "rtx-4090": _Figures(
-        24, 1.008, 1.29, 82.6, 82.6, 165.2, 165.2, 330.3, "NVIDIA Ada GPU architecture whitepaper",
-        ("NVIDIA GeForce RTX 4090",),
-    ),
-    "mi250x": _Figures(
-        128, 3.277, 95.7, 95.7, _NONE, 383, 383, _NONE,
-        "AMD Instinct MI250X data sheet, for both dies; PyTorch sees each as a device with half of everything",
-    ),
-    "mi300x": _Figures(
-        192, 5.3, 163.4, 163.4, 653.7, 1307.4, 1307.4, 2614.9, "AMD Instinct MI300X data sheet",
-        ("AMD Instinct MI300X",),
-    ),
-}  # fmt: skip
-
-_DTYPES = ("float64", "float32", TF32, "float16", "bfloat16", "float8")
-_GIGA, _TERA = 1e9, 1e12
-
 DEVICES: Mapping[str, Device] = {
-    name: Device(
-        name,
-        {dtype: rate * _TERA for dtype in _DTYPES if (rate := getattr(figures, dtype)) is not None},
-        figures.terabytes * _TERA,
-        figures.source,
-        figures.gigabytes and figures.gigabytes * _GIGA,
+    each.name: Device(
+        each.name,
+        each.peaks,
+        each.bandwidth,
+        each.source,
+        each.memory,
+        family=each.family,
+        note=each.note,
+        torch_names=each.torch_names,
     )
-    for name, figures in _DATASHEETS.items()
+    for each in read_tables()
 }
 """All devices that are known by name, with the figures of their datasheets."""
 
-_BY_TORCH_NAME = {each.lower(): name for name, figures in _DATASHEETS.items() for each in figures.torch_names}
+_VENDORS = re.compile(r"^(nvidia|amd|intel|google|apple)\b[\s_-]*|\b(cloud|instinct|geforce|tesla)\b", re.IGNORECASE)
+_CPU = r"\b(cpu|xeon|epyc|ryzen|threadripper|core (i\d|ultra)|graviton|neoverse|altra)\b"
+_WITHOUT_DATASHEET = {
+    r"\bmig\b": "it is a part of a GPU, and datasheets are of whole ones.",
+    r"\blaptop\b": "a laptop's GPU is another than the card of that name, and its rates depend on the laptop.",
+    _CPU: "datasheets of CPUs do not state what PyTorch reaches on them.",
+}
+"""Why there are no figures, by pattern of the name."""
+
+_OF_THIS_MACHINE = re.compile(r"\s*(cpu|cuda|xpu|mps|hpu|xla|npu)(:\d+)?\s*", re.IGNORECASE)
+
+
+def _key(name: str) -> str:
+    """Write a name in the form that ``"RTX 4090"``, ``"rtx-4090"`` and ``"rtx4090"`` share."""
+    return re.sub(r"[\s_-]+", "", name).lower()
+
+
+_BY_NAME = {_key(name): name for name in DEVICES}
+_BY_TORCH_NAME: dict[str, list[str]] = {}
+for _each in DEVICES.values():
+    for _torch_key in dict.fromkeys(map(_key, _each.torch_names)):
+        _BY_TORCH_NAME.setdefault(_torch_key, []).append(_each.name)
+
+
+def is_of_this_machine(name: str) -> bool:
+    """Tell whether a name is one of ``torch.device``, such as ``"cuda:0"``, and not of hardware."""
+    return _OF_THIS_MACHINE.fullmatch(name) is not None
 
 
 def split_tf32(name: str | Device) -> tuple[str | Device, bool]:
@@ -179,13 +174,17 @@ def split_tf32(name: str | Device) -> tuple[str | Device, bool]:
 
     >>> split_tf32("h100-sxm:tf32"), split_tf32("h100-sxm")
     (('h100-sxm', True), ('h100-sxm', False))
+    >>> split_tf32("cuda:1"), split_tf32("cuda:1:tf32")
+    (('cuda:1', False), ('cuda:1', True))
 
     Raises:
         ProfileError: It has another suffix.
     """
     if not isinstance(name, str) or ":" not in name:
         return name, False
-    plain, _, suffix = name.partition(":")
+    plain, _, suffix = name.rpartition(":")
+    if is_of_this_machine(name):
+        return name, False
     if suffix.strip().lower() != TF32:
         raise ProfileError(f"{name!r} has an unknown suffix :{suffix}; only :tf32 can follow a device.")
     return plain, True
@@ -194,10 +193,11 @@ def split_tf32(name: str | Device) -> tuple[str | Device, bool]:
 def device(name: str | Device) -> Device:
     """Find a device by its name in :data:`DEVICES` (``"h100-sxm"``) or by that of ``torch.cuda.get_device_name()``.
 
+    Upper and lower case are the same, as are spaces, hyphens and underscores, and the maker's name may stand before it.
     With the suffix ``:tf32``, as in ``"h100-sxm:tf32"``, its peak in float32 is that in TF32, if it has one.
 
     Raises:
-        ProfileError: The device is unknown; the message lists similar names.
+        ProfileError: The device is unknown, or several have the name; the message lists similar names.
     """
     if isinstance(name, Device):
         return name
@@ -205,15 +205,54 @@ def device(name: str | Device) -> Device:
         raise ProfileArgumentError(
             f"A device is a name, such as 'h100-sxm', or an opflops.devices.Device, not {describe(name)}."
         )
-    name, tf32 = split_tf32(name)
-    lowered = str(name).strip().lower()
-    found = DEVICES.get(_BY_TORCH_NAME.get(lowered, "-".join(lowered.replace("_", " ").split())))
-    if found is None:
-        near = [each for each in DEVICES if each.startswith(f"{lowered}-")] or nearest(lowered, DEVICES)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(DEVICES)}."
-        raise ProfileError(f"There are no figures for a device {name!r}; {hint}")
+    plain, tf32 = split_tf32(name)
+    found = _find(str(plain).strip())
     if tf32:
         return replace(
             found, name=f"{found.name}:{TF32}", peaks={**found.peaks, "float32": found.peak("float32", tf32=True)}
         )
     return found
+
+
+def _find(name: str) -> Device:
+    named = _BY_TORCH_NAME.get(_key(name), [])
+    if len(named) > 1:
+        raise ProfileError(
+            f"PyTorch gives the name {name!r} to several devices, whose figures differ: {join(named, 'and')}. Give one "
+            "of those names."
+        )
+    bare = _VENDORS.sub("", name).strip()
+    if found := [*named, *filter(None, [_BY_NAME.get(_key(name)), _BY_NAME.get(_key(bare))])]:
+        return DEVICES[found[0]]
+    raise ProfileError(f"There are no figures for a device {name!r}; {_advise(name, bare)}")
+
+
+def _advise(name: str, bare: str) -> str:
+    """Say what could be meant by a name that no device has."""
+    if is_of_this_machine(name) and not re.search(_CPU, name, re.IGNORECASE):
+        return f"that names one of this machine. opflops.devices.device({name!r}) finds what it is."
+    for pattern, reason in _WITHOUT_DATASHEET.items():
+        if re.search(pattern, name, re.IGNORECASE):
+            return f"{reason} {MEASURE.format(where='cpu' if pattern == _CPU else 'cuda')}"
+    if near := _similar(re.split(r"[\s_-]+", bare.lower())):
+        return f"did you mean {join(near, 'or')}?"
+    return f"opflops.devices.DEVICES has those of {len(DEVICES)} devices, which the command opflops devices lists."
+
+
+def _similar(words: list[str]) -> list[str]:
+    """List the devices that the words of a name could mean.
+
+    Those whose names begin with it (``h100``), or have it in them (``4090``); else those of its first words
+    (``h100-smx``); else those that are spelled like it.
+    """
+    for number in range(len(words), 0, -1):
+        part = "".join(words[:number])
+        if len(part) < _SHORTEST_PART:
+            break
+        starts = [f"{'-'.join(words[:number])}-", f"{part}-"]
+        found = [each for each in DEVICES if any(each.startswith(start) for start in starts)] or [
+            name for name, each in DEVICES.items() if any(part in _key(text) for text in (name, *each.torch_names))
+        ]
+        if 0 < len(found) <= _MOST_SIMILAR:
+            return found
+    return nearest("-".join(words), DEVICES)

@@ -140,9 +140,18 @@ def _relation_at(relation: Any, sizes: Sizes) -> Any:
 
 
 def rows_at(rows: Iterable[Row], sizes: Sizes) -> tuple[Row, ...]:
-    """Substitute sizes for dimensions in rows."""
+    """Substitute sizes for dimensions in rows. Times are of the sizes that they were measured at, and are left out."""
+    if not sizes:
+        return tuple(rows)
     return tuple(
-        replace(row, cost=cost_at(row.cost, sizes), activations=substitute(row.activations, sizes)) for row in rows
+        replace(
+            row,
+            cost=cost_at(row.cost, sizes),
+            activations=substitute(row.activations, sizes),
+            seconds=None,
+            spread=None,
+        )
+        for row in rows
     )
 
 

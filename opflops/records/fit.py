@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 from opflops.errors import ProfileError
 from opflops.records.datasheets import DEVICES, check_bytes
 from opflops.records.datasheets import device as find_device
-from opflops.wording import nearest
+from opflops.wording import join
 
 if TYPE_CHECKING:
     from opflops.records.datasheets import Device
@@ -139,7 +139,7 @@ def find_capacity(device: str | Device | float) -> tuple[str, int]:
 def _advice(device: Device) -> str:
     known = [name for name, each in DEVICES.items() if each.memory is not None]
     plain = device.name.partition(":")[0]
-    variants = [name for name in known if name.startswith(f"{plain}-")] or nearest(device.name, known, 1)
-    if DEVICES.get(plain) is not None and variants:
-        return f"There are {' and '.join(variants)}."
+    variants = [name for name in known if name.startswith(f"{plain}-")]
+    if plain in DEVICES and variants:
+        return f"There are {join(variants, 'and')}."
     return "Give it, as in Device(..., memory=80e9), or give the size in place of the device, as in fits('80GB')."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.records.arguments import describe, explain_methods, no_advice
 from opflops.records.cost import ZERO, Cost, total_of
+from opflops.records.timing import add_spreads
 from opflops.wording import nearest
 
 if TYPE_CHECKING:
@@ -30,12 +31,14 @@ class Row:
         dtype: The dtype that the arithmetic ran in, such as ``"float32"``.
         calls: How many times the operator ran.
         cost: The sum of the costs of these calls.
-        seconds: Their total time; None if they were not timed.
+        seconds: Their total time; None if they were not timed. After repeated runs, the median of a run's.
         estimate: Why the cost is not exact; "" if it is.
         priced: False if the operator has no formula, so that its arithmetic is missing from ``cost``.
         site: In :attr:`opflops.Profile.sites`, the call site of the module, such as ``"Net.decoder #2"``; "" elsewhere.
         activations: The elements of its results, if it is an operator with multiply-accumulates in the forward phase:
             what fvcore calls activations. Else 0.
+        spread: The inter-quartile range of ``seconds`` over repeated runs, as those of :func:`opflops.time_step`; None
+            if the row was timed in a single run.
     """
 
     module: str
@@ -50,6 +53,12 @@ class Row:
     priced: bool = True
     site: str = ""
     activations: int = 0
+    spread: float | None = None
+
+    @property
+    def timed_once(self) -> bool:
+        """Tell whether ``seconds`` is the time of a single call in a single run, which may be a slow first one."""
+        return self.seconds is not None and self.spread is None and self.calls == 1
 
     @property
     def floating(self) -> bool:
@@ -68,6 +77,7 @@ class Row:
             cost=self.cost + sign * other.cost,
             seconds=seconds,
             activations=self.activations + sign * other.activations,
+            spread=add_spreads((self.seconds, self.spread), (other.seconds, other.spread)),
         )
 
 
@@ -148,20 +158,22 @@ def inclusive(rows: Iterable[Row]) -> dict[str, Cost]:
     return costs
 
 
-_SUMS = ("calls", "cost", "seconds", "activations")
-_merge_key = attrgetter(*(each.name for each in fields(Row) if each.name not in _SUMS))
+_SUMS = ("calls", "cost", "seconds", "activations", "spread")
+_NOTHING: dict[str, Any] = {"calls": 0, "cost": ZERO, "seconds": None, "activations": 0, "spread": None}
+merge_key = attrgetter(*(each.name for each in fields(Row) if each.name not in _SUMS))
+"""Returns what distinguishes a row from others that it can be added to."""
 
 
 def merge(rows: Iterable[Row], less: Iterable[Row] = ()) -> tuple[Row, ...]:
     """Add up rows that are equal in all but what can be added, and subtract those in ``less``."""
     merged: dict[Any, Row] = {}
     for row in rows:
-        key = _merge_key(row)
+        key = merge_key(row)
         known = merged.get(key)
         merged[key] = row if known is None else known.plus(row)
     for row in less:
-        key = _merge_key(row)
-        merged[key] = (merged.get(key) or replace(row, calls=0, cost=ZERO, seconds=None, activations=0)).plus(row, -1)
+        key = merge_key(row)
+        merged[key] = (merged.get(key) or replace(row, **_NOTHING)).plus(row, -1)
     return tuple(merged.values())
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.records.algebra import add_up
 from opflops.records.cost import ZERO, Cost, total_of
+from opflops.records.timing import add_spreads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -59,6 +60,8 @@ class Amount:
         calls: How many times operators ran.
         cost: The sum of their costs.
         seconds: The sum of their times; None if nothing was timed.
+        spread: The sum of the spreads of these times; None if a part was not timed in repeated runs.
+        timed_once: Whether each of these times is of a single call in a single run.
         activations: The sum of the elements of results.
         facts: What is known of the modules that this amount is of; None for an amount of operators.
     """
@@ -73,6 +76,8 @@ class Amount:
         self.calls: int
         self.cost: Cost
         self.seconds: float | None
+        self.spread: float | None
+        self.timed_once: bool
         self.activations: Any
         self.facts = _facts_of(parts, own)
         self._parts = parts
@@ -81,12 +86,16 @@ class Amount:
             (only,) = parts
             self.calls, self.cost, self.seconds = only.calls, only.cost, only.seconds
             self.activations = only.activations
+            self.spread, self.timed_once = only.spread, only.seconds is not None and only.timed_once
             return
         self.calls = sum([part.calls for part in parts])
         self.cost = total_of([part.cost for part in parts]) if parts else ZERO
         self.activations = add_up([part.activations for part in parts])
         times = [part.seconds for part in parts if part.seconds is not None]
         self.seconds = sum(times) if times else None
+        timed = [part for part in parts if part.seconds is not None] if times else []
+        self.spread = add_spreads(*[(part.seconds, part.spread) for part in timed]) if timed else None
+        self.timed_once = bool(timed) and all(part.timed_once for part in timed)
 
     @cached_property
     def phases(self) -> dict[str, Any]:

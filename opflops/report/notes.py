@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from opflops.records.algebra import as_int
 from opflops.records.rows import total, unpriced
 from opflops.report.amounts import Amount
+from opflops.report.timing_notes import timing_notes
 from opflops.units import duration, exact
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from opflops.records.dimensions import Condition, Dimension
     from opflops.records.rows import Row
+    from opflops.records.timing import Timing
 
 _MAX_CONDITIONS, _MAX_MODULES = 4, 16
 LEGEND = "1 mac = 1 multiply + 1 add. flops = 2 x macs + other operations."
@@ -27,12 +29,14 @@ class Symbolic(NamedTuple):
         conditions: What must be true of sizes for the expressions to hold.
         cases: The sizes at which the costs differ, each with the reason.
         remarks: Sentences on what the rows leave out.
+        timing: How times were measured; None if that is not known.
     """
 
     dimensions: Sequence[Dimension] = ()
     conditions: Sequence[Condition] = ()
     cases: Sequence[tuple[Sequence[tuple[str, int]], str]] = ()
     remarks: Sequence[str] = ()
+    timing: Timing | None = None
 
 
 NUMBERS = Symbolic()
@@ -49,6 +53,7 @@ def notes(rows: Sequence[Row], symbolic: Symbolic = NUMBERS) -> list[str]:
         *_integer_notes(rows),
         *_estimate_notes(rows),
         *_unpriced_notes(rows),
+        *timing_notes(rows, symbolic.timing),
         *symbolic.remarks,
     ]
 

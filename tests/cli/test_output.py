@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shlex
 import stat
 import subprocess
@@ -83,6 +84,7 @@ def test_a_roofline_stands_below_the_table(run):
     assert "float32 is computed in TF32" in " ".join(quicker.split())
     _, measured, _ = run("mymodels:Net", "--input", "2,4", "--timing", "--roofline", "cpu", "--by", "op")
     assert "measured with PyTorch" in measured
+    assert re.search(r"\nMFU [\d.e-]+ % = .* at peak / ", measured)
 
 
 @pytest.mark.parametrize(

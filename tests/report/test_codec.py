@@ -55,7 +55,7 @@ ROW = json.loads(PROFILE.to_json())["rows"][0]
         ("[]", '"schema": "opflops.profile"'),
         ('{"rows": []}', '"schema": "opflops.profile"'),
         (changed(schema="chrome.trace"), '"schema": "opflops.profile"'),
-        (changed(version=5), "schema version 5, but this opflops reads versions 1 to 4"),
+        (changed(version=6), "schema version 6, but this opflops reads versions 1 to 5"),
         (changed(version=None), "schema version None"),
         (changed(rows=[{}]), "damaged"),
         (changed(rows=[{**ROW, "wrong": 1}]), "damaged.*wrong"),

@@ -1,5 +1,7 @@
 """Names that a stranger chose: no report acts upon a terminal, or breaks, for what a module is called."""
 
+from dataclasses import replace
+
 import pytest
 
 from opflops import Cost, Profile, Row
@@ -33,6 +35,14 @@ VIEWS = {
     },
     "difference": lambda: format_difference(NAMED, ComparedProfile((HOSTILE,)), names=("before", TITLE)),
     "roofline": lambda: str(PROFILE.roofline(DEVICE, ("module", "op", "dtype"))),
+    "utilization": lambda: str(
+        Profile((replace(HOSTILE, phase="forward"), replace(UNKNOWN, phase="backward"))).mfu(1.0, DEVICE)
+    ),
+    "utilization by a strange device": lambda: str(
+        Profile((replace(HOSTILE, phase="forward", dtype="float32", estimate=""),)).mfu(
+            1.0, replace(DEVICE, name=TITLE, source=f"who\nnear{TITLE}")
+        )
+    ),
     "budget": lambda: "\n".join([format_largest(PROFILE, "macs"), *unpriced_messages(PROFILE)]),
 }
 

@@ -5,8 +5,8 @@ A profile is one JSON object:
 - ``schema``: the string ``"opflops.profile"``; ``"opflops.difference"`` if there are negative numbers, which only the
   difference of two profiles has.
 - ``version``: 1, or 2 if costs are expressions in dimensions, or 3 if there are remarks, or 4 if modules, memory or
-  activations are known. A newer opflops reads all older versions. A version has exactly the keys that are listed here;
-  any more key makes a new version.
+  activations are known, or 5 if it is known how times were measured. A newer opflops reads all older versions. A
+  version has exactly the keys that are listed here; any more key makes a new version.
 - ``rows``: a list of objects, one for each module, operator, phase and dtype, in order of first execution:
 
   - ``module``: the module's path, such as ``"ResNet.layer1.0.conv1"``, beginning with the root's class name; ``""`` for
@@ -74,6 +74,17 @@ Version 4 has the keys of version 1, those of version 2 if costs are expressions
     and the bytes that were live after it, in the seven categories of ``at_peak``.
   - ``others``: a list of such objects for other devices. Their ``others`` are empty.
 
+Version 5 has the keys of version 4, and:
+
+- ``spread`` in each row: the inter-quartile range of ``seconds`` over repeated runs; null if there was a single run.
+- ``timing``: null, or an object that says how ``seconds`` was measured:
+
+  - ``runs``, ``warmup``: how many runs were timed, and how many before them were not.
+  - ``median``, ``spread``: of the times of runs that were counted; ``spread`` is the inter-quartile range, or null for
+    a single run. ``wall``, ``wall_spread``: the same of runs without the mode; null if that was not measured.
+  - ``overhead``: the median difference between a counted run and one that was not; or null.
+  - ``calls``: an object with the number of calls of each model in a run, by path.
+
 All keys of an object must be there, once each; of those of a document, only ``rows``. A string may have any character:
 JSON writes a lone surrogate as ``\ud800``. A pair of surrogates is read as the character that it stands for.
 """
@@ -92,6 +103,7 @@ from opflops.records.rows import Row
 from opflops.report.files.counts import encode_count
 from opflops.report.files.memory_codec import encode_memory
 from opflops.report.files.module_codec import encode_module
+from opflops.report.files.timing_codec import encode_timing, has_negative_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -99,21 +111,23 @@ if TYPE_CHECKING:
     from opflops.records.dimensions import Condition, Dimension
     from opflops.records.memory import Memory
     from opflops.records.modules import ModuleRecord
+    from opflops.records.timing import Timing
 
     Sizes = tuple[tuple[str, int], ...]
 
 SCHEMA = "opflops.profile"
 DIFFERENCE_SCHEMA = "opflops.difference"
-VERSIONS = (1, 2, 3, 4)
+VERSIONS = (1, 2, 3, 4, 5)
 KEYS = ("schema", "version", "rows", "sites", "called")
-MORE_KEYS = {2: ("dimensions", "conditions", "cases"), 3: ("remarks",), 4: ("modules", "memory")}
+MORE_KEYS = {2: ("dimensions", "conditions", "cases"), 3: ("remarks",), 4: ("modules", "memory"), 5: ("timing",)}
 _FIELDS = tuple(field.name for field in fields(Row))
-_WITH_ACTIVATIONS = 4
+# The first version with each of the keys that rows did not have at first.
+_SINCE = {"activations": 4, "spread": 5}
 
 
 def row_fields(version: int) -> tuple[str, ...]:
     """Return the keys of a row in a version."""
-    return _FIELDS if version >= _WITH_ACTIVATIONS else tuple(name for name in _FIELDS if name != "activations")
+    return tuple(name for name in _FIELDS if version >= _SINCE.get(name, 1))
 
 
 def document(
@@ -126,6 +140,7 @@ def document(
     remarks: Sequence[str] = (),
     modules: Sequence[ModuleRecord] = (),
     memory: Memory | None = None,
+    timing: Timing | None = None,
 ) -> dict[str, Any]:
     """Make the JSON object of a profile; the module docstring describes its schema.
 
@@ -139,12 +154,15 @@ def document(
         remarks: Sentences on what the counts leave out. With any, the object has version 3.
         modules: What is known of modules.
         memory: What was kept in memory. With it, with modules or with activations, the object has version 4.
+        timing: How times were measured. With it, or with spreads of times, the object has version 5.
     """
     rows, sites = tuple(rows), tuple(sites)
     sizes = example_sizes(dimensions)
     is_difference = any(_has_negative(row, sizes) for row in (*rows, *sites)) or any(map(_is_decrease, modules))
-    is_new = bool(modules) or memory is not None or any(row.activations != 0 for row in (*rows, *sites))
-    version = 4 if is_new else 3 if remarks else 2 if dimensions else 1
+    is_difference = is_difference or (timing is not None and has_negative_time(timing))
+    is_timed = timing is not None or any(row.spread is not None for row in (*rows, *sites))
+    is_new = is_timed or bool(modules) or memory is not None or any(row.activations != 0 for row in (*rows, *sites))
+    version = 5 if is_timed else 4 if is_new else 3 if remarks else 2 if dimensions else 1
     written: dict[str, Any] = {
         "schema": DIFFERENCE_SCHEMA if is_difference else SCHEMA,
         "version": version,
@@ -165,6 +183,8 @@ def document(
             "modules": [encode_module(each) for each in modules],
             "memory": None if memory is None else encode_memory(memory),
         }
+    if is_timed:
+        written |= {"timing": None if timing is None else encode_timing(timing)}
     return written
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from opflops.records.algebra import add_up
 from opflops.records.cost import Cost, total_of
 from opflops.records.modules import UNKNOWN_SIZE
+from opflops.records.timing import add_spreads
 from opflops.report.files.counts import encode_count
 from opflops.report.text.spreadsheet import spreadsheet_text
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from opflops.records.modules import ModuleRecord, TensorShape
     from opflops.records.rows import Row
 
-VERSION = 2
+VERSION = 3
 """The version of the columns. Later versions only append columns, so a reader that selects by name can read them."""
 
 COLUMNS = (
@@ -40,11 +41,12 @@ COLUMNS = (
     "priced",
     "activations",
     *("params", "trainable", "input", "output", "saved", "peak"),
+    "spread",
 )
 MODULE_COLUMNS = (
     *("module", "module_type", "calls", "params", "trainable", "param_bytes", "buffers", "buffer_bytes", "shared"),
     *("input", "output", "activations", "macs", "ops", "flops", "transcendentals", "bytes_read", "bytes_written"),
-    *("seconds", "saved", "peak"),
+    *("seconds", "saved", "peak", "spread"),
 )
 
 
@@ -62,13 +64,17 @@ def csv_rows(rows: Iterable[Row], modules: Sequence[ModuleRecord] = (), memory: 
     - ``estimate``: why the row is not exact; empty if it is.
     - ``priced``: ``true``, or ``false`` if the operator has no formula and its arithmetic is missing.
 
-    Those that version 2, :data:`VERSION`, has more:
+    Those that version 2 has more:
 
     - ``activations``: as in :class:`opflops.Row`.
     - ``params``, ``trainable``, ``input``, ``output``, ``saved``, ``peak``: of the module, as in :func:`csv_modules`.
       They stand on the first line of each module, so that columns of numbers add up to their totals, and are empty on
       its other lines, or if they are not known. A module that has parameters and did no work has a line too, without an
       operator and with 0 calls.
+
+    The one that version 3, :data:`VERSION`, has more:
+
+    - ``spread``: as in :class:`opflops.Row`, in seconds; empty if the row was not timed in repeated runs.
 
     The header identifies the version: later versions append columns, and never rename, move or drop one. A count that
     is an expression is written as text, such as ``12*batch`` or ``(-12*batch)``.
@@ -104,6 +110,7 @@ def csv_modules(rows: Iterable[Row], modules: Sequence[ModuleRecord] = (), memor
       ``seconds``: of its own floating-point work, so that each column adds up to the total of the profile.
     - ``saved``: the bytes that its own operators keep for the backward pass. ``peak``: the highest number of live bytes
       while it or a module below it ran. Empty if memory was not followed.
+    - ``spread``: the sum of the spreads of its rows, in seconds; empty if they were not timed in repeated runs.
 
     Modules that a model registers come first, in its order, then those that only have work.
 
@@ -136,6 +143,7 @@ def _work_cells(path: str, rows: Sequence[Row]) -> dict[str, Any]:
             **cost._asdict(),
             "flops": cost.flops,
             "seconds": sum(times) if times else None,
+            "spread": add_spreads(*((row.seconds, row.spread) for row in floating)),
         }
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
@@ -15,16 +14,26 @@ from opflops.records.cost import Cost
 from opflops.records.dimensions import Condition, Dimension, example_sizes
 from opflops.records.expression_limits import MAX_DIGITS, value_at
 from opflops.records.rows import Row
-from opflops.report.files.checks import DamagedError, check_keys, check_size, check_text, quote, read_entries, shortened
+from opflops.report.files.checks import (
+    DamagedError,
+    check_keys,
+    check_size,
+    check_text,
+    or_null,
+    quote,
+    read_entries,
+    shortened,
+)
 from opflops.report.files.codec import DIFFERENCE_SCHEMA, KEYS, MORE_KEYS, SCHEMA, VERSIONS, row_fields
 from opflops.report.files.count_reading import CountReader, parse_expression
 from opflops.report.files.memory_codec import read_memory
 from opflops.report.files.module_codec import module_reader
+from opflops.report.files.timing_codec import check_seconds, check_spread, timing_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from opflops.records.memory import Memory
+    from opflops.report.files.checks import Reader
 
     Sizes = tuple[tuple[str, int], ...]
 
@@ -108,15 +117,17 @@ def _decode(written: Any, fixed: Iterable[str] | None = None) -> dict[str, Any]:
         "cases": _decode_list(written, "cases", lambda entry: _decode_case(entry, names)),
         "remarks": _decode_list(written, "remarks", lambda remark: check_text(remark, "a remark")),
         "modules": _decode_list(written, "modules", lambda entry: read_module(entry, "a module")),
-        "memory": _decode_memory(written.get("memory")),
+        "memory": _decode_part(written, "memory", read_memory),
+        "timing": _decode_part(written, "timing", timing_reader(counts.check_sign)),
     }
 
 
-def _decode_memory(entry: Any) -> Memory | None:
+def _decode_part(written: dict[str, Any], key: str, read: Reader) -> Any:
+    """Decode an object of the document; one that is missing is null, as None is written."""
     try:
-        return None if entry is None else read_memory(entry, "memory")
+        return or_null(read)(written.get(key), key)
     except DamagedError as error:
-        raise ProfileError(f"This profile is damaged: {error} in its memory.") from error
+        raise ProfileError(f"This profile is damaged: {error} in its {key}.") from error
 
 
 def _decode_list(written: dict[str, Any], key: str, read: Callable[[Any], Any]) -> tuple[Any, ...]:
@@ -226,20 +237,12 @@ class _RowReader:
         if not isinstance(entry["priced"], bool):
             raise DamagedError(f"priced must be a bool, not {quote(entry['priced'])}")
         self._counts.whole_number(entry["calls"], "calls")
-        self._check_seconds(entry["seconds"])
+        if entry["seconds"] is not None:
+            self._counts.check_sign(check_seconds(entry["seconds"], "seconds"), "seconds")
+        if entry.get("spread") is not None:
+            check_spread(entry["spread"], "spread")
         activations = self._counts.count(entry.get("activations", 0), "activations")
         return Row(**{**entry, "cost": Cost(**self._cost(entry["cost"])), "activations": activations})
 
     def _cost(self, counts: Mapping[str, Any]) -> dict[str, Any]:
         return {name: self._counts.count(count, name) for name, count in counts.items()}
-
-    def _check_seconds(self, seconds: Any) -> None:
-        if seconds is None:
-            return
-        try:
-            is_number = type(seconds) in (int, float) and math.isfinite(seconds)
-        except OverflowError:
-            is_number = False
-        if not is_number:
-            raise DamagedError(f"seconds must be a number or null, not {quote(seconds)}")
-        self._counts.check_sign(seconds, "seconds")

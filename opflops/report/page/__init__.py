@@ -15,10 +15,11 @@ from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from opflops.devices import device as find_device
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.extras import optional
-from opflops.records import datasheets as devices
 from opflops.records.arguments import check_flag, check_text, describe, explain_arguments
+from opflops.records.datasheets import split_tf32
 from opflops.report.notes import NUMBERS
 from opflops.report.page.data import device_data, profile_data
 from opflops.wording import nearest, printable
@@ -96,12 +97,13 @@ def page(
     plotly = optional("plotly.offline", "html", "The HTML page")
     timed = any(row.seconds is not None for row in rows if row.floating)
     _check_measure(measure, timed=timed)
-    plain, with_tf32 = (None, False) if device is None else devices.split_tf32(device)
-    roof = None if plain is None else device_data(rows, devices.device(plain), tf32=tf32 or with_tf32)
+    plain, with_tf32 = (None, False) if device is None else split_tf32(device)
+    found = None if plain is None else find_device(plain)
+    roof = None if found is None else device_data(rows, found, tf32=tf32 or with_tf32)
     if fits is not None and memory is None:
         raise ProfileError("fits compares the peak of memory, which was not followed. Count with memory=True.")
-    if fits is None and plain is not None and devices.device(plain).memory is not None:
-        fits = plain
+    if fits is None and found is not None and found.memory is not None:
+        fits = found
     fit = None if memory is None or fits is None else memory.fits(fits)
     heading = printable(title or _default_title(rows))
     facts = "".join(

@@ -11,18 +11,20 @@ from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.records.algebra import as_int, substitute
 from opflops.records.arguments import check_text, describe
 from opflops.report.text.shapes import INPUT, OUTPUT, distinct_tensors, format_calls_shapes, usual_dtype
+from opflops.report.timing_notes import ONCE_MARK
 from opflops.units import duration, exact, scaled
 from opflops.wording import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from opflops.records.timing import Timing
     from opflops.report.amounts import Amount, Line
 
     Sizes = Mapping[str, int]
 
 PHASES = ("forward", "backward", "recompute", "optimizer")
-SHARE, BAR = "%", "bar"
+SHARE, BAR, PER_CALL = "%", "bar", "s/call"
 _ALL_PHASES = "phases"
 _COSTS = ("macs", "ops", "flops", "transcendentals", "bytes", "bytes_read", "bytes_written")
 _MODULE_NUMBERS = ("params", "trainable", "saved", "peak")
@@ -49,14 +51,26 @@ def _module_column(name: str) -> Column:
     )
 
 
+def _time_column(value: Callable[[Amount], float | None]) -> Column:
+    return Column(
+        value,
+        lambda seconds: "" if seconds is None else f"{seconds:.6f}",
+        lambda seconds: "" if seconds is None else duration(seconds),
+    )
+
+
+def _seconds_per_call(amount: Amount) -> float | None:
+    """Return the average over the calls of operators; modules have other numbers of calls."""
+    known = amount.seconds is not None and amount.calls and amount.facts is None
+    return None if not known or amount.seconds is None else amount.seconds / amount.calls
+
+
 _COLUMNS: dict[str, Column] = {
     "calls": Column(attrgetter("calls"), scaled=exact),
     **{name: Column(attrgetter(f"cost.{name}")) for name in _COSTS},
-    "seconds": Column(
-        attrgetter("seconds"),
-        lambda seconds: "" if seconds is None else f"{seconds:.6f}",
-        lambda seconds: "" if seconds is None else duration(seconds),
-    ),
+    "seconds": _time_column(attrgetter("seconds")),
+    "spread": _time_column(attrgetter("spread")),
+    PER_CALL: _time_column(_seconds_per_call),
     **{name: _phase_column(name) for name in PHASES},
     "activations": Column(attrgetter("activations")),
     **{name: _module_column(name) for name in _MODULE_NUMBERS},
@@ -66,13 +80,12 @@ _SHAPES = (INPUT, OUTPUT)
 COLUMNS = (*_COLUMNS, *_SHAPES, *_RATIOS, SHARE, BAR)
 SORTS = (
     *("calls", "macs", "flops", "transcendentals", "bytes", "name", "seconds", "ops", *PHASES, *_RATIOS),
-    *("activations", *_MODULE_NUMBERS),
+    *("activations", "spread", PER_CALL, *_MODULE_NUMBERS),
 )
 """What tables can be sorted by."""
 
 _DEFAULT = ("calls", "macs", "flops", SHARE)
-_TIMED = ("calls", "macs", "flops", "seconds", "flop/s", SHARE)
-DROPPED_FIRST = ("calls", "flop/s", "params", "macs", "seconds")
+DROPPED_FIRST = ("calls", "flop/s", PER_CALL, "spread", "params", "macs", "seconds")
 """The default columns that are hidden where they do not fit beside names, the first one first."""
 
 PARAMETER_COLUMNS = ("params", "trainable")
@@ -102,20 +115,25 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(map(repr, near))}? There are" if near else "there are"
 
 
-def choose_columns(columns: str | Sequence[str] | None, whole: Amount) -> tuple[str, ...]:
+def choose_columns(columns: str | Sequence[str] | None, whole: Amount, timing: Timing | None = None) -> tuple[str, ...]:
     """Return the names of a report's columns.
 
     Args:
         columns: Names, as a sequence or separated by commas; ``"phases"`` stands for all phases in the report. None
             selects the default columns: those of parameters and times only where there are any.
         whole: The amount of all lines.
+        timing: How times were measured. With spreads the default columns have these, and the average over the calls if
+            the program repeated a step.
 
     Raises:
         ProfileError: A column is unknown, or the list is empty.
     """
     if columns is None:
         params = whole.facts is not None and whole.facts.params is not None
-        return (*(["params"] if params else []), *(_DEFAULT if whole.seconds is None else _TIMED))
+        return (
+            *(["params"] if params else []),
+            *(_DEFAULT if whole.seconds is None else _timed_columns(whole, timing)),
+        )
     if not isinstance(columns, Iterable):
         raise ProfileArgumentError(f"columns must be names, as in columns='macs,%', not {describe(columns)}.")
     names = [each.strip() for each in columns.split(",")] if isinstance(columns, str) else list(columns)
@@ -127,6 +145,19 @@ def choose_columns(columns: str | Sequence[str] | None, whole: Amount) -> tuple[
         raise ProfileError(f"A report needs a column; there are {', '.join(known)}.")
     present = [phase for phase in PHASES if phase in whole.phases] if _ALL_PHASES in names else []
     return tuple(dict.fromkeys(each for name in names for each in (present if name == _ALL_PHASES else [name])))
+
+
+def _timed_columns(whole: Amount, timing: Timing | None) -> tuple[str, ...]:
+    more = ["spread"] if whole.spread is not None else [PER_CALL] if timing is not None and timing.is_repeated else []
+    return "calls", "macs", "flops", "seconds", *more, "flop/s", SHARE
+
+
+def mark_once(cells: Sequence[str], amounts: Sequence[Amount]) -> list[str]:
+    """Mark the times of single calls in single runs, which may be slow first ones."""
+    return [
+        f"{ONCE_MARK}{cell}" if cell and amount.timed_once else cell
+        for cell, amount in zip(cells, amounts, strict=True)
+    ]
 
 
 def format_cells(name: str, amounts: Sequence[Amount], style: str, sizes: Sizes) -> list[str]:

@@ -18,6 +18,7 @@ from opflops.report.text.terminal import elide, is_terminal, max_width, screen_w
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from opflops.records.timing import Timing
     from opflops.report.amounts import Line
 
     Sizes = Mapping[str, int]
@@ -54,6 +55,7 @@ def lay_out(
     sizes: Sizes = _NO_SIZES,
     color: bool = False,
     bar: bool | None = None,
+    timing: Timing | None = None,
 ) -> FittedTable:
     """Write lines and their total as a table.
 
@@ -68,11 +70,12 @@ def lay_out(
         sizes: Sizes of dimensions, at which shares and ratios are computed.
         color: Whether to write escape codes.
         bar: Whether to draw shares as bars where they fit; by default if the output is a terminal.
+        timing: How times were measured, which decides on the default columns.
 
     Raises:
         ProfileError: A column, the format or the style of numbers is unknown.
     """
-    names = shown.choose_columns(columns, whole.amount)
+    names = shown.choose_columns(columns, whole.amount, timing)
     labels = [*lines, whole]
     amounts = [line.amount for line in labels]
     drawn = columns is None and tablefmt == "simple" and (is_terminal() if bar is None else bar)
@@ -84,7 +87,9 @@ def lay_out(
     def column(name: str, style: str) -> list[str]:
         cells = shown.format_cells(name, amounts, style, sizes)
         # Formats for programs have no notes, so they have no mark either.
-        return cells if is_markup(tablefmt) or name not in shown.PARAMETER_COLUMNS else mark_shared(cells, amounts)
+        if is_markup(tablefmt) or name not in (*shown.PARAMETER_COLUMNS, "seconds"):
+            return cells
+        return shown.mark_once(cells, amounts) if name == "seconds" else mark_shared(cells, amounts)
 
     def sheet(style: str) -> Sheet:
         cells = [column(name, style) for name in number_columns]

@@ -35,6 +35,7 @@ def format_roofline_table(
     tf32: bool = False,
     integer: Sequence[str] = (),
     top: int | None = None,
+    remarks: Sequence[str] = (),
 ) -> str:
     """Write a line for each part that has flops or bytes, longest time first, then the total and notes.
 
@@ -46,6 +47,7 @@ def format_roofline_table(
         tf32: Whether float32 matmuls are assumed to run in TF32.
         integer: Dtypes of integer work that moved bytes or was timed.
         top: How many parts to show; the others are added up in one line. None shows all.
+        remarks: More sentences, such as how well the device was used.
     """
     parts = sorted((part for part in parts if part.flops or part.bytes), key=lambda part: -part.seconds)
     hidden = parts[top:] if top is not None else []
@@ -64,7 +66,7 @@ def format_roofline_table(
     labels = [Label(_format_label(part.label)) for part in lines]
     cells = [_format_line(part, total, timed=timed) for part in lines]
     table = _fit_to_screen(Sheet(" / ".join(by), labels, headers, list(zip(*cells, strict=True))))
-    sentences = [*_integer_notes(integer), *_bound_notes([*shown, total])]
+    sentences = [*_integer_notes(integer), *_bound_notes([*shown, total]), *remarks]
     return "\n".join(
         [to_encodable(table), "", *wrap_sentences([_device_note(device, tf32=tf32), _BOUND_NOTE, *sentences])]
     )
@@ -98,10 +100,12 @@ def _fit_to_screen(sheet: Sheet) -> str:
 
 
 def _device_note(device: Device, *, tf32: bool) -> str:
-    peaks = ", ".join(f"{scaled(round(peak))}FLOP/s in {name}" for name, peak in device.peaks.items())
+    units = {name: "OP/s" if name == "int8" else "FLOP/s" for name in device.peaks}
+    peaks = ", ".join(f"{scaled(round(peak))}{units[name]} in {name}" for name, peak in device.peaks.items())
     source = f" ({device.source})" if device.source else ""
     products = "float32 is computed in TF32" if tf32 else "float32 is not computed in TF32"
-    return f"{device.name}{source}: {scaled(round(device.bandwidth))}B/s; {peaks}; {products}."
+    facts = filter(None, [f"{scaled(round(device.bandwidth))}B/s", peaks, products])
+    return f"{device.name}{source}: {'; '.join(facts)}."
 
 
 def _integer_notes(dtypes: Sequence[str]) -> list[str]:

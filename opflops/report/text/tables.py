@@ -111,7 +111,8 @@ def table(
             the module tree, it limits the modules and the operators in each module.
         columns: Names, as a sequence or separated by commas: ``"calls"``, ``"macs"``, ``"ops"``, ``"flops"``,
             ``"transcendentals"``, ``"bytes"``, ``"bytes_read"``, ``"bytes_written"``, ``"intensity"`` (flops per byte),
-            ``"seconds"``, ``"flop/s"``, ``"%"`` of the flops, ``"bar"`` to draw that; ``"forward"``, ``"backward"``,
+            ``"seconds"``, their ``"spread"`` over repeated runs, ``"s/call"`` for the average over the calls of an
+            operator, ``"flop/s"``, ``"%"`` of the flops, ``"bar"`` to draw that; ``"forward"``, ``"backward"``,
             ``"recompute"`` and ``"optimizer"`` for the flops of a phase, ``"phases"`` for all phases in the rows;
             ``"activations"`` for the elements that multiply-accumulates made. In the module tree also ``"params"`` and
             ``"trainable"`` for the parameters of a module and all below it, ``"input"`` and ``"output"`` for the shapes
@@ -144,7 +145,7 @@ def table(
     is_tree, sentences = keys == ("module",), []
     facts = module_facts(modules, memory) if is_tree else {}
     whole = _total_line(rows, floating, total_facts(facts, memory) if is_tree else None)
-    names = choose_columns(columns, whole.amount)
+    names = choose_columns(columns, whole.amount, symbolic.timing)
     check_module_columns([*names, sort], keys)
     if is_tree:
         tree = tree_lines(
@@ -166,6 +167,7 @@ def table(
         sizes=sizes,
         color=color,
         bar=bar,
+        timing=symbolic.timing,
     )
     if is_markup(tablefmt):
         return laid.text
@@ -216,7 +218,7 @@ def overview(
     sizes = example_sizes(symbolic.dimensions)
     facts = module_facts(modules, memory)
     whole = _total_line(rows, floating, total_facts(facts, memory))
-    names = choose_columns(None, whole.amount)
+    names = choose_columns(None, whole.amount, symbolic.timing)
     tree = tree_lines(floating, sizes=sizes, max_lines=_OVERVIEW_LINES, expand=expand, facts=facts, columns=names)
     without_facts = _total_line(rows, floating)
     operators = _list_lines(floating, ("op",), "flops", sizes, _OVERVIEW_OPERATORS)
@@ -225,7 +227,11 @@ def overview(
     parts += [(key, _list_lines(floating, (key,), None, sizes), without_facts) for key in several]
 
     def laid_out(numbers: Numbers) -> list[FittedTable]:
-        return [lay_out(*part, numbers=numbers, width=width, sizes=sizes, color=color, bar=bar) for part in parts]
+        timing = symbolic.timing
+        return [
+            lay_out(*part, numbers=numbers, width=width, sizes=sizes, color=color, bar=bar, timing=timing)
+            for part in parts
+        ]
 
     laid = laid_out("auto")
     if "scaled" in {each.style for each in laid}:

@@ -1,0 +1,76 @@
+"""The sentences of a report on its times: how many runs, how long without the mode, what was timed only once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opflops.units import duration, exact
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opflops.records.rows import Row
+    from opflops.records.timing import Timing
+
+ONCE_MARK = "~"
+"""Before the time of a single call in a single run."""
+
+
+def timing_notes(rows: Sequence[Row], timing: Timing | None) -> list[str]:
+    """Say how the times of rows were measured; nothing if none were."""
+    seconds = [row.seconds for row in rows if row.seconds is not None]
+    if not seconds:
+        return []
+    once = [f"{ONCE_MARK} timed in a single call."] if any(row.timed_once for row in rows) else []
+    if timing is None:
+        return once
+    if timing.wall is None:
+        return [*_single_notes(rows, timing), *once]
+    return [*_repeated_notes(sum(seconds), timing), *once]
+
+
+def _single_notes(rows: Sequence[Row], timing: Timing) -> list[str]:
+    """Describe the times of a block that was not repeated, and the averages over the calls of models."""
+    sentences = [
+        f"Timed in a single run of {duration(timing.median)}, and cold: what is only done at first is in these times.",
+        "opflops.time_step(step), or --timing on the command line, repeats a step that is warmed up.",
+    ]
+    for path, calls in timing.calls.items():
+        if calls > 1:
+            times = [row.seconds for row in rows if _is_inside(row.module, path) and row.seconds is not None]
+            if times:
+                average = duration(sum(times) / calls)
+                sentences.append(
+                    f"{path} was called {exact(calls)} times; its operators took {average} a call on average."
+                )
+    return sentences
+
+
+def _is_inside(module: str, path: str) -> bool:
+    return module == path or module.startswith(f"{path}.")
+
+
+def _repeated_notes(seconds: float, timing: Timing) -> list[str]:
+    """Describe repeated runs, with the mode and without it."""
+    runs = f"{exact(timing.runs)} run{'' if timing.runs == 1 else 's'} after {exact(timing.warmup)} of warm-up"
+    sentences = [
+        f"Times are of one run, after {exact(timing.warmup)} of warm-up."
+        if timing.runs == 1
+        else f"Times are medians of {runs}; spread is the range between the quartiles."
+    ]
+    if timing.wall:
+        part = f"{100 * seconds / timing.wall:.0f} %"
+        sentences.append(
+            f"A run takes {_with_spread(timing.wall, timing.wall_spread)} without the mode; these operators take "
+            f"{part} of that."
+        )
+    if timing.overhead is not None:
+        sentences.append(
+            f"Counted and timed, a run takes {_with_spread(timing.median, timing.spread)}: the mode itself costs "
+            f"{duration(timing.overhead)}."
+        )
+    return sentences
+
+
+def _with_spread(seconds: float, spread: float | None) -> str:
+    return duration(seconds) if spread is None else f"{duration(seconds)} (spread {duration(spread)})"
