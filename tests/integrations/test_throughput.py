@@ -241,6 +241,27 @@ def test_models_that_are_called_several_times_in_a_step(give_models):
     assert meter.window.flops == of[3] * 2 + of[5] * 2
 
 
+def test_a_backward_pass_through_an_output_from_before_another_one():
+    """What seemed to stand on its own is looked up by all that the step did before."""
+    model = linear()
+
+    def step():
+        first = model(torch.ones(2, WIDE))
+        backward(model, 3)
+        backward(model, 3)
+        (model(torch.ones(3, WIDE)).sum() + first.sum()).backward()
+        model.zero_grad()
+
+    meter = Throughput(model, device=MINE)
+    for _ in range(6):
+        with meter.step():
+            step()
+    meter.rates()
+    assert meter.window.steps >= 2
+    # Each of the four calls adds to the gradient as far as the meter knows, and the first of a step does not.
+    assert meter.window.flops == meter.window.steps * counted(step)
+
+
 def test_a_teacher_without_gradients_and_its_student():
     """The modes of gradients and of training are part of what a call is."""
     teacher, student = linear(), linear()
