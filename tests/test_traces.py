@@ -13,12 +13,11 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile, schedule
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
-from trace_format import annotated, read_strictly
+from trace_format import annotated, read_strictly, recording_all_threads
 
 from opflops import Cost, OpFlopMode, Profile, ProfileError, count, formula
 
 CPU = [ProfilerActivity.CPU]
-ALL_THREADS = torch._C._profiler._ExperimentalConfig(profile_all_threads=True)
 
 
 @torch.library.custom_op("traced::gate", mutates_args=())
@@ -367,7 +366,7 @@ def test_threads_that_the_profiler_records_are_annotated(tmp_path):
             thread.join()
 
     others = 6 * Cost(macs=3 * 8 * 4, ops=3 * 4)
-    for options, recorded in (({"experimental_config": ALL_THREADS}, True), ({}, False)):
+    for options, recorded in ((recording_all_threads(), True), ({}, False)):
         with OpFlopMode(threads=True) as mode, profile(activities=CPU, **options) as profiler:
             program()
         found = mode.profile.annotate_trace(profiler, tmp_path / "out.json")
@@ -428,6 +427,19 @@ def test_the_tables_of_the_profiler_stay_short():
     """All ranges of a thread have one name, so that its calls are one line."""
     _, profiler = record(lambda: [STEP() for _ in range(3)])
     assert len([line for line in profiler.key_averages() if line.key.startswith("opflops")]) == 1
+
+
+def test_what_is_no_number_becomes_null(tmp_path):
+    """The profiler writes NaN for what it cannot compute, such as an occupancy; strict readers refuse that."""
+    mode, profiler = record(STEP)
+    source, out = tmp_path / "trace.json", tmp_path / "out.json"
+    profiler.export_chrome_trace(str(source))
+    text = source.read_text().replace('"Record function id": 0', '"Record function id": 0, "est. occupancy %": NaN')
+    source.write_text(text)
+    mode.profile.annotate_trace(source, out)
+    assert {event["args"]["est. occupancy %"] for event in annotated(read_strictly(out))} == {None}
+    with pytest.raises(ProfileError, match="cannot be written as JSON"):
+        mode.profile.annotate_trace(json.loads(text), out)
 
 
 def test_traces_are_read_from_files_objects_and_compressed(tmp_path):
