@@ -10,12 +10,15 @@ from contextlib import ExitStack
 import pytest
 import torch
 from torch import nn
+from torch._higher_order_ops.map import map as map_slices
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.profiler import ProfilerActivity, profile, schedule
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 from trace_format import annotated, read_strictly, recording_all_threads
 
 from opflops import Cost, OpFlopMode, Profile, ProfileError, count, formula
+from opflops.pricing.call_log import CallLog
 
 CPU = [ProfilerActivity.CPU]
 
@@ -376,6 +379,18 @@ def test_threads_that_the_profiler_records_are_annotated(tmp_path):
         assert len({event["tid"] for event in events}) == (4 if recorded else 1)
 
 
+def test_a_thread_that_works_for_others_has_a_name_for_each(monkeypatch):
+    """A thread of the autograd engine is recorded while it works for one that is; its other ranges are in no trace."""
+    log, recorded = CallLog("opflops 0123abcd", 2), [True, False, True]
+    monkeypatch.setattr("opflops.pricing.call_log.records_thread", lambda: recorded.pop(0))
+    names = [log.here().call_marked(str.upper, name) for name in "abc"]
+    assert names == ["A", "B", "C"]
+    assert {thread.name: thread.markers for thread in log.threads()} == {
+        "opflops 0123abcd.2.0": 2,
+        "opflops 0123abcd.2.1": 1,
+    }
+
+
 def test_a_formula_of_an_operator_that_decomposes_is_on_that_operator(tmp_path):
     """By hand: a formula of 7 operations for each of two calls, of which PyTorch's autograd decomposes one itself."""
     net, x = nn.Linear(8, 4), torch.ones(3, 8)
@@ -399,6 +414,20 @@ def test_an_operator_without_an_event_has_its_range(tmp_path):
     assert [(event["name"], event["args"]["macs"]) for event in events] == [
         ("higher_order::flex_attention", 2 * 2 * 16 * 16 * 8)
     ]
+
+
+def test_an_iteration_that_stands_for_others_has_the_work_of_all(tmp_path):
+    """By hand: a product of 4 x 4 matrices for each of 3 slices, of which fake tensors run one, in no time of worth."""
+    with FakeTensorMode():
+        x = torch.ones(3, 4, 4)
+        mode, profiler = record(lambda: map_slices(lambda each: each @ each, x))
+    found = mode.profile.annotate_trace(profiler, tmp_path / "out.json")
+    assert (found.cost.macs, found.calls) == (3 * 4**3, sum(row.calls for row in mode.profile.rows))
+    events = [event for event in annotated(read_strictly(tmp_path / "out.json")) if event["args"].get("macs")]
+    assert [(event["name"], event["args"]["macs"], event["args"]["calls"]) for event in events] == [
+        ("aten::mm", 192, 3)
+    ]
+    assert "flops_per_s" not in events[0]["args"]
 
 
 def test_python_stacks_may_be_recorded(tmp_path):
