@@ -5,6 +5,7 @@ import json
 import pickle
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
@@ -287,6 +288,7 @@ def test_the_profiler_may_begin_first(tmp_path):
         STEP()
         with OpFlopMode() as mode:
             STEP()
+        assert "__torch_dispatch__" not in vars(mode)
         STEP()
     found = mode.profile.annotate_trace(profiler, tmp_path / "out.json")
     assert (found.cost, found.left_out) == (counted(STEP), Cost())
@@ -377,6 +379,17 @@ def test_threads_that_the_profiler_records_are_annotated(tmp_path):
         assert found.left_out.flops == (0 if recorded else others.flops)
         events = annotated(read_strictly(tmp_path / "out.json"))
         assert len({event["tid"] for event in events}) == (4 if recorded else 1)
+
+
+def test_threads_that_ran_before_are_annotated_too(tmp_path):
+    """A worker of a pool has called a module before the profiler begins to record; only the second call is recorded."""
+    net = nn.Linear(8, 4)
+    with ThreadPoolExecutor(1) as pool, OpFlopMode(threads=True) as mode:
+        pool.submit(net, torch.ones(3, 8)).result()
+        with profile(activities=CPU, **recording_all_threads()) as profiler:
+            pool.submit(net, torch.ones(5, 8)).result()
+    found = mode.profile.annotate_trace(profiler, tmp_path / "out.json")
+    assert (found.cost.macs, found.left_out.macs) == (5 * 8 * 4, 3 * 8 * 4)
 
 
 def test_a_thread_that_works_for_others_has_a_name_for_each(monkeypatch):
