@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
+from trace_format import annotated, read_strictly
 
 from opflops import Cost, FormulaError, OpFlopMode, count, formula
 from opflops.pricing.registration import declare_zero
@@ -198,6 +199,21 @@ def test_kernels_that_libraries_register_for_autograd(grad_mode, library):
                 library.below(X)
                 library.below(X)
             assert (mode.total.macs, mode.total.ops) == (34, 2 * X.numel())
+
+
+def test_such_kernels_in_a_trace(library, tmp_path):
+    """One event has the formula, and what the other kernel adds has its own: by hand, six elements times 4."""
+    rules = {library.in_autograd: fixed(13), library.below: fixed(17)}
+    recording = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU])
+    with OpFlopMode(formulas=rules) as mode, recording:
+        for _ in range(2):
+            library.in_autograd(torch.ones(6))
+            library.below(torch.ones(6))
+    mode.profile.annotate_trace(recording, tmp_path / "out.json")
+    events = annotated(read_strictly(tmp_path / "out.json"))
+    work = [(event["name"], event["args"]["macs"], event["args"]["ops"]) for event in events]
+    expected = [("compositetest::in_autograd", 13, 0), ("aten::mul", 0, 6), ("compositetest::below", 17, 0)]
+    assert [each for each in work if any(each[1:])] == 2 * expected
 
 
 def test_an_operator_that_no_mode_can_see_is_refused(library):

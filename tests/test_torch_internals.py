@@ -20,6 +20,7 @@ from torch.testing._internal.two_tensor import TwoTensor
 from torch.utils import _python_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from trace_format import recording_all_threads
 
 from opflops.formulas.sizes import NEWER, aten
 from opflops.torch_internals import (
@@ -1198,8 +1199,7 @@ def test_a_thread_knows_whether_the_profiler_was_told_to_record_it(all_threads):
         thread.start()
         thread.join()
 
-    everything = torch._C._profiler._ExperimentalConfig(profile_all_threads=True)
-    events = recorded(program, **({"experimental_config": everything} if all_threads else {}))
+    events = recorded(program, **(recording_all_threads() if all_threads else {}))
     assert known == ([False, False] if all_threads else [True, False])
     assert len([event for event in events if event.name == "a range"]) == (2 if all_threads else 1)
     assert not profiler.records_thread()

@@ -5,20 +5,23 @@ import json
 import pickle
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
 import torch
 from torch import nn
+from torch._higher_order_ops.map import map as map_slices
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.profiler import ProfilerActivity, profile, schedule
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
-from trace_format import annotated, read_strictly
+from trace_format import annotated, read_strictly, recording_all_threads
 
 from opflops import Cost, OpFlopMode, Profile, ProfileError, count, formula
+from opflops.pricing.call_log import CallLog
 
 CPU = [ProfilerActivity.CPU]
-ALL_THREADS = torch._C._profiler._ExperimentalConfig(profile_all_threads=True)
 
 
 @torch.library.custom_op("traced::gate", mutates_args=())
@@ -285,6 +288,7 @@ def test_the_profiler_may_begin_first(tmp_path):
         STEP()
         with OpFlopMode() as mode:
             STEP()
+        assert "__torch_dispatch__" not in vars(mode)
         STEP()
     found = mode.profile.annotate_trace(profiler, tmp_path / "out.json")
     assert (found.cost, found.left_out) == (counted(STEP), Cost())
@@ -367,7 +371,7 @@ def test_threads_that_the_profiler_records_are_annotated(tmp_path):
             thread.join()
 
     others = 6 * Cost(macs=3 * 8 * 4, ops=3 * 4)
-    for options, recorded in (({"experimental_config": ALL_THREADS}, True), ({}, False)):
+    for options, recorded in ((recording_all_threads(), True), ({}, False)):
         with OpFlopMode(threads=True) as mode, profile(activities=CPU, **options) as profiler:
             program()
         found = mode.profile.annotate_trace(profiler, tmp_path / "out.json")
@@ -375,6 +379,29 @@ def test_threads_that_the_profiler_records_are_annotated(tmp_path):
         assert found.left_out.flops == (0 if recorded else others.flops)
         events = annotated(read_strictly(tmp_path / "out.json"))
         assert len({event["tid"] for event in events}) == (4 if recorded else 1)
+
+
+def test_threads_that_ran_before_are_annotated_too(tmp_path):
+    """A worker of a pool has called a module before the profiler begins to record; only the second call is recorded."""
+    net = nn.Linear(8, 4)
+    with ThreadPoolExecutor(1) as pool, OpFlopMode(threads=True) as mode:
+        pool.submit(net, torch.ones(3, 8)).result()
+        with profile(activities=CPU, **recording_all_threads()) as profiler:
+            pool.submit(net, torch.ones(5, 8)).result()
+    found = mode.profile.annotate_trace(profiler, tmp_path / "out.json")
+    assert (found.cost.macs, found.left_out.macs) == (5 * 8 * 4, 3 * 8 * 4)
+
+
+def test_a_thread_that_works_for_others_has_a_name_for_each(monkeypatch):
+    """A thread of the autograd engine is recorded while it works for one that is; its other ranges are in no trace."""
+    log, recorded = CallLog("opflops 0123abcd", 2), [True, False, True]
+    monkeypatch.setattr("opflops.pricing.call_log.records_thread", lambda: recorded.pop(0))
+    names = [log.here().call_marked(str.upper, name) for name in "abc"]
+    assert names == ["A", "B", "C"]
+    assert {thread.name: thread.markers for thread in log.threads()} == {
+        "opflops 0123abcd.2.0": 2,
+        "opflops 0123abcd.2.1": 1,
+    }
 
 
 def test_a_formula_of_an_operator_that_decomposes_is_on_that_operator(tmp_path):
@@ -400,6 +427,20 @@ def test_an_operator_without_an_event_has_its_range(tmp_path):
     assert [(event["name"], event["args"]["macs"]) for event in events] == [
         ("higher_order::flex_attention", 2 * 2 * 16 * 16 * 8)
     ]
+
+
+def test_an_iteration_that_stands_for_others_has_the_work_of_all(tmp_path):
+    """By hand: a product of 4 x 4 matrices for each of 3 slices, of which fake tensors run one, in no time of worth."""
+    with FakeTensorMode():
+        x = torch.ones(3, 4, 4)
+        mode, profiler = record(lambda: map_slices(lambda each: each @ each, x))
+    found = mode.profile.annotate_trace(profiler, tmp_path / "out.json")
+    assert (found.cost.macs, found.calls) == (3 * 4**3, sum(row.calls for row in mode.profile.rows))
+    events = [event for event in annotated(read_strictly(tmp_path / "out.json")) if event["args"].get("macs")]
+    assert [(event["name"], event["args"]["macs"], event["args"]["calls"]) for event in events] == [
+        ("aten::mm", 192, 3)
+    ]
+    assert "flops_per_s" not in events[0]["args"]
 
 
 def test_python_stacks_may_be_recorded(tmp_path):
@@ -428,6 +469,19 @@ def test_the_tables_of_the_profiler_stay_short():
     """All ranges of a thread have one name, so that its calls are one line."""
     _, profiler = record(lambda: [STEP() for _ in range(3)])
     assert len([line for line in profiler.key_averages() if line.key.startswith("opflops")]) == 1
+
+
+def test_what_is_no_number_becomes_null(tmp_path):
+    """The profiler writes NaN for what it cannot compute, such as an occupancy; strict readers refuse that."""
+    mode, profiler = record(STEP)
+    source, out = tmp_path / "trace.json", tmp_path / "out.json"
+    profiler.export_chrome_trace(str(source))
+    text = source.read_text().replace('"Record function id": 0', '"Record function id": 0, "est. occupancy %": NaN')
+    source.write_text(text)
+    mode.profile.annotate_trace(source, out)
+    assert {event["args"]["est. occupancy %"] for event in annotated(read_strictly(out))} == {None}
+    with pytest.raises(ProfileError, match="cannot be written as JSON"):
+        mode.profile.annotate_trace(json.loads(text), out)
 
 
 def test_traces_are_read_from_files_objects_and_compressed(tmp_path):

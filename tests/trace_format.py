@@ -5,6 +5,9 @@ import json
 import math
 from pathlib import Path
 
+import pytest
+from torch._C._profiler import _ExperimentalConfig
+
 
 def _refuse(constant):
     raise AssertionError(f"{constant} is not JSON")
@@ -18,6 +21,14 @@ def read_strictly(path):
     for event in document["traceEvents"]:
         check(event)
     return document
+
+
+def recording_all_threads():
+    """Return options of the profiler that let it record all threads."""
+    try:
+        return {"experimental_config": _ExperimentalConfig(profile_all_threads=True)}
+    except TypeError:
+        pytest.skip("this PyTorch records one thread")
 
 
 def _is_number(value):

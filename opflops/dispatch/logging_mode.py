@@ -61,13 +61,13 @@ class LoggingMode(RecordingMode):
 
 
 def _marked(dispatch: Callable[..., Any]) -> Callable[..., Any]:
-    """Run operators inside a range each, unless another block is the one that counts them."""
+    """Run operators inside a range each."""
 
     def call(
         mode: LoggingMode, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         log = mode.call_log
-        if log is None or (mode.counts_here is not None and not mode.counts_here()):
+        if log is None:  # since another thread ended the recording
             return dispatch(func, types, args, kwargs)
         return log.here().call_marked(dispatch, func, types, args, kwargs)
 

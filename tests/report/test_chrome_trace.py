@@ -8,6 +8,7 @@ from trace_format import annotated, check
 from opflops import Cost, ProfileError, Row
 from opflops.records.recordings import UNMARKED, RecordedCall, RecordedThread, Recordings
 from opflops.report.files.chrome_trace import annotate
+from opflops.report.files.trace_events import Trace
 
 PROCESS, DEVICE, STREAM = 4242, 0, 7
 NAME = "opflops 0123abcd"
@@ -206,6 +207,30 @@ def test_kernels_belong_to_the_innermost_counted_operator():
     found, operators = annotated_of(events, row("my.block", ops=4), row("aten.mm", macs=50))
     assert [(each["name"], each["args"]["kernels"]) for each in operators] == [("my::block", 1), ("aten::mm", 1)]
     assert [event["args"]["operator"] for event in of_device(found)] == ["my::block", "aten::mm"]
+
+
+def test_events_that_touch_are_told_apart():
+    """Of two that begin together the longer one is around the other; one that begins as another ends is beside it."""
+    events = [
+        cpu_op("inner", 0.0, 9.0, 2),
+        cpu_op("outer", 0.0, 10.0, 1),
+        cpu_op("next", 10.0, 5.0, 3),
+        {**cpu_op("elsewhere", 1.0, 2.0, 4), "tid": 9},
+    ]
+    parents = {span.name: span.parent and span.parent.name for span in Trace(events).spans}
+    assert parents == {"inner": "outer", "outer": None, "next": None, "elsewhere": None}
+
+
+def test_an_operator_around_several_ranges_is_one_call():
+    """The first; the others keep their ranges, so that no event has the figures of two calls."""
+    events = [
+        cpu_op("aten::linear", 0.0, 90.0, 1),
+        cpu_op(MARKS, 10.0, 30.0, 2),
+        cpu_op(MARKS, 50.0, 30.0, 3),
+    ]
+    found, operators = annotated_of(events, row("aten.linear", macs=1), row("aten.linear", macs=2))
+    assert [(each["ts"], each["args"]["macs"]) for each in operators] == [(0.0, 1), (50.0, 2)]
+    assert found.cost.macs == 3
 
 
 def test_an_operator_is_not_looked_for_inside_another_counted_call():
