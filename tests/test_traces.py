@@ -354,6 +354,15 @@ def test_calls_are_counted_as_before_once_the_profiler_has_stopped(tmp_path):
     assert mode.profile.annotate_trace(profiler, tmp_path / "out.json").cost == once
 
 
+def test_the_profiler_is_left_as_it_was():
+    """Its own functions, which blocks replace to learn when it records, are back after the last block."""
+    names = "_run_on_profiler_start", "_run_on_profiler_stop"
+    before = [getattr(torch.autograd.profiler, name) for name in names]
+    with OpFlopMode(), OpFlopMode():
+        assert all(getattr(torch.autograd.profiler, name) not in before for name in names)
+    assert [getattr(torch.autograd.profiler, name) for name in names] == before
+
+
 def test_threads_that_the_profiler_records_are_annotated(tmp_path):
     """With its option for all threads; without it, only the block's own thread is in the trace."""
     once, net = counted(STEP), nn.Linear(8, 4)
