@@ -36,7 +36,7 @@ def make_figure(**options):
 @pytest.fixture(autouse=True)
 def _matplotlib(request):
     """Skip without matplotlib, except a test that takes it away itself."""
-    if matplotlib is None and "without" not in request.node.name:
+    if matplotlib is None and "without_matplotlib" not in request.node.name:
         absent("plot", REASON)
 
 
