@@ -228,12 +228,14 @@ def _room_above(ax: Axes) -> float:
     figure = ax.figure.canvas.figure
     if figure.get_layout_engine() is not None:
         return inf
-    others = [
-        other.bbox.y0
+    above = [
+        other.get_tightbbox()
         for other in figure.axes
         if other.bbox.y0 >= ax.bbox.y1 and other.bbox.x0 < ax.bbox.x1 and ax.bbox.x0 < other.bbox.x1
     ]
-    return points(ax, min([figure.bbox.y1, *others]) - ax.bbox.y1)
+    # Where Axes are above, what is written below these needs room too.
+    lowest = [box.y0 for box in above if box is not None]
+    return points(ax, min([figure.bbox.y1, *lowest]) - ax.bbox.y1)
 
 
 def set_labels(ax: Axes, x: str, y: str = "") -> None:
