@@ -239,6 +239,22 @@ def test_a_composite_operator_at_a_formula_is_timed_from_its_first_call():
     assert seconds_by_op(profile) == {"timingtests.doze": 1}
 
 
+def test_an_operator_that_its_kernel_dispatches_again_is_timed_from_its_first_call():
+    """By a kernel for autograd that does not decompose it; both of its calls are one row."""
+    with torch.library._scoped_library("timingtests", "DEF") as library:
+        library.define("nap(Tensor x) -> Tensor")
+
+        def dispatch_again(x):
+            with torch._C._AutoDispatchBelowAutograd():
+                return torch.ops.timingtests.nap(x)
+
+        library.impl("nap", dispatch_again, "Autograd")
+        library.impl("nap", lambda x: take(x, 2), "CPU")
+        nap = torch.ops.timingtests.nap
+        profile = timed(lambda: [nap(X), nap(X)], formulas={nap: lambda x: Cost(ops=3)})
+    assert [(row.op, row.calls, row.seconds) for row in profile.rows] == [("timingtests.nap", 2, 4)]
+
+
 class Hiding(torch.Tensor):
     """A tensor that runs operators where no dispatch mode sees them."""
 

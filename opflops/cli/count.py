@@ -16,6 +16,7 @@ from opflops.cli.user_code import quiet_warnings
 from opflops.errors import TargetError
 from opflops.profile.profile import Profile
 from opflops.report.files.counts import SECONDS
+from opflops.report.timing_notes import timing_notes
 from opflops.wording import printable, unknown
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def command(arguments: argparse.Namespace) -> int:
     deliver(text, arguments, rendering.format, " and ".join(each.summary for each in counted.values()))
     if not arguments.quiet and not rendering.has_sentences:
         for each in counted.values():
-            for sentence in fits.sentences(each, rendering.capacity):
+            times = timing_notes(each.profile.rows, each.profile.timing)
+            for sentence in (*fits.sentences(each, rendering.capacity), *times):
                 print(f"opflops: {printable(sentence)}", file=sys.stderr)
     return _report_unpriced(counted) if arguments.strict else 0
 

@@ -192,7 +192,8 @@ def time_step(
     (True, True)
 
     On the CPU, the time of a row is that of its operator alone, without Python's work between operators; on CUDA, it is
-    the time on the device. If the step is much longer than all rows together, look between the operators.
+    the time between two events on its stream, with the launch where the device waits for the program. If the step is
+    much longer than all rows together, look between the operators.
 
     Args:
         step: A function without arguments. It runs many times, so it must do the same work each time.

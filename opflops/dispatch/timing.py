@@ -65,7 +65,8 @@ class Clock:
     """Time the operators of a block.
 
     On the CPU the time of an operator is that of its call, without the operators that it runs and are recorded
-    themselves, and without what modes do. On CUDA and XPU it is the time between two events on its stream.
+    themselves, and without what modes do that time operators too. On CUDA and XPU it is the time between two events on
+    its stream; where the stream waits for the program, this includes the launch.
 
     Args:
         find_events: Returns the events of a kind of device, or None.
@@ -137,11 +138,6 @@ class Clock:
             events.release(number, start)
             raise
         inside, thread.spans = thread.spans, outer
-        if events.is_capturing(number):
-            # The call began a capture.
-            self.note_untimed(_CAPTURED)
-            events.release(number, start)
-            return out
         span = Span(number, start, events.record(number))
         self._pending.append((events, span))
         outer.append(span)
