@@ -258,6 +258,7 @@ def test_lightning_with_two_optimizers_by_hand(tmp_path):
 @pytest.mark.parametrize(("error", "failing"), [(KeyboardInterrupt, 0), (RuntimeError, 0), (RuntimeError, 1)])
 def test_no_mode_is_left_behind_when_lightning_ends_with_an_error(tmp_path, error, failing):
     """Nor is anything else: the callback serves another trainer."""
+    required.models("lightning.pytorch")
     from opflops.integrations.lightning import FlopsCallback  # noqa: PLC0415 - may be absent
 
     def training_step(self, batch, batch_idx):
