@@ -103,6 +103,10 @@ class FlopsCallback(_callback_class()):  # type: ignore[misc]
         """End counting after an error or Ctrl-C."""
         self.discard_step(type(exception), exception, exception.__traceback__)
 
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002 - as above
+        """End counting if the rest of the epoch was skipped, which Lightning tells no callback."""
+        self.discard_step()
+
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002 - as above
         """End counting if the last batch was not completed."""
         self.discard_step()

@@ -81,7 +81,8 @@ class WatchedModel:
         self.calls = 0
         self._counter = counter
         self._model = model
-        self._undo: Callable[[], None] | None = None
+        # Called as well when nobody has the meter any more.
+        self._undo: weakref.finalize[[], WatchedModel] | None = None
         self._compiled: Any = None
         self._sought_wrapper = False
         self.attach()
@@ -96,12 +97,16 @@ class WatchedModel:
         if compiled is not None:
             # Inside the compiled call hooks are compiled, too.
             self._compiled = _noting(reference, compiled)
-            self._undo = replace_compiled_call(self._model, self._compiled)
+            self._detach_by(replace_compiled_call(self._model, self._compiled))
             return True
 
         self._compiled = None
-        self._undo = self._model.register_forward_pre_hook(_CallHook(reference), with_kwargs=True).remove
+        self._detach_by(self._model.register_forward_pre_hook(_CallHook(reference), with_kwargs=True).remove)
         return True
+
+    def _detach_by(self, undo: Callable[[], None]) -> None:
+        self._undo = weakref.finalize(self, undo)
+        self._undo.atexit = False
 
     def detach(self) -> None:
         """Watch the model no longer."""

@@ -179,8 +179,8 @@ class Throughput:
         if self.counted_steps == 1 and self.profile is not None and not self.profile.total.flops:
             self._warn_once(
                 "nothing",
-                "No arithmetic was seen in the step that was counted. What a CUDA graph replays, and what other "
-                "threads and processes run, cannot be counted.",
+                "No arithmetic was seen in the step that was counted. What a CUDA graph replays that was captured "
+                "earlier, and what other threads and processes run, cannot be counted.",
             )
         return work
 

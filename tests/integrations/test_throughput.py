@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import gc
 import pickle
 import subprocess
 import sys
@@ -594,6 +595,31 @@ def test_a_copy_counts_for_itself(make):
     made.rates()
     assert made.window.flops == 2 * products(2) // 2
     assert meter.counted_steps == 1
+
+
+@pytest.mark.parametrize("end", ["close", "del"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_meter_that_is_closed_or_gone_leaves_no_hook(end, compiled):
+    """Neither on the model nor in its compiled call."""
+    model = linear()
+    if compiled:
+        model.compile(backend="eager")
+    before = model._compiled_call_impl
+
+    def measure():
+        meter = Throughput(model, device=MINE)
+        with meter.step(), torch.no_grad():
+            model(torch.ones(2, WIDE))
+        return meter
+
+    meter = measure()
+    if end == "close":
+        meter.close()
+    else:
+        del meter
+        gc.collect()
+    assert not model._forward_pre_hooks
+    assert model._compiled_call_impl is before
 
 
 @pytest.mark.parametrize(

@@ -210,6 +210,23 @@ def test_lightning_with_a_compiled_module(tmp_path):
     torch.compiler.reset()
 
 
+def test_no_mode_is_left_behind_when_lightning_skips_the_rest_of_an_epoch(tmp_path):
+    """The batch before which it does so has no end."""
+    modes = []
+
+    def skip(self, batch, batch_idx):
+        return -1 if batch_idx == 1 else None
+
+    def ended(self):
+        modes.append(dispatch_modes())
+
+    model = lightning_module(on_train_batch_start=skip, on_validation_start=ended, on_train_epoch_end=ended)
+    callback = fit(tmp_path, model, size=12)
+    assert modes
+    assert not any(modes)
+    assert callback.meter.counted_steps == 1 + 3  # the first batch, and the one that is skipped, which stays unknown
+
+
 def test_lightning_with_two_optimizers_by_hand(tmp_path):
     """The second steps in every other batch."""
 
@@ -241,6 +258,7 @@ def test_lightning_with_two_optimizers_by_hand(tmp_path):
 @pytest.mark.parametrize(("error", "failing"), [(KeyboardInterrupt, 0), (RuntimeError, 0), (RuntimeError, 1)])
 def test_no_mode_is_left_behind_when_lightning_ends_with_an_error(tmp_path, error, failing):
     """Nor is anything else: the callback serves another trainer."""
+    required.models("lightning.pytorch")
     from opflops.integrations.lightning import FlopsCallback  # noqa: PLC0415 - may be absent
 
     def training_step(self, batch, batch_idx):
