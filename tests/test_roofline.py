@@ -189,3 +189,11 @@ def test_expressions_have_no_time():
     symbolic = Profile((row("aten.mm", flops=sympy.Symbol("batch", positive=True, integer=True)),))
     with pytest.raises(ProfileError, match=r"The roofline needs numbers, but .*\. Choose sizes first: profile\.at\("):
         symbolic.roofline(TOY)
+
+
+def test_the_note_names_rates_of_integers_and_leaves_out_what_is_unknown():
+    """Integers have operations, not floating-point ones; a device without peaks has its bandwidth alone."""
+    work = Profile((row("aten.clone", moved=400),))
+    said = str(work.roofline("a2")).replace("\n", " ")
+    assert "18.00 TFLOP/s in bfloat16, 36.00 TOP/s in int8; float32 is not computed in TF32." in said
+    assert "of the Mac): 400.0 GB/s; float32 is not" in str(work.roofline("m2-max")).replace("\n", " ")

@@ -378,8 +378,10 @@ def test_a_profile_without_times_says_so():
     lost = Row("Net", "Net", "lib.op", "forward", "", 1, Cost(), priced=False)
     with pytest.raises(ProfileError, match=r"timed in part: lib\.op in Net has no time"):
         Profile((row(1000, seconds=1.0), lost)).mfu(None, TOY)
-    with pytest.raises(ProfileError, match="was not timed"):
-        Profile().mfu(None, TOY)
+    assert Profile((row(1000, seconds=1.0), lost)).roofline(TOY).utilizations == ()
+    for rows in ((), (row(1000, seconds=float("inf")),)):
+        with pytest.raises(ProfileError, match="was not timed"):
+            Profile(rows).mfu(None, TOY)
 
 
 def test_a_timed_roofline_has_the_utilization():

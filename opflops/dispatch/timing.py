@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -58,7 +58,7 @@ def synchronized_time() -> float:
     """Return the time in seconds once the accelerator, if there is one, has finished all work that it was given."""
     if torch.accelerator.is_available():
         torch.accelerator.synchronize()
-    return time.perf_counter()
+    return perf_counter()
 
 
 class Clock:
@@ -76,7 +76,7 @@ class Clock:
         self._thread = _ThreadState()
         self._pending: list[tuple[DeviceEvents, Span]] = []
         self._untimed: dict[str, int] = {}
-        self._started = time.perf_counter()
+        self._started = perf_counter()
         self._ended: float | None = None
         # Of each device: its events, the first one of the block, and the last one once the block has ended.
         self._blocks: dict[tuple[str, int], tuple[DeviceEvents, Any]] = {}
@@ -85,7 +85,7 @@ class Clock:
 
     def timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """Return a function that makes a call and takes its time, which :meth:`add_to` adds to an accumulator."""
-        thread, bookkeeping, clock = self._thread, _bookkeeping, time.perf_counter
+        thread, bookkeeping, clock = self._thread, _bookkeeping, perf_counter
 
         def run(*args: Any, **kwargs: Any) -> Any:
             thread.taken = None
@@ -145,7 +145,7 @@ class Clock:
         span = Span(number, start, events.record(number))
         self._pending.append((events, span))
         outer.append(span)
-        thread.taken, thread.ended = (span, inside), time.perf_counter()
+        thread.taken, thread.ended = (span, inside), perf_counter()
         return out
 
     def _run_synchronized(self, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -185,7 +185,7 @@ class Clock:
             span, inside = taken  # type: ignore[misc]
             times.spans.append((1, span))
             times.spans.extend((-1, each) for each in inside)
-        _bookkeeping.seconds += time.perf_counter() - thread.ended
+        _bookkeeping.seconds += perf_counter() - thread.ended
 
     def watch(self, accumulator: Accumulator) -> None:
         """Let an accumulator on the fast path time its calls."""
@@ -215,7 +215,7 @@ class Clock:
 
     def stop(self) -> None:
         """End the time of the block. Its work on accelerators need not have ended."""
-        self._ended = time.perf_counter()
+        self._ended = perf_counter()
         for key, (events, _) in self._blocks.items():
             if not events.is_capturing(key[1]):
                 self._last[key] = events.record(key[1])
@@ -259,7 +259,7 @@ class Clock:
         Args:
             calls: How many times the block called each model.
         """
-        ended = time.perf_counter() if self._ended is None else self._ended
+        ended = perf_counter() if self._ended is None else self._ended
         seconds = max((ended - self._started, *self._device_seconds.values()))
         return Timing(1, 0, seconds, calls=calls)
 

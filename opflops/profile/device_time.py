@@ -66,7 +66,7 @@ def utilization(
     check_count("world_size", world_size, otherwise="")
     check_concrete(((row, "macs", as_int(row.cost.macs)) for row in rows), kind)
     if seconds is None:
-        taken, measured = _measured_seconds(caller, kind, rows, timing)
+        taken, measured = _require_time(caller, kind, rows, timing)
     else:
         taken, measured = _check_seconds(caller, seconds), ""
     counted = [row for row in rows if row.phase in PHASES[kind]]
@@ -125,24 +125,44 @@ def _check_seconds(caller: str, seconds: Any) -> float:
     )
 
 
-def _measured_seconds(caller: str, kind: str, rows: Sequence[Row], timing: Timing | None) -> tuple[float, str]:
+def measured_time(rows: Sequence[Row], timing: Timing | None) -> tuple[float, str] | None:
     """Return the time of a run without the mode, or else of all rows, and how it was measured.
 
-    Raises:
-        ProfileError: A row that costs something was not timed, or has a negative time as in a difference.
+    Args:
+        rows: All rows of a profile.
+        timing: How the profile was timed.
+
+    Returns:
+        The seconds and a few words on them; None if the time of the whole is not known.
     """
     if timing is not None and timing.wall is not None and 0 < timing.wall < inf:
         runs = "a single run" if timing.runs == 1 else f"the median of {timing.runs} runs"
         return timing.wall, f"{runs} without the mode"
-    check_concrete(((row, "seconds", row.seconds or 0) for row in rows), kind)
     total = fsum(row.seconds or 0.0 for row in rows)
-    untimed = [row for row in rows if row.seconds is None and (row.cost or not row.priced)]
-    if not untimed and 0 < total < inf:
-        once = "; some were timed only once" if any(row.timed_once and row.seconds for row in rows) else ""
-        return total, f"the operators' times, added up{once}"
+    if any(map(_lacks_time, rows)) or not 0 < total < inf:
+        return None
+    once = "; some were timed only once" if any(row.timed_once and row.seconds for row in rows) else ""
+    return total, f"the operators' times, added up{once}"
+
+
+def _lacks_time(row: Row) -> bool:
+    """Tell whether a row has no time, although it costs something."""
+    return row.seconds is None and bool(row.cost or not row.priced)
+
+
+def _require_time(caller: str, kind: str, rows: Sequence[Row], timing: Timing | None) -> tuple[float, str]:
+    """Return what :func:`measured_time` does.
+
+    Raises:
+        ProfileError: The time is not known, or one is negative as in a difference.
+    """
+    check_concrete(((row, "seconds", row.seconds or 0) for row in rows), kind)
+    if (found := measured_time(rows, timing)) is not None:
+        return found
     why = "This profile was not timed"
-    if untimed and total:
-        why = f"This profile was timed in part: {untimed[0].op} in {untimed[0].module or 'no module'} has no time"
+    first = next(filter(_lacks_time, rows), None)
+    if first is not None and any(row.seconds for row in rows):
+        why = f"This profile was timed in part: {first.op} in {first.module or 'no module'} has no time"
     raise ProfileError(
         f"{why}. Give {caller} the seconds that the work took, or count it with OpFlopMode(timing=True)."
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from opflops.devices import device as find_device
 from opflops.devices.bounds import bound_groups
 from opflops.errors import ProfileArgumentError
-from opflops.profile.device_time import HFU, MFU, utilization
+from opflops.profile.device_time import HFU, MFU, measured_time, utilization
 from opflops.records.arguments import check_count, check_flag, explain_methods, keys_of, no_advice
 from opflops.records.datasheets import split_tf32
 from opflops.report import format_roofline_table
@@ -101,14 +101,14 @@ def roofline(
     parts = bound_groups(rows, found, *keys, tf32=tf32)
     (total,) = bound_groups(rows, found, tf32=tf32)
     integer = dict.fromkeys(row.dtype for row in rows if not row.floating and (row.cost.bytes or row.seconds))
-    used = _utilizations(rows, found, total, tf32=tf32, remarks=remarks, timing=timing)
+    used = _utilizations(rows, found, tf32=tf32, remarks=remarks, timing=timing)
     return Roofline(found, keys, parts, total._replace(label="total"), tf32, tuple(integer), used)
 
 
 def _utilizations(
-    rows: Sequence[Row], device: Device, total: Bound, *, tf32: bool, remarks: Sequence[str], timing: Timing | None
+    rows: Sequence[Row], device: Device, *, tf32: bool, remarks: Sequence[str], timing: Timing | None
 ) -> tuple[Utilization, ...]:
-    if not total.measured or total.untimed:
+    if measured_time(rows, timing) is None:
         return ()
     mfu, hfu = (utilization(kind, rows, None, device, tf32=tf32, remarks=remarks, timing=timing) for kind in (MFU, HFU))
     found = (mfu, hfu) if hfu.flops != mfu.flops else (mfu,)

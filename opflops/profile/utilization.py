@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.records.datasheets import TF32, Device
 from opflops.units import duration, scaled
+from opflops.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,7 +126,8 @@ class Utilization(float):
         taken = duration(self.seconds)
         divisor = taken if self.world_size == 1 else f"({self.world_size} devices x {taken})"
         how = f" ({self.measured})" if self.measured else ""
-        return (
+        # Names and sources may come from a file.
+        return printable(
             f"{self.kind} {'at least ' if self.lower_bound else ''}{_format_percent(self)} = "
             f"{duration(self.numerator)} at peak / {divisor}{how}. "
             f"2 x macs: {', '.join(map(str, self.parts)) or 'none'}. "
@@ -133,7 +135,7 @@ class Utilization(float):
         )
 
     def __str__(self) -> str:
-        return " ".join((self.statement, *self.notes))
+        return " ".join((self.statement, *map(printable, self.notes)))
 
     def __repr__(self) -> str:
         return f"<{self.statement}>"

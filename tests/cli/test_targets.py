@@ -1,6 +1,7 @@
 """Models in a user's own code: what a target names, what it is called with, and on which device."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -209,11 +210,32 @@ def test_a_model_too_large_to_run_is_refused_before_it_is_made(run, monkeypatch)
 
 
 def test_timing_runs_for_real(run):
-    """On the CPU by default, once more than is counted, and the table has seconds."""
+    """On the CPU by default, in repeated runs after a warm-up, with the counts of one and what the mode costs."""
     code, out, err = run("mymodels:Net", "--input", "2,4", "--timing", "--by", "op")
     assert (code, err) == (0, "")
     assert " · cpu · " in out.splitlines()[0]
-    assert "seconds" in out
+    assert {"seconds", "spread"} <= set(out.split())
+    text = " ".join(out.split())
+    assert re.search(r"Times are medians of \d+ runs after 3 of warm-up", text)
+    assert re.search(r"A run takes [\d.]+ \S+ \(spread [\d.]+ \S+\) without the mode", text)
+    assert re.search(r"Counted and timed, a run takes .*: the mode itself costs -?[\d.]+", text)
+    _, untimed, _ = run("mymodels:Net", "--input", "2,4", "--by", "op", "--columns", "calls,flops")
+    _, timed, _ = run("mymodels:Net", "--input", "2,4", "--by", "op", "--columns", "calls,flops", "--timing")
+    assert timed.splitlines()[2:7] == untimed.splitlines()[2:7]
+
+
+def test_times_and_memory_are_of_different_runs(run, tmp_path):
+    """To follow the memory takes time; the profile has both, and the gradients of no earlier run."""
+    where = tmp_path / "timed.json"
+    options = ("--input", "2,4", "--optimizer", "adamw", "--memory")
+    assert run("mymodels:Net", *options, "--timing", "--time-limit", "60", "-o", str(where))[0] == 0
+    timed = Profile.from_json(where.read_text())
+    assert run("mymodels:Net", *options, "--device", "cpu", "-o", str(where))[0] == 0
+    untimed = Profile.from_json(where.read_text())
+    assert timed.memory.peak == untimed.memory.peak
+    assert timed.total == untimed.total
+    assert timed.timing.runs >= 1
+    assert all(row.seconds > 0 for row in timed.rows)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

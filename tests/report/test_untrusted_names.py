@@ -41,6 +41,14 @@ VIEWS = {
             replace(DEVICE, name=TITLE, source=TITLE), steps=1, mfu=0.4
         )
     ),
+    "utilization": lambda: str(
+        Profile((replace(HOSTILE, phase="forward"), replace(UNKNOWN, phase="backward"))).mfu(1.0, DEVICE)
+    ),
+    "utilization by a strange device": lambda: str(
+        Profile((replace(HOSTILE, phase="forward", dtype="float32", estimate=""),)).mfu(
+            1.0, replace(DEVICE, name=TITLE, source=f"who\nnear{TITLE}")
+        )
+    ),
     "budget": lambda: "\n".join([format_largest(PROFILE, "macs"), *unpriced_messages(PROFILE)]),
 }
 

@@ -131,6 +131,10 @@ def profile_data(
     }
     if any(row.seconds is not None for row in floating):
         columns["seconds"] = [row.seconds for row in floating]
+        columns["spread"] = [row.spread for row in floating]
+        columns["timed"] = [int(row.seconds is not None) for row in floating]
+        columns["repeated"] = [int(row.seconds is not None and row.spread is not None) for row in floating]
+        columns["once"] = [int(row.timed_once) for row in floating]
     values = {name: [getattr(row.cost, name) for row in floating] for name in Cost._fields}
     counts, written = _encode_counts(values | {"activations": [row.activations for row in floating]}, symbolic)
     if floating:

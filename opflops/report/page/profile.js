@@ -16,6 +16,14 @@ const MEASURES = {
   calls: { label: "calls", heading: "Calls", unit: "", of: { calls: 1 } },
 };
 
+/** Sums that say how times were taken: how many rows were timed, in repeated runs or in a single call. */
+const OF_TIMES = {
+  spread: { of: { spread: 1 } },
+  timed: { of: { timed: 1 } },
+  repeated: { of: { repeated: 1 } },
+  once: { of: { once: 1 } },
+};
+
 /** Writes a value of a measure for a cell. */
 function amount(measure, value) {
   return measure === "seconds" ? duration(value) : scaled(value, MEASURES[measure].unit);
@@ -113,7 +121,7 @@ class Profile {
 
   column(measure) {
     const values = new Float64Array(this.phase.length);
-    for (const [field, factor] of Object.entries(MEASURES[measure].of)) {
+    for (const [field, factor] of Object.entries((MEASURES[measure] ?? OF_TIMES[measure]).of)) {
       this.rows[field].forEach((count, row) => {
         values[row] += factor * (Array.isArray(count) ? this.evaluated(count) : (count ?? 0));
       });
@@ -219,9 +227,16 @@ class Totals {
     const { label } = MEASURES[measure];
     const full = this.full(measure, node);
     if (!this.profile.symbolic || !this.hasTerms(measure)) {
-      return measure === "seconds" ? full : `${full} ${label}`;
+      return measure === "seconds" ? full + this.howTimed(node) : `${full} ${label}`;
     }
     return `${full} ${label}; ${scaled(this.value(measure, node))} at ${this.profile.examples}`;
+  }
+
+  /** Says how a time was taken: its spread over repeated runs, or that it is of a single call. */
+  howTimed(node) {
+    const [timed, repeated, once] = ["timed", "repeated", "once"].map((name) => this.value(name, node));
+    if (timed > 0 && repeated === timed) return `, spread ${this.value("spread", node).toPrecision(3)} s over repeated runs`;
+    return timed > 0 && once === timed ? ", timed in a single call" : "";
   }
 
   /** Sums a measure by operator and phase, with the calls of each operator; largest first. */
