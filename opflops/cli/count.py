@@ -82,7 +82,7 @@ def _check_options(names: list[str], arguments: argparse.Namespace) -> None:
         return
     if arguments.measure == SECONDS and not arguments.timing:
         raise TargetError("--measure seconds needs times. Give --timing to measure them.")
-    if arguments.bottlenecks == "" and not arguments.timing:
+    if getattr(arguments, "bottlenecks", None) == "" and not arguments.timing:
         raise TargetError(
             "--bottlenecks needs times or a device. Give --timing to measure times, or a device for lower bounds on "
             "it, as in --bottlenecks h100-sxm."

@@ -35,18 +35,18 @@ VIEWS = {
     },
     "difference": lambda: format_difference(NAMED, ComparedProfile((HOSTILE,)), names=("before", TITLE)),
     "roofline": lambda: str(PROFILE.roofline(DEVICE, ("module", "op", "dtype"))),
+    "bottlenecks": lambda: str(PROFILE.bottlenecks(DEVICE)),
+    "resources": lambda: str(
+        Profile((replace(HOSTILE, phase="forward"), HOSTILE)).resources(
+            replace(DEVICE, name=TITLE, source=TITLE), steps=1, mfu=0.4
+        )
+    ),
     "utilization": lambda: str(
         Profile((replace(HOSTILE, phase="forward"), replace(UNKNOWN, phase="backward"))).mfu(1.0, DEVICE)
     ),
     "utilization by a strange device": lambda: str(
         Profile((replace(HOSTILE, phase="forward", dtype="float32", estimate=""),)).mfu(
             1.0, replace(DEVICE, name=TITLE, source=f"who\nnear{TITLE}")
-        )
-    ),
-    "bottlenecks": lambda: str(PROFILE.bottlenecks(DEVICE)),
-    "resources": lambda: str(
-        Profile((replace(HOSTILE, phase="forward"), HOSTILE)).resources(
-            replace(DEVICE, name=TITLE, source=TITLE), steps=1, mfu=0.4
         )
     ),
     "budget": lambda: "\n".join([format_largest(PROFILE, "macs"), *unpriced_messages(PROFILE)]),
