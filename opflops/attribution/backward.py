@@ -37,6 +37,8 @@ class BackwardAttribution:
 
     Attributes:
         roots: The root modules and the paths of their modules.
+        entries: The fields of :class:`opflops.attribution.module_stack.StackEntry` of the modules that run, innermost
+            last; the first stands for what is outside any module.
     """
 
     def __init__(self, roots: RootModules | None = None) -> None:
@@ -45,7 +47,7 @@ class BackwardAttribution:
         self._contexts: dict[str, ModuleContext] = {OUTSIDE: outside}
         # The contexts of modules that replaced one of another class at the same path.
         self._replacement_contexts: dict[tuple[str, str], ModuleContext] = {}
-        self._stack: list[EntryTuple] = [(outside, None, None, FORWARD, -1, outside, 0, None)]
+        self.entries: list[EntryTuple] = [(outside, None, None, FORWARD, -1, outside, 0, None)]
         # Each thread numbers its nodes separately, and the autograd engine recomputes forwards in its own threads.
         self._thread = threading.get_ident()
         self._node_owners = NodeOwners(next_sequence_nr(), outside)
@@ -72,7 +74,7 @@ class BackwardAttribution:
         Args:
             task: The backward pass that this thread is in (its graph task ID).
         """
-        top = self._stack[-1]
+        top = self.entries[-1]
         if top[4] == task:
             # A module was entered since the pass began: its forward is being recomputed.
             return top[0], top[3]
@@ -120,7 +122,7 @@ class BackwardAttribution:
         thread = threading.get_ident()
         node_owners = self._node_owners_by_thread.get(thread)
         if node_owners is None:
-            node_owners = self._node_owners_by_thread[thread] = NodeOwners(next_sequence_nr(), self._stack[0][0])
+            node_owners = self._node_owners_by_thread[thread] = NodeOwners(next_sequence_nr(), self.entries[0][0])
         return node_owners
 
     def _owners_of_pass(self) -> NodeOwners[ModuleContext]:

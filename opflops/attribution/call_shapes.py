@@ -27,12 +27,12 @@ RAISED = object()
 """Stands for the result of a call that raised."""
 
 
-class ShapeCounts(dict[Any, list[int]]):
-    """Count the calls of a module by their shapes, each in a list of its own, which takes a look-up less to change.
+class ShapeCounts(dict[Any, int]):
+    """Count the calls of a module by their shapes.
 
-    The key of a call with one tensor and a tensor as its result has three parts: the sizes and the dtype of the first
-    as a pair, then those of the result. That of any other call is a pair of tuples of such pairs, for what it was given
-    and what it returned.
+    The key of a call with one tensor and a tensor as its result has four parts: the sizes and the dtype of the first,
+    then those of the result. That of any other call is a pair of tuples of such pairs, for what it was given and what
+    it returned.
 
     Attributes:
         others: The calls with other shapes than the first :data:`MAX_SHAPES`.
@@ -40,39 +40,43 @@ class ShapeCounts(dict[Any, list[int]]):
 
     others = 0
 
-    def __missing__(self, key: Any) -> list[int]:
-        """Add shapes that are new."""
-        if len(self) > MAX_SHAPES:
-            # The one beyond the limit makes room.
-            self.others += self.popitem()[1][0]
-        calls = self[key] = [0]
-        return calls
+    def add(self, key: Any, calls: int) -> None:
+        """Add calls of some shapes."""
+        if key in self or len(self) < MAX_SHAPES:
+            self[key] = self.get(key, 0) + calls
+        else:
+            self.others += calls
 
-    def calls(self) -> list[CallShapes]:
-        """List the shapes that are kept, with the numbers of calls."""
-        found = []
-        for key, (number,) in [*self.items()][:MAX_SHAPES]:
-            if key[2:]:
-                first, sizes, dtype = key
-                given, returned = (first,), ((sizes, dtype),)
-            else:
-                given, returned = key
-            found += [CallShapes(_to_records(given), _to_records(returned), number)]
-        return found
 
-    def calls_without_shapes(self) -> int:
-        """Return how many calls had shapes that are not kept."""
-        return self.others + sum([number for (number,) in [*self.values()][MAX_SHAPES:]])
+NO_SHAPES = (None, None, None, None)
+"""The usual shapes of a module before its first call; no call has them."""
 
 
 def shape_counts(context: ModuleContext) -> ShapeCounts:
-    """Return the shapes of all calls of a module; make them of the usual ones, which most modules have alone."""
-    if context.shapes is None:
-        context.shapes = ShapeCounts()
-        if context.usual is not None:
-            *given, sizes, dtype, calls = context.usual
-            context.shapes[tuple(given), sizes, dtype] = calls
-    return context.shapes
+    """Return the shapes of a module's calls, to which those of the usual shapes are added first."""
+    shapes = context.shapes
+    if shapes is None:
+        shapes = context.shapes = ShapeCounts()
+    if context.usual_calls:
+        shapes.add(context.usual, context.usual_calls)
+        context.usual_calls = 0
+    return shapes
+
+
+def recorded_calls(context: ModuleContext) -> tuple[list[CallShapes], int]:
+    """List the shapes of a module's calls, and return how many calls had others. The module may run in a thread."""
+    shapes = ShapeCounts(context.shapes or {})
+    if context.shapes is not None:
+        shapes.others = context.shapes.others
+    if context.usual_calls:
+        shapes.add(context.usual, context.usual_calls)
+    found = []
+    for key, number in shapes.items():
+        given, returned = (key[:2],), (key[2:],)
+        if not key[2:]:
+            given, returned = key
+        found += [CallShapes(_to_records(given), _to_records(returned), number)]
+    return found, shapes.others
 
 
 class _DtypeNames(dict[Any, str]):
@@ -132,4 +136,4 @@ def key_of_call(given: Any, result: Any) -> Any:
     """
     inputs = (hashable_sizes(*given),) if type(given) is tuple else tuple(given)
     outputs = () if result is RAISED else tuple(shapes_in(result))
-    return (inputs[0], *outputs[0]) if len(inputs) == len(outputs) == 1 else (inputs, outputs)
+    return (*inputs[0], *outputs[0]) if len(inputs) == len(outputs) == 1 else (inputs, outputs)

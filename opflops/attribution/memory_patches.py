@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial, wraps
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from opflops.attribution.module_stack import counting_modes
@@ -20,19 +20,6 @@ if TYPE_CHECKING:
 def tracking_modes() -> list[Any]:
     """Return the modes that count what runs now and follow its memory."""
     return [mode for mode in counting_modes(dispatch_modes()) if mode.memory_tracker is not None]
-
-
-def call_tracked(modes: list[Any], function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return how to call a module: as a function does, and so that trackers see if no other module called it.
-
-    Args:
-        modes: The modes that count the module, and have not entered it yet.
-        function: The function.
-    """
-    for mode in modes:
-        if mode.memory_tracker is not None and not mode.module_stack.inside_module:
-            function = partial(mode.memory_tracker.call_outermost, mode.module_stack, function)
-    return function
 
 
 def _wrap_engine(original: Callable[..., Any]) -> Callable[..., Any]:

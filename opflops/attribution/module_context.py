@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from opflops.attribution.call_shapes import NO_SHAPES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
@@ -33,9 +35,10 @@ class ModuleContext:
         sites: The contexts of the other call sites.
         run: The run of a caller that called the module last.
         calls: How many times that run has called it.
-        shapes: The shapes of all calls, of a module's own context; None before there are others than ``usual``.
-        usual: Those of the latest call with one plain tensor and a plain result: sizes and dtype of both, and a list,
-            which is in ``shapes`` too, with the number of such calls. None before there is one.
+        shapes: The shapes of the calls, of a module's own context; None before there are others than ``usual``.
+        usual: Those of the latest call with one plain tensor and a plain result: sizes and dtype of both. Modules share
+            equal ones, which are read often then.
+        usual_calls: How many such calls there were, without those that are in ``shapes``.
     """
 
     __slots__ = (
@@ -51,6 +54,7 @@ class ModuleContext:
         "shapes",
         "sites",
         "usual",
+        "usual_calls",
     )
 
     def __init__(self, path: str, module_type: str, caller: ModuleContext | None = None, call: int = 0) -> None:
@@ -64,7 +68,8 @@ class ModuleContext:
         self.run = -1
         self.calls = 0
         self.shapes: ShapeCounts | None = None
-        self.usual: tuple[Any, Any, Any, Any, list[int]] | None = None
+        self.usual: tuple[Any, Any, Any, Any] = NO_SHAPES
+        self.usual_calls = 0
         self._fast_path_by_phase: dict[str, dict[Any, Any]] | None = None
 
     def site(self, resolve: Callable[[str], str]) -> str:

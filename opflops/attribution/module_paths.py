@@ -9,13 +9,21 @@ from typing import TYPE_CHECKING, Any
 from opflops.torch_internals.modules import class_name, named_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, MutableMapping
+    from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 
     from torch import nn
 
     from opflops.attribution.registered_tensors import RegisteredTensors
 
-    _Item = tuple[weakref.KeyedRef[int, nn.Module], str]
+    _Item = tuple[weakref.ref[nn.Module], str]
+
+
+class _ModuleReference(weakref.ref["nn.Module"]):
+    """Refer to a module weakly, and hold its identity; :class:`weakref.KeyedRef` takes two function calls more."""
+
+    __slots__ = ("key",)
+
+    key: int
 
 
 class ModulePaths:
@@ -30,6 +38,7 @@ class ModulePaths:
         holders: All paths that contain a module, by its identity; these paths add themselves there.
         unscanned: The modules whose parameters were not looked up yet, by identity; these paths add theirs.
         tensors: Reads the parameters of modules that are created during a forward.
+        caches: Further tables by the identity of modules, whose items are removed with the module.
 
     Attributes:
         items: A weak reference to each module and its path, by identity, since a module class may define equality.
@@ -50,6 +59,7 @@ class ModulePaths:
         holders: dict[int, list[ModulePaths]] | None = None,
         unscanned: dict[int, ModulePaths] | None = None,
         tensors: RegisteredTensors | None = None,
+        caches: Sequence[dict[int, Any]] = (),
     ) -> None:
         # An item is removed with its module, before another module can have the same identity.
         self.items: dict[int, _Item] = {}
@@ -58,8 +68,8 @@ class ModulePaths:
         self._unscanned: dict[int, ModulePaths] = {} if unscanned is None else unscanned
         tables: Any = self.items, self._holders, self._unscanned
 
-        def remove(reference: weakref.KeyedRef[int, nn.Module]) -> None:
-            for table in tables:
+        def remove(reference: Any) -> None:
+            for table in (*tables, *caches):
                 table.pop(reference.key, None)
 
         self._remove = remove
@@ -108,7 +118,9 @@ class ModulePaths:
                     holders[key] = [self]
                 if key not in unscanned:
                     unscanned[key] = self
-                items[key] = weakref.KeyedRef(module, remove, key), its_path
+                reference = _ModuleReference(module, remove)
+                reference.key = key
+                items[key] = reference, its_path
         self.unread, self.unchanged = True, False
         return found
 
@@ -120,10 +132,6 @@ class ModulePaths:
             if others and self._unscanned.get(key) is self:
                 self._unscanned[key] = others[0]
         self._holders, self._unscanned = {}, {}
-
-    def weak_reference(self, module: nn.Module) -> weakref.ref[nn.Module]:
-        """Return the weak reference to a module that is kept here."""
-        return self.items[id(module)][0]
 
     def path_of(self, module: nn.Module, caller_path: str, caller: nn.Module | None) -> str:
         """Return a module's path: the registered one, or one below its caller if it was created during a forward."""

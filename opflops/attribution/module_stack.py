@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import Tensor, nn
 
 from opflops.attribution.backward import BackwardAttribution
-from opflops.attribution.call_shapes import MAX_SHAPES, RAISED, key_of_call, shape_counts, shapes_in
+from opflops.attribution.call_shapes import NO_SHAPES, RAISED, key_of_call, shape_counts, shapes_in
 from opflops.attribution.module_context import FORWARD, OUTSIDE, RECOMPUTE, ModuleContext
 from opflops.torch_internals.autograd import graph_task_id, next_sequence_nr
 from opflops.torch_internals.modules import ClassNames, class_name, wraps
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from opflops.attribution.module_paths import ModulePaths
     from opflops.attribution.root_modules import RootModules
 
-_CachedContext = tuple["weakref.ref[nn.Module]", "weakref.ref[type]", object, ModuleContext]
-# Its reference is dead, so it matches no module.
-_NOT_CACHED: _CachedContext = (weakref.ref(nn.Identity()), weakref.ref(object), None, ModuleContext(OUTSIDE, ""))
+_CachedContext = tuple["weakref.ref[type]", object, ModuleContext]
+# No module is of this class.
+_NOT_CACHED: _CachedContext = (weakref.ref(type(None)), None, ModuleContext(OUTSIDE, ""))
+_MAX_KEYS = 1000
 
 
 class StackEntry(NamedTuple):
@@ -63,14 +64,22 @@ class ModuleStack(BackwardAttribution):
     Attributes:
         fast_path: The accumulators of the running module that take the fast path, while no backward pass runs.
         sizes_are_traced: Whether ``torch.jit.trace`` would record that a size is read.
+        on_outermost_return: Called with this stack and the result of a module that nothing else called; None for
+            nothing.
     """
+
+    on_outermost_return: Callable[[ModuleStack, Any], None] | None = None
 
     def __init__(self, roots: RootModules | None = None) -> None:
         BackwardAttribution.__init__(self, roots)
-        self.fast_path = self._stack[0][0].fast_path
-        # Contexts by module identity. An item is valid for the same module, of the same class, below the same root.
+        self.fast_path = self.entries[0][0].fast_path
+        # Contexts by module identity. An item is removed with its module. It is valid for the same class, since a
+        # program may assign to ``module.__class__``, below the same root.
         self._cached_contexts: dict[int, _CachedContext] = {}
-        self._max_cached = 1000
+        self.roots.caches += [self._cached_contexts]
+        # Shapes of calls, so that equal ones are one object.
+        self._shape_keys: dict[Any, Any] = {}
+        self._last_key: tuple[Any, Any, Any, Any] = NO_SHAPES
         self._class_names = ClassNames()
         self._runs = 0
         self.sizes_are_traced = False
@@ -80,14 +89,15 @@ class ModuleStack(BackwardAttribution):
     ) -> ModuleContext:
         """Look up the context of a module that has no valid cached one, and cache it."""
         name = self._class_names[type(module)] or class_name(module)
-        base = self.context_at(paths.path_of(module, caller.path, calling), name)
-        cached = self._cached_contexts
-        if len(cached) > self._max_cached:
-            # Drop modules that were created during a forward and deleted since.
-            for key in [key for key, (reference, *_) in cached.items() if reference() is None]:
-                del cached[key]
-            self._max_cached = 2 * len(cached) + 1000
-        cached[id(module)] = (paths.weak_reference(module), weakref.ref(type(module)), paths.token, base)
+        known = paths.items.get(id(module))
+        path = known[1] if known is not None else paths.path_of(module, caller.path, calling)
+        base = self._contexts.get(path)
+        if base is None or base.module_type != name:
+            base = self.context_at(path, name)
+        self._cached_contexts[id(module)] = weakref.ref(type(module)), paths.token, base
+        if base.usual is NO_SHAPES:
+            # Many modules have the shapes of the one before.
+            base.usual = self._last_key
         return base
 
     def enter(  # noqa: C901, PLR0912 - function calls would take longer
@@ -98,7 +108,7 @@ class ModuleStack(BackwardAttribution):
         Without arguments, the shapes of the call are not recorded. This method and :meth:`leave` run for every module
         call, so they avoid function calls.
         """
-        stack = self._stack
+        stack = self.entries
         depth = len(stack)
         _, calling, paths, phase, _, caller, run, _ = stack[-1]
         task, number = graph_task_id(), next_sequence_nr()
@@ -107,9 +117,8 @@ class ModuleStack(BackwardAttribution):
             paths, caller, run = self._enter_root(module, task, caller, run)
             if task < 0:
                 node_owners.begin_segment(number)
-        reference, its_class, token, base = self._cached_contexts.get(id(module), _NOT_CACHED)
-        # Compare the class too: a program may assign to ``module.__class__``.
-        if reference() is not module or its_class() is not type(module) or token is not paths.token:
+        its_class, token, base = self._cached_contexts.get(id(module), _NOT_CACHED)
+        if its_class() is not type(module) or token is not paths.token:
             base = self._cache_context(module, paths, caller, calling)
         if base.run != run and base.caller is caller:
             # The first call by this run of its first caller. Record it here, as record_call() would.
@@ -118,6 +127,10 @@ class ModuleStack(BackwardAttribution):
         elif base.path == caller.path and (calling is None or wraps(calling, module)):
             # A wrapper, or its recomputed forward, calls the module that it wraps: one call of one path.
             context = stack[-1][0] if calling is not None else caller
+        elif base.caller is None:
+            # The first call of all; as above.
+            base.caller, base.call, base.run, base.calls = caller, 1, run, 1
+            context = base
         else:
             context = base.record_call(caller, run)
         runs = self._runs = self._runs + 1
@@ -138,7 +151,7 @@ class ModuleStack(BackwardAttribution):
                     or torch_function_mode_enabled()
                 ):
                     given = shapes_in(args, kwargs)
-                elif (usual := base.usual) is not None and single.shape == usual[0] and single.dtype is usual[1]:
+                elif single.shape == (usual := base.usual)[0] and single.dtype is usual[1]:
                     # To compare takes less time than to look up.
                     given = usual
                 else:
@@ -172,10 +185,10 @@ class ModuleStack(BackwardAttribution):
 
     def enter_phase(self, phase: str, entry: StackEntry | None = None) -> int:
         """Begin a phase outside any module, or at a given entry; return the depth to pass to :meth:`leave`."""
-        context, module, paths, _, _, base, *_ = entry or self._stack[0]
-        depth, task = len(self._stack), graph_task_id()
+        context, module, paths, _, _, base, *_ = entry or self.entries[0]
+        depth, task = len(self.entries), graph_task_id()
         self._runs += 1
-        self._stack.append((context, module, paths, phase, task, base or context, self._runs, None))
+        self.entries.append((context, module, paths, phase, task, base or context, self._runs, None))
         self.fast_path = context.fast_path_in(phase)
         node_owners = self._node_owners if task < 0 else self._node_owners_here()
         node_owners.assign_from(next_sequence_nr(), context)
@@ -188,7 +201,7 @@ class ModuleStack(BackwardAttribution):
             depth: The depth.
             result: What the call returned, if it did.
         """
-        stack = self._stack
+        stack = self.entries
         entry = stack[-1]
         task = entry[4]
         if len(stack) == depth + 1:
@@ -205,50 +218,73 @@ class ModuleStack(BackwardAttribution):
         else:
             node_owners.assign_from(number, context)
         _, module, left, _, _, base, _, given = entry
-        if paths is None and left is not None and left.unread:
-            self.roots.read_tensors(left)
+        if paths is None and left is not None:
+            if left.unread:
+                self.roots.read_tensors(left)
+            if self.on_outermost_return is not None and depth == 1 and result is not RAISED:
+                self.on_outermost_return(self, result)
         if given is not None and (
             base is not caller or calling is None or module is None or not wraps(calling, module)
         ):
             try:
-                if type(given) is tuple and type(result) is Tensor:
-                    usual, sizes, dtype = base.usual, result.shape, result.dtype
-                    if usual is not None and given is usual and sizes == usual[2] and dtype is usual[3]:
-                        usual[4][0] += 1
-                        return
-                    given = given[:2]
-                    if usual is None and base.shapes is None and not result.is_meta:
-                        base.usual = *given, sizes, dtype, [1]
-                        return
-                    shapes = shape_counts(base)
-                    calls = shapes[given, sizes, dtype]
-                    calls[0] += 1
-                    # Those that make room for others are not kept, nor are sizes of meta tensors: they may be symbolic,
-                    # and to compare these would add a guard.
-                    if len(shapes) <= MAX_SHAPES and not result.is_meta:
-                        base.usual = *given, sizes, dtype, calls
+                if (
+                    type(result) is Tensor
+                    and given is base.usual
+                    and result.shape == given[2]
+                    and result.dtype is given[3]
+                ):
+                    base.usual_calls += 1
                     return
-            except (TypeError, RuntimeError):
-                # A symbolic size has no hash, a nested tensor no shape.
+            except RuntimeError:
+                # A nested tensor has no shape.
                 pass
-            shape_counts(base)[key_of_call(given[:2] if type(given) is tuple else given, result)][0] += 1
+            self._record_shapes(base, given, result)
+
+    def _record_shapes(self, context: ModuleContext, given: Any, result: Any) -> None:
+        """Count a call with other shapes than the usual ones."""
+        if type(given) is tuple:
+            given = given[:2]
+            key = self._shape_key(given, result) if type(result) is Tensor else None
+            if key is not None:
+                if context.usual_calls:
+                    shape_counts(context)
+                if result.is_meta:
+                    # These sizes may be symbolic, and to compare them would add a guard.
+                    shape_counts(context).add(key, 1)
+                else:
+                    context.usual, context.usual_calls = key, 1
+                    self._last_key = key
+                return
+        shape_counts(context).add(key_of_call(given, result), 1)
+
+    def _shape_key(self, given: tuple[Any, Any], result: Tensor) -> tuple[Any, Any, Any, Any] | None:
+        """Return the key of a call with one plain tensor and a plain result: equal ones are one object."""
+        try:
+            key = (*given, result.shape, result.dtype)
+            known: tuple[Any, Any, Any, Any] | None = self._shape_keys.get(key)
+        except (TypeError, RuntimeError):
+            # A symbolic size has no hash, a nested tensor no shape.
+            return None
+        if known is None and len(self._shape_keys) < _MAX_KEYS:
+            self._shape_keys[key] = key
+        return known or key
 
     def read_running(self) -> None:
         """Read the parameters of the models that run now."""
-        for entry in [*self._stack]:
+        for entry in [*self.entries]:
             if entry[2] is not None:
                 self.roots.read_tensors(entry[2])
+
+    def attribution(self) -> tuple[ModuleContext, str]:
+        """Return the module that the running operator belongs to, and the phase."""
+        task = graph_task_id()
+        return self.current if task < 0 else self.attribute_backward(task)
 
     @property
     def current(self) -> tuple[ModuleContext, str]:
         """Return the context and phase of the innermost running module, for work outside any backward pass."""
-        top = self._stack[-1]
+        top = self.entries[-1]
         return top[0], top[3]
-
-    @property
-    def inside_module(self) -> bool:
-        """Return whether anything was entered."""
-        return len(self._stack) > 1
 
     def called_paths(self) -> list[str]:
         """Return the present paths of the modules that were called, in order of their first call."""
@@ -262,7 +298,7 @@ class ModuleStack(BackwardAttribution):
     @property
     def top_entry(self) -> StackEntry:
         """Return the innermost entry, which a recomputation can enter again."""
-        return StackEntry(*self._stack[-1])
+        return StackEntry(*self.entries[-1])
 
 
 class HasModuleStack:

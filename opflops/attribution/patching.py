@@ -21,7 +21,7 @@ from opflops.attribution.call_shapes import RAISED
 from opflops.attribution.compiled_subgraphs import wrap_compilation_env, wrap_uncounted
 from opflops.attribution.imports import PatchedImports
 from opflops.attribution.kernel_launches import wrap_kernel_run
-from opflops.attribution.memory_patches import call_tracked, memory_patches, remove_memory_patches
+from opflops.attribution.memory_patches import memory_patches, remove_memory_patches
 from opflops.attribution.module_stack import HasModuleStack, counting_modes
 from opflops.attribution.phase_patches import (
     call_entered,
@@ -348,7 +348,6 @@ def _wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
             and _active_modes == 1
             and isinstance(mode := mode_at(modes - 1), HasModuleStack)
             and mode.counts_here is None
-            and (mode.memory_tracker is None or mode.module_stack.inside_module)
         ):
             # The common case of one counting mode, innermost, avoids building lists.
             stack = mode.module_stack
@@ -365,9 +364,8 @@ def _wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
         counting = counting_modes(dispatch_modes()) if modes else []
         if not counting:
             return call_uncounted(original, module, *args, **kwargs)
-        function = call_tracked(counting, original)
         depths = [(each.module_stack, each.module_stack.enter(module, args, kwargs)) for each in counting]
-        return call_entered(depths, function, module, *args, **kwargs)
+        return call_entered(depths, original, module, *args, **kwargs)
 
     return call
 

@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opflops.attribution.module_context import OUTSIDE
 from opflops.attribution.module_paths import ModulePaths
@@ -33,6 +33,7 @@ class RootModules:
 
     Attributes:
         tensors: What the modules register.
+        caches: Tables by the identity of modules, from which an item is removed with its module.
     """
 
     def __init__(self, root: nn.Module | None = None, models: Sequence[nn.Module] = ()) -> None:
@@ -49,6 +50,7 @@ class RootModules:
         # The paths that contain a module, by its identity. A program may call thousands of roots.
         self._holders: dict[int, list[ModulePaths]] = {}
         self._unscanned: dict[int, ModulePaths] = {}
+        self.caches: list[dict[int, Any]] = []
         self._by_name: weakref.WeakValueDictionary[str, ModulePaths] = weakref.WeakValueDictionary()
         self._class_counts: Counter[str] = Counter()
         # Of each parameter, by identity: the module that registers it, its name there, and the module's path and class.
@@ -129,7 +131,14 @@ class RootModules:
         count = self._class_counts[name]
         name = name if count == 1 else f"{name}#{count}"
         paths = self._by_name[name] = ModulePaths(
-            root, name, self._move_roots_into, self._fixed, self._holders, self._unscanned, self.tensors
+            root,
+            name,
+            self._move_roots_into,
+            self._fixed,
+            self._holders,
+            self._unscanned,
+            self.tensors,
+            self.caches,
         )
         key = id(root)
         self._by_root[key] = (weakref.ref(root, lambda _: self._remove_root(key)), paths)

@@ -30,5 +30,5 @@ class MemoryOnlyMode(DispatchMode):
     ) -> Any:
         """Run an operator; then see what is alive."""
         out = func(*args, **(kwargs or {}))
-        self._tracker.after(self._stack, func, args, kwargs, out)
+        self._tracker.after(*self._stack.attribution(), func, args, kwargs, out)
         return out

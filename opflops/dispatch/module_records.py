@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from opflops.attribution.call_shapes import MAX_SHAPES, shape_counts
+from opflops.attribution.call_shapes import MAX_SHAPES, recorded_calls
 from opflops.records.modules import CallShapes, ModuleRecord, SharedParameter, merge_calls
 
 if TYPE_CHECKING:
@@ -102,10 +102,10 @@ def _called_modules(contexts: Iterable[ModuleContext], resolve: Callable[[str], 
     for context in contexts:
         path = resolve(context.path)
         known = found.get(path, _Called(context.module_type, (), 0))
-        if context.shapes is not None or context.usual is not None:
+        if context.shapes is not None or context.usual_calls:
             module_type, calls, others = known
-            shapes = shape_counts(context)
-            known = _Called(module_type, (*calls, *shapes.calls()), others + shapes.calls_without_shapes())
+            its_calls, its_others = recorded_calls(context)
+            known = _Called(module_type, (*calls, *its_calls), others + its_others)
         found[path] = known
     return found
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from opflops.attribution.callers import user_stacklevel
+from opflops.attribution.module_context import FORWARD
 from opflops.attribution.module_stack import HasModuleStack, ModuleStack
 from opflops.dispatch.captured_work import CapturesWork
 from opflops.dispatch.composite_formulas import decompose, has_formula_for_composite
@@ -101,7 +102,9 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         accumulator = (stack.fast_path if task < 0 else stack.backward_fast_path(task)).get(id(func))
         try:
             if accumulator is None or (types and run_other_operators(types)):
-                return self._run_slow_path(func, types, args, kwargs or {})
+                if self.memory_tracker is None:
+                    return self._run_slow_path(func, types, args, kwargs or {})
+                return self._run_slow_path_tracked(func, types, args, kwargs or {})
             out = accumulator.call(*args, **kwargs) if kwargs else accumulator.call(*args)
         except RuntimeError as error:
             given = tensors_for_numbers(func, args, kwargs or {}, error)
@@ -120,6 +123,18 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
             answer = False
         if answer is not True:
             self._record_first(func, self.prices[func], args, kwargs or {}, out)
+        if self.memory_tracker is not None:
+            self.memory_tracker.after(accumulator.context, accumulator.phase, func, args, kwargs, out)
+        return out
+
+    def _run_slow_path_tracked(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run an operator as :meth:`_run_slow_path` does; then see what is alive."""
+        tracker = self.memory_tracker
+        number = tracker.operators
+        out = self._run_slow_path(func, types, args, kwargs)
+        # What ran other operators in its place has shown its tensors.
+        if tracker.operators == number:
+            tracker.after(*self.module_stack.attribution(), func, args, kwargs, out)
         return out
 
     def _run_slow_path(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -197,20 +212,18 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         self.counts_here = counts_here
         self._choose_dispatch()
 
-    def track_memory(self, tracker: MemoryTracker | None) -> None:
-        """Let a tracker see the tensors of each operator, too; None for no tracker. For internal use."""
-        if tracker is not self.memory_tracker:
-            self.memory_tracker = tracker
-            self._choose_dispatch()
-
     def _choose_dispatch(self) -> None:
-        if self.memory_tracker is not None:
-            self.__torch_dispatch__ = MethodType(_dispatch_with_memory, self)  # type: ignore[method-assign]
-        elif self.counts_here is not None:
+        if self.counts_here is not None:
             # Only modes that share a thread ask for each operator.
             self.__torch_dispatch__ = MethodType(_dispatch_where_counted, self)  # type: ignore[method-assign]
         elif "__torch_dispatch__" in self.__dict__:
             del self.__dict__["__torch_dispatch__"]
+
+    def track_memory(self, tracker: MemoryTracker | None) -> None:
+        """Let a tracker see the tensors of each operator, too; None for no tracker. For internal use."""
+        if tracker is not self.memory_tracker:
+            self.memory_tracker = tracker
+            self.module_stack.on_outermost_return = None if tracker is None else tracker.see_returned
 
     def accumulator(self, context: ModuleContext, key: AccumulatorKey) -> Accumulator:
         """Return the accumulator for an operator, module, phase and dtype; make it if there is none.
@@ -272,11 +285,6 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
             pop_mode(self)
             raise
 
-    def _attribution(self) -> tuple[ModuleContext, str]:
-        """Return the module that the running operator belongs to, and the phase."""
-        stack, task = self.module_stack, graph_task_id()
-        return stack.current if task < 0 else stack.attribute_backward(task)
-
     def _record_first(
         self, func: OpOverload, price: OpPricing, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
     ) -> None:
@@ -284,7 +292,9 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         if self._jit_traces:
             self.record(price, args, kwargs, out)
             return
-        context, phase = self._attribution()
+        stack, task = self.module_stack, graph_task_id()
+        top = stack.entries[-1]
+        context, phase = (top[0], top[3]) if task < 0 else stack.attribute_backward(task)
         accumulator = price.accumulator(context, phase)
         if accumulator is None:
             self.record(price, args, kwargs, out)
@@ -308,7 +318,8 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         if not accumulator.is_concrete():
             check_whole(price.op, accumulator.counts())
         self.accumulators.append(accumulator)
-        first = context.fast_path_in(phase).setdefault(id(func), accumulator)
+        fast_path = context.fast_path if phase is FORWARD else context.fast_path_in(phase)
+        first = fast_path.setdefault(id(func), accumulator)
         if first is not accumulator:
             first.others = {**(first.others or {}), accumulator.dtype: accumulator}
 
@@ -339,7 +350,7 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
             counts = price.price_call(out, args, kwargs)
         macs, ops, transcendentals, bytes_read, bytes_written, dtype, reason = counts
         estimate, sizes = reasons
-        context, phase = self._attribution()
+        context, phase = self.module_stack.attribution()
         accumulator = self.accumulator(
             context, (price.op, price.verdict != "unpriced", phase, dtype, join_reasons(sizes, reason or estimate))
         )
@@ -380,21 +391,3 @@ def _dispatch_where_counted(
     if mode.counts_here is None or mode.counts_here():
         return RecordingMode.__torch_dispatch__(mode, func, types, args, kwargs)
     return func(*args, **(kwargs or {}))
-
-
-_DISPATCH = RecordingMode.__torch_dispatch__
-
-
-def _dispatch_with_memory(
-    mode: RecordingMode, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-) -> Any:
-    """Run an operator and record its cost, if the mode counts it; then see what is alive."""
-    if mode.counts_here is not None and not mode.counts_here():
-        return func(*args, **(kwargs or {}))
-    tracker = mode.memory_tracker
-    number = tracker.operators
-    out = _DISPATCH(mode, func, types, args, kwargs)
-    # What ran other operators in its place has shown its tensors.
-    if tracker.operators == number:
-        tracker.after(mode.module_stack, func, args, kwargs, out)
-    return out

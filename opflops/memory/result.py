@@ -65,19 +65,18 @@ def _device_memory(
     records = [each for each in [*tracker.storages.records.values()] if each.device is device]
     alive = [(each.born, each.size, each.category) for each in records if each.category != TEMPORARY]
     samples = []
-    for number, live, moment, found in zip(
-        [*timeline.numbers], timeline.live, timeline.moments, timeline.by_category(alive), strict=False
-    ):
+    for number, sample, found in zip([*timeline.numbers], timeline.samples, timeline.by_category(alive), strict=False):
+        live, context, phase, func = sample
         found[TEMPORARY] = base + live - sum(found)
-        context, phase, func = moment
         samples.append(Sample(Moment(resolve(context.path), op_name(func), phase, "", number), LiveBytes(*found)))
     highest = max(samples, key=lambda each: each.live.total, default=None)
     phase_peaks: dict[str, int] = {}
     module_peaks: dict[str, int] = {}
-    for (context, phase), live in [*device.peaks.items()]:
-        phase_peaks[phase] = max(phase_peaks.get(phase, 0), base + live)
-        for path in ancestry(resolve(context.path)) if context.path else ():
-            module_peaks[path] = max(module_peaks.get(path, 0), base + live)
+    for phase, peaks in [*device.peaks.items()]:
+        for context, live in [*peaks.items()]:
+            phase_peaks[phase] = max(phase_peaks.get(phase, 0), base + live)
+            for path in ancestry(resolve(context.path)) if context.path else ():
+                module_peaks[path] = max(module_peaks.get(path, 0), base + live)
     end_of_forward, kept = device.end_of_forward or (-base, [])
     saved: dict[str, int] = {}
     for each in kept:

@@ -17,12 +17,13 @@ class SourceLines:
     """Find the code of the user that runs; whether code is the user's is looked up once."""
 
     def __init__(self) -> None:
-        # Of code that was met: whether it is the user's; None for what calls the program.
-        self._is_user_code: dict[CodeType, bool | None] = {}
+        # Of code that was met, by its identity: itself, and whether it is the user's; None for what calls the program.
+        # Code itself as a key would be compared by its contents.
+        self._is_user_code: dict[int, tuple[CodeType, bool | None]] = {}
 
     def end_at(self, code: CodeType) -> None:
         """Look no further out than the code that calls the program: who calls that has no part in the program."""
-        self._is_user_code[code] = None
+        self._is_user_code[id(code)] = code, None
 
     def present(self) -> tuple[CodeType, int] | None:
         """Return the innermost code of the user that runs, and the instruction there; None if there is none."""
@@ -30,10 +31,11 @@ class SourceLines:
         frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - the only way to the callers
         while frame is not None:
             code = frame.f_code
-            if code in known:
-                is_user_code = known[code]
+            if id(code) in known:
+                _, is_user_code = known[id(code)]
             else:
-                is_user_code = known[code] = is_user_file(code.co_filename) and code.co_name not in _MODE_METHODS
+                is_user_code = is_user_file(code.co_filename) and code.co_name not in _MODE_METHODS
+                known[id(code)] = code, is_user_code
             if is_user_code is not False:
                 return (code, frame.f_lasti) if is_user_code else None
             frame = frame.f_back

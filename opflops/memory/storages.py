@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from opflops.memory.timeline import Timeline
@@ -26,21 +27,32 @@ class StorageRecord(weakref.ref[Any]):
         born: The number of the operator that made it; :data:`BEFORE` for one from before the block.
         category: The index of its category, as known so far.
         owner: The module whose work made autograd keep it; None if it does not.
-        keeps: The storage that it is a view of, if it is fake and that is not.
-        noted: The identities of the tensors by which a collection of garbage noted it, before the block used it.
         device: Where it counts; None if it is from before the block, and the block did not use it yet.
     """
 
-    __slots__ = ("born", "category", "device", "keeps", "key", "noted", "owner", "size")
+    __slots__ = ("born", "category", "device", "key", "owner", "size")
 
     key: int
     size: int
     born: int
     category: int
     owner: ModuleContext | None
-    keeps: Any
-    noted: tuple[int, ...]
     device: DeviceMemory | None
+
+    # Most records need no room for these; see NotedRecord.
+    keeps: Any = None
+    noted: tuple[int, ...] = ()
+
+
+class NotedRecord(StorageRecord):
+    """Hold what is known of a storage that an operator has not made just now.
+
+    Attributes:
+        keeps: The storage that it is a view of, if it is fake and that is not.
+        noted: The identities of the tensors by which a collection of garbage noted it, before the block used it.
+    """
+
+    __slots__ = ("keeps", "noted")
 
 
 class DeviceMemory:
@@ -53,7 +65,7 @@ class DeviceMemory:
         highest: The highest that this was.
         source: The code and the instruction where it was highest.
         timeline: What was alive after each operator.
-        peaks: The highest, by module context and phase.
+        peaks: The highest, by phase and module context.
     """
 
     def __init__(self, name: str) -> None:
@@ -67,7 +79,7 @@ class DeviceMemory:
         # with what autograd kept.
         self.backward_began = False
         self.end_of_forward: tuple[int, list[StorageRecord]] | None = None
-        self.peaks: dict[tuple[ModuleContext, str], int] = {}
+        self.peaks: defaultdict[str, dict[ModuleContext, int]] = defaultdict(dict)
 
 
 class Storages:
@@ -89,10 +101,12 @@ class Storages:
         self.in_order: list[DeviceMemory] = []
         self.only_device: Any = None
         self._rounded = rounded
+        # To bind it takes an object for each record.
+        self._on_death = self._died
 
-    def add(self, storage: Any, size: int, born: int) -> StorageRecord:
+    def add(self, storage: Any, size: int, born: int) -> NotedRecord:
         """Make the record of a storage that is not counted yet."""
-        record = StorageRecord(storage, self._died)
+        record = NotedRecord(storage, self._on_death)
         record.key = id(storage)
         record.size = size if self._rounded == 1 else self._rounded_size(size)
         record.born, record.category = born, INPUT if born == BEFORE else TEMPORARY
@@ -107,16 +121,14 @@ class Storages:
         if memory is None or self.only_device is not None or self._rounded != 1:
             self.count(self.add(storage, size, number), device)
             return
-        record = StorageRecord(storage, self._died)
-        record.owner = record.keeps = None
-        record.key, record.size, record.born, record.category, record.device = (
-            id(storage),
-            size,
-            number,
-            TEMPORARY,
-            memory,
-        )
-        self.records[record.key] = record
+        record = StorageRecord(storage, self._on_death)
+        record.key = key = id(storage)
+        record.size = size
+        record.born = number
+        record.category = TEMPORARY
+        record.device = memory
+        record.owner = None
+        self.records[key] = record
         memory.live += size
 
     def _rounded_size(self, size: int) -> int:

@@ -11,8 +11,10 @@ from opflops.records.memory import CATEGORIES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    SampledMoment = tuple[Any, str, Any]
-    """The context of a module, the phase and the operator after which a sample was taken."""
+    from opflops.attribution.module_context import ModuleContext
+
+    TimelineSample = tuple[int, ModuleContext, str, Any]
+    """The live bytes, without those that were there from the beginning, and the module, the phase and the operator."""
 
 MAX_SAMPLES = 1000
 
@@ -27,40 +29,39 @@ class Timeline:
 
     Attributes:
         numbers: The number of the operator of each sample.
-        live: The live bytes of each sample, without those that were there from the beginning.
-        moments: The module, phase and operator of each sample.
+        samples: The samples.
+        latest: The live bytes of the last sample.
         shift: The binary logarithm of the length of a stretch.
         stretch: That of the last sample.
     """
 
     def __init__(self) -> None:
         self.numbers: list[int] = []
-        self.live: list[int] = []
-        self.moments: list[SampledMoment] = []
+        self.samples: list[TimelineSample] = []
+        self.latest = 0
         self.shift = 0
         self.stretch = -1
         # Of each category: the changes from sample to sample of the bytes that have died since. Those that died since
         # the last sample, which a higher one may replace, are apart.
         self._died: list[defaultdict[int, int]] = [defaultdict(int) for _ in CATEGORIES]
-        self._died_at: list[list[int] | None] = []
+        self._died_at: dict[int, list[int]] = {}
         # What dies while samples are merged; None at other times.
         self._waiting: list[tuple[int, int, int]] | None = None
 
-    def add(self, number: int, live: int, moment: SampledMoment) -> None:
+    def add(self, number: int, live: int, context: ModuleContext, phase: str, func: Any) -> None:
         """Add what is live after an operator, whose number is higher than those before."""
-        stretch = number >> self.shift
+        stretch, sample = number >> self.shift, (live, context, phase, func)
         if stretch > self.stretch:
             if len(self.numbers) >= MAX_SAMPLES:
                 self._thin()
-                self.add(number, live, moment)
+                self.add(number, live, context, phase, func)
                 return
-            self.stretch = stretch
-            self.live.append(live)
-            self.moments.append(moment)
-            self._died_at.append(None)
+            self.stretch, self.latest = stretch, live
+            self.samples.append(sample)
             self.numbers.append(number)
-        elif live > self.live[-1]:
-            self.numbers[-1], self.live[-1], self.moments[-1], self._died_at[-1] = number, live, moment, None
+        elif live > self.latest:
+            self.numbers[-1], self.samples[-1], self.latest = number, sample, live
+            self._died_at.pop(len(self.numbers) - 1, None)
 
     def remove(self, born: int, size: int, category: int) -> None:
         """Add a storage that died to the samples at which it was alive."""
@@ -75,11 +76,7 @@ class Timeline:
             changes = self._died[category]
             changes[first] += size
             changes[last] -= size
-        if self._died_at[last] is None:
-            none = [0] * len(CATEGORIES)
-            if self._died_at[last] is None:
-                self._died_at[last] = none
-        self._died_at[last][category] += size  # type: ignore[index]
+        self._died_at.setdefault(last, [0] * len(CATEGORIES))[category] += size
 
     def by_category(self, alive: Iterable[tuple[int, int, int]]) -> list[list[int]]:
         """Return the bytes of each sample by category.
@@ -90,7 +87,7 @@ class Timeline:
         changes = [defaultdict(int, each) for each in self._died]
         for born, size, category in alive:
             changes[category][bisect_left(self.numbers, born)] += size
-        samples = [[0] * len(CATEGORIES) if died is None else [*died] for died in self._died_at]
+        samples = [[*self._died_at.get(index, [0] * len(CATEGORIES))] for index in range(len(self.numbers))]
         for category, each in enumerate(changes):
             value = 0
             for index, sample in enumerate(samples if each else ()):
@@ -101,21 +98,21 @@ class Timeline:
     def _thin(self) -> None:
         """Make the stretches longer, and keep the highest sample of each."""
         self._waiting = []
-        samples = self.by_category(())
+        died = self.by_category(())
         kept = [*range(len(self.numbers))]
         while len(kept) > MAX_SAMPLES // 2:
             self.shift += 1
             highest: dict[int, int] = {}
             for index in kept:
                 stretch = self.numbers[index] >> self.shift
-                if self.live[index] > self.live[highest.setdefault(stretch, index)]:
+                if self.samples[index][0] > self.samples[highest.setdefault(stretch, index)][0]:
                     highest[stretch] = index
             kept = [*highest.values()]
         self.stretch = self.numbers[-1] >> self.shift
         self.numbers = [self.numbers[index] for index in kept]
-        self.live = [self.live[index] for index in kept]
-        self.moments = [self.moments[index] for index in kept]
-        self._died_at = [samples[index] for index in kept]
+        self.samples = [self.samples[index] for index in kept]
+        self.latest = self.samples[-1][0]
+        self._died_at = {new: died[index] for new, index in enumerate(kept)}
         self._died = [defaultdict(int) for _ in CATEGORIES]
         waiting, self._waiting = self._waiting, None
         for each in waiting:

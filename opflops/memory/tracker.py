@@ -9,16 +9,14 @@ import torch
 from torch import Tensor, is_grad_enabled
 from torch.utils._pytree import tree_leaves
 
+from opflops.memory.classifier import StorageClassifier
 from opflops.memory.existing import ExistingTensors
 from opflops.memory.source_lines import SourceLines
 from opflops.memory.storages import (
     ACTIVATION,
     BEFORE,
-    BUFFER,
-    GRADIENT,
     INPUT,
     OPTIMIZER,
-    PARAMETER,
     StorageRecord,
     Storages,
 )
@@ -37,7 +35,6 @@ from opflops.torch_internals.saved_tensors import graph_nodes, node_of, saved_te
 from opflops.torch_internals.storages import (
     PLAIN_TENSORS,
     all_tensors,
-    component_tensors,
     is_fake,
     storage_bytes,
     storage_of,
@@ -45,10 +42,9 @@ from opflops.torch_internals.storages import (
 from opflops.torch_internals.tracing import is_being_traced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-    from torch import nn
-
+    from opflops.attribution.module_context import ModuleContext
     from opflops.attribution.module_stack import ModuleStack
     from opflops.attribution.root_modules import RootModules
 
@@ -56,38 +52,33 @@ if TYPE_CHECKING:
 _NUMBERS = frozenset({type(None), bool, int, float, complex, str, torch.dtype, torch.device, torch.layout})
 _LOWEST = -(2**63)
 _DEVICE = torch.device
-# Stands before the result of an operator, after its arguments.
-_RESULT = object()
 _MUTATES, _LIFTS, _VIEWS, _OTHER = "mutates", "lifts", "views", "other"
 
 
-class MemoryTracker:
+class MemoryTracker(StorageClassifier):
     """Track which storages are alive while a block runs, for the modes of all of its threads.
 
     Args:
         allocator: ``"cuda"`` to round sizes as PyTorch's allocator for CUDA does; "" not to.
 
     Attributes:
-        storages: The storages that are alive.
         operators: How many operators have run.
-        opaque: Whether a tensor was met whose memory cannot be seen.
-        sparse_without_values: Whether a sparse tensor was met that has no values.
         compiled: Whether the program called compiled code, which ran in eager mode.
         source_lines: Finds the line of the program that runs.
     """
 
     def __init__(self, allocator: str = "") -> None:
+        super().__init__(Storages(ALLOCATORS.get(allocator, 1)))
         self.allocator = allocator
-        self.storages = Storages(ALLOCATORS.get(allocator, 1))
         self.operators = 0
-        self.opaque = self.sparse_without_values = False
         self.compiled = False
         # The sequence number of the first node of the block.
         self._first_node = 0
         self._optimizers: WeakSet[Any] = WeakSet()
-        self._records = self.storages.records
         self._existing = ExistingTensors(self._note_unused)
-        self._kinds: dict[Any, str] = {}
+        # By the identity of operators, which takes less than their hash.
+        self._kinds: dict[int, str] = {}
+        self._operators: list[Any] = []
         self.source_lines = SourceLines()
 
     def begin(self, roots: RootModules) -> None:
@@ -101,8 +92,8 @@ class MemoryTracker:
     def note_existing(self) -> None:
         """Note all storages that exist and that no operator has shown, as from before the block."""
         for tensor in all_tensors():
-            self._note(tensor, BEFORE)
-        for record in [*self._records.values()]:
+            self.note(tensor, BEFORE)
+        for record in [*self.records.values()]:
             # A collection of garbage may have noted it as something of the block.
             if record.device is None:
                 record.born, record.category = BEFORE, min(record.category, INPUT)
@@ -127,25 +118,21 @@ class MemoryTracker:
         if is_being_traced():
             return []
         leaves = self._see_graph(stack, roots)
-        self._classify_gradients(leaves)
+        self.classify_gradients(leaves)
         if not inside:
             self._note_end_of_forward(by_backward=True)
         return leaves
 
     def end_backward(self, leaves: list[Tensor]) -> None:
         """See the gradients that a backward pass made."""
-        self._classify_gradients(leaves)
+        self.classify_gradients(leaves)
 
-    def call_outermost(
-        self, stack: ModuleStack, original: Callable[..., Any], module: nn.Module, /, *args: Any, **kwargs: Any
-    ) -> Any:
-        """Call a module that no other one called, and see what autograd keeps of it."""
-        result = original(module, *args, **kwargs)
+    def see_returned(self, stack: ModuleStack, result: Any) -> None:
+        """See what autograd keeps of a module that no other one called, and that has returned."""
         if graph_task_id() < 0 and not is_being_traced():
             if is_grad_enabled():
                 self._see_graph(stack, [each for each in tree_leaves(result) if isinstance(each, Tensor)])
             self._note_end_of_forward(by_backward=False)
-        return result
 
     def _see_graph(self, stack: ModuleStack, roots: Iterable[Any]) -> list[Tensor]:
         """Mark what the nodes of a graph saved, and return its leaves."""
@@ -160,11 +147,11 @@ class MemoryTracker:
                 continue
             for tensor in saved_tensors(node):
                 if number < self._first_node:
-                    self._note(tensor, BEFORE)
+                    self.note(tensor, BEFORE)
                 # What no operator has seen, such as the state of a random generator, does not count.
-                for record in self._records_of(tensor):
+                for record in self.records_of(tensor):
                     if record.device is None and number < self._first_node:
-                        self._count_from_before(record, tensor)
+                        self.count_from_before(record, tensor)
                     if record.device is not None and record.owner is None:
                         record.owner, record.category = stack.node_owner(number), min(record.category, ACTIVATION)
         return leaves
@@ -175,104 +162,130 @@ class MemoryTracker:
                 device.backward_began, device.end_of_forward = True, None
             best = device.end_of_forward
             if (by_backward or not device.backward_began) and (best is None or device.live > best[0]):
-                kept = [each for each in [*self._records.values()] if each.device is device and each.owner is not None]
+                kept = [each for each in [*self.records.values()] if each.device is device and each.owner is not None]
                 device.end_of_forward = device.live, kept
 
     def see_optimizer(self, optimizer: Any) -> None:
         """Count the state of an optimizer, and the gradients that it is given."""
         self._optimizers.add(optimizer)
         parameters, state = optimizer_tensors(optimizer)
-        self._classify_gradients(each for each in parameters if each.is_leaf)
+        self.classify_gradients(each for each in parameters if each.is_leaf)
         for tensor in state:
             self.classify(tensor, OPTIMIZER)
 
     def see_resized(self, storage: Any) -> None:
         """See that a storage has another size, with no operator."""
-        record, size = self._records.get(id(storage)), storage_bytes(storage)
+        record, size = self.records.get(id(storage)), storage_bytes(storage)
         if record is not None:
             self.storages.resize(record, storage, size, self.operators)
         elif size:
             self.storages.count(self.storages.add(storage, size, self.operators), storage.device)
 
     def after(  # noqa: C901, PLR0912 - function calls would take longer
-        self, stack: ModuleStack, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, out: Any
+        self,
+        context: ModuleContext,
+        phase: str,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None,
+        out: Any,
     ) -> None:
         """See the tensors that an operator was given and that it returned.
 
         This runs after every operator, so it avoids function calls.
+
+        Args:
+            context: The module that the operator belongs to.
+            phase: The phase.
+            func: The operator.
+            args: Its positional arguments.
+            kwargs: Its keyword arguments.
+            out: What it returned.
         """
+        its_type = type(out)
         # Fake tensors ask for their device by an operator.
-        if out is NotImplemented or type(out) is _DEVICE or (mode_count() and is_being_traced()):
+        if out is NotImplemented or its_type is _DEVICE or (mode_count() and is_being_traced()):
             return
-        number = self.operators
-        record_of = self._records.get
-        kind = self._kinds.get(func)
+        number, storages, records = self.operators, self.storages, self.records
+        kind = self._kinds.get(id(func))
         if kind is None:
-            kind = self._kinds[func] = _kind_of(func)
+            kind = self._kind_of(func)
         mutates = kind is _MUTATES
-        if kind is _VIEWS and args and type(args[0]) is not type(out) and is_fake(out) and not is_fake(args[0]):
+        if kind is _VIEWS and args and type(args[0]) is not its_type and is_fake(out) and not is_fake(args[0]):
             self._see_fake_views(args[0], out, number)
         elif kind is _LIFTS:
             # What PyTorch made of numbers is the result; a fake one only stands for it.
             args = ()
-        made = False
-        # The result comes last.
-        for arg in (*args, *kwargs.values(), _RESULT, out) if kwargs else (*args, _RESULT, out):
-            cls = type(arg)
-            if cls in PLAIN_TENSORS:
+        for arg in (*args, *kwargs.values()) if kwargs else args:
+            if type(arg) in PLAIN_TENSORS:
                 try:
                     storage = arg.untyped_storage()
-                    record = record_of(id(storage))
+                    record = records.get(id(storage))
                 except (NotImplementedError, RuntimeError):
-                    record = storage = None
-                if record is None:
-                    if made and storage is not None and type(size := storage.nbytes()) is int and size:
-                        self.storages.make(storage, size, number, arg.device)
-                    else:
-                        self._see(arg, number, mutates, made)
-                elif record.device is None or (mutates and storage.nbytes() != record.size):
-                    self._see(arg, number, mutates, made)
-            elif cls not in _NUMBERS:
-                if arg is _RESULT:
-                    made = True
-                else:
-                    self._see_all((arg,), number, mutates, made)
+                    record = None
+                if record is None or record.device is None or (mutates and storage.nbytes() != record.size):
+                    self._see(arg, number, mutates, made=False)
+            elif type(arg) not in _NUMBERS:
+                self._see_all((arg,), number, mutates, made=False)
+        if its_type in PLAIN_TENSORS:
+            try:
+                storage = out.untyped_storage()
+                record = records.get(id(storage))
+            except (NotImplementedError, RuntimeError):
+                record = storage = None
+            if record is None and storage is not None and type(size := storage.nbytes()) is int and size:
+                storages.make(storage, size, number, out.device)
+            elif record is None or record.device is None or (mutates and storage.nbytes() != record.size):
+                self._see(out, number, mutates, made=True)
+        elif its_type not in _NUMBERS:
+            self._see_all((out,), number, mutates, made=True)
         # Not before: a collection of garbage may have noted the result with this number.
         self.operators = number + 1
-        task = graph_task_id()
-        where = stack.current if task < 0 else stack.attribute_backward(task)
-        for device in self.storages.in_order:
-            live, peaks, timeline = device.live, device.peaks, device.timeline
-            if live > peaks.get(where, _LOWEST):
-                peaks[where] = live
-            if number >> timeline.shift > timeline.stretch or live > timeline.live[-1]:
-                timeline.add(number, live, (*where, func))
+        for device in storages.in_order:
+            live, timeline = device.live, device.timeline
+            peaks = device.peaks[phase]
+            if live > peaks.get(context, _LOWEST):
+                peaks[context] = live
+            if number >> timeline.shift > timeline.stretch or live > timeline.latest:
+                timeline.add(number, live, context, phase, func)
                 if live > device.highest:
                     device.highest = live
                     device.source = self.source_lines.present()
+
+    def _kind_of(self, func: Any) -> str:
+        """Return what an operator may do with storages of its arguments."""
+        if not isinstance(func, OpOverload) or schema_of(func).is_mutable:
+            kind = _MUTATES
+        else:
+            traits = OperatorTraits.of(func)
+            kind = _LIFTS if traits.is_lift else _VIEWS if traits.is_view else _OTHER
+        # As long as the operator lives, no other one has its identity.
+        self._kinds[id(func)] = kind
+        self._operators.append(func)
+        return kind
 
     def _see_fake_views(self, original: Any, out: Any, number: int) -> None:
         """See fake views of a tensor that is not fake: they take no memory, but keep that tensor's."""
         storage = storage_of(original) if isinstance(original, Tensor) else None
         for each in tree_leaves(out) if storage is not None else ():
             made = storage_of(each) if isinstance(each, Tensor) else None
-            known = None if made is None else self._records.get(id(made))
+            known = None if made is None else self.records.get(id(made))
             # A collection of garbage may have noted it just now.
             if made is not None and (known is None or known.device is None):
                 record = self.storages.add(made, 0, number)
                 record.keeps = storage
                 self.storages.count(record, each.device)
 
-    def _see_all(self, values: Iterable[Any], number: int, mutates: bool, made: bool) -> None:
+    def _see_all(self, values: Iterable[Any], number: int, mutates: bool, *, made: bool) -> None:
         for value in values:
             if isinstance(value, Tensor):
-                self._see(value, number, mutates, made)
+                self._see(value, number, mutates, made=made)
             elif isinstance(value, (list, tuple)):
-                self._see_all(value, number, mutates, made)
+                self._see_all(value, number, mutates, made=made)
             elif isinstance(value, dict):
-                self._see_all(value.values(), number, mutates, made)
+                self._see_all(value.values(), number, mutates, made=made)
 
-    def _see(self, tensor: Tensor, number: int, resized: bool, made: bool) -> None:
+    def _see(self, tensor: Tensor, number: int, resized: bool, *, made: bool) -> None:
         """Count a tensor's storage, if it is not known yet: from the beginning of the block, or from this operator on.
 
         Args:
@@ -285,12 +298,12 @@ class MemoryTracker:
         if storage is None:
             # The parts of an argument may be views that were just made, of what is old.
             is_old = not made and self._existing.include(tensor)
-            for part in self._components(tensor):
-                for old in self._unused_records_of(part) if is_old else ():
-                    self._count_from_before(old, part)
-                self._see(part, number, resized, made)
+            for part in self.components(tensor):
+                for old in self.unused_records_of(part) if is_old else ():
+                    self.count_from_before(old, part)
+                self._see(part, number, resized, made=made)
             return
-        record = self._records.get(id(storage))
+        record = self.records.get(id(storage))
         if record is not None:
             if record.device is None:
                 self._begin_to_count(record, tensor, number, made)
@@ -313,78 +326,8 @@ class MemoryTracker:
 
     def _note_unused(self, tensor: Tensor, *, before: bool) -> None:
         """Note a tensor that exists now, and that the block may use."""
-        self._note(tensor, BEFORE if before else self.operators)
+        self.note(tensor, BEFORE if before else self.operators)
         storage = None if before else storage_of(tensor)
-        record = None if storage is None else self._records.get(id(storage))
+        record = None if storage is None else self.records.get(id(storage))
         if record is not None and record.device is None and record.born != BEFORE:
             record.noted = *record.noted, id(tensor)
-
-    def _note(self, tensor: Tensor, born: int) -> None:
-        """Note a tensor's storage, which counts once it is used."""
-        storage = storage_of(tensor)
-        if storage is None:
-            for each in self._components(tensor):
-                self._note(each, born)
-        elif id(storage) not in self._records and (size := storage_bytes(storage)):
-            self.storages.add(storage, size, born)
-
-    def _components(self, tensor: Tensor) -> list[Tensor]:
-        found = component_tensors(tensor)
-        if found is None:
-            self.opaque = True
-        elif found and (tensor.is_sparse or tensor.is_sparse_csr) and (tensor.is_meta or is_fake(tensor)):
-            self.sparse_without_values = True
-        return found or []
-
-    def classify(self, tensor: Tensor, category: int) -> None:
-        """Count a tensor's storage in a category, unless it is in one that comes first.
-
-        What was not seen yet no operator of the block made, so it is from before.
-        """
-        self._note(tensor, BEFORE)
-        for record in self._records_of(tensor):
-            if record.device is None:
-                self._count_from_before(record, tensor)
-            record.category = min(record.category, category)
-
-    def _classify_gradients(self, leaves: Iterable[Tensor]) -> None:
-        for leaf in leaves:
-            if leaf.grad is not None:
-                self.classify(leaf.grad, GRADIENT)
-
-    def _unused_records_of(self, tensor: Tensor) -> list[StorageRecord]:
-        """Return the records of a tensor's storages that the block did not use yet; make them if there are none."""
-        self._note(tensor, BEFORE)
-        return [record for record in self._records_of(tensor) if record.device is None]
-
-    def _count_from_before(self, record: StorageRecord, tensor: Tensor) -> None:
-        # A collection of garbage may have noted it as something of the block.
-        record.born, record.category = BEFORE, min(record.category, INPUT)
-        self.storages.count(record, tensor.device)
-
-    def _records_of(self, tensor: Tensor) -> list[StorageRecord]:
-        """Return the records of a tensor's storages that are known."""
-        storage = storage_of(tensor)
-        if storage is None:
-            return [record for each in self._components(tensor) for record in self._records_of(each)]
-        record = self._records.get(id(storage))
-        if record is not None and record.keeps is not None:
-            record = self._records.get(id(record.keeps))
-        return [] if record is None else [record]
-
-    def classify_module(self, module: nn.Module) -> None:
-        """Count the parameters, gradients and buffers of a model."""
-        for parameter in module.parameters():
-            self.classify(parameter, PARAMETER)
-            if parameter.grad is not None:
-                self.classify(parameter.grad, GRADIENT)
-        for buffer in module.buffers():
-            self.classify(buffer, BUFFER)
-
-
-def _kind_of(func: Any) -> str:
-    """Return what an operator may do with storages of its arguments."""
-    if not isinstance(func, OpOverload) or schema_of(func).is_mutable:
-        return _MUTATES
-    traits = OperatorTraits.of(func)
-    return _LIFTS if traits.is_lift else _VIEWS if traits.is_view else _OTHER

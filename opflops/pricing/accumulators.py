@@ -84,13 +84,10 @@ class Accumulator:
         return self.op, self.priced, self.phase, self.dtype, self.estimate
 
     def for_dtype(self, dtype: torch.dtype | None) -> Accumulator | None:
-        """Return the accumulator for a dtype, or None; a new accumulator takes the dtype of its first call.
+        """Return the accumulator for another dtype, or None. The first call itself gives a new accumulator its dtype.
 
         There is none for complex dtypes, since a formula counts complex operations, which are converted elsewhere.
         """
-        if self.dtype is None and dtype is not None and not dtype.is_complex:
-            self.dtype = dtype
-            return self
         return None if self.others is None or dtype is None else self.others.get(dtype)
 
     def is_concrete(self) -> bool:

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-FLOATING = frozenset(
-    dtype
-    for dtype in vars(torch).values()
-    if isinstance(dtype, torch.dtype) and (dtype.is_floating_point or dtype.is_complex)
-)
+_ALL = [dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)]
+
+FLOATING = frozenset(dtype for dtype in _ALL if dtype.is_floating_point or dtype.is_complex)
+
+REAL = frozenset(dtype for dtype in _ALL if not dtype.is_complex)
 
 
 def first_dtype(value: Any, among: frozenset[torch.dtype] | None = None) -> torch.dtype | None:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from torch import strided
-
-from opflops.pricing.dtypes import FLOATING
+from opflops.pricing.dtypes import FLOATING, REAL
 from opflops.pricing.schema_binding import bind_schema
 from opflops.pricing.traffic import (
     EXACT_TENSOR_TYPES,
@@ -55,10 +53,10 @@ def compile_recorder(rule: PricingRule, overload: OpOverload, mode_options: Mapp
         "_TENSORS": EXACT_TENSOR_TYPES,
         "_NON_TENSORS": _NON_TENSOR_TYPES,
         "_FLOATING": FLOATING,
+        "_REAL": REAL,
         "_Cost": Cost,
         "_scattered_bytes": scattered_bytes,
         "_first_elements": first_elements,
-        "_STRIDED": strided,
         "_stored_bytes": concrete_bytes,
         "_picked_bytes": concrete_picked_bytes,
         "_SYMBOLIC": SYMBOLIC_TYPES,
@@ -123,8 +121,11 @@ def _select_accumulator(binding: SchemaBinding) -> list[str]:
     return [
         *lines,
         "if _dtype is not _accumulator.dtype:",
-        "    _accumulator = _accumulator.for_dtype(_dtype)",
-        "    if _accumulator is None: return _dtype",
+        # A new one takes the dtype of its first call.
+        "    if _accumulator.dtype is None and _dtype in _REAL: _accumulator.dtype = _dtype",
+        "    else:",
+        "        _accumulator = _accumulator.for_dtype(_dtype)",
+        "        if _accumulator is None: return _dtype",
     ]
 
 
@@ -166,15 +167,11 @@ def _add_cost(binding: SchemaBinding, rule: PricingRule) -> list[str]:
 
 
 def _add_activations(binding: SchemaBinding) -> list[str]:
-    """Generate the lines that add the elements of the first result, if there were multiply-accumulates.
-
-    To divide bytes takes no function call.
-    """
+    """Generate the lines that add the elements of the first result, if there were multiply-accumulates."""
     elements = "_first_elements(_out)"
     if binding.results:
         first = "_out" if binding.results == 1 else "_out[0]"
-        dense = f"_type({first}) in _TENSORS and {first}.layout is _STRIDED"
-        elements = f"{first}.nbytes // {first}.dtype.itemsize if {dense} else {elements}"
+        elements = f"{first}.numel() if _type({first}) in _TENSORS else {elements}"
     return [f"if _macs: _accumulator.activations += {elements}"]
 
 

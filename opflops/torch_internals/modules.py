@@ -86,6 +86,27 @@ def wraps(wrapper: torch.nn.Module, module: torch.nn.Module) -> bool:
     return bool(attribute) and wrapper._modules[attribute] is module
 
 
+def registered_below(top: torch.nn.Module) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """List the parameters, and the buffers, that a module and all below it register; those of several more than once.
+
+    As ``parameters()`` and ``buffers()``, in few function calls.
+    """
+    found, waiting = {id(top)}, [top]
+    parameters: list[Any] = []
+    buffers: list[Any] = []
+    while waiting:
+        module = waiting.pop()
+        if own := module._parameters:
+            parameters += own.values()
+        if own_buffers := module._buffers:
+            buffers += own_buffers.values()
+        for child in module._modules.values():
+            if child is not None and id(child) not in found:
+                found.add(id(child))
+                waiting.append(child)
+    return [each for each in parameters if each is not None], [each for each in buffers if each is not None]
+
+
 def own_parameters(module: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
     """List the parameters that a module itself registers, with their names, and the flat one of FSDP's wrapper."""
     parameters = [item for item in module._parameters.items() if item[1] is not None]
@@ -201,9 +222,10 @@ def named_paths(
         if wrapped and known and (inner := id(unwrap(module))) in known:
             path = known[inner][1]
         found[key] = module, path
-        stack.extend(
+        # A statement takes no function calls.
+        stack += [
             (child, path if name == wrapped else f"{path}.{name}")
             for name, child in reversed(children.items())
             if child is not None
-        )
+        ]
     return found
