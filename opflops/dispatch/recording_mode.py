@@ -145,7 +145,11 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         if not price.fast_path:
             return self._run_otherwise(price, func, args, kwargs)
         call = price.call or func
-        out = self.timed(recorded_by_jit(func, call) if self._jit_traces else call)(*args, **kwargs)
+        if self._jit_traces:
+            call = recorded_by_jit(func, call)
+        if self.clock is not None:
+            call = self.clock.timed(call)
+        out = call(*args, **kwargs)
         self._record_first(func, price, args, kwargs, out)
         return out
 
