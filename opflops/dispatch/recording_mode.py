@@ -147,7 +147,9 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         call = price.call or func
         if self._jit_traces:
             call = recorded_by_jit(func, call)
-        out = (call if self.clock is None else self.clock.timed(call))(*args, **kwargs)
+        if self.clock is not None:
+            call = self.clock.timed(call)
+        out = call(*args, **kwargs)
         self._record_first(func, price, args, kwargs, out)
         return out
 
