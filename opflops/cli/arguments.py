@@ -223,7 +223,7 @@ def add_model_options(parser: Parser) -> None:
                        help="attention: dense (default) or exact (unmasked scores)")  # fmt: skip
     group.add_argument("--time-limit", metavar="SECONDS", type=_parse_seconds,
                        help="stop counting after this time, and name the operator")  # fmt: skip
-    group.add_argument("--timing", action="store_true", help="time each operator, in repeated runs on real tensors")
+    group.add_argument("--timing", action="store_true", help="run for real, repeatedly, and time each operator")
 
 
 def _add_counting(parser: Parser, by: str, **positionals: str | None) -> argparse._ArgumentGroup:
