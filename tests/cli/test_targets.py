@@ -216,7 +216,7 @@ def test_timing_runs_for_real(run):
     assert " · cpu · " in out.splitlines()[0]
     assert {"seconds", "spread"} <= set(out.split())
     text = " ".join(out.split())
-    assert re.search(r"Times are medians of \d+ runs after 3 of warm-up", text)
+    assert re.search(r"Times are medians of [\d,]+ runs after 3 of warm-up", text)
     assert re.search(r"A run takes [\d.]+ \S+ \(spread [\d.]+ \S+\) without the mode", text)
     assert re.search(r"Counted and timed, a run takes .*: the mode itself costs -?[\d.]+", text)
     _, untimed, _ = run("mymodels:Net", "--input", "2,4", "--by", "op", "--columns", "calls,flops")
