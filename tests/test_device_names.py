@@ -78,6 +78,9 @@ def test_names_that_logs_of_pytorch_show(torch_name, name):
     ("name", "sentence"),
     [
         ("a100", "did you mean a100-pcie-40gb, a100-pcie-80gb, a100-sxm-40gb or a100-sxm-80gb?"),
+        ("A100 80GB", "did you mean a100-pcie-80gb or a100-sxm-80gb?"),
+        ("80gb_a100", "did you mean a100-pcie-80gb or a100-sxm-80gb?"),
+        ("H100 80GB", "did you mean h100-pcie or h100-sxm?"),
         ("NVIDIA H200 141GB", "did you mean h200-sxm or h200-nvl?"),
         ("gh200", "did you mean gh200-96gb or gh200-144gb?"),
         ("RTX PRO 6000", "did you mean rtx-pro-6000-workstation, rtx-pro-6000-max-q or rtx-pro-6000-server?"),

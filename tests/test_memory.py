@@ -531,3 +531,51 @@ def test_without_memory_there_is_none():
     with OpFlopMode() as m:
         torch.ones(2)
     assert m.profile.memory is None
+
+
+@pytest.mark.filterwarnings("ignore:An output with one or more elements was resized")
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("elements", [0, 1])
+@pytest.mark.parametrize("resize", [
+    lambda x, out: torch.add(x, 1, out=out),
+    lambda x, out: torch.cumsum(x, 0, out=out),
+    lambda x, out: torch.frexp(x, out=(out, torch.empty(0, dtype=torch.int32))),
+    lambda x, out: out.resize_(1000),
+    lambda x, out: out.resize_as_(x),
+])  # fmt: skip
+def test_what_an_operator_enlarges_has_its_size_from_then_on(resize, elements, inside, old):
+    """However old the tensor is, and whether it was empty or small before."""
+
+    def make():
+        made = torch.empty(elements)
+        if old:
+            gc.collect()
+        return made
+
+    out = make()
+    with OpFlopMode(memory=True) as m:
+        if inside:
+            out = make()
+        x = torch.ones(1000)
+        y = x + 1
+        z = y + 1
+        del y, z
+        for _ in range(2):
+            resize(x, out)
+    memory = m.profile.memory
+    assert memory.peak == 12000 + 4 * elements
+    assert memory.timeline[0].live.inputs == (0 if inside else 4 * elements)
+    assert memory.timeline[-1].live.inputs == 0
+
+
+def test_what_an_operator_replaces_was_there_before():
+    """``set_`` is given a tensor whose former storage nothing else has used."""
+    for old in (False, True):
+        x = torch.ones(10)
+        if old:
+            gc.collect()
+        with OpFlopMode(memory=True) as m:
+            x.set_(torch.ones(50))
+        assert m.profile.memory.peak == 40 + 200
+        assert [sample.live.total for sample in m.profile.memory.timeline] == [240, 200]

@@ -72,7 +72,12 @@ class Parser(argparse.ArgumentParser):
                 sentence if nearest(given, options) else f"{sentence} {self.prog} --help lists all options."
             )
         if head.startswith("argument "):
-            sentence = f"{head.removeprefix('argument ')}: {rest[:1].upper()}{rest[1:]}"
+            name = head.removeprefix("argument ")
+            about = {"/".join(action.option_strings): action for action in self._actions}.get(name)
+            if rest == "expected one argument" and about is not None:
+                what = (about.help or "").replace("%%", "%")
+                raise TargetError(f"{name} needs a value: {name} {about.metavar} ({what}).")
+            sentence = f"{name}: {rest[:1].upper()}{rest[1:]}"
             raise TargetError(sentence if sentence.endswith((".", "?")) else f"{sentence}.")
         raise TargetError(f"{message[:1].upper()}{message[1:].rstrip('.')}; {self.prog} --help shows how to use it.")
 

@@ -28,7 +28,8 @@ class MemoryOnlyMode(DispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run an operator; then see what is alive."""
+        """Run an operator, and see what is alive."""
+        self._tracker.before(func, args, kwargs or {})
         out = func(*args, **(kwargs or {}))
         self._tracker.after(*self._stack.attribution(), func, args, kwargs, out)
         return out

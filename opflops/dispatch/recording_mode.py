@@ -130,7 +130,7 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
     def _run_slow_path_tracked(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run an operator as :meth:`_run_slow_path` does; then see what is alive."""
         tracker = self.memory_tracker
-        number = tracker.operators
+        number = tracker.before(func, args, kwargs)
         out = self._run_slow_path(func, types, args, kwargs)
         # What ran other operators in its place has shown its tensors.
         if tracker.operators == number:
@@ -293,7 +293,8 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         self, func: OpOverload, price: OpPricing, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
     ) -> None:
         """Record the first call of an operator in a module and phase, and let later ones take the fast path."""
-        if self._jit_traces or self.call_log is not None:
+        resized = self.memory_tracker is not None and self.memory_tracker.may_resize(func)
+        if self._jit_traces or self.call_log is not None or resized:
             self.record(price, args, kwargs, out)
             return
         stack, task = self.module_stack, graph_task_id()

@@ -35,6 +35,7 @@ from opflops.torch_internals.saved_tensors import graph_nodes, node_of, saved_te
 from opflops.torch_internals.storages import (
     PLAIN_TENSORS,
     all_tensors,
+    is_empty,
     is_fake,
     storage_bytes,
     storage_of,
@@ -79,6 +80,7 @@ class MemoryTracker(StorageClassifier):
         # By the identity of operators, which takes less than their hash.
         self._kinds: dict[int, str] = {}
         self._operators: list[Any] = []
+        self._resizing: dict[int, OperatorTraits] = {}
         self.source_lines = SourceLines()
 
     def begin(self, roots: RootModules) -> None:
@@ -177,9 +179,29 @@ class MemoryTracker(StorageClassifier):
         """See that a storage has another size, with no operator."""
         record, size = self.records.get(id(storage)), storage_bytes(storage)
         if record is not None:
-            self.storages.resize(record, storage, size, self.operators)
+            self._resize(record, storage, self.operators, storage.device)
         elif size:
             self.storages.count(self.storages.add(storage, size, self.operators), storage.device)
+
+    def may_resize(self, func: Any) -> bool:
+        """Return whether an operator may give an argument's storage another size, so that it needs :meth:`before`."""
+        if id(func) not in self._kinds:
+            self._kind_of(func)
+        return id(func) in self._resizing
+
+    def before(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+        """See the tensors that an operator may resize; return how many operators have run.
+
+        After it, what it made larger could not be told from what had this size before the block.
+        """
+        number = self.operators
+        if self.may_resize(func) and not (mode_count() and is_being_traced()):
+            for tensor in self._resizing[id(func)].written(args, kwargs):
+                self._see(tensor, number, resized=False, made=False)
+                storage = storage_of(tensor)
+                if storage is not None and id(storage) not in self.records and is_empty(storage):
+                    self.storages.add(storage, 0, number)
+        return number
 
     def after(  # noqa: C901, PLR0912 - function calls would take longer
         self,
@@ -256,6 +278,8 @@ class MemoryTracker(StorageClassifier):
         """Return what an operator may do with storages of its arguments."""
         if not isinstance(func, OpOverload) or schema_of(func).is_mutable:
             kind = _MUTATES
+            if (traits := OperatorTraits.of(func)).may_resize:
+                self._resizing[id(func)] = traits
         else:
             traits = OperatorTraits.of(func)
             kind = _LIFTS if traits.is_lift else _VIEWS if traits.is_view else _OTHER
@@ -305,15 +329,24 @@ class MemoryTracker(StorageClassifier):
             return
         record = self.records.get(id(storage))
         if record is not None:
-            if record.device is None:
+            # One without bytes is a fake view, or was empty before an operator.
+            was_empty = not record.size and record.keeps is None
+            if record.device is None and not was_empty:
                 self._begin_to_count(record, tensor, number, made)
-            if resized and record.size:
-                self.storages.resize(record, storage, storage_bytes(storage), number)
+            if was_empty or (resized and record.size):
+                self._resize(record, storage, number, tensor.device)
             return
         size = storage_bytes(storage)
         if size:
             born = BEFORE if not made and self._existing.include(tensor) else number
             self.storages.count(self.storages.add(storage, size, born), tensor.device)
+
+    def _resize(self, record: StorageRecord, storage: Any, number: int, device: Any) -> None:
+        """Let a storage have its present size from now on; count it, if it was only noted."""
+        self.storages.resize(record, storage, storage_bytes(storage), number)
+        now = self.records.get(id(storage))
+        if now is not None and now is not record and now.device is None:
+            self.storages.count(now, device)
 
     def _begin_to_count(self, record: StorageRecord, tensor: Tensor, number: int, made: bool) -> None:
         """Count a storage that was noted, now that an operator has shown a tensor of it."""

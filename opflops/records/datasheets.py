@@ -242,9 +242,18 @@ def _advise(name: str, bare: str) -> str:
 def _similar(words: list[str]) -> list[str]:
     """List the devices that the words of a name could mean.
 
-    Those whose names begin with it (``h100``), or have it in them (``4090``); else those of its first words
-    (``h100-smx``); else those that are spelled like it.
+    Those whose names and sizes of memory have each of several words (``a100 80gb``); else those whose names begin with
+    it (``h100``), or have it in them (``4090``); else those of its first words (``h100-smx``); else those that are
+    spelled like it.
     """
+    words = [word for word in words if word]
+    described = [
+        name
+        for name, each in DEVICES.items()
+        if {*words} <= {*name.split("-"), f"{each.memory / 1e9:g}gb" if each.memory else ""}
+    ]
+    if len(words) > 1 and 0 < len(described) <= _MOST_SIMILAR:
+        return described
     for number in range(len(words), 0, -1):
         part = "".join(words[:number])
         if len(part) < _SHORTEST_PART:

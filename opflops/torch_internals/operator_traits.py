@@ -37,6 +37,7 @@ class OperatorTraits(NamedTuple):
         is_lift: It takes a tensor that PyTorch made of numbers, for the program to own.
         keeps_patterns: Its result hides what an argument hides.
         fills: It overwrites every element of its first argument.
+        may_resize: It may give the storage of an argument another size, as ``resize_`` and those with ``out=`` do.
         written_args: The positions of arguments that it writes to.
         written_kwargs: The names of those that it is given by name.
     """
@@ -47,6 +48,7 @@ class OperatorTraits(NamedTuple):
     is_lift: bool = False
     keeps_patterns: bool = False
     fills: bool = False
+    may_resize: bool = False
     written_args: tuple[int, ...] = ()
     written_kwargs: tuple[str, ...] = ()
 
@@ -69,6 +71,7 @@ class OperatorTraits(NamedTuple):
             return cls(is_computable=False)
         schema = schema_of(func)
         writes = [bool(each.alias_info and each.alias_info.is_write) for each in schema.arguments]
+        by_name = tuple(each.name for each, written in zip(schema.arguments, writes, strict=True) if written)
         name = schema.name.split("::")[1]
         return cls(
             func.namespace in ("aten", "prims") and not _UNCOMPUTABLE.intersection(func.tags),
@@ -77,6 +80,13 @@ class OperatorTraits(NamedTuple):
             is_lift=name.startswith("lift"),
             keeps_patterns=name in _PATTERN_OPERATORS,
             fills=name in ("fill_", "zero_", "copy_"),
+            # What operators of other libraries do to the arguments that they write to is not known.
+            may_resize=any(writes)
+            and (
+                func.namespace != "aten"
+                or torch.Tag.inplace_view in func.tags
+                or any(written and each.kwarg_only for each, written in zip(schema.arguments, writes, strict=True))
+            ),
             written_args=tuple(index for index, written in enumerate(writes) if written),
-            written_kwargs=tuple(each.name for each, written in zip(schema.arguments, writes, strict=True) if written),
+            written_kwargs=by_name,
         )

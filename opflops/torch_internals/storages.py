@@ -121,3 +121,9 @@ def storage_bytes(storage: torch.UntypedStorage) -> int:
     """Return the size of a storage; 0 if it is not a number."""
     size: Any = storage.nbytes()
     return size if type(size) is int else 0
+
+
+def is_empty(storage: torch.UntypedStorage) -> bool:
+    """Return whether a storage has no bytes; False if its size is not a number."""
+    size: Any = storage.nbytes()
+    return type(size) is int and not size

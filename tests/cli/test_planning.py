@@ -91,6 +91,8 @@ def test_the_page_has_both(run, project):
         (["--resources", "t4,steps=1,mfu=0.4", "--format", "csv"], "--resources works only with --format page"),
         (["--resources", "t5,steps=1,mfu=0.4"], "no figures for a device 't5'"),
         (["--resources", "steps=1,mfu=0.4"], "has to begin with a device"),
+        (["--resources"], "--resources needs a value: --resources PLAN (hours: h100-sxm,steps=1e6,mfu=0.4["),
+        (["--roofline"], "--roofline needs a value: --roofline DEVICE (bound times, with --timing also MFU: h100"),
         (["--resources", "t4,mfu=0.4"], "--resources needs steps, as in --resources h100-sxm,steps=1000,mfu=0.4"),
         (["--resources", "t4"], "--resources needs steps and mfu"),
         (["--resources", "t4,steps=1,mfu"], "'mfu' does not have the form NAME=NUMBER"),

@@ -213,6 +213,13 @@ def test_each_dtype_in_use_has_a_roof():
     )
 
 
+def test_roofs_of_integers_are_in_operations():
+    """Not in FLOPs, also where a roof is that of a floating-point dtype too."""
+    assert "int8: 130 TOP/s" in words(Profile().plot_roofline("t4").figure)
+    shown = " ".join(words(Profile().plot_roofline("h100-sxm").figure))
+    assert "float8: 1.98 PFLOP/s; int8: 1.98 POP/s" in shown
+
+
 def test_equal_modules_are_one_point():
     """Named by what they have in common, with the sum of their times as area."""
     rows = [row(f"Net.{number}.fc", macs=10**9) for number in range(80)] + [row("Net.head", macs=10**9, moved=10**10)]
@@ -245,6 +252,9 @@ def test_nothing_to_show_is_a_sentence():
         assert "No floating-point operations of modules to show." in words(modules.figure)
         assert_legible(roofline.figure)
         assert_legible(modules.figure)
+        # The roofs pass behind the sentence.
+        (sentence,) = [text for text in roofline.texts if text.get_text().startswith("No floating-point")]
+        assert sentence.get_bbox_patch().get_facecolor() == roofline.get_facecolor()
 
 
 # Memory

@@ -262,7 +262,8 @@ def columns_that_fit(names: Sequence[str], room: float) -> int:
 
 
 def say_nothing_to_show(ax: Axes, sentence: str) -> None:
-    """Write a sentence in the middle of empty Axes."""
+    """Write a sentence in the middle of Axes without data, on a patch that hides the lines behind it."""
     size = font_size(0.9)
     text = wrap([drawable(sentence)], 0.9 * size_of(ax)[0], size)
-    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=size, **PLAIN)
+    patch = {"facecolor": ax.get_facecolor(), "edgecolor": "none", "pad": 3}
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=size, bbox=patch, **PLAIN)

@@ -197,7 +197,11 @@ def _label_roofs(ax: Axes, device: Device, peaks: Mapping[str, float], placer: P
     for dtype, peak in peaks.items():
         names.setdefault(peak, []).append(dtype)
     for peak, dtypes in sorted(names.items(), reverse=True):
-        text = f"{', '.join(dtypes)}: {with_prefix(peak)}FLOP/s"
+        # Work on integers is no FLOPs.
+        by_unit: dict[str, list[str]] = {}
+        for dtype in dtypes:
+            by_unit.setdefault("OP/s" if dtype == "int8" else "FLOP/s", []).append(dtype)
+        text = "; ".join(f"{', '.join(each)}: {with_prefix(peak)}{unit}" for unit, each in by_unit.items())
         _label_roof(ax, text, (peak / device.bandwidth, peak), (high, peak), placer)
     highest = max(names)
     end = (highest / device.bandwidth, highest)
