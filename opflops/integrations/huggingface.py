@@ -16,7 +16,7 @@ from torch import Tensor
 from opflops.errors import UsageWarning
 from opflops.extras import optional
 from opflops.integrations.input_shapes import count_samples, count_tokens, shapes_of
-from opflops.integrations.step_counter import Work
+from opflops.integrations.step_costs import Work
 from opflops.integrations.step_hooks import trainable
 from opflops.integrations.throughput import Throughput
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from opflops.integrations.step_counter import StepCounter
 
+# How many parameters are looked at in each call of a model, to see whether others are trained now.
+_SAMPLE = 16
 _requires_grad = attrgetter("requires_grad")
 # The optimizers with hooks, and their numbers.
 _optimizers: weakref.WeakKeyDictionary[Optimizer, int] = weakref.WeakKeyDictionary()
@@ -81,6 +83,9 @@ class WatchedModel:
         self.calls = 0
         self._counter = counter
         self._model = model
+        self._parameters = [*model.parameters()]
+        self._sample = self._parameters[:: len(self._parameters) // _SAMPLE + 1]
+        self._trained, self._sampled, self._step = b"", b"", 0
         # Called as well when nobody has the meter any more.
         self._undo: weakref.finalize[[], WatchedModel] | None = None
         self._compiled: Any = None
@@ -114,13 +119,21 @@ class WatchedModel:
             self._undo()
         self._undo = None
 
+    def _trained_now(self, step: int) -> bytes:
+        """Return which parameters are trained. From the second call in a step on, only some are looked at first."""
+        sampled = trainable(self._sample)
+        if step != self._step or sampled != self._sampled:
+            self._step, self._sampled, self._trained = step, sampled, trainable(self._parameters)
+        return self._trained
+
     def note(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Note a call."""
         counter = self._counter
         if not (counter.follows_calls and counter.is_running_here()):
             return
         self.calls += 1
-        counter.event((id(self), self._model.training, call_of(args, kwargs)))
+        trained = self._trained_now(counter.steps)
+        counter.event((id(self), self._model.training, trained, call_of(args, kwargs)), state=trained)
         if not self._sought_wrapper and counter.counting:
             # Compiled code runs in eager mode while the mode counts, so that the wrapper is among the callers.
             self._sought_wrapper = True
