@@ -47,6 +47,8 @@ class Recounts(Generic[_Key]):
 
     def are_due(self, position: int, is_known: Callable[[_Key], bool]) -> bool:
         """Tell whether the step that begins is to be counted, and take it off what is left."""
+        if not self._recounts:
+            return False
         due = False
         for key, (left, there, left_there) in [*self._recounts.items()]:
             is_there = position == there

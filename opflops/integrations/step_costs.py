@@ -129,9 +129,9 @@ class Endings:
 
     def find(self, part: Part, ending: Hashable) -> Known | None:
         """Return what a part costs with an ending; None if that is not known."""
-        known = part.costs.get(ending)
-        if known is None:
-            for other, cost in part.costs.items():
-                if self._equal.get((part.event, frozenset((other, ending)))):
-                    return cost
-        return known
+        if ending in part.costs:
+            return part.costs[ending]
+        for other, cost in part.costs.items():
+            if self._equal.get((part.event, frozenset((other, ending)))):
+                return cost
+        return None

@@ -143,6 +143,10 @@ class StepCounter:
         if not part.costs and self._mode is None and can_start:
             self._start(phase)
 
+    def is_running(self) -> bool:
+        """Tell whether a step is running, in whatever thread."""
+        return self._thread != 0
+
     def is_running_here(self) -> bool:
         """Tell whether a step is running in this thread."""
         return self._thread == get_ident()
@@ -167,7 +171,7 @@ class StepCounter:
         part = self._parts[-1]
         if self._mode is not None:
             self._note_cost(part, ending, self._mode)
-        known = self._endings.find(part, ending)
+        known = part.costs[ending] if ending in part.costs else self._endings.find(part, ending)
         if known is None:
             self._parts[0].recounts.add((part, ending), self._position)
         else:

@@ -16,7 +16,7 @@ from opflops.torch_internals.compiler import compiled_call, compiled_wrapper, re
 from opflops.torch_internals.optimizers import register_step_pre_hook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from torch import nn
     from torch.optim import Optimizer
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # How many parameters are looked at in each call of a model, to see whether others are trained now.
 _SAMPLE = 16
+_NUMBERS = (bool, int, float)
 _requires_grad = attrgetter("requires_grad")
 # The optimizers with hooks, and their numbers.
 _optimizers: weakref.WeakKeyDictionary[Optimizer, int] = weakref.WeakKeyDictionary()
@@ -54,8 +55,7 @@ def _find_optimizer(optimizer: Optimizer, _args: tuple[Any, ...], _kwargs: dict[
 def _before_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     if not running or torch.compiler.is_compiling():
         return
-    # An optimizer may do something else in its first step, in which it makes its state.
-    event = (OPTIMIZER, _optimizers.get(optimizer), bool(optimizer.state))
+    event = (OPTIMIZER, _optimizers.get(optimizer), switches(optimizer))
     # A closure runs the model inside the step, and the mode would not know it from the step.
     has_closure = any(map(callable, args[1:])) or any(map(callable, kwargs.values()))
     for counter in [*running]:
@@ -66,6 +66,22 @@ def _before_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, 
 def _after_step(_optimizer: Optimizer, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
     for counter in running:
         counter.leave_phase()
+
+
+def switches(optimizer: Any) -> Hashable:
+    """Return what decides how much an optimizer does in a step, beside the gradients that there are.
+
+    It may do something else in its first step, in which it makes its state; and momentum, decay and the like are work
+    if they are not 0. A learning rate is work in any case, and schedules change it.
+    """
+    found: tuple[Hashable, ...] = (bool(getattr(optimizer, "state", True)),)
+    for group in getattr(optimizer, "param_groups", ()):
+        found += (len(group["params"]),)
+        for name, value in group.items():
+            # An option may be a tensor on an accelerator, to read which would wait for it.
+            if name != "lr" and value.__class__ in _NUMBERS:
+                found += (not value,)
+    return found
 
 
 class WatchedModel:

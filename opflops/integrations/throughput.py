@@ -122,6 +122,8 @@ class Throughput:
         for name, number in (("tokens", tokens), ("samples", samples)):
             if number is not None and not isinstance(number, (int, float, Real, Tensor)):
                 raise ArgumentError(f"{name} must be a number, as in step({name}=4096), not {describe(number)}.")
+            if isinstance(number, Tensor) and number.numel() != 1:
+                raise ArgumentError(f"{name} must be one number, as in step({name}=4096), not {describe(number)}.")
         if not inputs and not self._watched:
             raise ArgumentError(
                 "Throughput cannot see the shapes of the inputs. Give it the model, as in Throughput(model), or the "
@@ -233,8 +235,11 @@ class _Step:
 
     def __enter__(self) -> None:
         meter = self._meter
-        if meter._counter.is_running_here():  # noqa: SLF001 - of this file
-            raise ArgumentError("A step of this Throughput is running already. End its block before the next begins.")
+        if meter._counter.is_running():  # noqa: SLF001 - of this file
+            raise ArgumentError(
+                "A step of this Throughput is running already. End its block before the next begins. Threads that run "
+                "at the same time need a Throughput each."
+            )
         self._calls = meter.calls_seen()
         meter.start_clock()
         try:
@@ -247,6 +252,8 @@ class _Step:
         self, cls: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         meter = self._meter
+        if not meter._counter.is_running_here() and meter._counter.is_running():  # noqa: SLF001 - as above
+            raise ArgumentError("A step of this Throughput began in another thread. End its block in that thread.")
         if cls is not None:
             meter.discard_step(cls, error, traceback)
             return

@@ -2,11 +2,13 @@
 
 import contextlib
 import copy
+import enum
 import gc
 import pickle
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -261,6 +263,78 @@ def test_an_optimizer_that_does_not_step_at_first():
     without, steps = 1, 2
     assert meter.window.steps == without + steps
     assert meter.window.flops == (without + steps) * (train_flops(4) + 7) + steps * SGD_FLOPS
+
+
+@pytest.mark.parametrize("give_batch", [False, True])
+def test_an_optimizer_whose_options_change(give_batch):
+    """Weight decay takes two operations for each parameter, and parameters that are added take their own."""
+    model = nn.Sequential(linear(), nn.Linear(NARROW, 3, bias=False))
+    optimizer = torch.optim.SGD(model[0].parameters(), lr=0.1)
+    meter = Throughput(model, device=MINE)
+    flops = []
+    for index in range(9):
+        if index == 3:
+            optimizer.param_groups[0]["weight_decay"] = 0.5
+        if index == 6:
+            optimizer.add_param_group({"params": [model[1].weight], "weight_decay": 0.0})
+        optimizer.param_groups[0]["lr"] = 0.1 * index
+        with meter.step(*[torch.ones(4, WIDE)] * give_batch):
+            backward(model, 4)
+            optimizer.step()
+            model.zero_grad()
+        meter.rates()
+        flops.append(meter.window.flops)
+    plain = flops[2]
+    decay, added = 2 * PARAMETERS, 2 * NARROW * 3
+    assert [flops[5], flops[8]] == [plain + decay, plain + decay + added]
+
+
+def test_switches_among_the_arguments_of_a_model():
+    """Members of an enumeration and dtypes are such as well as flags."""
+
+    class Kind(enum.Enum):
+        ONCE, TWICE = 1, 2
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(WIDE, WIDE, bias=False)
+
+        def forward(self, x, kind, dtype=torch.float32):
+            return self.layer(x if kind is Kind.ONCE else self.layer(x)).to(dtype) + 1
+
+    meter = Throughput(Net(), device=MINE)
+    (model,) = meter._models
+    product, ones = 2 * 4 * WIDE * WIDE, 4 * WIDE
+    for kind, dtype, expected in 3 * [(Kind.ONCE, torch.float32, product), (Kind.TWICE, torch.int32, 2 * product)]:
+        with meter.step(), torch.no_grad():
+            model(torch.ones(4, WIDE), kind, dtype=dtype)
+        meter.rates()
+        if meter.window.steps:
+            assert meter.window.flops == expected + ones * (dtype is torch.float32)
+    assert meter.counted_steps == 2
+
+
+def test_a_step_belongs_to_one_thread():
+    """Another cannot end it, nor begin its own meanwhile; it then ends where it began, and leaves no mode."""
+    model = linear()
+    meter = Throughput(model, device=MINE)
+    step = meter.step()
+    step.__enter__()
+    backward(model, 2)
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(ArgumentError, match=r"began in another thread\. End its block in that thread"):
+            pool.submit(step.__exit__, None, None, None).result()
+        with pytest.raises(ArgumentError, match=r"running already\..*Threads .* need a Throughput each"):
+            pool.submit(meter.step().__enter__).result()
+    step.__exit__(None, None, None)
+    assert dispatch_modes() == []
+    for _ in range(3):
+        with meter.step():
+            model.zero_grad()
+            backward(model, 2)
+    meter.rates()
+    assert meter.window.flops == meter.window.steps * train_flops(2) > 0
 
 
 def test_work_that_depends_on_which_optimizers_step_is_known_by_them():
@@ -648,6 +722,8 @@ def test_wrong_arguments_are_explained():
     meter = Throughput(linear(), device=MINE)
     with pytest.raises(ArgumentError, match="tokens must be a number"):
         meter.step(tokens="12")
+    with pytest.raises(ArgumentError, match=r"samples must be one number, .* not a Tensor of shape \(2,\)"):
+        meter.step(samples=torch.ones(2))
     with meter.step(torch.ones(2)):
         torch.ones(2) + 1
         with pytest.raises(ArgumentError, match="running already"), meter.step():
