@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from opflops.integrations.step_counter import StepCounter
 
-# How many parameters are looked at in each call of a model, to see whether others are trained now.
+# How many parameters are looked at in each call of a model, to see whether others are trained now, at most.
 _SAMPLE = 16
 _NUMBERS = (bool, int, float)
 _requires_grad = attrgetter("requires_grad")
@@ -36,6 +36,11 @@ _follows_optimizers: list[RemovableHandle] = []
 def trainable(parameters: Sequence[torch.nn.Parameter]) -> bytes:
     """Return which parameters are trained, to look costs up with."""
     return bytes(map(_requires_grad, parameters))
+
+
+def sample_of(parameters: list[torch.nn.Parameter]) -> list[torch.nn.Parameter]:
+    """Return some parameters, evenly spread: enough to see whether layers were frozen meanwhile."""
+    return parameters[:: len(parameters) // _SAMPLE + 1]
 
 
 def follow_optimizers() -> None:
@@ -100,7 +105,7 @@ class WatchedModel:
         self._counter = counter
         self._model = model
         self._parameters = [*model.parameters()]
-        self._sample = self._parameters[:: len(self._parameters) // _SAMPLE + 1]
+        self._sample = sample_of(self._parameters)
         self._trained, self._sampled, self._step = b"", b"", 0
         # Called as well when nobody has the meter any more.
         self._undo: weakref.finalize[[], WatchedModel] | None = None

@@ -172,8 +172,14 @@ class Throughput:
             trained = trainable(self._parameters)
         self._counter.begin(trained, inputs)
 
-    def stop_counting(self) -> Work | None:
-        """Return the cost of the step; None if it was counted, or is not known."""
+    def stop_counting(self, outcome: Hashable = None) -> Work | None:
+        """Return the cost of the step; None if it was counted, or is not known.
+
+        Args:
+            outcome: What is known at its end, and decides how much work it was beside its inputs.
+        """
+        if outcome is not None:
+            self._counter.event(("outcome", outcome))
         work = self._counter.end()
         if self.counted_steps > _MANY:
             self._warn_once(

@@ -315,6 +315,27 @@ def test_switches_among_the_arguments_of_a_model():
     assert meter.counted_steps == 2
 
 
+def test_what_is_known_at_the_end_of_a_step_alone_tells_steps_apart():
+    """As a loop's own skipping of a batch, for which the integrations use it."""
+    model = linear()
+    meter = Throughput(model, device=MINE)
+    flops = {True: [], False: []}
+    for index in range(8):
+        skips = index % 2 == 1
+        meter.start_clock()
+        meter.start_counting("equal inputs")
+        total = model(torch.ones(4, WIDE)).sum()
+        if not skips:
+            total.backward()
+        model.zero_grad()
+        meter.stop_clock(meter.stop_counting(skips))
+        meter.rates()
+        if meter.window.steps:
+            flops[skips].append(meter.window.flops)
+    assert set(flops[False]) == {train_flops(4)}
+    assert set(flops[True]) == {train_flops(4) - products(4) // 2}
+
+
 def test_a_step_belongs_to_one_thread():
     """Another cannot end it, nor begin its own meanwhile; it then ends where it began, and leaves no mode."""
     model = linear()
