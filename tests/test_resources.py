@@ -53,6 +53,16 @@ def test_money_is_there_with_a_price_only():
     assert STEP.resources(TOY, steps=1, mfu=1, price=0).money == 0.0
 
 
+def test_a_small_price_is_not_written_as_nothing():
+    """1.5 device-hours at 0.002 are 0.003."""
+    plan = STEP.resources(TOY, steps=1, mfu=0.4, price=0.002)
+    assert plan.money == pytest.approx(0.003)
+    assert "money 0.003 " in flat(plan)
+    assert ", 0.003 in money" in plan.summary
+    assert "The price of a device-hour is 0.002, as given." in flat(plan)
+    assert "money 0.00 " in flat(STEP.resources(TOY, steps=1, mfu=0.4, price=0))
+
+
 def test_tokens_are_there_if_given():
     """5400 tokens a step of 5400 s on one device at 40 %: one in a second."""
     plan = STEP.resources(TOY, steps=100, mfu=0.4, tokens=5400)

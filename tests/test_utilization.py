@@ -426,6 +426,8 @@ def test_a_difference_has_a_utilization_only_if_nothing_is_negative():
 
 def test_a_count_that_no_float_holds_is_an_error():
     """It gets a sentence, as does a world of that size."""
+    with pytest.raises(ProfileError, match=r"more than a float can hold, of a time of 1e-320 s"):
+        Profile((row(1000),)).mfu(1e-320, TOY)
     with pytest.raises(ProfileError, match="too large to compute a time"):
         Profile((row(2**1100),)).mfu(1, TOY)
     with pytest.raises(ProfileError, match="too large to compute a time"):

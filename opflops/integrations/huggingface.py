@@ -16,8 +16,8 @@ from torch import Tensor
 from opflops.errors import UsageWarning
 from opflops.extras import optional
 from opflops.integrations.input_shapes import count_samples, count_tokens, shapes_of
-from opflops.integrations.step_counter import Work
-from opflops.integrations.step_hooks import trainable
+from opflops.integrations.step_costs import Work
+from opflops.integrations.step_hooks import switches, trainable
 from opflops.integrations.throughput import Throughput
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ class FlopsCallback(_transformers.TrainerCallback):  # type: ignore[misc]
         self._wrap(trainer.accelerator, "clip_grad_norm_", _key_of_clipping)
         if hasattr(trainer.optimizer, "step"):
             optimizer = trainer.optimizer
-            # It may do something else in its first step, in which it makes its state.
-            self._wrap(optimizer, "step", lambda *_, **__: bool(getattr(optimizer, "state", True)))
+            self._wrap(optimizer, "step", lambda *_, **__: switches(optimizer))
         # First, to add to what the others log. They are being called one by one: that list stays as it is.
         handler = trainer.callback_handler
         handler.callbacks = [self, *(each for each in handler.callbacks if each is not self)]

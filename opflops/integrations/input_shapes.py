@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 # Deep enough for batches of graphs and of dictionaries of lists; objects that refer to one another end here.
 _MAX_DEPTH = 6
-_SCALARS = (bool, int, str, type(None))
+_SCALARS = (bool, int, str, type(None), Enum, torch.dtype)
 
 
 def shapes_of(value: Any, depth: int = 0) -> Hashable:

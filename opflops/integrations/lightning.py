@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.extras import optional
 from opflops.integrations.input_shapes import count_samples, count_tokens, shapes_of
-from opflops.integrations.step_hooks import trainable
+from opflops.integrations.step_hooks import sample_of, trainable
 from opflops.integrations.throughput import Throughput
 
 if TYPE_CHECKING:
@@ -59,15 +59,17 @@ class FlopsCallback(_callback_class()):  # type: ignore[misc]
         self.meter = Throughput(device=device)
         self._tokens, self._samples = tokens, samples
         self._parameters: list[Any] = []
+        self._sample: list[Any] = []
         self._sizes: tuple[Any, Any] = (None, None)
         self._in_step = False
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_parameters": [], "_in_step": False}
+        return {**vars(self), "_parameters": [], "_sample": [], "_in_step": False}
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002 - Lightning's signature
         """Look the parameters up."""
         self._parameters = [*pl_module.parameters()]
+        self._sample = sample_of(self._parameters)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Begin to measure, and to count if the batch has another shape."""
@@ -85,7 +87,7 @@ class FlopsCallback(_callback_class()):  # type: ignore[misc]
         self,
         trainer: Any,
         pl_module: Any,  # noqa: ARG002 - as above
-        outputs: Any,  # noqa: ARG002 - as above
+        outputs: Any,
         batch: Any,  # noqa: ARG002 - as above
         batch_idx: int,
     ) -> None:
@@ -93,7 +95,9 @@ class FlopsCallback(_callback_class()):  # type: ignore[misc]
         if not self._in_step:
             return
         self._in_step = False
-        self.meter.stop_clock(self.meter.stop_counting(), *self._sizes)
+        # Without a loss the batch was skipped; and parameters may have been frozen since its beginning.
+        outcome = (bool(outputs), trainable(self._sample))
+        self.meter.stop_clock(self.meter.stop_counting(outcome), *self._sizes)
         accumulates = (batch_idx + 1) % trainer.accumulate_grad_batches and not trainer.is_last_batch
         connector = trainer._logger_connector  # noqa: SLF001 - what Lightning's own monitor of throughput uses
         if not accumulates and (connector.should_update_logs or trainer.fast_dev_run):
@@ -114,7 +118,7 @@ class FlopsCallback(_callback_class()):  # type: ignore[misc]
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:  # noqa: ARG002 - as above
         """End counting, whatever happened, and let the parameters go."""
         self.discard_step()
-        self._parameters = []
+        self._parameters, self._sample = [], []
 
     def discard_step(self, *exception: Any) -> None:
         """End a step that was not completed; if none is running, do nothing."""

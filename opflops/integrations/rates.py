@@ -12,7 +12,7 @@ from torch import distributed
 from opflops.devices import Device, device
 from opflops.errors import OpflopsError, ProfileError, UsageWarning
 from opflops.integrations.step_clock import accelerator_in_use
-from opflops.integrations.step_counter import Work
+from opflops.integrations.step_costs import Work
 
 if TYPE_CHECKING:
     from opflops.profile.profile import Profile

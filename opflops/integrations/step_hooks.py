@@ -16,7 +16,7 @@ from opflops.torch_internals.compiler import compiled_call, compiled_wrapper, re
 from opflops.torch_internals.optimizers import register_step_pre_hook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from torch import nn
     from torch.optim import Optimizer
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from opflops.integrations.step_counter import StepCounter
 
+# How many parameters are looked at in each call of a model, to see whether others are trained now, at most.
+_SAMPLE = 16
+_NUMBERS = (bool, int, float)
 _requires_grad = attrgetter("requires_grad")
 # The optimizers with hooks, and their numbers.
 _optimizers: weakref.WeakKeyDictionary[Optimizer, int] = weakref.WeakKeyDictionary()
@@ -33,6 +36,11 @@ _follows_optimizers: list[RemovableHandle] = []
 def trainable(parameters: Sequence[torch.nn.Parameter]) -> bytes:
     """Return which parameters are trained, to look costs up with."""
     return bytes(map(_requires_grad, parameters))
+
+
+def sample_of(parameters: list[torch.nn.Parameter]) -> list[torch.nn.Parameter]:
+    """Return some parameters, evenly spread: enough to see whether layers were frozen meanwhile."""
+    return parameters[:: len(parameters) // _SAMPLE + 1]
 
 
 def follow_optimizers() -> None:
@@ -52,8 +60,7 @@ def _find_optimizer(optimizer: Optimizer, _args: tuple[Any, ...], _kwargs: dict[
 def _before_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     if not running or torch.compiler.is_compiling():
         return
-    # An optimizer may do something else in its first step, in which it makes its state.
-    event = (OPTIMIZER, _optimizers.get(optimizer), bool(optimizer.state))
+    event = (OPTIMIZER, _optimizers.get(optimizer), switches(optimizer))
     # A closure runs the model inside the step, and the mode would not know it from the step.
     has_closure = any(map(callable, args[1:])) or any(map(callable, kwargs.values()))
     for counter in [*running]:
@@ -64,6 +71,22 @@ def _before_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, 
 def _after_step(_optimizer: Optimizer, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
     for counter in running:
         counter.leave_phase()
+
+
+def switches(optimizer: Any) -> Hashable:
+    """Return what decides how much an optimizer does in a step, beside the gradients that there are.
+
+    It may do something else in its first step, in which it makes its state; and momentum, decay and the like are work
+    if they are not 0. A learning rate is work in any case, and schedules change it.
+    """
+    found: tuple[Hashable, ...] = (bool(getattr(optimizer, "state", True)),)
+    for group in getattr(optimizer, "param_groups", ()):
+        found += (len(group["params"]),)
+        for name, value in group.items():
+            # An option may be a tensor on an accelerator, to read which would wait for it.
+            if name != "lr" and value.__class__ in _NUMBERS:
+                found += (not value,)
+    return found
 
 
 class WatchedModel:
@@ -81,6 +104,9 @@ class WatchedModel:
         self.calls = 0
         self._counter = counter
         self._model = model
+        self._parameters = [*model.parameters()]
+        self._sample = sample_of(self._parameters)
+        self._trained, self._sampled, self._step = b"", b"", 0
         # Called as well when nobody has the meter any more.
         self._undo: weakref.finalize[[], WatchedModel] | None = None
         self._compiled: Any = None
@@ -114,13 +140,21 @@ class WatchedModel:
             self._undo()
         self._undo = None
 
+    def _trained_now(self, step: int) -> bytes:
+        """Return which parameters are trained. From the second call in a step on, only some are looked at first."""
+        sampled = trainable(self._sample)
+        if step != self._step or sampled != self._sampled:
+            self._step, self._sampled, self._trained = step, sampled, trainable(self._parameters)
+        return self._trained
+
     def note(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Note a call."""
         counter = self._counter
         if not (counter.follows_calls and counter.is_running_here()):
             return
         self.calls += 1
-        counter.event((id(self), self._model.training, call_of(args, kwargs)))
+        trained = self._trained_now(counter.steps)
+        counter.event((id(self), self._model.training, trained, call_of(args, kwargs)), state=trained)
         if not self._sought_wrapper and counter.counting:
             # Compiled code runs in eager mode while the mode counts, so that the wrapper is among the callers.
             self._sought_wrapper = True

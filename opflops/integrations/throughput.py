@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from opflops.devices import Device
-    from opflops.integrations.step_counter import Work
+    from opflops.integrations.step_costs import Work
     from opflops.profile.profile import Profile
 
 # How many kinds of steps are counted before a warning says that most of the time goes into counting.
@@ -49,10 +49,11 @@ class Throughput:
 
     A step that does something new, such as one with inputs of another shape, is counted by an ``OpFlopMode``. This
     slows it, so it is left out of the rates. All other steps run without a mode, and their cost is looked up by what
-    the step does: the shapes with which models are called, and the optimizers that step. Values of tensors are not
-    looked at: of steps that do more or less work by these, as in a mixture of experts, the first stands for all. So
-    does work before the first call of a model, unless :meth:`step` is given the batch. An optimizer that makes its
-    state in its first step is counted again in its second. One whose ``step`` is compiled is not seen.
+    the step does: the shapes with which models are called, which of their parameters are trained, and the optimizers
+    that step. Values of tensors are not looked at: of steps that do more or less work by these, as in a mixture of
+    experts or by the history of ``LBFGS``, the first stands for all. So does work before the first call of a model,
+    unless :meth:`step` is given the batch. An optimizer that makes its state in its first step is counted again in its
+    second. One whose ``step`` is compiled is not seen.
 
     Time is that inside steps, so that what runs between them, such as validation, counts neither as work nor as time;
     loading data counts if it is inside. On an accelerator it is the time on its own clock; only :meth:`rates` waits.
@@ -121,6 +122,8 @@ class Throughput:
         for name, number in (("tokens", tokens), ("samples", samples)):
             if number is not None and not isinstance(number, (int, float, Real, Tensor)):
                 raise ArgumentError(f"{name} must be a number, as in step({name}=4096), not {describe(number)}.")
+            if isinstance(number, Tensor) and number.numel() != 1:
+                raise ArgumentError(f"{name} must be one number, as in step({name}=4096), not {describe(number)}.")
         if not inputs and not self._watched:
             raise ArgumentError(
                 "Throughput cannot see the shapes of the inputs. Give it the model, as in Throughput(model), or the "
@@ -163,12 +166,20 @@ class Throughput:
 
         Args:
             inputs: What decides how much work it is; None if the calls of the models do.
-            trained: Which parameters are trained; by default of the models.
+            trained: Which parameters are trained; by default of the models, which their calls tell without inputs.
         """
-        self._counter.begin(trainable(self._parameters) if trained is None else trained, inputs)
+        if trained is None and inputs is not None:
+            trained = trainable(self._parameters)
+        self._counter.begin(trained, inputs)
 
-    def stop_counting(self) -> Work | None:
-        """Return the cost of the step; None if it was counted, or is not known."""
+    def stop_counting(self, outcome: Hashable = None) -> Work | None:
+        """Return the cost of the step; None if it was counted, or is not known.
+
+        Args:
+            outcome: What is known at its end, and decides how much work it was beside its inputs.
+        """
+        if outcome is not None:
+            self._counter.event(("outcome", outcome))
         work = self._counter.end()
         if self.counted_steps > _MANY:
             self._warn_once(
@@ -230,8 +241,11 @@ class _Step:
 
     def __enter__(self) -> None:
         meter = self._meter
-        if meter._counter.is_running_here():  # noqa: SLF001 - of this file
-            raise ArgumentError("A step of this Throughput is running already. End its block before the next begins.")
+        if meter._counter.is_running():  # noqa: SLF001 - of this file
+            raise ArgumentError(
+                "A step of this Throughput is running already. End its block before the next begins. Threads that run "
+                "at the same time need a Throughput each."
+            )
         self._calls = meter.calls_seen()
         meter.start_clock()
         try:
@@ -244,6 +258,8 @@ class _Step:
         self, cls: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         meter = self._meter
+        if not meter._counter.is_running_here() and meter._counter.is_running():  # noqa: SLF001 - as above
+            raise ArgumentError("A step of this Throughput began in another thread. End its block in that thread.")
         if cls is not None:
             meter.discard_step(cls, error, traceback)
             return

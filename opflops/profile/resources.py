@@ -113,7 +113,7 @@ class Resources:
     def summary(self) -> str:
         """Return the steps, the hours and the MFU in one line."""
         least = "at least " if self.lower_bound else ""
-        money = "" if self.money is None else f", {self.money:,.2f} in money"
+        money = "" if self.money is None else f", {_format_money(self.money)} in money"
         how = "measured" if isinstance(self.mfu, Utilization) else "assumed"
         return (
             f"{self._heading}: {least}{_format_hours(self.hours)}, {_format_quantity(self.device_hours)} device-hours"
@@ -133,7 +133,7 @@ class Resources:
             "device-hours": f"{least}{_format_quantity(self.device_hours)}",
         }
         if self.money is not None:
-            facts["money"] = f"{least}{self.money:,.2f}"
+            facts["money"] = f"{least}{_format_money(self.money)}"
         facts["flops"] = f"{format_amount(self.flops)}, {format_amount(self.model_flops)} of them counted by the MFU"
         if self.tokens is not None and self.tokens_per_second is not None:
             facts["tokens"] = f"{scaled(self.tokens)}, {_format_quantity(self.tokens_per_second)} in a second"
@@ -151,7 +151,7 @@ class Resources:
             f"Peaks of {self.device.name}: {self.device.source or 'no source given'}.",
         ]
         if self.price is not None:
-            sentences.append(f"The price of a device-hour is {self.price:,.2f}, as given.")
+            sentences.append(f"The price of a device-hour is {_format_money(self.price)}, as given.")
         if self.fit is not None:
             shared = " Devices that share a step need less each." if self.devices > 1 else ""
             sentences.append(f"Memory is that of the whole step on one device.{shared} {self.fit.left_out}")
@@ -271,6 +271,11 @@ def _format_hours(hours: float) -> str:
         return f"{_format_quantity(hours)} hours ({duration(hours * _SECONDS)})"
     days = f" ({_format_quantity(hours / _HOURS)} days)" if hours >= _HOURS else ""
     return f"{_format_quantity(hours)} hours{days}"
+
+
+def _format_money(value: float) -> str:
+    """Write money with two decimals; less than a tenth has two digits, so that nothing looks free that is not."""
+    return f"{value:.2g}" if 0 < value < 0.1 else f"{value:,.2f}"  # noqa: PLR2004 - as above
 
 
 def _format_quantity(value: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import fsum
+from math import fsum, isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.records.datasheets import TF32, Device
@@ -87,9 +87,12 @@ class Utilization(float):
         """Divide the time at the peaks by the time of all devices.
 
         Raises:
-            OverflowError: No float can hold one of the times.
+            OverflowError: No float can hold one of the times, or the share.
         """
-        self = super().__new__(cls, fsum(part.seconds for part in parts) / (seconds * world_size))
+        share = fsum(part.seconds for part in parts) / (seconds * world_size)
+        if not isfinite(share):
+            raise OverflowError(f"the share is more than a float can hold, of a time of {seconds} s")
+        self = super().__new__(cls, share)
         self.kind, self.device, self.parts = kind, device, tuple(parts)
         self.seconds, self.world_size = seconds, world_size
         self.remarks, self.lower_bound, self.measured = tuple(remarks), lower_bound, measured

@@ -2,11 +2,13 @@
 
 import contextlib
 import copy
+import enum
 import gc
 import pickle
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -136,14 +138,16 @@ def test_an_optimizer_with_matmuls_in_its_step_adds_nothing_to_mfu():
     model = linear()
     optimizer = Matrix(model.parameters(), lr=0.1)
     meter = Throughput(model, device=MINE)
-    for index in range(6):
+    for index in range(8):
         with meter.step():
             backward(model, 4)
-            if index in {2, 4}:
+            if index in {2, 4, 6}:
                 optimizer.step()
             model.zero_grad()
     meter.rates()
-    # The first step, the second (which adds to gradients as far as the meter knows), and the step of the optimizer.
+    # Counted are the first step, the second (which adds to gradients as far as the meter knows), the first step of the
+    # optimizer, and the steps up to its next, for what comes between the backward pass and it.
+    assert meter.counted_steps == 4
     steps = meter.window.steps
     in_optimizer = 2 * 2 * NARROW * NARROW * WIDE + PARAMETERS
     assert meter.window.flops == steps * train_flops(4) + in_optimizer
@@ -151,11 +155,14 @@ def test_an_optimizer_with_matmuls_in_its_step_adds_nothing_to_mfu():
 
 
 def test_accumulated_batches_of_several_shapes_are_counted_once_each():
-    """Whatever their order in a step: a batch whose backward has run does not change what the next costs."""
+    """Whatever their order in a step: a batch whose backward has run does not change what the next costs.
+
+    That a batch costs the same before the next one as before the optimizer's step is found out once, for all shapes.
+    """
     model = linear()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     meter = Throughput(model, device=MINE)
-    steps = [(2, 3), (3, 2), (2, 2), (3, 3), (3, 2, 2), (2, 3, 3, 2)]
+    steps = [(2, 3), (3, 2), (2, 2), (3, 3), (3, 2, 2), (2, 3, 3, 2), (3, 3, 2), (4, 2), (2, 4), (2, 4, 2), (4, 4, 3)]
     for batches in steps:
         with meter.step():
             for batch in batches:
@@ -163,7 +170,7 @@ def test_accumulated_batches_of_several_shapes_are_counted_once_each():
             optimizer.step()
             optimizer.zero_grad()
     meter.rates()
-    timed = steps[2:]
+    timed = [each for index, each in enumerate(steps) if index not in {0, 1, 4, 5, 7, 8}]
     expected = sum(sum(map(train_flops, each)) + (len(each) - 1) * PARAMETERS + SGD_FLOPS for each in timed)
     assert (meter.window.steps, meter.window.flops) == (len(timed), expected)
 
@@ -184,6 +191,171 @@ def test_blocks_of_accumulated_batches_with_an_optimizer_in_every_third():
     meter.rates()
     assert meter.window.steps == 6
     assert meter.window.flops == 6 * train_flops(4) + 4 * PARAMETERS + 2 * SGD_FLOPS
+
+
+@pytest.mark.parametrize("give_batch", [False, True])
+@pytest.mark.parametrize("batches", [3, 20])
+def test_gradients_that_are_clipped_before_an_optimizer_steps_now_and_then(give_batch, batches):
+    """The norm and the scaling of gradients are work of the steps with an optimizer alone; few steps are counted."""
+    model = linear()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    meter = Throughput(model, device=MINE)
+
+    def step(index):
+        backward(model, 4)
+        if index % batches == batches - 1:
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+
+    for index in range(12 * batches):
+        with meter.step(*[torch.ones(4, WIDE)] * give_batch):
+            step(index)
+        if index == 4 * batches - 1:
+            meter.rates()
+    meter.rates()
+    model.zero_grad()
+    assert meter.window.steps == 8 * batches
+    assert meter.window.flops == 8 * sum(counted(step, index) for index in range(batches))
+
+
+def test_a_step_that_ends_early_costs_what_it_does():
+    """What comes after the only call of the model differs: another call, the optimizer, or nothing."""
+    model = linear()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    meter = Throughput(model, device=MINE)
+
+    def step(kind):
+        loss = model(torch.ones(4, WIDE)).sum()
+        if kind == "o":
+            loss.backward()
+        if kind == "b":
+            model(torch.ones(4, WIDE)).sum().backward()
+        if kind != "n":
+            optimizer.step()
+        optimizer.zero_grad()
+
+    expected = {kind: counted(step, kind) for kind in "obn"}
+    seen = set()
+    for kind in 3 * "obn" + "nbo":
+        with meter.step():
+            step(kind)
+        meter.rates()
+        if meter.window.steps:
+            seen.add(kind)
+            assert (kind, meter.window.flops) == (kind, expected[kind])
+    assert seen == {*expected}
+
+
+def test_an_optimizer_that_does_not_step_at_first():
+    """As with a scaler of gradients, whose first steps overflow: what comes after backward is not counted twice."""
+    model = linear()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    meter = Throughput(model, device=MINE)
+    for index in range(8):
+        with meter.step():
+            backward(model, 4)
+            if index >= 3:
+                optimizer.step()
+            torch.ones(7) + torch.ones(7)
+            optimizer.zero_grad()
+    meter.rates()
+    without, steps = 1, 2
+    assert meter.window.steps == without + steps
+    assert meter.window.flops == (without + steps) * (train_flops(4) + 7) + steps * SGD_FLOPS
+
+
+@pytest.mark.parametrize("give_batch", [False, True])
+def test_an_optimizer_whose_options_change(give_batch):
+    """Weight decay takes two operations for each parameter, and parameters that are added take their own."""
+    model = nn.Sequential(linear(), nn.Linear(NARROW, 3, bias=False))
+    optimizer = torch.optim.SGD(model[0].parameters(), lr=0.1)
+    meter = Throughput(model, device=MINE)
+    flops = []
+    for index in range(9):
+        if index == 3:
+            optimizer.param_groups[0]["weight_decay"] = 0.5
+        if index == 6:
+            optimizer.add_param_group({"params": [model[1].weight], "weight_decay": 0.0})
+        optimizer.param_groups[0]["lr"] = 0.1 * index
+        with meter.step(*[torch.ones(4, WIDE)] * give_batch):
+            backward(model, 4)
+            optimizer.step()
+            model.zero_grad()
+        meter.rates()
+        flops.append(meter.window.flops)
+    plain = flops[2]
+    decay, added = 2 * PARAMETERS, 2 * NARROW * 3
+    assert [flops[5], flops[8]] == [plain + decay, plain + decay + added]
+
+
+def test_switches_among_the_arguments_of_a_model():
+    """Members of an enumeration and dtypes are such as well as flags."""
+
+    class Kind(enum.Enum):
+        ONCE, TWICE = 1, 2
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(WIDE, WIDE, bias=False)
+
+        def forward(self, x, kind, dtype=torch.float32):
+            return self.layer(x if kind is Kind.ONCE else self.layer(x)).to(dtype) + 1
+
+    meter = Throughput(Net(), device=MINE)
+    (model,) = meter._models
+    product, ones = 2 * 4 * WIDE * WIDE, 4 * WIDE
+    for kind, dtype, expected in 3 * [(Kind.ONCE, torch.float32, product), (Kind.TWICE, torch.int32, 2 * product)]:
+        with meter.step(), torch.no_grad():
+            model(torch.ones(4, WIDE), kind, dtype=dtype)
+        meter.rates()
+        if meter.window.steps:
+            assert meter.window.flops == expected + ones * (dtype is torch.float32)
+    assert meter.counted_steps == 2
+
+
+def test_what_is_known_at_the_end_of_a_step_alone_tells_steps_apart():
+    """As a loop's own skipping of a batch, for which the integrations use it."""
+    model = linear()
+    meter = Throughput(model, device=MINE)
+    flops = {True: [], False: []}
+    for index in range(8):
+        skips = index % 2 == 1
+        meter.start_clock()
+        meter.start_counting("equal inputs")
+        total = model(torch.ones(4, WIDE)).sum()
+        if not skips:
+            total.backward()
+        model.zero_grad()
+        meter.stop_clock(meter.stop_counting(skips))
+        meter.rates()
+        if meter.window.steps:
+            flops[skips].append(meter.window.flops)
+    assert set(flops[False]) == {train_flops(4)}
+    assert set(flops[True]) == {train_flops(4) - products(4) // 2}
+
+
+def test_a_step_belongs_to_one_thread():
+    """Another cannot end it, nor begin its own meanwhile; it then ends where it began, and leaves no mode."""
+    model = linear()
+    meter = Throughput(model, device=MINE)
+    step = meter.step()
+    step.__enter__()
+    backward(model, 2)
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(ArgumentError, match=r"began in another thread\. End its block in that thread"):
+            pool.submit(step.__exit__, None, None, None).result()
+        with pytest.raises(ArgumentError, match=r"running already\..*Threads .* need a Throughput each"):
+            pool.submit(meter.step().__enter__).result()
+    step.__exit__(None, None, None)
+    assert dispatch_modes() == []
+    for _ in range(3):
+        with meter.step():
+            model.zero_grad()
+            backward(model, 2)
+    meter.rates()
+    assert meter.window.flops == meter.window.steps * train_flops(2) > 0
 
 
 def test_work_that_depends_on_which_optimizers_step_is_known_by_them():
@@ -495,6 +667,26 @@ def test_freezing_parameters_changes_what_a_step_costs():
     assert seconds == pytest.approx([full, part, full])
 
 
+def test_freezing_parameters_inside_a_step_changes_what_it_costs():
+    """As by loops that freeze a network in the middle of a step; in each, the state at its beginning is the same."""
+    model = nn.Sequential(nn.Linear(WIDE, 4, bias=False), nn.Linear(4, NARROW, bias=False))
+    meter = Throughput(model, device=MINE)
+    seconds = []
+    for index in range(9):
+        with meter.step():
+            model[0].requires_grad_(index % 3 == 0)
+            backward(model, 2)
+            model[0].requires_grad_(True)
+        model.zero_grad()
+        meter.rates()
+        if meter.window.steps:
+            seconds.append((index % 3 == 0, meter.window.model_seconds * 1e9))
+    first, second = 2 * 2 * WIDE * 4, 2 * 2 * 4 * NARROW
+    full, part = 2 * first + 3 * second, first + 2 * second
+    assert {each for each, _ in seconds} == {False, True}
+    assert [each for _, each in seconds] == pytest.approx([full if is_full else part for is_full, _ in seconds])
+
+
 def test_tokens_and_samples_that_are_not_known_are_left_out(clock):
     """One step without them is enough; a tensor is added up without being read."""
     model = linear()
@@ -551,6 +743,8 @@ def test_wrong_arguments_are_explained():
     meter = Throughput(linear(), device=MINE)
     with pytest.raises(ArgumentError, match="tokens must be a number"):
         meter.step(tokens="12")
+    with pytest.raises(ArgumentError, match=r"samples must be one number, .* not a Tensor of shape \(2,\)"):
+        meter.step(samples=torch.ones(2))
     with meter.step(torch.ones(2)):
         torch.ones(2) + 1
         with pytest.raises(ArgumentError, match="running already"), meter.step():

@@ -186,6 +186,26 @@ def test_lightning_accumulates_gradients(tmp_path):
         assert rates == expected_rates([first, second, last])
 
 
+def test_lightning_skips_a_batch_and_freezes_the_model_in_another(tmp_path):
+    """A batch without a loss costs its forward pass alone, and one with frozen weights has no gradient of theirs."""
+    module = lightning_module()
+    module.scale = nn.Parameter(torch.ones(()))
+
+    def training_step(batch, batch_idx):
+        kind = batch_idx % 3
+        module.net.weight.requires_grad_(kind != 1)
+        total = module.net(batch["x"]).sum()
+        return None if kind == 2 else total * module.scale
+
+    module.training_step = training_step
+    fit(tmp_path, module, size=8 * 12, log_every_n_steps=1, max_epochs=1)
+    mfu = {step: rates["mfu"] * SECONDS * 1e9 for step, rates in csv_rates(tmp_path).items()}
+    forward = products(8) // 2
+    expected = [2 * forward, forward, forward]
+    assert {step % 3 for step in mfu} == {0, 1, 2}
+    assert mfu == pytest.approx({step: expected[step % 3] for step in mfu})
+
+
 def test_lightning_with_autocast(tmp_path):
     """Products in bfloat16, whose peak is four times that of float32."""
     fit(tmp_path, lightning_module(), precision="bf16-mixed", size=16)
