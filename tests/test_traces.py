@@ -24,17 +24,17 @@ from opflops.pricing.call_log import CallLog
 CPU = [ProfilerActivity.CPU]
 
 
-@torch.library.custom_op("traced::gate", mutates_args=())
+@torch.library.custom_op("traces_priced::gate", mutates_args=())
 def gate(x: torch.Tensor) -> torch.Tensor:
     return torch.sigmoid(x) * x
 
 
-@torch.library.custom_op("traced::unpriced", mutates_args=())
+@torch.library.custom_op("traces_unpriced::product", mutates_args=())
 def unpriced(x: torch.Tensor) -> torch.Tensor:
     return x @ x
 
 
-@formula("traced::gate")
+@formula("traces_priced::gate")
 def gate_cost(x):
     return Cost(ops=5 * x.numel())
 

@@ -24,7 +24,7 @@ def timing_notes(rows: Sequence[Row], timing: Timing | None) -> list[str]:
     once = [f"{ONCE_MARK} timed in a single call."] if any(row.timed_once for row in rows) else []
     if timing is None:
         return once
-    if timing.wall is None:
+    if timing.wall is None and timing.runs == 1 and not timing.warmup:
         return [*_single_notes(rows, timing), *once]
     return [*_repeated_notes(sum(seconds), timing), *once]
 
