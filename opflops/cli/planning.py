@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.errors import ProfileError, TargetError
+from opflops.report.timing_notes import timing_notes
 from opflops.wording import unknown
 
 if TYPE_CHECKING:
@@ -95,7 +97,7 @@ def check_plan(plan: Plan) -> None:
 
 
 def bottlenecks_text(profile: Profile, device: str, find: Callable[[str], str | Device], top: int | None) -> str:
-    """Write where to optimize.
+    """Write where to optimize, below a report.
 
     Args:
         profile: The counts.
@@ -107,4 +109,7 @@ def bottlenecks_text(profile: Profile, device: str, find: Callable[[str], str | 
         ProfileError: There are neither times nor a device, or the device is unknown.
     """
     found = profile.bottlenecks(find(device) if device else None)
+    # The report above says how times were measured.
+    above = timing_notes(profile.rows, profile.timing)
+    found = replace(found, remarks=tuple(each for each in found.remarks if each not in above))
     return str(found) if top is None else found.table(top)
