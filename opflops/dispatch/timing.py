@@ -86,25 +86,14 @@ class Clock:
 
     def timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """Return a function that makes a call and takes its time, which :meth:`add_to` adds to an accumulator."""
-        thread, bookkeeping, clock = self._thread, _bookkeeping, perf_counter
+        thread = self._thread
 
         def run(*args: Any, **kwargs: Any) -> Any:
             thread.taken = None
             device = _device_of(args, kwargs) if args or kwargs else current_accelerator()
             if device is not None:
                 return self._run_elsewhere(device, call, args, kwargs)
-            nested, spent = thread.nested, bookkeeping.seconds
-            thread.nested = 0.0
-            started = clock()
-            try:
-                out = call(*args, **kwargs)
-            except BaseException:
-                thread.nested = nested
-                raise
-            thread.ended = ended = clock()
-            whole = ended - started - (bookkeeping.seconds - spent)
-            thread.taken = whole - thread.nested
-            thread.nested = nested + whole
+            out = self._run_by(perf_counter, call, args, kwargs)
             if out.__class__ not in EXACT_TENSOR_TYPES and isinstance(out, Tensor) and not has_values(out):
                 # Made under a FakeTensorMode, from sizes alone.
                 thread.taken = None
@@ -122,7 +111,8 @@ class Clock:
             return call(*args, **kwargs)
         events = self._find_events(device.type)
         if events is None:
-            return self._run_synchronized(call, args, kwargs)
+            # Nothing tells how long a device takes whose events have no times but waiting for it.
+            return self._run_by(synchronized_time, call, args, kwargs)
         number, thread = events.number(device), self._thread
         if events.is_capturing(number):
             self.note_untimed(_CAPTURED)
@@ -144,18 +134,20 @@ class Clock:
         thread.taken, thread.ended = (span, inside), perf_counter()
         return out
 
-    def _run_synchronized(self, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run an operator on a device whose events have no times, and wait for it."""
+    def _run_by(
+        self, clock: Callable[[], float], call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Run an operator between two readings of a clock, and take what it took by itself."""
         thread = self._thread
         nested, spent = thread.nested, _bookkeeping.seconds
         thread.nested = 0.0
-        started = synchronized_time()
+        started = clock()
         try:
             out = call(*args, **kwargs)
         except BaseException:
             thread.nested = nested
             raise
-        thread.ended = ended = synchronized_time()
+        thread.ended = ended = clock()
         whole = ended - started - (_bookkeeping.seconds - spent)
         thread.taken, thread.nested = whole - thread.nested, nested + whole
         return out

@@ -276,12 +276,12 @@ class MemoryTracker(StorageClassifier):
 
     def _kind_of(self, func: Any) -> str:
         """Return what an operator may do with storages of its arguments."""
+        traits = OperatorTraits.of(func)
+        if traits.may_resize:
+            self._resizing[id(func)] = traits
         if not isinstance(func, OpOverload) or schema_of(func).is_mutable:
             kind = _MUTATES
-            if (traits := OperatorTraits.of(func)).may_resize:
-                self._resizing[id(func)] = traits
         else:
-            traits = OperatorTraits.of(func)
             kind = _LIFTS if traits.is_lift else _VIEWS if traits.is_view else _OTHER
         # As long as the operator lives, no other one has its identity.
         self._kinds[id(func)] = kind

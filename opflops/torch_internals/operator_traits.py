@@ -71,7 +71,6 @@ class OperatorTraits(NamedTuple):
             return cls(is_computable=False)
         schema = schema_of(func)
         writes = [bool(each.alias_info and each.alias_info.is_write) for each in schema.arguments]
-        by_name = tuple(each.name for each, written in zip(schema.arguments, writes, strict=True) if written)
         name = schema.name.split("::")[1]
         return cls(
             func.namespace in ("aten", "prims") and not _UNCOMPUTABLE.intersection(func.tags),
@@ -88,5 +87,5 @@ class OperatorTraits(NamedTuple):
                 or any(written and each.kwarg_only for each, written in zip(schema.arguments, writes, strict=True))
             ),
             written_args=tuple(index for index, written in enumerate(writes) if written),
-            written_kwargs=by_name,
+            written_kwargs=tuple(each.name for each, written in zip(schema.arguments, writes, strict=True) if written),
         )
