@@ -98,6 +98,17 @@ def transformer() -> Callable[[], object]:
     return _training_step(model, torch.zeros(8, 64, dtype=torch.int64))
 
 
+def recurrent() -> Callable[[], object]:
+    """Make an LSTM of one layer, and a forward pass of it."""
+    model, x = nn.LSTM(256, 512), torch.randn(32, 32, 256)
+
+    def step() -> None:
+        with torch.no_grad():
+            model(x)
+
+    return step
+
+
 def matmul() -> Callable[[], object]:
     """Make a large matrix product."""
     a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
@@ -116,6 +127,7 @@ def _training_step(model: nn.Module, x: torch.Tensor) -> Callable[[], object]:
 STEPS = {
     "perceptron, trained": mlp,
     "convolutions, forward": convnet,
+    "LSTM, forward": recurrent,
     "GPT of 2 blocks, trained": transformer,
     "1024 x 1024 matrix product": matmul,
 }
