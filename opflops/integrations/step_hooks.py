@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from functools import wraps
 from operator import attrgetter
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
 _SAMPLE = 16
 _NUMBERS = (bool, int, float)
 _requires_grad = attrgetter("requires_grad")
-# The optimizers with hooks, and their numbers.
-_optimizers: weakref.WeakKeyDictionary[Optimizer, int] = weakref.WeakKeyDictionary()
-_follows_optimizers: list[RemovableHandle] = []
+_numbers = itertools.count()
+# The optimizers with hooks: their numbers, and what removes the hooks.
+_optimizers: weakref.WeakKeyDictionary[Optimizer, tuple[int, list[RemovableHandle]]] = weakref.WeakKeyDictionary()
+_all_optimizers: list[RemovableHandle] = []
+_followers: weakref.WeakSet[object] = weakref.WeakSet()
 
 
 def trainable(parameters: Sequence[torch.nn.Parameter]) -> bytes:
@@ -43,24 +46,38 @@ def sample_of(parameters: list[torch.nn.Parameter]) -> list[torch.nn.Parameter]:
     return parameters[:: len(parameters) // _SAMPLE + 1]
 
 
-def follow_optimizers() -> None:
+def follow_optimizers(meter: object) -> None:
     """Tell counters about the steps of all optimizers from now on."""
-    if not _follows_optimizers:
-        _follows_optimizers.append(register_step_pre_hook(_find_optimizer))
+    if not _all_optimizers:
+        _all_optimizers.append(register_step_pre_hook(_find_optimizer))
+    _followers.add(meter)
+
+
+def leave_optimizers(meter: object) -> None:
+    """Undo :func:`follow_optimizers`. The hooks go with the last meter that says so.
+
+    They stay if it is merely deleted: this may happen while PyTorch walks over them. They do nothing then.
+    """
+    _followers.discard(meter)
+    if not _followers:
+        for handles in (_all_optimizers, *(handles for _, handles in _optimizers.values())):
+            while handles:
+                handles.pop().remove()
+        _optimizers.clear()
 
 
 def _find_optimizer(optimizer: Optimizer, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
     """Give an optimizer hooks of its own: a mode that begins in one for all optimizers would add another to these."""
     if running and not torch.compiler.is_compiling() and optimizer not in _optimizers:
-        _optimizers[optimizer] = len(_optimizers)
-        optimizer.register_step_pre_hook(_before_step)
-        optimizer.register_step_post_hook(_after_step)
+        hooks = [optimizer.register_step_pre_hook(_before_step), optimizer.register_step_post_hook(_after_step)]
+        _optimizers[optimizer] = next(_numbers), hooks
 
 
 def _before_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     if not running or torch.compiler.is_compiling():
         return
-    event = (OPTIMIZER, _optimizers.get(optimizer), switches(optimizer))
+    number = _optimizers[optimizer][0] if optimizer in _optimizers else None
+    event = (OPTIMIZER, number, switches(optimizer))
     # A closure runs the model inside the step, and the mode would not know it from the step.
     has_closure = any(map(callable, args[1:])) or any(map(callable, kwargs.values()))
     for counter in [*running]:

@@ -13,7 +13,7 @@ from opflops.integrations.input_shapes import shapes_of
 from opflops.integrations.rates import DevicePeaks, Window, mean_over_ranks
 from opflops.integrations.step_clock import StepClock
 from opflops.integrations.step_counter import StepCounter
-from opflops.integrations.step_hooks import WatchedModel, follow_optimizers, trainable
+from opflops.integrations.step_hooks import WatchedModel, follow_optimizers, leave_optimizers, trainable
 from opflops.records.arguments import describe
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Throughput:
         self._parameters = [each for model in models for each in model.parameters()]
         self._watched = [WatchedModel(model, self._counter) for model in models]
         self._warned: set[str] = set()
-        follow_optimizers()
+        follow_optimizers(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy counts for itself; hooks and what was counted stay here.
@@ -151,9 +151,10 @@ class Throughput:
         return mean_over_ranks(rates) if all_ranks else rates
 
     def close(self) -> None:
-        """Watch the models no longer."""
+        """Watch models and optimizers no longer."""
         for each in self._watched:
             each.detach()
+        leave_optimizers(self)
 
     # For the integrations, which call these at the events of their loops.
 

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from opflops import ArgumentError, Device, OpFlopMode, ProfileError, UsageWarning
-from opflops.integrations import Throughput, rates, step_clock
+from opflops.integrations import Throughput, rates, step_clock, step_hooks
 from opflops.torch_internals.dispatch import dispatch_modes
 
 MINE = Device("mine", {"float32": 1e9, "bfloat16": 4e9}, 1e9, source="made up")
@@ -814,6 +814,28 @@ def test_a_meter_that_is_closed_or_gone_leaves_no_hook(end, compiled):
         gc.collect()
     assert not model._forward_pre_hooks
     assert model._compiled_call_impl is before
+
+
+def test_the_last_meter_that_is_closed_leaves_no_hook_of_optimizers():
+    """Neither that of all optimizers nor those of the one that stepped; before, another meter still sees it."""
+    for meter in [*step_hooks._followers, Throughput(linear(), device=MINE)]:
+        meter.close()
+    model = linear()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    hooks = sys.modules["torch.optim.optimizer"]._global_optimizer_pre_hooks
+    before = len(hooks)
+    first, second = Throughput(model, device=MINE), Throughput(model, device=MINE)
+    for _ in range(2):
+        with second.step():
+            model(torch.ones(2, WIDE)).sum().backward()
+            optimizer.step()
+        assert len(hooks) == before + 1
+        assert len(optimizer._optimizer_step_pre_hooks) == 1
+        first.close()
+    second.close()
+    assert len(hooks) == before
+    assert not optimizer._optimizer_step_pre_hooks
+    assert not optimizer._optimizer_step_post_hooks
 
 
 @pytest.mark.parametrize(
