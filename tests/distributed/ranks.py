@@ -6,7 +6,7 @@ PyTorch is imported once. Everything is bounded in time, and uses the loopback i
 
 import atexit
 import contextlib
-import datetime
+import datetime as dt
 import faulthandler
 import multiprocessing
 import os
@@ -18,6 +18,8 @@ import traceback
 from pathlib import Path
 
 import pytest
+import torch
+from torch import distributed
 
 # After an error in one rank, the others wait for it; this is how long they may go on by themselves.
 _GRACE = 3
@@ -96,8 +98,6 @@ def _serve(rank, pipe, folder, path):
     sys.path[:] = path
     # No group reaches another machine.
     os.environ.update(GLOO_SOCKET_IFNAME="lo", MASTER_ADDR="127.0.0.1", OMP_NUM_THREADS="1")
-    import torch
-
     torch.set_num_threads(1)
     with _stacks(folder, rank).open("w") as file:
         faulthandler.register(signal.SIGUSR1, file=file, all_threads=True)
@@ -111,9 +111,7 @@ def _serve(rank, pipe, folder, path):
 
 
 def _run(rank, function, world, args, store, seconds):
-    from torch import distributed
-
-    limit = datetime.timedelta(seconds=seconds)
+    limit = dt.timedelta(seconds=seconds)
     distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world, timeout=limit)
     try:
         result = function(rank, world, *args)
