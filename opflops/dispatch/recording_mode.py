@@ -80,6 +80,8 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         self.active = False
         self._strict = strict
         self._timing = timing
+        # Those of the class, since Python finds an attribute of the object itself faster.
+        self.memory_tracker, self.counts_here, self.clock, self.call_log = None, None, None, None
         self._start_afresh(roots)
         prices.subscribe(self)
 

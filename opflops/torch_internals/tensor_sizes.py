@@ -22,12 +22,16 @@ from opflops.torch_internals.jit_tracing import jit_state
 from opflops.torch_internals.tracing import UNKNOWN_SIZES, count_at_example, is_being_traced, tracer_paused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 torch_function_mode_enabled = torch._C._is_torch_function_mode_enabled
 """Return whether a mode of this thread sees the calls of PyTorch's functions, which reading a size is."""
 
 SizesAndDtype = tuple[tuple[Any, ...], torch.dtype]
+
+# What has its elements in one dense storage, unless it is nested or sparse.
+_DENSE_TYPES = frozenset({nn.Parameter, Tensor})
+_ONLY_INTEGERS = frozenset({int})
 
 
 class SymbolicSize:
@@ -49,11 +53,20 @@ class SymbolicSize:
         return isinstance(other, SymbolicSize) and bool(self._expression == other._expression)
 
 
-def read_shapes(tensors: Iterable[Tensor]) -> tuple[SizesAndDtype, ...]:
+def read_shapes(tensors: Sequence[Tensor]) -> tuple[SizesAndDtype, ...]:
     """Return the sizes and the dtype of each tensor.
 
     Sizes that a tracer or a program's own shape environment leaves open are those of its example.
     """
+    if _DENSE_TYPES.issuperset(map(type, tensors)) and not torch_function_mode_enabled() and jit_state() is None:
+        # Nearly all calls; in few function calls.
+        try:
+            found = [(each.shape, each.dtype) for each in tensors]
+        except RuntimeError:
+            # A nested tensor of the strided layout has no shape.
+            found = []
+        if found and _ONLY_INTEGERS.issuperset([type(size) for shape, _ in found for size in shape]):
+            return (*found,)
     with torch._C.DisableTorchFunction(), tracer_paused() if is_being_traced() else nullcontext():
         return tuple(_read_shape(tensor) for tensor in tensors)
 
@@ -88,8 +101,6 @@ def _read_size(size: Any) -> Any:
     return number
 
 
-# What has its elements in one dense storage.
-_DENSE_TYPES = frozenset({nn.Parameter, Tensor})
 LAZY_TYPES = frozenset({nn.UninitializedParameter, nn.UninitializedBuffer})
 """The classes of parameters and buffers that have no shape yet."""
 
