@@ -101,30 +101,32 @@ def _read_size(size: Any) -> Any:
     return number
 
 
-LAZY_TYPES = frozenset({nn.UninitializedParameter, nn.UninitializedBuffer})
-"""The classes of parameters and buffers that have no shape yet."""
-
+_LAZY_TYPES = frozenset({nn.UninitializedParameter, nn.UninitializedBuffer})
 _STRIDED = torch.strided
 _bytes_dtype_trainable = attrgetter("nbytes", "dtype", "requires_grad")
 
 
-def read_tensors(tensors: Sequence[Any]) -> list[tuple[int, torch.dtype | int, bool]]:
+def read_tensors(tensors: Sequence[Any]) -> tuple[list[tuple[int, torch.dtype | int, bool]], bool]:
     """Return the bytes of parameters and buffers, their dtypes and whether they require a gradient.
 
     In place of the dtype there is the number of elements, where that does not follow from the bytes. What is no tensor,
-    such as None, has no bytes. All tensors of a model go through this, in few function calls. Call
-    it inside :func:`reading_registered`.
+    such as None, has no bytes. All tensors of a model go through this, in few function calls. Call it inside
+    :func:`reading_registered`.
+
+    Returns:
+        What was read of each, and whether some are not initialized and have no shape yet.
     """
     if _DENSE_TYPES.issuperset(map(type, tensors)):
         try:
-            return [*map(_bytes_dtype_trainable, tensors)]
+            return [*map(_bytes_dtype_trainable, tensors)], False
         except RuntimeError:
             # The bytes of a sparse tensor are those of others.
             pass
-    return [
+    found = [
         _bytes_dtype_trainable(each) if type(each) in _DENSE_TYPES and each.layout is _STRIDED else _read_other(each)
         for each in tensors
     ]
+    return found, not _LAZY_TYPES.isdisjoint(map(type, tensors))
 
 
 @contextmanager
