@@ -305,9 +305,9 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         if accumulator is None:
             self.record(price, args, kwargs, out)
             return
-        record = accumulator.record
         if self.clock is not None:
             self.clock.watch(accumulator)
+        record = accumulator.record
         try:
             answer = record(accumulator, out, record.complete(*args, **kwargs) if kwargs else args)
         except SymbolicSizeError:
