@@ -288,3 +288,55 @@ def test_all_ranks_of_a_process_are_counted(mesh):
         with OpFlopMode() as m:
             a @ b
     assert m.total.macs == 8 * 16 * 4
+
+
+@pytest.fixture
+def ring(mesh):
+    """Let attention on sequences that are divided go around the ranks, as ``context_parallel`` does on GPUs."""
+    module = pytest.importorskip("torch.distributed.tensor.experimental._context_parallel._attention")
+    balanced = module._cp_options.enable_load_balance
+    module._enable_context_parallel_dispatcher_impl(2, mesh)
+    yield module._cp_options
+    module._disable_context_parallel_dispatcher_impl()
+    module._cp_options.enable_load_balance = balanced
+
+
+@pytest.mark.parametrize(
+    ("causal", "balanced", "pairs"),
+    [
+        (False, False, WORLD * 6 * 6),
+        # The first rank has the first part of the sequence, and sees no other.
+        (True, False, 6 * 7 // 2),
+        # It has the first and the last part, of 3 each: all see half of each other rank's.
+        (True, True, 6 * 7 // 2 + (WORLD - 1) * 6 * 3),
+    ],
+)
+def test_context_parallel_counts_the_steps_of_the_ring(mesh, ring, causal, balanced, pairs):
+    """Its kernels are those of GPUs. They are dispatched without values too, one step for each part that is seen."""
+    ring.enable_load_balance = balanced
+    q = DTensor.from_local(torch.ones(2, 3, 6, 8, device="meta", requires_grad=True), mesh, [Shard(2)])
+    with OpFlopMode(causal="exact") as m:
+        out = torch.ops.aten._scaled_dot_product_flash_attention(q, q, q, 0.0, causal)[0]
+        out.backward(DTensor.from_local(torch.ones(2, 3, 6, 8, device="meta"), mesh, [Shard(2)]))
+    forward = 2 * 2 * 3 * pairs * 8
+    assert {phase: m.profile.where(phase=phase).total.macs for phase in ("forward", "backward")} == {
+        "forward": forward,
+        "backward": 5 * forward // 2,
+    }
+    rows = {(row.op, row.phase) for row in m.profile.rows}
+    assert ("_c10d_functional.all_gather_into_tensor", "forward") in rows
+    assert ("_c10d_functional.all_to_all_single", "backward") in rows
+    assert not m.profile.unpriced
+
+
+def test_context_parallel_on_the_cpu_is_refused_by_pytorch(mesh):
+    """The mode adds nothing to the error, and ends."""
+    experimental = pytest.importorskip("torch.distributed.tensor.experimental")
+    q = torch.ones(1, 2, 8 * WORLD, 16)
+    with (
+        pytest.raises(NotImplementedError, match="does not have a sharding strategy"),
+        OpFlopMode() as m,
+        experimental.context_parallel(mesh, buffers=[q], buffer_seq_dims=[2]),
+    ):
+        functional.scaled_dot_product_attention(q, q, q, is_causal=True)
+    assert not m.active
