@@ -65,12 +65,13 @@ class ModuleStack(BackwardAttribution):
     Attributes:
         fast_path: The accumulators of the running module that take the fast path, while no backward pass runs.
         sizes_are_traced: Whether ``torch.jit.trace`` would record that a size is read.
-        shared_work: Finds whom collectives are for.
+        shared: Finds whom collectives are for; None while they are for the module that runs.
         on_outermost_return: Called with this stack and the result of a module that nothing else called; None for
             nothing.
     """
 
     on_outermost_return: Callable[[ModuleStack, Any], None] | None = None
+    shared: SharedWork | None = None
 
     def __init__(self, roots: RootModules | None = None) -> None:
         BackwardAttribution.__init__(self, roots)
@@ -85,7 +86,6 @@ class ModuleStack(BackwardAttribution):
         self._class_names = ClassNames()
         self._runs = 0
         self.sizes_are_traced = False
-        self.shared_work = SharedWork(self.context_at)
 
     def _cache_context(
         self, module: nn.Module, paths: ModulePaths, caller: ModuleContext, calling: nn.Module | None
@@ -196,6 +196,13 @@ class ModuleStack(BackwardAttribution):
         node_owners = self._node_owners if task < 0 else self._node_owners_here()
         node_owners.assign_from(next_sequence_nr(), context)
         return depth
+
+    @property
+    def shared_work(self) -> SharedWork:
+        """Return :attr:`shared`; make it if there is none."""
+        if self.shared is None:
+            self.shared = SharedWork(self.context_at)
+        return self.shared
 
     def place_of(self, module: nn.Module) -> tuple[str, str]:
         """Return the path and class name of a module, which becomes a root if it is in none."""

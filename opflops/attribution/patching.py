@@ -40,6 +40,7 @@ from opflops.attribution.unseen_calls import (
     wrap_replay,
     wrap_script_call,
 )
+from opflops.attribution.wrapper_patches import wrapper_patches
 from opflops.torch_internals.autograd import checkpoint_callables
 from opflops.torch_internals.compiler import (
     COMPILER_MODULES,
@@ -51,6 +52,7 @@ from opflops.torch_internals.compiler import (
     restore_stance,
 )
 from opflops.torch_internals.dispatch import dispatch_modes, mode_at, mode_count
+from opflops.torch_internals.distributed_wrappers import WRAPPER_MODULES, group_creations, has_process_group
 from opflops.torch_internals.higher_order import subgraph_compilations, subgraph_preparations
 from opflops.torch_internals.interruption import make_lock
 from opflops.torch_internals.jit_tracing import JIT_TRACE_BEGINNING, jit_names_of_program
@@ -105,6 +107,8 @@ def install_patches(mode: Any) -> None:
         if not _complete:
             register_step_pre_hook(wrap_closures)
             _install([*_FIXED, *[(owner, name, wrap) for listed, wrap in _LISTED for owner, name in listed()]])
+            if has_process_group():
+                _install(wrapper_patches())
             # Of somebody else's constructor nothing is known. Statements take no function calls.
             if "__new__" not in Tensor.__dict__:
                 Tensor.__new__ = TENSOR_NEW  # type: ignore[method-assign, assignment]
@@ -182,6 +186,7 @@ def _patch_imported(module: ModuleType) -> None:
         if _active_modes:
             _install((owner, name, wrap_kernel_run) for owner, name in kernel_launchers(module))
             _install((owner, name, wrap_package_call) for owner, name in package_callables(module))
+            _install(wrapper_patches(module))
 
 
 @contextmanager
@@ -274,6 +279,20 @@ def _wrap_jit_trace(original: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _wrap_group_creation(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Patch the wrappers of torch.distributed only once there is a process group, in which they can communicate."""
+
+    @wraps(original)
+    def call(group: Any) -> Any:
+        result = original(group)
+        with _lock:
+            if _active_modes and group is not None:
+                _install(wrapper_patches())
+        return result
+
+    return call
+
+
 def _execute_imported(name: str, execute: Callable[[], None]) -> None:
     """Run the body of a module that is imported. The compiler keeps the functions of PyTorch that it finds then."""
     if name not in COMPILER_MODULES:
@@ -283,7 +302,9 @@ def _execute_imported(name: str, execute: Callable[[], None]) -> None:
         execute()
 
 
-_imports = PatchedImports((*LAUNCHING_MODULES, *PACKAGE_MODULES, *COMPILER_MODULES), _patch_imported, _execute_imported)
+_imports = PatchedImports(
+    (*LAUNCHING_MODULES, *PACKAGE_MODULES, *COMPILER_MODULES, *WRAPPER_MODULES), _patch_imported, _execute_imported
+)
 
 
 def _force_eager() -> None:
@@ -388,6 +409,7 @@ _LISTED: list[tuple[Callable[[], Iterable[tuple[Any, str]]], Wrapper]] = [
     (replays, wrap_replay),
     (loaded_kernel_launchers, wrap_kernel_run),
     (loaded_package_callables, wrap_package_call),
+    (group_creations, _wrap_group_creation),
 ]
 
 

@@ -11,8 +11,6 @@ import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import Tensor
-
 from opflops.attribution.module_context import BACKWARD, ModuleContext
 from opflops.torch_internals.autograd import (
     ACCUMULATE_GRAD_NR,
@@ -24,6 +22,8 @@ from opflops.torch_internals.autograd import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from torch import Tensor
 
 Shares = tuple[tuple[str, str, int], ...]
 """The paths and class names of modules that work is for, each with a weight: the bytes of its tensors."""
@@ -62,16 +62,16 @@ class DueBuckets:
         self._module = module
         self._reduced = 0
 
-    def next_with(self, elements: int) -> Shares | None:
-        """Return whose gradients a reduction of so many elements is for, if such a bucket is due; else None."""
-        if self._reduced < len(self._buckets):
-            bucket = self._buckets[self._reduced]
-            if bucket.elements != elements:
-                return None
-            self._reduced += 1
-            return bucket.shares
-        # At the end, the ranks may agree on which parameters were used.
-        return ((*self._module, 1),) if elements == len(self.parameters) else None
+    def next_for(self, tensors: Sequence[Tensor]) -> Shares | None:
+        """Return whose gradients a reduction of some tensors is for, if such a bucket is due; else None."""
+        elements = sum([tensor.numel() for tensor in tensors])
+        if not any(tensor.is_floating_point() or tensor.is_complex() for tensor in tensors):
+            # The ranks agree on which parameters were used.
+            return ((*self._module, 1),) if elements == len(self.parameters) else None
+        if self._reduced == len(self._buckets) or self._buckets[self._reduced].elements != elements:
+            return None
+        self._reduced += 1
+        return self._buckets[self._reduced - 1].shares
 
 
 class SharedWork:
@@ -157,23 +157,23 @@ class SharedWork:
             return self._parts(shares, phase)
         if not self._due and self.joined is None:
             return None
-        shares = self._bucket_of(sum([tensor.numel() for tensor in tensors]))
+        shares = self._bucket_of(tensors)
         return None if shares is None else self._parts(shares, BACKWARD)
 
     def _parts(self, shares: Shares, phase: str) -> list[Part]:
         return [(self._context_at(path, name), phase, weight) for path, name, weight in shares]
 
-    def _bucket_of(self, elements: int) -> Shares | None:
-        """Return whom a collective of so many elements is for, if it reduces a bucket that is due."""
+    def _bucket_of(self, tensors: Sequence[Tensor]) -> Shares | None:
+        """Return whom a collective of some tensors is for, if it reduces a bucket that is due."""
         task, leaf = _moment()
         if task < 0:
-            return None if self.joined is None else self.joined.next_with(elements)
+            return None if self.joined is None else self.joined.next_for(tensors)
         if leaf < 0:
             return None
         for due in [*self._due.values()]:
             # Without a leaf, at the end of a backward, any model may reduce its gradients.
             if not leaf or leaf in due.parameters:
-                shares = due.next_with(elements)
+                shares = due.next_for(tensors)
                 if shares is not None:
                     return shares
         return None

@@ -17,7 +17,6 @@ from opflops.attribution.shared_work import Bucket, DueBuckets
 from opflops.attribution.subgraphs import counting_modes_disabled
 from opflops.torch_internals import distributed_wrappers as wrappers
 from opflops.torch_internals.dispatch import dispatch_modes
-from opflops.torch_internals.modules import class_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -69,16 +68,18 @@ def _wrap_unit(phase: str | None) -> Wrapper:
     return wrap
 
 
-def _wrap_flat_gather(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Attribute the gathering of a flat parameter to the module that FSDP wraps."""
+def _wrap_for(module_of: Callable[[Any], nn.Module]) -> Wrapper:
+    """Attribute a method's work to the module of its object, in the phase that runs."""
 
-    @wraps(original)
-    def call(handle: Any, *args: Any, **kwargs: Any) -> Any:
-        stacks = module_stacks_of(dispatch_modes())
-        entered = [_enter(stack, wrappers.flat_parameter_module(handle)) for stack in stacks]
-        return call_entered(entered, original, handle, *args, **kwargs)
+    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(original)
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            entered = [_enter(stack, module_of(self)) for stack in module_stacks_of(dispatch_modes())]
+            return call_entered(entered, original, self, *args, **kwargs)
 
-    return call
+        return call
+
+    return wrap
 
 
 def _shares(stack: ModuleStack, parameters: Iterable[Tensor]) -> Shares:
@@ -202,9 +203,7 @@ def _wrap_stage_end(original: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(original)
     def call(stage: Any, *args: Any, **kwargs: Any) -> Any:
-        entered = [
-            _enter(stack, _name_stage(stack, stage), BACKWARD) for stack in module_stacks_of(dispatch_modes())
-        ]
+        entered = [_enter(stack, _name_stage(stack, stage), BACKWARD) for stack in module_stacks_of(dispatch_modes())]
         return call_entered(entered, original, stage, *args, **kwargs)
 
     return call
@@ -243,8 +242,9 @@ def _wrap_setup(original: Callable[..., Any]) -> Callable[..., Any]:
 _WRAPPERS: dict[str, Wrapper] = {
     wrappers.UNIT_GATHER: _wrap_unit(None),
     wrappers.UNIT_REDUCE: _wrap_unit(BACKWARD),
-    wrappers.FLAT_GATHER: _wrap_flat_gather,
+    wrappers.FLAT_GATHER: _wrap_for(wrappers.flat_parameter_module),
     wrappers.DATA_PARALLEL: _wrap_parallel_forward,
+    wrappers.PARALLEL_REST: _wrap_for(lambda model: model),
     wrappers.JOINED: _wrap_joined,
     wrappers.BUCKET: _wrap_bucket,
     wrappers.CALLBACK: _wrap_callback,

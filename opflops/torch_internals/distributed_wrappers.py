@@ -1,4 +1,4 @@
-"""The wrappers of torch.distributed: what FSDP, data parallelism and pipelines call, and whose tensors these calls move.
+"""The wrappers of torch.distributed: what FSDP, data parallelism and pipelines call, and whose tensors that moves.
 
 Nothing here imports them.
 """
@@ -27,6 +27,7 @@ UNIT_GATHER = "gather a unit's parameters"
 UNIT_REDUCE = "reduce a unit's gradients"
 FLAT_GATHER = "gather a flat parameter"
 DATA_PARALLEL = "end the forward of a data-parallel model"
+PARALLEL_REST = "keep the copies of a data-parallel model equal"
 JOINED = "repeat the reductions of other ranks"
 BUCKET = "give a hook the gradients of a bucket"
 CALLBACK = "call a function once a future is complete"
@@ -49,6 +50,7 @@ _CALLABLES = (
     (*_GROUPS, ("post_backward",), UNIT_REDUCE),
     (*_HANDLES, ("pre_unshard", "unshard"), FLAT_GATHER),
     (*_PARALLEL, ("_post_forward",), DATA_PARALLEL),
+    (*_PARALLEL, ("_sync_final_model", "_match_unused_params_allreduce"), PARALLEL_REST),
     (*_PARALLEL, ("_match_all_reduce_for_bwd_pass",), JOINED),
     (*_BUCKETS, ("buffer",), BUCKET),
     (*_FUTURES, ("then", "add_done_callback"), CALLBACK),
@@ -88,10 +90,10 @@ def wrapper_callables(module: ModuleType | None = None) -> Iterator[WrapperCalla
             yield from (WrapperCallable(owner, name, purpose) for name in names if name in vars(owner))
 
 
-def group_creation() -> tuple[ModuleType, str] | None:
-    """Return where the function is that ``init_process_group`` calls at the end; None without torch.distributed."""
+def group_creations() -> list[tuple[ModuleType, str]]:
+    """List the function that ``init_process_group`` calls at the end, with its module; none without a group's code."""
     module = sys.modules.get(_C10D)
-    return None if module is None or GROUP_CREATED not in vars(module) else (module, GROUP_CREATED)
+    return [] if module is None or GROUP_CREATED not in vars(module) else [(module, GROUP_CREATED)]
 
 
 def has_process_group() -> bool:
@@ -136,7 +138,7 @@ def gradient_buckets(parallel: Any) -> list[list[torch.Tensor]]:
     reducer = getattr(parallel, "reducer", None)
     if reducer is None:
         return []
-    with modes_disabled(), _Shapes():
+    with modes_disabled(), _Shapes():  # type: ignore[no-untyped-call]
         # Each bucket comes with gradients of 0, for which no memory is needed here.
         return [list(bucket.parameters()) for bucket in reducer._get_zeros_like_grad_buckets()]
 
