@@ -8,9 +8,8 @@ and libraries bind it, before the block or inside: it runs in a recording for Py
 
 from __future__ import annotations
 
-import weakref
 from contextlib import ExitStack, contextmanager
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,11 +35,12 @@ from opflops.attribution.threads import call_uncounted, modes_for_all_threads
 from opflops.attribution.unseen_calls import (
     wrap_capture_begin,
     wrap_capture_end,
+    wrap_jit_trace,
     wrap_package_call,
     wrap_replay,
     wrap_script_call,
 )
-from opflops.attribution.wrapper_patches import wrapper_patches
+from opflops.attribution.wrapper_patches import wrap_group_creation, wrapper_patches
 from opflops.torch_internals.autograd import checkpoint_callables
 from opflops.torch_internals.compiler import (
     COMPILER_MODULES,
@@ -55,7 +55,7 @@ from opflops.torch_internals.dispatch import dispatch_modes, mode_at, mode_count
 from opflops.torch_internals.distributed_wrappers import WRAPPER_MODULES, group_creations, has_process_group
 from opflops.torch_internals.higher_order import subgraph_compilations, subgraph_preparations
 from opflops.torch_internals.interruption import make_lock
-from opflops.torch_internals.jit_tracing import JIT_TRACE_BEGINNING, jit_names_of_program
+from opflops.torch_internals.jit_tracing import JIT_TRACE_BEGINNING
 from opflops.torch_internals.mode_stack import forget_flags
 from opflops.torch_internals.modules import MODULE_CALL
 from opflops.torch_internals.optimizers import (
@@ -262,35 +262,10 @@ def _wrap_export(original: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _wrap_jit_trace(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Tell the modes when ``torch.jit.trace`` begins, and that it has ended once nobody holds what this returns."""
-
-    @wraps(original)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        modes = [mode for mode in dispatch_modes() if isinstance(mode, HasModuleStack)]
-        if not modes:
-            return original(*args, **kwargs)
-        result = jit_names_of_program(original, *args, **kwargs)
-        for mode in modes:
-            mode.begin_jit_trace()
-            weakref.finalize(result, mode.end_jit_trace).atexit = False
-        return result
-
-    return call
-
-
-def _wrap_group_creation(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Patch the wrappers of torch.distributed only once there is a process group, in which they can communicate."""
-
-    @wraps(original)
-    def call(group: Any) -> Any:
-        result = original(group)
-        with _lock:
-            if _active_modes and group is not None:
-                _install(wrapper_patches())
-        return result
-
-    return call
+def _install_wrapper_patches() -> None:
+    with _lock:
+        if _active_modes:
+            _install(wrapper_patches())
 
 
 def _execute_imported(name: str, execute: Callable[[], None]) -> None:
@@ -393,7 +368,7 @@ def _wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
 
 _FIXED: list[tuple[Any, str, Wrapper]] = [
     (nn.Module, "__call__", _wrap_module_call),
-    (*JIT_TRACE_BEGINNING, _wrap_jit_trace),
+    (*JIT_TRACE_BEGINNING, wrap_jit_trace),
     (STEP_RECORDER, "__enter__", wrap_recorder_enter),
     (STEP_RECORDER, "__exit__", wrap_recorder_exit),
     *((owner, name, wrap_script_call) for owner, name in SCRIPT_CALLABLES),
@@ -409,7 +384,7 @@ _LISTED: list[tuple[Callable[[], Iterable[tuple[Any, str]]], Wrapper]] = [
     (replays, wrap_replay),
     (loaded_kernel_launchers, wrap_kernel_run),
     (loaded_package_callables, wrap_package_call),
-    (group_creations, _wrap_group_creation),
+    (group_creations, partial(wrap_group_creation, _install_wrapper_patches)),
 ]
 
 

@@ -40,6 +40,19 @@ def wrapper_patches(module: ModuleType | None = None) -> list[tuple[Any, str, Wr
     return [(owner, name, _WRAPPERS[purpose]) for owner, name, purpose in wrappers.wrapper_callables(module)]
 
 
+def wrap_group_creation(install: Callable[[], None], original: Callable[..., Any]) -> Callable[..., Any]:
+    """Install these patches only once there is a process group, in which wrappers can communicate."""
+
+    @wraps(original)
+    def call(group: Any) -> Any:
+        result = original(group)
+        if group is not None:
+            install()
+        return result
+
+    return call
+
+
 def _enter(stack: ModuleStack, module: nn.Module, phase: str | None = None) -> tuple[ModuleStack, int]:
     return stack, stack.enter_module(module, phase or stack.attribution()[1])
 

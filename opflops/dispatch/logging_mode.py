@@ -10,17 +10,16 @@ from opflops.dispatch.recording_mode import RecordingMode
 from opflops.pricing.call_log import CallLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from opflops.dispatch.captured_work import CapturedWork
-    from opflops.dispatch.thread_modes import ThreadModes
     from opflops.pricing.op_pricing import OpPricing
 
 
 class LoggingMode(RecordingMode):
     """Log each call during a recording of the profiler; otherwise do what :class:`RecordingMode` does."""
 
-    _thread_modes: ThreadModes | None
+    _thread_modes: Iterable[LoggingMode] | None
 
     def begin_recording(self, logs: list[CallLog]) -> None:
         """Log the calls from now on in a new log, appended to those of earlier recordings. For internal use."""
@@ -35,14 +34,6 @@ class LoggingMode(RecordingMode):
         """Undo :meth:`begin_recording`. For internal use."""
         for mode in (self, *(self._thread_modes or ())):
             mode.log_calls(None)
-
-    def for_callbacks(self) -> Callable[[], LoggingMode | None]:
-        """See :meth:`opflops.attribution.module_stack.HasModuleStack.for_callbacks`; for internal use."""
-        from opflops.dispatch.thread_modes import ThreadModes  # noqa: PLC0415 - it derives from this class
-
-        if self._thread_modes is None:
-            self._thread_modes = ThreadModes(self)
-        return self._thread_modes.here
 
     def log_calls(self, log: CallLog | None) -> None:
         """Log calls from now on, or no longer. For internal use."""

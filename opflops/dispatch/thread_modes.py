@@ -85,3 +85,14 @@ class ThreadModes:
             return self._mode
         mode = self._modes.get(threading.get_ident())
         return mode if mode is not None and any(each is mode for each in present) else self.get()
+
+
+class CallbackMode(LoggingMode):
+    """Count functions that PyTorch calls later, in whatever thread; base class of the mode of a block."""
+
+    _thread_modes: ThreadModes | None
+
+    def for_callbacks(self) -> Callable[[], LoggingMode | None]:
+        """See :meth:`opflops.attribution.module_stack.HasModuleStack.for_callbacks`; for internal use."""
+        self._thread_modes = self._thread_modes or ThreadModes(self)
+        return self._thread_modes.here
