@@ -34,6 +34,11 @@ SETUP_REMARK = (
     "run each of them once. That is in no count."
 )
 
+UNKNOWN_BUCKETS_REMARK = (
+    "DistributedDataParallel does not tell before the first sparse gradient which gradients it reduces together. Each "
+    "reduction until then is listed under the module whose gradient was the last to come."
+)
+
 
 def wrapper_patches(module: ModuleType | None = None) -> list[tuple[Any, str, Wrapper]]:
     """List the patches of one module, or of all that are loaded: owner, attribute, and what makes the wrapper."""
@@ -107,6 +112,9 @@ def _shares(stack: ModuleStack, parameters: Iterable[Tensor]) -> Shares:
 def _due_buckets(stack: ModuleStack, model: Any) -> DueBuckets:
     """Return the buckets of gradients that the next backward of a data-parallel model reduces."""
     buckets = wrappers.gradient_buckets(model)
+    if buckets is None:
+        stack.roots.remarks[UNKNOWN_BUCKETS_REMARK] = None
+        buckets = []
     return DueBuckets(
         [Bucket(_shares(stack, bucket), sum(each.numel() for each in bucket)) for bucket in buckets],
         {id(each) for bucket in buckets for each in bucket},

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
 from opflops.torch_internals.dispatch import modes_disabled
 
@@ -119,28 +120,36 @@ def flat_parameter_module(handle: Any) -> nn.Module:
     return module
 
 
-class _Shapes(TorchDispatchMode):
-    """Let operators make tensors without memory."""
+class _WithoutMemory(TorchDispatchMode):
+    """Run operators on tensors that have shapes only."""
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func is torch.ops.aten.zeros_like.default:
-            return torch.empty(args[0].shape, dtype=args[0].dtype, device="meta")
-        return func(*args, **(kwargs or {}))
+        return func(*tree_map_only(torch.Tensor, _shape_of, args), **(kwargs or {}))
 
 
-def gradient_buckets(parallel: Any) -> list[list[torch.Tensor]]:
+def _shape_of(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.empty_like(tensor, device="meta")
+
+
+def gradient_buckets(parallel: Any) -> list[list[torch.Tensor]] | None:
     """List the parameters of each bucket whose gradients ``DistributedDataParallel`` reduces together, in its order.
 
-    Not while a backward runs, when its reducer is locked.
+    Not while a backward runs, when its reducer is locked. None if the reducer cannot tell, as before the first sparse
+    gradient.
     """
     reducer = getattr(parallel, "reducer", None)
     if reducer is None:
         return []
-    with modes_disabled(), _Shapes():  # type: ignore[no-untyped-call]
-        # Each bucket comes with gradients of 0, for which no memory is needed here.
-        return [list(bucket.parameters()) for bucket in reducer._get_zeros_like_grad_buckets()]
+    with modes_disabled(), _WithoutMemory():  # type: ignore[no-untyped-call]
+        try:
+            # Each bucket comes with gradients of 0, for which no memory is needed here.
+            buckets = reducer._get_zeros_like_grad_buckets()
+        except RuntimeError:
+            # A bucket without a tensor is one.
+            return None
+        return [list(bucket.parameters()) for bucket in buckets]
 
 
 def awaits_backward(parallel: Any) -> bool:
