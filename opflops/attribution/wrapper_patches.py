@@ -35,8 +35,8 @@ SETUP_REMARK = (
 )
 
 UNKNOWN_BUCKETS_REMARK = (
-    "DistributedDataParallel does not tell before the first sparse gradient which gradients it reduces together. Each "
-    "reduction until then is listed under the module whose gradient was the last to come."
+    "With sparse gradients, DistributedDataParallel does not tell which gradients it reduces together: each reduction "
+    "is listed under the module whose gradient was the last to come."
 )
 
 

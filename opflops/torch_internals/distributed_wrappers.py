@@ -136,8 +136,7 @@ def _shape_of(tensor: torch.Tensor) -> torch.Tensor:
 def gradient_buckets(parallel: Any) -> list[list[torch.Tensor]] | None:
     """List the parameters of each bucket whose gradients ``DistributedDataParallel`` reduces together, in its order.
 
-    Not while a backward runs, when its reducer is locked. None if the reducer cannot tell, as before the first sparse
-    gradient.
+    Not while a backward runs, when its reducer is locked. None if the reducer cannot tell, as with sparse gradients.
     """
     reducer = getattr(parallel, "reducer", None)
     if reducer is None:
