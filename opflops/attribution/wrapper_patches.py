@@ -214,6 +214,8 @@ def _wrap_stage_run(original: Callable[..., Any]) -> Callable[..., Any]:
     def call(stage: Any, *args: Any, **kwargs: Any) -> Any:
         for stack in module_stacks_of(dispatch_modes()):
             _name_stage(stack, stage)
+            if (model := wrappers.parallel_stage(stage)) is not None:
+                stack.shared_work.expect(model, _due_buckets(stack, model))
         return original(stage, *args, **kwargs)
 
     return call

@@ -161,6 +161,12 @@ def stage_of(stage: Any) -> tuple[nn.Module, int]:
     return stage.submod, int(stage.stage_index)
 
 
+def parallel_stage(stage: Any) -> nn.Module | None:
+    """Return the module of a stage if it is data-parallel, whose last backward alone reduces gradients; else None."""
+    module: nn.Module = stage.submod
+    return module if isinstance(module, torch.nn.parallel.DistributedDataParallel) else None
+
+
 def message_tensors(messages: Iterable[Any]) -> list[torch.Tensor]:
     """Return what some messages between two ranks send, or where they put what they receive."""
     return [message.tensor for message in messages]
