@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from opflops.records.algebra import as_int
 from opflops.records.rows import total, unpriced
 from opflops.report.amounts import Amount
-from opflops.report.text.communication_table import sent_notes
+from opflops.report.communication_notes import sent_notes
 from opflops.report.timing_notes import timing_notes
 from opflops.units import duration, exact
 
