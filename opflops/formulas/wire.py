@@ -1,7 +1,7 @@
 """Bytes that a rank puts on the wire in a collective.
 
 They are those of the algorithms that send the least: each rank sends one n-th of the whole buffer to each of the n - 1
-others in a reduce-scatter, an all-gather or an all-to-all, and an all-reduce is the first two. Libraries use others too,
+others in a reduce-scatter, an all-gather or an all-to-all, and an all-reduce is the first two. Libraries have others,
 and add headers. Where n does not divide the bytes, they are rounded up. What a rank keeps is not sent.
 """
 

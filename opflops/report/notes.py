@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from opflops.records.algebra import as_int
 from opflops.records.rows import total, unpriced
 from opflops.report.amounts import Amount
+from opflops.report.communication_notes import sent_notes
 from opflops.report.timing_notes import timing_notes
 from opflops.units import duration, exact
 
@@ -51,6 +52,7 @@ def notes(rows: Sequence[Row], symbolic: Symbolic = NUMBERS) -> list[str]:
         *transcendental_notes(rows),
         *_symbolic_notes(symbolic),
         *_integer_notes(rows),
+        *sent_notes(rows),
         *_estimate_notes(rows),
         *_unpriced_notes(rows),
         *timing_notes(rows, symbolic.timing),
