@@ -54,12 +54,21 @@ class DueBuckets:
         buckets: These, in their order.
         parameters: The identities of all their parameters.
         module: The path and class name of the model.
+
+    Attributes:
+        version: Which buckets of the model these are.
     """
+
+    version: Any = None
 
     def __init__(self, buckets: Sequence[Bucket], parameters: set[int], module: tuple[str, str]) -> None:
         self._buckets = buckets
         self.parameters = parameters
         self._module = module
+        self._reduced = 0
+
+    def begin(self) -> None:
+        """Note that all are due again."""
         self._reduced = 0
 
     def next_for(self, tensors: Sequence[Tensor]) -> Shares | None:
@@ -103,12 +112,22 @@ class SharedWork:
             reference = weakref.ref(tensor, lambda _, key=key: self._messages.pop(key, None))  # type: ignore[misc]
             self._messages[key] = reference, context, phase
 
-    def expect(self, model: Any, due: DueBuckets) -> None:
-        """Note that the next backward of a model reduces these buckets."""
+    def expect(self, model: Any, version: Any, find: Callable[[], DueBuckets]) -> None:
+        """Note that the next backward of a model reduces its buckets.
+
+        Args:
+            model: The model.
+            version: Which buckets it has now; they are found once.
+            find: Finds them.
+        """
         key = id(model)
-        if key not in self._due:
+        due = self._due.get(key)
+        if due is None:
             weakref.finalize(model, self._due.pop, key, None).atexit = False
-        self._due[key] = due
+        if due is None or due.version != version:
+            due = self._due[key] = find()
+            due.version = version
+        due.begin()
 
     @contextmanager
     def sharing(self, shares: Shares | None) -> Iterator[None]:

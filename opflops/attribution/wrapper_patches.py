@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
-from opflops.attribution.module_context import BACKWARD, FORWARD
+from opflops.attribution.module_context import BACKWARD, FORWARD, OUTSIDE
 from opflops.attribution.module_stack import counting_modes, module_stacks_of
 from opflops.attribution.phase_patches import call_entered
 from opflops.attribution.shared_work import Bucket, DueBuckets
@@ -100,11 +100,12 @@ def _wrap_for(module_of: Callable[[Any], nn.Module]) -> Wrapper:
     return wrap
 
 
-def _shares(stack: ModuleStack, parameters: Iterable[Tensor]) -> Shares:
-    """Return the modules that register parameters, with the bytes of each one's."""
+def _shares(stack: ModuleStack, parameters: Iterable[Tensor], default: tuple[str, str] = (OUTSIDE, "")) -> Shares:
+    """Return the modules that register parameters, with the bytes of each one's; the default is for the others."""
     sizes: dict[tuple[str, str], int] = {}
     for parameter in parameters:
         owner = stack.roots.parameter_owner(parameter)
+        owner = owner if owner[0] else default
         sizes[owner] = sizes.get(owner, 0) + parameter.numel() * parameter.element_size()
     return tuple((*owner, size) for owner, size in sizes.items())
 
@@ -115,11 +116,17 @@ def _due_buckets(stack: ModuleStack, model: Any) -> DueBuckets:
     if buckets is None:
         stack.roots.remarks[UNKNOWN_BUCKETS_REMARK] = None
         buckets = []
+    place = stack.place_of(model)
     return DueBuckets(
-        [Bucket(_shares(stack, bucket), sum(each.numel() for each in bucket)) for bucket in buckets],
+        # A parameter is in no module if the model computes with another tensor in its place.
+        [Bucket(_shares(stack, bucket, place), sum(each.numel() for each in bucket)) for bucket in buckets],
         {id(each) for bucket in buckets for each in bucket},
-        stack.place_of(model),
+        place,
     )
+
+
+def _expect(stack: ModuleStack, model: Any) -> None:
+    stack.shared_work.expect(model, wrappers.buckets_version(model), partial(_due_buckets, stack, model))
 
 
 def _wrap_parallel_forward(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -130,7 +137,7 @@ def _wrap_parallel_forward(original: Callable[..., Any]) -> Callable[..., Any]:
         result = original(model, *args, **kwargs)
         if wrappers.awaits_backward(model):
             for stack in module_stacks_of(dispatch_modes()):
-                stack.shared_work.expect(model, _due_buckets(stack, model))
+                _expect(stack, model)
         return result
 
     return call
@@ -215,7 +222,7 @@ def _wrap_stage_run(original: Callable[..., Any]) -> Callable[..., Any]:
         for stack in module_stacks_of(dispatch_modes()):
             _name_stage(stack, stage)
             if (model := wrappers.parallel_stage(stage)) is not None:
-                stack.shared_work.expect(model, _due_buckets(stack, model))
+                _expect(stack, model)
         return original(stage, *args, **kwargs)
 
     return call

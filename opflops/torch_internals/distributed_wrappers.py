@@ -151,6 +151,11 @@ def gradient_buckets(parallel: Any) -> list[list[torch.Tensor]] | None:
         return [list(bucket.parameters()) for bucket in buckets]
 
 
+def buckets_version(parallel: Any) -> bool:
+    """Return whether the buckets are the second ones of a model, which its second forward makes, and keeps."""
+    return bool(getattr(parallel, "_has_rebuilt_buckets", False))
+
+
 def awaits_backward(parallel: Any) -> bool:
     """Return whether the next backward of a data-parallel model reduces its gradients."""
     return bool(parallel.require_backward_grad_sync) and torch.is_grad_enabled()
