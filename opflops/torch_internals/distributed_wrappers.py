@@ -110,7 +110,7 @@ def unit_modules(group: Any) -> dict[nn.Module, int]:
         for parameter in group.fsdp_params:
             its_module, size = parameter._module_info.module, parameter._orig_size.numel()
             owner = next((top for top in sizes if any(each is its_module for each in top.modules())), group.modules[0])
-            sizes[owner] += size * parameter.orig_dtype.itemsize
+            sizes[owner] += size * parameter.sharded_param.dtype.itemsize
     return sizes
 
 
