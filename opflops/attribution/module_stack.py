@@ -210,7 +210,10 @@ class ModuleStack(BackwardAttribution):
 
     def enter_module(self, module: nn.Module, phase: str) -> int:
         """Begin a phase in a module that is not called, for which work is done; return the depth for :meth:`leave`."""
-        context, paths = self.context_at(*self.place_of(module)), self.roots.paths_with(module)
+        running, caller, *_ = self.entries[-1]
+        # Work of the call that runs is at its call site.
+        context = running if caller is module else self.context_at(*self.place_of(module))
+        paths = self.roots.paths_with(module)
         return self.enter_phase(phase, StackEntry(context, module, paths, phase, -1, context))
 
     def enter_place(self, place: tuple[str, str], phase: str) -> int:
