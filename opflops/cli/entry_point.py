@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from opflops.cli import arguments
 from opflops.cli.option_wording import name_options
+from opflops.distributed.launch import find_launch
 from opflops.errors import OpflopsError
 from opflops.wording import format_error, printable
 
@@ -22,6 +23,7 @@ EXIT_WRONG_USE, EXIT_FAULT = 2, 3
 def run(argv: Sequence[str]) -> int:
     """Run a command line, and return its exit code."""
     try:
+        find_launch()
         # A target has a colon or a suffix, so it cannot be mistaken for a subcommand.
         return _run_subcommand(argv[0], argv[1:]) if argv and argv[0] in arguments.SUBCOMMANDS else _run_count(argv)
     except OpflopsError as error:
