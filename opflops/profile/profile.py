@@ -90,10 +90,11 @@ class Profile(ModuleQueries, Pictures, Planning, RankQueries, TraceAnnotation, U
         return rows.unpriced(self.rows)
 
     def by(self, *keys: str) -> dict[Any, Cost]:
-        """Group the work by keys of rows: ``module``, ``module_type``, ``op``, ``phase``, ``dtype``.
+        """Group the work by keys of rows.
 
         Args:
-            *keys: One key, or several for tuples of values.
+            *keys: ``module``, ``module_type``, ``op``, ``phase``, ``dtype``, ``group`` or ``rank``; several for tuples
+                of values.
 
         Returns:
             The cost of each group, in order of first execution; they sum to :attr:`total`. A module's group does not
@@ -175,9 +176,10 @@ class Profile(ModuleQueries, Pictures, Planning, RankQueries, TraceAnnotation, U
             below: Whether ``module`` selects all modules below it too, as does ``module="Net.blocks.*"``. By default it
                 does not, and a module that leaves all work to those below it is an error; ``below=False`` selects its
                 own work alone, even if that is none.
-            **conditions: For ``module``, ``module_type``, ``op``, ``phase`` or ``dtype`` a value, a collection of
-                accepted values, or a function that tells whether a value is accepted. An operator may be given without
-                ``aten``, or as ``torch.ops.aten.mm``; a dtype or a module type as the class itself.
+            **conditions: For ``module``, ``module_type``, ``op``, ``phase``, ``dtype``, ``group`` or ``rank`` a value,
+                a collection of accepted values, or a function that tells whether one is accepted. An operator may be
+                given without ``aten``, or as ``torch.ops.aten.mm``; a dtype or a module type as the class itself; a
+                group by the name of its mesh dimension or its number of ranks.
 
         Raises:
             ProfileError: A key or a value is unknown.
@@ -320,7 +322,8 @@ class Profile(ModuleQueries, Pictures, Planning, RankQueries, TraceAnnotation, U
         shows all of this as a table, with a line for the total and for each module and operator.
 
         Args:
-            measure: ``"flops"``, ``"macs"``, ``"ops"``, ``"transcendentals"``, ``"bytes"`` or one of its parts.
+            measure: ``"flops"``, ``"macs"``, ``"ops"``, ``"transcendentals"``, ``"bytes"`` or one of its parts, or
+                ``"sent"``.
             largest: How many modules, and how many operators, to examine.
 
         Returns:
