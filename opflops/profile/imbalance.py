@@ -14,6 +14,8 @@ from opflops.wording import join_ranks, unknown
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from typing_extensions import Self
+
     from opflops.records.rows import Row
 
 _SECONDS = "seconds"
@@ -31,7 +33,7 @@ class Imbalance(float):
     measure: str
     amounts: Mapping[int, float]
 
-    def __new__(cls, measure: str, amounts: Mapping[int, float]) -> Imbalance:
+    def __new__(cls, measure: str, amounts: Mapping[int, float]) -> Self:
         """Divide the largest amount by the mean; without any work, ranks are even."""
         whole = sum(amounts.values())
         made = super().__new__(cls, max(amounts.values()) * len(amounts) / whole if whole else 1.0)
