@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import platform
 import sys
 import traceback
@@ -16,7 +17,6 @@ from opflops.errors import OpflopsError, RankError
 from opflops.wording import format_error, printable
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable, Sequence
 
     from opflops.distributed.joint_run import JointRun
@@ -44,19 +44,15 @@ def run(argv: Sequence[str]) -> int:
         launch = find_launch()
         if launch is not None and launch.rank and not debug:
             silence()
-        # A target has a colon or a suffix, so it cannot be mistaken for a subcommand.
-        subcommand = argv[0] if argv and argv[0] in arguments.SUBCOMMANDS else ""
-        if subcommand not in ("", "diff"):
-            return _load(subcommand)(argv[1:])
-        # Check the arguments before importing PyTorch.
-        given = _parse_diff(argv[1:]) if subcommand else _parse_count(argv)
-        if given is None:
-            return 0
-        if launch is not None:
+        name, given = _parse(argv)
+        if launch is not None and isinstance(given, argparse.Namespace):
             from opflops.distributed.joint_run import JointRun  # noqa: PLC0415 - imports PyTorch
 
             given.joint = joint = JointRun(launch, _print_error)
-        return _load(subcommand or "count")(given)
+            if launch.rank:
+                # The file of -o is written once.
+                given.output = None
+        return 0 if given is None else _load(name)(given)
     except OpflopsError as error:
         return fail(printable(name_options(" ".join(str(error).split()))), error, EXIT_WRONG_USE)
     except SystemExit as end:  # argparse, after printing help
@@ -70,22 +66,22 @@ def _print_error(message: str) -> None:
     print(f"opflops: {message}", file=sys.stderr)
 
 
+def _parse(argv: Sequence[str]) -> tuple[str, argparse.Namespace | Sequence[str] | None]:
+    """Return the name of a command, and its arguments: read before PyTorch is imported, or as they are."""
+    # A target has a colon or a suffix, so it cannot be mistaken for a subcommand.
+    name = argv[0] if argv and argv[0] in arguments.SUBCOMMANDS else "count"
+    if name == "count":
+        given = arguments.count_parser().parse_intermixed_args(arguments.protect_optional_values(argv))
+        if given.version:
+            print(_version())
+            return name, None
+        return name, given
+    return name, arguments.diff_parser().parse_intermixed_args(argv[1:]) if name == "diff" else argv[1:]
+
+
 def _load(name: str) -> Callable[[Any], int]:
     command: Callable[[Any], int] = import_module(f"opflops.cli.{arguments.SUBCOMMANDS.get(name, name)}").command
     return command
-
-
-def _parse_diff(argv: Sequence[str]) -> argparse.Namespace:
-    return arguments.diff_parser().parse_intermixed_args(argv)
-
-
-def _parse_count(argv: Sequence[str]) -> argparse.Namespace | None:
-    """Read the arguments of the main command; None if it only prints the versions."""
-    given = arguments.count_parser().parse_intermixed_args(arguments.protect_optional_values(argv))
-    if given.version:
-        print(_version())
-        return None
-    return given
 
 
 def _version() -> str:

@@ -6,8 +6,10 @@ a store. A thread on each rank looks there, since its program may be waiting for
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -15,6 +17,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from opflops.distributed.process_group import JointGroup
+from opflops.errors import RankError
 from opflops.profile.gathering import combine_ranks
 from opflops.profile.profile import Profile
 from opflops.torch_internals.rank_exchange import Members, RankExchange
@@ -79,7 +82,18 @@ class JointRun:
             RankError: A rank did not end its count in time.
         """
         timeout = _PATIENCE_SECONDS if time_limit is None else time_limit + _LAST_SECONDS
-        texts = self._exchange.exchange(profile.to_json(), timeout, "the end of its count")
+        try:
+            texts = self._exchange.exchange(profile.to_json(), timeout, "the end of its count")
+        except RankError as error:
+            if not error.ranks:
+                raise
+            one = len(error.ranks) == 1
+            raise RankError(
+                f"{join_ranks(error.ranks).capitalize()} did not end {'its' if one else 'their'} count within "
+                f"{timeout:g} s of the others: {'it hangs, or counts' if one else 'they hang, or count'} for longer. "
+                "--time-limit SECONDS sets how long to wait.",
+                error.ranks,
+            ) from error
         read = {text: Profile.from_json(text) for text in dict.fromkeys(texts.values())}
         return combine_ranks({rank: read[text] for rank, text in texts.items()})
 
@@ -97,9 +111,13 @@ class JointRun:
             while not self._store.check(["exit_code"]):
                 time.sleep(_POLL_SECONDS)
             exit_code = int(self._store.get("exit_code"))
+            if exit_code:
+                _ignore_termination()
             self._ended.set()
             self._store.add("ended", 1)
             return exit_code
+        if exit_code:
+            _ignore_termination()
         self._ended.set()
         self._store.set("exit_code", str(exit_code))
         # Rank 0 may hold the store.
@@ -133,6 +151,7 @@ class JointRun:
             return
 
     def _end_with_error(self, store: Any) -> None:
+        _ignore_termination()
         first = int(store.get("first_error"))
         message, exit_code, names_ranks = json.loads(store.get(f"error/{first}"))
         with suppress(RuntimeError):
@@ -165,3 +184,12 @@ def _wait(is_so: Callable[[], bool]) -> None:
     end = time.monotonic() + _LAST_SECONDS
     while not is_so() and time.monotonic() < end:
         time.sleep(_POLL_SECONDS / 5)
+
+
+def _ignore_termination() -> None:
+    """Let torchrun's signal that ends all others after one failed change no exit code: this process ends anyway.
+
+    Python sets signals in the main thread alone, which may be waiting for another rank.
+    """
+    if hasattr(ctypes.pythonapi, "PyOS_setsig"):
+        ctypes.pythonapi.PyOS_setsig(signal.SIGTERM, ctypes.c_void_p(int(signal.SIG_IGN)))

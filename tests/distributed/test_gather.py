@@ -1,15 +1,12 @@
 """Profiles of several ranks in one: gathered from real processes, asked about ranks, saved and read, reported."""
 
-import time
 from datetime import timedelta
 
-import pytest
 import torch
 from ranks import on_ranks
-from torch import distributed, nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch import distributed
 
-from opflops import Cost, OpFlopMode, Profile, ProfileError, RankError, count
+from opflops import OpFlopMode, Profile
 
 
 def multiply(rows):

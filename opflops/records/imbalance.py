@@ -8,7 +8,6 @@ from opflops.errors import ProfileError
 from opflops.records.algebra import as_int
 from opflops.records.cost import Cost
 from opflops.records.rows import check_concrete
-from opflops.units import duration, exact
 from opflops.wording import join_ranks, unknown
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ class Imbalance(float):
         return f"{beginning}: most {ends[0]}, mean {self._format(mean)}, least {ends[1]}"
 
     def _format(self, amount: float) -> str:
-        return duration(amount) if self.measure == _SECONDS else exact(round(amount))
+        return f"{amount:.4g} s" if self.measure == _SECONDS else f"{round(amount):,}"
 
 
 def find_imbalance(rows: Sequence[Row], ranks: Iterable[int], measure: str) -> Imbalance:
