@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.profile.argument_checks import check_fields, check_module_instance, check_profile
 from opflops.profile.cases import Case
+from opflops.profile.communication import CommunicationQueries
 from opflops.profile.example_counts import modules_at_example, rows_at_example
 from opflops.profile.method_advice import advise
 from opflops.profile.module_queries import ModuleQueries
@@ -42,7 +43,9 @@ __all__ = ["Case", "Condition", "Dimension", "Profile", "RankRecord", "Row"]
 
 @explain_methods(advise, ProfileArgumentError)
 @dataclass(frozen=True)
-class Profile(ModuleQueries, Pictures, Planning, RankQueries, TraceAnnotation, UtilizationQueries, Views):
+class Profile(
+    CommunicationQueries, ModuleQueries, Pictures, Planning, RankQueries, TraceAnnotation, UtilizationQueries, Views
+):
     """Hold counted work and answer queries on it; printing it shows the report.
 
     Totals and groups include floating-point rows only; integer and bool rows are kept in :attr:`rows`.

@@ -132,7 +132,8 @@ class Views:
         """Write a line with its own count for each module and operator, in the format of flame graph scripts.
 
         Args:
-            measure: ``"flops"``, ``"macs"``, ``"ops"``, ``"transcendentals"``, ``"bytes"`` or ``"seconds"``.
+            measure: ``"flops"``, ``"macs"``, ``"ops"``, ``"transcendentals"``, ``"bytes"``, ``"sent"`` or
+                ``"seconds"``.
 
         Raises:
             ProfileError: The measure is unknown, or a count is an expression.

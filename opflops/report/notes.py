@@ -8,6 +8,7 @@ from opflops.records.algebra import as_int
 from opflops.records.imbalance import find_imbalance
 from opflops.records.rows import total, unpriced
 from opflops.report.amounts import Amount
+from opflops.report.text.communication_table import sent_notes
 from opflops.report.timing_notes import timing_notes
 from opflops.units import duration, exact
 from opflops.wording import join_ranks
@@ -56,6 +57,7 @@ def notes(rows: Sequence[Row], symbolic: Symbolic = NUMBERS) -> list[str]:
         *transcendental_notes(rows),
         *_symbolic_notes(symbolic),
         *_integer_notes(rows),
+        *sent_notes(rows),
         *_estimate_notes(rows),
         *_unpriced_notes(rows),
         *timing_notes(rows, symbolic.timing),
