@@ -14,6 +14,7 @@ from opflops import Cost, OpFlopMode, Profile, ProfileError, Row, count, time_st
 from opflops.profile.gathering import combine_ranks
 from opflops.records.imbalance import MEASURES, Imbalance
 from opflops.records.timing import Timing
+from opflops.report.page.data import profile_data
 
 
 class Net(nn.Sequential):
@@ -230,3 +231,22 @@ def test_utilization_of_gathered_ranks_divides_by_all_devices():
     wall = Timing(3, 1, 0.3, wall=0.2)
     pair = combine_ranks({0: replace(timed, timing=wall), 1: replace(timed, timing=wall)})
     assert pair.hfu(device="h100-sxm") == pytest.approx(timed.hfu(0.2, "h100-sxm"))
+
+
+def test_the_page_lists_ranks():
+    """One line for each, with its share and numbers; a column of rows says which rank they are of, for the filter."""
+    whole = combine_ranks(uneven())
+    data = profile_data(whole.rows, whole.symbolic)
+    assert [(line["name"], line["numbers"][1]) for line in data["ranks"]["lines"]] == [
+        *(("0", "768"), ("1", "192"), ("2", "192"), ("7", "0")),
+    ]
+    assert [line["share"] for line in data["ranks"]["lines"]] == [
+        pytest.approx(whole.where(rank=rank).total.flops / whole.total.flops) for rank in (0, 1, 2, 7)
+    ]
+    assert data["ranks"]["note"].startswith("Numbers are sums over 4 ranks. Imbalance 2.67 in macs")
+    floating = [row for row in whole.rows if row.floating]
+    assert [data["strings"][index] for index in data["rows"]["rank"]] == [str(row.rank) for row in floating]
+    for alone in (run(1), whole.where(rank=0)):
+        data = profile_data(alone.rows, alone.symbolic)
+        assert data["ranks"] is None
+        assert "rank" not in data["rows"]

@@ -79,7 +79,7 @@ def ours(stderr):
 
 
 def test_one_report_of_all_ranks_is_printed(tmp_path):
-    """In the group that the program makes: 5 products of 4 * 8 * 16 macs, halved. The program prints once, to stderr."""
+    """In the program's own group: 5 products of 4 * 8 * 16 macs, halved. The program prints once, to stderr."""
     code, out, err = torchrun(tmp_path, "nets.py:sharded", "--input", "4,8", "--backward")
     assert code == 0
     assert out.splitlines()[0].endswith("· 2 ranks (gloo)")
@@ -117,7 +117,8 @@ def test_an_error_that_all_ranks_have_is_shown_once(tmp_path):
     assert len(ours(err)) == 1
     assert ours(err)[0].startswith("opflops: all 2 ranks: The file 'nets.py' has no 'Nets'")
     _, _, err = torchrun(tmp_path, "--imput", "4")
-    assert ours(err) == ["opflops: There is no option '--imput'; did you mean --input?"]
+    assert len(ours(err)) == 1
+    assert ours(err)[0].startswith("opflops: There is no option '--imput'; did you mean --input")
 
 
 @pytest.mark.exhaustive
