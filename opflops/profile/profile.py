@@ -14,6 +14,8 @@ from opflops.profile.method_advice import advise
 from opflops.profile.module_queries import ModuleQueries
 from opflops.profile.pictures import Pictures
 from opflops.profile.planning import Planning
+from opflops.profile.rank_queries import RankQueries
+from opflops.profile.rank_records import RankRecord, ranks_at
 from opflops.profile.trace_annotation import TraceAnnotation
 from opflops.profile.utilization_queries import UtilizationQueries
 from opflops.profile.views import Views
@@ -36,12 +38,14 @@ if TYPE_CHECKING:
     from opflops.records.modules import ModuleRecord
     from opflops.records.timing import Timing
 
-__all__ = ["Case", "Condition", "Dimension", "Profile", "Row"]
+__all__ = ["Case", "Condition", "Dimension", "Profile", "RankRecord", "Row"]
 
 
 @explain_methods(advise, ProfileArgumentError)
 @dataclass(frozen=True)
-class Profile(CommunicationQueries, ModuleQueries, Pictures, Planning, TraceAnnotation, UtilizationQueries, Views):
+class Profile(
+    CommunicationQueries, ModuleQueries, Pictures, Planning, RankQueries, TraceAnnotation, UtilizationQueries, Views
+):
     """Hold counted work and answer queries on it; printing it shows the report.
 
     Totals and groups include floating-point rows only; integer and bool rows are kept in :attr:`rows`.
@@ -57,6 +61,7 @@ class Profile(CommunicationQueries, ModuleQueries, Pictures, Planning, TraceAnno
         modules: Parameters, buffers and shapes of the modules of the models that were called.
         memory: What was kept in memory; None if that was not asked for, as by ``OpFlopMode(memory=True)``.
         timing: How times were measured: runs, median, spread, overhead; None if nothing was timed.
+        ranks: What each rank knows beside its rows, if the profile is one of :meth:`gather`; else there are none.
     """
 
     rows: tuple[Row, ...] = ()
@@ -69,6 +74,7 @@ class Profile(CommunicationQueries, ModuleQueries, Pictures, Planning, TraceAnno
     modules: tuple[ModuleRecord, ...] = ()
     memory: Memory | None = None
     timing: Timing | None = None
+    ranks: tuple[RankRecord, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -156,7 +162,7 @@ class Profile(CommunicationQueries, ModuleQueries, Pictures, Planning, TraceAnno
         A value that exists, but that no row has, selects nothing: ``phase="backward"`` of a forward pass, or an
         operator of PyTorch that did not run. A value that does not exist is an error that names the nearest ones.
         :attr:`modules` are selected by ``module`` and ``module_type``; other keys keep them all. :attr:`memory` is
-        None, since it is not known of a part.
+        None, since it is not known of a part, but of ranks of a gathered profile it is.
 
         >>> import torch
         >>> from opflops import count
@@ -182,10 +188,12 @@ class Profile(CommunicationQueries, ModuleQueries, Pictures, Planning, TraceAnno
             ProfileError: A key or a value is unknown.
         """
         from opflops.profile.combination import select  # noqa: PLC0415 - keeps import opflops fast
+        from opflops.profile.gathering import keep_ranks  # noqa: PLC0415 - as above
         from opflops.profile.selection import selection  # noqa: PLC0415 - as above
 
         selected = selection(self, below, conditions, "where()")
-        return select(self, selected.has_row, selected.has_module)
+        kept = keep_ranks(self, selected.tests["rank"]) if self.ranks and "rank" in selected.tests else self
+        return kept if kept.ranks and {*conditions} == {"rank"} else select(kept, selected.has_row, selected.has_module)
 
     def where_not(self, *, below: bool | None = None, **conditions: Any) -> Profile:
         """Select the rows that :meth:`where` leaves out; both together have all rows.
@@ -252,6 +260,7 @@ class Profile(CommunicationQueries, ModuleQueries, Pictures, Planning, TraceAnno
             modules=records_at(self.modules, sizes),
             memory=None,
             timing=None if sizes else self.timing,
+            ranks=ranks_at(self.ranks, sizes),
         )
 
     def _cases_at(self, sizes: Mapping[str, int]) -> Iterator[Case]:
@@ -360,6 +369,7 @@ class Profile(CommunicationQueries, ModuleQueries, Pictures, Planning, TraceAnno
         return document(
             *(shown, sites, self.called, self.dimensions, self.conditions, cases, self.remarks),
             *(modules_at_example(self.modules), self.memory, self.timing),
+            ranks=[(rank, profile._document()) for rank, profile in self.ranks],  # noqa: SLF001 - as above
         )
 
     @classmethod
@@ -377,8 +387,12 @@ class Profile(CommunicationQueries, ModuleQueries, Pictures, Planning, TraceAnno
         return cls._from_document(**load(text))
 
     @classmethod
-    def _from_document(cls, cases: tuple[Any, ...], **read: Any) -> Profile:
-        return cls(**read, cases=tuple(Case(sizes, cls._from_document(**inner)) for sizes, inner in cases))
+    def _from_document(cls, cases: tuple[Any, ...], ranks: tuple[Any, ...], **read: Any) -> Profile:
+        return cls(
+            **read,
+            cases=tuple(Case(sizes, cls._from_document(**inner)) for sizes, inner in cases),
+            ranks=tuple(RankRecord(rank, cls._from_document(**inner)) for rank, inner in ranks),
+        )
 
     def __repr__(self) -> str:
         return f"Profile({len(self.rows)} rows, total={self.total})"
