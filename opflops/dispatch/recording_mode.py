@@ -79,8 +79,9 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         self.prices = prices
         self.causal = causal
         self.active = False
-        self._strict = strict
-        self._timing = timing
+        self._strict, self._timing = strict, timing
+        # Faster to find than the attributes of the class.
+        self.memory_tracker = self.counts_here = self.clock = self.call_log = None
         self._start_afresh(roots)
         prices.subscribe(self)
 
@@ -306,10 +307,9 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
             return
         if self.clock is not None:
             self.clock.watch(accumulator)
+        record = accumulator.record
         try:
-            answer = accumulator.record(
-                accumulator, out, accumulator.record.complete(*args, **kwargs) if kwargs else args
-            )
+            answer = record(accumulator, out, record.complete(*args, **kwargs) if kwargs else args)
         except SymbolicSizeError:
             answer = False
         except Exception as error:  # as above
