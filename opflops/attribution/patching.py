@@ -8,14 +8,8 @@ and libraries bind it, before the block or inside: it runs in a recording for Py
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-from contextlib import ExitStack, contextmanager
-from functools import partial, wraps
-=======
-import weakref
 from contextlib import contextmanager
-from functools import wraps
->>>>>>> local
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,7 +21,6 @@ from opflops.attribution.imported_patches import LOADED, PATCHED_ON_IMPORT, patc
 from opflops.attribution.imports import PatchedImports
 from opflops.attribution.memory_patches import memory_patches, remove_memory_patches
 from opflops.attribution.module_calls import wrap_module_call
-from opflops.attribution.module_stack import HasModuleStack
 from opflops.attribution.phase_patches import (
     wrap_checkpoint,
     wrap_closures,
@@ -54,12 +47,7 @@ from opflops.torch_internals.compiler import (
     present_stance,
     restore_stance,
 )
-<<<<<<< HEAD
-from opflops.torch_internals.dispatch import dispatch_modes, mode_at, mode_count
 from opflops.torch_internals.distributed_wrappers import group_creations, has_process_group
-=======
-from opflops.torch_internals.dispatch import dispatch_modes
->>>>>>> local
 from opflops.torch_internals.higher_order import subgraph_compilations, subgraph_preparations
 from opflops.torch_internals.interruption import make_lock
 from opflops.torch_internals.jit_tracing import JIT_TRACE_BEGINNING
@@ -318,13 +306,8 @@ def _wrap_subgraph_compilation(original: Callable[..., Any]) -> Callable[..., An
 
 
 _FIXED: list[tuple[Any, str, Wrapper]] = [
-<<<<<<< HEAD
-    (nn.Module, "__call__", _wrap_module_call),
-    (*JIT_TRACE_BEGINNING, wrap_jit_trace),
-=======
     (nn.Module, "__call__", wrap_module_call),
-    (*JIT_TRACE_BEGINNING, _wrap_jit_trace),
->>>>>>> local
+    (*JIT_TRACE_BEGINNING, wrap_jit_trace),
     (STEP_RECORDER, "__enter__", wrap_recorder_enter),
     (STEP_RECORDER, "__exit__", wrap_recorder_exit),
     *((owner, name, wrap_script_call) for owner, name in SCRIPT_CALLABLES),
