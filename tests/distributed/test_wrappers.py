@@ -348,3 +348,45 @@ def test_what_sharded_optimizers_send_is_in_phase_optimizer():
     sent = [each["sent"]["optimizer", ""][1] for each in found]
     assert sum(sent) == sum(LAYERS.values())
     assert all(sent)
+
+
+def two_axes(rank, world):
+    from torch.distributed.tensor.parallel import (  # noqa: PLC0415 - few programs need it
+        ColwiseParallel,
+        RowwiseParallel,
+        parallelize_module,
+    )
+
+    axes = init_device_mesh("cpu", (world // 2, 2), mesh_dim_names=("dp", "tp"))
+
+    def make():
+        model = Net()
+        for part in (model.a, model.b):
+            parallelize_module(part, axes["tp"], {"up": ColwiseParallel(), "down": RowwiseParallel()})
+            fully_shard(part, mesh=axes["dp"])
+        fully_shard(model, mesh=axes["dp"])
+        return model, sgd(model)
+
+    def run(model, _rank, optimizer):
+        return step(model, rank // 2, optimizer)
+
+    return counted(make, 1, run)
+
+
+def test_units_of_tensor_parallel_modules_send_by_axis():
+    """Half of each weight is in a unit, whose gathers are of two ranks; activations of 4 x 8 go between the others."""
+    unit = 4 * (8 * 8 + 8 + 8 * 8 + 8) // 2
+    activations = 4 * 4 * 8
+    results = on_ranks(two_axes, 4)
+    for found in results:
+        assert found["macs"] == STEP // 2
+        assert bytes_sent(found) == {
+            ("forward", "Net.a"): unit,
+            ("forward", "Net.b"): unit,
+            ("backward", "Net.a"): 2 * unit,
+            ("backward", "Net.b"): 2 * unit,
+            ("forward", "Net.a.down"): activations,
+            ("forward", "Net.b.down"): activations,
+            ("backward", "Net.b.up"): activations,
+        }
+    assert sum(found["macs"] for found in results) == 11_264
