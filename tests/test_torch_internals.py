@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import sys
 import threading
 from copy import deepcopy
 from types import FunctionType
@@ -28,6 +29,7 @@ from opflops.torch_internals import (
     compiler,
     composite_kernels,
     dispatch,
+    distributed_tensors,
     fake_tensor_checks,
     fake_tensors,
     higher_order,
@@ -714,6 +716,35 @@ def test_sharding_makes_a_class_of_its_own_and_the_modules_class(group, name):
     assert second is nn.Linear
     assert type(module).__name__ != "Linear" == modules.class_name(module)
     assert modules.ClassNames()[type(module)] == "Linear"
+
+
+def test_results_of_distributed_tensors_are_planned_by_known_methods():
+    """None of them was renamed, and the dispatcher asks a distributed tensor to run what a mode does not."""
+    from torch.distributed.tensor import DTensor, Shard, distribute_tensor  # noqa: PLC0415 - takes a second to import
+    from torch.testing._internal.distributed.fake_pg import FakeStore  # noqa: PLC0415 - only here
+
+    found = distributed_tensors.loaded_sharding_propagations()
+    assert [(owner.__name__, name) for owner, name in found] == [*distributed_tensors._PROPAGATIONS]
+    assert distributed_tensors.sharding_propagations(sys.modules[distributed_tensors.PROPAGATION_MODULE]) == found
+    assert not distributed_tensors.sharding_propagations(torch.distributed.tensor)
+    seen = []
+
+    class Leaves(dispatch.DispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            seen.append((func, distributed_tensors.are_distributed(types), args[0].shape))
+            return NotImplemented if DTensor in types else func(*args, **(kwargs or {}))
+
+    torch.distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
+    try:
+        mesh = torch.distributed.init_device_mesh("cpu", (2,))
+        x = distribute_tensor(torch.ones(6, 4), mesh, [Shard(0)])
+        assert distributed_tensors.distributed_types(([x], 1), {"y": torch.ones(2)}) == (DTensor,)
+        torch.neg(x)
+        with Leaves():
+            torch.neg(x)
+    finally:
+        torch.distributed.destroy_process_group()
+    assert seen == [(aten.neg.default, True, (6, 4)), (aten.neg.default, False, (3, 4))]
 
 
 def test_logarithms_of_sizes_are_those_of_numbers():
