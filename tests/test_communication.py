@@ -173,6 +173,8 @@ def test_groups_of_meshes_have_the_names_of_dimensions(world):
     unnamed = init_device_mesh("cpu", (2, 4))
     assert [name_group(each) for each in unnamed.get_all_groups()] == ["dim_0 (2)", "dim_1 (4)"]
     assert name_group("a group that is not known here") == ""
+    made_of_another = distributed.new_group([0, 1, 2, 3], group_desc="default_pg:split:1")
+    assert name_group(made_of_another) == "4 ranks"
 
 
 def test_a_mesh_names_its_own_group_and_no_later_one(world):
