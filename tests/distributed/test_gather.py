@@ -11,7 +11,7 @@ from torch import distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from opflops import OpFlopMode, Profile, ProfileError, RankError, count
+from opflops import OpFlopMode, Profile, ProfileError, RankError, count, time_step
 
 
 def multiply(rows, width=16):
@@ -143,3 +143,22 @@ def test_gather_without_a_group_says_what_to_call():
     for question in (lambda: profile.imbalance(), lambda: profile.slowest_rank(), lambda: profile.redundant(profile)):
         with pytest.raises(ProfileError, match=r"this profile is of one process.*profile.gather\(\)"):
             question()
+
+
+def time_a_collective(rank, _world):
+    x = torch.ones(100)
+
+    def step():
+        # Without an agreement, the rank that is steady first would leave the others waiting.
+        time.sleep(0.001 * rank * (step.calls % 3))
+        step.calls += 1
+        distributed.all_reduce(x)
+
+    step.calls = 0
+    profile = time_step(step, warmup=1, max_spread=0.01 * rank, max_seconds=0.02 + 0.1 * rank)
+    return step.calls, profile.timing.runs, profile.gather().timing.runs
+
+
+def test_all_ranks_run_a_timed_step_equally_often():
+    """One run to warm up, five with the mode and five without it, whatever the times of a rank."""
+    assert on_ranks(time_a_collective, 3) == [(11, 5, 5)] * 3
