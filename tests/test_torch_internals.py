@@ -36,6 +36,7 @@ from opflops.torch_internals import (
     modules,
     optimizers,
     process_groups,
+    rank_exchange,
     profiler,
     size_arithmetic,
     state_copies,
@@ -649,6 +650,24 @@ def test_ranks_of_a_group_by_name_or_itself(group):
     """A group of one process has one rank."""
     assert process_groups.ranks_of(group) == process_groups.ranks_of(group.group_name) == 1
     assert process_groups.ranks_of(group.boxed()) == 1
+
+
+def test_the_store_of_a_group_is_that_of_its_ranks():
+    """What one rank writes is in the store that made the group, below the group's own prefix; also of smaller groups."""
+    from torch import distributed  # noqa: PLC0415 - only here
+
+    store = distributed.HashStore()
+    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        for number, group in enumerate((None, distributed.new_group([0]))):
+            members = rank_exchange.members_of(group, "this")
+            members.store.set(f"key{number}", "value")
+            assert (members.ranks, members.rank) == ((0,), 0)
+        found = [key for key in store.list_keys() if "key" in key]
+        assert len({key.partition("key")[0] for key in found}) == 2
+        assert [store.get(key) for key in found] == [b"value", b"value"]
+    finally:
+        distributed.destroy_process_group()
 
 
 def fsdp(module):
