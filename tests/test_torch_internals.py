@@ -36,8 +36,8 @@ from opflops.torch_internals import (
     modules,
     optimizers,
     process_groups,
-    rank_exchange,
     profiler,
+    rank_exchange,
     size_arithmetic,
     state_copies,
     tensor_construction,
@@ -653,7 +653,7 @@ def test_ranks_of_a_group_by_name_or_itself(group):
 
 
 def test_the_store_of_a_group_is_that_of_its_ranks():
-    """What one rank writes is in the store that made the group, below the group's own prefix; also of smaller groups."""
+    """What one rank writes is in the store that made the group, below the group's own prefix; a smaller one has one."""
     from torch import distributed  # noqa: PLC0415 - only here
 
     store = distributed.HashStore()
