@@ -175,7 +175,7 @@ ENTRY_POINTS = {
     "Profile(?)": (Profile, {"an array", "a dict"}),
     "Profile(misspelt)": (lambda value: Profile(row=value), set()),
     "Cost(misspelt)": (lambda value: Cost(mac=value), set()),
-    "Cost(a sixth)": (lambda value: Cost(1, 2, 3, 4, 5, value), set()),
+    "Cost(a seventh)": (lambda value: Cost(1, 2, 3, 4, 5, 6, value), set()),
     "Row(?)": (Row, set()),
     "row.plus": (PROFILE.rows[0].plus, set()),
     "Device(?)": (Device, set()),

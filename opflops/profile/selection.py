@@ -186,7 +186,8 @@ class _Names:
         """Find process groups by the name of their mesh dimension, or by their number of ranks."""
         if name.isdecimal():
             return [each for each in present if group_size(each) == int(name)]
-        found = [each for each in present if name and group_name(each) == name]
+        # A group may be a dimension of several meshes.
+        found = [each for each in present if name and name in (group_name(each), *group_name(each).split("/"))]
         if found or not name:
             return found
         groups = [each for each in present if each]

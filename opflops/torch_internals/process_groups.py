@@ -111,7 +111,7 @@ def _name_by_meshes(group: Any) -> str:
     found = [
         (mesh, name)
         for mesh in gc.get_referrers(kind)
-        if isinstance(mesh, kind)
+        if type(mesh) is kind
         for name, each in _dimensions(mesh)
         if each is group
     ]
