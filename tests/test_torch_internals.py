@@ -3,6 +3,7 @@
 import gc
 import itertools
 import logging
+import sys
 import threading
 from copy import deepcopy
 from types import FunctionType
@@ -29,6 +30,7 @@ from opflops.torch_internals import (
     compiler,
     composite_kernels,
     dispatch,
+    distributed_tensors,
     fake_tensor_checks,
     fake_tensors,
     higher_order,
@@ -767,6 +769,35 @@ def test_sharding_makes_a_class_of_its_own_and_the_modules_class(group, name):
     assert modules.ClassNames()[type(module)] == "Linear"
 
 
+def test_results_of_distributed_tensors_are_planned_by_known_methods():
+    """None of them was renamed, and the dispatcher asks a distributed tensor to run what a mode does not."""
+    from torch.distributed.tensor import DTensor, Shard, distribute_tensor  # noqa: PLC0415 - takes a second to import
+    from torch.testing._internal.distributed.fake_pg import FakeStore  # noqa: PLC0415 - only here
+
+    found = distributed_tensors.loaded_sharding_propagations()
+    assert [(owner.__name__, name) for owner, name in found] == [*distributed_tensors._PROPAGATIONS]
+    assert distributed_tensors.sharding_propagations(sys.modules[distributed_tensors.PROPAGATION_MODULE]) == found
+    assert not distributed_tensors.sharding_propagations(torch.distributed.tensor)
+    seen = []
+
+    class Leaves(dispatch.DispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            seen.append((func, distributed_tensors.are_distributed(types), args[0].shape))
+            return NotImplemented if DTensor in types else func(*args, **(kwargs or {}))
+
+    torch.distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
+    try:
+        mesh = torch.distributed.init_device_mesh("cpu", (2,))
+        x = distribute_tensor(torch.ones(6, 4), mesh, [Shard(0)])
+        assert distributed_tensors.distributed_types(([x], 1), {"y": torch.ones(2)}) == (DTensor,)
+        torch.neg(x)
+        with Leaves():
+            torch.neg(x)
+    finally:
+        torch.distributed.destroy_process_group()
+    assert seen == [(aten.neg.default, True, (6, 4)), (aten.neg.default, False, (3, 4))]
+
+
 def test_logarithms_of_sizes_are_those_of_numbers():
     """The logarithm of an integer is a number."""
     assert size_arithmetic.log2(8) == 3
@@ -1159,7 +1190,8 @@ def test_sizes_are_read_without_a_guard_and_without_being_seen():
         assert tensor_sizes.torch_function_mode_enabled()
         assert tensor_sizes.read_shapes([plain]) == (((3,), torch.float32),)
         with tensor_sizes.reading_registered():
-            assert tensor_sizes.read_tensors([plain, None]) == [(12, torch.float32, False), (0, 0, False)]
+            read, is_lazy = tensor_sizes.read_tensors([plain, None])
+        assert (read, is_lazy) == ([(12, torch.float32, False), (0, 0, False)], False)
         assert Seen.names == []
 
 
@@ -1167,7 +1199,7 @@ def test_sizes_are_read_without_a_guard_and_without_being_seen():
 def test_parameters_of_all_kinds_are_read():
     """Their bytes and elements: sparse, uninitialized, of a subclass that consists of others, fake."""
     with tensor_sizes.reading_registered():
-        read = tensor_sizes.read_tensors(
+        read, is_lazy = tensor_sizes.read_tensors(
             [
                 nn.Parameter(torch.ones(3, 2, dtype=torch.float16)),
                 torch.eye(4).to_sparse(),
@@ -1185,9 +1217,10 @@ def test_parameters_of_all_kinds_are_read():
         (0, 0),
         (2 * 24, 6),
     ]
+    assert is_lazy
     assert [trainable for *_, trainable in read] == [True, False, False, False, True, False]
     with FakeTensorMode():
-        assert tensor_sizes.read_tensors([torch.ones(3)]) == [(12, torch.float32, False)]
+        assert tensor_sizes.read_tensors([torch.ones(3)]) == ([(12, torch.float32, False)], False)
 
 
 def recorded(program, **options):

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from opflops.attribution.root_modules import RootModules
 
 _CachedContext = tuple["weakref.ref[type]", object, ModuleContext]
-# No module is of this class.
-_NOT_CACHED: _CachedContext = (weakref.ref(type(None)), None, ModuleContext(OUTSIDE, ""))
+NOT_CACHED: _CachedContext = (weakref.ref(type(None)), None, ModuleContext(OUTSIDE, ""))
+"""Stands for a module without a cached context: no module is of this class."""
+
 _MAX_KEYS = 1000
 
 
@@ -63,7 +64,10 @@ class ModuleStack(BackwardAttribution):
 
     Attributes:
         fast_path: The accumulators of the running module that take the fast path, while no backward pass runs.
+        cached_contexts: Contexts by module identity: the class of the module, the token of its paths, and the context.
+        runs: The number of the latest run of a module.
         sizes_are_traced: Whether ``torch.jit.trace`` would record that a size is read.
+        remarks: Sentences on what the block's rows mean, in the order that they came up.
         on_outermost_return: Called with this stack and the result of a module that nothing else called; None for
             nothing.
     """
@@ -75,16 +79,17 @@ class ModuleStack(BackwardAttribution):
         self.fast_path = self.entries[0][0].fast_path
         # Contexts by module identity. An item is removed with its module. It is valid for the same class, since a
         # program may assign to ``module.__class__``, below the same root.
-        self._cached_contexts: dict[int, _CachedContext] = {}
-        self.roots.caches += [self._cached_contexts]
+        self.cached_contexts: dict[int, _CachedContext] = {}
+        self.roots.caches += [self.cached_contexts]
         # Shapes of calls, so that equal ones are one object.
         self._shape_keys: dict[Any, Any] = {}
         self._last_key: tuple[Any, Any, Any, Any] = NO_SHAPES
         self._class_names = ClassNames()
-        self._runs = 0
+        self.runs = 0
         self.sizes_are_traced = False
+        self.remarks: dict[str, None] = {}
 
-    def _cache_context(
+    def cache_context(
         self, module: nn.Module, paths: ModulePaths, caller: ModuleContext, calling: nn.Module | None
     ) -> ModuleContext:
         """Look up the context of a module that has no valid cached one, and cache it."""
@@ -92,15 +97,17 @@ class ModuleStack(BackwardAttribution):
         known = paths.items.get(id(module))
         path = known[1] if known is not None else paths.path_of(module, caller.path, calling)
         base = self._contexts.get(path)
-        if base is None or base.module_type != name:
+        if base is None:
+            base = self._contexts[path] = ModuleContext(path, name)
+        elif base.module_type != name:
             base = self.context_at(path, name)
-        self._cached_contexts[id(module)] = weakref.ref(type(module)), paths.token, base
+        self.cached_contexts[id(module)] = weakref.ref(type(module)), paths.token, base
         if base.usual is NO_SHAPES:
             # Many modules have the shapes of the one before.
             base.usual = self._last_key
         return base
 
-    def enter(  # noqa: C901, PLR0912 - function calls would take longer
+    def enter(
         self, module: nn.Module, args: tuple[Any, ...] | None = None, kwargs: dict[str, Any] | None = None
     ) -> int:
         """Push a module; return the depth to pass to :meth:`leave`.
@@ -112,14 +119,14 @@ class ModuleStack(BackwardAttribution):
         depth = len(stack)
         _, calling, paths, phase, _, caller, run, _ = stack[-1]
         task, number = graph_task_id(), next_sequence_nr()
-        node_owners = self._node_owners if task < 0 else self._node_owners_here()
+        node_owners = self.node_owners if task < 0 else self._node_owners_here()
         if paths is None:
             paths, caller, run = self._enter_root(module, task, caller, run)
             if task < 0:
                 node_owners.begin_segment(number)
-        its_class, token, base = self._cached_contexts.get(id(module), _NOT_CACHED)
+        its_class, token, base = self.cached_contexts.get(id(module), NOT_CACHED)
         if its_class() is not type(module) or token is not paths.token:
-            base = self._cache_context(module, paths, caller, calling)
+            base = self.cache_context(module, paths, caller, calling)
         if base.run != run and base.caller is caller:
             # The first call by this run of its first caller. Record it here, as record_call() would.
             base.run, base.calls = run, 1
@@ -133,32 +140,13 @@ class ModuleStack(BackwardAttribution):
             context = base
         else:
             context = base.record_call(caller, run)
-        runs = self._runs = self._runs + 1
+        runs = self.runs = self.runs + 1
         if task < 0 and phase is FORWARD:
             self.fast_path = context.fast_path
         else:
             phase = RECOMPUTE if task >= 0 or phase is RECOMPUTE else FORWARD
             self.fast_path = context.fast_path_in(phase)
-        given: Any = None
-        if args is not None and phase is FORWARD:
-            try:
-                if (
-                    kwargs
-                    or not args
-                    or args[1:]
-                    or type(single := args[0]) is not Tensor
-                    or self.sizes_are_traced
-                    or torch_function_mode_enabled()
-                ):
-                    given = shapes_in(args, kwargs)
-                elif single.shape == (usual := base.usual)[0] and single.dtype is usual[1]:
-                    # To compare takes less time than to look up.
-                    given = usual
-                else:
-                    given = single.shape, single.dtype
-            except RuntimeError:
-                # A nested tensor has no shape.
-                given = shapes_in(args, kwargs)
+        given = self.given(base, args, kwargs) if args is not None and phase is FORWARD else None
         stack.append((context, module, paths, phase, task, base, runs, given))
         if node_owners.marks[-1] >= number:
             # As assign_from() does; no node was created since the last mark.
@@ -166,6 +154,26 @@ class ModuleStack(BackwardAttribution):
         else:
             node_owners.assign_from(number, context)
         return depth
+
+    def given(self, base: ModuleContext, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
+        """Return the shapes of the arguments of a call, as :class:`StackEntry` has them."""
+        try:
+            if (
+                kwargs
+                or not args
+                or args[1:]
+                or type(single := args[0]) is not Tensor
+                or self.sizes_are_traced
+                or torch_function_mode_enabled()
+            ):
+                return shapes_in(args, kwargs)
+            if single.shape == (usual := base.usual)[0] and single.dtype is usual[1]:
+                # To compare takes less time than to look up.
+                return usual
+        except RuntimeError:
+            # A nested tensor has no shape.
+            return shapes_in(args, kwargs)
+        return single.shape, single.dtype
 
     def _enter_root(
         self, module: nn.Module, task: int, caller: ModuleContext, run: int
@@ -179,18 +187,18 @@ class ModuleStack(BackwardAttribution):
         if paths is None:
             paths = self.roots.paths_with(module)
             # Calls from outside share one call site, since each step of a training loop makes them.
-            self._runs += 1
-            run = self._runs
+            self.runs += 1
+            run = self.runs
         return paths, caller, run
 
     def enter_phase(self, phase: str, entry: StackEntry | None = None) -> int:
         """Begin a phase outside any module, or at a given entry; return the depth to pass to :meth:`leave`."""
         context, module, paths, _, _, base, *_ = entry or self.entries[0]
         depth, task = len(self.entries), graph_task_id()
-        self._runs += 1
-        self.entries.append((context, module, paths, phase, task, base or context, self._runs, None))
+        self.runs += 1
+        self.entries.append((context, module, paths, phase, task, base or context, self.runs, None))
         self.fast_path = context.fast_path_in(phase)
-        node_owners = self._node_owners if task < 0 else self._node_owners_here()
+        node_owners = self.node_owners if task < 0 else self._node_owners_here()
         node_owners.assign_from(next_sequence_nr(), context)
         return depth
 
@@ -212,7 +220,7 @@ class ModuleStack(BackwardAttribution):
             del stack[depth:]
         context, calling, paths, phase, _, caller, _, _ = stack[-1]
         self.fast_path = context.fast_path if phase is FORWARD else context.fast_path_in(phase)
-        node_owners, number = self._node_owners if task < 0 else self._node_owners_here(), next_sequence_nr()
+        node_owners, number = self.node_owners if task < 0 else self._node_owners_here(), next_sequence_nr()
         if node_owners.marks[-1] >= number:
             node_owners.owners[-1] = context
         else:
@@ -238,9 +246,9 @@ class ModuleStack(BackwardAttribution):
             except RuntimeError:
                 # A nested tensor has no shape.
                 pass
-            self._record_shapes(base, given, result)
+            self.record_shapes(base, given, result)
 
-    def _record_shapes(self, context: ModuleContext, given: Any, result: Any) -> None:
+    def record_shapes(self, context: ModuleContext, given: Any, result: Any) -> None:
         """Count a call with other shapes than the usual ones."""
         if type(given) is tuple:
             given = given[:2]

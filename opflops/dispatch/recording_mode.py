@@ -78,8 +78,9 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         self.prices = prices
         self.causal = causal
         self.active = False
-        self._strict = strict
-        self._timing = timing
+        self._strict, self._timing = strict, timing
+        # Faster to find than the attributes of the class.
+        self.memory_tracker = self.counts_here = self.clock = self.call_log = None
         self._start_afresh(roots)
         prices.subscribe(self)
 
@@ -139,7 +140,7 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
 
     def _run_slow_path(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run an operator that is new in this module and phase, or that cannot take the fast path."""
-        if types and run_other_operators(types) and not has_formula_for_composite(self, func):
+        if types and run_other_operators(types) and not has_formula_for_composite(self, func, types):
             return run_on_subclass(self, func, types, args, kwargs)
         price = self.prices.fast_path.get(id(func)) or self.prices[func]
         if not price.fast_path:
@@ -305,10 +306,9 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
             return
         if self.clock is not None:
             self.clock.watch(accumulator)
+        record = accumulator.record
         try:
-            answer = accumulator.record(
-                accumulator, out, accumulator.record.complete(*args, **kwargs) if kwargs else args
-            )
+            answer = record(accumulator, out, record.complete(*args, **kwargs) if kwargs else args)
         except SymbolicSizeError:
             answer = False
         except Exception as error:  # as above

@@ -38,10 +38,13 @@ def snapshot(modes: Sequence[RecordingMode], *, uncounted: Mapping[str, int], cu
         FormulaError: A count is not a whole number, or is less than 0.
     """
     clock = modes[0].clock
-    if clock is None:
-        return _snapshot(modes, uncounted, cut_short)
-    clock.read(accumulator for mode in modes for accumulator in [*mode.accumulators])
+    if clock is not None:
+        clock.read(accumulator for mode in modes for accumulator in [*mode.accumulators])
     profile = _snapshot(modes, uncounted, cut_short)
+    if remarks := {remark: None for mode in modes for remark in mode.module_stack.remarks}:
+        profile = replace(profile, remarks=(*profile.remarks, *remarks))
+    if clock is None:
+        return profile
     timing = clock.timing(_calls_of_models(profile.modules))
     return replace(profile, timing=timing, remarks=(*profile.remarks, *clock.remarks()))
 
