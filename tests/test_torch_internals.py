@@ -40,6 +40,7 @@ from opflops.torch_internals import (
     optimizers,
     process_groups,
     profiler,
+    rank_exchange,
     size_arithmetic,
     state_copies,
     tensor_construction,
@@ -683,6 +684,24 @@ def test_meshes_describe_their_groups_and_are_found_by_their_class(group):
     assert mesh in gc.get_referrers(type(mesh))
     assert mesh.get_group() is group
     assert process_groups.name_group(group) == "tp (1)"
+
+
+def test_the_store_of_a_group_is_that_of_its_ranks():
+    """What one rank writes is in the store that made the group, below the group's own prefix; a smaller one has one."""
+    from torch import distributed  # noqa: PLC0415 - only here
+
+    store = distributed.HashStore()
+    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        for number, group in enumerate((None, distributed.new_group([0]))):
+            members = rank_exchange.members_of(group, "this")
+            members.store.set(f"key{number}", "value")
+            assert (members.ranks, members.rank) == ((0,), 0)
+        found = [key for key in store.list_keys() if "key" in key]
+        assert len({key.partition("key")[0] for key in found}) == 2
+        assert [store.get(key) for key in found] == [b"value", b"value"]
+    finally:
+        distributed.destroy_process_group()
 
 
 def fsdp(module):
