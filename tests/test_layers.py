@@ -22,6 +22,7 @@ LAYERS = [
     ["dispatch"],
     ["mode"],
     ["counting"],
+    ["distributed"],
     ["__init__", "integrations", "cli"],
     ["__main__"],
 ]

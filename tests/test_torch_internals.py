@@ -1,5 +1,6 @@
 """Private interfaces of PyTorch behave as opflops expects."""
 
+import gc
 import itertools
 import logging
 import sys
@@ -39,6 +40,7 @@ from opflops.torch_internals import (
     optimizers,
     process_groups,
     profiler,
+    rank_exchange,
     size_arithmetic,
     state_copies,
     tensor_construction,
@@ -651,6 +653,55 @@ def test_ranks_of_a_group_by_name_or_itself(group):
     """A group of one process has one rank."""
     assert process_groups.ranks_of(group) == process_groups.ranks_of(group.group_name) == 1
     assert process_groups.ranks_of(group.boxed()) == 1
+    assert process_groups.rank_in(group) == process_groups.rank_in(group.group_name) == 0
+
+
+def test_reductions_of_the_dispatcher_can_be_named(group):
+    """Each has the number of its name; a factor belongs to none of the others."""
+    seen = []
+
+    class Look(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            seen.append(process_groups.name_reduction(args[2]))
+            return func(*args, **(kwargs or {}))
+
+    x, operations = torch.ones(2, dtype=torch.int32), torch.distributed.ReduceOp
+    names = ["sum", "product", "min", "max", "band", "bor", "bxor"]
+    with Look():
+        for name in names:
+            torch.distributed.all_reduce(x, getattr(operations, name.upper()))
+    assert seen == names
+    numbers = {each.value: name.lower() for name, each in operations.RedOpType.__members__.items()}
+    assert process_groups._REDUCTIONS.items() <= numbers.items()
+    assert process_groups.name_reduction(None) == ""
+
+
+def test_meshes_describe_their_groups_and_are_found_by_their_class(group):
+    """A mesh of all ranks uses their group, which has no description; it holds a reference to its class."""
+    assert group.group_desc in process_groups._NO_NAMES
+    assert torch.distributed.new_group([0]).group_desc in process_groups._NO_NAMES
+    mesh = torch.distributed.device_mesh.init_device_mesh("cpu", (1,), mesh_dim_names=("tp",))
+    assert mesh in gc.get_referrers(type(mesh))
+    assert mesh.get_group() is group
+    assert process_groups.name_group(group) == "tp (1)"
+
+
+def test_the_store_of_a_group_is_that_of_its_ranks():
+    """What one rank writes is in the store that made the group, below the group's own prefix; a smaller one has one."""
+    from torch import distributed  # noqa: PLC0415 - only here
+
+    store = distributed.HashStore()
+    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        for number, group in enumerate((None, distributed.new_group([0]))):
+            members = rank_exchange.members_of(group, "this")
+            members.store.set(f"key{number}", "value")
+            assert (members.ranks, members.rank) == ((0,), 0)
+        found = [key for key in store.list_keys() if "key" in key]
+        assert len({key.partition("key")[0] for key in found}) == 2
+        assert [store.get(key) for key in found] == [b"value", b"value"]
+    finally:
+        distributed.destroy_process_group()
 
 
 def fsdp(module):

@@ -13,6 +13,7 @@ from opflops.attribution.module_context import FORWARD
 from opflops.attribution.module_stack import HasModuleStack, ModuleStack
 from opflops.dispatch.captured_work import CapturesWork
 from opflops.dispatch.composite_formulas import decompose, has_formula_for_composite
+from opflops.dispatch.shared_calls import add_shared
 from opflops.dispatch.tensor_subclasses import run_on_subclass
 from opflops.errors import (
     FormulaError,
@@ -239,8 +240,7 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
             context.accumulators = {}
         found: Accumulator | None = context.accumulators.get(key)
         if found is None:
-            op, priced, phase, dtype, estimate = key
-            found = context.accumulators[key] = Accumulator(context, op, phase, dtype, estimate, priced=priced)
+            found = context.accumulators[key] = Accumulator.of_key(context, key)
             self.accumulators.append(found)
         return found
 
@@ -353,23 +353,21 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
             self.report_unpriced(price.op, problem, "Correct the formula.")
             price = OpPricing(price.op, "unpriced")
             counts = price.price_call(out, args, kwargs)
-        macs, ops, transcendentals, bytes_read, bytes_written, dtype, reason = counts
+        *cost, dtype, reason = counts
         estimate, sizes = reasons
+        group = "" if price.group_of is None else price.group_of(args, kwargs)
         context, phase = self.module_stack.attribution()
-        accumulator = self.accumulator(
-            context, (price.op, price.verdict != "unpriced", phase, dtype, join_reasons(sizes, reason or estimate))
-        )
+        named = price.op, price.verdict != "unpriced"
+        which = dtype, join_reasons(sizes, reason or estimate), group
+        if price.group_of is not None and self.module_stack.shared is not None:
+            context, phase, *cost = add_shared(self, (context, phase, *cost), (named, which), (args, kwargs))
+        accumulator = self.accumulator(context, (*named, phase, *which))
         if not accumulator.calls:
             check_whole(price.op, counts)
         if self.call_log is not None:
-            self.call_log.add(context, accumulator.key, counts[:5], call)
-        accumulator.calls += 1
-        accumulator.macs += macs
-        accumulator.ops += ops
-        accumulator.transcendentals += transcendentals
-        accumulator.bytes_read += bytes_read
-        accumulator.bytes_written += bytes_written
-        if not is_zero(macs):
+            self.call_log.add(context, accumulator.key, counts[:6], call)
+        accumulator.add(*cost)
+        if not is_zero(cost[0]):
             accumulator.activations += first_elements(out)
         if self.clock is not None:
             self.clock.add_to(accumulator)

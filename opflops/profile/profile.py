@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.profile.argument_checks import check_fields, check_module_instance, check_profile
 from opflops.profile.cases import Case
+from opflops.profile.communication import CommunicationQueries
 from opflops.profile.example_counts import modules_at_example, rows_at_example
 from opflops.profile.method_advice import advise
 from opflops.profile.module_queries import ModuleQueries
 from opflops.profile.pictures import Pictures
 from opflops.profile.planning import Planning
+from opflops.profile.rank_queries import RankQueries
+from opflops.profile.rank_records import RankRecord, ranks_at
 from opflops.profile.trace_annotation import TraceAnnotation
 from opflops.profile.utilization_queries import UtilizationQueries
 from opflops.profile.views import Views
@@ -35,12 +38,14 @@ if TYPE_CHECKING:
     from opflops.records.modules import ModuleRecord
     from opflops.records.timing import Timing
 
-__all__ = ["Case", "Condition", "Dimension", "Profile", "Row"]
+__all__ = ["Case", "Condition", "Dimension", "Profile", "RankRecord", "Row"]
 
 
 @explain_methods(advise, ProfileArgumentError)
 @dataclass(frozen=True)
-class Profile(ModuleQueries, Pictures, Planning, TraceAnnotation, UtilizationQueries, Views):
+class Profile(
+    CommunicationQueries, ModuleQueries, Pictures, Planning, RankQueries, TraceAnnotation, UtilizationQueries, Views
+):
     """Hold counted work and answer queries on it; printing it shows the report.
 
     Totals and groups include floating-point rows only; integer and bool rows are kept in :attr:`rows`.
@@ -56,6 +61,7 @@ class Profile(ModuleQueries, Pictures, Planning, TraceAnnotation, UtilizationQue
         modules: Parameters, buffers and shapes of the modules of the models that were called.
         memory: What was kept in memory; None if that was not asked for, as by ``OpFlopMode(memory=True)``.
         timing: How times were measured: runs, median, spread, overhead; None if nothing was timed.
+        ranks: What each rank knows beside its rows, if the profile is one of :meth:`gather`; else there are none.
     """
 
     rows: tuple[Row, ...] = ()
@@ -68,6 +74,7 @@ class Profile(ModuleQueries, Pictures, Planning, TraceAnnotation, UtilizationQue
     modules: tuple[ModuleRecord, ...] = ()
     memory: Memory | None = None
     timing: Timing | None = None
+    ranks: tuple[RankRecord, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -86,10 +93,11 @@ class Profile(ModuleQueries, Pictures, Planning, TraceAnnotation, UtilizationQue
         return rows.unpriced(self.rows)
 
     def by(self, *keys: str) -> dict[Any, Cost]:
-        """Group the work by keys of rows: ``module``, ``module_type``, ``op``, ``phase``, ``dtype``.
+        """Group the work by keys of rows.
 
         Args:
-            *keys: One key, or several for tuples of values.
+            *keys: ``module``, ``module_type``, ``op``, ``phase``, ``dtype``, ``group`` or ``rank``; several for tuples
+                of values.
 
         Returns:
             The cost of each group, in order of first execution; they sum to :attr:`total`. A module's group does not
@@ -154,7 +162,7 @@ class Profile(ModuleQueries, Pictures, Planning, TraceAnnotation, UtilizationQue
         A value that exists, but that no row has, selects nothing: ``phase="backward"`` of a forward pass, or an
         operator of PyTorch that did not run. A value that does not exist is an error that names the nearest ones.
         :attr:`modules` are selected by ``module`` and ``module_type``; other keys keep them all. :attr:`memory` is
-        None, since it is not known of a part.
+        None, since it is not known of a part, but of ranks of a gathered profile it is.
 
         >>> import torch
         >>> from opflops import count
@@ -171,18 +179,21 @@ class Profile(ModuleQueries, Pictures, Planning, TraceAnnotation, UtilizationQue
             below: Whether ``module`` selects all modules below it too, as does ``module="Net.blocks.*"``. By default it
                 does not, and a module that leaves all work to those below it is an error; ``below=False`` selects its
                 own work alone, even if that is none.
-            **conditions: For ``module``, ``module_type``, ``op``, ``phase`` or ``dtype`` a value, a collection of
-                accepted values, or a function that tells whether a value is accepted. An operator may be given without
-                ``aten``, or as ``torch.ops.aten.mm``; a dtype or a module type as the class itself.
+            **conditions: For ``module``, ``module_type``, ``op``, ``phase``, ``dtype``, ``group`` or ``rank`` a value,
+                a collection of accepted values, or a function that tells whether one is accepted. An operator may be
+                given without ``aten``, or as ``torch.ops.aten.mm``; a dtype or a module type as the class itself; a
+                group by the name of its mesh dimension or its number of ranks.
 
         Raises:
             ProfileError: A key or a value is unknown.
         """
         from opflops.profile.combination import select  # noqa: PLC0415 - keeps import opflops fast
+        from opflops.profile.gathering import keep_ranks  # noqa: PLC0415 - as above
         from opflops.profile.selection import selection  # noqa: PLC0415 - as above
 
         selected = selection(self, below, conditions, "where()")
-        return select(self, selected.has_row, selected.has_module)
+        kept = keep_ranks(self, selected.tests["rank"]) if self.ranks and "rank" in selected.tests else self
+        return kept if kept.ranks and {*conditions} == {"rank"} else select(kept, selected.has_row, selected.has_module)
 
     def where_not(self, *, below: bool | None = None, **conditions: Any) -> Profile:
         """Select the rows that :meth:`where` leaves out; both together have all rows.
@@ -249,6 +260,7 @@ class Profile(ModuleQueries, Pictures, Planning, TraceAnnotation, UtilizationQue
             modules=records_at(self.modules, sizes),
             memory=None,
             timing=None if sizes else self.timing,
+            ranks=ranks_at(self.ranks, sizes),
         )
 
     def _cases_at(self, sizes: Mapping[str, int]) -> Iterator[Case]:
@@ -315,7 +327,8 @@ class Profile(ModuleQueries, Pictures, Planning, TraceAnnotation, UtilizationQue
         shows all of this as a table, with a line for the total and for each module and operator.
 
         Args:
-            measure: ``"flops"``, ``"macs"``, ``"ops"``, ``"transcendentals"``, ``"bytes"`` or one of its parts.
+            measure: ``"flops"``, ``"macs"``, ``"ops"``, ``"transcendentals"``, ``"bytes"`` or one of its parts, or
+                ``"sent"``.
             largest: How many modules, and how many operators, to examine.
 
         Returns:
@@ -356,6 +369,7 @@ class Profile(ModuleQueries, Pictures, Planning, TraceAnnotation, UtilizationQue
         return document(
             *(shown, sites, self.called, self.dimensions, self.conditions, cases, self.remarks),
             *(modules_at_example(self.modules), self.memory, self.timing),
+            ranks=[(rank, profile._document()) for rank, profile in self.ranks],  # noqa: SLF001 - as above
         )
 
     @classmethod
@@ -373,8 +387,12 @@ class Profile(ModuleQueries, Pictures, Planning, TraceAnnotation, UtilizationQue
         return cls._from_document(**load(text))
 
     @classmethod
-    def _from_document(cls, cases: tuple[Any, ...], **read: Any) -> Profile:
-        return cls(**read, cases=tuple(Case(sizes, cls._from_document(**inner)) for sizes, inner in cases))
+    def _from_document(cls, cases: tuple[Any, ...], ranks: tuple[Any, ...], **read: Any) -> Profile:
+        return cls(
+            **read,
+            cases=tuple(Case(sizes, cls._from_document(**inner)) for sizes, inner in cases),
+            ranks=tuple(RankRecord(rank, cls._from_document(**inner)) for rank, inner in ranks),
+        )
 
     def __repr__(self) -> str:
         return f"Profile({len(self.rows)} rows, total={self.total})"

@@ -43,6 +43,7 @@ class Views:
     modules: tuple[ModuleRecord, ...]
     memory: Memory | None
     timing: Timing | None
+    ranks: Sequence[tuple[int, Any]]
 
     def table(self, by: str | tuple[str, ...] = "module", **options: Unpack[TableOptions]) -> str:
         """Write the profile as a table.
@@ -90,8 +91,10 @@ class Views:
         ``transcendentals``, ``bytes_read``, ``bytes_written``), ``seconds``, ``estimate``, ``priced`` and ``site``.
         Version 2, for costs that are formulas, adds ``dimensions``, ``conditions`` and ``cases``; version 3, for a
         profile with remarks, adds ``remarks``; version 4 adds ``modules`` (their parameters, buffers and the shapes of
-        their calls), ``memory``, and ``activations`` in each row. A reader raises an error for a version that it does
-        not know. :mod:`opflops.report.files.codec` describes every key.
+        their calls), ``memory``, and ``activations`` in each row; version 5 ``timing`` and ``spread``; version 6, for a
+        profile with collectives or several ranks, ``sent`` in ``cost``, and ``group`` and ``rank`` in each row. A
+        reader raises an error for a version that it does not know. :mod:`opflops.report.files.codec` describes every
+        key.
 
         >>> import json
         >>> from opflops import Profile
@@ -129,7 +132,8 @@ class Views:
         """Write a line with its own count for each module and operator, in the format of flame graph scripts.
 
         Args:
-            measure: ``"flops"``, ``"macs"``, ``"ops"``, ``"transcendentals"``, ``"bytes"`` or ``"seconds"``.
+            measure: ``"flops"``, ``"macs"``, ``"ops"``, ``"transcendentals"``, ``"bytes"``, ``"sent"`` or
+                ``"seconds"``.
 
         Raises:
             ProfileError: The measure is unknown, or a count is an expression.
@@ -207,7 +211,8 @@ class Views:
         from opflops.profile.roofline import roofline  # noqa: PLC0415 - see above
 
         rows = rows_at_example(self.rows)
-        return roofline(rows, device, by, tf32=tf32, remarks=self.remarks, timing=self.timing)
+        known: dict[str, Any] = {"remarks": self.remarks, "timing": self.timing, "ranks": len(self.ranks)}
+        return roofline(rows, device, by, tf32=tf32, **known)
 
     @property
     def symbolic(self) -> Symbolic:
@@ -218,7 +223,9 @@ class Views:
         reasons = {case_of[each.expression]: each.reason for each in self.conditions if each.expression in case_of}
         conditions = tuple(each for each in self.conditions if each.expression not in case_of)
         cases = tuple((sizes, reasons.get(sizes, "")) for sizes, _ in self.cases)
-        return Symbolic(self.dimensions, conditions, cases, self.remarks, self.timing)
+        return Symbolic(
+            self.dimensions, conditions, cases, self.remarks, self.timing, tuple(rank for rank, _ in self.ranks)
+        )
 
     def __enter__(self) -> NoReturn:
         raise ProfileArgumentError(
@@ -244,7 +251,8 @@ class Views:
 
         try:
             rows = rows_at_example(self.rows)
-            return bottlenecks(rows, device, tf32=tf32, remarks=self.remarks, timing=self.timing), ""
+            known: dict[str, Any] = {"remarks": self.remarks, "timing": self.timing, "ranks": len(self.ranks)}
+            return bottlenecks(rows, device, tf32=tf32, **known), ""
         except ProfileError as error:
             return self._ranking_to_show(), str(error)
 

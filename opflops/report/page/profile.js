@@ -13,6 +13,7 @@ const MEASURES = {
   bytes: { label: "bytes", heading: "Bytes moved", unit: "B", of: { bytes_read: 1, bytes_written: 1 } },
   seconds: { label: "time", heading: "Time", unit: "s", of: { seconds: 1 } },
   activations: { label: "activations", column: "activ.", heading: "Activations", unit: "", of: { activations: 1 } },
+  sent: { label: "sent", heading: "Bytes sent", unit: "B", of: { sent: 1 } },
   calls: { label: "calls", heading: "Calls", unit: "", of: { calls: 1 } },
 };
 
@@ -41,8 +42,11 @@ class Profile {
     this.size = this.parent.length;
     this.phase = rows.phase.map((index) => strings[index]);
     this.dtype = rows.dtype.map((index) => strings[index]);
+    this.rank = (rows.rank ?? []).map((index) => strings[index]);
     this.timed = "seconds" in rows;
-    this.withActivations = rows.activations.some((count) => (Array.isArray(count) ? count.length : count));
+    const any = (counts) => counts.some((count) => (Array.isArray(count) ? count.length : count));
+    this.withActivations = any(rows.activations);
+    this.withSent = any(rows.sent);
     this.integer = data.integer;
     this.terms = counts.terms;
     this.denominator = BigInt(counts.denominator ?? 1);
@@ -79,7 +83,7 @@ class Profile {
   }
 
   get measures() {
-    const missing = { seconds: !this.timed, activations: !this.withActivations };
+    const missing = { seconds: !this.timed, activations: !this.withActivations, sent: !this.withSent };
     return Object.keys(MEASURES).filter((name) => !missing[name]);
   }
 
@@ -146,8 +150,8 @@ class Totals {
   constructor(profile, passes) {
     this.profile = profile;
     this.rows = [];
-    const { phase, dtype } = profile;
-    for (let row = 0; row < phase.length; row += 1) if (passes(phase[row], dtype[row])) this.rows.push(row);
+    const { phase, dtype, rank } = profile;
+    for (let row = 0; row < phase.length; row += 1) if (passes(phase[row], dtype[row], rank[row])) this.rows.push(row);
     this.integer = profile.integer.filter((part) => passes(part.phase, null));
     this.present = this.nodesWithRows();
     // Modules that never have rows are there for their parameters, and no filter hides them.
