@@ -29,9 +29,16 @@ PATCHED_ON_IMPORT = (*LAUNCHING_MODULES, *PACKAGE_MODULES, PROPAGATION_MODULE, *
 LOADED: list[tuple[Callable[[], Iterable[tuple[Any, str]]], Wrapper]] = [
     (loaded_kernel_launchers, wrap_kernel_run),
     (loaded_package_callables, wrap_package_call),
-    (loaded_sharding_propagations, wrap_uncounted),
 ]
 """What lists the callables to patch in modules that are loaded, each with what makes the wrapper."""
+
+
+def group_patches() -> list[tuple[Any, str, Wrapper]]:
+    """Return the patches of what needs a process group, without which there are no distributed tensors."""
+    return [
+        *wrapper_patches(),
+        *((owner, name, wrap_uncounted) for owner, name in loaded_sharding_propagations()),
+    ]
 
 
 def patches_of(module: ModuleType) -> list[tuple[Any, str, Wrapper]]:

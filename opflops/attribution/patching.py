@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from opflops.attribution import module_calls
 from opflops.attribution.compiled_subgraphs import wrap_compilation_env, wrap_uncounted
-from opflops.attribution.imported_patches import LOADED, PATCHED_ON_IMPORT, patches_of
+from opflops.attribution.imported_patches import LOADED, PATCHED_ON_IMPORT, group_patches, patches_of
 from opflops.attribution.imports import PatchedImports
 from opflops.attribution.memory_patches import memory_patches, remove_memory_patches
 from opflops.attribution.module_calls import wrap_module_call
@@ -36,7 +36,7 @@ from opflops.attribution.unseen_calls import (
     wrap_replay,
     wrap_script_call,
 )
-from opflops.attribution.wrapper_patches import wrap_group_creation, wrapper_patches
+from opflops.attribution.wrapper_patches import wrap_group_creation
 from opflops.torch_internals.autograd import checkpoint_callables
 from opflops.torch_internals.compiler import (
     COMPILER_MODULES,
@@ -94,7 +94,7 @@ def install_patches(mode: Any) -> None:
             register_step_pre_hook(wrap_closures)
             _install([*_FIXED, *[(owner, name, wrap) for listed, wrap in _LISTED for owner, name in listed()]])
             if has_process_group():
-                _install(wrapper_patches())
+                _install(group_patches())
             # Of somebody else's constructor nothing is known. Statements take no function calls.
             if "__new__" not in Tensor.__dict__:
                 Tensor.__new__ = TENSOR_NEW  # type: ignore[method-assign, assignment]
@@ -251,7 +251,7 @@ def _wrap_export(original: Callable[..., Any]) -> Callable[..., Any]:
 def _install_wrapper_patches() -> None:
     with _lock:
         if _active_modes:
-            _install(wrapper_patches())
+            _install(group_patches())
 
 
 def _execute_imported(name: str, execute: Callable[[], None]) -> None:
