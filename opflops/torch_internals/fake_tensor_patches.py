@@ -19,6 +19,7 @@ from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from opflops.torch_internals.dispatch import modes_disabled
+from opflops.torch_internals.distributed_tensors import is_distributed, local_part
 from opflops.torch_internals.known_values import move_known_value
 from opflops.torch_internals.shared_context import SharedContext, patched
 
@@ -164,10 +165,10 @@ def _wrap_new_fake(original: Callable[..., Any]) -> Any:
 
 
 def _wrap_swap(original: Callable[[Tensor, Tensor], None]) -> Callable[[Tensor, Tensor], None]:
-    """Swap fake tensors although the mode that made them keeps weak references to them."""
+    """Swap fake tensors, and distributed ones of them, although the mode that made them keeps weak references."""
 
     def swap(t1: Tensor, t2: Tensor) -> None:
-        if not (isinstance(t1, FakeTensor) and isinstance(t2, FakeTensor)):
+        if not all(isinstance(local_part(each) if is_distributed(each) else each, FakeTensor) for each in (t1, t2)):
             original(t1, t2)
             return
         slots = {name for each in (t1, t2) for name in copyreg._slotnames(type(each))}  # type: ignore[attr-defined]

@@ -354,6 +354,15 @@ def test_distributed_parameters_on_meta_stay_distributed(mesh, given):
     assert profile.memory.at_peak.parameters == 4 * ((2 * 8 * 16 + 16) // WORLD + 8)
 
 
+def test_programs_convert_distributed_parameters_without_values(mesh):
+    """As on real tensors: the parameters of the model stay the same objects, and are of another dtype."""
+    model = parallel(mesh)
+    profile = count(lambda x: model.to(torch.float64)(x.double()), torch.ones(3, 8))
+    assert {row.dtype for row in profile.rows if row.cost.macs} == {"float64"}
+    assert profile.total.macs == 2 * PART
+    assert {each.dtype for each in model.parameters()} == {torch.float32}
+
+
 def test_sizes_may_be_open_where_they_are_not_divided(mesh):
     """The rows are formulas of this rank's work; a dimension of a distributed tensor is refused in a sentence."""
     dynamic = {0: Dim("batch", max=64)}
