@@ -443,14 +443,14 @@ def test_a_subclass_made_under_a_mode_is_refused():
 
 
 def test_tensor_subclasses_that_run_other_operators():
-    """Jagged tensors and a program's own subclasses do; fake, functional and distributed tensors do not."""
+    """Jagged and distributed tensors and a program's own subclasses do; fake and functional tensors do not."""
     from torch.distributed.tensor import DTensor  # noqa: PLC0415 - takes a second to import
 
     assert tensor_layouts.run_other_operators((NestedTensor,))
     assert tensor_layouts.run_other_operators((TwoTensor, FakeTensor))
     assert not tensor_layouts.run_other_operators((FakeTensor,))
     assert not tensor_layouts.run_other_operators((FunctionalTensor, FakeTensor))
-    assert not tensor_layouts.run_other_operators((DTensor,))
+    assert tensor_layouts.run_other_operators((DTensor,))
     assert not tensor_layouts.run_other_operators(())
 
     class Plain(torch.Tensor):

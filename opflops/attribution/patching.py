@@ -19,8 +19,8 @@ from torch.compiler import is_dynamo_compiling
 
 from opflops.attribution.call_shapes import RAISED
 from opflops.attribution.compiled_subgraphs import wrap_compilation_env, wrap_uncounted
+from opflops.attribution.imported_patches import LOADED, PATCHED_ON_IMPORT, patches_of
 from opflops.attribution.imports import PatchedImports
-from opflops.attribution.kernel_launches import wrap_kernel_run
 from opflops.attribution.memory_patches import memory_patches, remove_memory_patches
 from opflops.attribution.module_stack import HasModuleStack, counting_modes
 from opflops.attribution.phase_patches import (
@@ -36,7 +36,6 @@ from opflops.attribution.threads import call_uncounted, modes_for_all_threads
 from opflops.attribution.unseen_calls import (
     wrap_capture_begin,
     wrap_capture_end,
-    wrap_package_call,
     wrap_replay,
     wrap_script_call,
 )
@@ -64,15 +63,7 @@ from opflops.torch_internals.optimizers import (
 )
 from opflops.torch_internals.tensor_construction import TENSOR_NEW
 from opflops.torch_internals.torchscript import SCRIPT_CALLABLES
-from opflops.torch_internals.triton_kernels import LAUNCHING_MODULES, kernel_launchers, loaded_kernel_launchers
-from opflops.torch_internals.unseen_work import (
-    PACKAGE_MODULES,
-    capture_beginnings,
-    capture_ends,
-    loaded_package_callables,
-    package_callables,
-    replays,
-)
+from opflops.torch_internals.unseen_work import capture_beginnings, capture_ends, replays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -180,8 +171,7 @@ def _patch_imported(module: ModuleType) -> None:
     """Patch a module that the program has just imported."""
     with _lock:
         if _active_modes:
-            _install((owner, name, wrap_kernel_run) for owner, name in kernel_launchers(module))
-            _install((owner, name, wrap_package_call) for owner, name in package_callables(module))
+            _install(patches_of(module))
 
 
 @contextmanager
@@ -283,7 +273,7 @@ def _execute_imported(name: str, execute: Callable[[], None]) -> None:
         execute()
 
 
-_imports = PatchedImports((*LAUNCHING_MODULES, *PACKAGE_MODULES, *COMPILER_MODULES), _patch_imported, _execute_imported)
+_imports = PatchedImports((*PATCHED_ON_IMPORT, *COMPILER_MODULES), _patch_imported, _execute_imported)
 
 
 def _force_eager() -> None:
@@ -386,8 +376,7 @@ _LISTED: list[tuple[Callable[[], Iterable[tuple[Any, str]]], Wrapper]] = [
     (capture_beginnings, wrap_capture_begin),
     (capture_ends, wrap_capture_end),
     (replays, wrap_replay),
-    (loaded_kernel_launchers, wrap_kernel_run),
-    (loaded_package_callables, wrap_package_call),
+    *LOADED,
 ]
 
 

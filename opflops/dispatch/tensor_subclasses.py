@@ -9,6 +9,7 @@ from opflops.errors import FormulaFailedError
 from opflops.pricing.op_pricing import OpPricing
 from opflops.pricing.schemas import returns_new_tensors
 from opflops.torch_internals.dispatch import DispatchMode, OpOverload
+from opflops.torch_internals.distributed_tensors import are_distributed
 from opflops.torch_internals.tracing import untraced
 
 if TYPE_CHECKING:
@@ -42,12 +43,13 @@ def run_on_subclass(mode: RecordingMode, func: Any, types: Any, args: tuple[Any,
     """Let the tensor subclasses of an operator's arguments run it, and count the operators that they run.
 
     If they run none, they compute where PyTorch's dispatcher does not see it. Then the operator itself is counted, as
-    an estimate.
+    an estimate. Distributed tensors compute nothing else than what they run on this rank's tensors.
 
     Returns:
         The result, or NotImplemented if no subclass can run the operator, as the dispatcher expects of a mode.
     """
-    if not isinstance(func, OpOverload):
+    if not isinstance(func, OpOverload) or are_distributed(types):
+        # The dispatcher lets the subclasses run it, under the modes.
         return NotImplemented
     observer = _SubclassObserver(mode)
     with observer:

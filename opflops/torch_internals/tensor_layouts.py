@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import torch
@@ -50,20 +49,13 @@ _NO_DISPATCH = Tensor.__torch_dispatch__
 def run_other_operators(types: Iterable[type[Tensor]]) -> bool:
     """Return whether tensor subclasses run other operators in place of the one that they are given.
 
-    Fake tensors do not, nor the functional tensors of a trace: each stands for one tensor. Operators on DTensors are
-    counted with global shapes.
+    Fake tensors do not, nor the functional tensors of a trace: each stands for one tensor.
 
     Args:
         types: The types of a call's tensors, as the dispatcher passes them to a dispatch mode.
     """
     # torch.Tensor itself is among them where autograd detaches a result that it saves.
-    others = [
-        cls
-        for cls in types
-        if cls.__torch_dispatch__ is not _NO_DISPATCH and not issubclass(cls, (FakeTensor, FunctionalTensor))
-    ]
-    if not others:
-        return False
-    # Whoever has a DTensor has imported this.
-    distributed = sys.modules.get("torch.distributed.tensor")
-    return distributed is None or not any(issubclass(cls, distributed.DTensor) for cls in others)
+    for cls in types:
+        if cls.__torch_dispatch__ is not _NO_DISPATCH and not issubclass(cls, (FakeTensor, FunctionalTensor)):
+            return True
+    return False

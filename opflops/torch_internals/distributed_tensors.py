@@ -1,0 +1,48 @@
+"""Distributed tensors: ``DTensor``, which runs operators on the tensor of this rank, and plans where results lie."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import ModuleType
+    from typing import Any
+
+    from torch import Tensor
+
+_TENSOR_MODULE = "torch.distributed.tensor"
+
+PROPAGATION_MODULE = "torch.distributed.tensor._sharding_prop"
+"""The module that plans which ranks hold what of a result, by running the operator on fake tensors of global shapes."""
+
+# A plan is looked up in the cache of the thread, which was made for the functions of the propagator, or made anew.
+_PROPAGATIONS = (
+    ("LocalLRUCache", "__call__"),
+    ("ShardingPropagator", "propagate_op_sharding_non_cached"),
+    ("ShardingPropagator", "_propagate_tensor_meta_non_cached"),
+)
+
+
+def sharding_propagations(module: ModuleType) -> list[tuple[Any, str]]:
+    """Return the methods of a module that plan where results lie."""
+    if module.__name__ != PROPAGATION_MODULE:
+        return []
+    owners = ((getattr(module, owner, None), name) for owner, name in _PROPAGATIONS)
+    return [(owner, name) for owner, name in owners if name in getattr(owner, "__dict__", ())]
+
+
+def loaded_sharding_propagations() -> list[tuple[Any, str]]:
+    """Return the methods that plan where results lie, if their module is loaded."""
+    module = sys.modules.get(PROPAGATION_MODULE)
+    return [] if module is None else sharding_propagations(module)
+
+
+def are_distributed(types: Iterable[type[Tensor]]) -> bool:
+    """Return whether a distributed tensor is among the tensors of a call, given by their types."""
+    # Whoever has one has imported this.
+    distributed = sys.modules.get(_TENSOR_MODULE)
+    # A module that is being imported may not have the class yet.
+    found: Any = getattr(distributed, "DTensor", None)
+    return found is not None and any(issubclass(cls, found) for cls in types)
