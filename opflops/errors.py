@@ -115,6 +115,20 @@ class ProfileArgumentError(ProfileError, ArgumentError):
     """Report an argument of a query that cannot be used."""
 
 
+class RankError(OpflopsError):
+    """Report ranks of a process group that did not take part in an exchange, or that there is no group.
+
+    Attributes:
+        ranks: The numbers of these ranks among all processes; none if there is no group, or if its store is lost.
+    """
+
+    ranks: tuple[int, ...] = ()
+
+    def __init__(self, message: str, ranks: tuple[int, ...] = ()) -> None:
+        super().__init__(message)
+        self.ranks = ranks
+
+
 class TooManyAddressesError(OpflopsError):
     """Report a view whose elements overlap in too many places to count exactly how many different ones there are."""
 

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _MAX_LISTED_WITH_NEAR, _MAX_LISTED = 6, 24
+# Two in a row are no range.
+_MIN_RANGE = 2
 
 
 def unknown(kind: str, given: str, known: Iterable[str], *, list_all: bool = False) -> str:
@@ -39,6 +41,27 @@ def join(names: Sequence[str], last: str) -> str:
     'h100-pcie, h100-sxm or h100-nvl'
     """
     return f" {last} ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def join_ranks(ranks: Iterable[int]) -> str:
+    """Name ranks of a process group, several in a row as a range.
+
+    >>> join_ranks([3]), join_ranks([0, 1]), join_ranks([5, 0, 1, 2, 4])
+    ('rank 3', 'ranks 0 and 1', 'ranks 0-2, 4 and 5')
+    """
+    numbers = sorted(ranks)
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][-1] + 1:
+            ranges[-1].append(number)
+        else:
+            ranges.append([number])
+    texts = [
+        text
+        for each in ranges
+        for text in ([f"{each[0]}-{each[-1]}"] if len(each) > _MIN_RANGE else list(map(str, each)))
+    ]
+    return f"rank{'' if len(numbers) == 1 else 's'} {join(texts, 'and')}"
 
 
 def format_error(error: BaseException) -> str:

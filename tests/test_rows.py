@@ -20,12 +20,14 @@ rows = st.builds(
     phase=st.sampled_from(["forward", "backward"]),
     dtype=st.sampled_from(["float32", "bfloat16", "float8_e4m3fn", "complex64", "int64", "bool", ""]),
     calls=st.integers(min_value=1, max_value=100),
-    cost=st.builds(Cost, small, small, small, small, small),
+    cost=st.builds(Cost, small, small, small, small, small, st.sampled_from([0, 0, 128])),
     seconds=st.one_of(st.none(), st.floats(min_value=0, max_value=10)),
     estimate=st.sampled_from(["", "lengths have no values"]),
     priced=st.booleans(),
     activations=st.sampled_from([0, 0, 12, 3 * 10**12]),
     spread=st.one_of(st.none(), st.floats(min_value=0, max_value=1)),
+    group=st.sampled_from(["", "", "tp (2)", "4 ranks"]),
+    rank=st.sampled_from([None, None, 0, 3]),
 )
 UNTIMED = {"seconds": None, "spread": None}
 profiles = st.builds(Profile, st.lists(rows, max_size=12), modules=st.one_of(st.just(()), module_facts.modules))
@@ -164,5 +166,5 @@ def test_the_representation_is_one_line():
     """A profile in a debugger does not fill the screen."""
     assert (
         repr(PROFILE)
-        == "Profile(4 rows, total=Cost(macs=30, ops=10, transcendentals=0, bytes_read=0, bytes_written=0))"
+        == "Profile(4 rows, total=Cost(macs=30, ops=10, transcendentals=0, bytes_read=0, bytes_written=0, sent=0))"
     )

@@ -293,4 +293,4 @@ def _rows_with_cost(rows: Sequence[Row]) -> dict[tuple[str, ...], Row]:
 
 
 def _row_key(row: Row) -> tuple[str, ...]:
-    return row.module, row.op, row.module_type, row.phase, row.dtype, row.estimate, row.site
+    return row.module, row.op, row.module_type, row.phase, row.dtype, row.estimate, row.site, row.group

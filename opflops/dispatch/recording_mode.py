@@ -238,8 +238,7 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
             context.accumulators = {}
         found: Accumulator | None = context.accumulators.get(key)
         if found is None:
-            op, priced, phase, dtype, estimate = key
-            found = context.accumulators[key] = Accumulator(context, op, phase, dtype, estimate, priced=priced)
+            found = context.accumulators[key] = Accumulator.of_key(context, key)
             self.accumulators.append(found)
         return found
 
@@ -353,23 +352,20 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
             self.report_unpriced(price.op, problem, "Correct the formula.")
             price = OpPricing(price.op, "unpriced")
             counts = price.price_call(out, args, kwargs)
-        macs, ops, transcendentals, bytes_read, bytes_written, dtype, reason = counts
+        *cost, dtype, reason = counts
         estimate, sizes = reasons
+        group = "" if price.group_of is None else price.group_of(args, kwargs)
         context, phase = self.module_stack.attribution()
         accumulator = self.accumulator(
-            context, (price.op, price.verdict != "unpriced", phase, dtype, join_reasons(sizes, reason or estimate))
+            context,
+            (price.op, price.verdict != "unpriced", phase, dtype, join_reasons(sizes, reason or estimate), group),
         )
         if not accumulator.calls:
             check_whole(price.op, counts)
         if self.call_log is not None:
-            self.call_log.add(context, accumulator.key, counts[:5], call)
-        accumulator.calls += 1
-        accumulator.macs += macs
-        accumulator.ops += ops
-        accumulator.transcendentals += transcendentals
-        accumulator.bytes_read += bytes_read
-        accumulator.bytes_written += bytes_written
-        if not is_zero(macs):
+            self.call_log.add(context, accumulator.key, counts[:6], call)
+        accumulator.add(*cost)
+        if not is_zero(cost[0]):
             accumulator.activations += first_elements(out)
         if self.clock is not None:
             self.clock.add_to(accumulator)

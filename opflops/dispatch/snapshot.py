@@ -99,13 +99,13 @@ def recordings_of(logs: Sequence[CallLog], resolve: Callable[[str], str]) -> Rec
     paths: dict[ModuleContext, str] = {}
 
     def recorded(call: LoggedCall) -> RecordedCall:
-        marker, context, (op, priced, phase, dtype, estimate), (calls, *counts), device = call
+        marker, context, (op, priced, phase, dtype, estimate, group), (calls, *counts), device = call
         path = paths.get(context)
         if path is None:
             path = paths[context] = resolve(context.path)
         cost = Cost(*map(as_int, counts))
         named = (path, context.module_type, op, phase, _dtype_name(dtype), as_int(calls), cost, None, estimate, priced)
-        return RecordedCall(marker, Row(*named), device)
+        return RecordedCall(marker, Row(*named, group=group), device)
 
     return Recordings(
         logs[0].name,
@@ -125,7 +125,7 @@ def _remarks(uncounted: Mapping[str, int], cut_short: bool) -> tuple[str, ...]:
 
 
 def _row(path: str, key: AccumulatorKey, parts: list[Accumulator], *, site: str) -> Row:
-    op, priced, phase, dtype, estimate = key
+    op, priced, phase, dtype, estimate, group = key
     activations = 0
     if phase is FORWARD:
         first, *others = parts
@@ -143,6 +143,8 @@ def _row(path: str, key: AccumulatorKey, parts: list[Accumulator], *, site: str)
         priced,
         site,
         activations if type(activations) is int else as_int(activations),
+        None,
+        group,
     )
 
 

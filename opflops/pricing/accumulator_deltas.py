@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from opflops.pricing.call_log import CallLog, LoggedCall
 
 _ARITHMETIC = ("macs", "ops", "transcendentals")
-_COUNTS = ("calls", *_ARITHMETIC, "bytes_read", "bytes_written", "activations")
+_COUNTS = ("calls", *_ARITHMETIC, "bytes_read", "bytes_written", "sent", "activations")
 
 
 class AccumulatorDelta(NamedTuple):
@@ -23,7 +23,7 @@ class AccumulatorDelta(NamedTuple):
 
     Attributes:
         context: The module context that the work is attributed to.
-        key: Operator, whether it is priced, phase, dtype, and why it is an estimate.
+        key: Operator, whether it is priced, phase, dtype, why it is an estimate, and process group.
         counts: Calls, the fields of a cost, activations.
         times: The times of these calls; None if none was timed.
         calls: The calls that the work consists of, if the mode logs them.
@@ -129,8 +129,8 @@ def apply_deltas(mode: HasAccumulators, deltas: list[AccumulatorDelta], repeats:
         reason: Why the counts are estimates; "" if they are exact.
     """
     for delta in deltas:
-        context, (op, priced, phase, dtype, estimate), counts, times, _ = delta
-        accumulator = mode.accumulator(context, (op, priced, phase, dtype, join_reasons(estimate, reason)))
+        context, (op, priced, phase, dtype, estimate, group), counts, times, _ = delta
+        accumulator = mode.accumulator(context, (op, priced, phase, dtype, join_reasons(estimate, reason), group))
         if mode.call_log is not None:
             mode.call_log.here().add_delta(delta, accumulator.key, repeats)
         for name, count in zip(_COUNTS, counts, strict=True):
@@ -150,7 +150,7 @@ def floating_point_cost(deltas: list[AccumulatorDelta]) -> Cost:
     """Return the floating-point arithmetic of deltas, without bytes."""
     costs = [
         Cost(*counts[1:4])
-        for _, (*_, dtype, _), counts, *_ in deltas
+        for _, (*_, dtype, _, _), counts, *_ in deltas
         if dtype is not None and (dtype.is_floating_point or dtype.is_complex)
     ]
     return sum(costs, Cost())

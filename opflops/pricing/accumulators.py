@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
     from opflops.pricing.operator_times import OperatorTimes
 
-    AccumulatorKey = tuple[str, bool, str, "torch.dtype | None", str]
+    AccumulatorKey = tuple[str, bool, str, "torch.dtype | None", str, str]
 
 
 class Accumulator:
-    """Add up the calls of one operator in one module, phase and dtype.
+    """Add up the calls of one operator in one module, phase, dtype and process group.
 
     Attributes:
         context: The module, and where it is called from.
@@ -25,6 +25,7 @@ class Accumulator:
         dtype: The dtype of the calls.
         estimate: Why their cost is not exact, or "".
         priced: False if the operator is unpriced.
+        group: The process group of a collective, as rows name it; "" for other operators.
         call: A function that runs the overload, if its calls are on the fast path; else None.
         record: The function of :func:`opflops.pricing.fast_path.compile_recorder` for it, or None.
         pricing: The pricing that both come from. It keeps the overload alive, whose ``id`` finds the accumulator.
@@ -42,6 +43,7 @@ class Accumulator:
         "context",
         "dtype",
         "estimate",
+        "group",
         "macs",
         "op",
         "ops",
@@ -50,6 +52,7 @@ class Accumulator:
         "priced",
         "pricing",
         "record",
+        "sent",
         "times",
         "transcendentals",
     )
@@ -63,6 +66,7 @@ class Accumulator:
         estimate: str = "",
         *,
         priced: bool = True,
+        group: str = "",
     ) -> None:
         self.context = context
         self.op = op
@@ -70,18 +74,25 @@ class Accumulator:
         self.dtype = dtype
         self.estimate = estimate
         self.priced = priced
+        self.group = group
         self.pricing: Any = None
         self.call: Any = None
         self.record: Any = None
         self.others: dict[torch.dtype, Accumulator] | None = None
         self.calls = self.macs = self.ops = self.transcendentals = self.bytes_read = self.bytes_written = 0
-        self.activations = 0
+        self.sent = self.activations = 0
         self.times: OperatorTimes | None = None
+
+    @classmethod
+    def of_key(cls, context: Any, key: AccumulatorKey) -> Accumulator:
+        """Return a new accumulator that has a :attr:`key`."""
+        op, priced, phase, dtype, estimate, group = key
+        return cls(context, op, phase, dtype, estimate, priced=priced, group=group)
 
     @property
     def key(self) -> AccumulatorKey:
         """Return what distinguishes its row from others of the same context."""
-        return self.op, self.priced, self.phase, self.dtype, self.estimate
+        return self.op, self.priced, self.phase, self.dtype, self.estimate, self.group
 
     def for_dtype(self, dtype: torch.dtype | None) -> Accumulator | None:
         """Return the accumulator for another dtype, or None. The first call itself gives a new accumulator its dtype.
@@ -89,6 +100,16 @@ class Accumulator:
         There is none for complex dtypes, since a formula counts complex operations, which are converted elsewhere.
         """
         return None if self.others is None or dtype is None else self.others.get(dtype)
+
+    def add(self, macs: int, ops: int, transcendentals: int, read: int, written: int, sent: int) -> None:
+        """Add one call."""
+        self.calls += 1
+        self.macs += macs
+        self.ops += ops
+        self.transcendentals += transcendentals
+        self.bytes_read += read
+        self.bytes_written += written
+        self.sent += sent
 
     def is_concrete(self) -> bool:
         """Tell whether all sums are Python integers; they are symbolic otherwise."""
@@ -98,6 +119,7 @@ class Accumulator:
             and type(self.transcendentals) is int
             and type(self.bytes_read) is int
             and type(self.bytes_written) is int
+            and type(self.sent) is int
             and type(self.activations) is int
         )
 
@@ -105,6 +127,6 @@ class Accumulator:
         """Return the sums as a cost, with Python integers where they are not symbolic."""
         return Cost(*self.counts()) if self.is_concrete() else Cost(*map(as_int, self.counts()))
 
-    def counts(self) -> tuple[int, int, int, int, int]:
+    def counts(self) -> tuple[int, int, int, int, int, int]:
         """Return the sums unchanged, in the order of a cost's fields."""
-        return self.macs, self.ops, self.transcendentals, self.bytes_read, self.bytes_written
+        return self.macs, self.ops, self.transcendentals, self.bytes_read, self.bytes_written, self.sent

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from opflops.pricing.accumulator_deltas import AccumulatorDelta
     from opflops.pricing.accumulators import AccumulatorKey
 
-_COUNTS = 6
+_COUNTS = 7
 
 
 class LoggedCall(NamedTuple):

@@ -157,7 +157,9 @@ def _add_cost(binding: SchemaBinding, rule: PricingRule) -> list[str]:
         *(f"if _type({name}) in _SYMBOLIC: raise _SymbolicSizeError" for name in binding.numbers),
         f"_cost = {binding.cost}",
         "if _type(_cost) is not _Cost: return False",
-        "_macs, _ops, _transcendentals, _read, _written = _cost",
+        "_macs, _ops, _transcendentals, _read, _written, _sent = _cost",
+        # Only collectives send, which have a process group each and are not on the fast path.
+        "if _sent: return False",
         *_add_activations(binding),
         *(f"_accumulator.{name} += _{name}" for name in ("macs", "ops", "transcendentals")),
         f"_accumulator.bytes_read += _read or {read or 0}",

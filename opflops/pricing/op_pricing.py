@@ -19,7 +19,7 @@ from opflops.torch_internals.tensor_layouts import is_strided_nested, nested_com
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    CallCounts = tuple[int, int, int, int, int, torch.dtype | None, str]
+    CallCounts = tuple[int, int, int, int, int, int, torch.dtype | None, str]
     Charge = tuple[Cost | Estimate, int, int, torch.dtype | None]
 
 Verdict = Literal["formula", "zero", "decomposes", "unpriced"]
@@ -50,6 +50,7 @@ class OpPricing:
             operator has no rule.
         call: A function that runs the overload.
         compile_traffic: Compiles a pricer that finds the same bytes and dtype, and no arithmetic; None if none can.
+        group_of: Names the process group of a call as rows do, from the arguments; None if the operator has none.
         fast_path: True if the operator has a formula or is a declared zero, and gets a row, as most do.
     """
 
@@ -60,6 +61,7 @@ class OpPricing:
     compile_recorder: Callable[[], Callable[..., Any]] | None = None
     call: Callable[..., Any] | None = None
     compile_traffic: Callable[[], Callable[..., Charge]] | None = None
+    group_of: Callable[[tuple[Any, ...], dict[str, Any]], str] | None = None
     fast_path: bool = field(init=False)
     _record: Callable[..., Any] | None = field(init=False, default=None)
 
@@ -98,7 +100,7 @@ class OpPricing:
             FormulaError: The formula did not return a :class:`Cost` or an :class:`Estimate`.
         """
         if self.pricer is None:
-            return 0, 0, 0, 0, 0, arithmetic_dtype(out, args), ""
+            return 0, 0, 0, 0, 0, 0, arithmetic_dtype(out, args), ""
         reason = ""
         try:
             try:
@@ -117,10 +119,10 @@ class OpPricing:
                 answer = answer.cost
             if type(answer) is not Cost:
                 raise FormulaError(f"The formula of {self.op} returned {answer!r}. It must return an opflops.Cost.")
-        macs, ops, transcendentals, own_read, own_written = answer
+        macs, ops, transcendentals, own_read, own_written, sent = answer
         if dtype in _COMPLEX:
             macs, ops = _REAL_MACS * macs, _REAL_OPS * ops
-        return macs, ops, transcendentals, own_read or read, own_written or written, dtype, reason
+        return macs, ops, transcendentals, own_read or read, own_written or written, sent, dtype, reason
 
     def _charge_components(self, error: Exception, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Charge:
         """Price a call on nested tensors, which have no shape, by their components; for other calls the formula failed.

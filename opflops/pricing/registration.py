@@ -12,7 +12,7 @@ from opflops.errors import ArgumentError, FormulaError
 from opflops.pricing.registry import registry
 from opflops.pricing.schema_binding import PricingRule
 from opflops.pricing.schemas import overloads_of
-from opflops.records.arguments import check_flag, describe, explain_arguments
+from opflops.records.arguments import check_flag, check_text, describe, explain_arguments
 from opflops.torch_internals.dispatch import OpOverload, OpOverloadPacket, dispatcher_packets, operator_namespaces
 from opflops.wording import unknown
 
@@ -53,6 +53,7 @@ def formula(
     unread: Iterable[str] = (),
     picked: Iterable[str] = (),
     dtype_from: DtypeSource | None = None,
+    group: str = "",
 ) -> Callable[[FormulaT], FormulaT]:
     """Register the decorated function as the formula of operators.
 
@@ -91,6 +92,8 @@ def formula(
         dtype_from: What the arithmetic runs in, if that is not the result's dtype: the name of an argument with that
             dtype, the dtype itself, or a function that takes arguments by their names and returns the dtype. For
             example ``torch.quint8`` for an operator that quantizes its input to eight bits and multiplies these.
+        group: The name of the argument that holds the process group, or its name, of a collective. Rows name that
+            group. The returned cost states the bytes that this rank sends to it, as ``Cost(sent=...)``.
 
     Returns:
         A decorator that returns the function unchanged.
@@ -103,6 +106,7 @@ def formula(
     _check_operators(ops)
     unread, picked = _names("unread", unread), _names("picked", picked)
     check_flag("override", override)
+    check_text("group", group, "group='group_name'")
     if not (dtype_from is None or isinstance(dtype_from, (str, torch.dtype)) or inspect.isroutine(dtype_from)):
         raise ArgumentError(
             "dtype_from must be the name of an argument, a dtype, or a function that returns one, not "
@@ -115,7 +119,7 @@ def formula(
                 f"A formula is a function that returns a Cost, not {describe(function)}. Write it below "
                 "@formula(torch.ops.aten.mm), with parameters named as in the operator's schema."
             )
-        rule = PricingRule(function, unread, picked, dtype_from)
+        rule = PricingRule(function, unread, picked, dtype_from, group=group)
         registry.register(rule, ops, override=override)
         return function
 

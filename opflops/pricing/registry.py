@@ -24,7 +24,7 @@ from opflops.errors import DuplicateFormulaError, FormulaError
 from opflops.pricing.fast_path import compile_recorder
 from opflops.pricing.op_pricing import OpPricing, Verdict, op_name
 from opflops.pricing.price_cache import PriceCache
-from opflops.pricing.schema_binding import PricingRule, check_rule, compile_pricer, describe
+from opflops.pricing.schema_binding import PricingRule, check_rule, compile_group_reader, compile_pricer, describe
 from opflops.pricing.schemas import functional_variant, mutating_variants, overloads_of
 from opflops.records.cost import Cost
 from opflops.torch_internals.composite_kernels import hidden_by, may_decompose_in_autograd
@@ -217,9 +217,10 @@ class Registry:
                 verdict,
                 rule.recorded,
                 compile_pricer(rule, overload, mode_options),
-                partial(compile_recorder, rule, overload, mode_options),
+                None if rule.group else partial(compile_recorder, rule, overload, mode_options),
                 call_of(overload),
                 partial(compile_pricer, replace(rule, formula=None), overload, mode_options),
+                compile_group_reader(rule, overload),
             )
         compile_traffic = partial(compile_pricer, PricingRule(None), overload, mode_options)
         if composite_implicit(overload):

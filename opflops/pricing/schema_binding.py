@@ -19,6 +19,7 @@ from opflops.pricing.schemas import holds_symbolic_number, holds_tensors, names_
 from opflops.pricing.traffic import picked_bytes, stored_bytes, traffic_terms
 from opflops.records.cost import ZERO, Cost, Estimate
 from opflops.torch_internals.dispatch import schema_of
+from opflops.torch_internals.process_groups import name_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,6 +49,7 @@ class PricingRule:
         recorded: False for operators that only query metadata; they get no row.
         per_element: Operations and transcendental functions per element of the result, if the formula is no more than
             that for a result that is not complex while its optional parameters have their default values. Else None.
+        group: The name of the argument that holds the process group, if the operators are collectives; else "".
     """
 
     formula: Formula | None
@@ -57,6 +59,7 @@ class PricingRule:
     no_traffic: bool = False
     recorded: bool = True
     per_element: tuple[int, int] | None = None
+    group: str = ""
 
 
 def describe(formula: Callable[..., Any]) -> str:
@@ -107,6 +110,10 @@ def check_rule(rule: PricingRule, overload: OpOverload) -> None:
     for function in (rule.formula, rule.dtype_from):
         if callable(function):
             match_parameters(function, overload)
+    if rule.group and rule.group not in {argument.name for argument in schema_of(overload).arguments}:
+        raise FormulaError(
+            f"The process group is to be read from '{rule.group}', which is not an argument of {schema_of(overload)}."
+        )
 
 
 class Parameter(NamedTuple):
@@ -256,3 +263,18 @@ def compile_pricer(rule: PricingRule, overload: OpOverload, mode_options: Mappin
     source = f"lambda _out, /, {binding.signature}: ({binding.cost}, {read}, {written}, {dtype})"
     pricer: Callable[..., Charge] = eval(source, binding.namespace)  # noqa: S307 - made of schema names only
     return pricer
+
+
+def compile_group_reader(
+    rule: PricingRule, overload: OpOverload
+) -> Callable[[tuple[Any, ...], dict[str, Any]], str] | None:
+    """Return a function that names the process group of a call, given its arguments; None if the rule states none."""
+    if not rule.group:
+        return None
+    names = [argument.name for argument in schema_of(overload).arguments]
+    position = names.index(rule.group)
+
+    def group_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        return name_group(args[position] if position < len(args) else kwargs[rule.group])
+
+    return group_of

@@ -13,6 +13,8 @@ from opflops.profile.method_advice import advise
 from opflops.profile.module_queries import ModuleQueries
 from opflops.profile.pictures import Pictures
 from opflops.profile.planning import Planning
+from opflops.profile.rank_queries import RankQueries
+from opflops.profile.rank_records import RankRecord, ranks_at
 from opflops.profile.trace_annotation import TraceAnnotation
 from opflops.profile.utilization_queries import UtilizationQueries
 from opflops.profile.views import Views
@@ -35,12 +37,12 @@ if TYPE_CHECKING:
     from opflops.records.modules import ModuleRecord
     from opflops.records.timing import Timing
 
-__all__ = ["Case", "Condition", "Dimension", "Profile", "Row"]
+__all__ = ["Case", "Condition", "Dimension", "Profile", "RankRecord", "Row"]
 
 
 @explain_methods(advise, ProfileArgumentError)
 @dataclass(frozen=True)
-class Profile(ModuleQueries, Pictures, Planning, TraceAnnotation, UtilizationQueries, Views):
+class Profile(ModuleQueries, Pictures, Planning, RankQueries, TraceAnnotation, UtilizationQueries, Views):
     """Hold counted work and answer queries on it; printing it shows the report.
 
     Totals and groups include floating-point rows only; integer and bool rows are kept in :attr:`rows`.
@@ -56,6 +58,7 @@ class Profile(ModuleQueries, Pictures, Planning, TraceAnnotation, UtilizationQue
         modules: Parameters, buffers and shapes of the modules of the models that were called.
         memory: What was kept in memory; None if that was not asked for, as by ``OpFlopMode(memory=True)``.
         timing: How times were measured: runs, median, spread, overhead; None if nothing was timed.
+        ranks: What each rank knows beside its rows, if the profile is one of :meth:`gather`; else there are none.
     """
 
     rows: tuple[Row, ...] = ()
@@ -68,6 +71,7 @@ class Profile(ModuleQueries, Pictures, Planning, TraceAnnotation, UtilizationQue
     modules: tuple[ModuleRecord, ...] = ()
     memory: Memory | None = None
     timing: Timing | None = None
+    ranks: tuple[RankRecord, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -86,10 +90,11 @@ class Profile(ModuleQueries, Pictures, Planning, TraceAnnotation, UtilizationQue
         return rows.unpriced(self.rows)
 
     def by(self, *keys: str) -> dict[Any, Cost]:
-        """Group the work by keys of rows: ``module``, ``module_type``, ``op``, ``phase``, ``dtype``.
+        """Group the work by keys of rows.
 
         Args:
-            *keys: One key, or several for tuples of values.
+            *keys: ``module``, ``module_type``, ``op``, ``phase``, ``dtype``, ``group`` or ``rank``; several for tuples
+                of values.
 
         Returns:
             The cost of each group, in order of first execution; they sum to :attr:`total`. A module's group does not
@@ -171,9 +176,10 @@ class Profile(ModuleQueries, Pictures, Planning, TraceAnnotation, UtilizationQue
             below: Whether ``module`` selects all modules below it too, as does ``module="Net.blocks.*"``. By default it
                 does not, and a module that leaves all work to those below it is an error; ``below=False`` selects its
                 own work alone, even if that is none.
-            **conditions: For ``module``, ``module_type``, ``op``, ``phase`` or ``dtype`` a value, a collection of
-                accepted values, or a function that tells whether a value is accepted. An operator may be given without
-                ``aten``, or as ``torch.ops.aten.mm``; a dtype or a module type as the class itself.
+            **conditions: For ``module``, ``module_type``, ``op``, ``phase``, ``dtype``, ``group`` or ``rank`` a value,
+                a collection of accepted values, or a function that tells whether one is accepted. An operator may be
+                given without ``aten``, or as ``torch.ops.aten.mm``; a dtype or a module type as the class itself; a
+                group by the name of its mesh dimension or its number of ranks.
 
         Raises:
             ProfileError: A key or a value is unknown.
@@ -249,6 +255,7 @@ class Profile(ModuleQueries, Pictures, Planning, TraceAnnotation, UtilizationQue
             modules=records_at(self.modules, sizes),
             memory=None,
             timing=None if sizes else self.timing,
+            ranks=ranks_at(self.ranks, sizes),
         )
 
     def _cases_at(self, sizes: Mapping[str, int]) -> Iterator[Case]:
@@ -315,7 +322,8 @@ class Profile(ModuleQueries, Pictures, Planning, TraceAnnotation, UtilizationQue
         shows all of this as a table, with a line for the total and for each module and operator.
 
         Args:
-            measure: ``"flops"``, ``"macs"``, ``"ops"``, ``"transcendentals"``, ``"bytes"`` or one of its parts.
+            measure: ``"flops"``, ``"macs"``, ``"ops"``, ``"transcendentals"``, ``"bytes"`` or one of its parts, or
+                ``"sent"``.
             largest: How many modules, and how many operators, to examine.
 
         Returns:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from opflops.records.dimensions import Dimension
     from opflops.records.rows import Row
 
-MEASURES = ("flops", "macs", "ops", "transcendentals", "bytes", "bytes_read", "bytes_written")
+MEASURES = ("flops", "macs", "ops", "transcendentals", "bytes", "bytes_read", "bytes_written", "sent")
 _ITSELF = "(itself)"
 
 

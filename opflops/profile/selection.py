@@ -16,6 +16,7 @@ import torch
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.pricing.registry import registry
 from opflops.records.arguments import check_flag, check_text, describe
+from opflops.records.groups import group_name, group_size
 from opflops.records.rows import ancestry, check_keys
 from opflops.torch_internals.dispatch import OpOverload, OpOverloadPacket, dispatcher_packets, is_operator
 from opflops.wording import nearest, unknown
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from opflops.records.modules import ModuleRecord
     from opflops.records.rows import Row
 
-    Test = Callable[[str], bool]
+    Test = Callable[[Any], bool]
 
 PHASES = ("forward", "backward", "recompute", "optimizer")
 _DTYPES = {
@@ -35,7 +36,14 @@ _DTYPES = {
 }
 """The dtypes as rows name them, by all their names: ``half`` is ``float16``."""
 _SUBTREE = ".*"
-_KINDS = {"module": "module", "module_type": "module type", "op": "operator", "phase": "phase", "dtype": "dtype"}
+_KINDS = {
+    "module": "module",
+    "module_type": "module type",
+    "op": "operator",
+    "phase": "phase",
+    "dtype": "dtype",
+    "group": "group",
+}
 _MODULE_KEYS = {"module", "module_type"}
 _MAX_LISTED = 8
 
@@ -123,7 +131,11 @@ class _Names:
             test: Test = value
             return test
         values = value if isinstance(value, Collection) and not isinstance(value, str) else (value,)
+        if key == "rank":
+            return self._ranks(values)
         for item in values:
+            if key == "group" and type(item) is int:
+                continue
             if not isinstance(item, (str, type, torch.dtype, OpOverload, OpOverloadPacket)):
                 raise ProfileArgumentError(
                     f"{self._caller} got {key}={describe(item)}. Give text, a collection of texts, or a function that "
@@ -141,6 +153,8 @@ class _Names:
             present = list(dict.fromkeys((*present, *(record.module_type for record in self._records))))
         if name in present:
             return (name,)
+        if key == "group":
+            return self._groups(name, present)
         if key == "op":
             return self._ops(name, present)
         if key == "dtype" and name in _DTYPES:
@@ -166,6 +180,32 @@ class _Names:
         listed = f"{', '.join(present[:_MAX_LISTED])}{', …' * (len(present) > _MAX_LISTED)}"
         hint = f"did you mean {' or '.join(near)}?" if near else f"this profile has {listed or 'none'}."
         raise ProfileError(f"{self._caller} got op={name!r}. There is no operator {name!r}; {hint}")
+
+    def _groups(self, name: str, present: Sequence[str]) -> Iterable[str]:
+        """Find process groups by the name of their mesh dimension, or by their number of ranks."""
+        if name.isdecimal():
+            return [each for each in present if group_size(each) == int(name)]
+        found = [each for each in present if name and group_name(each) == name]
+        if found or not name:
+            return found
+        groups = [each for each in present if each]
+        hint = unknown("group", name, groups) if groups else "No collective ran."
+        raise ProfileError(f"{self._caller} got group={name!r}. {hint}")
+
+    def _ranks(self, values: Iterable[Any]) -> Test:
+        ranks = set(values)
+        if not all(type(rank) is int and rank >= 0 for rank in ranks):
+            wrong = next(rank for rank in ranks if type(rank) is not int or rank < 0)
+            raise ProfileArgumentError(
+                f"{self._caller} got rank={wrong!r}. Give the number of a rank, from 0, a collection of numbers, or a "
+                "function that tells whether one is accepted."
+            )
+        if self._rows and all(row.rank is None for row in self._rows):
+            raise ProfileError(
+                f"{self._caller} got rank={min(ranks, default=0)}, but this profile is of one process, and its rows "
+                "have no rank. Those of profile.gather() have."
+            )
+        return ranks.__contains__
 
     def _modules(self, name: str) -> Iterable[str]:
         """Find a module by its path, with those below it if asked for."""

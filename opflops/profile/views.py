@@ -90,8 +90,10 @@ class Views:
         ``transcendentals``, ``bytes_read``, ``bytes_written``), ``seconds``, ``estimate``, ``priced`` and ``site``.
         Version 2, for costs that are formulas, adds ``dimensions``, ``conditions`` and ``cases``; version 3, for a
         profile with remarks, adds ``remarks``; version 4 adds ``modules`` (their parameters, buffers and the shapes of
-        their calls), ``memory``, and ``activations`` in each row. A reader raises an error for a version that it does
-        not know. :mod:`opflops.report.files.codec` describes every key.
+        their calls), ``memory``, and ``activations`` in each row; version 5 ``timing`` and ``spread``; version 6, for a
+        profile with collectives or several ranks, ``sent`` in ``cost``, and ``group`` and ``rank`` in each row. A
+        reader raises an error for a version that it does not know. :mod:`opflops.report.files.codec` describes every
+        key.
 
         >>> import json
         >>> from opflops import Profile

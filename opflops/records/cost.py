@@ -1,4 +1,4 @@
-"""The cost of work: five counts and their algebra. Nothing here knows what an operator is."""
+"""The cost of work: six counts and their algebra. Nothing here knows what an operator is."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class Cost(NamedTuple):
-    """State how much arithmetic and memory traffic some work takes.
+    """State how much arithmetic, memory traffic and communication some work takes.
 
     The fields are integers, or sympy expressions in named dimensions. Costs can be added, subtracted, and multiplied by
     an integer; ``sum()`` works on them.
 
     >>> Cost(macs=10, ops=3) + 2 * Cost(ops=1, transcendentals=4)
-    Cost(macs=10, ops=5, transcendentals=8, bytes_read=0, bytes_written=0)
+    Cost(macs=10, ops=5, transcendentals=8, bytes_read=0, bytes_written=0, sent=0)
     >>> Cost(macs=10, ops=3).flops
     23
 
@@ -33,6 +33,7 @@ class Cost(NamedTuple):
             ``flops``, since their cost differs between devices.
         bytes_read: Bytes that the operator reads from memory, if nothing is fused.
         bytes_written: Bytes that the operator writes to memory, if nothing is fused.
+        sent: Bytes that a collective puts on the wire on this rank. They are not part of ``bytes``, and of no roofline.
     """
 
     macs: int = 0
@@ -40,6 +41,7 @@ class Cost(NamedTuple):
     transcendentals: int = 0
     bytes_read: int = 0
     bytes_written: int = 0
+    sent: int = 0
 
     @property
     def flops(self) -> int:
@@ -54,8 +56,8 @@ class Cost(NamedTuple):
     def __add__(self, other: object) -> Cost:
         if not isinstance(other, Cost):
             return NotImplemented
-        macs, ops, transcendentals, bytes_read, bytes_written = self
-        more_macs, more_ops, more_transcendentals, more_read, more_written = other
+        macs, ops, transcendentals, bytes_read, bytes_written, sent = self
+        more_macs, more_ops, more_transcendentals, more_read, more_written, more_sent = other
         return _cost(
             (
                 macs + more_macs,
@@ -63,6 +65,7 @@ class Cost(NamedTuple):
                 transcendentals + more_transcendentals,
                 bytes_read + more_read,
                 bytes_written + more_written,
+                sent + more_sent,
             )
         )
 
@@ -78,8 +81,7 @@ class Cost(NamedTuple):
     def __mul__(self, times: Any) -> Cost:
         if not is_whole(times):
             return NotImplemented
-        macs, ops, transcendentals, bytes_read, bytes_written = self
-        return _cost((macs * times, ops * times, transcendentals * times, bytes_read * times, bytes_written * times))
+        return _cost(tuple([count * times for count in self]))
 
     def __rmul__(self, times: Any) -> Cost:
         return self.__mul__(times)
@@ -104,6 +106,7 @@ def _new_cost(
     transcendentals: Any = 0,
     bytes_read: Any = 0,
     bytes_written: Any = 0,
+    sent: Any = 0,
     *more: Any,
     **unknown: Any,
 ) -> Cost:
@@ -116,7 +119,7 @@ def _new_cost(
             f" Did you mean {each}?" for each in nearest(str(given), Cost._fields, 1)
         )
         raise ArgumentError(f"Cost() has {what}; its arguments are {', '.join(Cost._fields)}.{advice}")
-    return tuple.__new__(cls, (macs, ops, transcendentals, bytes_read, bytes_written))
+    return tuple.__new__(cls, (macs, ops, transcendentals, bytes_read, bytes_written, sent))
 
 
 _new_cost.__signature__ = inspect.signature(Cost.__new__)  # type: ignore[attr-defined]

@@ -15,13 +15,13 @@ from opflops.wording import nearest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-KEYS = ("module", "module_type", "op", "phase", "dtype")
+KEYS = ("module", "module_type", "op", "phase", "dtype", "group", "rank")
 
 
 @explain_methods(no_advice)
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Hold what one operator cost in one module, phase and dtype.
+    """Hold what one operator cost in one module, phase and dtype, and a collective in one process group.
 
     Attributes:
         module: The module's path (``"ResNet.layer1.0.conv1"``), or "" for work outside any module.
@@ -39,6 +39,9 @@ class Row:
             what fvcore calls activations. Else 0.
         spread: The inter-quartile range of ``seconds`` over repeated runs, as those of :func:`opflops.time_step`; None
             if the row was timed in a single run.
+        group: The process group of a collective: its mesh dimension and its number of ranks, such as ``"tp (8)"``, or
+            ``"8 ranks"`` for one without a name; "" for all else.
+        rank: The rank that did the work, in a profile of several ranks; else None.
     """
 
     module: str
@@ -54,6 +57,8 @@ class Row:
     site: str = ""
     activations: int = 0
     spread: float | None = None
+    group: str = ""
+    rank: int | None = None
 
     @property
     def timed_once(self) -> bool:

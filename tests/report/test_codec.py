@@ -55,7 +55,7 @@ ROW = json.loads(PROFILE.to_json())["rows"][0]
         ("[]", '"schema": "opflops.profile"'),
         ('{"rows": []}', '"schema": "opflops.profile"'),
         (changed(schema="chrome.trace"), '"schema": "opflops.profile"'),
-        (changed(version=6), "schema version 6, but this opflops reads versions 1 to 5"),
+        (changed(version=7), "schema version 7, but this opflops reads versions 1 to 6"),
         (changed(version=None), "schema version None"),
         (changed(rows=[{}]), "damaged"),
         (changed(rows=[{**ROW, "wrong": 1}]), "damaged.*wrong"),
@@ -179,6 +179,48 @@ def test_a_file_of_version_4_is_read_for_ever():
     assert json.loads(profile.to_json()) == json.loads(FOURTH)
 
 
+FIFTH = """
+{"schema": "opflops.profile", "version": 5, "sites": [], "called": ["Net"], "modules": [], "memory": null,
+ "timing": null, "rows": [
+  {"module": "Net", "module_type": "Net", "op": "aten.mm", "phase": "forward", "dtype": "float32", "calls": 1,
+   "cost": {"macs": 8, "ops": 0, "transcendentals": 0, "bytes_read": 0, "bytes_written": 0},
+   "seconds": 0.5, "estimate": "", "priced": true, "site": "", "activations": 6, "spread": 0.25}]}
+"""
+SIXTH = """
+{"schema": "opflops.profile", "version": 6, "sites": [], "called": ["Net"], "modules": [], "memory": null,
+ "timing": null, "rows": [
+  {"module": "Net", "module_type": "Net", "op": "c10d.send", "phase": "forward", "dtype": "float32", "calls": 1,
+   "cost": {"macs": 0, "ops": 0, "transcendentals": 0, "bytes_read": 64, "bytes_written": 0, "sent": 64},
+   "seconds": null, "estimate": "", "priced": true, "site": "", "activations": 0, "spread": null, "group": "pp (2)",
+   "rank": 3}]}
+"""
+
+
+def test_a_file_of_version_5_is_read_for_ever():
+    """With times of repeated runs; nothing was sent."""
+    row = Row("Net", "Net", "aten.mm", "forward", "float32", 1, Cost(macs=8), 0.5, activations=6, spread=0.25)
+    assert Profile.from_json(FIFTH).rows == (row,)
+    assert json.loads(Profile.from_json(FIFTH).to_json()) == json.loads(FIFTH)
+
+
+def test_a_file_of_version_6_is_read_for_ever():
+    """With what was sent, to which group, by which rank; another kind of value is damage."""
+    cost = Cost(bytes_read=64, sent=64)
+    row = Row("Net", "Net", "c10d.send", "forward", "float32", 1, cost, group="pp (2)", rank=3)
+    assert Profile.from_json(SIXTH).rows == (row,)
+    assert json.loads(Profile.from_json(SIXTH).to_json()) == json.loads(SIXTH)
+    for wrong, message in (
+        (SIXTH.replace('"rank": 3', '"rank": -1'), "rank must be a whole number, 0 or more, not -1"),
+        (SIXTH.replace('"rank": 3', '"rank": "3"'), "rank must be a whole number"),
+        (SIXTH.replace('"pp (2)"', "2"), "names must be strings, but group is 2"),
+        (SIXTH.replace('"sent": 64', '"sent": 0.5'), "sent"),
+        (SIXTH.replace(', "sent": 64', ""), "a cost lacks sent"),
+        (FIFTH.replace('"bytes_written": 0', '"bytes_written": 0, "sent": 1'), "a cost has sent"),
+    ):
+        with pytest.raises(ProfileError, match=message):
+            Profile.from_json(wrong)
+
+
 @given(profiles, memories())
 def test_memory_round_trips_without_loss(profile, memory):
     """With its timeline and other devices; profiles with it can be hashed."""
@@ -221,6 +263,10 @@ def test_modules_and_activations_may_be_expressions():
         (Profile(sites=(replace(LINEAR, activations=1, site="Net.a #2"),)), 4),
         (Profile(modules=MODULES), 4),
         (Profile(memory=Memory()), 4),
+        (Profile((replace(LINEAR, spread=0.5),)), 5),
+        (Profile((replace(LINEAR, group="tp (2)"),)), 6),
+        (Profile((replace(LINEAR, rank=0),)), 6),
+        (Profile((replace(LINEAR, cost=Cost(sent=8)),)), 6),
     ],
 )
 def test_what_older_versions_can_say_is_written_in_them(profile, version):

@@ -21,6 +21,7 @@ VERSION_1 = (
 )
 VERSION_2 = f"{VERSION_1},activations,params,trainable,input,output,saved,peak"
 VERSION_3 = f"{VERSION_2},spread"
+VERSION_4 = f"{VERSION_3},sent,group,rank"
 
 
 def read(text):
@@ -30,8 +31,8 @@ def read(text):
 def test_the_header_is_the_version():
     """Columns of version 1, then those of later ones, in this order for ever; lines end as RFC 4180 has them."""
     first, *lines, last = PROFILE.to_csv().split("\r\n")
-    assert first == VERSION_3
-    assert lines[0] == "Net.a,Linear,aten.addmm,forward,float32,2,10,4,24,0,0,0,,,true,0,,,,,,,"
+    assert first == VERSION_4
+    assert lines[0] == "Net.a,Linear,aten.addmm,forward,float32,2,10,4,24,0,0,0,,,true,0,,,,,,,,0,,"
     assert (len(lines), last) == (4, "")
 
 
@@ -52,6 +53,8 @@ def test_every_row_is_there_as_it_was(profile):
             each["priced"] == "true",
             activations=int(each["activations"]),
             spread=float(each["spread"]) if each["spread"] else None,
+            group=each["group"],
+            rank=int(each["rank"]) if each["rank"] else None,
         )
         for each in read(profile.to_csv())
         if each["op"]
@@ -115,6 +118,7 @@ def test_each_module_has_a_line():
         "param_bytes": "2560", "buffers": "0", "buffer_bytes": "0", "shared": "", "input": "2x64 int64",
         "output": "8x10 float16", "activations": "12", "macs": "8", "ops": "0", "flops": "16", "transcendentals": "0",
         "bytes_read": "0", "bytes_written": "0", "seconds": "", "saved": "200", "peak": "1200", "spread": "",
+        "sent": "0",
     }  # fmt: skip
     assert head["shared"] == "weight of Net.a"
     assert head["input"] == "8x10 float16, 2x64 int64; none"

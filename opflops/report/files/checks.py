@@ -63,6 +63,11 @@ def check_amount(value: Any, what: str) -> int:
     return value
 
 
+def check_rank(value: Any) -> int:
+    """Read the rank of a process."""
+    return check_amount(value, "rank")
+
+
 def read_entries(entries: list[Any], read: Callable[[Any], Any], key: str) -> tuple[Any, ...]:
     """Read each entry of a list; an error says which entry it is about."""
     found: list[Any] = []

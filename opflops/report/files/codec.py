@@ -5,8 +5,9 @@ A profile is one JSON object:
 - ``schema``: the string ``"opflops.profile"``; ``"opflops.difference"`` if there are negative numbers, which only the
   difference of two profiles has.
 - ``version``: 1, or 2 if costs are expressions in dimensions, or 3 if there are remarks, or 4 if modules, memory or
-  activations are known, or 5 if it is known how times were measured. A newer opflops reads all older versions. A
-  version has exactly the keys that are listed here; any more key makes a new version.
+  activations are known, or 5 if it is known how times were measured, or 6 if something was sent to other ranks. A
+  newer opflops reads all older versions. A version has exactly the keys that are listed here; any more key makes a new
+  version.
 - ``rows``: a list of objects, one for each module, operator, phase and dtype, in order of first execution:
 
   - ``module``: the module's path, such as ``"ResNet.layer1.0.conv1"``, beginning with the root's class name; ``""`` for
@@ -85,6 +86,12 @@ Version 5 has the keys of version 4, and:
   - ``overhead``: the median difference between a counted run and one that was not; or null.
   - ``calls``: an object with the number of calls of each model in a run, by path.
 
+Version 6 has the keys of version 5, and in each row:
+
+- ``sent`` in ``cost``: the bytes that a collective puts on the wire on this rank, a count like the others.
+- ``group``: the process group of a collective, such as ``"tp (8)"``; ``""`` for other operators.
+- ``rank``: the rank that did the work, in a profile of several ranks; else null.
+
 All keys of an object must be there, once each; of those of a document, only ``rows``. A string may have any character:
 JSON writes a lone surrogate as ``\ud800``. A pair of surrogates is read as the character that it stands for.
 """
@@ -96,6 +103,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from opflops.records.algebra import is_expression, substitute
+from opflops.records.cost import Cost
 from opflops.records.dimensions import example_sizes
 from opflops.records.expressions import serialize
 from opflops.records.module_arithmetic import numbers_of
@@ -117,17 +125,24 @@ if TYPE_CHECKING:
 
 SCHEMA = "opflops.profile"
 DIFFERENCE_SCHEMA = "opflops.difference"
-VERSIONS = (1, 2, 3, 4, 5)
+VERSIONS = (1, 2, 3, 4, 5, 6)
 KEYS = ("schema", "version", "rows", "sites", "called")
 MORE_KEYS = {2: ("dimensions", "conditions", "cases"), 3: ("remarks",), 4: ("modules", "memory"), 5: ("timing",)}
 _FIELDS = tuple(field.name for field in fields(Row))
 # The first version with each of the keys that rows did not have at first.
-_SINCE = {"activations": 4, "spread": 5}
+_SINCE = {"activations": 4, "spread": 5, "group": 6, "rank": 6}
+# The same for the keys of costs.
+_COUNT_SINCE = {"sent": 6}
 
 
 def row_fields(version: int) -> tuple[str, ...]:
     """Return the keys of a row in a version."""
     return tuple(name for name in _FIELDS if version >= _SINCE.get(name, 1))
+
+
+def cost_fields(version: int) -> tuple[str, ...]:
+    """Return the keys of a cost in a version."""
+    return tuple(name for name in Cost._fields if version >= _COUNT_SINCE.get(name, 1))
 
 
 def document(
@@ -154,15 +169,17 @@ def document(
         remarks: Sentences on what the counts leave out. With any, the object has version 3.
         modules: What is known of modules.
         memory: What was kept in memory. With it, with modules or with activations, the object has version 4.
-        timing: How times were measured. With it, or with spreads of times, the object has version 5.
+        timing: How times were measured. With it, or with spreads of times, the object has version 5; with rows of
+            collectives or of several ranks, version 6.
     """
     rows, sites = tuple(rows), tuple(sites)
     sizes = example_sizes(dimensions)
     is_difference = any(_has_negative(row, sizes) for row in (*rows, *sites)) or any(map(_is_decrease, modules))
     is_difference = is_difference or (timing is not None and has_negative_time(timing))
-    is_timed = timing is not None or any(row.spread is not None for row in (*rows, *sites))
+    is_distributed = any(map(_is_distributed, (*rows, *sites)))
+    is_timed = is_distributed or timing is not None or any(row.spread is not None for row in (*rows, *sites))
     is_new = is_timed or bool(modules) or memory is not None or any(row.activations != 0 for row in (*rows, *sites))
-    version = 5 if is_timed else 4 if is_new else 3 if remarks else 2 if dimensions else 1
+    version = 6 if is_distributed else 5 if is_timed else 4 if is_new else 3 if remarks else 2 if dimensions else 1
     written: dict[str, Any] = {
         "schema": DIFFERENCE_SCHEMA if is_difference else SCHEMA,
         "version": version,
@@ -198,7 +215,15 @@ def dump(written: dict[str, Any]) -> str:
 
 
 def _encode_row(row: Row, version: int) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in row_fields(version)} | {"cost": row.cost._asdict()}
+    cost = row.cost._asdict()
+    for name, since in _COUNT_SINCE.items():
+        if version < since:
+            del cost[name]
+    return {name: getattr(row, name) for name in row_fields(version)} | {"cost": cost}
+
+
+def _is_distributed(row: Row) -> bool:
+    return row.group != "" or row.rank is not None or row.cost.sent != 0
 
 
 def _has_negative(row: Row, sizes: Mapping[str, int]) -> bool:

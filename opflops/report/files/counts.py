@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from opflops.records.rows import Row
 
 SECONDS = "seconds"
-MEASURES = ("flops", "macs", "ops", "transcendentals", "bytes", "bytes_read", "bytes_written", SECONDS)
+MEASURES = ("flops", "macs", "ops", "transcendentals", "bytes", "bytes_read", "bytes_written", "sent", SECONDS)
 
 
 def encode_count(count: Any) -> int | str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from opflops.records.modules import ModuleRecord, TensorShape
     from opflops.records.rows import Row
 
-VERSION = 3
+VERSION = 4
 """The version of the columns. Later versions only append columns, so a reader that selects by name can read them."""
 
 COLUMNS = (
@@ -42,11 +42,12 @@ COLUMNS = (
     "activations",
     *("params", "trainable", "input", "output", "saved", "peak"),
     "spread",
+    *("sent", "group", "rank"),
 )
 MODULE_COLUMNS = (
     *("module", "module_type", "calls", "params", "trainable", "param_bytes", "buffers", "buffer_bytes", "shared"),
     *("input", "output", "activations", "macs", "ops", "flops", "transcendentals", "bytes_read", "bytes_written"),
-    *("seconds", "saved", "peak", "spread"),
+    *("seconds", "saved", "peak", "spread", "sent"),
 )
 
 
@@ -72,9 +73,14 @@ def csv_rows(rows: Iterable[Row], modules: Sequence[ModuleRecord] = (), memory: 
       its other lines, or if they are not known. A module that has parameters and did no work has a line too, without an
       operator and with 0 calls.
 
-    The one that version 3, :data:`VERSION`, has more:
+    The one that version 3 has more:
 
     - ``spread``: as in :class:`opflops.Row`, in seconds; empty if the row was not timed in repeated runs.
+
+    Those that version 4, :data:`VERSION`, has more:
+
+    - ``sent``: the bytes that a collective puts on the wire on this rank. ``group``: its process group, as in
+      :class:`opflops.Row`; empty for other operators. ``rank``: the rank, in a profile of several; else empty.
 
     The header identifies the version: later versions append columns, and never rename, move or drop one. A count that
     is an expression is written as text, such as ``12*batch`` or ``(-12*batch)``.
@@ -111,6 +117,7 @@ def csv_modules(rows: Iterable[Row], modules: Sequence[ModuleRecord] = (), memor
     - ``saved``: the bytes that its own operators keep for the backward pass. ``peak``: the highest number of live bytes
       while it or a module below it ran. Empty if memory was not followed.
     - ``spread``: the sum of the spreads of its rows, in seconds; empty if they were not timed in repeated runs.
+    - ``sent``: the bytes that its floating-point collectives put on the wire on this rank.
 
     Modules that a model registers come first, in its order, then those that only have work.
 

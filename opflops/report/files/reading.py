@@ -17,6 +17,7 @@ from opflops.records.rows import Row
 from opflops.report.files.checks import (
     DamagedError,
     check_keys,
+    check_rank,
     check_size,
     check_text,
     or_null,
@@ -24,7 +25,7 @@ from opflops.report.files.checks import (
     read_entries,
     shortened,
 )
-from opflops.report.files.codec import DIFFERENCE_SCHEMA, KEYS, MORE_KEYS, SCHEMA, VERSIONS, row_fields
+from opflops.report.files.codec import DIFFERENCE_SCHEMA, KEYS, MORE_KEYS, SCHEMA, VERSIONS, cost_fields, row_fields
 from opflops.report.files.count_reading import CountReader, parse_expression
 from opflops.report.files.memory_codec import read_memory
 from opflops.report.files.module_codec import module_reader
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 _HOW_TO_READ = "Write Profile.from_json(pathlib.Path(name).read_text())."
 _FILE_NAME = re.compile(r"[^\n{]*(\.\w+|[/\\][^\n{]*)")
 _MAX_DIMENSIONS = 64
-_TEXTS = ("module", "module_type", "op", "phase", "dtype", "estimate", "site")
+_TEXTS = ("module", "module_type", "op", "phase", "dtype", "estimate", "site", "group")
 
 
 def load(json_text: str) -> dict[str, Any]:
@@ -223,6 +224,7 @@ class _RowReader:
     def __init__(self, counts: CountReader, version: int) -> None:
         self._counts = counts
         self._fields = row_fields(version)
+        self._counted = cost_fields(version)
 
     def read(self, entry: Any) -> Row:
         """Read a row."""
@@ -230,9 +232,9 @@ class _RowReader:
             # What a number is wrong with says more than what is missing.
             self._cost(entry["cost"])
         check_keys(entry, "a row", self._fields)
-        check_keys(entry["cost"], "a cost", Cost._fields)
+        check_keys(entry["cost"], "a cost", self._counted)
         for name in _TEXTS:
-            if not isinstance(entry[name], str):
+            if not isinstance(entry.get(name, ""), str):
                 raise DamagedError(f"names must be strings, but {name} is {quote(entry[name])}")
         if not isinstance(entry["priced"], bool):
             raise DamagedError(f"priced must be a bool, not {quote(entry['priced'])}")
@@ -241,6 +243,8 @@ class _RowReader:
             self._counts.check_sign(check_seconds(entry["seconds"], "seconds"), "seconds")
         if entry.get("spread") is not None:
             check_spread(entry["spread"], "spread")
+        if entry.get("rank") is not None:
+            check_rank(entry["rank"])
         activations = self._counts.count(entry.get("activations", 0), "activations")
         return Row(**{**entry, "cost": Cost(**self._cost(entry["cost"])), "activations": activations})
 

@@ -89,7 +89,7 @@ def speedscope(rows: Sequence[Row], measure: str = "flops") -> str:
 
 
 def _sampled_profile(name: str, measure: str, samples: Sequence[tuple[list[int], float]]) -> dict[str, Any]:
-    units = {SECONDS: "seconds", "bytes": "bytes", "bytes_read": "bytes", "bytes_written": "bytes"}
+    units = {SECONDS: "seconds", "bytes": "bytes", "bytes_read": "bytes", "bytes_written": "bytes", "sent": "bytes"}
     weights = [weight for _, weight in samples]
     return {
         "type": "sampled",

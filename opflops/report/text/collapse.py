@@ -25,7 +25,7 @@ _MAX_RANGES = 4
 _NUMBERED = re.compile(r"(.*?)(\d{1,18})(\D*)")
 _GLOB = re.compile(r"[*?\[]")
 
-_row_key = attrgetter("op", "phase", "dtype", "calls", "cost", "estimate", "priced")
+_row_key = attrgetter("op", "phase", "dtype", "calls", "cost", "estimate", "priced", "group", "rank")
 
 
 def work_key(own: dict[str, list[Row]]) -> Hashable:

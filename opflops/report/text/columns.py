@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PHASES = ("forward", "backward", "recompute", "optimizer")
 SHARE, BAR, PER_CALL = "%", "bar", "s/call"
 _ALL_PHASES = "phases"
-_COSTS = ("macs", "ops", "flops", "transcendentals", "bytes", "bytes_read", "bytes_written")
+_COSTS = ("macs", "ops", "flops", "transcendentals", "bytes", "bytes_read", "bytes_written", "sent")
 _MODULE_NUMBERS = ("params", "trainable", "saved", "peak")
 
 
@@ -80,7 +80,7 @@ _SHAPES = (INPUT, OUTPUT)
 COLUMNS = (*_COLUMNS, *_SHAPES, *_RATIOS, SHARE, BAR)
 SORTS = (
     *("calls", "macs", "flops", "transcendentals", "bytes", "name", "seconds", "ops", *PHASES, *_RATIOS),
-    *("activations", "spread", PER_CALL, *_MODULE_NUMBERS),
+    *("activations", "spread", PER_CALL, "sent", *_MODULE_NUMBERS),
 )
 """What tables can be sorted by."""
 

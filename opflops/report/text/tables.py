@@ -113,8 +113,9 @@ def table(
         top: How many lines to show, the largest by ``sort`` or else by flops; the others are added up in one line. In
             the module tree, it limits the modules and the operators in each module.
         columns: Names, as a sequence or separated by commas: ``"calls"``, ``"macs"``, ``"ops"``, ``"flops"``,
-            ``"transcendentals"``, ``"bytes"``, ``"bytes_read"``, ``"bytes_written"``, ``"intensity"`` (flops per byte),
-            ``"seconds"``, their ``"spread"`` over repeated runs, ``"s/call"`` for the average over the calls of an
+            ``"transcendentals"``, ``"bytes"``, ``"bytes_read"``, ``"bytes_written"``,
+            ``"sent"`` (bytes that collectives put on the wire), ``"intensity"`` (flops per byte), ``"seconds"``,
+            their ``"spread"`` over repeated runs, ``"s/call"`` for the average over the calls of an
             operator, ``"flop/s"``, ``"%"`` of the flops, ``"bar"`` to draw that; ``"forward"``, ``"backward"``,
             ``"recompute"`` and ``"optimizer"`` for the flops of a phase, ``"phases"`` for all phases in the rows;
             ``"activations"`` for the elements that multiply-accumulates made. In the module tree also ``"params"`` and
@@ -281,7 +282,8 @@ def _list_lines(
 ) -> list[Line]:
     found = []
     for value, part in group_rows(rows, *keys, caller="table(by=…)").items():
-        label = " / ".join(name or OUTSIDE for name in (value if isinstance(value, tuple) else (value,)))
+        values = value if isinstance(value, tuple) else (value,)
+        label = " / ".join(OUTSIDE if each in ("", None) else str(each) for each in values)
         if "op" in keys and not all(row.priced for row in part):
             label = f"{label} (unpriced)"
         found.append(Line(printable(label), Amount(part)))
