@@ -1,0 +1,32 @@
+"""Pipeline schedules as functions: each rank gives a schedule what its stages need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from opflops.torch_internals.pipelines import is_schedule, stages_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def modules_of_schedule(schedule: Any) -> list[nn.Module]:
+    """Return the modules that a pipeline schedule runs on this rank; none if the value is no schedule."""
+    return [stage.submod for stage in stages_of(schedule)] if is_schedule(schedule) else []
+
+
+def as_step(model: Any) -> Any:
+    """Return a function of the inputs that runs a step of a pipeline schedule; any other value as it is.
+
+    The first stage gets the inputs, and the last one ``target``, if there is one.
+    """
+    if not is_schedule(model):
+        return model
+
+    def step(*args: Any, target: Any = None, **kwargs: Any) -> Any:
+        stages = stages_of(model)
+        is_first, is_last = any(each.is_first for each in stages), any(each.is_last for each in stages)
+        given = {"target": target} if is_last and target is not None else {}
+        return model.step(*(args if is_first else ()), **given, **kwargs)
+
+    return step

@@ -1,0 +1,72 @@
+"""The report of a plan: the classes of ranks, what a rank sends, and how the classes were found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opflops.report.text.paragraphs import wrap_sentences
+from opflops.report.text.sheet import Label, Sheet, render
+from opflops.report.text.terminal import to_encodable
+from opflops.units import data_size, scaled
+from opflops.wording import join_ranks, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opflops.distributed.plan_result import Plan, RankClass
+
+
+def format_plan(plan: Plan) -> str:
+    """Write the classes of ranks with what each rank does, the whole, and what ranks send, by group."""
+    mesh = " × ".join(f"{name} {size}" for name, size in plan.mesh.items())
+    count = plan.ranks
+    ranks = f"{count:,} ranks" if count > 1 else join_ranks(plan.classes[0].ranks)
+    columns = {
+        "ranks": [f"{len(each):,}" for each in plan.classes],
+        "macs": [scaled(each.profile.total.macs) for each in plan.classes],
+        "flops": [scaled(each.profile.total.flops) for each in plan.classes],
+        "sent": [data_size(each.profile.total.sent) for each in plan.classes],
+    }
+    if plan.memory is not None:
+        peaks = (each.profile.memory for each in plan.classes)
+        columns["peak"] = ["" if memory is None else data_size(memory.peak) for memory in peaks]
+    labels = [Label(join_ranks(each.ranks)) for each in plan.classes]
+    lines = [f"Plan of {ranks} (mesh {printable(mesh)})", "", _render("each of", labels, columns)]
+    for each in plan.classes:
+        lines += _communication(each, of_several=len(plan.classes) > 1)
+    sentences = [*([_whole(plan)] if count > 1 else []), *_how_found(plan.classes), *plan.remarks]
+    return to_encodable("\n".join([*lines, "", *wrap_sentences([printable(each) for each in sentences])]))
+
+
+def _render(heading: str, labels: Sequence[Label], columns: dict[str, list[str]]) -> str:
+    sheet = Sheet(heading, [*labels], [*columns], [*columns.values()], has_total=False)
+    return render(sheet, "simple", color=False)
+
+
+def _communication(each: RankClass, *, of_several: bool) -> list[str]:
+    """Write what a rank sends, by process group, operator and phase."""
+    sent = {key: cost for key, cost in each.profile.by("group", "op", "phase").items() if cost.sent}
+    if not sent:
+        return []
+    labels = [Label(printable(f"{group}: {op}")) for group, op, _ in sent]
+    columns = {
+        "phase": [printable(phase) for _, _, phase in sent],
+        "sent": [data_size(cost.sent) for cost in sent.values()],
+    }
+    return ["", _render(f"sent by {join_ranks(each.ranks)}" if of_several else "sent by a rank", labels, columns)]
+
+
+def _whole(plan: Plan) -> str:
+    total = plan.total
+    return f"All {plan.ranks:,} ranks: {scaled(total.macs)} macs, {scaled(total.flops)} flops, {data_size(total.sent)} sent."
+
+
+def _how_found(classes: Sequence[RankClass]) -> list[str]:
+    """Say which ranks were run, and why they stand for the others."""
+    run = sorted(rank for each in classes for rank in each.run)
+    if all(len(each) == len(each.run) for each in classes):
+        return [f"Run without values: {join_ranks(run)}."]
+    return [
+        f"Run without values: {join_ranks(run)}; of each line, these did the same. A rank between two of them holds no "
+        "more than the first and no less than the last, as sharding gives the first ranks the largest shards."
+    ]

@@ -1,0 +1,188 @@
+"""One rank of a cluster that does not exist: make its model, run it without values, and count what it does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from opflops.counting.backward import find_differentiable, run_backward
+from opflops.counting.closures import bound_state, closure_state, modules_of_helpers, outermost, rebind, state_in
+from opflops.counting.fake_call import call_model
+from opflops.counting.optimizer_step import make_optimizer, names_of_state, run_step
+from opflops.distributed.pipelines import as_step, modules_of_schedule
+from opflops.errors import OpflopsError
+from opflops.mode import OpFlopMode
+from opflops.records.arguments import describe
+from opflops.torch_internals.dispatch import modes_swapped
+from opflops.torch_internals.fake_process_groups import RankRead, fake_rank, local_shapes, rank_reads
+from opflops.torch_internals.fake_tensors import fake_copies
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from opflops.profile.profile import Profile
+
+META, CPU = torch.device("meta"), torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class RankRun:
+    """Hold what one rank did.
+
+    Attributes:
+        rank: The rank.
+        profile: What it computed, held and sent; its rows carry no rank.
+        reads: Where the program asked for its rank, other than to shard tensors.
+        shapes: What each rank of the mesh holds of the parameters, as functions of its coordinates.
+    """
+
+    rank: int
+    profile: Profile
+    reads: tuple[RankRead, ...] = ()
+    shapes: tuple[Callable[[tuple[int, ...]], tuple[int, ...]], ...] = field(default=(), repr=False)
+
+    def does_as(self, other: RankRun) -> bool:
+        """Return whether another rank did the same: all rows and, if it was followed, the memory."""
+        mine, others = self.profile, other.profile
+        return mine.rows == others.rows and mine.memory == others.memory and mine.modules == others.modules
+
+
+@dataclass(frozen=True)
+class RankProgram:
+    """Hold a program to run as some ranks.
+
+    Attributes:
+        build: Makes the model of a rank from the mesh.
+        inputs: The inputs, or a function of the mesh that makes them.
+        mesh: The sizes of the dimensions of the mesh, by name.
+        backward: Whether to run the backward of the outputs.
+        optimizer: A class or function that makes an optimizer; None for no step.
+        causal: As for :class:`opflops.OpFlopMode`.
+        memory: Whether to follow what is alive in memory.
+        allocator: How to round sizes then.
+    """
+
+    build: Callable[[Any], Any]
+    inputs: Any
+    mesh: Mapping[str, int]
+    backward: bool = False
+    optimizer: Callable[..., torch.optim.Optimizer] | None = None
+    causal: Any = "dense"
+    memory: bool = False
+    allocator: str | None = None
+
+    def run(self, rank: int) -> RankRun:
+        """Run the program as a rank.
+
+        Raises:
+            OpflopsError: ``build`` returns nothing to call, or there is no gradient to compute.
+        """
+        profile, run = self._run_once(rank, steps_first=self.optimizer is not None)
+        return replace(run, profile=profile)
+
+    def _run_once(self, rank: int, *, steps_first: bool) -> tuple[Profile, RankRun]:
+        with fake_rank(rank, self.mesh) as mesh, rank_reads(self.mesh) as reads:
+            with META:
+                model = self.build(mesh)
+            step = as_step(model)
+            if not callable(step):
+                raise OpflopsError(
+                    f"build(mesh) returned {describe(model)}. It must return the sharded model, a pipeline schedule, or "
+                    "a function of the inputs that runs a step."
+                )
+            state = [*bound_state(step), *state_in(closure_state(step)), *modules_of_helpers(step), *state_in([model])]
+            modules = [*modules_of_schedule(model), *(each for each in state if isinstance(each, nn.Module))]
+            models = outermost(modules)
+            with fake_copies(None):
+                for each in models:
+                    materialize(each)
+                step = with_fake_tensors(step)
+                args, kwargs = self._inputs(mesh)
+                profile = self._count(step, models, args, kwargs, steps_first=steps_first)
+            parameters = [each for model in models for each in model.parameters()]
+            shapes = (local_shapes(each, self.mesh) for each in parameters)
+            found = tuple(each for each in shapes if each is not None)
+        return profile, RankRun(rank, profile, tuple(reads), found)
+
+    def _count(
+        self,
+        step: Callable[..., Any],
+        models: list[nn.Module],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        steps_first: bool,
+    ) -> Profile:
+        mode = OpFlopMode(causal=self.causal, memory=self.memory, allocator=self.allocator)
+        with mode.expect(models):
+            outputs = call_model(step, args, kwargs)
+            # A pipeline, or a function that runs a whole step, has computed gradients already.
+            if (self.backward or self.optimizer is not None) and not _has_gradients(models):
+                run_backward(find_differentiable(outputs))
+            # As in a training step, the optimizer finds gradients only.
+            del outputs
+            if self.optimizer is not None:
+                with modes_swapped([mode], []):
+                    stepping = make_optimizer(self.optimizer, models)
+                    if steps_first:
+                        run_step(stepping)
+                    if mode.memory_tracker is not None:
+                        mode.memory_tracker.note_existing()
+                run_step(stepping)
+        profile = mode.profile
+        mode.release_models()
+        return profile
+
+    def _inputs(self, mesh: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        given = self.inputs(mesh) if callable(self.inputs) and not isinstance(self.inputs, Tensor) else self.inputs
+        # From tensors on meta, since elements of others need memory.
+        made = tree_map_only(Tensor, _fake_input, given)
+        if isinstance(made, dict):
+            return (), made
+        return (tuple(made) if isinstance(made, (tuple, list)) else (made,)), {}
+
+
+def _fake_input(tensor: Tensor) -> Tensor:
+    if not tensor.is_meta:
+        return tensor.detach().requires_grad_(tensor.requires_grad)
+    made = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=CPU)
+    return made.requires_grad_(tensor.requires_grad)
+
+
+def _has_gradients(models: list[nn.Module]) -> bool:
+    return any(each.grad is not None for model in models for each in model.parameters())
+
+
+def materialize(model: nn.Module) -> None:
+    """Put fake tensors on the CPU in place of a model's parameters and of its buffers on meta.
+
+    A parameter of several modules stays one.
+    """
+    owners: dict[int, list[tuple[nn.Module, str]]] = {}
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                owners.setdefault(id(parameter), []).append((module, name))
+    model._apply(_fake_copy)
+    for (first, first_name), *others in owners.values():
+        for module, name in others:
+            module._parameters[name] = first._parameters[first_name]
+
+
+def with_fake_tensors(step: Callable[..., Any]) -> Callable[..., Any]:
+    """Put fake tensors on the CPU in place of those on meta that a function, or another callable, refers to."""
+    if isinstance(step, FunctionType):
+        replaced = tree_map_only(Tensor, _fake_copy, closure_state(step))
+        return rebind(step, replaced) if replaced else step
+    if not isinstance(step, nn.Module) and hasattr(step, "__dict__"):
+        vars(step).update(tree_map_only(Tensor, _fake_copy, vars(step)))
+    return step
+
+
+def _fake_copy(tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor, device=CPU) if tensor.is_meta or isinstance(tensor, nn.Parameter) else tensor

@@ -1,0 +1,193 @@
+"""Process groups without processes: one rank of a cluster, whose collectives communicate nothing."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from types import FrameType
+
+    from torch.distributed.device_mesh import DeviceMesh
+
+# What asks these for its rank asks for something that only depends on how tensors are sharded.
+_SHARDING_PACKAGES = ("torch.distributed.tensor", "torch.distributed.fsdp._fully_shard", "torch.distributed._composable")
+_GROUP_MODULES = tuple(f"torch.distributed.{name}" for name in ("distributed_c10d", "c10d_logger", "device_mesh"))
+# The functions of these modules by which a program asks for its rank; the others make groups, or check arguments.
+_RANK_GETTERS = frozenset({"get_rank", "get_local_rank", "get_coordinate", "get_node_local_rank", "get_group_rank"})
+
+
+class RankRead(NamedTuple):
+    """Say where a program asked which rank it is.
+
+    Attributes:
+        dimensions: The dimensions of the mesh along which the ranks of the group differ.
+        source: The line, such as ``"train.py:12"``.
+    """
+
+    dimensions: tuple[str, ...]
+    source: str
+
+
+def is_distributed_available() -> bool:
+    """Return whether this build of PyTorch has torch.distributed."""
+    return torch.distributed.is_available()
+
+
+def existing_process_group() -> str:
+    """Describe the process group that the program has; "" if it has none."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return ""
+    return f"{torch.distributed.get_backend()}, {torch.distributed.get_world_size()} ranks"
+
+
+@contextmanager
+def fake_rank(rank: int, mesh: Mapping[str, int]) -> Iterator[DeviceMesh]:
+    """Be one rank of a mesh of processes that do not exist, until the end of the block.
+
+    There must be no process group yet; afterwards there is none.
+
+    Args:
+        rank: The rank.
+        mesh: The sizes of the dimensions of the mesh, by name.
+
+    Yields:
+        The mesh.
+    """
+    from torch.distributed.tensor import _random  # noqa: PLC0415 - not in every build
+    from torch.testing._internal.distributed.fake_pg import FakeStore  # noqa: PLC0415 - as above
+
+    world = 1
+    for size in mesh.values():
+        world *= size
+    # Making a group replaces what writes tracebacks.
+    tracker, hook = _random._rng_tracker, sys.excepthook
+    try:
+        _random._rng_tracker = None
+        # Plans of where results lie refer to the meshes of another rank.
+        _forget_sharding()
+        torch.distributed.init_process_group("fake", store=FakeStore(), rank=rank, world_size=world)
+        yield torch.distributed.init_device_mesh("cpu", tuple(mesh.values()), mesh_dim_names=tuple(mesh))
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        _random._rng_tracker, sys.excepthook = tracker, hook
+        _forget_sharding()
+
+
+def _forget_sharding() -> None:
+    """Forget the results of sharding propagation, which refer to meshes, which refer to the rank."""
+    from torch.distributed.tensor import _redistribute, debug  # noqa: PLC0415 - as above
+
+    debug._clear_sharding_prop_cache()
+    _redistribute.clear_redistribute_planner_cache()
+
+
+def local_shapes(tensor: Any, mesh: Mapping[str, int]) -> Callable[[tuple[int, ...]], tuple[int, ...]] | None:
+    """Return a function from the coordinates of a rank in the mesh to the shape that it holds of a distributed tensor.
+
+    None if the tensor is on every rank what it is here, or is distributed over groups that are not of the mesh.
+    """
+    from torch.distributed.tensor import DTensor, Shard, _utils  # noqa: PLC0415 - as above
+
+    if not isinstance(tensor, DTensor):
+        return None
+    names = tensor.device_mesh.mesh_dim_names or ()
+    sharded = [each for each in tensor.placements if isinstance(each, Shard) or hasattr(each, "split_factor")]
+    if not sharded or not all(name in mesh for name in names) or not names:
+        return None
+    axes = [list(mesh).index(name) for name in names]
+    shape, sizes, placements = tensor.shape, tensor.device_mesh.shape, tensor.placements
+
+    def shape_at(coordinates: tuple[int, ...]) -> tuple[int, ...]:
+        here = [coordinates[axis] for axis in axes]
+        return _utils._compute_local_shape_and_global_offset(shape, sizes, here, placements, skip_offset=True)[0]
+
+    return shape_at
+
+
+@contextmanager
+def rank_reads(mesh: Mapping[str, int]) -> Iterator[dict[RankRead, None]]:
+    """Collect where a program asks for its rank, other than to shard tensors.
+
+    Args:
+        mesh: The sizes of the dimensions of the mesh, by name.
+    """
+    from torch.distributed import ProcessGroup, get_process_group_ranks  # noqa: PLC0415 - as above
+    from torch.distributed.device_mesh import DeviceMesh  # noqa: PLC0415 - as above
+
+    reads: dict[RankRead, None] = {}
+
+    def dimensions_of(ranks: list[int]) -> tuple[str, ...]:
+        where = [coordinates_of(rank, mesh) for rank in ranks]
+        return tuple(name for axis, name in enumerate(mesh) if len({each[axis] for each in where}) > 1)
+
+    def note(ranks: Callable[[], list[int]], frame: FrameType) -> None:
+        asking = _asking_frame(frame)
+        if asking is not None and (dimensions := dimensions_of(ranks())):
+            name = asking.f_code.co_filename.replace("\\", "/").rpartition("/")[2]
+            reads[RankRead(dimensions, f"{name}:{asking.f_lineno}")] = None
+
+    def noting_group(original: Callable[..., Any]) -> Callable[..., Any]:
+        def rank(group: Any) -> Any:
+            frame = sys._getframe(1)
+            # Of a group, the rank in it is asked for, and found from that in the world.
+            asked = frame.f_locals.get("group") if frame.f_code is torch.distributed.get_rank.__code__ else None
+            note(lambda: get_process_group_ranks(group if asked is None else asked), frame)
+            return original(group)
+
+        return rank
+
+    def noting_mesh(original: Callable[..., Any]) -> Callable[..., Any]:
+        name = original.__name__
+
+        def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+            frame = sys._getframe(1)
+            # C++ code asks too, in the name of whatever Python runs.
+            if name in (*frame.f_code.co_names, *frame.f_code.co_consts):
+                note(lambda: _ranks_asked_for(self, name, *args, **kwargs), frame)
+            return original(self, *args, **kwargs)
+
+        return method
+
+    with ExitStack() as stack:
+        patched = [(ProcessGroup, "rank", noting_group)]
+        patched += [(DeviceMesh, name, noting_mesh) for name in ("get_rank", "get_local_rank", "get_coordinate")]
+        for owner, name, wrap in patched:
+            # Not what getattr() returns, which is no method any more for a class of C++.
+            original = vars(owner)[name]
+            setattr(owner, name, wrap(getattr(owner, name)))
+            stack.callback(setattr, owner, name, original)
+        yield reads
+
+
+def coordinates_of(rank: int, mesh: Mapping[str, int]) -> tuple[int, ...]:
+    """Return the coordinates of a rank in a mesh; the last dimension varies fastest."""
+    found = []
+    for size in reversed(mesh.values()):
+        rank, coordinate = divmod(rank, size)
+        found.append(coordinate)
+    return tuple(reversed(found))
+
+
+def _ranks_asked_for(mesh: Any, method: str, mesh_dim: int | str | None = None) -> list[int]:
+    """List the ranks among which a method of a mesh says which one this is."""
+    if method == "get_local_rank" and (mesh_dim is not None or mesh.ndim == 1):
+        return torch.distributed.get_process_group_ranks(mesh.get_group(mesh_dim))
+    return [int(each) for each in mesh.mesh.flatten().tolist()]
+
+
+def _asking_frame(frame: FrameType | None) -> FrameType | None:
+    """Return the frame outside torch.distributed's groups that asks for a rank; None if it needs not be known."""
+    entry = None
+    while frame is not None and frame.f_globals.get("__name__") in (*_GROUP_MODULES, __name__):
+        entry = frame if frame.f_globals.get("__name__") != __name__ else entry
+        frame = frame.f_back
+    if frame is None or (entry is not None and entry.f_code.co_name not in _RANK_GETTERS):
+        return None
+    name = str(frame.f_globals.get("__name__"))
+    return None if any(name == each or name.startswith(f"{each}.") for each in _SHARDING_PACKAGES) else frame
