@@ -7,6 +7,7 @@ several dimensions too. Where the program itself asks which rank it is, this doe
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from itertools import pairwise, product
 from math import prod
@@ -95,8 +96,11 @@ class RankClasses:
                 places = [(*other[:axis], coordinate, *other[axis + 1 :]) for other in others]
                 return [shape(place) for place in places for shape in run.shapes]
 
-            found = {each: held(each) for each in coordinates} if len(coordinates) > 1 else {}
-            starts = [each for each in coordinates[1:] if found[each] != found[each - 1]]
+            starts = []
+            while (start := [coordinates[0], *starts][-1]) < coordinates[-1] and held(start) != held(coordinates[-1]):
+                # Shards never grow, so that none after one that is smaller is as large again.
+                rest, here = range(start + 1, coordinates[-1] + 1), held(start)
+                starts.append(rest[bisect_left(rest, 1, key=lambda each: held(each) != here)])  # noqa: B023 - used at once
             edges = [coordinates[0], *starts, coordinates[-1] + 1]
             cuts.append([range(start, end) for start, end in pairwise(edges)])
         return list(product(*cuts))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from opflops.errors import OpflopsError
 from opflops.mode import OpFlopMode
 from opflops.records.arguments import describe
 from opflops.torch_internals.dispatch import modes_swapped
-from opflops.torch_internals.fake_process_groups import RankRead, fake_rank, local_shapes, rank_reads
+from opflops.torch_internals.fake_process_groups import RankRead, fake_rank, rank_reads, uneven_shapes
 from opflops.torch_internals.fake_tensors import fake_copies
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ class RankRun:
         rank: The rank.
         profile: What it computed, held and sent; its rows carry no rank.
         reads: Where the program asked for its rank, other than to shard tensors.
-        shapes: What each rank of the mesh holds of the parameters, as functions of its coordinates.
+        shapes: What each rank of the mesh holds of the parameters that are not sharded evenly, as functions of its
+            coordinates.
     """
 
     rank: int
@@ -82,10 +83,6 @@ class RankProgram:
         Raises:
             OpflopsError: ``build`` returns nothing to call, or there is no gradient to compute.
         """
-        profile, run = self._run_once(rank, steps_first=self.optimizer is not None)
-        return replace(run, profile=profile)
-
-    def _run_once(self, rank: int, *, steps_first: bool) -> tuple[Profile, RankRun]:
         with fake_rank(rank, self.mesh) as mesh, rank_reads(self.mesh) as reads:
             with META:
                 model = self.build(mesh)
@@ -103,11 +100,9 @@ class RankProgram:
                     materialize(each)
                 step = with_fake_tensors(step)
                 args, kwargs = self._inputs(mesh)
-                profile = self._count(step, models, args, kwargs, steps_first=steps_first)
+                profile = self._count(step, models, args, kwargs)
             parameters = [each for model in models for each in model.parameters()]
-            shapes = (local_shapes(each, self.mesh) for each in parameters)
-            found = tuple(each for each in shapes if each is not None)
-        return profile, RankRun(rank, profile, tuple(reads), found)
+            return RankRun(rank, profile, tuple(reads), tuple(uneven_shapes(parameters, self.mesh)))
 
     def _count(
         self,
@@ -115,8 +110,6 @@ class RankProgram:
         models: list[nn.Module],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        *,
-        steps_first: bool,
     ) -> Profile:
         mode = OpFlopMode(causal=self.causal, memory=self.memory, allocator=self.allocator)
         with mode.expect(models):
@@ -129,8 +122,8 @@ class RankProgram:
             if self.optimizer is not None:
                 with modes_swapped([mode], []):
                     stepping = make_optimizer(self.optimizer, models)
-                    if steps_first:
-                        run_step(stepping)
+                    # As for an optimizer that has no state yet.
+                    run_step(stepping)
                     if mode.memory_tracker is not None:
                         mode.memory_tracker.note_existing()
                 run_step(stepping)

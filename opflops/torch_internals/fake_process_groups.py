@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import FrameType
 
     from torch.distributed.device_mesh import DeviceMesh
@@ -81,33 +81,56 @@ def fake_rank(rank: int, mesh: Mapping[str, int]) -> Iterator[DeviceMesh]:
 
 def _forget_sharding() -> None:
     """Forget the results of sharding propagation, which refer to meshes, which refer to the rank."""
-    from torch.distributed.tensor import _redistribute, debug  # noqa: PLC0415 - as above
+    from torch.distributed.tensor import DTensor, _redistribute  # noqa: PLC0415 - as above
 
-    debug._clear_sharding_prop_cache()
+    # As the functions of torch.distributed.tensor.debug do, whose import takes seconds.
+    propagator: Any = DTensor._op_dispatcher.sharding_propagator
+    propagator.propagate_op_sharding.cache_clear()
+    torch._C._clear_DTensor_sharding_propagator_cache()
     _redistribute.clear_redistribute_planner_cache()
 
 
-def local_shapes(tensor: Any, mesh: Mapping[str, int]) -> Callable[[tuple[int, ...]], tuple[int, ...]] | None:
-    """Return a function from the coordinates of a rank in the mesh to the shape that it holds of a distributed tensor.
+def uneven_shapes(tensors: Iterable[Any], mesh: Mapping[str, int]) -> list[Callable[[tuple[int, ...]], tuple[int, ...]]]:
+    """Return functions from the coordinates of a rank in the mesh to the shapes that it holds of distributed tensors.
 
-    None if the tensor is on every rank what it is here, or is distributed over groups that are not of the mesh.
+    Those whose shards are even are left out, and those that are distributed over groups that are not of the mesh.
+
+    Args:
+        tensors: Tensors of any kind.
+        mesh: The sizes of the dimensions of the mesh, by name.
     """
-    from torch.distributed.tensor import DTensor, Shard, _utils  # noqa: PLC0415 - as above
+    from torch.distributed.tensor import DTensor  # noqa: PLC0415 - as above
 
-    if not isinstance(tensor, DTensor):
-        return None
-    names = tensor.device_mesh.mesh_dim_names or ()
-    sharded = [each for each in tensor.placements if isinstance(each, Shard) or hasattr(each, "split_factor")]
-    if not sharded or not all(name in mesh for name in names) or not names:
-        return None
-    axes = [list(mesh).index(name) for name in names]
-    shape, sizes, placements = tensor.shape, tensor.device_mesh.shape, tensor.placements
+    found = {}
+    for tensor in tensors:
+        if not isinstance(tensor, DTensor):
+            continue
+        names, placements = tensor.device_mesh.mesh_dim_names, tensor.placements
+        if names and all(name in mesh for name in names) and _is_uneven(tensor):
+            axes = tuple([*mesh].index(name) for name in names)
+            found[tensor.shape, axes, placements] = _shape_at(tensor.shape, tensor.device_mesh.shape, axes, placements)
+    return [*found.values()]
 
-    def shape_at(coordinates: tuple[int, ...]) -> tuple[int, ...]:
+
+def _is_uneven(tensor: Any) -> bool:
+    parts: dict[int, int] = {}
+    for placement, size in zip(tensor.placements, tensor.device_mesh.shape, strict=True):
+        # Replicated and partial ones have no dimension.
+        if (dimension := getattr(placement, "dim", None)) is not None:
+            parts[dimension] = parts.get(dimension, 1) * size
+    return any(tensor.shape[dimension] % part for dimension, part in parts.items())
+
+
+def _shape_at(
+    shape: tuple[int, ...], sizes: tuple[int, ...], axes: tuple[int, ...], placements: Any
+) -> Callable[[tuple[int, ...]], tuple[int, ...]]:
+    from torch.distributed.tensor import _utils  # noqa: PLC0415 - as above
+
+    def at(coordinates: tuple[int, ...]) -> tuple[int, ...]:
         here = [coordinates[axis] for axis in axes]
         return _utils._compute_local_shape_and_global_offset(shape, sizes, here, placements, skip_offset=True)[0]
 
-    return shape_at
+    return at
 
 
 @contextmanager
