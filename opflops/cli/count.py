@@ -22,6 +22,8 @@ from opflops.wording import printable, unknown
 if TYPE_CHECKING:
     import argparse
 
+    from opflops.distributed.joint_run import JointRun
+
 _EXIT_EXCEEDED = 1
 _MODEL_OPTIONS = ("arg", "input", "batch", "dim", "device", "dtype", "train", "eval", "backward", "optimizer", "causal",
               "time_limit", "timing", "memory", "allocator", "largest")  # fmt: skip
@@ -31,6 +33,14 @@ def command(arguments: argparse.Namespace) -> int:
     """Count the targets, show the report, and return the exit code."""
     rendering = Rendering.from_arguments(arguments)
     counted = count_all(arguments.targets, arguments)
+    joint: JointRun | None = getattr(arguments, "joint", None)
+    if joint is None:
+        return _report(counted, rendering, arguments)
+    return joint.end(None if joint.launch.rank else _report(counted, rendering, arguments))
+
+
+def _report(counted: dict[str, CountedTarget], rendering: Rendering, arguments: argparse.Namespace) -> int:
+    """Show the report, and return the exit code."""
     first, *others = counted.values()
     text = render_comparison(counted, rendering) if others else render(first, rendering)
     deliver(text, arguments, rendering.format, " and ".join(each.summary for each in counted.values()))
@@ -56,14 +66,37 @@ def count_all(names: list[str], arguments: argparse.Namespace) -> dict[str, Coun
     """Count each target with the same options; without targets, the built-in example."""
     names = names or [targets.EXAMPLE]
     _check_options(names, arguments)
+    joint: JointRun | None = getattr(arguments, "joint", None)
+    if joint is not None and not all(map(targets.is_saved, names)):
+        _begin_group(joint, arguments)
     options = _run_options(arguments)
     has_inputs = bool(options.input_specs)
     request = ModelRequest(dict(arguments.arg), has_inputs, arguments.trust_remote_code, arguments.dtype)
     counted: dict[str, CountedTarget] = {}
     with quiet_warnings(debug=arguments.debug):
         for name in names:
-            counted[_unique_name(name, counted)] = _count_one(name, request, options)
+            found = _count_one(name, request, options)
+            counted[_unique_name(name, counted)] = found if joint is None else _gather(found, joint, options)
+    if joint is not None:
+        joint.leave_group()
     return counted
+
+
+def _begin_group(joint: JointRun, arguments: argparse.Namespace) -> None:
+    """Make the process group, and choose a device: collectives run for real, unless a formula is asked for."""
+    device = joint.choose_device(None if arguments.device == "meta" else arguments.device)
+    if arguments.device is None and not arguments.dim and not getattr(arguments, "largest", None):
+        arguments.device = device
+
+
+def _gather(counted: CountedTarget, joint: JointRun, options: RunOptions) -> CountedTarget:
+    """Make one target of those that all ranks counted; a saved profile is the same on all."""
+    if not counted.is_counted:
+        return counted
+    profile = joint.gather(counted.profile, options.time_limit)
+    ranks = len(profile.ranks)
+    about = {**counted.about, "ranks": f"{ranks} rank{'' if ranks == 1 else 's'} ({joint.backend})"}
+    return counted._replace(profile=profile, about=about)
 
 
 def _check_options(names: list[str], arguments: argparse.Namespace) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from opflops.cli.running import CountedTarget
+    from opflops.distributed.joint_run import JointRun
+    from opflops.report.text.comparison import ComparisonOptions
 
 _EXIT_EXCEEDED = 1
 
@@ -29,6 +31,20 @@ def command(arguments: argparse.Namespace) -> int:
     options.order({}, changes=True)
     limit = None if arguments.fail_above is None else budgets.parse_fraction(arguments.fail_above)
     counted = count_all([arguments.before, arguments.after], arguments)
+    joint: JointRun | None = getattr(arguments, "joint", None)
+    if joint is None:
+        return _report(counted, rendering, options, limit, arguments)
+    return joint.end(None if joint.launch.rank else _report(counted, rendering, options, limit, arguments))
+
+
+def _report(
+    counted: dict[str, CountedTarget],
+    rendering: Rendering,
+    options: ComparisonOptions,
+    limit: float | None,
+    arguments: argparse.Namespace,
+) -> int:
+    """Show what changed, and return the exit code."""
     (before_name, before), (after_name, after) = counted.items()
     text = format_difference(
         to_compared_profile(before), to_compared_profile(after), options, names=(before_name, after_name)

@@ -120,3 +120,13 @@ def show(text: str) -> None:
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise TargetError(f"The report cannot be written to stdout: {error.strerror or error}.") from error
+
+
+def silence() -> None:
+    """Print nothing any more, neither from Python nor from C++."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)

@@ -40,12 +40,14 @@ class CountedTarget(NamedTuple):
         about: The target and the options that it was run with, by what they describe.
         params: How many parameters the model has; None without a model.
         largest: The largest size that fits, at which the profile was counted; None if there was no search.
+        is_counted: False if the profile was read from a file.
     """
 
     profile: Profile
     about: dict[str, str]
     params: int | None = None
     largest: LargestSize | None = None
+    is_counted: bool = True
 
     @property
     def summary(self) -> str:
@@ -247,4 +249,4 @@ def from_saved(profile: Profile, name: str, sizes: dict[str, int]) -> CountedTar
     """Return a saved profile, at sizes of its dimensions if there are any."""
     if sizes and not profile.dimensions:
         check_sizes((), sizes)
-    return CountedTarget(_at(profile, sizes), {"profile": name})
+    return CountedTarget(_at(profile, sizes), {"profile": name}, is_counted=False)

@@ -143,6 +143,7 @@ def declare_zero(
     picked: Iterable[str] = (),
     no_traffic: bool = False,
     recorded: bool = True,
+    group: str = "",
 ) -> None:
     """Declare that operators do no arithmetic.
 
@@ -152,11 +153,12 @@ def declare_zero(
         picked: As for :func:`formula`.
         no_traffic: They move no data either, although their schema does not say that they return views.
         recorded: False for operators that only query metadata; they get no row.
+        group: As for :func:`formula`.
 
     Raises:
         DuplicateFormulaError: An overload has a formula, or is declared zero, already.
     """
-    rule = PricingRule(None, tuple(unread), tuple(picked), no_traffic=no_traffic, recorded=recorded)
+    rule = PricingRule(None, tuple(unread), tuple(picked), no_traffic=no_traffic, recorded=recorded, group=group)
     registry.register(rule, ops)
 
 

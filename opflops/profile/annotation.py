@@ -80,7 +80,8 @@ def annotate(
         profile: The profile of the model.
         root: The model's path in the profile; by default its class name. The second model of a class is ``"Net#2"``.
         measure: The count to show, with its share of the total: ``"flops"`` (which shows macs too), ``"macs"``,
-            ``"ops"``, ``"transcendentals"``, ``"bytes"``, ``"bytes_read"`` or ``"bytes_written"``.
+            ``"ops"``, ``"transcendentals"``, ``"bytes"``, ``"bytes_read"``, ``"bytes_written"`` or
+            ``"sent"``.
         numbers: ``"scaled"`` with SI prefixes, or ``"exact"``.
 
     Raises:

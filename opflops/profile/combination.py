@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from opflops.profile.cases import Case
 from opflops.profile.example_counts import modules_at_example, rows_at_example
+from opflops.profile.rank_records import RankRecord
 from opflops.records import dimensions as dimension_rules
 from opflops.records import rows as row_rules
 from opflops.records.module_arithmetic import merge_modules, module_difference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from opflops.profile.profile import Profile
     from opflops.records.modules import ModuleRecord
@@ -61,6 +62,7 @@ def select(profile: Profile, accepts: Callable[[Row], bool], accepts_module: Cal
         modules=tuple(filter(accepts_module, profile.modules)),
         memory=None,
         timing=timing,
+        ranks=tuple(each._replace(profile=select(each.profile, accepts, accepts_module)) for each in profile.ranks),
     )
 
 
@@ -81,7 +83,21 @@ def _combine(first: Profile, second: Profile, combine: Callable[[Profile, Profil
         ),
         remarks=tuple(dict.fromkeys((*first.remarks, *second.remarks))),
         memory=None,
+        ranks=tuple(_combine_ranks(first, second, combine)),
     )
+
+
+def _combine_ranks(
+    first: Profile, second: Profile, combine: Callable[[Profile, Profile], Profile]
+) -> Iterator[RankRecord]:
+    """Combine what is known of each rank; of a profile that was not gathered, nothing is, unless it is empty."""
+    if not all(each.ranks or not each.rows for each in (first, second)):
+        return
+    ours, theirs = dict(first.ranks), dict(second.ranks)
+    for rank in sorted({*ours, *theirs}):
+        any_profile = ours.get(rank) or theirs[rank]
+        nothing = replace(any_profile, called=(), remarks=(), modules=(), memory=None, timing=None)
+        yield RankRecord(rank, combine(ours.get(rank, nothing), theirs.get(rank, nothing)))
 
 
 def _combine_timing(first: Profile, second: Profile, sign: int) -> Timing | None:

@@ -14,7 +14,7 @@ from opflops.records.module_arithmetic import merge_modules
 from opflops.wording import join_ranks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from opflops.profile.profile import Profile
     from opflops.records.memory import Memory
@@ -60,21 +60,27 @@ def combine_ranks(profiles: Mapping[int, Profile]) -> Profile:
     )
 
 
-def profile_of_rank(profile: Profile, rank: int) -> Profile:
+def keep_ranks(profile: Profile, accepts: Callable[[int], bool]) -> Profile:
+    """Keep some ranks of a gathered profile, with their memory, timing and modules; the profile itself if it is all."""
+    ranks = [rank for rank, _ in profile.ranks if accepts(rank)]
+    if len(ranks) == len(profile.ranks):
+        return profile
+    if not ranks:
+        return replace(
+            profile, rows=(), sites=(), called=(), remarks=(), modules=(), memory=None, timing=None, ranks=()
+        )
+    return combine_ranks({rank: _profile_of_rank(profile, rank) for rank in ranks})
+
+
+def _profile_of_rank(profile: Profile, rank: int) -> Profile:
     """Return what a rank of a gathered profile counted; its rows keep their rank."""
     own = next(record.profile for record in profile.ranks if record.rank == rank)
-    return replace(
-        own,
-        rows=_of_rank(profile.rows, rank),
-        sites=_of_rank(profile.sites, rank),
-        cases=tuple(case._replace(profile=profile_of_rank_rows(case.profile, rank)) for case in profile.cases),
-        ranks=(RankRecord(rank, own),),
-    )
+    cases = tuple(case._replace(profile=_with_rows_of(case.profile, case.profile, rank)) for case in profile.cases)
+    return replace(_with_rows_of(own, profile, rank), cases=cases)
 
 
-def profile_of_rank_rows(profile: Profile, rank: int) -> Profile:
-    """Keep the rows of a rank, and all else."""
-    return replace(profile, rows=_of_rank(profile.rows, rank), sites=_of_rank(profile.sites, rank))
+def _with_rows_of(profile: Profile, source: Profile, rank: int) -> Profile:
+    return replace(profile, rows=_of_rank(source.rows, rank), sites=_of_rank(source.sites, rank))
 
 
 def _of_rank(rows: Iterable[Row], rank: int) -> tuple[Row, ...]:
@@ -85,7 +91,7 @@ def _parts(rank: int, profile: Profile) -> list[tuple[int, Profile]]:
     """List the ranks that the profile of a rank is of, each with its own profile."""
     if not profile.ranks:
         return [(rank, profile)]
-    return [(each, profile_of_rank(profile, each)) for each, _ in profile.ranks]
+    return [(each, _profile_of_rank(profile, each)) for each, _ in profile.ranks]
 
 
 def _with_rank(profile: Profile, rank: int) -> Profile:
@@ -122,6 +128,8 @@ def _largest_memory(records: Iterable[RankRecord]) -> Memory | None:
     sentence = f"This is the memory of rank {largest}, which has the highest peak of {len(kept)} ranks"
     lowest = f"; the lowest is {peaks[smallest]:,} bytes, of rank {smallest}" if smallest != largest else ""
     memory = kept[largest]
+    if len(kept) == 1:
+        return memory
     return replace(memory, remarks=(*memory.remarks, f"{sentence}{lowest}."))
 
 

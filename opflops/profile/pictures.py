@@ -83,7 +83,7 @@ class Pictures:
 
         Args:
             measure: ``"flops"``, ``"macs"``, ``"ops"``, ``"transcendentals"``, ``"bytes"``, ``"bytes_read"``,
-                ``"bytes_written"`` or ``"seconds"``.
+                ``"bytes_written"``, ``"sent"`` or ``"seconds"``.
             depth: How many levels of modules to tell apart below the roots; bars of the deepest include the modules
                 below them. None tells all apart, each with its own work.
             top: How many bars to draw at most; one more is for the others.

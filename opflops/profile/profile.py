@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.profile.argument_checks import check_fields, check_module_instance, check_profile
 from opflops.profile.cases import Case
+from opflops.profile.communication import CommunicationQueries
 from opflops.profile.example_counts import modules_at_example, rows_at_example
 from opflops.profile.method_advice import advise
 from opflops.profile.module_queries import ModuleQueries
@@ -42,7 +43,9 @@ __all__ = ["Case", "Condition", "Dimension", "Profile", "RankRecord", "Row"]
 
 @explain_methods(advise, ProfileArgumentError)
 @dataclass(frozen=True)
-class Profile(ModuleQueries, Pictures, Planning, RankQueries, TraceAnnotation, UtilizationQueries, Views):
+class Profile(
+    CommunicationQueries, ModuleQueries, Pictures, Planning, RankQueries, TraceAnnotation, UtilizationQueries, Views
+):
     """Hold counted work and answer queries on it; printing it shows the report.
 
     Totals and groups include floating-point rows only; integer and bool rows are kept in :attr:`rows`.
@@ -159,7 +162,7 @@ class Profile(ModuleQueries, Pictures, Planning, RankQueries, TraceAnnotation, U
         A value that exists, but that no row has, selects nothing: ``phase="backward"`` of a forward pass, or an
         operator of PyTorch that did not run. A value that does not exist is an error that names the nearest ones.
         :attr:`modules` are selected by ``module`` and ``module_type``; other keys keep them all. :attr:`memory` is
-        None, since it is not known of a part.
+        None, since it is not known of a part, but of ranks of a gathered profile it is.
 
         >>> import torch
         >>> from opflops import count
@@ -185,10 +188,12 @@ class Profile(ModuleQueries, Pictures, Planning, RankQueries, TraceAnnotation, U
             ProfileError: A key or a value is unknown.
         """
         from opflops.profile.combination import select  # noqa: PLC0415 - keeps import opflops fast
+        from opflops.profile.gathering import keep_ranks  # noqa: PLC0415 - as above
         from opflops.profile.selection import selection  # noqa: PLC0415 - as above
 
         selected = selection(self, below, conditions, "where()")
-        return select(self, selected.has_row, selected.has_module)
+        kept = keep_ranks(self, selected.tests["rank"]) if self.ranks and "rank" in selected.tests else self
+        return kept if kept.ranks and {*conditions} == {"rank"} else select(kept, selected.has_row, selected.has_module)
 
     def where_not(self, *, below: bool | None = None, **conditions: Any) -> Profile:
         """Select the rows that :meth:`where` leaves out; both together have all rows.
@@ -364,6 +369,7 @@ class Profile(ModuleQueries, Pictures, Planning, RankQueries, TraceAnnotation, U
         return document(
             *(shown, sites, self.called, self.dimensions, self.conditions, cases, self.remarks),
             *(modules_at_example(self.modules), self.memory, self.timing),
+            ranks=[(rank, profile._document()) for rank, profile in self.ranks],  # noqa: SLF001 - as above
         )
 
     @classmethod
@@ -381,8 +387,12 @@ class Profile(ModuleQueries, Pictures, Planning, RankQueries, TraceAnnotation, U
         return cls._from_document(**load(text))
 
     @classmethod
-    def _from_document(cls, cases: tuple[Any, ...], **read: Any) -> Profile:
-        return cls(**read, cases=tuple(Case(sizes, cls._from_document(**inner)) for sizes, inner in cases))
+    def _from_document(cls, cases: tuple[Any, ...], ranks: tuple[Any, ...], **read: Any) -> Profile:
+        return cls(
+            **read,
+            cases=tuple(Case(sizes, cls._from_document(**inner)) for sizes, inner in cases),
+            ranks=tuple(RankRecord(rank, cls._from_document(**inner)) for rank, inner in ranks),
+        )
 
     def __repr__(self) -> str:
         return f"Profile({len(self.rows)} rows, total={self.total})"

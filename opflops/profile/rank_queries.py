@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, cast
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.profile.argument_checks import check_profile
 from opflops.profile.example_counts import rows_at_example
-from opflops.profile.imbalance import Imbalance, find_imbalance
 from opflops.profile.method_advice import advise
 from opflops.records import rows as row_rules
 from opflops.records.arguments import describe, explain_methods
 from opflops.records.cost import ZERO
+from opflops.records.imbalance import Imbalance, find_imbalance
 
 if TYPE_CHECKING:
     from opflops.profile.profile import Profile
@@ -73,7 +73,7 @@ class RankQueries:
             measure: ``"macs"``, ``"flops"``, ``"bytes"``, ``"sent"`` or another number of costs, or ``"seconds"``.
 
         Returns:
-            A float with the attributes of :class:`opflops.profile.imbalance.Imbalance`.
+            A float with the attributes of :class:`opflops.records.imbalance.Imbalance`.
 
         Raises:
             ProfileError: The profile has no ranks, the measure is unknown, or a count is an expression or negative.

@@ -19,7 +19,7 @@ from opflops.records.arguments import check_flag, check_text, describe
 from opflops.records.groups import group_name, group_size
 from opflops.records.rows import ancestry, check_keys
 from opflops.torch_internals.dispatch import OpOverload, OpOverloadPacket, dispatcher_packets, is_operator
-from opflops.wording import nearest, unknown
+from opflops.wording import join_ranks, nearest, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -124,6 +124,7 @@ class _Names:
         self._own = {row.module for row in self._rows}
         self._called = {path for each in profiles for path in each.called}
         self._records = [record for each in profiles for record in each.modules]
+        self._ranks_known = {rank for rank, _ in profile.ranks}
 
     def test(self, key: str, value: Any) -> Test:
         """Make a test of the values of one key."""
@@ -200,10 +201,14 @@ class _Names:
                 f"{self._caller} got rank={wrong!r}. Give the number of a rank, from 0, a collection of numbers, or a "
                 "function that tells whether one is accepted."
             )
-        if self._rows and all(row.rank is None for row in self._rows):
+        if self._rows and not self._ranks_known and all(row.rank is None for row in self._rows):
             raise ProfileError(
                 f"{self._caller} got rank={min(ranks, default=0)}, but this profile is of one process, and its rows "
                 "have no rank. Those of profile.gather() have."
+            )
+        if self._ranks_known and (unknown_ranks := ranks - self._ranks_known):
+            raise ProfileError(
+                f"{self._caller} got rank={min(unknown_ranks)}, and this profile has {join_ranks(self._ranks_known)}."
             )
         return ranks.__contains__
 

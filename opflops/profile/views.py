@@ -43,6 +43,7 @@ class Views:
     modules: tuple[ModuleRecord, ...]
     memory: Memory | None
     timing: Timing | None
+    ranks: Sequence[tuple[int, Any]]
 
     def table(self, by: str | tuple[str, ...] = "module", **options: Unpack[TableOptions]) -> str:
         """Write the profile as a table.
@@ -131,7 +132,8 @@ class Views:
         """Write a line with its own count for each module and operator, in the format of flame graph scripts.
 
         Args:
-            measure: ``"flops"``, ``"macs"``, ``"ops"``, ``"transcendentals"``, ``"bytes"`` or ``"seconds"``.
+            measure: ``"flops"``, ``"macs"``, ``"ops"``, ``"transcendentals"``, ``"bytes"``, ``"sent"`` or
+                ``"seconds"``.
 
         Raises:
             ProfileError: The measure is unknown, or a count is an expression.
@@ -220,7 +222,9 @@ class Views:
         reasons = {case_of[each.expression]: each.reason for each in self.conditions if each.expression in case_of}
         conditions = tuple(each for each in self.conditions if each.expression not in case_of)
         cases = tuple((sizes, reasons.get(sizes, "")) for sizes, _ in self.cases)
-        return Symbolic(self.dimensions, conditions, cases, self.remarks, self.timing)
+        return Symbolic(
+            self.dimensions, conditions, cases, self.remarks, self.timing, tuple(rank for rank, _ in self.ranks)
+        )
 
     def __enter__(self) -> NoReturn:
         raise ProfileArgumentError(

@@ -11,6 +11,7 @@ from opflops.report.files.reading import load
 from opflops.report.files.stacks import folded, speedscope
 from opflops.report.notes import Symbolic
 from opflops.report.text.bottlenecks_table import format_bottlenecks
+from opflops.report.text.communication_table import format_communication
 from opflops.report.text.facts_table import format_facts
 from opflops.report.text.roofline_table import format_roofline_table
 from opflops.report.text.scaling_table import format_scaling_table
@@ -24,6 +25,7 @@ __all__ = [
     "dump",
     "folded",
     "format_bottlenecks",
+    "format_communication",
     "format_facts",
     "format_roofline_table",
     "format_scaling_table",

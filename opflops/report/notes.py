@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from opflops.records.algebra import as_int
+from opflops.records.imbalance import find_imbalance
 from opflops.records.rows import total, unpriced
 from opflops.report.amounts import Amount
+from opflops.report.text.communication_table import sent_notes
 from opflops.report.timing_notes import timing_notes
 from opflops.units import duration, exact
+from opflops.wording import join_ranks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -30,6 +33,7 @@ class Symbolic(NamedTuple):
         cases: The sizes at which the costs differ, each with the reason.
         remarks: Sentences on what the rows leave out.
         timing: How times were measured; None if that is not known.
+        ranks: The ranks that the rows are of, if they were gathered from several; else empty.
     """
 
     dimensions: Sequence[Dimension] = ()
@@ -37,6 +41,7 @@ class Symbolic(NamedTuple):
     cases: Sequence[tuple[Sequence[tuple[str, int]], str]] = ()
     remarks: Sequence[str] = ()
     timing: Timing | None = None
+    ranks: Sequence[int] = ()
 
 
 NUMBERS = Symbolic()
@@ -48,9 +53,11 @@ def notes(rows: Sequence[Row], symbolic: Symbolic = NUMBERS) -> list[str]:
     return [
         *_empty_notes(rows),
         LEGEND,
+        *rank_notes(rows, symbolic.ranks),
         *transcendental_notes(rows),
         *_symbolic_notes(symbolic),
         *_integer_notes(rows),
+        *sent_notes(rows),
         *_estimate_notes(rows),
         *_unpriced_notes(rows),
         *timing_notes(rows, symbolic.timing),
@@ -80,6 +87,22 @@ def transcendental_notes(rows: Sequence[Row]) -> list[str]:
     return [f"{exact(number)} transcendental function{plural} (exp, sqrt, tanh, ...), not part of flops."]
 
 
+def rank_notes(rows: Sequence[Row], ranks: Sequence[int]) -> list[str]:
+    """Say how many ranks were added up, and how evenly they share the multiply-accumulates, or else all arithmetic."""
+    if not ranks:
+        return []
+    whole = total(rows)
+    if len(ranks) == 1:
+        return [f"Numbers are of {join_ranks(ranks)}."]
+    sentences = [f"Numbers are sums over {len(ranks)} ranks."]
+    measure = "macs" if as_int(whole.macs) != 0 else "flops"
+    counts = [as_int(getattr(row.cost, measure)) for row in rows if row.floating]
+    if all(type(count) is int and count >= 0 for count in counts) and whole.flops:
+        # An expression, or a difference, has no largest rank.
+        sentences.append(f"{str(find_imbalance(rows, ranks, measure)).capitalize()}.")
+    return sentences
+
+
 def _symbolic_notes(symbolic: Symbolic) -> list[str]:
     sizes = ", ".join(f"{each.name} = {each.example}" for each in symbolic.dimensions)
     sentences = [f"Percentages and sort order are for {sizes}."] if symbolic.dimensions else []
@@ -94,12 +117,13 @@ def _symbolic_notes(symbolic: Symbolic) -> list[str]:
     return sentences
 
 
-def total_label(rows: Iterable[Row]) -> str:
-    """Name the total, including how many operators have no formula; all formats show it."""
+def total_label(rows: Iterable[Row], ranks: Sequence[int] = ()) -> str:
+    """Name the total, with how many ranks it is of, and how many operators have no formula; all formats show it."""
     missing = len(unpriced(rows))
+    name = f"total of {len(ranks)} ranks" if len(ranks) > 1 else "total"
     if not missing:
-        return "total"
-    return f"total ({missing} operator{'s have' if missing > 1 else ' has'} no formula)"
+        return name
+    return f"{name} ({missing} operator{'s have' if missing > 1 else ' has'} no formula)"
 
 
 def _integer_notes(rows: Sequence[Row]) -> list[str]:

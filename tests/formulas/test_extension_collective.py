@@ -7,6 +7,7 @@ from torch.distributed import _functional_collectives
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from opflops import Cost, OpFlopMode
+from opflops.formulas.wire import ROOTED, SIZED_BY_VALUES
 from opflops.pricing.registry import registry
 
 symm_mem = pytest.importorskip("torch.distributed._symmetric_memory")
@@ -31,13 +32,36 @@ def name():
 
 def charge(operator, out, *args, **kwargs):
     cost, dtype, reason = registry.resolve(operator.default, {}).charge(out, args, kwargs)
-    assert reason == ""
+    assert reason == REASONS.get(operator.__name__, "")
     return cost, dtype
 
 
 def folded_alone(elements):
     """Fold what four ranks have, element by element, on one of them; returns how many additions that takes."""
     return sum(1 for _ in range(elements) for rank in range(RANKS) if rank > 0)
+
+
+def passed_on(elements, rounds=1):
+    """Pass the parts of a buffer around a ring of four ranks; returns the bytes that the first rank sends."""
+    return sum(4 * (elements // RANKS) for _ in range(rounds) for _ in range(RANKS - 1))
+
+
+REASONS = {
+    **dict.fromkeys(("nvshmem_broadcast", "multimem_one_shot_reduce_out", "tile_reduce"), ROOTED),
+    "multi_root_tile_reduce": ROOTED,
+    **dict.fromkeys(("all_to_all_vdev", "all_to_all_vdev_2d", "all_to_all_vdev_2d_offset"), SIZED_BY_VALUES),
+}
+# The bytes that the first of four ranks sends of 12 elements, by what an operator's name has in it; it is the root.
+SENT = {
+    "one_shot_all_reduce": 3 * 48, "all_reduce": passed_on(12, 2), "reduce_scatter": passed_on(12),
+    "all_gather": passed_on(48), "all_to_all": passed_on(12), "broadcast": 48, "put": 48, "multicast": 3 * 48,
+    # Three tiles of three elements that other ranks reduce.
+    "multi_root": 36,
+}  # fmt: skip
+
+
+def sent(op):
+    return next((SENT[each] for each in SENT if each in op), 0)
 
 
 x, part = torch.ones(12), torch.ones(3)
@@ -72,7 +96,8 @@ def test_reductions(op, out, args, alone, read, written):
         pytest.skip("this PyTorch has no such operator")
     cost, dtype = charge(getattr(ours, op), out, *args())
     ops = folded_alone(12)
-    assert cost == Cost(ops=ops if alone else ops // RANKS, bytes_read=4 * read, bytes_written=4 * written)
+    traffic = Cost(bytes_read=4 * read, bytes_written=4 * written, sent=sent(op))
+    assert cost == Cost(ops=ops if alone else ops // RANKS) + traffic
     assert dtype is torch.float32
 
 
@@ -121,7 +146,7 @@ def test_moves(op, out, args, read, written):
     """What is sent is read, what arrives is written over what is not read, and none of it takes arithmetic."""
     if not hasattr(ours, op):
         pytest.skip("this PyTorch has no such operator")
-    assert charge(getattr(ours, op), out, *args())[0] == Cost(bytes_read=read, bytes_written=written)
+    assert charge(getattr(ours, op), out, *args())[0] == Cost(bytes_read=read, bytes_written=written, sent=sent(op))
 
 
 def test_products_of_what_is_gathered():
@@ -131,6 +156,7 @@ def test_products_of_what_is_gathered():
     for gathered in (torch.ones(8, 3), None):
         cost, _ = charge(ours.fused_all_gather_matmul, (gathered, results), left, rights, 0, name())
         assert (cost.macs, cost.ops, cost.transcendentals) == (8 * 3 * 12, 0, 0)
+        assert cost.sent == passed_on(24)
     # Gathered along the axis that is summed over, (8, 3) make (8, 12).
     cost, _ = charge(
         ours.fused_all_gather_matmul,
@@ -164,6 +190,10 @@ def test_scaled_products_of_what_is_gathered():
     # Operands of each product; 40 biases; 56 results of eight bits.
     assert (cost.ops, cost.transcendentals) == ((24 + 15) + (24 + 21) + 40 + 56, 0)
     assert dtype is torch.float8_e4m3fn
+    # Six elements of a byte; with a scale for each of its two rows, eight bytes more.
+    assert cost.sent == 3 * 6
+    call = (*call[:2], torch.ones(2, 1), *call[3:])
+    assert charge(ours.fused_all_gather_scaled_matmul, (fp8(8, 3), results), *call)[0].sent == 3 * (6 + 8)
 
 
 def test_products_that_are_scattered():
@@ -171,6 +201,7 @@ def test_products_that_are_scattered():
     left, right, out = torch.ones(8, 3), torch.ones(3, 5), torch.ones(2, 5)
     cost, _ = charge(ours.fused_matmul_reduce_scatter, out, left, right, "sum", 0, name())
     assert (cost.macs, cost.ops, cost.transcendentals) == (120, folded_alone(40) // RANKS, 0)
+    assert cost.sent == passed_on(40)
     cost, _ = charge(ours.fused_matmul_reduce_scatter, out, left, right, "avg", 0, name())
     assert cost.ops == (folded_alone(40) + 40) // RANKS
 
@@ -194,6 +225,7 @@ def test_scaled_products_that_are_scattered(bias, scale, dtype):
     cost, found = charge(operator, out, **{each: values.get(each) for each in names})
     assert (cost.macs, cost.transcendentals) == (120, 0)
     assert cost.ops == (24 + 15) + 40 + folded_alone(40) // RANKS
+    assert cost.sent == passed_on(40) * dtype.itemsize // 4
     assert found is torch.float8_e4m3fn
 
 
@@ -202,9 +234,9 @@ def test_keys_and_values_of_a_sequence():
     k, v = torch.ones(2, 3, 4), torch.ones(2, 3, 5)
     full = (torch.ones(2, 12, 4), torch.ones(2, 12, 5))
     cost, _ = charge(torch.ops.cplib.flex_cp_allgather, full, k, v, 1, name())
-    assert cost == Cost(bytes_read=4 * 54, bytes_written=4 * 216)
+    assert cost == Cost(bytes_read=4 * 54, bytes_written=4 * 216, sent=passed_on(216))
     cost, _ = charge(torch.ops.cplib.flex_cp_allgather_backward, (k, v), *full, 1, name())
-    assert cost == Cost(ops=folded_alone(216) // RANKS, bytes_read=4 * 216, bytes_written=4 * 54)
+    assert cost == Cost(ops=folded_alone(216) // RANKS, bytes_read=4 * 216, bytes_written=4 * 54, sent=passed_on(216))
 
 
 def test_shards_of_another_axis():
@@ -212,7 +244,7 @@ def test_shards_of_another_axis():
     if not hasattr(torch.ops._dtensor, "shard_dim_alltoall"):
         pytest.skip("this build has no such operator")
     cost, _ = charge(torch.ops._dtensor.shard_dim_alltoall, torch.ones(8, 3), torch.ones(2, 12), 0, 1, name())
-    assert cost == Cost(bytes_read=96, bytes_written=96)
+    assert cost == Cost(bytes_read=96, bytes_written=96, sent=passed_on(24))
 
 
 def test_collectives_as_autograd_sees_them():
@@ -225,7 +257,7 @@ def test_collectives_as_autograd_sees_them():
     ]:
         cost, _ = charge(getattr(differentiable, op), out, *args)
         assert cost == charge(getattr(torch.ops._c10d_functional, op), out, *args)[0]
-        assert cost.ops == (9 if "reduce" in op else 0)
+        assert (cost.ops, cost.sent) == (9 if "reduce" in op else 0, sent(op))
 
 
 @pytest.mark.skipif(

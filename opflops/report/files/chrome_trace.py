@@ -10,6 +10,7 @@ Arguments of an operator's event are:
 - ``flops``, ``macs``, ``ops``, ``transcendentals``, ``bytes``, ``bytes_read``, ``bytes_written``: its cost. These are
   on one event for each call, so that they add up to the profile's total. Integer and bool work, which is not in the
   total, has ``integer_ops`` and ``integer_bytes`` instead;
+- ``group``, ``sent``: of a collective, its process group and the bytes that this rank puts on the wire;
 - ``intensity``: flops per byte, if there are bytes;
 - ``flops_per_s``, ``bytes_per_s``: if there are flops or bytes, over the durations of its kernels added up, if it has
   some; else, of an operator that ran on the CPU, over its own duration;
@@ -256,6 +257,7 @@ def _figures(calls: list[RecordedCall], seconds: float) -> dict[str, Any]:
     if any(row.floating for row in rows):
         cost = total_cost(rows)
         figures |= {"flops": cost.flops, **cost._asdict(), "bytes": cost.bytes}
+        del figures["sent"]
         if cost.bytes:
             figures["intensity"] = cost.flops / cost.bytes
         if seconds and cost.flops:
@@ -267,6 +269,8 @@ def _figures(calls: list[RecordedCall], seconds: float) -> dict[str, Any]:
             "integer_ops": sum(cost.flops for cost in others),
             "integer_bytes": sum(cost.bytes for cost in others),
         }
+    if groups := list(dict.fromkeys(row.group for row in rows if row.group)):
+        figures |= {"group": ", ".join(groups), "sent": sum(row.cost.sent for row in rows)}
     if not all(row.priced for row in rows):
         figures["unpriced"] = True
     if reason := join_reasons(*(row.estimate for row in rows)):

@@ -92,6 +92,11 @@ Version 6 has the keys of version 5, and in each row:
 - ``group``: the process group of a collective, such as ``"tp (8)"``; ``""`` for other operators.
 - ``rank``: the rank that did the work, in a profile of several ranks; else null.
 
+and of a profile that was gathered from several ranks:
+
+- ``ranks``: objects, each rank once, with ``rank`` and ``profile``, an object like the whole document with what is
+  known of that rank beside rows: its modules, memory, timing and remarks.
+
 All keys of an object must be there, once each; of those of a document, only ``rows``. A string may have any character:
 JSON writes a lone surrogate as ``\ud800``. A pair of surrogates is read as the character that it stands for.
 """
@@ -128,6 +133,7 @@ DIFFERENCE_SCHEMA = "opflops.difference"
 VERSIONS = (1, 2, 3, 4, 5, 6)
 KEYS = ("schema", "version", "rows", "sites", "called")
 MORE_KEYS = {2: ("dimensions", "conditions", "cases"), 3: ("remarks",), 4: ("modules", "memory"), 5: ("timing",)}
+MORE_KEYS[6] = ("ranks",)
 _FIELDS = tuple(field.name for field in fields(Row))
 # The first version with each of the keys that rows did not have at first.
 _SINCE = {"activations": 4, "spread": 5, "group": 6, "rank": 6}
@@ -156,6 +162,7 @@ def document(
     modules: Sequence[ModuleRecord] = (),
     memory: Memory | None = None,
     timing: Timing | None = None,
+    ranks: Sequence[tuple[int, dict[str, Any]]] = (),
 ) -> dict[str, Any]:
     """Make the JSON object of a profile; the module docstring describes its schema.
 
@@ -171,12 +178,13 @@ def document(
         memory: What was kept in memory. With it, with modules or with activations, the object has version 4.
         timing: How times were measured. With it, or with spreads of times, the object has version 5; with rows of
             collectives or of several ranks, version 6.
+        ranks: The ranks of a gathered profile, with the object of what each knows beside its rows.
     """
     rows, sites = tuple(rows), tuple(sites)
     sizes = example_sizes(dimensions)
     is_difference = any(_has_negative(row, sizes) for row in (*rows, *sites)) or any(map(_is_decrease, modules))
     is_difference = is_difference or (timing is not None and has_negative_time(timing))
-    is_distributed = any(map(_is_distributed, (*rows, *sites)))
+    is_distributed = bool(ranks) or any(map(_is_distributed, (*rows, *sites)))
     is_timed = is_distributed or timing is not None or any(row.spread is not None for row in (*rows, *sites))
     is_new = is_timed or bool(modules) or memory is not None or any(row.activations != 0 for row in (*rows, *sites))
     version = 6 if is_distributed else 5 if is_timed else 4 if is_new else 3 if remarks else 2 if dimensions else 1
@@ -202,6 +210,8 @@ def document(
         }
     if is_timed:
         written |= {"timing": None if timing is None else encode_timing(timing)}
+    if ranks:
+        written |= {"ranks": [{"rank": rank, "profile": profile} for rank, profile in ranks]}
     return written
 
 

@@ -120,7 +120,22 @@ def _decode(written: Any, fixed: Iterable[str] | None = None) -> dict[str, Any]:
         "modules": _decode_list(written, "modules", lambda entry: read_module(entry, "a module")),
         "memory": _decode_part(written, "memory", read_memory),
         "timing": _decode_part(written, "timing", timing_reader(counts.check_sign)),
+        "ranks": _check_ranks(_decode_list(written, "ranks", _decode_rank)),
     }
+
+
+def _decode_rank(entry: Any) -> tuple[int, dict[str, Any]]:
+    check_keys(entry, "a rank", ("rank", "profile"))
+    check_rank(entry["rank"])
+    return entry["rank"], _decode(entry["profile"])
+
+
+def _check_ranks(ranks: tuple[tuple[int, Any], ...]) -> tuple[tuple[int, Any], ...]:
+    """Check that no rank is there twice."""
+    numbers = [rank for rank, _ in ranks]
+    if twice := [rank for rank in numbers if numbers.count(rank) > 1]:
+        raise ProfileError(f"This profile is damaged: rank {twice[0]} is there more than once in its ranks.")
+    return ranks
 
 
 def _decode_part(written: dict[str, Any], key: str, read: Reader) -> Any:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from opflops.records.rows import Row
     from opflops.report.notes import Symbolic
 
-MEASURES = ("flops", "macs", "transcendentals", "bytes", "seconds", "activations", "calls")
+MEASURES = ("flops", "macs", "transcendentals", "bytes", "seconds", "activations", "sent", "calls")
 
 # They are concatenated in this order; page.js starts the page.
 _SCRIPTS = ("numbers.js", "profile.js", "search.js", "facts.js", "colors.js", "cells.js", "tree.js", "hierarchy.js",
@@ -83,7 +83,7 @@ def page(
         device: The device of the roofline. Without a device, timed rows are drawn without a roof.
         tf32: Whether float32 matmuls run in TF32 on the device.
         measure: The measure shown first: ``"flops"``, ``"macs"``, ``"transcendentals"``, ``"bytes"``,
-            ``"seconds"``, ``"activations"`` or ``"calls"``.
+            ``"seconds"``, ``"activations"``, ``"sent"`` or ``"calls"``.
         about: Facts to show below the title, such as the inputs.
         fits: What the peak of memory is compared with, as for :meth:`opflops.records.memory.Memory.fits`; by default
             ``device``, if it is known how much memory that has.

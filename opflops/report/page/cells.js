@@ -1,7 +1,7 @@
 // The rows of the module tree as elements: names with their types and tags, shares as bars, numbers scaled with the full
 // ones in tooltips. tree.js decides which rows are shown.
 
-const OPTIONAL = new Set(["transcendentals", "activations"]); // columns that are shown while their measure is chosen
+const OPTIONAL = new Set(["transcendentals", "activations", "sent"]); // columns that are shown while their measure is chosen
 
 class Cells {
   constructor(profile, facts, colors, columns) {

@@ -13,6 +13,7 @@ const MEASURES = {
   bytes: { label: "bytes", heading: "Bytes moved", unit: "B", of: { bytes_read: 1, bytes_written: 1 } },
   seconds: { label: "time", heading: "Time", unit: "s", of: { seconds: 1 } },
   activations: { label: "activations", column: "activ.", heading: "Activations", unit: "", of: { activations: 1 } },
+  sent: { label: "sent", heading: "Bytes sent", unit: "B", of: { sent: 1 } },
   calls: { label: "calls", heading: "Calls", unit: "", of: { calls: 1 } },
 };
 
@@ -42,7 +43,9 @@ class Profile {
     this.phase = rows.phase.map((index) => strings[index]);
     this.dtype = rows.dtype.map((index) => strings[index]);
     this.timed = "seconds" in rows;
-    this.withActivations = rows.activations.some((count) => (Array.isArray(count) ? count.length : count));
+    const any = (counts) => counts.some((count) => (Array.isArray(count) ? count.length : count));
+    this.withActivations = any(rows.activations);
+    this.withSent = any(rows.sent);
     this.integer = data.integer;
     this.terms = counts.terms;
     this.denominator = BigInt(counts.denominator ?? 1);
@@ -79,7 +82,7 @@ class Profile {
   }
 
   get measures() {
-    const missing = { seconds: !this.timed, activations: !this.withActivations };
+    const missing = { seconds: !this.timed, activations: !this.withActivations, sent: !this.withSent };
     return Object.keys(MEASURES).filter((name) => !missing[name]);
   }
 

@@ -23,6 +23,7 @@ MEASURES = {
     "bytes": ("memory traffic", "B"),
     "bytes_read": ("memory traffic, reads", "B"),
     "bytes_written": ("memory traffic, writes", "B"),
+    "sent": ("bytes sent", "B"),
     "seconds": ("time", "s"),
 }
 """The name and the unit of each measure on an axis."""

@@ -56,7 +56,8 @@ def total_lines(named: Mapping[str, ComparedProfile]) -> Iterator[ComparedLine]:
         if None not in values:
             yield ComparedLine(Label(label), values, _COUNT_COLUMN)
     timed = any(whole.seconds is not None for whole in wholes)
-    for name in (*_TOTALS, *(["seconds"] if timed else [])):
+    sends = any(whole.cost.sent != 0 for whole in wholes)
+    for name in (*_TOTALS, *(["sent"] if sends else []), *(["seconds"] if timed else [])):
         column = column_of_measure(name)
         yield ComparedLine(
             Label("operator calls" if name == "calls" else name), list(map(column.value, wholes)), column

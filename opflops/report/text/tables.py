@@ -28,6 +28,7 @@ from opflops.report.text.layout import FittedTable, Numbers, lay_out
 from opflops.report.text.memory_lines import memory_lines
 from opflops.report.text.module_facts import module_facts, parameter_notes, total_facts
 from opflops.report.text.paragraphs import wrap_sentences
+from opflops.report.text.rank_lines import rank_lines
 from opflops.report.text.shapes import INPUT, OUTPUT
 from opflops.report.text.sheet import is_markup
 from opflops.report.text.terminal import TIMES
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 _OVERVIEW_LINES = 40
 _OVERVIEW_OPERATORS = 10
+_OVERVIEW_RANKS = 16
 _MODULES = "module / operator"
 REPEATS_NOTE = f"{TIMES}N marks N equal modules on one line. It and the lines below it count all N together."
 _HOW_TO_EXPAND = "Show each one with expand=True or --expand."
@@ -148,7 +150,7 @@ def table(
     sort = "flops" if sort is None and top is not None else sort
     is_tree, sentences = keys == ("module",), []
     facts = module_facts(modules, memory) if is_tree else {}
-    whole = _total_line(rows, floating, total_facts(facts, memory) if is_tree else None)
+    whole = _total_line(rows, floating, total_facts(facts, memory) if is_tree else None, ranks=symbolic.ranks)
     names = choose_columns(columns, whole.amount, symbolic.timing)
     check_module_columns([*names, sort], keys)
     if is_tree:
@@ -158,6 +160,9 @@ def table(
         lines, heading = tree.lines, _MODULES
         sentences = [f"{REPEATS_NOTE} {_HOW_TO_EXPAND}"] if tree.repeated else []
         sentences += _module_notes(names, tree, modules, memory)
+    elif keys == ("rank",) and symbolic.ranks:
+        found = rank_lines(floating, symbolic.ranks)
+        lines, heading = keep_top(found, sort_positions(found, sort, sizes), top), "rank"
     else:
         lines, heading = _list_lines(floating, keys, sort, sizes, top), " / ".join(keys)
     laid = lay_out(
@@ -228,14 +233,19 @@ def overview(
         return "\n".join([*kept, *wrap_sentences(notes(rows, symbolic), width)])
     sizes = example_sizes(symbolic.dimensions)
     facts = module_facts(modules, memory)
-    whole = _total_line(rows, floating, total_facts(facts, memory))
+    whole = _total_line(rows, floating, total_facts(facts, memory), ranks=symbolic.ranks)
     names = choose_columns(None, whole.amount, symbolic.timing)
     tree = tree_lines(floating, sizes=sizes, max_lines=_OVERVIEW_LINES, expand=expand, facts=facts, columns=names)
-    without_facts = _total_line(rows, floating)
+    without_facts = _total_line(rows, floating, ranks=symbolic.ranks)
     operators = _list_lines(floating, ("op",), "flops", sizes, _OVERVIEW_OPERATORS)
     parts = [(_MODULES, tree.lines, whole), ("op", operators, without_facts)]
     several = [key for key in ("phase", "dtype") if len(set(map(attrgetter(key), floating))) > 1]
     parts += [(key, _list_lines(floating, (key,), None, sizes), without_facts) for key in several]
+
+    if len(symbolic.ranks) > 1:
+        by_rank = rank_lines(floating, symbolic.ranks)
+        order = sort_positions(by_rank, "flops" if len(by_rank) > _OVERVIEW_RANKS else None, sizes)
+        parts.append(("rank", keep_top(by_rank, order, _OVERVIEW_RANKS), without_facts))
 
     def laid_out(numbers: Numbers) -> list[FittedTable]:
         timing = symbolic.timing
@@ -273,8 +283,10 @@ def _check_layout(expand: object, width: object, *, color: object, bar: object) 
         check_flag("bar", bar)
 
 
-def _total_line(rows: Sequence[Row], floating: Sequence[Row], facts: ModuleFacts | None = None) -> Line:
-    return Line(total_label(rows), Amount(floating, facts), kind=TOTAL)
+def _total_line(
+    rows: Sequence[Row], floating: Sequence[Row], facts: ModuleFacts | None = None, *, ranks: Sequence[int] = ()
+) -> Line:
+    return Line(total_label(rows, ranks), Amount(floating, facts), kind=TOTAL)
 
 
 def _list_lines(

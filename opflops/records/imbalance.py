@@ -8,11 +8,12 @@ from opflops.errors import ProfileError
 from opflops.records.algebra import as_int
 from opflops.records.cost import Cost
 from opflops.records.rows import check_concrete
-from opflops.units import duration, exact
 from opflops.wording import join_ranks, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from typing_extensions import Self
 
     from opflops.records.rows import Row
 
@@ -31,7 +32,7 @@ class Imbalance(float):
     measure: str
     amounts: Mapping[int, float]
 
-    def __new__(cls, measure: str, amounts: Mapping[int, float]) -> Imbalance:
+    def __new__(cls, measure: str, amounts: Mapping[int, float]) -> Self:
         """Divide the largest amount by the mean; without any work, ranks are even."""
         whole = sum(amounts.values())
         made = super().__new__(cls, max(amounts.values()) * len(amounts) / whole if whole else 1.0)
@@ -71,7 +72,7 @@ class Imbalance(float):
         return f"{beginning}: most {ends[0]}, mean {self._format(mean)}, least {ends[1]}"
 
     def _format(self, amount: float) -> str:
-        return duration(amount) if self.measure == _SECONDS else exact(round(amount))
+        return f"{amount:.4g} s" if self.measure == _SECONDS else f"{round(amount):,}"
 
 
 def find_imbalance(rows: Sequence[Row], ranks: Iterable[int], measure: str) -> Imbalance:
