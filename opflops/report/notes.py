@@ -8,7 +8,7 @@ from opflops.records.algebra import as_int
 from opflops.records.imbalance import find_imbalance
 from opflops.records.rows import total, unpriced
 from opflops.report.amounts import Amount
-from opflops.report.text.communication_table import sent_notes
+from opflops.report.communication_notes import sent_notes
 from opflops.report.timing_notes import timing_notes
 from opflops.units import duration, exact
 from opflops.wording import join_ranks

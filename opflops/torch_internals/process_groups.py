@@ -125,6 +125,13 @@ def _name_by_meshes(group: Any) -> str:
 def _dimensions(mesh: Any) -> list[tuple[str, Any]]:
     """List the dimensions of a mesh, by their names, and their groups; none if this rank is not part of it."""
     try:
-        return list(zip(mesh.mesh_dim_names or (), mesh.get_all_groups(), strict=False))
+        groups = mesh.get_all_groups()
+        # A mesh finds its groups by their names. One that outlived its groups finds those that have their names now.
+        made_of = getattr(mesh._root_mesh or mesh, "_pg_registry", {})
     except (AttributeError, LookupError, RuntimeError):
         return []
+    return [
+        (name, group)
+        for name, group in zip(mesh.mesh_dim_names or (), groups, strict=False)
+        if made_of.get(group.group_name, group) is group
+    ]
