@@ -111,7 +111,7 @@ def plan(
     return Plan(sizes, (*found,), (*dict.fromkeys(remarks),))
 
 
-def _check_mesh(mesh: object) -> dict[str, int]:
+def _check_mesh(mesh: Any) -> dict[str, int]:
     if not hasattr(mesh, "items") or isinstance(mesh, type) or not mesh:
         raise ArgumentError(
             f"mesh must be a dict of sizes by the names of dimensions, such as {{'dp': 8, 'tp': 2}}, not {describe(mesh)}."
@@ -128,7 +128,9 @@ def _check_mesh(mesh: object) -> dict[str, int]:
 def _check_rank(rank: object, mesh: Mapping[str, int]) -> None:
     world = prod(mesh.values())
     if rank is not None and (type(rank) is not int or not 0 <= rank < world):
-        raise ArgumentError(f"rank must be a number from 0 to {world - 1}, or None for all ranks, not {describe(rank)}.")
+        raise ArgumentError(
+            f"rank must be a number from 0 to {world - 1}, or None for all ranks, not {describe(rank)}."
+        )
 
 
 def _unproven(group: RankGroup, mesh: Mapping[str, int]) -> str:

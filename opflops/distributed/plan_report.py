@@ -25,15 +25,14 @@ def format_plan(plan: Plan) -> str:
         "ranks": [f"{len(each):,}" for each in plan.classes],
         "macs": [scaled(each.profile.total.macs) for each in plan.classes],
         "flops": [scaled(each.profile.total.flops) for each in plan.classes],
-        "sent": [data_size(each.profile.total.sent) for each in plan.classes],
+        "sent": [data_size(each.profile.communication().sent) for each in plan.classes],
     }
     if plan.memory is not None:
         peaks = (each.profile.memory for each in plan.classes)
         columns["peak"] = ["" if memory is None else data_size(memory.peak) for memory in peaks]
     labels = [Label(join_ranks(each.ranks)) for each in plan.classes]
     lines = [f"Plan of {ranks} (mesh {printable(mesh)})", "", _render("each of", labels, columns)]
-    for each in plan.classes:
-        lines += _communication(each, of_several=len(plan.classes) > 1)
+    lines += _communication(plan.classes)
     sentences = [*([_whole(plan)] if count > 1 else []), *_how_found(plan.classes), *plan.remarks]
     return to_encodable("\n".join([*lines, "", *wrap_sentences([printable(each) for each in sentences])]))
 
@@ -43,22 +42,33 @@ def _render(heading: str, labels: Sequence[Label], columns: dict[str, list[str]]
     return render(sheet, "simple", color=False)
 
 
-def _communication(each: RankClass, *, of_several: bool) -> list[str]:
-    """Write what a rank sends, by process group, operator and phase."""
-    sent = {key: cost for key, cost in each.profile.by("group", "op", "phase").items() if cost.sent}
-    if not sent:
-        return []
-    labels = [Label(printable(f"{group}: {op}")) for group, op, _ in sent]
-    columns = {
-        "phase": [printable(phase) for _, _, phase in sent],
-        "sent": [data_size(cost.sent) for cost in sent.values()],
-    }
-    return ["", _render(f"sent by {join_ranks(each.ranks)}" if of_several else "sent by a rank", labels, columns)]
+def _communication(classes: Sequence[RankClass]) -> list[str]:
+    """Write what a rank of each class sends, by process group, operator and phase; once for those that send the same."""
+    sending: dict[tuple[tuple[tuple[str, str, str], int], ...], list[int]] = {}
+    for each in classes:
+        sent: dict[tuple[str, str, str], int] = {}
+        # Totals are of floating-point numbers alone, but all numbers are sent.
+        for row in each.profile.rows:
+            if row.cost.sent:
+                key = row.group, row.op, row.phase
+                sent[key] = sent.get(key, 0) + row.cost.sent
+        sending.setdefault(tuple(sent.items()), []).extend(each.ranks)
+    lines: list[str] = []
+    for sends, ranks in sending.items():
+        if sends:
+            labels = [Label(printable(f"{group}: {op}")) for (group, op, _), _ in sends]
+            columns = {
+                "phase": [printable(phase) for (_, _, phase), _ in sends],
+                "sent": [data_size(sent) for _, sent in sends],
+            }
+            who = "each rank" if len(sending) == 1 else f"each of {join_ranks(ranks)}"
+            lines += ["", _render(f"sent by {who}", labels, columns)]
+    return lines
 
 
 def _whole(plan: Plan) -> str:
     total = plan.total
-    return f"All {plan.ranks:,} ranks: {scaled(total.macs)} macs, {scaled(total.flops)} flops, {data_size(total.sent)} sent."
+    return f"All {plan.ranks:,} ranks: {scaled(total.macs)} macs, {scaled(total.flops)} flops, {data_size(plan.communication().sent)} sent."
 
 
 def _how_found(classes: Sequence[RankClass]) -> list[str]:

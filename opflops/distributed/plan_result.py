@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from opflops.distributed.plan_report import format_plan
@@ -11,6 +11,7 @@ from opflops.profile.gathering import combine_ranks
 from opflops.profile.communication import Communication
 from opflops.records.imbalance import Imbalance
 from opflops.records.arguments import describe, explain_methods, no_advice
+from opflops.records.communication import traffic_of
 from opflops.records.cost import ZERO
 from opflops.wording import join_ranks
 
@@ -34,10 +35,19 @@ class RankClass:
 
     ranks: tuple[int, ...]
     run: tuple[int, ...]
-    profile: Profile = field(repr=False)
+    profile: Profile
 
     def __len__(self) -> int:
         return len(self.ranks)
+
+    def __repr__(self) -> str:
+        """Write the ranks, and which of them were run.
+
+        >>> from opflops import Profile
+        >>> RankClass((0, 1, 2, 3), (0, 3), Profile())
+        RankClass(ranks 0-3; run: ranks 0 and 3)
+        """
+        return f"RankClass({join_ranks(self.ranks)}; run: {join_ranks(self.run)})"
 
 
 @explain_methods(no_advice, ProfileArgumentError)
@@ -109,6 +119,18 @@ class Plan:
             for value, cost in each.profile.by(*keys).items():
                 sums[value] = sums.get(value, ZERO) + cost * len(each)
         return sums
+
+    def communication(self) -> Communication:
+        """Add up what all ranks together send, by process group and collective.
+
+        What one rank sends is ``plan.of_rank(0).communication()``; see :meth:`opflops.Profile.communication`.
+        """
+        rows = (
+            replace(row, cost=row.cost * len(each), calls=row.calls * len(each))
+            for each in self.classes
+            for row in each.profile.rows
+        )
+        return Communication(traffic_of(rows))
 
     def gather(self) -> Profile:
         """Return the profile that :meth:`opflops.Profile.gather` would return on the cluster, with rows of all ranks.

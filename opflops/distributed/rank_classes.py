@@ -72,7 +72,9 @@ class RankClasses:
         first, last = self._run(each[0] for each in box), self._run(each[-1] for each in box)
         reads = [each for each in dict.fromkeys((*first.reads, *last.reads)) if self._dimensions_in(each, box)]
         asked = {axis for each in reads for axis in self._dimensions_in(each, box)}
-        answers = [[range(each, each + 1) for each in box[axis]] if axis in asked else [box[axis]] for axis in self._axes]
+        answers = [
+            [range(each, each + 1) for each in box[axis]] if axis in asked else [box[axis]] for axis in self._axes
+        ]
         if asked and prod(map(len, answers)) <= MAX_ANSWERS:
             parts: Iterable[Box] = product(*answers)
         elif len(pieces := self._pieces(box, first)) > 1:
@@ -92,11 +94,13 @@ class RankClasses:
         for axis, coordinates in enumerate(box):
             others = [each[0] for each in box], [each[-1] for each in box]
 
-            def held(coordinate: int, axis: int = axis, others: tuple[list[int], ...] = others) -> list[tuple[int, ...]]:
+            def held(
+                coordinate: int, axis: int = axis, others: tuple[list[int], ...] = others
+            ) -> list[tuple[int, ...]]:
                 places = [(*other[:axis], coordinate, *other[axis + 1 :]) for other in others]
                 return [shape(place) for place in places for shape in run.shapes]
 
-            starts = []
+            starts: list[int] = []
             while (start := [coordinates[0], *starts][-1]) < coordinates[-1] and held(start) != held(coordinates[-1]):
                 # Shards never grow, so that none after one that is smaller is as large again.
                 rest, here = range(start + 1, coordinates[-1] + 1), held(start)

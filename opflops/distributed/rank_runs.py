@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -13,14 +14,24 @@ from torch.utils._pytree import tree_map_only
 from opflops.counting.backward import find_differentiable, run_backward
 from opflops.counting.closures import bound_state, closure_state, modules_of_helpers, outermost, rebind, state_in
 from opflops.counting.fake_call import call_model
-from opflops.counting.optimizer_step import make_optimizer, names_of_state, run_step
+from opflops.counting.optimizer_step import make_optimizer, run_step
 from opflops.distributed.pipelines import as_step, modules_of_schedule
-from opflops.errors import OpflopsError
+from opflops.errors import OpflopsError, raised_by_signal_handler
 from opflops.mode import OpFlopMode
 from opflops.records.arguments import describe
 from opflops.torch_internals.dispatch import modes_swapped
-from opflops.torch_internals.fake_process_groups import RankRead, fake_rank, rank_reads, uneven_shapes
+from opflops.torch_internals.fake_process_groups import (
+    RankRead,
+    RankReads,
+    created_on,
+    fake_rank,
+    fake_reductions,
+    needs_its_tensors,
+    rank_reads,
+    uneven_shapes,
+)
 from opflops.torch_internals.fake_tensors import fake_copies
+from opflops.torch_internals.modules import replace_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,7 +64,7 @@ class RankRun:
         return mine.rows == others.rows and mine.memory == others.memory and mine.modules == others.modules
 
 
-@dataclass(frozen=True)
+@dataclass
 class RankProgram:
     """Hold a program to run as some ranks.
 
@@ -66,6 +77,7 @@ class RankProgram:
         causal: As for :class:`opflops.OpFlopMode`.
         memory: Whether to follow what is alive in memory.
         allocator: How to round sizes then.
+        builds_on_meta: Whether the model can be made on the meta device, which is much faster than on fake tensors.
     """
 
     build: Callable[[Any], Any]
@@ -76,6 +88,7 @@ class RankProgram:
     causal: Any = "dense"
     memory: bool = False
     allocator: str | None = None
+    builds_on_meta: bool = True
 
     def run(self, rank: int) -> RankRun:
         """Run the program as a rank.
@@ -83,26 +96,46 @@ class RankProgram:
         Raises:
             OpflopsError: ``build`` returns nothing to call, or there is no gradient to compute.
         """
-        with fake_rank(rank, self.mesh) as mesh, rank_reads(self.mesh) as reads:
-            with META:
+        if self.builds_on_meta:
+            with fake_rank(rank, self.mesh) as mesh, rank_reads(self.mesh) as reads:
+                try:
+                    with META:
+                        model = self.build(mesh)
+                except Exception as error:
+                    if isinstance(error, OpflopsError) or raised_by_signal_handler(error):
+                        raise
+                    self.builds_on_meta = False
+                else:
+                    self.builds_on_meta = not any(map(needs_its_tensors, _models_of(model)))
+                if self.builds_on_meta:
+                    with fake_copies(None):
+                        return self._run_built(rank, model, mesh, reads)
+        # Some wrappers look at values, or keep the tensors that they find.
+        with fake_rank(rank, self.mesh) as mesh, rank_reads(self.mesh) as reads, fake_copies(None):
+            with created_on(CPU):
                 model = self.build(mesh)
-            step = as_step(model)
-            if not callable(step):
-                raise OpflopsError(
-                    f"build(mesh) returned {describe(model)}. It must return the sharded model, a pipeline schedule, or "
-                    "a function of the inputs that runs a step."
-                )
-            state = [*bound_state(step), *state_in(closure_state(step)), *modules_of_helpers(step), *state_in([model])]
-            modules = [*modules_of_schedule(model), *(each for each in state if isinstance(each, nn.Module))]
-            models = outermost(modules)
-            with fake_copies(None):
-                for each in models:
-                    materialize(each)
-                step = with_fake_tensors(step)
-                args, kwargs = self._inputs(mesh)
-                profile = self._count(step, models, args, kwargs)
-            parameters = [each for model in models for each in model.parameters()]
-            return RankRun(rank, profile, tuple(reads), tuple(uneven_shapes(parameters, self.mesh)))
+            return self._run_built(rank, model, mesh, reads)
+
+    def _run_built(self, rank: int, model: Any, mesh: Any, reads: RankReads) -> RankRun:
+        step = as_step(model)
+        if not callable(step):
+            raise OpflopsError(
+                f"build(mesh) returned {describe(model)}. It must return the sharded model, a pipeline schedule, or a "
+                "function of the inputs that runs a step."
+            )
+        models = _models_of(model)
+        if self.builds_on_meta:
+            for each in models:
+                replace_tensors(each, fake_copy)
+            step = with_fake_tensors(step)
+        with ExitStack() as stack:
+            for each in models:
+                stack.enter_context(fake_reductions(each))
+            args, kwargs = self._inputs(mesh)
+            reads.in_step = True
+            profile = self._count(step, models, args, kwargs)
+        parameters = [each for model in models for each in model.parameters()]
+        return RankRun(rank, profile, tuple(reads), tuple(uneven_shapes(parameters, self.mesh)))
 
     def _count(
         self,
@@ -151,31 +184,24 @@ def _has_gradients(models: list[nn.Module]) -> bool:
     return any(each.grad is not None for model in models for each in model.parameters())
 
 
-def materialize(model: nn.Module) -> None:
-    """Put fake tensors on the CPU in place of a model's parameters and of its buffers on meta.
-
-    A parameter of several modules stays one.
-    """
-    owners: dict[int, list[tuple[nn.Module, str]]] = {}
-    for module in model.modules():
-        for name, parameter in module._parameters.items():
-            if parameter is not None:
-                owners.setdefault(id(parameter), []).append((module, name))
-    model._apply(_fake_copy)
-    for (first, first_name), *others in owners.values():
-        for module, name in others:
-            module._parameters[name] = first._parameters[first_name]
+def _models_of(model: Any) -> list[nn.Module]:
+    """List the models that what was built has: itself, those of a pipeline's stages, or those that a function uses."""
+    if stages := modules_of_schedule(model):
+        return stages
+    state = [*bound_state(model), *state_in([closure_state(model), model]), *modules_of_helpers(model)]
+    return outermost(each for each in state if isinstance(each, nn.Module))
 
 
 def with_fake_tensors(step: Callable[..., Any]) -> Callable[..., Any]:
     """Put fake tensors on the CPU in place of those on meta that a function, or another callable, refers to."""
     if isinstance(step, FunctionType):
-        replaced = tree_map_only(Tensor, _fake_copy, closure_state(step))
+        replaced = tree_map_only(Tensor, fake_copy, closure_state(step))
         return rebind(step, replaced) if replaced else step
     if not isinstance(step, nn.Module) and hasattr(step, "__dict__"):
-        vars(step).update(tree_map_only(Tensor, _fake_copy, vars(step)))
+        vars(step).update(tree_map_only(Tensor, fake_copy, vars(step)))
     return step
 
 
-def _fake_copy(tensor: Tensor) -> Tensor:
+def fake_copy(tensor: Tensor) -> Tensor:
+    """Return a tensor on the CPU without known values for a parameter, or for what is on meta; others as they are."""
     return torch.empty_like(tensor, device=CPU) if tensor.is_meta or isinstance(tensor, nn.Parameter) else tensor

@@ -7,6 +7,9 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from torch.overrides import TorchFunctionMode
+
+from opflops.torch_internals.modules import DATA_PARALLEL, distributed_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,7 +18,13 @@ if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
 # What asks these for its rank asks for something that only depends on how tensors are sharded.
-_SHARDING_PACKAGES = ("torch.distributed.tensor", "torch.distributed.fsdp._fully_shard", "torch.distributed._composable")
+_SHARDING_PACKAGES = (
+    "torch.distributed.tensor",
+    "torch.distributed.fsdp._fully_shard",
+    "torch.distributed._composable",
+)
+# It sends tensors from one rank to the others, which distributes parameters before the step.
+_SCATTERING_MODULE = "torch.distributed.tensor._collective_utils"
 _GROUP_MODULES = tuple(f"torch.distributed.{name}" for name in ("distributed_c10d", "c10d_logger", "device_mesh"))
 # The functions of these modules by which a program asks for its rank; the others make groups, or check arguments.
 _RANK_GETTERS = frozenset({"get_rank", "get_local_rank", "get_coordinate", "get_node_local_rank", "get_group_rank"})
@@ -58,7 +67,9 @@ def fake_rank(rank: int, mesh: Mapping[str, int]) -> Iterator[DeviceMesh]:
     Yields:
         The mesh.
     """
-    from torch.distributed.tensor import _random  # noqa: PLC0415 - not in every build
+    from torch.distributed.device_mesh import init_device_mesh  # noqa: PLC0415 - not in every build
+    from torch.distributed.tensor import _random  # noqa: PLC0415 - as above
+    from torch.nn.parallel import distributed as data_parallel  # noqa: PLC0415 - as above
     from torch.testing._internal.distributed.fake_pg import FakeStore  # noqa: PLC0415 - as above
 
     world = 1
@@ -66,17 +77,71 @@ def fake_rank(rank: int, mesh: Mapping[str, int]) -> Iterator[DeviceMesh]:
         world *= size
     # Making a group replaces what writes tracebacks.
     tracker, hook = _random._rng_tracker, sys.excepthook
+    verify = data_parallel._verify_param_shape_across_processes
     try:
+        # It compares what the ranks sent.
+        data_parallel._verify_param_shape_across_processes = lambda *_args, **_kwargs: True
         _random._rng_tracker = None
         # Plans of where results lie refer to the meshes of another rank.
         _forget_sharding()
         torch.distributed.init_process_group("fake", store=FakeStore(), rank=rank, world_size=world)
-        yield torch.distributed.init_device_mesh("cpu", tuple(mesh.values()), mesh_dim_names=tuple(mesh))
+        yield init_device_mesh("cpu", tuple(mesh.values()), mesh_dim_names=tuple(mesh))
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
         _random._rng_tracker, sys.excepthook = tracker, hook
+        data_parallel._verify_param_shape_across_processes = verify
         _forget_sharding()
+
+
+class _CreatedOn(TorchFunctionMode):
+    """Create tensors on a device that are asked for on meta, also by ``with torch.device("meta")``."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self._device = device
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if (device := kwargs.get("device")) is not None and torch.device(device).type == "meta":
+            # Fake tensors are made of such on meta.
+            asking = str(sys._getframe(1).f_globals.get("__name__"))
+            if not asking.startswith(("torch._", "opflops.")):
+                kwargs = {**kwargs, "device": self._device}
+        return func(*args, **kwargs)
+
+
+def created_on(device: torch.device) -> TorchFunctionMode:
+    """Return a context in which tensors that are asked for on meta are on another device."""
+    return _CreatedOn(device)
+
+
+def needs_its_tensors(model: torch.nn.Module) -> bool:
+    """Return whether a wrapper in a model keeps the tensors that it found, so that they cannot be replaced."""
+    wrappers = (DATA_PARALLEL, "FullyShardedDataParallel")
+    return any(distributed_by(module) in wrappers for module in model.modules())
+
+
+@contextmanager
+def fake_reductions(model: torch.nn.Module) -> Iterator[None]:
+    """Let the wrappers of a model reduce gradients; what a fake group returns has no result, which C++ code needs."""
+    from torch.distributed import all_reduce  # noqa: PLC0415 - as above
+
+    for module in model.modules():
+        if distributed_by(module) != DATA_PARALLEL or module._comm_hooks:  # type: ignore[truthy-function]
+            continue
+
+        def average(group: Any, bucket: Any) -> torch.futures.Future[torch.Tensor]:
+            gradients = bucket.buffer().div_(group.size())
+            all_reduce(gradients, group=group)
+            done: torch.futures.Future[torch.Tensor] = torch.futures.Future()
+            done.set_result(gradients)
+            return done
+
+        # The wrapper compares them with classes, and not with their names.
+        average.__annotations__.clear()
+        module.register_comm_hook(module.process_group, average)  # type: ignore[operator]
+    yield
 
 
 def _forget_sharding() -> None:
@@ -90,7 +155,9 @@ def _forget_sharding() -> None:
     _redistribute.clear_redistribute_planner_cache()
 
 
-def uneven_shapes(tensors: Iterable[Any], mesh: Mapping[str, int]) -> list[Callable[[tuple[int, ...]], tuple[int, ...]]]:
+def uneven_shapes(
+    tensors: Iterable[Any], mesh: Mapping[str, int]
+) -> list[Callable[[tuple[int, ...]], tuple[int, ...]]]:
     """Return functions from the coordinates of a rank in the mesh to the shapes that it holds of distributed tensors.
 
     Those whose shards are even are left out, and those that are distributed over groups that are not of the mesh.
@@ -133,8 +200,18 @@ def _shape_at(
     return at
 
 
+class RankReads(dict[RankRead, None]):
+    """Hold where a program asks for its rank, other than to shard tensors.
+
+    Attributes:
+        in_step: Whether the program runs its step, and not what comes before it and is not counted.
+    """
+
+    in_step = False
+
+
 @contextmanager
-def rank_reads(mesh: Mapping[str, int]) -> Iterator[dict[RankRead, None]]:
+def rank_reads(mesh: Mapping[str, int]) -> Iterator[RankReads]:
     """Collect where a program asks for its rank, other than to shard tensors.
 
     Args:
@@ -143,14 +220,14 @@ def rank_reads(mesh: Mapping[str, int]) -> Iterator[dict[RankRead, None]]:
     from torch.distributed import ProcessGroup, get_process_group_ranks  # noqa: PLC0415 - as above
     from torch.distributed.device_mesh import DeviceMesh  # noqa: PLC0415 - as above
 
-    reads: dict[RankRead, None] = {}
+    reads = RankReads()
 
     def dimensions_of(ranks: list[int]) -> tuple[str, ...]:
         where = [coordinates_of(rank, mesh) for rank in ranks]
         return tuple(name for axis, name in enumerate(mesh) if len({each[axis] for each in where}) > 1)
 
     def note(ranks: Callable[[], list[int]], frame: FrameType) -> None:
-        asking = _asking_frame(frame)
+        asking = _asking_frame(frame, in_step=reads.in_step)
         if asking is not None and (dimensions := dimensions_of(ranks())):
             name = asking.f_code.co_filename.replace("\\", "/").rpartition("/")[2]
             reads[RankRead(dimensions, f"{name}:{asking.f_lineno}")] = None
@@ -178,7 +255,7 @@ def rank_reads(mesh: Mapping[str, int]) -> Iterator[dict[RankRead, None]]:
         return method
 
     with ExitStack() as stack:
-        patched = [(ProcessGroup, "rank", noting_group)]
+        patched: list[tuple[Any, str, Any]] = [(ProcessGroup, "rank", noting_group)]
         patched += [(DeviceMesh, name, noting_mesh) for name in ("get_rank", "get_local_rank", "get_coordinate")]
         for owner, name, wrap in patched:
             # Not what getattr() returns, which is no method any more for a class of C++.
@@ -191,7 +268,7 @@ def rank_reads(mesh: Mapping[str, int]) -> Iterator[dict[RankRead, None]]:
 def coordinates_of(rank: int, mesh: Mapping[str, int]) -> tuple[int, ...]:
     """Return the coordinates of a rank in a mesh; the last dimension varies fastest."""
     found = []
-    for size in reversed(mesh.values()):
+    for size in reversed([*mesh.values()]):
         rank, coordinate = divmod(rank, size)
         found.append(coordinate)
     return tuple(reversed(found))
@@ -204,7 +281,7 @@ def _ranks_asked_for(mesh: Any, method: str, mesh_dim: int | str | None = None) 
     return [int(each) for each in mesh.mesh.flatten().tolist()]
 
 
-def _asking_frame(frame: FrameType | None) -> FrameType | None:
+def _asking_frame(frame: FrameType | None, *, in_step: bool) -> FrameType | None:
     """Return the frame outside torch.distributed's groups that asks for a rank; None if it needs not be known."""
     entry = None
     while frame is not None and frame.f_globals.get("__name__") in (*_GROUP_MODULES, __name__):
@@ -213,4 +290,6 @@ def _asking_frame(frame: FrameType | None) -> FrameType | None:
     if frame is None or (entry is not None and entry.f_code.co_name not in _RANK_GETTERS):
         return None
     name = str(frame.f_globals.get("__name__"))
+    if name == _SCATTERING_MODULE and in_step:
+        return frame
     return None if any(name == each or name.startswith(f"{each}.") for each in _SHARDING_PACKAGES) else frame
