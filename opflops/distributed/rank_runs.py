@@ -32,6 +32,8 @@ from opflops.torch_internals.fake_process_groups import (
 )
 from opflops.torch_internals.fake_tensors import fake_copies
 from opflops.torch_internals.modules import replace_tensors
+from opflops.torch_internals.pipelines import StageNotRunError, StageShapes, stage_shapes_exchanged
+from opflops.wording import join_ranks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -90,12 +92,33 @@ class RankProgram:
     allocator: str | None = None
     builds_on_meta: bool = True
 
+    def __post_init__(self) -> None:
+        self._runs: dict[int, RankRun] = {}
+        self._shapes = StageShapes()
+
     def run(self, rank: int) -> RankRun:
-        """Run the program as a rank.
+        """Run the program as a rank, after those whose shapes a stage of a pipeline needs.
 
         Raises:
             OpflopsError: ``build`` returns nothing to call, or there is no gradient to compute.
         """
+        waiting = [rank]
+        while waiting:
+            try:
+                if waiting[-1] not in self._runs:
+                    known = len(self._shapes)
+                    self._runs[waiting[-1]] = self._run(waiting[-1])
+                waiting.pop()
+            except StageNotRunError as missing:
+                if missing.rank in waiting and len(self._shapes) == known:
+                    raise OpflopsError(
+                        f"The stages of {join_ranks(waiting)} wait for the shapes of one another. Give each "
+                        "PipelineStage its input_args, output_args, input_grads and output_grads."
+                    ) from missing
+                waiting.append(missing.rank)
+        return self._runs[rank]
+
+    def _run(self, rank: int) -> RankRun:
         if self.builds_on_meta:
             with fake_rank(rank, self.mesh) as mesh, rank_reads(self.mesh) as reads:
                 try:
@@ -129,6 +152,7 @@ class RankProgram:
                 replace_tensors(each, fake_copy)
             step = with_fake_tensors(step)
         with ExitStack() as stack:
+            stack.enter_context(stage_shapes_exchanged(self._shapes))
             for each in models:
                 stack.enter_context(fake_reductions(each))
             args, kwargs = self._inputs(mesh)

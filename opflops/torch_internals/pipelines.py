@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 
-_SCHEDULES = "torch.distributed.pipelining.schedules"
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_STAGE, _SCHEDULES = "torch.distributed.pipelining.stage", "torch.distributed.pipelining.schedules"
 
 
 def is_schedule(value: object) -> bool:
@@ -18,3 +24,61 @@ def is_schedule(value: object) -> bool:
 def stages_of(schedule: Any) -> list[Any]:
     """Return the stages that a schedule runs on this rank."""
     return list(schedule._stages) if hasattr(schedule, "_stages") else [schedule._stage]
+
+
+class StageNotRunError(Exception):
+    """Report that a stage needs the shapes that another one sends, whose rank was not run yet.
+
+    Attributes:
+        rank: The rank of the other stage.
+    """
+
+    def __init__(self, rank: int) -> None:
+        super().__init__(f"The shapes of a stage of rank {rank} are not known yet.")
+        self.rank = rank
+
+
+class StageShapes(dict[tuple[int, int, int], Any]):
+    """Hold the shapes that stages of a pipeline send to one another, by rank and number of the sender, and receiver."""
+
+
+@contextmanager
+def stage_shapes_exchanged(shapes: StageShapes) -> Iterator[None]:
+    """Let stages of a pipeline learn the shapes of their inputs and gradients from ranks that ran before in this process.
+
+    Raises:
+        StageNotRunError: Inside, if a rank must run first.
+    """
+    module = sys.modules.get(_STAGE)
+    with ExitStack() as stack:
+        if module is not None:
+            owner: Any = module.PipelineStage
+
+            def send(stage: Any, meta: Any, to: int) -> None:
+                shapes[torch.distributed.get_rank(), stage.stage_index, to] = meta
+
+            def receive(stage: Any, sender: int) -> Any:
+                rank = stage._resolve_peer_global_rank(sender)
+                if (rank, sender, stage.stage_index) not in shapes:
+                    raise StageNotRunError(rank)
+                return shapes[rank, sender, stage.stage_index]
+
+            def vote(stage: Any, has_backward: bool, received_acc: Any = None) -> torch.Tensor:  # noqa: FBT001 - as there
+                dynamic = module.InferenceMode.needs_dynamic(stage._user_meta, has_backward)
+                own = torch.tensor([0 if dynamic else 1], dtype=torch.int32, device=stage.device)
+                return own if received_acc is None else own * received_acc
+
+            def result(_stage: Any, received_result: Any = None) -> Any:
+                return received_result
+
+            replaced = {
+                "_send_meta": send,
+                "_recv_meta": receive,
+                "_warmup_forward_vote": vote,
+                "_warmup_backward_result": result,
+            }
+            for name, function in replaced.items():
+                if name in vars(owner):
+                    stack.callback(setattr, owner, name, vars(owner)[name])
+                    setattr(owner, name, function)
+        yield
