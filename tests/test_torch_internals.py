@@ -1108,7 +1108,8 @@ def test_sizes_are_read_without_a_guard_and_without_being_seen():
         assert tensor_sizes.torch_function_mode_enabled()
         assert tensor_sizes.read_shapes([plain]) == (((3,), torch.float32),)
         with tensor_sizes.reading_registered():
-            assert tensor_sizes.read_tensors([plain, None]) == [(12, torch.float32, False), (0, 0, False)]
+            read, is_lazy = tensor_sizes.read_tensors([plain, None])
+        assert (read, is_lazy) == ([(12, torch.float32, False), (0, 0, False)], False)
         assert Seen.names == []
 
 
@@ -1116,7 +1117,7 @@ def test_sizes_are_read_without_a_guard_and_without_being_seen():
 def test_parameters_of_all_kinds_are_read():
     """Their bytes and elements: sparse, uninitialized, of a subclass that consists of others, fake."""
     with tensor_sizes.reading_registered():
-        read = tensor_sizes.read_tensors(
+        read, is_lazy = tensor_sizes.read_tensors(
             [
                 nn.Parameter(torch.ones(3, 2, dtype=torch.float16)),
                 torch.eye(4).to_sparse(),
@@ -1134,9 +1135,10 @@ def test_parameters_of_all_kinds_are_read():
         (0, 0),
         (2 * 24, 6),
     ]
+    assert is_lazy
     assert [trainable for *_, trainable in read] == [True, False, False, False, True, False]
     with FakeTensorMode():
-        assert tensor_sizes.read_tensors([torch.ones(3)]) == [(12, torch.float32, False)]
+        assert tensor_sizes.read_tensors([torch.ones(3)]) == ([(12, torch.float32, False)], False)
 
 
 def recorded(program, **options):

@@ -338,7 +338,7 @@ def test_numbers_of_other_kinds_are_times():
         assert Profile((row(1000),)).mfu(seconds, TOY) == 0.5
 
 
-@pytest.mark.parametrize("size", [0, -1, 1.5, True, "8", None])
+@pytest.mark.parametrize("size", [0, -1, 1.5, True, "8", "None"])
 def test_a_world_has_a_whole_number_of_devices(size):
     """The error says what was given."""
     with pytest.raises(ProfileError, match="world_size must be 1 or more, not "):

@@ -39,6 +39,7 @@ class BackwardAttribution:
         roots: The root modules and the paths of their modules.
         entries: The fields of :class:`opflops.attribution.module_stack.StackEntry` of the modules that run, innermost
             last; the first stands for what is outside any module.
+        node_owners: The owners of the autograd nodes that the block's own thread creates.
     """
 
     def __init__(self, roots: RootModules | None = None) -> None:
@@ -50,8 +51,8 @@ class BackwardAttribution:
         self.entries: list[EntryTuple] = [(outside, None, None, FORWARD, -1, outside, 0, None)]
         # Each thread numbers its nodes separately, and the autograd engine recomputes forwards in its own threads.
         self._thread = threading.get_ident()
-        self._node_owners = NodeOwners(next_sequence_nr(), outside)
-        self._node_owners_by_thread: dict[int, NodeOwners[ModuleContext]] = {self._thread: self._node_owners}
+        self.node_owners = NodeOwners(next_sequence_nr(), outside)
+        self._node_owners_by_thread: dict[int, NodeOwners[ModuleContext]] = {self._thread: self.node_owners}
         # The last backward pass that ran with grad mode off.
         self._no_grad_task = -1
         # The last backward pass that created nodes, and the sequence number after the last one that was assigned.
@@ -128,5 +129,5 @@ class BackwardAttribution:
     def _owners_of_pass(self) -> NodeOwners[ModuleContext]:
         """Return the owners of the nodes of a backward pass: the block's, or this thread's in a reentrant backward."""
         if threading.get_ident() == self._thread or not in_reentrant_backward():
-            return self._node_owners
+            return self.node_owners
         return self._node_owners_here()

@@ -23,6 +23,8 @@ MAX_SHAPES = 64
 _MAX_DEPTH = 32
 """How deep lists and dicts are looked into; one may contain itself."""
 
+_WITHOUT_TENSORS = frozenset({type(None), bool, int, float, str})
+
 RAISED = object()
 """Stands for the result of a call that raised."""
 
@@ -104,15 +106,11 @@ def _to_records(tensors: Iterable[SizesAndDtype]) -> tuple[TensorShape, ...]:
 def shapes_in(*values: Any) -> list[SizesAndDtype]:
     """Return the sizes and dtypes of the tensors in values: also in lists, tuples, dicts and dataclasses."""
     tensors: list[Tensor] = []
-    for value in values:
-        _collect(value, tensors, 0)
+    _collect(values, tensors, -1)
     return [*read_shapes(tensors)] if tensors else []
 
 
 def _collect(value: Any, tensors: list[Tensor], depth: int) -> None:
-    if isinstance(value, Tensor):
-        tensors.append(value)
-        return
     if isinstance(value, (list, tuple)):
         parts: Any = value
     elif isinstance(value, (dict, UserDict)):
@@ -123,7 +121,10 @@ def _collect(value: Any, tensors: list[Tensor], depth: int) -> None:
         return
     if depth < _MAX_DEPTH:
         for part in parts:
-            if part is not None:
+            # Most parts need no function call.
+            if type(part) is Tensor or isinstance(part, Tensor):
+                tensors.append(part)
+            elif type(part) not in _WITHOUT_TENSORS:
                 _collect(part, tensors, depth + 1)
 
 

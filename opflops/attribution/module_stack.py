@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from opflops.attribution.backward import BackwardAttribution
 from opflops.attribution.call_shapes import NO_SHAPES, RAISED, key_of_call, shape_counts, shapes_in
 from opflops.attribution.module_context import FORWARD, OUTSIDE, RECOMPUTE, ModuleContext
+from opflops.attribution.shared_work import SharedWork
 from opflops.torch_internals.autograd import graph_task_id, next_sequence_nr
 from opflops.torch_internals.modules import ClassNames, class_name, wraps
 from opflops.torch_internals.tensor_sizes import torch_function_mode_enabled
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from opflops.attribution.root_modules import RootModules
 
 _CachedContext = tuple["weakref.ref[type]", object, ModuleContext]
-# No module is of this class.
-_NOT_CACHED: _CachedContext = (weakref.ref(type(None)), None, ModuleContext(OUTSIDE, ""))
+NOT_CACHED: _CachedContext = (weakref.ref(type(None)), None, ModuleContext(OUTSIDE, ""))
+"""Stands for a module without a cached context: no module is of this class."""
+
 _MAX_KEYS = 1000
 
 
@@ -63,28 +65,32 @@ class ModuleStack(BackwardAttribution):
 
     Attributes:
         fast_path: The accumulators of the running module that take the fast path, while no backward pass runs.
+        cached_contexts: Contexts by module identity: the class of the module, the token of its paths, and the context.
+        runs: The number of the latest run of a module.
         sizes_are_traced: Whether ``torch.jit.trace`` would record that a size is read.
+        shared: Finds whom collectives are for; None while they are for the module that runs.
         on_outermost_return: Called with this stack and the result of a module that nothing else called; None for
             nothing.
     """
 
     on_outermost_return: Callable[[ModuleStack, Any], None] | None = None
+    shared: SharedWork | None = None
 
     def __init__(self, roots: RootModules | None = None) -> None:
         BackwardAttribution.__init__(self, roots)
         self.fast_path = self.entries[0][0].fast_path
         # Contexts by module identity. An item is removed with its module. It is valid for the same class, since a
         # program may assign to ``module.__class__``, below the same root.
-        self._cached_contexts: dict[int, _CachedContext] = {}
-        self.roots.caches += [self._cached_contexts]
+        self.cached_contexts: dict[int, _CachedContext] = {}
+        self.roots.caches += [self.cached_contexts]
         # Shapes of calls, so that equal ones are one object.
         self._shape_keys: dict[Any, Any] = {}
         self._last_key: tuple[Any, Any, Any, Any] = NO_SHAPES
         self._class_names = ClassNames()
-        self._runs = 0
+        self.runs = 0
         self.sizes_are_traced = False
 
-    def _cache_context(
+    def cache_context(
         self, module: nn.Module, paths: ModulePaths, caller: ModuleContext, calling: nn.Module | None
     ) -> ModuleContext:
         """Look up the context of a module that has no valid cached one, and cache it."""
@@ -92,15 +98,17 @@ class ModuleStack(BackwardAttribution):
         known = paths.items.get(id(module))
         path = known[1] if known is not None else paths.path_of(module, caller.path, calling)
         base = self._contexts.get(path)
-        if base is None or base.module_type != name:
+        if base is None:
+            base = self._contexts[path] = ModuleContext(path, name)
+        elif base.module_type != name:
             base = self.context_at(path, name)
-        self._cached_contexts[id(module)] = weakref.ref(type(module)), paths.token, base
+        self.cached_contexts[id(module)] = weakref.ref(type(module)), paths.token, base
         if base.usual is NO_SHAPES:
             # Many modules have the shapes of the one before.
             base.usual = self._last_key
         return base
 
-    def enter(  # noqa: C901, PLR0912 - function calls would take longer
+    def enter(
         self, module: nn.Module, args: tuple[Any, ...] | None = None, kwargs: dict[str, Any] | None = None
     ) -> int:
         """Push a module; return the depth to pass to :meth:`leave`.
@@ -112,14 +120,14 @@ class ModuleStack(BackwardAttribution):
         depth = len(stack)
         _, calling, paths, phase, _, caller, run, _ = stack[-1]
         task, number = graph_task_id(), next_sequence_nr()
-        node_owners = self._node_owners if task < 0 else self._node_owners_here()
+        node_owners = self.node_owners if task < 0 else self._node_owners_here()
         if paths is None:
             paths, caller, run = self._enter_root(module, task, caller, run)
             if task < 0:
                 node_owners.begin_segment(number)
-        its_class, token, base = self._cached_contexts.get(id(module), _NOT_CACHED)
+        its_class, token, base = self.cached_contexts.get(id(module), NOT_CACHED)
         if its_class() is not type(module) or token is not paths.token:
-            base = self._cache_context(module, paths, caller, calling)
+            base = self.cache_context(module, paths, caller, calling)
         if base.run != run and base.caller is caller:
             # The first call by this run of its first caller. Record it here, as record_call() would.
             base.run, base.calls = run, 1
@@ -133,32 +141,13 @@ class ModuleStack(BackwardAttribution):
             context = base
         else:
             context = base.record_call(caller, run)
-        runs = self._runs = self._runs + 1
+        runs = self.runs = self.runs + 1
         if task < 0 and phase is FORWARD:
             self.fast_path = context.fast_path
         else:
             phase = RECOMPUTE if task >= 0 or phase is RECOMPUTE else FORWARD
             self.fast_path = context.fast_path_in(phase)
-        given: Any = None
-        if args is not None and phase is FORWARD:
-            try:
-                if (
-                    kwargs
-                    or not args
-                    or args[1:]
-                    or type(single := args[0]) is not Tensor
-                    or self.sizes_are_traced
-                    or torch_function_mode_enabled()
-                ):
-                    given = shapes_in(args, kwargs)
-                elif single.shape == (usual := base.usual)[0] and single.dtype is usual[1]:
-                    # To compare takes less time than to look up.
-                    given = usual
-                else:
-                    given = single.shape, single.dtype
-            except RuntimeError:
-                # A nested tensor has no shape.
-                given = shapes_in(args, kwargs)
+        given = self.given(base, args, kwargs) if args is not None and phase is FORWARD else None
         stack.append((context, module, paths, phase, task, base, runs, given))
         if node_owners.marks[-1] >= number:
             # As assign_from() does; no node was created since the last mark.
@@ -166,6 +155,26 @@ class ModuleStack(BackwardAttribution):
         else:
             node_owners.assign_from(number, context)
         return depth
+
+    def given(self, base: ModuleContext, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
+        """Return the shapes of the arguments of a call, as :class:`StackEntry` has them."""
+        try:
+            if (
+                kwargs
+                or not args
+                or args[1:]
+                or type(single := args[0]) is not Tensor
+                or self.sizes_are_traced
+                or torch_function_mode_enabled()
+            ):
+                return shapes_in(args, kwargs)
+            if single.shape == (usual := base.usual)[0] and single.dtype is usual[1]:
+                # To compare takes less time than to look up.
+                return usual
+        except RuntimeError:
+            # A nested tensor has no shape.
+            return shapes_in(args, kwargs)
+        return single.shape, single.dtype
 
     def _enter_root(
         self, module: nn.Module, task: int, caller: ModuleContext, run: int
@@ -179,20 +188,43 @@ class ModuleStack(BackwardAttribution):
         if paths is None:
             paths = self.roots.paths_with(module)
             # Calls from outside share one call site, since each step of a training loop makes them.
-            self._runs += 1
-            run = self._runs
+            self.runs += 1
+            run = self.runs
         return paths, caller, run
 
     def enter_phase(self, phase: str, entry: StackEntry | None = None) -> int:
         """Begin a phase outside any module, or at a given entry; return the depth to pass to :meth:`leave`."""
         context, module, paths, _, _, base, *_ = entry or self.entries[0]
         depth, task = len(self.entries), graph_task_id()
-        self._runs += 1
-        self.entries.append((context, module, paths, phase, task, base or context, self._runs, None))
+        self.runs += 1
+        self.entries.append((context, module, paths, phase, task, base or context, self.runs, None))
         self.fast_path = context.fast_path_in(phase)
-        node_owners = self._node_owners if task < 0 else self._node_owners_here()
+        node_owners = self.node_owners if task < 0 else self._node_owners_here()
         node_owners.assign_from(next_sequence_nr(), context)
         return depth
+
+    @property
+    def shared_work(self) -> SharedWork:
+        """Return :attr:`shared`; make it if there is none."""
+        if self.shared is None:
+            self.shared = SharedWork(self.context_at)
+        return self.shared
+
+    def place_of(self, module: nn.Module) -> tuple[str, str]:
+        """Return the path and class name of a module, which becomes a root if it is in none."""
+        return self.roots.paths_with(module).path_of(module, OUTSIDE, None), class_name(module)
+
+    def enter_module(self, module: nn.Module, phase: str) -> int:
+        """Begin a phase in a module that is not called, for which work is done; return the depth for :meth:`leave`."""
+        running, caller, *_ = self.entries[-1]
+        # Work of the call that runs is at its call site.
+        context = running if caller is module else self.context_at(*self.place_of(module))
+        paths = self.roots.paths_with(module)
+        return self.enter_phase(phase, StackEntry(context, module, paths, phase, -1, context))
+
+    def enter_place(self, place: tuple[str, str], phase: str) -> int:
+        """Begin a phase at a path, with its class name, as of another thread's stack."""
+        return self.enter_phase(phase, StackEntry(self.context_at(*place), None, None, phase, -1))
 
     def leave(self, depth: int, result: Any = RAISED) -> None:
         """Restore the stack to the state before the ``enter`` or ``enter_phase`` that returned this depth.
@@ -212,7 +244,7 @@ class ModuleStack(BackwardAttribution):
             del stack[depth:]
         context, calling, paths, phase, _, caller, _, _ = stack[-1]
         self.fast_path = context.fast_path if phase is FORWARD else context.fast_path_in(phase)
-        node_owners, number = self._node_owners if task < 0 else self._node_owners_here(), next_sequence_nr()
+        node_owners, number = self.node_owners if task < 0 else self._node_owners_here(), next_sequence_nr()
         if node_owners.marks[-1] >= number:
             node_owners.owners[-1] = context
         else:
@@ -238,9 +270,9 @@ class ModuleStack(BackwardAttribution):
             except RuntimeError:
                 # A nested tensor has no shape.
                 pass
-            self._record_shapes(base, given, result)
+            self.record_shapes(base, given, result)
 
-    def _record_shapes(self, context: ModuleContext, given: Any, result: Any) -> None:
+    def record_shapes(self, context: ModuleContext, given: Any, result: Any) -> None:
         """Count a call with other shapes than the usual ones."""
         if type(given) is tuple:
             given = given[:2]
@@ -319,6 +351,13 @@ class HasModuleStack:
 
     def end_jit_trace(self) -> None:
         """Undo :meth:`begin_jit_trace`."""
+
+    def for_callbacks(self) -> Callable[[], Any]:
+        """Return a function that returns the mode that counts for this one where a function is called later, or None.
+
+        That may be in another thread, where this function returns a mode that is to be entered.
+        """
+        return lambda: None
 
 
 def counting_modes(modes: list[Any]) -> list[Any]:

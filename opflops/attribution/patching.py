@@ -8,23 +8,20 @@ and libraries bind it, before the block or inside: it runs in a recording for Py
 
 from __future__ import annotations
 
-import weakref
-from contextlib import ExitStack, contextmanager
-from functools import wraps
+from contextlib import contextmanager
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.compiler import is_dynamo_compiling
 
-from opflops.attribution.call_shapes import RAISED
+from opflops.attribution import module_calls
 from opflops.attribution.compiled_subgraphs import wrap_compilation_env, wrap_uncounted
 from opflops.attribution.imported_patches import LOADED, PATCHED_ON_IMPORT, patches_of
 from opflops.attribution.imports import PatchedImports
 from opflops.attribution.memory_patches import memory_patches, remove_memory_patches
-from opflops.attribution.module_stack import HasModuleStack, counting_modes
+from opflops.attribution.module_calls import wrap_module_call
 from opflops.attribution.phase_patches import (
-    call_entered,
     wrap_checkpoint,
     wrap_closures,
     wrap_optimizer_function,
@@ -32,13 +29,14 @@ from opflops.attribution.phase_patches import (
     wrap_recorder_exit,
 )
 from opflops.attribution.subgraphs import counting_modes_disabled
-from opflops.attribution.threads import call_uncounted, modes_for_all_threads
 from opflops.attribution.unseen_calls import (
     wrap_capture_begin,
     wrap_capture_end,
+    wrap_jit_trace,
     wrap_replay,
     wrap_script_call,
 )
+from opflops.attribution.wrapper_patches import wrap_group_creation, wrapper_patches
 from opflops.torch_internals.autograd import checkpoint_callables
 from opflops.torch_internals.compiler import (
     COMPILER_MODULES,
@@ -49,12 +47,11 @@ from opflops.torch_internals.compiler import (
     present_stance,
     restore_stance,
 )
-from opflops.torch_internals.dispatch import dispatch_modes, mode_at, mode_count
+from opflops.torch_internals.distributed_wrappers import group_creations, has_process_group
 from opflops.torch_internals.higher_order import subgraph_compilations, subgraph_preparations
 from opflops.torch_internals.interruption import make_lock
-from opflops.torch_internals.jit_tracing import JIT_TRACE_BEGINNING, jit_names_of_program
+from opflops.torch_internals.jit_tracing import JIT_TRACE_BEGINNING
 from opflops.torch_internals.mode_stack import forget_flags
-from opflops.torch_internals.modules import MODULE_CALL
 from opflops.torch_internals.optimizers import (
     STEP_RECORDER,
     optimizer_callables,
@@ -96,6 +93,8 @@ def install_patches(mode: Any) -> None:
         if not _complete:
             register_step_pre_hook(wrap_closures)
             _install([*_FIXED, *[(owner, name, wrap) for listed, wrap in _LISTED for owner, name in listed()]])
+            if has_process_group():
+                _install(wrapper_patches())
             # Of somebody else's constructor nothing is known. Statements take no function calls.
             if "__new__" not in Tensor.__dict__:
                 Tensor.__new__ = TENSOR_NEW  # type: ignore[method-assign, assignment]
@@ -109,6 +108,7 @@ def install_patches(mode: Any) -> None:
         if mode.memory_tracker is not None:
             _install(memory_patches())
         _active_modes = len(_modes)
+        module_calls.one_mode = _active_modes == 1
 
 
 def remove_patches(mode: Any) -> None:
@@ -118,6 +118,7 @@ def remove_patches(mode: Any) -> None:
         if mode in _modes:
             _modes.remove(mode)
         _active_modes = len(_modes)
+        module_calls.one_mode = _active_modes == 1
         if _modes:
             return
         _complete = False
@@ -247,21 +248,10 @@ def _wrap_export(original: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _wrap_jit_trace(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Tell the modes when ``torch.jit.trace`` begins, and that it has ended once nobody holds what this returns."""
-
-    @wraps(original)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        modes = [mode for mode in dispatch_modes() if isinstance(mode, HasModuleStack)]
-        if not modes:
-            return original(*args, **kwargs)
-        result = jit_names_of_program(original, *args, **kwargs)
-        for mode in modes:
-            mode.begin_jit_trace()
-            weakref.finalize(result, mode.end_jit_trace).atexit = False
-        return result
-
-    return call
+def _install_wrapper_patches() -> None:
+    with _lock:
+        if _active_modes:
+            _install(wrapper_patches())
 
 
 def _execute_imported(name: str, execute: Callable[[], None]) -> None:
@@ -315,54 +305,9 @@ def _wrap_subgraph_compilation(original: Callable[..., Any]) -> Callable[..., An
     return call
 
 
-def _wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Enter and leave the module, ``self`` as for PyTorch's profiler, on every active module stack of the thread."""
-    # Module calls are frequent enough that saving one function call in each is measurable.
-    call_directly = original is MODULE_CALL
-
-    @wraps(original)
-    def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        # The compiler traces this function too, when it compiles the subgraphs of a higher-order operator.
-        if is_dynamo_compiling():
-            return original(self, *args, **kwargs)
-        if modes_for_all_threads and (
-            thread_modes := [each for mode in tuple(modes_for_all_threads) if (each := mode.mode_for_this_thread())]
-        ):
-            with ExitStack() as entered:
-                for thread_mode in thread_modes:
-                    entered.enter_context(thread_mode)
-                return call_uncounted(call, self, *args, **kwargs)
-        modes = mode_count()
-        if (
-            modes
-            and _active_modes == 1
-            and isinstance(mode := mode_at(modes - 1), HasModuleStack)
-            and mode.counts_here is None
-        ):
-            # The common case of one counting mode, innermost, avoids building lists.
-            stack = mode.module_stack
-            depth = stack.enter(self, args, kwargs)
-            result = RAISED
-            try:
-                if call_directly and self._compiled_call_impl is None:
-                    result = self._call_impl(*args, **kwargs)
-                else:
-                    result = original(self, *args, **kwargs)
-                return result
-            finally:
-                stack.leave(depth, result)
-        counting = counting_modes(dispatch_modes()) if modes else []
-        if not counting:
-            return call_uncounted(original, self, *args, **kwargs)
-        depths = [(each.module_stack, each.module_stack.enter(self, args, kwargs)) for each in counting]
-        return call_entered(depths, original, self, *args, **kwargs)
-
-    return call
-
-
 _FIXED: list[tuple[Any, str, Wrapper]] = [
-    (nn.Module, "__call__", _wrap_module_call),
-    (*JIT_TRACE_BEGINNING, _wrap_jit_trace),
+    (nn.Module, "__call__", wrap_module_call),
+    (*JIT_TRACE_BEGINNING, wrap_jit_trace),
     (STEP_RECORDER, "__enter__", wrap_recorder_enter),
     (STEP_RECORDER, "__exit__", wrap_recorder_exit),
     *((owner, name, wrap_script_call) for owner, name in SCRIPT_CALLABLES),
@@ -377,6 +322,7 @@ _LISTED: list[tuple[Callable[[], Iterable[tuple[Any, str]]], Wrapper]] = [
     (capture_ends, wrap_capture_end),
     (replays, wrap_replay),
     *LOADED,
+    (group_creations, partial(wrap_group_creation, _install_wrapper_patches)),
 ]
 
 

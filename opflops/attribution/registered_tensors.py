@@ -7,14 +7,15 @@ were added meanwhile, and once more at the end of the block, if the root still e
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.torch_internals.modules import ClassNames, class_name, named_paths
-from opflops.torch_internals.tensor_sizes import LAZY_TYPES, elements_of, read_tensors, reading_registered
+from opflops.torch_internals.tensor_sizes import elements_of, read_tensors, reading_registered
 
 if TYPE_CHECKING:
     import weakref
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from torch import nn
 
@@ -61,37 +62,41 @@ class _Reading(NamedTuple):
     """Hold what was read of all modules of a root, as it was read.
 
     Attributes:
-        modules: Of each module that registers something: the weak reference, path, class name, and the names of the
-            parameters and of the buffers.
-        keys: The identities of all tensors, in this order.
+        modules: Of each module that registers something: the weak reference, path, class name, and the numbers of its
+            parameters and of its buffers.
+        names: The names of all tensors, in this order.
+        keys: Their identities.
         tensors: What :func:`read_tensors` returned for them.
-        contained: The identities of all modules that others contain.
+        contained: The identities of the modules that others contain, in order.
         is_lazy: Whether some tensors are not initialized.
     """
 
-    modules: list[tuple[weakref.ref[nn.Module], str, str, Sequence[str], Sequence[str]]]
+    modules: list[tuple[weakref.ref[nn.Module], str, str, int, int]]
+    names: list[str]
     keys: list[int]
     tensors: list[tuple[int, Any, bool]]
-    contained: set[int]
+    contained: list[int]
     is_lazy: bool
 
     def by_module(self) -> Iterator[ModuleReading]:
         """List the modules, each with its tensors."""
-        done = 0
+        tensors = zip(self.names, self.keys, self.tensors, strict=True)
         for reference, path, module_type, parameters, buffers in self.modules:
-            listed: list[list[RegisteredTensor]] = []
-            for names in (parameters, buffers):
-                found: list[RegisteredTensor] = []
-                for name in names:
-                    key, (nbytes, kind, trainable) = self.keys[done], self.tensors[done]
-                    done += 1
-                    if key != _NONE:
-                        found += [RegisteredTensor(name, key, elements_of(nbytes, kind), nbytes, trainable)]
-                listed += [found]
-            yield ModuleReading(reference, path, module_type, *listed)
+            yield ModuleReading(
+                reference, path, module_type, _registered(tensors, parameters), _registered(tensors, buffers)
+            )
 
 
-_NOT_READ = _Reading([], [], [], set(), is_lazy=False)
+def _registered(tensors: Iterator[tuple[str, int, tuple[int, Any, bool]]], number: int) -> list[RegisteredTensor]:
+    """Return the next tensors, without those that are None."""
+    return [
+        RegisteredTensor(name, key, elements_of(nbytes, kind), nbytes, trainable)
+        for name, key, (nbytes, kind, trainable) in islice(tensors, number)
+        if key != _NONE
+    ]
+
+
+_NOT_READ = _Reading([], [], [], [], [], is_lazy=False)
 _NONE = id(None)
 # The tables of a scripted module are no dicts.
 _DICTS = (dict, OrderedDict)
@@ -126,16 +131,19 @@ class RegisteredTensors:
         if root is None:
             return
         reading = self._read(paths.items)
-        if not paths.unchanged or {*reading.contained, paths.root_key} - {_NONE} != paths.items.keys():
+        known = self._readings.get(paths.name, _NOT_READ)
+        if not paths.unchanged or (
+            known.contained != reading.contained
+            and {*reading.contained, paths.root_key} - {_NONE} != paths.items.keys()
+        ):
             # Modules were added, replaced or removed, or there is a wrapper.
             paths.add(root, paths.name)
             items = paths.items
             reading = self._read({key: items[key] for key in named_paths(root, paths.name)})
         # What is not initialized yet may be by the end of the next call.
         paths.unread = reading.is_lazy
-        is_new = self._readings.get(paths.name, _NOT_READ) is _NOT_READ
         self._readings[paths.name] = reading
-        if is_new:
+        if known is _NOT_READ:
             if len(self._readings) > 1:
                 self._find_owners(paths.name, reading)
             else:
@@ -164,8 +172,9 @@ class RegisteredTensors:
         Args:
             items: A weak reference to each module and its path, by identity.
         """
-        names = self._class_names
-        found: list[tuple[weakref.ref[nn.Module], str, str, Sequence[str], Sequence[str]]] = []
+        class_names = self._class_names
+        found: list[tuple[weakref.ref[nn.Module], str, str, int, int]] = []
+        names: list[str] = []
         tensors: list[Any] = []
         contained: list[Any] = []
         for reference, path in items.values():
@@ -178,16 +187,16 @@ class RegisteredTensors:
             if parameters or buffers:
                 if type(parameters) not in _DICTS or type(buffers) not in _DICTS:
                     parameters, buffers = dict(parameters.items()), dict(buffers.items())
-                name = names[type(module)] or class_name(module)
+                names += parameters
                 tensors += parameters.values()
                 if buffers:
+                    names += buffers
                     tensors += buffers.values()
-                    found += [(reference, path, name, [*parameters], [*buffers])]
-                else:
-                    found += [(reference, path, name, [*parameters], ())]
+                name = class_names[type(module)] or class_name(module)
+                found += [(reference, path, name, len(parameters), len(buffers))]
         with reading_registered():
-            is_lazy = not LAZY_TYPES.isdisjoint(map(type, tensors))
-            return _Reading(found, [*map(id, tensors)], read_tensors(tensors), {*map(id, contained)}, is_lazy)
+            read, is_lazy = read_tensors(tensors)
+        return _Reading(found, names, [*map(id, tensors)], read, [*map(id, contained)], is_lazy)
 
     def _find_owners(self, name: str, reading: _Reading) -> None:
         """Find the tensors of a new root that the modules of an earlier one register too, which may be deleted soon."""

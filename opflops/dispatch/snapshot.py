@@ -77,14 +77,17 @@ def _snapshot(modes: Sequence[RecordingMode], uncounted: Mapping[str, int], cut_
         rows = merge(rows)
     stacks = [mode.module_stack for mode in modes]
     called = dict.fromkeys(path for stack in stacks for path in stack.called_paths())
+    noted = tuple(modes[0].module_stack.roots.remarks)
     if not called:
-        return Profile(rows, sites, remarks=_remarks(uncounted, cut_short))
+        return Profile(rows, sites, remarks=(*_remarks(uncounted, cut_short), *noted))
     if modes[0].active:
         for stack in stacks:
             stack.read_running()
         stacks[0].roots.read_tensors_again()
     modules, remarks = module_records(stacks)
-    return Profile(rows, sites, tuple(called), remarks=(*_remarks(uncounted, cut_short), *remarks), modules=modules)
+    return Profile(
+        rows, sites, tuple(called), remarks=(*_remarks(uncounted, cut_short), *noted, *remarks), modules=modules
+    )
 
 
 def recordings_of(logs: Sequence[CallLog], resolve: Callable[[str], str]) -> Recordings | None:

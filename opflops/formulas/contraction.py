@@ -72,13 +72,13 @@ def scaled_sum(out: Tensor, beta: Any, alpha: Any) -> int:
 @formula(aten.mm)
 def mm(self: Tensor, mat2: Tensor) -> Cost:
     """m·n·k."""
-    return Cost(macs=products(self, mat2))
+    return Cost(products(self, mat2))
 
 
 @formula(aten.bmm)
 def bmm(self: Tensor, mat2: Tensor) -> Cost:
     """b·m·n·k."""
-    return Cost(macs=products(self, mat2))
+    return Cost(products(self, mat2))
 
 
 @formula(aten.mv, aten.dot, aten.vdot)

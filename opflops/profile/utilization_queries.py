@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opflops.errors import ProfileArgumentError
 from opflops.profile.example_counts import rows_at_example
@@ -10,6 +10,8 @@ from opflops.profile.method_advice import advise
 from opflops.records.arguments import explain_methods
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from opflops.devices import Device
     from opflops.profile.utilization import Utilization
     from opflops.records.rows import Row
@@ -23,13 +25,14 @@ class UtilizationQueries:
     rows: tuple[Row, ...]
     remarks: tuple[str, ...]
     timing: Timing | None
+    ranks: Sequence[tuple[int, Any]]
 
     def mfu(
         self,
         seconds: float | None = None,
         device: str | Device | None = None,
         *,
-        world_size: int = 1,
+        world_size: int | None = None,
         tf32: bool = False,
     ) -> Utilization:
         """Compute the model FLOPs utilization, a float: 0.4 is 40 % of what the device could do.
@@ -65,7 +68,8 @@ class UtilizationQueries:
             device: A name in :data:`opflops.devices.DEVICES`, such as ``"h100-sxm"`` or, for float32 in TF32,
                 ``"h100-sxm:tf32"``; or your own :class:`opflops.devices.Device`.
             world_size: How many such devices shared the counted work. If each process counts its own part, as with
-                data parallelism, this is 1.
+                data parallelism, this is 1. None is 1, or the number of ranks of a gathered profile, unless times of
+                operators are taken, which add up over the ranks as work does.
             tf32: Whether float32 was computed in TF32, as convolutions on CUDA are by default.
 
         Returns:
@@ -77,15 +81,15 @@ class UtilizationQueries:
         """
         from opflops.profile.device_time import MFU, utilization  # noqa: PLC0415 - keeps import opflops fast
 
-        rows = rows_at_example(self.rows)
-        return utilization(MFU, rows, seconds, device, world_size, tf32=tf32, remarks=self.remarks, timing=self.timing)
+        rows, devices = rows_at_example(self.rows), self._devices(seconds) if world_size is None else world_size
+        return utilization(MFU, rows, seconds, device, devices, tf32=tf32, remarks=self.remarks, timing=self.timing)
 
     def hfu(
         self,
         seconds: float | None = None,
         device: str | Device | None = None,
         *,
-        world_size: int = 1,
+        world_size: int | None = None,
         tf32: bool = False,
     ) -> Utilization:
         """Compute the hardware FLOPs utilization: as :meth:`mfu`, with the work that was recomputed in backward.
@@ -103,5 +107,10 @@ class UtilizationQueries:
         """
         from opflops.profile.device_time import HFU, utilization  # noqa: PLC0415 - keeps import opflops fast
 
-        rows = rows_at_example(self.rows)
-        return utilization(HFU, rows, seconds, device, world_size, tf32=tf32, remarks=self.remarks, timing=self.timing)
+        rows, devices = rows_at_example(self.rows), self._devices(seconds) if world_size is None else world_size
+        return utilization(HFU, rows, seconds, device, devices, tf32=tf32, remarks=self.remarks, timing=self.timing)
+
+    def _devices(self, seconds: object) -> int:
+        """Return how many devices share a time."""
+        adds_up = seconds is None and (self.timing is None or self.timing.wall is None)
+        return 1 if adds_up else max(len(self.ranks), 1)

@@ -154,17 +154,17 @@ class RankExchange:
         found = {self._rank: text}
         pause = _FIRST_PAUSE
         while waiting := [rank for rank in self._ranks if rank not in found]:
-            if self._store.check([f"{number}/{waiting[0]}"]):
-                found[waiting[0]] = self._read(number, waiting[0], known)
-                continue
-            if time.monotonic() >= end:
-                come = [rank for rank in waiting if self._store.check([f"{number}/{rank}"])]
-                missing = [rank for rank in waiting if rank not in come]
-                if missing:
+            # All are looked for each time: one that gives up takes its text away.
+            is_last = time.monotonic() >= end
+            for rank in waiting:
+                if self._store.check([f"{number}/{rank}"]):
+                    found[rank] = self._read(number, rank, known)
+            if missing := [rank for rank in waiting if rank not in found]:
+                if is_last:
                     self._give_up(number, missing, timeout)
                     raise _absence_error(missing, self._ranks, timeout, caller)
-            time.sleep(min(pause, max(end - time.monotonic(), _FIRST_PAUSE)))
-            pause = min(2 * pause, _LAST_PAUSE)
+                time.sleep(max(min(pause, end - time.monotonic()), _FIRST_PAUSE))
+                pause = min(2 * pause, _LAST_PAUSE)
         if self._store.add(f"{number}/left", 1) == len(self._ranks):
             # This is the last that has read them.
             self._delete(number, self._ranks)

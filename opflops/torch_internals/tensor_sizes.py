@@ -22,12 +22,16 @@ from opflops.torch_internals.jit_tracing import jit_state
 from opflops.torch_internals.tracing import UNKNOWN_SIZES, count_at_example, is_being_traced, tracer_paused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 torch_function_mode_enabled = torch._C._is_torch_function_mode_enabled
 """Return whether a mode of this thread sees the calls of PyTorch's functions, which reading a size is."""
 
 SizesAndDtype = tuple[tuple[Any, ...], torch.dtype]
+
+# What has its elements in one dense storage, unless it is nested or sparse.
+_DENSE_TYPES = frozenset({nn.Parameter, Tensor})
+_ONLY_INTEGERS = frozenset({int})
 
 
 class SymbolicSize:
@@ -49,11 +53,20 @@ class SymbolicSize:
         return isinstance(other, SymbolicSize) and bool(self._expression == other._expression)
 
 
-def read_shapes(tensors: Iterable[Tensor]) -> tuple[SizesAndDtype, ...]:
+def read_shapes(tensors: Sequence[Tensor]) -> tuple[SizesAndDtype, ...]:
     """Return the sizes and the dtype of each tensor.
 
     Sizes that a tracer or a program's own shape environment leaves open are those of its example.
     """
+    if _DENSE_TYPES.issuperset(map(type, tensors)) and not torch_function_mode_enabled() and jit_state() is None:
+        # Nearly all calls; in few function calls.
+        try:
+            found = [(each.shape, each.dtype) for each in tensors]
+        except RuntimeError:
+            # A nested tensor of the strided layout has no shape.
+            found = []
+        if found and _ONLY_INTEGERS.issuperset([type(size) for shape, _ in found for size in shape]):
+            return (*found,)
     with torch._C.DisableTorchFunction(), tracer_paused() if is_being_traced() else nullcontext():
         return tuple(_read_shape(tensor) for tensor in tensors)
 
@@ -88,32 +101,32 @@ def _read_size(size: Any) -> Any:
     return number
 
 
-# What has its elements in one dense storage.
-_DENSE_TYPES = frozenset({nn.Parameter, Tensor})
-LAZY_TYPES = frozenset({nn.UninitializedParameter, nn.UninitializedBuffer})
-"""The classes of parameters and buffers that have no shape yet."""
-
+_LAZY_TYPES = frozenset({nn.UninitializedParameter, nn.UninitializedBuffer})
 _STRIDED = torch.strided
 _bytes_dtype_trainable = attrgetter("nbytes", "dtype", "requires_grad")
 
 
-def read_tensors(tensors: Sequence[Any]) -> list[tuple[int, torch.dtype | int, bool]]:
+def read_tensors(tensors: Sequence[Any]) -> tuple[list[tuple[int, torch.dtype | int, bool]], bool]:
     """Return the bytes of parameters and buffers, their dtypes and whether they require a gradient.
 
     In place of the dtype there is the number of elements, where that does not follow from the bytes. What is no tensor,
-    such as None, has no bytes. All tensors of a model go through this, in few function calls. Call
-    it inside :func:`reading_registered`.
+    such as None, has no bytes. All tensors of a model go through this, in few function calls. Call it inside
+    :func:`reading_registered`.
+
+    Returns:
+        What was read of each, and whether some are not initialized and have no shape yet.
     """
     if _DENSE_TYPES.issuperset(map(type, tensors)):
         try:
-            return [*map(_bytes_dtype_trainable, tensors)]
+            return [*map(_bytes_dtype_trainable, tensors)], False
         except RuntimeError:
             # The bytes of a sparse tensor are those of others.
             pass
-    return [
+    found = [
         _bytes_dtype_trainable(each) if type(each) in _DENSE_TYPES and each.layout is _STRIDED else _read_other(each)
         for each in tensors
     ]
+    return found, not _LAZY_TYPES.isdisjoint(map(type, tensors))
 
 
 @contextmanager

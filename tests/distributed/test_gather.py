@@ -49,6 +49,13 @@ def test_every_rank_gets_the_rows_of_all():
     assert Profile.from_json(whole.to_json()) == whole
 
 
+def refusal(profile, group):
+    """Return what is wrong with gathering a profile in a group."""
+    with pytest.raises(ProfileError) as raised:
+        profile.gather(group)
+    return str(raised.value)
+
+
 def gather_in_groups(rank, world):
     pairs = [distributed.new_group([0, 2]), distributed.new_group([1, 3])]
     mesh = init_device_mesh("cpu", (2, world // 2), mesh_dim_names=("dp", "tp"))
@@ -57,16 +64,8 @@ def gather_in_groups(rank, world):
     in_row = profile.gather(mesh["tp"])
     # Gathered profiles can be gathered, if all have other ranks.
     of_all = in_row.gather(mesh["dp"])
-    refused = []
-    for group in (pairs[1 - rank % 2], mesh, "tp"):
-        try:
-            profile.gather(group)
-        except ProfileError as error:
-            refused.append(str(error))
-    try:
-        of_all.gather(mesh["dp"])
-    except ProfileError as error:
-        refused.append(str(error))
+    wrong = [(profile, pairs[1 - rank % 2]), (profile, mesh), (profile, "tp"), (of_all, mesh["dp"])]
+    refused = [refusal(*each) for each in wrong]
     same = of_all == profile.gather()
     sums = [{each: cost.macs for each, cost in p.by("rank").items()} for p in (in_pair, in_row, of_all)]
     return sums, refused, same, keys_left()

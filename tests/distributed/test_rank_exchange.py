@@ -56,7 +56,7 @@ def test_every_rank_gets_all_texts_each_time_and_the_store_is_as_before(store):
 def test_a_text_longer_than_a_store_takes_comes_in_pieces(monkeypatch):
     """Random digits, which do not get shorter than half; the pieces are gone afterwards."""
     monkeypatch.setattr(rank_exchange, "_PIECE", 1000)
-    digits = random.Random(0)
+    digits = random.Random(0)  # noqa: S311 - no secret
     texts = ["".join(digits.choices("0123456789", k=20_000)) for _ in range(2)]
     store = HashStore()
     assert run(exchanges_of(store, (0, 1)), texts) == [dict(enumerate(texts))] * 2
@@ -98,7 +98,7 @@ def test_a_rank_that_comes_too_late_is_told_and_the_next_exchange_works():
     assert run(exchanges, "def") == [{0: "d", 1: "e", 2: "f"}] * 3
     assert keys_in(store) == []
     run(exchanges[:2], "gh", 0.2)
-    with pytest.raises(RankError, match="waited 0.2 s for this rank, 2"):
+    with pytest.raises(RankError, match=r"waited 0\.2 s for this rank, 2"):
         exchanges[2].exchange("i", 5, "gather()")
     assert run(exchanges, "jkl") == [{0: "j", 1: "k", 2: "l"}] * 3
     assert keys_in(store) == []

@@ -39,7 +39,7 @@ MEASURES = ("flops", "macs", "transcendentals", "bytes", "seconds", "activations
 
 # They are concatenated in this order; page.js starts the page.
 _SCRIPTS = ("numbers.js", "profile.js", "search.js", "facts.js", "colors.js", "cells.js", "tree.js", "hierarchy.js",
-            "operators.js", "roofline.js", "bottlenecks.js", "memory.js", "timeline.js", "charts.js",
+            "operators.js", "roofline.js", "bottlenecks.js", "memory.js", "timeline.js", "ranks.js", "charts.js",
             "page.js")  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from opflops.records.rows import ancestry, unpriced
 from opflops.report.notes import notes
 from opflops.report.page.memory_data import MemoryEncoder
 from opflops.report.page.module_data import module_data
+from opflops.report.page.rank_data import rank_data
 from opflops.report.text.tree import OUTSIDE
 from opflops.units import exact
 from opflops.wording import printable
@@ -114,7 +115,8 @@ def profile_data(
     Returns:
         JSON values: ``strings``, to which others refer by index; ``nodes``, the modules and operators; ``rows`` with
         the index of their node; ``counts``, how numbers are encoded; ``integer``, times and bytes of integer work;
-        ``modules`` and ``memory``, what is known of the modules and of memory; ``notes``; and ``unpriced`` operators.
+        ``modules`` and ``memory``, what is known of the modules and of memory; ``ranks``, the work of each rank of
+        several; ``notes``; and ``unpriced`` operators.
 
     Raises:
         ProfileError: A count is a SymInt.
@@ -129,6 +131,8 @@ def profile_data(
         "dtype": [text(row.dtype) for row in floating],
         "calls": [row.calls for row in floating],
     }
+    if len(symbolic.ranks) > 1:
+        columns["rank"] = [text("" if row.rank is None else str(row.rank)) for row in floating]
     if any(row.seconds is not None for row in floating):
         columns["seconds"] = [row.seconds for row in floating]
         columns["spread"] = [row.spread for row in floating]
@@ -148,6 +152,7 @@ def profile_data(
         "counts": written,
         "modules": known,
         "memory": devices,
+        "ranks": rank_data(rows, symbolic.ranks, example_sizes(symbolic.dimensions)),
         "integer": _integer_parts(rows, symbolic),
         "notes": list(map(printable, notes(rows, symbolic))),
         "unpriced": [[printable(op), exact(calls)] for op, calls in unpriced(rows).items()],

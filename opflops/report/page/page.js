@@ -9,7 +9,7 @@ const system = matchMedia("(prefers-color-scheme: dark)");
 
 const choice = {
   measure: data.measure,
-  hidden: { phase: new Set(), dtype: new Set() },
+  hidden: { phase: new Set(), dtype: new Set(), rank: new Set() },
   root: profile.top,
   selected: undefined,
 };
@@ -93,8 +93,8 @@ function searchFor(words) {
 }
 
 function recount() {
-  const { phase, dtype } = choice.hidden;
-  totals = profile.totals((one, other) => !phase.has(one) && !dtype.has(other));
+  const { phase, dtype, rank } = choice.hidden;
+  totals = profile.totals((one, other, third) => !phase.has(one) && !dtype.has(other) && !rank.has(third));
   redraw();
 }
 
@@ -177,9 +177,9 @@ function showMeasures() {
 }
 
 function buildFilters() {
-  for (const [key, heading] of [["phase", "Phase"], ["dtype", "Data type"]]) {
+  for (const [key, heading] of [["phase", "Phase"], ["dtype", "Data type"], ["rank", "Rank"]]) {
     const values = profile.present(key);
-    if (values.length < 2) continue;
+    if (values.length < 2 || (key === "rank" && values.length > MAX_RANK_CHIPS)) continue;
     const group = made("div", { class: "chips", role: "group", "aria-label": heading });
     group.append(made("span", { class: "what", "aria-hidden": "true" }, heading));
     for (const value of values) {
@@ -263,6 +263,7 @@ at("theme").addEventListener("click", () => {
 system.addEventListener("change", applyTheme);
 applyTheme();
 if (withMemory) memory.build();
+if (data.ranks) buildRanks(at, data.ranks);
 if (data.bottlenecks) new Bottlenecks(at, data.bottlenecks, profile, { select: reveal, find: searchFor }).build();
 if (profile.size) {
   if (data.device) at("roofline-title").textContent = `Roofline of ${data.device.name}`;

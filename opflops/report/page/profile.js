@@ -42,6 +42,7 @@ class Profile {
     this.size = this.parent.length;
     this.phase = rows.phase.map((index) => strings[index]);
     this.dtype = rows.dtype.map((index) => strings[index]);
+    this.rank = (rows.rank ?? []).map((index) => strings[index]);
     this.timed = "seconds" in rows;
     const any = (counts) => counts.some((count) => (Array.isArray(count) ? count.length : count));
     this.withActivations = any(rows.activations);
@@ -149,8 +150,8 @@ class Totals {
   constructor(profile, passes) {
     this.profile = profile;
     this.rows = [];
-    const { phase, dtype } = profile;
-    for (let row = 0; row < phase.length; row += 1) if (passes(phase[row], dtype[row])) this.rows.push(row);
+    const { phase, dtype, rank } = profile;
+    for (let row = 0; row < phase.length; row += 1) if (passes(phase[row], dtype[row], rank[row])) this.rows.push(row);
     this.integer = profile.integer.filter((part) => passes(part.phase, null));
     this.present = this.nodesWithRows();
     // Modules that never have rows are there for their parameters, and no filter hides them.
