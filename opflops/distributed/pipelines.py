@@ -18,7 +18,7 @@ def modules_of_schedule(schedule: Any) -> list[nn.Module]:
 def as_step(model: Any) -> Any:
     """Return a function of the inputs that runs a step of a pipeline schedule; any other value as it is.
 
-    The first stage gets the inputs, and the last one ``target``, if there is one.
+    The first stage gets the inputs, positional or by keyword, and the last one ``target``, if there is one.
     """
     if not is_schedule(model):
         return model
@@ -27,6 +27,6 @@ def as_step(model: Any) -> Any:
         stages = stages_of(model)
         is_first, is_last = any(each.is_first for each in stages), any(each.is_last for each in stages)
         given = {"target": target} if is_last and target is not None else {}
-        return model.step(*(args if is_first else ()), **given, **kwargs)
+        return model.step(*args, **given, **kwargs) if is_first else model.step(**given)
 
     return step
