@@ -37,8 +37,8 @@ def check_copies_run(name: str, models: Iterable[nn.Module], *, backward: bool) 
             raise OpflopsError(
                 f"{name} cannot be counted without running: {distributor} changed {class_name(module)} so that it runs "
                 f"on tensors of the model itself, and count() runs a copy. Count the model before {distributor}, or "
-                "run it inside OpFlopMode(). opflops.plan() counts what each rank does, given a function that makes the "
-                "distributed model."
+                "run it inside OpFlopMode(). opflops.plan() counts what each rank does, given a function that makes "
+                "the distributed model."
             )
 
 

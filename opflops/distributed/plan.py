@@ -81,6 +81,7 @@ def plan(
         ArgumentError: An argument cannot be used.
         OpflopsError: The program has a process group already, or ``build`` or the step fails as one of the ranks.
     """
+    from opflops.dispatch.mode_arguments import check_causal, check_memory  # noqa: PLC0415 - as below
     from opflops.distributed.plan_result import Plan, RankClass  # noqa: PLC0415 - keeps the import of opflops fast
     from opflops.distributed.rank_classes import RankClasses, RankGroup  # noqa: PLC0415 - as above
     from opflops.distributed.rank_runs import RankProgram  # noqa: PLC0415 - as above
@@ -92,6 +93,9 @@ def plan(
     sizes = _check_mesh(mesh)
     _check_rank(rank, sizes)
     check_flag("backward", backward)
+    check_causal(causal)
+    check_memory(memory, allocator, "plan")
+    _check_optimizer(optimizer)
     if not callable(build):
         raise ArgumentError(
             f"build must be a function of the mesh that returns the sharded model, not {describe(build)}."
@@ -114,7 +118,8 @@ def plan(
 def _check_mesh(mesh: Any) -> dict[str, int]:
     if not hasattr(mesh, "items") or isinstance(mesh, type) or not mesh:
         raise ArgumentError(
-            f"mesh must be a dict of sizes by the names of dimensions, such as {{'dp': 8, 'tp': 2}}, not {describe(mesh)}."
+            "mesh must be a dict of sizes by the names of dimensions, such as {'dp': 8, 'tp': 2}, "
+            f"not {describe(mesh)}."
         )
     sizes = dict(mesh.items())
     for name, size in sizes.items():
@@ -123,6 +128,17 @@ def _check_mesh(mesh: Any) -> dict[str, int]:
                 f"mesh must have names with sizes of 1 or more, such as {{'dp': 8, 'tp': 2}}, not {name!r}: {size!r}."
             )
     return sizes
+
+
+def _check_optimizer(optimizer: object) -> None:
+    from opflops.counting.optimizer_step import check_optimizer, is_optimizer  # noqa: PLC0415 - as above
+
+    check_optimizer(optimizer)
+    if is_optimizer(optimizer):
+        raise ArgumentError(
+            f"plan() makes an optimizer of the parameters of each rank. Give its class, as torch.optim."
+            f"{type(optimizer).__name__}, or a function of a list of parameters that returns one."
+        )
 
 
 def _check_rank(rank: object, mesh: Mapping[str, int]) -> None:

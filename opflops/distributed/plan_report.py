@@ -43,7 +43,7 @@ def _render(heading: str, labels: Sequence[Label], columns: dict[str, list[str]]
 
 
 def _communication(classes: Sequence[RankClass]) -> list[str]:
-    """Write what a rank of each class sends, by process group, operator and phase; once for those that send the same."""
+    """Write what a rank of each class sends, by group, operator and phase; once for those that send the same."""
     sending: dict[tuple[tuple[tuple[str, str, str], int], ...], list[int]] = {}
     for each in classes:
         sent: dict[tuple[str, str, str], int] = {}
@@ -67,16 +67,15 @@ def _communication(classes: Sequence[RankClass]) -> list[str]:
 
 
 def _whole(plan: Plan) -> str:
-    total = plan.total
-    return f"All {plan.ranks:,} ranks: {scaled(total.macs)} macs, {scaled(total.flops)} flops, {data_size(plan.communication().sent)} sent."
+    macs, flops, sent = scaled(plan.total.macs), scaled(plan.total.flops), data_size(plan.communication().sent)
+    return f"All {plan.ranks:,} ranks: {macs} macs, {flops} flops, {sent} sent."
 
 
 def _how_found(classes: Sequence[RankClass]) -> list[str]:
     """Say which ranks were run, and why they stand for the others."""
-    run = sorted(rank for each in classes for rank in each.run)
-    if all(len(each) == len(each.run) for each in classes):
-        return [f"Run without values: {join_ranks(run)}."]
-    return [
-        f"Run without values: {join_ranks(run)}; of each line, these did the same. A rank between two of them holds no "
-        "more than the first and no less than the last, as sharding gives the first ranks the largest shards."
-    ]
+    run = join_ranks(rank for each in classes for rank in each.run)
+    reason = (
+        "; of each line, these did the same. A rank between two of them holds no more than the first and no less than "
+        "the last, as sharding gives the first ranks the largest shards"
+    )
+    return [f"Run without values: {run}{reason * any(len(each) > len(each.run) for each in classes)}."]

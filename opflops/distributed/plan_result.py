@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.distributed.plan_report import format_plan
 from opflops.errors import ProfileArgumentError, ProfileError
-from opflops.profile.gathering import combine_ranks
 from opflops.profile.communication import Communication
-from opflops.records.imbalance import Imbalance
+from opflops.profile.gathering import combine_ranks
 from opflops.records.arguments import describe, explain_methods, no_advice
 from opflops.records.communication import traffic_of
 from opflops.records.cost import ZERO
+from opflops.records.imbalance import Imbalance
 from opflops.wording import join_ranks
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Which ranks of a mesh do the same: few are run, and the others are known by how tensors are sharded.
 
-Sharding gives the first ranks of a dimension the largest shards: along a dimension of the mesh, what a rank holds of any
-tensor never grows. So if the first and the last rank of a stretch do the same, so do all between them, in a box of
+Sharding gives the first ranks of a dimension the largest shards: along a dimension of the mesh, what a rank holds of
+any tensor never grows. So if the first and the last rank of a stretch do the same, so do all between them, in a box of
 several dimensions too. Where the program itself asks which rank it is, this does not hold, and each answer is run.
 """
 
@@ -104,7 +104,7 @@ class RankClasses:
             while (start := [coordinates[0], *starts][-1]) < coordinates[-1] and held(start) != held(coordinates[-1]):
                 # Shards never grow, so that none after one that is smaller is as large again.
                 rest, here = range(start + 1, coordinates[-1] + 1), held(start)
-                starts.append(rest[bisect_left(rest, 1, key=lambda each: held(each) != here)])  # noqa: B023 - used at once
+                starts.append(rest[bisect_left(rest, 1, key=lambda each: held(each) != here)])
             edges = [coordinates[0], *starts, coordinates[-1] + 1]
             cuts.append([range(start, end) for start, end in pairwise(edges)])
         return list(product(*cuts))

@@ -104,19 +104,28 @@ class RankProgram:
         """
         waiting = [rank]
         while waiting:
-            try:
-                if waiting[-1] not in self._runs:
-                    known = len(self._shapes)
-                    self._runs[waiting[-1]] = self._run(waiting[-1])
+            known = len(self._shapes)
+            missing = self._try(waiting[-1])
+            if missing is None:
                 waiting.pop()
-            except StageNotRunError as missing:
-                if missing.rank in waiting and len(self._shapes) == known:
-                    raise OpflopsError(
-                        f"The stages of {join_ranks(waiting)} wait for the shapes of one another. Give each "
-                        "PipelineStage its input_args, output_args, input_grads and output_grads."
-                    ) from missing
-                waiting.append(missing.rank)
+            elif missing in waiting and len(self._shapes) == known:
+                raise OpflopsError(
+                    f"The stages of {join_ranks({*waiting})} wait for the shapes of one another. Give each "
+                    "PipelineStage its input_args, output_args, input_grads and output_grads."
+                )
+            else:
+                waiting.append(missing)
         return self._runs[rank]
+
+    def _try(self, rank: int) -> int | None:
+        """Run a rank, unless it was run; return the rank that must run first, if there is one."""
+        if rank in self._runs:
+            return None
+        try:
+            self._runs[rank] = self._run(rank)
+        except StageNotRunError as missing:
+            return missing.rank
+        return None
 
     def _run(self, rank: int) -> RankRun:
         if self.builds_on_meta:
@@ -152,7 +161,7 @@ class RankProgram:
                 replace_tensors(each, fake_copy)
             step = with_fake_tensors(step)
         with ExitStack() as stack:
-            stack.enter_context(stage_shapes_exchanged(self._shapes))
+            stack.enter_context(stage_shapes_exchanged(self._shapes, rank))
             for each in models:
                 stack.enter_context(fake_reductions(each))
             args, kwargs = self._inputs(mesh)

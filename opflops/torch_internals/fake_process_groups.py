@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -69,7 +70,7 @@ def fake_rank(rank: int, mesh: Mapping[str, int]) -> Iterator[DeviceMesh]:
     """
     from torch.distributed.device_mesh import init_device_mesh  # noqa: PLC0415 - not in every build
     from torch.distributed.tensor import _random  # noqa: PLC0415 - as above
-    from torch.nn.parallel import distributed as data_parallel  # noqa: PLC0415 - as above
+    from torch.nn import parallel  # noqa: PLC0415 - as above
     from torch.testing._internal.distributed.fake_pg import FakeStore  # noqa: PLC0415 - as above
 
     world = 1
@@ -77,6 +78,7 @@ def fake_rank(rank: int, mesh: Mapping[str, int]) -> Iterator[DeviceMesh]:
         world *= size
     # Making a group replaces what writes tracebacks.
     tracker, hook = _random._rng_tracker, sys.excepthook
+    data_parallel: Any = parallel.distributed
     verify = data_parallel._verify_param_shape_across_processes
     try:
         # It compares what the ranks sent.
@@ -128,7 +130,7 @@ def fake_reductions(model: torch.nn.Module) -> Iterator[None]:
     from torch.distributed import all_reduce  # noqa: PLC0415 - as above
 
     for module in model.modules():
-        if distributed_by(module) != DATA_PARALLEL or module._comm_hooks:  # type: ignore[truthy-function]
+        if distributed_by(module) != DATA_PARALLEL or module._comm_hooks:
             continue
 
         def average(group: Any, bucket: Any) -> torch.futures.Future[torch.Tensor]:
@@ -141,7 +143,10 @@ def fake_reductions(model: torch.nn.Module) -> Iterator[None]:
         # The wrapper compares them with classes, and not with their names.
         average.__annotations__.clear()
         module.register_comm_hook(module.process_group, average)  # type: ignore[operator]
-    yield
+    with warnings.catch_warnings():
+        # It compares addresses, of which fake tensors have none; no two of them are the same.
+        warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
+        yield
 
 
 def _forget_sharding() -> None:

@@ -251,7 +251,7 @@ def replace_tensors(top: torch.nn.Module, replace: Callable[[torch.Tensor], torc
         for name, parameter in module._parameters.items():
             if parameter is not None:
                 owners.setdefault(id(parameter), []).append((module, name))
-    top._apply(replace)  # type: ignore[no-untyped-call]
+    top._apply(replace)
     for (first, first_name), *others in owners.values():
         for module, name in others:
             module._parameters[name] = first._parameters[first_name]

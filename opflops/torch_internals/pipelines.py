@@ -43,8 +43,12 @@ class StageShapes(dict[tuple[int, int, int], Any]):
 
 
 @contextmanager
-def stage_shapes_exchanged(shapes: StageShapes) -> Iterator[None]:
-    """Let stages of a pipeline learn the shapes of their inputs and gradients from ranks that ran before in this process.
+def stage_shapes_exchanged(shapes: StageShapes, rank: int) -> Iterator[None]:
+    """Let stages of a pipeline learn the shapes of inputs and gradients from ranks that ran before in this process.
+
+    Args:
+        shapes: What is known; gets what this rank sends.
+        rank: This rank.
 
     Raises:
         StageNotRunError: Inside, if a rank must run first.
@@ -55,15 +59,15 @@ def stage_shapes_exchanged(shapes: StageShapes) -> Iterator[None]:
             owner: Any = module.PipelineStage
 
             def send(stage: Any, meta: Any, to: int) -> None:
-                shapes[torch.distributed.get_rank(), stage.stage_index, to] = meta
+                shapes[rank, stage.stage_index, to] = meta
 
             def receive(stage: Any, sender: int) -> Any:
-                rank = stage._resolve_peer_global_rank(sender)
-                if (rank, sender, stage.stage_index) not in shapes:
-                    raise StageNotRunError(rank)
-                return shapes[rank, sender, stage.stage_index]
+                other = stage._resolve_peer_global_rank(sender)
+                if (other, sender, stage.stage_index) not in shapes:
+                    raise StageNotRunError(other)
+                return shapes[other, sender, stage.stage_index]
 
-            def vote(stage: Any, has_backward: bool, received_acc: Any = None) -> torch.Tensor:  # noqa: FBT001 - as there
+            def vote(stage: Any, has_backward: bool, received_acc: Any = None) -> torch.Tensor:
                 dynamic = module.InferenceMode.needs_dynamic(stage._user_meta, has_backward)
                 own = torch.tensor([0 if dynamic else 1], dtype=torch.int32, device=stage.device)
                 return own if received_acc is None else own * received_acc

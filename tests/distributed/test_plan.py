@@ -6,10 +6,14 @@ of that, and a message S.
 """
 
 import sys
+import warnings
+from contextlib import nullcontext
 
 import pytest
 import torch
+from ranks import on_ranks
 from torch import distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 from torch.distributed.pipelining import PipelineStage, ScheduleGPipe
@@ -25,7 +29,8 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from opflops import ArgumentError, OpflopsError, ProfileError, count, plan
+from opflops import ArgumentError, OpFlopMode, OpflopsError, Profile, ProfileError, count, plan
+from opflops.distributed.pipelines import as_step
 
 CPU = torch.device("cpu")
 
@@ -121,6 +126,7 @@ def test_fully_sharded_data_parallelism(ranks, sent):
     assert found.total.macs == 5632 * ranks
 
 
+@pytest.mark.filterwarnings("ignore:FSDP2-wrapped module")
 def test_several_dimensions():
     """The axes of FSDP and tensor parallelism are apart; 4 x 8 floats are reduced thrice, and 288 parameters thrice."""
     found = plan(
@@ -183,6 +189,58 @@ def test_pipelines(stages):
         # Outputs to the next stage, and gradients to the one before.
         assert each.profile.communication().sent == 256 * ((number < stages - 1) + (number > 0))
         assert f"MLP (stage {number}).up" in each.profile.by("module")
+
+
+PROGRAMS = {
+    "tensor parallel": (tensor_parallel, {"tp": 2}),
+    "fully sharded": (fully_sharded, {"dp": 2}),
+    "wrapped": (lambda _mesh: DistributedDataParallel(Net()), {"dp": 2}),
+    "flat": (lambda _mesh: FullyShardedDataParallel(Net(), device_id=CPU, use_orig_params=True), {"dp": 2}),
+    "both": (lambda mesh: fully_sharded(mesh, tensor_parallel(mesh)), {"dp": 2, "tp": 2}),
+    "uneven": (lambda mesh: fully_shard(Head(5), mesh=mesh), {"dp": 4}),
+    "pipeline": (lambda mesh: as_step(pipeline(mesh)), {"pp": 2}),
+}
+
+
+def count_here(name):
+    """Count a program on a real rank, the second time that it runs."""
+    build, mesh = PROGRAMS[name]
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module")
+    model = build(init_device_mesh("cpu", (*mesh.values(),), mesh_dim_names=(*mesh,)))
+    parameters = [each for each in model.parameters()] if isinstance(model, nn.Module) else []
+    for mode in (nullcontext(), OpFlopMode()):
+        optimizer = sgd(parameters) if parameters else None
+        with mode:
+            out = model(**INPUTS) if name == "pipeline" else model(torch.ones(8, 8))
+            if optimizer:
+                torch.autograd.backward(out, torch.ones_like(out))
+                optimizer.step()
+                optimizer.zero_grad()
+    return mode.profile.to_json()
+
+
+INPUTS = {"x": torch.ones(8, 8), "target": torch.ones(8, 8)}
+
+
+@pytest.mark.filterwarnings("ignore:FSDP2-wrapped module")
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_ranks_do_what_is_planned(name):
+    """Each real rank computes and sends what the plan says of it, in the same modules and phases."""
+    build, mesh = PROGRAMS[name]
+    optimizer = None if name == "pipeline" else sgd
+    found = plan(build, INPUTS if name == "pipeline" else torch.ones(8, 8), mesh=mesh, optimizer=optimizer)
+    for rank, text in enumerate(on_ranks(count_here, found.ranks, name)):
+        counted, planned = Profile.from_json(text), found.of_rank(rank)
+        keys = ("phase", "module", "group")
+        amounts = [
+            {
+                key: (each.macs, each.ops, each.sent)
+                for key, each in profile.by(*keys).items()
+                if each.flops or each.sent
+            }
+            for profile in (counted, planned)
+        ]
+        assert amounts[0] == amounts[1]
 
 
 def uneven(mesh, rows, dimension=0):
@@ -375,7 +433,9 @@ def test_errors_leave_nothing_behind():
         ({"mesh": {"dp": 0}}, "sizes of 1 or more"),
         ({"mesh": {"dp": 2.0}}, "sizes of 1 or more"),
         ({"mesh": {"dp": 2}, "rank": 2}, "from 0 to 1"),
-        ({"mesh": {"dp": 2}, "backward": 1}, "backward must be"),
+        ({"mesh": {"dp": 2}, "backward": "yes"}, "backward must be"),
+        ({"mesh": {"dp": 2}, "causal": "yes"}, "causal must be"),
+        ({"mesh": {"dp": 2}, "optimizer": torch.optim.SGD([torch.ones(1)])}, "Give its class, as torch.optim.SGD"),
         ({"mesh": {"dp": 2}, "optimizer": "adamw"}, "optimizer must be"),
         ({"mesh": {"dp": 2}, "allocator": "cuda"}, "memory"),
     ],
@@ -390,7 +450,7 @@ def test_arguments_are_checked(changes, message):
 
 def test_what_build_returns_is_checked():
     """It may forget to return the model."""
-    with pytest.raises(OpflopsError, match="returned None. It must return the sharded model"):
+    with pytest.raises(OpflopsError, match=r"returned None\. It must return the sharded model"):
         plan(lambda _mesh: None, torch.ones(4, 8), mesh={"dp": 2})
 
 
@@ -469,9 +529,10 @@ def llama(mesh, *sizes):
 
 
 LARGE = (8192, 64, 8, 28672, 128_256, 80), {"dp": 128, "tp": 8, "pp": 1}, 4096
-SMALL = (64, 8, 4, 96, 1000, 2), {"dp": 16, "tp": 4, "pp": 1}, 32
+SMALL = (64, 8, 4, 96, 1000, 2), {"dp": 8, "tp": 4, "pp": 1}, 32
 
 
+@pytest.mark.filterwarnings("ignore:FSDP2-wrapped module")
 @pytest.mark.parametrize(
     ("sizes", "mesh", "tokens"), [SMALL, pytest.param(*LARGE, marks=pytest.mark.exhaustive)], ids=["small", "70B"]
 )
@@ -492,9 +553,7 @@ def test_a_language_model_on_a_large_mesh(sizes, mesh, tokens):
     padded = size * dp * -(-(words // tp) // dp)
     block, root = weights + 2 * size, size * words + size + padded
     # Blocks are gathered again in the backward, the root stays whole.
-    gathered = 2 * (2 * layers * block + root + layers * block + root - layers * block) * 1
     moved = 2 * (3 * layers * block + 2 * root)
-    assert gathered <= moved
     # In each block two outputs are reduced, and in the backward the inputs of q, k, v, gate and up; and of the head.
     reduced = (7 * layers + 1) * tokens * size * 2
     sent = {f"dp ({dp})": moved * (dp - 1) // dp, f"tp ({tp})": reduced * 2 * (tp - 1) // tp}
