@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
+
+from torch.utils._pytree import tree_leaves
 
 from opflops.torch_internals.pipelines import is_schedule, stages_of
 
@@ -10,9 +14,15 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def modules_of_schedule(schedule: Any) -> list[nn.Module]:
-    """Return the modules that a pipeline schedule runs on this rank; none if the value is no schedule."""
-    return [stage.submod for stage in stages_of(schedule)] if is_schedule(schedule) else []
+def modules_of_pipelines(value: Any) -> list[nn.Module]:
+    """Return the modules of a pipeline schedule or stage, or of those that a function or method refers to."""
+    value = getattr(value, "__self__", value)
+    referred = [value]
+    if isinstance(value, FunctionType):
+        variables = inspect.getclosurevars(value)
+        referred = [*variables.nonlocals.values(), *variables.globals.values()]
+    leaves = tree_leaves(referred)
+    return [stage.submod for each in leaves for stage in stages_of(getattr(each, "__self__", each))]
 
 
 def as_step(model: Any) -> Any:

@@ -15,7 +15,7 @@ from opflops.counting.backward import find_differentiable, run_backward
 from opflops.counting.closures import bound_state, closure_state, modules_of_helpers, outermost, rebind, state_in
 from opflops.counting.fake_call import call_model
 from opflops.counting.optimizer_step import make_optimizer, run_step
-from opflops.distributed.pipelines import as_step, modules_of_schedule
+from opflops.distributed.pipelines import as_step, modules_of_pipelines
 from opflops.errors import OpflopsError, raised_by_signal_handler
 from opflops.mode import OpFlopMode
 from opflops.records.arguments import describe
@@ -219,9 +219,8 @@ def _has_gradients(models: list[nn.Module]) -> bool:
 
 def _models_of(model: Any) -> list[nn.Module]:
     """List the models that what was built has: itself, those of a pipeline's stages, or those that a function uses."""
-    if stages := modules_of_schedule(model):
-        return stages
     state = [*bound_state(model), *state_in([closure_state(model), model]), *modules_of_helpers(model)]
+    state += modules_of_pipelines(model)
     return outermost(each for each in state if isinstance(each, nn.Module))
 
 

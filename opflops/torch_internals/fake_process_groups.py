@@ -127,26 +127,35 @@ def needs_its_tensors(model: torch.nn.Module) -> bool:
 @contextmanager
 def fake_reductions(model: torch.nn.Module) -> Iterator[None]:
     """Let the wrappers of a model reduce gradients; what a fake group returns has no result, which C++ code needs."""
-    from torch.distributed import all_reduce  # noqa: PLC0415 - as above
-
     for module in model.modules():
-        if distributed_by(module) != DATA_PARALLEL or module._comm_hooks:
-            continue
-
-        def average(group: Any, bucket: Any) -> torch.futures.Future[torch.Tensor]:
-            gradients = bucket.buffer().div_(group.size())
-            all_reduce(gradients, group=group)
-            done: torch.futures.Future[torch.Tensor] = torch.futures.Future()
-            done.set_result(gradients)
-            return done
-
-        # The wrapper compares them with classes, and not with their names.
-        average.__annotations__.clear()
-        module.register_comm_hook(module.process_group, average)  # type: ignore[operator]
+        if distributed_by(module) == DATA_PARALLEL and not module._comm_hooks:
+            _average_gradients(module)
     with warnings.catch_warnings():
         # It compares addresses, of which fake tensors have none; no two of them are the same.
         warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
         yield
+
+
+def _average_gradients(wrapper: Any) -> None:
+    """Let ``DistributedDataParallel`` do by hooks in Python what it does in C++: divide each gradient, and add up."""
+    size = wrapper.process_group.size()
+
+    def divide(gradient: torch.Tensor) -> torch.Tensor:
+        return gradient / size if wrapper.require_backward_grad_sync else gradient
+
+    def add_up(group: Any, bucket: Any) -> torch.futures.Future[torch.Tensor]:
+        gradients = bucket.buffer()
+        torch.distributed.all_reduce(gradients, group=group)
+        done: torch.futures.Future[torch.Tensor] = torch.futures.Future()
+        done.set_result(gradients)
+        return done
+
+    # The wrapper compares them with classes, and not with their names.
+    add_up.__annotations__.clear()
+    wrapper.register_comm_hook(wrapper.process_group, add_up)
+    for parameter in wrapper.parameters():
+        if parameter.requires_grad:
+            parameter.register_hook(divide)
 
 
 def _forget_sharding() -> None:

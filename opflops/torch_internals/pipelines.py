@@ -21,9 +21,12 @@ def is_schedule(value: object) -> bool:
     return module is not None and isinstance(value, module._PipelineSchedule)
 
 
-def stages_of(schedule: Any) -> list[Any]:
-    """Return the stages that a schedule runs on this rank."""
-    return list(schedule._stages) if hasattr(schedule, "_stages") else [schedule._stage]
+def stages_of(value: Any) -> list[Any]:
+    """Return the stages that a schedule runs on this rank, or a stage; none if the value is something else."""
+    if is_schedule(value):
+        return list(value._stages) if hasattr(value, "_stages") else [value._stage]
+    module = sys.modules.get(_STAGE)
+    return [value] if module is not None and isinstance(value, module._PipelineStageBase) else []
 
 
 class StageNotRunError(Exception):
