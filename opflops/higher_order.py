@@ -98,7 +98,7 @@ def _run_subgraphs(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any,
     if kernel is None or not any(map(_is_operator, (*args, *kwargs.values()))):
         return _call_with_subgraphs(mode, op, *args, **kwargs)
     if is_being_traced():
-        return _run_beside_kernel(mode, op, args, kwargs)
+        return _run_beside_kernel(mode, op, kernel, args, kwargs)
     with mode.reentered():
         return kernel(*args, **kwargs)
 
@@ -109,14 +109,14 @@ def _call_with_subgraphs(mode: CountingMode, op: HigherOrderOperator, /, *args: 
 
 
 def _run_beside_kernel(
-    mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]
+    mode: CountingMode, op: HigherOrderOperator, kernel: Subgraph, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    """Run an operator for the tracer to record it, and count what its default kernel does on meta tensors."""
+    """Run an operator for the tracer to record it, and count what its kernel does on meta tensors."""
     out = call_higher_order(op, args, kwargs)
 
     def count() -> None:
         with untraced((args, kwargs), all_tensors=True) as ((given, named), _), mode.reentered():
-            hop_default_kernel(op)(*with_subgraphs_counted(given, mode.reentered), **named)
+            kernel(*with_subgraphs_counted(given, mode.reentered), **named)
 
     try:
         _, deltas = capture_deltas(mode, count)
@@ -128,6 +128,25 @@ def _run_beside_kernel(
         return mode.run(OpPricing(name, "unpriced"), lambda *_, **__: out, args, kwargs)
     apply_deltas(mode, deltas)
     return out
+
+
+def _run_with_random_numbers(
+    mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Run a random operator on a shard, with the random numbers of this rank, which tensors without values do not need.
+
+    The kernel is for GPUs alone, and reads the state of their generator.
+    """
+
+    def kernel(_first: int, _last: int, inner: Subgraph, *given: Any, **named: Any) -> Any:
+        return inner(*given, **named)
+
+    if is_being_traced():
+        return _run_beside_kernel(mode, op, kernel, args, kwargs)
+    if not is_fake_or_tracing(args):
+        return _run_subgraphs(mode, op, args, kwargs)
+    with mode.reentered():
+        return kernel(*args, **kwargs)
 
 
 def _run_without_handler(
@@ -195,7 +214,7 @@ def _associative_scan(
     if not is_fake_or_tracing(args):
         return _run_subgraphs(mode, op, args, kwargs)
     if is_being_traced():
-        return _run_beside_kernel(mode, op, args, kwargs)
+        return _run_beside_kernel(mode, op, hop_default_kernel(op), args, kwargs)
     with counting_modes_disabled():
         hop_default_kernel(op)(*with_subgraphs_counted(args, mode.reentered), **kwargs)
     return call_higher_order(op, args, kwargs)
@@ -250,11 +269,12 @@ def _triton(mode: CountingMode, op: HigherOrderOperator, args: tuple[Any, ...], 
 _TRANSPARENT_HOPS = """
 auto_functionalized auto_functionalized_v2 foreach_map graphsafe_run_with_rng_state hints_wrapper invoke_quant
 invoke_quant_packed invoke_subgraph local_map_hop out_dtype print run_and_save_rng_state run_const_graph
-run_dtensor_rng_op run_with_rng_state strict_mode trace_wrapped with_effects _export_tracepoint
+run_with_rng_state strict_mode trace_wrapped with_effects _export_tracepoint
 """
 
 _HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(_TRANSPARENT_HOPS.split(), _run_subgraphs),
+    "run_dtensor_rng_op": _run_with_random_numbers,
     "cond": _cond,
     "while_loop": _while_loop,
     "while_loop_stack_output": _while_loop,

@@ -30,11 +30,13 @@ from opflops import (
     coverage,
     formula,
 )
+from opflops.profile.gathering import combine_ranks
 
 X = torch.ones(2, 4)
 NET = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
 PROFILE = count(NET, X)
 FORMULAS = count(NET, X, dynamic_shapes=({0: Dim("rows")},))
+GATHERED = combine_ranks({0: PROFILE, 2: PROFILE})
 DEVICE = Device("mine", {"float32": 1e12}, 1e11)
 ARRAY = np.ones((2, 4), dtype=np.float32)
 CHECKPOINT = pathlib.Path("weights") / "best.pt"
@@ -165,17 +167,24 @@ ENTRY_POINTS = {
         f"resources({name}=)": (lambda value, name=name: plan(**{name: value}), accepted)
         for name, accepted in (
             ("steps", {"an int"}),
-            ("devices", {"an int"}),
+            ("devices", {"None", "an int"}),
             ("mfu", set()),
             ("price", {"None", "an int", "a float"}),
             ("tokens", {"None", "an int"}),
             ("tf32", FLAGS),
         )
     },
+    "gather(?)": (PROFILE.gather, set()),
+    "gather(timeout=)": (lambda value: PROFILE.gather(timeout=value), set()),
+    "imbalance": (GATHERED.imbalance, set()),
+    "slowest_rank": (GATHERED.slowest_rank, {"None"}),
+    "redundant": (GATHERED.redundant, {"a profile"}),
+    "redundant(by ?)": (lambda value: GATHERED.redundant(PROFILE, value), set()),
+    "where(rank=)": (lambda value: GATHERED.where(rank=value), set()),
     "Profile(?)": (Profile, {"an array", "a dict"}),
     "Profile(misspelt)": (lambda value: Profile(row=value), set()),
     "Cost(misspelt)": (lambda value: Cost(mac=value), set()),
-    "Cost(a sixth)": (lambda value: Cost(1, 2, 3, 4, 5, value), set()),
+    "Cost(a seventh)": (lambda value: Cost(1, 2, 3, 4, 5, 6, value), set()),
     "Row(?)": (Row, set()),
     "row.plus": (PROFILE.rows[0].plus, set()),
     "Device(?)": (Device, set()),

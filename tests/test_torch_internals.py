@@ -1,7 +1,9 @@
 """Private interfaces of PyTorch behave as opflops expects."""
 
+import gc
 import itertools
 import logging
+import sys
 import threading
 from copy import deepcopy
 from types import FunctionType
@@ -28,6 +30,7 @@ from opflops.torch_internals import (
     compiler,
     composite_kernels,
     dispatch,
+    distributed_tensors,
     fake_tensor_checks,
     fake_tensors,
     higher_order,
@@ -37,6 +40,7 @@ from opflops.torch_internals import (
     optimizers,
     process_groups,
     profiler,
+    rank_exchange,
     size_arithmetic,
     state_copies,
     tensor_construction,
@@ -649,6 +653,55 @@ def test_ranks_of_a_group_by_name_or_itself(group):
     """A group of one process has one rank."""
     assert process_groups.ranks_of(group) == process_groups.ranks_of(group.group_name) == 1
     assert process_groups.ranks_of(group.boxed()) == 1
+    assert process_groups.rank_in(group) == process_groups.rank_in(group.group_name) == 0
+
+
+def test_reductions_of_the_dispatcher_can_be_named(group):
+    """Each has the number of its name; a factor belongs to none of the others."""
+    seen = []
+
+    class Look(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            seen.append(process_groups.name_reduction(args[2]))
+            return func(*args, **(kwargs or {}))
+
+    x, operations = torch.ones(2, dtype=torch.int32), torch.distributed.ReduceOp
+    names = ["sum", "product", "min", "max", "band", "bor", "bxor"]
+    with Look():
+        for name in names:
+            torch.distributed.all_reduce(x, getattr(operations, name.upper()))
+    assert seen == names
+    numbers = {each.value: name.lower() for name, each in operations.RedOpType.__members__.items()}
+    assert process_groups._REDUCTIONS.items() <= numbers.items()
+    assert process_groups.name_reduction(None) == ""
+
+
+def test_meshes_describe_their_groups_and_are_found_by_their_class(group):
+    """A mesh of all ranks uses their group, which has no description; it holds a reference to its class."""
+    assert group.group_desc in process_groups._NO_NAMES
+    assert torch.distributed.new_group([0]).group_desc in process_groups._NO_NAMES
+    mesh = torch.distributed.device_mesh.init_device_mesh("cpu", (1,), mesh_dim_names=("tp",))
+    assert mesh in gc.get_referrers(type(mesh))
+    assert mesh.get_group() is group
+    assert process_groups.name_group(group) == "tp (1)"
+
+
+def test_the_store_of_a_group_is_that_of_its_ranks():
+    """What one rank writes is in the store that made the group, below the group's own prefix; a smaller one has one."""
+    from torch import distributed  # noqa: PLC0415 - only here
+
+    store = distributed.HashStore()
+    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        for number, group in enumerate((None, distributed.new_group([0]))):
+            members = rank_exchange.members_of(group, "this")
+            members.store.set(f"key{number}", "value")
+            assert (members.ranks, members.rank) == ((0,), 0)
+        found = [key for key in store.list_keys() if "key" in key]
+        assert len({key.partition("key")[0] for key in found}) == 2
+        assert [store.get(key) for key in found] == [b"value", b"value"]
+    finally:
+        distributed.destroy_process_group()
 
 
 def fsdp(module):
@@ -714,6 +767,35 @@ def test_sharding_makes_a_class_of_its_own_and_the_modules_class(group, name):
     assert second is nn.Linear
     assert type(module).__name__ != "Linear" == modules.class_name(module)
     assert modules.ClassNames()[type(module)] == "Linear"
+
+
+def test_results_of_distributed_tensors_are_planned_by_known_methods():
+    """None of them was renamed, and the dispatcher asks a distributed tensor to run what a mode does not."""
+    from torch.distributed.tensor import DTensor, Shard, distribute_tensor  # noqa: PLC0415 - takes a second to import
+    from torch.testing._internal.distributed.fake_pg import FakeStore  # noqa: PLC0415 - only here
+
+    found = distributed_tensors.loaded_sharding_propagations()
+    assert [(owner.__name__, name) for owner, name in found] == [*distributed_tensors._PROPAGATIONS]
+    assert distributed_tensors.sharding_propagations(sys.modules[distributed_tensors.PROPAGATION_MODULE]) == found
+    assert not distributed_tensors.sharding_propagations(torch.distributed.tensor)
+    seen = []
+
+    class Leaves(dispatch.DispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            seen.append((func, distributed_tensors.are_distributed(types), args[0].shape))
+            return NotImplemented if DTensor in types else func(*args, **(kwargs or {}))
+
+    torch.distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
+    try:
+        mesh = torch.distributed.init_device_mesh("cpu", (2,))
+        x = distribute_tensor(torch.ones(6, 4), mesh, [Shard(0)])
+        assert distributed_tensors.distributed_types(([x], 1), {"y": torch.ones(2)}) == (DTensor,)
+        torch.neg(x)
+        with Leaves():
+            torch.neg(x)
+    finally:
+        torch.distributed.destroy_process_group()
+    assert seen == [(aten.neg.default, True, (6, 4)), (aten.neg.default, False, (3, 4))]
 
 
 def test_logarithms_of_sizes_are_those_of_numbers():

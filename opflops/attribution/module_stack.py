@@ -69,6 +69,7 @@ class ModuleStack(BackwardAttribution):
         runs: The number of the latest run of a module.
         sizes_are_traced: Whether ``torch.jit.trace`` would record that a size is read.
         shared: Finds whom collectives are for; None while they are for the module that runs.
+        remarks: Sentences on what the block's rows mean, in the order that they came up.
         on_outermost_return: Called with this stack and the result of a module that nothing else called; None for
             nothing.
     """
@@ -89,6 +90,7 @@ class ModuleStack(BackwardAttribution):
         self._class_names = ClassNames()
         self.runs = 0
         self.sizes_are_traced = False
+        self.remarks: dict[str, None] = {}
 
     def cache_context(
         self, module: nn.Module, paths: ModulePaths, caller: ModuleContext, calling: nn.Module | None

@@ -33,7 +33,6 @@ class RootModules:
 
     Attributes:
         tensors: What the modules register.
-        remarks: Sentences for the profile.
         caches: Tables by the identity of modules, from which an item is removed with its module.
     """
 
@@ -63,7 +62,6 @@ class RootModules:
         self._moved: dict[str, dict[str, str]] = {}
         # Of parts of a model that is nowhere as a whole: a weak reference, what their names say, and the class name.
         self._parts: dict[int, tuple[weakref.ref[nn.Module], str, str]] = {}
-        self.remarks: dict[str, None] = {}
         # Called with each new root.
         self.on_new_root: Callable[[nn.Module], None] | None = None
         if root is not None:

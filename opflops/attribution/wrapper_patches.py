@@ -114,7 +114,7 @@ def _due_buckets(stack: ModuleStack, model: Any) -> DueBuckets:
     """Return the buckets of gradients that the next backward of a data-parallel model reduces."""
     buckets = wrappers.gradient_buckets(model)
     if buckets is None:
-        stack.roots.remarks[UNKNOWN_BUCKETS_REMARK] = None
+        stack.remarks[UNKNOWN_BUCKETS_REMARK] = None
         buckets = []
     place = stack.place_of(model)
     return DueBuckets(
@@ -263,7 +263,7 @@ def _wrap_setup(original: Callable[..., Any]) -> Callable[..., Any]:
             result = original(schedule, *args, **kwargs)
         if wrappers.setup_state(schedule) != before:
             for stack in stacks:
-                stack.roots.remarks[SETUP_REMARK] = None
+                stack.remarks[SETUP_REMARK] = None
         return result
 
     return call

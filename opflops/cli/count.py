@@ -46,7 +46,7 @@ def _report(counted: dict[str, CountedTarget], rendering: Rendering, arguments: 
     deliver(text, arguments, rendering.format, " and ".join(each.summary for each in counted.values()))
     if not arguments.quiet and not rendering.has_sentences:
         for each in counted.values():
-            times = timing_notes(each.profile.rows, each.profile.timing)
+            times = timing_notes(each.profile.rows, each.profile.timing, len(each.profile.ranks))
             for sentence in (*fits.sentences(each, rendering.capacity), *times):
                 print(f"opflops: {printable(sentence)}", file=sys.stderr)
     return _report_unpriced(counted) if arguments.strict else 0

@@ -110,6 +110,6 @@ def bottlenecks_text(profile: Profile, device: str, find: Callable[[str], str | 
     """
     found = profile.bottlenecks(find(device) if device else None)
     # The report above says how times were measured.
-    above = timing_notes(profile.rows, profile.timing)
+    above = timing_notes(profile.rows, profile.timing, len(profile.ranks))
     found = replace(found, remarks=tuple(each for each in found.remarks if each not in above))
     return str(found) if top is None else found.table(top)

@@ -66,7 +66,7 @@ class TimedRuns:
         self._warmup += runs
 
     def measure(self, max_spread: float = MAX_SPREAD, max_seconds: float = MAX_SECONDS) -> Profile:
-        """Run the step until its times are steady, or until time is up.
+        """Run the step until its times are steady, or until time is up; with collectives, :data:`MIN_RUNS` times.
 
         Args:
             max_spread: The inter-quartile range at which the times are steady, as a part of the median.
@@ -86,7 +86,11 @@ class TimedRuns:
                     profile = self._mode.profile
                     self._take_times(profile)
             steady = all(_is_steady(times, max_spread) for times in (self._plain, self._counted))
-            if steady or perf_counter() - started >= max_seconds:
+            is_over = steady or perf_counter() - started >= max_seconds
+            if any(row.group for row in profile.rows):
+                # Other ranks, with times of their own, must run the step as often as this one.
+                is_over = len(self._plain) == MIN_RUNS
+            if is_over:
                 return self._result(profile)
 
     def _run(self, *, counted: bool) -> float:
@@ -179,7 +183,8 @@ def time_step(
     Runs without the mode and counted runs take turns, until the inter-quartile range of either is at most a tenth of
     the median, or two seconds have passed. The result has the counts of one run. The ``seconds`` of each row are the
     median over the counted runs, ``spread`` the inter-quartile range, and :attr:`opflops.Profile.timing` says how many
-    runs there were, how long the step takes without the mode, and what the mode itself costs.
+    runs there were, how long the step takes without the mode, and what the mode itself costs. A step with collectives
+    runs five times of each kind, however long that takes, so that all ranks run it equally often.
 
     >>> import torch
     >>> from opflops import time_step

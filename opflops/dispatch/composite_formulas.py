@@ -16,10 +16,11 @@ from opflops.torch_internals.dispatch import (
     modes_swapped,
     run_composite,
 )
+from opflops.torch_internals.distributed_tensors import are_distributed, distributed_types
 from opflops.torch_internals.interruption import make_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from opflops.attribution.module_stack import ModuleStack
     from opflops.pricing.accumulator_deltas import AccumulatorDelta
@@ -85,9 +86,20 @@ def intercept_composites(mode: Any, wanted: set[OpOverload]) -> None:
                 del _intercepted[overload]
 
 
-def has_formula_for_composite(mode: AppliesFormulas, func: Any) -> bool:
-    """Return whether an operator that is intercepted has a formula in a mode."""
-    return func in _intercepted and mode.prices[func].verdict in ("formula", "zero")
+def has_formula_for_composite(mode: AppliesFormulas, func: Any, types: Iterable[type[Any]] = ()) -> bool:
+    """Return whether an operator that is intercepted has a formula in a mode, for tensors of these types.
+
+    It has none for distributed tensors: their shapes are those of all ranks' work. The profile says so.
+    """
+    if func not in _intercepted or mode.prices[func].verdict not in ("formula", "zero"):
+        return False
+    if not are_distributed(types):
+        return True
+    mode.module_stack.remarks[
+        f"The formula of {mode.prices[func].op} is for what runs as such on the tensors of this rank. Where it was "
+        "given DTensors and PyTorch split it into other operators before that, these are counted."
+    ] = None
+    return False
 
 
 def decompose(overload: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -96,7 +108,7 @@ def decompose(overload: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any
     def kernel(*args: Any, **kwargs: Any) -> Any:
         return run_composite(overload, args, kwargs)
 
-    modes = _modes_with_formula(overload) if _intercepted else []
+    modes = _modes_with_formula(overload, ()) if _intercepted else []
     return _run(overload, kernel, modes, args, kwargs)
 
 
@@ -105,7 +117,7 @@ def _runner(overload: OpOverload) -> Callable[[Kernel, tuple[Any, ...], dict[str
         if inside_transform():
             # Tensors have the shapes that the transformed function sees, such as those of one example under vmap.
             return kernel(*args, **kwargs)
-        modes = _modes_with_formula(overload)
+        modes = _modes_with_formula(overload, distributed_types(args, kwargs))
         if composite_implicit(overload) or _decomposes.get(overload):
             return _run(overload, kernel, modes, args, kwargs)
         if overload in _decomposes:
@@ -115,9 +127,9 @@ def _runner(overload: OpOverload) -> Callable[[Kernel, tuple[Any, ...], dict[str
     return run
 
 
-def _modes_with_formula(overload: OpOverload) -> list[AppliesFormulas]:
+def _modes_with_formula(overload: OpOverload, types: tuple[type[Any], ...]) -> list[AppliesFormulas]:
     modes = [mode for mode in counting_modes(dispatch_modes()) if isinstance(mode, AppliesFormulas)]
-    return [mode for mode in modes if has_formula_for_composite(mode, overload)]
+    return [mode for mode in modes if has_formula_for_composite(mode, overload, types)]
 
 
 def _run(

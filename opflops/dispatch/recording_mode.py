@@ -141,7 +141,7 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
 
     def _run_slow_path(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run an operator that is new in this module and phase, or that cannot take the fast path."""
-        if types and run_other_operators(types) and not has_formula_for_composite(self, func):
+        if types and run_other_operators(types) and not has_formula_for_composite(self, func, types):
             return run_on_subclass(self, func, types, args, kwargs)
         price = self.prices.fast_path.get(id(func)) or self.prices[func]
         if not price.fast_path:

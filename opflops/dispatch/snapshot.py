@@ -38,10 +38,13 @@ def snapshot(modes: Sequence[RecordingMode], *, uncounted: Mapping[str, int], cu
         FormulaError: A count is not a whole number, or is less than 0.
     """
     clock = modes[0].clock
-    if clock is None:
-        return _snapshot(modes, uncounted, cut_short)
-    clock.read(accumulator for mode in modes for accumulator in [*mode.accumulators])
+    if clock is not None:
+        clock.read(accumulator for mode in modes for accumulator in [*mode.accumulators])
     profile = _snapshot(modes, uncounted, cut_short)
+    if remarks := {remark: None for mode in modes for remark in mode.module_stack.remarks}:
+        profile = replace(profile, remarks=(*profile.remarks, *remarks))
+    if clock is None:
+        return profile
     timing = clock.timing(_calls_of_models(profile.modules))
     return replace(profile, timing=timing, remarks=(*profile.remarks, *clock.remarks()))
 
@@ -77,17 +80,14 @@ def _snapshot(modes: Sequence[RecordingMode], uncounted: Mapping[str, int], cut_
         rows = merge(rows)
     stacks = [mode.module_stack for mode in modes]
     called = dict.fromkeys(path for stack in stacks for path in stack.called_paths())
-    noted = tuple(modes[0].module_stack.roots.remarks)
     if not called:
-        return Profile(rows, sites, remarks=(*_remarks(uncounted, cut_short), *noted))
+        return Profile(rows, sites, remarks=_remarks(uncounted, cut_short))
     if modes[0].active:
         for stack in stacks:
             stack.read_running()
         stacks[0].roots.read_tensors_again()
     modules, remarks = module_records(stacks)
-    return Profile(
-        rows, sites, tuple(called), remarks=(*_remarks(uncounted, cut_short), *noted, *remarks), modules=modules
-    )
+    return Profile(rows, sites, tuple(called), remarks=(*_remarks(uncounted, cut_short), *remarks), modules=modules)
 
 
 def recordings_of(logs: Sequence[CallLog], resolve: Callable[[str], str]) -> Recordings | None:

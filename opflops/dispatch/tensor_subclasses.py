@@ -49,7 +49,8 @@ def run_on_subclass(mode: RecordingMode, func: Any, types: Any, args: tuple[Any,
         The result, or NotImplemented if no subclass can run the operator, as the dispatcher expects of a mode.
     """
     if not isinstance(func, OpOverload) or are_distributed(types):
-        # The dispatcher lets the subclasses run it, under the modes.
+        # Then the dispatcher lets the subclasses run it, under the modes. The method of distributed tensors would call
+        # the operator again.
         return NotImplemented
     observer = _SubclassObserver(mode)
     with observer:

@@ -32,7 +32,7 @@ _POLL_SECONDS = 0.05
 # Ranks that fail alike do so within this time, and are named together.
 _SAME_TIME_SECONDS = 0.3
 _LAST_SECONDS = 5.0
-_PATIENCE_SECONDS = 300.0
+_START_SECONDS, _PATIENCE_SECONDS = 120.0, 300.0
 
 
 class JointRun:
@@ -68,7 +68,19 @@ class JointRun:
 
         Raises:
             OpflopsError: The processes are more than the GPUs.
+            RankError: A rank did not begin in time.
         """
+        try:
+            self._exchange.exchange("", _START_SECONDS, "the beginning")
+        except RankError as error:
+            if not error.ranks:
+                raise
+            raise RankError(
+                f"{join_ranks(error.ranks).capitalize()} did not begin within {_START_SECONDS:g} s. torchrun set RANK "
+                f"and WORLD_SIZE={self.launch.world_size} here, so opflops counts on all ranks together. To count in "
+                "one process, unset RANK.",
+                error.ranks,
+            ) from error
         return self._group.begin(device)
 
     def gather(self, profile: Profile, time_limit: float | None) -> Profile:

@@ -88,9 +88,13 @@ class JointGroup:
 
         @functools.wraps(original)
         def init_process_group(backend: str | None = None, *args: Any, **kwargs: Any) -> None:
-            if distributed.is_initialized() and self._serves(backend):
-                return
-            original(backend, *args, **kwargs)
+            if not distributed.is_initialized():
+                original(backend, *args, **kwargs)
+            elif not self._serves(backend):
+                raise OpflopsError(
+                    f"The program asks for a process group with {backend}, and opflops made one with {self.backend} "
+                    "before. --device cpu makes one with gloo, --device cuda one with gloo and nccl."
+                )
 
         for module in (distributed, distributed.distributed_c10d):
             self._replaced.append((module, original))

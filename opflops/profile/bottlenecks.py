@@ -17,7 +17,7 @@ from opflops.report import format_bottlenecks
 from opflops.report.text.collapse import Expansion
 from opflops.report.text.terminal import TIMES
 from opflops.report.text.tree import OUTSIDE, Node, build_tree
-from opflops.report.timing_notes import ONCE_MARK, timing_notes
+from opflops.report.timing_notes import ONCE_MARK, sum_over_ranks, timing_notes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -94,6 +94,7 @@ def bottlenecks(
     tf32: bool = False,
     remarks: Sequence[str] = (),
     timing: Timing | None = None,
+    ranks: int = 0,
 ) -> Bottlenecks:
     """Rank the modules and operators of rows, as :meth:`opflops.Profile.bottlenecks` says.
 
@@ -103,6 +104,7 @@ def bottlenecks(
         tf32: Whether float32 is computed in TF32.
         remarks: Sentences of the profile on what it leaves out.
         timing: How the profile was timed.
+        ranks: How many ranks the rows are of, if they were gathered.
 
     Raises:
         ProfileError: Nothing was timed and there is no device, the device is unknown or has no known peak for a dtype,
@@ -146,7 +148,11 @@ def bottlenecks(
         tuple(dict.fromkeys(row.dtype for row in ranked if not row.floating and parts[id(row)].seconds)),
         tuple(dict.fromkeys(row.op for row in ranked if row.timed_once and row.seconds and not is_warm)),
         # What was timed in a single call is named instead of marked.
-        (*(each for each in timing_notes(ranked, timing) if not each.startswith(ONCE_MARK)), *remarks),
+        (
+            *sum_over_ranks(ranks),
+            *(each for each in timing_notes(ranked, timing, ranks) if not each.startswith(ONCE_MARK)),
+            *remarks,
+        ),
     )
 
 

@@ -150,6 +150,19 @@ def _lacks_time(row: Row) -> bool:
     return row.seconds is None and bool(row.cost or not row.priced)
 
 
+def devices_sharing(ranks: int, seconds: object, timing: Timing | None) -> int:
+    """Return how many devices share the time that a utilization is of.
+
+    Args:
+        ranks: How many ranks the rows are of, if they were gathered.
+        seconds: The time that is given; None for a measured one: that of a run on each device, or else the sum of the
+            times of rows, which add up over the ranks as work does.
+        timing: How the profile was timed.
+    """
+    adds_up = seconds is None and (timing is None or timing.wall is None)
+    return 1 if adds_up else max(ranks, 1)
+
+
 def _require_time(caller: str, kind: str, rows: Sequence[Row], timing: Timing | None) -> tuple[float, str]:
     """Return what :func:`measured_time` does.
 

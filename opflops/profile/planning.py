@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opflops.errors import ProfileArgumentError
 from opflops.profile.example_counts import rows_at_example
@@ -10,6 +10,8 @@ from opflops.profile.method_advice import advise
 from opflops.records.arguments import explain_methods
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from opflops.devices import Device
     from opflops.profile.bottlenecks import Bottlenecks
     from opflops.profile.resources import Resources
@@ -26,6 +28,7 @@ class Planning:
     remarks: tuple[str, ...]
     memory: Memory | None
     timing: Timing | None
+    ranks: Sequence[tuple[int, Any]]
 
     def bottlenecks(self, device: str | Device | None = None, *, tf32: bool = False) -> Bottlenecks:
         """Rank modules and operators by the time that they take, to see which to prune or to rewrite.
@@ -73,7 +76,8 @@ class Planning:
         from opflops.profile.bottlenecks import bottlenecks  # noqa: PLC0415 - keeps import opflops fast
 
         rows = rows_at_example(self.rows)
-        return bottlenecks(rows, device, tf32=tf32, remarks=self.remarks, timing=self.timing)
+        ranks = len(self.ranks)
+        return bottlenecks(rows, device, tf32=tf32, remarks=self.remarks, timing=self.timing, ranks=ranks)
 
     def resources(
         self,
@@ -81,7 +85,7 @@ class Planning:
         *,
         steps: float,
         mfu: float,
-        devices: int = 1,
+        devices: int | None = None,
         price: float | None = None,
         tokens: float | None = None,
         tf32: bool = False,
@@ -105,7 +109,7 @@ class Planning:
             steps: How many steps there are.
             mfu: The share of the peaks that you assume, such as 0.4 for 40 %, or one that was measured:
                 ``p.mfu(seconds, device)``.
-            devices: How many devices share each step.
+            devices: How many devices share each step. None is the number of ranks of a gathered profile, or else 1.
             price: What one device costs in an hour, in any currency.
             tokens: How many tokens one step has.
             tf32: As for :meth:`roofline`.
@@ -125,7 +129,7 @@ class Planning:
             device,
             steps=steps,
             mfu=mfu,
-            devices=devices,
+            devices=max(len(self.ranks), 1) if devices is None else devices,
             price=price,
             tokens=tokens,
             tf32=tf32,

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from opflops.devices import device as find_device
 from opflops.devices.bounds import bound_groups
 from opflops.errors import ProfileArgumentError
-from opflops.profile.device_time import HFU, MFU, measured_time, utilization
+from opflops.profile.device_time import HFU, MFU, devices_sharing, measured_time, utilization
 from opflops.records.arguments import check_count, check_flag, explain_methods, keys_of, no_advice
 from opflops.records.datasheets import split_tf32
 from opflops.report import format_roofline_table
+from opflops.report.timing_notes import sum_over_ranks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,6 +39,7 @@ class Roofline:
             total here include it; other totals do not.
         utilizations: If everything was timed and there are matmuls, the MFU, and the HFU if it differs, by the time
             that :meth:`opflops.Profile.mfu` takes if none is given.
+        ranks: How many ranks the times are sums over, if they were gathered; else 0.
     """
 
     device: Device
@@ -47,6 +49,7 @@ class Roofline:
     tf32: bool = False
     integer: tuple[str, ...] = ()
     utilizations: tuple[Utilization, ...] = ()
+    ranks: int = 0
 
     def table(self, top: int | None = None) -> str:
         """Write a line for each part, longest time first.
@@ -63,7 +66,7 @@ class Roofline:
             tf32=self.tf32,
             integer=self.integer,
             top=top,
-            remarks=tuple(map(str, self.utilizations)),
+            remarks=(*sum_over_ranks(self.ranks), *map(str, self.utilizations)),
         )
 
     def __str__(self) -> str:
@@ -78,6 +81,7 @@ def roofline(
     tf32: bool = False,
     remarks: Sequence[str] = (),
     timing: Timing | None = None,
+    ranks: int = 0,
 ) -> Roofline:
     """Bound the time of each group of rows.
 
@@ -88,6 +92,7 @@ def roofline(
         tf32: Whether float32 is computed in TF32.
         remarks: Sentences of the profile on what it leaves out.
         timing: How the profile was timed.
+        ranks: How many ranks the rows are of, if they were gathered.
 
     Raises:
         ProfileError: The device or a key is unknown, the device has no known peak for a dtype, or a count is an
@@ -101,15 +106,17 @@ def roofline(
     parts = bound_groups(rows, found, *keys, tf32=tf32)
     (total,) = bound_groups(rows, found, tf32=tf32)
     integer = dict.fromkeys(row.dtype for row in rows if not row.floating and (row.cost.bytes or row.seconds))
-    used = _utilizations(rows, found, tf32=tf32, remarks=remarks, timing=timing)
-    return Roofline(found, keys, parts, total._replace(label="total"), tf32, tuple(integer), used)
+    used = _utilizations(rows, found, devices_sharing(ranks, None, timing), tf32=tf32, remarks=remarks, timing=timing)
+    return Roofline(found, keys, parts, total._replace(label="total"), tf32, tuple(integer), used, ranks)
 
 
 def _utilizations(
-    rows: Sequence[Row], device: Device, *, tf32: bool, remarks: Sequence[str], timing: Timing | None
+    rows: Sequence[Row], device: Device, devices: int, *, tf32: bool, remarks: Sequence[str], timing: Timing | None
 ) -> tuple[Utilization, ...]:
     if measured_time(rows, timing) is None:
         return ()
-    mfu, hfu = (utilization(kind, rows, None, device, tf32=tf32, remarks=remarks, timing=timing) for kind in (MFU, HFU))
+    mfu, hfu = (
+        utilization(kind, rows, None, device, devices, tf32=tf32, remarks=remarks, timing=timing) for kind in (MFU, HFU)
+    )
     found = (mfu, hfu) if hfu.flops != mfu.flops else (mfu,)
     return found if hfu.flops else ()

@@ -186,7 +186,8 @@ class _Names:
         """Find process groups by the name of their mesh dimension, or by their number of ranks."""
         if name.isdecimal():
             return [each for each in present if group_size(each) == int(name)]
-        found = [each for each in present if name and group_name(each) == name]
+        # A group may be a dimension of several meshes.
+        found = [each for each in present if name and name in (group_name(each), *group_name(each).split("/"))]
         if found or not name:
             return found
         groups = [each for each in present if each]
@@ -194,13 +195,13 @@ class _Names:
         raise ProfileError(f"{self._caller} got group={name!r}. {hint}")
 
     def _ranks(self, values: Iterable[Any]) -> Test:
-        ranks = set(values)
-        if not all(type(rank) is int and rank >= 0 for rank in ranks):
-            wrong = next(rank for rank in ranks if type(rank) is not int or rank < 0)
+        given = list(values)
+        if wrong := [each for each in given if type(each) is not int or each < 0]:
             raise ProfileArgumentError(
-                f"{self._caller} got rank={wrong!r}. Give the number of a rank, from 0, a collection of numbers, or a "
-                "function that tells whether one is accepted."
+                f"{self._caller} got rank={describe(wrong[0])}. Give the number of a rank, from 0, a collection of "
+                "numbers, or a function that tells whether one is accepted."
             )
+        ranks = set(given)
         if self._rows and not self._ranks_known and all(row.rank is None for row in self._rows):
             raise ProfileError(
                 f"{self._caller} got rank={min(ranks, default=0)}, but this profile is of one process, and its rows "

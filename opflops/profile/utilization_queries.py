@@ -79,9 +79,10 @@ class UtilizationQueries:
             ProfileError: An argument cannot be used, the device has no known peak for a floating dtype, or a count is
                 an expression or negative.
         """
-        from opflops.profile.device_time import MFU, utilization  # noqa: PLC0415 - keeps import opflops fast
+        from opflops.profile.device_time import MFU, devices_sharing, utilization  # noqa: PLC0415 - keeps import opflops fast
 
-        rows, devices = rows_at_example(self.rows), self._devices(seconds) if world_size is None else world_size
+        rows = rows_at_example(self.rows)
+        devices = devices_sharing(len(self.ranks), seconds, self.timing) if world_size is None else world_size
         return utilization(MFU, rows, seconds, device, devices, tf32=tf32, remarks=self.remarks, timing=self.timing)
 
     def hfu(
@@ -105,12 +106,8 @@ class UtilizationQueries:
         Raises:
             ProfileError: As for :meth:`mfu`.
         """
-        from opflops.profile.device_time import HFU, utilization  # noqa: PLC0415 - keeps import opflops fast
+        from opflops.profile.device_time import HFU, devices_sharing, utilization  # noqa: PLC0415 - keeps import opflops fast
 
-        rows, devices = rows_at_example(self.rows), self._devices(seconds) if world_size is None else world_size
+        rows = rows_at_example(self.rows)
+        devices = devices_sharing(len(self.ranks), seconds, self.timing) if world_size is None else world_size
         return utilization(HFU, rows, seconds, device, devices, tf32=tf32, remarks=self.remarks, timing=self.timing)
-
-    def _devices(self, seconds: object) -> int:
-        """Return how many devices share a time."""
-        adds_up = seconds is None and (self.timing is None or self.timing.wall is None)
-        return 1 if adds_up else max(len(self.ranks), 1)

@@ -211,7 +211,8 @@ class Views:
         from opflops.profile.roofline import roofline  # noqa: PLC0415 - see above
 
         rows = rows_at_example(self.rows)
-        return roofline(rows, device, by, tf32=tf32, remarks=self.remarks, timing=self.timing)
+        known: dict[str, Any] = {"remarks": self.remarks, "timing": self.timing, "ranks": len(self.ranks)}
+        return roofline(rows, device, by, tf32=tf32, **known)
 
     @property
     def symbolic(self) -> Symbolic:
@@ -250,7 +251,8 @@ class Views:
 
         try:
             rows = rows_at_example(self.rows)
-            return bottlenecks(rows, device, tf32=tf32, remarks=self.remarks, timing=self.timing), ""
+            known: dict[str, Any] = {"remarks": self.remarks, "timing": self.timing, "ranks": len(self.ranks)}
+            return bottlenecks(rows, device, tf32=tf32, **known), ""
         except ProfileError as error:
             return self._ranking_to_show(), str(error)
 

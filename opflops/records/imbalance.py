@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.errors import ProfileError
 from opflops.records.algebra import as_int
+from opflops.records.arguments import check_text
 from opflops.records.cost import Cost
 from opflops.records.rows import check_concrete
 from opflops.wording import join_ranks, unknown
@@ -86,6 +87,7 @@ def find_imbalance(rows: Sequence[Row], ranks: Iterable[int], measure: str) -> I
     Raises:
         ProfileError: The measure is unknown, nothing was timed, or a count is an expression or negative.
     """
+    check_text("measure", measure, "imbalance('macs')")
     if measure not in MEASURES:
         raise ProfileError(unknown("measure", str(measure), MEASURES))
     if measure == _SECONDS and all(row.seconds is None for row in rows):

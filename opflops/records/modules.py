@@ -72,13 +72,15 @@ class ModuleRecord:
             then. A ``Parameter`` that several modules share counts for the first of them in the order of
             ``named_modules()``; of several models, the one that was called first. Two that are views of the same memory
             count twice, as for ``sum(p.numel() for p in model.parameters())``. Of modules that are made in each
-            forward, the one with the most counts.
+            forward, the one with the most counts. Of a ``DTensor`` the elements on all ranks count, as for ``numel()``;
+            what this rank holds is in :attr:`opflops.Profile.memory`.
         trainable: Those that require a gradient.
         parameter_bytes: Their bytes.
         buffers: The elements of the buffers that it registers; shared ones as parameters.
         buffer_bytes: Their bytes.
         shared: The parameters that count for another module.
-        calls: The shapes of its calls, in order of first appearance; none if it was not called. Recomputed calls are
+        calls: The shapes of its calls, in order of first appearance; none if it was not called. A ``DTensor`` has the
+            shape that the program sees, that of all ranks. Recomputed calls are
             not among them. Calls with others than the first 64 different shapes are added up in a last one without
             tensors, and a remark of the profile says so.
     """

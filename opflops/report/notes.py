@@ -60,7 +60,7 @@ def notes(rows: Sequence[Row], symbolic: Symbolic = NUMBERS) -> list[str]:
         *sent_notes(rows),
         *_estimate_notes(rows),
         *_unpriced_notes(rows),
-        *timing_notes(rows, symbolic.timing),
+        *timing_notes(rows, symbolic.timing, len(symbolic.ranks)),
         *symbolic.remarks,
     ]
 

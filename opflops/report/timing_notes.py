@@ -16,8 +16,14 @@ ONCE_MARK = "~"
 """Before the time of a single call in a single run."""
 
 
-def timing_notes(rows: Sequence[Row], timing: Timing | None) -> list[str]:
-    """Say how the times of rows were measured; nothing if none were."""
+def timing_notes(rows: Sequence[Row], timing: Timing | None, ranks: int = 0) -> list[str]:
+    """Say how the times of rows were measured; nothing if none were.
+
+    Args:
+        rows: The rows.
+        timing: How they were timed.
+        ranks: How many ranks the rows are of, if they were gathered.
+    """
     seconds = [row.seconds for row in rows if row.seconds is not None]
     if not seconds:
         return []
@@ -25,11 +31,16 @@ def timing_notes(rows: Sequence[Row], timing: Timing | None) -> list[str]:
     if timing is None:
         return once
     if timing.wall is None and timing.runs == 1 and not timing.warmup:
-        return [*_single_notes(rows, timing), *once]
-    return [*_repeated_notes(sum(seconds), timing), *once]
+        return [*_single_notes(rows, timing, max(ranks, 1)), *once]
+    return [*_repeated_notes(sum(seconds) / max(ranks, 1), timing, several=ranks > 1), *once]
 
 
-def _single_notes(rows: Sequence[Row], timing: Timing) -> list[str]:
+def sum_over_ranks(ranks: int) -> list[str]:
+    """Say that times are sums over several ranks."""
+    return [f"Times are sums over {ranks} ranks, each of which has a device of its own."] if ranks > 1 else []
+
+
+def _single_notes(rows: Sequence[Row], timing: Timing, ranks: int) -> list[str]:
     """Describe the times of a block that was not repeated, and the averages over the calls of models."""
     sentences = [
         f"Timed in a single run of {duration(timing.median)}, and cold: what is only done at first is in these times.",
@@ -39,7 +50,7 @@ def _single_notes(rows: Sequence[Row], timing: Timing) -> list[str]:
         if calls > 1:
             times = [row.seconds for row in rows if _is_inside(row.module, path) and row.seconds is not None]
             if times:
-                average = duration(sum(times) / calls)
+                average = duration(sum(times) / calls / ranks)
                 sentences.append(
                     f"{path} was called {exact(calls)} times; its operators took {average} a call on average."
                 )
@@ -50,8 +61,8 @@ def _is_inside(module: str, path: str) -> bool:
     return module == path or module.startswith(f"{path}.")
 
 
-def _repeated_notes(seconds: float, timing: Timing) -> list[str]:
-    """Describe repeated runs, with the mode and without it."""
+def _repeated_notes(seconds: float, timing: Timing, *, several: bool) -> list[str]:
+    """Describe repeated runs, with the mode and without it; of several ranks, that of the slowest."""
     runs = f"{exact(timing.runs)} run{'' if timing.runs == 1 else 's'} after {exact(timing.warmup)} of warm-up"
     sentences = [
         f"Times are of one run, after {exact(timing.warmup)} of warm-up."
@@ -60,9 +71,11 @@ def _repeated_notes(seconds: float, timing: Timing) -> list[str]:
     ]
     if timing.wall:
         part = f"{100 * seconds / timing.wall:.0f} %"
+        takes = "A run takes the slowest rank" if several else "A run takes"
+        mean = ", in the mean of all ranks" if several else ""
         sentences.append(
-            f"A run takes {_with_spread(timing.wall, timing.wall_spread)} without the mode; these operators take "
-            f"{part} of that."
+            f"{takes} {_with_spread(timing.wall, timing.wall_spread)} without the mode; these operators take {part} of "
+            f"that{mean}."
         )
     if timing.overhead is not None:
         sentences.append(

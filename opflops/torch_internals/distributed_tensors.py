@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from torch.utils._pytree import tree_leaves
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import ModuleType
-    from typing import Any
-
-    from torch import Tensor
 
 _TENSOR_MODULE = "torch.distributed.tensor"
 
@@ -39,10 +38,20 @@ def loaded_sharding_propagations() -> list[tuple[Any, str]]:
     return [] if module is None else sharding_propagations(module)
 
 
-def are_distributed(types: Iterable[type[Tensor]]) -> bool:
-    """Return whether a distributed tensor is among the tensors of a call, given by their types."""
-    # Whoever has one has imported this.
-    distributed = sys.modules.get(_TENSOR_MODULE)
-    # A module that is being imported may not have the class yet.
-    found: Any = getattr(distributed, "DTensor", None)
+def are_distributed(types: Iterable[type[Any]]) -> bool:
+    """Return whether a distributed tensor is among the arguments of a call, given by their types."""
+    found = _distributed_class()
     return found is not None and any(issubclass(cls, found) for cls in types)
+
+
+def distributed_types(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[type[Any], ...]:
+    """Return the types of the distributed tensors among the arguments of a call."""
+    found = _distributed_class()
+    if found is None:
+        return ()
+    return tuple(type(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, found))
+
+
+def _distributed_class() -> type[Any] | None:
+    # Whoever has a distributed tensor has imported this. While it is being imported, the class may be missing.
+    return getattr(sys.modules.get(_TENSOR_MODULE), "DTensor", None)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 import zlib
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -128,7 +130,8 @@ class RankExchange:
             caller: What the program called, for errors.
 
         Raises:
-            RankError: A rank did not come in time; the message and the error's ``ranks`` say which.
+            RankError: A rank did not come in time, or the one that held the store ended; the message and the error's
+                ``ranks`` say which.
         """
         try:
             return self._exchange(text, timeout, caller)
@@ -136,9 +139,11 @@ class RankExchange:
             raise
         except RuntimeError as error:
             # Of torch.distributed: DistNetworkError, DistStoreError.
+            by_torchrun = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+            holder = "torchrun" if by_torchrun else "rank 0"
             raise RankError(
-                f"{caller} lost the store of the process group, which the process that holds it must keep until the "
-                f"end: torchrun itself, or else rank 0. It has probably ended: {error}"
+                f"{caller} lost the store of the process group, which {holder} holds until it ends: {error}",
+                ranks=() if by_torchrun or self._rank == 0 else (0,),
             ) from error
 
     def _exchange(self, text: str, timeout: float, caller: str) -> dict[int, str]:
@@ -165,11 +170,20 @@ class RankExchange:
                     raise _absence_error(missing, self._ranks, timeout, caller)
                 time.sleep(max(min(pause, end - time.monotonic()), _FIRST_PAUSE))
                 pause = min(2 * pause, _LAST_PAUSE)
+        with suppress(RuntimeError):
+            # All is read, so a store that ends now changes nothing.
+            self._leave(number, end)
+        return {rank: found[rank] for rank in self._ranks}
+
+    def _leave(self, number: int, end: float) -> None:
+        """Empty the store if this is the last rank that has read it."""
         if self._store.add(f"{number}/left", 1) == len(self._ranks):
-            # This is the last that has read them.
             self._delete(number, self._ranks)
             self._store.delete_key(f"{number}/left")
-        return {rank: found[rank] for rank in self._ranks}
+        elif self._rank == 0:
+            # It may hold the store, and the program may end now.
+            while self._store.check([f"{number}/left"]) and time.monotonic() < end:
+                time.sleep(_FIRST_PAUSE)
 
     def _read(self, number: int, rank: int, known: dict[str, str]) -> str:
         digest, pieces = self._store.get(f"{number}/{rank}").decode().split()

@@ -83,7 +83,7 @@ def test_what_can_be_sorted_by_is_what_there_is():
         (["--format", "jsn"], "There is no format 'jsn'; did you mean json?"),
         (["--device", "gpu"], "There is no device 'gpu'; there are meta, cpu, cuda"),
         (["--dtype", "float23"], "there are float32, float64, float16, bfloat16"),
-        (["--by", "modul"], "there are module, module_type, op, phase, dtype"),
+        (["--by", "modul"], "did you mean module or module_type?"),
         (["--sort", "flop"], "There is no column to sort by 'flop'; did you mean flops"),
         (["--columns", "byts"], "did you mean 'bytes'"),
         (["--depth", "x"], "The number of levels must be 0 or more, not 'x'"),

@@ -250,3 +250,25 @@ def test_the_page_lists_ranks():
         data = profile_data(alone.rows, alone.symbolic)
         assert data["ranks"] is None
         assert "rank" not in data["rows"]
+
+
+def test_times_of_gathered_ranks_are_said_to_be_sums():
+    """In rooflines, rankings and notes; the share of a run is the mean; a plan is of as many devices as ranks."""
+    part = run(4)
+    timing = Timing(5, 1, 0.06, wall=0.05, calls={"Net": 1})
+    timed = replace(part, rows=tuple(replace(row, seconds=0.001) for row in part.rows), timing=timing)
+    seconds = 0.001 * len(timed.rows)
+    both = combine_ranks({0: timed, 1: timed})
+    sentence = "Times are sums over 2 ranks, each of which has a device of its own."
+    for text in (both.roofline("h100-sxm").table(), both.bottlenecks().table(), both.bottlenecks("h100-sxm").table()):
+        assert sentence in " ".join(text.split())
+    assert both.roofline("h100-sxm").utilizations[0] == pytest.approx(timed.mfu(0.05, "h100-sxm"))
+    notes = " ".join(both.overview(width=100).split())
+    assert (
+        f"A run takes the slowest rank 50.00 ms without the mode; these operators take {100 * seconds / 0.05:.0f} %"
+        in notes
+    )
+    assert "in the mean of all ranks" in notes
+    assert sentence not in timed.roofline("h100-sxm").table()
+    one, two = (each.resources("h100-sxm", steps=10, mfu=0.4) for each in (part, combine_ranks({0: part, 1: part})))
+    assert (two.hours, two.device_hours) == (pytest.approx(one.hours), pytest.approx(2 * one.hours))

@@ -104,18 +104,48 @@ def test_a_rank_that_comes_too_late_is_told_and_the_next_exchange_works():
     assert keys_in(store) == []
 
 
-def test_a_store_that_ended_is_an_error_that_says_who_holds_it():
-    """As after the end of rank 0, which holds that of a group without torchrun."""
+class Fails:
+    """A store whose connection ends at one of its functions."""
 
-    class Lost:
-        def set(self, *_):
+    def __init__(self, inner, failing):
+        self.inner, self.failing = inner, failing
+
+    def __getattr__(self, name):
+        if name == self.failing:
             raise RuntimeError("Connection reset by peer")
+        return getattr(self.inner, name)
 
+
+def test_a_store_that_ended_is_an_error_that_says_who_holds_it(monkeypatch):
+    """As after the end of rank 0, which holds that of a group without torchrun."""
     exchange = RankExchange(Members(HashStore(), (0, 1), 1), "gather")
-    exchange._store = type("Store", (Lost,), {"check": lambda *_: False})()
-    with pytest.raises(RankError, match=r"lost the store.*rank 0.*Connection reset by peer") as raised:
+    exchange._store = Fails(exchange._store, "set")
+    with pytest.raises(RankError, match=r"lost the store.*rank 0 holds until it ends: Connection reset") as raised:
+        exchange.exchange("a", 1, "gather()")
+    assert raised.value.ranks == (0,)
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    with pytest.raises(RankError, match=r"torchrun holds until it ends") as raised:
         exchange.exchange("a", 1, "gather()")
     assert raised.value.ranks == ()
+
+
+def test_the_rank_that_may_hold_the_store_leaves_last():
+    """Rank 0 waits until the others have read; a store that ends when a rank has read all changes nothing."""
+    exchanges = exchanges_of(HashStore(), range(3))
+    left = []
+
+    def read_slowly(key, get=exchanges[2]._store.get):
+        time.sleep(0.3)
+        left.append(time.monotonic())
+        return get(key)
+
+    exchanges[1]._store = Fails(exchanges[1]._store, "add")
+    exchanges[2]._store = type("Slow", (Fails,), {"get": staticmethod(read_slowly)})(exchanges[2]._store, "")
+    with ThreadPoolExecutor(3) as pool:
+        results = [pool.submit(each.exchange, text, 2, "gather()") for each, text in zip(exchanges, "abc", strict=True)]
+        results[0].result()
+        assert len(left) == 4
+    assert [each.result() for each in results] == [{0: "a", 1: "b", 2: "c"}] * 3
 
 
 def test_many_ranks_with_the_same_text_read_it_once():

@@ -150,6 +150,7 @@ def reduced(_rank, world):
         "one bucket": counted(parallel()),
         "rebuilt": counted(parallel(), 2),
         "small buckets": counted(parallel(bucket_cap_mb=0.0005), 2),
+        "two buckets": counted(parallel(bucket_cap_mb=0.0009), 2),
         "static": counted(parallel(static_graph=True), 2),
         "unused": counted(parallel(find_unused_parameters=True), 2),
         "views": counted(parallel(gradient_as_bucket_view=True), 2),
@@ -161,7 +162,7 @@ def reduced(_rank, world):
     }
 
 
-STEPS = {"rebuilt": 2, "small buckets": 2, "static": 2, "unused": 2, "views": 2, "joined": 2}
+STEPS = {"rebuilt": 2, "two buckets": 2, "small buckets": 2, "static": 2, "unused": 2, "views": 2, "joined": 2}
 
 
 @pytest.mark.parametrize("world", [2, 4])
@@ -179,8 +180,9 @@ def test_gradients_that_are_reduced_together_belong_to_the_modules_of_their_para
             assert {place[1]: each for place, (_, each) in reductions.items()} == {
                 layer: factor * size_ // world for layer, size_ in LAYERS.items()
             }, name
-            # One for each of the buckets of each step: the first step has one, and so has any with the usual caps.
-            assert sum(calls for calls, _ in reductions.values()) == (1 + 4 if name == "small buckets" else steps), name
+            # The first step has one bucket, and later ones as many as the cap says.
+            buckets = {"small buckets": 1 + 4, "two buckets": 1 + 2}.get(name, steps)
+            assert sum(calls for calls, _ in reductions.values()) == buckets, name
             if name not in ("joined", "replicate"):
                 assert found["sent"] == reductions, name
 
@@ -203,8 +205,12 @@ def test_hooks_that_go_on_when_a_reduction_has_ended_are_counted_in_whatever_thr
         for found in runs:
             assert found["macs"] == 4 * STEP + 2 * 4 * 3 * 8 * 16
             whole = 2 * 2 * PART + 2 * 4 * (2 * (16 + 8) + 4 * (16 + 8))
-            assert sum(each for _, each in found["sent"].values()) == 2 * (world - 1) * whole // world
-            assert {place for place, _ in found["sent"].items()} == {("backward", layer) for layer in LAYERS}
+            total = 2 * (world - 1) * whole // world
+            assert sum(each for _, each in found["sent"].values()) == total
+            # Each call is split by the bytes of the bucket, in whole numbers.
+            for layer, size in LAYERS.items():
+                assert abs(found["sent"]["backward", layer][1] - total * size / (2 * PART)) < 2 * 4
+            assert len(found["sent"]) == len(LAYERS)
 
 
 def sharded(net=Net, units=("a", "b"), mesh=None, *, together=False, **options):
@@ -348,3 +354,45 @@ def test_what_sharded_optimizers_send_is_in_phase_optimizer():
     sent = [each["sent"]["optimizer", ""][1] for each in found]
     assert sum(sent) == sum(LAYERS.values())
     assert all(sent)
+
+
+def two_axes(rank, world):
+    from torch.distributed.tensor.parallel import (  # noqa: PLC0415 - few programs need it
+        ColwiseParallel,
+        RowwiseParallel,
+        parallelize_module,
+    )
+
+    axes = init_device_mesh("cpu", (world // 2, 2), mesh_dim_names=("dp", "tp"))
+
+    def make():
+        model = Net()
+        for part in (model.a, model.b):
+            parallelize_module(part, axes["tp"], {"up": ColwiseParallel(), "down": RowwiseParallel()})
+            fully_shard(part, mesh=axes["dp"])
+        fully_shard(model, mesh=axes["dp"])
+        return model, sgd(model)
+
+    def run(model, _rank, optimizer):
+        return step(model, rank // 2, optimizer)
+
+    return counted(make, 1, run)
+
+
+def test_units_of_tensor_parallel_modules_send_by_axis():
+    """Half of each weight is in a unit, whose gathers are of two ranks; activations of 4 x 8 go between the others."""
+    unit = 4 * (8 * 8 + 8 + 8 * 8 + 8) // 2
+    activations = 4 * 4 * 8
+    results = on_ranks(two_axes, 4)
+    for found in results:
+        assert found["macs"] == STEP // 2
+        assert bytes_sent(found) == {
+            ("forward", "Net.a"): unit,
+            ("forward", "Net.b"): unit,
+            ("backward", "Net.a"): 2 * unit,
+            ("backward", "Net.b"): 2 * unit,
+            ("forward", "Net.a.down"): activations,
+            ("forward", "Net.b.down"): activations,
+            ("backward", "Net.b.up"): activations,
+        }
+    assert sum(found["macs"] for found in results) == 11_264
