@@ -8,15 +8,17 @@ from torch import distributed, nn
 from torch._prims import rng_prims
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed import init_device_mesh
-from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor, ones, zeros
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_module, distribute_tensor, ones, zeros
 from torch.distributed.tensor.debug import CommDebugMode
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+from torch.export import Dim
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils.checkpoint import checkpoint
 
 from opflops import Cost, OpFlopMode, count
+from opflops.errors import DimensionError
 
 WORLD = 4
 
@@ -340,3 +342,25 @@ def test_context_parallel_on_the_cpu_is_refused_by_pytorch(mesh):
     ):
         functional.scaled_dot_product_attention(q, q, q, is_causal=True)
     assert not m.active
+
+
+@pytest.mark.parametrize("given", ["meta", "cpu"])
+def test_distributed_parameters_on_meta_stay_distributed(mesh, given):
+    """The tensors that stand for them on another device are laid out as they are."""
+    with torch.device("meta"):
+        model = parallel(mesh)
+    profile = count(model, torch.ones(3, 8, device=given), device="cpu", backward=True, memory=True)
+    assert profile.total.macs == 5 * PART
+    assert profile.memory.at_peak.parameters == 4 * ((2 * 8 * 16 + 16) // WORLD + 8)
+
+
+def test_sizes_may_be_open_where_they_are_not_divided(mesh):
+    """The rows are formulas of this rank's work; a dimension of a distributed tensor is refused in a sentence."""
+    dynamic = {0: Dim("batch", max=64)}
+    # PyTorch considers dividing a dimension that has at least as many elements as there are ranks.
+    profile = count(parallel(mesh), torch.ones(2 * WORLD, 8), backward=True, dynamic_shapes={"x": dynamic})
+    assert profile.at(batch=23).total.macs == 5 * 23 * 8 * 16 // WORLD
+    module = distribute_module(nn.Linear(16, 4), mesh)
+    assert count(module, sharded(mesh, 10, 16)).total.macs == 3 * 16 * 4
+    with pytest.raises(DimensionError, match=r"of input, which is a DTensor: .*Count it at each size"):
+        count(module, sharded(mesh, 10, 16), dynamic_shapes={"input": dynamic})
