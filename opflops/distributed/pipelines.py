@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils._pytree import tree_leaves
 
+from opflops.torch_internals.modules import forward_of
 from opflops.torch_internals.pipelines import is_schedule, stages_of
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ def as_step(model: Any) -> Any:
         stages = stages_of(model)
         is_first, is_last = any(each.is_first for each in stages), any(each.is_last for each in stages)
         given = {"target": target} if is_last and target is not None else {}
-        return model.step(*args, **given, **kwargs) if is_first else model.step(**given)
+        if not is_first:
+            return model.step(**given)
+        # What is given by keyword goes to all stages.
+        first = next(each.submod for each in stages if each.is_first)
+        bound = inspect.signature(forward_of(first)).bind(*args, **kwargs)
+        return model.step(*bound.args, **given, **bound.kwargs)
 
     return step

@@ -26,6 +26,8 @@ _SHARDING_PACKAGES = (
 )
 # It sends tensors from one rank to the others, which distributes parameters before the step.
 _SCATTERING_MODULE = "torch.distributed.tensor._collective_utils"
+# The collectives whose first argument is filled.
+_FILLING = {"allreduce", "allgather", "_allgather_base", "_reduce_scatter_base", "broadcast", "alltoall_base"}
 _GROUP_MODULES = tuple(f"torch.distributed.{name}" for name in ("distributed_c10d", "c10d_logger", "device_mesh"))
 # The functions of these modules by which a program asks for its rank; the others make groups, or check arguments.
 _RANK_GETTERS = frozenset({"get_rank", "get_local_rank", "get_coordinate", "get_node_local_rank", "get_group_rank"})
@@ -130,9 +132,39 @@ def fake_reductions(model: torch.nn.Module) -> Iterator[None]:
     for module in model.modules():
         if distributed_by(module) == DATA_PARALLEL and not module._comm_hooks:
             _average_gradients(module)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _futures_have_results():
         # It compares addresses, of which fake tensors have none; no two of them are the same.
         warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
+        yield
+
+
+@contextmanager
+def _futures_have_results() -> Iterator[None]:
+    """Let the future of a collective hold the tensors that it fills, for which hooks wait; a fake one holds None."""
+    from torch.distributed import ProcessGroup, Work  # noqa: PLC0415 - as above
+
+    filled: list[tuple[Any, list[torch.Tensor]]] = []
+
+    def noting(original: Callable[..., Any]) -> Callable[..., Any]:
+        def collective(group: Any, tensors: Any, *args: Any, **kwargs: Any) -> Any:
+            work = original(group, tensors, *args, **kwargs)
+            # A hook asks at once.
+            filled[:] = [(work, tensors if isinstance(tensors, list) else [tensors])]
+            return work
+
+        return collective
+
+    def get_future(work: Any) -> torch.futures.Future[Any]:
+        done: torch.futures.Future[Any] = torch.futures.Future()
+        done.set_result(next((tensors for each, tensors in filled if each is work), None))
+        return done
+
+    with ExitStack() as stack:
+        for name in _FILLING & vars(ProcessGroup).keys():
+            stack.callback(setattr, ProcessGroup, name, vars(ProcessGroup)[name])
+            setattr(ProcessGroup, name, noting(getattr(ProcessGroup, name)))
+        stack.callback(setattr, Work, "get_future", vars(Work)["get_future"])
+        Work.get_future = get_future  # type: ignore[method-assign]
         yield
 
 

@@ -13,10 +13,11 @@ import pytest
 import torch
 from ranks import on_ranks
 from torch import distributed, nn
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
-from torch.distributed.pipelining import PipelineStage, ScheduleGPipe
+from torch.distributed.pipelining import PipelineStage, ScheduleGPipe, ScheduleInterleaved1F1B, ScheduleZBVZeroBubble
 from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
@@ -189,6 +190,45 @@ def test_pipelines(stages):
         # Outputs to the next stage, and gradients to the one before.
         assert each.profile.communication().sent == 256 * ((number < stages - 1) + (number > 0))
         assert f"MLP (stage {number}).up" in each.profile.by("module")
+
+
+def test_hooks_of_data_parallelism_run():
+    """They wait for the result of a reduction: of 560 numbers of 2 bytes, over 2 and over 4 ranks."""
+
+    def build(_mesh):
+        net = DistributedDataParallel(Net())
+        net.register_comm_hook(None, default_hooks.fp16_compress_hook)
+        return net
+
+    for ranks, sent in ((2, 1120), (4, 1680)):
+        found = plan(build, torch.ones(4, 8), mesh={"dp": ranks}, backward=True)
+        assert found.of_rank(1).communication().sent == sent
+
+
+def test_ranks_that_send_to_all_others_are_apart():
+    """The first rank sends the buffers of batch normalization: two of 8 floats; and the number of batches, no float."""
+    found = plan(
+        lambda _mesh: DistributedDataParallel(nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8))),
+        torch.ones(4, 8),
+        mesh={"dp": 3},
+    )
+    assert [found.of_rank(rank).total.sent for rank in range(3)] == [64, 0, 0]
+
+
+@pytest.mark.parametrize(("schedule", "vee"), [(ScheduleInterleaved1F1B, False), (ScheduleZBVZeroBubble, True)])
+def test_pipelines_of_several_stages_a_rank(schedule, vee):
+    """Of four stages each rank has two, of which the first computes no gradient of its input; a V turns in a rank."""
+
+    def build(mesh):
+        rank = mesh["pp"].get_local_rank()
+        numbers = rank, 3 - rank if vee else rank + 2
+        stages = [PipelineStage(MLP(), each, 4, CPU, group=mesh["pp"].get_group()) for each in numbers]
+        return schedule(stages, 4, loss_fn=lambda y, target: ((y - target) ** 2).sum())
+
+    found = plan(build, INPUTS, mesh={"pp": 2})
+    assert [found.of_rank(rank).total.macs for rank in range(2)] == [11_264, 12_288]
+    # 256 bytes forward and as many backward between stages on different ranks.
+    assert [found.of_rank(rank).communication().sent for rank in range(2)] == [512 if vee else 768] * 2
 
 
 PROGRAMS = {
