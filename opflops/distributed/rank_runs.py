@@ -30,7 +30,7 @@ from opflops.torch_internals.fake_process_groups import (
     rank_reads,
     uneven_shapes,
 )
-from opflops.torch_internals.fake_tensors import fake_copies
+from opflops.torch_internals.fake_tensors import fake_copies, mixes_devices
 from opflops.torch_internals.modules import replace_tensors
 from opflops.torch_internals.pipelines import StageNotRunError, StageShapes, stage_shapes_exchanged
 from opflops.wording import join_ranks
@@ -140,8 +140,14 @@ class RankProgram:
                 else:
                     self.builds_on_meta = not any(map(needs_its_tensors, _models_of(model)))
                 if self.builds_on_meta:
-                    with fake_copies(None):
-                        return self._run_built(rank, model, mesh, reads)
+                    try:
+                        with fake_copies(None):
+                            return self._run_built(rank, model, mesh, reads)
+                    except Exception as error:
+                        # The program may keep tensors on meta where they are not found.
+                        if raised_by_signal_handler(error) or not mixes_devices(error):
+                            raise
+                        self.builds_on_meta = False
         # Some wrappers look at values, or keep the tensors that they find.
         with fake_rank(rank, self.mesh) as mesh, rank_reads(self.mesh) as reads, fake_copies(None):
             with created_on(CPU):

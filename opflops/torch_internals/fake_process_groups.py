@@ -164,7 +164,7 @@ def _futures_have_results() -> Iterator[None]:
             stack.callback(setattr, ProcessGroup, name, vars(ProcessGroup)[name])
             setattr(ProcessGroup, name, noting(getattr(ProcessGroup, name)))
         stack.callback(setattr, Work, "get_future", vars(Work)["get_future"])
-        Work.get_future = get_future  # type: ignore[method-assign]
+        setattr(Work, "get_future", get_future)  # noqa: B010 - which types it as a property
         yield
 
 

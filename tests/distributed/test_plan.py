@@ -444,6 +444,26 @@ def test_a_shared_parameter_stays_one():
     assert found.of_rank(0).by("phase")["optimizer"].ops == 2 * 32
 
 
+def test_tensors_that_are_not_found_are_made_without_meta():
+    """Those deep in what a step refers to."""
+
+    def build(mesh):
+        kept = [[{"weight": (distribute_tensor(torch.ones(4, 6), mesh, [Shard(1)]),)}]]
+
+        def helper():
+            return kept[0][0]["weight"][0]
+
+        class Step:
+            inside = (helper,)
+
+            def __call__(self, x):
+                return distribute_tensor(x, mesh, [Replicate()], src_data_rank=None) @ self.inside[0]()
+
+        return Step()
+
+    assert plan(build, torch.ones(2, 4), mesh={"x": 3}).of_rank(2).total.macs == 2 * 4 * 2
+
+
 def test_an_existing_process_group_is_refused_and_stays():
     """It is the program's."""
     distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
