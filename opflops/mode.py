@@ -13,7 +13,6 @@ from opflops.attribution.patching import install_patches, remove_patches
 from opflops.attribution.root_modules import RootModules
 from opflops.attribution.threads import BlockThread, begin_block, counts_here, end_block
 from opflops.dispatch.composite_formulas import intercept_composites
-from opflops.dispatch.logging_mode import LoggingMode
 from opflops.dispatch.mode_arguments import (
     FORGOTTEN_PARENTHESES,
     NOT_CALLABLE,
@@ -26,7 +25,7 @@ from opflops.dispatch.mode_arguments import (
     check_root,
 )
 from opflops.dispatch.snapshot import recordings_of, snapshot
-from opflops.dispatch.thread_modes import ThreadModes
+from opflops.dispatch.thread_modes import CallbackMode, ThreadModes
 from opflops.errors import ActiveModeError, ArgumentError, UsageWarning
 from opflops.pricing.registry import Registry, registry
 from opflops.pricing.schema_binding import PricingRule
@@ -87,7 +86,7 @@ def _take_off_abandoned() -> None:
         mode.leave_stack_late()
 
 
-class OpFlopMode(LoggingMode, metaclass=_NeedsInstance):
+class OpFlopMode(CallbackMode, metaclass=_NeedsInstance):
     """Count the arithmetic of every operator that runs inside a ``with`` block, for the module that called it.
 
     Results are the same with and without it. Entering the mode starts a new count: two blocks on one object do not add
@@ -198,7 +197,7 @@ class OpFlopMode(LoggingMode, metaclass=_NeedsInstance):
         return self.module_stack
 
     def forget_prices(self) -> None:
-        """See :meth:`LoggingMode.forget_prices`; for internal use."""
+        """See :meth:`RecordingMode.forget_prices`; for internal use."""
         super().forget_prices()
         if self.active:
             self._intercept_composites(self.prices.added_composites())

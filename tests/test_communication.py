@@ -16,6 +16,7 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from opflops import Cost, FormulaError, OpFlopMode, Profile, ProfileError, Row, annotate, count, formula
 from opflops.cli import main
+from opflops.formulas.wire import SPARSE
 from opflops.torch_internals.process_groups import name_group
 
 _c10d = torch.ops._c10d_functional
@@ -111,6 +112,15 @@ def test_sizes_are_enough(world):
     assert sent(lambda: _c10d.all_reduce(torch.ones(1).expand(12), "sum", name())) == 72
 
 
+def test_sparse_tensors_are_estimates(world):
+    """Their indices and values are sent; the other ranks' tensors may have other elements."""
+    world(2)
+    x = torch.eye(3).to_sparse()
+    (row,) = [row for row in profile_of(lambda: distributed.all_reduce(x)).rows if row.group]
+    # Two indices of eight bytes and a value of four for each of three elements, in two passes of a half.
+    assert (row.cost.sent, row.estimate) == (60, SPARSE)
+
+
 def test_bytes_are_rounded_up(world):
     """A byte among four ranks is two passes of three quarters."""
     world(4)
@@ -163,6 +173,8 @@ def test_groups_of_meshes_have_the_names_of_dimensions(world):
     unnamed = init_device_mesh("cpu", (2, 4))
     assert [name_group(each) for each in unnamed.get_all_groups()] == ["dim_0 (2)", "dim_1 (4)"]
     assert name_group("a group that is not known here") == ""
+    made_of_another = distributed.new_group([0, 1, 2, 3], group_desc="default_pg:split:1")
+    assert name_group(made_of_another) == "4 ranks"
 
 
 def test_a_mesh_names_its_own_group_and_no_later_one(world):
@@ -290,6 +302,19 @@ def test_a_gathered_profile_says_of_how_many_ranks_it_is():
             p.where(rank=wrong)
     with pytest.raises(ProfileError, match="this profile is of one process"):
         Profile((replace(row, rank=None),)).where(rank=0)
+
+
+def test_a_trace_says_what_was_sent(world, tmp_path):
+    """On the event of the collective, and on no other."""
+    world(4)
+    with OpFlopMode() as mode, torch.profiler.profile() as recorded:
+        distributed.all_reduce(torch.ones(4) * 2)
+    mode.profile.annotate_trace(recorded, tmp_path / "trace.json")
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    found = [each for each in events if {"group", "sent"} & set(each.get("args", {}))]
+    assert [(each["name"], each["args"]["group"], each["args"]["sent"]) for each in found] == [
+        ("c10d::allreduce_", "4 ranks", 24)
+    ]
 
 
 def test_a_difference_compares_what_was_sent(world):

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 from opflops.attribution.compiled_subgraphs import wrap_uncounted
 from opflops.attribution.kernel_launches import wrap_kernel_run
 from opflops.attribution.unseen_calls import wrap_package_call
+from opflops.attribution.wrapper_patches import wrapper_patches
 from opflops.torch_internals.distributed_tensors import (
     PROPAGATION_MODULE,
     loaded_sharding_propagations,
     sharding_propagations,
 )
+from opflops.torch_internals.distributed_wrappers import WRAPPER_MODULES
 from opflops.torch_internals.triton_kernels import LAUNCHING_MODULES, kernel_launchers, loaded_kernel_launchers
 from opflops.torch_internals.unseen_work import PACKAGE_MODULES, loaded_package_callables, package_callables
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     Wrapper = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-PATCHED_ON_IMPORT = (*LAUNCHING_MODULES, *PACKAGE_MODULES, PROPAGATION_MODULE)
+PATCHED_ON_IMPORT = (*LAUNCHING_MODULES, *PACKAGE_MODULES, PROPAGATION_MODULE, *WRAPPER_MODULES)
 """The names of the modules."""
 
 LOADED: list[tuple[Callable[[], Iterable[tuple[Any, str]]], Wrapper]] = [
@@ -38,4 +40,5 @@ def patches_of(module: ModuleType) -> list[tuple[Any, str, Wrapper]]:
         *((owner, name, wrap_kernel_run) for owner, name in kernel_launchers(module)),
         *((owner, name, wrap_package_call) for owner, name in package_callables(module)),
         *((owner, name, wrap_uncounted) for owner, name in sharding_propagations(module)),
+        *wrapper_patches(module),
     ]

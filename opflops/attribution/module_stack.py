@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from opflops.attribution.backward import BackwardAttribution
 from opflops.attribution.call_shapes import NO_SHAPES, RAISED, key_of_call, shape_counts, shapes_in
 from opflops.attribution.module_context import FORWARD, OUTSIDE, RECOMPUTE, ModuleContext
+from opflops.attribution.shared_work import SharedWork
 from opflops.torch_internals.autograd import graph_task_id, next_sequence_nr
 from opflops.torch_internals.modules import ClassNames, class_name, wraps
 from opflops.torch_internals.tensor_sizes import torch_function_mode_enabled
@@ -67,12 +68,14 @@ class ModuleStack(BackwardAttribution):
         cached_contexts: Contexts by module identity: the class of the module, the token of its paths, and the context.
         runs: The number of the latest run of a module.
         sizes_are_traced: Whether ``torch.jit.trace`` would record that a size is read.
+        shared: Finds whom collectives are for; None while they are for the module that runs.
         remarks: Sentences on what the block's rows mean, in the order that they came up.
         on_outermost_return: Called with this stack and the result of a module that nothing else called; None for
             nothing.
     """
 
     on_outermost_return: Callable[[ModuleStack, Any], None] | None = None
+    shared: SharedWork | None = None
 
     def __init__(self, roots: RootModules | None = None) -> None:
         BackwardAttribution.__init__(self, roots)
@@ -202,6 +205,29 @@ class ModuleStack(BackwardAttribution):
         node_owners.assign_from(next_sequence_nr(), context)
         return depth
 
+    @property
+    def shared_work(self) -> SharedWork:
+        """Return :attr:`shared`; make it if there is none."""
+        if self.shared is None:
+            self.shared = SharedWork(self.context_at)
+        return self.shared
+
+    def place_of(self, module: nn.Module) -> tuple[str, str]:
+        """Return the path and class name of a module, which becomes a root if it is in none."""
+        return self.roots.paths_with(module).path_of(module, OUTSIDE, None), class_name(module)
+
+    def enter_module(self, module: nn.Module, phase: str) -> int:
+        """Begin a phase in a module that is not called, for which work is done; return the depth for :meth:`leave`."""
+        running, caller, *_ = self.entries[-1]
+        # Work of the call that runs is at its call site.
+        context = running if caller is module else self.context_at(*self.place_of(module))
+        paths = self.roots.paths_with(module)
+        return self.enter_phase(phase, StackEntry(context, module, paths, phase, -1, context))
+
+    def enter_place(self, place: tuple[str, str], phase: str) -> int:
+        """Begin a phase at a path, with its class name, as of another thread's stack."""
+        return self.enter_phase(phase, StackEntry(self.context_at(*place), None, None, phase, -1))
+
     def leave(self, depth: int, result: Any = RAISED) -> None:
         """Restore the stack to the state before the ``enter`` or ``enter_phase`` that returned this depth.
 
@@ -327,6 +353,13 @@ class HasModuleStack:
 
     def end_jit_trace(self) -> None:
         """Undo :meth:`begin_jit_trace`."""
+
+    def for_callbacks(self) -> Callable[[], Any]:
+        """Return a function that returns the mode that counts for this one where a function is called later, or None.
+
+        That may be in another thread, where this function returns a mode that is to be entered.
+        """
+        return lambda: None
 
 
 def counting_modes(modes: list[Any]) -> list[Any]:

@@ -8,9 +8,8 @@ and libraries bind it, before the block or inside: it runs in a recording for Py
 
 from __future__ import annotations
 
-import weakref
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,7 +21,6 @@ from opflops.attribution.imported_patches import LOADED, PATCHED_ON_IMPORT, patc
 from opflops.attribution.imports import PatchedImports
 from opflops.attribution.memory_patches import memory_patches, remove_memory_patches
 from opflops.attribution.module_calls import wrap_module_call
-from opflops.attribution.module_stack import HasModuleStack
 from opflops.attribution.phase_patches import (
     wrap_checkpoint,
     wrap_closures,
@@ -34,9 +32,11 @@ from opflops.attribution.subgraphs import counting_modes_disabled
 from opflops.attribution.unseen_calls import (
     wrap_capture_begin,
     wrap_capture_end,
+    wrap_jit_trace,
     wrap_replay,
     wrap_script_call,
 )
+from opflops.attribution.wrapper_patches import wrap_group_creation, wrapper_patches
 from opflops.torch_internals.autograd import checkpoint_callables
 from opflops.torch_internals.compiler import (
     COMPILER_MODULES,
@@ -47,10 +47,10 @@ from opflops.torch_internals.compiler import (
     present_stance,
     restore_stance,
 )
-from opflops.torch_internals.dispatch import dispatch_modes
+from opflops.torch_internals.distributed_wrappers import group_creations, has_process_group
 from opflops.torch_internals.higher_order import subgraph_compilations, subgraph_preparations
 from opflops.torch_internals.interruption import make_lock
-from opflops.torch_internals.jit_tracing import JIT_TRACE_BEGINNING, jit_names_of_program
+from opflops.torch_internals.jit_tracing import JIT_TRACE_BEGINNING
 from opflops.torch_internals.mode_stack import forget_flags
 from opflops.torch_internals.optimizers import (
     STEP_RECORDER,
@@ -93,6 +93,8 @@ def install_patches(mode: Any) -> None:
         if not _complete:
             register_step_pre_hook(wrap_closures)
             _install([*_FIXED, *[(owner, name, wrap) for listed, wrap in _LISTED for owner, name in listed()]])
+            if has_process_group():
+                _install(wrapper_patches())
             # Of somebody else's constructor nothing is known. Statements take no function calls.
             if "__new__" not in Tensor.__dict__:
                 Tensor.__new__ = TENSOR_NEW  # type: ignore[method-assign, assignment]
@@ -246,21 +248,10 @@ def _wrap_export(original: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _wrap_jit_trace(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Tell the modes when ``torch.jit.trace`` begins, and that it has ended once nobody holds what this returns."""
-
-    @wraps(original)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        modes = [mode for mode in dispatch_modes() if isinstance(mode, HasModuleStack)]
-        if not modes:
-            return original(*args, **kwargs)
-        result = jit_names_of_program(original, *args, **kwargs)
-        for mode in modes:
-            mode.begin_jit_trace()
-            weakref.finalize(result, mode.end_jit_trace).atexit = False
-        return result
-
-    return call
+def _install_wrapper_patches() -> None:
+    with _lock:
+        if _active_modes:
+            _install(wrapper_patches())
 
 
 def _execute_imported(name: str, execute: Callable[[], None]) -> None:
@@ -316,7 +307,7 @@ def _wrap_subgraph_compilation(original: Callable[..., Any]) -> Callable[..., An
 
 _FIXED: list[tuple[Any, str, Wrapper]] = [
     (nn.Module, "__call__", wrap_module_call),
-    (*JIT_TRACE_BEGINNING, _wrap_jit_trace),
+    (*JIT_TRACE_BEGINNING, wrap_jit_trace),
     (STEP_RECORDER, "__enter__", wrap_recorder_enter),
     (STEP_RECORDER, "__exit__", wrap_recorder_exit),
     *((owner, name, wrap_script_call) for owner, name in SCRIPT_CALLABLES),
@@ -331,6 +322,7 @@ _LISTED: list[tuple[Callable[[], Iterable[tuple[Any, str]]], Wrapper]] = [
     (capture_ends, wrap_capture_end),
     (replays, wrap_replay),
     *LOADED,
+    (group_creations, partial(wrap_group_creation, _install_wrapper_patches)),
 ]
 
 

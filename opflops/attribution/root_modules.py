@@ -60,6 +60,8 @@ class RootModules:
         self._unowned: dict[int, weakref.ref[Tensor]] = {}
         # The paths of modules of a former root below the root that it is part of, by its name and by their old paths.
         self._moved: dict[str, dict[str, str]] = {}
+        # Of parts of a model that is nowhere as a whole: a weak reference, what their names say, and the class name.
+        self._parts: dict[int, tuple[weakref.ref[nn.Module], str, str]] = {}
         # Called with each new root.
         self.on_new_root: Callable[[nn.Module], None] | None = None
         if root is not None:
@@ -126,7 +128,7 @@ class RootModules:
 
     def _paths_of_new_root(self, root: nn.Module) -> ModulePaths:
         """Name a new root, and return its paths."""
-        name = class_name(root)
+        name = self._own_name(root)
         self._class_counts[name] += 1
         count = self._class_counts[name]
         name = name if count == 1 else f"{name}#{count}"
@@ -146,6 +148,25 @@ class RootModules:
         if self.on_new_root is not None:
             self.on_new_root(root)
         return paths
+
+    def name_part(self, module: nn.Module, label: str, class_of_model: Callable[[], str]) -> None:
+        """Name the module of a part of a model, such as ``"Net (stage 0)"``, if it becomes a root.
+
+        Args:
+            module: The module.
+            label: Which part it is.
+            class_of_model: Returns the class name of the model; "" if the module's own says it.
+        """
+        inner = unwrap(module)
+        key = id(inner)
+        if key not in self._parts:
+            reference = weakref.ref(inner, lambda _: self._parts.pop(key, None))
+            self._parts[key] = reference, label, class_of_model()
+
+    def _own_name(self, root: nn.Module) -> str:
+        _, label, name = self._parts.get(id(root), (None, "", ""))
+        name = name or class_name(root)
+        return f"{name} ({label})" if label else name
 
     def roots(self) -> list[nn.Module]:
         """Return the root modules that still exist."""

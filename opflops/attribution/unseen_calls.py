@@ -6,9 +6,10 @@ import weakref
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from opflops.attribution.module_stack import counting_modes
+from opflops.attribution.module_stack import HasModuleStack, counting_modes
 from opflops.attribution.subgraphs import counting_modes_disabled
 from opflops.torch_internals.dispatch import dispatch_modes
+from opflops.torch_internals.jit_tracing import jit_names_of_program
 from opflops.torch_internals.torchscript import fused_nodes
 
 if TYPE_CHECKING:
@@ -119,6 +120,23 @@ def wrap_script_call(original: Callable[..., Any]) -> Callable[..., Any]:
         for name in fused_nodes() if modes else []:
             for mode in modes:
                 mode.run_unseen(name, "is code that TorchScript fused", _SCRIPT_ADVICE, None)
+        return result
+
+    return call
+
+
+def wrap_jit_trace(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Tell the modes when ``torch.jit.trace`` begins, and that it has ended once nobody holds what this returns."""
+
+    @wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        modes = [mode for mode in dispatch_modes() if isinstance(mode, HasModuleStack)]
+        if not modes:
+            return original(*args, **kwargs)
+        result = jit_names_of_program(original, *args, **kwargs)
+        for mode in modes:
+            mode.begin_jit_trace()
+            weakref.finalize(result, mode.end_jit_trace).atexit = False
         return result
 
     return call

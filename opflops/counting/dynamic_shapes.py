@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_flatten
 
 from opflops.errors import DimensionError
 from opflops.records.dimensions import Dimension
+from opflops.torch_internals.distributed_tensors import is_distributed
 from opflops.torch_internals.modules import forward_of
 from opflops.torch_internals.symbolic_shapes import MIN_SYMBOLIC_SIZE, Dim, DimSpec, parse_dim
 from opflops.wording import nearest
@@ -94,6 +95,12 @@ def _axes_of(label: str, value: Any, spec: Any) -> Iterator[DynamicAxis]:
     if isinstance(value, Tensor):
         for axis, dim in _by_axis(label, value, spec):
             if (checked := _check_dim(label, value, axis, dim)) is not None:
+                if is_distributed(value):
+                    raise DimensionError(
+                        f"dynamic_shapes names a dimension of {label}, which is a {type(value).__name__}: how its size "
+                        "divides among ranks has no formula. Count it at each size, or name a dimension of a plain "
+                        "tensor."
+                    )
                 yield DynamicAxis(label, value, axis, parse_dim(checked))
         return
     for inner_label, part, inner in _parts(label, value, spec):

@@ -33,6 +33,7 @@ from opflops.errors import OpflopsError, ValueNeededError, causes_of, raised_by_
 from opflops.mode import OpFlopMode
 from opflops.pricing.op_pricing import op_name
 from opflops.torch_internals.dispatch import modes_swapped
+from opflops.torch_internals.distributed_tensors import is_distributed, local_part, with_local_part
 from opflops.torch_internals.fake_tensors import fake_copies, mixes_devices, needs_value, refuses_nested_tensors
 from opflops.torch_internals.modules import name_of
 from opflops.torch_internals.shared_context import replacement_of
@@ -367,9 +368,12 @@ def _parse_device(device: str | torch.device, advice: str) -> torch.device:
 
 def _empty_like(tensor: Tensor, device: torch.device) -> Tensor:
     """Make a tensor of the same metadata on another device."""
-    # From a tensor on meta, so that the values are unknown; known ones take memory, until there are too many.
-    unknown = torch.empty(0, dtype=tensor.dtype, device=META)
-    made = unknown.new_empty_strided(tensor.shape, tensor.stride(), device=device)
+    if is_distributed(tensor):
+        made = with_local_part(tensor, _empty_like(local_part(tensor).detach(), device))
+    else:
+        # From a tensor on meta, so that the values are unknown; known ones take memory, until there are too many.
+        unknown = torch.empty(0, dtype=tensor.dtype, device=META)
+        made = unknown.new_empty_strided(tensor.shape, tensor.stride(), device=device)
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(made, requires_grad=tensor.requires_grad)
     return made.requires_grad_(tensor.requires_grad)

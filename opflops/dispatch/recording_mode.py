@@ -13,6 +13,7 @@ from opflops.attribution.module_context import FORWARD
 from opflops.attribution.module_stack import HasModuleStack, ModuleStack
 from opflops.dispatch.captured_work import CapturesWork
 from opflops.dispatch.composite_formulas import decompose, has_formula_for_composite
+from opflops.dispatch.shared_calls import add_shared
 from opflops.dispatch.tensor_subclasses import run_on_subclass
 from opflops.errors import (
     FormulaError,
@@ -356,10 +357,11 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         estimate, sizes = reasons
         group = "" if price.group_of is None else price.group_of(args, kwargs)
         context, phase = self.module_stack.attribution()
-        accumulator = self.accumulator(
-            context,
-            (price.op, price.verdict != "unpriced", phase, dtype, join_reasons(sizes, reason or estimate), group),
-        )
+        named = price.op, price.verdict != "unpriced"
+        which = dtype, join_reasons(sizes, reason or estimate), group
+        if price.group_of is not None and self.module_stack.shared is not None:
+            context, phase, *cost = add_shared(self, (context, phase, *cost), (named, which), (args, kwargs))
+        accumulator = self.accumulator(context, (*named, phase, *which))
         if not accumulator.calls:
             check_whole(price.op, counts)
         if self.call_log is not None:

@@ -6,15 +6,21 @@ import threading
 from typing import TYPE_CHECKING
 
 from opflops.dispatch.logging_mode import LoggingMode
+from opflops.torch_internals.dispatch import dispatch_modes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 class ThreadMode(LoggingMode):
-    """Count in another thread for the mode of a block; it shares the formulas, the options and the root modules."""
+    """Count in another thread for the mode of a block; it shares the formulas, the options and the root modules.
 
-    def __init__(self, mode: LoggingMode) -> None:
+    Args:
+        mode: The mode of the block.
+        modes: All modes of other threads.
+    """
+
+    def __init__(self, mode: LoggingMode, modes: ThreadModes) -> None:
         super().__init__(
             mode.prices,
             causal=mode.causal,
@@ -27,8 +33,13 @@ class ThreadMode(LoggingMode):
         self.track_memory(mode.memory_tracker)
         self.clock = mode.clock
         self._thread_modes = None
+        self._of_block = modes
         if mode.call_log is not None:
             self.log_calls(mode.call_log)
+
+    def for_callbacks(self) -> Callable[[], LoggingMode | None]:
+        """See :meth:`LoggingMode.for_callbacks`."""
+        return self._of_block.here
 
     def _begin_mode(self) -> None:
         self.active = True
@@ -62,5 +73,26 @@ class ThreadModes:
             return None
         mode = self._modes.get(thread)
         if mode is None:
-            mode = self._modes[thread] = ThreadMode(self._mode)
+            mode = self._modes[thread] = ThreadMode(self._mode, self)
         return None if mode.active else mode
+
+    def here(self) -> LoggingMode | None:
+        """Return the mode that counts in the current thread, or is to be entered there; None once the block ended."""
+        if not self._mode.active:
+            return None
+        present = dispatch_modes()
+        if any(each is self._mode for each in present):
+            return self._mode
+        mode = self._modes.get(threading.get_ident())
+        return mode if mode is not None and any(each is mode for each in present) else self.get()
+
+
+class CallbackMode(LoggingMode):
+    """Count functions that PyTorch calls later, in whatever thread; base class of the mode of a block."""
+
+    _thread_modes: ThreadModes | None
+
+    def for_callbacks(self) -> Callable[[], LoggingMode | None]:
+        """See :meth:`opflops.attribution.module_stack.HasModuleStack.for_callbacks`; for internal use."""
+        self._thread_modes = self._thread_modes or ThreadModes(self)
+        return self._thread_modes.here

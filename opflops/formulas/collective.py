@@ -221,7 +221,8 @@ def _plus(cost: Cost | Estimate, more: Cost) -> Cost | Estimate:
 def _all_reduce_in_place(tensors: Sequence[Tensor], process_group: Any, reduce_op: Any) -> Cost | Estimate:
     """Reduce each element over all ranks, in place."""
     sent = Cost(sent=wire.all_reduced(tensors, ranks_of(process_group)))
-    return _plus(_reduce(tensors, process_group, reduce_op), _written(tensors) + sent)
+    answer = _plus(_reduce(tensors, process_group, reduce_op), _written(tensors) + sent)
+    return Estimate(answer, wire.SPARSE) if isinstance(answer, Cost) and wire.is_sparse(tensors) else answer
 
 
 def _reduce_to_root(tensors: Sequence[Tensor], process_group: Any, reduce_op: Any, root_rank: int) -> Cost | Estimate:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ROOTED = "what a rank sends in a broadcast or a reduce depends on the library; each sender is taken to send all once"
+SPARSE = "which elements the sparse tensors of the other ranks have is not known"
 SIZED_BY_VALUES = "the sizes of the parts that are sent are values of tensors; the parts are taken to be equal"
 
 
@@ -32,6 +33,13 @@ def wire_bytes(tensors: Any) -> int:
         return stored_bytes(tensors)
     size: int = tensors.numel() * tensors.itemsize
     return size
+
+
+def is_sparse(tensors: Any) -> bool:
+    """Tell whether a tensor, or one in nested lists, is sparse; the ranks' tensors may have other elements then."""
+    if isinstance(tensors, (list, tuple)):
+        return any(map(is_sparse, tensors))
+    return tensors.layout is not torch.strided
 
 
 def to_others(whole: int, ranks: int, passes: int = 1) -> int:

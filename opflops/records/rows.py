@@ -29,7 +29,8 @@ class Row:
         op: Namespace and packet of the operator, such as ``"aten.mm"``.
         phase: ``"forward"``, ``"backward"``, ``"recompute"`` or ``"optimizer"``.
         dtype: The dtype that the arithmetic ran in, such as ``"float32"``.
-        calls: How many times the operator ran.
+        calls: How many times the operator ran; 0 for a module's part of a call that counts for another one, as of a
+            reduction of the gradients of several modules.
         cost: The sum of the costs of these calls.
         seconds: Their total time; None if they were not timed. After repeated runs, the median of a run's.
         estimate: Why the cost is not exact; "" if it is.

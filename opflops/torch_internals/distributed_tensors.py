@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import ModuleType
 
+    from torch import Tensor
+
 _TENSOR_MODULE = "torch.distributed.tensor"
 
 PROPAGATION_MODULE = "torch.distributed.tensor._sharding_prop"
@@ -50,6 +52,24 @@ def distributed_types(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[ty
     if found is None:
         return ()
     return tuple(type(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, found))
+
+
+def is_distributed(tensor: Any) -> bool:
+    """Return whether a tensor is a distributed one."""
+    return are_distributed((type(tensor),))
+
+
+def local_part(tensor: Any) -> Tensor:
+    """Return the tensor of this rank that a distributed tensor holds."""
+    part: Tensor = tensor._local_tensor
+    return part
+
+
+def with_local_part(tensor: Any, part: Tensor) -> Tensor:
+    """Make a distributed tensor that is laid out as another one, of another tensor of this rank."""
+    layout = {"shape": tensor.shape, "stride": tensor.stride()}
+    made: Tensor = type(tensor).from_local(part, tensor.device_mesh, tensor.placements, run_check=False, **layout)
+    return made
 
 
 def _distributed_class() -> type[Any] | None:

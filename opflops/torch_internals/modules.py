@@ -125,8 +125,17 @@ def own_parameter(module: torch.nn.Module, name: str) -> torch.nn.Parameter | No
 
 
 def class_name(module: torch.nn.Module) -> str:
-    """Return the name of a module's class: a wrapped module's for its wrapper, the original one of a sharded module."""
-    return _class_name_of(type(unwrap(module)))
+    """Return the name of a module's class: a wrapped module's for its wrapper, the original one of a sharded module.
+
+    A module that ``torch.export`` took apart, as for a pipeline, has that of the module that it was.
+    """
+    inner = unwrap(module)
+    traced = getattr(inner, "_ty", None) if _is_traced(type(inner)) else None
+    return str(traced).rpartition(".")[2] if traced else _class_name_of(type(inner))
+
+
+def _is_traced(module_class: type) -> bool:
+    return module_class.__module__ == "torch.export.unflatten" and module_class.__name__.startswith("InterpreterModule")
 
 
 def _class_name_of(module_class: type) -> str:
@@ -181,7 +190,8 @@ class ClassNames(dict[type, str]):
         others = self._of_others
         name = None if others is None else others.get(module_class)
         if name is None:
-            name = "" if _wrapped_attribute_of(module_class) else _class_name_of(module_class)
+            is_by_module = _is_traced(module_class) or _wrapped_attribute_of(module_class)
+            name = "" if is_by_module else _class_name_of(module_class)
             names_there = getattr(sys.modules.get(module_class.__module__), "__dict__", {})
             is_global = names_there.get(module_class.__qualname__) is module_class
             if is_global:

@@ -63,16 +63,16 @@ def name_group(group: Any) -> str:
         size, description = int(found.size()), str(found.group_desc)
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
         return ""
-    if description.startswith(_OF_MESH) and description not in _NO_NAMES:
-        name = description.removeprefix(_OF_MESH)
-    else:
-        name = description if description not in _NO_NAMES else _name_by_meshes(found)
-    return group_text(name, size)
+    if description in _NO_NAMES or any(part in description for part in _MADE_OF_OTHERS):
+        return group_text(_name_by_meshes(found), size)
+    return group_text(description.removeprefix(_OF_MESH), size)
 
 
 # How descriptions of the groups of meshes begin, and those of groups that nobody named.
 _OF_MESH = "mesh_"
 _NO_NAMES = ("undefined", "default_pg", "mesh_default", "")
+# What it adds for a group that it makes of another one, with a number.
+_MADE_OF_OTHERS = (":split:", ":shrunk")
 
 
 class _Named(NamedTuple):

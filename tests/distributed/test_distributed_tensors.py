@@ -8,15 +8,17 @@ from torch import distributed, nn
 from torch._prims import rng_prims
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed import init_device_mesh
-from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor, ones, zeros
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_module, distribute_tensor, ones, zeros
 from torch.distributed.tensor.debug import CommDebugMode
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+from torch.export import Dim
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils.checkpoint import checkpoint
 
 from opflops import Cost, OpFlopMode, count
+from opflops.errors import DimensionError
 
 WORLD = 4
 
@@ -288,3 +290,77 @@ def test_all_ranks_of_a_process_are_counted(mesh):
         with OpFlopMode() as m:
             a @ b
     assert m.total.macs == 8 * 16 * 4
+
+
+@pytest.fixture
+def ring(mesh):
+    """Let attention on sequences that are divided go around the ranks, as ``context_parallel`` does on GPUs."""
+    module = pytest.importorskip("torch.distributed.tensor.experimental._context_parallel._attention")
+    balanced = module._cp_options.enable_load_balance
+    module._enable_context_parallel_dispatcher_impl(2, mesh)
+    yield module._cp_options
+    module._disable_context_parallel_dispatcher_impl()
+    module._cp_options.enable_load_balance = balanced
+
+
+@pytest.mark.parametrize(
+    ("causal", "balanced", "pairs"),
+    [
+        (False, False, WORLD * 6 * 6),
+        # The first rank has the first part of the sequence, and sees no other.
+        (True, False, 6 * 7 // 2),
+        # It has the first and the last part, of 3 each: all see half of each other rank's.
+        (True, True, 6 * 7 // 2 + (WORLD - 1) * 6 * 3),
+    ],
+)
+def test_context_parallel_counts_the_steps_of_the_ring(mesh, ring, causal, balanced, pairs):
+    """Its kernels are those of GPUs. They are dispatched without values too, one step for each part that is seen."""
+    ring.enable_load_balance = balanced
+    q = DTensor.from_local(torch.ones(2, 3, 6, 8, device="meta", requires_grad=True), mesh, [Shard(2)])
+    with OpFlopMode(causal="exact") as m:
+        out = torch.ops.aten._scaled_dot_product_flash_attention(q, q, q, 0.0, causal)[0]
+        out.backward(DTensor.from_local(torch.ones(2, 3, 6, 8, device="meta"), mesh, [Shard(2)]))
+    forward = 2 * 2 * 3 * pairs * 8
+    assert {phase: m.profile.where(phase=phase).total.macs for phase in ("forward", "backward")} == {
+        "forward": forward,
+        "backward": 5 * forward // 2,
+    }
+    rows = {(row.op, row.phase) for row in m.profile.rows}
+    assert ("_c10d_functional.all_gather_into_tensor", "forward") in rows
+    assert ("_c10d_functional.all_to_all_single", "backward") in rows
+    assert not m.profile.unpriced
+
+
+def test_context_parallel_on_the_cpu_is_refused_by_pytorch(mesh):
+    """The mode adds nothing to the error, and ends."""
+    experimental = pytest.importorskip("torch.distributed.tensor.experimental")
+    q = torch.ones(1, 2, 8 * WORLD, 16)
+    with (
+        pytest.raises(NotImplementedError, match="does not have a sharding strategy"),
+        OpFlopMode() as m,
+        experimental.context_parallel(mesh, buffers=[q], buffer_seq_dims=[2]),
+    ):
+        functional.scaled_dot_product_attention(q, q, q, is_causal=True)
+    assert not m.active
+
+
+@pytest.mark.parametrize("given", ["meta", "cpu"])
+def test_distributed_parameters_on_meta_stay_distributed(mesh, given):
+    """The tensors that stand for them on another device are laid out as they are."""
+    with torch.device("meta"):
+        model = parallel(mesh)
+    profile = count(model, torch.ones(3, 8, device=given), device="cpu", backward=True, memory=True)
+    assert profile.total.macs == 5 * PART
+    assert profile.memory.at_peak.parameters == 4 * ((2 * 8 * 16 + 16) // WORLD + 8)
+
+
+def test_sizes_may_be_open_where_they_are_not_divided(mesh):
+    """The rows are formulas of this rank's work; a dimension of a distributed tensor is refused in a sentence."""
+    dynamic = {0: Dim("batch", max=64)}
+    # PyTorch considers dividing a dimension that has at least as many elements as there are ranks.
+    profile = count(parallel(mesh), torch.ones(2 * WORLD, 8), backward=True, dynamic_shapes={"x": dynamic})
+    assert profile.at(batch=23).total.macs == 5 * 23 * 8 * 16 // WORLD
+    module = distribute_module(nn.Linear(16, 4), mesh)
+    assert count(module, sharded(mesh, 10, 16)).total.macs == 3 * 16 * 4
+    with pytest.raises(DimensionError, match=r"of input, which is a DTensor: .*Count it at each size"):
+        count(module, sharded(mesh, 10, 16), dynamic_shapes={"input": dynamic})

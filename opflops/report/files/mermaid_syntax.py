@@ -86,7 +86,9 @@ def _state_lines(several: Sequence[Layer], indent: str, numbers: Iterator[int]) 
 
 def _write_entities(model: DiagramSummary, shown: Sequence[Layer], note: str) -> str:
     names = model.names() or ("work outside any module" if model.outside else "no model")
-    module_types = dict.fromkeys(layer.module_type or layer.name.partition("#")[0] for layer in model.roots)
+    module_types = dict.fromkeys(
+        layer.module_type or layer.name.partition("#")[0].partition(" (")[0] for layer in model.roots
+    )
     lines = _entity_lines("MODEL", names, names, ", ".join(module_types), model.total, model.missing)
     lines += ["    MODEL ||--o{ LAYER : contains", "    LAYER {", '        string id "path of the module"']
     lines += ['        string type "class of the module"', '        int macs "multiply-accumulates"']
@@ -138,7 +140,7 @@ def _format_title(layer: Layer) -> str:
     """Write a layer's name and class, and how many equal layers it stands for."""
     if layer.is_self:
         return _escape(f"{_elide(layer.module_type or layer.name)} itself")
-    named_type = layer.name.partition("#")[0].removesuffix("()")
+    named_type = layer.name.partition("#")[0].partition(" (")[0].removesuffix("()")
     kind = "" if layer.module_type in ("", named_type) else _elide(layer.module_type)
     blocks = f"{layer.repeats} x {kind}".removesuffix(" x ") if layer.repeats > 1 else kind
     return _escape(f"{_elide(layer.name)} ({blocks})" if blocks else _elide(layer.name))

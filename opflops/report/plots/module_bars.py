@@ -150,7 +150,11 @@ def _own_name(node: Node, parent: Node) -> str:
 
 
 def _with_type(path: str, name: str, module_type: str) -> str:
-    return path if module_type in ("", name.partition("#")[0].removesuffix("()")) else f"{path} ({module_type})"
+    return (
+        path
+        if module_type in ("", name.partition("#")[0].partition(" (")[0].removesuffix("()"))
+        else f"{path} ({module_type})"
+    )
 
 
 def _merge_smallest(bars: list[Bar], most: int) -> list[Bar]:

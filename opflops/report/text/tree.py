@@ -114,7 +114,7 @@ class Node:
     @property
     def label(self) -> str:
         """Return the name, and the class in parentheses unless the name already says it."""
-        named_type = self.name.partition("#")[0].removesuffix("()")
+        named_type = self.name.partition("#")[0].partition(" (")[0].removesuffix("()")
         return printable(self.name if self.module_type in ("", named_type) else f"{self.name} ({self.module_type})")
 
 

@@ -1,0 +1,193 @@
+"""The wrappers of torch.distributed: what FSDP, data parallelism and pipelines call, and whose tensors that moves.
+
+Nothing here imports them.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+
+from opflops.torch_internals.dispatch import modes_disabled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import ModuleType
+
+    from torch import nn
+
+_C10D = "torch.distributed.distributed_c10d"
+GROUP_CREATED = "_update_default_pg"
+"""What ``init_process_group`` calls with the default process group, and the end of it with None."""
+
+UNIT_GATHER = "gather a unit's parameters"
+UNIT_REDUCE = "reduce a unit's gradients"
+FLAT_GATHER = "gather a flat parameter"
+DATA_PARALLEL = "end the forward of a data-parallel model"
+PARALLEL_REST = "keep the copies of a data-parallel model equal"
+JOINED = "repeat the reductions of other ranks"
+BUCKET = "give a hook the gradients of a bucket"
+CALLBACK = "call a function once a future is complete"
+STAGE_RUN = "run a microbatch in a stage"
+STAGE_END = "end the backward of a stage"
+FORWARD_MESSAGES = "list the messages of a microbatch's forward"
+BACKWARD_MESSAGES = "list those of its backward"
+SETUP = "set up a pipeline"
+
+_GROUPS = "torch.distributed.fsdp._fully_shard._fsdp_param_group", "FSDPParamGroup"
+_HANDLES = "torch.distributed.fsdp._flat_param", "FlatParamHandle"
+_PARALLEL = "torch.nn.parallel.distributed", "DistributedDataParallel"
+_BUCKETS = "torch._C._distributed_c10d", "GradBucket"
+_FUTURES = "torch._C", "Future"
+_STAGES = "torch.distributed.pipelining.stage", "_PipelineStageBase"
+_SCHEDULES = "torch.distributed.pipelining.schedules"
+
+_CALLABLES = (
+    (*_GROUPS, ("unshard", "wait_for_unshard"), UNIT_GATHER),
+    (*_GROUPS, ("post_backward",), UNIT_REDUCE),
+    (*_HANDLES, ("pre_unshard", "unshard"), FLAT_GATHER),
+    (*_PARALLEL, ("_post_forward",), DATA_PARALLEL),
+    (*_PARALLEL, ("_sync_final_model", "_match_unused_params_allreduce"), PARALLEL_REST),
+    (*_PARALLEL, ("_match_all_reduce_for_bwd_pass",), JOINED),
+    (*_BUCKETS, ("buffer",), BUCKET),
+    (*_FUTURES, ("then", "add_done_callback"), CALLBACK),
+    (*_STAGES, ("forward_one_chunk", "backward_one_chunk", "backward_weight_one_chunk"), STAGE_RUN),
+    (*_STAGES, ("perform_reduce_grad", "scale_grads"), STAGE_END),
+    (*_STAGES, ("get_fwd_recv_ops", "get_fwd_send_ops"), FORWARD_MESSAGES),
+    (*_STAGES, ("get_bwd_recv_ops", "get_bwd_send_ops"), BACKWARD_MESSAGES),
+    (_SCHEDULES, "PipelineScheduleSingle", ("_initialize_stage",), SETUP),
+    (_SCHEDULES, "PipelineScheduleMulti", ("_initialize_stages",), SETUP),
+)
+
+WRAPPER_MODULES = (_GROUPS[0], _HANDLES[0], _STAGES[0], _SCHEDULES)
+"""The modules that a program may import long after ``torch``."""
+
+
+class WrapperCallable(NamedTuple):
+    """Name a function of a wrapper.
+
+    Attributes:
+        owner: Its class.
+        name: Its name there.
+        purpose: What it does, such as ``UNIT_GATHER``.
+    """
+
+    owner: type
+    name: str
+    purpose: str
+
+
+def wrapper_callables(module: ModuleType | None = None) -> Iterator[WrapperCallable]:
+    """Yield the functions of one module, or of all that are loaded; an older PyTorch lacks some."""
+    for module_name, class_name, names, purpose in _CALLABLES:
+        if module is not None and module.__name__ != module_name:
+            continue
+        owner = vars(sys.modules.get(module_name, torch)).get(class_name)
+        if isinstance(owner, type):
+            yield from (WrapperCallable(owner, name, purpose) for name in names if name in vars(owner))
+
+
+def group_creations() -> list[tuple[ModuleType, str]]:
+    """List the function that ``init_process_group`` calls at the end, with its module; none without a group's code."""
+    module = sys.modules.get(_C10D)
+    return [] if module is None or GROUP_CREATED not in vars(module) else [(module, GROUP_CREATED)]
+
+
+def has_process_group() -> bool:
+    """Return whether there is a default process group, without which no wrapper communicates."""
+    module = sys.modules.get(_C10D)
+    return module is not None and bool(module.GroupMember.WORLD is not None)
+
+
+def unit_modules(group: Any) -> dict[nn.Module, int]:
+    """Return the modules that ``fully_shard`` was given for a group of parameters, with the bytes of each one's."""
+    sizes = dict.fromkeys(group.modules, 0)
+    if len(sizes) > 1:
+        for parameter in group.fsdp_params:
+            its_module, size = parameter._module_info.module, parameter._orig_size.numel()
+            owner = next((top for top in sizes if any(each is its_module for each in top.modules())), group.modules[0])
+            sizes[owner] += size * parameter.sharded_param.dtype.itemsize
+    return sizes
+
+
+def flat_parameter_module(handle: Any) -> nn.Module:
+    """Return the module whose parameters FSDP made one flat parameter of."""
+    module: nn.Module = handle._fully_sharded_module
+    return module
+
+
+class _WithoutMemory(TorchDispatchMode):
+    """Run operators on tensors that have shapes only."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return func(*tree_map_only(torch.Tensor, _shape_of, args), **(kwargs or {}))
+
+
+def _shape_of(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.empty_like(tensor, device="meta")
+
+
+def gradient_buckets(parallel: Any) -> list[list[torch.Tensor]] | None:
+    """List the parameters of each bucket whose gradients ``DistributedDataParallel`` reduces together, in its order.
+
+    Not while a backward runs, when its reducer is locked. None if the reducer cannot tell, as with sparse gradients.
+    """
+    reducer = getattr(parallel, "reducer", None)
+    if reducer is None:
+        return []
+    with modes_disabled(), _WithoutMemory():  # type: ignore[no-untyped-call]
+        try:
+            # Each bucket comes with gradients of 0, for which no memory is needed here.
+            buckets = reducer._get_zeros_like_grad_buckets()
+        except RuntimeError:
+            # A bucket without a tensor is one.
+            return None
+        return [list(bucket.parameters()) for bucket in buckets]
+
+
+def buckets_version(parallel: Any) -> bool:
+    """Return whether the buckets are the second ones of a model, which its second forward makes, and keeps."""
+    return bool(getattr(parallel, "_has_rebuilt_buckets", False))
+
+
+def awaits_backward(parallel: Any) -> bool:
+    """Return whether the next backward of a data-parallel model reduces its gradients."""
+    return bool(parallel.require_backward_grad_sync) and torch.is_grad_enabled()
+
+
+def stage_of(stage: Any) -> tuple[nn.Module, int]:
+    """Return the module of a stage of a pipeline, and the stage's number."""
+    return stage.submod, int(stage.stage_index)
+
+
+def parallel_stage(stage: Any) -> nn.Module | None:
+    """Return the module of a stage if it is data-parallel, whose last backward alone reduces gradients; else None."""
+    module: nn.Module = stage.submod
+    return module if isinstance(module, torch.nn.parallel.DistributedDataParallel) else None
+
+
+def message_tensors(messages: Iterable[Any]) -> list[torch.Tensor]:
+    """Return what some messages between two ranks send, or where they put what they receive."""
+    return [message.tensor for message in messages]
+
+
+def setup_state(schedule: Any) -> dict[str, Any]:
+    """Return what a schedule of a pipeline notes of its having been set up; it is another one afterwards."""
+    return {name: value for name, value in vars(schedule).items() if name.endswith("initialized")}
+
+
+def traced_root_name(module: nn.Module) -> str:
+    """Return the class name of the model that a stage was traced from; "" if it was not traced."""
+    for each in module.modules():
+        graph: Any = getattr(each, "graph", None)
+        for node in getattr(graph, "nodes", ()):
+            for path, kind in (node.meta.get("nn_module_stack") or {}).values():
+                if not path:
+                    return str(kind if isinstance(kind, str) else kind.__qualname__).rpartition(".")[2]
+    return ""
