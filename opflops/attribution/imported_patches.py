@@ -14,11 +14,11 @@ from opflops.torch_internals.distributed_tensors import (
     sharding_propagations,
 )
 from opflops.torch_internals.distributed_wrappers import WRAPPER_MODULES
-from opflops.torch_internals.triton_kernels import LAUNCHING_MODULES, kernel_launchers, loaded_kernel_launchers
-from opflops.torch_internals.unseen_work import PACKAGE_MODULES, loaded_package_callables, package_callables
+from opflops.torch_internals.triton_kernels import LAUNCHING_MODULES, kernel_launchers
+from opflops.torch_internals.unseen_work import PACKAGE_MODULES, package_callables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from types import ModuleType
 
     Wrapper = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -26,12 +26,16 @@ if TYPE_CHECKING:
 PATCHED_ON_IMPORT = (*LAUNCHING_MODULES, *PACKAGE_MODULES, PROPAGATION_MODULE, *WRAPPER_MODULES)
 """The names of the modules."""
 
-LOADED: list[tuple[Callable[[], Iterable[tuple[Any, str]]], Wrapper]] = [
-    (loaded_kernel_launchers, wrap_kernel_run),
-    (loaded_package_callables, wrap_package_call),
-    (loaded_sharding_propagations, wrap_uncounted),
-]
-"""What lists the callables to patch in modules that are loaded, each with what makes the wrapper."""
+EXTENSION_MODULES = (*LAUNCHING_MODULES, *PACKAGE_MODULES)
+"""Those of them that need no process group."""
+
+
+def group_patches() -> list[tuple[Any, str, Wrapper]]:
+    """Return the patches of what needs a process group, without which there are no distributed tensors."""
+    return [
+        *wrapper_patches(),
+        *((owner, name, wrap_uncounted) for owner, name in loaded_sharding_propagations()),
+    ]
 
 
 def patches_of(module: ModuleType) -> list[tuple[Any, str, Wrapper]]:

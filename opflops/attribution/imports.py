@@ -34,8 +34,11 @@ class PatchedImports:
 
     def install(self) -> None:
         """Watch imports, if there is a module still to come."""
-        if any(name not in sys.modules for name in self._names):
-            sys.meta_path.insert(0, self)
+        # As a loop it takes no function calls.
+        for name in self._names:
+            if name not in sys.modules:
+                sys.meta_path.insert(0, self)
+                return
 
     def remove(self) -> None:
         """Watch no longer."""

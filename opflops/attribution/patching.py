@@ -8,6 +8,7 @@ and libraries bind it, before the block or inside: it runs in a recording for Py
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from opflops.attribution import module_calls
 from opflops.attribution.compiled_subgraphs import wrap_compilation_env, wrap_uncounted
-from opflops.attribution.imported_patches import LOADED, PATCHED_ON_IMPORT, patches_of
+from opflops.attribution.imported_patches import EXTENSION_MODULES, PATCHED_ON_IMPORT, group_patches, patches_of
 from opflops.attribution.imports import PatchedImports
 from opflops.attribution.memory_patches import memory_patches, remove_memory_patches
 from opflops.attribution.module_calls import wrap_module_call
@@ -36,7 +37,7 @@ from opflops.attribution.unseen_calls import (
     wrap_replay,
     wrap_script_call,
 )
-from opflops.attribution.wrapper_patches import wrap_group_creation, wrapper_patches
+from opflops.attribution.wrapper_patches import wrap_group_creation
 from opflops.torch_internals.autograd import checkpoint_callables
 from opflops.torch_internals.compiler import (
     COMPILER_MODULES,
@@ -92,18 +93,21 @@ def install_patches(mode: Any) -> None:
         _modes.append(mode)
         if not _complete:
             register_step_pre_hook(wrap_closures)
-            _install([*_FIXED, *[(owner, name, wrap) for listed, wrap in _LISTED for owner, name in listed()]])
+            compiler_loaded = compiler_is_loaded()
+            fixed = _FIXED if compiler_loaded else _FIXED_WITHOUT_COMPILER
+            _install([*fixed, *[(owner, name, wrap) for listed, wrap in _LISTED for owner, name in listed()]])
+            for name in EXTENSION_MODULES:
+                if name in sys.modules:
+                    _install(patches_of(sys.modules[name]))
             if has_process_group():
-                _install(wrapper_patches())
+                _install(group_patches())
             # Of somebody else's constructor nothing is known. Statements take no function calls.
             if "__new__" not in Tensor.__dict__:
                 Tensor.__new__ = TENSOR_NEW  # type: ignore[method-assign, assignment]
             _imports.install()
-            if compiler_is_loaded():
+            if compiler_loaded:
                 _force_eager()
                 _install_compiler_patches()
-            else:
-                _install([(torch, "compile", _wrap_compile)])
             _complete = True
         if mode.memory_tracker is not None:
             _install(memory_patches())
@@ -251,7 +255,7 @@ def _wrap_export(original: Callable[..., Any]) -> Callable[..., Any]:
 def _install_wrapper_patches() -> None:
     with _lock:
         if _active_modes:
-            _install(wrapper_patches())
+            _install(group_patches())
 
 
 def _execute_imported(name: str, execute: Callable[[], None]) -> None:
@@ -311,7 +315,9 @@ _FIXED: list[tuple[Any, str, Wrapper]] = [
     (STEP_RECORDER, "__enter__", wrap_recorder_enter),
     (STEP_RECORDER, "__exit__", wrap_recorder_exit),
     *((owner, name, wrap_script_call) for owner, name in SCRIPT_CALLABLES),
+    *((owner, name, partial(wrap_group_creation, _install_wrapper_patches)) for owner, name in group_creations()),
 ]
+_FIXED_WITHOUT_COMPILER = [*_FIXED, (torch, "compile", _wrap_compile)]
 # What depends on the modules that are loaded, and on the classes that a program derives.
 _LISTED: list[tuple[Callable[[], Iterable[tuple[Any, str]]], Wrapper]] = [
     (optimizer_callables, wrap_optimizer_function),
@@ -321,8 +327,6 @@ _LISTED: list[tuple[Callable[[], Iterable[tuple[Any, str]]], Wrapper]] = [
     (capture_beginnings, wrap_capture_begin),
     (capture_ends, wrap_capture_end),
     (replays, wrap_replay),
-    *LOADED,
-    (group_creations, partial(wrap_group_creation, _install_wrapper_patches)),
 ]
 
 

@@ -100,7 +100,7 @@ def group_creations() -> list[tuple[ModuleType, str]]:
 def has_process_group() -> bool:
     """Return whether there is a default process group, without which no wrapper communicates."""
     module = sys.modules.get(_C10D)
-    return module is not None and bool(module.GroupMember.WORLD is not None)
+    return module is not None and bool(module._world.default_pg is not None)
 
 
 def unit_modules(group: Any) -> dict[nn.Module, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,13 +23,6 @@ def kernel_launchers(module: ModuleType) -> Iterator[tuple[type, str]]:
         launcher = vars(module).get(name)
         if isinstance(launcher, type) and launcher.__module__ == module.__name__ and RUN in vars(launcher):
             yield launcher, RUN
-
-
-def loaded_kernel_launchers() -> Iterator[tuple[type, str]]:
-    """Yield those of all modules that are loaded."""
-    for name in LAUNCHING_MODULES:
-        if name in sys.modules:
-            yield from kernel_launchers(sys.modules[name])
 
 
 def kernel_function(kernel: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import torch
@@ -51,10 +50,3 @@ def package_callables(module: ModuleType) -> Iterator[tuple[type, str]]:
     package = vars(module).get(_PACKAGE)
     if isinstance(package, type) and package.__module__ == module.__name__:
         yield package, "__call__"
-
-
-def loaded_package_callables() -> Iterator[tuple[type, str]]:
-    """Yield those of the modules that are loaded."""
-    for name in PACKAGE_MODULES:
-        if name in sys.modules:
-            yield from package_callables(sys.modules[name])
