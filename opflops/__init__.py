@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from opflops.counting.largest_size import largest_size
     from opflops.counting.timed_runs import time_step
     from opflops.devices import Device
+    from opflops.distributed.plan import plan
+    from opflops.distributed.plan_result import Plan
     from opflops.errors import (
         ActiveModeError,
         ArgumentError,
@@ -51,6 +53,7 @@ __all__ = [
     "ModelError",
     "OpFlopMode",
     "OpflopsError",
+    "Plan",
     "Profile",
     "ProfileError",
     "RankError",
@@ -66,6 +69,7 @@ __all__ = [
     "coverage",
     "formula",
     "largest_size",
+    "plan",
     "time_step",
 ]
 
@@ -75,12 +79,14 @@ _MODULES = {
     "Device": "devices",
     "Estimate": "records.cost",
     "OpFlopMode": "mode",
+    "Plan": "distributed.plan_result",
     "Profile": "profile.profile",
     "Row": "records.rows",
     "count": "counting.count",
     "coverage": "pricing.registration",
     "formula": "pricing.registration",
     "largest_size": "counting.largest_size",
+    "plan": "distributed.plan",
     "time_step": "counting.timed_runs",
 }
 

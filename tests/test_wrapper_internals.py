@@ -186,6 +186,12 @@ def test_a_shared_call_is_one_call():
     assert (profile + profile).where(phase="backward", group=1).total == shared.total * 2
     for text in (profile.table(by="op"), profile.table(by="module"), shared.to_csv()):
         assert text
+    with OpFlopMode(timing=True) as mode:
+        model(X).sum().backward()
+    times = [row.seconds for row in mode.profile.where(phase="backward", group=1).rows]
+    assert None not in times
+    assert sum(each > 0 for each in times) == 1
+    assert "Not timed" not in str(mode.profile.bottlenecks())
 
 
 def test_parts_add_up_to_the_whole():

@@ -121,7 +121,8 @@ def count(
         OpflopsError: Gradients are asked for, and no output requires one, or an output depends on a parameter that
             belongs neither to the model nor to the inputs; tensors are on several devices, or on
             another one than ``device``; the optimizer cannot step; the model is a class, or is distributed by FSDP,
-            ``replicate`` or, for gradients, ``DistributedDataParallel``.
+            ``replicate`` or, for gradients, ``DistributedDataParallel``, which :func:`opflops.plan` counts. Models of
+            ``parallelize_module`` and other DTensors are counted as this rank.
         TimeLimitError: The count took longer than ``time_limit``.
     """
     from opflops.counting.call_options import (  # noqa: PLC0415 - keeps the import of opflops fast
@@ -129,10 +130,12 @@ def count(
         check_options,
         merge_keywords,
     )
+    from opflops.counting.distributed_models import check_no_pipeline  # noqa: PLC0415 - as above
     from opflops.counting.fake_call import FakeCall  # noqa: PLC0415 - as above
     from opflops.counting.model_errors import explained_errors  # noqa: PLC0415 - as above
     from opflops.counting.time_limit import limited_time  # noqa: PLC0415 - as above
 
+    check_no_pipeline(model)
     check_callable(model, inputs)
     defaults = {"backward": False, "causal": "dense", "memory": False}
     given = {

@@ -8,6 +8,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from opflops.attribution.shared_work import split
+from opflops.pricing.operator_times import OperatorTimes
 
 if TYPE_CHECKING:
     from opflops.dispatch.recording_mode import RecordingMode
@@ -38,4 +39,8 @@ def add_shared(
         accumulator = mode.accumulator(context, (*before_phase, phase, *after_phase))
         accumulator.add(*counts)
         accumulator.calls -= 1
+        if mode.clock is not None:
+            # The time is that of the call.
+            accumulator.times = accumulator.times or OperatorTimes()
+            accumulator.times.calls += 1
     return *first[:2], *of_first

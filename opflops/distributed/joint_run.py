@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 0.05
 # Ranks that fail alike do so within this time, and are named together.
-_SAME_TIME_SECONDS = 0.3
+_SAME_TIME_SECONDS = 1.0
 _LAST_SECONDS = 5.0
 _START_SECONDS, _PATIENCE_SECONDS = 120.0, 300.0
 
@@ -168,7 +168,7 @@ class JointRun:
         message, exit_code, names_ranks = json.loads(store.get(f"error/{first}"))
         with suppress(RuntimeError):
             if self.launch.rank == 0:
-                time.sleep(_SAME_TIME_SECONDS)
+                _wait(lambda: store.check(self._error_keys()), _SAME_TIME_SECONDS)
                 self._show_error(message if names_ranks else f"{self._ranks_with(store, message)}: {message}")
                 others = self.launch.world_size - 1
                 _wait(lambda: store.add("failed", 0) == others)
@@ -181,19 +181,22 @@ class JointRun:
                 stream.flush()
         os._exit(exit_code)
 
+    def _error_keys(self) -> list[str]:
+        return [f"error/{rank}" for rank in range(self.launch.world_size)]
+
     def _ranks_with(self, store: Any, message: str) -> str:
         """Name the ranks that have the same error."""
         ranks = [
             rank
-            for rank in range(self.launch.world_size)
-            if store.check([f"error/{rank}"]) and json.loads(store.get(f"error/{rank}"))[0] == message
+            for rank, key in enumerate(self._error_keys())
+            if store.check([key]) and json.loads(store.get(key))[0] == message
         ]
         return f"all {len(ranks)} ranks" if len(ranks) == self.launch.world_size > 1 else join_ranks(ranks)
 
 
-def _wait(is_so: Callable[[], bool]) -> None:
-    """Wait a while until something is so."""
-    end = time.monotonic() + _LAST_SECONDS
+def _wait(is_so: Callable[[], bool], seconds: float = _LAST_SECONDS) -> None:
+    """Wait until something is so, or until time is up."""
+    end = time.monotonic() + seconds
     while not is_so() and time.monotonic() < end:
         time.sleep(_POLL_SECONDS / 5)
 

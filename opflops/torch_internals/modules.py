@@ -239,3 +239,19 @@ def named_paths(
             if child is not None
         ]
     return found
+
+
+def replace_tensors(top: torch.nn.Module, replace: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Replace the parameters and buffers of a module and all below it, also sharded ones, as ``Module.to()`` does.
+
+    A parameter of several modules stays one.
+    """
+    owners: dict[int, list[tuple[torch.nn.Module, str]]] = {}
+    for module in top.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                owners.setdefault(id(parameter), []).append((module, name))
+    top._apply(replace)
+    for (first, first_name), *others in owners.values():
+        for module, name in others:
+            module._parameters[name] = first._parameters[first_name]
