@@ -76,7 +76,7 @@ def _find_optimizer(optimizer: Optimizer, _args: tuple[Any, ...], _kwargs: dict[
 def _before_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     if not running or torch.compiler.is_compiling():
         return
-    number = _optimizers[optimizer][0] if optimizer in _optimizers else None
+    number, _ = _optimizers.get(optimizer, (None, None))
     event = (OPTIMIZER, number, switches(optimizer))
     # A closure runs the model inside the step, and the mode would not know it from the step.
     has_closure = any(map(callable, args[1:])) or any(map(callable, kwargs.values()))
