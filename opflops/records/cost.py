@@ -81,7 +81,17 @@ class Cost(NamedTuple):
     def __mul__(self, times: Any) -> Cost:
         if not is_whole(times):
             return NotImplemented
-        return _cost(tuple([count * times for count in self]))
+        macs, ops, transcendentals, bytes_read, bytes_written, sent = self
+        return _cost(
+            (
+                macs * times,
+                ops * times,
+                transcendentals * times,
+                bytes_read * times,
+                bytes_written * times,
+                sent * times,
+            )
+        )
 
     def __rmul__(self, times: Any) -> Cost:
         return self.__mul__(times)
@@ -143,7 +153,8 @@ ZERO = Cost()
 
 def total_of(costs: Iterable[Cost]) -> Cost:
     """Return the sum of costs; faster than ``sum()`` for many."""
-    return Cost(*map(add_up, zip(*costs, strict=True)))
+    summed = tuple(map(add_up, zip(*costs, strict=True)))
+    return tuple.__new__(Cost, summed) if summed else ZERO
 
 
 def is_whole(value: Any) -> bool:
