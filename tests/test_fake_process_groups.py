@@ -63,7 +63,10 @@ def test_one_rank_does_not_know_the_plans_of_another():
     for rank in range(4):
         with fake_rank(rank, {"x": 4}) as mesh:
             tensor = distribute_tensor(torch.ones(10, 2), mesh, [Shard(0)])
-            sizes.append((tensor + tensor).to_local().shape[0])
+            total = tensor + tensor
+            assert total.device_mesh is mesh
+            assert total.full_tensor().shape == (10, 2)
+            sizes.append(total.to_local().shape[0])
     assert sizes == [3, 3, 3, 1]
 
 
