@@ -4,6 +4,7 @@ import threading
 
 import pytest
 import torch
+from mlps import MLP
 from torch import distributed, nn
 from torch._prims import rng_prims
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -44,15 +45,6 @@ def cache(request):
         torch._C._clear_DTensor_sharding_propagator_cache()
 
     return prepare
-
-
-class MLP(nn.Module):
-    def __init__(self, width, hidden):
-        super().__init__()
-        self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
-
-    def forward(self, x):
-        return self.down(torch.relu(self.up(x)))
 
 
 def parallel(mesh, width=8, hidden=16):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mlps import MLP, Net
 from ranks import on_ranks
 from torch import nn
 from torch.distributed import init_device_mesh
@@ -18,24 +19,6 @@ from torch.distributed.tensor.parallel import (
 from torch.nn import functional
 
 from opflops import OpFlopMode
-
-
-class MLP(nn.Module):
-    def __init__(self, width=8, hidden=16):
-        super().__init__()
-        self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
-
-    def forward(self, x):
-        return self.down(torch.relu(self.up(x)))
-
-
-class Net(nn.Module):
-    def __init__(self, width=8, hidden=16):
-        super().__init__()
-        self.a, self.b = MLP(width, hidden), MLP(width, hidden)
-
-    def forward(self, x):
-        return self.b(self.a(x))
 
 
 class Block(nn.Module):

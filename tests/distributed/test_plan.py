@@ -11,6 +11,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from mlps import MLP, Net
 from ranks import on_ranks
 from torch import distributed, nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
@@ -33,24 +34,6 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from opflops import ArgumentError, OpFlopMode, OpflopsError, Profile, ProfileError, count, plan
 
 CPU = torch.device("cpu")
-
-
-class MLP(nn.Module):
-    def __init__(self, size=8, hidden=16):
-        super().__init__()
-        self.up, self.down = nn.Linear(size, hidden), nn.Linear(hidden, size)
-
-    def forward(self, x):
-        return self.down(torch.relu(self.up(x)))
-
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.a, self.b = MLP(), MLP()
-
-    def forward(self, x):
-        return self.b(self.a(x))
 
 
 class Normed(nn.Module):

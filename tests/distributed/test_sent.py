@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mlps import MLP
 from ranks import on_ranks
 from torch import distributed, nn
 from torch.distributed import _functional_collectives as functional
@@ -98,17 +99,6 @@ def test_each_rank_says_what_it_sends():
         assert found == expected
     # Everything but its own part is sent once: of 4 * 80 bytes, the parts that stay are 8, 16, 24 and 32.
     assert sum(found["all_to_all_single"][0][1] for found in of_ranks) == 4 * 80 - 80
-
-
-class MLP(nn.Module):
-    """Two layers of 280 parameters."""
-
-    def __init__(self):
-        super().__init__()
-        self.up, self.relu, self.down = nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 8)
-
-    def forward(self, x):
-        return self.down(self.relu(self.up(x)))
 
 
 def sent_by(model, run=None):

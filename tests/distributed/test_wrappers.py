@@ -7,6 +7,7 @@ import warnings
 
 import pytest
 import torch
+from mlps import MLP
 from ranks import on_ranks
 from torch import distributed, nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
@@ -26,15 +27,6 @@ from torch.utils.checkpoint import checkpoint
 from opflops import OpFlopMode
 
 CPU = torch.device("cpu")
-
-
-class MLP(nn.Module):
-    def __init__(self, size=8, hidden=16):
-        super().__init__()
-        self.up, self.down = nn.Linear(size, hidden), nn.Linear(hidden, size)
-
-    def forward(self, x):
-        return self.down(torch.relu(self.up(x)))
 
 
 class Net(nn.Module):
