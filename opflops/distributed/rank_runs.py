@@ -185,6 +185,9 @@ class RankProgram:
     ) -> Profile:
         mode = OpFlopMode(causal=self.causal, memory=self.memory, allocator=self.allocator)
         with mode.expect(models):
+            if mode.memory_tracker is not None:
+                # Some buffers of collectives are seen on meta, which fake tensors consist of.
+                mode.memory_tracker.storages.only_device = CPU
             outputs = call_model(step, args, kwargs)
             # A pipeline, or a function that runs a whole step, has computed gradients already.
             if (self.backward or self.optimizer is not None) and not _has_gradients(models):

@@ -241,8 +241,11 @@ _CORRECTED_STORAGE: dict[Any, Callable[..., Any]] = {
     _aten._embedding_bag.default: _bags_of_indices,
     _aten._embedding_bag_forward_only.default: _bags_of_indices,
 }
+# The kernel returns the tensor that it waited for, the fake one another. Not every build has it.
+_WAIT = getattr(getattr(torch.ops._c10d_functional, "wait_tensor", None), "default", None)
 _CORRECTIONS: dict[Any, Callable[..., Any]] = {
     **_CORRECTED_STORAGE,
+    _WAIT: lambda args, _out: args[0],
     _aten.native_batch_norm.default: _batch_norm,
     _aten.native_batch_norm_backward.default: _batch_norm_backward,
     _aten.native_layer_norm_backward.default: _all_contiguous,

@@ -243,12 +243,14 @@ def count_here(_rank, _world, name):
     made = init_device_mesh("cpu", (*mesh.values(),), mesh_dim_names=(*mesh,))
     model = build(made)
     parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
-    for mode in (nullcontext(), OpFlopMode()):
+    x = torch.ones(8, 8)
+    for mode in (nullcontext(), OpFlopMode(memory=True)):
         optimizer = sgd(parameters) if parameters else None
         with mode:
-            out = model(**INPUTS) if name == "pipeline" else model(torch.ones(8, 8))
+            out = model(**INPUTS) if name == "pipeline" else model(x)
             if optimizer:
                 torch.autograd.backward(out, torch.ones_like(out))
+                del out
                 optimizer.step()
                 optimizer.zero_grad()
     return mode.profile.to_json()
@@ -260,10 +262,11 @@ INPUTS = {"x": torch.ones(8, 8), "target": torch.ones(8, 8)}
 @pytest.mark.filterwarnings("ignore:FSDP2-wrapped module")
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_ranks_do_what_is_planned(name):
-    """Each real rank computes and sends what the plan says of it, in the same modules and phases."""
+    """Each real rank computes, sends and holds what the plan says of it, in the same modules and phases."""
     build, mesh = PROGRAMS[name]
     optimizer = None if name == "pipeline" else sgd
-    found = plan(build, INPUTS if name == "pipeline" else torch.ones(8, 8), mesh=mesh, optimizer=optimizer)
+    inputs = INPUTS if name == "pipeline" else torch.ones(8, 8)
+    found = plan(build, inputs, mesh=mesh, optimizer=optimizer, memory=True)
     for rank, text in enumerate(on_ranks(count_here, found.ranks, name)):
         counted, planned = Profile.from_json(text), found.of_rank(rank)
         keys = ("phase", "module", "group")
@@ -276,6 +279,11 @@ def test_ranks_do_what_is_planned(name):
             for profile in (counted, planned)
         ]
         assert amounts[0] == amounts[1]
+        # A stage keeps what it learned of its neighbours while it was set up; the kernel that pads shards takes memory
+        # for that, the fake one does not.
+        if name not in {"pipeline", "uneven"}:
+            assert counted.memory.peak == planned.memory.peak
+            assert counted.memory.phase_peaks == planned.memory.phase_peaks
 
 
 def uneven(mesh, rows, dimension=0):
