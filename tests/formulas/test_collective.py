@@ -105,6 +105,18 @@ MOVES = [
     (lambda x: distributed.recv(x, 1), "c10d.recv_", 0, 12),
     (lambda _: distributed.barrier(), "c10d.barrier", 0, 0),
     (lambda x: _c10d.all_gather_into_tensor(x, RANKS, name()), "_c10d_functional.all_gather_into_tensor", 12, 48),
+    (
+        lambda x: _c10d.all_gather_into_tensor_coalesced([x], RANKS, name()),
+        "_c10d_functional.all_gather_into_tensor_coalesced",
+        12,
+        48,
+    ),
+    (
+        lambda x: _c10d.all_gather_into_tensor_out(x, RANKS, name(), out=x.new_empty(48)),
+        "_c10d_functional.all_gather_into_tensor_out",
+        12,
+        48,
+    ),
     (lambda x: _c10d.broadcast(x, 0, name()), "_c10d_functional.broadcast", 12, 12),
     (lambda x: _c10d.all_to_all_single(x, [3] * 4, [3] * 4, name()), "_c10d_functional.all_to_all_single", 12, 12),
     (lambda x: _c10d.wait_tensor(x), "_c10d_functional.wait_tensor", 0, 0),
