@@ -15,7 +15,7 @@ from mlps import MLP, Net
 from ranks import on_ranks
 from torch import distributed, nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 from torch.distributed.pipelining import PipelineStage, ScheduleGPipe, ScheduleInterleaved1F1B, ScheduleZBVZeroBubble
@@ -34,6 +34,8 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from opflops import ArgumentError, OpFlopMode, OpflopsError, Profile, ProfileError, count, plan
 
 CPU = torch.device("cpu")
+NOT_IN_GROUP = distributed.GroupMember.NON_GROUP_MEMBER
+members_of = distributed.get_process_group_ranks
 
 
 class Normed(nn.Module):
@@ -371,6 +373,40 @@ def test_what_is_not_proven_is_said():
     assert f"test_plan.py:{line}" in found.remarks[0]
     assert "ranks 0, 2 and 79" in found.remarks[0]
     assert found.remarks[0] in " ".join(str(found).split())
+
+
+@pytest.mark.parametrize(
+    ("belongs", "mesh", "members"),
+    [
+        (lambda _: distributed.new_group([1, 2]) != NOT_IN_GROUP, {"dp": 4}, {1, 2}),
+        (lambda _: distributed.new_group([21, 22]) != NOT_IN_GROUP, {"dp": 40}, {21, 22}),
+        (lambda _: NOT_IN_GROUP not in [distributed.new_group(each) for each in ([2, 3], [3, 1])], {"dp": 5}, {3}),
+        (lambda _: distributed.new_subgroups(2)[0].rank() == 1, {"dp": 6}, {1, 3, 5}),
+        (lambda _: members_of(distributed.new_subgroups(2)[0])[0] == 2, {"dp": 6}, {2, 3}),
+        (lambda _: distributed.new_subgroups(4)[0].rank() == 2, {"dp": 24}, {*range(2, 24, 4)}),
+        (lambda mesh: members_of(mesh["tp"].get_group())[0] == 2, {"dp": 3, "tp": 2}, {2, 3}),
+        (lambda mesh: distributed.get_global_rank(mesh["dp"].get_group(), 2) == 5, {"dp": 3, "tp": 2}, {1, 3, 5}),
+        (lambda mesh: int(mesh["tp"].mesh[0]) == 2, {"dp": 3, "tp": 2}, {2, 3}),
+        (lambda _: DeviceMesh("cpu", [1, 3]).get_coordinate() is not None, {"dp": 5}, {1, 3}),
+    ],
+)
+def test_ranks_that_belong_to_other_groups_are_apart(belongs, mesh, members):
+    """Those that find themselves in a group, or as one of its ranks, have a layer of 3 rows, and others one of 5."""
+    found = plan(lambda mesh: nn.Linear(4, 3 if belongs(mesh) else 5), torch.ones(1, 4), mesh=mesh)
+    assert [found.of_rank(rank).total.macs for rank in range(found.ranks)] == [
+        12 if rank in members else 20 for rank in range(found.ranks)
+    ]
+    assert found.remarks == ()
+
+
+def test_groups_of_few_ranks_run_few_ranks():
+    """The first and the last of those before, in and after a group."""
+    found = plan(
+        lambda _: nn.Linear(4, 3 if distributed.new_group([500, 501, 502]) != NOT_IN_GROUP else 5),
+        torch.ones(1, 4),
+        mesh={"dp": 1000},
+    )
+    assert [each.run for each in found.classes] == [(0, 499, 503, 999), (500, 502)]
 
 
 def test_inputs_may_depend_on_the_rank():
