@@ -42,9 +42,9 @@ def plan(
     Few ranks are run, and stand for all others. PyTorch gives the first ranks of a dimension of the mesh the largest
     shards, so what a rank holds of any tensor never grows along it: if the first and the last rank of a part of the
     mesh do the same, so do all between them. Where they do not, as with uneven shards, the part is divided. Where the
-    program itself asks which rank it is, as for its stage of a pipeline, or which groups it is in, each answer is run, up
-    to 16 of them. Of more,
-    the first two and the last are run, and a remark says that the others are not known to do the same.
+    program itself asks which rank it is, as for its stage of a pipeline, or which groups it is in, each answer is run,
+    up to 16 of them. Of more, the first two and the last are run, and a remark says that the others are not known to do
+    the same.
 
     >>> import torch
     >>> from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module

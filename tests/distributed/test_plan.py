@@ -18,7 +18,13 @@ from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
-from torch.distributed.pipelining import PipelineStage, ScheduleGPipe, ScheduleInterleaved1F1B, ScheduleZBVZeroBubble
+from torch.distributed.pipelining import (
+    PipelineStage,
+    ScheduleGPipe,
+    ScheduleInterleaved1F1B,
+    ScheduleInterleavedZeroBubble,
+    ScheduleZBVZeroBubble,
+)
 from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
@@ -216,6 +222,29 @@ def test_pipelines_of_several_stages_a_rank(schedule, vee):
     assert [found.of_rank(rank).communication().sent for rank in range(2)] == [512 if vee else 768] * 2
 
 
+def sharded_stages(mesh, schedule=ScheduleInterleaved1F1B):
+    rank = mesh["pp"].get_local_rank()
+    parts = [fully_shard(MLP(), mesh=mesh["dp"]) for _ in range(2)]
+    stages = [
+        PipelineStage(part, rank + 2 * number, 4, CPU, group=mesh["pp"].get_group())
+        for number, part in enumerate(parts)
+    ]
+    return parts, schedule(stages, 4, loss_fn=lambda y, target: ((y - target) ** 2).sum())
+
+
+@pytest.mark.parametrize("schedule", [ScheduleInterleaved1F1B, ScheduleInterleavedZeroBubble])
+def test_sharded_stages_keep_their_names(schedule):
+    """Also where a schedule gathers the parameters of a stage before it runs any; the first computes one less."""
+    found = plan(lambda mesh: sharded_stages(mesh, schedule)[1], INPUTS, mesh={"dp": 2, "pp": 2})
+    for rank in range(4):
+        macs = {}
+        for path, cost in found.of_rank(rank).by("module").items():
+            root = path.partition(".")[0]
+            macs[root] = macs.get(root, 0) + cost.macs
+        stages = rank % 2, rank % 2 + 2
+        assert macs == {"": 0} | {f"MLP (stage {each})": 6144 if each else 5120 for each in stages}
+
+
 PROGRAMS = {
     "tensor parallel": (tensor_parallel, {"tp": 2}),
     "fully sharded": (fully_sharded, {"dp": 2}),
@@ -224,6 +253,7 @@ PROGRAMS = {
     "both": (lambda mesh: fully_sharded(mesh, tensor_parallel(mesh)), {"dp": 2, "tp": 2}),
     "uneven": (lambda mesh: fully_shard(Head(5), mesh=mesh), {"dp": 4}),
     "pipeline": (lambda mesh: step_of(*pipeline(mesh)), {"pp": 2}),
+    "sharded pipeline": (lambda mesh: step_of(*sharded_stages(mesh)), {"dp": 1, "pp": 2}),
 }
 
 
@@ -231,7 +261,8 @@ def step_of(part, schedule):
     """Give each stage what it needs, as programs do."""
 
     def step(x, target):
-        part.zero_grad()
+        for each in part if isinstance(part, list) else [part]:
+            each.zero_grad()
         return schedule.step(x) if distributed.get_rank() == 0 else schedule.step(target=target)
 
     return step
@@ -249,7 +280,7 @@ def count_here(_rank, _world, name):
     for mode in (nullcontext(), OpFlopMode(memory=True)):
         optimizer = sgd(parameters) if parameters else None
         with mode:
-            out = model(**INPUTS) if name == "pipeline" else model(x)
+            out = model(**INPUTS) if "pipeline" in name else model(x)
             if optimizer:
                 torch.autograd.backward(out, torch.ones_like(out))
                 del out
@@ -266,8 +297,8 @@ INPUTS = {"x": torch.ones(8, 8), "target": torch.ones(8, 8)}
 def test_ranks_do_what_is_planned(name):
     """Each real rank computes, sends and holds what the plan says of it, in the same modules and phases."""
     build, mesh = PROGRAMS[name]
-    optimizer = None if name == "pipeline" else sgd
-    inputs = INPUTS if name == "pipeline" else torch.ones(8, 8)
+    optimizer = None if "pipeline" in name else sgd
+    inputs = INPUTS if "pipeline" in name else torch.ones(8, 8)
     found = plan(build, inputs, mesh=mesh, optimizer=optimizer, memory=True)
     for rank, text in enumerate(on_ranks(count_here, found.ranks, name)):
         counted, planned = Profile.from_json(text), found.of_rank(rank)
@@ -283,7 +314,7 @@ def test_ranks_do_what_is_planned(name):
         assert amounts[0] == amounts[1]
         # A stage keeps what it learned of its neighbours while it was set up; the kernel that pads shards takes memory
         # for that, the fake one does not.
-        if name not in {"pipeline", "uneven"}:
+        if name not in {"pipeline", "sharded pipeline", "uneven"}:
             assert counted.memory.peak == planned.memory.peak
             assert counted.memory.phase_peaks == planned.memory.phase_peaks
 
