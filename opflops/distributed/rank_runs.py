@@ -24,6 +24,7 @@ from opflops.torch_internals.fake_process_groups import (
     created_on,
     fake_rank,
     fake_reductions,
+    finish_sharding,
     needs_its_tensors,
     uneven_shapes,
 )
@@ -168,6 +169,7 @@ class RankProgram:
             stack.enter_context(stage_shapes_exchanged(self._shapes, rank))
             for each in models:
                 stack.enter_context(fake_reductions(each))
+                finish_sharding(each)
             args, kwargs = self._inputs(mesh)
             reads.in_step = True
             profile = self._count(step, models, args, kwargs)

@@ -102,6 +102,23 @@ def needs_its_tensors(model: torch.nn.Module) -> bool:
     return any(distributed_by(module) in wrappers for module in model.modules())
 
 
+def finish_sharding(model: torch.nn.Module) -> None:
+    """Let ``fully_shard`` pad the parameters that it finds, as it does before the first step alone."""
+    module = sys.modules.get("torch.distributed.fsdp._fully_shard._fsdp_state")
+    if module is None:
+        return
+    for each in model.modules():
+        state: Any = module._get_module_fsdp_state(each)
+        # Older versions have one group, or none.
+        groups = getattr(state, "_fsdp_param_groups", None) or [getattr(state, "_fsdp_param_group", None)]
+        for group in groups:
+            if group is not None and group.is_sharded and not group._reset_sharded_params:
+                for parameter in group.fsdp_params:
+                    parameter.reset_sharded_param()
+                    parameter._init_extensions()
+                group._reset_sharded_params = True
+
+
 @contextmanager
 def fake_reductions(model: torch.nn.Module) -> Iterator[None]:
     """Let the wrappers of a model reduce gradients; what a fake group returns has no result, which C++ code needs."""

@@ -366,6 +366,13 @@ def test_few_ranks_stand_for_all(rows, ranks):
     assert sum(len(part.run) for part in found.classes) <= 2 * len(set(held))
 
 
+def test_shards_are_padded_before_the_step():
+    """FSDP pads those of the last ranks once, not in each step, in which all ranks do the same then."""
+    found = plan(lambda mesh: fully_shard(Head(10), mesh=mesh), torch.ones(1, 8), mesh={"dp": 4}, backward=True)
+    assert [each.ranks for each in found.classes] == [(0, 1, 2, 3)]
+    assert not {"aten.new_zeros", "aten.copy_"} & {row.op for row in found.of_rank(3).rows}
+
+
 def test_classes_that_parameters_do_not_tell_are_found():
     """Activations of 1000 rows over 64 ranks are 16 each, 62 times, then 8, then none; few ranks run."""
 
@@ -472,6 +479,8 @@ def test_the_whole_is_that_of_gathered_profiles():
     assert gathered.total == found.total
     assert gathered.by("rank") == found.by("rank")
     assert gathered.by("op", "phase") == found.by("op", "phase")
+    assert gathered.by("rank", "phase") == found.by("rank", "phase")
+    assert gathered.by("op", "rank") == found.by("op", "rank")
     assert gathered.imbalance("ops") == found.imbalance("ops")
     assert gathered.communication().by_group == found.communication().by_group
     whole = count(Head(10), torch.ones(1, 8), optimizer=sgd)
