@@ -604,6 +604,55 @@ def test_the_report():
     assert "dp (4): c10d._allgather_base_" in text
     assert "ranks 0, 2 and 3" in text
     assert "peak" in text
+    assert text.splitlines()[0].endswith("(mesh dp 4): forward, backward, optimizer")
+
+
+def test_the_report_says_what_differs_where_lines_read_the_same():
+    """The operator and the module, or the modules alone."""
+
+    class Step(nn.Module):
+        def __init__(self, rank):
+            super().__init__()
+            self.rank = rank
+
+        def forward(self, x):
+            return x.sin() if self.rank else x.cos()
+
+    text = " ".join(str(plan(lambda _: Step(distributed.get_rank()), torch.ones(4), mesh={"dp": 2})).split())
+    assert "Rank 1 and rank 0 differ in aten.sin of Step, aten.cos of Step." in text
+
+    def named(_mesh):
+        before = [nn.Identity()] if distributed.get_rank() else []
+        return nn.Sequential(*before, nn.Linear(4, 4))
+
+    text = " ".join(str(plan(named, torch.ones(1, 4), mesh={"dp": 2})).split())
+    assert "Rank 1 and rank 0 differ in module Sequential.1, module Sequential.0." in text
+
+
+def test_ranks_that_send_alone_are_named():
+    """Not as several."""
+    found = plan(lambda mesh: pipeline(mesh)[1], INPUTS, mesh={"pp": 2})
+    assert "sent by rank 0 " in str(found)
+    assert "each of rank 1" not in str(found)
+
+
+def test_a_mode_around_a_plan_counts_nothing_of_it():
+    """What is planned is no work of the program."""
+    with OpFlopMode() as mode:
+        found = plan(lambda _mesh: nn.Linear(4, 4), torch.ones(1, 4), mesh={"dp": 3}, backward=True)
+        torch.ones(5) + 1
+    # The output, and the gradient of the weight.
+    assert found.of_rank(0).total.macs == 2 * 16
+    assert (mode.profile.total.macs, mode.profile.total.ops) == (0, 5)
+
+
+def test_what_is_redundant_is_to_a_profile():
+    """A number, or what ranks gathered, is refused."""
+    found = plan(lambda _mesh: nn.Linear(4, 4), torch.ones(1, 4), mesh={"dp": 2})
+    with pytest.raises(ProfileError, match=r"redundant\(\)"):
+        found.redundant(3)
+    with pytest.raises(ProfileError, match="gathered"):
+        found.redundant(found.gather())
 
 
 class Attention(nn.Module):
