@@ -498,6 +498,27 @@ def test_what_a_rank_holds():
     assert plan(fully_sharded, torch.ones(4, 8), mesh={"dp": 4}).memory is None
 
 
+@pytest.mark.parametrize(("size", "rows"), [(200, 2), (64, 3)])
+def test_parameters_that_are_gathered_again_take_memory(size, rows):
+    """In the backward two layers are whole, a gradient, what is reduced, all shards and one of a gradient: 5 matrices.
+
+    Beside them are 6 vectors a row. In the forward a matrix is gathered and one copied out, beside one that is kept.
+    """
+
+    def build(mesh):
+        net = nn.Sequential(*[nn.Linear(size, size, bias=False) for _ in range(3)])
+        for layer in net:
+            fully_shard(layer, mesh=mesh)
+        return fully_shard(net, mesh=mesh)
+
+    kept = plan(build, torch.ones(rows, size), mesh={"dp": 4}, backward=True, memory=True).memory
+    matrix, vector = 4 * size * size, 4 * size
+    assert kept.phase_peaks == {
+        "forward": 3 * matrix + 3 * matrix // 4 + 3 * rows * vector,
+        "backward": 5 * matrix + 6 * rows * vector,
+    }
+
+
 def test_a_shared_parameter_stays_one():
     """Also on meta, where parameters are replaced before the step."""
 
