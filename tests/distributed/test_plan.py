@@ -770,9 +770,10 @@ def test_a_language_model_on_a_large_mesh(sizes, mesh, tokens):
         assert phases(each.profile) == expected
         assert each.profile.communication().by_group == sent
         assert not each.profile.unpriced
-    assert len(found.classes) == 2
-    last = tuple(range((dp - 1) * tp, dp * tp))
-    assert runs(found)[1] == (last, (last[0], last[-1]))
+    # The last ranks of FSDP hold less of the head, and compute the same.
+    last = (dp - 1) * tp
+    assert [each.ranks for each in found.classes] == [tuple(range(dp * tp))]
+    assert {0, last - 1, last, dp * tp - 1} <= {*found.classes[0].run}
     if tokens == 4096:
         assert expected == {"forward": 38_333_656_858_624, "backward": 78_041_703_251_968}
         assert sent == {"dp (128)": 55_639_248_640, "tp (8)": 65_884_127_232}
