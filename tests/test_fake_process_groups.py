@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 from torch import distributed, nn
-from torch.distributed import ProcessGroup
+from torch.distributed import ProcessGroup, distributed_c10d
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.pipelining import stage as pipeline_stage
 from torch.distributed.tensor import Shard, _random, distribute_tensor
@@ -16,14 +16,13 @@ from torch.nn.parallel import distributed as data_parallel
 
 from opflops import ArgumentError, OpflopsError, count
 from opflops.torch_internals.fake_process_groups import (
-    coordinates_of,
     created_on,
     existing_process_group,
     fake_rank,
-    rank_reads,
     uneven_shapes,
 )
 from opflops.torch_internals.modules import replace_tensors
+from opflops.torch_internals.rank_reads import coordinates_of, rank_reads
 
 MESH = {"dp": 2, "tp": 3}
 
@@ -74,7 +73,7 @@ def reads_of(program, mesh=MESH, *, in_step=False):
     with fake_rank(1, mesh) as made, rank_reads(mesh) as reads:
         reads.in_step = in_step
         program(made)
-    return [dimensions for dimensions, _ in reads]
+    return [each.dimensions for each in reads]
 
 
 @pytest.mark.parametrize(
@@ -87,12 +86,20 @@ def reads_of(program, mesh=MESH, *, in_step=False):
         (lambda mesh: mesh.get_local_rank(0), ("dp",)),
         (lambda mesh: mesh["tp"].get_local_rank(), ("tp",)),
         (lambda mesh: distributed.get_rank(mesh["dp"].get_group()), ("dp",)),
-        (lambda mesh: distributed.get_group_rank(mesh["dp"].get_group(), 1), None),
+        (lambda mesh: distributed.get_group_rank(mesh["dp"].get_group(), 1), ("tp",)),
+        (lambda mesh: distributed.get_global_rank(mesh["dp"].get_group(), 0), ("tp",)),
+        (lambda mesh: distributed.get_process_group_ranks(mesh["tp"].get_group()), ("dp",)),
+        (lambda _: distributed.get_process_group_ranks(None), None),
+        (lambda mesh: mesh["tp"].mesh.tolist(), ("dp",)),
+        (lambda mesh: mesh.mesh.tolist(), None),
+        (lambda _: distributed.new_group([0, 1, 5]), ("dp", "tp")),
+        (lambda _: distributed.new_group(), None),
+        (lambda _: DeviceMesh("cpu", [1, 3]), ("dp", "tp")),
         (lambda mesh: mesh["dp"].get_group().rank(), ("dp",)),
     ],
 )
 def test_questions_for_the_rank_are_noted(program, dimensions):
-    """With the dimensions along which the answers differ; what is asked of another rank is the same on all."""
+    """With the dimensions along which the answers differ; the members of a group are the same on all that are in it."""
     assert reads_of(program) == ([] if dimensions is None else [dimensions])
 
 
@@ -114,7 +121,7 @@ def test_what_shards_and_communicates_asks_for_nothing():
         layer = parallelize_module(nn.Linear(4, 6), mesh["tp"], ColwiseParallel())
         layer(torch.ones(2, 4)).sum().backward()
         distributed.all_reduce(torch.ones(2), group=mesh["dp"].get_group())
-        distributed.new_group([0, 1])
+        mesh["dp", "tp"].size()
 
     assert reads_of(program) == []
 
@@ -129,12 +136,14 @@ def test_noting_ends():
     """Methods are those of PyTorch again, of the same kind."""
     owners = [
         (ProcessGroup, "rank"),
-        *((DeviceMesh, name) for name in ("get_rank", "get_local_rank", "get_coordinate")),
+        *((DeviceMesh, name) for name in ("get_rank", "get_local_rank", "get_coordinate", "__init__", "mesh")),
+        (distributed_c10d, "_new_group_with_tag"),
+        (distributed_c10d._World, "pg_group_ranks"),
     ]
-    before = [vars(owner)[name] for owner, name in owners]
+    before = [vars(owner).get(name) for owner, name in owners]
     with fake_rank(0, MESH), rank_reads(MESH):
-        assert [vars(owner)[name] for owner, name in owners] != before
-    assert [vars(owner)[name] for owner, name in owners] == before
+        assert all(vars(owner)[name] != was for (owner, name), was in zip(owners, before, strict=True))
+    assert [vars(owner).get(name) for owner, name in owners] == before
 
 
 def test_shapes_of_uneven_shards():

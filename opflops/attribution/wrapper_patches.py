@@ -17,6 +17,7 @@ from opflops.attribution.shared_work import Bucket, DueBuckets
 from opflops.attribution.subgraphs import counting_modes_disabled
 from opflops.torch_internals import distributed_wrappers as wrappers
 from opflops.torch_internals.dispatch import dispatch_modes
+from opflops.torch_internals.pipelines import stages_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -228,6 +229,19 @@ def _wrap_stage_run(original: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _wrap_schedule_run(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Name all stages of a schedule before any of them runs, or FSDP gathers the parameters of one."""
+
+    @wraps(original)
+    def call(schedule: Any, *args: Any, **kwargs: Any) -> Any:
+        for stack in module_stacks_of(dispatch_modes()):
+            for stage in stages_of(schedule):
+                _name_stage(stack, stage)
+        return original(schedule, *args, **kwargs)
+
+    return call
+
+
 def _wrap_stage_end(original: Callable[..., Any]) -> Callable[..., Any]:
     """Attribute what a stage does with its gradients, after the last backward, to its backward."""
 
@@ -283,4 +297,5 @@ _WRAPPERS: dict[str, Wrapper] = {
     wrappers.FORWARD_MESSAGES: partial(_wrap_messages, FORWARD),
     wrappers.BACKWARD_MESSAGES: partial(_wrap_messages, BACKWARD),
     wrappers.SETUP: _wrap_setup,
+    wrappers.SCHEDULE_RUN: _wrap_schedule_run,
 }

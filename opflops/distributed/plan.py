@@ -42,8 +42,13 @@ def plan(
     Few ranks are run, and stand for all others. PyTorch gives the first ranks of a dimension of the mesh the largest
     shards, so what a rank holds of any tensor never grows along it: if the first and the last rank of a part of the
     mesh do the same, so do all between them. Where they do not, as with uneven shards, the part is divided. Where the
-    program itself asks which rank it is, as for its stage of a pipeline, each answer is run, up to 16 of them. Of more,
-    the first two and the last are run, and a remark says that the others are not known to do the same.
+    program itself asks which rank it is, as for its stage of a pipeline, or which groups it is in, each answer is run,
+    up to 16 of them. Of more, the first two and the last are run, and a remark says that the others are not known to do
+    the same.
+
+    The step is one after the first: what ``fully_shard`` does once is in no count, and an optimizer has its state. Only
+    ``DistributedDataParallel(static_graph=True)`` is planned as in its first step, in which it reduces a few more
+    numbers. An :class:`opflops.OpFlopMode` around a plan counts nothing of it.
 
     >>> import torch
     >>> from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
@@ -81,6 +86,7 @@ def plan(
         ArgumentError: An argument cannot be used.
         OpflopsError: The program has a process group already, or ``build`` or the step fails as one of the ranks.
     """
+    from opflops.attribution.subgraphs import counting_modes_disabled  # noqa: PLC0415 - as below
     from opflops.dispatch.mode_arguments import check_causal, check_memory  # noqa: PLC0415 - as below
     from opflops.distributed.plan_result import Plan, RankClass  # noqa: PLC0415 - keeps the import of opflops fast
     from opflops.distributed.rank_classes import RankClasses, RankGroup  # noqa: PLC0415 - as above
@@ -109,7 +115,9 @@ def plan(
         )
     program = RankProgram(build, inputs, sizes, backward, optimizer, causal, memory, allocator)
     classes = RankClasses(sizes, program.run)
-    groups = classes.find() if rank is None else [RankGroup([rank], [classes.run(rank).rank])]
+    # What is planned is not work of a program that counts its own.
+    with counting_modes_disabled():
+        groups = classes.find() if rank is None else [RankGroup([rank], [classes.run(rank).rank])]
     remarks = [_unproven(group, sizes) for group in groups if group.unproven]
     found = [RankClass((*each.ranks,), (*each.run,), classes.runs[each.run[0]].profile) for each in groups]
     return Plan(sizes, (*found,), (*dict.fromkeys(remarks),))

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from opflops.distributed.plan_result import Plan, RankClass
 
+_NAMED_DIFFERENCES = 3
+
 
 def format_plan(plan: Plan) -> str:
     """Write the classes of ranks with what each rank does, the whole, and what ranks send, by group."""
@@ -31,9 +33,13 @@ def format_plan(plan: Plan) -> str:
         peaks = (each.profile.memory for each in plan.classes)
         columns["peak"] = ["" if memory is None else data_size(memory.peak) for memory in peaks]
     labels = [Label(join_ranks(each.ranks)) for each in plan.classes]
-    lines = [f"Plan of {ranks} (mesh {printable(mesh)})", "", _render("each of", labels, columns)]
+    phases = dict.fromkeys(row.phase for each in plan.classes for row in each.profile.rows)
+    counted = f": {', '.join(phases)}" if phases else ""
+    lines = [f"Plan of {ranks} (mesh {printable(mesh)}){printable(counted)}", "", _render("each of", labels, columns)]
     lines += _communication(plan.classes)
-    sentences = [*([_whole(plan)] if count > 1 else []), *_how_found(plan.classes), *plan.remarks]
+    whole = [_whole(plan)] if count > 1 else []
+    differences = _differences(plan.classes, [*zip(*columns.values(), strict=True)])
+    sentences = [*whole, *differences, *_how_found(plan), *plan.remarks]
     return to_encodable("\n".join([*lines, "", *wrap_sentences([printable(each) for each in sentences])]))
 
 
@@ -62,6 +68,7 @@ def _communication(classes: Sequence[RankClass]) -> list[str]:
                 "sent": [data_size(sent) for _, sent in sends],
             }
             who = "each rank" if len(sending) == 1 else f"each of {join_ranks(ranks)}"
+            who = join_ranks(ranks) if len(ranks) == 1 else who
             lines += ["", _render(f"sent by {who}", labels, columns)]
     return lines
 
@@ -71,11 +78,36 @@ def _whole(plan: Plan) -> str:
     return f"All {plan.ranks:,} ranks: {macs} macs, {flops} flops, {sent} sent."
 
 
-def _how_found(classes: Sequence[RankClass]) -> list[str]:
+def _differences(classes: Sequence[RankClass], cells: Sequence[tuple[str, ...]]) -> list[str]:
+    """Say what differs between classes whose lines read the same, all but that of how many ranks they have."""
+    sentences: list[str] = []
+    known: dict[tuple[str, ...], RankClass] = {}
+    for each, (_, *values) in zip(classes, cells, strict=True):
+        other = known.setdefault((*values,), each)
+        if other is not each:
+            differing = dict.fromkeys(_unlike(each, other))
+            names = ", ".join([*differing][:_NAMED_DIFFERENCES]) + ", …" * (len(differing) > _NAMED_DIFFERENCES)
+            sentences.append(f"{join_ranks(each.ranks)} and {join_ranks(other.ranks)} differ in {names}.")
+    return [sentence[0].upper() + sentence[1:] for sentence in sentences]
+
+
+def _unlike(one: RankClass, other: RankClass) -> list[str]:
+    rows, others = {*one.profile.rows}, {*other.profile.rows}
+    found = [row for row in (*one.profile.rows, *other.profile.rows) if (row in rows) != (row in others)]
+    modules = dict.fromkeys(row.module for row in found)
+    if {row.module for row in one.profile.rows} != {row.module for row in other.profile.rows}:
+        return [f"module {module}" if module else "work outside modules" for module in modules]
+    if found:
+        return [f"{row.op} of {row.module}" if row.module else row.op for row in found]
+    return ["their memory" if one.profile.memory != other.profile.memory else "the order of their work"]
+
+
+def _how_found(plan: Plan) -> list[str]:
     """Say which ranks were run, and why they stand for the others."""
-    run = join_ranks(rank for each in classes for rank in each.run)
+    run = f"Run without values: {join_ranks(rank for each in plan.classes for rank in each.run)}."
+    each_other = "But for what follows, each other rank" if plan.remarks else "Each other rank"
     reason = (
-        "; of each line, these did the same. A rank between two of them holds no more than the first and no less than "
-        "the last, as sharding gives the first ranks the largest shards"
+        f"{each_other} lies between two of these that did the same, and does the same as they: it holds no more than "
+        "the first and no less than the last, as sharding gives the first ranks the largest shards."
     )
-    return [f"Run without values: {run}{reason * any(len(each) > len(each.run) for each in classes)}."]
+    return [run, *([reason] if any(len(each) > len(each.run) for each in plan.classes) else [])]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.distributed.plan_report import format_plan
 from opflops.errors import ProfileArgumentError, ProfileError
+from opflops.profile.argument_checks import check_profile
 from opflops.profile.communication import Communication
 from opflops.profile.gathering import combine_ranks
 from opflops.records.arguments import describe, explain_methods, no_advice
@@ -115,6 +116,14 @@ class Plan:
         if keys == ("rank",):
             return {rank: each.profile.total for rank, each in self._numbered()}
         sums: dict[Any, Cost] = {}
+        if "rank" in keys:
+            grouped = {id(each): each.profile.by(*keys) for each in self.classes}
+            for rank, each in self._numbered():
+                for value, cost in grouped[id(each)].items():
+                    # The rows of a class have no rank.
+                    named = tuple(rank if key == "rank" else part for key, part in zip(keys, value, strict=True))
+                    sums[named] = cost
+            return sums
         for each in self.classes:
             for value, cost in each.profile.by(*keys).items():
                 sums[value] = sums.get(value, ZERO) + cost * len(each)
@@ -155,7 +164,13 @@ class Plan:
         Args:
             unsharded: The profile of the same step of the model in one process, with the whole batch, as by
                 ``count(model, x)``.
+
+        Raises:
+            ProfileError: It is no profile, or one of several ranks.
         """
+        check_profile(unsharded, "redundant()")
+        if unsharded.ranks:
+            raise ProfileError("redundant() needs the profile of the model in one process, and this one was gathered.")
         return self.total - unsharded.total
 
     def __str__(self) -> str:

@@ -13,11 +13,13 @@ from itertools import pairwise, product
 from math import prod
 from typing import TYPE_CHECKING
 
+from opflops.torch_internals.rank_reads import coordinates_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from opflops.distributed.rank_runs import RankRun
-    from opflops.torch_internals.fake_process_groups import RankRead
+    from opflops.torch_internals.rank_reads import RankRead
 
     Box = tuple[range, ...]
 
@@ -72,9 +74,11 @@ class RankClasses:
         first, last = self._run(each[0] for each in box), self._run(each[-1] for each in box)
         reads = [each for each in dict.fromkeys((*first.reads, *last.reads)) if self._dimensions_in(each, box)]
         asked = {axis for each in reads for axis in self._dimensions_in(each, box)}
-        answers = [
-            [range(each, each + 1) for each in box[axis]] if axis in asked else [box[axis]] for axis in self._axes
-        ]
+        answers = [self._answers(reads, box, axis) for axis in self._axes]
+        if prod(map(len, answers)) > MAX_ANSWERS:
+            # Those to which groups ranks belong are often few.
+            grouped = [self._answers([each for each in reads if each.members], box, axis) for axis in self._axes]
+            answers = grouped if prod(map(len, grouped)) > 1 else answers
         if asked and prod(map(len, answers)) <= MAX_ANSWERS:
             parts: Iterable[Box] = product(*answers)
         elif len(pieces := self._pieces(box, first)) > 1:
@@ -128,7 +132,26 @@ class RankClasses:
 
     def _dimensions_in(self, read: RankRead, box: Box) -> list[int]:
         """Return the dimensions of a box along which ranks get different answers."""
-        return [axis for axis, name in enumerate(self._mesh) if name in read.dimensions and len(box[axis]) > 1]
+        axes = [axis for axis, name in enumerate(self._mesh) if name in read.dimensions and len(box[axis]) > 1]
+        return axes if read.members is None else [axis for axis in axes if self._cuts(read.members, box, axis)[1:-1]]
+
+    def _cuts(self, members: frozenset[int], box: Box, axis: int) -> list[int]:
+        """Return where a dimension of a box begins and ends, and where other ranks along it are among the members."""
+        among: dict[int, set[tuple[int, ...]]] = {}
+        for rank in members:
+            place = coordinates_of(rank, self._mesh)
+            if all(each in here for each, here in zip(place, box, strict=True)):
+                among.setdefault(place[axis], set()).add((*place[:axis], *place[axis + 1 :]))
+        inner = [each for each in box[axis][1:] if among.get(each) != among.get(each - 1)]
+        return [box[axis][0], *inner, box[axis][-1] + 1]
+
+    def _answers(self, reads: list[RankRead], box: Box, axis: int) -> list[range]:
+        """Cut a dimension of a box into parts in which all ranks get the same answers."""
+        edges: set[int] = {box[axis][0], box[axis][-1] + 1}
+        for read in reads:
+            if axis in self._dimensions_in(read, box):
+                edges.update(box[axis] if read.members is None else self._cuts(read.members, box, axis))
+        return [range(start, end) for start, end in pairwise(sorted(edges))]
 
     def run(self, rank: int) -> RankRun:
         """Run a rank, unless it was run already."""

@@ -21,18 +21,17 @@ from opflops.mode import OpFlopMode
 from opflops.records.arguments import describe
 from opflops.torch_internals.dispatch import modes_swapped
 from opflops.torch_internals.fake_process_groups import (
-    RankRead,
-    RankReads,
     created_on,
     fake_rank,
     fake_reductions,
+    finish_sharding,
     needs_its_tensors,
-    rank_reads,
     uneven_shapes,
 )
 from opflops.torch_internals.fake_tensors import fake_copies, mixes_devices
 from opflops.torch_internals.modules import replace_tensors
 from opflops.torch_internals.pipelines import StageNotRunError, StageShapes, stage_shapes_exchanged
+from opflops.torch_internals.rank_reads import RankRead, RankReads, rank_reads
 from opflops.wording import join_ranks
 
 if TYPE_CHECKING:
@@ -170,6 +169,7 @@ class RankProgram:
             stack.enter_context(stage_shapes_exchanged(self._shapes, rank))
             for each in models:
                 stack.enter_context(fake_reductions(each))
+                finish_sharding(each)
             args, kwargs = self._inputs(mesh)
             reads.in_step = True
             profile = self._count(step, models, args, kwargs)

@@ -37,6 +37,7 @@ STAGE_END = "end the backward of a stage"
 FORWARD_MESSAGES = "list the messages of a microbatch's forward"
 BACKWARD_MESSAGES = "list those of its backward"
 SETUP = "set up a pipeline"
+SCHEDULE_RUN = "run a step of a pipeline"
 
 _GROUPS = "torch.distributed.fsdp._fully_shard._fsdp_param_group", "FSDPParamGroup"
 _HANDLES = "torch.distributed.fsdp._flat_param", "FlatParamHandle"
@@ -59,6 +60,7 @@ _CALLABLES = (
     (*_STAGES, ("perform_reduce_grad", "scale_grads"), STAGE_END),
     (*_STAGES, ("get_fwd_recv_ops", "get_fwd_send_ops"), FORWARD_MESSAGES),
     (*_STAGES, ("get_bwd_recv_ops", "get_bwd_send_ops"), BACKWARD_MESSAGES),
+    (_SCHEDULES, "_PipelineSchedule", ("_check_inputs",), SCHEDULE_RUN),
     (_SCHEDULES, "PipelineScheduleSingle", ("_initialize_stage",), SETUP),
     (_SCHEDULES, "PipelineScheduleMulti", ("_initialize_stages",), SETUP),
 )

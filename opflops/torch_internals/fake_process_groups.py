@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -14,35 +14,11 @@ from opflops.torch_internals.modules import DATA_PARALLEL, distributed_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from types import FrameType
 
     from torch.distributed.device_mesh import DeviceMesh
 
-# What asks these for its rank asks for something that only depends on how tensors are sharded.
-_SHARDING_PACKAGES = (
-    "torch.distributed.tensor",
-    "torch.distributed.fsdp._fully_shard",
-    "torch.distributed._composable",
-)
-# It sends tensors from one rank to the others, which distributes parameters before the step.
-_SCATTERING_MODULE = "torch.distributed.tensor._collective_utils"
 # The collectives whose first argument is filled.
 _FILLING = {"allreduce", "allgather", "_allgather_base", "_reduce_scatter_base", "broadcast", "alltoall_base"}
-_GROUP_MODULES = tuple(f"torch.distributed.{name}" for name in ("distributed_c10d", "c10d_logger", "device_mesh"))
-# The functions of these modules by which a program asks for its rank; the others make groups, or check arguments.
-_RANK_GETTERS = frozenset({"get_rank", "get_local_rank", "get_coordinate", "get_node_local_rank", "get_group_rank"})
-
-
-class RankRead(NamedTuple):
-    """Say where a program asked which rank it is.
-
-    Attributes:
-        dimensions: The dimensions of the mesh along which the ranks of the group differ.
-        source: The line, such as ``"train.py:12"``.
-    """
-
-    dimensions: tuple[str, ...]
-    source: str
 
 
 def is_distributed_available() -> bool:
@@ -124,6 +100,23 @@ def needs_its_tensors(model: torch.nn.Module) -> bool:
     """Return whether a wrapper in a model keeps the tensors that it found, so that they cannot be replaced."""
     wrappers = (DATA_PARALLEL, "FullyShardedDataParallel")
     return any(distributed_by(module) in wrappers for module in model.modules())
+
+
+def finish_sharding(model: torch.nn.Module) -> None:
+    """Let ``fully_shard`` pad the parameters that it finds, as it does before the first step alone."""
+    module = sys.modules.get("torch.distributed.fsdp._fully_shard._fsdp_state")
+    if module is None:
+        return
+    for each in model.modules():
+        state: Any = module._get_module_fsdp_state(each)
+        # Older versions have one group, or none.
+        groups = getattr(state, "_fsdp_param_groups", None) or [getattr(state, "_fsdp_param_group", None)]
+        for group in groups:
+            if group is not None and group.is_sharded and not group._reset_sharded_params:
+                for parameter in group.fsdp_params:
+                    parameter.reset_sharded_param()
+                    parameter._init_extensions()
+                group._reset_sharded_params = True
 
 
 @contextmanager
@@ -244,98 +237,3 @@ def _shape_at(
         return _utils._compute_local_shape_and_global_offset(shape, sizes, here, placements, skip_offset=True)[0]
 
     return at
-
-
-class RankReads(dict[RankRead, None]):
-    """Hold where a program asks for its rank, other than to shard tensors.
-
-    Attributes:
-        in_step: Whether the program runs its step, and not what comes before it and is not counted.
-    """
-
-    in_step = False
-
-
-@contextmanager
-def rank_reads(mesh: Mapping[str, int]) -> Iterator[RankReads]:
-    """Collect where a program asks for its rank, other than to shard tensors.
-
-    Args:
-        mesh: The sizes of the dimensions of the mesh, by name.
-    """
-    from torch.distributed import ProcessGroup, get_process_group_ranks  # noqa: PLC0415 - as above
-    from torch.distributed.device_mesh import DeviceMesh  # noqa: PLC0415 - as above
-
-    reads = RankReads()
-
-    def dimensions_of(ranks: list[int]) -> tuple[str, ...]:
-        where = [coordinates_of(rank, mesh) for rank in ranks]
-        return tuple(name for axis, name in enumerate(mesh) if len({each[axis] for each in where}) > 1)
-
-    def note(ranks: Callable[[], list[int]], frame: FrameType) -> None:
-        asking = _asking_frame(frame, in_step=reads.in_step)
-        if asking is not None and (dimensions := dimensions_of(ranks())):
-            name = asking.f_code.co_filename.replace("\\", "/").rpartition("/")[2]
-            reads[RankRead(dimensions, f"{name}:{asking.f_lineno}")] = None
-
-    def noting_group(original: Callable[..., Any]) -> Callable[..., Any]:
-        def rank(group: Any) -> Any:
-            frame = sys._getframe(1)
-            # Of a group, the rank in it is asked for, and found from that in the world.
-            asked = frame.f_locals.get("group") if frame.f_code is torch.distributed.get_rank.__code__ else None
-            note(lambda: get_process_group_ranks(group if asked is None else asked), frame)
-            return original(group)
-
-        return rank
-
-    def noting_mesh(original: Callable[..., Any]) -> Callable[..., Any]:
-        name = original.__name__
-
-        def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-            frame = sys._getframe(1)
-            # C++ code asks too, in the name of whatever Python runs.
-            if name in (*frame.f_code.co_names, *frame.f_code.co_consts):
-                note(lambda: _ranks_asked_for(self, name, *args, **kwargs), frame)
-            return original(self, *args, **kwargs)
-
-        return method
-
-    with ExitStack() as stack:
-        patched: list[tuple[Any, str, Any]] = [(ProcessGroup, "rank", noting_group)]
-        patched += [(DeviceMesh, name, noting_mesh) for name in ("get_rank", "get_local_rank", "get_coordinate")]
-        for owner, name, wrap in patched:
-            # Not what getattr() returns, which is no method any more for a class of C++.
-            original = vars(owner)[name]
-            setattr(owner, name, wrap(getattr(owner, name)))
-            stack.callback(setattr, owner, name, original)
-        yield reads
-
-
-def coordinates_of(rank: int, mesh: Mapping[str, int]) -> tuple[int, ...]:
-    """Return the coordinates of a rank in a mesh; the last dimension varies fastest."""
-    found = []
-    for size in reversed([*mesh.values()]):
-        rank, coordinate = divmod(rank, size)
-        found.append(coordinate)
-    return tuple(reversed(found))
-
-
-def _ranks_asked_for(mesh: Any, method: str, mesh_dim: int | str | None = None) -> list[int]:
-    """List the ranks among which a method of a mesh says which one this is."""
-    if method == "get_local_rank" and (mesh_dim is not None or mesh.ndim == 1):
-        return torch.distributed.get_process_group_ranks(mesh.get_group(mesh_dim))
-    return [int(each) for each in mesh.mesh.flatten().tolist()]
-
-
-def _asking_frame(frame: FrameType | None, *, in_step: bool) -> FrameType | None:
-    """Return the frame outside torch.distributed's groups that asks for a rank; None if it needs not be known."""
-    entry = None
-    while frame is not None and frame.f_globals.get("__name__") in (*_GROUP_MODULES, __name__):
-        entry = frame if frame.f_globals.get("__name__") != __name__ else entry
-        frame = frame.f_back
-    if frame is None or (entry is not None and entry.f_code.co_name not in _RANK_GETTERS):
-        return None
-    name = str(frame.f_globals.get("__name__"))
-    if name == _SCATTERING_MODULE and in_step:
-        return frame
-    return None if any(name == each or name.startswith(f"{each}.") for each in _SHARDING_PACKAGES) else frame

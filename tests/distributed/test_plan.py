@@ -15,10 +15,16 @@ from mlps import MLP, Net
 from ranks import on_ranks
 from torch import distributed, nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
-from torch.distributed.pipelining import PipelineStage, ScheduleGPipe, ScheduleInterleaved1F1B, ScheduleZBVZeroBubble
+from torch.distributed.pipelining import (
+    PipelineStage,
+    ScheduleGPipe,
+    ScheduleInterleaved1F1B,
+    ScheduleInterleavedZeroBubble,
+    ScheduleZBVZeroBubble,
+)
 from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
@@ -34,6 +40,8 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from opflops import ArgumentError, OpFlopMode, OpflopsError, Profile, ProfileError, count, plan
 
 CPU = torch.device("cpu")
+NOT_IN_GROUP = distributed.GroupMember.NON_GROUP_MEMBER
+members_of = distributed.get_process_group_ranks
 
 
 class Normed(nn.Module):
@@ -214,6 +222,29 @@ def test_pipelines_of_several_stages_a_rank(schedule, vee):
     assert [found.of_rank(rank).communication().sent for rank in range(2)] == [512 if vee else 768] * 2
 
 
+def sharded_stages(mesh, schedule=ScheduleInterleaved1F1B):
+    rank = mesh["pp"].get_local_rank()
+    parts = [fully_shard(MLP(), mesh=mesh["dp"]) for _ in range(2)]
+    stages = [
+        PipelineStage(part, rank + 2 * number, 4, CPU, group=mesh["pp"].get_group())
+        for number, part in enumerate(parts)
+    ]
+    return parts, schedule(stages, 4, loss_fn=lambda y, target: ((y - target) ** 2).sum())
+
+
+@pytest.mark.parametrize("schedule", [ScheduleInterleaved1F1B, ScheduleInterleavedZeroBubble])
+def test_sharded_stages_keep_their_names(schedule):
+    """Also where a schedule gathers the parameters of a stage before it runs any; the first computes one less."""
+    found = plan(lambda mesh: sharded_stages(mesh, schedule)[1], INPUTS, mesh={"dp": 2, "pp": 2})
+    for rank in range(4):
+        macs = {}
+        for path, cost in found.of_rank(rank).by("module").items():
+            root = path.partition(".")[0]
+            macs[root] = macs.get(root, 0) + cost.macs
+        stages = rank % 2, rank % 2 + 2
+        assert macs == {"": 0} | {f"MLP (stage {each})": 6144 if each else 5120 for each in stages}
+
+
 PROGRAMS = {
     "tensor parallel": (tensor_parallel, {"tp": 2}),
     "fully sharded": (fully_sharded, {"dp": 2}),
@@ -222,6 +253,7 @@ PROGRAMS = {
     "both": (lambda mesh: fully_sharded(mesh, tensor_parallel(mesh)), {"dp": 2, "tp": 2}),
     "uneven": (lambda mesh: fully_shard(Head(5), mesh=mesh), {"dp": 4}),
     "pipeline": (lambda mesh: step_of(*pipeline(mesh)), {"pp": 2}),
+    "sharded pipeline": (lambda mesh: step_of(*sharded_stages(mesh)), {"dp": 1, "pp": 2}),
 }
 
 
@@ -229,7 +261,8 @@ def step_of(part, schedule):
     """Give each stage what it needs, as programs do."""
 
     def step(x, target):
-        part.zero_grad()
+        for each in part if isinstance(part, list) else [part]:
+            each.zero_grad()
         return schedule.step(x) if distributed.get_rank() == 0 else schedule.step(target=target)
 
     return step
@@ -247,7 +280,7 @@ def count_here(_rank, _world, name):
     for mode in (nullcontext(), OpFlopMode(memory=True)):
         optimizer = sgd(parameters) if parameters else None
         with mode:
-            out = model(**INPUTS) if name == "pipeline" else model(x)
+            out = model(**INPUTS) if "pipeline" in name else model(x)
             if optimizer:
                 torch.autograd.backward(out, torch.ones_like(out))
                 del out
@@ -264,8 +297,8 @@ INPUTS = {"x": torch.ones(8, 8), "target": torch.ones(8, 8)}
 def test_ranks_do_what_is_planned(name):
     """Each real rank computes, sends and holds what the plan says of it, in the same modules and phases."""
     build, mesh = PROGRAMS[name]
-    optimizer = None if name == "pipeline" else sgd
-    inputs = INPUTS if name == "pipeline" else torch.ones(8, 8)
+    optimizer = None if "pipeline" in name else sgd
+    inputs = INPUTS if "pipeline" in name else torch.ones(8, 8)
     found = plan(build, inputs, mesh=mesh, optimizer=optimizer, memory=True)
     for rank, text in enumerate(on_ranks(count_here, found.ranks, name)):
         counted, planned = Profile.from_json(text), found.of_rank(rank)
@@ -281,7 +314,7 @@ def test_ranks_do_what_is_planned(name):
         assert amounts[0] == amounts[1]
         # A stage keeps what it learned of its neighbours while it was set up; the kernel that pads shards takes memory
         # for that, the fake one does not.
-        if name not in {"pipeline", "uneven"}:
+        if name not in {"pipeline", "sharded pipeline", "uneven"}:
             assert counted.memory.peak == planned.memory.peak
             assert counted.memory.phase_peaks == planned.memory.phase_peaks
 
@@ -333,6 +366,13 @@ def test_few_ranks_stand_for_all(rows, ranks):
     assert sum(len(part.run) for part in found.classes) <= 2 * len(set(held))
 
 
+def test_shards_are_padded_before_the_step():
+    """FSDP pads those of the last ranks once, not in each step, in which all ranks do the same then."""
+    found = plan(lambda mesh: fully_shard(Head(10), mesh=mesh), torch.ones(1, 8), mesh={"dp": 4}, backward=True)
+    assert [each.ranks for each in found.classes] == [(0, 1, 2, 3)]
+    assert not {"aten.new_zeros", "aten.copy_"} & {row.op for row in found.of_rank(3).rows}
+
+
 def test_classes_that_parameters_do_not_tell_are_found():
     """Activations of 1000 rows over 64 ranks are 16 each, 62 times, then 8, then none; few ranks run."""
 
@@ -373,6 +413,40 @@ def test_what_is_not_proven_is_said():
     assert found.remarks[0] in " ".join(str(found).split())
 
 
+@pytest.mark.parametrize(
+    ("belongs", "mesh", "members"),
+    [
+        (lambda _: distributed.new_group([1, 2]) != NOT_IN_GROUP, {"dp": 4}, {1, 2}),
+        (lambda _: distributed.new_group([21, 22]) != NOT_IN_GROUP, {"dp": 40}, {21, 22}),
+        (lambda _: NOT_IN_GROUP not in [distributed.new_group(each) for each in ([2, 3], [3, 1])], {"dp": 5}, {3}),
+        (lambda _: distributed.new_subgroups(2)[0].rank() == 1, {"dp": 6}, {1, 3, 5}),
+        (lambda _: members_of(distributed.new_subgroups(2)[0])[0] == 2, {"dp": 6}, {2, 3}),
+        (lambda _: distributed.new_subgroups(4)[0].rank() == 2, {"dp": 24}, {*range(2, 24, 4)}),
+        (lambda mesh: members_of(mesh["tp"].get_group())[0] == 2, {"dp": 3, "tp": 2}, {2, 3}),
+        (lambda mesh: distributed.get_global_rank(mesh["dp"].get_group(), 2) == 5, {"dp": 3, "tp": 2}, {1, 3, 5}),
+        (lambda mesh: int(mesh["tp"].mesh[0]) == 2, {"dp": 3, "tp": 2}, {2, 3}),
+        (lambda _: DeviceMesh("cpu", [1, 3]).get_coordinate() is not None, {"dp": 5}, {1, 3}),
+    ],
+)
+def test_ranks_that_belong_to_other_groups_are_apart(belongs, mesh, members):
+    """Those that find themselves in a group, or as one of its ranks, have a layer of 3 rows, and others one of 5."""
+    found = plan(lambda mesh: nn.Linear(4, 3 if belongs(mesh) else 5), torch.ones(1, 4), mesh=mesh)
+    assert [found.of_rank(rank).total.macs for rank in range(found.ranks)] == [
+        12 if rank in members else 20 for rank in range(found.ranks)
+    ]
+    assert found.remarks == ()
+
+
+def test_groups_of_few_ranks_run_few_ranks():
+    """The first and the last of those before, in and after a group."""
+    found = plan(
+        lambda _: nn.Linear(4, 3 if distributed.new_group([500, 501, 502]) != NOT_IN_GROUP else 5),
+        torch.ones(1, 4),
+        mesh={"dp": 1000},
+    )
+    assert [each.run for each in found.classes] == [(0, 499, 503, 999), (500, 502)]
+
+
 def test_inputs_may_depend_on_the_rank():
     """By the mesh, positional or by keyword."""
 
@@ -405,6 +479,8 @@ def test_the_whole_is_that_of_gathered_profiles():
     assert gathered.total == found.total
     assert gathered.by("rank") == found.by("rank")
     assert gathered.by("op", "phase") == found.by("op", "phase")
+    assert gathered.by("rank", "phase") == found.by("rank", "phase")
+    assert gathered.by("op", "rank") == found.by("op", "rank")
     assert gathered.imbalance("ops") == found.imbalance("ops")
     assert gathered.communication().by_group == found.communication().by_group
     whole = count(Head(10), torch.ones(1, 8), optimizer=sgd)
@@ -420,6 +496,27 @@ def test_what_a_rank_holds():
     last = plan(fully_sharded, torch.ones(4, 8), mesh={"dp": 4}, optimizer=torch.optim.AdamW, memory=True, rank=1)
     assert last.memory.peak == found.memory.peak == kept.peak
     assert plan(fully_sharded, torch.ones(4, 8), mesh={"dp": 4}).memory is None
+
+
+@pytest.mark.parametrize(("size", "rows"), [(200, 2), (64, 3)])
+def test_parameters_that_are_gathered_again_take_memory(size, rows):
+    """In the backward two layers are whole, a gradient, what is reduced, all shards and one of a gradient: 5 matrices.
+
+    Beside them are 6 vectors a row. In the forward a matrix is gathered and one copied out, beside one that is kept.
+    """
+
+    def build(mesh):
+        net = nn.Sequential(*[nn.Linear(size, size, bias=False) for _ in range(3)])
+        for layer in net:
+            fully_shard(layer, mesh=mesh)
+        return fully_shard(net, mesh=mesh)
+
+    kept = plan(build, torch.ones(rows, size), mesh={"dp": 4}, backward=True, memory=True).memory
+    matrix, vector = 4 * size * size, 4 * size
+    assert kept.phase_peaks == {
+        "forward": 3 * matrix + 3 * matrix // 4 + 3 * rows * vector,
+        "backward": 5 * matrix + 6 * rows * vector,
+    }
 
 
 def test_a_shared_parameter_stays_one():
@@ -528,6 +625,55 @@ def test_the_report():
     assert "dp (4): c10d._allgather_base_" in text
     assert "ranks 0, 2 and 3" in text
     assert "peak" in text
+    assert text.splitlines()[0].endswith("(mesh dp 4): forward, backward, optimizer")
+
+
+def test_the_report_says_what_differs_where_lines_read_the_same():
+    """The operator and the module, or the modules alone."""
+
+    class Step(nn.Module):
+        def __init__(self, rank):
+            super().__init__()
+            self.rank = rank
+
+        def forward(self, x):
+            return x.sin() if self.rank else x.cos()
+
+    text = " ".join(str(plan(lambda _: Step(distributed.get_rank()), torch.ones(4), mesh={"dp": 2})).split())
+    assert "Rank 1 and rank 0 differ in aten.sin of Step, aten.cos of Step." in text
+
+    def named(_mesh):
+        before = [nn.Identity()] if distributed.get_rank() else []
+        return nn.Sequential(*before, nn.Linear(4, 4))
+
+    text = " ".join(str(plan(named, torch.ones(1, 4), mesh={"dp": 2})).split())
+    assert "Rank 1 and rank 0 differ in module Sequential.1, module Sequential.0." in text
+
+
+def test_ranks_that_send_alone_are_named():
+    """Not as several."""
+    found = plan(lambda mesh: pipeline(mesh)[1], INPUTS, mesh={"pp": 2})
+    assert "sent by rank 0 " in str(found)
+    assert "each of rank 1" not in str(found)
+
+
+def test_a_mode_around_a_plan_counts_nothing_of_it():
+    """What is planned is no work of the program."""
+    with OpFlopMode() as mode:
+        found = plan(lambda _mesh: nn.Linear(4, 4), torch.ones(1, 4), mesh={"dp": 3}, backward=True)
+        torch.ones(5) + 1
+    # The output, and the gradient of the weight.
+    assert found.of_rank(0).total.macs == 2 * 16
+    assert (mode.profile.total.macs, mode.profile.total.ops) == (0, 5)
+
+
+def test_what_is_redundant_is_to_a_profile():
+    """A number, or what ranks gathered, is refused."""
+    found = plan(lambda _mesh: nn.Linear(4, 4), torch.ones(1, 4), mesh={"dp": 2})
+    with pytest.raises(ProfileError, match=r"redundant\(\)"):
+        found.redundant(3)
+    with pytest.raises(ProfileError, match="gathered"):
+        found.redundant(found.gather())
 
 
 class Attention(nn.Module):
@@ -624,9 +770,10 @@ def test_a_language_model_on_a_large_mesh(sizes, mesh, tokens):
         assert phases(each.profile) == expected
         assert each.profile.communication().by_group == sent
         assert not each.profile.unpriced
-    assert len(found.classes) == 2
-    last = tuple(range((dp - 1) * tp, dp * tp))
-    assert runs(found)[1] == (last, (last[0], last[-1]))
+    # The last ranks of FSDP hold less of the head, and compute the same.
+    last = (dp - 1) * tp
+    assert [each.ranks for each in found.classes] == [tuple(range(dp * tp))]
+    assert {0, last - 1, last, dp * tp - 1} <= {*found.classes[0].run}
     if tokens == 4096:
         assert expected == {"forward": 38_333_656_858_624, "backward": 78_041_703_251_968}
         assert sent == {"dp (128)": 55_639_248_640, "tp (8)": 65_884_127_232}
