@@ -4,6 +4,10 @@ All expected numbers are by hand: a linear layer of n inputs and m outputs takes
 of its input, and as many for each of the two gradients.
 """
 
+import copy
+from functools import lru_cache, partial
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -11,8 +15,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
+from torch.nn.parallel import DistributedDataParallel
 
-from opflops import plan
+from opflops import OpflopsError, plan
 from opflops.torch_internals import fake_kernel_fixes
 
 
@@ -48,3 +53,143 @@ def test_no_operator_of_another_class_is_corrected():
         assert fake_kernel_fixes.corrected_result(mode, operator, (), NotImplemented) is NotImplemented
     for operator in (fake_kernel_fixes._GROUPED_MM, fake_kernel_fixes._CUDNN_RNN_BACKWARD):
         assert fake_kernel_fixes.result_without_kernel(mode, operator, (DTensor,), ()) is None
+
+
+class Holder:
+    def __init__(self, net):
+        self.net = net
+
+    def build(self, mesh):
+        return fully_shard(self.net, mesh=mesh)
+
+    def step(self, x):
+        self.net(x).sum().backward()
+
+
+class Slots:
+    __slots__ = ("nets",)
+
+    def __init__(self, net):
+        self.nets = {"only": [net]}
+
+    def __call__(self, x):
+        self.nets["only"][0](x).sum().backward()
+
+
+def from_closure(net):
+    return lambda _mesh: net
+
+
+def from_default(net):
+    return lambda mesh, given=net: fully_shard(given, mesh=mesh)
+
+
+def from_object(net):
+    kept = SimpleNamespace(parts=[{"net": net}])
+    return lambda _mesh: DistributedDataParallel(kept.parts[0]["net"])
+
+
+def from_partial(net):
+    return partial(lambda mesh, net: parallelize_module(net, mesh["x"], ColwiseParallel()), net=net)
+
+
+def from_method(net):
+    return Holder(net).build
+
+
+def from_helper(net):
+    def helper():
+        return net
+
+    return lambda mesh: fully_shard(helper(), mesh=mesh)
+
+
+def from_copy(net):
+    return lambda mesh: fully_shard(copy.deepcopy(net), mesh=mesh)
+
+
+WAYS = [from_closure, from_default, from_object, from_partial, from_method, from_helper, from_copy]
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_a_model_from_before_build_stays_as_it_is(way, device):
+    """Each rank runs a copy of it, however ``build`` refers to it."""
+    net = nn.Linear(5, 8, device=device)
+    weight, bias = net.weight, net.bias
+    found = plan(way(net), torch.ones(3, 5), mesh={"x": 2}, backward=True)
+    macs = 2 * 3 * 5 * (4 if way is from_partial else 8)
+    assert [found.of_rank(rank).total.macs for rank in (0, 1)] == [macs, macs]
+    assert type(net) is nn.Linear
+    assert (net.weight, net.bias) == (weight, bias) or (net.weight is weight and net.bias is bias)
+    for each in (weight, bias):
+        assert type(each) is nn.Parameter
+        assert each.grad is None
+        assert each.device.type == device
+        assert not each._backward_hooks
+    assert not net._forward_hooks
+    assert not net._forward_pre_hooks
+
+
+def test_a_model_that_ranks_would_share_is_refused():
+    """As one that a cache keeps: what the first rank made would be the second one's."""
+
+    @lru_cache
+    def cached():
+        return nn.Linear(6, 8)
+
+    with pytest.raises(OpflopsError, match=r"uses a Linear from before it ran.*Make the model inside build"):
+        plan(lambda _mesh: cached(), torch.ones(3, 6), mesh={"x": 2}, backward=True)
+
+
+LOSS = nn.MSELoss()
+
+
+class WithLoss(Holder):
+    def step(self, x):
+        LOSS(self.net(x), torch.ones(3, 8)).backward()
+
+
+def test_a_module_without_tensors_may_be_from_before_build():
+    """A loss of the program's file holds nothing that could change."""
+    found = plan(lambda _mesh: WithLoss(nn.Linear(6, 8)).step, torch.ones(3, 6), mesh={"x": 2})
+    assert found.of_rank(1).total.macs == 2 * 3 * 6 * 8
+
+
+def in_namespace(net):
+    kept = SimpleNamespace(net=net)
+    return lambda x: kept.net(x).sum().backward()
+
+
+def in_method(net):
+    holder = SimpleNamespace(inner=[Holder(net)])
+
+    def step(x):
+        holder.inner[0].step(x)
+
+    return step
+
+
+def in_cache(net):
+    @lru_cache
+    def get():
+        return net
+
+    return lambda x: get()(x).sum().backward()
+
+
+@pytest.mark.parametrize("wrap", [fully_shard, DistributedDataParallel], ids=["fully", "parallel"])
+@pytest.mark.parametrize("hide", [in_namespace, in_method, in_cache, Slots], ids=lambda each: each.__name__)
+def test_a_step_may_keep_its_model_anywhere(hide, wrap):
+    """In objects, in those of classes with slots, in caches, and in what these hold."""
+
+    def build(mesh):
+        net = nn.Linear(6, 8)
+        return hide(fully_shard(net, mesh=mesh) if wrap is fully_shard else wrap(net))
+
+    found = plan(build, torch.ones(3, 6), mesh={"x": 2}, optimizer=torch.optim.AdamW)
+    rank = found.of_rank(1)
+    assert rank.total.macs == 2 * 3 * 6 * 8
+    # Half of 56 numbers of 4 bytes: gathered and reduced, or an all-reduce of all.
+    assert rank.total.sent == 2 * 28 * 4
+    assert rank.by("phase")["optimizer"].flops > 0
