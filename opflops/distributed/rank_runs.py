@@ -27,11 +27,11 @@ from opflops.torch_internals.fake_process_groups import (
     RankReads,
     created_on,
     fake_rank,
-    fake_reductions,
     needs_its_tensors,
     rank_reads,
     uneven_shapes,
 )
+from opflops.torch_internals.fake_reductions import fake_reductions, reductions_divided
 from opflops.torch_internals.fake_tensors import fake_copies
 from opflops.torch_internals.modules import name_of, replace_tensors
 from opflops.torch_internals.pipelines import StageNotRunError, StageShapes, stage_shapes_exchanged
@@ -197,8 +197,7 @@ class RankProgram:
             step = with_fake_tensors(step)
         with ExitStack() as stack:
             stack.enter_context(stage_shapes_exchanged(self._shapes, rank))
-            for each in models:
-                stack.enter_context(fake_reductions(each))
+            stack.enter_context(fake_reductions())
             args, kwargs = self._inputs(mesh)
             reads.in_step = True
             profile = self._count(step, models, args, kwargs)
@@ -217,10 +216,11 @@ class RankProgram:
             if mode.memory_tracker is not None:
                 # Some buffers of collectives are seen on meta, which fake tensors consist of.
                 mode.memory_tracker.storages.only_device = CPU
-            outputs = call_model(step, args, kwargs)
-            # A pipeline, or a function that runs a whole step, has computed gradients already.
-            if (self.backward or self.optimizer is not None) and not _has_gradients(models):
-                run_backward(find_differentiable(outputs))
+            with reductions_divided(models):
+                outputs = call_model(step, args, kwargs)
+                # A pipeline, or a function that runs a whole step, has computed gradients already.
+                if (self.backward or self.optimizer is not None) and not _has_gradients(models):
+                    run_backward(find_differentiable(outputs))
             # As in a training step, the optimizer finds gradients only.
             del outputs
             if self.optimizer is not None:

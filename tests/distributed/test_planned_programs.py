@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributed._composable import replicate
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
@@ -193,3 +194,66 @@ def test_a_step_may_keep_its_model_anywhere(hide, wrap):
     # Half of 56 numbers of 4 bytes: gathered and reduced, or an all-reduce of all.
     assert rank.total.sent == 2 * 28 * 4
     assert rank.by("phase")["optimizer"].flops > 0
+
+
+def parallel(net, _mesh):
+    return DistributedDataParallel(net)
+
+
+def parallel_views(net, _mesh):
+    return DistributedDataParallel(net, gradient_as_bucket_view=True)
+
+
+def parallel_static(net, _mesh):
+    return DistributedDataParallel(net, static_graph=True)
+
+
+def replicated(net, _mesh):
+    return replicate(net)
+
+
+PARALLEL = pytest.mark.parametrize("wrap", [parallel, parallel_views, parallel_static, replicated])
+
+
+@PARALLEL
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_data_parallelism_over_several_backwards(wrap, times):
+    """Each one reduces all gradients; the buckets are made anew after the first, which is not counted."""
+
+    def build(mesh):
+        net = wrap(nn.Sequential(nn.Linear(6, 10), nn.Linear(10, 3)), mesh)
+
+        def step(x):
+            for _ in range(times):
+                net(x).sum().backward()
+
+        return step
+
+    found = plan(build, torch.ones(4, 6), mesh={"dp": 2})
+    for rank in (0, 1):
+        # No gradient of the input: of 5 products of the layers, 6 * 10 has two, and 10 * 3 three.
+        assert found.of_rank(rank).total.macs == times * 4 * (2 * 60 + 3 * 30)
+        # 103 numbers of 4 bytes, of which 2 ranks send each as many.
+        assert found.of_rank(rank).total.sent == times * 103 * 4
+
+
+@PARALLEL
+def test_data_parallelism_divides_into_its_buckets(wrap):
+    """Weight, gradient and bucket of 12 x 40 numbers are alive, with the input and the output's gradient."""
+    found = plan(
+        lambda mesh: wrap(nn.Linear(40, 12, bias=False), mesh),
+        torch.ones(3, 40),
+        mesh={"dp": 2},
+        backward=True,
+        memory=True,
+    )
+    weight, given, output = (4 * each for each in (40 * 12, 3 * 40, 3 * 12))
+    for rank in (0, 1):
+        profile = found.of_rank(rank)
+        backward = {row.op: row.cost for row in profile.rows if row.phase == "backward"}
+        # A static graph has two numbers more.
+        assert 0 <= profile.memory.peak - (3 * weight + given + 2 * output) <= 8
+        assert backward["aten.mul"].ops == 40 * 12
+        divided = backward["aten.mul"].bytes_read + backward["aten.mul"].bytes_written
+        assert divided == 2 * weight
+        assert "aten.div" not in backward
