@@ -22,6 +22,9 @@ _CUDNN_RNN_BACKWARD = torch.ops.aten._cudnn_rnn_backward.default
 DEVICE_OF_TENSOR = torch.ops.prim.device.default
 """The operator behind ``tensor.device``. Modules ask for the device of each parameter several times."""
 
+COPY = torch.ops.aten.copy_.default
+"""What data parallelism in C++ copies a gradient to its bucket by, if there is a hook for that."""
+
 _GROUPED_MM = getattr(getattr(torch.ops.aten, "_grouped_mm", None), "default", None)
 _RUN_HERE = (FakeTensor, torch.nn.Parameter)
 _OTHER_GROUPED_DTYPES = (torch.float32, torch.float16)

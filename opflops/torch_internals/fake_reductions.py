@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from opflops.torch_internals.dispatch import dispatch_modes, modes_disabled, modes_swapped
+from opflops.torch_internals.fake_kernel_fixes import COPY
 from opflops.torch_internals.modules import DATA_PARALLEL, distributed_by
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class _Division(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func is torch.ops.aten.copy_.default and _undivided:
+        if func is COPY and _undivided:
             # C++ code copies the latest one.
             latest = next(reversed(_undivided))
             _, gradient, factor = _undivided[latest]
