@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -77,6 +78,8 @@ def fake_rank(rank: int, mesh: Mapping[str, int]) -> Iterator[DeviceMesh]:
         world *= size
     # Making a group replaces what writes tracebacks.
     tracker, hook = _random._rng_tracker, sys.excepthook
+    # Collectives on meta draw numbers. All ranks begin with the same, as those with one seed.
+    numbers, torch_numbers = random.getstate(), torch.get_rng_state()
     data_parallel: Any = parallel.distributed
     verify = data_parallel._verify_param_shape_across_processes
     try:
@@ -90,6 +93,8 @@ def fake_rank(rank: int, mesh: Mapping[str, int]) -> Iterator[DeviceMesh]:
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+        random.setstate(numbers)
+        torch.set_rng_state(torch_numbers)
         _random._rng_tracker, sys.excepthook = tracker, hook
         data_parallel._verify_param_shape_across_processes = verify
         _forget_sharding()

@@ -5,6 +5,8 @@ of its input, and as many for each of the two gradients.
 """
 
 import copy
+import random
+from contextlib import nullcontext
 from functools import lru_cache, partial
 from types import SimpleNamespace
 
@@ -257,3 +259,25 @@ def test_data_parallelism_divides_into_its_buckets(wrap):
         divided = backward["aten.mul"].bytes_read + backward["aten.mul"].bytes_written
         assert divided == 2 * weight
         assert "aten.div" not in backward
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_random_numbers_stay_those_of_the_program(fails):
+    """What a plan draws, or the collectives in it, changes no later number; and each rank draws the same."""
+    drawn = []
+
+    def build(mesh):
+        net = fully_shard(nn.Linear(6, 7), mesh=mesh)
+        drawn.append((random.random(), torch.rand(1, device="cpu").tolist()))
+        if fails:
+            raise ArithmeticError
+        return net
+
+    random.seed(5)
+    torch.manual_seed(5)
+    numbers, torch_numbers = random.getstate(), torch.get_rng_state()
+    with pytest.raises(ArithmeticError) if fails else nullcontext():
+        plan(build, torch.ones(3, 6), mesh={"dp": 3}, backward=True)
+    assert random.getstate() == numbers
+    assert torch.equal(torch.get_rng_state(), torch_numbers)
+    assert len({number for number, _ in drawn}) == 1
