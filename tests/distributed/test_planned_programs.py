@@ -268,7 +268,8 @@ def test_random_numbers_stay_those_of_the_program(fails):
 
     def build(mesh):
         net = fully_shard(nn.Linear(6, 7), mesh=mesh)
-        drawn.append((random.random(), torch.rand(1, device="cpu").tolist()))
+        drawn.append(random.random())  # noqa: S311 - no secret
+        torch.rand(1, device="cpu")
         if fails:
             raise ArithmeticError
         return net
@@ -280,4 +281,4 @@ def test_random_numbers_stay_those_of_the_program(fails):
         plan(build, torch.ones(3, 6), mesh={"dp": 3}, backward=True)
     assert random.getstate() == numbers
     assert torch.equal(torch.get_rng_state(), torch_numbers)
-    assert len({number for number, _ in drawn}) == 1
+    assert len({*drawn}) == 1
