@@ -17,6 +17,7 @@ from opflops.counting.closures import bound_state, closure_state, modules_of_hel
 from opflops.counting.fake_call import call_model
 from opflops.counting.optimizer_step import make_optimizer, run_step
 from opflops.distributed.pipelines import as_step, modules_of_pipelines
+from opflops.distributed.rank_errors import errors_as_rank
 from opflops.distributed.referred_state import ExistingState, reached_state, state_to_copy, with_copies
 from opflops.errors import OpflopsError, raised_by_signal_handler
 from opflops.mode import OpFlopMode
@@ -34,7 +35,7 @@ from opflops.torch_internals.fake_process_groups import (
 from opflops.torch_internals.fake_reductions import fake_reductions, reductions_divided
 from opflops.torch_internals.fake_tensors import fake_copies
 from opflops.torch_internals.modules import name_of, replace_tensors
-from opflops.torch_internals.pipelines import StageNotRunError, StageShapes, stage_shapes_exchanged
+from opflops.torch_internals.pipelines import StageNotRunError, StageShapes, lacks_loss, stage_shapes_exchanged
 from opflops.wording import join_ranks
 
 if TYPE_CHECKING:
@@ -129,7 +130,8 @@ class RankProgram:
         if rank in self._runs:
             return None
         try:
-            self._runs[rank] = self._run(rank)
+            with errors_as_rank(rank):
+                self._runs[rank] = self._run(rank)
         except StageNotRunError as missing:
             return missing.rank
         return None
@@ -177,7 +179,13 @@ class RankProgram:
 
     def _run_built(self, rank: int, model: Any, mesh: Any, reads: RankReads) -> RankRun:
         step = as_step(model)
-        if not callable(step):
+        if (self.backward or self.optimizer is not None) and lacks_loss(model):
+            raise OpflopsError(
+                f"{'backward=True' if self.backward else 'An optimizer'} needs gradients, and a pipeline computes them "
+                f"from its loss, which this {type(model).__name__} does not have. Give it one: "
+                f"{type(model).__name__}(..., loss_fn=...)."
+            )
+        if not callable(step) or isinstance(step, type):
             raise OpflopsError(
                 f"build(mesh) returned {describe(model)}. It must return the sharded model, a pipeline schedule, or a "
                 "function of the inputs that runs a step."

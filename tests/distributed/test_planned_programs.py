@@ -16,11 +16,13 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._composable import replicate
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.pipelining import PipelineStage, ScheduleGPipe
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
 from torch.nn.parallel import DistributedDataParallel
 
-from opflops import OpflopsError, plan
+from opflops import ArgumentError, OpflopsError, plan
+from opflops.errors import ValueNeededError
 from opflops.torch_internals import fake_kernel_fixes
 
 
@@ -282,3 +284,70 @@ def test_random_numbers_stay_those_of_the_program(fails):
     assert random.getstate() == numbers
     assert torch.equal(torch.get_rng_state(), torch_numbers)
     assert len({*drawn}) == 1
+
+
+def reads_value(mesh):
+    net = nn.Linear(6, 8)
+
+    def step(x):
+        out = net(x)
+        return out if mesh.get_rank() == 0 or out.sum().item() > 0 else -out
+
+    return step
+
+
+def fails_in_build(mesh):
+    if mesh.get_rank() == 1:
+        raise LookupError("no layers")
+    return nn.Linear(6, 8)
+
+
+class OwnError(Exception):
+    """No simple class of Python's."""
+
+
+def fails_in_step(mesh):
+    def step(x):
+        if mesh.get_rank() == 1:
+            raise OwnError
+        return nn.functional.relu(x)
+
+    return step
+
+
+def test_errors_name_the_rank():
+    """And the line, and what is wrong; their classes are those of the program's too."""
+    x = torch.ones(3, 6)
+    message = r"needs the value of a tensor as rank 1 \(.*item.*test_planned_programs.py:\d+\)|as rank 1 \(aten\._local"
+    with pytest.raises(ValueNeededError, match=message):
+        plan(reads_value, x, mesh={"x": 2})
+    with pytest.raises(
+        LookupError, match=r"fails as rank 1 in .*test_planned_programs.py:\d+\): LookupError: no l"
+    ) as raised:
+        plan(fails_in_build, x, mesh={"x": 2})
+    assert isinstance(raised.value, OpflopsError)
+    with pytest.raises(OwnError) as own:
+        plan(fails_in_step, x, mesh={"x": 2})
+    assert "as rank 1" in own.value.__notes__[0]
+    with pytest.raises(OpflopsError, match=r"As rank 0: No output requires a gradient"):
+        plan(lambda _mesh: lambda x: x + 1, x, mesh={"x": 2}, backward=True)
+
+
+def test_what_cannot_be_planned_is_refused():
+    """A class in place of a model, numbers in place of flags, memory's options without memory, no loss."""
+    x = torch.ones(3, 6)
+    with pytest.raises(OpflopsError, match=r"returned .*It must return the sharded model"):
+        plan(lambda _mesh: nn.Identity, x, mesh={"x": 2})
+    for name in ("backward", "memory"):
+        with pytest.raises(ArgumentError, match=f"{name} must be True or False"):
+            plan(lambda _mesh: nn.Linear(6, 8), x, mesh={"x": 2}, **{name: 1})
+    with pytest.raises(ArgumentError, match=r"plan\(build, x, mesh=mesh, memory=True, allocator='cuda'\)"):
+        plan(lambda _mesh: nn.Linear(6, 8), x, mesh={"x": 2}, allocator="cuda")
+
+    def pipeline(mesh):
+        stage = PipelineStage(nn.Linear(6, 6), mesh.get_rank(), 2, torch.device("cpu"))
+        return ScheduleGPipe(stage, n_microbatches=3)
+
+    for changes in ({"backward": True}, {"optimizer": torch.optim.SGD}):
+        with pytest.raises(OpflopsError, match=r"As rank 0: .* this ScheduleGPipe does not have.*loss_fn="):
+            plan(pipeline, x, mesh={"x": 2}, **changes)
