@@ -8,21 +8,23 @@ from typing import TYPE_CHECKING
 
 from opflops.counting.source_locations import location_of
 from opflops.errors import ModelError, OpflopsError, ValueNeededError, causes_of, raised_by_signal_handler
-from opflops.mode import OpFlopMode
 from opflops.torch_internals.fake_tensors import needs_value
 from opflops.torch_internals.pipelines import StageNotRunError
 from opflops.wording import format_error, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from opflops.mode import OpFlopMode
 
 
 @contextmanager
-def errors_as_rank(rank: int) -> Iterator[None]:
+def errors_as_rank(rank: int, mode: Callable[[], OpFlopMode]) -> Iterator[None]:
     """Say as which rank, and where, a program failed.
 
     Args:
         rank: The rank as which the block runs it.
+        mode: Returns the mode that counts, which knows the names of modules.
 
     Raises:
         ValueNeededError: The program reads the value of a tensor.
@@ -37,7 +39,7 @@ def errors_as_rank(rank: int) -> Iterator[None]:
         raise
     except Exception:
         # Looking at frames keeps their variables. So this frame, which the error refers to, does not refer to it.
-        explained = _explain_error(rank)
+        explained = _explain_error(rank, mode())
         if explained is None:
             raise
         try:
@@ -46,7 +48,7 @@ def errors_as_rank(rank: int) -> Iterator[None]:
             del explained
 
 
-def _explain_error(rank: int) -> OpflopsError | None:
+def _explain_error(rank: int, mode: OpFlopMode) -> OpflopsError | None:
     """Make the error to raise from the one that is handled; None if that itself is to be raised, with a note."""
     error = sys.exc_info()[1]
     if not isinstance(error, Exception) or raised_by_signal_handler(error):
@@ -54,7 +56,6 @@ def _explain_error(rank: int) -> OpflopsError | None:
     if isinstance(error, OpflopsError):
         return OpflopsError(f"As rank {rank}: {error}") if type(error) is OpflopsError else None
     wrappers: list[BaseException] = []
-    mode = OpFlopMode()
     for each in causes_of(error):
         if needs_value(each):
             where = location_of(each, mode, *wrappers)

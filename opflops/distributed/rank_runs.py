@@ -98,6 +98,7 @@ class RankProgram:
     def __post_init__(self) -> None:
         self._runs: dict[int, RankRun] = {}
         self._shapes = StageShapes()
+        self._mode = OpFlopMode()
         # Each rank gets a copy of what the program has already. Nothing of it is changed.
         self._existing = ExistingState()
         self._state = state_to_copy(self.build)
@@ -130,7 +131,7 @@ class RankProgram:
         if rank in self._runs:
             return None
         try:
-            with errors_as_rank(rank):
+            with errors_as_rank(rank, lambda: self._mode):
                 self._runs[rank] = self._run(rank)
         except StageNotRunError as missing:
             return missing.rank
@@ -219,7 +220,7 @@ class RankProgram:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Profile:
-        mode = OpFlopMode(causal=self.causal, memory=self.memory, allocator=self.allocator)
+        mode = self._mode = OpFlopMode(causal=self.causal, memory=self.memory, allocator=self.allocator)
         with mode.expect(models):
             if mode.memory_tracker is not None:
                 # Some buffers of collectives are seen on meta, which fake tensors consist of.
