@@ -78,6 +78,9 @@ def check_causal(value: object) -> None:
         raise ArgumentError(f"causal must be 'dense' or 'exact', not {describe(value)}.")
 
 
+_FIRST_ARGUMENTS = {"count": "model, x, ", "plan": "build, x, mesh=mesh, "}
+
+
 def check_memory(memory: object, allocator: object, caller: str = "OpFlopMode") -> None:
     """Check the options of memory.
 
@@ -100,7 +103,7 @@ def check_memory(memory: object, allocator: object, caller: str = "OpFlopMode") 
     if not memory:
         raise ArgumentError(
             f"allocator={describe(allocator)} says how memory is measured, which needs memory=True: "
-            f"{caller}({'' if caller == 'OpFlopMode' else 'model, x, '}memory=True, allocator={describe(allocator)})."
+            f"{caller}({_FIRST_ARGUMENTS.get(caller, '')}memory=True, allocator={describe(allocator)})."
         )
 
 

@@ -98,7 +98,10 @@ def plan(
 
     sizes = _check_mesh(mesh)
     _check_rank(rank, sizes)
-    check_flag("backward", backward)
+    for name, flag in (("backward", backward), ("memory", memory)):
+        check_flag(name, flag)
+        if type(flag) is int:
+            raise ArgumentError(f"{name} must be True or False, not {describe(flag)}.")
     check_causal(causal)
     check_memory(memory, allocator, "plan")
     _check_optimizer(optimizer)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_map_only
 
 from opflops.counting.backward import find_differentiable, run_backward
@@ -16,6 +17,8 @@ from opflops.counting.closures import bound_state, closure_state, modules_of_hel
 from opflops.counting.fake_call import call_model
 from opflops.counting.optimizer_step import make_optimizer, run_step
 from opflops.distributed.pipelines import as_step, modules_of_pipelines
+from opflops.distributed.rank_errors import errors_as_rank
+from opflops.distributed.referred_state import ExistingState, reached_state, state_to_copy, with_copies
 from opflops.errors import OpflopsError, raised_by_signal_handler
 from opflops.mode import OpFlopMode
 from opflops.records.arguments import describe
@@ -23,14 +26,14 @@ from opflops.torch_internals.dispatch import modes_swapped
 from opflops.torch_internals.fake_process_groups import (
     created_on,
     fake_rank,
-    fake_reductions,
     finish_sharding,
     needs_its_tensors,
     uneven_shapes,
 )
-from opflops.torch_internals.fake_tensors import fake_copies, mixes_devices
-from opflops.torch_internals.modules import replace_tensors
-from opflops.torch_internals.pipelines import StageNotRunError, StageShapes, stage_shapes_exchanged
+from opflops.torch_internals.fake_reductions import fake_reductions, reductions_divided
+from opflops.torch_internals.fake_tensors import fake_copies
+from opflops.torch_internals.modules import name_of, replace_tensors
+from opflops.torch_internals.pipelines import StageNotRunError, StageShapes, lacks_loss, stage_shapes_exchanged
 from opflops.torch_internals.rank_reads import RankRead, RankReads, rank_reads
 from opflops.wording import join_ranks
 
@@ -94,6 +97,12 @@ class RankProgram:
     def __post_init__(self) -> None:
         self._runs: dict[int, RankRun] = {}
         self._shapes = StageShapes()
+        self._mode = OpFlopMode()
+        # Each rank gets a copy of what the program has already. Nothing of it is changed.
+        self._existing = ExistingState()
+        self._state = state_to_copy(self.build)
+        if self._state is not None:
+            self.builds_on_meta = False
 
     def run(self, rank: int) -> RankRun:
         """Run the program as a rank, after those whose shapes a stage of a pipeline needs.
@@ -121,7 +130,8 @@ class RankProgram:
         if rank in self._runs:
             return None
         try:
-            self._runs[rank] = self._run(rank)
+            with errors_as_rank(rank, lambda: self._mode):
+                self._runs[rank] = self._run(rank)
         except StageNotRunError as missing:
             return missing.rank
         return None
@@ -143,32 +153,60 @@ class RankProgram:
                         with fake_copies(None):
                             return self._run_built(rank, model, mesh, reads)
                     except Exception as error:
-                        # The program may keep tensors on meta where they are not found.
-                        if raised_by_signal_handler(error) or not mixes_devices(error):
+                        # The program may keep tensors on meta where they are not found, with errors of every kind.
+                        if isinstance(error, (OpflopsError, StageNotRunError)) or raised_by_signal_handler(error):
                             raise
                         self.builds_on_meta = False
         # Some wrappers look at values, or keep the tensors that they find.
-        with fake_rank(rank, self.mesh) as mesh, rank_reads(self.mesh) as reads, fake_copies(None):
+        with (
+            fake_rank(rank, self.mesh) as mesh,
+            rank_reads(self.mesh) as reads,
+            fake_copies(self._state, self._replace_tensors) as copies,
+        ):
+            build = self.build if self._state is None else with_copies(self.build, copies)
             with created_on(CPU):
-                model = self.build(mesh)
+                model = build(mesh)
             return self._run_built(rank, model, mesh, reads)
+
+    def _replace_tensors(self) -> dict[int, Tensor]:
+        """Make tensors on the CPU for those of the program that are on other devices, by the identity of these."""
+        found = [] if self._state is None else [*reached_state(self._state, into_code=False)]
+        tensors = [each for each in found if isinstance(each, Tensor)]
+        for module in found:
+            if isinstance(module, nn.Module):
+                tensors += [*module.parameters(), *module.buffers()]
+        return {id(each): _on_cpu(each) for each in tensors if each.device != CPU and not is_lazy(each)}
 
     def _run_built(self, rank: int, model: Any, mesh: Any, reads: RankReads) -> RankRun:
         step = as_step(model)
-        if not callable(step):
+        if (self.backward or self.optimizer is not None) and lacks_loss(model):
+            raise OpflopsError(
+                f"{'backward=True' if self.backward else 'An optimizer'} needs gradients, and a pipeline computes them "
+                f"from its loss, which this {type(model).__name__} does not have. Give it one: "
+                f"{type(model).__name__}(..., loss_fn=...)."
+            )
+        if not callable(step) or isinstance(step, type):
             raise OpflopsError(
                 f"build(mesh) returned {describe(model)}. It must return the sharded model, a pipeline schedule, or a "
                 "function of the inputs that runs a step."
             )
         models = _models_of(model)
+        for each in models:
+            if (found := self._existing.module_with(each)) is not None:
+                raise OpflopsError(
+                    f"build(mesh) returned something that uses a {name_of(found)} from before it ran, or from when it "
+                    "ran as another rank, and plan() would change it. Make the model inside build, for each rank anew."
+                )
+        for each in models:
+            self._existing.add(each)
         if self.builds_on_meta:
             for each in models:
                 replace_tensors(each, fake_copy)
             step = with_fake_tensors(step)
         with ExitStack() as stack:
             stack.enter_context(stage_shapes_exchanged(self._shapes, rank))
+            stack.enter_context(fake_reductions())
             for each in models:
-                stack.enter_context(fake_reductions(each))
                 finish_sharding(each)
             args, kwargs = self._inputs(mesh)
             reads.in_step = True
@@ -183,15 +221,16 @@ class RankProgram:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Profile:
-        mode = OpFlopMode(causal=self.causal, memory=self.memory, allocator=self.allocator)
+        mode = self._mode = OpFlopMode(causal=self.causal, memory=self.memory, allocator=self.allocator)
         with mode.expect(models):
             if mode.memory_tracker is not None:
                 # Some buffers of collectives are seen on meta, which fake tensors consist of.
                 mode.memory_tracker.storages.only_device = CPU
-            outputs = call_model(step, args, kwargs)
-            # A pipeline, or a function that runs a whole step, has computed gradients already.
-            if (self.backward or self.optimizer is not None) and not _has_gradients(models):
-                run_backward(find_differentiable(outputs))
+            with reductions_divided(models):
+                outputs = call_model(step, args, kwargs)
+                # A pipeline, or a function that runs a whole step, has computed gradients already.
+                if (self.backward or self.optimizer is not None) and not _has_gradients(models):
+                    run_backward(find_differentiable(outputs))
             # As in a training step, the optimizer finds gradients only.
             del outputs
             if self.optimizer is not None:
@@ -230,7 +269,16 @@ def _models_of(model: Any) -> list[nn.Module]:
     """List the models that what was built has: itself, those of a pipeline's stages, or those that a function uses."""
     state = [*bound_state(model), *state_in([closure_state(model), model]), *modules_of_helpers(model)]
     state += modules_of_pipelines(model)
+    if not isinstance(model, nn.Module):
+        state += reached_state(model)
     return outermost(each for each in state if isinstance(each, nn.Module))
+
+
+def _on_cpu(tensor: Tensor) -> Tensor:
+    made = torch.empty_like(tensor, device=CPU)
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(made.detach(), requires_grad=tensor.requires_grad)
+    return made.detach().requires_grad_(tensor.requires_grad)
 
 
 def with_fake_tensors(step: Callable[..., Any]) -> Callable[..., Any]:

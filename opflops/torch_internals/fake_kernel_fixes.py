@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from torch._prims_common import suggest_memory_format
+from torch._subclasses.fake_tensor import FakeTensor
 
 from opflops.torch_internals.fake_index_checks import check_indices
 
@@ -21,16 +22,23 @@ _CUDNN_RNN_BACKWARD = torch.ops.aten._cudnn_rnn_backward.default
 DEVICE_OF_TENSOR = torch.ops.prim.device.default
 """The operator behind ``tensor.device``. Modules ask for the device of each parameter several times."""
 
+COPY = torch.ops.aten.copy_.default
+"""What data parallelism in C++ copies a gradient to its bucket by, if there is a hook for that."""
+
 _GROUPED_MM = getattr(getattr(torch.ops.aten, "_grouped_mm", None), "default", None)
+_RUN_HERE = (FakeTensor, torch.nn.Parameter)
 _OTHER_GROUPED_DTYPES = (torch.float32, torch.float16)
 
 
-def result_without_kernel(mode: FakeTensorMode, func: Any, args: Sequence[Any]) -> Any:
+def result_without_kernel(mode: FakeTensorMode, func: Any, types: Sequence[type], args: Sequence[Any]) -> Any:
     """Return the result of an operator that has no kernel for fake tensors; None for all others.
 
     These are the backward of cuDNN's RNN, whose gradients have the shapes of input, hidden state, cell state and
     weights, and grouped matmuls in float32 and float16, which the fake kernel refuses although devices have them.
+    Classes of arguments other than fake tensors run an operator on tensors of their own.
     """
+    if (func is _GROUPED_MM or func is _CUDNN_RNN_BACKWARD) and any(not issubclass(each, _RUN_HERE) for each in types):
+        return None
     if func is _GROUPED_MM and args[0].dtype in _OTHER_GROUPED_DTYPES and args[0].dtype == args[1].dtype:
         return _grouped_matmul(mode, *args)
     if func is not _CUDNN_RNN_BACKWARD:
@@ -65,6 +73,9 @@ def corrected_result(mode: FakeTensorMode, func: Any, args: Sequence[Any], out: 
     Raises:
         IndexError: An index whose value is known is out of range.
     """
+    if out is NotImplemented:
+        # The class of an argument, such as one of distributed tensors, runs the operator on tensors of its own.
+        return out
     if mode.shape_env is None:
         check_indices(func, args)
     correct = _CORRECTIONS.get(func)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import sys
-import warnings
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from torch.distributed.device_mesh import DeviceMesh
-
-# The collectives whose first argument is filled.
-_FILLING = {"allreduce", "allgather", "_allgather_base", "_reduce_scatter_base", "broadcast", "alltoall_base"}
 
 
 def is_distributed_available() -> bool:
@@ -56,6 +53,8 @@ def fake_rank(rank: int, mesh: Mapping[str, int]) -> Iterator[DeviceMesh]:
         world *= size
     # Making a group replaces what writes tracebacks.
     tracker, hook = _random._rng_tracker, sys.excepthook
+    # Collectives on meta draw numbers. All ranks begin with the same, as those with one seed.
+    numbers, torch_numbers = random.getstate(), torch.get_rng_state()
     data_parallel: Any = parallel.distributed
     verify = data_parallel._verify_param_shape_across_processes
     try:
@@ -69,6 +68,8 @@ def fake_rank(rank: int, mesh: Mapping[str, int]) -> Iterator[DeviceMesh]:
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+        random.setstate(numbers)
+        torch.set_rng_state(torch_numbers)
         _random._rng_tracker, sys.excepthook = tracker, hook
         data_parallel._verify_param_shape_across_processes = verify
         _forget_sharding()
@@ -117,70 +118,6 @@ def finish_sharding(model: torch.nn.Module) -> None:
                     parameter.reset_sharded_param()
                     parameter._init_extensions()
                 group._reset_sharded_params = True
-
-
-@contextmanager
-def fake_reductions(model: torch.nn.Module) -> Iterator[None]:
-    """Let the wrappers of a model reduce gradients; what a fake group returns has no result, which C++ code needs."""
-    for module in model.modules():
-        if distributed_by(module) == DATA_PARALLEL and not module._comm_hooks:
-            _average_gradients(module)
-    with warnings.catch_warnings(), _futures_have_results():
-        # It compares addresses, of which fake tensors have none; no two of them are the same.
-        warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
-        yield
-
-
-@contextmanager
-def _futures_have_results() -> Iterator[None]:
-    """Let the future of a collective hold the tensors that it fills, for which hooks wait; a fake one holds None."""
-    from torch.distributed import ProcessGroup, Work  # noqa: PLC0415 - as above
-
-    filled: list[tuple[Any, list[torch.Tensor]]] = []
-
-    def noting(original: Callable[..., Any]) -> Callable[..., Any]:
-        def collective(group: Any, tensors: Any, *args: Any, **kwargs: Any) -> Any:
-            work = original(group, tensors, *args, **kwargs)
-            # A hook asks at once.
-            filled[:] = [(work, tensors if isinstance(tensors, list) else [tensors])]
-            return work
-
-        return collective
-
-    def get_future(work: Any) -> torch.futures.Future[Any]:
-        done: torch.futures.Future[Any] = torch.futures.Future()
-        done.set_result(next((tensors for each, tensors in filled if each is work), None))
-        return done
-
-    with ExitStack() as stack:
-        for name in _FILLING & vars(ProcessGroup).keys():
-            stack.callback(setattr, ProcessGroup, name, vars(ProcessGroup)[name])
-            setattr(ProcessGroup, name, noting(getattr(ProcessGroup, name)))
-        stack.callback(setattr, Work, "get_future", vars(Work)["get_future"])
-        setattr(Work, "get_future", get_future)  # noqa: B010 - which types it as a property
-        yield
-
-
-def _average_gradients(wrapper: Any) -> None:
-    """Let ``DistributedDataParallel`` do by hooks in Python what it does in C++: divide each gradient, and add up."""
-    size = wrapper.process_group.size()
-
-    def divide(gradient: torch.Tensor) -> torch.Tensor:
-        return gradient / size if wrapper.require_backward_grad_sync else gradient
-
-    def add_up(group: Any, bucket: Any) -> torch.futures.Future[torch.Tensor]:
-        gradients = bucket.buffer()
-        torch.distributed.all_reduce(gradients, group=group)
-        done: torch.futures.Future[torch.Tensor] = torch.futures.Future()
-        done.set_result(gradients)
-        return done
-
-    # The wrapper compares them with classes, and not with their names.
-    add_up.__annotations__.clear()
-    wrapper.register_comm_hook(wrapper.process_group, add_up)
-    for parameter in wrapper.parameters():
-        if parameter.requires_grad:
-            parameter.register_hook(divide)
 
 
 def _forget_sharding() -> None:

@@ -187,7 +187,7 @@ def _with_python_kernels(
                     made = get_result(func, args)
                 if made is not None:
                     return made
-            out = result_without_kernel(mode, func, args)
+            out = result_without_kernel(mode, func, types, args)
             if out is not None:
                 return out
             hiding.extend([func] if hides_memory(func, args) else ())

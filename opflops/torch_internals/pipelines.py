@@ -21,6 +21,11 @@ def is_schedule(value: object) -> bool:
     return module is not None and isinstance(value, module._PipelineSchedule)
 
 
+def lacks_loss(value: Any) -> bool:
+    """Return whether a value is a schedule of a pipeline that only runs forward, as it has no loss."""
+    return is_schedule(value) and value._loss_fn is None
+
+
 def stages_of(value: Any) -> list[Any]:
     """Return the stages that a schedule runs on this rank, or a stage; none if the value is something else."""
     if is_schedule(value):
