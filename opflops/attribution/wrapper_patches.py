@@ -16,10 +16,11 @@ from opflops.attribution.phase_patches import call_entered
 from opflops.attribution.shared_work import Bucket, DueBuckets
 from opflops.attribution.subgraphs import counting_modes_disabled
 from opflops.torch_internals import distributed_wrappers as wrappers
+from opflops.torch_internals.autograd import accumulated_leaf
 from opflops.torch_internals.dispatch import dispatch_modes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import ModuleType
 
     from torch import Tensor, nn
@@ -239,6 +240,33 @@ def _wrap_stage_end(original: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+class _OfTheirModules:
+    """Go through nodes that stand for parameters, each time in the module of the parameter and in phase backward."""
+
+    def __init__(self, nodes: Iterable[Any]) -> None:
+        self._nodes = nodes
+
+    def __iter__(self) -> Iterator[Any]:
+        for node in self._nodes:
+            with ExitStack() as entered:
+                for stack in module_stacks_of(dispatch_modes()):
+                    place = stack.roots.parameter_owner(accumulated_leaf(node))
+                    entered.callback(stack.leave, stack.enter_place(place, BACKWARD))
+                yield node
+
+
+def _wrap_stage_weights(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Attribute what is added to the gradient of a parameter, outside any backward, to its module's backward."""
+
+    @wraps(original)
+    def call(weights: Any, param_groups: Any, *args: Any, **kwargs: Any) -> Any:
+        if module_stacks_of(dispatch_modes()):
+            wrappers.map_weight_nodes(param_groups, _OfTheirModules)
+        return original(weights, param_groups, *args, **kwargs)
+
+    return call
+
+
 def _wrap_messages(phase: str, original: Callable[..., Any]) -> Callable[..., Any]:
     """Attribute the messages of a stage to it, in the phase of what they carry."""
 
@@ -280,6 +308,7 @@ _WRAPPERS: dict[str, Wrapper] = {
     wrappers.CALLBACK: _wrap_callback,
     wrappers.STAGE_RUN: _wrap_stage_run,
     wrappers.STAGE_END: _wrap_stage_end,
+    wrappers.STAGE_WEIGHTS: _wrap_stage_weights,
     wrappers.FORWARD_MESSAGES: partial(_wrap_messages, FORWARD),
     wrappers.BACKWARD_MESSAGES: partial(_wrap_messages, BACKWARD),
     wrappers.SETUP: _wrap_setup,

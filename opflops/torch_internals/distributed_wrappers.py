@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_map_only
 from opflops.torch_internals.dispatch import modes_disabled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import ModuleType
 
     from torch import nn
@@ -34,6 +34,7 @@ BUCKET = "give a hook the gradients of a bucket"
 CALLBACK = "call a function once a future is complete"
 STAGE_RUN = "run a microbatch in a stage"
 STAGE_END = "end the backward of a stage"
+STAGE_WEIGHTS = "add gradients to those of the parameters of a stage"
 FORWARD_MESSAGES = "list the messages of a microbatch's forward"
 BACKWARD_MESSAGES = "list those of its backward"
 SETUP = "set up a pipeline"
@@ -57,6 +58,7 @@ _CALLABLES = (
     (*_FUTURES, ("then", "add_done_callback"), CALLBACK),
     (*_STAGES, ("forward_one_chunk", "backward_one_chunk", "backward_weight_one_chunk"), STAGE_RUN),
     (*_STAGES, ("perform_reduce_grad", "scale_grads"), STAGE_END),
+    (_STAGES[0], "", ("stage_backward_weight",), STAGE_WEIGHTS),
     (*_STAGES, ("get_fwd_recv_ops", "get_fwd_send_ops"), FORWARD_MESSAGES),
     (*_STAGES, ("get_bwd_recv_ops", "get_bwd_send_ops"), BACKWARD_MESSAGES),
     (_SCHEDULES, "PipelineScheduleSingle", ("_initialize_stage",), SETUP),
@@ -71,12 +73,12 @@ class WrapperCallable(NamedTuple):
     """Name a function of a wrapper.
 
     Attributes:
-        owner: Its class.
+        owner: Its class, or its module.
         name: Its name there.
         purpose: What it does, such as ``UNIT_GATHER``.
     """
 
-    owner: type
+    owner: type | ModuleType
     name: str
     purpose: str
 
@@ -86,8 +88,9 @@ def wrapper_callables(module: ModuleType | None = None) -> Iterator[WrapperCalla
     for module_name, class_name, names, purpose in _CALLABLES:
         if module is not None and module.__name__ != module_name:
             continue
-        owner = vars(sys.modules.get(module_name, torch)).get(class_name)
-        if isinstance(owner, type):
+        loaded = sys.modules.get(module_name)
+        owner = vars(loaded).get(class_name) if loaded is not None and class_name else loaded
+        if owner is not None:
             yield from (WrapperCallable(owner, name, purpose) for name in names if name in vars(owner))
 
 
@@ -170,6 +173,15 @@ def parallel_stage(stage: Any) -> nn.Module | None:
     """Return the module of a stage if it is data-parallel, whose last backward alone reduces gradients; else None."""
     module: nn.Module = stage.submod
     return module if isinstance(module, torch.nn.parallel.DistributedDataParallel) else None
+
+
+def map_weight_nodes(groups: list[dict[str, Any]], change: Callable[[Iterable[Any]], Iterable[Any]]) -> None:
+    """Change how a zero-bubble schedule goes through the nodes that stand for parameters, of groups of these.
+
+    It adds to the gradient of each parameter as it comes to its node.
+    """
+    for group in groups:
+        group["params"] = change(group["params"])
 
 
 def message_tensors(messages: Iterable[Any]) -> list[torch.Tensor]:
