@@ -9,7 +9,7 @@ import torch
 from torch import distributed, nn
 from torch.distributed import pipelining
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from opflops import OpFlopMode, Profile, annotate
@@ -67,6 +67,25 @@ def test_a_group_of_units_knows_the_bytes_of_each_module():
     assert wrappers.unit_modules(group) == {net.a: 4 * (4 * 8 + 8), net.b: 4 * 8 * 4}
     single = fully_shard(Net(), mesh=mesh())
     assert list(wrappers.unit_modules(fully_shard.state(single)._fsdp_param_groups[0])) == [single]
+
+
+@pytest.mark.parametrize("reduce_dtype", [None, torch.bfloat16])
+@pytest.mark.parametrize("is_reduced", [True, False])
+def test_sharded_gradients_are_gradients_in_every_step(reduce_dtype, is_reduced):
+    """Also those of a step that are gone at the end of the block, and those that wait to be reduced."""
+    net = fully_shard(Net(), mesh=mesh(), mp_policy=MixedPrecisionPolicy(reduce_dtype=reduce_dtype))
+    net(X).sum().backward()
+    net.zero_grad()
+    net.set_requires_gradient_sync(is_reduced)
+    with OpFlopMode(memory=True) as mode:
+        for _ in range(3):
+            net(X).sum().backward()
+            torch.zeros(1, dtype=torch.int16)
+            net.zero_grad()
+    found = [each.live for each in mode.profile.memory.timeline if each.at.op == "aten.zeros"]
+    # Of 72 parameters; what waits has the dtype of the reduction.
+    size = 2 if reduce_dtype is not None and not is_reduced else 4
+    assert [(live.gradients, live.temporaries) for live in found] == [(72 * size, 2)] * 3
 
 
 def test_buckets_are_read_without_memory_and_without_being_counted():

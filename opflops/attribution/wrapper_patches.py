@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
+from opflops.attribution.memory_patches import tracking_modes
 from opflops.attribution.module_context import BACKWARD, FORWARD, OUTSIDE
 from opflops.attribution.module_stack import counting_modes, module_stacks_of
 from opflops.attribution.phase_patches import call_entered
@@ -85,6 +86,20 @@ def _wrap_unit(phase: str | None) -> Wrapper:
         return call
 
     return wrap
+
+
+def _wrap_reduction(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Attribute the reduction of a unit of FSDP to it, and show trackers of memory the gradients that it made."""
+    attributed = _wrap_unit(BACKWARD)(original)
+
+    @wraps(original)
+    def call(group: Any, *args: Any, **kwargs: Any) -> Any:
+        result = attributed(group, *args, **kwargs)
+        for mode in tracking_modes():
+            mode.memory_tracker.see_gradients(wrappers.unit_gradients(group))
+        return result
+
+    return call
 
 
 def _wrap_for(module_of: Callable[[Any], nn.Module]) -> Wrapper:
@@ -299,7 +314,7 @@ def _wrap_setup(original: Callable[..., Any]) -> Callable[..., Any]:
 
 _WRAPPERS: dict[str, Wrapper] = {
     wrappers.UNIT_GATHER: _wrap_unit(None),
-    wrappers.UNIT_REDUCE: _wrap_unit(BACKWARD),
+    wrappers.UNIT_REDUCE: _wrap_reduction,
     wrappers.FLAT_GATHER: _wrap_for(wrappers.flat_parameter_module),
     wrappers.DATA_PARALLEL: _wrap_parallel_forward,
     wrappers.PARALLEL_REST: _wrap_for(lambda model: model),

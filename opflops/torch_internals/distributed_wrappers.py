@@ -117,6 +117,17 @@ def unit_modules(group: Any) -> dict[nn.Module, int]:
     return sizes
 
 
+def unit_gradients(group: Any) -> list[torch.Tensor]:
+    """Return the gradients that a group of parameters of ``fully_shard`` keeps beside those of its leaves.
+
+    These are what the gradients of leaves were reduced to, and what is yet to be reduced.
+    """
+    kept = [getattr(group, "_partial_reduce_output", None)]
+    for parameter in group.fsdp_params:
+        kept += [parameter.sharded_param.grad, getattr(parameter, "unsharded_accumulated_grad", None)]
+    return [each for each in kept if each is not None]
+
+
 def flat_parameter_module(handle: Any) -> nn.Module:
     """Return the module whose parameters FSDP made one flat parameter of."""
     module: nn.Module = handle._fully_sharded_module
