@@ -348,6 +348,60 @@ def test_what_sharded_optimizers_send_is_in_phase_optimizer():
     assert all(sent)
 
 
+def clip(model, rank, _optimizer):
+    """Make the gradients as long as one, in a norm that all ranks agree on."""
+    model(data(rank)).square().sum().backward()
+    model.clip_grad_norm_(1.0)
+    return local(each.grad for each in model.parameters())
+
+
+def clipped_or_averaged(_rank, world):
+    from torch.distributed.algorithms.model_averaging import averagers, utils  # noqa: PLC0415 - they warn
+    from torch.distributed.optim import PostLocalSGDOptimizer  # noqa: PLC0415 - it warns
+
+    class Weighted(averagers.ModelAverager):
+        def average_parameters(self, params):
+            for each in params:
+                distributed.all_reduce(each.data.div_(world))
+
+    def flat_net():
+        return FullyShardedDataParallel(Net(), device_id=CPU), None
+
+    def averaging():
+        model = Net()
+        averager = averagers.PeriodicModelAverager(period=1, warmup_steps=0)
+        return model, PostLocalSGDOptimizer(torch.optim.SGD(model.parameters(), 0.1, foreach=False), averager)
+
+    def by(function):
+        def run(model, _rank, _optimizer):
+            with torch.no_grad():
+                function(model.parameters())
+            return local(model.parameters())
+
+        return run
+
+    def net():
+        return Net(), None
+
+    return {
+        "clipped": counted(flat_net, 1, clip),
+        "optimizer": counted(averaging),
+        "own averager": counted(net, 1, by(lambda parameters: Weighted().average_parameters(parameters))),
+        "function": counted(net, 1, by(lambda parameters: utils.average_parameters(parameters, None))),
+    }
+
+
+def test_clipping_sharded_gradients_and_averaging_parameters_are_in_phase_optimizer():
+    """Two ranks agree on a norm, which has four bytes, or on the mean of all parameters: each sends as much."""
+    for found in on_ranks(clipped_or_averaged, 2):
+        sent = {name: result["sent"] for name, result in found.items()}
+        assert sent["clipped"].pop(("optimizer", "")) == (1, 4)
+        assert {phase for phase, _ in sent["clipped"]} <= {"forward", "backward"}
+        assert all(path for _, path in sent["clipped"])
+        assert sent["optimizer"] == sent["function"] == {("optimizer", ""): (1, sum(LAYERS.values()))}
+        assert sent["own averager"] == {("optimizer", ""): (8, sum(LAYERS.values()))}
+
+
 def two_axes(rank, world):
     from torch.distributed.tensor.parallel import (  # noqa: PLC0415 - few programs need it
         ColwiseParallel,
