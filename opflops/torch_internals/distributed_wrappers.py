@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -15,7 +16,7 @@ from torch.utils._pytree import tree_map_only
 from opflops.torch_internals.dispatch import modes_disabled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import ModuleType
 
     from torch import nn
@@ -132,6 +133,45 @@ def flat_parameter_module(handle: Any) -> nn.Module:
     """Return the module whose parameters FSDP made one flat parameter of."""
     module: nn.Module = handle._fully_sharded_module
     return module
+
+
+# By the handle of each flat parameter. They live as long, so that their identities stay theirs.
+_whole: WeakKeyDictionary[Any, list[torch.Tensor]] = WeakKeyDictionary()
+_FLAT_NAME = "_flat_param"
+
+
+def whole_parameters(wrapper: nn.Module) -> dict[int, dict[str, torch.Tensor]]:
+    """Return what stands for the parameters that a wrapper of FSDP made one flat one of, of which a rank has a shard.
+
+    These are tensors without memory, of the shapes before, by the identity of the module that registered them, and
+    by name. One that was registered twice is the same tensor.
+    """
+    handle: Any = getattr(wrapper, "_handle", None)
+    if handle is None:
+        return {}
+    flat = handle.flat_param
+    standing = _whole.get(handle)
+    if standing is None:
+        with modes_disabled():
+            dtype = handle._orig_param_dtype
+            standing = _whole[handle] = [torch.empty(shape, dtype=dtype, device="meta") for shape in flat._shapes]
+    # With ``use_orig_params``, each one can be frozen alone.
+    for tensor, each in zip(standing, getattr(flat, "_params", None) or [flat] * len(standing), strict=True):
+        tensor.requires_grad = each.requires_grad
+    found: dict[int, dict[str, torch.Tensor]] = {id(handle._fully_sharded_module): {}}
+    first: dict[tuple[int, str], torch.Tensor] = {}
+    for info, tensor in zip(flat._param_infos, standing, strict=True):
+        first[id(info.module), info.param_name] = tensor
+        found.setdefault(id(info.module), {})[info.param_name] = tensor
+    for info in flat._shared_param_infos:
+        shared = first[id(info.prim_module), info.prim_param_name]
+        found.setdefault(id(info.module), {})[info.param_name] = shared
+    return found
+
+
+def with_whole_parameters(registered: Mapping[str, Any], whole: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """Return the parameters that a module registers, with those of :func:`whole_parameters` for their shards."""
+    return {**{name: each for name, each in registered.items() if name != _FLAT_NAME}, **whole}
 
 
 class _WithoutMemory(TorchDispatchMode):
