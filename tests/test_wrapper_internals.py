@@ -9,7 +9,7 @@ import torch
 from torch import distributed, nn
 from torch.distributed import pipelining
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from opflops import OpFlopMode, Profile, annotate
@@ -67,6 +67,30 @@ def test_a_group_of_units_knows_the_bytes_of_each_module():
     assert wrappers.unit_modules(group) == {net.a: 4 * (4 * 8 + 8), net.b: 4 * 8 * 4}
     single = fully_shard(Net(), mesh=mesh())
     assert list(wrappers.unit_modules(fully_shard.state(single)._fsdp_param_groups[0])) == [single]
+
+
+@pytest.mark.parametrize("use_orig_params", [True, False])
+def test_a_flat_parameter_knows_what_it_was_made_of(use_orig_params):
+    """The module, name, shape and dtype of each, tied ones as one; they keep their identity as long as the wrapper."""
+    net = Net()
+    net.tied = nn.Linear(4, 8)
+    net.tied.weight = net.a.weight
+    wrapper = FullyShardedDataParallel(net.bfloat16(), use_orig_params=use_orig_params, device_id=CPU)
+    found = wrappers.whole_parameters(wrapper)
+    shapes = {key: {name: tuple(each.shape) for name, each in own.items()} for key, own in found.items()}
+    assert shapes == {
+        id(net): {},
+        id(net.a): {"weight": (8, 4), "bias": (8,)},
+        id(net.b): {"weight": (4, 8)},
+        id(net.tied): {"weight": (8, 4), "bias": (8,)},
+    }
+    assert found[id(net.tied)]["weight"] is found[id(net.a)]["weight"]
+    assert {each.dtype for own in found.values() for each in own.values()} == {torch.bfloat16}
+    again = wrappers.whole_parameters(wrapper)
+    assert all(again[key][name] is each for key, own in found.items() for name, each in own.items())
+    assert wrappers.whole_parameters(net) == {}
+    registered = {"_flat_param": 1, "weight": 2, "other": 3}
+    assert wrappers.with_whole_parameters(registered, {"weight": 4}) == {"weight": 4, "other": 3}
 
 
 @pytest.mark.parametrize("reduce_dtype", [None, torch.bfloat16])
