@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from opflops.attribution.memory_patches import tracking_modes
 from opflops.attribution.module_context import BACKWARD, FORWARD, OUTSIDE
 from opflops.attribution.module_stack import counting_modes, module_stacks_of
-from opflops.attribution.phase_patches import call_entered
+from opflops.attribution.phase_patches import call_entered, wrap_optimizer_function
 from opflops.attribution.shared_work import Bucket, DueBuckets
 from opflops.attribution.subgraphs import counting_modes_disabled
 from opflops.torch_internals import distributed_wrappers as wrappers
@@ -327,4 +327,5 @@ _WRAPPERS: dict[str, Wrapper] = {
     wrappers.FORWARD_MESSAGES: partial(_wrap_messages, FORWARD),
     wrappers.BACKWARD_MESSAGES: partial(_wrap_messages, BACKWARD),
     wrappers.SETUP: _wrap_setup,
+    wrappers.OPTIMIZER_WORK: wrap_optimizer_function,
 }

@@ -115,14 +115,6 @@ class Plan:
         if keys == ("rank",):
             return {rank: each.profile.total for rank, each in self._numbered()}
         sums: dict[Any, Cost] = {}
-        if "rank" in keys:
-            grouped = {id(each): each.profile.by(*keys) for each in self.classes}
-            for rank, each in self._numbered():
-                for value, cost in grouped[id(each)].items():
-                    # The rows of a class have no rank.
-                    named = tuple(rank if key == "rank" else part for key, part in zip(keys, value, strict=True))
-                    sums[named] = cost
-            return sums
         for each in self.classes:
             for value, cost in each.profile.by(*keys).items():
                 sums[value] = sums.get(value, ZERO) + cost * len(each)

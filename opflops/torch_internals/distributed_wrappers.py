@@ -40,6 +40,8 @@ FORWARD_MESSAGES = "list the messages of a microbatch's forward"
 BACKWARD_MESSAGES = "list those of its backward"
 SETUP = "set up a pipeline"
 
+OPTIMIZER_WORK = "clip gradients or average parameters"
+
 _GROUPS = "torch.distributed.fsdp._fully_shard._fsdp_param_group", "FSDPParamGroup"
 _HANDLES = "torch.distributed.fsdp._flat_param", "FlatParamHandle"
 _PARALLEL = "torch.nn.parallel.distributed", "DistributedDataParallel"
@@ -47,6 +49,9 @@ _BUCKETS = "torch._C._distributed_c10d", "GradBucket"
 _FUTURES = "torch._C", "Future"
 _STAGES = "torch.distributed.pipelining.stage", "_PipelineStageBase"
 _SCHEDULES = "torch.distributed.pipelining.schedules"
+_FLAT = "torch.distributed.fsdp.fully_sharded_data_parallel", "FullyShardedDataParallel"
+# The functions that the averagers of parameters call.
+_AVERAGING = "torch.distributed.algorithms.model_averaging.utils"
 
 _CALLABLES = (
     (*_GROUPS, ("unshard", "wait_for_unshard"), UNIT_GATHER),
@@ -64,9 +69,11 @@ _CALLABLES = (
     (*_STAGES, ("get_bwd_recv_ops", "get_bwd_send_ops"), BACKWARD_MESSAGES),
     (_SCHEDULES, "PipelineScheduleSingle", ("_initialize_stage",), SETUP),
     (_SCHEDULES, "PipelineScheduleMulti", ("_initialize_stages",), SETUP),
+    (*_FLAT, ("clip_grad_norm_",), OPTIMIZER_WORK),
+    (_AVERAGING, "", ("average_parameters", "average_parameters_or_parameter_groups"), OPTIMIZER_WORK),
 )
 
-WRAPPER_MODULES = (_GROUPS[0], _HANDLES[0], _STAGES[0], _SCHEDULES)
+WRAPPER_MODULES = (_GROUPS[0], _HANDLES[0], _STAGES[0], _SCHEDULES, _FLAT[0], _AVERAGING)
 """The modules that a program may import long after ``torch``."""
 
 
