@@ -332,6 +332,78 @@ def test_a_recomputation_in_a_custom_function_is_known_by_grad_mode():
     assert macs(mode) == {("", "forward"): LINEAR, ("", "recompute"): LINEAR, ("", "backward"): 2 * LINEAR}
 
 
+class Twice(torch.autograd.Function):
+    """Double a tensor, with a backward that can be differentiated only once: it turns grad mode off for itself."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        return gradient * 2
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("retain_graph", [False, True])
+def test_a_backward_that_turns_grad_mode_off_recomputes_nothing(create_graph, retain_graph):
+    """What follows it in a pass that records its graph is backward work: also if that pass begins with it."""
+    for times in (1, 3):
+        x, net = X.clone().requires_grad_(), Net()
+        with OpFlopMode() as mode:
+            y = net(x)
+            for _ in range(times):
+                y = Twice.apply(y)
+            torch.autograd.grad(y, x, torch.ones_like(y), create_graph=create_graph, retain_graph=retain_graph)
+        assert macs(mode) == {
+            ("Net." + layer, phase): LINEAR for layer in ("first", "second") for phase in ("forward", "backward")
+        }
+        assert {phase for _, phase in ops(mode, "aten.mul")} >= {"forward", "backward"}
+        assert not any(row.phase == "recompute" for row in mode.profile.rows)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_checkpoint_beside_a_backward_that_turns_grad_mode_off(create_graph):
+    """The recomputation alone is that, whether the pass records its graph or not."""
+    x, model = X.clone().requires_grad_(), Checkpointed(reentrant=False, plain=True)
+    with OpFlopMode() as mode:
+        torch.autograd.grad(Twice.apply(model(Twice.apply(x))).sum(), x, create_graph=create_graph)
+    assert sorted(ops(mode, "aten.silu")) == [("Checkpointed", "forward"), ("Checkpointed", "recompute")]
+    found = macs(mode)
+    assert [found[f"Checkpointed.net.{name}", "backward"] for name in ("first", "second")] == [LINEAR, LINEAR]
+    # The last layer's result is not needed again.
+    assert {key: count for key, count in found.items() if key[1] == "recompute"} == {
+        ("Checkpointed.net.first", "recompute"): LINEAR
+    }
+
+
+def test_recomputations_one_inside_another_and_first_in_their_pass():
+    """Neither another pass in between nor being the first work of a pass hides that a forward is recomputed."""
+
+    class Again(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, w):
+            ctx.save_for_backward(x, w)
+            with torch.no_grad():
+                return torch.tanh(x @ w)
+
+        @staticmethod
+        def backward(ctx, gradient):
+            with torch.enable_grad():
+                x, w = (each.detach().requires_grad_() for each in ctx.saved_tensors)
+                (first,) = torch.autograd.grad(torch.tanh(x @ w), x, gradient)
+            with torch.enable_grad():
+                y = torch.tanh(x @ w)
+            return first, torch.autograd.grad(y, w, gradient)[0]
+
+    w = torch.ones(4, 4, requires_grad=True)
+    with OpFlopMode() as mode:
+        y = Again.apply(X.clone().requires_grad_(), w)
+        y.backward(torch.ones_like(y))
+    assert macs(mode) == {("", "forward"): LINEAR, ("", "recompute"): 2 * LINEAR, ("", "backward"): 2 * LINEAR}
+
+
 def test_checkpointed_outputs_that_nobody_uses_are_not_recomputed():
     """No gradient, no recomputation."""
     x = X.clone().requires_grad_()

@@ -227,6 +227,29 @@ def test_a_reentrant_backward_is_known_by_its_python_frames():
     assert not autograd.in_reentrant_backward()
 
 
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.filterwarnings("ignore:Using backward:UserWarning")
+def test_whether_a_backward_records_its_graph_is_known(create_graph, elsewhere):
+    """From the call of the engine, of either entry; or that of another thread, as for the engine's own threads."""
+    seen = []
+
+    def see(_):
+        if elsewhere:
+            thread = threading.Thread(target=lambda: seen.append(autograd.records_graph()))
+            thread.start()
+            thread.join()
+        else:
+            seen.append(autograd.records_graph())
+
+    for entry in (torch.autograd.grad, torch.autograd.backward):
+        x = torch.ones(2, requires_grad=True)
+        y = x * x
+        y.register_hook(see)
+        entry(y.sum(), inputs=x, create_graph=create_graph, retain_graph=not create_graph)
+    assert seen == [create_graph] * 2
+
+
 def test_a_step_runs_in_a_recording():
     """Hooks run inside too, and the recording ends if the step raises; so it is for a step that a scheduler bound."""
     seen = []

@@ -9,7 +9,7 @@ import torch
 from torch import distributed, nn
 from torch.distributed import pipelining
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from opflops import OpFlopMode, Profile, annotate
@@ -51,7 +51,8 @@ def test_this_pytorch_has_every_function_of_wrappers_that_is_patched():
     """Otherwise what it does would be listed under the wrong module."""
     for module, owner, names, _ in wrappers._CALLABLES:
         for name in names:
-            assert callable(vars(getattr(importlib.import_module(module), owner))[name])
+            loaded = importlib.import_module(module)
+            assert callable(vars(getattr(loaded, owner) if owner else loaded)[name])
     assert wrappers.group_creations()
     assert wrappers.has_process_group()
     distributed.destroy_process_group()
@@ -66,6 +67,49 @@ def test_a_group_of_units_knows_the_bytes_of_each_module():
     assert wrappers.unit_modules(group) == {net.a: 4 * (4 * 8 + 8), net.b: 4 * 8 * 4}
     single = fully_shard(Net(), mesh=mesh())
     assert list(wrappers.unit_modules(fully_shard.state(single)._fsdp_param_groups[0])) == [single]
+
+
+@pytest.mark.parametrize("use_orig_params", [True, False])
+def test_a_flat_parameter_knows_what_it_was_made_of(use_orig_params):
+    """The module, name, shape and dtype of each, tied ones as one; they keep their identity as long as the wrapper."""
+    net = Net()
+    net.tied = nn.Linear(4, 8)
+    net.tied.weight = net.a.weight
+    wrapper = FullyShardedDataParallel(net.bfloat16(), use_orig_params=use_orig_params, device_id=CPU)
+    found = wrappers.whole_parameters(wrapper)
+    shapes = {key: {name: tuple(each.shape) for name, each in own.items()} for key, own in found.items()}
+    assert shapes == {
+        id(net): {},
+        id(net.a): {"weight": (8, 4), "bias": (8,)},
+        id(net.b): {"weight": (4, 8)},
+        id(net.tied): {"weight": (8, 4), "bias": (8,)},
+    }
+    assert found[id(net.tied)]["weight"] is found[id(net.a)]["weight"]
+    assert {each.dtype for own in found.values() for each in own.values()} == {torch.bfloat16}
+    again = wrappers.whole_parameters(wrapper)
+    assert all(again[key][name] is each for key, own in found.items() for name, each in own.items())
+    assert wrappers.whole_parameters(net) == {}
+    registered = {"_flat_param": 1, "weight": 2, "other": 3}
+    assert wrappers.with_whole_parameters(registered, {"weight": 4}) == {"weight": 4, "other": 3}
+
+
+@pytest.mark.parametrize("reduce_dtype", [None, torch.bfloat16])
+@pytest.mark.parametrize("is_reduced", [True, False])
+def test_sharded_gradients_are_gradients_in_every_step(reduce_dtype, is_reduced):
+    """Also those of a step that are gone at the end of the block, and those that wait to be reduced."""
+    net = fully_shard(Net(), mesh=mesh(), mp_policy=MixedPrecisionPolicy(reduce_dtype=reduce_dtype))
+    net(X).sum().backward()
+    net.zero_grad()
+    net.set_requires_gradient_sync(is_reduced)
+    with OpFlopMode(memory=True) as mode:
+        for _ in range(3):
+            net(X).sum().backward()
+            torch.zeros(1, dtype=torch.int16)
+            net.zero_grad()
+    found = [each.live for each in mode.profile.memory.timeline if each.at.op == "aten.zeros"]
+    # Of 72 parameters; what waits has the dtype of the reduction.
+    size = 2 if reduce_dtype is not None and not is_reduced else 4
+    assert [(live.gradients, live.temporaries) for live in found] == [(72 * size, 2)] * 3
 
 
 def test_buckets_are_read_without_memory_and_without_being_counted():

@@ -17,6 +17,7 @@ from opflops.torch_internals.autograd import (
     in_reentrant_backward,
     is_recomputation,
     next_sequence_nr,
+    records_graph,
     sequence_nr,
 )
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     # The fields of a StackEntry. Creating a plain tuple takes no function call.
     EntryTuple = tuple[ModuleContext, nn.Module | None, ModulePaths | None, str, int, ModuleContext, int, Any]
+
+MOST_PASSES = 64
 
 
 class BackwardAttribution:
@@ -53,8 +56,8 @@ class BackwardAttribution:
         self._thread = threading.get_ident()
         self.node_owners = NodeOwners(next_sequence_nr(), outside)
         self._node_owners_by_thread: dict[int, NodeOwners[ModuleContext]] = {self._thread: self.node_owners}
-        # The last backward pass that ran with grad mode off.
-        self._no_grad_task = -1
+        # The last backward passes of which this was asked, and whether they record a graph of themselves.
+        self._recording_passes: dict[int, bool] = {}
         # The last backward pass that created nodes, and the sequence number after the last one that was assigned.
         self._assigned_task, self._assigned_up_to = -1, 0
 
@@ -88,11 +91,10 @@ class BackwardAttribution:
         else:
             context = self._owners_of_pass().owner_of(number)
         phase = BACKWARD
-        if not torch.is_grad_enabled():
-            self._no_grad_task = task
-        else:
-            # A pass that runs with grad mode off turns it on only to recompute a forward.
-            if self._no_grad_task == task or is_recomputation(node):
+        if torch.is_grad_enabled():
+            # A pass that runs with grad mode off turns it on only to recompute a forward. One that runs with it on may
+            # turn it off and on again, as around a backward that can be differentiated only once.
+            if not self._records_graph(task) or is_recomputation(node):
                 phase = RECOMPUTE
             self._assign_new_nodes(task, context)
         return context, phase
@@ -110,6 +112,16 @@ class BackwardAttribution:
     def node_owner(self, number: int) -> ModuleContext:
         """Return the module that made the node of a sequence number."""
         return self._owners_of_pass().owner_of(number)
+
+    def _records_graph(self, task: int) -> bool:
+        """Return whether the backward pass that this thread is in records a graph of itself."""
+        known = self._recording_passes.get(task)
+        if known is None:
+            if len(self._recording_passes) >= MOST_PASSES:
+                # Few passes run at once, each inside another one or in a thread of its own.
+                self._recording_passes = {}
+            known = self._recording_passes[task] = records_graph()
+        return known
 
     def _assign_new_nodes(self, task: int, context: ModuleContext) -> None:
         """Assign the nodes that a backward pass creates, for double backward, to the module that it works for."""

@@ -10,7 +10,8 @@ from collections import OrderedDict
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from opflops.torch_internals.modules import ClassNames, class_name, named_paths
+from opflops.torch_internals.distributed_wrappers import whole_parameters, with_whole_parameters
+from opflops.torch_internals.modules import FSDP_ATTRIBUTE, ClassNames, class_name, named_paths
 from opflops.torch_internals.tensor_sizes import elements_of, read_tensors, reading_registered
 
 if TYPE_CHECKING:
@@ -130,7 +131,8 @@ class RegisteredTensors:
         root = paths.root()
         if root is None:
             return
-        reading = self._read(paths.items)
+        whole: dict[int, Any] = {}
+        reading = self._read(paths.items, whole)
         known = self._readings.get(paths.name, _NOT_READ)
         if not paths.unchanged or (
             known.contained != reading.contained
@@ -139,7 +141,7 @@ class RegisteredTensors:
             # Modules were added, replaced or removed, or there is a wrapper.
             paths.add(root, paths.name)
             items = paths.items
-            reading = self._read({key: items[key] for key in named_paths(root, paths.name)})
+            reading = self._read({key: items[key] for key in named_paths(root, paths.name)}, whole)
         # What is not initialized yet may be by the end of the next call.
         paths.unread = reading.is_lazy
         self._readings[paths.name] = reading
@@ -159,19 +161,21 @@ class RegisteredTensors:
     def read_made(self, paths: ModulePaths, module: nn.Module, path: str) -> None:
         """Read a module that was made during a forward, and those below it."""
         below = named_paths(module, path)
-        for reading in self._read({key: paths.items[key] for key in below}).by_module():
+        for reading in self._read({key: paths.items[key] for key in below}, {}).by_module():
             known = self._made.get(reading.path)
             if known is None or _elements(known) < _elements(reading):
                 self._made[reading.path] = reading
 
-    def _read(self, items: Mapping[int, tuple[weakref.ref[nn.Module], str]]) -> _Reading:
+    def _read(self, items: Mapping[int, tuple[weakref.ref[nn.Module], str]], whole: dict[int, Any]) -> _Reading:
         """Read modules.
 
         This runs for every module of every block, so it takes no function calls for those that register nothing.
 
         Args:
             items: A weak reference to each module and its path, by identity.
+            whole: What stands for the parameters of modules of which a rank has a shard; gets what wrappers know.
         """
+        known = len(whole)
         class_names = self._class_names
         found: list[tuple[weakref.ref[nn.Module], str, str, int, int]] = []
         names: list[str] = []
@@ -183,7 +187,11 @@ class RegisteredTensors:
                 continue
             if children := module._modules:  # noqa: SLF001 - as below
                 contained += children.values()
+                if FSDP_ATTRIBUTE in children:
+                    whole.update(whole_parameters(module))
             parameters, buffers = module._parameters, module._buffers  # noqa: SLF001 - what it registers itself
+            if whole and id(module) in whole:
+                parameters = with_whole_parameters(parameters, whole[id(module)])
             if parameters or buffers:
                 if type(parameters) not in _DICTS or type(buffers) not in _DICTS:
                     parameters, buffers = dict(parameters.items()), dict(buffers.items())
@@ -194,6 +202,9 @@ class RegisteredTensors:
                     tensors += buffers.values()
                 name = class_names[type(module)] or class_name(module)
                 found += [(reference, path, name, len(parameters), len(buffers))]
+        if len(whole) > known:
+            # A wrapper may come after what is in it.
+            return self._read(items, whole)
         with reading_registered():
             read, is_lazy = read_tensors(tensors)
         return _Reading(found, names, [*map(id, tensors)], read, [*map(id, contained)], is_lazy)

@@ -10,17 +10,19 @@ from contextlib import ExitStack
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
+from opflops.attribution.memory_patches import tracking_modes
 from opflops.attribution.module_context import BACKWARD, FORWARD, OUTSIDE
 from opflops.attribution.module_stack import counting_modes, module_stacks_of
-from opflops.attribution.phase_patches import call_entered
+from opflops.attribution.phase_patches import call_entered, wrap_optimizer_function
 from opflops.attribution.shared_work import Bucket, DueBuckets
 from opflops.attribution.subgraphs import counting_modes_disabled
 from opflops.torch_internals import distributed_wrappers as wrappers
+from opflops.torch_internals.autograd import accumulated_leaf
 from opflops.torch_internals.dispatch import dispatch_modes
 from opflops.torch_internals.pipelines import stages_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import ModuleType
 
     from torch import Tensor, nn
@@ -85,6 +87,20 @@ def _wrap_unit(phase: str | None) -> Wrapper:
         return call
 
     return wrap
+
+
+def _wrap_reduction(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Attribute the reduction of a unit of FSDP to it, and show trackers of memory the gradients that it made."""
+    attributed = _wrap_unit(BACKWARD)(original)
+
+    @wraps(original)
+    def call(group: Any, *args: Any, **kwargs: Any) -> Any:
+        result = attributed(group, *args, **kwargs)
+        for mode in tracking_modes():
+            mode.memory_tracker.see_gradients(wrappers.unit_gradients(group))
+        return result
+
+    return call
 
 
 def _wrap_for(module_of: Callable[[Any], nn.Module]) -> Wrapper:
@@ -253,6 +269,33 @@ def _wrap_stage_end(original: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+class _OfTheirModules:
+    """Go through nodes that stand for parameters, each time in the module of the parameter and in phase backward."""
+
+    def __init__(self, nodes: Iterable[Any]) -> None:
+        self._nodes = nodes
+
+    def __iter__(self) -> Iterator[Any]:
+        for node in self._nodes:
+            with ExitStack() as entered:
+                for stack in module_stacks_of(dispatch_modes()):
+                    place = stack.roots.parameter_owner(accumulated_leaf(node))
+                    entered.callback(stack.leave, stack.enter_place(place, BACKWARD))
+                yield node
+
+
+def _wrap_stage_weights(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Attribute what is added to the gradient of a parameter, outside any backward, to its module's backward."""
+
+    @wraps(original)
+    def call(weights: Any, param_groups: Any, *args: Any, **kwargs: Any) -> Any:
+        if module_stacks_of(dispatch_modes()):
+            wrappers.map_weight_nodes(param_groups, _OfTheirModules)
+        return original(weights, param_groups, *args, **kwargs)
+
+    return call
+
+
 def _wrap_messages(phase: str, original: Callable[..., Any]) -> Callable[..., Any]:
     """Attribute the messages of a stage to it, in the phase of what they carry."""
 
@@ -285,7 +328,7 @@ def _wrap_setup(original: Callable[..., Any]) -> Callable[..., Any]:
 
 _WRAPPERS: dict[str, Wrapper] = {
     wrappers.UNIT_GATHER: _wrap_unit(None),
-    wrappers.UNIT_REDUCE: _wrap_unit(BACKWARD),
+    wrappers.UNIT_REDUCE: _wrap_reduction,
     wrappers.FLAT_GATHER: _wrap_for(wrappers.flat_parameter_module),
     wrappers.DATA_PARALLEL: _wrap_parallel_forward,
     wrappers.PARALLEL_REST: _wrap_for(lambda model: model),
@@ -294,8 +337,10 @@ _WRAPPERS: dict[str, Wrapper] = {
     wrappers.CALLBACK: _wrap_callback,
     wrappers.STAGE_RUN: _wrap_stage_run,
     wrappers.STAGE_END: _wrap_stage_end,
+    wrappers.STAGE_WEIGHTS: _wrap_stage_weights,
     wrappers.FORWARD_MESSAGES: partial(_wrap_messages, FORWARD),
     wrappers.BACKWARD_MESSAGES: partial(_wrap_messages, BACKWARD),
     wrappers.SETUP: _wrap_setup,
     wrappers.SCHEDULE_RUN: _wrap_schedule_run,
+    wrappers.OPTIMIZER_WORK: wrap_optimizer_function,
 }

@@ -63,7 +63,11 @@ class StorageClassifier:
 
     def classify_gradients(self, leaves: Iterable[Tensor]) -> None:
         """Classify the gradients that leaves have."""
-        self.classify_all([grad for leaf in leaves if (grad := leaf.grad) is not None], GRADIENT)
+        self.see_gradients([grad for leaf in leaves if (grad := leaf.grad) is not None])
+
+    def see_gradients(self, gradients: Iterable[Tensor]) -> None:
+        """Classify tensors that are gradients."""
+        self.classify_all(gradients, GRADIENT)
 
     def unused_records_of(self, tensor: Tensor) -> list[StorageRecord]:
         """Return the records of a tensor's storages that the block did not use yet; make them if there are none."""

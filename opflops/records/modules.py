@@ -72,8 +72,9 @@ class ModuleRecord:
             then. A ``Parameter`` that several modules share counts for the first of them in the order of
             ``named_modules()``; of several models, the one that was called first. Two that are views of the same memory
             count twice, as for ``sum(p.numel() for p in model.parameters())``. Of modules that are made in each
-            forward, the one with the most counts. Of a ``DTensor`` the elements on all ranks count, as for ``numel()``;
-            what this rank holds is in :attr:`opflops.Profile.memory`.
+            forward, the one with the most counts. Of a ``DTensor`` the elements on all ranks count, as for ``numel()``,
+            and so they do of what ``FullyShardedDataParallel`` made a flat parameter of; what this rank holds is in
+            :attr:`opflops.Profile.memory`.
         trainable: Those that require a gradient.
         parameter_bytes: Their bytes.
         buffers: The elements of the buffers that it registers; shared ones as parameters.

@@ -53,6 +53,31 @@ def in_reentrant_backward() -> bool:
     return False
 
 
+def records_graph() -> bool:
+    """Return whether the backward pass that this thread is in records a graph of itself (``create_graph``).
+
+    Its nodes begin with grad mode on then, and off otherwise. The innermost call of the engine tells this. A thread of
+    the engine's own was started by none, but by one of those that wait in other threads; if these differ, a pass that
+    keeps its graph is taken for one that records.
+    """
+    flags = _create_graph_flags(sys._getframe())
+    if flags:
+        return flags[0]
+    found = {flag for frame in sys._current_frames().values() for flag in _create_graph_flags(frame)}
+    return found.pop() if len(found) == 1 else torch._C._autograd._get_current_graph_task_keep_graph()
+
+
+def _create_graph_flags(frame: Any) -> list[bool]:
+    """List the ``create_graph`` of the calls of the autograd engine that a thread is in, innermost first."""
+    flags = []
+    while frame is not None:
+        if frame.f_code is _engine_run_backward.__code__:
+            # After the roots: their gradients, whether to keep the graph, and whether to record one.
+            flags.append(bool(frame.f_locals["args"][2]))
+        frame = frame.f_back
+    return flags
+
+
 def checkpoint_callables() -> list[tuple[Any, str]]:
     """Return the functions that non-reentrant checkpointing passes the checkpointed function to, as owner and name."""
     return [(torch.utils.checkpoint, "_checkpoint_without_reentrant_generator")]

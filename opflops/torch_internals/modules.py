@@ -25,13 +25,14 @@ MODULE_CALL = torch.nn.Module._wrapped_call_impl
 Read by its own name, since ``__call__`` may be patched already.
 """
 
-_FSDP_ATTRIBUTE = "_fsdp_wrapped_module"
+FSDP_ATTRIBUTE = "_fsdp_wrapped_module"
+"""The name by which ``FullyShardedDataParallel`` holds the wrapped module."""
 
 WRAPPED_ATTRIBUTES = {
     "torch._dynamo.eval_frame.OptimizedModule": "_orig_mod",
     "torch.nn.parallel.data_parallel.DataParallel": "module",
     "torch.nn.parallel.distributed.DistributedDataParallel": "module",
-    "torch.distributed.fsdp.fully_sharded_data_parallel.FullyShardedDataParallel": _FSDP_ATTRIBUTE,
+    "torch.distributed.fsdp.fully_sharded_data_parallel.FullyShardedDataParallel": FSDP_ATTRIBUTE,
     # The base class of CheckpointWrapper and OffloadWrapper.
     "torch.distributed.algorithms._checkpoint.checkpoint_wrapper.ActivationWrapper": "_checkpoint_wrapped_module",
     # The same class in two packages, around what Fabric's strategy makes of the module.
@@ -120,7 +121,7 @@ def own_parameter(module: torch.nn.Module, name: str) -> torch.nn.Parameter | No
     if name:
         # A scripted module's table has no get().
         return module._parameters[name] if name in module._parameters else None  # noqa: SIM401
-    handle = getattr(module, "_handle", None) if wrapped_attribute(module) == _FSDP_ATTRIBUTE else None
+    handle = getattr(module, "_handle", None) if wrapped_attribute(module) == FSDP_ATTRIBUTE else None
     return None if handle is None else handle.flat_param
 
 
@@ -157,7 +158,7 @@ def distributed_by(module: torch.nn.Module) -> str:
     if extension := _extension_of(type(module)):
         return CLASS_EXTENSIONS[extension]
     attribute = wrapped_attribute(module)
-    if attribute == _FSDP_ATTRIBUTE:
+    if attribute == FSDP_ATTRIBUTE:
         return "FullyShardedDataParallel"
     is_parallel = attribute == "module" and any(each.__name__ == DATA_PARALLEL for each in type(module).__mro__)
     return DATA_PARALLEL if is_parallel else ""

@@ -77,7 +77,12 @@ def optimizer_callables() -> list[tuple[Any, str]]:
     clipping = sys.modules["torch.nn.utils.clip_grad"]
     functions += [(clipping, "_get_total_norm"), (clipping, "_clip_grads_with_norm_")]
     averaging = sys.modules.get("torch.optim.swa_utils")
-    return functions if averaging is None else functions + _methods(averaging.AveragedModel, "update_parameters")
+    if averaging is not None:
+        functions += _methods(averaging.AveragedModel, "update_parameters")
+    averagers = sys.modules.get("torch.distributed.algorithms.model_averaging.averagers")
+    if averagers is not None:
+        functions += _methods(averagers.ModelAverager, "average_parameters")
+    return functions
 
 
 def _methods(cls: type[Any], *names: str) -> list[tuple[Any, str]]:

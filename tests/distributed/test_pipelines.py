@@ -111,6 +111,11 @@ def counted(make, schedule, **names):
                 for row in profile.rows
                 if row.group and row.cost.bytes_written and not row.cost.sent
             },
+            "added": {
+                (row.phase, row.module, row.op): (row.calls, row.cost.ops)
+                for row in profile.rows
+                if row.op in {"aten.add", "aten.add_"}
+            },
             "types": {row.module: row.module_type for row in profile.rows if row.cost.macs},
             "remarks": profile.remarks,
         }
@@ -187,6 +192,17 @@ def test_a_rank_with_several_stages_keeps_them_apart():
                     if stage and rank_of[stage - 1] != rank:
                         expected["backward", root] = MESSAGES
                 assert found["sent"] == expected, name
+                # The gradients of each microbatch are added to those that are there, a number at a time.
+                added = {}
+                for (phase, path, _), (calls, ops) in found["added"].items():
+                    had = added.get((phase, path), (0, 0))
+                    added[phase, path] = had[0] + calls, had[1] + ops
+                steps = MICROBATCHES - (result[name].index(found) == 0)
+                assert added == {
+                    ("backward", f"Line (stage {stage}).part{stage}.{layer}"): (2 * steps, size * steps)
+                    for stage in stages[rank]
+                    for layer, size in (("up", 8 * 16 + 16), ("down", 8 * 16 + 8))
+                }, name
 
 
 def sharded_stages(rank, _world):

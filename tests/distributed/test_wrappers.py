@@ -348,6 +348,121 @@ def test_what_sharded_optimizers_send_is_in_phase_optimizer():
     assert all(sent)
 
 
+def clip(model, rank, _optimizer):
+    """Make the gradients as long as one, in a norm that all ranks agree on."""
+    model(data(rank)).square().sum().backward()
+    model.clip_grad_norm_(1.0)
+    return local(each.grad for each in model.parameters())
+
+
+def clipped_or_averaged(_rank, world):
+    from torch.distributed.algorithms.model_averaging import averagers, utils  # noqa: PLC0415 - they warn
+    from torch.distributed.optim import PostLocalSGDOptimizer  # noqa: PLC0415 - it warns
+
+    class Weighted(averagers.ModelAverager):
+        def average_parameters(self, params):
+            for each in params:
+                distributed.all_reduce(each.data.div_(world))
+
+    def flat_net():
+        return FullyShardedDataParallel(Net(), device_id=CPU), None
+
+    def averaging():
+        model = Net()
+        averager = averagers.PeriodicModelAverager(period=1, warmup_steps=0)
+        return model, PostLocalSGDOptimizer(torch.optim.SGD(model.parameters(), 0.1, foreach=False), averager)
+
+    def by(function):
+        def run(model, _rank, _optimizer):
+            with torch.no_grad():
+                function(model.parameters())
+            return local(model.parameters())
+
+        return run
+
+    def net():
+        return Net(), None
+
+    return {
+        "clipped": counted(flat_net, 1, clip),
+        "optimizer": counted(averaging),
+        "own averager": counted(net, 1, by(lambda parameters: Weighted().average_parameters(parameters))),
+        "function": counted(net, 1, by(lambda parameters: utils.average_parameters(parameters, None))),
+    }
+
+
+def test_clipping_sharded_gradients_and_averaging_parameters_are_in_phase_optimizer():
+    """Two ranks agree on a norm, which has four bytes, or on the mean of all parameters: each sends as much."""
+    for found in on_ranks(clipped_or_averaged, 2):
+        sent = {name: result["sent"] for name, result in found.items()}
+        assert sent["clipped"].pop(("optimizer", "")) == (1, 4)
+        assert {phase for phase, _ in sent["clipped"]} <= {"forward", "backward"}
+        assert all(path for _, path in sent["clipped"])
+        assert sent["optimizer"] == sent["function"] == {("optimizer", ""): (1, sum(LAYERS.values()))}
+        assert sent["own averager"] == {("optimizer", ""): (8, sum(LAYERS.values()))}
+
+
+class Frozen(nn.Module):
+    """Has a parameter of each kind: frozen, tied, of its own, and in the unit inside; and a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.part, self.norm = MLP(9, 14), nn.BatchNorm1d(9)
+        self.first, self.tied = nn.Linear(9, 9), nn.Linear(9, 9, bias=False)
+        self.tied.weight = self.first.weight
+        self.scale = nn.Parameter(torch.ones(9))
+
+    def forward(self, x):
+        return self.tied(self.first(self.norm(self.part(x)))) * self.scale
+
+
+FROZEN = {
+    "Frozen": (9, 9, 0),
+    "Frozen.part.up": (9 * 14 + 14, 14, 0),
+    "Frozen.part.down": (14 * 9 + 9, 9 + 14 * 9, 0),
+    "Frozen.norm": (2 * 9, 2 * 9, 2 * 9 + 1),
+    "Frozen.first": (9 * 9 + 9, 9 * 9 + 9, 0),
+}
+
+
+def whole_parameters(_rank, _world):
+    found = {}
+    strategies = [ShardingStrategy.FULL_SHARD, ShardingStrategy.SHARD_GRAD_OP, ShardingStrategy.NO_SHARD]
+    halves = MixedPrecision(param_dtype=torch.bfloat16, buffer_dtype=torch.float32)
+    cases = [(strategy, each, None) for strategy in strategies for each in (True, False)]
+    for strategy, keep, precision in [*cases, (strategies[1], True, halves), (strategies[1], False, halves)]:
+        net = Frozen()
+        if keep:
+            net.part.up.weight.requires_grad = False
+        options = {"sharding_strategy": strategy, "use_orig_params": keep, "mixed_precision": precision}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            policy = ModuleWrapPolicy({MLP})
+            model = FullyShardedDataParallel(net, auto_wrap_policy=policy, device_id=CPU, **options)
+            # Also of a model of which only a forward was run, after which some strategies keep it whole.
+            for backward in (False, True):
+                with OpFlopMode() as mode:
+                    y = model(torch.ones(4, 9))
+                    if backward:
+                        y.sum().backward()
+                found[strategy.name, keep, precision is not None, backward] = {
+                    each.module: (each.parameters, each.trainable, each.buffers, each.parameter_bytes)
+                    for each in mode.profile.modules
+                    if each.parameters or each.buffers
+                }
+    return found
+
+
+def test_parameters_of_a_flat_one_are_those_of_the_whole_model():
+    """On each rank, with their sizes before they were sharded, and shared ones once."""
+    for results in on_ranks(whole_parameters, 3):
+        for (_, keep, *_), found in results.items():
+            assert found == {
+                path: (number, trainable if keep else number, buffers, 4 * number)
+                for path, (number, trainable, buffers) in FROZEN.items()
+            }
+
+
 def two_axes(rank, world):
     from torch.distributed.tensor.parallel import (  # noqa: PLC0415 - few programs need it
         ColwiseParallel,
