@@ -99,6 +99,24 @@ def test_ranks_are_selected_like_any_other_value():
         run(1).where(rank=0)
 
 
+def test_ranks_that_are_left_out_are_no_ranks_any_more():
+    """In the same profile as if the others were selected: in shares, in their list, in reports, in files."""
+    whole = combine_ranks(uneven())
+    others = whole.where_not(rank=0)
+    assert others == whole.where(rank=(1, 2, 7)) == whole.where_not(rank=lambda rank: rank < 1)
+    assert [record.rank for record in others.ranks] == [1, 2, 7]
+    assert others.imbalance() == 192 / (2 * 192 / 3)
+    assert others.memory.peak == run(1).memory.peak
+    assert "total of 3 ranks" in str(others)
+    assert Profile.from_json(others.to_json()).imbalance().amounts == {1: 192, 2: 192, 7: 0}
+    # Of a condition on more than ranks, rank 0 keeps its other rows.
+    assert [record.rank for record in whole.where_not(rank=0, op="mul").ranks] == [0, 1, 2, 7]
+    assert whole.where_not(rank=(0, 1, 2, 7)).ranks == ()
+    symbolic = count(Net(), torch.ones(3, 8), dynamic_shapes=({0: Dim("batch")},))
+    halves = combine_ranks({0: symbolic, 1: symbolic})
+    assert halves.where_not(rank=0).at(batch=5).total == symbolic.at(batch=5).total
+
+
 @pytest.mark.parametrize("measure", MEASURES)
 def test_imbalance_is_the_most_over_the_mean(measure):
     """For each measure, by a loop over rows; times of all rows, and counts of floating ones."""
