@@ -76,6 +76,17 @@ class Imbalance(float):
         return f"{amount:.4g} s" if self.measure == _SECONDS else f"{round(amount):,}"
 
 
+def why_incomparable(rows: Iterable[Row]) -> str:
+    """Say why ranks cannot be compared although rows have them; "" if no row is of a process without a rank."""
+    numbers = {row.rank for row in rows}
+    if None not in numbers or len(numbers) == 1:
+        return ""
+    return (
+        "This is the sum or difference of a gathered profile and one of a single process, whose work is of no rank, so "
+        "that ranks are not compared."
+    )
+
+
 def find_imbalance(rows: Sequence[Row], ranks: Iterable[int], measure: str) -> Imbalance:
     """Compare the work of ranks, also of those without any rows.
 

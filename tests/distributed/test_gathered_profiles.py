@@ -4,6 +4,7 @@ import csv
 import io
 import pickle
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -210,6 +211,28 @@ def test_gathered_profiles_are_compared_rank_by_rank():
     assert (before + Profile()).imbalance() == before.imbalance()
     # Rows of no rank have none to be compared with.
     assert (before + run(1)).ranks == ()
+
+
+@pytest.mark.parametrize("combine", [lambda q, p: q + p, lambda q, p: p + q, lambda q, p: p.diff(q)])
+def test_a_process_without_a_rank_is_none(combine):
+    """Added to a gathered profile, or taken from it: in the sentence on what was sent, in tables, in errors."""
+    row = Row("Net", "Net", "c10d.allreduce_", "forward", "float32", 1, Cost(macs=5, sent=50), group="tp (2)")
+    single = Profile([row])
+    smaller = [Profile([replace(row, cost=Cost(macs=macs, sent=10 * macs))]) for macs in (3, 1, 2)]
+    mixed = combine(combine_ranks(dict(enumerate(smaller))), single)
+    text = " ".join(str(mixed).split())
+    assert "Sent to others by 3 ranks and by a single process:" in text
+    assert "a gathered profile and one of a single process, whose work is of no rank" in text
+    assert "(no rank)" in mixed.table("rank")
+    for ask in (mixed.imbalance, mixed.slowest_rank, partial(mixed.redundant, single)):
+        with pytest.raises(ProfileError, match="one of a single process, whose work is of no rank"):
+            ask()
+    assert abs(mixed.where(rank=0).total.macs) == 3
+    with pytest.raises(ProfileError, match="this one was gathered"):
+        combine_ranks({0: single}).redundant(mixed)
+    of_one = combine_ranks({4: single}) + single
+    assert "Sent to others by rank 4 and by a single process: 100 bytes" in " ".join(str(of_one).split())
+    assert "single process" not in str(combine_ranks({4: single})) + str(single)
 
 
 def test_the_report_is_of_all_ranks():
