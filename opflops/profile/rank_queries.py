@@ -111,7 +111,7 @@ class RankQueries:
             zero. Less work than that of the unsharded model is negative.
 
         Raises:
-            ProfileError: This profile has no ranks, or the other one was gathered too.
+            ProfileError: This profile has no ranks, the other one was gathered too, or a key is unknown.
         """
         check_profile(unsharded, "redundant()")
         self._rank_numbers("redundant()")
@@ -119,8 +119,8 @@ class RankQueries:
             raise ProfileError("redundant() needs the profile of the model in one process, and this one was gathered.")
         if not keys:
             return row_rules.total(self.rows) - unsharded.total
-        sums: dict[Any, Cost] = row_rules.group_costs(self.rows, *keys)
-        for value, cost in row_rules.group_costs(unsharded.rows, *keys).items():
+        sums: dict[Any, Cost] = row_rules.group_costs(self.rows, *keys, caller="redundant()")
+        for value, cost in row_rules.group_costs(unsharded.rows, *keys, caller="redundant()").items():
             sums[value] = sums.get(value, ZERO) - cost
         return {value: cost for value, cost in sums.items() if cost}
 

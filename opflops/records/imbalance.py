@@ -60,9 +60,13 @@ class Imbalance(float):
         imbalance 1.20 in macs: most 192 (ranks 0-2), mean 160, least 64 (rank 3)
         >>> print(Imbalance("flops", {0: 5, 1: 5}))
         imbalance 1.00 in flops: 5 on each of 2 ranks
+        >>> print(Imbalance("flops", {3: 5}))
+        imbalance 1.00 in flops: 5 on rank 3 alone
         """
         most, least = self.amounts[self.slowest], self.amounts[self.fastest]
         beginning = f"imbalance {float(self):.2f} in {self.measure}"
+        if len(self.amounts) == 1:
+            return f"{beginning}: {self._format(most)} on {join_ranks(self.amounts)} alone"
         if most == least:
             return f"{beginning}: {self._format(most)} on each of {len(self.amounts)} ranks"
         mean = sum(self.amounts.values()) / len(self.amounts)

@@ -139,9 +139,9 @@ def group_rows(rows: Iterable[Row], *keys: str, floating: bool = True, caller: s
     return parts
 
 
-def group_costs(rows: Iterable[Row], *keys: str) -> dict[Any, Cost]:
+def group_costs(rows: Iterable[Row], *keys: str, caller: str = "by()") -> dict[Any, Cost]:
     """Add up the costs of each group of :func:`group_rows`; they sum to the total."""
-    return {value: total(part) for value, part in group_rows(rows, *keys).items()}
+    return {value: total(part) for value, part in group_rows(rows, *keys, caller=caller).items()}
 
 
 def ancestry(path: str) -> Sequence[str]:

@@ -92,6 +92,7 @@ def test_ranks_are_selected_like_any_other_value():
     assert whole.where(rank=(0, 1, 2, 7)) == whole
     assert whole.where(rank=7).total == Cost()
     assert whole.where(rank=7).imbalance() == 1
+    assert str(whole.where(rank=1).imbalance()) == "imbalance 1.00 in macs: 192 on rank 1 alone"
     assert whole.where(module="Net.1").imbalance() == 4 / 1.5
     assert whole.where(rank=(1, 2)).imbalance() == 1
     with pytest.raises(ProfileError, match="got rank=3, and this profile has ranks 0-2 and 7"):
@@ -179,6 +180,8 @@ def test_redundant_work_is_what_is_beyond_the_unsharded_model():
         "": 0,
     }
     assert combine_ranks({0: run(4)}).redundant(unsharded, "module", "phase")["Net.1", "forward"].macs == -2 * 64
+    with pytest.raises(ProfileError, match=r"^redundant\(\) got 'mod'; .*Did you mean 'module'"):
+        replicated.redundant(unsharded, "mod")
     with pytest.raises(ProfileError, match="model in one process, and this one was gathered"):
         replicated.redundant(replicated)
 
