@@ -1,9 +1,11 @@
 """Communication with other ranks: what is sent, to which group, and how a profile answers and reports that."""
 
 import csv
+import gc
 import io
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -148,12 +150,16 @@ def test_groups_of_several_sizes_are_several_rows(world):
     assert p.where(group=(4, "experts")).total.sent == 72 + 48
     assert p.where(group="2 ranks").total.sent == 96
     assert p.where(group=lambda text: text.endswith("ranks")).total.sent == 72 + 96
-    assert p.where(group="").total.macs == p.where(group=8).total.sent == 0
+    assert p.where(group="").total.macs == 0
     assert p.where_not(group="").total.sent == p.total.sent == 216
     with pytest.raises(ProfileError, match=r"group='expert'.*experts \(2\)"):
         p.where(group="expert")
-    with pytest.raises(ProfileError, match="No collective ran"):
-        Profile((Row("", "", "aten.mm", "forward", "float32", 1, Cost(macs=1)),)).where(group="tp")
+    for size in (8, "8", (2, 8)):
+        with pytest.raises(ProfileError, match=r"got group=8. No group has 8 ranks; there are .*experts \(2\)"):
+            p.where(group=size)
+    for group in ("tp", 2):
+        with pytest.raises(ProfileError, match="No collective is in this profile, or in this selection of one"):
+            Profile((Row("", "", "aten.mm", "forward", "float32", 1, Cost(macs=1)),)).where(group=group)
 
 
 def test_groups_of_meshes_have_the_names_of_dimensions(world):
@@ -188,6 +194,41 @@ def test_a_mesh_names_its_own_group_and_no_later_one(world):
     later = init_device_mesh("cpu", (2, 1), mesh_dim_names=("dp", "tp"))
     assert [name_group(each) for each in later.get_all_groups()] == ["dp (2)", "tp (1)"]
     assert mesh.mesh_dim_names == ("tp",)
+
+
+def test_names_are_those_of_the_meshes_there_are_now(world):
+    """Meshes may be made and dropped after the first use of their group; those that share one name it together."""
+    world(2)
+    everyone = distributed.group.WORLD
+    reduce = partial(distributed.all_reduce, torch.ones(3))
+    assert list(profile_of(reduce).by("group")) == ["2 ranks"]
+    tp = init_device_mesh("cpu", (2,), mesh_dim_names=("tp",))
+    assert list(profile_of(reduce).by("group")) == ["tp (2)"]
+    dp = init_device_mesh("cpu", (2,), mesh_dim_names=("dp",))
+    p = profile_of(partial(reduce, group=tp.get_group()))
+    assert list(p.by("group")) == list(profile_of(partial(reduce, group=dp.get_group())).by("group")) == ["dp/tp (2)"]
+    assert p.where(group="dp").total.sent == p.where(group="tp").total.sent == p.total.sent == 12
+    other = init_device_mesh("cpu", (1, 2), mesh_dim_names=("pp", "cp"))
+    assert name_group(everyone) == "cp/dp/tp (2)"
+    # One is dropped and one made, so that there are as many as before.
+    del tp, other
+    ep = init_device_mesh("cpu", (2,), mesh_dim_names=("ep",))
+    sp = init_device_mesh("cpu", (2,), mesh_dim_names=("sp",))
+    assert name_group(everyone) == "dp/ep/sp (2)"
+    del dp, ep, sp
+    assert name_group(everyone) == "2 ranks"
+
+
+def test_meshes_are_searched_for_once_as_long_as_they_are_the_same(world, monkeypatch):
+    """Of many collectives in groups of many dimensions; the search takes as long as there are objects."""
+    world(8)
+    mesh = init_device_mesh("cpu", (8,), mesh_dim_names=("tp",))
+    searches = []
+    search = gc.get_referrers
+    monkeypatch.setattr(gc, "get_referrers", lambda *kinds: searches.append(kinds) or search(*kinds))
+    for _ in range(3):
+        profile_of(lambda: distributed.all_reduce(torch.ones(3), group=mesh.get_group()))
+    assert len(searches) == 1
 
 
 class Reduce(torch.nn.Module):
@@ -257,7 +298,8 @@ def test_communication_is_listed_by_group_and_collective(world):
     assert "Estimated: c10d.broadcast_: what a rank sends" in str(found)
     # What receives and waits sends nothing, so that there is nothing to say below a table.
     assert "Sent to" not in str(p.where(op="c10d.barrier")) + str(p.where(module="Reduce", op="mm"))
-    assert str(Profile().communication()) == "No collective ran, so nothing was sent to other ranks."
+    nothing = "No collective is in this profile, or in this selection of one, so nothing was sent to other ranks."
+    assert str(Profile().communication()) == str(p.where(op="mm").communication()) == nothing
 
 
 def test_every_report_says_what_was_sent(world):

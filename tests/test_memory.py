@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from opflops import OpFlopMode
 from opflops.example import GPT, SimpleCNN
+from opflops.records.memory import LiveBytes, Memory, Moment, Sample
 
 
 def check_laws(memory):
@@ -579,3 +580,35 @@ def test_what_an_operator_replaces_was_there_before():
             x.set_(torch.ones(50))
         assert m.profile.memory.peak == 40 + 200
         assert [sample.live.total for sample in m.profile.memory.timeline] == [240, 200]
+
+
+def test_it_is_printed_in_a_few_lines():
+    """The peaks of all devices, what was live, and how long the timeline is, whose samples are not printed."""
+    moment = Moment("Net.fc\x1b", "aten.mm", "backward", "model.py:12")
+    sample = Sample(moment, LiveBytes(1))
+    others = (Memory("cpu", 1), Memory("cuda:1", 1_500, Moment("", "aten.copy_", "forward")))
+    live = LiveBytes(parameters=60_000, gradients=4_000, temporaries=1)
+    memory = Memory("cuda:0", 64_001, moment, live, 5_120, timeline=(sample,) * 1_000, others=others)
+    lines = [
+        r"memory on cuda:0: peak 64,001 bytes, after aten.mm in Net.fc\x1b (backward), model.py:12",
+        "live at the peak: parameters 60,000, gradients 4,000, temporaries 1",
+        "end of forward: 5,120 bytes",
+        "cpu: peak 1 byte",
+        "cuda:1: peak 1,500 bytes, after aten.copy_ (forward)",
+        "timeline: 1,000 samples",
+    ]
+    assert str(memory).splitlines() == lines
+    assert repr(memory) == f"<{'; '.join(lines)}>"
+    assert (str(Memory()), repr(Memory())) == ("memory on cpu: peak 0 bytes", "<memory on cpu: peak 0 bytes>")
+
+
+def test_of_a_block_it_is_printed_short():
+    """However many operators ran; also inside the profile."""
+    x = torch.ones(4, 4)
+    with OpFlopMode(memory=True) as mode:
+        for _ in range(300):
+            x = x.mul(2)
+    p = mode.profile
+    assert len(p.memory.timeline) > 100
+    assert len(str(p.memory)) < 300
+    assert "Sample(" not in repr(p)

@@ -32,7 +32,9 @@ _POLL_SECONDS = 0.05
 # Ranks that fail alike do so within this time, and are named together.
 _SAME_TIME_SECONDS = 1.0
 _LAST_SECONDS = 5.0
-_START_SECONDS, _PATIENCE_SECONDS = 120.0, 300.0
+_START_SECONDS = 120.0
+# As long as gather() waits.
+_PATIENCE_SECONDS = 60.0
 
 
 class JointRun:
@@ -88,7 +90,8 @@ class JointRun:
 
         Args:
             profile: That of this rank.
-            time_limit: After how many seconds ranks stop counting; None for no limit.
+            time_limit: After how many seconds ranks stop counting; None for no limit. The first one to end its count
+                then waits 60 s for the others.
 
         Raises:
             RankError: A rank did not end its count in time.
@@ -100,10 +103,12 @@ class JointRun:
             if not error.ranks:
                 raise
             one = len(error.ranks) == 1
+            ended = [rank for rank in range(self.launch.world_size) if rank not in error.ranks]
             raise RankError(
                 f"{join_ranks(error.ranks).capitalize()} did not end {'its' if one else 'their'} count within "
-                f"{timeout:g} s of the others: {'it hangs, or counts' if one else 'they hang, or count'} for longer. "
-                "--time-limit SECONDS sets how long to wait.",
+                f"{timeout:g} s of {join_ranks(ended)}: {'it hangs' if one else 'they hang'}, as in a collective that "
+                f"not all ranks call, or {'counts' if one else 'count'} for longer. --time-limit SECONDS sets how long "
+                "to wait.",
                 error.ranks,
             ) from error
         read = {text: Profile.from_json(text) for text in dict.fromkeys(texts.values())}

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import operator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from opflops.errors import ProfileError
 from opflops.profile.cases import Case
 from opflops.profile.example_counts import modules_at_example, rows_at_example
+from opflops.profile.gathering import keep_ranks
 from opflops.profile.rank_records import RankRecord
+from opflops.profile.selection import selection
 from opflops.records import dimensions as dimension_rules
 from opflops.records import rows as row_rules
 from opflops.records.module_arithmetic import merge_modules, module_difference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from opflops.profile.profile import Profile
     from opflops.records.modules import ModuleRecord
@@ -64,6 +67,26 @@ def select(profile: Profile, accepts: Callable[[Row], bool], accepts_module: Cal
         timing=timing,
         ranks=tuple(each._replace(profile=select(each.profile, accepts, accepts_module)) for each in profile.ranks),
     )
+
+
+def where(profile: Profile, below: bool | None, conditions: Mapping[str, Any]) -> Profile:
+    """Select rows, as :meth:`opflops.Profile.where` describes it."""
+    selected = selection(profile, below, conditions, "where()")
+    if not profile.ranks or "rank" not in conditions:
+        return select(profile, selected.has_row, selected.has_module)
+    kept = keep_ranks(profile, selected.tests["rank"])
+    return kept if len(conditions) == 1 else select(kept, selected.has_row, selected.has_module)
+
+
+def where_not(profile: Profile, below: bool | None, conditions: Mapping[str, Any]) -> Profile:
+    """Select the rows that :func:`where` leaves out, as :meth:`opflops.Profile.where_not` describes it."""
+    if not conditions:
+        raise ProfileError(f"where_not() needs one or more of {', '.join(row_rules.KEYS)}; none was given.")
+    selected = selection(profile, below, conditions, "where_not()")
+    if profile.ranks and {*conditions} == {"rank"}:
+        is_left_out = selected.tests["rank"]
+        return keep_ranks(profile, lambda rank: not is_left_out(rank))
+    return select(profile, selected.lacks_row, selected.lacks_module)
 
 
 def _combine(first: Profile, second: Profile, combine: Callable[[Profile, Profile], Profile]) -> Profile:

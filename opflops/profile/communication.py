@@ -64,6 +64,9 @@ class CommunicationQueries:
         S is the whole buffer, padding included; S for a send. They are rounded up. A broadcast and a reduce are
         estimates: each sender sends S once. All dtypes are included, while totals of profiles are floating-point only.
 
+        Groups have the names of their mesh dimensions, which :attr:`opflops.Row.group` explains: meshes that span all
+        ranks share one group, as ``"dp/tp (2)"``, with collectives that name none.
+
         >>> from opflops import Cost, Profile, Row
         >>> reduced = Row("Net", "Net", "c10d.allreduce_", "backward", "float32", 3, Cost(sent=96), group="dp (2)")
         >>> print(Profile([reduced]).communication())

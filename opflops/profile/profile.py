@@ -187,29 +187,22 @@ class Profile(
         Raises:
             ProfileError: A key or a value is unknown.
         """
-        from opflops.profile.combination import select  # noqa: PLC0415 - keeps import opflops fast
-        from opflops.profile.gathering import keep_ranks  # noqa: PLC0415 - as above
-        from opflops.profile.selection import selection  # noqa: PLC0415 - as above
+        from opflops.profile.combination import where  # noqa: PLC0415 - keeps import opflops fast
 
-        selected = selection(self, below, conditions, "where()")
-        kept = keep_ranks(self, selected.tests["rank"]) if self.ranks and "rank" in selected.tests else self
-        return kept if kept.ranks and {*conditions} == {"rank"} else select(kept, selected.has_row, selected.has_module)
+        return where(self, below, conditions)
 
     def where_not(self, *, below: bool | None = None, **conditions: Any) -> Profile:
         """Select the rows that :meth:`where` leaves out; both together have all rows.
 
-        :attr:`modules` are left out if there are conditions on ``module`` and ``module_type`` alone.
+        :attr:`modules` are left out if there are conditions on ``module`` and ``module_type`` alone, and :attr:`ranks`
+        if there is one on ``rank`` alone.
 
         Raises:
             ProfileError: A key or a value is unknown, or none is given.
         """
-        from opflops.profile.combination import select  # noqa: PLC0415 - keeps import opflops fast
-        from opflops.profile.selection import selection  # noqa: PLC0415 - as above
+        from opflops.profile.combination import where_not  # noqa: PLC0415 - keeps import opflops fast
 
-        if not conditions:
-            raise ProfileError(f"where_not() needs one or more of {', '.join(rows.KEYS)}; none was given.")
-        selected = selection(self, below, conditions, "where_not()")
-        return select(self, selected.lacks_row, selected.lacks_module)
+        return where_not(self, below, conditions)
 
     def at(self, /, **sizes: int) -> Profile:
         """Evaluate the costs at sizes of dimensions, as in ``at(batch=8, seq=4096)``.

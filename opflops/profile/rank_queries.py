@@ -14,7 +14,7 @@ from opflops.profile.method_advice import advise
 from opflops.records import rows as row_rules
 from opflops.records.arguments import describe, explain_methods
 from opflops.records.cost import ZERO
-from opflops.records.imbalance import Imbalance, find_imbalance
+from opflops.records.imbalance import Imbalance, find_imbalance, why_incomparable
 
 if TYPE_CHECKING:
     from opflops.profile.profile import Profile
@@ -111,20 +111,22 @@ class RankQueries:
             zero. Less work than that of the unsharded model is negative.
 
         Raises:
-            ProfileError: This profile has no ranks, or the other one was gathered too.
+            ProfileError: This profile has no ranks, the other one was gathered too, or a key is unknown.
         """
         check_profile(unsharded, "redundant()")
         self._rank_numbers("redundant()")
-        if unsharded.ranks:
+        if unsharded.ranks or any(row.rank is not None for row in unsharded.rows):
             raise ProfileError("redundant() needs the profile of the model in one process, and this one was gathered.")
         if not keys:
             return row_rules.total(self.rows) - unsharded.total
-        sums: dict[Any, Cost] = row_rules.group_costs(self.rows, *keys)
-        for value, cost in row_rules.group_costs(unsharded.rows, *keys).items():
+        sums: dict[Any, Cost] = row_rules.group_costs(self.rows, *keys, caller="redundant()")
+        for value, cost in row_rules.group_costs(unsharded.rows, *keys, caller="redundant()").items():
             sums[value] = sums.get(value, ZERO) - cost
         return {value: cost for value, cost in sums.items() if cost}
 
     def _rank_numbers(self, caller: str) -> tuple[int, ...]:
+        if not self.ranks and (reason := why_incomparable(self.rows)):
+            raise ProfileError(f"{caller} compares ranks. {reason} Ask the gathered profile alone.")
         if not self.ranks:
             raise ProfileError(
                 f"{caller} compares ranks, and this profile is of one process. Gather the profiles of all ranks first: "

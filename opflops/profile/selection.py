@@ -46,6 +46,7 @@ _KINDS = {
 }
 _MODULE_KEYS = {"module", "module_type"}
 _MAX_LISTED = 8
+_NO_COLLECTIVE = "No collective is in this profile, or in this selection of one."
 
 
 class Selection(NamedTuple):
@@ -184,14 +185,18 @@ class _Names:
 
     def _groups(self, name: str, present: Sequence[str]) -> Iterable[str]:
         """Find process groups by the name of their mesh dimension, or by their number of ranks."""
+        groups = [each for each in present if each]
         if name.isdecimal():
-            return [each for each in present if group_size(each) == int(name)]
+            sized = [each for each in groups if group_size(each) == int(name)]
+            if sized:
+                return sized
+            hint = f"No group has {name} ranks; there {'is' if len(groups) == 1 else 'are'} {', '.join(groups)}."
+            raise ProfileError(f"{self._caller} got group={name}. {hint if groups else _NO_COLLECTIVE}")
         # A group may be a dimension of several meshes.
         found = [each for each in present if name and name in (group_name(each), *group_name(each).split("/"))]
         if found or not name:
             return found
-        groups = [each for each in present if each]
-        hint = unknown("group", name, groups) if groups else "No collective ran."
+        hint = unknown("group", name, groups) if groups else _NO_COLLECTIVE
         raise ProfileError(f"{self._caller} got group={name!r}. {hint}")
 
     def _ranks(self, values: Iterable[Any]) -> Test:

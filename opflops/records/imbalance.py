@@ -60,9 +60,13 @@ class Imbalance(float):
         imbalance 1.20 in macs: most 192 (ranks 0-2), mean 160, least 64 (rank 3)
         >>> print(Imbalance("flops", {0: 5, 1: 5}))
         imbalance 1.00 in flops: 5 on each of 2 ranks
+        >>> print(Imbalance("flops", {3: 5}))
+        imbalance 1.00 in flops: 5 on rank 3 alone
         """
         most, least = self.amounts[self.slowest], self.amounts[self.fastest]
         beginning = f"imbalance {float(self):.2f} in {self.measure}"
+        if len(self.amounts) == 1:
+            return f"{beginning}: {self._format(most)} on {join_ranks(self.amounts)} alone"
         if most == least:
             return f"{beginning}: {self._format(most)} on each of {len(self.amounts)} ranks"
         mean = sum(self.amounts.values()) / len(self.amounts)
@@ -74,6 +78,17 @@ class Imbalance(float):
 
     def _format(self, amount: float) -> str:
         return f"{amount:.4g} s" if self.measure == _SECONDS else f"{round(amount):,}"
+
+
+def why_incomparable(rows: Iterable[Row]) -> str:
+    """Say why ranks cannot be compared although rows have them; "" if no row is of a process without a rank."""
+    numbers = {row.rank for row in rows}
+    if None not in numbers or len(numbers) == 1:
+        return ""
+    return (
+        "This is the sum or difference of a gathered profile and one of a single process, whose work is of no rank, so "
+        "that ranks are not compared."
+    )
 
 
 def find_imbalance(rows: Sequence[Row], ranks: Iterable[int], measure: str) -> Imbalance:

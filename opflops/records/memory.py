@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from opflops.errors import ProfileArgumentError
 from opflops.records.arguments import explain_methods, no_advice
 from opflops.records.fit import Fit, find_capacity
+from opflops.wording import printable
 
 if TYPE_CHECKING:
     from opflops.records.datasheets import Device
@@ -126,6 +127,30 @@ class Memory:
     others: tuple[Memory, ...] = ()
     remarks: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        """Write the peaks, and what was live at the highest one, in a few lines, without the timeline.
+
+        >>> moment = Moment("Net.fc", "aten.mm", "backward")
+        >>> print(Memory("cpu", 5_000, moment, LiveBytes(parameters=4_000, activations=1_000), end_of_forward=4_500))
+        memory on cpu: peak 5,000 bytes, after aten.mm in Net.fc (backward)
+        live at the peak: parameters 4,000, activations 1,000
+        end of forward: 4,500 bytes
+        """
+        return "\n".join(map(printable, self._lines()))
+
+    def __repr__(self) -> str:
+        return f"<{'; '.join(map(printable, self._lines()))}>"
+
+    def _lines(self) -> list[str]:
+        live = [f"{name} {size:,}" for name, size in zip(CATEGORIES, self.at_peak, strict=True) if size]
+        return [
+            f"memory on {self.device}: {_peak(self)}",
+            *([f"live at the peak: {', '.join(live)}"] if live else []),
+            *([f"end of forward: {_bytes(self.end_of_forward)}"] if self.end_of_forward else []),
+            *(f"{each.device}: {_peak(each)}" for each in self.others),
+            *([f"timeline: {_plural(len(self.timeline), 'sample')}"] if self.timeline else []),
+        ]
+
     @property
     def parameters(self) -> int:
         """Return the bytes of parameters at the peak."""
@@ -194,3 +219,15 @@ class Memory:
         """Return what was kept on the accelerator that needs most; this object if all was on the CPU."""
         accelerators = [each for each in (self, *self.others) if each.device.partition(":")[0] != "cpu"]
         return max(accelerators, key=lambda each: each.peak, default=self)
+
+
+def _peak(memory: Memory) -> str:
+    return f"peak {_bytes(memory.peak)}{'' if memory.at is None else f', {memory.at}'}"
+
+
+def _bytes(size: int) -> str:
+    return _plural(size, "byte")
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -41,7 +41,10 @@ class Row:
         spread: The inter-quartile range of ``seconds`` over repeated runs, as those of :func:`opflops.time_step`; None
             if the row was timed in a single run.
         group: The process group of a collective: its mesh dimension and its number of ranks, such as ``"tp (8)"``, or
-            ``"8 ranks"`` for one without a name; "" for all else.
+            ``"8 ranks"`` for one without a name; "" for all else. PyTorch gives a mesh dimension that spans all ranks
+            the group of all processes. Nothing tells then what a collective was for, so it has the names of all such
+            dimensions there are when it runs, in order of the alphabet, as ``"dp/tp (8)"``; so has one that the program
+            calls without a group. ``where(group="dp")`` finds each of the names.
         rank: The rank that did the work, in a profile of several ranks; else None.
     """
 
@@ -136,9 +139,9 @@ def group_rows(rows: Iterable[Row], *keys: str, floating: bool = True, caller: s
     return parts
 
 
-def group_costs(rows: Iterable[Row], *keys: str) -> dict[Any, Cost]:
+def group_costs(rows: Iterable[Row], *keys: str, caller: str = "by()") -> dict[Any, Cost]:
     """Add up the costs of each group of :func:`group_rows`; they sum to the total."""
-    return {value: total(part) for value, part in group_rows(rows, *keys).items()}
+    return {value: total(part) for value, part in group_rows(rows, *keys, caller=caller).items()}
 
 
 def ancestry(path: str) -> Sequence[str]:

@@ -25,8 +25,13 @@ def sent_notes(rows: Sequence[Row]) -> list[str]:
     sent = {group: each for group, each in sent_by_group(traffic_of(rows)).items() if each != 0}
     if not sent:
         return []
-    ranks = list(dict.fromkeys(row.rank for row in rows))
-    by = f"by {len(ranks)} ranks" if len(ranks) > 1 else "by this rank" if ranks == [None] else f"by rank {ranks[0]}"
+    ranks = {row.rank for row in rows if row.rank is not None}
+    several = f"{len(ranks)} ranks" if len(ranks) > 1 else f"rank {min(ranks)}" if ranks else ""
+    by = (
+        "by this rank"
+        if not ranks
+        else f"by {several}{' and by a single process' * any(row.rank is None for row in rows)}"
+    )
     parts = [f"{_bytes(each)} in {name_of_group(group)}" for group, each in sent.items()]
     whole = f"{_bytes(add_up(list(sent.values())))}: " if len(parts) > 1 else ""
     return [f"Sent to others {by}: {whole}{', '.join(parts)}; not part of bytes. profile.communication() lists it."]

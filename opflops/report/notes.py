@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from opflops.records.algebra import as_int
-from opflops.records.imbalance import find_imbalance
+from opflops.records.imbalance import find_imbalance, why_incomparable
 from opflops.records.rows import total, unpriced
 from opflops.report.amounts import Amount
 from opflops.report.communication_notes import sent_notes
@@ -90,7 +90,7 @@ def transcendental_notes(rows: Sequence[Row]) -> list[str]:
 def rank_notes(rows: Sequence[Row], ranks: Sequence[int]) -> list[str]:
     """Say how many ranks were added up, and how evenly they share the multiply-accumulates, or else all arithmetic."""
     if not ranks:
-        return []
+        return [reason] if (reason := why_incomparable(rows)) else []
     whole = total(rows)
     if len(ranks) == 1:
         return [f"Numbers are of {join_ranks(ranks)}."]

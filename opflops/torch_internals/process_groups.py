@@ -75,50 +75,43 @@ _NO_NAMES = ("undefined", "default_pg", "mesh_default", "")
 _MADE_OF_OTHERS = (":split:", ":shrunk")
 
 
-class _Named(NamedTuple):
-    """Hold the name of a group that is a dimension of meshes, as long as these are alive.
+class _Meshes(NamedTuple):
+    """Hold the meshes that there are, as long as these are all.
 
     Attributes:
-        group: The group, which this does not keep alive: it has threads and connections.
-        name: Its name; "" if no mesh has it.
-        meshes: The meshes.
-        known: How many references to the class there were, as each mesh has one.
+        meshes: The meshes, which this does not keep alive.
+        references: How many references to their class there were: each mesh has one.
+        names: The names of groups among them, each with the group, by how PyTorch names it; "" if no mesh has it.
     """
 
-    group: weakref.ref[Any]
-    name: str
     meshes: tuple[weakref.ref[Any], ...]
-    known: int
+    references: int
+    names: dict[str, tuple[weakref.ref[Any], str]]
 
 
-_named: dict[str, _Named] = {}
+_known = _Meshes((), -1, {})
 
 
 def _name_by_meshes(group: Any) -> str:
     """Return the names of the mesh dimensions that a group is, as the group of all ranks may be; "" if there are none.
 
-    A mesh that spans all ranks uses their group and gives it no description, so the meshes are looked for.
+    A mesh that spans all ranks uses their group and gives it no description, so the meshes are looked for. Several may
+    share it; nothing tells which of them a collective was for.
     """
-    module = sys.modules.get("torch.distributed.device_mesh")
-    kind = getattr(module, "DeviceMesh", None)
+    global _known  # noqa: PLW0603 - a cache of what the garbage collector takes long to find
+    kind = getattr(sys.modules.get("torch.distributed.device_mesh"), "DeviceMesh", None)
     if kind is None:
         return ""
-    last = _named.get(group.group_name)
-    if last is not None and last.group() is group:
-        lives = all(mesh() is not None for mesh in last.meshes)
-        if lives and (last.meshes or last.known == sys.getrefcount(kind)):
-            return last.name
-    found = [
-        (mesh, name)
-        for mesh in gc.get_referrers(kind)
-        if type(mesh) is kind
-        for name, each in _dimensions(mesh)
-        if each is group
-    ]
-    name = "/".join(sorted({name for _, name in found}))
-    meshes = tuple(weakref.ref(mesh) for mesh, _ in found)
-    del found
-    _named[group.group_name] = _Named(weakref.ref(group), name, meshes, sys.getrefcount(kind))
+    meshes = [mesh() for mesh in _known.meshes]
+    if any(mesh is None for mesh in meshes) or sys.getrefcount(kind) != _known.references:
+        meshes = [mesh for mesh in gc.get_referrers(kind) if type(mesh) is kind]
+        _known = _Meshes(tuple(map(weakref.ref, meshes)), sys.getrefcount(kind), {})
+    last = _known.names.get(group.group_name)
+    if last is not None and last[0]() is group:
+        return last[1]
+    names = {name for mesh in meshes for name, each in _dimensions(mesh) if each is group}
+    name = "/".join(sorted(names))
+    _known.names[group.group_name] = (weakref.ref(group), name)
     return name
 
 

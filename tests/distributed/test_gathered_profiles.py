@@ -4,6 +4,7 @@ import csv
 import io
 import pickle
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -91,12 +92,31 @@ def test_ranks_are_selected_like_any_other_value():
     assert whole.where(rank=(0, 1, 2, 7)) == whole
     assert whole.where(rank=7).total == Cost()
     assert whole.where(rank=7).imbalance() == 1
+    assert str(whole.where(rank=1).imbalance()) == "imbalance 1.00 in macs: 192 on rank 1 alone"
     assert whole.where(module="Net.1").imbalance() == 4 / 1.5
     assert whole.where(rank=(1, 2)).imbalance() == 1
     with pytest.raises(ProfileError, match="got rank=3, and this profile has ranks 0-2 and 7"):
         whole.where(rank=3)
     with pytest.raises(ProfileError, match="is of one process"):
         run(1).where(rank=0)
+
+
+def test_ranks_that_are_left_out_are_no_ranks_any_more():
+    """In the same profile as if the others were selected: in shares, in their list, in reports, in files."""
+    whole = combine_ranks(uneven())
+    others = whole.where_not(rank=0)
+    assert others == whole.where(rank=(1, 2, 7)) == whole.where_not(rank=lambda rank: rank < 1)
+    assert [record.rank for record in others.ranks] == [1, 2, 7]
+    assert others.imbalance() == 192 / (2 * 192 / 3)
+    assert others.memory.peak == run(1).memory.peak
+    assert "total of 3 ranks" in str(others)
+    assert Profile.from_json(others.to_json()).imbalance().amounts == {1: 192, 2: 192, 7: 0}
+    # Of a condition on more than ranks, rank 0 keeps its other rows.
+    assert [record.rank for record in whole.where_not(rank=0, op="mul").ranks] == [0, 1, 2, 7]
+    assert whole.where_not(rank=(0, 1, 2, 7)).ranks == ()
+    symbolic = count(Net(), torch.ones(3, 8), dynamic_shapes=({0: Dim("batch")},))
+    halves = combine_ranks({0: symbolic, 1: symbolic})
+    assert halves.where_not(rank=0).at(batch=5).total == symbolic.at(batch=5).total
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -160,6 +180,8 @@ def test_redundant_work_is_what_is_beyond_the_unsharded_model():
         "": 0,
     }
     assert combine_ranks({0: run(4)}).redundant(unsharded, "module", "phase")["Net.1", "forward"].macs == -2 * 64
+    with pytest.raises(ProfileError, match=r"^redundant\(\) got 'mod'; .*Did you mean 'module'"):
+        replicated.redundant(unsharded, "mod")
     with pytest.raises(ProfileError, match="model in one process, and this one was gathered"):
         replicated.redundant(replicated)
 
@@ -192,6 +214,28 @@ def test_gathered_profiles_are_compared_rank_by_rank():
     assert (before + Profile()).imbalance() == before.imbalance()
     # Rows of no rank have none to be compared with.
     assert (before + run(1)).ranks == ()
+
+
+@pytest.mark.parametrize("combine", [lambda q, p: q + p, lambda q, p: p + q, lambda q, p: p.diff(q)])
+def test_a_process_without_a_rank_is_none(combine):
+    """Added to a gathered profile, or taken from it: in the sentence on what was sent, in tables, in errors."""
+    row = Row("Net", "Net", "c10d.allreduce_", "forward", "float32", 1, Cost(macs=5, sent=50), group="tp (2)")
+    single = Profile([row])
+    smaller = [Profile([replace(row, cost=Cost(macs=macs, sent=10 * macs))]) for macs in (3, 1, 2)]
+    mixed = combine(combine_ranks(dict(enumerate(smaller))), single)
+    text = " ".join(str(mixed).split())
+    assert "Sent to others by 3 ranks and by a single process:" in text
+    assert "a gathered profile and one of a single process, whose work is of no rank" in text
+    assert "(no rank)" in mixed.table("rank")
+    for ask in (mixed.imbalance, mixed.slowest_rank, partial(mixed.redundant, single)):
+        with pytest.raises(ProfileError, match="one of a single process, whose work is of no rank"):
+            ask()
+    assert abs(mixed.where(rank=0).total.macs) == 3
+    with pytest.raises(ProfileError, match="this one was gathered"):
+        combine_ranks({0: single}).redundant(mixed)
+    of_one = combine_ranks({4: single}) + single
+    assert "Sent to others by rank 4 and by a single process: 100 bytes" in " ".join(str(of_one).split())
+    assert "single process" not in str(combine_ranks({4: single})) + str(single)
 
 
 def test_the_report_is_of_all_ranks():

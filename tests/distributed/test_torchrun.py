@@ -7,12 +7,14 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from opflops import Profile
+from opflops.distributed.joint_run import JointRun
 from opflops.distributed.launch import Launch, find_launch
-from opflops.errors import OpflopsError
+from opflops.errors import OpflopsError, RankError
 
 TARGETS = """
     import os
@@ -46,6 +48,13 @@ TARGETS = """
             if distributed.get_rank() == 1:
                 raise ValueError("not here")
             distributed.all_reduce(x)
+            return super().forward(x)
+
+
+    class Alone(Net):
+        def forward(self, x):
+            if distributed.get_rank() == 0:
+                distributed.all_reduce(x)
             return super().forward(x)
 
 
@@ -127,8 +136,36 @@ def test_a_rank_that_hangs_is_named(tmp_path):
     """Within the time limit and a few seconds for its end."""
     _, _, err = torchrun(tmp_path, "nets.py:Sleeps", "--input", "4,8", "--time-limit", "2")
     assert len(ours(err)) == 1
-    assert ours(err)[0].startswith("opflops: Rank 1 did not end its count within 7 s of the others")
+    assert ours(err)[0].startswith("opflops: Rank 1 did not end its count within 7 s of rank 0: it hangs")
     assert exit_codes(err) == [2, 2]
+
+
+@pytest.mark.exhaustive
+def test_a_rank_that_waits_in_its_own_collective_is_named_without_a_limit(tmp_path):
+    """A minute after the others have ended; all end alike."""
+    _, out, err = torchrun(tmp_path, "nets.py:Alone", "--input", "4,8", ranks=3)
+    assert out == ""
+    assert len(ours(err)) == 1
+    assert ours(err)[0].startswith(
+        "opflops: Rank 0 did not end its count within 60 s of ranks 1 and 2: it hangs, as in a collective that not all "
+    )
+    assert exit_codes(err) == [2, 2, 2]
+
+
+@pytest.mark.parametrize(("limit", "seconds"), [(None, "60"), (0.5, "5.5")])
+def test_ranks_wait_for_the_others_as_long_as_is_documented(limit, seconds):
+    """A minute, or what the program sets and 5 seconds; the message names those that ended and those that did not."""
+    waited = []
+
+    def exchange(text, timeout, caller):
+        waited.append(timeout)
+        raise RankError("", (0, 3))
+
+    joint = object.__new__(JointRun)
+    joint.launch, joint._exchange = Launch(1, 4, 1, 4), SimpleNamespace(exchange=exchange)
+    with pytest.raises(RankError, match=rf"^Ranks 0 and 3 .* within {seconds} s of ranks 1 and 2: they hang") as raised:
+        joint.gather(Profile(), limit)
+    assert (waited, raised.value.ranks) == ([float(seconds)], (0, 3))
 
 
 def test_processes_of_torchrun_are_found_by_its_variables():

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from opflops.records.communication import CollectiveTraffic
 
-_NOTHING = "No collective ran, so nothing was sent to other ranks."
+_NOTHING = "No collective is in this profile, or in this selection of one, so nothing was sent to other ranks."
 
 
 def format_communication(traffic: Sequence[CollectiveTraffic]) -> str:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from opflops.report.amounts import ModuleFacts
     from opflops.report.text.layout import Sizes
 
+_NO_RANK = "(no rank)"
 _OVERVIEW_LINES = 40
 _OVERVIEW_OPERATORS = 10
 _OVERVIEW_RANKS = 16
@@ -295,7 +296,7 @@ def _list_lines(
     found = []
     for value, part in group_rows(rows, *keys, caller="table(by=…)").items():
         values = value if isinstance(value, tuple) else (value,)
-        label = " / ".join(OUTSIDE if each in ("", None) else str(each) for each in values)
+        label = " / ".join(_NO_RANK if each is None else OUTSIDE if each == "" else str(each) for each in values)
         if "op" in keys and not all(row.priced for row in part):
             label = f"{label} (unpriced)"
         found.append(Line(printable(label), Amount(part)))
