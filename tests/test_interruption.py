@@ -81,6 +81,8 @@ class Interruption:
     def __init__(self, number, event, files, *, operators_too=True):
         self.left, self.event, self.files, self.operators_too = number, event, files, operators_too
         self.done = False
+        # One object for all frames: Python may call that of a frame once more after it let go of it.
+        self.traced = self.trace
 
     def trace(self, frame, event, _argument):
         if frame.f_code.co_filename != __file__ and not self.done:
@@ -94,7 +96,7 @@ class Interruption:
                     self.done = True
                     raise KeyboardInterrupt
                 self.left -= 1
-        return self.trace
+        return self.traced
 
 
 def interruptions(program, event="line", files=("",), step=1, **options):
@@ -104,7 +106,7 @@ def interruptions(program, event="line", files=("",), step=1, **options):
         interruption = Interruption(number, event, files, **options)
         error = None
         try:
-            sys.settrace(interruption.trace)
+            sys.settrace(interruption.traced)
             program()
         except KeyboardInterrupt as raised:
             error = raised
@@ -249,7 +251,7 @@ def test_a_block_that_ends_before_another_mode_may_be_interrupted():
         tracing = sys.gettrace()
         with foreign:
             try:
-                sys.settrace(interruption.trace)
+                sys.settrace(interruption.traced)
                 mode.__exit__(None, None, None)
             except KeyboardInterrupt:
                 sys.settrace(tracing)
