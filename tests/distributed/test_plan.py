@@ -313,7 +313,7 @@ def test_ranks_do_what_is_planned(name):
             for profile in (counted, planned)
         ]
         assert amounts[0] == amounts[1]
-        # A stage keeps what it learned of its neighbours while it was set up, and the threads of a real group may hold a
+        # A stage keeps what it learned of its neighbours while it was set up, and threads of a real group may hold a
         # buffer a little longer.
         if "pipeline" not in name:
             assert all(counted.memory.phase_peaks[phase] >= each for phase, each in planned.memory.phase_peaks.items())
