@@ -227,7 +227,7 @@ def add_model_options(parser: Parser) -> None:
                        choices=("dense", "exact"),
                        help="attention: dense (default) or exact (unmasked scores)")  # fmt: skip
     group.add_argument("--time-limit", metavar="SECONDS", type=_parse_seconds,
-                       help="stop after this time, and name the operator, or the rank")  # fmt: skip
+                       help="stop after this time; name the operator, or the rank")  # fmt: skip
     group.add_argument("--timing", action="store_true", help="run for real, repeatedly, and time each operator")
 
 
