@@ -101,9 +101,11 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
     ) -> Any:
         """Run an operator and record its cost."""
         stack, task = self.module_stack, graph_task_id()
-        accumulator = (stack.fast_path if task < 0 else stack.backward_fast_path(task)).get(id(func))
+        known = accumulator = (stack.fast_path if task < 0 else stack.backward_fast_path(task)).get(id(func))
         try:
-            if accumulator is None or (types and run_other_operators(types)):
+            if (types and run_other_operators(types)) or (
+                known is None and (accumulator := self._new_accumulator(func, task)) is None
+            ):
                 if self.memory_tracker is None:
                     return self._run_slow_path(func, types, args, kwargs or {})
                 return self._run_slow_path_tracked(func, types, args, kwargs or {})
@@ -125,9 +127,39 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
             answer = False
         if answer is not True:
             self._record_first(func, self.prices[func], args, kwargs or {}, out)
+        elif known is None:
+            self._keep(func, accumulator)
         if self.memory_tracker is not None:
             self.memory_tracker.after(accumulator.context, accumulator.phase, func, args, kwargs, out)
         return out
+
+    def _new_accumulator(self, func: Any, task: int) -> Accumulator | None:
+        """Return an accumulator for an operator that is new in this module and phase; None for the slow path."""
+        price = self.prices.fast_path.get(id(func))
+        if (
+            price is None
+            or self._jit_traces
+            or self.clock is not None
+            or self.call_log is not None
+            or (self.memory_tracker is not None and self.memory_tracker.may_resize(func))
+        ):
+            return None
+        if task < 0:
+            context, _, _, phase, *_ = self.module_stack.entries[-1]
+        else:
+            context, phase = self.module_stack.attribute_backward(task)
+        return price.accumulator(context, phase)
+
+    def _keep(self, func: Any, accumulator: Accumulator) -> None:
+        """Keep an accumulator that has its first call, and let later calls take the fast path."""
+        if not accumulator.is_concrete():
+            check_whole(accumulator.op, accumulator.counts())
+        self.accumulators.append(accumulator)
+        context, phase = accumulator.context, accumulator.phase
+        fast_path = context.fast_path if phase is FORWARD else context.fast_path_in(phase)
+        first = fast_path.setdefault(id(func), accumulator)
+        if first is not accumulator:
+            first.others = {**(first.others or {}), accumulator.dtype: accumulator}
 
     def _run_slow_path_tracked(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run an operator as :meth:`_run_slow_path` does; then see what is alive."""
@@ -320,13 +352,7 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
             # The fast path takes no estimates, no complex numbers and no symbolic sizes; or the formula failed.
             self.record(price, args, kwargs, out)
             return
-        if not accumulator.is_concrete():
-            check_whole(price.op, accumulator.counts())
-        self.accumulators.append(accumulator)
-        fast_path = context.fast_path if phase is FORWARD else context.fast_path_in(phase)
-        first = fast_path.setdefault(id(func), accumulator)
-        if first is not accumulator:
-            first.others = {**(first.others or {}), accumulator.dtype: accumulator}
+        self._keep(func, accumulator)
 
     def record(
         self, price: OpPricing, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, estimate: str = ""
