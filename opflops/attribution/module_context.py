@@ -94,6 +94,14 @@ class ModuleContext:
         for context in (self.sites or {}).values():
             context.clear_fast_path()
 
+    def clear_accumulators(self) -> None:
+        """Clear the accumulators, here and at the other call sites, with those of the fast path."""
+        self.accumulators = self._fast_path_by_phase = None
+        self.fast_path.clear()
+        if self.sites:
+            for context in self.sites.values():
+                context.clear_accumulators()
+
     def drop_accumulator(self, key: Hashable) -> None:
         """Remove an accumulator."""
         if self.accumulators is not None:

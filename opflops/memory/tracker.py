@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, is_grad_enabled
 from torch.utils._pytree import tree_leaves
 
+from opflops.attribution.weak_callbacks import weak_callback
 from opflops.memory.classifier import StorageClassifier
 from opflops.memory.existing import ExistingTensors
 from opflops.memory.source_lines import SourceLines
@@ -76,7 +77,7 @@ class MemoryTracker(StorageClassifier):
         # The sequence number of the first node of the block.
         self._first_node = 0
         self._optimizers: WeakSet[Any] = WeakSet()
-        self._existing = ExistingTensors(self._note_unused)
+        self._existing = ExistingTensors(weak_callback(self._note_unused))
         # By the identity of operators, which takes less than their hash.
         self._kinds: dict[int, str] = {}
         self._operators: list[Any] = []
