@@ -113,7 +113,7 @@ class BackwardAttribution:
         """Clear the accumulators of every context, which keep their counts."""
         for context in (*self._contexts.values(), *self._replacement_contexts.values()):
             # Nearly all have been called from one place, in the forward.
-            if context.sites or context.accumulators:
+            if context.sites or context.accumulators or context.has_other_phases:
                 context.clear_accumulators()
             else:
                 context.fast_path.clear()

@@ -76,6 +76,11 @@ class ModuleContext:
         """Return the caller's present path and the number of the call, such as ``"Net.block #2"``."""
         return f"{resolve(self.caller.path) or '(outside)'} #{self.call}" if self.caller is not None else ""
 
+    @property
+    def has_other_phases(self) -> bool:
+        """Return whether calls of other phases than forward take the fast path."""
+        return self._fast_path_by_phase is not None
+
     def fast_path_in(self, phase: str) -> dict[Any, Any]:
         """Return the accumulators of a phase that take the fast path."""
         if phase == FORWARD:

@@ -15,15 +15,14 @@ if TYPE_CHECKING:
 
     from opflops.attribution.registered_tensors import RegisteredTensors
 
-    _Item = tuple[weakref.ref[nn.Module], str]
 
+class ModuleReference(weakref.ref["nn.Module"]):
+    """Refer to a module weakly, and hold its identity and path; :class:`weakref.KeyedRef` takes more function calls."""
 
-class _ModuleReference(weakref.ref["nn.Module"]):
-    """Refer to a module weakly, and hold its identity; :class:`weakref.KeyedRef` takes two function calls more."""
-
-    __slots__ = ("key",)
+    __slots__ = ("key", "path")
 
     key: int
+    path: str
 
 
 class PathTables:
@@ -38,7 +37,7 @@ class PathTables:
     __slots__ = ("__weakref__", "caches", "holders", "unscanned")
 
     def __init__(self) -> None:
-        self.holders: dict[int, list[ModulePaths]] = {}
+        self.holders: dict[int, tuple[ModulePaths, ...]] = {}
         self.unscanned: dict[int, ModulePaths] = {}
         self.caches: list[dict[int, Any]] = []
 
@@ -64,7 +63,7 @@ class ModulePaths:
         fixed: The paths of a model whose modules keep them below this root; None if there is none.
 
     Attributes:
-        items: A weak reference to each module and its path, by identity, since a module class may define equality.
+        items: A weak reference to each module, with its path, by identity, since a module class may define equality.
         name: The path of the root.
         token: Identifies this object where a reference to it would keep it alive.
         root: A weak reference to the root.
@@ -83,7 +82,7 @@ class ModulePaths:
         fixed: ModulePaths | None = None,
     ) -> None:
         # An item is removed with its module, before another module can have the same identity.
-        self.items: dict[int, _Item] = {}
+        self.items: dict[int, ModuleReference] = {}
         self._tables = weakref.ref(tables)
         this = weakref.ref(self)
 
@@ -94,7 +93,7 @@ class ModulePaths:
 
         self._remove = remove
         # The paths that modules have already.
-        self._known: MutableMapping[int, _Item] = self.items
+        self._known: MutableMapping[int, ModuleReference] = self.items
         if fixed is not None:
             self._known = ChainMap(self.items, fixed.items)
         self._on_registered = on_registered
@@ -103,7 +102,7 @@ class ModulePaths:
         self.token = object()
         self.add(root, name)
         self.root_key = id(root)
-        self.root = self.items[self.root_key][0]
+        self.root = self.items[self.root_key]
         self.unread = self.unchanged = True
 
     def forget(self, key: int) -> None:
@@ -121,34 +120,35 @@ class ModulePaths:
 
     def modules(self) -> Iterator[tuple[nn.Module, str]]:
         """Iterate over the modules that still exist, with their paths."""
-        for reference, path in list(self.items.values()):
+        for reference in list(self.items.values()):
             module = reference()
             if module is not None:
-                yield module, path
+                yield module, reference.path
 
     def modules_at(self, key: int) -> Iterator[tuple[nn.Module, str]]:
         """Iterate over the module of an identity, with its path; over none if it is not kept here or does not exist."""
-        reference, path = self.items.get(key, (None, ""))
+        reference = self.items.get(key)
         module = reference() if reference is not None else None
-        if module is not None:
-            yield module, path
+        if reference is not None and module is not None:
+            yield module, reference.path
 
     def add(self, top: nn.Module, path: str) -> Mapping[int, object]:
         """Add a module and all modules below it, and return them by identity; those that are known keep their paths."""
         items, remove, tables = self.items, self._remove, self._tables() or PathTables()
-        holders, unscanned = tables.holders, tables.unscanned
         found = named_paths(top, path, self._known)
-        for key, (module, its_path) in found.items():
-            if key not in items:
-                if key in holders:
-                    holders[key].append(self)
-                else:
-                    holders[key] = [self]
-                if key not in unscanned:
-                    unscanned[key] = self
-                reference = _ModuleReference(module, remove)
-                reference.key = key
-                items[key] = reference, its_path
+        new = found if not items else {key: item for key, item in found.items() if key not in items}
+        for key, (module, its_path) in new.items():
+            reference = ModuleReference(module, remove)
+            reference.key, reference.path = key, its_path
+            items[key] = reference
+        # Nearly all modules have one root, and share one tuple of it.
+        holders, alone = tables.holders, (self,)
+        if holders.keys().isdisjoint(new):
+            holders.update(dict.fromkeys(new, alone))
+        else:
+            holders.update({key: (*holders.get(key, ()), self) for key in new})
+        unscanned = tables.unscanned
+        unscanned.update(dict.fromkeys(new.keys() - unscanned.keys() if unscanned else new, self))
         self.unread, self.unchanged = True, False
         return found
 
@@ -156,8 +156,7 @@ class ModulePaths:
         """Remove these paths from those that contain their modules, now and for modules that are added later."""
         tables = self._tables() or PathTables()
         for key in self.items:
-            others = tables.holders[key]
-            others.remove(self)
+            others = tables.holders[key] = tuple(each for each in tables.holders[key] if each is not self)
             if others and tables.unscanned.get(key) is self:
                 tables.unscanned[key] = others[0]
         self._tables = weakref.ref(PathTables())
@@ -175,7 +174,7 @@ class ModulePaths:
                 self.unread = unread
                 self._tensors.read_made(self, module, path)
             item = self.items[id(module)]
-        return item[1]
+        return item.path
 
     @staticmethod
     def _registered_path(module: nn.Module, caller_path: str, caller: nn.Module | None) -> str:

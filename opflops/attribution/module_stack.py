@@ -101,7 +101,7 @@ class ModuleStack(BackwardAttribution):
         """Look up the context of a module that has no valid cached one, and cache it."""
         name = self._class_names[type(module)] or class_name(module)
         known = paths.items.get(id(module))
-        path = known[1] if known is not None else paths.path_of(module, caller.path, calling)
+        path = known.path if known is not None else paths.path_of(module, caller.path, calling)
         base = self._contexts.get(path)
         if base is None:
             base = self._contexts[path] = ModuleContext(path, name)

@@ -42,7 +42,8 @@ class FirstCalls:
         ):
             return None
         if task < 0:
-            context, _, _, phase, *_ = self.module_stack.entries[-1]
+            top = self.module_stack.entries[-1]
+            context, phase = top[0], top[3]
         else:
             context, phase = self.module_stack.attribute_backward(task)
         return price.accumulator(context, phase)

@@ -68,6 +68,7 @@ class DeviceMemory:
         source: The code and the instruction where it was highest.
         timeline: What was alive after each operator.
         peaks: The highest, by phase and module context.
+        backward_began: Whether a backward pass has begun.
     """
 
     def __init__(self, name: str) -> None:
@@ -77,10 +78,7 @@ class DeviceMemory:
         self.highest = -(2**63)
         self.source: tuple[Any, int] | None = None
         self.timeline = Timeline()
-        # Whether a backward pass began, and the highest that was live then, or else when the outermost module returned,
-        # with what autograd kept.
         self.backward_began = False
-        self.end_of_forward: tuple[int, list[StorageRecord]] | None = None
         self.peaks: defaultdict[str, dict[ModuleContext, int]] = defaultdict(dict)
 
 
