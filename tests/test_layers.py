@@ -23,7 +23,7 @@ LAYERS = [
     ["mode"],
     ["counting"],
     ["distributed"],
-    ["__init__", "integrations", "cli"],
+    ["__init__", "compat", "integrations", "cli"],
     ["__main__"],
 ]
 LEVEL = {package: level for level, packages in enumerate(LAYERS) for package in packages}
