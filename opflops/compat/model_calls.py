@@ -46,6 +46,7 @@ def count_call(
     kwargs: Mapping[str, Any] | None = None,
     *,
     call: Callable[..., Any] | None = None,
+    on_start: Callable[[OpFlopMode], object] | None = None,
     **options: Any,
 ) -> CountedCall:
     """Call a model and count it; what it computes, and where, is what it would be without.
@@ -55,9 +56,12 @@ def count_call(
         args: Its positional arguments.
         kwargs: Its keyword arguments.
         call: What is called, if not the model itself, such as its method ``generate``.
+        on_start: Called with the mode once it counts.
         **options: Options of :class:`opflops.OpFlopMode`.
     """
     with OpFlopMode(root=model, **options) as mode:
+        if on_start is not None:
+            on_start(mode)
         output = (call or model)(*args, **(kwargs or {}))
     profile = mode.profile
     return CountedCall(profile, output, profile.called[0] if profile.called else type(model).__name__)
