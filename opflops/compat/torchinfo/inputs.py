@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from torch.nn.utils.rnn import PackedSequence
 
 from opflops.compat.torchinfo.values import is_array, replace_tensors
 from opflops.errors import ArgumentError
@@ -105,6 +106,5 @@ def _random(
     return made
 
 
-def _size(value: Any) -> Any:
-    data = getattr(value, "data", value) if isinstance(value, torch.nn.utils.rnn.PackedSequence) else value
-    return torch.Size(data.shape)
+def _size(value: Any) -> torch.Size:
+    return torch.Size((value.data if isinstance(value, PackedSequence) else value).shape)

@@ -54,6 +54,9 @@ class LayerInfo:
         param_bytes: Their bytes.
         macs: The multiply-accumulates of the call and of all rows below.
         own_macs: Those of the call itself, outside the modules that it called.
+        uses_parameters: Whether the call used parameters itself, rather than in modules that it called.
+        parameters: The parameters, by identity.
+        listed_before: The identities of those that earlier rows list, as of a weight that two modules share.
         inner_layers: The parameters, which ``verbose=2`` shows, with the values of their columns.
     """
 
@@ -78,6 +81,8 @@ class LayerInfo:
         self.macs = self.own_macs = 0
         self.inner_layers: dict[str, dict[ColumnSettings, Any]] = {}
         self.parameters: dict[int, ParameterCount] = {}
+        self.listed_before: set[int] = set()
+        self.uses_parameters = False
 
     def __repr__(self) -> str:
         return f"{self.class_name}: {self.depth}"
@@ -181,11 +186,6 @@ class LayerInfo:
         """Mark the row if its module is among those of earlier rows."""
         self.is_recursive = self.is_recursive or self.layer_id in layer_ids
 
-    @property
-    def computes_itself(self) -> bool:
-        """Tell whether the call used its parameters itself, rather than in modules that it called."""
-        return self.executed and bool(self.num_params) and not self.children and (self.is_leaf_layer or self.macs > 0)
-
     def macs_to_str(self, reached_max_depth: bool) -> str:
         """Return the cell of the multiply-accumulates: with those of the rows below if these are not shown."""
         macs = self.macs if reached_max_depth else self.own_macs
@@ -197,30 +197,38 @@ class LayerInfo:
             return NOTHING
         if self.is_recursive:
             return RECURSIVE
-        if reached_max_depth or self.is_leaf_layer:
-            return f"{self.num_params:,}" if self.trainable_params else f"({self.num_params:,})"
-        return f"{self.leftover_params():,}" if self.leftover_params() else NOTHING
+        shown = self._listed_here(reached_max_depth)
+        if not shown:
+            return RECURSIVE if self.listed_before and self._stands_for_all(reached_max_depth) else NOTHING
+        count = sum(each.elements for each in shown)
+        return f"{count:,}" if self.trainable_params or not self._stands_for_all(reached_max_depth) else f"({count:,})"
 
     def params_percent(self, total_params: int, reached_max_depth: bool, precision: int = 2) -> str:
         """Return the cell of the share of the model's parameters."""
         if total_params and self.is_recursive:
             return RECURSIVE
-        params = self.num_params if reached_max_depth or self.is_leaf_layer else self.leftover_params()
-        if not total_params or not params:
+        count = sum(each.elements for each in self._listed_here(reached_max_depth))
+        if not total_params or not count:
             return f"{'':5}{NOTHING}"
-        return f"{params / total_params:>{precision + 5}.{precision}%}"
+        return f"{count / total_params:>{precision + 5}.{precision}%}"
 
     def leftover_params(self) -> int:
-        """Return how many parameters no row below has."""
-        return sum(each.elements for each in self._leftover())
+        """Return how many parameters no other row lists."""
+        return sum(each.elements for each in self._listed_here())
 
     def leftover_trainable_params(self) -> int:
-        """Return how many trainable parameters no row below has."""
-        return sum(each.elements for each in self._leftover() if each.trainable)
+        """Return how many trainable parameters no other row lists."""
+        return sum(each.elements for each in self._listed_here() if each.trainable)
 
-    def _leftover(self) -> list[ParameterCount]:
-        below = {key for child in self.children for key in child.parameters}
-        return [each for key, each in self.parameters.items() if key not in below]
+    def _stands_for_all(self, reached_max_depth: bool) -> bool:
+        return reached_max_depth or self.is_leaf_layer
+
+    def _listed_here(self, reached_max_depth: bool = False) -> list[ParameterCount]:
+        """Return the parameters that this row lists: those of no earlier row, and of no row below that is shown."""
+        others = set(self.listed_before)
+        if not self._stands_for_all(reached_max_depth):
+            others.update(key for child in self.children for key in child.parameters)
+        return [each for key, each in self.parameters.items() if key not in others]
 
 
 def _class_name(module: nn.Module) -> str:

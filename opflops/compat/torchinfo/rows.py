@@ -82,9 +82,7 @@ class CallRecorder:
                 self._hooks.enter_context(module.register_forward_hook(end, with_kwargs=True, always_call=True))
         if any(isinstance(module, ScriptModule) for module in modules):
             self._hooks.enter_context(register_module_forward_pre_hook(begin_script))
-            self._hooks.enter_context(
-                register_module_forward_hook(end_script, with_kwargs=True, always_call=True)
-            )
+            self._hooks.enter_context(register_module_forward_hook(end_script, with_kwargs=True, always_call=True))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -160,16 +158,30 @@ def complete(rows: list[LayerInfo]) -> list[LayerInfo]:
     """Fill in what depends on other rows, and the parameters as they are now; return the rows."""
     known: dict[int, LayerInfo] = {}
     numbers: dict[int, int] = {}
+    # The rows above the present one, and the parameters of all earlier rows but these.
+    above: list[LayerInfo] = []
+    listed: set[int] = set()
     for index, row in enumerate(rows):
         numbers[row.depth] = row.depth_index = numbers.get(row.depth, 0) + 1
         row.children = get_children_layers(rows, index)
         row.macs = row.own_macs + sum(below.own_macs for below in row.children)
         row.is_recursive = row.layer_id in known
-        if row.layer_id in known:
+        if row.is_recursive:
             row.copy_params(known[row.layer_id])
         else:
             row.calculate_num_params()
             known[row.layer_id] = row
+        while above and above[-1].depth >= row.depth:
+            listed.update(above.pop().parameters)
+        row.listed_before = listed & row.parameters.keys()
+        above.append(row)
+    for row in reversed(rows):
+        row.uses_parameters = (
+            row.executed
+            and bool(row.num_params)
+            and (row.is_leaf_layer or row.macs > 0)
+            and not any(below.uses_parameters for below in row.children)
+        )
     return rows
 
 

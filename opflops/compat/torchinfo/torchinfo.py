@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +20,7 @@ from opflops.errors import ArgumentError
 from opflops.records.arguments import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import numpy as np
     from torch import nn
@@ -110,6 +109,7 @@ def summary(
         SummaryError: Both ``input_size`` and ``input_data`` are given, or the call failed; also a ``RuntimeError``.
     """
     given = input_data is not None or input_size is not None
+    columns: tuple[ColumnSettings, ...]
     if col_names is None:
         columns = DEFAULT_COLUMN_NAMES if given else (ColumnSettings.NUM_PARAMS,)
     else:
