@@ -205,9 +205,9 @@ class LayerInfo:
 
     def params_percent(self, total_params: int, reached_max_depth: bool, precision: int = 2) -> str:
         """Return the cell of the share of the model's parameters."""
-        if total_params and self.is_recursive:
-            return RECURSIVE
         count = sum(each.elements for each in self._listed_here(reached_max_depth))
+        if total_params and (self.is_recursive or self.num_params_to_str(reached_max_depth) == RECURSIVE):
+            return RECURSIVE
         if not total_params or not count:
             return f"{'':5}{NOTHING}"
         return f"{count / total_params:>{precision + 5}.{precision}%}"
