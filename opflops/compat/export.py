@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.flop_counter import flop_registry as registry_of_torch
 
-from opflops.compat.flop_registry import ProductFormula, own_formulas
+from opflops.compat.product_formulas import ProductFormula, own_formulas
 from opflops.pricing.registry import registry
 from opflops.torch_internals.dispatch import packet_of
 

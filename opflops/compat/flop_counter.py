@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from opflops.compat.flop_mode import CountingMode, FlopFormulas, row_name
-from opflops.compat.flop_registry import (
+from opflops.compat.flop_table import flop_table
+from opflops.compat.module_names import GLOBAL, ModuleTracker
+from opflops.compat.product_formulas import (
     check_target,
     flop_registry,
     get_shape,
@@ -19,8 +21,6 @@ from opflops.compat.flop_registry import (
     register_flop_formula,
     shape_wrapper,
 )
-from opflops.compat.flop_table import flop_table
-from opflops.compat.module_names import GLOBAL, ModuleTracker
 from opflops.errors import ActiveModeError, ArgumentError, UsageWarning
 from opflops.profile.profile import Profile
 from opflops.records.arguments import describe
