@@ -25,13 +25,12 @@ from opflops.errors import ActiveModeError, ArgumentError, UsageWarning
 from opflops.profile.profile import Profile
 from opflops.records.arguments import describe
 from opflops.torch_internals.dispatch import packet_named
+from opflops.torch_internals.size_arithmetic import is_zero
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import nn
-
-    from opflops.records.rows import Row
 
 __all__ = [
     "FlopCounterMode",
@@ -172,14 +171,10 @@ class FlopCounterMode:
     def _update(self) -> None:
         """Add what was counted since the last time."""
         counted = self._count()
-        for name in {**self._counted, **counted}:
-            before, now = self._counted.get(name, {}), counted.get(name, {})
-            for op in {**before, **now}:
-                self._flop_counts[name][op] += now.get(op, 0) - before.get(op, 0)
-        for name in [name for name in self._counted if name not in counted]:
-            # A module that has another name since a model that contains it was called.
-            if not any(self._flop_counts[name].values()):
-                del self._flop_counts[name]
+        for name, by_target in counted.items():
+            before = self._counted.get(name, {})
+            for target, flops in by_target.items():
+                self._flop_counts[name][target] += flops - before.get(target, 0)
         self._counted = counted
 
     def _count(self) -> dict[str, dict[Any, Any]]:
@@ -187,34 +182,19 @@ class FlopCounterMode:
         mode = self.mode
         if mode is None:
             return counts
-        profile, tree = mode.profile, self.mod_tracker.tree(mode.module_stack.roots.resolve)
         targets = {row_name(target): target for target in self.flop_registry}
         removed = {row_name(target) for target in own_formulas()} - targets.keys()
-        with_sites = {row.module for row in profile.sites}
-        rows = [row for row in profile.rows if row.module not in with_sites]
-        names: dict[tuple[str, str], dict[str, None]] = {}
-        for row in (*rows, *profile.sites):
-            flops = mode.flops_of(row)
-            if row.op in removed or (row.op not in targets and not _is_counted(flops)):
+        names: dict[Any, dict[str, None]] = {}
+        for context, op, flops in mode.flops():
+            if op in removed or (op not in targets and is_zero(flops)):
                 continue
-            target = targets.get(row.op) or _target_of(row)
-            place = row.module, row.site
-            if place not in names:
-                names[place] = tree.names(*place)
-            for name in names[place]:
+            if context not in names:
+                names[context] = self.mod_tracker.names_above(context)
+            target = targets.get(op) or packet_named(op.replace(".", "::", 1)) or op
+            for name in names[context]:
                 by_target = counts.setdefault(name, {})
                 by_target[target] = by_target.get(target, 0) + flops
         return counts
-
-
-def _is_counted(flops: Any) -> bool:
-    return not (isinstance(flops, int) and flops == 0)
-
-
-def _target_of(row: Row) -> Any:
-    """Return the packet of a row, or its name if it has none."""
-    packet = packet_named(row.op.replace(".", "::", 1))
-    return row.op if packet is None else packet
 
 
 def _raw_formulas(custom_mapping: object) -> dict[Any, Callable[..., Any]]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torch.utils._pytree import tree_leaves
 
+from opflops.compat.module_names import CallChains
 from opflops.errors import FormulaError
 from opflops.mode import OpFlopMode
 from opflops.pricing.dtypes import arithmetic_dtype
@@ -17,15 +19,17 @@ from opflops.pricing.schema_binding import PricingRule, compile_pricer
 from opflops.pricing.schemas import overloads_of
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost, is_whole
+from opflops.records.rows import merge
 from opflops.torch_internals.composite_kernels import hidden_by, may_decompose_in_autograd
 from opflops.torch_internals.dispatch import HigherOrderOperator, OpOverload, OpOverloadPacket, packet_of
 from opflops.torch_internals.triton_kernels import kernel_function, kernel_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
+    from opflops.attribution.module_context import ModuleContext
     from opflops.pricing.op_pricing import Charge
-    from opflops.records.rows import Row
+    from opflops.profile.profile import Profile
 
     FlopFormula = Callable[..., Any]
 
@@ -62,12 +66,9 @@ class FlopFormulas(Registry):
             elif isinstance(target, OpOverloadPacket):
                 _check_applies(target)
 
-    def prices(self, target: str) -> bool:
-        """Tell whether an operator, by its name in rows, is priced by one of the formulas."""
-        return target in self._row_names
-
     @property
-    def _row_names(self) -> set[str]:
+    def row_names(self) -> set[str]:
+        """Return the names in rows of what the formulas price."""
         return {row_name(target) for target in self._flop_formulas}
 
     def resolve(self, overload: Any, mode_options: Mapping[str, Any]) -> OpPricing:
@@ -153,9 +154,13 @@ def _whole(formula: FlopFormula, flops: Any) -> Any:
 class CountingMode(OpFlopMode):
     """Count as opflops does, except that what a formula of FLOPs raises is raised where the operator runs.
 
+    What a module does is kept apart by all of its callers.
+
     Args:
         formulas: The formulas.
     """
+
+    module_stack_class = CallChains
 
     def __init__(self, formulas: FlopFormulas) -> None:
         super().__init__()
@@ -170,9 +175,19 @@ class CountingMode(OpFlopMode):
             raise failure
         super().report_unpriced(op, problem, advice)
 
-    def flops_of(self, row: Row) -> Any:
-        """Return the FLOPs of a row: by a formula of FLOPs, or two for each multiply-accumulate."""
-        if not self.formulas.prices(row.op):
-            return 2 * row.cost.macs
-        # Rows hold real operations, which are two for each complex one.
-        return row.cost.ops // 2 if row.dtype.startswith("complex") else row.cost.ops
+    def flops(self) -> Iterator[tuple[ModuleContext, str, Any]]:
+        """Yield modules, each with an operator and its FLOPs: by its formula, or two for each multiply-accumulate."""
+        by_formula = self.formulas.row_names
+        for accumulator in self.accumulators:
+            cost = accumulator.cost()
+            flops = 2 * cost.macs
+            if accumulator.op in by_formula:
+                # Accumulators hold real operations, which are two for each complex one.
+                is_complex = accumulator.dtype is not None and accumulator.dtype.is_complex
+                flops = cost.ops // 2 if is_complex else cost.ops
+            yield accumulator.context, accumulator.op, flops
+
+    def _snapshot(self) -> Profile:
+        profile = super()._snapshot()
+        # Calls that differ in a caller of a caller have the same row.
+        return replace(profile, rows=merge(profile.rows))

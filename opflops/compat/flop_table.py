@@ -30,7 +30,7 @@ def flop_table(counts: Mapping[str, Counts], depth: int | None) -> str:
     indent = 0 if everything_in_one else 1
     for name in shown:
         rows += _lines(name, counts[name], total, indent + name.count("."))
-    return tabulate(rows, headers=_HEADERS, colalign=("left", "right", "right"), preserve_whitespace=True)
+    return tabulate(rows, headers=_HEADERS, colalign=("left", "right", "right"))
 
 
 def _lines(name: str, counts: Counts, total: Any, indent: int) -> Iterator[tuple[str, str, str]]:
