@@ -217,6 +217,36 @@ def test_parameters_are_counted_once():
         assert (found.total_params, [row.is_recursive for row in found.summary_list]) == (20, [False] * 4 + [True])
 
 
+class Interrupted(nn.Module):
+    """Call a shared module between those of a container, and tie a weight across containers."""
+
+    def __init__(self):
+        super().__init__()
+        act = nn.PReLU(4)
+        self.layers = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+        self.act = act
+        self.deep = nn.Sequential(nn.Sequential(nn.Linear(4, 4), act), nn.Linear(4, 4))
+        self.deep[1].weight = self.layers[0].weight
+        self.own = nn.Parameter(torch.ones(4))
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = self.act(layer(x))
+        return self.layers[0](self.deep(x)) * self.own
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 3])
+@pytest.mark.parametrize("given", [True, False])
+def test_each_parameter_is_in_one_row(depth, given):
+    """Whichever rows are shown, and wherever a module comes again."""
+    found = quiet(Interrupted(), *([(2, 4)] if given else []), depth=depth, col_names=("num_params",))
+    assert sum(column(found, ColumnSettings.NUM_PARAMS)) == found.total_params == 4 + 3 * 16 + 4 * 4 + 4
+    if given and depth == 3:
+        cells = [row.num_params_to_str(row.depth == depth) for row in found.summary_list]
+        again = "(recursive)"
+        assert cells == ["4", "--", "20", "4", again, "20", again, "--", "--", "20", again, "4", again, again]
+
+
 def test_frozen_parameters_are_in_parentheses():
     """And a module with some of each is partly trainable."""
     net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 3), nn.ReLU())

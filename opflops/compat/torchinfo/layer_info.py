@@ -56,7 +56,8 @@ class LayerInfo:
         own_macs: Those of the call itself, outside the modules that it called.
         uses_parameters: Whether the call used parameters itself, rather than in modules that it called.
         parameters: The parameters, by identity.
-        listed_before: The identities of those that earlier rows list, as of a weight that two modules share.
+        listed: The identities of those that this row lists, and no other row.
+        listed_if_last: Those that it lists if rows below are not shown.
         inner_layers: The parameters, which ``verbose=2`` shows, with the values of their columns.
     """
 
@@ -81,7 +82,8 @@ class LayerInfo:
         self.macs = self.own_macs = 0
         self.inner_layers: dict[str, dict[ColumnSettings, Any]] = {}
         self.parameters: dict[int, ParameterCount] = {}
-        self.listed_before: set[int] = set()
+        self.listed: set[int] = set()
+        self.listed_if_last: set[int] = set()
         self.uses_parameters = False
 
     def __repr__(self) -> str:
@@ -171,6 +173,7 @@ class LayerInfo:
         for number, (name, count) in enumerate(counts.items(), 1):
             branch = "└─" if number == len(counts) else "├─"
             self.inner_layers[name][ColumnSettings.NUM_PARAMS] = f"{branch}{count:,}"
+        self.listed = self.listed_if_last = {*self.parameters}
         self.num_params = sum(each.elements for each in self.parameters.values())
         self.trainable_params = sum(each.elements for each in self.parameters.values() if each.trainable)
         self.param_bytes = sum(each.bytes for each in self.parameters.values())
@@ -179,6 +182,7 @@ class LayerInfo:
         """Take over what another row of the same module counted."""
         self.class_name, self.contains_lazy_param = other.class_name, other.contains_lazy_param
         self.parameters, self.inner_layers = other.parameters, other.inner_layers
+        self.listed = self.listed_if_last = {*self.parameters}
         self.num_params, self.trainable_params = other.num_params, other.trainable_params
         self.param_bytes = other.param_bytes
 
@@ -197,15 +201,15 @@ class LayerInfo:
             return NOTHING
         if self.is_recursive:
             return RECURSIVE
-        shown = self._listed_here(reached_max_depth)
-        if not shown:
-            return RECURSIVE if self.listed_before and self._stands_for_all(reached_max_depth) else NOTHING
-        count = sum(each.elements for each in shown)
-        return f"{count:,}" if self.trainable_params or not self._stands_for_all(reached_max_depth) else f"({count:,})"
+        stands_for_all = reached_max_depth or self.is_leaf_layer
+        count = self._listed_params(reached_max_depth)
+        if not count:
+            return RECURSIVE if stands_for_all else NOTHING
+        return f"{count:,}" if self.trainable_params or not stands_for_all else f"({count:,})"
 
     def params_percent(self, total_params: int, reached_max_depth: bool, precision: int = 2) -> str:
         """Return the cell of the share of the model's parameters."""
-        count = sum(each.elements for each in self._listed_here(reached_max_depth))
+        count = self._listed_params(reached_max_depth)
         if total_params and (self.is_recursive or self.num_params_to_str(reached_max_depth) == RECURSIVE):
             return RECURSIVE
         if not total_params or not count:
@@ -213,22 +217,16 @@ class LayerInfo:
         return f"{count / total_params:>{precision + 5}.{precision}%}"
 
     def leftover_params(self) -> int:
-        """Return how many parameters no other row lists."""
-        return sum(each.elements for each in self._listed_here())
+        """Return how many parameters this row lists, and no other one."""
+        return self._listed_params()
 
     def leftover_trainable_params(self) -> int:
-        """Return how many trainable parameters no other row lists."""
-        return sum(each.elements for each in self._listed_here() if each.trainable)
+        """Return how many trainable parameters this row lists, and no other one."""
+        return sum(self.parameters[key].elements for key in self.listed if self.parameters[key].trainable)
 
-    def _stands_for_all(self, reached_max_depth: bool) -> bool:
-        return reached_max_depth or self.is_leaf_layer
-
-    def _listed_here(self, reached_max_depth: bool = False) -> list[ParameterCount]:
-        """Return the parameters that this row lists: those of no earlier row, and of no row below that is shown."""
-        others = set(self.listed_before)
-        if not self._stands_for_all(reached_max_depth):
-            others.update(key for child in self.children for key in child.parameters)
-        return [each for key, each in self.parameters.items() if key not in others]
+    def _listed_params(self, reached_max_depth: bool = False) -> int:
+        listed = self.listed_if_last if reached_max_depth else self.listed
+        return sum(self.parameters[key].elements for key in listed)
 
 
 def _class_name(module: nn.Module) -> str:

@@ -158,9 +158,6 @@ def complete(rows: list[LayerInfo]) -> list[LayerInfo]:
     """Fill in what depends on other rows, and the parameters as they are now; return the rows."""
     known: dict[int, LayerInfo] = {}
     numbers: dict[int, int] = {}
-    # The rows above the present one, and the parameters of all earlier rows but these.
-    above: list[LayerInfo] = []
-    listed: set[int] = set()
     for index, row in enumerate(rows):
         numbers[row.depth] = row.depth_index = numbers.get(row.depth, 0) + 1
         row.children = get_children_layers(rows, index)
@@ -171,10 +168,7 @@ def complete(rows: list[LayerInfo]) -> list[LayerInfo]:
         else:
             row.calculate_num_params()
             known[row.layer_id] = row
-        while above and above[-1].depth >= row.depth:
-            listed.update(above.pop().parameters)
-        row.listed_before = listed & row.parameters.keys()
-        above.append(row)
+    _list_parameters(rows)
     for row in reversed(rows):
         row.uses_parameters = (
             row.executed
@@ -183,6 +177,24 @@ def complete(rows: list[LayerInfo]) -> list[LayerInfo]:
             and not any(below.uses_parameters for below in row.children)
         )
     return rows
+
+
+def _list_parameters(rows: list[LayerInfo]) -> None:
+    """Let each parameter be listed once, whichever depth is the last that is shown.
+
+    Modules without modules list theirs, the first row of several; of other parameters, the deepest row.
+    """
+    first_rows = [row for row in rows if not row.is_recursive]
+    owners: dict[int, LayerInfo] = {}
+    for row in sorted(first_rows, key=lambda row: (not row.is_leaf_layer, 0 if row.is_leaf_layer else -row.depth)):
+        for key in row.parameters:
+            owners.setdefault(key, row)
+    seen: set[tuple[int, int]] = set()
+    for row in rows:
+        row.listed = {key for key in row.parameters if owners[key] is row}
+        at_depth = {(row.depth, key) for key in row.parameters if owners[key].depth >= row.depth}
+        row.listed_if_last = {key for _, key in at_depth - seen}
+        seen |= at_depth
 
 
 def _above(place: LayerInfo) -> Iterator[LayerInfo]:
