@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from collections import OrderedDict, defaultdict
 from copy import deepcopy
 from typing import NamedTuple
 
@@ -351,6 +352,24 @@ def test_arrays_and_named_tuples_are_passed_as_they_are():
     assert (found.total_input, found.summary_list[0].output_size) == (24 + 16, [2, 3])
 
 
+def test_mappings_keep_their_class():
+    """When their tensors are moved."""
+
+    class Model(nn.Module):
+        def forward(self, found, order, sizes):
+            assert found.default_factory is list
+            assert (type(found), type(order), type(sizes)) == (defaultdict, OrderedDict, torch.Size)
+            return {}
+
+    ones = torch.ones(2)
+    given = [defaultdict(list, a=[ones]), OrderedDict(b=ones), torch.Size([3])]
+    assert quiet(Model(), input_data=given, device="cpu").input_size == [
+        {"a": [torch.Size([2])]},
+        {"b": torch.Size([2])},
+        torch.Size([3]),
+    ]
+
+
 def test_outputs_of_several_tensors():
     """The shape is that of the first tensor, or of a dictionary's last item; the bytes are those of all."""
 
@@ -436,6 +455,33 @@ def test_a_call_that_fails_and_is_caught_ends_there():
 
     found = quiet(Catches(), (2, 5))
     assert [(row.own_macs, row.executed) for row in found.summary_list] == [(2 * 5 * 5, True), (2 * 2 * 5, False)]
+
+
+def test_a_call_that_returns_nothing_while_an_error_is_handled():
+    """The error is not its own."""
+
+    class Nothing(nn.Module):
+        def forward(self, x):
+            return None
+
+    try:
+        raise KeyError  # noqa: TRY301 - to be inside its handler
+    except KeyError:
+        found = quiet(nn.Sequential(Nothing()), (1, 2))
+    assert [(row.executed, row.input_size, row.output_size) for row in found.summary_list] == [(True, [1, 2], [])] * 2
+
+
+def test_hooks_are_removed_if_a_module_refuses_one():
+    """From the modules that have them already."""
+
+    class Refuses(nn.Module):
+        def register_forward_hook(self, *_, **__):
+            raise OSError
+
+    net = nn.Sequential(nn.ReLU(), Refuses())
+    with pytest.raises(SummaryError):
+        quiet(net, (1, 2))
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
 
 
 def test_scripted_modules_stand_in_their_place():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch.jit import ScriptModule
@@ -34,6 +35,17 @@ def places_of(model: nn.Module) -> list[LayerInfo]:
     return places
 
 
+@dataclass
+class _RunningCall:
+    """Hold where a call is, its row, the count before it, the error handled then, and the count of calls inside."""
+
+    place: LayerInfo
+    row: LayerInfo
+    before: int
+    handled: BaseException | None
+    inside: int = 0
+
+
 class CallRecorder:
     """Make a row of each call of a model's modules, with the multiply-accumulates that a mode counts meanwhile.
 
@@ -53,8 +65,7 @@ class CallRecorder:
         self._order = places_of(model)
         for place in self._order:
             self._places.setdefault(place.layer_id, []).append(place)
-        # Of the calls that run: the place, the row, the count when it began, and that of the calls inside.
-        self._running: list[tuple[LayerInfo, LayerInfo, int, int]] = []
+        self._running: list[_RunningCall] = []
         self._hooks = ExitStack()
 
     def __enter__(self) -> CallRecorder:  # noqa: PYI034 - typing.Self is not in Python 3.10
@@ -74,15 +85,17 @@ class CallRecorder:
                 self._end(module, args, kwargs, output)
 
         modules = [places[0].module for places in self._places.values()]
-        for module in modules:
-            # Scripted modules refuse hooks of their own.
-            if not isinstance(module, ScriptModule):
-                # First and last, so that what other hooks compute is the module's.
-                self._hooks.enter_context(module.register_forward_pre_hook(begin, prepend=True))
-                self._hooks.enter_context(module.register_forward_hook(end, with_kwargs=True, always_call=True))
-        if any(isinstance(module, ScriptModule) for module in modules):
-            self._hooks.enter_context(register_module_forward_pre_hook(begin_script))
-            self._hooks.enter_context(register_module_forward_hook(end_script, with_kwargs=True, always_call=True))
+        with ExitStack() as hooks:
+            for module in modules:
+                # Scripted modules refuse hooks of their own.
+                if not isinstance(module, ScriptModule):
+                    # First and last, so that what other hooks compute is the module's.
+                    hooks.enter_context(module.register_forward_pre_hook(begin, prepend=True))
+                    hooks.enter_context(module.register_forward_hook(end, with_kwargs=True, always_call=True))
+            if any(isinstance(module, ScriptModule) for module in modules):
+                hooks.enter_context(register_module_forward_pre_hook(begin_script))
+                hooks.enter_context(register_module_forward_hook(end_script, with_kwargs=True, always_call=True))
+            self._hooks = hooks.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -98,7 +111,7 @@ class CallRecorder:
         place = self._place_now(self._places[id(module)])
         row = _row_at(place)
         self.calls.append((row, place))
-        self._running.append((place, row, self._counted(), 0))
+        self._running.append(_RunningCall(place, row, self._counted(), sys.exc_info()[1]))
         if isinstance(module, ScriptModule):
             # The interpreter calls the modules inside, which no hook sees.
             self.calls += [(_row_at(below), below) for below in self._order if place in _above(below)]
@@ -107,7 +120,7 @@ class CallRecorder:
         """Return the place below the innermost module that runs; the first one of several."""
         if len(places) == 1:
             return places[0]
-        running = {id(place): number for number, (place, *_) in enumerate(self._running)}
+        running = {id(call.place): number for number, call in enumerate(self._running)}
 
         def innermost_above(place: LayerInfo) -> int:
             return next((running[id(above)] for above in _above(place) if id(above) in running), -1)
@@ -115,15 +128,14 @@ class CallRecorder:
         return max(places, key=innermost_above)
 
     def _end(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        if not self._running or self._running[-1][1].module is not module:
+        if not self._running or self._running[-1].row.module is not module:
             return
-        _, row, before, inside = self._running.pop()
-        counted = self._counted() - before
-        row.own_macs = counted - inside
+        call = self._running.pop()
+        row, counted = call.row, self._counted() - call.before
+        row.own_macs = counted - call.inside
         if self._running:
-            place, caller, caller_before, others = self._running[-1]
-            self._running[-1] = place, caller, caller_before, others + counted
-        if output is None and sys.exc_info()[0] is not None:
+            self._running[-1].inside += counted
+        if output is None and sys.exc_info()[1] is not call.handled:
             # The hook runs because the call raised an error.
             return
         row.input_size, _ = shape_of(args or [*kwargs.values()])

@@ -174,8 +174,8 @@ def _rows_of_call(
     except Exception as error:
         done = [row for recorder in recorders for row, _ in recorder.calls if row.executed]
         raise SummaryError(
-            f"The model failed while it ran for its summary: {type(error).__name__}, shown above. Executed layers up "
-            f"to: {done}. Call model(...) with these inputs by itself to see whether it runs without the summary."
+            f"Failed to run the model for its summary: {type(error).__name__}, shown above. Executed layers up to: "
+            f"{done}. Call model(...) with these inputs by itself to see whether it runs without the summary."
         ) from error
     if use_cache:
         _cached_forward_pass[name] = rows, counted.profile

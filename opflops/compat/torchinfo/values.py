@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -82,9 +83,11 @@ def replace_tensors(value: Any, replace: Callable[[Any], Any]) -> Any:
         return replace(value)
     if isinstance(value, Mapping):
         items: Any = {key: replace_tensors(item, replace) for key, item in value.items()}
+        if isinstance(value, defaultdict):
+            return defaultdict(value.default_factory, items)
         return items if type(value) is dict else type(value)(items)  # type: ignore[call-arg]
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(replace_tensors(item, replace) for item in value))
     if isinstance(value, list | tuple | set | frozenset):
-        return type(value)(replace_tensors(item, replace) for item in value)
+        return type(value)([replace_tensors(item, replace) for item in value])
     return value
