@@ -248,6 +248,20 @@ def test_each_parameter_is_in_one_row(depth, given):
         assert cells == ["4", "--", "20", "4", again, "20", again, "--", "--", "20", again, "4", again, again]
 
 
+def test_parameters_of_a_container_that_comes_again_are_in_its_first_row():
+    """Although the later one is deeper."""
+
+    class Container(nn.Sequential):
+        def __init__(self):
+            super().__init__(nn.Linear(2, 2))
+            self.own = nn.Parameter(torch.ones(5))
+
+    again = Container()
+    for depth in range(4):
+        found = quiet(nn.Sequential(again, nn.Sequential(again)), (1, 2), depth=depth, col_names=("num_params",))
+        assert sum(column(found, ColumnSettings.NUM_PARAMS)) == 11
+
+
 def test_frozen_parameters_are_in_parentheses():
     """And a module with some of each is partly trainable."""
     net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 3), nn.ReLU())
@@ -530,6 +544,12 @@ def test_a_class_with_a_call_of_its_own_has_a_row():
     found = quiet(Direct(), (2, 4))
     assert [(row.class_name, row.own_macs) for row in found.summary_list] == [("Direct", 16), ("Linear", 32)]
 
+    class Alone(nn.Module):
+        def __call__(self, x):
+            return x @ x.T
+
+    assert [(row.class_name, row.own_macs) for row in quiet(Alone(), (2, 4)).summary_list] == [("Alone", 16)]
+
 
 class Modes(nn.Module):
     def __init__(self):
@@ -574,7 +594,10 @@ def test_hooks_of_others_run():
     net[0].register_forward_hook(lambda *_: ran.append("after"))
     quiet(net, (1, 2))
     assert ran == ["before", "after"]
-    assert (len(net[0]._forward_hooks), len(net[0]._forward_pre_hooks)) == (1, 1)
+    net[0].register_forward_pre_hook(lambda _, args: (args[0] @ torch.ones(2, 2),))
+    net[0].register_forward_hook(lambda *args: args[2] @ torch.ones(2, 2))
+    assert [row.own_macs for row in quiet(net, (1, 2)).summary_list] == [0, 12]
+    assert (len(net[0]._forward_hooks), len(net[0]._forward_pre_hooks)) == (2, 2)
 
 
 @pytest.mark.parametrize(
@@ -634,8 +657,9 @@ def test_a_forward_pass_is_kept_if_asked_for():
         assert quiet(Kept(5, 6), (1, 5)).total_mult_adds == 30
     finally:
         clear_cached_forward_pass()
+    quiet(Kept(2, 3), (1, 2))
     quiet(Kept(5, 6), (1, 5), cache_forward_pass=True)
-    assert len(calls) == 3
+    assert len(calls) == 4
     clear_cached_forward_pass()
 
 
@@ -646,6 +670,7 @@ def test_verbosity(capsys, monkeypatch):
     assert capsys.readouterr().out == ""
     found = summary(net, (1, 2, 5))
     assert capsys.readouterr().out == f"{found}\n"
+    assert "weight" not in str(found)
     summary(net, (1, 2, 5), verbose=2, col_names=("kernel_size", "num_params"), col_width=12)
     lines = capsys.readouterr().out.splitlines()[4:8]
     assert [line.split() for line in lines] == [

@@ -145,14 +145,11 @@ class CallRecorder:
 
     def finished_rows(self) -> list[LayerInfo]:
         """Return the rows of the calls, with those of the modules above that were not called themselves."""
-        calls = self.calls
-        if not calls or calls[0][1] is not self._order[0]:
-            # A class with a __call__ of its own runs no hooks.
-            calls = [(_row_at(self._order[0]), self._order[0]), *calls]
         rows: list[LayerInfo] = []
         # The place of the row above, by depth.
         shown: dict[int, LayerInfo] = {}
-        for row, place in calls:
+        # A class with a __call__ of its own runs no hooks.
+        for row, place in self.calls or [(_row_at(self._order[0]), self._order[0])]:
             for above in reversed([*_above(place)]):
                 if shown.get(above.depth) is not above:
                     rows.append(_row_at(above))
