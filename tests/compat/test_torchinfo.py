@@ -396,6 +396,11 @@ def test_outputs_of_several_tensors():
         def forward(self, x):
             return {"in": x, "out": super().forward(x)}
 
+    class Cached(nn.Linear):
+        def forward(self, x):
+            return {"out": super().forward(x), "cache": object()}
+
+    assert quiet(Cached(3, 5), (2, 3)).summary_list[0].output_size == [2, 5]
     found = quiet(Many(3, 5), (2, 3))
     assert (found.summary_list[0].output_size, found.total_output_bytes) == ([2, 5], 2 * 4 * (10 + 3))
     found = quiet(Named(3, 5), (2, 3))

@@ -37,7 +37,8 @@ parameters of two modules              counted twice                       once;
                                        module with modules                 that uses parameters itself
 a module in several places             in the last place                   where it is called
 input of a call by keyword             ``--``                              its shape
-output whose first item is None        ``--``                              shape of the first tensor
+output whose first item, or last of a  ``--``                              the shape of another item
+dictionary, is no tensor
 ``batch_dim``                          that dimension is shown as 1, in    shapes as they are
                                        some shapes
 dictionaries with ``batch_dim``        a list in a list                    a list

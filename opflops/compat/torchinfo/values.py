@@ -51,7 +51,7 @@ def bytes_in(value: Any) -> int:
 def shape_of(value: Any) -> tuple[list[int], int]:
     """Return the shape that a row shows for an input or an output, and the bytes of an element.
 
-    It is that of the first tensor; in a dictionary, that of the last item. No tensor at all is ``[]``.
+    It is that of the first tensor; in a dictionary, in the last item that has one. No tensor at all is ``[]``.
 
     Raises:
         ArgumentError: The value is of another kind.
@@ -64,9 +64,8 @@ def shape_of(value: Any) -> tuple[list[int], int]:
                 "A module takes or returns something that has no shape. A summary shows tensors, and lists, tuples and "
                 f"dictionaries of them, not {describe(value)}. Return that in one of these."
             )
-    elif isinstance(value, Mapping) and value:
-        value = [*value.values()][-1]
-    first = next(tensors_in(value), None)
+    items = reversed([*value.values()]) if isinstance(value, Mapping) else [value]
+    first = next((tensor for item in items for tensor in tensors_in(item)), None)
     if first is None:
         return [], 0
     try:
