@@ -55,7 +55,7 @@ def does_products(formula, seen):
     """Tell whether a formula, or a function of opflops that it may call, mentions multiply-accumulates."""
     if isinstance(formula, functools.partial):
         return any(does_products(each, seen) for each in (formula.func, *formula.args, *formula.keywords.values()))
-    if not isinstance(formula, types.FunctionType) or not formula.__module__.startswith("opflops.formulas"):
+    if not isinstance(formula, types.FunctionType) or not f"{formula.__module__}".startswith("opflops.formulas"):
         return False
     if formula in seen:
         return False
