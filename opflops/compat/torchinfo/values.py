@@ -58,12 +58,12 @@ def shape_of(value: Any) -> tuple[list[int], int]:
     """
     if isinstance(value, torch.distributions.Distribution):
         return [*value.batch_shape, *value.event_shape], 0
-    if value is not None and not isinstance(value, torch.Tensor | list | tuple | Mapping) and not is_array(value):
-        if isinstance(value, type) or not hasattr(value, "tensors"):
-            raise ArgumentError(
-                "A module takes or returns something that has no shape. A summary shows tensors, and lists, tuples and "
-                f"dictionaries of them, not {describe(value)}. Return that in one of these."
-            )
+    has_shape = value is None or isinstance(value, torch.Tensor | list | tuple | Mapping) or is_array(value)
+    if not has_shape and (isinstance(value, type) or not hasattr(value, "tensors")):
+        raise ArgumentError(
+            "A module takes or returns something that has no shape. A summary shows tensors, and lists, tuples and "
+            f"dictionaries of them, not {describe(value)}. Return that in one of these."
+        )
     items = reversed([*value.values()]) if isinstance(value, Mapping) else [value]
     first = next((tensor for item in items for tensor in tensors_in(item)), None)
     if first is None:
