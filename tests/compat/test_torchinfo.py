@@ -642,6 +642,8 @@ def test_a_failing_call_keeps_its_cause():
     with pytest.raises(SummaryError) as caught:
         quiet(nn.Sequential(Text()), (1, 2))
     assert "not 'text'" in str(caught.value.__cause__)
+    with pytest.raises(TypeError, match=r"an nn\.Module, not the class Linear"):
+        quiet(nn.Linear, (1, 2))
     with pytest.raises(RuntimeError, match="lol"):
         quiet(Text(), device="lol")
 

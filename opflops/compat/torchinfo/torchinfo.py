@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from torch import nn
 
 from opflops.compat.model_calls import count_call
 from opflops.compat.torchinfo.enums import ColumnSettings, Mode, RowSettings, Verbosity
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import numpy as np
-    from torch import nn
 
     from opflops.compat.torchinfo.layer_info import LayerInfo
     from opflops.profile.profile import Profile
@@ -108,6 +108,8 @@ def summary(
         ArgumentError: An argument cannot be used; also a ``TypeError`` and a ``ValueError``.
         SummaryError: Both ``input_size`` and ``input_data`` are given, or the call failed; also a ``RuntimeError``.
     """
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(f"summary() needs a model that is an nn.Module, not {describe(model)}.")
     given = input_data is not None or input_size is not None
     columns: tuple[ColumnSettings, ...]
     if col_names is None:
