@@ -23,6 +23,7 @@ LAYERS = [
     ["mode"],
     ["counting"],
     ["distributed"],
+    ["compat"],
     ["__init__", "integrations", "cli"],
     ["__main__"],
 ]
