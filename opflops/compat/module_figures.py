@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 def own_figures(
     rows: Iterable[Row],
     figure: Callable[[Row], int],
-    replaced: Mapping[str, int] | None = None,
-    replaced_alone: Mapping[str, int] | None = None,
-) -> dict[str, int]:
+    replaced: Mapping[str, float] | None = None,
+    replaced_alone: Mapping[str, float] | None = None,
+) -> dict[str, float]:
     """Add up the figures of rows by module path.
 
     Args:
@@ -28,9 +28,9 @@ def own_figures(
         replaced_alone: What modules themselves count as; those below them count as ever.
     """
     replaced, replaced_alone = replaced or {}, replaced_alone or {}
-    figures: dict[str, int] = {}
+    figures: dict[str, float] = {}
 
-    def add(path: str, amount: int) -> None:
+    def add(path: str, amount: float) -> None:
         figures[path] = figures.get(path, 0) + amount
 
     for row in rows:
@@ -42,9 +42,9 @@ def own_figures(
     return figures
 
 
-def inclusive_figures(figures: Mapping[str, int]) -> dict[str, int]:
+def inclusive_figures(figures: Mapping[str, float]) -> dict[str, float]:
     """Add to the figure of each module those of all modules below it."""
-    inclusive: dict[str, int] = {}
+    inclusive: dict[str, float] = {}
     for path, amount in figures.items():
         for above in ancestry(path):
             inclusive[above] = inclusive.get(above, 0) + amount

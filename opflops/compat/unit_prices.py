@@ -27,8 +27,8 @@ class UnitPrices:
         elementwise: Units per element of the result, by operator of aten.
         upsampling: The same for operators that resize images.
         bias: Units per element of a contraction's result that a bias is added to.
-        norm: Units per element of a normalization, from whether it subtracts a mean, and how many of weight and bias
-            there are.
+        norm: Units per element of a normalization, from 1 if it subtracts a mean and else 0, and how many of weight and
+            bias there are.
         softmax: Units of a softmax, from its elements and its rows.
         max_pool: Units of a pooling, from the elements of all windows and those of the result.
         average_pool: The same for averages.
@@ -39,7 +39,7 @@ class UnitPrices:
     elementwise: Mapping[str, int]
     upsampling: Mapping[str, int]
     bias: int
-    norm: Callable[[bool, int], int]
+    norm: Callable[[int, int], int]
     softmax: Callable[[int, int], int]
     max_pool: Callable[[int, int], int]
     average_pool: Callable[[int, int], int]
@@ -99,10 +99,10 @@ _NORMS = (
 
 def _norms(prices: UnitPrices) -> dict[str, Any]:
     def norm(input: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Cost:
-        return Cost(ops=prices.norm(True, present(weight, bias)) * input.numel())
+        return Cost(ops=prices.norm(1, present(weight, bias)) * input.numel())
 
     def rms_norm(input: Tensor, weight: Tensor | None = None) -> Cost:
-        return Cost(ops=prices.norm(False, present(weight)) * input.numel())
+        return Cost(ops=prices.norm(0, present(weight)) * input.numel())
 
     return {**dict.fromkeys(_NORMS, norm), **dict.fromkeys(("rms_norm", "_fused_rms_norm"), rms_norm)}
 
@@ -136,9 +136,7 @@ def _pools(prices: UnitPrices) -> dict[str, Any]:
 
     priced: dict[str, Any] = {}
     for rank in (1, 2, 3):
-        priced |= dict.fromkeys(
-            (f"max_pool{rank}d", f"max_pool{rank}d_with_indices"), fixed(rank, prices.max_pool)
-        )
+        priced |= dict.fromkeys((f"max_pool{rank}d", f"max_pool{rank}d_with_indices"), fixed(rank, prices.max_pool))
         priced[f"avg_pool{rank}d"] = fixed(rank, prices.average_pool)
         priced[f"adaptive_max_pool{rank}d"] = adaptive(rank, prices.max_pool)
         priced |= dict.fromkeys(
@@ -216,7 +214,9 @@ def _attention(prices: UnitPrices) -> Any:
     def price(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *, out: Tensor) -> Cost:
         rows = numel(out.shape[:-1])
         scores = rows * key.shape[-2]
-        masks = 0 if attn_mask is None or not attn_mask.is_floating_point() else scores * prices.elementwise.get("add", 0)
+        masks = (
+            0 if attn_mask is None or not attn_mask.is_floating_point() else scores * prices.elementwise.get("add", 0)
+        )
         return Cost(
             macs=scores * (query.shape[-1] + value.shape[-1]),
             ops=prices.attention_scale * rows * query.shape[-1] + prices.softmax(scores, rows) + masks,
@@ -247,7 +247,7 @@ def _encoder_layer(prices: UnitPrices) -> Any:
         weights = sum(given[name].numel() for name in ("qkv_weight", "proj_weight", "ffn_weight_1", "ffn_weight_2"))
         biases = sum(given[name].numel() for name in ("qkv_bias", "proj_bias", "ffn_bias_1", "ffn_bias_2"))
         norms = sum(
-            prices.norm(True, present(given[f"norm_weight_{index}"], given[f"norm_bias_{index}"])) for index in (1, 2)
+            prices.norm(1, present(given[f"norm_weight_{index}"], given[f"norm_bias_{index}"])) for index in (1, 2)
         )
         activation = prices.elementwise.get("gelu" if given["use_gelu"] else "relu", 0)
         residuals = 2 * prices.elementwise.get("add", 0)
@@ -275,8 +275,7 @@ def _multi_head_attention(prices: UnitPrices) -> Any:
         biases = inputs * given["qkv_bias"].numel() // 3 + rows * given["proj_bias"].numel()
         return Cost(
             macs=macs,
-            ops=prices.bias * biases
-            + _attention_units(prices, macs - projections, rows, embed_dim, given["num_head"]),
+            ops=prices.bias * biases + _attention_units(prices, macs - projections, rows, embed_dim, given["num_head"]),
         )
 
     return price

@@ -42,10 +42,14 @@ DEFORMABLE = frozenset({"torchvision.deform_conv2d"})
 """Its own formula counts the interpolation, the masks and the bias in ``ops``."""
 
 LAYERS: tuple[type[nn.Module], ...] = (
-    nn.modules.conv._ConvNd, nn.ReLU, nn.PReLU, nn.ELU, nn.LeakyReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Softmax,
-    nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd, nn.modules.pooling._AdaptiveMaxPoolNd,
-    nn.modules.pooling._AdaptiveAvgPoolNd, nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.Linear,
-    nn.Upsample, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention,
+    nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
+    nn.ReLU, nn.PReLU, nn.ELU, nn.LeakyReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Softmax,
+    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d,
+    nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
+    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm,
+    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm, nn.LayerNorm,
+    nn.Linear, nn.Upsample, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention,
 )  # fmt: skip
 """The layers whose work is that of modules, and not functional."""
 
@@ -80,15 +84,17 @@ class Choices(NamedTuple):
             return 0
         return row.cost.macs + (row.cost.ops if name in self.priced else 0)
 
-    def module_figures(self, model: nn.Module, call: CountedCall, hooked: Iterable[nn.Module]) -> dict[str, int]:
+    def module_figures(self, model: nn.Module, call: CountedCall, hooked: Iterable[nn.Module]) -> dict[str, float]:
         """Return what each module itself counts as, by its path."""
         paths = {identity: path for identity, (_, path) in named_paths(model, call.root).items()}
-        replaced = {paths[id(module)]: int(vars(module)[FLOPS]) for module in hooked}
+        replaced: dict[str, float] = {paths[id(module)]: vars(module)[FLOPS] for module in hooked}
         replaced |= {paths[id(module)]: 0 for module in model.modules() if type(module) in self.ignored}
         layers = {paths[id(module)] for module in model.modules() if isinstance(module, LAYERS)}
 
         def figure(row: Row) -> int:
-            in_layer = self.functional or any(row.module == path or row.module.startswith(f"{path}.") for path in layers)
+            in_layer = self.functional or any(
+                row.module == path or row.module.startswith(f"{path}.") for path in layers
+            )
             return self.figure(row) if in_layer else 0
 
         return own_figures(call.profile.rows, figure, replaced)
@@ -98,7 +104,9 @@ FLOPS, PARAMS = "__flops__", "__params__"
 """The attributes that hooks of ptflops find at a module."""
 
 
-def choose(*, aten: bool, ignore_modules: Iterable[Any], hooks: Mapping[Any, Any], config: Mapping[str, Any]) -> Choices:
+def choose(
+    *, aten: bool, ignore_modules: Iterable[Any], hooks: Mapping[Any, Any], config: Mapping[str, Any]
+) -> Choices:
     """Read the options of a call.
 
     Raises:
@@ -138,7 +146,8 @@ def _functional(config: Any, *, aten: bool) -> bool:
     if unknown or (aten and config):
         given = unknown[0] if unknown else "count_functional"
         raise ArgumentError(
-            f"backend_specific_config has {given!r}, but the only setting is 'count_functional', of the backend 'pytorch'."
+            f"backend_specific_config has {given!r}, but the only setting is 'count_functional', of the backend "
+            "'pytorch'."
         )
     return bool(config.get("count_functional", True))
 

@@ -111,7 +111,7 @@ def get_model_complexity_info(
         try:
             macs = _count(model, batch, choices, form, aten=aten, per_layer=print_per_layer_stat, verbose=verbose)
         except Exception as error:  # noqa: BLE001 - ptflops prints it and returns None
-            print(
+            print(  # noqa: T201 - as ptflops
                 "Flops estimation was not finished successfully because of the following exception: \n"
                 f"{type(error)}: {error}"
             )
@@ -168,4 +168,4 @@ def _count(
             print_operators(model, call, choices, form)
         else:
             print_model(model, call.root, figures, samples, choices.ignored, form)
-    return sum(figures.values()) // samples
+    return int(sum(figures.values()) / samples)

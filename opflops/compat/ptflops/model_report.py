@@ -46,14 +46,12 @@ class Format(NamedTuple):
 
 def trainable(model: nn.Module, ignored: frozenset[type] = frozenset()) -> int:
     """Count the parameters that require a gradient, shared ones once, but none that modules of some types hold."""
-    left_out = {
-        id(each) for module in model.modules() if type(module) in ignored for each in module.parameters()
-    }
+    left_out = {id(each) for module in model.modules() if type(module) in ignored for each in module.parameters()}
     return sum(each.numel() for each in model.parameters() if each.requires_grad and id(each) not in left_out)
 
 
 def print_model(
-    model: nn.Module, root: str, figures: Mapping[str, int], samples: int, ignored: frozenset[type], form: Format
+    model: nn.Module, root: str, figures: Mapping[str, float], samples: int, ignored: frozenset[type], form: Format
 ) -> None:
     """Print the model, and beside each module its parameters and multiply-accumulates, and their shares."""
     total, params = max(sum(figures.values()), 1), max(trainable(model), 1)
@@ -87,9 +85,7 @@ def _extra_repr(model: nn.Module, root: str, describe: Callable[[Any, str, Calla
             vars(module).update(before)
 
 
-def print_operators(
-    model: nn.Module, call: CountedCall, choices: Choices, form: Format
-) -> None:
+def print_operators(model: nn.Module, call: CountedCall, choices: Choices, form: Format) -> None:
     """Print the total, and of the model and each of its children the operators that count."""
     figure = choices.figure
     rows = [row for row in call.profile.rows if packet_name(row.op) in choices.priced | choices.stated or figure(row)]
@@ -110,7 +106,7 @@ def print_operators(
 
 
 def warn_of_zero_ops(
-    model: nn.Module, call: CountedCall, figures: Mapping[str, int], choices: Choices, form: Format
+    model: nn.Module, call: CountedCall, figures: Mapping[str, float], choices: Choices, form: Format
 ) -> None:
     """Name the types of modules that ran and count as nothing, and the operators whose arithmetic counts as nothing."""
     counted: dict[str, bool] = {}
@@ -126,9 +122,7 @@ def warn_of_zero_ops(
     warn_of_operators(call, choices, form, arithmetic_only=True)
 
 
-def warn_of_operators(
-    call: CountedCall, choices: Choices, form: Format, *, arithmetic_only: bool = False
-) -> None:
+def warn_of_operators(call: CountedCall, choices: Choices, form: Format, *, arithmetic_only: bool = False) -> None:
     """Name the operators that count as nothing, if asked for only those that do floating-point arithmetic."""
     counts: dict[str, bool] = {}
     for row in call.profile.rows:

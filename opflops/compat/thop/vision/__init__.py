@@ -1,0 +1,1 @@
+"""The rules of thop by the names under which users import them."""
