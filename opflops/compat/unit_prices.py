@@ -225,7 +225,8 @@ def _attention(prices: UnitPrices) -> Any:
     return price
 
 
-def _macs(cost: Cost | Estimate) -> int:
+def macs_of(cost: Cost | Estimate) -> int:
+    """Return the multiply-accumulates of what a formula returned."""
     return (cost.cost if isinstance(cost, Estimate) else cost).macs
 
 
@@ -241,7 +242,7 @@ def _encoder_layer(prices: UnitPrices) -> Any:
 
     @functools.wraps(original)
     def price(**given: Any) -> Cost:
-        macs = _macs(original(**given))
+        macs = macs_of(original(**given))
         elements, embed_dim, hidden = given["src"].numel(), given["embed_dim"], given["ffn_weight_1"].shape[0]
         rows = elements // embed_dim
         weights = sum(given[name].numel() for name in ("qkv_weight", "proj_weight", "ffn_weight_1", "ffn_weight_2"))
@@ -267,7 +268,7 @@ def _multi_head_attention(prices: UnitPrices) -> Any:
 
     @functools.wraps(original)
     def price(**given: Any) -> Cost:
-        macs = _macs(original(**given))
+        macs = macs_of(original(**given))
         embed_dim = given["embed_dim"]
         rows = given["query"].numel() // embed_dim
         inputs = sum(given[name].numel() for name in ("query", "key", "value")) // embed_dim

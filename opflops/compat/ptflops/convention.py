@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import nn
 
 from opflops.compat.module_figures import own_figures
+from opflops.compat.ptflops import aten_formulas
 from opflops.compat.unit_prices import BIASED, UPSAMPLING, UnitPrices, packet_name
 from opflops.errors import ArgumentError
 from opflops.pricing.schemas import overloads_of
@@ -118,7 +119,7 @@ def choose(
     for key, hook in hooks.items():
         if not callable(hook):
             raise ArgumentError(f"custom_modules_hooks[{key}] must be a function, not {describe(hook)}.")
-    prices: dict[Any, Callable[..., Any]] = {} if aten else PYTORCH_PRICES.formulas()
+    prices: dict[Any, Callable[..., Any]] = aten_formulas.formulas() if aten else PYTORCH_PRICES.formulas()
     stated: set[str] = set()
     for packet in dict.fromkeys((*hooked_packets, *packets)):
         hook = (lambda _inputs, _outputs: 0) if packet in packets else hooks[packet]
@@ -132,7 +133,7 @@ def choose(
         frozenset(types),
         {key: hooks[key] for key in hooked_types if key not in types},
         prices,
-        BIASED if aten else BIASED | DEFORMABLE | set(map(str, PYTORCH_PRICES.formulas())),
+        frozenset(BIASED | set(map(str, prices)) | (set() if aten else DEFORMABLE)),
         frozenset(stated),
         frozenset(map(str, packets)),
         functional,
