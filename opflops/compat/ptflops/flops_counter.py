@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 
+_STDOUT = sys.stdout
+"""The default value of ``ost``: whatever is standard output at the time of a call."""
+
+
 class FLOPS_BACKEND(Enum):  # noqa: N801 - the name of ptflops
     """Say what counts beside contractions and their biases: ``PYTORCH`` more, ``ATEN`` nothing."""
 
@@ -105,7 +109,7 @@ def get_model_complexity_info(
     choices = choose(
         aten=aten, ignore_modules=ignore_modules, hooks=custom_modules_hooks, config=backend_specific_config
     )
-    form = Format(ost, flops_units, param_units, output_precision)
+    form = Format(sys.stdout if ost is _STDOUT else ost, flops_units, param_units, output_precision)
     with evaluated(model):
         batch = input_constructor(input_res) if input_constructor else _sample(model, input_res)
         try:
