@@ -5,8 +5,8 @@ import io
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.nn import functional
 
 from opflops.compat.ptflops import FLOPS_BACKEND, flops_to_string, get_model_complexity_info, params_to_string
 from opflops.errors import ArgumentError, OpflopsError
@@ -70,8 +70,8 @@ def test_a_convolution_counts_its_products_and_biases():
         (nn.Linear(7, 5, bias=False), (3, 7), 3 * 35),
         (Call(lambda _, x: x @ x.transpose(1, 2)), (3, 7), 3 * 7 * 3),
         (Call(lambda _, x: torch.einsum("bij,kj->bik", x, torch.ones(5, 7))), (3, 7), 3 * 5 * 7),
-        (Call(lambda _, x: F.linear(x, torch.ones(5, 7), torch.ones(5))), (7,), 35 + 5),
-        (Call(lambda _, x: F.conv1d(x, torch.ones(4, 2, 3))), (2, 6), 4 * 4 * 6),
+        (Call(lambda _, x: functional.linear(x, torch.ones(5, 7), torch.ones(5))), (7,), 35 + 5),
+        (Call(lambda _, x: functional.conv1d(x, torch.ones(4, 2, 3))), (2, 6), 4 * 4 * 6),
         (Call(lambda _, x: torch.matmul(x[:, None], torch.ones(1, 3, 8, 5))), (4, 8), 3 * 4 * 8 * 5),
     ],
 )
@@ -90,25 +90,29 @@ N = 2 * 6 * 6
 @pytest.mark.parametrize(
     ("module", "function", "macs"),
     [
-        (nn.ReLU(), F.relu, N),
-        (nn.ReLU(inplace=True), F.relu_, N),
+        (nn.ReLU(), functional.relu, N),
+        (nn.ReLU(inplace=True), functional.relu_, N),
         (Subclass(), torch.relu, N),
-        (nn.LeakyReLU(), F.leaky_relu, N),
-        (nn.GELU(), F.gelu, N),
-        (nn.SiLU(), F.silu, N),
+        (nn.LeakyReLU(), functional.leaky_relu, N),
+        (nn.GELU(), functional.gelu, N),
+        (nn.SiLU(), functional.silu, N),
         (nn.Softmax(-1), lambda x: x.softmax(-1), N),
-        (nn.MaxPool2d(2), lambda x: F.max_pool2d(x, 2), N),
-        (nn.MaxPool2d(3, 2, 1), lambda x: F.max_pool2d(x, 3, 2, 1), 2 * 3 * 3 * 9),
-        (nn.AvgPool2d(3), lambda x: F.avg_pool2d(x, 3), N),
-        (nn.AdaptiveAvgPool2d(1), lambda x: F.adaptive_avg_pool2d(x, 1), N),
-        (nn.AdaptiveMaxPool2d(3), lambda x: F.adaptive_max_pool2d(x, 3), N),
-        (nn.Upsample(scale_factor=2), lambda x: F.interpolate(x, scale_factor=2), 4 * N),
-        (nn.Upsample(size=(3, 5), mode="bilinear"), lambda x: F.interpolate(x, (3, 5), mode="bilinear"), 2 * 15),
-        (nn.BatchNorm2d(2), lambda x: F.batch_norm(x, torch.ones(2), torch.ones(2), torch.ones(2)), 2 * N),
-        (nn.BatchNorm2d(2, affine=False), lambda x: F.batch_norm(x, torch.ones(2), torch.ones(2)), N),
-        (nn.LayerNorm(6), lambda x: F.layer_norm(x, (6,), torch.ones(6)), 2 * N),
-        (nn.GroupNorm(2, 2, affine=False), lambda x: F.group_norm(x, 2), N),
-        (nn.InstanceNorm2d(2), F.instance_norm, N),
+        (nn.MaxPool2d(2), lambda x: functional.max_pool2d(x, 2), N),
+        (nn.MaxPool2d(3, 2, 1), lambda x: functional.max_pool2d(x, 3, 2, 1), 2 * 3 * 3 * 9),
+        (nn.AvgPool2d(3), lambda x: functional.avg_pool2d(x, 3), N),
+        (nn.AdaptiveAvgPool2d(1), lambda x: functional.adaptive_avg_pool2d(x, 1), N),
+        (nn.AdaptiveMaxPool2d(3), lambda x: functional.adaptive_max_pool2d(x, 3), N),
+        (nn.Upsample(scale_factor=2), lambda x: functional.interpolate(x, scale_factor=2), 4 * N),
+        (
+            nn.Upsample(size=(3, 5), mode="bilinear"),
+            lambda x: functional.interpolate(x, (3, 5), mode="bilinear"),
+            2 * 15,
+        ),
+        (nn.BatchNorm2d(2), lambda x: functional.batch_norm(x, torch.ones(2), torch.ones(2), torch.ones(2)), 2 * N),
+        (nn.BatchNorm2d(2, affine=False), lambda x: functional.batch_norm(x, torch.ones(2), torch.ones(2)), N),
+        (nn.LayerNorm(6), lambda x: functional.layer_norm(x, (6,), torch.ones(6)), 2 * N),
+        (nn.GroupNorm(2, 2, affine=False), lambda x: functional.group_norm(x, 2), N),
+        (nn.InstanceNorm2d(2), functional.instance_norm, N),
         (nn.Sigmoid(), torch.sigmoid, 0),
         (nn.Identity(), lambda x: x.flatten(1), 0),
         (Call(lambda _, x: x + x), lambda x: torch.add(x, 1), N),
@@ -267,7 +271,7 @@ def test_a_hook_of_an_operator_states_its_figure():
 
 def test_functional_work_can_be_left_out():
     """With count_functional off only what runs inside PyTorch's layers counts."""
-    net = Call(lambda self, x: F.relu(self.linear(x)) @ torch.ones(3, 3), linear=nn.Linear(4, 3))
+    net = Call(lambda self, x: functional.relu(self.linear(x)) @ torch.ones(3, 3), linear=nn.Linear(4, 3))
     assert macs_of(net, (4,)) == 15 + 3 + 9
     assert macs_of(net, (4,), backend_specific_config={"count_functional": False}) == 15
 
@@ -275,7 +279,9 @@ def test_functional_work_can_be_left_out():
 def test_the_printed_model_has_shares_that_add_up():
     """Beside each module its parameters and figures with their shares, functions included, before its own text."""
     net = nn.Sequential(
-        nn.Conv2d(1, 2, 3, bias=False), nn.Sequential(nn.BatchNorm2d(2), nn.ReLU()), Call(lambda _, x: F.relu(x))
+        nn.Conv2d(1, 2, 3, bias=False),
+        nn.Sequential(nn.BatchNorm2d(2), nn.ReLU()),
+        Call(lambda _, x: functional.relu(x)),
     )
     text = io.StringIO()
     get_model_complexity_info(net, (1, 4, 4), ost=text, flops_units="KMac", output_precision=3)

@@ -4,8 +4,8 @@ import inspect
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.nn import functional
 from torch.nn.utils.rnn import pack_sequence
 
 from opflops.compat.thop import clever_format, profile, profile_origin
@@ -74,33 +74,37 @@ class Subclass(nn.Linear):
 @pytest.mark.parametrize(
     ("module", "function", "macs"),
     [
-        (Subclass(6, 5), lambda x: F.linear(x, torch.ones(5, 6), torch.ones(5)), 5 * N),
+        (Subclass(6, 5), lambda x: functional.linear(x, torch.ones(5, 6), torch.ones(5)), 5 * N),
         (
             nn.Conv2d(2, 4, 3, groups=2, dilation=2),
-            lambda x: F.conv2d(x, torch.ones(4, 1, 3, 3), None, 1, 0, 2, 2),
+            lambda x: functional.conv2d(x, torch.ones(4, 1, 3, 3), None, 1, 0, 2, 2),
             144,
         ),
-        (nn.ConvTranspose2d(2, 3, 2, 2), lambda x: F.conv_transpose2d(x, torch.ones(2, 3, 2, 2), stride=2), 36 * 24),
+        (
+            nn.ConvTranspose2d(2, 3, 2, 2),
+            lambda x: functional.conv_transpose2d(x, torch.ones(2, 3, 2, 2), stride=2),
+            36 * 24,
+        ),
         (Call(lambda _, x: x @ x), lambda x: torch.einsum("bcij,bcjk->bcik", x, x), 6 * N),
         (
             nn.BatchNorm2d(2),
-            lambda x: F.batch_norm(x, torch.ones(2), torch.ones(2), torch.ones(2), x[0, :, 0, 0]),
+            lambda x: functional.batch_norm(x, torch.ones(2), torch.ones(2), torch.ones(2), x[0, :, 0, 0]),
             4 * N,
         ),
-        (nn.BatchNorm2d(2, affine=False), lambda x: F.batch_norm(x, torch.ones(2), torch.ones(2)), 2 * N),
-        (nn.LayerNorm(6, bias=False), lambda x: F.layer_norm(x, (6,), torch.ones(6)), 3 * N),
-        (nn.GroupNorm(1, 2), lambda x: F.group_norm(x, 1, torch.ones(2), torch.ones(2)), 4 * N),
+        (nn.BatchNorm2d(2, affine=False), lambda x: functional.batch_norm(x, torch.ones(2), torch.ones(2)), 2 * N),
+        (nn.LayerNorm(6, bias=False), lambda x: functional.layer_norm(x, (6,), torch.ones(6)), 3 * N),
+        (nn.GroupNorm(1, 2), lambda x: functional.group_norm(x, 1, torch.ones(2), torch.ones(2)), 4 * N),
         (nn.Softmax(-1), lambda x: x.softmax(-1), 3 * N - 12),
-        (nn.PReLU(), lambda x: F.prelu(x, torch.ones(1)), N),
-        (nn.ReLU(), F.relu, 0),
-        (nn.MaxPool2d(2), lambda x: F.max_pool2d(x, 2), 0),
-        (nn.AvgPool2d(2), lambda x: F.avg_pool2d(x, 2), N // 4),
-        (nn.AdaptiveAvgPool2d(1), lambda x: F.adaptive_avg_pool2d(x, 1), 2 * (36 + 1)),
+        (nn.PReLU(), lambda x: functional.prelu(x, torch.ones(1)), N),
+        (nn.ReLU(), functional.relu, 0),
+        (nn.MaxPool2d(2), lambda x: functional.max_pool2d(x, 2), 0),
+        (nn.AvgPool2d(2), lambda x: functional.avg_pool2d(x, 2), N // 4),
+        (nn.AdaptiveAvgPool2d(1), lambda x: functional.adaptive_avg_pool2d(x, 1), 2 * (36 + 1)),
         # Windows of 2 elements each along an axis, from 6 to 4: 8 of 12 in all.
-        (nn.AdaptiveAvgPool2d((4, 6)), lambda x: F.adaptive_avg_pool2d(x, (4, 6)), 2 * (8 * 6 + 24)),
-        (nn.Upsample(scale_factor=2), lambda x: F.interpolate(x, scale_factor=2), 4 * N),
-        (nn.UpsamplingBilinear2d(3), lambda x: F.interpolate(x, 3, mode="bilinear"), 2 * 9 * 11),
-        (nn.Upsample(3, mode="bicubic"), lambda x: F.interpolate(x, 3, mode="bicubic"), 2 * 9 * 259),
+        (nn.AdaptiveAvgPool2d((4, 6)), lambda x: functional.adaptive_avg_pool2d(x, (4, 6)), 2 * (8 * 6 + 24)),
+        (nn.Upsample(scale_factor=2), lambda x: functional.interpolate(x, scale_factor=2), 4 * N),
+        (nn.UpsamplingBilinear2d(3), lambda x: functional.interpolate(x, 3, mode="bilinear"), 2 * 9 * 11),
+        (nn.Upsample(3, mode="bicubic"), lambda x: functional.interpolate(x, 3, mode="bicubic"), 2 * 9 * 259),
         (nn.GELU(), lambda x: x + x * 2, 0),
     ],
 )

@@ -1,11 +1,11 @@
 """A drop-in for ptflops 0.7.5: ``from opflops.compat.ptflops import get_model_complexity_info``.
 
-The first number is ptflops' "MACs", and what counts is what ptflops counts. With the backend ``pytorch`` that is one for
-each multiply-accumulate of a contraction, and one for each element of the layers below; with the backend ``aten`` it is
-contractions and their biases alone. So figures that ptflops gets right stay as they are. What differs are its mistakes:
-work is counted by the operators that run, each once, whether a module, a function or a Python operator asked for it.
-For opflops' own figures use :func:`opflops.count`: its ``total.macs`` is of contractions alone, its ``total.flops`` of
-all arithmetic.
+The first number is ptflops' "MACs", and what counts is what ptflops counts. With the backend ``pytorch`` that is one
+for each multiply-accumulate of a contraction, and one for each element of the layers below; with the backend ``aten``
+it is contractions and their biases alone. So figures that ptflops gets right stay as they are. What differs are its
+mistakes: work is counted by the operators that run, each once, whether a module, a function or a Python operator asked
+for it. For opflops' own figures use :func:`opflops.count`: its ``total.macs`` is of contractions alone, its
+``total.flops`` of all arithmetic.
 
 ======================================================  ================================================================
 backend ``pytorch`` counts                              as
@@ -29,8 +29,8 @@ Parameters are those that require a gradient, as in ptflops. Where ptflops print
 ==============================================  ========================  ==============================================
 what                                            ptflops                   here, and why
 ==============================================  ========================  ==============================================
-``nn.ReLU``, PReLU, ELU, GELU, pools, Upsample  twice                     once: its hook and its patched function see the
-                                                                          same call
+``nn.ReLU``, PReLU, ELU, GELU, pools, Upsample  twice                     once: its hook and its patched function see
+                                                                          the same call
 ``F.linear``, ``F.conv2d``, ``x @ y``, einsum,  0                         as the module, or the function of that name:
 ``x + y``, ``x * y``, norms by function,                                  they run the same operators
 ``F.scaled_dot_product_attention``
@@ -58,6 +58,8 @@ the model afterwards                            in evaluation mode        as it 
 ==============================================  ========================  ==============================================
 
 Existing hooks of ``custom_modules_hooks`` work: they add to ``module.__flops__``, and their figure replaces ours.
+
+May import what :mod:`opflops.compat` may; nothing in opflops imports it.
 """
 
 from __future__ import annotations

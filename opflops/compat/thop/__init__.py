@@ -54,6 +54,8 @@ Existing hooks of ``custom_ops`` work: they add to ``m.total_ops``, and their fi
 of ``opflops.compat.thop.profile`` lists the rules by class, and what is added there is used. The rules themselves, such
 as ``opflops.compat.thop.vision.basic_hooks.count_convNd``, can be values of ``custom_ops`` and mean our count. There is
 no ``fx_profile`` and no ``OnnxProfile``: :func:`opflops.count` counts without running, too.
+
+May import what :mod:`opflops.compat` may; nothing in opflops imports it.
 """
 
 from __future__ import annotations
