@@ -164,6 +164,13 @@ def test_an_encoder_layer_counts_the_same_on_its_fast_path():
             assert macs_of(layer, (5, 8)) == expected
 
 
+def test_products_of_integers_count():
+    """And arithmetic on indices does not, nor of integers in other operators."""
+    net = Call(lambda _, x: (x.long() + 1) @ torch.ones(4, 3, dtype=torch.int64))
+    for backend in ("pytorch", "aten"):
+        assert macs_of(net, (2, 4), backend=backend) == 2 * 4 * 3
+
+
 def test_a_shared_layer_counts_once_per_call():
     """Two calls of one layer, held by two modules; its parameters count once."""
     shared = nn.Linear(4, 4, bias=False)

@@ -151,6 +151,11 @@ def test_layers_are_listed_with_what_is_inside():
     }
 
 
+def test_products_of_integers_count():
+    """Those of other integer work do not."""
+    assert macs_of(Call(lambda _, x: x.long() @ torch.ones(4, 3, dtype=torch.int64)), (2, 4)) == 2 * 4 * 3
+
+
 def test_a_shared_layer_counts_once_per_call():
     """Held by two modules and called twice; its parameters count once."""
     shared = nn.Linear(4, 4, bias=False)

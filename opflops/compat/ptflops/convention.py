@@ -81,9 +81,8 @@ class Choices(NamedTuple):
         name = packet_name(row.op)
         if name in self.stated:
             return row.cost.ops
-        if not row.floating:
-            return 0
-        return row.cost.macs + (row.cost.ops if name in self.priced else 0)
+        # Products of integers and of quantized numbers count, arithmetic on indices does not.
+        return row.cost.macs + (row.cost.ops if row.floating and name in self.priced else 0)
 
     def module_figures(self, model: nn.Module, call: CountedCall, hooked: Iterable[nn.Module]) -> dict[str, float]:
         """Return what each module itself counts as, by its path."""

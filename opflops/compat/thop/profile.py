@@ -211,9 +211,8 @@ _PRICED = frozenset(map(str, _FORMULAS))
 
 
 def _figure(row: Row) -> int:
-    if not row.floating:
-        return 0
-    return row.cost.macs + (row.cost.ops if packet_name(row.op) in _PRICED else 0)
+    # Products of integers and of quantized numbers count, arithmetic on indices does not.
+    return row.cost.macs + (row.cost.ops if row.floating and packet_name(row.op) in _PRICED else 0)
 
 
 def _check(model: nn.Module, inputs: Iterable[Any], custom_ops: Mapping[type, Hook] | None) -> dict[type, Hook]:
