@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from opflops.records.rows import ancestry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
 
     from opflops.records.rows import Row
 
@@ -34,12 +34,17 @@ def own_figures(
         figures[path] = figures.get(path, 0) + amount
 
     for row in rows:
-        if row.module not in replaced_alone and not any(above in replaced for above in ancestry(row.module)):
+        if row.module not in replaced_alone and not is_inside(row.module, replaced):
             add(row.module, figure(row))
     for path, amount in (*replaced.items(), *replaced_alone.items()):
-        if not any(above in replaced for above in ancestry(path) if above != path):
+        if not is_inside(path, replaced, itself=False):
             add(path, amount)
     return figures
+
+
+def is_inside(path: str, others: Container[str], *, itself: bool = True) -> bool:
+    """Tell whether a module is below one of others, or one of them itself."""
+    return any(above in others for above in ancestry(path) if itself or above != path)
 
 
 def inclusive_figures(figures: Mapping[str, float]) -> dict[str, float]:

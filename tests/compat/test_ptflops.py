@@ -319,6 +319,24 @@ def test_the_backend_aten_prints_operators_by_child(capsys):
     )
 
 
+def test_the_backend_aten_prints_hooked_and_leaves_out_ignored_modules():
+    """The lines add up to the total, which is what is returned; a child may be called Global."""
+    text = io.StringIO()
+    net = nn.Sequential()
+    net.add_module("Global", nn.Sequential(nn.Linear(4, 3), nn.ReLU()))
+    net.add_module("last", nn.Sequential(nn.Linear(3, 3), Call(lambda _, x: x @ torch.ones(3, 2))))
+    hooks = {Call: lambda module, *_: setattr(module, "__flops__", 42)}
+    options = {"ost": text, "custom_modules_hooks": hooks, "ignore_modules": [nn.Linear], "backend": "aten"}
+    assert get_model_complexity_info(net, (4,), **options)[0] == "42 Mac"
+    assert text.getvalue() == "Total:42 Mac\nModule:  Global\nCall: 42 Mac\n\nModule:  last\nCall: 42 Mac\n\n"
+    del options["ignore_modules"]
+    get_model_complexity_info(net, (4,), **options)
+    assert text.getvalue().endswith(
+        "Total:69 Mac\nModule:  Global\naten.addmm: 27 Mac\nCall: 42 Mac\n\n"
+        "Module:  Global\naten.addmm: 15 Mac\n\nModule:  last\naten.addmm: 12 Mac\nCall: 42 Mac\n\n"
+    )
+
+
 def test_what_counts_as_nothing_is_named(capsys):
     """With verbose: the types of modules, and operators whose arithmetic is left out."""
     net = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid(), nn.Flatten(), Call(lambda _, x: x.exp()))

@@ -84,11 +84,15 @@ class Choices(NamedTuple):
         # Products of integers and of quantized numbers count, arithmetic on indices does not.
         return row.cost.macs + (row.cost.ops if row.floating and name in self.priced else 0)
 
-    def module_figures(self, model: nn.Module, call: CountedCall, hooked: Iterable[nn.Module]) -> dict[str, float]:
+    def replaced(self, model: nn.Module, call: CountedCall, hooked: Iterable[nn.Module]) -> dict[str, float]:
+        """Return what modules count as with all below them, by their paths: hooked ones and ignored ones."""
+        paths = {identity: path for identity, (_, path) in named_paths(model, call.root).items()}
+        stated: dict[str, float] = {paths[id(module)]: vars(module)[FLOPS] for module in hooked}
+        return stated | {paths[id(module)]: 0 for module in model.modules() if type(module) in self.ignored}
+
+    def module_figures(self, model: nn.Module, call: CountedCall, replaced: Mapping[str, float]) -> dict[str, float]:
         """Return what each module itself counts as, by its path."""
         paths = {identity: path for identity, (_, path) in named_paths(model, call.root).items()}
-        replaced: dict[str, float] = {paths[id(module)]: vars(module)[FLOPS] for module in hooked}
-        replaced |= {paths[id(module)]: 0 for module in model.modules() if type(module) in self.ignored}
         layers = {paths[id(module)] for module in model.modules() if isinstance(module, LAYERS)}
 
         def figure(row: Row) -> int:

@@ -158,7 +158,8 @@ def _count(
 
     with hooked(model, choices.module_hooks, attributes) as modules:
         call = count_call(model, args, keywords, formulas=choices.formulas)
-        figures = choices.module_figures(model, call, modules)
+        replaced = choices.replaced(model, call, modules)
+    figures = choices.module_figures(model, call, replaced)
     samples = 1 if aten or not args else _samples(batch)
     for op in {row.op: None for row in call.profile.rows if packet_name(row.op) in choices.ignored_operators}:
         print(f"Warning: {op} operation is ignored", file=form.stream)
@@ -169,7 +170,7 @@ def _count(
             warn_of_zero_ops(model, call, figures, choices, form)
     if per_layer:
         if aten:
-            print_operators(model, call, choices, form)
+            print_operators(model, call, choices, replaced, form)
         else:
             print_model(model, call.root, figures, samples, choices.ignored, form)
     return int(sum(figures.values()) / samples)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from opflops.compat.module_figures import inclusive_figures
+from opflops.compat.module_figures import inclusive_figures, is_inside
 from opflops.compat.ptflops.utils import flops_to_string, params_to_string
 from opflops.compat.unit_prices import packet_name
+from opflops.records.rows import ancestry
 from opflops.torch_internals.modules import named_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import TextIO
 
     from torch import nn
@@ -85,23 +86,34 @@ def _extra_repr(model: nn.Module, root: str, describe: Callable[[Any, str, Calla
             vars(module).update(before)
 
 
-def print_operators(model: nn.Module, call: CountedCall, choices: Choices, form: Format) -> None:
-    """Print the total, and of the model and each of its children the operators that count."""
-    figure = choices.figure
-    rows = [row for row in call.profile.rows if packet_name(row.op) in choices.priced | choices.stated or figure(row)]
-    rows = [row for row in rows if packet_name(row.op) not in choices.ignored_operators]
-    print(f"Total:{form.flops(sum(map(figure, rows)))}", file=form.stream)
-    children = {name: f"{call.root}.{name}" for name, _ in model.named_children()}
-    by_module: dict[str, dict[str, int]] = {"Global": {}} if rows else {}
-    for row in rows:
-        within = [name for name, path in children.items() if f"{row.module}.".startswith(f"{path}.")]
-        for module in ("Global", *within):
-            counts = by_module.setdefault(module, {})
-            counts[packet_name(row.op)] = counts.get(packet_name(row.op), 0) + figure(row)
-    for module, counts in by_module.items():
+def print_operators(
+    model: nn.Module, call: CountedCall, choices: Choices, replaced: Mapping[str, float], form: Format
+) -> None:
+    """Print the total, and of the model and each of its children what counts: operators, and classes with a hook."""
+    entries: list[tuple[str, str, float]] = []
+    for row in call.profile.rows:
+        name, count = packet_name(row.op), choices.figure(row)
+        listed = count or name in choices.priced | choices.stated
+        if listed and name not in choices.ignored_operators and not is_inside(row.module, replaced):
+            entries.append((row.module, name, count))
+    for module, path in named_paths(model, call.root).values():
+        if type(module) in choices.module_hooks and not is_inside(path, replaced, itself=False):
+            entries.append((path, type(module).__name__, replaced[path]))
+    print(f"Total:{form.flops(sum(count for *_, count in entries))}", file=form.stream)
+    _print_group("Global", entries, form)
+    children = {f"{call.root}.{name}": name for name, _ in model.named_children()}
+    for child in dict.fromkeys(path for module, *_ in entries for path in ancestry(module) if path in children):
+        _print_group(children[child], [entry for entry in entries if is_inside(entry[0], (child,))], form)
+
+
+def _print_group(module: str, entries: Iterable[tuple[str, str, float]], form: Format) -> None:
+    counts: dict[str, float] = {}
+    for _, name, count in entries:
+        counts[name] = counts.get(name, 0) + count
+    if counts:
         print("Module: ", module, file=form.stream)
-        for op, count in counts.items():
-            print(f"{op}: {form.flops(count)}", file=form.stream)
+        for name, count in counts.items():
+            print(f"{name}: {form.flops(count)}", file=form.stream)
         print(file=form.stream)
 
 
