@@ -111,6 +111,7 @@ N = 2 * 6 * 6
         (nn.BatchNorm2d(2), lambda x: functional.batch_norm(x, torch.ones(2), torch.ones(2), torch.ones(2)), 2 * N),
         (nn.BatchNorm2d(2, affine=False), lambda x: functional.batch_norm(x, torch.ones(2), torch.ones(2)), N),
         (nn.LayerNorm(6), lambda x: functional.layer_norm(x, (6,), torch.ones(6)), 2 * N),
+        (nn.RMSNorm(6), lambda x: functional.rms_norm(x, (6,), torch.ones(6)), 2 * N),
         (nn.GroupNorm(2, 2, affine=False), lambda x: functional.group_norm(x, 2), N),
         (nn.InstanceNorm2d(2), functional.instance_norm, N),
         (nn.Sigmoid(), torch.sigmoid, 0),
@@ -252,6 +253,10 @@ def test_modules_and_operators_can_be_ignored():
     assert macs_of(net, (4,)) == 20 + 4 + 12
     assert macs_of(net, (4,), ignore_modules=[nn.Linear]) == 4 + 12
     assert macs_of(net, (4,), ignore_modules=[nn.Sequential]) == 12
+    called = []
+    hooks = {nn.Linear: lambda *_: called.append(1)}
+    assert macs_of(net, (4,), ignore_modules=[nn.Linear], custom_modules_hooks=hooks) == 4 + 12
+    assert not called
     assert macs_of(net, (4,), ignore_modules=[torch.ops.aten.relu]) == 20 + 12
     text = io.StringIO()
     ignored = [torch.ops.aten.matmul]
@@ -272,8 +277,34 @@ def test_a_hook_of_an_operator_states_its_figure():
         macs = macs_of(net, (4,), backend=backend, custom_modules_hooks={torch.ops.aten.addmm: hook})
         assert macs == 2 * 42 + rest
     assert seen[0] == ([(3,), (1, 4), (4, 3)], [(1, 3)])
+    slopes = Call(lambda _, x: functional.leaky_relu(functional.leaky_relu(x), 0.2))
+    lengths = []
+    hooks = {torch.ops.aten.leaky_relu: lambda inputs, _: lengths.append(len(inputs)) or 10}
+    assert macs_of(slopes, (4,), custom_modules_hooks=hooks) == 20
+    assert lengths == [1, 2]
     bits = Call(lambda _, x: (x > 0) & (x < 1))
     assert macs_of(bits, (4,), backend="aten", custom_modules_hooks={torch.ops.aten.bitwise_and: hook}) == 0 + 42
+
+
+def test_ignored_modules_are_printed_without_parameters():
+    """Nor are these among the parameters of the modules around them; the total has them."""
+    net, text = nn.Sequential(nn.Linear(4, 3), nn.Sequential(nn.Conv1d(1, 1, 1))), io.StringIO()
+    result = get_model_complexity_info(net, (1, 4), ost=text, ignore_modules=[nn.Linear])
+    assert result == ("6 Mac", "17")
+    assert text.getvalue().splitlines()[1].startswith("  2, 11.765% Params, 6.0 Mac, 100.000% MACs")
+    assert (
+        text.getvalue()
+        .splitlines()[2]
+        .startswith("  (0): Linear(0, 0.000% Params, 0.0 Mac, 0.000% MACs, in_features=4")
+    )
+
+
+def test_modules_that_the_model_does_not_register_count_for_the_model():
+    """As those in a list; the printed root has all of the figures."""
+    hidden, text = [nn.Linear(4, 3)], io.StringIO()
+    net = Call(lambda self, x: self.last(hidden[0](x)), last=nn.Linear(3, 2))
+    assert get_model_complexity_info(net, (4,), ost=text) == ("23 Mac", "8")
+    assert text.getvalue().startswith("Call(\n  8, 100.000% Params, 23.0 Mac, 100.000% MACs, \n")
 
 
 def test_functional_work_can_be_left_out():

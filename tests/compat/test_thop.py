@@ -93,6 +93,7 @@ class Subclass(nn.Linear):
         ),
         (nn.BatchNorm2d(2, affine=False), lambda x: functional.batch_norm(x, torch.ones(2), torch.ones(2)), 2 * N),
         (nn.LayerNorm(6, bias=False), lambda x: functional.layer_norm(x, (6,), torch.ones(6)), 3 * N),
+        (nn.RMSNorm(6), lambda x: functional.rms_norm(x, (6,), torch.ones(6)), 2 * N),
         (nn.GroupNorm(1, 2), lambda x: functional.group_norm(x, 1, torch.ones(2), torch.ones(2)), 4 * N),
         (nn.Softmax(-1), lambda x: x.softmax(-1), 3 * N - 12),
         (nn.PReLU(), lambda x: functional.prelu(x, torch.ones(1)), N),

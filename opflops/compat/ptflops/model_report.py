@@ -57,7 +57,6 @@ def print_model(
     """Print the model, and beside each module its parameters and multiply-accumulates, and their shares."""
     total, params = max(sum(figures.values()), 1), max(trainable(model), 1)
     inclusive = inclusive_figures(figures)
-    inclusive[root] = sum(figures.values())
 
     def describe(module: nn.Module, path: str, original: Callable[[], str]) -> str:
         own, count = trainable(module, ignored), inclusive.get(path, 0)
