@@ -57,7 +57,8 @@ unknown ``backend_specific_config``             ignored                   an err
 the model afterwards                            in evaluation mode        as it was
 ==============================================  ========================  ==============================================
 
-Existing hooks of ``custom_modules_hooks`` work: they add to ``module.__flops__``, and their figure replaces ours.
+Existing hooks of ``custom_modules_hooks`` work: they add to ``module.__flops__``, and their figure replaces ours. Only
+modules with a hook have that attribute, so a hook cannot read what other modules count as: that is an error.
 
 May import what :mod:`opflops.compat` may; nothing in opflops imports it.
 """

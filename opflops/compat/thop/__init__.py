@@ -30,9 +30,8 @@ what                                            thop                      here, 
 ==============================================  ========================  ==============================================
 functions, ``x @ y``, ``nn.MultiheadAttention``  0                        as the layer: they run the same operators
 encoder layers in evaluation                    without their attention   with it: the fast path calls no modules inside
-ConvTranspose with stride or padding            per output position       per input position, which is what each weight
+transposed convolutions                         per output position       per input position, which is what each weight
                                                                           meets
-ConvTranspose with groups                       by the wrong channels     by the weights
 subclasses of layers, GroupNorm, trilinear      0                         as the layer, as the other norms, as above
 LayerNorm without a bias                        4 per element             3
 LSTM with ``proj_size``                         as without                with the smaller weights, and the projection
@@ -44,13 +43,13 @@ a layer as the model itself                     0 parameters              its pa
 parameters of modules without a rule, or that   not counted               counted: all of ``model.parameters()``
 were not called
 a hook for the model itself                     beside the layers inside  replaces them, as for any other module
-a hook for a container                          beside functions inside   replaces all that runs inside
 ``report_missing``                              all types without a rule  those of them that count as nothing
 the model afterwards                            ``total_ops`` left over   as it was, also if it raised an error
                                                 in its buffers
 ==============================================  ========================  ==============================================
 
-Existing hooks of ``custom_ops`` work: they add to ``m.total_ops``, and their figure replaces ours. ``register_hooks``
+Existing hooks of ``custom_ops`` work: they add to ``m.total_ops``, and their figure replaces ours. Only modules with a
+hook have that attribute, so a hook cannot read what other modules count as: that is an error. ``register_hooks``
 of ``opflops.compat.thop.profile`` lists the rules by class, and what is added there is used. The rules themselves, such
 as ``opflops.compat.thop.vision.basic_hooks.count_convNd``, can be values of ``custom_ops`` and mean our count. There is
 no ``fx_profile`` and no ``OnnxProfile``: :func:`opflops.count` counts without running, too.
