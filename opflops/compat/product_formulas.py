@@ -9,6 +9,7 @@ import torch
 from torch.utils._pytree import tree_leaves, tree_map
 
 from opflops.compat.product_operators import product_packets
+from opflops.compat.shape_counts import flex_attention_backward_flop, flex_attention_flop
 from opflops.errors import ArgumentError, DuplicateFormulaError, FormulaError
 from opflops.mode import OpFlopMode
 from opflops.pricing.registry import registry
@@ -161,15 +162,24 @@ flop_registry: dict[Any, Callable[..., Any]] = {}
 Each is called as ``formula(*args, out_val=result, **kwargs)`` and returns FLOPs. It begins with every operator that
 does multiply-accumulates, at opflops' price.
 """
-_own: dict[Any, ProductFormula] = {}
+_own: dict[Any, Callable[..., Any]] = {}
+_FLEX_ATTENTION: dict[str, Callable[..., Any]] = {
+    "flex_attention": flex_attention_flop,
+    "flex_attention_backward": flex_attention_backward_flop,
+}
 
 
-def own_formulas() -> dict[Any, ProductFormula]:
+def own_formulas() -> dict[Any, Callable[..., Any]]:
     """Return opflops' formulas by packet; those of a library that was imported meanwhile are added to the registry."""
     for packet in product_packets():
         if packet not in _own:
             _own[packet] = ProductFormula(packet)
             flop_registry.setdefault(packet, _own[packet])
+    for name, formula in _FLEX_ATTENTION.items():
+        operator = getattr(torch.ops.higher_order, name, None)
+        if operator is not None and operator not in _own:
+            _own[operator] = formula
+            flop_registry.setdefault(operator, formula)
     return _own
 
 
