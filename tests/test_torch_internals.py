@@ -774,6 +774,17 @@ def test_fsdp_keeps_one_flat_parameter_for_those_of_its_module(group):
     assert len(modules.own_parameters(nn.Linear(2, 2))) == 2
 
 
+def test_a_plain_attribute_hides_a_buffer_of_its_name():
+    """Until it is set: then the buffer is set too, so that both must be put aside."""
+    module = nn.BatchNorm1d(2)
+    attributes, buffers = modules.attribute_spaces(module)
+    kept = buffers["running_mean"]
+    attributes["running_mean"] = 3
+    assert module.running_mean == 3
+    module.running_mean = torch.ones(2)
+    assert buffers["running_mean"] is not kept
+
+
 @pytest.mark.parametrize("name", ["fully_shard", "replicate", "replicate with fsdp"])
 def test_sharding_makes_a_class_of_its_own_and_the_modules_class(group, name):
     """Its first base is one of those that are known, the second the original class."""

@@ -88,7 +88,7 @@ class RecordingMode(HasModuleStack, CapturesWork, FirstCalls, DispatchMode):
 
     def _start_afresh(self, roots: RootModules | None = None) -> None:
         """Forget what was recorded; ``roots`` are those of :class:`RecordingMode`."""
-self.module_stack = self.module_stack_class(roots)
+        self.module_stack = self.module_stack_class(roots)
         self.accumulators: list[Accumulator] = self.module_stack.accumulators
         self._warned: set[str] = set()
         if self._timing:

@@ -108,6 +108,11 @@ def registered_below(top: torch.nn.Module) -> tuple[list[torch.Tensor], list[tor
     return [each for each in parameters if each is not None], [each for each in buffers if each is not None]
 
 
+def attribute_spaces(module: torch.nn.Module) -> tuple[dict[str, Any], dict[str, torch.Tensor | None]]:
+    """Return where a module keeps plain attributes, and where it keeps buffers; a plain one hides a buffer."""
+    return vars(module), module._buffers
+
+
 def own_parameters(module: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
     """List the parameters that a module itself registers, with their names, and the flat one of FSDP's wrapper."""
     parameters = [item for item in module._parameters.items() if item[1] is not None]

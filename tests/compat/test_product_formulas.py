@@ -272,6 +272,7 @@ def test_an_exported_formula_follows_those_that_are_registered():
     assert mode.get_flop_counts() == {"Global": {torch.ops.compat_tests.outer: 32}}
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.exhaustive
 def test_no_operator_of_pytorchs_samples_does_products_outside_the_list():
     """Forward and backward of every sample of ``op_db``, in real and in complex numbers."""

@@ -1,0 +1,56 @@
+"""Add up one figure of each row by module, where some modules have a figure of their own instead."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opflops.records.rows import ancestry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterable, Mapping
+
+    from opflops.records.rows import Row
+
+
+def own_figures(
+    rows: Iterable[Row],
+    figure: Callable[[Row], int],
+    replaced: Mapping[str, float] | None = None,
+    replaced_alone: Mapping[str, float] | None = None,
+) -> dict[str, float]:
+    """Add up the figures of rows by module path.
+
+    Args:
+        rows: The rows.
+        figure: What a row counts as.
+        replaced: What modules count as together with all modules below them, by path; of two such modules, one of
+            which is below the other, the upper one counts.
+        replaced_alone: What modules themselves count as; those below them count as ever.
+    """
+    replaced, replaced_alone = replaced or {}, replaced_alone or {}
+    figures: dict[str, float] = {}
+
+    def add(path: str, amount: float) -> None:
+        figures[path] = figures.get(path, 0) + amount
+
+    for row in rows:
+        if row.module not in replaced_alone and not is_inside(row.module, replaced):
+            add(row.module, figure(row))
+    for path, amount in (*replaced.items(), *replaced_alone.items()):
+        if not is_inside(path, replaced, itself=False):
+            add(path, amount)
+    return figures
+
+
+def is_inside(path: str, others: Container[str], *, itself: bool = True) -> bool:
+    """Tell whether a module is below one of others, or one of them itself."""
+    return any(above in others for above in ancestry(path) if itself or above != path)
+
+
+def inclusive_figures(figures: Mapping[str, float]) -> dict[str, float]:
+    """Add to the figure of each module those of all modules below it."""
+    inclusive: dict[str, float] = {}
+    for path, amount in figures.items():
+        for above in ancestry(path):
+            inclusive[above] = inclusive.get(above, 0) + amount
+    return inclusive

@@ -1,0 +1,280 @@
+"""``profile`` and ``profile_origin``, with the signatures of thop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import nn
+
+from opflops.compat.model_calls import count_call
+from opflops.compat.module_figures import inclusive_figures, own_figures
+from opflops.compat.module_hooks import evaluated, hooked
+from opflops.compat.thop import rnn_hooks
+from opflops.compat.thop.utils import print_red
+from opflops.compat.thop.vision import basic_hooks
+from opflops.compat.thop.vision.basic_hooks import CountedByOperators, zero_ops
+from opflops.compat.unit_prices import UPSAMPLING, UnitPrices, packet_name
+from opflops.errors import ArgumentError
+from opflops.records.arguments import describe
+from opflops.torch_internals.modules import named_paths
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from opflops.records.rows import Row
+
+    Hook = Callable[..., Any]
+    LayerInfo = dict[str, tuple[float, float, "LayerInfo"]]
+
+default_dtype = torch.float64
+"""The dtype of ``total_ops`` and ``total_params``, which hooks write to."""
+
+_UPSAMPLING_UNITS = {"nearest": 1, "linear": 5, "bilinear": 11, "bicubic": 224 + 35, "trilinear": 31}
+
+PRICES = UnitPrices(
+    elementwise={"_prelu_kernel": 1},
+    upsampling={name: _UPSAMPLING_UNITS[mode] for mode, names in UPSAMPLING.items() for name in names},
+    bias=0,
+    # (x - mean) / deviation * weight + bias, each step of which is an operation.
+    norm=lambda centered, affine: 1 + centered + affine,
+    softmax=lambda elements, rows: 3 * elements - rows,
+    max_pool=lambda _windows, _results: 0,
+    average_pool=lambda _windows, results: results,
+    adaptive_average_pool=lambda windows, results: windows + results,
+    attention_scale=0,
+)
+"""What counts beside the multiply-accumulates of contractions."""
+
+register_hooks: dict[type, Hook] = {
+    nn.ZeroPad2d: zero_ops,
+    **dict.fromkeys(
+        (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+        basic_hooks.count_convNd,
+    ),
+    **dict.fromkeys(
+        (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d,
+         nn.InstanceNorm3d, nn.SyncBatchNorm),
+        basic_hooks.count_normalization,
+    ),
+    nn.PReLU: basic_hooks.count_prelu,
+    nn.Softmax: basic_hooks.count_softmax,
+    **dict.fromkeys(
+        (nn.ReLU, nn.ReLU6, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d,
+         nn.AdaptiveMaxPool3d, nn.Dropout, nn.Sequential, nn.PixelShuffle),
+        zero_ops,
+    ),
+    nn.LeakyReLU: basic_hooks.count_relu,
+    **dict.fromkeys((nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d), basic_hooks.count_avgpool),
+    **dict.fromkeys((nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d), basic_hooks.count_adap_avgpool),
+    nn.Linear: basic_hooks.count_linear,
+    **dict.fromkeys((nn.Upsample, nn.UpsamplingBilinear2d, nn.UpsamplingNearest2d), basic_hooks.count_upsample),
+    nn.RNNCell: rnn_hooks.count_rnn_cell,
+    nn.GRUCell: rnn_hooks.count_gru_cell,
+    nn.LSTMCell: rnn_hooks.count_lstm_cell,
+    nn.RNN: rnn_hooks.count_rnn,
+    nn.GRU: rnn_hooks.count_gru,
+    nn.LSTM: rnn_hooks.count_lstm,
+}  # fmt: skip
+"""The rules by class. What is added or replaced here holds for all later calls, as ``custom_ops`` does for one."""
+
+_ORIGINAL_HOOKS = dict(register_hooks)
+
+TOTAL_OPS, TOTAL_PARAMS = "total_ops", "total_params"
+"""The attributes that hooks of thop find at a module."""
+
+
+class _Counted(NamedTuple):
+    """Hold the figures of one call.
+
+    Attributes:
+        total: What the model counts as.
+        inclusive: What each module counts as, with those below it, by path.
+        paths: The paths of modules, by identity.
+        rules: The rules by class, those of the caller included.
+    """
+
+    total: float
+    inclusive: dict[str, float]
+    paths: dict[int, str]
+    rules: dict[type, Hook]
+
+
+def profile(
+    model: nn.Module,
+    inputs: Iterable[Any],
+    custom_ops: Mapping[type, Hook] | None = None,
+    verbose: bool = True,
+    ret_layer_info: bool = False,
+    report_missing: bool = False,
+) -> Any:
+    """Count the multiply-accumulates of a forward pass, and the parameters.
+
+    :mod:`opflops.compat.thop` says what counts. The model is called in evaluation mode under ``torch.no_grad()``, and
+    left as it was.
+
+    >>> import torch
+    >>> macs, params = profile(torch.nn.Linear(4, 3), inputs=(torch.ones(2, 4),), verbose=False)
+    >>> macs, params
+    (24.0, 15.0)
+
+    Args:
+        model: The model.
+        inputs: Its positional arguments.
+        custom_ops: Hooks by class, ``hook(module, inputs, output)``, that add to the tensor ``module.total_ops``, which
+            then replaces what we count for these modules and those below them. Of ``nn.Sequential`` and
+            ``nn.ModuleList`` those below still count.
+        verbose: Print which rules are used.
+        ret_layer_info: Also return the figures of modules.
+        report_missing: Print which classes have no rule and count as nothing; implies ``verbose``.
+
+    Returns:
+        Multiply-accumulates and parameters, as floats; with ``ret_layer_info`` also a dict of the children by name,
+        each as a tuple of its multiply-accumulates, its parameters, and such a dict, which is empty for a class that
+        has a rule.
+
+    Raises:
+        ArgumentError: An argument is not valid.
+    """
+    counted = _count(model, inputs, custom_ops, verbose=verbose, report_missing=report_missing, leaves_only=False)
+    totals = float(counted.total), _parameters(model)
+    return (*totals, _layer_info(model, counted)) if ret_layer_info else totals
+
+
+def profile_origin(
+    model: nn.Module,
+    inputs: Iterable[Any],
+    custom_ops: Mapping[type, Hook] | None = None,
+    verbose: bool = True,
+    report_missing: bool = False,
+) -> tuple[float, float]:
+    """Do what :func:`profile` does, with ``custom_ops`` for modules alone that have none below them."""
+    counted = _count(model, inputs, custom_ops, verbose=verbose, report_missing=report_missing, leaves_only=True)
+    return float(counted.total), _parameters(model)
+
+
+def _parameters(model: nn.Module) -> float:
+    return float(sum(each.numel() for each in model.parameters()))
+
+
+def _layer_info(module: nn.Module, counted: _Counted) -> LayerInfo:
+    info: LayerInfo = {}
+    for name, child in module.named_children():
+        ends = type(child) in counted.rules and not isinstance(child, (nn.Sequential, nn.ModuleList))
+        ops = float(counted.inclusive.get(counted.paths[id(child)], 0))
+        info[name] = ops, _parameters(child), {} if ends else _layer_info(child, counted)
+    return info
+
+
+def _count(
+    model: nn.Module,
+    inputs: Iterable[Any],
+    custom_ops: Mapping[type, Hook] | None,
+    *,
+    verbose: bool,
+    report_missing: bool,
+    leaves_only: bool,
+) -> _Counted:
+    rules = _check(model, inputs, custom_ops)
+    hooks = {cls: hook for cls, hook in rules.items() if _is_custom(cls, hook, custom_ops)}
+    if verbose or report_missing:
+        _print_rules(model, rules, custom_ops or {}, leaves_only=leaves_only)
+
+    def attributes(module: nn.Module) -> dict[str, Any]:
+        return {
+            TOTAL_OPS: torch.zeros(1, dtype=default_dtype),
+            TOTAL_PARAMS: torch.tensor([_parameters(module)], dtype=default_dtype),
+        }
+
+    def is_hooked(module: nn.Module) -> bool:
+        return not leaves_only or next(module.children(), None) is None
+
+    with evaluated(model), torch.no_grad(), hooked(model, hooks, attributes, is_hooked) as modules:
+        call = count_call(model, tuple(inputs), formulas=_FORMULAS)
+        totals = [(module, float(vars(module)[TOTAL_OPS])) for module in modules]
+    paths = {identity: path for identity, (_, path) in named_paths(model, call.root).items()}
+    containers = (nn.Sequential, nn.ModuleList)
+    figures = own_figures(
+        call.profile.rows,
+        _figure,
+        {paths[id(module)]: total for module, total in totals if not isinstance(module, containers)},
+        {paths[id(module)]: total for module, total in totals if isinstance(module, containers)},
+    )
+    if report_missing:
+        _print_missing(model, figures, paths, rules)
+    return _Counted(sum(figures.values()), inclusive_figures(figures), paths, rules)
+
+
+_FORMULAS = PRICES.formulas()
+_PRICED = frozenset(map(str, _FORMULAS))
+
+
+def _figure(row: Row) -> int:
+    # Products of integers and of quantized numbers count, arithmetic on indices does not.
+    return row.cost.macs + (row.cost.ops if row.floating and packet_name(row.op) in _PRICED else 0)
+
+
+def _check(model: nn.Module, inputs: Iterable[Any], custom_ops: Mapping[type, Hook] | None) -> dict[type, Hook]:
+    """Return all rules by class.
+
+    Raises:
+        ArgumentError: An argument is not valid.
+    """
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(f"model must be a torch.nn.Module, not {describe(model)}.")
+    if isinstance(inputs, Mapping):
+        raise ArgumentError(
+            "inputs must be a tuple of positional arguments, as in inputs=(x,), not a dict. For keyword arguments, "
+            "profile a module that calls the model with them, or use opflops.count(model, **inputs)."
+        )
+    if custom_ops is not None and not isinstance(custom_ops, Mapping):
+        raise ArgumentError(f"custom_ops must be a dict of hooks by class, not {describe(custom_ops)}.")
+    for cls, hook in (custom_ops or {}).items():
+        if not isinstance(cls, type) or not callable(hook):
+            raise ArgumentError(
+                "custom_ops must have classes of modules as keys and functions as values, as in {MyLayer: my_hook}, "
+                f"not {describe(cls)}: {describe(hook)}."
+            )
+    return {**register_hooks, **(custom_ops or {})}
+
+
+def _is_custom(cls: type, hook: Hook, custom_ops: Mapping[type, Hook] | None) -> bool:
+    """Tell whether a rule is a hook of the caller, whose figure replaces ours."""
+    if isinstance(hook, CountedByOperators):
+        return False
+    return cls in (custom_ops or {}) or _ORIGINAL_HOOKS.get(cls) is not hook
+
+
+def _print_rules(
+    model: nn.Module, rules: Mapping[type, Hook], custom_ops: Mapping[type, Hook], *, leaves_only: bool
+) -> None:
+    seen: set[type] = set()
+
+    def visit(module: nn.Module) -> None:
+        cls = type(module)
+        if cls in seen or cls not in rules or (leaves_only and next(module.children(), None) is not None):
+            return
+        seen.add(cls)
+        name = getattr(rules[cls], "__qualname__", type(rules[cls]).__qualname__)
+        if cls in custom_ops:
+            print(f"[INFO] Customize rule {name}() {cls}.")  # noqa: T201 - as thop
+        else:
+            print(f"[INFO] Register {name}() for {cls}.")  # noqa: T201
+
+    model.apply(visit)
+
+
+def _print_missing(
+    model: nn.Module, figures: Mapping[str, float], paths: Mapping[int, str], rules: Mapping[type, Hook]
+) -> None:
+    """Print the classes that have no rule, and whose own work counts as nothing."""
+    counts: dict[type, bool] = {}
+
+    def visit(module: nn.Module) -> None:
+        counts[type(module)] = counts.get(type(module), False) or bool(figures.get(paths[id(module)]))
+
+    model.apply(visit)
+    for cls, counted in counts.items():
+        if cls not in rules and not counted:
+            print_red(f"[WARN] Cannot find rule for {cls}. Treat it as zero Macs.")

@@ -1,0 +1,48 @@
+"""thop's rules by name, to be given as values of ``custom_ops``: each but ``zero_ops`` means "count it as ever"."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from opflops.errors import OpflopsError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class RuleError(OpflopsError):
+    """Report a rule of thop that was called by a hook, instead of being given to ``custom_ops``."""
+
+
+class CountedByOperators:
+    """Stand for a rule of thop where opflops counts the operators that the module runs."""
+
+    def __init__(self, name: str) -> None:
+        self.__name__ = self.__qualname__ = name
+
+    def __call__(self, m: nn.Module, *_: Any) -> None:
+        """Refuse to be called.
+
+        Raises:
+            RuleError: Always.
+        """
+        raise RuleError(
+            f"{self.__name__}() of opflops cannot be called by another hook, since opflops counts operators after the "
+            f"model has run. Give {self.__name__} itself as custom_ops={{{type(m).__name__}: {self.__name__}}}, or "
+            "leave the class out of custom_ops."
+        )
+
+
+def zero_ops(m: Any, x: Any, y: Any) -> None:
+    """Count the module, with all modules below it, as nothing."""
+
+
+count_convNd = CountedByOperators("count_convNd")  # noqa: N816 - the name of thop
+count_normalization = CountedByOperators("count_normalization")
+count_prelu = CountedByOperators("count_prelu")
+count_relu = CountedByOperators("count_relu")
+count_softmax = CountedByOperators("count_softmax")
+count_avgpool = CountedByOperators("count_avgpool")
+count_adap_avgpool = CountedByOperators("count_adap_avgpool")
+count_upsample = CountedByOperators("count_upsample")
+count_linear = CountedByOperators("count_linear")

@@ -1,0 +1,441 @@
+"""The drop-in for ptflops: its interface, its convention of what counts, and what it prints."""
+
+import inspect
+import io
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from opflops.compat.ptflops import FLOPS_BACKEND, flops_to_string, get_model_complexity_info, params_to_string
+from opflops.errors import ArgumentError, OpflopsError
+
+
+class Call(nn.Module):
+    """Calls a function, and holds modules for it."""
+
+    def __init__(self, function, **modules):
+        super().__init__()
+        self.function = function
+        for name, module in modules.items():
+            setattr(self, name, module)
+
+    def forward(self, *args, **kwargs):
+        return self.function(self, *args, **kwargs)
+
+
+def macs_of(model, shape, **options):
+    return get_model_complexity_info(model, shape, as_strings=False, print_per_layer_stat=False, **options)[0]
+
+
+def state_of(model):
+    return {
+        name: (module.training, sorted(vars(module)), sorted(module._buffers), dict(module._forward_hooks))
+        for name, module in model.named_modules()
+    }
+
+
+def test_the_signature_is_that_of_ptflops():
+    """Names, order and default values of release 0.7.5."""
+    parameters = inspect.signature(get_model_complexity_info).parameters.values()
+    defaults = {each.name: each.default for each in parameters}
+    del defaults["ost"]
+    nothing = inspect.Parameter.empty
+    assert [*defaults.items()] == [
+        ("model", nothing), ("input_res", nothing), ("print_per_layer_stat", True), ("as_strings", True),
+        ("input_constructor", None), ("verbose", False), ("ignore_modules", []), ("custom_modules_hooks", {}),
+        ("backend", FLOPS_BACKEND.PYTORCH), ("flops_units", None), ("param_units", None), ("output_precision", 2),
+        ("backend_specific_config", {}),
+    ]  # fmt: skip
+    assert [*inspect.signature(get_model_complexity_info).parameters][5] == "ost"
+    assert [each.value for each in FLOPS_BACKEND] == ["pytorch", "aten"]
+
+
+def test_a_convolution_counts_its_products_and_biases():
+    """By hand: 4 x 6 x 6 results of 3 x 3 x 3 products and a bias; as text with a unit."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 3))
+    macs, params = get_model_complexity_info(net, (3, 8, 8), as_strings=False, print_per_layer_stat=False)
+    assert (macs, params) == (4 * 36 * 27 + 4 * 36, 4 * 27 + 4)
+    assert type(macs) is int
+    assert get_model_complexity_info(net, (3, 8, 8), False) == ("4.03 KMac", "112")
+
+
+@pytest.mark.parametrize("backend", ["aten", FLOPS_BACKEND.ATEN, "pytorch"])
+@pytest.mark.parametrize(
+    ("model", "shape", "macs"),
+    [
+        (nn.Conv2d(4, 6, 3, groups=2, dilation=2, stride=2), (4, 9, 9), 6 * 9 * (2 * 9 + 1)),
+        (nn.ConvTranspose2d(4, 6, 3, groups=2, stride=2), (4, 5, 5), 4 * 25 * 3 * 9 + 6 * 121),
+        (nn.Linear(7, 5, bias=False), (3, 7), 3 * 35),
+        (Call(lambda _, x: x @ x.transpose(1, 2)), (3, 7), 3 * 7 * 3),
+        (Call(lambda _, x: torch.einsum("bij,kj->bik", x, torch.ones(5, 7))), (3, 7), 3 * 5 * 7),
+        (Call(lambda _, x: functional.linear(x, torch.ones(5, 7), torch.ones(5))), (7,), 35 + 5),
+        (Call(lambda _, x: functional.conv1d(x, torch.ones(4, 2, 3))), (2, 6), 4 * 4 * 6),
+        (Call(lambda _, x: torch.matmul(x[:, None], torch.ones(1, 3, 8, 5))), (4, 8), 3 * 4 * 8 * 5),
+    ],
+)
+def test_contractions_count_in_any_form(model, shape, macs, backend):
+    """Each multiply-accumulate and each bias is one, by layer, function or Python operator."""
+    assert macs_of(model, shape, backend=backend) == macs
+
+
+class Subclass(nn.ReLU):
+    pass
+
+
+N = 2 * 6 * 6
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "macs"),
+    [
+        (nn.ReLU(), functional.relu, N),
+        (nn.ReLU(inplace=True), functional.relu_, N),
+        (Subclass(), torch.relu, N),
+        (nn.LeakyReLU(), functional.leaky_relu, N),
+        (nn.GELU(), functional.gelu, N),
+        (nn.SiLU(), functional.silu, N),
+        (nn.Softmax(-1), lambda x: x.softmax(-1), N),
+        (nn.MaxPool2d(2), lambda x: functional.max_pool2d(x, 2), N),
+        (nn.MaxPool2d(3, 2, 1), lambda x: functional.max_pool2d(x, 3, 2, 1), 2 * 3 * 3 * 9),
+        (nn.AvgPool2d(3), lambda x: functional.avg_pool2d(x, 3), N),
+        (nn.AdaptiveAvgPool2d(1), lambda x: functional.adaptive_avg_pool2d(x, 1), N),
+        (nn.AdaptiveMaxPool2d(3), lambda x: functional.adaptive_max_pool2d(x, 3), N),
+        (nn.Upsample(scale_factor=2), lambda x: functional.interpolate(x, scale_factor=2), 4 * N),
+        (
+            nn.Upsample(size=(3, 5), mode="bilinear"),
+            lambda x: functional.interpolate(x, (3, 5), mode="bilinear"),
+            2 * 15,
+        ),
+        (nn.BatchNorm2d(2), lambda x: functional.batch_norm(x, torch.ones(2), torch.ones(2), torch.ones(2)), 2 * N),
+        (nn.BatchNorm2d(2, affine=False), lambda x: functional.batch_norm(x, torch.ones(2), torch.ones(2)), N),
+        (nn.LayerNorm(6), lambda x: functional.layer_norm(x, (6,), torch.ones(6)), 2 * N),
+        (nn.RMSNorm(6), lambda x: functional.rms_norm(x, (6,), torch.ones(6)), 2 * N),
+        (nn.GroupNorm(2, 2, affine=False), lambda x: functional.group_norm(x, 2), N),
+        (nn.InstanceNorm2d(2), functional.instance_norm, N),
+        (nn.Sigmoid(), torch.sigmoid, 0),
+        (nn.Identity(), lambda x: x.flatten(1), 0),
+        (Call(lambda _, x: x + x), lambda x: torch.add(x, 1), N),
+        (Call(lambda _, x: x * 2), lambda x: x.mul_(x), N),
+    ],
+)
+def test_a_layer_and_its_function_count_the_same(module, function, macs):
+    """By element, as ptflops does, and each call once, in each grad mode; the backend aten counts none of it."""
+    functional = Call(lambda _, x: function(x.clone()))
+    for context in (torch.enable_grad, torch.no_grad, torch.inference_mode):
+        with context():
+            assert macs_of(module, (2, 6, 6)) == macs_of(functional, (2, 6, 6)) == macs
+    assert macs_of(module, (2, 6, 6), backend="aten") == 0
+
+
+def test_recurrent_layers_count_sums_and_products_of_gates():
+    """By hand, for 3 steps: weights, both biases, and for each hidden element what the cells add and multiply."""
+    weights, biases = 4 * (5 + 4), 2 * 4
+    for layer, gates, pointwise in ((nn.RNN, 1, 1), (nn.GRU, 3, 7), (nn.LSTM, 4, 8)):
+        rows = 3 * (gates * (weights + biases) + pointwise * 4)
+        for context in (torch.enable_grad, torch.inference_mode):
+            with context():
+                assert macs_of(layer(5, 4, batch_first=True), (3, 5)) == rows
+    assert macs_of(nn.LSTM(5, 4, batch_first=True), (3, 5), backend="aten") == 3 * 4 * (weights + biases)
+    assert macs_of(nn.LSTMCell(5, 4), (5,)) == 4 * (weights + biases) + 8 * 4
+    both = macs_of(nn.GRU(5, 4, bidirectional=True, batch_first=True), (3, 5))
+    assert both == 2 * macs_of(nn.GRU(5, 4, batch_first=True), (3, 5))
+
+
+def test_attention_counts_the_same_in_fused_and_other_forms():
+    """By hand: four projections with biases, the scale of the queries, two products and a softmax of 50 scores."""
+    layer = nn.MultiheadAttention(8, 2, batch_first=True)
+    expected = 5 * 4 * (8 * 8 + 8) + 5 * 8 + 50 * (4 + 4) + 50
+    for needs in (True, False):
+        model = Call(lambda self, x, needs=needs: self.layer(x, x, x, need_weights=needs)[0], layer=layer)
+        for context in (torch.enable_grad, torch.no_grad):
+            with context():
+                assert macs_of(model, (5, 8)) == expected, (needs, context)
+                assert macs_of(model, (5, 8), backend="aten") == expected - 5 * 8 - 50
+
+
+def test_an_encoder_layer_counts_the_same_on_its_fast_path():
+    """By hand: attention, two linear layers with a ReLU between, two norms and two residual additions."""
+    layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
+    attention = 5 * 4 * (8 * 8 + 8) + 5 * 8 + 50 * (4 + 4) + 50
+    expected = attention + 5 * (8 * 12 + 12 + 12 + 12 * 8 + 8) + 2 * (2 * 40) + 2 * 40
+    for context in (torch.enable_grad, torch.no_grad, torch.inference_mode):
+        with context():
+            assert macs_of(layer, (5, 8)) == expected
+
+
+def test_products_of_integers_count():
+    """And arithmetic on indices does not, nor of integers in other operators."""
+    net = Call(lambda _, x: (x.long() + 1) @ torch.ones(4, 3, dtype=torch.int64))
+    for backend in ("pytorch", "aten"):
+        assert macs_of(net, (2, 4), backend=backend) == 2 * 4 * 3
+
+
+def test_a_shared_layer_counts_once_per_call():
+    """Two calls of one layer, held by two modules; its parameters count once."""
+    shared = nn.Linear(4, 4, bias=False)
+    net = nn.Sequential(shared, nn.Sequential(shared), nn.Linear(4, 4, bias=False))
+    assert get_model_complexity_info(net, (4,), False, False) == (3 * 16, 2 * 16)
+
+
+def test_parameters_are_those_that_require_a_gradient():
+    """Frozen ones are left out, and those of modules without a layer count; the text has ptflops' units."""
+    net = nn.Sequential(nn.Linear(40, 30), nn.Linear(30, 10, bias=False))
+    net.extra = nn.Parameter(torch.ones(7))
+    net[1].weight.requires_grad_(False)
+    assert get_model_complexity_info(net, (40,), False, True)[1] == "1.24 k"
+    assert get_model_complexity_info(net, (40,), False, False)[1] == 40 * 30 + 30 + 7
+
+
+def test_a_model_without_parameters_counts():
+    """Its input is of the default dtype."""
+    assert get_model_complexity_info(nn.Sequential(nn.ReLU(), nn.Flatten()), (3, 5), False) == ("15 Mac", "0")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_the_input_has_the_dtype_of_the_parameters(dtype):
+    """So that a model in another precision runs, also one whose first parameter holds integers."""
+    net = Call(lambda self, x: self.linear(x), linear=nn.Linear(4, 3, dtype=dtype))
+    assert macs_of(net, (4,)) == 15
+    net.index = nn.Parameter(torch.ones(2, dtype=torch.int64), requires_grad=False)
+    assert macs_of(net, (4,)) == 15
+
+
+def test_inputs_come_from_a_function():
+    """A dict is keyword arguments, else it is the only argument; figures are of one sample of a tensor."""
+    net = Call(lambda self, x, y=None: self.linear(x if y is None else x + y), linear=nn.Linear(4, 3))
+
+    def named(shape):
+        return {"x": torch.ones(2, *shape), "y": torch.ones(2, *shape)}
+
+    assert macs_of(net, (4,), input_constructor=named) == 2 * 15 + 2 * 4
+    assert macs_of(net, (4,), input_constructor=lambda shape: torch.ones(6, *shape)) == 15
+    assert macs_of(net, (4,), input_constructor=lambda shape: torch.ones(6, *shape), backend="aten") == 6 * 15
+    pair = Call(lambda _, pair: pair[0] @ pair[1])
+    assert macs_of(pair, (4,), input_constructor=lambda _: (torch.ones(3, 4), torch.ones(4, 5))) == 20
+    images = Call(lambda _, images: [image * 2 for image in images])
+    assert macs_of(images, (4,), input_constructor=lambda _: [torch.ones(4), torch.ones(8)]) == 6
+
+
+def test_a_hook_replaces_the_figure_of_its_modules():
+    """A user's hook writes __flops__; functions and layers inside its module no longer count, other modules do."""
+
+    def hook(module, inputs, output):
+        module.__flops__ += int(torch.tensor(output.shape).prod()) * 1000
+        assert isinstance(inputs, tuple)
+        assert module.__params__ == 12
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(4, 3, bias=False)
+
+        def forward(self, x):
+            return self.linear(x) + 1
+
+    net = nn.Sequential(Block(), nn.Linear(3, 2, bias=False))
+    before = state_of(net)
+    text = io.StringIO()
+    macs, _ = get_model_complexity_info(net, (4,), as_strings=False, ost=text, custom_modules_hooks={Block: hook})
+    assert macs == 3000 + 6
+    assert "(0): Block(\n    12, 66.667% Params, 3.0 KMac, 99.800% MACs, " in text.getvalue()
+    assert state_of(net) == before
+    assert macs_of(Block(), (4,), custom_modules_hooks={Block: hook}) == 3000
+    both = {Block: hook, nn.Linear: lambda m, *_: setattr(m, "__flops__", 5)}
+    assert macs_of(net, (4,), custom_modules_hooks=both) == 3005
+
+
+def test_modules_and_operators_can_be_ignored():
+    """A type with all inside its modules; an operator also where PyTorch runs it as others."""
+    block = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    net = Call(lambda self, x: self.block(x) @ torch.ones(4, 3), block=block)
+    assert macs_of(net, (4,)) == 20 + 4 + 12
+    assert macs_of(net, (4,), ignore_modules=[nn.Linear]) == 4 + 12
+    assert macs_of(net, (4,), ignore_modules=[nn.Sequential]) == 12
+    called = []
+    hooks = {nn.Linear: lambda *_: called.append(1)}
+    assert macs_of(net, (4,), ignore_modules=[nn.Linear], custom_modules_hooks=hooks) == 4 + 12
+    assert not called
+    assert macs_of(net, (4,), ignore_modules=[torch.ops.aten.relu]) == 20 + 12
+    text = io.StringIO()
+    ignored = [torch.ops.aten.matmul]
+    assert get_model_complexity_info(net, (4,), True, False, None, text, False, ignored, backend="aten")[0] == 20
+    assert text.getvalue().startswith("Warning: aten.matmul operation is ignored\nTotal:20 Mac\n")
+
+
+def test_a_hook_of_an_operator_states_its_figure():
+    """It is given the positional arguments that PyTorch passes, and a tuple of results."""
+    seen = []
+
+    def hook(inputs, outputs):
+        seen.append(([each.shape for each in inputs], [each.shape for each in outputs]))
+        return 42
+
+    net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    for backend, rest in (("aten", 0), ("pytorch", 3)):
+        macs = macs_of(net, (4,), backend=backend, custom_modules_hooks={torch.ops.aten.addmm: hook})
+        assert macs == 2 * 42 + rest
+    assert seen[0] == ([(3,), (1, 4), (4, 3)], [(1, 3)])
+    slopes = Call(lambda _, x: functional.leaky_relu(functional.leaky_relu(x), 0.2))
+    lengths = []
+    hooks = {torch.ops.aten.leaky_relu: lambda inputs, _: lengths.append(len(inputs)) or 10}
+    assert macs_of(slopes, (4,), custom_modules_hooks=hooks) == 20
+    assert lengths == [1, 2]
+    bits = Call(lambda _, x: (x > 0) & (x < 1))
+    assert macs_of(bits, (4,), backend="aten", custom_modules_hooks={torch.ops.aten.bitwise_and: hook}) == 0 + 42
+
+
+def test_ignored_modules_are_printed_without_parameters():
+    """Nor are these among the parameters of the modules around them; the total has them."""
+    net, text = nn.Sequential(nn.Linear(4, 3), nn.Sequential(nn.Conv1d(1, 1, 1))), io.StringIO()
+    result = get_model_complexity_info(net, (1, 4), ost=text, ignore_modules=[nn.Linear])
+    assert result == ("6 Mac", "17")
+    assert text.getvalue().splitlines()[1].startswith("  2, 11.765% Params, 6.0 Mac, 100.000% MACs")
+    assert (
+        text.getvalue()
+        .splitlines()[2]
+        .startswith("  (0): Linear(0, 0.000% Params, 0.0 Mac, 0.000% MACs, in_features=4")
+    )
+
+
+def test_modules_that_the_model_does_not_register_count_for_the_model():
+    """As those in a list; the printed root has all of the figures."""
+    hidden, text = [nn.Linear(4, 3)], io.StringIO()
+    net = Call(lambda self, x: self.last(hidden[0](x)), last=nn.Linear(3, 2))
+    assert get_model_complexity_info(net, (4,), ost=text) == ("23 Mac", "8")
+    assert text.getvalue().startswith("Call(\n  8, 100.000% Params, 23.0 Mac, 100.000% MACs, \n")
+
+
+def test_functional_work_can_be_left_out():
+    """With count_functional off only what runs inside PyTorch's layers counts."""
+    net = Call(lambda self, x: functional.relu(self.linear(x)) @ torch.ones(3, 3), linear=nn.Linear(4, 3))
+    assert macs_of(net, (4,)) == 15 + 3 + 9
+    assert macs_of(net, (4,), backend_specific_config={"count_functional": False}) == 15
+
+
+def test_the_printed_model_has_shares_that_add_up():
+    """Beside each module its parameters and figures with their shares, functions included, before its own text."""
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 3, bias=False),
+        nn.Sequential(nn.BatchNorm2d(2), nn.ReLU()),
+        Call(lambda _, x: functional.relu(x)),
+    )
+    text = io.StringIO()
+    get_model_complexity_info(net, (1, 4, 4), ost=text, flops_units="KMac", output_precision=3)
+    assert text.getvalue() == (
+        "Sequential(\n"
+        "  22, 100.000% Params, 0.104 KMac, 100.000% MACs, \n"
+        "  (0): Conv2d(18, 81.818% Params, 0.072 KMac, 69.231% MACs, 1, 2, kernel_size=(3, 3), stride=(1, 1), "
+        "bias=False)\n"
+        "  (1): Sequential(\n"
+        "    4, 18.182% Params, 0.024 KMac, 23.077% MACs, \n"
+        f"    (0): BatchNorm2d(4, 18.182% Params, 0.016 KMac, 15.385% MACs, {nn.BatchNorm2d(2).extra_repr()})\n"
+        "    (1): ReLU(0, 0.000% Params, 0.008 KMac, 7.692% MACs, )\n"
+        "  )\n"
+        "  (2): Call(0, 0.000% Params, 0.008 KMac, 7.692% MACs, )\n"
+        ")\n"
+    )
+
+
+def test_the_backend_aten_prints_operators_by_child(capsys):
+    """The total, the whole model, and each child that did something, to the standard output of the moment."""
+    net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2, bias=False)))
+    get_model_complexity_info(net, (4,), backend="aten")
+    assert capsys.readouterr().out == (
+        "Total:27 Mac\n"
+        "Module:  Global\naten.addmm: 23 Mac\naten.mm: 4 Mac\n\n"
+        "Module:  0\naten.addmm: 15 Mac\n\n"
+        "Module:  2\naten.addmm: 8 Mac\naten.mm: 4 Mac\n\n"
+    )
+
+
+def test_the_backend_aten_prints_hooked_and_leaves_out_ignored_modules():
+    """The lines add up to the total, which is what is returned; a child may be called Global."""
+    text = io.StringIO()
+    net = nn.Sequential()
+    net.add_module("Global", nn.Sequential(nn.Linear(4, 3), nn.ReLU()))
+    net.add_module("last", nn.Sequential(nn.Linear(3, 3), Call(lambda _, x: x @ torch.ones(3, 2))))
+    hooks = {Call: lambda module, *_: setattr(module, "__flops__", 42)}
+    options = {"ost": text, "custom_modules_hooks": hooks, "ignore_modules": [nn.Linear], "backend": "aten"}
+    assert get_model_complexity_info(net, (4,), **options)[0] == "42 Mac"
+    assert text.getvalue() == "Total:42 Mac\nModule:  Global\nCall: 42 Mac\n\nModule:  last\nCall: 42 Mac\n\n"
+    del options["ignore_modules"]
+    get_model_complexity_info(net, (4,), **options)
+    assert text.getvalue().endswith(
+        "Total:69 Mac\nModule:  Global\naten.addmm: 27 Mac\nCall: 42 Mac\n\n"
+        "Module:  Global\naten.addmm: 15 Mac\n\nModule:  last\naten.addmm: 12 Mac\nCall: 42 Mac\n\n"
+    )
+
+
+def test_what_counts_as_nothing_is_named(capsys):
+    """With verbose: the types of modules, and operators whose arithmetic is left out."""
+    net = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid(), nn.Flatten(), Call(lambda _, x: x.exp()))
+    get_model_complexity_info(net, (4,), print_per_layer_stat=False, verbose=True)
+    assert capsys.readouterr().out.splitlines() == [
+        "Warning: module Sigmoid is treated as a zero-op.",
+        "Warning: module Flatten is treated as a zero-op.",
+        "Warning: module Call is treated as a zero-op.",
+        "Warning: aten.sigmoid operation is treated as a zero-op",
+        "Warning: aten.exp operation is treated as a zero-op",
+    ]
+
+
+def test_the_model_is_left_as_it_was(capsys):
+    """Modes of each module, hooks, attributes and its text, also after an error; grad mode is the caller's."""
+    net = nn.Sequential(nn.Linear(4, 3), nn.Dropout(), Call(lambda _, x: grads.append(torch.is_grad_enabled()) or x))
+    net[1].eval()
+    net[0].__flops__ = 7
+    grads, before, text = [], state_of(net), repr(net)
+    get_model_complexity_info(net, (4,), custom_modules_hooks={nn.Linear: lambda m, *_: setattr(m, "__flops__", 1)})
+    with torch.no_grad():
+        assert macs_of(net, (5,)) is None
+        macs_of(net, (4,))
+    assert (state_of(net), repr(net), net[0].__flops__, grads) == (before, text, 7, [True, False])
+    capsys.readouterr()
+
+
+def test_an_error_of_the_model_is_printed(capsys):
+    """Two times None with texts or without, and a traceback, as ptflops does."""
+    assert get_model_complexity_info(nn.Linear(4, 3), (5,)) == (None, None)
+    out, err = capsys.readouterr()
+    assert out.startswith(
+        "Flops estimation was not finished successfully because of the following exception: \n"
+        "<class 'RuntimeError'>: mat1 and mat2"
+    )
+    assert "Traceback" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": torch.relu}, "model must be a torch.nn.Module"),
+        ({"input_res": [4]}, "input_res must be the shape of one sample as a tuple"),
+        ({"input_res": ()}, "input_res must be the shape"),
+        ({"backend": "fx"}, "backend must be 'pytorch' or 'aten', not 'fx'"),
+        ({"ignore_modules": ["Linear"]}, "ignore_modules needs classes of modules"),
+        ({"custom_modules_hooks": {torch.relu: print}}, "custom_modules_hooks needs classes"),
+        ({"custom_modules_hooks": {nn.ReLU: 3}}, "must be a function, not"),
+        ({"backend_specific_config": {"functional": True}}, "the only setting is 'count_functional'"),
+        ({"backend_specific_config": {"count_functional": False}, "backend": "aten"}, "of the backend 'pytorch'"),
+        ({"backend_specific_config": True}, "must be a dict"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_errors(options, message):
+    """Nothing is ignored silently, and who caught ptflops' own errors still does."""
+    with pytest.raises(ArgumentError, match=message) as caught:
+        get_model_complexity_info(**{"model": nn.Linear(4, 3), "input_res": (4,), **options})
+    assert isinstance(caught.value, OpflopsError)
+    assert isinstance(caught.value, AssertionError) == (not {"model", "input_res"}.isdisjoint(options))
+
+
+def test_counts_are_written_as_ptflops_writes_them():
+    """Units by size or by choice; an unknown unit writes the number itself."""
+    assert [flops_to_string(each) for each in (0, 999, 1000, 1_234_567, 5 * 10**9)] == [
+        "0 Mac", "999 Mac", "1.0 KMac", "1.23 MMac", "5.0 GMac",
+    ]  # fmt: skip
+    assert flops_to_string(1_234_567, "GMac", 4) == "0.0012 GMac"
+    assert flops_to_string(1_234_567, units="TMac") == "1234567 Mac"
+    assert [params_to_string(each) for each in (0, 999, 1500, 2 * 10**6)] == ["0", "999", "1.5 k", "2.0 M"]
+    written = [params_to_string(1_234_567, unit, 3) for unit in ("M", "K", "B", "T")]
+    assert written == ["1.235 M", "1234.567 K", "0.001 B", "1234567"]

@@ -1,0 +1,285 @@
+"""The drop-in for thop: its interface, its convention of what counts, and what it prints."""
+
+import inspect
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pack_sequence
+
+from opflops.compat.thop import clever_format, profile, profile_origin
+from opflops.compat.thop.profile import register_hooks
+from opflops.compat.thop.rnn_hooks import count_lstm
+from opflops.compat.thop.vision.basic_hooks import count_convNd, zero_ops
+from opflops.errors import ArgumentError, OpflopsError
+
+
+class Call(nn.Module):
+    """Calls a function, and holds modules for it."""
+
+    def __init__(self, function, **modules):
+        super().__init__()
+        self.function = function
+        for name, module in modules.items():
+            setattr(self, name, module)
+
+    def forward(self, *args):
+        return self.function(self, *args)
+
+
+def macs_of(model, *shapes, **options):
+    return profile(model, tuple(torch.rand(shape) for shape in shapes), verbose=False, **options)[0]
+
+
+def state_of(model):
+    return {
+        name: (module.training, sorted(vars(module)), sorted(module._buffers), dict(module._forward_hooks))
+        for name, module in model.named_modules()
+    }
+
+
+def test_the_signatures_are_those_of_thop():
+    """Names, order and default values of release 0.1.1."""
+    nothing = inspect.Parameter.empty
+    shared = [("model", nothing), ("inputs", nothing), ("custom_ops", None), ("verbose", True)]
+    found = [(each.name, each.default) for each in inspect.signature(profile).parameters.values()]
+    assert found == [*shared, ("ret_layer_info", False), ("report_missing", False)]
+    found = [(each.name, each.default) for each in inspect.signature(profile_origin).parameters.values()]
+    assert found == [*shared, ("report_missing", False)]
+    assert [*inspect.signature(clever_format).parameters] == ["nums", "format"]
+
+
+def test_the_usual_lines_run(capsys):
+    """By hand: 4 x 6 x 6 results of 27 products, no bias; 144 features times 10. The rules are printed."""
+    model, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 10)), torch.rand(1, 3, 8, 8)
+    flops, params = profile(model, inputs=(x,))
+    assert (flops, params) == (4 * 36 * 27 + 1440, 4 * 27 + 4 + 1450)
+    assert type(flops) is type(params) is float
+    assert clever_format([flops, params], "%.3f") == ("5.328K", "1.562K")
+    assert capsys.readouterr().out == (
+        "[INFO] Register count_convNd() for <class 'torch.nn.modules.conv.Conv2d'>.\n"
+        "[INFO] Register count_linear() for <class 'torch.nn.modules.linear.Linear'>.\n"
+        "[INFO] Register zero_ops() for <class 'torch.nn.modules.container.Sequential'>.\n"
+    )
+
+
+N = 2 * 6 * 6
+
+
+class Subclass(nn.Linear):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "macs"),
+    [
+        (Subclass(6, 5), lambda x: functional.linear(x, torch.ones(5, 6), torch.ones(5)), 5 * N),
+        (
+            nn.Conv2d(2, 4, 3, groups=2, dilation=2),
+            lambda x: functional.conv2d(x, torch.ones(4, 1, 3, 3), None, 1, 0, 2, 2),
+            144,
+        ),
+        (
+            nn.ConvTranspose2d(2, 3, 2, 2),
+            lambda x: functional.conv_transpose2d(x, torch.ones(2, 3, 2, 2), stride=2),
+            36 * 24,
+        ),
+        (Call(lambda _, x: x @ x), lambda x: torch.einsum("bcij,bcjk->bcik", x, x), 6 * N),
+        (
+            nn.BatchNorm2d(2),
+            lambda x: functional.batch_norm(x, torch.ones(2), torch.ones(2), torch.ones(2), x[0, :, 0, 0]),
+            4 * N,
+        ),
+        (nn.BatchNorm2d(2, affine=False), lambda x: functional.batch_norm(x, torch.ones(2), torch.ones(2)), 2 * N),
+        (nn.LayerNorm(6, bias=False), lambda x: functional.layer_norm(x, (6,), torch.ones(6)), 3 * N),
+        (nn.RMSNorm(6), lambda x: functional.rms_norm(x, (6,), torch.ones(6)), 2 * N),
+        (nn.GroupNorm(1, 2), lambda x: functional.group_norm(x, 1, torch.ones(2), torch.ones(2)), 4 * N),
+        (nn.Softmax(-1), lambda x: x.softmax(-1), 3 * N - 12),
+        (nn.PReLU(), lambda x: functional.prelu(x, torch.ones(1)), N),
+        (nn.ReLU(), functional.relu, 0),
+        (nn.MaxPool2d(2), lambda x: functional.max_pool2d(x, 2), 0),
+        (nn.AvgPool2d(2), lambda x: functional.avg_pool2d(x, 2), N // 4),
+        (nn.AdaptiveAvgPool2d(1), lambda x: functional.adaptive_avg_pool2d(x, 1), 2 * (36 + 1)),
+        # Windows of 2 elements each along an axis, from 6 to 4: 8 of 12 in all.
+        (nn.AdaptiveAvgPool2d((4, 6)), lambda x: functional.adaptive_avg_pool2d(x, (4, 6)), 2 * (8 * 6 + 24)),
+        (nn.Upsample(scale_factor=2), lambda x: functional.interpolate(x, scale_factor=2), 4 * N),
+        (nn.UpsamplingBilinear2d(3), lambda x: functional.interpolate(x, 3, mode="bilinear"), 2 * 9 * 11),
+        (nn.Upsample(3, mode="bicubic"), lambda x: functional.interpolate(x, 3, mode="bicubic"), 2 * 9 * 259),
+        (nn.GELU(), lambda x: x + x * 2, 0),
+    ],
+)
+def test_a_layer_and_its_function_count_the_same(module, function, macs):
+    """Contractions without biases, and thop's figures for norms, softmax, averages and interpolation."""
+    assert macs_of(module, (1, 2, 6, 6)) == macs_of(Call(lambda _, x: function(x)), (1, 2, 6, 6)) == macs
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+def test_recurrent_layers_count_sums_and_products_of_gates():
+    """By hand, for 3 steps of 2 sequences: weights, both biases, and the sums and products of the cells."""
+    for layer, gates, pointwise in ((nn.RNN, 1, 1), (nn.GRU, 3, 7), (nn.LSTM, 4, 8)):
+        assert macs_of(layer(5, 4), (3, 2, 5)) == 6 * (gates * (4 * 9 + 8) + pointwise * 4)
+    one = macs_of(nn.LSTM(5, 4), (1, 5))
+    packed = pack_sequence([torch.rand(3, 5), torch.rand(1, 5)])
+    assert profile(nn.LSTM(5, 4), (packed,), verbose=False)[0] == 4 * one
+    assert macs_of(nn.LSTM(5, 4, proj_size=3, bias=False), (2, 5)) == 2 * (16 * (5 + 3) + 4 * 3 + 8 * 4)
+    assert macs_of(nn.GRUCell(5, 4, bias=False), (2, 5)) == 2 * (12 * 9 + 7 * 4)
+
+
+def test_attention_counts_on_the_fast_path_and_off():
+    """By hand: projections, two products and a softmax for each of 2 heads; an encoder layer has two norms more."""
+    attention = 5 * 4 * 64 + 50 * (4 + 4) + 3 * 50 - 10
+    layer = nn.MultiheadAttention(8, 2, batch_first=True)
+    assert macs_of(Call(lambda self, x: self.layer(x, x, x)[0], layer=layer), (1, 5, 8)) == attention
+    encoder = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
+    assert macs_of(encoder, (1, 5, 8)) == attention + 2 * 5 * 96 + 2 * 4 * 40
+    hooked = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
+    hooked.linear1.register_forward_hook(lambda *_: None)  # takes it off the fast path
+    assert macs_of(hooked, (1, 5, 8)) == macs_of(encoder, (1, 5, 8))
+
+
+def test_layers_are_listed_with_what_is_inside():
+    """By name: figure, parameters, and a dict of the same kind, which ends at a class that has a rule."""
+    shared = nn.Linear(4, 4)
+    model = nn.Sequential(shared, nn.Sequential(nn.Linear(4, 3, bias=False), nn.Tanh()))
+    model.add_module("block", Call(lambda self, x: self.linear(x) @ torch.ones(2, 5), linear=nn.Linear(3, 2)))
+    macs, params, layers = profile(model, (torch.rand(1, 4),), None, False, True)
+    assert (macs, params) == (16 + 12 + 6 + 10, 20 + 12 + 8)
+    assert layers == {
+        "0": (16.0, 20.0, {}),
+        "1": (12.0, 12.0, {"0": (12.0, 12.0, {}), "1": (0.0, 0.0, {})}),
+        "block": (16.0, 8.0, {"linear": (6.0, 8.0, {})}),
+    }
+
+
+def test_products_of_integers_count():
+    """Those of other integer work do not."""
+    assert macs_of(Call(lambda _, x: x.long() @ torch.ones(4, 3, dtype=torch.int64)), (2, 4)) == 2 * 4 * 3
+
+
+def test_a_shared_layer_counts_once_per_call():
+    """Held by two modules and called twice; its parameters count once."""
+    shared = nn.Linear(4, 4, bias=False)
+    assert profile(nn.Sequential(shared, nn.Sequential(shared)), (torch.rand(2, 4),), verbose=False) == (64, 16)
+
+
+def test_parameters_are_all_of_the_model():
+    """Frozen ones, those of the model itself, and those of layers that were not called."""
+    model = Call(lambda self, x: self.used(x) * self.scale, used=nn.Linear(4, 3), unused=nn.Embedding(5, 2))
+    model.scale = nn.Parameter(torch.ones(3))
+    model.used.weight.requires_grad_(False)
+    assert profile(model, (torch.rand(2, 4),), verbose=False) == (24, 15 + 10 + 3)
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.linear(x) @ torch.ones(3, 4)
+
+
+def block_hook(m, x, y):
+    """Count as users of thop do, with a tensor of doubles."""
+    assert isinstance(x, tuple)
+    m.total_ops += torch.DoubleTensor([int(y.numel()) * 100])
+
+
+def test_a_hook_replaces_the_figure_of_its_modules(capsys):
+    """What runs inside no longer counts, other modules do, and each call adds; it is the same for the model itself."""
+    block = Block()
+    model = nn.Sequential(block, block, nn.Linear(4, 2))
+    before = state_of(model)
+    macs, params, layers = profile(model, (torch.rand(1, 4),), {Block: block_hook}, ret_layer_info=True)
+    assert (macs, params) == (800 + 8, 15 + 10)
+    assert layers["0"] == (800.0, 15.0, {})
+    assert f"[INFO] Customize rule block_hook() {Block}.\n" in capsys.readouterr().out
+    assert state_of(model) == before
+    assert macs_of(Block(), (1, 4), custom_ops={Block: block_hook}) == 400
+    assert macs_of(model, (1, 4), custom_ops={Block: zero_ops}) == 8
+
+
+def test_a_hook_of_a_container_adds_to_what_is_inside():
+    """As in thop, for Sequential alone."""
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    assert macs_of(model, (1, 4), custom_ops={nn.Sequential: block_hook}) == 18 + 200
+
+
+def test_hooks_of_the_first_profiler_are_for_modules_without_others():
+    """profile_origin applies custom_ops to leaves only."""
+    model = nn.Sequential(Block(), nn.Linear(4, 2))
+    hooks = {Block: block_hook, nn.Linear: zero_ops}
+    assert profile_origin(model, (torch.rand(1, 4),), hooks, False) == (12, 25)
+    assert profile_origin(model, (torch.rand(1, 4),), verbose=False) == (12 + 12 + 8, 25)
+
+
+def test_rules_can_be_added_and_named(monkeypatch):
+    """A hook in register_hooks is used; thop's own rules, by name, mean our count; they cannot be called."""
+    monkeypatch.setitem(register_hooks, Block, block_hook)
+    assert macs_of(Block(), (1, 4)) == 400
+
+    class Padded(nn.Conv1d):
+        pass
+
+    assert macs_of(Padded(2, 3, 2), (1, 2, 5), custom_ops={Padded: count_convNd}) == 3 * 4 * 4
+    with pytest.raises(OpflopsError, match="of opflops cannot be called by another hook"):
+        macs_of(nn.LSTM(2, 3), (1, 2), custom_ops={nn.LSTM: lambda m, x, y: count_lstm(m, x, y)})
+
+
+def test_types_that_count_as_nothing_are_reported(capsys):
+    """In red, if they have no rule; a type without a rule that counts is not among them."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Flatten(), Block(), nn.ReLU())
+    profile(model, (torch.rand(1, 4),), verbose=False, report_missing=True)
+    out = capsys.readouterr().out
+    warning = "\033[91m[WARN] Cannot find rule for {}. Treat it as zero Macs.\n\033[00m"
+    assert out.endswith(warning.format(nn.Tanh) + warning.format(nn.Flatten))
+    assert out.count("[WARN]") == 2
+    assert "[INFO] Register zero_ops() for <class 'torch.nn.modules.activation.ReLU'>." in out
+
+
+def test_the_model_is_left_as_it_was():
+    """Each module's mode, hooks, buffers and attributes, also after an error, which is the model's own."""
+    grads = []
+    model = nn.Sequential(Block(), nn.Dropout(), Call(lambda _, x: grads.append((x.requires_grad, _.training)) or x))
+    model[1].eval()
+    model[0].register_buffer("total_ops", torch.ones(3))
+    before = state_of(model)
+    assert macs_of(model, (1, 4), custom_ops={Block: block_hook}) == 400
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        macs_of(model, (1, 5), custom_ops={Block: block_hook})
+    assert state_of(model) == before
+    assert model[0].total_ops.tolist() == [1, 1, 1]
+    assert (grads, torch.is_grad_enabled()) == ([(False, False)], True)
+
+
+def test_several_inputs_and_half_precision():
+    """Positional arguments in order, of any type."""
+    model = Call(lambda self, x, scale, y: self.linear(x * scale) @ y, linear=nn.Linear(4, 3, dtype=torch.bfloat16))
+    inputs = torch.ones(2, 4, dtype=torch.bfloat16), 2, torch.ones(3, 5, dtype=torch.bfloat16)
+    assert profile(model, inputs, verbose=False) == (24 + 30, 15)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": torch.relu}, "model must be a torch.nn.Module"),
+        ({"inputs": {"x": torch.ones(2, 4)}}, "inputs must be a tuple of positional arguments"),
+        ({"custom_ops": [nn.Linear]}, "custom_ops must be a dict of hooks by class"),
+        ({"custom_ops": {nn.Linear: 3}}, "functions as values"),
+        ({"custom_ops": {"Linear": zero_ops}}, "classes of modules as keys"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_errors(options, message):
+    """A sentence says what was given."""
+    with pytest.raises(ArgumentError, match=message):
+        profile(**{"model": nn.Linear(4, 3), "inputs": (torch.ones(2, 4),), **options})
+
+
+def test_numbers_are_written_as_thop_writes_them():
+    """A unit above each power of 1000, B below; one number is a text, several are a tuple."""
+    assert clever_format([1000, 1001, 1e6, 2e6, 3.5e9, 4e12]) == (
+        "1000.00B", "1.00K", "1000.00K", "2.00M", "3.50G", "4.00T",
+    )  # fmt: skip
+    assert clever_format(4_133_742_592.0, "%.3f") == clever_format([4_133_742_592.0], "%.3f") == "4.134G"
+    assert clever_format([]) == ()
