@@ -108,7 +108,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for module, training in before:
-            module.training = training
+            if module.training != training:
+                module.training = training
 
 
 def check_model(model: object, function: str) -> None:
