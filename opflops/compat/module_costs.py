@@ -137,7 +137,7 @@ def example_input(model: nn.Module, shape: Sequence[int]) -> torch.Tensor:
 
 def first_device(model: nn.Module) -> torch.device:
     """Return the device of a model's first parameter; where a new tensor is made if there is none."""
-    return next((each.device for each in model.parameters()), torch.empty(0).device)
+    return next((each.device for each in model.parameters()), torch.get_default_device())
 
 
 def callable_of(model: nn.Module, mode: str, parameter: str) -> Callable[..., Any]:
