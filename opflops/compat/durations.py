@@ -11,6 +11,7 @@ from opflops.compat.module_costs import first_device
 from opflops.dispatch.timing import synchronized_time
 from opflops.mode import OpFlopMode
 from opflops.torch_internals.autograd import graph_task_id
+from opflops.torch_internals.modules import COMPILED_ATTRIBUTE, wrapped_attribute
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -55,7 +56,8 @@ class Durations:
 
     On the CPU the time that counting takes is left out. An accelerator works meanwhile, so that it is not there. Calls
     inside a backward pass, as of checkpointing, are not timed. The hooks are PyTorch's global ones: hooks of a module
-    would turn off the fused forward of a ``TransformerEncoderLayer``.
+    would turn off the fused forward of a ``TransformerEncoderLayer``. Wrappers of ``torch.compile`` warn of global
+    hooks, so that a model with one has hooks of its modules, until the end.
 
     Args:
         model: The model.
@@ -75,11 +77,14 @@ class Durations:
     def start(self, mode: SelfTimingMode) -> None:
         """Begin to time, while a mode counts."""
         self._mode, self._on_cpu = mode, first_device(self._model).type == "cpu"
-        self._handles = [
-            register_module_forward_pre_hook(self._begin),
-            # Also after an error, so that the next call finds nothing that runs.
-            register_module_forward_hook(self._end, always_call=True),
-        ]
+        # Also after an error, so that the next call finds nothing that runs.
+        if any(wrapped_attribute(each) == COMPILED_ATTRIBUTE for each in self._model.modules()):
+            for each in self._model.modules():
+                self._handles.append(each.register_forward_pre_hook(self._begin))
+                self._handles.append(each.register_forward_hook(self._end, always_call=True))
+        else:
+            self._handles.append(register_module_forward_pre_hook(self._begin))
+            self._handles.append(register_module_forward_hook(self._end, always_call=True))
 
     def stop(self) -> None:
         """Stop; the times stay."""

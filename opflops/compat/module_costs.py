@@ -32,7 +32,7 @@ class ModuleCosts:
     """
 
     def __init__(self, model: nn.Module, profile: Profile, ignored: Collection[type] = ()) -> None:
-        self.notes = (*profile.remarks, *_unpriced_notes(profile))
+        self.notes = (*profile.remarks, *_notes(profile))
         root = class_name(model)
         # A wrapper comes before the module inside, whose path it has.
         modules = {path: module for module, path in named_paths(model, root).values()}
@@ -64,9 +64,16 @@ def _innermost(path: str, modules: dict[str, nn.Module]) -> nn.Module | None:
     return modules.get(path)
 
 
-def _unpriced_notes(profile: Profile) -> Iterator[str]:
+def _notes(profile: Profile) -> Iterator[str]:
+    """Say what is in no figure."""
     for op, calls in profile.unpriced.items():
         yield f"Not counted: {op}, {calls} call{'' if calls == 1 else 's'}, since it has no formula."
+    products: dict[str, int] = {}
+    for row in profile.rows:
+        if not row.floating and row.cost.macs:
+            products[row.dtype] = products.get(row.dtype, 0) + row.cost.macs
+    for dtype, macs in products.items():
+        yield f"Not counted: {macs:,} MACs on {dtype}, since they are no floating-point operations."
 
 
 def count_parameters(module: nn.Module, *, trainable_only: bool = False) -> int:

@@ -511,6 +511,39 @@ def test_what_is_not_counted_is_said_in_the_report(capsys):
     assert "compat_deepspeed.odd, 1 call, since it has no formula" in capsys.readouterr().out
 
 
+def test_integer_products_are_named_in_the_report(capsys):
+    """They are no floating-point operations: 2*4*3 of them."""
+
+    class Whole(nn.Module):
+        def forward(self, x):
+            return x @ torch.ones(4, 3, dtype=torch.int64)
+
+    get_model_profile(Whole(), args=[torch.ones(2, 4, dtype=torch.int64)], detailed=False)
+    text = capsys.readouterr().out
+    assert "fwd MACs per GPU:                                                       0 MACs" in text
+    assert "24 MACs on int64" in text
+
+
+def test_a_compiled_model_is_profiled_without_a_warning(capsys):
+    """It runs as it is written, and is printed as PyTorch prints it; no hooks are left."""
+    model = torch.compile(small(), backend="eager")
+    assert get_model_profile(model, (5, 4), warm_up=0, as_string=False) == (FLOPS, MACS, PARAMS)
+    assert "OptimizedModule(\n  23 = 100% Params, 90 MACs = 100% MACs" in capsys.readouterr().out
+    assert not any(each._forward_hooks or each._forward_pre_hooks for each in model.modules())
+
+
+def test_a_part_of_a_larger_model_can_be_profiled():
+    """Its own figures, whoever calls it."""
+    part = small()
+    prof = FlopsProfiler(part)
+    prof.start_profile()
+    nn.Sequential(nn.Linear(4, 4), part, nn.Linear(2, 2))(torch.ones(5, 4))
+    prof.stop_profile()
+    assert (prof.get_total_flops(), prof.get_total_macs()) == (FLOPS, MACS)
+    assert prof.get_total_duration() > 0
+    prof.end_profile()
+
+
 def test_a_model_is_printed_with_its_own_text_and_left_alone(capsys):
     """A module with an extra text of its own, on the object, keeps it, as does one that forbids attributes."""
 
