@@ -52,7 +52,7 @@ a model without parameters            an error                      counted on t
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -78,6 +78,7 @@ from opflops.compat.unit_strings import (
     number_to_string,
     params_to_string,
 )
+from opflops.counting.count import count
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -277,10 +278,15 @@ def calculate_flops_hf(
     if input_shape is not None:
         _check_batch_and_length(input_shape)
     tokenizer = load_tokenizer(model_name, trust_remote_code=trust_remote_code, access_token=access_token)
-    inputs = generate_transformer_input(tokenizer, input_shape, first_device(empty_model))
+    device = first_device(empty_model)
+    # The values of inputs are known, as of an attention mask that hides nothing, also where the model has none.
+    inputs = generate_transformer_input(tokenizer, input_shape, "cpu" if device.type == "meta" else device)
     with evaluating(empty_model):
         try:
-            profile = count_call(empty_model, (), inputs, call=run).profile
+            if forward_mode == "forward":
+                profile = count(empty_model, **cast("dict[str, Any]", inputs))
+            else:
+                profile = count_call(empty_model, (), inputs, call=run).profile
         except Exception as error:  # noqa: BLE001 - whatever the model raises
             sys.stdout.write(
                 f"{model_name} failed on tensors without values: {type(error).__name__}: {error}\n"

@@ -5,14 +5,13 @@ from torch import nn
 
 SIZES = {
     "torchvision": {
-        **{
-            "resnet18": 64,
-            "densenet121": 64,
-            "mobilenet_v3_small": 64,
-            "shufflenet_v2_x1_0": 64,
-            "efficientnet_b0": 64,
-        },
-        **{"swin_t": 64, "vit_b_32": 224},
+        "resnet18": 64,
+        "densenet121": 64,
+        "mobilenet_v3_small": 64,
+        "shufflenet_v2_x1_0": 64,
+        "efficientnet_b0": 64,
+        "swin_t": 64,
+        "vit_b_32": 224,
     },
     "timm": {"mixer_s32_224": 224, "convnext_atto": 64, "vit_tiny_patch16_224": 224, "resnet10t": 64},
 }

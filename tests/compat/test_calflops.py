@@ -273,12 +273,27 @@ def test_a_model_that_is_there_needs_only_its_tokenizer(transformers):
     assert model.training
 
 
+def test_a_model_without_weights_may_look_at_its_mask(transformers):
+    """As those of transformers do, which leave out a mask that hides nothing: the mask's values are known."""
+
+    class Looks(Language):
+        def forward(self, input_ids, attention_mask):
+            out = super().forward(input_ids, attention_mask)
+            return out if attention_mask.all() else super().forward(input_ids, attention_mask)
+
+    figures = [
+        calculate_flops_hf("folder", Looks().to("meta"), (1, length), print_results=False, output_as_string=False)
+        for length in (2, 3)
+    ]
+    assert [macs for _, macs, _ in figures] == [2 * 40, 2 * 3 * 40]
+
+
 def test_a_model_that_needs_values_gives_nothing_and_says_so(transformers, capsys):
     """As calflops does: a sentence, and three times None."""
 
     class NeedsValues(Language):
         def forward(self, input_ids, attention_mask):
-            return super().forward(input_ids[attention_mask.sum() > 3], attention_mask)
+            return self.head(self.embedding(input_ids)) if self.head.weight.sum() > 0 else input_ids
 
     assert calculate_flops_hf("folder", NeedsValues().to("meta")) == (None, None, None)
     text = capsys.readouterr().out

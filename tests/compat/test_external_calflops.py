@@ -28,7 +28,7 @@ def figures_of(package, model, shape):
 
 @pytest.mark.parametrize(("library", "name"), NAMES)
 def test_a_model_has_the_macs_of_calflops_and_those_of_attention(theirs, library, name):
-    """Number for number, with a row for each kernel that calflops counts as nothing; frozen parameters are not counted."""
+    """Number for number, with a row for each kernel that calflops counts as nothing; frozen parameters do not count."""
     model, shape = make(library, name), (1, 3, *[SIZES[library][name]] * 2)
     next(model.parameters()).requires_grad_(False)
     (_, their_macs, their_params), (_, macs, params) = (figures_of(each, model, shape) for each in (theirs, ours))
@@ -92,7 +92,7 @@ def test_a_model_of_transformers_is_counted_from_a_folder(tmp_path):
     """Its configuration and its tokenizer are read, and no weights; the same with a model that has them."""
     transformers = required.models("transformers")
     words = tmp_path / "vocab.txt"
-    words.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"]), encoding="utf-8")
+    words.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na", encoding="utf-8")
     tokenizer = transformers.BertTokenizer(str(words))
     config = transformers.BertConfig(
         vocab_size=6, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16
