@@ -12,41 +12,53 @@ other operation, ``macs`` the multiply-accumulates, both inside the model; funct
 both are multiplied by ``1 + compute_bp_factor``, which is what these parameters mean; ``opflops.count(model, x,
 backward=True)`` counts the backward pass that runs, which is less than two forward ones where inputs or parameters need
 no gradient. Modules get no attributes and no hooks, arguments are not changed, and training flags are put back.
+Reports have the lines, labels and columns of calflops, and explanations of their own.
 
 Where the figures differ from those of calflops:
 
-====================================  ============================  ===============================================
-what                                  calflops                      here, and why
-====================================  ============================  ===============================================
-a module that several modules share   counted for each of them      what ran, once for each call
-attention in one kernel               0                             its products, softmax, scale and mask
-``a @ b``, ``mm``, ``bmm``            0: only ``matmul`` counts     all products
-``matmul`` with batches that          the elements of ``a`` times   one for each element of the result and of the
-broadcast, or with vectors            the last size of ``b``        contraction
-``einsum``                            flops of NumPy's path, 0      the products that run, as macs too
-                                      macs
-transposed convolutions with groups   divided by the groups twice;  what runs; a bias for each element of the result
-                                      bias for a smaller result
-RNN, LSTM, GRU and their cells        0 macs; batch and length      as unrolled: 36,000 macs of LSTM(10, 20) for
-                                      taken from the first two      (5, 3, 10); packed and unbatched inputs,
-                                      sizes; first layer's width    projections, both directions
-``F.linear`` with a bias              no addition                   one for each element of the result
-``addmm``, ``baddbmm``                additions by the size of the  by the size of the result
-                                      bias
-``torch.add`` and ``torch.mul`` of    sizes matched from the left   the elements of the result
+======================================  ==============================  ================================================
+what                                    calflops                        here
+======================================  ==============================  ================================================
+a module inside several others          once for each of them           once for each call
+attention in one kernel                 0                               its products, softmax, scale and mask
+``a @ b``, ``mm``, ``bmm``              0                               as ``matmul``
+``matmul`` of batches that broadcast,   the elements of ``a`` times     one MAC for each element of the result and of
+or with a vector                        the last size of ``b``          the contraction
+transposed convolutions                 groups divided twice; bias of   one MAC for each input position and weight; bias
+                                        a smaller result                of the result
+``einsum``                              NumPy's estimate; 0 MACs        the products that run, as MACs too
+RNN, LSTM, GRU and their cells          0 MACs; no projections; an      as unrolled: LSTM(10, 20) of (5, 3, 10) has
+                                        unbatched input as a batch; an  36,000 MACs; true lengths of packed inputs
+                                        error for packed ones
+bias of ``Linear``                      0                               an addition for each element of the result
+bias of ``addmm``, ``baddbmm``          an addition for each of its     an addition for each element of the result
+                                        own elements
+``torch.add`` and ``torch.mul`` of      sizes matched from the left     the elements of the result
 tensors of different rank
-``a + b``, ``-``, ``/``, ``**``,      0: only ``torch.add``,        each counts
-reductions, losses and whatever else  ``Tensor.add``, ``torch.mul``
-                                      and ``Tensor.mul``
-normalization, pooling, resampling,   1 to 5 an element of the      by their definition: maximum, difference, sum and
-softmax, GELU, SiLU                   input                         quotient of a softmax; comparisons of each window
-``nn.MultiheadAttention`` and         0 in evaluation without       the same with and without gradients
-encoders by PyTorch's fused kernels   gradients
-integer arithmetic                    as floating-point             left out (``Profile.rows`` has it)
-a module of ``ignore_modules``        its work moves to the module  its own work is in no figure; modules inside it
-                                      that calls it                 count, unless they are named too
-a model without parameters            an error                      counted on the device of new tensors
-====================================  ============================  ===============================================
+``a + b``, ``-``, ``/``, ``**``,        0: of such operations           each counts
+reductions, losses, whatever else       ``torch.add``, ``torch.mul``
+                                        and these methods count
+normalization, pooling, resampling,     1 to 5 for an element           their definition: maximum, difference, sum and
+softmax, GELU, SiLU                                                     quotient of a softmax, comparisons of each
+                                                                        window of a pooling
+``nn.MultiheadAttention``, and that of  0                               as with gradients
+encoders, in evaluation without
+gradients
+convolution with ``padding="same"``     a position too few in each      the positions of the result
+and an even kernel                      direction
+unbatched convolutions                  an error                        counted
+work of custom functions and of C++     0                               what runs
+code
+complex products                        as of real numbers              four real MACs for each
+products of integers                    as of floating-point numbers    in no figure; the report names them
+a module of ``ignore_modules``          counts for the module that      its own work is in no figure; modules inside
+                                        calls it                        count, unless they are named too
+``include_backPropagation``             forward passes, as many as ``1  the same; ``opflops.count(backward=True)``
+                                        + compute_bp_factor``           counts the backward pass that runs
+a model without parameters              an error                        counted
+after an error in a forward             functions stay replaced, and    nothing is replaced
+                                        count once more each time
+======================================  ==============================  ================================================
 """
 
 from __future__ import annotations
@@ -67,6 +79,7 @@ from opflops.compat.module_costs import (
     evaluating,
     example_input,
     first_device,
+    warn_of,
 )
 from opflops.compat.peer_errors import PeerArgumentError
 from opflops.compat.transformers_inputs import create_empty_model, generate_transformer_input, load_tokenizer
@@ -157,6 +170,8 @@ def calculate_flops(
     if print_results:
         lines = report_lines(model, costs, compute_bp_factor, output_unit, output_precision, detailed=print_detailed)
         sys.stdout.write("".join(f"{line}\n" for line in lines))
+    else:
+        warn_of(costs.remarks)
     factor = compute_bp_factor if include_backPropagation else None
     return _figures(model, costs, factor, output_unit, output_precision, as_string=output_as_string)
 
@@ -298,6 +313,8 @@ def calculate_flops_hf(
     text = "".join(f"{line}\n" for line in lines)
     if print_results:
         sys.stdout.write(text)
+    elif not return_results:
+        warn_of(costs.remarks)
     factor = compute_bp_factor if include_backPropagation else None
     figures = _figures(empty_model, costs, factor, output_unit, output_precision, as_string=output_as_string)
     return (*figures, text) if return_results else figures

@@ -9,45 +9,50 @@
 Results are those of DeepSpeed in type, unit and order. ``flops`` is two for each multiply-accumulate and one for every
 other operation, ``macs`` the multiply-accumulates, both of the forward pass inside the model; functions such as exp and
 tanh are in neither (``Cost.transcendentals``). Modules get no attributes and no hooks, and ``get_model_profile`` puts
-their training flags back.
+their training flags back. Reports have DeepSpeed's lines, labels and columns, and explanations of their own.
 
 Where the figures differ from DeepSpeed's:
 
-====================================  ============================  ===============================================
-what                                  DeepSpeed                     here, and why
-====================================  ============================  ===============================================
-``a @ b`` with batches that           the elements of ``a`` times   one for each element of the result and of the
-broadcast, or with vectors            the last size of ``b``        contraction
-``einsum``                            flops of NumPy's path, 0      the products that run, as macs too
-                                      macs
-RNN, LSTM, GRU and their cells        0 macs; batch and length      as unrolled: 36,000 macs of LSTM(10, 20) for
-                                      taken from the first two      (5, 3, 10); packed and unbatched inputs,
-                                      sizes; first layer's width    projections, both directions
-``F.linear`` with a bias              no addition                   one for each element of the result
-``addmm``, ``baddbmm``                additions by the size of the  by the size of the result
-                                      bias
-``a + b``, ``-``, ``/``, ``**``,      0: only ``torch.add``,        each counts
-reductions, losses and whatever else  ``Tensor.add``, ``torch.mul``
-                                      and ``Tensor.mul``
-normalization, pooling, resampling,   1 to 5 an element of the      by their definition: maximum, difference, sum and
-softmax, GELU, SiLU                   input                         quotient of a softmax; comparisons of each window
-attention in one kernel               its two products, also with   with its softmax, scale and mask; by query heads
-                                      grouped heads' own sizes
-``nn.MultiheadAttention`` and         0 in evaluation without       the same with and without gradients
-encoders by PyTorch's fused kernels   gradients
-convolution ``padding="same"`` with   a position too few            what runs
-an even kernel; output paddings
-operators that C++ code, a custom     0                             what runs
-``Function``, or C++ modules call
-integer arithmetic                    as floating-point             left out (``Profile.rows`` has it)
-a module of ``ignore_modules``        its work moves to the module  its own work is in no figure; modules inside it
-                                      that calls it                 count, unless they are named too
-checkpointing                         recomputed forwards count     not part of the forward pass
-                                      again
-``params of model`` without engine    0                             the parameters
-latency                               with DeepSpeed's own work     on the CPU without opflops' work, elsewhere with
-                                                                    it; ``opflops.time_step`` measures without
-====================================  ============================  ===============================================
+======================================  ==============================  ================================================
+what                                    DeepSpeed                       here
+======================================  ==============================  ================================================
+``matmul`` of batches that broadcast,   the elements of ``a`` times     one MAC for each element of the result and of
+or with a vector                        the last size of ``b``          the contraction
+``einsum``                              NumPy's estimate; 0 MACs        the products that run, as MACs too
+RNN, LSTM, GRU and their cells          0 MACs; no projections; an      as unrolled: LSTM(10, 20) of (5, 3, 10) has
+                                        unbatched input as a batch; an  36,000 MACs; true lengths of packed inputs
+                                        error for packed ones
+bias of ``Linear``                      0                               an addition for each element of the result
+bias of ``addmm``, ``baddbmm``          an addition for each of its     an addition for each element of the result
+                                        own elements
+``a + b``, ``-``, ``/``, ``**``,        0: of such operations           each counts
+reductions, losses, whatever else       ``torch.add``, ``torch.mul``
+                                        and these methods count
+normalization, pooling, resampling,     1 to 5 for an element           their definition: maximum, difference, sum and
+softmax, GELU, SiLU                                                     quotient of a softmax, comparisons of each
+                                                                        window of a pooling
+attention in one kernel                 its two products                with its softmax, scale and mask
+``nn.MultiheadAttention``, and that of  0                               as with gradients
+encoders, in evaluation without
+gradients
+convolution with ``padding="same"``     a position too few in each      the positions of the result
+and an even kernel                      direction
+unbatched convolutions                  an error                        counted
+work of custom functions and of C++     0                               what runs
+code
+complex products                        as of real numbers              four real MACs for each
+products of integers                    as of floating-point numbers    in no figure; the report names them
+a module of ``ignore_modules``          counts for the module that      its own work is in no figure; modules inside
+                                        calls it                        count, unless they are named too
+checkpointing                           a recomputed forward counts     it is no part of the forward pass
+``params of model`` without an engine   0                               the parameters
+latency                                 with the time of the profiler   on the CPU without it, elsewhere with it;
+                                                                        ``opflops.time_step()`` measures without it
+latency of RNNs                         0, and an error if the model    measured
+                                        is one
+after an error in a forward             functions stay replaced, and    nothing is replaced
+                                        count once more each time
+======================================  ==============================  ================================================
 """
 
 from __future__ import annotations
@@ -55,7 +60,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from opflops.compat.flops_profiler import FlopsProfiler, get_module_duration, get_module_flops, get_module_macs
-from opflops.compat.module_costs import callable_of, check_input_shape, check_model, evaluating, example_input
+from opflops.compat.module_costs import callable_of, check_input_shape, check_model, evaluating, example_input, warn_of
 from opflops.compat.peer_errors import PeerArgumentError
 from opflops.compat.unit_strings import (
     DEFAULT_PRECISION,
@@ -147,6 +152,8 @@ def get_model_profile(
             flops, macs, params = profiler.get_total_flops(), profiler.get_total_macs(), profiler.get_total_params()
             if print_profile:
                 profiler.print_model_profile(warm_up, module_depth, top_modules, detailed, output_file)
+            else:
+                warn_of(profiler.count_remarks)
         finally:
             profiler.end_profile()
     if as_string:

@@ -122,8 +122,9 @@ def _parameter_lines(model: nn.Module, engine: Any, *, expert_tensor_parallel: b
 
 def _expert_groups(parameter: nn.Parameter) -> int:
     """Return over how many ranks the experts are spread that a parameter belongs to; 0 if it is not of an expert."""
-    _, prefix, size = str(getattr(parameter, "group_name", "")).rpartition("ep_size_")
-    return int(size) if prefix and size.isdecimal() else 0
+    name = str(getattr(parameter, "group_name", ""))
+    size = name.removeprefix("ep_size_")
+    return int(size) if size != name and size.isdecimal() else 0
 
 
 def _latency_lines(flops: int, forward: float, engine: Any, recompute_factor: float) -> Iterator[str]:

@@ -44,6 +44,7 @@ class FlopsProfiler:
 
     Attributes:
         started: True from ``start_profile()`` to ``end_profile()``.
+        count_remarks: Sentences on what was not counted until it stopped, such as modules that other threads called.
         flops: The total that ``print_model_profile()`` printed last; also ``macs`` and ``params``.
     """
 
@@ -57,6 +58,7 @@ class FlopsProfiler:
         self.ds_engine = ds_engine
         self.recompute_fwd_factor = recompute_fwd_factor
         self.started = False
+        self.count_remarks: tuple[str, ...] = ()
         self._ignored: Collection[type] = ()
         self._mode: SelfTimingMode | None = None
         # Of the figures so far; None if there are none.
@@ -92,7 +94,10 @@ class FlopsProfiler:
             return
         self._timed().stop()
         self._mode.__exit__(None, None, None)
-        self._counted, self._mode = self._mode.profile, None
+        self._counted = self._mode.profile
+        untimed = () if self._mode.clock is None else self._mode.clock.remarks()
+        self.count_remarks = tuple(each for each in self._counted.remarks if each not in untimed)
+        self._mode = None
 
     def reset_profile(self) -> None:
         """Set all figures to zero; if it counts, it goes on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from opflops.attribution.callers import user_stacklevel
 from opflops.compat.peer_errors import PeerArgumentError
+from opflops.errors import UsageWarning
 from opflops.records.cost import Cost
 from opflops.records.rows import total
 from opflops.torch_internals.modules import class_name, named_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from opflops.profile.profile import Profile
 
@@ -29,9 +32,14 @@ class ModuleCosts:
         model: The model, which was the ``root`` of the mode that counted it.
         profile: What was counted.
         ignored: The classes of modules whose own work is left out. Subclasses of them, and the modules inside, count.
+
+    Attributes:
+        remarks: Sentences of the profile on what was not counted, such as modules that other threads called.
+        notes: These, and sentences on operators without a formula and on products of integers, for reports.
     """
 
     def __init__(self, model: nn.Module, profile: Profile, ignored: Collection[type] = ()) -> None:
+        self.remarks = profile.remarks
         self.notes = (*profile.remarks, *_notes(profile))
         root = class_name(model)
         # A wrapper comes before the module inside, whose path it has.
@@ -74,6 +82,12 @@ def _notes(profile: Profile) -> Iterator[str]:
             products[row.dtype] = products.get(row.dtype, 0) + row.cost.macs
     for dtype, macs in products.items():
         yield f"Not counted: {macs:,} MACs on {dtype}, since they are no floating-point operations."
+
+
+def warn_of(remarks: Iterable[str]) -> None:
+    """Warn of what figures leave out, where no report says it."""
+    for each in remarks:
+        warnings.warn(each, UsageWarning, stacklevel=user_stacklevel())
 
 
 def count_parameters(module: nn.Module, *, trainable_only: bool = False) -> int:

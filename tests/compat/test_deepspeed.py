@@ -1,6 +1,7 @@
 """``opflops.compat.deepspeed``: DeepSpeed's flops profiler, with figures by hand."""
 
 import re
+import threading
 import time
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from torch.nn.functional import linear, mse_loss
 from torch.utils.checkpoint import checkpoint
 
 import opflops
+from opflops.compat import calflops, deepspeed
 from opflops.compat.deepspeed import (
     FlopsProfiler,
     get_model_profile,
@@ -566,3 +568,28 @@ def test_a_model_is_printed_with_its_own_text_and_left_alone(capsys):
     assert re.search(r"\(1\): ReLU\(0 = 0% Params, .*FLOPS, mine\)", text)
     assert model[1].extra_repr is extra
     assert "extra_repr" not in vars(closed)
+
+
+@pytest.mark.parametrize("package", [deepspeed, calflops])
+def test_what_another_thread_does_is_said(package, capsys):
+    """It is in no figure: the report says so, and without one a warning."""
+
+    class Threaded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(4, 3)
+
+        def forward(self, x):
+            thread = threading.Thread(target=self.linear, args=(x,))
+            thread.start()
+            thread.join()
+            return x
+
+    function = package.get_model_profile if package is deepspeed else package.calculate_flops
+    options = ["print_profile", "as_string"] if package is deepspeed else ["print_results", "output_as_string"]
+    with pytest.warns(opflops.errors.UsageWarning, match="thread"):
+        figures = function(Threaded(), (2, 4), **dict.fromkeys(options, False))
+    assert figures == (0, 0, 15)
+    assert "thread" not in capsys.readouterr().out
+    function(Threaded(), (2, 4))
+    assert "thread" in capsys.readouterr().out
