@@ -274,11 +274,18 @@ def test_a_model_that_is_there_needs_only_its_tokenizer(transformers):
 
 
 def test_a_model_without_weights_may_look_at_its_mask(transformers):
-    """As those of transformers do, which leave out a mask that hides nothing: the mask's values are known."""
+    """As those of transformers do, which leave out a mask that hides nothing: the mask's values are known.
+
+    It is on the device of the model's buffers nevertheless.
+    """
 
     class Looks(Language):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("shift", torch.ones(1))
+
         def forward(self, input_ids, attention_mask):
-            out = super().forward(input_ids, attention_mask)
+            out = super().forward(input_ids + attention_mask * self.shift.long(), attention_mask)
             return out if attention_mask.all() else super().forward(input_ids, attention_mask)
 
     figures = [

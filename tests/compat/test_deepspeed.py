@@ -318,9 +318,9 @@ def test_recomputed_forwards_do_not_count():
     prof = FlopsProfiler(Checkpointed())
     prof.start_profile()
     out = prof.model(torch.ones(2, 4))
-    seconds = prof.get_total_duration()
+    seconds = get_module_duration(inner)
     out.sum().backward()
-    assert (prof.get_total_macs(), prof.get_total_duration()) == (32, seconds)
+    assert (prof.get_total_macs(), get_module_duration(inner)) == (32, seconds)
     prof.end_profile()
 
 
@@ -348,6 +348,22 @@ def test_time_is_that_of_the_model_without_counting():
     parts = prof.model.parts
     assert get_module_duration(parts) == get_module_duration(parts[0]) + get_module_duration(parts[1]) < 0.02
     assert re.fullmatch(r"[\d.]+ m?s", prof.get_total_duration(as_string=True))
+    prof.end_profile()
+
+
+def test_the_time_that_counting_takes_is_left_out(monkeypatch):
+    """Here half a second for each operator that a module meets for the first time."""
+    record = SelfTimingMode._record_first
+
+    def record_slowly(*args):
+        time.sleep(0.5)
+        return record(*args)
+
+    monkeypatch.setattr(SelfTimingMode, "_record_first", record_slowly)
+    prof = FlopsProfiler(nn.ReLU())
+    prof.start_profile()
+    prof.model(torch.ones(2, 4))
+    assert 0 < prof.get_total_duration() < 0.5
     prof.end_profile()
 
 
