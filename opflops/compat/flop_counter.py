@@ -1,11 +1,63 @@
-"""PyTorch's ``torch.utils.flop_counter`` on opflops' engine: change the import, keep the code."""
+"""PyTorch's ``torch.utils.flop_counter`` on opflops' engine: change the import, keep the code.
+
+``FlopCounterMode``, ``register_flop_formula`` and ``flop_registry`` have the interface of torch 2.13. Products count,
+two FLOPs for each multiply-accumulate, of every dtype; names of modules, and what they include in a forward pass, are
+PyTorch's. These figures differ:
+
+==================================  ============================  =======================================  ======
+what                                theirs                        ours                                     why
+==================================  ============================  =======================================  ======
+backward of a grouped convolution   weight gradient ``groups``    two times the forward                    (1)
+                                    times too large
+fused attention on the CPU          0                             its products, forward and backward       (2)
+LSTM on the CPU; encoder layer in   0                             its products                             (2)
+``eval`` under ``no_grad``
+``mv``, ``dot``, ``addmv``,         0                             their products                           (2)
+``addr``, ``addmm_``, ``bilinear``,
+``cdist``; sparse, grouped and
+quantized matmuls
+complex numbers                     one multiply-accumulate       four                                     (3)
+                                    for each pair
+a module whose input needs no       parts of its backward pass    its backward pass                        (4)
+gradient, a checkpointed module     are missing, so that modules
+                                    in it may have more than it
+a module that returns its input,    backward work of others       nothing                                  (4)
+such as ``nn.Identity``
+after an exception in a forward     later work counts for the     for the module that runs                 (4)
+                                    module that raised
+two modules of one name, backward   parts are missing             both                                     (4)
+work in a module's forward hooks    for the modules around it     for the module                           (4)
+``cond``                            the larger of both branches   the branch that runs; without values     (5)
+                                                                  the larger one
+nested (jagged) tensors             an error                      true lengths                             (6)
+``flex_attention``, ``scan``        an error                      what they do                             (6)
+``map``, ``while_loop``             0                             what they do                             (6)
+second derivatives with modules     an error                      counted                                  (6)
+formula of an operator that         never called, where autograd  in place of what the operator            (7)
+decomposes, such as ``linear``      decomposes the operator       decomposes into
+operator without a formula          0                             0, with a warning if it may do           (8)
+                                                                  arithmetic
+wrong keys of ``custom_mapping``,   accepted, without effect, or  an error                                 (8)
+FLOPs that are no whole numbers     with fractions
+==================================  ============================  =======================================  ======
+
+1. Each output channel of a group is a product with the input channels of that group alone.
+2. PyTorch has no formula for these operators, although they are what runs.
+3. ``(a + bi)(c + di)`` is four real multiplications.
+4. PyTorch follows modules by hooks, of which some are not called then. opflops finds a module by the autograd node.
+5. A program runs one branch.
+6. PyTorch's mode does not run there, or does not see what these operators call.
+7. Who gives a formula for an operator means that operator.
+8. Nothing is left out silently.
+
+A table has the unit and the order of PyTorch's; with the releases of tabulate that opflops needs, neither is indented.
+"""
 
 from __future__ import annotations
 
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +73,7 @@ from opflops.compat.product_formulas import (
     register_flop_formula,
     shape_wrapper,
 )
+from opflops.compat.shape_counts import conv_flop_count, sdpa_backward_flop_count, sdpa_flop_count
 from opflops.errors import ActiveModeError, ArgumentError, UsageWarning
 from opflops.profile.profile import Profile
 from opflops.records.arguments import describe
@@ -28,7 +81,7 @@ from opflops.torch_internals.dispatch import packet_named
 from opflops.torch_internals.size_arithmetic import is_zero
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from torch import nn
 
@@ -220,63 +273,3 @@ def _raw_formulas(custom_mapping: object) -> dict[Any, Callable[..., Any]]:
         target: formula if getattr(formula, "_get_raw", False) else shape_wrapper(formula)
         for target, formula in custom_mapping.items()
     }
-
-
-class IncompatibleShapesError(ArgumentError, AssertionError):
-    """Report shapes that no operator takes; also an ``AssertionError``, as PyTorch's own is."""
-
-
-def conv_flop_count(
-    x_shape: Sequence[int], w_shape: Sequence[int], out_shape: Sequence[int], transposed: bool = False
-) -> int:
-    """Return the FLOPs of a convolution: for each position, two for each element of the weight.
-
-    Args:
-        x_shape: The shape of the input.
-        w_shape: That of the weight.
-        out_shape: That of the result.
-        transposed: Whether it is transposed; then the positions are those of the input.
-    """
-    positions = prod((x_shape if transposed else out_shape)[2:])
-    return 2 * x_shape[0] * positions * prod(w_shape)
-
-
-def sdpa_flop_count(query_shape: Sequence[int], key_shape: Sequence[int], value_shape: Sequence[int]) -> int:
-    """Return the FLOPs of the two matmuls of attention; queries may have more heads than keys and values.
-
-    Raises:
-        IncompatibleShapesError: The shapes are not those of one attention.
-    """
-    batch, heads, queries, width = _attention_sizes(query_shape, key_shape, value_shape)
-    return 2 * batch * heads * queries * key_shape[2] * (width + value_shape[3])
-
-
-def sdpa_backward_flop_count(
-    grad_out_shape: Sequence[int], query_shape: Sequence[int], key_shape: Sequence[int], value_shape: Sequence[int]
-) -> int:
-    """Return the FLOPs of the five matmuls of a fused attention's backward pass, which computes the scores again.
-
-    Raises:
-        IncompatibleShapesError: The shapes are not those of one attention.
-    """
-    batch, heads, queries, width = _attention_sizes(query_shape, key_shape, value_shape)
-    if tuple(grad_out_shape) != (batch, heads, queries, value_shape[3]):
-        raise IncompatibleShapesError(
-            f"The gradient of the result has the shape {tuple(grad_out_shape)}, but the result has "
-            f"{(batch, heads, queries, value_shape[3])}."
-        )
-    return 2 * batch * heads * queries * key_shape[2] * (3 * width + 2 * value_shape[3])
-
-
-def _attention_sizes(query: Sequence[int], key: Sequence[int], value: Sequence[int]) -> tuple[int, int, int, int]:
-    batch, heads, queries, width = query
-    key_batch, key_heads, keys, key_width = key
-    value_batch, value_heads, values, _ = value
-    same = (batch == key_batch == value_batch, key_heads == value_heads, keys == values, width == key_width)
-    if not all(same) or heads < key_heads or heads % key_heads:
-        raise IncompatibleShapesError(
-            f"query {tuple(query)}, key {tuple(key)} and value {tuple(value)} are no attention: they need one batch "
-            "size, key and value the same heads and length, query and key the same width, and the query's heads must "
-            "be a multiple of the others'."
-        )
-    return batch, heads, queries, width
