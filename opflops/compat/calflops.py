@@ -155,6 +155,8 @@ def calculate_flops(
     """
     check_model(model, "calculate_flops")
     run = callable_of(model, forward_mode, "forward_mode")
+    # A unit that cannot be written is an error before the model runs.
+    number_to_string(0, output_unit)
     device = first_device(model)
     if transformer_tokenizer is not None or input_shape is not None:
         args, kwargs = _made_inputs(model, input_shape, transformer_tokenizer, args, kwargs, device)
@@ -290,6 +292,7 @@ def calculate_flops_hf(
         empty_model = create_empty_model(model_name, None, trust_remote_code, access_token)
     check_model(empty_model, "calculate_flops_hf")
     run = callable_of(empty_model, forward_mode, "forward_mode")
+    number_to_string(0, output_unit)
     if input_shape is not None:
         _check_batch_and_length(input_shape)
     tokenizer = load_tokenizer(model_name, trust_remote_code=trust_remote_code, access_token=access_token)
