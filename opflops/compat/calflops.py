@@ -115,8 +115,8 @@ def calculate_flops(
     model: nn.Module,
     input_shape: tuple[int, ...] | None = None,
     transformer_tokenizer: Any = None,
-    args: Sequence[Any] = [],
-    kwargs: Mapping[str, Any] = {},
+    args: Sequence[Any] | None = [],
+    kwargs: Mapping[str, Any] | None = {},
     forward_mode: str = "forward",
     include_backPropagation: bool = False,  # noqa: N803 - calflops' name
     compute_bp_factor: float = 2.0,
@@ -158,6 +158,7 @@ def calculate_flops(
     # A unit that cannot be written is an error before the model runs.
     number_to_string(0, output_unit)
     device = first_device(model)
+    args, kwargs = args or (), kwargs or {}
     if transformer_tokenizer is not None or input_shape is not None:
         args, kwargs = _made_inputs(model, input_shape, transformer_tokenizer, args, kwargs, device)
     elif not args and not kwargs:

@@ -96,8 +96,8 @@ __all__ = [
 def get_model_profile(
     model: nn.Module,
     input_shape: tuple[int, ...] | None = None,
-    args: Sequence[Any] = [],
-    kwargs: Mapping[str, Any] = {},
+    args: Sequence[Any] | None = [],
+    kwargs: Mapping[str, Any] | None = {},
     print_profile: bool = True,
     detailed: bool = True,
     module_depth: int = -1,
@@ -113,8 +113,8 @@ def get_model_profile(
     Args:
         model: The model. Its modules are in training or evaluation mode afterwards as they were before.
         input_shape: The shape of its only positional argument, batch included; replaces ``args``.
-        args: Its positional arguments.
-        kwargs: Its keyword arguments.
+        args: Its positional arguments; None for none.
+        kwargs: Its keyword arguments; None for none.
         print_profile: Whether to print the report of :meth:`FlopsProfiler.print_model_profile`.
         detailed: Whether the report has the model with the figures of each module.
         module_depth: How many levels of modules the report adds up; -1 for all but the innermost.
@@ -140,14 +140,15 @@ def get_model_profile(
             "get_model_profile() has nothing to call the model with. Give input_shape, such as (1, 3, 224, 224), or "
             "args, or kwargs."
         )
-    inputs = args if input_shape is None else [example_input(model, input_shape)]
+    inputs = args or () if input_shape is None else [example_input(model, input_shape)]
+    named = kwargs or {}
     profiler = FlopsProfiler(model)
     with evaluating(model):
         for _ in range(warm_up):
-            run(*inputs, **kwargs)
+            run(*inputs, **named)
         profiler.start_profile(ignore_list=ignore_modules)
         try:
-            run(*inputs, **kwargs)
+            run(*inputs, **named)
             profiler.stop_profile()
             flops, macs, params = profiler.get_total_flops(), profiler.get_total_macs(), profiler.get_total_params()
             if print_profile:

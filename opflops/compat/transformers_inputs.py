@@ -101,4 +101,6 @@ def create_empty_model(
 
 
 def _name_on_hub(model_name: str) -> str:
-    return model_name.removeprefix("https://huggingface.co/").rstrip("/") if "://" in model_name else model_name
+    """Return the name of a model from the address of its page, or of a page of its files."""
+    _, is_address, address = model_name.partition("://huggingface.co/")
+    return "/".join(address.split("/")[:2]).rstrip("/") if is_address else model_name

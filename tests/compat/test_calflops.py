@@ -76,6 +76,7 @@ def test_arguments_come_by_position_and_by_keyword_and_stay_as_they_are():
     args, kwargs = [x, scale], {"scale": scale, "flag": None}
     assert figures_of(model, x) == (48, 24, 12)
     assert figures_of(model, *args) == figures_of(model, x, **kwargs) == (48 + 6, 24, 12)
+    assert calculate_flops(model, (2, 4), None, None, None, print_results=False) == ("48 FLOPS", "24 MACs", "12")
     assert args[0] is x
     assert kwargs == {"scale": scale, "flag": None}
     assert model.training
@@ -253,7 +254,7 @@ def transformers(monkeypatch):
 
 def test_a_model_of_the_hub_is_counted_without_weights(transformers, capsys):
     """By its name or its page, on the meta device; the text is a fourth result if asked for."""
-    name = "https://huggingface.co/someone/model"
+    name = "https://huggingface.co/someone/model/tree/main"
     figures = calculate_flops_hf(
         name, input_shape=(2, 6), access_token=ACCOUNT, output_as_string=False, return_results=True
     )

@@ -84,6 +84,8 @@ def test_arguments_come_by_position_by_keyword_and_in_dicts():
     assert profile_of(model, x, torch.ones(3)) == profile_of(model, x, scale=torch.ones(3)) == scaled
     given = get_model_profile(model, (2, 4), ["ignored"], {"scale": torch.ones(3)}, False, as_string=False)
     assert given == scaled
+    assert get_model_profile(model, (2, 4), None, None, False, as_string=False) == alone
+    assert get_model_profile(model, None, None, {"x": x}, False, as_string=False) == alone
 
 
 @pytest.mark.parametrize("warm_up", [0, 1, 3])
