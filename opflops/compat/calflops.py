@@ -67,6 +67,7 @@ import sys
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch.nn.utils.rnn import PackedSequence
 
 from opflops.compat.calflops_report import report_lines
 from opflops.compat.model_calls import count_call
@@ -134,7 +135,7 @@ def calculate_flops(
         input_shape: The shape of its only argument, batch included; with a tokenizer, the batch and the length of the
             sequences. There must be no ``args`` and ``kwargs`` then.
         transformer_tokenizer: The tokenizer that makes the inputs of a model of transformers, of (1, 128) by default.
-        args: The positional arguments; tensors are moved to the device of the model's first parameter.
+        args: The positional arguments; tensors and packed sequences are moved to the device of the model's first parameter.
         kwargs: The keyword arguments; as ``args``.
         forward_mode: ``"forward"`` to call the model, ``"generate"`` to call its method ``generate``.
         include_backPropagation: Whether to return the figures of the forward pass times ``1 + compute_bp_factor``.
@@ -217,7 +218,7 @@ def _check_batch_and_length(shape: object) -> None:
 
 
 def _moved(value: Any, device: torch.device) -> Any:
-    return value.to(device) if isinstance(value, torch.Tensor) else value
+    return value.to(device) if isinstance(value, (torch.Tensor, PackedSequence)) else value
 
 
 def _figures(

@@ -101,6 +101,12 @@ def test_shared_modules_and_fused_attention_count_right():
     )
 
 
+def test_a_packed_sequence_counts_by_its_true_lengths():
+    """Of 5, 3 and 1 steps; calflops raises."""
+    packed = nn.utils.rnn.pack_padded_sequence(torch.ones(5, 3, 10), [5, 3, 1])
+    assert figures_of(nn.LSTM(10, 20), packed)[1] == (5 + 3 + 1) * 4 * 20 * (10 + 20)
+
+
 def test_ignored_classes_lose_their_own_work():
     """Here the second of two kinds; parameters stay."""
     figures = calculate_flops(small(), (5, 4), ignore_modules=[nn.ReLU], print_results=False, output_as_string=False)
