@@ -135,7 +135,7 @@ def calculate_flops(
         input_shape: The shape of its only argument, batch included; with a tokenizer, the batch and the length of the
             sequences. There must be no ``args`` and ``kwargs`` then.
         transformer_tokenizer: The tokenizer that makes the inputs of a model of transformers, of (1, 128) by default.
-        args: The positional arguments; tensors and packed sequences are moved to the device of the model's first parameter.
+        args: The positional arguments; tensors and packed sequences move to the device of the first parameter.
         kwargs: The keyword arguments; as ``args``.
         forward_mode: ``"forward"`` to call the model, ``"generate"`` to call its method ``generate``.
         include_backPropagation: Whether to return the figures of the forward pass times ``1 + compute_bp_factor``.
@@ -218,7 +218,10 @@ def _check_batch_and_length(shape: object) -> None:
 
 
 def _moved(value: Any, device: torch.device) -> Any:
-    return value.to(device) if isinstance(value, (torch.Tensor, PackedSequence)) else value
+    if isinstance(value, PackedSequence):
+        # PyTorch types its parameters wrongly.
+        return cast("Any", value).to(device)
+    return value.to(device) if isinstance(value, torch.Tensor) else value
 
 
 def _figures(
