@@ -110,7 +110,9 @@ class Durations:
     def _end(self, module: nn.Module, _args: Any, _output: Any) -> None:
         if self._running and self._running[-1][0] is module:
             _, began = self._running.pop()
-            self._seconds[id(module)] = self._seconds.get(id(module), 0.0) + self._now() - began
+            # A module that calls itself runs once.
+            if not any(each is module for each, _ in self._running):
+                self._seconds[id(module)] = self._seconds.get(id(module), 0.0) + self._now() - began
 
     def of(self, module: nn.Module) -> float:
         """Return the seconds of all calls of a module; of one that was not called, those of the modules inside."""

@@ -353,6 +353,22 @@ def test_time_is_that_of_the_model_without_counting():
     prof.end_profile()
 
 
+def test_a_module_that_calls_itself_is_timed_once():
+    """Three waits of 20 ms, the outer ones with the inner ones inside: 60 ms, and no more than the whole took."""
+
+    class Recursive(nn.Module):
+        def forward(self, x, depth=2):
+            time.sleep(0.02)
+            return x if depth == 0 else self(x, depth - 1)
+
+    prof = FlopsProfiler(Recursive())
+    prof.start_profile()
+    began = time.perf_counter()
+    prof.model(torch.ones(2, 4))
+    assert 0.06 <= prof.get_total_duration() <= time.perf_counter() - began
+    prof.end_profile()
+
+
 def test_the_time_that_counting_takes_is_left_out(monkeypatch):
     """Here half a second for each operator that a module meets for the first time."""
     record = SelfTimingMode._record_first
