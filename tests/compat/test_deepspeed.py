@@ -361,10 +361,10 @@ def test_a_module_that_calls_itself_is_timed_once():
             time.sleep(0.02)
             return x if depth == 0 else self(x, depth - 1)
 
-    prof = FlopsProfiler(Recursive())
+    prof, x = FlopsProfiler(Recursive()), torch.ones(2, 4)
     prof.start_profile()
     began = time.perf_counter()
-    prof.model(torch.ones(2, 4))
+    prof.model(x)
     assert 0.06 <= prof.get_total_duration() <= time.perf_counter() - began
     prof.end_profile()
 
