@@ -121,7 +121,7 @@ class FlopCounterMode:
         custom_mapping: Formulas of FLOPs by packet (``torch.ops.aten.add``), higher-order operator or Triton kernel, in
             place of those of ``flop_registry``. Each is called as ``formula(*args, out_shape=..., **kwargs)``, with
             shapes in place of tensors. One with an attribute ``_get_raw`` that is true gets the tensors themselves, and
-            the result as ``out_val``.
+            the result as ``out_val``. That of a Triton kernel gets the kernel's arguments, by name, as ``kwargs``.
 
     Attributes:
         depth: As given.

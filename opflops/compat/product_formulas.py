@@ -219,13 +219,15 @@ def register_flop_formula(targets: Any, get_raw: bool = False) -> Callable[[Form
         DuplicateRegistrationError: A target has a formula; it is a ``RuntimeError``, too.
         FormulaError: What is decorated is not a function.
     """
+    given = tree_leaves(targets)
+    for target in given:
+        check_target(target, "register_flop_formula(targets)")
 
     def decorate(formula: FormulaT) -> FormulaT:
         if not callable(formula):
             raise FormulaError(f"A formula is a function that returns FLOPs, not {describe(formula)}.")
         kept: Any = formula if get_raw else shape_wrapper(formula)
-        for target in tree_leaves(targets):
-            check_target(target, "register_flop_formula(targets)")
+        for target in given:
             if target in flop_registry:
                 raise DuplicateRegistrationError(
                     f"duplicate registrations for {target}: it has a formula already. Assign to "
