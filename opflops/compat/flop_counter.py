@@ -16,6 +16,8 @@ LSTM on the CPU; encoder layer in   0                             its products  
 ``addr``, ``addmm_``, ``bilinear``,
 ``cdist``; sparse, grouped and
 quantized matmuls
+``_flash_attention_forward``,       heads taken for the length,   by the layout of these operators:        (9)
+``_efficient_attention_forward``    and the length for heads      batch, length, heads, width
 complex numbers                     one multiply-accumulate       four                                     (3)
                                     for each pair
 a module whose input needs no       parts of its backward pass    its backward pass                        (4)
@@ -27,8 +29,8 @@ after an exception in a forward     later work counts for the     for the module
                                     module that raised
 two modules of one name, backward   parts are missing             both                                     (4)
 work in a module's forward hooks    for the modules around it     for the module                           (4)
-``cond``                            the larger of both branches   the branch that runs; without values     (5)
-                                                                  the larger one
+``cond``                            the larger of both branches,  the branch that runs; without values     (5)
+                                    and work before it again      the larger one
 nested (jagged) tensors             an error                      true lengths                             (6)
 ``flex_attention``, ``scan``        an error                      what they do                             (6)
 ``map``, ``while_loop``             0                             what they do                             (6)
@@ -49,6 +51,7 @@ FLOPs that are no whole numbers     with fractions
 6. PyTorch's mode does not run there, or does not see what these operators call.
 7. Who gives a formula for an operator means that operator.
 8. Nothing is left out silently.
+9. The operators that call these kernels have the other layout. Their backward passes differ in the same way.
 
 A table has the unit and the order of PyTorch's; with the releases of tabulate that opflops needs, neither is indented.
 """
