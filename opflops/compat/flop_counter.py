@@ -72,6 +72,7 @@ from opflops.compat.product_formulas import (
     check_target,
     flop_registry,
     get_shape,
+    library_formulas,
     own_formulas,
     register_flop_formula,
     shape_wrapper,
@@ -80,7 +81,7 @@ from opflops.compat.shape_counts import conv_flop_count, sdpa_backward_flop_coun
 from opflops.errors import ActiveModeError, ArgumentError, UsageWarning
 from opflops.profile.profile import Profile
 from opflops.records.arguments import describe
-from opflops.torch_internals.dispatch import packet_named
+from opflops.torch_internals.dispatch import packet_named, third_party_formulas
 from opflops.torch_internals.size_arithmetic import is_zero
 
 if TYPE_CHECKING:
@@ -156,7 +157,11 @@ class FlopCounterMode:
         self.depth = depth
         self.display = display
         own_formulas()
-        self.flop_registry: dict[Any, Callable[..., Any]] = {**flop_registry, **_raw_formulas(custom_mapping)}
+        self.flop_registry: dict[Any, Callable[..., Any]] = {
+            **library_formulas(),
+            **flop_registry,
+            **_raw_formulas(custom_mapping),
+        }
         self.mode: CountingMode | None = None
         self.mod_tracker = ModuleTracker()
         self._profile = Profile()
@@ -239,7 +244,7 @@ class FlopCounterMode:
         if mode is None:
             return counts
         targets = {row_name(target): target for target in self.flop_registry}
-        removed = {row_name(target) for target in own_formulas()} - targets.keys()
+        removed = {row_name(target) for target in (*own_formulas(), *third_party_formulas())} - targets.keys()
         names: dict[Any, dict[str, None]] = {}
         for context, op, flops in mode.flops():
             if op in removed or (op not in targets and is_zero(flops)):
