@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.mode import OpFlopMode
+from opflops.torch_internals.modules import class_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,4 +65,4 @@ def count_call(
             on_start(mode)
         output = (call or model)(*args, **(kwargs or {}))
     profile = mode.profile
-    return CountedCall(profile, output, profile.called[0] if profile.called else type(model).__name__)
+    return CountedCall(profile, output, class_name(model))

@@ -16,11 +16,14 @@ from opflops.pricing.registry import registry
 from opflops.pricing.schemas import holds_tensors, overloads_of
 from opflops.records.arguments import describe
 from opflops.torch_internals.dispatch import (
+    FORMULA_REGISTRIES,
     HigherOrderOperator,
     OpOverload,
     OpOverloadPacket,
+    composite_implicit,
     modes_disabled,
     schema_of,
+    third_party_formulas,
 )
 from opflops.torch_internals.triton_kernels import is_kernel
 
@@ -82,7 +85,7 @@ class ProductFormula:
             overload = self._overload_for(args, kwargs)
             args, kwargs = _tensors_for_shapes(overload, args, kwargs)
             out = _tensors_at(out_shape) if out_val is None else out_val
-            decomposes = registry.get_rule(overload) is None
+            decomposes = registry.get_rule(overload) is None and composite_implicit(overload)
             if decomposes or (out is None and schema_of(overload).returns):
                 given, named = tree_map(_without_data, (args, kwargs))
                 with OpFlopMode() as mode:
@@ -183,7 +186,22 @@ def own_formulas() -> dict[Any, Callable[..., Any]]:
     return _own
 
 
+def library_formulas() -> dict[Any, Callable[..., Any]]:
+    """Return the formulas that libraries registered with PyTorch, of operators that have none here."""
+    return {
+        target: formula
+        for target, formula in third_party_formulas().items()
+        if target not in flop_registry and not isinstance(formula, ProductFormula) and not _has_rule(target)
+    }
+
+
+def _has_rule(target: Any) -> bool:
+    overloads = overloads_of(target) if isinstance(target, OpOverloadPacket) else ()
+    return any(registry.get_rule(each) is not None for each in overloads)
+
+
 own_formulas()
+FORMULA_REGISTRIES.append(flop_registry)
 
 
 def check_target(target: object, caller: str) -> None:
@@ -219,13 +237,15 @@ def register_flop_formula(targets: Any, get_raw: bool = False) -> Callable[[Form
         DuplicateRegistrationError: A target has a formula; it is a ``RuntimeError``, too.
         FormulaError: What is decorated is not a function.
     """
+    given = tree_leaves(targets)
+    for target in given:
+        check_target(target, "register_flop_formula(targets)")
 
     def decorate(formula: FormulaT) -> FormulaT:
         if not callable(formula):
             raise FormulaError(f"A formula is a function that returns FLOPs, not {describe(formula)}.")
         kept: Any = formula if get_raw else shape_wrapper(formula)
-        for target in tree_leaves(targets):
-            check_target(target, "register_flop_formula(targets)")
+        for target in given:
             if target in flop_registry:
                 raise DuplicateRegistrationError(
                     f"duplicate registrations for {target}: it has a formula already. Assign to "

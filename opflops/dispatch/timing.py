@@ -152,6 +152,11 @@ class Clock:
         thread.taken, thread.nested = whole - thread.nested, nested + whole
         return out
 
+    @property
+    def operator_seconds(self) -> float:
+        """Return the seconds of the operators that this thread has run on the CPU, inside the one that it runs."""
+        return self._thread.nested
+
     def forget(self) -> None:
         """Forget the time of the last call, since it is not recorded."""
         self._thread.taken = None

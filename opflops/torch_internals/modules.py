@@ -28,8 +28,11 @@ Read by its own name, since ``__call__`` may be patched already.
 FSDP_ATTRIBUTE = "_fsdp_wrapped_module"
 """The name by which ``FullyShardedDataParallel`` holds the wrapped module."""
 
+COMPILED_ATTRIBUTE = "_orig_mod"
+"""The name by which the wrapper of ``torch.compile`` holds the module."""
+
 WRAPPED_ATTRIBUTES = {
-    "torch._dynamo.eval_frame.OptimizedModule": "_orig_mod",
+    "torch._dynamo.eval_frame.OptimizedModule": COMPILED_ATTRIBUTE,
     "torch.nn.parallel.data_parallel.DataParallel": "module",
     "torch.nn.parallel.distributed.DistributedDataParallel": "module",
     "torch.distributed.fsdp.fully_sharded_data_parallel.FullyShardedDataParallel": FSDP_ATTRIBUTE,

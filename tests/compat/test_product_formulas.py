@@ -177,9 +177,37 @@ def test_a_registered_formula_counts(assigned):
     with FlopCounterMode(display=False) as mode:
         scaled(X, 3.0)
     assert mode.get_flop_counts() == {"Global": {packet: 19}}
-    with before, pytest.warns(opflops.UnpricedOpWarning):
+    with before:
         scaled(X, 3.0)
     assert before.get_total_flops() == 0
+
+
+def test_a_registered_formula_counts_in_every_mode_of_opflops():
+    """As long as it is registered, as one of PyTorch's registry does; two FLOPs are a multiply-accumulate there."""
+
+    @torch.library.custom_op("compat_tests::everywhere", mutates_args=())
+    def everywhere(x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    register_flop_formula(torch.ops.compat_tests.everywhere)(lambda x, out_shape: 10 * x[0] + 1)
+    with opflops.OpFlopMode(strict=True) as mode:
+        everywhere(X)
+    assert (mode.total.macs, mode.total.ops, mode.total.flops) == (10, 1, 21)
+
+
+def test_what_a_library_registered_with_pytorch_counts():
+    """Exactly, under its operator."""
+
+    @torch.library.custom_op("compat_tests::of_a_library", mutates_args=())
+    def of_a_library(x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    packet = torch.ops.compat_tests.of_a_library
+    of_torch.register_flop_formula(packet)(lambda x, out_shape: 10 * x[0] + 1)
+    assert packet not in flop_registry
+    with FlopCounterMode(display=False) as mode:
+        of_a_library(X)
+    assert mode.get_flop_counts() == {"Global": {packet: 21}}
 
 
 def test_several_targets_share_a_formula_and_raw_ones_get_tensors():
@@ -266,7 +294,7 @@ def test_an_exported_formula_follows_those_that_are_registered():
     def outer(x: torch.Tensor) -> torch.Tensor:
         return x[:, None] * x
 
-    opflops.formula("compat_tests::outer")(lambda x: opflops.Cost(macs=x.numel() ** 2, ops=7))
+    opflops.formula(torch.ops.compat_tests.outer)(lambda x: opflops.Cost(macs=x.numel() ** 2, ops=7))
     with opflops.export_formulas(), of_torch.FlopCounterMode(display=False) as mode:
         outer(torch.ones(4))
     assert mode.get_flop_counts() == {"Global": {torch.ops.compat_tests.outer: 32}}
