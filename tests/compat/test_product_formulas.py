@@ -284,7 +284,7 @@ def test_pytorchs_cost_model_reads_exported_formulas():
     out = packet(*args)
     counted = []
     with opflops.export_formulas(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(estimation, "flops_to_ns", lambda flops, _: counted.append(flops) or 1.0)
+        patch.setattr(estimation, "flops_to_ns", lambda flops, *_, **__: counted.append(flops) or 1.0)
         assert estimation.get_compute_time(packet, args, {}, out, {q.dtype}, node_meta={}) == 1.0
     assert counted == [2 * 2 * 2 * 16 * 16 * 8]
     assert estimation.get_compute_time(packet, args, {}, out, {q.dtype}) == 0
