@@ -170,6 +170,15 @@ class FlopCounterMode:
         # What was counted when the counts were read last, so that a program may change or clear them.
         self._counted: dict[str, dict[Any, Any]] = {}
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in ("_count_flops", "__torch_dispatch__"):
+            if name in vars(cls):
+                raise ArgumentError(
+                    f"The class {cls.__name__} has its own {name}, which nothing would call: opflops' engine counts. "
+                    "Give the FLOPs of operators as formulas, with custom_mapping or register_flop_formula."
+                )
+
     @property
     def profile(self) -> Profile:
         """Return everything that opflops counted: all operators, phases, dtypes and bytes."""
