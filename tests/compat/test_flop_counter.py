@@ -574,6 +574,21 @@ def test_a_mapping_that_would_have_no_effect_is_refused(mapping, sentence):
         FlopCounterMode(custom_mapping=mapping)
 
 
+def test_a_subclass_can_change_what_is_shown_but_not_how_operators_are_counted():
+    """A method of PyTorch's class that this one does not call would have no effect without a word."""
+
+    class Short(FlopCounterMode):
+        def get_table(self, depth=None):
+            return f"{self.get_total_flops()} in all, to depth {depth}"
+
+    assert run(Short, lambda: X @ X.T).get_table() == "64 in all, to depth None"
+    for name in ("_count_flops", "__torch_dispatch__"):
+        with pytest.raises(
+            opflops.ArgumentError, match=f"The class Other has its own {name}, which nothing would call"
+        ):
+            type("Other", (FlopCounterMode,), {name: lambda *args: args})
+
+
 def test_an_operator_that_is_taken_out_of_the_registry_does_not_count():
     """Of one object, as with PyTorch's class."""
     mode = FlopCounterMode(display=False)
@@ -609,6 +624,14 @@ def test_shapes_alone_give_flops():
             sdpa_flop_count(query, bad, value)
     with pytest.raises(AssertionError, match="but the result has"):
         sdpa_backward_flop_count((2, 8, 5, 16), query, key, value)
+
+
+def test_the_package_has_the_names_of_pytorchs_module():
+    """So the import of either can be changed; what is not there is an error."""
+    for name in ("FlopCounterMode", "flop_registry", "register_flop_formula", "sdpa_flop_count", "shape_wrapper"):
+        assert getattr(opflops.compat, name) is getattr(opflops.compat.flop_counter, name)
+    with pytest.raises(AttributeError, match=r"'opflops\.compat' has no attribute 'FlopCounter'"):
+        _ = opflops.compat.FlopCounter
 
 
 def test_a_wrapped_formula_gets_shapes():
