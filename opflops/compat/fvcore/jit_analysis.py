@@ -1,0 +1,382 @@
+"""``JitModelAnalysis``: what the operators of a model count, by module and by operator."""
+
+from __future__ import annotations
+
+import logging
+import typing
+import warnings
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from torch import Tensor, nn
+from torch.jit import TracerWarning
+
+from opflops.compat.fvcore.errors import HandleError, ModuleNameError, NotAnalyzedError
+from opflops.compat.fvcore.graph_trace import TracedOperator, trace_model
+from opflops.compat.fvcore.ignored_operators import IGNORED_OPERATORS
+from opflops.errors import ArgumentError
+from opflops.torch_internals.jit_graphs import PYTHON_FUNCTION
+from opflops.wording import unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from opflops.compat.fvcore.jit_handles import Handle
+    from opflops.profile.profile import Profile
+
+Analysis = TypeVar("Analysis", bound="JitModelAnalysis")
+
+_TRACER_WARNINGS = ("all", "no_tracer_warning", "none")
+_ANCESTOR_MODES = ("owner", "caller")
+# Nodes that stand for whole functions, whose other operators the tracer does not show.
+_FUNCTIONS = (PYTHON_FUNCTION, "prim::CallFunction")
+# Modules without work of their own, which nobody expects to be called.
+_WITHOUT_FORWARD = (nn.ModuleList, nn.ModuleDict, nn.Module, nn.Identity)
+
+
+class Statistics(NamedTuple):
+    """Hold the results of an analysis.
+
+    Attributes:
+        counts: The counts of each module, by operator.
+        unsupported_ops: How many times each module ran operators that have no handle.
+        uncalled_mods: The modules that were not called.
+        profile: The profile of the run.
+    """
+
+    counts: dict[str, typing.Counter[str]]
+    unsupported_ops: dict[str, typing.Counter[str]]
+    uncalled_mods: set[str]
+    profile: Profile
+
+
+def named_modules_with_duplicates(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield all modules of a model with all their names; a shared module has several."""
+
+    def walk(name: str, module: nn.Module, above: tuple[nn.Module, ...]) -> Iterator[tuple[str, nn.Module]]:
+        yield name, module
+        for key, child in module._modules.items():  # noqa: SLF001 - named_children() leaves out second names
+            if child is not None and not any(child is each for each in (*above, module)):
+                yield from walk(f"{name}.{key}" if name else key, child, (*above, module))
+
+    yield from walk("", model, ())
+
+
+class JitModelAnalysis:
+    """Count something for each operator that a model runs, by functions ("handles") of its arguments and results.
+
+    A module is named by its path below the model, which has the name ``""``. A shared module has several names; the
+    first one is canonical. The model runs when a result is first asked for, and again after a change of the handles.
+
+    Args:
+        model: The model.
+        inputs: Its arguments: a tuple, or a single argument that is no tuple.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Tensor | tuple[Any, ...]) -> None:
+        self._model = model
+        self._inputs = inputs
+        self._op_handles: dict[str, Handle] = {}
+        self._ignored_ops: set[str] = {*IGNORED_OPERATORS}
+        self._counts_other_products = True
+        # The canonical name of each module, and of each name.
+        self._module_names: dict[nn.Module, str] = {}
+        self._aliases: dict[str, str] = {}
+        self._named_modules: dict[str, nn.Module] = {}
+        for name, module in named_modules_with_duplicates(model):
+            self._aliases[name] = self._module_names.setdefault(module, name)
+            self._named_modules[name] = module
+        self._stats: Statistics | None = None
+        self._enable_warn_unsupported_ops = True
+        self._enable_warn_uncalled_mods = True
+        self._warn_trace = "no_tracer_warning"
+        self._ancestor_mode = "owner"
+
+    def total(self, module_name: str = "") -> int:
+        """Return the sum over the operators of a module and all below it.
+
+        Args:
+            module_name: The module; by default the model.
+
+        Raises:
+            ModuleNameError: There is no such module.
+        """
+        return sum(self.by_operator(module_name).values())
+
+    def by_operator(self, module_name: str = "") -> typing.Counter[str]:
+        """Return the counts of a module and all below it, by operator.
+
+        Args:
+            module_name: The module; by default the model.
+
+        Raises:
+            ModuleNameError: There is no such module.
+        """
+        return Counter(self._analyze().counts[self.canonical_module_name(module_name)])
+
+    def by_module_and_operator(self) -> dict[str, typing.Counter[str]]:
+        """Return the counts of each module and all below it, by canonical name and operator."""
+        return {name: Counter(counts) for name, counts in self._analyze().counts.items()}
+
+    def by_module(self) -> typing.Counter[str]:
+        """Return the sum of each module and all below it, by canonical name."""
+        return Counter({name: sum(counts.values()) for name, counts in self._analyze().counts.items()})
+
+    def unsupported_ops(self, module_name: str = "") -> typing.Counter[str]:
+        """Return how many times a module, and all below it, ran operators without a handle that are not ignored.
+
+        Args:
+            module_name: The module; by default the model.
+
+        Raises:
+            NotAnalyzedError: No result was asked for before.
+            ModuleNameError: There is no such module.
+        """
+        if self._stats is None:
+            raise NotAnalyzedError("The model has not run yet. Call total(), or ask for another result, first.")
+        return Counter(self._stats.unsupported_ops[self.canonical_module_name(module_name)])
+
+    def uncalled_modules(self) -> set[str]:
+        """Return the canonical names of the modules that were not called.
+
+        Under ``ancestor_mode("owner")`` a module also counts as called if one below it was.
+        """
+        return {*self._analyze().uncalled_mods}
+
+    @property
+    def profile(self) -> Profile:
+        """Return opflops' profile of the run, with all operators; fvcore has no such thing."""
+        return self._analyze().profile
+
+    def set_op_handle(self: Analysis, *args: Any, **kwargs: Handle | None) -> Analysis:
+        """Set the handles of operators; return this analysis.
+
+        Args:
+            *args: Names and handles by turns: ``set_op_handle("aten::gelu", handle, "aten::add", None)``.
+            **kwargs: Handles by names. A handle takes the lists of an operator's arguments and results, as values of
+                PyTorch's tracer, and returns a number or a Counter. None ignores the operator.
+
+        Raises:
+            ArgumentError: There is a name without a handle.
+        """
+        if len(args) % 2:
+            raise ArgumentError(
+                f"set_op_handle takes pairs of a name and a handle, but was given {len(args)} arguments. "
+                'Write set_op_handle("aten::gelu", handle, "aten::add", None).'
+            )
+        self._stats = None
+        for name, handle in [*zip(args[::2], args[1::2], strict=True), *kwargs.items()]:
+            if handle is None:
+                self._op_handles.pop(name, None)
+                self._ignored_ops.add(name)
+            elif callable(handle):
+                self._op_handles[name] = handle
+            else:
+                raise ArgumentError(
+                    f"The handle of {name!r} must be a function of an operator's arguments and results, or None to "
+                    f"ignore it, not {handle!r}."
+                )
+        return self
+
+    def clear_op_handles(self: Analysis) -> Analysis:
+        """Remove all handles, also the default ones, and ignore the operators that are ignored by default."""
+        self._op_handles = {}
+        self._ignored_ops = {*IGNORED_OPERATORS}
+        self._counts_other_products = False
+        self._stats = None
+        return self
+
+    def canonical_module_name(self, name: str) -> str:
+        """Return the name under which results have a module: the first one of a shared module.
+
+        Raises:
+            ModuleNameError: No module has the name.
+        """
+        if not isinstance(name, str):
+            raise ModuleNameError(f"A module is asked for by its name, a string, not by {type(name).__name__}.")
+        if name not in self._aliases:
+            raise ModuleNameError(f"{unknown('module', name, self._aliases)} The model itself is ''.")
+        return self._aliases[name]
+
+    def copy(
+        self: Analysis, new_model: nn.Module | None = None, new_inputs: Tensor | tuple[Any, ...] | None = None
+    ) -> Analysis:
+        """Return an analysis with the same settings.
+
+        Args:
+            new_model: Its model; by default the same.
+            new_inputs: Its inputs; by default the same.
+        """
+        made = type(self).__new__(type(self))
+        vars(made).update(vars(self))
+        model = self._model if new_model is None else new_model
+        JitModelAnalysis.__init__(made, model, self._inputs if new_inputs is None else new_inputs)
+        made._op_handles = {**self._op_handles}
+        made._ignored_ops = {*self._ignored_ops}
+        made._counts_other_products = self._counts_other_products
+        made._ancestor_mode, made._warn_trace = self._ancestor_mode, self._warn_trace
+        made._enable_warn_unsupported_ops = self._enable_warn_unsupported_ops
+        made._enable_warn_uncalled_mods = self._enable_warn_uncalled_mods
+        return made
+
+    def tracer_warnings(self: Analysis, mode: str) -> Analysis:
+        """Choose which warnings of the run are shown; return this analysis.
+
+        Args:
+            mode: ``"all"``; ``"no_tracer_warning"`` (the default) for all but those of PyTorch's tracer; ``"none"``.
+
+        Raises:
+            ArgumentError: The mode is another one.
+        """
+        if mode not in _TRACER_WARNINGS:
+            raise ArgumentError(f"tracer_warnings takes 'all', 'no_tracer_warning' or 'none', not {mode!r}.")
+        self._warn_trace = mode
+        return self
+
+    def ancestor_mode(self: Analysis, mode: str) -> Analysis:
+        """Choose which modules an operator belongs to; return this analysis.
+
+        Args:
+            mode: ``"owner"`` (the default) for the innermost module that runs, and those that contain it by its
+                canonical name; ``"caller"`` for all modules that run.
+
+        Raises:
+            ArgumentError: The mode is another one.
+        """
+        if mode not in _ANCESTOR_MODES:
+            raise ArgumentError(f"ancestor_mode takes 'owner' or 'caller', not {mode!r}.")
+        if mode != self._ancestor_mode:
+            self._stats = None
+        self._ancestor_mode = mode
+        return self
+
+    def unsupported_ops_warnings(self: Analysis, enabled: bool) -> Analysis:
+        """Choose whether operators without a handle are logged (by default they are); return this analysis."""
+        self._enable_warn_unsupported_ops = enabled
+        return self
+
+    def uncalled_modules_warnings(self: Analysis, enabled: bool) -> Analysis:
+        """Choose whether modules that were not called are logged (by default they are); return this analysis."""
+        self._enable_warn_uncalled_mods = enabled
+        return self
+
+    def _count_products(self, operator: TracedOperator) -> Any:
+        """Count an operator that multiplies and has no handle; None if this analysis does not."""
+        del operator
+
+    def _measured(self, operator: TracedOperator, handle: Handle) -> Any:
+        """Count an operator by what it was seen to do; None if a handle has to be asked."""
+        del operator, handle
+
+    def _analyze(self) -> Statistics:
+        if self._stats is not None:
+            return self._stats
+        with warnings.catch_warnings():
+            if self._warn_trace == "none":
+                warnings.simplefilter("ignore")
+            elif self._warn_trace == "no_tracer_warning":
+                warnings.filterwarnings("ignore", category=TracerWarning)
+            trace = trace_model(self._model, self._inputs, self._module_names)
+        names = dict.fromkeys(self._module_names.values())
+        counts: dict[str, typing.Counter[str]] = {name: Counter() for name in names}
+        unsupported: dict[str, typing.Counter[str]] = {name: Counter() for name in names}
+        for operator in trace.operators:
+            if any(self._is_decided(function) for function in operator.functions):
+                # The function as a whole was counted or ignored.
+                continue
+            ancestors = self._ancestors(operator.modules)
+            counted = self._count(operator)
+            for name in ancestors if counted is not None else ():
+                counts[name] += counted
+            if self._is_unsupported(operator, counted):
+                for name in ancestors:
+                    unsupported[name][operator.kind] += 1
+        seen = {*trace.called}
+        if self._ancestor_mode == "owner":
+            seen.update(*(_owners(name) for name in trace.called))
+        self._stats = Statistics(counts, unsupported, {*names} - seen, trace.profile)
+        self._warn(self._stats)
+        return self._stats
+
+    def _ancestors(self, modules: tuple[str, ...]) -> set[str]:
+        return {"", *modules} if self._ancestor_mode == "caller" else _owners(modules[-1] if modules else "")
+
+    def _is_decided(self, kind: str) -> bool:
+        return kind in self._op_handles or kind in self._ignored_ops
+
+    def _count(self, operator: TracedOperator) -> typing.Counter[str] | None:
+        """Return what an operator counts; None if it has no handle."""
+        handle = self._op_handles.get(operator.kind)
+        if handle is None:
+            if not operator.macs or operator.kind in self._ignored_ops or not self._counts_other_products:
+                return None
+            result = self._count_products(operator)
+        else:
+            result = self._measured(operator, handle)
+            if result is None:
+                result = handle(operator.inputs, operator.outputs)
+        return None if result is None and handle is None else _checked(result, operator.kind)
+
+    def _is_unsupported(self, operator: TracedOperator, counted: typing.Counter[str] | None) -> bool:
+        kind = operator.kind
+        if self._is_decided(kind) or operator.functions:
+            return False
+        if kind.startswith(_FUNCTIONS):
+            return True
+        return counted is None and not kind.startswith("prim::")
+
+    def _warn(self, stats: Statistics) -> None:
+        logger = logging.getLogger(__name__)
+        # Programs silence fvcore by the level of its logger.
+        if not logging.getLogger("fvcore.nn.jit_analysis").isEnabledFor(logging.WARNING):
+            return
+        if self._enable_warn_unsupported_ops:
+            for kind, times in stats.unsupported_ops[""].items():
+                logger.warning("Unsupported operator %s encountered %d time(s)", kind, times)
+        uncalled = sorted(name for name in stats.uncalled_mods if _has_forward(self._named_modules[name]))
+        if uncalled and self._enable_warn_uncalled_mods:
+            logger.warning(
+                "These modules of the model were never called. Either they are unused, or something calls their "
+                "forward() or other methods directly; what they do then counts for the module that runs.\n%s",
+                ", ".join(uncalled),
+            )
+
+
+def _owners(name: str) -> set[str]:
+    """Return a name and those of the modules that contain it."""
+    parts = name.split(".")
+    return {"", *(".".join(parts[: length + 1]) for length in range(len(parts)))}
+
+
+def _has_forward(module: nn.Module) -> bool:
+    forward: Callable[..., Any] = type(module).forward
+    return all(forward is not each.forward for each in _WITHOUT_FORWARD)
+
+
+def simple_name(kind: str) -> str:
+    """Return the name of an operator without its namespace."""
+    return kind.partition("::")[2] or kind
+
+
+def _checked(result: Any, kind: str) -> typing.Counter[str]:
+    """Return the result of a handle as a Counter.
+
+    Raises:
+        HandleError: It is not a number, nor a Counter of numbers.
+    """
+    if _is_number(result):
+        return Counter({simple_name(kind): result})
+    if not isinstance(result, dict):
+        raise HandleError(f"The handle of {kind} must return a number or a Counter, not {result!r}.")
+    for name, number in result.items():
+        if not _is_number(number):
+            raise HandleError(
+                f"The handle of {kind} must count {name!r} by an int, a float, a NumPy int64 or float64, not by "
+                f"{number!r} of type {type(number).__name__}."
+            )
+    return Counter(result)
+
+
+def _is_number(value: Any) -> bool:
+    # Narrow integers of NumPy would overflow.
+    return isinstance(value, int | float) or (type(value).__module__, type(value).__name__) == ("numpy", "int64")
