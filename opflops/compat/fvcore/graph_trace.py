@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
@@ -56,10 +55,17 @@ class ModelTrace(NamedTuple):
     graph: Any
 
 
-class _Place(NamedTuple):
-    """Where a program is: the names of the modules, and the numbers of the calls of functions, that run."""
+class _SeenNode(NamedTuple):
+    """Hold a node of the graph.
 
-    modules: tuple[str, ...] = ()
+    Attributes:
+        node: The node; None for an operator that ran without one.
+        modules: The names of the modules that ran when it was made.
+        functions: The numbers of the nodes of the functions that ran.
+    """
+
+    node: Any
+    modules: tuple[str, ...]
     functions: tuple[int, ...] = ()
 
 
@@ -70,25 +76,43 @@ class _NodeLog(ThreadLog):
         graph: The graph that is being made.
 
     Attributes:
-        nodes: For each marker of a logged call, the node; or where an operator ran that the tracer did not record.
-        place: Where the program is now.
-        moves: Where the program went, and the node after which it did.
+        nodes: The nodes, in order.
+        modules: The names of the modules that run.
         called: The names of the modules that were called.
+        places: For each marker of a logged call, the number of its node, or the modules that ran if it has none.
     """
 
     def __init__(self, graph: Any) -> None:
         super().__init__("")
-        self.graph = graph
-        self.nodes: list[Any] = []
-        self.moves: list[tuple[Any, _Place]] = []
+        self.nodes: list[_SeenNode] = []
+        self.modules: tuple[str, ...] = ()
         self.called: set[str] = set()
-        self.place = _Place()
-        self._functions = 0
-        self._before: list[Any] = []
+        self.places: list[int | tuple[str, ...]] = []
+        self._graph = graph
+        self._last = last_node(graph)
+        # The functions that run, by the numbers of their nodes.
+        self._functions: list[int] = []
+        # For each operator that runs, how many nodes there were before.
+        self._before: list[int] = []
+
+    def see_nodes(self) -> None:
+        """Note where the nodes that are new were made."""
+        new = []
+        node = last = last_node(self._graph)
+        while node is not self._last and node.kind() != "prim::Param":
+            new.append(node)
+            node = node.prev()
+        self._last = last
+        self._functions = [number for number in self._functions if is_running(self.nodes[number].node)]
+        for node in reversed(new):
+            self.nodes.append(_SeenNode(node, self.modules, tuple(self._functions)))
+            if node.kind() == PYTHON_FUNCTION and is_running(node):
+                self._functions.append(len(self.nodes) - 1)
 
     def call_marked(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call a function that runs an operator."""
-        self._before.append(last_node(self.graph))
+        self.see_nodes()
+        self._before.append(len(self.nodes))
         try:
             return function(*args, **kwargs)
         finally:
@@ -96,29 +120,27 @@ class _NodeLog(ThreadLog):
 
     @property
     def marker(self) -> int:
-        """Return the number in :attr:`nodes` of what runs now."""
-        node = last_node(self.graph)
+        """Return the number in :attr:`places` of what runs now."""
+        self.see_nodes()
         # A convolution is recorded by the tracer while it runs, and has returned when it is logged.
-        recorded = is_running(node) or (self._before and self._before[0] is not node)
-        self.nodes.append(node if recorded else self.place)
-        return len(self.nodes) - 1
+        recorded = self.nodes and (
+            is_running(self.nodes[-1].node) or (self._before and self._before[0] < len(self.nodes))
+        )
+        self.places.append(len(self.nodes) - 1 if recorded else self.modules)
+        return len(self.places) - 1
 
     @contextmanager
-    def inside(self, *, module: str | None = None) -> Iterator[None]:
-        """Return a context that a module of this name runs in, or a call of a function."""
-        outside = self.place
-        if module is None:
-            self.place = outside._replace(functions=(*outside.functions, self._functions))
-            self._functions += 1
-        else:
-            self.called.add(module)
-            self.place = outside._replace(modules=(*outside.modules, module))
-        self.moves.append((last_node(self.graph), self.place))
+    def inside(self, module: str) -> Iterator[None]:
+        """Return a context that a module of this name runs in."""
+        self.see_nodes()
+        outside = self.modules
+        self.modules = (*outside, module)
+        self.called.add(module)
         try:
             yield
         finally:
-            self.place = outside
-            self.moves.append((last_node(self.graph), outside))
+            self.see_nodes()
+            self.modules = outside
 
 
 class _GraphLog(CallLog):
@@ -134,32 +156,22 @@ class _GraphLog(CallLog):
 
 
 @contextmanager
-def _watched(log: _NodeLog, names: Mapping[nn.Module, str]) -> Iterator[None]:
-    """Return a context in which a log sees the calls of modules, and of functions with their own derivative."""
-    thread = get_ident()
-    function = torch.autograd.Function
-    module_call, function_call = nn.Module.__call__, function.__dict__["apply"]
+def _module_calls_seen(log: _NodeLog, names: Mapping[nn.Module, str]) -> Iterator[None]:
+    """Return a context in which a log sees the calls of modules."""
+    thread, original = get_ident(), nn.Module.__call__
 
     def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         name = names.get(module)
         if name is None or get_ident() != thread:
-            return module_call(module, *args, **kwargs)
-        with log.inside(module=name):
-            return module_call(module, *args, **kwargs)
+            return original(module, *args, **kwargs)
+        with log.inside(name):
+            return original(module, *args, **kwargs)
 
-    def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        if get_ident() != thread:
-            return function_call.__func__(cls, *args, **kwargs)
-        with log.inside():
-            return function_call.__func__(cls, *args, **kwargs)
-
-    nn.Module.__call__ = call  # type: ignore[method-assign]
-    function.apply = classmethod(apply)  # type: ignore[method-assign, assignment]
+    nn.Module.__call__ = call  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
-        nn.Module.__call__ = module_call  # type: ignore[method-assign]
-        function.apply = function_call  # type: ignore[method-assign]
+        nn.Module.__call__ = original  # type: ignore[method-assign]
 
 
 def trace_model(model: nn.Module, inputs: Any, names: Mapping[nn.Module, str]) -> ModelTrace:
@@ -173,25 +185,29 @@ def trace_model(model: nn.Module, inputs: Any, names: Mapping[nn.Module, str]) -
     args = inputs if isinstance(inputs, tuple) else (inputs,)
     inner = model.module if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel) else model
 
-    def run(graph: Any) -> tuple[OpFlopMode, _NodeLog, list[_Place], list[Any]]:
+    def run(graph: Any) -> tuple[OpFlopMode, _NodeLog]:
         log = _NodeLog(graph)
         with OpFlopMode(root=model) as mode:
             mode.log_calls(_GraphLog(log))
-            with _watched(log, names), log.inside(module=names[model]):
+            with _module_calls_seen(log, names), log.inside(names[model]):
                 inner(*args)
-        nodes = list(graph.nodes())
-        places = _places(nodes, log.moves)
-        macs = _macs_of_nodes(nodes, log)
-        return mode, log, places, macs
+        return mode, log
 
-    (mode, log, places, macs), trace = trace_call(run, _tensors(model, tree_leaves(args)))
-    functions = _functions_of(places, [operator.kind for operator in trace.operators])
+    (mode, log), trace = trace_call(run, _tensors(model, tree_leaves(args)))
+    macs: list[Any] = [0] * len(log.nodes)
+    unrecorded = []
+    for logged in log.calls:
+        place, count = log.places[logged.marker], logged.counts[1]
+        if isinstance(place, int):
+            macs[place] += count
+        elif count:
+            # An operator that the tracer does not know, such as flex_attention.
+            unrecorded.append(TracedOperator(logged.key[0].replace(".", "::", 1), [], [], place, (), count))
     operators = [
-        TracedOperator(*operator, place.modules, inside, count)
-        for operator, place, inside, count in zip(trace.operators, places, functions, macs, strict=True)
+        TracedOperator(*operator, seen.modules, tuple(trace.operators[each].kind for each in seen.functions), count)
+        for operator, seen, count in zip(trace.operators, log.nodes, macs, strict=True)
     ]
-    operators += _unrecorded(log)
-    return ModelTrace(operators, frozenset(log.called), mode.profile, trace.graph)
+    return ModelTrace(operators + unrecorded, frozenset(log.called), mode.profile, trace.graph)
 
 
 def _tensors(model: nn.Module, leaves: Sequence[Any]) -> list[Tensor]:
@@ -200,48 +216,3 @@ def _tensors(model: nn.Module, leaves: Sequence[Any]) -> list[Tensor]:
     found += [*model.parameters(), *model.buffers()]
     found += [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
     return list({id(tensor): tensor for tensor in found}.values())
-
-
-def _places(nodes: Sequence[Any], moves: Sequence[tuple[Any, _Place]]) -> list[_Place]:
-    """Return where the program was when each node was made."""
-    after: dict[int, _Place] = {id(node): place for node, place in moves}
-    first = moves[0][0] if moves else None
-    # The first move was before any node; later ones there may be too.
-    place = after.get(id(first), _Place())
-    places = []
-    for node in nodes:
-        places.append(place)
-        place = after.get(id(node), place)
-    return places
-
-
-def _macs_of_nodes(nodes: Sequence[Any], log: _NodeLog) -> list[Any]:
-    position = {id(node): number for number, node in enumerate(nodes)}
-    macs: list[Any] = [0] * len(nodes)
-    for logged in log.calls:
-        number = position.get(id(log.nodes[logged.marker]))
-        if number is not None:
-            macs[number] += logged.counts[1]
-    return macs
-
-
-def _functions_of(places: Sequence[_Place], kinds: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return the kinds of the functions that each node is inside; a function's own node is not inside it."""
-    kind_of: dict[int, str] = {}
-    inside = []
-    for place, kind in zip(places, kinds, strict=True):
-        calls = place.functions
-        if calls and kind.startswith(PYTHON_FUNCTION) and calls[-1] not in kind_of:
-            kind_of[calls[-1]] = kind
-            calls = calls[:-1]
-        inside.append(tuple([kind_of[call] for call in calls if call in kind_of]))
-    return inside
-
-
-def _unrecorded(log: _NodeLog) -> Iterator[TracedOperator]:
-    """Yield the operators that ran without a node, such as ``flex_attention``, which the tracer does not know."""
-    for logged in log.calls:
-        place = log.nodes[logged.marker]
-        if isinstance(place, _Place) and logged.counts[1]:
-            kind = logged.key[0].replace(".", "::", 1)
-            yield TracedOperator(kind, [], [], place.modules, (), logged.counts[1])

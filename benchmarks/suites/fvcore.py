@@ -1,0 +1,16 @@
+"""fvcore's tests of its counters, which its packages do not have: name a checkout."""
+
+from suite import Suite
+
+SUITE = Suite(
+    tests=(
+        "tests/test_jit_model_analysis.py",
+        "tests/test_flop_count.py",
+        "tests/test_activation_count.py",
+        "tests/test_param_count.py",
+        "tests/test_print_model_statistics.py",
+    ),
+    replace={r"fvcore\.nn": "opflops.compat.fvcore"},
+    fails={},
+    needs=("numpy",),
+)
