@@ -27,11 +27,13 @@ class JitOperator(NamedTuple):
         kind: The operator, such as ``"aten::linear"``.
         inputs: The values that it was given, of ``torch._C.Value``.
         outputs: The values that it returned.
+        of_unused_sizes: Whether it calculates sizes that nothing uses, as an assertion about shapes does.
     """
 
     kind: str
     inputs: list[Any]
     outputs: list[Any]
+    of_unused_sizes: bool
 
 
 class JitTrace(NamedTuple):
@@ -82,13 +84,39 @@ def trace_call(call: Callable[[Any], _T], tensors: Sequence[Tensor]) -> tuple[_T
     final, _ = torch._C._create_graph_by_tracing(traced, list(tensors), names, strict, force_outplace)  # type: ignore[attr-defined]
     ((result, graph),) = made
     kinds = _final_kinds(graph.nodes(), [node.kind() for node in final.nodes()])
+    nodes = list(graph.nodes())
+    unused = _unused_sizes(nodes)
     operators = [
         JitOperator(
-            f"{kind}.{node.pyname()}" if kind == PYTHON_FUNCTION else kind, list(node.inputs()), list(node.outputs())
+            f"{kind}.{node.pyname()}" if kind == PYTHON_FUNCTION else kind,
+            list(node.inputs()),
+            list(node.outputs()),
+            id(node) in unused,
         )
-        for kind, node in zip(kinds, graph.nodes(), strict=True)
+        for kind, node in zip(kinds, nodes, strict=True)
     ]
     return result, JitTrace(operators, graph)
+
+
+def _unused_sizes(nodes: Sequence[Any]) -> set[int]:
+    """Return the nodes that calculate sizes which no other node uses, by identity."""
+    unused: set[int] = set()
+    for node in reversed(nodes):
+        outputs = list(node.outputs())
+        changes_its_input = node.kind().endswith("_")
+        if outputs and not changes_its_input and all(map(_is_size, outputs)):
+            users = [use.user for value in outputs for use in value.uses()]
+            if all(id(user) in unused for user in users):
+                unused.add(id(node))
+    return unused
+
+
+def _is_size(value: Any) -> bool:
+    """Return whether a value is no tensor, or an integer or a boolean as one: sizes are traced as such."""
+    if not value.isCompleteTensor():
+        return True
+    kind = value.type()
+    return not kind.sizes() and kind.dtype() in {torch.int64, torch.bool}
 
 
 def _final_kinds(nodes: Iterable[Any], final: list[str]) -> list[str]:

@@ -26,6 +26,7 @@ class TracedOperator(NamedTuple):
         kind: Its name, such as ``"aten::linear"``.
         inputs: Its arguments, as values of the tracer.
         outputs: Its results, as values of the tracer.
+        of_unused_sizes: Whether it calculates sizes that nothing uses.
         modules: The names of the modules that ran, innermost last.
         functions: The kinds of the ``autograd.Function`` s that ran, innermost last.
         macs: The multiply-accumulates of what it ran.
@@ -34,6 +35,7 @@ class TracedOperator(NamedTuple):
     kind: str
     inputs: list[Any]
     outputs: list[Any]
+    of_unused_sizes: bool
     modules: tuple[str, ...]
     functions: tuple[str, ...]
     macs: Any
@@ -129,6 +131,19 @@ class _NodeLog(ThreadLog):
         self.places.append(len(self.nodes) - 1 if recorded else self.modules)
         return len(self.places) - 1
 
+    def in_order(self, graph: Any) -> list[int]:
+        """Return the numbers in :attr:`nodes` of all nodes of the graph, which has some that were inserted later."""
+        number_of = {id(seen.node): number for number, seen in enumerate(self.nodes)}
+        order: list[int] = []
+        for node in graph.nodes():
+            if id(node) not in number_of:
+                # Where the node before it was made.
+                before = self.nodes[order[-1]] if order else _SeenNode(None, ())
+                number_of[id(node)] = len(self.nodes)
+                self.nodes.append(before._replace(node=node))
+            order.append(number_of[id(node)])
+        return order
+
     @contextmanager
     def inside(self, module: str) -> Iterator[None]:
         """Return a context that a module of this name runs in."""
@@ -185,15 +200,15 @@ def trace_model(model: nn.Module, inputs: Any, names: Mapping[nn.Module, str]) -
     args = inputs if isinstance(inputs, tuple) else (inputs,)
     inner = model.module if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel) else model
 
-    def run(graph: Any) -> tuple[OpFlopMode, _NodeLog]:
+    def run(graph: Any) -> tuple[OpFlopMode, _NodeLog, list[int]]:
         log = _NodeLog(graph)
         with OpFlopMode(root=model) as mode:
             mode.log_calls(_GraphLog(log))
             with _module_calls_seen(log, names), log.inside(names[model]):
                 inner(*args)
-        return mode, log
+        return mode, log, log.in_order(graph)
 
-    (mode, log), trace = trace_call(run, _tensors(model, tree_leaves(args)))
+    (mode, log, order), trace = trace_call(run, _tensors(model, tree_leaves(args)))
     macs: list[Any] = [0] * len(log.nodes)
     unrecorded = []
     for logged in log.calls:
@@ -202,11 +217,13 @@ def trace_model(model: nn.Module, inputs: Any, names: Mapping[nn.Module, str]) -
             macs[place] += count
         elif count:
             # An operator that the tracer does not know, such as flex_attention.
-            unrecorded.append(TracedOperator(logged.key[0].replace(".", "::", 1), [], [], place, (), count))
-    operators = [
-        TracedOperator(*operator, seen.modules, tuple(trace.operators[each].kind for each in seen.functions), count)
-        for operator, seen, count in zip(trace.operators, log.nodes, macs, strict=True)
-    ]
+            unrecorded.append(TracedOperator(logged.key[0].replace(".", "::", 1), [], [], False, place, (), count))
+    kinds = {number: operator.kind for number, operator in zip(order, trace.operators, strict=True)}
+    operators = []
+    for number, operator in zip(order, trace.operators, strict=True):
+        seen = log.nodes[number]
+        functions = tuple(kinds[each] for each in seen.functions)
+        operators.append(TracedOperator(*operator, seen.modules, functions, macs[number]))
     return ModelTrace(operators + unrecorded, frozenset(log.called), mode.profile, trace.graph)
 
 

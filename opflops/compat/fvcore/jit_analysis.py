@@ -319,7 +319,7 @@ class JitModelAnalysis:
 
     def _is_unsupported(self, operator: TracedOperator, counted: typing.Counter[str] | None) -> bool:
         kind = operator.kind
-        if self._is_decided(kind) or operator.functions:
+        if self._is_decided(kind) or operator.functions or operator.of_unused_sizes:
             return False
         if kind.startswith(_FUNCTIONS):
             return True

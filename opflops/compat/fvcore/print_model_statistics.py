@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 Texts = dict[str, dict[str, str]]
 _UNITS = ((1e14, 1e15, "P"), (1e11, 1e12, "T"), (1e8, 1e9, "G"), (1e5, 1e6, "M"), (1e2, 1e3, "K"))
 _MISSING = (
-    "N/A stands for a statistic that may be missing, because the module was not called itself. What it did is in the "
-    "statistics of the module that ran. N/A indicates a possibly missing statistic.\n"
+    "N/A indicates a possibly missing statistic: the module was not called itself, and what it did is in those of the "
+    "module that ran.\n"
 )
 
 
