@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+TracerWarning: type[Warning] = sys.modules["torch.jit._trace"].TracerWarning
+"""What the tracer warns of."""
+
 PYTHON_FUNCTION = "prim::PythonOp"
 """The kind of a node that stands for an ``autograd.Function``; its name follows after a point."""
 
@@ -31,9 +34,9 @@ class JitOperator(NamedTuple):
     """
 
     kind: str
-    inputs: list[Any]
-    outputs: list[Any]
-    of_unused_sizes: bool
+    inputs: Sequence[Any] = ()
+    outputs: Sequence[Any] = ()
+    of_unused_sizes: bool = False
 
 
 class JitTrace(NamedTuple):
@@ -81,7 +84,7 @@ def trace_call(call: Callable[[Any], _T], tensors: Sequence[Tensor]) -> tuple[_T
     # Looked up late, since modes that count are told by this function that a trace begins.
     names = sys.modules["torch.jit._trace"]._create_interpreter_name_lookup_fn()
     strict, force_outplace = True, False
-    final, _ = torch._C._create_graph_by_tracing(traced, list(tensors), names, strict, force_outplace)  # type: ignore[attr-defined]
+    final, _ = torch._C._create_graph_by_tracing(traced, list(tensors), names, strict, force_outplace)
     ((result, graph),) = made
     kinds = _final_kinds(graph.nodes(), [node.kind() for node in final.nodes()])
     nodes = list(graph.nodes())
@@ -103,8 +106,9 @@ def _unused_sizes(nodes: Sequence[Any]) -> set[int]:
     unused: set[int] = set()
     for node in reversed(nodes):
         outputs = list(node.outputs())
-        changes_its_input = node.kind().endswith("_")
-        if outputs and not changes_its_input and all(map(_is_size, outputs)):
+        # Such as a counter of batches, which is an integer too.
+        changes_a_tensor = node.kind().endswith("_") and next(node.inputs()).node().kind() == "prim::Param"
+        if outputs and not changes_a_tensor and all(map(_is_size, outputs)):
             users = [use.user for value in outputs for use in value.uses()]
             if all(id(user) in unused for user in users):
                 unused.add(id(node))
@@ -129,4 +133,3 @@ def _final_kinds(nodes: Iterable[Any], final: list[str]) -> list[str]:
             position += 1
         kinds.append(kind)
     return kinds
-

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import typing
-from collections import defaultdict
+from collections import Counter, defaultdict
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +54,7 @@ class ActivationCountAnalysis(JitModelAnalysis):
 
 def activation_count(
     model: nn.Module, inputs: tuple[Any, ...], supported_ops: Mapping[str, Handle] | None = None
-) -> tuple[typing.DefaultDict[str, float], typing.Counter[str]]:
+) -> tuple[defaultdict[str, float], Counter[str]]:
     """Return the mega-activations of a model by operator, and how many times it ran operators without a handle.
 
     Args:

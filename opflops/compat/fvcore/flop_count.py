@@ -1,8 +1,7 @@
-"""``FlopCountAnalysis``: the multiply-accumulates of a model, and what fvcore counts of normalization and resampling."""
+"""``FlopCountAnalysis``: the multiply-accumulates of a model, and what fvcore counts of normalization and the like."""
 
 from __future__ import annotations
 
-import typing
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -79,12 +78,14 @@ class FlopCountAnalysis(JitModelAnalysis):
     def _measured(self, operator: TracedOperator, handle: Handle) -> Any:
         if _PRODUCTS.get(operator.kind) is not handle:
             return None
+        if handle is einsum_flop_jit:
+            return operator.macs + operator.multiplications
         return Counter({"conv": operator.macs}) if handle is conv_flop_jit else operator.macs
 
 
 def flop_count(
     model: nn.Module, inputs: tuple[Any, ...], supported_ops: Mapping[str, Handle] | None = None
-) -> tuple[typing.DefaultDict[str, float], typing.Counter[str]]:
+) -> tuple[defaultdict[str, float], Counter[str]]:
     """Return the giga-flops of a model by operator, and how many times it ran operators without a handle.
 
     Args:

@@ -6,17 +6,23 @@ from contextlib import contextmanager
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from opflops.mode import OpFlopMode
 from opflops.pricing.call_log import CallLog, ThreadLog
-from opflops.torch_internals.jit_graphs import PYTHON_FUNCTION, is_running, last_node, trace_call
+from opflops.torch_internals.jit_graphs import PYTHON_FUNCTION, JitOperator, is_running, last_node, trace_call
+from opflops.torch_internals.jit_tracing import jit_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from opflops.profile.profile import Profile
+
+
+MULTIPLICATION = "aten.mul"
+"""The operator that multiplies elements, as rows have it."""
 
 
 class TracedOperator(NamedTuple):
@@ -30,15 +36,17 @@ class TracedOperator(NamedTuple):
         modules: The names of the modules that ran, innermost last.
         functions: The kinds of the ``autograd.Function`` s that ran, innermost last.
         macs: The multiply-accumulates of what it ran.
+        multiplications: The elementwise multiplications of what it ran, without a sum.
     """
 
     kind: str
-    inputs: list[Any]
-    outputs: list[Any]
+    inputs: Sequence[Any]
+    outputs: Sequence[Any]
     of_unused_sizes: bool
     modules: tuple[str, ...]
     functions: tuple[str, ...]
     macs: Any
+    multiplications: Any = 0
 
 
 class ModelTrace(NamedTuple):
@@ -94,8 +102,9 @@ class _NodeLog(ThreadLog):
         self._last = last_node(graph)
         # The functions that run, by the numbers of their nodes.
         self._functions: list[int] = []
-        # For each operator that runs, how many nodes there were before.
-        self._before: list[int] = []
+        # For each operator that runs, how many nodes there were before, and whether one of them is the operator's own:
+        # the tracer pauses while it runs what it has recorded.
+        self._running: list[tuple[int, bool]] = []
 
     def see_nodes(self) -> None:
         """Note where the nodes that are new were made."""
@@ -114,20 +123,19 @@ class _NodeLog(ThreadLog):
     def call_marked(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call a function that runs an operator."""
         self.see_nodes()
-        self._before.append(len(self.nodes))
+        self._running.append((len(self.nodes), jit_state() is None))
         try:
             return function(*args, **kwargs)
         finally:
-            self._before.pop()
+            self._running.pop()
 
     @property
     def marker(self) -> int:
         """Return the number in :attr:`places` of what runs now."""
         self.see_nodes()
+        before, recorded = self._running[0] if self._running else (len(self.nodes), False)
         # A convolution is recorded by the tracer while it runs, and has returned when it is logged.
-        recorded = self.nodes and (
-            is_running(self.nodes[-1].node) or (self._before and self._before[0] < len(self.nodes))
-        )
+        recorded = recorded or before < len(self.nodes)
         self.places.append(len(self.nodes) - 1 if recorded else self.modules)
         return len(self.places) - 1
 
@@ -171,6 +179,17 @@ class _GraphLog(CallLog):
 
 
 @contextmanager
+def _layers_unfused() -> Iterator[None]:
+    """Return a context in which no layer of a transformer runs as one operator, in which none of its modules runs."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+@contextmanager
 def _module_calls_seen(log: _NodeLog, names: Mapping[nn.Module, str]) -> Iterator[None]:
     """Return a context in which a log sees the calls of modules."""
     thread, original = get_ident(), nn.Module.__call__
@@ -182,7 +201,7 @@ def _module_calls_seen(log: _NodeLog, names: Mapping[nn.Module, str]) -> Iterato
         with log.inside(name):
             return original(module, *args, **kwargs)
 
-    nn.Module.__call__ = call  # type: ignore[method-assign, assignment]
+    nn.Module.__call__ = call  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -204,26 +223,29 @@ def trace_model(model: nn.Module, inputs: Any, names: Mapping[nn.Module, str]) -
         log = _NodeLog(graph)
         with OpFlopMode(root=model) as mode:
             mode.log_calls(_GraphLog(log))
-            with _module_calls_seen(log, names), log.inside(names[model]):
+            with _layers_unfused(), _module_calls_seen(log, names), log.inside(names[model]):
                 inner(*args)
         return mode, log, log.in_order(graph)
 
     (mode, log, order), trace = trace_call(run, _tensors(model, tree_leaves(args)))
     macs: list[Any] = [0] * len(log.nodes)
+    multiplications: list[Any] = [0] * len(log.nodes)
     unrecorded = []
     for logged in log.calls:
-        place, count = log.places[logged.marker], logged.counts[1]
+        place, (_, count, ops, *_) = log.places[logged.marker], logged.counts
         if isinstance(place, int):
             macs[place] += count
+            multiplications[place] += ops if logged.key[0] == MULTIPLICATION else 0
         elif count:
             # An operator that the tracer does not know, such as flex_attention.
-            unrecorded.append(TracedOperator(logged.key[0].replace(".", "::", 1), [], [], False, place, (), count))
+            name = logged.key[0].replace(".", "::", 1)
+            unrecorded.append(TracedOperator(*JitOperator(name), place, (), count))
     kinds = {number: operator.kind for number, operator in zip(order, trace.operators, strict=True)}
     operators = []
     for number, operator in zip(order, trace.operators, strict=True):
         seen = log.nodes[number]
         functions = tuple(kinds[each] for each in seen.functions)
-        operators.append(TracedOperator(*operator, seen.modules, functions, macs[number]))
+        operators.append(TracedOperator(*operator, seen.modules, functions, macs[number], multiplications[number]))
     return ModelTrace(operators + unrecorded, frozenset(log.called), mode.profile, trace.graph)
 
 

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import logging
-import typing
 import warnings
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from copy import copy
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
-from torch.jit import TracerWarning
 
-from opflops.compat.fvcore.errors import HandleError, ModuleNameError, NotAnalyzedError
-from opflops.compat.fvcore.graph_trace import TracedOperator, trace_model
+from opflops.compat.fvcore.errors import ModuleNameError, NotAnalyzedError
+from opflops.compat.fvcore.graph_trace import trace_model
 from opflops.compat.fvcore.ignored_operators import IGNORED_OPERATORS
+from opflops.compat.fvcore.jit_handles import checked_count
 from opflops.errors import ArgumentError
-from opflops.torch_internals.jit_graphs import PYTHON_FUNCTION
+from opflops.torch_internals.jit_graphs import PYTHON_FUNCTION, TracerWarning
 from opflops.wording import unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
+    from typing_extensions import Self
+
+    from opflops.compat.fvcore.graph_trace import ModelTrace, TracedOperator
     from opflops.compat.fvcore.jit_handles import Handle
     from opflops.profile.profile import Profile
 
-Analysis = TypeVar("Analysis", bound="JitModelAnalysis")
-
 _TRACER_WARNINGS = ("all", "no_tracer_warning", "none")
 _ANCESTOR_MODES = ("owner", "caller")
+_SETTINGS = (
+    *("_op_handles", "_ignored_ops", "_counts_other_products", "_ancestor_mode", "_warn_trace"),
+    *("_enable_warn_unsupported_ops", "_enable_warn_uncalled_mods"),
+)
 # Nodes that stand for whole functions, whose other operators the tracer does not show.
 _FUNCTIONS = (PYTHON_FUNCTION, "prim::CallFunction")
 # Modules without work of their own, which nobody expects to be called.
@@ -44,8 +49,8 @@ class Statistics(NamedTuple):
         profile: The profile of the run.
     """
 
-    counts: dict[str, typing.Counter[str]]
-    unsupported_ops: dict[str, typing.Counter[str]]
+    counts: dict[str, Counter[str]]
+    unsupported_ops: dict[str, Counter[str]]
     uncalled_mods: set[str]
     profile: Profile
 
@@ -103,7 +108,7 @@ class JitModelAnalysis:
         """
         return sum(self.by_operator(module_name).values())
 
-    def by_operator(self, module_name: str = "") -> typing.Counter[str]:
+    def by_operator(self, module_name: str = "") -> Counter[str]:
         """Return the counts of a module and all below it, by operator.
 
         Args:
@@ -114,15 +119,15 @@ class JitModelAnalysis:
         """
         return Counter(self._analyze().counts[self.canonical_module_name(module_name)])
 
-    def by_module_and_operator(self) -> dict[str, typing.Counter[str]]:
+    def by_module_and_operator(self) -> dict[str, Counter[str]]:
         """Return the counts of each module and all below it, by canonical name and operator."""
         return {name: Counter(counts) for name, counts in self._analyze().counts.items()}
 
-    def by_module(self) -> typing.Counter[str]:
+    def by_module(self) -> Counter[str]:
         """Return the sum of each module and all below it, by canonical name."""
         return Counter({name: sum(counts.values()) for name, counts in self._analyze().counts.items()})
 
-    def unsupported_ops(self, module_name: str = "") -> typing.Counter[str]:
+    def unsupported_ops(self, module_name: str = "") -> Counter[str]:
         """Return how many times a module, and all below it, ran operators without a handle that are not ignored.
 
         Args:
@@ -148,7 +153,7 @@ class JitModelAnalysis:
         """Return opflops' profile of the run, with all operators; fvcore has no such thing."""
         return self._analyze().profile
 
-    def set_op_handle(self: Analysis, *args: Any, **kwargs: Handle | None) -> Analysis:
+    def set_op_handle(self, *args: Any, **kwargs: Handle | None) -> Self:
         """Set the handles of operators; return this analysis.
 
         Args:
@@ -178,7 +183,7 @@ class JitModelAnalysis:
                 )
         return self
 
-    def clear_op_handles(self: Analysis) -> Analysis:
+    def clear_op_handles(self) -> Self:
         """Remove all handles, also the default ones, and ignore the operators that are ignored by default."""
         self._op_handles = {}
         self._ignored_ops = {*IGNORED_OPERATORS}
@@ -198,9 +203,7 @@ class JitModelAnalysis:
             raise ModuleNameError(f"{unknown('module', name, self._aliases)} The model itself is ''.")
         return self._aliases[name]
 
-    def copy(
-        self: Analysis, new_model: nn.Module | None = None, new_inputs: Tensor | tuple[Any, ...] | None = None
-    ) -> Analysis:
+    def copy(self, new_model: nn.Module | None = None, new_inputs: Tensor | tuple[Any, ...] | None = None) -> Self:
         """Return an analysis with the same settings.
 
         Args:
@@ -211,15 +214,11 @@ class JitModelAnalysis:
         vars(made).update(vars(self))
         model = self._model if new_model is None else new_model
         JitModelAnalysis.__init__(made, model, self._inputs if new_inputs is None else new_inputs)
-        made._op_handles = {**self._op_handles}
-        made._ignored_ops = {*self._ignored_ops}
-        made._counts_other_products = self._counts_other_products
-        made._ancestor_mode, made._warn_trace = self._ancestor_mode, self._warn_trace
-        made._enable_warn_unsupported_ops = self._enable_warn_unsupported_ops
-        made._enable_warn_uncalled_mods = self._enable_warn_uncalled_mods
+        for name in _SETTINGS:
+            setattr(made, name, copy(getattr(self, name)))
         return made
 
-    def tracer_warnings(self: Analysis, mode: str) -> Analysis:
+    def tracer_warnings(self, mode: str) -> Self:
         """Choose which warnings of the run are shown; return this analysis.
 
         Args:
@@ -233,7 +232,7 @@ class JitModelAnalysis:
         self._warn_trace = mode
         return self
 
-    def ancestor_mode(self: Analysis, mode: str) -> Analysis:
+    def ancestor_mode(self, mode: str) -> Self:
         """Choose which modules an operator belongs to; return this analysis.
 
         Args:
@@ -250,12 +249,12 @@ class JitModelAnalysis:
         self._ancestor_mode = mode
         return self
 
-    def unsupported_ops_warnings(self: Analysis, enabled: bool) -> Analysis:
+    def unsupported_ops_warnings(self, enabled: bool) -> Self:
         """Choose whether operators without a handle are logged (by default they are); return this analysis."""
         self._enable_warn_unsupported_ops = enabled
         return self
 
-    def uncalled_modules_warnings(self: Analysis, enabled: bool) -> Analysis:
+    def uncalled_modules_warnings(self, enabled: bool) -> Self:
         """Choose whether modules that were not called are logged (by default they are); return this analysis."""
         self._enable_warn_uncalled_mods = enabled
         return self
@@ -268,26 +267,31 @@ class JitModelAnalysis:
         """Count an operator by what it was seen to do; None if a handle has to be asked."""
         del operator, handle
 
-    def _analyze(self) -> Statistics:
-        if self._stats is not None:
-            return self._stats
+    def _trace(self) -> ModelTrace:
+        """Run the model."""
         with warnings.catch_warnings():
             if self._warn_trace == "none":
                 warnings.simplefilter("ignore")
             elif self._warn_trace == "no_tracer_warning":
                 warnings.filterwarnings("ignore", category=TracerWarning)
-            trace = trace_model(self._model, self._inputs, self._module_names)
+            return trace_model(self._model, self._inputs, self._module_names)
+
+    def _analyze(self) -> Statistics:
+        if self._stats is not None:
+            return self._stats
+        trace = self._trace()
         names = dict.fromkeys(self._module_names.values())
-        counts: dict[str, typing.Counter[str]] = {name: Counter() for name in names}
-        unsupported: dict[str, typing.Counter[str]] = {name: Counter() for name in names}
+        counts: dict[str, Counter[str]] = {name: Counter() for name in names}
+        unsupported: dict[str, Counter[str]] = {name: Counter() for name in names}
         for operator in trace.operators:
             if any(self._is_decided(function) for function in operator.functions):
                 # The function as a whole was counted or ignored.
                 continue
             ancestors = self._ancestors(operator.modules)
             counted = self._count(operator)
-            for name in ancestors if counted is not None else ():
-                counts[name] += counted
+            if counted is not None:
+                for name in ancestors:
+                    counts[name] += counted
             if self._is_unsupported(operator, counted):
                 for name in ancestors:
                     unsupported[name][operator.kind] += 1
@@ -304,7 +308,7 @@ class JitModelAnalysis:
     def _is_decided(self, kind: str) -> bool:
         return kind in self._op_handles or kind in self._ignored_ops
 
-    def _count(self, operator: TracedOperator) -> typing.Counter[str] | None:
+    def _count(self, operator: TracedOperator) -> Counter[str] | None:
         """Return what an operator counts; None if it has no handle."""
         handle = self._op_handles.get(operator.kind)
         if handle is None:
@@ -314,10 +318,10 @@ class JitModelAnalysis:
         else:
             result = self._measured(operator, handle)
             if result is None:
-                result = handle(operator.inputs, operator.outputs)
-        return None if result is None and handle is None else _checked(result, operator.kind)
+                result = handle([*operator.inputs], [*operator.outputs])
+        return None if result is None and handle is None else checked_count(result, operator.kind)
 
-    def _is_unsupported(self, operator: TracedOperator, counted: typing.Counter[str] | None) -> bool:
+    def _is_unsupported(self, operator: TracedOperator, counted: Counter[str] | None) -> bool:
         kind = operator.kind
         if self._is_decided(kind) or operator.functions or operator.of_unused_sizes:
             return False
@@ -351,32 +355,3 @@ def _owners(name: str) -> set[str]:
 def _has_forward(module: nn.Module) -> bool:
     forward: Callable[..., Any] = type(module).forward
     return all(forward is not each.forward for each in _WITHOUT_FORWARD)
-
-
-def simple_name(kind: str) -> str:
-    """Return the name of an operator without its namespace."""
-    return kind.partition("::")[2] or kind
-
-
-def _checked(result: Any, kind: str) -> typing.Counter[str]:
-    """Return the result of a handle as a Counter.
-
-    Raises:
-        HandleError: It is not a number, nor a Counter of numbers.
-    """
-    if _is_number(result):
-        return Counter({simple_name(kind): result})
-    if not isinstance(result, dict):
-        raise HandleError(f"The handle of {kind} must return a number or a Counter, not {result!r}.")
-    for name, number in result.items():
-        if not _is_number(number):
-            raise HandleError(
-                f"The handle of {kind} must count {name!r} by an int, a float, a NumPy int64 or float64, not by "
-                f"{number!r} of type {type(number).__name__}."
-            )
-    return Counter(result)
-
-
-def _is_number(value: Any) -> bool:
-    # Narrow integers of NumPy would overflow.
-    return isinstance(value, int | float) or (type(value).__module__, type(value).__name__) == ("numpy", "int64")

@@ -7,19 +7,21 @@ what opflops counts for a run of the operator.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from math import prod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
 from opflops.compat.fvcore.errors import HandleError
+from opflops.compat.fvcore.graph_trace import MULTIPLICATION
 from opflops.mode import OpFlopMode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
+
+    from opflops.profile.profile import Profile
 
 Number: TypeAlias = "int | float"
 Handle: TypeAlias = "Callable[[list[Any], list[Any]], Counter[str] | Number]"
@@ -63,11 +65,15 @@ def _on_meta(val: Any, what: str) -> Tensor:
     return torch.empty(_shape(val, what), dtype=_dtype(val), device="meta")
 
 
-def _macs(function: Callable[..., Any], *args: Any) -> int:
-    """Return the multiply-accumulates of a call."""
+def _profile(function: Callable[..., Any], *args: Any) -> Profile:
     with OpFlopMode() as mode, torch.no_grad():
         function(*args)
-    return sum(row.cost.macs for row in mode.profile.rows)
+    return mode.profile
+
+
+def _macs(function: Callable[..., Any], *args: Any) -> int:
+    """Return the multiply-accumulates of a call."""
+    return sum(row.cost.macs for row in _profile(function, *args).rows)
 
 
 def generic_activation_jit(op_name: str | None = None) -> Handle:
@@ -109,10 +115,11 @@ def matmul_flop_jit(inputs: list[Any], outputs: list[Any]) -> Number:
 
 
 def einsum_flop_jit(inputs: list[Any], outputs: list[Any]) -> Number:
-    """Count the multiply-accumulates of ``einsum``: of the matrix products that PyTorch computes it by."""
+    """Count the multiplications of ``einsum``, with a sum or without, as PyTorch computes it."""
     del outputs
     operands = [_on_meta(value, "operand") for value in inputs[1].node().inputs()]
-    return _macs(torch.einsum, inputs[0].toIValue(), *operands)
+    rows = _profile(torch.einsum, inputs[0].toIValue(), *operands).rows
+    return sum(row.cost.macs + (row.cost.ops if row.op == MULTIPLICATION else 0) for row in rows)
 
 
 def conv_flop_count(
@@ -182,3 +189,32 @@ def elementwise_flop_counter(input_scale: float = 1, output_scale: float = 0) ->
         return count
 
     return elementwise_flop
+
+
+def _simple_name(kind: str) -> str:
+    """Return the name of an operator without its namespace."""
+    return kind.partition("::")[2] or kind
+
+
+def checked_count(result: Any, kind: str) -> Counter[str]:
+    """Return the result of a handle as a Counter.
+
+    Raises:
+        HandleError: It is not a number, nor a Counter of numbers.
+    """
+    if _is_number(result):
+        return Counter({_simple_name(kind): result})
+    if not isinstance(result, dict):
+        raise HandleError(f"The handle of {kind} must return a number or a Counter, not {result!r}.")
+    for name, number in result.items():
+        if not _is_number(number):
+            raise HandleError(
+                f"The handle of {kind} must count {name!r} by an int, a float, a NumPy int64 or float64, not by "
+                f"{number!r} of type {type(number).__name__}."
+            )
+    return Counter(result)
+
+
+def _is_number(value: Any) -> bool:
+    # Narrow integers of NumPy would overflow.
+    return isinstance(value, int | float) or (type(value).__module__, type(value).__name__) == ("numpy", "int64")

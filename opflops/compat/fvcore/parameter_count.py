@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import typing
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -14,12 +13,12 @@ if TYPE_CHECKING:
 _UNITS = ((1e8, 1e9, "G"), (1e5, 1e6, "M"), (1e2, 1e3, "K"))
 
 
-def parameter_count(model: nn.Module) -> typing.DefaultDict[str, int]:
+def parameter_count(model: nn.Module) -> defaultdict[str, int]:
     """Return the number of elements of each parameter and of the parameters of each module; ``""`` is the model.
 
     A parameter with several names counts once, under its first name.
     """
-    counts: typing.DefaultDict[str, int] = defaultdict(int)
+    counts: defaultdict[str, int] = defaultdict(int)
     for name, parameter in model.named_parameters():
         parts = name.split(".")
         for length in range(len(parts) + 1):
