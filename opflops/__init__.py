@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from opflops.compat.export import export_formulas
     from opflops.counting.count import count
     from opflops.counting.largest_size import largest_size
     from opflops.counting.timed_runs import time_step
@@ -67,6 +68,7 @@ __all__ = [
     "annotate",
     "count",
     "coverage",
+    "export_formulas",
     "formula",
     "largest_size",
     "plan",
@@ -84,6 +86,7 @@ _MODULES = {
     "Row": "records.rows",
     "count": "counting.count",
     "coverage": "pricing.registration",
+    "export_formulas": "compat.export",
     "formula": "pricing.registration",
     "largest_size": "counting.largest_size",
     "plan": "distributed.plan",

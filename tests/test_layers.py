@@ -23,7 +23,8 @@ LAYERS = [
     ["mode"],
     ["counting"],
     ["distributed"],
-    ["__init__", "compat", "integrations", "cli"],
+    ["compat"],
+    ["__init__", "integrations", "cli"],
     ["__main__"],
 ]
 LEVEL = {package: level for level, packages in enumerate(LAYERS) for package in packages}

@@ -1,11 +1,12 @@
 """Drop-ins for other counters: change the import, keep the code, get opflops' figures.
 
-``FlopCounterMode``, ``register_flop_formula`` and ``flop_registry`` stand for those of ``torch.utils.flop_counter``; the
-modules ``calflops``, ``deepspeed``, ``fvcore``, ``ptflops``, ``thop`` and ``torchinfo`` stand for those packages. None
-of them needs the package that it stands for. Where a figure differs from what that package prints, its docstring says
-how and why.
+``FlopCounterMode``, ``register_flop_formula`` and ``flop_registry`` stand for those of ``torch.utils.flop_counter``;
+the modules ``calflops``, ``deepspeed``, ``fvcore``, ``ptflops``, ``thop`` and ``torchinfo`` stand for those packages.
+None of them needs the package that it stands for. Where a figure differs from what that package prints, its docstring
+says how and why.
 
-May import everything but the command line and the integrations; nothing in opflops imports it.
+May import everything but the command line and the integrations; no package may import it, only ``opflops`` itself,
+which has ``export_formulas``.
 """
 
 from __future__ import annotations

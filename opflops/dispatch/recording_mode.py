@@ -71,6 +71,7 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
 
     # The dispatcher refuses higher-order operators under a mode that does not declare that it takes them.
     supports_higher_order_operators = True
+    module_stack_class: type[ModuleStack] = ModuleStack
 
     def __init__(
         self, prices: PriceCache, *, causal: str, strict: bool, timing: bool, roots: RootModules | None = None
@@ -87,7 +88,7 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
 
     def _start_afresh(self, roots: RootModules | None = None) -> None:
         """Forget what was recorded; ``roots`` are those of :class:`RecordingMode`."""
-        self.module_stack = ModuleStack(roots)
+        self.module_stack = self.module_stack_class(roots)
         self.accumulators: list[Accumulator] = []
         self._warned: set[str] = set()
         if self._timing:

@@ -175,6 +175,14 @@ class Registry:
         self._import_rules()
         return frozenset(self._rules_by_name)
 
+    def added(self) -> list[OpOverload]:
+        """Return the operators, of those that are defined, that others than the package of rules gave a formula."""
+        self._import_rules()
+        named = [packet for packet in map(packet_named, self._added_names) if packet is not None]
+        found = [each for packet in named for each in overloads_of(packet)]
+        found += [each for each, rule in self._rules_by_overload.items() if rule is not self._package_rules.get(each)]
+        return [each for each in found if (rule := self._get_own_rule(each)) is not None and rule.formula is not None]
+
     def added_composites(self) -> set[OpOverload]:
         """Return the operators that decompose, and that others than the package of rules gave a rule.
 

@@ -25,6 +25,11 @@ def kernel_launchers(module: ModuleType) -> Iterator[tuple[type, str]]:
             yield launcher, RUN
 
 
+def is_kernel(value: object) -> bool:
+    """Tell whether a value is what ``@triton.jit`` makes of a function."""
+    return any(each.__name__ in _LAUNCHERS[:2] and each.__module__ in LAUNCHING_MODULES for each in type(value).__mro__)
+
+
 def kernel_function(kernel: Any) -> Any:
     """Return the Python function of a kernel, which autotuners and heuristics wrap."""
     while hasattr(kernel, "fn"):

@@ -1,0 +1,273 @@
+"""PyTorch's ``torch.utils.flop_counter`` on opflops' engine: change the import, keep the code.
+
+``FlopCounterMode``, ``register_flop_formula`` and ``flop_registry`` have the interface of torch 2.13. Products count,
+two FLOPs for each multiply-accumulate, of every dtype; names of modules, and what they include in a forward pass, are
+PyTorch's. These figures differ:
+
+==================================  ============================  =======================================  ======
+what                                theirs                        ours                                     why
+==================================  ============================  =======================================  ======
+backward of a grouped convolution   weight gradient ``groups``    two times the forward                    (1)
+                                    times too large
+fused attention on the CPU          0                             its products, forward and backward       (2)
+LSTM on the CPU; encoder layer in   0                             its products                             (2)
+``eval`` under ``no_grad``
+``mv``, ``dot``, ``addmv``,         0                             their products                           (2)
+``addr``, ``addmm_``, ``bilinear``,
+``cdist``; sparse, grouped and
+quantized matmuls
+complex numbers                     one multiply-accumulate       four                                     (3)
+                                    for each pair
+a module whose input needs no       parts of its backward pass    its backward pass                        (4)
+gradient, a checkpointed module     are missing, so that modules
+                                    in it may have more than it
+after an exception in a forward     later work counts for the     for the module that runs                 (4)
+                                    module that raised
+two modules of one name, backward   parts are missing             both                                     (4)
+work in a module's forward hooks    for the modules around it     for the module                           (4)
+``cond``                            the larger of both branches   the branch that runs; without values     (5)
+                                                                  the larger one
+nested (jagged) tensors             an error                      true lengths                             (6)
+``flex_attention``, ``scan``        an error                      what they do                             (6)
+``map``, ``while_loop``             0                             what they do                             (6)
+second derivatives with modules     an error                      counted                                  (6)
+formula of an operator that         never called, where autograd  in place of what the operator            (7)
+decomposes, such as ``linear``      decomposes the operator       decomposes into
+operator without a formula          0                             0, with a warning if it may do           (8)
+                                                                  arithmetic
+wrong keys of ``custom_mapping``,   accepted, without effect, or  an error                                 (8)
+FLOPs that are no whole numbers     with fractions
+==================================  ============================  =======================================  ======
+
+1. Each output channel of a group is a product with the input channels of that group alone.
+2. PyTorch has no formula for these operators, although they are what runs.
+3. ``(a + bi)(c + di)`` is four real multiplications.
+4. PyTorch follows modules by hooks, of which some are not called then. opflops finds a module by the autograd node.
+5. A program runs one branch.
+6. PyTorch's mode does not run there, or does not see what these operators call.
+7. Who gives a formula for an operator means that operator.
+8. Nothing is left out silently.
+
+A table has the unit and the order of PyTorch's; with the releases of tabulate that opflops needs, neither is indented.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from opflops.compat.flop_mode import CountingMode, FlopFormulas, row_name
+from opflops.compat.flop_table import flop_table
+from opflops.compat.module_names import GLOBAL, ModuleTracker
+from opflops.compat.product_formulas import (
+    check_target,
+    flop_registry,
+    get_shape,
+    own_formulas,
+    register_flop_formula,
+    shape_wrapper,
+)
+from opflops.compat.shape_counts import conv_flop_count, sdpa_backward_flop_count, sdpa_flop_count
+from opflops.errors import ActiveModeError, ArgumentError, UsageWarning
+from opflops.profile.profile import Profile
+from opflops.records.arguments import describe
+from opflops.torch_internals.dispatch import packet_named
+from opflops.torch_internals.size_arithmetic import is_zero
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+__all__ = [
+    "FlopCounterMode",
+    "conv_flop_count",
+    "flop_registry",
+    "get_shape",
+    "register_flop_formula",
+    "sdpa_backward_flop_count",
+    "sdpa_flop_count",
+    "shape_wrapper",
+]
+
+aten = torch.ops.aten
+mm_flop, addmm_flop = flop_registry[aten.mm], flop_registry[aten.addmm]
+bmm_flop, baddbmm_flop = flop_registry[aten.bmm], flop_registry[aten.baddbmm]
+
+
+class FlopCounterMode:
+    """Count the FLOPs of matmuls, convolutions, attention and recurrent layers in a ``with`` block, by module.
+
+    A multiply-accumulate is two FLOPs, and other operations are none, unless a formula in ``custom_mapping`` or in
+    ``flop_registry`` says so.
+
+    >>> import torch
+    >>> from opflops.compat import FlopCounterMode
+    >>> with FlopCounterMode(display=False) as counter:
+    ...     _ = torch.nn.Linear(4, 3)(torch.ones(2, 4))
+    >>> counter.get_total_flops(), counter.get_flop_counts()["Linear"]
+    (48, {<OpOverloadPacket(op='aten.addmm')>: 48})
+
+    Args:
+        mods: Not needed, as with PyTorch's class; a warning says so.
+        depth: How deep the printed table goes; None for all modules.
+        display: Print the table when the block ends.
+        custom_mapping: Formulas of FLOPs by packet (``torch.ops.aten.add``), higher-order operator or Triton kernel, in
+            place of those of ``flop_registry``. Each is called as ``formula(*args, out_shape=..., **kwargs)``, with
+            shapes in place of tensors. One with an attribute ``_get_raw`` that is true gets the tensors themselves, and
+            the result as ``out_val``.
+
+    Attributes:
+        depth: As given.
+        display: As given.
+        flop_registry: The formulas of this object by packet.
+        mode: The dispatch mode, while the block runs.
+        mod_tracker: Names the modules; its ``parents`` are those that run.
+
+    Raises:
+        ArgumentError: ``custom_mapping`` has something else than such operators or functions.
+        FormulaError: A formula would never apply, or returned no whole number.
+        ActiveModeError: The block is entered while it runs, or left while it does not.
+    """
+
+    def __init__(
+        self,
+        mods: nn.Module | list[nn.Module] | None = None,
+        depth: int | None = 2,
+        display: bool = True,
+        custom_mapping: dict[Any, Any] | None = None,
+    ) -> None:
+        if mods is not None:
+            warnings.warn(
+                "The argument mods is not needed: every module that the block calls is counted under its name. "
+                "Leave it out.",
+                UsageWarning,
+                stacklevel=2,
+            )
+        self.depth = depth
+        self.display = display
+        own_formulas()
+        self.flop_registry: dict[Any, Callable[..., Any]] = {**flop_registry, **_raw_formulas(custom_mapping)}
+        self.mode: CountingMode | None = None
+        self.mod_tracker = ModuleTracker()
+        self._profile = Profile()
+        self._flop_counts: dict[str, dict[Any, Any]] = defaultdict(lambda: defaultdict(int))
+        # What was counted when the counts were read last, so that a program may change or clear them.
+        self._counted: dict[str, dict[Any, Any]] = {}
+
+    @property
+    def profile(self) -> Profile:
+        """Return everything that opflops counted: all operators, phases, dtypes and bytes."""
+        return self._profile if self.mode is None else self.mode.profile
+
+    @property
+    def flop_counts(self) -> dict[str, dict[Any, Any]]:
+        """Return the FLOPs so far by module name, or "Global", and by packet; what was not counted is 0."""
+        if self.mode is not None:
+            self._update()
+        return self._flop_counts
+
+    def get_total_flops(self) -> int:
+        """Return the FLOPs of everything in the block."""
+        return sum(self.flop_counts[GLOBAL].values())
+
+    def get_flop_counts(self) -> dict[str, dict[Any, int]]:
+        """Return the FLOPs by module name, and "Global" for everything, and by packet."""
+        return {name: dict(counts) for name, counts in self.flop_counts.items()}
+
+    def get_table(self, depth: int | None = None) -> str:
+        """Write the FLOPs of modules and operators as a table.
+
+        Args:
+            depth: How deep it goes; by default as the object's own.
+        """
+        return flop_table(self.flop_counts, self.depth if depth is None else depth)
+
+    def __enter__(self) -> FlopCounterMode:  # noqa: PYI034 - typing.Self is not in Python 3.10
+        if self.mode is not None:
+            raise ActiveModeError(
+                "This FlopCounterMode is already counting and cannot be entered again before its block ends. To count "
+                "part of a block separately, enter a second FlopCounterMode()."
+            )
+        mode = CountingMode(FlopFormulas(self._formulas_of_flops()))
+        mode.__enter__()
+        self.mod_tracker.begin(mode.module_stack)
+        self.mode = mode
+        self._flop_counts.clear()
+        self._counted = {}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.mode is None:
+            raise ActiveModeError(
+                "This FlopCounterMode is not counting, so it has no block to end. A with statement enters and leaves "
+                "it, once each: with FlopCounterMode() as counter: ..."
+            )
+        self.mode.__exit__(*exception)
+        self.mod_tracker.end()
+        self._update()
+        self._profile, self.mode = self.mode.profile, None
+        if self.display:
+            print(self.get_table(self.depth))  # noqa: T201 - that is what display is for
+
+    def _formulas_of_flops(self) -> dict[Any, Callable[..., Any]]:
+        """Return the formulas that are not opflops' own."""
+        own = own_formulas()
+        return {target: each for target, each in self.flop_registry.items() if each is not own.get(target)}
+
+    def _update(self) -> None:
+        """Add what was counted since the last time."""
+        counted = self._count()
+        for name, by_target in counted.items():
+            before = self._counted.get(name, {})
+            for target, flops in by_target.items():
+                self._flop_counts[name][target] += flops - before.get(target, 0)
+        self._counted = counted
+
+    def _count(self) -> dict[str, dict[Any, Any]]:
+        counts: dict[str, dict[Any, Any]] = {}
+        mode = self.mode
+        if mode is None:
+            return counts
+        targets = {row_name(target): target for target in self.flop_registry}
+        removed = {row_name(target) for target in own_formulas()} - targets.keys()
+        names: dict[Any, dict[str, None]] = {}
+        for context, op, flops in mode.flops():
+            if op in removed or (op not in targets and is_zero(flops)):
+                continue
+            if context not in names:
+                names[context] = self.mod_tracker.names_above(context)
+            target = targets.get(op) or packet_named(op.replace(".", "::", 1)) or op
+            for name in names[context]:
+                by_target = counts.setdefault(name, {})
+                by_target[target] = by_target.get(target, 0) + flops
+        return counts
+
+
+def _raw_formulas(custom_mapping: object) -> dict[Any, Callable[..., Any]]:
+    """Return the formulas of a mapping in the form of the registry: callable with tensors.
+
+    Raises:
+        ArgumentError: They are no mapping, or one is for no operator or no function.
+    """
+    if custom_mapping is None:
+        return {}
+    if not isinstance(custom_mapping, Mapping):
+        raise ArgumentError(
+            "custom_mapping must be a dict of functions by operator, as in {torch.ops.aten.add: my_formula}, not "
+            f"{describe(custom_mapping)}."
+        )
+    for target, formula in custom_mapping.items():
+        check_target(target, "custom_mapping")
+        if not callable(formula):
+            raise ArgumentError(
+                f"The formula for {target} must be a function that returns FLOPs, not {describe(formula)}."
+            )
+    return {
+        target: formula if getattr(formula, "_get_raw", False) else shape_wrapper(formula)
+        for target, formula in custom_mapping.items()
+    }

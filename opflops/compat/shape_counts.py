@@ -1,0 +1,71 @@
+"""FLOPs of convolutions and attention from shapes alone, as ``torch.utils.flop_counter`` has them."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+from opflops.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class IncompatibleShapesError(ArgumentError, AssertionError):
+    """Report shapes that no operator takes; also an ``AssertionError``, as PyTorch's own is."""
+
+
+def conv_flop_count(
+    x_shape: Sequence[int], w_shape: Sequence[int], out_shape: Sequence[int], transposed: bool = False
+) -> int:
+    """Return the FLOPs of a convolution: for each position, two for each element of the weight.
+
+    Args:
+        x_shape: The shape of the input.
+        w_shape: That of the weight.
+        out_shape: That of the result.
+        transposed: Whether it is transposed; then the positions are those of the input.
+    """
+    positions = prod((x_shape if transposed else out_shape)[2:])
+    return 2 * x_shape[0] * positions * prod(w_shape)
+
+
+def sdpa_flop_count(query_shape: Sequence[int], key_shape: Sequence[int], value_shape: Sequence[int]) -> int:
+    """Return the FLOPs of the two matmuls of attention; queries may have more heads than keys and values.
+
+    Raises:
+        IncompatibleShapesError: The shapes are not those of one attention.
+    """
+    batch, heads, queries, width = _attention_sizes(query_shape, key_shape, value_shape)
+    return 2 * batch * heads * queries * key_shape[2] * (width + value_shape[3])
+
+
+def sdpa_backward_flop_count(
+    grad_out_shape: Sequence[int], query_shape: Sequence[int], key_shape: Sequence[int], value_shape: Sequence[int]
+) -> int:
+    """Return the FLOPs of the five matmuls of a fused attention's backward pass, which computes the scores again.
+
+    Raises:
+        IncompatibleShapesError: The shapes are not those of one attention.
+    """
+    batch, heads, queries, width = _attention_sizes(query_shape, key_shape, value_shape)
+    if tuple(grad_out_shape) != (batch, heads, queries, value_shape[3]):
+        raise IncompatibleShapesError(
+            f"The gradient of the result has the shape {tuple(grad_out_shape)}, but the result has "
+            f"{(batch, heads, queries, value_shape[3])}."
+        )
+    return 2 * batch * heads * queries * key_shape[2] * (3 * width + 2 * value_shape[3])
+
+
+def _attention_sizes(query: Sequence[int], key: Sequence[int], value: Sequence[int]) -> tuple[int, int, int, int]:
+    batch, heads, queries, width = query
+    key_batch, key_heads, keys, key_width = key
+    value_batch, value_heads, values, _ = value
+    same = (batch == key_batch == value_batch, key_heads == value_heads, keys == values, width == key_width)
+    if not all(same) or heads < key_heads or heads % key_heads:
+        raise IncompatibleShapesError(
+            f"query {tuple(query)}, key {tuple(key)} and value {tuple(value)} are no attention: they need one batch "
+            "size, key and value the same heads and length, query and key the same width, and the query's heads must "
+            "be a multiple of the others'."
+        )
+    return batch, heads, queries, width
