@@ -11,6 +11,11 @@ SUITE = Suite(
         "tests/test_print_model_statistics.py",
     ),
     replace={r"fvcore\.nn": "opflops.compat.fvcore"},
-    fails={},
+    fails={
+        "TestJitModelAnalysis::test_disable_warnings": (
+            "the test wants fc1 among the modules that were not called, since fvcore loses what a model calculates and "
+            "does not return; fc1 is called, and counts"
+        ),
+    },
     needs=("numpy",),
 )

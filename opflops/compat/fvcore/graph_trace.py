@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MULTIPLICATION = "aten.mul"
 """The operator that multiplies elements, as rows have it."""
+# Operators of rows that the tracer has under another name.
+_NAMES = {"aten.convolution": "aten::_convolution"}
 
 
 class TracedOperator(NamedTuple):
@@ -237,8 +239,8 @@ def trace_model(model: nn.Module, inputs: Any, names: Mapping[nn.Module, str]) -
             macs[place] += count
             multiplications[place] += ops if logged.key[0] == MULTIPLICATION else 0
         elif count:
-            # An operator that the tracer does not know, such as flex_attention.
-            name = logged.key[0].replace(".", "::", 1)
+            # An operator that the tracer does not know, or one that it does not record under another dispatch mode.
+            name = _NAMES.get(logged.key[0]) or logged.key[0].replace(".", "::", 1)
             unrecorded.append(TracedOperator(*JitOperator(name), place, (), count))
     kinds = {number: operator.kind for number, operator in zip(order, trace.operators, strict=True)}
     operators = []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
 
-from opflops.compat.fvcore.errors import ModuleNameError, NotAnalyzedError
+from opflops.compat.fvcore.errors import HandleError, ModuleNameError, NotAnalyzedError
 from opflops.compat.fvcore.graph_trace import trace_model
 from opflops.compat.fvcore.ignored_operators import IGNORED_OPERATORS
 from opflops.compat.fvcore.jit_handles import checked_count
@@ -200,7 +200,7 @@ class JitModelAnalysis:
         if not isinstance(name, str):
             raise ModuleNameError(f"A module is asked for by its name, a string, not by {type(name).__name__}.")
         if name not in self._aliases:
-            raise ModuleNameError(f"{unknown('module', name, self._aliases)} The model itself is ''.")
+            raise ModuleNameError(f"{unknown('module', name, filter(None, self._aliases))} The model itself is ''.")
         return self._aliases[name]
 
     def copy(self, new_model: nn.Module | None = None, new_inputs: Tensor | tuple[Any, ...] | None = None) -> Self:
@@ -317,6 +317,11 @@ class JitModelAnalysis:
             result = self._count_products(operator)
         else:
             result = self._measured(operator, handle)
+            if result is None and not operator.outputs and operator.macs:
+                raise HandleError(
+                    f"{operator.kind} ran where PyTorch's tracer does not record it, so there are no values for its "
+                    "handle. Leave other dispatch modes, or set None to ignore it."
+                )
             if result is None:
                 result = handle([*operator.inputs], [*operator.outputs])
         return None if result is None and handle is None else checked_count(result, operator.kind)
