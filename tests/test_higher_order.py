@@ -353,6 +353,29 @@ def test_counting_continues_after_a_subgraph_that_raises():
     assert m.total.macs == PRODUCT
 
 
+class Passes(TorchDispatchMode):
+    """Run each operator, as modes of other libraries do."""
+
+    supports_higher_order_operators = True
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.no_outer_mode
+def test_an_operator_counts_after_it_ran_under_another_mode():
+    """Under that one the compiler gives up on what ``torch.cond`` calls; it must not compile our mode in its place."""
+    x, w = torch.ones(2, 4), torch.ones(4, 4)
+    torch._dynamo.reset()
+    try:
+        for mode in (Passes(), OpFlopMode(strict=True)):
+            with mode, torch.no_grad():
+                torch.cond(x.sum() > 0, lambda x: x @ w, lambda x: x @ w @ w, (x,))
+    finally:
+        torch._dynamo.reset()
+    assert mode.total.macs == PRODUCT
+
+
 @pytest.mark.parametrize("larger_first", [True, False])
 @pytest.mark.parametrize("env", [None, ShapeEnv], ids=["fake", "symbolic"])
 def test_without_values_the_larger_branch_counts(larger_first, env):

@@ -893,6 +893,38 @@ def test_the_compiler_works_under_our_dispatch_mode():
     assert mode.seen == (aten.sin.default,)
 
 
+def test_the_compiler_leaves_alone_what_our_dispatch_mode_does():
+    """Where it compiles a function that runs an operator, and gave up on that before."""
+    import torch._dynamo  # noqa: PLC0415 - loads the compiler
+
+    class Mode(dispatch.DispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            return func(*args, **(kwargs or {}))
+
+    graphs = []
+
+    def backend(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    def gives_up(x):
+        return x.sin()
+
+    compiler.run_modes_uncompiled()
+    assert Mode.__torch_dispatch__.__code__ in compiler._skipped
+    # As the compiler does with a function that it met under a mode of another library.
+    torch._dynamo.eval_frame.set_code_exec_strategy(
+        gives_up.__code__,
+        torch._dynamo.types.FrameExecStrategy(
+            torch._dynamo.types.FrameAction.SKIP, torch._dynamo.types.FrameAction.DEFAULT
+        ),
+    )
+    x = X.detach()
+    with Mode():
+        assert torch.equal(torch.compile(gives_up, backend=backend)(x), x.sin())
+    assert graphs == []
+
+
 def test_a_higher_order_operator_without_its_checks_takes_any_callable():
     """Its own call rejects a Python function; its kernel calls it."""
     op = torch.ops.higher_order.invoke_quant

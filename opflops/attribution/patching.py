@@ -47,6 +47,7 @@ from opflops.torch_internals.compiler import (
     fx_patches_reverted,
     present_stance,
     restore_stance,
+    run_modes_uncompiled,
 )
 from opflops.torch_internals.distributed_wrappers import group_creations, has_process_group
 from opflops.torch_internals.higher_order import subgraph_compilations, subgraph_preparations
@@ -166,6 +167,7 @@ def _install(patches: Iterable[tuple[Any, str, Wrapper]]) -> None:
 
 def _install_compiler_patches() -> None:
     """Patch the modules of the compiler that are loaded now, of which some may be patched already."""
+    run_modes_uncompiled()
     patches = [(owner, name, _wrap_code_tracer) for owner, name in code_tracers()]
     patches += [(owner, name, _wrap_export) for owner, name in export_functions()]
     present = {(owner, name) for owner, name, _, _ in _installed}

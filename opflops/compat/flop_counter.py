@@ -21,6 +21,8 @@ complex numbers                     one multiply-accumulate       four          
 a module whose input needs no       parts of its backward pass    its backward pass                        (4)
 gradient, a checkpointed module     are missing, so that modules
                                     in it may have more than it
+a module that returns its input,    backward work of others       nothing                                  (4)
+such as ``nn.Identity``
 after an exception in a forward     later work counts for the     for the module that runs                 (4)
                                     module that raised
 two modules of one name, backward   parts are missing             both                                     (4)

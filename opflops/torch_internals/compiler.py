@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from torch.fx import _symbolic_trace as symbolic_trace
 
+from opflops.torch_internals.mode_stack import DISPATCH_CODE
 from opflops.torch_internals.shared_context import patched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import FrameType
+    from types import CodeType, FrameType
     from typing import Any
 
     import torch
@@ -42,6 +43,28 @@ def present_stance() -> Any:
 def restore_stance(stance: Any) -> None:
     """Set the stance that the compiler had; :func:`torch.compiler.set_stance` knows the way back only by its object."""
     sys.modules["torch._dynamo.eval_frame"]._set_stance(stance)
+
+
+_skipped: set[CodeType] = set()
+
+
+def run_modes_uncompiled() -> None:
+    """Let the compiler, which must be loaded, leave alone what our dispatch modes do with an operator.
+
+    Else it would compile that where an operator runs inside a function that it was told to compile, and gave up on
+    before: ``torch.cond`` calls such a function, which it gives up on under other modes.
+    """
+    if len(_skipped) == len(DISPATCH_CODE):
+        return
+    set_strategy = getattr(sys.modules.get("torch._dynamo.eval_frame"), "set_code_exec_strategy", None)
+    types = sys.modules.get("torch._dynamo.types")
+    if set_strategy is None or types is None:
+        # It is being imported; older versions have no such function.
+        return
+    skip = types.FrameExecStrategy(types.FrameAction.SKIP, types.FrameAction.SKIP)
+    for code in DISPATCH_CODE:
+        set_strategy(code, skip)
+    _skipped.update(DISPATCH_CODE)
 
 
 _COMPILER = "torch._dynamo"

@@ -18,6 +18,7 @@ from opflops.torch_internals.interruption import HasExit, always_run, release_lo
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
+    from types import CodeType
 
 mode_count = torch._C._len_torch_dispatch_stack
 """Return the number of :func:`dispatch_modes`."""
@@ -44,6 +45,10 @@ _FLAGS: list[tuple[str, str, Callable[[Any], bool]]] = [
 ]
 
 
+DISPATCH_CODE: list[CodeType] = []
+"""The code of the methods that handle operators, of each class of modes here."""
+
+
 def dispatch_modes() -> list[Any]:
     """Return the dispatch modes active in this thread, outermost first.
 
@@ -56,11 +61,17 @@ class DispatchMode(HasExit, TorchDispatchMode):
     """Base class of dispatch modes that receive operators directly, and that may end in any order.
 
     For other modes PyTorch loads the compiler with the first operator, so as not to compile the mode's own code, and
-    passes every operator through a wrapper. While opflops counts, nothing is compiled.
+    passes every operator through a wrapper. While opflops counts, nothing is compiled but what a higher-order operator
+    calls, and :func:`opflops.torch_internals.compiler.run_modes_uncompiled` says so to the compiler.
     """
 
     # While the mode is taken off from below others: its index, and these.
     _modes_above: tuple[int, list[Any]] | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)  # type: ignore[no-untyped-call]
+        if "__torch_dispatch__" in cls.__dict__:
+            DISPATCH_CODE.append(cls.__dict__["__torch_dispatch__"].__code__)
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:

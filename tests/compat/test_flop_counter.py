@@ -48,9 +48,9 @@ class Around(nn.Module):
 
 
 class SharedByTwo(nn.Module):
-    def __init__(self):
+    def __init__(self, block=None):
         super().__init__()
-        block = Block()
+        block = block or Block()
         self.first, self.second = Around(block), Around(block)
 
     def forward(self, x):
@@ -414,17 +414,22 @@ def test_the_tracker_names_what_runs():
         with pytest.raises(KeyError):
             Fails()()
         seen.append((mode.mod_tracker.parents, mode.mod_tracker.is_bw))
+        with pytest.raises(KeyError):
+            Fails()()
+        Looks()(X)
+    assert seen[3] == seen[0]
     assert seen[0] == ({"Global", "Looks"}, False)
     assert seen[1] == ({"Global", "Looks", "Looks.linear"}, True)
     assert seen[2] == ({"Global"}, False)
     assert mode.mod_tracker.parents == {"Global"}
 
 
-def test_the_profile_has_what_else_was_counted():
+@pytest.mark.parametrize("block", [Block, lambda: nn.Sequential(nn.Linear(8, 8))], ids=["ops", "no ops of its own"])
+def test_the_profile_has_what_else_was_counted(block):
     """One row for each operator of a module, also if several modules call it."""
-    mode = run(FlopCounterMode, lambda: SharedByTwo()(X))
+    mode = run(FlopCounterMode, lambda: SharedByTwo(block())(X))
     with opflops.OpFlopMode() as own:
-        SharedByTwo()(X)
+        SharedByTwo(block())(X)
     assert mode.profile.rows == own.profile.rows
     assert mode.profile.sites == own.profile.sites
     assert mode.profile.modules == own.profile.modules
