@@ -13,8 +13,8 @@ SUITE = Suite(
     replace={r"fvcore\.nn": "opflops.compat.fvcore"},
     fails={
         "TestJitModelAnalysis::test_disable_warnings": (
-            "the test wants fc1 among the modules that were not called, since fvcore loses what a model calculates and "
-            "does not return; fc1 is called, and counts"
+            "The test wants fc1 among the modules that were not called, since fvcore loses what a model calculates and "
+            "does not return; fc1 is called, and counts."
         ),
     },
     needs=("numpy",),
