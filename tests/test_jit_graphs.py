@@ -131,3 +131,18 @@ def test_layers_have_the_same_graph_under_a_mode_that_counts(layer, shape, infer
     with OpFlopMode() as mode:
         call(x)
     assert macs == [mode.total.macs]
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_a_lazy_module_is_initialized_under_a_mode_that_counts():
+    """Its parameters have no shapes before; by hand: 2 rows of 3 by 5."""
+
+    def counted(_):
+        with OpFlopMode() as mode:
+            model(X)
+        return mode.total.macs
+
+    model = nn.Sequential(nn.LazyLinear(5), nn.ReLU())
+    macs, trace = trace_call(counted, [X, *model.parameters()])
+    assert macs == 2 * 3 * 5
+    assert "aten::linear" in [operator.kind for operator in trace.operators]

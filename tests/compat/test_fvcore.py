@@ -234,6 +234,19 @@ def test_results_that_nobody_uses_count():
     assert flops.uncalled_modules() == set()
 
 
+def test_hooks_work_for_their_module():
+    """Before and after its forward: 10·8·8 each, as for the layer."""
+    layer, weight = nn.Linear(8, 8), torch.ones(8, 8)
+    layer.register_forward_pre_hook(lambda _, args: (args[0] @ weight,))
+    layer.register_forward_hook(lambda _module, _args, out: out @ weight)
+    assert FlopCountAnalysis(Calls(lambda m, x: m.fc(x) + x, fc=layer), X).by_module() == {"": 1920, "fc": 1920}
+
+
+def test_lazy_modules_are_initialized_by_the_run():
+    """Their names are those of the modules that they become."""
+    assert FlopCountAnalysis(nn.Sequential(nn.LazyLinear(3)), X).by_module() == {"": 240, "0": 240}
+
+
 def test_names_of_modules_may_be_those_of_methods_and_have_slashes():
     """Each name is one module."""
     model = Calls(

@@ -13,7 +13,7 @@ what                                 fvcore                               here  
 fused attention, ``lstm``, ``gru``,  0                                    their products, under their names;   (1)
 ``baddbmm``, ``mv``, ``dot``,                                             activations: their results
 ``bilinear``, ``tensordot``, sparse
-and quantized products
+products and others
 ``conv(padding="same")``             0                                    its products, as ``conv``            (1)
 activations of ``mm``                0                                    its result                           (1)
 ``matmul`` of broadcast batches      the first operand's batches alone    all batches                          (2)
@@ -21,7 +21,7 @@ activations of ``mm``                0                                    its re
 1 or more than 5 dimensions
 ``einsum``                           NumPy's estimate in 4 digits, half   the multiplications that run         (2)
                                      of them without a sum
-complex numbers                      one multiply-accumulate each         four; three in a convolution         (3)
+products of complex numbers          one multiply-accumulate each         four                                 (3)
 ``autograd.Function`` without a      0                                    what its operators count; it stays   (4)
 handle                                                                    in ``unsupported_ops``
 scripted function without a handle   0                                    its products, as ``CallFunction``;   (4)
@@ -31,6 +31,7 @@ encoder layers in ``eval`` under     attention 0                          as wit
 ``no_grad``
 modules without operators, such as   "not called"                         called                               (6)
 ``Identity``
+hooks before a module's forward      the calling module's                 the module's                         (7)
 ``set_op_handle(name, None)`` of a   no effect                            ignored                              (7)
 default handle
 ``ancestor_mode`` after a result     no effect                            a new result                         (7)
@@ -47,7 +48,7 @@ indentation of tables                lost with tabulate 0.10              as doc
 
 1. fvcore has no handle for them, and logs that.
 2. ``(2, 1, 4, 8) @ (3, 8, 5)`` has 2 * 3 * 4 * 8 * 5 multiplications; an outer product of 4 and 3 has 12.
-3. ``(a + bi)(c + di)`` is four real multiplications; PyTorch computes a complex convolution as three real ones.
+3. ``(a + bi)(c + di)`` is four real multiplications.
 4. They run. PyTorch's tracer does not show them, or removes them from its graph.
 5. PyTorch's fused layers are switched off during the run, as fvcore's hooks do in part.
 6. fvcore looks for a module's operators, here its calls are seen.
@@ -55,8 +56,9 @@ indentation of tables                lost with tabulate 0.10              as doc
 8. fvcore hands the model's results to the tracer, and joins names by ``/``.
 
 The model runs once for each analysis, without hooks, and is left as a call leaves it.
-What PyTorch's tracer refuses, such as compiled modules and reentrant checkpoints, raises the tracer's error, as with
-fvcore; :class:`opflops.OpFlopMode` counts it. ``FlopCountAnalysis(...).profile`` has all operators of the run.
+What PyTorch's tracer refuses, such as compiled and scripted modules, ``flex_attention`` and reentrant checkpoints,
+raises the tracer's error, as with fvcore; :class:`opflops.OpFlopMode` counts it. An analysis has all operators of its
+run in ``profile``.
 
 Warnings are logged by ``opflops.compat.fvcore.jit_analysis``, unless the level of fvcore's own logger silences them.
 

@@ -55,14 +55,9 @@ def _shape(val: Any, what: str) -> list[int]:
     return shape
 
 
-def _dtype(val: Any) -> torch.dtype:
-    dtype: torch.dtype | None = val.type().dtype()
-    return dtype or torch.float32
-
-
 def _on_meta(val: Any, what: str) -> Tensor:
     """Return a tensor like a value, without memory."""
-    return torch.empty(_shape(val, what), dtype=_dtype(val), device="meta")
+    return torch.empty(_shape(val, what), dtype=val.type().dtype(), device="meta")
 
 
 def _profile(function: Callable[..., Any], *args: Any) -> Profile:
@@ -145,9 +140,7 @@ def conv_flop_jit(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
         x_shape, out_shape = [1, *x_shape], [1, *out_shape]
     # With padding="same", in aten::_convolution_mode, there is no such argument.
     transposed = len(inputs) > _TRANSPOSED + 1 and bool(inputs[_TRANSPOSED].toIValue())
-    count = conv_flop_count(x_shape, weight_shape, out_shape, transposed)
-    # PyTorch computes a complex convolution as three real ones.
-    return Counter({"conv": 3 * count if _dtype(weight).is_complex else count})
+    return Counter({"conv": conv_flop_count(x_shape, weight_shape, out_shape, transposed)})
 
 
 def norm_flop_counter(affine_arg_index: int) -> Handle:
