@@ -10,6 +10,7 @@ from do_nothing_mode import DoNothingMode
 from torch import nn
 from torch.nn import functional
 
+import opflops
 from opflops import OpFlopMode
 from opflops.compat.fvcore import (
     ActivationCountAnalysis,
@@ -276,6 +277,16 @@ def test_unsupported_operators_are_logged_as_fvcore_does(caplog):
     assert caplog.messages == []
 
 
+def test_the_level_of_fvcores_logger_silences_the_drop_in(caplog):
+    """Programs set it; the drop-in's own logger has another name."""
+    flops = FlopCountAnalysis(nn.GELU(), X)
+    flops.total()
+    assert caplog.messages == []
+    caplog.set_level(logging.WARNING, "fvcore.nn.jit_analysis")
+    flops.set_op_handle().total()
+    assert caplog.messages == ["Unsupported operator aten::gelu encountered 1 time(s)"]
+
+
 def test_arithmetic_on_sizes_that_nothing_uses_is_no_operator():
     """As in assertions about shapes, which fvcore's graph does not have; what counts batches is one."""
 
@@ -451,6 +462,29 @@ def test_wrappers_of_data_parallel_models_have_the_names_of_their_modules():
     flops = FlopCountAnalysis(nn.DataParallel(nn.Sequential(nn.Linear(8, 3))).cpu(), X)
     for mode in ("owner", "caller"):
         assert flops.ancestor_mode(mode).by_module() == {"": 240, "module": 240, "module.0": 240}
+
+
+class Replicating(nn.DataParallel):
+    def forward(self, *_):
+        raise AssertionError("the wrapper ran")
+
+
+def test_the_model_in_a_wrapper_runs_itself():
+    """No replica does, whose modules have no names; nor does anything that a wrapper adds."""
+    assert FlopCountAnalysis(Replicating(nn.Linear(8, 3)).cpu(), X).by_module() == {"": 240, "module": 240}
+
+
+@opflops.formula("fvcore_test::outer_product")
+def outer_product_cost(x):
+    return opflops.Cost(macs=x.numel() ** 2)
+
+
+def test_operators_of_ones_own_count_by_their_formula():
+    """Without a handle, which would need to be set for each analysis."""
+    operator = torch.library.custom_op(
+        "fvcore_test::outer_product", lambda x: x.outer(x), mutates_args=(), schema="(Tensor x) -> Tensor"
+    )
+    assert by_operator(lambda _, x: operator(x), torch.ones(3)) == {"outer_product": 9}
 
 
 def test_a_mode_around_an_analysis_sees_the_run():

@@ -14,6 +14,7 @@ from opflops.compat.fvcore import (
     parameter_count,
     parameter_count_table,
 )
+from opflops.compat.fvcore.print_model_statistics import _model_stats_table
 
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.no_outer_mode]
 
@@ -166,3 +167,18 @@ def test_repr_of_a_model_that_does_nothing():
     activations = ActivationCountAnalysis(model, x)
     assert flop_count_str(FlopCountAnalysis(model, x), activations) == "ReLU(#params: 0, #flops: 0, #acts: 0)"
     assert flop_count_table(FlopCountAnalysis(model, x)).splitlines()[-1].replace(" ", "") == "|model||0|"
+
+
+def test_modules_with_other_columns_have_rows_of_their_own():
+    """An only child shares a row if it has the same columns, and no other text in any of them."""
+    texts = {"": {"a": "1K"}, "x": {"a": "1K", "b": "2K"}, "x.y": {"a": "", "b": "2K"}}
+    texts["x.y.z"] = {"a": "3K", "b": "2K"}
+    assert _model_stats_table(texts) == lines(
+        """
+        | module   | a    | b    |
+        |:---------|:-----|:-----|
+        | model    | 1K   |      |
+        |  x.y     |  1K  |  2K  |
+        |   x.y.z  |   3K |   2K |
+        """
+    )
