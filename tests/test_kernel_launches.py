@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from opflops import Cost, OpFlopMode, UnpricedOpError, UnpricedOpWarning, count
+from opflops.compat import FlopCounterMode, flop_registry, register_flop_formula
 from opflops.pricing.registry import registry
 from opflops.pricing.schema_binding import PricingRule
 
@@ -103,6 +104,28 @@ class Layer(nn.Module):
 
     def forward(self, x):
         return Function.apply(x, self.kernel)
+
+
+@pytest.mark.parametrize("registered", [False, True])
+def test_a_launch_counts_by_a_formula_of_flops(triton, registered):
+    """Of a ``FlopCounterMode``, under the kernel itself, for the module that launches it; it gets the arguments."""
+    kernel = triton.JITFunction(scale)
+
+    def flops(*, kwargs, out_shape):
+        assert out_shape is None
+        return 10 * kwargs["n"] + kwargs["x"][0]
+
+    if registered:
+        register_flop_formula(kernel)(flops)
+    model, x = nn.Sequential(Layer(kernel)), torch.ones(3, requires_grad=True)
+    try:
+        with FlopCounterMode(display=False, custom_mapping=None if registered else {kernel: flops}) as mode:
+            model(x).sum().backward()
+    finally:
+        flop_registry.pop(kernel, None)
+    assert mode.get_flop_counts() == {name: {kernel: 2 * 33} for name in ("Global", "Sequential", "Sequential.0")}
+    with pytest.raises(ValueError, match="expected each target to be OpOverloadPacket"):
+        register_flop_formula(scale)
 
 
 def test_a_launch_without_a_formula_is_listed_where_it_happens(triton):

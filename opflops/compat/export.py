@@ -85,7 +85,8 @@ def export_formulas() -> ExportedFormulas:
         number of operators.
     """
     added = [packet for each in registry.added() if (packet := packet_of(each)) is not None]
-    formulas = {**{packet: ProductFormula(packet) for packet in added}, **own_formulas()}
+    own = {packet: each for packet, each in own_formulas().items() if isinstance(each, ProductFormula)}
+    formulas = {**{packet: ProductFormula(packet) for packet in added}, **own}
     for packet, formula in formulas.items():
         former = registry_of_torch.get(packet)
         if not isinstance(former, ProductFormula):

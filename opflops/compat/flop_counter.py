@@ -16,6 +16,8 @@ LSTM on the CPU; encoder layer in   0                             its products  
 ``addr``, ``addmm_``, ``bilinear``,
 ``cdist``; sparse, grouped and
 quantized matmuls
+``_flash_attention_forward``,       heads taken for the length,   by the layout of these operators:        (9)
+``_efficient_attention_forward``    and the length for heads      batch, length, heads, width
 complex numbers                     one multiply-accumulate       four                                     (3)
                                     for each pair
 a module whose input needs no       parts of its backward pass    its backward pass                        (4)
@@ -27,8 +29,8 @@ after an exception in a forward     later work counts for the     for the module
                                     module that raised
 two modules of one name, backward   parts are missing             both                                     (4)
 work in a module's forward hooks    for the modules around it     for the module                           (4)
-``cond``                            the larger of both branches   the branch that runs; without values     (5)
-                                                                  the larger one
+``cond``                            the larger of both branches,  the branch that runs; without values     (5)
+                                    and work before it again      the larger one
 nested (jagged) tensors             an error                      true lengths                             (6)
 ``flex_attention``, ``scan``        an error                      what they do                             (6)
 ``map``, ``while_loop``             0                             what they do                             (6)
@@ -49,6 +51,7 @@ FLOPs that are no whole numbers     with fractions
 6. PyTorch's mode does not run there, or does not see what these operators call.
 7. Who gives a formula for an operator means that operator.
 8. Nothing is left out silently.
+9. The operators that call these kernels have the other layout. Their backward passes differ in the same way.
 
 A table has the unit and the order of PyTorch's; with the releases of tabulate that opflops needs, neither is indented.
 """
@@ -69,6 +72,7 @@ from opflops.compat.product_formulas import (
     check_target,
     flop_registry,
     get_shape,
+    library_formulas,
     own_formulas,
     register_flop_formula,
     shape_wrapper,
@@ -77,7 +81,7 @@ from opflops.compat.shape_counts import conv_flop_count, sdpa_backward_flop_coun
 from opflops.errors import ActiveModeError, ArgumentError, UsageWarning
 from opflops.profile.profile import Profile
 from opflops.records.arguments import describe
-from opflops.torch_internals.dispatch import packet_named
+from opflops.torch_internals.dispatch import packet_named, third_party_formulas
 from opflops.torch_internals.size_arithmetic import is_zero
 
 if TYPE_CHECKING:
@@ -121,7 +125,7 @@ class FlopCounterMode:
         custom_mapping: Formulas of FLOPs by packet (``torch.ops.aten.add``), higher-order operator or Triton kernel, in
             place of those of ``flop_registry``. Each is called as ``formula(*args, out_shape=..., **kwargs)``, with
             shapes in place of tensors. One with an attribute ``_get_raw`` that is true gets the tensors themselves, and
-            the result as ``out_val``.
+            the result as ``out_val``. That of a Triton kernel gets the kernel's arguments, by name, as ``kwargs``.
 
     Attributes:
         depth: As given.
@@ -153,7 +157,11 @@ class FlopCounterMode:
         self.depth = depth
         self.display = display
         own_formulas()
-        self.flop_registry: dict[Any, Callable[..., Any]] = {**flop_registry, **_raw_formulas(custom_mapping)}
+        self.flop_registry: dict[Any, Callable[..., Any]] = {
+            **library_formulas(),
+            **flop_registry,
+            **_raw_formulas(custom_mapping),
+        }
         self.mode: CountingMode | None = None
         self.mod_tracker = ModuleTracker()
         self._profile = Profile()
@@ -236,7 +244,7 @@ class FlopCounterMode:
         if mode is None:
             return counts
         targets = {row_name(target): target for target in self.flop_registry}
-        removed = {row_name(target) for target in own_formulas()} - targets.keys()
+        removed = {row_name(target) for target in (*own_formulas(), *third_party_formulas())} - targets.keys()
         names: dict[Any, dict[str, None]] = {}
         for context, op, flops in mode.flops():
             if op in removed or (op not in targets and is_zero(flops)):

@@ -76,7 +76,8 @@ class FlopFormulas(Registry):
         is_operator = isinstance(overload, OpOverload)
         formula = self._flop_formulas.get(packet_of(overload) if is_operator else overload)
         if formula is None:
-            return super().resolve(overload, mode_options)
+            # Compiled once for all.
+            return registry.price_cache(mode_options)[overload]
         if not is_operator:
             return OpPricing(op_name(overload), "formula", pricer=partial(self._charge, formula, _traffic_of_any))
         compile_traffic = partial(compile_pricer, PricingRule(None), overload, mode_options)
@@ -165,8 +166,9 @@ class CountingMode(OpFlopMode):
     def __init__(self, formulas: FlopFormulas) -> None:
         super().__init__()
         self.formulas = formulas
-        self.prices = formulas.price_cache({"causal": "dense"})
-        self.prices.subscribe(self)
+        if formulas.row_names:
+            self.prices = formulas.price_cache({"causal": self.causal})
+            self.prices.subscribe(self)
 
     def report_unpriced(self, op: str, problem: str, advice: str = "") -> None:
         """Raise what a formula raised; else warn about the operator."""

@@ -78,7 +78,7 @@ class ModuleTracker:
     @property
     def parents(self) -> set[str]:
         """Return the names of the modules that run, or whose backward pass runs, and "Global"."""
-        if self._stack is None or not self._hooks:
+        if self._stack is None:
             return {GLOBAL}
         if not self.is_bw:
             self._leave_above(len(self._stack.entries) - 1)
@@ -97,7 +97,7 @@ class ModuleTracker:
         """Undo :meth:`begin`; what was found out stays until the next one."""
         for hook in self._hooks:
             hook.remove()
-        self._hooks, self._running = [], []
+        self._hooks, self._running, self._stack = [], [], None
 
     def names_above(self, context: ModuleContext) -> dict[str, None]:
         """Return the names under which work counts: that of its module, and those of all that called it."""

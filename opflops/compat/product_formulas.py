@@ -9,17 +9,21 @@ import torch
 from torch.utils._pytree import tree_leaves, tree_map
 
 from opflops.compat.product_operators import product_packets
+from opflops.compat.shape_counts import flex_attention_backward_flop, flex_attention_flop
 from opflops.errors import ArgumentError, DuplicateFormulaError, FormulaError
 from opflops.mode import OpFlopMode
 from opflops.pricing.registry import registry
 from opflops.pricing.schemas import holds_tensors, overloads_of
 from opflops.records.arguments import describe
 from opflops.torch_internals.dispatch import (
+    FORMULA_REGISTRIES,
     HigherOrderOperator,
     OpOverload,
     OpOverloadPacket,
+    composite_implicit,
     modes_disabled,
     schema_of,
+    third_party_formulas,
 )
 from opflops.torch_internals.triton_kernels import is_kernel
 
@@ -81,7 +85,7 @@ class ProductFormula:
             overload = self._overload_for(args, kwargs)
             args, kwargs = _tensors_for_shapes(overload, args, kwargs)
             out = _tensors_at(out_shape) if out_val is None else out_val
-            decomposes = registry.get_rule(overload) is None
+            decomposes = registry.get_rule(overload) is None and composite_implicit(overload)
             if decomposes or (out is None and schema_of(overload).returns):
                 given, named = tree_map(_without_data, (args, kwargs))
                 with OpFlopMode() as mode:
@@ -161,19 +165,43 @@ flop_registry: dict[Any, Callable[..., Any]] = {}
 Each is called as ``formula(*args, out_val=result, **kwargs)`` and returns FLOPs. It begins with every operator that
 does multiply-accumulates, at opflops' price.
 """
-_own: dict[Any, ProductFormula] = {}
+_own: dict[Any, Callable[..., Any]] = {}
+_FLEX_ATTENTION: dict[str, Callable[..., Any]] = {
+    "flex_attention": flex_attention_flop,
+    "flex_attention_backward": flex_attention_backward_flop,
+}
 
 
-def own_formulas() -> dict[Any, ProductFormula]:
+def own_formulas() -> dict[Any, Callable[..., Any]]:
     """Return opflops' formulas by packet; those of a library that was imported meanwhile are added to the registry."""
     for packet in product_packets():
         if packet not in _own:
             _own[packet] = ProductFormula(packet)
             flop_registry.setdefault(packet, _own[packet])
+    for name, formula in _FLEX_ATTENTION.items():
+        operator = getattr(torch.ops.higher_order, name, None)
+        if operator is not None and operator not in _own:
+            _own[operator] = formula
+            flop_registry.setdefault(operator, formula)
     return _own
 
 
+def library_formulas() -> dict[Any, Callable[..., Any]]:
+    """Return the formulas that libraries registered with PyTorch, of operators that have none here."""
+    return {
+        target: formula
+        for target, formula in third_party_formulas().items()
+        if target not in flop_registry and not isinstance(formula, ProductFormula) and not _has_rule(target)
+    }
+
+
+def _has_rule(target: Any) -> bool:
+    overloads = overloads_of(target) if isinstance(target, OpOverloadPacket) else ()
+    return any(registry.get_rule(each) is not None for each in overloads)
+
+
 own_formulas()
+FORMULA_REGISTRIES.append(flop_registry)
 
 
 def check_target(target: object, caller: str) -> None:
@@ -209,13 +237,15 @@ def register_flop_formula(targets: Any, get_raw: bool = False) -> Callable[[Form
         DuplicateRegistrationError: A target has a formula; it is a ``RuntimeError``, too.
         FormulaError: What is decorated is not a function.
     """
+    given = tree_leaves(targets)
+    for target in given:
+        check_target(target, "register_flop_formula(targets)")
 
     def decorate(formula: FormulaT) -> FormulaT:
         if not callable(formula):
             raise FormulaError(f"A formula is a function that returns FLOPs, not {describe(formula)}.")
         kept: Any = formula if get_raw else shape_wrapper(formula)
-        for target in tree_leaves(targets):
-            check_target(target, "register_flop_formula(targets)")
+        for target in given:
             if target in flop_registry:
                 raise DuplicateRegistrationError(
                     f"duplicate registrations for {target}: it has a formula already. Assign to "

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opflops.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class IncompatibleShapesError(ArgumentError, AssertionError):
@@ -55,6 +55,39 @@ def sdpa_backward_flop_count(
             f"{(batch, heads, queries, value_shape[3])}."
         )
     return 2 * batch * heads * queries * key_shape[2] * (3 * width + 2 * value_shape[3])
+
+
+def flex_attention_flop(query: Any, key: Any, value: Any, *_: Any, **options: Any) -> int:
+    """Return the FLOPs of ``flex_attention``: of all scores, but for the part that ``sparsity_hint`` says is skipped.
+
+    The compiler's cost model gives that hint, as a share of 1, in the metadata of a node.
+    """
+    return _without_skipped(sdpa_flop_count(query.shape, key.shape, value.shape), options)
+
+
+def flex_attention_backward_flop(
+    query: Any, key: Any, value: Any, out: Any, logsumexp: Any, grad_out: Any, *_: Any, **options: Any
+) -> int:
+    """Return the FLOPs of the backward pass of ``flex_attention``, as :func:`flex_attention_flop` does.
+
+    Args:
+        query: The queries.
+        key: The keys.
+        value: The values.
+        out: The result.
+        logsumexp: Not read.
+        grad_out: The gradient of the result; None has its shape.
+        **options: What else the operator is given by name.
+    """
+    del logsumexp
+    gradient = out if grad_out is None else grad_out
+    return _without_skipped(sdpa_backward_flop_count(gradient.shape, query.shape, key.shape, value.shape), options)
+
+
+def _without_skipped(flops: int, options: Mapping[str, Any]) -> int:
+    hint = ((options.get("_node_meta") or {}).get("custom") or {}).get("sparsity_hint", 0.0)
+    skipped = min(max(hint, 0.0), 1.0)
+    return int(flops * (1.0 - skipped)) if skipped else flops
 
 
 def _attention_sizes(query: Sequence[int], key: Sequence[int], value: Sequence[int]) -> tuple[int, int, int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,11 +12,12 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from opflops.torch_internals.mode_stack import DispatchMode, dispatch_modes, mode_at, mode_count, modes_swapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, MutableMapping
     from contextlib import AbstractContextManager
 
 
 __all__ = [
+    "FORMULA_REGISTRIES",
     "DispatchMode",
     "HigherOrderOperator",
     "OpOverload",
@@ -133,11 +135,18 @@ def is_operator(name: str) -> bool:
     return isinstance(found, (OpOverload, OpOverloadPacket, HigherOrderOperator))
 
 
+FORMULA_REGISTRIES: list[MutableMapping[Any, Any]] = []
+"""Other registries of the same form, which come before that of PyTorch."""
+
+
 def third_party_formulas() -> Mapping[Any, Any]:
-    """Return the registry of ``torch.utils.flop_counter``, where libraries register formulas for their operators."""
+    """Return the registry of ``torch.utils.flop_counter``, where libraries register formulas for their operators.
+
+    What stands in :data:`FORMULA_REGISTRIES` is in it too.
+    """
     from torch.utils.flop_counter import flop_registry  # noqa: PLC0415 - only needed for operators without a formula
 
-    return flop_registry
+    return ChainMap(*FORMULA_REGISTRIES, flop_registry) if FORMULA_REGISTRIES else flop_registry
 
 
 def tensors_for_numbers(

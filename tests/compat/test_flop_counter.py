@@ -216,6 +216,18 @@ def vectors():
     torch.dot(torch.ones(4), torch.ones(4))
 
 
+def kernels_of_attention():
+    q = torch.empty(2, 16, 4, 8, device="meta", dtype=torch.half)  # 16 queries, 4 heads
+    aten._efficient_attention_forward(q, q, q, None, None, None, None, None, 0.0, 0, False)
+    aten._flash_attention_forward(q, q, q, None, None, 16, 16, 0.0, False, False)
+
+
+def branches():
+    w = torch.ones(8, 8)
+    X @ w
+    torch.cond(X.sum() > 0, lambda x: x @ w, lambda x: (x @ w) @ w, (X,))
+
+
 def jagged():
     rows = torch.nested.nested_tensor([torch.ones(2, 8), torch.ones(3, 8)], layout=torch.jagged)
     nn.Linear(8, 4)(rows)
@@ -238,8 +250,22 @@ def jagged():
         (lambda: torch.ones(2, 8, dtype=torch.cfloat) @ torch.ones(8, 5, dtype=torch.cfloat), 2 * 4 * 2 * 8 * 5),
         (vectors, 2 * (36 + 12 + 4)),
         (jagged, 2 * 5 * 8 * 4),
+        # Twice two products of 16·16·8, for two examples and four heads.
+        (kernels_of_attention, 2 * 2 * 2 * (2 * 4) * 16 * 16 * 8),
+        (branches, 2 * 2 * 2 * 8 * 8),
     ],
-    ids=["groups", "transposed groups", "attention", "LSTM", "encoder", "complex", "vectors", "jagged"],
+    ids=[
+        "groups",
+        "transposed groups",
+        "attention",
+        "LSTM",
+        "encoder",
+        "complex",
+        "vectors",
+        "jagged",
+        "layout",
+        "cond",
+    ],
 )
 def test_figures_that_pytorch_has_wrong_are_right(program, flops):
     """By hand; PyTorch's class has another one, or raises."""
