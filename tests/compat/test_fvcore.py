@@ -422,6 +422,12 @@ def test_errors_say_what_would_be_right(call, error, message):
     assert isinstance(raised.value, OpflopsError)
 
 
+def test_a_function_is_no_model():
+    """The error says what to do."""
+    with pytest.raises(TypeError, match=r"ActivationCountAnalysis takes a model, an nn\.Module, not builtin_function"):
+        ActivationCountAnalysis(torch.relu, X)
+
+
 def test_warnings_of_the_tracer_are_chosen():
     """All, all but the tracer's, or none."""
 
@@ -474,17 +480,18 @@ def test_the_model_in_a_wrapper_runs_itself():
     assert FlopCountAnalysis(Replicating(nn.Linear(8, 3)).cpu(), X).by_module() == {"": 240, "module": 240}
 
 
-@opflops.formula("fvcore_test::outer_product")
-def outer_product_cost(x):
-    return opflops.Cost(macs=x.numel() ** 2)
-
-
 def test_operators_of_ones_own_count_by_their_formula():
     """Without a handle, which would need to be set for each analysis."""
-    operator = torch.library.custom_op(
-        "fvcore_test::outer_product", lambda x: x.outer(x), mutates_args=(), schema="(Tensor x) -> Tensor"
-    )
-    assert by_operator(lambda _, x: operator(x), torch.ones(3)) == {"outer_product": 9}
+
+    @torch.library.custom_op("fvcore_test::outer_product", mutates_args=())
+    def outer_product(x: torch.Tensor) -> torch.Tensor:
+        return x.outer(x)
+
+    @opflops.formula(torch.ops.fvcore_test.outer_product, override=True)
+    def price(x):
+        return opflops.Cost(macs=x.numel() ** 2)
+
+    assert by_operator(lambda _, x: outer_product(x), torch.ones(3)) == {"outer_product": 9}
 
 
 def test_a_mode_around_an_analysis_sees_the_run():

@@ -14,13 +14,12 @@ from opflops.compat.fvcore.errors import HandleError, ModuleNameError, NotAnalyz
 from opflops.compat.fvcore.graph_trace import trace_model
 from opflops.compat.fvcore.ignored_operators import IGNORED_OPERATORS
 from opflops.compat.fvcore.jit_handles import checked_count
+from opflops.compat.fvcore.module_names import has_forward, named_modules_with_duplicates, owners
 from opflops.errors import ArgumentError
 from opflops.torch_internals.jit_graphs import PYTHON_FUNCTION, TracerWarning
 from opflops.wording import unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from typing_extensions import Self
 
     from opflops.compat.fvcore.graph_trace import ModelTrace, TracedOperator
@@ -35,8 +34,6 @@ _SETTINGS = (
 )
 # Nodes that stand for whole functions, whose other operators the tracer does not show.
 _FUNCTIONS = (PYTHON_FUNCTION, "prim::CallFunction")
-# Modules without work of their own, which nobody expects to be called.
-_WITHOUT_FORWARD = (nn.ModuleList, nn.ModuleDict, nn.Module, nn.Identity)
 
 
 class Statistics(NamedTuple):
@@ -55,18 +52,6 @@ class Statistics(NamedTuple):
     profile: Profile
 
 
-def named_modules_with_duplicates(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield all modules of a model with all their names; a shared module has several."""
-
-    def walk(name: str, module: nn.Module, above: tuple[nn.Module, ...]) -> Iterator[tuple[str, nn.Module]]:
-        yield name, module
-        for key, child in module._modules.items():  # noqa: SLF001 - named_children() leaves out second names
-            if child is not None and not any(child is each for each in (*above, module)):
-                yield from walk(f"{name}.{key}" if name else key, child, (*above, module))
-
-    yield from walk("", model, ())
-
-
 class JitModelAnalysis:
     """Count something for each operator that a model runs, by functions ("handles") of its arguments and results.
 
@@ -76,9 +61,17 @@ class JitModelAnalysis:
     Args:
         model: The model.
         inputs: Its arguments: a tuple, or a single argument that is no tuple.
+
+    Raises:
+        ArgumentError: The model is no ``nn.Module``.
     """
 
     def __init__(self, model: nn.Module, inputs: Tensor | tuple[Any, ...]) -> None:
+        if not isinstance(model, nn.Module):
+            raise ArgumentError(
+                f"{type(self).__name__} takes a model, an nn.Module, not {type(model).__name__}. "
+                "Call a function in the forward of a module."
+            )
         self._model = model
         self._inputs = inputs
         self._op_handles: dict[str, Handle] = {}
@@ -297,13 +290,13 @@ class JitModelAnalysis:
                     unsupported[name][operator.kind] += 1
         seen = {*trace.called}
         if self._ancestor_mode == "owner":
-            seen.update(*(_owners(name) for name in trace.called))
+            seen.update(*(owners(name) for name in trace.called))
         self._stats = Statistics(counts, unsupported, {*names} - seen, trace.profile)
         self._warn(self._stats)
         return self._stats
 
     def _ancestors(self, modules: tuple[str, ...]) -> set[str]:
-        return {"", *modules} if self._ancestor_mode == "caller" else _owners(modules[-1] if modules else "")
+        return {"", *modules} if self._ancestor_mode == "caller" else owners(modules[-1] if modules else "")
 
     def _is_decided(self, kind: str) -> bool:
         return kind in self._op_handles or kind in self._ignored_ops
@@ -342,21 +335,10 @@ class JitModelAnalysis:
         if self._enable_warn_unsupported_ops:
             for kind, times in stats.unsupported_ops[""].items():
                 logger.warning("Unsupported operator %s encountered %d time(s)", kind, times)
-        uncalled = sorted(name for name in stats.uncalled_mods if _has_forward(self._named_modules[name]))
+        uncalled = sorted(name for name in stats.uncalled_mods if has_forward(self._named_modules[name]))
         if uncalled and self._enable_warn_uncalled_mods:
             logger.warning(
                 "These modules of the model were never called. Either they are unused, or something calls their "
                 "forward() or other methods directly; what they do then counts for the module that runs.\n%s",
                 ", ".join(uncalled),
             )
-
-
-def _owners(name: str) -> set[str]:
-    """Return a name and those of the modules that contain it."""
-    parts = name.split(".")
-    return {"", *(".".join(parts[: length + 1]) for length in range(len(parts)))}
-
-
-def _has_forward(module: nn.Module) -> bool:
-    forward: Callable[..., Any] = type(module).forward
-    return all(forward is not each.forward for each in _WITHOUT_FORWARD)
