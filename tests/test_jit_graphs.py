@@ -8,7 +8,10 @@ from opflops import OpFlopMode
 from opflops.torch_internals.jit_graphs import TracerWarning, is_running, last_node, trace_call
 from opflops.torch_internals.jit_tracing import jit_state
 
-pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.no_outer_mode]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+    pytest.mark.no_outer_mode,
+]
 X = torch.ones(2, 3)
 
 

@@ -23,7 +23,10 @@ from opflops.compat.fvcore.jit_handles import elementwise_flop_counter, get_shap
 from opflops.errors import OpflopsError
 
 # Under another dispatch mode, PyTorch's tracer records no convolutions.
-pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.no_outer_mode]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+    pytest.mark.no_outer_mode,
+]
 X = torch.ones(2, 5, 8)
 
 
@@ -440,7 +443,7 @@ def test_warnings_of_the_tracer_are_chosen():
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             FlopCountAnalysis(Calls(run), X).tracer_warnings(mode).total()
-        shown[mode] = {each.category.__name__ for each in caught} - {"DeprecationWarning"}
+        shown[mode] = {each.category.__name__ for each in caught} - {"DeprecationWarning", "FutureWarning"}
     assert shown == {"all": {"TracerWarning", "RuntimeWarning"}, "no_tracer_warning": {"RuntimeWarning"}, "none": set()}
 
 

@@ -16,7 +16,10 @@ from opflops.compat.fvcore import (
 )
 from opflops.compat.fvcore.print_model_statistics import _model_stats_table
 
-pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.no_outer_mode]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+    pytest.mark.no_outer_mode,
+]
 
 
 class Head(nn.Module):
