@@ -310,7 +310,9 @@ class OpFlopMode(CallbackMode, metaclass=_NeedsInstance):
         if _abandoned:
             _take_off_abandoned()
         self._exit = None
-        self.module_stack.roots.read_tensors_again()
+        self.module_stack.read_tensors_again()
+        # Nothing is looked up any more, and accumulators refer to their contexts.
+        self.module_stack.clear_accumulators()
 
     def _stop_counting(self) -> None:
         self.active = False

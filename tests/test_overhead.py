@@ -87,8 +87,8 @@ OPERATORS = {
 
 MODULE = 15
 BACKWARD = 358
-BLOCK = 276
-NEW_MODULE = 57
+BLOCK = 273
+NEW_MODULE = 54
 
 
 @pytest.mark.parametrize("name", OPERATORS)

@@ -109,6 +109,15 @@ class BackwardAttribution:
         for context in (*self._contexts.values(), *self._replacement_contexts.values()):
             context.clear_fast_path()
 
+    def clear_accumulators(self) -> None:
+        """Clear the accumulators of every context, which keep their counts."""
+        for context in (*self._contexts.values(), *self._replacement_contexts.values()):
+            # Nearly all have been called from one place, in the forward.
+            if context.sites or context.accumulators or context.has_other_phases:
+                context.clear_accumulators()
+            else:
+                context.fast_path.clear()
+
     def node_owner(self, number: int) -> ModuleContext:
         """Return the module that made the node of a sequence number."""
         return self._owners_of_pass().owner_of(number)

@@ -76,6 +76,11 @@ class ModuleContext:
         """Return the caller's present path and the number of the call, such as ``"Net.block #2"``."""
         return f"{resolve(self.caller.path) or '(outside)'} #{self.call}" if self.caller is not None else ""
 
+    @property
+    def has_other_phases(self) -> bool:
+        """Return whether calls of other phases than forward take the fast path."""
+        return self._fast_path_by_phase is not None
+
     def fast_path_in(self, phase: str) -> dict[Any, Any]:
         """Return the accumulators of a phase that take the fast path."""
         if phase == FORWARD:
@@ -93,6 +98,14 @@ class ModuleContext:
             fast_path.clear()
         for context in (self.sites or {}).values():
             context.clear_fast_path()
+
+    def clear_accumulators(self) -> None:
+        """Clear the accumulators, here and at the other call sites, with those of the fast path."""
+        self.accumulators = self._fast_path_by_phase = None
+        self.fast_path.clear()
+        if self.sites:
+            for context in self.sites.values():
+                context.clear_accumulators()
 
     def drop_accumulator(self, key: Hashable) -> None:
         """Remove an accumulator."""

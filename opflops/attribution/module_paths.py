@@ -9,21 +9,44 @@ from typing import TYPE_CHECKING, Any
 from opflops.torch_internals.modules import class_name, named_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, MutableMapping
 
     from torch import nn
 
     from opflops.attribution.registered_tensors import RegisteredTensors
 
-    _Item = tuple[weakref.ref[nn.Module], str]
 
+class ModuleReference(weakref.ref["nn.Module"]):
+    """Refer to a module weakly, and hold its identity and path; :class:`weakref.KeyedRef` takes more function calls."""
 
-class _ModuleReference(weakref.ref["nn.Module"]):
-    """Refer to a module weakly, and hold its identity; :class:`weakref.KeyedRef` takes two function calls more."""
-
-    __slots__ = ("key",)
+    __slots__ = ("key", "path")
 
     key: int
+    path: str
+
+
+class PathTables:
+    """Hold what the paths of all roots of a block share: tables by the identity of modules.
+
+    Attributes:
+        holders: All paths that contain a module.
+        unscanned: The paths of modules whose parameters were not looked up yet.
+        caches: Further tables, whose items are removed with the module.
+    """
+
+    __slots__ = ("__weakref__", "caches", "holders", "unscanned")
+
+    def __init__(self) -> None:
+        self.holders: dict[int, tuple[ModulePaths, ...]] = {}
+        self.unscanned: dict[int, ModulePaths] = {}
+        self.caches: list[dict[int, Any]] = []
+
+    def remove(self, key: int) -> None:
+        """Remove a module that was deleted."""
+        self.holders.pop(key, None)
+        self.unscanned.pop(key, None)
+        for table in self.caches:
+            table.pop(key, None)
 
 
 class ModulePaths:
@@ -32,16 +55,15 @@ class ModulePaths:
     Args:
         root: The root module.
         name: The path of the root.
+        tables: The tables to which these paths add themselves. They contain these paths, which refer to them weakly, so
+            that nothing of a block is left to the garbage collector.
+        tensors: Reads the parameters of modules that are created during a forward.
         on_registered: Called with these paths and the new modules, by identity, when a module was added that was
             registered after the root was called.
         fixed: The paths of a model whose modules keep them below this root; None if there is none.
-        holders: All paths that contain a module, by its identity; these paths add themselves there.
-        unscanned: The modules whose parameters were not looked up yet, by identity; these paths add theirs.
-        tensors: Reads the parameters of modules that are created during a forward.
-        caches: Further tables by the identity of modules, whose items are removed with the module.
 
     Attributes:
-        items: A weak reference to each module and its path, by identity, since a module class may define equality.
+        items: A weak reference to each module, with its path, by identity, since a module class may define equality.
         name: The path of the root.
         token: Identifies this object where a reference to it would keep it alive.
         root: A weak reference to the root.
@@ -54,27 +76,24 @@ class ModulePaths:
         self,
         root: nn.Module,
         name: str,
-        on_registered: Callable[[ModulePaths, Mapping[int, object]], None] = lambda _, __: None,
+        tables: PathTables,
+        tensors: RegisteredTensors,
+        on_registered: Callable[[ModulePaths, Mapping[int, object]], None],
         fixed: ModulePaths | None = None,
-        holders: dict[int, list[ModulePaths]] | None = None,
-        unscanned: dict[int, ModulePaths] | None = None,
-        tensors: RegisteredTensors | None = None,
-        caches: Sequence[dict[int, Any]] = (),
     ) -> None:
         # An item is removed with its module, before another module can have the same identity.
-        self.items: dict[int, _Item] = {}
-
-        self._holders: dict[int, list[ModulePaths]] = {} if holders is None else holders
-        self._unscanned: dict[int, ModulePaths] = {} if unscanned is None else unscanned
-        tables: Any = self.items, self._holders, self._unscanned
+        self.items: dict[int, ModuleReference] = {}
+        self._tables = weakref.ref(tables)
+        this = weakref.ref(self)
 
         def remove(reference: Any) -> None:
-            for table in (*tables, *caches):
-                table.pop(reference.key, None)
+            paths = this()
+            if paths is not None:
+                paths.forget(reference.key)
 
         self._remove = remove
         # The paths that modules have already.
-        self._known: MutableMapping[int, _Item] = self.items
+        self._known: MutableMapping[int, ModuleReference] = self.items
         if fixed is not None:
             self._known = ChainMap(self.items, fixed.items)
         self._on_registered = on_registered
@@ -83,8 +102,15 @@ class ModulePaths:
         self.token = object()
         self.add(root, name)
         self.root_key = id(root)
-        self.root = self.items[self.root_key][0]
+        self.root = self.items[self.root_key]
         self.unread = self.unchanged = True
+
+    def forget(self, key: int) -> None:
+        """Remove a module that was deleted."""
+        self.items.pop(key, None)
+        tables = self._tables()
+        if tables is not None:
+            tables.remove(key)
 
     def __contains__(self, module: nn.Module) -> bool:
         return id(module) in self.items
@@ -94,44 +120,46 @@ class ModulePaths:
 
     def modules(self) -> Iterator[tuple[nn.Module, str]]:
         """Iterate over the modules that still exist, with their paths."""
-        for reference, path in list(self.items.values()):
+        for reference in list(self.items.values()):
             module = reference()
             if module is not None:
-                yield module, path
+                yield module, reference.path
 
     def modules_at(self, key: int) -> Iterator[tuple[nn.Module, str]]:
         """Iterate over the module of an identity, with its path; over none if it is not kept here or does not exist."""
-        reference, path = self.items.get(key, (None, ""))
+        reference = self.items.get(key)
         module = reference() if reference is not None else None
-        if module is not None:
-            yield module, path
+        if reference is not None and module is not None:
+            yield module, reference.path
 
     def add(self, top: nn.Module, path: str) -> Mapping[int, object]:
         """Add a module and all modules below it, and return them by identity; those that are known keep their paths."""
-        items, remove, holders, unscanned = self.items, self._remove, self._holders, self._unscanned
+        items, remove, tables = self.items, self._remove, self._tables() or PathTables()
         found = named_paths(top, path, self._known)
-        for key, (module, its_path) in found.items():
-            if key not in items:
-                if key in holders:
-                    holders[key].append(self)
-                else:
-                    holders[key] = [self]
-                if key not in unscanned:
-                    unscanned[key] = self
-                reference = _ModuleReference(module, remove)
-                reference.key = key
-                items[key] = reference, its_path
+        new = found if not items else {key: item for key, item in found.items() if key not in items}
+        for key, (module, its_path) in new.items():
+            reference = ModuleReference(module, remove)
+            reference.key, reference.path = key, its_path
+            items[key] = reference
+        # Nearly all modules have one root, and share one tuple of it.
+        holders, alone = tables.holders, (self,)
+        if holders.keys().isdisjoint(new):
+            holders.update(dict.fromkeys(new, alone))
+        else:
+            holders.update({key: (*holders.get(key, ()), self) for key in new})
+        unscanned = tables.unscanned
+        unscanned.update(dict.fromkeys(new.keys() - unscanned.keys() if unscanned else new, self))
         self.unread, self.unchanged = True, False
         return found
 
     def leave_holders(self) -> None:
         """Remove these paths from those that contain their modules, now and for modules that are added later."""
+        tables = self._tables() or PathTables()
         for key in self.items:
-            others = self._holders[key]
-            others.remove(self)
-            if others and self._unscanned.get(key) is self:
-                self._unscanned[key] = others[0]
-        self._holders, self._unscanned = {}, {}
+            others = tables.holders[key] = tuple(each for each in tables.holders[key] if each is not self)
+            if others and tables.unscanned.get(key) is self:
+                tables.unscanned[key] = others[0]
+        self._tables = weakref.ref(PathTables())
 
     def path_of(self, module: nn.Module, caller_path: str, caller: nn.Module | None) -> str:
         """Return a module's path: the registered one, or one below its caller if it was created during a forward."""
@@ -144,10 +172,9 @@ class ModulePaths:
                 self._on_registered(self, added)
             else:
                 self.unread = unread
-                if self._tensors is not None:
-                    self._tensors.read_made(self, module, path)
+                self._tensors.read_made(self, module, path)
             item = self.items[id(module)]
-        return item[1]
+        return item.path
 
     @staticmethod
     def _registered_path(module: nn.Module, caller_path: str, caller: nn.Module | None) -> str:

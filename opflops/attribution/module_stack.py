@@ -65,6 +65,7 @@ class ModuleStack(BackwardAttribution):
 
     Attributes:
         fast_path: The accumulators of the running module that take the fast path, while no backward pass runs.
+        accumulators: The accumulators of the thread.
         cached_contexts: Contexts by module identity: the class of the module, the token of its paths, and the context.
         runs: The number of the latest run of a module.
         sizes_are_traced: Whether ``torch.jit.trace`` would record that a size is read.
@@ -79,11 +80,13 @@ class ModuleStack(BackwardAttribution):
 
     def __init__(self, roots: RootModules | None = None) -> None:
         BackwardAttribution.__init__(self, roots)
+        self.accumulators: list[Any] = []
+        self._read_after: object = None
         self.fast_path = self.entries[0][0].fast_path
         # Contexts by module identity. An item is removed with its module. It is valid for the same class, since a
         # program may assign to ``module.__class__``, below the same root.
         self.cached_contexts: dict[int, _CachedContext] = {}
-        self.roots.caches += [self.cached_contexts]
+        self.roots.tables.caches += [self.cached_contexts]
         # Shapes of calls, so that equal ones are one object.
         self._shape_keys: dict[Any, Any] = {}
         self._last_key: tuple[Any, Any, Any, Any] = NO_SHAPES
@@ -98,7 +101,7 @@ class ModuleStack(BackwardAttribution):
         """Look up the context of a module that has no valid cached one, and cache it."""
         name = self._class_names[type(module)] or class_name(module)
         known = paths.items.get(id(module))
-        path = known[1] if known is not None else paths.path_of(module, caller.path, calling)
+        path = known.path if known is not None else paths.path_of(module, caller.path, calling)
         base = self._contexts.get(path)
         if base is None:
             base = self._contexts[path] = ModuleContext(path, name)
@@ -255,6 +258,7 @@ class ModuleStack(BackwardAttribution):
         if paths is None and left is not None:
             if left.unread:
                 self.roots.read_tensors(left)
+                self._read_after = self._activity()
             if self.on_outermost_return is not None and depth == 1 and result is not RAISED:
                 self.on_outermost_return(self, result)
         if given is not None and (
@@ -302,6 +306,15 @@ class ModuleStack(BackwardAttribution):
         if known is None and len(self._shape_keys) < _MAX_KEYS:
             self._shape_keys[key] = key
         return known or key
+
+    def _activity(self) -> tuple[int, int]:
+        """Return how many modules have been called, and how many operators have been counted."""
+        return self.runs, sum([each.calls for each in self.accumulators])
+
+    def read_tensors_again(self) -> None:
+        """Read the parameters of all models as the block ends, unless the only one returned last, and was read then."""
+        if self._read_after != self._activity() or not self.roots.have_one():
+            self.roots.read_tensors_again()
 
     def read_running(self) -> None:
         """Read the parameters of the models that run now."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from opflops.attribution.module_paths import ModulePaths
+    from opflops.attribution.module_paths import ModulePaths, ModuleReference
 
 
 class RegisteredTensor(NamedTuple):
@@ -166,13 +166,13 @@ class RegisteredTensors:
             if known is None or _elements(known) < _elements(reading):
                 self._made[reading.path] = reading
 
-    def _read(self, items: Mapping[int, tuple[weakref.ref[nn.Module], str]], whole: dict[int, Any]) -> _Reading:
+    def _read(self, items: Mapping[int, ModuleReference], whole: dict[int, Any]) -> _Reading:
         """Read modules.
 
         This runs for every module of every block, so it takes no function calls for those that register nothing.
 
         Args:
-            items: A weak reference to each module and its path, by identity.
+            items: A weak reference to each module, with its path, by identity.
             whole: What stands for the parameters of modules of which a rank has a shard; gets what wrappers know.
         """
         known = len(whole)
@@ -181,7 +181,7 @@ class RegisteredTensors:
         names: list[str] = []
         tensors: list[Any] = []
         contained: list[Any] = []
-        for reference, path in items.values():
+        for reference in items.values():
             module = reference()
             if module is None:
                 continue
@@ -201,7 +201,7 @@ class RegisteredTensors:
                     names += buffers
                     tensors += buffers.values()
                 name = class_names[type(module)] or class_name(module)
-                found += [(reference, path, name, len(parameters), len(buffers))]
+                found += [(reference, reference.path, name, len(parameters), len(buffers))]
         if len(whole) > known:
             # A wrapper may come after what is in it.
             return self._read(items, whole)

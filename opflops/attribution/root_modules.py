@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from opflops.attribution.module_context import OUTSIDE
-from opflops.attribution.module_paths import ModulePaths
+from opflops.attribution.module_paths import ModulePaths, PathTables
 from opflops.attribution.registered_tensors import RegisteredTensors
+from opflops.attribution.weak_callbacks import weak_callback
 from opflops.torch_internals.modules import class_name, own_parameter, own_parameters, unwrap
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class RootModules:
 
     Attributes:
         tensors: What the modules register.
-        caches: Tables by the identity of modules, from which an item is removed with its module.
+        tables: Tables by the identity of modules, from which an item is removed with its module.
     """
 
     def __init__(self, root: nn.Module | None = None, models: Sequence[nn.Module] = ()) -> None:
@@ -48,11 +48,10 @@ class RootModules:
         # A root may be deleted while its submodules live on, or are needed again in a backward.
         self._without_root: list[ModulePaths] = []
         # The paths that contain a module, by its identity. A program may call thousands of roots.
-        self._holders: dict[int, list[ModulePaths]] = {}
-        self._unscanned: dict[int, ModulePaths] = {}
-        self.caches: list[dict[int, Any]] = []
-        self._by_name: weakref.WeakValueDictionary[str, ModulePaths] = weakref.WeakValueDictionary()
-        self._class_counts: Counter[str] = Counter()
+        self.tables = PathTables()
+        # A WeakValueDictionary and a Counter would take calls for each block.
+        self._by_name: dict[str, weakref.ref[ModulePaths]] = {}
+        self._class_counts: dict[str, int] = {}
         # Of each parameter, by identity: the module that registers it, its name there, and the module's path and class.
         # There is no reference to the parameter itself, since torch.utils.swap_tensors refuses tensors that have any.
         self._parameter_owners: dict[int, tuple[weakref.ref[nn.Module], str, tuple[str, str]]] = {}
@@ -87,6 +86,10 @@ class RootModules:
             with self._lock:
                 self.tensors.read_again([paths for _, paths in list(self._by_root.values())])
 
+    def have_one(self) -> bool:
+        """Return whether one thread has called one root, whose parameters are read as its call ends."""
+        return len(self._by_root) == len(self.tables.caches) == 1 and not self._models
+
     def _all_paths(self) -> list[ModulePaths]:
         return [*(paths for _, paths in list(self._by_root.values())), *self._without_root]
 
@@ -105,7 +108,7 @@ class RootModules:
 
     def _paths_containing(self, module: nn.Module) -> ModulePaths | None:
         """Return the first paths that contain a module; None if there are none."""
-        holders = self._holders.get(id(module), ())
+        holders = self.tables.holders.get(id(module), ())
         if len(holders) <= 1:
             return next(iter(holders), None)
         return next(paths for paths in self._all_paths() if module in paths)
@@ -129,21 +132,19 @@ class RootModules:
     def _paths_of_new_root(self, root: nn.Module) -> ModulePaths:
         """Name a new root, and return its paths."""
         name = self._own_name(root)
-        self._class_counts[name] += 1
-        count = self._class_counts[name]
+        count = self._class_counts[name] = self._class_counts.get(name, 0) + 1
         name = name if count == 1 else f"{name}#{count}"
-        paths = self._by_name[name] = ModulePaths(
+        paths = ModulePaths(
             root,
             name,
-            self._move_roots_into,
-            self._fixed,
-            self._holders,
-            self._unscanned,
+            self.tables,
             self.tensors,
-            self.caches,
+            weak_callback(self._move_roots_into),
+            self._fixed,
         )
+        self._by_name[name] = weakref.ref(paths, weak_callback(self._forget_name, name))
         key = id(root)
-        self._by_root[key] = (weakref.ref(root, lambda _: self._remove_root(key)), paths)
+        self._by_root[key] = (weakref.ref(root, weak_callback(self._remove_root, key)), paths)
         self._move_roots_into(paths, paths.items)
         if self.on_new_root is not None:
             self.on_new_root(root)
@@ -160,7 +161,7 @@ class RootModules:
         inner = unwrap(module)
         key = id(inner)
         if key not in self._parts:
-            reference = weakref.ref(inner, lambda _: self._parts.pop(key, None))
+            reference = weakref.ref(inner, weak_callback(self._forget_part, key))
             self._parts[key] = reference, label, class_of_model()
 
     def _own_name(self, root: nn.Module) -> str:
@@ -180,7 +181,16 @@ class RootModules:
         known, top = self._model_of.get(id(module), (None, None))
         return top if known is module else None
 
-    def _remove_root(self, key: int) -> None:
+    def _forget_name(self, name: str, _: object) -> None:
+        self._by_name.pop(name, None)
+
+    def _forget_part(self, key: int, _: object) -> None:
+        self._parts.pop(key, None)
+
+    def _forget_unowned(self, key: int, _: object) -> None:
+        self._unowned.pop(key, None)
+
+    def _remove_root(self, key: int, _: object) -> None:
         known = self._by_root.pop(key, None)
         if known is not None:
             self._without_root.append(known[1])
@@ -222,7 +232,8 @@ class RootModules:
 
     def get_paths_at(self, path: str) -> ModulePaths | None:
         """Return the paths that a path belongs to; None if there are none, or their modules were deleted."""
-        return self._by_name.get(self.resolve(path).partition(".")[0])
+        reference = self._by_name.get(self.resolve(path).partition(".")[0])
+        return None if reference is None else reference()
 
     def parameter_owner(self, parameter: Tensor) -> tuple[str, str]:
         """Return the path and class name of the module that registers a parameter; "" and "" if none that was called.
@@ -235,8 +246,8 @@ class RootModules:
         known = self._known_owner(parameter)
         if known is None:
             with self._lock:
-                new = list(self._unscanned.items())
-                self._unscanned.clear()
+                new = list(self.tables.unscanned.items())
+                self.tables.unscanned.clear()
                 self._look_up_parameters(item for key, paths in new for item in paths.modules_at(key))
                 known = self._known_owner(parameter)
                 if known is None:
@@ -244,7 +255,7 @@ class RootModules:
                     known = self._known_owner(parameter)
         if known is None:
             key = id(parameter)
-            self._unowned[key] = weakref.ref(parameter, lambda _: self._unowned.pop(key, None))
+            self._unowned[key] = weakref.ref(parameter, weak_callback(self._forget_unowned, key))
         return known or (OUTSIDE, "")
 
     def _known_owner(self, parameter: Tensor) -> tuple[str, str] | None:
@@ -255,11 +266,12 @@ class RootModules:
 
     def _look_up_parameters(self, modules: Iterable[tuple[nn.Module, str]]) -> None:
         """Set the owners of the parameters of modules, which have a path each; the first owner stays."""
+        forget = weak_callback(self._forget_parameters)
         for module, path in modules:
             parameters = [item for item in own_parameters(module) if self._known_owner(item[1]) is None]
             if parameters:
                 keys = [id(each) for _, each in parameters]
-                reference = weakref.ref(module, partial(self._forget_parameters, keys))
+                reference = weakref.ref(module, partial(forget, keys))
                 owner = path, class_name(module)
                 self._parameter_owners.update((id(each), (reference, name, owner)) for name, each in parameters)
 

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = ["FlopCounterMode", "flop_registry", "register_flop_formula"]
 
+# What else torch.utils.flop_counter has.
+_HELPERS = ("conv_flop_count", "get_shape", "sdpa_backward_flop_count", "sdpa_flop_count", "shape_wrapper")
 _MODULES = ("calflops", "deepspeed", "flop_counter", "fvcore", "ptflops", "thop", "torchinfo")
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
+    if name in __all__ or name in _HELPERS:
         value = globals()[name] = getattr(import_module("opflops.compat.flop_counter"), name)
         return value
     if name in _MODULES:

@@ -164,6 +164,7 @@ class FlopCounterMode:
         }
         self.mode: CountingMode | None = None
         self.mod_tracker = ModuleTracker()
+        self._formulas: FlopFormulas | None = None
         self._profile = Profile()
         self._flop_counts: dict[str, dict[Any, Any]] = defaultdict(lambda: defaultdict(int))
         # What was counted when the counts were read last, so that a program may change or clear them.
@@ -203,7 +204,10 @@ class FlopCounterMode:
                 "This FlopCounterMode is already counting and cannot be entered again before its block ends. To count "
                 "part of a block separately, enter a second FlopCounterMode()."
             )
-        mode = CountingMode(FlopFormulas(self._formulas_of_flops()))
+        formulas = self._formulas_of_flops()
+        if self._formulas is None or self._formulas.flop_formulas != formulas:
+            self._formulas = FlopFormulas(formulas)
+        mode = CountingMode(self._formulas)
         mode.__enter__()
         self.mod_tracker.begin(mode.module_stack)
         self.mode = mode

@@ -48,6 +48,7 @@ class FlopFormulas(Registry):
         formulas: The formulas by packet, higher-order operator or Triton kernel.
 
     Attributes:
+        flop_formulas: As given.
         failure: What a formula raised last.
 
     Raises:
@@ -57,7 +58,7 @@ class FlopFormulas(Registry):
     def __init__(self, formulas: Mapping[Any, FlopFormula]) -> None:
         super().__init__(parent=registry)
         self.failure: Exception | None = None
-        self._flop_formulas = dict(formulas)
+        self.flop_formulas = dict(formulas)
         self._kernels: dict[str, PricingRule] = {}
         for target, formula in formulas.items():
             if not isinstance(target, (OpOverloadPacket, HigherOrderOperator)):
@@ -69,12 +70,12 @@ class FlopFormulas(Registry):
     @property
     def row_names(self) -> set[str]:
         """Return the names in rows of what the formulas price."""
-        return {row_name(target) for target in self._flop_formulas}
+        return {row_name(target) for target in self.flop_formulas}
 
     def resolve(self, overload: Any, mode_options: Mapping[str, Any]) -> OpPricing:
         """Find how an operator is priced: by its formula here, else as usual."""
         is_operator = isinstance(overload, OpOverload)
-        formula = self._flop_formulas.get(packet_of(overload) if is_operator else overload)
+        formula = self.flop_formulas.get(packet_of(overload) if is_operator else overload)
         if formula is None:
             # Compiled once for all.
             return registry.price_cache(mode_options)[overload]
@@ -90,7 +91,7 @@ class FlopFormulas(Registry):
 
     def added_composites(self) -> set[OpOverload]:
         """Return the operators that decompose and have a formula, here or as usual."""
-        packets = [target for target in self._flop_formulas if isinstance(target, OpOverloadPacket)]
+        packets = [target for target in self.flop_formulas if isinstance(target, OpOverloadPacket)]
         own = {each for packet in packets for each in overloads_of(packet) if may_decompose_in_autograd(each)}
         return super().added_composites() | own
 

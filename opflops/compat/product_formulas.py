@@ -81,6 +81,8 @@ class ProductFormula:
         Raises:
             ArgumentError: The arguments fit no overload of the operator.
         """
+        # The compiler's cost model gives the metadata of a node, too.
+        kwargs.pop("_node_meta", None)
         with modes_disabled():
             overload = self._overload_for(args, kwargs)
             args, kwargs = _tensors_for_shapes(overload, args, kwargs)

@@ -116,15 +116,14 @@ def _in_order(records: Iterable[str], called: Iterable[str]) -> list[str]:
     Modules that register something come in the order of ``named_modules()``, others in order of their first call.
     """
     places: dict[str, tuple[int, ...]] = {}
-
-    def place(path: str) -> tuple[int, ...]:
-        if path not in places:
-            above = path.rpartition(".")[0]
-            number = len(places)
-            places[path] = (*place(above), number) if above else (number,)
-        return places[path]
-
-    return sorted(dict.fromkeys((*called, *records)), key=place)
+    for path in dict.fromkeys((*called, *records)):
+        new, above = [], path
+        while above and above not in places:
+            new.append(above)
+            above = above.rpartition(".")[0]
+        for each in reversed(new):
+            places[each] = (*places.get(each.rpartition(".")[0], ()), len(places))
+    return sorted(dict.fromkeys((*called, *records)), key=places.__getitem__)
 
 
 def _remarks(called: dict[str, _Called]) -> tuple[str, ...]:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from opflops.attribution.callers import user_stacklevel
-from opflops.attribution.module_context import FORWARD
 from opflops.attribution.module_stack import HasModuleStack, ModuleStack
 from opflops.dispatch.captured_work import CapturesWork
 from opflops.dispatch.composite_formulas import decompose, has_formula_for_composite
+from opflops.dispatch.first_calls import FirstCalls
 from opflops.dispatch.shared_calls import add_shared
 from opflops.dispatch.tensor_subclasses import run_on_subclass
 from opflops.errors import (
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from opflops.pricing.price_cache import PriceCache
 
 
-class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
+class RecordingMode(HasModuleStack, CapturesWork, FirstCalls, DispatchMode):
     """Run operators and record their costs in accumulators, one for each operator, module, phase and dtype.
 
     Args:
@@ -89,7 +89,7 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
     def _start_afresh(self, roots: RootModules | None = None) -> None:
         """Forget what was recorded; ``roots`` are those of :class:`RecordingMode`."""
         self.module_stack = self.module_stack_class(roots)
-        self.accumulators: list[Accumulator] = []
+        self.accumulators: list[Accumulator] = self.module_stack.accumulators
         self._warned: set[str] = set()
         if self._timing:
             self.start_clock()
@@ -97,14 +97,18 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         self._jit_traces = int(jit_state() is not None)
         self.module_stack.sizes_are_traced = self._jit_traces > 0
 
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # noqa: C901 - function calls would take longer
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run an operator and record its cost."""
         stack, task = self.module_stack, graph_task_id()
-        accumulator = (stack.fast_path if task < 0 else stack.backward_fast_path(task)).get(id(func))
+        known: Accumulator | None
+        accumulator: Any
+        known = accumulator = (stack.fast_path if task < 0 else stack.backward_fast_path(task)).get(id(func))
         try:
-            if accumulator is None or (types and run_other_operators(types)):
+            if (types and run_other_operators(types)) or (
+                known is None and (accumulator := self.new_accumulator(func, task)) is None
+            ):
                 if self.memory_tracker is None:
                     return self._run_slow_path(func, types, args, kwargs or {})
                 return self._run_slow_path_tracked(func, types, args, kwargs or {})
@@ -125,7 +129,9 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
                 raise
             answer = False
         if answer is not True:
-            self._record_first(func, self.prices[func], args, kwargs or {}, out)
+            self.record_first(func, self.prices[func], args, kwargs or {}, out)
+        elif known is None:
+            self.keep(func, accumulator)
         if self.memory_tracker is not None:
             self.memory_tracker.after(accumulator.context, accumulator.phase, func, args, kwargs, out)
         return out
@@ -153,7 +159,7 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         if self.clock is not None:
             call = self.clock.timed(call)
         out = call(*args, **kwargs)
-        self._record_first(func, price, args, kwargs, out)
+        self.record_first(func, price, args, kwargs, out)
         return out
 
     def _run_otherwise(self, price: OpPricing, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -290,44 +296,6 @@ class RecordingMode(HasModuleStack, CapturesWork, DispatchMode):
         except BaseException:
             pop_mode(self)
             raise
-
-    def _record_first(
-        self, func: OpOverload, price: OpPricing, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
-    ) -> None:
-        """Record the first call of an operator in a module and phase, and let later ones take the fast path."""
-        resized = self.memory_tracker is not None and self.memory_tracker.may_resize(func)
-        if self._jit_traces or self.call_log is not None or resized:
-            self.record(price, args, kwargs, out)
-            return
-        stack, task = self.module_stack, graph_task_id()
-        top = stack.entries[-1]
-        context, phase = (top[0], top[3]) if task < 0 else stack.attribute_backward(task)
-        accumulator = price.accumulator(context, phase)
-        if accumulator is None:
-            self.record(price, args, kwargs, out)
-            return
-        if self.clock is not None:
-            self.clock.watch(accumulator)
-        record = accumulator.record
-        try:
-            answer = record(accumulator, out, record.complete(*args, **kwargs) if kwargs else args)
-        except SymbolicSizeError:
-            answer = False
-        except Exception as error:  # as above
-            if raised_by_signal_handler(error):
-                raise
-            answer = False
-        if answer is not True:
-            # The fast path takes no estimates, no complex numbers and no symbolic sizes; or the formula failed.
-            self.record(price, args, kwargs, out)
-            return
-        if not accumulator.is_concrete():
-            check_whole(price.op, accumulator.counts())
-        self.accumulators.append(accumulator)
-        fast_path = context.fast_path if phase is FORWARD else context.fast_path_in(phase)
-        first = fast_path.setdefault(id(func), accumulator)
-        if first is not accumulator:
-            first.others = {**(first.others or {}), accumulator.dtype: accumulator}
 
     def record(
         self, price: OpPricing, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, estimate: str = ""

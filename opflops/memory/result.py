@@ -77,7 +77,7 @@ def _device_memory(
             phase_peaks[phase] = max(phase_peaks.get(phase, 0), base + live)
             for path in ancestry(resolve(context.path)) if context.path else ():
                 module_peaks[path] = max(module_peaks.get(path, 0), base + live)
-    end_of_forward, kept = device.end_of_forward or (-base, [])
+    end_of_forward, kept = tracker.ends_of_forward.get(device, (-base, []))
     saved: dict[str, int] = {}
     for each in kept:
         if each.size and each.category == ACTIVATION and each.owner is not None:

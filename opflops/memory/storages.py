@@ -10,6 +10,8 @@ from opflops.memory.timeline import Timeline
 from opflops.records.memory import CATEGORIES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from opflops.attribution.module_context import ModuleContext
 
 PARAMETER, GRADIENT, OPTIMIZER, BUFFER, INPUT, ACTIVATION, TEMPORARY = range(len(CATEGORIES))
@@ -66,6 +68,7 @@ class DeviceMemory:
         source: The code and the instruction where it was highest.
         timeline: What was alive after each operator.
         peaks: The highest, by phase and module context.
+        backward_began: Whether a backward pass has begun.
     """
 
     def __init__(self, name: str) -> None:
@@ -75,10 +78,7 @@ class DeviceMemory:
         self.highest = -(2**63)
         self.source: tuple[Any, int] | None = None
         self.timeline = Timeline()
-        # Whether a backward pass began, and the highest that was live then, or else when the outermost module returned,
-        # with what autograd kept.
         self.backward_began = False
-        self.end_of_forward: tuple[int, list[StorageRecord]] | None = None
         self.peaks: defaultdict[str, dict[ModuleContext, int]] = defaultdict(dict)
 
 
@@ -101,8 +101,7 @@ class Storages:
         self.in_order: list[DeviceMemory] = []
         self.only_device: Any = None
         self._rounded = rounded
-        # To bind it takes an object for each record.
-        self._on_death = self._died
+        self._on_death = _remover(weakref.ref(self))
 
     def add(self, storage: Any, size: int, born: int) -> NotedRecord:
         """Make the record of a storage that is not counted yet."""
@@ -152,7 +151,7 @@ class Storages:
         device = record.device
         if self._rounded_size(size) == record.size:
             return
-        self._died(record)
+        self._on_death(record)
         if size:
             new = self.add(storage, size, number)
             new.category, new.owner = (record.category, record.owner) if record.category != INPUT else (TEMPORARY, None)
@@ -160,11 +159,18 @@ class Storages:
                 new.device = device
                 device.live += new.size
 
-    def _died(self, record: StorageRecord) -> None:
-        if self.records.get(record.key) is record:
-            del self.records[record.key]
+
+def _remover(reference: weakref.ref[Storages]) -> Callable[[StorageRecord], None]:
+    """Return what removes the record of a storage that has died, and does not keep the records alive."""
+
+    def remove(record: StorageRecord) -> None:
+        storages = reference()
+        if storages is not None and storages.records.get(record.key) is record:
+            del storages.records[record.key]
             device = record.device
             if device is not None:
                 device.live -= record.size
                 if record.category != TEMPORARY:
                     device.timeline.remove(record.born, record.size, record.category)
+
+    return remove

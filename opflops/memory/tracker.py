@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, is_grad_enabled
 from torch.utils._pytree import tree_leaves
 
+from opflops.attribution.weak_callbacks import weak_callback
 from opflops.memory.classifier import StorageClassifier
 from opflops.memory.existing import ExistingTensors
 from opflops.memory.source_lines import SourceLines
@@ -17,6 +18,7 @@ from opflops.memory.storages import (
     BEFORE,
     INPUT,
     OPTIMIZER,
+    DeviceMemory,
     StorageRecord,
     Storages,
 )
@@ -64,6 +66,8 @@ class MemoryTracker(StorageClassifier):
 
     Attributes:
         operators: How many operators have run.
+        ends_of_forward: Of each device: the highest that was live when a backward pass began, or before there was one
+            when the outermost module returned, with what autograd kept.
         compiled: Whether the program called compiled code, which ran in eager mode.
         source_lines: Finds the line of the program that runs.
     """
@@ -72,11 +76,13 @@ class MemoryTracker(StorageClassifier):
         super().__init__(Storages(ALLOCATORS.get(allocator, 1)))
         self.allocator = allocator
         self.operators = 0
+        # Not in the devices, to which the records refer.
+        self.ends_of_forward: dict[DeviceMemory, tuple[int, list[StorageRecord]]] = {}
         self.compiled = False
         # The sequence number of the first node of the block.
         self._first_node = 0
         self._optimizers: WeakSet[Any] = WeakSet()
-        self._existing = ExistingTensors(self._note_unused)
+        self._existing = ExistingTensors(weak_callback(self._note_unused))
         # By the identity of operators, which takes less than their hash.
         self._kinds: dict[int, str] = {}
         self._operators: list[Any] = []
@@ -161,11 +167,12 @@ class MemoryTracker(StorageClassifier):
     def _note_end_of_forward(self, *, by_backward: bool) -> None:
         for device in [*self.storages.devices.values()]:
             if by_backward and not device.backward_began:
-                device.backward_began, device.end_of_forward = True, None
-            best = device.end_of_forward
+                device.backward_began = True
+                self.ends_of_forward.pop(device, None)
+            best = self.ends_of_forward.get(device)
             if (by_backward or not device.backward_began) and (best is None or device.live > best[0]):
                 kept = [each for each in [*self.records.values()] if each.device is device and each.owner is not None]
-                device.end_of_forward = device.live, kept
+                self.ends_of_forward[device] = device.live, kept
 
     def see_optimizer(self, optimizer: Any) -> None:
         """Count the state of an optimizer, and the gradients that it is given."""

@@ -11,7 +11,7 @@ of its own; the layers of ``torch.ao.quantization.QuantWrapper`` and of a ``Peft
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -204,8 +204,14 @@ class ClassNames(dict[type, str]):
         return name
 
 
+class HasPath(Protocol):
+    """What has the path of a module."""
+
+    path: str
+
+
 def named_paths(
-    top: torch.nn.Module, path: str, known: Mapping[int, tuple[object, str]] | None = None
+    top: torch.nn.Module, path: str, known: Mapping[int, HasPath] | None = None
 ) -> dict[int, tuple[torch.nn.Module, str]]:
     """Return a module and all below it with their paths, by identity, in the order of ``named_modules()``.
 
@@ -214,7 +220,7 @@ def named_paths(
     Args:
         top: The module.
         path: Its path.
-        known: The modules that have a path already: pairs of anything and the path, by identity.
+        known: What has the paths of modules that have one already, by identity.
     """
     found: dict[int, tuple[torch.nn.Module, str]] = {}
     stack = [(top, path)]
@@ -224,14 +230,14 @@ def named_paths(
         if key in found:
             continue
         if known and key in known:
-            path = known[key][1]
+            path = known[key].path
         children = module._modules
         if not children:
             found[key] = module, path
             continue
         wrapped = wrapped_attribute(module)
         if wrapped and known and (inner := id(unwrap(module))) in known:
-            path = known[inner][1]
+            path = known[inner].path
         found[key] = module, path
         # A statement takes no function calls.
         stack += [

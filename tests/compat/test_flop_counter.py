@@ -611,6 +611,14 @@ def test_shapes_alone_give_flops():
         sdpa_backward_flop_count((2, 8, 5, 16), query, key, value)
 
 
+def test_the_package_has_the_names_of_pytorchs_module():
+    """So the import of either can be changed; what is not there is an error."""
+    for name in ("FlopCounterMode", "flop_registry", "register_flop_formula", "sdpa_flop_count", "shape_wrapper"):
+        assert getattr(opflops.compat, name) is getattr(opflops.compat.flop_counter, name)
+    with pytest.raises(AttributeError, match=r"'opflops\.compat' has no attribute 'FlopCounter'"):
+        _ = opflops.compat.FlopCounter
+
+
 def test_a_wrapped_formula_gets_shapes():
     """Of tensors in lists, too."""
     assert shape_wrapper(lambda given, n, *, out_shape: (given, n, out_shape))([X, X], 3, out_val=(X,)) == (

@@ -121,6 +121,7 @@ def test_a_formula_of_the_registry_takes_tensors_or_shapes(packet, args, flops):
     out = packet(*args)
     assert formula(*args, out_val=out) == flops
     assert formula(*args) == flops
+    assert formula(*args, out_val=out, _node_meta={"custom": {}}) == flops
     if not out.is_complex():
         shapes = [tuple(each.shape) for each in args]
         assert formula(*shapes, out_shape=out.shape) == flops
@@ -271,6 +272,22 @@ def test_pytorchs_class_counts_by_exported_formulas():
     assert count_with(of_torch.FlopCounterMode) == wrong
     assert of_torch.flop_registry == before
     assert "removed" in repr(exported)
+
+
+@pytest.mark.no_outer_mode
+def test_pytorchs_cost_model_reads_exported_formulas():
+    """For attention on the CPU, of which its own registry knows nothing: there is time to compute."""
+    from torch.utils import _runtime_estimation as estimation  # noqa: PLC0415 - of the compiler
+
+    q = torch.ones(1, 2, 16, 8)
+    args, packet = (q, q, q), aten._scaled_dot_product_flash_attention_for_cpu
+    out = packet(*args)
+    counted = []
+    with opflops.export_formulas(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(estimation, "flops_to_ns", lambda flops, *_, **__: counted.append(flops) or 1.0)
+        assert estimation.get_compute_time(packet, args, {}, out, {q.dtype}, node_meta={}) == 1.0
+    assert counted == [2 * 2 * 2 * 16 * 16 * 8]
+    assert estimation.get_compute_time(packet, args, {}, out, {q.dtype}) == 0
 
 
 def test_an_export_is_undone_once_the_last_one_is():
