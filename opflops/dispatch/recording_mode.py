@@ -269,7 +269,7 @@ class RecordingMode(HasModuleStack, CapturesWork, FirstCalls, DispatchMode):
 
     def _decompose_untraced(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a composite operator as it is, for the tracer; count what it decomposes into, on fake tensors."""
-        out = func(*args, **kwargs)
+        out = recorded_by_jit(func, func)(*args, **kwargs)
         with untraced((args, kwargs), all_tensors=True) as (given, reason):
 
             def run() -> None:

@@ -23,7 +23,13 @@ jit_state = torch._C._get_tracing_state
 
 _TRACER = torch._C._dispatch_key_parse("Tracer")
 # Operators that torch.jit.trace does not record itself, since it records the operators that they call.
-_RECORDED_INSIDE = frozenset({torch.ops.aten.convolution.default})
+_RECORDED_INSIDE = frozenset(
+    getattr(torch.ops.aten, name)
+    for name in (
+        *("convolution", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
+        *("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"),
+    )
+)
 
 
 @contextmanager
@@ -56,7 +62,7 @@ def recorded_by_jit(op: Any, call: Callable[..., Any]) -> Callable[..., Any]:
         op: The operator that a mode handles.
         call: A function that runs it.
     """
-    if op not in _RECORDED_INSIDE or jit_state() is None:
+    if getattr(op, "overloadpacket", None) not in _RECORDED_INSIDE or jit_state() is None:
         return call
 
     direct = call_of(call) if isinstance(call, OpOverload) else call

@@ -17,6 +17,7 @@ from torch import SymBool, SymFloat, SymInt, Tensor
 from torch._guards import TracingContext
 from torch._ops import _len_torch_dispatch_stack_pre_dispatch
 from torch._subclasses.functional_tensor import FunctionalTensor
+from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_map
 
 from opflops.torch_internals.dispatch import modes_disabled
@@ -105,7 +106,8 @@ class _ExampleSizes:
     def tensor(self, value: Tensor) -> Tensor:
         """Return a meta tensor for one of symbolic sizes, or a new tensor for any if all are asked for."""
         value = _without_functional_wrapper(value)
-        if value.is_nested or value.layout is not torch.strided:
+        # A parameter of a lazy module has no shape yet.
+        if is_lazy(value) or value.is_nested or value.layout is not torch.strided:
             return value
         shape, strides = value.shape, value.stride()
         sizes, steps = [*map(self.size, shape)], [*map(self.size, strides)]
