@@ -32,9 +32,9 @@ Python functions instead of the operators, where they exist: 0.58, 0.56 and 0.67
 would have to choose overloads as the dispatcher does. One fifth of the overhead of ``FlopCounterMode``: 0.83, 2.07 and
 0.78. So one fifth of its overhead is possible for modules, but neither for operators nor in training.
 
-What a block leaves to the garbage collector is collected during any contender, also the plain one, so the last line says
-too little: with all collections counted for whose garbage it was, the line before measures 3.56 where it measures 3.1,
-and the code before shapes and parameters 3.4 to 3.8.
+What a block leaves to the garbage collector is collected during any contender, also the plain one, so the last line
+says too little: with collections counted for whose garbage it was, the line before measures 3.56 where it measures
+3.0 to 3.2, and the code before shapes and parameters 3.4 to 3.8.
 
 Tried without gain, and left out: a cache of costs by shapes (building the key takes as long as most formulas, and
 formulas read more than shapes); keeping the module paths from block to block (they must be walked to check that they
