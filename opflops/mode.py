@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from abc import ABCMeta
 from dataclasses import replace
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -14,9 +13,13 @@ from opflops.attribution.root_modules import RootModules
 from opflops.attribution.threads import BlockThread, begin_block, counts_here, end_block
 from opflops.dispatch.composite_formulas import intercept_composites
 from opflops.dispatch.mode_arguments import (
-    FORGOTTEN_PARENTHESES,
+    IN_INFERENCE_MODE,
+    IN_OPERATOR,
     NOT_CALLABLE,
+    NOT_COUNTING,
     NOT_ENTERED,
+    OTHER_THREAD,
+    NeedsInstance,
     advise,
     check_causal,
     check_flags,
@@ -32,7 +35,13 @@ from opflops.pricing.schema_binding import PricingRule
 from opflops.profile.profile import Profile
 from opflops.profile.trace_annotation import keep_recordings
 from opflops.records.arguments import explain_arguments
-from opflops.torch_internals.mode_stack import leave_mode, take_off, take_off_ended
+from opflops.torch_internals.mode_stack import (
+    inference_mode_changed,
+    leave_mode,
+    modes_are_seen,
+    take_off,
+    take_off_ended,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -51,31 +60,6 @@ if TYPE_CHECKING:
 Causal = Literal["dense", "exact"]
 
 
-class _NeedsInstance(ABCMeta):
-    """The class of :class:`OpFlopMode`, which says what is wrong with ``with OpFlopMode as m:``.
-
-    It is one of ``ABCMeta``, so that a subclass of the mode can be an abstract class too.
-    """
-
-    def __enter__(cls) -> NoReturn:
-        raise ArgumentError(FORGOTTEN_PARENTHESES)
-
-    def __exit__(cls, *_: object) -> None:
-        """Do nothing; Python looks for this method before it enters a block."""
-
-
-_NOT_COUNTING = (
-    "This OpFlopMode is not counting, so it has no block to end: __exit__ was called once too often, or before "
-    "__enter__. A with statement calls both, once each: with OpFlopMode() as m: ..."
-)
-_OTHER_THREAD = (
-    "This OpFlopMode counts in the thread that its block began in, and the block cannot end in another one. Let it end "
-    "there. OpFlopMode(threads=True) counts the modules of other threads, too."
-)
-_IN_OPERATOR = (
-    "This OpFlopMode is running an operator, and its block cannot end before that has ended. Call __exit__ outside the "
-    "operator."
-)
 # Modes that are still on the stack of their thread, although their blocks have ended.
 _abandoned: list[OpFlopMode] = []
 
@@ -86,7 +70,7 @@ def _take_off_abandoned() -> None:
         mode.leave_stack_late()
 
 
-class OpFlopMode(CallbackMode, metaclass=_NeedsInstance):
+class OpFlopMode(CallbackMode, metaclass=NeedsInstance):
     """Count the arithmetic of every operator that runs inside a ``with`` block, for the module that called it.
 
     Results are the same with and without it. Entering the mode starts a new count: two blocks on one object do not add
@@ -183,8 +167,8 @@ class OpFlopMode(CallbackMode, metaclass=_NeedsInstance):
         self._block: BlockThread | None = None
         self._in_block: bool = False  # until everything that a block changed is as it was
         self._on_stack = self._tracks_now = self._intercepts = False
-        # Whether another mode that ended took this one off the stack.
-        self._cut_short: bool = False
+        # What ended the counting before the block: a key of CUT_SHORT_REMARKS.
+        self._cut_short: str = ""
 
     @property
     def cells(self) -> list[Accumulator]:
@@ -241,7 +225,7 @@ class OpFlopMode(CallbackMode, metaclass=_NeedsInstance):
     def _begin_mode(self) -> None:
         if _abandoned:
             _take_off_abandoned()
-        self._in_block, self._block, self._cut_short = True, None, False
+        self._in_block, self._block, self._cut_short = True, None, ""
         self._start_afresh(RootModules(self._root, self._models))
         if self._memory:
             self._begin_memory()
@@ -275,7 +259,11 @@ class OpFlopMode(CallbackMode, metaclass=_NeedsInstance):
         problem = self._leave_stack()
         if not problem:
             self._end_mode()
-        elif self._in_block and (exception[:1] == (GeneratorExit,) or (problem is _IN_OPERATOR and any(exception))):
+        elif self._in_block and (
+            problem is IN_INFERENCE_MODE
+            or exception[:1] == (GeneratorExit,)
+            or (problem is IN_OPERATOR and any(exception))
+        ):
             # A generator is closed wherever Python collects it, and cannot be closed again. An interruption may come
             # while PyTorch runs an operator for the mode, and hide behind no other error.
             self._abandon()
@@ -286,15 +274,19 @@ class OpFlopMode(CallbackMode, metaclass=_NeedsInstance):
         """Leave the stack of dispatch modes; return why this cannot be done here and now, or nothing."""
         block = self._block
         if not self._in_block or block is None:
-            return _NOT_COUNTING
+            return NOT_COUNTING
         if block.thread != get_ident():
-            return _OTHER_THREAD if block.thread_is_alive else ""
+            return OTHER_THREAD if block.thread_is_alive else ""
+        if inference_mode_changed(self):
+            return IN_INFERENCE_MODE
+        unseen = not modes_are_seen()
         if leave_mode(self):
             self._on_stack = False
+            self._cut_short = "inference" if unseen else ""
             return ""
         # PyTorch takes off the mode on top, whichever is left.
-        self._cut_short = take_off_ended()
-        return "" if self._cut_short else _IN_OPERATOR
+        self._cut_short = "mode" if take_off_ended() else ""
+        return "" if self._cut_short else IN_OPERATOR
 
     def _leave_mode_late(self) -> None:
         block = self._block
@@ -330,6 +322,8 @@ class OpFlopMode(CallbackMode, metaclass=_NeedsInstance):
 
     def leave_stack_late(self) -> None:
         """Leave the stack of dispatch modes of this thread, long after the block. For internal use."""
+        if inference_mode_changed(self):
+            return
         if leave_mode(self) or not self._in_block or self._block is None or not self._block.thread_is_alive:
             take_off(self)
             self.count_only_where(None)

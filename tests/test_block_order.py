@@ -570,3 +570,55 @@ def test_a_count_inside_a_block_leaves_the_block_as_it_was():
         assert count(YOURS, X).total.macs == MACS_YOURS
         MINE(X)
     assert mode.profile.by("module").keys() >= {"Linear"}
+
+
+LINEAR, ROW = nn.Linear(4, 3, bias=False), torch.ones(1, 4)
+
+
+def test_a_block_may_end_inside_an_inference_mode_that_began_in_it():
+    """PyTorch restores at the end of that mode what was before it, so the block's mode must still be there then."""
+    mode = OpFlopMode()
+    mode.__enter__()
+    LINEAR(ROW)
+    with torch.inference_mode():
+        LINEAR(ROW)
+        mode.__exit__(None, None, None)
+        LINEAR(ROW)
+    assert mode.total.macs == 24
+    assert mode.profile.remarks == ()
+    LINEAR(ROW).sum().backward()
+    with OpFlopMode() as another:
+        LINEAR(ROW)
+    assert (another.total.macs, mode.total.macs) == (12, 24)
+
+
+def test_blocks_that_end_inside_an_inference_mode_do_not_pile_up():
+    """The next block outside of it takes the ended ones off."""
+    before = torch._C._len_torch_dispatch_stack()
+    for _ in range(3):
+        mode = OpFlopMode()
+        mode.__enter__()
+        with torch.inference_mode():
+            LINEAR(ROW)
+            mode.__exit__(None, None, None)
+            with OpFlopMode() as inside:
+                LINEAR(ROW)
+        assert (mode.total.macs, inside.total.macs) == (12, 12)
+    with OpFlopMode():
+        pass
+    assert torch._C._len_torch_dispatch_stack() == before
+
+
+def test_a_block_that_outlives_its_inference_mode_says_what_is_missing():
+    """PyTorch shows the mode no operators then."""
+    mode = OpFlopMode()
+    with torch.inference_mode():
+        mode.__enter__()
+        LINEAR(ROW)
+    LINEAR(ROW)
+    mode.__exit__(None, None, None)
+    assert mode.total.macs == 12
+    assert "after the end of torch.inference_mode" in mode.profile.remarks[0]
+    with OpFlopMode() as another:
+        LINEAR(ROW)
+    assert another.total.macs == 12

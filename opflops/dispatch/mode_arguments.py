@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import Tensor, nn
 
@@ -16,9 +17,35 @@ _BLOCK = "with OpFlopMode() as m: model(x)."
 FORGOTTEN_PARENTHESES = f"OpFlopMode needs parentheses, which make the mode: {_BLOCK}"
 NOT_CALLABLE = f"An OpFlopMode is not called and is no decorator. It counts what runs in its block: {_BLOCK}"
 NOT_ENTERED = f"Nothing was counted, since this OpFlopMode has not been entered. Run the model in its block: {_BLOCK}"
+NOT_COUNTING = (
+    "This OpFlopMode is not counting, so it has no block to end: __exit__ was called once too often, or before "
+    "__enter__. A with statement calls both, once each: with OpFlopMode() as m: ..."
+)
+OTHER_THREAD = (
+    "This OpFlopMode counts in the thread that its block began in, and the block cannot end in another one. Let it end "
+    "there. OpFlopMode(threads=True) counts the modules of other threads, too."
+)
+IN_OPERATOR = (
+    "This OpFlopMode is running an operator, and its block cannot end before that has ended. Call __exit__ outside the "
+    "operator."
+)
+IN_INFERENCE_MODE = "The inference mode that runs began inside the block."
 CAUSAL = ("dense", "exact")
 _FOR_TABLES = ("depth", "top", "columns", "sort", "tablefmt", "expand", "numbers", "width", "by")
 _FOR_COUNT = ("backward", "optimizer", "dynamic_shapes", "device", "time_limit")
+
+
+class NeedsInstance(ABCMeta):
+    """The class of :class:`OpFlopMode`, which says what is wrong with ``with OpFlopMode as m:``.
+
+    It is one of ``ABCMeta``, so that a subclass of the mode can be an abstract class too.
+    """
+
+    def __enter__(cls) -> NoReturn:
+        raise ArgumentError(FORGOTTEN_PARENTHESES)
+
+    def __exit__(cls, *_: object) -> None:
+        """Do nothing; Python looks for this method before it enters a block."""
 
 
 def advise(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:

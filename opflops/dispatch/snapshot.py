@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from opflops.records.modules import ModuleRecord
 
 
-def snapshot(modes: Sequence[RecordingMode], *, uncounted: Mapping[str, int], cut_short: bool = False) -> Profile:
+def snapshot(modes: Sequence[RecordingMode], *, uncounted: Mapping[str, int], cut_short: str = "") -> Profile:
     """Make an immutable profile of the accumulators of a block's modes.
 
     Args:
         modes: The mode of the block, and those of other threads.
         uncounted: The calls of modules in other threads that no mode counted, by module.
-        cut_short: Whether another mode that ended inside the block ended the counting.
+        cut_short: What ended the counting before the block, a key of ``CUT_SHORT_REMARKS``; "" for nothing.
 
     Raises:
         FormulaError: A count is not a whole number, or is less than 0.
@@ -56,7 +56,7 @@ def _calls_of_models(modules: Sequence[ModuleRecord]) -> dict[str, int]:
     return {path: number for path, number in called.items() if not called.keys() & {*ancestry(path)[:-1]}}
 
 
-def _snapshot(modes: Sequence[RecordingMode], uncounted: Mapping[str, int], cut_short: bool) -> Profile:
+def _snapshot(modes: Sequence[RecordingMode], uncounted: Mapping[str, int], cut_short: str) -> Profile:
     # Overloads of one operator have accumulators of their own, but share a row.
     gathered: dict[tuple[ModuleContext, AccumulatorKey], list[Accumulator]] = {}
     for mode in modes:
@@ -119,12 +119,14 @@ def recordings_of(logs: Sequence[CallLog], resolve: Callable[[str], str]) -> Rec
     )
 
 
-def _remarks(uncounted: Mapping[str, int], cut_short: bool) -> tuple[str, ...]:
+def _remarks(uncounted: Mapping[str, int], cut_short: str) -> tuple[str, ...]:
     if not uncounted and not cut_short:
         return ()
-    from opflops.report.notes import CUT_SHORT_REMARK, uncounted_remark  # noqa: PLC0415 - keeps import opflops fast
+    from opflops.report.notes import CUT_SHORT_REMARKS, uncounted_remark  # noqa: PLC0415 - keeps import opflops fast
 
-    return ((CUT_SHORT_REMARK,) if cut_short else ()) + ((uncounted_remark(uncounted),) if uncounted else ())
+    return ((CUT_SHORT_REMARKS[cut_short],) if cut_short else ()) + (
+        (uncounted_remark(uncounted),) if uncounted else ()
+    )
 
 
 def _row(path: str, key: AccumulatorKey, parts: list[Accumulator], *, site: str) -> Row:

@@ -177,11 +177,17 @@ def _unpriced_notes(rows: Sequence[Row]) -> list[str]:
 
 
 _MISSING = "Not counted: "
-CUT_SHORT_REMARK = (
-    f"{_MISSING}what ran after another dispatch mode ended that began before the block. PyTorch then takes off the "
-    "mode that began last. End modes in the opposite order as they begin."
-)
-"""The sentence about a block inside which a mode ended that is none of opflops."""
+CUT_SHORT_REMARKS = {
+    "mode": (
+        f"{_MISSING}what ran after another dispatch mode ended that began before the block. PyTorch then takes off the "
+        "mode that began last. End modes in the opposite order as they begin."
+    ),
+    "inference": (
+        f"{_MISSING}what ran after the end of torch.inference_mode, in which the block began. PyTorch then shows the "
+        "mode no operators. Begin the block before it, or end the block first."
+    ),
+}
+"""Sentences about blocks in which PyTorch ended the counting: by a mode that is none of opflops, by inference mode."""
 
 
 def uncounted_remark(calls: Mapping[str, int]) -> str:

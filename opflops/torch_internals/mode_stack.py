@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import is_inference_mode_enabled
 from torch.utils import _python_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -65,6 +66,8 @@ class DispatchMode(HasExit, TorchDispatchMode):
     calls, and :func:`opflops.torch_internals.compiler.run_modes_uncompiled` says so to the compiler.
     """
 
+    # Whether the mode was entered inside torch.inference_mode.
+    in_inference_mode = False
     # While the mode is taken off from below others: its index, and these.
     _modes_above: tuple[int, list[Any]] | None = None
 
@@ -104,6 +107,7 @@ class DispatchMode(HasExit, TorchDispatchMode):
 
     def _begin_mode(self) -> None:
         """Begin to receive operators."""
+        self.in_inference_mode = is_inference_mode_enabled()
         TorchDispatchMode.__enter__(self)
 
     def _leave_mode(self, *_exception: object) -> None:
@@ -120,6 +124,22 @@ class DispatchMode(HasExit, TorchDispatchMode):
         if not leave_mode(self):
             take_off(self)
         self._exit = None
+
+
+def modes_are_seen() -> bool:
+    """Return whether operators reach the dispatch modes of this thread, if there are any.
+
+    They do not after ``torch.inference_mode``, if they were entered inside: its end restores what was before.
+    """
+    return bool(torch._C._dispatch_tls_is_dispatch_key_included(torch._C.DispatchKey.Python))
+
+
+def inference_mode_changed(mode: DispatchMode) -> bool:
+    """Return whether ``torch.inference_mode`` began, or was switched off, after a mode, and is so still.
+
+    Its end restores that operators reach the modes, and with none on the stack every operator would fail then.
+    """
+    return mode.in_inference_mode is not is_inference_mode_enabled() and modes_are_seen()
 
 
 def leave_mode(mode: DispatchMode) -> bool:
