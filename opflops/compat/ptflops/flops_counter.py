@@ -11,18 +11,17 @@ import torch
 from torch import nn
 
 from opflops.compat.model_calls import count_call
+from opflops.compat.module_costs import warn_of
 from opflops.compat.module_hooks import evaluated, hooked
-from opflops.compat.ptflops.convention import FLOPS, PARAMS, Choices, choose
+from opflops.compat.ptflops.choices import FLOPS, PARAMS, Choices, choose, is_among
 from opflops.compat.ptflops.model_report import (
     Format,
     print_model,
     print_operators,
     trainable,
-    warn_of_operators,
-    warn_of_zero_ops,
+    warn_of_unpriced,
 )
 from opflops.compat.ptflops.utils import flops_to_string, params_to_string
-from opflops.compat.unit_prices import packet_name
 from opflops.errors import ArgumentError
 from opflops.records.arguments import describe
 
@@ -36,7 +35,7 @@ _STDOUT = sys.stdout
 
 
 class FLOPS_BACKEND(Enum):  # noqa: N801 - the name of ptflops
-    """Say what counts beside contractions and their biases: ``PYTORCH`` more, ``ATEN`` nothing."""
+    """Say what is printed, modules (``PYTORCH``) or operators (``ATEN``); the figures are the same."""
 
     PYTORCH = "pytorch"
     ATEN = "aten"
@@ -75,7 +74,8 @@ def get_model_complexity_info(
         input_constructor: A function from ``input_res`` to the input: a dict of keyword arguments, or the only
             argument. By default, that is a tensor of one sample with the dtype and the device of the parameters.
         ost: Where to print.
-        verbose: Print which modules and operators count as nothing.
+        verbose: Print which operators have no formula and so count as nothing, and the types of modules whose work is
+            of these alone. Work without multiply-accumulates, such as an activation, is not named.
         ignore_modules: Classes of modules, and operators such as ``torch.ops.aten.mm``, whose work does not count.
         custom_modules_hooks: Hooks by class, ``hook(module, input, output)``, that add to ``module.__flops__``, which
             then replaces what we count for these modules and those below them; and by operator,
@@ -158,16 +158,14 @@ def _count(
 
     with hooked(model, choices.module_hooks, attributes) as modules:
         call = count_call(model, args, keywords, formulas=choices.formulas)
+        warn_of(call.profile.remarks)
         replaced = choices.replaced(model, call, modules)
     figures = choices.module_figures(model, call, replaced)
     samples = 1 if aten or not args else _samples(batch)
-    for op in {row.op: None for row in call.profile.rows if packet_name(row.op) in choices.ignored_operators}:
+    for op in {row.op: None for row in call.profile.rows if is_among(row.op, choices.ignored_operators)}:
         print(f"Warning: {op} operation is ignored", file=form.stream)
     if verbose:
-        if aten:
-            warn_of_operators(call, choices, form)
-        else:
-            warn_of_zero_ops(model, call, figures, choices, form)
+        warn_of_unpriced(call, replaced, form, by_module=not aten)
     if per_layer:
         if aten:
             print_operators(model, call, choices, replaced, form)
