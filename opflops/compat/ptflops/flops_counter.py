@@ -70,7 +70,7 @@ def get_model_complexity_info(
         input_res: The shape of its input without the batch, such as ``(3, 224, 224)``.
         print_per_layer_stat: Print the model with the parameters and multiply-accumulates of each module, or with the
             backend ``aten`` the operators of the model and of its children.
-        as_strings: Return texts with units, such as ``"4.13 GMac"`` and ``"25.56 M"``, and else integers.
+        as_strings: Return texts with units, such as ``"4.09 GMac"`` and ``"25.56 M"``, and else integers.
         input_constructor: A function from ``input_res`` to the input: a dict of keyword arguments, or the only
             argument. By default, that is a tensor of one sample with the dtype and the device of the parameters.
         ost: Where to print.

@@ -18,10 +18,11 @@ from opflops.compat.thop.vision import basic_hooks
 from opflops.compat.thop.vision.basic_hooks import CountedByOperators, zero_ops
 from opflops.errors import ArgumentError
 from opflops.records.arguments import describe
+from opflops.records.rows import ancestry
 from opflops.torch_internals.modules import named_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable
+    from collections.abc import Callable, Iterable
 
     Hook = Callable[..., Any]
     LayerInfo = dict[str, tuple[float, float, "LayerInfo"]]
@@ -239,12 +240,15 @@ def _print_rules(
     model.apply(visit)
 
 
-def _print_missing(model: nn.Module, missing: Container[str], paths: Mapping[int, str]) -> None:
+def _print_missing(model: nn.Module, missing: Iterable[str], paths: Mapping[int, str]) -> None:
     """Print the classes of modules that call operators without a formula."""
+    registered = set(paths.values())
+    # A module that the model does not register stands for the one that called it.
+    callers = {next((above for above in reversed(ancestry(path)) if above in registered), "") for path in missing}
     found: dict[type, None] = {}
 
     def visit(module: nn.Module) -> None:
-        if paths[id(module)] in missing:
+        if paths[id(module)] in callers:
             found[type(module)] = None
 
     model.apply(visit)
