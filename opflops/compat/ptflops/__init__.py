@@ -1,12 +1,12 @@
 """A drop-in for ptflops 0.7.5: ``from opflops.compat.ptflops import get_model_complexity_info``.
 
 The first number is opflops' ``macs``: the multiply-accumulates of contractions, which are matmul, convolution,
-attention and the matrices of recurrent networks. They count in every dtype, wherever they run, in a module, a function or
-a fused kernel, and each once. All other work counts 0: :func:`opflops.count` has it in ``total.ops``. Of a model that
-computes with floating-point numbers alone the first number is ``opflops.count(model, x).total.macs``; that of integers
-and of quantized numbers counts here as well. ResNet-50 at 224 has ``"4.09 GMac"`` with both backends; ptflops prints
-``"4.13 GMac"`` with its backend ``pytorch``, and ``4089185256`` instead of ``4089184256`` with ``aten``, since it counts
-the 1000 biases of the last layer.
+attention and the matrices of recurrent networks. They count in every dtype, wherever they run, in a module, a function
+or a fused kernel, and each once. All other work counts 0: :func:`opflops.count` has it in ``total.ops``. Of a model
+that computes with floating-point numbers alone the first number is ``opflops.count(model, x).total.macs``; that of
+integers and of quantized numbers counts here as well. ResNet-50 at 224 has ``"4.09 GMac"`` with both backends; ptflops
+prints ``"4.13 GMac"`` with its backend ``pytorch``, and ``4089185256`` instead of ``4089184256`` with ``aten``, since
+it counts the 1000 biases of the last layer.
 
 Parameters are those that require a gradient, as in ptflops. Where ptflops prints something else:
 

@@ -1,12 +1,12 @@
 """A drop-in for thop 0.1.1: ``from opflops.compat.thop import profile, clever_format``.
 
 The first number is opflops' ``macs``: the multiply-accumulates of contractions, which are matmul, convolution,
-attention and the matrices of recurrent networks. They count in every dtype, wherever they run, in a module, a function or
-a fused kernel, and each once. All other work, such as ReLU, norms, pools, softmax, biases and additions, counts 0;
+attention and the matrices of recurrent networks. They count in every dtype, wherever they run, in a module, a function
+or a fused kernel, and each once. All other work, such as ReLU, norms, pools, softmax, biases and additions, counts 0;
 :func:`opflops.count` has it in ``total.ops``. Of a model that computes with floating-point numbers alone the first
 number is ``float(opflops.count(model, x).total.macs)``; that of integers and of quantized numbers counts here as well.
-ResNet-50 at 224 has 4089184256.0; thop prints 4133742592.0, since it counts four for each element of a batch norm,
-and the average pooling.
+ResNet-50 at 224 has 4089184256.0; thop prints 4133742592.0, since it counts four for each element of a batch norm, and
+the average pooling.
 
 Where thop prints something else:
 
