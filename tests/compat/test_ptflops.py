@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from opflops import count
 from opflops.compat.ptflops import FLOPS_BACKEND, flops_to_string, get_model_complexity_info, params_to_string
 from opflops.errors import ArgumentError, OpflopsError
 
@@ -162,11 +163,27 @@ def test_an_encoder_layer_counts_the_same_on_its_fast_path(config):
             assert macs_of(layer, (5, 8), backend_specific_config=config) == expected
 
 
-def test_products_of_integers_count():
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("backend", ["pytorch", "aten"])
+def test_products_of_integers_and_of_quantized_numbers_count(backend):
     """And arithmetic on indices does not, nor of integers in other operators."""
     net = Call(lambda _, x: (x.long() + 1) @ torch.ones(4, 3, dtype=torch.int64))
-    for backend in ("pytorch", "aten"):
-        assert macs_of(net, (2, 4), backend=backend) == 2 * 4 * 3
+    assert macs_of(net, (2, 4), backend=backend) == 2 * 4 * 3
+    quantized = torch.ao.nn.quantized.dynamic.Linear(4, 3)
+    assert macs_of(quantized, (2, 4), backend=backend) == 2 * 4 * 3
+    assert macs_of(quantized, (2, 4), backend_specific_config={"count_functional": False}) == 2 * 4 * 3
+
+
+@pytest.mark.parametrize("backend", ["pytorch", "aten"])
+def test_the_figure_is_that_of_count(backend):
+    """A model of convolutions, norms, activations, pools and a head with biases has the macs of opflops.count()."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(3, 2, 1),
+        nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10),
+        nn.Softmax(-1),
+    ).eval()  # fmt: skip
+    expected = 8 * 15 * 15 * 27 + 8 * 8 * 8 * 9 + 80
+    assert macs_of(net, (3, 32, 32), backend=backend) == count(net, torch.rand(1, 3, 32, 32)).total.macs == expected
 
 
 def test_a_shared_layer_counts_once_per_call():
