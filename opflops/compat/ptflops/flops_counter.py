@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from opflops.compat.model_calls import count_call
-from opflops.compat.module_costs import warn_of
-from opflops.compat.module_hooks import evaluated, hooked
+from opflops.compat.module_costs import evaluating, warn_of
+from opflops.compat.module_hooks import hooked
 from opflops.compat.ptflops.choices import FLOPS, PARAMS, Choices, choose, is_among
 from opflops.compat.ptflops.model_report import (
     Format,
@@ -110,7 +110,7 @@ def get_model_complexity_info(
         aten=aten, ignore_modules=ignore_modules, hooks=custom_modules_hooks, config=backend_specific_config
     )
     form = Format(sys.stdout if ost is _STDOUT else ost, flops_units, param_units, output_precision)
-    with evaluated(model):
+    with evaluating(model):
         batch = input_constructor(input_res) if input_constructor else _sample(model, input_res)
         try:
             macs = _count(model, batch, choices, form, aten=aten, per_layer=print_per_layer_stat, verbose=verbose)

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from opflops.compat.model_calls import count_call
-from opflops.compat.module_costs import warn_of
+from opflops.compat.module_costs import evaluating, warn_of
 from opflops.compat.module_figures import inclusive_figures, is_inside, own_figures
-from opflops.compat.module_hooks import evaluated, hooked
+from opflops.compat.module_hooks import hooked
 from opflops.compat.thop import rnn_hooks
 from opflops.compat.thop.utils import print_red
 from opflops.compat.thop.vision import basic_hooks
@@ -174,7 +174,7 @@ def _count(
     def is_hooked(module: nn.Module) -> bool:
         return not leaves_only or next(module.children(), None) is None
 
-    with evaluated(model), torch.no_grad(), hooked(model, hooks, attributes, is_hooked) as modules:
+    with evaluating(model), torch.no_grad(), hooked(model, hooks, attributes, is_hooked) as modules:
         call = count_call(model, tuple(inputs))
         totals = [(module, float(vars(module)[TOTAL_OPS])) for module in modules]
     paths = {identity: path for identity, (_, path) in named_paths(model, call.root).items()}
