@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import threading
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch.nn import functional
 
 from opflops import count
 from opflops.compat.ptflops import FLOPS_BACKEND, flops_to_string, get_model_complexity_info, params_to_string
-from opflops.errors import ArgumentError, OpflopsError
+from opflops.errors import ArgumentError, OpflopsError, UsageWarning
 
 
 class Call(nn.Module):
@@ -422,6 +423,20 @@ def test_what_has_no_formula_is_named(capsys):
         assert capsys.readouterr().out == ""
     finally:
         library._destroy()
+
+
+def test_what_is_not_counted_is_warned_of():
+    """Such as the modules that other threads call."""
+
+    def forward(self, x):
+        thread = threading.Thread(target=self.linear, args=(x,))
+        thread.start()
+        thread.join()
+        return x @ torch.ones(4, 3)
+
+    net = Call(forward, linear=nn.Linear(4, 4))
+    with pytest.warns(UsageWarning, match="thread"):
+        assert macs_of(net, (4,)) == 12
 
 
 def test_the_model_is_left_as_it_was(capsys):

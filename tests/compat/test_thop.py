@@ -1,6 +1,7 @@
 """The drop-in for thop: its interface, multiply-accumulates as its figures, and what it prints."""
 
 import inspect
+import threading
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from opflops.compat.thop import clever_format, profile, profile_origin
 from opflops.compat.thop.profile import register_hooks
 from opflops.compat.thop.rnn_hooks import count_lstm
 from opflops.compat.thop.vision.basic_hooks import count_convNd, zero_ops
-from opflops.errors import ArgumentError, OpflopsError
+from opflops.errors import ArgumentError, OpflopsError, UsageWarning
 
 
 class Call(nn.Module):
@@ -282,6 +283,20 @@ def test_types_without_a_formula_are_reported(capsys):
         assert "[WARN]" not in capsys.readouterr().out
     finally:
         library._destroy()
+
+
+def test_what_is_not_counted_is_warned_of():
+    """Such as the modules that other threads call."""
+
+    def forward(self, x):
+        thread = threading.Thread(target=self.linear, args=(x,))
+        thread.start()
+        thread.join()
+        return x @ torch.ones(4, 3)
+
+    net = Call(forward, linear=nn.Linear(4, 4))
+    with pytest.warns(UsageWarning, match="thread"):
+        assert macs_of(net, (1, 4)) == 12
 
 
 def test_the_model_is_left_as_it_was():
