@@ -124,8 +124,8 @@ def percent(part: float, whole: float, precision: int) -> str:
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Put a model into evaluation mode, and each of its modules back into the mode that it was in."""
     before = [(module, module.training) for module in model.modules()]
-    model.eval()
     try:
+        model.eval()
         yield
     finally:
         for module, training in before:

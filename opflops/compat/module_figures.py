@@ -1,4 +1,4 @@
-"""Add up one figure of each row by module, where some modules have a figure of their own instead."""
+"""Add up the multiply-accumulates of each module, where some modules have a figure of their own instead."""
 
 from __future__ import annotations
 
@@ -7,22 +7,20 @@ from typing import TYPE_CHECKING
 from opflops.records.rows import ancestry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from opflops.records.rows import Row
 
 
 def own_figures(
     rows: Iterable[Row],
-    figure: Callable[[Row], int],
     replaced: Mapping[str, float] | None = None,
     replaced_alone: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
-    """Add up the figures of rows by module path.
+    """Add up the multiply-accumulates of rows, of every dtype, by module path.
 
     Args:
         rows: The rows.
-        figure: What a row counts as.
         replaced: What modules count as together with all modules below them, by path; of two such modules, one of
             which is below the other, the upper one counts.
         replaced_alone: What modules themselves count as; those below them count as ever.
@@ -35,7 +33,7 @@ def own_figures(
 
     for row in rows:
         if row.module not in replaced_alone and not is_inside(row.module, replaced):
-            add(row.module, figure(row))
+            add(row.module, row.cost.macs)
     for path, amount in (*replaced.items(), *replaced_alone.items()):
         if not is_inside(path, replaced, itself=False):
             add(path, amount)

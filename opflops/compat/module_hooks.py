@@ -14,18 +14,6 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def evaluated(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode for a block, and then each of its modules into the mode that it was in."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-@contextmanager
 def hooked(
     model: nn.Module,
     hooks: Mapping[type, Callable[..., Any]],

@@ -11,18 +11,17 @@ import torch
 from torch import nn
 
 from opflops.compat.model_calls import count_call
-from opflops.compat.module_hooks import evaluated, hooked
-from opflops.compat.ptflops.convention import FLOPS, PARAMS, Choices, choose
+from opflops.compat.module_costs import evaluating, warn_of
+from opflops.compat.module_hooks import hooked
+from opflops.compat.ptflops.choices import FLOPS, PARAMS, Choices, choose, is_among
 from opflops.compat.ptflops.model_report import (
     Format,
     print_model,
     print_operators,
     trainable,
-    warn_of_operators,
-    warn_of_zero_ops,
+    warn_of_unpriced,
 )
 from opflops.compat.ptflops.utils import flops_to_string, params_to_string
-from opflops.compat.unit_prices import packet_name
 from opflops.errors import ArgumentError
 from opflops.records.arguments import describe
 
@@ -36,7 +35,7 @@ _STDOUT = sys.stdout
 
 
 class FLOPS_BACKEND(Enum):  # noqa: N801 - the name of ptflops
-    """Say what counts beside contractions and their biases: ``PYTORCH`` more, ``ATEN`` nothing."""
+    """Say what is printed, modules (``PYTORCH``) or operators (``ATEN``); the figures are the same."""
 
     PYTORCH = "pytorch"
     ATEN = "aten"
@@ -71,11 +70,12 @@ def get_model_complexity_info(
         input_res: The shape of its input without the batch, such as ``(3, 224, 224)``.
         print_per_layer_stat: Print the model with the parameters and multiply-accumulates of each module, or with the
             backend ``aten`` the operators of the model and of its children.
-        as_strings: Return texts with units, such as ``"4.13 GMac"`` and ``"25.56 M"``, and else integers.
+        as_strings: Return texts with units, such as ``"4.09 GMac"`` and ``"25.56 M"``, and else integers.
         input_constructor: A function from ``input_res`` to the input: a dict of keyword arguments, or the only
             argument. By default, that is a tensor of one sample with the dtype and the device of the parameters.
         ost: Where to print.
-        verbose: Print which modules and operators count as nothing.
+        verbose: Print which operators have no formula and so count as nothing, and the types of modules whose work is
+            of these alone. Work without multiply-accumulates, such as an activation, is not named.
         ignore_modules: Classes of modules, and operators such as ``torch.ops.aten.mm``, whose work does not count.
         custom_modules_hooks: Hooks by class, ``hook(module, input, output)``, that add to ``module.__flops__``, which
             then replaces what we count for these modules and those below them; and by operator,
@@ -110,7 +110,7 @@ def get_model_complexity_info(
         aten=aten, ignore_modules=ignore_modules, hooks=custom_modules_hooks, config=backend_specific_config
     )
     form = Format(sys.stdout if ost is _STDOUT else ost, flops_units, param_units, output_precision)
-    with evaluated(model):
+    with evaluating(model):
         batch = input_constructor(input_res) if input_constructor else _sample(model, input_res)
         try:
             macs = _count(model, batch, choices, form, aten=aten, per_layer=print_per_layer_stat, verbose=verbose)
@@ -158,16 +158,14 @@ def _count(
 
     with hooked(model, choices.module_hooks, attributes) as modules:
         call = count_call(model, args, keywords, formulas=choices.formulas)
+        warn_of(call.profile.remarks)
         replaced = choices.replaced(model, call, modules)
     figures = choices.module_figures(model, call, replaced)
     samples = 1 if aten or not args else _samples(batch)
-    for op in {row.op: None for row in call.profile.rows if packet_name(row.op) in choices.ignored_operators}:
+    for op in {row.op: None for row in call.profile.rows if is_among(row.op, choices.ignored_operators)}:
         print(f"Warning: {op} operation is ignored", file=form.stream)
     if verbose:
-        if aten:
-            warn_of_operators(call, choices, form)
-        else:
-            warn_of_zero_ops(model, call, figures, choices, form)
+        warn_of_unpriced(call, replaced, form, by_module=not aten)
     if per_layer:
         if aten:
             print_operators(model, call, choices, replaced, form)

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.compat.module_figures import inclusive_figures, is_inside
+from opflops.compat.ptflops.choices import is_among
 from opflops.compat.ptflops.utils import flops_to_string, params_to_string
-from opflops.compat.unit_prices import packet_name
 from opflops.records.rows import ancestry
 from opflops.torch_internals.modules import named_paths
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from opflops.compat.model_calls import CountedCall
-    from opflops.compat.ptflops.convention import Choices
+    from opflops.compat.ptflops.choices import Choices
 
 
 class Format(NamedTuple):
@@ -91,10 +91,10 @@ def print_operators(
     """Print the total, and of the model and each of its children what counts: operators, and classes with a hook."""
     entries: list[tuple[str, str, float]] = []
     for row in call.profile.rows:
-        name, count = packet_name(row.op), choices.figure(row)
-        listed = count or name in choices.priced | choices.stated
-        if listed and name not in choices.ignored_operators and not is_inside(row.module, replaced):
-            entries.append((row.module, name, count))
+        listed = row.cost.macs or is_among(row.op, choices.hooked_operators)
+        ignored = is_among(row.op, choices.ignored_operators) or is_inside(row.module, replaced)
+        if listed and not ignored:
+            entries.append((row.module, row.op.removesuffix("_"), row.cost.macs))
     for module, path in named_paths(model, call.root).values():
         if type(module) in choices.module_hooks and not is_inside(path, replaced, itself=False):
             entries.append((path, type(module).__name__, replaced[path]))
@@ -116,30 +116,13 @@ def _print_group(module: str, entries: Iterable[tuple[str, str, float]], form: F
         print(file=form.stream)
 
 
-def warn_of_zero_ops(
-    model: nn.Module, call: CountedCall, figures: Mapping[str, float], choices: Choices, form: Format
-) -> None:
-    """Name the types of modules that ran and count as nothing, and the operators whose arithmetic counts as nothing."""
-    counted: dict[str, bool] = {}
-    paths = {identity: path for identity, (_, path) in named_paths(model, call.root).items()}
-    called = set(call.profile.called)
-    for module in model.modules():
-        if (path := paths[id(module)]) in called:
-            name = type(module).__name__
-            counted[name] = counted.get(name, False) or bool(figures.get(path))
-    for name, counts in counted.items():
-        if not counts and name not in ("Sequential", "ModuleList"):
-            print(f"Warning: module {name} is treated as a zero-op.", file=form.stream)
-    warn_of_operators(call, choices, form, arithmetic_only=True)
-
-
-def warn_of_operators(call: CountedCall, choices: Choices, form: Format, *, arithmetic_only: bool = False) -> None:
-    """Name the operators that count as nothing, if asked for only those that do floating-point arithmetic."""
-    counts: dict[str, bool] = {}
-    for row in call.profile.rows:
-        works = row.floating and (row.cost.ops or row.cost.transcendentals or not row.priced)
-        if (works or not arithmetic_only) and packet_name(row.op) not in choices.ignored_operators:
-            counts[row.op] = counts.get(row.op, False) or bool(choices.figure(row))
-    for op, counted in counts.items():
-        if not counted:
-            print(f"Warning: {op} operation is treated as a zero-op", file=form.stream)
+def warn_of_unpriced(call: CountedCall, replaced: Mapping[str, float], form: Format, *, by_module: bool) -> None:
+    """Name the operators without a formula, and if asked for the types of modules whose work is of these alone."""
+    rows = [row for row in call.profile.rows if not is_inside(row.module, replaced)]
+    missing = [row for row in rows if not row.priced]
+    counted = {row.module_type for row in rows if row.cost.macs}
+    types = dict.fromkeys(row.module_type for row in missing if row.module_type not in counted)
+    for name in types if by_module else ():
+        print(f"Warning: module {name} is treated as a zero-op.", file=form.stream)
+    for op in dict.fromkeys(row.op for row in missing):
+        print(f"Warning: {op} operation is treated as a zero-op", file=form.stream)

@@ -7,10 +7,10 @@ _PARAM_STEPS = {"M": 10**6, "K": 10**3, "B": 10**9}
 
 
 def flops_to_string(flops: float, units: str | None = None, precision: int = 2) -> str:
-    """Write multiply-accumulates with a unit, as in ``"4.13 GMac"``.
+    """Write multiply-accumulates with a unit, as in ``"4.09 GMac"``.
 
-    >>> flops_to_string(4_130_000_000), flops_to_string(15_000, "MMac", precision=3), flops_to_string(12)
-    ('4.13 GMac', '0.015 MMac', '12 Mac')
+    >>> flops_to_string(4_089_184_256), flops_to_string(15_000, "MMac", precision=3), flops_to_string(12)
+    ('4.09 GMac', '0.015 MMac', '12 Mac')
 
     Args:
         flops: The multiply-accumulates.

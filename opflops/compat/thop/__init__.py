@@ -1,52 +1,40 @@
 """A drop-in for thop 0.1.1: ``from opflops.compat.thop import profile, clever_format``.
 
-The first number is thop's "MACs", and what counts is what thop counts: one for each multiply-accumulate of a
-contraction, without biases, and the operations of a few other layers, below. So figures that thop gets right stay as
-they are: 4133742592.0 for ResNet-50. What differs are its mistakes: work is counted by the operators that run, each
-once, whether a module, a function or a Python operator asked for it. For opflops' own figures use
-:func:`opflops.count`: its ``total.macs`` is of contractions alone, its ``total.flops`` of all arithmetic.
-
-==================================================  ====================================================================
-thop counts                                         as
-==================================================  ====================================================================
-matmul, linear, convolution, attention              1 for each multiply-accumulate; biases 0
-batch, layer, group, instance norm                  2 per element, 1 more for each of weight and bias; RMS norm 1 less
-softmax over rows of n, also inside attention       3n - 1 per row
-average pooling                                     1 per element of the result
-adaptive average pooling                            k + 1 per element of the result, with windows of k
-PReLU                                               1 per element
-interpolation                                       per element of the result 1 (nearest), 5 (linear), 11 (bilinear),
-                                                    31 (trilinear), 259 (bicubic)
-recurrent cells and layers                          1 for each multiply-accumulate, addition and multiplication, biases
-                                                    included
-everything else, such as ReLU, GELU, x + y,         0
-maximum pooling
-==================================================  ====================================================================
+The first number is opflops' ``macs``: the multiply-accumulates of contractions, which are matmul, convolution,
+attention and the matrices of recurrent networks. They count in every dtype, wherever they run, in a module, a function
+or a fused kernel, and each once. All other work, such as ReLU, norms, pools, softmax, biases and additions, counts 0;
+:func:`opflops.count` has it in ``total.ops``. Of a model that computes with floating-point numbers alone the first
+number is ``float(opflops.count(model, x).total.macs)``; that of integers and of quantized numbers counts here as well.
+ResNet-50 at 224 has 4089184256.0; thop prints 4133742592.0, since it counts four for each element of a batch norm, and
+the average pooling.
 
 Where thop prints something else:
 
-==============================================  ========================  ==============================================
-what                                            thop                      here, and why
-==============================================  ========================  ==============================================
-functions, ``x @ y``, ``nn.MultiheadAttention``  0                        as the layer: they run the same operators
-encoder layers in evaluation                    without their attention   with it: the fast path calls no modules inside
-transposed convolutions                         per output position       per input position, which is what each weight
-                                                                          meets
-subclasses of layers, GroupNorm, trilinear      0                         as the layer, as the other norms, as above
-LayerNorm without a bias                        4 per element             3
-LSTM with ``proj_size``                         as without                with the smaller weights, and the projection
-packed sequences                                as the longest            by their lengths
-adaptive pooling, sizes that do not divide      a fraction of a window    the windows as they are
-a layer held by several modules                 by two hooks or more,     once per call; its parameters once
-                                                then for each holder
-a layer as the model itself                     0 parameters              its parameters
-parameters of modules without a rule, or that   not counted               counted: all of ``model.parameters()``
+===============================================  ========================  =============================================
+what                                             thop                      here, and why
+===============================================  ========================  =============================================
+norms, softmax, average pooling, PReLU,          as MACs, 1 to 259 per     0: they multiply and accumulate nothing
+interpolation                                    element
+recurrent cells and layers: biases, and sums     as MACs                   0: they are products and sums of elements
+and products of their gates
+functions, ``x @ y``, ``nn.MultiheadAttention``  0                         as the layer: they run the same operators
+encoder layers in evaluation                     without their attention   with it: the fast path calls no modules
+                                                                           inside
+transposed convolutions                          per output position       per input position, which is what each weight
+                                                                           meets
+subclasses of layers, quantized layers           0                         as the operators that run
+LSTM with ``proj_size``                          as without                with the smaller weights, and the projection
+packed sequences                                 as the longest            by their lengths
+a layer held by several modules                  by two hooks or more,     once per call; its parameters once
+                                                 then for each holder
+a layer as the model itself                      0 parameters              its parameters
+parameters of modules without a rule, or that    not counted               counted: all of ``model.parameters()``
 were not called
-a hook for the model itself                     beside the layers inside  replaces them, as for any other module
-``report_missing``                              all types without a rule  those of them that count as nothing
-the model afterwards                            ``total_ops`` left over   as it was, also if it raised an error
-                                                in its buffers
-==============================================  ========================  ==============================================
+a hook for the model itself                      beside the layers inside  replaces them, as for any other module
+``report_missing``                               types without a rule      types that call operators without a formula
+the model afterwards                             ``total_ops`` left over   as it was, also if it raised an error
+                                                 in its buffers
+===============================================  ========================  =============================================
 
 Existing hooks of ``custom_ops`` work: they add to ``m.total_ops``, and their figure replaces ours. Only modules with a
 hook have that attribute, so a hook cannot read what other modules count as: that is an error. ``register_hooks``

@@ -9,43 +9,26 @@ import torch
 from torch import nn
 
 from opflops.compat.model_calls import count_call
-from opflops.compat.module_figures import inclusive_figures, own_figures
-from opflops.compat.module_hooks import evaluated, hooked
+from opflops.compat.module_costs import evaluating, warn_of
+from opflops.compat.module_figures import inclusive_figures, is_inside, own_figures
+from opflops.compat.module_hooks import hooked
 from opflops.compat.thop import rnn_hooks
 from opflops.compat.thop.utils import print_red
 from opflops.compat.thop.vision import basic_hooks
 from opflops.compat.thop.vision.basic_hooks import CountedByOperators, zero_ops
-from opflops.compat.unit_prices import UPSAMPLING, UnitPrices, packet_name
 from opflops.errors import ArgumentError
 from opflops.records.arguments import describe
+from opflops.records.rows import ancestry
 from opflops.torch_internals.modules import named_paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    from opflops.records.rows import Row
 
     Hook = Callable[..., Any]
     LayerInfo = dict[str, tuple[float, float, "LayerInfo"]]
 
 default_dtype = torch.float64
 """The dtype of ``total_ops`` and ``total_params``, which hooks write to."""
-
-_UPSAMPLING_UNITS = {"nearest": 1, "linear": 5, "bilinear": 11, "bicubic": 224 + 35, "trilinear": 31}
-
-PRICES = UnitPrices(
-    elementwise={"_prelu_kernel": 1},
-    upsampling={name: _UPSAMPLING_UNITS[mode] for mode, names in UPSAMPLING.items() for name in names},
-    bias=0,
-    # (x - mean) / deviation * weight + bias, each step of which is an operation.
-    norm=lambda centered, affine: 1 + centered + affine,
-    softmax=lambda elements, rows: 3 * elements - rows,
-    max_pool=lambda _windows, _results: 0,
-    average_pool=lambda _windows, results: results,
-    adaptive_average_pool=lambda windows, results: windows + results,
-    attention_scale=0,
-)
-"""What counts beside the multiply-accumulates of contractions."""
 
 register_hooks: dict[type, Hook] = {
     nn.ZeroPad2d: zero_ops,
@@ -127,7 +110,8 @@ def profile(
             ``nn.ModuleList`` those below still count.
         verbose: Print which rules are used.
         ret_layer_info: Also return the figures of modules.
-        report_missing: Print which classes have no rule and count as nothing; implies ``verbose``.
+        report_missing: Print which classes of modules call operators that have no formula and so count as nothing;
+            implies ``verbose``. Work without multiply-accumulates, such as an activation, is not reported.
 
     Returns:
         Multiply-accumulates and parameters, as floats; with ``ret_layer_info`` also a dict of the children by name,
@@ -190,29 +174,20 @@ def _count(
     def is_hooked(module: nn.Module) -> bool:
         return not leaves_only or next(module.children(), None) is None
 
-    with evaluated(model), torch.no_grad(), hooked(model, hooks, attributes, is_hooked) as modules:
-        call = count_call(model, tuple(inputs), formulas=_FORMULAS)
+    with evaluating(model), torch.no_grad(), hooked(model, hooks, attributes, is_hooked) as modules:
+        call = count_call(model, tuple(inputs))
         totals = [(module, float(vars(module)[TOTAL_OPS])) for module in modules]
     paths = {identity: path for identity, (_, path) in named_paths(model, call.root).items()}
     containers = (nn.Sequential, nn.ModuleList)
-    figures = own_figures(
-        call.profile.rows,
-        _figure,
-        {paths[id(module)]: total for module, total in totals if not isinstance(module, containers)},
-        {paths[id(module)]: total for module, total in totals if isinstance(module, containers)},
-    )
+    replaced = {paths[id(module)]: total for module, total in totals if not isinstance(module, containers)}
+    alone = {paths[id(module)]: total for module, total in totals if isinstance(module, containers)}
+    rows = call.profile.rows
+    figures = own_figures(rows, replaced, alone)
     if report_missing:
-        _print_missing(model, figures, paths, rules)
+        missing = {row.module for row in rows if not row.priced and row.module not in alone}
+        _print_missing(model, {path for path in missing if not is_inside(path, replaced)}, paths)
+    warn_of(call.profile.remarks)
     return _Counted(sum(figures.values()), inclusive_figures(figures), paths, rules)
-
-
-_FORMULAS = PRICES.formulas()
-_PRICED = frozenset(map(str, _FORMULAS))
-
-
-def _figure(row: Row) -> int:
-    # Products of integers and of quantized numbers count, arithmetic on indices does not.
-    return row.cost.macs + (row.cost.ops if row.floating and packet_name(row.op) in _PRICED else 0)
 
 
 def _check(model: nn.Module, inputs: Iterable[Any], custom_ops: Mapping[type, Hook] | None) -> dict[type, Hook]:
@@ -265,16 +240,17 @@ def _print_rules(
     model.apply(visit)
 
 
-def _print_missing(
-    model: nn.Module, figures: Mapping[str, float], paths: Mapping[int, str], rules: Mapping[type, Hook]
-) -> None:
-    """Print the classes that have no rule, and whose own work counts as nothing."""
-    counts: dict[type, bool] = {}
+def _print_missing(model: nn.Module, missing: Iterable[str], paths: Mapping[int, str]) -> None:
+    """Print the classes of modules that call operators without a formula."""
+    registered = set(paths.values())
+    # A module that the model does not register stands for the one that called it.
+    callers = {next((above for above in reversed(ancestry(path)) if above in registered), "") for path in missing}
+    found: dict[type, None] = {}
 
     def visit(module: nn.Module) -> None:
-        counts[type(module)] = counts.get(type(module), False) or bool(figures.get(paths[id(module)]))
+        if paths[id(module)] in callers:
+            found[type(module)] = None
 
     model.apply(visit)
-    for cls, counted in counts.items():
-        if cls not in rules and not counted:
-            print_red(f"[WARN] Cannot find rule for {cls}. Treat it as zero Macs.")
+    for cls in found:
+        print_red(f"[WARN] Cannot find rule for {cls}. Treat it as zero Macs.")

@@ -11,8 +11,8 @@ _STEPS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "K"))
 def clever_format(nums: Any, format: str = "%.2f") -> Any:
     """Write numbers with a unit each: ``T``, ``G``, ``M``, ``K``, or ``B`` for those up to 1000.
 
-    >>> clever_format([4133742592.0, 25557032.0], "%.3f"), clever_format(1000)
-    (('4.134G', '25.557M'), '1000.00B')
+    >>> clever_format([4089184256.0, 25557032.0], "%.3f"), clever_format(1000)
+    (('4.089G', '25.557M'), '1000.00B')
 
     Args:
         nums: A number, or several.

@@ -1,4 +1,4 @@
-"""thop's rules by name, to be given as values of ``custom_ops``: each but ``zero_ops`` means "count it as ever"."""
+"""thop's rules by name, as values of ``custom_ops``: each but ``zero_ops`` means "count the operators that run"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ptflops counts, as prices of operators, and what its options leave out or replace."""
+"""What the options of ptflops leave out or replace."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import nn
 
-from opflops.compat.module_figures import own_figures
-from opflops.compat.ptflops import aten_formulas
-from opflops.compat.unit_prices import BIASED, UPSAMPLING, UnitPrices, packet_name
+from opflops.compat.module_figures import is_inside, own_figures
 from opflops.errors import ArgumentError
 from opflops.pricing.schemas import overloads_of
 from opflops.records.arguments import describe
@@ -21,38 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from opflops.compat.model_calls import CountedCall
-    from opflops.records.rows import Row
 
-_ACTIVATIONS = ("relu", "hardtanh", "leaky_relu", "_prelu_kernel", "elu", "gelu", "silu")
-
-PYTORCH_PRICES = UnitPrices(
-    elementwise=dict.fromkeys((*_ACTIVATIONS, "add", "mul"), 1),
-    upsampling={name: 1 for names in UPSAMPLING.values() for name in names},
-    bias=1,
-    # Two multiply-adds: by mean and deviation, and by weight and bias.
-    norm=lambda _centered, affine: 1 + (affine > 0),
-    softmax=lambda elements, _rows: elements,
-    max_pool=lambda windows, _results: windows,
-    average_pool=lambda windows, _results: windows,
-    adaptive_average_pool=lambda windows, _results: windows,
-    attention_scale=1,
-)
-"""The backend ``pytorch``; the backend ``aten`` counts contractions and their biases alone."""
-
-DEFORMABLE = frozenset({"torchvision.deform_conv2d"})
-"""Its own formula counts the interpolation, the masks and the bias in ``ops``."""
-
-LAYERS: tuple[type[nn.Module], ...] = (
-    nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
-    nn.ReLU, nn.PReLU, nn.ELU, nn.LeakyReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Softmax,
-    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d,
-    nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
-    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
-    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm,
-    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm, nn.LayerNorm,
-    nn.Linear, nn.Upsample, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention,
-)  # fmt: skip
-"""The layers whose work is that of modules, and not functional."""
+_LAYERS = ("torch.nn.modules.", "torch.ao.nn.")
+_CONTAINERS = ("torch.nn.modules.module", "torch.nn.modules.container", "torch.nn.modules.lazy")
+"""Where PyTorch's own layers are, and what of that holds other modules or is a base class, and computes nothing."""
 
 
 class Choices(NamedTuple):
@@ -61,9 +31,8 @@ class Choices(NamedTuple):
     Attributes:
         ignored: Module types whose work does not count.
         module_hooks: Hooks by module type.
-        formulas: Formulas for the mode.
-        priced: The operators whose ``ops`` count, as rows name them.
-        stated: Those of them whose figure a hook of the caller states, whatever their dtype.
+        formulas: Formulas for the mode, of operators that are ignored or have a hook.
+        hooked_operators: The operators that have a hook.
         ignored_operators: Those that do not count.
         functional: Whether work outside the layers of PyTorch counts.
     """
@@ -71,18 +40,9 @@ class Choices(NamedTuple):
     ignored: frozenset[type]
     module_hooks: dict[type, Callable[..., Any]]
     formulas: dict[Any, Callable[..., Any]]
-    priced: frozenset[str]
-    stated: frozenset[str]
+    hooked_operators: frozenset[str]
     ignored_operators: frozenset[str]
     functional: bool
-
-    def figure(self, row: Row) -> int:
-        """Return what a row counts as."""
-        name = packet_name(row.op)
-        if name in self.stated:
-            return row.cost.ops
-        # Products of integers and of quantized numbers count, arithmetic on indices does not.
-        return row.cost.macs + (row.cost.ops if row.floating and name in self.priced else 0)
 
     def replaced(self, model: nn.Module, call: CountedCall, hooked: Iterable[nn.Module]) -> dict[str, float]:
         """Return what modules count as with all below them, by their paths: hooked ones and ignored ones."""
@@ -92,16 +52,22 @@ class Choices(NamedTuple):
 
     def module_figures(self, model: nn.Module, call: CountedCall, replaced: Mapping[str, float]) -> dict[str, float]:
         """Return what each module itself counts as, by its path."""
-        paths = {identity: path for identity, (_, path) in named_paths(model, call.root).items()}
-        layers = {paths[id(module)] for module in model.modules() if isinstance(module, LAYERS)}
+        rows = call.profile.rows
+        if not self.functional:
+            layers = {path for module, path in named_paths(model, call.root).values() if _is_layer(module)}
+            rows = tuple(row for row in rows if is_inside(row.module, layers))
+        return own_figures(rows, replaced)
 
-        def figure(row: Row) -> int:
-            in_layer = self.functional or any(
-                row.module == path or row.module.startswith(f"{path}.") for path in layers
-            )
-            return self.figure(row) if in_layer else 0
 
-        return own_figures(call.profile.rows, figure, replaced)
+def _is_layer(module: nn.Module) -> bool:
+    """Tell whether a module is a layer of PyTorch, or of a subclass of one."""
+    origins = [cls.__module__ for cls in type(module).__mro__]
+    return any(origin.startswith(_LAYERS) and origin not in _CONTAINERS for origin in origins)
+
+
+def is_among(op: str, packets: frozenset[str]) -> bool:
+    """Tell whether a row's operator is one of some, each of which stands for the one that works in place, too."""
+    return op in packets or (op.removesuffix("_") in packets and not op.endswith("__"))
 
 
 FLOPS, PARAMS = "__flops__", "__params__"
@@ -122,22 +88,18 @@ def choose(
     for key, hook in hooks.items():
         if not callable(hook):
             raise ArgumentError(f"custom_modules_hooks[{key}] must be a function, not {describe(hook)}.")
-    prices: dict[Any, Callable[..., Any]] = aten_formulas.formulas() if aten else PYTORCH_PRICES.formulas()
-    stated: set[str] = set()
+    formulas: dict[Any, Callable[..., Any]] = {}
     for packet in dict.fromkeys((*hooked_packets, *packets)):
         hook = (lambda _inputs, _outputs: 0) if packet in packets else hooks[packet]
-        stated.add(str(packet))
-        prices.pop(packet, None)
         for overload in overloads_of(packet):
             names = [argument.name for argument in schema_of(overload).arguments]
             if "out" not in names and overload.name().rpartition(".")[2] != "out":
-                prices[overload] = _operator_hook(overload, hook)
+                formulas[overload] = _operator_hook(overload, hook)
     return Choices(
         frozenset(types),
         {key: hooks[key] for key in hooked_types if key not in types},
-        prices,
-        frozenset(BIASED | set(map(str, prices)) | (set() if aten else DEFORMABLE)),
-        frozenset(stated),
+        formulas,
+        frozenset(map(str, hooked_packets)),
         frozenset(map(str, packets)),
         functional,
     )
@@ -187,7 +149,7 @@ def _operator_hook(overload: Any, hook: Callable[..., Any]) -> Callable[..., Cos
         while values and arguments[len(values) - 1].has_default_value() and _is_default(values, arguments):
             values.pop()
         results = out if isinstance(out, tuple) else (out,)
-        return Cost(ops=int(hook(tuple(values), results)))
+        return Cost(macs=int(hook(tuple(values), results)))
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     names = [*(argument.name for argument in arguments), "out"]
