@@ -80,6 +80,7 @@ from opflops.compat.module_costs import (
     evaluating,
     example_input,
     first_device,
+    given_arguments,
     warn_of,
 )
 from opflops.compat.peer_errors import PeerArgumentError
@@ -93,6 +94,7 @@ from opflops.compat.unit_strings import (
     params_to_string,
 )
 from opflops.counting.count import count
+from opflops.torch_internals.modules import class_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -159,7 +161,7 @@ def calculate_flops(
     # A unit that cannot be written is an error before the model runs.
     number_to_string(0, output_unit)
     device = first_device(model)
-    args, kwargs = args or (), kwargs or {}
+    args, kwargs = given_arguments(args, kwargs)
     if transformer_tokenizer is not None or input_shape is not None:
         args, kwargs = _made_inputs(model, input_shape, transformer_tokenizer, args, kwargs, device)
     elif not args and not kwargs:
@@ -170,7 +172,8 @@ def calculate_flops(
     args = [_moved(value, device) for value in args]
     kwargs = {name: _moved(value, device) for name, value in kwargs.items()}
     with evaluating(model):
-        costs = ModuleCosts(model, count_call(model, args, kwargs, call=run).profile, ignore_modules or ())
+        counted = count_call(model, args, kwargs, call=run, threads=True)
+    costs = ModuleCosts(model, counted.profile, counted.root, ignore_modules or ())
     if print_results:
         lines = report_lines(model, costs, compute_bp_factor, output_unit, output_precision, detailed=print_detailed)
         sys.stdout.write("".join(f"{line}\n" for line in lines))
@@ -304,19 +307,20 @@ def calculate_flops_hf(
     device = first_device(empty_model)
     # The values of inputs are known, as of an attention mask that hides nothing, also where the model has none.
     inputs = generate_transformer_input(tokenizer, input_shape, "cpu" if device.type == "meta" else device)
+    root = class_name(empty_model)
     with evaluating(empty_model):
         try:
             if forward_mode == "forward":
                 profile = count(empty_model, **cast("dict[str, Any]", inputs))
             else:
-                profile = count_call(empty_model, (), inputs, call=run).profile
+                profile = count_call(empty_model, (), inputs, call=run, threads=True).profile
         except Exception as error:  # noqa: BLE001 - whatever the model raises
             sys.stdout.write(
                 f"{model_name} failed on tensors without values: {type(error).__name__}: {error}\n"
                 "Load it with its weights, and count it with calculate_flops(model, transformer_tokenizer=tokenizer).\n"
             )
             return None, None, None
-    costs = ModuleCosts(empty_model, profile, ignore_modules or ())
+    costs = ModuleCosts(empty_model, profile, root, ignore_modules or ())
     lines = report_lines(empty_model, costs, compute_bp_factor, output_unit, output_precision, detailed=print_detailed)
     text = "".join(f"{line}\n" for line in lines)
     if print_results:

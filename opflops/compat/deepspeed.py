@@ -60,7 +60,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from opflops.compat.flops_profiler import FlopsProfiler, get_module_duration, get_module_flops, get_module_macs
-from opflops.compat.module_costs import callable_of, check_input_shape, check_model, evaluating, example_input, warn_of
+from opflops.compat.module_costs import (
+    callable_of,
+    check_input_shape,
+    check_model,
+    evaluating,
+    example_input,
+    given_arguments,
+    warn_of,
+)
 from opflops.compat.peer_errors import PeerArgumentError
 from opflops.compat.unit_strings import (
     DEFAULT_PRECISION,
@@ -133,15 +141,15 @@ def get_model_profile(
     """
     check_model(model, "get_model_profile")
     run = callable_of(model, mode, "mode")
+    inputs, named = given_arguments(args, kwargs)
     if input_shape is not None:
         check_input_shape(input_shape)
-    elif not args and not kwargs:
+        inputs = (example_input(model, input_shape),)
+    elif not inputs and not named:
         raise PeerArgumentError(
             "get_model_profile() has nothing to call the model with. Give input_shape, such as (1, 3, 224, 224), or "
             "args, or kwargs."
         )
-    inputs = args or () if input_shape is None else [example_input(model, input_shape)]
-    named = kwargs or {}
     profiler = FlopsProfiler(model)
     with evaluating(model):
         for _ in range(warm_up):

@@ -99,7 +99,7 @@ def _engine_lines(engine: Any, *, expert_tensor_parallel: bool) -> Iterator[str]
     yield _line("batch size per GPU: ", engine.train_micro_batch_size_per_gpu())
     if engine.has_moe_layers:
         split = expert_tensor_parallel and engine.mp_world_size > 1
-        yield _line("expert tensor parallelism enabled: ", split)
+        yield _line("expert tensor parallelism enabled: ", int(split))
 
 
 def _parameter_lines(model: nn.Module, engine: Any, *, expert_tensor_parallel: bool) -> Iterator[str]:
