@@ -102,7 +102,10 @@ class FlopsProfiler:
         self._mode = mode
 
     def stop_profile(self) -> None:
-        """Stop counting; the figures stay until ``end_profile()``. Nothing happens if nothing counts."""
+        """Stop counting, in whatever thread; the figures stay until ``end_profile()``.
+
+        Nothing happens if nothing counts.
+        """
         if self._mode is None:
             return
         self._mode.end()
@@ -136,12 +139,12 @@ class FlopsProfiler:
         """Return a profiler of a copy of the model, which has the figures so far and does not count."""
         other = copy(self)
         memo[id(self)] = other
-        other.model, other.ds_engine = deepcopy(self.model, memo), deepcopy(self.ds_engine, memo)
-        other._mode, other._counted, other._costs_so_far = None, self.profile, None
+        model, engine = deepcopy(self.model, memo), deepcopy(self.ds_engine, memo)
+        vars(other).update(model=model, ds_engine=engine, _mode=None, _counted=self.profile, _costs_so_far=None)
         if self._durations is not None:
-            other._durations = self._durations.for_copy(other.model)
-            other._number = next(_numbers)
-            _started[other._number] = other
+            number = next(_numbers)
+            vars(other).update(_durations=self._durations.for_copy(model), _number=number)
+            _started[number] = other
         return other
 
     def _costs(self) -> ModuleCosts:
@@ -172,7 +175,10 @@ class FlopsProfiler:
         return macs_to_string(total) if as_string else total
 
     def get_total_duration(self, as_string: bool = False) -> Any:
-        """Return the seconds of the forward passes so far, while they were counted: a float, or text as ``"26 ms"``."""
+        """Return the seconds of the forward passes so far, while they were counted: a float, or text as ``"26 ms"``.
+
+        They are more than without a profiler; :mod:`opflops.compat.deepspeed` says what they include.
+        """
         total = self._timed().of(self.model)
         return duration_to_string(total) if as_string else total
 
