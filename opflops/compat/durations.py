@@ -172,7 +172,7 @@ def seconds_to_dispatch() -> float:
             return perf_counter() - began
 
         plain = min(run() for _ in range(repeats))
-        with _BareMode():
+        with _BareMode():  # type: ignore[no-untyped-call]
             dispatched = min(run() for _ in range(repeats))
     return max(dispatched - plain, 0.0) / calls
 
