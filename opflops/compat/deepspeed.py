@@ -12,9 +12,10 @@ dtype (totals of :class:`opflops.Profile` have no integers); functions such as e
 (``Cost.transcendentals``). Modules get no attributes and no hooks, and ``get_model_profile`` puts their training flags
 back. Reports have DeepSpeed's lines, labels and columns, and explanations of their own.
 
-Latency is that of the run that is counted. On the CPU, what can be measured of the counting is left out. What remains
-is nevertheless longer than without it: little for large operators, and five times as long for a small model of tiny
-ones, as DeepSpeed's is. :func:`opflops.time_step` measures without a profiler.
+Latency is that of the run that is counted, here as with DeepSpeed. On the CPU, what can be measured of the counting is
+left out. What remains is nevertheless longer than without it: on a shared CPU, 1.6 times for ResNet-18 on an image of
+64 pixels, and 5 times for 20 layers ``Linear(16, 16)`` with ReLU on 4 rows; with DeepSpeed, 1.3 and 4 times. It serves
+to compare modules; :func:`opflops.time_step` measures how long a model takes without a profiler.
 
 Where the figures differ from DeepSpeed's:
 
@@ -67,7 +68,8 @@ a module of ``ignore_modules``          counts for the module that      its own 
                                         calls it                        count, unless they are named too
 checkpointing                           a recomputed forward counts     it is no part of the forward pass
 ``params of model`` without an engine   0                               the parameters
-latency                                 with the time of the profiler   see above
+latency                                 with the time of the profiler   without most of it on the CPU, with it
+                                                                        elsewhere and in other threads; see above
 latency of RNNs                         0, and an error if the model    measured
                                         is one
 after an error in a forward             functions stay replaced, and    nothing is replaced
