@@ -102,6 +102,7 @@ def test_shared_modules_and_fused_attention_count_right():
 
 
 @pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated")
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 def test_integers_and_quantized_layers_count():
     """A product of int64 and a sum; a Linear that quantizes its input, as much as one in floating point at least."""
     ids = torch.ones(2, 4, dtype=torch.int64)
