@@ -7,7 +7,8 @@
 ('220 FLOPS', '90 MACs', '23')
 
 Results are those of calflops in type, unit and order. ``flops`` is two for each multiply-accumulate and one for every
-other operation, ``macs`` the multiply-accumulates, both inside the model; functions such as exp and tanh are in neither
+other operation, ``macs`` the multiply-accumulates, both of the forward pass inside the model and on numbers of any
+dtype (totals of :class:`opflops.Profile` have no integers); functions such as exp and tanh are in neither
 (``Cost.transcendentals``); ``params`` are those that require a gradient. With ``include_backPropagation``
 both are multiplied by ``1 + compute_bp_factor``, which is what these parameters mean; ``opflops.count(model, x,
 backward=True)`` counts the backward pass that runs, which is less than two forward ones where inputs or parameters need
@@ -38,19 +39,34 @@ tensors of different rank
 ``a + b``, ``-``, ``/``, ``**``,        0: of such operations           each counts
 reductions, losses, whatever else       ``torch.add``, ``torch.mul``
                                         and these methods count
-normalization, pooling, resampling,     1 to 5 for an element           their definition: maximum, difference, sum and
-softmax, GELU, SiLU                                                     quotient of a softmax, comparisons of each
+normalization                           1 to 5 for an element           by its formula: mean, variance, difference,
+                                                                        quotient, scale and shift, for each element or
+                                                                        group
+pooling, softmax, GELU, SiLU            1 for an element                their definition: maximum, difference, sum and
+                                                                        quotient of a softmax, comparisons of each
                                                                         window of a pooling
-``nn.MultiheadAttention``, and that of  0                               as with gradients
-encoders, in evaluation without
-gradients
+resampling                              the product of ``size``, once   products and sums of the elements it mixes; 0
+                                        for all samples and channels;   for ``nearest``, which copies
+                                        with ``scale_factor`` the
+                                        elements of the input
+``LeakyReLU``, ``PReLU``, ``relu6``     1 for an element                2: a comparison and a product, or two
+                                                                        comparisons
+``alpha``, ``beta`` of ``add`` and      0                               a product for each element, unless it is 1
+``addmm``
+``nn.MultiheadAttention``, and that of  0                               what runs: the same products as with gradients;
+encoders, in evaluation without                                         fewer in an encoder with
+gradients                                                               ``src_key_padding_mask``, which skips what is
+                                                                        padded
 convolution with ``padding="same"``     a position too few in each      the positions of the result
 and an even kernel                      direction
 unbatched convolutions                  an error                        counted
 work of custom functions and of C++     0                               what runs
 code
 complex products                        as of real numbers              four real MACs for each
-products of integers                    as of floating-point numbers    in no figure; the report names them
+``torch.vmap``                          one example of the batch        all of them
+an operator that fails, and is caught   counts                          nothing, since nothing was computed
+functions in another thread, outside    as in its own thread            in no figure; modules that other threads call
+the modules called there                                                count
 a module of ``ignore_modules``          counts for the module that      its own work is in no figure; modules inside
                                         calls it                        count, unless they are named too
 ``include_backPropagation``             forward passes, as many as ``1  the same; ``opflops.count(backward=True)``
@@ -58,6 +74,13 @@ a module of ``ignore_modules``          counts for the module that      its own 
 a model without parameters              an error                        counted
 after an error in a forward             functions stay replaced, and    nothing is replaced
                                         count once more each time
+units other than ``T``, ``G``, ``M``,   as they are, of a number that   an error
+``K``, ``m`` and ``u``                  is not divided
+attributes ``__flops__``,               during the call                 none; ``opflops.count(model, x).inclusive()``
+``__macs__``, ``__params__`` of                                         has the costs by path
+modules
+``MODULE_HOOK_MAPPING``, other private  formulas of modules             none; :func:`opflops.formula` registers one of
+names                                                                   an operator
 ======================================  ==============================  ================================================
 """
 
@@ -80,6 +103,7 @@ from opflops.compat.module_costs import (
     evaluating,
     example_input,
     first_device,
+    given_arguments,
     warn_of,
 )
 from opflops.compat.peer_errors import PeerArgumentError
@@ -93,6 +117,7 @@ from opflops.compat.unit_strings import (
     params_to_string,
 )
 from opflops.counting.count import count
+from opflops.torch_internals.modules import class_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -151,15 +176,15 @@ def calculate_flops(
         The floating-point operations, the multiply-accumulates, and the elements of the trainable parameters.
 
     Raises:
-        PeerArgumentError: The model is no module, ``forward_mode`` names nothing to run, there are no inputs, or those
-            that are given do not go together.
+        PeerArgumentError: The model is no module, ``forward_mode`` names nothing to run, ``output_unit`` is no unit,
+            there are no inputs, or those that are given do not go together.
     """
     check_model(model, "calculate_flops")
     run = callable_of(model, forward_mode, "forward_mode")
     # A unit that cannot be written is an error before the model runs.
     number_to_string(0, output_unit)
     device = first_device(model)
-    args, kwargs = args or (), kwargs or {}
+    args, kwargs = given_arguments(args, kwargs)
     if transformer_tokenizer is not None or input_shape is not None:
         args, kwargs = _made_inputs(model, input_shape, transformer_tokenizer, args, kwargs, device)
     elif not args and not kwargs:
@@ -170,7 +195,8 @@ def calculate_flops(
     args = [_moved(value, device) for value in args]
     kwargs = {name: _moved(value, device) for name, value in kwargs.items()}
     with evaluating(model):
-        costs = ModuleCosts(model, count_call(model, args, kwargs, call=run).profile, ignore_modules or ())
+        counted = count_call(model, args, kwargs, call=run, threads=True)
+    costs = ModuleCosts(model, counted.profile, counted.root, ignore_modules or ())
     if print_results:
         lines = report_lines(model, costs, compute_bp_factor, output_unit, output_precision, detailed=print_detailed)
         sys.stdout.write("".join(f"{line}\n" for line in lines))
@@ -290,7 +316,7 @@ def calculate_flops_hf(
         values, a sentence is printed, and three times None returned.
 
     Raises:
-        PeerArgumentError: ``empty_model`` is no module, or a shape or a mode is not valid.
+        PeerArgumentError: ``empty_model`` is no module, or a shape, a mode or a unit is not valid.
         MissingExtraError: transformers is not installed.
     """
     if empty_model is None:
@@ -304,19 +330,20 @@ def calculate_flops_hf(
     device = first_device(empty_model)
     # The values of inputs are known, as of an attention mask that hides nothing, also where the model has none.
     inputs = generate_transformer_input(tokenizer, input_shape, "cpu" if device.type == "meta" else device)
+    root = class_name(empty_model)
     with evaluating(empty_model):
         try:
             if forward_mode == "forward":
                 profile = count(empty_model, **cast("dict[str, Any]", inputs))
             else:
-                profile = count_call(empty_model, (), inputs, call=run).profile
+                profile = count_call(empty_model, (), inputs, call=run, threads=True).profile
         except Exception as error:  # noqa: BLE001 - whatever the model raises
             sys.stdout.write(
                 f"{model_name} failed on tensors without values: {type(error).__name__}: {error}\n"
                 "Load it with its weights, and count it with calculate_flops(model, transformer_tokenizer=tokenizer).\n"
             )
             return None, None, None
-    costs = ModuleCosts(empty_model, profile, ignore_modules or ())
+    costs = ModuleCosts(empty_model, profile, root, ignore_modules or ())
     lines = report_lines(empty_model, costs, compute_bp_factor, output_unit, output_precision, detailed=print_detailed)
     text = "".join(f"{line}\n" for line in lines)
     if print_results:

@@ -84,7 +84,8 @@ _NOTES = """
 Notes: 1. A module has the work of its own forward, such as of functions, and that of the modules below it, so that
 these need not add up to it. A module that is used in several places has all of its work in each.
 2. Flops are those of the arithmetic as it is defined; a kernel may need fewer, and reach more FLOPS than a device has.
-3. Latency is that of the module's forward while it was counted.
+3. Latency is that of the module's forward while it was counted. On the CPU what could be measured of the counting is
+left out; with tiny operators it is several times that without a profiler, which opflops.time_step() measures.
 """
 
 
@@ -99,7 +100,7 @@ def _engine_lines(engine: Any, *, expert_tensor_parallel: bool) -> Iterator[str]
     yield _line("batch size per GPU: ", engine.train_micro_batch_size_per_gpu())
     if engine.has_moe_layers:
         split = expert_tensor_parallel and engine.mp_world_size > 1
-        yield _line("expert tensor parallelism enabled: ", split)
+        yield _line("expert tensor parallelism enabled: ", int(split))
 
 
 def _parameter_lines(model: nn.Module, engine: Any, *, expert_tensor_parallel: bool) -> Iterator[str]:

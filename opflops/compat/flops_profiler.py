@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from copy import copy, deepcopy
+from itertools import count
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 from opflops.compat.deepspeed_report import aggregated_lines, report_lines
 from opflops.compat.durations import Durations, SelfTimingMode
@@ -13,14 +15,16 @@ from opflops.compat.module_costs import ModuleCosts, check_model, count_paramete
 from opflops.compat.peer_errors import NotProfiledError
 from opflops.compat.unit_strings import duration_to_string, macs_to_string, number_to_string, params_to_string
 from opflops.profile.profile import Profile
+from opflops.torch_internals.modules import class_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from torch import nn
 
-_started: WeakSet[FlopsProfiler] = WeakSet()
-"""The profilers that have figures of modules, for the functions that ask for those of a module."""
+_started: WeakValueDictionary[int, FlopsProfiler] = WeakValueDictionary()
+"""The profilers that have figures of modules, in the order of their starts, for the functions that ask for those."""
+_numbers = count()
 
 
 class FlopsProfiler:
@@ -44,6 +48,7 @@ class FlopsProfiler:
 
     Attributes:
         started: True from ``start_profile()`` to ``end_profile()``.
+        func_patched: True from ``start_profile()`` to ``stop_profile()``; no function is patched.
         count_remarks: Sentences on what was not counted until it stopped, such as modules that other threads called.
         flops: The total that ``print_model_profile()`` printed last; also ``macs`` and ``params``.
     """
@@ -59,17 +64,23 @@ class FlopsProfiler:
         self.recompute_fwd_factor = recompute_fwd_factor
         self.started = False
         self.count_remarks: tuple[str, ...] = ()
+        self._number = next(_numbers)
         self._ignored: Collection[type] = ()
         self._mode: SelfTimingMode | None = None
         # Of the figures so far; None if there are none.
         self._durations: Durations | None = None
-        self._counted = Profile()
+        self._counted, self._root = Profile(), ""
         self._costs_so_far: ModuleCosts | None = None
 
     @property
     def profile(self) -> Profile:
         """Return everything that ran so far, also outside the model and in backward passes."""
         return self._counted if self._mode is None else self._mode.profile
+
+    @property
+    def func_patched(self) -> bool:
+        """Return whether it counts."""
+        return self._mode is not None
 
     def start_profile(self, ignore_list: Collection[type] | None = None) -> None:
         """Begin to count, from zero.
@@ -84,16 +95,20 @@ class FlopsProfiler:
         self.started = True
 
     def _begin(self) -> None:
-        self._mode = SelfTimingMode(self.model)
-        self._mode.__enter__()
-        self._timed().start(self._mode)
+        # Its class may change while it runs, as that of a lazy module does; its path does not.
+        self._root = class_name(self.model)
+        mode = SelfTimingMode(self.model, self._timed())
+        mode.__enter__()
+        self._mode = mode
 
     def stop_profile(self) -> None:
-        """Stop counting; the figures stay until ``end_profile()``. Nothing happens if nothing counts."""
+        """Stop counting, in whatever thread; the figures stay until ``end_profile()``.
+
+        Nothing happens if nothing counts.
+        """
         if self._mode is None:
             return
-        self._timed().stop()
-        self._mode.__exit__(None, None, None)
+        self._mode.end()
         self._counted = self._mode.profile
         untimed = () if self._mode.clock is None else self._mode.clock.remarks()
         self.count_remarks = tuple(each for each in self._counted.remarks if each not in untimed)
@@ -105,7 +120,9 @@ class FlopsProfiler:
         self.stop_profile()
         self._counted, self._costs_so_far = Profile(), None
         self._durations = Durations(self.model, self._ignored)
-        _started.add(self)
+        _started.pop(self._number, None)
+        self._number = next(_numbers)
+        _started[self._number] = self
         if running:
             self._begin()
 
@@ -116,15 +133,27 @@ class FlopsProfiler:
         self.stop_profile()
         self.started = False
         self._counted, self._costs_so_far, self._durations = Profile(), None, None
-        _started.discard(self)
+        _started.pop(self._number, None)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FlopsProfiler:
+        """Return a profiler of a copy of the model, which has the figures so far and does not count."""
+        other = copy(self)
+        memo[id(self)] = other
+        model, engine = deepcopy(self.model, memo), deepcopy(self.ds_engine, memo)
+        vars(other).update(model=model, ds_engine=engine, _mode=None, _counted=self.profile, _costs_so_far=None)
+        if self._durations is not None:
+            number = next(_numbers)
+            vars(other).update(_durations=self._durations.for_copy(model), _number=number)
+            _started[number] = other
+        return other
 
     def _costs(self) -> ModuleCosts:
         self._timed()
         if self._mode is not None:
             # More may have run since.
-            return ModuleCosts(self.model, self._mode.profile, self._ignored)
+            return ModuleCosts(self.model, self._mode.profile, self._root, self._ignored)
         if self._costs_so_far is None:
-            self._costs_so_far = ModuleCosts(self.model, self._counted, self._ignored)
+            self._costs_so_far = ModuleCosts(self.model, self._counted, self._root, self._ignored)
         return self._costs_so_far
 
     def _timed(self) -> Durations:
@@ -146,7 +175,10 @@ class FlopsProfiler:
         return macs_to_string(total) if as_string else total
 
     def get_total_duration(self, as_string: bool = False) -> Any:
-        """Return the seconds of the forward passes so far, while they were counted: a float, or text as ``"26 ms"``."""
+        """Return the seconds of the forward passes so far, while they were counted: a float, or text as ``"26 ms"``.
+
+        They are more than without a profiler; :mod:`opflops.compat.deepspeed` says what they include.
+        """
         total = self._timed().of(self.model)
         return duration_to_string(total) if as_string else total
 
@@ -215,7 +247,7 @@ class FlopsProfiler:
 
 
 def _profiler_of(module: nn.Module) -> FlopsProfiler:
-    for profiler in _started:
+    for _, profiler in sorted(_started.items(), reverse=True):
         if any(each is module for each in profiler.model.modules()):
             return profiler
     raise NotProfiledError(

@@ -60,9 +60,10 @@ def count_call(
         on_start: Called with the mode once it counts.
         **options: Options of :class:`opflops.OpFlopMode`.
     """
+    # The model's class may change while it runs, as that of a lazy module does; its path does not.
+    root = class_name(model)
     with OpFlopMode(root=model, **options) as mode:
         if on_start is not None:
             on_start(mode)
         output = (call or model)(*args, **(kwargs or {}))
-    profile = mode.profile
-    return CountedCall(profile, output, class_name(model))
+    return CountedCall(mode.profile, output, root)

@@ -14,42 +14,41 @@ from opflops.attribution.callers import user_stacklevel
 from opflops.compat.peer_errors import PeerArgumentError
 from opflops.errors import UsageWarning
 from opflops.records.cost import Cost
-from opflops.records.rows import total
-from opflops.torch_internals.modules import class_name, named_paths
+from opflops.torch_internals.modules import named_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from opflops.profile.profile import Profile
 
 
 class ModuleCosts:
-    """Hold what each module of a model did itself in the forward pass, on floating-point numbers.
+    """Hold what each module of a model did itself in the forward pass, on numbers of all dtypes.
 
     Work outside the model, backward passes and recomputed forward passes are left out.
 
     Args:
         model: The model, which was the ``root`` of the mode that counted it.
         profile: What was counted.
+        root: The path of the model in the profile, which the name of its class was when the count began.
         ignored: The classes of modules whose own work is left out. Subclasses of them, and the modules inside, count.
 
     Attributes:
         remarks: Sentences of the profile on what was not counted, such as modules that other threads called.
-        notes: These, and sentences on operators without a formula and on products of integers, for reports.
+        notes: These, and sentences on operators without a formula, for reports.
     """
 
-    def __init__(self, model: nn.Module, profile: Profile, ignored: Collection[type] = ()) -> None:
+    def __init__(self, model: nn.Module, profile: Profile, root: str, ignored: Collection[type] = ()) -> None:
         self.remarks = profile.remarks
         self.notes = (*profile.remarks, *_notes(profile))
-        root = class_name(model)
         # A wrapper comes before the module inside, whose path it has.
         modules = {path: module for module, path in named_paths(model, root).values()}
-        rows: dict[int, list[Any]] = {}
+        rows: dict[int, list[Cost]] = {}
         for row in profile.rows:
             module = _innermost(row.module, modules)
             if row.phase == "forward" and module is not None and type(module) not in ignored:
-                rows.setdefault(id(module), []).append(row)
-        self._own = {key: total(each) for key, each in rows.items()}
+                rows.setdefault(id(module), []).append(row.cost)
+        self._own = {key: sum(each, Cost()) for key, each in rows.items()}
 
     def cost(self, module: nn.Module) -> Cost:
         """Return the cost of a module and all modules below it, each once, whoever called it."""
@@ -76,12 +75,6 @@ def _notes(profile: Profile) -> Iterator[str]:
     """Say what is in no figure."""
     for op, calls in profile.unpriced.items():
         yield f"Not counted: {op}, {calls} call{'' if calls == 1 else 's'}, since it has no formula."
-    products: dict[str, int] = {}
-    for row in profile.rows:
-        if not row.floating and row.cost.macs:
-            products[row.dtype] = products.get(row.dtype, 0) + row.cost.macs
-    for dtype, macs in products.items():
-        yield f"Not counted: {macs:,} MACs on {dtype}, since they are no floating-point operations."
 
 
 def warn_of(remarks: Iterable[str]) -> None:
@@ -139,6 +132,13 @@ def check_model(model: object, function: str) -> None:
         raise PeerArgumentError(
             f"{function}() needs a torch.nn.Module, and model is {type(model).__name__}. Give the model itself."
         )
+
+
+def given_arguments(
+    args: Iterable[Any] | None, kwargs: Mapping[str, Any] | None
+) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    """Return the arguments of ``model(*args, **kwargs)``; None stands for none, and a tensor for its rows."""
+    return () if args is None else (*args,), {} if kwargs is None else kwargs
 
 
 def check_input_shape(input_shape: object) -> None:

@@ -43,26 +43,46 @@ def number_to_string(num: float, units: str | None = None, precision: int = DEFA
 
 
 def flops_to_string(flops: float, units: str | None = None, precision: int = DEFAULT_PRECISION) -> str:
-    """Write floating-point operations, or such operations a second, as in ``"8.18 GFLOPS"``."""
+    """Write floating-point operations, or such operations a second, as in ``"8.18 GFLOPS"``.
+
+    Raises:
+        PeerArgumentError: The unit is unknown; see :func:`number_to_string`.
+    """
     return f"{number_to_string(flops, units, precision)}FLOPS"
 
 
 def macs_to_string(macs: float, units: str | None = None, precision: int = DEFAULT_PRECISION) -> str:
-    """Write multiply-accumulates, as in ``"4.09 GMACs"``."""
+    """Write multiply-accumulates, as in ``"4.09 GMACs"``.
+
+    Raises:
+        PeerArgumentError: The unit is unknown; see :func:`number_to_string`.
+    """
     return f"{number_to_string(macs, units, precision)}MACs"
 
 
 def bytes_to_string(b: float, units: str | None = None, precision: int = DEFAULT_PRECISION) -> str:
-    """Write bytes, as in ``"1.5 MB"``; an MB is 10**6 bytes."""
+    """Write bytes, as in ``"1.5 MB"``; an MB is 10**6 bytes.
+
+    Raises:
+        PeerArgumentError: The unit is unknown; see :func:`number_to_string`.
+    """
     return f"{number_to_string(b, units, precision)}B"
 
 
 def params_to_string(params_num: float, units: str | None = None, precision: int = DEFAULT_PRECISION) -> str:
-    """Write a number of parameters, billions with a B, as in ``"6.74 B"``; without a space at the end."""
+    """Write a number of parameters, billions with a B, as in ``"6.74 B"``; without a space at the end.
+
+    Raises:
+        PeerArgumentError: The unit is unknown; see :func:`number_to_string`.
+    """
     unit = "G" if units == "B" else units
     return number_to_string(params_num, unit, precision).replace("G", "B").strip()
 
 
 def duration_to_string(duration: float, units: str | None = None, precision: int = DEFAULT_PRECISION) -> str:
-    """Write a time given in seconds, as in ``"25.7 ms"``."""
+    """Write a time given in seconds, as in ``"25.7 ms"``.
+
+    Raises:
+        PeerArgumentError: The unit is unknown; see :func:`number_to_string`.
+    """
     return f"{number_to_string(duration, units, precision)}s"

@@ -21,6 +21,7 @@ class ThreadMode(LoggingMode):
     """
 
     def __init__(self, mode: LoggingMode, modes: ThreadModes) -> None:
+        self.module_stack_class = mode.module_stack_class
         super().__init__(
             mode.prices,
             causal=mode.causal,

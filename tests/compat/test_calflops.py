@@ -101,6 +101,20 @@ def test_shared_modules_and_fused_attention_count_right():
     )
 
 
+@pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated")
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+def test_integers_and_quantized_layers_count():
+    """A product of int64 and a sum; a Linear that quantizes its input, as much as one in floating point at least."""
+    ids = torch.ones(2, 4, dtype=torch.int64)
+    model = nn.Module()
+    model.forward = lambda x: torch.mul(x @ x.T, 3)
+    assert figures_of(model, ids) == figures_of(model, ids.float()) == (2 * 2 * 2 * 4 + 4, 16, 0)
+    quantized = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), {nn.Linear})
+    flops, macs, _ = figures_of(quantized, torch.ones(2, 4))
+    assert macs == 2 * 4 * 3
+    assert flops >= 2 * macs + 6 + 6
+
+
 def test_a_packed_sequence_counts_by_its_true_lengths():
     """Of 5, 3 and 1 steps; calflops raises."""
     packed = nn.utils.rnn.pack_padded_sequence(torch.ones(5, 3, 10), [5, 3, 1])

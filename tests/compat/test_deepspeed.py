@@ -1,5 +1,6 @@
 """``opflops.compat.deepspeed``: DeepSpeed's flops profiler, with figures by hand."""
 
+import copy
 import re
 import threading
 import time
@@ -525,7 +526,7 @@ def test_an_engine_of_sequence_parallel_ranks_or_experts(capsys):
     model[2].enable_expert_tensor_parallelism = True
     lines = engine_report(capsys, model, engine(dp_world_size=None, has_moe_layers=True))
     assert lines["data parallel size:"] == "6"
-    assert lines["expert tensor parallelism enabled:"] == "True"
+    assert lines["expert tensor parallelism enabled:"] == "1"
     assert lines["params per GPU:"] == f"{PARAMS}"
     assert lines["non-expert params of model:".rjust(30)] == f"{2 * 15}"
     assert lines["expert params of model:".rjust(26)] == f"{4 * 2 * 8}"
@@ -547,17 +548,20 @@ def test_what_is_not_counted_is_said_in_the_report(capsys):
     assert "compat_deepspeed.odd, 1 call, since it has no formula" in capsys.readouterr().out
 
 
-def test_integer_products_are_named_in_the_report(capsys):
-    """They are no floating-point operations: 2*4*3 of them."""
+def test_integers_count_as_other_numbers(capsys):
+    """In the figures, in the table of modules and in the report, and nothing warns: 2*4*3 products, 2*3 sums."""
 
     class Whole(nn.Module):
         def forward(self, x):
-            return x @ torch.ones(4, 3, dtype=torch.int64)
+            return torch.add(x @ torch.ones(4, 3, dtype=x.dtype), 1)
 
-    get_model_profile(Whole(), args=[torch.ones(2, 4, dtype=torch.int64)], detailed=False)
+    x = torch.ones(2, 4, dtype=torch.int64)
+    assert profile_of(Whole(), x) == profile_of(Whole(), x.float()) == profile_of(Whole(), x.to(torch.int8))
+    assert profile_of(Whole(), x) == (2 * 24 + 6, 24, 0)
+    get_model_profile(Whole(), args=[x])
     text = capsys.readouterr().out
-    assert "fwd MACs per GPU:                                                       0 MACs" in text
-    assert "24 MACs on int64" in text
+    assert "fwd MACs per GPU:                                                       24 MACs" in text
+    assert "Whole(0 = 0% Params, 24 MACs = 100% MACs" in text.replace("\n  ", "")
 
 
 def test_a_compiled_model_is_profiled_without_a_warning(capsys):
@@ -604,26 +608,197 @@ def test_a_model_is_printed_with_its_own_text_and_left_alone(capsys):
     assert "extra_repr" not in vars(closed)
 
 
+class Threaded(nn.Module):
+    """Calls a module in another thread, and waits for it."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x):
+        results = []
+        thread = threading.Thread(target=lambda: results.append(self.linear(x)))
+        thread.start()
+        thread.join()
+        return torch.relu(results[0])
+
+
 @pytest.mark.parametrize("package", [deepspeed, calflops])
-def test_what_another_thread_does_is_said(package, capsys):
-    """It is in no figure: the report says so, and without one a warning."""
-
-    class Threaded(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.linear = nn.Linear(4, 3)
-
-        def forward(self, x):
-            thread = threading.Thread(target=self.linear, args=(x,))
-            thread.start()
-            thread.join()
-            return x
-
+def test_modules_that_another_thread_calls_count(package, capsys):
+    """In the figures and the report, without a warning: 2*4*3 products, 2*3 additions of a bias and 2*3 maxima."""
     function = package.get_model_profile if package is deepspeed else package.calculate_flops
     options = ["print_profile", "as_string"] if package is deepspeed else ["print_results", "output_as_string"]
-    with pytest.warns(opflops.errors.UsageWarning, match="thread"):
-        figures = function(Threaded(), (2, 4), **dict.fromkeys(options, False))
-    assert figures == (0, 0, 15)
-    assert "thread" not in capsys.readouterr().out
+    assert function(Threaded(), (2, 4), **dict.fromkeys(options, False)) == (2 * 24 + 6 + 6, 24, 15)
     function(Threaded(), (2, 4))
-    assert "thread" in capsys.readouterr().out
+    assert "(linear): Linear(15 = 100% Params, 24 MACs = 100% MACs" in capsys.readouterr().out
+
+
+def test_a_profiler_counts_and_times_a_model_that_another_thread_calls():
+    """Also the part that a third thread calls; each wait is in the time of the module that waits."""
+    model = nn.Sequential(Threaded(), nn.Linear(3, 2, bias=False))
+    model[1].register_forward_pre_hook(lambda *_: time.sleep(0.02))
+    prof = FlopsProfiler(model)
+    prof.start_profile()
+    thread = threading.Thread(target=model, args=(torch.ones(2, 4),))
+    thread.start()
+    thread.join()
+    prof.stop_profile()
+    assert (prof.get_total_macs(), get_module_macs(model[0].linear)) == (24 + 12, 24)
+    assert prof.get_total_duration() >= get_module_duration(model[1]) >= 0.02
+    assert get_module_duration(model[0].linear) > 0
+    prof.end_profile()
+
+
+@pytest.mark.parametrize("end", ["stop_profile", "end_profile", "reset_profile", "start_profile"])
+def test_a_profiler_ends_in_another_thread(end):
+    """What ran before counts, nothing after it in the thread that started, and both threads can count anew."""
+    model, x, errors = small(), torch.ones(5, 4), []
+    prof = FlopsProfiler(model)
+    prof.start_profile()
+    model(x)
+
+    def run():
+        try:
+            getattr(prof, end)()
+        except OpflopsError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert not errors
+    prof.stop_profile()
+    model(x)
+    if end == "stop_profile":
+        assert prof.get_total_macs() == MACS
+    prof.start_profile()
+    model(x)
+    assert prof.get_total_macs() == MACS
+    prof.end_profile()
+    with opflops.OpFlopMode() as mode:
+        model(x)
+    assert mode.total.macs == MACS
+
+
+class Changing(nn.Linear):
+    """Has another class after its first call."""
+
+    def forward(self, x):
+        out = super().forward(x)
+        self.__class__ = nn.Linear
+        return out
+
+
+def change_parametrization(model):
+    if nn.utils.parametrize.is_parametrized(model):
+        nn.utils.parametrize.remove_parametrizations(model, "weight")
+    else:
+        nn.utils.parametrizations.weight_norm(model)
+
+
+def weight_normed():
+    return nn.utils.parametrizations.weight_norm(nn.Linear(5, 3, bias=False))
+
+
+@pytest.mark.parametrize(
+    ("make", "change", "macs"),
+    [
+        (lambda: nn.LazyLinear(3), None, 2 * 5 * 3),
+        (lambda: nn.LazyConv1d(3, 2), None, 2 * 3 * 2 * 4),
+        (lambda: Changing(5, 3), None, 2 * 5 * 3),
+        (lambda: nn.Linear(5, 3), change_parametrization, 2 * 5 * 3),
+        (weight_normed, change_parametrization, 2 * 5 * 3),
+    ],
+)
+def test_a_model_whose_class_changes_keeps_its_figures(make, change, macs):
+    """Lazy modules, an assignment to the class, and parametrizations that are added or removed before it is read."""
+    x = torch.ones(2, 1, 5)
+    x = x.mT.mT if isinstance(make(), nn.LazyConv1d) else x[:, 0]
+    model = make()
+    prof = FlopsProfiler(model)
+    prof.start_profile()
+    model(x)
+    if change is not None:
+        change(model)
+    assert (prof.get_total_macs(), get_module_macs(model)) == (macs, macs)
+    prof.stop_profile()
+    assert (prof.get_total_macs(), get_module_macs(model)) == (macs, macs)
+    prof.end_profile()
+    assert get_model_profile(make(), args=[x], print_profile=False, as_string=False, warm_up=0)[1] == macs
+    figures = calflops.calculate_flops(make(), args=[x], print_results=False, output_as_string=False)
+    assert figures[1] == macs
+
+
+def test_a_module_has_the_figures_of_the_profiler_that_started_last():
+    """Of many, whether ended in between or not; when that has ended, of the one before."""
+    model, x = small(), torch.ones(5, 4)
+    profilers = [FlopsProfiler(model) for _ in range(12)]
+    for calls, prof in enumerate(profilers, 1):
+        prof.start_profile()
+        for _ in range(calls):
+            model(x)
+        prof.stop_profile()
+        assert get_module_macs(model) == calls * MACS
+    profilers[3].start_profile()
+    assert get_module_macs(model) == 0
+    for prof in (profilers[3], *reversed(profilers[9:])):
+        prof.end_profile()
+    assert get_module_macs(model) == 9 * MACS
+
+
+def test_one_tensor_of_arguments_is_its_rows():
+    """As in model(*args): each row an argument."""
+    model = Counting()
+    assert get_model_profile(model, args=torch.ones(1, 4), print_profile=False, as_string=False) == (24 + 3, 12, 15)
+    given = get_model_profile(model, args=torch.ones(1, 3, 4), print_profile=False)
+    assert given == (f"{2 * 36 + 9} ", "36 MACs", "15")
+    model.forward = lambda x, y: model.linear(x) * model.linear(y)
+    figures = calflops.calculate_flops(model, args=torch.ones(2, 5, 4), print_results=False, output_as_string=False)
+    assert figures == (2 * 120 + 2 * 15 + 15, 2 * 5 * 4 * 3, 15)
+    model = Counting()
+    with pytest.raises(OpflopsError, match="nothing to call"):
+        get_model_profile(model, args=torch.ones(0, 4))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_compiled_form_of_the_model_runs_without_a_warning():
+    """The profiler has the model inside, and the program calls what torch.compile made of it."""
+    model, x = small(), torch.ones(5, 4)
+    compiled = torch.compile(model, backend="eager")
+    prof = FlopsProfiler(model)
+    prof.start_profile()
+    compiled(x)
+    prof.stop_profile()
+    assert (prof.get_total_macs(), get_module_macs(model[0])) == (MACS, 60)
+    assert prof.get_total_duration() > 0
+    prof.end_profile()
+
+
+def test_a_copy_of_a_profiler_has_the_figures_so_far():
+    """Of the copied model and its modules; it does not count, and the original goes on."""
+    model, x = small(), torch.ones(5, 4)
+    prof = FlopsProfiler(model)
+    prof.start_profile()
+    model(x)
+    other = copy.deepcopy(prof)
+    model(x)
+    other.model(x)
+    assert (prof.get_total_macs(), other.get_total_macs()) == (2 * MACS, MACS)
+    assert (prof.func_patched, other.func_patched) == (True, False)
+    assert get_module_macs(other.model[0]) == 60
+    assert 0 < get_module_duration(other.model[2]) < other.get_total_duration() < prof.get_total_duration()
+    prof.end_profile()
+    assert not prof.func_patched
+    assert other.get_total_macs() == MACS
+    other.end_profile()
+
+
+def test_a_profiler_says_whether_it_counts():
+    """By the attribute that DeepSpeed has for its patches."""
+    prof = FlopsProfiler(small())
+    assert not prof.func_patched
+    prof.start_profile()
+    assert prof.func_patched
+    prof.stop_profile()
+    assert (prof.func_patched, prof.started) == (False, True)
+    prof.end_profile()

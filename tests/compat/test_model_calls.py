@@ -38,3 +38,18 @@ def test_a_wrapped_model_has_the_name_of_the_model_inside():
     """As in the profile."""
     counted = count_call(nn.DataParallel(Model()), [torch.ones(2, 4)])
     assert counted.inclusive()[""].macs == 36
+
+
+class Changing(Model):
+    def forward(self, x):
+        out = super().forward(x)
+        self.__class__ = Model
+        return out
+
+
+def test_a_model_whose_class_changes_has_its_first_name():
+    """As in the profile: a lazy module, too, and its parts have the names below it."""
+    counted = count_call(Changing(), [torch.ones(2, 4)])
+    assert counted.root == "Changing"
+    assert {name: cost.macs for name, cost in counted.inclusive().items()} == {"": 36, "encoder": 24, "head": 12}
+    assert count_call(nn.LazyLinear(3), [torch.ones(2, 4)]).inclusive()[""].macs == 24
