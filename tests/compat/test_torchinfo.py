@@ -644,7 +644,6 @@ def test_modules_that_the_call_makes_have_rows(model, rows, macs, params, elemen
 
 def test_a_root_whose_class_changes_in_the_call_is_one_row():
     """As it does for a parametrization that the call registers."""
-
     calls = []
 
     class Symmetric(nn.Module):
@@ -734,6 +733,38 @@ def test_modules_that_other_threads_call_are_counted():
     # The last thread begins inside the module that waits for it, and is beside it.
     assert rows == [(0, "Threads", 0), *in_one, *in_two, *in_one, *in_one, *in_two, *starts]
     assert found.total_output_bytes == 8 * 2 * (3 * (4 + 2) + 2 * (3 + 2) + 2 * 4)
+
+
+def test_a_thread_calls_a_module_in_the_place_of_the_module_that_waits():
+    """Of several places, that below what runs in the main thread."""
+
+    class Waits(nn.Module):
+        def __init__(self, act):
+            super().__init__()
+            self.before = nn.ReLU()
+            self.act = act
+
+        def forward(self, x):
+            with ThreadPoolExecutor(1) as pool:
+                return pool.submit(self.act, self.before(x)).result()
+
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.act = nn.PReLU()
+            self.first = nn.Sequential(self.act)
+            self.waits = Waits(self.act)
+
+        def forward(self, x):
+            return self.waits(x)
+
+    found = quiet(Outer(), (2, 4))
+    assert [(row.depth, row.class_name) for row in found.summary_list] == [
+        (0, "Outer"),
+        (1, "Waits"),
+        (2, "ReLU"),
+        (2, "PReLU"),
+    ]
 
 
 def test_an_error_in_a_thread_ends_the_calls_there():

@@ -184,10 +184,10 @@ class CallRecorder:
 
     def _begin(self, module: nn.Module) -> None:
         if id(module) not in self._places:
-            self._add_places()
             # Modules that the model makes, such as copies, need not be modules of the model.
-            if id(module) not in self._places:
+            if all(module is not each for each in self._model.modules()):
                 return
+            self._add_places()
         here = self._here
         place = self._place_now(self._places[id(module)])
         row = _row_at(place)
