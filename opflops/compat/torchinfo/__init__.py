@@ -60,6 +60,9 @@ model on another device than           moved to the CPU, or to CUDA        stays
 the CPU, with ``input_size``
 =====================================  ==================================  ==================================
 
+``total_output_bytes`` takes parameters in a ``ParameterList`` or a parametrization for those of the module that has it,
+and a scripted module with all in it for one module.
+
 Integer products, as of quantized layers, are mult-adds too. ``mode="same"``, ``"k"`` among the units, and outputs that
 are distributions are from torchinfo's development version, whose other additions are not here.
 
