@@ -56,7 +56,8 @@ SUITE = Suite(
         "torchinfo_test::test_pack_padded": (
             "An LSTM of 906 packed steps is counted as one of 906 steps of 32 sequences, and an embedding is counted."
         ),
-        "torchinfo_test::test_parameter_list": "Params size lacks the parameters of modules that have modules.",
+        "torchinfo_test::test_parameter_list": "Params size lacks the parameters of modules that have modules, and the "
+        "forward pass what these return.",
         "torchinfo_test::test_parameters_with_other_layers": FUNCTIONAL,
         "torchinfo_test::test_return_dict": f"{BIAS} The shape of a dictionary is shown inside a second list.",
     },

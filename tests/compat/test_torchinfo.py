@@ -3,7 +3,9 @@
 import sys
 import warnings
 from collections import OrderedDict, defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
+from threading import Barrier, Thread
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +15,7 @@ from torch import nn
 from torch.nn.utils import prune
 from torch.nn.utils.rnn import pack_sequence
 
+import opflops.compat.torchinfo as package
 from opflops import OpflopsError, count
 from opflops.compat.torchinfo import (
     ColumnSettings,
@@ -319,6 +322,11 @@ class Keywords(nn.Module):
         ({"input_size": ((2, 3),)}, [(2, 3)], 24),
         ({"input_size": torch.Size([2, 3])}, [(2, 3)], 24),
         ({"input_size": (3,), "batch_dim": 0}, [(3,)], 12),
+        ({"input_size": (np.int64(2), np.prod((3, 1)))}, [(2, 3)], 24),
+        ({"input_size": [np.uint8(2), torch.tensor(3)]}, [(2, 3)], 24),
+        ({"input_size": [[np.int32(2), 3]]}, [[2, 3]], 24),
+        ({"input_size": [[(2, np.int64(3))]]}, [[(2, 3)]], 24),
+        ({"input_size": [torch.Size([2, 3])]}, [torch.Size([2, 3])], 24),
         ({"input_size": (2, 3), "dtypes": [torch.float64]}, [(2, 3)], 48),
         ({"input_size": (2, 3), "dtypes": [torch.LongTensor]}, [(2, 3)], 48),
         ({"input_data": torch.ones(2, 3)}, torch.Size([2, 3]), 24),
@@ -409,12 +417,74 @@ def test_outputs_of_several_tensors():
     assert (found.summary_list[0].output_size, found.total_output_bytes) == ([7, 2, 5], 2 * 4 * (70 + 20 + 20))
 
 
-def test_a_module_that_uses_the_parameters_of_others_returns_its_output():
-    """Only calls below that use theirs come before it."""
-    attention = nn.MultiheadAttention(8, 2)
-    assert quiet(attention, input_data=[torch.ones(3, 1, 8)] * 3).total_output_bytes == 2 * 4 * (24 + 9)
-    normed = nn.utils.parametrizations.weight_norm(nn.Linear(4, 6))
-    assert quiet(nn.Sequential(normed), (2, 4)).total_output_bytes == 2 * 4 * 12
+class Own(nn.Module):
+    """Multiply by a parameter, and call what it is given."""
+
+    def __init__(self, parameter, after=None, *, used=True):
+        super().__init__()
+        self.scale = parameter
+        self.after = after or nn.ReLU()
+        self.used = used
+
+    def forward(self, x):
+        scale = self.scale if isinstance(self.scale, torch.Tensor) else self.scale[0]
+        return self.after(x * scale if self.used else x + 1)
+
+
+class Beside(nn.Module):
+    """Compute beside a module with parameters, or with those of a module."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return x @ self.inner.weight.T if isinstance(self.inner, nn.Linear) else x @ x.T
+
+
+class Returns(nn.Module):
+    """Return what a module returns, in a list, with a tensor of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(4, 5)
+        self.own = nn.Parameter(torch.ones(5))
+
+    def forward(self, x):
+        y = self.inner(x)
+        return [y, y * self.own, y]
+
+
+def scripted(module):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.script(module)
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "elements"),
+    [
+        (nn.MultiheadAttention(8, 2), None, 3 * 8 + 3 * 3),
+        (nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 6, bias=False))), (2, 4), 12),
+        (Beside(nn.LayerNorm(4)), (2, 4), 0),
+        (Beside(nn.Linear(4, 3)), (2, 4), 0),
+        (Own(nn.Parameter(torch.ones(3))), (2, 3), 6),
+        (Own(nn.Parameter(torch.ones(3)), used=False), (2, 3), 6),
+        (Own(nn.ParameterList([torch.ones(3)])), (2, 3), 6),
+        (Own(nn.Parameter(torch.ones(0)), used=False), (2, 3), 0),
+        (Own(torch.ones(3)), (2, 3), 0),
+        (Own(nn.Parameter(torch.ones(4)), nn.Linear(4, 7)), (2, 4), 14),
+        (Own(nn.Parameter(torch.ones(4)), nn.Sequential(nn.Linear(4, 7), nn.Identity())), (2, 4), 14),
+        (Own(nn.Parameter(torch.ones(4)), nn.Sequential(nn.Linear(4, 7), nn.Tanh())), (2, 4), 14 + 14),
+        (Returns(), (2, 4), 10 + 10),
+        (scripted(nn.Sequential(nn.Linear(4, 6), nn.ReLU())), (2, 4), 12),
+        (nn.Sequential(nn.Linear(4, 6), nn.ReLU()), (2, 4), 12),
+    ],
+)
+def test_outputs_of_modules_with_parameters_of_their_own_are_counted(model, size, elements):
+    """Whether they use them or not; a tensor that several return, once; none for parameters of modules inside."""
+    inputs = {"input_data": [torch.ones(3, 8)] * 3} if size is None else {"input_size": size}
+    assert quiet(model, **inputs).total_output_bytes == 2 * 4 * elements
 
 
 def test_arguments_by_keyword_have_a_shape():
@@ -535,6 +605,201 @@ def test_a_copy_of_a_module_is_none_of_the_model():
     assert [row.own_macs for row in found.summary_list] == [32, 32]
 
 
+class Makes(nn.Module):
+    """Make a module in the call, and call it or the one that was there."""
+
+    def __init__(self, before, make, after=None):
+        super().__init__()
+        self.inner = before
+        self.make = make
+        self.after = after
+
+    def forward(self, x):
+        output = self.inner(x) if self.after else None
+        self.inner = self.make()
+        return output if self.after else self.inner(x)
+
+
+@pytest.mark.parametrize(
+    ("model", "rows", "macs", "params", "elements"),
+    [
+        (lambda: nn.LazyLinear(3), ["Linear"], 24, 15, 6),
+        (lambda: Makes(None, lambda: nn.Linear(4, 3)), ["Makes", "Linear"], 24, 15, 6),
+        (lambda: Makes(nn.Linear(4, 9), lambda: nn.Linear(4, 3)), ["Makes", "Linear"], 24, 15, 6),
+        (lambda: Makes(nn.Linear(4, 3), lambda: nn.Linear(4, 2), "after"), ["Makes", "Linear"], 24, 15 + 10, 6),
+        (
+            lambda: Makes(nn.ReLU(), lambda: nn.Sequential(nn.Tanh(), nn.LazyLinear(3))),
+            ["Makes", "Sequential", "Tanh", "Linear"],
+            *(24, 15, 6),
+        ),
+    ],
+)
+def test_modules_that_the_call_makes_have_rows(model, rows, macs, params, elements):
+    """In their places, with their products, parameters and outputs."""
+    found = quiet(model(), (2, 4))
+    assert [row.class_name for row in found.summary_list] == rows
+    assert (found.total_mult_adds, found.total_params, found.total_output_bytes) == (macs, params, 8 * elements)
+    assert found.summary_list[-1].own_macs == macs
+
+
+def test_a_root_whose_class_changes_in_the_call_is_one_row():
+    """As it does for a parametrization that the call registers."""
+    calls = []
+
+    class Symmetric(nn.Module):
+        def forward(self, weight):
+            calls.append(1)
+            return weight @ weight.T
+
+    class Changes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(4, 4))
+
+        def forward(self, x):
+            nn.utils.parametrize.register_parametrization(self, "weight", Symmetric())
+            return x @ self.weight
+
+    found = quiet(Changes(), (3, 4))
+    assert [row.class_name for row in found.summary_list] == [
+        "ParametrizedChanges",
+        "ModuleDict",
+        "ParametrizationList",
+        "Symmetric",
+    ]
+    assert [row.depth for row in found.summary_list] == [0, 1, 2, 3]
+    # The parametrization has a row once it is a module of the model; it runs before, too.
+    assert [row.own_macs for row in found.summary_list] == [48 + 64 * (len(calls) - 1), 0, 0, 64]
+    assert (found.total_mult_adds, found.total_params) == (48 + 64 * len(calls), 16)
+    assert found.total_output_bytes == 2 * 4 * 12
+
+
+class Threads(nn.Module):
+    """Call modules in threads, one after another or at once, while the main thread is in another module."""
+
+    def __init__(self):
+        super().__init__()
+        self.act = nn.ReLU()
+        self.one = nn.Sequential(nn.Linear(4, 4), self.act, nn.Linear(4, 2))
+        self.two = nn.Sequential(nn.Linear(4, 3), self.act, nn.Linear(3, 2))
+        self.starts = nn.ModuleList([Starts()])
+
+    def forward(self, x):
+        barrier = Barrier(2)
+
+        def wait(*_):
+            barrier.wait(9)
+
+        hook = self.one[2].register_forward_pre_hook(wait)
+
+        def run(module):
+            if module is self.two:
+                barrier.wait(9)
+            return module(x)
+
+        with ThreadPoolExecutor(2) as pool:
+            waiting = [pool.submit(run, each) for each in (self.one, self.two)]
+            found = [each.result() for each in waiting]
+        hook.remove()
+        with ThreadPoolExecutor(1) as pool:
+            found += [pool.submit(self.one, x).result(), pool.submit(self.one, x).result()]
+        return self.starts[0](x, lambda: found.append(self.two(x))), found[-1]
+
+
+class Starts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.last = nn.Linear(4, 4)
+
+    def forward(self, x, target):
+        x = self.first(x)
+        thread = Thread(target=target)
+        thread.start()
+        thread.join()
+        return self.last(x)
+
+
+def test_modules_that_other_threads_call_are_counted():
+    """Each call has its rows below it, whatever runs at the same time."""
+    found = quiet(Threads(), (2, 4), row_settings=("var_names",))
+    one, two = 2 * (16 + 8), 2 * (12 + 6)
+    assert found.total_mult_adds == 3 * one + 2 * two + 2 * 2 * 16
+    assert found.total_params == 20 + 10 + 15 + 8 + 2 * 20
+    rows = [(row.depth, row.var_name, row.own_macs) for row in found.summary_list]
+    in_one = [(1, "one", 0), (2, "0", 32), (2, "1", 0), (2, "2", 16)]
+    in_two = [(1, "two", 0), (2, "0", 24), (2, "1", 0), (2, "2", 12)]
+    starts = [(1, "starts", 0), (2, "0", 0), (3, "first", 32), (3, "last", 32)]
+    # The last thread begins inside the module that waits for it, and is beside it.
+    assert rows == [(0, "Threads", 0), *in_one, *in_two, *in_one, *in_one, *in_two, *starts]
+    assert found.total_output_bytes == 8 * 2 * (3 * (4 + 2) + 2 * (3 + 2) + 2 * 4)
+
+
+def test_a_thread_calls_a_module_in_the_place_of_the_module_that_waits():
+    """Of several places, that below what runs in the main thread."""
+
+    class Waits(nn.Module):
+        def __init__(self, act):
+            super().__init__()
+            self.before = nn.ReLU()
+            self.act = act
+
+        def forward(self, x):
+            with ThreadPoolExecutor(1) as pool:
+                return pool.submit(self.act, self.before(x)).result()
+
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.act = nn.PReLU()
+            self.first = nn.Sequential(self.act)
+            self.waits = Waits(self.act)
+
+        def forward(self, x):
+            return self.waits(x)
+
+    found = quiet(Outer(), (2, 4))
+    assert [(row.depth, row.class_name) for row in found.summary_list] == [
+        (0, "Outer"),
+        (1, "Waits"),
+        (2, "ReLU"),
+        (2, "PReLU"),
+    ]
+
+
+def test_an_error_in_a_thread_ends_the_calls_there():
+    """What the thread runs next is beside them."""
+
+    class Fails(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bad = nn.Sequential(nn.Linear(4, 4), nn.Linear(5, 5))
+            self.good = nn.Linear(4, 3)
+
+        def forward(self, x):
+            with ThreadPoolExecutor(1) as pool:
+                assert isinstance(pool.submit(self.bad, x).exception(), RuntimeError)
+                return pool.submit(self.good, x).result()
+
+    found = quiet(Fails(), (2, 4))
+    assert [(row.depth, row.own_macs, row.executed) for row in found.summary_list] == [
+        (0, 0, True),
+        (1, 0, False),
+        (2, 32, True),
+        (2, 0, False),
+        (1, 24, True),
+    ]
+
+
+def test_a_scripted_module_that_fails_keeps_its_error():
+    """Hooks that run after it hide nothing."""
+    net = nn.Sequential(nn.ReLU(), scripted(nn.Linear(4, 6)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(SummaryError, match="RuntimeError, shown above"):
+            quiet(net, (1, 5))
+
+
 def test_a_class_with_a_call_of_its_own_has_a_row():
     """Although it runs no hooks."""
 
@@ -617,6 +882,11 @@ def test_hooks_of_others_run():
         ({"input_data": torch.ones(1, 2)}, RuntimeError, "was given both"),
         ({"input_size": [(3, 0)]}, ValueError, "0 is not"),
         ({"input_size": ()}, ValueError, "there is none"),
+        ({"input_size": (1, 2.0)}, ValueError, "and 2.0 is not"),
+        ({"input_size": (1, np.float64(2))}, ValueError, "greater than 0"),
+        ({"input_size": (np.int64(1), np.int64(-2))}, ValueError, "greater than 0"),
+        ({"input_size": [(1, 2), 2]}, ValueError, "and 2 is not one of these"),
+        ({"input_size": (1, (2, 3))}, ValueError, "is not one of these"),
         ({"input_size": {0: 1}}, TypeError, "not the dict"),
         ({"input_size": "hello"}, TypeError, "not 'hello'"),
         ({"input_size": None, "input_data": 5}, TypeError, "input_data must be a tensor"),
@@ -668,6 +938,37 @@ def test_a_forward_pass_is_kept_if_asked_for():
     quiet(Kept(5, 6), (1, 5), cache_forward_pass=True)
     assert len(calls) == 4
     clear_cached_forward_pass()
+
+
+def test_a_kept_forward_pass_is_shown_without_inputs():
+    """With its rows and totals; torchinfo shows them too."""
+
+    class Shown(nn.Sequential):
+        pass
+
+    try:
+        fresh = quiet(Shown(nn.Linear(2, 3)), cache_forward_pass=True)
+        assert (fresh.total_mult_adds, fresh.profile) == (0, None)
+        first = quiet(Shown(nn.Linear(2, 3)), (5, 2), cache_forward_pass=True)
+        again = quiet(Shown(nn.Linear(7, 9)), cache_forward_pass=True)
+        assert again.summary_list is first.summary_list
+        assert (again.profile, again.input_size, again.total_input) == (first.profile, [], 0)
+        assert (again.total_mult_adds, again.total_params, again.total_output_bytes) == (30, 9, 2 * 4 * 15)
+        assert column(again, ColumnSettings.NUM_PARAMS) == [9]
+        assert quiet(Shown(nn.Linear(7, 9))).total_params == 72
+    finally:
+        clear_cached_forward_pass()
+
+
+@pytest.mark.parametrize("error", [TypeError, RuntimeError, OpflopsError])
+def test_an_argument_is_given_once(error):
+    """In the data or by keyword; neither wins."""
+    ones = torch.ones(2)
+    with pytest.raises(error, match=r"argument 'y' is given twice: in input_data, and to summary\(\) by keyword"):
+        quiet(Keywords(), input_data={"x": ones, "y": {"deep": [ones]}}, y=None)
+    with pytest.raises(RuntimeError, match="TypeError, shown above"):
+        quiet(Keywords(), input_data=[ones], x=ones)
+    assert quiet(Keywords(), input_data={"x": ones}, scale=2).total_input == 8
 
 
 def test_verbosity(capsys, monkeypatch):
@@ -741,8 +1042,68 @@ def test_a_model_on_meta_stays_there():
     assert (found.total_mult_adds, found.summary_list[0].output_size) == (60, [3, 5])
 
 
+@pytest.mark.parametrize("dtype", [torch.half, torch.bfloat16, torch.double, torch.complex64, torch.complex128])
+def test_inputs_of_a_size_have_the_dtype_that_is_given(dtype):
+    """A model of another dtype fails with advice on it; bytes are those of the dtype."""
+    model = nn.Sequential(nn.Conv1d(2, 4, 3, dtype=dtype))
+    found = quiet(model, (2, 2, 5), dtypes=[dtype])
+    products = 2 * 3 * 4 * 2 * 3
+    # PyTorch convolves complex numbers by three convolutions of real ones.
+    assert found.total_mult_adds == products * (3 if dtype.is_complex else 1)
+    assert (found.total_params, found.total_param_bytes) == (28, 28 * dtype.itemsize)
+    assert (found.total_input, found.total_output_bytes) == (20 * dtype.itemsize, 2 * 24 * dtype.itemsize)
+    with pytest.raises(RuntimeError, match=rf"inputs are of torch.float32 and the parameters of {dtype}; dtypes=\["):
+        quiet(model, (2, 2, 5))
+
+
+def test_a_model_partly_on_meta_keeps_its_values():
+    """The part with values is not moved unless that is asked for; buffers tell the device too."""
+    model = nn.Sequential(nn.Linear(4, 4, device="meta"), nn.Linear(4, 4))
+    with pytest.raises(RuntimeError, match='Give device="meta" to move all there, which drops the values'):
+        quiet(model, (2, 4))
+    assert model[1].weight.device.type == "cpu"
+    assert quiet(model, (2, 4), device="meta").total_mult_adds == 2 * 2 * 16
+    assert quiet(nn.BatchNorm1d(4, affine=False, device="meta"), (2, 4)).summary_list[0].output_size == [2, 4]
+    assert quiet(nn.LazyLinear(3, device="meta"), (2, 4)).total_mult_adds == 24
+
+
+def test_the_parts_of_a_summary_can_be_called():
+    """What programs import from torchinfo's modules."""
+    ones = torch.ones(2, 3)
+    x, sizes = torchinfo.process_input(ones, None, None, None)
+    assert (type(x), x[0] is ones, sizes) == (list, True, (2, 3))
+    x, sizes = torchinfo.process_input({"x": ones}, None, None, torch.device("cpu"))
+    assert (x["x"].shape, sizes) == ((2, 3), {"x": (2, 3)})
+    x, sizes = torchinfo.process_input(None, [(3,), (2,)], 0, torch.device("cpu"), [torch.float, torch.long])
+    assert ([(*each.shape, each.dtype) for each in x], sizes) == (
+        [(1, 3, torch.float), (1, 2, torch.long)],
+        [(3,), (2,)],
+    )
+    assert torchinfo.process_input(None, None, None, None) == (None, [])
+
+    model = nn.Sequential(nn.Linear(3, 4))
+    found = torchinfo.forward_pass(model, [ones], None, False, None, Mode.EVAL)
+    assert [(row.class_name, row.macs) for row in found] == [("Sequential", 24), ("Linear", 24)]
+    assert [row.macs for row in torchinfo.forward_pass(model, {"input": ones}, None, False, None, Mode.TRAIN)] == [
+        24
+    ] * 2
+    assert [row.num_params for row in torchinfo.forward_pass(model, None, None, False, None, Mode.EVAL)] == [16, 16]
+    found = torchinfo.forward_pass(Keywords(), {"x": ones}, None, False, torch.device("cpu"), Mode.EVAL, scale=3)
+    assert found[0].output_size == [2, 3]
+    with pytest.raises(TypeError, match="process_input"):
+        torchinfo.forward_pass(model, ones, None, False, None, Mode.EVAL)
+    with pytest.raises(TypeError, match="given twice"):
+        torchinfo.forward_pass(model, {"input": ones}, None, False, None, Mode.EVAL, input=ones)
+
+    assert layer_info.rgetattr(model, "0.weight") is model[0].weight
+    assert layer_info.rgetattr(model, "0.nothing") is None
+    with pytest.raises(TypeError, match="'0' must be the name of a tensor in the Sequential, not of a Linear"):
+        layer_info.rgetattr(model, "0")
+
+
 def test_the_modules_have_the_names_of_torchinfo():
     """So that other imports can be changed alike."""
+    assert package.__version__ == "1.8.0"
     assert enums.Verbosity.VERBOSE == 2
     assert formatting.FormattingOptions.str_(None) == "--"
     assert layer_info.LayerInfo.calculate_size((torch.ones(2, 3, dtype=torch.half),), None) == ([2, 3], 2)

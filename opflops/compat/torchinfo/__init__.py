@@ -33,9 +33,15 @@ parameters of two modules              counted twice                       once;
 ``total_input``                        with Python's objects; a view as    bytes of the tensors, also of those by
                                        its whole storage; None without     keyword; 0 without input
                                        input
-``total_output_bytes``                 the first tensor of an output; no   all tensors; the output of each call
-                                       module with modules                 that uses parameters itself
+``total_output_bytes``                 the first tensor of the output of   all tensors, each once, of the output of
+                                       each module that has parameters     each module that has parameters itself,
+                                       and no modules                      used or not, and not in its modules
 a module in several places             in the last place                   where it is called
+containers that are not called, but    "(recursive)" and the number of     a number each, and "(recursive)" from the
+their modules in turn, as in FPN       the last row in all of their rows   second row on
+modules that the call makes            nothing                             rows, in their place
+modules that other threads call        between other rows; parameters of   below one another
+                                       containers twice
 input of a call by keyword             ``--``                              its shape
 output whose first item, or last of a  ``--``                              the shape of another item
 dictionary, is no tensor
@@ -46,13 +52,24 @@ units on Python 3.11 and later         ``(Units.MEGABYTES)``               ``(M)
 train and eval mode                    the model's, set on all modules     each module's own is restored
 ``cache_forward_pass=False``           still stores                        stores nothing
 half precision with ``input_size``     a warning                           none: the numbers are right
+sizes of NumPy's integers in a list    an error                            as in a tuple
+an argument of the model given twice   a ``TypeError`` or                  an error that is both
+                                       ``RuntimeError``
 too few ``dtypes``                     inputs are left out                 an error
 model on another device than           moved to the CPU, or to CUDA        stays there
 the CPU, with ``input_size``
 =====================================  ==================================  ==================================
 
+``total_output_bytes`` takes parameters in a ``ParameterList`` or a parametrization for those of the module that has it,
+and a scripted module with all in it for one module.
+
 Integer products, as of quantized layers, are mult-adds too. ``mode="same"``, ``"k"`` among the units, and outputs that
 are distributions are from torchinfo's development version, whose other additions are not here.
+
+Of the parts of :func:`summary`, ``torchinfo.torchinfo`` has ``process_input``, ``forward_pass``, ``set_device`` and the
+two that return sizes. Those that set torchinfo's hooks and follow its list of rows (``apply_hooks``,
+``construct_hook``, ``add_missing_container_layers`` and others) are not here: rows are made otherwise. A module that is
+replaced after it was called keeps its row and parameters, beside those of the new one.
 
 May import what ``opflops.compat`` may; only the programs of users import it.
 """
@@ -64,6 +81,9 @@ from opflops.compat.torchinfo.errors import SummaryError
 from opflops.compat.torchinfo.layer_info import LayerInfo
 from opflops.compat.torchinfo.model_statistics import ModelStatistics
 from opflops.compat.torchinfo.torchinfo import clear_cached_forward_pass, summary
+
+__version__ = "1.8.0"
+"""The release of torchinfo whose interface this is."""
 
 __all__ = [
     "ColumnSettings",

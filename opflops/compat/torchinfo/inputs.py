@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -40,8 +41,8 @@ def make_inputs(
         return Inputs(tuple(_random(sizes, batch_dim, device, dtypes)), {}, sizes)
     if input_data is None:
         return None
-    sizes = replace_tensors(input_data, _size)
-    data = move(input_data, device)
+    sizes = get_input_data_sizes(input_data)
+    data = set_device(input_data, device)
     if isinstance(data, torch.Tensor) or is_array(data):
         return Inputs((data,), {}, sizes)
     if isinstance(data, Mapping):
@@ -54,7 +55,12 @@ def make_inputs(
     )
 
 
-def move(data: Any, device: torch.device | None) -> Any:
+def get_input_data_sizes(data: Any) -> Any:
+    """Return the sizes of the tensors in a value, in its structure."""
+    return replace_tensors(data, _size)
+
+
+def set_device(data: Any, device: torch.device | None) -> Any:
     """Return a value with its tensors on a device; arrays of NumPy stay."""
     if device is None:
         return data
@@ -73,13 +79,47 @@ def get_correct_input_sizes(input_size: Any) -> list[Any]:
             f"{describe(input_size)}."
         )
     numbers = _flatten(input_size)
-    wrong = [each for each in numbers if not isinstance(each, int) or each <= 0]
+    wrong = [each for each in numbers if not _is_integer(each) or operator.index(each) <= 0]
     if wrong or not input_size:
         problem = f"and {describe(wrong[0])} is not" if wrong else "and there is none"
         raise ArgumentError(f"input_size must consist of integers greater than 0, {problem}: {input_size!r}.")
     if not isinstance(input_size[0], list | tuple):
-        return [tuple(input_size)]
-    return [*input_size]
+        input_size = [tuple(input_size)]
+    if mixed := [size for size in input_size if not isinstance(size, list | tuple) or not _is_size(size)]:
+        raise ArgumentError(
+            f"input_size must be a size or a list of sizes, each a list of integers, and {describe(mixed[0])} is not "
+            f"one of these: {input_size!r}."
+        )
+    return [_integers(size) for size in input_size]
+
+
+def _is_integer(value: object) -> bool:
+    """Tell whether a value stands for an integer, as those of NumPy do."""
+    try:
+        operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    return True
+
+
+def _is_size(size: Any) -> bool:
+    """Tell whether a list has integers alone, or one list of these."""
+    inner = [each for each in size if isinstance(each, list | tuple)]
+    return not inner or (len(size) == 1 and _is_size(inner[0]))
+
+
+def _integers(size: Any) -> Any:
+    """Return a size with Python's integers, in its structure."""
+    if isinstance(size, list | tuple):
+        integers = [_integers(each) for each in size]
+        return (
+            integers
+            if isinstance(size, list)
+            else torch.Size(integers)
+            if isinstance(size, torch.Size)
+            else (*integers,)
+        )
+    return operator.index(size)
 
 
 def _flatten(sizes: Any) -> list[Any]:
@@ -99,7 +139,7 @@ def _random(
         )
     made = []
     for size, dtype in zip(sizes, dtypes, strict=False):
-        values = torch.rand(tuple(size))
+        values = torch.rand(tuple(_flatten(size)))
         if batch_dim is not None:
             values = values.unsqueeze(batch_dim)
         made.append(values.to(device).type(dtype))

@@ -48,13 +48,14 @@ class LayerInfo:
         input_size: The shape of its input; ``[]`` for none.
         output_size: The shape of its output.
         output_bytes: The bytes of all tensors of its output.
+        counted_output_bytes: Those that the total counts: 0 unless the module has parameters of its own, and without
+            tensors that rows below count.
         kernel_size: The attribute ``kernel_size`` of the module.
         num_params: The number of its parameters and of those below.
         trainable_params: How many of these have ``requires_grad``.
         param_bytes: Their bytes.
         macs: The multiply-accumulates of the call and of all rows below.
         own_macs: Those of the call itself, outside the modules that it called.
-        uses_parameters: Whether the call used parameters itself, rather than in modules that it called.
         parameters: The parameters, by identity.
         listed: The identities of those that this row lists, and no other row.
         listed_if_last: Those that it lists if rows below are not shown.
@@ -76,7 +77,7 @@ class LayerInfo:
         self.contains_lazy_param = False
         self.input_size: list[int] = []
         self.output_size: list[int] = []
-        self.output_bytes = 0
+        self.output_bytes = self.counted_output_bytes = 0
         self.kernel_size = self.get_kernel_size(module)
         self.num_params = self.trainable_params = self.param_bytes = 0
         self.macs = self.own_macs = 0
@@ -84,7 +85,6 @@ class LayerInfo:
         self.parameters: dict[int, ParameterCount] = {}
         self.listed: set[int] = set()
         self.listed_if_last: set[int] = set()
-        self.uses_parameters = False
 
     def __repr__(self) -> str:
         return f"{self.class_name}: {self.depth}"
@@ -242,6 +242,24 @@ def _shape_shown(name: str, parameter: torch.Tensor) -> list[int]:
 def nested_list_size(inputs: Any) -> tuple[list[int], int]:
     """Return the shape of the first tensor in a nested value, and the bytes of an element."""
     return shape_of([*inputs.values()] if isinstance(inputs, Mapping) else [inputs])
+
+
+def rgetattr(module: nn.Module, attr: str) -> torch.Tensor | None:
+    """Return the tensor of a dotted name below a module; None if there is none.
+
+    Raises:
+        ArgumentError: What has that name is no tensor.
+    """
+    found: Any = module
+    for name in attr.split("."):
+        if not hasattr(found, name):
+            return None
+        found = getattr(found, name)
+    if not isinstance(found, torch.Tensor):
+        raise ArgumentError(
+            f"{attr!r} must be the name of a tensor in the {type(module).__name__}, not of a {type(found).__name__}."
+        )
+    return found
 
 
 def prod(num_list: Iterable[Any]) -> int:

@@ -25,7 +25,7 @@ class ModelStatistics:
         total_params: The number of the parameters.
         trainable_params: How many of them have ``requires_grad``.
         total_param_bytes: The bytes of the parameters.
-        total_output_bytes: Twice the bytes of the outputs of calls that used parameters themselves, once for gradients.
+        total_output_bytes: Twice the bytes of the outputs of modules with parameters of their own: again for gradients.
         profile: What opflops counted; None without inputs.
     """
 
@@ -43,7 +43,7 @@ class ModelStatistics:
         self.total_params = sum(each.elements for each in parameters)
         self.trainable_params = sum(each.elements for each in parameters if each.trainable)
         self.total_param_bytes = sum(each.bytes for each in parameters)
-        self.total_output_bytes = 2 * sum(row.output_bytes for row in summary_list if row.uses_parameters)
+        self.total_output_bytes = 2 * sum(row.counted_output_bytes for row in summary_list)
         formatting.set_layer_name_width(summary_list)
 
     def __repr__(self) -> str:

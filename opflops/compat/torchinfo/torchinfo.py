@@ -3,41 +3,52 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
 
-from opflops.compat.model_calls import count_call
+from opflops.compat.torchinfo.calls import chosen_device, kept_rows, rows_of, together
 from opflops.compat.torchinfo.enums import ColumnSettings, Mode, RowSettings, Verbosity
 from opflops.compat.torchinfo.errors import SummaryError
 from opflops.compat.torchinfo.formatting import FormattingOptions
-from opflops.compat.torchinfo.inputs import make_inputs, move
+from opflops.compat.torchinfo.inputs import (
+    get_correct_input_sizes,
+    get_input_data_sizes,
+    make_inputs,
+    set_device,
+)
 from opflops.compat.torchinfo.model_statistics import ModelStatistics
-from opflops.compat.torchinfo.rows import CallRecorder, complete, places_of
 from opflops.compat.torchinfo.values import bytes_in
 from opflops.errors import ArgumentError
 from opflops.records.arguments import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy as np
 
     from opflops.compat.torchinfo.layer_info import LayerInfo
-    from opflops.profile.profile import Profile
 
     INPUT_DATA_TYPE = torch.Tensor | np.ndarray[Any, Any] | Sequence[Any] | Mapping[str, Any]
     INPUT_SIZE_TYPE = Sequence[int | Sequence[Any] | torch.Size]
+
+__all__ = [
+    "clear_cached_forward_pass",
+    "forward_pass",
+    "get_correct_input_sizes",
+    "get_input_data_sizes",
+    "process_input",
+    "set_device",
+    "summary",
+]
 
 SettingT = TypeVar("SettingT", ColumnSettings, RowSettings, Mode)
 
 DEFAULT_COLUMN_NAMES = (ColumnSettings.OUTPUT_SIZE, ColumnSettings.NUM_PARAMS)
 DEFAULT_ROW_SETTINGS = frozenset({RowSettings.DEPTH})
 REQUIRES_INPUT = frozenset({ColumnSettings.INPUT_SIZE, ColumnSettings.OUTPUT_SIZE, ColumnSettings.MULT_ADDS})
-
-_cached_forward_pass: dict[str, tuple[list[LayerInfo], Profile]] = {}
 
 
 def summary(
@@ -89,7 +100,8 @@ def summary(
         input_data: Its input; or a list of positional arguments, or a dictionary of keyword arguments.
         batch_dim: Where to insert a batch of 1 into each of ``input_size``.
         cache_forward_pass: Keep what was counted by the name of the model's class, or take what was kept. Another
-            model of that name, or other inputs, are not noticed; :func:`clear_cached_forward_pass` forgets it.
+            model of that name, or other inputs, are not noticed; :func:`clear_cached_forward_pass` forgets it. Without
+            inputs too, the rows are those that were kept.
         col_names: The columns, of :class:`ColumnSettings`. By default ``("output_size", "num_params")``; without
             inputs ``("num_params",)``.
         col_width: The width of a column.
@@ -106,7 +118,8 @@ def summary(
 
     Raises:
         ArgumentError: An argument cannot be used; also a ``TypeError`` and a ``ValueError``.
-        SummaryError: Both ``input_size`` and ``input_data`` are given, or the call failed; also a ``RuntimeError``.
+        SummaryError: Both ``input_size`` and ``input_data`` are given, or an argument of the model is given twice, or
+            the call failed; also a ``RuntimeError``.
     """
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"summary() needs a model that is an nn.Module, not {describe(model)}.")
@@ -121,18 +134,16 @@ def summary(
     model_mode = Mode.EVAL if mode is None else _setting(Mode, mode, "mode")
     if verbose is None:
         verbose = Verbosity.QUIET if getattr(sys, "ps1", None) else Verbosity.DEFAULT
-    device = _device(model, device, default=input_size is not None)
+    device = chosen_device(model, device, default=input_size is not None)
     _check(col_width, verbose, columns, given=given, both=input_data is not None and input_size is not None)
 
     inputs = make_inputs(input_data, input_size, batch_dim, device, dtypes)
-    total_input, profile = 0, None
-    if inputs is None:
-        summary_list = complete(places_of(model))
-    else:
-        kwargs = move(kwargs, device)
+    total_input, call = 0, None
+    if inputs is not None:
+        kwargs = set_device(kwargs, device)
         total_input = bytes_in([inputs.args, inputs.kwargs, kwargs])
-        call = (inputs.args, {**inputs.kwargs, **kwargs})
-        summary_list, profile = _rows_of_call(model, *call, model_mode, device, use_cache=bool(cache_forward_pass))
+        call = inputs.args, together(inputs.kwargs, kwargs)
+    summary_list, profile = rows_of(model, call, model_mode, device, use_cache=bool(cache_forward_pass))
     formatting = FormattingOptions(depth, verbose, columns, col_width, options)
     statistics = ModelStatistics(summary_list, inputs.sizes if inputs is not None else [], total_input, formatting)
     statistics.profile = profile
@@ -143,70 +154,67 @@ def summary(
 
 def clear_cached_forward_pass() -> None:
     """Forget what ``cache_forward_pass=True`` kept."""
-    _cached_forward_pass.clear()
+    kept_rows.clear()
 
 
-def _rows_of_call(
-    model: nn.Module,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    mode: Mode,
+def process_input(
+    input_data: INPUT_DATA_TYPE | None,
+    input_size: INPUT_SIZE_TYPE | None,
+    batch_dim: int | None,
     device: torch.device | None,
-    *,
-    use_cache: bool,
-) -> tuple[list[LayerInfo], Profile]:
-    name = type(model).__name__
-    if use_cache and name in _cached_forward_pass:
-        return _cached_forward_pass[name]
-    recorders: list[CallRecorder] = []
-    try:
-        with _in_mode(model, mode), torch.no_grad():
-            if device is not None and any(each.device != device for each in (*model.parameters(), *model.buffers())):
-                model.to(device)
+    dtypes: list[torch.dtype] | None = None,
+) -> tuple[Any, Any]:
+    """Return the arguments of a call and their sizes, from those of :func:`summary`.
 
-            def call(*args: Any, **kwargs: Any) -> Any:
-                with recorders[0]:
-                    return model(*args, **kwargs)
+    The arguments are a list of positional ones or a dictionary of keyword ones; None if there are neither data nor
+    sizes.
 
-            def begin(counting: Any) -> None:
-                recorders.append(CallRecorder(model, counting))
-
-            counted = count_call(model, args, kwargs, call=call, on_start=begin)
-            rows = recorders[0].finished_rows()
-    except Exception as error:
-        done = [row for recorder in recorders for row, _ in recorder.calls if row.executed]
-        raise SummaryError(
-            f"Failed to run the model for its summary: {type(error).__name__}, shown above. Executed layers up to: "
-            f"{done}. Call model(...) with these inputs by itself to see whether it runs without the summary."
-        ) from error
-    if use_cache:
-        _cached_forward_pass[name] = rows, counted.profile
-    return rows, counted.profile
+    Raises:
+        ArgumentError: They cannot be used.
+    """
+    inputs = make_inputs(input_data, input_size, batch_dim, device, dtypes)
+    if inputs is None:
+        return None, []
+    by_keyword = input_size is None and isinstance(input_data, Mapping)
+    return inputs.kwargs if by_keyword else [*inputs.args], inputs.sizes
 
 
-@contextmanager
-def _in_mode(model: nn.Module, mode: Mode) -> Iterator[None]:
-    """Put a model in a mode, and each of its modules back into its own."""
-    before = [(module, module.training) for module in model.modules()]
-    try:
-        if mode != Mode.SAME:
-            model.train(mode == Mode.TRAIN)
-        yield
-    finally:
-        for module, training in before:
-            if module.training != training:
-                module.training = training
+def forward_pass(
+    model: nn.Module,
+    x: Any,
+    batch_dim: int | None,  # noqa: ARG001 - torchinfo has it
+    cache_forward_pass: bool,
+    device: torch.device | None,
+    mode: Mode,
+    **kwargs: Any,
+) -> list[LayerInfo]:
+    """Call a model and return its rows; those of a model that is not called if ``x`` is None.
 
+    Args:
+        model: The model.
+        x: A list of positional arguments or a dictionary of keyword arguments.
+        batch_dim: Not used, since shapes are shown as they are.
+        cache_forward_pass: Whether to take rows that were kept, or to keep them.
+        device: Where the model is moved; nowhere for None.
+        mode: The mode in which it runs.
+        **kwargs: Further keyword arguments.
 
-def _device(model: nn.Module, device: torch.device | str | None, *, default: bool) -> torch.device | None:
-    if device is not None:
-        return torch.device(device)
-    if not default:
-        return None
-    parameter = next(model.parameters(), None)
-    if parameter is not None and parameter.device.type != "cpu":
-        return parameter.device
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    Raises:
+        ArgumentError: An argument cannot be used.
+        SummaryError: The call failed, or an argument is given twice.
+    """
+    call: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+    if isinstance(x, Mapping):
+        call = (), together({**x}, set_device(kwargs, device))
+    elif isinstance(x, list | tuple):
+        call = (*x,), set_device(kwargs, device)
+    elif x is not None:
+        raise ArgumentError(
+            "x must be a list of positional arguments, a dictionary of keyword arguments or None, not "
+            f"{describe(x)}. process_input() makes one of these."
+        )
+    mode = _setting(Mode, mode, "mode")
+    return rows_of(model, call, mode, device, use_cache=bool(cache_forward_pass))[0]
 
 
 def _setting(settings: type[SettingT], value: str, argument: str) -> SettingT:
