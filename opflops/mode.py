@@ -279,7 +279,7 @@ class OpFlopMode(CallbackMode, metaclass=NeedsInstance):
             return OTHER_THREAD if block.thread_is_alive else ""
         if inference_mode_changed(self):
             return IN_INFERENCE_MODE
-        unseen = not modes_are_seen()
+        unseen = self.in_inference_mode and not modes_are_seen()
         if leave_mode(self):
             self._on_stack = False
             self._cut_short = "inference" if unseen else ""
