@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.mode import OpFlopMode
 from opflops.torch_internals.modules import class_name
+from opflops.torch_internals.size_arithmetic import is_zero
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -66,3 +67,8 @@ def count_call(
         output = (call or model)(*args, **(kwargs or {}))
     profile = mode.profile
     return CountedCall(profile, output, class_name(model))
+
+
+def estimates(profile: Profile) -> list[tuple[str, str]]:
+    """Return the operators whose multiply-accumulates are an estimate, each with the reason, and once each."""
+    return list({(row.op, row.estimate): None for row in profile.rows if row.estimate and not is_zero(row.cost.macs)})

@@ -371,13 +371,13 @@ def test_a_module_that_calls_itself_is_timed_once():
 
 def test_the_time_that_counting_takes_is_left_out(monkeypatch):
     """Here half a second for each operator that a module meets for the first time."""
-    record = SelfTimingMode._record_first
+    record = SelfTimingMode.record_first
 
     def record_slowly(*args):
         time.sleep(0.5)
         return record(*args)
 
-    monkeypatch.setattr(SelfTimingMode, "_record_first", record_slowly)
+    monkeypatch.setattr(SelfTimingMode, "record_first", record_slowly)
     prof = FlopsProfiler(nn.ReLU())
     prof.start_profile()
     prof.model(torch.ones(2, 4))
