@@ -61,12 +61,20 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+from weakref import finalize
 
 import torch
 
 from opflops.compat.flop_mode import CountingMode, FlopFormulas, row_name
-from opflops.compat.flop_table import flop_table
+from opflops.compat.flop_table import (
+    convert_num_with_suffix,
+    convert_to_percent_str,
+    flop_table,
+    get_suffix_str,
+    suffixes,
+)
+from opflops.compat.model_calls import end_forgotten, estimates
 from opflops.compat.module_names import GLOBAL, ModuleTracker
 from opflops.compat.product_formulas import (
     check_target,
@@ -77,7 +85,15 @@ from opflops.compat.product_formulas import (
     register_flop_formula,
     shape_wrapper,
 )
-from opflops.compat.shape_counts import conv_flop_count, sdpa_backward_flop_count, sdpa_flop_count
+from opflops.compat.shape_counts import (
+    conv_backward_flop_of_shapes,
+    conv_flop_count,
+    conv_flop_of_shapes,
+    sdpa_backward_flop_count,
+    sdpa_backward_flop_of_shapes,
+    sdpa_flop_count,
+    sdpa_flop_of_shapes,
+)
 from opflops.errors import ActiveModeError, ArgumentError, UsageWarning
 from opflops.profile.profile import Profile
 from opflops.records.arguments import describe
@@ -91,18 +107,33 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FlopCounterMode",
+    "conv_backward_flop",
+    "conv_flop",
     "conv_flop_count",
+    "convert_num_with_suffix",
+    "convert_to_percent_str",
     "flop_registry",
     "get_shape",
+    "get_suffix_str",
     "register_flop_formula",
+    "sdpa_backward_flop",
     "sdpa_backward_flop_count",
+    "sdpa_flop",
     "sdpa_flop_count",
     "shape_wrapper",
+    "suffixes",
 ]
 
 aten = torch.ops.aten
 mm_flop, addmm_flop = flop_registry[aten.mm], flop_registry[aten.addmm]
 bmm_flop, baddbmm_flop = flop_registry[aten.bmm], flop_registry[aten.baddbmm]
+conv_flop, conv_backward_flop = shape_wrapper(conv_flop_of_shapes), shape_wrapper(conv_backward_flop_of_shapes)
+sdpa_flop, sdpa_backward_flop = shape_wrapper(sdpa_flop_of_shapes), shape_wrapper(sdpa_backward_flop_of_shapes)
+
+
+def __getattr__(name: str) -> NoReturn:
+    problem = f"module 'opflops.compat.flop_counter' has no attribute {name!r}; it has {', '.join(__all__)}"
+    raise AttributeError(f"{problem}. The formula of an operator is in flop_registry, by its packet.")
 
 
 class FlopCounterMode:
@@ -169,6 +200,10 @@ class FlopCounterMode:
         self._flop_counts: dict[str, dict[Any, Any]] = defaultdict(lambda: defaultdict(int))
         # What was counted when the counts were read last, so that a program may change or clear them.
         self._counted: dict[str, dict[Any, Any]] = {}
+        # The operators whose formulas this object knows of: one that is not in its registry any more was removed.
+        self._known = {*own_formulas(), *third_party_formulas()}
+        # Ends what counts if this object is dropped in its block.
+        self._when_dropped: finalize[..., Any] | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -213,12 +248,19 @@ class FlopCounterMode:
                 "This FlopCounterMode is already counting and cannot be entered again before its block ends. To count "
                 "part of a block separately, enter a second FlopCounterMode()."
             )
+        self._add_late_formulas()
         formulas = self._formulas_of_flops()
         if self._formulas is None or self._formulas.flop_formulas != formulas:
             self._formulas = FlopFormulas(formulas)
         mode = CountingMode(self._formulas)
-        mode.__enter__()
-        self.mod_tracker.begin(mode.module_stack)
+        self._when_dropped = finalize(self, _end_mode, mode, self.mod_tracker)
+        self._when_dropped.atexit = False
+        try:
+            mode.__enter__()
+            self.mod_tracker.begin(mode.module_stack)
+        except BaseException:
+            self._when_dropped()
+            raise
         self.mode = mode
         self._flop_counts.clear()
         self._counted = {}
@@ -230,12 +272,37 @@ class FlopCounterMode:
                 "This FlopCounterMode is not counting, so it has no block to end. A with statement enters and leaves "
                 "it, once each: with FlopCounterMode() as counter: ..."
             )
-        self.mode.__exit__(*exception)
-        self.mod_tracker.end()
-        self._update()
-        self._profile, self.mode = self.mode.profile, None
+        mode = self.mode
+        try:
+            mode.__exit__(*exception)
+        finally:
+            if not mode.active:
+                self._end(mode)
+        self._warn_of_estimates()
         if self.display:
             print(self.get_table(self.depth))  # noqa: T201 - that is what display is for
+
+    def _end(self, mode: CountingMode) -> None:
+        """Keep what an ended mode counted."""
+        if self._when_dropped is not None:
+            self._when_dropped.detach()
+        self.mod_tracker.end()
+        self._update()
+        self._profile, self.mode = mode.profile, None
+
+    def _warn_of_estimates(self) -> None:
+        by_formula = set() if self._formulas is None else self._formulas.row_names
+        for op, reason in estimates(self._profile):
+            if op not in by_formula:
+                message = f"The FLOPs of {op} are an estimate: {reason}."
+                warnings.warn(message, UsageWarning, stacklevel=3)
+
+    def _add_late_formulas(self) -> None:
+        """Add opflops' formulas for operators of libraries that were imported since."""
+        for target, formula in own_formulas().items():
+            if target not in self._known:
+                self._known.add(target)
+                self.flop_registry.setdefault(target, formula)
 
     def _formulas_of_flops(self) -> dict[Any, Callable[..., Any]]:
         """Return the formulas that are not opflops' own."""
@@ -256,6 +323,7 @@ class FlopCounterMode:
         mode = self.mode
         if mode is None:
             return counts
+        self._add_late_formulas()
         targets = {row_name(target): target for target in self.flop_registry}
         removed = {row_name(target) for target in (*own_formulas(), *third_party_formulas())} - targets.keys()
         names: dict[Any, dict[str, None]] = {}
@@ -269,6 +337,11 @@ class FlopCounterMode:
                 by_target = counts.setdefault(name, {})
                 by_target[target] = by_target.get(target, 0) + flops
         return counts
+
+
+def _end_mode(mode: CountingMode, tracker: ModuleTracker) -> None:
+    tracker.end()
+    end_forgotten(mode)
 
 
 def _raw_formulas(custom_mapping: object) -> dict[Any, Callable[..., Any]]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from weakref import WeakSet, finalize
 
 from opflops.compat.deepspeed_report import aggregated_lines, report_lines
 from opflops.compat.durations import Durations, SelfTimingMode
+from opflops.compat.model_calls import end_forgotten
 from opflops.compat.module_costs import ModuleCosts, check_model, count_parameters
 from opflops.compat.peer_errors import NotProfiledError
 from opflops.compat.unit_strings import duration_to_string, macs_to_string, number_to_string, params_to_string
@@ -61,6 +62,8 @@ class FlopsProfiler:
         self.count_remarks: tuple[str, ...] = ()
         self._ignored: Collection[type] = ()
         self._mode: SelfTimingMode | None = None
+        # Ends what counts if the profiler is dropped meanwhile.
+        self._when_dropped: finalize[..., Any] | None = None
         # Of the figures so far; None if there are none.
         self._durations: Durations | None = None
         self._counted = Profile()
@@ -85,6 +88,8 @@ class FlopsProfiler:
 
     def _begin(self) -> None:
         self._mode = SelfTimingMode(self.model)
+        self._when_dropped = finalize(self, _forget, self._mode, self._timed())
+        self._when_dropped.atexit = False
         self._mode.__enter__()
         self._timed().start(self._mode)
 
@@ -94,6 +99,8 @@ class FlopsProfiler:
             return
         self._timed().stop()
         self._mode.__exit__(None, None, None)
+        if self._when_dropped is not None:
+            self._when_dropped.detach()
         self._counted = self._mode.profile
         untimed = () if self._mode.clock is None else self._mode.clock.remarks()
         self.count_remarks = tuple(each for each in self._counted.remarks if each not in untimed)
@@ -212,6 +219,11 @@ class FlopsProfiler:
         else:
             lines = aggregated_lines(self.model, self._costs(), self._durations, module_depth, top_modules)
         sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+def _forget(mode: SelfTimingMode, durations: Durations) -> None:
+    durations.stop()
+    end_forgotten(mode)
 
 
 def _profiler_of(module: nn.Module) -> FlopsProfiler:
