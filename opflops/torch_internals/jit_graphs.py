@@ -85,7 +85,7 @@ def _flat_graph() -> Iterator[None]:
     It does for what ``torch.jit.fork`` calls, and inside ``push_scope``, which hooks of other counters call, also those
     that a failed run has left on a model. Only the thread that traces has a state with scopes.
     """
-    scopes: Any = torch._C.TracingState  # type: ignore[attr-defined]
+    scopes: Any = torch._C.TracingState
     internals: Any = torch._C
     before = scopes.push_scope, scopes.pop_scope, internals.fork, internals.wait
     fork, wait = internals.fork, internals.wait

@@ -300,7 +300,7 @@ def _check_complete(operators: Sequence[TracedOperator], costs: Sequence[Cost]) 
     found, counted = sum(each.macs for each in operators), sum(cost.macs for cost in costs)
     if found != counted:
         raise UncountedError(
-            f"The model did {counted} multiply-accumulates, but the operators in the graph of PyTorch's tracer {found}. "
+            f"The model did {counted} multiply-accumulates, but PyTorch's tracer shows the operators of {found}. "
             "Something in the model changes what the tracer records. Count it with opflops.OpFlopMode."
         )
 

@@ -114,7 +114,8 @@ def einsum_flop_jit(inputs: list[Any], outputs: list[Any]) -> Number:
     del outputs
     operands = [_on_meta(value, "operand") for value in inputs[1].node().inputs()]
     rows = _profile(torch.einsum, inputs[0].toIValue(), *operands).rows
-    return sum(row.cost.macs + multiplications(row.op, row.cost.ops, row.dtype) for row in rows)
+    count: Number = sum(row.cost.macs + multiplications(row.op, row.cost.ops, row.dtype) for row in rows)
+    return count
 
 
 def conv_flop_count(
