@@ -120,7 +120,7 @@ def test_a_module_in_another_thread_is_an_error_that_says_so():
 
     other = nn.Linear(8, 8).requires_grad_(requires_grad=False)
     model = Calls(run, inner=nn.Linear(8, 4).requires_grad_(requires_grad=False))
-    with pytest.raises(OpflopsError, match=r"'inner'.*another thread|another thread \('inner'\).*threads=True"):
+    with pytest.raises(OpflopsError, match=r"another thread \('inner'\).*threads=True"):
         FlopCountAnalysis(model, X).total()
     assert FlopCountAnalysis(Calls(run), X).total() == 0
 
@@ -135,7 +135,7 @@ def test_an_operator_that_is_lost_is_an_error(monkeypatch):
         return marker(log)
 
     monkeypatch.setattr(graph_trace._NodeLog, "marker", property(forgets))
-    model = nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 5), nn.ReLU())
+    model = nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 5))
     with pytest.raises(OpflopsError, match=f"did {3 * 48 + 3 * 30} multiply-accumulates.* of {3 * 30}"):
         FlopCountAnalysis(model, X).total()
 
