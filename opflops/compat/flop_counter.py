@@ -12,14 +12,23 @@ backward of a grouped convolution   weight gradient ``groups``    two times the 
 fused attention on the CPU          0                             its products, forward and backward       (2)
 LSTM on the CPU; encoder layer in   0                             its products                             (2)
 ``eval`` under ``no_grad``
-``mv``, ``dot``, ``addmv``,         0                             their products                           (2)
-``addr``, ``addmm_``, ``bilinear``,
-``cdist``; sparse, grouped and
-quantized matmuls
+``mv``, ``dot``, ``vdot``,          0                             their products; a warning says which     (2)
+``addmv``, ``addr``, ``addbmm``,                                  are estimates, as those of
+``addmm_``, ``baddbmm_``,                                         ``linalg_pinv`` and ``matrix_exp``
+``_addmm_activation``,
+``bilinear``, ``cdist``,
+``affine_grid``, ``linalg_pinv``,
+``matrix_exp``, ``deform_conv2d``;
+sparse, grouped, quantized matmuls
+CSR matrix ``@`` dense one          as if both were dense         those of its elements that are stored    (10)
 ``_flash_attention_forward``,       heads taken for the length,   by the layout of these operators:        (9)
 ``_efficient_attention_forward``    and the length for heads      batch, length, heads, width
-complex numbers                     one multiply-accumulate       four                                     (3)
+complex numbers                     one multiply-accumulate       four; of convolutions three, with both   (3)
                                     for each pair
+modules that share an input, as     parts of the backward pass    the work of each for itself              (4)
+``q_proj`` and ``k_proj``, or       of one count for another, so
+``b`` in ``a(x) * b(x)``            that ``b`` has too much, and
+                                    the module around too little
 a module whose input needs no       parts of its backward pass    its backward pass                        (4)
 gradient, a checkpointed module     are missing, so that modules
                                     in it may have more than it
@@ -29,6 +38,15 @@ after an exception in a forward     later work counts for the     for the module
                                     module that raised
 two modules of one name, backward   parts are missing             both                                     (4)
 work in a module's forward hooks    for the modules around it     for the module                           (4)
+a hook of a leaf tensor             for the module that used it   for no module, unless it is known        (4)
+blocks that end in another order    each has what ran until the   each until its own end                   (4)
+than that of nesting                other's end
+formula of ``aten.view``            also for views that the       for those of the program                 (7)
+                                    class makes itself
+symbolic sizes, as in               symbols                       the number at the sizes of the example   (11)
+``torch.export`` with ``Dim``
+operator of a library that is       0                             its products                             (8)
+imported after the counter is made
 ``cond``                            the larger of both branches,  the branch that runs; without values     (5)
                                     and work before it again      the larger one
 nested (jagged) tensors             an error                      true lengths                             (6)
@@ -45,13 +63,15 @@ FLOPs that are no whole numbers     with fractions
 
 1. Each output channel of a group is a product with the input channels of that group alone.
 2. PyTorch has no formula for these operators, although they are what runs.
-3. ``(a + bi)(c + di)`` is four real multiplications.
+3. ``(a + bi)(c + di)`` is four real multiplications. PyTorch runs a complex convolution as three real ones.
 4. PyTorch follows modules by hooks, of which some are not called then. opflops finds a module by the autograd node.
 5. A program runs one branch.
 6. PyTorch's mode does not run there, or does not see what these operators call.
 7. Who gives a formula for an operator means that operator.
 8. Nothing is left out silently.
 9. The operators that call these kernels have the other layout. Their backward passes differ in the same way.
+10. The kernel multiplies no element that is not stored.
+11. opflops counts what runs, which is the example.
 
 A table has the unit and the order of PyTorch's; with the releases of tabulate that opflops needs, neither is indented.
 """
