@@ -1386,7 +1386,7 @@ def test_the_compiled_module_is_among_the_callers_where_compiled_code_runs_in_ea
 
 
 @pytest.mark.no_outer_mode
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_the_tracer_makes_nested_blocks_of_scopes_and_forks_which_can_be_replaced():
     """``trace_call`` replaces ``push_scope``, ``fork`` and ``wait`` where PyTorch looks them up."""
     x = torch.ones(2, 2)
@@ -1406,7 +1406,7 @@ def test_the_tracer_makes_nested_blocks_of_scopes_and_forks_which_can_be_replace
 
     kinds = []
     names = sys.modules["torch.jit._trace"]._create_interpreter_name_lookup_fn()
-    torch._C._create_graph_by_tracing(traced, [x], names, True, False)  # noqa: FBT003 - takes no keywords
+    torch._C._create_graph_by_tracing(traced, [x], names, True, False)
     assert [kind for kind, blocks in kinds if blocks] == ["prim::TracedModuleForward", "prim::TracedFork"]
     result, trace = jit_graphs.trace_call(call, [x])
     assert torch.equal(result, torch.full((2, 2), 4.0))
