@@ -34,6 +34,7 @@ from opflops.torch_internals import (
     fake_tensor_checks,
     fake_tensors,
     higher_order,
+    jit_graphs,
     known_values,
     mode_stack,
     modules,
@@ -1382,3 +1383,31 @@ def test_the_compiled_module_is_among_the_callers_where_compiled_code_runs_in_ea
         compiled(X)
         net(X)
     assert found == [[compiled, None], [None, None]]
+
+
+@pytest.mark.no_outer_mode
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_the_tracer_makes_nested_blocks_of_scopes_and_forks_which_can_be_replaced():
+    """``trace_call`` replaces ``push_scope``, ``fork`` and ``wait`` where PyTorch looks them up."""
+    x = torch.ones(2, 2)
+
+    def call(_graph):
+        state = torch._C._get_tracing_state()
+        state.push_scope("scope")
+        inside = x @ x
+        state.pop_scope()
+        return torch.jit.wait(torch.jit.fork(torch.mm, inside, x))
+
+    def traced(*_):
+        graph = torch._C._get_tracing_state().graph()
+        call(graph)
+        kinds.extend((node.kind(), len(list(node.blocks()))) for node in graph.nodes())
+        return ()
+
+    kinds = []
+    names = sys.modules["torch.jit._trace"]._create_interpreter_name_lookup_fn()
+    torch._C._create_graph_by_tracing(traced, [x], names, True, False)
+    assert [kind for kind, blocks in kinds if blocks] == ["prim::TracedModuleForward", "prim::TracedFork"]
+    result, trace = jit_graphs.trace_call(call, [x])
+    assert torch.equal(result, torch.full((2, 2), 4.0))
+    assert [each.kind for each in trace.operators] == ["aten::matmul", "aten::mm"]

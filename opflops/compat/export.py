@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ContextDecorator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch.utils.flop_counter import flop_registry as registry_of_torch
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from opflops.torch_internals.dispatch import OpOverloadPacket
 
+    FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
 # What the registry had before the first export that is in force, by packet; None if it had nothing.
 _replaced: dict[Any, Callable[..., Any] | None] = {}
 _in_force: list[ExportedFormulas] = []
@@ -24,25 +26,48 @@ _in_force: list[ExportedFormulas] = []
 class ExportedFormulas(ContextDecorator):
     """Hold what :func:`export_formulas` did, and undo it: with :meth:`remove`, or at the end of a ``with`` block.
 
-    Its length is the number of operators.
+    Each further block, also one inside another, does it again until its end. So does a call of a function that this
+    decorates; outside of such a call nothing is changed. Its length is the number of operators.
 
     Attributes:
-        operators: The packets whose formulas are opflops' now.
+        operators: The packets whose formulas are opflops' while this is in force.
     """
 
-    def __init__(self, operators: tuple[OpOverloadPacket, ...]) -> None:
-        self.operators = operators
+    def __init__(self) -> None:
+        self.operators: tuple[OpOverloadPacket, ...] = ()
+        self._blocks = 0
+        self._apply()
 
     def __len__(self) -> int:
         return len(self.operators)
 
     def __repr__(self) -> str:
-        state = "in force" if any(each is self for each in _in_force) else "removed"
+        state = "in force" if self._is_in_force() else "removed"
         return f"<opflops' formulas of {len(self)} operators in torch.utils.flop_counter, {state}>"
+
+    def __call__(self, function: FunctionT) -> FunctionT:
+        """Return a function that runs with these formulas; they are removed until then."""
+        self.remove()
+        return super().__call__(function)
+
+    def _is_in_force(self) -> bool:
+        return any(each is self for each in _in_force)
+
+    def _apply(self) -> None:
+        added = [packet for each in registry.added() if (packet := packet_of(each)) is not None]
+        own = {packet: each for packet, each in own_formulas().items() if isinstance(each, ProductFormula)}
+        formulas = {**{packet: ProductFormula(packet) for packet in added}, **own}
+        for packet, formula in formulas.items():
+            former = registry_of_torch.get(packet)
+            if not isinstance(former, ProductFormula):
+                _replaced[packet] = former
+            registry_of_torch[packet] = formula
+        self.operators = tuple(formulas)
+        _in_force.append(self)
 
     def remove(self) -> None:
         """Give the registry back what it had, once no other export is in force; a formula set since then stays."""
-        if not any(each is self for each in _in_force):
+        if not self._is_in_force():
             return
         _in_force[:] = [each for each in _in_force if each is not self]
         if _in_force:
@@ -57,10 +82,15 @@ class ExportedFormulas(ContextDecorator):
         _replaced.clear()
 
     def __enter__(self) -> ExportedFormulas:  # noqa: PYI034 - typing.Self is not in Python 3.10
+        if not self._is_in_force():
+            self._apply()
+        self._blocks += 1
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.remove()
+        self._blocks -= 1
+        if not self._blocks:
+            self.remove()
 
 
 def export_formulas() -> ExportedFormulas:
@@ -70,7 +100,9 @@ def export_formulas() -> ExportedFormulas:
     ``torch.compile``, then gives two FLOPs for each multiply-accumulate by opflops' formulas: of fused attention on the
     CPU, of recurrent layers, of grouped convolutions in a backward pass, of complex numbers, of sparse, quantized and
     nested tensors, and of operators with a formula of :func:`opflops.formula`. An object of that class that exists
-    already keeps its formulas. Which module work is counted for remains PyTorch's decision.
+    already keeps its formulas. PyTorch's own ``register_flop_formula`` refuses these operators meanwhile, as it does
+    all that have a formula: call it before, or assign to its ``flop_registry``. Which module work is counted for
+    remains PyTorch's decision.
 
     >>> import torch, opflops
     >>> from torch.utils.flop_counter import FlopCounterMode
@@ -81,17 +113,7 @@ def export_formulas() -> ExportedFormulas:
     2048
 
     Returns:
-        What was done, to be undone: by ``remove()``, or as a context manager at the end of its block. Its length is the
-        number of operators.
+        What was done, to be undone: by ``remove()``, or as a context manager at the end of its block. As a decorator it
+        is done for each call of the function, and not outside. Its length is the number of operators.
     """
-    added = [packet for each in registry.added() if (packet := packet_of(each)) is not None]
-    own = {packet: each for packet, each in own_formulas().items() if isinstance(each, ProductFormula)}
-    formulas = {**{packet: ProductFormula(packet) for packet in added}, **own}
-    for packet, formula in formulas.items():
-        former = registry_of_torch.get(packet)
-        if not isinstance(former, ProductFormula):
-            _replaced[packet] = former
-        registry_of_torch[packet] = formula
-    exported = ExportedFormulas(tuple(formulas))
-    _in_force.append(exported)
-    return exported
+    return ExportedFormulas()

@@ -12,14 +12,23 @@ backward of a grouped convolution   weight gradient ``groups``    two times the 
 fused attention on the CPU          0                             its products, forward and backward       (2)
 LSTM on the CPU; encoder layer in   0                             its products                             (2)
 ``eval`` under ``no_grad``
-``mv``, ``dot``, ``addmv``,         0                             their products                           (2)
-``addr``, ``addmm_``, ``bilinear``,
-``cdist``; sparse, grouped and
-quantized matmuls
+``mv``, ``dot``, ``vdot``,          0                             their products; a warning says which     (2)
+``addmv``, ``addr``, ``addbmm``,                                  are estimates, as those of
+``addmm_``, ``baddbmm_``,                                         ``linalg_pinv`` and ``matrix_exp``
+``_addmm_activation``,
+``bilinear``, ``cdist``,
+``affine_grid``, ``linalg_pinv``,
+``matrix_exp``, ``deform_conv2d``;
+sparse, grouped, quantized matmuls
+CSR matrix ``@`` dense one          as if both were dense         those of its elements that are stored    (10)
 ``_flash_attention_forward``,       heads taken for the length,   by the layout of these operators:        (9)
 ``_efficient_attention_forward``    and the length for heads      batch, length, heads, width
-complex numbers                     one multiply-accumulate       four                                     (3)
+complex numbers                     one multiply-accumulate       four; of convolutions three, with both   (3)
                                     for each pair
+modules that share an input, as     parts of the backward pass    the work of each for itself              (4)
+``q_proj`` and ``k_proj``, or       of one count for another, so
+``b`` in ``a(x) * b(x)``            that ``b`` has too much, and
+                                    the module around too little
 a module whose input needs no       parts of its backward pass    its backward pass                        (4)
 gradient, a checkpointed module     are missing, so that modules
                                     in it may have more than it
@@ -29,6 +38,15 @@ after an exception in a forward     later work counts for the     for the module
                                     module that raised
 two modules of one name, backward   parts are missing             both                                     (4)
 work in a module's forward hooks    for the modules around it     for the module                           (4)
+a hook of a leaf tensor             for the module that used it   for no module, unless it is known        (4)
+blocks that end in another order    each has what ran until the   each until its own end                   (4)
+than that of nesting                other's end
+formula of ``aten.view``            also for views that the       for those of the program                 (7)
+                                    class makes itself
+symbolic sizes, as in               symbols                       the number at the sizes of the example   (11)
+``torch.export`` with ``Dim``
+operator of a library that is       0                             its products                             (8)
+imported after the counter is made
 ``cond``                            the larger of both branches,  the branch that runs; without values     (5)
                                     and work before it again      the larger one
 nested (jagged) tensors             an error                      true lengths                             (6)
@@ -45,13 +63,15 @@ FLOPs that are no whole numbers     with fractions
 
 1. Each output channel of a group is a product with the input channels of that group alone.
 2. PyTorch has no formula for these operators, although they are what runs.
-3. ``(a + bi)(c + di)`` is four real multiplications.
+3. ``(a + bi)(c + di)`` is four real multiplications. PyTorch runs a complex convolution as three real ones.
 4. PyTorch follows modules by hooks, of which some are not called then. opflops finds a module by the autograd node.
 5. A program runs one branch.
 6. PyTorch's mode does not run there, or does not see what these operators call.
 7. Who gives a formula for an operator means that operator.
 8. Nothing is left out silently.
 9. The operators that call these kernels have the other layout. Their backward passes differ in the same way.
+10. The kernel multiplies no element that is not stored.
+11. opflops counts what runs, which is the example.
 
 A table has the unit and the order of PyTorch's; with the releases of tabulate that opflops needs, neither is indented.
 """
@@ -61,12 +81,20 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+from weakref import finalize
 
 import torch
 
 from opflops.compat.flop_mode import CountingMode, FlopFormulas, row_name
-from opflops.compat.flop_table import flop_table
+from opflops.compat.flop_table import (
+    convert_num_with_suffix,
+    convert_to_percent_str,
+    flop_table,
+    get_suffix_str,
+    suffixes,
+)
+from opflops.compat.model_calls import end_forgotten, estimates
 from opflops.compat.module_names import GLOBAL, ModuleTracker
 from opflops.compat.product_formulas import (
     check_target,
@@ -77,7 +105,15 @@ from opflops.compat.product_formulas import (
     register_flop_formula,
     shape_wrapper,
 )
-from opflops.compat.shape_counts import conv_flop_count, sdpa_backward_flop_count, sdpa_flop_count
+from opflops.compat.shape_counts import (
+    conv_backward_flop_of_shapes,
+    conv_flop_count,
+    conv_flop_of_shapes,
+    sdpa_backward_flop_count,
+    sdpa_backward_flop_of_shapes,
+    sdpa_flop_count,
+    sdpa_flop_of_shapes,
+)
 from opflops.errors import ActiveModeError, ArgumentError, UsageWarning
 from opflops.profile.profile import Profile
 from opflops.records.arguments import describe
@@ -91,18 +127,33 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FlopCounterMode",
+    "conv_backward_flop",
+    "conv_flop",
     "conv_flop_count",
+    "convert_num_with_suffix",
+    "convert_to_percent_str",
     "flop_registry",
     "get_shape",
+    "get_suffix_str",
     "register_flop_formula",
+    "sdpa_backward_flop",
     "sdpa_backward_flop_count",
+    "sdpa_flop",
     "sdpa_flop_count",
     "shape_wrapper",
+    "suffixes",
 ]
 
 aten = torch.ops.aten
 mm_flop, addmm_flop = flop_registry[aten.mm], flop_registry[aten.addmm]
 bmm_flop, baddbmm_flop = flop_registry[aten.bmm], flop_registry[aten.baddbmm]
+conv_flop, conv_backward_flop = shape_wrapper(conv_flop_of_shapes), shape_wrapper(conv_backward_flop_of_shapes)
+sdpa_flop, sdpa_backward_flop = shape_wrapper(sdpa_flop_of_shapes), shape_wrapper(sdpa_backward_flop_of_shapes)
+
+
+def __getattr__(name: str) -> NoReturn:
+    problem = f"module 'opflops.compat.flop_counter' has no attribute {name!r}; it has {', '.join(__all__)}"
+    raise AttributeError(f"{problem}. The formula of an operator is in flop_registry, by its packet.")
 
 
 class FlopCounterMode:
@@ -169,6 +220,10 @@ class FlopCounterMode:
         self._flop_counts: dict[str, dict[Any, Any]] = defaultdict(lambda: defaultdict(int))
         # What was counted when the counts were read last, so that a program may change or clear them.
         self._counted: dict[str, dict[Any, Any]] = {}
+        # The operators whose formulas this object knows of: one that is not in its registry any more was removed.
+        self._known = {*own_formulas(), *third_party_formulas()}
+        # Ends what counts if this object is dropped in its block.
+        self._when_dropped: finalize[..., Any] | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -213,12 +268,19 @@ class FlopCounterMode:
                 "This FlopCounterMode is already counting and cannot be entered again before its block ends. To count "
                 "part of a block separately, enter a second FlopCounterMode()."
             )
+        self._add_late_formulas()
         formulas = self._formulas_of_flops()
         if self._formulas is None or self._formulas.flop_formulas != formulas:
             self._formulas = FlopFormulas(formulas)
         mode = CountingMode(self._formulas)
-        mode.__enter__()
-        self.mod_tracker.begin(mode.module_stack)
+        self._when_dropped = finalize(self, _end_mode, mode, self.mod_tracker)
+        self._when_dropped.atexit = False
+        try:
+            mode.__enter__()
+            self.mod_tracker.begin(mode.module_stack)
+        except BaseException:
+            self._when_dropped()
+            raise
         self.mode = mode
         self._flop_counts.clear()
         self._counted = {}
@@ -230,12 +292,37 @@ class FlopCounterMode:
                 "This FlopCounterMode is not counting, so it has no block to end. A with statement enters and leaves "
                 "it, once each: with FlopCounterMode() as counter: ..."
             )
-        self.mode.__exit__(*exception)
-        self.mod_tracker.end()
-        self._update()
-        self._profile, self.mode = self.mode.profile, None
+        mode = self.mode
+        try:
+            mode.__exit__(*exception)
+        finally:
+            if not mode.active:
+                self._end(mode)
+        self._warn_of_estimates()
         if self.display:
             print(self.get_table(self.depth))  # noqa: T201 - that is what display is for
+
+    def _end(self, mode: CountingMode) -> None:
+        """Keep what an ended mode counted."""
+        if self._when_dropped is not None:
+            self._when_dropped.detach()
+        self.mod_tracker.end()
+        self._update()
+        self._profile, self.mode = mode.profile, None
+
+    def _warn_of_estimates(self) -> None:
+        by_formula = set() if self._formulas is None else self._formulas.row_names
+        for op, reason in estimates(self._profile):
+            if op not in by_formula:
+                message = f"The FLOPs of {op} are an estimate: {reason}."
+                warnings.warn(message, UsageWarning, stacklevel=3)
+
+    def _add_late_formulas(self) -> None:
+        """Add opflops' formulas for operators of libraries that were imported since."""
+        for target, formula in own_formulas().items():
+            if target not in self._known:
+                self._known.add(target)
+                self.flop_registry.setdefault(target, formula)
 
     def _formulas_of_flops(self) -> dict[Any, Callable[..., Any]]:
         """Return the formulas that are not opflops' own."""
@@ -256,6 +343,7 @@ class FlopCounterMode:
         mode = self.mode
         if mode is None:
             return counts
+        self._add_late_formulas()
         targets = {row_name(target): target for target in self.flop_registry}
         removed = {row_name(target) for target in (*own_formulas(), *third_party_formulas())} - targets.keys()
         names: dict[Any, dict[str, None]] = {}
@@ -269,6 +357,11 @@ class FlopCounterMode:
                 by_target = counts.setdefault(name, {})
                 by_target[target] = by_target.get(target, 0) + flops
         return counts
+
+
+def _end_mode(mode: CountingMode, tracker: ModuleTracker) -> None:
+    tracker.end()
+    end_forgotten(mode)
 
 
 def _raw_formulas(custom_mapping: object) -> dict[Any, Callable[..., Any]]:

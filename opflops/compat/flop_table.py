@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     Counts = Mapping[Any, Any]
 
 _HEADERS = ("Module", "FLOP", "% Total")
-_SUFFIXES = ("", "K", "M", "B", "T")
+suffixes = ["", "K", "M", "B", "T"]
+"""The units: thousands, millions, and so on."""
 _DIGITS_BEFORE_NEXT = 2
 
 
@@ -39,14 +40,28 @@ def _lines(name: str, counts: Counts, total: Any, indent: int) -> Iterator[tuple
 
 
 def _format(flops: Any, total: Any) -> str:
-    """Write FLOPs in the unit of the total, which has at least two digits, and at most four, before the point."""
     if not isinstance(flops, (int, float)) or not isinstance(total, (int, float)):
         return str(flops)
-    power = min(max((len(str(total)) - _DIGITS_BEFORE_NEXT) // 3, 0), len(_SUFFIXES) - 1)
-    return f"{flops / 1000**power:.3f}{_SUFFIXES[power]}"
+    return convert_num_with_suffix(flops, get_suffix_str(total))
 
 
 def _percent(flops: Any, total: Any) -> str:
     if not isinstance(flops, (int, float)) or not isinstance(total, (int, float)):
         return ""
-    return f"{flops / total:.2%}" if total else "0%"
+    return convert_to_percent_str(flops, total)
+
+
+def get_suffix_str(number: float) -> str:
+    """Return the unit of a number, in which it has at least two digits before the point, and at most four."""
+    power = (len(str(number)) - _DIGITS_BEFORE_NEXT) // 3
+    return suffixes[min(max(power, 0), len(suffixes) - 1)]
+
+
+def convert_num_with_suffix(number: float, suffix: str) -> str:
+    """Write a number in a unit of :data:`suffixes`."""
+    return f"{number / 1000 ** suffixes.index(suffix):.3f}{suffix}"
+
+
+def convert_to_percent_str(num: float, denom: float) -> str:
+    """Write a share in percent; of nothing it is 0."""
+    return f"{num / denom:.2%}" if denom else "0%"

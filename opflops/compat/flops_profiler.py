@@ -7,10 +7,11 @@ import sys
 from copy import copy, deepcopy
 from itertools import count
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, finalize
 
 from opflops.compat.deepspeed_report import aggregated_lines, report_lines
 from opflops.compat.durations import Durations, SelfTimingMode
+from opflops.compat.model_calls import end_forgotten
 from opflops.compat.module_costs import ModuleCosts, check_model, count_parameters
 from opflops.compat.peer_errors import NotProfiledError
 from opflops.compat.unit_strings import duration_to_string, macs_to_string, number_to_string, params_to_string
@@ -67,6 +68,8 @@ class FlopsProfiler:
         self._number = next(_numbers)
         self._ignored: Collection[type] = ()
         self._mode: SelfTimingMode | None = None
+        # Ends what counts if the profiler is dropped meanwhile.
+        self._when_dropped: finalize[..., Any] | None = None
         # Of the figures so far; None if there are none.
         self._durations: Durations | None = None
         self._counted, self._root = Profile(), ""
@@ -98,6 +101,8 @@ class FlopsProfiler:
         # Its class may change while it runs, as that of a lazy module does; its path does not.
         self._root = class_name(self.model)
         mode = SelfTimingMode(self.model, self._timed())
+        self._when_dropped = finalize(self, end_forgotten, mode)
+        self._when_dropped.atexit = False
         mode.__enter__()
         self._mode = mode
 
@@ -109,6 +114,8 @@ class FlopsProfiler:
         if self._mode is None:
             return
         self._mode.end()
+        if self._when_dropped is not None:
+            self._when_dropped.detach()
         self._counted = self._mode.profile
         untimed = () if self._mode.clock is None else self._mode.clock.remarks()
         self.count_remarks = tuple(each for each in self._counted.remarks if each not in untimed)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.mode import OpFlopMode
 from opflops.torch_internals.modules import class_name
+from opflops.torch_internals.size_arithmetic import is_zero
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -67,3 +68,14 @@ def count_call(
             on_start(mode)
         output = (call or model)(*args, **(kwargs or {}))
     return CountedCall(mode.profile, output, root)
+
+
+def estimates(profile: Profile) -> list[tuple[str, str]]:
+    """Return the operators whose multiply-accumulates are an estimate, each with the reason, and once each."""
+    return list({(row.op, row.estimate): None for row in profile.rows if row.estimate and not is_zero(row.cost.macs)})
+
+
+def end_forgotten(mode: OpFlopMode) -> None:
+    """End the block of a mode that nobody else can end any more; where it may not end now, it counts nothing more."""
+    if mode.active:
+        mode.__exit__(GeneratorExit, None, None)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
+_TORCH_FORMULAS = "torch.utils.flop_counter"
 FormulaT = TypeVar("FormulaT", bound="Callable[..., Any]")
 
 
@@ -203,6 +204,10 @@ def _has_rule(target: Any) -> bool:
 
 
 own_formulas()
+# Operators with a formula of PyTorch itself. Of the others, a program's formula takes the place of opflops' own.
+_PRICED_BY_TORCH = frozenset(
+    target for target, each in third_party_formulas().items() if getattr(each, "__module__", "") == _TORCH_FORMULAS
+)
 FORMULA_REGISTRIES.append(flop_registry)
 
 
@@ -224,7 +229,8 @@ def register_flop_formula(targets: Any, get_raw: bool = False) -> Callable[[Form
     """Register the decorated function as the formula of operators, in FLOPs, for new objects of ``FlopCounterMode``.
 
     It is called as ``formula(*args, out_shape=..., **kwargs)`` with the operator's arguments, and with shapes in place
-    of tensors.
+    of tensors. As with PyTorch, an operator can have no second formula, neither of a program nor after one of
+    ``torch.utils.flop_counter`` itself; that of other operators takes the place of opflops' own.
 
     Args:
         targets: A packet such as ``torch.ops.mylib.swiglu``, a higher-order operator or a Triton kernel, or several of
@@ -248,7 +254,8 @@ def register_flop_formula(targets: Any, get_raw: bool = False) -> Callable[[Form
             raise FormulaError(f"A formula is a function that returns FLOPs, not {describe(formula)}.")
         kept: Any = formula if get_raw else shape_wrapper(formula)
         for target in given:
-            if target in flop_registry:
+            is_default = target in flop_registry and flop_registry[target] is own_formulas().get(target)
+            if target in flop_registry and (not is_default or target in _PRICED_BY_TORCH):
                 raise DuplicateRegistrationError(
                     f"duplicate registrations for {target}: it has a formula already. Assign to "
                     "opflops.compat.flop_registry to replace that."

@@ -57,6 +57,61 @@ def sdpa_backward_flop_count(
     return 2 * batch * heads * queries * key_shape[2] * (3 * width + 2 * value_shape[3])
 
 
+# The formulas of operators; PyTorch's registry has them under the same arguments. Those not read have no use here.
+def conv_flop_of_shapes(
+    x_shape: Sequence[int],
+    w_shape: Sequence[int],
+    _bias: Any,
+    _stride: Any,
+    _padding: Any,
+    _dilation: Any,
+    transposed: bool,
+    *_: Any,
+    out_shape: Sequence[int],
+    **_options: Any,
+) -> int:
+    """Return the FLOPs of ``aten.convolution``, given its arguments, with shapes in place of tensors."""
+    return conv_flop_count(x_shape, w_shape, out_shape, transposed=transposed)
+
+
+def conv_backward_flop_of_shapes(
+    grad_out_shape: Sequence[int],
+    x_shape: Sequence[int],
+    w_shape: Sequence[int],
+    _bias: Any,
+    _stride: Any,
+    _padding: Any,
+    _dilation: Any,
+    transposed: bool,
+    _output_padding: Any,
+    _groups: int,
+    output_mask: Sequence[bool],
+    **_options: Any,
+) -> int:
+    """Return the FLOPs of ``aten.convolution_backward``: the forward's for the input, and again for the weight."""
+    gradients = sum(map(bool, output_mask[:2]))
+    return gradients * conv_flop_count(x_shape, w_shape, grad_out_shape, transposed=transposed)
+
+
+def sdpa_flop_of_shapes(
+    query_shape: Sequence[int], key_shape: Sequence[int], value_shape: Sequence[int], *_: Any, **_options: Any
+) -> int:
+    """Return the FLOPs of fused attention, given its arguments, with shapes in place of tensors."""
+    return sdpa_flop_count(query_shape, key_shape, value_shape)
+
+
+def sdpa_backward_flop_of_shapes(
+    grad_out_shape: Sequence[int],
+    query_shape: Sequence[int],
+    key_shape: Sequence[int],
+    value_shape: Sequence[int],
+    *_: Any,
+    **_options: Any,
+) -> int:
+    """Return the FLOPs of the backward pass of fused attention, given its arguments, with shapes for tensors."""
+    return sdpa_backward_flop_count(grad_out_shape, query_shape, key_shape, value_shape)
+
+
 def flex_attention_flop(query: Any, key: Any, value: Any, *_: Any, **options: Any) -> int:
     """Return the FLOPs of ``flex_attention``: of all scores, but for the part that ``sparsity_hint`` says is skipped.
 

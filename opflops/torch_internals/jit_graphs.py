@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
+from torch.futures import Future
 
 from opflops.torch_internals.jit_tracing import jit_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -51,6 +53,58 @@ class JitTrace(NamedTuple):
     graph: Any
 
 
+class _Done(Future):  # type: ignore[type-arg]
+    """Hold the result of a function that ``torch.jit.fork`` called in the program's own thread, and at once."""
+
+    def __init__(self, result: Any) -> None:
+        super().__init__()
+        self._result = result
+        self.set_result(None)
+
+    def wait(self) -> Any:
+        """Return the result."""
+        return self._result
+
+    def value(self) -> Any:
+        """Return the result."""
+        return self._result
+
+    def then(self, callback: Callable[[Any], Any]) -> _Done:
+        """Call a function with this, and hold its result."""
+        return _Done(callback(self))
+
+    def add_done_callback(self, callback: Callable[[Any], Any]) -> None:
+        """Call a function with this."""
+        callback(self)
+
+
+@contextmanager
+def _flat_graph() -> Iterator[None]:
+    """Return a context in which the tracer makes no nested blocks.
+
+    It does for what ``torch.jit.fork`` calls, and inside ``push_scope``, which hooks of other counters call, also those
+    that a failed run has left on a model. Only the thread that traces has a state with scopes.
+    """
+    scopes: Any = torch._C.TracingState
+    internals: Any = torch._C
+    before = scopes.push_scope, scopes.pop_scope, internals.fork, internals.wait
+    fork, wait = internals.fork, internals.wait
+
+    def fork_here(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        # Another thread is not traced.
+        return fork(function, *args, **kwargs) if jit_state() is None else _Done(function(*args, **kwargs))
+
+    def wait_here(future: Any) -> Any:
+        return future.wait() if isinstance(future, _Done) else wait(future)
+
+    scopes.push_scope, scopes.pop_scope = (lambda _, __: None), (lambda _: None)
+    internals.fork, internals.wait = fork_here, wait_here
+    try:
+        yield
+    finally:
+        scopes.push_scope, scopes.pop_scope, internals.fork, internals.wait = before
+
+
 def last_node(graph: Any) -> Any:
     """Return the last node of a graph that is being made; without any, the node that has its inputs."""
     return graph.insertPoint().prev()
@@ -72,7 +126,8 @@ def trace_call(call: Callable[[Any], _T], tensors: Sequence[Tensor]) -> tuple[_T
 
     def traced(*_: Tensor) -> tuple[()]:
         graph = jit_state().graph()
-        result = call(graph)
+        with _flat_graph():
+            result = call(graph)
         # The tracer removes what nobody uses, and gives some operators the names of others that do the same.
         made.append((result, graph.copy()))
         for node in graph.nodes():

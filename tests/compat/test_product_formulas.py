@@ -257,7 +257,49 @@ def count_with(mode_class):
     return mode.get_flop_counts()["Global"]
 
 
+@pytest.mark.parametrize(
+    ("name", "call", "flops"),
+    [
+        ("dot", lambda: torch.ones(4) @ torch.ones(4), 8),
+        ("mv", lambda: torch.ones(3, 4) @ torch.ones(4), 24),
+        ("vdot", lambda: torch.vdot(torch.ones(6), torch.ones(6)), 12),
+        (
+            "_scaled_dot_product_flash_attention_for_cpu",
+            lambda: functional.scaled_dot_product_attention(*[torch.ones(1, 2, 8, 4)] * 3),
+            2 * 2 * 2 * 8 * 8 * 4,
+        ),
+    ],
+)
+def test_a_registered_formula_replaces_one_that_pytorch_does_not_have(name, call, flops):
+    """Once; PyTorch's own operators, such as ``bmm``, cannot have another."""
+
+    def count():
+        with FlopCounterMode(display=False) as mode:
+            call()
+        return mode.get_total_flops()
+
+    packet = getattr(aten, name)
+    assert count() == flops
+    register_flop_formula(packet)(lambda *_, **__: 7)
+    assert count() == 7
+    for each in (packet, aten.mm, aten.bmm, aten.convolution, aten._scaled_dot_product_efficient_attention):
+        with pytest.raises(RuntimeError, match="duplicate registrations"):
+            register_flop_formula(each)(len)
+
+
+def test_operators_with_a_formula_of_pytorch_have_one_here():
+    """So none of PyTorch's can be registered again; what a program registered with PyTorch may be."""
+    of_torch.register_flop_formula(aten.dot)(lambda *_, **__: 3)
+    own = [each for each in of_torch.flop_registry if each is not aten.dot]
+    assert len(own) > 10
+    for each in own:
+        with pytest.raises(RuntimeError, match="duplicate registrations"):
+            register_flop_formula(each)(len)
+    register_flop_formula(aten.dot)(lambda *_, **__: 5)
+
+
 @pytest.mark.no_outer_mode
+@pytest.mark.filterwarnings("ignore:The FLOPs of aten.linalg_pinv are an estimate")
 def test_pytorchs_class_counts_by_exported_formulas():
     """The same figures as this package's own class has, operator by operator; the registry gets back what it had."""
     before = dict(of_torch.flop_registry)
@@ -302,6 +344,61 @@ def test_an_export_is_undone_once_the_last_one_is():
     of_torch.flop_registry[aten.bmm] = len
     second.remove()
     assert of_torch.flop_registry == {**before, aten.bmm: len}
+
+
+def flops_of_dot():
+    with of_torch.FlopCounterMode(display=False) as mode:
+        torch.ones(5) @ torch.ones(5)
+    return mode.get_total_flops()
+
+
+@pytest.mark.no_outer_mode
+def test_an_export_holds_in_each_of_its_blocks():
+    """In one after another, in one inside another until the outer ends, and after an error; not after them."""
+    before = dict(of_torch.flop_registry)
+    exported = opflops.export_formulas()
+    assert flops_of_dot() == 10
+    for _ in range(2):
+        with exported as inside:
+            assert inside is exported
+            with exported:
+                assert flops_of_dot() == 10
+            assert flops_of_dot() == 10
+        assert flops_of_dot() == 0
+        assert "removed" in repr(exported)
+    with pytest.raises(KeyError), exported:
+        raise KeyError
+    exported.remove()
+    assert of_torch.flop_registry == before
+    with exported:
+        exported.remove()
+        assert flops_of_dot() == 0
+        with exported:
+            assert flops_of_dot() == 10
+    assert of_torch.flop_registry == before
+
+
+@pytest.mark.no_outer_mode
+def test_an_export_holds_in_each_call_of_a_function_that_it_decorates():
+    """Also in calls inside calls; outside, and where the function is only defined, not."""
+    before = dict(of_torch.flop_registry)
+
+    @opflops.export_formulas()
+    def count(calls):
+        """Count."""
+        return [flops_of_dot(), *(count(calls - 1) if calls else []), flops_of_dot()]
+
+    assert count.__name__ == "count"
+    for _ in range(2):
+        assert of_torch.flop_registry == before
+        assert flops_of_dot() == 0
+        assert count(2) == [10] * 6
+    assert of_torch.flop_registry == before
+    other = opflops.export_formulas()
+    assert count(0) == [10, 10]
+    assert flops_of_dot() == 10
+    other.remove()
+    assert of_torch.flop_registry == before
 
 
 def test_an_exported_formula_follows_those_that_are_registered():

@@ -22,11 +22,19 @@ activations of ``mm``                0                                    its re
 ``einsum``                           NumPy's estimate in 4 digits, half   the multiplications that run         (2)
                                      of them without a sum
 products of complex numbers          one multiply-accumulate each         four                                 (3)
+complex convolutions                 three for each pair                  the same: three real ones run         (3)
+what ``torch.jit.fork`` calls        0                                    its operators, in their modules      (4)
+hooks that call ``push_scope``, as   0, parts, or an error                counted                              (4)
+a failed run leaves on the model
+modules that run in other threads    0, or the tracer's error             an error that says so                (4)
 ``autograd.Function`` without a      0                                    what its operators count; it stays   (4)
 handle                                                                    in ``unsupported_ops``
 scripted function without a handle   0                                    its products, as ``CallFunction``;   (4)
                                                                           it stays in ``unsupported_ops``
 results that nobody uses             lost, and the modules "not called"   counted                              (4)
+operators whose value only Python    not in ``unsupported_ops``           in ``unsupported_ops``               (4)
+uses, as in ``if x.sum() > 0``
+estimates, as of ``matrix_exp``      0                                    counted; the log says so             (1)
 encoder layers in ``eval`` under     attention 0                          as with gradients                    (5)
 ``no_grad``
 modules without operators, such as   "not called"                         called                               (6)

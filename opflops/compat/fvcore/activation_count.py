@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from opflops.compat.fvcore.graph_trace import TracedOperator
     from opflops.compat.fvcore.jit_handles import Handle
 
-_DEFAULT_SUPPORTED_OPS: dict[str, Handle] = {
+_PRODUCTS: dict[str, Handle] = {
     "aten::_convolution": generic_activation_jit("conv"),
     "aten::_convolution_mode": generic_activation_jit("conv"),
     "aten::addmm": generic_activation_jit(),
@@ -26,6 +26,7 @@ _DEFAULT_SUPPORTED_OPS: dict[str, Handle] = {
     "aten::matmul": generic_activation_jit(),
     "aten::linear": generic_activation_jit(),
 }
+_DEFAULT_SUPPORTED_OPS: dict[str, Handle] = {**_PRODUCTS}
 
 
 class ActivationCountAnalysis(JitModelAnalysis):
@@ -48,6 +49,9 @@ class ActivationCountAnalysis(JitModelAnalysis):
         self.set_op_handle(**_DEFAULT_SUPPORTED_OPS)
 
     def _count_products(self, operator: TracedOperator) -> Any:
+        # An operator whose default handle was removed is not supported.
+        if operator.kind in _PRODUCTS:
+            return None
         shape = get_shape(operator.outputs[0]) if operator.outputs else None
         return None if shape is None else prod(shape)
 

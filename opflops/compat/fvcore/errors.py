@@ -19,3 +19,7 @@ class ModuleNameError(OpflopsError, KeyError, AssertionError):
 
 class NotAnalyzedError(OpflopsError, RuntimeError):
     """Report a question about an analysis that has not been made yet."""
+
+
+class UncountedError(OpflopsError, RuntimeError):
+    """Report work of the model that no operator of PyTorch's tracer stands for."""

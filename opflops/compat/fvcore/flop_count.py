@@ -73,7 +73,8 @@ class FlopCountAnalysis(JitModelAnalysis):
         self.set_op_handle(**_DEFAULT_SUPPORTED_OPS)
 
     def _count_products(self, operator: TracedOperator) -> Any:
-        return operator.macs
+        # An operator whose default handle was removed is not supported.
+        return None if operator.kind in _PRODUCTS else operator.macs
 
     def _measured(self, operator: TracedOperator, handle: Handle) -> Any:
         if _PRODUCTS.get(operator.kind) is not handle:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from opflops.compat.fvcore.errors import UncountedError
 from opflops.mode import OpFlopMode
 from opflops.pricing.call_log import CallLog, ThreadLog
 from opflops.torch_internals.jit_graphs import PYTHON_FUNCTION, JitOperator, is_running, last_node, trace_call
@@ -19,12 +20,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from opflops.profile.profile import Profile
+    from opflops.records.cost import Cost
 
 
-MULTIPLICATION = "aten.mul"
-"""The operator that multiplies elements, as rows have it."""
+_MULTIPLICATION = "aten.mul"
+_OPS_OF_A_COMPLEX_PRODUCT, _PRODUCTS_OF_A_COMPLEX_ONE = 6, 4
 # Operators of rows that the tracer has under another name.
 _NAMES = {"aten.convolution": "aten::_convolution"}
+
+
+def multiplications(op: str, ops: Any, dtype: Any) -> Any:
+    """Return the multiplications of elements by a call of an operator: of complex numbers four for each product.
+
+    Args:
+        op: Its name in rows.
+        ops: Its operations that are no multiply-accumulates.
+        dtype: The dtype, or its name.
+    """
+    if op != _MULTIPLICATION:
+        return 0
+    if "complex" not in str(dtype):
+        return ops
+    return ops * _PRODUCTS_OF_A_COMPLEX_ONE // _OPS_OF_A_COMPLEX_PRODUCT
 
 
 class TracedOperator(NamedTuple):
@@ -92,6 +109,7 @@ class _NodeLog(ThreadLog):
         modules: The names of the modules that run.
         called: The names of the modules that were called.
         places: For each marker of a logged call, the number of its node, or the modules that ran if it has none.
+        elsewhere: The names of the modules that other threads called.
     """
 
     def __init__(self, graph: Any) -> None:
@@ -99,6 +117,7 @@ class _NodeLog(ThreadLog):
         self.nodes: list[_SeenNode] = []
         self.modules: tuple[str, ...] = ()
         self.called: set[str] = set()
+        self.elsewhere: list[str] = []
         self.places: list[int | tuple[str, ...]] = []
         self._graph = graph
         self._last = last_node(graph)
@@ -198,7 +217,10 @@ def _module_calls_seen(log: _NodeLog, names: Mapping[nn.Module, str]) -> Iterato
 
     def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         name = names.get(module)
-        if name is None or get_ident() != thread:
+        if name is None:
+            return original(module, *args, **kwargs)
+        if get_ident() != thread:
+            log.elsewhere.append(name)
             return original(module, *args, **kwargs)
         with log.inside(name):
             return original(module, *args, **kwargs)
@@ -230,14 +252,15 @@ def trace_model(model: nn.Module, inputs: Any, names: Mapping[nn.Module, str]) -
         return mode, log, log.in_order(graph)
 
     (mode, log, order), trace = trace_call(run, _tensors(model, tree_leaves(args)))
+    _check_thread(log, model)
     macs: list[Any] = [0] * len(log.nodes)
-    multiplications: list[Any] = [0] * len(log.nodes)
+    products: list[Any] = [0] * len(log.nodes)
     unrecorded = []
     for logged in log.calls:
         place, (_, count, ops, *_) = log.places[logged.marker], logged.counts
         if isinstance(place, int):
             macs[place] += count
-            multiplications[place] += ops if logged.key[0] == MULTIPLICATION else 0
+            products[place] += multiplications(logged.key[0], ops, logged.key[3])
         elif count:
             # An operator that the tracer does not know, or one that it does not record under another dispatch mode.
             name = _NAMES.get(logged.key[0]) or logged.key[0].replace(".", "::", 1)
@@ -247,8 +270,39 @@ def trace_model(model: nn.Module, inputs: Any, names: Mapping[nn.Module, str]) -
     for number, operator in zip(order, trace.operators, strict=True):
         seen = log.nodes[number]
         functions = tuple(kinds[each] for each in seen.functions)
-        operators.append(TracedOperator(*operator, seen.modules, functions, macs[number], multiplications[number]))
-    return ModelTrace(operators + unrecorded, frozenset(log.called), mode.profile, trace.graph)
+        operators.append(TracedOperator(*operator, seen.modules, functions, macs[number], products[number]))
+    operators += unrecorded
+    profile = mode.profile
+    _check_complete(operators, [row.cost for row in profile.rows])
+    return ModelTrace(operators, frozenset(log.called), profile, trace.graph)
+
+
+def _check_thread(log: _NodeLog, model: nn.Module) -> None:
+    """Check that no other thread ran modules of the model.
+
+    Raises:
+        UncountedError: One did.
+    """
+    if log.elsewhere:
+        names = ", ".join(repr(name) for name in dict.fromkeys(log.elsewhere))
+        raise UncountedError(
+            f"Modules of {type(model).__name__} ran in another thread ({names}), where PyTorch's tracer sees no "
+            "operators. Let the model run in one thread, or count it with opflops.OpFlopMode(threads=True)."
+        )
+
+
+def _check_complete(operators: Sequence[TracedOperator], costs: Sequence[Cost]) -> None:
+    """Check that the operators have all multiply-accumulates of a run.
+
+    Raises:
+        UncountedError: Some are missing.
+    """
+    found, counted = sum(each.macs for each in operators), sum(cost.macs for cost in costs)
+    if found != counted:
+        raise UncountedError(
+            f"The model did {counted} multiply-accumulates, but PyTorch's tracer shows the operators of {found}. "
+            "Something in the model changes what the tracer records. Count it with opflops.OpFlopMode."
+        )
 
 
 def _tensors(model: nn.Module, leaves: Sequence[Any]) -> list[Tensor]:

@@ -15,6 +15,7 @@ from opflops.compat.fvcore.graph_trace import trace_model
 from opflops.compat.fvcore.ignored_operators import IGNORED_OPERATORS
 from opflops.compat.fvcore.jit_handles import checked_count
 from opflops.compat.fvcore.module_names import has_forward, named_modules_with_duplicates, owners
+from opflops.compat.model_calls import estimates
 from opflops.errors import ArgumentError
 from opflops.torch_internals.jit_graphs import PYTHON_FUNCTION, TracerWarning
 from opflops.wording import unknown
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from opflops.compat.fvcore.jit_handles import Handle
     from opflops.profile.profile import Profile
 
+# What new analyses ignore; programs import it from fvcore, and change it.
+_IGNORED_OPS: set[str] = {*IGNORED_OPERATORS}
 _TRACER_WARNINGS = ("all", "no_tracer_warning", "none")
 _ANCESTOR_MODES = ("owner", "caller")
 _SETTINGS = (
@@ -75,7 +78,7 @@ class JitModelAnalysis:
         self._model = model
         self._inputs = inputs
         self._op_handles: dict[str, Handle] = {}
-        self._ignored_ops: set[str] = {*IGNORED_OPERATORS}
+        self._ignored_ops: set[str] = {*_IGNORED_OPS}
         self._counts_other_products = True
         # The canonical name of each module, and of each name.
         self._module_names: dict[nn.Module, str] = {}
@@ -179,7 +182,7 @@ class JitModelAnalysis:
     def clear_op_handles(self) -> Self:
         """Remove all handles, also the default ones, and ignore the operators that are ignored by default."""
         self._op_handles = {}
-        self._ignored_ops = {*IGNORED_OPERATORS}
+        self._ignored_ops = {*_IGNORED_OPS}
         self._counts_other_products = False
         self._stats = None
         return self
@@ -332,6 +335,8 @@ class JitModelAnalysis:
         # Programs silence fvcore by the level of its logger.
         if not logging.getLogger("fvcore.nn.jit_analysis").isEnabledFor(logging.WARNING):
             return
+        for op, estimate in estimates(stats.profile):
+            logger.warning("The multiply-accumulates of %s are an estimate: %s", op, estimate)
         if self._enable_warn_unsupported_ops:
             for kind, times in stats.unsupported_ops[""].items():
                 logger.warning("Unsupported operator %s encountered %d time(s)", kind, times)

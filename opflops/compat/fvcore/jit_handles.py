@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 from opflops.compat.fvcore.errors import HandleError
-from opflops.compat.fvcore.graph_trace import MULTIPLICATION
+from opflops.compat.fvcore.graph_trace import multiplications
 from opflops.mode import OpFlopMode
 
 if TYPE_CHECKING:
@@ -114,7 +114,8 @@ def einsum_flop_jit(inputs: list[Any], outputs: list[Any]) -> Number:
     del outputs
     operands = [_on_meta(value, "operand") for value in inputs[1].node().inputs()]
     rows = _profile(torch.einsum, inputs[0].toIValue(), *operands).rows
-    return sum(row.cost.macs + (row.cost.ops if row.op == MULTIPLICATION else 0) for row in rows)
+    count: Number = sum(row.cost.macs + multiplications(row.op, row.cost.ops, row.dtype) for row in rows)
+    return count
 
 
 def conv_flop_count(
