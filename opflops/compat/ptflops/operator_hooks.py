@@ -109,7 +109,8 @@ def count_hooked_call(
     """
     # The class of a model may change in its first call.
     root = class_name(model)
-    with _HookedMode(model, HookFormulas(hooks)) as mode:
+    mode = _HookedMode(model, HookFormulas(hooks))
+    with mode:
         output = model(*args, **kwargs)
     mode.raise_failure()
     return CountedCall(mode.profile, output, root)
