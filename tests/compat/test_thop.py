@@ -10,10 +10,12 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_sequence
 
 from opflops import count
-from opflops.compat.thop import clever_format, profile, profile_origin
+from opflops.compat.thop import __version__, clever_format, profile, profile_origin
 from opflops.compat.thop.profile import register_hooks
 from opflops.compat.thop.rnn_hooks import count_lstm
-from opflops.compat.thop.vision.basic_hooks import count_convNd, zero_ops
+from opflops.compat.thop.utils import prGreen, prRed, prYellow
+from opflops.compat.thop.vision import calc_func
+from opflops.compat.thop.vision.basic_hooks import count_convNd, count_parameters, multiply_adds, zero_ops
 from opflops.errors import ArgumentError, OpflopsError
 
 
@@ -446,3 +448,32 @@ def test_numbers_are_written_as_thop_writes_them():
     )  # fmt: skip
     assert clever_format(4_133_742_592.0, "%.3f") == clever_format([4_133_742_592.0], "%.3f") == "4.134G"
     assert clever_format([]) == ()
+
+
+def test_names_that_programs_import_work(capsys):
+    """By hand: arithmetic of contractions, and 0 for the rest, in tensors that hooks can add; colors; the release."""
+    assert (calc_func.l_prod([2, 3, 4]), calc_func.l_sum([2, 3, 4]), multiply_adds, __version__) == (24, 9, 1, "0.1.1")
+    assert calc_func.calculate_conv2d_flops([2, 4, 9, 9], [2, 6, 7, 7], [6, 2, 3, 3], 2, True) == 2 * 6 * 49 * 2 * 9
+    assert calc_func.calculate_conv(1, 9, 2 * 6 * 49, 4, 2).tolist() == [2 * 6 * 49 * 2 * 9]
+    assert calc_func.calculate_linear(4, 6).tolist() == [24]
+    assert calc_func.counter_matmul((2, 3), (2, 5)) == 30
+    zeros = (
+        calc_func.calculate_norm(9), calc_func.calculate_relu(9), calc_func.calculate_softmax(2, 3),
+        calc_func.calculate_avgpool(9), calc_func.calculate_adaptive_avg(torch.ones(1), 3),
+        calc_func.calculate_upsample("bicubic", 9), calc_func.calculate_zero_ops(),
+    )  # fmt: skip
+    assert [each.tolist() for each in zeros] == [[0.0]] * len(zeros)
+    assert {each.dtype for each in zeros} == {torch.float64}
+    elements = (calc_func.counter_mul, calc_func.counter_pow, calc_func.counter_sqrt, calc_func.counter_div)
+    assert [each(9) for each in (*elements, calc_func.calculate_relu_flops)] == [0] * 5
+
+    def hook(m, x, y):
+        m.total_ops += calc_func.calculate_linear(m.in_features, y.numel()) + calc_func.calculate_norm(y.numel())
+        count_parameters(m, x, y)
+        assert m.total_params.item() == calc_func.calculate_parameters(m.parameters()).item() == 15
+
+    assert macs_of(nn.Linear(4, 3), (2, 4), custom_ops={nn.Linear: hook}) == 24
+    prRed("a", 1)
+    prGreen("b")
+    prYellow("c")
+    assert capsys.readouterr().out == "\033[91ma 1\n\033[00m\033[92mb\n\033[00m\033[93mc\n\033[00m"

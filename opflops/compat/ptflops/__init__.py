@@ -30,6 +30,16 @@ gates of recurrent cells beside the matrices     7 to 10 per hidden        0: th
 LSTM with ``proj_size``                          without the projection    with it
 deformable convolution of torchvision            24 or 25 more per         the products of the convolution alone; the
                                                  weight's position         interpolation multiplies no weights
+qkv and proj of timm's attention layers          0                         as the linear layers that they are
+``torch.addmm`` and others with ``beta``         the bias as MACs, once    0, as every bias
+                                                 per element
+an unbatched convolution or LSTM                 its first axis as the     as the operators that run
+                                                 batch
+complex numbers                                  as real ones              a multiply-accumulate of them is four real
+                                                                           ones
+modules that other threads call (``aten``)       0                         counted
+modules that change their class, lazy layers     an error                  counted; a lazy one has the hook of the class
+                                                                           that it becomes
 subclasses of layers, ``nn.Bilinear``,           0                         as the operators that run
 quantized layers
 LSTM, attention in fused kernels (``aten``)      0                         as the operators that they stand for
@@ -37,7 +47,18 @@ a layer held by several modules                  once for each of them     once 
 the two backends                                 two numbers               one, printed differently; ``pytorch`` alone
                                                                            divides it by the samples of a batch
 a batch of an ``input_constructor``              functional work in full   all work is of one sample
-a tuple as input                                 divided by its length     divided by the samples of its first tensor
+a tuple as input                                 divided by its length     divided by the samples of the first tensor,
+                                                                           list or packed sequence in it: it is one
+                                                                           batch
+a list as input                                  divided by its length     divided by its length: it is so many samples
+a packed sequence as input                       divided by 4, its fields  divided by its sequences
+hooks of operators, and these in                 no effect                 as with the other backend
+``ignore_modules``, with ``pytorch``; those of
+classes with ``aten``
+a hook for ``aten.linear``, ``aten.matmul``      never called, as PyTorch  called, and replaces these operators
+                                                 runs other operators
+a hooked layer that the model replaces           an error                  an error: its figure and that of its
+                                                                           replacement cannot be told apart
 a type of containers in ``ignore_modules``       still counted             ignored with all modules inside
 a hook for a container                           beside functions inside   replaces all that runs inside
 parameters that no supported layer holds         not in the printed model  in it
@@ -48,6 +69,10 @@ ignored operators (``aten``)                     a line for each call      a lin
 unknown ``backend_specific_config``              ignored                   an error
 the model afterwards                             in evaluation mode        as it was
 ===============================================  ========================  =============================================
+
+The hooks of ``ptflops.pytorch_ops`` are in :mod:`opflops.compat.ptflops.pytorch_ops`, and state the figures of this
+table; ``get_flops_pytorch`` is in :mod:`opflops.compat.ptflops.pytorch_engine`. The tables of functions and what ptflops
+adds to a model are not there: to import them is an error that says what to use.
 
 Existing hooks of ``custom_modules_hooks`` work: they add to ``module.__flops__``, and their figure replaces ours. Only
 modules with a hook have that attribute, so a hook cannot read what other modules count as: that is an error.

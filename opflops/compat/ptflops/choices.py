@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import nn
 
 from opflops.compat.module_figures import is_inside, own_figures
+from opflops.compat.ptflops.attribute_names import FLOPS
 from opflops.compat.ptflops.operator_hooks import hooked_figure
+from opflops.compat.ptflops.pytorch_ops import added_hooks
 from opflops.errors import ArgumentError
 from opflops.records.arguments import describe
 from opflops.torch_internals.dispatch import OpOverloadPacket
@@ -72,10 +74,6 @@ def _is_layer(module: nn.Module) -> bool:
     return any(origin.startswith(_LAYERS) and origin not in _CONTAINERS for origin in origins)
 
 
-FLOPS, PARAMS = "__flops__", "__params__"
-"""The attributes that hooks of ptflops find at a module."""
-
-
 def choose(
     *, aten: bool, ignore_modules: Iterable[Any], hooks: Mapping[Any, Any], config: Mapping[str, Any]
 ) -> Choices:
@@ -87,6 +85,7 @@ def choose(
     functional = _functional(config, aten=aten)
     types, packets = _split(ignore_modules, "ignore_modules")
     hooked_types, hooked_packets = _split(hooks, "custom_modules_hooks")
+    by_type = {**added_hooks(), **{key: hooks[key] for key in hooked_types}}
     for key, hook in hooks.items():
         if not callable(hook):
             raise ArgumentError(f"custom_modules_hooks[{key}] must be a function, not {describe(hook)}.")
@@ -94,7 +93,7 @@ def choose(
     operator_hooks.update(dict.fromkeys(packets, lambda _inputs, _outputs: 0))
     return Choices(
         frozenset(types),
-        {key: hooks[key] for key in hooked_types if key not in types},
+        {key: hook for key, hook in by_type.items() if key not in types},
         operator_hooks,
         frozenset(map(str, hooked_packets)),
         frozenset(map(str, packets)),

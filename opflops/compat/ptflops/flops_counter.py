@@ -13,7 +13,8 @@ from torch.nn.utils.rnn import PackedSequence
 
 from opflops.compat.module_costs import evaluating, warn_of
 from opflops.compat.module_hooks import hooked
-from opflops.compat.ptflops.choices import FLOPS, PARAMS, Choices, choose
+from opflops.compat.ptflops.attribute_names import FLOPS, PARAMS
+from opflops.compat.ptflops.choices import Choices, choose
 from opflops.compat.ptflops.model_report import (
     Format,
     print_model,

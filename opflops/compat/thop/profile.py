@@ -15,7 +15,7 @@ from opflops.compat.module_figures import is_inside, own_figures
 from opflops.compat.module_hooks import hooked
 from opflops.compat.thop import rnn_hooks
 from opflops.compat.thop.places import PlacedCall
-from opflops.compat.thop.utils import print_red
+from opflops.compat.thop.utils import prRed
 from opflops.compat.thop.vision import basic_hooks
 from opflops.compat.thop.vision.basic_hooks import CountedByOperators, zero_ops
 from opflops.errors import ArgumentError
@@ -75,7 +75,7 @@ class _Counted(NamedTuple):
 
     Attributes:
         total: What the model counts as.
-        inclusive: What the module at each place counts as, with those below it.
+        inclusive: What the module at each place counts as, with those below it, if that was asked for.
         rules: The rules by class, those of the caller included.
     """
 
@@ -121,7 +121,7 @@ def profile(
     Raises:
         ArgumentError: An argument is not valid.
     """
-    counted = _count(model, inputs, custom_ops, verbose=verbose, report_missing=report_missing, leaves_only=False)
+    counted = _count(model, inputs, custom_ops, verbose=verbose, report_missing=report_missing, by_place=ret_layer_info)
     totals = float(counted.total), _parameters(model)
     return (*totals, _layer_info(model, counted)) if ret_layer_info else totals
 
@@ -159,7 +159,8 @@ def _count(
     *,
     verbose: bool,
     report_missing: bool,
-    leaves_only: bool,
+    leaves_only: bool = False,
+    by_place: bool = False,
 ) -> _Counted:
     rules = _check(model, inputs, custom_ops)
     hooks = {cls: hook for cls, hook in rules.items() if _is_custom(cls, hook, custom_ops)}
@@ -190,7 +191,8 @@ def _count(
         missing = {row.module for row in call.rows if not row.priced and row.module not in alone}
         print_rules(_types_of(model, {path for path in missing if not is_inside(path, replaced)}, call.paths()))
     warn_of(call.remarks)
-    return _Counted(sum(figures.values()), call.figures(figures, {*replaced, *alone}), rules)
+    by_places = call.figures(figures, {*replaced, *alone}) if by_place else {}
+    return _Counted(sum(figures.values()), by_places, rules)
 
 
 def _buffer(module: nn.Module, name: str) -> Any:
@@ -256,7 +258,7 @@ def _print_rules(
             return
         seen.add(cls)
         if cls in missing:
-            print_red(f"[WARN] Cannot find rule for {cls}. Treat it as zero Macs and zero Params.")
+            prRed(f"[WARN] Cannot find rule for {cls}. Treat it as zero Macs and zero Params.")
         elif cls in rules:
             name = getattr(rules[cls], "__qualname__", type(rules[cls]).__qualname__)
             text = f"Customize rule {name}()" if cls in custom_ops else f"Register {name}() for"
