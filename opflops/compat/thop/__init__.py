@@ -29,16 +29,15 @@ a layer held by several modules                  by two hooks or more,     once 
                                                  then for each holder      ``ret_layer_info`` at each place what was
                                                                            called from there, and what a hook stated at
                                                                            the first
-traced and scripted modules                      0, since no hook is       as the operators that run
-                                                 called inside
+traced and scripted modules                      an error                  as the operators that run
 unbatched convolutions and recurrent layers      by an axis that is not    as the operators that run
                                                  the channels or batch
 complex numbers                                  as real ones              a multiply-accumulate of them is four real
                                                                            ones
-lazy layers, modules that change their class     0, by the class before    counted; a lazy one has the hook of the class
-                                                                           that it becomes
-a hooked layer that the model replaces           0 for the replacement     an error: its figure and that of its
-                                                                           replacement cannot be told apart
+lazy layers                                      0, and 0 parameters       counted, with the hook of the class that they
+                                                                           become
+a layer that the model replaces                  an error                  both count; if it has a hook an error, since
+                                                                           two figures of one place cannot be told apart
 a layer as the model itself                      0 parameters              its parameters
 parameters of modules without a rule, or that    not counted               counted: all of ``model.parameters()``
 were not called
@@ -52,11 +51,11 @@ the model afterwards                             ``total_ops`` left over   as it
 ===============================================  ========================  =============================================
 
 Existing hooks of ``custom_ops`` work: they add to ``m.total_ops``, and their figure replaces ours. Only modules with a
-hook have that attribute, so a hook cannot read what other modules count as: that is an error. ``register_hooks``
-of ``opflops.compat.thop.profile`` lists the rules by class, and what is added there is used. The rules themselves, such
-as ``opflops.compat.thop.vision.basic_hooks.count_convNd``, can be values of ``custom_ops`` and mean our count. The
-arithmetic of ``opflops.compat.thop.vision.calc_func`` states multiply-accumulates, which of a norm are 0. There is
-no ``fx_profile`` and no ``OnnxProfile``: :func:`opflops.count` counts without running, too.
+hook have that attribute, so a hook cannot read what other modules count as: that is an error. ``register_hooks`` of
+``opflops.compat.thop.profile`` lists the rules by class, and what is added there is used. The rules themselves, such as
+``opflops.compat.thop.vision.basic_hooks.count_convNd``, can be values of ``custom_ops`` and mean our count. The
+arithmetic of ``opflops.compat.thop.vision.calc_func`` states multiply-accumulates, which of a norm are 0. There is no
+``fx_profile`` and no ``OnnxProfile``: :func:`opflops.count` counts without running, too.
 
 May import what :mod:`opflops.compat` may; nothing in opflops imports it.
 """
