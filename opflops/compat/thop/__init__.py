@@ -42,8 +42,8 @@ a layer as the model itself                      0 parameters              its p
 parameters of modules without a rule, or that    not counted               counted: all of ``model.parameters()``
 were not called
 a hook for the model itself                      beside the layers inside  replaces them, as for any other module
-``report_missing``                               types without a rule      types that call operators without a formula, in
-                                                                           the same words; their parameters count
+``report_missing``                               types without a rule      types that call operators without a formula,
+                                                                           in the same words; their parameters count
 ``total_params`` that a hook writes              counted in                not counted: parameters are the model's
                                                  ``profile_origin``
 the model afterwards                             ``total_ops`` left over   as it was, also if it raised an error
