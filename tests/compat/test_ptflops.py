@@ -488,7 +488,7 @@ def test_an_operator_and_the_one_in_place_have_each_their_own_hook(name, backend
 
 
 def test_hooks_of_operators_may_return_parts_of_one():
-    """Their sum is exact with the backend aten, whose result is such a number; the other one cuts it off at the end."""
+    """Or less than 0. Their sum is exact with the backend aten, whose result it is; the other one cuts off parts."""
     net = Call(lambda _, x: (x * 2 * 3 * 4) @ torch.ones(4, 2))
     text = io.StringIO()
     options = {"custom_modules_hooks": {torch.ops.aten.mul: lambda *_: 0.75}, "ost": text}
@@ -496,6 +496,9 @@ def test_hooks_of_operators_may_return_parts_of_one():
     assert macs_of(net, (4,), **options) == 10
     assert get_model_complexity_info(net, (4,), backend="aten", **options)[0] == "10.25 Mac"
     assert "aten.mul: 2.25 Mac\n" in text.getvalue()
+    corrected = {torch.ops.aten.mul: lambda inputs, _: -0.5 if inputs[1] == 2 else 0.25}
+    assert macs_of(net, (4,), backend="aten", custom_modules_hooks=corrected) == 8
+    assert macs_of(net, (4,), backend="aten", custom_modules_hooks={torch.ops.aten.mul: lambda *_: -2}) == 2
     values = Call(lambda _, x: x.to(torch.complex64) * 2)
     hooks = {torch.ops.aten.mul: lambda *_: torch.tensor(5)}
     assert macs_of(values, (4,), backend="aten", custom_modules_hooks=hooks) == 5

@@ -30,7 +30,9 @@ _UNIT = 2**1074
 
 
 class HookFormulas(Registry):
-    """Price some operators by hooks, as ``ops`` in parts of :data:`_UNIT`, and all others as usual.
+    """Price some operators by hooks, and all others as usual.
+
+    What a hook states is kept as ``ops`` in parts of :data:`_UNIT`, and what is below 0 as ``transcendentals``.
 
     Args:
         hooks: The hooks by packet, which take the positional arguments of a call and a tuple of its results.
@@ -60,21 +62,23 @@ class HookFormulas(Registry):
         # What failed on nested tensors is not tried again on their components.
         if self.failure is None:
             try:
-                return Cost(ops=_in_units(hook(args, out if isinstance(out, tuple) else (out,)))), 0, 0, None
+                return _in_units(hook(args, out if isinstance(out, tuple) else (out,))), 0, 0, None
             except Exception as error:  # noqa: BLE001 - raised below
                 self.failure = error
         raise self.failure
 
 
-def _in_units(value: Any) -> int:
+def _in_units(value: Any) -> Cost:
     # As the sum that ptflops makes of it: neither None nor a text is a number.
     value = 0 + value
-    return int(Fraction(value if isinstance(value, int) else float(value)) * _UNIT)
+    units = int(Fraction(value if isinstance(value, int) else float(value)) * _UNIT)
+    # No part of a cost is less than 0.
+    return Cost(ops=max(units, 0), transcendentals=max(-units, 0))
 
 
 def hooked_figure(row: Row) -> float:
     """Return what the hook of an operator stated for the calls of a row."""
-    figure = Fraction(row.cost.ops, _UNIT)
+    figure = Fraction(row.cost.ops - row.cost.transcendentals, _UNIT)
     return int(figure) if figure.denominator == 1 else float(figure)
 
 
