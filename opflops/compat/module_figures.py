@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from opflops.records.rows import ancestry
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
 
     from opflops.records.rows import Row
 
@@ -16,14 +16,17 @@ def own_figures(
     rows: Iterable[Row],
     replaced: Mapping[str, float] | None = None,
     replaced_alone: Mapping[str, float] | None = None,
+    *,
+    figure: Callable[[Row], float] = lambda row: row.cost.macs,
 ) -> dict[str, float]:
-    """Add up the multiply-accumulates of rows, of every dtype, by module path.
+    """Add up the figures of rows, of every dtype, by module path.
 
     Args:
         rows: The rows.
         replaced: What modules count as together with all modules below them, by path; of two such modules, one of
             which is below the other, the upper one counts.
         replaced_alone: What modules themselves count as; those below them count as ever.
+        figure: Returns what a row counts as; by default its multiply-accumulates.
     """
     replaced, replaced_alone = replaced or {}, replaced_alone or {}
     figures: dict[str, float] = {}
@@ -33,7 +36,7 @@ def own_figures(
 
     for row in rows:
         if row.module not in replaced_alone and not is_inside(row.module, replaced):
-            add(row.module, row.cost.macs)
+            add(row.module, figure(row))
     for path, amount in (*replaced.items(), *replaced_alone.items()):
         if not is_inside(path, replaced, itself=False):
             add(path, amount)

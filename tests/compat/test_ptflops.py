@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from opflops import count
 from opflops.compat.ptflops import FLOPS_BACKEND, flops_to_string, get_model_complexity_info, params_to_string
-from opflops.errors import ArgumentError, OpflopsError, UsageWarning
+from opflops.errors import ArgumentError, OpflopsError, UnpricedOpWarning
 
 
 class Call(nn.Module):
@@ -279,9 +279,12 @@ def test_modules_and_operators_can_be_ignored():
     assert get_model_complexity_info(net, (4,), True, False, None, text, False, ignored, backend="aten")[0] == 16
     assert text.getvalue().startswith("Warning: aten.matmul operation is ignored\nTotal:16 Mac\n")
     text = io.StringIO()
-    clipped = Call(lambda _, x: functional.relu_(x) @ x.mT)
-    assert get_model_complexity_info(clipped, (3, 4), ost=text, ignore_modules=[torch.ops.aten.relu])[0] == "36 Mac"
-    assert text.getvalue().startswith("Warning: aten.relu_ operation is ignored\n")
+    clipped = Call(lambda _, x: torch.zeros(3, 3).addmm_(x, x.mT) + torch.addmm(torch.zeros(3, 3), x, x.mT))
+    for packet, name in ((torch.ops.aten.addmm, "addmm"), (torch.ops.aten.addmm_, "addmm_")):
+        text = io.StringIO()
+        options = {"input_constructor": lambda _: torch.ones(3, 4), "ignore_modules": [packet], "backend": "aten"}
+        assert get_model_complexity_info(clipped, (4,), ost=text, **options)[0] == "36 Mac"
+        assert text.getvalue().startswith(f"Warning: aten.{name} operation is ignored\nTotal:36 Mac\n")
 
 
 def test_a_hook_of_an_operator_states_its_figure():
@@ -425,18 +428,191 @@ def test_what_has_no_formula_is_named(capsys):
         library._destroy()
 
 
-def test_what_is_not_counted_is_warned_of():
-    """Such as the modules that other threads call."""
+@pytest.mark.parametrize("backend", ["pytorch", "aten"])
+def test_modules_that_other_threads_call_count(backend):
+    """With the hooks of operators; what a hook raises there is not lost."""
 
     def forward(self, x):
-        thread = threading.Thread(target=self.linear, args=(x,))
+        results = []
+        thread = threading.Thread(target=lambda: results.append(self.linear(x)))
         thread.start()
         thread.join()
-        return x @ torch.ones(4, 3)
+        return results[0] @ torch.ones(4, 3)
 
     net = Call(forward, linear=nn.Linear(4, 4))
-    with pytest.warns(UsageWarning, match="thread"):
-        assert macs_of(net, (4,)) == 12
+    assert macs_of(net, (4,), backend=backend) == 16 + 12
+    hooks = {torch.ops.aten.addmm: lambda *_: 100}
+    assert macs_of(net, (4,), backend=backend, custom_modules_hooks=hooks) == 100 + 12
+    with pytest.warns(UnpricedOpWarning, match="addmm"):
+        assert macs_of(net, (4,), custom_modules_hooks={torch.ops.aten.addmm: lambda *values: values[9]}) is None
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("backend", ["pytorch", "aten"])
+@pytest.mark.parametrize(
+    ("hook", "error"),
+    [
+        (lambda inputs, _: inputs[9], "<class 'IndexError'>"),
+        (lambda *_: None, "<class 'TypeError'>"),
+        (lambda *_: "7", "<class 'TypeError'>"),
+    ],
+)
+def test_what_a_hook_of_an_operator_raises_is_printed(hook, error, backend, capsys):
+    """As what the model raises; also if the hook returns no number, and if it runs on nested tensors."""
+    net = nn.Sequential(nn.Linear(4, 3), nn.Tanh())
+    hooks = {torch.ops.aten.tanh: hook}
+    assert get_model_complexity_info(net, (4,), custom_modules_hooks=hooks, backend=backend) == (None, None)
+    assert capsys.readouterr().out.split("\n")[1].startswith(error)
+    nested = Call(lambda _, x: torch.nested.nested_tensor([x, x]).tanh())
+    assert macs_of(nested, (4,), custom_modules_hooks=hooks, backend=backend) is None
+    assert capsys.readouterr().out.split("\n")[1].startswith(error)
+
+
+@pytest.mark.parametrize("backend", ["pytorch", "aten"])
+@pytest.mark.parametrize("name", ["sigmoid", "sub", "div", "copy", "zero", "clamp_min"])
+def test_an_operator_and_the_one_in_place_have_each_their_own_hook(name, backend):
+    """One call of the former is 1, two of the latter are 10 each; either alone is its own figure."""
+    arguments = {"sub": (3.0,), "div": (2.0,), "copy": (torch.ones(4),), "clamp_min": (0.5,)}.get(name, ())
+
+    def forward(_, x):
+        y = getattr(torch.ops.aten, name)(x, *arguments)
+        for _ in range(2):
+            getattr(torch.ops.aten, f"{name}_")(y, *arguments)
+        return y
+
+    outer, inner = getattr(torch.ops.aten, name), getattr(torch.ops.aten, f"{name}_")
+    net = Call(forward)
+    assert macs_of(net, (4,), backend=backend, custom_modules_hooks={outer: lambda *_: 1, inner: lambda *_: 10}) == 21
+    assert macs_of(net, (4,), backend=backend, custom_modules_hooks={outer: lambda *_: 1}) == 1
+    assert macs_of(net, (4,), backend=backend, custom_modules_hooks={inner: lambda *_: 10}) == 20
+
+
+def test_hooks_of_operators_may_return_parts_of_one():
+    """Or less than 0. Their sum is exact with the backend aten, whose result it is; the other one cuts off parts."""
+    net = Call(lambda _, x: (x * 2 * 3 * 4) @ torch.ones(4, 2))
+    text = io.StringIO()
+    options = {"custom_modules_hooks": {torch.ops.aten.mul: lambda *_: 0.75}, "ost": text}
+    assert macs_of(net, (4,), backend="aten", **options) == 8 + 2.25
+    assert macs_of(net, (4,), **options) == 10
+    assert get_model_complexity_info(net, (4,), backend="aten", **options)[0] == "10.25 Mac"
+    assert "aten.mul: 2.25 Mac\n" in text.getvalue()
+    corrected = {torch.ops.aten.mul: lambda inputs, _: -0.5 if inputs[1] == 2 else 0.25}
+    assert macs_of(net, (4,), backend="aten", custom_modules_hooks=corrected) == 8
+    assert macs_of(net, (4,), backend="aten", custom_modules_hooks={torch.ops.aten.mul: lambda *_: -2}) == 2
+    values = Call(lambda _, x: x.to(torch.complex64) * 2)
+    hooks = {torch.ops.aten.mul: lambda *_: torch.tensor(5)}
+    assert macs_of(values, (4,), backend="aten", custom_modules_hooks=hooks) == 5
+
+
+def test_a_packed_sequence_and_nested_inputs_have_their_samples():
+    """By hand: an LSTM has 4 x 3 x (5 + 3) for each of 2 + 1 + 4 steps of 3 sequences; a tuple those of its tensor."""
+
+    def packed(_):
+        return nn.utils.rnn.pack_sequence([torch.ones(2, 5), torch.ones(1, 5), torch.ones(4, 5)], enforce_sorted=False)
+
+    assert macs_of(nn.LSTM(5, 3), (5,), input_constructor=packed) == 7 * 12 * 8 // 3
+    inside = Call(lambda self, pair: self.layer(pair[0])[0], layer=nn.LSTM(5, 3))
+    assert macs_of(inside, (5,), input_constructor=lambda _: (packed(_), 2)) == 7 * 12 * 8 // 3
+    net = Call(lambda self, batch: self.linear(batch[1]["x"][0]), linear=nn.Linear(4, 3))
+    assert macs_of(net, (4,), input_constructor=lambda shape: (7, {"x": (torch.ones(5, *shape),)})) == 12
+
+
+@pytest.mark.parametrize("backend", ["pytorch", "aten"])
+def test_named_inputs_count_in_full_with_a_warning_of_ptflops(backend, capsys):
+    """The backend pytorch says so on standard output, whatever ost is."""
+    net = Call(lambda self, *, x: self.linear(x), linear=nn.Linear(4, 3))
+    assert macs_of(net, (4,), input_constructor=lambda shape: {"x": torch.ones(5, *shape)}, backend=backend) == 60
+    warning = "Warning! No positional inputs found for a module, assuming batch size is 1.\n"
+    assert capsys.readouterr().out == (warning if backend == "pytorch" else "")
+
+
+def test_a_model_of_complex_numbers_counts():
+    """Its input is complex, too; a complex multiply-accumulate is four real ones, as in opflops.count()."""
+    net = nn.Sequential(nn.Linear(4, 3, dtype=torch.complex64), nn.Linear(3, 5, dtype=torch.complex64))
+    assert macs_of(net, (4,)) == count(net, torch.ones(1, 4, dtype=torch.complex64)).total.macs == 4 * (12 + 15)
+
+
+class Changing(nn.Module):
+    """Puts another layer in the place of one, or removes it, while it runs."""
+
+    def __init__(self, replacement):
+        super().__init__()
+        self.linear, self.replacement = nn.Linear(4, 4), replacement
+
+    def forward(self, x):
+        x = self.linear(x)
+        if self.replacement is None:
+            del self.linear
+            return x
+        self.linear = self.replacement
+        return self.linear(x)
+
+
+def linear_hook(module, inputs, output):
+    module.__flops__ += 1000 * len(output)
+
+
+def test_a_hooked_module_that_is_replaced_is_an_error_and_one_that_is_removed_counts(capsys):
+    """The error says which it is; without a hook both layers count."""
+    assert macs_of(Changing(nn.Linear(4, 4)), (4,)) == 32
+    assert macs_of(Changing(nn.Linear(4, 4)), (4,), custom_modules_hooks={nn.Linear: linear_hook}) is None
+    assert "The module Changing.linear, for whose class Linear there is a hook, was" in capsys.readouterr().out
+    assert macs_of(Changing(None), (4,), custom_modules_hooks={nn.Linear: linear_hook}) == 1000
+
+
+class After(nn.Module):
+    pass
+
+
+class Before(nn.Module):
+    """Becomes another class in its first call."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x):
+        self.__class__ = type("Later", (After,), {"forward": Before.forward})
+        return self.linear(x) @ torch.ones(3, 2)
+
+
+@pytest.mark.parametrize("backend", ["pytorch", "aten"])
+def test_models_that_change_their_class_count(backend):
+    """Lazy layers and others, alone and in a model, in the printed model, too; lazy ones have hooks of their class."""
+    for model, macs in ((nn.LazyLinear(3), 12), (nn.Sequential(nn.LazyLinear(3)), 12), (Before(), 18)):
+        text = io.StringIO()
+        assert get_model_complexity_info(model, (4,), ost=text, backend=backend)[0] == f"{macs} Mac"
+        assert (f"{macs}.0 Mac, 100.000% MACs" if backend == "pytorch" else f"Total:{macs} Mac\n") in text.getvalue()
+    hooks = {nn.Linear: linear_hook, Before: linear_hook}
+    for model in (nn.LazyLinear(3), nn.Sequential(nn.LazyLinear(3)), Before()):
+        text = io.StringIO()
+        options = {"ost": text, "custom_modules_hooks": hooks, "backend": backend}
+        assert get_model_complexity_info(model, (4,), **options)[0] == "1.0 KMac"
+
+
+@pytest.mark.parametrize(
+    ("layer", "macs"),
+    [
+        (nn.SiLU(), 0), (nn.Softmax(-1), 0), (nn.SyncBatchNorm(4), 0), (nn.RMSNorm(4), 0), (nn.Hardtanh(), 0),
+        (nn.LSTM(4, 3), 12 * 7), (nn.Conv1d(1, 2, 3), 2 * 2 * 3), (nn.LazyLinear(3), 12),
+    ],
+)  # fmt: skip
+def test_layers_count_the_same_without_functional_work(layer, macs):
+    """Those of PyTorch, alone and in a model, whatever ptflops has a rule for."""
+    config = {"count_functional": False}
+    assert macs_of(layer, (4,)) == macs_of(layer, (4,), backend_specific_config=config) == macs
+    net = nn.Sequential(layer, Call(lambda _, x: x[0] @ torch.ones(x[0].shape[-1], 2)))
+    assert macs_of(net, (4,), backend_specific_config=config) == macs
+
+
+def test_keys_of_both_kinds_count_with_both_backends():
+    """A class with aten, an operator with pytorch, and an operator that PyTorch runs as another one."""
+    net = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
+    for backend in ("pytorch", "aten"):
+        assert macs_of(net, (4,), backend=backend, custom_modules_hooks={nn.Linear: linear_hook}) == 1000
+        for operator in (torch.ops.aten.addmm, torch.ops.aten.linear):
+            assert macs_of(net, (4,), backend=backend, custom_modules_hooks={operator: lambda *_: 5}) == 5
+            assert macs_of(net, (4,), backend=backend, ignore_modules=[operator]) == 0
 
 
 def test_the_model_is_left_as_it_was(capsys):

@@ -10,11 +10,13 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_sequence
 
 from opflops import count
-from opflops.compat.thop import clever_format, profile, profile_origin
+from opflops.compat.thop import __version__, clever_format, profile, profile_origin
 from opflops.compat.thop.profile import register_hooks
 from opflops.compat.thop.rnn_hooks import count_lstm
-from opflops.compat.thop.vision.basic_hooks import count_convNd, zero_ops
-from opflops.errors import ArgumentError, OpflopsError, UsageWarning
+from opflops.compat.thop.utils import prGreen, prRed, prYellow
+from opflops.compat.thop.vision import calc_func
+from opflops.compat.thop.vision.basic_hooks import count_convNd, count_parameters, multiply_adds, zero_ops
+from opflops.errors import ArgumentError, OpflopsError
 
 
 class Call(nn.Module):
@@ -271,13 +273,15 @@ def test_types_without_a_formula_are_reported(capsys):
         pass
 
     model = nn.Sequential(Odd(), nn.Linear(4, 4), nn.Tanh(), Hidden(), Hooked(Block()), nn.ReLU())
-    warning = "\033[91m[WARN] Cannot find rule for {}. Treat it as zero Macs.\n\033[00m"
+    warning = "\033[91m[WARN] Cannot find rule for {}. Treat it as zero Macs and zero Params.\n\033[00m"
     try:
         profile(model, (torch.rand(1, 4),), verbose=False, report_missing=True)
-        out = capsys.readouterr().out
-        assert out.endswith(warning.format(Odd) + warning.format(Hidden))
-        assert out.count("[WARN]") == 2
-        assert "[INFO] Register zero_ops() for <class 'torch.nn.modules.activation.ReLU'>." in out
+        assert capsys.readouterr().out == (
+            warning.format(Odd)
+            + f"[INFO] Register count_linear() for {nn.Linear}.\n"
+            + warning.format(Hidden)
+            + f"[INFO] Register zero_ops() for {nn.ReLU}.\n[INFO] Register zero_ops() for {nn.Sequential}.\n"
+        )
         hooks = {Odd: zero_ops, Hidden: zero_ops}
         profile(model, (torch.rand(1, 4),), hooks, report_missing=True)
         assert "[WARN]" not in capsys.readouterr().out
@@ -285,18 +289,118 @@ def test_types_without_a_formula_are_reported(capsys):
         library._destroy()
 
 
-def test_what_is_not_counted_is_warned_of():
-    """Such as the modules that other threads call."""
+def test_modules_that_other_threads_call_count():
+    """As those of the model's own thread, by layer as well."""
 
     def forward(self, x):
-        thread = threading.Thread(target=self.linear, args=(x,))
+        results = []
+        thread = threading.Thread(target=lambda: results.append(self.linear(x)))
         thread.start()
         thread.join()
-        return x @ torch.ones(4, 3)
+        return self.last(results[0])
 
-    net = Call(forward, linear=nn.Linear(4, 4))
-    with pytest.warns(UsageWarning, match="thread"):
-        assert macs_of(net, (1, 4)) == 12
+    net = Call(forward, linear=nn.Linear(4, 5), last=nn.Linear(5, 2))
+    macs, _, layers = profile(net, (torch.rand(1, 4),), verbose=False, ret_layer_info=True)
+    assert (macs, layers["linear"][0], layers["last"][0]) == (20 + 10, 20, 10)
+
+
+def figures_of(model, *shapes, **options):
+    """Return what layers count as, by place."""
+    inputs = tuple(torch.rand(shape) for shape in shapes)
+    macs, _, layers = profile(model, inputs, verbose=False, ret_layer_info=True, **options)
+    found = {"": macs}
+
+    def visit(layers, above):
+        for name, (figure, _, inside) in layers.items():
+            found[above + name] = figure
+            visit(inside, f"{above}{name}.")
+
+    visit(layers, "")
+    return found
+
+
+def test_a_shared_layer_is_listed_at_each_place_with_the_calls_from_there():
+    """Called once or twice by a holder, in a block that is shared itself, and by a module that does not hold it."""
+    layer = nn.Linear(3, 3)
+    twice = Call(lambda self, x: self.layer(self.layer(x)), layer=layer)
+    assert figures_of(nn.Sequential(nn.Sequential(layer), twice, layer), (1, 3)) == {
+        "": 36, "0": 9, "0.0": 9, "1": 18, "1.layer": 18, "2": 9,
+    }  # fmt: skip
+    block = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 3))
+    inside = {"": 30, ".0": 15, ".1": 0, ".2": 15}
+    shared = {f"1.0{name}": figure for name, figure in inside.items()}
+    assert figures_of(nn.Sequential(block, nn.Sequential(block)), (1, 3)) == {
+        "": 60, **{f"0{name}": figure for name, figure in inside.items()}, "1": 30, **shared,
+    }  # fmt: skip
+    outside = Call(lambda self, x: self.held.layer(self.held(x)), held=Call(lambda self, x: self.layer(x), layer=layer))
+    assert figures_of(outside, (1, 3)) == {"": 18, "held": 18, "held.layer": 18}
+    assert figures_of(nn.Sequential(layer, layer), (1, 3)) == {"": 18, "0": 18}
+    wrapped = nn.DataParallel(nn.Sequential(layer, nn.Sequential(layer)))
+    assert figures_of(wrapped, (1, 3)) == {"": 18, "module": 18, "module.0": 9, "module.1": 9, "module.1.0": 9}
+
+
+def test_hooks_find_total_params_as_in_thop():
+    """Nothing in the first call, then the parameters; all of them in profile_origin, which calls other hooks."""
+    found = []
+
+    def hook(m, x, y):
+        found.append(m.total_params.item())
+        m.total_ops += 5
+
+    layer = nn.Linear(4, 4)
+    assert macs_of(nn.Sequential(layer, layer), (1, 4), custom_ops={nn.Linear: hook}) == 10
+    assert profile_origin(nn.Sequential(layer), (torch.ones(1, 4),), {nn.Linear: hook}, False) == (5, 20)
+    assert found == [0, 20, 20]
+
+
+@pytest.mark.parametrize("counter", [profile, profile_origin])
+def test_hooks_may_write_to_buffers_and_replace_them(counter):
+    """As they can in thop, where total_ops is a buffer; none is left over."""
+
+    def add(m, x, y):
+        m._buffers["total_ops"] += 7
+
+    def put(m, x, y):
+        m.total_ops = torch.tensor([7.0])
+
+    def element(m, x, y):
+        m.total_ops[0] = 7
+
+    for hook in (add, put, element):
+        model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Conv1d(1, 1, 2))
+        assert counter(model, (torch.ones(1, 4),), {nn.Linear: hook}, False)[0] == 7 + 3 * 2
+        assert not list(model.buffers())
+
+
+class Changing(nn.Module):
+    """Puts another layer in the place of one, or becomes another class, while it runs."""
+
+    def __init__(self, replacement):
+        super().__init__()
+        self.linear, self.replacement = nn.Linear(4, 4), replacement
+
+    def forward(self, x):
+        x = self.linear(x)
+        if isinstance(self.replacement, type):
+            self.__class__ = self.replacement
+        else:
+            self.linear = self.replacement
+        return self.linear(x)
+
+
+class Changed(Changing):
+    pass
+
+
+def test_models_that_change_while_they_run():
+    """Both layers count, or a hook for one is an error; figures of layers follow a changed class, also a lazy one."""
+    assert macs_of(Changing(nn.Linear(4, 4)), (1, 4)) == 32
+    with pytest.raises(OpflopsError, match=r"The module Changing.linear, for whose class Linear there is a hook, was"):
+        macs_of(Changing(nn.Linear(4, 4)), (1, 4), custom_ops={nn.Linear: block_hook})
+    assert figures_of(Changing(Changed), (1, 4)) == {"": 32, "linear": 32}
+    assert figures_of(nn.LazyLinear(3), (1, 4)) == {"": 12}
+    assert figures_of(nn.Sequential(nn.LazyLinear(3)), (1, 4)) == {"": 12, "0": 12}
+    assert profile(nn.LazyLinear(3), (torch.ones(1, 4),), {nn.Linear: block_hook}, False) == (300, 15)
 
 
 def test_the_model_is_left_as_it_was():
@@ -344,3 +448,32 @@ def test_numbers_are_written_as_thop_writes_them():
     )  # fmt: skip
     assert clever_format(4_133_742_592.0, "%.3f") == clever_format([4_133_742_592.0], "%.3f") == "4.134G"
     assert clever_format([]) == ()
+
+
+def test_names_that_programs_import_work(capsys):
+    """By hand: arithmetic of contractions, and 0 for the rest, in tensors that hooks can add; colors; the release."""
+    assert (calc_func.l_prod([2, 3, 4]), calc_func.l_sum([2, 3, 4]), multiply_adds, __version__) == (24, 9, 1, "0.1.1")
+    assert calc_func.calculate_conv2d_flops([2, 4, 9, 9], [2, 6, 7, 7], [6, 2, 3, 3], 2, True) == 2 * 6 * 49 * 2 * 9
+    assert calc_func.calculate_conv(1, 9, 2 * 6 * 49, 4, 2).tolist() == [2 * 6 * 49 * 2 * 9]
+    assert calc_func.calculate_linear(4, 6).tolist() == [24]
+    assert calc_func.counter_matmul((2, 3), (2, 5)) == 30
+    zeros = (
+        calc_func.calculate_norm(9), calc_func.calculate_relu(9), calc_func.calculate_softmax(2, 3),
+        calc_func.calculate_avgpool(9), calc_func.calculate_adaptive_avg(torch.ones(1), 3),
+        calc_func.calculate_upsample("bicubic", 9), calc_func.calculate_zero_ops(),
+    )  # fmt: skip
+    assert [each.tolist() for each in zeros] == [[0.0]] * len(zeros)
+    assert {each.dtype for each in zeros} == {torch.float64}
+    elements = (calc_func.counter_mul, calc_func.counter_pow, calc_func.counter_sqrt, calc_func.counter_div)
+    assert [each(9) for each in (*elements, calc_func.calculate_relu_flops)] == [0] * 5
+
+    def hook(m, x, y):
+        m.total_ops += calc_func.calculate_linear(m.in_features, y.numel()) + calc_func.calculate_norm(y.numel())
+        count_parameters(m, x, y)
+        assert m.total_params.item() == calc_func.calculate_parameters(m.parameters()).item() == 15
+
+    assert macs_of(nn.Linear(4, 3), (2, 4), custom_ops={nn.Linear: hook}) == 24
+    prRed("a", 1)
+    prGreen("b")
+    prYellow("c")
+    assert capsys.readouterr().out == "\033[91ma 1\n\033[00m\033[92mb\n\033[00m\033[93mc\n\033[00m"

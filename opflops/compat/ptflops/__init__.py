@@ -30,6 +30,18 @@ gates of recurrent cells beside the matrices     7 to 10 per hidden        0: th
 LSTM with ``proj_size``                          without the projection    with it
 deformable convolution of torchvision            24 or 25 more per         the products of the convolution alone; the
                                                  weight's position         interpolation multiplies no weights
+qkv and proj of timm's attention layers          0                         as the linear layers that they are
+the first argument of ``torch.addmm``            as MACs: a vector once,   0, as every bias
+                                                 not for each row; with
+                                                 ``aten`` for ``beta=0``,
+                                                 too
+an unbatched convolution or LSTM                 its first axis as the     as the operators that run
+                                                 batch
+complex numbers                                  as real ones              a multiply-accumulate of them is four real
+                                                                           ones
+modules that other threads call (``aten``)       0                         counted
+lazy layers, modules that change their class     an error, or without the  counted; a lazy one has the hook of the class
+                                                 functions they call       that it becomes
 subclasses of layers, ``nn.Bilinear``,           0                         as the operators that run
 quantized layers
 LSTM, attention in fused kernels (``aten``)      0                         as the operators that they stand for
@@ -37,7 +49,19 @@ a layer held by several modules                  once for each of them     once 
 the two backends                                 two numbers               one, printed differently; ``pytorch`` alone
                                                                            divides it by the samples of a batch
 a batch of an ``input_constructor``              functional work in full   all work is of one sample
-a tuple as input                                 divided by its length     divided by the samples of its first tensor
+a tuple as input                                 divided by its length     divided by the samples of the first tensor,
+                                                                           list or packed sequence in it: it is one
+                                                                           batch
+a list as input                                  divided by its length     divided by its length: it is so many samples
+a packed sequence as input                       an error; in full with    divided by its sequences; in full with
+                                                 ``aten``, padded          ``aten``
+hooks of operators, and these in                 no effect                 as with the other backend
+``ignore_modules``, with ``pytorch``; those of
+classes with ``aten``
+a hook for ``aten.linear``, ``aten.matmul``      never called, as PyTorch  called, and replaces these operators
+                                                 runs other operators
+a layer that the model replaces                  an error (``pytorch``)    both count; if it has a hook an error, since
+                                                                           two figures of one place cannot be told apart
 a type of containers in ``ignore_modules``       still counted             ignored with all modules inside
 a hook for a container                           beside functions inside   replaces all that runs inside
 parameters that no supported layer holds         not in the printed model  in it
@@ -49,8 +73,14 @@ unknown ``backend_specific_config``              ignored                   an er
 the model afterwards                             in evaluation mode        as it was
 ===============================================  ========================  =============================================
 
-Existing hooks of ``custom_modules_hooks`` work: they add to ``module.__flops__``, and their figure replaces ours. Only
-modules with a hook have that attribute, so a hook cannot read what other modules count as: that is an error.
+The hooks of ``ptflops.pytorch_ops`` are in :mod:`opflops.compat.ptflops.pytorch_ops` and state what counts here;
+``get_flops_pytorch`` is in :mod:`opflops.compat.ptflops.pytorch_engine`. The tables of functions, and what ptflops adds
+to a model, are not there: to import them is an error that says what to use.
+
+Existing hooks of ``custom_modules_hooks`` work: those of operators are called for exactly these operators, with the
+arguments that PyTorch passes, and what they return is added up as it is, parts of one included; those of modules add to
+``module.__flops__``, and their figure replaces ours. Only modules with a hook have that attribute, so a hook cannot
+read what other modules count as: that is an error.
 
 May import what :mod:`opflops.compat` may; nothing in opflops imports it.
 """

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import nn
 
 from opflops.compat.module_figures import is_inside, own_figures
+from opflops.compat.ptflops.attribute_names import FLOPS
+from opflops.compat.ptflops.operator_hooks import hooked_figure
+from opflops.compat.ptflops.pytorch_ops import added_hooks
 from opflops.errors import ArgumentError
-from opflops.pricing.schemas import overloads_of
 from opflops.records.arguments import describe
-from opflops.records.cost import Cost
-from opflops.torch_internals.dispatch import OpOverloadPacket, schema_of
+from opflops.torch_internals.dispatch import OpOverloadPacket
 from opflops.torch_internals.modules import named_paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from opflops.compat.model_calls import CountedCall
+    from opflops.compat.module_hooks import HookedModules
+    from opflops.records.rows import Row
 
 _LAYERS = ("torch.nn.modules.", "torch.ao.nn.")
 _CONTAINERS = ("torch.nn.modules.module", "torch.nn.modules.container", "torch.nn.modules.lazy")
@@ -31,24 +33,31 @@ class Choices(NamedTuple):
     Attributes:
         ignored: Module types whose work does not count.
         module_hooks: Hooks by module type.
-        formulas: Formulas for the mode, of operators that are ignored or have a hook.
-        hooked_operators: The operators that have a hook.
-        ignored_operators: Those that do not count.
+        operator_hooks: Hooks by operator; that of an operator that does not count returns 0.
+        hooked_operators: The names of operators that have a hook, as rows have them.
+        ignored_operators: Those of operators that do not count.
         functional: Whether work outside the layers of PyTorch counts.
     """
 
     ignored: frozenset[type]
     module_hooks: dict[type, Callable[..., Any]]
-    formulas: dict[Any, Callable[..., Any]]
+    operator_hooks: dict[Any, Callable[..., Any]]
     hooked_operators: frozenset[str]
     ignored_operators: frozenset[str]
     functional: bool
 
-    def replaced(self, model: nn.Module, call: CountedCall, hooked: Iterable[nn.Module]) -> dict[str, float]:
+    def replaced(self, model: nn.Module, call: CountedCall, hooked: HookedModules) -> dict[str, float]:
         """Return what modules count as with all below them, by their paths: hooked ones and ignored ones."""
         paths = {identity: path for identity, (_, path) in named_paths(model, call.root).items()}
-        stated: dict[str, float] = {paths[id(module)]: vars(module)[FLOPS] for module in hooked}
+        stated: dict[str, float] = {}
+        for path, module in hooked.paths(model, call.root):
+            stated[path] = stated.get(path, 0) + vars(module)[FLOPS]
         return stated | {paths[id(module)]: 0 for module in model.modules() if type(module) in self.ignored}
+
+    def figure(self, row: Row) -> float:
+        """Return what a row counts as."""
+        has_hook = row.op in self.hooked_operators or row.op in self.ignored_operators
+        return hooked_figure(row) if has_hook else row.cost.macs
 
     def module_figures(self, model: nn.Module, call: CountedCall, replaced: Mapping[str, float]) -> dict[str, float]:
         """Return what each module itself counts as, by its path."""
@@ -56,22 +65,13 @@ class Choices(NamedTuple):
         if not self.functional:
             layers = {path for module, path in named_paths(model, call.root).values() if _is_layer(module)}
             rows = tuple(row for row in rows if is_inside(row.module, layers))
-        return own_figures(rows, replaced)
+        return own_figures(rows, replaced, figure=self.figure)
 
 
 def _is_layer(module: nn.Module) -> bool:
     """Tell whether a module is a layer of PyTorch, or of a subclass of one."""
     origins = [cls.__module__ for cls in type(module).__mro__]
     return any(origin.startswith(_LAYERS) and origin not in _CONTAINERS for origin in origins)
-
-
-def is_among(op: str, packets: frozenset[str]) -> bool:
-    """Tell whether a row's operator is one of some, each of which stands for the one that works in place, too."""
-    return op in packets or (op.removesuffix("_") in packets and not op.endswith("__"))
-
-
-FLOPS, PARAMS = "__flops__", "__params__"
-"""The attributes that hooks of ptflops find at a module."""
 
 
 def choose(
@@ -85,20 +85,16 @@ def choose(
     functional = _functional(config, aten=aten)
     types, packets = _split(ignore_modules, "ignore_modules")
     hooked_types, hooked_packets = _split(hooks, "custom_modules_hooks")
+    by_type = {**added_hooks(), **{key: hooks[key] for key in hooked_types}}
     for key, hook in hooks.items():
         if not callable(hook):
             raise ArgumentError(f"custom_modules_hooks[{key}] must be a function, not {describe(hook)}.")
-    formulas: dict[Any, Callable[..., Any]] = {}
-    for packet in dict.fromkeys((*hooked_packets, *packets)):
-        hook = (lambda _inputs, _outputs: 0) if packet in packets else hooks[packet]
-        for overload in overloads_of(packet):
-            names = [argument.name for argument in schema_of(overload).arguments]
-            if "out" not in names and overload.name().rpartition(".")[2] != "out":
-                formulas[overload] = _operator_hook(overload, hook)
+    operator_hooks = {packet: hooks[packet] for packet in hooked_packets}
+    operator_hooks.update(dict.fromkeys(packets, lambda _inputs, _outputs: 0))
     return Choices(
         frozenset(types),
-        {key: hooks[key] for key in hooked_types if key not in types},
-        formulas,
+        {key: hook for key, hook in by_type.items() if key not in types},
+        operator_hooks,
         frozenset(map(str, hooked_packets)),
         frozenset(map(str, packets)),
         functional,
@@ -137,26 +133,3 @@ def _split(given: Iterable[Any], argument: str) -> tuple[list[type], list[OpOver
                 f"torch.ops.aten.mm, not {describe(key)}."
             )
     return types, packets
-
-
-def _operator_hook(overload: Any, hook: Callable[..., Any]) -> Callable[..., Cost]:
-    """Make a formula of a hook that takes the positional arguments of an operator and its results."""
-    arguments = [argument for argument in schema_of(overload).arguments if not argument.kwarg_only]
-
-    def price(*, out: Any, **given: Any) -> Cost:
-        values = [given[argument.name] for argument in arguments]
-        # PyTorch passes no arguments that are left at their default values.
-        while values and arguments[len(values) - 1].has_default_value() and _is_default(values, arguments):
-            values.pop()
-        results = out if isinstance(out, tuple) else (out,)
-        return Cost(macs=int(hook(tuple(values), results)))
-
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    names = [*(argument.name for argument in arguments), "out"]
-    price.__signature__ = inspect.Signature([inspect.Parameter(name, keyword) for name in names])  # type: ignore[attr-defined]
-    return price
-
-
-def _is_default(values: list[Any], arguments: list[Any]) -> bool:
-    default = arguments[len(values) - 1].default_value
-    return bool(type(values[-1]) is type(default) and values[-1] == default)

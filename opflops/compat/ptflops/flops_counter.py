@@ -5,15 +5,16 @@ from __future__ import annotations
 import sys
 import traceback
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
+from torch.nn.utils.rnn import PackedSequence
 
-from opflops.compat.model_calls import count_call
 from opflops.compat.module_costs import evaluating, warn_of
 from opflops.compat.module_hooks import hooked
-from opflops.compat.ptflops.choices import FLOPS, PARAMS, Choices, choose, is_among
+from opflops.compat.ptflops.attribute_names import FLOPS, PARAMS
+from opflops.compat.ptflops.choices import Choices, choose
 from opflops.compat.ptflops.model_report import (
     Format,
     print_model,
@@ -21,6 +22,7 @@ from opflops.compat.ptflops.model_report import (
     trainable,
     warn_of_unpriced,
 )
+from opflops.compat.ptflops.operator_hooks import count_hooked_call
 from opflops.compat.ptflops.utils import flops_to_string, params_to_string
 from opflops.errors import ArgumentError
 from opflops.records.arguments import describe
@@ -127,28 +129,35 @@ def get_model_complexity_info(
             flops_to_string(macs, units=flops_units, precision=output_precision),
             params_to_string(params, units=param_units, precision=output_precision),
         )
-    return macs, params
+    return cast("int", macs), params
 
 
 def _sample(model: nn.Module, input_res: tuple[int, ...]) -> torch.Tensor:
     """Make a tensor of one sample with the dtype and the device of the model's parameters, if it has any."""
     tensors = [*model.parameters()]
-    dtype = next((each.dtype for each in tensors if each.is_floating_point()), torch.get_default_dtype())
+    dtypes = (each.dtype for each in tensors if each.is_floating_point() or each.is_complex())
+    dtype = next(dtypes, torch.get_default_dtype())
     return torch.ones((1, *input_res), dtype=dtype, device=tensors[0].device if tensors else None)
 
 
 def _samples(batch: Any) -> int:
-    """Count the samples of an input: the first axis of a tensor, or the elements of a list; else it is one."""
-    if isinstance(batch, tuple) and batch and isinstance(batch[0], torch.Tensor):
-        batch = batch[0]
+    """Count the samples of an input: the sequences of a packed one, the first axis of a tensor, the elements of a list.
+
+    A tuple and a dict have those of the first of these in them.
+    """
+    if isinstance(batch, PackedSequence):
+        return max(int(batch.batch_sizes[0]), 1)
     if isinstance(batch, torch.Tensor):
-        return len(batch) if batch.dim() else 1
-    return max(len(batch), 1) if isinstance(batch, list) else 1
+        return max(batch.size(0), 1) if batch.dim() else 1
+    if isinstance(batch, list):
+        return max(len(batch), 1)
+    parts = batch.values() if isinstance(batch, dict) else batch if isinstance(batch, tuple) else ()
+    return next((_samples(each) for each in parts if isinstance(each, (torch.Tensor, list, tuple, dict))), 1)
 
 
 def _count(
     model: nn.Module, batch: Any, choices: Choices, form: Format, *, aten: bool, per_layer: bool, verbose: bool
-) -> int:
+) -> float:
     """Run the model, print what was asked for, and return the multiply-accumulates."""
     keywords = batch if isinstance(batch, dict) else None
     args = () if keywords is not None else (batch,)
@@ -157,18 +166,23 @@ def _count(
         return {FLOPS: 0, PARAMS: trainable(module)}
 
     with hooked(model, choices.module_hooks, attributes) as modules:
-        call = count_call(model, args, keywords, formulas=choices.formulas)
+        call = count_hooked_call(model, args, keywords or {}, choices.operator_hooks)
         warn_of(call.profile.remarks)
         replaced = choices.replaced(model, call, modules)
     figures = choices.module_figures(model, call, replaced)
+    if not aten and not args:
+        print("Warning! No positional inputs found for a module, assuming batch size is 1.")  # noqa: T201 - as ptflops
     samples = 1 if aten or not args else _samples(batch)
-    for op in {row.op: None for row in call.profile.rows if is_among(row.op, choices.ignored_operators)}:
+    for op in {row.op: None for row in call.profile.rows if row.op in choices.ignored_operators}:
         print(f"Warning: {op} operation is ignored", file=form.stream)
     if verbose:
         warn_of_unpriced(call, replaced, form, by_module=not aten)
     if per_layer:
         if aten:
-            print_operators(model, call, choices, replaced, form)
+            names = {path: type(module).__name__ for path, module in modules.paths(model, call.root)}
+            print_operators(model, call, choices, names, replaced, form)
         else:
             print_model(model, call.root, figures, samples, choices.ignored, form)
-    return int(sum(figures.values()) / samples)
+    total = sum(figures.values()) / samples if samples > 1 else sum(figures.values())
+    # Hooks of operators may state parts of one, which ptflops adds up for its backend aten.
+    return total if aten else int(total)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from torch.nn.parameter import is_lazy
+
 from opflops.compat.module_figures import inclusive_figures, is_inside
-from opflops.compat.ptflops.choices import is_among
 from opflops.compat.ptflops.utils import flops_to_string, params_to_string
 from opflops.records.rows import ancestry
 from opflops.torch_internals.modules import named_paths
@@ -48,7 +49,8 @@ class Format(NamedTuple):
 def trainable(model: nn.Module, ignored: frozenset[type] = frozenset()) -> int:
     """Count the parameters that require a gradient, shared ones once, but none that modules of some types hold."""
     left_out = {id(each) for module in model.modules() if type(module) in ignored for each in module.parameters()}
-    return sum(each.numel() for each in model.parameters() if each.requires_grad and id(each) not in left_out)
+    counted = [each for each in model.parameters() if each.requires_grad and not is_lazy(each)]
+    return sum(each.numel() for each in counted if id(each) not in left_out)
 
 
 def print_model(
@@ -86,18 +88,31 @@ def _extra_repr(model: nn.Module, root: str, describe: Callable[[Any, str, Calla
 
 
 def print_operators(
-    model: nn.Module, call: CountedCall, choices: Choices, replaced: Mapping[str, float], form: Format
+    model: nn.Module,
+    call: CountedCall,
+    choices: Choices,
+    hooked: Mapping[str, str],
+    replaced: Mapping[str, float],
+    form: Format,
 ) -> None:
-    """Print the total, and of the model and each of its children what counts: operators, and classes with a hook."""
+    """Print the total, and of the model and each of its children what counts: operators, and classes with a hook.
+
+    Args:
+        model: The model.
+        call: Its call.
+        choices: What is ignored and replaced.
+        hooked: The class names of modules with a hook, by path.
+        replaced: What modules count as with all below them, by path.
+        form: Where and how to print.
+    """
     entries: list[tuple[str, str, float]] = []
     for row in call.profile.rows:
-        listed = row.cost.macs or is_among(row.op, choices.hooked_operators)
-        ignored = is_among(row.op, choices.ignored_operators) or is_inside(row.module, replaced)
-        if listed and not ignored:
-            entries.append((row.module, row.op.removesuffix("_"), row.cost.macs))
-    for module, path in named_paths(model, call.root).values():
-        if type(module) in choices.module_hooks and not is_inside(path, replaced, itself=False):
-            entries.append((path, type(module).__name__, replaced[path]))
+        listed = row.cost.macs or row.op in choices.hooked_operators
+        if listed and row.op not in choices.ignored_operators and not is_inside(row.module, replaced):
+            entries.append((row.module, row.op, choices.figure(row)))
+    for path, name in hooked.items():
+        if not is_inside(path, replaced, itself=False):
+            entries.append((path, name, replaced[path]))
     print(f"Total:{form.flops(sum(count for *_, count in entries))}", file=form.stream)
     _print_group("Global", entries, form)
     children = {f"{call.root}.{name}": name for name, _ in model.named_children()}

@@ -25,22 +25,37 @@ transposed convolutions                          per output position       per i
 subclasses of layers, quantized layers           0                         as the operators that run
 LSTM with ``proj_size``                          as without                with the smaller weights, and the projection
 packed sequences                                 as the longest            by their lengths
-a layer held by several modules                  by two hooks or more,     once per call; its parameters once
-                                                 then for each holder
+a layer held by several modules                  by two hooks or more,     once per call; its parameters once; in
+                                                 then for each holder      ``ret_layer_info`` at each place what was
+                                                                           called from there, and what a hook stated at
+                                                                           the first
+traced and scripted modules                      an error                  as the operators that run
+unbatched convolutions and recurrent layers      by an axis that is not    as the operators that run
+                                                 the channels or batch
+complex numbers                                  as real ones              a multiply-accumulate of them is four real
+                                                                           ones
+lazy layers                                      0, and 0 parameters       counted, with the hook of the class that they
+                                                                           become
+a layer that the model replaces                  an error                  both count; if it has a hook an error, since
+                                                                           two figures of one place cannot be told apart
 a layer as the model itself                      0 parameters              its parameters
 parameters of modules without a rule, or that    not counted               counted: all of ``model.parameters()``
 were not called
 a hook for the model itself                      beside the layers inside  replaces them, as for any other module
-``report_missing``                               types without a rule      types that call operators without a formula
+``report_missing``                               types without a rule      types that call operators without a formula,
+                                                                           in the same words; their parameters count
+``total_params`` that a hook writes              counted in                not counted: parameters are the model's
+                                                 ``profile_origin``
 the model afterwards                             ``total_ops`` left over   as it was, also if it raised an error
                                                  in its buffers
 ===============================================  ========================  =============================================
 
 Existing hooks of ``custom_ops`` work: they add to ``m.total_ops``, and their figure replaces ours. Only modules with a
-hook have that attribute, so a hook cannot read what other modules count as: that is an error. ``register_hooks``
-of ``opflops.compat.thop.profile`` lists the rules by class, and what is added there is used. The rules themselves, such
-as ``opflops.compat.thop.vision.basic_hooks.count_convNd``, can be values of ``custom_ops`` and mean our count. There is
-no ``fx_profile`` and no ``OnnxProfile``: :func:`opflops.count` counts without running, too.
+hook have that attribute, so a hook cannot read what other modules count as: that is an error. ``register_hooks`` of
+``opflops.compat.thop.profile`` lists the rules by class, and what is added there is used. The rules themselves, such as
+``opflops.compat.thop.vision.basic_hooks.count_convNd``, can be values of ``custom_ops`` and mean our count. The
+arithmetic of ``opflops.compat.thop.vision.calc_func`` states multiply-accumulates, which of a norm are 0. There is no
+``fx_profile`` and no ``OnnxProfile``: :func:`opflops.count` counts without running, too.
 
 May import what :mod:`opflops.compat` may; nothing in opflops imports it.
 """
@@ -49,5 +64,8 @@ from __future__ import annotations
 
 from opflops.compat.thop.profile import default_dtype, profile, profile_origin
 from opflops.compat.thop.utils import clever_format
+
+__version__ = "0.1.1"
+"""The release of thop whose interface this is."""
 
 __all__ = ["clever_format", "default_dtype", "profile", "profile_origin"]

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
-from opflops.compat.model_calls import count_call
 from opflops.compat.module_costs import evaluating, warn_of
-from opflops.compat.module_figures import inclusive_figures, is_inside, own_figures
+from opflops.compat.module_figures import is_inside, own_figures
 from opflops.compat.module_hooks import hooked
 from opflops.compat.thop import rnn_hooks
-from opflops.compat.thop.utils import print_red
+from opflops.compat.thop.places import PlacedCall
+from opflops.compat.thop.utils import prRed
 from opflops.compat.thop.vision import basic_hooks
 from opflops.compat.thop.vision.basic_hooks import CountedByOperators, zero_ops
 from opflops.errors import ArgumentError
 from opflops.records.arguments import describe
 from opflops.records.rows import ancestry
-from opflops.torch_internals.modules import named_paths
+from opflops.torch_internals.modules import attribute_spaces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable
 
     Hook = Callable[..., Any]
     LayerInfo = dict[str, tuple[float, float, "LayerInfo"]]
@@ -73,14 +75,12 @@ class _Counted(NamedTuple):
 
     Attributes:
         total: What the model counts as.
-        inclusive: What each module counts as, with those below it, by path.
-        paths: The paths of modules, by identity.
+        inclusive: What the module at each place counts as, with those below it, if that was asked for.
         rules: The rules by class, those of the caller included.
     """
 
     total: float
-    inclusive: dict[str, float]
-    paths: dict[int, str]
+    inclusive: dict[tuple[str, ...], float]
     rules: dict[type, Hook]
 
 
@@ -121,7 +121,7 @@ def profile(
     Raises:
         ArgumentError: An argument is not valid.
     """
-    counted = _count(model, inputs, custom_ops, verbose=verbose, report_missing=report_missing, leaves_only=False)
+    counted = _count(model, inputs, custom_ops, verbose=verbose, report_missing=report_missing, by_place=ret_layer_info)
     totals = float(counted.total), _parameters(model)
     return (*totals, _layer_info(model, counted)) if ret_layer_info else totals
 
@@ -139,15 +139,16 @@ def profile_origin(
 
 
 def _parameters(model: nn.Module) -> float:
-    return float(sum(each.numel() for each in model.parameters()))
+    return float(sum(each.numel() for each in model.parameters() if not is_lazy(each)))
 
 
-def _layer_info(module: nn.Module, counted: _Counted) -> LayerInfo:
+def _layer_info(module: nn.Module, counted: _Counted, place: tuple[str, ...] = ()) -> LayerInfo:
     info: LayerInfo = {}
     for name, child in module.named_children():
         ends = type(child) in counted.rules and not isinstance(child, (nn.Sequential, nn.ModuleList))
-        ops = float(counted.inclusive.get(counted.paths[id(child)], 0))
-        info[name] = ops, _parameters(child), {} if ends else _layer_info(child, counted)
+        below = (*place, name)
+        ops = float(counted.inclusive.get(below, 0))
+        info[name] = ops, _parameters(child), {} if ends else _layer_info(child, counted, below)
     return info
 
 
@@ -158,36 +159,55 @@ def _count(
     *,
     verbose: bool,
     report_missing: bool,
-    leaves_only: bool,
+    leaves_only: bool = False,
+    by_place: bool = False,
 ) -> _Counted:
     rules = _check(model, inputs, custom_ops)
     hooks = {cls: hook for cls, hook in rules.items() if _is_custom(cls, hook, custom_ops)}
-    if verbose or report_missing:
-        _print_rules(model, rules, custom_ops or {}, leaves_only=leaves_only)
+    if not leaves_only:
+        hooks = {cls: _then_parameters(hook) for cls, hook in hooks.items()}
+    print_rules = partial(_print_rules, model, rules, custom_ops or {}, leaves_only=leaves_only)
+    if verbose and not report_missing:
+        print_rules()
 
     def attributes(module: nn.Module) -> dict[str, Any]:
+        parameters = _parameters(module) if leaves_only else 0
         return {
             TOTAL_OPS: torch.zeros(1, dtype=default_dtype),
-            TOTAL_PARAMS: torch.tensor([_parameters(module)], dtype=default_dtype),
+            TOTAL_PARAMS: torch.tensor([parameters], dtype=default_dtype),
         }
 
     def is_hooked(module: nn.Module) -> bool:
         return not leaves_only or next(module.children(), None) is None
 
-    with evaluating(model), torch.no_grad(), hooked(model, hooks, attributes, is_hooked) as modules:
-        call = count_call(model, tuple(inputs))
-        totals = [(module, float(vars(module)[TOTAL_OPS])) for module in modules]
-    paths = {identity: path for identity, (_, path) in named_paths(model, call.root).items()}
+    with evaluating(model), torch.no_grad(), hooked(model, hooks, attributes, is_hooked, as_buffers=True) as modules:
+        call = PlacedCall(model, tuple(inputs))
+        stated = [(path, module, float(_buffer(module, TOTAL_OPS))) for path, module in modules.paths(model, call.root)]
     containers = (nn.Sequential, nn.ModuleList)
-    replaced = {paths[id(module)]: total for module, total in totals if not isinstance(module, containers)}
-    alone = {paths[id(module)]: total for module, total in totals if isinstance(module, containers)}
-    rows = call.profile.rows
-    figures = own_figures(rows, replaced, alone)
+    replaced = {path: total for path, module, total in stated if not isinstance(module, containers)}
+    alone = {path: total for path, module, total in stated if isinstance(module, containers)}
+    figures = own_figures(call.rows, replaced, alone)
     if report_missing:
-        missing = {row.module for row in rows if not row.priced and row.module not in alone}
-        _print_missing(model, {path for path in missing if not is_inside(path, replaced)}, paths)
-    warn_of(call.profile.remarks)
-    return _Counted(sum(figures.values()), inclusive_figures(figures), paths, rules)
+        missing = {row.module for row in call.rows if not row.priced and row.module not in alone}
+        print_rules(_types_of(model, {path for path in missing if not is_inside(path, replaced)}, call.paths()))
+    warn_of(call.remarks)
+    by_places = call.figures(figures, {*replaced, *alone}) if by_place else {}
+    return _Counted(sum(figures.values()), by_places, rules)
+
+
+def _buffer(module: nn.Module, name: str) -> Any:
+    return attribute_spaces(module)[1][name]
+
+
+def _then_parameters(hook: Hook) -> Hook:
+    """Let a module state its parameters after its hook has run, as in thop: the hook finds 0 in its first call."""
+
+    def run(module: nn.Module, inputs: Any, output: Any) -> Any:
+        result = hook(module, inputs, output)
+        _buffer(module, TOTAL_PARAMS)[0] = _parameters(module)
+        return result
+
+    return run
 
 
 def _check(model: nn.Module, inputs: Iterable[Any], custom_ops: Mapping[type, Hook] | None) -> dict[type, Hook]:
@@ -222,35 +242,34 @@ def _is_custom(cls: type, hook: Hook, custom_ops: Mapping[type, Hook] | None) ->
 
 
 def _print_rules(
-    model: nn.Module, rules: Mapping[type, Hook], custom_ops: Mapping[type, Hook], *, leaves_only: bool
+    model: nn.Module,
+    rules: Mapping[type, Hook],
+    custom_ops: Mapping[type, Hook],
+    missing: Container[type] = (),
+    *,
+    leaves_only: bool,
 ) -> None:
+    """Print, in thop's order, the rule of each class of modules, and which of ``missing`` have none."""
     seen: set[type] = set()
 
     def visit(module: nn.Module) -> None:
         cls = type(module)
-        if cls in seen or cls not in rules or (leaves_only and next(module.children(), None) is not None):
+        if cls in seen or (leaves_only and next(module.children(), None) is not None):
             return
         seen.add(cls)
-        name = getattr(rules[cls], "__qualname__", type(rules[cls]).__qualname__)
-        if cls in custom_ops:
-            print(f"[INFO] Customize rule {name}() {cls}.")  # noqa: T201 - as thop
-        else:
-            print(f"[INFO] Register {name}() for {cls}.")  # noqa: T201
+        if cls in missing:
+            prRed(f"[WARN] Cannot find rule for {cls}. Treat it as zero Macs and zero Params.")
+        elif cls in rules:
+            name = getattr(rules[cls], "__qualname__", type(rules[cls]).__qualname__)
+            text = f"Customize rule {name}()" if cls in custom_ops else f"Register {name}() for"
+            print(f"[INFO] {text} {cls}.")  # noqa: T201 - as thop
 
     model.apply(visit)
 
 
-def _print_missing(model: nn.Module, missing: Iterable[str], paths: Mapping[int, str]) -> None:
-    """Print the classes of modules that call operators without a formula."""
+def _types_of(model: nn.Module, missing: Iterable[str], paths: Mapping[int, str]) -> set[type]:
+    """Return the classes of modules that call operators without a formula, from the paths of these calls."""
     registered = set(paths.values())
     # A module that the model does not register stands for the one that called it.
     callers = {next((above for above in reversed(ancestry(path)) if above in registered), "") for path in missing}
-    found: dict[type, None] = {}
-
-    def visit(module: nn.Module) -> None:
-        if paths[id(module)] in callers:
-            found[type(module)] = None
-
-    model.apply(visit)
-    for cls in found:
-        print_red(f"[WARN] Cannot find rule for {cls}. Treat it as zero Macs.")
+    return {type(module) for module in model.modules() if paths[id(module)] in callers}

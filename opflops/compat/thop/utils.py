@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _STEPS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "K"))
 
@@ -31,7 +34,20 @@ def _write(number: float, format: str) -> str:
     return format % (number / size) + unit
 
 
-def print_red(text: str) -> None:
-    """Print a line in red."""
-    print(f"\033[91m{text}")  # noqa: T201 - as thop
-    print("\033[00m", end="")  # noqa: T201
+COLOR_RED, COLOR_GREEN, COLOR_YELLOW = "91m", "92m", "93m"
+
+
+def colorful_print(fn_print: Callable[..., Any], color: str = COLOR_RED) -> Callable[..., None]:
+    """Make a function that prints in a color, as another one does without."""
+
+    def actual_call(*args: Any, **kwargs: Any) -> None:
+        print(f"\033[{color}", end="")  # noqa: T201 - as thop
+        fn_print(*args, **kwargs)
+        print("\033[00m", end="")  # noqa: T201
+
+    return actual_call
+
+
+prRed = colorful_print(print, COLOR_RED)  # noqa: N816 - the names of thop
+prGreen = colorful_print(print, COLOR_GREEN)  # noqa: N816
+prYellow = colorful_print(print, COLOR_YELLOW)  # noqa: N816

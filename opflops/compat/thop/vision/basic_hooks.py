@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from opflops.compat.thop.vision.calc_func import calculate_parameters
 from opflops.errors import OpflopsError
 
 if TYPE_CHECKING:
@@ -37,7 +38,16 @@ def zero_ops(m: Any, x: Any, y: Any) -> None:
     """Count the module, with all modules below it, as nothing."""
 
 
+def count_parameters(m: Any, x: Any, y: Any) -> None:  # noqa: ARG001 - the parameters of a hook
+    """Write the parameters of a module to its ``total_params``."""
+    m.total_params[0] = calculate_parameters(m.parameters())
+
+
+multiply_adds = 1
+"""What a multiply-accumulate counts as."""
+
 count_convNd = CountedByOperators("count_convNd")  # noqa: N816 - the name of thop
+count_convNd_ver2 = CountedByOperators("count_convNd_ver2")  # noqa: N816
 count_normalization = CountedByOperators("count_normalization")
 count_prelu = CountedByOperators("count_prelu")
 count_relu = CountedByOperators("count_relu")
