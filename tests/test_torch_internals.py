@@ -1411,3 +1411,12 @@ def test_the_tracer_makes_nested_blocks_of_scopes_and_forks_which_can_be_replace
     result, trace = jit_graphs.trace_call(call, [x])
     assert torch.equal(result, torch.full((2, 2), 4.0))
     assert [each.kind for each in trace.operators] == ["aten::matmul", "aten::mm"]
+
+
+def test_a_global_hook_with_keyword_arguments_leaves_nothing_behind():
+    """PyTorch itself keeps one of its entries; the compiler warns of global hooks where there are any."""
+    seen = []
+    with modules.global_forward_hook(lambda *given: seen.append(len(given))):
+        nn.Identity()(1)
+    assert seen == [4]
+    assert not torch.nn.modules.module._has_any_global_hook()

@@ -11,13 +11,14 @@ of its own; the layers of ``torch.ao.quantization.QuantWrapper`` and of a ``Peft
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from weakref import WeakKeyDictionary
 
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 MODULE_CALL = torch.nn.Module._wrapped_call_impl
 """PyTorch's ``Module.__call__``: ``_compiled_call_impl`` after ``module.compile()``, else ``_call_impl``.
@@ -53,6 +54,20 @@ They make a class of both, such as ``FSDPLinear``.
 DATA_PARALLEL = "DistributedDataParallel"
 
 _ATTRIBUTES = frozenset(WRAPPED_ATTRIBUTES.values())
+
+
+@contextmanager
+def global_forward_hook(hook: Callable[..., Any]) -> Iterator[None]:
+    """Call a hook after the forward of every module, also of one that raises, with the keyword arguments it was given.
+
+    PyTorch leaves a part of such a hook behind when it is removed, so that the compiler warns of global hooks.
+    """
+    handle = torch.nn.modules.module.register_module_forward_hook(hook, with_kwargs=True, always_call=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+        torch.nn.modules.module._global_forward_hooks_with_kwargs.pop(handle.id, None)
 
 
 def has_forward(module: torch.nn.Module) -> bool:

@@ -5,7 +5,7 @@ from torch.nn.modules import module as modules
 
 from opflops.torch_internals.mode_stack import dispatch_modes
 
-HOOKS = ("_global_forward_pre_hooks", "_global_forward_hooks", "_global_backward_pre_hooks", "_global_backward_hooks")
+HOOKS = [name for name, value in vars(modules).items() if name.startswith("_global") and isinstance(value, dict)]
 
 
 def hooks():

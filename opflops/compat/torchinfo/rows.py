@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from torch.jit import ScriptModule
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from opflops.compat.torchinfo.layer_info import LayerInfo, get_children_layers
 from opflops.compat.torchinfo.own_parameters import has_own_parameters
 from opflops.compat.torchinfo.values import bytes_in, shape_of, tensors_in
+from opflops.torch_internals.modules import global_forward_hook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -128,9 +129,7 @@ class CallRecorder:
                     )
             # For scripted modules, and those that the model makes when it is called.
             hooks.enter_context(register_module_forward_pre_hook(self._begin_of(hooked=False)))
-            hooks.enter_context(
-                register_module_forward_hook(self._end_of(hooked=False), with_kwargs=True, always_call=True)
-            )
+            hooks.enter_context(global_forward_hook(self._end_of(hooked=False)))
             self._hooks = hooks.pop_all()
         return self
 
