@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from opflops.attribution.module_context import FORWARD
 from opflops.errors import raised_by_signal_handler
 from opflops.pricing.op_pricing import OpPricing, check_whole
-from opflops.torch_internals.autograd import graph_task_id
 from opflops.torch_internals.tracing import SymbolicSizeError
 
 if TYPE_CHECKING:
@@ -67,10 +66,7 @@ class FirstCalls:
         if self._jit_traces or self.call_log is not None or resized:
             self.record(price, args, kwargs, out)
             return
-        stack, task = self.module_stack, graph_task_id()
-        top = stack.entries[-1]
-        context, phase = (top[0], top[3]) if task < 0 else stack.attribute_backward(task)
-        accumulator = price.accumulator(context, phase)
+        accumulator = price.accumulator(*self.module_stack.attribution())
         if accumulator is None:
             self.record(price, args, kwargs, out)
             return

@@ -128,10 +128,13 @@ class RecordingMode(HasModuleStack, CapturesWork, FirstCalls, DispatchMode):
             if raised_by_signal_handler(error):
                 raise
             answer = False
-        if answer is not True:
-            self.record_first(func, self.prices[func], args, kwargs or {}, out)
-        elif known is None:
+        if known is None and answer is True:
             self.keep(func, accumulator)
+        elif known is None:
+            # A new accumulator takes any dtype that the fast path takes, so to try again would give the same answer.
+            self.record(self.prices[func], args, kwargs or {}, out)
+        elif answer is not True:
+            self.record_first(func, self.prices[func], args, kwargs or {}, out)
         if self.memory_tracker is not None:
             self.memory_tracker.after(accumulator.context, accumulator.phase, func, args, kwargs, out)
         return out
