@@ -24,6 +24,7 @@ from opflops.torch_internals.dispatch import (
     modes_disabled,
     schema_of,
     third_party_formulas,
+    torch_formulas,
 )
 from opflops.torch_internals.triton_kernels import is_kernel
 
@@ -203,11 +204,23 @@ def _has_rule(target: Any) -> bool:
     return any(registry.get_rule(each) is not None for each in overloads)
 
 
+_priced_by_torch: set[Any] = set()
+
+
+def _operators_priced_by_torch() -> set[Any]:
+    """Return the operators with a formula of PyTorch itself; parts of PyTorch that are imported later add theirs.
+
+    Of the others, a program's formula takes the place of opflops' own.
+    """
+    # An operator stays in the set while its formula in PyTorch's registry is one that opflops exported.
+    _priced_by_torch.update(
+        target for target, each in torch_formulas().items() if getattr(each, "__module__", "") == _TORCH_FORMULAS
+    )
+    return _priced_by_torch
+
+
 own_formulas()
-# Operators with a formula of PyTorch itself. Of the others, a program's formula takes the place of opflops' own.
-_PRICED_BY_TORCH = frozenset(
-    target for target, each in third_party_formulas().items() if getattr(each, "__module__", "") == _TORCH_FORMULAS
-)
+_operators_priced_by_torch()
 FORMULA_REGISTRIES.append(flop_registry)
 
 
@@ -255,7 +268,7 @@ def register_flop_formula(targets: Any, get_raw: bool = False) -> Callable[[Form
         kept: Any = formula if get_raw else shape_wrapper(formula)
         for target in given:
             is_default = target in flop_registry and flop_registry[target] is own_formulas().get(target)
-            if target in flop_registry and (not is_default or target in _PRICED_BY_TORCH):
+            if target in flop_registry and (not is_default or target in _operators_priced_by_torch()):
                 raise DuplicateRegistrationError(
                     f"duplicate registrations for {target}: it has a formula already. Assign to "
                     "opflops.compat.flop_registry to replace that."

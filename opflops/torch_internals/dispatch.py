@@ -40,6 +40,7 @@ __all__ = [
     "schema_of",
     "tensors_for_numbers",
     "third_party_formulas",
+    "torch_formulas",
 ]
 
 _COMPOSITE_IMPLICIT = torch._C.DispatchKey.CompositeImplicitAutograd
@@ -139,14 +140,16 @@ FORMULA_REGISTRIES: list[MutableMapping[Any, Any]] = []
 """Other registries of the same form, which come before that of PyTorch."""
 
 
-def third_party_formulas() -> Mapping[Any, Any]:
-    """Return the registry of ``torch.utils.flop_counter``, where libraries register formulas for their operators.
-
-    What stands in :data:`FORMULA_REGISTRIES` is in it too.
-    """
+def torch_formulas() -> dict[Any, Any]:
+    """Return the registry of ``torch.utils.flop_counter``, where libraries register formulas for their operators."""
     from torch.utils.flop_counter import flop_registry  # noqa: PLC0415 - only needed for operators without a formula
 
-    return ChainMap(*FORMULA_REGISTRIES, flop_registry) if FORMULA_REGISTRIES else flop_registry
+    return flop_registry
+
+
+def third_party_formulas() -> Mapping[Any, Any]:
+    """Return :func:`torch_formulas` with what stands in :data:`FORMULA_REGISTRIES`."""
+    return ChainMap(*FORMULA_REGISTRIES, torch_formulas()) if FORMULA_REGISTRIES else torch_formulas()
 
 
 def tensors_for_numbers(

@@ -3,6 +3,8 @@
 import ast
 import functools
 import inspect
+import subprocess
+import sys
 import textwrap
 import types
 
@@ -297,6 +299,24 @@ def test_operators_with_a_formula_of_pytorch_have_one_here():
         with pytest.raises(RuntimeError, match="duplicate registrations"):
             register_flop_formula(each)(len)
     register_flop_formula(aten.dot)(lambda *_, **__: 5)
+
+
+def test_operators_that_pytorch_prices_later_have_one_here():
+    """Attention of packed sequences, whose formulas PyTorch registers once its module is imported."""
+    code = """
+        import opflops.compat
+        import torch.nn.attention.varlen
+        from torch.utils.flop_counter import flop_registry
+        packet = torch.ops.torch_attn._varlen_attn
+        assert packet in flop_registry
+        try:
+            opflops.compat.register_flop_formula(packet)(len)
+        except RuntimeError as error:
+            print(error)
+    """
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)]
+    out = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "duplicate registrations for torch_attn._varlen_attn" in out.stdout
 
 
 @pytest.mark.no_outer_mode
