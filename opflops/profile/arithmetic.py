@@ -42,6 +42,19 @@ class Arithmetic(CostNumbers):
     def __sub__(self, before: Profile) -> Difference:
         return before.diff(cast("Profile", self)) if isinstance(before, Arithmetic) else NotImplemented
 
+    def __mul__(self, times: int) -> Profile:
+        from opflops.profile.repetition import multiply  # noqa: PLC0415 - see above
+
+        return multiply(cast("Profile", self), times)
+
+    def __rmul__(self, times: int) -> Profile:
+        return self * times
+
+    def __truediv__(self, repetitions: int) -> Profile:
+        from opflops.profile.repetition import divide  # noqa: PLC0415 - see above
+
+        return divide(cast("Profile", self), repetitions)
+
     def diff(self, after: Profile) -> Difference:
         """Return the difference to another profile, ``after - self``; printing it shows both, and what changed.
 

@@ -95,6 +95,12 @@ class Difference(Profile):
         )
         return self.between(before, after, change)
 
+    def __mul__(self, times: int) -> Difference:
+        return self._map(lambda profile: profile * times)
+
+    def __truediv__(self, repetitions: int) -> Difference:
+        return self._map(lambda profile: profile / repetitions)
+
     def table(self, by: str | tuple[str, ...] = "module", **options: Any) -> str:
         """Write what it was before, what it is after, and the change, as ``opflops diff`` does.
 
