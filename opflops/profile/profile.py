@@ -11,6 +11,7 @@ from opflops.profile.arithmetic import Arithmetic
 from opflops.profile.cases import Case
 from opflops.profile.communication import CommunicationQueries
 from opflops.profile.example_counts import modules_at_example, rows_at_example
+from opflops.profile.exchange import Exchange
 from opflops.profile.method_advice import advise
 from opflops.profile.module_queries import ModuleQueries
 from opflops.profile.pictures import Pictures
@@ -47,6 +48,7 @@ __all__ = ["Case", "Condition", "Dimension", "Profile", "RankRecord", "Row"]
 class Profile(
     Arithmetic,
     CommunicationQueries,
+    Exchange,
     ModuleQueries,
     Pictures,
     Planning,

@@ -54,6 +54,8 @@ def _is_whole(expression: Any) -> bool:
 
 def _whole_parts(expression: Any) -> set[Any]:
     """List the outermost parts of an expression that are whole numbers: dimensions, and functions such as floor."""
-    if expression.is_Symbol or (expression.is_integer and not (expression.is_Add or expression.is_Mul or expression.is_Pow)):
+    if expression.is_Symbol or (
+        expression.is_integer and not (expression.is_Add or expression.is_Mul or expression.is_Pow)
+    ):
         return set() if expression.is_Number else {expression}
     return set().union(*map(_whole_parts, expression.args))
