@@ -36,7 +36,7 @@ def untimed(profile):
     return replace(profile, rows=[replace(row, **UNTIMED) for row in profile.rows])
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(profiles, st.integers(min_value=1, max_value=10**19))
 def test_a_multiple_costs_as_many_times_as_much_and_its_quotient_is_the_profile(profile, times):
     """Exactly, whatever the number."""
@@ -47,7 +47,7 @@ def test_a_multiple_costs_as_many_times_as_much_and_its_quotient_is_the_profile(
     assert times * profile == multiple
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(profiles)
 def test_a_multiple_is_a_sum_of_equal_profiles(profile):
     """Modules are called as often, and have no more parameters."""

@@ -17,8 +17,8 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from opflops import Cost, OpFlopMode, Profile, ProfileError, count
 from opflops.cli import main
 from opflops.errors import ProfileArgumentError
-from opflops.profile.difference import Difference
 from opflops.profile.gathering import combine_ranks
+from opflops.profile.profile import Difference
 
 
 def net(width, *more):
@@ -29,7 +29,7 @@ X = torch.ones(2, 8)
 SMALL, LARGE = count(net(16), X), count(net(32, nn.Softmax(-1)), X)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(profiles, profiles)
 def test_the_changes_add_up_in_every_grouping(before, after):
     """From before to after, by each key; and there and back is nothing."""
@@ -44,7 +44,7 @@ def test_the_changes_add_up_in_every_grouping(before, after):
     assert (change.before, change.after) == (before, after)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(profiles)
 def test_a_profile_differs_from_itself_in_nothing(profile):
     """The empty change, which says so."""

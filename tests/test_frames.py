@@ -4,6 +4,7 @@ import csv
 import io
 import sys
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 import torch
@@ -33,7 +34,7 @@ STEP = Row(
 @pytest.fixture(params=["pandas", "polars"])
 def backend(request):
     try:
-        __import__(request.param)
+        import_module(request.param)
     except ImportError as error:
         absent("frames", f"{request.param} does not import ({error})")
     return request.param
@@ -41,12 +42,7 @@ def backend(request):
 
 def values(frame, column):
     """Return the values of a column as Python's own, None for those that are missing."""
-    listed = frame[column].to_list() if hasattr(frame[column], "to_list") else list(frame[column])
-    return [None if each is None or each != each or str(each) == "<NA>" else each for each in map(_plain, listed)]
-
-
-def _plain(value):
-    return None if str(value) == "<NA>" else value
+    return [None if str(each) in ("nan", "<NA>") else each for each in frame[column].to_list()]
 
 
 def dtypes(frame, backend):
@@ -71,7 +67,7 @@ def test_a_line_has_every_key_of_its_row(backend):
 def test_columns_add_up_as_by_does(name, profile):
     """Lines are in the order of rows; groups, by one key or two, have what by() has."""
     try:
-        __import__(name)
+        import_module(name)
     except ImportError as error:
         absent("frames", f"{name} does not import ({error})")
     frame = profile.to_dataframe(backend=name)
@@ -112,10 +108,8 @@ def expected_dtypes(backend, columns):
     kinds |= {"seconds": "time", "spread": "time"}
     found = {name: EXPECTED[backend][kinds.get(name, "count")] for name in columns}
     if backend == "pandas":
-        import pandas
-
         # Texts are objects before pandas 3.
-        text = str(pandas.Series([], dtype="str").dtype)
+        text = str(import_module("pandas").Series([], dtype="str").dtype)
         found = {name: text if dtype == "str" else dtype for name, dtype in found.items()}
         if "params" in columns:
             found["calls"] = "Int64"

@@ -10,8 +10,7 @@ from opflops.records.arguments import explain_methods
 from opflops.records.cost_numbers import CostNumbers
 
 if TYPE_CHECKING:
-    from opflops.profile.difference import Difference
-    from opflops.profile.profile import Profile
+    from opflops.profile.profile import Difference, Profile
 
 # What computes is imported when it is needed, which keeps import opflops fast.
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 class Arithmetic(CostNumbers):
     """Add arithmetic to a profile, the subclass that holds the data.
 
-    ``p + q`` and ``sum([p, q])`` add up work, ``q - p`` is a :class:`opflops.profile.difference.Difference` that shows
+    ``p + q`` and ``sum([p, q])`` add up work, ``q - p`` is a :class:`opflops.profile.profile.Difference` that shows
     what changed, ``p * 3`` and ``3 * p`` is the work of three repetitions, and ``p / 3`` undoes that where it is exact.
 
     What is added up is multiplied and divided: costs, calls of operators and modules, activations and times, of each
@@ -54,20 +53,3 @@ class Arithmetic(CostNumbers):
         from opflops.profile.repetition import divide  # noqa: PLC0415 - see above
 
         return divide(cast("Profile", self), repetitions)
-
-    def diff(self, after: Profile) -> Difference:
-        """Return the difference to another profile, ``after - self``; printing it shows both, and what changed.
-
-        It is a profile of the changes, row by row and module by module, where decreases are negative:
-        ``before + before.diff(after)`` has the costs of ``after``. Its :attr:`modules` lists the modules whose
-        parameters, buffers or calls differ, with how many more they are. It is empty if one of the profiles was read
-        from a file that is older than these.
-        """
-        from opflops.profile.argument_checks import check_profile  # noqa: PLC0415 - it imports what imports this
-
-        check_profile(after, "diff()")
-        from opflops.profile.combination import change_between  # noqa: PLC0415 - see above
-        from opflops.profile.difference import Difference  # noqa: PLC0415 - see above
-
-        before = cast("Profile", self)
-        return Difference.between(before, after, change_between(before, after))

@@ -3,61 +3,47 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from opflops.errors import ProfileArgumentError
 from opflops.profile.example_counts import at_example
 from opflops.profile.method_advice import advise, check_no_file
-from opflops.profile.profile import Profile
 from opflops.records.arguments import explain_methods, is_file_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from opflops.profile.profile import Difference, Profile
     from opflops.report.text.comparison import ComparisonOptions
     from opflops.report.text.pairing import ComparedProfile
 
 
 @explain_methods(advise, ProfileArgumentError)
-class Difference(Profile):
-    """Hold what must be added to a profile to get another, as made by ``after - before``; printing it shows both.
-
-    It is a profile whose counts are changes: its rows, its :attr:`total`, :meth:`by` and all else of a profile are what
-    was added, and negative where there is less. :meth:`table` and ``print`` show what it was before, what it is
-    after, and the change, as a number and in percent. It equals a profile with the same changes, as which its JSON is
-    read; save :attr:`before` and :attr:`after` to keep those.
-
-    >>> import torch
-    >>> from opflops import count
-    >>> small, large = (count(torch.nn.Linear(4, n), torch.ones(2, 4)) for n in (3, 5))
-    >>> change = large - small
-    >>> change.total.macs, change.before.total.macs, change.after.total.macs
-    (16, 24, 40)
-
-    Attributes:
-        before: The profile that was subtracted.
-        after: The profile that it was subtracted from.
-    """
+class BothSides:
+    """Add both sides to a difference, the subclass that is a profile of the changes too."""
 
     before: Profile
     after: Profile
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Profile:  # type: ignore[misc]
-        """Make a plain profile: what dataclasses.replace() changes has nothing before and after."""
-        return Profile(*args, **kwargs)
+    @classmethod
+    def between(cls, before: Profile, after: Profile) -> Difference:
+        """Make the difference of two profiles. For internal use."""
+        from opflops.profile.combination import change_between  # noqa: PLC0415 - keeps import opflops fast
+
+        return cls._of(before, after, change_between(before, after))
 
     @classmethod
-    def between(cls, before: Profile, after: Profile, change: Profile) -> Difference:
-        """Make a difference of the change and what it is the change of. For internal use."""
-        made: Difference = object.__new__(cls)
-        own = {each.name: getattr(change, each.name) for each in fields(Profile)}
+    def _of(cls, before: Profile, after: Profile, change: Profile) -> Difference:
+        """Make a difference of the change and what it is the change of."""
+        made: Any = object.__new__(cls)
+        own = {each.name: getattr(change, each.name) for each in fields(change)}
         made.__dict__.update(own, before=before, after=after)
-        return made
+        return cast("Difference", made)
 
     @property
     def change(self) -> Profile:
         """Return the changes as a plain profile, whose tables have a column for each measure."""
-        return replace(self)
+        return replace(cast("Profile", self))
 
     def where(self, *, below: bool | None = None, **conditions: Any) -> Difference:
         """Select rows, before, after and of the change; see :meth:`opflops.Profile.where`.
@@ -65,7 +51,8 @@ class Difference(Profile):
         Raises:
             ProfileError: A key or a value is unknown, both before and after.
         """
-        from opflops.profile.combination import keep, selection  # noqa: PLC0415 - keeps import opflops fast
+        from opflops.profile.combination import keep  # noqa: PLC0415 - keeps import opflops fast
+        from opflops.profile.selection import selection  # noqa: PLC0415 - as above
 
         selected = selection(self._known(), below, conditions, "where()")
         return self._map(lambda profile: keep(profile, selected, conditions))
@@ -76,7 +63,8 @@ class Difference(Profile):
         Raises:
             ProfileError: A key or a value is unknown, both before and after, or none is given.
         """
-        from opflops.profile.combination import check_conditions, leave_out, selection  # noqa: PLC0415 - as above
+        from opflops.profile.combination import check_conditions, leave_out  # noqa: PLC0415 - as above
+        from opflops.profile.selection import selection  # noqa: PLC0415 - as above
 
         check_conditions(conditions)
         selected = selection(self._known(), below, conditions, "where_not()")
@@ -93,7 +81,7 @@ class Difference(Profile):
             each.at(**{name: sizes[name] for name in sizes if name in {known.name for known in each.dimensions}})
             for each in (self.before, self.after)
         )
-        return self.between(before, after, change)
+        return self._of(before, after, change)
 
     def __mul__(self, times: int) -> Difference:
         return self._map(lambda profile: profile * times)
@@ -132,7 +120,7 @@ class Difference(Profile):
         return format_difference(_compared(self.before), _compared(self.after), options)
 
     def _map(self, function: Callable[[Profile], Profile]) -> Difference:
-        return self.between(*map(function, (self.before, self.after, self.change)))
+        return self._of(*map(function, (self.before, self.after, self.change)))
 
     def _known(self) -> Profile:
         """Return a profile with all names that there are before or after, for looking them up."""
@@ -144,25 +132,20 @@ class Difference(Profile):
             called=tuple(dict.fromkeys(path for each in both for path in each.called)),
             cases=tuple(case for each in both for case in each.cases),
             modules=tuple(record for each in both for record in each.modules),
-            ranks=tuple({rank: (rank, profile) for each in both for rank, profile in each.ranks}.values()),
+            ranks=tuple({record.rank: record for each in both for record in each.ranks}.values()),
         )
 
     def __eq__(self, other: object) -> bool:
-        return self.change == getattr(other, "change", other) if isinstance(other, Profile) else NotImplemented
+        return self.change == (other.change if isinstance(other, BothSides) else other)
 
     def __hash__(self) -> int:
         return hash(self.change)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _between, (self.before, self.after, self.change)
+        return type(self)._of, (self.before, self.after, self.change)  # noqa: SLF001 - of this class
 
     def __repr__(self) -> str:
-        return f"Difference({len(self.rows)} rows changed, total={self.total})"
-
-
-def _between(before: Profile, after: Profile, change: Profile) -> Difference:
-    """Make a difference; pickle finds this function by its name."""
-    return Difference.between(before, after, change)
+        return f"Difference({len(self.change.rows)} rows changed, total={self.change.total})"
 
 
 def _options(method: str, **options: Any) -> ComparisonOptions:

@@ -107,8 +107,9 @@ def _scale_calls(record: ModuleRecord, scale: Scale) -> ModuleRecord:
 
 def _scale_timing(timing: Timing, scale: Scale, scale_time: Callable[[float], float]) -> Timing:
     times = {name: getattr(timing, name) for name in TIMES}
+    scaled: dict[str, Any] = {name: None if time is None else scale_time(time) for name, time in times.items()}
     return replace(
         timing,
         calls={path: scale(number, f"the number of calls of {path} in a run") for path, number in timing.calls.items()},
-        **{name: None if time is None else scale_time(time) for name, time in times.items()},
+        **scaled,
     )

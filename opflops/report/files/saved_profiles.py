@@ -53,7 +53,7 @@ def load_text(path: str | os.PathLike[str]) -> str:
     except IsADirectoryError as error:
         raise ProfileError(f"{str(source)!r} is a folder. Name the file in it that save() wrote.") from error
     except UnicodeDecodeError as error:
-        raise ProfileError(f"{str(source)!r} is no profile: it is no text. Read a file that save() wrote.") from error
+        raise ProfileError(f"{str(source)!r} cannot be read: it is no text. Give a file that save() wrote.") from error
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ProfileError(f"{str(source)!r} cannot be read: {_reason(error)}.") from error
 
