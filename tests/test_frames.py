@@ -189,10 +189,10 @@ def test_a_missing_package_is_said_with_the_line_that_installs_it(monkeypatch):
             PROFILE.to_dataframe(backend=name)
 
 
-@pytest.mark.parametrize("by", ["opp", (), ("op", "opp"), 3, {"op"}, ("op", "modules"), PROFILE, "rows.csv"])
+@pytest.mark.parametrize("by", ["opp", (), ("op", "opp"), 3, ("op", "modules"), PROFILE, "rows.csv"])
 def test_a_wrong_key_gets_a_sentence(by):
     """Before any package is imported."""
-    with pytest.raises(ProfileError, match=r"rows have|a key of rows|needs one or more of|takes|to_dataframe"):
+    with pytest.raises(ProfileError, match=r"to_dataframe\(\) (got|needs)"):
         PROFILE.to_dataframe(by)
 
 

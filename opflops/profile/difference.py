@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from opflops.errors import ProfileArgumentError
 from opflops.profile.example_counts import at_example
 from opflops.profile.method_advice import advise, check_no_file
-from opflops.records.arguments import explain_methods, is_file_name
+from opflops.records.arguments import check_count, check_flag, check_text, explain_methods, is_file_name, keys_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,7 +152,7 @@ def _options(method: str, **options: Any) -> ComparisonOptions:
     """Return the options of a difference.
 
     Raises:
-        ProfileArgumentError: It does not have one that is given.
+        ProfileArgumentError: It does not have one that is given, or one is of another type.
     """
     from opflops.report.text.comparison import ComparisonOptions  # noqa: PLC0415 - keeps import opflops fast
 
@@ -163,7 +163,17 @@ def _options(method: str, **options: Any) -> ComparisonOptions:
                 f"{method}() of a difference has no option {given!r}; there are {', '.join(names)}. "
                 f"For a table of the changes alone, write difference.change.{method}({given}=...)."
             )
-    return ComparisonOptions(**options)
+    found = ComparisonOptions(**options)
+    keys_of(found.by, "table()")
+    check_text("measure", found.measure, "measure='macs'")
+    check_count("depth", found.depth, 0)
+    if found.sort is not None:
+        check_text("sort", found.sort, "sort='macs'")
+    check_count("top", found.top)
+    check_text("tablefmt", found.tablefmt, "tablefmt='github'")
+    check_count("width", found.width, 0, otherwise=", or None for the terminal's")
+    check_flag("color", found.color)
+    return found
 
 
 def _compared(profile: Profile) -> ComparedProfile:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.profile.example_counts import modules_at_example, rows_at_example
 from opflops.profile.method_advice import advise
-from opflops.records.arguments import describe, explain_methods
+from opflops.records.arguments import explain_methods, keys_of
 
 if TYPE_CHECKING:
     import os
@@ -97,13 +97,7 @@ class Exchange:
         """
         from opflops.report.files.frames import make_frame, modules_frame, rows_frame  # noqa: PLC0415 - see above
 
-        rows = rows_at_example(self.rows)
-        if by in ("modules", ("modules",)):
-            columns = modules_frame(rows, modules_at_example(self.modules), self.memory)
-        elif by is None or isinstance(by, (str, tuple, list)):
-            columns = rows_frame(rows, (by,) if isinstance(by, str) else by if by is None else tuple(by))
-        else:
-            raise ProfileArgumentError(
-                f"by must be None, 'modules', a key of rows or a tuple of keys, as in by='op', not {describe(by)}."
-            )
-        return make_frame(columns, backend)
+        keys, rows = None if by is None else keys_of(by, "to_dataframe()"), rows_at_example(self.rows)
+        if keys == ("modules",):
+            return make_frame(modules_frame(rows, modules_at_example(self.modules), self.memory), backend)
+        return make_frame(rows_frame(rows, keys), backend)
