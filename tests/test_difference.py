@@ -113,6 +113,7 @@ def test_a_selection_keeps_what_it_was():
     assert (soft.before.total, soft.after.total) == (Cost(), LARGE.where(module="Sequential.3").total)
     assert [each.module for each in soft.modules] == ["Sequential.3"]
     assert (SMALL - SMALL).where(module="Sequential.1").after == SMALL.where(module="Sequential.1")
+    assert (PROFILE - PROFILE).where(module="Net.a").before == PROFILE.where(module="Net.a")
     for select in (change.where, change.where_not):
         with pytest.raises(ProfileError, match=r"Sequential\.4"):
             select(module="Sequential.4")

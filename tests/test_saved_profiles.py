@@ -147,7 +147,7 @@ def test_what_is_no_profile_is_said_to_be_none(name):
 def test_what_is_not_there_is_said():
     """With a name that is nearly the same, if there is one."""
     pathlib.Path("runs").mkdir()
-    with pytest.raises(ProfileError, match=r"'runs' is a folder\."):
+    with pytest.raises(ProfileError, match=r"'runs' cannot be read: it is a folder\."):
         Profile.load("runs")
     with pytest.raises(ProfileError, match=r"There is no file 'baselin\.json'\.$"):
         Profile.load("baselin.json")

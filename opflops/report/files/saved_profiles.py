@@ -51,7 +51,7 @@ def load_text(path: str | os.PathLike[str]) -> str:
     except FileNotFoundError as error:
         raise ProfileError(f"There is no file {str(source)!r}{_suggest(source)}") from error
     except IsADirectoryError as error:
-        raise ProfileError(f"{str(source)!r} is a folder. Name the file in it that save() wrote.") from error
+        raise ProfileError(f"{str(source)!r} cannot be read: it is a folder. Name a file in it.") from error
     except UnicodeDecodeError as error:
         raise ProfileError(f"{str(source)!r} cannot be read: it is no text. Give a file that save() wrote.") from error
     except (OSError, EOFError, ValueError, zlib.error) as error:
