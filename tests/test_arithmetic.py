@@ -122,7 +122,7 @@ def test_an_expression_is_divided_if_that_is_a_whole_number_at_every_size(parts,
 
 
 def test_a_quotient_is_tried_at_enough_sizes_and_a_common_factor_is_enough():
-    """One of degree 2 at three sizes: n * (n - 1) is 0 at two. What is no polynomial is divided by what all terms have."""
+    """One of degree 2 at three sizes: n * (n - 1) is 0 at two. What is no polynomial has a factor of all terms."""
     assert exact_quotient(N**2 - N, 2) == N**2 / 2 - N / 2
     assert exact_quotient(N**2 - N, 3) is None
     assert exact_quotient(6 * N / M, 2) == 3 * N / M

@@ -130,6 +130,11 @@ def test_ranks_are_selected_before_and_after():
         assert (selected.before, selected.after) == (before.where(rank=rank), after.where(rank=rank))
         assert selected.total == after.where(rank=rank).total - before.where(rank=rank).total
     assert change.where(rank=1).total == Cost()
+    lines = [line.split() for line in (LARGE - after).table("rank", measure="macs").splitlines()]
+    assert ["(no", "rank)", "0", "768", "+768", "new"] in lines
+    lines = [line.split() for line in (after - combine_ranks({0: SMALL})).table("rank", measure="macs").splitlines()]
+    assert ["0", "384", "768", "+384", "+100.0"] in lines
+    assert ["1", "0", "384", "+384", "new"] in lines
 
 
 def test_formulas_are_compared_and_evaluated():
