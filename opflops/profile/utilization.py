@@ -6,6 +6,7 @@ from math import fsum, isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.records.datasheets import TF32, Device
+from opflops.records.display import repr_text
 from opflops.units import duration, scaled
 from opflops.wording import printable
 
@@ -72,6 +73,8 @@ class Utilization(float):
     remarks: tuple[str, ...]
     lower_bound: bool
     measured: str
+
+    _repr_mimebundle_ = repr_text
 
     def __new__(
         cls,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from opflops.records.display import repr_html
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -45,6 +47,8 @@ class Bottleneck(NamedTuple):
     measured: bool
     paths: tuple[str, ...] = ()
     within: str = ""
+
+    _repr_html_ = repr_html
 
     @property
     def saving(self) -> float:

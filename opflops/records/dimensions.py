@@ -11,6 +11,7 @@ from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.records.algebra import substitute
 from opflops.records.arguments import describe
 from opflops.records.cost import Cost
+from opflops.records.display import repr_html, repr_text
 from opflops.wording import nearest, printable
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Dimension(NamedTuple):
     minimum: int = 1
     maximum: int | None = None
 
+    _repr_html_ = repr_html
+
 
 class Condition(NamedTuple):
     """Hold a condition on sizes under which costs are exact.
@@ -47,6 +50,8 @@ class Condition(NamedTuple):
 
     expression: Any
     reason: str
+
+    _repr_mimebundle_ = repr_text
 
     def __str__(self) -> str:
         from opflops.records.expressions import format_condition  # noqa: PLC0415 - keeps import opflops fast

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from opflops.errors import ProfileError
 from opflops.records.datasheets import DEVICES, check_bytes
 from opflops.records.datasheets import device as find_device
+from opflops.records.display import repr_text
 from opflops.wording import join
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class Fit:
     device: str = ""
     allocator: str = ""
     steps_on_cpu: bool = False
+
+    _repr_mimebundle_ = repr_text
 
     @property
     def fits(self) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from opflops.errors import ProfileArgumentError
 from opflops.records.arguments import explain_methods, no_advice
+from opflops.records.display import Displayed, repr_html, repr_text
 from opflops.records.fit import Fit, find_capacity
 from opflops.wording import printable
 
@@ -46,6 +47,8 @@ class LiveBytes(NamedTuple):
         """Return the sum over all categories."""
         return sum(self)
 
+    _repr_html_ = repr_html
+
 
 _NOTHING = LiveBytes()
 
@@ -66,6 +69,8 @@ class Moment(NamedTuple):
     phase: str
     source: str = ""
     number: int = 0
+
+    _repr_mimebundle_ = repr_text
 
     def __str__(self) -> str:
         """Write the moment in a few words.
@@ -91,7 +96,7 @@ class Sample(NamedTuple):
 
 @explain_methods(no_advice, ProfileArgumentError)
 @dataclass(frozen=True)
-class Memory:
+class Memory(Displayed):
     """Hold what a block kept in memory on one device, in bytes, by lifetime of storages.
 
     A storage counts once, however many tensors share it, from the operator that made it until nothing refers to it.
