@@ -66,7 +66,8 @@ class LargestSize:
     multiple: int
     counts: int
 
-    _repr_mimebundle_ = repr_text
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return repr_text(self, include, exclude)
 
     @property
     def memory(self) -> Memory:

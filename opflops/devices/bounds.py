@@ -41,7 +41,8 @@ class Bound(NamedTuple):
     measured: float | None
     untimed: int = 0
 
-    _repr_html_ = repr_html
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
     @property
     def limit(self) -> str:

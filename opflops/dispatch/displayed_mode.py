@@ -14,10 +14,8 @@ if TYPE_CHECKING:
 class DisplayedMode(Displayed):
     """Add the display to a mode, the subclass that has a profile."""
 
-    @property
-    def profile(self) -> Profile:
-        """Return what was counted."""
+    def _snapshot(self) -> Profile:
         raise NotImplementedError
 
     def _notebook_parts(self, limits: Limits) -> list[Part]:
-        return self.profile._notebook_parts(limits)  # noqa: SLF001 - the display of both is one
+        return self._snapshot()._notebook_parts(limits)  # noqa: SLF001 - the display of both is one

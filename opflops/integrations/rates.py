@@ -44,7 +44,8 @@ class Window:
     model_seconds: float = field(default=0.0, repr=False)
     hardware_seconds: float = field(default=0.0, repr=False)
 
-    _repr_html_ = repr_html
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
     def add(self, work: Work, tokens: Any, samples: Any) -> None:
         """Add a step."""

@@ -39,7 +39,8 @@ class Growth(NamedTuple):
     degree: int | None
     coefficient: Any
 
-    _repr_html_ = repr_html
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
 
 class Crossover(NamedTuple):
@@ -57,7 +58,8 @@ class Crossover(NamedTuple):
     dimension: str
     size: int
 
-    _repr_mimebundle_ = repr_text
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return repr_text(self, include, exclude)
 
     def __str__(self) -> str:
         return f"{self.overtaking} overtakes {self.overtaken} at {self.dimension} = {self.size:,}"

@@ -42,7 +42,8 @@ class AnnotatedTrace:
     cost: Cost
     left_out: Cost
 
-    _repr_mimebundle_ = repr_text
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return repr_text(self, include, exclude)
 
     def __str__(self) -> str:
         from opflops.units import exact  # noqa: PLC0415 - keeps import opflops fast

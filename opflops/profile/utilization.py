@@ -74,7 +74,8 @@ class Utilization(float):
     lower_bound: bool
     measured: str
 
-    _repr_mimebundle_ = repr_text
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return repr_text(self, include, exclude)
 
     def __new__(
         cls,

@@ -48,7 +48,8 @@ class Bottleneck(NamedTuple):
     paths: tuple[str, ...] = ()
     within: str = ""
 
-    _repr_html_ = repr_html
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
     @property
     def saving(self) -> float:

@@ -31,7 +31,8 @@ class CollectiveTraffic(NamedTuple):
     sent: Any
     estimate: str
 
-    _repr_html_ = repr_html
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
 
 def traffic_of(rows: Iterable[Row]) -> tuple[CollectiveTraffic, ...]:

@@ -44,7 +44,8 @@ class Cost(NamedTuple):
     bytes_written: int = 0
     sent: int = 0
 
-    _repr_html_ = repr_html
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
     @property
     def flops(self) -> int:
@@ -150,7 +151,8 @@ class Estimate(NamedTuple):
     cost: Cost
     reason: str
 
-    _repr_html_ = repr_html
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
 
 ZERO = Cost()

@@ -57,7 +57,8 @@ class Device:
     note: str = field(default="", kw_only=True)
     torch_names: tuple[str, ...] = field(default=(), kw_only=True)
 
-    _repr_html_ = repr_html
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
     def __post_init__(self) -> None:
         check_text("name", self.name, "Device('mine', {'float32': 67e12}, 3.35e12)")

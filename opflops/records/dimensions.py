@@ -37,7 +37,8 @@ class Dimension(NamedTuple):
     minimum: int = 1
     maximum: int | None = None
 
-    _repr_html_ = repr_html
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
 
 class Condition(NamedTuple):
@@ -51,7 +52,8 @@ class Condition(NamedTuple):
     expression: Any
     reason: str
 
-    _repr_mimebundle_ = repr_text
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return repr_text(self, include, exclude)
 
     def __str__(self) -> str:
         from opflops.records.expressions import format_condition  # noqa: PLC0415 - keeps import opflops fast

@@ -51,16 +51,21 @@ class Displayed:
 
     __slots__ = ()
 
-    _repr_html_ = repr_html
-    _repr_mimebundle_ = repr_mimebundle
+    def _repr_html_(self) -> str:
+        return repr_html(self)
+
+    def _repr_mimebundle_(
+        self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
+    ) -> dict[str, str]:
+        return repr_mimebundle(self, include, exclude)
 
 
 class ReportText(str):
-    """Be the text of a report, which notebooks and prompts show as ``print`` does, and not in quotes.
+    r"""Be the text of a report, which notebooks and prompts show as ``print`` does, and not in quotes.
 
     In all else it is a ``str``: it equals one, and hashes, slices, joins and is written to JSON as one.
 
-    >>> ReportText("params  3\\nflops  6")
+    >>> ReportText("params  3\nflops  6")
     params  3
     flops  6
     >>> ReportText("a") == "a", ReportText("ab")[0]
@@ -69,8 +74,13 @@ class ReportText(str):
 
     __slots__ = ()
 
-    _repr_html_ = repr_html
-    _repr_mimebundle_ = repr_mimebundle
+    def _repr_html_(self) -> str:
+        return repr_html(self)
+
+    def _repr_mimebundle_(
+        self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
+    ) -> dict[str, str]:
+        return repr_mimebundle(self, include, exclude)
 
     def __repr__(self) -> str:
         return str(self)
@@ -89,11 +99,11 @@ class PageText(str):
 
     def describe(self) -> str:
         """Say in a sentence what to do with it."""
-        return (
-            f"An HTML page of {len(self) / 1000:,.0f} kB. To write it: Path('profile.html').write_text(page, 'utf-8')."
-        )
+        size = f"An HTML page of {len(self) / 1000:,.0f} kB."
+        return f"{size} To write it: Path('profile.html').write_text(page, encoding='utf-8')."
 
-    _repr_html_ = repr_html
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
     def _repr_mimebundle_(
         self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
@@ -106,4 +116,5 @@ class Verdicts(dict[str, str]):
 
     __slots__ = ()
 
-    _repr_html_ = repr_html
+    def _repr_html_(self) -> str:
+        return repr_html(self)

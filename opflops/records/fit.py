@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from numbers import Real
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from opflops.errors import ProfileError
 from opflops.records.datasheets import DEVICES, check_bytes
@@ -46,7 +46,8 @@ class Fit:
     allocator: str = ""
     steps_on_cpu: bool = False
 
-    _repr_mimebundle_ = repr_text
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return repr_text(self, include, exclude)
 
     @property
     def fits(self) -> bool:

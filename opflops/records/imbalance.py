@@ -34,7 +34,8 @@ class Imbalance(float):
     measure: str
     amounts: Mapping[int, float]
 
-    _repr_mimebundle_ = repr_text
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return repr_text(self, include, exclude)
 
     def __new__(cls, measure: str, amounts: Mapping[int, float]) -> Self:
         """Divide the largest amount by the mean; without any work, ranks are even."""

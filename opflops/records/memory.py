@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.errors import ProfileArgumentError
 from opflops.records.arguments import explain_methods, no_advice
@@ -47,7 +47,8 @@ class LiveBytes(NamedTuple):
         """Return the sum over all categories."""
         return sum(self)
 
-    _repr_html_ = repr_html
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
 
 _NOTHING = LiveBytes()
@@ -70,7 +71,8 @@ class Moment(NamedTuple):
     source: str = ""
     number: int = 0
 
-    _repr_mimebundle_ = repr_text
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return repr_text(self, include, exclude)
 
     def __str__(self) -> str:
         """Write the moment in a few words.

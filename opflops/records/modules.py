@@ -97,7 +97,8 @@ class ModuleRecord:
     shared: tuple[SharedParameter, ...] = ()
     calls: tuple[CallShapes, ...] = ()
 
-    _repr_html_ = repr_html
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
 
 class ModuleTotals(NamedTuple):
@@ -119,7 +120,8 @@ class ModuleTotals(NamedTuple):
     buffer_bytes: int = 0
     activations: Any = 0
 
-    _repr_html_ = repr_html
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
 
 def inclusive_totals(records: Iterable[ModuleRecord], rows: Iterable[Row] = ()) -> dict[str, ModuleTotals]:

@@ -65,7 +65,8 @@ class Row:
     group: str = ""
     rank: int | None = None
 
-    _repr_html_ = repr_html
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
     @property
     def timed_once(self) -> bool:

@@ -76,7 +76,8 @@ class Timing:
     overhead: float | None = None
     calls: Mapping[str, int] = field(default_factory=dict, hash=False)
 
-    _repr_html_ = repr_html
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
     @property
     def is_repeated(self) -> bool:

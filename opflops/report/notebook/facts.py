@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.records.algebra import is_expression
 from opflops.records.datasheets import Device
-from opflops.records.fit import Fit
 from opflops.report.notebook.parts import Facts
 from opflops.units import data_size, duration, exact, scaled
 from opflops.wording import join_ranks
@@ -21,6 +20,7 @@ _BYTES = ("bytes", "sent", "saved", "peak", "needed", "available", "memory")
 _SHARES = ("share", "saving", "attained")
 # Properties that say more than the fields.
 _COMPUTED = ("flops", "bytes", "total", "limit", "intensity", "attained", "saving", "speedup")
+_PREFIXED = 1000
 _LEFT_OUT = ("profile", "timeline", "model_seconds", "hardware_seconds")
 
 
@@ -55,17 +55,15 @@ def _format(name: str, value: Any, record: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int) or is_expression(value):
-        size = f" ({data_size(value)})" if _is_size(name) and type(value) is int and abs(value) >= 1000 else ""  # noqa: PLR2004 - else there is no prefix
-        return f"{exact(value)}{size}"
+        is_long = type(value) is int and abs(value) >= _PREFIXED and any(part in name for part in _BYTES)
+        return f"{exact(value)} ({data_size(value)})" if is_long else exact(value)
     if isinstance(value, float):
         return _format_float(name, value, record)
-    if isinstance(value, (Device, Fit)):
-        return value.name if isinstance(value, Device) else str(value)
     if isinstance(value, Mapping):
         return "\n".join(f"{key}: {_format_entry(name, key, each)}" for key, each in value.items())
-    if isinstance(value, tuple):
-        return _format_tuple(name, value)
-    return str(value)
+    if isinstance(value, Device):
+        value = value.name
+    return _format_tuple(name, value) if isinstance(value, tuple) else str(value)
 
 
 def _format_tuple(name: str, value: tuple[Any, ...]) -> str:
@@ -91,7 +89,3 @@ def _format_float(name: str, value: float, record: Any) -> str:
     if any(part in name for part in _TIMES):
         return duration(value)
     return f"{100 * value:.3g} %" if name in _SHARES else f"{value:,.4g}"
-
-
-def _is_size(name: str) -> bool:
-    return any(part in name for part in _BYTES)

@@ -48,10 +48,9 @@ def write(parts: Callable[[Limits], Sequence[Part]]) -> str:
 
 
 def _write_part(part: Part, limits: Limits) -> str:
-    if isinstance(part, Grid):
-        return _folded(part.title, _write_grid(part, limits), is_open=part.is_open)
-    if isinstance(part, Notes):
-        return _folded(part.title, _write_notes(part.sentences, limits), is_open=part.is_open)
+    if isinstance(part, (Grid, Notes)):
+        body = _write_grid(part, limits) if isinstance(part, Grid) else _write_notes(part.sentences, limits)
+        return _folded(part.title, body, is_open=part.is_open)
     if isinstance(part, Facts):
         return _write_facts(part, limits)
     if isinstance(part, Names):
@@ -59,9 +58,8 @@ def _write_part(part: Part, limits: Limits) -> str:
         more = _more(len(part.names) - limits.names, "name")
         return _folded(part.title, f"<p>{_text(shown, limits.text)}</p>{more}", is_open=False)
     if isinstance(part, Markup):
-        if len(part.html) <= MAX_BYTES // 2:
-            return part.html
-        return _paragraph(f"The table has {len(part.html):,} characters, too many to show here. Print it, or use top.")
+        too_long = f"The table has {len(part.html):,} characters, too many to show here. Print it, or use top."
+        return part.html if len(part.html) <= MAX_BYTES // 2 else _paragraph(too_long)
     cut = len(part.text) - limits.text
     return f"<pre>{escape(part.text[: limits.text])}</pre>{_more(cut, 'character')}"
 
@@ -111,17 +109,14 @@ def _lines(value: str, limits: Limits) -> str:
 def _write_grid(grid: Grid, limits: Limits) -> str:
     grid, cut = _cut_lines(grid, limits.lines)
     sheet = grid.sheet
-    widths = [min(max_width([header, *column]), _WIDEST_CELL) for header, column in zip(_headers(grid), sheet.columns)]
+    columns = zip(_headers(grid), sheet.columns, strict=True)
+    widths = [min(max_width([header, *column]), _WIDEST_CELL) for header, column in columns]
     names = [2 * label.depth + width_of(elide(label.name, _WIDEST_NAME)) + 2 for label in sheet.labels]
     name = min(max([width_of(sheet.heading), *names]), _WIDEST_NAME)
     total = name + sum(widths) + 2 * len(widths) + 2
     lines = list(_write_lines(grid, widths, limits))
     header = _header(grid, widths)
-    body = (
-        _nest([*zip(sheet.labels, lines)])
-        if grid.is_tree
-        else "".join(f'<div class="r{k}">{c}</div>' for k, c in lines)
-    )
+    body = _nest(sheet.labels, lines, opens=grid.is_tree)
     hidden = [header for header in _headers(grid) if header in grid.minor]
     narrow = f'<p class="e">Hidden where there is little room: {escape(", ".join(hidden))}.</p>' if hidden else ""
     kind = "g k" if grid.is_tree else "g"
@@ -183,20 +178,21 @@ def _cell(text: str, width: int, minor: object, header: str, title: str = "", sh
     return f'<span{classes} style="--w:{width}ch{drawn}"{title}>{text}</span>'
 
 
-def _nest(lines: Sequence[tuple[Label | Line, tuple[str, str]]]) -> str:
+def _nest(labels: Sequence[Label | Line], lines: Sequence[tuple[str, str]], *, opens: bool) -> str:
     """Put the lines that are indented further into what folds them away; open as many levels as can be read at once."""
-    depths = [label.depth for label, _ in lines]
+    depths = [label.depth if opens else 0 for label in labels]
     deepest = max((d for d in set(depths) if sum(each <= d for each in depths) <= _OPEN_LINES), default=0)
     html: list[str] = []
     open_depths: list[int] = []
-    for position, (label, (kind, cells)) in enumerate(lines):
-        while open_depths and open_depths[-1] >= label.depth:
+    for position, (kind, cells) in enumerate(lines):
+        depth = depths[position]
+        while open_depths and open_depths[-1] >= depth:
             open_depths.pop()
             html.append("</details>")
-        if position + 1 < len(lines) and depths[position + 1] > label.depth:
-            is_open = label.depth < max(deepest, 1)
+        if position + 1 < len(lines) and depths[position + 1] > depth:
+            is_open = depth < max(deepest, 1)
             html.append(f'<details{" open" * is_open}><summary class="r{kind}">{cells}</summary>')
-            open_depths.append(label.depth)
+            open_depths.append(depth)
         else:
             html.append(f'<div class="r{kind}">{cells}</div>')
     return "".join([*html, *("</details>" for _ in open_depths)])

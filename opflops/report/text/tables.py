@@ -294,7 +294,7 @@ def total_line(
 def list_lines(
     rows: Sequence[Row], keys: tuple[str, ...], sort: str | None, sizes: Sizes, top: int | None = None
 ) -> list[Line]:
-    """List a line for each value of some keys of rows, in order; with ``top`` the first ones and the sum of the others."""
+    """List a line for each value of some keys of rows, in order; with ``top`` the others are added up."""
     found = []
     for value, part in group_rows(rows, *keys, caller="table(by=…)").items():
         values = value if isinstance(value, tuple) else (value,)
