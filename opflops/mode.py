@@ -36,6 +36,7 @@ from opflops.pricing.schema_binding import PricingRule
 from opflops.profile.profile import Profile
 from opflops.profile.trace_annotation import keep_recordings
 from opflops.records.arguments import explain_arguments
+from opflops.records.cost_numbers import CostNumbers
 from opflops.torch_internals.mode_stack import (
     inference_mode_changed,
     leave_mode,
@@ -72,7 +73,7 @@ def _take_off_abandoned() -> None:
         mode.leave_stack_late()
 
 
-class OpFlopMode(CallbackMode, DisplayedMode, metaclass=NeedsInstance):
+class OpFlopMode(CostNumbers, CallbackMode, DisplayedMode, metaclass=NeedsInstance):
     """Count the arithmetic of every operator that runs inside a ``with`` block, for the module that called it.
 
     Results are the same with and without it. Entering the mode starts a new count: two blocks on one object do not add

@@ -6,10 +6,12 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from opflops.errors import ProfileArgumentError, ProfileError
-from opflops.profile.argument_checks import check_fields, check_module_instance, check_profile
+from opflops.profile.argument_checks import check_fields, check_module_instance
+from opflops.profile.arithmetic import Arithmetic
 from opflops.profile.cases import Case
 from opflops.profile.communication import CommunicationQueries
 from opflops.profile.example_counts import modules_at_example, rows_at_example
+from opflops.profile.exchange import Exchange
 from opflops.profile.method_advice import advise
 from opflops.profile.module_queries import ModuleQueries
 from opflops.profile.pictures import Pictures
@@ -44,7 +46,16 @@ __all__ = ["Case", "Condition", "Dimension", "Profile", "RankRecord", "Row"]
 @explain_methods(advise, ProfileArgumentError)
 @dataclass(frozen=True)
 class Profile(
-    CommunicationQueries, ModuleQueries, Pictures, Planning, RankQueries, TraceAnnotation, UtilizationQueries, Views
+    Arithmetic,
+    CommunicationQueries,
+    Exchange,
+    ModuleQueries,
+    Pictures,
+    Planning,
+    RankQueries,
+    TraceAnnotation,
+    UtilizationQueries,
+    Views,
 ):
     """Hold counted work and answer queries on it; printing it shows the report.
 
@@ -334,25 +345,6 @@ class Profile(
 
         check_count("largest", largest, otherwise="")
         return scaling(self.rows, self.dimensions, measure, largest)
-
-    def __add__(self, other: Profile) -> Profile:
-        if not isinstance(other, Profile):
-            return NotImplemented
-        from opflops.profile.combination import add  # noqa: PLC0415 - keeps import opflops fast
-
-        return add(self, other)
-
-    def diff(self, after: Profile) -> Profile:
-        """Return the difference to another profile, row by row and module by module; decreases are negative.
-
-        ``before + before.diff(after)`` has the costs of ``after``. :attr:`modules` lists the modules whose parameters,
-        buffers or calls differ, with how many more they are. It is empty if one of the profiles was read from a file
-        that is older than these.
-        """
-        check_profile(after, "diff()")
-        from opflops.profile.combination import difference  # noqa: PLC0415 - keeps import opflops fast
-
-        return difference(self, after)
 
     def _document(self) -> dict[str, Any]:
         cases = [(sizes, profile._document()) for sizes, profile in self.cases]  # noqa: SLF001 - of this class

@@ -12,7 +12,7 @@ from opflops.records.display import HtmlText, PageText, ReportText, Verdicts
 from opflops.records.memory import Memory
 from opflops.report.notebook.facts import facts_of
 from opflops.report.notebook.html import write
-from opflops.report.notebook.overview import memory_parts, overview_parts, ranking_parts
+from opflops.report.notebook.overview import comparison_parts, memory_parts, overview_parts, ranking_parts
 from opflops.report.notebook.parts import Facts, Grid, Limits, Markup, Names, Notes, Part, Text
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ __all__ = [
     "Notes",
     "Part",
     "Text",
+    "comparison_parts",
     "facts_of",
     "memory_parts",
     "overview_parts",

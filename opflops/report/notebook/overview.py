@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from opflops.report.amounts import Line, ModuleFacts
     from opflops.report.notebook.parts import Limits, Part
     from opflops.report.notes import Symbolic
+    from opflops.report.text.comparison import ComparisonTables
 
 _WIDTH = 100
 _KEPT = (None, 24, 12, 6, 3)
@@ -205,3 +206,13 @@ def ranking_parts(ranking: Ranking, top: int | None) -> list[Part]:
         *(Grid(sheet, minor=MINOR_COLUMNS) for sheet in sheets),
         Notes(sentences),
     ]
+
+
+def comparison_parts(tables: ComparisonTables) -> list[Part]:
+    """List the parts that show how profiles differ."""
+    exact = [make("exact") for make in tables.sheets]
+    is_wide = any(natural_width(sheet, "simple") > _WIDTH for sheet in exact)
+    sheets = [make("scaled") for make in tables.sheets] if is_wide else exact
+    full = [sheet.columns if is_wide else () for sheet in exact]
+    grids = [Grid(each, is_tree=True, exact=cells) for each, cells in zip(sheets, full, strict=True)]
+    return [*grids, Notes(tables.sentences)]
