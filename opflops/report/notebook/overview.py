@@ -175,7 +175,7 @@ def _fitting_tree(
     if kept is None:
         return tree, []
     several = "the largest" if kept == 1 else f"the {kept} largest modules and operators"
-    return tree, [f"Cut: {several} are shown in each place, and the others added up. print shows more, table() all."]
+    return tree, [f"Cut: {several} are shown in each place, and the others added up. table() shows all."]
 
 
 def memory_parts(memory: Memory, *, is_open: bool = True) -> list[Part]:
