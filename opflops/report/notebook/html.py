@@ -59,7 +59,7 @@ def _write_part(part: Part, limits: Limits) -> str:
         return _folded(part.title, f"<p>{_text(shown, limits.text)}</p>{more}", is_open=False)
     if isinstance(part, Markup):
         too_long = f"The table has {len(part.html):,} characters, too many to show here. Print it, or use top."
-        return part.html if len(part.html) <= MAX_BYTES // 2 else _paragraph(too_long)
+        return f'<div class="w">{part.html}</div>' if len(part.html) <= MAX_BYTES // 2 else _paragraph(too_long)
     cut = len(part.text) - limits.text
     return f"<pre>{escape(part.text[: limits.text])}</pre>{_more(cut, 'character')}"
 

@@ -29,12 +29,13 @@ var(--jp-brand-color1,var(--vscode-charts-blue,var(--a))) 14%,transparent)}
 .opflops .t{border-top:1px solid var(--jp-border-color1,var(--vscode-panel-border,var(--l)))}
 .opflops .s{background:linear-gradient(
 var(--jp-brand-color1,var(--vscode-charts-blue,var(--a))) 0 0) 100% 100%/var(--s) 2px no-repeat}
-.opflops .e{display:none}
+.opflops .w{overflow-x:auto}.opflops .e{display:none}
 .opflops .c>summary{font-weight:600;margin:4px 0 2px}
 .opflops dl{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:1px 2ch;margin:2px 0 8px;padding:0}
 .opflops dt{font-weight:600;margin:0}
 .opflops dd{margin:0;padding:0;overflow-wrap:anywhere;white-space:pre-wrap}
-@container (max-width:620px){.opflops .r>.x{display:none}.opflops .e{display:block}
+@container (max-width:620px){.opflops .r>.x{display:none}
+.opflops .r>span{min-width:min(var(--w),9ch)}.opflops .r>.n{min-width:12ch}.opflops .e{display:block}
 .opflops dl{grid-template-columns:minmax(0,1fr)}.opflops dd{padding-left:2ch}}
 """.replace("\n", "")
 """Names and cells share the width of a line by ``--n`` and ``--w``; columns of the class ``x`` go first."""
