@@ -76,7 +76,8 @@ TEXT_ALONE = ["annotate(model, m.profile)", "m.profile.table()"]
 SIZES, SCHEMES = (1100, 480), ("light", "dark")
 # The least contrast between any text and what is behind it.
 CONTRAST = """
-const luminance = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+const linear = v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+const luminance = ([r, g, b]) => [r, g, b].map(v => linear(v / 255))
   .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
 const parse = text => text.match(/[\\d.]+/g).map(Number);
 let least = 21;

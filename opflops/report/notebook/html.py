@@ -31,6 +31,8 @@ _LIMITS = (
 )
 _OPEN_LINES = 36
 _WIDEST_NAME, _WIDEST_CELL = 56, 34
+# What is wider is a formula, or text, and may be broken.
+_WIDEST_NUMBER = 16
 
 
 def write(parts: Callable[[Limits], Sequence[Part]]) -> str:
@@ -172,7 +174,7 @@ def _classes(label: Label | Line, is_total: bool) -> str:
 
 
 def _cell(text: str, width: int, minor: object, header: str, title: str = "", share: float | None = None) -> str:
-    kinds = [*(["x"] if header in minor else []), *(["s"] if share else [])]  # type: ignore[operator]
+    kinds = [*(["l"] if width > _WIDEST_NUMBER else []), *(["x"] if header in minor else []), *(["s"] if share else [])]  # type: ignore[operator]
     classes = f' class="{" ".join(kinds)}"' if kinds else ""
     drawn = f";--s:{100 * min(max(share, 0), 1):.0f}%" if share else ""
     return f'<span{classes} style="--w:{width}ch{drawn}"{title}>{text}</span>'

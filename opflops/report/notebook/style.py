@@ -14,8 +14,9 @@ font:13px/1.45 system-ui,sans-serif;max-width:100%;box-sizing:border-box;overflo
 .opflops .g{max-width:100%;margin:2px 0 8px}
 .opflops .r{display:flex;gap:0 2ch;padding:1px 4px;list-style:none;align-items:baseline}
 .opflops summary.r::-webkit-details-marker{display:none}
-.opflops .r>span{flex:0 1 var(--w);min-width:min(var(--w),18ch);text-align:right;
+.opflops .r>span{flex:0 0 var(--w);text-align:right;
 overflow-wrap:anywhere;box-sizing:border-box}
+.opflops .r>.l{flex-shrink:1;min-width:18ch}
 .opflops .r>.n{text-align:left;flex-shrink:4;min-width:14ch;flex-basis:var(--n);padding-left:calc(var(--d,0)*1.6ch)}
 .opflops .k .n{padding-left:calc(var(--d,0)*1.6ch + 1.8ch)}
 .opflops .k summary>.n{text-indent:-1.8ch}
@@ -32,10 +33,10 @@ var(--jp-brand-color1,var(--vscode-charts-blue,var(--a))) 0 0) 100% 100%/var(--s
 .opflops .w{overflow-x:auto}.opflops .e{display:none}
 .opflops .c>summary{font-weight:600;margin:4px 0 2px}
 .opflops dl{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:1px 2ch;margin:2px 0 8px;padding:0}
-.opflops dt{font-weight:600;margin:0}
-.opflops dd{margin:0;padding:0;overflow-wrap:anywhere;white-space:pre-wrap}
+.opflops dt{font-weight:600;margin:0;float:none;width:auto}
+.opflops dd{margin:0;float:none;width:auto;padding:0;overflow-wrap:anywhere;white-space:pre-wrap}
 @container (max-width:620px){.opflops .r>.x{display:none}
-.opflops .r>span{min-width:min(var(--w),9ch)}.opflops .r>.n{min-width:12ch}.opflops .e{display:block}
+.opflops .r>.l{min-width:9ch}.opflops .r>.n{min-width:10ch}.opflops .e{display:block}
 .opflops dl{grid-template-columns:minmax(0,1fr)}.opflops dd{padding-left:2ch}}
 """.replace("\n", "")
 """Names and cells share the width of a line by ``--n`` and ``--w``; columns of the class ``x`` go first."""
