@@ -1,7 +1,8 @@
 """What notebooks show of opflops' objects: static HTML from the same lines, columns and sentences as the text reports.
 
 Objects of packages above say by a method ``_notebook_parts`` which tables and sentences they consist of; for records,
-which are below, :func:`to_notebook_html` knows it.
+which are below, :func:`to_notebook_html` knows it. May import ``report.text`` and what is below ``report``;
+profiles, plans and ``records.display`` import it when a notebook asks.
 """
 
 from __future__ import annotations
