@@ -9,11 +9,13 @@ from opflops.errors import ProfileArgumentError
 from opflops.profile.example_counts import at_example
 from opflops.profile.method_advice import advise, check_no_file
 from opflops.records.arguments import check_count, check_flag, check_text, explain_methods, is_file_name, keys_of
+from opflops.records.display import HtmlText, ReportText
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from opflops.profile.profile import Difference, Profile
+    from opflops.report.notebook import Limits, Part
     from opflops.report.text.comparison import ComparisonOptions
     from opflops.report.text.pairing import ComparedProfile
 
@@ -89,7 +91,7 @@ class BothSides:
     def __truediv__(self, repetitions: int) -> Difference:
         return self._map(lambda profile: profile / repetitions)
 
-    def table(self, by: str | tuple[str, ...] = "module", **options: Any) -> str:
+    def table(self, by: str | tuple[str, ...] = "module", **options: Any) -> ReportText:
         """Write what it was before, what it is after, and the change, as ``opflops diff`` does.
 
         Args:
@@ -106,7 +108,7 @@ class BothSides:
             check_no_file("table", "key", by, "op")
         return self._format(_options("table", by=by, **options))
 
-    def overview(self, **options: Any) -> str:
+    def overview(self, **options: Any) -> ReportText:
         """Write what ``print`` shows, the :meth:`table` of modules, with ``width`` and ``color`` or its other options.
 
         Raises:
@@ -114,10 +116,17 @@ class BothSides:
         """
         return self._format(_options("overview", **options))
 
-    def _format(self, options: ComparisonOptions) -> str:
+    def _notebook_parts(self, _limits: Limits) -> list[Part]:
+        from opflops.report.notebook import comparison_parts  # noqa: PLC0415 - keeps import opflops fast
+        from opflops.report.text.comparison import difference_tables  # noqa: PLC0415 - as above
+
+        return comparison_parts(difference_tables(_compared(self.before), _compared(self.after)))
+
+    def _format(self, options: ComparisonOptions) -> ReportText:
         from opflops.report.text.comparison import format_difference  # noqa: PLC0415 - keeps import opflops fast
 
-        return format_difference(_compared(self.before), _compared(self.after), options)
+        text = format_difference(_compared(self.before), _compared(self.after), options)
+        return HtmlText(text) if options.tablefmt == "html" else ReportText(text)
 
     def _map(self, function: Callable[[Profile], Profile]) -> Difference:
         return self._of(*map(function, (self.before, self.after, self.change)))
