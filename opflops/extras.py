@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from opflops.errors import MissingExtraError
@@ -26,5 +29,35 @@ def optional(module: str, extra: str, purpose: str) -> Any:
         reason = " ".join(str(error).split())
         raise MissingExtraError(
             f"{purpose} needs {module.partition('.')[0]}, which cannot be imported ({reason}). "
-            f"Install it: pip install 'opflops[{extra}]'"
+            f"Install it: {install_line(extra)}"
         ) from error
+
+
+def install_line(extra: str) -> str:
+    """Write the command that installs an extra; that of models says how to keep the installed PyTorch.
+
+    torchvision needs one release of torch. Without a version of torch on the line, pip takes the newest torchvision and
+    replaces torch.
+    """
+    line = f"pip install 'opflops[{extra}]'"
+    if extra != "models":
+        return line
+    torch = import_module("torch")
+    return f"{line} 'torch=={torch.__version__}' (without the last part, pip may replace your PyTorch)"
+
+
+def import_torch() -> None:
+    """Import PyTorch without its warning that NumPy is missing, which opflops does not need.
+
+    Warnings of other kinds, and filters that PyTorch or the caller sets, stay.
+    """
+    if "torch" in sys.modules or find_spec("numpy") is not None:
+        return
+    before = list(warnings.filters)
+    warnings.filterwarnings("ignore", "Failed to initialize NumPy: No module named 'numpy", UserWarning)
+    added = warnings.filters[0]
+    try:
+        import_module("torch")
+    finally:
+        if added not in before and isinstance(warnings.filters, list):
+            warnings.filters.remove(added)

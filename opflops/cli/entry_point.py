@@ -14,6 +14,7 @@ from opflops.cli.option_wording import name_options
 from opflops.cli.output import silence
 from opflops.distributed.launch import find_launch
 from opflops.errors import OpflopsError, RankError
+from opflops.extras import import_torch
 from opflops.wording import format_error, printable
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def run(argv: Sequence[str]) -> int:
         if launch is not None and launch.rank and not debug:
             silence()
         name, given = _parse(argv)
+        if given is not None:
+            import_torch()
         if launch is not None and isinstance(given, argparse.Namespace):
             from opflops.distributed.joint_run import JointRun  # noqa: PLC0415 - imports PyTorch
 
