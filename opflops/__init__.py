@@ -8,8 +8,6 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from opflops.extras import import_torch
-
 if TYPE_CHECKING:
     from opflops.compat.export import export_formulas
     from opflops.counting.count import count
@@ -99,7 +97,7 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     if name in __all__:
         if name in _MODULES:
-            import_torch()
+            import_module("opflops.extras").import_torch()
         value = globals()[name] = getattr(import_module(f"opflops.{_MODULES.get(name, 'errors')}"), name)
         return value
     if name.isidentifier() and not name.startswith("_") and find_spec(f"opflops.{name}"):

@@ -10,6 +10,12 @@ from typing import Any
 
 from opflops.errors import MissingExtraError
 
+KEEPS_TORCH = (
+    "pip install transformers huggingface_hub && pip install --no-deps timm, "
+    "and torchvision from where your PyTorch is from"
+)
+"""How to install the extra ``models`` beside the installed PyTorch."""
+
 
 def optional(module: str, extra: str, purpose: str) -> Any:
     """Import a module of an optional package.
@@ -34,16 +40,13 @@ def optional(module: str, extra: str, purpose: str) -> Any:
 
 
 def install_line(extra: str) -> str:
-    """Write the command that installs an extra; that of models says how to keep the installed PyTorch.
+    """Write the command that installs an extra; for models also the one that keeps the installed PyTorch.
 
-    torchvision needs one release of torch. Without a version of torch on the line, pip takes the newest torchvision and
-    replaces torch.
+    torchvision needs one release of torch, so pip replaces torch with the one that the newest torchvision needs. A
+    torchvision of PyPI does not work with a torch that was built for the CPU alone.
     """
     line = f"pip install 'opflops[{extra}]'"
-    if extra != "models":
-        return line
-    torch = import_module("torch")
-    return f"{line} 'torch=={torch.__version__}' (without the last part, pip may replace your PyTorch)"
+    return line if extra != "models" else f"{line}. That may replace your PyTorch; to keep it: {KEEPS_TORCH}"
 
 
 def import_torch() -> None:

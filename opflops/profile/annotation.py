@@ -65,9 +65,9 @@ def annotate(
 
     Before each ``#`` the lines are the model's ``repr``, with one exception: equal modules of a ``ModuleList``, which
     ``repr`` writes as one (``(0-79): 80 x Block(``), are separate lines if their costs differ. If their costs are
-    equal, the line and those inside show their sum, and then that of one (``80 x 3 M flops``). Work that a module does itself, beside its child
-    modules, is shown as ``own``. Notes mark modules that were never called, repeated ones, and those with several call
-    sites.
+    equal, the line and those inside show their sum, and then that of one (``80 x 3 M flops``). Work that a module does
+    itself, beside its child modules, is shown as ``own``. Notes mark modules that were never called, repeated ones, and
+    those with several call sites.
 
     If the profile knows them, the parameters of a module and all below it follow, then, of a profile with memory, the
     bytes that these keep for the backward pass (``saved``) and the highest number of live bytes while they ran
@@ -171,8 +171,9 @@ class _ModuleCosts:
         cost = self.inclusive.get(path, ZERO)
         known = self.facts.of_line(path)
         if path not in self.ran and not cost:
-            amounts = tuple(self.facts.amounts(path, opened=opened))
-            return _Line(text, notes=("never ran", *self.facts.notes(path, self.root)), amounts=amounts, **known)
+            notes = ["never ran", *self.facts.notes(path, self.root)]
+            own = tuple(self.facts.amounts(path, opened=opened))
+            return _Line(text, notes=tuple(notes), amounts=own, **known)
         notes = [f"shares at {', '.join(f'{name} = {size}' for name, size in self.sizes.items())}"]
         if path != self.root or not self.sizes:
             notes = []
@@ -272,7 +273,7 @@ def _align_comments(lines: Sequence[_Line], costs: _ModuleCosts, measure: str, n
         aligned = [figure.rjust(width) for figure, width in zip(figures, widths, strict=True) if figure]
         comments.append("; ".join([*([", ".join(aligned)] if aligned else []), *notes]))
     written: list[str] = []
-    # A block ends at a line without a comment, such as a closing parenthesis. One long line is not far from others then.
+    # A block ends at a line without a comment, such as a closing parenthesis, so that a long line moves few comments.
     for has_comment, block in groupby(zip(lines, comments, strict=True), lambda each: bool(each[1])):
         pairs = list(block)
         fitting = [width_of(line.text) for line, _ in pairs if width_of(line.text) <= _MAX_ALIGNED_WIDTH]

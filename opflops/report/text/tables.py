@@ -152,7 +152,8 @@ def table(
     sizes = example_sizes(symbolic.dimensions)
     floating = [row for row in rows if row.floating]
     sort = "flops" if sort is None and top is not None else sort
-    is_tree, sentences = keys == ("module",), []
+    is_tree = keys == ("module",)
+    sentences: list[str] = []
     facts = module_facts(modules, memory) if is_tree else {}
     whole = _total_line(rows, floating, total_facts(facts, memory) if is_tree else None, ranks=symbolic.ranks)
     names = choose_columns(columns, whole.amount, symbolic.timing)
@@ -160,7 +161,6 @@ def table(
     if is_tree:
         options: dict[str, Any] = {"sizes": sizes, "expand": expand, "facts": facts, "columns": names}
         tree = tree_lines(floating, depth=depth, sort=sort, top=top, **options)
-        sentences = []
         if depth is not None and top is None and not is_markup(tablefmt):
             usual = len(tree_lines(floating, max_lines=_OVERVIEW_LINES, **options).lines)
             if len(tree.lines) > usual:
