@@ -46,8 +46,6 @@ def run(argv: Sequence[str]) -> int:
         if launch is not None and launch.rank and not debug:
             silence()
         name, given = _parse(argv)
-        if given is not None:
-            import_torch()
         if launch is not None and isinstance(given, argparse.Namespace):
             from opflops.distributed.joint_run import JointRun  # noqa: PLC0415 - imports PyTorch
 
