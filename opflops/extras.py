@@ -11,8 +11,8 @@ from typing import Any
 from opflops.errors import MissingExtraError
 
 KEEPS_TORCH = (
-    "pip install transformers huggingface_hub && pip install --no-deps timm, "
-    "and torchvision from where your PyTorch is from"
+    "pip install transformers huggingface_hub for hf:NAME; for others install first the torchvision of your PyTorch's "
+    "release, from where your PyTorch is from"
 )
 """How to install the extra ``models`` beside the installed PyTorch."""
 

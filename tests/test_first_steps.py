@@ -39,6 +39,6 @@ def test_other_warnings_and_filters_stay():
 
 
 def test_only_the_extra_that_may_replace_pytorch_says_so():
-    """With the lines that do not."""
+    """With the line that does not."""
     assert install_line("html") == "pip install 'opflops[html]'"
-    assert "--no-deps timm" in install_line("models")
+    assert "to keep it: pip install transformers huggingface_hub for hf:NAME" in install_line("models")

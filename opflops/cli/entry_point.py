@@ -47,6 +47,7 @@ def run(argv: Sequence[str]) -> int:
             silence()
         name, given = _parse(argv)
         if launch is not None and isinstance(given, argparse.Namespace):
+            import_torch()
             from opflops.distributed.joint_run import JointRun  # noqa: PLC0415 - imports PyTorch
 
             given.joint = joint = JointRun(launch, _print_error)
@@ -81,6 +82,7 @@ def _parse(argv: Sequence[str]) -> tuple[str, argparse.Namespace | Sequence[str]
 
 
 def _load(name: str) -> Callable[[Any], int]:
+    import_torch()
     command: Callable[[Any], int] = import_module(f"opflops.cli.{arguments.SUBCOMMANDS.get(name, name)}").command
     return command
 
