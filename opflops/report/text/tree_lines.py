@@ -106,7 +106,7 @@ def tree_lines(
         return sort_positions(lines, sort or "flops", sizes)
 
     limit = None if top is not None else max_lines
-    for shown, detail, kept in _attempts(deepest, limit, keep_depth=keep_depth):
+    for shown, detail, kept in _attempts(deepest, limit, asked=depth if keep_depth else None):
         writer = _TreeWriter(expansion, largest_first if keep_depth and kept is not None else order, kept, detail)
         listed = list(islice(writer.write(root, 0, shown), None if limit is None else limit + 1))
         if limit is None or len(listed) <= limit:
@@ -118,17 +118,17 @@ def tree_lines(
     return TreeLines(listed, shown if shown < levels else None, writer.repeated, detail, paths, kept)
 
 
-def _attempts(deepest: int, limit: int | None, *, keep_depth: bool) -> Iterator[tuple[int, Detail, int | None]]:
-    """Yield how many levels, which operators and how many siblings to show, until the lines fit a limit."""
+def _attempts(deepest: int, limit: int | None, *, asked: int | None) -> Iterator[tuple[int, Detail, int | None]]:
+    """Yield how many levels, which operators and how many siblings to show; ``asked`` levels are not hidden."""
     if limit is None:
         yield deepest, Detail.EVERYTHING, None
         return
-    for shown in (deepest,) if keep_depth else range(deepest, -1, -1):
+    for shown in range(deepest, -1, -1) if asked is None else (deepest,):
         for detail in reversed(Detail):
             yield shown, detail, None
-    if not keep_depth:
+    if asked is None:
         yield 0, Detail.NOTHING, limit - 1
-    elif deepest < 2:  # noqa: PLR2004 - who asks for more levels wants to see them
+    elif asked < 2:  # noqa: PLR2004 - who asks for more levels wants to see them
         for kept in range(limit, 0, -1):
             yield deepest, Detail.NOTHING, kept
 
