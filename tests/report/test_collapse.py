@@ -290,3 +290,19 @@ def test_a_shallow_tree_is_no_longer_than_the_default_report(rows, depth, expand
     for width in (60, 100):
         shallow = profile.table(depth=depth, expand=expand, width=width).splitlines()
         assert len(shallow) <= len(profile.overview(expand=expand, width=width).splitlines())
+
+
+@pytest.mark.parametrize("operators", [1, 3, 30])
+def test_a_shallow_tree_of_many_modules_is_no_longer_than_the_default_report(operators):
+    """Sixty modules that differ: the smallest are added up, and a note says how to see them."""
+    rows = [
+        row(f"Net.{'abcdefghijklmnopqrstuvwxyz'[index % 26] * (1 + index // 26)}", index + 1, f"aten.op{operator}")
+        for index in range(60)
+        for operator in range(operators)
+    ]
+    profile = Profile(tuple(rows))
+    shallow = profile.table(depth=1, width=100)
+    assert len(shallow.splitlines()) <= len(profile.overview(width=100).splitlines())
+    assert "largest modules" in shallow
+    assert "other modules" in shallow
+    assert len(profile.table(depth=2, width=100).splitlines()) > 60
