@@ -96,6 +96,8 @@ _MODULES = {
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
+        if name in _MODULES:
+            import_module("opflops.extras").import_torch()
         value = globals()[name] = getattr(import_module(f"opflops.{_MODULES.get(name, 'errors')}"), name)
         return value
     if name.isidentifier() and not name.startswith("_") and find_spec(f"opflops.{name}"):

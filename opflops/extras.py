@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from opflops.errors import MissingExtraError
+
+KEEPS_TORCH = (
+    "pip install transformers huggingface_hub for hf:NAME; for others install first the torchvision of your PyTorch's "
+    "release, from where your PyTorch is from"
+)
+"""How to install the extra ``models`` beside the installed PyTorch."""
 
 
 def optional(module: str, extra: str, purpose: str) -> Any:
@@ -26,5 +35,32 @@ def optional(module: str, extra: str, purpose: str) -> Any:
         reason = " ".join(str(error).split())
         raise MissingExtraError(
             f"{purpose} needs {module.partition('.')[0]}, which cannot be imported ({reason}). "
-            f"Install it: pip install 'opflops[{extra}]'"
+            f"Install it: {install_line(extra)}"
         ) from error
+
+
+def install_line(extra: str) -> str:
+    """Write the command that installs an extra; for models also the one that keeps the installed PyTorch.
+
+    torchvision needs one release of torch, so pip replaces torch with the one that the newest torchvision needs. A
+    torchvision of PyPI does not work with a torch that was built for the CPU alone.
+    """
+    line = f"pip install 'opflops[{extra}]'"
+    return line if extra != "models" else f"{line}. That may replace your PyTorch; to keep it: {KEEPS_TORCH}"
+
+
+def import_torch() -> None:
+    """Import PyTorch without its warning that NumPy is missing, which opflops does not need.
+
+    Warnings of other kinds, and filters that PyTorch or the caller sets, stay.
+    """
+    if "torch" in sys.modules or find_spec("numpy") is not None:
+        return
+    before = list(warnings.filters)
+    warnings.filterwarnings("ignore", "Failed to initialize NumPy: No module named 'numpy", UserWarning)
+    added = warnings.filters[0]
+    try:
+        import_module("torch")
+    finally:
+        if added not in before and isinstance(warnings.filters, list):
+            warnings.filters.remove(added)

@@ -121,7 +121,7 @@ def test_without_comments_it_is_the_repr(model, shape):
 
 
 def test_equal_modules_of_a_list_are_told_together():
-    """Their sum at the first line, one of them inside."""
+    """Their sum at the first line and inside, and what one of them is."""
     model = Everything()
     found = comments(annotate(model, count(model, torch.ones(2, 4)), numbers="exact"))
     flops = 2 * (2 * 16 + 4)
@@ -129,7 +129,7 @@ def test_equal_modules_of_a_list_are_told_together():
     together, each = re.fullmatch(pattern, found["0-4"]).groups()
     assert int(together) == 5 * int(each)
     inside = comments_inside(model)["0"]
-    assert re.fullmatch(rf"32 macs, {flops} flops, [\d.]+ %, 20 params; each; output 2×4", inside)
+    assert re.fullmatch(rf"160 macs, {5 * flops} flops, [\d.]+ %, 100 params; 5 x {flops} flops; output 2×4", inside)
 
 
 def comments_inside(model):
@@ -291,7 +291,7 @@ def test_parameters_are_own_shared_and_trainable():
     assert found[""].endswith(f"own 4 params; {whole - 60} trainable; output 2×3×10, 2×3 int64")
     assert found["tokens"] == "40 params; no macs or flops; output 2×3×4"
     assert ", 10 params; weight is that of tokens; output 2×3×10" in found["head"]
-    assert ", 60 params; 3 x 216 flops; 0 trainable; output 2×3×4" in found["0-2"]
+    assert ", 60 params; 3 x 216 flops; each 0 trainable; output 2×3×4" in found["0-2"]
     assert found["idle"] == "8 params; never ran"
 
 

@@ -14,6 +14,7 @@ from opflops.cli.option_wording import name_options
 from opflops.cli.output import silence
 from opflops.distributed.launch import find_launch
 from opflops.errors import OpflopsError, RankError
+from opflops.extras import import_torch
 from opflops.wording import format_error, printable
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def run(argv: Sequence[str]) -> int:
             silence()
         name, given = _parse(argv)
         if launch is not None and isinstance(given, argparse.Namespace):
+            import_torch()
             from opflops.distributed.joint_run import JointRun  # noqa: PLC0415 - imports PyTorch
 
             given.joint = joint = JointRun(launch, _print_error)
@@ -80,6 +82,7 @@ def _parse(argv: Sequence[str]) -> tuple[str, argparse.Namespace | Sequence[str]
 
 
 def _load(name: str) -> Callable[[Any], int]:
+    import_torch()
     command: Callable[[Any], int] = import_module(f"opflops.cli.{arguments.SUBCOMMANDS.get(name, name)}").command
     return command
 

@@ -22,6 +22,7 @@ from opflops.records.rows import ancestry
 from opflops.report.files.counts import MEASURES as ALL_MEASURES
 from opflops.report.files.counts import SECONDS, check_measure
 from opflops.report.notes import format_calls
+from opflops.report.text.terminal import pad_right, width_of
 from opflops.torch_internals.modules import class_name, named_paths, wrapped_attribute
 from opflops.units import exact, scaled, share
 from opflops.wording import nearest, printable
@@ -65,9 +66,9 @@ def annotate(
 
     Before each ``#`` the lines are the model's ``repr``, with one exception: equal modules of a ``ModuleList``, which
     ``repr`` writes as one (``(0-79): 80 x Block(``), are separate lines if their costs differ. If their costs are
-    equal, the line shows their sum, and lines inside say ``each``. Work that a module does itself, beside its child
-    modules, is shown as ``own``. Notes mark modules that were never called, repeated ones, and those with several call
-    sites.
+    equal, the line and those inside show their sum, and then that of one (``80 x 3 M flops``). Work that a module does
+    itself, beside its child modules, is shown as ``own``. Notes mark modules that were never called, repeated ones, and
+    those with several call sites.
 
     If the profile knows them, the parameters of a module and all below it follow, then, of a profile with memory, the
     bytes that these keep for the backward pass (``saved``) and the highest number of live bytes while they ran
@@ -109,8 +110,8 @@ class _Line:
         text: The line.
         cost: The cost of one module with all below it.
         notes: Notes on the module.
-        repeats: How many equal modules the line stands for.
-        each: Whether it is inside a line that stands for several modules.
+        repeats: How many equal modules the line stands for. Its numbers are of all of them, its notes of one.
+        amounts: Notes that hold amounts of one module.
         params: The parameters of one module with all below it; None if they are not known.
         saved: The bytes that one module with all below it keeps for the backward pass; None if they are not known.
         peak: The highest number of live bytes while one of the modules ran. Equal modules differ in it.
@@ -120,7 +121,7 @@ class _Line:
     cost: Cost | None = None
     notes: tuple[str, ...] = ()
     repeats: int = 1
-    each: bool = False
+    amounts: tuple[str, ...] = ()
     params: int | None = None
     saved: int | None = None
     peak: int | None = field(default=None, compare=False)
@@ -171,16 +172,18 @@ class _ModuleCosts:
         cost = self.inclusive.get(path, ZERO)
         known = self.facts.of_line(path)
         if path not in self.ran and not cost:
-            return _Line(text, notes=("never ran", *self.facts.notes(path, self.root, opened=opened)), **known)
+            notes = ["never ran", *self.facts.notes(path, self.root)]
+            own = tuple(self.facts.amounts(path, opened=opened))
+            return _Line(text, notes=tuple(notes), amounts=own, **known)
         notes = [f"shares at {', '.join(f'{name} = {size}' for name, size in self.sizes.items())}"]
         if path != self.root or not self.sizes:
             notes = []
-        notes += self._own(path) if opened else []
+        amounts = [*(self._own(path) if opened else []), *self.facts.amounts(path, opened=opened)]
         if (sites := self.call_sites.get(path, 1)) > 1:
             notes.append(f"called from {sites} places")
         if calls := self.unpriced.get(path):
-            notes.append(f"{format_calls(calls)} unpriced")
-        return _Line(text, cost, (*notes, *self.facts.notes(path, self.root, opened=opened)), **known)
+            amounts.append(f"{format_calls(calls)} unpriced")
+        return _Line(text, cost, (*notes, *self.facts.notes(path, self.root)), amounts=tuple(amounts), **known)
 
     def _own(self, path: str) -> Iterator[str]:
         """Describe the work that a module does itself, the most costly part first."""
@@ -251,7 +254,8 @@ def _module_list_lines(children: Mapping[str, nn.Module | None], path: str, cost
             first, *others = _label_first_line(
                 f"{start}-{end}", [replace(block[0], text=f"{repeats} x {block[0].text}"), *block[1:]]
             )
-            lines += [replace(first, repeats=repeats), *(replace(line, each=True) for line in others)]
+            lines.append(replace(first, repeats=first.repeats * repeats))
+            lines += [replace(line, repeats=line.repeats * repeats) for line in others]
         start = end + 1
     return lines
 
@@ -261,16 +265,23 @@ def _with_highest_peak(lines: Sequence[_Line]) -> _Line:
 
 
 def _align_comments(lines: Sequence[_Line], costs: _ModuleCosts, measure: str, numbers: str) -> list[str]:
-    """Align the comments in one column, except on very long lines, and the numbers in them."""
+    """Align the comments of the lines of each block in one column, except on very long lines, and all numbers."""
     lines = [replace(line, text=printable(line.text)) for line in lines]
     cells = [_comment_parts(line, costs, measure, _FORMATTERS[numbers]) for line in lines]
     widths = [max(map(len, column)) for column in zip(*(numbers for numbers, _ in cells), strict=True)]
-    widest = max((width for width in (len(line.text) for line in lines) if width <= _MAX_ALIGNED_WIDTH), default=0)
-    written = []
-    for line, (figures, notes) in zip(lines, cells, strict=True):
+    comments = []
+    for figures, notes in cells:
         aligned = [figure.rjust(width) for figure, width in zip(figures, widths, strict=True) if figure]
-        comment = "; ".join([*([", ".join(aligned)] if aligned else []), *notes])
-        written.append(f"{line.text:<{widest}}  # {comment}" if comment else line.text)
+        comments.append("; ".join([*([", ".join(aligned)] if aligned else []), *notes]))
+    written: list[str] = []
+    # A block ends at a line without a comment, such as a closing parenthesis, so that a long line moves few comments.
+    for has_comment, block in groupby(zip(lines, comments, strict=True), lambda each: bool(each[1])):
+        pairs = list(block)
+        fitting = [width_of(line.text) for line, _ in pairs if width_of(line.text) <= _MAX_ALIGNED_WIDTH]
+        column = max(fitting, default=0)
+        written += [
+            f"{pad_right(line.text, column)}  # {comment}" if has_comment else line.text for line, comment in pairs
+        ]
     return written
 
 
@@ -285,13 +296,13 @@ def _comment_parts(
     params = line.params if has_work else line.params or None
     facts = format_facts(params, line.saved, line.peak, line.repeats, write)
     nothing = [""] * (len(measures) + 1)
+    notes = [*(f"each {amount}" if line.repeats > 1 else amount for amount in line.amounts), *line.notes]
     if line.cost is None or whole is None:
-        return [*nothing, *facts], list(line.notes)
-    notes = ["each"] if line.each else []
+        return [*nothing, *facts], notes
     if not has_work:
-        return [*nothing, *facts], [f"no {' or '.join(measures)}", *notes, *line.notes]
+        return [*nothing, *facts], [f"no {' or '.join(measures)}", *notes]
     figures = [f"{write(getattr(whole, each))} {each}" for each in measures]
     part, total = (substitute(getattr(cost, measure), costs.sizes) for cost in (whole, costs.whole))
     percent = share(part, total)
     several = [f"{line.repeats} x {write(getattr(line.cost, measure))} {measure}"] if line.repeats > 1 else []
-    return [*figures, f"{percent} %" if percent else "", *facts], [*several, *notes, *line.notes]
+    return [*figures, f"{percent} %" if percent else "", *facts], [*several, *notes]

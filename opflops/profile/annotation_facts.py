@@ -38,8 +38,8 @@ class AnnotatedFacts:
             known |= {"saved": self._saved.get(path, 0), "peak": self._memory.module_peaks.get(path)}
         return known
 
-    def notes(self, path: str, root: str, *, opened: bool) -> Iterator[str]:
-        """Describe what is known of a module itself."""
+    def amounts(self, path: str, *, opened: bool) -> Iterator[str]:
+        """Describe the parameters of a module."""
         record = self._records.get(path)
         if record is None:
             return
@@ -48,6 +48,12 @@ class AnnotatedFacts:
             yield f"own {scaled(record.parameters)} params"
         if total.trainable != total.parameters:
             yield f"{scaled(total.trainable)} trainable"
+
+    def notes(self, path: str, root: str) -> Iterator[str]:
+        """Describe what else is known of a module itself."""
+        record = self._records.get(path)
+        if record is None:
+            return
         for name, owner, _ in record.shared:
             yield printable(f"{name} is that of {owner.removeprefix(f'{root}.')}")
         if record.calls:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from opflops import Cost, OpFlopMode, Profile, ProfileError, Row
-from opflops.report.amounts import MODULE
+from opflops.report.amounts import MODULE, OPERATOR, OTHERS
 from opflops.report.text.collapse import format_repeats, group_repeats, split_number
 from opflops.report.text.tree_lines import tree_lines
 
@@ -238,7 +238,7 @@ def several(rows, times):
 def test_lines_add_up_whatever_is_shown(rows, depth, top, most, expand):
     """A line is the sum of those one step further in, unless there are none; the outermost are the total."""
     found = tree_lines(rows, depth=depth, top=top, max_lines=most, expand=expand, sort="macs", sizes=NO_SIZES).lines
-    assert most is None or len(found) <= most
+    assert most is None or top is not None or len(found) <= most
     sums = [(line.amount.calls, line.amount.cost) for line in found]
 
     def inside(start, indent):
@@ -253,3 +253,56 @@ def test_lines_add_up_whatever_is_shown(rows, depth, top, most, expand):
         if position + 1 < len(found) and found[position + 1].depth > line.depth:
             assert inside(position + 1, line.depth + 1) == sums[position]
     assert inside(0, 0) == (sum(each.calls for each in rows), sum((each.cost for each in rows), Cost()))
+
+
+@settings(deadline=None)
+@given(st.builds(several, trees, st.integers(min_value=1, max_value=4)), st.integers(min_value=1, max_value=6))
+def test_top_keeps_the_largest_operators_wherever_they_are(rows, top):
+    """None that is left out costs more than one that is kept, and every kept one has the modules above it."""
+
+    def leaves(lines):
+        return [
+            line
+            for position, line in enumerate(lines)
+            if position + 1 == len(lines) or lines[position + 1].depth <= line.depth
+        ]
+
+    everything = tree_lines(rows, sort="macs", sizes=NO_SIZES).lines
+    found = tree_lines(rows, top=top, sort="macs", sizes=NO_SIZES).lines
+    operators = [line for line in found if line.kind == OPERATOR]
+    assert (
+        sorted((line.amount.cost.macs for line in operators), reverse=True)
+        == sorted((line.amount.cost.macs for line in leaves(everything)), reverse=True)[:top]
+    )
+    assert all(line.kind in (OPERATOR, OTHERS) for line in leaves(found))
+    assert [line.depth for line in found[:1]] == [0] * bool(rows)
+
+
+@settings(deadline=None)
+@given(
+    st.builds(several, trees, st.integers(min_value=1, max_value=40)),
+    st.integers(min_value=0, max_value=1),
+    st.booleans(),
+)
+def test_a_shallow_tree_is_no_longer_than_the_default_report(rows, depth, expand):
+    """However many modules and operators there are, and at any width."""
+    profile = Profile(tuple(rows))
+    for width in (60, 100):
+        shallow = profile.table(depth=depth, expand=expand, width=width).splitlines()
+        assert len(shallow) <= len(profile.overview(expand=expand, width=width).splitlines())
+
+
+@pytest.mark.parametrize("operators", [1, 3, 30])
+def test_a_shallow_tree_of_many_modules_is_no_longer_than_the_default_report(operators):
+    """Sixty modules that differ: the smallest are added up, and a note says how to see them."""
+    rows = [
+        row(f"Net.{'abcdefghijklmnopqrstuvwxyz'[index % 26] * (1 + index // 26)}", index + 1, f"aten.op{operator}")
+        for index in range(60)
+        for operator in range(operators)
+    ]
+    profile = Profile(tuple(rows))
+    shallow = profile.table(depth=1, width=100)
+    assert len(shallow.splitlines()) <= len(profile.overview(width=100).splitlines())
+    assert "largest modules" in shallow
+    assert "other modules" in shallow
+    assert len(profile.table(depth=2, width=100).splitlines()) > 60

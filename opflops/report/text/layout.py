@@ -35,12 +35,13 @@ _MIN_BAR_WIDTH, _MAX_BAR_WIDTH = 6, 24
 
 
 class FittedTable(NamedTuple):
-    """Hold a table as text, the style of its numbers, its columns, and the columns that were hidden to fit."""
+    """Hold a table as text, the style of its numbers, its columns, those hidden to fit, and its heading."""
 
     text: str
     style: str
     headers: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    heading: str = ""
 
 
 def lay_out(
@@ -141,7 +142,7 @@ def fit(
         made = sheet(style)
         if natural_width(made, tablefmt) <= limit:
             break
-    longest = max_width(made.texts)
+    longest, heading = max_width(made.texts), made.heading
     dropped: list[str] = []
     for header in drop:
         if longest - (natural_width(made, tablefmt) - limit) >= min(_READABLE_LABEL_WIDTH, longest):
@@ -158,7 +159,8 @@ def fit(
     left_over = screen_width(width) - natural_width(made, tablefmt) - gap
     if bars == "needed" or (bars and left_over >= _MIN_BAR_WIDTH):
         made = made.with_bars(min(max(left_over, _MIN_BAR_WIDTH), _MAX_BAR_WIDTH), color=color)
-    return FittedTable(to_encodable(render(made, tablefmt, color=color)), style, tuple(made.headers), tuple(dropped))
+    text = to_encodable(render(made, tablefmt, color=color))
+    return FittedTable(text, style, tuple(made.headers), tuple(dropped), heading)
 
 
 def _number_styles(tablefmt: str, numbers: Numbers) -> Sequence[str]:

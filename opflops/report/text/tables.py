@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from operator import attrgetter
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from opflops.errors import ProfileArgumentError
 from opflops.records.arguments import check_count, check_flag, check_text, describe, explain_arguments, keys_of
@@ -109,12 +109,15 @@ def table(
     Args:
         rows: The rows to show.
         by: ``"module"`` for the module tree with its operators; else a key of rows, or a tuple of keys, for a list.
-        depth: How many levels of the module tree to show below the roots. None shows all.
+        depth: How many levels of the module tree to show below the roots. None shows all. The operators of hidden
+            modules share lines where the tree would else be longer than that of :func:`overview`, unless ``tablefmt``
+            is one for programs.
         expand: True shows the repeated modules of the tree one by one. A path, or a collection of paths, does so for
             the modules right below it (``"Model.layers"``) or for one module (``"Model.layers.3"``). Paths may contain
             the wildcards ``*`` and ``?``.
         top: How many lines to show, the largest by ``sort`` or else by flops; the others are added up in one line. In
-            the module tree, it limits the modules and the operators in each module.
+            the module tree these are the largest operators wherever they are, below the modules that ran them; in each
+            of these one line adds up what is left out.
         columns: Names, as a sequence or separated by commas: ``"calls"``, ``"macs"``, ``"ops"``, ``"flops"``,
             ``"transcendentals"``, ``"bytes"``, ``"bytes_read"``, ``"bytes_written"``,
             ``"sent"`` (bytes that collectives put on the wire), ``"intensity"`` (flops per byte), ``"seconds"``,
@@ -149,17 +152,22 @@ def table(
     sizes = example_sizes(symbolic.dimensions)
     floating = [row for row in rows if row.floating]
     sort = "flops" if sort is None and top is not None else sort
-    is_tree, sentences = keys == ("module",), []
+    is_tree = keys == ("module",)
+    sentences: list[str] = []
     facts = module_facts(modules, memory) if is_tree else {}
     whole = total_line(rows, floating, total_facts(facts, memory) if is_tree else None, ranks=symbolic.ranks)
     names = choose_columns(columns, whole.amount, symbolic.timing)
     check_module_columns([*names, sort], keys)
     if is_tree:
-        tree = tree_lines(
-            floating, depth=depth, sort=sort, sizes=sizes, expand=expand, top=top, facts=facts, columns=names
-        )
+        options: dict[str, Any] = {"sizes": sizes, "expand": expand, "facts": facts, "columns": names}
+        tree = tree_lines(floating, depth=depth, sort=sort, top=top, **options)
+        if depth is not None and top is None and not is_markup(tablefmt):
+            usual = len(tree_lines(floating, max_lines=_OVERVIEW_LINES, **options).lines)
+            if len(tree.lines) > usual:
+                tree = tree_lines(floating, depth=depth, sort=sort, max_lines=usual, keep_depth=True, **options)
+                sentences += _summary_notes(tree, depth)
         lines, heading = tree.lines, MODULES
-        sentences = [f"{REPEATS_NOTE} {HOW_TO_EXPAND}"] if tree.repeated else []
+        sentences += [f"{REPEATS_NOTE} {HOW_TO_EXPAND}"] if tree.repeated else []
         sentences += module_notes(names, tree, modules, memory)
     elif keys == ("rank",) and symbolic.ranks:
         found = rank_lines(floating, symbolic.ranks)
@@ -314,6 +322,15 @@ def shortening_notes(modules: TreeLines) -> list[str]:
     return []
 
 
+def _summary_notes(tree: TreeLines, depth: int) -> list[str]:
+    """Say what a tree of a chosen depth hides."""
+    if tree.siblings is not None:
+        return [
+            f"Only the {tree.siblings} largest modules of each module are shown. Show all with --depth {depth + 1}."
+        ]
+    return ["Some operators share a line. Show all with --by module, or --by op."]
+
+
 def module_notes(
     names: Sequence[str], tree: TreeLines, modules: Sequence[ModuleRecord], memory: Memory | None
 ) -> list[str]:
@@ -338,7 +355,10 @@ def _column_notes(laid: Sequence[FittedTable]) -> list[str]:
     """Explain the columns whose names do not, and list the hidden ones."""
     shown = set().union(*(each.headers for each in laid))
     phases = [phase for phase in PHASES if phase in shown]
-    dropped = list(dict.fromkeys(name for each in laid for name in each.dropped))
+    dropped = [
+        name if name not in shown else f"{name} ({join_names([each.heading for each in laid if name in each.dropped])})"
+        for name in dict.fromkeys(name for each in laid for name in each.dropped)
+    ]
     return [
         *([f"Column{'s' if len(phases) > 1 else ''} {join_names(phases)}: flops of the phase."] if phases else []),
         *(["intensity = flops / bytes."] if "intensity" in shown else []),

@@ -40,6 +40,7 @@ class TreeLines(NamedTuple):
         repeated: Whether some lines stand for several modules.
         detail: How many operators are shown.
         modules: The paths of the modules that have work, or modules with work below them.
+        siblings: How many modules are shown in each module at most, the largest; None if all are.
     """
 
     lines: list[Line]
@@ -47,6 +48,7 @@ class TreeLines(NamedTuple):
     repeated: bool
     detail: Detail = Detail.EVERYTHING
     modules: Collection[str] = ()
+    siblings: int | None = None
 
 
 def tree_lines(
@@ -58,6 +60,7 @@ def tree_lines(
     expand: bool | str | Collection[str] = False,
     top: int | None = None,
     max_lines: int | None = None,
+    keep_depth: bool = False,
     facts: Mapping[str, ModuleFacts] = _NO_FACTS,
     columns: Collection[str] = (),
 ) -> TreeLines:
@@ -74,8 +77,11 @@ def tree_lines(
         sizes: Sizes of dimensions, at which expressions are compared.
         expand: True shows repeated modules one by one; a path does so for the modules below it. Paths may contain the
             wildcards ``*`` and ``?``.
-        top: How many siblings to show in each place; the others are added up in one line.
-        max_lines: Upper limit of lines. To fit, operators are summarized first, then deeper levels are hidden.
+        top: How many operators to show, the largest of the tree with the modules above them; the others are added up
+            in one line in each place.
+        max_lines: Upper limit of lines, without ``top``. To fit, operators are summarized first, then deeper levels are
+            hidden, and last the smallest modules are added up.
+        keep_depth: Whether to hide no level to fit, and from level 2 on no modules either.
         facts: What is known of modules beside their work, by path.
         columns: The columns that are shown; modules of which these show different parameters or shapes get a line each.
 
@@ -92,16 +98,39 @@ def tree_lines(
         _ = node.height, node.amount
     levels = max(root.height - 1, 0)
     deepest = levels if depth is None else min(depth, levels)
-    attempts = [(deepest, Detail.EVERYTHING, top)]
-    if max_lines is not None:
-        attempts = [(shown, detail, top) for shown in range(deepest, -1, -1) for detail in reversed(Detail)]
-        attempts.append((0, Detail.NOTHING, max_lines - 1))
-    for shown, detail, kept in attempts:
-        writer = _TreeWriter(expansion, lambda each: sort_positions(each, sort, sizes), kept, detail)
-        listed = list(islice(writer.write(root, 0, shown), None if max_lines is None else max_lines + 1))
-        if max_lines is None or len(listed) <= max_lines:
+
+    def order(lines: Sequence[Line]) -> list[int]:
+        return sort_positions(lines, sort, sizes)
+
+    def largest_first(lines: Sequence[Line]) -> list[int]:
+        return sort_positions(lines, sort or "flops", sizes)
+
+    limit = None if top is not None else max_lines
+    for shown, detail, kept in _attempts(deepest, limit, asked=depth if keep_depth else None):
+        writer = _TreeWriter(expansion, largest_first if keep_depth and kept is not None else order, kept, detail)
+        listed = list(islice(writer.write(root, 0, shown), None if limit is None else limit + 1))
+        if limit is None or len(listed) <= limit:
             break
-    return TreeLines(listed, shown if shown < levels else None, writer.repeated, detail, paths)
+    else:
+        listed = list(writer.write(root, 0, shown))
+    if top is not None:
+        listed = keep_largest(listed, order, top)
+    return TreeLines(listed, shown if shown < levels else None, writer.repeated, detail, paths, kept)
+
+
+def _attempts(deepest: int, limit: int | None, *, asked: int | None) -> Iterator[tuple[int, Detail, int | None]]:
+    """Yield how many levels, which operators and how many siblings to show; ``asked`` levels are not hidden."""
+    if limit is None:
+        yield deepest, Detail.EVERYTHING, None
+        return
+    for shown in range(deepest, -1, -1) if asked is None else (deepest,):
+        for detail in reversed(Detail):
+            yield shown, detail, None
+    if asked is None:
+        yield 0, Detail.NOTHING, limit - 1
+    elif asked < 2:  # noqa: PLR2004 - who asks for more levels wants to see them
+        for kept in range(limit, 0, -1):
+            yield deepest, Detail.NOTHING, kept
 
 
 class _TreeWriter:
@@ -157,6 +186,46 @@ class _TreeWriter:
         return [*listed, sum_lines(f"{len(idle)} without arithmetic", idle)] if len(idle) > 1 else listed
 
 
+def keep_largest(lines: Sequence[Line], order: Callable[[Sequence[Line]], list[int]], top: int) -> list[Line]:
+    """Keep the first lines, in an order, of those that have no lines below them, and the lines above these.
+
+    Args:
+        lines: The lines of a tree; each is followed by those below it.
+        order: Returns the positions of lines in order.
+        top: How many lines to keep.
+
+    Returns:
+        The kept lines. The others are added up in one line in each place, so that lines still add up.
+    """
+    innermost = [
+        position
+        for position, line in enumerate(lines)
+        if position + 1 == len(lines) or lines[position + 1].depth <= line.depth
+    ]
+    kept = {innermost[position] for position in order([lines[each] for each in innermost])[:top]}
+    # From the last line to the first: the depth of the line whose lines above are still to be kept.
+    wanted = 0
+    for position in reversed(range(len(lines))):
+        depth = lines[position].depth
+        if position in kept or depth < wanted:
+            kept.add(position)
+            wanted = depth
+    found: list[Line] = []
+    # For each level that is open, the lines that are left out in it.
+    left_out: list[list[Line]] = [[]]
+    for position, line in enumerate(lines):
+        while len(left_out) > line.depth + 1:
+            found += sum_others(left_out.pop(), mixed=True)
+        if position in kept:
+            found.append(line)
+            left_out.append([])
+        elif line.depth == len(left_out) - 1:
+            left_out[-1].append(line)
+    while left_out:
+        found += sum_others(left_out.pop(), mixed=True)
+    return found
+
+
 def split_at_top(order: list[int], top: int | None) -> tuple[list[int], list[int]]:
     """Split positions into those to show and the rest."""
     return (order, []) if top is None else (order[:top], order[top:])
@@ -168,10 +237,19 @@ def keep_top(lines: Sequence[Line], order: list[int], top: int | None, noun: str
     return [lines[position] for position in shown] + sum_others([lines[position] for position in rest], noun)
 
 
-def sum_others(rest: Sequence[Line], noun: str = "") -> list[Line]:
-    """Add up hidden lines in one line; return an empty list if there are none."""
+def sum_others(rest: Sequence[Line], noun: str = "", *, mixed: bool = False) -> list[Line]:
+    """Add up hidden lines in one line; return an empty list if there are none.
+
+    Args:
+        rest: The lines.
+        noun: What they are.
+        mixed: Whether they are modules, operators, or both, which their kinds tell.
+    """
     if not rest:
         return []
+    if mixed:
+        kinds = {line.kind for line in rest}
+        noun = {MODULE: "module", OPERATOR: "operator"}.get(kinds.pop(), "") if len(kinds) == 1 else ""
     plural = "s" if len(rest) > 1 else ""
     return [sum_lines(f"{len(rest)} other {noun}{plural}" if noun else f"{len(rest)} other{plural}", rest)]
 
