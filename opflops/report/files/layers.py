@@ -37,6 +37,7 @@ class Layer:
         calls: How many times each run of its caller calls it; 1 if this is not known.
         in_turn: Whether it is a series of blocks that run in turn, and no module.
         is_folded: Whether its child layers are not shown.
+        is_list: Whether it is a module that is never called and only holds others, as a ``ModuleList``.
         is_rest: Whether it stands for all layers that are left out, and is no module.
     """
 
@@ -51,6 +52,7 @@ class Layer:
     calls: int = 1
     in_turn: bool = False
     is_folded: bool = False
+    is_list: bool = False
     is_rest: bool = False
 
     @cached_property
@@ -169,22 +171,11 @@ class _Builder:
         return inside[-1]
 
     def number_parts(self) -> None:
-        """Number the parts of modules, and show a part of a list of modules as the one module that it consists of."""
-        split = {path: parts for (path, is_self), parts in self.parts.items() if len(parts) > 1 and not is_self}
-        for parts in split.values():
+        """Number the parts of modules, and mark lists of modules."""
+        for (path, is_self), parts in self.parts.items():
             for number, layer in enumerate(parts, 1):
-                layer.part = number, len(parts)
-        lists = {path for path in split if path not in self._ancestors and not self._calls.by_module.get(path)}
-        if not lists:
-            return
-        for several in [self.top, *(layer.children for layer in all_layers(self.top))]:
-            for position, layer in enumerate(several):
-                inner, name = layer, layer.name
-                while inner.path in lists and len(inner.children) == 1:
-                    inner = inner.children[0]
-                    name = f"{name}.{inner.name}"
-                inner.name = name
-                several[position] = inner
+                layer.part = (1, 1) if is_self else (number, len(parts))
+                layer.is_list = path not in self._ancestors and not self._calls.by_module.get(path)
 
 
 def layers(rows: Iterable[Row], calls: Calls | None = None, *, in_parts: bool = True) -> list[Layer]:
@@ -238,6 +229,20 @@ def all_layers(several: Iterable[Layer]) -> Iterator[Layer]:
             stack.append(iter(layer.shown))
 
 
+def count_levels(several: Iterable[Layer]) -> int:
+    """Count the levels of layers below the outermost ones."""
+    levels, level = -1, [*several]
+    while level:
+        levels += 1
+        below: list[Layer] = []
+        for layer in level:
+            for child in layer.shown:
+                # A series is no level.
+                below += child.shown if child.in_turn else [child]
+        level = below
+    return max(levels, 0)
+
+
 def limit_depth(several: Iterable[Layer], depth: int) -> list[Layer]:
     """Fold layers below a depth into the layer above them."""
     return [
@@ -270,7 +275,12 @@ def merge_repeats(several: Sequence[Layer], facts: Mapping[str, Hashable] | None
         below = tuple(("" if each.is_self else each.name, number) for each, number in children)
         told = (block.module_type, block.is_self, block.part != (1, 1), block.calls, facts.get(block.path))
         key = (told, work_key({"": block.rows}), below)
-        merged[id(layer)] = block, known.setdefault(key, len(known))
+        number = known.setdefault(key, len(known))
+        if block.is_list and len(block.children) == 1 and "." in block.path and not block.children[0].in_turn:
+            # A list of which a single item, or several equal ones, run here is no level of its own.
+            (only,) = block.children
+            block = replace(only, name=f"{block.name}.{only.name}")
+        merged[id(layer)] = block, number
         _ = block.costs, block.unpriced
     return merged[id(root)][0].children
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from opflops.errors import ProfileError
 from opflops.records.modules import inclusive_totals
 from opflops.records.rows import total
-from opflops.report.files.layers import Calls, Layer, all_layers, layers, limit_depth, merge_repeats
+from opflops.report.files.layers import Calls, Layer, all_layers, count_levels, layers, limit_depth, merge_repeats
 from opflops.report.files.mermaid_syntax import WRITERS, DiagramSummary
 from opflops.report.notes import LEGEND, NUMBERS, notes, total_label, transcendental_notes
 from opflops.wording import unknown
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from opflops.records.rows import Row
     from opflops.report.notes import Symbolic
 
-_MAX_LAYERS = {"state": 40, "er": 24}
+_MAX_LAYERS = 40
 """More are no diagram that can be read."""
+_MAX_HEIGHT = 2_600
+"""In pixels, as Mermaid draws diagrams."""
 _MAX_LAYERS_ASKED_FOR = 400
 _MAX_NOTES = 20
 _MAX_CHARACTERS = 50_000
@@ -48,9 +50,9 @@ def mermaid(
     ``"er"`` has an entity for the model and one for each layer, and a relation from each to those right below it, with
     id (the module's path), type, parameters, macs, flops and calls. The layers right below add up to the one above.
 
-    Consecutive equal blocks are one state that says how many they are (``0-79``). If there are more than 40 states, or
-    24 entities, deep modules are folded into those above, or the first layers are kept and the others are one. A
-    comment and, in state diagrams, a note says so.
+    Consecutive equal blocks are one state that says how many they are (``0-79``). If there are more than 40 states or
+    entities, or the diagram would be higher than about 2,500 pixels, deep modules are folded into those above, or the
+    first layers are kept and the others are one. A comment and, in state diagrams, a note says so.
 
     Args:
         rows: The rows; only floating-point rows are shown.
@@ -67,26 +69,21 @@ def mermaid(
         raise ProfileError(unknown("diagram", str(diagram), WRITERS))
     if depth is not None and (type(depth) is not int or depth < 0):
         raise ProfileError(f"depth must be a number of levels, such as 2, or None, not {depth!r}.")
-    write = WRITERS[diagram]
-    max_layers = _MAX_LAYERS[diagram] if depth is None else _MAX_LAYERS_ASKED_FOR
-    by_module = {record.module: sum(call.calls for call in record.calls) for record in modules}
-    calls = Calls(by_module, {record.module: record.module_type for record in modules})
-    totals = inclusive_totals(modules) if modules else {}
-    is_state = diagram == "state"
-    distinct = layers(rows, calls, in_parts=is_state)
-    facts = {} if is_state else {path: (each.parameters, by_module.get(path)) for path, each in totals.items()}
-    outermost = merge_repeats(distinct, facts)
-    model = _summarize(rows, distinct, symbolic)._replace(totals=totals, calls=by_module)
-    merged = "Equal blocks are shown as one." if any(layer.repeats > 1 for layer in _every_layer(outermost)) else ""
+    write, estimate_height = WRITERS[diagram]
+    max_layers = _MAX_LAYERS if depth is None else _MAX_LAYERS_ASKED_FOR
+    model, outermost = _arrange(rows, symbolic, modules, in_parts=diagram == "state")
+    merged = "Equal blocks are shown as one." if any(layer.repeats > 1 for layer in all_layers(outermost)) else ""
 
     def write_if_small(note: str, shown: Sequence[Layer]) -> str:
         """Write a diagram; "" if it is too large to be read or drawn."""
         if sum(1 for _ in islice(all_layers(shown), max_layers + 1)) > max_layers:
             return ""
+        if depth is None and estimate_height(shown, model) > _MAX_HEIGHT:
+            return ""
         text = write(model, shown, note)
         return text if len(text) <= _MAX_CHARACTERS else ""
 
-    deepest = max((layer.path.count(".") for layer in _every_layer(outermost)), default=0)
+    deepest = count_levels(outermost)
 
     def write_to_depth(levels: int) -> str:
         if levels >= deepest:
@@ -99,7 +96,7 @@ def mermaid(
     if whole := write_to_depth(deepest if depth is None else min(depth, deepest)):
         return whole
     # Find the deepest level that fits.
-    most = min(deepest if depth is None else depth, deepest, max_layers)
+    most = min(deepest, max_layers, *([] if depth is None else [depth]))
     fits = bisect_left(range(most), x=True, key=lambda levels: not write_to_depth(levels + 1))
     if fits or not deepest:
         whole = write_to_depth(fits)
@@ -110,8 +107,18 @@ def mermaid(
     return whole
 
 
-def _every_layer(outermost: Sequence[Layer]) -> list[Layer]:
-    return [*all_layers(outermost)]
+def _arrange(
+    rows: Sequence[Row], symbolic: Symbolic, modules: Sequence[ModuleRecord], *, in_parts: bool
+) -> tuple[DiagramSummary, list[Layer]]:
+    """Summarize the profile, and arrange its layers with equal blocks as one."""
+    by_module = {record.module: sum(call.calls for call in record.calls) for record in modules}
+    totals = inclusive_totals(modules) if modules else {}
+    distinct = layers(
+        rows, Calls(by_module, {record.module: record.module_type for record in modules}), in_parts=in_parts
+    )
+    facts = {} if in_parts else {path: (each.parameters, by_module.get(path)) for path, each in totals.items()}
+    model = _summarize(rows, distinct, symbolic)._replace(totals=totals, calls=by_module)
+    return model, merge_repeats(distinct, facts)
 
 
 def _summarize(rows: Sequence[Row], outermost: Sequence[Layer], symbolic: Symbolic) -> DiagramSummary:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 from itertools import count
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from opflops.report.files.layers import all_layers
 from opflops.report.notes import format_calls
 from opflops.units import exact, scaled
 from opflops.wording import printable
@@ -22,6 +24,9 @@ _MAX_NAMES = 3
 _MAX_NOTE_LENGTH = 300
 _MAX_NAME_LENGTH = 60
 _MAX_NUMBER_LENGTH = 200
+_WRAP_AT, _PIXELS_OF_TITLE, _PIXELS_OF_LINE, _PIXELS_AROUND, _PIXELS_AROUND_STATES = 15, 120, 24, 40, 180
+_PIXELS_AROUND_ENTITY, _PIXELS_OF_ATTRIBUTE = 70, 30
+_ENTITY_CONFIGURATION = "config: {er: {rankSpacing: 40, nodeSpacing: 30, fontSize: 10, entityPadding: 6}}"
 _SPECIAL = re.compile(
     r"[^A-Za-z0-9 _.,:()/+…-]"
     r"|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|:(?=\S)|d(?=irection)",
@@ -110,7 +115,16 @@ def _write_entities(model: DiagramSummary, shown: Sequence[Layer], note: str) ->
     lines += _layer_lines(model, outermost, _Above("MODEL", prefix, prefix, 1), count(1))
     # With direction LR, layers are drawn below each other.
     return (
-        "\n".join([*_front_matter(model), "erDiagram", "    direction LR", *_comment_lines(model, note), *lines]) + "\n"
+        "\n".join(
+            [
+                *_front_matter(model, _ENTITY_CONFIGURATION),
+                "erDiagram",
+                "    direction LR",
+                *_comment_lines(model, note),
+                *lines,
+            ]
+        )
+        + "\n"
     )
 
 
@@ -172,18 +186,44 @@ def _entity_lines(
     return [f'    {entity}["{_escape(_elide(alias)) or entity}"] {{', *attributes, "    }"]
 
 
-WRITERS: dict[str, Callable[[DiagramSummary, Sequence[Layer], str], str]] = {
-    "state": _write_states,
-    "er": _write_entities,
+def _height_of_states(several: Sequence[Layer], _: DiagramSummary) -> int:
+    """Estimate the pixels that Mermaid needs, as measured in version 12: it wraps labels at some 15 characters."""
+    pixels = _PIXELS_OF_TITLE
+    for layer in all_layers(several):
+        if layer.shown:
+            pixels += _PIXELS_AROUND_STATES
+        else:
+            texts = [_format_title(layer), *_format_facts(layer)]
+            pixels += _PIXELS_AROUND + _PIXELS_OF_LINE * sum(len(wrap(text, _WRAP_AT)) or 1 for text in texts)
+    return pixels
+
+
+def _height_of_entities(several: Sequence[Layer], model: DiagramSummary) -> int:
+    """Estimate the pixels of the innermost entities, one below the other, as measured in Mermaid 12."""
+    attributes = 6 if model.totals else 4
+    leaves = sum(1 for layer in all_layers(several) if not layer.shown)
+    return _PIXELS_OF_TITLE + leaves * (_PIXELS_AROUND_ENTITY + attributes * _PIXELS_OF_ATTRIBUTE)
+
+
+class Writer(NamedTuple):
+    """Hold how to write a diagram of a summary, layers and a note, and how to estimate its height."""
+
+    write: Callable[[DiagramSummary, Sequence[Layer], str], str]
+    estimate_height: Callable[[Sequence[Layer], DiagramSummary], int]
+
+
+WRITERS = {
+    "state": Writer(_write_states, _height_of_states),
+    "er": Writer(_write_entities, _height_of_entities),
 }
 
 
-def _front_matter(model: DiagramSummary) -> list[str]:
+def _front_matter(model: DiagramSummary, *configuration: str) -> list[str]:
     """Write the YAML block with the title, which Mermaid shows unescaped; a JSON string is valid YAML."""
     of = " and ".join([model.names()] * bool(model.roots) + ["work outside"] * (bool(model.roots) and model.outside))
     flops = f"{scaled(model.total.flops)} flops{f' {model.missing}' if model.missing else ''}"
     title = f"{of}: {flops}" if of else flops
-    return ["---", f"title: {json.dumps(printable(title), ensure_ascii=False)}", "---"]
+    return ["---", f"title: {json.dumps(printable(title), ensure_ascii=False)}", *configuration, "---"]
 
 
 def _comment_lines(model: DiagramSummary, note: str) -> list[str]:
