@@ -171,11 +171,24 @@ class _Builder:
         return inside[-1]
 
     def number_parts(self) -> None:
-        """Number the parts of modules, and mark lists of modules."""
+        """Number the parts of modules, and show a part of a list that is a single module as that module."""
         for (path, is_self), parts in self.parts.items():
             for number, layer in enumerate(parts, 1):
                 layer.part = (1, 1) if is_self else (number, len(parts))
                 layer.is_list = path not in self._ancestors and not self._calls.by_module.get(path)
+        for layer in [Layer("", "", children=self.top), *all_layers(self.top)]:
+            layer.children[:] = [_without_list(each) if each.part != (1, 1) else each for each in layer.children]
+
+
+def _without_list(layer: Layer) -> Layer:
+    """Return the only layer in a list, named with the list."""
+    name = layer.name
+    while layer.is_list and len(layer.children) == layer.repeats == 1 and not layer.children[0].is_self:
+        (layer,) = layer.children
+        if layer.in_turn:
+            break
+        name = f"{name}.{layer.name}"
+    return layer if layer.in_turn else replace(layer, name=name)
 
 
 def layers(rows: Iterable[Row], calls: Calls | None = None, *, in_parts: bool = True) -> list[Layer]:
@@ -276,13 +289,12 @@ def merge_repeats(several: Sequence[Layer], facts: Mapping[str, Hashable] | None
         told = (block.module_type, block.is_self, block.part != (1, 1), block.calls, facts.get(block.path))
         key = (told, work_key({"": block.rows}), below)
         number = known.setdefault(key, len(known))
-        if block.is_list and len(block.children) == 1 and "." in block.path and not block.children[0].in_turn:
-            # A list of which a single item, or several equal ones, run here is no level of its own.
-            (only,) = block.children
-            block = replace(only, name=f"{block.name}.{only.name}")
         merged[id(layer)] = block, number
         _ = block.costs, block.unpriced
-    return merged[id(root)][0].children
+    outermost = merged[id(root)][0].children
+    for layer in all_layers(outermost):
+        layer.children[:] = map(_without_list, layer.children)
+    return outermost
 
 
 def _merge_series(numbered: Sequence[tuple[Layer, int]]) -> Iterator[Layer]:

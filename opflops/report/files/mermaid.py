@@ -65,10 +65,7 @@ def mermaid(
     Raises:
         ProfileError: The diagram is unknown, or ``depth`` is not a number of levels.
     """
-    if diagram not in WRITERS:
-        raise ProfileError(unknown("diagram", str(diagram), WRITERS))
-    if depth is not None and (type(depth) is not int or depth < 0):
-        raise ProfileError(f"depth must be a number of levels, such as 2, or None, not {depth!r}.")
+    _check(diagram, depth)
     write, estimate_height = WRITERS[diagram]
     max_layers = _MAX_LAYERS if depth is None else _MAX_LAYERS_ASKED_FOR
     model, outermost = _arrange(rows, symbolic, modules, in_parts=diagram == "state")
@@ -103,8 +100,15 @@ def mermaid(
     kept = max_layers
     while not whole and kept:
         whole = write_if_small(*_first_layers(outermost, kept))
-        kept //= 2
+        kept -= 1 + kept // 10
     return whole
+
+
+def _check(diagram: str, depth: int | None) -> None:
+    if diagram not in WRITERS:
+        raise ProfileError(unknown("diagram", str(diagram), WRITERS))
+    if depth is not None and (type(depth) is not int or depth < 0):
+        raise ProfileError(f"depth must be a number of levels, such as 2, or None, not {depth!r}.")
 
 
 def _arrange(
