@@ -40,8 +40,7 @@ def test_states_are_the_layers_in_order_of_execution():
         # 16 x 30 x 30 outputs of 27 products and a bias.
         f"conv1 (Conv2d)<br/>{16 * 30 * 30 * (2 * 27 + 1) / 1000:.1f} k flops",
         # One operation for each of the activations.
-        f"ReLU()<br/>{(16 * 30 * 30 + 32 * 13 * 13 + 120 + 84) / 1000:.2f} k flops<br/>"
-        "called 4 times, drawn at the first",
+        f"ReLU()<br/>{(16 * 900 + 32 * 169 + 120 + 84) / 1000:.2f} k flops<br/>called 4 times, drawn at the first",
         # Three comparisons for each window of four.
         f"SimpleCNN itself<br/>{3 * (16 * 15 * 15 + 32 * 6 * 6) / 1000:.2f} k flops",
         f"conv2 (Conv2d)<br/>{32 * 13 * 13 * (2 * 144 + 1) / 1e6:.3f} M flops",
@@ -369,7 +368,7 @@ def test_ranks_do_not_make_parts():
 
 def test_more_levels_are_shown_on_demand():
     """The note says how, and a wrong depth gets a sentence."""
-    rows = [row(f"Net.b{outer}.c{inner}.d", outer * inner + outer + 1) for outer in range(9) for inner in range(9)]
+    rows = [row(f"Net.b{outer}.c{inner}.d", 9 * outer + inner + 1) for outer in range(9) for inner in range(9)]
     assert "depth#61;2) or --depth 2 shows more" in Profile(rows).to_mermaid()
     assert len(states(Profile(rows).to_mermaid(depth=2))) == 9 + 81
     with pytest.raises(ProfileError, match="depth must be a number of levels"):

@@ -105,7 +105,10 @@ class Calls(NamedTuple):
     def per_run(self, path: str) -> int:
         """Return how many times each run of the module above calls a module, or all its calls if that varies."""
         calls = self.by_module.get(path, 0)
-        above = next((self.by_module[each] for each in reversed(ancestry(path)[:-1]) if self.by_module.get(each)), 0)
+        above = 0
+        while calls > 1 and path and not above:
+            path = path.rpartition(".")[0]
+            above = self.by_module.get(path, 0)
         if not above or calls <= above:
             return 1
         return calls if calls % above else calls // above
