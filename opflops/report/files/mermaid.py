@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 _MAX_LAYERS = 40
 """More are no diagram that can be read."""
-_MAX_HEIGHT = 2_600
-"""In pixels, as Mermaid draws diagrams."""
+_MAX_HEIGHT = 2_740
+"""In pixels, by an estimate that is mostly higher than what Mermaid draws."""
 _MAX_LAYERS_ASKED_FOR = 400
 _MAX_NOTES = 20
 _MAX_CHARACTERS = 50_000
@@ -101,7 +101,7 @@ def mermaid(
     while not whole and kept:
         whole = write_if_small(*_first_layers(outermost, kept))
         kept -= 1 + kept // 10
-    return whole
+    return whole or write(model, *reversed(_first_layers(outermost, 1)))
 
 
 def _check(diagram: str, depth: int | None) -> None:

@@ -251,7 +251,7 @@ def _format_facts(layer: Layer) -> list[str]:
     each = "each " if layer.repeats > 1 else ""
     forward_only = set(layer.costs) == {"forward"}
     phrases = [
-        f"{each}{'' if forward_only else f'{phase} '}{_format_work(cost)}"
+        f"{each}{'' if forward_only else f'{_elide(phase)} '}{_format_work(cost)}"
         for phase, cost in layer.costs.items()
         if cost
     ]
