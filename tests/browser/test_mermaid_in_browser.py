@@ -112,6 +112,26 @@ def test_models_of_all_kinds_are_drawn(browser, profile, diagram):
     assert drawn(browser, profile(), diagram)
 
 
+@DIAGRAMS
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [Row(f"Net.l{n}", "Linear", "aten.mm", "forward", "float32", 1, Cost(macs=n + 1)) for n in range(300)],
+        [
+            Row(f"Net.block{n}.{name}", "Linear", "aten.mm", "forward", "float32", 1, Cost(macs=n * n + 1))
+            for n in range(9)
+            for name in ("query", "key", "value", "projection")
+        ],
+    ],
+    ids=["wide", "deep"],
+)
+def test_diagrams_fit_what_can_be_read(browser, rows, diagram):
+    """The picture's height in pixels is at most about 2,500, as drawn."""
+    drawn(browser, Profile(rows), diagram)
+    height = browser.execute_script("return document.querySelector('#out svg').viewBox.baseVal.height")
+    assert 500 < height < 2_800
+
+
 HOSTILE = [
     *('say "hi"', "a[0]", "a;b", "#35;", "#quot;", "<b>x</b>", "<script>alert(1)</script>", "end", "state", "note"),
     *("[*]", "-->", "a --> b", "%% no", "%%{init: {}}%%", "---", "as s1", "{", "}", "}}", "||--o{", "direction LR"),

@@ -252,7 +252,9 @@ def test_deep_models_are_folded_until_they_can_be_read():
     assert len(states(text)) == 20
     assert "note right of s1 : Modules deeper than level 1 are folded into those above" in text
     whole = sum(2 * (outer + inner + 1) for outer in range(20) for inner in range(20))
-    assert flops_of(profile.to_mermaid("er")) == (whole, whole, 13)
+    *flops, entities_shown = flops_of(profile.to_mermaid("er"))
+    assert flops == [whole, whole]
+    assert 10 < entities_shown <= 20
 
 
 @pytest.mark.parametrize(

@@ -98,10 +98,13 @@ def mermaid(
     if fits or not deepest:
         whole = write_to_depth(fits)
     kept = max_layers
-    while not whole and kept:
+    while not whole and kept > 1:
         whole = write_if_small(*_first_layers(outermost, kept))
         kept -= 1 + kept // 10
-    return whole or write(model, *reversed(_first_layers(outermost, 1)))
+    if not whole:
+        note, shown = _first_layers(outermost, 1)
+        whole = write(model, shown, note)
+    return whole
 
 
 def _check(diagram: str, depth: int | None) -> None:
