@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 _MAX_LAYERS = 40
 """More are no diagram that can be read."""
-_MAX_HEIGHT = 2_740
-"""In pixels, by an estimate that is mostly higher than what Mermaid draws."""
+_MAX_HEIGHT, _HEIGHT_OF_LONG_NOTE = 2_600, 160
+"""In pixels, by an estimate of what Mermaid draws."""
 _MAX_LAYERS_ASKED_FOR = 400
 _MAX_NOTES = 20
 _MAX_CHARACTERS = 50_000
@@ -75,7 +75,8 @@ def mermaid(
         """Write a diagram; "" if it is too large to be read or drawn."""
         if sum(1 for _ in islice(all_layers(shown), max_layers + 1)) > max_layers:
             return ""
-        if depth is None and estimate_height(shown, model) > _MAX_HEIGHT:
+        room = _MAX_HEIGHT - (_HEIGHT_OF_LONG_NOTE if note != merged else 0)
+        if depth is None and estimate_height(shown, model) > room:
             return ""
         text = write(model, shown, note)
         return text if len(text) <= _MAX_CHARACTERS else ""

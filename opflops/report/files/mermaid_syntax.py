@@ -24,8 +24,8 @@ _MAX_NAMES = 3
 _MAX_NOTE_LENGTH = 300
 _MAX_NAME_LENGTH = 60
 _MAX_NUMBER_LENGTH = 200
-_WRAP_AT, _PIXELS_OF_TITLE, _PIXELS_OF_LINE, _PIXELS_AROUND, _PIXELS_AROUND_STATES = 15, 120, 24, 40, 180
-_PIXELS_AROUND_ENTITY, _PIXELS_OF_ATTRIBUTE = 60, 27
+_WRAP_AT, _PIXELS_OF_TITLE, _PIXELS_OF_LINE, _PIXELS_AROUND, _PIXELS_AROUND_STATES = 15, 120, 21, 56, 150
+_PIXELS_AROUND_ENTITY, _PIXELS_OF_ATTRIBUTE = 62, 29
 _ENTITY_CONFIGURATION = "config: {er: {rankSpacing: 40, nodeSpacing: 30, fontSize: 10, entityPadding: 6}}"
 _SPECIAL = re.compile(
     r"[^A-Za-z0-9 _.,:()/+…-]"
@@ -201,7 +201,7 @@ def _height_of_states(several: Sequence[Layer], _: DiagramSummary) -> int:
 def _height_of_entities(several: Sequence[Layer], model: DiagramSummary) -> int:
     """Estimate the pixels of the innermost entities, one below the other, as measured in Mermaid 12."""
     attributes = 6 if model.totals else 4
-    leaves = sum(1 for layer in all_layers(several) if not layer.shown)
+    leaves = 1 + sum(1 for layer in all_layers(several) if not layer.shown)
     return _PIXELS_OF_TITLE + leaves * (_PIXELS_AROUND_ENTITY + attributes * _PIXELS_OF_ATTRIBUTE)
 
 
