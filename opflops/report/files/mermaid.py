@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _MAX_LAYERS = 40
 """More are no diagram that can be read."""
-_MAX_HEIGHT, _HEIGHT_OF_LONG_NOTE = 2_600, 160
+_MAX_HEIGHT, _HEIGHT_OF_LONG_NOTE = 2_740, 180
 """In pixels, by an estimate of what Mermaid draws."""
 _MAX_LAYERS_ASKED_FOR = 400
 _MAX_NOTES = 20
