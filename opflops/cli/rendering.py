@@ -38,6 +38,7 @@ _STACK_FORMATS = ("folded", "speedscope")
 MEASURED_DEVICES = ("cpu", "cuda")
 """The devices that --roofline measures; it looks up others in their datasheets."""
 
+_DIAGRAM_FORMATS = ("mermaid", "mermaid-er")
 _TABLE_OPTIONS = ("depth", "expand", "sort", "top", "columns", "numbers")
 
 
@@ -92,7 +93,9 @@ class Rendering:
         if suffix not in ("", TF32):
             raise TargetError(f"--roofline {roofline}:{suffix} has an unknown suffix; only :tf32 can follow a device.")
         bottlenecks, plan = _read_sections(arguments, roofline, form)
-        if form in FILE_FORMATS and (refused := [*options, *(["by"] if arguments.by else [])]):
+        allowed = ("depth",) if form in _DIAGRAM_FORMATS else ()
+        refused = [*(name for name in options if name not in allowed), *(["by"] if arguments.by else [])]
+        if form in FILE_FORMATS and refused:
             raise TargetError(f"--{refused[0]} works only for tables. --format {form} always contains everything.")
         is_diff = not hasattr(arguments, "targets")
         compares_targets = not is_diff and len(arguments.targets) >= _MIN_COMPARED
@@ -245,7 +248,8 @@ def _render_file(counted: CountedTarget, rendering: Rendering) -> str:
         if rendering.plan is not None:
             about["resources"] = rendering.plan.resources(profile, _find_device(rendering.plan.device)).summary
         return profile.to_html(title=title, device=device, tf32=rendering.tf32, about=about, fits=fits)
-    return profile.to_mermaid("er" if rendering.format == "mermaid-er" else "state")
+    depth = rendering.options.get("depth")
+    return profile.to_mermaid("er" if rendering.format == "mermaid-er" else "state", depth=depth)
 
 
 def _render_table(profile: Profile, rendering: Rendering) -> str:

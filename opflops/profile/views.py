@@ -159,20 +159,22 @@ class Views(Displayed):
 
         return speedscope(rows_at_example(self.rows), measure)
 
-    def to_mermaid(self, diagram: str = "state") -> ReportText:
+    def to_mermaid(self, diagram: str = "state", *, depth: int | None = None) -> ReportText:
         """Write a Mermaid diagram.
 
         Args:
-            diagram: ``"state"`` for the layers in order of execution with their costs; ``"er"`` for the model and its
-                layers as entities with id, type and flops.
+            diagram: ``"state"`` for the layers in order of first execution with their costs; ``"er"`` for the hierarchy
+                of modules as entities with id, type, parameters, macs, flops and calls.
+            depth: How many levels of modules below the root to show; None for as many as can be read at a glance.
 
         Raises:
-            ProfileError: The diagram is unknown.
+            ProfileError: The diagram is unknown, or ``depth`` is not a number of levels.
         """
         check_no_file("to_mermaid", "diagram", diagram, "state")
         from opflops.report import mermaid  # noqa: PLC0415 - see above
 
-        return ReportText(mermaid(rows_at_example(self.rows), diagram, self.symbolic))
+        text = mermaid(rows_at_example(self.rows), diagram, self.symbolic, self.modules, depth)
+        return ReportText(text)
 
     def to_html(self, **options: Unpack[PageOptions]) -> PageText:
         """Write an HTML page that needs no network: module tree, icicle, operators, and a roofline for a device.

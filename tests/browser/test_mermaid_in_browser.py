@@ -32,8 +32,8 @@ def browser(tmp_path_factory):
     started.quit()
 
 
-def drawn(browser, profile, diagram):
-    kind, texts = mermaid.draw(browser, profile.to_mermaid(diagram))
+def drawn(browser, profile, diagram, depth=None):
+    kind, texts = mermaid.draw(browser, profile.to_mermaid(diagram, depth=depth))
     assert kind == {"state": "stateDiagram", "er": "er"}[diagram]
     return texts
 
@@ -67,7 +67,11 @@ def test_states_of_the_example_are_drawn(browser):
     """Each layer in order with its cost, those that a forward makes on the fly too."""
     texts = drawn(browser, count(SimpleCNN(), torch.ones(INPUT_SHAPE)), "state")
     assert [text for text in texts if "flops" in text][-1] == "SimpleCNN: 2.688 M flops"
-    for label in ("conv1 (Conv2d)792.0 k flops", "ReLU()20.01 k flops", "fc3 (Linear)1.690 k flops"):
+    for label in (
+        "conv1 (Conv2d)792.0 k flops",
+        "ReLU()20.01 k flopscalled 4 times, drawn at the first",
+        "fc3 (Linear)1.690 k flops",
+    ):
         assert label in [text.replace("\n", "") for text in texts]
 
 
@@ -108,6 +112,26 @@ def test_models_of_all_kinds_are_drawn(browser, profile, diagram):
     assert drawn(browser, profile(), diagram)
 
 
+@DIAGRAMS
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [Row(f"Net.l{n}", "Linear", "aten.mm", "forward", "float32", 1, Cost(macs=n + 1)) for n in range(300)],
+        [
+            Row(f"Net.block{n}.{name}", "Linear", "aten.mm", "forward", "float32", 1, Cost(macs=n * n + 1))
+            for n in range(9)
+            for name in ("query", "key", "value", "projection")
+        ],
+    ],
+    ids=["wide", "deep"],
+)
+def test_diagrams_fit_what_can_be_read(browser, rows, diagram):
+    """The picture's height in pixels is at most about 2,500, as drawn."""
+    drawn(browser, Profile(rows), diagram)
+    height = browser.execute_script("return document.querySelector('#out svg').viewBox.baseVal.height")
+    assert 500 < height < 2_800
+
+
 HOSTILE = [
     *('say "hi"', "a[0]", "a;b", "#35;", "#quot;", "<b>x</b>", "<script>alert(1)</script>", "end", "state", "note"),
     *("[*]", "-->", "a --> b", "%% no", "%%{init: {}}%%", "---", "as s1", "{", "}", "}}", "||--o{", "direction LR"),
@@ -130,7 +154,7 @@ def test_hostile_names_are_shown_as_they_are(browser, names, diagram):
             Row(name, name, "aten.add", "forward", "float32", 1, Cost(ops=8)),
         )
     ]
-    shown = " ".join(" ".join(drawn(browser, Profile(rows), diagram)).split())
+    shown = " ".join(" ".join(drawn(browser, Profile(rows), diagram, depth=9)).split())
     for name in names:
         printable = "".join(each if each.isprintable() else repr(each)[1:-1] for each in name)
         assert len(name) > 60 or " ".join(printable.split()) in shown

@@ -62,6 +62,9 @@ def test_formats_are_what_they_say(run):
     assert "speedscope" in json.loads(run("--format", "speedscope")[1])["$schema"]
     assert "\nstateDiagram-v2\n" in run("--format", "mermaid")[1]
     assert "erDiagram" in run("--format", "mermaid-er")[1]
+    shallow = run("--format", "mermaid", "--depth", "0")[1]
+    assert "stateDiagram-v2" in shallow
+    assert shallow.count("-->") == 2
     assert run("--format", "html")[1].startswith("<table>")
 
 

@@ -40,7 +40,7 @@ def test_states_are_the_layers_in_order_of_execution():
         # 16 x 30 x 30 outputs of 27 products and a bias.
         f"conv1 (Conv2d)<br/>{16 * 30 * 30 * (2 * 27 + 1) / 1000:.1f} k flops",
         # One operation for each of the activations.
-        f"ReLU()<br/>{(16 * 30 * 30 + 32 * 13 * 13 + 120 + 84) / 1000:.2f} k flops",
+        f"ReLU()<br/>{(16 * 900 + 32 * 169 + 120 + 84) / 1000:.2f} k flops<br/>called 4 times, drawn at the first",
         # Three comparisons for each window of four.
         f"SimpleCNN itself<br/>{3 * (16 * 15 * 15 + 32 * 6 * 6) / 1000:.2f} k flops",
         f"conv2 (Conv2d)<br/>{32 * 13 * 13 * (2 * 144 + 1) / 1e6:.3f} M flops",
@@ -145,6 +145,9 @@ def test_entities_are_the_model_and_its_layers(simple):
         {
             "id": "SimpleCNN",
             "type": "SimpleCNN",
+            # By hand: two convolutions and three linear layers, with biases.
+            "parameters": f"{16 * 28 + 32 * 145 + 120 * 1153 + 84 * 121 + 10 * 85:,}",
+            "calls": "1",
             "macs": f"{simple.total.macs:,}",
             "flops": f"{simple.total.flops:,}",
         },
@@ -156,6 +159,8 @@ def test_entities_are_the_model_and_its_layers(simple):
     assert found["LAYER_4"][1] | {"flops": ""} == {
         "id": "SimpleCNN.conv2",
         "type": "Conv2d",
+        "parameters": f"{32 * 145:,}",
+        "calls": "1",
         # Forward, and twice as much backward.
         "macs": f"{3 * 778_752:,}",
         "flops": "",
@@ -175,10 +180,11 @@ def test_blocks_inside_blocks_count_as_often_as_they_are_there():
     """Three equal layers in each of forty equal blocks, with one that is not: by hand."""
     rows = [row(f"Net.{outer}.{inner}", 4) for outer in range(40) for inner in range(3)] + [row("Net.head", 5)]
     (net,) = merge_repeats(layers(rows))
-    blocks, head = net.children.values()
+    blocks, head = net.children
     assert (blocks.name, blocks.repeats, blocks.cost.flops) == ("0-39", 40, 3 * 8)
     assert (head.cost.flops, net.cost.flops) == (10, 40 * 3 * 8 + 10)
     assert flops_of(Profile(rows).to_mermaid("er")) == (970, 970, 2)
+    assert "LAYER_1 ||--o{ LAYER_2" in Profile(rows).to_mermaid("er")
 
 
 @given(profiles)
@@ -197,10 +203,14 @@ class Block(nn.Module):
 
 
 def flops_of(text):
+    """Return the flops of the model, the sum over its innermost layers, and their number."""
     found = entities(text)
+    above = set(re.findall(r"(LAYER_\d+) \|\|--o\{", text))
     whole = int(found["MODEL"][1]["flops"].replace(",", ""))
     parts = [
-        int(values["flops"].replace(",", "")) for entity, (_, values) in found.items() if entity.startswith("LAYER_")
+        int(values["flops"].replace(",", ""))
+        for entity, (_, values) in found.items()
+        if entity.startswith("LAYER_") and entity not in above
     ]
     return whole, sum(parts), len(parts)
 
@@ -242,7 +252,9 @@ def test_deep_models_are_folded_until_they_can_be_read():
     assert len(states(text)) == 20
     assert "note right of s1 : Modules deeper than level 1 are folded into those above" in text
     whole = sum(2 * (outer + inner + 1) for outer in range(20) for inner in range(20))
-    assert flops_of(profile.to_mermaid("er")) == (whole, whole, 20)
+    *flops, entities_shown = flops_of(profile.to_mermaid("er"))
+    assert flops == [whole, whole]
+    assert 10 < entities_shown <= 20
 
 
 @pytest.mark.parametrize(
@@ -259,6 +271,127 @@ def test_wide_models_are_cut_until_they_can_be_drawn(name, diagram):
     else:
         assert re.search(r'state "\d{3} more<br/>', text)
         assert re.search(r"note right of s1 : .* are folded, and \d{3} more are one\.", text)
+
+
+class UpDown(nn.Module):
+    """Modules of two lists take turns, and the second of an encoder runs after another module."""
+
+    def __init__(self):
+        super().__init__()
+        self.up = nn.ModuleList(nn.Linear(4 + i, 5 + i) for i in range(3))
+        self.dec = nn.ModuleList(nn.Sequential(nn.Linear(5 + i, 5 + i), nn.GELU()) for i in range(3))
+
+    def forward(self, x):
+        for up, dec in zip(self.up, self.dec, strict=True):
+            x = dec(up(x))
+        return x
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v, self.out = (nn.Linear(4, 4, bias=False) for _ in range(4))
+
+    def forward(self, x):
+        q = self.q(x) * 0.5
+        k, v = self.k(x), self.v(x)
+        return self.out(torch.softmax(q @ k.mT, -1) @ v)
+
+
+def names(text):
+    return [label.partition("<br/>")[0].partition(":")[0] for label in states(text)]
+
+
+def test_lists_that_take_turns_are_drawn_in_turn():
+    """Every item stands where it ran, also from a saved profile."""
+    profile = count(UpDown(), torch.ones(2, 4))
+    text = profile.to_mermaid(depth=1)
+    assert names(text) == [
+        f"{part}.{i} ({kind})" for i in range(3) for part, kind in (("up", "Linear"), ("dec", "Sequential"))
+    ]
+    assert Profile.from_json(profile.to_json()).to_mermaid(depth=1) == text
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_what_a_module_does_itself_stands_between_its_layers(backward):
+    """Attention scales after q, and multiplies after k and v; the backward of its products stands with them."""
+    text = count(Attention(), torch.ones(1, 3, 4), backward=backward).to_mermaid()
+    assert names(text) == [
+        *("q (Linear)", "Attention itself", "k (Linear)", "v (Linear)", "Attention itself", "out (Linear)")
+    ]
+    products = [label for label in states(text) if "itself" in label][1]
+    # Two products of 3 x 3 x 4; a softmax over 3 rows of 3 takes 2 + 3 + 2 + 3 operations each.
+    assert f"{2 * 2 * 3 * 3 * 4 + 3 * 10} flops" in products
+    assert ("backward" in products) == backward
+
+
+def test_a_module_that_others_interrupt_is_in_parts():
+    """Other modules work between the items of a list; parts say so, and lose nothing."""
+    rows = [row("Net.enc.0"), row("Net.pool"), row("Net.enc.1"), row("Net.enc.2", 5), row("Net.head")]
+    text = Profile(rows).to_mermaid(depth=1)
+    assert names(text) == ["enc.0 (Linear)", "pool (Linear)", "enc (part 2 of 2)", "head (Linear)"]
+    assert states(text)[2] == "enc (part 2 of 2)<br/>18 flops"
+
+
+def test_a_second_call_is_said():
+    """A shared module is drawn at its first call, which its label says."""
+
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.shared, self.b = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.shared(self.b(self.shared(self.a(x))))
+
+    labels = states(count(Shared(), torch.ones(2, 4)).to_mermaid())
+    assert [label.partition(" ")[0] for label in labels] == ["a", "shared", "b"]
+    assert ["called 2 times, drawn at the first" in label for label in labels] == [False, True, False]
+
+
+def test_blocks_that_alternate_are_a_series():
+    """Three pairs of two forms in turn: what runs is a, b, a, b, a, b."""
+    rows = [row(f"Net.{number}", 4 + number % 2) for number in range(6)]
+    text = Profile(rows).to_mermaid()
+    assert states(text) == [
+        "0,2,4 (Linear)<br/>8 flops",
+        "1,3,5 (Linear)<br/>10 flops",
+        "3 times in turn: each 18 flops",
+    ]
+    assert flops_of(Profile(rows).to_mermaid("er"))[:2] == (54, 54)
+
+
+def test_ranks_do_not_make_parts():
+    """What rank 1 did stands with the same layers of rank 0."""
+    rows = [row(f"Net.{name}", rank=rank) for rank in (0, 1) for name in "abc"]
+    rows.insert(4, row("Net.a", op="aten.bmm", rank=1))
+    assert names(Profile(rows).to_mermaid()) == ["a (Linear)", "b (Linear)", "c (Linear)"]
+
+
+def test_more_levels_are_shown_on_demand():
+    """The note says how, and a wrong depth gets a sentence."""
+    rows = [row(f"Net.b{outer}.c{inner}.d", 9 * outer + inner + 1) for outer in range(9) for inner in range(9)]
+    assert "depth#61;2) or --depth 2 shows more" in Profile(rows).to_mermaid()
+    assert len(states(Profile(rows).to_mermaid(depth=2))) == 9 + 81
+    with pytest.raises(ProfileError, match="depth must be a number of levels"):
+        Profile(rows).to_mermaid(depth=-1)
+
+
+def test_entities_are_a_hierarchy():
+    """Each module is related to the one above it, and layers right below add up to it."""
+    text = count(nn.Sequential(Block(4), nn.Linear(4, 3)), torch.ones(2, 4)).to_mermaid("er")
+    found = entities(text)
+    relations = re.findall(r'(\w+) \|\|--o\{ (\w+) : "\d+"', text)
+    ids = {entity: alias for entity, (alias, _) in found.items()}
+    assert [(ids[above], ids[below]) for above, below in relations] == [
+        ("Sequential", "0"),
+        *(("0", f"0{name}") for name in (".up", " itself", ".down")),
+        ("Sequential", "1"),
+    ]
+    for entity in ("MODEL", "LAYER_1"):
+        below = [int(found[each][1]["flops"].replace(",", "")) for above, each in relations if above == entity]
+        assert sum(below) == int(found[entity][1]["flops"].replace(",", ""))
+    assert found["LAYER_2"][1]["parameters"] == str(4 * 8 + 8)
 
 
 def test_nothing_counted_is_a_diagram_too():
@@ -295,7 +428,7 @@ def test_many_notes_leave_room_for_the_diagram():
     """Mermaid counts comments too."""
     rows = [row(f"Net.l{number}", 4, op=f"my.op{number}", estimate="x" * 5000) for number in range(30)]
     text = Profile(rows).to_mermaid()
-    assert len(states(text)) == 30
+    assert len(states(text)) >= 20
     assert "    %% 10 more notes: see the table.\n" in text
 
 
@@ -306,7 +439,7 @@ def test_deep_models_take_no_longer_than_their_rows(levels):
     start = time.process_time()
     text = Profile(rows).to_mermaid()
     assert time.process_time() - start < 8
-    assert "are folded into those above, and equal blocks shown as one." in text
+    assert len(states(text)) <= 40
     assert flops_of(Profile(rows).to_mermaid("er"))[0] == sum(2 * number for number in range(len(rows)))
 
 
