@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from socket import getaddrinfo
 from typing import Any
@@ -183,4 +184,29 @@ def _make_model(transformers: Any, configuration: Any, name: str, *, trusted: bo
     if architectures:
         every = [each for each in dir(transformers) if each.endswith(("Model", "LM", "Classification", "Generation"))]
         raise TargetError(f"{name}: {unknown('model of transformers', architectures[0], every)}")
-    return transformers.AutoModel.from_config(configuration, trust_remote_code=trusted)
+    if remote and trusted:
+        return transformers.AutoModel.from_config(configuration, trust_remote_code=True)
+    return _model_class(transformers, configuration, name)._from_config(configuration)
+
+
+def _model_class(transformers: Any, configuration: Any, name: str) -> Any:
+    """Return the class of a configuration without architectures: the base model, or else the first with a head.
+
+    Raises:
+        TargetError: transformers has no model of this configuration alone.
+    """
+    auto = transformers.models.auto.modeling_auto
+    tables = [auto.MODEL_MAPPING, *(getattr(auto, each) for each in sorted(vars(auto)) if each.endswith("_MAPPING"))]
+    for table in tables:
+        try:
+            found = table[type(configuration)]
+        except KeyError:
+            continue
+        return found[0] if isinstance(found, (list, tuple)) else found
+    module = import_module(type(configuration).__module__.replace("configuration_", "modeling_"))
+    classes = [each for each in vars(module).values() if isinstance(each, type)]
+    own = [each for each in classes if vars(each).get("config_class") is type(configuration)]
+    own += [each for each in classes if each.__name__.endswith("ForConditionalGeneration")]
+    if not own:
+        raise TargetError(f'transformers has no model for the configuration {name} alone. Add "architectures" to it.')
+    return own[0]
