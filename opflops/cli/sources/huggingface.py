@@ -52,9 +52,11 @@ def find(name: str, request: ModelRequest) -> Target:
     transformers = _import_transformers()
     configuration = _configuration(transformers, name, request)
     _disable_pretrained_backbones(configuration)
+    _use_lists(configuration)
 
     def make() -> Any:
         model = _make_model(transformers, configuration, name, trusted=request.trust_remote_code)
+        model = _part_with_forward(model)
         _use_batched_experts_on_meta(model, request)
         return model
 
@@ -104,6 +106,13 @@ def _disable_pretrained_backbones(configuration: Any) -> None:
         configuration.use_pretrained_backbone = False
     for part in parts:
         _disable_pretrained_backbones(part)
+
+
+def _use_lists(configuration: Any) -> None:
+    """Turn tuples, which only defaults have, into lists, as a file has them: models may add them to lists."""
+    for field, value in list(vars(configuration).items()):
+        if type(value) is tuple:
+            setattr(configuration, field, list(value))
 
 
 def _is_absent(error: BaseException | None) -> bool:
@@ -165,6 +174,15 @@ def _use_batched_experts_on_meta(model: Any, request: ModelRequest) -> None:
         return
     if model.get_experts_implementation().get("") == "grouped_mm":
         model.set_experts_implementation("batched_mm")
+
+
+def _part_with_forward(model: Any) -> Any:
+    """Return a model; its first part that can be called, if it only holds parts that are called one after another."""
+    forward = getattr(type(model), "forward", None)
+    if getattr(forward, "__name__", "") != "_forward_unimplemented":
+        return model
+    parts = [part for part in model.children() if hasattr(part, "main_input_name")]
+    return parts[0] if parts else model
 
 
 def _make_model(transformers: Any, configuration: Any, name: str, *, trusted: bool) -> Any:

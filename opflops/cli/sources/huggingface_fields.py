@@ -19,6 +19,10 @@ _SHAPE_IN_DOCUMENTATION = r"^\s*{}\s*\(.*?shape:?\s*`?\(([^()]*)\)"
 _UNPACKED_SHAPE = r"^\s*\(?((?:\w+\s*,\s*)+\w+)\)?\s*=\s*{}\.(?:shape|size\(\))\s*$"
 
 
+# In the message of a check.
+_DEMANDED_SHAPE = r"[Ii]nput must be a \dD tensor of shape \((batch_size, [^()]*)\)"
+
+
 class Fields:
     """Look up what a model says about its inputs.
 
@@ -85,10 +89,13 @@ class Fields:
     @property
     def replaces_tokens(self) -> bool:
         """Whether the model replaces the embeddings of some tokens by those of images or sounds."""
-        return any(placeholder_token(self, modality) is not None for modality in ("image", "audio"))
+        return any(placeholder_field(self, modality) is not None for modality in ("image", "audio"))
 
     def axes(self, name: str) -> list[str] | None:
         """Return the names of an input's axes: as the code unpacks its shape, or else as the documentation says."""
+        for code in self._code():
+            if found := re.search(_DEMANDED_SHAPE, code):
+                return [axis.strip() for axis in found[1].split(",")]
         pattern = re.compile(_UNPACKED_SHAPE.format(name), re.MULTILINE)
         for code in self._code():
             if found := pattern.search(code):
@@ -126,11 +133,7 @@ class Fields:
         return codes
 
 
-def placeholder_token(fields: Fields, modality: str) -> int | None:
-    """Return the token whose embeddings the model replaces by those of images or sounds; None if it has none."""
+def placeholder_field(fields: Fields, modality: str) -> str | None:
+    """Return the field of the token whose embeddings the model replaces by those of images or sounds; None without."""
     names = (f"{modality}_token_id", f"{modality}_token_index", f"{modality}_placeholder_token_id")
-    for name in names:
-        value = getattr(fields.configuration, name, None)
-        if isinstance(value, int):
-            return value
-    return None
+    return next((name for name in names if hasattr(fields.configuration, name)), None)

@@ -15,7 +15,23 @@ _ORIGIN = "from its configuration"
 # What the model works on, each in the parameter that processors fill; a model that takes several gets them all.
 _DATA = ("input_ids", "pixel_values", "flattened_patches", "input_features", "input_values", "past_values")
 # Alternatives of the data, what is computed from it, and what only training uses.
-_NOT_DATA = ("labels", "_embeds", "_mask", "position_ids", "token_type_ids", "encoder_outputs", "head_mask", "cache")
+_BESIDE = (
+    *("aspect_ratio_ids", "aspect_ratio_mask", "cross_attention_mask", "image_attention_mask"),
+    "image_embeds_position_mask",
+)
+_NOT_DATA = (
+    "labels",
+    "_points",
+    "_boxes",
+    "_masks",
+    "_mask",
+    "_embeds",
+    "position_ids",
+    "token_type_ids",
+    "encoder_outputs",
+    "head_mask",
+    "cache",
+)
 
 
 def propose_inputs(model: Any, batch: int) -> CallArguments | None:
@@ -30,9 +46,8 @@ def propose_inputs(model: Any, batch: int) -> CallArguments | None:
     multimodal = multimodal_inputs(maker)
     made, sentence = multimodal or ({}, "")
     data = [] if multimodal else [name for name in _DATA if name in fields.parameters]
-    if not multimodal and fields.replaces_tokens:
-        data = [name for name in data if name == main]
-    names = dict.fromkeys([main, *data, *_required(fields), *_documented_as_required(fields, maker)])
+    beside = [name for name in _BESIDE if name in fields.parameters and "pixel_values" in data]
+    names = dict.fromkeys([main, *data, *beside, *_required(fields), *_documented_as_required(fields, maker)])
     wanted = [name for name in names if name in fields.parameters or name == main]
     if all(name in made or (name in fields.parameters and maker.can_make(name)) for name in wanted):
         # In this order: what is made for placeholder tokens, then what stands beside it.

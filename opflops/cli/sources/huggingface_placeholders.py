@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from opflops.cli.sources.huggingface_fields import placeholder_token
+from opflops.cli.sources.huggingface_fields import placeholder_field
 from opflops.counting.count import count
 from opflops.errors import OpflopsError
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MODALITIES = {"image": ("pixel_values",), "audio": ("input_features", "input_values")}
 _KINDS = {"text": 0, "image": 1, "video": 2, "audio": 3}
+_NOT_BESIDE = ("attention_mask", "input_ids")
 _KINDS_INPUT = "mm_token_type_ids"
 
 
@@ -32,21 +33,23 @@ def multimodal_inputs(maker: InputMaker) -> tuple[dict[str, Tensor], str] | None
     runs: list[tuple[str, int, int]] = []
     sentences = []
     for modality, mains in MODALITIES.items():
-        token = placeholder_token(maker.fields, modality)
+        field = placeholder_field(maker.fields, modality)
         features = _features_method(maker.fields.model, modality)
         main = next((each for each in mains if each in maker.fields.parameters), None)
-        if token is None or features is None or main is None:
+        if field is None or features is None or main is None:
             continue
-        made = _inputs_of(maker, features, main)
-        tokens = _rows_made(maker, features, made)
-        if not tokens:
+        token, remark = _valid_token(maker, field, len(runs))
+        counted = _count_rows(maker, features, main)
+        if isinstance(counted, str):
+            sentences.append(f"no {modality}, since its features fail: {counted}")
             continue
+        made, tokens = counted
         inputs |= made
         runs.append((modality, token, tokens))
         shape = ",".join(map(str, made[main].shape))
-        sentences.append(f"{modality} {shape}: {tokens} placeholder tokens")
+        sentences.append(f"{modality} {shape}: {tokens} placeholder tokens{remark}")
     if not runs:
-        return None
+        return ({}, "; ".join(sentences)) if sentences else None
     text = maker.ids()
     ids = [torch.full((maker.batch, number), token, dtype=torch.int64, device="cpu") for _, token, number in runs]
     together = {"input_ids": torch.cat([*ids, text], 1)}
@@ -63,22 +66,51 @@ def _features_method(model: Any, modality: str) -> Callable[..., Any] | None:
         method = getattr(owner, name, None)
         if isinstance(owner, nn.Module) and method is not None:
             return method  # type: ignore[no-any-return]  # a method of transformers, which has no types here
+        tower = getattr(owner, f"{modality}_tower", None)
+        if isinstance(tower, nn.Module):
+            return tower.forward
     return None
 
 
-def _inputs_of(maker: InputMaker, method: Callable[..., Any], main: str) -> dict[str, Tensor]:
-    """Make the main input and those beside it that both the method and the model take."""
-    names = [name for name in inspect.signature(method).parameters if name in maker.fields.parameters]
-    beside = [name for name in names if name != main and name not in ("attention_mask", "input_ids")]
-    return {name: maker.make(name) for name in (main, *beside) if name == main or maker.has_rule(name)}
+def _valid_token(maker: InputMaker, field: str, taken: int) -> tuple[int, str]:
+    """Return the placeholder token; the last one of the vocabulary if the configuration has none in it."""
+    configuration = maker.fields.configuration
+    token = getattr(configuration, field)
+    vocabulary = maker.fields.integer("vocab_size", part="text", default=0)
+    if isinstance(token, int) and (not vocabulary or 0 <= token < vocabulary):
+        return token, ""
+    setattr(configuration, field, vocabulary - 1 - taken)
+    return vocabulary - 1 - taken, f" {vocabulary - 1 - taken} ({field}={token} is not in the vocabulary)"
 
 
-def _rows_made(maker: InputMaker, method: Callable[..., Any], inputs: dict[str, Tensor]) -> int | None:
-    """Return how many embeddings the method makes for one text; None if it fails."""
+def _count_rows(maker: InputMaker, method: Callable[..., Any], main: str) -> tuple[dict[str, Tensor], int] | str:
+    """Make the inputs of a method, and count the embeddings that it makes for one text.
+
+    Returns:
+        The inputs and the count; why it failed, if it did with all inputs that it takes and with its required ones.
+    """
+    parameters = inspect.signature(method).parameters
+    names = [name for name in (main, *parameters) if name in maker.fields.parameters and name not in _NOT_BESIDE]
+    known = [name for name in dict.fromkeys(names) if name == main or maker.has_rule(name)]
+    needed = [name for name in known if name == main or parameters[name].default is inspect.Parameter.empty]
+    failure = ""
+    for chosen in dict.fromkeys((tuple(known), tuple(needed))):
+        made = {name: maker.make(name) for name in chosen}
+        found = _rows_made(method, main, made)
+        if isinstance(found, int):
+            return made, found // maker.batch
+        failure = failure or found
+    return failure
+
+
+def _rows_made(method: Callable[..., Any], main: str, inputs: dict[str, Tensor]) -> int | str:
     found: list[int] = []
+    parameters = list(inspect.signature(method).parameters)
+    # A tower calls its first parameter as it likes.
+    names = {main: main if main in parameters or not parameters else parameters[0]}
 
-    def run() -> None:
-        made = method(**inputs)
+    def run(**tensors: Tensor) -> None:
+        made = method(**tensors)
         for name in ("pooler_output", "last_hidden_state"):
             if getattr(made, name, None) is not None:
                 made = getattr(made, name)
@@ -86,10 +118,10 @@ def _rows_made(maker: InputMaker, method: Callable[..., Any], inputs: dict[str, 
         found.append(_rows(made))
 
     try:
-        count(run, device="cpu")
-    except OpflopsError:
-        return None
-    return found[0] // maker.batch
+        count(run, device="cpu", kwargs={names.get(name, name): value for name, value in inputs.items()})
+    except (OpflopsError, RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+        return " ".join(str(error).split())[:160]
+    return found[0]
 
 
 def _rows(made: Any) -> int:

@@ -44,7 +44,7 @@ class InputMaker:
         self.tokens = min(TOKENS, positions) if isinstance(positions, int) and positions > 0 else TOKENS
         self._rules: dict[str, Callable[[], Tensor]] = {
             "input_ids": self.ids,
-            "decoder_input_ids": self.ids,
+            "decoder_input_ids": self._decoder_ids,
             "pixel_values": self._pixels,
             "pixel_values_videos": self._pixels,
             "pixel_mask": lambda: self._ones(self.batch, *self.image_size),
@@ -58,6 +58,9 @@ class InputMaker:
             "target_sizes": lambda: self._rows([*self._grid]),
             "aspect_ratio_ids": lambda: self._ones(self.batch, 1),
             "aspect_ratio_mask": lambda: self._ones(self.batch, 1, self._tiles),
+            "cross_attention_mask": lambda: self._ones(self.batch, self.tokens, 1, self._tiles),
+            "image_attention_mask": lambda: self._ones(self.batch, self.tokens, 1),
+            "image_embeds_position_mask": self._position_mask,
             "image_position_ids": self._patch_positions,
             "feature_attention_mask": lambda: self._ones(self.batch, self._features().shape[-1]),
             "input_features_mask": lambda: self._ones(self.batch, self._features().shape[1]).bool(),
@@ -96,7 +99,24 @@ class InputMaker:
         return ids
 
     def _ids_shape(self, length: int) -> tuple[int, ...]:
+        """Return the shape of ids: with an axis for the text and the codebooks of sound, if they share embeddings."""
+        codebooks = self.fields.get("num_codebooks")
+        if codebooks and self.fields.checks("audio_tokens_offsets"):
+            return (self.batch, length, codebooks + 1)
         return (self.batch, length)
+
+    def _decoder_ids(self) -> Tensor:
+        """Make a decoder's token ids, in all channels of sound if it has several."""
+        channels = self.fields.get("num_channels", part="decoder")
+        if channels and self.fields.get("delay_pattern"):
+            return torch.zeros(self.batch, self.tokens, channels, dtype=torch.int64, device="cpu")
+        return self.ids()
+
+    def _position_mask(self) -> Tensor:
+        """Mark the tokens that images replace: as many as the model has queries."""
+        mask = torch.zeros(self.batch, self.tokens, dtype=torch.int64, device="cpu")
+        mask[:, : self.fields.integer("latent_query_num", default=1)] = 1
+        return mask
 
     def _plain_token(self) -> int:
         special = {self.fields.get(name, part="text") for name in ("pad_token_id", "image_token_id", "audio_token_id")}
@@ -118,7 +138,9 @@ class InputMaker:
                 return size["longest_edge"], size["longest_edge"]
             return size.get("height", 224), size.get("width", 224)
         if isinstance(size, (list, tuple)):
-            return int(size[0]), int(size[-1])
+            # A prompt of the same size is put on top of the image.
+            parts = 2 if "prompt_pixel_values" in self.fields.parameters else 1
+            return int(size[0]) // parts, int(size[-1])
         if size:
             return int(size), int(size)
         return (_PATCHED_SIZE, _PATCHED_SIZE) if self._takes_patches else (224, 224)
@@ -185,7 +207,9 @@ class InputMaker:
     def _flattened_patches(self) -> Tensor:
         """Make rows of patches behind their row and column."""
         values = self.fields.integer("patch_embed_hidden_size", default=self._channels * self._patch**2)
-        return torch.zeros(self.batch, self.fields.integer("seq_len", "max_patches", part="vision", default=2048), values + 2)
+        return torch.zeros(
+            self.batch, self.fields.integer("seq_len", "max_patches", part="vision", default=2048), values + 2
+        )
 
     def _inputs(self) -> Tensor:
         """Make what a Perceiver reads: tokens or images if it prepares them, otherwise vectors."""
