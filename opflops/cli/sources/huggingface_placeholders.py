@@ -94,17 +94,21 @@ def _count_rows(maker: InputMaker, method: Callable[..., Any], main: str) -> tup
     known = [name for name in dict.fromkeys(names) if name == main or maker.has_rule(name)]
     needed = [name for name in known if name == main or parameters[name].default is inspect.Parameter.empty]
     failure = ""
+    # A tower's output is projected later.
+    is_tower = isinstance(getattr(method, "__self__", None), nn.Module) and method.__name__ == "forward"
+    width = 0 if is_tower else maker.fields.integer("hidden_size", part="text", default=0)
     for chosen in dict.fromkeys((tuple(known), tuple(needed))):
         made = {name: maker.make(name) for name in chosen}
-        found = _rows_made(method, main, made)
+        found = _rows_made(method, main, made, width)
         if isinstance(found, int):
             return made, found // maker.batch
         failure = failure or found
     return failure
 
 
-def _rows_made(method: Callable[..., Any], main: str, inputs: dict[str, Tensor]) -> int | str:
-    found: list[int] = []
+def _rows_made(method: Callable[..., Any], main: str, inputs: dict[str, Tensor], width: int) -> int | str:
+    """Return how many embeddings a method makes, or why they are not of the width of the text's."""
+    found: list[Tensor] = []
     parameters = list(inspect.signature(method).parameters)
     # A tower calls its first parameter as it likes.
     names = {main: main if main in parameters or not parameters else parameters[0]}
@@ -115,16 +119,24 @@ def _rows_made(method: Callable[..., Any], main: str, inputs: dict[str, Tensor])
             if getattr(made, name, None) is not None:
                 made = getattr(made, name)
                 break
-        found.append(_rows(made))
+        found.extend(_tensors(made))
 
     try:
-        count(run, device="cpu", kwargs={names.get(name, name): value for name, value in inputs.items()})
+        # Of what the method computes from sizes, a count knows the values on the CPU, not on meta.
+        with torch.device("cpu"):
+            count(run, device="cpu", kwargs={names.get(name, name): value for name, value in inputs.items()})
     except (OpflopsError, RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
         return " ".join(str(error).split())[:160]
-    return found[0]
+    widths = {each.shape[-1] for each in found}
+    if width and widths != {width}:
+        written = " and ".join(map(str, sorted(widths)))
+        return (
+            f"they have {written} values, and the embeddings of the text {width}; change one of the two configurations"
+        )
+    return sum(each.numel() // each.shape[-1] for each in found)
 
 
-def _rows(made: Any) -> int:
+def _tensors(made: Any) -> list[Tensor]:
     if isinstance(made, Tensor):
-        return made.numel() // max(1, made.shape[-1])
-    return sum(_rows(each) for each in made)
+        return [made]
+    return [tensor for each in made for tensor in _tensors(each)]

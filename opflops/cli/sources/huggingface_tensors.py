@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -303,7 +303,9 @@ class InputMaker:
             **dict.fromkeys(("sequence_length", "seq_length", "seq_len", "text_length"), self._length_for(name)),
             **dict.fromkeys(("target_sequence_length", "tgt_seq_len", "episode_length"), self.tokens),
             **dict.fromkeys(("num_channels", "channels"), self._channels),
-            **{"height": height, "width": width, "image_size": height},
+            "height": height,
+            "width": width,
+            "image_size": height,
             **dict.fromkeys(("num_visual_features", "visual_seq_length", "num_boxes"), 36),
             **dict.fromkeys(("num_frames", "frames"), _FRAMES),
             **dict.fromkeys(("num_images", "max_num_images", "point_batch_size", "num_points"), 1),
