@@ -45,6 +45,8 @@ def multimodal_inputs(maker: InputMaker) -> tuple[dict[str, Tensor], str] | None
             continue
         made, tokens = counted
         inputs |= made
+        if "feature_attention_mask" in maker.fields.parameters and modality == "audio":
+            inputs["feature_attention_mask"] = maker.make("feature_attention_mask")
         runs.append((modality, token, tokens))
         shape = ",".join(map(str, made[main].shape))
         sentences.append(f"{modality} {shape}: {tokens} placeholder tokens{remark}")
@@ -56,6 +58,10 @@ def multimodal_inputs(maker: InputMaker) -> tuple[dict[str, Tensor], str] | None
     if _KINDS_INPUT in maker.fields.parameters:
         kinds = [torch.full_like(part, _KINDS[modality]) for part, (modality, _, _) in zip(ids, runs, strict=True)]
         together[_KINDS_INPUT] = torch.cat([*kinds, torch.zeros_like(text)], 1)
+    if {"image_grid_thw", "position_ids"} <= set(maker.fields.parameters):
+        # Of the time, the row and the column; the model would otherwise compute them from values, token by token.
+        positions = torch.arange(together["input_ids"].shape[1], device="cpu")
+        together["position_ids"] = positions.expand(3, maker.batch, -1)
     return {**together, **inputs}, "; ".join(sentences)
 
 
