@@ -38,7 +38,7 @@ class CallArguments(NamedTuple):
     def to(self, dtype: torch.dtype | None, device: str) -> CallArguments:
         """Move tensors to a device, and floating-point ones to a dtype.
 
-        Integers with values stay as they are if the device is meta, since a count reads them: placeholder tokens, sizes.
+        On meta, integers with values stay as they are, since a count reads them: placeholder tokens, sizes.
         """
 
         def move(tensor: Tensor) -> Tensor:

@@ -204,7 +204,7 @@ def _make_model(transformers: Any, configuration: Any, name: str, *, trusted: bo
         raise TargetError(f"{name}: {unknown('model of transformers', architectures[0], every)}")
     if remote and trusted:
         return transformers.AutoModel.from_config(configuration, trust_remote_code=True)
-    return _model_class(transformers, configuration, name)._from_config(configuration)
+    return _model_class(transformers, configuration, name)._from_config(configuration)  # noqa: SLF001 - as above
 
 
 def _model_class(transformers: Any, configuration: Any, name: str) -> Any:

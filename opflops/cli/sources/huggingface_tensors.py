@@ -202,7 +202,13 @@ class InputMaker:
         frames = self.fields.get("num_frames")
         if not between and isinstance(frames, int) and frames:
             between = [frames]
-        return torch.zeros(self.batch, *between, channels, height, width)
+        if not between and self.fields.checks("pixel_values.size(1)"):
+            between = [1]
+        shape = (self.batch, *between, channels, height, width)
+        if self.fields.checks("pixel_values == 0"):
+            # Images of zeros would be left out as padding, and a count knows the values of integers.
+            return torch.ones(shape, dtype=torch.uint8, device="cpu")
+        return torch.zeros(shape)
 
     def _flattened_patches(self) -> Tensor:
         """Make rows of patches behind their row and column."""
