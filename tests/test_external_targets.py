@@ -199,6 +199,67 @@ def test_inputs_are_proposed_for_every_kind_of_model(run, configuration, name):
     assert inputs == f"{expected.get(name, ids)} (from its configuration)"
 
 
+_TEXT = {
+    "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 1, "num_attention_heads": 4, "head_dim": 16,
+    "num_key_value_heads": 2, "vocab_size": 300,
+}  # fmt: skip
+_VISION = {
+    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 56,
+    "patch_size": 14,
+}  # fmt: skip
+MULTIMODAL = {
+    # 4 x 4 patches, each a token.
+    "llava": (
+        {
+            "vision_config": {"model_type": "clip_vision_model", **_VISION},
+            "text_config": {"model_type": "llama", **_TEXT},
+        },
+        {"image_token_index": 290}, "LlavaForConditionalGeneration", "image 1,3,56,56: 16 placeholder tokens",
+    ),
+    # Groups of 2 x 2 patches are one token.
+    "idefics3": (
+        {"vision_config": _VISION, "text_config": {"model_type": "llama", **_TEXT}},
+        {"image_token_id": 290, "scale_factor": 2}, "Idefics3ForConditionalGeneration",
+        "image 1,1,3,56,56: 4 placeholder tokens",
+    ),
+    # An image of 32 x 32 patches; groups of 2 x 2 are one token.
+    "qwen2_vl": (
+        {
+            "vision_config": {"depth": 1, "embed_dim": 32, "hidden_size": 64, "num_heads": 2, "patch_size": 14},
+            "text_config": {**_TEXT, "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3]}},
+        },
+        {"image_token_id": 290, "video_token_id": 291}, "Qwen2VLForConditionalGeneration",
+        "image 1024,1176: 256 placeholder tokens",
+    ),
+    # The encoder halves the 3,000 frames, and pairs of what is left are one token.
+    "qwen2_audio": (
+        {
+            "audio_config": {
+                "d_model": 32, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 64,
+            },
+            "text_config": {"model_type": "qwen2", **_TEXT},
+        },
+        {"audio_token_index": 290}, "Qwen2AudioForConditionalGeneration",
+        "audio 1,128,3000: 750 placeholder tokens",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MULTIMODAL)
+def test_images_and_sounds_are_in_the_text_of_models_that_take_them(run, tmp_path, name):
+    """With a placeholder token for each embedding, by hand, so that towers run; the header says how many."""
+    required.models("transformers")
+    parts, fields, architecture, sentence = MULTIMODAL[name]
+    whole = {"model_type": name, "architectures": [architecture], **parts, **fields}
+    (tmp_path / "config.json").write_text(json.dumps(whole), encoding="utf-8")
+    code, out, err = run(f"hf:{tmp_path}", "--format", "json")
+    assert (code, err) == (0, "")
+    towers = ("vision_tower", "vision_model", "visual", "audio_tower")
+    below = {path.split(".")[2] for path in Profile.from_json(out).inclusive() if path.count(".") > 1}
+    assert below & set(towers)
+    assert sentence in run(f"hf:{tmp_path}", "--depth", "0")[1].splitlines()[0]
+
+
 def test_fields_of_a_configuration_are_arguments(counted, run, configuration):
     """One layer less is a third less of them; what is no field is a mistake, with the nearest names."""
     target = configuration("llama")

@@ -36,9 +36,14 @@ class CallArguments(NamedTuple):
     names: tuple[str, ...] = ()
 
     def to(self, dtype: torch.dtype | None, device: str) -> CallArguments:
-        """Move tensors to a device, and floating-point ones to a dtype."""
+        """Move tensors to a device, and floating-point ones to a dtype.
+
+        On meta, integers with values stay as they are, since a count reads them: placeholder tokens, sizes.
+        """
 
         def move(tensor: Tensor) -> Tensor:
+            if device == "meta" and not tensor.is_meta and not tensor.is_floating_point():
+                return tensor
             moved = tensor.detach().to(device)
             return moved.to(dtype) if dtype is not None and moved.is_floating_point() else moved
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from socket import getaddrinfo
 from typing import Any
@@ -51,9 +52,11 @@ def find(name: str, request: ModelRequest) -> Target:
     transformers = _import_transformers()
     configuration = _configuration(transformers, name, request)
     _disable_pretrained_backbones(configuration)
+    _use_lists(configuration)
 
     def make() -> Any:
         model = _make_model(transformers, configuration, name, trusted=request.trust_remote_code)
+        model = _part_with_forward(model)
         _use_batched_experts_on_meta(model, request)
         return model
 
@@ -103,6 +106,13 @@ def _disable_pretrained_backbones(configuration: Any) -> None:
         configuration.use_pretrained_backbone = False
     for part in parts:
         _disable_pretrained_backbones(part)
+
+
+def _use_lists(configuration: Any) -> None:
+    """Turn tuples, which only defaults have, into lists, as a file has them: models may add them to lists."""
+    for field, value in list(vars(configuration).items()):
+        if type(value) is tuple:
+            setattr(configuration, field, list(value))
 
 
 def _is_absent(error: BaseException | None) -> bool:
@@ -166,6 +176,15 @@ def _use_batched_experts_on_meta(model: Any, request: ModelRequest) -> None:
         model.set_experts_implementation("batched_mm")
 
 
+def _part_with_forward(model: Any) -> Any:
+    """Return a model; its first part that can be called, if it only holds parts that are called one after another."""
+    forward = getattr(type(model), "forward", None)
+    if getattr(forward, "__name__", "") != "_forward_unimplemented":
+        return model
+    parts = [part for part in model.children() if hasattr(part, "main_input_name")]
+    return parts[0] if parts else model
+
+
 def _make_model(transformers: Any, configuration: Any, name: str, *, trusted: bool) -> Any:
     """Make the model that a configuration names, without weights."""
     architectures = getattr(configuration, "architectures", None) or []
@@ -183,4 +202,29 @@ def _make_model(transformers: Any, configuration: Any, name: str, *, trusted: bo
     if architectures:
         every = [each for each in dir(transformers) if each.endswith(("Model", "LM", "Classification", "Generation"))]
         raise TargetError(f"{name}: {unknown('model of transformers', architectures[0], every)}")
-    return transformers.AutoModel.from_config(configuration, trust_remote_code=trusted)
+    if remote and trusted:
+        return transformers.AutoModel.from_config(configuration, trust_remote_code=True)
+    return _model_class(transformers, configuration, name)._from_config(configuration)  # noqa: SLF001 - as above
+
+
+def _model_class(transformers: Any, configuration: Any, name: str) -> Any:
+    """Return the class of a configuration without architectures: the base model, or else the first with a head.
+
+    Raises:
+        TargetError: transformers has no model of this configuration alone.
+    """
+    auto = transformers.models.auto.modeling_auto
+    tables = [auto.MODEL_MAPPING, *(getattr(auto, each) for each in sorted(vars(auto)) if each.endswith("_MAPPING"))]
+    for table in tables:
+        try:
+            found = table[type(configuration)]
+        except KeyError:
+            continue
+        return found[0] if isinstance(found, (list, tuple)) else found
+    module = import_module(type(configuration).__module__.replace("configuration_", "modeling_"))
+    classes = [each for each in vars(module).values() if isinstance(each, type)]
+    own = [each for each in classes if vars(each).get("config_class") is type(configuration)]
+    own += [each for each in classes if each.__name__.endswith("ForConditionalGeneration")]
+    if not own:
+        raise TargetError(f'transformers has no model for the configuration {name} alone. Add "architectures" to it.')
+    return own[0]

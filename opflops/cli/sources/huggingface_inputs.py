@@ -2,56 +2,75 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
 
-from opflops.cli.call_arguments import CallArguments, parameters_of
+from opflops.cli.call_arguments import CallArguments
+from opflops.cli.sources.huggingface_fields import Fields
+from opflops.cli.sources.huggingface_placeholders import multimodal_inputs
+from opflops.cli.sources.huggingface_tensors import InputMaker
 
-_TOKENS = 128
-_RATE = 16_000
 _ORIGIN = "from its configuration"
-_PARTS = ("text_config", "vision_config", "audio_config", "encoder", "decoder", "backbone_config", "text", "vision")
-_POSITIONS = ("max_position_embeddings", "n_positions", "max_target_positions", "n_ctx", "max_seq_len", "seq_length")
+# What the model works on, each in the parameter that processors fill; a model that takes several gets them all.
+_DATA = ("input_ids", "pixel_values", "flattened_patches", "input_features", "input_values", "past_values")
+# Alternatives of the data, what is computed from it, and what only training uses.
+_BESIDE = (
+    *("aspect_ratio_ids", "aspect_ratio_mask", "cross_attention_mask", "image_attention_mask"),
+    "image_embeds_position_mask",
+)
+_NOT_DATA = (
+    "labels",
+    "_points",
+    "_boxes",
+    "_masks",
+    "_mask",
+    "_embeds",
+    "position_ids",
+    "token_type_ids",
+    "encoder_outputs",
+    "head_mask",
+    "cache",
+)
 
 
 def propose_inputs(model: Any, batch: int) -> CallArguments | None:
-    """Make the model's main input, and the other inputs that it requires.
+    """Make the model's main input, the inputs of its other modalities, and what else it requires.
 
     Returns:
         The inputs by name; None if it is not known how to make them.
     """
-    configuration = model.config
-    names = [each.name for each in parameters_of(model)]
+    fields = Fields(model)
+    maker = InputMaker(fields, batch)
     main = getattr(model, "main_input_name", "input_ids")
-    required = [main, *_further_inputs(model, main)]
-    makers = {
-        "input_ids": lambda: _tokens(configuration, batch),
-        "decoder_input_ids": lambda: _tokens(configuration, batch),
-        "pixel_values": lambda: _pixels(configuration, batch),
-        "pixel_values_videos": lambda: _pixels(configuration, batch),
-        "input_features": lambda: _features(configuration, batch),
-        "input_values": lambda: _audio(configuration, batch),
-    }
-    if all(name in makers and name in names for name in required):
-        return CallArguments((), {name: makers[name]() for name in required}, _ORIGIN)
+    multimodal = multimodal_inputs(maker)
+    made, sentence = multimodal or ({}, "")
+    data = [] if multimodal else [name for name in _DATA if name in fields.parameters]
+    beside = [name for name in _BESIDE if name in fields.parameters and "pixel_values" in data]
+    names = dict.fromkeys([main, *data, *beside, *_required(fields), *_documented_as_required(fields, maker)])
+    wanted = [name for name in names if name in fields.parameters or name == main]
+    if all(name in made or (name in fields.parameters and maker.can_make(name)) for name in wanted):
+        # In this order: what is made for placeholder tokens, then what stands beside it.
+        made |= {name: maker.make(name) for name in wanted if name not in made}
+        return CallArguments((), made, f"{_ORIGIN}; {sentence}" if sentence else _ORIGIN)
     return _dummy_inputs(model, batch)
 
 
-def _further_inputs(model: Any, main: str) -> list[str]:
-    """List the required inputs besides the main one: of a decoder, or of the second modality."""
-    parameters = {each.name: each for each in parameters_of(model)}
-    further = []
-    if getattr(model.config, "is_encoder_decoder", False) and "decoder_input_ids" in parameters:
-        further.append("decoder_input_ids")
-    # Models that compare a text with an image or a sound have a scale for the logits.
-    has_two_modalities = any(name.startswith("logit_scale") for name, _ in model.named_parameters(recurse=False))
-    for name in ("input_ids", "pixel_values", "input_features"):
-        is_required = name in parameters and (has_two_modalities or parameters[name].default is inspect.Parameter.empty)
-        if is_required and name != main:
-            further.append(name)
-    return further
+def _required(fields: Fields) -> list[str]:
+    """List the parameters without a default, and the input of a decoder."""
+    required = [name for name in fields.parameters if fields.requires(name)]
+    if getattr(fields.configuration, "is_encoder_decoder", False):
+        required += [name for name in ("decoder_input_ids", "decoder_input_values") if name in fields.parameters]
+    return required
+
+
+def _documented_as_required(fields: Fields, maker: InputMaker) -> list[str]:
+    """List the parameters that have a default, and that the documentation does not call optional."""
+    return [
+        name
+        for name in fields.parameters
+        if not name.endswith(_NOT_DATA) and fields.is_documented_as_required(name) and maker.can_make(name)
+    ]
 
 
 def _dummy_inputs(model: Any, batch: int) -> CallArguments | None:
@@ -65,58 +84,3 @@ def _dummy_inputs(model: Any, batch: int) -> CallArguments | None:
     tensors = {name: value for name, value in dummies.items() if isinstance(value, torch.Tensor) and value.dim()}
     made = {name: torch.zeros(batch, *value.shape[1:], dtype=value.dtype) for name, value in tensors.items()}
     return CallArguments((), made, "the shapes of its dummy inputs")
-
-
-def _get_field(configuration: Any, *names: str) -> Any:
-    """Return the value of the first of these fields that the configuration, or a part of it, has; None without any."""
-    parts = [configuration, *(getattr(configuration, part, None) for part in _PARTS)]
-    for part in parts:
-        for name in names:
-            value = part.get(name) if isinstance(part, dict) else getattr(part, name, None)
-            if value is not None:
-                return value
-    return None
-
-
-def _tokens(configuration: Any, batch: int) -> torch.Tensor:
-    """Make token ids without padding tokens, with the end token last."""
-    positions = _get_field(configuration, *_POSITIONS)
-    length = min(_TOKENS, positions) if isinstance(positions, int) and positions > 0 else _TOKENS
-    padding, end = _get_field(configuration, "pad_token_id"), _get_field(configuration, "eos_token_id")
-    ids = torch.full((batch, length), 1 if padding == 0 else 0, dtype=torch.int64)
-    if isinstance(end, int) and 0 <= end < (_get_field(configuration, "vocab_size") or 0):
-        ids[:, -1] = end
-    return ids
-
-
-def _pair(size: Any) -> tuple[int, int]:
-    if isinstance(size, dict):
-        return size.get("height", 224), size.get("width", 224)
-    if isinstance(size, (list, tuple)):
-        return int(size[0]), int(size[-1])
-    return (int(size), int(size)) if size else (224, 224)
-
-
-def _pixels(configuration: Any, batch: int) -> torch.Tensor:
-    sizes = _pair(_get_field(configuration, "image_size", "img_size", "input_size"))
-    channels = _get_field(configuration, "num_channels", "in_channels", "in_chans") or 3
-    frames = _get_field(configuration, "num_frames")
-    return torch.zeros(batch, *([frames] if frames else []), channels, *sizes)
-
-
-def _features(configuration: Any, batch: int) -> torch.Tensor:
-    """Make a spectrogram in the layout of the model, of its length if that is fixed."""
-    bins = _get_field(configuration, "num_mel_bins", "input_feat_per_channel", "feature_projection_input_dim") or 80
-    positions = _get_field(configuration, "max_source_positions")
-    if _get_field(configuration, "input_feat_per_channel", "feature_projection_input_dim") is not None:
-        return torch.zeros(batch, 1000, bins)
-    # Whisper halves the frames before it adds positions.
-    return torch.zeros(batch, bins, 2 * positions if positions else 3000)
-
-
-def _audio(configuration: Any, batch: int) -> torch.Tensor:
-    """Make one second of audio, or a spectrogram for models whose ``input_values`` are one."""
-    bins, length = _get_field(configuration, "num_mel_bins"), _get_field(configuration, "max_length")
-    if bins and length and hasattr(configuration, "patch_size"):
-        return torch.zeros(batch, length, bins)
-    return torch.zeros(batch, _RATE)

@@ -1,0 +1,139 @@
+"""Read sizes from a transformers configuration and from the code and documentation of a model's forward."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from opflops.cli.call_arguments import parameters_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_SHAPE_IN_DOCUMENTATION = r"^\s*{}\s*\(.*?shape:?\s*`?\(([^()]*)\)"
+_UNPACKED_SHAPE = r"^\s*\(?((?:\w+\s*,\s*)+\w+)\)?\s*=\s*{}\.(?:shape|size\(\))\s*$"
+
+
+# In the message of a check.
+_DEMANDED_SHAPE = r"[Ii]nput must be a \dD tensor of shape \((batch_size, [^()]*)\)"
+
+
+class Fields:
+    """Look up what a model says about its inputs.
+
+    Attributes:
+        model: The model.
+        configuration: Its configuration.
+        parameters: The parameters of its forward by name, without ``*args`` and ``**kwargs``.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.configuration = model.config
+        self.parameters = {each.name: each for each in parameters_of(model) if each.kind not in _VARIABLE}
+
+    def get(self, *names: str, part: str = "") -> Any:
+        """Return the value of the first of these fields that the configuration, or a part of it, has; None without any.
+
+        Args:
+            *names: Fields, the preferred ones first.
+            part: Look into the parts with this word in their name first, as in ``vision_config``.
+        """
+        parts = sorted(self._parts, key=lambda each: bool(part) and part not in each[0])
+        for name in names:
+            for _, each in parts:
+                value = each.get(name) if isinstance(each, dict) else getattr(each, name, None)
+                if value is not None:
+                    return value
+        return None
+
+    def integer(self, *names: str, part: str = "", default: int) -> int:
+        """Return the first of these fields that is a positive integer."""
+        for name in names:
+            value = self.get(name, part=part)
+            if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+                return value
+        return default
+
+    @cached_property
+    def _parts(self) -> list[tuple[str, Any]]:
+        """List the configuration and the configurations inside it, outer ones first."""
+        found: list[tuple[str, Any]] = [("", self.configuration)]
+        for name, part in found:
+            for field, value in vars(part).items() if not isinstance(part, dict) else ():
+                is_part = hasattr(value, "model_type") or (isinstance(value, dict) and field.endswith("config"))
+                if is_part and len(found) < 30:  # noqa: PLR2004 - more than any has; ends a configuration in itself
+                    found.append((f"{name}.{field}", value))
+        return found
+
+    def requires(self, name: str) -> bool:
+        """Return whether the forward has a parameter without a default."""
+        return name in self.parameters and self.parameters[name].default is inspect.Parameter.empty
+
+    def is_integer(self, name: str) -> bool:
+        """Return whether the annotation or the documentation of a parameter says that it holds integers."""
+        annotation = str(self.parameters[name].annotation) if name in self.parameters else ""
+        described = re.search(rf"^\s*{name}\s*\(([^)]*)", self._documentation, re.MULTILINE)
+        return "LongTensor" in annotation or (described is not None and "LongTensor" in described[1])
+
+    def is_documented_as_required(self, name: str) -> bool:
+        """Return whether the documentation has a shape for a parameter and does not call it optional."""
+        line = re.search(rf"^\s*{name}\s*\(.*$", self._documentation, re.MULTILINE)
+        return line is not None and "optional" not in line[0] and self.documented_axes(name) is not None
+
+    @property
+    def replaces_tokens(self) -> bool:
+        """Whether the model replaces the embeddings of some tokens by those of images or sounds."""
+        return any(placeholder_field(self, modality) is not None for modality in ("image", "audio"))
+
+    def axes(self, name: str) -> list[str] | None:
+        """Return the names of an input's axes: as the code unpacks its shape, or else as the documentation says."""
+        for code in self._code():
+            if found := re.search(_DEMANDED_SHAPE, code):
+                return [axis.strip() for axis in found[1].split(",")]
+        pattern = re.compile(_UNPACKED_SHAPE.format(name), re.MULTILINE)
+        for code in self._code():
+            if found := pattern.search(code):
+                return [axis.strip() for axis in found[1].split(",")]
+        return self.documented_axes(name)
+
+    def documented_axes(self, name: str) -> list[str] | None:
+        """Return the names of an input's axes in the documentation of the forward; None if it says none."""
+        found = re.search(_SHAPE_IN_DOCUMENTATION.format(name), self._documentation, re.MULTILINE)
+        return [axis.strip(" `'") for axis in found[1].split(",") if axis.strip()] if found else None
+
+    def checks(self, text: str) -> bool:
+        """Return whether the code of the model, or of a module inside it, contains a text."""
+        return any(text in code for code in self._code())
+
+    @property
+    def _documentation(self) -> str:
+        return inspect.getdoc(type(self.model).forward) or ""
+
+    def _code(self) -> Iterator[str]:
+        yield from self._codes
+
+    @cached_property
+    def _codes(self) -> list[str]:
+        """List the code of the classes of the model and its modules, outer ones first."""
+        classes = dict.fromkeys(type(each) for each in self.model.modules())
+        codes = []
+        for each in classes:
+            if each.__module__.startswith("torch.") or each is nn.Module:
+                continue
+            try:
+                codes.append(inspect.getsource(each))
+            except (OSError, TypeError):  # made in a session, or without a file
+                continue
+        return codes
+
+
+def placeholder_field(fields: Fields, modality: str) -> str | None:
+    """Return the field of the token whose embeddings the model replaces by those of images or sounds; None without."""
+    names = (f"{modality}_token_id", f"{modality}_token_index", f"{modality}_placeholder_token_id")
+    return next((name for name in names if hasattr(fields.configuration, name)), None)
