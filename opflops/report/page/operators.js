@@ -44,7 +44,7 @@ class Operators {
       mode: "text",
       y: bars.map((_, index) => index),
       x: bars.map(positive),
-      text: bars.map((each) => `${amount(measure, each.value)} · ${percent(each.value, whole)}`),
+      text: bars.map((each) => ` ${amount(measure, each.value)} · ${percent(each.value, whole)}`),
       textposition: "middle right",
       textfont: { size: 11, color: theme.dim },
       cliponaxis: false,

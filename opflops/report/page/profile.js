@@ -6,7 +6,7 @@ const UNPRICED = 2;
 const REPEATED = 3; // stands for equal modules side by side
 const COSTLESS = 4; // stands for a module's operators without any cost
 const MIN_COSTLESS = 2;
-const MAX_EXPRESSION = 24; // longer ones are cut in cells
+const MAX_EXPRESSION = 22; // longer ones are cut in cells
 const EVERYTHING = -1; // the parent of the outermost modules
 
 /** The measures: names, unit, and the recorded counts that they are sums of, each with a factor. */
@@ -64,7 +64,9 @@ class Profile {
       this.path[node] = above < 0 ? this.name[node] : this.path[above] + separator + this.name[node];
     }
     for (const [name, members] of data.repeats) this.fold(members, strings[name], REPEATED);
+    this.costless = new Set();
     for (const members of this.costlessOperators()) {
+      for (const node of members) this.costless.add(node);
       if (members.length >= MIN_COSTLESS) this.fold(members, `${members.length} operators without cost`, COSTLESS);
     }
     this.arrange();
@@ -114,7 +116,7 @@ class Profile {
       (above < 0 ? this.roots : this.children[above]).push(node);
     }
     const place = (node) => (this.kind[node] === REPEATED ? place(this.children[node][0]) : node);
-    const last = (node) => this.kind[node] === COSTLESS || (this.parent[node] < 0 && !this.type[node]);
+    const last = (node) => this.kind[node] === COSTLESS || this.costless.has(node) || (this.parent[node] < 0 && !this.type[node]);
     for (const nodes of [this.roots, ...this.children]) {
       nodes.sort((one, other) => last(one) - last(other) || place(one) - place(other));
     }
@@ -128,6 +130,11 @@ class Profile {
       }
     }
     this.upward = this.order.toReversed();
+  }
+
+  /** Tells whether a node stands for several others, which are below it. */
+  standsForSeveral(node) {
+    return this.kind[node] === REPEATED || this.kind[node] === COSTLESS;
   }
 
   /** Lists the modules that a node stands for. */

@@ -16,7 +16,7 @@ class Search {
       const own = `${profile.name[node]}\n${profile.type[node]}`.toLowerCase();
       // A dotted path matches the node where it ends, not also everything below.
       const ends = paths[node].includes(this.words) && !(above >= 0 && paths[above].includes(this.words));
-      if (!inside[node] || profile.kind[node] === REPEATED || profile.kind[node] === COSTLESS) continue; // what they stand for counts
+      if (!inside[node] || profile.standsForSeveral(node)) continue; // what they stand for counts
       if (own.includes(this.words) || (ends && !profile.isOperator(node))) {
         this.found[node] = 1;
         this.count += 1;

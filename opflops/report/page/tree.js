@@ -7,7 +7,7 @@ const MIN_FIRST_ROWS = 12; // at first, levels are opened at least until so many
 const MAX_FIRST_ROWS = 40; // at first, further levels are opened as long as no more rows are shown
 const PAGE_STEP = 15;
 const MIN_NAME_WIDTH = 240; // pixels, as the widths that follow
-const SHARE_WIDTH = 104;
+const SHARE_WIDTH = 116;
 const NUMBER_WIDTH = 78;
 const TERM_WIDTH = 190;
 const FIRST_TO_HIDE = ["calls", "peak", "activations", "transcendentals", "bytes", "saved", "macs", "params", "flops"];
@@ -98,9 +98,9 @@ class ModuleTree {
     let level = this.profile.roots;
     let shown = level.length;
     while (level.length) {
-      const next = level.flatMap((node) => this.profile.children[node]);
+      const next = level.flatMap((node) => (this.profile.standsForSeveral(node) ? [] : this.profile.children[node]));
       if (shown >= MIN_FIRST_ROWS && shown + next.length > MAX_FIRST_ROWS) break;
-      for (const node of level) if (this.profile.children[node].length) this.open.add(node);
+      for (const node of level) if (this.profile.children[node].length && !this.profile.standsForSeveral(node)) this.open.add(node);
       shown += next.length;
       level = next;
     }
