@@ -102,6 +102,7 @@ class _Nodes:
             "type": self.type,
             "kind": self.kind,
             "estimates": self.estimates,
+            "outside": self.indices.get("", -1),
         }
 
 

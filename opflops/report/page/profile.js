@@ -43,6 +43,7 @@ class Profile {
     this.name = nodes.name.map((index) => strings[index]);
     this.type = nodes.type.map((index) => strings[index]);
     this.estimates = nodes.estimates;
+    this.outside = nodes.outside; // what stands for work under no module, or -1
     this.size = this.parent.length; // of the recorded nodes; those that stand for several follow
     this.phase = rows.phase.map((index) => strings[index]);
     this.dtype = rows.dtype.map((index) => strings[index]);
@@ -107,7 +108,7 @@ class Profile {
     return found.values();
   }
 
-  /** Lists what is below each node, in order of execution but for costless operators, which come last. */
+  /** Lists what is below each node, in order of execution; costless operators and work outside modules come last. */
   arrange() {
     this.roots = [];
     this.children = Array.from({ length: this.size }, () => []);
@@ -116,7 +117,7 @@ class Profile {
       (above < 0 ? this.roots : this.children[above]).push(node);
     }
     const place = (node) => (this.kind[node] === REPEATED ? place(this.children[node][0]) : node);
-    const last = (node) => this.kind[node] === COSTLESS || this.costless.has(node) || (this.parent[node] < 0 && !this.type[node]);
+    const last = (node) => this.kind[node] === COSTLESS || this.costless.has(node) || node === this.outside;
     for (const nodes of [this.roots, ...this.children]) {
       nodes.sort((one, other) => last(one) - last(other) || place(one) - place(other));
     }
