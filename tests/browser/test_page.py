@@ -82,7 +82,8 @@ def test_children_and_own_work_make_the_parent(open_page, simple_cnn):
     *lines, (_, *whole) = [
         (level, *map(number, cells))
         for level, *cells in page.wait(
-            f"(() => {{ const found = (() => {{ {script} }})(), all = document.querySelector('#tree table').ariaRowCount;"
+            f"(() => {{ const found = (() => {{ {script} }})();"
+            " const all = document.querySelector('#tree table').ariaRowCount;"
             " return found.length === Number(all) - 1 && found })()"
         )
     ]
