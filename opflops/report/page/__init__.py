@@ -23,6 +23,7 @@ from opflops.records.datasheets import split_tf32
 from opflops.report.notes import NUMBERS
 from opflops.report.page.bottleneck_data import bottleneck_data
 from opflops.report.page.data import device_data, profile_data
+from opflops.report.page.module_data import call_facts
 from opflops.wording import nearest, printable
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def page(
         tf32: Whether float32 matmuls run in TF32 on the device.
         measure: The measure shown first: ``"flops"``, ``"macs"``, ``"transcendentals"``, ``"bytes"``,
             ``"seconds"``, ``"activations"``, ``"sent"`` or ``"calls"``.
-        about: Facts to show below the title, such as the inputs.
+        about: Facts to show below the title; by default the inputs of the models and how many parameters they have.
         fits: What the peak of memory is compared with, as for :meth:`opflops.records.memory.Memory.fits`; by default
             ``device``, if it is known how much memory that has.
 
@@ -115,7 +116,7 @@ def page(
     heading = printable(title or _default_title(rows))
     facts = "".join(
         f"<div><dt>{html.escape(printable(name))}</dt><dd>{html.escape(printable(str(fact)))}</dd></div>"
-        for name, fact in (about or {}).items()
+        for name, fact in (call_facts(modules) if about is None else about).items()
     )
     script = '\n(() => {\n"use strict";\n' + "\n".join(map(_read_part, _SCRIPTS)) + "})();\n"
     library = _normalize_newlines(plotly.get_plotlyjs())

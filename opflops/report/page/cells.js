@@ -70,14 +70,17 @@ class Cells {
   }
 
   numberCells(node) {
-    const facts = this.facts.columns.map((name) => {
+    return [...this.measureCells(node), ...this.factCells(node)];
+  }
+
+  factCells(node) {
+    return this.facts.columns.map((name) => {
       const text = this.facts.short(name, node);
       const cell = made("td", { role: "gridcell", class: `number${text.split(" ")[0] === "0" ? " nothing" : ""}`, "data-column": name });
       cell.append(text);
       cell.title = this.facts.describe(name, node);
       return cell;
     });
-    return [...this.measureCells(node), ...facts];
   }
 
   measureCells(node) {
@@ -94,10 +97,12 @@ class Cells {
 
   /** Makes the row of the total, below a number of other rows. */
   totalRow(rows) {
+    const { root } = this.totals;
+    const zoomed = root !== EVERYTHING && root !== this.profile.top;
     const row = made("tr", { role: "row", "aria-rowindex": rows + 2 });
-    row.append(made("th", { scope: "row", class: "name" }, "Total"));
+    row.append(made("th", { scope: "row", class: "name" }, zoomed ? `Total of ${this.profile.name[root]}` : "Total"));
     row.append(made("td", { role: "gridcell", class: "share", "data-column": "share" }));
-    row.append(...this.numberCells(EVERYTHING));
+    row.append(...this.measureCells(EVERYTHING), ...this.factCells(zoomed ? root : EVERYTHING));
     return row;
   }
 }

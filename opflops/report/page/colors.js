@@ -15,7 +15,7 @@ class Colors {
     const own = new Map();
     for (let node = 0; node < profile.size; node += 1) {
       if (!profile.isOperator(node)) continue;
-      const type = profile.type[profile.parent[node]];
+      const type = profile.type[profile.moduleOf(node)];
       own.set(type, (own.get(type) ?? 0) + Math.abs(totals.value(measure, node)));
     }
     const ranked = [...own].filter(([type, value]) => type && value > 0).sort((one, other) => other[1] - one[1]);
@@ -28,11 +28,11 @@ class Colors {
     const { profile } = this;
     const names = [...this.types.keys()];
     const sums = Array.from({ length: profile.size }, () => new Float64Array(names.length));
-    for (let node = profile.size - 1; node >= 0; node -= 1) {
+    for (const node of profile.upward) {
       const parent = profile.parent[node];
       if (parent < 0) continue;
       if (profile.isOperator(node)) {
-        const index = names.indexOf(profile.type[parent]);
+        const index = names.indexOf(profile.type[profile.moduleOf(node)]);
         if (index >= 0) sums[parent][index] += totals.value(measure, node);
       } else {
         sums[node].forEach((sum, index) => (sums[parent][index] += sum));
@@ -49,7 +49,7 @@ class Colors {
     const { profile } = this;
     if (node === EVERYTHING) return theme.neutral;
     if (profile.isOperator(node)) {
-      const color = this.types.get(profile.type[profile.parent[node]]);
+      const color = this.types.get(profile.type[profile.moduleOf(node)]);
       return mixed(color ?? theme.neutral, theme.panel, 0.42);
     }
     const main = this.types.get(this.main[node]);

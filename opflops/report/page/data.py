@@ -21,7 +21,8 @@ from opflops.report.notes import notes
 from opflops.report.page.memory_data import MemoryEncoder
 from opflops.report.page.module_data import module_data
 from opflops.report.page.rank_data import rank_data
-from opflops.report.text.tree import OUTSIDE
+from opflops.report.text.collapse import Expansion
+from opflops.report.text.tree import OUTSIDE, build_tree, operator_of, preorder
 from opflops.units import exact
 from opflops.wording import printable
 
@@ -101,6 +102,7 @@ class _Nodes:
             "type": self.type,
             "kind": self.kind,
             "estimates": self.estimates,
+            "outside": self.indices.get("", -1),
         }
 
 
@@ -114,7 +116,8 @@ def profile_data(
 
     Returns:
         JSON values: ``strings``, to which others refer by index; ``nodes``, the modules and operators; ``rows`` with
-        the index of their node; ``counts``, how numbers are encoded; ``integer``, times and bytes of integer work;
+        the index of their node; ``repeats``, the names and nodes of equal modules side by side; ``counts``, how numbers
+        are encoded; ``integer``, times and bytes of integer work;
         ``modules`` and ``memory``, what is known of the modules and of memory; ``ranks``, the work of each rank of
         several; ``notes``; and ``unpriced`` operators.
 
@@ -143,11 +146,13 @@ def profile_data(
     counts, written = _encode_counts(values | {"activations": [row.activations for row in floating]}, symbolic)
     if floating:
         nodes.add_modules(modules)
+    repeats = _repeated_modules(floating, nodes)
     known = module_data(modules, nodes.indices, text)
     devices = MemoryEncoder(nodes.indices, text).devices(memory)
     return {
         "strings": list(text.indices),
         "nodes": nodes.to_columns(),
+        "repeats": repeats,
         "rows": columns | counts,
         "counts": written,
         "modules": known,
@@ -157,6 +162,18 @@ def profile_data(
         "notes": list(map(printable, notes(rows, symbolic))),
         "unpriced": [[printable(op), exact(calls)] for op, calls in unpriced(rows).items()],
     }
+
+
+def _repeated_modules(rows: Iterable[Row], nodes: _Nodes) -> list[tuple[int, list[int]]]:
+    """List the modules that the text reports show as one line: their common name, and the index of each."""
+    tree = build_tree((row.module, operator_of(row), row) for row in rows)
+    folded = Expansion(expand=False)
+    return [
+        (nodes.text(each.name), [nodes.indices[path] for path in each.paths])
+        for parent in preorder(tree)
+        for each in parent.collapsed_children(folded)
+        if each.repeats > 1
+    ]
 
 
 def _encode_counts(columns: Mapping[str, list[Any]], symbolic: Symbolic) -> tuple[dict[str, list[Any]], dict[str, Any]]:

@@ -8,6 +8,12 @@ function readWhole(value) {
   return typeof value === "string" ? BigInt(value) : value;
 }
 
+/** Adds numbers up, of which some may be BigInts. */
+function added(values) {
+  if (values.every((each) => typeof each === "number")) return values.reduce((sum, each) => sum + each, 0);
+  return values.reduce((sum, each) => sum + BigInt(each), 0n);
+}
+
 class Facts {
   /** @param device the index of the device whose memory is shown */
   constructor(data, profile, device = 0) {
@@ -27,13 +33,14 @@ class Facts {
   /** Returns a sum over a module and those below it, such as of parameters; undefined for an operator. */
   sum(name, node) {
     const { sums, total, nodes } = this.data.modules;
-    const values = node === EVERYTHING ? total : nodes[node];
-    return values && readWhole(values[sums.indexOf(name)]);
+    if (node === EVERYTHING) return readWhole(total[sums.indexOf(name)]);
+    const known = this.profile.members(node).map((each) => nodes[each]);
+    return known.includes(undefined) ? undefined : added(known.map((values) => readWhole(values[sums.indexOf(name)])));
   }
 
   /** Returns the parameters that a module registers itself. */
   own(node) {
-    return readWhole(this.data.modules.nodes[node].at(-1));
+    return added(this.profile.members(node).map((each) => readWhole(this.data.modules.nodes[each].at(-1))));
   }
 
   /** Returns a number of a column; undefined where there is none, as for operators. */
@@ -41,8 +48,9 @@ class Facts {
     if (column === "params") return this.sum("parameters", node);
     const { memory } = this;
     if (node === EVERYTHING) return readWhole(column === "saved" ? memory.saved_in_all : memory.peak);
-    const found = (column === "saved" ? memory.saved : memory.peaks)[node];
-    if (found !== undefined) return readWhole(found);
+    const numbers = column === "saved" ? memory.saved : memory.peaks;
+    const found = this.profile.members(node).map((each) => numbers[each]).filter((each) => each !== undefined).map(readWhole);
+    if (found.length) return column === "saved" ? added(found) : found.reduce((one, other) => (other > one ? other : one));
     return column === "saved" && !this.profile.isOperator(node) ? 0 : undefined;
   }
 
@@ -66,7 +74,7 @@ class Facts {
 
   /** Says which parameters of a module count for another one. */
   sharedBy(node) {
-    return (this.data.modules?.shared[node] ?? []).map(
+    return this.profile.members(node).flatMap((each) => this.data.modules?.shared[each] ?? []).map(
       ([name, owner, elements]) =>
         `${this.strings[name]} (${grouped(readWhole(elements))}) is shared and counts for ${this.strings[owner]}`,
     );
@@ -74,7 +82,8 @@ class Facts {
 
   /** Lists what calls of a module were given and returned: inputs, outputs, how often. */
   calls(node) {
-    return (this.data.modules?.calls[node] ?? []).map(([inputs, outputs, times]) => ({
+    const [first] = this.profile.members(node);
+    return (this.data.modules?.calls[first] ?? []).map(([inputs, outputs, times]) => ({
       inputs: this.strings[inputs],
       outputs: this.strings[outputs],
       times,
@@ -93,9 +102,10 @@ class Facts {
   details(node) {
     const found = [];
     if (this.profile.isOperator(node)) return found;
-    if (this.data.modules?.nodes[node]) found.push(["parameters", this.parameterLines(node)]);
+    if (this.data.modules?.nodes[this.profile.members(node)[0]]) found.push(["parameters", this.parameterLines(node)]);
     const shapes = this.shapes(node);
-    if (shapes.length) found.push(["input → output", shapes]);
+    const each = this.profile.members(node).length > 1 ? " of each" : "";
+    if (shapes.length) found.push([`input → output${each}`, shapes]);
     if (this.memory) {
       const lines = [`${grouped(this.value("saved", node))} bytes kept for the backward pass`];
       const peak = this.value("peak", node);

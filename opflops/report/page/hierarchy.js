@@ -7,6 +7,7 @@ const ZOOM_MILLISECONDS = 280;
 const MIN_SHARE = 0.002; // of the drawn root: about two pixels
 const MIN_TEXT_WIDTH = 20; // pixels
 const MIN_NUMBER_WIDTH = 58;
+const FADED = 0.75; // how much of the background there is in what a search does not find
 const CHART_CONFIG = { responsive: true, displayModeBar: false, displaylogo: false };
 
 class Hierarchy {
@@ -16,8 +17,9 @@ class Hierarchy {
   }
 
   /** Draws the part of the tree below a node, with the selected node outlined. */
-  draw({ totals, measure, root, selected, theme }) {
+  draw({ totals, measure, root, selected, search, theme }) {
     const { profile } = this;
+    this.search = search;
     const negative = this.hasNegative(totals, measure, root);
     if (negative || !(totals.value(measure, root) > 0)) {
       const { label } = MEASURES[measure];
@@ -103,6 +105,13 @@ class Hierarchy {
     return width < MIN_NUMBER_WIDTH ? escaped(label) : `${escaped(label)}<br>${text}`;
   }
 
+  /** Tells whether a search neither finds a node, nor anything below it, nor what it is in. */
+  isFaded(node) {
+    const { search, profile } = this;
+    if (!search || node === EVERYTHING || search.leadsToMatch[node]) return false;
+    return !profile.ancestry(node).some((each) => search.found[each]);
+  }
+
   hasNegative(totals, measure, root) {
     const left = [...this.profile.below(root)];
     while (left.length) {
@@ -144,7 +153,7 @@ class Hierarchy {
         value,
         text: amount(measure, value),
         hover: this.hover(node, totals, measure, whole),
-        color: this.colors.of(node, theme),
+        color: this.isFaded(node) ? mixed(this.colors.of(node, theme), theme.panel, FADED) : this.colors.of(node, theme),
       });
       if (level === LEVELS[this.kind]) return;
       let rest = 0;

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from opflops.records.modules import ModuleRecord, TensorShape
 
 _MAX_EXACT = 2**53
-_MAX_CALLS, _MAX_TENSORS = 6, 8
+_MAX_CALLS, _MAX_TENSORS, _MAX_ROOTS = 6, 8, 3
 _SUMS = ModuleTotals._fields[:-1]  # activations are sums of rows
 
 
@@ -68,6 +68,23 @@ def module_data(
             placed[path]: _encode_calls(each, text) for path, each in own.items() if each.calls and path in placed
         },
     }
+
+
+def call_facts(modules: Sequence[ModuleRecord]) -> dict[str, str]:
+    """Write what the outermost modules were given, and how many parameters there are; nothing without records."""
+    roots = [each for each in modules if "." not in each.module and each.calls]
+    facts = {}
+    for root in roots[:_MAX_ROOTS]:
+        first = root.calls[0]
+        others = len(root.calls) - 1
+        beside = f" and {others} other shape{'' if others == 1 else 's'}" if others else ""
+        name = "inputs" if len(roots) == 1 else f"inputs of {root.module}"
+        facts[name] = f"{_format_tensors(first.inputs)}{beside}"
+    if len(roots) > _MAX_ROOTS:
+        facts["further models"] = str(len(roots) - _MAX_ROOTS)
+    if modules:
+        facts["parameters"] = f"{sum(each.parameters for each in modules):,}"
+    return facts
 
 
 def _encode_calls(record: ModuleRecord, text: Callable[[str], int]) -> list[list[int]]:

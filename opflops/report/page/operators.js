@@ -2,7 +2,8 @@
 
 const MAX_OPERATORS = 20;
 const BAR_HEIGHT = 24;
-const MAX_NAME_LENGTH = 30;
+const MAX_NAME_LENGTH = 40;
+const VALUE_WIDTH = 112; // pixels
 
 class Operators {
   /** @param on the callback: find(operator) */
@@ -10,13 +11,15 @@ class Operators {
     Object.assign(this, { element, legend, on });
   }
 
-  draw({ totals, measure, theme }) {
+  draw({ totals, measure, search, theme }) {
     const { unit, label } = MEASURES[measure];
     const all = totals.byOperator(measure).filter((each) => each.value !== 0);
     const bars = all.slice(0, MAX_OPERATORS);
     const others = all.slice(MAX_OPERATORS);
     if (others.length) bars.push(sumOperators(others));
     const whole = totals.value(measure, EVERYTHING);
+    const isFound = (each) => !search || search.findsOperator(each.name);
+    const positive = (each) => [...each.phases.values()].reduce((sum, part) => sum + Math.max(0, part), 0);
     const names = bars.map((each) => escaped(elided(each.name, MAX_NAME_LENGTH)));
     const drawn = new Set(bars.flatMap((each) => [...each.phases.keys()]));
     const phases = totals.profile.present("phase").filter((phase) => drawn.has(phase));
@@ -33,14 +36,26 @@ class Operators {
           + `total: ${amount(measure, each.value)}, ${percent(each.value, whole)}, ${grouped(each.calls)} calls`;
       }),
       hovertemplate: "%{customdata}<extra></extra>",
-      marker: { color: PHASES[phase] ?? OTHER_PHASE },
+      marker: { color: PHASES[phase] ?? OTHER_PHASE, opacity: bars.map((each) => (isFound(each) ? 1 : 0.25)) },
     }));
+    // Values stand at the ends of the bars; a bar below zero ends at the axis.
+    traces.push({
+      type: "scatter",
+      mode: "text",
+      y: bars.map((_, index) => index),
+      x: bars.map(positive),
+      text: bars.map((each) => ` ${amount(measure, each.value)} · ${percent(each.value, whole)}`),
+      textposition: "middle right",
+      textfont: { size: 11, color: theme.dim },
+      cliponaxis: false,
+      hoverinfo: "skip",
+    });
     const layout = {
       ...themedLayout(theme),
       barmode: "relative",
       bargap: 0.28,
       height: Math.max(1, bars.length) * BAR_HEIGHT + 44,
-      margin: { l: 8, r: 12, t: 4, b: 36 },
+      margin: { l: 8, r: VALUE_WIDTH, t: 4, b: 36 },
       showlegend: false,
       xaxis: { gridcolor: theme.line, zerolinecolor: theme.line, fixedrange: true, exponentformat: "SI extended", nticks: this.element.clientWidth < 420 ? 4 : 6, tickangle: 0,
         ticksuffix: unit, title: { text: label, standoff: 4, font: { size: 11, color: theme.dim } } },

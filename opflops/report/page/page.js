@@ -12,8 +12,9 @@ const choice = {
   hidden: { phase: new Set(), dtype: new Set(), rank: new Set() },
   root: profile.top,
   selected: undefined,
+  search: null,
 };
-let totals = profile.totals(() => true);
+let totals = profile.totals(() => true, choice.root);
 const colors = new Colors(profile, totals, choice.measure);
 const facts = new Facts(data, profile);
 const tree = new ModuleTree(at("tree"), profile, facts, colors, { select, zoom });
@@ -28,7 +29,7 @@ const timeline = new Timeline(at("timeline"), at("moment"), facts, { select: rev
 const drawings = [
   ["hierarchy", profile.size, () => hierarchy.draw({ totals, theme, ...choice })],
   ["timeline", withMemory, () => timeline.draw({ theme })],
-  ["operators", profile.size, () => operators.draw({ totals, measure: choice.measure, theme })],
+  ["operators", profile.size, () => operators.draw({ totals, theme, ...choice })],
   ["roofline", profile.size && withRoofline, () => roofline.draw({ totals, theme })],
 ];
 const charts = new Charts(drawings.filter(([, wanted]) => wanted).map(([id, , draw]) => [at(id), draw]));
@@ -45,10 +46,20 @@ function select(node) {
 /** Selects a node that another view names, and scrolls the tree to it. */
 function reveal(node) {
   if (at("search").value) searchFor("");
+  if (!profile.isWithin(node, choice.root)) zoomTo(profile.top);
   choice.selected = node;
   tree.select(node, true);
   showDetails();
   drawHierarchy();
+}
+
+/** Shows one part of the model: all views have its numbers alone. */
+function zoomTo(root) {
+  if (root === choice.root) return;
+  choice.root = root;
+  tree.zoom(root);
+  recount();
+  if (choice.search) searchFor(at("search").value);
 }
 
 /** Shows the memory of the device that was chosen. */
@@ -62,39 +73,41 @@ function remember() {
 /** Zooms to a module, or to that of an operator. */
 function zoom(node) {
   choice.selected = node;
-  choice.root = moduleOf(node);
+  zoomTo(moduleOf(node));
   tree.select(node);
   showDetails();
   drawHierarchy();
 }
 
 function moduleOf(node) {
-  return profile.isOperator(node) ? profile.parent[node] : node;
+  return profile.moduleOf(node);
 }
 
 /** Handles a click into the chart: zooms in or, on the current root, out. */
 function pick(node) {
   if (node === choice.root) zoomOut();
-  else choice.root = moduleOf(node);
+  else zoomTo(moduleOf(node));
   if (node === EVERYTHING) return;
   reveal(node);
 }
 
 function zoomOut() {
-  choice.root = choice.root === profile.top ? profile.top : profile.above(choice.root);
-  drawHierarchy();
+  zoomTo(choice.root === profile.top ? profile.top : profile.above(choice.root));
 }
 
 function searchFor(words) {
   at("search").value = words;
-  const search = words.trim() ? new Search(profile, words) : null;
+  choice.search = words.trim() ? new Search(profile, words, choice.root) : null;
+  const { search } = choice;
   tree.find(search);
-  at("matches").textContent = search ? `${grouped(search.count)} ${search.count === 1 ? "match" : "matches"}` : "";
+  const where = search && choice.root !== profile.top ? ` in ${profile.name[choice.root]}` : "";
+  at("matches").textContent = search ? `${grouped(search.count)} ${search.count === 1 ? "match" : "matches"}${where}` : "";
+  charts.draw();
 }
 
 function recount() {
   const { phase, dtype, rank } = choice.hidden;
-  totals = profile.totals((one, other, third) => !phase.has(one) && !dtype.has(other) && !rank.has(third));
+  totals = profile.totals((one, other, third) => !phase.has(one) && !dtype.has(other) && !rank.has(third), choice.root);
   redraw();
 }
 
@@ -139,8 +152,7 @@ function showPath() {
       const step = made("button", { type: "button" }, node === EVERYTHING ? "Total" : profile.name[node]);
       if (last) step.setAttribute("aria-current", "true");
       step.addEventListener("click", () => {
-        choice.root = node;
-        drawHierarchy();
+        zoomTo(node);
         at("path").lastElementChild.firstElementChild.focus();
       });
       const item = made("li");
@@ -148,6 +160,8 @@ function showPath() {
       return item;
     }),
   );
+  at("zoomed").hidden = choice.root === profile.top;
+  at("zoomed-name").textContent = choice.root === EVERYTHING ? "" : profile.path[choice.root];
 }
 
 function buildMeasures() {
@@ -160,6 +174,7 @@ function buildMeasures() {
       redraw();
     });
     const sizes = totals.hasTerms(name) && profile.symbolic ? ` at ${profile.examples}` : "";
+    if (sizes) label.classList.add("terms");
     label.append(radio, made("span", { class: "what" }, MEASURES[name].heading + sizes), made("strong"), made("small"));
     at("measures").append(label);
   }
@@ -170,10 +185,16 @@ function showMeasures() {
     const name = label.firstElementChild.value;
     const full = totals.full(name, EVERYTHING);
     const short = profile.symbolic ? amount(name, totals.value(name, EVERYTHING)) : totals.short(name, EVERYTHING);
-    label.querySelector("strong").textContent = short;
-    label.querySelector("small").textContent = full;
+    label.querySelector("strong").textContent = name === "calls" ? full : short;
+    const beside = name === "calls" ? operatorsSaid() : full === short ? "" : full;
+    label.querySelector("small").textContent = beside;
     label.title = totals.describe(name, EVERYTHING);
   }
+}
+
+function operatorsSaid() {
+  const { length } = totals.byOperator("calls");
+  return `of ${grouped(length)} ${length === 1 ? "operator" : "operators"}`;
 }
 
 function buildFilters() {
@@ -242,6 +263,7 @@ function listen() {
       else zoomOut();
     }
   });
+  at("show-all").addEventListener("click", () => zoomTo(profile.top));
   at("expand").addEventListener("click", () => tree.expandAll());
   at("collapse").addEventListener("click", () => tree.collapseAll());
   for (const button of document.querySelectorAll("[data-kind]")) {

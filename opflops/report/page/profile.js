@@ -1,8 +1,12 @@
 // The recorded work: trees of modules with the operators that they ran as leaves, the rows of each operator, and sums of
 // rows under filters. Nothing here draws.
 
-const UNPRICED = 2;
 const MODULE = 0;
+const UNPRICED = 2;
+const REPEATED = 3; // stands for equal modules side by side
+const COSTLESS = 4; // stands for a module's operators without any cost
+const MIN_COSTLESS = 2;
+const MAX_EXPRESSION = 22; // longer ones are cut in cells
 const EVERYTHING = -1; // the parent of the outermost modules
 
 /** The measures: names, unit, and the recorded counts that they are sums of, each with a factor. */
@@ -39,7 +43,8 @@ class Profile {
     this.name = nodes.name.map((index) => strings[index]);
     this.type = nodes.type.map((index) => strings[index]);
     this.estimates = nodes.estimates;
-    this.size = this.parent.length;
+    this.outside = nodes.outside; // what stands for work under no module, or -1
+    this.size = this.parent.length; // of the recorded nodes; those that stand for several follow
     this.phase = rows.phase.map((index) => strings[index]);
     this.dtype = rows.dtype.map((index) => strings[index]);
     this.rank = (rows.rank ?? []).map((index) => strings[index]);
@@ -53,26 +58,105 @@ class Profile {
     this.sizes = counts.sizes ?? {};
     this.symbolic = Object.keys(this.sizes).length > 0;
     this.columns = {};
-    this.roots = [];
-    this.children = Array.from({ length: this.size }, () => []);
     this.path = new Array(this.size);
-    this.depth = new Array(this.size);
     for (let node = 0; node < this.size; node += 1) {
       const above = this.parent[node];
-      (above < 0 ? this.roots : this.children[above]).push(node);
-      this.depth[node] = above < 0 ? 0 : this.depth[above] + 1;
       const separator = this.kind[node] === MODULE ? "." : " ▸ ";
       this.path[node] = above < 0 ? this.name[node] : this.path[above] + separator + this.name[node];
     }
+    for (const [name, members] of data.repeats) this.fold(members, strings[name], REPEATED);
+    this.costless = new Set();
+    for (const members of this.costlessOperators()) {
+      for (const node of members) this.costless.add(node);
+      if (members.length >= MIN_COSTLESS) this.fold(members, `${members.length} operators without cost`, COSTLESS);
+    }
+    this.arrange();
     this.withoutRows = this.nodesWithoutRows();
     this.top = this.roots.length === 1 ? this.roots[0] : EVERYTHING;
+  }
+
+  /** Puts nodes below a new one that stands for them. */
+  fold(members, name, kind) {
+    const [first] = members;
+    const above = this.parent[first];
+    const separator = kind === REPEATED ? "." : " ▸ ";
+    this.path.push(above < 0 ? name : this.path[above] + separator + name);
+    this.parent.push(above);
+    this.kind.push(kind);
+    this.name.push(name);
+    this.type.push(kind === REPEATED ? this.type[first] : "");
+    for (const node of members) this.parent[node] = this.size;
+    this.size += 1;
+  }
+
+  /** Lists, for each module, its operators that cost nothing at all, such as views. */
+  costlessOperators() {
+    const costs = new Uint8Array(this.size);
+    const names = ["macs", "ops", "transcendentals", "bytes_read", "bytes_written", "sent"];
+    for (const counts of names.map((name) => this.rows[name])) {
+      counts.forEach((count, row) => {
+        if (Array.isArray(count) ? count.length : count) costs[this.rows.node[row]] = 1;
+      });
+    }
+    const found = new Map();
+    this.kind.forEach((kind, node) => {
+      if (kind === MODULE || kind === UNPRICED || kind === REPEATED || costs[node]) return;
+      const above = this.parent[node];
+      if (found.has(above)) found.get(above).push(node);
+      else found.set(above, [node]);
+    });
+    return found.values();
+  }
+
+  /** Lists what is below each node, in order of execution; costless operators and work outside modules come last. */
+  arrange() {
+    this.roots = [];
+    this.children = Array.from({ length: this.size }, () => []);
+    for (let node = 0; node < this.size; node += 1) {
+      const above = this.parent[node];
+      (above < 0 ? this.roots : this.children[above]).push(node);
+    }
+    const place = (node) => (this.kind[node] === REPEATED ? place(this.children[node][0]) : node);
+    const last = (node) => this.kind[node] === COSTLESS || this.costless.has(node) || node === this.outside;
+    for (const nodes of [this.roots, ...this.children]) {
+      nodes.sort((one, other) => last(one) - last(other) || place(one) - place(other));
+    }
+    // Parents first. The recorded nodes alone would be in that order.
+    this.order = [...this.roots];
+    this.depth = new Array(this.size).fill(0);
+    for (const node of this.order) {
+      for (const child of this.children[node]) {
+        this.depth[child] = this.depth[node] + 1;
+        this.order.push(child);
+      }
+    }
+    this.upward = this.order.toReversed();
+  }
+
+  /** Tells whether a node stands for several others, which are below it. */
+  standsForSeveral(node) {
+    return this.kind[node] === REPEATED || this.kind[node] === COSTLESS;
+  }
+
+  /** Lists the modules that a node stands for. */
+  members(node) {
+    return this.kind[node] === REPEATED ? this.children[node] : [node];
+  }
+
+  /** Marks a node and all below it; all nodes for EVERYTHING. */
+  within(root) {
+    const inside = new Uint8Array(this.size).fill(root === EVERYTHING ? 1 : 0);
+    if (root === EVERYTHING) return inside;
+    inside[root] = 1;
+    for (const node of this.order) if (this.parent[node] >= 0 && inside[this.parent[node]]) inside[node] = 1;
+    return inside;
   }
 
   /** Lists the modules in which nothing ran. */
   nodesWithoutRows() {
     const worked = new Uint8Array(this.size);
-    for (let node = this.size - 1; node >= 0; node -= 1) {
-      if (this.kind[node] !== MODULE) worked[node] = 1;
+    for (const node of this.upward) {
+      if (this.isOperator(node)) worked[node] = 1;
       if (worked[node] && this.parent[node] >= 0) worked[this.parent[node]] = 1;
     }
     return [...worked.keys()].filter((node) => !worked[node]);
@@ -88,7 +172,21 @@ class Profile {
   }
 
   isOperator(node) {
-    return node >= 0 && this.kind[node] !== MODULE;
+    return node >= 0 && this.kind[node] !== MODULE && this.kind[node] !== REPEATED;
+  }
+
+  /** Returns the module of an operator, and a module itself. */
+  moduleOf(node) {
+    let found = node;
+    while (this.isOperator(found)) found = this.parent[found];
+    return found;
+  }
+
+  /** Tells whether a node is another one or below it. */
+  isWithin(node, root) {
+    let above = node;
+    while (above >= 0 && above !== root) above = this.parent[above];
+    return root === EVERYTHING || above === root;
   }
 
   below(node) {
@@ -139,19 +237,21 @@ class Profile {
     return value / Number(this.denominator);
   }
 
-  /** Adds up the rows that pass a filter. */
-  totals(passes) {
-    return new Totals(this, passes);
+  /** Adds up the rows of a node and all below it that pass a filter. */
+  totals(passes, root = EVERYTHING) {
+    return new Totals(this, passes, root);
   }
 }
 
-/** The sums, for every node, of the rows that pass a filter: own rows and all rows below. */
+/** The sums, for every node, of the rows below a root that pass a filter: own rows and all rows below. */
 class Totals {
-  constructor(profile, passes) {
-    this.profile = profile;
-    this.rows = [];
+  constructor(profile, passes, root) {
+    Object.assign(this, { profile, root, rows: [] });
     const { phase, dtype, rank } = profile;
-    for (let row = 0; row < phase.length; row += 1) if (passes(phase[row], dtype[row], rank[row])) this.rows.push(row);
+    const inside = profile.within(root);
+    for (let row = 0; row < phase.length; row += 1) {
+      if (inside[profile.rows.node[row]] && passes(phase[row], dtype[row], rank[row])) this.rows.push(row);
+    }
     this.integer = profile.integer.filter((part) => passes(part.phase, null));
     this.present = this.nodesWithRows();
     // Modules that never have rows are there for their parameters, and no filter hides them.
@@ -182,7 +282,7 @@ class Totals {
     const { node } = profile.rows;
     const sums = new Float64Array(size + 1);
     for (const row of this.rows) sums[node[row]] += profile.rowValue(measure, row);
-    for (let each = size - 1; each >= 0; each -= 1) sums[parent[each] < 0 ? size : parent[each]] += sums[each];
+    for (const each of profile.upward) sums[parent[each] < 0 ? size : parent[each]] += sums[each];
     return sums;
   }
 
@@ -193,7 +293,7 @@ class Totals {
   }
 
   addUpExactly(measure) {
-    const { size, parent, rows, terms } = this.profile;
+    const { size, parent, rows, terms, upward } = this.profile;
     const sums = Array.from({ length: size + 1 }, () => new Array(terms.length).fill(0n));
     for (const [field, factor] of Object.entries(MEASURES[measure].of)) {
       for (const row of this.rows) {
@@ -201,7 +301,7 @@ class Totals {
         for (const [term, coefficient] of rows[field][row]) sum[term] += BigInt(factor) * BigInt(coefficient);
       }
     }
-    for (let each = size - 1; each >= 0; each -= 1) {
+    for (const each of upward) {
       const parentSum = sums[parent[each] < 0 ? size : parent[each]];
       sums[each].forEach((coefficient, term) => (parentSum[term] += coefficient));
     }
@@ -215,7 +315,20 @@ class Totals {
   /** Writes a sum for a cell. */
   short(measure, node) {
     if (!this.hasTerms(measure)) return amount(measure, this.value(measure, node));
-    return this.profile.symbolic ? this.full(measure, node) : amount(measure, this.coefficients(measure, node)[0]);
+    if (!this.profile.symbolic) return amount(measure, this.coefficients(measure, node)[0]);
+    const full = this.full(measure, node);
+    return full.length > MAX_EXPRESSION ? this.leadingTerm(measure, node) : full;
+  }
+
+  /** Writes the term of an expression that is largest at the example sizes; the rest is dots. */
+  leadingTerm(measure, node) {
+    const { terms, denominator } = this.profile;
+    const coefficients = this.coefficients(measure, node);
+    const size = (term) => Math.abs(Number(coefficients[term]) * terms[term][1]);
+    const largest = [...coefficients.keys()].reduce((one, other) => (size(other) > size(one) ? other : one));
+    const alone = coefficients.map((coefficient, term) => (term === largest ? coefficient : 0n));
+    const text = expression(alone, terms, denominator);
+    return coefficients.filter((each) => each !== 0n).length > 1 ? `${text} + …` : text;
   }
 
   /** Writes a sum in full. */

@@ -2,27 +2,41 @@
 
 /** Holds which nodes a search finds, and which have a found node below. */
 class Search {
-  constructor(profile, words) {
+  constructor(profile, words, root = EVERYTHING) {
+    const inside = profile.within(root);
     this.words = words.trim().toLowerCase();
     this.found = new Uint8Array(profile.size);
     this.leadsToMatch = new Uint8Array(profile.size);
     this.count = 0;
+    this.operators = new Set();
     const paths = new Array(profile.size);
-    for (let node = 0; node < profile.size; node += 1) {
+    for (const node of profile.order) {
       const above = profile.parent[node];
       paths[node] = profile.path[node].toLowerCase();
       const own = `${profile.name[node]}\n${profile.type[node]}`.toLowerCase();
       // A dotted path matches the node where it ends, not also everything below.
       const ends = paths[node].includes(this.words) && !(above >= 0 && paths[above].includes(this.words));
+      if (!inside[node] || profile.standsForSeveral(node)) continue; // what they stand for counts
       if (own.includes(this.words) || (ends && !profile.isOperator(node))) {
         this.found[node] = 1;
         this.count += 1;
       }
+      if (profile.isOperator(node) && (this.found[node] || this.isInMatch(profile, node))) this.operators.add(profile.name[node]);
     }
-    for (let node = profile.size - 1; node >= 0; node -= 1) {
+    for (const node of profile.upward) {
       const above = profile.parent[node];
       if (above >= 0 && (this.found[node] || this.leadsToMatch[node])) this.leadsToMatch[above] = 1;
     }
+  }
+
+  /** Tells whether a node is in a module that is found. */
+  isInMatch(profile, node) {
+    return profile.ancestry(node).some((each) => this.found[each]);
+  }
+
+  /** Tells whether an operator is found, or runs in a module that is. */
+  findsOperator(name) {
+    return this.operators.has(name);
   }
 }
 

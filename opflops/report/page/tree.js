@@ -6,6 +6,11 @@ const SPARE_ROWS = 12; // rendered beyond both edges of the view
 const MIN_FIRST_ROWS = 12; // at first, levels are opened at least until so many rows are shown
 const MAX_FIRST_ROWS = 40; // at first, further levels are opened as long as no more rows are shown
 const PAGE_STEP = 15;
+const MIN_NAME_WIDTH = 240; // pixels, as the widths that follow
+const SHARE_WIDTH = 116;
+const NUMBER_WIDTH = 78;
+const TERM_WIDTH = 190;
+const FIRST_TO_HIDE = ["calls", "peak", "activations", "transcendentals", "bytes", "saved", "macs", "params", "flops"];
 
 class ModuleTree {
   /**
@@ -23,7 +28,10 @@ class ModuleTree {
     this.search = null;
     this.build();
     scroller.addEventListener("scroll", () => this.render(), { passive: true });
-    new ResizeObserver(() => this.render()).observe(scroller);
+    new ResizeObserver(() => {
+      this.fit();
+      this.render();
+    }).observe(scroller);
   }
 
   build() {
@@ -67,11 +75,22 @@ class ModuleTree {
     this.measure = measure;
     this.cells.setTotals(totals, measure);
     this.scroller.classList.toggle("terms", this.profile.symbolic);
-    const shown = this.columns.filter((name) => !OPTIONAL.has(name) || name === measure);
-    this.scroller.style.setProperty("--columns", shown.length + this.facts.columns.length);
+    this.fit();
     for (const name of this.columns) this.headings.get(name).classList.toggle("chosen", name === measure);
     if (!this.open.size) this.openFirst();
     this.arrange();
+  }
+
+  /** Shows only a node and what is below it. */
+  zoom(root) {
+    this.open.add(root);
+    this.scroller.scrollTop = 0;
+  }
+
+  /** Lists the outermost nodes that are shown. */
+  get tops() {
+    const { root } = this.totals;
+    return root === EVERYTHING || root === this.profile.top ? this.profile.roots : [root];
   }
 
   /** Opens as many levels as fit a screen, or one more if too few rows would be shown. */
@@ -79,12 +98,28 @@ class ModuleTree {
     let level = this.profile.roots;
     let shown = level.length;
     while (level.length) {
-      const next = level.flatMap((node) => this.profile.children[node]);
+      const next = level.flatMap((node) => (this.profile.standsForSeveral(node) ? [] : this.profile.children[node]));
       if (shown >= MIN_FIRST_ROWS && shown + next.length > MAX_FIRST_ROWS) break;
-      for (const node of level) if (this.profile.children[node].length) this.open.add(node);
+      for (const node of level) if (this.profile.children[node].length && !this.profile.standsForSeveral(node)) this.open.add(node);
       shown += next.length;
       level = next;
     }
+  }
+
+  /** Hides the least important columns until names have room. */
+  fit() {
+    if (!this.totals) return;
+    const width = this.profile.symbolic ? TERM_WIDTH : NUMBER_WIDTH;
+    const measures = this.columns.filter((name) => !OPTIONAL.has(name) || name === this.measure);
+    const widths = new Map([...measures.map((name) => [name, name === "calls" ? NUMBER_WIDTH : width]),
+      ...this.facts.columns.map((name) => [name, NUMBER_WIDTH])]);
+    const room = this.scroller.clientWidth - SHARE_WIDTH - MIN_NAME_WIDTH;
+    const hidden = [];
+    for (const name of FIRST_TO_HIDE) {
+      if ([...widths.values()].reduce((sum, each) => sum + each, 0) <= room) break;
+      if (name !== this.measure && widths.delete(name)) hidden.push(name);
+    }
+    this.scroller.dataset.hidden = hidden.join(" ");
   }
 
   /** Redraws under a theme. */
@@ -112,7 +147,7 @@ class ModuleTree {
     this.search = search;
     if (search) {
       this.openInSearch = new Set();
-      for (let node = 0; node < this.profile.size; node += 1) if (search.leadsToMatch[node]) this.openInSearch.add(node);
+      for (const node of this.profile.order) if (search.leadsToMatch[node]) this.openInSearch.add(node);
       this.active = null;
       this.scroller.scrollTop = 0;
     } else if (this.selected !== undefined) {
@@ -202,7 +237,7 @@ class ModuleTree {
       });
     };
     // A node above matches shows only these; below a match everything can be opened.
-    descend(profile.roots, 1, false);
+    descend(this.tops, 1, false);
     this.indices = new Map(this.lines.map((line, index) => [line.node, index]));
     if (!this.indices.has(this.active)) this.active = this.lines.length ? this.lines[0].node : null;
     this.table.setAttribute("aria-rowcount", this.lines.length + 2);
