@@ -24,16 +24,14 @@ def suggest_libraries(name: str) -> str:
     known = {package: _list_names(package) for package in ("torchvision", "timm", "transformers")}
     types = known.pop("transformers")
     exact = [f"{prefix}:{name}" for prefix, names in known.items() if name in names]
-    if exact:
-        return f" Did you mean {join(exact, 'or')}?"
+    similar = [f"{prefix}:{near}" for prefix, names in known.items() for near in nearest(name, names, 1)]
+    if exact or (similar and name not in types):
+        return f" Did you mean {join(exact or similar, 'or')}?"
     if name in types:
         return (
             f" transformers has models of type {name!r}: write one's name on the Hugging Face Hub, as hf:ORG/NAME, or "
             "hf:PATH/config.json."
         )
-    similar = [f"{prefix}:{near}" for prefix, names in known.items() for near in nearest(name, names, 1)]
-    if similar:
-        return f" Did you mean {join(similar, 'or')}?"
     if not types and not any(known.values()):
         return (
             f" For a model of a library, write its name too, as in torchvision:{name}, and install the libraries: "
