@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import nn
@@ -56,13 +57,37 @@ class CountedTarget(NamedTuple):
         return printable(line)
 
 
+_BATCH_NORM_ERROR = "Expected more than 1 value per channel when training"
+"""How PyTorch's batch norm and instance norm refuse a batch of one value."""
+
+
 def count_target(target: Target, options: RunOptions) -> CountedTarget:
     """Make a target's model and count a call.
+
+    A proposed input of batch 1 that batch norm refuses in training is doubled, with a note.
 
     Raises:
         TargetError: The model cannot be made or called; the message says why.
         OpflopsError: It cannot be counted with these options.
     """
+    try:
+        return _count_target(target, options)
+    except TargetError as error:
+        if _BATCH_NORM_ERROR not in str(error.__cause__):
+            raise
+        batch = 2 * target.batch
+        if options.input_specs or options.batch is not None:
+            raise TargetError(
+                f"{str(error).rstrip('.')}. In training, batch norm needs more than one value per channel: give "
+                f"--batch {batch}, or --eval."
+            ) from error.__cause__
+        options.note(
+            f"counted with --batch {batch}, since batch norm in training needs more than one value per channel."
+        )
+        return _count_target(target, replace(options, batch=batch))
+
+
+def _count_target(target: Target, options: RunOptions) -> CountedTarget:
     device = options.device if options.device not in (None, "meta") else "cpu" if options.timing else None
     if device is not None:
         prepared = prepare(target, options, device)

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
 from opflops.cli.arguments import SUBCOMMANDS
+from opflops.cli.library_names import suggest_libraries
 from opflops.errors import TargetError
 from opflops.wording import nearest
 
@@ -52,8 +53,8 @@ def find(text: str, request: ModelRequest) -> Target | Profile:
             "a .pt2 file that torch.export.save wrote."
         )
     if ":" not in text and not text.endswith(".py"):
-        near = nearest(text, SUBCOMMANDS, 1)
-        hint = f" Did you mean opflops {near[0]}?" if near else ""
+        near = [] if "/" in text else nearest(text, SUBCOMMANDS, 1)
+        hint = f" Did you mean opflops {near[0]}?" if near else suggest_libraries(text)
         raise TargetError(
             f"The target {text!r} does not have the form package.module:callable, file.py:callable, torchvision:NAME, "
             f"timm:NAME, hf:NAME, FILE.pt2 or FILE.json.{hint}"

@@ -3,13 +3,17 @@
 import json
 import re
 import sys
+from dataclasses import replace
+from importlib.machinery import PathFinder
 
 import pytest
 import torch
 
 from opflops import Profile
-from opflops.cli import main
+from opflops.cli import library_names, main, targets
+from opflops.cli.call_arguments import CallArguments
 from opflops.cli.inputs import DTYPES, InputSpec, parse
+from opflops.cli.sources import python_code
 from opflops.errors import TargetError
 
 X = "\N{MULTIPLICATION SIGN}"
@@ -439,3 +443,63 @@ def test_an_error_of_a_model_names_the_module_and_the_line(mistaken, project):
         f"In Joined.second (Linear) on input=2{X}3 float32, at joined.py:7 (return self.second(self.first(x))), "
         f"Joined fails on x=2{X}4 float32: RuntimeError: "
     )
+
+
+def test_a_bare_name_of_a_library_model_is_met_with_its_targets(tmp_path, monkeypatch):
+    """A name that a library registers, or one close to it, is suggested as a target, without importing the library."""
+    for package, names in {"torchvision": ("resnet50", "alexnet"), "timm": ("resnet50",)}.items():
+        folder = tmp_path / package / "models"
+        folder.mkdir(parents=True)
+        (tmp_path / package / "__init__.py").write_text("raise SystemError('imported')\n")
+        (folder / "zoo.py").write_text("".join(f"@register_model()\ndef {name}(): ...\n" for name in names))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(library_names, "find_spec", lambda name: PathFinder.find_spec(name, [str(tmp_path)]))
+    assert library_names.suggest_libraries("resnet50") == " Did you mean torchvision:resnet50 or timm:resnet50?"
+    assert library_names.suggest_libraries("alexnt") == " Did you mean torchvision:alexnet?"
+    assert library_names.suggest_libraries("org/model") == " For a model of the Hugging Face Hub, write hf:org/model."
+
+
+def test_a_bare_name_without_the_libraries_is_met_with_the_install_line(monkeypatch):
+    """Where no library is installed, the sentence says how a target is written and what to install."""
+    monkeypatch.setattr(library_names, "find_spec", lambda _: None)
+    assert "torchvision:resnet50" in library_names.suggest_libraries("resnet50")
+    assert "pip install 'opflops[models]'" in library_names.suggest_libraries("resnet50")
+
+
+POOLED = """
+import torch
+from torch import nn
+
+
+class Pooled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        return self.norm(self.conv(x).mean((2, 3), keepdim=True))
+"""
+
+
+def test_a_proposed_input_that_batch_norm_refuses_is_doubled_and_said(project, monkeypatch, capsys):
+    """Batch norm over one value per channel: a proposed batch of 1 becomes 2, with twice 3 x 4 x 8 x 8 macs forward."""
+    (project / "pooled.py").write_text(POOLED, encoding="utf-8")
+
+    def find(text, request):
+        found = python_code.find(text, request)
+        return replace(found, propose_inputs=lambda _, batch: CallArguments((torch.zeros(batch, 3, 8, 8),)))
+
+    monkeypatch.setattr(targets, "find", find)
+    assert main(["pooled.py:Pooled", "--backward", "--format", "json"]) == 0
+    printed = capsys.readouterr()
+    profile = Profile.from_json(printed.out)
+    assert profile.where(phase="forward").total.macs == 2 * 3 * 4 * 8 * 8
+    assert "--batch 2, since batch norm" in printed.err
+
+
+def test_a_given_input_that_batch_norm_refuses_is_kept_and_explained(project, capsys):
+    """The user's own sizes are not changed; the error says which option to give."""
+    (project / "pooled.py").write_text(POOLED, encoding="utf-8")
+    assert main(["pooled.py:Pooled", "--backward", "--input", "1,3,8,8"]) == 2
+    assert "give --batch 2, or --eval." in capsys.readouterr().err
