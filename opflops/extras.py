@@ -46,5 +46,6 @@ def version_of_opflops() -> str:
         if stated := re.search(r'^name = "opflops"\nversion = "(.+)"$', text, re.MULTILINE):
             return stated[1]
         raise MissingExtraError(
-            "opflops is not installed, and no pyproject.toml beside it states its version. Install it: pip install opflops"
+            "opflops is not installed, and no pyproject.toml beside it states its version. "
+            "Install it: pip install opflops"
         ) from None

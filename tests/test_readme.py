@@ -131,7 +131,9 @@ def anchors(markdown):
     """List the anchors that GitHub and PyPI give to the headings of a page."""
     return {
         re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-")
-        for heading in re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", markdown, flags=re.DOTALL | re.M), re.M)
+        for heading in re.findall(
+            r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", markdown, flags=re.DOTALL | re.MULTILINE), re.MULTILINE
+        )
     }
 
 

@@ -45,6 +45,7 @@ def test_a_checkout_that_is_not_installed_has_a_version(monkeypatch):
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "version", not_installed)
+    monkeypatch.setattr(extras, "__file__", str(ROOT / "opflops" / "extras.py"))
     assert extras.version_of_opflops() == VERSION
 
 
