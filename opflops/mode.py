@@ -12,6 +12,7 @@ from opflops.attribution.patching import install_patches, remove_patches
 from opflops.attribution.root_modules import RootModules
 from opflops.attribution.threads import BlockThread, begin_block, counts_here, end_block
 from opflops.dispatch.composite_formulas import intercept_composites
+from opflops.dispatch.displayed_mode import DisplayedMode
 from opflops.dispatch.mode_arguments import (
     IN_INFERENCE_MODE,
     IN_OPERATOR,
@@ -35,6 +36,7 @@ from opflops.pricing.schema_binding import PricingRule
 from opflops.profile.profile import Profile
 from opflops.profile.trace_annotation import keep_recordings
 from opflops.records.arguments import explain_arguments
+from opflops.records.cost_numbers import CostNumbers
 from opflops.torch_internals.mode_stack import (
     inference_mode_changed,
     leave_mode,
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from opflops.pricing.accumulators import Accumulator
     from opflops.pricing.registry import Op
     from opflops.records.cost import Cost, Estimate
+    from opflops.records.display import ReportText
     from opflops.report.text.tables import TableOptions
     from opflops.torch_internals.dispatch import OpOverload
 
@@ -70,7 +73,7 @@ def _take_off_abandoned() -> None:
         mode.leave_stack_late()
 
 
-class OpFlopMode(CallbackMode, metaclass=NeedsInstance):
+class OpFlopMode(CostNumbers, CallbackMode, DisplayedMode, metaclass=NeedsInstance):
     """Count the arithmetic of every operator that runs inside a ``with`` block, for the module that called it.
 
     Results are the same with and without it. Entering the mode starts a new count: two blocks on one object do not add
@@ -376,7 +379,7 @@ class OpFlopMode(CallbackMode, metaclass=NeedsInstance):
         """Return the cost of all floating-point work so far."""
         return self.profile.total
 
-    def table(self, by: str | tuple[str, ...] = "module", **options: Unpack[TableOptions]) -> str:
+    def table(self, by: str | tuple[str, ...] = "module", **options: Unpack[TableOptions]) -> ReportText:
         """Write what has been counted as a table.
 
         Args:

@@ -10,7 +10,7 @@ def absent(what, reason):
     """End a test that needs something which is not there; continuous integration requires all of it.
 
     Args:
-        what: ``"browser"``, ``"mermaid"``, ``"models"``, ``"plot"`` or ``"speedscope"``.
+        what: ``"browser"``, ``"frames"``, ``"mermaid"``, ``"models"``, ``"notebook"``, ``"plot"`` or ``"speedscope"``.
         reason: What is missing.
     """
     if what in os.environ.get("OPFLOPS_REQUIRE", "").split(","):

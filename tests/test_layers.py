@@ -36,7 +36,7 @@ INNER_LAYERS = {
         ["notes"],
         ["text"],
         ["files"],
-        ["page", "plots"],
+        ["page", "plots", "notebook"],
         ["__init__"],
     ],
 }

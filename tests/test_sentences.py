@@ -35,6 +35,7 @@ from opflops.profile.gathering import combine_ranks
 X = torch.ones(2, 4)
 NET = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
 PROFILE = count(NET, X)
+CHANGE = PROFILE.diff(Profile())
 FORMULAS = count(NET, X, dynamic_shapes=({0: Dim("rows")},))
 GATHERED = combine_ranks({0: PROFILE, 2: PROFILE})
 DEVICE = Device("mine", {"float32": 1e12}, 1e11)
@@ -130,6 +131,29 @@ ENTRY_POINTS = {
     "scaling": (lambda value: FORMULAS.scaling(value), set()),
     "scaling(largest=)": (lambda value: FORMULAS.scaling(largest=value), NUMBERS),
     "diff": (lambda value: PROFILE.diff(value), {"a profile"}),
+    "diff().table(?)": (lambda value: CHANGE.table(value), set()),
+    **{
+        f"diff().table({name}=)": (lambda value, name=name: CHANGE.table(**{name: value}), accepted)
+        for name, accepted in (
+            ("measure", set()),
+            ("depth", {"None", *NUMBERS}),
+            ("sort", {"None"}),
+            ("top", {"None", *NUMBERS}),
+            ("tablefmt", set()),
+            ("numbers", set()),
+            ("width", {"None", *NUMBERS}),
+            ("color", FLAGS),
+            ("columns", set()),
+        )
+    },
+    "diff().overview(?)": (lambda value: CHANGE.overview(value), set()),
+    "diff().where(op=)": (lambda value: CHANGE.where(op=value), set()),
+    "diff().at(rows=)": (lambda value: (FORMULAS - PROFILE).at(rows=value), NUMBERS),
+    "* ?": (lambda value: PROFILE * value, {"an int"}),
+    "/ ?": (lambda value: PROFILE * 3 / value, {"an int"}),
+    "to_dataframe": (lambda value: PROFILE.to_dataframe(value), {"None"}),
+    "to_dataframe(backend=)": (lambda value: PROFILE.to_dataframe(backend=value), set()),
+    "load": (Profile.load, set()),
     "from_json": (Profile.from_json, set()),
     "table(?)": (lambda value: PROFILE.table(value), set()),
     "table(op, ?)": (lambda value: PROFILE.table("op", value), set()),
@@ -251,7 +275,7 @@ def state_dict():
         (lambda: annotate(NET, OpFlopMode()), TypeError, ["OpFlopMode", "m.profile"]),
         (lambda: annotate("best.pt", PROFILE), TypeError, ["torch.load('best.pt'"]),
         (lambda: annotate(NET, NET), TypeError, ["Profile", "count(model, x)"]),
-        (lambda: PROFILE.diff("before.json"), TypeError, ["Profile.from_json"]),
+        (lambda: PROFILE.diff("before.json"), TypeError, ["Profile.load"]),
         (lambda: PROFILE.to_html("a/b.html"), TypeError, ["Path('a/b.html').write_text(profile.to_html())"]),
         (lambda: PROFILE.to_html(path="b.html"), TypeError, ["'path'", "Path('b.html').write_text"]),
         (lambda: PROFILE.to_json("p.json"), TypeError, ["'p.json'", "write_text(profile.to_json())"]),
@@ -259,7 +283,7 @@ def state_dict():
         (lambda: PROFILE.to_folded("p.folded"), ValueError, ["'p.folded'", "write_text(profile.to_folded())"]),
         (lambda: PROFILE.to_mermaid("p.mmd"), ValueError, ["write_text(profile.to_mermaid())"]),
         (lambda: PROFILE.table("p.txt"), ValueError, ["write_text(profile.table())"]),
-        (lambda: Profile.from_json("p.json"), ProfileError, ["'p.json'", "read_text()"]),
+        (lambda: Profile.from_json("p.json"), ProfileError, ["'p.json'", "Profile.load"]),
         (lambda: PROFILE.table(top="3"), TypeError, ["top", "'3'", "top=3"]),
         (lambda: PROFILE.table(depth="2"), TypeError, ["depth", "'2'", "depth=2"]),
         (lambda: PROFILE.table(by=None), TypeError, ["None", "by='op'"]),

@@ -7,6 +7,7 @@ import pytest
 import torch
 from test_backward import LINEAR, Net, X, check, macs
 from torch import nn
+from torch.utils import _python_dispatch
 
 from opflops import OpFlopMode, Profile, count
 from opflops.report.notes import uncounted_remark
@@ -282,3 +283,31 @@ def test_a_remark_names_so_many_modules():
     remark = uncounted_remark({**sixteen, "Net.16": 3})
     assert "Net.14 (1 call) and 2 more modules. " in remark
     assert "Net.15" not in remark
+
+
+@pytest.mark.no_outer_mode
+def test_no_flag_stays_after_counts_of_threads_that_overlap():
+    """PyTorch's fake modes put back what they found, so one that ends after another's leaves that one's flags."""
+    first_began, first_ended = threading.Event(), threading.Event()
+
+    class Begins(nn.Linear):
+        def forward(self, x):
+            first_began.set()
+            second_began.wait(10)
+            return super().forward(x)
+
+    class Ends(nn.Linear):
+        def forward(self, x):
+            second_began.set()
+            first_ended.wait(10)
+            return super().forward(x)
+
+    second_began = threading.Event()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(count, Begins(4, 4), torch.ones(1, 4))
+        assert first_began.wait(10)
+        second = pool.submit(count, Ends(4, 4), torch.ones(1, 4))
+        assert first.result().total.macs == 16
+        first_ended.set()
+        assert second.result().total.macs == 16
+    assert not _python_dispatch._is_in_torch_dispatch_mode

@@ -140,6 +140,13 @@ def remove_patches(mode: Any) -> None:
         forget_flags()
 
 
+def repair_flags() -> None:
+    """Repair PyTorch's flags about modes, unless a mode counts: fake modes of several threads end in any order."""
+    with _lock:
+        if not _modes:
+            forget_flags()
+
+
 def _put_originals_back() -> None:
     """Replace our wrappers, and leave the patch of somebody else who replaced one."""
     for owner, name, original, wrapper in reversed(_installed):

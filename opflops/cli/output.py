@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 from opflops.errors import TargetError
+from opflops.report.files.atomic_write import write_atomically
 from opflops.wording import nearest
 
 _ERRORS = "backslashreplace"
@@ -55,29 +55,11 @@ def write(text: str, path: str) -> None:
     Raises:
         TargetError: It cannot be written.
     """
-    target = Path(path).expanduser()
+    whole = text if text.endswith("\n") else f"{text}\n"
     try:
-        if target.exists() and not target.is_file():
-            # A pipe or a device; for a folder, this raises an error.
-            target.write_text(f"{text.rstrip()}\n", encoding="utf-8", errors=_ERRORS)
-            return
-        # A symbolic link stays, and the file that it points to is replaced.
-        target = target.resolve()
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        write_atomically(Path(path).expanduser(), whole.encode("utf-8", errors=_ERRORS))
     except OSError as error:
         raise TargetError(f"{path} cannot be written: {error.strerror or error}.") from error
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors=_ERRORS, newline="") as file:
-            file.write(text if text.endswith("\n") else f"{text}\n")
-        temporary.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
-        temporary.replace(target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise TargetError(f"{path} cannot be written: {error.strerror or error}.") from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def check_writable(path: str) -> None:
@@ -94,12 +76,6 @@ def check_writable(path: str) -> None:
         raise TargetError(f"{path} cannot be written: there is no folder {folder}.")
     if not os.access(folder, os.W_OK) and not target.exists():
         raise TargetError(f"{path} cannot be written: the folder {folder} is not writable.")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def show(text: str) -> None:

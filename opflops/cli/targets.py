@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SOURCES = {"torchvision": "torchvision_models", "timm": "timm_models", "hf": "huggingface"}
 """The files of ``opflops.cli.sources`` by the prefix before the colon."""
 
-_SOURCES_BY_SUFFIX = {".pt2": "exported", ".json": "saved"}
+_SOURCES_BY_SUFFIX = {".pt2": "exported", ".json": "saved", ".json.gz": "saved"}
 EXAMPLE = "opflops.example:SimpleCNN"
 _WEIGHT_SUFFIXES = (".pt", ".pth", ".safetensors", ".bin", ".ckpt")
 
@@ -64,7 +64,7 @@ def find(text: str, request: ModelRequest) -> Target | Profile:
 def is_saved(text: str) -> bool:
     """Tell whether a target names a saved profile, whether or not the file exists."""
     prefix, _, rest = text.partition(":")
-    return text.endswith(".json") and not (prefix in SOURCES and rest)
+    return text.endswith((".json", ".json.gz")) and not (prefix in SOURCES and rest)
 
 
 def names(source: str, pattern: str | None) -> list[str]:

@@ -347,7 +347,7 @@ class FlopCounterMode:
         targets = {row_name(target): target for target in self.flop_registry}
         removed = {row_name(target) for target in (*own_formulas(), *third_party_formulas())} - targets.keys()
         names: dict[Any, dict[str, None]] = {}
-        for context, op, flops in mode.flops():
+        for context, op, flops in mode.flops_of_modules():
             if op in removed or (op not in targets and is_zero(flops)):
                 continue
             if context not in names:

@@ -178,7 +178,7 @@ class CountingMode(OpFlopMode):
             raise failure
         super().report_unpriced(op, problem, advice)
 
-    def flops(self) -> Iterator[tuple[ModuleContext, str, Any]]:
+    def flops_of_modules(self) -> Iterator[tuple[ModuleContext, str, Any]]:
         """Yield modules, each with an operator and its FLOPs: by its formula, or two for each multiply-accumulate."""
         by_formula = self.formulas.row_names
         for accumulator in self.accumulators:

@@ -125,7 +125,8 @@ def count(
             ``parallelize_module`` and other DTensors are counted as this rank.
         TimeLimitError: The count took longer than ``time_limit``.
     """
-    from opflops.counting.call_options import (  # noqa: PLC0415 - keeps the import of opflops fast
+    from opflops.attribution.patching import repair_flags  # noqa: PLC0415 - keeps the import of opflops fast
+    from opflops.counting.call_options import (  # noqa: PLC0415 - as above
         check_callable,
         check_options,
         merge_keywords,
@@ -169,5 +170,8 @@ def count(
 
         counting = partial(count_symbolically, call, dynamic_shapes)
     call.make_mode()  # imports the formulas, outside the time limit
-    with explained_errors(call, given), limited_time(time_limit, call.name, lambda: call.mode):
-        return counting()
+    try:
+        with explained_errors(call, given), limited_time(time_limit, call.name, lambda: call.mode):
+            return counting()
+    finally:
+        repair_flags()

@@ -14,6 +14,7 @@ from opflops.counting.example_inputs import resize_inputs
 from opflops.counting.fake_call import CPU, META
 from opflops.counting.size_search import Needs, SizeSearch
 from opflops.errors import DimensionError, ModelError, OpflopsError, causes_of, raised_by_signal_handler
+from opflops.records.display import repr_text
 from opflops.records.fit import Fit, format_bytes
 from opflops.torch_internals.fake_tensors import exceeds_size_limit
 from opflops.wording import format_error
@@ -64,6 +65,9 @@ class LargestSize:
     is_exact: bool
     multiple: int
     counts: int
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return repr_text(self, include, exclude)
 
     @property
     def memory(self) -> Memory:

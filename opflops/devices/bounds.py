@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.errors import ProfileError
 from opflops.records.algebra import as_int
+from opflops.records.display import repr_html
 from opflops.records.rows import check_concrete, group_rows
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ class Bound(NamedTuple):
     seconds: float
     measured: float | None
     untimed: int = 0
+
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
     @property
     def limit(self) -> str:

@@ -20,6 +20,13 @@ _NAMED_DIFFERENCES = 3
 
 def format_plan(plan: Plan) -> str:
     """Write the classes of ranks with what each rank does, the whole, and what ranks send, by group."""
+    heading, sheets, sentences = plan_parts(plan)
+    tables = [part for sheet in sheets for part in ("", render(sheet, "simple", color=False))]
+    return to_encodable("\n".join([heading, *tables, "", *wrap_sentences(sentences)]))
+
+
+def plan_parts(plan: Plan) -> tuple[str, list[Sheet], list[str]]:
+    """Return the heading of a plan, its tables, and the sentences below."""
     mesh = " × ".join(f"{name} {size}" for name, size in plan.mesh.items())
     count = plan.ranks
     ranks = f"{count:,} ranks" if count > 1 else join_ranks(plan.classes[0].ranks)
@@ -35,20 +42,19 @@ def format_plan(plan: Plan) -> str:
     labels = [Label(join_ranks(each.ranks)) for each in plan.classes]
     phases = dict.fromkeys(row.phase for each in plan.classes for row in each.profile.rows)
     counted = f": {', '.join(phases)}" if phases else ""
-    lines = [f"Plan of {ranks} (mesh {printable(mesh)}){printable(counted)}", "", _render("each of", labels, columns)]
-    lines += _communication(plan.classes)
+    heading = f"Plan of {ranks} (mesh {printable(mesh)}){printable(counted)}"
+    sheets = [_sheet("each of", labels, columns), *_communication(plan.classes)]
     whole = [_whole(plan)] if count > 1 else []
     differences = _differences(plan.classes, [*zip(*columns.values(), strict=True)])
     sentences = [*whole, *differences, *_how_found(plan), *plan.remarks]
-    return to_encodable("\n".join([*lines, "", *wrap_sentences([printable(each) for each in sentences])]))
+    return heading, sheets, [printable(each) for each in sentences]
 
 
-def _render(heading: str, labels: Sequence[Label], columns: dict[str, list[str]]) -> str:
-    sheet = Sheet(heading, [*labels], [*columns], [*columns.values()], has_total=False)
-    return render(sheet, "simple", color=False)
+def _sheet(heading: str, labels: Sequence[Label], columns: dict[str, list[str]]) -> Sheet:
+    return Sheet(heading, [*labels], [*columns], [*columns.values()], has_total=False)
 
 
-def _communication(classes: Sequence[RankClass]) -> list[str]:
+def _communication(classes: Sequence[RankClass]) -> list[Sheet]:
     """Write what a rank of each class sends, by group, operator and phase; once for those that send the same."""
     sending: dict[tuple[tuple[tuple[str, str, str], int], ...], list[int]] = {}
     for each in classes:
@@ -59,7 +65,7 @@ def _communication(classes: Sequence[RankClass]) -> list[str]:
                 key = row.group, row.op, row.phase
                 sent[key] = sent.get(key, 0) + row.cost.sent
         sending.setdefault(tuple(sent.items()), []).extend(each.ranks)
-    lines: list[str] = []
+    sheets: list[Sheet] = []
     for sends, ranks in sending.items():
         if sends:
             labels = [Label(printable(f"{group}: {op}")) for (group, op, _), _ in sends]
@@ -69,8 +75,8 @@ def _communication(classes: Sequence[RankClass]) -> list[str]:
             }
             who = "each rank" if len(sending) == 1 else f"each of {join_ranks(ranks)}"
             who = join_ranks(ranks) if len(ranks) == 1 else who
-            lines += ["", _render(f"sent by {who}", labels, columns)]
-    return lines
+            sheets.append(_sheet(f"sent by {who}", labels, columns))
+    return sheets
 
 
 def _whole(plan: Plan) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from opflops.distributed.plan_report import format_plan
+from opflops.distributed.plan_report import format_plan, plan_parts
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.profile.argument_checks import check_profile
 from opflops.profile.communication import Communication
@@ -13,6 +13,7 @@ from opflops.profile.gathering import combine_ranks
 from opflops.records.arguments import describe, explain_methods, no_advice
 from opflops.records.communication import traffic_of
 from opflops.records.cost import ZERO
+from opflops.records.display import Displayed
 from opflops.records.imbalance import Imbalance
 from opflops.wording import join_ranks
 
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
     from opflops.profile.profile import Profile
     from opflops.records.cost import Cost
     from opflops.records.memory import Memory
+    from opflops.report.notebook import Limits, Part
 
 
 @dataclass(frozen=True)
-class RankClass:
+class RankClass(Displayed):
     """Hold ranks that do the same work, and what each of them does.
 
     Attributes:
@@ -37,6 +39,12 @@ class RankClass:
     ranks: tuple[int, ...]
     run: tuple[int, ...]
     profile: Profile
+
+    def _notebook_parts(self, _limits: Limits) -> list[Part]:
+        from opflops.report.notebook import Notes, facts_of  # noqa: PLC0415 - keeps import opflops fast
+
+        cost = self.profile.total
+        return [facts_of(self), Notes(["Each of these ranks:"]), facts_of(cost, "cost")]
 
     def __len__(self) -> int:
         return len(self.ranks)
@@ -53,7 +61,7 @@ class RankClass:
 
 @explain_methods(no_advice, ProfileArgumentError)
 @dataclass(frozen=True)
-class Plan:
+class Plan(Displayed):
     """Hold what the ranks of a cluster compute, hold and send; printing it shows a report.
 
     Attributes:
@@ -175,6 +183,12 @@ class Plan:
 
     def __str__(self) -> str:
         return format_plan(self)
+
+    def _notebook_parts(self, _limits: Limits) -> list[Part]:
+        from opflops.report.notebook import Grid, Notes  # noqa: PLC0415 - keeps import opflops fast
+
+        heading, sheets, sentences = plan_parts(self)
+        return [Notes([heading]), *map(Grid, sheets), Notes(sentences)]
 
     def _numbered(self) -> list[tuple[int, RankClass]]:
         """List all ranks in order, each with its class."""

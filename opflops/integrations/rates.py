@@ -13,6 +13,7 @@ from opflops.devices import Device, device
 from opflops.errors import OpflopsError, ProfileError, UsageWarning
 from opflops.integrations.step_clock import accelerator_in_use
 from opflops.integrations.step_costs import Work
+from opflops.records.display import repr_html
 
 if TYPE_CHECKING:
     from opflops.profile.profile import Profile
@@ -42,6 +43,9 @@ class Window:
     samples: Any = 0
     model_seconds: float = field(default=0.0, repr=False)
     hardware_seconds: float = field(default=0.0, repr=False)
+
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
     def add(self, work: Work, tokens: Any, samples: Any) -> None:
         """Add a step."""

@@ -13,6 +13,7 @@ from opflops.pricing.registry import registry
 from opflops.pricing.schema_binding import PricingRule
 from opflops.pricing.schemas import overloads_of
 from opflops.records.arguments import check_flag, check_text, describe, explain_arguments
+from opflops.records.display import Verdicts
 from opflops.torch_internals.dispatch import OpOverload, OpOverloadPacket, dispatcher_packets, operator_namespaces
 from opflops.wording import unknown
 
@@ -187,7 +188,7 @@ _NAMESPACES = ("aten", "prims", "quantized", "mkldnn", "onednn", "sparse", "c10d
 _VERDICTS_BY_WEIGHT: tuple[Verdict, ...] = ("unpriced", "formula", "zero", "decomposes")
 
 
-def coverage(*namespaces: str) -> dict[str, str]:
+def coverage(*namespaces: str) -> Verdicts:
     """List every operator packet that the dispatcher knows, and how it is priced.
 
     Args:
@@ -204,7 +205,7 @@ def coverage(*namespaces: str) -> dict[str, str]:
     """
     for given in namespaces:
         _check_namespace(given)
-    return verdicts_of(*namespaces)
+    return Verdicts(verdicts_of(*namespaces))
 
 
 def verdicts_of(*namespaces: str) -> dict[str, str]:

@@ -17,6 +17,7 @@ from opflops.records.algebra import substitute
 from opflops.records.arguments import check_text, explain_arguments
 from opflops.records.cost import ZERO, Cost
 from opflops.records.dimensions import example_sizes
+from opflops.records.display import ReportText
 from opflops.records.rows import ancestry
 from opflops.report.files.counts import MEASURES as ALL_MEASURES
 from opflops.report.files.counts import SECONDS, check_measure
@@ -49,7 +50,7 @@ def annotate(
     root: str | None = None,
     measure: str = "flops",
     numbers: Literal["scaled", "exact"] = "scaled",
-) -> str:
+) -> ReportText:
     """Write a model's ``repr`` with the cost of each module, including all below it, at the end of its line.
 
     >>> from opflops import count
@@ -97,7 +98,7 @@ def annotate(
     if numbers not in _FORMATTERS:
         raise ProfileError(f"numbers must be {' or '.join(map(repr, _FORMATTERS))}, not {numbers!r}.")
     costs = _ModuleCosts(model, profile, root or class_name(model))
-    return "\n".join(_align_comments(_lines(model, costs.root, costs), costs, measure, numbers))
+    return ReportText("\n".join(_align_comments(_lines(model, costs.root, costs), costs, measure, numbers)))
 
 
 @dataclass(frozen=True)

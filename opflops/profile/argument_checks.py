@@ -71,7 +71,7 @@ def check_profile(profile: object, caller: str) -> None:
     if isinstance(getattr(type(profile), "profile", None), property):
         advice = "Pass the mode's profile: m.profile."
     elif isinstance(profile, (str, os.PathLike)):
-        advice = "Read a file with Profile.from_json(pathlib.Path(name).read_text())."
+        advice = "Read a file with Profile.load(name)."
     elif isinstance(profile, nn.Module):
         advice = "Count the model first: count(model, x)."
     else:

@@ -12,6 +12,7 @@ from opflops.records.algebra import as_int
 from opflops.records.arguments import check_count, check_flag, explain_methods, no_advice
 from opflops.records.bottlenecks import LAUNCHES, MODULE, OPERATOR, Bottleneck, Ranking
 from opflops.records.datasheets import split_tf32
+from opflops.records.display import Displayed, ReportText
 from opflops.records.rows import check_concrete, unpriced
 from opflops.report import format_bottlenecks
 from opflops.report.text.collapse import Expansion
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from opflops.devices import Device
     from opflops.records.rows import Row
     from opflops.records.timing import Timing
+    from opflops.report.notebook import Limits, Part
 
 MAX_LAUNCH_SECONDS = 20e-6
 """The longest time of a call that counts as one of launching; PyTorch and a GPU's driver take a few microseconds."""
@@ -37,10 +39,10 @@ _SHOWN = 10
 
 @explain_methods(no_advice, ProfileArgumentError)
 @dataclass(frozen=True)
-class Bottlenecks(Ranking):
+class Bottlenecks(Ranking, Displayed):
     """Hold what takes the time; printing it shows a table of modules and one of operators."""
 
-    def table(self, top: int | None = None) -> str:
+    def table(self, top: int | None = None) -> ReportText:
         """Write a line for each module, and one for each operator, longest time first.
 
         Args:
@@ -50,10 +52,15 @@ class Bottlenecks(Ranking):
             ProfileError: ``top`` is less than 1.
         """
         check_count("top", top)
-        return format_bottlenecks(self, top)
+        return ReportText(format_bottlenecks(self, top))
+
+    def _notebook_parts(self, _limits: Limits) -> list[Part]:
+        from opflops.report.notebook import ranking_parts  # noqa: PLC0415 - keeps import opflops fast
+
+        return ranking_parts(self, _SHOWN)
 
     def __str__(self) -> str:
-        return self.table(_SHOWN)
+        return str(self.table(_SHOWN))
 
 
 class _Part(NamedTuple):

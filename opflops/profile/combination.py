@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from opflops.profile.profile import Profile
+    from opflops.profile.selection import Selection
     from opflops.records.modules import ModuleRecord
     from opflops.records.rows import Row
     from opflops.records.timing import Timing
@@ -36,11 +37,11 @@ def add(first: Profile, second: Profile) -> Profile:
     )
 
 
-def difference(before: Profile, after: Profile) -> Profile:
+def change_between(before: Profile, after: Profile) -> Profile:
     """Return what must be added to a profile to get another; decreases are negative."""
     before, after = _with_common_knowledge(before, after)
     return replace(
-        _combine(before, after, difference),
+        _combine(before, after, change_between),
         rows=row_rules.difference(*map(rows_at_example, (before.rows, after.rows))),
         sites=row_rules.difference(*map(rows_at_example, (before.sites, after.sites))),
         called=tuple(path for path in after.called if path not in before.called),
@@ -71,7 +72,11 @@ def select(profile: Profile, accepts: Callable[[Row], bool], accepts_module: Cal
 
 def where(profile: Profile, below: bool | None, conditions: Mapping[str, Any]) -> Profile:
     """Select rows, as :meth:`opflops.Profile.where` describes it."""
-    selected = selection(profile, below, conditions, "where()")
+    return keep(profile, selection(profile, below, conditions, "where()"), conditions)
+
+
+def keep(profile: Profile, selected: Selection, conditions: Mapping[str, Any]) -> Profile:
+    """Keep what a selection has."""
     if not profile.ranks or "rank" not in conditions:
         return select(profile, selected.has_row, selected.has_module)
     kept = keep_ranks(profile, selected.tests["rank"])
@@ -80,9 +85,22 @@ def where(profile: Profile, below: bool | None, conditions: Mapping[str, Any]) -
 
 def where_not(profile: Profile, below: bool | None, conditions: Mapping[str, Any]) -> Profile:
     """Select the rows that :func:`where` leaves out, as :meth:`opflops.Profile.where_not` describes it."""
+    check_conditions(conditions)
+    return leave_out(profile, selection(profile, below, conditions, "where_not()"), conditions)
+
+
+def check_conditions(conditions: Mapping[str, Any]) -> None:
+    """Check that there are conditions for what to leave out.
+
+    Raises:
+        ProfileError: There is none.
+    """
     if not conditions:
         raise ProfileError(f"where_not() needs one or more of {', '.join(row_rules.KEYS)}; none was given.")
-    selected = selection(profile, below, conditions, "where_not()")
+
+
+def leave_out(profile: Profile, selected: Selection, conditions: Mapping[str, Any]) -> Profile:
+    """Keep what a selection does not have."""
     if profile.ranks and {*conditions} == {"rank"}:
         is_left_out = selected.tests["rank"]
         return keep_ranks(profile, lambda rank: not is_left_out(rank))

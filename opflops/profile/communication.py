@@ -11,16 +11,18 @@ from opflops.profile.method_advice import advise
 from opflops.records.algebra import add_up
 from opflops.records.arguments import explain_methods, no_advice
 from opflops.records.communication import CollectiveTraffic, sent_by_group, traffic_of
+from opflops.records.display import Displayed
 
 if TYPE_CHECKING:
     from opflops.records.rows import Row
+    from opflops.report.notebook import Limits, Part
 
 __all__ = ["CollectiveTraffic", "Communication", "CommunicationQueries"]
 
 
 @explain_methods(no_advice)
 @dataclass(frozen=True)
-class Communication:
+class Communication(Displayed):
     """Hold what was sent to other ranks; printing it shows a table.
 
     Attributes:
@@ -48,6 +50,15 @@ class Communication:
         from opflops.report import format_communication  # noqa: PLC0415 - keeps import opflops fast
 
         return format_communication(self.collectives)
+
+    def _notebook_parts(self, _limits: Limits) -> list[Part]:
+        from opflops.report.notebook import Grid, Notes  # noqa: PLC0415 - keeps import opflops fast
+        from opflops.report.text.communication_table import NOTHING_SENT, communication_sheet  # noqa: PLC0415 - as above
+
+        if not self.collectives:
+            return [Notes([NOTHING_SENT])]
+        sheet, sentences = communication_sheet(self.collectives)
+        return [Grid(sheet), Notes(sentences)]
 
 
 @explain_methods(advise, ProfileArgumentError)

@@ -7,21 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.profile.argument_checks import check_fields, check_module_instance, check_profile
+from opflops.profile.arithmetic import Arithmetic
 from opflops.profile.cases import Case
 from opflops.profile.communication import CommunicationQueries
+from opflops.profile.difference import BothSides
 from opflops.profile.example_counts import modules_at_example, rows_at_example
+from opflops.profile.exchange import Exchange
 from opflops.profile.method_advice import advise
 from opflops.profile.module_queries import ModuleQueries
 from opflops.profile.pictures import Pictures
 from opflops.profile.planning import Planning
 from opflops.profile.rank_queries import RankQueries
 from opflops.profile.rank_records import RankRecord, ranks_at
+from opflops.profile.scaling_queries import ScalingQueries
 from opflops.profile.trace_annotation import TraceAnnotation
 from opflops.profile.utilization_queries import UtilizationQueries
 from opflops.profile.views import Views
 from opflops.records import dimensions as dimension_rules
 from opflops.records import rows
-from opflops.records.arguments import check_count, explain_methods
+from opflops.records.arguments import explain_methods
 from opflops.records.dimensions import Condition, Dimension
 from opflops.records.modules import records_at
 from opflops.records.rows import Row
@@ -32,7 +36,6 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from opflops.profile.scaling import Scaling
     from opflops.records.cost import Cost
     from opflops.records.memory import Memory
     from opflops.records.modules import ModuleRecord
@@ -44,7 +47,17 @@ __all__ = ["Case", "Condition", "Dimension", "Profile", "RankRecord", "Row"]
 @explain_methods(advise, ProfileArgumentError)
 @dataclass(frozen=True)
 class Profile(
-    CommunicationQueries, ModuleQueries, Pictures, Planning, RankQueries, TraceAnnotation, UtilizationQueries, Views
+    Arithmetic,
+    CommunicationQueries,
+    Exchange,
+    ModuleQueries,
+    Pictures,
+    Planning,
+    RankQueries,
+    ScalingQueries,
+    TraceAnnotation,
+    UtilizationQueries,
+    Views,
 ):
     """Hold counted work and answer queries on it; printing it shows the report.
 
@@ -295,64 +308,16 @@ class Profile(
 
         return cost_of if special else general
 
-    def scaling(self, measure: str = "flops", largest: int = 8) -> Scaling:
-        """Compute how the total and the largest modules and operators grow with each dimension.
+    def diff(self, after: Profile) -> Difference:
+        """Return the difference to another profile, ``after - self``; printing it shows both, and what changed.
 
-        >>> import torch
-        >>> from torch.export import Dim
-        >>> from opflops import count
-        >>> layer = torch.nn.TransformerEncoderLayer(64, 4, 256, dropout=0, batch_first=True, bias=False)
-        >>> sizes = {0: Dim("batch"), 1: Dim("seq")}
-        >>> p = count(layer, torch.zeros(2, 16, 64), dynamic_shapes=(sizes,))
-        >>> p.total.macs
-        128*batch*seq**2 + 49152*batch*seq
-        >>> growth = p.scaling("macs")
-        >>> growth.total["seq"]
-        Growth(degree=2, coefficient=128*batch)
-        >>> for name, by_dimension in growth.ops.items():
-        ...     print(name, by_dimension["seq"])
-        aten.mm Growth(degree=1, coefficient=49152*batch)
-        aten._scaled_dot_product_flash_attention_for_cpu Growth(degree=2, coefficient=128*batch)
-        >>> print(growth.crossovers[0])
-        aten._scaled_dot_product_flash_attention_for_cpu overtakes aten.mm at seq = 384
-
-        Here attention costs more than the weight matmuls from a sequence of six times the width on. ``print(growth)``
-        shows all of this as a table, with a line for the total and for each module and operator.
-
-        Args:
-            measure: ``"flops"``, ``"macs"``, ``"ops"``, ``"transcendentals"``, ``"bytes"`` or one of its parts, or
-                ``"sent"``.
-            largest: How many modules, and how many operators, to examine.
-
-        Returns:
-            Degrees and leading coefficients, and the sizes at which one part overtakes another.
-
-        Raises:
-            ProfileError: The counts are numbers, or the measure is unknown.
-        """
-        from opflops.profile.scaling import scaling  # noqa: PLC0415 - keeps import opflops fast
-
-        check_count("largest", largest, otherwise="")
-        return scaling(self.rows, self.dimensions, measure, largest)
-
-    def __add__(self, other: Profile) -> Profile:
-        if not isinstance(other, Profile):
-            return NotImplemented
-        from opflops.profile.combination import add  # noqa: PLC0415 - keeps import opflops fast
-
-        return add(self, other)
-
-    def diff(self, after: Profile) -> Profile:
-        """Return the difference to another profile, row by row and module by module; decreases are negative.
-
-        ``before + before.diff(after)`` has the costs of ``after``. :attr:`modules` lists the modules whose parameters,
-        buffers or calls differ, with how many more they are. It is empty if one of the profiles was read from a file
-        that is older than these.
+        It is a profile of the changes, row by row and module by module, where decreases are negative:
+        ``before + before.diff(after)`` has the costs of ``after``. Its :attr:`modules` lists the modules whose
+        parameters, buffers or calls differ, with how many more they are. It is empty if one of the profiles was read
+        from a file that is older than these.
         """
         check_profile(after, "diff()")
-        from opflops.profile.combination import difference  # noqa: PLC0415 - keeps import opflops fast
-
-        return difference(self, after)
+        return Difference.between(self, after)
 
     def _document(self) -> dict[str, Any]:
         cases = [(sizes, profile._document()) for sizes, profile in self.cases]  # noqa: SLF001 - of this class
@@ -375,7 +340,7 @@ class Profile(
         Raises:
             ProfileError: The text is not a profile, or has a newer schema version.
         """
-        from opflops.report import load  # noqa: PLC0415 - as in scaling()
+        from opflops.report import load  # noqa: PLC0415 - as above
 
         return cls._from_document(**load(text))
 
@@ -389,3 +354,28 @@ class Profile(
 
     def __repr__(self) -> str:
         return f"Profile({len(self.rows)} rows, total={self.total})"
+
+
+class Difference(BothSides, Profile):
+    """Hold what must be added to a profile to get another, as made by ``after - before``; printing it shows both.
+
+    It is a profile whose counts are changes: its rows, its :attr:`total`, :meth:`by` and all else of a profile are what
+    was added, and negative where there is less. :meth:`table` and ``print`` show what it was before, what it is
+    after, and the change, as a number and in percent. It equals a profile with the same changes, as which its JSON is
+    read; save :attr:`before` and :attr:`after` to keep those.
+
+    >>> import torch
+    >>> from opflops import count
+    >>> small, large = (count(torch.nn.Linear(4, n), torch.ones(2, 4)) for n in (3, 5))
+    >>> change = large - small
+    >>> change.total.macs, change.before.total.macs, change.after.total.macs
+    (16, 24, 40)
+
+    Attributes:
+        before: The profile that was subtracted.
+        after: The profile that it was subtracted from.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Profile:  # type: ignore[misc]
+        """Make a plain profile: what dataclasses.replace() changes has nothing before and after."""
+        return Profile(*args, **kwargs)

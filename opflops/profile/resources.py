@@ -13,6 +13,7 @@ from opflops.profile.utilization import PeakTime, Utilization, format_amount
 from opflops.records.algebra import as_int
 from opflops.records.arguments import check_count, check_flag, describe, explain_methods, no_advice
 from opflops.records.datasheets import split_tf32
+from opflops.records.display import Displayed, ReportText
 from opflops.records.rows import check_concrete, total
 from opflops.report import format_facts
 from opflops.report.notes import join_names
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from opflops.records.fit import Fit
     from opflops.records.memory import Memory
     from opflops.records.rows import Row
+    from opflops.report.notebook import Limits, Part
 
 _SECONDS, _HOURS = 3600, 24
 _MAX_NUMBER = 1e100
@@ -33,7 +35,7 @@ _NOT_IN_IT = "Not in it: evaluation, checkpoints, restarts, and time in which de
 
 @explain_methods(no_advice, ProfileArgumentError)
 @dataclass(frozen=True)
-class Resources:
+class Resources(Displayed):
     """Hold what a number of steps takes on some devices; printing it shows it with all that was assumed.
 
     Attributes:
@@ -110,12 +112,12 @@ class Resources:
         return None if self.tokens_per_step is None else self.tokens_per_step / self.step_seconds
 
     @property
-    def summary(self) -> str:
+    def summary(self) -> ReportText:
         """Return the steps, the hours and the MFU in one line."""
         least = "at least " if self.lower_bound else ""
         money = "" if self.money is None else f", {_format_money(self.money)} in money"
         how = "measured" if isinstance(self.mfu, Utilization) else "assumed"
-        return (
+        return ReportText(
             f"{self._heading}: {least}{_format_hours(self.hours)}, {_format_quantity(self.device_hours)} device-hours"
             f"{money} (MFU {100 * self.mfu:.3g} %, {how})"
         )
@@ -126,6 +128,14 @@ class Resources:
         return f"{self.steps:,} step{'s' if self.steps > 1 else ''} on {many}{self.device.name}"
 
     def __str__(self) -> str:
+        return format_facts(self._heading, self._facts(), self._assumptions())
+
+    def _notebook_parts(self, _limits: Limits) -> list[Part]:
+        from opflops.report.notebook import Facts, Notes  # noqa: PLC0415 - keeps import opflops fast
+
+        return [Facts(self._heading, self._facts()), Notes(self._assumptions())]
+
+    def _facts(self) -> dict[str, str]:
         least = "at least " if self.lower_bound else ""
         facts = {
             "step": f"{least}{duration(self.step_seconds)}",
@@ -139,7 +149,7 @@ class Resources:
             facts["tokens"] = f"{scaled(self.tokens)}, {_format_quantity(self.tokens_per_second)} in a second"
         if self.fit is not None:
             facts["memory"] = str(self.fit)
-        return format_facts(self._heading, facts, self._assumptions())
+        return facts
 
     def _assumptions(self) -> list[str]:
         shared = f", which the {self.devices:,} devices share" if self.devices > 1 else ""

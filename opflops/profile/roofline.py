@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opflops.devices import device as find_device
 from opflops.devices.bounds import bound_groups
@@ -11,6 +11,7 @@ from opflops.errors import ProfileArgumentError
 from opflops.profile.device_time import HFU, MFU, devices_sharing, measured_time, utilization
 from opflops.records.arguments import check_count, check_flag, explain_methods, keys_of, no_advice
 from opflops.records.datasheets import split_tf32
+from opflops.records.display import Displayed, ReportText
 from opflops.report import format_roofline_table
 from opflops.report.timing_notes import sum_over_ranks
 
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
     from opflops.profile.utilization import Utilization
     from opflops.records.rows import Row
     from opflops.records.timing import Timing
+    from opflops.report.notebook import Limits, Part
 
 
 @explain_methods(no_advice, ProfileArgumentError)
 @dataclass(frozen=True)
-class Roofline:
+class Roofline(Displayed):
     """Hold lower bounds on the times of the parts of a profile; printing it shows a table.
 
     Attributes:
@@ -51,7 +53,7 @@ class Roofline:
     utilizations: tuple[Utilization, ...] = ()
     ranks: int = 0
 
-    def table(self, top: int | None = None) -> str:
+    def table(self, top: int | None = None) -> ReportText:
         """Write a line for each part, longest time first.
 
         Args:
@@ -61,16 +63,24 @@ class Roofline:
             ProfileError: ``top`` is less than 1.
         """
         check_count("top", top)
-        return format_roofline_table(
-            *(self.device, self.by, self.parts, self.total),
-            tf32=self.tf32,
-            integer=self.integer,
-            top=top,
-            remarks=(*sum_over_ranks(self.ranks), *map(str, self.utilizations)),
+        return ReportText(
+            format_roofline_table(*(self.device, self.by, self.parts, self.total), top=top, **self._options())
         )
 
+    def _options(self) -> dict[str, Any]:
+        remarks = (*sum_over_ranks(self.ranks), *map(str, self.utilizations))
+        return {"tf32": self.tf32, "integer": self.integer, "remarks": remarks}
+
+    def _notebook_parts(self, limits: Limits) -> list[Part]:
+        from opflops.report.notebook import Grid, Notes  # noqa: PLC0415 - keeps import opflops fast
+        from opflops.report.text.roofline_table import MINOR_COLUMNS, roofline_sheet  # noqa: PLC0415 - as above
+
+        parts = (self.device, self.by, self.parts, self.total)
+        sheet, sentences = roofline_sheet(*parts, top=limits.lines - 2, **self._options())
+        return [Grid(sheet, minor=MINOR_COLUMNS), Notes(sentences)]
+
     def __str__(self) -> str:
-        return self.table()
+        return str(self.table())
 
 
 def roofline(

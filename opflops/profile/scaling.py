@@ -11,6 +11,7 @@ from opflops.records.algebra import substitute
 from opflops.records.arguments import check_text
 from opflops.records.cost import Cost, total_of
 from opflops.records.dimensions import example_sizes
+from opflops.records.display import Displayed, repr_html, repr_text
 from opflops.records.growth import crossover_size, degree, is_polynomial, leading_coefficient
 from opflops.records.rows import ancestry
 from opflops.report import format_scaling_table
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from opflops.records.dimensions import Dimension
     from opflops.records.rows import Row
+    from opflops.report.notebook import Limits, Part
 
 MEASURES = ("flops", "macs", "ops", "transcendentals", "bytes", "bytes_read", "bytes_written", "sent")
 _ITSELF = "(itself)"
@@ -37,6 +39,9 @@ class Growth(NamedTuple):
     degree: int | None
     coefficient: Any
 
+    def _repr_html_(self) -> str:
+        return repr_html(self)
+
 
 class Crossover(NamedTuple):
     """Hold the size of a dimension at which one part begins to cost more than another.
@@ -53,12 +58,15 @@ class Crossover(NamedTuple):
     dimension: str
     size: int
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return repr_text(self, include, exclude)
+
     def __str__(self) -> str:
         return f"{self.overtaking} overtakes {self.overtaken} at {self.dimension} = {self.size:,}"
 
 
 @dataclass(frozen=True)
-class Scaling:
+class Scaling(Displayed):
     """Hold how a profile's costs grow with dimensions; printing it shows a table.
 
     Attributes:
@@ -79,10 +87,20 @@ class Scaling:
     counts: dict[str, Any]
 
     def __str__(self) -> str:
-        named = {"total": self.total, **self.modules, **self.ops}
-        counts = {label: self.counts["" if label == "total" else label] for label in named}
         crossovers = ["", *(f"{each}." for each in self.crossovers)] if self.crossovers else []
-        return "\n".join([format_scaling_table(self.measure, named, counts), *crossovers])
+        return "\n".join([format_scaling_table(self.measure, *self._lines()), *crossovers])
+
+    def _lines(self) -> tuple[dict[str, dict[str, Growth]], dict[str, Any]]:
+        """Return the growth and the count of each line of the table."""
+        named = {"total": self.total, **self.modules, **self.ops}
+        return named, {label: self.counts["" if label == "total" else label] for label in named}
+
+    def _notebook_parts(self, _limits: Limits) -> list[Part]:
+        from opflops.report.notebook import Grid, Notes  # noqa: PLC0415 - keeps import opflops fast
+        from opflops.report.text.scaling_table import scaling_sheet  # noqa: PLC0415 - as above
+
+        sheet = scaling_sheet(self.measure, *self._lines())
+        return [Grid(sheet), Notes([f"{each}." for each in self.crossovers])]
 
 
 def scaling(rows: Sequence[Row], dimensions: Sequence[Dimension], measure: str, largest: int) -> Scaling:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.profile.method_advice import advise
 from opflops.records.arguments import explain_methods
+from opflops.records.display import repr_text
 
 if TYPE_CHECKING:
     from opflops.records.cost import Cost
@@ -40,6 +41,9 @@ class AnnotatedTrace:
     calls: int
     cost: Cost
     left_out: Cost
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return repr_text(self, include, exclude)
 
     def __str__(self) -> str:
         from opflops.units import exact  # noqa: PLC0415 - keeps import opflops fast

@@ -6,6 +6,7 @@ from math import fsum, isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.records.datasheets import TF32, Device
+from opflops.records.display import repr_text
 from opflops.units import duration, scaled
 from opflops.wording import printable
 
@@ -72,6 +73,9 @@ class Utilization(float):
     remarks: tuple[str, ...]
     lower_bound: bool
     measured: str
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return repr_text(self, include, exclude)
 
     def __new__(
         cls,

@@ -9,6 +9,7 @@ from opflops.profile.example_counts import modules_at_example, rows_at_example
 from opflops.profile.method_advice import advise, check_no_file, check_options
 from opflops.records import dimensions as dimension_rules
 from opflops.records.arguments import explain_methods, is_file_name
+from opflops.records.display import Displayed, HtmlText, PageText, ReportText
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from opflops.records.rows import Row
     from opflops.records.timing import Timing
     from opflops.report import Symbolic
+    from opflops.report.notebook import Limits, Part
     from opflops.report.page import PageOptions
     from opflops.report.text.tables import OverviewOptions, TableOptions
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @explain_methods(advise, ProfileArgumentError)
-class Views:
+class Views(Displayed):
     """Add views to a profile, the subclass that holds the data."""
 
     rows: tuple[Row, ...]
@@ -45,7 +47,7 @@ class Views:
     timing: Timing | None
     ranks: Sequence[tuple[int, Any]]
 
-    def table(self, by: str | tuple[str, ...] = "module", **options: Unpack[TableOptions]) -> str:
+    def table(self, by: str | tuple[str, ...] = "module", **options: Unpack[TableOptions]) -> ReportText:
         """Write the profile as a table.
 
         Args:
@@ -63,9 +65,10 @@ class Views:
 
         check_options("table", options, TableOptions.__annotations__)
         rows, modules = rows_at_example(self.rows), modules_at_example(self.modules)
-        return table(rows, by, symbolic=self.symbolic, modules=modules, memory=self.memory, **options)
+        text = table(rows, by, symbolic=self.symbolic, modules=modules, memory=self.memory, **options)
+        return HtmlText(text) if options.get("tablefmt") == "html" else ReportText(text)
 
-    def overview(self, **options: Unpack[OverviewOptions]) -> str:
+    def overview(self, **options: Unpack[OverviewOptions]) -> ReportText:
         """Write the report that ``print`` shows: module tree, operators, phases, dtypes, memory, and notes.
 
         Args:
@@ -81,7 +84,9 @@ class Views:
         check_options("overview", options, OverviewOptions.__annotations__)
         rows, modules = rows_at_example(self.rows), modules_at_example(self.modules)
         ranking = self._ranking_to_show()
-        return overview(rows, self.symbolic, modules=modules, memory=self.memory, ranking=ranking, **options)
+        return ReportText(
+            overview(rows, self.symbolic, modules=modules, memory=self.memory, ranking=ranking, **options)
+        )
 
     def to_json(self) -> str:
         """Write the profile as JSON, without loss, with a versioned schema.
@@ -109,7 +114,7 @@ class Views:
 
         return dump(self._document())
 
-    def to_csv(self, of: str = "rows") -> str:
+    def to_csv(self, of: str = "rows") -> ReportText:
         """Write comma-separated values under a versioned header.
 
         Args:
@@ -126,9 +131,9 @@ class Views:
         writers = {"rows": csv_rows, "modules": csv_modules}
         if of not in writers:
             raise ProfileError(f"to_csv(of=...) must be {' or '.join(map(repr, writers))}, not {of!r}.")
-        return writers[of](rows_at_example(self.rows), modules_at_example(self.modules), self.memory)
+        return ReportText(writers[of](rows_at_example(self.rows), modules_at_example(self.modules), self.memory))
 
-    def to_folded(self, measure: str = "flops") -> str:
+    def to_folded(self, measure: str = "flops") -> ReportText:
         """Write a line with its own count for each module and operator, in the format of flame graph scripts.
 
         Args:
@@ -141,7 +146,7 @@ class Views:
         check_no_file("to_folded", "measure", measure, "flops")
         from opflops.report import folded  # noqa: PLC0415 - see above
 
-        return folded(rows_at_example(self.rows), measure)
+        return ReportText(folded(rows_at_example(self.rows), measure))
 
     def to_speedscope(self, measure: str = "flops") -> str:
         """Write a file for https://speedscope.app: the same stacks as :meth:`to_folded`, one profile for each phase.
@@ -154,7 +159,7 @@ class Views:
 
         return speedscope(rows_at_example(self.rows), measure)
 
-    def to_mermaid(self, diagram: str = "state") -> str:
+    def to_mermaid(self, diagram: str = "state") -> ReportText:
         """Write a Mermaid diagram.
 
         Args:
@@ -167,9 +172,9 @@ class Views:
         check_no_file("to_mermaid", "diagram", diagram, "state")
         from opflops.report import mermaid  # noqa: PLC0415 - see above
 
-        return mermaid(rows_at_example(self.rows), diagram, self.symbolic)
+        return ReportText(mermaid(rows_at_example(self.rows), diagram, self.symbolic))
 
-    def to_html(self, **options: Unpack[PageOptions]) -> str:
+    def to_html(self, **options: Unpack[PageOptions]) -> PageText:
         """Write an HTML page that needs no network: module tree, icicle, operators, and a roofline for a device.
 
         With times or a device it also shows where to optimize, as :meth:`bottlenecks` does.
@@ -185,14 +190,16 @@ class Views:
         check_options("to_html", options, PageOptions.__annotations__)
         rows = rows_at_example(self.rows)
         ranking, refusal = self._ranking_on(options.get("device"), tf32=options.get("tf32", False))
-        return page(
-            rows,
-            self.symbolic,
-            modules=self.modules,
-            memory=self.memory,
-            ranking=ranking,
-            refusal=refusal,
-            **options,
+        return PageText(
+            page(
+                rows,
+                self.symbolic,
+                modules=self.modules,
+                memory=self.memory,
+                ranking=ranking,
+                refusal=refusal,
+                **options,
+            )
         )
 
     def roofline(self, device: str | Device, by: str | tuple[str, ...] = "op", *, tf32: bool = False) -> Roofline:
@@ -259,5 +266,12 @@ class Views:
     def _document(self) -> dict[str, Any]:
         raise NotImplementedError
 
+    def _notebook_parts(self, limits: Limits) -> list[Part]:
+        from opflops.report.notebook import overview_parts  # noqa: PLC0415 - see above
+
+        rows, modules = rows_at_example(self.rows), modules_at_example(self.modules)
+        shown: dict[str, Any] = {"modules": modules, "memory": self.memory, "ranking": self._ranking_to_show()}
+        return overview_parts(rows, self.symbolic, limits=limits, **shown)
+
     def __str__(self) -> str:
-        return self.overview()
+        return str(self.overview())

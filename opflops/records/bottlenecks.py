@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from opflops.records.display import repr_html
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -45,6 +47,9 @@ class Bottleneck(NamedTuple):
     measured: bool
     paths: tuple[str, ...] = ()
     within: str = ""
+
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
     @property
     def saving(self) -> float:

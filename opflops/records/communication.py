@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.records.algebra import add_up
+from opflops.records.display import repr_html
 from opflops.records.rows import join_reasons
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ class CollectiveTraffic(NamedTuple):
     calls: int
     sent: Any
     estimate: str
+
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
 
 def traffic_of(rows: Iterable[Row]) -> tuple[CollectiveTraffic, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from opflops.errors import ArgumentError
 from opflops.records.algebra import add_up, canonical, is_expression
 from opflops.records.arguments import describe
+from opflops.records.display import repr_html
 from opflops.wording import nearest
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ class Cost(NamedTuple):
     bytes_read: int = 0
     bytes_written: int = 0
     sent: int = 0
+
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
     @property
     def flops(self) -> int:
@@ -146,6 +150,9 @@ class Estimate(NamedTuple):
 
     cost: Cost
     reason: str
+
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
 
 ZERO = Cost()

@@ -12,6 +12,7 @@ from typing import Any
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.records.arguments import check_text, describe, explain_methods, no_advice
 from opflops.records.device_tables import read_tables
+from opflops.records.display import repr_html
 from opflops.wording import join, nearest
 
 TF32 = "tf32"
@@ -55,6 +56,9 @@ class Device:
     family: str = field(default="", kw_only=True)
     note: str = field(default="", kw_only=True)
     torch_names: tuple[str, ...] = field(default=(), kw_only=True)
+
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
     def __post_init__(self) -> None:
         check_text("name", self.name, "Device('mine', {'float32': 67e12}, 3.35e12)")

@@ -11,6 +11,7 @@ from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.records.algebra import substitute
 from opflops.records.arguments import describe
 from opflops.records.cost import Cost
+from opflops.records.display import repr_html, repr_text
 from opflops.wording import nearest, printable
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ class Dimension(NamedTuple):
     minimum: int = 1
     maximum: int | None = None
 
+    def _repr_html_(self) -> str:
+        return repr_html(self)
+
 
 class Condition(NamedTuple):
     """Hold a condition on sizes under which costs are exact.
@@ -47,6 +51,9 @@ class Condition(NamedTuple):
 
     expression: Any
     reason: str
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return repr_text(self, include, exclude)
 
     def __str__(self) -> str:
         from opflops.records.expressions import format_condition  # noqa: PLC0415 - keeps import opflops fast

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from numbers import Real
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from opflops.errors import ProfileError
 from opflops.records.datasheets import DEVICES, check_bytes
 from opflops.records.datasheets import device as find_device
+from opflops.records.display import repr_text
 from opflops.wording import join
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ class Fit:
     device: str = ""
     allocator: str = ""
     steps_on_cpu: bool = False
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return repr_text(self, include, exclude)
 
     @property
     def fits(self) -> bool:

@@ -8,6 +8,7 @@ from opflops.errors import ProfileError
 from opflops.records.algebra import as_int
 from opflops.records.arguments import check_text
 from opflops.records.cost import Cost
+from opflops.records.display import repr_text
 from opflops.records.rows import check_concrete
 from opflops.wording import join_ranks, unknown
 
@@ -32,6 +33,9 @@ class Imbalance(float):
 
     measure: str
     amounts: Mapping[int, float]
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return repr_text(self, include, exclude)
 
     def __new__(cls, measure: str, amounts: Mapping[int, float]) -> Self:
         """Divide the largest amount by the mean; without any work, ranks are even."""

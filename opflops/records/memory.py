@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.errors import ProfileArgumentError
 from opflops.records.arguments import explain_methods, no_advice
+from opflops.records.display import Displayed, repr_html, repr_text
 from opflops.records.fit import Fit, find_capacity
 from opflops.wording import printable
 
@@ -46,6 +47,9 @@ class LiveBytes(NamedTuple):
         """Return the sum over all categories."""
         return sum(self)
 
+    def _repr_html_(self) -> str:
+        return repr_html(self)
+
 
 _NOTHING = LiveBytes()
 
@@ -66,6 +70,9 @@ class Moment(NamedTuple):
     phase: str
     source: str = ""
     number: int = 0
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return repr_text(self, include, exclude)
 
     def __str__(self) -> str:
         """Write the moment in a few words.
@@ -91,7 +98,7 @@ class Sample(NamedTuple):
 
 @explain_methods(no_advice, ProfileArgumentError)
 @dataclass(frozen=True)
-class Memory:
+class Memory(Displayed):
     """Hold what a block kept in memory on one device, in bytes, by lifetime of storages.
 
     A storage counts once, however many tensors share it, from the operator that made it until nothing refers to it.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.records.algebra import substitute
 from opflops.records.arguments import explain_methods, no_advice
+from opflops.records.display import repr_html
 from opflops.records.rows import ancestry
 
 if TYPE_CHECKING:
@@ -96,6 +97,9 @@ class ModuleRecord:
     shared: tuple[SharedParameter, ...] = ()
     calls: tuple[CallShapes, ...] = ()
 
+    def _repr_html_(self) -> str:
+        return repr_html(self)
+
 
 class ModuleTotals(NamedTuple):
     """Hold what a module and all modules below it have together.
@@ -115,6 +119,9 @@ class ModuleTotals(NamedTuple):
     buffers: int = 0
     buffer_bytes: int = 0
     activations: Any = 0
+
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
 
 def inclusive_totals(records: Iterable[ModuleRecord], rows: Iterable[Row] = ()) -> dict[str, ModuleTotals]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.records.arguments import describe, explain_methods, no_advice
 from opflops.records.cost import ZERO, Cost, total_of
+from opflops.records.display import repr_html
 from opflops.records.timing import add_spreads
 from opflops.wording import nearest
 
@@ -63,6 +64,9 @@ class Row:
     spread: float | None = None
     group: str = ""
     rank: int | None = None
+
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
     @property
     def timed_once(self) -> bool:

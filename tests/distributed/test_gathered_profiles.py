@@ -216,7 +216,7 @@ def test_gathered_profiles_are_compared_rank_by_rank():
     assert (before + run(1)).ranks == ()
 
 
-@pytest.mark.parametrize("combine", [lambda q, p: q + p, lambda q, p: p + q, lambda q, p: p.diff(q)])
+@pytest.mark.parametrize("combine", [lambda q, p: q + p, lambda q, p: p + q, lambda q, p: p.diff(q).change])
 def test_a_process_without_a_rank_is_none(combine):
     """Added to a gathered profile, or taken from it: in the sentence on what was sent, in tables, in errors."""
     row = Row("Net", "Net", "c10d.allreduce_", "forward", "float32", 1, Cost(macs=5, sent=50), group="tp (2)")

@@ -1,13 +1,12 @@
-"""``saved.json``: a profile that ``--format json`` wrote."""
+"""``saved.json``: a profile that ``--format json`` or :meth:`opflops.Profile.save` wrote, also compressed."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opflops.errors import ProfileError, TargetError
 from opflops.profile.profile import Profile
-from opflops.wording import format_error, nearest
+from opflops.report.files.saved_profiles import load_text
 
 if TYPE_CHECKING:
     from opflops.cli.sources import ModelRequest
@@ -19,14 +18,10 @@ def find(text: str, _: ModelRequest) -> Profile:
     Raises:
         TargetError: The file does not exist, or contains no profile.
     """
-    path = Path(text).expanduser()
     try:
-        content = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        near = nearest(path.name, [each.name for each in path.parent.glob("*.json")]) if path.parent.is_dir() else []
-        raise TargetError(f"There is no file {text!r}{f'; did you mean {near[0]}?' if near else '.'}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise TargetError(f"{text} cannot be read: {format_error(error)}.") from error
+        content = load_text(text)
+    except ProfileError as error:
+        raise TargetError(str(error)) from error
     try:
         return Profile.from_json(content)
     except ProfileError as error:

@@ -14,7 +14,7 @@ from opflops.report.files.counts import encode_count
 from opflops.report.text.spreadsheet import spreadsheet_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from opflops.records.memory import Memory
     from opflops.records.modules import ModuleRecord, TensorShape
@@ -92,7 +92,7 @@ def csv_rows(rows: Iterable[Row], modules: Sequence[ModuleRecord] = (), memory: 
     Raises:
         ProfileError: A count is a SymInt.
     """
-    facts = _module_facts(modules, memory)
+    facts = {path: _cells(known) for path, known in _module_facts(modules, memory).items()}
     lines = [facts.pop(row.module, {}) | _row_cells(row) for row in rows]
     nothing = dict.fromkeys((*Cost._fields, "flops", "calls", "activations"), 0)
     idle = [
@@ -124,11 +124,18 @@ def csv_modules(rows: Iterable[Row], modules: Sequence[ModuleRecord] = (), memor
     Raises:
         ProfileError: A count is a SymInt.
     """
+    return _write(MODULE_COLUMNS, map(_cells, module_lines(rows, modules, memory)))
+
+
+def module_lines(
+    rows: Iterable[Row], modules: Iterable[ModuleRecord], memory: Memory | None
+) -> Iterator[dict[str, Any]]:
+    """List the values of the columns that :func:`csv_modules` writes, for each module; what is not known is missing."""
     facts = _module_facts(modules, memory)
     work: dict[str, list[Row]] = {path: [] for path in facts}
     for row in rows:
         work.setdefault(row.module, []).append(row)
-    return _write(MODULE_COLUMNS, (_work_cells(path, own) | facts.get(path, {}) for path, own in work.items()))
+    return (_work_of(path, own) | facts.get(path, {}) for path, own in work.items())
 
 
 def _row_cells(row: Row) -> dict[str, Any]:
@@ -137,48 +144,44 @@ def _row_cells(row: Row) -> dict[str, Any]:
     return _cells(fields | row.cost._asdict()) | _cells({"flops": row.cost.flops})
 
 
-def _work_cells(path: str, rows: Sequence[Row]) -> dict[str, Any]:
-    """Write the floating-point work of a module."""
+def _work_of(path: str, rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the floating-point work of a module."""
     floating = [row for row in rows if row.floating]
     cost = total_of(row.cost for row in floating) if floating else Cost()
     times = [row.seconds for row in floating if row.seconds is not None]
-    return _cells(
-        {
-            "module": path,
-            "module_type": rows[0].module_type if rows else "",
-            "activations": add_up([row.activations for row in floating]),
-            **cost._asdict(),
-            "flops": cost.flops,
-            "seconds": sum(times) if times else None,
-            "spread": add_spreads(*((row.seconds, row.spread) for row in floating)),
-        }
-    )
+    return {
+        "module": path,
+        "module_type": rows[0].module_type if rows else "",
+        "activations": add_up([row.activations for row in floating]),
+        **cost._asdict(),
+        "flops": cost.flops,
+        "seconds": sum(times) if times else None,
+        "spread": add_spreads(*((row.seconds, row.spread) for row in floating)),
+    }
 
 
 def _module_facts(modules: Iterable[ModuleRecord], memory: Memory | None) -> dict[str, dict[str, Any]]:
-    """Write what is known of modules beside their work, by path."""
+    """Return what is known of modules beside their work, by path."""
     found: dict[str, dict[str, Any]] = {
-        record.module: _cells(
-            {
-                "module": record.module,
-                "module_type": record.module_type,
-                "calls": sum(call.calls for call in record.calls),
-                "params": record.parameters,
-                "trainable": record.trainable,
-                "param_bytes": record.parameter_bytes,
-                "buffers": record.buffers,
-                "buffer_bytes": record.buffer_bytes,
-                "shared": ", ".join(f"{each.name} of {each.owner}" for each in record.shared),
-                "input": _format_shapes(call.inputs for call in record.calls),
-                "output": _format_shapes(call.outputs for call in record.calls),
-            }
-        )
+        record.module: {
+            "module": record.module,
+            "module_type": record.module_type,
+            "calls": sum(call.calls for call in record.calls),
+            "params": record.parameters,
+            "trainable": record.trainable,
+            "param_bytes": record.parameter_bytes,
+            "buffers": record.buffers,
+            "buffer_bytes": record.buffer_bytes,
+            "shared": ", ".join(f"{each.name} of {each.owner}" for each in record.shared),
+            "input": _format_shapes(call.inputs for call in record.calls),
+            "output": _format_shapes(call.outputs for call in record.calls),
+        }
         for record in modules
     }
     if memory is not None:
         for path in dict.fromkeys((*found, *memory.saved, *memory.module_peaks)):
             known = found.setdefault(path, {})
-            known |= {"module": _cell(path), "saved": memory.saved.get(path, 0), "peak": memory.module_peaks.get(path)}
+            known |= {"module": path, "saved": memory.saved.get(path, 0), "peak": memory.module_peaks.get(path)}
     return found
 
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     Sizes = tuple[tuple[str, int], ...]
 
-_HOW_TO_READ = "Write Profile.from_json(pathlib.Path(name).read_text())."
+_HOW_TO_READ = "Write Profile.load(name)."
 _FILE_NAME = re.compile(r"[^\n{]*(\.\w+|[/\\][^\n{]*)")
 _MAX_DIMENSIONS = 64
 _TEXTS = ("module", "module_type", "op", "phase", "dtype", "estimate", "site", "group")

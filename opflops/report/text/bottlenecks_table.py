@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from opflops.records.bottlenecks import Bottleneck, Ranking
 
 _OVERVIEW_LINES = 3
-_DROPPED_FIRST = ("own %", "calls", "of the bound", "speed-up", "%")
+MINOR_COLUMNS = ("own %", "calls", "of the bound", "speed-up", "%")
 _MAX_NAMES = 5
+NOTHING_TO_OPTIMIZE = "There is nothing to optimize: no operator takes any time."
 _LOW = 0.1
 """The part of its bound below which an operator is remarked on."""
 
+HOW_TO_SHOW_MORE = "profile.bottlenecks(device) shows all, and what holds each back."
 _REMEDIES = {
     "arithmetic": "prune it, or use a narrower dtype",
     "memory": "fuse operators (torch.compile), or use a narrower dtype",
@@ -41,7 +43,7 @@ def format_bottlenecks(ranking: Ranking, top: int | None = None, width: int | No
         width: In characters; by default the terminal's.
     """
     if not ranking.seconds:
-        sentences = ["There is nothing to optimize: no operator takes any time.", *ranking_notes(ranking)]
+        sentences = [NOTHING_TO_OPTIMIZE, *ranking_notes(ranking)]
         return "\n".join(wrap_sentences(sentences, width))
     tables = _tables(ranking, top, width)
     sentences = [_explain(tables), *ranking_notes(ranking)]
@@ -53,8 +55,7 @@ def format_bottlenecks(ranking: Ranking, top: int | None = None, width: int | No
 def bottleneck_lines(ranking: Ranking, *, width: int | None = None, color: bool = False) -> list[str]:
     """Write the first few modules and operators, for the report that ``print`` shows."""
     tables = _tables(ranking, _OVERVIEW_LINES, width, color=color)
-    more = "profile.bottlenecks(device) shows all, and what holds each back."
-    sentences = [f"{_explain(tables)} {more}", *_left_out(ranking)]
+    sentences = [f"{_explain(tables)} {HOW_TO_SHOW_MORE}", *left_out(ranking)]
     return [*wrap_sentences([basis_note(ranking)], width), "", *_texts(tables), *wrap_sentences(sentences, width)]
 
 
@@ -78,7 +79,7 @@ def ranking_notes(ranking: Ranking, to_choose: str = "Give a device, as in bottl
         *(_limit_notes(ranking) if ranking.device is not None else [f"{to_choose} to see what holds each part back."]),
         *_speed_notes(ranking.operators),
         *ranking.remarks,
-        *_left_out(ranking),
+        *left_out(ranking),
         *([] if ranking.device is None else [device_note(ranking.device, tf32=ranking.tf32)]),
     ]
 
@@ -88,10 +89,7 @@ def _texts(tables: Sequence[FittedTable]) -> list[str]:
 
 
 def _tables(ranking: Ranking, top: int | None, width: int | None, *, color: bool = False) -> list[FittedTable]:
-    return [
-        _table(kind, [each for each in entries if each.seconds], ranking, top, width, color=color)
-        for kind, entries in ((MODULE, ranking.modules), (OPERATOR, ranking.operators))
-    ]
+    return [_table(kind, entries, ranking, top, width, color=color) for kind, entries in _timed_entries(ranking)]
 
 
 def _table(
@@ -103,6 +101,22 @@ def _table(
     *,
     color: bool,
 ) -> FittedTable:
+    sheet = _sheet(kind, entries, ranking, top)
+    return fit(lambda _: sheet, tablefmt="simple", numbers="exact", width=width, color=color, drop=MINOR_COLUMNS)
+
+
+def ranking_sheets(ranking: Ranking, top: int | None) -> tuple[list[Sheet], str]:
+    """Return the tables of modules and of operators, and a sentence that explains their columns."""
+    sheets = [_sheet(kind, entries, ranking, top) for kind, entries in _timed_entries(ranking)]
+    return sheets, _explain(sheets)
+
+
+def _timed_entries(ranking: Ranking) -> list[tuple[str, list[Bottleneck]]]:
+    kinds = ((MODULE, ranking.modules), (OPERATOR, ranking.operators))
+    return [(kind, [each for each in entries if each.seconds]) for kind, entries in kinds]
+
+
+def _sheet(kind: str, entries: Sequence[Bottleneck], ranking: Ranking, top: int | None) -> Sheet:
     shown = entries[:top]
     labels = [Label(_name(each, ranking), 0, kind) for each in shown]
     cells = {
@@ -123,8 +137,7 @@ def _table(
         largest = {"time": duration(hidden[0].seconds), "%": share(hidden[0].share, 1.0)}
         for name, column in cells.items():
             column.append(largest.get(name, ""))
-    sheet = Sheet(kind, labels, list(cells), list(cells.values()), has_total=False)
-    return fit(lambda _: sheet, tablefmt="simple", numbers="exact", width=width, color=color, drop=_DROPPED_FIRST)
+    return Sheet(kind, labels, list(cells), list(cells.values()), has_total=False)
 
 
 def _name(entry: Bottleneck, ranking: Ranking) -> str:
@@ -132,7 +145,7 @@ def _name(entry: Bottleneck, ranking: Ranking) -> str:
     return printable(f"{entry.label} (unpriced)" if missing else entry.label)
 
 
-def _explain(tables: Sequence[FittedTable]) -> str:
+def _explain(tables: Sequence[FittedTable | Sheet]) -> str:
     own = "; own % is the time of no line below it" if any("own %" in each.headers for each in tables) else ""
     return (
         '"half saves" is the part of the whole time that is saved if this part takes half as long. A module counts '
@@ -169,7 +182,7 @@ def _speed_notes(operators: Sequence[Bottleneck]) -> list[str]:
     return sentences
 
 
-def _left_out(ranking: Ranking) -> list[str]:
+def left_out(ranking: Ranking) -> list[str]:
     """Say which operators have no time or only a part of their bound, and what is in these times alone."""
     sentences = []
     if ranking.untimed:

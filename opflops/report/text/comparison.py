@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from opflops.errors import ProfileError
 from opflops.records.dimensions import example_sizes
@@ -101,6 +101,13 @@ class ComparisonOptions:
 DEFAULT = ComparisonOptions()
 
 
+class ComparisonTables(NamedTuple):
+    """Hold the tables of a comparison, each made with numbers in a style, and the sentences below them."""
+
+    sheets: Sequence[Callable[[str], Sheet]]
+    sentences: Sequence[str]
+
+
 @with_gc_disabled
 def format_comparison(named: Mapping[str, ComparedProfile], options: ComparisonOptions = DEFAULT) -> str:
     """Write profiles side by side: their totals, then a line for each key, with ratios to the first profile.
@@ -131,7 +138,7 @@ def format_comparison(named: Mapping[str, ComparedProfile], options: ComparisonO
             columns.append([format_ratio(line.numbers(sizes), side) for line in shown])
         return Sheet(heading, [line.label for line in shown], headers, columns, has_total=has_total)
 
-    return _format_tables(sheet, named, entries, options, first_notes=unknown, drop=("ratio",))
+    return _format_tables(_tables(sheet, named, entries, options, unknown), options, drop=("ratio",))
 
 
 @with_gc_disabled
@@ -153,6 +160,17 @@ def format_difference(
     Raises:
         ProfileError: A key, a measure, an order or a format is unknown.
     """
+    return _format_tables(difference_tables(before, after, options, names=names), options)
+
+
+def difference_tables(
+    before: ComparedProfile,
+    after: ComparedProfile,
+    options: ComparisonOptions = DEFAULT,
+    *,
+    names: tuple[str, str] = ("before", "after"),
+) -> ComparisonTables:
+    """Return the tables of :func:`format_difference`, and the sentences below them."""
     named = {names[0]: before, names[1]: after}
     if len(named) < len(names):
         named = {"before": before, "after": after}
@@ -178,7 +196,7 @@ def format_difference(
         return Sheet(heading, [line.label for line in shown], headers, columns, paint, has_total=has_total)
 
     no_change = _no_change_notes(entries, column_of_measure(options.measure), before, after)
-    return _format_tables(sheet, named, entries, options, first_notes=[*no_change, *unknown])
+    return _tables(sheet, named, entries, options, [*no_change, *unknown])
 
 
 def _unknown_columns(profiles: Sequence[ComparedProfile], measures: Sequence[str]) -> list[Column]:
@@ -259,46 +277,45 @@ def _profile_notes(named: Mapping[str, ComparedProfile]) -> list[str]:
     return [LEGEND, *([f"Ratios and sort order are for {at}."] if at else []), *common, *single]
 
 
-def _format_tables(
+def _tables(
     sheet: Callable[[str, Sequence[ComparedLine], bool, str], Sheet],
     named: Mapping[str, ComparedProfile],
     entries: Sequence[ComparisonNode],
     options: ComparisonOptions,
-    *,
-    first_notes: Sequence[str] = (),
-    drop: Sequence[str] = (),
-) -> str:
-    """Write the totals and the nodes as two tables with numbers of one style, and the notes."""
+    first_notes: Sequence[str],
+) -> ComparisonTables:
+    """Make a table of the totals and one of the nodes."""
     column = column_of_measure(options.measure)
     parts = [
         ("total", list(total_lines(named)), False),
         (options.heading, list(comparison_lines(entries, [*named.values()], column)), True),
     ]
+    sentences = [*first_notes, *_repeat_notes(entries), *_profile_notes(named)]
+    return ComparisonTables([partial(sheet, *part) for part in parts], sentences)
+
+
+def _format_tables(tables: ComparisonTables, options: ComparisonOptions, *, drop: Sequence[str] = ()) -> str:
+    """Write tables with numbers of one style, and the sentences."""
 
     def laid(style: Numbers) -> list[FittedTable]:
         return [
             fit(
-                partial(sheet, *part),
+                sheet,
                 tablefmt=options.tablefmt,
                 numbers=style,
                 width=options.width,
                 color=options.color,
                 drop=drop,
             )
-            for part in parts
+            for sheet in tables.sheets
         ]
 
     found = laid(options.numbers)
     if "scaled" in {each.style for each in found}:
         found = laid("scaled")
-    tables = "\n\n".join(each.text for each in found)
+    texts = "\n\n".join(each.text for each in found)
     if is_markup(options.tablefmt):
-        return tables
+        return texts
     dropped = dict.fromkeys(name for each in found for name in each.dropped)
-    below = [
-        *first_notes,
-        *_repeat_notes(entries),
-        *_profile_notes(named),
-        *(f"Hidden because the terminal is narrow: {name}." for name in dropped),
-    ]
-    return "\n".join([tables, "", *wrap_sentences(below, options.width)])
+    below = [*tables.sentences, *(f"Hidden because the terminal is narrow: {name}." for name in dropped)]
+    return "\n".join([texts, "", *wrap_sentences(below, options.width)])

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from opflops.report.text.keepers import Keeper
 
 _MAX_SAVED = 5
+MINOR_COLUMNS = ("% of peak", "size")
 _EAGER_NOTE = "Memory is of eager execution, by lifetime of storages. What kernels use inside is not seen."
 _UNIT_NOTE = "1 MB = 10**6 bytes."
 _CUDA_NOTE = "Each storage is rounded up to blocks of 512 bytes, as by PyTorch's allocator for CUDA."
@@ -35,6 +36,13 @@ def memory_lines(memory: Memory, fit: str = "", *, width: int | None = None, col
         width: In characters; by default the terminal's.
         color: Whether to write escape codes for a terminal.
     """
+    sheet = memory_sheet(memory)
+    table = fit_table(lambda _: sheet, tablefmt="simple", numbers="exact", width=width, color=color, drop=MINOR_COLUMNS)
+    return "\n".join([table.text, "", *wrap_sentences(memory_sentences(memory, fit), width)]).split("\n")
+
+
+def memory_sheet(memory: Memory) -> Sheet:
+    """Return the table of what was kept in memory."""
     rows = list(_rows(memory))
     labels = [Label(printable(name), depth, MODULE if depth == 0 else KEY) for name, depth, _ in rows]
     columns = [
@@ -42,19 +50,19 @@ def memory_lines(memory: Memory, fit: str = "", *, width: int | None = None, col
         [data_size(number) for *_, number in rows],
         [share(number, memory.peak) for *_, number in rows],
     ]
-    sheet = Sheet(
+    return Sheet(
         f"memory on {printable(memory.device)}", labels, ["bytes", "size", "% of peak"], columns, has_total=False
     )
-    table = fit_table(
-        lambda _: sheet, tablefmt="simple", numbers="exact", width=width, color=color, drop=("% of peak", "size")
-    )
-    sentences = [
+
+
+def memory_sentences(memory: Memory, fit: str = "") -> list[str]:
+    """Say when the peak was, and what bytes of memory mean."""
+    return [
         *([] if memory.at is None else [f"The peak is after {format_moment(memory.at)}."]),
         *(f"{each.device}: peak {format_bytes(each.peak)}{_after(each.at)}." for each in memory.others),
         *([fit] if fit else []),
         *memory_notes(memory),
     ]
-    return "\n".join([table.text, "", *wrap_sentences(sentences, width)]).split("\n")
 
 
 def memory_notes(memory: Memory) -> list[str]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Sizes = Mapping[str, int]
 
 _ROOT, _ITSELF = "(model)", "(itself)"
+_NO_RANK = "(no rank)"
 _MAX_DEPTH = 200
 
 
@@ -210,6 +211,7 @@ def pair_profiles(
     found: dict[tuple[str, ...], list[list[Row]]] = {}
     for module, side, row in placed:
         names = {"module": module.removeprefix(f"{_ROOT}."), "op": operator_of(row)}
+        names["rank"] = _NO_RANK if row.rank is None else str(row.rank)
         value = tuple(names.get(key) or getattr(row, key) or OUTSIDE for key in keys)
         found.setdefault(value, [[] for _ in profiles])[side].append(row)
     return [

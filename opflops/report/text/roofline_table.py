@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from opflops.devices import Device
     from opflops.devices.bounds import Bound
 
-_DROPPED_FIRST = ("flops/byte", "bytes", "%", "flops")
+MINOR_COLUMNS = ("flops/byte", "bytes", "%", "flops")
 _MIN_LABEL_WIDTH = 12
 _BOUND_NOTE = (
     '"at least" is a lower bound: per operator, the larger of flops / peak and bytes / bandwidth, unfused. Integer '
@@ -38,6 +38,25 @@ def format_roofline_table(
     remarks: Sequence[str] = (),
 ) -> str:
     """Write a line for each part that has flops or bytes, longest time first, then the total and notes.
+
+    The arguments are those of :func:`roofline_sheet`.
+    """
+    sheet, sentences = roofline_sheet(device, by, parts, total, tf32=tf32, integer=integer, top=top, remarks=remarks)
+    return "\n".join([to_encodable(_fit_to_screen(sheet)), "", *wrap_sentences(sentences)])
+
+
+def roofline_sheet(
+    device: Device,
+    by: Sequence[str],
+    parts: Sequence[Bound],
+    total: Bound,
+    *,
+    tf32: bool = False,
+    integer: Sequence[str] = (),
+    top: int | None = None,
+    remarks: Sequence[str] = (),
+) -> tuple[Sheet, list[str]]:
+    """Return the table of a roofline, and the sentences below it.
 
     Args:
         device: The device.
@@ -65,11 +84,9 @@ def format_roofline_table(
     lines = [*shown, total]
     labels = [Label(_format_label(part.label)) for part in lines]
     cells = [_format_line(part, total, timed=timed) for part in lines]
-    table = _fit_to_screen(Sheet(" / ".join(by), labels, headers, list(zip(*cells, strict=True))))
     sentences = [*_integer_notes(integer), *_bound_notes([*shown, total]), *remarks]
-    return "\n".join(
-        [to_encodable(table), "", *wrap_sentences([device_note(device, tf32=tf32), _BOUND_NOTE, *sentences])]
-    )
+    sheet = Sheet(" / ".join(by), labels, headers, list(zip(*cells, strict=True)))
+    return sheet, [device_note(device, tf32=tf32), _BOUND_NOTE, *sentences]
 
 
 def _sum_up(parts: Sequence[Bound]) -> Bound:
@@ -90,7 +107,7 @@ def _sum_up(parts: Sequence[Bound]) -> Bound:
 def _fit_to_screen(sheet: Sheet) -> str:
     """Write a table; if it is too wide, without the least important columns."""
     limit = screen_width()
-    for header in _DROPPED_FIRST:
+    for header in MINOR_COLUMNS:
         if natural_width(sheet, "simple") > limit:
             sheet = sheet.without(header)
     overflow = natural_width(sheet, "simple") - limit

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
+from opflops.report.text.sheet import Label, Sheet
 from opflops.units import exact
 from opflops.wording import printable
 
@@ -21,13 +22,22 @@ def format_scaling_table(measure: str, growths: Mapping[str, Mapping[str, Any]],
         growths: By part and by dimension: the degree, None if the count is no polynomial, and the coefficient.
         counts: The count of each part.
     """
+    sheet = scaling_sheet(measure, growths, counts)
+    rows = zip(sheet.texts, *sheet.columns, strict=True)
+    return tabulate(list(rows), headers=[sheet.heading, *sheet.headers], disable_numparse=True)
+
+
+def scaling_sheet(measure: str, growths: Mapping[str, Mapping[str, Any]], counts: Mapping[str, Any]) -> Sheet:
+    """Return the table; the arguments are those of :func:`format_scaling_table`."""
     names = list(next(iter(growths.values())))
-    rows = [
-        [printable(part), *(_format_growth(name, *growth[name]) for name in names), exact(counts[part])]
-        for part, growth in growths.items()
-    ]
-    headers = ["part", *(f"in {name}" for name in names), measure]
-    return tabulate(rows, headers=headers, disable_numparse=True)
+    columns = [[_format_growth(name, *growth[name]) for growth in growths.values()] for name in names]
+    return Sheet(
+        "part",
+        [Label(printable(part)) for part in growths],
+        [*(f"in {name}" for name in names), measure],
+        [*columns, [exact(counts[part]) for part in growths]],
+        has_total=False,
+    )
 
 
 def _format_growth(name: str, degree: int | None, coefficient: Any) -> str:

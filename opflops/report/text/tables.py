@@ -48,11 +48,11 @@ if TYPE_CHECKING:
 
 _NO_RANK = "(no rank)"
 _OVERVIEW_LINES = 40
-_OVERVIEW_OPERATORS = 10
-_OVERVIEW_RANKS = 16
-_MODULES = "module / operator"
+OVERVIEW_OPERATORS = 10
+OVERVIEW_RANKS = 16
+MODULES = "module / operator"
 REPEATS_NOTE = f"{TIMES}N marks N equal modules on one line. It and the lines below it count all N together."
-_HOW_TO_EXPAND = "Show each one with expand=True or --expand."
+HOW_TO_EXPAND = "Show each one with expand=True or --expand."
 _HOW_TO_SHOW_ALL = "with table() or --by module"
 
 
@@ -151,21 +151,21 @@ def table(
     sort = "flops" if sort is None and top is not None else sort
     is_tree, sentences = keys == ("module",), []
     facts = module_facts(modules, memory) if is_tree else {}
-    whole = _total_line(rows, floating, total_facts(facts, memory) if is_tree else None, ranks=symbolic.ranks)
+    whole = total_line(rows, floating, total_facts(facts, memory) if is_tree else None, ranks=symbolic.ranks)
     names = choose_columns(columns, whole.amount, symbolic.timing)
     check_module_columns([*names, sort], keys)
     if is_tree:
         tree = tree_lines(
             floating, depth=depth, sort=sort, sizes=sizes, expand=expand, top=top, facts=facts, columns=names
         )
-        lines, heading = tree.lines, _MODULES
-        sentences = [f"{REPEATS_NOTE} {_HOW_TO_EXPAND}"] if tree.repeated else []
-        sentences += _module_notes(names, tree, modules, memory)
+        lines, heading = tree.lines, MODULES
+        sentences = [f"{REPEATS_NOTE} {HOW_TO_EXPAND}"] if tree.repeated else []
+        sentences += module_notes(names, tree, modules, memory)
     elif keys == ("rank",) and symbolic.ranks:
         found = rank_lines(floating, symbolic.ranks)
         lines, heading = keep_top(found, sort_positions(found, sort, sizes), top), "rank"
     else:
-        lines, heading = _list_lines(floating, keys, sort, sizes, top), " / ".join(keys)
+        lines, heading = list_lines(floating, keys, sort, sizes, top), " / ".join(keys)
     laid = lay_out(
         heading,
         lines,
@@ -234,19 +234,19 @@ def overview(
         return "\n".join([*kept, *wrap_sentences(notes(rows, symbolic), width)])
     sizes = example_sizes(symbolic.dimensions)
     facts = module_facts(modules, memory)
-    whole = _total_line(rows, floating, total_facts(facts, memory), ranks=symbolic.ranks)
+    whole = total_line(rows, floating, total_facts(facts, memory), ranks=symbolic.ranks)
     names = choose_columns(None, whole.amount, symbolic.timing)
     tree = tree_lines(floating, sizes=sizes, max_lines=_OVERVIEW_LINES, expand=expand, facts=facts, columns=names)
-    without_facts = _total_line(rows, floating, ranks=symbolic.ranks)
-    operators = _list_lines(floating, ("op",), "flops", sizes, _OVERVIEW_OPERATORS)
-    parts = [(_MODULES, tree.lines, whole), ("op", operators, without_facts)]
+    without_facts = total_line(rows, floating, ranks=symbolic.ranks)
+    operators = list_lines(floating, ("op",), "flops", sizes, OVERVIEW_OPERATORS)
+    parts = [(MODULES, tree.lines, whole), ("op", operators, without_facts)]
     several = [key for key in ("phase", "dtype") if len(set(map(attrgetter(key), floating))) > 1]
-    parts += [(key, _list_lines(floating, (key,), None, sizes), without_facts) for key in several]
+    parts += [(key, list_lines(floating, (key,), None, sizes), without_facts) for key in several]
 
     if len(symbolic.ranks) > 1:
         by_rank = rank_lines(floating, symbolic.ranks)
-        order = sort_positions(by_rank, "flops" if len(by_rank) > _OVERVIEW_RANKS else None, sizes)
-        parts.append(("rank", keep_top(by_rank, order, _OVERVIEW_RANKS), without_facts))
+        order = sort_positions(by_rank, "flops" if len(by_rank) > OVERVIEW_RANKS else None, sizes)
+        parts.append(("rank", keep_top(by_rank, order, OVERVIEW_RANKS), without_facts))
 
     def laid_out(numbers: Numbers) -> list[FittedTable]:
         timing = symbolic.timing
@@ -260,9 +260,9 @@ def overview(
         # Numbers of one style can be compared between tables.
         laid = laid_out("scaled")
     sentences = [
-        *_shortening_notes(tree),
-        *([f"{REPEATS_NOTE} {_HOW_TO_EXPAND}"] if tree.repeated else []),
-        *_module_notes(names, tree, modules, memory),
+        *shortening_notes(tree),
+        *([f"{REPEATS_NOTE} {HOW_TO_EXPAND}"] if tree.repeated else []),
+        *module_notes(names, tree, modules, memory),
         *_column_notes(laid),
         *notes(rows, symbolic),
     ]
@@ -284,15 +284,17 @@ def _check_layout(expand: object, width: object, *, color: object, bar: object) 
         check_flag("bar", bar)
 
 
-def _total_line(
+def total_line(
     rows: Sequence[Row], floating: Sequence[Row], facts: ModuleFacts | None = None, *, ranks: Sequence[int] = ()
 ) -> Line:
+    """Add up all floating-point rows."""
     return Line(total_label(rows, ranks), Amount(floating, facts), kind=TOTAL)
 
 
-def _list_lines(
+def list_lines(
     rows: Sequence[Row], keys: tuple[str, ...], sort: str | None, sizes: Sizes, top: int | None = None
 ) -> list[Line]:
+    """List a line for each value of some keys of rows, in order; with ``top`` the others are added up."""
     found = []
     for value, part in group_rows(rows, *keys, caller="table(by=…)").items():
         values = value if isinstance(value, tuple) else (value,)
@@ -303,7 +305,7 @@ def _list_lines(
     return keep_top(found, sort_positions(found, sort, sizes), top)
 
 
-def _shortening_notes(modules: TreeLines) -> list[str]:
+def shortening_notes(modules: TreeLines) -> list[str]:
     """Say what the tree hides, and how to show it."""
     if modules.depth is not None:
         return [f"Modules deeper than level {modules.depth} are folded into those above. Show all {_HOW_TO_SHOW_ALL}."]
@@ -312,7 +314,7 @@ def _shortening_notes(modules: TreeLines) -> list[str]:
     return []
 
 
-def _module_notes(
+def module_notes(
     names: Sequence[str], tree: TreeLines, modules: Sequence[ModuleRecord], memory: Memory | None
 ) -> list[str]:
     """Explain the columns of modules, and say why one is blank."""

@@ -1,0 +1,80 @@
+"""Save the JSON of profiles in files, and read it, compressed or not."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from pathlib import Path
+
+from opflops.errors import ProfileArgumentError, ProfileError
+from opflops.records.arguments import describe
+from opflops.report.files.atomic_write import write_atomically
+from opflops.wording import format_error, nearest
+
+_GZIP = b"\x1f\x8b"
+
+
+def save_text(text: str, path: str | os.PathLike[str]) -> None:
+    """Write the JSON of a profile to a file, completely or not at all, compressed if its name ends in ``.gz``.
+
+    Raises:
+        ProfileArgumentError: The path is none.
+        ProfileError: The file cannot be written.
+    """
+    target = _to_path(path, "save()", "save('profile.json')")
+    content = text.encode()
+    if target.suffix.lower() == ".gz":
+        # Without a time in it, equal profiles make equal files.
+        content = gzip.compress(content, mtime=0)
+    if target.is_dir():
+        raise ProfileError(f"{str(target)!r} is a folder. Name a file in it: save({str(target / 'profile.json')!r}).")
+    if not target.parent.is_dir():
+        raise ProfileError(f"{str(target)!r} cannot be written: there is no folder {str(target.parent)!r}. Make it.")
+    try:
+        write_atomically(target, content)
+    except (OSError, ValueError) as error:
+        raise ProfileError(f"{str(target)!r} cannot be written: {_reason(error)}.") from error
+
+
+def load_text(path: str | os.PathLike[str]) -> str:
+    """Read the text of a file, compressed or not, that should have the JSON of a profile.
+
+    Raises:
+        ProfileArgumentError: The path is none.
+        ProfileError: There is no such file, or it is no text.
+    """
+    source = _to_path(path, "load()", "Profile.load('profile.json')")
+    try:
+        content = source.read_bytes()
+        return (gzip.decompress(content) if content.startswith(_GZIP) else content).decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise ProfileError(f"There is no file {str(source)!r}{_suggest(source)}") from error
+    except IsADirectoryError as error:
+        raise ProfileError(f"{str(source)!r} cannot be read: it is a folder. Name a file in it.") from error
+    except UnicodeDecodeError as error:
+        raise ProfileError(f"{str(source)!r} cannot be read: it is no text. Give a file that save() wrote.") from error
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise ProfileError(f"{str(source)!r} cannot be read: {_reason(error)}.") from error
+
+
+def _to_path(path: object, caller: str, example: str) -> Path:
+    if isinstance(path, (str, os.PathLike)) and path != "":
+        name = os.fspath(path)
+        if isinstance(name, str):
+            return Path(name).expanduser()
+    raise ProfileArgumentError(f"{caller} needs the name of a file, as in {example}, not {describe(path)}.")
+
+
+def _suggest(path: Path) -> str:
+    """Name a file beside one that is not there."""
+    try:
+        names = [each.name for pattern in ("*.json", "*.json.gz") for each in path.parent.glob(pattern)]
+    except OSError:
+        names = []
+    near = nearest(path.name, names, 1)
+    return f"; did you mean {near[0]!r}?" if near else "."
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or format_error(error)).rstrip(".")

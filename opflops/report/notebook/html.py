@@ -1,0 +1,200 @@
+"""Write parts as static HTML: every text escaped, below a size, and with a word on what was cut."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from html import escape
+from typing import TYPE_CHECKING
+
+from opflops.report.amounts import MODULE, TOTAL
+from opflops.report.notebook.parts import Facts, Grid, Limits, Markup, Names, Notes, Part
+from opflops.report.notebook.style import STYLE
+from opflops.report.text.sheet import Label, join_header
+from opflops.report.text.terminal import elide, max_width, width_of
+from opflops.wording import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from opflops.report.amounts import Line
+
+MAX_BYTES = 95_000
+"""What is written has fewer bytes, so that a notebook with many cells stays small."""
+
+_LIMITS = (
+    Limits(240, 600, 60_000, 2_000),
+    Limits(120, 300, 30_000, 1_000),
+    Limits(60, 160, 16_000, 400),
+    Limits(30, 80, 8_000, 200),
+    Limits(12, 60, 4_000, 50),
+    Limits(4, 40, 1_000, 10),
+)
+_OPEN_LINES = 36
+_WIDEST_NAME, _WIDEST_CELL = 56, 34
+# What is wider is a formula, or text, and may be broken.
+_WIDEST_NUMBER = 16
+
+
+def write(parts: Callable[[Limits], Sequence[Part]]) -> str:
+    """Write the parts of an object, with tighter limits until they are small enough.
+
+    Args:
+        parts: The parts, given limits.
+    """
+    for limits in _LIMITS:
+        body = "".join(_write_part(part, limits) for part in parts(limits))
+        html = f'<div class="opflops"><style>{STYLE}</style><div class="o">{body}</div></div>'
+        if len(html.encode("utf-8", "replace")) <= MAX_BYTES:
+            break
+    return html
+
+
+def _write_part(part: Part, limits: Limits) -> str:
+    if isinstance(part, (Grid, Notes)):
+        body = _write_grid(part, limits) if isinstance(part, Grid) else _write_notes(part.sentences, limits)
+        return _folded(part.title, body, is_open=part.is_open)
+    if isinstance(part, Facts):
+        return _write_facts(part, limits)
+    if isinstance(part, Names):
+        shown = ", ".join(part.names[: limits.names])
+        more = _more(len(part.names) - limits.names, "name")
+        return _folded(part.title, f"<p>{_text(shown, limits.text)}</p>{more}", is_open=False)
+    if isinstance(part, Markup):
+        too_long = f"The table has {len(part.html):,} characters, too many to show here. Print it, or use top."
+        return f'<div class="w">{part.html}</div>' if len(part.html) <= MAX_BYTES // 2 else _paragraph(too_long)
+    cut = len(part.text) - limits.text
+    return f"<pre>{escape(part.text[: limits.text])}</pre>{_more(cut, 'character')}"
+
+
+def _folded(title: str, body: str, *, is_open: bool) -> str:
+    if not title or not body:
+        return body
+    return f'<details class="c"{" open" * is_open}><summary>{escape(printable(title))}</summary>{body}</details>'
+
+
+def _text(text: str, room: int) -> str:
+    """Escape text, shortened if it is long."""
+    return escape(elide(printable(text), room))
+
+
+def _paragraph(sentence: str, room: int = 10_000) -> str:
+    return f"<p>{_text(sentence, room)}</p>"
+
+
+def _more(number: int, noun: str) -> str:
+    if number <= 0:
+        return ""
+    return _paragraph(f"{number:,} more {noun}{'s' if number > 1 else ''} not shown here; print shows all.")
+
+
+def _write_notes(sentences: Sequence[str], limits: Limits) -> str:
+    shown = [_paragraph(each, 4 * limits.characters) for each in sentences[: limits.lines]]
+    return "".join(shown) + _more(len(sentences) - limits.lines, "sentence")
+
+
+def _write_facts(part: Facts, limits: Limits) -> str:
+    title = f"<h4>{_text(part.title, limits.characters)}</h4>" if part.title else ""
+    facts = list(part.facts.items())
+    rows = [
+        f"<dt>{_text(name, limits.characters)}</dt> <dd>{_lines(value, limits)}</dd> "
+        for name, value in facts[: limits.lines]
+    ]
+    return f"{title}<dl>{''.join(rows)}</dl>{_more(len(facts) - limits.lines, 'line')}"
+
+
+def _lines(value: str, limits: Limits) -> str:
+    lines = value.split("\n")
+    shown = "<br>".join(_text(line, limits.characters) for line in lines[: limits.lines])
+    return shown + (f"<br>… {len(lines) - limits.lines:,} more" if len(lines) > limits.lines else "")
+
+
+def _write_grid(grid: Grid, limits: Limits) -> str:
+    grid, cut = _cut_lines(grid, limits.lines)
+    sheet = grid.sheet
+    columns = zip(_headers(grid), sheet.columns, strict=True)
+    widths = [min(max_width([header, *column]), _WIDEST_CELL) for header, column in columns]
+    names = [2 * label.depth + width_of(elide(label.name, _WIDEST_NAME)) + 2 for label in sheet.labels]
+    name = min(max([width_of(sheet.heading), *names]), _WIDEST_NAME)
+    total = name + sum(widths) + 2 * len(widths) + 2
+    lines = list(_write_lines(grid, widths, limits))
+    header = _header(grid, widths)
+    body = _nest(sheet.labels, lines, opens=grid.is_tree)
+    hidden = [header for header in _headers(grid) if header in grid.minor]
+    narrow = f'<p class="e">Hidden where there is little room: {escape(", ".join(hidden))}.</p>' if hidden else ""
+    kind = "g k" if grid.is_tree else "g"
+    return f'<div class="{kind}" style="--n:{name}ch;width:{total}ch">{header}{body}{narrow}</div>{_more(cut, "line")}'
+
+
+def _headers(grid: Grid) -> list[str]:
+    return [printable(join_header(header)) for header in grid.sheet.headers]
+
+
+def _header(grid: Grid, widths: Sequence[int]) -> str:
+    headers = zip(_headers(grid), widths, strict=True)
+    cells = [_cell(escape(header), width, grid.minor, header) for header, width in headers]
+    return f'<div class="r h"><span class="n">{escape(printable(grid.sheet.heading))}</span>{"".join(cells)}</div>'
+
+
+def _cut_lines(grid: Grid, limit: int) -> tuple[Grid, int]:
+    """Return the grid with its first lines, and its total, and how many lines were left out."""
+    sheet = grid.sheet
+    count = len(sheet.labels)
+    if count <= limit:
+        return grid, 0
+    last = [count - 1] if sheet.has_total else []
+    kept = [*range(limit - len(last)), *last]
+
+    def at(cells: Sequence[str]) -> list[str]:
+        return [cells[position] for position in kept]
+
+    cut = replace(sheet, labels=[sheet.labels[each] for each in kept], columns=[at(each) for each in sheet.columns])
+    shares = [grid.shares[each] for each in kept] if grid.shares else ()
+    return replace(grid, sheet=cut, exact=[at(each) for each in grid.exact], shares=shares), count - len(kept)
+
+
+def _write_lines(grid: Grid, widths: Sequence[int], limits: Limits) -> Iterator[tuple[str, str]]:
+    """Write the name and the cells of each line, with the classes of the line."""
+    sheet, headers = grid.sheet, _headers(grid)
+    exact = grid.exact or sheet.columns
+    for position, label in enumerate(sheet.labels):
+        depth = f' style="--d:{label.depth}"' if label.depth else ""
+        texts = [f'<span class="n"{depth}>{_text(label.name, max(limits.characters, 24))}</span>']
+        for column, (header, width) in enumerate(zip(headers, widths, strict=True)):
+            shown, full = sheet.columns[column][position], exact[column][position]
+            title = f' title="{_text(full, limits.characters)}"' if full != shown else ""
+            share = grid.shares[position] if header == "%" and grid.shares else None
+            texts.append(_cell(_text(shown, limits.characters), width, grid.minor, header, title, share))
+        yield _classes(label, position == len(sheet.labels) - 1 and sheet.has_total), " ".join(texts)
+
+
+def _classes(label: Label | Line, is_total: bool) -> str:
+    if is_total or label.kind == TOTAL:
+        return " t"
+    return " m" if label.kind == MODULE else ""
+
+
+def _cell(text: str, width: int, minor: object, header: str, title: str = "", share: float | None = None) -> str:
+    kinds = [*(["l"] if width > _WIDEST_NUMBER else []), *(["x"] if header in minor else []), *(["s"] if share else [])]  # type: ignore[operator]
+    classes = f' class="{" ".join(kinds)}"' if kinds else ""
+    drawn = f";--s:{100 * min(max(share, 0), 1):.0f}%" if share else ""
+    return f'<span{classes} style="--w:{width}ch{drawn}"{title}>{text}</span>'
+
+
+def _nest(labels: Sequence[Label | Line], lines: Sequence[tuple[str, str]], *, opens: bool) -> str:
+    """Put the lines that are indented further into what folds them away; open as many levels as can be read at once."""
+    depths = [label.depth if opens else 0 for label in labels]
+    deepest = max((d for d in set(depths) if sum(each <= d for each in depths) <= _OPEN_LINES), default=0)
+    html: list[str] = []
+    open_depths: list[int] = []
+    for position, (kind, cells) in enumerate(lines):
+        depth = depths[position]
+        while open_depths and open_depths[-1] >= depth:
+            open_depths.pop()
+            html.append("</details>")
+        if position + 1 < len(lines) and depths[position + 1] > depth:
+            is_open = depth < max(deepest, 1)
+            html.append(f'<details{" open" * is_open}><summary class="r{kind}">{cells}</summary>')
+            open_depths.append(depth)
+        else:
+            html.append(f'<div class="r{kind}">{cells}</div>')
+    return "".join([*html, *("</details>" for _ in open_depths)])
