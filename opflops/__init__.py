@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from opflops.records.cost import Cost, Estimate
     from opflops.records.rows import Row
 
+    __version__: str
+
 __all__ = [
     "ActiveModeError",
     "ArgumentError",
@@ -95,6 +97,9 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value = globals()[name] = import_module("opflops.extras").version_of_opflops()
+        return value
     if name in __all__:
         if name in _MODULES:
             import_module("opflops.extras").import_torch()
@@ -106,4 +111,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})

@@ -1,11 +1,13 @@
-"""Import optional packages when they are needed."""
+"""Import optional packages when they are needed, and tell the version of opflops."""
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
-from importlib import import_module
+from importlib import import_module, metadata
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from opflops.errors import MissingExtraError
@@ -64,3 +66,22 @@ def import_torch() -> None:
     finally:
         if added not in before and isinstance(warnings.filters, list):
             warnings.filters.remove(added)
+
+
+def version_of_opflops() -> str:
+    """Return the version that is installed or, in a checkout that is not, the one that its ``pyproject.toml`` states.
+
+    Raises:
+        MissingExtraError: The package was copied without either, so nothing states its version.
+    """
+    try:
+        return metadata.version("opflops")
+    except metadata.PackageNotFoundError:
+        project = Path(__file__).parent.parent / "pyproject.toml"
+        text = project.read_text(encoding="utf-8") if project.exists() else ""
+        if stated := re.search(r'^name = "opflops"\nversion = "(.+)"$', text, re.MULTILINE):
+            return stated[1]
+        raise MissingExtraError(
+            "opflops is not installed, and no pyproject.toml beside it states its version. "
+            "Install it: pip install opflops"
+        ) from None

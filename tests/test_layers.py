@@ -214,7 +214,7 @@ def test_importing_opflops_imports_nothing_heavy():
 
 def test_importing_the_package_alone_imports_no_torch():
     """A test runner that loads the plugin, or the command line's help, does not wait for it."""
-    code = "import sys, opflops, opflops.integrations.pytest_plugin; print('torch' in sys.modules)"
+    code = "import sys, opflops, opflops.integrations.pytest_plugin; opflops.__version__; print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert found == "False\n"
 

@@ -14,8 +14,14 @@ import pictures
 import pytest
 from required import models
 
+import opflops
+
 README = Path(__file__).parent.parent / "README.md"
 TEXT = README.read_text(encoding="utf-8")
+REPOSITORY = "https://github.com/opflops/opflops"
+FILES, RAW = f"{REPOSITORY}/blob/main/", "https://raw.githubusercontent.com/opflops/opflops/main/"
+# The address of a file: where it stands, its path, and a heading.
+FILE = re.compile(rf"({re.escape(FILES)}|{re.escape(RAW)})([^#]+)(?:#(.+))?$")
 # A file that a block is, or a package whose models it needs.
 BLOCK = re.compile(r"^(?:<!-- (file|needs): (\S+) -->\n)?```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 # What the Python block right above prints; lines may be left out.
@@ -73,7 +79,8 @@ def run(block, folder):
         **os.environ,
         "COLUMNS": "100",
         "PATH": f"{shown.parent}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(README.parent),
+        # The opflops under test, which may be an installed one.
+        "PYTHONPATH": str(Path(opflops.__file__).parent.parent),
     }
     for each in commands:
         command, _, expected = each.partition("\n")
@@ -120,15 +127,66 @@ def test_the_picture_is_what_a_terminal_shows():
     assert pictures.TREE.read_text(encoding="utf-8") == pictures.tree()
 
 
-def test_pictures_and_places_that_it_points_to_are_there():
-    """Relative links lead to files, and those within the page to headings."""
-    headings = {
+def anchors(markdown):
+    """List the anchors that GitHub and PyPI give to the headings of a page."""
+    return {
         re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-")
-        for heading in re.findall(r"^#+ (.*)$", TEXT, re.MULTILINE)
+        for heading in re.findall(
+            r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", markdown, flags=re.DOTALL | re.MULTILINE), re.MULTILINE
+        )
     }
-    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", TEXT):
-        path, _, anchor = target.partition("#")
-        assert (README.parent / path).exists() if path else anchor in headings, target
+
+
+def faults_of_links(text, root):
+    """List the links of a page that lead nowhere on an index of packages, which has the page alone.
+
+    Files of the repository are linked by their whole addresses, pictures by those of their bytes.
+    """
+    faults = []
+    for picture, target in re.findall(r"(!?)\[[^\]]*\]\(([^)\s]+)\)", text):
+        if target.startswith("#"):
+            if target[1:] not in anchors(text):
+                faults.append(f"{target}: no such heading")
+            continue
+        address = FILE.match(target)
+        if address is None:
+            if not target.startswith("https://") or target.startswith(REPOSITORY + "/"):
+                faults.append(f"{target}: not an address of a file")
+            continue
+        path, anchor = root / address[2], address[3]
+        if bool(picture) != (address[1] == RAW):
+            faults.append(f"{target}: {'a picture is not raw' if picture else 'a page is raw'}")
+        elif not path.exists():
+            faults.append(f"{target}: no such file")
+        elif anchor and anchor not in anchors(path.read_text(encoding="utf-8")):
+            faults.append(f"{target}: no such heading in {address[2]}")
+    return faults
+
+
+def test_its_links_lead_somewhere_on_an_index_of_packages():
+    """Its own headings, files of the repository by their whole addresses, and other sites."""
+    assert faults_of_links(TEXT, README.parent) == []
+    assert re.search(rf"\]\({FILES}", TEXT)
+
+
+@pytest.mark.parametrize(
+    ("link", "fault"),
+    [
+        ("[guide](.github/CONTRIBUTING.md)", "not an address of a file"),
+        ("![a page](.github/page.png)", "not an address of a file"),
+        ("[plain](http://example.com)", "not an address of a file"),
+        (f"[tree]({REPOSITORY}/tree/main/opflops)", "not an address of a file"),
+        (f"[gone]({FILES}docs/gone.md)", "no such file"),
+        (f"[figures]({FILES}benchmarks/README.md#no-such-part)", "no such heading in benchmarks/README.md"),
+        ("[below](#no-such-part)", "no such heading"),
+        (f"![a page]({FILES}.github/page.png)", "a picture is not raw"),
+        (f"[a page]({RAW}.github/page.png)", "a page is raw"),
+    ],
+)
+def test_links_that_lead_nowhere_are_found(link, fault):
+    """Relative ones, and those to files, headings and pictures that are not there."""
+    (found,) = faults_of_links(f"# Title\n\n{link}\n", README.parent)
+    assert found.endswith(fault)
 
 
 def test_it_opens_with_the_two_lines_that_install_and_test():

@@ -14,7 +14,7 @@ from opflops.cli.option_wording import name_options
 from opflops.cli.output import silence
 from opflops.distributed.launch import find_launch
 from opflops.errors import OpflopsError, RankError
-from opflops.extras import import_torch
+from opflops.extras import import_torch, version_of_opflops
 from opflops.wording import format_error, printable
 
 if TYPE_CHECKING:
@@ -90,4 +90,4 @@ def _load(name: str) -> Callable[[Any], int]:
 def _version() -> str:
     from importlib.metadata import version  # noqa: PLC0415 - only used here
 
-    return f"opflops {version('opflops')} (torch {version('torch')}, Python {platform.python_version()})"
+    return f"opflops {version_of_opflops()} (torch {version('torch')}, Python {platform.python_version()})"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from opflops.formulas.sizes import native_kernels
 from opflops.torch_internals.dispatch import packet_named
 
 if TYPE_CHECKING:
@@ -82,7 +83,6 @@ _OTHER_NAMESPACES = {
     """,
     "torch_attn": "_varlen_attn _varlen_attn_backward _varlen_attn_out",
     "torch_nn": "_linear_cross_entropy_batch_chunked _linear_cross_entropy_batch_chunked_no_reduction",
-    "_native": "_foreach_mm_native_0 _foreach_mm_native_1 bmm_triton_0",
     "torchvision": "_deform_conv2d_backward deform_conv2d",
     "transformers": "grouped_mm_fallback grouped_mm_fallback_backward",
     "bitsandbytes": "gemm_4bit gemv_4bit int8_linear_matmul int8_mixed_scaled_mm int8_scaled_mm",
@@ -114,7 +114,7 @@ PRODUCT_OPERATORS = tuple(
         "torchao": _TORCHAO,
     }.items()
     for name in names
-)
+) + tuple(native_kernels("_foreach_mm_native", "bmm_triton"))
 """The names of the operators; not each is defined in each release of PyTorch, and some are of other libraries."""
 
 

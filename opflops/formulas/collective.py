@@ -172,6 +172,11 @@ def _gather(
     return _written(output_tensors) + Cost(sent=wire.to_root(input_tensors, root_rank, process_group))
 
 
+def _gather_into_tensor(output_tensor: Tensor, input_tensor: Tensor, process_group: Any, root_rank: int) -> Cost:
+    """The same into one tensor; the other ranks pass an empty one."""
+    return _written(output_tensor) + Cost(sent=wire.to_root(input_tensor, root_rank, process_group))
+
+
 def _all_gather_in_place(output_tensors: Sequence[Sequence[Tensor]], process_group: Any) -> Cost:
     """Send to all others. The tensors of the ranks may differ in size."""
     return Cost(sent=wire.to_others(wire.wire_bytes(output_tensors), ranks_of(process_group)))
@@ -264,6 +269,7 @@ for _operators, _in_place, _unread in (
     (("recv_", "recv_any_source_"), _receive, ("tensors",)),
     (("scatter_",), _scatter, ("output_tensors",)),
     (("gather_",), _gather, ("output_tensors",)),
+    (("gather_into_tensor_",), _gather_into_tensor, ("output_tensor",)),
     (("allgather_",), _all_gather_in_place, ("output_tensors",)),
     (("_allgather_base_",), _all_gather_base, ("output_tensor",)),
     (("allgather_coalesced_",), _all_gather_lists, ("output_lists",)),

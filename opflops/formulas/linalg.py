@@ -24,7 +24,15 @@ from opflops.formulas.lapack import (
     sytrf,
     trtrs,
 )
-from opflops.formulas.sizes import aten, available_packets, multiplies, newer_formula, numel, reduction_ops
+from opflops.formulas.sizes import (
+    aten,
+    available_packets,
+    multiplies,
+    native_kernels,
+    newer_formula,
+    numel,
+    reduction_ops,
+)
 from opflops.pricing.registration import declare_zero, formula
 from opflops.records.cost import Cost, Estimate
 
@@ -220,6 +228,35 @@ def lstsq(self: Tensor, b: Tensor) -> Estimate:
     routines = geqrf(m, n), ormqr(m, columns, n, left=True), trtrs(n, n * columns)
     cost = sum((_factor(self, each) for each in routines), Cost())
     return Estimate(cost, "full rank is assumed; drivers that find the rank do more")
+
+
+def _rebuilt_symmetric(matrices: Tensor, n: int) -> Cost:
+    """``V * s @ V^H``, and the mean of that and its adjoint, which makes it symmetric to the last bit."""
+    # The factors n, and the half, are multiplied as numbers of the dtype of the matrices.
+    return numel(matrices.shape[:-2]) * Cost(macs=n * n * n, ops=n * n * (2 * multiplies(matrices) + 1))
+
+
+def _polar(A: Tensor) -> Estimate:
+    """``U @ V^H`` and ``V * S @ V^H`` of an SVD; a kernel for GPUs that iterates without one counts the same."""
+    m, n = A.shape[-2:]
+    product = Cost(macs=numel(A.shape[:-2]) * m * n * n)
+    return Estimate(svd(A).cost + product + _rebuilt_symmetric(A, n), _ITERATIVE)
+
+
+def _matrix_sqrth(self: Tensor) -> Estimate:
+    """Eigenvalues and vectors; each value is compared with 0, and its root taken; ``V * sqrt(L) @ V^H``."""
+    n, batch = self.shape[-1], numel(self.shape[:-2])
+    # The eigenvalues are real, and a row of complex numbers counts operations in pairs.
+    compared = (n + 1) // 2 if self.is_complex() else n
+    roots = batch * Cost(ops=compared, transcendentals=n)
+    return Estimate(eigh(self).cost + roots + _rebuilt_symmetric(self, n), _ITERATIVE)
+
+
+# PyTorch 2.14 has these. A kernel in the place of aten's has a number, in the order in which they are registered.
+if _packets := available_packets("aten", "linalg_polar"):
+    formula(*_packets, *native_kernels("linalg_polar_native", "linalg_polar_out_native"), dtype_from="A")(_polar)
+if _packets := available_packets("aten", "linalg_matrix_sqrth"):
+    formula(*_packets, dtype_from="self")(_matrix_sqrth)
 
 
 @formula(aten.linalg_matrix_exp)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from opflops.formulas.sizes import aten, newer, packets
+from opflops.formulas.sizes import aten, available_packets, newer, packets
 from opflops.pricing.registration import declare_zero, formula
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost
@@ -33,6 +33,7 @@ declare_zero(
     *packets("_resize_output_ as_strided_ detach_ resize_ resize_as_ set_ squeeze_ t_ transpose_ unsqueeze_"),
     *[aten.set.default, aten.set.source_Storage, aten.set.source_Storage_storage_offset, aten.set.source_Tensor],
     *packets("_test_parallel_materialize record_stream"),
+    *available_packets("aten", "shallow_copy_data_"),  # PyTorch 2.14 has it: it shares the storage as set_ does
     aten._foobar.default,
     no_traffic=True,
 )

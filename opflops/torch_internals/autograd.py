@@ -80,4 +80,7 @@ def _create_graph_flags(frame: Any) -> list[bool]:
 
 def checkpoint_callables() -> list[tuple[Any, str]]:
     """Return the functions that non-reentrant checkpointing passes the checkpointed function to, as owner and name."""
-    return [(torch.utils.checkpoint, "_checkpoint_without_reentrant_generator")]
+    # Since PyTorch 2.14 the older name, kept for others, calls the newer one, and checkpoint() calls that itself.
+    name = "_checkpoint_without_reentrant_generator"
+    newer = f"{name}_impl"
+    return [(torch.utils.checkpoint, newer if hasattr(torch.utils.checkpoint, newer) else name)]

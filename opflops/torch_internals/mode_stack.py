@@ -246,8 +246,9 @@ def _set_flags(*, saved_too: bool = False) -> None:
         value = any(map(sets, modes))
         setattr(_python_dispatch, name, value)
         if name == _FLAGS[-1][0]:
-            set_copy: Any = vars(_python_dispatch)["set_is_in_mode_without_ignore_compile_internals"]
-            set_copy(value)
+            set_copy: Any = vars(_python_dispatch).get("set_is_in_mode_without_ignore_compile_internals")
+            if set_copy is not None:  # PyTorch 2.9 keeps no copy
+                set_copy(value)
 
 
 class _SwappedModes(HasExit):

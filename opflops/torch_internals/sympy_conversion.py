@@ -54,7 +54,8 @@ _STANDARD: dict[type, Callable[..., Any]] = {
     torch_functions.CeilToInt: sympy.ceiling,
     torch_functions.BitwiseFn_bitwise_and: functions()[BITWISE_AND],
     torch_functions.BitwiseFn_bitwise_or: functions()[BITWISE_OR],
-    torch_functions.BitwiseFn_bitwise_xor: functions()[BITWISE_XOR],
+    # PyTorch 2.9 has none.
+    getattr(torch_functions, "BitwiseFn_bitwise_xor", functions()[BITWISE_XOR]): functions()[BITWISE_XOR],
     torch_functions.OpaqueUnaryFn_log2: lambda value: sympy.log(value, 2),
     torch_functions.OpaqueUnaryFn_sqrt: sympy.sqrt,
     torch_functions.Where: lambda condition, then, otherwise: sympy.Piecewise((then, condition), (otherwise, True)),

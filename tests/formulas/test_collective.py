@@ -203,6 +203,17 @@ def test_lists_of_lists():
     assert cost == Cost(bytes_read=4 * 24, bytes_written=4 * 96, sent=passed_on(96))
 
 
+@pytest.mark.skipif(
+    not available_packets("c10d", "gather_into_tensor_"), reason="an older PyTorch has no such operator"
+)
+@pytest.mark.parametrize(("root", "collected", "sent"), [(0, 48, 0), (2, 0, 48)])
+def test_gathering_into_one_tensor(root, collected, sent):
+    """The root writes the twelve elements of all four ranks, and any other rank sends its own."""
+    call = (torch.empty(collected), torch.ones(12), distributed.group.WORLD, root)
+    cost, _, _ = registry.resolve(c10d.gather_into_tensor_.default, {}).charge(None, call, {})
+    assert cost == Cost(bytes_read=48, bytes_written=4 * collected, sent=sent)
+
+
 @pytest.mark.skipif(not available_packets("c10d", "check_for_nan"), reason="an older PyTorch has no such operator")
 def test_looking_for_nan():
     """Each element is compared with itself."""

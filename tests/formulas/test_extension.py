@@ -238,6 +238,17 @@ def test_a_batch_of_products():
     assert cost == Cost(macs=180, bytes_read=4 * (36 + 90), bytes_written=4 * 30)
 
 
+@pytest.mark.parametrize("kernel", ["linalg_polar_native", "linalg_polar_out_native"])
+def test_a_polar_decomposition_on_a_gpu(kernel):
+    """It costs the same as aten's on other devices, whatever number its kernel has."""
+    matrices = torch.ones(4, 5, 3)
+    out = torch.ones(4, 5, 3), torch.ones(4, 3, 3)
+    given = {"U": out[0], "H": out[1]} if "out" in kernel else {}
+    cost = charge(native(kernel), out, matrices, **given)[0]
+    assert (cost.macs, cost.bytes_written) == (4 * (5 * 9 + 27), 4 * 4 * (15 + 9))
+    assert cost == charge(torch.ops.aten.linalg_polar, out, matrices)[0]
+
+
 @needs("semi_structured::cutlass_mm")
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("biased", [False, True])

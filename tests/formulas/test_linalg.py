@@ -222,6 +222,7 @@ def test_the_older_triangular_solver_costs_the_same():
     assert priced(aten.triangular_solve.default, b, a, True, False, True)[0] == Cost(ops=3 * 12)
 
 
+@pytest.mark.skipif(not hasattr(aten, "cholesky"), reason="PyTorch 2.14 has only the newer one")
 def test_the_older_cholesky_costs_the_same():
     """Two names, one factorization, and its helper for solving."""
     assert priced(aten.cholesky.default, symmetric(3))[0] == Cost(ops=14)
@@ -316,6 +317,66 @@ def test_what_depends_on_values_is_an_estimate(function, arguments, macs, ops):
     """Rank, norm and convergence decide, and no price can know them."""
     cost, _ = estimated(function, *arguments)
     assert cost == Cost(macs=macs, ops=ops)
+
+
+def newer_than_2_13(name):
+    return pytest.mark.skipif(not hasattr(torch.linalg, name), reason="this PyTorch has no such operator")
+
+
+@newer_than_2_13("polar")
+@pytest.mark.parametrize(
+    ("shape", "macs", "ops"),
+    [
+        # The SVD of 6 x 3; 6 x 3 by 3 x 3 and 3 x 3 by 3 x 3; nine numbers scaled, added to others and halved
+        ((6, 3), 54 + 27, 972 + 27),
+        ((2, 6, 3), 2 * 81, 2 * 999),
+        ((3, 3), 27 + 27, 594 + 27),
+        ((0, 6, 3), 0, 0),
+    ],
+)
+def test_polar_is_an_svd_and_two_products(shape, macs, ops):
+    """With the mean of a product and its adjoint; in the dtype of the matrix, and the same where results are given."""
+    cost, dtype = estimated(torch.linalg.polar, matrix(*shape)) if 0 not in shape else (Cost(), "float64")
+    assert (cost, dtype) == (Cost(macs=macs, ops=ops), "float64")
+    assert cost_of(torch.linalg.polar, matrix(*shape)) == cost
+    given = torch.empty(shape).double(), torch.empty(*shape[:-2], 3, 3).double()
+    assert cost_of(lambda x: torch.linalg.polar(x, out=given), matrix(*shape)) == cost
+
+
+@newer_than_2_13("polar")
+def test_complex_polar_counts_real_operations():
+    """Four times the products and the SVD; scaling nine numbers by complex ones takes 6 each, halving too, adding 2."""
+    cost, dtype = estimated(torch.linalg.polar, matrix(6, 3).cfloat())
+    assert (cost, dtype) == (Cost(macs=4 * 81, ops=4 * 972 + 9 * 14), "complex64")
+
+
+@newer_than_2_13("matrix_sqrth")
+def test_the_root_of_a_matrix_is_of_its_eigenvalues():
+    """Eigenvectors of 6 x 6; six comparisons and roots; 36 numbers scaled, added and halved; a product."""
+    cost, dtype = estimated(torch.linalg.matrix_sqrth, symmetric(6))
+    assert (cost, dtype) == (Cost(macs=216, ops=1_944 + 6 + 108, transcendentals=6), "float64")
+    assert cost_of(torch.linalg.matrix_sqrth, symmetric(6).expand(2, 6, 6).clone()) == 2 * cost
+    cost, dtype = estimated(torch.linalg.matrix_sqrth, symmetric(6).cdouble())
+    assert (cost, dtype) == (Cost(macs=864, ops=4 * 1_944 + 6 + 36 * 14, transcendentals=6), "complex128")
+
+
+@newer_than_2_13("polar")
+@pytest.mark.parametrize("name", ["polar", "matrix_sqrth"])
+def test_a_newer_factorization_costs_what_its_parts_do(name):
+    """The kernels' own steps, run one by one, have the cost of the operator."""
+
+    def polar(x):
+        left, values, right = torch.linalg.svd(x, full_matrices=False)
+        product = right.mH * values.unsqueeze(-2) @ right
+        return left @ right, (product + product.mH) * 0.5
+
+    def matrix_sqrth(x):
+        values, vectors = torch.linalg.eigh(x)
+        product = vectors * values.clamp_min(0).sqrt().unsqueeze(-2) @ vectors.mH
+        return (product + product.mH) * 0.5
+
+    parts = {"polar": polar, "matrix_sqrth": matrix_sqrth}[name]
+    assert cost_of(getattr(torch.linalg, name), symmetric(7)) == cost_of(parts, symmetric(7))
 
 
 def test_a_linear_combination_of_tensors_is_a_product():

@@ -98,6 +98,7 @@ line = torch.rand(10)
         lambda: aten._foobar(x),
         lambda: aten._test_parallel_materialize(torch.empty(2, 3), 2),
         lambda: aten._test_autograd_multiple_dispatch_view(x),
+        *([lambda: aten.shallow_copy_data_(torch.empty(1), x)] if hasattr(aten, "shallow_copy_data_") else []),
     ],
 )
 def test_views_and_untouched_memory_move_nothing(function):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.formulas.contraction import linear, products
 from opflops.formulas.quantized.low_precision import grouped_mm
-from opflops.formulas.sizes import numel
+from opflops.formulas.sizes import native_kernels, numel
 from opflops.pricing.registration import declare_zero, formula
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost, Estimate
@@ -27,16 +27,16 @@ def mm_plus_mm(a: Tensor, b: Tensor, c: Tensor, d: Tensor, *, out: Tensor) -> Co
     return Cost(macs=products(a, b) + products(c, d), ops=out.numel())
 
 
-# Kernels that replace those of aten. Their names are numbered in the order in which they are registered.
+# Kernels that replace those of aten.
 
 
-@formula("_native::_foreach_mm_native_0", "_native::_foreach_mm_native_1")
+@formula(*native_kernels("_foreach_mm_native"))
 def foreach_mm(self: Sequence[Tensor], mat2: Sequence[Tensor]) -> Cost:
     """m·n·k for each pair of matrices."""
     return Cost(macs=sum(products(left, right) for left, right in zip(self, mat2, strict=True)))
 
 
-@formula("_native::bmm_triton_0")
+@formula(*native_kernels("bmm_triton"))
 def bmm(self: Tensor, mat2: Tensor) -> Cost:
     """b·m·n·k."""
     return Cost(macs=products(self, mat2))
