@@ -208,7 +208,7 @@ def test_a_device_that_would_have_no_effect_is_an_error(device, sentence):
 )
 def test_a_path_is_no_profile(given):
     """The error says how to read the file."""
-    with pytest.raises(ProfileError, match=r"from_json\(pathlib.Path\(name\).read_text\(\)\)"):
+    with pytest.raises(ProfileError, match=r"Profile\.load\(name\)"):
         Profile.from_json(given)
 
 

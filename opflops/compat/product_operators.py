@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opflops.formulas.sizes import native_kernels
+from opflops.pricing.native_kernels import native_kernels
 from opflops.torch_internals.dispatch import packet_named
 
 if TYPE_CHECKING:

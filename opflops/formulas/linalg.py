@@ -28,11 +28,11 @@ from opflops.formulas.sizes import (
     aten,
     available_packets,
     multiplies,
-    native_kernels,
     newer_formula,
     numel,
     reduction_ops,
 )
+from opflops.pricing.native_kernels import native_kernels
 from opflops.pricing.registration import declare_zero, formula
 from opflops.records.cost import Cost, Estimate
 

@@ -83,4 +83,4 @@ def checkpoint_callables() -> list[tuple[Any, str]]:
     # Since PyTorch 2.14 the older name, kept for others, calls the newer one, and checkpoint() calls that itself.
     name = "_checkpoint_without_reentrant_generator"
     newer = f"{name}_impl"
-    return [(torch.utils.checkpoint, newer if hasattr(torch.utils.checkpoint, newer) else name)]
+    return [(torch.utils.checkpoint, newer if newer in torch.utils.checkpoint.__dict__ else name)]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.formulas.contraction import linear, products
 from opflops.formulas.quantized.low_precision import grouped_mm
-from opflops.formulas.sizes import native_kernels, numel
+from opflops.formulas.sizes import numel
+from opflops.pricing.native_kernels import native_kernels
 from opflops.pricing.registration import declare_zero, formula
 from opflops.pricing.traffic import stored_bytes
 from opflops.records.cost import Cost, Estimate
