@@ -133,7 +133,15 @@ class Fields:
         return codes
 
 
-def placeholder_field(fields: Fields, modality: str) -> str | None:
-    """Return the field of the token whose embeddings the model replaces by those of images or sounds; None without."""
+def placeholder_field(fields: Fields, modality: str) -> tuple[Any, str] | None:
+    """Find the field of the token whose embeddings the model replaces by those of images or sounds.
+
+    Returns:
+        The configuration that has it, which is that of the model or of a model that it wraps, and its name.
+    """
     names = (f"{modality}_token_id", f"{modality}_token_index", f"{modality}_placeholder_token_id")
-    return next((name for name in names if hasattr(fields.configuration, name)), None)
+    for configuration in (fields.configuration, getattr(fields.configuration, "vlm_config", None)):
+        for name in names:
+            if hasattr(configuration, name):
+                return configuration, name
+    return None

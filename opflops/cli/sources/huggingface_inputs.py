@@ -13,14 +13,13 @@ from opflops.cli.sources.huggingface_tensors import InputMaker
 
 _ORIGIN = "from its configuration"
 # What the model works on, each in the parameter that processors fill; a model that takes several gets them all.
-_DATA = ("input_ids", "pixel_values", "flattened_patches", "input_features", "input_values", "past_values")
+_DATA = ("input_ids", "bbox", "pixel_values", "flattened_patches", "input_features", "input_values", "past_values")
+# What images come with where no placeholder tokens stand for them.
+_BESIDE = ("aspect_ratio_ids", "aspect_ratio_mask", "cross_attention_mask", "image_embeds_position_mask")
 # Alternatives of the data, what is computed from it, and what only training uses.
-_BESIDE = (
-    *("aspect_ratio_ids", "aspect_ratio_mask", "cross_attention_mask", "image_attention_mask"),
-    "image_embeds_position_mask",
-)
 _NOT_DATA = (
     "labels",
+    "masked_pos",
     "_points",
     "_boxes",
     "_masks",
@@ -45,8 +44,16 @@ def propose_inputs(model: Any, batch: int) -> CallArguments | None:
     main = getattr(model, "main_input_name", "input_ids")
     multimodal = multimodal_inputs(maker)
     made, sentence = multimodal or ({}, "")
+    if multimodal and not made and "input_ids" in fields.parameters:
+        main = "input_ids"
     data = [] if multimodal else [name for name in _DATA if name in fields.parameters]
+    if getattr(fields.configuration, "is_encoder_decoder", False) and main != "input_ids":
+        # Ids would be an alternative to what the encoder reads.
+        data = [name for name in data if name != "input_ids"]
     beside = [name for name in _BESIDE if name in fields.parameters and "pixel_values" in data]
+    if "pixel_values" in data and fields.checks("pixel_values.flatten(0, 1)"):
+        # Only models of several images for a text mask them by token; for others, this mask is one of patches.
+        beside += [name for name in ("image_attention_mask",) if name in fields.parameters]
     names = dict.fromkeys([main, *data, *beside, *_required(fields), *_documented_as_required(fields, maker)])
     wanted = [name for name in names if name in fields.parameters or name == main]
     if all(name in made or (name in fields.parameters and maker.can_make(name)) for name in wanted):

@@ -33,12 +33,12 @@ def multimodal_inputs(maker: InputMaker) -> tuple[dict[str, Tensor], str] | None
     runs: list[tuple[str, int, int]] = []
     sentences = []
     for modality, mains in MODALITIES.items():
-        field = placeholder_field(maker.fields, modality)
+        found = placeholder_field(maker.fields, modality)
         features = _features_method(maker.fields.model, modality)
         main = next((each for each in mains if each in maker.fields.parameters), None)
-        if field is None or features is None or main is None:
+        if found is None or features is None or main is None:
             continue
-        token, remark = _valid_token(maker, field, len(runs))
+        token, remark = _valid_token(maker, *found, len(runs))
         counted = _count_rows(maker, features, main)
         if isinstance(counted, str):
             sentences.append(f"no {modality}, since its features fail: {counted}")
@@ -68,7 +68,8 @@ def multimodal_inputs(maker: InputMaker) -> tuple[dict[str, Tensor], str] | None
 def _features_method(model: Any, modality: str) -> Callable[..., Any] | None:
     """Find the method that computes the embeddings that replace placeholder tokens."""
     name = f"get_{modality}_features"
-    for owner in (getattr(model, "model", None), getattr(model, "thinker", None), model):
+    wrapped = getattr(model, "vlm", None)
+    for owner in (*(getattr(each, "model", None) for each in (model, wrapped)), model, wrapped):
         method = getattr(owner, name, None)
         if isinstance(owner, nn.Module) and method is not None:
             return method  # type: ignore[no-any-return]  # a method of transformers, which has no types here
@@ -78,9 +79,8 @@ def _features_method(model: Any, modality: str) -> Callable[..., Any] | None:
     return None
 
 
-def _valid_token(maker: InputMaker, field: str, taken: int) -> tuple[int, str]:
+def _valid_token(maker: InputMaker, configuration: Any, field: str, taken: int) -> tuple[int, str]:
     """Return the placeholder token; the last one of the vocabulary if the configuration has none in it."""
-    configuration = maker.fields.configuration
     token = getattr(configuration, field)
     vocabulary = maker.fields.integer("vocab_size", part="text", default=0)
     if isinstance(token, int) and (not vocabulary or 0 <= token < vocabulary):

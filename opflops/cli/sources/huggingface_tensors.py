@@ -24,6 +24,7 @@ _BINS = (
     *("n_mels", "num_mel_channels", "feature_size", "input_dim"),
 )
 _CONTEXT = ("context_length", "sequence_length", "seq_length", "max_context_length", "input_length")
+_GRIDS = ("image_grid_thw", "image_grid_hw", "spatial_shapes")
 # Images that are given as rows of patches have a size of their own choice: this one divides by all usual patches.
 _PATCHED_SIZE = 448
 
@@ -45,6 +46,7 @@ class InputMaker:
         self._rules: dict[str, Callable[[], Tensor]] = {
             "input_ids": self.ids,
             "decoder_input_ids": self._decoder_ids,
+            "qformer_input_ids": self.ids,
             "pixel_values": self._pixels,
             "pixel_values_videos": self._pixels,
             "pixel_mask": lambda: self._ones(self.batch, *self.image_size),
@@ -101,7 +103,7 @@ class InputMaker:
     def _ids_shape(self, length: int) -> tuple[int, ...]:
         """Return the shape of ids: with an axis for the text and the codebooks of sound, if they share embeddings."""
         codebooks = self.fields.get("num_codebooks")
-        if codebooks and self.fields.checks("audio_tokens_offsets"):
+        if codebooks and "audio_input_ids" not in self.fields.parameters and self.fields.checks("audio_tokens_offsets"):
             return (self.batch, length, codebooks + 1)
         return (self.batch, length)
 
@@ -119,7 +121,8 @@ class InputMaker:
         return mask
 
     def _plain_token(self) -> int:
-        special = {self.fields.get(name, part="text") for name in ("pad_token_id", "image_token_id", "audio_token_id")}
+        names = ("pad_token_id", "image_token_id", "image_token_index", "audio_token_id", "audio_token_index")
+        special = {token for name in names if isinstance(token := self.fields.get(name, part="text"), int)}
         return next(token for token in range(len(special) + 1) if token not in special)
 
     def _ones(self, *shape: int) -> Tensor:
@@ -132,6 +135,10 @@ class InputMaker:
     @property
     def image_size(self) -> tuple[int, int]:
         """The height and width of an image."""
+        if ratios := self.fields.get("scaled_images_ratios"):
+            # The smallest copy of the image must be one patch.
+            side = int(self._patch / min(ratios))
+            return side, side
         size = self.fields.get(*_IMAGE_SIZES, part="vision")
         if isinstance(size, dict):
             if "longest_edge" in size:
@@ -147,7 +154,10 @@ class InputMaker:
 
     @property
     def _takes_patches(self) -> bool:
-        return any(name in self.fields.parameters for name in ("image_grid_thw", "image_grid_hw", "spatial_shapes"))
+        """Whether images are given as rows of patches: towers that take both forms get images."""
+        fields = self.fields
+        grids = [name for name in _GRIDS if name in fields.parameters]
+        return any(fields.replaces_tokens or fields.requires(name) for name in grids)
 
     @property
     def _patch(self) -> int:
@@ -186,11 +196,11 @@ class InputMaker:
         names = self.fields.parameters
         height, width = self.image_size
         channels = self._channels
-        if "image_grid_thw" in names or "image_grid_hw" in names:
+        if self._takes_patches and "spatial_shapes" not in names:
             depth = self.fields.integer("temporal_patch_size", part="vision", default=1)
             rows, columns = self._grid
             return torch.zeros(self.batch * rows * columns, channels * depth * self._patch**2)
-        if "image_position_ids" in names or "spatial_shapes" in names:
+        if "image_position_ids" in names or self._takes_patches:
             rows, columns = self._grid
             return torch.zeros(self.batch, rows * columns, channels * self._patch**2)
         if "image_sizes" in names and self.fields.get("image_grid_pinpoints"):
@@ -202,7 +212,7 @@ class InputMaker:
         frames = self.fields.get("num_frames")
         if not between and isinstance(frames, int) and frames:
             between = [frames]
-        if not between and self.fields.checks("pixel_values.size(1)"):
+        if not between and self.fields.checks("pixel_values.flatten(0, 1)"):
             between = [1]
         shape = (self.batch, *between, channels, height, width)
         if self.fields.checks("pixel_values == 0"):
@@ -254,7 +264,7 @@ class InputMaker:
             # The spectrogram is folded into a square image.
             return torch.zeros(self.batch, 1, side * (side // bins), bins)
         positions = fields.get("max_source_positions", part="audio")
-        if positions and fields.get("input_feat_per_channel") is None and fields.checks("input_features"):
+        if positions and fields.get("input_feat_per_channel", "feature_projection_input_dim") is None:
             # Whisper halves the frames before it adds positions.
             return torch.zeros(self.batch, bins, 2 * positions)
         return torch.zeros(self.batch, 1000, bins)
