@@ -260,6 +260,41 @@ def test_images_and_sounds_are_in_the_text_of_models_that_take_them(run, tmp_pat
     assert sentence in run(f"hf:{tmp_path}", "--depth", "0")[1].splitlines()[0]
 
 
+@pytest.mark.parametrize(
+    ("whole", "inputs"),
+    [
+        # A tower that takes images or their patches.
+        ({"model_type": "dinov3_vit", "num_hidden_layers": 1}, "pixel_values=1x3x224x224 float32"),
+        # One layer of 160 values for each frame, though positions have a limit as Whisper's have.
+        ({"model_type": "wav2vec2-bert", "num_hidden_layers": 1}, "input_features=1x1000x160 float32"),
+        # Sound has channels, and a series has as many steps as the model looks back.
+        ({"model_type": "dac"}, "input_values=1x1x16000 float32"),
+        ({"model_type": "patchtst", "num_hidden_layers": 1}, "past_values=1x32x1 float32"),
+        # Boxes beside the text, and what a robot saw and did.
+        (
+            {"model_type": "bros", "num_hidden_layers": 1},
+            "input_ids=1x128 int64, bbox=1x128x4 int64",
+        ),
+        (
+            {"model_type": "decision_transformer", "n_layer": 1, "state_dim": 5, "act_dim": 3},
+            (
+                "states=1x128x5 float32, actions=1x128x3 float32, rewards=1x128x1 float32, "
+                "returns_to_go=1x128x1 float32, timesteps=1x128 int64"
+            ),
+        ),
+    ],
+    ids=lambda value: value["model_type"] if isinstance(value, dict) else "",
+)
+def test_inputs_have_the_axes_that_code_and_documentation_name(run, tmp_path, whole, inputs):
+    """With sizes from the configuration, for configurations without architectures."""
+    required.models("transformers")
+    (tmp_path / "config.json").write_text(json.dumps(whole), encoding="utf-8")
+    code, out, err = run(f"hf:{tmp_path}", "--depth", "0")
+    assert code == 0, err
+    header = out.splitlines()[0].partition("inputs ")[2].replace("\N{MULTIPLICATION SIGN}", "x")
+    assert header == f"{inputs} (from its configuration)"
+
+
 def test_fields_of_a_configuration_are_arguments(counted, run, configuration):
     """One layer less is a third less of them; what is no field is a mistake, with the nearest names."""
     target = configuration("llama")

@@ -25,6 +25,7 @@ _NOT_DATA = (
     "_masks",
     "_mask",
     "_embeds",
+    "_embeddings",
     "position_ids",
     "token_type_ids",
     "encoder_outputs",
@@ -50,6 +51,9 @@ def propose_inputs(model: Any, batch: int) -> CallArguments | None:
     if getattr(fields.configuration, "is_encoder_decoder", False) and main != "input_ids":
         # Ids would be an alternative to what the encoder reads.
         data = [name for name in data if name != "input_ids"]
+    if "input_values_cutoffs" in fields.parameters:
+        # Such sounds are cut into pieces at values, and stand for placeholder tokens that the text has not.
+        data = [name for name in data if name != "input_values"]
     beside = [name for name in _BESIDE if name in fields.parameters and "pixel_values" in data]
     if "pixel_values" in data and fields.checks("pixel_values.flatten(0, 1)"):
         # Only models of several images for a text mask them by token; for others, this mask is one of patches.

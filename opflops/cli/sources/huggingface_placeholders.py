@@ -58,7 +58,7 @@ def multimodal_inputs(maker: InputMaker) -> tuple[dict[str, Tensor], str] | None
     if _KINDS_INPUT in maker.fields.parameters:
         kinds = [torch.full_like(part, _KINDS[modality]) for part, (modality, _, _) in zip(ids, runs, strict=True)]
         together[_KINDS_INPUT] = torch.cat([*kinds, torch.zeros_like(text)], 1)
-    if {"image_grid_thw", "position_ids"} <= set(maker.fields.parameters):
+    if {"image_grid_thw", "position_ids"} <= set(maker.fields.parameters) and maker.fields.checks("mrope"):
         # Of the time, the row and the column; the model would otherwise compute them from values, token by token.
         positions = torch.arange(together["input_ids"].shape[1], device="cpu")
         together["position_ids"] = positions.expand(3, maker.batch, -1)
@@ -107,7 +107,9 @@ def _count_rows(maker: InputMaker, method: Callable[..., Any], main: str) -> tup
         made = {name: maker.make(name) for name in chosen}
         found = _rows_made(method, main, made, width)
         if isinstance(found, int):
-            return made, found // maker.batch
+            # Some models pad their sounds to a number of tokens afterwards.
+            padded = maker.fields.integer("audio_soft_tokens_per_image", default=0) if "audio" in method.__name__ else 0
+            return made, padded or found // maker.batch
         failure = failure or found
     return failure
 

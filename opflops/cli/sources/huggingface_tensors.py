@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,7 +103,8 @@ class InputMaker:
     def _ids_shape(self, length: int) -> tuple[int, ...]:
         """Return the shape of ids: with an axis for the text and the codebooks of sound, if they share embeddings."""
         codebooks = self.fields.get("num_codebooks")
-        if codebooks and "audio_input_ids" not in self.fields.parameters and self.fields.checks("audio_tokens_offsets"):
+        offsets = (each for name, each in self.fields.model.named_buffers() if name.endswith("audio_tokens_offsets"))
+        if codebooks and any(each.numel() == codebooks + 1 for each in offsets):
             return (self.batch, length, codebooks + 1)
         return (self.batch, length)
 
@@ -267,6 +268,14 @@ class InputMaker:
         if positions and fields.get("input_feat_per_channel", "feature_projection_input_dim") is None:
             # Whisper halves the frames before it adds positions.
             return torch.zeros(self.batch, bins, 2 * positions)
+        convolutions = (each for each in fields.model.modules() if isinstance(each, nn.Conv1d))
+        is_channels_first = any(each.in_channels == bins for each in convolutions)
+        if (
+            is_channels_first
+            and not fields.checks("input_features.transpose(2, 1)")
+            and not fields.get("input_feat_per_channel")
+        ):
+            return torch.zeros(self.batch, bins, 3000)
         return torch.zeros(self.batch, 1000, bins)
 
     def _audio(self) -> Tensor:
