@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from opflops.report.text.layout import fit, fitting_notes
 from opflops.report.text.paragraphs import wrap_sentences
-from opflops.report.text.sheet import Label, Sheet, render
-from opflops.report.text.terminal import to_encodable
+from opflops.report.text.sheet import Label, Sheet
 from opflops.units import data_size, scaled
 from opflops.wording import join_ranks, printable
 
@@ -15,14 +15,16 @@ if TYPE_CHECKING:
 
     from opflops.distributed.plan_result import Plan, RankClass
 
+_MINOR_COLUMNS = ("flops", "phase")
 _NAMED_DIFFERENCES = 3
 
 
 def format_plan(plan: Plan) -> str:
     """Write the classes of ranks with what each rank does, the whole, and what ranks send, by group."""
     heading, sheets, sentences = plan_parts(plan)
-    tables = [part for sheet in sheets for part in ("", render(sheet, "simple", color=False))]
-    return to_encodable("\n".join([heading, *tables, "", *wrap_sentences(sentences)]))
+    tables = [fit(lambda _, sheet=sheet: sheet, tablefmt="simple", numbers="exact", drop=_MINOR_COLUMNS) for sheet in sheets]
+    texts = [part for table in tables for part in ("", table.text)]
+    return "\n".join([*wrap_sentences([heading]), *texts, "", *wrap_sentences([*fitting_notes(tables), *sentences])])
 
 
 def plan_parts(plan: Plan) -> tuple[str, list[Sheet], list[str]]:

@@ -81,9 +81,10 @@ class CommunicationQueries:
         >>> from opflops import Cost, Profile, Row
         >>> reduced = Row("Net", "Net", "c10d.allreduce_", "backward", "float32", 3, Cost(sent=96), group="dp (2)")
         >>> print(Profile([reduced]).communication())
-        group    collective         calls    bytes sent
-        -------  ---------------  -------  ------------
-        dp (2)   c10d.allreduce_        3            96
-        total                           3            96
+        group: collective        calls  bytes sent
+        -----------------------  -----  ----------
+        dp (2): c10d.allreduce_      3          96
+        -----------------------  -----  ----------
+        total                        3          96
         """
         return Communication(traffic_of(rows_at_example(self.rows)))

@@ -87,8 +87,7 @@ class Scaling(Displayed):
     counts: dict[str, Any]
 
     def __str__(self) -> str:
-        crossovers = ["", *(f"{each}." for each in self.crossovers)] if self.crossovers else []
-        return "\n".join([format_scaling_table(self.measure, *self._lines()), *crossovers])
+        return format_scaling_table(self.measure, *self._lines(), [f"{each}." for each in self.crossovers])
 
     def _lines(self) -> tuple[dict[str, dict[str, Growth]], dict[str, Any]]:
         """Return the growth and the count of each line of the table."""

@@ -10,10 +10,10 @@ from opflops.errors import ProfileError
 from opflops.records.dimensions import example_sizes
 from opflops.report.amounts import MODULE, OTHERS
 from opflops.report.garbage_collection import with_gc_disabled
-from opflops.report.notes import LEGEND, join_names, notes, transcendental_notes
+from opflops.report.notes import LEGEND, NO_FLOPS, NO_MACS, join_names, notes, transcendental_notes
 from opflops.report.text.columns import MODULE_COLUMNS, check_module_columns, column_of_measure
 from opflops.report.text.comparison_lines import (
-    TEXT_COLUMN,
+    DTYPE_COLUMN,
     change_color,
     comparison_lines,
     format_change,
@@ -21,8 +21,8 @@ from opflops.report.text.comparison_lines import (
     format_ratio,
     total_lines,
 )
-from opflops.report.text.layout import fit
-from opflops.report.text.pairing import Order, keep_changed, limit_lines, pair_profiles, sum_nodes
+from opflops.report.text.layout import fit, fitting_notes
+from opflops.report.text.pairing import Order, join_empty, keep_changed, limit_lines, pair_profiles, sum_nodes
 from opflops.report.text.paragraphs import wrap_sentences
 from opflops.report.text.sheet import Sheet, break_header, is_markup
 from opflops.report.text.tables import REPEATS_NOTE
@@ -92,6 +92,12 @@ class ComparisonOptions:
         order.check()
         return order
 
+    def join_empty(self, entries: Sequence[ComparisonNode]) -> list[ComparisonNode]:
+        """Add up what has nothing of the measure in any profile; formats for programs list it."""
+        if is_markup(self.tablefmt):
+            return [*entries]
+        return join_empty(entries, column_of_measure(self.measure).value, f"without {self.measure}")
+
     @property
     def module_measures(self) -> list[str]:
         """Return what is compared and sorted by of modules beside their work."""
@@ -124,7 +130,7 @@ def format_comparison(named: Mapping[str, ComparedProfile], options: ComparisonO
     sizes = _common_sizes(named)
     order = options.order(sizes, changes=False)
     unknown = _unknown_notes(named, options.module_measures)
-    entries = pair_profiles([*named.values()], options.by, sizes, options.module_measures)
+    entries = options.join_empty(pair_profiles([*named.values()], options.by, sizes, options.module_measures))
     entries = order.arrange(
         limit_lines(entries, _MAX_LINES) if options.depth is None else _limit_depth(entries, options.depth)
     )
@@ -178,10 +184,11 @@ def difference_tables(
     order = options.order(sizes, changes=True)
     unknown = _unknown_notes(named, options.module_measures)
     entries = keep_changed(pair_profiles([before, after], options.by, sizes, options.module_measures))
+    entries = options.join_empty(entries)
     entries = order.arrange(entries if options.depth is None else _limit_depth(entries, options.depth))
     headers = [*(break_header(printable(name), _MAX_HEADER_WIDTH) for name in named), "change", "%"]
     # Nothing is known of how these changed. In others, a module that is new has no value before.
-    without_change = [TEXT_COLUMN, *_unknown_columns((before, after), options.module_measures)]
+    without_change = [DTYPE_COLUMN, *_unknown_columns((before, after), options.module_measures)]
 
     def sheet(heading: str, shown: Sequence[ComparedLine], has_total: bool, style: str) -> Sheet:
         figures = [line.numbers(sizes) for line in shown]
@@ -269,9 +276,10 @@ def _profile_notes(named: Mapping[str, ComparedProfile]) -> list[str]:
         counted = [f"Counted at {', '.join(others)}."] if others else []
         shown_above = transcendental_notes(each.rows)
         sentences = [*counted, *notes(each.rows, each.symbolic._replace(dimensions=()))]
+        shown_above += [LEGEND, NO_MACS, NO_FLOPS]
         for sentence in (sentence for sentence in sentences if sentence not in shown_above):
             found.setdefault(sentence, []).append(name)
-    common = [sentence for sentence, names in found.items() if len(names) == len(named) and sentence != LEGEND]
+    common = [sentence for sentence, names in found.items() if len(names) == len(named)]
     single = [f"{', '.join(names)}: {sentence}" for sentence, names in found.items() if len(names) < len(named)]
     at = ", ".join(f"{name} = {size}" for name, size in sizes.items())
     return [LEGEND, *([f"Ratios and sort order are for {at}."] if at else []), *common, *single]
@@ -316,6 +324,4 @@ def _format_tables(tables: ComparisonTables, options: ComparisonOptions, *, drop
     texts = "\n\n".join(each.text for each in found)
     if is_markup(options.tablefmt):
         return texts
-    dropped = dict.fromkeys(name for each in found for name in each.dropped)
-    below = [*tables.sentences, *(f"Hidden because the terminal is narrow: {name}." for name in dropped)]
-    return "\n".join([texts, "", *wrap_sentences(below, options.width)])
+    return "\n".join([texts, "", *wrap_sentences([*tables.sentences, *fitting_notes(found)], options.width)])

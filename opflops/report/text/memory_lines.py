@@ -8,6 +8,7 @@ from opflops.records.memory import CATEGORIES
 from opflops.report.amounts import KEY, MODULE
 from opflops.report.text.keepers import group_keepers
 from opflops.report.text.layout import fit as fit_table
+from opflops.report.text.layout import fitting_notes
 from opflops.report.text.paragraphs import wrap_sentences
 from opflops.report.text.sheet import Label, Sheet
 from opflops.report.text.tree import OUTSIDE
@@ -38,7 +39,8 @@ def memory_lines(memory: Memory, fit: str = "", *, width: int | None = None, col
     """
     sheet = memory_sheet(memory)
     table = fit_table(lambda _: sheet, tablefmt="simple", numbers="exact", width=width, color=color, drop=MINOR_COLUMNS)
-    return "\n".join([table.text, "", *wrap_sentences(memory_sentences(memory, fit), width)]).split("\n")
+    sentences = [*fitting_notes([table]), *memory_sentences(memory, fit)]
+    return "\n".join([table.text, "", *wrap_sentences(sentences, width)]).split("\n")
 
 
 def memory_sheet(memory: Memory) -> Sheet:
