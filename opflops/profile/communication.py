@@ -46,6 +46,12 @@ class Communication(Displayed):
         """Return the bytes sent in each group, such as ``{"tp (2)": 384}``."""
         return sent_by_group(self.collectives)
 
+    def __repr__(self) -> str:
+        from opflops.report.notes import format_calls  # noqa: PLC0415 - keeps import opflops fast
+        from opflops.units import exact  # noqa: PLC0415 - as above
+
+        return f"<Communication: {exact(self.sent)} bytes sent in {format_calls(self.calls)}. print() shows the table>"
+
     def __str__(self) -> str:
         from opflops.report import format_communication  # noqa: PLC0415 - keeps import opflops fast
 

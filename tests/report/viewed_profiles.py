@@ -74,9 +74,11 @@ def _symbolic(names):
     model = CachedDecoder()
     if names == 3:
         # A prompt after what is in the cache: three sizes.
-        return count(Attend(), *[torch.zeros(3, 4, size, 8) for size in (5, 7, 7)], dynamic_shapes=[
-            {0: axes["batch"], 2: axes["sequence"]}, *[{0: axes["batch"], 2: axes["past"]}] * 2
-        ])
+        return count(
+            Attend(),
+            *[torch.zeros(3, 4, size, 8) for size in (5, 7, 7)],
+            dynamic_shapes=[{0: axes["batch"], 2: axes["sequence"]}, *[{0: axes["batch"], 2: axes["past"]}] * 2],
+        )
     shapes = {0: axes["batch"]} if names == 1 else {0: axes["batch"], 1: axes["sequence"]}
     return count(model, torch.zeros(3, 6, dtype=torch.long), dynamic_shapes={"ids": shapes})
 
@@ -95,9 +97,29 @@ def _ranks():
         rows = [
             Row("Net.layers.0", "Linear", "aten.mm", "forward", "float32", 4, Cost(10**9 + rank, 5, 0, 4096, 1024)),
             Row("Net.layers.0", "Linear", "aten.mm", "backward", "float32", 8, Cost(2 * 10**9, 0, 0, 8192, 4096)),
-            Row("Net.norm", "LayerNorm", "aten.native_layer_norm", "forward", "float32", 2, Cost(0, 7_000, 100, 64, 64)),
-            Row("Net", "Net", "c10d.allreduce_", "backward", "float32", 3, Cost(0, 4096, 0, 4096, 4096, 96 * 1024), group="dp/tp (3)"),
-            Row("Net", "Net", "c10d._allgather_base_", "forward", "bfloat16", 1, Cost(0, 0, 0, 4096, 4096, 512), group="tp (3)"),
+            Row(
+                "Net.norm", "LayerNorm", "aten.native_layer_norm", "forward", "float32", 2, Cost(0, 7_000, 100, 64, 64)
+            ),
+            Row(
+                "Net",
+                "Net",
+                "c10d.allreduce_",
+                "backward",
+                "float32",
+                3,
+                Cost(0, 4096, 0, 4096, 4096, 96 * 1024),
+                group="dp/tp (3)",
+            ),
+            Row(
+                "Net",
+                "Net",
+                "c10d._allgather_base_",
+                "forward",
+                "bfloat16",
+                1,
+                Cost(0, 0, 0, 4096, 4096, 512),
+                group="tp (3)",
+            ),
         ]
         return Profile(rows, called=("Net", "Net.layers.0", "Net.norm"))
 
@@ -115,24 +137,24 @@ def _several_roots():
 def _timed():
     """Give the operators of a network times by their size, as measured in repeated runs."""
     profile = count(resnet18(), torch.zeros(2, 3, 64, 64), backward=True)
-    rows = [
-        replace(row, seconds=1e-5 * row.calls + row.cost.flops / 1e11, spread=1e-6)
-        for row in profile.rows
-    ]
+    rows = [replace(row, seconds=1e-5 * row.calls + row.cost.flops / 1e11, spread=1e-6) for row in profile.rows]
     return replace(profile, rows=tuple(rows))
 
 
 def _long_names():
-    rows = []
-    for index, kind in enumerate(("aten.convolution", "aten.native_batch_norm", "aten.relu", "aten.max_pool2d_with_indices")):
-        for level in range(3):
-            rows.append(Row(
-                f"VisionLanguageModelForConditionalGeneration.vision_tower.encoder_stage_{level}.residual_block_with_a_long_name.sub_{'x' * index}",
-                "ResidualBlockWithSqueezeAndExcitation", kind, "forward", "float32", 7 ** level,
-                Cost(10 ** (index * 3 + level), 10**7, 10 * level, 10**8, 10**7),
-            ))  # fmt: skip
-    rows.append(Row("", "", "mylib.a_fused_kernel_of_my_own", "forward", "float32", 2, Cost(bytes_read=10), priced=False))
-    return Profile(rows)
+    stage = "VisionLanguageModelForConditionalGeneration.vision_tower.encoder_stage"
+    block, kind = "residual_block_with_a_long_name.sub", "ResidualBlockWithSqueezeAndExcitation"
+    operators = ("aten.convolution", "aten.native_batch_norm", "aten.relu", "aten.max_pool2d_with_indices")
+    rows = [
+        Row(
+            *(f"{stage}_{level}.{block}_{'x' * index}", kind, op, "forward", "float32", 7**level),
+            Cost(10 ** (index * 3 + level), 10**7, 10 * level, 10**8, 10**7),
+        )
+        for index, op in enumerate(operators)
+        for level in range(3)
+    ]
+    fused = Row("", "", "mylib.a_fused_kernel_of_my_own", "forward", "float32", 2, Cost(bytes_read=10), priced=False)
+    return Profile([*rows, fused])
 
 
 def _llama():
@@ -153,7 +175,9 @@ BUILDERS = {
     "batch": lambda: _symbolic(1),
     "batch and sequence": lambda: _symbolic(2),
     "three dimensions": lambda: _symbolic(3),
-    "memory": lambda: count(UNet(8, 2), torch.zeros(1, 3, 32, 32), backward=True, optimizer=torch.optim.AdamW, memory=True),
+    "memory": lambda: count(
+        UNet(8, 2), torch.zeros(1, 3, 32, 32), backward=True, optimizer=torch.optim.AdamW, memory=True
+    ),
     "timed": _timed,
     "long names": _long_names,
     "empty": Profile,

@@ -30,8 +30,8 @@ from opflops.report.text.tables import (
     OVERVIEW_RANKS,
     REPEATS_NOTE,
     list_lines,
-    operator_lines,
     module_notes,
+    operator_lines,
     shortening_notes,
     total_line,
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from opflops.records.bottlenecks import LAUNCHES
 from opflops.report.amounts import MODULE, OPERATOR, OTHERS
 from opflops.report.notes import format_calls, join_names
-from opflops.report.text.layout import FittedTable, fit, fitting_notes
+from opflops.report.text.layout import FittedTable, fit_sheet, fitting_notes
 from opflops.report.text.paragraphs import wrap_sentences
 from opflops.report.text.roofline_table import device_note
 from opflops.report.text.sheet import Label, Sheet
@@ -101,8 +101,7 @@ def _table(
     *,
     color: bool,
 ) -> FittedTable:
-    sheet = _sheet(kind, entries, ranking, top)
-    return fit(lambda _: sheet, tablefmt="simple", numbers="exact", width=width, color=color, drop=MINOR_COLUMNS)
+    return fit_sheet(_sheet(kind, entries, ranking, top), MINOR_COLUMNS, width=width, color=color)
 
 
 def ranking_sheets(ranking: Ranking, top: int | None) -> tuple[list[Sheet], str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from opflops.records.algebra import add_up
 from opflops.report.communication_notes import name_of_group
-from opflops.report.text.layout import fit, fitting_notes
+from opflops.report.text.layout import fit_sheet, fitting_notes
 from opflops.report.text.paragraphs import wrap_sentences
 from opflops.report.text.sheet import Label, Sheet
 from opflops.units import exact
@@ -26,7 +26,7 @@ def format_communication(traffic: Sequence[CollectiveTraffic]) -> str:
     if not traffic:
         return NOTHING_SENT
     sheet, sentences = communication_sheet(traffic)
-    table = fit(lambda _: sheet, tablefmt="simple", numbers="exact", drop=_MINOR_COLUMNS)
+    table = fit_sheet(sheet, _MINOR_COLUMNS)
     below = wrap_sentences([*fitting_notes([table]), *sentences])
     return "\n".join([table.text, *(["", *below] if below else [])])
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 _TOTALS = ("macs", "flops", "transcendentals", "bytes", "calls")
 _SMALL_RATIO, _LARGE_RATIO = 0.1, 100
 _COUNT_COLUMN = Column(lambda amount: amount, exact, scaled)
-DTYPE_COLUMN = Column(lambda amount: amount, ", ".join, lambda names: names[0] if len(names) == 1 else f"{len(names)} dtypes")
+DTYPE_COLUMN = Column(
+    lambda amount: amount, ", ".join, lambda names: names[0] if len(names) == 1 else f"{len(names)} dtypes"
+)
 
 
 class ComparedLine(NamedTuple):

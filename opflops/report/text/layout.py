@@ -190,6 +190,11 @@ def fit(
     return FittedTable(text, style, headers, dropped, heading, has_cut_names, has_cut_formulas)
 
 
+def fit_sheet(sheet: Sheet, drop: Sequence[str], *, width: int | None = None, color: bool = False) -> FittedTable:
+    """Fit a table of texts that have one style into a width, as :func:`fit` does."""
+    return fit(lambda _: sheet, tablefmt="simple", numbers="exact", width=width, color=color, drop=drop)
+
+
 def _drop_columns(
     sheet: Sheet, drop: Sequence[str], is_readable: Callable[[Sheet], bool]
 ) -> tuple[Sheet, tuple[str, ...]]:

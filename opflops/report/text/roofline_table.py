@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from opflops.report.notes import join_names
-from opflops.report.text.layout import fit, fitting_notes
+from opflops.report.text.layout import fit_sheet, fitting_notes
 from opflops.report.text.paragraphs import wrap_sentences
 from opflops.report.text.sheet import Label, Sheet
 from opflops.report.text.tree import OUTSIDE
@@ -41,7 +41,7 @@ def format_roofline_table(
     The arguments are those of :func:`roofline_sheet`.
     """
     sheet, sentences = roofline_sheet(device, by, parts, total, tf32=tf32, integer=integer, top=top, remarks=remarks)
-    table = fit(lambda _: sheet, tablefmt="simple", numbers="exact", drop=MINOR_COLUMNS)
+    table = fit_sheet(sheet, MINOR_COLUMNS)
     return "\n".join([table.text, "", *wrap_sentences([*fitting_notes([table]), *sentences])])
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opflops.records.expressions import format_count, format_leading_term
 from opflops.report.text.layout import fit, fitting_notes
 from opflops.report.text.paragraphs import wrap_sentences
 from opflops.report.text.sheet import Label, Sheet
+from opflops.units import exact, scaled
 from opflops.wording import printable
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ def format_scaling_table(
     table = fit(lambda style: scaling_sheet(measure, growths, counts, style), tablefmt="simple", drop=(measure,))
     power = "its highest power" if table.style == "scaled" else "the term of its highest power"
     meaning = f'"in {next(iter(growths["total"]))}" is how a count grows with that size alone: {power}.'
-    return "\n".join([table.text, "", *wrap_sentences([meaning, *fitting_notes([table], _HOW_TO_SHOW_FORMULAS), *sentences])])
+    return "\n".join(
+        [table.text, "", *wrap_sentences([meaning, *fitting_notes([table], _HOW_TO_SHOW_FORMULAS), *sentences])]
+    )
 
 
 def scaling_sheet(
@@ -41,8 +43,8 @@ def scaling_sheet(
 ) -> Sheet:
     """Return the table; in the style ``"scaled"``, it shows powers without coefficients, and leading terms."""
     names = list(next(iter(growths.values())))
-    write = format_leading_term if style == "scaled" else format_count
-    columns = [[_format_growth(name, *growth[name], style) for growth in growths.values()] for name in names]
+    write = scaled if style == "scaled" else exact
+    columns = [[_format_growth(name, *growth[name], style=style) for growth in growths.values()] for name in names]
     return Sheet(
         "part",
         [Label(printable(part)) for part in growths],
@@ -52,7 +54,7 @@ def scaling_sheet(
     )
 
 
-def _format_growth(name: str, degree: int | None, coefficient: Any, style: str) -> str:
+def _format_growth(name: str, degree: int | None, coefficient: Any, *, style: str) -> str:
     if degree is None:
         return "not polynomial"
     if degree == 0:
@@ -60,5 +62,6 @@ def _format_growth(name: str, degree: int | None, coefficient: Any, style: str) 
     power = name if degree == 1 else f"{name}**{degree}"
     if style == "scaled":
         return power
-    text = str(coefficient)
+    # As in formulas, without thousands separators.
+    text = str(coefficient) if isinstance(coefficient, int) else exact(coefficient)
     return f"({text})*{power}" if " " in text else f"{text}*{power}"

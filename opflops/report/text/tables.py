@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from opflops.report.text.layout import Sizes
 
 _NO_RANK = "(no rank)"
-_OVERVIEW_LINES = 40
+_OVERVIEW_LINES = 30
 OVERVIEW_OPERATORS = 10
 OVERVIEW_RANKS = 16
 MODULES = "module / operator"

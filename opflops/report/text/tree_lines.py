@@ -109,7 +109,10 @@ def tree_lines(
 
     limit = None if top is not None else max_lines
     for shown, detail, kept in _attempts(
-        deepest, limit, asked=depth if keep_depth else None, most=Detail.ARITHMETIC if join_costless else Detail.EVERYTHING
+        deepest,
+        limit,
+        asked=depth if keep_depth else None,
+        most=Detail.ARITHMETIC if join_costless else Detail.EVERYTHING,
     ):
         writer = _TreeWriter(expansion, largest_first if keep_depth and kept is not None else order, kept, detail)
         listed = list(islice(writer.write(root, 0, shown), None if limit is None else limit + 1))
