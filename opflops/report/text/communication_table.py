@@ -24,7 +24,7 @@ NOTHING_SENT = "No collective is in this profile, or in this selection of one, s
 def format_communication(traffic: Sequence[CollectiveTraffic]) -> str:
     """Write a line for each collective of each group, and the total."""
     if not traffic:
-        return NOTHING_SENT
+        return "\n".join(wrap_sentences([NOTHING_SENT]))
     sheet, sentences = communication_sheet(traffic)
     table = fit_sheet(sheet, _MINOR_COLUMNS)
     below = wrap_sentences([*fitting_notes([table]), *sentences])

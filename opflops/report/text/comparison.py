@@ -26,6 +26,7 @@ from opflops.report.text.pairing import Order, join_empty, keep_changed, limit_l
 from opflops.report.text.paragraphs import wrap_sentences
 from opflops.report.text.sheet import Sheet, break_header, is_markup
 from opflops.report.text.tables import REPEATS_NOTE
+from opflops.report.text.terminal import max_width, screen_width
 from opflops.wording import printable
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ _HOW_TO_KNOW = {
     "params": "Count the model again; older versions saved no parameters.",
     "peak": "Count with memory=True, or with --memory.",
 }
+_NO_ROOM_FOR_FORMULAS = "Numbers are those of the sizes below, since the formulas do not fit."
 _MAX_LINES = 40
 _MAX_HEADER_WIDTH = 14
 
@@ -108,10 +110,17 @@ DEFAULT = ComparisonOptions()
 
 
 class ComparisonTables(NamedTuple):
-    """Hold the tables of a comparison, each made with numbers in a style, and the sentences below them."""
+    """Hold the tables of a comparison, each made with numbers in a style, and the sentences below them.
+
+    Attributes:
+        sheets: The tables.
+        sentences: The sentences.
+        at_example: The tables with numbers for formulas, those at the example's sizes; none if there are no formulas.
+    """
 
     sheets: Sequence[Callable[[str], Sheet]]
     sentences: Sequence[str]
+    at_example: Sequence[Callable[[str], Sheet]] = ()
 
 
 @with_gc_disabled
@@ -299,13 +308,24 @@ def _tables(
         (options.heading, list(comparison_lines(entries, [*named.values()], column)), True),
     ]
     sentences = [*first_notes, *_repeat_notes(entries), *_profile_notes(named)]
-    return ComparisonTables([partial(sheet, *part) for part in parts], sentences)
+    sizes = _common_sizes(named)
+    numbers = [(heading, [line.at(sizes) for line in lines], has_total) for heading, lines, has_total in parts]
+    return ComparisonTables(
+        [partial(sheet, *part) for part in parts],
+        sentences,
+        [partial(sheet, *part) for part in numbers] if sizes else (),
+    )
+
+
+def _fits(tables: Sequence[FittedTable], options: ComparisonOptions) -> bool:
+    """Tell whether no line is wider than the terminal."""
+    return all(max_width(each.text.splitlines()) <= screen_width(options.width) for each in tables)
 
 
 def _format_tables(tables: ComparisonTables, options: ComparisonOptions, *, drop: Sequence[str] = ()) -> str:
     """Write tables with numbers of one style, and the sentences."""
 
-    def laid(style: Numbers) -> list[FittedTable]:
+    def laid(sheets: Sequence[Callable[[str], Sheet]], style: Numbers) -> list[FittedTable]:
         return [
             fit(
                 sheet,
@@ -315,13 +335,22 @@ def _format_tables(tables: ComparisonTables, options: ComparisonOptions, *, drop
                 color=options.color,
                 drop=drop,
             )
-            for sheet in tables.sheets
+            for sheet in sheets
         ]
 
-    found = laid(options.numbers)
-    if "scaled" in {each.style for each in found}:
-        found = laid("scaled")
+    def alike(sheets: Sequence[Callable[[str], Sheet]]) -> list[FittedTable]:
+        found = laid(sheets, options.numbers)
+        return laid(sheets, "scaled") if "scaled" in {each.style for each in found} else found
+
+    found, sentences = alike(tables.sheets), tables.sentences
+    if (
+        tables.at_example
+        and options.numbers == "auto"
+        and not is_markup(options.tablefmt)
+        and not _fits(found, options)
+    ):
+        found, sentences = alike(tables.at_example), [_NO_ROOM_FOR_FORMULAS, *sentences]
     texts = "\n\n".join(each.text for each in found)
     if is_markup(options.tablefmt):
         return texts
-    return "\n".join([texts, "", *wrap_sentences([*tables.sentences, *fitting_notes(found)], options.width)])
+    return "\n".join([texts, "", *wrap_sentences([*sentences, *fitting_notes(found)], options.width)])

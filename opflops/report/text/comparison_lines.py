@@ -41,6 +41,10 @@ class ComparedLine(NamedTuple):
             return ""
         return self.column.exact(value) if style == "exact" else self.column.scaled(value)
 
+    def at(self, sizes: Sizes) -> ComparedLine:
+        """Return the line with numbers for formulas."""
+        return self._replace(values=[as_int(substitute(value, sizes)) for value in self.values])
+
     def numbers(self, sizes: Sizes) -> list[float | None]:
         """Return the values as numbers; None for a value that is not a number."""
         found = [as_int(substitute(value, sizes)) for value in self.values]
