@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 RULE = re.compile(r"-+(  -+)*")
 PREFIXES = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
@@ -81,7 +82,7 @@ def _read_table(block, rule):
 
 def _split(line, spans):
     """Split a line at the columns of a rule; fails where text stands between them."""
-    gaps = [(last, first) for (_, last), (first, _) in zip(spans, spans[1:], strict=False)]
+    gaps = [(last, first) for (_, last), (first, _) in pairwise(spans)]
     assert not any(line[last:first].strip() for last, first in gaps), line
     assert len(line) <= spans[-1][1], line
     return [line[first:last].ljust(last - first) for first, last in spans]

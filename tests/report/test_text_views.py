@@ -1,4 +1,4 @@
-"""All text views of profiles of many kinds, at several widths: they fit, are aligned, add up, and say what is hidden."""
+"""Text views of profiles of many kinds, at several widths: they fit, are aligned, add up, and say what is hidden."""
 
 import re
 from dataclasses import replace

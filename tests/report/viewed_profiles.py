@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 from zoo import GPT, resnet18
-from zoo.dynamic import CachedDecoder, MixtureOfExperts
+from zoo.dynamic import CachedDecoder, DeepUNet, MixtureOfExperts
 from zoo.transformers import Llama
 
 from opflops import Cost, OpFlopMode, Profile, Row, count
@@ -17,42 +17,6 @@ from opflops.example import INPUT_SHAPE, SimpleCNN
 from opflops.profile.gathering import combine_ranks
 
 DIM = torch.export.Dim
-
-
-class DoubleConv(nn.Sequential):
-    def __init__(self, inputs, outputs):
-        super().__init__(
-            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(),
-            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(),
-        )
-
-
-class UNet(nn.Module):
-    """Ronneberger et al. (2015): four levels down and up, with what was left at each."""
-
-    def __init__(self, width=64, levels=4):
-        super().__init__()
-        widths = [width * 2**level for level in range(levels + 1)]
-        self.encoder = nn.ModuleList(DoubleConv(*pair) for pair in zip([3, *widths], widths, strict=False))
-        self.pool = nn.MaxPool2d(2)
-        self.up = nn.ModuleList(nn.ConvTranspose2d(2 * each, each, 2, 2) for each in reversed(widths[:-1]))
-        self.decoder = nn.ModuleList(DoubleConv(2 * each, each) for each in reversed(widths[:-1]))
-        self.head = nn.Conv2d(width, 2, 1)
-
-    def forward(self, x):
-        kept = []
-        for block in self.encoder[:-1]:
-            x = block(x)
-            kept.append(x)
-            x = self.pool(x)
-        x = self.encoder[-1](x)
-        for up, block, skipped in zip(self.up, self.decoder, reversed(kept), strict=True):
-            x = block(torch.cat([skipped, up(x)], 1))
-        return self.head(x)
 
 
 class Mixed(nn.Module):
@@ -164,7 +128,7 @@ def _llama():
 
 BUILDERS = {
     "cnn": lambda: count(SimpleCNN(), torch.zeros(INPUT_SHAPE)),
-    "unet": lambda: count(UNet(), torch.zeros(1, 3, 64, 64)),
+    "unet": lambda: count(DeepUNet(), torch.zeros(1, 3, 64, 64)),
     "resnet": lambda: count(resnet18(), torch.zeros(1, 3, 224, 224)),
     "gpt": lambda: count(GPT(depth=4), torch.zeros(1, 64, dtype=torch.long), backward=True),
     "llama": _llama,
@@ -176,7 +140,7 @@ BUILDERS = {
     "batch and sequence": lambda: _symbolic(2),
     "three dimensions": lambda: _symbolic(3),
     "memory": lambda: count(
-        UNet(8, 2), torch.zeros(1, 3, 32, 32), backward=True, optimizer=torch.optim.AdamW, memory=True
+        DeepUNet(8, 2), torch.zeros(1, 3, 32, 32), backward=True, optimizer=torch.optim.AdamW, memory=True
     ),
     "timed": _timed,
     "long names": _long_names,

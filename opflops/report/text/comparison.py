@@ -343,12 +343,8 @@ def _format_tables(tables: ComparisonTables, options: ComparisonOptions, *, drop
         return laid(sheets, "scaled") if "scaled" in {each.style for each in found} else found
 
     found, sentences = alike(tables.sheets), tables.sentences
-    if (
-        tables.at_example
-        and options.numbers == "auto"
-        and not is_markup(options.tablefmt)
-        and not _fits(found, options)
-    ):
+    may_be_numbers = tables.at_example and options.numbers == "auto" and not is_markup(options.tablefmt)
+    if may_be_numbers and not _fits(found, options):
         found, sentences = alike(tables.at_example), [_NO_ROOM_FOR_FORMULAS, *sentences]
     texts = "\n\n".join(each.text for each in found)
     if is_markup(options.tablefmt):
