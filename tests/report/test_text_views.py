@@ -4,11 +4,17 @@ import re
 from dataclasses import replace
 
 import pytest
+import torch
 from read_tables import HIDDEN, hidden_columns, number, read
+from torch.nn.parallel import DistributedDataParallel
 from viewed_profiles import BUILDERS, profile_of
 
+import opflops
 from opflops import Profile
+from opflops.cli import main
+from opflops.devices import DEVICES
 from opflops.report.text.comparison import ComparisonOptions, format_comparison
+from opflops.report.text.device_table import format_device, format_devices
 from opflops.report.text.pairing import ComparedProfile
 
 WIDTHS = (60, 80, 100, 200)
@@ -216,6 +222,44 @@ def test_formulas_that_are_cut_say_so(columns):
     columns(80)
     assert "+ … stands for more terms of a formula." in " ".join(str(profile).split())
     assert "…" not in profile.table(numbers="exact", columns="flops", width=WIDE)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_plans_and_devices_fit(columns, width):
+    """Of many ranks that send to each other; all devices in a table, and each alone."""
+
+    def build(mesh):
+        return DistributedDataParallel(torch.nn.Linear(4, 3), device_mesh=mesh)
+
+    columns(width)
+    made = opflops.plan(build, torch.ones(2, 4), mesh={"data_parallel_ranks": 512}, backward=True)
+    for text in (str(made), format_devices([*DEVICES.values()]), *map(format_device, DEVICES.values())):
+        read(text)
+        assert max(map(len, text.splitlines())) <= width
+
+
+@pytest.mark.parametrize("width", [60, 100])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["opflops.example:SimpleCNN", "--backward", "--memory", "--fits", "t4"],
+        ["opflops.example:SimpleCNN", "--roofline", "t4", "--bottlenecks", "t4", "--resources", "t4,steps=1e6,mfu=0.4"],
+        ["opflops.example:SimpleCNN", "--largest", "batch=0:0", "--fits", "100MB"],
+        ["opflops.example:SimpleCNN", "opflops.example:SimpleCNN", "--measure", "bytes"],
+        ["diff", "opflops.example:SimpleCNN", "opflops.example:SimpleCNN", "--by", "op"],
+        ["coverage"],
+        ["devices"],
+        ["devices", "h100-sxm"],
+    ],
+    ids=lambda argv: " ".join(argv)[:60],
+)
+def test_reports_of_the_command_line_fit(columns, capsys, argv, width):
+    """Their heads and sentences too, all of them aligned."""
+    columns(width)
+    assert main([*argv, "--quiet"]) == 0
+    out = capsys.readouterr().out
+    read(out)
+    assert not [line for line in out.splitlines() if len(line) > width and " " in line.strip()]
 
 
 def test_an_empty_profile_is_a_sentence():
