@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 from viewed_profiles import BUILDERS, profile_of
 
 import opflops
-from opflops import Profile
+from opflops import Cost, Profile, Row
 from opflops.cli import main
 from opflops.devices import DEVICES
 from opflops.report.text.comparison import ComparisonOptions, format_comparison
@@ -40,8 +40,13 @@ def comparison(profile, several, **options):
 
 
 def numeric(view):
-    """Return a view of profiles without formulas."""
+    """Return a view of profiles with counts that are numbers."""
     return lambda p: None if p.dimensions or not p.rows else view(p)
+
+
+def with_matmuls(view):
+    """Return a view of profiles with multiply-accumulates that are numbers."""
+    return numeric(lambda p: view(p) if p.macs else None)
 
 
 VIEWS = {
@@ -70,7 +75,7 @@ VIEWS = {
     "communication": lambda p: str(p.communication()),
     "scaling": lambda p: str(p.scaling()) if p.dimensions else None,
     "scaling of macs": lambda p: str(p.scaling("macs")) if p.dimensions else None,
-    "resources": numeric(lambda p: str(p.resources("h100-sxm", steps=1e6, mfu=0.4, devices=8, price=2))),
+    "resources": with_matmuls(lambda p: str(p.resources("h100-sxm", steps=1e6, mfu=0.4, devices=8, price=2))),
 }
 
 
@@ -134,6 +139,7 @@ def test_lines_add_up_and_no_column_is_all_zeros(columns, name, width):
                 assert re.search(r"[1-9a-z]", "".join(table.column(header))), (view, header)
             if table.total is None or "%" not in table.headers:
                 continue
+            assert table.total[1 + table.headers.index("%")] == "100.0"
             for header in {"calls", "macs", "flops", "%"} & {*table.headers}:
                 values = [number(cell, sizes) for cell in table.column(header)]
                 whole = number(table.total[1 + table.headers.index(header)], sizes)
@@ -204,8 +210,12 @@ def test_what_costs_nothing_is_listed_only_where_asked(columns, name):
 
 def test_an_unpriced_operator_has_a_line_in_every_report():
     """Its bytes are known, its arithmetic is not; it is none of those without arithmetic."""
-    text = str(profile_of("long names").where_not(op="aten.relu"))
-    assert text.count("mylib.a_fused_kernel_of_my_own (unpriced)") == 2
+    rows = [row for row in profile_of("long names").rows if not row.module]
+    rows += [Row("", "", f"aten.{name}", "forward", "float32", 1, Cost(bytes_read=8)) for name in ("view", "clone")]
+    tree, operators = read(str(Profile(rows)))[0]
+    for table in (tree, operators):
+        labels = [label.strip() for label in table.labels]
+        assert {"mylib.a_fused_kernel_of_my_own (unpriced)", "2 without arithmetic"} <= {*labels}
 
 
 def test_a_report_says_which_table_hides_a_column(columns):
@@ -214,6 +224,14 @@ def test_a_report_says_which_table_hides_a_column(columns):
     text = " ".join(str(profile_of("timed")).split())
     (found,) = re.findall(rf"{HIDDEN}(.*?)\. ", text)
     assert re.search(r"calls \(in the table(?:s by module and op| by (?:module|op))\)", found)
+
+
+def test_no_more_columns_are_hidden_than_needed(columns):
+    """Where a wide column gives way, narrow ones that gave way before it come back."""
+    columns(80)
+    text = profile_of("batch and sequence").table("op")
+    assert read(text)[0][0].headers == ["calls", "flops", "%"]
+    assert f"{HIDDEN}macs." in text
 
 
 def test_formulas_that_are_cut_say_so(columns):

@@ -144,6 +144,8 @@ BUILDERS = {
     ),
     "timed": _timed,
     "long names": _long_names,
+    "activations": lambda: count(nn.Sequential(nn.ReLU(), nn.Softmax(-1)), torch.zeros(2, 3)),
+    "copies": lambda: count(nn.Sequential(nn.Flatten(), nn.Embedding(3, 4)), torch.zeros(3, 2, dtype=torch.long)),
     "empty": Profile,
 }
 
