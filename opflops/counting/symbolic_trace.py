@@ -10,6 +10,7 @@ from opflops.counting.example_inputs import make_example_inputs
 from opflops.counting.source_locations import current_location, location_of
 from opflops.counting.verification_sizes import at_least_two, distinct_hints, halved_hints
 from opflops.errors import DimensionError, OpflopsError, raised_by_signal_handler
+from opflops.pricing.symbolic_prices import SymbolicPrices
 from opflops.profile.profile import Condition, Profile
 from opflops.records.cost import Cost
 from opflops.records.modules import map_sizes
@@ -89,6 +90,7 @@ class SymbolicTrace:
 
     def _trace_with(self, hints: Mapping[str, Dimension], held: Held) -> tuple[Profile, list[Condition]]:
         mode = self._mode = self.call.make_mode()
+        mode.symbolic_prices = SymbolicPrices()
         shape_env = RecordingShapeEnv(lambda: current_location(mode))
         dimensions = [each for each in hints.values() if each.name not in dict(held)]
 

@@ -31,6 +31,7 @@ from opflops.torch_internals.fake_kernel_fixes import (
     hides_memory,
     result_without_kernel,
 )
+from opflops.torch_internals.fake_result_cache import FakeResultCache
 from opflops.torch_internals.fake_tensor_checks import known_fakes_hidden
 from opflops.torch_internals.fake_tensor_patches import (
     describes_example,
@@ -148,7 +149,12 @@ _log_disabled = SharedContext(_disable_log, _enable_log)
 
 
 def _with_python_kernels(
-    mode: FakeTensorMode, values: KnownValues, needing_value: list[Any], needed: list[Any], hiding: list[Any]
+    mode: FakeTensorMode,
+    values: KnownValues,
+    needing_value: list[Any],
+    needed: list[Any],
+    hiding: list[Any],
+    on_hit: Callable[[], None],
 ) -> FakeTensorMode:
     """Make a mode compute results with Python kernels only, as the compiler does, and known values besides.
 
@@ -161,8 +167,10 @@ def _with_python_kernels(
         needing_value: Filled with the latest operator, if it needs a value.
         needed: Gets all these operators.
         hiding: Gets the operators that keep memory whose size is not known.
+        on_hit: Called at times when results come from a cache.
     """
     dispatch = mode.dispatch
+    cache = FakeResultCache(mode, on_hit)
 
     def call(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         needing_value.clear()
@@ -171,12 +179,15 @@ def _with_python_kernels(
         if finds_nothing(func):
             return False
         try:
-            return values.run(mode, func, args, kwargs, lambda: call_kernel(func, types, args, kwargs))
+            return values.run(mode, func, args, kwargs, lambda: cached(func, types, args, kwargs))
         except value_dependent_errors() as error:
             # The error itself would keep the tensors of its traceback alive, and autograd copies gradients then.
             needing_value.append(getattr(error, "func", None))
             needed.append(func)
             raise
+
+    def cached(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return cache.run(func, args, kwargs, lambda: call_kernel(func, types, args, kwargs))
 
     def call_kernel(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         with enable_python_dispatcher():
@@ -332,6 +343,7 @@ def fake_copies(
     exact_values: bool = True,
     needed: list[Any] | None = None,
     hiding: list[Any] | None = None,
+    on_hit: Callable[[], None] = lambda: None,
 ) -> Iterator[Any]:
     """Yield a deep copy whose tensors are fake, inside the mode that runs them.
 
@@ -345,13 +357,17 @@ def fake_copies(
         exact_values: Whether formulas may read values that are known; see :mod:`.known_values`.
         needed: Gets each operator that fails since it needs a value, also if the program handles the error.
         hiding: Gets each operator that keeps memory for its backward whose size is not known.
+        on_hit: Called at times when the results of operators come from a cache; it may raise.
     """
     values = KnownValues(exact=exact_values)
     # Real tensors that the forward uses, such as constants in closures and globals, are converted on first use.
     needing_value: list[Any] = []
     fake_mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=sizes)
+    if sizes is not None:
+        # Its cache makes each new result twice, and what it holds of one shape environment serves no other.
+        fake_mode.cache_enabled = False
     needed, hiding = ([] if each is None else each for each in (needed, hiding))
-    fake_mode = _with_python_kernels(fake_mode, values, needing_value, needed, hiding)
+    fake_mode = _with_python_kernels(fake_mode, values, needing_value, needed, hiding, on_hit)
     memo: dict[int, Any] = {}
     if copy_memo is not None:
         with fake_mode:
