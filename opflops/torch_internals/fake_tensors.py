@@ -6,6 +6,7 @@ import logging
 import sys
 from contextlib import contextmanager
 from functools import partial
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -209,6 +210,8 @@ def _with_python_kernels(
                 return resized(func, out)
 
     mode.dispatch = call  # type: ignore[method-assign]
+    # The dispatcher asks the instance first. The method of the class does the same with four calls around it.
+    mode.__torch_dispatch__ = MethodType(lambda _mode, *given: call(*given), mode)  # type: ignore[method-assign]
     return mode
 
 

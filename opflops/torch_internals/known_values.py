@@ -122,6 +122,11 @@ def hiding_limit(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).min / 2
 
 
+def _begins_unknown(args: Sequence[Any]) -> bool:
+    """Return whether the first argument is a fake tensor without a value, so that a result has none either."""
+    return bool(args) and type(args[0]) is FakeTensor and getattr(args[0], _ATTRIBUTE, None) is None
+
+
 class KnownValues:
     """Compute what is known besides a fake tensor mode.
 
@@ -154,12 +159,17 @@ class KnownValues:
         if self._paused or not (traits.is_computable or traits.writes):
             return dispatch()
         kwargs = kwargs or {}
-        leaves, spec = tree_flatten((args, kwargs))
-        known = self._arguments(leaves, traits) if traits.is_computable else None
+        leaves: list[Any] = []
+        spec: Any = None
+        known = None
+        keeps_patterns = traits.keeps_patterns and self._exact
+        if keeps_patterns or not _begins_unknown(args):
+            leaves, spec = tree_flatten((args, kwargs))
+            known = self._arguments(leaves, traits) if traits.is_computable else None
         if known is None:
             out = dispatch()
             self._forget(traits.written(args, kwargs))
-            if traits.keeps_patterns and self._exact and self._fits(out):
+            if keeps_patterns and self._fits(out):
                 self._attach_pattern(func, out, leaves, spec)
             return out
         values, memories = known
