@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from opflops.memory.tracker import MemoryTracker
     from opflops.pricing.accumulators import AccumulatorKey
     from opflops.pricing.price_cache import PriceCache
+    from opflops.pricing.symbolic_prices import SymbolicPrices
 
 
 class RecordingMode(HasModuleStack, CapturesWork, FirstCalls, DispatchMode):
@@ -82,7 +83,9 @@ class RecordingMode(HasModuleStack, CapturesWork, FirstCalls, DispatchMode):
         self.active = False
         self._strict, self._timing = strict, timing
         # Faster to find than the attributes of the class.
-        self.memory_tracker = self.counts_here = self.clock = self.call_log = self.symbolic_prices = None
+        self.memory_tracker = self.counts_here = self.clock = self.call_log = None
+        # What prices calls in a trace with symbols; None for the formulas themselves.
+        self.symbolic_prices: SymbolicPrices | None = None
         self._start_afresh(roots)
         prices.subscribe(self)
 

@@ -5,8 +5,8 @@ takes most of the time of a fake run, for keys of many parts and, with symbols f
 anew. Cached are builtin operators that do not write to their arguments, on dense fake tensors. With symbols, the key
 holds the expression of each size, so that a hit evaluates nothing; its guards were added when the result was made.
 
-Tried with torch 2.13.0 and 2.14.1: ``FakeTensor(mode, element, device)`` makes a fake tensor of a meta tensor, and
-``element.data`` is a tensor of the same sizes with a version of its own.
+Tried with torch 2.13.0 and 2.14.1: ``FakeTensor(mode, element, device)`` makes a fake tensor that has the sizes of a meta
+tensor, and a version of its own.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ class _Made(NamedTuple):
     Attributes:
         device: The device that it is on.
         source: The position of the tensor among the arguments that it is a view of; None if it has its own storage.
-        size: Its shape, strides and storage offset; None if they have symbols.
+        size: Its shape, strides and storage offset.
         dtype: The type of its elements.
-        element: With symbols, a meta tensor of its sizes: computing those anew takes most of the time.
+        element: If sizes are symbols, a meta tensor of these sizes: computing them anew takes most of the time.
     """
 
     device: torch.device
     source: int | None
-    size: tuple[Any, Any, Any] | None
+    size: tuple[Any, Any, Any]
     dtype: torch.dtype
     element: Tensor | None
 
@@ -64,7 +64,7 @@ class FakeResultCache:
 
     Args:
         mode: The mode whose results it holds.
-        on_hit: Called at times when results come from the cache, since no operator runs then.
+        on_hit: Called at times when results come from the cache, since no operator runs then; it may raise.
     """
 
     def __init__(self, mode: FakeTensorMode, on_hit: Callable[[], None]) -> None:
@@ -101,9 +101,11 @@ class FakeResultCache:
             with suppress(NotCacheableError), _DisableModes():
                 self._results[key] = self._describe(out, tensors, set())
             return out
-        self._hits += 1
-        if not self._hits % _HITS_PER_CHECK:
-            self._on_hit()
+        if type(made) is _Made and made.source is None:
+            # Autograd makes views where nothing may be raised.
+            self._hits += 1
+            if not self._hits % _HITS_PER_CHECK:
+                self._on_hit()
         with _DisableModes():
             return self._make(made, tensors)
 
@@ -129,7 +131,7 @@ class FakeResultCache:
         if symbolic and self._mode.shape_env is not None:
             with self._mode.shape_env.suppress_guards():
                 element = _element(*size, out.dtype, None if source is None else tensors[source])
-            return _Made(out.fake_device, source, None, out.dtype, element)
+            return _Made(out.fake_device, source, size, out.dtype, element)
         if source is None:
             element = _element(*size, out.dtype)
             if storage in storages or size[2] or element.untyped_storage().nbytes() != out.untyped_storage().nbytes():
@@ -140,9 +142,9 @@ class FakeResultCache:
 
     def _make(self, made: Any, tensors: Sequence[Any]) -> Any:
         if type(made) is _Made:
-            if made.size is None:
-                element = made.element.data
-            else:
+            # What is counted for all sizes does not depend on storage, so that results of symbols may share one.
+            element = made.element
+            if element is None:
                 element = _element(*made.size, made.dtype, None if made.source is None else tensors[made.source])
             return FakeTensor(self._mode, element, made.device)
         return None if made is None else type(made)(self._make(one, tensors) for one in made)

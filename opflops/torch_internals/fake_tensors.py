@@ -6,15 +6,12 @@ import logging
 import sys
 from contextlib import contextmanager
 from functools import partial
-from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import OutOfMemoryError, Tensor, nn
-from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
-    DynamicOutputShapeException,
     FakeTensor,
     FakeTensorMode,
     UnsupportedOperatorException,
@@ -26,13 +23,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from opflops.torch_internals.dispatch import dispatch_modes, modes_disabled
-from opflops.torch_internals.fake_kernel_fixes import (
-    DEVICE_OF_TENSOR,
-    corrected_result,
-    hides_memory,
-    result_without_kernel,
-)
-from opflops.torch_internals.fake_result_cache import FakeResultCache
+from opflops.torch_internals.fake_kernels import use_python_kernels, value_dependent_errors
 from opflops.torch_internals.fake_tensor_checks import known_fakes_hidden
 from opflops.torch_internals.fake_tensor_patches import (
     describes_example,
@@ -40,7 +31,7 @@ from opflops.torch_internals.fake_tensor_patches import (
     fake_tensor_patches_active,
     with_class,
 )
-from opflops.torch_internals.fake_value_patches import fake_value_patches_active, finds_nothing
+from opflops.torch_internals.fake_value_patches import fake_value_patches_active
 from opflops.torch_internals.known_values import KnownValues, known_mask, known_value
 from opflops.torch_internals.shared_context import SharedContext
 from opflops.torch_internals.state_copies import StateCopier
@@ -79,11 +70,6 @@ def mask_values_of(mask: Tensor) -> Tensor | None:
 def mixes_devices(error: Exception) -> bool:
     """Return whether an error says that fake tensors are on different devices; the message varies by version."""
     return "two devices" in str(error) or "two different devices" in str(error)
-
-
-def value_dependent_errors() -> tuple[type[Exception], ...]:
-    """Return the exceptions that a fake tensor raises if a program needs its values."""
-    return (DataDependentOutputException, DynamicOutputShapeException)
 
 
 def needs_value(error: BaseException) -> bool:
@@ -147,72 +133,6 @@ def _enable_log() -> None:
 
 
 _log_disabled = SharedContext(_disable_log, _enable_log)
-
-
-def _with_python_kernels(
-    mode: FakeTensorMode,
-    values: KnownValues,
-    needing_value: list[Any],
-    needed: list[Any],
-    hiding: list[Any],
-    on_hit: Callable[[], None],
-) -> FakeTensorMode:
-    """Make a mode compute results with Python kernels only, as the compiler does, and known values besides.
-
-    The C++ kernels do not support symbolic sizes, and some of their results have a memory layout as on no device. This
-    replaces a method of the mode, since higher-order operators dispatch on its class.
-
-    Args:
-        mode: The mode.
-        values: Computes known values.
-        needing_value: Filled with the latest operator, if it needs a value.
-        needed: Gets all these operators.
-        hiding: Gets the operators that keep memory whose size is not known.
-        on_hit: Called at times when results come from a cache.
-    """
-    dispatch = mode.dispatch
-    cache = FakeResultCache(mode, on_hit)
-
-    def call(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        needing_value.clear()
-        if func is DEVICE_OF_TENSOR and type(args[0]) is FakeTensor:
-            return args[0].fake_device
-        if finds_nothing(func):
-            return False
-        try:
-            return values.run(mode, func, args, kwargs, lambda: cached(func, types, args, kwargs))
-        except value_dependent_errors() as error:
-            # The error itself would keep the tensors of its traceback alive, and autograd copies gradients then.
-            needing_value.append(getattr(error, "func", None))
-            needed.append(func)
-            raise
-
-    def cached(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        return cache.run(func, args, kwargs, lambda: call_kernel(func, types, args, kwargs))
-
-    def call_kernel(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        with enable_python_dispatcher():
-            if mode.shape_env is not None:
-                from opflops.torch_internals.symint_patches import get_result, resized  # noqa: PLC0415 - only for symbolic sizes
-
-                with mode:
-                    made = get_result(func, args)
-                if made is not None:
-                    return made
-            out = result_without_kernel(mode, func, types, args)
-            if out is not None:
-                return out
-            hiding.extend([func] if hides_memory(func, args) else ())
-            out = corrected_result(mode, func, args, dispatch(func, types, args, kwargs))
-            if mode.shape_env is None:
-                return out
-            with mode:
-                return resized(func, out)
-
-    mode.dispatch = call  # type: ignore[method-assign]
-    # The dispatcher asks the instance first. The method of the class does the same with four calls around it.
-    mode.__torch_dispatch__ = MethodType(lambda _mode, *given: call(*given), mode)  # type: ignore[method-assign]
-    return mode
 
 
 def _is_causal_bias(tensor: Tensor) -> bool:
@@ -370,7 +290,7 @@ def fake_copies(
         # Its cache makes each new result twice, and what it holds of one shape environment serves no other.
         fake_mode.cache_enabled = False
     needed, hiding = ([] if each is None else each for each in (needed, hiding))
-    fake_mode = _with_python_kernels(fake_mode, values, needing_value, needed, hiding, on_hit)
+    use_python_kernels(fake_mode, values, (needing_value, needed, hiding), on_hit)
     memo: dict[int, Any] = {}
     if copy_memo is not None:
         with fake_mode:
