@@ -5,7 +5,7 @@ takes most of the time of a fake run, for keys of many parts and, with symbols f
 anew. Cached are builtin operators that do not write to their arguments, on dense fake tensors. With symbols, the key
 holds the expression of each size, so that a hit evaluates nothing; its guards were added when the result was made.
 
-Tried with torch 2.13.0 and 2.14.1: ``FakeTensor(mode, element, device)`` makes a fake tensor that has the sizes of a meta
+Tried with torch 2.13.0 and 2.14.1: ``FakeTensor(mode, element, device)`` makes a fake tensor of the sizes of a meta
 tensor, and a version of its own.
 """
 
