@@ -249,6 +249,7 @@ class OpFlopMode(CostNumbers, CallbackMode, DisplayedMode, metaclass=NeedsInstan
 
         tracker = MemoryTracker(self._allocator or "")
         self.track_memory(tracker)
+        self.record_execution()
         # First, so that the tracker ends if this is interrupted.
         self._tracks_now = True
         tracker.begin(self.module_stack.roots)

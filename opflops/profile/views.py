@@ -173,7 +173,7 @@ class Views(Displayed):
         check_no_file("to_mermaid", "diagram", diagram, "state")
         from opflops.report import mermaid  # noqa: PLC0415 - see above
 
-        text = mermaid(rows_at_example(self.rows), diagram, self.symbolic, self.modules, depth)
+        text = mermaid(rows_at_example(self.rows), diagram, self.symbolic, self.modules, depth, self.execution)
         return ReportText(text)
 
     def to_html(self, **options: Unpack[PageOptions]) -> PageText:
