@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _MIN_REPEATS = 2
 _MIN_PATTERN_REPEATS = 3
 _MAX_PATTERN_LENGTH = 16
+_FEW, _MIN_KEPT = 10, 3
 
 
 def count_levels(several: Iterable[Layer]) -> int:
@@ -30,18 +31,37 @@ def count_levels(several: Iterable[Layer]) -> int:
     return max(levels, 0)
 
 
-def fold(top: Layer, unfolded: Collection[int]) -> Layer:
-    """Fold layers into the layer above them, which says so, unless the identity of that one is given."""
-    return replace(
-        top,
-        children=[
-            # A series is no module, and its blocks are shown with it.
-            fold(layer, unfolded)
-            if layer.in_turn or id(layer) in unfolded
-            else replace(layer, is_folded=bool(layer.children))
-            for layer in top.children
-        ],
-    )
+def fold(top: Layer, unfolded: Collection[int], kept: Mapping[int, int] | None = None) -> Layer:
+    """Fold layers into the layer above them, which says so, unless the identity of that one is given.
+
+    Args:
+        top: What holds the outermost layers.
+        unfolded: The identities of layers that are shown with those right below them.
+        kept: How many of these are kept, by the identity of such a layer; the others are one.
+    """
+    kept = kept or {}
+    children = [
+        # A series is no module, and its blocks are shown with it.
+        fold(layer, unfolded, kept)
+        if layer.in_turn or id(layer) in unfolded
+        else replace(layer, is_folded=bool(layer.children))
+        for layer in top.children
+    ]
+    folded = replace(top, children=children)
+    return keep_first(folded, kept[id(top)]) if id(top) in kept else folded
+
+
+def keep_first(above: Layer, kept: int) -> Layer:
+    """Keep the first children of a layer, and fold the others into one."""
+    others = above.children[kept:]
+    if not others:
+        return above
+    number = sum(layer.repeats for layer in others)
+    name = f"{number} more" if kept else f"{number} together"
+    rest = Layer(name, above.path, children=others, is_folded=True, is_rest=True)
+    children = [*above.children[:kept], rest]
+    places = [(min(place, kept), 0, 0) for place in range(len(above.children))]
+    return replace(above, children=children, links=_move_links(above.links, children, places))
 
 
 def layers_to_depth(top: Layer, depth: int) -> Iterator[Layer]:
@@ -54,27 +74,31 @@ def layers_to_depth(top: Layer, depth: int) -> Iterator[Layer]:
             waiting += [(child, level + (not layer.in_turn)) for child in layer.children]
 
 
-def unfold_largest(top: Layer, unfolded: Collection[int], fits: Callable[[Layer], bool], size: Callable[[Layer], Any]) -> Layer:
+def unfold_largest(
+    top: Layer, unfolded: Collection[int], fits: Callable[[Layer], bool], size: Callable[[Layer], Any]
+) -> Layer:
     """Unfold layers one by one, the largest first, while the result fits.
+
+    If that shows little, since one has many layers below it, the first of these are shown.
 
     Args:
         top: What holds the outermost layers.
         unfolded: The identities of those that are unfolded before.
         fits: Tells whether the result is small enough.
-        size: Returns the size of a block.
+        size: Returns the size of a layer, of all blocks.
     """
     shown = {*unfolded}
     best = fold(top, shown)
-    waiting: list[tuple[Layer, Any]] = []
+    waiting: list[tuple[Layer, int]] = []
+    too_large: list[Layer] = []
 
     def offer(layer: Layer, repeats: int) -> None:
         """Offer to unfold what is folded in a layer that is shown."""
         for child in layer.children:
-            times = repeats * child.repeats
             if child.in_turn or id(child) in shown:
-                offer(child, times)
+                offer(child, repeats * child.repeats)
             elif child.children:
-                waiting.append((child, times))
+                waiting.append((child, repeats))
 
     offer(top, 1)
     while waiting:
@@ -85,7 +109,15 @@ def unfold_largest(top: Layer, unfolded: Collection[int], fits: Callable[[Layer]
         if fits(folded):
             best = folded
             shown.add(id(layer))
-            offer(layer, times)
+            offer(layer, times * layer.repeats)
+        else:
+            too_large.append(layer)
+    if too_large and sum(1 for _ in all_layers(best.shown)) < _FEW:
+        layer = too_large[0]
+        for kept in range(len(layer.children) - 2, _MIN_KEPT - 1, -1):
+            folded = fold(top, {*shown, id(layer)}, {id(layer): kept})
+            if fits(folded):
+                return folded
     return best
 
 
@@ -111,7 +143,7 @@ def merge_repeats(top: Layer, facts: Mapping[str, Hashable] | None = None) -> La
         key = (told, block.is_again, frozenset(layer.links), work_key({"": block.rows}), below)
         number = known.setdefault(key, len(known))
         merged[id(layer)] = block, number
-        _ = block.costs, block.unpriced, block.inside
+        _ = block.all_costs, block.all_unpriced, block.inside
     whole, _ = merged[id(top)]
     for layer in [whole, *all_layers(whole.children)]:
         layer.children[:] = map(without_list, layer.children)
@@ -128,9 +160,11 @@ def _merge_series(layer: Layer, numbered: Sequence[tuple[Layer, int]]) -> Layer:
         position = len(places)
         period, repeats = _series_at(keys, position)
         blocks = [block for block, _ in numbered[position : position + period * repeats]]
-        columns = [_merge_blocks(blocks[start::period]) for start in range(period)]
+        columns = [blocks[0]] if repeats == 1 else [_merge_blocks(blocks[start::period]) for start in range(period)]
         places += [(len(children), number // period, number % period) for number in range(len(blocks))]
-        if period == 1:
+        if period == 1 and blocks[-1].is_again:
+            children.append(replace(blocks[0], in_a_row=repeats))
+        elif period == 1:
             children.append(replace(columns[0], repeats=repeats))
         else:
             children.append(Layer("in turn", blocks[0].path, children=columns, repeats=repeats, in_turn=True))
@@ -173,17 +207,18 @@ def _series_at(keys: Sequence[Hashable], start: int) -> tuple[int, int]:
 
 
 def _merge_blocks(blocks: Sequence[Layer]) -> Layer:
+    if blocks[-1].is_again:
+        # All are one module, of which the first place has the cost.
+        return blocks[0] if blocks[0].is_again else replace(blocks[0], in_all=True)
     names = [name for name in (split_number(block.name) for block in blocks) if name is not None]
-    if len({block.name for block in blocks}) == 1:
-        return blocks[0]
     return replace(blocks[0], name=format_ranges(names))
 
 
 def _series_key(block: Layer, number: int) -> Hashable:
     """Return a key that is equal for blocks of one series, and unique for other layers."""
-    if block.is_again:
-        return block.path, number
     name = None if block.is_self else split_number(block.name)
+    if block.is_again or (name is None and block.runs_again and not block.children):
+        return block.path, block.is_self, frozenset(block.ops)
     if name is None:
         return id(block)
     return name.before, name.after, block.path.rpartition(".")[0], number
@@ -197,15 +232,7 @@ def first_layers(outermost: Layer, max_layers: int) -> tuple[str, Layer]:
     """
     (first, *others) = outermost.children
     single = not others and bool(first.children)
-    above = first if single else outermost
-    shown = fold(above, ()).children
-    kept = max(max_layers - 2, 0)
-    number = sum(layer.repeats for layer in shown[kept:])
-    name = f"{number} more" if kept else f"{number} together"
-    rest = Layer(name, first.path if single else "", children=shown[kept:], is_folded=True, is_rest=True)
+    above = keep_first(fold(first if single else outermost, ()), max(max_layers - 2, 0))
     below = "Modules deeper than level 1" if single else "Modules below the outermost"
-    note = f"{below} are folded, and {name} are one. print(profile) and to_html() show all."
-    places = [(min(place, kept), 0, 0) for place in range(len(shown))]
-    shown = [*shown[:kept], *([rest] if number else [])]
-    above = replace(above, children=shown, links=_move_links(above.links, shown, places) if shown else set())
+    note = f"{below} are folded, and {above.children[-1].name} are one. print(profile) and to_html() show all."
     return note, replace(outermost, children=[above]) if single else above

@@ -38,6 +38,10 @@ class Layer:
         calls: How many times each run of its caller calls it; 1 if this is not known.
         call: Which of the module's calls it is, from 1; 0 if this is not known.
         is_again: Whether the module, or what it does itself, was there before, so that its cost is there.
+        ops: The operators that it ran, without child layers; none if that is not known.
+        runs_again: Whether it runs again later, with the same operators.
+        in_a_row: How many of its calls it stands for that come one after the other.
+        in_all: Whether its cost is that of all repetitions of the series that it is in.
         in_turn: Whether it is a series of blocks that run in turn, and no module.
         is_folded: Whether its child layers are not shown.
         is_list: Whether it is a module that is never called and only holds others, as a ``ModuleList``.
@@ -57,6 +61,10 @@ class Layer:
     calls: int = 1
     call: int = 0
     is_again: bool = False
+    ops: set[str] = field(default_factory=set)
+    runs_again: bool = False
+    in_a_row: int = 1
+    in_all: bool = False
     in_turn: bool = False
     is_folded: bool = False
     is_list: bool = False
@@ -65,25 +73,45 @@ class Layer:
 
     @cached_property
     def costs(self) -> dict[str, Cost]:
-        """Return the cost of one block with all layers below, by phase."""
+        """Return the cost of one block with all layers below, by phase; without what is of all repetitions."""
         found: dict[str, list[Cost]] = {}
         for row in self.rows:
             found.setdefault(row.phase, []).append(row.cost)
         for layer in self.children:
-            for phase, cost in layer.costs.items():
-                found.setdefault(phase, []).append(layer.repeats * cost)
+            for phase, cost in layer.all_costs.items() if not layer.in_all else ():
+                found.setdefault(phase, []).append(cost)
+        return {phase: total_of(costs) for phase, costs in found.items()}
+
+    @cached_property
+    def all_costs(self) -> dict[str, Cost]:
+        """Return the cost of all blocks with all layers below, by phase."""
+        found = {phase: [self.repeats * cost] for phase, cost in self.costs.items()}
+        for layer in self.children:
+            for phase, cost in layer.all_costs.items() if layer.in_all else ():
+                found.setdefault(phase, []).append(cost)
         return {phase: total_of(costs) for phase, costs in found.items()}
 
     @property
     def cost(self) -> Cost:
-        """Return the cost of one block with all layers below."""
+        """Return the sum of :attr:`costs`."""
         return sum(self.costs.values(), Cost())
+
+    @property
+    def total(self) -> Cost:
+        """Return the cost of all blocks with all layers below."""
+        return sum(self.all_costs.values(), Cost())
 
     @cached_property
     def unpriced(self) -> int:
-        """Count the calls, in one block, of operators without a formula."""
+        """Count the calls, in one block, of operators without a formula; without what is of all repetitions."""
         own = sum(row.calls for row in self.rows if not row.priced)
-        return own + sum(layer.repeats * layer.unpriced for layer in self.children)
+        return own + sum(layer.all_unpriced for layer in self.children if not layer.in_all)
+
+    @cached_property
+    def all_unpriced(self) -> int:
+        """Count such calls in all blocks."""
+        once = sum(layer.all_unpriced for layer in self.children if layer.in_all)
+        return self.repeats * self.unpriced + once
 
     @cached_property
     def inside(self) -> int:
@@ -151,6 +179,7 @@ class _Builder:
             inside = found[-1].children
         if step.module in self._containers:
             found.append(self._open(inside, step.module, is_self=True, call=step.calls[-1]))
+        found[-1].ops |= {*step.ops}
         for row in rows:
             self._known[row.module, row.op] = found[-1]
             found[-1].rows.append(row)
@@ -205,9 +234,14 @@ class _Builder:
 
     def fold_repeated_calls(self) -> None:
         """Leave out what is in a call of a module that was there before, unless something in it is new."""
-        for layer in reversed([*all_layers(self.root.children)]):
+        first_with: dict[tuple[str, bool, frozenset[str]], Layer] = {}
+        in_order = [*all_layers(self.root.children)]
+        for layer in in_order:
             first = self.parts[layer.path, layer.is_self][0]
             layer.is_again = layer is not first and (layer.is_self or layer.call > first.call) and not layer.rows
+            same = first_with.setdefault((layer.path, layer.is_self, frozenset(layer.ops)), layer)
+            same.runs_again = same.runs_again or layer.is_again
+        for layer in reversed(in_order):
             if layer.is_again and layer.children and all(child.is_again for child in layer.children):
                 layer.children.clear()
                 layer.links.clear()

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _MAX_LAYERS = 40
 """More are no diagram that can be read."""
-_MAX_HEIGHT, _HEIGHT_OF_LONG_NOTE = 2_740, 180
+_MAX_HEIGHT = 2_750
 """In pixels, by an estimate of what Mermaid draws."""
 _MAX_LAYERS_ASKED_FOR = 400
 _MAX_NOTES = 20
@@ -42,7 +42,7 @@ _MAX_CHARACTERS = 50_000
 """Mermaid draws no longer text unless its ``maxTextSize`` is raised."""
 _FIRST_USE = "Arrows lead to the layer that first ran next, and are not the flow of data."
 _ORDER = "Arrows are the order of execution, not the flow of data."
-_DATA = "Arrows are the order of execution. Dashed ones, data: a later state uses that result too."
+_DATA = "Arrows are the order of execution. Dashed ones lead to later states that use the result, too."
 
 
 class _Diagram:
@@ -86,11 +86,10 @@ class _Diagram:
             whole = self._write(self._model, shown, note)
         return whole
 
-    def _fits(self, shown: Layer, note: str = " ") -> bool:
+    def _fits(self, shown: Layer, note: str) -> bool:
         if sum(1 for _ in islice(all_layers(shown.shown), self._max_layers + 1)) > self._max_layers:
             return False
-        room = _MAX_HEIGHT - (_HEIGHT_OF_LONG_NOTE if note != self._merged else 0)
-        return self._depth is not None or self._estimate_height(shown, self._model) <= room
+        return self._depth is not None or self._estimate_height(self._model, shown, note) <= _MAX_HEIGHT
 
     def _write_if_small(self, note: str, shown: Layer) -> str:
         """Write a diagram; "" if it is too large to be read or drawn."""
@@ -106,8 +105,9 @@ class _Diagram:
     def _write_unfolded(self, levels: int, size: Callable[[Layer], Any]) -> str:
         """Write the layers down to a level, and below it the largest ones that there is room for."""
         unfolded = frozenset(map(id, layers_to_depth(self._top, levels)))
-        shown = unfold_largest(self._top, unfolded, self._fits, size)
-        return self._write_if_small(self._note(levels, ", as far as there is no room."), shown)
+        note = self._note(levels, ", except the largest.")
+        shown = unfold_largest(self._top, unfolded, lambda folded: self._fits(folded, note), size)
+        return self._write_if_small(note, shown)
 
     def _note(self, levels: int, end: str) -> str:
         blocks = " Equal blocks are shown as one." if self._merged else ""
@@ -154,7 +154,7 @@ def mermaid(
     sizes = example_sizes(symbolic.dimensions)
 
     def size(layer: Layer) -> Any:
-        flops = substitute(layer.cost.flops, sizes)
+        flops = substitute(layer.total.flops, sizes)
         return flops if isinstance(flops, int) else 0
 
     return _Diagram(diagram, model, top, depth).write(size)

@@ -8,7 +8,7 @@ from itertools import count
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from opflops.report.files.layers import END, START, all_layers
+from opflops.report.files.layers import END, all_layers
 from opflops.report.notes import format_calls
 from opflops.units import exact, scaled
 from opflops.wording import printable
@@ -24,8 +24,10 @@ _MAX_NAMES = 3
 _MAX_NOTE_LENGTH = 300
 _MAX_NAME_LENGTH = 60
 _MAX_NUMBER_LENGTH = 200
-_WRAP_AT, _PIXELS_OF_TITLE, _PIXELS_OF_LINE, _PIXELS_AROUND, _PIXELS_AROUND_STATES = 15, 120, 21, 56, 150
-_PIXELS_AROUND_ENTITY, _PIXELS_OF_ATTRIBUTE = 66, 30
+_PIXELS_OF_TITLE, _PIXELS_OF_LINE, _PIXELS_AROUND, _PIXELS_AROUND_STATES = 190, 17, 49, 182
+_PIXELS_OF_NOTE_LINE, _PIXELS_OF_DATA = 24, 35
+_WRAP_AT, _WRAP_NOTE_AT = 17, 20
+_PIXELS_OF_ENTITY_TITLE, _PIXELS_AROUND_ENTITY, _PIXELS_OF_ATTRIBUTE = 120, 66, 30
 _ENTITY_CONFIGURATION = "config: {er: {rankSpacing: 40, nodeSpacing: 30, fontSize: 10, entityPadding: 6}}"
 _MAX_DATA_ARROWS = 60
 _SPECIAL = re.compile(
@@ -95,8 +97,9 @@ class _StateWriter:
         names = [f"s{next(self._numbers)}" for _ in several]
         for name, layer in zip(names, several, strict=True):
             if layer.shown:
+                titles = _format_title(layer), "; ".join(_format_facts(layer))
                 # A second line of the title would be hidden behind the first inner state.
-                yield f'{indent}state "{_format_title(layer)}: {"; ".join(_format_facts(layer))}" as {name} {{'
+                yield f'{indent}state "{": ".join(filter(None, titles))}" as {name} {{'
                 yield from self.write(layer, indent + "    ")
                 yield f"{indent}}}"
             else:
@@ -104,18 +107,20 @@ class _StateWriter:
         for before, after in zip(["[*]", *names], [*names, "[*]"], strict=True):
             self.transitions += 1
             yield f"{indent}{before} --> {after}"
-        for source, target in sorted(inside.links) if self._with_data else ():
-            first = -1 if source == START else source
-            last = len(names) if target == END else target
-            if last > first + 1:
-                self.data.append(self.transitions)
-                self.transitions += 1
-                yield f"{indent}{names[first] if first >= 0 else '[*]'} --> {(*names, '[*]')[last]} : data"
+        for before, after in _data_arrows(inside) if self._with_data else ():
+            self.data.append(self.transitions)
+            self.transitions += 1
+            yield f"{indent}{names[before] if before >= 0 else '[*]'} --> {(*names, '[*]')[after]} : data"
+
+
+def _data_arrows(inside: Layer) -> list[tuple[int, int]]:
+    """List what leads past a state: from -1, the beginning, or a child, to a child or their number, the end."""
+    links = {(source, len(inside.children) if target == END else target) for source, target in inside.links}
+    return sorted((source, target) for source, target in links if target > source + 1)
 
 
 def _write_states(model: DiagramSummary, top: Layer, note: str) -> str:
-    # The title names the only root.
-    inside = top.shown[0] if len(top.shown) == 1 and top.shown[0].shown else top
+    inside = _inside_of_root(top)
     writer = _StateWriter(with_data=True)
     lines = [*writer.write(inside, "    ")]
     arrows = [model.arrows] if model.arrows else []
@@ -124,16 +129,17 @@ def _write_states(model: DiagramSummary, top: Layer, note: str) -> str:
         writer = _StateWriter(with_data=False)
         lines = [*writer.write(inside, "    ")]
     elif model.links and not writer.data:
-        arrows = ["Arrows are the order of execution; data takes the same way."]
+        arrows = ["Arrows are the order of execution."]
     note = " ".join([*arrows, *([note] if note else [])])
     if inside.shown:
-        lines.append(f"    note right of s1 : {_escape(note)}")
+        # In a note, a further colon would begin another statement.
+        lines.append(f"    note left of s1 : {_escape(note).replace(':', '#58;')}")
     else:
         lines = ['    state "no floating-point work" as s1', "    [*] --> s1", "    s1 --> [*]"]
     # Mermaid has no syntax for dashes in state diagrams.
     dashed = ",".join(f"[data-id=edge{number}]" for number in writer.data)
-    style = [f'config: {{themeCSS: "{dashed} {{stroke-dasharray: 6 4 !important}}"}}'] if dashed else []
-    head = [*_front_matter(model, *style), "stateDiagram-v2", *_comment_lines(model, note)]
+    style = f', themeCSS: "{dashed} {{stroke-dasharray: 6 4 !important}}"' if dashed else ""
+    head = [*_front_matter(model, f"config: {{themeVariables: {{fontSize: 12px}}{style}}}"), "stateDiagram-v2", *_comment_lines(model, note)]
     return "\n".join([*head, *lines]) + "\n"
 
 
@@ -194,7 +200,7 @@ def _layer_lines(
         number = next(numbers)
         path = above.path if layer.is_self else f"{above.path}.{layer.name}" if above.path else layer.name
         alias = path.removeprefix(f"{above.root}.") if above.root else path
-        counts = {"macs": repeats * layer.cost.macs, "flops": repeats * layer.cost.flops}
+        counts = {"macs": above.repeats * layer.total.macs, "flops": above.repeats * layer.total.flops}
         if not layer.is_self and layer.path in model.totals and not layer.is_rest:
             counts = {"parameters": repeats * model.totals[layer.path].parameters, **counts}
             counts["calls"] = repeats * model.calls.get(layer.path, 0)
@@ -232,31 +238,37 @@ def _entity_lines(
     return [f'    {entity}["{_escape(_elide(alias)) or entity}"] {{', *attributes, "    }"]
 
 
-def _height_of_states(top: Layer, _: DiagramSummary) -> int:
-    """Estimate the pixels that Mermaid needs, as measured in version 12: it wraps labels at some 15 characters."""
-    pixels = _PIXELS_OF_TITLE
-    for layer in all_layers(top.shown):
+def _height_of_states(model: DiagramSummary, top: Layer, note: str) -> int:
+    """Estimate the pixels that Mermaid needs, as measured in version 12: it wraps labels at some 17 characters."""
+    pixels = _PIXELS_OF_TITLE + _PIXELS_OF_NOTE_LINE * len(wrap(f"{model.arrows} {note}", _WRAP_NOTE_AT))
+    inside = _inside_of_root(top)
+    for layer in [inside, *all_layers(inside.shown)]:
         if layer.shown:
-            pixels += _PIXELS_AROUND_STATES
+            pixels += _PIXELS_OF_DATA * len(_data_arrows(layer)) + _PIXELS_AROUND_STATES * (layer is not inside)
         else:
             texts = [_format_title(layer), *_format_facts(layer)]
             pixels += _PIXELS_AROUND + _PIXELS_OF_LINE * sum(len(wrap(text, _WRAP_AT)) or 1 for text in texts)
     return pixels
 
 
-def _height_of_entities(top: Layer, model: DiagramSummary) -> int:
+def _inside_of_root(top: Layer) -> Layer:
+    """Return what holds the states of a diagram, whose title names the only root."""
+    return top.shown[0] if len(top.shown) == 1 and top.shown[0].shown else top
+
+
+def _height_of_entities(model: DiagramSummary, top: Layer, _: str) -> int:
     """Estimate the pixels of the innermost entities, one below the other, as measured in Mermaid 12."""
     attributes = 6 if model.totals else 4
     leaves = [layer for layer in all_layers(top.shown) if not layer.shown]
     rows = attributes * (1 + len(leaves)) + sum(layer.is_folded for layer in leaves)
-    return _PIXELS_OF_TITLE + (1 + len(leaves)) * _PIXELS_AROUND_ENTITY + rows * _PIXELS_OF_ATTRIBUTE
+    return _PIXELS_OF_ENTITY_TITLE + (1 + len(leaves)) * _PIXELS_AROUND_ENTITY + rows * _PIXELS_OF_ATTRIBUTE
 
 
 class Writer(NamedTuple):
     """Hold how to write a diagram of a summary, layers and a note, and how to estimate its height."""
 
     write: Callable[[DiagramSummary, Layer, str], str]
-    estimate_height: Callable[[Layer, DiagramSummary], int]
+    estimate_height: Callable[[DiagramSummary, Layer, str], int]
 
 
 WRITERS = {
@@ -305,11 +317,13 @@ def _format_facts(layer: Layer) -> list[str]:
         for phase, cost in layer.costs.items()
         if cost
     ]
-    calls = ""
+    calls = "in all" if layer.in_all and not layer.calls > 1 else ""
     if layer.calls > 1 and layer.part[0] == 1 and not layer.is_again:
         calls = f"in {layer.calls} calls" if layer.call else f"called {layer.calls} times, drawn at the first"
     folded = f"{layer.inside} layer{'s' * (layer.inside > 1)} inside" if layer.is_folded and not layer.is_rest else ""
-    return [_escape(phrase) for phrase in [*phrases, _format_unpriced(layer), calls, folded] if phrase]
+    in_a_row = layer.in_a_row if layer.in_a_row not in (1, layer.calls) or layer.is_again else 1
+    row = f"{in_a_row} times in a row" if in_a_row > 1 else ""
+    return [_escape(phrase) for phrase in [*phrases, _format_unpriced(layer), calls, row, folded] if phrase]
 
 
 def _format_work(cost: Cost) -> str:
