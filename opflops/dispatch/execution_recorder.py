@@ -75,20 +75,15 @@ class ExecutionRecorder:
         if self._too_many or out is NotImplemented:
             return
         stack = mode.module_stack
-        is_forward = stack.entries[-1][3] is FORWARD and graph_task_id() < 0
-        if not is_forward:
-            for storage in self._storages(out):
-                if self._known(storage) is None:
-                    self._set(storage, _NOTHING)
+        if stack.entries[-1][3] is not FORWARD or graph_task_id() >= 0:
+            self._see_made(out, _NOTHING)
             return
         run = self._run_of(stack)
         _, traits = self._traits.get(id(func)) or self._traits.setdefault(id(func), (func, OperatorTraits.of(func)))
         sources, floating = self._sources(args, kwargs, traits)
         if traits.is_view:
             # It computes nothing. Most views share the storage.
-            for storage in self._storages(out):
-                if self._known(storage) is None:
-                    self._set(storage, sources)
+            self._see_made(out, sources)
             return
         number = len(self._operators)
         if number == _MAX_OPERATORS:
@@ -100,13 +95,16 @@ class ExecutionRecorder:
             for storage in self._storages(tensor):
                 kept = self._known(storage) or _NOTHING if _is_part(tensor, storage) else _NOTHING
                 self._set(storage, kept | {number})
-        for tensor in _tensors_in(out):
-            floating = floating or _is_floating(tensor)
-            for storage in self._storages(tensor):
-                if self._known(storage) is None:
-                    self._set(storage, frozenset((number,)))
+        self._see_made(out, frozenset((number,)))
+        floating = floating or any(map(_is_floating, _tensors_in(out)))
         price = mode.prices.fast_path.get(id(func)) or mode.prices[func]
         self._operators.append(_Operator(run, price.op, sources, floating=floating))
+
+    def _see_made(self, out: Any, made_by: frozenset[int]) -> None:
+        """See results that are not known yet."""
+        for storage in self._storages(out):
+            if self._known(storage) is None:
+                self._set(storage, made_by)
 
     def _run_of(self, stack: ModuleStack) -> int:
         """Return the number of the run on top, and note the runs below."""
@@ -242,9 +240,7 @@ class _CallNumbers:
 def recording_dispatch(dispatch: Callable[..., Any]) -> Callable[..., Any]:
     """Let the recorder of a mode see each operator after it ran."""
 
-    def call(
-        mode: Any, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def call(mode: Any, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         recorder = mode.execution_recorder
         before = recorder.seen
         out = dispatch(func, types, args, kwargs)

@@ -68,7 +68,16 @@ def keep_ranks(profile: Profile, accepts: Callable[[int], bool]) -> Profile:
         return profile
     if not ranks:
         return replace(
-            profile, rows=(), sites=(), called=(), remarks=(), modules=(), memory=None, timing=None, ranks=(), execution=None
+            profile,
+            rows=(),
+            sites=(),
+            called=(),
+            remarks=(),
+            modules=(),
+            memory=None,
+            timing=None,
+            ranks=(),
+            execution=None,
         )
     return combine_ranks({rank: _profile_of_rank(profile, rank) for rank in ranks})
 

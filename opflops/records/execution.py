@@ -54,9 +54,7 @@ def working_rows(rows: Sequence[Row]) -> list[Row]:
     """Select the floating-point rows that diagrams show: arithmetic, and what modules without others inside move."""
     floating = [row for row in rows if row.floating]
     parents = {path for module in {row.module for row in floating} for path in ancestry(module)[:-1]}
-    return [
-        row for row in floating if _does_arithmetic(row) or (row.module and row.module not in parents and row.cost)
-    ]
+    return [row for row in floating if _does_arithmetic(row) or (row.module and row.module not in parents and row.cost)]
 
 
 def _does_arithmetic(row: Row) -> bool:

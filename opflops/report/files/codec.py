@@ -5,9 +5,9 @@ A profile is one JSON object:
 - ``schema``: the string ``"opflops.profile"``; ``"opflops.difference"`` if there are negative numbers, which only the
   difference of two profiles has.
 - ``version``: 1, or 2 if costs are expressions in dimensions, or 3 if there are remarks, or 4 if modules, memory or
-  activations are known, or 5 if it is known how times were measured, or 6 if something was sent to other ranks,
-  or 7 if the order of execution is known. A newer opflops reads all older versions. A version has exactly the keys that are listed here; any more key makes a new
-  version.
+  activations are known, or 5 if it is known how times were measured, or 6 if something was sent to other ranks, or 7 if
+  the order of execution is known. A newer opflops reads all older versions. A version has exactly the keys that are
+  listed here; any more key makes a new version.
 - ``rows``: a list of objects, one for each module, operator, phase and dtype, in order of first execution:
 
   - ``module``: the module's path, such as ``"ResNet.layer1.0.conv1"``, beginning with the root's class name; ``""`` for
@@ -202,7 +202,21 @@ def document(
     is_distributed = is_ordered or bool(ranks) or any(map(_is_distributed, (*rows, *sites)))
     is_timed = is_distributed or timing is not None or any(row.spread is not None for row in (*rows, *sites))
     is_new = is_timed or bool(modules) or memory is not None or any(row.activations != 0 for row in (*rows, *sites))
-    version = 7 if is_ordered else 6 if is_distributed else 5 if is_timed else 4 if is_new else 3 if remarks else 2 if dimensions else 1
+    version = (
+        7
+        if is_ordered
+        else 6
+        if is_distributed
+        else 5
+        if is_timed
+        else 4
+        if is_new
+        else 3
+        if remarks
+        else 2
+        if dimensions
+        else 1
+    )
     written: dict[str, Any] = {
         "schema": DIFFERENCE_SCHEMA if is_difference else SCHEMA,
         "version": version,

@@ -66,7 +66,8 @@ def _step(entry: list[Any], modules: Sequence[str], ops: Sequence[str]) -> Step:
 def _at(place: Any, names: Sequence[str], what: str) -> str:
     if check_amount(place, f"the place of {what}") >= len(names):
         raise DamagedError(f"there are {len(names)} names, but the place of {what} is {place}")
-    return names[place]
+    name: str = names[place]
+    return name
 
 
 def _pair(entry: list[Any], steps: int) -> tuple[int, int]:

@@ -145,7 +145,7 @@ def merge_repeats(top: Layer, facts: Mapping[str, Hashable] | None = None) -> La
         merged[id(layer)] = block, number
         _ = block.all_costs, block.all_unpriced, block.inside
     whole, _ = merged[id(top)]
-    for layer in [whole, *all_layers(whole.children)]:
+    for layer in all_layers(whole.children):
         layer.children[:] = map(without_list, layer.children)
     return whole
 

@@ -107,7 +107,8 @@ class _Diagram:
         unfolded = frozenset(map(id, layers_to_depth(self._top, levels)))
         note = self._note(levels, ", except the largest.")
         shown = unfold_largest(self._top, unfolded, lambda folded: self._fits(folded, note), size)
-        return self._write_if_small(note, shown)
+        levels_only = sum(1 for _ in all_layers(fold(self._top, unfolded).shown))
+        return "" if sum(1 for _ in all_layers(shown.shown)) == levels_only else self._write_if_small(note, shown)
 
     def _note(self, levels: int, end: str) -> str:
         blocks = " Equal blocks are shown as one." if self._merged else ""
@@ -125,18 +126,23 @@ def mermaid(
 ) -> str:
     """Write rows as a diagram for https://mermaid.js.org, which GitHub and others draw in Markdown.
 
-    ``"state"`` has a state for each layer with its floating-point operations, in the order in which layers first did
-    work: an arrow leads to the layer that started next. A module with child modules is a state with states inside.
-    What it does itself between these is a state among them. A module during which others worked, as a ``ModuleList``
-    whose items take turns with those of another, is there in parts. A module that is called again says so, and is
-    drawn at its first call. Work without a cost, such as a view, makes no state.
+    ``"state"`` has a state for each layer with its floating-point operations, in order of execution: an arrow leads to
+    the layer that ran next. A module with child modules is a state with states inside. What it does itself between
+    these is a state among them. A module during which others worked, as a ``ModuleList`` whose items take turns with
+    those of another, is there in parts. A module that runs again is there again, without its cost, which is at the
+    first place. Dashed arrows lead from a layer to later ones, past those in between, that use its result: skip
+    connections, or the inputs of a state from its beginning. Work without a cost, such as a view, makes no state.
+
+    If the order of execution is not known, a layer is where it first did work, and there are no dashed arrows. A note
+    says what arrows are.
 
     ``"er"`` has an entity for the model and one for each layer, and a relation from each to those right below it, with
     id (the module's path), type, parameters, macs, flops and calls. The layers right below add up to the one above.
 
     Consecutive equal blocks are one state that says how many they are (``0-79``). If there are more than 40 states or
-    entities, or the diagram would be higher than about 2,500 pixels, deep modules are folded into those above, or the
-    first layers are kept and the others are one. A comment and, in state diagrams, a note says so.
+    entities, or the diagram would be higher than about 2,800 pixels, deep modules are folded into those above, the
+    smallest first, or the first layers are kept and the others are one. A comment and, in state diagrams, a note says
+    so, and a state says how many layers are folded into it.
 
     Args:
         rows: The rows; only floating-point rows are shown.
@@ -145,6 +151,7 @@ def mermaid(
         modules: What is known of modules: their parameters and calls.
         depth: How many levels of modules below the root to show, with up to 400 states or entities; None for as many
             as can be read at a glance.
+        execution: The order of execution, if it is known.
 
     Raises:
         ProfileError: The diagram is unknown, or ``depth`` is not a number of levels.

@@ -107,10 +107,10 @@ class _StateWriter:
         for before, after in zip(["[*]", *names], [*names, "[*]"], strict=True):
             self.transitions += 1
             yield f"{indent}{before} --> {after}"
-        for before, after in _data_arrows(inside) if self._with_data else ():
+        for source, target in _data_arrows(inside) if self._with_data else ():
             self.data.append(self.transitions)
             self.transitions += 1
-            yield f"{indent}{names[before] if before >= 0 else '[*]'} --> {(*names, '[*]')[after]} : data"
+            yield f"{indent}{names[source] if source >= 0 else '[*]'} --> {(*names, '[*]')[target]} : data"
 
 
 def _data_arrows(inside: Layer) -> list[tuple[int, int]]:
@@ -139,7 +139,11 @@ def _write_states(model: DiagramSummary, top: Layer, note: str) -> str:
     # Mermaid has no syntax for dashes in state diagrams.
     dashed = ",".join(f"[data-id=edge{number}]" for number in writer.data)
     style = f', themeCSS: "{dashed} {{stroke-dasharray: 6 4 !important}}"' if dashed else ""
-    head = [*_front_matter(model, f"config: {{themeVariables: {{fontSize: 12px}}{style}}}"), "stateDiagram-v2", *_comment_lines(model, note)]
+    head = [
+        *_front_matter(model, f"config: {{themeVariables: {{fontSize: 12px}}{style}}}"),
+        "stateDiagram-v2",
+        *_comment_lines(model, note),
+    ]
     return "\n".join([*head, *lines]) + "\n"
 
 
@@ -303,13 +307,13 @@ def _format_title(layer: Layer) -> str:
     blocks = f"{layer.repeats} x {kind}".removesuffix(" x ") if layer.repeats > 1 else kind
     number, parts = layer.part
     described = [blocks] * bool(blocks) + [f"part {number} of {parts}"] * (parts > 1)
-    return _escape(f"{_elide(layer.name)} ({', '.join(described)}){again}" if described else f"{_elide(layer.name)}{again}")
+    return _escape(
+        f"{_elide(layer.name)} ({', '.join(described)}){again}" if described else f"{_elide(layer.name)}{again}"
+    )
 
 
 def _format_facts(layer: Layer) -> list[str]:
-    """Write the cost of a layer, one phrase for each phase if there are others than forward, its further calls, and
-    what is folded.
-    """
+    """Write the cost of a layer, by phase if there are others than forward, its further calls, and what is folded."""
     each = "each " if layer.repeats > 1 else ""
     forward_only = set(layer.costs) == {"forward"}
     phrases = [
