@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -114,10 +115,13 @@ def unfold_largest(
             too_large.append(layer)
     if too_large and sum(1 for _ in all_layers(best.shown)) < _FEW:
         layer = too_large[0]
-        for kept in range(len(layer.children) - 2, _MIN_KEPT - 1, -1):
-            folded = fold(top, {*shown, id(layer)}, {id(layer): kept})
-            if fits(folded):
-                return folded
+
+        def show(kept: int) -> Layer:
+            return fold(top, {*shown, id(layer)}, {id(layer): kept})
+
+        kept = bisect_left(range(len(layer.children) - 1), x=True, key=lambda number: not fits(show(number + 1)))
+        if kept >= _MIN_KEPT:
+            return show(kept)
     return best
 
 
@@ -140,7 +144,7 @@ def merge_repeats(top: Layer, facts: Mapping[str, Hashable] | None = None) -> La
         block = _merge_series(layer, children)
         below = tuple(("" if each.is_self else each.name, number) for each, number in children)
         told = (block.module_type, block.is_self, block.part != (1, 1), block.calls, facts.get(block.path))
-        key = (told, block.is_again, frozenset(layer.links), work_key({"": block.rows}), below)
+        key = (told, block.is_again, tuple(layer.links_past_others()), work_key({"": block.rows}), below)
         number = known.setdefault(key, len(known))
         merged[id(layer)] = block, number
         _ = block.all_costs, block.all_unpriced, block.inside

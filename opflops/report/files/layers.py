@@ -123,6 +123,15 @@ class Layer:
         """Return the child layers that are shown."""
         return [] if self.is_folded else self.children
 
+    def links_past_others(self) -> list[tuple[int, int]]:
+        """List the links that lead past a child layer, in order.
+
+        They lead from a child, or from -1, the beginning, to a child, or to the number of children, the end.
+        """
+        number = len(self.children)
+        links = {(source, number if target == END else target) for source, target in self.links}
+        return sorted((source, target) for source, target in links if target > source + 1)
+
     def leaves(self, prefix: str = "", repeats: int = 1) -> Iterator[tuple[str, int, Layer]]:
         """List the innermost layers in order, each with its path and how many blocks it stands for."""
         path = f"{prefix}.{self.name}" if prefix else self.name

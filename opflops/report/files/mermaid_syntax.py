@@ -8,7 +8,7 @@ from itertools import count
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from opflops.report.files.layers import END, all_layers
+from opflops.report.files.layers import all_layers
 from opflops.report.notes import format_calls
 from opflops.units import exact, scaled
 from opflops.wording import printable
@@ -107,16 +107,10 @@ class _StateWriter:
         for before, after in zip(["[*]", *names], [*names, "[*]"], strict=True):
             self.transitions += 1
             yield f"{indent}{before} --> {after}"
-        for source, target in _data_arrows(inside) if self._with_data else ():
+        for source, target in inside.links_past_others() if self._with_data else ():
             self.data.append(self.transitions)
             self.transitions += 1
             yield f"{indent}{names[source] if source >= 0 else '[*]'} --> {(*names, '[*]')[target]} : data"
-
-
-def _data_arrows(inside: Layer) -> list[tuple[int, int]]:
-    """List what leads past a state: from -1, the beginning, or a child, to a child or their number, the end."""
-    links = {(source, len(inside.children) if target == END else target) for source, target in inside.links}
-    return sorted((source, target) for source, target in links if target > source + 1)
 
 
 def _write_states(model: DiagramSummary, top: Layer, note: str) -> str:
@@ -248,7 +242,7 @@ def _height_of_states(model: DiagramSummary, top: Layer, note: str) -> int:
     inside = _inside_of_root(top)
     for layer in [inside, *all_layers(inside.shown)]:
         if layer.shown:
-            pixels += _PIXELS_OF_DATA * len(_data_arrows(layer)) + _PIXELS_AROUND_STATES * (layer is not inside)
+            pixels += _PIXELS_OF_DATA * len(layer.links_past_others()) + _PIXELS_AROUND_STATES * (layer is not inside)
         else:
             texts = [_format_title(layer), *_format_facts(layer)]
             pixels += _PIXELS_AROUND + _PIXELS_OF_LINE * sum(len(wrap(text, _WRAP_AT)) or 1 for text in texts)
