@@ -42,6 +42,7 @@ class Layer:
         runs_again: Whether it runs again later, with the same operators.
         in_a_row: How many of its calls it stands for that come one after the other.
         in_all: Whether its cost is that of all repetitions of the series that it is in.
+        counted_before: Whether the cost of some operators that it ran is at an earlier place.
         in_turn: Whether it is a series of blocks that run in turn, and no module.
         is_folded: Whether its child layers are not shown.
         is_list: Whether it is a module that is never called and only holds others, as a ``ModuleList``.
@@ -65,6 +66,7 @@ class Layer:
     runs_again: bool = False
     in_a_row: int = 1
     in_all: bool = False
+    counted_before: bool = False
     in_turn: bool = False
     is_folded: bool = False
     is_list: bool = False
@@ -189,6 +191,8 @@ class _Builder:
         if step.module in self._containers:
             found.append(self._open(inside, step.module, is_self=True, call=step.calls[-1]))
         found[-1].ops |= {*step.ops}
+        known = (self._known.get((step.module, op)) for op in step.ops)
+        found[-1].counted_before |= any(layer is not None and layer is not found[-1] for layer in known)
         for row in rows:
             self._known[row.module, row.op] = found[-1]
             found[-1].rows.append(row)
@@ -250,12 +254,18 @@ class _Builder:
             layer.is_again = layer is not first and (layer.is_self or layer.call > first.call) and not layer.rows
             same = first_with.setdefault((layer.path, layer.is_self, frozenset(layer.ops)), layer)
             same.runs_again = same.runs_again or layer.is_again
+        nothing_new: set[int] = set()
         for layer in reversed(in_order):
-            if layer.is_again and layer.children and all(child.is_again for child in layer.children):
+            repeated = all(id(child) in nothing_new for child in layer.children)
+            if not repeated:
+                layer.is_again = False
+            elif layer.is_again:
                 layer.children.clear()
                 layer.links.clear()
-            elif layer.children:
-                layer.is_again = False
+                nothing_new.add(id(layer))
+            elif layer.children and not layer.call:
+                # A list does not run, and what is in it has all run before.
+                nothing_new.add(id(layer))
 
     def number_parts(self) -> None:
         """Number the parts of modules, and show a part of a list that is a single module as that module."""

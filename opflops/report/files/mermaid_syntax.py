@@ -320,8 +320,9 @@ def _format_facts(layer: Layer) -> list[str]:
         calls = f"in {layer.calls} calls" if layer.call else f"called {layer.calls} times, drawn at the first"
     folded = f"{layer.inside} layer{'s' * (layer.inside > 1)} inside" if layer.is_folded and not layer.is_rest else ""
     in_a_row = layer.in_a_row if layer.in_a_row not in (1, layer.calls) or layer.is_again else 1
+    before = "more at its first place" if layer.counted_before and layer.rows else ""
     row = f"{in_a_row} times in a row" if in_a_row > 1 else ""
-    return [_escape(phrase) for phrase in [*phrases, _format_unpriced(layer), calls, row, folded] if phrase]
+    return [_escape(phrase) for phrase in [*phrases, _format_unpriced(layer), calls, before, row, folded] if phrase]
 
 
 def _format_work(cost: Cost) -> str:
