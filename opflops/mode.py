@@ -114,8 +114,8 @@ class OpFlopMode(CostNumbers, CallbackMode, DisplayedMode, metaclass=NeedsInstan
             ``model.encode(x)``, or a larger model that contains it. By default, a module that the block calls is a
             root, unless the block also calls a model that contains it, before or after. The mode keeps the model
             alive.
-        memory: Also follow what is alive in memory, :attr:`opflops.Profile.memory` of the profile, and the order in which
-            modules run, :attr:`opflops.Profile.execution`. An operator takes some three times the mode's time then.
+        memory: Also follow what is alive in memory, :attr:`opflops.Profile.memory` of the profile, and the order in
+            which modules run, :attr:`opflops.Profile.execution`. An operator takes some three times the mode's time.
         allocator: ``"cuda"`` to round the size of each storage up to a multiple of 512 bytes, as PyTorch's allocator
             for CUDA does; with ``memory``.
 

@@ -13,7 +13,7 @@ from opflops.records.rows import ancestry
 from opflops.torch_internals.autograd import graph_task_id
 from opflops.torch_internals.modules import registered_below
 from opflops.torch_internals.operator_traits import OperatorTraits
-from opflops.torch_internals.storages import component_tensors, storage_of
+from opflops.torch_internals.storages import PLAIN_TENSORS, component_tensors, storage_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -91,7 +91,7 @@ class ExecutionRecorder:
             self._operators.clear()
             self._made.clear()
             return
-        for tensor in traits.written(args, kwargs):
+        for tensor in traits.written(args, kwargs) if traits.writes else ():
             for storage in self._storages(tensor):
                 kept = self._known(storage) or _NOTHING if _is_part(tensor, storage) else _NOTHING
                 self._set(storage, kept | {number})
@@ -132,7 +132,8 @@ class ExecutionRecorder:
     ) -> tuple[frozenset[int], bool]:
         """Return the operators that made the floating-point tensors that one reads, and whether it reads any."""
         values = [*args[1:]] if traits.fills else [*args]
-        values += [value for name, value in kwargs.items() if name not in traits.written_kwargs]
+        if kwargs:
+            values += [value for name, value in kwargs.items() if name not in traits.written_kwargs]
         found, floating = _NOTHING, False
         for tensor in _tensors_in(values):
             if not _is_floating(tensor):
@@ -143,10 +144,15 @@ class ExecutionRecorder:
                 if known is None:
                     known = _NOTHING if isinstance(tensor, nn.Parameter) else frozenset((OUTSIDE,))
                     self._set(storage, known)
-                found |= known
+                found = found | known if found else known
         return found, floating
 
-    def _storages(self, values: Any) -> Iterator[Any]:
+    def _storages(self, values: Any) -> Iterable[Any]:
+        if type(values) in PLAIN_TENSORS and (storage := storage_of(values)) is not None:
+            return (storage,)
+        return self._storages_in(values)
+
+    def _storages_in(self, values: Any) -> Iterator[Any]:
         for tensor in _tensors_in(values):
             storage = storage_of(tensor)
             if storage is not None:
@@ -259,7 +265,13 @@ def _tensors_in(values: Any) -> Iterable[Tensor]:
         values = values.values()
     elif not isinstance(values, (list, tuple)):
         return ()
-    return [tensor for value in values for tensor in _tensors_in(value)]
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, (list, tuple, dict)):
+            found += _tensors_in(value)
+    return found
 
 
 def _is_floating(tensor: Tensor) -> bool:
