@@ -114,8 +114,8 @@ class OpFlopMode(CostNumbers, CallbackMode, DisplayedMode, metaclass=NeedsInstan
             ``model.encode(x)``, or a larger model that contains it. By default, a module that the block calls is a
             root, unless the block also calls a model that contains it, before or after. The mode keeps the model
             alive.
-        memory: Also follow what is alive in memory, :attr:`opflops.Profile.memory` of the profile, and the order in
-            which modules run, :attr:`opflops.Profile.execution`. An operator takes some three times the mode's time.
+        memory: Also follow what is alive in memory: :attr:`opflops.Profile.memory` of the profile. An operator takes
+            about twice the mode's time then.
         allocator: ``"cuda"`` to round the size of each storage up to a multiple of 512 bytes, as PyTorch's allocator
             for CUDA does; with ``memory``.
 
@@ -249,7 +249,6 @@ class OpFlopMode(CostNumbers, CallbackMode, DisplayedMode, metaclass=NeedsInstan
 
         tracker = MemoryTracker(self._allocator or "")
         self.track_memory(tracker)
-        self.record_execution()
         # First, so that the tracker ends if this is interrupted.
         self._tracks_now = True
         tracker.begin(self.module_stack.roots)

@@ -76,7 +76,9 @@ def test_an_identity_path_leads_from_the_input_to_the_sum(inplace, training):
     order = ["conv1", "norm", "relu", "conv2", "Residual", "relu"]
     expected = (order, {(step, step + 1) for step in range(-1, 5)} | {(-1, 4)})
     assert flow(profile) == expected
-    with OpFlopMode(memory=True) as mode:
+    mode = OpFlopMode()
+    mode.record_execution()
+    with mode:
         model(torch.ones(2, 4, 6, 6)).sum().backward()
     order, edges = flow(mode.profile)
     # The sum of the loss is outside.
@@ -160,7 +162,9 @@ def test_what_is_no_input_comes_from_nowhere():
 
 def test_models_made_in_the_block_are_no_inputs():
     """Their parameters and buffers are not what they compute on; that is, whatever made it."""
-    with OpFlopMode(memory=True) as mode:
+    mode = OpFlopMode()
+    mode.record_execution()
+    with mode:
         nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 4))(torch.ones(2, 4))
     steps = [step for step in mode.profile.execution.steps if step.module]
     first = mode.profile.execution.steps.index(steps[0])
@@ -168,7 +172,7 @@ def test_models_made_in_the_block_are_no_inputs():
     assert {edge for edge in mode.profile.execution.flow if edge[1] >= first} == {(-1, first), (first, first + 1)}
 
 
-def test_only_counts_and_blocks_with_memory_know_it():
+def test_only_counts_know_it():
     """And no profile that is made of parts of others; repeated and evaluated ones do."""
     model, x = nn.Sequential(nn.Linear(4, 4), nn.ReLU()), torch.ones(2, 4)
     with OpFlopMode() as mode:

@@ -168,7 +168,7 @@ class Views(Displayed):
             diagram: ``"state"`` for the layers with their costs in order of execution, and dashed arrows where a result
                 is used again later, as by skip connections; ``"er"`` for the hierarchy of modules as entities with id,
                 type, parameters, macs, flops and calls. The order of each call, and the dashed arrows, are known of
-                :func:`opflops.count` and of blocks with ``memory=True``; else a layer is where it first did work.
+                :func:`opflops.count` and of the command line; else a layer is where it first did work.
             depth: How many levels of modules below the root to show; None for as many as can be read at a glance.
 
         Raises:
