@@ -1,6 +1,7 @@
 """Distinct addresses of strided tensors, against the set of all addresses."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import sympy
@@ -152,7 +153,7 @@ def test_an_irregular_pattern_is_a_function_of_its_sizes():
     )
     assert "distinct_addresses(n - 4, 2, 3, 3, 2, 7)" in str(read_by_exp(p))
     assert Profile.from_json(p.to_json()) == p
-    assert json.loads(p.to_json())["version"] == 2
+    assert json.loads(replace(p, execution=None).to_json())["version"] == 2
     assert read_by_exp(p.at(n=20)) == 4 * listed((16, 3, 2), (2, 3, 7))
 
 

@@ -195,7 +195,8 @@ def _run_eager(prepared: PreparedModel, options: RunOptions) -> Profile:
         raise TargetError("--dim makes formulas without running, so it cannot be used with --device or --timing.")
     model, arguments, _ = prepared
     following = OpFlopMode(causal=options.causal, memory=options.memory, allocator=options.allocator)
-    # To follow the memory takes time, so a step is timed in other runs.
+    following.record_execution()
+    # To follow what happens takes time, so a step is timed in other runs.
     mode = OpFlopMode(causal=options.causal, timing=True) if options.timing else following
     with _guard_call(prepared):
         optimizer = None if options.optimizer is None else options.optimizer(_trainable_parameters(model))

@@ -148,7 +148,9 @@ class FakeCall:
 
     def make_mode(self) -> OpFlopMode:
         """Make the mode that counts."""
-        return OpFlopMode(causal=self.causal, memory=self.memory, allocator=self.allocator)
+        mode = OpFlopMode(causal=self.causal, memory=self.memory, allocator=self.allocator)
+        mode.record_execution()
+        return mode
 
     def count(self, copy_memo: Callable[[], dict[int, Tensor]] | None = None) -> Profile:
         """Count the call on tensors like those that were given.

@@ -12,6 +12,7 @@ from opflops.attribution.callers import user_stacklevel
 from opflops.attribution.module_stack import HasModuleStack, ModuleStack
 from opflops.dispatch.captured_work import CapturesWork
 from opflops.dispatch.composite_formulas import decompose, has_formula_for_composite
+from opflops.dispatch.execution_recorder import ExecutionRecorder, recording_dispatch
 from opflops.dispatch.first_calls import FirstCalls
 from opflops.dispatch.shared_calls import add_shared
 from opflops.dispatch.tensor_subclasses import run_on_subclass
@@ -68,11 +69,13 @@ class RecordingMode(HasModuleStack, CapturesWork, FirstCalls, DispatchMode):
         active: True while the mode counts.
         accumulators: The sums so far.
         module_stack: The modules that are running, innermost last.
+        execution_recorder: Records the order in which modules run; None if that was not asked for.
     """
 
     # The dispatcher refuses higher-order operators under a mode that does not declare that it takes them.
     supports_higher_order_operators = True
     module_stack_class: type[ModuleStack] = ModuleStack
+    execution_recorder: ExecutionRecorder | None = None
 
     def __init__(
         self, prices: PriceCache, *, causal: str, strict: bool, timing: bool, roots: RootModules | None = None
@@ -96,6 +99,8 @@ class RecordingMode(HasModuleStack, CapturesWork, FirstCalls, DispatchMode):
         self._warned: set[str] = set()
         if self._timing:
             self.start_clock()
+        if self.execution_recorder is not None:
+            self.execution_recorder = ExecutionRecorder()
         # How many calls of torch.jit.trace run. The fast path, which would ask the tracer for sizes, is not used then.
         self._jit_traces = int(jit_state() is not None)
         self.module_stack.sizes_are_traced = self._jit_traces > 0
@@ -237,6 +242,14 @@ class RecordingMode(HasModuleStack, CapturesWork, FirstCalls, DispatchMode):
             self.__torch_dispatch__ = MethodType(_dispatch_where_counted, self)  # type: ignore[method-assign]
         elif "__torch_dispatch__" in self.__dict__:
             del self.__dict__["__torch_dispatch__"]
+        if self.execution_recorder is not None:
+            self.__torch_dispatch__ = MethodType(recording_dispatch(self.__torch_dispatch__), self)  # type: ignore[method-assign]
+
+    def record_execution(self) -> None:
+        """Record the order in which modules run, and the flow of data, in each block from now on. For internal use."""
+        if self.execution_recorder is None:
+            self.execution_recorder = ExecutionRecorder()
+            self._choose_dispatch()
 
     def track_memory(self, tracker: MemoryTracker | None) -> None:
         """Let a tracker see the tensors of each operator, too; None for no tracker. For internal use."""

@@ -41,6 +41,10 @@ def snapshot(modes: Sequence[RecordingMode], *, uncounted: Mapping[str, int], cu
     if clock is not None:
         clock.read(accumulator for mode in modes for accumulator in [*mode.accumulators])
     profile = _snapshot(modes, uncounted, cut_short)
+    recorder = modes[0].execution_recorder
+    if recorder is not None and len(modes) == 1:
+        resolve = modes[0].module_stack.roots.resolve
+        profile = replace(profile, execution=recorder.execution(profile.rows, resolve))
     if remarks := {remark: None for mode in modes for remark in mode.module_stack.remarks}:
         profile = replace(profile, remarks=(*profile.remarks, *remarks))
     if clock is None:

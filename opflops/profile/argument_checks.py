@@ -13,6 +13,7 @@ from opflops.errors import ProfileArgumentError
 from opflops.profile.method_advice import advise
 from opflops.profile.views import Views
 from opflops.records.arguments import describe
+from opflops.records.execution import Execution
 from opflops.records.memory import Memory
 from opflops.records.modules import ModuleRecord
 from opflops.records.rows import Row
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from opflops.profile.profile import Profile
 
 _KINDS: dict[str, type] = {"rows": Row, "sites": Row, "modules": ModuleRecord}
-_RECORDS: dict[str, type] = {"memory": Memory, "timing": Timing}
+_RECORDS: dict[str, type] = {"memory": Memory, "timing": Timing, "execution": Execution}
 
 
 def how_to_get_model(given: object) -> str:

@@ -65,6 +65,7 @@ def select(profile: Profile, accepts: Callable[[Row], bool], accepts_module: Cal
         cases=tuple(case._replace(profile=select(case.profile, accepts, accepts_module)) for case in profile.cases),
         modules=tuple(filter(accepts_module, profile.modules)),
         memory=None,
+        execution=None,
         timing=timing,
         ranks=tuple(each._replace(profile=select(each.profile, accepts, accepts_module)) for each in profile.ranks),
     )
@@ -124,6 +125,7 @@ def _combine(first: Profile, second: Profile, combine: Callable[[Profile, Profil
         ),
         remarks=tuple(dict.fromkeys((*first.remarks, *second.remarks))),
         memory=None,
+        execution=None,
         ranks=tuple(_combine_ranks(first, second, combine)),
     )
 

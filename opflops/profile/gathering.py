@@ -56,6 +56,7 @@ def combine_ranks(profiles: Mapping[int, Profile]) -> Profile:
         remarks=tuple(_join_remarks(records)),
         memory=_largest_memory(records),
         timing=_longest_timing(records),
+        execution=None,
         ranks=records,
     )
 
@@ -67,7 +68,16 @@ def keep_ranks(profile: Profile, accepts: Callable[[int], bool]) -> Profile:
         return profile
     if not ranks:
         return replace(
-            profile, rows=(), sites=(), called=(), remarks=(), modules=(), memory=None, timing=None, ranks=()
+            profile,
+            rows=(),
+            sites=(),
+            called=(),
+            remarks=(),
+            modules=(),
+            memory=None,
+            timing=None,
+            ranks=(),
+            execution=None,
         )
     return combine_ranks({rank: _profile_of_rank(profile, rank) for rank in ranks})
 

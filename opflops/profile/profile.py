@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from opflops.errors import ProfileArgumentError, ProfileError
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from opflops.records.cost import Cost
+    from opflops.records.execution import Execution
     from opflops.records.memory import Memory
     from opflops.records.modules import ModuleRecord
     from opflops.records.timing import Timing
@@ -75,6 +76,8 @@ class Profile(
         memory: What was kept in memory; None if that was not asked for, as by ``OpFlopMode(memory=True)``.
         timing: How times were measured: runs, median, spread, overhead; None if nothing was timed.
         ranks: What each rank knows beside its rows, if the profile is one of :meth:`gather`; else there are none.
+        execution: The order in which modules ran, and which results later ones used; None if that is not known, or is
+            not that of all rows. Profiles are equal whatever it is.
     """
 
     rows: tuple[Row, ...] = ()
@@ -88,11 +91,12 @@ class Profile(
     memory: Memory | None = None
     timing: Timing | None = None
     ranks: tuple[RankRecord, ...] = ()
+    execution: Execution | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         check_fields(self)
         for each in fields(self):
-            if each.name not in ("memory", "timing"):
+            if each.name not in ("memory", "timing", "execution"):
                 object.__setattr__(self, each.name, tuple(getattr(self, each.name)))
 
     @property
@@ -328,6 +332,7 @@ class Profile(
             *(shown, sites, self.called, self.dimensions, self.conditions, cases, self.remarks),
             *(modules_at_example(self.modules), self.memory, self.timing),
             ranks=[(rank, profile._document()) for rank, profile in self.ranks],  # noqa: SLF001 - as above
+            execution=self.execution,
         )
 
     @classmethod

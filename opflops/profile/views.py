@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from opflops.profile.roofline import Roofline
     from opflops.records.bottlenecks import Ranking
     from opflops.records.dimensions import Condition, Dimension
+    from opflops.records.execution import Execution
     from opflops.records.memory import Memory
     from opflops.records.modules import ModuleRecord
     from opflops.records.rows import Row
@@ -46,6 +47,7 @@ class Views(Displayed):
     memory: Memory | None
     timing: Timing | None
     ranks: Sequence[tuple[int, Any]]
+    execution: Execution | None
 
     def table(self, by: str | tuple[str, ...] = "module", **options: Unpack[TableOptions]) -> ReportText:
         """Write the profile as a table.
@@ -163,8 +165,10 @@ class Views(Displayed):
         """Write a Mermaid diagram.
 
         Args:
-            diagram: ``"state"`` for the layers in order of first execution with their costs; ``"er"`` for the hierarchy
-                of modules as entities with id, type, parameters, macs, flops and calls.
+            diagram: ``"state"`` for the layers with their costs in order of execution, and dashed arrows where a result
+                is used again later, as by skip connections; ``"er"`` for the hierarchy of modules as entities with id,
+                type, parameters, macs, flops and calls. The order of each call, and the dashed arrows, are known of
+                :func:`opflops.count` and of the command line; else a layer is where it first did work.
             depth: How many levels of modules below the root to show; None for as many as can be read at a glance.
 
         Raises:
@@ -173,7 +177,7 @@ class Views(Displayed):
         check_no_file("to_mermaid", "diagram", diagram, "state")
         from opflops.report import mermaid  # noqa: PLC0415 - see above
 
-        text = mermaid(rows_at_example(self.rows), diagram, self.symbolic, self.modules, depth)
+        text = mermaid(rows_at_example(self.rows), diagram, self.symbolic, self.modules, depth, self.execution)
         return ReportText(text)
 
     def to_html(self, **options: Unpack[PageOptions]) -> PageText:

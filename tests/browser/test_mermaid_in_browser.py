@@ -69,7 +69,7 @@ def test_states_of_the_example_are_drawn(browser):
     assert [text for text in texts if "flops" in text][-1] == "SimpleCNN: 2.688 M flops"
     for label in (
         "conv1 (Conv2d)792.0 k flops",
-        "ReLU()20.01 k flopscalled 4 times, drawn at the first",
+        "ReLU()20.01 k flopsin 4 calls",
         "fc3 (Linear)1.690 k flops",
     ):
         assert label in [text.replace("\n", "") for text in texts]
@@ -126,10 +126,47 @@ def test_models_of_all_kinds_are_drawn(browser, profile, diagram):
     ids=["wide", "deep"],
 )
 def test_diagrams_fit_what_can_be_read(browser, rows, diagram):
-    """The picture's height in pixels is at most about 2,500, as drawn."""
+    """The picture's height in pixels is at most about 2,800, as drawn."""
     drawn(browser, Profile(rows), diagram)
     height = browser.execute_script("return document.querySelector('#out svg').viewBox.baseVal.height")
-    assert 500 < height < 2_800
+    assert 500 < height < 3_000
+
+
+class UNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.enc = nn.ModuleList([nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 8, 3, padding=1)])
+        self.pool = nn.MaxPool2d(2)
+        self.up = nn.ConvTranspose2d(8, 4, 2, 2)
+        self.dec = nn.Conv2d(8, 4, 3, padding=1)
+
+    def forward(self, x):
+        kept = self.enc[0](x)
+        return self.dec(torch.cat([self.up(self.enc[1](self.pool(kept))), kept], 1))
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "dashed"),
+    [
+        # From the first encoder to the decoder.
+        (UNet, (1, 3, 8, 8), 1),
+        # The input of the block goes to its sum, in each of two equal blocks, which are one.
+        (lambda: nn.Sequential(Block(4), Block(4)), (1, 4, 8, 8), 1),
+        (lambda: nn.Sequential(nn.Linear(4, 4), nn.ReLU()), (2, 4), 0),
+    ],
+    ids=["U-Net", "residual", "chain"],
+)
+def test_data_that_leads_past_states_is_dashed(browser, model, shape, dashed):
+    """Those arrows alone, with a label; the line to the note has shorter dashes."""
+    texts = drawn(browser, count(model(), torch.ones(shape)), "state")
+    assert texts.count("data") == dashed
+    dashes = browser.execute_script(
+        "const arrows = [...document.querySelectorAll('#out path.transition')];"
+        "const dashes = (each) => getComputedStyle(each).strokeDasharray;"
+        "return arrows.map((each) => [each.classList.contains('note-edge'), dashes(each)])"
+    )
+    assert sum(pattern == "6px, 4px" for _, pattern in dashes) == dashed
+    assert [pattern for is_note, pattern in dashes if is_note] != ["6px, 4px"]
 
 
 HOSTILE = [
@@ -137,6 +174,17 @@ HOSTILE = [
     *("[*]", "-->", "a --> b", "%% no", "%%{init: {}}%%", "---", "as s1", "{", "}", "}}", "||--o{", "direction LR"),
     *("größe", "层", "🦊", "a\nb", "a\tb", "\x00", "\u2028", "\u202e", "`md`", "**bold**", "_it_", "~~~", "$$x$$"),
     *("&amp;", "&", "\\", "\\n", "'", "classDef a fill:#f00;", "style x:y#z;", "click a", "accTitle: x", "<<fork>>"),
+    *(
+        "end note",
+        "note left of s1",
+        "s1",
+        "s1 --> s2 : data",
+        "fork",
+        "choice",
+        "hide empty description",
+        "accDescr {",
+    ),
+    *("<br/>", "&nbsp;", "#35", "# 1", "--", "..", "a;", ";", '"', "'\"'", '\\"', "$1", "%", "100 %%", "[*] --> s1"),
     *("fa:fa-ban", "a:b", "::: c", "a" * 300, " ", "https://x.org", "1. one", "- one", "LAYER", "MODEL"),
 ]
 

@@ -11,6 +11,7 @@ from test_rows import LINEAR, PROFILE, profiles
 
 from opflops import Cost, Profile, ProfileError, Row
 from opflops.profile.profile import Case, Dimension
+from opflops.records.execution import Execution, Step
 from opflops.records.memory import CATEGORIES, Memory
 from opflops.records.modules import CallShapes, ModuleRecord, TensorShape
 
@@ -55,7 +56,7 @@ ROW = json.loads(PROFILE.to_json())["rows"][0]
         ("[]", '"schema": "opflops.profile"'),
         ('{"rows": []}', '"schema": "opflops.profile"'),
         (changed(schema="chrome.trace"), '"schema": "opflops.profile"'),
-        (changed(version=7), "schema version 7, but this opflops reads versions 1 to 6"),
+        (changed(version=8), "schema version 8, but this opflops reads versions 1 to 7"),
         (changed(version=None), "schema version None"),
         (changed(rows=[{}]), "damaged"),
         (changed(rows=[{**ROW, "wrong": 1}]), "damaged.*wrong"),
@@ -221,6 +222,44 @@ def test_a_file_of_version_6_is_read_for_ever():
             Profile.from_json(wrong)
 
 
+SEVENTH = """
+{"schema": "opflops.profile", "version": 7, "sites": [], "called": ["Net"], "modules": [], "memory": null,
+ "timing": null, "rows": [],
+ "execution": {"modules": ["Net.a", "Net"], "ops": ["aten.mm", "aten.add"],
+               "steps": [[0, [1, 1], [0]], [1, [1], [0, 1]], [0, [1, 2], [0]]], "flow": [[-1, 0], [0, 1], [0, 2]]}}
+"""
+
+
+def test_a_file_of_version_7_is_read_for_ever():
+    """With the order of execution and the flow of data; what refers to nothing is damage."""
+    steps = (
+        Step("Net.a", (1, 1), ("aten.mm",)),
+        Step("Net", (1,), ("aten.mm", "aten.add")),
+        Step("Net.a", (1, 2), ("aten.mm",)),
+    )
+    assert Profile.from_json(SEVENTH).execution == Execution(steps, ((-1, 0), (0, 1), (0, 2)))
+    assert json.loads(Profile.from_json(SEVENTH).to_json()) == json.loads(SEVENTH)
+    unknown = SEVENTH.replace("[[-1, 0], [0, 1], [0, 2]]", "null")
+    assert Profile.from_json(unknown).execution == Execution(steps, None)
+    assert json.loads(Profile.from_json(unknown).to_json()) == json.loads(unknown)
+    for wrong, message in (
+        (SEVENTH.replace("[0, 2]]}", "[0, 3]]}"), r"a later one of 3, not \[0, 3\] in its execution"),
+        (SEVENTH.replace("[0, 2]]}", "[2, 2]]}"), r"a later one of 3, not \[2, 2\]"),
+        (SEVENTH.replace("[-1, 0]", "[-2, 0]"), "a pair must lead from a step, or -1"),
+        (SEVENTH.replace("[-1, 0]", "[true, 0]"), "a pair must be of two numbers"),
+        (SEVENTH.replace("[-1, 0]", "[0]"), "a pair must be of two numbers"),
+        (SEVENTH.replace("[-1, 0]", "7"), r"a pair must be a list, not 7 in its flow \(entry 1\)"),
+        (SEVENTH.replace("[1, 2], [0]]", "[2], [0]]"), "the number of a call for each module above"),
+        (SEVENTH.replace("[1, 2], [0]]", "[1, -2], [0]]"), "the number of a call must be a whole number"),
+        (SEVENTH.replace("[1, 2], [0]]", "[1, 2], [2]]"), "there are 2 names, but the place of an operator is 2"),
+        (SEVENTH.replace("[1, 2], [0]]", "[1, 2]]"), "a step must have a module, calls and operators"),
+        (SEVENTH.replace('["aten.mm", "aten.add"]', "[1]"), "a name must be a string"),
+        (SEVENTH.replace(', "flow": [[-1, 0], [0, 1], [0, 2]]', ""), "execution lacks flow"),
+    ):
+        with pytest.raises(ProfileError, match=message):
+            Profile.from_json(wrong)
+
+
 @given(profiles, memories())
 def test_memory_round_trips_without_loss(profile, memory):
     """With its timeline and other devices; profiles with it can be hashed."""
@@ -266,6 +305,7 @@ def test_modules_and_activations_may_be_expressions():
         (Profile((replace(LINEAR, spread=0.5),)), 5),
         (Profile((replace(LINEAR, group="tp (2)"),)), 6),
         (Profile((replace(LINEAR, rank=0),)), 6),
+        (Profile(execution=Execution((), ())), 7),
         (Profile((replace(LINEAR, cost=Cost(sent=8)),)), 6),
     ],
 )

@@ -118,7 +118,7 @@ DAMAGED = {
     "version 1.0": (changed(1.0, "version"), "version 1.0"),
     "version text": (changed("1", "version"), "version '1'"),
     "version list": (changed([1], "version"), r"version \[1\]"),
-    "version of the future": (changed(10**30, "version"), "reads versions 1 to 6"),
+    "version of the future": (changed(10**30, "version"), "reads versions 1 to 7"),
     "no version": (changed(..., "version"), "version None"),
     "schema": (changed(["opflops.profile"], "schema"), "not a profile"),
     "dimension twice": (changed([BATCH, SEQUENCE, BATCH], "dimensions"), "b is there more than once"),

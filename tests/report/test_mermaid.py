@@ -15,7 +15,8 @@ from opflops import Cost, Profile, ProfileError, Row, count
 from opflops.example import INPUT_SHAPE, SimpleCNN
 from opflops.profile.profile import Case
 from opflops.records.dimensions import Condition
-from opflops.report.files.layers import layers, merge_repeats
+from opflops.report.files.layer_folding import merge_repeats
+from opflops.report.files.layers import layers
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,10 @@ def simple():
 def states(text):
     """List the labels of states, by the order in which their transitions come."""
     labels = {name: label for label, name in re.findall(r'state "(.*)" as (s\d+)', text.replace("\\", ""))}
-    return [labels[name] for name in re.findall(r"--> (s\d+)", text)]
+    return [labels[name] for name in re.findall(r"--> (s\d+)$", text, re.MULTILINE)]
+
+
+FIRST_USE = "Arrows lead to the layer that first ran next, and are not the flow of data."
 
 
 def row(module, macs=4, *, module_type="Linear", op="aten.mm", phase="forward", **fields):
@@ -40,12 +44,16 @@ def test_states_are_the_layers_in_order_of_execution():
         # 16 x 30 x 30 outputs of 27 products and a bias.
         f"conv1 (Conv2d)<br/>{16 * 30 * 30 * (2 * 27 + 1) / 1000:.1f} k flops",
         # One operation for each of the activations.
-        f"ReLU()<br/>{(16 * 900 + 32 * 169 + 120 + 84) / 1000:.2f} k flops<br/>called 4 times, drawn at the first",
+        f"ReLU()<br/>{(16 * 900 + 32 * 169 + 120 + 84) / 1000:.2f} k flops<br/>in 4 calls",
         # Three comparisons for each window of four.
         f"SimpleCNN itself<br/>{3 * (16 * 15 * 15 + 32 * 6 * 6) / 1000:.2f} k flops",
         f"conv2 (Conv2d)<br/>{32 * 13 * 13 * (2 * 144 + 1) / 1e6:.3f} M flops",
+        "ReLU() again",
+        "SimpleCNN itself again",
         f"fc1 (Linear)<br/>{120 * (2 * 1152 + 1) / 1000:.1f} k flops",
+        "ReLU() again",
         f"fc2 (Linear)<br/>{84 * (2 * 120 + 1) / 1000:.2f} k flops",
+        "ReLU() again",
         f"fc3 (Linear)<br/>{10 * (2 * 84 + 1) / 1000:.3f} k flops",
     ]
 
@@ -61,7 +69,8 @@ def test_modules_with_others_inside_are_states_with_states_inside():
     rows = [row("Net.a.x"), row("Net.a", 2, module_type="Block"), row("Net.a.y"), row("Net.b")]
     text = Profile(rows).to_mermaid()
     assert text.split("stateDiagram-v2\n")[1] == (
-        "    %% Floating-point work (forward). Each layer is placed where it first did work.\n"
+        "    %% Floating-point work (forward). Costs are where a layer first did work.\n"
+        f"    %% {FIRST_USE}\n"
         '    state "a (Block): 20 flops" as s1 {\n'
         '        state "x (Linear)<br/>8 flops" as s3\n'
         '        state "Block itself<br/>4 flops" as s4\n'
@@ -75,6 +84,7 @@ def test_modules_with_others_inside_are_states_with_states_inside():
         "    [*] --> s1\n"
         "    s1 --> s2\n"
         "    s2 --> [*]\n"
+        f"    note left of s1 : {FIRST_USE}\n"
     )
 
 
@@ -171,15 +181,15 @@ def test_entities_are_the_model_and_its_layers(simple):
 @given(profiles)
 def test_layers_add_up_to_the_total(profile):
     """Whatever is shown or not, no operation is lost or counted twice."""
-    assert sum(layer.cost.flops for layer in layers(profile.rows)) == profile.total.flops
-    for layer in layers(profile.rows):
+    assert layers(profile.rows).total.flops == profile.total.flops
+    for layer in layers(profile.rows).children:
         assert sum(times * leaf.cost.flops for _, times, leaf in layer.leaves()) == layer.cost.flops
 
 
 def test_blocks_inside_blocks_count_as_often_as_they_are_there():
     """Three equal layers in each of forty equal blocks, with one that is not: by hand."""
     rows = [row(f"Net.{outer}.{inner}", 4) for outer in range(40) for inner in range(3)] + [row("Net.head", 5)]
-    (net,) = merge_repeats(layers(rows))
+    (net,) = merge_repeats(layers(rows)).children
     blocks, head = net.children
     assert (blocks.name, blocks.repeats, blocks.cost.flops) == ("0-39", 40, 3 * 8)
     assert (head.cost.flops, net.cost.flops) == (10, 40 * 3 * 8 + 10)
@@ -190,7 +200,7 @@ def test_blocks_inside_blocks_count_as_often_as_they_are_there():
 @given(profiles)
 def test_putting_equal_blocks_together_loses_nothing(profile):
     """The sum stays what it was."""
-    assert sum(layer.repeats * layer.cost.flops for layer in merge_repeats(layers(profile.rows))) == profile.total.flops
+    assert merge_repeats(layers(profile.rows)).total.flops == profile.total.flops
 
 
 class Block(nn.Module):
@@ -222,8 +232,8 @@ def test_equal_blocks_become_one_when_there_are_too_many():
     # Two products of 2 x 4 x 8, their biases, a ReLU on 2 x 8 and a sum of 2 x 4.
     flops = 2 * 2 * (2 * 4 * 8) + (16 + 8) + 16 + 8
     assert f'state "0-79 (80 x Block): each {flops} flops" as s1' in text
-    assert "note right of s1 : Equal blocks are shown as one." in text
-    assert "%% Equal blocks are shown as one." in text
+    assert re.search(r"note left of s1 : .* Equal blocks are shown as one\.", text)
+    assert re.search(r"%% .* Equal blocks are shown as one\.", text)
     assert flops_of(profile.to_mermaid("er")) == (80 * flops, 80 * flops, 3)
 
 
@@ -250,7 +260,7 @@ def test_deep_models_are_folded_until_they_can_be_read():
     profile = Profile(rows)
     text = profile.to_mermaid()
     assert len(states(text)) == 20
-    assert "note right of s1 : Modules deeper than level 1 are folded into those above" in text
+    assert f"note left of s1 : {FIRST_USE} Modules deeper than level 1 are folded into those above." in text
     whole = sum(2 * (outer + inner + 1) for outer in range(20) for inner in range(20))
     *flops, entities_shown = flops_of(profile.to_mermaid("er"))
     assert flops == [whole, whole]
@@ -270,7 +280,7 @@ def test_wide_models_are_cut_until_they_can_be_drawn(name, diagram):
         assert 10 < flops_of(text)[2] <= 100
     else:
         assert re.search(r'state "\d{3} more<br/>', text)
-        assert re.search(r"note right of s1 : .* are folded, and \d{3} more are one\.", text)
+        assert re.search(r"note left of s1 : .* are folded, and \d{3} more are one\.", text)
 
 
 class UpDown(nn.Module):
@@ -330,11 +340,11 @@ def test_a_module_that_others_interrupt_is_in_parts():
     rows = [row("Net.enc.0"), row("Net.pool"), row("Net.enc.1"), row("Net.enc.2", 5), row("Net.head")]
     text = Profile(rows).to_mermaid(depth=1)
     assert names(text) == ["enc.0 (Linear)", "pool (Linear)", "enc (part 2 of 2)", "head (Linear)"]
-    assert states(text)[2] == "enc (part 2 of 2)<br/>18 flops"
+    assert states(text)[2] == "enc (part 2 of 2)<br/>18 flops<br/>2 layers inside"
 
 
 def test_a_second_call_is_said():
-    """A shared module is drawn at its first call, which its label says."""
+    """A shared module is there at each call, and its cost at the first."""
 
     class Shared(nn.Module):
         def __init__(self):
@@ -344,7 +354,13 @@ def test_a_second_call_is_said():
         def forward(self, x):
             return self.shared(self.b(self.shared(self.a(x))))
 
-    labels = states(count(Shared(), torch.ones(2, 4)).to_mermaid())
+    profile = count(Shared(), torch.ones(2, 4))
+    labels = states(profile.to_mermaid())
+    # Products of 2 x 4 x 4 and 2 x 4 biases, twice.
+    flops = 2 * 2 * 4 * 4 + 2 * 4
+    assert labels[1::2] == [f"shared (Linear)<br/>{2 * flops} flops<br/>in 2 calls", "shared (Linear) again"]
+    assert [label.partition(" ")[0] for label in labels[::2]] == ["a", "b"]
+    labels = states(replace(profile, execution=None).to_mermaid())
     assert [label.partition(" ")[0] for label in labels] == ["a", "shared", "b"]
     assert ["called 2 times, drawn at the first" in label for label in labels] == [False, True, False]
 

@@ -5,9 +5,9 @@ A profile is one JSON object:
 - ``schema``: the string ``"opflops.profile"``; ``"opflops.difference"`` if there are negative numbers, which only the
   difference of two profiles has.
 - ``version``: 1, or 2 if costs are expressions in dimensions, or 3 if there are remarks, or 4 if modules, memory or
-  activations are known, or 5 if it is known how times were measured, or 6 if something was sent to other ranks. A
-  newer opflops reads all older versions. A version has exactly the keys that are listed here; any more key makes a new
-  version.
+  activations are known, or 5 if it is known how times were measured, or 6 if something was sent to other ranks, or 7 if
+  the order of execution is known. A newer opflops reads all older versions. A version has exactly the keys that are
+  listed here; any more key makes a new version.
 - ``rows``: a list of objects, one for each module, operator, phase and dtype, in order of first execution:
 
   - ``module``: the module's path, such as ``"ResNet.layer1.0.conv1"``, beginning with the root's class name; ``""`` for
@@ -97,6 +97,16 @@ and of a profile that was gathered from several ranks:
 - ``ranks``: objects, each rank once, with ``rank`` and ``profile``, an object like the whole document with what is
   known of that rank beside rows: its modules, memory, timing and remarks.
 
+Version 7 has the keys of version 6, and:
+
+- ``execution``: an object with what modules did in the forward phase, in order:
+
+  - ``modules``, ``ops``: lists of names. ``steps``: a list of lists of a place in ``modules``; a list that says of that
+    module and of each one above it, outermost first, which of its calls this is, from 1, or 0 for one that does not
+    run; and a list of places in ``ops``.
+  - ``flow``: a list of pairs of steps, by number from 0, of which the second used a result of the first; the first is
+    -1 for an input. Null if that is not known.
+
 All keys of an object must be there, once each; of those of a document, only ``rows``. A string may have any character:
 JSON writes a lone surrogate as ``\ud800``. A pair of surrogates is read as the character that it stands for.
 """
@@ -114,6 +124,7 @@ from opflops.records.expressions import serialize
 from opflops.records.module_arithmetic import numbers_of
 from opflops.records.rows import Row
 from opflops.report.files.counts import encode_count
+from opflops.report.files.execution_codec import encode_execution
 from opflops.report.files.memory_codec import encode_memory
 from opflops.report.files.module_codec import encode_module
 from opflops.report.files.timing_codec import encode_timing, has_negative_time
@@ -122,6 +133,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from opflops.records.dimensions import Condition, Dimension
+    from opflops.records.execution import Execution
     from opflops.records.memory import Memory
     from opflops.records.modules import ModuleRecord
     from opflops.records.timing import Timing
@@ -130,10 +142,10 @@ if TYPE_CHECKING:
 
 SCHEMA = "opflops.profile"
 DIFFERENCE_SCHEMA = "opflops.difference"
-VERSIONS = (1, 2, 3, 4, 5, 6)
+VERSIONS = (1, 2, 3, 4, 5, 6, 7)
 KEYS = ("schema", "version", "rows", "sites", "called")
 MORE_KEYS = {2: ("dimensions", "conditions", "cases"), 3: ("remarks",), 4: ("modules", "memory"), 5: ("timing",)}
-MORE_KEYS[6] = ("ranks",)
+MORE_KEYS |= {6: ("ranks",), 7: ("execution",)}
 _FIELDS = tuple(field.name for field in fields(Row))
 # The first version with each of the keys that rows did not have at first.
 _SINCE = {"activations": 4, "spread": 5, "group": 6, "rank": 6}
@@ -163,6 +175,7 @@ def document(
     memory: Memory | None = None,
     timing: Timing | None = None,
     ranks: Sequence[tuple[int, dict[str, Any]]] = (),
+    execution: Execution | None = None,
 ) -> dict[str, Any]:
     """Make the JSON object of a profile; the module docstring describes its schema.
 
@@ -179,15 +192,31 @@ def document(
         timing: How times were measured. With it, or with spreads of times, the object has version 5; with rows of
             collectives or of several ranks, version 6.
         ranks: The ranks of a gathered profile, with the object of what each knows beside its rows.
+        execution: The order of execution. With it, the object has version 7.
     """
     rows, sites = tuple(rows), tuple(sites)
     sizes = example_sizes(dimensions)
     is_difference = any(_has_negative(row, sizes) for row in (*rows, *sites)) or any(map(_is_decrease, modules))
     is_difference = is_difference or (timing is not None and has_negative_time(timing))
-    is_distributed = bool(ranks) or any(map(_is_distributed, (*rows, *sites)))
+    is_ordered = execution is not None
+    is_distributed = is_ordered or bool(ranks) or any(map(_is_distributed, (*rows, *sites)))
     is_timed = is_distributed or timing is not None or any(row.spread is not None for row in (*rows, *sites))
     is_new = is_timed or bool(modules) or memory is not None or any(row.activations != 0 for row in (*rows, *sites))
-    version = 6 if is_distributed else 5 if is_timed else 4 if is_new else 3 if remarks else 2 if dimensions else 1
+    version = (
+        7
+        if is_ordered
+        else 6
+        if is_distributed
+        else 5
+        if is_timed
+        else 4
+        if is_new
+        else 3
+        if remarks
+        else 2
+        if dimensions
+        else 1
+    )
     written: dict[str, Any] = {
         "schema": DIFFERENCE_SCHEMA if is_difference else SCHEMA,
         "version": version,
@@ -212,6 +241,8 @@ def document(
         written |= {"timing": None if timing is None else encode_timing(timing)}
     if ranks:
         written |= {"ranks": [{"rank": rank, "profile": profile} for rank, profile in ranks]}
+    if execution is not None:
+        written |= {"execution": encode_execution(execution)}
     return written
 
 

@@ -1,4 +1,4 @@
-"""Arrange rows as layers for diagrams: in order of first execution, nested as the modules are, equal blocks once."""
+"""Arrange rows as layers for diagrams: in order of execution, nested as the modules are."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from opflops.records.cost import Cost, total_of
+from opflops.records.execution import OUTSIDE as INPUT
+from opflops.records.execution import working_rows
 from opflops.records.rows import ancestry
-from opflops.report.text.collapse import format_ranges, split_number, work_key
 from opflops.report.text.tree import OUTSIDE
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from opflops.records.execution import Execution, Step
     from opflops.records.rows import Row
 
-_MIN_REPEATS = 2
-_MIN_PATTERN_REPEATS = 3
-_MAX_PATTERN_LENGTH = 16
+START, END = -1, -2
+"""Where data enters and leaves a layer, in place of the number of a child layer."""
 
 
 @dataclass
@@ -31,14 +32,23 @@ class Layer:
         module_type: Its class name, or "".
         is_self: Whether it holds work that a module does itself, beside its child layers.
         rows: Its rows, without those of child layers.
-        children: Its child layers, in order of first execution.
+        children: Its child layers, in order of execution.
         repeats: How many equal blocks it stands for.
         part: Which part of its module it is, and of how many, if other modules work in between.
         calls: How many times each run of its caller calls it; 1 if this is not known.
+        call: Which of the module's calls it is, from 1; 0 if this is not known.
+        is_again: Whether the module, or what it does itself, was there before, so that its cost is there.
+        ops: The operators that it ran, without child layers; none if that is not known.
+        runs_again: Whether it runs again later, with the same operators.
+        in_a_row: How many of its calls it stands for that come one after the other.
+        in_all: Whether its cost is that of all repetitions of the series that it is in.
+        counted_before: Whether the cost of some operators that it ran is at an earlier place.
         in_turn: Whether it is a series of blocks that run in turn, and no module.
         is_folded: Whether its child layers are not shown.
         is_list: Whether it is a module that is never called and only holds others, as a ``ModuleList``.
         is_rest: Whether it stands for all layers that are left out, and is no module.
+        links: Pairs of child layers, by number or as ``START`` or ``END``, of which the second uses a result of the
+            first.
     """
 
     name: str
@@ -50,37 +60,79 @@ class Layer:
     repeats: int = 1
     part: tuple[int, int] = (1, 1)
     calls: int = 1
+    call: int = 0
+    is_again: bool = False
+    ops: set[str] = field(default_factory=set)
+    runs_again: bool = False
+    in_a_row: int = 1
+    in_all: bool = False
+    counted_before: bool = False
     in_turn: bool = False
     is_folded: bool = False
     is_list: bool = False
     is_rest: bool = False
+    links: set[tuple[int, int]] = field(default_factory=set)
 
     @cached_property
     def costs(self) -> dict[str, Cost]:
-        """Return the cost of one block with all layers below, by phase."""
+        """Return the cost of one block with all layers below, by phase; without what is of all repetitions."""
         found: dict[str, list[Cost]] = {}
         for row in self.rows:
             found.setdefault(row.phase, []).append(row.cost)
         for layer in self.children:
-            for phase, cost in layer.costs.items():
-                found.setdefault(phase, []).append(layer.repeats * cost)
+            for phase, cost in layer.all_costs.items() if not layer.in_all else ():
+                found.setdefault(phase, []).append(cost)
+        return {phase: total_of(costs) for phase, costs in found.items()}
+
+    @cached_property
+    def all_costs(self) -> dict[str, Cost]:
+        """Return the cost of all blocks with all layers below, by phase."""
+        found = {phase: [self.repeats * cost] for phase, cost in self.costs.items()}
+        for layer in self.children:
+            for phase, cost in layer.all_costs.items() if layer.in_all else ():
+                found.setdefault(phase, []).append(cost)
         return {phase: total_of(costs) for phase, costs in found.items()}
 
     @property
     def cost(self) -> Cost:
-        """Return the cost of one block with all layers below."""
+        """Return the sum of :attr:`costs`."""
         return sum(self.costs.values(), Cost())
+
+    @property
+    def total(self) -> Cost:
+        """Return the cost of all blocks with all layers below."""
+        return sum(self.all_costs.values(), Cost())
 
     @cached_property
     def unpriced(self) -> int:
-        """Count the calls, in one block, of operators without a formula."""
+        """Count the calls, in one block, of operators without a formula; without what is of all repetitions."""
         own = sum(row.calls for row in self.rows if not row.priced)
-        return own + sum(layer.repeats * layer.unpriced for layer in self.children)
+        return own + sum(layer.all_unpriced for layer in self.children if not layer.in_all)
+
+    @cached_property
+    def all_unpriced(self) -> int:
+        """Count such calls in all blocks."""
+        once = sum(layer.all_unpriced for layer in self.children if layer.in_all)
+        return self.repeats * self.unpriced + once
+
+    @cached_property
+    def inside(self) -> int:
+        """Count the innermost layers in one block; 0 if it is one of them."""
+        return sum(layer.repeats * (layer.inside or 1) for layer in self.children)
 
     @property
     def shown(self) -> list[Layer]:
         """Return the child layers that are shown."""
         return [] if self.is_folded else self.children
+
+    def links_past_others(self) -> list[tuple[int, int]]:
+        """List the links that lead past a child layer, in order.
+
+        They lead from a child, or from -1, the beginning, to a child, or to the number of children, the end.
+        """
+        number = len(self.children)
+        links = {(source, number if target == END else target) for source, target in self.links}
+        return sorted((source, target) for source, target in links if target > source + 1)
 
     def leaves(self, prefix: str = "", repeats: int = 1) -> Iterator[tuple[str, int, Layer]]:
         """List the innermost layers in order, each with its path and how many blocks it stands for."""
@@ -120,12 +172,31 @@ class _Builder:
     def __init__(
         self, ancestors: Mapping[str, Sequence[str]], containers: set[str], calls: Calls, *, in_parts: bool
     ) -> None:
-        self.top: list[Layer] = []
+        self.root = Layer("", "")
         self.parts: dict[tuple[str, bool], list[Layer]] = {}
+        # Which child each layer is, by the identity of the layer, which the root keeps alive.
+        self.numbers: dict[int, int] = {}
         self.module_types = dict(calls.module_types)
         self._ancestors, self._containers, self._calls, self._in_parts = ancestors, containers, calls, in_parts
         self._known: dict[tuple[str, str], Layer] = {}
         self._ranks: dict[str, int | None] = {}
+
+    def add_step(self, step: Step, rows: Iterable[Row]) -> list[Layer]:
+        """Add a step, with the rows of operators that have not run before; return its layers, outermost first."""
+        found: list[Layer] = []
+        inside = self.root.children
+        for path, call in zip(ancestry(step.module), step.calls, strict=True):
+            found.append(self._open(inside, path, call=call))
+            inside = found[-1].children
+        if step.module in self._containers:
+            found.append(self._open(inside, step.module, is_self=True, call=step.calls[-1]))
+        found[-1].ops |= {*step.ops}
+        known = (self._known.get((step.module, op)) for op in step.ops)
+        found[-1].counted_before |= any(layer is not None and layer is not found[-1] for layer in known)
+        for row in rows:
+            self._known[row.module, row.op] = found[-1]
+            found[-1].rows.append(row)
+        return found
 
     def add_forward(self, row: Row) -> None:
         """Add a row of the forward: to the part that ran last, if it is of its module, or to a new one."""
@@ -134,7 +205,7 @@ class _Builder:
             # Each rank runs on its own; what another one did before says nothing of the order.
             layer = self._parts_of(row.module)[-1]
         if layer is None:
-            inside = self.top
+            inside = self.root.children
             for path in self._ancestors[row.module]:
                 layer = self._open(inside, path)
                 inside = layer.children
@@ -147,10 +218,10 @@ class _Builder:
         """Add a row of another phase: to the part of its module with products, or to the first one."""
         parts = self._parts_of(row.module)
         if not parts:
-            inside = self.top
+            inside = self.root.children
             for path in self._ancestors[row.module]:
                 known = self.parts.get((path, False))
-                layer = known[-1] if known else self._open(inside, path)
+                layer = known[0] if known else self._open(inside, path)
                 inside = layer.children
             if row.module in self._containers:
                 self._open(inside, row.module, is_self=True)
@@ -161,29 +232,54 @@ class _Builder:
     def _parts_of(self, module: str) -> list[Layer]:
         return self.parts.get((module, module in self._containers), [])
 
-    def _open(self, inside: list[Layer], path: str, *, is_self: bool = False) -> Layer:
+    def _open(self, inside: list[Layer], path: str, *, is_self: bool = False, call: int = 0) -> Layer:
         known = self.parts.get((path, is_self))
         if known and not self._in_parts:
             return known[0]
-        if not inside or (inside[-1].path, inside[-1].is_self) != (path, is_self):
+        if not inside or (inside[-1].path, inside[-1].is_self, inside[-1].call) != (path, is_self, call):
             name = path.rpartition(".")[2] or OUTSIDE
-            layer = Layer(name, path, self.module_types.get(path, ""), is_self=is_self)
+            layer = Layer(name, path, self.module_types.get(path, ""), is_self=is_self, call=call)
             layer.calls = 1 if is_self else self._calls.per_run(path)
+            self.numbers[id(layer)] = len(inside)
             inside.append(layer)
             self.parts.setdefault((path, is_self), []).append(layer)
         return inside[-1]
 
+    def fold_repeated_calls(self) -> None:
+        """Leave out what is in a call of a module that was there before, unless something in it is new."""
+        first_with: dict[tuple[str, bool, frozenset[str]], Layer] = {}
+        in_order = [*all_layers(self.root.children)]
+        for layer in in_order:
+            first = self.parts[layer.path, layer.is_self][0]
+            layer.is_again = layer is not first and (layer.is_self or layer.call > first.call) and not layer.rows
+            same = first_with.setdefault((layer.path, layer.is_self, frozenset(layer.ops)), layer)
+            same.runs_again = same.runs_again or layer.is_again
+        nothing_new: set[int] = set()
+        for layer in reversed(in_order):
+            repeated = all(id(child) in nothing_new for child in layer.children)
+            if not repeated:
+                layer.is_again = False
+            elif layer.is_again:
+                layer.children.clear()
+                layer.links.clear()
+                nothing_new.add(id(layer))
+            elif layer.children and not layer.call:
+                # A list does not run, and what is in it has all run before.
+                nothing_new.add(id(layer))
+
     def number_parts(self) -> None:
         """Number the parts of modules, and show a part of a list that is a single module as that module."""
-        for (path, is_self), parts in self.parts.items():
+        for (path, is_self), all_parts in self.parts.items():
+            parts = [layer for layer in all_parts if not layer.is_again]
             for number, layer in enumerate(parts, 1):
                 layer.part = (1, 1) if is_self else (number, len(parts))
+            for layer in all_parts:
                 layer.is_list = path not in self._ancestors and not self._calls.by_module.get(path)
-        for layer in [Layer("", "", children=self.top), *all_layers(self.top)]:
-            layer.children[:] = [_without_list(each) if each.part != (1, 1) else each for each in layer.children]
+        for layer in [self.root, *all_layers(self.root.children)]:
+            layer.children[:] = [without_list(each) if each.part != (1, 1) else each for each in layer.children]
 
 
-def _without_list(layer: Layer) -> Layer:
+def without_list(layer: Layer) -> Layer:
     """Return the only layer in a list, named with the list."""
     name = layer.name
     while layer.is_list and len(layer.children) == layer.repeats == 1 and not layer.children[0].is_self:
@@ -194,10 +290,13 @@ def _without_list(layer: Layer) -> Layer:
     return layer if layer.in_turn else replace(layer, name=name)
 
 
-def layers(rows: Iterable[Row], calls: Calls | None = None, *, in_parts: bool = True) -> list[Layer]:
-    """Arrange floating-point rows as layers, outermost first, in order of first execution.
+def layers(
+    rows: Iterable[Row], calls: Calls | None = None, execution: Execution | None = None, *, in_parts: bool = True
+) -> Layer:
+    """Arrange floating-point rows as layers, in order of execution, below a layer that is no module.
 
-    Rows come in the order in which a module first ran an operator. A module during which others worked that are not
+    With the order of execution, a module is there as often as it ran; its cost is at the first place. Without it, rows
+    come in the order in which a module first ran an operator. A module during which others worked that are not
     below it, as a list of modules called one by one, is there in parts. So is what a module does itself between its
     child layers. Work of other phases stands with the forward's; modules that only ran in a backward come last.
 
@@ -207,30 +306,56 @@ def layers(rows: Iterable[Row], calls: Calls | None = None, *, in_parts: bool = 
     Args:
         rows: The rows in order.
         calls: What is known of the calls of modules.
+        execution: The order of execution, if it is known.
         in_parts: False for one layer for each module, placed where it first did work.
     """
-    floating = [row for row in rows if row.floating]
+    working = working_rows([*rows])
     calls = calls or Calls()
-    module_types = {**calls.module_types, **{row.module: row.module_type for row in floating}}
-    ancestors = {row.module: ancestry(row.module) for row in floating}
-    parents = {path for paths in ancestors.values() for path in paths[:-1]}
-    working = [
-        row for row in floating if _does_arithmetic(row) or (row.module and row.module not in parents and row.cost)
-    ]
-    containers = {path for module in {row.module for row in working} for path in ancestors[module][:-1]}
+    module_types = {**calls.module_types, **{row.module: row.module_type for row in working}}
+    ancestors = {row.module: ancestry(row.module) for row in working}
+    containers = {path for paths in ancestors.values() for path in paths[:-1]}
     builder = _Builder(ancestors, containers, calls._replace(module_types=module_types), in_parts=in_parts)
-    for row in working:
-        if row.phase == "forward":
-            builder.add_forward(row)
+    forward = [row for row in working if row.phase == "forward"]
+    if execution is not None and in_parts:
+        forward = _add_steps(builder, execution, forward)
+    for row in forward:
+        builder.add_forward(row)
     for row in working:
         if row.phase != "forward":
             builder.add_other(row)
     builder.number_parts()
-    return builder.top
+    return builder.root
 
 
-def _does_arithmetic(row: Row) -> bool:
-    return bool(not row.priced or row.cost.flops != 0 or row.cost.transcendentals != 0)
+def _add_steps(builder: _Builder, execution: Execution, forward: Iterable[Row]) -> list[Row]:
+    """Add the steps of an execution, and link them; return the rows that are in no step."""
+    waiting: dict[tuple[str, str], list[Row]] = {}
+    for row in forward:
+        waiting.setdefault((row.module, row.op), []).append(row)
+    found = [
+        builder.add_step(step, [row for op in step.ops for row in waiting.pop((step.module, op), ())])
+        for step in execution.steps
+    ]
+    for source, target in execution.flow or ():
+        _link(builder, found[source] if source != INPUT else [], found[target])
+    builder.fold_repeated_calls()
+    return [row for rows in waiting.values() for row in rows]
+
+
+def _link(builder: _Builder, source: Sequence[Layer], target: Sequence[Layer]) -> None:
+    """Link two layers, given with those above them, outermost first: arrows lead from and to layers side by side."""
+    same = 0
+    while same < len(source) and same < len(target) and source[same] is target[same]:
+        same += 1
+    if source and same in (len(source), len(target)):
+        return
+    numbers = builder.numbers
+    above = [builder.root, *target][same]
+    above.links.add((numbers[id(source[same])] if source else START, numbers[id(target[same])]))
+    for outer, inner in zip(source[same:], source[same + 1 :], strict=False):
+        outer.links.add((numbers[id(inner)], END))
+    for outer, inner in zip(target[same:], target[same + 1 :], strict=False):
+        outer.links.add((START, numbers[id(inner)]))
 
 
 def all_layers(several: Iterable[Layer]) -> Iterator[Layer]:
@@ -243,99 +368,3 @@ def all_layers(several: Iterable[Layer]) -> Iterator[Layer]:
         else:
             yield layer
             stack.append(iter(layer.shown))
-
-
-def count_levels(several: Iterable[Layer]) -> int:
-    """Count the levels of layers below the outermost ones."""
-    levels, level = -1, [*several]
-    while level:
-        levels += 1
-        below: list[Layer] = []
-        for layer in level:
-            for child in layer.shown:
-                # A series is no level.
-                below += child.shown if child.in_turn else [child]
-        level = below
-    return max(levels, 0)
-
-
-def limit_depth(several: Iterable[Layer], depth: int) -> list[Layer]:
-    """Fold layers below a depth into the layer above them."""
-    return [
-        # A series is no module, and its blocks are on its level.
-        replace(layer, children=limit_depth(layer.children, depth if layer.in_turn else depth - 1))
-        if depth or layer.in_turn
-        else replace(layer, is_folded=True)
-        for layer in several
-    ]
-
-
-def merge_repeats(several: Sequence[Layer], facts: Mapping[str, Hashable] | None = None) -> list[Layer]:
-    """Merge consecutive blocks that are equal except for a number in their names, at all levels.
-
-    Blocks are equal if they have the same class and did the same work, as in tables. Blocks that alternate at least
-    three times between some forms become a series.
-
-    Args:
-        several: The layers.
-        facts: What else must be equal, by path.
-    """
-    facts = facts or {}
-    root = Layer("", "", children=[*several])
-    known: dict[Hashable, int] = {}
-    merged: dict[int, tuple[Layer, int]] = {}
-    # Those below a layer come first; without recursion, so that depth has no limit.
-    for layer in reversed([root, *all_layers(several)]):
-        children = [merged.pop(id(each)) for each in layer.children]
-        block = replace(layer, children=[*_merge_series(children)])
-        below = tuple(("" if each.is_self else each.name, number) for each, number in children)
-        told = (block.module_type, block.is_self, block.part != (1, 1), block.calls, facts.get(block.path))
-        key = (told, work_key({"": block.rows}), below)
-        number = known.setdefault(key, len(known))
-        merged[id(layer)] = block, number
-        _ = block.costs, block.unpriced
-    outermost = merged[id(root)][0].children
-    for layer in all_layers(outermost):
-        layer.children[:] = map(_without_list, layer.children)
-    return outermost
-
-
-def _merge_series(numbered: Sequence[tuple[Layer, int]]) -> Iterator[Layer]:
-    keys = [_series_key(block, number) for block, number in numbered]
-    position = 0
-    while position < len(keys):
-        period, repeats = _series_at(keys, position)
-        blocks = [block for block, _ in numbered[position : position + period * repeats]]
-        columns = [_merge_blocks(blocks[start::period]) for start in range(period)]
-        if period == 1:
-            yield replace(columns[0], repeats=repeats)
-        else:
-            yield Layer("in turn", blocks[0].path, children=columns, repeats=repeats, in_turn=True)
-        position += period * repeats
-
-
-def _series_at(keys: Sequence[Hashable], start: int) -> tuple[int, int]:
-    """Return the period and the number of repeats of the longest series from a position on."""
-    best = 1, 1
-    for period in range(1, min(_MAX_PATTERN_LENGTH, len(keys) - start) + 1):
-        length = period
-        while start + length < len(keys) and keys[start + length] == keys[start + length - period]:
-            length += 1
-        repeats = length // period
-        min_repeats = _MIN_REPEATS if period == 1 else _MIN_PATTERN_REPEATS
-        if repeats >= min_repeats and repeats * period > best[0] * best[1]:
-            best = period, repeats
-    return best
-
-
-def _merge_blocks(blocks: Sequence[Layer]) -> Layer:
-    names = [name for name in (split_number(block.name) for block in blocks) if name is not None]
-    return replace(blocks[0], name=format_ranges(names)) if len(blocks) > 1 else blocks[0]
-
-
-def _series_key(block: Layer, number: int) -> Hashable:
-    """Return a key that is equal for blocks of one series, and unique for other layers."""
-    name = None if block.is_self else split_number(block.name)
-    if name is None:
-        return id(block)
-    return name.before, name.after, block.path.rpartition(".")[0], number

@@ -24,9 +24,12 @@ _MAX_NAMES = 3
 _MAX_NOTE_LENGTH = 300
 _MAX_NAME_LENGTH = 60
 _MAX_NUMBER_LENGTH = 200
-_WRAP_AT, _PIXELS_OF_TITLE, _PIXELS_OF_LINE, _PIXELS_AROUND, _PIXELS_AROUND_STATES = 15, 120, 21, 56, 150
-_PIXELS_AROUND_ENTITY, _PIXELS_OF_ATTRIBUTE = 66, 30
+_PIXELS_OF_TITLE, _PIXELS_OF_LINE, _PIXELS_AROUND, _PIXELS_AROUND_STATES = 190, 17, 49, 182
+_PIXELS_OF_NOTE_LINE, _PIXELS_OF_DATA = 24, 35
+_WRAP_AT, _WRAP_NOTE_AT = 17, 20
+_PIXELS_OF_ENTITY_TITLE, _PIXELS_AROUND_ENTITY, _PIXELS_OF_ATTRIBUTE = 120, 66, 30
 _ENTITY_CONFIGURATION = "config: {er: {rankSpacing: 40, nodeSpacing: 30, fontSize: 10, entityPadding: 6}}"
+_MAX_DATA_ARROWS = 60
 _SPECIAL = re.compile(
     r"[^A-Za-z0-9 _.,:()/+…-]"
     r"|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|:(?=\S)|d(?=irection)",
@@ -49,6 +52,8 @@ class DiagramSummary(NamedTuple):
         notes: Notes, which are written as comments.
         totals: What modules have with all below them, by path; empty if this is not known.
         calls: How many times modules were called, by path.
+        arrows: What arrows between states are.
+        links: Whether it is known what data layers use.
     """
 
     total: Cost
@@ -58,6 +63,8 @@ class DiagramSummary(NamedTuple):
     notes: Sequence[str]
     totals: Mapping[str, ModuleTotals] = {}
     calls: Mapping[str, int] = {}
+    arrows: str = ""
+    links: bool = False
 
     def names(self) -> str:
         """Name the outermost modules, up to three of them."""
@@ -67,34 +74,75 @@ class DiagramSummary(NamedTuple):
         return ", ".join(names)
 
 
-def _write_states(model: DiagramSummary, shown: Sequence[Layer], note: str) -> str:
-    numbers = count(1)
-    # The title names the only root.
-    outermost = shown[0].shown if len(shown) == 1 and shown[0].shown else shown
-    lines = list(_state_lines(outermost, "    ", numbers))
-    if note and outermost:
-        lines.append(f"    note right of s1 : {_escape(note)}")
-    if not outermost:
+class _StateWriter:
+    """Write states, the states inside them, and the transitions between them.
+
+    Args:
+        with_data: Whether to write what data later states use.
+
+    Attributes:
+        transitions: How many transitions there are.
+        data: The numbers of those that stand for data.
+    """
+
+    def __init__(self, *, with_data: bool) -> None:
+        self.transitions = 0
+        self.data: list[int] = []
+        self._numbers = count(1)
+        self._with_data = with_data
+
+    def write(self, inside: Layer, indent: str) -> Iterator[str]:
+        """Write the states inside a layer."""
+        several = inside.shown
+        names = [f"s{next(self._numbers)}" for _ in several]
+        for name, layer in zip(names, several, strict=True):
+            if layer.shown:
+                titles = _format_title(layer), "; ".join(_format_facts(layer))
+                # A second line of the title would be hidden behind the first inner state.
+                yield f'{indent}state "{": ".join(filter(None, titles))}" as {name} {{'
+                yield from self.write(layer, indent + "    ")
+                yield f"{indent}}}"
+            else:
+                yield f'{indent}state "{"<br/>".join([_format_title(layer), *_format_facts(layer)])}" as {name}'
+        for before, after in zip(["[*]", *names], [*names, "[*]"], strict=True):
+            self.transitions += 1
+            yield f"{indent}{before} --> {after}"
+        for source, target in inside.links_past_others() if self._with_data else ():
+            self.data.append(self.transitions)
+            self.transitions += 1
+            yield f"{indent}{names[source] if source >= 0 else '[*]'} --> {(*names, '[*]')[target]} : data"
+
+
+def _write_states(model: DiagramSummary, top: Layer, note: str) -> str:
+    inside = _inside_of_root(top)
+    writer = _StateWriter(with_data=True)
+    lines = [*writer.write(inside, "    ")]
+    arrows = [model.arrows] if model.arrows else []
+    if len(writer.data) > _MAX_DATA_ARROWS:
+        arrows = [f"Arrows are the order of execution. {len(writer.data)} more for data would hide them."]
+        writer = _StateWriter(with_data=False)
+        lines = [*writer.write(inside, "    ")]
+    elif model.links and not writer.data:
+        arrows = ["Arrows are the order of execution."]
+    note = " ".join([*arrows, *([note] if note else [])])
+    if inside.shown:
+        # In a note, a further colon would begin another statement.
+        lines.append(f"    note left of s1 : {_escape(note).replace(':', '#58;')}")
+    else:
         lines = ['    state "no floating-point work" as s1', "    [*] --> s1", "    s1 --> [*]"]
-    return "\n".join([*_front_matter(model), "stateDiagram-v2", *_comment_lines(model, note), *lines]) + "\n"
+    # Mermaid has no syntax for dashes in state diagrams.
+    dashed = ",".join(f"[data-id=edge{number}]" for number in writer.data)
+    style = f', themeCSS: "{dashed} {{stroke-dasharray: 6 4 !important}}"' if dashed else ""
+    head = [
+        *_front_matter(model, f"config: {{themeVariables: {{fontSize: 12px}}{style}}}"),
+        "stateDiagram-v2",
+        *_comment_lines(model, note),
+    ]
+    return "\n".join([*head, *lines]) + "\n"
 
 
-def _state_lines(several: Sequence[Layer], indent: str, numbers: Iterator[int]) -> Iterator[str]:
-    """Write states, the states inside them, and the transition from each to the next."""
-    names = [f"s{next(numbers)}" for _ in several]
-    for name, layer in zip(names, several, strict=True):
-        if layer.shown:
-            # A second line of the title would be hidden behind the first inner state.
-            yield f'{indent}state "{_format_title(layer)}: {"; ".join(_format_facts(layer))}" as {name} {{'
-            yield from _state_lines(layer.shown, indent + "    ", numbers)
-            yield f"{indent}}}"
-        else:
-            yield f'{indent}state "{"<br/>".join([_format_title(layer), *_format_facts(layer)])}" as {name}'
-    for before, after in zip(["[*]", *names], [*names, "[*]"], strict=True):
-        yield f"{indent}{before} --> {after}"
-
-
-def _write_entities(model: DiagramSummary, shown: Sequence[Layer], note: str) -> str:
+def _write_entities(model: DiagramSummary, top: Layer, note: str) -> str:
+    shown = top.shown
     names = model.names() or ("work outside any module" if model.outside else "no model")
     module_types = dict.fromkeys(
         layer.module_type or layer.name.partition("#")[0].partition(" (")[0] for layer in model.roots
@@ -150,10 +198,12 @@ def _layer_lines(
         number = next(numbers)
         path = above.path if layer.is_self else f"{above.path}.{layer.name}" if above.path else layer.name
         alias = path.removeprefix(f"{above.root}.") if above.root else path
-        counts = {"macs": repeats * layer.cost.macs, "flops": repeats * layer.cost.flops}
+        counts = {"macs": above.repeats * layer.total.macs, "flops": above.repeats * layer.total.flops}
         if not layer.is_self and layer.path in model.totals and not layer.is_rest:
             counts = {"parameters": repeats * model.totals[layer.path].parameters, **counts}
             counts["calls"] = repeats * model.calls.get(layer.path, 0)
+        if layer.is_folded:
+            counts["folded"] = repeats * layer.inside
         yield from _entity_lines(
             f"LAYER_{number}",
             f"{alias} itself" if layer.is_self else alias,
@@ -170,7 +220,7 @@ def _known(counts: Mapping[str, Any], model: DiagramSummary) -> dict[str, Any]:
     return {
         name: value
         for name, value in counts.items()
-        if name in ("macs", "flops") or (model.totals and (name == "parameters" or value))
+        if name in ("macs", "flops", "folded") or (model.totals and (name == "parameters" or value))
     }
 
 
@@ -186,30 +236,37 @@ def _entity_lines(
     return [f'    {entity}["{_escape(_elide(alias)) or entity}"] {{', *attributes, "    }"]
 
 
-def _height_of_states(several: Sequence[Layer], _: DiagramSummary) -> int:
-    """Estimate the pixels that Mermaid needs, as measured in version 12: it wraps labels at some 15 characters."""
-    pixels = _PIXELS_OF_TITLE
-    for layer in all_layers(several):
+def _height_of_states(model: DiagramSummary, top: Layer, note: str) -> int:
+    """Estimate the pixels that Mermaid needs, as measured in version 12: it wraps labels at some 17 characters."""
+    pixels = _PIXELS_OF_TITLE + _PIXELS_OF_NOTE_LINE * len(wrap(f"{model.arrows} {note}", _WRAP_NOTE_AT))
+    inside = _inside_of_root(top)
+    for layer in [inside, *all_layers(inside.shown)]:
         if layer.shown:
-            pixels += _PIXELS_AROUND_STATES
+            pixels += _PIXELS_OF_DATA * len(layer.links_past_others()) + _PIXELS_AROUND_STATES * (layer is not inside)
         else:
             texts = [_format_title(layer), *_format_facts(layer)]
             pixels += _PIXELS_AROUND + _PIXELS_OF_LINE * sum(len(wrap(text, _WRAP_AT)) or 1 for text in texts)
     return pixels
 
 
-def _height_of_entities(several: Sequence[Layer], model: DiagramSummary) -> int:
+def _inside_of_root(top: Layer) -> Layer:
+    """Return what holds the states of a diagram, whose title names the only root."""
+    return top.shown[0] if len(top.shown) == 1 and top.shown[0].shown else top
+
+
+def _height_of_entities(model: DiagramSummary, top: Layer, _: str) -> int:
     """Estimate the pixels of the innermost entities, one below the other, as measured in Mermaid 12."""
     attributes = 6 if model.totals else 4
-    leaves = 1 + sum(1 for layer in all_layers(several) if not layer.shown)
-    return _PIXELS_OF_TITLE + leaves * (_PIXELS_AROUND_ENTITY + attributes * _PIXELS_OF_ATTRIBUTE)
+    leaves = [layer for layer in all_layers(top.shown) if not layer.shown]
+    rows = attributes * (1 + len(leaves)) + sum(layer.is_folded for layer in leaves)
+    return _PIXELS_OF_ENTITY_TITLE + (1 + len(leaves)) * _PIXELS_AROUND_ENTITY + rows * _PIXELS_OF_ATTRIBUTE
 
 
 class Writer(NamedTuple):
     """Hold how to write a diagram of a summary, layers and a note, and how to estimate its height."""
 
-    write: Callable[[DiagramSummary, Sequence[Layer], str], str]
-    estimate_height: Callable[[Sequence[Layer], DiagramSummary], int]
+    write: Callable[[DiagramSummary, Layer, str], str]
+    estimate_height: Callable[[DiagramSummary, Layer, str], int]
 
 
 WRITERS = {
@@ -234,8 +291,9 @@ def _comment_lines(model: DiagramSummary, note: str) -> list[str]:
 
 def _format_title(layer: Layer) -> str:
     """Write a layer's name and class, how many equal layers it stands for, and which part of a module it is."""
+    again = " again" if layer.is_again else ""
     if layer.is_self:
-        return _escape(f"{_elide(layer.module_type or layer.name)} itself")
+        return _escape(f"{_elide(layer.module_type or layer.name)} itself{again}")
     if layer.in_turn:
         return _escape(f"{layer.repeats} times in turn")
     named_type = layer.name.partition("#")[0].partition(" (")[0].removesuffix("()")
@@ -243,11 +301,13 @@ def _format_title(layer: Layer) -> str:
     blocks = f"{layer.repeats} x {kind}".removesuffix(" x ") if layer.repeats > 1 else kind
     number, parts = layer.part
     described = [blocks] * bool(blocks) + [f"part {number} of {parts}"] * (parts > 1)
-    return _escape(f"{_elide(layer.name)} ({', '.join(described)})" if described else _elide(layer.name))
+    return _escape(
+        f"{_elide(layer.name)} ({', '.join(described)}){again}" if described else f"{_elide(layer.name)}{again}"
+    )
 
 
 def _format_facts(layer: Layer) -> list[str]:
-    """Write the cost of a layer, one phrase for each phase if there are others than forward, and its further calls."""
+    """Write the cost of a layer, by phase if there are others than forward, its further calls, and what is folded."""
     each = "each " if layer.repeats > 1 else ""
     forward_only = set(layer.costs) == {"forward"}
     phrases = [
@@ -255,8 +315,14 @@ def _format_facts(layer: Layer) -> list[str]:
         for phase, cost in layer.costs.items()
         if cost
     ]
-    again = f"called {layer.calls} times, drawn at the first" if layer.calls > 1 and layer.part[0] == 1 else ""
-    return [_escape(phrase) for phrase in [*phrases, _format_unpriced(layer), again] if phrase]
+    calls = "in all" if layer.in_all and not layer.calls > 1 else ""
+    if layer.calls > 1 and layer.part[0] == 1 and not layer.is_again:
+        calls = f"in {layer.calls} calls" if layer.call else f"called {layer.calls} times, drawn at the first"
+    folded = f"{layer.inside} layer{'s' * (layer.inside > 1)} inside" if layer.is_folded and not layer.is_rest else ""
+    in_a_row = layer.in_a_row if layer.in_a_row not in (1, layer.calls) or layer.is_again else 1
+    before = "more at its first place" if layer.counted_before and layer.rows else ""
+    row = f"{in_a_row} times in a row" if in_a_row > 1 else ""
+    return [_escape(phrase) for phrase in [*phrases, _format_unpriced(layer), calls, before, row, folded] if phrase]
 
 
 def _format_work(cost: Cost) -> str:

@@ -27,6 +27,7 @@ from opflops.report.files.checks import (
 )
 from opflops.report.files.codec import DIFFERENCE_SCHEMA, KEYS, MORE_KEYS, SCHEMA, VERSIONS, cost_fields, row_fields
 from opflops.report.files.count_reading import CountReader, parse_expression
+from opflops.report.files.execution_codec import read_execution
 from opflops.report.files.memory_codec import read_memory
 from opflops.report.files.module_codec import module_reader
 from opflops.report.files.timing_codec import check_seconds, check_spread, timing_reader
@@ -120,6 +121,7 @@ def _decode(written: Any, fixed: Iterable[str] | None = None) -> dict[str, Any]:
         "modules": _decode_list(written, "modules", lambda entry: read_module(entry, "a module")),
         "memory": _decode_part(written, "memory", read_memory),
         "timing": _decode_part(written, "timing", timing_reader(counts.check_sign)),
+        "execution": _decode_part(written, "execution", read_execution),
         "ranks": _check_ranks(_decode_list(written, "ranks", _decode_rank)),
     }
 
