@@ -54,7 +54,7 @@ class Cells {
 
   nameCell(node, level, hasChildren, words) {
     const { profile } = this;
-    const cell = made("td", { role: "gridcell", class: "name", title: [profile.path[node], ...this.facts.shapes(node)].join("\n") });
+    const cell = made("td", { role: "gridcell", class: "name", title: [profile.path[node], ...this.facts.shapes(node), ...(profile.estimates[node] ?? [])].join("\n") });
     cell.style.setProperty("--level", level - 1);
     const toggle = made("span", { class: "toggle", "aria-hidden": "true" });
     if (!hasChildren) toggle.classList.add("none");

@@ -8,7 +8,7 @@ const MIN_SHARE = 0.002; // of the drawn root: about two pixels
 const MIN_TEXT_WIDTH = 20; // pixels; members of a fold that are narrower are drawn as one
 const TEXT_MARGIN = 8; // pixels, of both sides of a sector
 const TEXT_SIZE = 12;
-const MIN_LETTERS = 4; // of a shortened name
+const MIN_LETTERS = 8; // of a shortened name
 const FADED = 0.75; // how much of the background there is in what a search does not find
 const CHART_CONFIG = { displayModeBar: false, displaylogo: false };
 

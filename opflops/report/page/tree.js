@@ -113,12 +113,14 @@ class ModuleTree {
   fit(afresh = false) {
     if (!this.totals) return;
     const plan = this.layout.plan(this.room);
-    const changed = plan.template !== this.cells.plan.template || plan.stacked !== this.cells.plan.stacked;
+    const before = this.cells.plan;
+    const changed = ["template", "stacked", "tight"].some((part) => plan[part] !== before[part]);
     if (changed || afresh) {
       this.cells.plan = plan;
       this.table.style.setProperty("--columns", plan.template);
       this.table.style.setProperty("--row", `${this.rowHeight}px`);
       this.table.classList.toggle("stacked", plan.stacked);
+      this.table.classList.toggle("tight", Boolean(plan.tight));
       this.table.classList.toggle("barless", !plan.bars);
       for (const [name, heading] of this.headings) heading.hidden = plan.hidden.has(name);
       this.foot.replaceChildren(this.cells.totalRow(this.lines.length));

@@ -91,11 +91,10 @@ class TreeColumns {
   /**
    * Chooses columns for a width.
    *
-   * @returns whether names are stacked on numbers, the columns that are hidden, those whose formulas are whole, whether
-   *   shares have bars, and the template of a row's grid
+   * @returns whether names are stacked on numbers, and then whether they are indented less; the columns that are hidden,
+   *   those whose formulas are whole, whether shares have bars, and the template of a row's grid
    */
   plan(width) {
-    const { measure } = this.cells;
     const beside = this.choose(width, "name", "share");
     const fits = (...keys) => this.width(beside.shown, beside.whole, ...keys) <= width;
     const kinds = [["name", "share"], ["label", "share"], ["label", "percent"]];
@@ -103,7 +102,7 @@ class TreeColumns {
     if (kind) return this.planned(false, beside, kind[1]);
     const below = this.choose(width, "share");
     const stackedKind = this.width(below.shown, below.whole, "share") <= width ? "share" : "percent";
-    return this.planned(true, below, stackedKind, measure);
+    return { ...this.planned(true, below, stackedKind), tight: this.needs.get("label") > width };
   }
 
   /** Hides columns and shortens formulas until there is room beside others. */
