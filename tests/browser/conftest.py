@@ -93,7 +93,7 @@ class Page:
         )
 
     def operators(self):
-        """Read the lines of the list of operators: name, value, share, the lengths of its bars by phase, and whether it is faded."""
+        """Read the lines of operators: name, value, share, lengths of bars by phase, and whether they are faded."""
         script = """return [...document.querySelectorAll('#operators li:has(.name)')].map(line => [
             ...['.name', '.value', '.part'].map(part => line.querySelector(part).textContent),
             Object.fromEntries([...line.querySelectorAll('[data-phase]')].map(

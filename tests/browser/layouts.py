@@ -15,7 +15,8 @@ const overlap = (one, other) => Math.min(one.right, other.right) - Math.max(one.
 const {scrollWidth, clientWidth} = document.scrollingElement;
 if (scrollWidth > clientWidth) faults.push(`the page is ${scrollWidth} wide of ${clientWidth}`);
 for (const each of all('body *')) {
-    if (each.getBoundingClientRect().right > clientWidth + 1) faults.push(`sticks out: ${each.tagName} ${each.id} ${each.className}`);
+    const {right} = each.getBoundingClientRect();
+    if (right > clientWidth + 1) faults.push(`sticks out: ${each.tagName} ${each.id} ${each.className}`);
 }
 for (const each of all('.portion')) {
     const [text, track] = each.children;
@@ -30,17 +31,23 @@ for (const line of all('#operators li')) {
         if (parts.slice(index + 1).some((other) => overlap(one, other))) faults.push(`overlaps: ${line.textContent}`);
     });
 }
-const cut = '#tree :is(.label, td.number, thead button, tfoot th), .measure *, .fitted :is(th, td), #operators .name, #details dd';
+const cut = `#tree :is(.label, td.number, thead button, tfoot th), .measure *, .fitted :is(th, td), #operators .name,
+    #details dd`;
 for (const each of all(cut)) {
-    if (each.scrollWidth > each.clientWidth + 1 && getComputedStyle(each).display !== 'inline') faults.push(`cut off: ${each.textContent}`);
+    const isInline = getComputedStyle(each).display === 'inline';
+    if (!isInline && each.scrollWidth > each.clientWidth + 1) faults.push(`cut off: ${each.textContent}`);
 }
 for (const chart of all('.js-plotly-plot')) {
     const frame = chart.getBoundingClientRect();
     for (const axis of ['xtick', 'ytick']) {
         const ticks = [...chart.querySelectorAll(`.${axis} text`)].map((each) => each.getBoundingClientRect());
         ticks.forEach((one, index) => {
-            if (ticks.slice(index + 1).some((other) => overlap(one, other))) faults.push(`ticks of ${chart.id} overlap`);
-            if (one.left < frame.left - 1 || one.right > frame.right + 1) faults.push(`a tick of ${chart.id} sticks out`);
+            if (ticks.slice(index + 1).some((other) => overlap(one, other))) {
+                faults.push(`ticks of ${chart.id} overlap`);
+            }
+            if (one.left < frame.left - 1 || one.right > frame.right + 1) {
+                faults.push(`a tick of ${chart.id} sticks out`);
+            }
         });
     }
 }
@@ -50,7 +57,8 @@ return faults;
 # Charts are drawn anew in a later frame than the change of width.
 SETTLED = """[...document.querySelectorAll('.js-plotly-plot')].every(
     (each) => each.querySelector('svg').clientWidth === each.clientWidth)"""
-FRAMES = "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(done)))"
+FRAMES = """const done = arguments[0];
+requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(done)))"""
 
 
 def show_at(page, width, theme="light", height=900):

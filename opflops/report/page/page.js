@@ -147,11 +147,7 @@ function showDetails() {
 /** Lists the formulas of a node, as pairs of a measure and lines of text. */
 function formulasOf(node) {
   const names = profile.measures.filter((name) => totals.hasTerms(name) && totals.value(name, node));
-  return names.map((name) => {
-    const value = amount(name, totals.value(name, node));
-    const full = totals.full(name, node);
-    return [MEASURES[name].label, [full === value ? full : `${full} (${value} at ${profile.examples})`]];
-  });
+  return names.map((name) => [MEASURES[name].label, [wrappable(totals.full(name, node))]]);
 }
 
 function drawHierarchy() {
@@ -215,7 +211,7 @@ function showMeasures() {
     const full = totals.full(name, EVERYTHING);
     const short = profile.symbolic ? amount(name, totals.value(name, EVERYTHING)) : totals.short(name, EVERYTHING);
     label.querySelector("strong").textContent = name === "calls" ? full : short;
-    const beside = name === "calls" ? operatorsSaid() : full === short ? "" : full;
+    const beside = name === "calls" ? operatorsSaid() : full === short ? "" : wrappable(full);
     label.querySelector("small").textContent = beside;
     label.title = totals.describe(name, EVERYTHING);
   }

@@ -30,8 +30,8 @@ def rank_data(rows: Sequence[Row], ranks: Sequence[int], sizes: Mapping[str, int
 
     Returns:
         ``headings`` of columns; ``lines``, each with a ``name``, its ``share`` of the flops (null if it has none) and
-        ``numbers``, each as text in full and as a shorter one; ``left``, how many lines are not listed; ``note``, a sentence on how even they are. None
-        unless there are several ranks.
+        ``numbers``, each in full and with a prefix; ``left``, how many lines are not listed; ``note``, a sentence on
+        how even they are. None unless there are several ranks.
     """
     if len(ranks) < 2:  # noqa: PLR2004 - one is nothing to compare
         return None
