@@ -17,27 +17,8 @@ from opflops.records.display import ReportText
 
 MAX_BYTES = 100_000
 VOID = {"br", "wbr"}
-TAGS = VOID | set(
-    [
-        "div",
-        "style",
-        "details",
-        "summary",
-        "span",
-        "p",
-        "pre",
-        "dl",
-        "dt",
-        "dd",
-        "h4",
-        "table",
-        "thead",
-        "tbody",
-        "tr",
-        "th",
-        "td",
-    ]
-)
+BLOCKS = {"div", "details", "summary", "p", "pre", "dl", "dt", "dd", "h4"}
+TAGS = VOID | BLOCKS | {"style", "span", "table", "thead", "tbody", "tr", "th", "td"}
 
 
 class Checked(HTMLParser):
