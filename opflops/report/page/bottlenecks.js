@@ -27,14 +27,15 @@ class Bottlenecks {
     onWidth(this.at("bottlenecks"), () => this.fit());
   }
 
-  /** Puts the lists beside each other if nothing has to give way for that. */
+  /** Puts the lists beside each other if no column has to give way for that. */
   fit() {
     const holder = this.at("bottlenecks");
-    const fitted = () => [...holder.querySelectorAll("table")].map((table) => fitTable(table, BOTTLENECK_STEPS));
+    const tables = [...holder.querySelectorAll("table")];
     holder.classList.add("beside");
-    if (!fitted().some((steps) => steps)) return;
+    const wrapped = tables.map((table) => fitTable(table, [], BOTTLENECK_STEPS));
+    if (wrapped.every((steps) => steps < 2)) return;
     holder.classList.remove("beside");
-    fitted();
+    for (const table of tables) fitTable(table, BOTTLENECK_STEPS);
   }
 
   list({ kind, all, entries }) {

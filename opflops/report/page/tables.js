@@ -6,18 +6,20 @@ function breakable(text) {
 }
 
 /**
- * Takes steps, the least harmful first, until a table is no wider than what it is in; then wraps its names.
+ * Takes steps, the least harmful first, until a table is no wider than what it is in; then wraps its names
+ * between their parts, and at last anywhere.
  *
  * @param steps columns to hide, or with a dot in front classes to set
+ * @param earlier steps that may have been taken before
  * @returns how many steps were taken
  */
-function fitTable(table, steps) {
+function fitTable(table, steps, earlier = steps) {
   const take = (step, taken) => {
     if (step.startsWith(".")) table.classList.toggle(step.slice(1), taken);
     else for (const cell of table.querySelectorAll(`[data-column="${step}"]`)) cell.hidden = taken;
   };
-  const all = [...steps, ".wrapping"];
-  for (const step of all) take(step, false);
+  const all = [...steps, ".wrapping", ".breaking"];
+  for (const step of [...earlier, ...all]) take(step, false);
   const overflows = () => table.offsetWidth > table.parentElement.clientWidth;
   const needed = all.findIndex((step) => {
     if (!overflows()) return true;
