@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from layouts import faults, show_at
+from layouts import FAULTS, faults, show_at
 from torch import nn
 from torch.export import Dim
 from torch.nn import functional
@@ -211,14 +211,14 @@ def test_a_printed_page_has_all_rows_and_is_as_wide_as_paper(open_page, driver, 
     show_at(page, 1400, "dark")
     page.one("#expand").click()
     before = len(page.rows())
-    page.run("dispatchEvent(new Event('beforeprint'))")
+    # At once: no frame is drawn before the page is laid out for paper.
+    assert page.run(f"dispatchEvent(new Event('beforeprint')); {FAULTS}") == []
     assert len(page.rows()) == int(page.run("return document.querySelector('#tree table').ariaRowCount")) - 2
     assert (
         page.run("return Math.max(...[...document.querySelectorAll('svg.main-svg')].map((each) => each.clientWidth))")
         <= 690
     )
     assert page.run("return getComputedStyle(document.querySelector('.panel')).backgroundColor") == "rgb(255, 255, 255)"
-    assert faults(page) == []
     page.run("dispatchEvent(new Event('afterprint'))")
     assert len(page.rows()) == before
     assert page.run("return getComputedStyle(document.querySelector('.panel')).backgroundColor") != "rgb(255, 255, 255)"

@@ -7,7 +7,9 @@ from opflops import Cost, Profile, Row
 pytestmark = pytest.mark.browser
 
 # Keeps plotly from starting until the test lets it.
-HOLD = """window.requestAnimationFrame = (paint) => (window.paint = paint);
+HOLD = """const held = [];
+    window.requestAnimationFrame = (paint) => held.push(paint);
+    window.paint = () => held.splice(0).forEach((paint) => paint());
     window.wait = window.setTimeout; window.setTimeout = () => 0"""
 
 
