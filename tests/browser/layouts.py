@@ -31,7 +31,7 @@ for (const line of all('#operators li')) {
         if (parts.slice(index + 1).some((other) => overlap(one, other))) faults.push(`overlaps: ${line.textContent}`);
     });
 }
-const cut = `#tree :is(.label, td.number, thead button, tfoot th), .measure *, .fitted :is(th, td), #operators .name,
+const cut = `#tree :is(.label, td.number, thead button, tfoot th), .measure *, .fitted, .fitted :is(th, td), #operators .name,
     #details dd`;
 for (const each of all(cut)) {
     const isInline = getComputedStyle(each).display === 'inline';
