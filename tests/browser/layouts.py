@@ -31,8 +31,8 @@ for (const line of all('#operators li')) {
         if (parts.slice(index + 1).some((other) => overlap(one, other))) faults.push(`overlaps: ${line.textContent}`);
     });
 }
-const cut = `#tree :is(.label, td.number, thead button, tfoot th), .measure *, .fitted, .fitted :is(th, td), #operators .name,
-    #details dd`;
+const cut = `#tree :is(.label, td.number, thead button, tfoot th), .measure *, .fitted, .fitted :is(th, td),
+    #operators .name, #details dd`;
 for (const each of all(cut)) {
     const isInline = getComputedStyle(each).display === 'inline';
     if (!isInline && each.scrollWidth > each.clientWidth + 1) faults.push(`cut off: ${each.textContent}`);
