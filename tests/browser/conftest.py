@@ -92,6 +92,15 @@ class Page:
             "return document.activeElement.querySelector('.label')?.textContent ?? document.activeElement.id"
         )
 
+    def operators(self):
+        """Read the lines of operators: name, value, share, lengths of bars by phase, and whether they are faded."""
+        script = """return [...document.querySelectorAll('#operators li:has(.name)')].map(line => [
+            ...['.name', '.value', '.part'].map(part => line.querySelector(part).textContent),
+            Object.fromEntries([...line.querySelectorAll('[data-phase]')].map(
+                bar => [bar.dataset.phase, parseFloat(bar.style.width) / 100])),
+            line.classList.contains('faded')])"""
+        return self.run(script)
+
     def sectors(self):
         return self.run("return document.getElementById('hierarchy').data[0].labels")
 

@@ -103,7 +103,7 @@ def test_a_few_are_shown_at_first(open_page):
     # Without a device there is no column of what holds back.
     assert headings(page) == ["Module", "Share", "Time", "Half saves", "Speed-up"]
     for kind in ("module", "operator"):
-        selector = f'#bottlenecks [data-kind="{kind}"] + .more'
+        selector = f'#bottlenecks div:has(> .fitted [data-kind="{kind}"]) .more'
         button = page.one(selector)
         assert len(listed(page, kind)) == 8
         assert button.text == f"{number - 8} more"

@@ -16,7 +16,9 @@ from opflops import Cost, Device, OpFlopMode, Profile, Row, annotate, count, cov
 from opflops.records.display import ReportText
 
 MAX_BYTES = 100_000
-VOID = ("br",)
+VOID = {"br", "wbr"}
+BLOCKS = {"div", "details", "summary", "p", "pre", "dl", "dt", "dd", "h4"}
+TAGS = VOID | BLOCKS | {"style", "span", "table", "thead", "tbody", "tr", "th", "td"}
 
 
 class Checked(HTMLParser):
@@ -24,35 +26,15 @@ class Checked(HTMLParser):
 
     def __init__(self, html):
         super().__init__()
-        self.open, self.texts, self.folded = [], [], 0
+        self.open, self.texts, self.folded, self.continues = [], [], 0, False
         self.feed(html)
         assert not self.open
 
     def handle_starttag(self, tag, attrs):
-        assert tag in {
-            *[
-                "div",
-                "style",
-                "details",
-                "summary",
-                "span",
-                "p",
-                "pre",
-                "dl",
-                "dt",
-                "dd",
-                "h4",
-                "br",
-                "table",
-                "thead",
-                "tbody",
-                "tr",
-                "th",
-                "td",
-            ]
-        }, tag
+        assert tag in TAGS, tag
         assert not [name for name, _ in attrs if name.startswith("on") or name in ("href", "src")]
         self.folded += tag == "details"
+        self.continues = tag == "wbr"
         if tag not in VOID:
             self.open.append(tag)
 
@@ -61,7 +43,10 @@ class Checked(HTMLParser):
 
     def handle_data(self, data):
         if self.open[-1] != "style":
-            self.texts.append(data)
+            # A place where a name may be wrapped is no end of it.
+            text = self.texts.pop() + data if self.continues else data
+            self.texts.append(text)
+        self.continues = False
 
 
 def read(shown):

@@ -72,6 +72,21 @@ TOO_WIDE = """
 return [...document.querySelectorAll('.opflops .o')].filter(each => each.scrollWidth > each.clientWidth + 1)
   .map(each => each.innerText.slice(0, 80));
 """
+# Words of tables with formulas that are on more than one line; names may be wrapped between their parts.
+BROKEN = """
+const broken = [], range = document.createRange();
+for (const table of document.querySelectorAll('.opflops [class*=" q"]')) {
+  const walker = document.createTreeWalker(table, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    for (const word of walker.currentNode.data.matchAll(/[^ ]+/g)) {
+      range.setStart(walker.currentNode, word.index);
+      range.setEnd(walker.currentNode, word.index + word[0].length);
+      if (new Set([...range.getClientRects()].map(({top}) => top)).size > 1) broken.push(word[0]);
+    }
+  }
+}
+return broken;
+"""
 TEXT_ALONE = ["annotate(model, m.profile)", "m.profile.table()"]
 SIZES, SCHEMES = (1100, 480), ("light", "dark")
 # The least contrast between any text and what is behind it.
@@ -179,6 +194,22 @@ def test_the_export_can_be_read(driver, page, width, scheme):
     assert (box == "rgb(255, 255, 255)") == (scheme == "light")
     errors = [each for each in driver.get_log("browser") if each["level"] == "SEVERE" and "opflops" in each["message"]]
     assert not errors
+
+
+@pytest.mark.parametrize("width", [1100, 700, 480])
+def test_formulas_are_never_broken_within_a_term(driver, page, width):
+    """Those of a scaling: beside each other where that has room, else each on a line with the name of its column."""
+    resize(driver, width, 900)
+    driver.get(page.as_uri())
+    assert driver.execute_script(BROKEN) == []
+    (table,) = driver.find_elements("css selector", '.opflops [class*=" q"]')
+    line = table.find_element("css selector", "div.r:not(.h)")
+    _, *cells = line.find_elements("css selector", "span")
+    is_stacked = cells[1].location["y"] > cells[0].location["y"]
+    assert is_stacked == (width == 480)
+    assert table.find_element("css selector", ".h").is_displayed() != is_stacked
+    heading = driver.execute_script("return getComputedStyle(arguments[0], '::before').content", cells[0])
+    assert heading == ('"in batch: "' if is_stacked else "none")
 
 
 def test_the_tree_folds(driver, page):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING
 
 from opflops.report.amounts import MODULE, TOTAL
 from opflops.report.notebook.parts import Facts, Grid, Limits, Markup, Names, Notes, Part
-from opflops.report.notebook.style import STYLE
+from opflops.report.notebook.style import STYLE, stacking_style
 from opflops.report.text.sheet import Label, join_header
 from opflops.report.text.terminal import elide, max_width, width_of
 from opflops.wording import printable
@@ -33,6 +34,8 @@ _OPEN_LINES = 36
 _WIDEST_NAME, _WIDEST_CELL = 56, 34
 # What is wider is a formula, or text, and may be broken.
 _WIDEST_NUMBER = 16
+# Between the columns of a line, and at its ends, in characters.
+_GAP = 2
 
 
 def write(parts: Callable[[Limits], Sequence[Part]]) -> str:
@@ -43,7 +46,10 @@ def write(parts: Callable[[Limits], Sequence[Part]]) -> str:
     """
     for limits in _LIMITS:
         body = "".join(_write_part(part, limits) for part in parts(limits))
-        html = f'<div class="opflops"><style>{STYLE}</style><div class="o">{body}</div></div>'
+        stacked = "".join(
+            stacking_style(int(width)) for width in sorted(set(re.findall(r'class="g[ k]* q(\d+)"', body)))
+        )
+        html = f'<div class="opflops"><style>{STYLE}{stacked}</style><div class="o">{body}</div></div>'
         if len(html.encode("utf-8", "replace")) <= MAX_BYTES:
             break
     return html
@@ -115,23 +121,53 @@ def _write_grid(grid: Grid, limits: Limits) -> str:
     widths = [min(max_width([header, *column]), _WIDEST_CELL) for header, column in columns]
     names = [2 * label.depth + width_of(elide(label.name, _WIDEST_NAME)) + 2 for label in sheet.labels]
     name = min(max([width_of(sheet.heading), *names]), _WIDEST_NAME)
-    total = name + sum(widths) + 2 * len(widths) + 2
-    lines = list(_write_lines(grid, widths, limits))
-    header = _header(grid, widths)
+    total = name + sum(widths) + _GAP * len(widths) + _GAP
+    least = _least_widths(grid, name, widths)
+    lines = list(_write_lines(grid, widths, limits, least))
+    header = _header(grid, widths, least[1:] or [None] * len(widths))
     body = _nest(sheet.labels, lines, opens=grid.is_tree)
     hidden = [header for header in _headers(grid) if header in grid.minor]
     narrow = f'<p class="e">Hidden where there is little room: {escape(", ".join(hidden))}.</p>' if hidden else ""
     kind = "g k" if grid.is_tree else "g"
-    return f'<div class="{kind}" style="--n:{name}ch;width:{total}ch">{header}{body}{narrow}</div>{_more(cut, "line")}'
+    style = f"--n:{name}ch;width:{total}ch"
+    if least:
+        kind += f" q{sum(least) + _GAP * len(least)}"
+        style = f"--o:{least[0]}ch;{style}"
+    return f'<div class="{kind}" style="{style}">{header}{body}{narrow}</div>{_more(cut, "line")}'
+
+
+def _least_widths(grid: Grid, name: int, widths: Sequence[int]) -> list[int]:
+    """Return how wide names and each column must be for no word to be broken; empty if no line may be taken apart.
+
+    Lines with formulas are, unless columns can be hidden instead.
+    """
+    if grid.minor or all(width <= _WIDEST_NUMBER for width in widths):
+        return []
+    labels = [2 * label.depth + width_of(part) + 2 for label in grid.sheet.labels for part in _parts(label.name)]
+    words = [[width_of(word) for text in column for word in text.split(" ")] for column in grid.sheet.columns]
+    cells = [min(max(each, default=0), width) for each, width in zip(words, widths, strict=True)]
+    return [min(max(labels, default=0), name), *cells]
+
+
+def _parts(name: str) -> list[str]:
+    """Split a name where it may be wrapped: after dots, underscores and slashes."""
+    return re.split(r"(?<=[._/]) *", printable(name))
+
+
+def _name(text: str, room: int) -> str:
+    return "<wbr>".join(escape(part) for part in _parts(elide(printable(text), room)))
 
 
 def _headers(grid: Grid) -> list[str]:
     return [printable(join_header(header)) for header in grid.sheet.headers]
 
 
-def _header(grid: Grid, widths: Sequence[int]) -> str:
+def _header(grid: Grid, widths: Sequence[int], least: Sequence[int | None]) -> str:
     headers = zip(_headers(grid), widths, strict=True)
-    cells = [_cell(escape(header), width, grid.minor, header) for header, width in headers]
+    cells = [
+        _cell(escape(header), width, grid.minor, header, least=each)
+        for (header, width), each in zip(headers, least, strict=True)
+    ]
     return f'<div class="r h"><span class="n">{escape(printable(grid.sheet.heading))}</span>{"".join(cells)}</div>'
 
 
@@ -152,18 +188,22 @@ def _cut_lines(grid: Grid, limit: int) -> tuple[Grid, int]:
     return replace(grid, sheet=cut, exact=[at(each) for each in grid.exact], shares=shares), count - len(kept)
 
 
-def _write_lines(grid: Grid, widths: Sequence[int], limits: Limits) -> Iterator[tuple[str, str]]:
+def _write_lines(grid: Grid, widths: Sequence[int], limits: Limits, least: Sequence[int]) -> Iterator[tuple[str, str]]:
     """Write the name and the cells of each line, with the classes of the line."""
     sheet, headers = grid.sheet, _headers(grid)
     exact = grid.exact or sheet.columns
     for position, label in enumerate(sheet.labels):
         depth = f' style="--d:{label.depth}"' if label.depth else ""
-        texts = [f'<span class="n"{depth}>{_text(label.name, max(limits.characters, 24))}</span>']
+        texts = [f'<span class="n"{depth}>{_name(label.name, max(limits.characters, 24))}</span>']
         for column, (header, width) in enumerate(zip(headers, widths, strict=True)):
             shown, full = sheet.columns[column][position], exact[column][position]
             title = f' title="{_text(full, limits.characters)}"' if full != shown else ""
+            if least:
+                title += f' data-h="{escape(header)}"'
             share = grid.shares[position] if header == "%" and grid.shares else None
-            texts.append(_cell(_text(shown, limits.characters), width, grid.minor, header, title, share))
+            least_width = least[column + 1] if least else None
+            text = _text(shown, limits.characters).replace("+ …", "+\N{NO-BREAK SPACE}…")
+            texts.append(_cell(text, width, grid.minor, header, title, share, least_width))
         yield _classes(label, position == len(sheet.labels) - 1 and sheet.has_total), " ".join(texts)
 
 
@@ -173,10 +213,19 @@ def _classes(label: Label | Line, is_total: bool) -> str:
     return " m" if label.kind == MODULE else ""
 
 
-def _cell(text: str, width: int, minor: object, header: str, title: str = "", share: float | None = None) -> str:
+def _cell(
+    text: str,
+    width: int,
+    minor: object,
+    header: str,
+    title: str = "",
+    share: float | None = None,
+    least: int | None = None,
+) -> str:
     kinds = [*(["l"] if width > _WIDEST_NUMBER else []), *(["x"] if header in minor else []), *(["s"] if share else [])]  # type: ignore[operator]
     classes = f' class="{" ".join(kinds)}"' if kinds else ""
     drawn = f";--s:{100 * min(max(share, 0), 1):.0f}%" if share else ""
+    drawn += f";--m:{least}ch" if least else ""
     return f'<span{classes} style="--w:{width}ch{drawn}"{title}>{text}</span>'
 
 

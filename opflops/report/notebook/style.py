@@ -1,7 +1,12 @@
 """The style of what notebooks show: the colors of JupyterLab's or VS Code's theme, else as the system prefers."""
 
+# What surrounds tables, in characters.
+_PADDING = 5
+
 STYLE = """
-.opflops{--f:#1f2328;--b:#fff;--l:#d5d9de;--a:#2f6fb2;container-type:inline-size;max-width:100%;padding:2px 0}
+.opflops{font:12px/1.5
+ var(--jp-code-font-family,var(--vscode-editor-font-family,ui-monospace,monospace));
+--f:#1f2328;--b:#fff;--l:#d5d9de;--a:#2f6fb2;container-type:inline-size;max-width:100%;padding:2px 0}
 @media (prefers-color-scheme:dark){.opflops{--f:#e8eaed;--b:#1b1d21;--l:#464b52;--a:#7fb4ee}}
 .opflops .o{color:var(--jp-content-font-color1,var(--vscode-editor-foreground,var(--f)));
 background:var(--jp-layout-color0,var(--vscode-editor-background,var(--b)));padding:6px 8px;
@@ -16,8 +21,9 @@ font:13px/1.45 system-ui,sans-serif;max-width:100%;box-sizing:border-box;overflo
 .opflops summary.r::-webkit-details-marker{display:none}
 .opflops .r>span{flex:0 0 var(--w);text-align:right;
 overflow-wrap:anywhere;box-sizing:border-box}
-.opflops .r>.l{flex-shrink:1;min-width:18ch}
-.opflops .r>.n{text-align:left;flex-shrink:4;min-width:14ch;flex-basis:var(--n);padding-left:calc(var(--d,0)*1.6ch)}
+.opflops .r>.l{flex-shrink:1;min-width:var(--m,18ch)}
+.opflops .r>.n{text-align:left;flex-shrink:4;min-width:var(--o,14ch);flex-basis:var(--n);
+padding-left:calc(var(--d,0)*1.6ch)}
 .opflops .k .n{padding-left:calc(var(--d,0)*1.6ch + 1.8ch)}
 .opflops .k summary>.n{text-indent:-1.8ch}
 .opflops .k summary>.n::before{content:"\\25b8";display:inline-block;width:1.8ch;text-indent:0}
@@ -36,7 +42,21 @@ var(--jp-brand-color1,var(--vscode-charts-blue,var(--a))) 0 0) 100% 100%/var(--s
 .opflops dt{font-weight:600;margin:0;float:none;width:auto}
 .opflops dd{margin:0;float:none;width:auto;padding:0;overflow-wrap:anywhere;white-space:pre-wrap}
 @container (max-width:620px){.opflops .r>.x{display:none}
-.opflops .r>.l{min-width:9ch}.opflops .r>.n{min-width:10ch}.opflops .e{display:block}
+.opflops .r>.l{min-width:var(--m,9ch)}.opflops .r>.n{min-width:var(--o,10ch)}.opflops .e{display:block}
 .opflops dl{grid-template-columns:minmax(0,1fr)}.opflops dd{padding-left:2ch}}
 """.replace("\n", "")
 """Names and cells share the width of a line by ``--n`` and ``--w``; columns of the class ``x`` go first."""
+
+
+def stacking_style(width: int) -> str:
+    """Write the style of tables whose lines are taken apart below a width: a line for the name, and one for each cell.
+
+    Args:
+        width: In characters.
+    """
+    table = f".opflops .q{width}"
+    return (
+        f"@container (max-width:{width + _PADDING}ch){{{table} .h{{display:none}}{table} .r{{flex-wrap:wrap}}"
+        f"{table} .r>span{{flex:1 0 100%;min-width:0}}{table} .r>[data-h]{{text-align:left;padding-left:3ch}}"
+        f"{table} .r>[data-h]::before{{content:attr(data-h) ': ';font-weight:600}}}}"
+    )

@@ -39,9 +39,10 @@ if TYPE_CHECKING:
 MEASURES = ("flops", "macs", "transcendentals", "bytes", "seconds", "activations", "sent", "calls")
 
 # They are concatenated in this order; page.js starts the page.
-_SCRIPTS = ("numbers.js", "profile.js", "search.js", "facts.js", "colors.js", "cells.js", "tree.js", "hierarchy.js",
-            "operators.js", "roofline.js", "bottlenecks.js", "memory.js", "timeline.js", "ranks.js", "charts.js",
-            "page.js")  # fmt: skip
+_SCRIPTS = ("numbers.js", "profile.js", "search.js", "facts.js", "colors.js", "tables.js", "cells.js",
+            "tree_columns.js", "tree.js", "hierarchy.js", "operators.js", "roofline.js", "bottlenecks.js", "memory.js",
+            "timeline.js", "ranks.js", "charts.js", "page.js")  # fmt: skip
+_STYLES = ("page.css", "tables.css", "tree.css")
 
 
 class PageOptions(TypedDict, total=False):
@@ -124,7 +125,7 @@ def page(
         policy=_content_security_policy(script, library),
         title=html.escape(heading),
         facts=facts,
-        style=_read_part("page.css"),
+        style="\n".join(map(_read_part, _STYLES)),
         script=script,
         library=library,
         data=embed_json(

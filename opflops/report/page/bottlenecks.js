@@ -2,6 +2,7 @@
 // ranks them; no filter changes that.
 
 const FIRST_ENTRIES = 8;
+const BOTTLENECK_STEPS = ["speedup", "seconds", "limit", ".barless"];
 const LIMIT_HINTS = {
   arithmetic: "The device's peak FLOP/s hold back most of this time.",
   memory: "The device's memory bandwidth holds back most of this time.",
@@ -22,15 +23,28 @@ class Bottlenecks {
     this.at("bottlenecks-notes").append(...notes.map((note) => made("li", {}, note)));
     if (lists.length) this.at("bottlenecks-hint").hidden = false;
     this.at("bottlenecks-panel").hidden = false;
+    this.fit();
+    onWidth(this.at("bottlenecks"), () => this.fit());
+  }
+
+  /** Puts the lists beside each other if no column has to give way for that. */
+  fit() {
+    const holder = this.at("bottlenecks");
+    const tables = [...holder.querySelectorAll("table")];
+    holder.classList.add("beside");
+    const wrapped = tables.map((table) => fitTable(table, [], BOTTLENECK_STEPS));
+    if (wrapped.every((steps) => steps < 2)) return;
+    holder.classList.remove("beside");
+    for (const table of tables) fitTable(table, BOTTLENECK_STEPS);
   }
 
   list({ kind, all, entries }) {
     const table = made("table", { "data-kind": kind });
     const limited = entries.some((entry) => entry.limit);
-    const columns = [[kind === "module" ? "Module" : "Operator", "name"], ["Share", "share"], ["Time", "number"],
-      ["Half saves", "number"], ["Speed-up", "number"], ...(limited ? [["Held back by", "limit"]] : [])];
+    const columns = [[kind === "module" ? "Module" : "Operator", "name"], ["Share", "share"], ["Time", "seconds"],
+      ["Half saves", "saving"], ["Speed-up", "speedup"], ...(limited ? [["Held back by", "limit"]] : [])];
     const head = made("tr");
-    head.append(...columns.map(([heading, kind]) => made("th", { scope: "col", class: kind }, heading)));
+    head.append(...columns.map(([heading, column]) => cellOf("th", column, heading)));
     table.createTHead().append(head);
     const body = table.createTBody();
     body.append(...entries.map((entry, index) => {
@@ -39,7 +53,9 @@ class Bottlenecks {
       return row;
     }));
     const part = made("div");
-    part.append(table);
+    const fitted = made("div", { class: "fitted" });
+    fitted.append(table);
+    part.append(fitted);
     const left = all - Math.min(FIRST_ENTRIES, entries.length);
     if (left) part.append(this.more(body, left, all - entries.length));
     return part;
@@ -53,6 +69,7 @@ class Bottlenecks {
       const open = button.getAttribute("aria-expanded") === "false";
       [...body.rows].forEach((row, index) => (row.hidden = !open && index >= FIRST_ENTRIES));
       button.setAttribute("aria-expanded", open);
+      this.fit();
       button.textContent = open ? `Show fewer${missing ? ` (${grouped(missing)} smaller ones are not listed)` : ""}` : closed;
     });
     return button;
@@ -63,18 +80,16 @@ class Bottlenecks {
     const name = made("th", { scope: "row", class: "name", title: this.describe(kind, entry) });
     const node = this.nodes.get(entry.module);
     const linked = kind === "operator" || node !== undefined;
-    const label = made(linked ? "button" : "span", linked ? { type: "button", class: "link" } : {}, this.short(entry.label));
+    const label = made(linked ? "button" : "span", linked ? { type: "button", class: "link" } : {});
+    label.append(...breakable(this.short(entry.label)));
     if (linked) label.addEventListener("click", () => (kind === "operator" ? this.on.find(entry.label) : this.on.select(node)));
     name.append(label);
-    const share = made("td", { class: "share" });
-    share.style.setProperty("--share-part", Math.min(1, entry.share));
-    share.append(made("span", {}, percent(entry.share, 1)));
-    row.append(name, share, made("td", { class: "number" }, duration(entry.seconds)),
-      made("td", { class: "number" }, percent(entry.saving, 1)), made("td", { class: "number" }, `${fixed(entry.speedup, 2)}×`));
+    row.append(name, cellOf("td", "share", portion(entry.share, percent(entry.share, 1))),
+      cellOf("td", "seconds", duration(entry.seconds)), cellOf("td", "saving", percent(entry.saving, 1)),
+      cellOf("td", "speedup", `${fixed(entry.speedup, 2)}×`));
     if (limited) {
-      const limit = made("td", { class: "limit" });
-      if (entry.limit) limit.append(made("span", { class: "limit-tag", "data-limit": entry.limit, title: LIMIT_HINTS[entry.limit] }, entry.limit));
-      row.append(limit);
+      const { limit } = entry;
+      row.append(cellOf("td", "limit", limit ? made("span", { class: "limit-tag", "data-limit": limit, title: LIMIT_HINTS[limit] }, limit) : ""));
     }
     return row;
   }
@@ -82,7 +97,7 @@ class Bottlenecks {
   /** Leaves out the outermost module if all are in the same one. */
   short(label) {
     const { root } = this.data;
-    return elided(root && label.startsWith(root) ? label.slice(root.length) : label, 44);
+    return root && label.startsWith(root) ? label.slice(root.length) : label;
   }
 
   describe(kind, { label, own, seconds, within, calls, attained }) {

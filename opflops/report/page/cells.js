@@ -6,6 +6,7 @@ const OPTIONAL = new Set(["transcendentals", "activations", "sent"]); // columns
 class Cells {
   constructor(profile, facts, colors, columns) {
     Object.assign(this, { profile, facts, colors, columns });
+    this.plan = { hidden: new Set(), whole: new Set() };
   }
 
   /** Sets the sums to write, and the measure of shares. */
@@ -30,23 +31,30 @@ class Cells {
       "aria-setsize": of,
       "aria-rowindex": index + 2,
       "data-node": node,
-      class: profile.isOperator(node) ? "operator" : "module",
+      class: this.kind(node),
     });
     const hasChildren = profile.children[node].length > 0;
     if (hasChildren) row.setAttribute("aria-expanded", opened);
     row.append(this.nameCell(node, level, hasChildren, words));
-    const share = made("td", { role: "gridcell", class: "share", "data-column": "share" });
     const whole = totals.value(measure, EVERYTHING);
-    const part = whole ? totals.value(measure, node) / whole : 0;
-    share.style.setProperty("--share-part", Math.max(0, Math.min(1, part)));
-    share.append(made("span", part ? {} : { class: "nothing" }, percent(totals.value(measure, node), whole)));
-    row.append(share, ...this.numberCells(node));
+    const value = totals.value(measure, node);
+    row.append(this.shareCell(whole ? value / whole : 0, percent(value, whole)), ...this.numberCells(node));
     return row;
+  }
+
+  kind(node) {
+    return this.profile.isOperator(node) ? "operator" : "module";
+  }
+
+  shareCell(part, text) {
+    const cell = made("td", { role: "gridcell", class: "share", "data-column": "share" });
+    cell.append(portion(part, text));
+    return cell;
   }
 
   nameCell(node, level, hasChildren, words) {
     const { profile } = this;
-    const cell = made("td", { role: "gridcell", class: "name", title: [profile.path[node], ...this.facts.shapes(node)].join("\n") });
+    const cell = made("td", { role: "gridcell", class: "name", title: [profile.path[node], ...this.facts.shapes(node), ...(profile.estimates[node] ?? [])].join("\n") });
     cell.style.setProperty("--level", level - 1);
     const toggle = made("span", { class: "toggle", "aria-hidden": "true" });
     if (!hasChildren) toggle.classList.add("none");
@@ -61,36 +69,48 @@ class Cells {
       marked(beside, type, words);
       cell.append(beside);
     }
-    if (profile.kind[node] === UNPRICED) cell.append(made("span", { class: "tag warn" }, "unpriced"));
-    const shared = this.facts.sharedBy(node);
-    if (shared.length) cell.append(made("span", { class: "tag", title: shared.join("; ") }, "shared"));
-    const reasons = profile.estimates[node];
-    if (reasons) cell.append(made("span", { class: "tag", title: reasons.join("; ") }, "estimate"));
+    for (const [text, title, warns] of this.tags(node)) {
+      cell.append(made("span", { class: warns ? "tag warn" : "tag", ...(title ? { title } : {}) }, text));
+    }
     return cell;
   }
 
-  numberCells(node) {
-    return [...this.measureCells(node), ...this.factCells(node)];
+  /** Lists what is marked at a name: a word, a reason for it, and whether it is a warning. */
+  tags(node) {
+    const shared = this.facts.sharedBy(node);
+    const reasons = this.profile.estimates[node];
+    return [
+      ...(this.profile.kind[node] === UNPRICED ? [["unpriced", "", true]] : []),
+      ...(shared.length ? [["shared", shared.join("; "), false]] : []),
+      ...(reasons ? [["estimate", reasons.join("; "), false]] : []),
+    ];
   }
 
-  factCells(node) {
-    return this.facts.columns.map((name) => {
-      const text = this.facts.short(name, node);
-      const cell = made("td", { role: "gridcell", class: `number${text.split(" ")[0] === "0" ? " nothing" : ""}`, "data-column": name });
-      cell.append(text);
-      cell.title = this.facts.describe(name, node);
-      return cell;
-    });
+  /** Writes a number of a column; a formula in full, or by its largest term. */
+  text(column, node, whole = this.plan.whole.has(column)) {
+    if (!(column in MEASURES)) return this.facts.short(column, node);
+    return whole || column === "calls" ? this.totals.full(column, node) : this.totals.short(column, node);
   }
 
-  measureCells(node) {
-    return this.columns.map((name) => {
-      const kinds = ["number", ...(name === this.measure ? ["chosen"] : []), ...(OPTIONAL.has(name) ? ["optional"] : [])];
-      const cell = made("td", { role: "gridcell", class: kinds.join(" "), "data-column": name });
-      const text = name === "calls" ? this.totals.full(name, node) : this.totals.short(name, node);
-      cell.append(text);
-      if (text === "0" || text.startsWith("0 ")) cell.classList.add("nothing");
-      cell.title = this.totals.describe(name, node);
+  /** Lists texts that are as wide as numbers of a column with a prefix become. */
+  widest(column) {
+    if (column === "calls") return [];
+    const sign = column === "params" ? "*" : "";
+    const unit = column === "params" ? "" : MEASURES[column]?.unit ?? "B";
+    return [`${sign}888.8 M${unit}`];
+  }
+
+  /** Makes the cells of measures, then those of facts, which are of a node for EVERYTHING in a part of the model. */
+  numberCells(node, part = node) {
+    const { measure, facts, totals } = this;
+    return [...this.columns, ...facts.columns].map((name) => {
+      const known = name in MEASURES;
+      const text = this.text(name, known ? node : part);
+      const cell = made("td", { role: "gridcell", class: "number", "data-column": name }, text);
+      cell.classList.toggle("chosen", name === measure);
+      cell.classList.toggle("nothing", text.split(" ")[0] === "0");
+      cell.hidden = this.plan.hidden.has(name);
+      cell.title = known ? totals.describe(name, node) : facts.describe(name, part);
       return cell;
     });
   }
@@ -100,9 +120,9 @@ class Cells {
     const { root } = this.totals;
     const zoomed = root !== EVERYTHING && root !== this.profile.top;
     const row = made("tr", { role: "row", "aria-rowindex": rows + 2 });
-    row.append(made("th", { scope: "row", class: "name" }, zoomed ? `Total of ${this.profile.name[root]}` : "Total"));
+    row.append(made("th", { role: "rowheader", scope: "row", class: "name" }, zoomed ? `Total of ${this.profile.name[root]}` : "Total"));
     row.append(made("td", { role: "gridcell", class: "share", "data-column": "share" }));
-    row.append(...this.measureCells(EVERYTHING), ...this.factCells(zoomed ? root : EVERYTHING));
+    row.append(...this.numberCells(EVERYTHING, zoomed ? root : EVERYTHING));
     return row;
   }
 }
@@ -113,4 +133,15 @@ function made(tag, attributes = {}, text = "") {
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   if (text) element.append(text);
   return element;
+}
+
+/** Makes a share: its text, and beside it a bar. */
+function portion(part, text) {
+  const line = made("div", { class: "portion" });
+  const track = made("span", { class: "track", "aria-hidden": "true" });
+  const bar = made("span", { class: "bar" });
+  bar.style.width = `${100 * Math.max(0, Math.min(1, part))}%`;
+  track.append(bar);
+  line.append(made("span", part ? {} : { class: "nothing" }, text), track);
+  return line;
 }

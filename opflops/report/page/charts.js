@@ -11,11 +11,17 @@ class Charts {
     for (const kind of ["keydown", "pointerdown", "wheel"]) {
       addEventListener(kind, () => (this.acted = performance.now()), { passive: true });
     }
-    // Printing cannot wait.
-    addEventListener("beforeprint", () => {
-      this.begin();
-      for (const [element, draw] of this.charts) this.put(element, draw);
-    });
+    for (const [element, draw] of charts) {
+      onWidth(element, () => {
+        if (element.hasChildNodes()) this.put(element, draw);
+      });
+    }
+  }
+
+  /** Draws all charts at once, since printing cannot wait. */
+  drawNow() {
+    this.begin();
+    for (const [element, draw] of this.charts) this.put(element, draw);
   }
 
   async start() {

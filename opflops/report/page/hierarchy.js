@@ -5,10 +5,12 @@ const LEVELS = { icicle: 6, treemap: 3 };
 const MAIN_CHILD_SHARE = 0.7; // a child with a larger share of its treemap module takes no level of its own
 const ZOOM_MILLISECONDS = 280;
 const MIN_SHARE = 0.002; // of the drawn root: about two pixels
-const MIN_TEXT_WIDTH = 20; // pixels
-const MIN_NUMBER_WIDTH = 58;
+const MIN_TEXT_WIDTH = 20; // pixels; members of a fold that are narrower are drawn as one
+const TEXT_MARGIN = 8; // pixels, of both sides of a sector
+const TEXT_SIZE = 12;
+const MIN_LETTERS = 8; // of a shortened name
 const FADED = 0.75; // how much of the background there is in what a search does not find
-const CHART_CONFIG = { responsive: true, displayModeBar: false, displaylogo: false };
+const CHART_CONFIG = { displayModeBar: false, displaylogo: false };
 
 class Hierarchy {
   /** @param on the callback: pick(node) */
@@ -56,7 +58,7 @@ class Hierarchy {
       outsidetextfont: { color: theme.ink },
     };
     if (this.kind === "treemap") trace.marker.pad = { t: 20, l: 3, r: 3, b: 3 };
-    const layout = { ...themedLayout(theme), uniformtext: { minsize: 11, mode: "hide" } };
+    const layout = { ...themedLayout(theme), width: this.element.clientWidth, height: this.element.clientHeight, uniformtext: { minsize: 11, mode: "hide" } };
     this.element.classList.remove("message");
     this.element.setAttribute("aria-label", this.describe(sectors, totals, measure, root));
     this.zoomed(before, root, trace, layout);
@@ -97,12 +99,32 @@ class Hierarchy {
     } else put();
   }
 
-  /** Writes the text that fits into a sector; plotly could hide the rest, but is slow at measuring text. */
+  /** Writes the text that fits into a sector: its name, shortened if need be, and its number. */
   words({ label, text }, part) {
     const { clientWidth, clientHeight } = this.element;
     const width = this.kind === "icicle" ? part * clientWidth : Math.sqrt(part * clientWidth * clientHeight);
     if (width < MIN_TEXT_WIDTH) return "";
-    return width < MIN_NUMBER_WIDTH ? escaped(label) : `${escaped(label)}<br>${text}`;
+    const room = width - TEXT_MARGIN;
+    const name = this.shortened(label, room);
+    return this.textWidth(text) <= room ? `${escaped(name)}<br>${text}` : escaped(name);
+  }
+
+  /** Returns a text or as much of it as has room; "" if that is not enough to tell what it is. */
+  shortened(text, room) {
+    if (this.textWidth(text) <= room) return text;
+    let length = Math.min(text.length, Math.floor((text.length * room) / this.textWidth(text)));
+    while (length > 0 && this.textWidth(`${text.slice(0, length)}…`) > room) length -= 1;
+    return length < MIN_LETTERS ? "" : `${text.slice(0, length)}…`;
+  }
+
+  textWidth(text) {
+    if (!this.pen) {
+      this.pen = document.createElement("canvas").getContext("2d");
+      this.pen.font = `${TEXT_SIZE}px ${getComputedStyle(document.body).fontFamily}`;
+      this.widths = new Map();
+    }
+    if (!this.widths.has(text)) this.widths.set(text, this.pen.measureText(text).width);
+    return this.widths.get(text);
   }
 
   /** Tells whether a search neither finds a node, nor anything below it, nor what it is in. */
@@ -136,15 +158,21 @@ class Hierarchy {
     if (Number.isInteger(node)) this.on.pick(node);
   }
 
-  /** Lists the sectors to draw, parents first. */
+  /**
+   * Lists the sectors to draw, parents first. A sector may stand for several nodes, of which it has the sum: equal blocks
+   * that would be too narrow for a word are drawn as one, as are their parts.
+   */
   sectors(totals, measure, root, theme) {
     const { profile } = this;
     const whole = totals.value(measure, EVERYTHING);
     const drawn = totals.value(measure, root);
+    const sum = (nodes) => nodes.reduce((one, node) => one + totals.value(measure, node), 0);
     const found = [];
-    const add = (node, parent, level) => {
-      const value = totals.value(measure, node);
+    const add = (nodes, parent, level) => {
+      const [node] = nodes;
+      const value = sum(nodes);
       const label = node === EVERYTHING ? "Total" : profile.name[node];
+      const color = this.colors.of(node, theme);
       found.push({
         id: String(node),
         node,
@@ -152,16 +180,16 @@ class Hierarchy {
         label,
         value,
         text: amount(measure, value),
-        hover: this.hover(node, totals, measure, whole),
-        color: this.isFaded(node) ? mixed(this.colors.of(node, theme), theme.panel, FADED) : this.colors.of(node, theme),
+        hover: nodes.length > 1 ? this.hoverOfSeveral(nodes, value, measure, whole) : this.hover(node, totals, measure, whole),
+        color: nodes.every((each) => this.isFaded(each)) ? mixed(color, theme.panel, FADED) : color,
       });
       if (level === LEVELS[this.kind]) return;
       let rest = 0;
       let left = 0;
-      for (const child of profile.below(node)) {
-        const part = totals.value(measure, child);
-        const same = this.kind === "treemap" && part > value * MAIN_CHILD_SHARE && !profile.isOperator(child);
-        if (part >= drawn * MIN_SHARE) add(child, String(node), same ? level : level + 1);
+      for (const children of this.childrenToDraw(nodes, value / drawn)) {
+        const part = sum(children);
+        const same = this.kind === "treemap" && part > value * MAIN_CHILD_SHARE && !profile.isOperator(children[0]);
+        if (part >= drawn * MIN_SHARE) add(children, String(node), same ? level : level + 1);
         else if (part > 0) {
           rest += part;
           left += 1;
@@ -180,8 +208,26 @@ class Hierarchy {
         });
       }
     };
-    add(root, "", 0);
+    add([root], "", 0);
     return this.consistent(found);
+  }
+
+  /** Lists what is below nodes that are drawn as one, given their share of the chart; equal parts of theirs are one, too. */
+  childrenToDraw(nodes, share) {
+    const { profile } = this;
+    const [node] = nodes;
+    const isFold = node !== EVERYTHING && profile.kind[node] === REPEATED;
+    if (nodes.length === 1 && !isFold) return profile.below(node).map((child) => [child]);
+    const parents = nodes.flatMap((each) => profile.members(each));
+    const width = (share * this.element.clientWidth) / parents.length;
+    if (nodes.length === 1 && (this.kind !== "icicle" || width >= MIN_TEXT_WIDTH)) return parents.map((each) => [each]);
+    const groups = new Map();
+    for (const child of parents.flatMap((each) => profile.below(each))) {
+      const key = `${profile.kind[child]} ${profile.name[child]}`;
+      if (groups.has(key)) groups.get(key).push(child);
+      else groups.set(key, [child]);
+    }
+    return groups.values();
   }
 
   /** Sets a parent's value to the sum of the sectors below it; plotly rejects one that is smaller due to rounding. */
@@ -201,6 +247,14 @@ class Hierarchy {
     lines.push(escaped(elided(totals.describe(measure, node), 120)));
     if (whole) lines.push(`${percent(totals.value(measure, node), whole)} of all`);
     if (node !== EVERYTHING) lines.push(...this.facts.shapes(node).slice(0, 2).map((line) => escaped(elided(line, 120))));
+    return lines.join("<br>");
+  }
+
+  hoverOfSeveral(nodes, value, measure, whole) {
+    const { path } = this.profile;
+    const lines = [`<b>${escaped(elided(path[nodes[0]], 90))}</b>`, `and ${grouped(nodes.length - 1)} more in equal blocks`];
+    lines.push(`${amount(measure, value)} ${MEASURES[measure].label} in all`);
+    if (whole) lines.push(`${percent(value, whole)} of all`);
     return lines.join("<br>");
   }
 

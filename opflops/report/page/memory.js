@@ -45,6 +45,11 @@ class MemoryPanel {
     }
     this.line();
     this.show();
+    onWidth(this.at("keepers").parentElement, () => this.fitKeepers());
+  }
+
+  fitKeepers() {
+    fitTable(this.at("keepers"), [".barless"]);
   }
 
   choose(index, buttons) {
@@ -62,7 +67,7 @@ class MemoryPanel {
     const size = made("strong", { title: `${grouped(readWhole(peak))} bytes` }, scaled(readWhole(peak), "B"));
     line.append("Memory: peak ", size);
     if (data.memory.length > 1) line.append(` on ${device}`);
-    if (moment) line.append(` ${momentWords(moment, strings)}`);
+    if (moment) line.append(...breakable(` ${momentWords(moment, strings)}`));
     if (this.fit) line.append(made("span", { class: this.fit[1] ? "fit" : "fit warn" }, this.fit[0]));
     line.hidden = false;
   }
@@ -116,23 +121,24 @@ class MemoryPanel {
     this.at("keepers").tBodies[0].replaceChildren(...rows.map((row) => this.keeper(row, short(row[0]), whole)));
     this.at("kept-in-all").textContent = keepers.length ? scaled(readWhole(all), "B") : "";
     this.at("kept-in-all").title = `${grouped(readWhole(all))} bytes`;
+    this.fitKeepers();
   }
 
   keeper([name, node, size, modules], shown, whole) {
     const row = made("tr");
-    const first = made("th", { scope: "row", title: name });
+    const first = made("th", { scope: "row", class: "name", title: name });
     if (node >= 0) {
-      const button = made("button", { type: "button", class: "link" }, elided(shown, 44));
+      const button = made("button", { type: "button", class: "link" });
+      button.append(...breakable(shown));
       button.addEventListener("click", () => this.on.select(node));
       first.append(button);
     } else {
-      first.append(elided(shown, 44));
+      first.append(shown);
     }
     if (modules > 1) first.append(made("span", { class: "type" }, `×${grouped(modules)}`));
-    const share = made("td", { class: "share" });
-    share.style.setProperty("--share-part", whole ? Number(size) / whole : 0);
-    share.append(made("span", {}, percent(Number(size), whole)));
-    row.append(first, made("td", { class: "number", title: `${grouped(size)} bytes` }, scaled(size, "B")), share);
+    const share = whole ? Number(size) / whole : 0;
+    row.append(first, made("td", { class: "number", title: `${grouped(size)} bytes` }, scaled(size, "B")));
+    row.append(cellOf("td", "share", portion(share, percent(Number(size), whole))));
     return row;
   }
 }

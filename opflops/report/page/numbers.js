@@ -83,6 +83,11 @@ function expression(coefficients, terms, denominator) {
   return text || "0";
 }
 
+/** Lets a formula be wrapped in front of its signs only. */
+function wrappable(formula) {
+  return formula.replace(/ ([+-]) /g, " $1\u00a0");
+}
+
 function common(one, other) {
   while (other) [one, other] = [other, one % other];
   return one;

@@ -1,80 +1,81 @@
-// The operators with the most work, one bar each, split by phase.
+// The operators with the most work, a line each: name, bar split by phase, value and share. Where names and bars have no
+// room beside each other, names are above.
 
 const MAX_OPERATORS = 20;
-const BAR_HEIGHT = 24;
-const MAX_NAME_LENGTH = 40;
-const VALUE_WIDTH = 112; // pixels
+const MIN_BAR_WIDTH = 160; // pixels, beside names
 
 class Operators {
   /** @param on the callback: find(operator) */
   constructor(element, legend, on) {
     Object.assign(this, { element, legend, on });
+    onWidth(element, () => this.fit());
   }
 
-  draw({ totals, measure, search, theme }) {
-    const { unit, label } = MEASURES[measure];
+  draw({ totals, measure, search }) {
+    const { label } = MEASURES[measure];
     const all = totals.byOperator(measure).filter((each) => each.value !== 0);
-    const bars = all.slice(0, MAX_OPERATORS);
+    const entries = all.slice(0, MAX_OPERATORS);
     const others = all.slice(MAX_OPERATORS);
-    if (others.length) bars.push(sumOperators(others));
-    const whole = totals.value(measure, EVERYTHING);
-    const isFound = (each) => !search || search.findsOperator(each.name);
-    const positive = (each) => [...each.phases.values()].reduce((sum, part) => sum + Math.max(0, part), 0);
-    const names = bars.map((each) => escaped(elided(each.name, MAX_NAME_LENGTH)));
-    const drawn = new Set(bars.flatMap((each) => [...each.phases.keys()]));
+    if (others.length) entries.push(sumOperators(others));
+    const drawn = new Set(entries.flatMap((each) => [...each.phases.keys()]));
     const phases = totals.profile.present("phase").filter((phase) => drawn.has(phase));
     showLegend(this.legend, phases.map((phase) => [phase, PHASES[phase] ?? OTHER_PHASE]));
-    const traces = phases.map((phase) => ({
-      type: "bar",
-      orientation: "h",
-      name: phase,
-      y: bars.map((_, index) => index),
-      x: bars.map((each) => each.phases.get(phase) ?? 0),
-      customdata: bars.map((each) => {
-        const part = each.phases.get(phase) ?? 0;
-        return `<b>${escaped(each.name)}</b><br>${phase}: ${amount(measure, part)} ${unit ? "" : label} (${percent(part, whole)} of all)<br>`
-          + `total: ${amount(measure, each.value)}, ${percent(each.value, whole)}, ${grouped(each.calls)} calls`;
-      }),
-      hovertemplate: "%{customdata}<extra></extra>",
-      marker: { color: PHASES[phase] ?? OTHER_PHASE, opacity: bars.map((each) => (isFound(each) ? 1 : 0.25)) },
-    }));
-    // Values stand at the ends of the bars; a bar below zero ends at the axis.
-    traces.push({
-      type: "scatter",
-      mode: "text",
-      y: bars.map((_, index) => index),
-      x: bars.map(positive),
-      text: bars.map((each) => ` ${amount(measure, each.value)} · ${percent(each.value, whole)}`),
-      textposition: "middle right",
-      textfont: { size: 11, color: theme.dim },
-      cliponaxis: false,
-      hoverinfo: "skip",
-    });
-    const layout = {
-      ...themedLayout(theme),
-      barmode: "relative",
-      bargap: 0.28,
-      height: Math.max(1, bars.length) * BAR_HEIGHT + 44,
-      margin: { l: 8, r: VALUE_WIDTH, t: 4, b: 36 },
-      showlegend: false,
-      xaxis: { gridcolor: theme.line, zerolinecolor: theme.line, fixedrange: true, exponentformat: "SI extended", nticks: this.element.clientWidth < 420 ? 4 : 6, tickangle: 0,
-        ticksuffix: unit, title: { text: label, standoff: 4, font: { size: 11, color: theme.dim } } },
-      yaxis: { autorange: "reversed", tickmode: "array", tickvals: names.map((_, index) => index), ticktext: names,
-        automargin: true, fixedrange: true, ticks: "outside", ticklen: 6, tickcolor: "rgba(0,0,0,0)" },
-    };
-    const largest = bars.slice(0, 5).map((each) => `${each.name} ${percent(each.value, whole)}`);
-    this.element.setAttribute("aria-label", `Operators by ${label}: ${largest.join(", ")}`);
-    this.bars = bars;
-    const done = Plotly.react(this.element, traces, layout, CHART_CONFIG);
-    if (!this.listening) {
-      this.listening = true;
-      this.element.on("plotly_click", (event) => {
-        const { name, several } = this.bars[event.points[0].y];
-        if (!several) this.on.find(name);
-      });
-    }
-    return done;
+    const whole = totals.value(measure, EVERYTHING);
+    const scale = barScale(entries);
+    this.element.setAttribute("aria-label", `Operators by ${label}`);
+    this.element.classList.toggle("message", !entries.length);
+    const lines = entries.map((each) => this.line(each, { measure, whole, phases, scale, search }));
+    this.element.replaceChildren(...(lines.length ? lines : [made("li", {}, `No ${label} here.`)]));
+    this.fit();
   }
+
+  line(entry, { measure, whole, phases, scale, search }) {
+    const { name, several, value, calls } = entry;
+    const share = percent(value, whole);
+    const line = made("li", { title: `${name}\n${amount(measure, value)}, ${share} of all, ${grouped(calls)} calls` });
+    const label = made(several ? "span" : "button", { class: "name", ...(several ? {} : { type: "button" }) });
+    label.append(...breakable(name));
+    const track = made("span", { class: "bars", "aria-hidden": "true" });
+    track.style.setProperty("--zero", `${100 * scale(0)}%`);
+    track.append(...this.bars(entry, { measure, whole, phases, scale }));
+    line.append(label, track, made("span", { class: "value" }, amount(measure, value)), made("span", { class: "part" }, share));
+    line.classList.toggle("faded", Boolean(search && !search.findsOperator(name)));
+    if (!several) line.addEventListener("click", () => this.on.find(name));
+    return line;
+  }
+
+  /** Makes the bars of the phases, one after another; what is below zero goes to the left. */
+  bars({ phases: values }, { measure, whole, phases, scale }) {
+    const ends = { up: 0, down: 0 };
+    return phases.filter((phase) => values.get(phase)).map((phase) => {
+      const value = values.get(phase);
+      const way = value > 0 ? "up" : "down";
+      const from = ends[way];
+      ends[way] += value;
+      const [left, right] = [from, ends[way]].map(scale).sort((one, other) => one - other);
+      const title = `${phase}: ${amount(measure, value)} (${percent(value, whole)} of all)`;
+      const bar = made("span", { title, "data-phase": phase });
+      Object.assign(bar.style, { left: `${100 * left}%`, width: `${100 * (right - left)}%`, background: PHASES[phase] ?? OTHER_PHASE });
+      return bar;
+    });
+  }
+
+  /** Puts names above bars if they would leave these too little room. */
+  fit() {
+    const { element } = this;
+    element.classList.remove("stacked");
+    const bars = element.querySelector(".bars");
+    const isStacked = bars && (bars.clientWidth < MIN_BAR_WIDTH || element.scrollWidth > element.clientWidth);
+    element.classList.toggle("stacked", Boolean(isStacked));
+  }
+}
+
+/** Returns a function from values to places between 0 and 1 along the bars. */
+function barScale(entries) {
+  const sum = (each, way) => [...each.phases.values()].filter((value) => way * value > 0).reduce((one, value) => one + value, 0);
+  const most = Math.max(0, ...entries.map((each) => sum(each, 1)));
+  const least = Math.min(0, ...entries.map((each) => sum(each, -1)));
+  return (value) => (value - least) / (most - least || 1);
 }
 
 function sumOperators(entries) {

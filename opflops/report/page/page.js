@@ -29,7 +29,6 @@ const timeline = new Timeline(at("timeline"), at("moment"), facts, { select: rev
 const drawings = [
   ["hierarchy", profile.size, () => hierarchy.draw({ totals, theme, ...choice })],
   ["timeline", withMemory, () => timeline.draw({ theme })],
-  ["operators", profile.size, () => operators.draw({ totals, theme, ...choice })],
   ["roofline", profile.size && withRoofline, () => roofline.draw({ totals, theme })],
 ];
 const charts = new Charts(drawings.filter(([, wanted]) => wanted).map(([id, , draw]) => [at(id), draw]));
@@ -101,6 +100,7 @@ function searchFor(words) {
   const { search } = choice;
   tree.find(search);
   const where = search && choice.root !== profile.top ? ` in ${profile.name[choice.root]}` : "";
+  operators.draw({ totals, ...choice });
   at("matches").textContent = search ? `${grouped(search.count)} ${search.count === 1 ? "match" : "matches"}${where}` : "";
   charts.draw();
 }
@@ -116,26 +116,38 @@ function recount() {
 function redraw() {
   showMeasures();
   tree.show(totals, choice.measure);
+  operators.draw({ totals, ...choice });
   if (withRoofline) roofline.showTimes(totals);
   showPath();
+  if (profile.symbolic) showDetails();
   charts.draw();
 }
 
-/** Shows what is known of the selected module, or of that of an operator. */
+/** Shows what is known of the selected module, or of that of an operator; of formulas, those of the selected line in full. */
 function showDetails() {
-  const node = moduleOf(choice.selected ?? profile.roots.find((each) => profile.type[each]) ?? EVERYTHING);
-  const found = node === EVERYTHING ? [] : facts.details(node);
+  const selected = choice.selected ?? profile.roots.find((each) => profile.type[each]) ?? EVERYTHING;
+  const formulas = profile.symbolic && selected !== EVERYTHING ? formulasOf(selected) : [];
+  const node = formulas.length ? selected : moduleOf(selected);
+  const found = node === EVERYTHING ? [] : [...formulas, ...facts.details(node)];
   at("details").hidden = !found.length;
   if (!found.length) return;
   const list = made("dl");
   for (const [heading, lines] of found) {
-    const entry = made("div");
+    const entry = made("div", formulas.some(([name]) => name === heading) ? { class: "formula" } : {});
     entry.append(made("dt", {}, heading), ...lines.map((line) => made("dd", {}, line)));
     list.append(entry);
   }
   const title = made("p", { class: "what" });
-  title.append(made("strong", {}, profile.path[node]), profile.typeBeside(node) ? ` ${profile.typeBeside(node)}` : "");
+  const name = made("strong");
+  name.append(...breakable(profile.path[node]));
+  title.append(name, profile.typeBeside(node) ? ` ${profile.typeBeside(node)}` : "");
   at("details").replaceChildren(title, list);
+}
+
+/** Lists the formulas of a node, as pairs of a measure and lines of text. */
+function formulasOf(node) {
+  const names = profile.measures.filter((name) => totals.hasTerms(name) && totals.value(name, node));
+  return names.map((name) => [MEASURES[name].label, [wrappable(totals.full(name, node))]]);
 }
 
 function drawHierarchy() {
@@ -161,7 +173,7 @@ function showPath() {
     }),
   );
   at("zoomed").hidden = choice.root === profile.top;
-  at("zoomed-name").textContent = choice.root === EVERYTHING ? "" : profile.path[choice.root];
+  at("zoomed-name").replaceChildren(...breakable(choice.root === EVERYTHING ? "" : profile.path[choice.root]));
 }
 
 function buildMeasures() {
@@ -173,11 +185,24 @@ function buildMeasures() {
       choice.measure = name;
       redraw();
     });
-    const sizes = totals.hasTerms(name) && profile.symbolic ? ` at ${profile.examples}` : "";
-    if (sizes) label.classList.add("terms");
-    label.append(radio, made("span", { class: "what" }, MEASURES[name].heading + sizes), made("strong"), made("small"));
+    label.append(radio, made("span", { class: "what" }, MEASURES[name].heading), made("strong"), made("small"));
     at("measures").append(label);
   }
+  at("sizes").hidden = !profile.symbolic;
+  at("sizes").textContent = `Numbers, charts and percentages are at ${profile.examples}; formulas hold for all sizes.`;
+  onWidth(at("measures"), arrangeMeasures);
+}
+
+/** Puts the cards into rows of about the same number, each as wide as the widest needs. */
+function arrangeMeasures() {
+  const cards = [...at("measures").querySelectorAll(".measure")];
+  at("measures").classList.add("measuring");
+  const least = Math.max(...cards.map((card) => card.offsetWidth));
+  at("measures").classList.remove("measuring");
+  const gap = parseFloat(getComputedStyle(at("measures")).columnGap);
+  const most = Math.max(1, Math.floor((at("measures").clientWidth + gap) / (least + gap)));
+  const rows = Math.ceil(cards.length / most);
+  at("measures").style.setProperty("--cards", Math.ceil(cards.length / rows));
 }
 
 function showMeasures() {
@@ -186,10 +211,11 @@ function showMeasures() {
     const full = totals.full(name, EVERYTHING);
     const short = profile.symbolic ? amount(name, totals.value(name, EVERYTHING)) : totals.short(name, EVERYTHING);
     label.querySelector("strong").textContent = name === "calls" ? full : short;
-    const beside = name === "calls" ? operatorsSaid() : full === short ? "" : full;
+    const beside = name === "calls" ? operatorsSaid() : full === short ? "" : wrappable(full);
     label.querySelector("small").textContent = beside;
     label.title = totals.describe(name, EVERYTHING);
   }
+  arrangeMeasures();
 }
 
 function operatorsSaid() {
@@ -243,6 +269,16 @@ function applyTheme() {
   charts.draw();
 }
 
+/** Lays the page out for paper, in light colors and with all rows of the tree; or again for the screen. */
+function layOutForPaper(paper) {
+  document.documentElement.classList.toggle("printing", paper);
+  theme = themeColors();
+  tree.paint(theme);
+  tree.showAll(paper);
+  charts.drawNow();
+  refit();
+}
+
 // Start ---------------------------------------------------------------------------------------------------------------
 
 function listen() {
@@ -273,8 +309,6 @@ function listen() {
       drawHierarchy();
     });
   }
-  addEventListener("beforeprint", () => tree.showAll(true));
-  addEventListener("afterprint", () => tree.showAll(false));
 }
 
 buildNotes();
@@ -284,6 +318,8 @@ at("theme").addEventListener("click", () => {
 });
 system.addEventListener("change", applyTheme);
 applyTheme();
+addEventListener("beforeprint", () => layOutForPaper(true));
+addEventListener("afterprint", () => layOutForPaper(false));
 if (withMemory) memory.build();
 if (data.ranks) buildRanks(at, data.ranks);
 if (data.bottlenecks) new Bottlenecks(at, data.bottlenecks, profile, { select: reveal, find: searchFor }).build();

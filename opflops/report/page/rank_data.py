@@ -8,7 +8,7 @@ from opflops.report.amounts import Amount
 from opflops.report.notes import rank_notes
 from opflops.report.text.columns import shares
 from opflops.report.text.rank_lines import rank_lines
-from opflops.units import exact
+from opflops.units import data_size, exact, scaled
 from opflops.wording import printable
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ def rank_data(rows: Sequence[Row], ranks: Sequence[int], sizes: Mapping[str, int
 
     Returns:
         ``headings`` of columns; ``lines``, each with a ``name``, its ``share`` of the flops (null if it has none) and
-        ``numbers`` as text; ``left``, how many lines are not listed; ``note``, a sentence on how even they are. None
-        unless there are several ranks.
+        ``numbers``, each in full and with a prefix; ``left``, how many lines are not listed; ``note``, a sentence on
+        how even they are. None unless there are several ranks.
     """
     if len(ranks) < 2:  # noqa: PLR2004 - one is nothing to compare
         return None
@@ -46,10 +46,10 @@ def rank_data(rows: Sequence[Row], ranks: Sequence[int], sizes: Mapping[str, int
                 "name": printable(line.name),
                 "share": part,
                 "numbers": [
-                    exact(line.amount.calls),
-                    exact(line.amount.cost.macs),
-                    exact(line.amount.cost.flops),
-                    *([f"{exact(line.amount.cost.sent)} B"] if with_sent else []),
+                    _both(line.amount.calls),
+                    _both(line.amount.cost.macs),
+                    _both(line.amount.cost.flops),
+                    *([_both_of_bytes(line.amount.cost.sent)] if with_sent else []),
                 ],
             }
             for line, part in zip(lines[:MAX_LINES], parts, strict=False)
@@ -57,3 +57,12 @@ def rank_data(rows: Sequence[Row], ranks: Sequence[int], sizes: Mapping[str, int
         "left": max(0, len(lines) - MAX_LINES),
         "note": printable(" ".join(rank_notes(rows, ranks))),
     }
+
+
+def _both(value: Any) -> list[str]:
+    """Write a number in full, and with a prefix."""
+    return [exact(value), scaled(value)]
+
+
+def _both_of_bytes(value: Any) -> list[str]:
+    return [f"{exact(value)} B", data_size(value)]

@@ -114,6 +114,7 @@ class RooflineChart {
     const axis = { type: "log", gridcolor: theme.line, zeroline: false, exponentformat: "SI extended", dtick: 1 };
     const layout = {
       ...themedLayout(theme),
+      width: this.element.clientWidth,
       height: 320,
       margin: { l: 64, r: 14, t: 4, b: 44 },
       showlegend: false,

@@ -118,6 +118,7 @@ class Timeline {
     const named = { size: 11, color: theme.dim };
     return {
       ...themedLayout(theme),
+      width: this.element.clientWidth,
       height: TIMELINE_HEIGHT,
       margin: { l: 64, r: 14, t: 8, b: 44 },
       showlegend: false,
@@ -187,7 +188,7 @@ class Timeline {
 
   /** Says below the chart what was live at a moment. */
   tell(index) {
-    this.words.textContent = this.sentence(index);
+    this.words.replaceChildren(...breakable(this.sentence(index)));
     this.element.setAttribute("aria-valuemin", 1);
     this.element.setAttribute("aria-valuemax", this.moments.length);
     this.element.setAttribute("aria-valuenow", index + 1);

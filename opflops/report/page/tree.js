@@ -1,16 +1,10 @@
 // The module tree as an ARIA treegrid with sorting, search and keyboard navigation. Only rows in view are in the document,
 // so a node may have any number of children.
 
-const ROW_HEIGHT = 30;
 const SPARE_ROWS = 12; // rendered beyond both edges of the view
 const MIN_FIRST_ROWS = 12; // at first, levels are opened at least until so many rows are shown
 const MAX_FIRST_ROWS = 40; // at first, further levels are opened as long as no more rows are shown
 const PAGE_STEP = 15;
-const MIN_NAME_WIDTH = 240; // pixels, as the widths that follow
-const SHARE_WIDTH = 116;
-const NUMBER_WIDTH = 78;
-const TERM_WIDTH = 190;
-const FIRST_TO_HIDE = ["calls", "peak", "activations", "transcendentals", "bytes", "saved", "macs", "params", "flops"];
 
 class ModuleTree {
   /**
@@ -27,34 +21,32 @@ class ModuleTree {
     this.active = null;
     this.search = null;
     this.build();
+    this.layout = new TreeColumns(scroller, this.cells);
     scroller.addEventListener("scroll", () => this.render(), { passive: true });
-    new ResizeObserver(() => {
-      this.fit();
-      this.render();
-    }).observe(scroller);
+    onWidth(scroller, () => this.fit());
+    new ResizeObserver(() => this.render()).observe(scroller); // another height
   }
 
   build() {
     this.table = made("table", { role: "treegrid", "aria-label": "Modules and operators" });
-    const headings = made("tr", { "aria-rowindex": 1 });
+    const headings = made("tr", { role: "row", "aria-rowindex": 1 });
     this.headings = new Map();
     const columns = this.columns.map((name) => [name, MEASURES[name].column ?? MEASURES[name].label]);
     const facts = this.facts.columns.map((name) => [name, FACTS[name]]);
     const names = [["name", "Module / operator"], ["share", "Share"], ...columns, ...facts];
     for (const [name, label] of names) {
       const button = made("button", { type: "button" }, label);
-      const heading = made("th", { scope: "col", "aria-sort": "none", class: name, "data-column": name });
-      if (OPTIONAL.has(name)) heading.classList.add("optional");
+      const heading = made("th", { role: "columnheader", scope: "col", "aria-sort": "none", class: name, "data-column": name });
       if (MEASURES[name]?.column) button.title = MEASURES[name].label;
       heading.append(button);
       button.addEventListener("click", () => this.sortBy(name));
       headings.append(heading);
       this.headings.set(name, heading);
     }
-    const head = made("thead");
+    const head = made("thead", { role: "rowgroup" });
     head.append(headings);
-    this.body = made("tbody");
-    this.foot = made("tfoot");
+    this.body = made("tbody", { role: "rowgroup" });
+    this.foot = made("tfoot", { role: "rowgroup" });
     this.table.append(head, this.body, this.foot);
     this.scroller.replaceChildren(this.table);
     this.body.addEventListener("keydown", (event) => this.key(event));
@@ -74,8 +66,7 @@ class ModuleTree {
     this.totals = totals;
     this.measure = measure;
     this.cells.setTotals(totals, measure);
-    this.scroller.classList.toggle("terms", this.profile.symbolic);
-    this.fit();
+    this.layout.reset();
     for (const name of this.columns) this.headings.get(name).classList.toggle("chosen", name === measure);
     if (!this.open.size) this.openFirst();
     this.arrange();
@@ -106,20 +97,39 @@ class ModuleTree {
     }
   }
 
-  /** Hides the least important columns until names have room. */
-  fit() {
+  /** Measures the lines, and gives names as much room as they need. */
+  measureLines() {
+    this.layout.measure(this.lines, this.headings);
+    const panel = this.scroller.parentElement;
+    panel.parentElement.style.setProperty("--tree", `${this.layout.natural + panel.offsetWidth - this.room}px`);
+    this.fit(true);
+  }
+
+  get room() {
+    return this.scroller.clientWidth - parseFloat(getComputedStyle(this.table.tHead.rows[0]).paddingRight);
+  }
+
+  /** Hides the least important columns until names have room, and draws the rows. */
+  fit(afresh = false) {
     if (!this.totals) return;
-    const width = this.profile.symbolic ? TERM_WIDTH : NUMBER_WIDTH;
-    const measures = this.columns.filter((name) => !OPTIONAL.has(name) || name === this.measure);
-    const widths = new Map([...measures.map((name) => [name, name === "calls" ? NUMBER_WIDTH : width]),
-      ...this.facts.columns.map((name) => [name, NUMBER_WIDTH])]);
-    const room = this.scroller.clientWidth - SHARE_WIDTH - MIN_NAME_WIDTH;
-    const hidden = [];
-    for (const name of FIRST_TO_HIDE) {
-      if ([...widths.values()].reduce((sum, each) => sum + each, 0) <= room) break;
-      if (name !== this.measure && widths.delete(name)) hidden.push(name);
+    const plan = this.layout.plan(this.room);
+    const before = this.cells.plan;
+    const changed = ["template", "stacked", "tight"].some((part) => plan[part] !== before[part]);
+    if (changed || afresh) {
+      this.cells.plan = plan;
+      this.table.style.setProperty("--columns", plan.template);
+      this.table.style.setProperty("--row", `${this.rowHeight}px`);
+      this.table.classList.toggle("stacked", plan.stacked);
+      this.table.classList.toggle("tight", Boolean(plan.tight));
+      this.table.classList.toggle("barless", !plan.bars);
+      for (const [name, heading] of this.headings) heading.hidden = plan.hidden.has(name);
+      this.foot.replaceChildren(this.cells.totalRow(this.lines.length));
     }
-    this.scroller.dataset.hidden = hidden.join(" ");
+    this.render(changed || afresh);
+  }
+
+  get rowHeight() {
+    return ROW_HEIGHTS[this.cells.plan.stacked ? "stacked" : "line"];
   }
 
   /** Redraws under a theme. */
@@ -138,6 +148,7 @@ class ModuleTree {
   collapseAll() {
     this.opened.clear();
     this.active = null;
+    this.layout.reset();
     this.arrange();
     this.scroller.scrollTop = 0;
   }
@@ -145,6 +156,7 @@ class ModuleTree {
   /** Shows only the matches of a search and the nodes above them; null shows all again. */
   find(search) {
     this.search = search;
+    this.layout.reset();
     if (search) {
       this.openInSearch = new Set();
       for (const node of this.profile.order) if (search.leadsToMatch[node]) this.openInSearch.add(node);
@@ -241,18 +253,17 @@ class ModuleTree {
     this.indices = new Map(this.lines.map((line, index) => [line.node, index]));
     if (!this.indices.has(this.active)) this.active = this.lines.length ? this.lines[0].node : null;
     this.table.setAttribute("aria-rowcount", this.lines.length + 2);
-    this.foot.replaceChildren(this.cells.totalRow(this.lines.length));
-    this.render(true);
+    this.measureLines();
   }
 
   /** Puts the rows in view into the document. */
   render(afresh = false) {
     if (!this.totals) return;
     const height = this.scroller.clientHeight || 600;
-    const first = Math.max(0, Math.floor(this.scroller.scrollTop / ROW_HEIGHT) - SPARE_ROWS);
+    const first = Math.max(0, Math.floor(this.scroller.scrollTop / this.rowHeight) - SPARE_ROWS);
     const last = this.complete
       ? this.lines.length
-      : Math.min(this.lines.length, first + Math.ceil(height / ROW_HEIGHT) + 2 * SPARE_ROWS);
+      : Math.min(this.lines.length, first + Math.ceil(height / this.rowHeight) + 2 * SPARE_ROWS);
     const focused = this.body.contains(document.activeElement);
     if (afresh || this.drawn?.first !== first || this.drawn.last !== last) {
       this.drawn = { first, last };
@@ -283,7 +294,7 @@ class ModuleTree {
   gap(rows) {
     const gap = made("tr", { role: "presentation", "aria-hidden": "true", class: "gap" });
     gap.hidden = rows === 0;
-    gap.style.height = `${rows * ROW_HEIGHT}px`;
+    gap.style.height = `${rows * this.rowHeight}px`;
     return gap;
   }
 
@@ -326,8 +337,8 @@ class ModuleTree {
     if (index === undefined) return;
     const head = this.table.tHead.offsetHeight;
     const foot = this.table.tFoot.offsetHeight;
-    const above = index * ROW_HEIGHT;
-    const below = above + ROW_HEIGHT - (this.scroller.clientHeight - head - foot);
+    const above = index * this.rowHeight;
+    const below = above + this.rowHeight - (this.scroller.clientHeight - head - foot);
     if (this.scroller.scrollTop > above) this.scroller.scrollTop = above;
     else if (this.scroller.scrollTop < below) this.scroller.scrollTop = below;
     this.render();
