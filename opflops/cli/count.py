@@ -47,7 +47,8 @@ def _report(counted: dict[str, CountedTarget], rendering: Rendering, arguments: 
     if not arguments.quiet and not rendering.has_sentences:
         for each in counted.values():
             times = timing_notes(each.profile.rows, each.profile.timing, len(each.profile.ranks))
-            for sentence in (*fits.sentences(each, rendering.capacity), *times):
+            uncalled = [each.uncalled] if each.uncalled and rendering.format not in ("json", "page") else []
+            for sentence in (*fits.sentences(each, rendering.capacity), *uncalled, *times):
                 print(f"opflops: {printable(sentence)}", file=sys.stderr)
     return _report_unpriced(counted) if arguments.strict else 0
 

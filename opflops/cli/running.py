@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+import dataclasses
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import nn
 
 from opflops.cli import dimensions
 from opflops.cli.call_arguments import describe_arguments
+from opflops.cli.eager_run import EagerRun
 from opflops.cli.model_setup import PreparedModel, check_memory, prepare, prepare_without_storage
+from opflops.cli.uncalled_modules import find_uncalled, sentence_on_uncalled
 from opflops.cli.user_code import guard_user_code
-from opflops.counting.backward import find_differentiable, run_backward
 from opflops.counting.count import count
 from opflops.counting.largest_size import largest_size
-from opflops.counting.time_limit import limited_time
-from opflops.counting.timed_runs import MAX_SECONDS, TimedRuns, with_memory
+from opflops.dispatch.parameter_reads import noting_parameter_reads
 from opflops.errors import OpflopsError, TargetError, ValueNeededError
-from opflops.mode import OpFlopMode
 from opflops.records.dimensions import check_sizes
 from opflops.torch_internals.fake_tensors import lacks_kernel, lacks_storage
 from opflops.torch_internals.modules import name_of
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from opflops.cli.run_options import RunOptions
     from opflops.cli.sources import Target
     from opflops.counting.size_counter import LargestSize
+    from opflops.dispatch.parameter_reads import ParameterReads
     from opflops.mode import Causal
     from opflops.profile.profile import Profile
 
@@ -42,6 +42,7 @@ class CountedTarget(NamedTuple):
         params: How many parameters the model has; None without a model.
         largest: The largest size that fits, at which the profile was counted; None if there was no search.
         is_counted: False if the profile was read from a file.
+        uncalled: The sentence on modules that never ran, which is among the remarks of the profile; "" if all did.
     """
 
     profile: Profile
@@ -49,6 +50,7 @@ class CountedTarget(NamedTuple):
     params: int | None = None
     largest: LargestSize | None = None
     is_counted: bool = True
+    uncalled: str = ""
 
     @property
     def summary(self) -> str:
@@ -84,16 +86,26 @@ def count_target(target: Target, options: RunOptions) -> CountedTarget:
         options.note(
             f"counted with --batch {batch}, since batch norm in training needs more than one value per channel."
         )
-        return _count_target(target, replace(options, batch=batch))
+        return _count_target(target, dataclasses.replace(options, batch=batch))
 
 
 def _count_target(target: Target, options: RunOptions) -> CountedTarget:
+    with noting_parameter_reads() as reads:
+        prepared, profile, largest = _prepare_and_count(target, options, reads)
+    sentence = sentence_on_uncalled(find_uncalled(prepared.model, profile, reads))
+    if sentence:
+        profile = dataclasses.replace(profile, remarks=(*profile.remarks, sentence))
+    return _counted_target(target, options, prepared, profile, largest)._replace(uncalled=sentence)
+
+
+def _prepare_and_count(
+    target: Target, options: RunOptions, reads: ParameterReads
+) -> tuple[PreparedModel, Profile, LargestSize | None]:
     device = options.device if options.device not in (None, "meta") else "cpu" if options.timing else None
     if device is not None:
         prepared = prepare(target, options, device)
         with options.progress.stage(f"running {target.name} on {device}"):
-            profile = _run_eager(prepared, options)
-        return _counted_target(target, options, prepared, profile)
+            return prepared, _run_eager(prepared, options, reads), None
     prepared = prepare_without_storage(target, options)
     largest = None
     try:
@@ -111,8 +123,8 @@ def _count_target(target: Target, options: RunOptions) -> CountedTarget:
         prepared = prepare(target, options, "cpu")
         options.note(f"the model {reason}, so it runs on zeros.")
         with options.progress.stage(f"running {target.name} on the CPU"):
-            profile = _run_eager(prepared, options)
-    return _counted_target(target, options, prepared, profile, largest)
+            profile = _run_eager(prepared, options, reads)
+    return prepared, profile, largest
 
 
 def _reason_to_run_eagerly(error: OpflopsError) -> str:
@@ -189,52 +201,11 @@ def _at(profile: Profile, sizes: dict[str, int] | None) -> Profile:
     return profile.at(**sizes) if sizes else profile
 
 
-def _run_eager(prepared: PreparedModel, options: RunOptions) -> Profile:
-    """Run the call and count it. With an optimizer, run it once before, for one-time setup; with timing, many times."""
+def _run_eager(prepared: PreparedModel, options: RunOptions, reads: ParameterReads) -> Profile:
     if options.dims:
         raise TargetError("--dim makes formulas without running, so it cannot be used with --device or --timing.")
-    model, arguments, _ = prepared
-    following = OpFlopMode(causal=options.causal, memory=options.memory, allocator=options.allocator)
-    # To follow the memory takes time, so a step is timed in other runs.
-    mode = OpFlopMode(causal=options.causal, timing=True) if options.timing else following
     with _guard_call(prepared):
-        optimizer = None if options.optimizer is None else options.optimizer(_trainable_parameters(model))
-
-        def step() -> None:
-            outputs = model(*arguments.args, **arguments.kwargs)
-            if options.needs_gradients:
-                run_backward(find_differentiable(outputs))
-            # As in count, and in a training loop that has no use for them.
-            del outputs
-            if optimizer is not None:
-                optimizer.step()
-
-        def forget_gradients() -> None:
-            for parameter in _trainable_parameters(model):
-                parameter.grad = None
-
-        limit = limited_time(options.time_limit, type(model).__name__, lambda: mode)
-        if options.timing:
-            profile = _run_repeatedly(TimedRuns(step, mode, forget_gradients), limit, options)
-            return with_memory(profile, step, following, forget_gradients) if options.memory else profile
-        if optimizer is not None:
-            step()
-            forget_gradients()
-        with limit, mode:
-            step()
-    return mode.profile
-
-
-def _run_repeatedly(runs: TimedRuns, limit: AbstractContextManager[None], options: RunOptions) -> Profile:
-    """Warm up, and time runs until they are steady; the mode of a time limit would be in the times of the runs."""
-    with limit:
-        runs.warm_up()
-    max_seconds = MAX_SECONDS if options.time_limit is None else min(MAX_SECONDS, options.time_limit)
-    return runs.measure(max_seconds=max_seconds)
-
-
-def _trainable_parameters(model: Any) -> list[nn.Parameter]:
-    return [each for each in model.parameters() if each.requires_grad] if isinstance(model, nn.Module) else []
+        return EagerRun(prepared, options, reads).count()
 
 
 def _guard_call(prepared: PreparedModel) -> AbstractContextManager[None]:

@@ -29,6 +29,7 @@ from opflops.counting.optimizer_step import (
     run_step,
 )
 from opflops.counting.source_locations import location_of
+from opflops.dispatch.parameter_reads import current_parameter_reads
 from opflops.errors import OpflopsError, ValueNeededError, causes_of, raised_by_signal_handler
 from opflops.mode import OpFlopMode
 from opflops.pricing.op_pricing import op_name
@@ -288,6 +289,9 @@ class FakeCall:
             copying as (model, captured, optimizer_attributes, inputs, kwargs),
             mode.expect(self._models_among(model, captured, inputs, kwargs)),
         ):
+            if (reads := current_parameter_reads()) is not None:
+                reads.expect(self._models_among(model, captured, inputs, kwargs))
+                mode.note_parameter_reads(reads)
             if mode.memory_tracker is not None:
                 mode.memory_tracker.source_lines.end_at(FakeCall.run.__code__)
                 if self._is_on_meta:
