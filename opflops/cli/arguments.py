@@ -228,7 +228,9 @@ def add_model_options(parser: Parser) -> None:
                        help="attention: dense (default) or exact (unmasked scores)")  # fmt: skip
     group.add_argument("--time-limit", metavar="SECONDS", type=_parse_seconds,
                        help="stop after this time; name the operator, or the rank")  # fmt: skip
-    group.add_argument("--timing", action="store_true", help="run for real, repeatedly, and time each operator")
+    text = "time operators in real runs; hf: prefill and N tokens"
+    group.add_argument("--timing", action="store_true", help=text)
+    group.add_argument("--generate", metavar="N", type=integer(1, "tokens"), help=text)
 
 
 def _add_counting(parser: Parser, by: str, **positionals: str | None) -> argparse._ArgumentGroup:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from opflops.cli.uncalled_modules import find_uncalled
@@ -13,6 +14,7 @@ from opflops.counting.timed_runs import MAX_SECONDS, TimedRuns, with_memory
 from opflops.mode import OpFlopMode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from opflops.cli.model_setup import PreparedModel
@@ -48,6 +50,12 @@ class EagerRun:
             self._forget_gradients()
         with self._limit(self._mode), self._mode:
             self._step()
+        return self._mode.profile
+
+    def count_function(self, function: Callable[..., Any], kwargs: dict[str, Any]) -> Profile:
+        """Run a function of the model's, without gradients."""
+        with torch.no_grad(), self._limit(self._mode), self._mode:
+            function(**kwargs)
         return self._mode.profile
 
     def _time(self) -> Profile:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, NamedTuple
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import nn
 
 from opflops.cli import dimensions
 from opflops.cli.call_arguments import describe_arguments
 from opflops.cli.eager_run import EagerRun
+from opflops.cli.generation import Generation, check_generates
 from opflops.cli.model_setup import PreparedModel, check_memory, prepare, prepare_without_storage
 from opflops.cli.uncalled_modules import find_uncalled, sentence_on_uncalled
 from opflops.cli.user_code import guard_user_code
@@ -23,6 +25,7 @@ from opflops.torch_internals.modules import name_of
 from opflops.wording import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from opflops.cli.run_options import RunOptions
@@ -143,6 +146,16 @@ def _suggest_running_eagerly(error: OpflopsError, options: RunOptions) -> Target
 
 def _count_without_storage(prepared: PreparedModel, options: RunOptions) -> Profile:
     model, arguments, _ = prepared
+    if options.generate:
+        started = monotonic()
+
+        def count_call(function: Callable[..., Any], kwargs: dict[str, Any]) -> Profile:
+            limit = options.time_limit
+            # Of several calls, each has the time that the others left.
+            left = None if limit is None else max(round(limit - (monotonic() - started), 1), 0.1)
+            return count(function, causal=options.causal, device="cpu", time_limit=left, kwargs=kwargs)
+
+        return _generate(prepared, options, count_call)
     dynamic_shapes = None
     if options.dims:
         specs = dimensions.parse_dims(options.dims, arguments.by_name(model))
@@ -201,15 +214,33 @@ def _at(profile: Profile, sizes: dict[str, int] | None) -> Profile:
     return profile.at(**sizes) if sizes else profile
 
 
+def _generate(
+    prepared: PreparedModel, options: RunOptions, run: Callable[[Callable[..., Any], dict[str, Any]], Profile]
+) -> Profile:
+    """Count a prompt and the tokens after it.
+
+    Raises:
+        TargetError: The model does not generate tokens, or fails to.
+    """
+    assert options.generate is not None  # noqa: S101 - the callers looked
+    named = prepared.arguments.by_name(prepared.model)
+    check_generates(prepared.model, named)
+    with _guard_call(prepared, ".generate"):
+        return Generation(prepared.model, named, options.generate, run).count()
+
+
 def _run_eager(prepared: PreparedModel, options: RunOptions, reads: ParameterReads) -> Profile:
     if options.dims:
         raise TargetError("--dim makes formulas without running, so it cannot be used with --device or --timing.")
     with _guard_call(prepared):
-        return EagerRun(prepared, options, reads).count()
+        run = EagerRun(prepared, options, reads)
+        if options.generate:
+            return _generate(prepared, options, run.count_function)
+        return run.count()
 
 
-def _guard_call(prepared: PreparedModel) -> AbstractContextManager[None]:
-    name = name_of(prepared.model)
+def _guard_call(prepared: PreparedModel, method: str = "") -> AbstractContextManager[None]:
+    name = f"{name_of(prepared.model)}{method}"
     inputs = describe_arguments(prepared.model, prepared.arguments)
     return guard_user_code(f"{name} fails on {inputs or 'no input (--input gives some)'}")
 
@@ -232,6 +263,9 @@ def _counted_target(
         "gradients": gradients if options.optimizer is None else f"backward and {options.optimizer_name}",
         "causal masks": "causal masks exact" if options.causal == "exact" else "",
         "device": device,
+        "generate": f"generate {options.generate} token{'' if options.generate == 1 else 's'}"
+        if options.generate
+        else "",
         "inputs": inputs and f"{inputs} ({arguments.origin})" if arguments.origin else inputs,
         "sizes": ", ".join(f"{name}={size}" for name, size in (options.at or {}).items()),
     }

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 MFU, HFU = "MFU", "HFU"
 PHASES = {MFU: ("forward", "backward"), HFU: ("forward", "backward", "recompute")}
-"""The phases whose multiply-accumulates count."""
+"""The phases whose multiply-accumulates count, beside those of generation."""
+
+_GENERATION = ("prefill", "decode")
 
 _LEFT_OUT = {
     "recompute": "{} of matmuls that ran again in backward do not count here, but in hfu().",
@@ -69,7 +71,7 @@ def utilization(
         taken, measured = _require_time(caller, kind, rows, timing)
     else:
         taken, measured = _check_seconds(caller, seconds), ""
-    counted = [row for row in rows if row.phase in PHASES[kind]]
+    counted = [row for row in rows if row.phase in (*PHASES[kind], *_GENERATION)]
     parts, unknown = _peak_times(counted, found, tf32=tf32)
     missing = [*_unpriced_notes(counted), *_unknown_notes(unknown, found), *missing_work(remarks)]
     notes = [
@@ -245,7 +247,7 @@ def _left_out_notes(kind: str, rows: Sequence[Row]) -> list[str]:
     found = []
     for phase, text in _LEFT_OUT.items():
         flops = 2 * sum(as_int(row.cost.macs) for row in rows if row.phase == phase)
-        if phase not in PHASES[kind] and flops:
+        if phase not in (*PHASES[kind], *_GENERATION) and flops:
             found.append(text.format(format_amount(flops)))
     return found
 
