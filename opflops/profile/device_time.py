@@ -247,7 +247,7 @@ def _left_out_notes(kind: str, rows: Sequence[Row]) -> list[str]:
     found = []
     for phase, text in _LEFT_OUT.items():
         flops = 2 * sum(as_int(row.cost.macs) for row in rows if row.phase == phase)
-        if phase not in (*PHASES[kind], *_GENERATION) and flops:
+        if phase not in PHASES[kind] and flops:
             found.append(text.format(format_amount(flops)))
     return found
 
