@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map_only
 from opflops.cli.inputs import make_named
 from opflops.errors import TargetError
 from opflops.torch_internals.modules import forward_of, name_of
-from opflops.wording import nearest
+from opflops.wording import join, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -128,7 +128,34 @@ def merge_arguments(
             args[position] = value
         else:
             kwargs[name] = value
+    _check_complete(model, len(args), kwargs)
     return CallArguments(tuple(args), kwargs, names=proposed.names)
+
+
+def _check_complete(model: Any, positional: int, keywords: Iterable[str]) -> None:
+    """Check that all parameters without a default have a value.
+
+    Raises:
+        TargetError: One has none.
+    """
+    parameters = parameters_of(model)
+    fixed = [each for each in parameters if each.kind is not each.VAR_POSITIONAL]
+    needed = [
+        each.name for each in _required(parameters) if each not in fixed[:positional] and each.name not in keywords
+    ]
+    if needed:
+        more = " ".join(f"--input {name}=SIZES" for name in needed)
+        takes = ", ".join(each.name for each in parameters)
+        raise TargetError(f"{_forward_name(model)}({takes}) needs {join(needed, 'and')} too; give {more}.")
+
+
+def _required(parameters: Iterable[inspect.Parameter]) -> list[inspect.Parameter]:
+    """List the parameters without a default."""
+    return [
+        each
+        for each in parameters
+        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
 
 
 def _check_names(model: Any, names: Iterable[str], specs: Sequence[InputSpec]) -> None:
@@ -168,11 +195,7 @@ def _may_need_more(model: Any, specs: Sequence[InputSpec]) -> bool:
 def _no_arguments(model: Any) -> CallArguments:
     """Return no arguments, for a model that can be called without."""
     parameters = parameters_of(model)
-    required = [
-        each.name
-        for each in parameters
-        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
-    ]
+    required = [each.name for each in _required(parameters)]
     if not required:
         return CallArguments()
     function = _forward_name(model)

@@ -106,6 +106,7 @@ def _check_options(names: list[str], arguments: argparse.Namespace) -> None:
     Raises:
         TargetError: An option is.
     """
+    targets.check_words(names)
     saved = [targets.is_saved(name) for name in names]
     if all(saved):
         given = [f"--{name.replace('_', '-')}" for name in _MODEL_OPTIONS if getattr(arguments, name, None)]

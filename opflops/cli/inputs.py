@@ -35,6 +35,12 @@ DTYPES = {
 }
 
 
+_ABBREVIATIONS = {
+    "bf16": "bfloat16", "double": "float64", "float": "float32", "fp16": "float16", "fp32": "float32",
+    "fp64": "float64", "half": "float16", "int": "int32", "long": "int64", "short": "int16",
+}  # fmt: skip
+
+
 class InputSpec(NamedTuple):
     """Hold one input that ``--input`` gives.
 
@@ -86,11 +92,21 @@ def parse(text: str) -> InputSpec:
             f"The input {text!r} has the name {name!r}, which cannot be an argument. Write a name of forward's, as in "
             "ids=2,128:int64, or an item of one, as in batch.ids=2,128:int64."
         )
+    if dtype is not None:
+        dtype = dtype.removeprefix("torch.")
+        dtype = _ABBREVIATIONS.get(dtype, dtype)
     if dtype is not None and dtype not in DTYPES:
-        raise TargetError(f"The input {text!r}: {unknown('dtype', dtype, DTYPES)}")
+        hint = f" Write a name before an equals sign: {text.replace(':', '=', 1)}." if re.search(r"\d,", dtype) else ""
+        raise TargetError(f"The input {text!r}: {unknown('dtype', dtype, DTYPES)}{hint}")
     sizes = _SEPARATOR.split(match["shape"].strip()) if match["shape"].strip() else []
     if not all(size.isdecimal() for size in sizes):
-        raise TargetError(f"The input {text!r} has a size that is not a whole number. Write sizes as in 1,3,224,224.")
+        # What brackets, spaces, points or signs stand around.
+        numbers = [number for number in re.findall(r"\d+", match["shape"]) if "." not in match["shape"]]
+        right = ",".join(numbers) if numbers and not re.search(r"[A-Za-z-]", match["shape"]) else "1,3,224,224"
+        raise TargetError(
+            f"The input {text!r} has a size that is not a whole number. Write sizes as in --input "
+            f"{f'{name}=' if name else ''}{right}."
+        )
     if any(int(size) > _MAX_SIZE for size in sizes):
         raise TargetError(f"The input {text!r} has a size that is too large; the largest is {_MAX_SIZE}.")
     return InputSpec(name or "", tuple(int(size) for size in sizes), None if dtype is None else DTYPES[dtype])

@@ -6,10 +6,13 @@ import dataclasses
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from opflops.cli import dimensions
 from opflops.cli.call_arguments import describe_arguments
+from opflops.cli.corrections import find_correction, trial_options
 from opflops.cli.eager_run import EagerRun
 from opflops.cli.generation import Generation, check_generates
 from opflops.cli.model_setup import PreparedModel, check_memory, prepare, prepare_without_storage
@@ -25,9 +28,10 @@ from opflops.torch_internals.modules import name_of
 from opflops.wording import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
+    from opflops.cli.inputs import InputSpec
     from opflops.cli.run_options import RunOptions
     from opflops.cli.sources import Target
     from opflops.counting.size_counter import LargestSize
@@ -62,7 +66,11 @@ class CountedTarget(NamedTuple):
         return printable(line)
 
 
-_BATCH_NORM_ERROR = "Expected more than 1 value per channel when training"
+class CallFailedError(TargetError):
+    """The call of a model failed, and not making it."""
+
+
+BATCH_NORM_ERROR = "Expected more than 1 value per channel when training"
 """How PyTorch's batch norm and instance norm refuse a batch of one value."""
 
 
@@ -77,8 +85,10 @@ def count_target(target: Target, options: RunOptions) -> CountedTarget:
     """
     try:
         return _count_target(target, options)
-    except TargetError as error:
-        if _BATCH_NORM_ERROR not in str(error.__cause__):
+    except CallFailedError as error:
+        if BATCH_NORM_ERROR not in str(error.__cause__):
+            if isinstance(error.__cause__, Exception) and (suggestion := _suggest_inputs(target, options)):
+                raise TargetError(f"{error} It runs with {suggestion}.") from error.__cause__
             raise
         batch = 2 * target.batch
         if options.input_specs or options.batch is not None:
@@ -90,6 +100,22 @@ def count_target(target: Target, options: RunOptions) -> CountedTarget:
             f"counted with --batch {batch}, since batch norm in training needs more than one value per channel."
         )
         return _count_target(target, dataclasses.replace(options, batch=batch))
+
+
+def _suggest_inputs(target: Target, options: RunOptions) -> str:
+    """Write the inputs that the model takes in place of those that were given; "" if none are found."""
+    if not options.input_specs or options.generate:
+        return ""
+
+    def runs(specs: Sequence[InputSpec]) -> bool:
+        try:
+            _count_target(target, trial_options(options, specs))
+        except OpflopsError:
+            return False
+        return True
+
+    model = prepare_without_storage(target, trial_options(options, options.input_specs)).model
+    return find_correction(model, options.input_specs, runs)
 
 
 def _count_target(target: Target, options: RunOptions) -> CountedTarget:
@@ -107,9 +133,11 @@ def _prepare_and_count(
     device = options.device if options.device not in (None, "meta") else "cpu" if options.timing else None
     if device is not None:
         prepared = prepare(target, options, device)
+        _initialize(prepared)
         with options.progress.stage(f"running {target.name} on {device}"):
             return prepared, _run_eager(prepared, options, reads), None
     prepared = prepare_without_storage(target, options)
+    _initialize(prepared)
     largest = None
     try:
         with options.progress.stage(f"counting {target.name}"):
@@ -128,6 +156,14 @@ def _prepare_and_count(
         with options.progress.stage(f"running {target.name} on the CPU"):
             profile = _run_eager(prepared, options, reads)
     return prepared, profile, largest
+
+
+def _initialize(prepared: PreparedModel) -> None:
+    """Call a model once that learns the sizes of its parameters from its first input, before anything is counted."""
+    model, arguments, _ = prepared
+    if isinstance(model, nn.Module) and any(map(is_lazy, (*model.parameters(), *model.buffers()))):
+        with _guard_call(prepared), torch.no_grad():
+            model(*arguments.args, **arguments.kwargs)
 
 
 def _reason_to_run_eagerly(error: OpflopsError) -> str:
@@ -242,7 +278,7 @@ def _run_eager(prepared: PreparedModel, options: RunOptions, reads: ParameterRea
 def _guard_call(prepared: PreparedModel, method: str = "") -> AbstractContextManager[None]:
     name = f"{name_of(prepared.model)}{method}"
     inputs = describe_arguments(prepared.model, prepared.arguments)
-    return guard_user_code(f"{name} fails on {inputs or 'no input (--input gives some)'}")
+    return guard_user_code(f"{name} fails on {inputs or 'no input (--input gives some)'}", CallFailedError)
 
 
 def _counted_target(
