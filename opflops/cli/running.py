@@ -104,7 +104,9 @@ def count_target(target: Target, options: RunOptions) -> CountedTarget:
 
 def _suggest_inputs(target: Target, options: RunOptions) -> str:
     """Write the inputs that the model takes in place of those that were given; "" if none are found."""
-    if not options.input_specs or options.generate:
+    # Of several ranks, others may wait for this one.
+    is_alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
+    if not options.input_specs or options.generate or not is_alone:
         return ""
 
     def runs(specs: Sequence[InputSpec]) -> bool:
