@@ -39,6 +39,11 @@ TARGET: torchvision:resnet50, timm:resnet18, hf:gpt2, hf:PATH/config.json,
 package.module:callable, file.py:callable, saved.json, exported.pt2 (runs code)"""
 # A suffix of a file, a folder, or a colon that is not that of cuda:0 or :tf32.
 _TARGET = re.compile(r"[./\\]|:(?!(\d+|tf\d+|\d+:tf\d+)$)")
+_NEGATIVE = re.compile(r"-\d")
+_OTHER_NAMES = {"--output": "-o", "--out": "-o", "-f": "--format", "--json": "--format json", "--csv": "--format csv",
+                "--html": "--format page", "--batch_size": "--batch", "--training": "--train"}  # fmt: skip
+"""Options that other programs have, with what stands for them here."""
+
 _EXIT = "Exit code: 0 success, 1 over a budget, 2 wrong use, 3 opflops error, 130 Ctrl-C."
 
 
@@ -67,7 +72,10 @@ class Parser(argparse.ArgumentParser):
             if not given.startswith("-"):
                 raise TargetError(f"Unexpected argument {given!r}. {self.prog} --help lists all arguments.")
             options = [name for action in self._actions for name in action.option_strings]
-            sentence = unknown("option", given.partition("=")[0], options)
+            option = given.partition("=")[0]
+            if option in _OTHER_NAMES and _OTHER_NAMES[option].partition(" ")[0] in options:
+                raise TargetError(f"There is no option {option!r}; did you mean {_OTHER_NAMES[option]}?")
+            sentence = unknown("option", option, options)
             raise TargetError(
                 sentence if nearest(given, options) else f"{sentence} {self.prog} --help lists all options."
             )
@@ -151,12 +159,19 @@ def protect_optional_values(argv: Sequence[str]) -> list[str]:
 
     >>> protect_optional_values(["--bottlenecks", "hf:gpt2", "--bottlenecks", "t4", "--expand", "net.py:Net"])
     ['--bottlenecks=', 'hf:gpt2', '--bottlenecks=t4', '--expand=', 'net.py:Net']
+
+    A negative size is the value of the option before it, and no option, so that the error is about the size.
+
+    >>> protect_optional_values(["--input", "-1,4"])
+    ['--input=-1,4']
     """
     end = list(argv).index("--") if "--" in argv else len(argv)
     words: list[str] = []
     rest = iter(argv[:end])
     for word in rest:
-        if word == "--expand":
+        if words and _NEGATIVE.match(word) and words[-1].startswith("--") and "=" not in words[-1]:
+            words[-1] = f"{words[-1]}={word}"
+        elif word == "--expand":
             words.append(f"{word}=")
         elif word != "--bottlenecks":
             words.append(word)
@@ -228,7 +243,9 @@ def add_model_options(parser: Parser) -> None:
                        help="attention: dense (default) or exact (unmasked scores)")  # fmt: skip
     group.add_argument("--time-limit", metavar="SECONDS", type=_parse_seconds,
                        help="stop after this time; name the operator, or the rank")  # fmt: skip
-    group.add_argument("--timing", action="store_true", help="run for real, repeatedly, and time each operator")
+    text = "time operators in real runs; hf: prefill and N tokens"
+    group.add_argument("--timing", action="store_true", help=text)
+    group.add_argument("--generate", metavar="N", type=integer(1, "tokens"), help=text)
 
 
 def _add_counting(parser: Parser, by: str, **positionals: str | None) -> argparse._ArgumentGroup:

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from opflops.cli.inputs import make_named
 from opflops.errors import TargetError
 from opflops.torch_internals.modules import forward_of, name_of
+from opflops.wording import join, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from opflops.cli.inputs import InputSpec
 
@@ -103,12 +105,13 @@ def merge_arguments(
         floating: The dtype of given inputs without one.
 
     Raises:
-        TargetError: The model needs inputs, and there are none.
+        TargetError: The model needs inputs, and there are none; or it has no parameter of a given name.
     """
     if not specs:
         return propose() or _no_arguments(model)
     unnamed = [spec.tensor(floating) for spec in specs if not spec.name]
-    by_name = {spec.name: spec.tensor(floating) for spec in specs if spec.name}
+    by_name = make_named(specs, floating)
+    _check_names(model, by_name, specs)
     proposed = (propose() if _may_need_more(model, specs) else None) or CallArguments()
     args, kwargs = list(proposed.args), dict(proposed.kwargs)
     for position, value in enumerate(unnamed):
@@ -125,12 +128,65 @@ def merge_arguments(
             args[position] = value
         else:
             kwargs[name] = value
+    _check_complete(model, len(args), kwargs)
     return CallArguments(tuple(args), kwargs, names=proposed.names)
+
+
+def _check_complete(model: Any, positional: int, keywords: Iterable[str]) -> None:
+    """Check that all parameters without a default have a value.
+
+    Raises:
+        TargetError: One has none.
+    """
+    parameters = parameters_of(model)
+    fixed = [each for each in parameters if each.kind is not each.VAR_POSITIONAL]
+    needed = [
+        each.name for each in _required(parameters) if each not in fixed[:positional] and each.name not in keywords
+    ]
+    if needed:
+        more = " ".join(f"--input {name}=SIZES" for name in needed)
+        takes = ", ".join(each.name for each in parameters)
+        raise TargetError(f"{_forward_name(model)}({takes}) needs {join(needed, 'and')} too; give {more}.")
+
+
+def _required(parameters: Iterable[inspect.Parameter]) -> list[inspect.Parameter]:
+    """List the parameters without a default."""
+    return [
+        each
+        for each in parameters
+        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
+
+
+def _check_names(model: Any, names: Iterable[str], specs: Sequence[InputSpec]) -> None:
+    """Check that a model has parameters of these names, if its signature says so.
+
+    Raises:
+        TargetError: It has none of a name; the message says how to give an item of a dict.
+    """
+    parameters = parameters_of(model)
+    if not parameters or any(each.kind is each.VAR_KEYWORD for each in parameters):
+        return
+    known = [each.name for each in parameters if each.kind is not each.VAR_POSITIONAL]
+    for name in names:
+        if name in known:
+            continue
+        near = nearest(name, known)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(known) or 'none'}."
+        sentence = f"{_forward_name(model)} has no parameter {name!r}; {hint}"
+        if len(known) == 1 and not near:
+            text = next(spec.text for spec in specs if spec.argument == name)
+            sentence += f" If {known[0]} is a dict with the key {name!r}, write --input {known[0]}.{text}."
+        raise TargetError(sentence)
+
+
+def _forward_name(model: Any) -> str:
+    return f"{name_of(model)}.forward" if hasattr(model, "forward") else getattr(model, "__name__", "It")
 
 
 def _may_need_more(model: Any, specs: Sequence[InputSpec]) -> bool:
     """Tell whether the model has parameters that the given inputs leave out."""
-    names = {spec.name for spec in specs if spec.name}
+    names = {spec.argument for spec in specs if spec.name}
     unnamed = sum(not spec.name for spec in specs)
     parameters = [each for each in parameters_of(model) if each.name not in names]
     return bool(parameters[unnamed:])
@@ -139,14 +195,10 @@ def _may_need_more(model: Any, specs: Sequence[InputSpec]) -> bool:
 def _no_arguments(model: Any) -> CallArguments:
     """Return no arguments, for a model that can be called without."""
     parameters = parameters_of(model)
-    required = [
-        each.name
-        for each in parameters
-        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
-    ]
+    required = [each.name for each in _required(parameters)]
     if not required:
         return CallArguments()
-    function = f"{name_of(model)}.forward" if hasattr(model, "forward") else getattr(model, "__name__", "It")
+    function = _forward_name(model)
     signature = ", ".join(each.name + ("" if each.default is each.empty else "=…") for each in parameters)
     raise TargetError(
         f"{function}({signature}) needs inputs; give each by its shape, as in --input {required[0]}={_typical(model)}."

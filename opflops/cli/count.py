@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from opflops.cli import dimensions, fits, inputs, output, targets
+from opflops.cli import dimensions, fits, generation, inputs, output, targets
 from opflops.cli.arguments import FILE_FORMATS
 from opflops.cli.progress import Progress
 from opflops.cli.rendering import Rendering, render, render_comparison
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _EXIT_EXCEEDED = 1
 _MODEL_OPTIONS = ("arg", "input", "batch", "dim", "device", "dtype", "train", "eval", "backward", "optimizer", "causal",
-              "time_limit", "timing", "memory", "allocator", "largest")  # fmt: skip
+              "time_limit", "timing", "memory", "allocator", "largest", "generate")  # fmt: skip
 
 
 def command(arguments: argparse.Namespace) -> int:
@@ -47,7 +47,8 @@ def _report(counted: dict[str, CountedTarget], rendering: Rendering, arguments: 
     if not arguments.quiet and not rendering.has_sentences:
         for each in counted.values():
             times = timing_notes(each.profile.rows, each.profile.timing, len(each.profile.ranks))
-            for sentence in (*fits.sentences(each, rendering.capacity), *times):
+            uncalled = [each.uncalled] if each.uncalled and rendering.format not in ("json", "page") else []
+            for sentence in (*fits.sentences(each, rendering.capacity), *uncalled, *times):
                 print(f"opflops: {printable(sentence)}", file=sys.stderr)
     return _report_unpriced(counted) if arguments.strict else 0
 
@@ -105,6 +106,7 @@ def _check_options(names: list[str], arguments: argparse.Namespace) -> None:
     Raises:
         TargetError: An option is.
     """
+    targets.check_words(names)
     saved = [targets.is_saved(name) for name in names]
     if all(saved):
         given = [f"--{name.replace('_', '-')}" for name in _MODEL_OPTIONS if getattr(arguments, name, None)]
@@ -121,6 +123,7 @@ def _check_options(names: list[str], arguments: argparse.Namespace) -> None:
             "it, as in --bottlenecks h100-sxm."
         )
     fits.check_options(arguments)
+    generation.check_options(arguments)
     dims = [text.partition("=")[0] for text in arguments.dim]
     for name in dimensions.parse_sizes(arguments.at):
         if name not in dims:
@@ -179,6 +182,7 @@ def _run_options(arguments: argparse.Namespace) -> RunOptions:
         memory=arguments.memory or capacity is not None,
         allocator=arguments.allocator,
         largest=getattr(arguments, "largest", ()),
+        generate=arguments.generate,
         available=None if capacity is None else capacity.bytes,
     )
 

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-def parse_dims(texts: Sequence[str], inputs: Mapping[str, Any], option: str = "--dim") -> dict[str, dict[int, Any]]:
+def parse_dims(texts: Sequence[str], inputs: Mapping[str, Any], option: str = "--dim") -> dict[str, Any]:
     """Parse ``--dim`` into the ``dynamic_shapes`` of :func:`opflops.count`, by input.
 
     Args:
-        texts: The values, ``NAME=INPUT:AXIS`` each, with the position or the name of an input.
+        texts: The values, ``NAME=INPUT:AXIS`` each, with the position or the name of an input, or an item of one.
         inputs: The inputs by name, in order.
         option: The option, for errors.
 
@@ -26,7 +26,8 @@ def parse_dims(texts: Sequence[str], inputs: Mapping[str, Any], option: str = "-
         TargetError: A value is malformed, the input does not exist or is not a tensor, or an axis has two names.
     """
     dims: dict[str, Any] = {}
-    specs: dict[str, dict[int, Any]] = {}
+    tensors = _tensors_by_name(inputs)
+    found: dict[str, dict[int, Any]] = {}
     for text in texts:
         name, _, target = text.partition("=")
         input_name, _, axis = target.rpartition(":")
@@ -36,19 +37,48 @@ def parse_dims(texts: Sequence[str], inputs: Mapping[str, Any], option: str = "-
             )
         if input_name.isdecimal() and int(input_name) < len(inputs):
             input_name = list(inputs)[int(input_name)]
-        if input_name not in inputs:
-            raise TargetError(f"{option} {text!r}: {unknown('input', input_name, inputs)}")
-        if not isinstance(inputs[input_name], Tensor):
-            raise TargetError(
-                f"{option} {text!r}: {input_name} is a {type(inputs[input_name]).__name__}, which has no axes."
-            )
-        sizes = inputs[input_name].dim()
+        if input_name not in tensors and input_name in inputs:
+            kind = type(inputs[input_name]).__name__
+            items = [each for each in tensors if each.startswith(f"{input_name}.")]
+            hint = f" Name an item of it: {', '.join(items)}." if items else ""
+            raise TargetError(f"{option} {text!r}: {input_name} is a {kind}, which has no axes.{hint}")
+        if input_name not in tensors:
+            raise TargetError(f"{option} {text!r}: {unknown('input', input_name, tensors)}")
+        sizes = tensors[input_name].dim()
         if not -sizes <= int(axis) < sizes:
             raise TargetError(f"{option} has axis {axis} of {input_name}, which has {sizes} dimensions.")
-        dim = specs.setdefault(input_name, {}).setdefault(int(axis), dims.setdefault(name, Dim(name)))
+        dim = found.setdefault(input_name, {}).setdefault(int(axis), dims.setdefault(name, Dim(name)))
         if dim is not dims[name]:
             raise TargetError(f"{option} {text!r}: axis {axis} of {input_name} is already named {dim.__name__}.")
-    return specs
+    specs = {name: _spec_of(name, value, found) for name, value in inputs.items()}
+    return {name: spec for name, spec in specs.items() if spec is not None}
+
+
+def _tensors_by_name(inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+    """List the tensors among inputs and their items, as ``ids``, ``batch.ids`` and ``images.0``."""
+    found: dict[str, Tensor] = {}
+    for name, value in inputs.items():
+        if isinstance(value, Tensor):
+            found[name] = value
+        else:
+            found |= _tensors_by_name({f"{name}.{key}": item for key, item in _items_of(value).items()})
+    return found
+
+
+def _items_of(value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {str(key): item for key, item in value.items()}
+    return {str(number): item for number, item in enumerate(value)} if isinstance(value, (list, tuple)) else {}
+
+
+def _spec_of(name: str, value: Any, found: Mapping[str, dict[int, Any]]) -> Any:
+    """Return the dimensions of a tensor by axis; of a dict or a list, those of its items; None if there are none."""
+    if isinstance(value, Tensor):
+        return found.get(name)
+    specs = [_spec_of(f"{name}.{key}", item, found) for key, item in _items_of(value).items()]
+    if not any(spec is not None for spec in specs):
+        return None
+    return specs if isinstance(value, (list, tuple)) else dict(zip(value, specs, strict=True))
 
 
 _WITH_MULTIPLE = 3

@@ -41,6 +41,7 @@ class RunOptions:
         memory: Whether to count what is kept in memory.
         allocator: How storages are rounded up, as for :class:`opflops.OpFlopMode`.
         largest: The values of ``--largest``; empty not to search for a size.
+        generate: How many tokens to generate after the prompt; None to count one call.
         available: The bytes to fit into; None without ``--fits``.
     """
 
@@ -62,6 +63,7 @@ class RunOptions:
     memory: bool = False
     allocator: str | None = None
     largest: Sequence[str] = ()
+    generate: int | None = None
     available: int | None = None
 
     @property

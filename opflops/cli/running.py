@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from opflops.cli import dimensions
 from opflops.cli.call_arguments import describe_arguments
+from opflops.cli.corrections import find_correction, trial_options
+from opflops.cli.eager_run import EagerRun
+from opflops.cli.generation import Generation, check_generates
 from opflops.cli.model_setup import PreparedModel, check_memory, prepare, prepare_without_storage
+from opflops.cli.uncalled_modules import find_uncalled, sentence_on_uncalled
 from opflops.cli.user_code import guard_user_code
-from opflops.counting.backward import find_differentiable, run_backward
 from opflops.counting.count import count
 from opflops.counting.largest_size import largest_size
-from opflops.counting.time_limit import limited_time
-from opflops.counting.timed_runs import MAX_SECONDS, TimedRuns, with_memory
+from opflops.dispatch.parameter_reads import noting_parameter_reads
 from opflops.errors import OpflopsError, TargetError, ValueNeededError
-from opflops.mode import OpFlopMode
 from opflops.records.dimensions import check_sizes
 from opflops.torch_internals.fake_tensors import lacks_kernel, lacks_storage
 from opflops.torch_internals.modules import name_of
 from opflops.wording import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
+    from opflops.cli.inputs import InputSpec
     from opflops.cli.run_options import RunOptions
     from opflops.cli.sources import Target
     from opflops.counting.size_counter import LargestSize
+    from opflops.dispatch.parameter_reads import ParameterReads
     from opflops.mode import Causal
     from opflops.profile.profile import Profile
 
@@ -42,6 +49,7 @@ class CountedTarget(NamedTuple):
         params: How many parameters the model has; None without a model.
         largest: The largest size that fits, at which the profile was counted; None if there was no search.
         is_counted: False if the profile was read from a file.
+        uncalled: The sentence on modules that never ran, which is among the remarks of the profile; "" if all did.
     """
 
     profile: Profile
@@ -49,6 +57,7 @@ class CountedTarget(NamedTuple):
     params: int | None = None
     largest: LargestSize | None = None
     is_counted: bool = True
+    uncalled: str = ""
 
     @property
     def summary(self) -> str:
@@ -57,7 +66,11 @@ class CountedTarget(NamedTuple):
         return printable(line)
 
 
-_BATCH_NORM_ERROR = "Expected more than 1 value per channel when training"
+class CallFailedError(TargetError):
+    """The call of a model failed, and not making it."""
+
+
+BATCH_NORM_ERROR = "Expected more than 1 value per channel when training"
 """How PyTorch's batch norm and instance norm refuse a batch of one value."""
 
 
@@ -72,8 +85,10 @@ def count_target(target: Target, options: RunOptions) -> CountedTarget:
     """
     try:
         return _count_target(target, options)
-    except TargetError as error:
-        if _BATCH_NORM_ERROR not in str(error.__cause__):
+    except CallFailedError as error:
+        if BATCH_NORM_ERROR not in str(error.__cause__):
+            if isinstance(error.__cause__, Exception) and (suggestion := _suggest_inputs(target, options)):
+                raise TargetError(f"{error} It runs with {suggestion}.") from error.__cause__
             raise
         batch = 2 * target.batch
         if options.input_specs or options.batch is not None:
@@ -84,17 +99,47 @@ def count_target(target: Target, options: RunOptions) -> CountedTarget:
         options.note(
             f"counted with --batch {batch}, since batch norm in training needs more than one value per channel."
         )
-        return _count_target(target, replace(options, batch=batch))
+        return _count_target(target, dataclasses.replace(options, batch=batch))
+
+
+def _suggest_inputs(target: Target, options: RunOptions) -> str:
+    """Write the inputs that the model takes in place of those that were given; "" if none are found."""
+    # Of several ranks, others may wait for this one.
+    is_alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
+    if not options.input_specs or options.generate or not is_alone:
+        return ""
+
+    def runs(specs: Sequence[InputSpec]) -> bool:
+        try:
+            _count_target(target, trial_options(options, specs))
+        except OpflopsError:
+            return False
+        return True
+
+    model = prepare_without_storage(target, trial_options(options, options.input_specs)).model
+    return find_correction(model, options.input_specs, runs)
 
 
 def _count_target(target: Target, options: RunOptions) -> CountedTarget:
+    with noting_parameter_reads() as reads:
+        prepared, profile, largest = _prepare_and_count(target, options, reads)
+    sentence = sentence_on_uncalled(find_uncalled(prepared.model, profile, reads))
+    if sentence:
+        profile = dataclasses.replace(profile, remarks=(*profile.remarks, sentence))
+    return _counted_target(target, options, prepared, profile, largest)._replace(uncalled=sentence)
+
+
+def _prepare_and_count(
+    target: Target, options: RunOptions, reads: ParameterReads
+) -> tuple[PreparedModel, Profile, LargestSize | None]:
     device = options.device if options.device not in (None, "meta") else "cpu" if options.timing else None
     if device is not None:
         prepared = prepare(target, options, device)
+        _initialize(prepared)
         with options.progress.stage(f"running {target.name} on {device}"):
-            profile = _run_eager(prepared, options)
-        return _counted_target(target, options, prepared, profile)
+            return prepared, _run_eager(prepared, options, reads), None
     prepared = prepare_without_storage(target, options)
+    _initialize(prepared)
     largest = None
     try:
         with options.progress.stage(f"counting {target.name}"):
@@ -111,8 +156,16 @@ def _count_target(target: Target, options: RunOptions) -> CountedTarget:
         prepared = prepare(target, options, "cpu")
         options.note(f"the model {reason}, so it runs on zeros.")
         with options.progress.stage(f"running {target.name} on the CPU"):
-            profile = _run_eager(prepared, options)
-    return _counted_target(target, options, prepared, profile, largest)
+            profile = _run_eager(prepared, options, reads)
+    return prepared, profile, largest
+
+
+def _initialize(prepared: PreparedModel) -> None:
+    """Call a model once that learns the sizes of its parameters from its first input, before anything is counted."""
+    model, arguments, _ = prepared
+    if isinstance(model, nn.Module) and any(map(is_lazy, (*model.parameters(), *model.buffers()))):
+        with _guard_call(prepared), torch.no_grad():
+            model(*arguments.args, **arguments.kwargs)
 
 
 def _reason_to_run_eagerly(error: OpflopsError) -> str:
@@ -131,6 +184,16 @@ def _suggest_running_eagerly(error: OpflopsError, options: RunOptions) -> Target
 
 def _count_without_storage(prepared: PreparedModel, options: RunOptions) -> Profile:
     model, arguments, _ = prepared
+    if options.generate:
+        started = monotonic()
+
+        def count_call(function: Callable[..., Any], kwargs: dict[str, Any]) -> Profile:
+            limit = options.time_limit
+            # Of several calls, each has the time that the others left.
+            left = None if limit is None else max(round(limit - (monotonic() - started), 1), 0.1)
+            return count(function, causal=options.causal, device="cpu", time_limit=left, kwargs=kwargs)
+
+        return _generate(prepared, options, count_call)
     dynamic_shapes = None
     if options.dims:
         specs = dimensions.parse_dims(options.dims, arguments.by_name(model))
@@ -189,59 +252,35 @@ def _at(profile: Profile, sizes: dict[str, int] | None) -> Profile:
     return profile.at(**sizes) if sizes else profile
 
 
-def _run_eager(prepared: PreparedModel, options: RunOptions) -> Profile:
-    """Run the call and count it. With an optimizer, run it once before, for one-time setup; with timing, many times."""
+def _generate(
+    prepared: PreparedModel, options: RunOptions, run: Callable[[Callable[..., Any], dict[str, Any]], Profile]
+) -> Profile:
+    """Count a prompt and the tokens after it.
+
+    Raises:
+        TargetError: The model does not generate tokens, or fails to.
+    """
+    assert options.generate is not None  # noqa: S101 - the callers looked
+    named = prepared.arguments.by_name(prepared.model)
+    check_generates(prepared.model, named)
+    with _guard_call(prepared, ".generate"):
+        return Generation(prepared.model, named, options.generate, run).count()
+
+
+def _run_eager(prepared: PreparedModel, options: RunOptions, reads: ParameterReads) -> Profile:
     if options.dims:
         raise TargetError("--dim makes formulas without running, so it cannot be used with --device or --timing.")
-    model, arguments, _ = prepared
-    following = OpFlopMode(causal=options.causal, memory=options.memory, allocator=options.allocator)
-    following.record_execution()
-    # To follow what happens takes time, so a step is timed in other runs.
-    mode = OpFlopMode(causal=options.causal, timing=True) if options.timing else following
     with _guard_call(prepared):
-        optimizer = None if options.optimizer is None else options.optimizer(_trainable_parameters(model))
-
-        def step() -> None:
-            outputs = model(*arguments.args, **arguments.kwargs)
-            if options.needs_gradients:
-                run_backward(find_differentiable(outputs))
-            # As in count, and in a training loop that has no use for them.
-            del outputs
-            if optimizer is not None:
-                optimizer.step()
-
-        def forget_gradients() -> None:
-            for parameter in _trainable_parameters(model):
-                parameter.grad = None
-
-        limit = limited_time(options.time_limit, type(model).__name__, lambda: mode)
-        if options.timing:
-            profile = _run_repeatedly(TimedRuns(step, mode, forget_gradients), limit, options)
-            return with_memory(profile, step, following, forget_gradients) if options.memory else profile
-        if optimizer is not None:
-            step()
-            forget_gradients()
-        with limit, mode:
-            step()
-    return mode.profile
+        run = EagerRun(prepared, options, reads)
+        if options.generate:
+            return _generate(prepared, options, run.count_function)
+        return run.count()
 
 
-def _run_repeatedly(runs: TimedRuns, limit: AbstractContextManager[None], options: RunOptions) -> Profile:
-    """Warm up, and time runs until they are steady; the mode of a time limit would be in the times of the runs."""
-    with limit:
-        runs.warm_up()
-    max_seconds = MAX_SECONDS if options.time_limit is None else min(MAX_SECONDS, options.time_limit)
-    return runs.measure(max_seconds=max_seconds)
-
-
-def _trainable_parameters(model: Any) -> list[nn.Parameter]:
-    return [each for each in model.parameters() if each.requires_grad] if isinstance(model, nn.Module) else []
-
-
-def _guard_call(prepared: PreparedModel) -> AbstractContextManager[None]:
-    name = name_of(prepared.model)
+def _guard_call(prepared: PreparedModel, method: str = "") -> AbstractContextManager[None]:
+    name = f"{name_of(prepared.model)}{method}"
     inputs = describe_arguments(prepared.model, prepared.arguments)
-    return guard_user_code(f"{name} fails on {inputs or 'no input (--input gives some)'}")
+    return guard_user_code(f"{name} fails on {inputs or 'no input (--input gives some)'}", CallFailedError)
 
 
 def _counted_target(
@@ -262,6 +301,9 @@ def _counted_target(
         "gradients": gradients if options.optimizer is None else f"backward and {options.optimizer_name}",
         "causal masks": "causal masks exact" if options.causal == "exact" else "",
         "device": device,
+        "generate": f"generate {options.generate} token{'' if options.generate == 1 else 's'}"
+        if options.generate
+        else "",
         "inputs": inputs and f"{inputs} ({arguments.origin})" if arguments.origin else inputs,
         "sizes": ", ".join(f"{name}={size}" for name, size in (options.at or {}).items()),
     }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import linecache
 import os
 import sys
 import warnings
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opflops.errors import ModelError, OpflopsError, TargetError, UnpricedOpWarning
@@ -15,15 +17,16 @@ from opflops.wording import format_error, printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MAX_QUOTED = 200
+_MAX_QUOTED, _MAX_CODE = 200, 80
 
 
 @contextmanager
-def guard_user_code(failing: str) -> Iterator[None]:
+def guard_user_code(failing: str, error_class: type[TargetError] = TargetError) -> Iterator[None]:
     """Run the user's code with stdout redirected to stderr, and an empty stdin.
 
     Args:
         failing: The beginning of the error message, such as ``"mymodels:Net fails"``.
+        error_class: What to raise.
 
     Raises:
         TargetError: The code raised an error, or exited. Errors of opflops are raised unchanged.
@@ -34,12 +37,28 @@ def guard_user_code(failing: str) -> Iterator[None]:
     except ModelError as error:
         cause = error.__cause__ or error
         place = f"{error.place}, " if error.place else ""
-        raise TargetError(f"{place}{failing}: {format_error(cause)}.") from cause
+        raise error_class(f"{place}{failing}: {format_error(cause)}.") from cause
     except OpflopsError:
         raise
     except (Exception, SystemExit) as error:
         notes = "".join(f" {printable(note.removeprefix('opflops: '))}" for note in getattr(error, "__notes__", ()))
-        raise TargetError(f"{failing}: {_explain(error)}.{notes}") from error
+        place = _place_of(error)
+        start = (
+            f"{place}{failing[:1].lower()}{failing[1:]}" if place and failing.startswith("The ") else place + failing
+        )
+        raise error_class(f"{start}: {_explain(error)}.{notes}") from error
+
+
+def _place_of(error: BaseException) -> str:
+    """Write where the user's code raised an error, as the beginning of a sentence; "" if it did not."""
+    from opflops.counting.source_locations import user_line  # noqa: PLC0415 - imports PyTorch
+
+    found = user_line(error)
+    if found is None:
+        return ""
+    file, number = found
+    code = linecache.getline(file, number).strip()[:_MAX_CODE]
+    return printable(f"At {Path(file).name}:{number}{f' ({code})' if code else ''}, ")
 
 
 def _explain(error: BaseException) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,16 +15,16 @@ from opflops.errors import OpflopsError
 from opflops.torch_internals.fake_tensors import has_values
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 
 def find_differentiable(outputs: Any) -> list[Tensor]:
-    """List the output tensors that require gradients.
+    """List the output tensors that require gradients, also in dicts, dataclasses and other objects that hold them.
 
     Raises:
         OpflopsError: No output tensor does.
     """
-    tensors = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
+    tensors = list(_tensors_in(outputs, set()))
     differentiable = [tensor for tensor in tensors if tensor.requires_grad]
     if not differentiable:
         raise OpflopsError(
@@ -29,6 +32,31 @@ def find_differentiable(outputs: Any) -> list[Tensor]:
             f"The model returned {len(tensors)} tensor{'' if len(tensors) == 1 else 's'}."
         )
     return differentiable
+
+
+def _tensors_in(value: Any, seen: set[int]) -> Iterator[Tensor]:
+    """List the tensors in a value; ``seen`` has the identities of the objects that were looked into."""
+    for leaf in tree_leaves(value):
+        if isinstance(leaf, Tensor):
+            yield leaf
+        elif id(leaf) not in seen:
+            seen.add(id(leaf))
+            # Subclasses of containers are leaves, unless PyTorch was told of them.
+            for part in _parts_of(leaf):
+                yield from _tensors_in(part, seen)
+
+
+def _parts_of(value: Any) -> Iterable[Any]:
+    """Return what an object holds; nothing of a module, a class or a function, which are no outputs."""
+    if isinstance(value, Mapping):
+        return value.values()
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return value
+    if is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, each.name, None) for each in fields(value)]
+    if callable(value) or isinstance(value, ModuleType):
+        return ()
+    return list(getattr(value, "__dict__", {}).values())
 
 
 def run_backward(outputs: list[Tensor]) -> None:

@@ -30,6 +30,7 @@ from opflops.counting.optimizer_step import (
 )
 from opflops.counting.source_locations import location_of
 from opflops.counting.time_limit import check_time_limits
+from opflops.dispatch.parameter_reads import current_parameter_reads
 from opflops.errors import OpflopsError, ValueNeededError, causes_of, raised_by_signal_handler
 from opflops.mode import OpFlopMode
 from opflops.pricing.op_pricing import op_name
@@ -146,10 +147,11 @@ class FakeCall:
             )
         return real or (devices and [wanted])
 
-    def make_mode(self) -> OpFlopMode:
-        """Make the mode that counts."""
+    def make_mode(self, *, is_comparison: bool = False) -> OpFlopMode:
+        """Make the mode that counts; one that only compares costs does not record the order of execution."""
         mode = OpFlopMode(causal=self.causal, memory=self.memory, allocator=self.allocator)
-        mode.record_execution()
+        if not is_comparison:
+            mode.record_execution()
         return mode
 
     def count(self, copy_memo: Callable[[], dict[int, Tensor]] | None = None) -> Profile:
@@ -177,13 +179,14 @@ class FakeCall:
             try:
                 copies = StateCopier(replaced, MetaTensorCopier()).copy(self.originals)
                 with MetaCacheMode():
-                    return self.run(self.make_mode(), nullcontext(copies), {id(each) for each in replaced.values()})
+                    mode = self.make_mode(is_comparison=copy_memo is not None)
+                    return self.run(mode, nullcontext(copies), {id(each) for each in replaced.values()})
             except Exception as error:
                 # A library may have put an exception of its own in place of PyTorch's.
                 if copy_memo is not None or isinstance(error, OpflopsError) or raised_by_signal_handler(error):
                     raise
                 self.devices = [CPU]
-        mode = self.make_mode()
+        mode = self.make_mode(is_comparison=copy_memo is not None)
         with self.translated_errors(mode):
             # At other sizes a mask has other values, so a formula for all sizes may not read any.
             needed: list[Any] = []
@@ -298,6 +301,9 @@ class FakeCall:
             copying as (model, captured, optimizer_attributes, inputs, kwargs),
             mode.expect(self._models_among(model, captured, inputs, kwargs)),
         ):
+            if (reads := current_parameter_reads()) is not None:
+                reads.expect(self._models_among(model, captured, inputs, kwargs))
+                mode.note_parameter_reads(reads)
             if mode.memory_tracker is not None:
                 mode.memory_tracker.source_lines.end_at(FakeCall.run.__code__)
                 if self._is_on_meta:

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from opflops.attribution.module_context import ModuleContext
     from opflops.attribution.root_modules import RootModules
+    from opflops.dispatch.parameter_reads import ParameterReads
     from opflops.memory.tracker import MemoryTracker
     from opflops.pricing.accumulators import AccumulatorKey
     from opflops.pricing.price_cache import PriceCache
@@ -89,6 +90,7 @@ class RecordingMode(HasModuleStack, CapturesWork, FirstCalls, DispatchMode):
         self.memory_tracker = self.counts_here = self.clock = self.call_log = None
         # What prices calls in a trace with symbols; None for the formulas themselves.
         self.symbolic_prices: SymbolicPrices | None = None
+        self.parameter_reads: ParameterReads | None = None
         self._start_afresh(roots)
         prices.subscribe(self)
 
@@ -236,10 +238,15 @@ class RecordingMode(HasModuleStack, CapturesWork, FirstCalls, DispatchMode):
         self.counts_here = counts_here
         self._choose_dispatch()
 
+    def note_parameter_reads(self, reads: ParameterReads) -> None:
+        """Note which parameters operators are given, too. For internal use."""
+        self.parameter_reads = reads
+        self._choose_dispatch()
+
     def _choose_dispatch(self) -> None:
-        if self.counts_here is not None:
-            # Only modes that share a thread ask for each operator.
-            self.__torch_dispatch__ = MethodType(_dispatch_where_counted, self)  # type: ignore[method-assign]
+        if self.counts_here is not None or self.parameter_reads is not None:
+            # Few modes do: those that share a thread, and those that look for parameters.
+            self.__torch_dispatch__ = MethodType(_dispatch_with_checks, self)  # type: ignore[method-assign]
         elif "__torch_dispatch__" in self.__dict__:
             del self.__dict__["__torch_dispatch__"]
         if self.execution_recorder is not None:
@@ -380,10 +387,12 @@ class RecordingMode(HasModuleStack, CapturesWork, FirstCalls, DispatchMode):
             )
 
 
-def _dispatch_where_counted(
+def _dispatch_with_checks(
     mode: RecordingMode, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
 ) -> Any:
-    """Run an operator, and record its cost if the mode counts it."""
+    """Run an operator, and record its cost and the parameters that it reads if the mode counts it."""
     if mode.counts_here is None or mode.counts_here():
+        if mode.parameter_reads is not None:
+            mode.parameter_reads.add(args, kwargs or {})
         return RecordingMode.__torch_dispatch__(mode, func, types, args, kwargs)
     return func(*args, **(kwargs or {}))

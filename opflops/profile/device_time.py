@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 MFU, HFU = "MFU", "HFU"
 PHASES = {MFU: ("forward", "backward"), HFU: ("forward", "backward", "recompute")}
-"""The phases whose multiply-accumulates count."""
+"""The phases whose multiply-accumulates count, beside those of generation."""
+
+_GENERATION = ("prefill", "decode")
 
 _LEFT_OUT = {
     "recompute": "{} of matmuls that ran again in backward do not count here, but in hfu().",
@@ -69,7 +71,7 @@ def utilization(
         taken, measured = _require_time(caller, kind, rows, timing)
     else:
         taken, measured = _check_seconds(caller, seconds), ""
-    counted = [row for row in rows if row.phase in PHASES[kind]]
+    counted = [row for row in rows if row.phase in (*PHASES[kind], *_GENERATION)]
     parts, unknown = _peak_times(counted, found, tf32=tf32)
     missing = [*_unpriced_notes(counted), *_unknown_notes(unknown, found), *missing_work(remarks)]
     notes = [

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     Test = Callable[[Any], bool]
 
-PHASES = ("forward", "backward", "recompute", "optimizer")
+PHASES = ("forward", "backward", "recompute", "optimizer", "prefill", "decode")
 _DTYPES = {
     name: str(dtype).removeprefix("torch.") for name, dtype in vars(torch).items() if isinstance(dtype, torch.dtype)
 }

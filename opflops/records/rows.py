@@ -28,7 +28,8 @@ class Row:
         module: The module's path (``"ResNet.layer1.0.conv1"``), or "" for work outside any module.
         module_type: The module's class name, or "".
         op: Namespace and packet of the operator, such as ``"aten.mm"``.
-        phase: ``"forward"``, ``"backward"``, ``"recompute"`` or ``"optimizer"``.
+        phase: ``"forward"``, ``"backward"``, ``"recompute"`` or ``"optimizer"``; of ``--generate``, ``"prefill"`` or
+            ``"decode"``.
         dtype: The dtype that the arithmetic ran in, such as ``"float32"``.
         calls: How many times the operator ran; 0 for a module's part of a call that counts for another one, as of a
             reduction of the gradients of several modules.

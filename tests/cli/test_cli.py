@@ -177,7 +177,7 @@ def test_debug_shows_where_an_error_came_from(run):
     assert code == 2
     assert "Traceback" in err
     assert 'raise OSError("no weights' in err
-    assert err.splitlines()[-1].startswith("opflops: mymodels:Broken fails to make its model")
+    assert "), mymodels:Broken fails to make its model" in err.splitlines()[-1]
 
 
 def test_a_fault_of_opflops_has_an_exit_code_of_its_own(run, monkeypatch):

@@ -56,18 +56,41 @@ def _target_of_factory(factory: Callable[..., Any], text: str, request: ModelReq
     if problem and not is_class and request.has_inputs:
         return _target_of_function(factory, text, arguments)
     if problem:
+        needed = " ".join(f"--arg {name}=…" for name in _missing(factory, arguments))
+        tensors = "" if is_class else " If it is a function of tensors, give these by --input."
         raise TargetError(
-            f"{text} needs arguments ({problem}). Give them with --arg NAME=VALUE, or name an instance, or a "
-            "function that makes the model without arguments."
+            f"{text} needs arguments ({problem}). Give them with {needed or '--arg NAME=VALUE'}, or name an instance, "
+            f"or a function that makes the model without arguments.{tensors}"
         )
 
     def make() -> Any:
         made = factory(**arguments)
         if isinstance(made, nn.Module):
             return made
-        raise TargetError(f"{text} must return a torch.nn.Module, not {type(made).__name__}.")
+        held = made.values() if isinstance(made, dict) else made if isinstance(made, (tuple, list)) else ()
+        hint = " Name a function that returns the model in it alone." if any(map(_is_model, held)) else ""
+        hint = " Does it end without return?" if made is None else hint
+        raise TargetError(f"{text} must return a torch.nn.Module, not {type(made).__name__}.{hint}")
 
     return Target(text, make)
+
+
+def _is_model(value: object) -> bool:
+    return isinstance(value, nn.Module)
+
+
+def _missing(factory: Callable[..., Any], arguments: dict[str, Any]) -> list[str]:
+    """List the parameters without a default that no argument is given for."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (ValueError, TypeError):
+        return []
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [
+        each.name
+        for each in parameters
+        if each.default is each.empty and each.kind not in variable and each.name not in arguments
+    ]
 
 
 def _target_of_function(function: Callable[..., Any], text: str, arguments: dict[str, Any]) -> Target:
@@ -144,11 +167,23 @@ def _import_file(name: str) -> ModuleType:
     try:
         with guard_user_code(f"The file {name!r} fails to run"):
             spec.loader.exec_module(module)
-    except TargetError:
+    except TargetError as error:
         if is_new:
             sys.modules.pop(path.stem, None)
+        if hint := _hint_on_script(error.__cause__, name):
+            raise TargetError(f"{error} {hint}") from error.__cause__
         raise
     return module
+
+
+def _hint_on_script(cause: BaseException | None, name: str) -> str:
+    """Say how to name or write a file that cannot be imported alone; "" if that is not what is wrong."""
+    if isinstance(cause, SystemExit):
+        return "To import only its classes, put what a script does below if __name__ == '__main__'."
+    if isinstance(cause, ImportError) and "relative import" in str(cause):
+        module = ".".join(Path(name).with_suffix("").parts)
+        return f"Name it as a part of its package: {module}:NAME, from the folder that holds the package."
+    return ""
 
 
 def _prepend_to_path(folder: str) -> None:

@@ -13,7 +13,8 @@ A profile is one JSON object:
   - ``module``: the module's path, such as ``"ResNet.layer1.0.conv1"``, beginning with the root's class name; ``""`` for
     work outside any module. ``module_type``: its class name, or ``""``.
   - ``op``: namespace and packet of the operator, such as ``"aten.mm"``.
-  - ``phase``: ``"forward"``, ``"backward"``, ``"recompute"`` or ``"optimizer"``.
+  - ``phase``: ``"forward"``, ``"backward"``, ``"recompute"`` or ``"optimizer"``; of ``--generate``, ``"prefill"`` or
+    ``"decode"``.
   - ``dtype``: the dtype of the arithmetic, such as ``"float32"``. Totals include the dtypes that begin with ``float``,
     ``bfloat`` or ``complex``.
   - ``calls``: how many times it ran, a whole number.

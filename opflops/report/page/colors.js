@@ -1,7 +1,7 @@
 // Colors of module types (by work), of phases (by name), and of the page's theme in the form that plotly needs.
 
 const PALETTE = ["#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#a463f2", "#3ca951", "#ff8ab7", "#9c6b4e", "#38b2d8"];
-const PHASES = { forward: "#4c78dd", backward: "#f0a030", recompute: "#a463f2", optimizer: "#3ca951" };
+const PHASES = { forward: "#4c78dd", backward: "#f0a030", recompute: "#a463f2", optimizer: "#3ca951", prefill: "#38b2d8", decode: "#ff725c" };
 const CONTAINER_GRAY = 0.72; // how gray a module is that only contains others
 const OTHER_PHASE = "#9498a0";
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 # The palette of Okabe and Ito.
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 RED, SKY, YELLOW, GREY = "#D55E00", "#56B4E9", "#F0E442", "#7F7F7F"
-PHASE_COLORS = {"forward": BLUE, "backward": ORANGE, "recompute": GREEN, "optimizer": PURPLE}
+PHASE_COLORS = {
+    "forward": BLUE, "backward": ORANGE, "recompute": GREEN, "optimizer": PURPLE, "prefill": SKY, "decode": RED
+}  # fmt: skip
 
 LINE_SPACING = 1.25
 """The height of a line of text, in units of its size."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Sizes = Mapping[str, int]
 
-PHASES = ("forward", "backward", "recompute", "optimizer")
+PHASES = ("forward", "backward", "recompute", "optimizer", "prefill", "decode")
 SHARE, BAR, PER_CALL = "%", "bar", "s/call"
 _ALL_PHASES = "phases"
 _COSTS = ("macs", "ops", "flops", "transcendentals", "bytes", "bytes_read", "bytes_written", "sent")

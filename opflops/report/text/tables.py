@@ -123,7 +123,8 @@ def table(
             ``"sent"`` (bytes that collectives put on the wire), ``"intensity"`` (flops per byte), ``"seconds"``,
             their ``"spread"`` over repeated runs, ``"s/call"`` for the average over the calls of an
             operator, ``"flop/s"``, ``"%"`` of the flops, ``"bar"`` to draw that; ``"forward"``, ``"backward"``,
-            ``"recompute"`` and ``"optimizer"`` for the flops of a phase, ``"phases"`` for all phases in the rows;
+            ``"recompute"``, ``"optimizer"``, ``"prefill"`` and ``"decode"`` for the flops of a phase, ``"phases"`` for
+            all phases in the rows;
             ``"activations"`` for the elements that multiply-accumulates made. In the module tree also ``"params"`` and
             ``"trainable"`` for the parameters of a module and all below it, ``"input"`` and ``"output"`` for the shapes
             of its calls; with ``memory``, ``"saved"`` for the bytes that the module and all below it keep for the

@@ -1,0 +1,94 @@
+"""What a model would take in place of inputs that it failed on; it is tried, so that what an error suggests works."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from opflops.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from opflops.cli.inputs import InputSpec
+    from opflops.cli.run_options import RunOptions
+
+_MAX_TRIED, _MAX_SECONDS = 6, 10.0
+_IMAGE_DIMS = 3
+
+
+def trial_options(options: RunOptions, specs: Sequence[InputSpec]) -> RunOptions:
+    """Return options to see whether the forward runs on other inputs, without storage and in silence."""
+    return replace(
+        options,
+        note=_ignore,
+        progress=Progress(shown=False),
+        input_specs=specs,
+        dims=(),
+        at=None,
+        largest=(),
+        available=None,
+        device="meta",
+        timing=False,
+        backward=False,
+        optimizer=None,
+        memory=False,
+        allocator=None,
+        time_limit=_MAX_SECONDS,
+    )
+
+
+def _ignore(_: str) -> None:
+    """Show no note."""
+
+
+def find_correction(model: Any, specs: Sequence[InputSpec], runs: Callable[[Sequence[InputSpec]], bool]) -> str:
+    """Write the inputs on which a model runs that are most like those that it failed on; "" if none is found.
+
+    Args:
+        model: The model.
+        specs: The inputs that it failed on.
+        runs: Tells whether it runs on others.
+    """
+    for each in islice(_candidates(model, list(specs)), _MAX_TRIED):
+        if runs(each):
+            return " ".join(f"--input {spec.text}" for spec in each)
+    return ""
+
+
+def _candidates(model: Any, specs: list[InputSpec]) -> Iterator[list[InputSpec]]:
+    """Change integers for floats, then the shape of the first input: a batch, channels first, a layer's features."""
+    floats = [at for at, spec in enumerate(specs) if spec.dtype is None or spec.dtype.is_floating_point]
+    for at in floats:
+        yield _with(specs, at, specs[at]._replace(dtype=torch.int64))
+    if len(floats) > 1:
+        yield [spec._replace(dtype=torch.int64) if at in floats else spec for at, spec in enumerate(specs)]
+    first = specs[0]
+    shapes = [(1, *first.shape)]
+    if len(first.shape) >= _IMAGE_DIMS:
+        *sizes, channels = first.shape
+        shapes += [(1, channels, *sizes), (sizes[0], channels, *sizes[1:])]
+    shapes += _shapes_of_layers(model, first.shape)
+    for shape in dict.fromkeys(shapes):
+        if shape != first.shape:
+            yield _with(specs, 0, first._replace(shape=shape))
+
+
+def _shapes_of_layers(model: Any, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return a shape with the channels or features that the first layer takes."""
+    for layer in model.modules() if isinstance(model, nn.Module) else ():
+        if isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+            spatial = layer.weight.dim() - 2
+            return [(*shape[: -spatial - 1], layer.in_channels, *shape[-spatial:])] if len(shape) > spatial else []
+        if isinstance(layer, (nn.Linear, nn.RNNBase)):
+            features = layer.input_size if isinstance(layer, nn.RNNBase) else layer.in_features
+            return [(*shape[:-1], features)]
+    return []
+
+
+def _with(specs: list[InputSpec], at: int, spec: InputSpec) -> list[InputSpec]:
+    return [*specs[:at], spec, *specs[at + 1 :]]
