@@ -44,8 +44,9 @@ def check_output(expected, printed):
     )
 
 
-def test_every_block_runs_and_shows_what_it_says(monkeypatch):
+def test_every_block_runs_and_shows_what_it_says(monkeypatch, tmp_path):
     """Blocks with prompts are doctests, others run and print the text below; what one defines the later ones use."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     session = {"__name__": "__main__"}
     shown = 0

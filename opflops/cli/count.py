@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from opflops.distributed.joint_run import JointRun
 
 _EXIT_EXCEEDED = 1
+_NEXT = (
+    "opflops: This is the built-in example. Your own model: opflops FILE.py:CLASS --input 1,3,224,224. "
+    "All options: opflops --help"
+)
 _MODEL_OPTIONS = ("arg", "input", "batch", "dim", "device", "dtype", "train", "eval", "backward", "optimizer", "causal",
               "time_limit", "timing", "memory", "allocator", "largest")  # fmt: skip
 
@@ -49,6 +53,9 @@ def _report(counted: dict[str, CountedTarget], rendering: Rendering, arguments: 
             times = timing_notes(each.profile.rows, each.profile.timing, len(each.profile.ranks))
             for sentence in (*fits.sentences(each, rendering.capacity), *times):
                 print(f"opflops: {printable(sentence)}", file=sys.stderr)
+    is_first_try = not (arguments.targets or arguments.format or arguments.quiet) and arguments.output in (None, "-")
+    if is_first_try and rendering.is_overview:
+        print(_NEXT, file=sys.stderr)
     return _report_unpriced(counted) if arguments.strict else 0
 
 
