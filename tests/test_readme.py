@@ -93,13 +93,15 @@ def run(block, folder):
             check_output(expected, ran.stdout)
 
 
-def test_commands_print_what_they_say(tmp_path):
-    """In one folder, in which files stay from one to the next."""
-    ran = 0
-    for _, _, block in blocks("console"):
-        run(block, tmp_path)
-        ran += 1
-    assert ran > 1
+@pytest.mark.parametrize("block", [pytest.param(block, id=f"line {line}") for line, _, block in blocks("console")])
+def test_commands_print_what_they_say(tmp_path, block):
+    """Those of a block run in one folder, in which files stay from one to the next."""
+    run(block, tmp_path)
+
+
+def test_several_blocks_are_of_commands():
+    """What finds the blocks, finds those that are there."""
+    assert len(list(blocks("console"))) + len(list(blocks("console", "needs"))) == TEXT.count("```console") > 1
 
 
 @pytest.mark.external
