@@ -5,7 +5,10 @@ import sys
 from importlib import metadata
 
 import pytest
+import torch
+from torch import nn
 
+from opflops import OpFlopMode, ProfileError, count
 from opflops.cli import main
 from opflops.cli.count import _NEXT
 from opflops.cli.targets import EXAMPLE
@@ -41,6 +44,26 @@ def test_a_page_that_cannot_be_written_is_an_error_before_the_count(monkeypatch,
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
     assert main(["no_such_file.py:Net", "-o", str(tmp_path / "page.html")]) == 2
     assert "pip install 'opflops[html]'" in capsys.readouterr().err
+
+
+def test_a_mode_at_a_prompt_says_how_to_see_its_counts():
+    """Before, in and after its block, and not its address."""
+    m = OpFlopMode()
+    texts = [repr(m)]
+    with m:
+        texts.append(repr(m))
+    texts.append(repr(m))
+    assert set(texts) == {"<OpFlopMode: print it to see what it has counted>"}
+
+
+def test_a_module_by_its_name_in_the_model_is_met_with_its_path():
+    """A profile's paths begin with the class of the model, unlike those of named_modules()."""
+    model = nn.Sequential()
+    for place in range(30):
+        model.append(nn.ReLU() if place else nn.Linear(4, 4))
+    model.add_module("fc", nn.Linear(4, 4))
+    with pytest.raises(ProfileError, match=r"There is no module 'fc'; did you mean Sequential\.fc\?"):
+        count(model, torch.ones(1, 4)).where(module="fc")
 
 
 def test_other_warnings_and_filters_stay():

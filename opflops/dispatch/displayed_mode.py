@@ -1,4 +1,4 @@
-"""How a mode shows itself in a notebook: as its profile does, at any time, also while it counts."""
+"""How a mode shows itself: in a notebook as its profile does, at any time, also while it counts."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 class DisplayedMode(Displayed):
     """Add the display to a mode, the subclass that has a profile."""
+
+    def __repr__(self) -> str:
+        """Say what to do with it, without reading its counts: debuggers and tracebacks ask for this at any time."""
+        return f"<{type(self).__name__}: print it to see what it has counted>"
 
     def _snapshot(self) -> Profile:
         raise NotImplementedError
