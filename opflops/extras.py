@@ -51,10 +51,11 @@ def how_to_install(extra: str, package: str = "") -> str:
     if package in ("transformers", "huggingface_hub"):
         return "Install it: pip install transformers huggingface_hub"
     torch = _installed_version("torch")
-    keep = f" torch=={torch}" if torch else ""
-    if build := _BUILD.search(torch):
-        keep += f" --extra-index-url {_PYTORCH_INDEX}{build[1]}"
-    return f"Install without replacing PyTorch: pip install 'opflops[models]'{keep}"
+    if not torch:
+        return "Install it: pip install 'opflops[models]'"
+    build = _BUILD.search(torch)
+    index = f" --extra-index-url {_PYTORCH_INDEX}{build[1]}" if build else ""
+    return f"Install without replacing PyTorch: pip install 'opflops[models]' torch=={torch}{index}"
 
 
 def _installed_version(package: str) -> str:

@@ -86,7 +86,6 @@ def test_other_warnings_and_filters_stay():
         ("2.13.0+cpu", " torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cpu"),
         ("2.14.1+cu130", " torch==2.14.1+cu130 --extra-index-url https://download.pytorch.org/whl/cu130"),
         ("2.14.0a0+git1234", " torch==2.14.0a0+git1234"),
-        (None, ""),
     ],
 )
 def test_the_line_for_models_keeps_the_installed_pytorch(monkeypatch, installed, end):
@@ -94,8 +93,6 @@ def test_the_line_for_models_keeps_the_installed_pytorch(monkeypatch, installed,
 
     def version(name):
         assert name == "torch"
-        if installed is None:
-            raise metadata.PackageNotFoundError(name)
         return installed
 
     monkeypatch.setattr(metadata, "version", version)
@@ -103,6 +100,16 @@ def test_the_line_for_models_keeps_the_installed_pytorch(monkeypatch, installed,
     assert how_to_install("models", "timm") == f"Install without replacing PyTorch: {command}"
     assert how_to_install("models", "transformers") == "Install it: pip install transformers huggingface_hub"
     assert how_to_install("html") == "Install it: pip install 'opflops[html]'"
+
+
+def test_a_pytorch_that_pip_does_not_know_is_not_promised_to_stay(monkeypatch):
+    """As one that was built in place: no line would keep it."""
+
+    def version(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert how_to_install("models", "timm") == "Install it: pip install 'opflops[models]'"
 
 
 def test_a_torchvision_of_another_pytorch_is_to_be_removed_first(monkeypatch, tmp_path):
