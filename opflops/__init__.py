@@ -1,5 +1,15 @@
 """Exact FLOP counts of PyTorch programs, per module and per operator, forward and backward.
 
+- :class:`OpFlopMode` counts what runs in a ``with`` block, and :func:`count` a call of a model without running it. Both
+  have a :class:`Profile`, which answers questions and writes reports.
+- :func:`annotate` prints a model with its costs, :func:`time_step` times a step, :func:`largest_size` finds what fits
+  into memory, and :func:`plan` counts what the ranks of a cluster would do.
+- :func:`formula` adds an operator of your own, and :func:`coverage` tells which rule an operator has.
+- ``opflops.compat`` has drop-ins for other counters, ``opflops.integrations`` meters of training loops, and
+  ``help("opflops.formulas")`` says what counts as how many FLOPs.
+
+``python -m opflops --help`` shows the command line.
+
 Each public name is imported at its first use, so that a test runner that loads the plugin, or the command line's help,
 does not import PyTorch.
 """

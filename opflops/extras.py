@@ -12,11 +12,9 @@ from typing import Any
 
 from opflops.errors import MissingExtraError
 
-KEEPS_TORCH = (
-    "pip install transformers huggingface_hub for hf:NAME; for others install first the torchvision of your PyTorch's "
-    "release, from where your PyTorch is from"
-)
-"""How to install the extra ``models`` beside the installed PyTorch."""
+_PYTORCH_INDEX = "https://download.pytorch.org/whl/"
+_BUILD = re.compile(r"\+(cpu|xpu|cu\d+|rocm[\d.]+)$")
+"""The end of the version of a PyTorch from its own index, on which the builds of torchvision for it are too."""
 
 
 def optional(module: str, extra: str, purpose: str) -> Any:
@@ -33,22 +31,39 @@ def optional(module: str, extra: str, purpose: str) -> Any:
     try:
         return import_module(module)
     except (ImportError, RuntimeError) as error:
-        # torchvision raises a RuntimeError if it was built for another version of torch.
         reason = " ".join(str(error).split())
-        raise MissingExtraError(
-            f"{purpose} needs {module.partition('.')[0]}, which cannot be imported ({reason}). "
-            f"Install it: {install_line(extra)}"
-        ) from error
+        package = module.partition(".")[0]
+        message = f"{purpose} needs {package}, which cannot be imported ({reason})."
+        if isinstance(error, RuntimeError) and extra == "models":
+            # pip takes a torchvision for another build of PyTorch as installed, and would leave it.
+            message += " The installed torchvision is not for this PyTorch. Run pip uninstall torchvision first."
+        raise MissingExtraError(f"{message} {how_to_install(extra, package)}") from error
 
 
-def install_line(extra: str) -> str:
-    """Write the command that installs an extra; for models also the one that keeps the installed PyTorch.
+def how_to_install(extra: str, package: str = "") -> str:
+    """Write the command that installs an extra, or what one package of it needs, and keeps the installed PyTorch.
 
-    torchvision needs one release of torch, so pip replaces torch with the one that the newest torchvision needs. A
-    torchvision of PyPI does not work with a torch that was built for the CPU alone.
+    torchvision needs one release of torch. Unless the command says which, pip takes the newest torchvision, and
+    replaces torch.
     """
-    line = f"pip install 'opflops[{extra}]'"
-    return line if extra != "models" else f"{line}. That may replace your PyTorch; to keep it: {KEEPS_TORCH}"
+    if extra != "models":
+        return f"Install it: pip install 'opflops[{extra}]'"
+    if package in ("transformers", "huggingface_hub"):
+        return "Install it: pip install transformers huggingface_hub"
+    torch = _installed_version("torch")
+    if not torch:
+        return "Install it: pip install 'opflops[models]'"
+    build = _BUILD.search(torch)
+    index = f" --extra-index-url {_PYTORCH_INDEX}{build[1]}" if build else ""
+    return f"Install without replacing PyTorch: pip install 'opflops[models]' torch=={torch}{index}"
+
+
+def _installed_version(package: str) -> str:
+    """Return the version of a package; "" if it is not an installed one, as a PyTorch that was built in place."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def import_torch() -> None:

@@ -76,6 +76,9 @@ def _take_off_abandoned() -> None:
 class OpFlopMode(CostNumbers, CallbackMode, DisplayedMode, metaclass=NeedsInstance):
     """Count the arithmetic of every operator that runs inside a ``with`` block, for the module that called it.
 
+    Whatever runs is counted: functional calls, hooks, autograd functions, ``torch.func``, what ``cond`` calls. Inside,
+    models of ``torch.compile`` run in eager mode. Wrappers (compile, DDP, FSDP) do not show in names of modules.
+
     Results are the same with and without it. Entering the mode starts a new count: two blocks on one object do not add
     up. Of nested modes, each counts everything that runs inside it. Blocks of one thread may end in any order, and each
     counts until its own end. A block that a task of ``asyncio`` enters counts that task and those that it creates

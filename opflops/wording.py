@@ -29,9 +29,15 @@ def unknown(kind: str, given: str, known: Iterable[str], *, list_all: bool = Fal
 
 
 def nearest(given: str, known: Iterable[str], limit: int = 3) -> list[str]:
-    """List the known names most similar to a given one, ignoring case."""
+    """List the known names most similar to a given one, ignoring case; first those of which it is the end.
+
+    >>> nearest("fc", ["ResNet", "ResNet.layer4.1.conv2", "ResNet.fc"])
+    ['ResNet.fc']
+    """
     lowered = {name.lower(): name for name in known}
-    return [lowered[name] for name in difflib.get_close_matches(given.lower(), lowered, n=limit)]
+    ends = [name for name in lowered if given and name.endswith(f".{given.lower()}")]
+    similar = difflib.get_close_matches(given.lower(), lowered, n=limit)
+    return [lowered[name] for name in dict.fromkeys([*ends, *similar])][:limit]
 
 
 def join(names: Sequence[str], last: str) -> str:

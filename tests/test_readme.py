@@ -44,8 +44,9 @@ def check_output(expected, printed):
     )
 
 
-def test_every_block_runs_and_shows_what_it_says(monkeypatch):
+def test_every_block_runs_and_shows_what_it_says(monkeypatch, tmp_path):
     """Blocks with prompts are doctests, others run and print the text below; what one defines the later ones use."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     session = {"__name__": "__main__"}
     shown = 0
@@ -92,13 +93,15 @@ def run(block, folder):
             check_output(expected, ran.stdout)
 
 
-def test_commands_print_what_they_say(tmp_path):
-    """In one folder, in which files stay from one to the next."""
-    ran = 0
-    for _, _, block in blocks("console"):
-        run(block, tmp_path)
-        ran += 1
-    assert ran > 1
+@pytest.mark.parametrize("block", [pytest.param(block, id=f"line {line}") for line, _, block in blocks("console")])
+def test_commands_print_what_they_say(tmp_path, block):
+    """Those of a block run in one folder, in which files stay from one to the next."""
+    run(block, tmp_path)
+
+
+def test_several_blocks_are_of_commands():
+    """What finds the blocks, finds those that are there."""
+    assert len(list(blocks("console"))) + len(list(blocks("console", "needs"))) == TEXT.count("```console") > 1
 
 
 @pytest.mark.external

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from opflops.distributed.joint_run import JointRun
 
 _EXIT_EXCEEDED = 1
+_NEXT = (
+    "opflops: This is the built-in example. Your own model: opflops FILE.py:CLASS --input 1,3,224,224. "
+    "All options: opflops --help"
+)
 _MODEL_OPTIONS = ("arg", "input", "batch", "dim", "device", "dtype", "train", "eval", "backward", "optimizer", "causal",
               "time_limit", "timing", "memory", "allocator", "largest", "generate")  # fmt: skip
 
@@ -50,6 +54,9 @@ def _report(counted: dict[str, CountedTarget], rendering: Rendering, arguments: 
             uncalled = [each.uncalled] if each.uncalled and rendering.format not in ("json", "page") else []
             for sentence in (*fits.sentences(each, rendering.capacity), *uncalled, *times):
                 print(f"opflops: {printable(sentence)}", file=sys.stderr)
+    is_first_try = not (arguments.targets or arguments.format or arguments.quiet) and arguments.output in (None, "-")
+    if is_first_try and rendering.is_overview:
+        print(_NEXT, file=sys.stderr)
     return _report_unpriced(counted) if arguments.strict else 0
 
 

@@ -6,6 +6,7 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
+from opflops.extras import how_to_install
 from opflops.wording import join, nearest
 
 _REGISTERED = re.compile(r"^@register_model\b[^\n]*\n(?:@[^\n]*\n)*def (\w+)", re.MULTILINE)
@@ -33,9 +34,10 @@ def suggest_libraries(name: str) -> str:
             "hf:PATH/config.json."
         )
     if not types and not any(known.values()):
+        written = join([f"{prefix}:{name}" for prefix in ("torchvision", "timm", "hf")], "or")
         return (
-            f" For a model of a library, write its name too, as in torchvision:{name}, and install the libraries: "
-            "pip install 'opflops[models]'"
+            f" For a model of a library, write the library too, as in {written}. No such library is installed. "
+            f"{how_to_install('models')}"
         )
     return ""
 

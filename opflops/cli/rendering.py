@@ -15,6 +15,7 @@ from opflops.devices import TF32
 from opflops.devices import device as find_device
 from opflops.devices.benchmark import benchmark_device
 from opflops.errors import TargetError
+from opflops.extras import optional
 from opflops.profile.profile import Profile
 from opflops.report.files.counts import check_measure
 from opflops.report.text.color import wants_color
@@ -83,10 +84,14 @@ class Rendering:
 
         Raises:
             TargetError: Options cannot be combined, or the device is not known.
+            MissingExtraError: The format needs a package that is not installed.
         """
         form = output.choose_format(arguments.format, arguments.output)
         if arguments.output not in (None, "-"):
             output.check_writable(arguments.output)
+        if form == "page":
+            # What is missing is said now, and not after minutes of counting.
+            optional("plotly.offline", "html", "The HTML page")
         given = {name: getattr(arguments, name, None) for name in _TABLE_OPTIONS}
         options = {name: value for name, value in given.items() if value is not None and value is not False}
         roofline, _, suffix = (getattr(arguments, "roofline", None) or "").partition(":")

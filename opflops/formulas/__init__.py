@@ -13,6 +13,7 @@ The conventions that all formulas follow, by family:
 - Recurrent layers: the same as their unrolled cells.
 - Element-wise: the operations of the defining expression: relu 1, add 1, sigmoid 3 and one exponential. In-place and
   ``out=`` variants cost the same. Casts and ``where`` are 0.
+- Complex numbers: the real operations. A complex multiply-accumulate is 4 of real numbers.
 - Reductions, norms, softmax, losses: from the definition; n - 1 operations per result of n elements, and one division
   for a mean.
 - Pooling: one comparison or addition for each further element of a window. Resampling: taps and weights per point.

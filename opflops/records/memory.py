@@ -104,6 +104,11 @@ class Memory(Displayed):
     A storage counts once, however many tensors share it, from the operator that made it until nothing refers to it.
     Storages from outside that the block uses count from its beginning. What kernels use inside is not seen.
 
+    A GPU needs more than that: workspaces of cuBLAS and cuDNN, the CUDA context (some hundred MB), and what its
+    allocator loses to fragmentation. ``allocator="cuda"`` rounds sizes up as that allocator does. On CUDA, optimizers
+    take ``foreach=True``, which needs more temporaries than the loop of the CPU: count it with
+    ``optimizer=functools.partial(torch.optim.AdamW, foreach=True)``. A compiled graph plans its memory differently.
+
     Attributes:
         device: The device, such as ``"cpu"`` or ``"cuda:0"``; of several, the one with the highest peak.
         peak: The highest number of live bytes between two operators.

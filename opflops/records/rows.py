@@ -24,6 +24,12 @@ KEYS = ("module", "module_type", "op", "phase", "dtype", "group", "rank")
 class Row:
     """Hold what one operator cost in one module, phase and dtype, and a collective in one process group.
 
+    Backward work belongs to the module whose forward caused it, also in a double backward, and the accumulation of a
+    gradient to the module that owns the parameter. Recomputation is forward work that checkpointing runs again in the
+    backward pass. Phase optimizer is the step of a ``torch.optim.Optimizer``, whatever wraps it, without its closure;
+    also gradient clipping and scaling, and weight averaging. Put other optimizers into
+    ``with torch.profiler.record_function("Optimizer.step#Name.step"):``.
+
     Attributes:
         module: The module's path (``"ResNet.layer1.0.conv1"``), or "" for work outside any module.
         module_type: The module's class name, or "".

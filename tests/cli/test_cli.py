@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from opflops.cli import arguments
+from opflops.cli.count import _NEXT
 from opflops.cli.option_wording import name_options
 from opflops.report.text import columns
 
@@ -27,7 +28,7 @@ def process(*argv, **options):
 def test_without_arguments_it_prints_the_example(run):
     """What was counted and how, and the very report of SimpleCNN, without storage as on real tensors."""
     code, out, err = run()
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, f"{_NEXT}\n")
     header, _, report = out.partition("\n\n")
     sizes = "1x3x32x32".replace("x", "\N{MULTIPLICATION SIGN}")
     assert header == f"opflops.example:SimpleCNN · eval · meta · inputs x={sizes} float32"

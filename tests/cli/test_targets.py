@@ -15,6 +15,7 @@ from opflops.cli.call_arguments import CallArguments
 from opflops.cli.inputs import DTYPES, InputSpec, parse
 from opflops.cli.sources import python_code
 from opflops.errors import TargetError
+from opflops.extras import how_to_install
 
 X = "\N{MULTIPLICATION SIGN}"
 
@@ -459,8 +460,9 @@ def test_a_bare_name_of_a_library_model_is_met_with_its_targets(tmp_path, monkey
 def test_a_bare_name_without_the_libraries_is_met_with_the_install_line(monkeypatch):
     """Where no library is installed, the sentence says how a target is written and what to install."""
     monkeypatch.setattr(library_names, "find_spec", lambda _: None)
-    assert "torchvision:resnet50" in library_names.suggest_libraries("resnet50")
-    assert "pip install 'opflops[models]'" in library_names.suggest_libraries("resnet50")
+    suggestion = library_names.suggest_libraries("resnet50")
+    assert "as in torchvision:resnet50, timm:resnet50 or hf:resnet50." in suggestion
+    assert suggestion.endswith(f" {how_to_install('models')}")
 
 
 POOLED = """
