@@ -27,15 +27,6 @@ case $version in
             tests/test_torch_internals.py::test_the_profiler_says_when_it_begins_and_ends
         )
         ;;
-    2.14)
-        # Its references of normalizations multiply once less, and it takes a fused kernel where 2.13 has none.
-        tests+=(tests/test_symbolic.py)
-        left_out=(
-            tests/formulas/test_attention_masks.py::test_attention_without_a_fused_kernel_says_so
-            tests/formulas/test_normalization.py::test_agrees_with_the_reference_decomposition
-            tests/formulas/test_normalization.py::test_what_has_no_cpu_kernel_agrees_with_its_reference
-        )
-        ;;
     *) tests+=(tests/test_symbolic.py) ;;
 esac
 python -m pytest -q -n 2 --dist worksteal "${left_out[@]/#/--deselect=}" "$@" "${tests[@]}"
