@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The tests of what depends on the version of PyTorch, in the environment that is active. Further arguments are pytest's.
+# The tests of what depends on the version of PyTorch, in the environment that is active. Further arguments are pytest's;
+# with --list alone, the files and folders are printed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,6 +9,11 @@ tests=(
     tests/test_backward.py tests/test_counting.py tests/test_known_values.py tests/test_higher_order.py tests/test_memory.py
     tests/test_module_names.py tests/test_tensor_subclasses.py tests/test_largest_size.py
 )
+newer=(tests/test_symbolic.py)
+if [[ ${1-} == --list ]]; then
+    printf '%s\n' "${tests[@]}" "${newer[@]}"
+    exit
+fi
 left_out=()
 version=$(python -c 'import torch; print(".".join(torch.__version__.split(".")[:2]))')
 case $version in
@@ -27,6 +33,6 @@ case $version in
             tests/test_torch_internals.py::test_the_profiler_says_when_it_begins_and_ends
         )
         ;;
-    *) tests+=(tests/test_symbolic.py) ;;
+    *) tests+=("${newer[@]}") ;;
 esac
 python -m pytest -q -n 2 --dist worksteal "${left_out[@]/#/--deselect=}" "$@" "${tests[@]}"
