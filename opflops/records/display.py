@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
 PLAIN, HTML = "text/plain", "text/html"
 
@@ -115,6 +115,28 @@ class Verdicts(dict[str, str]):
     """Be a dict of how operators are priced, which notebooks show as lists, one for each verdict."""
 
     __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        return repr_html(self)
+
+
+class Costs(dict[Any, Any]):
+    """Be a dict of costs by group, which notebooks show as a table.
+
+    In all else it is a ``dict``; what makes others of it, such as ``|``, gives plain ones.
+
+    Attributes:
+        heading: What the keys are, such as ``"module / phase"``.
+    """
+
+    __slots__ = ("heading",)
+
+    def __init__(self, costs: Iterable[tuple[Any, Any]] = (), heading: str = "") -> None:
+        super().__init__(costs)
+        self.heading = heading
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Costs, ([*self.items()], self.heading)
 
     def _repr_html_(self) -> str:
         return repr_html(self)
