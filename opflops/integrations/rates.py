@@ -78,7 +78,10 @@ def format_rates(rates: dict[str, float]) -> str:
     >>> format_rates({"flops_per_s": 2.5e12, "mfu": 0.4321, "samples_per_s": 1536.0})
     'Rates: 2.500 TFLOP/s, MFU 43.2 %, 1,536 samples/s.'
     """
-    written = {name: f"{name.upper()} {100 * rates[name]:.3g} %" for name in ("mfu", "hfu") if name in rates}
+    written: dict[str, str] = {}
+    for name in ("mfu", "hfu"):
+        if name in rates:
+            written[name] = f"{name.upper()} {100 * rates[name]:.3g} %"
     for name in ("tokens_per_s", "samples_per_s"):
         if name in rates:
             written[name] = f"{rates[name]:,.4g} {name.partition('_')[0]}/s"

@@ -48,7 +48,7 @@ CELLS = [
     "m.profile - m.profile.where(phase='forward')",
     "m.profile.resources('h100-sxm', steps=1e6, mfu=0.4)",
     "count(GPT(), torch.zeros(2, 16, dtype=torch.int64), backward=True)",
-    "m.by('module', 'phase')",
+    "m.profile.by('module', 'phase')",
     "plan(lambda _: DistributedDataParallel(layer), torch.zeros(2, 4, 64), mesh={'dp': 4}, memory=True)",
     "annotate(model, m.profile)",
     "m.table('op', tablefmt='html')",
