@@ -97,7 +97,7 @@ def test_each_classifier_and_address_is_whole():
 def test_core_tests_are_there_and_run_once_with_the_other_half_in_a_mode():
     """Continuous integration runs them so on the newest PyTorch, and the other tests so on the usual one."""
     listed = subprocess.run(
-        ["bash", str(ROOT / "tests" / "core_tests.sh"), "--list"], capture_output=True, text=True, check=True
+        ["/bin/bash", str(ROOT / "tests" / "core_tests.sh"), "--list"], capture_output=True, text=True, check=True
     ).stdout.split()
     assert "tests/formulas" in listed
     assert [each for each in listed if not (ROOT / each).exists()] == []

@@ -14,6 +14,7 @@ from torch import nn
 from torch.export import Dim
 
 from opflops import Cost, Device, OpFlopMode, Profile, Row, annotate, count, coverage, largest_size, plan
+from opflops.compat import fvcore
 from opflops.integrations import Throughput
 from opflops.records.display import ReportText
 
@@ -251,6 +252,16 @@ def test_text_of_reports_is_a_string_that_shows_itself(mode):
         assert json.loads(json.dumps({"text": text})) == {"text": plain}
         assert pickle.loads(pickle.dumps(text)) == copy.deepcopy(text) == plain  # noqa: S301 - of this test
         assert type(text[:3]) is type(text.upper()) is str
+
+
+def test_tables_of_a_drop_in_show_without_quotes():
+    """They are strings to programs, as the original's are."""
+    net = nn.Sequential(nn.Linear(2, 3))
+    analysis = fvcore.FlopCountAnalysis(net, torch.ones(1, 2))
+    for text in (fvcore.flop_count_table(analysis), fvcore.flop_count_str(analysis), fvcore.parameter_count_table(net)):
+        assert "\n" in text
+        assert repr(text) == text == json.loads(json.dumps(text))
+        assert "<pre>" in text._repr_html_()
 
 
 def test_texts_display_as_what_they_are(mode):
