@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from zoo.dynamic import DeepUNet
 
 from opflops import Cost, OpFlopMode, Profile, ProfileError, Row, count
 from opflops.example import INPUT_SHAPE, SimpleCNN
@@ -59,6 +60,16 @@ def test_comments_stand_below_each_other():
     assert len({line.index("  # ") for line in lines}) == 1
     assert len({line.index(" macs") for line in lines}) == 1
     assert len({line.index(" %") for line in lines}) == 1
+
+
+def test_comments_of_a_block_stand_below_each_other():
+    """In a U-Net, whose batch norms are its longest lines; a block ends at a closing parenthesis."""
+    model = DeepUNet(8, 2)
+    text = annotate(model, count(model, torch.ones(1, 3, 16, 16)))
+    blocks = [block.splitlines() for block in re.split(r"^ *\)$", text, flags=re.MULTILINE)]
+    columns = [{line.index("  # ") for line in block if line} for block in blocks]
+    assert sum(map(bool, columns)) > 5
+    assert all(len(each) < 2 for each in columns)
 
 
 class Odd(nn.Module):

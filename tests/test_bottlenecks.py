@@ -310,7 +310,9 @@ def test_the_table_fits_where_it_is_shown(monkeypatch, columns):
     text = str(Profile(rows).bottlenecks(TOY))
     assert max(map(len, text.splitlines())) <= max(columns, 60)
     assert "half saves" in text
-    assert ("own %" in text) == (columns == 200)
+    table, _, hidden = text.partition("Hidden because")
+    assert ("own %" in table) == (columns == 200)
+    assert ("own %" in hidden) == (columns < 200)
 
 
 def test_the_largest_are_shown_and_the_others_counted():

@@ -293,8 +293,8 @@ def test_communication_is_listed_by_group_and_collective(world):
     assert (found.calls, found.sent) == (5, 208)
     assert found.by_group == {"4 ranks": 72, "tp (2)": 96, "dp (2)": 40}
     lines = str(found).splitlines()
-    assert lines[4].split() == ["tp", "(2)", "c10d.allreduce_", "2", "96"]
-    assert lines[6].split() == ["total", "5", "208"]
+    assert lines[4].split() == ["tp", "(2):", "c10d.allreduce_", "2", "96"]
+    assert lines[7].split() == ["total", "5", "208"]
     assert "Estimated: c10d.broadcast_: what a rank sends" in str(found)
     # What receives and waits sends nothing, so that there is nothing to say below a table.
     assert "Sent to" not in str(p.where(op="c10d.barrier")) + str(p.where(module="Reduce", op="mm"))

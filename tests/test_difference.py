@@ -194,7 +194,7 @@ def test_copies_and_files():
     assert change == read
     assert hash(change) == hash(read)
     assert change != 3
-    assert repr(change).startswith("Difference(")
+    assert repr(change).startswith("<Difference: ")
 
 
 def test_only_profiles_are_subtracted():

@@ -1,6 +1,8 @@
 """How operators get their formulas: registration is checked, look-up has an order, caches follow registrations."""
 
 import gc
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -511,3 +513,25 @@ def test_coverage_lists_the_namespaces_of_names_once_they_are_loaded():
     torch.library.impl("opflops_extension::turn", "CompositeImplicitAutograd", lambda x: x.t())
     listed = {name: verdict for name, verdict in coverage().items() if name.startswith("opflops_extension.")}
     assert listed == {"opflops_extension.move": "zero", "opflops_extension.turn": "decomposes"}
+
+
+RULES_BY_PACKET = """
+import torch
+from opflops.pricing.registry import registry
+from opflops.pricing.schemas import overloads_of
+
+registry.get_rule_by_name("")  # imports the formulas
+packets, own = dict(registry._rules_by_packet), dict(registry._rules_by_overload)
+assert len(packets) > 500, packets
+found = {each: registry.get_rule(each) for packet in packets for each in overloads_of(packet)}
+# An overload that had a rule by itself and another by its packet would have the one that came first.
+twice = [str(each) for each in own if each in found]
+assert not twice, twice
+assert dict(registry.rules) == {**found, **own}
+assert all(registry.get_rule(each) is rule for each, rule in {**found, **own}.items())
+"""
+
+
+def test_rules_of_the_formulas_are_the_same_before_and_after_their_overloads_are_listed():
+    """The first block finds rules by operator; whoever registers a formula lists the rules of all overloads first."""
+    subprocess.run([sys.executable, "-c", RULES_BY_PACKET], check=True)

@@ -20,6 +20,9 @@ from opflops.errors import TargetError
 from opflops.pricing.registration import verdicts_of
 from opflops.pricing.registry import registry
 from opflops.pricing.schemas import overloads_of
+from opflops.report.text.layout import fit_sheet, fitting_notes
+from opflops.report.text.paragraphs import wrap_sentences
+from opflops.report.text.sheet import Label, Sheet
 from opflops.torch_internals.dispatch import packet_of, schema_of, third_party_formulas
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
     from opflops.torch_internals.dispatch import OpOverload
 
+_MINOR_COLUMNS = ("decomposes", "zero")
 VERDICTS = ("formula", "zero", "decomposes", "unpriced")
 
 _MEANING = {
@@ -126,6 +130,13 @@ def _summary(verdicts: dict[str, str], tablefmt: str) -> str:
         counts.setdefault(known.partition(".")[0], Counter())[verdict] += 1
     rows = [(name, sum(count.values()), *(count[each] for each in VERDICTS)) for name, count in counts.items()]
     rows.append(("total", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
+    if tablefmt == "simple":
+        names, *numbers = zip(*rows, strict=True)
+        columns = [[f"{number:,}" for number in column] for column in numbers]
+        sheet = Sheet("namespace", [*map(Label, names)], ["operators", *VERDICTS], columns)
+        table = fit_sheet(sheet, _MINOR_COLUMNS)
+        notes = wrap_sentences(fitting_notes([table]))
+        return "\n".join([table.text, *(["", *notes] if notes else [])])
     return tabulate(rows, ("namespace", "operators", *VERDICTS), tablefmt=tablefmt, intfmt=",")
 
 

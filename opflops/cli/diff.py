@@ -9,6 +9,7 @@ from opflops.cli.count import check_is_table, count_all, deliver
 from opflops.cli.rendering import Rendering, to_compared_profile
 from opflops.profile import budgets
 from opflops.report.text.comparison import format_difference
+from opflops.report.text.paragraphs import wrap_sentences
 from opflops.report.text.sheet import is_markup
 from opflops.wording import printable
 
@@ -49,9 +50,9 @@ def _report(
     text = format_difference(
         to_compared_profile(before), to_compared_profile(after), options, names=(before_name, after_name)
     )
-    about = f"from {before.summary}\nto   {after.summary}"
-    shown = text if is_markup(rendering.format) else f"{about}\n\n{text}"
-    deliver(shown, arguments, rendering.format, about.replace("\n", " "))
+    about = [f"from {before.summary}", f"to   {after.summary}"]
+    shown = text if is_markup(rendering.format) else "\n".join([*wrap_sentences(about), "", text])
+    deliver(shown, arguments, rendering.format, " ".join(about))
     measures = [rendering.measure] if rendering.measure else budgets.TOTALS
     return 0 if limit is None else _check_growth(counted, limit, measures)
 

@@ -21,8 +21,8 @@ from opflops.report.text.color import wants_color
 from opflops.report.text.comparison import ComparisonOptions, format_comparison
 from opflops.report.text.memory_lines import memory_lines
 from opflops.report.text.pairing import ComparedProfile
+from opflops.report.text.paragraphs import wrap_sentences
 from opflops.report.text.sheet import is_markup
-from opflops.wording import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -222,7 +222,7 @@ def render(counted: CountedTarget, rendering: Rendering) -> str:
 
 def _head(counted: CountedTarget, rendering: Rendering) -> list[str]:
     """Write what was counted, and whether it fits."""
-    return [counted.summary, *map(printable, fits.sentences(counted, rendering.capacity))]
+    return wrap_sentences([counted.summary, *fits.sentences(counted, rendering.capacity)])
 
 
 def _render_file(counted: CountedTarget, rendering: Rendering) -> str:

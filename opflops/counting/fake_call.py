@@ -29,6 +29,7 @@ from opflops.counting.optimizer_step import (
     run_step,
 )
 from opflops.counting.source_locations import location_of
+from opflops.counting.time_limit import check_time_limits
 from opflops.errors import OpflopsError, ValueNeededError, causes_of, raised_by_signal_handler
 from opflops.mode import OpFlopMode
 from opflops.pricing.op_pricing import op_name
@@ -186,7 +187,14 @@ class FakeCall:
             needed: list[Any] = []
             hiding: list[Any] = []
             memo = copy_memo or self.replace_meta_tensors
-            copies = fake_copies(self.originals, memo, exact_values=copy_memo is None, needed=needed, hiding=hiding)
+            copies = fake_copies(
+                self.originals,
+                memo,
+                exact_values=copy_memo is None,
+                needed=needed,
+                hiding=hiding,
+                on_hit=check_time_limits,
+            )
             profile = self.run(mode, copies)
         if needed:
             names = ", ".join(dict.fromkeys(map(op_name, needed)))

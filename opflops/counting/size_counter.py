@@ -69,6 +69,9 @@ class LargestSize:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return repr_text(self, include, exclude)
 
+    def __repr__(self) -> str:
+        return f"<{self._result} print() says more>"
+
     @property
     def memory(self) -> Memory:
         """Return what was kept in memory at :attr:`counted_size`, on the device that has to fit."""

@@ -81,6 +81,7 @@ class _VerifiedCount:
         self._trace = trace
         self._model = trace.call.name
         self._profiles: dict[Held, Profile] = {}
+        self._counted: dict[Held, Profile | Exception] = {}
 
     def count(self, held: Held) -> Profile:
         """Count for all sizes of the dimensions that are not held at one size."""
@@ -233,7 +234,11 @@ class _VerifiedCount:
         return replace(profile, cases=(*profile.cases, Case(case, found)))
 
     def _count_at(self, sizes: Mapping[str, int], held: Held) -> Profile | Exception:
-        return repeat_if_failing(lambda: self._trace.count_at(sizes, held))
+        """Count at some sizes, once for all that is compared with them; an error is that of the program."""
+        all_sizes = held | frozenset(sizes.items())
+        if all_sizes not in self._counted:
+            self._counted[all_sizes] = repeat_if_failing(lambda: self._trace.count_at(sizes, held))
+        return self._counted[all_sizes]
 
     def _failure(self, sizes: Mapping[str, int], held: Held) -> str:
         """Return how the program fails at some sizes; "" if it runs."""

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from opflops.counting.example_inputs import make_example_inputs
 from opflops.counting.source_locations import current_location, location_of
+from opflops.counting.time_limit import check_time_limits
 from opflops.counting.verification_sizes import at_least_two, distinct_hints, halved_hints
 from opflops.errors import DimensionError, OpflopsError, raised_by_signal_handler
+from opflops.pricing.symbolic_prices import SymbolicPrices
 from opflops.profile.profile import Condition, Profile
 from opflops.records.cost import Cost
 from opflops.records.modules import map_sizes
@@ -89,6 +91,7 @@ class SymbolicTrace:
 
     def _trace_with(self, hints: Mapping[str, Dimension], held: Held) -> tuple[Profile, list[Condition]]:
         mode = self._mode = self.call.make_mode()
+        mode.symbolic_prices = SymbolicPrices()
         shape_env = RecordingShapeEnv(lambda: current_location(mode))
         dimensions = [each for each in hints.values() if each.name not in dict(held)]
 
@@ -97,7 +100,10 @@ class SymbolicTrace:
             return self._example_inputs({**symbols, **dict(held)})
 
         with self.call.translated_errors(mode), symint_patches_active:
-            profile = self.call.run(mode, fake_copies(self.call.originals, copy_memo, shape_env, exact_values=False))
+            copies = fake_copies(
+                self.call.originals, copy_memo, shape_env, exact_values=False, on_hit=check_time_limits
+            )
+            profile = self.call.run(mode, copies)
         for name, (size, location) in shape_env.specialized_dims().items():
             raise DimensionError(
                 f"{self.call.name} has no formula for all sizes of {name}: {location or 'the program'} fixes it to "

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from opflops.memory.tracker import MemoryTracker
     from opflops.pricing.accumulators import AccumulatorKey
     from opflops.pricing.price_cache import PriceCache
+    from opflops.pricing.symbolic_prices import SymbolicPrices
 
 
 class RecordingMode(HasModuleStack, CapturesWork, FirstCalls, DispatchMode):
@@ -83,6 +84,8 @@ class RecordingMode(HasModuleStack, CapturesWork, FirstCalls, DispatchMode):
         self._strict, self._timing = strict, timing
         # Faster to find than the attributes of the class.
         self.memory_tracker = self.counts_here = self.clock = self.call_log = None
+        # What prices calls in a trace with symbols; None for the formulas themselves.
+        self.symbolic_prices: SymbolicPrices | None = None
         self._start_afresh(roots)
         prices.subscribe(self)
 
@@ -319,7 +322,10 @@ class RecordingMode(HasModuleStack, CapturesWork, FirstCalls, DispatchMode):
         """Add one call, given as arguments and result; ``reasons`` are why its cost is an estimate, and its sizes."""
         args, kwargs, out = call
         try:
-            counts = price.price_call(out, args, kwargs)
+            prices = self.symbolic_prices
+            counts = (
+                price.price_call(out, args, kwargs) if prices is None else prices.price_call(price, out, args, kwargs)
+            )
         except FormulaFailedError as error:
             problem = f"has no working formula ({str(error).rstrip('.')})"
             self.report_unpriced(price.op, problem, "Correct the formula.")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from opflops.report.text.layout import fit_sheet, fitting_notes
 from opflops.report.text.paragraphs import wrap_sentences
-from opflops.report.text.sheet import Label, Sheet, render
-from opflops.report.text.terminal import to_encodable
+from opflops.report.text.sheet import Label, Sheet
 from opflops.units import data_size, scaled
 from opflops.wording import join_ranks, printable
 
@@ -15,21 +15,20 @@ if TYPE_CHECKING:
 
     from opflops.distributed.plan_result import Plan, RankClass
 
+_MINOR_COLUMNS = ("flops", "phase")
 _NAMED_DIFFERENCES = 3
 
 
 def format_plan(plan: Plan) -> str:
     """Write the classes of ranks with what each rank does, the whole, and what ranks send, by group."""
     heading, sheets, sentences = plan_parts(plan)
-    tables = [part for sheet in sheets for part in ("", render(sheet, "simple", color=False))]
-    return to_encodable("\n".join([heading, *tables, "", *wrap_sentences(sentences)]))
+    tables = [fit_sheet(sheet, _MINOR_COLUMNS) for sheet in sheets]
+    texts = [part for table in tables for part in ("", table.text)]
+    return "\n".join([*wrap_sentences([heading]), *texts, "", *wrap_sentences([*fitting_notes(tables), *sentences])])
 
 
 def plan_parts(plan: Plan) -> tuple[str, list[Sheet], list[str]]:
     """Return the heading of a plan, its tables, and the sentences below."""
-    mesh = " × ".join(f"{name} {size}" for name, size in plan.mesh.items())
-    count = plan.ranks
-    ranks = f"{count:,} ranks" if count > 1 else join_ranks(plan.classes[0].ranks)
     columns = {
         "ranks": [f"{len(each):,}" for each in plan.classes],
         "macs": [scaled(each.profile.total.macs) for each in plan.classes],
@@ -40,14 +39,11 @@ def plan_parts(plan: Plan) -> tuple[str, list[Sheet], list[str]]:
         peaks = (each.profile.memory for each in plan.classes)
         columns["peak"] = ["" if memory is None else data_size(memory.peak) for memory in peaks]
     labels = [Label(join_ranks(each.ranks)) for each in plan.classes]
-    phases = dict.fromkeys(row.phase for each in plan.classes for row in each.profile.rows)
-    counted = f": {', '.join(phases)}" if phases else ""
-    heading = f"Plan of {ranks} (mesh {printable(mesh)}){printable(counted)}"
     sheets = [_sheet("each of", labels, columns), *_communication(plan.classes)]
-    whole = [_whole(plan)] if count > 1 else []
+    whole = [plan_whole(plan)] if plan.ranks > 1 else []
     differences = _differences(plan.classes, [*zip(*columns.values(), strict=True)])
     sentences = [*whole, *differences, *_how_found(plan), *plan.remarks]
-    return heading, sheets, [printable(each) for each in sentences]
+    return plan_heading(plan), sheets, [printable(each) for each in sentences]
 
 
 def _sheet(heading: str, labels: Sequence[Label], columns: dict[str, list[str]]) -> Sheet:
@@ -79,7 +75,17 @@ def _communication(classes: Sequence[RankClass]) -> list[Sheet]:
     return sheets
 
 
-def _whole(plan: Plan) -> str:
+def plan_heading(plan: Plan) -> str:
+    """Say how many ranks a plan is of, on which mesh, and what was counted."""
+    mesh = " × ".join(f"{name} {size}" for name, size in plan.mesh.items())
+    ranks = f"{plan.ranks:,} ranks" if plan.ranks > 1 else join_ranks(plan.classes[0].ranks)
+    phases = dict.fromkeys(row.phase for each in plan.classes for row in each.profile.rows)
+    counted = f": {', '.join(phases)}" if phases else ""
+    return printable(f"Plan of {ranks} (mesh {mesh}){counted}")
+
+
+def plan_whole(plan: Plan) -> str:
+    """Say what all ranks of a plan do together."""
     macs, flops, sent = scaled(plan.total.macs), scaled(plan.total.flops), data_size(plan.communication().sent)
     return f"All {plan.ranks:,} ranks: {macs} macs, {flops} flops, {sent} sent."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from opflops.distributed.plan_report import format_plan, plan_parts
+from opflops.distributed.plan_report import format_plan, plan_heading, plan_parts, plan_whole
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.profile.argument_checks import check_profile
 from opflops.profile.communication import Communication
@@ -183,6 +183,9 @@ class Plan(Displayed):
 
     def __str__(self) -> str:
         return format_plan(self)
+
+    def __repr__(self) -> str:
+        return f"<{plan_heading(self)}. {plan_whole(self)} print() shows the report>"
 
     def _notebook_parts(self, _limits: Limits) -> list[Part]:
         from opflops.report.notebook import Grid, Notes  # noqa: PLC0415 - keeps import opflops fast

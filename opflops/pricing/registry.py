@@ -62,6 +62,8 @@ class Registry:
         self._rules_package = rules_package
         self._rules_by_overload: dict[OpOverload, PricingRule] = {}
         self._rules_by_name: dict[str, PricingRule] = {}
+        # Those of the package. To list the overloads of all its operators takes most of the time to register them.
+        self._rules_by_packet: dict[OpOverloadPacket, PricingRule] = {}
         self._package_rules: dict[OpOverload, PricingRule] = {}
         # What others than the package gave a rule: operators that decompose, and names, of which some may.
         self._composites: set[OpOverload] = set()
@@ -80,12 +82,37 @@ class Registry:
             # For example Ctrl-C. Only the package has registered anything yet; let it register again at the next use.
             self._rules_by_overload.clear()
             self._rules_by_name.clear()
+            self._rules_by_packet.clear()
             for name in [each for each in sys.modules if f"{each}.".startswith(f"{self._rules_package}.")]:
                 del sys.modules[name]
             raise
         if hasattr(package, "__all__"):
             self._rules_package = None
-            self._package_rules = dict(self._rules_by_overload)
+
+    def _list_package_overloads(self) -> None:
+        """Give each overload of the package's operators its rule."""
+        self._import_rules()
+        if not self._rules_by_packet:
+            return
+        for packet, rule in self._rules_by_packet.items():
+            for overload in overloads_of(packet):
+                self._rules_by_overload.setdefault(overload, rule)
+        self._package_rules = dict(self._rules_by_overload)
+        self._rules_by_packet = {}
+
+    def _register_of_package(self, rule: PricingRule, ops: Iterable[Op]) -> None:
+        """Note a rule of the package. Tests check that its rules fit; each is checked again when it is compiled.
+
+        Raises:
+            DuplicateFormulaError: One of the operators has a rule already.
+        """
+        for op in ops:
+            rules: dict[Any, PricingRule] = self._rules_by_name if isinstance(op, str) else self._rules_by_overload
+            if isinstance(op, OpOverloadPacket):
+                rules = self._rules_by_packet
+            if op in rules:
+                raise DuplicateFormulaError(f"{op} is already priced by {_describe_rule(rules[op])}.")
+            rules[op] = rule
 
     def register(self, rule: PricingRule, ops: Iterable[Op], *, override: bool = False) -> None:
         """Set how operators are priced, after checking every overload against its schema.
@@ -97,7 +124,11 @@ class Registry:
             DuplicateFormulaError: An overload has a rule already and ``override`` is False.
         """
         self._import_rules()
-        ops = list(ops) if self._rules_package is not None else [self._packet_if_priced(op) for op in ops]
+        if self._rules_package is not None:
+            self._register_of_package(rule, ops)
+            return
+        self._list_package_overloads()
+        ops = [self._packet_if_priced(op) for op in ops]
         names = [op for op in ops if isinstance(op, str)]
         overloads = [overload for op in ops if not isinstance(op, str) for overload in overloads_of(op)]
         if not overloads and not names:
@@ -118,20 +149,16 @@ class Registry:
         for name in names:
             if not _QUALIFIED.fullmatch(name):
                 raise FormulaError(f"{name!r} is not the name of an operator. Write it as in 'mylib::swiglu'.")
-        if self._rules_package is None:
-            # A test checks that the rules of the package fit; each is checked again when it is compiled.
-            for overload in [*overloads, *self._unpriced_overloads(names)]:
-                _check_applies(rule, overload)
+        for overload in [*overloads, *self._unpriced_overloads(names)]:
+            _check_applies(rule, overload)
         self._rules_by_overload.update(dict.fromkeys(overloads, rule))
         self._rules_by_name.update(dict.fromkeys(names, rule))
-        if self._rules_package is None:
-            self._note_composites(overloads, rule)
-            self._added_names.update(dict.fromkeys(names))
-            # Before the package is imported, nothing has been looked up.
-            for reference in self._caches:
-                cache = reference()
-                if cache is not None:
-                    cache.clear()
+        self._note_composites(overloads, rule)
+        self._added_names.update(dict.fromkeys(names))
+        for reference in self._caches:
+            cache = reference()
+            if cache is not None:
+                cache.clear()
 
     def _packet_if_priced(self, op: Op) -> Op:
         """Return an operator in place of its name if its overloads have rules: one for the name would never be used."""
@@ -161,12 +188,15 @@ class Registry:
         return rule if rule or self._parent is None else self._parent.get_rule_by_name(name)
 
     def _get_own_rule(self, overload: OpOverload) -> PricingRule | None:
-        return self._rules_by_overload.get(overload) or self._rules_by_name.get(schema_of(overload).name)
+        rule = self._rules_by_overload.get(overload)
+        if rule is None and (packet := packet_of(overload)) is not None:
+            rule = self._rules_by_packet.get(packet)
+        return rule or self._rules_by_name.get(schema_of(overload).name)
 
     @property
     def rules(self) -> Mapping[OpOverload, PricingRule]:
         """Return the rules registered by overload; not those by name, nor the overloads that follow a variant."""
-        self._import_rules()
+        self._list_package_overloads()
         return MappingProxyType(self._rules_by_overload)
 
     @property
@@ -177,7 +207,7 @@ class Registry:
 
     def added(self) -> list[OpOverload]:
         """Return the operators, of those that are defined, that others than the package of rules gave a formula."""
-        self._import_rules()
+        self._list_package_overloads()
         named = [packet for packet in map(packet_named, self._added_names) if packet is not None]
         found = [each for packet in named for each in overloads_of(packet)]
         found += [each for each, rule in self._rules_by_overload.items() if rule is not self._package_rules.get(each)]

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from opflops.profile.profile import Profile
 
 MEASURES = tuple(measure for measure in ALL_MEASURES if measure != SECONDS)
-_MAX_ALIGNED_WIDTH = 100
+# A batch norm inside eight modules is as wide.
+_MAX_ALIGNED_WIDTH = 120
 _MAX_PARTS = 3
 _POSITIONAL = 2
 _FORMATTERS = {"scaled": scaled, "exact": exact}

@@ -19,6 +19,8 @@ from opflops.report.text.collapse import Expansion
 from opflops.report.text.terminal import TIMES
 from opflops.report.text.tree import OUTSIDE, Node, build_tree
 from opflops.report.timing_notes import ONCE_MARK, sum_over_ranks, timing_notes
+from opflops.units import duration
+from opflops.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -61,6 +63,12 @@ class Bottlenecks(Ranking, Displayed):
 
     def __str__(self) -> str:
         return str(self.table(_SHOWN))
+
+    def __repr__(self) -> str:
+        how = "measured" if self.measured or self.device is None else f"at least, on {self.device.name}"
+        most = [f"{each[0].label} {100 * each[0].share:.1f} %" for each in (self.modules, self.operators) if each]
+        parts = ", ".join([f"{duration(self.seconds)} {how}", *most])
+        return f"<Bottlenecks: {printable(parts)}. print() shows the tables>"
 
 
 class _Part(NamedTuple):

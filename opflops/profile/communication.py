@@ -46,6 +46,12 @@ class Communication(Displayed):
         """Return the bytes sent in each group, such as ``{"tp (2)": 384}``."""
         return sent_by_group(self.collectives)
 
+    def __repr__(self) -> str:
+        from opflops.report.notes import format_calls  # noqa: PLC0415 - keeps import opflops fast
+        from opflops.units import exact  # noqa: PLC0415 - as above
+
+        return f"<Communication: {exact(self.sent)} bytes sent in {format_calls(self.calls)}. print() shows the table>"
+
     def __str__(self) -> str:
         from opflops.report import format_communication  # noqa: PLC0415 - keeps import opflops fast
 
@@ -81,9 +87,10 @@ class CommunicationQueries:
         >>> from opflops import Cost, Profile, Row
         >>> reduced = Row("Net", "Net", "c10d.allreduce_", "backward", "float32", 3, Cost(sent=96), group="dp (2)")
         >>> print(Profile([reduced]).communication())
-        group    collective         calls    bytes sent
-        -------  ---------------  -------  ------------
-        dp (2)   c10d.allreduce_        3            96
-        total                           3            96
+        group: collective        calls  bytes sent
+        -----------------------  -----  ----------
+        dp (2): c10d.allreduce_      3          96
+        -----------------------  -----  ----------
+        total                        3          96
         """
         return Communication(traffic_of(rows_at_example(self.rows)))

@@ -154,7 +154,19 @@ class BothSides:
         return type(self)._of, (self.before, self.after, self.change)  # noqa: SLF001 - of this class
 
     def __repr__(self) -> str:
-        return f"Difference({len(self.change.rows)} rows changed, total={self.change.total})"
+        changed = len(self.change.rows)
+        if not changed:
+            return "<Difference: no work changed>"
+        total, rows = self.change.total, f"{changed} row{'s' if changed > 1 else ''} changed"
+        return (
+            f"<Difference: {rows}, {_signed(total.macs)} macs, {_signed(total.flops)} flops. print() shows the report>"
+        )
+
+
+def _signed(number: Any) -> str:
+    from opflops.units import scaled  # noqa: PLC0415 - keeps import opflops fast
+
+    return f"{'+' if isinstance(number, int) and number > 0 else ''}{scaled(number)}"
 
 
 def _options(method: str, **options: Any) -> ComparisonOptions:

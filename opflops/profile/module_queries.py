@@ -10,7 +10,7 @@ from opflops.profile.method_advice import advise
 from opflops.records.arguments import check_text, explain_methods, no_advice
 from opflops.records.modules import ModuleRecord, ModuleTotals, inclusive_totals, total_parameters
 from opflops.records.rows import ancestry
-from opflops.wording import unknown
+from opflops.wording import printable, unknown
 
 if TYPE_CHECKING:
     from opflops.records.modules import CallShapes, SharedParameter
@@ -47,6 +47,14 @@ class ModuleFigures:
     shared: tuple[SharedParameter, ...]
     calls: tuple[CallShapes, ...]
     total: ModuleTotals
+
+    def __repr__(self) -> str:
+        from opflops.report.notes import format_calls  # noqa: PLC0415 - keeps import opflops fast
+
+        kind = f" ({self.module_type})" if self.module_type else ""
+        called = sum(each.calls for each in self.calls)
+        parts = f"{self.parameters:,} parameters, {self.total_parameters:,} with those below, {format_calls(called)}"
+        return printable(f"<ModuleFigures of {self.module}{kind}: {parts}>")
 
     @property
     def total_parameters(self) -> int:

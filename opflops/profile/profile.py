@@ -354,7 +354,9 @@ class Profile(
         )
 
     def __repr__(self) -> str:
-        return f"Profile({len(self.rows)} rows, total={self.total})"
+        from opflops.profile.summary import profile_repr  # noqa: PLC0415 - keeps import opflops fast
+
+        return profile_repr(self, "Profile")
 
 
 class Difference(BothSides, Profile):

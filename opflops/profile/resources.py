@@ -127,6 +127,9 @@ class Resources(Displayed):
         many = f"{self.devices:,} x " if self.devices > 1 else ""
         return f"{self.steps:,} step{'s' if self.steps > 1 else ''} on {many}{self.device.name}"
 
+    def __repr__(self) -> str:
+        return f"<Resources: {self.summary}. print() shows how>"
+
     def __str__(self) -> str:
         return format_facts(self._heading, self._facts(), self._assumptions())
 

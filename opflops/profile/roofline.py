@@ -14,6 +14,8 @@ from opflops.records.datasheets import split_tf32
 from opflops.records.display import Displayed, ReportText
 from opflops.report import format_roofline_table
 from opflops.report.timing_notes import sum_over_ranks
+from opflops.units import duration
+from opflops.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -81,6 +83,12 @@ class Roofline(Displayed):
 
     def __str__(self) -> str:
         return str(self.table())
+
+    def __repr__(self) -> str:
+        by = " and ".join(self.by)
+        least = f"at least {duration(self.total.seconds)}, bound by {self.total.limit}"
+        taken = "" if self.total.measured is None else f", took {duration(self.total.measured)}"
+        return f"<Roofline by {by} on {printable(self.device.name)}: {least}{taken}. print() shows the table>"
 
 
 def roofline(

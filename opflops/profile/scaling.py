@@ -15,6 +15,7 @@ from opflops.records.display import Displayed, repr_html, repr_text
 from opflops.records.growth import crossover_size, degree, is_polynomial, leading_coefficient
 from opflops.records.rows import ancestry
 from opflops.report import format_scaling_table
+from opflops.units import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -87,8 +88,11 @@ class Scaling(Displayed):
     counts: dict[str, Any]
 
     def __str__(self) -> str:
-        crossovers = ["", *(f"{each}." for each in self.crossovers)] if self.crossovers else []
-        return "\n".join([format_scaling_table(self.measure, *self._lines()), *crossovers])
+        return format_scaling_table(self.measure, *self._lines(), [f"{each}." for each in self.crossovers])
+
+    def __repr__(self) -> str:
+        whole = scaled(self.counts[""])
+        return f"<Scaling of {self.measure} in {', '.join(self.total)}: {whole}. print() shows the table>"
 
     def _lines(self) -> tuple[dict[str, dict[str, Growth]], dict[str, Any]]:
         """Return the growth and the count of each line of the table."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from opflops.errors import ArgumentError
 from opflops.records.algebra import add_up, canonical, is_expression
 from opflops.records.arguments import describe
-from opflops.records.display import repr_html
+from opflops.records.display import brief_repr, repr_html
 from opflops.wording import nearest
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Cost(NamedTuple):
     an integer; ``sum()`` works on them.
 
     >>> Cost(macs=10, ops=3) + 2 * Cost(ops=1, transcendentals=4)
-    Cost(macs=10, ops=5, transcendentals=8, bytes_read=0, bytes_written=0, sent=0)
+    Cost(macs=10, ops=5, transcendentals=8)
     >>> Cost(macs=10, ops=3).flops
     23
 
@@ -43,6 +43,9 @@ class Cost(NamedTuple):
     bytes_read: int = 0
     bytes_written: int = 0
     sent: int = 0
+
+    def __repr__(self) -> str:
+        return brief_repr(self)
 
     def _repr_html_(self) -> str:
         return repr_html(self)

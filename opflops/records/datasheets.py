@@ -13,7 +13,7 @@ from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.records.arguments import check_text, describe, explain_methods, no_advice
 from opflops.records.device_tables import read_tables
 from opflops.records.display import repr_html
-from opflops.wording import join, nearest
+from opflops.wording import join, nearest, printable
 
 TF32 = "tf32"
 
@@ -59,6 +59,12 @@ class Device:
 
     def _repr_html_(self) -> str:
         return repr_html(self)
+
+    def __repr__(self) -> str:
+        memory = "" if self.memory is None else f"{self.memory / 1e9:,.4g} GB, "
+        peaks = [f"{peak / 1e12:.4g} in {dtype}" for dtype, peak in self.peaks.items()]
+        rates = f"; TFLOP/s: {', '.join(peaks)}" if peaks else ""
+        return printable(f"<Device {self.name}: {memory}{self.bandwidth / 1e12:.4g} TB/s{rates}>")
 
     def __post_init__(self) -> None:
         check_text("name", self.name, "Device('mine', {'float32': 67e12}, 3.35e12)")

@@ -7,6 +7,8 @@ place that imports it by name, and only when a notebook asks.
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import MISSING, fields
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +46,27 @@ def repr_text(
 
 def _is_wanted(mime: str, include: Collection[str] | None, exclude: Collection[str] | None) -> bool:
     return (not include or mime in include) and mime not in (exclude or ())
+
+
+def brief_repr(shown: Any) -> str:
+    """Write the call that makes a dataclass or a named tuple, without the arguments that are as by default.
+
+    >>> from opflops import Cost
+    >>> Cost(macs=10, bytes_read=8), Cost()
+    (Cost(macs=10, bytes_read=8), Cost())
+    """
+    if isinstance(shown, tuple):
+        defaults: dict[str, Any] = {name: shown._field_defaults.get(name, MISSING) for name in shown._fields}  # type: ignore[attr-defined]
+    else:
+        defaults = {
+            each.name: each.default if each.default_factory is MISSING else each.default_factory()
+            for each in fields(shown)
+        }
+    given = {name: getattr(shown, name) for name in defaults}
+    written = [
+        f"{name}={value!r}" for name, value in given.items() if defaults[name] is MISSING or value != defaults[name]
+    ]
+    return f"{type(shown).__name__}({', '.join(written)})"
 
 
 class Displayed:
@@ -102,6 +125,9 @@ class PageText(str):
         size = f"An HTML page of {len(self) / 1000:,.0f} kB."
         return f"{size} To write it: Path('profile.html').write_text(page, encoding='utf-8')."
 
+    def __repr__(self) -> str:
+        return f"<{self.describe()}>"
+
     def _repr_html_(self) -> str:
         return repr_html(self)
 
@@ -112,9 +138,13 @@ class PageText(str):
 
 
 class Verdicts(dict[str, str]):
-    """Be a dict of how operators are priced, which notebooks show as lists, one for each verdict."""
+    """Be a dict of how operators are priced. Notebooks show it as lists, one for each verdict; prompts count them."""
 
     __slots__ = ()
+
+    def __repr__(self) -> str:
+        numbers = ", ".join(f"{number:,} {verdict}" for verdict, number in Counter(self.values()).most_common())
+        return f"<{len(self):,} operators: {numbers or 'none'}>"
 
     def _repr_html_(self) -> str:
         return repr_html(self)

@@ -57,6 +57,9 @@ class Imbalance(float):
         """Return the rank that has least; of several the first."""
         return min(self.amounts, key=lambda rank: self.amounts[rank])
 
+    def __repr__(self) -> str:
+        return f"<{self}>"
+
     def __str__(self) -> str:
         """Write the ratio, and which ranks have most and least.
 

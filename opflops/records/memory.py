@@ -146,7 +146,7 @@ class Memory(Displayed):
         return "\n".join(map(printable, self._lines()))
 
     def __repr__(self) -> str:
-        return f"<{'; '.join(map(printable, self._lines()))}>"
+        return f"<{printable(self._lines()[0])}>"
 
     def _lines(self) -> list[str]:
         live = [f"{name} {size:,}" for name, size in zip(CATEGORIES, self.at_peak, strict=True) if size]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.records.algebra import substitute
 from opflops.records.arguments import explain_methods, no_advice
-from opflops.records.display import repr_html
+from opflops.records.display import brief_repr, repr_html
 from opflops.records.rows import ancestry
 
 if TYPE_CHECKING:
@@ -96,6 +96,9 @@ class ModuleRecord:
     buffer_bytes: int = 0
     shared: tuple[SharedParameter, ...] = ()
     calls: tuple[CallShapes, ...] = ()
+
+    def __repr__(self) -> str:
+        return brief_repr(self)
 
     def _repr_html_(self) -> str:
         return repr_html(self)

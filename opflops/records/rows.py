@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.records.arguments import describe, explain_methods, no_advice
 from opflops.records.cost import ZERO, Cost, total_of
-from opflops.records.display import Costs, repr_html
+from opflops.records.display import Costs, brief_repr, repr_html
 from opflops.records.timing import add_spreads
 from opflops.wording import nearest
 
@@ -64,6 +64,9 @@ class Row:
     spread: float | None = None
     group: str = ""
     rank: int | None = None
+
+    def __repr__(self) -> str:
+        return brief_repr(self)
 
     def _repr_html_(self) -> str:
         return repr_html(self)

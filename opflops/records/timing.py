@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from opflops.errors import ProfileArgumentError
 from opflops.records.arguments import describe, explain_methods, no_advice
-from opflops.records.display import repr_html
+from opflops.records.display import brief_repr, repr_html
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,6 +75,9 @@ class Timing:
     wall_spread: float | None = None
     overhead: float | None = None
     calls: Mapping[str, int] = field(default_factory=dict, hash=False)
+
+    def __repr__(self) -> str:
+        return brief_repr(self)
 
     def _repr_html_(self) -> str:
         return repr_html(self)

@@ -98,6 +98,26 @@ class Amount:
         self.timed_once = bool(timed) and all(part.timed_once for part in timed)
 
     @cached_property
+    def is_priced(self) -> bool:
+        """Tell whether all operators have a formula."""
+        return all(part.is_priced if isinstance(part, Amount) else part.priced for part in self._parts)
+
+    @property
+    def is_costless(self) -> bool:
+        """Tell whether the operators only make, move or view data: none computes, sends or lacks a formula."""
+        cost = self.cost
+        counts = (cost.macs, cost.ops, cost.transcendentals, cost.sent)
+        return not any(count != 0 for count in counts) and self.is_priced
+
+    def has(self, measure: str) -> bool:
+        """Tell whether a count is not 0 somewhere, also if it is 0 in sum, as it may be in a difference."""
+        if getattr(self.cost, measure) != 0:
+            return True
+        return any(
+            part.has(measure) if isinstance(part, Amount) else getattr(part.cost, measure) != 0 for part in self._parts
+        )
+
+    @cached_property
     def phases(self) -> dict[str, Any]:
         """Return the flops of each phase."""
         found: dict[str, list[Any]] = {}

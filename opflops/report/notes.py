@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _MAX_CONDITIONS, _MAX_MODULES = 4, 16
 LEGEND = "1 mac = 1 multiply + 1 add. flops = 2 x macs + other operations."
+NO_MACS = "flops are operations such as add, divide and compare. There are no multiply-accumulates (macs) here."
+NO_FLOPS = "There are no macs and no flops here. bytes are what each operator reads and writes."
 
 
 class Symbolic(NamedTuple):
@@ -52,7 +54,7 @@ def notes(rows: Sequence[Row], symbolic: Symbolic = NUMBERS) -> list[str]:
     """List the sentences that belong below every table of these rows."""
     return [
         *_empty_notes(rows),
-        LEGEND,
+        *_legend(rows),
         *rank_notes(rows, symbolic.ranks),
         *transcendental_notes(rows),
         *_symbolic_notes(symbolic),
@@ -63,6 +65,16 @@ def notes(rows: Sequence[Row], symbolic: Symbolic = NUMBERS) -> list[str]:
         *timing_notes(rows, symbolic.timing, len(symbolic.ranks)),
         *symbolic.remarks,
     ]
+
+
+def _legend(rows: Sequence[Row]) -> list[str]:
+    """Say what the usual columns mean; there are others if no operator has macs, or flops."""
+    costs = [row.cost for row in rows if row.floating]
+    if not costs:
+        return []
+    if any(cost.macs != 0 for cost in costs):
+        return [LEGEND]
+    return [NO_MACS if any(cost.ops != 0 for cost in costs) else NO_FLOPS]
 
 
 def _empty_notes(rows: Sequence[Row]) -> list[str]:

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 
+def checks_indices(func: Any) -> bool:
+    """Return whether an operator looks up elements by indices that :func:`check_indices` checks."""
+    return func in _INDEXED
+
+
 def check_indices(func: Any, args: Sequence[Any]) -> None:
     """Check the indices of an operator that looks up elements, as far as their values are known.
 

@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import OutOfMemoryError, Tensor, nn
-from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
-    DynamicOutputShapeException,
     FakeTensor,
     FakeTensorMode,
     UnsupportedOperatorException,
@@ -25,12 +23,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from opflops.torch_internals.dispatch import dispatch_modes, modes_disabled
-from opflops.torch_internals.fake_kernel_fixes import (
-    DEVICE_OF_TENSOR,
-    corrected_result,
-    hides_memory,
-    result_without_kernel,
-)
+from opflops.torch_internals.fake_kernels import use_python_kernels, value_dependent_errors
 from opflops.torch_internals.fake_tensor_checks import known_fakes_hidden
 from opflops.torch_internals.fake_tensor_patches import (
     describes_example,
@@ -38,7 +31,7 @@ from opflops.torch_internals.fake_tensor_patches import (
     fake_tensor_patches_active,
     with_class,
 )
-from opflops.torch_internals.fake_value_patches import fake_value_patches_active, finds_nothing
+from opflops.torch_internals.fake_value_patches import fake_value_patches_active
 from opflops.torch_internals.known_values import KnownValues, known_mask, known_value
 from opflops.torch_internals.shared_context import SharedContext
 from opflops.torch_internals.state_copies import StateCopier
@@ -77,11 +70,6 @@ def mask_values_of(mask: Tensor) -> Tensor | None:
 def mixes_devices(error: Exception) -> bool:
     """Return whether an error says that fake tensors are on different devices; the message varies by version."""
     return "two devices" in str(error) or "two different devices" in str(error)
-
-
-def value_dependent_errors() -> tuple[type[Exception], ...]:
-    """Return the exceptions that a fake tensor raises if a program needs its values."""
-    return (DataDependentOutputException, DynamicOutputShapeException)
 
 
 def needs_value(error: BaseException) -> bool:
@@ -145,60 +133,6 @@ def _enable_log() -> None:
 
 
 _log_disabled = SharedContext(_disable_log, _enable_log)
-
-
-def _with_python_kernels(
-    mode: FakeTensorMode, values: KnownValues, needing_value: list[Any], needed: list[Any], hiding: list[Any]
-) -> FakeTensorMode:
-    """Make a mode compute results with Python kernels only, as the compiler does, and known values besides.
-
-    The C++ kernels do not support symbolic sizes, and some of their results have a memory layout as on no device. This
-    replaces a method of the mode, since higher-order operators dispatch on its class.
-
-    Args:
-        mode: The mode.
-        values: Computes known values.
-        needing_value: Filled with the latest operator, if it needs a value.
-        needed: Gets all these operators.
-        hiding: Gets the operators that keep memory whose size is not known.
-    """
-    dispatch = mode.dispatch
-
-    def call(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        needing_value.clear()
-        if func is DEVICE_OF_TENSOR and type(args[0]) is FakeTensor:
-            return args[0].fake_device
-        if finds_nothing(func):
-            return False
-        try:
-            return values.run(mode, func, args, kwargs, lambda: call_kernel(func, types, args, kwargs))
-        except value_dependent_errors() as error:
-            # The error itself would keep the tensors of its traceback alive, and autograd copies gradients then.
-            needing_value.append(getattr(error, "func", None))
-            needed.append(func)
-            raise
-
-    def call_kernel(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        with enable_python_dispatcher():
-            if mode.shape_env is not None:
-                from opflops.torch_internals.symint_patches import get_result, resized  # noqa: PLC0415 - only for symbolic sizes
-
-                with mode:
-                    made = get_result(func, args)
-                if made is not None:
-                    return made
-            out = result_without_kernel(mode, func, types, args)
-            if out is not None:
-                return out
-            hiding.extend([func] if hides_memory(func, args) else ())
-            out = corrected_result(mode, func, args, dispatch(func, types, args, kwargs))
-            if mode.shape_env is None:
-                return out
-            with mode:
-                return resized(func, out)
-
-    mode.dispatch = call  # type: ignore[method-assign]
-    return mode
 
 
 def _is_causal_bias(tensor: Tensor) -> bool:
@@ -332,6 +266,7 @@ def fake_copies(
     exact_values: bool = True,
     needed: list[Any] | None = None,
     hiding: list[Any] | None = None,
+    on_hit: Callable[[], None] = lambda: None,
 ) -> Iterator[Any]:
     """Yield a deep copy whose tensors are fake, inside the mode that runs them.
 
@@ -345,13 +280,17 @@ def fake_copies(
         exact_values: Whether formulas may read values that are known; see :mod:`.known_values`.
         needed: Gets each operator that fails since it needs a value, also if the program handles the error.
         hiding: Gets each operator that keeps memory for its backward whose size is not known.
+        on_hit: Called at times when the results of operators come from a cache; it may raise.
     """
     values = KnownValues(exact=exact_values)
     # Real tensors that the forward uses, such as constants in closures and globals, are converted on first use.
     needing_value: list[Any] = []
     fake_mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=sizes)
+    if sizes is not None:
+        # Its cache makes each new result twice, and what it holds of one shape environment serves no other.
+        fake_mode.cache_enabled = False
     needed, hiding = ([] if each is None else each for each in (needed, hiding))
-    fake_mode = _with_python_kernels(fake_mode, values, needing_value, needed, hiding)
+    use_python_kernels(fake_mode, values, (needing_value, needed, hiding), on_hit)
     memo: dict[int, Any] = {}
     if copy_memo is not None:
         with fake_mode:

@@ -122,6 +122,11 @@ def hiding_limit(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).min / 2
 
 
+def _begins_unknown(args: Sequence[Any]) -> bool:
+    """Return whether the first argument is a fake tensor without a value, so that a result has none either."""
+    return bool(args) and type(args[0]) is FakeTensor and getattr(args[0], _ATTRIBUTE, None) is None
+
+
 class KnownValues:
     """Compute what is known besides a fake tensor mode.
 
@@ -154,15 +159,32 @@ class KnownValues:
         if self._paused or not (traits.is_computable or traits.writes):
             return dispatch()
         kwargs = kwargs or {}
+        keeps_patterns = traits.keeps_patterns and self._exact
+        if not keeps_patterns and _begins_unknown(args):
+            out = dispatch()
+            self._forget(traits.written(args, kwargs))
+            return out
         leaves, spec = tree_flatten((args, kwargs))
         known = self._arguments(leaves, traits) if traits.is_computable else None
         if known is None:
             out = dispatch()
             self._forget(traits.written(args, kwargs))
-            if traits.keeps_patterns and self._exact and self._fits(out):
+            if keeps_patterns and self._fits(out):
                 self._attach_pattern(func, out, leaves, spec)
             return out
-        values, memories = known
+        return self._run_known(mode, func, (args, kwargs), traits, (leaves, spec, *known), dispatch)
+
+    def _run_known(
+        self,
+        mode: FakeTensorMode,
+        func: Any,
+        call: tuple[Any, Any],
+        traits: OperatorTraits,
+        arguments: tuple[Sequence[Any], Any, list[Any], dict[int, _Memory]],
+        dispatch: Callable[[], Any],
+    ) -> Any:
+        """Run an operator whose arguments are all known, and compute its values."""
+        leaves, spec, values, memories = arguments
         given = tree_unflatten(values, spec)
         try:
             with self._pause():
@@ -173,7 +195,7 @@ class KnownValues:
                 raise
             return self._as_fake(mode, computed, leaves)
         if traits.writes:
-            self._write(func, traits, (args, kwargs), given)
+            self._write(func, traits, call, given)
         elif traits.is_view or self._fits(out):
             computed = _compute(func, *given)
             if computed is not _UNKNOWN:

@@ -39,6 +39,7 @@ class StateCopier:
 
     def __init__(self, memo: dict[int, Any], copy_tensor: Callable[[Tensor], Tensor]) -> None:
         self.memo = memo
+        self._kept: list[Any] = memo.setdefault(id(memo), [])
         self._copy_tensor = copy_tensor
 
     def copy(self, value: Any) -> Any:
@@ -54,7 +55,7 @@ class StateCopier:
     def _note(self, value: Any, made: Any) -> None:
         """Remember a copy, and keep the original alive, so that no other object gets its identity."""
         self.memo[id(value)] = made
-        self.memo.setdefault(id(self.memo), []).append(value)
+        self._kept.append(value)
 
     def _copy_new(self, value: Any) -> Any:  # noqa: PLR0911 - one for each kind of object
         if isinstance(value, Tensor):

@@ -122,6 +122,9 @@ class RecordingShapeEnv(ShapeEnv):
     def _log_guard(self, prefix: str, g: Any, forcing_spec: bool) -> None:  # noqa: ARG002 - overrides PyTorch's
         (self.kernel_guards if _is_choosing_kernel() else self.recorded_guards).append((g, self._location()))
 
+    def _get_user_frame(self) -> None:
+        """Return no frame: locations are recorded above, and PyTorch imports its compilers to tell its own files."""
+
     def specialized_dims(self) -> dict[str, tuple[int, Any]]:
         """Return the dimensions that the program specializes to one size: that size, and where it did."""
         specialized = {}

@@ -128,12 +128,12 @@ def test_a_stack_of_eighty_layers_prints_as_a_screen():
         model = torch.nn.TransformerEncoder(layer, 80, enable_nested_tensor=False)
     text = str(count(model, torch.zeros(1, 4, 8, device="meta")))
     lines = text.splitlines()
-    assert lines.index("") <= 45
-    assert len(lines) <= 64
+    assert lines.index("") <= 35
+    assert len(lines) <= 50
     assert max(map(len, lines)) <= 80
     assert re.search(r"^    0-79 ×80 \(Transformer.*coderLayer\)  ", text, re.MULTILINE)
     assert "linear1 (Linear)" in text
-    assert re.search(r"^\d+ others ", text, re.MULTILINE)
+    assert re.search(r"^13 without arithmetic +4,320 +0 +0 +0.0$", text, re.MULTILINE)
     assert "Some operators share a line. Show all with table() or --by module." in text.replace("\n", " ")
 
 

@@ -42,6 +42,42 @@ class UNet(nn.Module):
         return self.out(torch.relu(self.up(torch.cat([up, x1], 1))))
 
 
+class DoubleConv(nn.Sequential):
+    def __init__(self, inputs, outputs):
+        super().__init__(
+            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+        )
+
+
+class DeepUNet(nn.Module):
+    """Ronneberger et al. (2015): four levels down and up, with what was left at each."""
+
+    def __init__(self, width=64, levels=4):
+        super().__init__()
+        widths = [width * 2**level for level in range(levels + 1)]
+        self.encoder = nn.ModuleList(DoubleConv(*pair) for pair in zip([3, *widths], widths, strict=False))
+        self.pool = nn.MaxPool2d(2)
+        self.up = nn.ModuleList(nn.ConvTranspose2d(2 * each, each, 2, 2) for each in reversed(widths[:-1]))
+        self.decoder = nn.ModuleList(DoubleConv(2 * each, each) for each in reversed(widths[:-1]))
+        self.head = nn.Conv2d(width, 2, 1)
+
+    def forward(self, x):
+        kept = []
+        for block in self.encoder[:-1]:
+            x = block(x)
+            kept.append(x)
+            x = self.pool(x)
+        x = self.encoder[-1](x)
+        for up, block, skipped in zip(self.up, self.decoder, reversed(kept), strict=True):
+            x = block(torch.cat([skipped, up(x)], 1))
+        return self.head(x)
+
+
 class CachedAttention(nn.Module):
     """Attend to what was said before, and return it with what is said now."""
 

@@ -27,11 +27,11 @@ from opflops.report.text.sheet import Sheet, natural_width
 from opflops.report.text.tables import (
     HOW_TO_EXPAND,
     MODULES,
-    OVERVIEW_OPERATORS,
     OVERVIEW_RANKS,
     REPEATS_NOTE,
     list_lines,
     module_notes,
+    operator_lines,
     shortening_notes,
     total_line,
 )
@@ -119,7 +119,7 @@ def overview_parts(
 
 def _lists(floating: Sequence[Row], symbolic: Symbolic, sizes: Mapping[str, int]) -> Iterator[tuple[str, list[Line]]]:
     """List the lines of operators, and of phases, dtypes and ranks if there are several."""
-    yield "op", list_lines(floating, ("op",), "flops", sizes, OVERVIEW_OPERATORS)
+    yield "op", operator_lines(floating, sizes)
     for key in ("phase", "dtype"):
         if len(set(map(attrgetter(key), floating))) > 1:
             yield key, list_lines(floating, (key,), None, sizes)

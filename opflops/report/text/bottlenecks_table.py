@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from opflops.records.bottlenecks import LAUNCHES
 from opflops.report.amounts import MODULE, OPERATOR, OTHERS
 from opflops.report.notes import format_calls, join_names
-from opflops.report.text.layout import FittedTable, fit
+from opflops.report.text.layout import FittedTable, fit_sheet, fitting_notes
 from opflops.report.text.paragraphs import wrap_sentences
 from opflops.report.text.roofline_table import device_note
 from opflops.report.text.sheet import Label, Sheet
@@ -46,7 +46,7 @@ def format_bottlenecks(ranking: Ranking, top: int | None = None, width: int | No
         sentences = [NOTHING_TO_OPTIMIZE, *ranking_notes(ranking)]
         return "\n".join(wrap_sentences(sentences, width))
     tables = _tables(ranking, top, width)
-    sentences = [_explain(tables), *ranking_notes(ranking)]
+    sentences = [_explain(tables), *fitting_notes(tables), *ranking_notes(ranking)]
     return "\n".join(
         [*wrap_sentences([basis_note(ranking)], width), "", *_texts(tables), *wrap_sentences(sentences, width)]
     )
@@ -55,7 +55,7 @@ def format_bottlenecks(ranking: Ranking, top: int | None = None, width: int | No
 def bottleneck_lines(ranking: Ranking, *, width: int | None = None, color: bool = False) -> list[str]:
     """Write the first few modules and operators, for the report that ``print`` shows."""
     tables = _tables(ranking, _OVERVIEW_LINES, width, color=color)
-    sentences = [f"{_explain(tables)} {HOW_TO_SHOW_MORE}", *left_out(ranking)]
+    sentences = [f"{_explain(tables)} {HOW_TO_SHOW_MORE}", *fitting_notes(tables), *left_out(ranking)]
     return [*wrap_sentences([basis_note(ranking)], width), "", *_texts(tables), *wrap_sentences(sentences, width)]
 
 
@@ -101,8 +101,7 @@ def _table(
     *,
     color: bool,
 ) -> FittedTable:
-    sheet = _sheet(kind, entries, ranking, top)
-    return fit(lambda _: sheet, tablefmt="simple", numbers="exact", width=width, color=color, drop=MINOR_COLUMNS)
+    return fit_sheet(_sheet(kind, entries, ranking, top), MINOR_COLUMNS, width=width, color=color)
 
 
 def ranking_sheets(ranking: Ranking, top: int | None) -> tuple[list[Sheet], str]:

@@ -84,7 +84,6 @@ SORTS = (
 )
 """What tables can be sorted by."""
 
-_DEFAULT = ("calls", "macs", "flops", SHARE)
 DROPPED_FIRST = ("calls", "flop/s", PER_CALL, "spread", "params", "macs", "seconds")
 """The default columns that are hidden where they do not fit beside names, the first one first."""
 
@@ -120,7 +119,8 @@ def choose_columns(columns: str | Sequence[str] | None, whole: Amount, timing: T
 
     Args:
         columns: Names, as a sequence or separated by commas; ``"phases"`` stands for all phases in the report. None
-            selects the default columns: those of parameters and times only where there are any.
+            selects the default columns: those of parameters, macs, flops and times only where there are any, and if
+            there are no flops, transcendentals and bytes.
         whole: The amount of all lines.
         timing: How times were measured. With spreads the default columns have these, and the average over the calls if
             the program repeated a step.
@@ -129,11 +129,7 @@ def choose_columns(columns: str | Sequence[str] | None, whole: Amount, timing: T
         ProfileError: A column is unknown, or the list is empty.
     """
     if columns is None:
-        params = whole.facts is not None and whole.facts.params is not None
-        return (
-            *(["params"] if params else []),
-            *(_DEFAULT if whole.seconds is None else _timed_columns(whole, timing)),
-        )
+        return _default_columns(whole, timing)
     if not isinstance(columns, Iterable):
         raise ProfileArgumentError(f"columns must be names, as in columns='macs,%', not {describe(columns)}.")
     names = [each.strip() for each in columns.split(",")] if isinstance(columns, str) else list(columns)
@@ -147,9 +143,19 @@ def choose_columns(columns: str | Sequence[str] | None, whole: Amount, timing: T
     return tuple(dict.fromkeys(each for name in names for each in (present if name == _ALL_PHASES else [name])))
 
 
-def _timed_columns(whole: Amount, timing: Timing | None) -> tuple[str, ...]:
-    more = ["spread"] if whole.spread is not None else [PER_CALL] if timing is not None and timing.is_repeated else []
-    return "calls", "macs", "flops", "seconds", *more, "flop/s", SHARE
+def _default_columns(whole: Amount, timing: Timing | None) -> tuple[str, ...]:
+    """Choose the usual columns, without those in which each line has 0."""
+    times: list[str] = []
+    if whole.seconds is not None:
+        repeated = timing is not None and timing.is_repeated
+        times = ["seconds", *(["spread"] if whole.spread is not None else [PER_CALL] if repeated else []), "flop/s"]
+    names = ["calls", "macs", "flops", *times, SHARE]
+    if whole.calls and not whole.has("flops"):
+        moved = [name for name in ("transcendentals", "bytes") if whole.has(name)]
+        names = ["calls", *moved, *(name for name in times if name != "flop/s")]
+    elif whole.calls and not whole.has("macs"):
+        names.remove("macs")
+    return (*(["params"] if whole.facts is not None and whole.facts.params else []), *names)
 
 
 def mark_once(cells: Sequence[str], amounts: Sequence[Amount]) -> list[str]:

@@ -10,10 +10,10 @@ from opflops.errors import ProfileError
 from opflops.records.dimensions import example_sizes
 from opflops.report.amounts import MODULE, OTHERS
 from opflops.report.garbage_collection import with_gc_disabled
-from opflops.report.notes import LEGEND, join_names, notes, transcendental_notes
+from opflops.report.notes import LEGEND, NO_FLOPS, NO_MACS, join_names, notes, transcendental_notes
 from opflops.report.text.columns import MODULE_COLUMNS, check_module_columns, column_of_measure
 from opflops.report.text.comparison_lines import (
-    TEXT_COLUMN,
+    DTYPE_COLUMN,
     change_color,
     comparison_lines,
     format_change,
@@ -21,11 +21,12 @@ from opflops.report.text.comparison_lines import (
     format_ratio,
     total_lines,
 )
-from opflops.report.text.layout import fit
-from opflops.report.text.pairing import Order, keep_changed, limit_lines, pair_profiles, sum_nodes
+from opflops.report.text.layout import fit, fitting_notes
+from opflops.report.text.pairing import Order, join_empty, keep_changed, limit_lines, pair_profiles, sum_nodes
 from opflops.report.text.paragraphs import wrap_sentences
 from opflops.report.text.sheet import Sheet, break_header, is_markup
 from opflops.report.text.tables import REPEATS_NOTE
+from opflops.report.text.terminal import max_width, screen_width
 from opflops.wording import printable
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ _HOW_TO_KNOW = {
     "params": "Count the model again; older versions saved no parameters.",
     "peak": "Count with memory=True, or with --memory.",
 }
+_NO_ROOM_FOR_FORMULAS = "Numbers are those of the sizes below, since the formulas do not fit."
 _MAX_LINES = 40
 _MAX_HEADER_WIDTH = 14
 
@@ -92,6 +94,12 @@ class ComparisonOptions:
         order.check()
         return order
 
+    def join_empty(self, entries: Sequence[ComparisonNode]) -> list[ComparisonNode]:
+        """Add up what has nothing of the measure in any profile; formats for programs list it."""
+        if is_markup(self.tablefmt):
+            return [*entries]
+        return join_empty(entries, column_of_measure(self.measure).value, f"without {self.measure}")
+
     @property
     def module_measures(self) -> list[str]:
         """Return what is compared and sorted by of modules beside their work."""
@@ -102,10 +110,17 @@ DEFAULT = ComparisonOptions()
 
 
 class ComparisonTables(NamedTuple):
-    """Hold the tables of a comparison, each made with numbers in a style, and the sentences below them."""
+    """Hold the tables of a comparison, each made with numbers in a style, and the sentences below them.
+
+    Attributes:
+        sheets: The tables.
+        sentences: The sentences.
+        at_example: The tables with numbers for formulas, those at the example's sizes; none if there are no formulas.
+    """
 
     sheets: Sequence[Callable[[str], Sheet]]
     sentences: Sequence[str]
+    at_example: Sequence[Callable[[str], Sheet]] = ()
 
 
 @with_gc_disabled
@@ -124,7 +139,7 @@ def format_comparison(named: Mapping[str, ComparedProfile], options: ComparisonO
     sizes = _common_sizes(named)
     order = options.order(sizes, changes=False)
     unknown = _unknown_notes(named, options.module_measures)
-    entries = pair_profiles([*named.values()], options.by, sizes, options.module_measures)
+    entries = options.join_empty(pair_profiles([*named.values()], options.by, sizes, options.module_measures))
     entries = order.arrange(
         limit_lines(entries, _MAX_LINES) if options.depth is None else _limit_depth(entries, options.depth)
     )
@@ -178,10 +193,11 @@ def difference_tables(
     order = options.order(sizes, changes=True)
     unknown = _unknown_notes(named, options.module_measures)
     entries = keep_changed(pair_profiles([before, after], options.by, sizes, options.module_measures))
+    entries = options.join_empty(entries)
     entries = order.arrange(entries if options.depth is None else _limit_depth(entries, options.depth))
     headers = [*(break_header(printable(name), _MAX_HEADER_WIDTH) for name in named), "change", "%"]
     # Nothing is known of how these changed. In others, a module that is new has no value before.
-    without_change = [TEXT_COLUMN, *_unknown_columns((before, after), options.module_measures)]
+    without_change = [DTYPE_COLUMN, *_unknown_columns((before, after), options.module_measures)]
 
     def sheet(heading: str, shown: Sequence[ComparedLine], has_total: bool, style: str) -> Sheet:
         figures = [line.numbers(sizes) for line in shown]
@@ -269,9 +285,10 @@ def _profile_notes(named: Mapping[str, ComparedProfile]) -> list[str]:
         counted = [f"Counted at {', '.join(others)}."] if others else []
         shown_above = transcendental_notes(each.rows)
         sentences = [*counted, *notes(each.rows, each.symbolic._replace(dimensions=()))]
+        shown_above += [LEGEND, NO_MACS, NO_FLOPS]
         for sentence in (sentence for sentence in sentences if sentence not in shown_above):
             found.setdefault(sentence, []).append(name)
-    common = [sentence for sentence, names in found.items() if len(names) == len(named) and sentence != LEGEND]
+    common = [sentence for sentence, names in found.items() if len(names) == len(named)]
     single = [f"{', '.join(names)}: {sentence}" for sentence, names in found.items() if len(names) < len(named)]
     at = ", ".join(f"{name} = {size}" for name, size in sizes.items())
     return [LEGEND, *([f"Ratios and sort order are for {at}."] if at else []), *common, *single]
@@ -291,13 +308,24 @@ def _tables(
         (options.heading, list(comparison_lines(entries, [*named.values()], column)), True),
     ]
     sentences = [*first_notes, *_repeat_notes(entries), *_profile_notes(named)]
-    return ComparisonTables([partial(sheet, *part) for part in parts], sentences)
+    sizes = _common_sizes(named)
+    numbers = [(heading, [line.at(sizes) for line in lines], has_total) for heading, lines, has_total in parts]
+    return ComparisonTables(
+        [partial(sheet, *part) for part in parts],
+        sentences,
+        [partial(sheet, *part) for part in numbers] if sizes else (),
+    )
+
+
+def _fits(tables: Sequence[FittedTable], options: ComparisonOptions) -> bool:
+    """Tell whether no line is wider than the terminal."""
+    return all(max_width(each.text.splitlines()) <= screen_width(options.width) for each in tables)
 
 
 def _format_tables(tables: ComparisonTables, options: ComparisonOptions, *, drop: Sequence[str] = ()) -> str:
     """Write tables with numbers of one style, and the sentences."""
 
-    def laid(style: Numbers) -> list[FittedTable]:
+    def laid(sheets: Sequence[Callable[[str], Sheet]], style: Numbers) -> list[FittedTable]:
         return [
             fit(
                 sheet,
@@ -307,15 +335,18 @@ def _format_tables(tables: ComparisonTables, options: ComparisonOptions, *, drop
                 color=options.color,
                 drop=drop,
             )
-            for sheet in tables.sheets
+            for sheet in sheets
         ]
 
-    found = laid(options.numbers)
-    if "scaled" in {each.style for each in found}:
-        found = laid("scaled")
+    def alike(sheets: Sequence[Callable[[str], Sheet]]) -> list[FittedTable]:
+        found = laid(sheets, options.numbers)
+        return laid(sheets, "scaled") if "scaled" in {each.style for each in found} else found
+
+    found, sentences = alike(tables.sheets), tables.sentences
+    may_be_numbers = tables.at_example and options.numbers == "auto" and not is_markup(options.tablefmt)
+    if may_be_numbers and not _fits(found, options):
+        found, sentences = alike(tables.at_example), [_NO_ROOM_FOR_FORMULAS, *sentences]
     texts = "\n\n".join(each.text for each in found)
     if is_markup(options.tablefmt):
         return texts
-    dropped = dict.fromkeys(name for each in found for name in each.dropped)
-    below = [*tables.sentences, *(f"Hidden because the terminal is narrow: {name}." for name in dropped)]
-    return "\n".join([texts, "", *wrap_sentences(below, options.width)])
+    return "\n".join([texts, "", *wrap_sentences([*sentences, *fitting_notes(found)], options.width)])

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 _TOTALS = ("macs", "flops", "transcendentals", "bytes", "calls")
 _SMALL_RATIO, _LARGE_RATIO = 0.1, 100
 _COUNT_COLUMN = Column(lambda amount: amount, exact, scaled)
-TEXT_COLUMN = Column(lambda amount: amount, str, str)
+DTYPE_COLUMN = Column(
+    lambda amount: amount, ", ".join, lambda names: names[0] if len(names) == 1 else f"{len(names)} dtypes"
+)
 
 
 class ComparedLine(NamedTuple):
@@ -39,6 +41,10 @@ class ComparedLine(NamedTuple):
             return ""
         return self.column.exact(value) if style == "exact" else self.column.scaled(value)
 
+    def at(self, sizes: Sizes) -> ComparedLine:
+        """Return the line with numbers for formulas."""
+        return self._replace(values=[as_int(substitute(value, sizes)) for value in self.values])
+
     def numbers(self, sizes: Sizes) -> list[float | None]:
         """Return the values as numbers; None for a value that is not a number."""
         found = [as_int(substitute(value, sizes)) for value in self.values]
@@ -48,9 +54,9 @@ class ComparedLine(NamedTuple):
 def total_lines(named: Mapping[str, ComparedProfile]) -> Iterator[ComparedLine]:
     """List a line for the total of each measure, and for parameters and peak memory if all profiles know theirs."""
     wholes = [each.whole for each in named.values()]
-    dtypes = [", ".join(sorted({printable(row.dtype) for row in each.rows if row.floating})) for each in named.values()]
+    dtypes = [tuple(sorted({printable(row.dtype) for row in each.rows if row.floating})) for each in named.values()]
     if len(set(dtypes)) > 1:
-        yield ComparedLine(Label("dtype"), dtypes, TEXT_COLUMN)
+        yield ComparedLine(Label("dtype"), dtypes, DTYPE_COLUMN)
     known = zip(*(each.known_totals for each in named.values()), strict=True)
     for label, values in zip(("parameters", "peak memory (bytes)"), known, strict=True):
         if None not in values:

@@ -73,7 +73,7 @@ def format_device(device: Device) -> str:
     memory = "" if device.memory is None else f"{device.memory / _GIGA:,.4g} GB of memory, "
     head = f"{device.name}{f' ({device.family})' if device.family else ''}"
     divisor, unit = _unit(device.bandwidth)
-    lines = [f"{printable(head)}: {memory}{device.bandwidth / divisor:,.5g} {unit}B/s"]
+    lines = wrap_sentences([f"{head}: {memory}{device.bandwidth / divisor:,.5g} {unit}B/s"])
     sentences = []
     if device.peaks:
         divisor, unit = _unit(max(device.peaks.values()))

@@ -9,6 +9,7 @@ from tabulate import tabulate_formats
 
 from opflops.errors import ProfileError
 from opflops.records.arguments import check_text
+from opflops.report.notes import join_names
 from opflops.report.text import columns as shown
 from opflops.report.text.color import heat_codes
 from opflops.report.text.module_facts import mark_shared
@@ -32,16 +33,29 @@ _BOXED_GAP = 3
 # With the first number of characters most names of modules stay distinct; below the second none do.
 _READABLE_LABEL_WIDTH, _MIN_LABEL_WIDTH = 24, 8
 _MIN_BAR_WIDTH, _MAX_BAR_WIDTH = 6, 24
+_HOW_TO_SHOW_FORMULAS = "Show all with numbers='exact' or --numbers exact."
 
 
 class FittedTable(NamedTuple):
-    """Hold a table as text, the style of its numbers, its columns, those hidden to fit, and its heading."""
+    """Hold a table as text, and what was done to fit it into the width.
+
+    Attributes:
+        text: The table.
+        style: The style of its numbers, ``"exact"`` or ``"scaled"``.
+        headers: The headers of its columns, each on one line.
+        dropped: Those of the columns that are hidden to fit.
+        heading: The header of its labels.
+        has_cut_names: Whether some labels are cut.
+        has_cut_formulas: Whether only the leading terms of some expressions are shown.
+    """
 
     text: str
     style: str
     headers: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     heading: str = ""
+    has_cut_names: bool = False
+    has_cut_formulas: bool = False
 
 
 def lay_out(
@@ -104,7 +118,7 @@ def lay_out(
         numbers=numbers,
         width=width,
         color=color,
-        drop=[BROKEN_HEADERS.get(name, name) for name in shown.DROPPED_FIRST] if columns is None else (),
+        drop=shown.DROPPED_FIRST if columns is None else (),
         bars="needed" if needed else "drawn" if drawn else "",
     )
 
@@ -143,24 +157,84 @@ def fit(
         if natural_width(made, tablefmt) <= limit:
             break
     longest, heading = max_width(made.texts), made.heading
-    dropped: list[str] = []
-    for header in drop:
-        if longest - (natural_width(made, tablefmt) - limit) >= min(_READABLE_LABEL_WIDTH, longest):
-            break
-        if header in made.headers:
-            made, dropped = made.without(header), [*dropped, join_header(header)]
+    needed = min(_READABLE_LABEL_WIDTH, longest)
+
+    def room(sheet: Sheet) -> int:
+        """Return the width that is left for labels."""
+        return longest - (natural_width(sheet, tablefmt) - limit)
+
+    wide = made
+    if room(made) < needed:
+        made = made.narrow_headers()
+    made, dropped = _drop_columns(made, list(map(join_header, drop)), lambda sheet: room(sheet) >= needed)
+    if dropped and room(wide := wide.without(*dropped)) >= needed:
+        # Without these, the other headers need not be broken.
+        made = wide
+    if room(made) < needed:
+        made = made.narrow_headers(split_words=True)
     excess = natural_width(made, tablefmt) - limit
-    if excess > 0:
+    has_cut_names = excess > 0
+    if has_cut_names:
         # A table that is too wide anyway keeps its names readable.
         least = _MIN_LABEL_WIDTH if longest - excess >= _MIN_LABEL_WIDTH else _READABLE_LABEL_WIDTH
         made = made.shorten_labels(max(longest - excess, min(longest, least)))
+        has_cut_names = max_width(made.texts) < longest
         excess = max(natural_width(made, tablefmt) - limit, 0)
         made = replace(made, heading=elide(made.heading, max(width_of(made.heading) - excess, least)))
     left_over = screen_width(width) - natural_width(made, tablefmt) - gap
     if bars == "needed" or (bars and left_over >= _MIN_BAR_WIDTH):
         made = made.with_bars(min(max(left_over, _MIN_BAR_WIDTH), _MAX_BAR_WIDTH), color=color)
     text = to_encodable(render(made, tablefmt, color=color))
-    return FittedTable(text, style, tuple(made.headers), tuple(dropped), heading)
+    headers = tuple(map(join_header, made.headers))
+    has_cut_formulas = style == "scaled" and any(cell.endswith(" + …") for each in made.columns for cell in each)
+    return FittedTable(text, style, headers, dropped, heading, has_cut_names, has_cut_formulas)
+
+
+def fit_sheet(sheet: Sheet, drop: Sequence[str], *, width: int | None = None, color: bool = False) -> FittedTable:
+    """Fit a table of texts that have one style into a width, as :func:`fit` does."""
+    return fit(lambda _: sheet, tablefmt="simple", numbers="exact", width=width, color=color, drop=drop)
+
+
+def _drop_columns(
+    sheet: Sheet, drop: Sequence[str], is_readable: Callable[[Sheet], bool]
+) -> tuple[Sheet, tuple[str, ...]]:
+    """Hide columns, the first one first, until the labels are readable; return the table and what is hidden."""
+    headers = list(map(join_header, sheet.headers))
+    made, dropped = sheet, list[str]()
+    for header in (each for each in drop if each in headers):
+        if is_readable(made):
+            break
+        made, dropped = made.without(header), [*dropped, header]
+    # In the place of a wide column there may be room for narrow ones that were hidden before it.
+    for header in reversed(dropped[:-1]):
+        others = [each for each in dropped if each != header]
+        if is_readable(fuller := sheet.without(*others)):
+            made, dropped = fuller, others
+    return made, tuple(dropped)
+
+
+def fitting_notes(laid: Sequence[FittedTable], how_to_show_formulas: str = _HOW_TO_SHOW_FORMULAS) -> list[str]:
+    """Say what tables hide or cut to fit: columns, names, and terms of formulas.
+
+    Args:
+        laid: The tables.
+        how_to_show_formulas: A sentence on how to see the terms.
+    """
+    shown = set().union(*(each.headers for each in laid))
+    dropped = []
+    for name in dict.fromkeys(name for each in laid for name in each.dropped):
+        hiding = [each.heading.partition(" / ")[0].partition(":")[0] for each in laid if name in each.dropped]
+        tables = f"table{'s' if len(hiding) > 1 else ''} by {join_names(hiding)}"
+        dropped.append(f"{name} (in the {tables})" if name in shown else name)
+    return [
+        *([f"Hidden because the terminal is narrow: {', '.join(dropped)}."] if dropped else []),
+        *(["Names that do not fit are cut (…)."] if any(each.has_cut_names for each in laid) else []),
+        *(
+            [f"+ … stands for more terms of a formula. {how_to_show_formulas}"]
+            if any(each.has_cut_formulas for each in laid)
+            else []
+        ),
+    ]
 
 
 def _number_styles(tablefmt: str, numbers: Numbers) -> Sequence[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from opflops.records.memory import CATEGORIES
 from opflops.report.amounts import KEY, MODULE
 from opflops.report.text.keepers import group_keepers
-from opflops.report.text.layout import fit as fit_table
+from opflops.report.text.layout import fit_sheet, fitting_notes
 from opflops.report.text.paragraphs import wrap_sentences
 from opflops.report.text.sheet import Label, Sheet
 from opflops.report.text.tree import OUTSIDE
@@ -36,9 +36,9 @@ def memory_lines(memory: Memory, fit: str = "", *, width: int | None = None, col
         width: In characters; by default the terminal's.
         color: Whether to write escape codes for a terminal.
     """
-    sheet = memory_sheet(memory)
-    table = fit_table(lambda _: sheet, tablefmt="simple", numbers="exact", width=width, color=color, drop=MINOR_COLUMNS)
-    return "\n".join([table.text, "", *wrap_sentences(memory_sentences(memory, fit), width)]).split("\n")
+    table = fit_sheet(memory_sheet(memory), MINOR_COLUMNS, width=width, color=color)
+    sentences = [*fitting_notes([table]), *memory_sentences(memory, fit)]
+    return "\n".join([table.text, "", *wrap_sentences(sentences, width)]).split("\n")
 
 
 def memory_sheet(memory: Memory) -> Sheet:

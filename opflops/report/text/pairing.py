@@ -20,7 +20,7 @@ from opflops.report.text.tree import OUTSIDE, Node, build_tree, operator_of
 from opflops.wording import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from opflops.records.memory import Memory
     from opflops.records.modules import ModuleRecord
@@ -168,6 +168,25 @@ def _changed_children(entry: ComparisonNode) -> list[ComparisonNode]:
     """List the changes below a node; none if only one of the profiles has the node."""
     present = [any((amount.calls, *amount.cost, *(amount.facts or ()))) for amount in entry.amounts]
     return keep_changed(entry.children) if all(present) else []
+
+
+def join_empty(entries: Sequence[ComparisonNode], value: Callable[[Amount], Any], name: str) -> list[ComparisonNode]:
+    """Add up the nodes on each level whose value is 0 in all profiles, if they are several.
+
+    Args:
+        entries: The nodes.
+        value: Returns what is compared; None if it is not known.
+        name: What the line of these is called, after their number.
+    """
+    empty = [entry for entry in entries if entry.kind != OTHERS and _is_empty(entry, value)]
+    joined = [entry for entry in entries if not any(entry is each for each in empty)] if len(empty) > 1 else entries
+    found = [replace(entry, children=join_empty(entry.children, value, name)) for entry in joined]
+    return [*found, sum_nodes(empty, name, name)] if len(empty) > 1 else found
+
+
+def _is_empty(entry: ComparisonNode, value: Callable[[Amount], Any]) -> bool:
+    amounts = entry.amounts
+    return all((value(each) or 0) == 0 and each.is_priced and each.cost.sent == 0 for each in amounts)
 
 
 def limit_lines(entries: Sequence[ComparisonNode], max_lines: int) -> list[ComparisonNode]:

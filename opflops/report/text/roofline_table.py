@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from opflops.report.notes import join_names
+from opflops.report.text.layout import fit_sheet, fitting_notes
 from opflops.report.text.paragraphs import wrap_sentences
-from opflops.report.text.sheet import Label, Sheet, natural_width, render
-from opflops.report.text.terminal import screen_width, to_encodable
+from opflops.report.text.sheet import Label, Sheet
 from opflops.report.text.tree import OUTSIDE
 from opflops.units import duration, scaled, share
 from opflops.wording import printable
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from opflops.devices import Device
     from opflops.devices.bounds import Bound
 
-MINOR_COLUMNS = ("flops/byte", "bytes", "%", "flops")
-_MIN_LABEL_WIDTH = 12
+MINOR_COLUMNS = ("flops/byte", "bytes", "flops", "of the bound", "%")
 _BOUND_NOTE = (
     '"at least" is a lower bound: per operator, the larger of flops / peak and bytes / bandwidth, unfused. Integer '
     "operators: bytes only."
@@ -42,7 +41,8 @@ def format_roofline_table(
     The arguments are those of :func:`roofline_sheet`.
     """
     sheet, sentences = roofline_sheet(device, by, parts, total, tf32=tf32, integer=integer, top=top, remarks=remarks)
-    return "\n".join([to_encodable(_fit_to_screen(sheet)), "", *wrap_sentences(sentences)])
+    table = fit_sheet(sheet, MINOR_COLUMNS)
+    return "\n".join([table.text, "", *wrap_sentences([*fitting_notes([table]), *sentences])])
 
 
 def roofline_sheet(
@@ -101,18 +101,6 @@ def _sum_up(parts: Sequence[Bound]) -> Bound:
         seconds=sum(part.seconds for part in parts),
         measured=sum(measured) if measured else None,
         untimed=sum(part.untimed for part in parts),
-    )
-
-
-def _fit_to_screen(sheet: Sheet) -> str:
-    """Write a table; if it is too wide, without the least important columns."""
-    limit = screen_width()
-    for header in MINOR_COLUMNS:
-        if natural_width(sheet, "simple") > limit:
-            sheet = sheet.without(header)
-    overflow = natural_width(sheet, "simple") - limit
-    return render(
-        sheet.shorten_labels(max(sheet.widths[0] - max(overflow, 0), _MIN_LABEL_WIDTH)), "simple", color=False
     )
 
 

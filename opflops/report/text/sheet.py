@@ -23,6 +23,9 @@ GAP = 2
 """Spaces between columns in the format ``simple``."""
 
 _INDENT = "  "
+# Headers are broken between words for lines of the first width, and within words for lines of the second.
+_MIN_HEADER_WIDTH, _MIN_SPLIT_WIDTH = 6, 8
+
 _KIND_CODES = {MODULE: BOLD, OPERATOR: DIM, OTHERS: DIM, TOTAL: BOLD}
 
 # Formats that a program reads, so that no width limits them.
@@ -46,15 +49,25 @@ _NUMBER = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
 _WORDS = re.compile(r"[^:/_.\s-]*[:/_.\s-]*")
 
 
-def break_header(header: str, width: int) -> str:
+def break_header(header: str, width: int, *, split_words: bool = False) -> str:
     r"""Break a header after the punctuation between its words, so that its lines fit a width if possible.
 
     >>> break_header("torchvision:resnet50", 11)
     'torchvision:\nresnet50'
+    >>> break_header("torchvision:resnet50", 8, split_words=True)
+    'torchvis\nion:\nresnet50'
+
+    Args:
+        header: The header, on one line.
+        width: The width of its lines.
+        split_words: Whether words that are wider than that are split too.
     """
     lines = [""]
-    for word in _WORDS.findall(header):
-        if lines[-1] and width_of(lines[-1] + word) > width:
+    words = _WORDS.findall(header)
+    if split_words:
+        words = [word[start : start + width] for word in words for start in range(0, len(word), width)]
+    for word in words:
+        if lines[-1] and width_of((lines[-1] + word).rstrip()) > width:
             lines.append("")
         lines[-1] += word
     return "\n".join(lines)
@@ -110,18 +123,34 @@ class Sheet:
         columns = zip(self.headers, self.columns, strict=True)
         return [
             max_width([self.heading, *self.texts]),
-            *(max_width([*header.split("\n"), *column]) for header, column in columns),
+            *(max_width([*map(str.strip, header.split("\n")), *column]) for header, column in columns),
         ]
 
-    def without(self, header: str) -> Sheet:
-        """Return the table without a column."""
-        kept = [position for position, each in enumerate(self.headers) if each != header]
+    def without(self, *headers: str) -> Sheet:
+        """Return the table without some columns, named by their headers on one line."""
+        kept = [position for position, each in enumerate(self.headers) if join_header(each) not in headers]
         return replace(
             self,
             headers=[self.headers[position] for position in kept],
             columns=[self.columns[position] for position in kept],
             paint={new: self.paint[old] for new, old in enumerate(kept) if old in self.paint},
         )
+
+    def narrow_headers(self, *, split_words: bool = False) -> Sheet:
+        """Return the table with headers in lines no wider than the cells below them, where that can be done.
+
+        Args:
+            split_words: Whether to break headers within words too, where lines keep at least a few letters.
+        """
+        least = _MIN_SPLIT_WIDTH if split_words else _MIN_HEADER_WIDTH
+        widths = [max(max_width(column), least) for column in self.columns]
+        broken = [
+            header
+            if max_width(header.split("\n")) <= width
+            else break_header(join_header(header), width, split_words=split_words)
+            for header, width in zip(self.headers, widths, strict=True)
+        ]
+        return replace(self, headers=broken)
 
     def shorten_labels(self, room: int) -> Sheet:
         """Return the table with its labels shortened to a width."""
@@ -202,7 +231,7 @@ def _without_separators(number: re.Match[str]) -> str:
 
 def _align_headers(headers: Sequence[str]) -> list[str]:
     """Break headers into lines, and move shorter ones to the bottom line."""
-    lines = [header.split("\n") for header in headers]
+    lines = [[line.strip() for line in header.split("\n")] for header in headers]
     height = max(map(len, lines))
     return ["\n".join([""] * (height - len(each)) + each) for each in lines]
 

@@ -24,7 +24,7 @@ from opflops.report.text.columns import (
     has_several_shapes,
     sort_positions,
 )
-from opflops.report.text.layout import FittedTable, Numbers, lay_out
+from opflops.report.text.layout import FittedTable, Numbers, fitting_notes, lay_out
 from opflops.report.text.memory_lines import memory_lines
 from opflops.report.text.module_facts import module_facts, parameter_notes, total_facts
 from opflops.report.text.paragraphs import wrap_sentences
@@ -33,7 +33,7 @@ from opflops.report.text.shapes import INPUT, OUTPUT
 from opflops.report.text.sheet import is_markup
 from opflops.report.text.terminal import TIMES
 from opflops.report.text.tree import OUTSIDE
-from opflops.report.text.tree_lines import Detail, TreeLines, keep_top, tree_lines
+from opflops.report.text.tree_lines import TreeLines, keep_top, split_costless, tree_lines
 from opflops.wording import printable
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from opflops.report.text.layout import Sizes
 
 _NO_RANK = "(no rank)"
-_OVERVIEW_LINES = 40
+_OVERVIEW_LINES = 30
 OVERVIEW_OPERATORS = 10
 OVERVIEW_RANKS = 16
 MODULES = "module / operator"
@@ -160,11 +160,12 @@ def table(
     check_module_columns([*names, sort], keys)
     if is_tree:
         options: dict[str, Any] = {"sizes": sizes, "expand": expand, "facts": facts, "columns": names}
+        short = {**options, "join_costless": True}
         tree = tree_lines(floating, depth=depth, sort=sort, top=top, **options)
         if depth is not None and top is None and not is_markup(tablefmt):
-            usual = len(tree_lines(floating, max_lines=_OVERVIEW_LINES, **options).lines)
+            usual = len(tree_lines(floating, max_lines=_OVERVIEW_LINES, **short).lines)
             if len(tree.lines) > usual:
-                tree = tree_lines(floating, depth=depth, sort=sort, max_lines=usual, keep_depth=True, **options)
+                tree = tree_lines(floating, depth=depth, sort=sort, max_lines=usual, keep_depth=True, **short)
                 sentences += _summary_notes(tree, depth)
         lines, heading = tree.lines, MODULES
         sentences += [f"{REPEATS_NOTE} {HOW_TO_EXPAND}"] if tree.repeated else []
@@ -244,9 +245,17 @@ def overview(
     facts = module_facts(modules, memory)
     whole = total_line(rows, floating, total_facts(facts, memory), ranks=symbolic.ranks)
     names = choose_columns(None, whole.amount, symbolic.timing)
-    tree = tree_lines(floating, sizes=sizes, max_lines=_OVERVIEW_LINES, expand=expand, facts=facts, columns=names)
+    tree = tree_lines(
+        floating,
+        sizes=sizes,
+        max_lines=_OVERVIEW_LINES,
+        expand=expand,
+        join_costless=True,
+        facts=facts,
+        columns=names,
+    )
     without_facts = total_line(rows, floating, ranks=symbolic.ranks)
-    operators = list_lines(floating, ("op",), "flops", sizes, OVERVIEW_OPERATORS)
+    operators = operator_lines(floating, sizes)
     parts = [(MODULES, tree.lines, whole), ("op", operators, without_facts)]
     several = [key for key in ("phase", "dtype") if len(set(map(attrgetter(key), floating))) > 1]
     parts += [(key, list_lines(floating, (key,), None, sizes), without_facts) for key in several]
@@ -299,6 +308,16 @@ def total_line(
     return Line(total_label(rows, ranks), Amount(floating, facts), kind=TOTAL)
 
 
+def operator_lines(rows: Sequence[Row], sizes: Sizes) -> list[Line]:
+    """List the operators for a report at a glance: the largest ones, then the sums of the others."""
+    lines = list_lines(rows, ("op",), "flops", sizes)
+    # By time, operators without arithmetic may matter.
+    lines, costless = (lines, []) if any(row.seconds for row in rows) else split_costless(lines)
+    # A line for one other operator would be as long as its own.
+    top = max(OVERVIEW_OPERATORS, len(lines)) if len(lines) == OVERVIEW_OPERATORS + 1 else OVERVIEW_OPERATORS
+    return [*keep_top(lines, list(range(len(lines))), top), *costless]
+
+
 def list_lines(
     rows: Sequence[Row], keys: tuple[str, ...], sort: str | None, sizes: Sizes, top: int | None = None
 ) -> list[Line]:
@@ -317,7 +336,7 @@ def shortening_notes(modules: TreeLines) -> list[str]:
     """Say what the tree hides, and how to show it."""
     if modules.depth is not None:
         return [f"Modules deeper than level {modules.depth} are folded into those above. Show all {_HOW_TO_SHOW_ALL}."]
-    if modules.detail is not Detail.EVERYTHING:
+    if modules.shortened:
         return [f"Some operators share a line. Show all {_HOW_TO_SHOW_ALL}."]
     return []
 
@@ -355,12 +374,8 @@ def _column_notes(laid: Sequence[FittedTable]) -> list[str]:
     """Explain the columns whose names do not, and list the hidden ones."""
     shown = set().union(*(each.headers for each in laid))
     phases = [phase for phase in PHASES if phase in shown]
-    dropped = [
-        name if name not in shown else f"{name} ({join_names([each.heading for each in laid if name in each.dropped])})"
-        for name in dict.fromkeys(name for each in laid for name in each.dropped)
-    ]
     return [
         *([f"Column{'s' if len(phases) > 1 else ''} {join_names(phases)}: flops of the phase."] if phases else []),
         *(["intensity = flops / bytes."] if "intensity" in shown else []),
-        *([f"Hidden because the terminal is narrow: {', '.join(dropped)}."] if dropped else []),
+        *fitting_notes(laid),
     ]

@@ -38,7 +38,7 @@ class TreeLines(NamedTuple):
         lines: The lines in order.
         depth: The level below which modules are hidden; None if all are shown.
         repeated: Whether some lines stand for several modules.
-        detail: How many operators are shown.
+        shortened: Whether some operators share a line, or are in that of their module.
         modules: The paths of the modules that have work, or modules with work below them.
         siblings: How many modules are shown in each module at most, the largest; None if all are.
     """
@@ -46,7 +46,7 @@ class TreeLines(NamedTuple):
     lines: list[Line]
     depth: int | None
     repeated: bool
-    detail: Detail = Detail.EVERYTHING
+    shortened: bool = False
     modules: Collection[str] = ()
     siblings: int | None = None
 
@@ -61,6 +61,7 @@ def tree_lines(
     top: int | None = None,
     max_lines: int | None = None,
     keep_depth: bool = False,
+    join_costless: bool = False,
     facts: Mapping[str, ModuleFacts] = _NO_FACTS,
     columns: Collection[str] = (),
 ) -> TreeLines:
@@ -82,6 +83,7 @@ def tree_lines(
         max_lines: Upper limit of lines, without ``top``. To fit, operators are summarized first, then deeper levels are
             hidden, and last the smallest modules are added up.
         keep_depth: Whether to hide no level to fit, and from level 2 on no modules either.
+        join_costless: Whether the operators of a module that have no arithmetic share a line, if they are several.
         facts: What is known of modules beside their work, by path.
         columns: The columns that are shown; modules of which these show different parameters or shapes get a line each.
 
@@ -106,7 +108,12 @@ def tree_lines(
         return sort_positions(lines, sort or "flops", sizes)
 
     limit = None if top is not None else max_lines
-    for shown, detail, kept in _attempts(deepest, limit, asked=depth if keep_depth else None):
+    for shown, detail, kept in _attempts(
+        deepest,
+        limit,
+        asked=depth if keep_depth else None,
+        most=Detail.ARITHMETIC if join_costless else Detail.EVERYTHING,
+    ):
         writer = _TreeWriter(expansion, largest_first if keep_depth and kept is not None else order, kept, detail)
         listed = list(islice(writer.write(root, 0, shown), None if limit is None else limit + 1))
         if limit is None or len(listed) <= limit:
@@ -115,16 +122,19 @@ def tree_lines(
         listed = list(writer.write(root, 0, shown))
     if top is not None:
         listed = keep_largest(listed, order, top)
-    return TreeLines(listed, shown if shown < levels else None, writer.repeated, detail, paths, kept)
+    return TreeLines(listed, shown if shown < levels else None, writer.repeated, writer.shortened, paths, kept)
 
 
-def _attempts(deepest: int, limit: int | None, *, asked: int | None) -> Iterator[tuple[int, Detail, int | None]]:
+def _attempts(
+    deepest: int, limit: int | None, *, asked: int | None, most: Detail
+) -> Iterator[tuple[int, Detail, int | None]]:
     """Yield how many levels, which operators and how many siblings to show; ``asked`` levels are not hidden."""
     if limit is None:
-        yield deepest, Detail.EVERYTHING, None
+        yield deepest, most, None
         return
+    details = [detail for detail in reversed(Detail) if detail <= most]
     for shown in range(deepest, -1, -1) if asked is None else (deepest,):
-        for detail in reversed(Detail):
+        for detail in details:
             yield shown, detail, None
     if asked is None:
         yield 0, Detail.NOTHING, limit - 1
@@ -140,7 +150,7 @@ class _TreeWriter:
         self, expansion: Expansion, order: Callable[[Sequence[Line]], list[int]], top: int | None, detail: Detail
     ) -> None:
         self.expansion, self.order, self.top, self.detail = expansion, order, top, detail
-        self.repeated = False
+        self.repeated = self.shortened = False
 
     def write(self, parent: Node, indent: int, depth: int) -> Iterator[Line]:
         """List the lines below a module, down to a depth."""
@@ -166,24 +176,26 @@ class _TreeWriter:
             if depth > 0:
                 yield from self.operators(child.own, indent + 1, leaf=not child.children)
                 yield child, indent + 1, depth - 1
-            elif self.detail > Detail.NOTHING:
+            elif self.detail is Detail.NOTHING:
+                self.shortened = True
+            else:
                 yield from self.operators(child.rows_by_operator, indent + 1, leaf=True)
         yield from sum_others([heads[position] for position in rest], "module")
 
     def operators(self, parts: dict[str, list[Row]], indent: int, *, leaf: bool) -> list[Line]:
         """List the lines of operators."""
         if self.detail is Detail.NOTHING and leaf:
+            self.shortened = True
             return []
         lines = [Line(printable(label), Amount(rows), indent, OPERATOR) for label, rows in parts.items()]
         if self.detail is Detail.EVERYTHING or len(lines) < 2:  # noqa: PLR2004 - one line needs no sum
             return keep_top(lines, self.order(lines), self.top, "operator")
         if self.detail is Detail.NOTHING:
+            self.shortened = True
             return [sum_lines(f"{len(lines)} operators", lines)]
-        idle = [line for line in lines if not any(value != 0 for value in line.amount.cost[:3])]
-        if len(idle) > 1:
-            lines = [line for line in lines if line not in idle]
-        listed = keep_top(lines, self.order(lines), self.top, "operator")
-        return [*listed, sum_lines(f"{len(idle)} without arithmetic", idle)] if len(idle) > 1 else listed
+        lines, costless = split_costless(lines)
+        self.shortened |= bool(costless)
+        return [*keep_top(lines, self.order(lines), self.top, "operator"), *costless]
 
 
 def keep_largest(lines: Sequence[Line], order: Callable[[Sequence[Line]], list[int]], top: int) -> list[Line]:
@@ -224,6 +236,15 @@ def keep_largest(lines: Sequence[Line], order: Callable[[Sequence[Line]], list[i
     while left_out:
         found += sum_others(left_out.pop(), mixed=True)
     return found
+
+
+def split_costless(lines: Sequence[Line]) -> tuple[list[Line], list[Line]]:
+    """Take the lines without arithmetic out of others, and return one line with their sum if they are several."""
+    costless = [line for line in lines if line.amount.is_costless]
+    if len(costless) < 2:  # noqa: PLR2004 - one line needs no sum
+        return [*lines], []
+    kept = [line for line in lines if not line.amount.is_costless]
+    return kept, [sum_lines(f"{len(costless)} without arithmetic", costless)]
 
 
 def split_at_top(order: list[int], top: int | None) -> tuple[list[int], list[int]]:

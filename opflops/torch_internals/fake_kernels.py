@@ -1,0 +1,98 @@
+"""The kernels of fake tensors: those in Python, with corrections, known values and a cache."""
+
+from __future__ import annotations
+
+from types import MethodType
+from typing import TYPE_CHECKING, Any
+
+from torch._dispatch.python import enable_python_dispatcher
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensor
+
+from opflops.torch_internals.fake_kernel_fixes import (
+    DEVICE_OF_TENSOR,
+    corrected_result,
+    hides_memory,
+    result_without_kernel,
+)
+from opflops.torch_internals.fake_result_cache import FakeResultCache
+from opflops.torch_internals.fake_value_patches import finds_nothing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from opflops.torch_internals.known_values import KnownValues
+
+
+def value_dependent_errors() -> tuple[type[Exception], ...]:
+    """Return the exceptions that a fake tensor raises if a program needs its values."""
+    return (DataDependentOutputException, DynamicOutputShapeException)
+
+
+def use_python_kernels(
+    mode: FakeTensorMode,
+    values: KnownValues,
+    lists: tuple[list[Any], list[Any], list[Any]],
+    on_hit: Callable[[], None],
+) -> None:
+    """Make a mode compute results with Python kernels only, as the compiler does, and known values besides.
+
+    The C++ kernels do not support symbolic sizes, and some of their results have a memory layout as on no device. This
+    replaces methods of the mode, since higher-order operators dispatch on its class.
+
+    Args:
+        mode: The mode.
+        values: Computes known values.
+        lists: One that is filled with the latest operator, if it needs a value; one that gets all these operators; and
+            one that gets the operators that keep memory whose size is not known.
+        on_hit: Called at times when results come from a cache.
+    """
+    needing_value, needed, hiding = lists
+    dispatch = mode.dispatch
+    cache = FakeResultCache(mode, on_hit)
+
+    def call(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        needing_value.clear()
+        if func is DEVICE_OF_TENSOR and type(args[0]) is FakeTensor:
+            return args[0].fake_device
+        if finds_nothing(func):
+            return False
+        try:
+            return values.run(mode, func, args, kwargs, lambda: call_cached(func, types, args, kwargs))
+        except value_dependent_errors() as error:
+            # The error itself would keep the tensors of its traceback alive, and autograd copies gradients then.
+            needing_value.append(getattr(error, "func", None))
+            needed.append(func)
+            raise
+
+    def call_cached(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return cache.run(func, args, kwargs, lambda: call_kernel(func, types, args, kwargs))
+
+    def call_kernel(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        with enable_python_dispatcher():
+            if mode.shape_env is None:
+                return _run(mode, dispatch, hiding, (func, types, args, kwargs))
+            from opflops.torch_internals.symint_patches import get_result, resized  # noqa: PLC0415 - only for symbolic sizes
+
+            with mode:
+                made = get_result(func, args)
+            if made is not None:
+                return made
+            out = _run(mode, dispatch, hiding, (func, types, args, kwargs))
+            with mode:
+                return resized(func, out)
+
+    mode.dispatch = call  # type: ignore[method-assign]
+    # The dispatcher asks the instance first. The method of the class does the same with four calls around it.
+    mode.__torch_dispatch__ = MethodType(lambda _mode, *given: call(*given), mode)  # type: ignore[method-assign]
+
+
+def _run(mode: FakeTensorMode, dispatch: Callable[..., Any], hiding: list[Any], call: tuple[Any, Any, Any, Any]) -> Any:
+    """Compute the result of a call, with the corrections of :mod:`.fake_kernel_fixes`."""
+    func, types, args, _ = call
+    made = result_without_kernel(mode, func, types, args)
+    if made is not None:
+        return made
+    hiding.extend([func] if hides_memory(func, args) else ())
+    return corrected_result(mode, func, args, dispatch(*call))
