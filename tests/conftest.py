@@ -105,6 +105,12 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish():
+    """Let plugins see what refers to what again: Hypothesis, imported for its summary, warns about objects without."""
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)

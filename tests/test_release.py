@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from required import models
 
 import opflops
 from opflops import extras
@@ -93,9 +94,22 @@ def test_each_classifier_and_address_is_whole():
         assert (ROOT / path).exists()
 
 
+def test_core_tests_are_there_and_run_once_with_the_other_half_in_a_mode():
+    """Continuous integration runs them so on the newest PyTorch, and the other tests so on the usual one."""
+    listed = subprocess.run(
+        ["/bin/bash", str(ROOT / "tests" / "core_tests.sh"), "--list"], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "tests/formulas" in listed
+    assert [each for each in listed if not (ROOT / each).exists()] == []
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "bash tests/core_tests.sh --do-nothing-mode=odd" in script
+    assert re.search(r"pytest -q --do-nothing-mode=odd .*\n.*\$\{core\[@\]/#/--ignore=\}", script)
+
+
+@pytest.mark.external
 def test_the_workflow_is_yaml_that_runs_the_same_checks():
     """It runs .ci/run; only a tag publishes, after all other jobs have passed, without a stored secret."""
-    yaml = pytest.importorskip("yaml")
+    yaml = models("yaml")
     jobs = yaml.safe_load(WORKFLOW)["jobs"]
     steps = {name: [step.get("run", "") for step in job["steps"]] for name, job in jobs.items()}
     assert any("bash .ci/run" in run for run in steps["all"])

@@ -106,7 +106,7 @@ ENTRY_POINTS = {
     "annotate(misspelt)": (lambda value: annotate(NET, PROFILE, mesure=value), set()),
     "coverage": (coverage, set()),
     "formula": (lambda value: formula(value)(lambda: Cost()), set()),
-    "formula()(?)": (lambda value: formula("tests::sentence")(value), {"a model"}),
+    "formula()(?)": (lambda value: formula("opflops_tests::sentence")(value), {"a model"}),
     "formula(unread=)": (lambda value: formula("tests::unread", unread=value), {"a list", "a dict"}),
     "formula(picked=)": (lambda value: formula("tests::picked", picked=value), {"a list", "a dict"}),
     "formula(override=)": (lambda value: formula("tests::override", override=value), FLAGS),

@@ -5,11 +5,8 @@ from __future__ import annotations
 from contextlib import ContextDecorator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from torch.utils.flop_counter import flop_registry as registry_of_torch
-
-from opflops.compat.product_formulas import ProductFormula, own_formulas
 from opflops.pricing.registry import registry
-from opflops.torch_internals.dispatch import packet_of
+from opflops.torch_internals.dispatch import packet_of, torch_formulas
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +51,10 @@ class ExportedFormulas(ContextDecorator):
         return any(each is self for each in _in_force)
 
     def _apply(self) -> None:
+        # With it comes torch.utils.flop_counter, which imports Triton: longer than the rest of opflops takes.
+        from opflops.compat.product_formulas import ProductFormula, own_formulas  # noqa: PLC0415
+
+        registry_of_torch = torch_formulas()
         added = [packet for each in registry.added() if (packet := packet_of(each)) is not None]
         own = {packet: each for packet, each in own_formulas().items() if isinstance(each, ProductFormula)}
         formulas = {**{packet: ProductFormula(packet) for packet in added}, **own}
@@ -67,8 +68,11 @@ class ExportedFormulas(ContextDecorator):
 
     def remove(self) -> None:
         """Give the registry back what it had, once no other export is in force; a formula set since then stays."""
+        from opflops.compat.product_formulas import ProductFormula  # noqa: PLC0415 - as above
+
         if not self._is_in_force():
             return
+        registry_of_torch = torch_formulas()
         _in_force[:] = [each for each in _in_force if each is not self]
         if _in_force:
             return

@@ -13,7 +13,7 @@ from opflops.profile.gathering import combine_ranks
 from opflops.records.arguments import describe, explain_methods, no_advice
 from opflops.records.communication import traffic_of
 from opflops.records.cost import ZERO
-from opflops.records.display import Displayed
+from opflops.records.display import Costs, Displayed
 from opflops.records.imbalance import Imbalance
 from opflops.wording import join_ranks
 
@@ -122,8 +122,8 @@ class Plan(Displayed):
             ProfileError: A key is unknown, or none is given.
         """
         if keys == ("rank",):
-            return {rank: each.profile.total for rank, each in self._numbered()}
-        sums: dict[Any, Cost] = {}
+            return Costs(((rank, each.profile.total) for rank, each in self._numbered()), "rank")
+        sums: dict[Any, Cost] = Costs(heading=" / ".join(keys))
         if "rank" in keys:
             grouped = {id(each): each.profile.by(*keys) for each in self.classes}
             for rank, each in self._numbered():

@@ -14,6 +14,7 @@ from opflops.errors import OpflopsError, ProfileError, UsageWarning
 from opflops.integrations.step_clock import accelerator_in_use
 from opflops.integrations.step_costs import Work
 from opflops.records.display import repr_html
+from opflops.units import scaled
 
 if TYPE_CHECKING:
     from opflops.profile.profile import Profile
@@ -69,6 +70,24 @@ class Window:
             "samples_per_s": self.samples,
         }
         return {name: float(amount) / self.seconds for name, amount in amounts.items() if amount is not None}
+
+
+def format_rates(rates: dict[str, float]) -> str:
+    """Write rates as a sentence; "" if there are none.
+
+    >>> format_rates({"flops_per_s": 2.5e12, "mfu": 0.4321, "samples_per_s": 1536.0})
+    'Rates: 2.500 TFLOP/s, MFU 43.2 %, 1,536 samples/s.'
+    """
+    written: dict[str, str] = {}
+    for name in ("mfu", "hfu"):
+        if name in rates:
+            written[name] = f"{name.upper()} {100 * rates[name]:.3g} %"
+    for name in ("tokens_per_s", "samples_per_s"):
+        if name in rates:
+            written[name] = f"{rates[name]:,.4g} {name.partition('_')[0]}/s"
+    if "flops_per_s" in rates:
+        written["flops_per_s"] = f"{scaled(round(rates['flops_per_s']))}FLOP/s"
+    return f"Rates: {', '.join(written[name] for name in NAMES if name in written)}." if written else ""
 
 
 def mean_over_ranks(rates: dict[str, float]) -> dict[str, float]:

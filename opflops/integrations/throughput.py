@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from opflops.errors import ArgumentError, UsageWarning
 from opflops.integrations.input_shapes import shapes_of
-from opflops.integrations.rates import DevicePeaks, Window, mean_over_ranks
+from opflops.integrations.rates import DevicePeaks, Window, format_rates, mean_over_ranks
 from opflops.integrations.step_clock import StepClock
 from opflops.integrations.step_counter import StepCounter
 from opflops.integrations.step_hooks import WatchedModel, follow_optimizers, leave_optimizers, trainable
 from opflops.records.arguments import describe
+from opflops.records.display import repr_text
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -94,6 +95,18 @@ class Throughput:
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy counts for itself; hooks and what was counted stay here.
         return _make, (type(self), self._models, self._device_given)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return repr_text(self, include, exclude)
+
+    def __repr__(self) -> str:
+        return f"<Throughput: {self}>"
+
+    def __str__(self) -> str:
+        """Say what was measured, without reading the rates, so that none is lost."""
+        steps = f"{self.counted_steps:,} counted, {self._steps.steps:,} measured since rates() was called"
+        rates = self.window.rates(with_utilization=self.window.model_seconds > 0)
+        return f"Steps: {steps}. {format_rates(rates)}".rstrip()
 
     @property
     def profile(self) -> Profile | None:

@@ -27,6 +27,7 @@ from opflops.records import dimensions as dimension_rules
 from opflops.records import rows
 from opflops.records.arguments import explain_methods
 from opflops.records.dimensions import Condition, Dimension
+from opflops.records.display import Costs
 from opflops.records.modules import records_at
 from opflops.records.rows import Row
 from opflops.torch_internals.modules import class_name, has_forward, named_paths
@@ -150,7 +151,7 @@ class Profile(
             row for row in self.rows if row.module == module
         ]
         sites = dict.fromkeys(row.site for row in found)
-        return {site: rows.total(row for row in found if row.site == site) for site in sites}
+        return Costs(((site, rows.total(row for row in found if row.site == site)) for site in sites), "call site")
 
     def uncalled(self, model: nn.Module, root: str | None = None) -> list[str]:
         """List the modules of a model that never ran, and in which no module below ran.

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
 PLAIN, HTML = "text/plain", "text/html"
 
@@ -145,6 +145,28 @@ class Verdicts(dict[str, str]):
     def __repr__(self) -> str:
         numbers = ", ".join(f"{number:,} {verdict}" for verdict, number in Counter(self.values()).most_common())
         return f"<{len(self):,} operators: {numbers or 'none'}>"
+
+    def _repr_html_(self) -> str:
+        return repr_html(self)
+
+
+class Costs(dict[Any, Any]):
+    """Be a dict of costs by group, which notebooks show as a table.
+
+    In all else it is a ``dict``; what makes others of it, such as ``|``, gives plain ones.
+
+    Attributes:
+        heading: What the keys are, such as ``"module / phase"``.
+    """
+
+    __slots__ = ("heading",)
+
+    def __init__(self, costs: Iterable[tuple[Any, Any]] = (), heading: str = "") -> None:
+        super().__init__(costs)
+        self.heading = heading
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Costs, ([*self.items()], self.heading)
 
     def _repr_html_(self) -> str:
         return repr_html(self)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.records.arguments import describe, explain_methods, no_advice
 from opflops.records.cost import ZERO, Cost, total_of
-from opflops.records.display import brief_repr, repr_html
+from opflops.records.display import Costs, brief_repr, repr_html
 from opflops.records.timing import add_spreads
 from opflops.wording import nearest
 
@@ -155,7 +155,8 @@ def group_rows(rows: Iterable[Row], *keys: str, floating: bool = True, caller: s
 
 def group_costs(rows: Iterable[Row], *keys: str, caller: str = "by()") -> dict[Any, Cost]:
     """Add up the costs of each group of :func:`group_rows`; they sum to the total."""
-    return {value: total(part) for value, part in group_rows(rows, *keys, caller=caller).items()}
+    groups = group_rows(rows, *keys, caller=caller)
+    return Costs(((value, total(part)) for value, part in groups.items()), " / ".join(keys))
 
 
 def ancestry(path: str) -> Sequence[str]:
@@ -173,7 +174,7 @@ def inclusive(rows: Iterable[Row]) -> dict[str, Cost]:
 
     Roots and the work outside them ("") sum to the total.
     """
-    costs: dict[str, Cost] = {}
+    costs: dict[str, Cost] = Costs(heading="module")
     for row in rows:
         if row.floating:
             for path in ancestry(row.module):

@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+import torch
 
 from opflops import Profile
 from opflops.cli import main
@@ -176,6 +177,12 @@ def project(tmp_path, monkeypatch):
 def run(project, capsys):
     """Run the command line; returns the exit code, stdout and stderr."""
     return lambda *argv: (main(argv), *capsys.readouterr())
+
+
+@pytest.fixture
+def float32_alone(monkeypatch):
+    """Measure this CPU in one dtype and not in four, of which those of 16 bits take seconds."""
+    monkeypatch.setattr("opflops.devices.benchmark.benchmark_device.__defaults__", ("cpu", (torch.float32,)))
 
 
 @pytest.fixture

@@ -83,10 +83,9 @@ def test_programs_can_read_the_devices(run):
     assert next(row for row in rows if row["device"] == "mi355x")["float8"] == "5033.2"
 
 
-def test_this_machine_is_measured(run, monkeypatch):
+@pytest.mark.usefixtures("float32_alone")
+def test_this_machine_is_measured(run):
     """The CPU by a benchmark, which no datasheet replaces; a GPU that is not there is said to be missing."""
-    monkeypatch.setattr("opflops.devices.benchmark.FLOATS", (torch.float32,))
-    monkeypatch.setattr("opflops.devices.benchmark.benchmark_device.__defaults__", ("cpu", (torch.float32,)))
     code, out, _ = run("devices", "cpu")
     assert code == 0
     assert out.startswith("this CPU: ")

@@ -76,6 +76,7 @@ def test_the_page_says_what_was_counted(run):
     assert "opflops.example:SimpleCNN" in out
 
 
+@pytest.mark.usefixtures("float32_alone")
 def test_a_roofline_stands_below_the_table(run):
     """Of the device from its datasheet, in the parts of the table."""
     code, out, _ = run("--roofline", "H100-SXM", "--by", "module_type")

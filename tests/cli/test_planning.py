@@ -24,6 +24,7 @@ def test_bottlenecks_stand_below_the_table(run):
     assert "Launches cannot be told without times." in words(out)
 
 
+@pytest.mark.usefixtures("float32_alone")
 @pytest.mark.parametrize("option", [["--bottlenecks"], ["--bottlenecks="], ["--bottlenecks", "cpu"]])
 def test_times_are_ranked_with_a_device_or_without(run, option):
     """The target behind the option is not taken for a device; without one, a note says what it would tell."""

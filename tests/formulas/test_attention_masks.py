@@ -21,6 +21,7 @@ from test_attention import (
 )  # fmt: skip
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.bias import causal_lower_right, causal_upper_left
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -168,13 +169,13 @@ def test_a_mask_without_values_says_so(capsys):
 def test_attention_without_a_fused_kernel_says_so():
     """Its matmuls count every score; the softmax between them says so, unless no score is masked."""
     query = torch.randn(2, 6, 4)
-    with OpFlopMode(causal="exact") as m:
+    with sdpa_kernel(SDPBackend.MATH), OpFlopMode(causal="exact") as m:
         scaled_dot_product_attention(query, query, query, is_causal=True)
     assert {row.op: row.estimate for row in m.profile.rows if row.estimate} == {"aten._safe_softmax": UNFUSED}
-    with OpFlopMode(causal="exact") as m:
+    with sdpa_kernel(SDPBackend.MATH), OpFlopMode(causal="exact") as m:
         scaled_dot_product_attention(query, query, query)
     assert not any(row.estimate for row in m.profile.rows)
-    with OpFlopMode() as m:
+    with sdpa_kernel(SDPBackend.MATH), OpFlopMode() as m:
         scaled_dot_product_attention(query, query, query, is_causal=True)
     assert not any(row.estimate for row in m.profile.rows)
 

@@ -349,7 +349,14 @@ def test_rms_norm_gradients_cost_what_their_loop_does(mask, given):
 
 
 _TWO_MEANS = "the reference computes the mean once for the variance and once more to subtract it"
-_ONE = "the reference multiplies the reciprocal by 1"
+# PyTorch 2.14 rewrote two references.
+_IS_2_14 = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 14)
+_ONE = (
+    (Work(4), "the reference takes rsqrt, one transcendental; kernels divide 1 by a root")
+    if _IS_2_14
+    else (Work(-4), "the reference multiplies the reciprocal by 1")
+)
+_SIGN = (Work(-12), "the reference changes a sign and multiplies by 1 in addcmul") if _IS_2_14 else (Work(0), "")
 _UNUSED = "the reference computes what only the batch's statistics need: means of the gradient and three products"
 _NO_WEIGHT = "the reference multiplies by a weight of 1"
 _POWER = "the reference writes the square as a product; the operator it decomposes into is a pow"
@@ -369,12 +376,12 @@ COMPARED = [
         )
         for case in [
             (op, (x, w, b, *stats, True, MOMENTUM, EPS), Work(-60), _TWO_MEANS),
-            (op, (x, w, b, *stats, False, MOMENTUM, EPS), Work(-4), _ONE),
+            (op, (x, w, b, *stats, False, MOMENTUM, EPS), *_ONE),
         ]
     ),
     (aten._native_batch_norm_legit.no_stats, (x, weight, bias, True, MOMENTUM, EPS), Work(-60), _TWO_MEANS),
-    (aten._native_batch_norm_legit_no_training.default, (x, weight, bias, *stats, MOMENTUM, EPS), Work(-4), _ONE),
-    (aten._batch_norm_no_update.default, (x, weight, bias, *stats, MOMENTUM, EPS), Work(-4), _ONE),
+    (aten._native_batch_norm_legit_no_training.default, (x, weight, bias, *stats, MOMENTUM, EPS), *_ONE),
+    (aten._batch_norm_no_update.default, (x, weight, bias, *stats, MOMENTUM, EPS), *_ONE),
     (aten._batch_norm_with_update.default, (x, weight, bias, *stats, MOMENTUM, EPS), Work(-60), _TWO_MEANS),
     (aten._batch_norm_with_update_functional.default, (x, weight, bias, *stats, MOMENTUM, EPS), Work(-60), _TWO_MEANS),
     (aten.native_batch_norm_backward.default, (grad, x, weight, *stats, *stats_of_batch, True, EPS, ALL), Work(0), ""),
@@ -415,15 +422,14 @@ COMPARED = [
     (
         aten.native_group_norm_backward.default,
         (grad, x, group_mean, group_rstd, weight, BATCH, CHANNELS, LENGTH, GROUPS, ALL),
-        Work(0),
-        "",
+        *_SIGN,
     ),
     (aten._fused_rms_norm.default, (x, INNER, inner_weight, EPS), Work(-60, 60), _POWER),
 ]
 ON_META = [
     (aten.native_group_norm.default, (x, weight, bias, *GROUPED), Work(-60), _TWO_MEANS),
     (aten.cudnn_batch_norm.default, (x, weight, bias, *stats, True, MOMENTUM, EPS), Work(-60), _TWO_MEANS),
-    (aten.cudnn_batch_norm.default, (x, weight, bias, *stats, False, MOMENTUM, EPS), Work(-4), _ONE),
+    (aten.cudnn_batch_norm.default, (x, weight, bias, *stats, False, MOMENTUM, EPS), *_ONE),
     (
         aten.cudnn_batch_norm_backward.default,
         (x, grad, weight, *stats, *stats_of_batch, EPS, no_stats),

@@ -11,8 +11,11 @@ from html.parser import HTMLParser
 import pytest
 import torch
 from torch import nn
+from torch.export import Dim
 
-from opflops import Cost, Device, OpFlopMode, Profile, Row, annotate, count, coverage
+from opflops import Cost, Device, OpFlopMode, Profile, Row, annotate, count, coverage, largest_size, plan
+from opflops.compat import fvcore
+from opflops.integrations import Throughput
 from opflops.records.display import ReportText
 
 MAX_BYTES = 100_000
@@ -88,6 +91,48 @@ def test_the_numbers_are_those_of_print(mode, symbolic):
     for line in untimed.roofline("l4").table().splitlines()[2:7]:
         cells = re.split(r"  +", line.strip())
         assert set(cells) <= {each.strip() for each in read(untimed.roofline("l4")).texts} or line.startswith("-")
+
+
+def test_groups_of_costs_are_tables(mode, symbolic):
+    """A line for each group, named by its keys, with the costs that it has; in all else they are dicts."""
+    profile = mode.profile
+    found = profile.by("module_type", "phase")
+    shown = read(found).texts
+    assert shown[:3] == ["module_type / phase", "macs", "flops"]
+    assert "Conv2d / forward" in shown
+    assert f"{found['Conv2d', 'forward'].macs:,}" in shown
+    assert "sent" not in shown
+    assert "(outside)" in read(profile.inclusive()).texts
+    assert "Nothing was counted." in read(Profile().by("op")).texts
+    assert "batch" in "".join(read(symbolic.by("op")).texts)
+    for each in (found, pickle.loads(pickle.dumps(found)), copy.copy(found)):  # noqa: S301 - our own
+        assert (each, repr(each), each.heading) == (dict(found), repr(dict(found)), "module_type / phase")
+
+
+def test_a_plan_and_its_classes_have_displays():
+    """By hand: 4 rows of 8 inputs by 8 outputs, forward; each rank sends nothing."""
+    found = plan(lambda _mesh: nn.Linear(8, 8), torch.ones(4, 8), mesh={"dp": 4})
+    for each in (found, found.classes[0]):
+        assert {"256", "ranks 0-3"} <= {*read(each).texts} | {*"".join(read(each).texts).split("\n")}
+    assert read(found.by("op", "rank")).texts[0] == "op / rank"
+
+
+def test_the_largest_size_and_a_meter_of_steps_show_sentences():
+    """As print does, and a meter at a prompt too; showing it keeps the rates that were not read."""
+    net, x = nn.Linear(8, 8), torch.ones(4, 8)
+    found = largest_size(net, x, dynamic_shapes=({0: Dim("batch")},), fits="1kB")
+    assert found._repr_mimebundle_() == {"text/plain": str(found)}
+    meter = Throughput(net, device=Device("one", {"float32": 1e12}, 1e11))
+    for _ in range(3):
+        with meter.step(samples=4):
+            net(x)
+    assert str(meter) == "Steps: 1 counted, 2 measured since rates() was called."
+    rates = meter.rates()
+    assert str(meter).startswith("Steps: 1 counted, 0 measured since rates() was called. Rates: ")
+    assert str(meter).endswith(f", {rates['samples_per_s']:,.4g} samples/s.")
+    assert f"MFU {100 * rates['mfu']:.3g} %" in repr(meter)
+    assert meter._repr_mimebundle_() == {"text/plain": str(meter)}
+    meter.close()
 
 
 def test_symbolic_counts_show_their_formulas(symbolic):
@@ -192,6 +237,16 @@ def test_text_of_reports_is_a_string_that_shows_itself(mode):
         assert json.loads(json.dumps({"text": text})) == {"text": plain}
         assert pickle.loads(pickle.dumps(text)) == copy.deepcopy(text) == plain  # noqa: S301 - of this test
         assert type(text[:3]) is type(text.upper()) is str
+
+
+def test_tables_of_a_drop_in_show_without_quotes():
+    """They are strings to programs, as the original's are."""
+    net = nn.Sequential(nn.Linear(2, 3))
+    analysis = fvcore.FlopCountAnalysis(net, torch.ones(1, 2))
+    for text in (fvcore.flop_count_table(analysis), fvcore.flop_count_str(analysis), fvcore.parameter_count_table(net)):
+        assert "\n" in text
+        assert repr(text) == text == json.loads(json.dumps(text))
+        assert "<pre>" in text._repr_html_()
 
 
 def test_texts_display_as_what_they_are(mode):

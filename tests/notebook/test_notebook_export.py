@@ -14,7 +14,8 @@ SETUP = """
 import warnings; warnings.simplefilter("ignore")
 import torch
 from torch.export import Dim
-from opflops import OpFlopMode, Profile, annotate, count
+from torch.nn.parallel import DistributedDataParallel
+from opflops import OpFlopMode, Profile, annotate, count, plan
 from opflops.example import INPUT_SHAPE, SimpleCNN
 
 class GPT(torch.nn.Module):
@@ -47,6 +48,8 @@ CELLS = [
     "m.profile - m.profile.where(phase='forward')",
     "m.profile.resources('h100-sxm', steps=1e6, mfu=0.4)",
     "count(GPT(), torch.zeros(2, 16, dtype=torch.int64), backward=True)",
+    "m.profile.by('module', 'phase')",
+    "plan(lambda _: DistributedDataParallel(layer), torch.zeros(2, 4, 64), mesh={'dp': 4}, memory=True)",
     "annotate(model, m.profile)",
     "m.table('op', tablefmt='html')",
     "m.profile.table()",

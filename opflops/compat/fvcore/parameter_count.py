@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
+from opflops.records.display import ReportText
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -48,7 +50,7 @@ def parameter_count_table(model: nn.Module, max_depth: int = 3) -> str:
 
     add_below("", 0)
     headers = ["name", "#elements or shape"]
-    return tabulate(rows, headers=headers, tablefmt="pipe", preserve_whitespace=True)
+    return ReportText(tabulate(rows, headers=headers, tablefmt="pipe", preserve_whitespace=True))
 
 
 def _format_size(count: int) -> str:

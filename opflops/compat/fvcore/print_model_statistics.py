@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tabulate import tabulate
 
 from opflops.compat.fvcore.parameter_count import parameter_count
+from opflops.records.display import ReportText
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +46,7 @@ def flop_count_str(flops: FlopCountAnalysis, activations: ActivationCountAnalysi
     texts = _pretty_statistics(_remove_zero_statistics(by_module, force_keep=all_uncalled), sig_figs=2)
     for name, modules in uncalled.items():
         texts = _indicate_uncalled_modules(texts, name, modules)
-    return (_MISSING if all_uncalled else "") + _model_stats_str(model, texts)
+    return ReportText((_MISSING if all_uncalled else "") + _model_stats_str(model, texts))
 
 
 def flop_count_table(
@@ -79,7 +80,7 @@ def flop_count_table(
             texts.pop(name, None)
         elif name in texts:
             texts[name][parameters] = str(tuple(parameter.shape))
-    return _model_stats_table(texts, max_depth, [parameters, *analyses])
+    return ReportText(_model_stats_table(texts, max_depth, [parameters, *analyses]))
 
 
 def _counts_of(analysis: JitModelAnalysis) -> dict[str, Any]:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opflops.records.display import HtmlText, PageText, ReportText, Verdicts
+from opflops.records.display import Costs, HtmlText, PageText, ReportText, Verdicts
 from opflops.records.memory import Memory
 from opflops.report.notebook.facts import facts_of
 from opflops.report.notebook.html import write
 from opflops.report.notebook.overview import comparison_parts, memory_parts, overview_parts, ranking_parts
 from opflops.report.notebook.parts import Facts, Grid, Limits, Markup, Names, Notes, Part, Text
+from opflops.report.text.sheet import Label, Sheet
+from opflops.report.text.tree import OUTSIDE
+from opflops.units import exact
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = [
     "Facts",
@@ -33,6 +36,9 @@ __all__ = [
     "ranking_parts",
     "to_notebook_html",
 ]
+
+_ALWAYS = ("macs", "flops")
+_OF_COSTS = (*_ALWAYS, "transcendentals", "bytes", "sent")
 
 
 def to_notebook_html(shown: Any) -> str:
@@ -50,15 +56,8 @@ def parts_of(shown: Any, limits: Limits) -> Sequence[Part]:
     if of_object is not None:
         parts: Sequence[Part] = of_object(shown, limits)
         return parts
-    if isinstance(shown, HtmlText):
-        return [Markup(str(shown))]
-    if isinstance(shown, ReportText):
-        return [Text(str(shown))]
-    if isinstance(shown, PageText):
-        return [Notes([shown.describe()])]
-    if isinstance(shown, Verdicts):
-        return _verdict_parts(shown)
-    return memory_parts(shown) if isinstance(shown, Memory) else [facts_of(shown)]
+    write_parts = next((each for kind, each in _KINDS if isinstance(shown, kind)), None)
+    return write_parts(shown) if write_parts is not None else [facts_of(shown)]
 
 
 def _verdict_parts(verdicts: Verdicts) -> list[Part]:
@@ -70,3 +69,34 @@ def _verdict_parts(verdicts: Verdicts) -> list[Part]:
         Facts("operators by how they are priced", counts or {"": "none"}),
         *(Names(f"{verdict} ({len(found):,})", found) for verdict, found in names.items()),
     ]
+
+
+def _cost_parts(costs: Costs) -> list[Part]:
+    if not costs:
+        return [Notes(["Nothing was counted."])]
+    columns = {name: [exact(getattr(cost, name)) for cost in costs.values()] for name in _OF_COSTS}
+    shown = {name: cells for name, cells in columns.items() if name in _ALWAYS or {*cells} != {"0"}}
+    keys = costs.heading.split(" / ")
+    labels = [Label(_name_of(key if isinstance(key, tuple) else (key,), keys)) for key in costs]
+    sheet = Sheet(costs.heading, labels, [*shown], [*shown.values()], has_total=False)
+    return [Grid(sheet, minor=[name for name in shown if name not in _ALWAYS])]
+
+
+def _name_of(values: Sequence[Any], keys: Sequence[str]) -> str:
+    """Write the values that a group has for its keys, of which some may be empty."""
+    absent = {"module": OUTSIDE, "module_type": OUTSIDE}
+    return " / ".join(
+        str(value) if value not in ("", None) else absent.get(key, "(none)")
+        for key, value in zip(keys, values, strict=True)
+    )
+
+
+# HtmlText is a ReportText too.
+_KINDS: list[tuple[type, Callable[[Any], Sequence[Part]]]] = [
+    (HtmlText, lambda text: [Markup(str(text))]),
+    (ReportText, lambda text: [Text(str(text))]),
+    (PageText, lambda page: [Notes([page.describe()])]),
+    (Verdicts, _verdict_parts),
+    (Costs, _cost_parts),
+    (Memory, memory_parts),
+]
