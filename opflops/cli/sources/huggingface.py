@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from shlex import quote
 from socket import getaddrinfo
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +15,17 @@ from opflops.cli.user_code import guard_user_code
 from opflops.errors import OpflopsError, TargetError
 from opflops.extras import optional
 from opflops.wording import format_error, nearest, unknown
+
+_MISSING = {
+    "autoformer": ("prediction_length=24", "context_length=24"),
+    "chameleon": ('vocabulary_map={"<image>": 8711, "IMGIMGAZ": 4}',),
+    "emu3": ('vocabulary_map={"<image>": 151851, "<|visual token 000000|>": 151854}',),
+    "esm": ("vocab_size=33", "pad_token_id=1"),
+    "informer": ("prediction_length=24", "context_length=24"),
+    "time_series_transformer": ("prediction_length=24", "context_length=24"),
+    "vitmatte": ("hidden_size=768",),
+}
+"""Fields without which the defaults of a model type do not make a model that runs, as ``--arg`` takes them."""
 
 
 def _import_transformers() -> Any:
@@ -62,7 +74,21 @@ def find(name: str, request: ModelRequest) -> Target:
 
     from opflops.cli.sources.huggingface_inputs import propose_inputs  # noqa: PLC0415 - only models need it
 
-    return Target(f"hf:{name}", make, propose_inputs)
+    return Target(f"hf:{name}", make, propose_inputs, hint=_hint(configuration, request))
+
+
+def _hint(configuration: Any, request: ModelRequest) -> str:
+    """Write what to try if a configuration fails that is mostly defaults: those of published models have a class."""
+    if getattr(configuration, "architectures", None):
+        return ""
+    missing = _MISSING.get(configuration.model_type, ())
+    if missing and missing[0].partition("=")[0] not in request.arguments:
+        options = " ".join(f"--arg {quote(each)}" for each in missing)
+        return f"The defaults of {configuration.model_type!r} in transformers work with {options}"
+    return (
+        "A configuration without architectures is mostly defaults, which need not fit together: give the config.json "
+        "of a published model, or set fields with --arg."
+    )
 
 
 def _configuration(transformers: Any, name: str, request: ModelRequest) -> Any:
@@ -176,10 +202,14 @@ def _use_batched_experts_on_meta(model: Any, request: ModelRequest) -> None:
         model.set_experts_implementation("batched_mm")
 
 
+def _lacks_forward(model_class: type) -> bool:
+    """Return whether a class is a base of others, or only holds parts."""
+    return getattr(getattr(model_class, "forward", None), "__name__", "") == "_forward_unimplemented"
+
+
 def _part_with_forward(model: Any) -> Any:
     """Return a model; its first part that can be called, if it only holds parts that are called one after another."""
-    forward = getattr(type(model), "forward", None)
-    if getattr(forward, "__name__", "") != "_forward_unimplemented":
+    if not _lacks_forward(type(model)):
         return model
     parts = [part for part in model.children() if hasattr(part, "main_input_name")]
     return parts[0] if parts else model
@@ -222,7 +252,7 @@ def _model_class(transformers: Any, configuration: Any, name: str) -> Any:
             continue
         return found[0] if isinstance(found, (list, tuple)) else found
     module = import_module(type(configuration).__module__.replace("configuration_", "modeling_"))
-    classes = [each for each in vars(module).values() if isinstance(each, type)]
+    classes = [each for each in vars(module).values() if isinstance(each, type) and not _lacks_forward(each)]
     own = [each for each in classes if vars(each).get("config_class") is type(configuration)]
     own += [each for each in classes if each.__name__.endswith("ForConditionalGeneration")]
     if not own:

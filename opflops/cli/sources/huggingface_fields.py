@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
+import textwrap
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,7 @@ from torch import nn
 from opflops.cli.call_arguments import parameters_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _SHAPE_IN_DOCUMENTATION = r"^\s*{}\s*\(.*?shape:?\s*`?\(([^()]*)\)"
@@ -74,6 +76,16 @@ class Fields:
     def requires(self, name: str) -> bool:
         """Return whether the forward has a parameter without a default."""
         return name in self.parameters and self.parameters[name].default is inspect.Parameter.empty
+
+    @property
+    def dereferenced(self) -> list[str]:
+        """List the parameters with a default of None that the forward reads a part of without a check."""
+        return _dereferenced(type(self.model).forward, self.parameters)
+
+    @property
+    def demanded(self) -> list[str]:
+        """List the parameters without which a module raises an error that names them."""
+        return [name for name in self.parameters if self.checks(f'"{name} must be given')]
 
     def is_integer(self, name: str) -> bool:
         """Return whether the annotation or the documentation of a parameter says that it holds integers."""
@@ -145,3 +157,33 @@ def placeholder_field(fields: Fields, modality: str) -> tuple[Any, str] | None:
             if hasattr(configuration, name):
                 return configuration, name
     return None
+
+
+def _dereferenced(function: Any, parameters: Mapping[str, inspect.Parameter]) -> list[str]:
+    """List the optional parameters that the code of a function reads an attribute or an item of in any case."""
+    optional = {name for name, each in parameters.items() if each.default is None}
+    try:
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    except (OSError, TypeError, SyntaxError, ValueError):  # without a file, or no function
+        return []
+    found: dict[str, None] = {}
+    for statement in getattr(definition, "body", []):
+        if not isinstance(statement, (ast.If, ast.For, ast.While, ast.With, ast.Try)):
+            found |= dict.fromkeys(name for name in _reads_of_parts(statement) if name in optional)
+        # Under a condition, the code may give a value to what has none.
+        optional -= {each.id for each in ast.walk(statement) if isinstance(each, ast.Name) and _is_stored(each)}
+    return list(found)
+
+
+def _is_stored(name: ast.Name) -> bool:
+    return isinstance(name.ctx, ast.Store)
+
+
+def _reads_of_parts(node: ast.AST) -> Iterator[str]:
+    """Yield the names that attributes and items are read of, outside expressions with conditions."""
+    if isinstance(node, (ast.IfExp, ast.BoolOp, ast.Lambda, ast.FunctionDef)):
+        return
+    if isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.value, ast.Name):
+        yield node.value.id
+    for child in ast.iter_child_nodes(node):
+        yield from _reads_of_parts(child)

@@ -34,6 +34,10 @@ _NOT_DATA = (
 )
 
 
+# Where the code says this, ids are an alternative to a spectrogram.
+_ALTERNATIVE = "inputs_embeds = input_features"
+
+
 def propose_inputs(model: Any, batch: int) -> CallArguments | None:
     """Make the model's main input, the inputs of its other modalities, and what else it requires.
 
@@ -42,7 +46,7 @@ def propose_inputs(model: Any, batch: int) -> CallArguments | None:
     """
     fields = Fields(model)
     maker = InputMaker(fields, batch)
-    main = getattr(model, "main_input_name", "input_ids")
+    main = _main_input(fields)
     multimodal = multimodal_inputs(maker)
     made, sentence = multimodal or ({}, "")
     if multimodal and not made and "input_ids" in fields.parameters:
@@ -58,13 +62,27 @@ def propose_inputs(model: Any, batch: int) -> CallArguments | None:
     if "pixel_values" in data and fields.checks("pixel_values.flatten(0, 1)"):
         # Only models of several images for a text mask them by token; for others, this mask is one of patches.
         beside += [name for name in ("image_attention_mask",) if name in fields.parameters]
-    names = dict.fromkeys([main, *data, *beside, *_required(fields), *_documented_as_required(fields, maker)])
-    wanted = [name for name in names if name in fields.parameters or name == main]
-    if all(name in made or (name in fields.parameters and maker.can_make(name)) for name in wanted):
+    needed = [name for name in (*fields.dereferenced, *fields.demanded) if maker.can_make(name)]
+    names = [main, *data, *beside, *_required(fields), *needed, *_documented_as_required(fields, maker)]
+    if main == "input_features" and fields.checks(_ALTERNATIVE):
+        names = [name for name in names if name != "input_ids"]
+    wanted = [name for name in dict.fromkeys(names) if name in fields.parameters]
+    if wanted and all(name in made or maker.can_make(name) for name in wanted):
         # In this order: what is made for placeholder tokens, then what stands beside it.
         made |= {name: maker.make(name) for name in wanted if name not in made}
         return CallArguments((), made, f"{_ORIGIN}; {sentence}" if sentence else _ORIGIN)
-    return _dummy_inputs(model, batch)
+    return _dummy_inputs(fields, batch)
+
+
+def _main_input(fields: Fields) -> str:
+    """Return the parameter that the model is about: the one that it names, if its forward has it, or else its first."""
+    main = getattr(fields.model, "main_input_name", "input_ids")
+    if not isinstance(main, str):
+        main = main[0]
+    if fields.checks(_ALTERNATIVE):
+        # Ids would be an alternative, which training uses.
+        main = "input_features"
+    return main if main in fields.parameters else next(filter(fields.requires, fields.parameters), "")
 
 
 def _required(fields: Fields) -> list[str]:
@@ -84,13 +102,15 @@ def _documented_as_required(fields: Fields, maker: InputMaker) -> list[str]:
     ]
 
 
-def _dummy_inputs(model: Any, batch: int) -> CallArguments | None:
-    """Return zeros in the shapes of the model's ``dummy_inputs``."""
+def _dummy_inputs(fields: Fields, batch: int) -> CallArguments | None:
+    """Return zeros in the shapes of the model's ``dummy_inputs``, if all that its forward requires is in them."""
     try:
-        dummies = model.dummy_inputs
+        dummies = fields.model.dummy_inputs
     except Exception:  # noqa: BLE001 - without dummy inputs, the property may raise anything
         return None
-    if not isinstance(dummies, dict) or getattr(model, "main_input_name", "") not in dummies:
+    if not isinstance(dummies, dict) or not {_main_input(fields), *filter(fields.requires, fields.parameters)} <= {
+        *dummies
+    }:
         return None
     tensors = {name: value for name, value in dummies.items() if isinstance(value, torch.Tensor) and value.dim()}
     made = {name: torch.zeros(batch, *value.shape[1:], dtype=value.dtype) for name, value in tensors.items()}

@@ -36,10 +36,14 @@ def multimodal_inputs(maker: InputMaker) -> tuple[dict[str, Tensor], str] | None
         found = placeholder_field(maker.fields, modality)
         features = _features_method(maker.fields.model, modality)
         main = next((each for each in mains if each in maker.fields.parameters), None)
-        if found is None or features is None or main is None:
+        if found is None or main is None:
+            continue
+        queries = maker.fields.integer("num_query_tokens", default=0) if modality == "image" else 0
+        if features is None and not queries:
             continue
         token, remark = _valid_token(maker, *found, len(runs))
-        counted = _count_rows(maker, features, main)
+        # A query transformer makes as many embeddings as it has queries, of any image.
+        counted = ({main: maker.make(main)}, queries) if features is None else _count_rows(maker, features, main)
         if isinstance(counted, str):
             sentences.append(f"no {modality}, since its features fail: {counted}")
             continue
@@ -86,7 +90,8 @@ def _valid_token(maker: InputMaker, configuration: Any, field: str, taken: int) 
     if isinstance(token, int) and (not vocabulary or 0 <= token < vocabulary):
         return token, ""
     setattr(configuration, field, vocabulary - 1 - taken)
-    return vocabulary - 1 - taken, f" {vocabulary - 1 - taken} ({field}={token} is not in the vocabulary)"
+    reason = "there is none in its configuration" if token is None else f"{field}={token} is not in the vocabulary"
+    return vocabulary - 1 - taken, f" {vocabulary - 1 - taken} ({reason})"
 
 
 def _count_rows(maker: InputMaker, method: Callable[..., Any], main: str) -> tuple[dict[str, Tensor], int] | str:
@@ -136,12 +141,21 @@ def _rows_made(method: Callable[..., Any], main: str, inputs: dict[str, Tensor],
     except (OpflopsError, RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
         return " ".join(str(error).split())[:160]
     widths = {each.shape[-1] for each in found}
-    if width and widths != {width}:
+    if width and widths != {width} and not _has_projection(method, widths, width):
         written = " and ".join(map(str, sorted(widths)))
         return (
             f"they have {written} values, and the embeddings of the text {width}; change one of the two configurations"
         )
     return sum(each.numel() // each.shape[-1] for each in found)
+
+
+def _has_projection(method: Callable[..., Any], widths: set[int], width: int) -> bool:
+    """Return whether the model has a layer that projects what a method makes to the width of the text."""
+    owner = getattr(method, "__self__", None)
+    layers = owner.modules() if isinstance(owner, nn.Module) else ()
+    pairs = {(each.in_features, each.out_features) for each in layers if isinstance(each, nn.Linear)}
+    projector = getattr(owner, "multi_modal_projector", None)
+    return projector is not None and any((each, width) in pairs for each in widths)
 
 
 def _tensors(made: Any) -> list[Tensor]:
