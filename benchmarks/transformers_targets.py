@@ -25,6 +25,7 @@ import time
 import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -32,9 +33,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tabulate import tabulate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from multiprocessing.connection import Connection
 
+_PATH = "_path_in_sweep"
 _GIBIBYTES = 4
 _FEW_LAYERS = 2
 _NUMBERS_OF_LAYERS = (
@@ -55,7 +57,7 @@ class Outcome(NamedTuple):
         inputs: The inputs, with what the command line says about them.
         unused: The modules with parameters that never ran.
         error: The error.
-        seconds: How long it took.
+        seconds: How much time of a CPU it took.
     """
 
     model_type: str
@@ -137,11 +139,11 @@ def _count(model_type: str, path: str, given: Sequence[str] = ()) -> Outcome:
         make = target.make
 
         def make_and_keep() -> Any:
-            models.append(_note_uses(make(), used))
+            models.append(_with_paths(make(), used))
             return models[-1]
 
         options = RunOptions(notes.append, Progress(shown=False), input_specs=inputs.parse_inputs(parsed.input))
-        with target.hints():
+        with _reads_noted(used), target.hints():
             counted = count_target(replace(target, make=make_and_keep), options)
     except Exception as error:  # noqa: BLE001 - a sweep goes on whatever happens
         name = type(models[-1]).__name__ if models else ""
@@ -171,22 +173,31 @@ def _can_be_made(model_type: str) -> bool:
     return True
 
 
-def _note_uses(model: Any, used: set[str]) -> Any:
-    """Note the paths of modules whose parameters are read while the model runs, also by modules above them."""
+@contextmanager
+def _reads_noted(used: set[str]) -> Iterator[None]:
+    """Note the paths of modules whose parameters are read, also by modules above them."""
     from torch import nn  # noqa: PLC0415 - the parent process imports it
 
     original = nn.Module.__getattr__
 
     def read(self: Any, name: str) -> Any:
-        if name in self.__dict__.get("_parameters", ()):
-            used.add(self.__dict__.get("_path_in_sweep"))
+        if name in self.__dict__.get("_parameters", ()) and _PATH in self.__dict__:
+            used.add(self.__dict__[_PATH])
         return original(self, name)
 
+    nn.Module.__getattr__ = read
+    try:
+        yield
+    finally:
+        nn.Module.__getattr__ = original
+
+
+def _with_paths(model: Any, used: set[str]) -> Any:
+    """Tell the modules of a model, and copies of them, their paths; forget what was read before the model is called."""
     for path, module in model.named_modules():
-        module._path_in_sweep = path  # noqa: SLF001 - copies of the module have it too
+        module.__dict__[_PATH] = path
     # Proposing inputs runs parts of the model.
     model.register_forward_pre_hook(lambda *_: used.clear())
-    nn.Module.__getattr__ = read
     return model
 
 
@@ -210,14 +221,14 @@ def _child(model_type: str, few_layers: bool, sender: Connection) -> None:
     os.dup2(null, 1)
     os.dup2(null, 2)
     warnings.simplefilter("ignore")
-    sender.send(count_type(model_type, few_layers=few_layers))
+    outcome = count_type(model_type, few_layers=few_layers)
+    sender.send(outcome._replace(seconds=time.process_time()))
 
 
 def count_in_process(model_type: str, time_limit: float, *, few_layers: bool = False) -> Outcome:
     """Count a model type in a process of its own."""
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    started = time.monotonic()
     process = context.Process(target=_child, args=(model_type, few_layers, sender))
     process.start()
     sender.close()
@@ -229,7 +240,7 @@ def count_in_process(model_type: str, time_limit: float, *, few_layers: bool = F
         outcome = Outcome(model_type, error="its process died")
     process.kill()
     process.join()
-    return outcome._replace(seconds=time.monotonic() - started)
+    return outcome
 
 
 def model_types() -> list[str]:

@@ -112,7 +112,8 @@ class ImageMaker:
             depth = self.fields.integer("temporal_patch_size", part="vision", default=1)
             rows, columns = self.grid
             return torch.zeros(self.batch * rows * columns, channels * depth * self._patch**2)
-        if {"image_position_ids", "pixel_position_ids"} & {*names} or self.takes_patches:
+        takes_rows = self.takes_patches or self.fields.checks("vision_embed_tokens(patch")
+        if {"image_position_ids", "pixel_position_ids"} & {*names} or takes_rows:
             rows, columns = self.grid
             return torch.zeros(self.batch, rows * columns, channels * self._patch**2)
         if "image_sizes" in names and self.fields.get("image_grid_pinpoints"):

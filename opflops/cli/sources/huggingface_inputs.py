@@ -66,6 +66,8 @@ def propose_inputs(model: Any, batch: int) -> CallArguments | None:
     names = [main, *data, *beside, *_required(fields), *needed, *_documented_as_required(fields, maker)]
     if main == "input_features" and fields.checks(_ALTERNATIVE):
         names = [name for name in names if name != "input_ids"]
+    if "future_values" in names:
+        names.append("future_time_features")
     wanted = [name for name in dict.fromkeys(names) if name in fields.parameters]
     if wanted and all(name in made or maker.can_make(name) for name in wanted):
         # In this order: what is made for placeholder tokens, then what stands beside it.

@@ -83,7 +83,8 @@ class InputMaker:
             "inputs": self._inputs,
             "bbox": lambda: torch.zeros(self.batch, self.tokens, 4, dtype=torch.int64, device="cpu"),
             "past_values": self._series,
-            "past_time_features": lambda: self._series_features("num_time_features"),
+            "past_time_features": lambda: self._time_features(self._series().shape[1]),
+            "future_time_features": lambda: self._time_features(self.fields.integer("prediction_length", default=1)),
         }
 
     def can_make(self, name: str) -> bool:
@@ -250,8 +251,8 @@ class InputMaker:
         has_channels = len(axes) == 3 or (len(axes) != 2 and inputs > 1)  # noqa: PLR2004 - the batch, time and channels
         return torch.zeros(self.batch, length, *([inputs] if has_channels else []))
 
-    def _series_features(self, field: str) -> Tensor:
-        return torch.zeros(self.batch, self._series().shape[1], self.fields.integer(field, default=1))
+    def _time_features(self, length: int) -> Tensor:
+        return torch.zeros(self.batch, length, self.fields.get("num_time_features") or 0)
 
     def _documented(self, name: str) -> tuple[int, ...] | None:
         """Return the shape that the documentation of an input says, with sizes from the configuration."""
