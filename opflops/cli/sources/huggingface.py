@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from shlex import quote
 from socket import getaddrinfo
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -15,6 +15,9 @@ from opflops.cli.user_code import guard_user_code
 from opflops.errors import OpflopsError, TargetError
 from opflops.extras import optional
 from opflops.wording import format_error, nearest, unknown
+
+if TYPE_CHECKING:
+    from opflops.cli.call_arguments import CallArguments
 
 _MISSING = {
     "autoformer": ("prediction_length=24", "context_length=24"),
@@ -73,9 +76,15 @@ def find(name: str, request: ModelRequest) -> Target:
         _use_batched_experts_on_meta(model, request)
         return model
 
-    from opflops.cli.sources.huggingface_inputs import propose_inputs  # noqa: PLC0415 - only models need it
+    def propose(model: Any, batch: int) -> CallArguments | None:
+        proposed = huggingface_inputs.propose_inputs(model, batch)
+        if proposed is None and not request.has_inputs and (reason := huggingface_inputs.explain_missing_inputs(model)):
+            raise TargetError(reason)
+        return proposed
 
-    return Target(f"hf:{name}", make, propose_inputs, hint=_hint(configuration, request))
+    from opflops.cli.sources import huggingface_inputs  # noqa: PLC0415 - only models need it
+
+    return Target(f"hf:{name}", make, propose, hint=_hint(configuration, request))
 
 
 def _hint(configuration: Any, request: ModelRequest) -> str:
