@@ -72,6 +72,9 @@ class Outcome(NamedTuple):
 
 def shrink(configuration: dict[str, Any]) -> dict[str, Any]:
     """Return a configuration with at most two layers of each kind; lists of a value for each layer become shorter."""
+    if configuration.get("depths") or configuration.get("out_features"):
+        # The number of layers follows from their depths, and features of a backbone are taken after some layer.
+        return configuration
     lengths = {value for name, value in configuration.items() if name in _NUMBERS_OF_LAYERS and isinstance(value, int)}
     fewer: dict[str, Any] = {}
     for name, value in configuration.items():

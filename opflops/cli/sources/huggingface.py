@@ -260,7 +260,10 @@ def _model_class(transformers: Any, configuration: Any, name: str) -> Any:
             found = table[type(configuration)]
         except KeyError:
             continue
-        return found[0] if isinstance(found, (list, tuple)) else found
+        model_class = found[0] if isinstance(found, (list, tuple)) else found
+        # A table may name the decoder of a model, which has a configuration of its own.
+        if getattr(model_class, "config_class", None) in (None, type(configuration)):
+            return model_class
     module = import_module(type(configuration).__module__.replace("configuration_", "modeling_"))
     classes = [each for each in vars(module).values() if isinstance(each, type) and not _lacks_forward(each)]
     own = [each for each in classes if vars(each).get("config_class") is type(configuration)]

@@ -78,8 +78,8 @@ def explain_missing_inputs(model: Any) -> str:
         )
     others = [name for name in unknown if name not in tensors]
     return (
-        f"{call} needs {' and '.join(others)}, which --input cannot give: it gives tensors alone. Write a function that "
-        "calls the model, and count it as file.py:function."
+        f"{call} needs {' and '.join(others)}, which --input cannot give: it gives tensors alone. Write a function "
+        "that calls the model, and count it as file.py:function."
     )
 
 

@@ -46,7 +46,9 @@ class InputMaker:
         self._rules: dict[str, Callable[[], Tensor]] = {
             "input_ids": self.ids,
             "decoder_input_ids": self._decoder_ids,
-            "qformer_input_ids": self.ids,
+            **dict.fromkeys(("qformer_input_ids", "classes_input_ids", "tasks_input_ids"), self.ids),
+            **dict.fromkeys(("attention_mask", "classes_attention_mask", "tasks_attention_mask"), self._tokens_mask),
+            "classes_structure": lambda: self._ones(self.batch),
             "pixel_values": self.images.pixels,
             "pixel_values_videos": self.images.pixels,
             "high_res_pixel_values": self.images.high_resolution,
@@ -78,7 +80,6 @@ class InputMaker:
             "feature_attention_mask": lambda: self._ones(self.batch, self._features().shape[-1]),
             "input_features_mask": self._features_mask,
             "padding_mask": lambda: self._ones(*self._audio().shape),
-            "attention_mask": lambda: self._ones(self.batch, self.tokens),
             "flattened_patches": self.images.flattened_patches,
             "inputs": self._inputs,
             "bbox": lambda: torch.zeros(self.batch, self.tokens, 4, dtype=torch.int64, device="cpu"),
@@ -140,6 +141,9 @@ class InputMaker:
         names = ("pad_token_id", "image_token_id", "image_token_index", "audio_token_id", "audio_token_index")
         special = {token for name in names if isinstance(token := self.fields.get(name, part="text"), int)}
         return next(token for token in range(len(special) + 1) if token not in special)
+
+    def _tokens_mask(self) -> Tensor:
+        return self._ones(self.batch, self.tokens)
 
     def _ones(self, *shape: int) -> Tensor:
         return torch.ones(shape, dtype=torch.int64, device="cpu")
