@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from opflops.cli.sources.huggingface_fields import Fields
 
 _FRAMES = 8
-_IMAGE_SIZES = ("image_size", "img_size", "input_size", "pretrain_img_size", "force_image_size")
+_IMAGE_SIZES = ("image_size", "img_size", "input_size", "pretrain_img_size", "force_image_size", "max_img_size")
 _CHANNELS = ("num_channels", "in_channels", "in_chans", "num_image_channels")
 _GRIDS = ("image_grid_thw", "image_grid_hw", "grid_thw", "spatial_shapes")
 _MERGES = ("spatial_merge_size", "merge_size", "downsample_factor", "pooling_kernel_size")
@@ -112,7 +112,7 @@ class ImageMaker:
             depth = self.fields.integer("temporal_patch_size", part="vision", default=1)
             rows, columns = self.grid
             return torch.zeros(self.batch * rows * columns, channels * depth * self._patch**2)
-        takes_rows = self.takes_patches or self.fields.checks("vision_embed_tokens(patch")
+        takes_rows = self.takes_patches or self.fields.checks("self.vision_embed_tokens(pixel_values)")
         if {"image_position_ids", "pixel_position_ids"} & {*names} or takes_rows:
             rows, columns = self.grid
             return torch.zeros(self.batch, rows * columns, channels * self._patch**2)
@@ -132,6 +132,12 @@ class ImageMaker:
             # Images of zeros would be left out as padding, and a count knows the values of integers.
             return torch.ones(shape, dtype=torch.uint8, device="cpu")
         return torch.zeros(shape)
+
+    def videos(self) -> Tensor:
+        """Make images that follow one another."""
+        images = self.pixels()
+        is_image = images.dim() == 4  # noqa: PLR2004 - the batch, the channels and two axes
+        return images[:, None].repeat(1, _FRAMES, 1, 1, 1) if is_image else images
 
     def flattened_patches(self) -> Tensor:
         """Make rows of patches behind their row and column."""

@@ -13,7 +13,10 @@ from opflops.cli.sources.huggingface_tensors import InputMaker
 
 _ORIGIN = "from its configuration"
 # What the model works on, each in the parameter that processors fill; a model that takes several gets them all.
-_DATA = ("input_ids", "bbox", "pixel_values", "flattened_patches", "input_features", "input_values", "past_values")
+_DATA = (
+    *("input_ids", "bbox", "pixel_values", "flattened_patches", "visual_embeds", "input_features", "input_values"),
+    "past_values",
+)
 # What images come with where no placeholder tokens stand for them.
 _BESIDE = ("aspect_ratio_ids", "aspect_ratio_mask", "cross_attention_mask", "image_embeds_position_mask")
 # Alternatives of the data, what is computed from it, and what only training uses.

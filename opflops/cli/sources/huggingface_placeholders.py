@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
     from opflops.cli.sources.huggingface_tensors import InputMaker
 
-MODALITIES = {"image": ("pixel_values",), "audio": ("input_features", "input_values")}
+MODALITIES = {
+    "image": ("pixel_values",),
+    "video": ("pixel_values_videos",),
+    "audio": ("input_features", "input_values"),
+}
 _KINDS = {"text": 0, "image": 1, "video": 2, "audio": 3}
 _NOT_BESIDE = ("attention_mask", "input_ids")
 _KINDS_INPUT = "mm_token_type_ids"
@@ -36,7 +40,7 @@ def multimodal_inputs(maker: InputMaker) -> tuple[dict[str, Tensor], str] | None
         found = placeholder_field(maker.fields, modality)
         features = _features_method(maker.fields.model, modality)
         main = next((each for each in mains if each in maker.fields.parameters), None)
-        if found is None or main is None:
+        if found is None or main is None or (modality == "video" and not _has_video_tower(maker.fields.model)):
             continue
         queries = maker.fields.integer("num_query_tokens", default=0) if modality == "image" else 0
         if features is None and not queries:
@@ -67,6 +71,11 @@ def multimodal_inputs(maker: InputMaker) -> tuple[dict[str, Tensor], str] | None
         positions = torch.arange(together["input_ids"].shape[1], device="cpu")
         together["position_ids"] = positions.expand(3, maker.batch, -1)
     return {**together, **inputs}, "; ".join(sentences)
+
+
+def _has_video_tower(model: nn.Module) -> bool:
+    """Return whether videos have a tower of their own; in most models they are images for the same tower."""
+    return any(path.rpartition(".")[2] == "video_tower" for path, _ in model.named_modules())
 
 
 def _features_method(model: Any, modality: str) -> Callable[..., Any] | None:
