@@ -56,7 +56,31 @@ NEED_OPTIONS = {
 }
 """Types whose defaults make no model that runs, and why: the error ends in options with which they count."""
 
-NEVER_RUN = {}
+NEVER_RUN = {
+    # Its text is encoded apart from the image.
+    "blip": ["text_model.encoder.layer.0.crossattention", "text_model.encoder.layer.1.crossattention"],
+    # Poolers and projections of parts that the whole does not use.
+    "bridgetower": ["text_model.pooler"],
+    "decision_transformer": ["encoder.wte"],
+    "flava": ["image_projection", "text_projection"],
+    "seggpt": ["encoder.layernorm"],
+    # Its feature extractor calls it, before the model.
+    "pop2piano": ["mel_conditioner"],
+    # Points, boxes and masks are prompts that may be left out.
+    "sam": ["prompt_encoder.mask_embed", "prompt_encoder.point_embed", "prompt_encoder.not_a_point_embed"],
+    "sam2": ["prompt_encoder.mask_embed"],
+    "sam3": ["geometry_encoder", "mask_decoder.pixel_decoder.conv_layers.2", "mask_decoder.pixel_decoder.norms.2"],
+    # Matches are taken after the last layer.
+    "lightglue": ["match_assignment_layers.0.final_projection"],
+    # No token is marked for global attention.
+    "led": [f"encoder.layers.{layer}.self_attn.longformer_self_attn.{part}_global" for layer in (0, 1)
+            for part in ("query", "key", "value")],
+    "longformer": [f"encoder.layer.{layer}.attention.self.{part}_global" for layer in (0, 1)
+                   for part in ("query", "key", "value")],
+    # Positions of an image are in another table.
+    "udop": ["encoder.block.0.layer.0.SelfAttention.relative_attention_bias", "decoder.embed_patches",
+             "decoder.relative_bias"],
+}  # fmt: skip
 """Modules with parameters that never run with the proposed inputs, and why that is right."""
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _MISSING = {
     "autoformer": ("prediction_length=24", "context_length=24"),
     "chameleon": ('vocabulary_map={"<image>": 8711, "IMGIMGAZ": 4}', "image_token_id=8711"),
+    "deepseek_v2": ("num_experts_per_tok=6",),
     "emu3": ('vocabulary_map={"<image>": 151851, "<|visual token 000000|>": 9}', "image_token_id=151851"),
     "esm": ("vocab_size=33", "pad_token_id=1"),
     "informer": ("prediction_length=24", "context_length=24"),

@@ -123,6 +123,13 @@ class InputMaker:
         offsets = (each for name, each in self.fields.model.named_buffers() if name.endswith("audio_tokens_offsets"))
         if codebooks and any(each.numel() == codebooks + 1 for each in offsets):
             return (self.batch, length, codebooks + 1)
+        channels = self.fields.get("num_channels")
+        if (
+            channels
+            and self.fields.checks("batch_size, seq_length = input_ids.size()[:-1]")
+            and not self.fields.get("is_encoder_decoder")
+        ):
+            return (self.batch, length, channels)
         return (self.batch, length)
 
     def _decoder_ids(self) -> Tensor:
