@@ -77,6 +77,9 @@ NEVER_RUN = {
             for part in ("query", "key", "value")],
     "longformer": [f"encoder.layer.{layer}.attention.self.{part}_global" for layer in (0, 1)
                    for part in ("query", "key", "value")],
+    # No entities are given beside the text.
+    "luke": ["entity_embeddings", *(f"encoder.layer.{layer}.attention.self.{part}_query" for layer in (0, 1)
+             for part in ("w2e", "e2w", "e2e"))],
     # Positions of an image are in another table.
     "udop": ["encoder.block.0.layer.0.SelfAttention.relative_attention_bias", "decoder.embed_patches",
              "decoder.relative_bias"],

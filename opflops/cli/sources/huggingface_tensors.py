@@ -123,20 +123,27 @@ class InputMaker:
         offsets = (each for name, each in self.fields.model.named_buffers() if name.endswith("audio_tokens_offsets"))
         if codebooks and any(each.numel() == codebooks + 1 for each in offsets):
             return (self.batch, length, codebooks + 1)
+        is_decoder = "decoder_input_ids" not in self.fields.parameters
+        if is_decoder and self._has_rows_of_codebooks:
+            return (self.batch * codebooks, length)
         channels = self.fields.get("num_channels")
-        if (
-            channels
-            and self.fields.checks("batch_size, seq_length = input_ids.size()[:-1]")
-            and not self.fields.get("is_encoder_decoder")
-        ):
+        if is_decoder and channels and self.fields.checks("batch_size, seq_length = input_ids.size()[:-1]"):
             return (self.batch, length, channels)
         return (self.batch, length)
+
+    @property
+    def _has_rows_of_codebooks(self) -> bool:
+        """Whether a decoder takes a row of ids for each codebook of a sound."""
+        return self.fields.checks("input_ids.reshape(-1, self.num_codebooks")
 
     def _decoder_ids(self) -> Tensor:
         """Make a decoder's token ids, in all channels of sound if it has several."""
         channels = self.fields.get("num_channels", part="decoder")
         if channels and self.fields.get("delay_pattern"):
             return torch.zeros(self.batch, self.tokens, channels, dtype=torch.int64, device="cpu")
+        if self._has_rows_of_codebooks:
+            rows = self.batch * self.fields.integer("num_codebooks", part="decoder", default=1)
+            return torch.zeros(rows, self.tokens, dtype=torch.int64, device="cpu")
         return self.ids()
 
     def _position_mask(self) -> Tensor:
