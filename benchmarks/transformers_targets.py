@@ -5,8 +5,9 @@ without storage. A process of its own, with a limit on its time and memory, does
 came out:
 
 - ``counted``: the multiply-accumulates, and the modules with parameters that never ran, if there are any.
-- ``sentence``: it fails, but the error ends in ``--input`` options, and with these it counts.
-- ``failed``: it fails, and the error does not say with which inputs it works.
+- ``sentence``: it fails, but the error ends in ``--arg`` or ``--input`` options, and with these it counts.
+- ``needs code``: its forward requires what is no tensor, such as a session; the error says so.
+- ``failed``: it fails, and the error does not say what makes it work.
 - ``no defaults``: transformers itself makes no model of the default configuration.
 """
 
@@ -43,7 +44,8 @@ _NUMBERS_OF_LAYERS = (
     *("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers", "depth"),
     *("num_encoder_layers", "num_decoder_layers", "n_encoder_layers", "text_layers"),
 )
-_OPTION = re.compile(r"--(?:input|arg) (?:'[^\n]*'|\S*[^\s.,;])")
+_OPTION = re.compile(r"--(?:input|arg) (?:'[^']*'|\w+=\S*[^\s.,;])")
+_NEEDS_CODE = "which --input cannot give"
 
 
 class Outcome(NamedTuple):
@@ -52,7 +54,7 @@ class Outcome(NamedTuple):
     Attributes:
         model_type: The type, as configurations name it.
         model: The class of the model; "" if there is none.
-        result: ``counted``, ``sentence``, ``failed`` or ``no defaults``.
+        result: ``counted``, ``sentence``, ``needs code``, ``failed`` or ``no defaults``.
         macs: The multiply-accumulates of a forward pass, with the inputs that an error names if there was one.
         inputs: The inputs, with what the command line says about them.
         unused: The modules with parameters that never ran.
@@ -115,6 +117,8 @@ def _count_configuration(model_type: str, *, few_layers: bool = False) -> Outcom
         path.write_text(json.dumps({**extra, "model_type": model_type}), encoding="utf-8")
         outcome = _count(model_type, str(path))
         suggested = _OPTION.findall(outcome.error)
+        if outcome.result == "failed" and _NEEDS_CODE in outcome.error:
+            return outcome._replace(result="needs code")
         if outcome.result == "counted" or not suggested:
             return outcome
         with_these = _count(model_type, str(path), suggested)

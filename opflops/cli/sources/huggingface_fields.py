@@ -78,6 +78,11 @@ class Fields:
         return name in self.parameters and self.parameters[name].default is inspect.Parameter.empty
 
     @property
+    def linear_layers(self) -> dict[str, nn.Linear]:
+        """The linear layers of the model by their paths."""
+        return {path: each for path, each in self.model.named_modules() if isinstance(each, nn.Linear)}
+
+    @property
     def dereferenced(self) -> list[str]:
         """List the parameters with a default of None that the forward reads a part of without a check."""
         return _dereferenced(type(self.model).forward, self.parameters)

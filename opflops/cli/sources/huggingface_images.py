@@ -67,6 +67,8 @@ class ImageMaker:
         """Whether images are given as rows of patches: towers that take both forms get images."""
         fields = self.fields
         grids = [name for name in _GRIDS if name in fields.parameters]
+        if grids and any(path.endswith("patch_embedding") for path in fields.linear_layers):
+            return True
         return any(fields.replaces_tokens or fields.requires(name) for name in grids)
 
     @property

@@ -92,6 +92,9 @@ def _data(fields: Fields, main: str) -> list[str]:
     if getattr(fields.configuration, "is_encoder_decoder", False) and main != "input_ids":
         # Ids would be an alternative to what the encoder reads.
         data = [name for name in data if name != "input_ids"]
+    if main == "input_values" and "inputs" in fields.parameters:
+        # Others are alternatives, for encoders of spectrograms.
+        data = [name for name in data if name != "input_features"]
     if "input_values_cutoffs" in fields.parameters:
         # Such sounds are cut into pieces at values, and stand for placeholder tokens that the text has not.
         data = [name for name in data if name != "input_values"]
@@ -107,6 +110,9 @@ def _main_input(fields: Fields) -> str:
     main = getattr(fields.model, "main_input_name", "input_ids")
     if not isinstance(main, str):
         main = main[0]
+    if main == "inputs" and "input_values" in fields.parameters:
+        # Only the name by which an encoder of any kind is called.
+        main = "input_values"
     if fields.checks(_ALTERNATIVE):
         # Ids would be an alternative, which training uses.
         main = "input_features"

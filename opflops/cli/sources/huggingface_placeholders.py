@@ -82,7 +82,11 @@ def _features_method(model: Any, modality: str) -> Callable[..., Any] | None:
     """Find the method that computes the embeddings that replace placeholder tokens."""
     name = f"get_{modality}_features"
     wrapped = getattr(model, "vlm", None)
+    towers = ("audio_tower", "embed_audio") if modality == "audio" else ("vision_tower", "embed_vision")
     for owner in (*(getattr(each, "model", None) for each in (model, wrapped)), model, wrapped):
+        if any(getattr(owner, tower, "") is None for tower in towers):
+            # A configuration without the tower.
+            return None
         method = getattr(owner, name, None)
         if isinstance(owner, nn.Module) and method is not None:
             return method  # type: ignore[no-any-return]  # a method of transformers, which has no types here

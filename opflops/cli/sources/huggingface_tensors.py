@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from opflops.cli.sources.huggingface_images import ImageMaker
+from opflops.cli.sources.huggingface_sounds import SoundMaker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,13 +18,8 @@ if TYPE_CHECKING:
 TOKENS = 128
 # What replaces the embeddings of tokens, or comes from another model; its documentation need not say its shape.
 _FIRST_LAYER = ("inputs_embeds", "query_embeds", "patch_embeds", "latents", "mel_spectrogram", "context")
-_RATE = 16_000
 _FRAMES = 8
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_target_positions", "n_ctx", "max_seq_len", "seq_length")
-_BINS = (
-    *("num_mel_bins", "input_feat_per_channel", "feature_projection_input_dim", "input_feat_size", "mel_bins"),
-    *("n_mels", "num_mel_channels", "feature_size", "input_dim"),
-)
 _CONTEXT = ("context_length", "sequence_length", "seq_length", "max_context_length", "input_length")
 
 
@@ -34,6 +30,7 @@ class InputMaker:
         fields: What the model says about its inputs.
         batch: The leading size.
         images: Makes the images.
+        sounds: Makes the sounds.
         tokens: How many tokens a text has.
     """
 
@@ -43,6 +40,7 @@ class InputMaker:
         positions = fields.get(*_POSITIONS, part="text")
         self.images = ImageMaker(fields, batch)
         self.tokens = min(TOKENS, positions) if isinstance(positions, int) and positions > 0 else TOKENS
+        self.sounds = SoundMaker(fields, batch, self.tokens)
         self._rules: dict[str, Callable[[], Tensor]] = {
             "input_ids": self.ids,
             "decoder_input_ids": self._decoder_ids,
@@ -57,8 +55,8 @@ class InputMaker:
             "hidden_states": self._hidden_states,
             "pixel_mask": lambda: self._ones(self.batch, *self.images.image_size),
             "pixel_attention_mask": self.images.pixel_attention_mask,
-            "input_features": self._features,
-            "input_values": self._audio,
+            "input_features": self.sounds.features,
+            "input_values": self.sounds.audio,
             "image_grid_thw": lambda: self._rows([1, *self.images.grid]),
             "grid_thw": lambda: self._rows([1, *self.images.grid]),
             "image_grid_hw": lambda: self._rows([*self.images.grid]),
@@ -72,15 +70,15 @@ class InputMaker:
             "image_embeds_position_mask": self._position_mask,
             "image_position_ids": self.images.patch_positions,
             "pixel_position_ids": self.images.patch_positions,
-            "audio_mel": self._features,
-            "audio_mel_mask": lambda: self._ones(self.batch, self._features().shape[1]).bool(),
+            "audio_mel": self.sounds.features,
+            "audio_mel_mask": lambda: self._ones(self.batch, self.sounds.features().shape[1]).bool(),
             "encoder_hidden_states": self._encoder_states,
             "task_inputs": lambda: torch.zeros(self.batch, self.fields.integer("task_seq_len", default=self.tokens)),
-            "spectrogram": self._spectrogram,
-            "decoder_input_values": self._decoder_values,
-            "feature_attention_mask": lambda: self._ones(self.batch, self._features().shape[-1]),
-            "input_features_mask": self._features_mask,
-            "padding_mask": lambda: self._ones(*self._audio().shape),
+            "spectrogram": self.sounds.spectrogram,
+            "decoder_input_values": self.sounds.decoder_values,
+            "feature_attention_mask": lambda: self._ones(self.batch, self.sounds.features().shape[-1]),
+            "input_features_mask": self.sounds.features_mask,
+            "padding_mask": lambda: self._ones(*self.sounds.audio().shape),
             "flattened_patches": self.images.flattened_patches,
             "inputs": self._inputs,
             "bbox": lambda: torch.zeros(self.batch, self.tokens, 4, dtype=torch.int64, device="cpu"),
@@ -167,29 +165,10 @@ class InputMaker:
         """Make one row of numbers for each image."""
         return torch.tensor([row] * self.batch, dtype=torch.int64, device="cpu")
 
-    def _features_mask(self) -> Tensor:
-        """Mark all frames of a spectrogram as sound."""
-        features = self._features()
-        frames = features.shape[-1] if self._is_channels_first(features) else features.shape[1]
-        return self._ones(self.batch, frames).bool()
-
-    def _is_channels_first(self, features: Tensor) -> bool:
-        return features.shape[1] == self.fields.integer(*_BINS, part="audio", default=80)
-
-    def _spectrogram(self) -> Tensor:
-        """Make what a vocoder turns into sound, frame by frame."""
-        return torch.zeros(self.batch, 1000, self.fields.integer("model_in_dim", *_BINS, default=80))
-
     def _encoder_states(self) -> Tensor:
         """Make the vectors that cross attention reads."""
         width = self.fields.integer("encoder_hidden_size", "cross_attention_dim", "hidden_size", default=1)
         return torch.zeros(self.batch, self.tokens, width)
-
-    def _decoder_values(self) -> Tensor:
-        """Make a spectrogram for a decoder; vectors if its layers before the first block are left out."""
-        if not _has_layer(self.fields.model, nn.Conv1d):
-            return torch.zeros(self.batch, self.tokens, self.fields.integer("hidden_size", default=1))
-        return torch.zeros(self.batch, self.tokens, self.fields.integer(*_BINS, default=80))
 
     def _hidden_states(self) -> Tensor:
         """Make the input of an encoder without layers before its first block; rows of patches if they have a grid."""
@@ -217,47 +196,6 @@ class InputMaker:
         if "Image" in preprocessor:
             return self.images.pixels()
         return torch.zeros(self.batch, self.tokens, self.fields.integer("d_model", "hidden_size", default=1))
-
-    def _features(self) -> Tensor:
-        """Make a spectrogram in the layout of the model, of its length if that is fixed."""
-        fields = self.fields
-        bins = fields.integer(*_BINS, part="audio", default=80)
-        if fields.checks("inputs_embeds = input_features"):
-            # They are vectors already.
-            return torch.zeros(self.batch, 1000, fields.integer("d_model", "hidden_size", default=bins))
-        if side := fields.get("spec_size"):
-            # The spectrogram is folded into a square image.
-            return torch.zeros(self.batch, 1, side * (side // bins), bins)
-        positions = fields.get("max_source_positions", part="audio")
-        if positions and fields.get("input_feat_per_channel", "feature_projection_input_dim") is None:
-            # Whisper halves the frames before it adds positions.
-            return torch.zeros(self.batch, bins, 2 * positions)
-        convolutions = (each for each in fields.model.modules() if isinstance(each, nn.Conv1d))
-        is_channels_first = any(each.in_channels == bins for each in convolutions)
-        if (
-            is_channels_first
-            and not fields.checks("input_features.transpose(2, 1)")
-            and not fields.get("input_feat_per_channel")
-        ):
-            return torch.zeros(self.batch, bins, 3000)
-        return torch.zeros(self.batch, 1000, bins)
-
-    def _audio(self) -> Tensor:
-        """Make one second of audio, or a spectrogram for models whose ``input_values`` are one."""
-        fields = self.fields
-        bins, length = fields.get("num_mel_bins"), fields.get("max_length")
-        if bins and length and hasattr(fields.configuration, "patch_size"):
-            return torch.zeros(self.batch, length, bins)
-        axes = fields.axes("input_values") or []
-        if not _has_layer(fields.model, nn.Conv1d):
-            # An encoder without layers before its first block.
-            return torch.zeros(self.batch, self.tokens, fields.integer("hidden_size", default=1))
-        if len(axes) == 3:  # noqa: PLR2004 - the batch, the channels and the samples
-            return torch.zeros(self.batch, fields.integer("audio_channels", default=1), self._samples())
-        return torch.zeros(self.batch, self._samples())
-
-    def _samples(self) -> int:
-        return self.fields.integer("sampling_rate", "sample_rate", default=_RATE)
 
     def _series(self) -> Tensor:
         """Make a series of the length that the model looks back, with its lags."""
@@ -306,7 +244,3 @@ class InputMaker:
 
     def _length_for(self, name: str) -> int:
         return self._series().shape[1] if "past" in name else self.tokens
-
-
-def _has_layer(model: nn.Module, kind: type[nn.Module]) -> bool:
-    return any(isinstance(each, kind) for each in model.modules())
