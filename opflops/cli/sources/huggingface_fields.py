@@ -21,6 +21,7 @@ _SHAPE_IN_DOCUMENTATION = r"^\s*{}\s*\(.*?shape:?\s*`?\(([^()]*)\)"
 _UNPACKED_SHAPE = r"^\s*\(?((?:\w+\s*,\s*)+\w+)\)?\s*=\s*{}\.(?:shape|size\(\))\s*$"
 
 
+_CROSS_ATTENTION = ("cross_attention", "crossattention", "encoder_attn", "cross_attn")
 # In the message of a check.
 _DEMANDED_SHAPE = r"[Ii]nput must be a \dD tensor of shape \((batch_size, [^()]*)\)"
 
@@ -81,6 +82,15 @@ class Fields:
     def linear_layers(self) -> dict[str, nn.Linear]:
         """The linear layers of the model by their paths."""
         return {path: each for path, each in self.model.named_modules() if isinstance(each, nn.Linear)}
+
+    @property
+    def cross_attention_width(self) -> int | None:
+        """How many values the vectors have that cross attention reads; None without such layers."""
+        for path, layer in self.linear_layers.items():
+            *above, last = path.split(".")
+            if last in ("k_proj", "key", "kv_proj") and any(each in _CROSS_ATTENTION for each in above):
+                return layer.in_features
+        return None
 
     @property
     def dereferenced(self) -> list[str]:

@@ -124,6 +124,8 @@ def _needed(fields: Fields, maker: InputMaker) -> list[str]:
     needed = [name for name in fields.parameters if fields.requires(name)]
     if getattr(fields.configuration, "is_encoder_decoder", False):
         needed += [name for name in ("decoder_input_ids", "decoder_input_values") if name in fields.parameters]
+    if fields.cross_attention_width is not None:
+        needed += [name for name in ("encoder_hidden_states",) if name in fields.parameters]
     needed += [name for name in (*fields.dereferenced, *fields.demanded) if maker.can_make(name)]
     for name in fields.parameters:
         is_data = not name.endswith(_NOT_DATA)

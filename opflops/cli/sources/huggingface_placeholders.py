@@ -36,11 +36,15 @@ def multimodal_inputs(maker: InputMaker) -> tuple[dict[str, Tensor], str] | None
     inputs: dict[str, Tensor] = {}
     runs: list[tuple[str, int, int]] = []
     sentences = []
+    is_text_only = False
     for modality, mains in MODALITIES.items():
         found = placeholder_field(maker.fields, modality)
         features = _features_method(maker.fields.model, modality)
         main = next((each for each in mains if each in maker.fields.parameters), None)
         if found is None or main is None or (modality == "video" and not _has_video_tower(maker.fields.model)):
+            continue
+        if _lacks_tower(maker.fields.model, modality):
+            is_text_only = True
             continue
         queries = maker.fields.integer("num_query_tokens", default=0) if modality == "image" else 0
         if features is None and not queries:
@@ -59,7 +63,7 @@ def multimodal_inputs(maker: InputMaker) -> tuple[dict[str, Tensor], str] | None
         shape = ",".join(map(str, made[main].shape))
         sentences.append(f"{modality} {shape}: {tokens} placeholder tokens{remark}")
     if not runs:
-        return ({}, "; ".join(sentences)) if sentences else None
+        return ({}, "; ".join(sentences)) if sentences or is_text_only else None
     text = maker.ids()
     ids = [torch.full((maker.batch, number), token, dtype=torch.int64, device="cpu") for _, token, number in runs]
     together = {"input_ids": torch.cat([*ids, text], 1)}
@@ -73,6 +77,18 @@ def multimodal_inputs(maker: InputMaker) -> tuple[dict[str, Tensor], str] | None
     return {**together, **inputs}, "; ".join(sentences)
 
 
+def _owners(model: Any) -> tuple[Any, ...]:
+    """Return what may have the towers: the model, the one that its head is on, or the one that it wraps."""
+    wrapped = getattr(model, "vlm", None)
+    return (*(getattr(each, "model", None) for each in (model, wrapped)), model, wrapped)
+
+
+def _lacks_tower(model: Any, modality: str) -> bool:
+    """Return whether the configuration of a model leaves the tower of a modality out."""
+    towers = ("audio_tower", "embed_audio") if modality == "audio" else ("vision_tower", "embed_vision")
+    return any(getattr(owner, tower, "") is None for owner in _owners(model) for tower in towers)
+
+
 def _has_video_tower(model: nn.Module) -> bool:
     """Return whether videos have a tower of their own; in most models they are images for the same tower."""
     return any(path.rpartition(".")[2] == "video_tower" for path, _ in model.named_modules())
@@ -81,12 +97,7 @@ def _has_video_tower(model: nn.Module) -> bool:
 def _features_method(model: Any, modality: str) -> Callable[..., Any] | None:
     """Find the method that computes the embeddings that replace placeholder tokens."""
     name = f"get_{modality}_features"
-    wrapped = getattr(model, "vlm", None)
-    towers = ("audio_tower", "embed_audio") if modality == "audio" else ("vision_tower", "embed_vision")
-    for owner in (*(getattr(each, "model", None) for each in (model, wrapped)), model, wrapped):
-        if any(getattr(owner, tower, "") is None for tower in towers):
-            # A configuration without the tower.
-            return None
+    for owner in _owners(model):
         method = getattr(owner, name, None)
         if isinstance(owner, nn.Module) and method is not None:
             return method  # type: ignore[no-any-return]  # a method of transformers, which has no types here

@@ -167,7 +167,9 @@ class InputMaker:
 
     def _encoder_states(self) -> Tensor:
         """Make the vectors that cross attention reads."""
-        width = self.fields.integer("encoder_hidden_size", "cross_attention_dim", "hidden_size", default=1)
+        width = self.fields.cross_attention_width or self.fields.integer(
+            "encoder_hidden_size", "hidden_size", default=1
+        )
         return torch.zeros(self.batch, self.tokens, width)
 
     def _hidden_states(self) -> Tensor:
