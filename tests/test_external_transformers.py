@@ -106,6 +106,17 @@ def test_errors_of_defaults_that_make_no_model_end_in_options_that_work(model_ty
     assert outcome.macs > 0
 
 
+def test_an_input_that_is_no_tensor_is_named():
+    """It is the number of patches, which no option can give, so the error says what else to do."""
+    required.models("transformers")
+    outcome = transformers_targets.count_type("deepseek_ocr2_encoder", few_layers=True)
+    assert outcome.result == "needs code", outcome.error
+    assert outcome.error == (
+        "DeepseekOcr2VisionEncoder.forward needs num_patches, which --input cannot give: it gives tensors alone. Write "
+        "a function that calls the model, and count it as file.py:function."
+    )
+
+
 def test_a_module_that_is_not_read_is_found():
     """A reference for the check above: of two layers one is called, and of a third the weight is read."""
     torch = pytest.importorskip("torch")

@@ -95,7 +95,7 @@ def _hint(configuration: Any, request: ModelRequest) -> str:
     missing = _MISSING.get(configuration.model_type, ())
     if missing and missing[0].partition("=")[0] not in request.arguments:
         options = " ".join(f"--arg {quote(each)}" for each in missing)
-        return f"The defaults of {configuration.model_type!r} in transformers work with {options}"
+        return f"The defaults of {configuration.model_type!r} in transformers work with {options}."
     return (
         "A configuration without architectures is mostly defaults, which need not fit together: give the config.json "
         "of a published model, or set fields with --arg."

@@ -29,6 +29,7 @@ _NOT_DATA = (
     "_mask",
     "_embeds",
     "_embeddings",
+    "hidden_states",
     "position_ids",
     "token_type_ids",
     "encoder_outputs",
