@@ -49,6 +49,8 @@ SERIES = ["decision_transformer", "patchtsmixer", "patchtst", "timesfm"]
 NEED_OPTIONS = {
     "autoformer": "its prediction length has no default",
     "chameleon": "its vocabulary has no image tokens",
+    "deepseek_v2": "the number of experts for a token has no default",
+    "emu3": "its vocabulary has no image tokens",
     "esm": "its vocabulary has no default",
     "informer": "its prediction length has no default",
     "time_series_transformer": "its prediction length has no default",

@@ -23,11 +23,13 @@ _MISSING = {
     "autoformer": ("prediction_length=24", "context_length=24"),
     "chameleon": ('vocabulary_map={"<image>": 8711, "IMGIMGAZ": 4}', "image_token_id=8711"),
     "deepseek_v2": ("num_experts_per_tok=6",),
-    "emu3": ('vocabulary_map={"<image>": 151851, "<|visual token 000000|>": 9}', "image_token_id=151851"),
+    "emu3": (
+        'vocabulary_map={"<image>": 151851, "<|extra_200|>": 8, "<|visual token 000000|>": 9}',
+        "image_token_id=151851",
+    ),
     "esm": ("vocab_size=33", "pad_token_id=1"),
     "informer": ("prediction_length=24", "context_length=24"),
     "time_series_transformer": ("prediction_length=24", "context_length=24"),
-    "llama4": ("return_dict=False",),
     "vitmatte": ("hidden_size=768",),
 }
 """Fields without which the defaults of a model type do not make a model that runs, as ``--arg`` takes them."""
