@@ -270,6 +270,16 @@ def test_images_and_sounds_are_in_the_text_of_models_that_take_them(run, tmp_pat
         # Sound has channels, and a series has as many steps as the model looks back.
         ({"model_type": "dac"}, "input_values=1x1x16000 float32"),
         ({"model_type": "patchtst", "num_hidden_layers": 1}, "past_values=1x32x1 float32"),
+        # Encoders and decoders without layers before their first block take vectors.
+        (
+            {"model_type": "speecht5", "encoder_layers": 1, "decoder_layers": 1},
+            "input_values=1x128x768 float32, decoder_input_values=1x128x768 float32",
+        ),
+        # A decoder alone has cross attention, and a row of ids for each of four codebooks.
+        (
+            {"model_type": "musicgen_decoder", "num_hidden_layers": 1},
+            "input_ids=4x128 int64, encoder_hidden_states=1x128x1024 float32",
+        ),
         # Boxes beside the text, and what a robot saw and did.
         (
             {"model_type": "bros", "num_hidden_layers": 1},

@@ -143,7 +143,10 @@ def _check_options(names: list[str], arguments: argparse.Namespace) -> None:
 def _count_one(name: str, request: ModelRequest, options: RunOptions) -> CountedTarget:
     with options.progress.stage(f"looking up {name}"):
         found = targets.find(name, request)
-    return from_saved(found, name, options.at or {}) if isinstance(found, Profile) else count_target(found, options)
+    if isinstance(found, Profile):
+        return from_saved(found, name, options.at or {})
+    with found.hints():
+        return count_target(found, options)
 
 
 def _unique_name(name: str, taken: dict[str, CountedTarget]) -> str:

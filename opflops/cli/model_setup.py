@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from opflops.cli.sources import Target
 
 
+_NOT_OF_META = (AttributeError, ImportError, KeyError, StopIteration)
+"""Errors that storage would not mend: a constructor raises them for what a configuration or an installation lacks."""
+
+
 class PreparedModel(NamedTuple):
     """Hold a model, the arguments to call it with, and the device that both are on."""
 
@@ -37,6 +41,7 @@ def prepare_without_storage(target: Target, options: RunOptions) -> PreparedMode
         if (
             options.device == "meta"
             or not isinstance(error.__cause__, Exception)
+            or isinstance(error.__cause__, _NOT_OF_META)
             or exceeds_size_limit(error.__cause__)
         ):
             raise

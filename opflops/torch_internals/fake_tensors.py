@@ -98,7 +98,7 @@ def lacks_storage(error: BaseException | None) -> bool:
     """Return whether an error says that a program reads elements of a meta or fake tensor outside PyTorch."""
     messages = {
         NotImplementedError: ("out of meta tensor",),
-        RuntimeError: (".numpy() is not supported for tensor subclasses",),
+        RuntimeError: (".numpy() is not supported for tensor subclasses", "its data is not allocated yet"),
         TypeError: ("convert meta device type tensor to numpy", "passed to FakeTensor.__format__"),
     }
     return any(type(error) is cls and message in str(error) for cls, known in messages.items() for message in known)

@@ -417,6 +417,21 @@ def test_weights_of_any_size_below_are_counted(counted, project):
     assert counted("huge.py:Table", "--input", "1,2:int64").total.macs == 2 * 8 * 10**15
 
 
+def test_a_constructor_that_lacks_a_field_is_not_tried_with_storage(mistaken, project):
+    """It would take the memory of all weights made before, and fail all the same."""
+    (project / "lacking.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    made = 0\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        Net.made += 1\n"
+        "        raise KeyError(f'field, try {Net.made}')\n",
+        encoding="utf-8",
+    )
+    assert "try 1" in mistaken("lacking.py:Net", "--input", "1,4")
+
+
 def test_weights_that_need_memory_and_find_none_are_a_sentence(mistaken, project):
     """With the reason why they need it."""
     (project / "huge.py").write_text(HUGE, encoding="utf-8")

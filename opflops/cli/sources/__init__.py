@@ -5,14 +5,16 @@ May import what the command line may; the other files in ``cli`` import it.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from opflops.cli.user_code import guard_user_code
+from opflops.errors import TargetError
 from opflops.extras import optional
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from opflops.cli.call_arguments import CallArguments
 
@@ -45,6 +47,7 @@ class Target:
         batch: The leading size without ``--batch``.
         exists: Whether the model exists already, on a device of its own.
         has_training_mode: Whether ``train()`` and ``eval()`` work on the model.
+        hint: What to try if the model fails, as a sentence.
     """
 
     name: str
@@ -53,6 +56,21 @@ class Target:
     batch: int = 1
     exists: bool = False
     has_training_mode: bool = True
+    hint: str = ""
+
+    @contextmanager
+    def hints(self) -> Iterator[None]:
+        """Add the hint to errors of the model.
+
+        Raises:
+            TargetError: The model cannot be made or called.
+        """
+        try:
+            yield
+        except TargetError as error:
+            if not self.hint or error.__cause__ is None:
+                raise
+            raise TargetError(f"{error} {self.hint}") from error.__cause__
 
 
 @dataclass(frozen=True)

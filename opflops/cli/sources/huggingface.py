@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from shlex import quote
 from socket import getaddrinfo
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -14,6 +15,24 @@ from opflops.cli.user_code import guard_user_code
 from opflops.errors import OpflopsError, TargetError
 from opflops.extras import optional
 from opflops.wording import format_error, nearest, unknown
+
+if TYPE_CHECKING:
+    from opflops.cli.call_arguments import CallArguments
+
+_MISSING = {
+    "autoformer": ("prediction_length=24", "context_length=24"),
+    "chameleon": ('vocabulary_map={"<image>": 8711, "IMGIMGAZ": 4}', "image_token_id=8711"),
+    "deepseek_v2": ("num_experts_per_tok=6",),
+    "emu3": (
+        'vocabulary_map={"<image>": 151851, "<|extra_200|>": 8, "<|visual token 000000|>": 9}',
+        "image_token_id=151851",
+    ),
+    "esm": ("vocab_size=33", "pad_token_id=1"),
+    "informer": ("prediction_length=24", "context_length=24"),
+    "time_series_transformer": ("prediction_length=24", "context_length=24"),
+    "vitmatte": ("hidden_size=768",),
+}
+"""Fields without which the defaults of a model type do not make a model that runs, as ``--arg`` takes them."""
 
 
 def _import_transformers() -> Any:
@@ -60,9 +79,29 @@ def find(name: str, request: ModelRequest) -> Target:
         _use_batched_experts_on_meta(model, request)
         return model
 
-    from opflops.cli.sources.huggingface_inputs import propose_inputs  # noqa: PLC0415 - only models need it
+    def propose(model: Any, batch: int) -> CallArguments | None:
+        proposed = huggingface_inputs.propose_inputs(model, batch)
+        if proposed is None and not request.has_inputs and (reason := huggingface_inputs.explain_missing_inputs(model)):
+            raise TargetError(reason)
+        return proposed
 
-    return Target(f"hf:{name}", make, propose_inputs)
+    from opflops.cli.sources import huggingface_inputs  # noqa: PLC0415 - only models need it
+
+    return Target(f"hf:{name}", make, propose, hint=_hint(configuration, request))
+
+
+def _hint(configuration: Any, request: ModelRequest) -> str:
+    """Write what to try if a configuration fails that is mostly defaults: those of published models have a class."""
+    if getattr(configuration, "architectures", None):
+        return ""
+    missing = _MISSING.get(configuration.model_type, ())
+    if missing and missing[0].partition("=")[0] not in request.arguments:
+        options = " ".join(f"--arg {quote(each)}" for each in missing)
+        return f"The defaults of {configuration.model_type!r} in transformers work with {options}."
+    return (
+        "A configuration without architectures is mostly defaults, which need not fit together: give the config.json "
+        "of a published model, or set fields with --arg."
+    )
 
 
 def _configuration(transformers: Any, name: str, request: ModelRequest) -> Any:
@@ -176,10 +215,14 @@ def _use_batched_experts_on_meta(model: Any, request: ModelRequest) -> None:
         model.set_experts_implementation("batched_mm")
 
 
+def _lacks_forward(model_class: type) -> bool:
+    """Return whether a class is a base of others, or only holds parts."""
+    return getattr(getattr(model_class, "forward", None), "__name__", "") == "_forward_unimplemented"
+
+
 def _part_with_forward(model: Any) -> Any:
     """Return a model; its first part that can be called, if it only holds parts that are called one after another."""
-    forward = getattr(type(model), "forward", None)
-    if getattr(forward, "__name__", "") != "_forward_unimplemented":
+    if not _lacks_forward(type(model)):
         return model
     parts = [part for part in model.children() if hasattr(part, "main_input_name")]
     return parts[0] if parts else model
@@ -220,9 +263,12 @@ def _model_class(transformers: Any, configuration: Any, name: str) -> Any:
             found = table[type(configuration)]
         except KeyError:
             continue
-        return found[0] if isinstance(found, (list, tuple)) else found
+        model_class = found[0] if isinstance(found, (list, tuple)) else found
+        # A table may name the decoder of a model, which has a configuration of its own.
+        if getattr(model_class, "config_class", None) in (None, type(configuration)):
+            return model_class
     module = import_module(type(configuration).__module__.replace("configuration_", "modeling_"))
-    classes = [each for each in vars(module).values() if isinstance(each, type)]
+    classes = [each for each in vars(module).values() if isinstance(each, type) and not _lacks_forward(each)]
     own = [each for each in classes if vars(each).get("config_class") is type(configuration)]
     own += [each for each in classes if each.__name__.endswith("ForConditionalGeneration")]
     if not own:

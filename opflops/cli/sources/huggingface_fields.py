@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
+import textwrap
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +14,14 @@ from torch import nn
 from opflops.cli.call_arguments import parameters_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _SHAPE_IN_DOCUMENTATION = r"^\s*{}\s*\(.*?shape:?\s*`?\(([^()]*)\)"
 _UNPACKED_SHAPE = r"^\s*\(?((?:\w+\s*,\s*)+\w+)\)?\s*=\s*{}\.(?:shape|size\(\))\s*$"
 
 
+_CROSS_ATTENTION = ("cross_attention", "crossattention", "encoder_attn", "cross_attn")
 # In the message of a check.
 _DEMANDED_SHAPE = r"[Ii]nput must be a \dD tensor of shape \((batch_size, [^()]*)\)"
 
@@ -74,6 +77,30 @@ class Fields:
     def requires(self, name: str) -> bool:
         """Return whether the forward has a parameter without a default."""
         return name in self.parameters and self.parameters[name].default is inspect.Parameter.empty
+
+    @property
+    def linear_layers(self) -> dict[str, nn.Linear]:
+        """The linear layers of the model by their paths."""
+        return {path: each for path, each in self.model.named_modules() if isinstance(each, nn.Linear)}
+
+    @property
+    def cross_attention_width(self) -> int | None:
+        """How many values the vectors have that cross attention reads; None without such layers."""
+        for path, layer in self.linear_layers.items():
+            *above, last = path.split(".")
+            if last in ("k_proj", "key", "kv_proj") and any(each in _CROSS_ATTENTION for each in above):
+                return layer.in_features
+        return None
+
+    @property
+    def dereferenced(self) -> list[str]:
+        """List the parameters with a default of None that the forward reads a part of without a check."""
+        return _dereferenced(type(self.model).forward, self.parameters)
+
+    @property
+    def demanded(self) -> list[str]:
+        """List the parameters without which a module raises an error that names them."""
+        return [name for name in self.parameters if self.checks(f'"{name} must be given')]
 
     def is_integer(self, name: str) -> bool:
         """Return whether the annotation or the documentation of a parameter says that it holds integers."""
@@ -145,3 +172,33 @@ def placeholder_field(fields: Fields, modality: str) -> tuple[Any, str] | None:
             if hasattr(configuration, name):
                 return configuration, name
     return None
+
+
+def _dereferenced(function: Any, parameters: Mapping[str, inspect.Parameter]) -> list[str]:
+    """List the optional parameters that the code of a function reads an attribute or an item of in any case."""
+    optional = {name for name, each in parameters.items() if each.default is None}
+    try:
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    except (OSError, TypeError, SyntaxError, ValueError):  # without a file, or no function
+        return []
+    found: dict[str, None] = {}
+    for statement in getattr(definition, "body", []):
+        if not isinstance(statement, (ast.If, ast.For, ast.While, ast.With, ast.Try)):
+            found |= dict.fromkeys(name for name in _reads_of_parts(statement) if name in optional)
+        # Under a condition, the code may give a value to what has none.
+        optional -= {each.id for each in ast.walk(statement) if isinstance(each, ast.Name) and _is_stored(each)}
+    return list(found)
+
+
+def _is_stored(name: ast.Name) -> bool:
+    return isinstance(name.ctx, ast.Store)
+
+
+def _reads_of_parts(node: ast.AST) -> Iterator[str]:
+    """Yield the names that attributes and items are read of, outside expressions with conditions."""
+    if isinstance(node, (ast.IfExp, ast.BoolOp, ast.Lambda, ast.FunctionDef)):
+        return
+    if isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.value, ast.Name):
+        yield node.value.id
+    for child in ast.iter_child_nodes(node):
+        yield from _reads_of_parts(child)

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
     from opflops.cli.sources.huggingface_tensors import InputMaker
 
-MODALITIES = {"image": ("pixel_values",), "audio": ("input_features", "input_values")}
+MODALITIES = {
+    "image": ("pixel_values",),
+    "video": ("pixel_values_videos",),
+    "audio": ("input_features", "input_values"),
+}
 _KINDS = {"text": 0, "image": 1, "video": 2, "audio": 3}
 _NOT_BESIDE = ("attention_mask", "input_ids")
 _KINDS_INPUT = "mm_token_type_ids"
@@ -32,14 +36,22 @@ def multimodal_inputs(maker: InputMaker) -> tuple[dict[str, Tensor], str] | None
     inputs: dict[str, Tensor] = {}
     runs: list[tuple[str, int, int]] = []
     sentences = []
+    is_text_only = False
     for modality, mains in MODALITIES.items():
         found = placeholder_field(maker.fields, modality)
         features = _features_method(maker.fields.model, modality)
         main = next((each for each in mains if each in maker.fields.parameters), None)
-        if found is None or features is None or main is None:
+        if found is None or main is None or (modality == "video" and not _has_video_tower(maker.fields.model)):
+            continue
+        if _lacks_tower(maker.fields.model, modality):
+            is_text_only = True
+            continue
+        queries = maker.fields.integer("num_query_tokens", default=0) if modality == "image" else 0
+        if features is None and not queries:
             continue
         token, remark = _valid_token(maker, *found, len(runs))
-        counted = _count_rows(maker, features, main)
+        # A query transformer makes as many embeddings as it has queries, of any image.
+        counted = ({main: maker.make(main)}, queries) if features is None else _count_rows(maker, features, main)
         if isinstance(counted, str):
             sentences.append(f"no {modality}, since its features fail: {counted}")
             continue
@@ -51,7 +63,7 @@ def multimodal_inputs(maker: InputMaker) -> tuple[dict[str, Tensor], str] | None
         shape = ",".join(map(str, made[main].shape))
         sentences.append(f"{modality} {shape}: {tokens} placeholder tokens{remark}")
     if not runs:
-        return ({}, "; ".join(sentences)) if sentences else None
+        return ({}, "; ".join(sentences)) if sentences or is_text_only else None
     text = maker.ids()
     ids = [torch.full((maker.batch, number), token, dtype=torch.int64, device="cpu") for _, token, number in runs]
     together = {"input_ids": torch.cat([*ids, text], 1)}
@@ -65,11 +77,27 @@ def multimodal_inputs(maker: InputMaker) -> tuple[dict[str, Tensor], str] | None
     return {**together, **inputs}, "; ".join(sentences)
 
 
+def _owners(model: Any) -> tuple[Any, ...]:
+    """Return what may have the towers: the model, the one that its head is on, or the one that it wraps."""
+    wrapped = getattr(model, "vlm", None)
+    return (*(getattr(each, "model", None) for each in (model, wrapped)), model, wrapped)
+
+
+def _lacks_tower(model: Any, modality: str) -> bool:
+    """Return whether the configuration of a model leaves the tower of a modality out."""
+    towers = ("audio_tower", "embed_audio") if modality == "audio" else ("vision_tower", "embed_vision")
+    return any(getattr(owner, tower, "") is None for owner in _owners(model) for tower in towers)
+
+
+def _has_video_tower(model: nn.Module) -> bool:
+    """Return whether videos have a tower of their own; in most models they are images for the same tower."""
+    return any(path.rpartition(".")[2] == "video_tower" for path, _ in model.named_modules())
+
+
 def _features_method(model: Any, modality: str) -> Callable[..., Any] | None:
     """Find the method that computes the embeddings that replace placeholder tokens."""
     name = f"get_{modality}_features"
-    wrapped = getattr(model, "vlm", None)
-    for owner in (*(getattr(each, "model", None) for each in (model, wrapped)), model, wrapped):
+    for owner in _owners(model):
         method = getattr(owner, name, None)
         if isinstance(owner, nn.Module) and method is not None:
             return method  # type: ignore[no-any-return]  # a method of transformers, which has no types here
@@ -86,7 +114,8 @@ def _valid_token(maker: InputMaker, configuration: Any, field: str, taken: int) 
     if isinstance(token, int) and (not vocabulary or 0 <= token < vocabulary):
         return token, ""
     setattr(configuration, field, vocabulary - 1 - taken)
-    return vocabulary - 1 - taken, f" {vocabulary - 1 - taken} ({field}={token} is not in the vocabulary)"
+    reason = "there is none in its configuration" if token is None else f"{field}={token} is not in the vocabulary"
+    return vocabulary - 1 - taken, f" {vocabulary - 1 - taken} ({reason})"
 
 
 def _count_rows(maker: InputMaker, method: Callable[..., Any], main: str) -> tuple[dict[str, Tensor], int] | str:
@@ -136,12 +165,21 @@ def _rows_made(method: Callable[..., Any], main: str, inputs: dict[str, Tensor],
     except (OpflopsError, RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
         return " ".join(str(error).split())[:160]
     widths = {each.shape[-1] for each in found}
-    if width and widths != {width}:
+    if width and widths != {width} and not _has_projection(method, widths, width):
         written = " and ".join(map(str, sorted(widths)))
         return (
             f"they have {written} values, and the embeddings of the text {width}; change one of the two configurations"
         )
     return sum(each.numel() // each.shape[-1] for each in found)
+
+
+def _has_projection(method: Callable[..., Any], widths: set[int], width: int) -> bool:
+    """Return whether the model has a layer that projects what a method makes to the width of the text."""
+    owner = getattr(method, "__self__", None)
+    layers = owner.modules() if isinstance(owner, nn.Module) else ()
+    pairs = {(each.in_features, each.out_features) for each in layers if isinstance(each, nn.Linear)}
+    projector = getattr(owner, "multi_modal_projector", None)
+    return projector is not None and any((each, width) in pairs for each in widths)
 
 
 def _tensors(made: Any) -> list[Tensor]:
