@@ -299,7 +299,8 @@ def test_communication_is_listed_by_group_and_collective(world):
     # What receives and waits sends nothing, so that there is nothing to say below a table.
     assert "Sent to" not in str(p.where(op="c10d.barrier")) + str(p.where(module="Reduce", op="mm"))
     nothing = "No collective is in this profile, or in this selection of one, so nothing was sent to other ranks."
-    assert str(Profile().communication()) == str(p.where(op="mm").communication()) == nothing
+    for without in (Profile(), p.where(op="mm")):
+        assert " ".join(str(without.communication()).split()) == nothing
 
 
 def test_every_report_says_what_was_sent(world):

@@ -323,13 +323,14 @@ def test_a_model_of_seventy_billion_parameters():
     assert profile.total.macs == 4096 * weights + 80 * 2 * 4096**2 * 8192 == 306_669_254_868_992
 
 
+@pytest.mark.counts_calls
 def test_counting_on_meta_takes_fewer_calls_than_running_there():
     """Layers that are alike ask PyTorch the same questions, each of which it is asked once."""
     with torch.device("meta"):
         model, ids = Llama(16, 64, 4, 2, 96, 50), torch.zeros(1, 16, dtype=torch.int64)
     count(model, ids)
-    # The call itself notes the shapes of each module's call, too.
-    assert calls(lambda: count(model, ids)) < 1.05 * calls(lambda: model(ids))
+    # The count also notes the shapes of each module's call, and the order of execution.
+    assert calls(lambda: count(model, ids)) < 0.9 * calls(lambda: model(ids))
 
 
 class Holder:

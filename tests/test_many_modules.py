@@ -110,6 +110,7 @@ def test_twice_the_modules_take_twice_the_calls(program):
     assert two < 2.1 * one
 
 
+@pytest.mark.counts_calls
 def test_a_copied_parameter_costs_few_calls():
     """PyTorch takes some 500 calls for a fake copy of each. To find those that share storage takes 20 of ours."""
     count(nn.Linear(4, 4), X)

@@ -147,10 +147,10 @@ class FakeCall:
             )
         return real or (devices and [wanted])
 
-    def make_mode(self, *, is_comparison: bool = False) -> OpFlopMode:
-        """Make the mode that counts; one that only compares costs does not record the order of execution."""
+    def make_mode(self, *, records_execution: bool = True) -> OpFlopMode:
+        """Make the mode that counts."""
         mode = OpFlopMode(causal=self.causal, memory=self.memory, allocator=self.allocator)
-        if not is_comparison:
+        if records_execution:
             mode.record_execution()
         return mode
 
@@ -179,14 +179,14 @@ class FakeCall:
             try:
                 copies = StateCopier(replaced, MetaTensorCopier()).copy(self.originals)
                 with MetaCacheMode():
-                    mode = self.make_mode(is_comparison=copy_memo is not None)
+                    mode = self.make_mode(records_execution=copy_memo is None)
                     return self.run(mode, nullcontext(copies), {id(each) for each in replaced.values()})
             except Exception as error:
                 # A library may have put an exception of its own in place of PyTorch's.
                 if copy_memo is not None or isinstance(error, OpflopsError) or raised_by_signal_handler(error):
                     raise
                 self.devices = [CPU]
-        mode = self.make_mode(is_comparison=copy_memo is not None)
+        mode = self.make_mode(records_execution=copy_memo is None)
         with self.translated_errors(mode):
             # At other sizes a mask has other values, so a formula for all sizes may not read any.
             needed: list[Any] = []

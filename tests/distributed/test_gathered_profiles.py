@@ -281,7 +281,7 @@ def test_the_page_lists_ranks():
     """One line for each, with its share and numbers; a column of rows says which rank they are of, for the filter."""
     whole = combine_ranks(uneven())
     data = profile_data(whole.rows, whole.symbolic)
-    assert [(line["name"], line["numbers"][1]) for line in data["ranks"]["lines"]] == [
+    assert [(line["name"], line["numbers"][1][0]) for line in data["ranks"]["lines"]] == [
         *(("0", "768"), ("1", "192"), ("2", "192"), ("7", "0")),
     ]
     assert [line["share"] for line in data["ranks"]["lines"]] == [
