@@ -235,7 +235,7 @@ def test_json_holds_expressions():
     assert profile.conditions
     again = Profile.from_json(profile.to_json())
     assert again == profile
-    assert '"version": 4' in profile.to_json()
+    assert '"version": 7' in profile.to_json()
     sizes = {"batch": 3, "height": 65, "width": 64}
     assert again.at(**sizes) == profile.at(**sizes)
     assert Profile.from_json(profile.at(**sizes).to_json()) == profile.at(**sizes)

@@ -90,8 +90,7 @@ class SymbolicTrace:
         ) from reason
 
     def _trace_with(self, hints: Mapping[str, Dimension], held: Held) -> tuple[Profile, list[Condition]]:
-        # Which rows have work, which the order of execution asks, is a question about symbols.
-        mode = self._mode = self.call.make_mode(records_execution=False)
+        mode = self._mode = self.call.make_mode()
         mode.symbolic_prices = SymbolicPrices()
         shape_env = RecordingShapeEnv(lambda: current_location(mode))
         dimensions = [each for each in hints.values() if each.name not in dict(held)]

@@ -13,6 +13,7 @@ from opflops.records.rows import ancestry
 from opflops.torch_internals.autograd import graph_task_id
 from opflops.torch_internals.modules import registered_below
 from opflops.torch_internals.operator_traits import OperatorTraits
+from opflops.torch_internals.size_arithmetic import is_zero
 from opflops.torch_internals.storages import PLAIN_TENSORS, component_tensors, storage_of
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ class ExecutionRecorder:
         if self._too_many:
             return None
         calls = _CallNumbers(self._runs, resolve)
-        works = {(row.module, row.op) for row in working_rows(rows)}
+        works = {(row.module, row.op) for row in working_rows(rows, is_zero)}
         steps: list[tuple[int, dict[str, None]]] = []
         made_in: list[frozenset[int]] = []
         flow: dict[tuple[int, int], None] = {}

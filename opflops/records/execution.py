@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.records.display import repr_html
 from opflops.records.rows import ancestry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from opflops.records.rows import Row
 
@@ -50,12 +50,25 @@ class Execution(NamedTuple):
         return repr_html(self)
 
 
-def working_rows(rows: Sequence[Row]) -> list[Row]:
-    """Select the floating-point rows that diagrams show: arithmetic, and what modules without others inside move."""
+def _equals_zero(count: Any) -> bool:
+    return bool(count == 0)
+
+
+def working_rows(rows: Sequence[Row], is_zero: Callable[[Any], bool] = _equals_zero) -> list[Row]:
+    """Select the floating-point rows that diagrams show: arithmetic, and what modules without others inside move.
+
+    Args:
+        rows: The rows to select from.
+        is_zero: Tells whether a count is 0 whatever the sizes are. While a program is traced with symbols, it must not
+            compare them, since that would add a condition.
+    """
     floating = [row for row in rows if row.floating]
     parents = {path for module in {row.module for row in floating} for path in ancestry(module)[:-1]}
-    return [row for row in floating if _does_arithmetic(row) or (row.module and row.module not in parents and row.cost)]
 
+    def works(row: Row) -> bool:
+        cost = row.cost
+        if not row.priced or not (is_zero(cost.flops) and is_zero(cost.transcendentals)):
+            return True
+        return bool(row.module) and row.module not in parents and not all(map(is_zero, cost))
 
-def _does_arithmetic(row: Row) -> bool:
-    return bool(not row.priced or row.cost.flops != 0 or row.cost.transcendentals != 0)
+    return [row for row in floating if works(row)]
