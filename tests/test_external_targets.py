@@ -18,6 +18,11 @@ from opflops.cli import main
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.external]
 
 
+def header_of(report):
+    """Return the lines above the first empty one, which are as wide as the terminal, as one."""
+    return " ".join(report.partition("\n\n")[0].split())
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
     """Run the command line; returns the exit code, stdout and stderr."""
@@ -102,7 +107,7 @@ def test_models_of_timm(run, counted, name, gmacs):
     """With the size of their configuration; figures from the papers and torchvision."""
     required.models("timm")
     assert counted(f"timm:{name}").total.macs / 1e9 == pytest.approx(gmacs, abs=0.02)
-    header = run(f"timm:{name}", "--depth", "0")[1].splitlines()[0]
+    header = header_of(run(f"timm:{name}", "--depth", "0")[1])
     size = "1x3x224x224".replace("x", "\N{MULTIPLICATION SIGN}")
     assert header == f"timm:{name} · eval · meta · inputs x={size} float32 (from the model's configuration)"
 
@@ -187,7 +192,7 @@ def test_inputs_are_proposed_for_every_kind_of_model(run, configuration, name):
     """Ids, ids for a decoder, images, spectrograms, sound, or a text and an image; shown above the report."""
     code, out, err = run(configuration(name), "--depth", "0")
     assert (code, err) == (0, "")
-    inputs = out.splitlines()[0].partition("inputs ")[2].replace("\N{MULTIPLICATION SIGN}", "x")
+    inputs = header_of(out).partition("inputs ")[2].replace("\N{MULTIPLICATION SIGN}", "x")
     ids = "input_ids=1x128 int64"
     expected = {
         "t5": f"{ids}, decoder_input_ids=1x128 int64",
@@ -257,7 +262,7 @@ def test_images_and_sounds_are_in_the_text_of_models_that_take_them(run, tmp_pat
     towers = ("vision_tower", "vision_model", "visual", "audio_tower")
     below = {path.split(".")[2] for path in Profile.from_json(out).inclusive() if path.count(".") > 1}
     assert below & set(towers)
-    assert sentence in run(f"hf:{tmp_path}", "--depth", "0")[1].splitlines()[0]
+    assert sentence in header_of(run(f"hf:{tmp_path}", "--depth", "0")[1])
 
 
 @pytest.mark.parametrize(
@@ -301,7 +306,7 @@ def test_inputs_have_the_axes_that_code_and_documentation_name(run, tmp_path, wh
     (tmp_path / "config.json").write_text(json.dumps(whole), encoding="utf-8")
     code, out, err = run(f"hf:{tmp_path}", "--depth", "0")
     assert code == 0, err
-    header = out.splitlines()[0].partition("inputs ")[2].replace("\N{MULTIPLICATION SIGN}", "x")
+    header = header_of(out).partition("inputs ")[2].replace("\N{MULTIPLICATION SIGN}", "x")
     assert header == f"{inputs} (from its configuration)"
 
 
