@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import operator
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from opflops.errors import ProfileError
 from opflops.profile.cases import Case
+from opflops.profile.difference import BothSides
 from opflops.profile.example_counts import modules_at_example, rows_at_example
 from opflops.profile.gathering import keep_ranks
 from opflops.profile.rank_records import RankRecord
 from opflops.profile.selection import selection
 from opflops.records import dimensions as dimension_rules
 from opflops.records import rows as row_rules
-from opflops.records.module_arithmetic import merge_modules, module_difference
+from opflops.records.module_arithmetic import add_module_changes, merge_modules, module_difference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -27,12 +29,20 @@ if TYPE_CHECKING:
 
 
 def add(first: Profile, second: Profile) -> Profile:
-    """Add two profiles: work and calls are added up; the parameters of a module that is in both count once."""
+    """Add two profiles: work and calls are added up; the parameters of a module that is in both count once.
+
+    Of a difference they are changes, which are added. A difference and what was before are what is after.
+    """
+    for change, other in ((first, second), (second, first)):
+        if isinstance(change, BothSides) and other == change.before:
+            return change.after
+    has_changes = any(isinstance(each, BothSides) for each in (first, second))
+    modules = [modules_at_example(each.modules) for each in (first, second)]
     return replace(
         _combine(first, second, operator.add),
         rows=row_rules.merge((*first.rows, *second.rows)),
         sites=row_rules.merge((*first.sites, *second.sites)),
-        modules=merge_modules(modules_at_example((*first.modules, *second.modules))),
+        modules=add_module_changes(*modules) if has_changes else merge_modules(chain.from_iterable(modules)),
         timing=_combine_timing(first, second, 1),
     )
 

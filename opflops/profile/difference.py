@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from opflops.errors import ProfileArgumentError
+from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.profile.example_counts import at_example
 from opflops.profile.method_advice import advise, check_no_file
 from opflops.records.arguments import check_count, check_flag, check_text, explain_methods, is_file_name, keys_of
@@ -116,6 +116,22 @@ class BothSides:
         """
         return self._format(_options("overview", **options))
 
+    def to_html(self, **_options: Any) -> NoReturn:
+        """Refuse: a page shows one profile.
+
+        Raises:
+            ProfileError: Always; the message says what to write instead.
+        """
+        _refuse("to_html", "An HTML page")
+
+    def to_mermaid(self, diagram: str = "state", *, depth: int | None = None) -> NoReturn:  # noqa: ARG002 - refused
+        """Refuse: a diagram shows one profile.
+
+        Raises:
+            ProfileError: Always; the message says what to write instead.
+        """
+        _refuse("to_mermaid", "A Mermaid diagram")
+
     def _notebook_parts(self, _limits: Limits) -> list[Part]:
         from opflops.report.notebook import comparison_parts  # noqa: PLC0415 - keeps import opflops fast
         from opflops.report.text.comparison import difference_tables  # noqa: PLC0415 - as above
@@ -161,6 +177,14 @@ class BothSides:
         return (
             f"<Difference: {rows}, {_signed(total.macs)} macs, {_signed(total.flops)} flops. print() shows the report>"
         )
+
+
+def _refuse(method: str, shown: str) -> NoReturn:
+    raise ProfileError(
+        f"{shown} shows the costs of one profile, and this is a difference. Write both sides: "
+        f"difference.before.{method}() and difference.after.{method}(). "
+        "difference.table() and difference.to_csv() show the changes."
+    )
 
 
 def _signed(number: Any) -> str:
