@@ -143,15 +143,15 @@ def _least_widths(grid: Grid, name: int, widths: Sequence[int]) -> list[int]:
     """
     if grid.minor or all(width <= _WIDEST_NUMBER for width in widths):
         return []
-    labels = [2 * label.depth + width_of(part) + 2 for label in grid.sheet.labels for part in _parts(label.name)]
+    labels = [2 * label.depth + width_of(part.strip()) + 2 for label in grid.sheet.labels for part in _parts(label.name)]
     words = [[width_of(word) for text in column for word in text.split(" ")] for column in grid.sheet.columns]
     cells = [min(max(each, default=0), width) for each, width in zip(words, widths, strict=True)]
     return [min(max(labels, default=0), name), *cells]
 
 
 def _parts(name: str) -> list[str]:
-    """Split a name where it may be wrapped: after dots, underscores and slashes."""
-    return re.split(r"(?<=[._/]) *", printable(name))
+    """Split a name where it may be wrapped: after dots, underscores and slashes, and a space that follows these."""
+    return re.split(r"(?<=[._/])(?! )|(?<=[._/] )", printable(name))
 
 
 def _name(text: str, room: int) -> str:
