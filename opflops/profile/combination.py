@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from opflops.errors import ProfileError
 from opflops.profile.cases import Case
-from opflops.profile.difference import BothSides
 from opflops.profile.example_counts import modules_at_example, rows_at_example
 from opflops.profile.gathering import keep_ranks
 from opflops.profile.rank_records import RankRecord
@@ -28,18 +27,17 @@ if TYPE_CHECKING:
     from opflops.records.timing import Timing
 
 
-def add(first: Profile, second: Profile) -> Profile:
+def add(first: Profile, second: Profile, *, has_changes: bool = False) -> Profile:
     """Add two profiles: work and calls are added up; the parameters of a module that is in both count once.
 
-    Of a difference they are changes, which are added. A difference and what was before are what is after.
+    Args:
+        first: One of them.
+        second: The other.
+        has_changes: Whether one of them is a difference: its parameters are changes, which are added up.
     """
-    for change, other in ((first, second), (second, first)):
-        if isinstance(change, BothSides) and other == change.before:
-            return change.after
-    has_changes = any(isinstance(each, BothSides) for each in (first, second))
     modules = [modules_at_example(each.modules) for each in (first, second)]
     return replace(
-        _combine(first, second, operator.add),
+        _combine(first, second, partial(add, has_changes=has_changes)),
         rows=row_rules.merge((*first.rows, *second.rows)),
         sites=row_rules.merge((*first.sites, *second.sites)),
         modules=add_module_changes(*modules) if has_changes else merge_modules(chain.from_iterable(modules)),

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from opflops.errors import ProfileArgumentError, ProfileError
+from opflops.profile.arithmetic import Arithmetic
 from opflops.profile.example_counts import at_example
 from opflops.profile.method_advice import advise, check_no_file
 from opflops.records.arguments import check_count, check_flag, check_text, explain_methods, is_file_name, keys_of
@@ -84,6 +85,21 @@ class BothSides:
             for each in (self.before, self.after)
         )
         return self._of(before, after, change)
+
+    def __add__(self, other: Profile) -> Profile:
+        return self._plus(other) if isinstance(other, Arithmetic) else NotImplemented
+
+    def __radd__(self, other: object) -> Profile:
+        # Python asks a subclass on the right first; sum() starts from the integer 0.
+        if isinstance(other, Arithmetic):
+            return self._plus(cast("Profile", other))
+        return cast("Profile", self) if type(other) is int and other == 0 else NotImplemented
+
+    def _plus(self, other: Profile) -> Profile:
+        """Add a profile: what was before makes what is after, and parameters are added up as changes."""
+        from opflops.profile.combination import add  # noqa: PLC0415 - keeps import opflops fast
+
+        return self.after if other == self.before else add(self.change, other, has_changes=True)
 
     def __mul__(self, times: int) -> Difference:
         return self._map(lambda profile: profile * times)
