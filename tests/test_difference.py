@@ -1,6 +1,7 @@
 """The difference of two profiles: what it was before, what it is after, and the change."""
 
 import copy
+import json
 import pickle
 from dataclasses import replace
 
@@ -236,3 +237,11 @@ def test_what_shows_one_profile_refuses_a_difference(write):
         with pytest.raises(ProfileError, match=rf"difference\.before\.{method}\(\) and difference\.after\.{method}"):
             getattr(change, method)()
     assert getattr((LARGE - SMALL).change, method)()
+
+
+@pytest.mark.parametrize("change", [LARGE - SMALL, SMALL - LARGE, SMALL - SMALL])
+def test_json_says_that_it_is_a_difference(change):
+    """Whatever its sign, so that no reader takes the changes for the costs of a program."""
+    assert json.loads(change.to_json())["schema"] == "opflops.difference"
+    assert Profile.from_json(change.to_json()) == change
+    assert json.loads(change.after.to_json())["schema"] == "opflops.profile"

@@ -148,6 +148,12 @@ class BothSides:
         """
         _refuse("to_mermaid", "A Mermaid diagram")
 
+    def _document(self) -> dict[str, Any]:
+        """Return the changes for JSON, which says that it is a difference even if nothing is negative."""
+        from opflops.report.files.codec import DIFFERENCE_SCHEMA  # noqa: PLC0415 - keeps import opflops fast
+
+        return {**self.change._document(), "schema": DIFFERENCE_SCHEMA}  # noqa: SLF001 - of the same class
+
     def _notebook_parts(self, _limits: Limits) -> list[Part]:
         from opflops.report.notebook import comparison_parts  # noqa: PLC0415 - keeps import opflops fast
         from opflops.report.text.comparison import difference_tables  # noqa: PLC0415 - as above
