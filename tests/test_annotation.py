@@ -9,6 +9,7 @@ from torch import nn
 from zoo.dynamic import DeepUNet
 
 from opflops import Cost, OpFlopMode, Profile, ProfileError, Row, count
+from opflops.errors import ProfileArgumentError
 from opflops.example import INPUT_SHAPE, SimpleCNN
 from opflops.profile.annotation import annotate
 from opflops.records.memory import Memory
@@ -327,3 +328,12 @@ def test_a_profile_that_knows_no_modules_is_shown_without():
     model = nn.Linear(4, 4)
     profile = replace(count(model, torch.ones(2, 4)), modules=())
     assert annotate(model, profile).endswith("# 32 macs, 72 flops, 100.0 %")
+
+
+def test_a_difference_is_refused():
+    """And not looked up as if its modules had not been called."""
+    model, x = nn.Linear(4, 3), torch.ones(2, 4)
+    change = count(model, x, backward=True) - count(model, x)
+    with pytest.raises(ProfileArgumentError, match=r"this is a difference.*annotate\(model, difference\.after\)"):
+        annotate(model, change)
+    assert "macs" in annotate(model, change.after)

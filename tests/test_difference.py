@@ -1,6 +1,7 @@
 """The difference of two profiles: what it was before, what it is after, and the change."""
 
 import copy
+import json
 import pickle
 from dataclasses import replace
 
@@ -204,3 +205,43 @@ def test_only_profiles_are_subtracted():
             PROFILE - other
         with pytest.raises(ProfileArgumentError):
             PROFILE.diff(other)
+
+
+def test_a_change_added_to_what_was_before_is_what_is_after():
+    """With parameters too, by hand: 8 x 16 + 16 + 16 x 4 + 4 = 212 and 8 x 32 + 32 + 32 x 4 + 4 = 420."""
+    for change, other, number in ((LARGE - SMALL, SMALL, 420), (SMALL - LARGE, LARGE, 212)):
+        for summed in (change + other, other + change, sum([change, other])):
+            assert summed == change.after
+            assert sum(each.parameters for each in summed.modules) == number
+
+
+def test_parameters_of_changes_are_added_up():
+    """As the changes of work are; there and back leaves nothing, and two steps are one longer step."""
+    middle = count(net(20), X)
+    assert ((LARGE - SMALL) + (SMALL - LARGE)).modules == ()
+    steps = (LARGE - middle) + (middle - SMALL)
+    whole = LARGE - SMALL
+    assert {each.module: each.parameters for each in steps.modules if each.parameters} == {
+        "Sequential.0": 8 * 16 + 16,
+        "Sequential.2": 16 * 4,
+    }
+    assert sum(each.parameters for each in ((LARGE - SMALL) + middle).modules) == 208 + 8 * 20 + 20 + 20 * 4 + 4
+    assert steps.total == whole.total
+
+
+@pytest.mark.parametrize("write", [Profile.to_html, Profile.to_mermaid])
+def test_what_shows_one_profile_refuses_a_difference(write):
+    """Whatever its sign, and says to write both sides; the changes alone are a profile."""
+    method = write.__name__
+    for change in (LARGE - SMALL, SMALL - LARGE):
+        with pytest.raises(ProfileError, match=rf"difference\.before\.{method}\(\) and difference\.after\.{method}"):
+            getattr(change, method)()
+    assert getattr((LARGE - SMALL).change, method)()
+
+
+@pytest.mark.parametrize("change", [LARGE - SMALL, SMALL - LARGE, SMALL - SMALL])
+def test_json_says_that_it_is_a_difference(change):
+    """Whatever its sign, so that no reader takes the changes for the costs of a program."""
+    assert json.loads(change.to_json())["schema"] == "opflops.difference"
+    assert Profile.from_json(change.to_json()) == change
+    assert json.loads(change.after.to_json())["schema"] == "opflops.profile"

@@ -16,7 +16,7 @@ from torch import nn
 from torch.export import Dim
 
 from opflops import Profile, ProfileError, count
-from opflops.cli import main
+from opflops.cli import main, output
 from opflops.errors import ProfileArgumentError
 from opflops.profile.gathering import combine_ranks
 
@@ -163,3 +163,40 @@ def test_a_file_has_a_name(path):
         PROFILE.save(path)
     with pytest.raises(ProfileArgumentError, match="needs the name of a file"):
         Profile.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        ("a.html", "to_html()"),
+        ("a.HTM", "to_html()"),
+        ("a.b.txt", "str(profile)"),
+        ("a.csv", "to_csv()"),
+        ("a.csv.gz", "to_csv()"),
+        ("a.mmd", "to_mermaid()"),
+        ("a.folded", "to_folded()"),
+        ("a.speedscope.json", "to_speedscope()"),
+        (pathlib.Path("a.md"), "table(tablefmt='github')"),
+    ],
+)
+def test_json_is_not_written_under_the_name_of_another_format(name, method):
+    """The error names what writes that format."""
+    with pytest.raises(ProfileArgumentError) as caught:
+        PROFILE.save(name)
+    assert method in str(caught.value)
+    assert not pathlib.Path(name).exists()
+
+
+def test_other_suffixes_are_fine():
+    """Compression, no suffix, and those of no format."""
+    for name in ("a.gz", "a", "a.profile", "html", "a.html.json"):
+        PROFILE.save(name)
+        assert Profile.load(name) == PROFILE
+
+
+def test_every_suffix_of_the_command_line_is_known():
+    """So that a new format of -o is refused by save() too, except JSON itself."""
+    for suffix, form in output._SUFFIXES.items():
+        if form != "json":
+            with pytest.raises(ProfileArgumentError):
+                PROFILE.save(f"a{suffix}")

@@ -6,7 +6,7 @@ from torch import nn
 from torch.export import Dim
 
 from opflops import Cost, OpFlopMode, Profile, count
-from opflops.errors import FormulaError, ProfileError
+from opflops.errors import FormulaError, ProfileArgumentError, ProfileError
 
 ADDMM = 2 * (2 * 3 * 4 * 3) + 2 * 3 * 4  # both layers of the block
 HEAD = 2 * 4 * 5
@@ -263,3 +263,10 @@ def test_a_warning_names_the_line_of_the_users_code():
     (warning,) = caught
     assert warning.filename == __file__
     assert warning.lineno == Calls.forward.__code__.co_firstlineno + 1
+
+
+@pytest.mark.parametrize("keys", [("op", "phase"), ["op", "phase"]])
+def test_several_keys_in_one_argument_get_the_right_call(keys):
+    """As data frames take them, and by() does not."""
+    with pytest.raises(ProfileArgumentError, match=r"Write by\('op', 'phase'\)\."):
+        Profile().by(keys)

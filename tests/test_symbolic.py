@@ -757,3 +757,23 @@ def test_norms_for_all_sizes_are_those_of_each_size(model, dtype):
     for size in (2, 4, 9):
         counted = count(model, x.new_zeros(size, 8, 6, 6).requires_grad_(), backward=True)
         assert formula.at(batch=size).total == counted.total
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_size_that_only_a_shifted_guard_excludes_is_tried(backward):
+    """As PyTorch guards y[1:] * y[:-1] by b - 1 != 1; the costs at 2 are those of a count there."""
+
+    class Neighbors(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(8, 8)
+
+        def forward(self, x):
+            y = self.linear(x)
+            return y[1:] * y[:-1]
+
+    model = Neighbors()
+    profile = count(model, torch.ones(4, 8), dynamic_shapes=({0: Dim("b")},), backward=backward)
+    assert not [each for each in profile.conditions if "- 1" in str(each.expression)]
+    for size in (2, 3, 7):
+        assert profile.at(b=size).total == count(model, torch.ones(size, 8), backward=backward).total

@@ -14,6 +14,7 @@ from opflops import OpFlopMode
 from opflops.torch_internals import fake_tensors, size_arithmetic, symint_patches
 from opflops.torch_internals.symbolic_shapes import Dim, RecordingShapeEnv, parse_dim
 from opflops.torch_internals.sympy_conversion import to_standard_sympy
+from opflops.torch_internals.sympy_inequalities import solved
 
 
 def symbolic(*names, location=lambda: "here"):
@@ -258,3 +259,27 @@ def test_no_fake_result_is_returned_twice():
             copied(x)[0].sum().backward()
             gradients = [parameter.grad for parameter in copied.parameters()]
             assert len({id(gradient) for gradient in gradients}) == len(gradients)
+
+
+@pytest.mark.parametrize("relation", [sympy.Ne, sympy.Eq, sympy.Gt, sympy.Ge, sympy.Lt, sympy.Le])
+def test_a_solved_condition_holds_at_the_same_sizes(relation):
+    """By brute force; it is about the size itself wherever the coefficient divides the constant."""
+    n = sympy.Symbol("n", integer=True)
+    for factor, constant, other in itertools.product((-3, -2, -1, 1, 2, 3), (-6, -1, 0, 4), (-2, 0, 5)):
+        condition = relation(factor * n + constant, other, evaluate=False)
+        found = solved(condition)
+        for size in range(-12, 13):
+            assert bool(found.subs(n, size)) == bool(condition.subs(n, size))
+        if (other - constant) % factor == 0:
+            assert (found.lhs, found.rhs.is_Integer) == (n, True)
+    for kept in (relation(n**2, 4), relation(n * sympy.Symbol("m"), 4), relation(sympy.floor(n / 2), 4)):
+        assert solved(kept) == kept
+
+
+def test_conditions_of_one_size_are_about_the_size_itself():
+    """As b - 1 != 1, which excludes 2."""
+    symbols, n = symbolic("n")
+    assert n - 1 != 1
+    assert 2 * n + 1 != 13
+    assert 20 - 2 * n > 4
+    assert [str(condition) for condition, _ in symbols.conditions()] == ["Ne(n, 2)", "Ne(n, 6)", "n < 8"]

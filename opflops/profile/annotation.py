@@ -11,6 +11,7 @@ from torch import nn
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.profile.annotation_facts import AnnotatedFacts, format_facts
 from opflops.profile.argument_checks import check_module_instance, check_profile
+from opflops.profile.difference import BothSides
 from opflops.profile.example_counts import at_example
 from opflops.profile.views import Views
 from opflops.records.algebra import substitute
@@ -94,6 +95,11 @@ def annotate(
         raise ProfileArgumentError("annotate() takes the model first, then its profile: annotate(model, profile).")
     check_module_instance(model, "annotate()", root)
     check_profile(profile, "annotate()")
+    if isinstance(profile, BothSides):
+        raise ProfileArgumentError(
+            "annotate() shows the costs of one profile, and this is a difference. "
+            "Annotate each side: annotate(model, difference.before) or annotate(model, difference.after)."
+        )
     check_text("measure", measure, "measure='macs'")
     check_text("numbers", numbers, "numbers='exact'")
     check_measure(measure, MEASURES)

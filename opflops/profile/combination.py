@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from opflops.errors import ProfileError
@@ -14,7 +15,7 @@ from opflops.profile.rank_records import RankRecord
 from opflops.profile.selection import selection
 from opflops.records import dimensions as dimension_rules
 from opflops.records import rows as row_rules
-from opflops.records.module_arithmetic import merge_modules, module_difference
+from opflops.records.module_arithmetic import add_module_changes, merge_modules, module_difference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -26,13 +27,20 @@ if TYPE_CHECKING:
     from opflops.records.timing import Timing
 
 
-def add(first: Profile, second: Profile) -> Profile:
-    """Add two profiles: work and calls are added up; the parameters of a module that is in both count once."""
+def add(first: Profile, second: Profile, *, has_changes: bool = False) -> Profile:
+    """Add two profiles: work and calls are added up; the parameters of a module that is in both count once.
+
+    Args:
+        first: One of them.
+        second: The other.
+        has_changes: Whether one of them is a difference: its parameters are changes, which are added up.
+    """
+    modules = [modules_at_example(each.modules) for each in (first, second)]
     return replace(
-        _combine(first, second, operator.add),
+        _combine(first, second, partial(add, has_changes=has_changes)),
         rows=row_rules.merge((*first.rows, *second.rows)),
         sites=row_rules.merge((*first.sites, *second.sites)),
-        modules=merge_modules(modules_at_example((*first.modules, *second.modules))),
+        modules=add_module_changes(*modules) if has_changes else merge_modules(chain.from_iterable(modules)),
         timing=_combine_timing(first, second, 1),
     )
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from opflops.errors import ProfileArgumentError
+from opflops.errors import ProfileArgumentError, ProfileError
+from opflops.profile.arithmetic import Arithmetic
 from opflops.profile.example_counts import at_example
 from opflops.profile.method_advice import advise, check_no_file
 from opflops.records.arguments import check_count, check_flag, check_text, explain_methods, is_file_name, keys_of
@@ -85,6 +86,21 @@ class BothSides:
         )
         return self._of(before, after, change)
 
+    def __add__(self, other: Profile) -> Profile:
+        return self._plus(other) if isinstance(other, Arithmetic) else NotImplemented
+
+    def __radd__(self, other: object) -> Profile:
+        # Python asks a subclass on the right first; sum() starts from the integer 0.
+        if isinstance(other, Arithmetic):
+            return self._plus(cast("Profile", other))
+        return cast("Profile", self) if type(other) is int and other == 0 else NotImplemented
+
+    def _plus(self, other: Profile) -> Profile:
+        """Add a profile: what was before makes what is after, and parameters are added up as changes."""
+        from opflops.profile.combination import add  # noqa: PLC0415 - keeps import opflops fast
+
+        return self.after if other == self.before else add(self.change, other, has_changes=True)
+
     def __mul__(self, times: int) -> Difference:
         return self._map(lambda profile: profile * times)
 
@@ -115,6 +131,28 @@ class BothSides:
             ProfileError: An option is unknown.
         """
         return self._format(_options("overview", **options))
+
+    def to_html(self, **_options: Any) -> NoReturn:
+        """Refuse: a page shows one profile.
+
+        Raises:
+            ProfileError: Always; the message says what to write instead.
+        """
+        _refuse("to_html", "An HTML page")
+
+    def to_mermaid(self, diagram: str = "state", *, depth: int | None = None) -> NoReturn:  # noqa: ARG002 - refused
+        """Refuse: a diagram shows one profile.
+
+        Raises:
+            ProfileError: Always; the message says what to write instead.
+        """
+        _refuse("to_mermaid", "A Mermaid diagram")
+
+    def _document(self) -> dict[str, Any]:
+        """Return the changes for JSON, which says that it is a difference even if nothing is negative."""
+        from opflops.report.files.codec import DIFFERENCE_SCHEMA  # noqa: PLC0415 - keeps import opflops fast
+
+        return {**self.change._document(), "schema": DIFFERENCE_SCHEMA}  # noqa: SLF001 - of the same class
 
     def _notebook_parts(self, _limits: Limits) -> list[Part]:
         from opflops.report.notebook import comparison_parts  # noqa: PLC0415 - keeps import opflops fast
@@ -161,6 +199,14 @@ class BothSides:
         return (
             f"<Difference: {rows}, {_signed(total.macs)} macs, {_signed(total.flops)} flops. print() shows the report>"
         )
+
+
+def _refuse(method: str, shown: str) -> NoReturn:
+    raise ProfileError(
+        f"{shown} shows the costs of one profile, and this is a difference. Write both sides: "
+        f"difference.before.{method}() and difference.after.{method}(). "
+        "difference.table() and difference.to_csv() show the changes."
+    )
 
 
 def _signed(number: Any) -> str:

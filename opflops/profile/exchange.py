@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.profile.example_counts import modules_at_example, rows_at_example
-from opflops.profile.method_advice import advise
+from opflops.profile.method_advice import advise, check_json_name
 from opflops.records.arguments import explain_methods, keys_of
 
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ class Exchange:
             path: The name of the file; if it ends in ``.gz``, as ``profile.json.gz`` does, the file is compressed.
 
         Raises:
-            ProfileError: The file cannot be written; the message says why.
+            ProfileError: The file cannot be written, or its suffix is that of another format; the message says why.
         """
+        check_json_name(path)
         from opflops.report.files.saved_profiles import save_text  # noqa: PLC0415 - see above
 
         save_text(cast("Profile", self).to_json(), path)

@@ -13,6 +13,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _NAMES_OF_FILES = {"path", "file", "filename", "fname", "output", "out", "f", "fp", "path_or_buf"}
+_WRITERS = {
+    ".speedscope.json": "profile.to_speedscope()",
+    ".html": "profile.to_html()",
+    ".htm": "profile.to_html()",
+    ".csv": "profile.to_csv()",
+    ".tsv": "profile.table(tablefmt='tsv')",
+    ".tex": "profile.table(tablefmt='latex')",
+    ".md": "profile.table(tablefmt='github')",
+    ".txt": "str(profile)",
+    ".folded": "profile.to_folded()",
+    ".mmd": "profile.to_mermaid()",
+    ".mermaid": "profile.to_mermaid()",
+}
+"""What writes the formats of the command line's -o, and others that are called the same, by suffix."""
 _TEXTS = ("table", "overview")
 
 
@@ -66,6 +80,24 @@ def check_options(method: str, options: Mapping[str, Any], allowed: Iterable[str
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}."
             advice = advise(method, (None,), options)
             raise ProfileArgumentError(f"{method}() has no option {given!r}; {hint} {advice}".rstrip())
+
+
+def check_json_name(path: object) -> None:
+    """Check that the name of a file to save a profile in is not that of another format.
+
+    Raises:
+        ProfileArgumentError: It is.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        return
+    name = os.fsdecode(path).lower().removesuffix(".gz")
+    suffix = next((each for each in _WRITERS if name.endswith(each)), "")
+    if suffix:
+        raise ProfileArgumentError(
+            f"save() writes JSON, for names such as 'profile.json' or 'profile.json.gz', not {describe(path)}. "
+            f"Write a {suffix} file with pathlib.Path({f'profile{suffix}'!r}).write_text({_WRITERS[suffix]}, "
+            "encoding='utf-8')."
+        )
 
 
 def _how_to_write(method: str, file: object) -> str:

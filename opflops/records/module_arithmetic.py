@@ -43,6 +43,24 @@ def merge_modules(records: Iterable[ModuleRecord]) -> tuple[ModuleRecord, ...]:
     return tuple(merged.values())
 
 
+def add_module_changes(first: Iterable[ModuleRecord], second: Iterable[ModuleRecord]) -> tuple[ModuleRecord, ...]:
+    """Add up the records of each module, its parameters and buffers too, where one of both is a difference.
+
+    What :func:`module_difference` returns, added to what it started from, has the parameters and buffers afterwards.
+    Modules of which nothing is left are dropped.
+    """
+    added: dict[str, ModuleRecord] = {}
+    for record in (*first, *second):
+        known = added.get(record.module)
+        if known is None:
+            added[record.module] = record
+            continue
+        numbers = {name: getattr(known, name) + getattr(record, name) for name in NUMBERS}
+        shared = tuple(dict.fromkeys((*known.shared, *record.shared)))
+        added[record.module] = replace(known, **numbers, shared=shared, calls=_add_calls(known.calls, record.calls))
+    return tuple(each for each in added.values() if any(numbers_of(each)) or each.shared or each.calls)
+
+
 def module_difference(before: Iterable[ModuleRecord], after: Iterable[ModuleRecord]) -> tuple[ModuleRecord, ...]:
     """List the modules that differ: with how many more parameters, buffers and calls; decreases are negative."""
     old, new = ({record.module: record for record in records} for records in (before, after))

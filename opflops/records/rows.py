@@ -115,6 +115,9 @@ def check_keys(keys: Iterable[str], caller: str) -> None:
         ProfileError: A key is unknown.
     """
     for key in keys:
+        if isinstance(key, (list, tuple)) and key and all(isinstance(each, str) for each in key):
+            call = f"{caller.removesuffix('()')}({', '.join(map(repr, key))})"
+            raise ProfileArgumentError(f"{caller} takes each key as an argument, not {describe(key)}. Write {call}.")
         if not isinstance(key, str) or key not in KEYS:
             near = nearest(key, KEYS, 1) if isinstance(key, str) else []
             hint = f" Did you mean {near[0]!r}?" if near else ""

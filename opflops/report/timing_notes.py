@@ -78,11 +78,21 @@ def _repeated_notes(seconds: float, timing: Timing, *, several: bool) -> list[st
             f"that{mean}."
         )
     if timing.overhead is not None:
-        sentences.append(
-            f"Counted and timed, a run takes {_with_spread(timing.median, timing.spread)}: the mode itself costs "
-            f"{duration(timing.overhead)}."
-        )
+        takes = f"Counted and timed, a run takes {_with_spread(timing.median, timing.spread)}"
+        sentences.append(f"{takes}: {_describe_overhead(timing, timing.overhead)}.")
     return sentences
+
+
+def _describe_overhead(timing: Timing, paired: float) -> str:
+    """Describe what the mode itself cost: the difference between the times that are shown, unless that is noise.
+
+    The median of paired differences may have another value, and another sign, than the difference of the medians.
+    """
+    cost = timing.median - timing.wall if timing.wall is not None else paired
+    spreads = [each for each in (timing.spread, timing.wall_spread) if each is not None]
+    if cost > max(spreads, default=0.0):
+        return f"the mode itself costs {duration(cost)}"
+    return f"the mode's own time is {'below the spread' if spreads else 'too short to be measured'}"
 
 
 def _with_spread(seconds: float, spread: float | None) -> str:

@@ -16,7 +16,13 @@ from torch.utils._sympy.numbers import IntInfinity, int_oo
 from torch.utils._sympy.value_ranges import ValueRanges
 
 from opflops.torch_internals.sympy_conversion import to_standard_sympy
-from opflops.torch_internals.sympy_inequalities import MIN_SYMBOLIC_SIZE, always_holds, is_at_least, without_floor
+from opflops.torch_internals.sympy_inequalities import (
+    MIN_SYMBOLIC_SIZE,
+    always_holds,
+    is_at_least,
+    solved,
+    without_floor,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,7 +153,7 @@ class RecordingShapeEnv(ShapeEnv):
             for part in sympy.And.make_args(guard):
                 condition = self._simplified(to_standard_sympy(part))
                 if isinstance(condition, sympy.core.relational.Relational):
-                    condition = condition.func(sympy.expand(condition.lhs), sympy.expand(condition.rhs))
+                    condition = solved(condition.func(sympy.expand(condition.lhs), sympy.expand(condition.rhs)))
                 if condition is not sympy.true and not always_holds(condition):
                     conditions.setdefault(condition.xreplace(self._names), location)
         return list(conditions.items())

@@ -11,6 +11,8 @@ from opflops.records.algebra import functions
 MIN_SYMBOLIC_SIZE = 2
 """The smallest size that a symbol stands for: PyTorch assumes that a symbolic size is neither 0 nor 1."""
 
+_TURNED = {sympy.Gt: sympy.Lt, sympy.Ge: sympy.Le, sympy.Lt: sympy.Gt, sympy.Le: sympy.Ge}
+
 
 def is_at_least(expression: Any, least: int) -> bool:
     """Return whether an expression in sizes is surely at least ``least``, which is 0 or 1."""
@@ -69,6 +71,27 @@ def always_holds(condition: Any) -> bool:
     return (isinstance(condition, sympy.Ge) and is_at_least(difference, 0)) or (
         isinstance(condition, sympy.Le) and is_at_least(-difference, 0)
     )
+
+
+def solved(condition: Any) -> Any:
+    """Return a comparison of one size as that of the size itself with an integer, if that is exactly the same.
+
+    >>> b = sympy.Symbol("b", integer=True)
+    >>> solved(sympy.Ne(b - 1, 1)), solved(2 * b + 1 > 9), solved(3 - b >= 0), solved(2 * b > 5)
+    (Ne(b, 2), b > 4, b <= 3, 2*b > 5)
+    """
+    symbols = condition.free_symbols
+    if not isinstance(condition, sympy.core.relational.Relational) or len(symbols) != 1:
+        return condition
+    (symbol,) = symbols
+    constant, product = sympy.expand(condition.lhs - condition.rhs).as_coeff_Add()
+    coefficient, factor = product.as_coeff_Mul()
+    if factor != symbol or not (constant.is_Integer and coefficient.is_Integer and constant % coefficient == 0):
+        return condition
+    # Dividing by a negative number turns an inequality around.
+    relation = _TURNED.get(condition.func, condition.func) if coefficient < 0 else condition.func
+    found = relation(symbol, -constant / coefficient)
+    return found if isinstance(found, sympy.core.relational.Relational) else condition
 
 
 def without_floor(expression: Any) -> list[Any]:

@@ -17,6 +17,7 @@ from opflops import Cost, Device, OpFlopMode, Profile, Row, annotate, count, cov
 from opflops.compat import fvcore
 from opflops.integrations import Throughput
 from opflops.records.display import ReportText
+from opflops.records.execution import Execution, Step
 
 MAX_BYTES = 100_000
 VOID = {"br", "wbr"}
@@ -258,3 +259,41 @@ def test_texts_display_as_what_they_are(mode):
     page = profile.to_html()
     assert "An HTML page of" in "".join(read(page).texts)
     assert page._repr_mimebundle_()["text/plain"].startswith("An HTML page of")
+
+
+def test_an_order_of_execution_is_a_table_of_steps_and_pairs():
+    """The steps with their numbers, the second call of a module too; an input by its name; long ones cut."""
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.inner(self.inner(x).relu())
+
+    shown = read(count(Twice(), torch.ones(2, 4)).execution).texts
+    texts = [each for each in shown if each.strip()]
+    assert texts == [
+        *("steps (3)", "step", "call", "operators"),
+        *("0 Twice.inner", "1", "aten.addmm", "1 Twice", "1", "aten.relu", "2 Twice.inner", "2", "aten.addmm"),
+        *("results used by later steps (3)", "input → 0, 0 → 1, 1 → 2"),
+    ]
+    assert "No step" in "".join(read(Execution((), ())).texts)
+    steps = (Step("", (), ("aten.mm",)),) * 10_000
+    long = "".join(read(Execution(steps, tuple((each, each + 1) for each in range(-1, 9_999)))).texts)
+    assert "steps (10,000)" in long
+    assert "more lines not shown" in long
+    assert "more names not shown" in long
+    assert "0 (outside)" in long
+    assert "not known" in "".join(read(Execution(steps[:1], None)).texts)
+
+
+def test_a_difference_hides_the_numbers_before_in_narrow_windows(symbolic):
+    """They are those after without the change; long numbers and formulas have lines of their own instead."""
+    narrow = [count(nn.Linear(4, width), torch.ones(2, 4)) for width in (3, 5)]
+    html = (narrow[1] - narrow[0])._repr_html_()
+    assert html.count("Hidden where there is little room: before.") == 2
+    assert "data-h" not in html
+    html = (symbolic * 3 - symbolic)._repr_html_()
+    assert ("Hidden" in html, 'data-h="before"' in html) == (False, True)

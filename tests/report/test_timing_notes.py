@@ -37,13 +37,30 @@ def test_repeated_runs_have_medians_and_spreads():
     found = sentences(text)
     assert "Times are medians of 24 runs after 3 of warm-up; spread is the range between the quartiles." in found
     assert "A run takes 8.000 ms (spread 500.0 µs) without the mode; these operators take 75 % of that." in found
-    assert "Counted and timed, a run takes 12.00 ms (spread 1.500 ms): the mode itself costs 3.500 ms." in found
+    assert "Counted and timed, a run takes 12.00 ms (spread 1.500 ms): the mode itself costs 4.000 ms." in found
     assert "~" not in text
     lines = {line.split()[0]: line for line in text.splitlines() if line.strip()}
     assert "spread" in lines["op"]
     assert "3.000 ms  200.0 µs" in lines["aten.mm"]
     # Of the floating-point rows, as the whole table is.
     assert "4.000 ms  300.0 µs" in lines["total"]
+
+
+@pytest.mark.parametrize(
+    ("median", "wall", "spread", "expected"),
+    [
+        (12e-3, 8e-3, 1.5e-3, "the mode itself costs 4.000 ms."),
+        (8e-3, 12e-3, 1.5e-3, "the mode's own time is below the spread."),
+        (9e-3, 8e-3, 1.5e-3, "the mode's own time is below the spread."),
+        (8e-3, 12e-3, None, "the mode's own time is too short to be measured."),
+    ],
+)
+def test_what_the_mode_costs_is_the_difference_of_both_times_unless_it_is_noise(median, wall, spread, expected):
+    """By hand 12 - 8 = 4 ms; a negative one, or one below the spread, is no cost."""
+    timing = replace(REPEATED, median=median, wall=wall, spread=spread, wall_spread=None, overhead=-22e-3)
+    assert f"Counted and timed, a run takes {1000 * median:.3f}"[:30] in (found := sentences(str(profile(timing))))
+    assert expected in found
+    assert "-22" not in found
 
 
 def test_a_part_of_the_rows_was_timed_as_all_were():

@@ -2,8 +2,8 @@ r"""Write profiles as JSON, without loss; :mod:`.reading` reads them, and refuse
 
 A profile is one JSON object:
 
-- ``schema``: the string ``"opflops.profile"``; ``"opflops.difference"`` if there are negative numbers, which only the
-  difference of two profiles has.
+- ``schema``: the string ``"opflops.profile"``; ``"opflops.difference"`` of a difference of two profiles, and wherever
+  there are negative numbers, which only a difference has.
 - ``version``: 1, or 2 if costs are expressions in dimensions, or 3 if there are remarks, or 4 if modules, memory or
   activations are known, or 5 if it is known how times were measured, or 6 if something was sent to other ranks, or 7 if
   the order of execution is known. A newer opflops reads all older versions. A version has exactly the keys that are

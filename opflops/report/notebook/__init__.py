@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from opflops.records.display import Costs, HtmlText, PageText, ReportText, Verdicts
+from opflops.records.execution import OUTSIDE as INPUT
+from opflops.records.execution import Execution
 from opflops.records.memory import Memory
 from opflops.report.notebook.facts import facts_of
 from opflops.report.notebook.html import write
@@ -82,6 +84,20 @@ def _cost_parts(costs: Costs) -> list[Part]:
     return [Grid(sheet, minor=[name for name in shown if name not in _ALWAYS])]
 
 
+def _execution_parts(execution: Execution) -> list[Part]:
+    if not execution.steps:
+        return [Notes(["No step of the forward phase was recorded."])]
+    labels = [Label(f"{number} {step.module or OUTSIDE}") for number, step in enumerate(execution.steps)]
+    calls = [exact(step.calls[-1]) if step.calls and step.module else "" for step in execution.steps]
+    operators = [", ".join(step.ops) for step in execution.steps]
+    sheet = Sheet("step", labels, ["call", "operators"], [calls, operators], has_total=False)
+    grid = Grid(sheet, f"steps ({len(labels):,})")
+    if execution.flow is None:
+        return [grid, Notes(["Which steps used the results of others is not known: tensors hid what they consist of."])]
+    pairs = [f"{'input' if first == INPUT else first} → {second}" for first, second in execution.flow]
+    return [grid, Names(f"results used by later steps ({len(pairs):,})", pairs)]
+
+
 def _name_of(values: Sequence[Any], keys: Sequence[str]) -> str:
     """Write the values that a group has for its keys, of which some may be empty."""
     absent = {"module": OUTSIDE, "module_type": OUTSIDE}
@@ -99,4 +115,5 @@ _KINDS: list[tuple[type, Callable[[Any], Sequence[Part]]]] = [
     (Verdicts, _verdict_parts),
     (Costs, _cost_parts),
     (Memory, memory_parts),
+    (Execution, _execution_parts),
 ]

@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from opflops.report.amounts import MODULE, TOTAL
-from opflops.report.notebook.parts import Facts, Grid, Limits, Markup, Names, Notes, Part
+from opflops.report.notebook.parts import WIDEST_NUMBER, Facts, Grid, Limits, Markup, Names, Notes, Part
 from opflops.report.notebook.style import STYLE, stacking_style
 from opflops.report.text.sheet import Label, join_header
 from opflops.report.text.terminal import elide, max_width, width_of
@@ -32,8 +32,6 @@ _LIMITS = (
 )
 _OPEN_LINES = 36
 _WIDEST_NAME, _WIDEST_CELL = 56, 34
-# What is wider is a formula, or text, and may be broken.
-_WIDEST_NUMBER = 16
 # Between the columns of a line, and at its ends, in characters.
 _GAP = 2
 
@@ -141,17 +139,19 @@ def _least_widths(grid: Grid, name: int, widths: Sequence[int]) -> list[int]:
 
     Lines with formulas are, unless columns can be hidden instead.
     """
-    if grid.minor or all(width <= _WIDEST_NUMBER for width in widths):
+    if grid.minor or all(width <= WIDEST_NUMBER for width in widths):
         return []
-    labels = [2 * label.depth + width_of(part) + 2 for label in grid.sheet.labels for part in _parts(label.name)]
+    labels = [
+        2 * label.depth + width_of(part.strip()) + 2 for label in grid.sheet.labels for part in _parts(label.name)
+    ]
     words = [[width_of(word) for text in column for word in text.split(" ")] for column in grid.sheet.columns]
     cells = [min(max(each, default=0), width) for each, width in zip(words, widths, strict=True)]
     return [min(max(labels, default=0), name), *cells]
 
 
 def _parts(name: str) -> list[str]:
-    """Split a name where it may be wrapped: after dots, underscores and slashes."""
-    return re.split(r"(?<=[._/]) *", printable(name))
+    """Split a name where it may be wrapped: after dots, underscores and slashes, and a space that follows these."""
+    return re.split(r"(?<=[._/])(?! )|(?<=[._/] )", printable(name))
 
 
 def _name(text: str, room: int) -> str:
@@ -222,7 +222,7 @@ def _cell(
     share: float | None = None,
     least: int | None = None,
 ) -> str:
-    kinds = [*(["l"] if width > _WIDEST_NUMBER else []), *(["x"] if header in minor else []), *(["s"] if share else [])]  # type: ignore[operator]
+    kinds = [*(["l"] if width > WIDEST_NUMBER else []), *(["x"] if header in minor else []), *(["s"] if share else [])]  # type: ignore[operator]
     classes = f' class="{" ".join(kinds)}"' if kinds else ""
     drawn = f";--s:{100 * min(max(share, 0), 1):.0f}%" if share else ""
     drawn += f";--m:{least}ch" if least else ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from opflops.records.dimensions import example_sizes
 from opflops.report.garbage_collection import with_gc_disabled
-from opflops.report.notebook.parts import Grid, Notes
+from opflops.report.notebook.parts import WIDEST_NUMBER, Grid, Notes
 from opflops.report.notes import notes
 from opflops.report.text import columns as shown
 from opflops.report.text.bottlenecks_table import (
@@ -35,6 +35,7 @@ from opflops.report.text.tables import (
     shortening_notes,
     total_line,
 )
+from opflops.report.text.terminal import max_width
 from opflops.report.text.tree_lines import TreeLines, keep_top, tree_lines
 
 if TYPE_CHECKING:
@@ -214,5 +215,8 @@ def comparison_parts(tables: ComparisonTables) -> list[Part]:
     is_wide = any(natural_width(sheet, "simple") > _WIDTH for sheet in exact)
     sheets = [make("scaled") for make in tables.sheets] if is_wide else exact
     full = [sheet.columns if is_wide else () for sheet in exact]
-    grids = [Grid(each, is_tree=True, exact=cells) for each, cells in zip(sheets, full, strict=True)]
+    # The number before is that after without the change. Long numbers and formulas have lines of their own instead.
+    is_short = all(max_width(column) <= WIDEST_NUMBER for sheet in sheets for column in sheet.columns)
+    minor = ("before",) if is_short else ()
+    grids = [Grid(each, is_tree=True, minor=minor, exact=cells) for each, cells in zip(sheets, full, strict=True)]
     return [*grids, Notes(tables.sentences)]

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
     from opflops.report.text.sheet import Sheet
 
+WIDEST_NUMBER = 16
+"""The characters of a number that is never broken; what is wider is a formula, or text, and may be."""
+
 
 @dataclass(frozen=True)
 class Grid:

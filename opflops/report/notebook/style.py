@@ -58,5 +58,6 @@ def stacking_style(width: int) -> str:
     return (
         f"@container (max-width:{width + _PADDING}ch){{{table} .h{{display:none}}{table} .r{{flex-wrap:wrap}}"
         f"{table} .r>span{{flex:1 0 100%;min-width:0}}{table} .r>[data-h]{{text-align:left;padding-left:3ch}}"
+        f"{table} .r>[data-h]:empty{{display:none}}"
         f"{table} .r>[data-h]::before{{content:attr(data-h) ': ';font-weight:600}}}}"
     )
