@@ -168,7 +168,7 @@ class AlarmError(RuntimeError):
 
 
 def endless(x):
-    for _ in range(10_000):
+    for _ in range(1_000_000):
         x = x.sin() * 2
     return x
 
