@@ -12,7 +12,7 @@ from opflops.errors import TargetError
 from opflops.wording import unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 _SPEC = re.compile(r"(?:(?P<name>[^=]*)=)?(?P<shape>[^:=]*)(?::(?P<dtype>[^:=]*))?")
 _SEPARATOR = re.compile("\\s*[,x\N{MULTIPLICATION SIGN}]\\s*")
@@ -131,6 +131,17 @@ def parse_inputs(texts: list[str], batch: int | None = None) -> list[InputSpec]:
                 "--input, without --batch."
             )
     return [spec._replace(shape=(batch, *spec.shape[1:])) if spec.shape else spec for spec in specs]
+
+
+def shape_of_ids(specs: Sequence[InputSpec]) -> tuple[int, int] | None:
+    """Return the shape of the only input if it may be token ids: integers in two dimensions, without another name."""
+    if len(specs) != 1 or specs[0].dtype != torch.int64 or specs[0].name not in ("", "input_ids"):
+        return None
+    try:
+        batch, length = specs[0].shape
+    except ValueError:
+        return None
+    return batch, length
 
 
 def make_named(specs: Iterable[InputSpec], floating: torch.dtype) -> dict[str, Any]:
