@@ -134,13 +134,15 @@ def parse_inputs(texts: list[str], batch: int | None = None) -> list[InputSpec]:
 
 
 def shape_of_ids(specs: Sequence[InputSpec]) -> tuple[int, int] | None:
-    """Return the shape of the only input if it may be token ids: integers in two dimensions, without another name."""
-    if len(specs) != 1 or specs[0].dtype != torch.int64 or specs[0].name not in ("", "input_ids"):
+    """Return the shape of the token ids among inputs, which have that name or none; None if there are images or sounds.
+
+    Ids are integers in two dimensions, and what may stand beside them, such as masks, are integers too.
+    """
+    ids = [spec for spec in specs if spec.name in ("", "input_ids")][:1]
+    is_text = all(spec.dtype is not None and not spec.dtype.is_floating_point for spec in specs)
+    if not ids or not is_text or ids[0].dtype != torch.int64 or len(ids[0].shape) != 2:  # noqa: PLR2004 - see above
         return None
-    try:
-        batch, length = specs[0].shape
-    except ValueError:
-        return None
+    batch, length = ids[0].shape
     return batch, length
 
 

@@ -88,7 +88,7 @@ class ModelRequest:
         has_inputs: Whether ``--input`` is given.
         trust_remote_code: Whether to run code that comes with a configuration or file.
         dtype: The dtype that models are converted to; None for their own.
-        ids_shape: The shape of the only input that ``--input`` gives, if it may be token ids; None otherwise.
+        ids_shape: The shape of the token ids that ``--input`` gives; None without them, or with images or sounds.
         generate: How many tokens ``--generate`` adds to the prompt.
     """
 
