@@ -22,7 +22,8 @@ pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.external]
 def run(tmp_path, monkeypatch, capsys):
     """Run the command line; returns the exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "100")
+    # Headers of any of these targets have one line.
+    monkeypatch.setenv("COLUMNS", "200")
     return lambda *argv: (main(argv), *capsys.readouterr())
 
 
