@@ -23,7 +23,7 @@ def run(tmp_path, monkeypatch, capsys):
     """Run the command line; returns the exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     # Headers of any of these targets have one line.
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "1000")
     return lambda *argv: (main(argv), *capsys.readouterr())
 
 
