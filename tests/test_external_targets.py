@@ -27,7 +27,8 @@ def header_of(report):
 def run(tmp_path, monkeypatch, capsys):
     """Run the command line; returns the exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "100")
+    # Headers of any of these targets have one line.
+    monkeypatch.setenv("COLUMNS", "1000")
     return lambda *argv: (main(argv), *capsys.readouterr())
 
 

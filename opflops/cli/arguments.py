@@ -218,7 +218,9 @@ def add_model_options(parser: Parser) -> None:
                        help="keyword argument for the class or factory; repeatable")  # fmt: skip
     group.add_argument("--input", metavar="SPEC", action="append", default=[],
                        help="[NAME=]SIZES[:DTYPE], as ids=2x8:int64; repeatable")  # fmt: skip
-    group.add_argument("--batch", metavar="N", type=integer(1, "examples"), help="leading size of the inputs")
+    text = "leading size of inputs; inference without autograd"
+    group.add_argument("--batch", metavar="N", type=integer(1, "examples"), help=text)
+    group.add_argument("--no-grad", action="store_true", help=text)
     text = "formula in the size of an axis, batch=0:0; at batch=8"
     group.add_argument("--dim", metavar="DIM", action="append", default=[], help=text)
     group.add_argument("--at", metavar="DIM=N", action="append", default=[], help=text)

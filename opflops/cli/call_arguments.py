@@ -15,7 +15,7 @@ from opflops.torch_internals.modules import forward_of, name_of
 from opflops.wording import join, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from opflops.cli.inputs import InputSpec
 
@@ -94,15 +94,22 @@ def parameters_of(model: Any) -> Sequence[inspect.Parameter]:
 
 
 def merge_arguments(
-    model: Any, specs: Sequence[InputSpec], propose: Callable[[], CallArguments | None], floating: torch.dtype
+    model: Any,
+    specs: Sequence[InputSpec],
+    propose: Callable[[], CallArguments | None],
+    floating: torch.dtype,
+    find_keywords: Callable[[Any], Collection[str] | None] = lambda _: None,
 ) -> CallArguments:
     """Replace proposed arguments by those that were given: named ones by name, others in order.
+
+    Proposed integers of the shape and dtype of given ones stay: they have values that suit the model.
 
     Args:
         model: The model to call.
         specs: The inputs that were given.
         propose: Makes the example inputs of the source; None if it has none.
         floating: The dtype of given inputs without one.
+        find_keywords: Lists the inputs that the model takes through ``**kwargs``; None if it may take any.
 
     Raises:
         TargetError: The model needs inputs, and there are none; or it has no parameter of a given name.
@@ -111,25 +118,33 @@ def merge_arguments(
         return propose() or _no_arguments(model)
     unnamed = [spec.tensor(floating) for spec in specs if not spec.name]
     by_name = make_named(specs, floating)
-    _check_names(model, by_name, specs)
+    _check_names(model, by_name, specs, find_keywords)
     proposed = (propose() if _may_need_more(model, specs) else None) or CallArguments()
     args, kwargs = list(proposed.args), dict(proposed.kwargs)
     for position, value in enumerate(unnamed):
         if position < len(args):
-            args[position] = value
+            args[position] = _with_values(value, args[position])
         elif position - len(args) < len(kwargs) and not proposed.args:
-            kwargs[list(kwargs)[position]] = value
+            name = list(kwargs)[position]
+            kwargs[name] = _with_values(value, kwargs[name])
         else:
             args.append(value)
     names = list(proposed.names) or [each.name for each in parameters_of(model)]
     for name, value in by_name.items():
         position = names.index(name) if name in names else len(args)
         if position < len(proposed.args):
-            args[position] = value
+            args[position] = _with_values(value, args[position])
         else:
-            kwargs[name] = value
+            kwargs[name] = _with_values(value, kwargs.get(name))
     _check_complete(model, len(args), kwargs)
     return CallArguments(tuple(args), kwargs, names=proposed.names)
+
+
+def _with_values(given: Any, proposed: Any) -> Any:
+    """Return a given argument, or the proposed one if that has the integers that the given one only has a shape of."""
+    both = isinstance(given, Tensor) and isinstance(proposed, Tensor)
+    is_same = both and (given.shape, given.dtype) == (proposed.shape, proposed.dtype)
+    return proposed if is_same and not given.is_floating_point() else given
 
 
 def _check_complete(model: Any, positional: int, keywords: Iterable[str]) -> None:
@@ -158,18 +173,26 @@ def _required(parameters: Iterable[inspect.Parameter]) -> list[inspect.Parameter
     ]
 
 
-def _check_names(model: Any, names: Iterable[str], specs: Sequence[InputSpec]) -> None:
+def _check_names(
+    model: Any,
+    names: Iterable[str],
+    specs: Sequence[InputSpec],
+    find_keywords: Callable[[Any], Collection[str] | None],
+) -> None:
     """Check that a model has parameters of these names, if its signature says so.
 
     Raises:
         TargetError: It has none of a name; the message says how to give an item of a dict.
     """
     parameters = parameters_of(model)
-    if not parameters or any(each.kind is each.VAR_KEYWORD for each in parameters):
+    keywords: Collection[str] | None = ()
+    if any(each.kind is each.VAR_KEYWORD for each in parameters):
+        keywords = find_keywords(model)
+    if not parameters or keywords is None:
         return
-    known = [each.name for each in parameters if each.kind is not each.VAR_POSITIONAL]
+    known = [each.name for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
     for name in names:
-        if name in known:
+        if name in known or name in keywords:
             continue
         near = nearest(name, known)
         hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(known) or 'none'}."

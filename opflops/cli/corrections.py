@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _MAX_TRIED, _MAX_SECONDS = 6, 10.0
 _IMAGE_DIMS = 3
+_OUT_OF_RANGE = re.compile(r"index (\d+) is out of range for an axis of size (\d+)")
 
 
 def trial_options(options: RunOptions, specs: Sequence[InputSpec]) -> RunOptions:
@@ -46,18 +48,38 @@ def _ignore(_: str) -> None:
     """Show no note."""
 
 
-def find_correction(model: Any, specs: Sequence[InputSpec], runs: Callable[[Sequence[InputSpec]], bool]) -> str:
+def find_correction(
+    model: Any, specs: Sequence[InputSpec], runs: Callable[[Sequence[InputSpec]], bool], failure: str = ""
+) -> str:
     """Write the inputs on which a model runs that are most like those that it failed on; "" if none is found.
 
     Args:
         model: The model.
         specs: The inputs that it failed on.
         runs: Tells whether it runs on others.
+        failure: The message of the error that it failed with.
     """
+    for shorter, size in islice(_shorter(list(specs), failure), _MAX_TRIED):
+        if runs(shorter):
+            return f"{' '.join(f'--input {spec.text}' for spec in shorter)} (at most {size})"
     for each in islice(_candidates(model, list(specs)), _MAX_TRIED):
         if runs(each):
             return " ".join(f"--input {spec.text}" for spec in each)
     return ""
+
+
+def _shorter(specs: list[InputSpec], failure: str) -> Iterator[tuple[list[InputSpec], int]]:
+    """Shorten one axis of integers, in all inputs of its size, so that the last of its positions is in range."""
+    found = _OUT_OF_RANGE.search(failure)
+    excess = 0 if found is None else int(found[1]) + 1 - int(found[2])
+    lengths = [size for spec in specs if spec.dtype == torch.int64 for size in reversed(spec.shape[1:])]
+    for length in dict.fromkeys(lengths) if excess > 0 else ():
+        if length > excess:
+            size = length - excess
+            shapes = [
+                (*spec.shape[:1], *(size if each == length else each for each in spec.shape[1:])) for spec in specs
+            ]
+            yield [spec._replace(shape=shape) for spec, shape in zip(specs, shapes, strict=True)], size
 
 
 def _candidates(model: Any, specs: list[InputSpec]) -> Iterator[list[InputSpec]]:

@@ -30,7 +30,7 @@ _NEXT = (
     "All options: opflops --help"
 )
 _MODEL_OPTIONS = ("arg", "input", "batch", "dim", "device", "dtype", "train", "eval", "backward", "optimizer", "causal",
-              "time_limit", "timing", "memory", "allocator", "largest", "generate")  # fmt: skip
+              "time_limit", "timing", "memory", "allocator", "largest", "generate", "no_grad")  # fmt: skip
 
 
 def command(arguments: argparse.Namespace) -> int:
@@ -78,8 +78,14 @@ def count_all(names: list[str], arguments: argparse.Namespace) -> dict[str, Coun
     if joint is not None and not all(map(targets.is_saved, names)):
         _begin_group(joint, arguments)
     options = _run_options(arguments)
-    has_inputs = bool(options.input_specs)
-    request = ModelRequest(dict(arguments.arg), has_inputs, arguments.trust_remote_code, arguments.dtype)
+    request = ModelRequest(
+        dict(arguments.arg),
+        bool(options.input_specs),
+        arguments.trust_remote_code,
+        arguments.dtype,
+        inputs.shape_of_ids(options.input_specs),
+        options.generate or 0,
+    )
     counted: dict[str, CountedTarget] = {}
     with quiet_warnings(debug=arguments.debug):
         for name in names:
@@ -129,6 +135,9 @@ def _check_options(names: list[str], arguments: argparse.Namespace) -> None:
             "--bottlenecks needs times or a device. Give --timing to measure times, or a device for lower bounds on "
             "it, as in --bottlenecks h100-sxm."
         )
+    gradients = "--backward" if arguments.backward else "--optimizer" if arguments.optimizer else ""
+    if arguments.no_grad and gradients:
+        raise TargetError(f"--no-grad counts inference, which has no gradients, so it cannot be used with {gradients}.")
     fits.check_options(arguments)
     generation.check_options(arguments)
     dims = [text.partition("=")[0] for text in arguments.dim]
@@ -193,6 +202,7 @@ def _run_options(arguments: argparse.Namespace) -> RunOptions:
         allocator=arguments.allocator,
         largest=getattr(arguments, "largest", ()),
         generate=arguments.generate,
+        no_grad=arguments.no_grad,
         available=None if capacity is None else capacity.bytes,
     )
 

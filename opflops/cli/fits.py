@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import argparse
 
     from opflops.cli.running import CountedTarget
+    from opflops.records.memory import Memory
 
 _THIS_MACHINE = ("cpu", "cuda")
 """Values of ``--fits`` that stand for the memory of this machine."""
@@ -71,18 +72,25 @@ def check_options(arguments: argparse.Namespace) -> None:
 
 
 def sentences(counted: CountedTarget, capacity: Capacity | None) -> list[str]:
-    """Say which size is the largest that fits, or whether the peak fits, and what is not in it.
+    """Say which size is the largest that fits, or whether the peak fits, what autograd keeps, and what is not in it.
 
     Raises:
         TargetError: The profile has no memory.
     """
-    if capacity is None:
-        return []
     memory = counted.profile.memory
+    if capacity is None:
+        return _remark_on_kept(memory) if memory is not None and counted.is_counted else []
     if memory is None:
         raise TargetError(f"{next(iter(counted.about.values()))} has no memory in it. Count with --memory.")
     found = memory.fits(capacity.bytes)
     said = f"{found} ({capacity.name})." if counted.largest is None else f"{counted.largest}"
+    return [said, *_remark_on_kept(memory), name_options(found.left_out)]
+
+
+def _remark_on_kept(memory: Memory) -> list[str]:
+    """Say how to count without what autograd keeps, if no backward pass uses it."""
     kept = sum(memory.saved.values())
-    idle = f"{fit.format_bytes(kept)} are kept for a backward pass that was not counted; not under torch.no_grad()."
-    return [said, *([idle] if kept and "backward" not in memory.phase_peaks else []), name_options(found.left_out)]
+    if not kept or "backward" in memory.phase_peaks:
+        return []
+    size = fit.format_bytes(kept)
+    return [f"{size} are kept for a backward pass that was not counted; --no-grad counts inference, which keeps none."]

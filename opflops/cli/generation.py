@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from opflops.cli.sources.huggingface_fields import Fields
 from opflops.errors import TargetError
 from opflops.profile.profile import Profile, Row
 from opflops.records.cost import ZERO, Cost
@@ -76,6 +77,23 @@ def check_generates(model: Any, arguments: Mapping[str, Any]) -> None:
     ids = arguments.get("input_ids")
     if not isinstance(ids, torch.Tensor) or ids.dim() != _WITH_LENGTH or 0 in ids.shape:
         raise TargetError(f"--generate needs a prompt: {name} must get token ids, as in --input input_ids=1,128:int64.")
+
+
+def explain_positions(model: Any, ids: torch.Tensor, tokens: int) -> str:
+    """Say how long a prompt may be if it and the new tokens take more positions than a model has; "" if they do not.
+
+    The last new token is not read, so that it takes none.
+    """
+    positions, (batch, prompt) = Fields(model).positions, ids.shape
+    if positions is None or prompt + tokens - 1 <= positions:
+        return ""
+    longest = positions - tokens + 1
+    right = f"give a shorter one, as in --input input_ids={batch},{longest}:int64, or" if longest > 0 else "give"
+    return (
+        f"{name_of(model)} has {_counted(positions, 'position')}, and a prompt of {_counted(prompt, 'token')} with "
+        f"--generate {tokens} takes {exact(prompt + tokens - 1)}, since the last token made is not read: {right} a "
+        "smaller --generate."
+    )
 
 
 def _class_that_generates(model: Any) -> str:

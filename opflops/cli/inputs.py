@@ -12,7 +12,7 @@ from opflops.errors import TargetError
 from opflops.wording import unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 _SPEC = re.compile(r"(?:(?P<name>[^=]*)=)?(?P<shape>[^:=]*)(?::(?P<dtype>[^:=]*))?")
 _SEPARATOR = re.compile("\\s*[,x\N{MULTIPLICATION SIGN}]\\s*")
@@ -131,6 +131,19 @@ def parse_inputs(texts: list[str], batch: int | None = None) -> list[InputSpec]:
                 "--input, without --batch."
             )
     return [spec._replace(shape=(batch, *spec.shape[1:])) if spec.shape else spec for spec in specs]
+
+
+def shape_of_ids(specs: Sequence[InputSpec]) -> tuple[int, int] | None:
+    """Return the shape of the token ids among inputs, which have that name or none; None if there are images or sounds.
+
+    Ids are integers in two dimensions, and what may stand beside them, such as masks, are integers too.
+    """
+    ids = [spec for spec in specs if spec.name in ("", "input_ids")][:1]
+    is_text = all(spec.dtype is not None and not spec.dtype.is_floating_point for spec in specs)
+    if not ids or not is_text or ids[0].dtype != torch.int64 or len(ids[0].shape) != 2:  # noqa: PLR2004 - see above
+        return None
+    batch, length = ids[0].shape
+    return batch, length
 
 
 def make_named(specs: Iterable[InputSpec], floating: torch.dtype) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def prepare(target: Target, options: RunOptions, device: str) -> PreparedModel:
 
     with guard_user_code(f"{target.name} fails to make its inputs"), torch.device(device):
         dtype = options.dtype or _first_floating_dtype(model)
-        arguments = merge_arguments(model, options.input_specs, propose, dtype)
+        arguments = merge_arguments(model, options.input_specs, propose, dtype, target.find_keywords)
     return PreparedModel(model, arguments, device)
 
 

@@ -43,6 +43,7 @@ class RunOptions:
         largest: The values of ``--largest``; empty not to search for a size.
         generate: How many tokens to generate after the prompt; None to count one call.
         available: The bytes to fit into; None without ``--fits``.
+        no_grad: Whether to run under ``torch.no_grad()``.
     """
 
     note: Callable[[str], None]
@@ -65,6 +66,7 @@ class RunOptions:
     largest: Sequence[str] = ()
     generate: int | None = None
     available: int | None = None
+    no_grad: bool = False
 
     @property
     def needs_gradients(self) -> bool:

@@ -14,7 +14,7 @@ from opflops.cli import dimensions
 from opflops.cli.call_arguments import describe_arguments
 from opflops.cli.corrections import find_correction, trial_options
 from opflops.cli.eager_run import EagerRun
-from opflops.cli.generation import Generation, check_generates
+from opflops.cli.generation import Generation, check_generates, explain_positions
 from opflops.cli.model_setup import PreparedModel, check_memory, prepare, prepare_without_storage
 from opflops.cli.uncalled_modules import find_uncalled, sentence_on_uncalled
 from opflops.cli.user_code import guard_user_code
@@ -87,7 +87,9 @@ def count_target(target: Target, options: RunOptions) -> CountedTarget:
         return _count_target(target, options)
     except CallFailedError as error:
         if BATCH_NORM_ERROR not in str(error.__cause__):
-            if isinstance(error.__cause__, Exception) and (suggestion := _suggest_inputs(target, options)):
+            if isinstance(error.__cause__, Exception) and (
+                suggestion := _suggest_inputs(target, options, error.__cause__)
+            ):
                 raise TargetError(f"{error} It runs with {suggestion}.") from error.__cause__
             raise
         batch = 2 * target.batch
@@ -102,7 +104,7 @@ def count_target(target: Target, options: RunOptions) -> CountedTarget:
         return _count_target(target, dataclasses.replace(options, batch=batch))
 
 
-def _suggest_inputs(target: Target, options: RunOptions) -> str:
+def _suggest_inputs(target: Target, options: RunOptions, failure: Exception) -> str:
     """Write the inputs that the model takes in place of those that were given; "" if none are found."""
     # Of several ranks, others may wait for this one.
     is_alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
@@ -117,11 +119,11 @@ def _suggest_inputs(target: Target, options: RunOptions) -> str:
         return True
 
     model = prepare_without_storage(target, trial_options(options, options.input_specs)).model
-    return find_correction(model, options.input_specs, runs)
+    return find_correction(model, options.input_specs, runs, str(failure))
 
 
 def _count_target(target: Target, options: RunOptions) -> CountedTarget:
-    with noting_parameter_reads() as reads:
+    with noting_parameter_reads() as reads, torch.set_grad_enabled(torch.is_grad_enabled() and not options.no_grad):
         prepared, profile, largest = _prepare_and_count(target, options, reads)
     sentence = sentence_on_uncalled(find_uncalled(prepared.model, profile, reads))
     if sentence:
@@ -263,8 +265,13 @@ def _generate(
     assert options.generate is not None  # noqa: S101 - the callers looked
     named = prepared.arguments.by_name(prepared.model)
     check_generates(prepared.model, named)
-    with _guard_call(prepared, ".generate"):
-        return Generation(prepared.model, named, options.generate, run).count()
+    try:
+        with _guard_call(prepared, ".generate"):
+            return Generation(prepared.model, named, options.generate, run).count()
+    except CallFailedError as error:
+        if sentence := explain_positions(prepared.model, named["input_ids"], options.generate):
+            raise CallFailedError(f"{error} {sentence}") from error.__cause__
+        raise
 
 
 def _run_eager(prepared: PreparedModel, options: RunOptions, reads: ParameterReads) -> Profile:
@@ -293,7 +300,7 @@ def _counted_target(
     model, arguments, device = prepared
     is_module = isinstance(model, nn.Module)
     inputs = describe_arguments(model, arguments)
-    gradients = "backward" if options.backward else ""
+    gradients = "backward" if options.backward else "no_grad" if options.no_grad else ""
     about = {
         "target": target.name,
         "mode": ("train" if options.is_training else "eval") if target.has_training_mode and is_module else "",

@@ -125,10 +125,40 @@ def test_several_targets_have_a_line_each(run):
 @pytest.mark.parametrize("option", ["--fits", "--largest"])
 def test_what_a_forward_keeps_for_no_backward_is_said(run, option):
     """A forward alone needs less without gradients, so that more may fit."""
-    sentence = "are kept for a backward pass that was not counted; not under torch.no_grad()."
+    sentence = "are kept for a backward pass that was not counted; --no-grad counts inference, which keeps none."
     options = ("--fits", "1MB", *(["--largest", "batch=0:0"] if option == "--largest" else []))
     assert sentence in " ".join(run(CNN, *options)[1].split())
     assert sentence not in " ".join(run(CNN, *options, "--backward")[1].split())
+
+
+@pytest.mark.parametrize("more", [(), ("--device", "cpu"), ("--time-limit", "100")], ids=" ".join)
+def test_inference_keeps_nothing_for_a_backward(run, project, more):
+    """Of three layers only the input and two results live at once, beside the parameters; with gradients all do."""
+    (project / "deep.py").write_text(
+        "from torch import nn\ndef make():\n    return nn.Sequential(*(nn.Linear(4, 4) for _ in range(3)))\n"
+    )
+    parameters, activation = 3 * (16 + 4), 100 * 4
+    for option, alive in (((), 4), (("--no-grad",), 3)):
+        options = ("--input", "100,4", "--memory", *option, *more)
+        code, out, _ = run("deep.py:make", *options)
+        assert code == 0
+        assert ("--no-grad counts inference" in words(out)) == (not option)
+        assert ("eval \N{MIDDLE DOT} no_grad" in words(out)) == bool(option)
+        run("deep.py:make", *options, "-o", "deep.json")
+        found = Profile.from_json((project / "deep.json").read_text(encoding="utf-8")).memory
+        assert found.peak == 4 * (parameters + alive * activation)
+        assert bool(found.saved) == (not option)
+
+
+def test_the_largest_size_is_one_for_inference(run, project):
+    """Each example needs three of the four vectors that it needs with gradients."""
+    (project / "deep.py").write_text(
+        "from torch import nn\ndef make():\n    return nn.Sequential(*(nn.Linear(4, 4) for _ in range(3)))\n"
+    )
+    options = ("deep.py:make", "--input", "1,4", "--fits", "10kB", "--largest", "batch=0:0")
+    for option, alive in (((), 4), (("--no-grad",), 3)):
+        largest = (10_000 - 4 * 3 * (16 + 4)) // (4 * 4 * alive)
+        assert f"batch = {largest} is the largest" in words(run(*options, *option)[1])
 
 
 def test_memory_of_this_machine(run):
@@ -161,6 +191,11 @@ def test_devices_are_listed_with_their_memory(run):
         (["--largest", "b=y:0", "--fits", "t4"], "--largest 'b=y:0': There is no input 'y'; there is x"),
         (["--largest", "b=0:7", "--fits", "t4"], "--largest has axis 7 of x, which has 4 dimensions."),
         (["--largest", "b=0:0:0", "--fits", "t4"], "the form NAME=INPUT:AXIS or NAME=INPUT:AXIS:MULTIPLE"),
+        (
+            ["--no-grad", "--backward"],
+            "--no-grad counts inference, which has no gradients, so it cannot be used with --b",
+        ),
+        (["--no-grad", "--optimizer", "sgd"], "so it cannot be used with --optimizer."),
         (["--fits", "h101"], "There are no figures for a device 'h101'"),
         (["--fits", "80"], "The size '80' has no unit. Write it as 80GB"),
         (["--fits", "v100-sxm2"], "There are v100-sxm2-16gb and v100-sxm2-32gb"),
@@ -178,6 +213,7 @@ def test_saved_profiles_have_the_memory_that_they_were_saved_with(run, mistaken,
     run("mymodels:Net", "--input", "2,4", "-o", "net.json")
     assert "net.json has no memory in it. Count with --memory." in mistaken("net.json", "--fits", "t4")
     assert "--memory would have no effect" in mistaken("net.json", "--memory")
+    assert "--no-grad would have no effect" in mistaken("net.json", "--no-grad")
     assert "--largest would have no effect" in mistaken("net.json", "--largest", "b=0:0", "--fits", "t4")
     assert (project / "net.json").exists()
 

@@ -14,7 +14,7 @@ from opflops.errors import TargetError
 from opflops.extras import optional
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from opflops.cli.call_arguments import CallArguments
 
@@ -35,6 +35,10 @@ def propose_nothing(model: Any, batch: int) -> None:
     """Propose no inputs."""
 
 
+def accept_any(model: Any) -> None:
+    """Accept inputs of any name for a model that takes ``**kwargs``."""
+
+
 @dataclass(frozen=True)
 class Target:
     """Hold what a target names, before the model is made.
@@ -48,6 +52,7 @@ class Target:
         exists: Whether the model exists already, on a device of its own.
         has_training_mode: Whether ``train()`` and ``eval()`` work on the model.
         hint: What to try if the model fails, as a sentence.
+        find_keywords: Lists the inputs that a model takes through ``**kwargs``; None if it may take any.
     """
 
     name: str
@@ -57,6 +62,7 @@ class Target:
     exists: bool = False
     has_training_mode: bool = True
     hint: str = ""
+    find_keywords: Callable[[Any], Collection[str] | None] = accept_any
 
     @contextmanager
     def hints(self) -> Iterator[None]:
@@ -82,9 +88,13 @@ class ModelRequest:
         has_inputs: Whether ``--input`` is given.
         trust_remote_code: Whether to run code that comes with a configuration or file.
         dtype: The dtype that models are converted to; None for their own.
+        ids_shape: The shape of the token ids that ``--input`` gives; None without them, or with images or sounds.
+        generate: How many tokens ``--generate`` adds to the prompt.
     """
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
     has_inputs: bool = False
     trust_remote_code: bool = False
     dtype: str | None = None
+    ids_shape: tuple[int, int] | None = None
+    generate: int = 0

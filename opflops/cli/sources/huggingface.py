@@ -80,14 +80,20 @@ def find(name: str, request: ModelRequest) -> Target:
         return model
 
     def propose(model: Any, batch: int) -> CallArguments | None:
-        proposed = huggingface_inputs.propose_inputs(model, batch)
+        proposed = huggingface_inputs.propose_inputs(model, batch, request.ids_shape, request.generate)
         if proposed is None and not request.has_inputs and (reason := huggingface_inputs.explain_missing_inputs(model)):
             raise TargetError(reason)
         return proposed
 
     from opflops.cli.sources import huggingface_inputs  # noqa: PLC0415 - only models need it
 
-    return Target(f"hf:{name}", make, propose, hint=_hint(configuration, request))
+    return Target(
+        f"hf:{name}",
+        make,
+        propose,
+        hint=_hint(configuration, request),
+        find_keywords=huggingface_inputs.find_keywords,
+    )
 
 
 def _hint(configuration: Any, request: ModelRequest) -> str:

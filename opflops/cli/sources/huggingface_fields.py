@@ -7,7 +7,7 @@ import inspect
 import re
 import textwrap
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from torch import nn
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_POSITIONS = ("max_position_embeddings", "n_positions", "max_target_positions", "n_ctx", "max_seq_len", "seq_length")
+_KEYWORD_READ = re.compile(r"""kwargs(?:\.get\(|\.pop\(|\[)\s*["'](\w+)""")
 _SHAPE_IN_DOCUMENTATION = r"^\s*{}\s*\(.*?shape:?\s*`?\(([^()]*)\)"
 _UNPACKED_SHAPE = r"^\s*\(?((?:\w+\s*,\s*)+\w+)\)?\s*=\s*{}\.(?:shape|size\(\))\s*$"
 
@@ -112,6 +114,27 @@ class Fields:
         """Return whether the documentation has a shape for a parameter and does not call it optional."""
         line = re.search(rf"^\s*{name}\s*\(.*$", self._documentation, re.MULTILINE)
         return line is not None and "optional" not in line[0] and self.documented_axes(name) is not None
+
+    @property
+    def keywords(self) -> set[str]:
+        """The inputs that the forward may pass on in ``**kwargs``: what methods of its modules take or read by name."""
+        found = {name for code in self._code() for name in _KEYWORD_READ.findall(code)}
+        for each in dict.fromkeys(type(module) for module in self.model.modules()):
+            if each.__module__.startswith("torch."):
+                continue
+            for method in filter(inspect.isfunction, vars(each).values()):
+                for parameter in inspect.signature(method).parameters.values():
+                    found.add(parameter.name)
+                    # Unpack[TransformersKwargs] lists more names.
+                    for listed in get_args(parameter.annotation) if parameter.kind is parameter.VAR_KEYWORD else ():
+                        found |= {*getattr(listed, "__annotations__", ())}
+        return found
+
+    @property
+    def positions(self) -> int | None:
+        """How many tokens a text may have; None if the configuration does not say."""
+        number = self.get(*_POSITIONS, part="text")
+        return number if isinstance(number, int) and number > 0 else None
 
     @property
     def replaces_tokens(self) -> bool:

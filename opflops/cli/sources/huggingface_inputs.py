@@ -40,14 +40,25 @@ _NOT_DATA = (
 _ALTERNATIVE = "inputs_embeds = input_features"
 
 
-def propose_inputs(model: Any, batch: int) -> CallArguments | None:
+def propose_inputs(
+    model: Any, batch: int, ids_shape: tuple[int, int] | None = None, generate: int = 0
+) -> CallArguments | None:
     """Make the model's main input, the inputs of its other modalities, and what else it requires.
+
+    Args:
+        model: The model.
+        batch: The leading size.
+        ids_shape: The shape of token ids that are given, into which placeholder tokens must fit.
+        generate: How many tokens are generated after the text.
 
     Returns:
         The inputs by name; None if it is not known how to make them.
     """
     fields = Fields(model)
-    maker = InputMaker(fields, batch)
+    if ids_shape is None or not fields.replaces_tokens:
+        maker = InputMaker(fields, batch, generate=generate)
+    else:
+        maker = InputMaker(fields, *ids_shape)
     multimodal = multimodal_inputs(maker)
     made, sentence = multimodal or ({}, "")
     main = "input_ids" if multimodal and not made and "input_ids" in fields.parameters else _main_input(fields)
@@ -62,6 +73,11 @@ def propose_inputs(model: Any, batch: int) -> CallArguments | None:
         made |= {name: maker.make(name) for name in wanted if name not in made}
         return CallArguments((), made, f"{_ORIGIN}; {sentence}" if sentence else _ORIGIN)
     return _dummy_inputs(fields, batch)
+
+
+def find_keywords(model: Any) -> set[str]:
+    """List the inputs that a model takes through ``**kwargs``: others would be without effect."""
+    return Fields(model).keywords
 
 
 def explain_missing_inputs(model: Any) -> str:

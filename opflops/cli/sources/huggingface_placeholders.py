@@ -64,7 +64,7 @@ def multimodal_inputs(maker: InputMaker) -> tuple[dict[str, Tensor], str] | None
         sentences.append(f"{modality} {shape}: {tokens} placeholder tokens{remark}")
     if not runs:
         return ({}, "; ".join(sentences)) if sentences or is_text_only else None
-    text = maker.ids()
+    text = maker.text_beside(sum(number for _, _, number in runs))
     ids = [torch.full((maker.batch, number), token, dtype=torch.int64, device="cpu") for _, token, number in runs]
     together = {"input_ids": torch.cat([*ids, text], 1)}
     if _KINDS_INPUT in maker.fields.parameters:

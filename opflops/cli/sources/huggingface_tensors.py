@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from opflops.cli.sources.huggingface_images import ImageMaker
 from opflops.cli.sources.huggingface_sounds import SoundMaker
+from opflops.errors import TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,6 @@ TOKENS = 128
 # What replaces the embeddings of tokens, or comes from another model; its documentation need not say its shape.
 _FIRST_LAYER = ("inputs_embeds", "query_embeds", "patch_embeds", "latents", "mel_spectrogram", "context")
 _FRAMES = 8
-_POSITIONS = ("max_position_embeddings", "n_positions", "max_target_positions", "n_ctx", "max_seq_len", "seq_length")
 _CONTEXT = ("context_length", "sequence_length", "seq_length", "max_context_length", "input_length")
 
 
@@ -32,14 +32,16 @@ class InputMaker:
         images: Makes the images.
         sounds: Makes the sounds.
         tokens: How many tokens a text has.
+        length: How many it has with placeholder tokens, if that is given.
     """
 
-    def __init__(self, fields: Fields, batch: int) -> None:
+    def __init__(self, fields: Fields, batch: int, length: int | None = None, generate: int = 0) -> None:
         self.fields = fields
         self.batch = batch
-        positions = fields.get(*_POSITIONS, part="text")
+        self.length = length
+        self._room = None if fields.positions is None else max(fields.positions - generate, 1)
         self.images = ImageMaker(fields, batch)
-        self.tokens = min(TOKENS, positions) if isinstance(positions, int) and positions > 0 else TOKENS
+        self.tokens = TOKENS if self._room is None else min(TOKENS, self._room)
         self.sounds = SoundMaker(fields, batch, self.tokens)
         self._rules: dict[str, Callable[[], Tensor]] = {
             "input_ids": self.ids,
@@ -106,13 +108,30 @@ class InputMaker:
             return torch.zeros(shape, dtype=torch.int64, device="cpu")
         return torch.zeros(shape)
 
+    def text_beside(self, placeholders: int) -> Tensor:
+        """Make the token ids of a text that has placeholder tokens too, within its length and its positions.
+
+        Raises:
+            TargetError: The given length has no room for the placeholder tokens.
+        """
+        if self.length is not None:
+            if self.length < placeholders:
+                raise TargetError(
+                    f"input_ids has {self.length} tokens, fewer than the {placeholders} placeholder tokens of the "
+                    f"images or sounds beside it: give {placeholders} or more, as in --input "
+                    f"input_ids={self.batch},{placeholders + self.tokens}:int64."
+                )
+            return self.ids(self.length - placeholders)
+        room = self.tokens if self._room is None else self._room - placeholders
+        return self.ids(min(self.tokens, room) if room > 0 else self.tokens)
+
     def ids(self, length: int | None = None) -> Tensor:
         """Make token ids without padding and other special tokens, with the end token last."""
         end = self.fields.get("eos_token_id", part="text")
         shape = self._ids_shape(self.tokens if length is None else length)
         ids = torch.full(shape, self._plain_token(), dtype=torch.int64, device="cpu")
         if isinstance(end, int) and 0 <= end < self.fields.integer("vocab_size", part="text", default=0):
-            ids[:, -1] = end
+            ids[:, -1:] = end
         return ids
 
     def _ids_shape(self, length: int) -> tuple[int, ...]:
