@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from opflops.cli.inputs import InputSpec
     from opflops.cli.run_options import RunOptions
 
-_MAX_TRIED, _MAX_SECONDS = 6, 10.0
+_MAX_TRIED, _MAX_SECONDS = 8, 10.0
 _IMAGE_DIMS = 3
 
 
@@ -46,23 +46,34 @@ def _ignore(_: str) -> None:
     """Show no note."""
 
 
-def find_correction(model: Any, specs: Sequence[InputSpec], runs: Callable[[Sequence[InputSpec]], bool]) -> str:
-    """Write the inputs on which a model runs that are most like those that it failed on; "" if none is found.
+def find_correction(
+    model: Any, specs: Sequence[InputSpec], runs: Callable[[Sequence[InputSpec]], bool]
+) -> Sequence[InputSpec]:
+    """Return the inputs on which a model runs that are most like those that it failed on; none if none are found.
 
     Args:
         model: The model.
         specs: The inputs that it failed on.
         runs: Tells whether it runs on others.
     """
-    for each in islice(_candidates(model, list(specs)), _MAX_TRIED):
+    candidates = (each for each in _candidates(model, list(specs)) if each != [*specs])
+    for each in islice(candidates, _MAX_TRIED):
         if runs(each):
-            return " ".join(f"--input {spec.text}" for spec in each)
-    return ""
+            return each
+    return ()
+
+
+def is_floating(spec: InputSpec) -> bool:
+    """Tell whether an input has a floating-point dtype, which is that of the model if none is given."""
+    return spec.dtype is None or spec.dtype.is_floating_point
 
 
 def _candidates(model: Any, specs: list[InputSpec]) -> Iterator[list[InputSpec]]:
-    """Change integers for floats, then the shape of the first input: a batch, channels first, a layer's features."""
-    floats = [at for at, spec in enumerate(specs) if spec.dtype is None or spec.dtype.is_floating_point]
+    """Leave dtypes to the model, change integers for floats, then the shape of the first input: a batch, channels first, a layer's features."""
+    if any(spec.dtype is not None for spec in specs):
+        yield [spec._replace(dtype=None) if is_floating(spec) else spec for spec in specs]
+        yield [spec._replace(dtype=None) for spec in specs]
+    floats = [at for at, spec in enumerate(specs) if is_floating(spec)]
     for at in floats:
         yield _with(specs, at, specs[at]._replace(dtype=torch.int64))
     if len(floats) > 1:
