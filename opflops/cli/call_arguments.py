@@ -128,8 +128,22 @@ def merge_arguments(
             args[position] = value
         else:
             kwargs[name] = value
+    _check_count(model, len(unnamed))
     _check_complete(model, len(args), kwargs)
     return CallArguments(tuple(args), kwargs, names=proposed.names)
+
+
+def _check_count(model: Any, unnamed: int) -> None:
+    """Check that a model takes as many positional inputs as were given, if its signature says so.
+
+    Raises:
+        TargetError: It takes fewer.
+    """
+    names, var_positional = _positional_parameters(model)
+    if unnamed <= len(names) or var_positional is not None or not parameters_of(model):
+        return
+    takes = f"{len(names)} input{'' if len(names) == 1 else 's'}" if names else "no positional input"
+    raise TargetError(f"{_forward_name(model)}({', '.join(names)}) takes {takes}, but --input gives {unnamed}.")
 
 
 def _check_complete(model: Any, positional: int, keywords: Iterable[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import linecache
+import re
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,7 @@ import torch
 from torch import nn
 
 from opflops.cli.progress import Progress
+from opflops.counting.source_locations import user_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 _MAX_TRIED, _MAX_SECONDS = 8, 10.0
 _IMAGE_DIMS = 3
+_LOOKUP = re.compile(r"""\b(?P<name>[A-Za-z_]\w*)\[(?P<quote>["'])(?P<key>\w+)(?P=quote)\]""")
 
 
 def trial_options(options: RunOptions, specs: Sequence[InputSpec]) -> RunOptions:
@@ -68,8 +72,33 @@ def is_floating(spec: InputSpec) -> bool:
     return spec.dtype is None or spec.dtype.is_floating_point
 
 
+def suggest_items(error: Exception, specs: Sequence[InputSpec]) -> str:
+    """Say how to give the item that a model looks up in a dict; "" if the error is not that it lacks one.
+
+    Args:
+        error: What the model raised.
+        specs: The inputs that it failed on.
+    """
+    place = user_line(error)
+    found = _LOOKUP.search(linecache.getline(*place)) if place else None
+    if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str):
+        dicts = {spec.argument for spec in specs if "." in spec.name}
+        named = found["name"] if found and found["name"] in dicts else next(iter(dicts)) if len(dicts) == 1 else None
+        return "" if named is None else f"Give {error.args[0]!r} too, as in --input {named}.{error.args[0]}=SIZES."
+    if not isinstance(error, (IndexError, TypeError)) or found is None or any("." in spec.name for spec in specs):
+        return ""
+    spec = next((each for each in specs if each.name in ("", found["name"])), None)
+    if spec is None:
+        return ""
+    name = f"{found['name']}.{found['key']}"
+    return f"If {found['name']} is a dict, give its items, as in --input {spec._replace(name=name).text}."
+
+
 def _candidates(model: Any, specs: list[InputSpec]) -> Iterator[list[InputSpec]]:
-    """Leave dtypes to the model, change integers for floats, then the shape of the first input: a batch, channels first, a layer's features."""
+    """Leave dtypes to the model, change integers for floats, then the shape of the first input.
+
+    That is: add a batch, put channels first, or take a layer's features.
+    """
     if any(spec.dtype is not None for spec in specs):
         yield [spec._replace(dtype=None) if is_floating(spec) else spec for spec in specs]
         yield [spec._replace(dtype=None) for spec in specs]

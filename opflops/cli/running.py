@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from opflops.cli import dimensions
-from opflops.cli.call_arguments import describe_arguments
 from opflops.cli.arguments import DTYPES
-from opflops.cli.corrections import find_correction, is_floating, trial_options
+from opflops.cli.call_arguments import describe_arguments
+from opflops.cli.corrections import find_correction, is_floating, suggest_items, trial_options
 from opflops.cli.eager_run import EagerRun
 from opflops.cli.generation import Generation, check_generates
 from opflops.cli.model_setup import PreparedModel, check_memory, prepare, prepare_without_storage
@@ -88,8 +88,13 @@ def count_target(target: Target, options: RunOptions) -> CountedTarget:
         return _count_target(target, options)
     except CallFailedError as error:
         if BATCH_NORM_ERROR not in str(error.__cause__):
-            if isinstance(error.__cause__, Exception) and (suggestion := _suggest_inputs(target, options)):
-                raise TargetError(f"{error} It runs with {suggestion}.") from error.__cause__
+            cause = error.__cause__
+            if not isinstance(cause, Exception):
+                raise
+            if items := suggest_items(cause, options.input_specs):
+                raise TargetError(f"{error} {items}") from cause
+            if suggestion := _suggest_inputs(target, options):
+                raise TargetError(f"{error} It runs with {suggestion}.") from cause
             raise
         batch = 2 * target.batch
         if options.input_specs or options.batch is not None:
