@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import ast
 import re
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tabulate import tabulate_formats
 
 from opflops.cli.help import Formatter
 from opflops.errors import TargetError
+from opflops.extras import import_torch
 from opflops.records.memory import ALLOCATORS
 from opflops.records.rows import KEYS
 from opflops.report.text.columns import MEASURES, SORTS
@@ -44,7 +46,7 @@ _OTHER_NAMES = {"--output": "-o", "--out": "-o", "-f": "--format", "--json": "--
                 "--html": "--format page", "--batch_size": "--batch", "--training": "--train"}  # fmt: skip
 """Options that other programs have, with what stands for them here."""
 
-_EXIT = "Exit code: 0 success, 1 --strict failed, 2 wrong use, 3 opflops error, 130 Ctrl-C."
+_EXIT = "Exit code: 0 success, 1 --strict fails, 2 misuse, 3 opflops error, 130 Ctrl-C."
 
 
 class Parser(argparse.ArgumentParser):
@@ -88,12 +90,10 @@ class Parser(argparse.ArgumentParser):
 
     def _unknown_option(self, option: str, options: list[str]) -> str:
         """Write what an unknown option may mean: one of another command, a misspelling, or an argument of a class."""
-        from opflops.cli.other_commands import find_commands  # noqa: PLC0415 - imports the parsers of all commands
-
         near = nearest(option, options)
         if near and is_misspelling(option, near[0]):
             return f"There is no option {option!r}; did you mean {near[0]}?"
-        commands = [each for each in find_commands(option) if each != self.prog]
+        commands = [each for each in _find_commands(option) if each != self.prog]
         if commands:
             return f"{option} is an option of {join(commands, 'and')}, and not of {self.prog}."
         name = option.lstrip("-").replace("-", "_")
@@ -102,6 +102,18 @@ class Parser(argparse.ArgumentParser):
         )
         sentence = f"{unknown('option', option, options)}{hint}"
         return sentence if near else f"{sentence} {self.prog} --help lists all options."
+
+
+def _find_commands(option: str) -> list[str]:
+    """List the commands that have an option, as ``opflops diff``."""
+    import_torch()  # The files of some commands need it.
+    others = [name for name in SUBCOMMANDS if name != "diff"]
+    parsers = [import_module(f"opflops.cli.{SUBCOMMANDS[name]}").parser() for name in others]
+    return [
+        each.prog
+        for each in (count_parser(), diff_parser(), *parsers)
+        if any(option in action.option_strings for action in each._actions)  # noqa: SLF001 - argparse has no public list
+    ]
 
 
 def choice(what: str, names: Sequence[str]) -> Callable[[str], str]:

@@ -40,7 +40,7 @@ def command(argv: Sequence[str]) -> int:
 
 def _combined_parser(shtab: Any) -> argparse.ArgumentParser:
     """Make one parser with all subcommands, as shtab needs it."""
-    from opflops.cli.other_commands import command_parsers  # noqa: PLC0415 - it imports this module
+    from opflops.cli import coverage, device_list, models  # noqa: PLC0415 - they import PyTorch
 
     made = argparse.ArgumentParser("opflops", add_help=False)
     for action in arguments.count_parser()._actions:  # noqa: SLF001 - argparse has no public list
@@ -48,7 +48,14 @@ def _combined_parser(shtab: Any) -> argparse.ArgumentParser:
             _complete_files(made._add_action(action), shtab)  # noqa: SLF001 - as above
     # Any other word is a target, for which a shell completes files by default.
     subcommands = made.add_subparsers(metavar="TARGET")
-    for name, subparser in command_parsers().items():
+    parsers = {
+        "diff": arguments.diff_parser(),
+        "coverage": coverage.parser(),
+        "models": models.parser(),
+        "devices": device_list.parser(),
+        "completion": parser(),
+    }
+    for name, subparser in parsers.items():
         added = subcommands.add_parser(name, add_help=False, help=(subparser.description or "").replace("\n", " "))
         for action in subparser._actions:  # noqa: SLF001 - as above
             _complete_files(added._add_action(action), shtab)  # noqa: SLF001 - as above
