@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 _MAX_LISTED_WITH_NEAR, _MAX_LISTED = 6, 24
 # Two in a row are no range.
 _MIN_RANGE = 2
+_MISSPELLED = 0.85
 
 
 def unknown(kind: str, given: str, known: Iterable[str], *, list_all: bool = False) -> str:
@@ -28,16 +29,33 @@ def unknown(kind: str, given: str, known: Iterable[str], *, list_all: bool = Fal
     return f"There is no {kind} {given!r}; there {'is' if len(names) == 1 else 'are'} {', '.join(names)}."
 
 
+def is_misspelling(given: str, name: str) -> bool:
+    """Tell whether a word is so like a name that no other one can be meant.
+
+    >>> is_misspelling("--inptu", "--input"), is_misspelling("--depths", "--dtype")
+    (True, False)
+    """
+    return difflib.SequenceMatcher(None, given.lower(), name.lower()).ratio() >= _MISSPELLED
+
+
 def nearest(given: str, known: Iterable[str], limit: int = 3) -> list[str]:
-    """List the known names most similar to a given one, ignoring case; first those of which it is the end.
+    """List the known names most similar to a given one, ignoring case; first those of which it is the end or beginning.
 
     >>> nearest("fc", ["ResNet", "ResNet.layer4.1.conv2", "ResNet.fc"])
     ['ResNet.fc']
+
+    Of those that it begins, first are those that begin others in turn, as variants do, and then the shortest.
+
+    >>> nearest("vit_base", ["vit_base_mci", "vit_base_patch16", "vit_base_patch16_miil", "vit_bass"], 2)
+    ['vit_base_patch16', 'vit_base_mci']
     """
     lowered = {name.lower(): name for name in known}
     ends = [name for name in lowered if given and name.endswith(f".{given.lower()}")]
+    begun = [name for name in lowered if given and name.startswith((f"{given.lower()}_", f"{given.lower()}-"))]
+    variants = {name: sum(other.startswith(f"{name}_") for other in begun) for name in begun}
+    begun.sort(key=lambda name: (-variants[name], len(name)))
     similar = difflib.get_close_matches(given.lower(), lowered, n=limit)
-    return [lowered[name] for name in dict.fromkeys([*ends, *similar])][:limit]
+    return [lowered[name] for name in dict.fromkeys([*ends, *begun, *similar])][:limit]
 
 
 def join(names: Sequence[str], last: str) -> str:

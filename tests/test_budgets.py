@@ -49,7 +49,7 @@ def test_what_is_no_share_gets_a_sentence(text):
 @pytest.mark.parametrize("text", ["1", 1, 5.0])
 def test_a_number_without_a_percent_sign_is_a_fraction(text):
     """One that could be meant as percent is refused, not read as a hundred times as much."""
-    with pytest.raises(ProfileError, match=r"if that is meant, write '[15]00%'"):
+    with pytest.raises(ProfileError, match=r"Write '([15])%' for \1 percent, or '\1(?:00)%' if \1 times"):
         parse_fraction(text)
 
 

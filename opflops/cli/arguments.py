@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import ast
 import re
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tabulate import tabulate_formats
 
 from opflops.cli.help import Formatter
 from opflops.errors import TargetError
+from opflops.extras import import_torch
 from opflops.records.memory import ALLOCATORS
 from opflops.records.rows import KEYS
 from opflops.report.text.columns import MEASURES, SORTS
-from opflops.wording import nearest, unknown
+from opflops.wording import is_misspelling, join, nearest, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,7 +46,7 @@ _OTHER_NAMES = {"--output": "-o", "--out": "-o", "-f": "--format", "--json": "--
                 "--html": "--format page", "--batch_size": "--batch", "--training": "--train"}  # fmt: skip
 """Options that other programs have, with what stands for them here."""
 
-_EXIT = "Exit code: 0 success, 1 over a budget, 2 wrong use, 3 opflops error, 130 Ctrl-C."
+_EXIT = "Exit code: 0 success, 1 --strict fails, 2 misuse, 3 opflops error, 130 Ctrl-C."
 
 
 class Parser(argparse.ArgumentParser):
@@ -75,10 +77,7 @@ class Parser(argparse.ArgumentParser):
             option = given.partition("=")[0]
             if option in _OTHER_NAMES and _OTHER_NAMES[option].partition(" ")[0] in options:
                 raise TargetError(f"There is no option {option!r}; did you mean {_OTHER_NAMES[option]}?")
-            sentence = unknown("option", option, options)
-            raise TargetError(
-                sentence if nearest(given, options) else f"{sentence} {self.prog} --help lists all options."
-            )
+            raise TargetError(self._unknown_option(option, options))
         if head.startswith("argument "):
             name = head.removeprefix("argument ")
             about = {"/".join(action.option_strings): action for action in self._actions}.get(name)
@@ -88,6 +87,33 @@ class Parser(argparse.ArgumentParser):
             sentence = f"{name}: {rest[:1].upper()}{rest[1:]}"
             raise TargetError(sentence if sentence.endswith((".", "?")) else f"{sentence}.")
         raise TargetError(f"{message[:1].upper()}{message[1:].rstrip('.')}; {self.prog} --help shows how to use it.")
+
+    def _unknown_option(self, option: str, options: list[str]) -> str:
+        """Write what an unknown option may mean: one of another command, a misspelling, or an argument of a class."""
+        near = nearest(option, options)
+        if near and is_misspelling(option, near[0]):
+            return f"There is no option {option!r}; did you mean {near[0]}?"
+        commands = [each for each in _find_commands(option) if each != self.prog]
+        if commands:
+            return f"{option} is an option of {join(commands, 'and')}, and not of {self.prog}."
+        name = option.lstrip("-").replace("-", "_")
+        hint = f" If {name} is an argument of the class or factory, write --arg {name}=VALUE." * (
+            "--arg" in options and name.isidentifier() and option.startswith("--")
+        )
+        sentence = f"{unknown('option', option, options)}{hint}"
+        return sentence if near else f"{sentence} {self.prog} --help lists all options."
+
+
+def _find_commands(option: str) -> list[str]:
+    """List the commands that have an option, as ``opflops diff``."""
+    import_torch()  # The files of some commands need it.
+    others = [name for name in SUBCOMMANDS if name != "diff"]
+    parsers = [import_module(f"opflops.cli.{SUBCOMMANDS[name]}").parser() for name in others]
+    return [
+        each.prog
+        for each in (count_parser(), diff_parser(), *parsers)
+        if any(option in action.option_strings for action in each._actions)  # noqa: SLF001 - argparse has no public list
+    ]
 
 
 def choice(what: str, names: Sequence[str]) -> Callable[[str], str]:

@@ -136,6 +136,7 @@ def merge_arguments(
             args[position] = _with_values(value, args[position])
         else:
             kwargs[name] = _with_values(value, kwargs.get(name))
+    _check_count(model, len(unnamed))
     _check_complete(model, len(args), kwargs)
     return CallArguments(tuple(args), kwargs, names=proposed.names)
 
@@ -145,6 +146,19 @@ def _with_values(given: Any, proposed: Any) -> Any:
     both = isinstance(given, Tensor) and isinstance(proposed, Tensor)
     is_same = both and (given.shape, given.dtype) == (proposed.shape, proposed.dtype)
     return proposed if is_same and not given.is_floating_point() else given
+
+
+def _check_count(model: Any, unnamed: int) -> None:
+    """Check that a model takes as many positional inputs as were given, if its signature says so.
+
+    Raises:
+        TargetError: It takes fewer.
+    """
+    names, var_positional = _positional_parameters(model)
+    if unnamed <= len(names) or var_positional is not None or not parameters_of(model):
+        return
+    takes = f"{len(names)} input{'' if len(names) == 1 else 's'}" if names else "no positional input"
+    raise TargetError(f"{_forward_name(model)}({', '.join(names)}) takes {takes}, but --input gives {unnamed}.")
 
 
 def _check_complete(model: Any, positional: int, keywords: Iterable[str]) -> None:

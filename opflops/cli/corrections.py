@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import re
 from dataclasses import replace
 from itertools import islice
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from opflops.cli.progress import Progress
+from opflops.counting.source_locations import user_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -18,9 +20,10 @@ if TYPE_CHECKING:
     from opflops.cli.inputs import InputSpec
     from opflops.cli.run_options import RunOptions
 
-_MAX_TRIED, _MAX_SECONDS = 6, 10.0
+_MAX_TRIED, _MAX_SECONDS = 8, 10.0
 _IMAGE_DIMS = 3
 _OUT_OF_RANGE = re.compile(r"index (\d+) is out of range for an axis of size (\d+)")
+_LOOKUP = re.compile(r"""\b(?P<name>[A-Za-z_]\w*)\[(?P<quote>["'])(?P<key>\w+)(?P=quote)\]""")
 
 
 def trial_options(options: RunOptions, specs: Sequence[InputSpec]) -> RunOptions:
@@ -50,22 +53,54 @@ def _ignore(_: str) -> None:
 
 def find_correction(
     model: Any, specs: Sequence[InputSpec], runs: Callable[[Sequence[InputSpec]], bool], failure: str = ""
-) -> str:
-    """Write the inputs on which a model runs that are most like those that it failed on; "" if none is found.
+) -> tuple[Sequence[InputSpec], int | None]:
+    """Find the inputs on which a model runs that are most like those that it failed on.
 
     Args:
         model: The model.
         specs: The inputs that it failed on.
         runs: Tells whether it runs on others.
         failure: The message of the error that it failed with.
+
+    Returns:
+        The inputs, none if none are found; and the size that one axis of integers may have at most, if the model failed
+        since that was too large.
     """
     for shorter, size in islice(_shorter(list(specs), failure), _MAX_TRIED):
         if runs(shorter):
-            return f"{' '.join(f'--input {spec.text}' for spec in shorter)} (at most {size})"
-    for each in islice(_candidates(model, list(specs)), _MAX_TRIED):
+            return shorter, size
+    candidates = (each for each in _candidates(model, list(specs)) if each != [*specs])
+    for each in islice(candidates, _MAX_TRIED):
         if runs(each):
-            return " ".join(f"--input {spec.text}" for spec in each)
-    return ""
+            return each, None
+    return (), None
+
+
+def is_floating(spec: InputSpec) -> bool:
+    """Tell whether an input has a floating-point dtype, which is that of the model if none is given."""
+    return spec.dtype is None or spec.dtype.is_floating_point
+
+
+def suggest_items(error: Exception, specs: Sequence[InputSpec]) -> str:
+    """Say how to give the item that a model looks up in a dict; "" if the error is not that it lacks one.
+
+    Args:
+        error: What the model raised.
+        specs: The inputs that it failed on.
+    """
+    place = user_line(error)
+    found = _LOOKUP.search(linecache.getline(*place)) if place else None
+    if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str):
+        dicts = {spec.argument for spec in specs if "." in spec.name}
+        named = found["name"] if found and found["name"] in dicts else next(iter(dicts)) if len(dicts) == 1 else None
+        return "" if named is None else f"Give {error.args[0]!r} too, as in --input {named}.{error.args[0]}=SIZES."
+    if not isinstance(error, (IndexError, TypeError)) or found is None or any("." in spec.name for spec in specs):
+        return ""
+    spec = next((each for each in specs if each.name in ("", found["name"])), None)
+    if spec is None:
+        return ""
+    name = f"{found['name']}.{found['key']}"
+    return f"If {found['name']} is a dict, give its items, as in --input {spec._replace(name=name).text}."
 
 
 def _shorter(specs: list[InputSpec], failure: str) -> Iterator[tuple[list[InputSpec], int]]:
@@ -83,8 +118,14 @@ def _shorter(specs: list[InputSpec], failure: str) -> Iterator[tuple[list[InputS
 
 
 def _candidates(model: Any, specs: list[InputSpec]) -> Iterator[list[InputSpec]]:
-    """Change integers for floats, then the shape of the first input: a batch, channels first, a layer's features."""
-    floats = [at for at, spec in enumerate(specs) if spec.dtype is None or spec.dtype.is_floating_point]
+    """Leave dtypes to the model, change integers for floats, then the shape of the first input.
+
+    That is: add a batch, put channels first, or take a layer's features.
+    """
+    if any(spec.dtype is not None for spec in specs):
+        yield [spec._replace(dtype=None) if is_floating(spec) else spec for spec in specs]
+        yield [spec._replace(dtype=None) for spec in specs]
+    floats = [at for at, spec in enumerate(specs) if is_floating(spec)]
     for at in floats:
         yield _with(specs, at, specs[at]._replace(dtype=torch.int64))
     if len(floats) > 1:

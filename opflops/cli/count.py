@@ -21,6 +21,7 @@ from opflops.wording import printable, unknown
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from opflops.distributed.joint_run import JointRun
 
@@ -89,11 +90,26 @@ def count_all(names: list[str], arguments: argparse.Namespace) -> dict[str, Coun
     counted: dict[str, CountedTarget] = {}
     with quiet_warnings(debug=arguments.debug):
         for name in names:
-            found = _count_one(name, request, options)
+            try:
+                found = _count_one(name, request, options)
+            except TargetError as error:
+                raise TargetError(f"{error}{_on_shared_options(names, arguments)}") from error.__cause__
             counted[_unique_name(name, counted)] = found if joint is None else _gather(found, joint, options)
     if joint is not None:
         joint.leave_group()
     return counted
+
+
+def _on_shared_options(names: Sequence[str], arguments: argparse.Namespace) -> str:
+    """Say, of several targets, that options are of all of them, as a sentence with a space before it; else ""."""
+    given = [f"--{name}" for name in ("arg", "input") if getattr(arguments, name)]
+    if not given or sum(not targets.is_saved(name) for name in names) < 2:  # noqa: PLR2004 - two share an option
+        return ""
+    verb = "apply" if len(given) > 1 else "applies"
+    return (
+        f" {' and '.join(given)} {verb} to all targets. To compare models with different ones, save each with -o "
+        "NAME.json first, and give the files."
+    )
 
 
 def _begin_group(joint: JointRun, arguments: argparse.Namespace) -> None:

@@ -101,8 +101,17 @@ def parse(text: str) -> InputSpec:
     sizes = _SEPARATOR.split(match["shape"].strip()) if match["shape"].strip() else []
     if not all(size.isdecimal() for size in sizes):
         # What brackets, spaces, points or signs stand around.
+        given = [word.strip() for word in match["shape"].split(",")] if "," in match["shape"] else sizes
+        named = next((axis for axis, word in enumerate(given) if word.isidentifier() and word != "x"), None)
+        right = ",".join(word if word.isdecimal() else "1" for word in given)
+        if named is not None:
+            raise TargetError(
+                f"The input {text!r} has the size {given[named]!r}, but sizes are numbers. Name an axis with --dim, as "
+                f"in --input {f'{name}=' if name else ''}{right} --dim {given[named]}={name or 0}:{named}."
+            )
         numbers = [number for number in re.findall(r"\d+", match["shape"]) if "." not in match["shape"]]
-        right = ",".join(numbers) if numbers and not re.search(r"[A-Za-z-]", match["shape"]) else "1,3,224,224"
+        if numbers and not re.search(r"[A-Za-z-]", match["shape"]):
+            right = ",".join(numbers)
         raise TargetError(
             f"The input {text!r} has a size that is not a whole number. Write sizes as in --input "
             f"{f'{name}=' if name else ''}{right}."

@@ -11,8 +11,9 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from opflops.cli import dimensions
+from opflops.cli.arguments import DTYPES
 from opflops.cli.call_arguments import describe_arguments
-from opflops.cli.corrections import find_correction, trial_options
+from opflops.cli.corrections import find_correction, is_floating, suggest_items, trial_options
 from opflops.cli.eager_run import EagerRun
 from opflops.cli.generation import Generation, check_generates, explain_positions
 from opflops.cli.model_setup import PreparedModel, check_memory, prepare, prepare_without_storage
@@ -87,10 +88,13 @@ def count_target(target: Target, options: RunOptions) -> CountedTarget:
         return _count_target(target, options)
     except CallFailedError as error:
         if BATCH_NORM_ERROR not in str(error.__cause__):
-            if isinstance(error.__cause__, Exception) and (
-                suggestion := _suggest_inputs(target, options, error.__cause__)
-            ):
-                raise TargetError(f"{error} It runs with {suggestion}.") from error.__cause__
+            cause = error.__cause__
+            if not isinstance(cause, Exception):
+                raise
+            if items := suggest_items(cause, options.input_specs):
+                raise TargetError(f"{error} {items}") from cause
+            if suggestion := _suggest_inputs(target, options, cause):
+                raise TargetError(f"{error} It runs with {suggestion}.") from cause
             raise
         batch = 2 * target.batch
         if options.input_specs or options.batch is not None:
@@ -111,15 +115,34 @@ def _suggest_inputs(target: Target, options: RunOptions, failure: Exception) -> 
     if not options.input_specs or options.generate or not is_alone:
         return ""
 
-    def runs(specs: Sequence[InputSpec]) -> bool:
+    device = options.device if options.device not in (None, "meta") else "cpu" if options.timing else None
+
+    def runs(specs: Sequence[InputSpec], dtype: torch.dtype | None = options.dtype) -> bool:
+        trial = dataclasses.replace(trial_options(options, specs), dtype=dtype)
         try:
-            _count_target(target, trial_options(options, specs))
+            _count_target(target, trial)
+            if device is not None:
+                # What a device refuses may run on meta.
+                _count_target(target, dataclasses.replace(trial, device=device))
         except OpflopsError:
             return False
         return True
 
     model = prepare_without_storage(target, trial_options(options, options.input_specs)).model
-    return find_correction(model, options.input_specs, runs, str(failure))
+    found, most = find_correction(model, options.input_specs, runs, str(failure))
+    if not found:
+        return ""
+    text = " ".join(f"--input {spec.text}" for spec in found)
+    if most is not None:
+        return f"{text} (at most {most})"
+    given = {spec.dtype for spec in options.input_specs if is_floating(spec)}
+    dtype = next(iter(given)) if len(given) == 1 else None
+    name = str(dtype).removeprefix("torch.")
+    without_dtype = [spec._replace(dtype=None) if is_floating(spec) else spec for spec in options.input_specs]
+    # All of the model can have the dtype that the input was given.
+    if name in DTYPES and list(found) == without_dtype and options.dtype is None and runs(found, dtype):
+        return f"{text}, or with {text} --dtype {name}"
+    return text
 
 
 def _count_target(target: Target, options: RunOptions) -> CountedTarget:

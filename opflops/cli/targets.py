@@ -53,6 +53,8 @@ def find(text: str, request: ModelRequest) -> Target | Profile:
     for suffix, name in _SOURCES_BY_SUFFIX.items():
         if text.endswith(suffix):
             return _import_source(name).find(text, request)
+    if "::" in text:
+        raise TargetError(f"The target {text!r} has two colons in a row. Write one: {text.replace('::', ':')}.")
     location = text.rpartition(":")[0] or text
     if location.endswith(_WEIGHT_SUFFIXES) and (location == text or Path(location).is_file()):
         raise TargetError(

@@ -16,6 +16,7 @@ from torch import Tensor
 from opflops.counting.time_limit import check_time_limits
 from opflops.pricing.traffic import EXACT_TENSOR_TYPES
 from opflops.torch_internals.dispatch import DispatchMode, OpOverload, schema_of
+from opflops.torch_internals.fake_dtype_checks import check_dtypes
 from opflops.torch_internals.fake_kernel_fixes import with_kept_buffer
 
 _HASHABLE_TYPES = frozenset({int, float, bool, complex, str, type(None), torch.dtype, torch.layout, torch.device})
@@ -44,16 +45,24 @@ class MetaCacheMode(DispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run an operator, or make its result from the cache."""
+        """Run an operator, or make its result from the cache.
+
+        Raises:
+            RuntimeError: Operands have dtypes that a real kernel refuses.
+        """
         kwargs = kwargs or {}
         is_pure = self._is_pure.get(func)
         if is_pure is None:
             is_pure = self._is_pure[func] = _is_pure(func)
-        if not is_pure or types:
+        if types:
+            return func(*args, **kwargs)
+        if not is_pure:
+            check_dtypes(func, args)
             return func(*args, **kwargs)
         try:
             key = (func, torch.get_default_dtype(), _cache_key(args), _cache_key(tuple(kwargs.items())))
         except _NotCacheableError:
+            check_dtypes(func, args)
             return with_kept_buffer(func, args, func(*args, **kwargs))
         cached = self._results.get(key)
         if cached is not None:
@@ -61,6 +70,7 @@ class MetaCacheMode(DispatchMode):
             if not self._hits % _HITS_PER_CHECK:
                 check_time_limits()
             return _make_result(cached)
+        check_dtypes(func, args)
         out = with_kept_buffer(func, args, func(*args, **kwargs))
         with suppress(_NotCacheableError):
             self._results[key] = _result_metadata(out, _storages(args))

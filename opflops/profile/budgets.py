@@ -46,7 +46,10 @@ def parse_fraction(value: float | str) -> float:
     if isinstance(value, bool) or not (math.isfinite(fraction) and fraction >= 0):
         raise ProfileError(f"{value!r} is not a share; write it as '1%', or as a fraction such as 0.01.")
     if number == text and fraction >= 1:
-        raise ProfileError(f"{value!r} is {fraction:g} times as much; if that is meant, write '{fraction * 100:g}%'.")
+        raise ProfileError(
+            f"{value!r} is {fraction:g} times as much. Write '{fraction:g}%' for {fraction:g} percent, or "
+            f"'{fraction * 100:g}%' if {fraction:g} times as much is meant."
+        )
     return fraction
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch._prims_common import suggest_memory_format
 from torch._subclasses.fake_tensor import FakeTensor
 
+from opflops.torch_internals.fake_dtype_checks import check_dtypes
 from opflops.torch_internals.fake_index_checks import check_indices
 
 if TYPE_CHECKING:
@@ -72,10 +73,12 @@ def corrected_result(mode: FakeTensorMode, func: Any, args: Sequence[Any], out: 
 
     Raises:
         IndexError: An index whose value is known is out of range.
+        RuntimeError: Operands have dtypes that a real kernel refuses.
     """
     if out is NotImplemented:
         # The class of an argument, such as one of distributed tensors, runs the operator on tensors of its own.
         return out
+    check_dtypes(func, args)
     if mode.shape_env is None:
         check_indices(func, args)
     correct = _CORRECTIONS.get(func)

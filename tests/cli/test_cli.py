@@ -79,7 +79,7 @@ def test_what_can_be_sorted_by_is_what_there_is():
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["--unknown"], "There is no option '--unknown'. opflops --help lists all options"),
+        (["--unknown"], "write --arg unknown=VALUE. opflops --help lists all options"),
         (["--backwrd"], "There is no option '--backwrd'; did you mean --backward"),
         (["--format", "jsn"], "There is no format 'jsn'; did you mean json?"),
         (["--device", "gpu"], "There is no device 'gpu'; there are meta, cpu, cuda"),
@@ -108,7 +108,7 @@ def test_what_can_be_sorted_by_is_what_there_is():
         (["--at", "batch=3"], "There is no dimension. Define one as in --dim batch=0:0"),
         (["--at", "bach=3", "--dim", "batch=0:0"], "There is no dimension 'bach'; there is batch"),
         (["--format", "folded", "--dim", "b=0:0"], "Choose sizes with --at"),
-        (["--format", "json", "--dim", "b=0:0", "--fail-above", "1%"], "no option '--fail-above'"),
+        (["--format", "json", "--dim", "b=0:0", "--fail-above", "1%"], "--fail-above is an option of opflops diff"),
         (["--dim", "b=0:0", "--device", "cpu"], "--dim makes formulas without running"),
         (["--measure", "macs"], "--measure works with several targets"),
         (["--format", "json", "--depth", "1"], "--depth works only for tables"),

@@ -84,6 +84,19 @@ class Wide(nn.Linear):
         super().__init__(width, depth)
 
 
+class Batch(nn.Linear):
+    def __init__(self):
+        super().__init__(4, 3)
+
+    def forward(self, batch):
+        return super().forward(batch["x"]) + batch["y"]
+
+
+class Scaled(nn.Linear):
+    def __init__(self, width=4):
+        super().__init__(width, width)
+
+
 def pair():
     return Words(), 1
 
@@ -130,6 +143,7 @@ def inputs(*specs):
         ("Images", ["2,32,40,3"], ["2,3,32,40"]),
         ("Images", ["2,1,32,32"], ["2,3,32,32"]),
         ("Steps", ["2,5,7"], ["2,5,8"]),
+        ("Images", ["2,3,8,8:bool"], ["2,3,8,8"]),
     ],
 )
 def test_an_error_on_inputs_ends_with_inputs_that_run(mistaken, run, target, given, right):
@@ -137,6 +151,18 @@ def test_an_error_on_inputs_ends_with_inputs_that_run(mistaken, run, target, giv
     words = mistaken(f"wrong.py:{target}", *inputs(*given))
     assert words.endswith(f". It runs with {' '.join(inputs(*right))}.")
     assert run(f"wrong.py:{target}", *inputs(*right))[0] == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--device", "cpu"), ("--timing",)])
+@pytest.mark.parametrize("dtype", ["int64", "bool", "float16", "float64"])
+def test_inputs_of_another_dtype_than_the_model_are_corrected(mistaken, run, options, dtype):
+    """Of floating-point dtypes, the model can have that of its input too; and both do run."""
+    words = mistaken("wrong.py:Scaled", "--input", f"2,4:{dtype}", *options)
+    assert "mat1 and mat2 must have the same dtype" in words
+    second = f", or with --input 2,4 --dtype {dtype}" if dtype.startswith("float") else ""
+    assert words.endswith(f". It runs with --input 2,4{second}.")
+    for more in ((), ("--dtype", dtype)) if second else ((),):
+        assert run("wrong.py:Scaled", "--input", "2,4", *more, *options)[0] == 0
 
 
 def test_without_inputs_that_run_there_is_no_suggestion(mistaken):
@@ -158,12 +184,25 @@ def test_without_inputs_that_run_there_is_no_suggestion(mistaken):
         (["wrong.py:Loss", "--input", "1 4"], "Write sizes as in --input 1,4."),
         (["wrong.py:Loss", "--input", "x=(1, 4)"], "Write sizes as in --input x=1,4."),
         (["wrong.py:Loss", "--input", "[1,4]"], "Write sizes as in --input 1,4."),
-        (["wrong.py:Loss", "--input", "1.5,4"], "Write sizes as in --input 1,3,224,224."),
-        (["wrong.py:Loss", "--input", "B,4"], "Write sizes as in --input 1,3,224,224."),
+        (["wrong.py:Loss", "--input", "1.5,4"], "Write sizes as in --input 1,4."),
+        (["wrong.py:Loss", "--input", "B,4"], "Name an axis with --dim, as in --input 1,4 --dim B=0:0."),
+        (["wrong.py:Loss", "--input", "x=2,dim"], "as in --input x=2,1 --dim dim=x:1."),
+        (["wrong.py::Loss"], "has two colons in a row. Write one: wrong.py:Loss."),
+        (["wrong.py:Images", *2 * ["--input", "1,3,8,8"]], "Images.forward(x) takes 1 input, but --input gives 2."),
+        (["wrong.py:Batch", "--input", "2,4"], "If batch is a dict, give its items, as in --input batch.x=2,4."),
+        (["wrong.py:Batch", "--input", "2,4", "--device", "cpu"], "as in --input batch.x=2,4."),
+        (["wrong.py:Batch", "--input", "batch.x=2,4"], "Give 'y' too, as in --input batch.y=SIZES."),
+        (["wrong.py:Scaled", "--arg", "width=abc"], "width was read as the text 'abc'."),
+        (["wrong.py:Loss", "wrong.py:Fails", "--input", "2,4"], "--input applies to all targets. To compare"),
+        (["--inputs", "2,4"], "There is no option '--inputs'; did you mean --input?"),
+        (["--inptu", "2,4"], "There is no option '--inptu'; did you mean --input?"),
+        (["wrong.py:Wide", "--width", "3"], "write --arg width=VALUE."),
+        (["--fail-above", "1%"], "--fail-above is an option of opflops diff, and not of opflops."),
+        (["diff", "a.json", "b.json", "--strict"], "--strict is an option of opflops, and not of opflops diff."),
         (["wrong.py:Loss", "--input", "x:1,4"], "Write a name before an equals sign: x=1,4."),
         (["wrong.py:pair"], "not tuple. Name a function that returns the model in it alone."),
         (["wrong.py:nothing"], "not NoneType. Does it end without return?"),
-        (["wrong.py:refuses"], 'At wrong.py:88 (raise ValueError("my own error")), wrong.py:refuses fails'),
+        (["wrong.py:refuses"], 'At wrong.py:101 (raise ValueError("my own error")), wrong.py:refuses fails'),
         (["package/part.py:Net"], "package: package.part:NAME, from the folder that holds the package."),
         (["package"], "It is a folder; name a file in it, as in package/model.py:Net."),
         (["torch.nn.Linear"], "Write a colon before the class or function: torch.nn:Linear."),

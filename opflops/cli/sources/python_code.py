@@ -16,7 +16,7 @@ from torch import nn
 from opflops.cli.sources import ModelRequest, Target
 from opflops.cli.user_code import guard_user_code
 from opflops.errors import TargetError
-from opflops.wording import format_error, nearest
+from opflops.wording import format_error, join, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +64,11 @@ def _target_of_factory(factory: Callable[..., Any], text: str, request: ModelReq
         )
 
     def make() -> Any:
-        made = factory(**arguments)
+        try:
+            made = factory(**arguments)
+        except (TypeError, ValueError) as error:
+            _note_texts(error, arguments)
+            raise
         if isinstance(made, nn.Module):
             return made
         held = made.values() if isinstance(made, dict) else made if isinstance(made, (tuple, list)) else ()
@@ -73,6 +77,14 @@ def _target_of_factory(factory: Callable[..., Any], text: str, request: ModelReq
         raise TargetError(f"{text} must return a torch.nn.Module, not {type(made).__name__}.{hint}")
 
     return Target(text, make)
+
+
+def _note_texts(error: Exception, arguments: dict[str, Any]) -> None:
+    """Note on an error which of the arguments are texts: a value that is no Python literal is one."""
+    read = [f"{name} was read as the text {value!r}" for name, value in arguments.items() if isinstance(value, str)]
+    if read:
+        # Python 3.10 has no add_note().
+        vars(error).setdefault("__notes__", []).append(f"{join(read, 'and')}.")
 
 
 def _is_model(value: object) -> bool:
