@@ -229,14 +229,18 @@ def test_parameters_of_changes_are_added_up():
     assert steps.total == whole.total
 
 
-@pytest.mark.parametrize("write", [Profile.to_html, Profile.to_mermaid])
-def test_what_shows_one_profile_refuses_a_difference(write):
+def test_a_diagram_refuses_a_difference():
     """Whatever its sign, and says to write both sides; the changes alone are a profile."""
-    method = write.__name__
     for change in (LARGE - SMALL, SMALL - LARGE):
-        with pytest.raises(ProfileError, match=rf"difference\.before\.{method}\(\) and difference\.after\.{method}"):
-            getattr(change, method)()
-    assert getattr((LARGE - SMALL).change, method)()
+        with pytest.raises(ProfileError, match=r"difference\.before\.to_mermaid\(\) and difference\.after\.to_mermaid"):
+            change.to_mermaid()
+    assert (LARGE - SMALL).change.to_mermaid()
+
+
+def test_a_page_of_a_difference_says_that_it_shows_changes():
+    """In its title, unless that is given."""
+    assert "<title>Changes of Sequential" in (LARGE - SMALL).to_html()
+    assert "<title>Mine" in (LARGE - SMALL).to_html(title="Mine")
 
 
 @pytest.mark.parametrize("change", [LARGE - SMALL, SMALL - LARGE, SMALL - SMALL])

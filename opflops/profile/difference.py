@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from opflops.profile.profile import Difference, Profile
+    from opflops.records.display import PageText
     from opflops.report.notebook import Limits, Part
     from opflops.report.text.comparison import ComparisonOptions
     from opflops.report.text.pairing import ComparedProfile
@@ -132,13 +133,12 @@ class BothSides:
         """
         return self._format(_options("overview", **options))
 
-    def to_html(self, **_options: Any) -> NoReturn:
-        """Refuse: a page shows one profile.
+    def to_html(self, **options: Any) -> PageText:
+        """Write a page of the changes, whose title says so; see :meth:`opflops.Profile.to_html`."""
+        from opflops.report.page import default_title  # noqa: PLC0415 - keeps import opflops fast
 
-        Raises:
-            ProfileError: Always; the message says what to write instead.
-        """
-        _refuse("to_html", "An HTML page")
+        title = f"Changes of {default_title(self.change.rows)}"
+        return self.change.to_html(**{"title": title, **options})
 
     def to_mermaid(self, diagram: str = "state", *, depth: int | None = None) -> NoReturn:  # noqa: ARG002 - refused
         """Refuse: a diagram shows one profile.

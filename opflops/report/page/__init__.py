@@ -114,7 +114,7 @@ def page(
     if fits is None and found is not None and found.memory is not None:
         fits = found
     fit = None if memory is None or fits is None else memory.fits(fits)
-    heading = printable(title or _default_title(rows))
+    heading = printable(title or default_title(rows))
     facts = "".join(
         f"<div><dt>{html.escape(printable(name))}</dt><dd>{html.escape(printable(str(fact)))}</dd></div>"
         for name, fact in (call_facts(modules) if about is None else about).items()
@@ -179,7 +179,8 @@ def _check_measure(measure: str, *, timed: bool) -> None:
         )
 
 
-def _default_title(rows: Sequence[Row]) -> str:
+def default_title(rows: Sequence[Row]) -> str:
+    """Name the outermost modules, or say how many they are."""
     names = list(dict.fromkeys(row.module.partition(".")[0] for row in rows if row.module))
     if len(names) > 3:  # noqa: PLR2004 - as many as a heading holds
         return f"{', '.join(names[:3])} and {len(names) - 3} more"
