@@ -277,3 +277,25 @@ def test_the_order_of_execution_asks_nothing_of_symbols():
     profile = count(lambda x: x[1:].sum(0), torch.zeros(4, 6), dynamic_shapes=({0: Dim("b")},))
     assert profile.execution == ((Step("", (1,), ("aten.sum",)),), ((-1, 0),))
     assert not any("6*" in str(each.expression) for each in profile.conditions)
+
+
+def test_the_flow_of_a_formula_is_that_of_a_count():
+    """Layers of equal shapes, one after the other; the last also takes what the third made."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(6))
+
+        def forward(self, x):
+            results = [x]
+            for layer in self.layers[:-1]:
+                results.append(layer(results[-1]))
+            return self.layers[-1](results[3] * results[5])
+
+    model, x = Net(), torch.ones(3, 4)
+    flow = ((-1, 0), (0, 1), (1, 2), (2, 3), (3, 4), (2, 5), (4, 5), (5, 6))
+    for shapes in (None, ({0: Dim("batch")},)):
+        execution = count(model, x, dynamic_shapes=shapes).execution
+        assert execution.flow == flow
+        assert [step.module for step in execution.steps[-2:]] == ["Net", "Net.layers.5"]

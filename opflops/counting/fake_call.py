@@ -154,13 +154,17 @@ class FakeCall:
             mode.record_execution()
         return mode
 
-    def count(self, copy_memo: Callable[[], dict[int, Tensor]] | None = None) -> Profile:
+    def count(
+        self, copy_memo: Callable[[], dict[int, Tensor]] | None = None, *, records_execution: bool | None = None
+    ) -> Profile:
         """Count the call on tensors like those that were given.
 
         Args:
             copy_memo: Makes the tensors that replace some of them in the copy, by the identity of the original.
+            records_execution: Whether to record the order of execution; None to, unless there are other tensors.
         """
         self._made_state = False
+        self._records_execution = copy_memo is None if records_execution is None else records_execution
         profile = self._count_once(copy_memo)
         if self.memory and self._made_state:
             # The costs are those of this step, but the memory is that of the steps after it.
@@ -179,14 +183,14 @@ class FakeCall:
             try:
                 copies = StateCopier(replaced, MetaTensorCopier()).copy(self.originals)
                 with MetaCacheMode():
-                    mode = self.make_mode(records_execution=copy_memo is None)
+                    mode = self.make_mode(records_execution=self._records_execution)
                     return self.run(mode, nullcontext(copies), {id(each) for each in replaced.values()})
             except Exception as error:
                 # A library may have put an exception of its own in place of PyTorch's.
                 if copy_memo is not None or isinstance(error, OpflopsError) or raised_by_signal_handler(error):
                     raise
                 self.devices = [CPU]
-        mode = self.make_mode(records_execution=copy_memo is None)
+        mode = self.make_mode(records_execution=self._records_execution)
         with self.translated_errors(mode):
             # At other sizes a mask has other values, so a formula for all sizes may not read any.
             needed: list[Any] = []

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 
     from opflops.counting.fake_call import FakeCall
     from opflops.counting.symbolic_trace import Held
+    from opflops.records.execution import Execution
     from opflops.records.modules import ModuleRecord
     from opflops.records.rows import Row
 
@@ -82,6 +83,7 @@ class _VerifiedCount:
         self._model = trace.call.name
         self._profiles: dict[Held, Profile] = {}
         self._counted: dict[Held, Profile | Exception] = {}
+        self._execution: Execution | None = None
 
     def count(self, held: Held) -> Profile:
         """Count for all sizes of the dimensions that are not held at one size."""
@@ -100,6 +102,7 @@ class _VerifiedCount:
         compared = self._sizes_to_compare(profile)
         for sizes in compared:
             self._require_no_difference(profile, sizes, held)
+        profile = replace(profile, execution=self._execution)
         profile = self._add_kernel_guards(profile, kernel_guards, held)
         profile = self._drop_single_exclusions(profile, held)
         other = compared[0]
@@ -237,7 +240,13 @@ class _VerifiedCount:
         """Count at some sizes, once for all that is compared with them; an error is that of the program."""
         all_sizes = held | frozenset(sizes.items())
         if all_sizes not in self._counted:
-            self._counted[all_sizes] = repeat_if_failing(lambda: self._trace.count_at(sizes, held))
+            # The first count of all gives the order of execution, which has no sizes.
+            first = not self._counted
+            self._counted[all_sizes] = repeat_if_failing(
+                lambda: self._trace.count_at(sizes, held, records_execution=first)
+            )
+            if first and isinstance(found := self._counted[all_sizes], Profile):
+                self._execution = found.execution
         return self._counted[all_sizes]
 
     def _failure(self, sizes: Mapping[str, int], held: Held) -> str:

@@ -90,10 +90,11 @@ class SymbolicTrace:
         ) from reason
 
     def _trace_with(self, hints: Mapping[str, Dimension], held: Held) -> tuple[Profile, list[Condition]]:
-        mode = self._mode = self.call.make_mode()
+        dimensions = [each for each in hints.values() if each.name not in dict(held)]
+        # Results of symbols may share storage, by which the flow of data is known.
+        mode = self._mode = self.call.make_mode(records_execution=not dimensions)
         mode.symbolic_prices = SymbolicPrices()
         shape_env = RecordingShapeEnv(lambda: current_location(mode))
-        dimensions = [each for each in hints.values() if each.name not in dict(held)]
 
         def copy_memo() -> dict[int, Tensor]:
             symbols = {each.name: shape_env.size(*each) for each in dimensions}
@@ -130,9 +131,10 @@ class SymbolicTrace:
         )
         return counted, kernel_guards
 
-    def count_at(self, sizes: Mapping[str, int], held: Held) -> Profile:
+    def count_at(self, sizes: Mapping[str, int], held: Held, *, records_execution: bool = False) -> Profile:
         """Count the program without symbols, at given sizes of dimensions and at those that others are held at."""
-        return self.call.count(lambda: self._example_inputs({**sizes, **dict(held)}))
+        copy_memo = partial(self._example_inputs, {**sizes, **dict(held)})
+        return self.call.count(copy_memo, records_execution=records_execution)
 
     def _example_inputs(self, sizes: Mapping[str, Any]) -> dict[int, Tensor]:
         return make_example_inputs(self.call, self._axes, sizes)
