@@ -10,12 +10,14 @@ expected value holds with and without it.
 """
 
 import gc
+import json
 import os
 import zlib
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import required
 import torch
 from do_nothing_mode import DoNothingMode
 
@@ -182,3 +184,18 @@ def _counts_inside_a_mode_that_does_nothing(request, monkeypatch, _every_count_a
 
     monkeypatch.setattr(OpFlopMode, "__enter__", entered)
     monkeypatch.setattr(OpFlopMode, "__exit__", left)
+
+
+@pytest.fixture
+def run_configuration(tmp_path, monkeypatch, capsys):
+    """Run the command line on a configuration of transformers; returns the exit code, stdout and stderr."""
+    required.models("transformers")
+    from opflops.cli import main  # noqa: PLC0415 - most tests do without the command line
+
+    monkeypatch.chdir(tmp_path)
+
+    def call(configuration, *argv):
+        (tmp_path / "config.json").write_text(json.dumps(configuration), encoding="utf-8")
+        return (main(["hf:config.json", *argv]), *capsys.readouterr())
+
+    return call

@@ -3,8 +3,6 @@
 They are skipped where transformers is missing, unless the environment variable ``OPFLOPS_REQUIRE`` names ``models``.
 """
 
-import json
-
 import pytest
 import required
 import torch
@@ -46,17 +44,10 @@ T5 = {
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Run the command line on a configuration; returns the exit code, stdout and stderr."""
-    required.models("transformers")
-    monkeypatch.chdir(tmp_path)
+def run(run_configuration, monkeypatch):
+    """Run the command line on a configuration, 100 columns wide."""
     monkeypatch.setenv("COLUMNS", "100")
-
-    def call(configuration, *argv):
-        (tmp_path / "config.json").write_text(json.dumps(configuration), encoding="utf-8")
-        return (main(["hf:config.json", *argv]), *capsys.readouterr())
-
-    return call
+    return run_configuration
 
 
 def counted(run, configuration, tokens, *options):

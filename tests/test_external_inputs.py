@@ -3,13 +3,9 @@
 They are skipped where transformers is missing, unless the environment variable ``OPFLOPS_REQUIRE`` names ``models``.
 """
 
-import json
-
 import pytest
-import required
 
 from opflops import Profile
-from opflops.cli import main
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.external]
 
@@ -45,17 +41,10 @@ BLIP2 = {
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Run the command line on a configuration; returns the exit code, stdout and stderr."""
-    required.models("transformers")
-    monkeypatch.chdir(tmp_path)
+def run(run_configuration, monkeypatch):
+    """Run the command line on a configuration, 200 columns wide."""
     monkeypatch.setenv("COLUMNS", "200")
-
-    def call(configuration, *argv):
-        (tmp_path / "config.json").write_text(json.dumps(configuration), encoding="utf-8")
-        return (main(["hf:config.json", *argv]), *capsys.readouterr())
-
-    return call
+    return run_configuration
 
 
 @pytest.mark.parametrize("configuration", [GPT2, LLAMA, LLAVA], ids=lambda each: each["model_type"])

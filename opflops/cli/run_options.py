@@ -69,6 +69,11 @@ class RunOptions:
     no_grad: bool = False
 
     @property
+    def run_device(self) -> str | None:
+        """Return the device that the model runs on for real; None to count it without running."""
+        return self.device if self.device not in (None, "meta") else "cpu" if self.timing else None
+
+    @property
     def needs_gradients(self) -> bool:
         """Tell whether gradients are counted."""
         return self.backward or self.optimizer is not None

@@ -115,7 +115,7 @@ def _suggest_inputs(target: Target, options: RunOptions, failure: Exception) -> 
     if not options.input_specs or options.generate or not is_alone:
         return ""
 
-    device = options.device if options.device not in (None, "meta") else "cpu" if options.timing else None
+    device = options.run_device
 
     def runs(specs: Sequence[InputSpec], dtype: torch.dtype | None = options.dtype) -> bool:
         trial = dataclasses.replace(trial_options(options, specs), dtype=dtype)
@@ -157,7 +157,7 @@ def _count_target(target: Target, options: RunOptions) -> CountedTarget:
 def _prepare_and_count(
     target: Target, options: RunOptions, reads: ParameterReads
 ) -> tuple[PreparedModel, Profile, LargestSize | None]:
-    device = options.device if options.device not in (None, "meta") else "cpu" if options.timing else None
+    device = options.run_device
     if device is not None:
         prepared = prepare(target, options, device)
         _initialize(prepared)
