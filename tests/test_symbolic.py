@@ -1,6 +1,7 @@
 """Counting for all sizes: expressions that equal, at any sizes, what a run at those sizes counts."""
 
 import copy
+import ctypes
 import logging
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -475,16 +476,19 @@ def test_inputs_may_lie_in_memory_in_any_order():
 def test_the_model_and_the_inputs_stay_as_they_are():
     """However often it is followed, and PyTorch's own functions too."""
     model, x = ConvNet(), image(batch=2, height=32, width=40)[0]
-    state, index, resample = (
+    state, methods, resample = (
         copy.deepcopy(model.state_dict()),
-        torch.Tensor.__getitem__,
+        vars(torch.Tensor).copy(),
         torch._C._nn.upsample_nearest2d,
     )
     count(model, x, dynamic_shapes=IMAGE, optimizer=torch.optim.SGD)
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
-    assert torch.Tensor.__getitem__ is index
-    assert "__getitem__" not in vars(torch.Tensor)
+    assert vars(torch.Tensor) == methods
+    # A tensor is no sequence to CPython, which decides what an index of tuples of tensors means.
+    assert not ctypes.pythonapi.PySequence_Check(ctypes.py_object(x))
+    rows, columns = zip(*torch.tensor([[0, 1], [1, 0]]), strict=True)
+    assert torch.eye(2)[rows, columns].tolist() == [0, 0]
     assert torch._C._nn.upsample_nearest2d is resample
     assert "lstm" not in vars(torch._VF)
 
@@ -714,14 +718,14 @@ def test_costs_of_expressions_stay_expanded():
 
 def test_threads_may_count_at_a_time():
     """PyTorch's functions are put back once, by the last of them."""
-    before = [vars(torch.Tensor).get("__getitem__"), torch._C._nn.upsample_nearest1d, torch.max_pool1d]
+    before = [dict(vars(torch.Tensor)), torch._C._nn.upsample_nearest1d, torch.max_pool1d]
 
     def work(_):
         return count(nn.Linear(8, 4), torch.zeros(3, 8), dynamic_shapes=({0: B},)).total.macs
 
     with ThreadPoolExecutor(3) as pool:
         assert set(pool.map(work, range(6))) == {32 * batch}
-    assert [vars(torch.Tensor).get("__getitem__"), torch._C._nn.upsample_nearest1d, torch.max_pool1d] == before
+    assert [dict(vars(torch.Tensor)), torch._C._nn.upsample_nearest1d, torch.max_pool1d] == before
     assert not logging.getLogger("torch._subclasses.fake_tensor").disabled
 
 

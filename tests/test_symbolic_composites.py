@@ -29,6 +29,8 @@ def attend_in_slices(q, k, v):
     return torch.cat([functional.softmax(q[:, i * size : (i + 1) * size] @ k.mT, -1) @ v for i in range(2)], 1)
 
 
+TABLE = torch.ones(64, 5)
+
 # A program, its inputs, their dynamic shapes, sizes to compare at (the first is traced), and whether it has gradients.
 PROGRAMS = {
     "multi_dot": (
@@ -99,6 +101,13 @@ PROGRAMS = {
         (30, 41),
     ),
     "attention in parts": (attend_in_parts, lambda n: (leaf(2, n, 4),) * 3, ({1: N},) * 3, (12, 15)),
+    "whole slices": (
+        lambda x: x[:, None, ...] * x[..., : x.shape[1]][None][:, : x.shape[0]],
+        lambda n: (leaf(n, 5),),
+        ({0: N},),
+        (6, 9),
+    ),
+    "rows of a table": (lambda x: x * TABLE[: x.shape[0]][: len(x)], lambda n: (leaf(n, 5),), ({0: N},), (6, 9)),
     "attention in slices": (attend_in_slices, lambda n: (leaf(2, n, 4),) * 3, ({1: N},) * 3, (12, 15)),
     "projected LSTM": (
         nn.LSTM(3, 5, proj_size=2, batch_first=True),

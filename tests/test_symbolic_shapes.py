@@ -10,8 +10,9 @@ from torch import nn
 from torch.nn import functional
 from torch.utils._sympy import functions as own
 
-from opflops import OpFlopMode
+from opflops import OpFlopMode, count
 from opflops.torch_internals import fake_tensors, size_arithmetic, symint_patches
+from opflops.torch_internals.shared_context import patched
 from opflops.torch_internals.symbolic_shapes import Dim, RecordingShapeEnv, parse_dim
 from opflops.torch_internals.sympy_conversion import to_standard_sympy
 from opflops.torch_internals.sympy_inequalities import solved
@@ -206,24 +207,50 @@ def test_patched_recurrent_layers_are_those_of_pytorch(monkeypatch, kind, bidire
 
 @pytest.mark.parametrize(
     "index",
-    [
-        (slice(None),),
-        (slice(None), None),
-        (slice(None), 2),
-        (..., slice(None), 1),
-        (None, slice(1, 3), slice(None), slice(0, 4, 2)),
-        (slice(0, None), -1, ...),
-        (Ellipsis, slice(None)),
-    ],
-    ids=str,
+    {
+        "[:]": lambda n: slice(None),
+        "[:, :5]": lambda n: (slice(None), slice(5)),
+        "[:, 1:]": lambda n: (slice(None), slice(1, None)),
+        "[:, :, None]": lambda n: (slice(None), slice(None), None),
+        "[..., :, 1]": lambda n: (..., slice(None), 1),
+        "[None, ..., None, :]": lambda n: (None, ..., None, slice(None)),
+        "[0:, -1, ...]": lambda n: (slice(0, None), -1, ...),
+        "[:n]": lambda n: slice(n),
+        "[:n + 1, ::2]": lambda n: (slice(n + 1), slice(None, None, 2)),
+        "[None, :n]": lambda n: (None, slice(n)),
+        "[n // 2:, None]": lambda n: (slice(n // 2, None), None),
+    }.items(),
+    ids=lambda item: item[0],
 )
-def test_patched_indexing_is_that_of_pytorch(index):
-    """The same operators, and the same values. A slice of a whole dimension calls no operator."""
-    x = torch.rand(4, 5, 6)
-    wanted, rows = counted(lambda: x[index])
-    found, own_rows = counted(lambda: symint_patches._index_basic(x, index))
-    assert torch.equal(found[0], wanted[0])
-    assert own_rows == rows
+def test_indexing_runs_the_operators_of_a_run(index):
+    """A slice of a whole dimension calls none, whether its bounds are left out or symbolic."""
+    _, index = index
+
+    def program(x):
+        x[index(x.shape[0])].sin().sum().backward()
+
+    found = count(program, torch.rand(8, 5, requires_grad=True), dynamic_shapes=({0: Dim("n")},))
+    for size in (8, 13):
+        wanted = count(program, torch.rand(size, 5, requires_grad=True))
+        assert [(row.op, row.calls) for row in found.rows] == [(row.op, row.calls) for row in wanted.rows]
+        assert sympy.sympify(found.total.ops).subs("n", size) == wanted.total.ops
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+def test_contexts_that_patch_one_attribute_end_in_any_order(order):
+    """Each wraps what is there while it lasts, and the last one puts back what was there before the first."""
+    owner = type("Owner", (), {"method": lambda: 0})
+    original = owner.method
+    contexts = [patched(lambda k=k: [(owner, "method", lambda call: lambda: 10 * call() + k)]) for k in (1, 2, 3)]
+    for context in contexts:
+        context.__enter__()
+    assert owner.method() == 123
+    active = [1, 2, 3]
+    for index in order:
+        contexts[index].__exit__(None, None, None)
+        active.remove(index + 1)
+        assert owner.method() == int("".join(map(str, active)) or 0)
+    assert vars(owner)["method"] is original
 
 
 def test_all_patches_are_removed():

@@ -72,35 +72,76 @@ class SharedContext:
         own.pop()
 
 
+class _PatchedAttribute:
+    """An attribute that one or more contexts replace, which may end in any order.
+
+    Attributes:
+        wraps: Of each context, in the order in which they began: what makes a replacement of a function.
+    """
+
+    def __init__(self, owner: Any, name: str) -> None:
+        self._owner, self._name = owner, name
+        # None if the attribute is inherited or created on demand; removing the patch deletes ours then.
+        self._own = vars(owner).get(name)
+        self._function = getattr(owner, name)
+        self._replacements: list[Any] = []
+        self._contexts: list[object] = []
+        self.wraps: dict[object, Callable[[Any], Any]] = {}
+
+    def update(self) -> None:
+        """Set the replacement that the contexts make together; the original if there are none. If interrupted, again.
+
+        An attribute that was replaced by somebody else in the meantime stays as it is.
+        """
+        present = vars(self._owner).get(self._name)
+        if present is not self._own and all(present is not each for each in self._replacements):
+            return
+        contexts = list(self.wraps)
+        if contexts == self._contexts:
+            return
+        replacement = self._function
+        for wrap in self.wraps.values():
+            replacement = wrap(replacement)
+        if self.wraps:
+            self._replacements.append(replacement)
+            _replacements[self._function] = replacement
+            setattr(self._owner, self._name, replacement)
+            self._contexts = contexts
+            return
+        _replacements.pop(self._function, None)
+        if self._own is not None:
+            setattr(self._owner, self._name, self._own)
+        elif present is not None:
+            delattr(self._owner, self._name)
+
+
+_attributes: dict[tuple[Any, str], _PatchedAttribute] = {}
+_attributes_lock = make_lock()
+
+
 def patched(patches: Callable[[], Iterable[Patch]]) -> SharedContext:
     """Make a context in which attributes are replaced.
 
     Args:
         patches: Returns for each one its owner, its name, and a function that makes the replacement of the original.
     """
-    # Of each: owner, name, the owner's own attribute, the function that is found there, and its replacement.
-    installed: list[tuple[Any, str, Any, Any, Any]] = []
+    context = object()
 
     def install() -> None:
-        for owner, name, wrap in list(patches()):
-            # None if the attribute is inherited or created on demand; removing the patch deletes ours then.
-            original = vars(owner).get(name)
-            function = getattr(owner, name)
-            replacement = wrap(function)
-            installed.append((owner, name, original, function, replacement))
-            _replacements[function] = replacement
-            setattr(owner, name, replacement)
+        with _attributes_lock:
+            for owner, name, wrap in list(patches()):
+                if (owner, name) not in _attributes:
+                    _attributes[owner, name] = _PatchedAttribute(owner, name)
+                _attributes[owner, name].wraps[context] = wrap
+                _attributes[owner, name].update()
 
     def remove() -> None:
-        for owner, name, original, function, replacement in reversed(installed):
-            _replacements.pop(function, None)
-            if vars(owner).get(name) is not replacement:
-                continue
-            if original is None:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, original)
-        installed.clear()
+        with _attributes_lock:
+            for key, attribute in reversed(list(_attributes.items())):
+                attribute.wraps.pop(context, None)
+                attribute.update()
+                if not attribute.wraps:
+                    _attributes.pop(key, None)
 
     return SharedContext(install, remove)
 

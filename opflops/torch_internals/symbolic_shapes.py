@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -124,6 +125,13 @@ class RecordingShapeEnv(ShapeEnv):
         self._names[symbol] = sympy.Symbol(name)
         self._minimums[symbol] = max(minimum, MIN_SYMBOLIC_SIZE)
         return self.create_symintnode(symbol, hint=example, source=source)
+
+    @functools.wraps(ShapeEnv._maybe_evaluate_static)  # its callers clear the cache that is an attribute of it
+    def _maybe_evaluate_static(self, expr: Any, **options: Any) -> Any:  # type: ignore[override]
+        # A slice to the end of a dimension compares its size with the largest integer.
+        if isinstance(expr, sympy.core.relational.Relational) and expr.rhs == sys.maxsize and expr.lhs.free_symbols:
+            return sympy.true if isinstance(expr, (sympy.Le, sympy.Lt, sympy.Ne)) else sympy.false
+        return super()._maybe_evaluate_static(expr, **options)
 
     def _log_guard(self, prefix: str, g: Any, forcing_spec: bool) -> None:  # noqa: ARG002 - overrides PyTorch's
         (self.kernel_guards if _is_choosing_kernel() else self.recorded_guards).append((g, self._location()))

@@ -1,7 +1,10 @@
 """Patches of PyTorch functions that would add guards on symbolic sizes, so that the sizes stay symbolic.
 
-Some composite kernels read sizes as integers, which specializes symbolic ones, and indexing checks whether a slice
-takes the whole dimension. The patches call the same operators in the same order; a test compares them.
+Some composite kernels read sizes as integers, which specializes symbolic ones. The patches call the same operators in
+the same order; a test compares them.
+
+No patch is of a method that Python keeps in two slots of a type, such as ``__getitem__`` of tensors: both slots are set
+by a patch, and putting the method back leaves one of them set, after which PyTorch takes every tensor for a sequence.
 """
 
 from __future__ import annotations
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
 
 
 def _patches() -> Iterator[tuple[Any, str, Callable[[Any], Callable[..., Any]]]]:
-    yield Tensor, "__getitem__", _wrap_getitem
     for name in _RESAMPLING:
         if hasattr(torch._C._nn, name):
             yield torch._C._nn, name, _wrap_resampling(name)
@@ -136,49 +138,6 @@ def resized(operator: Any, out: Any) -> Any:
     if length is None or operator._schema.name.removeprefix("aten::") not in {name for name, _, _ in _FACTORIES}:
         return out
     return out.new_empty([length])
-
-
-def _wrap_getitem(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Index dimension by dimension if there are no index tensors; a slice of a whole dimension calls no operator."""
-
-    def call(tensor: Tensor, index: Any) -> Any:
-        parts = index if isinstance(index, tuple) else (index,)
-        basic = all(part is None or part is Ellipsis or type(part) in (int, slice, torch.SymInt) for part in parts)
-        whole = _is_symbolic(tensor) and any(_is_whole_slice(part) for part in parts)
-        if basic and (whole or _has_symbolic_bound(parts)):
-            return _index_basic(tensor, parts)
-        return original(tensor, index)
-
-    return call
-
-
-def _has_symbolic_bound(parts: tuple[Any, ...]) -> bool:
-    """Return whether a slice has a symbolic bound, which PyTorch would compare with the size of the dimension."""
-    bounds = [bound for part in parts if type(part) is slice for bound in (part.start, part.stop)]
-    return any(type(bound) is torch.SymInt for bound in bounds)
-
-
-def _is_whole_slice(part: Any) -> bool:
-    return type(part) is slice and part.start in (None, 0) and part.stop is None and part.step in (None, 1)
-
-
-def _index_basic(tensor: Tensor, parts: tuple[Any, ...]) -> Tensor:
-    indexed_dims = sum(part is not None and part is not Ellipsis for part in parts)
-    result, dim = tensor, 0
-    for part in parts:
-        if part is Ellipsis:
-            dim += tensor.dim() - indexed_dims
-        elif part is None:
-            result = result.unsqueeze(dim)
-            dim += 1
-        elif type(part) is slice:
-            if not _is_whole_slice(part):
-                step = 1 if part.step is None else part.step
-                result = torch.ops.aten.slice(result, dim, part.start, part.stop, step)
-            dim += 1
-        else:
-            result = result.select(dim, part)
-    return torch.ops.aten.alias(result) if result is tensor else result
 
 
 _RESAMPLING = [
