@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from opflops.records.algebra import as_int
 from opflops.records.cost import Cost
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import torch
 
     from opflops.pricing.operator_times import OperatorTimes
@@ -131,6 +134,20 @@ class Accumulator:
     def counts(self) -> tuple[int, int, int, int, int, int]:
         """Return the sums unchanged, in the order of a cost's fields."""
         return self.macs, self.ops, self.transcendentals, self.bytes_read, self.bytes_written, self.sent
+
+
+def concrete_counts(accumulators: Iterable[Accumulator]) -> list[tuple[int, int, int, int, int, int, int]] | None:
+    """Return the sums of accumulators, and their activations last; None if some are symbolic, or less than 0.
+
+    This reads what may be thousands of accumulators in few function calls.
+    """
+    counts = [
+        (each.macs, each.ops, each.transcendentals, each.bytes_read, each.bytes_written, each.sent, each.activations)
+        for each in accumulators
+    ]
+    if {*map(type, chain.from_iterable(counts))} <= {int} and min(chain.from_iterable(counts), default=0) >= 0:
+        return counts
+    return None
 
 
 def _sum(total: int, count: int) -> int:
