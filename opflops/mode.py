@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -375,13 +374,7 @@ class OpFlopMode(CostNumbers, CallbackMode, DisplayedMode, metaclass=NeedsInstan
         profile = snapshot(modes, uncounted=self._block.uncounted(), cut_short=self._cut_short, ended=ended)
         if unread_of(profile) is not None:
             self._ended = profile
-        return profile if self.memory_tracker is None else self._with_memory(profile)
-
-    def _with_memory(self, profile: Profile) -> Profile:
-        from opflops.memory.result import memory_of  # noqa: PLC0415 - as above
-
-        threads, resolve = [*(self._thread_modes or ())], self.module_stack.roots.resolve
-        return replace(profile, memory=memory_of(self.memory_tracker, resolve, several_threads=bool(threads)))
+        return profile
 
     @property
     def total(self) -> Cost:

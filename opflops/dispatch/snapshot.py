@@ -98,6 +98,12 @@ def snapshot(
         profile = replace(profile, execution=recorder.execution(profile.rows, resolve))
     if more := {remark: None for mode in modes for remark in mode.module_stack.remarks}:
         profile = replace(profile, remarks=(*profile.remarks, *more))
+    tracker = modes[0].memory_tracker
+    if tracker is not None:
+        from opflops.memory.result import memory_of  # noqa: PLC0415 - few programs ask for it
+
+        resolve = modes[0].module_stack.roots.resolve
+        profile = replace(profile, memory=memory_of(tracker, resolve, several_threads=len(modes) > 1))
     if clock is None:
         return profile
     timing = clock.timing(_calls_of_models(profile.modules))

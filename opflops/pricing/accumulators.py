@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 class Accumulator:
     """Add up the calls of one operator in one module, phase, dtype and process group.
 
+    Args:
+        context: The module, and where it is called from.
+        phase: The phase that the calls belong to.
+        op: The operator's name in rows.
+        pricing: How calls on the fast path are priced, with a compiled ``record``; None for others.
+
     Attributes:
         context: The module, and where it is called from.
         op: The operator's name in rows.
@@ -60,27 +66,16 @@ class Accumulator:
         "transcendentals",
     )
 
-    def __init__(
-        self,
-        context: Any,
-        op: str,
-        phase: str,
-        dtype: torch.dtype | None = None,
-        estimate: str = "",
-        *,
-        priced: bool = True,
-        group: str = "",
-    ) -> None:
-        self.context = context
-        self.op = op
-        self.phase = phase
-        self.dtype = dtype
-        self.estimate = estimate
-        self.priced = priced
-        self.group = group
-        self.pricing: Any = None
+    def __init__(self, context: Any, phase: str, op: str, pricing: Any = None) -> None:
+        # This runs for every operator in every module, so it takes no function calls.
+        self.context, self.phase, self.op, self.pricing = context, phase, op, pricing
         self.call: Any = None
         self.record: Any = None
+        if pricing is not None:
+            self.call, self.record = pricing.call, pricing.record
+        self.dtype: torch.dtype | None = None
+        self.estimate = self.group = ""
+        self.priced = True
         self.others: dict[torch.dtype, Accumulator] | None = None
         self.calls = self.macs = self.ops = self.transcendentals = self.bytes_read = self.bytes_written = 0
         self.sent = self.activations = 0
@@ -90,7 +85,9 @@ class Accumulator:
     def of_key(cls, context: Any, key: AccumulatorKey) -> Accumulator:
         """Return a new accumulator that has a :attr:`key`."""
         op, priced, phase, dtype, estimate, group = key
-        return cls(context, op, phase, dtype, estimate, priced=priced, group=group)
+        made = cls(context, phase, op)
+        made.priced, made.dtype, made.estimate, made.group = priced, dtype, estimate, group
+        return made
 
     @property
     def key(self) -> AccumulatorKey:
