@@ -64,7 +64,7 @@ READ = {
     "replace": dataclasses.replace,
     "copy": copy.copy,
     "deep copy": copy.deepcopy,
-    "pickle": lambda profile: pickle.loads(pickle.dumps(profile)),
+    "pickle": lambda profile: pickle.loads(pickle.dumps(profile)),  # noqa: S301 - its own
     "table": str,
     "sum": lambda profile: profile + profile,
     "difference": lambda profile: profile - Profile(),
@@ -162,5 +162,5 @@ def test_a_wrong_count_is_an_error_when_the_profile_is_read(wrong):
         torch.relu(X)
         torch.relu(X)
     for read in (lambda: mode.profile, lambda: mode.total):
-        with pytest.raises(FormulaError, match="aten.relu"):
+        with pytest.raises(FormulaError, match=r"aten\.relu"):
             read()
