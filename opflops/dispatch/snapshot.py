@@ -43,10 +43,14 @@ class _UnreadRows:
     def __init__(self, mode: RecordingMode, total: Cost, remarks: tuple[str, ...]) -> None:
         self.total = total
         self._accumulators, self._stack, self._remarks = mode.accumulators, mode.module_stack, remarks
+        self._recorder = mode.execution_recorder
 
     def make_fields(self) -> dict[str, Any]:
-        """Make the fields of a profile that hold rows, modules and remarks."""
-        return _fields([self._accumulators], [self._stack], self._remarks)
+        """Make the fields of a profile that hold rows, modules, remarks, and the order of execution."""
+        made = _fields([self._accumulators], [self._stack], self._remarks)
+        recorder = self._recorder
+        execution = None if recorder is None else recorder.execution(made["rows"], self._stack.roots.resolve)
+        return {**made, "execution": execution}
 
 
 def _unread_snapshot(mode: RecordingMode, remarks: tuple[str, ...]) -> Profile | None:
@@ -59,7 +63,7 @@ def _unread_snapshot(mode: RecordingMode, remarks: tuple[str, ...]) -> Profile |
     Returns:
         None if the rows are to be made now: there is more than accumulators, or counts that are symbolic or wrong.
     """
-    if mode.clock is not None or mode.execution_recorder is not None or mode.memory_tracker is not None:
+    if mode.clock is not None or mode.memory_tracker is not None:
         return None
     if mode.module_stack.roots.keeps_models or mode.module_stack.remarks:
         return None

@@ -370,6 +370,10 @@ class Profile(
         return profile_repr(self, "Profile")
 
 
+# A dataclass takes no such object from a call of field().
+Profile.execution = MadeWhenRead(None, "execution")  # type: ignore[assignment]
+
+
 class Difference(BothSides, Profile):
     """Hold what must be added to a profile to get another, as made by ``after - before``; printing it shows both.
 

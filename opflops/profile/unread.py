@@ -28,9 +28,14 @@ class MadeWhenRead:
     """Describe a field of a profile that :func:`unread_profile` leaves out until something reads it.
 
     Python looks here only while the profile itself has no attribute of the name.
+
+    Args:
+        default: What the field is by default.
+        name: The name of the field; "" if this is assigned to it in the body of the class.
     """
 
-    _name = ""
+    def __init__(self, default: Any = (), name: str = "") -> None:
+        self._default, self._name = default, name
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -38,7 +43,7 @@ class MadeWhenRead:
     def __get__(self, profile: Any, owner: type | None = None) -> Any:
         """Return the field of a profile; of the class its default."""
         if profile is None:
-            return ()
+            return self._default
         make_fields(profile)
         return profile.__dict__[self._name]
 
