@@ -76,11 +76,24 @@ def inside_operator(frame):
     return frame is not None
 
 
-class Interruption:
-    """Raise KeyboardInterrupt at one of the lines, or instructions, of functions outside this file."""
+class AlarmError(RuntimeError):
+    """Raised by a handler of the program, as PyTorch raises errors of this type for tensors without a shape."""
 
-    def __init__(self, number, event, files, *, operators_too=True):
+
+def press(_number, _frame):
+    raise KeyboardInterrupt
+
+
+def sound_alarm(_number, _frame):
+    raise AlarmError
+
+
+class Interruption:
+    """Call a signal handler at one of the lines, or instructions, of functions outside this file."""
+
+    def __init__(self, number, event, files, *, operators_too=True, handler=press):
         self.left, self.event, self.files, self.operators_too = number, event, files, operators_too
+        self.handler = handler
         self.done = False
         # One object for all frames: Python may call that of a frame once more after it let go of it.
         self.traced = self.trace
@@ -95,7 +108,7 @@ class Interruption:
             ):
                 if not self.left:
                     self.done = True
-                    raise KeyboardInterrupt
+                    self.handler(signal.SIGINT, frame)
                 self.left -= 1
         return self.traced
 
@@ -109,7 +122,7 @@ def interruptions(program, event="line", files=("",), step=1, **options):
         try:
             sys.settrace(interruption.traced)
             program()
-        except KeyboardInterrupt as raised:
+        except (AlarmError, KeyboardInterrupt) as raised:
             error = raised
         finally:
             sys.settrace(before)
@@ -361,3 +374,22 @@ def test_signals_at_any_time_leave_nothing():
     finally:
         signal.signal(signal.SIGALRM, handler)
     assert not patching._modes
+
+
+class Wave(nn.Module):
+    """Run operators whose errors PyTorch passes on."""
+
+    def forward(self, x):
+        return x.sin() * 2
+
+
+WAVES = nn.Sequential(Wave(), Wave())
+
+
+def test_the_error_of_a_signal_handler_is_never_taken_for_one_of_a_tensor():
+    """Wherever it comes while sizes and storages are read, and though it is of a type that is handled there."""
+    count(WAVES, X)
+    files = ("storages.py", "tensor_sizes.py", "traffic.py")
+    errors = list(interruptions(lambda: count(WAVES, X), files=files, handler=sound_alarm))
+    assert len(errors) > 10
+    assert all(type(error) is AlarmError for error in errors)

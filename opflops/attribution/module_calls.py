@@ -14,6 +14,7 @@ from opflops.attribution.module_context import FORWARD
 from opflops.attribution.module_stack import NOT_CACHED, HasModuleStack, counting_modes
 from opflops.attribution.phase_patches import call_entered
 from opflops.attribution.threads import call_uncounted, modes_for_all_threads
+from opflops.errors import raised_by_signal_handler
 from opflops.torch_internals.autograd import graph_task_id, next_sequence_nr
 from opflops.torch_internals.dispatch import dispatch_modes, mode_at, mode_count
 from opflops.torch_internals.module_call import UNPATCHED_CALL
@@ -88,7 +89,9 @@ def _module_caller(original: Callable[..., Any]) -> Callable[[nn.Module, tuple[A
                 or single.dtype is not usual[1]
             ):
                 given = stack.given(context, args, kwargs)
-        except RuntimeError:
+        except RuntimeError as error:
+            if raised_by_signal_handler(error):
+                raise
             # A nested tensor has no shape.
             given = stack.given(context, args, kwargs)
         entry = context, self, paths, FORWARD, -1, context, number_of_run, given
@@ -129,7 +132,9 @@ def _module_caller(original: Callable[..., Any]) -> Callable[[nn.Module, tuple[A
                         context.usual_calls += 1
                     else:
                         stack.record_shapes(context, given, result)
-                except RuntimeError:
+                except RuntimeError as error:
+                    if raised_by_signal_handler(error):
+                        raise
                     stack.record_shapes(context, given, result)
 
     return call

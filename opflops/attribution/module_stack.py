@@ -15,6 +15,7 @@ from opflops.attribution.backward import BackwardAttribution
 from opflops.attribution.call_shapes import NO_SHAPES, RAISED, key_of_call, shape_counts, shapes_in
 from opflops.attribution.module_context import FORWARD, OUTSIDE, RECOMPUTE, ModuleContext
 from opflops.attribution.shared_work import SharedWork
+from opflops.errors import raised_by_signal_handler
 from opflops.torch_internals.autograd import graph_task_id, next_sequence_nr
 from opflops.torch_internals.modules import ClassNames, class_name, wraps
 from opflops.torch_internals.tensor_sizes import torch_function_mode_enabled
@@ -176,7 +177,9 @@ class ModuleStack(BackwardAttribution):
             if single.shape == (usual := base.usual)[0] and single.dtype is usual[1]:
                 # To compare takes less time than to look up.
                 return usual
-        except RuntimeError:
+        except RuntimeError as error:
+            if raised_by_signal_handler(error):
+                raise
             # A nested tensor has no shape.
             return shapes_in(args, kwargs)
         return single.shape, single.dtype
@@ -273,9 +276,10 @@ class ModuleStack(BackwardAttribution):
                 ):
                     base.usual_calls += 1
                     return
-            except RuntimeError:
+            except RuntimeError as error:
+                if raised_by_signal_handler(error):
+                    raise
                 # A nested tensor has no shape.
-                pass
             self.record_shapes(base, given, result)
 
     def record_shapes(self, context: ModuleContext, given: Any, result: Any) -> None:
@@ -300,7 +304,9 @@ class ModuleStack(BackwardAttribution):
         try:
             key = (*given, result.shape, result.dtype)
             known: tuple[Any, Any, Any, Any] | None = self._shape_keys.get(key)
-        except (TypeError, RuntimeError):
+        except (TypeError, RuntimeError) as error:
+            if raised_by_signal_handler(error):
+                raise
             # A symbolic size has no hash, a nested tensor no shape.
             return None
         if known is None and len(self._shape_keys) < _MAX_KEYS:
