@@ -1,0 +1,118 @@
+"""Programs that change what they run, counted in this process or in processes that have counted nothing before.
+
+Run with ``python -m changed_programs``, this counts each program in a process of its own, a fork of one that has only
+imported what a count imports, and prints all profiles as JSON.
+"""
+
+import gc
+import importlib
+import json
+import os
+import sys
+import traceback
+import warnings
+from contextlib import nullcontext
+
+import model_changes
+import operator_changes
+import tensor_changes
+import torch
+from model_changes import CHANGES, MOVES, State, begin
+
+from opflops import OpFlopMode, UnpricedOpWarning
+
+MODULES = (model_changes, tensor_changes, operator_changes)
+
+
+def between(name, *, counted_before=False):
+    """Change what a program runs between two runs, and return the profile of the second one."""
+    state = State()
+    with state.stack:
+        make_change = begin(name, state)
+        state.run()
+        with OpFlopMode(**state.options) if counted_before else nullcontext() as before:
+            state.run()
+        if counted_before:
+            described(before.profile)
+        make_change()
+        with OpFlopMode(**state.options) as mode:
+            state.run()
+        return described(mode.profile)
+
+
+def inside(name, *, counted_before=False):
+    """Change what a program runs between two runs that one block counts."""
+    state = State()
+    with state.stack:
+        make_change = begin(name, state)
+        state.run()
+        with OpFlopMode(**state.options) if counted_before else nullcontext():
+            state.run()
+        with OpFlopMode(**state.options) as mode:
+            state.run()
+            make_change()
+            state.run()
+        return described(mode.profile)
+
+
+def nested(name):
+    """Return the profiles of a run, of a change and of a run after it, each in a block of its own, and of all of it."""
+    state = State()
+    with state.stack:
+        make_change = begin(name, state)
+        state.run()
+        with OpFlopMode(**state.options) as outer:
+            # The mode whose options do not change is used again.
+            with OpFlopMode(**state.options) as inner:
+                state.run()
+            first, options = described(inner.profile), dict(state.options)
+            with OpFlopMode() as changing:
+                make_change()
+            with inner if options == state.options else OpFlopMode(**state.options) as inner:
+                state.run()
+        return tuple(described(each.profile) for each in (inner, outer)), (first, described(changing.profile))
+
+
+def described(profile):
+    """Return all that a profile says, as JSON has it."""
+    return json.loads(profile.to_json())
+
+
+def _forked(function):
+    """Return what a function returns in a fork of this process, or the text of its error; import what it imported."""
+    ours, theirs = os.pipe()
+    process = os.fork()
+    if process == 0:
+        before = set(sys.modules)
+        try:
+            answer = function()
+        except BaseException:  # noqa: BLE001 - it is reported
+            answer = traceback.format_exc()
+        with os.fdopen(theirs, "w") as pipe:
+            json.dump((answer, [name for name in sys.modules if name not in before]), pipe)
+        os._exit(0)
+    os.close(theirs)
+    with os.fdopen(ours) as pipe:
+        answer, imported = json.load(pipe)
+    os.waitpid(process, 0)
+    for name in imported:
+        importlib.import_module(name)
+    if imported:
+        gc.collect()
+        gc.freeze()
+    return answer
+
+
+def main():
+    """Print the profiles of all programs."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore", UnpricedOpWarning)
+    _forked(lambda: between("nothing"))
+    profiles = {name: {"between": _forked(lambda: between(name))} for name in CHANGES}  # noqa: B023 - called at once
+    for name in MOVES:
+        profiles[name]["inside"] = _forked(lambda: inside(name))  # noqa: B023 - as above
+    json.dump(profiles, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
