@@ -62,13 +62,12 @@ def nested(name):
         make_change = begin(name, state)
         state.run()
         with OpFlopMode(**state.options) as outer:
-            # The mode whose options do not change is used again.
             with OpFlopMode(**state.options) as inner:
                 state.run()
-            first, options = described(inner.profile), dict(state.options)
+            first = described(inner.profile)
             with OpFlopMode() as changing:
                 make_change()
-            with inner if options == state.options else OpFlopMode(**state.options) as inner:
+            with inner:
                 state.run()
         return tuple(described(each.profile) for each in (inner, outer)), (first, described(changing.profile))
 

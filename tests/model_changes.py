@@ -16,22 +16,22 @@ from torch.nn.utils import parametrizations, parametrize, prune
 CHANGES = {}
 MOVES = set()
 """The changes after which a module has another path; a block that counts it before and after uses the first one."""
-OF_MODES = set()
-"""The changes of a mode's options, which a block that has begun does not see."""
+OF_BLOCKS = set()
+"""The changes that are for blocks which begin later: of a mode's options, and of what a block patches."""
 
 SKIPPED = "The address of a module that was deleted is not used again."
 
 
-def change(function=None, *, moves=False, of_modes=False):
+def change(function=None, *, moves=False, of_blocks=False):
     """Register a change, under the name of its function."""
     if function is None:
-        return lambda each: change(each, moves=moves, of_modes=of_modes)
+        return lambda each: change(each, moves=moves, of_blocks=of_blocks)
     name = function.__name__.replace("_", " ")
     CHANGES[name] = function
     if moves:
         MOVES.add(name)
-    if of_modes:
-        OF_MODES.add(name)
+    if of_blocks:
+        OF_BLOCKS.add(name)
     return function
 
 
@@ -161,13 +161,13 @@ def appended_to_a_sequential(state):
     state.model.blocks.append(Block())
 
 
-@change
+@change(moves=True)
 def inserted_into_a_sequential(state):
     yield
     state.model.blocks.insert(0, nn.Tanh())
 
 
-@change
+@change(moves=True)
 def deleted_from_a_sequential(state):
     yield
     del state.model.blocks[0]
@@ -302,16 +302,16 @@ def in_another_model(state):
     state.model.blocks = blocks
 
 
-@change
+@change(moves=True)
 def deep_copied(state):
     yield
     state.before, state.model = state.model, copy.deepcopy(state.model)
 
 
-@change
+@change(moves=True)
 def pickled(state):
     yield
-    state.model = pickle.loads(pickle.dumps(state.model))
+    state.model = pickle.loads(pickle.dumps(state.model))  # noqa: S301 - made here
 
 
 @change
@@ -348,7 +348,7 @@ def a_module_elsewhere_at_the_same_address(state):
     state.model.blocks.append(made)
 
 
-@change
+@change(moves=True)
 def another_model_at_the_same_address(state):
     yield
     address, state.model = id(state.model), None
@@ -370,7 +370,7 @@ def class_of_a_block_changed(state):
     state.model.blocks[1].__class__ = WideBlock
 
 
-@change
+@change(moves=True)
 def class_of_the_model_changed(state):
     yield
     state.model.__class__ = type("OtherNet", (Net,), {"forward": lambda self, x: Net.forward(self, x) + x})
@@ -403,7 +403,7 @@ def call_of_a_class(state):
     state.stack.callback(delattr, Block, "__call__")
 
 
-@change
+@change(of_blocks=True)
 def call_of_all_modules(state):
     yield
     original = nn.Module.__call__

@@ -168,13 +168,13 @@ def unregistered(state):
     registered.close()
 
 
-@change(of_modes=True)
+@change(of_blocks=True)
 def formula_of_the_mode(state):
     yield
     state.options["formulas"] = {aten.addmm: fixed(1000)}
 
 
-@change(of_modes=True)
+@change(of_blocks=True)
 def no_formula_of_the_mode(state):
     state.options["formulas"] = {aten.addmm: fixed(1000), aten.linear: fixed(10)}
     yield
@@ -189,7 +189,7 @@ def formula_below_one_of_the_mode(state):
     formula(aten.gelu, override=True)(fixed(1000))
 
 
-@change(of_modes=True)
+@change(of_blocks=True)
 def other_convention(state):
     state.model, state.args = Net([_Attention()]), (torch.ones(4, 8),)
     yield
@@ -262,7 +262,7 @@ def operator_that_no_longer_decomposes(state):
     state.model.plain.pop()
 
 
-@change
+@change(of_blocks=True)
 def autograd_kernel_replaced(state):
     library = define(state, "autograd", Autograd=lambda x: x * 4 / 2, CPU=lambda x: x * 2)
     formula(torch.ops.stale.autograd)(fixed(10))
