@@ -4,6 +4,7 @@ Run with ``python -m changed_programs``, this counts each program in a process o
 imported what a count imports, and prints all profiles as JSON.
 """
 
+import copy
 import gc
 import importlib
 import json
@@ -19,9 +20,28 @@ import tensor_changes
 import torch
 from model_changes import CHANGES, MOVES, State, begin
 
-from opflops import OpFlopMode, UnpricedOpWarning
+from opflops import OpFlopMode, UnpricedOpWarning, count
 
 MODULES = (model_changes, tensor_changes, operator_changes)
+
+_BY_SHAPES = (
+    "module replaced",
+    "names exchanged",
+    "class of a block changed",
+    "forward of a class",
+    "evaluation",
+    "parametrization registered",
+    "parameter of another shape",
+    "other strides",
+    "default dtype",
+    "formula of a composite",
+)
+COUNTED = [
+    *(f"fake {name}" for name in (*_BY_SHAPES, "forward hook added", "parameter shared", "converted")),
+    *(f"meta {name}" for name in _BY_SHAPES),
+    *(f"symbols {name}" for name in ("module replaced", "parameter of another shape", "formula of aten")),
+]
+"""The changes that are counted by shapes, each with the engine."""
 
 
 def between(name, *, counted_before=False):
@@ -33,11 +53,11 @@ def between(name, *, counted_before=False):
         with OpFlopMode(**state.options) if counted_before else nullcontext() as before:
             state.run()
         if counted_before:
-            described(before.profile)
+            before.profile.to_json()
         make_change()
         with OpFlopMode(**state.options) as mode:
             state.run()
-        return described(mode.profile)
+        return mode.profile
 
 
 def inside(name, *, counted_before=False):
@@ -52,7 +72,7 @@ def inside(name, *, counted_before=False):
             state.run()
             make_change()
             state.run()
-        return described(mode.profile)
+        return mode.profile
 
 
 def nested(name):
@@ -64,17 +84,35 @@ def nested(name):
         with OpFlopMode(**state.options) as outer:
             with OpFlopMode(**state.options) as inner:
                 state.run()
-            first = described(inner.profile)
+            first = inner.profile
             with OpFlopMode() as changing:
                 make_change()
             with inner:
                 state.run()
-        return tuple(described(each.profile) for each in (inner, outer)), (first, described(changing.profile))
+        return inner.profile, outer.profile, (first, changing.profile)
 
 
-def described(profile):
-    """Return all that a profile says, as JSON has it."""
-    return json.loads(profile.to_json())
+def counted(name, *, counted_before=False):
+    """Count a model by its shapes after a change, whose name has the engine before it."""
+    engine, _, name = name.partition(" ")
+    state = State()
+    if engine == "symbols":
+        state.model.blocks = state.model.blocks[:2]
+    with state.stack:
+        make_change = begin(name, state)
+        if counted_before:
+            _count(state, engine).to_json()
+        make_change()
+        return _count(state, engine)
+
+
+def _count(state, engine):
+    model, args = state.model, state.args
+    if engine == "meta":
+        model, args = copy.deepcopy(model).to("meta"), [each.to("meta") for each in args]
+    if engine == "symbols":
+        return count(model, *args, dynamic_shapes=({0: "batch"},) * len(args))
+    return count(model, *args, backward=any(each.requires_grad for each in model.parameters()))
 
 
 def _forked(function):
@@ -106,10 +144,12 @@ def main():
     """Print the profiles of all programs."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", UnpricedOpWarning)
-    _forked(lambda: between("nothing"))
-    profiles = {name: {"between": _forked(lambda: between(name))} for name in CHANGES}  # noqa: B023 - called at once
+    _forked(lambda: between("nothing").to_json())
+    profiles = {name: {"between": _forked(lambda: between(name).to_json())} for name in CHANGES}  # noqa: B023 - called at once
+    for name in COUNTED:
+        profiles[name] = {"counted": _forked(lambda: counted(name).to_json())}  # noqa: B023 - as above
     for name in MOVES:
-        profiles[name]["inside"] = _forked(lambda: inside(name))  # noqa: B023 - as above
+        profiles[name]["inside"] = _forked(lambda: inside(name).to_json())  # noqa: B023 - as above
     json.dump(profiles, sys.stdout)
 
 
