@@ -109,8 +109,8 @@ class RegisteredTensors:
     def __init__(self) -> None:
         # By the name of the root, in order of first calls.
         self._readings: dict[str, _Reading] = {}
-        # Of modules that were made during a forward, by path: the one with the most parameters, a number for when it was
-        # read, and the paths of modules that registered some of its tensors then, by the identity of the tensor.
+        # Of modules that were made during a forward, by path: the one with the most parameters, a number for when it
+        # was read, and the paths of the modules that registered tensors then, by the identity of the tensor.
         self._made: dict[str, tuple[ModuleReading, int, dict[int, str]]] = {}
         self._times_made = 0
         # The roots that were read last at the end of the block, when their tensors existed together.
@@ -170,7 +170,7 @@ class RegisteredTensors:
             if known is None or _elements(known[0]) < _elements(reading):
                 if elsewhere is None:
                     # Both are looked up now, since another tensor may have the identity of one that is deleted later.
-                    elsewhere = _registered_at((each for each in paths.modules() if id(each[0]) not in below))
+                    elsewhere = _registered_at(each for each in paths.modules() if id(each[0]) not in below)
                 self._made[reading.path] = reading, self._times_made, elsewhere
 
     def _read(self, items: Mapping[int, ModuleReference], whole: dict[int, Any]) -> _Reading:
