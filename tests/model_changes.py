@@ -7,11 +7,10 @@ state has the model, its arguments, a call of both, and a stack of contexts that
 import copy
 import inspect
 import pickle
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrizations, parametrize, prune
 
 CHANGES = {}
 MOVES = set()
@@ -321,30 +320,36 @@ def another_model(state):
     state.args = (torch.ones(2, 4, 8),)
 
 
-def at_the_address(address, module_class, *args):
-    """Make a module at the address of one that was deleted."""
+def at_an_address(addresses, module_class, *args):
+    """Make a module at one of the addresses of modules that were deleted."""
     keep = []
     for _ in range(10_000):
         made = module_class.__new__(module_class)
-        if id(made) == address:
+        if id(made) in addresses:
             made.__init__(*args)
             return made
         keep.append(made)
     raise LookupError(SKIPPED)
 
 
+def _delete_layers(state):
+    """Return the addresses of layers that are deleted."""
+    layers = state.model._modules.pop("layers")
+    return {id(each) for each in layers}
+
+
 @change
 def another_module_at_the_same_address(state):
+    state.model.layers = nn.Sequential(*[nn.Linear(8, 8) for _ in range(9)])
     yield
-    address = id(state.model._modules.pop("head"))
-    state.model.head = at_the_address(address, Scaled, 8, 8)
+    state.model.other = at_an_address(_delete_layers(state), Scaled, 8, 8)
 
 
 @change
 def a_module_elsewhere_at_the_same_address(state):
+    state.model.layers = nn.Sequential(*[nn.Linear(8, 8) for _ in range(9)])
     yield
-    address = id(state.model._modules.pop("head"))
-    made = at_the_address(address, nn.Linear, 8, 8)
+    made = at_an_address(_delete_layers(state), nn.Linear, 8, 8)
     state.model.blocks.append(made)
 
 
@@ -352,166 +357,4 @@ def a_module_elsewhere_at_the_same_address(state):
 def another_model_at_the_same_address(state):
     yield
     address, state.model = id(state.model), None
-    state.model = at_the_address(address, Net, [nn.Tanh()])
-
-
-# Classes and functions of modules.
-
-
-@change
-def class_changed(state):
-    yield
-    state.model.head.__class__ = Scaled
-
-
-@change
-def class_of_a_block_changed(state):
-    yield
-    state.model.blocks[1].__class__ = WideBlock
-
-
-@change(moves=True)
-def class_of_the_model_changed(state):
-    yield
-    state.model.__class__ = type("OtherNet", (Net,), {"forward": lambda self, x: Net.forward(self, x) + x})
-
-
-@change(moves=True)
-def class_renamed(state):
-    yield
-    state.stack.callback(setattr, Block, "__name__", "Block")
-    Block.__name__ = "OtherBlock"
-
-
-@change
-def forward_of_an_instance(state):
-    yield
-    block = state.model.blocks[0]
-    block.forward = lambda x: block.down(block.up(x))
-
-
-@change
-def forward_of_a_class(state):
-    yield
-    state.replace(Block, "forward", lambda self, x: self.down(self.up(x)))
-
-
-@change
-def call_of_a_class(state):
-    yield
-    Block.__call__ = lambda self, x: nn.Module.__call__(self, x) * 3
-    state.stack.callback(delattr, Block, "__call__")
-
-
-@change(of_blocks=True)
-def call_of_all_modules(state):
-    yield
-    original = nn.Module.__call__
-    state.replace(nn.Module, "__call__", lambda self, *args: original(self, *args) * 3)
-
-
-@change
-def evaluation(state):
-    yield
-    state.model.eval()
-
-
-@change
-def training(state):
-    state.model.eval()
-    yield
-    state.model.train()
-
-
-@change
-def evaluation_of_one_block(state):
-    yield
-    state.model.blocks[1].eval()
-
-
-@change
-def attribute_of_a_module(state):
-    yield
-    state.model.blocks[0].act.approximate = "tanh"
-
-
-def add_hook(register, hook):
-    @contextmanager
-    def added():
-        handle = register(hook)
-        try:
-            yield
-        finally:
-            handle.remove()
-
-    return added()
-
-
-HOOKS = {
-    "forward hook": lambda model: add_hook(model.head.register_forward_hook, lambda *args: args[-1] * 2),
-    "forward pre hook": lambda model: add_hook(model.head.register_forward_pre_hook, lambda _, args: (args[0] * 2,)),
-    "backward hook": lambda model: add_hook(
-        model.head.register_full_backward_hook, lambda _, given, __: (given[0] * 2,)
-    ),
-    "hook of a parameter": lambda model: add_hook(model.head.weight.register_hook, lambda grad: grad * 2),
-    "hook of all modules": lambda _: add_hook(
-        nn.modules.module.register_module_forward_hook, lambda *args: args[-1] * 2
-    ),
-}
-
-
-def _hooks(name, use):
-    def hook_added(state):
-        yield
-        state.stack.enter_context(use(state.model))
-
-    def hook_removed(state):
-        hooked = state.stack.enter_context(ExitStack())
-        hooked.enter_context(use(state.model))
-        yield
-        hooked.close()
-
-    CHANGES[f"{name} added"], CHANGES[f"{name} removed"] = hook_added, hook_removed
-
-
-for _name, _use in HOOKS.items():
-    _hooks(_name, _use)
-
-
-@change(moves=True)
-def parametrization_registered(state):
-    yield
-    parametrize.register_parametrization(state.model.head, "weight", nn.Tanh())
-
-
-@change
-def parametrization_removed(state):
-    parametrize.register_parametrization(state.model.head, "weight", nn.Tanh())
-    yield
-    parametrize.remove_parametrizations(state.model.head, "weight", leave_parametrized=False)
-
-
-@change(moves=True)
-def parametrized_twice(state):
-    parametrize.register_parametrization(state.model.head, "weight", nn.Tanh())
-    yield
-    parametrize.register_parametrization(state.model.head, "weight", nn.Softplus())
-
-
-@change(moves=True)
-def weight_norm(state):
-    yield
-    parametrizations.weight_norm(state.model.head)
-
-
-@change
-def pruned(state):
-    yield
-    prune.l1_unstructured(state.model.head, "weight", 0.5)
-
-
-@change
-def pruning_removed(state):
-    prune.l1_unstructured(state.model.head, "weight", 0.5)
-    yield
-    prune.remove(state.model.head, "weight")
+    state.model = at_an_address({address}, Net, [nn.Tanh()])

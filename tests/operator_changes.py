@@ -1,4 +1,4 @@
-"""Changes of formulas and of operators; see :mod:`model_changes`, which they are added to.
+"""Changes of formulas and of operators; see :mod:`model_changes`, where they are added.
 
 Each operator belongs to a library that ends with its program, and what a program registers is forgotten then.
 """

@@ -1,4 +1,4 @@
-"""Changes of parameters, buffers, inputs and settings of PyTorch; see :mod:`model_changes`, which they are added to."""
+"""Changes of parameters, buffers, inputs and settings of PyTorch; see :mod:`model_changes`, where they are added."""
 
 import torch
 from model_changes import Net, change
