@@ -185,6 +185,18 @@ def removed(state):
 
 
 @change
+def removed_and_kept(state):
+    yield
+    state.kept = state.model._modules.pop("norm")
+
+
+@change
+def added_and_not_called(state):
+    yield
+    state.model.head.unused = nn.Linear(8, 8)
+
+
+@change
 def set_to_identity(state):
     yield
     state.model.norm = nn.Identity()
