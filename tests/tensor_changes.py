@@ -287,7 +287,7 @@ _around("inference_mode", torch.inference_mode)
 
 @change
 def default_dtype(state):
-    state.model.plain.append(lambda x: x + torch.arange(1, 9) / 2)
+    state.model.plain.append(lambda x: x + torch.arange(1, 9, device=x.device) / 2)
     yield
     state.stack.callback(torch.set_default_dtype, torch.get_default_dtype())
     torch.set_default_dtype(torch.float64)
