@@ -213,6 +213,59 @@ def test_a_module_made_in_each_forward_counts_once():
     assert calls(profile, "Maker.Linear()") == {((f32(2, 4),), (f32(2, 4),)): 2}
 
 
+def test_modules_made_one_after_another_share_no_parameters():
+    """Parameters of the second may have the addresses of those of the first, which are deleted by then."""
+
+    class Maker(nn.Module):
+        def forward(self, x):
+            for make in (nn.Linear, nn.Bilinear):
+                layer = make(*[4] * (2 + (make is nn.Bilinear)))
+                keys = {id(each) for each in layer.parameters()}
+                again.append(keys & seen)
+                seen.update(keys)
+                x = layer(*[x] * (1 + (make is nn.Bilinear)))
+                del layer
+            return x.detach()
+
+    model, seen, again = Maker(), set(), []
+    with torch.no_grad():
+        profile = counted(lambda: [model(X) for _ in range(5)])
+    if not any(again):
+        pytest.skip("The address of a parameter that was deleted is not used again.")
+    assert parameters(profile) == {"Maker": 0, "Maker.Linear()": 20, "Maker.Bilinear()": 64 + 4}
+
+
+def test_a_module_made_in_a_forward_counts_no_parameter_of_the_model():
+    """It shares the weight, and has a bias of its own."""
+
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, x):
+            made = nn.Linear(4, 4)
+            made.weight = self.layer.weight
+            return self.layer(made(x))
+
+    model = Tied()
+    assert parameters(counted(lambda: model(X))) == {"Tied": 0, "Tied.Linear()": 4, "Tied.layer": 20}
+
+
+def test_a_module_that_is_registered_after_its_first_call_counts_once():
+    """Its parameters are read as it is called, and again as the model returns."""
+
+    class Late(nn.Module):
+        def forward(self, x):
+            made = nn.Linear(4, 4)
+            x = made(x)
+            self.late = made
+            return x
+
+    model = Late()
+    assert parameters(counted(lambda: model(X))) == {"Late": 0, "Late.Linear()": 20}
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(
     "wrap",

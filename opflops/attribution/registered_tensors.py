@@ -109,8 +109,10 @@ class RegisteredTensors:
     def __init__(self) -> None:
         # By the name of the root, in order of first calls.
         self._readings: dict[str, _Reading] = {}
-        # Of modules that were made during a forward, by path: the one with the most parameters.
-        self._made: dict[str, ModuleReading] = {}
+        # Of modules that were made during a forward, by path: the one with the most parameters, a number for when it
+        # was read, and the paths of the modules that registered tensors then, by the identity of the tensor.
+        self._made: dict[str, tuple[ModuleReading, int, dict[int, str]]] = {}
+        self._times_made = 0
         # The roots that were read last at the end of the block, when their tensors existed together.
         self._read_together: set[str] = set()
         # Where a tensor of an earlier root is registered, by identity; filled once there is a second root.
@@ -161,10 +163,15 @@ class RegisteredTensors:
     def read_made(self, paths: ModulePaths, module: nn.Module, path: str) -> None:
         """Read a module that was made during a forward, and those below it."""
         below = named_paths(module, path)
+        self._times_made += 1
+        elsewhere: dict[int, str] | None = None
         for reading in self._read({key: paths.items[key] for key in below}, {}).by_module():
             known = self._made.get(reading.path)
-            if known is None or _elements(known) < _elements(reading):
-                self._made[reading.path] = reading
+            if known is None or _elements(known[0]) < _elements(reading):
+                if elsewhere is None:
+                    # Both are looked up now, since another tensor may have the identity of one that is deleted later.
+                    elsewhere = _registered_at(each for each in paths.modules() if id(each[0]) not in below)
+                self._made[reading.path] = reading, self._times_made, elsewhere
 
     def _read(self, items: Mapping[int, ModuleReference], whole: dict[int, Any]) -> _Reading:
         """Read modules.
@@ -244,23 +251,39 @@ class RegisteredTensors:
         """
         owners: dict[Any, str] = {}
         earlier = self._owners
-        of_roots = [(name, [*reading.by_module()]) for name, reading in self._readings.items()]
-        for name, reading in [*of_roots, ("", [*self._made.values()])]:
-            # Identities tell tensors apart that existed together.
+        nowhere: dict[int, str] = {}
+        # Identities tell tensors apart that existed together.
+        modules: list[tuple[ModuleReading, Any, dict[int, str]]] = []
+        for name, reading in self._readings.items():
             when = "" if name in self._read_together else name
-            for module in reading:
-                path = resolve(module.path)
-                found: list[list[str]] = []
-                for is_buffer, tensors in ((False, module.parameters), (True, module.buffers)):
-                    listed: list[str] = []
-                    for label, key, *_ in tensors:
-                        place = key, is_buffer, when
-                        if place not in owners:
-                            known = earlier.get((module.path, label, key), "")
-                            owners[place] = resolve(known) if known else path
-                        listed += [owners[place] if owners[place] != path else ""]
-                    found += [listed]
-                yield path, module, found[0], found[1]
+            modules += [(each, when, nowhere) for each in reading.by_module()]
+        if self._made:
+            # What was registered later was read again then.
+            of_roots = {each.path for each, _, _ in modules}
+            modules += [made for path, made in self._made.items() if path not in of_roots]
+        for module, when, elsewhere in modules:
+            path = resolve(module.path)
+            found: list[list[str]] = []
+            for is_buffer, tensors in ((False, module.parameters), (True, module.buffers)):
+                listed: list[str] = []
+                for label, key, *_ in tensors:
+                    place = key, is_buffer, when
+                    if place not in owners:
+                        known = earlier.get((module.path, label, key)) or elsewhere.get(key, "")
+                        owners[place] = resolve(known) if known else path
+                    listed += [owners[place] if owners[place] != path else ""]
+                found += [listed]
+            yield path, module, found[0], found[1]
+
+
+def _registered_at(modules: Iterable[tuple[nn.Module, str]]) -> dict[int, str]:
+    """Return the path of the first of some modules, which have a path each, that registers a tensor, by identity."""
+    found: dict[int, str] = {}
+    for module, path in modules:
+        for tensor in (*module._parameters.values(), *module._buffers.values()):  # noqa: SLF001 - as above
+            if tensor is not None:
+                found.setdefault(id(tensor), path)
+    return found
 
 
 def _elements(module: ModuleReading) -> int:

@@ -52,9 +52,10 @@ class RootModules:
         # A WeakValueDictionary and a Counter would take calls for each block.
         self._by_name: dict[str, weakref.ref[ModulePaths]] = {}
         self._class_counts: dict[str, int] = {}
-        # Of each parameter, by identity: the module that registers it, its name there, and the module's path and class.
+        # Of each parameter, by identity: the module that registers it, its name there, its class, and its path and the
+        # name of the class.
         # There is no reference to the parameter itself, since torch.utils.swap_tensors refuses tensors that have any.
-        self._parameter_owners: dict[int, tuple[weakref.ref[nn.Module], str, tuple[str, str]]] = {}
+        self._parameter_owners: dict[int, tuple[weakref.ref[nn.Module], str, weakref.ref[type], tuple[str, str]]] = {}
         # What no module registers.
         self._unowned: dict[int, weakref.ref[Tensor]] = {}
         # The paths of modules of a former root below the root that it is part of, by its name and by their old paths.
@@ -264,10 +265,11 @@ class RootModules:
         return known or (OUTSIDE, "")
 
     def _known_owner(self, parameter: Tensor) -> tuple[str, str] | None:
-        """Return the owner of a parameter that was looked up, if its module still registers it."""
-        reference, name, owner = self._parameter_owners.get(id(parameter), (None, "", None))
-        module = reference() if reference is not None else None
-        return owner if module is not None and own_parameter(module, name) is parameter else None
+        """Return the owner of a parameter that was looked up, if its module still registers it and is of its class."""
+        known = self._parameter_owners.get(id(parameter))
+        if known is None or (module := known[0]()) is None or type(module) is not known[2]():
+            return None
+        return known[3] if own_parameter(module, known[1]) is parameter else None
 
     def _look_up_parameters(self, modules: Iterable[tuple[nn.Module, str]]) -> None:
         """Set the owners of the parameters of modules, which have a path each; the first owner stays."""
@@ -277,8 +279,10 @@ class RootModules:
             if parameters:
                 keys = [id(each) for _, each in parameters]
                 reference = weakref.ref(module, partial(forget, keys))
-                owner = path, class_name(module)
-                self._parameter_owners.update((id(each), (reference, name, owner)) for name, each in parameters)
+                its_class, owner = weakref.ref(type(module)), (path, class_name(module))
+                self._parameter_owners.update(
+                    (id(each), (reference, name, its_class, owner)) for name, each in parameters
+                )
 
     def _forget_parameters(self, keys: list[int], module: weakref.ref[nn.Module]) -> None:
         """Forget the owner of parameters whose module was deleted, unless they have another one now."""

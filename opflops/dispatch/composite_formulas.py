@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 _lock = make_lock()
 # Of each intercepted operator: the modes that want it, and the function that ends it.
 _intercepted: dict[OpOverload, tuple[set[Any], Callable[[], None]]] = {}
-# Whether the kernel that an operator's library registered for autograd decomposes it; known after the first call.
+# Whether the kernel that an operator's library registered for autograd decomposes it; known after the first call while
+# it is intercepted, since the library may register another one later.
 _decomposes: dict[OpOverload, bool] = {}
 
 
@@ -84,6 +85,7 @@ def intercept_composites(mode: Any, wanted: set[OpOverload]) -> None:
             if not modes:
                 stop()
                 del _intercepted[overload]
+                _decomposes.pop(overload, None)
 
 
 def has_formula_for_composite(mode: AppliesFormulas, func: Any, types: Iterable[type[Any]] = ()) -> bool:

@@ -99,14 +99,17 @@ def module_records(stacks: Sequence[ModuleStack]) -> tuple[tuple[ModuleRecord, .
 
 def _called_modules(contexts: Iterable[ModuleContext], resolve: Callable[[str], str]) -> dict[str, _Called]:
     found: dict[str, _Called] = {}
+    runs: dict[str, int] = {}
     for context in contexts:
         path = resolve(context.path)
-        known = found.get(path, _Called(context.module_type, (), 0))
+        module_type, calls, others = found.get(path, ("", (), 0))
+        # Of modules that took each other's place, the last one says what there is, as for what they register.
+        if context.run >= runs.get(path, 0):
+            module_type, runs[path] = context.module_type, context.run
         if context.shapes is not None or context.usual_calls:
-            module_type, calls, others = known
             its_calls, its_others = recorded_calls(context)
-            known = _Called(module_type, (*calls, *its_calls), others + its_others)
-        found[path] = known
+            calls, others = (*calls, *its_calls), others + its_others
+        found[path] = _Called(module_type, calls, others)
     return found
 
 

@@ -6,20 +6,21 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from opflops.pricing.op_pricing import OpPricing
-from opflops.torch_internals.dispatch import packet_of, third_party_formulas
+from opflops.torch_internals.dispatch import OpOverload, composite_implicit, packet_of, third_party_formulas
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from opflops.pricing.op_pricing import Verdict
     from opflops.pricing.registry import Registry
     from opflops.pricing.schema_binding import PricingRule
-    from opflops.torch_internals.dispatch import OpOverload
 
 
 class PriceCache(dict[Any, OpPricing]):
     """Map each operator to how it is priced, resolved by a registry at the first look-up.
 
-    An unpriced operator is looked up among the third-party formulas each time, since its library may still publish one.
+    What no rule of the registry prices is looked up each time: a library may still publish a formula or withdraw it, or
+    register a kernel that decomposes the operator, and nothing tells of that.
 
     Attributes:
         fast_path: The pricing of operators on the fast path, by the operator's ``id``, which is quicker to hash than
@@ -30,16 +31,17 @@ class PriceCache(dict[Any, OpPricing]):
         super().__init__()
         self._registry = registry
         self._mode_options = mode_options
-        self._unpriced: dict[Any, OpPricing] = {}
+        self._without_rule: dict[Any, OpPricing] = {}
         self.fast_path: dict[int, OpPricing] = {}
         self._subscribers: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def __missing__(self, overload: Any) -> OpPricing:
-        pricing = self._unpriced.get(overload)
-        if pricing is None or packet_of(overload) in third_party_formulas():
+        pricing = self._without_rule.get(overload)
+        if pricing is None or pricing.verdict != _verdict_without_rule(overload):
             pricing = self._registry.resolve(overload, self._mode_options)
-            (self._unpriced if pricing.verdict == "unpriced" else self)[overload] = pricing
-            if pricing.fast_path:
+            has_rule = isinstance(overload, OpOverload) and self._registry.get_rule(overload) is not None
+            (self if has_rule else self._without_rule)[overload] = pricing
+            if has_rule and pricing.fast_path:
                 self.fast_path[id(overload)] = pricing
         return pricing
 
@@ -59,6 +61,13 @@ class PriceCache(dict[Any, OpPricing]):
         """Forget everything, and tell the subscribers, since something was registered."""
         super().clear()
         self.fast_path.clear()
-        self._unpriced.clear()
+        self._without_rule.clear()
         for user in list(self._subscribers):
             user.forget_prices()
+
+
+def _verdict_without_rule(op: Any) -> Verdict:
+    """Return how an operator that no rule prices is priced now."""
+    if isinstance(op, OpOverload) and composite_implicit(op):
+        return "decomposes"
+    return "formula" if packet_of(op) in third_party_formulas() else "unpriced"

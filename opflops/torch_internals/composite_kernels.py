@@ -21,7 +21,6 @@ _AUTOGRAD_KEYS = (
     "AutogradCPU",
     "AutogradCUDA",
     "AutogradHPU",
-    "AutogradIPU",
     "AutogradLazy",
     "AutogradMPS",
     "AutogradMeta",
@@ -32,8 +31,11 @@ _AUTOGRAD_KEYS = (
     "AutogradXLA",
     "AutogradXPU",
 )
+# A device that PyTorch no longer supports. What is registered for all devices is found here while it is intercepted.
+_NOT_INTERCEPTED = "AutogradIPU"
 # PyTorch's own kernels for autograd dispatch the operator again, below autograd.
 _GENERATED = ("aten::", "prims::", "quantized::")
+_INVALID = "SafeKernelFunction has been invalidated"
 # Since PyTorch 2.9.
 _GET_KERNEL: Any = getattr(torch.library, "get_kernel", None)
 
@@ -109,8 +111,18 @@ def _autograd_kernel(overload: OpOverload, key: str) -> Kernel | None:
         if device != "Other" and _has_kernel(overload, device):
             return None
         return lambda _, *args, **kwargs: run_composite(overload, args, kwargs)
-    kernel: Kernel = _GET_KERNEL(overload, key).call_boxed
-    return kernel
+    kernel = _GET_KERNEL(overload, key).call_boxed
+
+    def call(keys: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return kernel(keys, *args, **kwargs)
+        except RuntimeError as error:
+            if not str(error).startswith(_INVALID):
+                raise
+        # The program has defined the operator again meanwhile, as torch.library.custom_op() does with a known name.
+        return _GET_KERNEL(overload, _NOT_INTERCEPTED).call_boxed(keys, *args, **kwargs)
+
+    return call
 
 
 def _bind(run: Runner, kernel: Kernel) -> Kernel:
