@@ -159,11 +159,16 @@ class Estimate(NamedTuple):
 
 
 ZERO = Cost()
+_CHUNK = 1_000
 
 
 def total_of(costs: Iterable[Cost]) -> Cost:
     """Return the sum of costs; faster than ``sum()`` for many."""
-    summed = tuple(map(add_up, zip(*costs, strict=True)))
+    listed = costs if isinstance(costs, (list, tuple)) else [*costs]
+    if len(listed) > _CHUNK:
+        # To add up all at once makes an iterator for each.
+        listed = [total_of(listed[start : start + _CHUNK]) for start in range(0, len(listed), _CHUNK)]
+    summed = tuple(map(add_up, zip(*listed, strict=True)))
     return tuple.__new__(Cost, summed) if summed else ZERO
 
 

@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from opflops.records.dimensions import example_sizes
-from opflops.report.garbage_collection import with_gc_disabled
+from opflops.records.garbage_collection import with_gc_disabled
 from opflops.report.notebook.parts import WIDEST_NUMBER, Grid, Notes
 from opflops.report.notes import notes
 from opflops.report.text import columns as shown

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from opflops.errors import ProfileArgumentError
 from opflops.records.arguments import check_count, check_flag, check_text, describe, explain_arguments, keys_of
 from opflops.records.dimensions import example_sizes
+from opflops.records.garbage_collection import with_gc_disabled
 from opflops.records.rows import group_rows
 from opflops.report.amounts import TOTAL, Amount, Line
-from opflops.report.garbage_collection import with_gc_disabled
 from opflops.report.notes import NUMBERS, Symbolic, join_names, notes, total_label
 from opflops.report.text.bottlenecks_table import bottleneck_lines
 from opflops.report.text.columns import (
