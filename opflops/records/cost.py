@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from itertools import chain
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -168,7 +169,8 @@ def total_of(costs: Iterable[Cost]) -> Cost:
     if len(listed) > _CHUNK:
         # To add up all at once makes an iterator for each.
         listed = [total_of(listed[start : start + _CHUNK]) for start in range(0, len(listed), _CHUNK)]
-    summed = tuple(map(add_up, zip(*listed, strict=True)))
+    add = sum if set(map(type, chain.from_iterable(listed))) == _ONLY_INTEGERS else add_up
+    summed = tuple(map(add, zip(*listed, strict=True)))
     return tuple.__new__(Cost, summed) if summed else ZERO
 
 

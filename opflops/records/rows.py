@@ -173,6 +173,12 @@ def floating_rows(rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if known[row.dtype]]
 
 
+def integer_rows(rows: Iterable[Row]) -> list[Row]:
+    """List the rows of other work, as fast: integer and bool work, and work of no dtype."""
+    known = _FloatingDtypes()
+    return [row for row in rows if not known[row.dtype]]
+
+
 def check_keys(keys: Iterable[str], caller: str) -> None:
     """Check that rows have all keys.
 
@@ -219,9 +225,8 @@ def group_rows(rows: Iterable[Row], *keys: str, floating: bool = True, caller: s
     check_keys(keys, caller)
     value = attrgetter(*keys)
     parts: dict[Any, list[Row]] = {}
-    for row in rows:
-        if row.floating or not floating:
-            parts.setdefault(value(row), []).append(row)
+    for row in floating_rows(rows) if floating else rows:
+        parts.setdefault(value(row), []).append(row)
     return parts
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from opflops.records.algebra import add_up
 from opflops.records.cost import Cost, total_of
 from opflops.records.modules import UNKNOWN_SIZE
+from opflops.records.rows import floating_rows
 from opflops.records.timing import add_spreads
 from opflops.report.files.counts import encode_count
 from opflops.report.text.spreadsheet import spreadsheet_text
@@ -146,7 +147,7 @@ def _row_cells(row: Row) -> dict[str, Any]:
 
 def _work_of(path: str, rows: Sequence[Row]) -> dict[str, Any]:
     """Return the floating-point work of a module."""
-    floating = [row for row in rows if row.floating]
+    floating = floating_rows(rows)
     cost = total_of(row.cost for row in floating) if floating else Cost()
     times = [row.seconds for row in floating if row.seconds is not None]
     return {

@@ -10,7 +10,7 @@ from opflops.errors import ProfileError
 from opflops.records.algebra import substitute
 from opflops.records.dimensions import example_sizes
 from opflops.records.modules import inclusive_totals
-from opflops.records.rows import total
+from opflops.records.rows import floating_rows, total
 from opflops.report.files.layer_folding import (
     count_levels,
     first_layers,
@@ -195,7 +195,7 @@ def _arrange(
 
 
 def _summarize(rows: Sequence[Row], outermost: Sequence[Layer], symbolic: Symbolic) -> DiagramSummary:
-    phases = ", ".join(dict.fromkeys(row.phase for row in rows if row.floating))
+    phases = ", ".join(dict.fromkeys(row.phase for row in floating_rows(rows)))
     order = [f"Floating-point work ({phases}). Costs are where a layer first did work."] if phases else []
     # Drop the note on percentages and sort order, which the diagram does not have, and those on what its layers show.
     left_out = (LEGEND, *transcendental_notes(rows))

@@ -161,18 +161,17 @@ def build_tree(
     """
     root = Node("")
     nodes: dict[str, Node] = {}
+    last, node = None, root
     for module, label, row in rows:
-        node = nodes.get(module)
-        if node is None:
-            node = root
-            for path in ancestry(module):
-                child = node.child_by_path.get(path)
-                if child is None:
-                    child = node.child_by_path[path] = Node(path.rpartition(".")[2] or OUTSIDE, path)
-                node = child
-            node.module_type = row.module_type
-            nodes[module] = node
-        node.own.setdefault(label, []).append(row)
+        # A module's rows mostly follow one another.
+        if module != last:
+            node = nodes.get(module) or _add_node(root, nodes, module, row)
+            last = module
+        known = node.own.get(label)
+        if known is None:
+            node.own[label] = [row]
+        else:
+            known.append(row)
     everything = preorder(root)
     by_path = {node.path: node for node in everything[1:]}
     found = [facts_by_shown_module(each, by_path) for each in facts]
@@ -185,6 +184,19 @@ def build_tree(
         key = (node.module_type, work_key(node.own), tuple(facts_key(each, columns) for each in node.facts), below)
         node.equality_key = numbers.setdefault(key, len(numbers))
     return root
+
+
+def _add_node(root: Node, nodes: dict[str, Node], module: str, row: Row) -> Node:
+    """Add the node of a module, and those above it that are not there yet."""
+    node = root
+    for path in ancestry(module):
+        child = node.child_by_path.get(path)
+        if child is None:
+            child = node.child_by_path[path] = Node(path.rpartition(".")[2] or OUTSIDE, path)
+        node = child
+    node.module_type = row.module_type
+    nodes[module] = node
+    return node
 
 
 def preorder(root: Node) -> list[Node]:
