@@ -242,8 +242,11 @@ def ancestry(path: str) -> Sequence[str]:
     >>> ancestry("ResNet.layer1.0")
     ['ResNet', 'ResNet.layer1', 'ResNet.layer1.0']
     """
-    parts = path.split(".")
-    return [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
+    found, end = [], path.find(".")
+    while end >= 0:
+        found.append(path[:end])
+        end = path.find(".", end + 1)
+    return [*found, path]
 
 
 def inclusive(rows: Iterable[Row]) -> dict[str, Cost]:

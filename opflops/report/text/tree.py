@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from opflops.records.rows import ancestry
 from opflops.report.amounts import Amount, ModuleFacts, sum_facts
 from opflops.report.text.collapse import Expansion, format_repeats, group_repeats, split_number, work_key
 from opflops.report.text.module_facts import facts_by_shown_module, facts_key
@@ -165,8 +164,10 @@ def build_tree(
     for module, label, row in rows:
         # A module's rows mostly follow one another.
         if module != last:
-            node = nodes.get(module) or _add_node(root, nodes, module, row)
+            node = nodes.get(module) or _add_node(root, nodes, module)
             last = module
+        if not node.own:
+            node.module_type = row.module_type
         known = node.own.get(label)
         if known is None:
             node.own[label] = [row]
@@ -186,16 +187,16 @@ def build_tree(
     return root
 
 
-def _add_node(root: Node, nodes: dict[str, Node], module: str, row: Row) -> Node:
+def _add_node(root: Node, nodes: dict[str, Node], module: str) -> Node:
     """Add the node of a module, and those above it that are not there yet."""
-    node = root
-    for path in ancestry(module):
-        child = node.child_by_path.get(path)
-        if child is None:
-            child = node.child_by_path[path] = Node(path.rpartition(".")[2] or OUTSIDE, path)
+    new, above = [module], module
+    while "." in above and (above := above.rpartition(".")[0]) not in nodes:
+        new.append(above)
+    node = nodes.get(above, root)
+    for path in reversed(new):
+        child = nodes[path] = Node(path.rpartition(".")[2] or OUTSIDE, path)
+        node.child_by_path[path] = child
         node = child
-    node.module_type = row.module_type
-    nodes[module] = node
     return node
 
 
