@@ -14,7 +14,7 @@ from opflops.records.timing import add_spreads
 from opflops.wording import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 FLOATING = ("float", "bfloat", "complex")
 """What the dtypes of floating-point work begin with."""
@@ -254,12 +254,36 @@ def inclusive(rows: Iterable[Row]) -> dict[str, Cost]:
 
     Roots and the work outside them ("") sum to the total.
     """
+    parts: dict[str, list[Cost]] = {}
+    for row in floating_rows(rows):
+        known = parts.get(row.module)
+        if known is None:
+            known = parts[row.module] = []
+        known.append(row.cost)
     costs: dict[str, Cost] = Costs(heading="module")
-    for row in rows:
-        if row.floating:
-            for path in ancestry(row.module):
-                costs[path] = costs.get(path, ZERO) + row.cost
+    for path, own in parts.items():
+        add_paths(costs, path, ZERO)
+        costs[path] = total_of(own)
+    for path in inner_paths(costs):
+        above = path.rpartition(".")[0]
+        costs[above] = costs[above] + costs[path]
     return costs
+
+
+def add_paths(known: dict[str, Any], path: str, value: Any) -> None:
+    """Add a module path and those above it with a value, outermost first, unless they are there."""
+    new = []
+    while path not in known:
+        new.append(path)
+        if "." not in path:
+            break
+        path = path.rpartition(".")[0]
+    known.update(dict.fromkeys(reversed(new), value))
+
+
+def inner_paths(known: Iterable[str]) -> Iterator[str]:
+    """List the paths that are below others, each before the one above it, of paths that :func:`add_paths` added."""
+    return (path for path in reversed([*known]) if "." in path)
 
 
 _SUMS = ("calls", "cost", "seconds", "activations", "spread")
