@@ -97,13 +97,22 @@ class Row:
             raise ProfileArgumentError(f"plus() needs a Row, such as profile.rows[0], not {describe(other)}.")
         timed = self.seconds is not None or other.seconds is not None
         seconds = (self.seconds or 0.0) + sign * (other.seconds or 0.0) if timed else None
-        return replace(
-            self,
-            calls=self.calls + sign * other.calls,
-            cost=self.cost + sign * other.cost,
-            seconds=seconds,
-            activations=self.activations + sign * other.activations,
-            spread=add_spreads((self.seconds, self.spread), (other.seconds, other.spread)),
+        return new_row(
+            self.module,
+            self.module_type,
+            self.op,
+            self.phase,
+            self.dtype,
+            self.calls + sign * other.calls,
+            self.cost + (other.cost if sign == 1 else sign * other.cost),
+            seconds,
+            self.estimate,
+            self.priced,
+            self.site,
+            self.activations + sign * other.activations,
+            add_spreads((self.seconds, self.spread), (other.seconds, other.spread)) if timed else None,
+            self.group,
+            self.rank,
         )
 
 

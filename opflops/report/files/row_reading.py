@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from opflops.records.cost import Cost
 from opflops.records.expression_limits import MAX_DIGITS
 from opflops.records.rows import Row, new_row
+from opflops.report.files.checks import DamagedError
 from opflops.report.files.codec import DIFFERENCE_SCHEMA, SCHEMA, VERSIONS
 from opflops.report.files.row_codec import cost_fields, row_fields
 
@@ -62,7 +63,7 @@ def parse(text: str, scan: Scan) -> dict[str, Any] | None:
     """
     try:
         return _parse(text, scan)
-    except (_UnusualError, StopIteration, ValueError, TypeError, RecursionError):
+    except (_UnusualError, DamagedError, StopIteration, ValueError, TypeError, RecursionError):
         # Also what ``scan`` raises: the error is found again where it gets its sentence.
         return None
 
