@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -141,9 +141,6 @@ class Layer:
             yield (prefix if self.is_self else path), repeats * self.repeats, self
         for layer in self.shown:
             yield from layer.leaves(prefix if self.in_turn else path, repeats * self.repeats)
-
-
-_COMPUTED = frozenset(name for name, member in vars(Layer).items() if isinstance(member, cached_property))
 
 
 class Calls(NamedTuple):
@@ -305,8 +302,9 @@ def changed(layer: Layer, **changes: Any) -> Layer:
 
     To compute it again would recurse into the layers below, which may be many and deep.
     """
-    made = replace(layer, **changes)
-    vars(made).update({name: value for name, value in vars(layer).items() if name in _COMPUTED})
+    made = object.__new__(Layer)
+    # With what it has computed.
+    vars(made).update(vars(layer), **changes)
     return made
 
 

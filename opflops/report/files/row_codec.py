@@ -25,7 +25,7 @@ _FIELDS = tuple(field.name for field in fields(Row))
 _SINCE = {"activations": 4, "spread": 5, "group": 6, "rank": 6}
 # The same for the keys of costs.
 _COUNT_SINCE = {"sent": 6}
-_PIECE = 1_000
+_PIECE = 250
 _cost_of, _calls_of, _activations_of = attrgetter("cost"), attrgetter("calls"), attrgetter("activations")
 _kinds_of = attrgetter("seconds", "spread", "priced", "rank")
 _INTEGERS, _OTHERS = {int}, {float, bool, int, type(None)}
