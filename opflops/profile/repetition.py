@@ -11,6 +11,7 @@ from opflops.profile.example_counts import at_example
 from opflops.records.arguments import describe
 from opflops.records.cost import Cost
 from opflops.records.division import exact_quotient
+from opflops.records.garbage_collection import with_gc_disabled
 from opflops.records.rows import new_row
 from opflops.records.timing import TIMES
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     """Scales a count; what it is called, as a text, is for errors."""
 
 
+@with_gc_disabled
 def multiply(profile: Profile, times: object) -> Profile:
     """Return the work of some repetitions, as :class:`opflops.profile.arithmetic.Arithmetic` describes it.
 
@@ -36,6 +38,7 @@ def multiply(profile: Profile, times: object) -> Profile:
     return _scaled(profile, lambda count, _: count * number, lambda seconds: seconds * number)
 
 
+@with_gc_disabled
 def divide(profile: Profile, divisor: object) -> Profile:
     """Return the work of one of some equal repetitions, as :class:`opflops.profile.arithmetic.Arithmetic` describes it.
 

@@ -169,7 +169,11 @@ def total_of(costs: Iterable[Cost]) -> Cost:
     if len(listed) > _CHUNK:
         # To add up all at once makes an iterator for each.
         listed = [total_of(listed[start : start + _CHUNK]) for start in range(0, len(listed), _CHUNK)]
-    add = sum if set(map(type, chain.from_iterable(listed))) == _ONLY_INTEGERS else add_up
+    add: Any = add_up
+    if set(map(type, chain.from_iterable(listed))) == _ONLY_INTEGERS:
+        if len(listed) == 1:
+            return listed[0]
+        add = sum
     summed = tuple(map(add, zip(*listed, strict=True)))
     return tuple.__new__(Cost, summed) if summed else ZERO
 

@@ -242,7 +242,8 @@ def group_rows(rows: Iterable[Row], *keys: str, floating: bool = True, caller: s
 def group_costs(rows: Iterable[Row], *keys: str, caller: str = "by()") -> dict[Any, Cost]:
     """Add up the costs of each group of :func:`group_rows`; they sum to the total."""
     groups = group_rows(rows, *keys, caller=caller)
-    return Costs(((value, total(part)) for value, part in groups.items()), " / ".join(keys))
+    sums = ((value, total_of([row.cost for row in part])) for value, part in groups.items())
+    return Costs(sums, " / ".join(keys))
 
 
 def ancestry(path: str) -> Sequence[str]:

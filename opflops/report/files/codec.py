@@ -144,7 +144,7 @@ VERSIONS = (1, 2, 3, 4, 5, 6, 7)
 KEYS = ("schema", "version", "rows", "sites", "called")
 MORE_KEYS = {2: ("dimensions", "conditions", "cases"), 3: ("remarks",), 4: ("modules", "memory"), 5: ("timing",)}
 MORE_KEYS |= {6: ("ranks",), 7: ("execution",)}
-_MAX_PENDING = 2**23
+_MAX_PENDING = 2**22
 
 
 def document(
@@ -236,15 +236,23 @@ def dump(written: dict[str, Any]) -> str:
     Raises:
         ProfileError: A count is a SymInt.
     """
-    text, some, length = "", list[str](), 0
-    for piece in pieces(written):
-        some.append(piece)
+    text = ""
+    for part in _joined(pieces(written)):
+        # Python appends to a text in place, which takes half the memory of joining all pieces.
+        text += part
+    return text
+
+
+def _joined(some: Iterable[str]) -> Iterator[str]:
+    """Join pieces into longer ones."""
+    pending, length = list[str](), 0
+    for piece in some:
+        pending.append(piece)
         length += len(piece)
         if length > _MAX_PENDING:
-            # Python appends to a text in place, which takes half the memory of joining all pieces.
-            text += "".join(some)
-            some, length = [], 0
-    return text + "".join(some)
+            yield "".join(pending)
+            pending, length = [], 0
+    yield "".join(pending)
 
 
 def pieces(written: dict[str, Any]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.records.algebra import add_up
 from opflops.records.cost import Cost, total_of
+from opflops.records.garbage_collection import with_gc_disabled
 from opflops.records.modules import UNKNOWN_SIZE
 from opflops.records.rows import floating_rows
 from opflops.records.timing import add_spreads
@@ -55,6 +56,7 @@ MODULE_COLUMNS = (
 )
 
 
+@with_gc_disabled
 def csv_rows(rows: Iterable[Row], modules: Sequence[ModuleRecord] = (), memory: Memory | None = None) -> str:
     """Write rows as comma-separated values (RFC 4180, so lines end in CR LF), after a header line.
 
@@ -132,6 +134,7 @@ class _Texts(dict[str, str]):
         return written
 
 
+@with_gc_disabled
 def csv_modules(rows: Iterable[Row], modules: Sequence[ModuleRecord] = (), memory: Memory | None = None) -> str:
     """Write a line for each module as comma-separated values, as :func:`csv_rows` does, with these columns.
 

@@ -9,6 +9,7 @@ from opflops.errors import ProfileError
 from opflops.extras import optional
 from opflops.records.algebra import add_up, as_int
 from opflops.records.arguments import check_text
+from opflops.records.garbage_collection import with_gc_disabled
 from opflops.records.rows import KEYS, group_rows, total
 from opflops.records.timing import add_spreads
 from opflops.report.files.csv_rows import MODULE_COLUMNS, module_lines
@@ -54,6 +55,7 @@ class Column(NamedTuple):
         return set(map(type, known)) <= {int} and sum(map(abs, known)) <= _MOST_INT64
 
 
+@with_gc_disabled
 def rows_frame(rows: Sequence[Row], keys: Sequence[str] | None = None) -> list[Column]:
     """Make the columns of a line for each row, or with keys for each group of the floating-point rows.
 
@@ -73,6 +75,7 @@ def rows_frame(rows: Sequence[Row], keys: Sequence[str] | None = None) -> list[C
     return _columns(names, lines)
 
 
+@with_gc_disabled
 def modules_frame(rows: Sequence[Row], modules: Sequence[ModuleRecord], memory: Memory | None) -> list[Column]:
     """Make the columns of a line for each module, as :func:`opflops.report.files.csv_rows.csv_modules` has them."""
     place = MODULE_COLUMNS.index("bytes_written") + 1

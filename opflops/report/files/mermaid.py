@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from opflops.errors import ProfileError
 from opflops.records.algebra import substitute
 from opflops.records.dimensions import example_sizes
+from opflops.records.garbage_collection import with_gc_disabled
 from opflops.records.modules import inclusive_totals
 from opflops.records.rows import floating_rows, total
 from opflops.report.files.layer_folding import (
@@ -116,6 +117,7 @@ class _Diagram:
         return f"Modules deeper than level {levels} are folded into those above{end}{blocks} {more}"
 
 
+@with_gc_disabled
 def mermaid(
     rows: Sequence[Row],
     diagram: str = "state",

@@ -6,6 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from opflops.records.garbage_collection import with_gc_disabled
 from opflops.records.rows import ancestry
 from opflops.report.files.counts import SECONDS, rows_with_measure
 from opflops.report.text.tree import OUTSIDE
@@ -20,6 +21,7 @@ _MICROSECONDS = 1_000_000
 _RESERVED = re.compile(r"[;%\s]|[^ -~\u00a1-\uffff\U00010000-\U0010ffff]|[\ud800-\udfff]")
 
 
+@with_gc_disabled
 def folded(rows: Sequence[Row], measure: str = "flops") -> str:
     """Write a line for each distinct stack: its frames separated by ``;``, a space, and its own count.
 
@@ -56,6 +58,7 @@ def folded(rows: Sequence[Row], measure: str = "flops") -> str:
     return "\n".join(f"{line} {count}" for line, count in whole.items() if count)
 
 
+@with_gc_disabled
 def speedscope(rows: Sequence[Row], measure: str = "flops") -> str:
     """Write a file for https://www.speedscope.app: a profile of all work, and one for each of several phases.
 

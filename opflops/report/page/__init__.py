@@ -20,6 +20,7 @@ from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.extras import optional
 from opflops.records.arguments import check_flag, check_text, describe, explain_arguments
 from opflops.records.datasheets import split_tf32
+from opflops.records.garbage_collection import with_gc_disabled
 from opflops.records.rows import floating_rows
 from opflops.report.notes import NUMBERS
 from opflops.report.page.bottleneck_data import bottleneck_data
@@ -57,6 +58,7 @@ class PageOptions(TypedDict, total=False):
     fits: str | Device | float | None
 
 
+@with_gc_disabled
 @explain_arguments(error=ProfileArgumentError)
 def page(
     rows: Sequence[Row],
