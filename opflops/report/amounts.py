@@ -81,7 +81,9 @@ class Amount:
         self.spread: float | None
         self.timed_once: bool
         self.activations: Any
-        self.facts = _facts_of(parts, own)
+        # Of rows, of which there may be a million, none is asked whether it is one.
+        self._amounts = [part for part in parts if isinstance(part, Amount)] if Amount in {*map(type, parts)} else []
+        self.facts = _facts_of(self._amounts, own)
         self._parts = parts
         if len(parts) == 1:
             # Most lines of operators have one row.
@@ -122,7 +124,7 @@ class Amount:
         """Tell whether a count is not 0 somewhere, also if it is 0 in sum, as it may be in a difference."""
         if getattr(self.cost, measure) != 0:
             return True
-        if any(part.has(measure) for part in self._parts if isinstance(part, Amount)):
+        if any(part.has(measure) for part in self._amounts):
             return True
         return any(map(attrgetter(f"cost.{measure}"), self._parts))
 
@@ -132,8 +134,8 @@ class Amount:
         # Those of the parts first: to leave it to them would recurse into a tree, which may be deep.
         below = [self]
         for amount in below:
-            parts = amount._parts  # noqa: SLF001 - of this class, as below
-            below += [each for each in parts if isinstance(each, Amount) and "phases" not in vars(each)]
+            amounts = amount._amounts  # noqa: SLF001 - of this class, as below
+            below += [each for each in amounts if "phases" not in vars(each)]
         for amount in reversed(below[1:]):
             vars(amount)["phases"] = amount._add_phases()  # noqa: SLF001
         return self._add_phases()
@@ -146,8 +148,8 @@ class Amount:
         return {phase: add_up(flops) for phase, flops in found.items()}
 
 
-def _facts_of(parts: Sequence[Row | Amount], own: ModuleFacts | None) -> ModuleFacts | None:
-    found = [part.facts for part in parts if isinstance(part, Amount) and part.facts is not None]
+def _facts_of(parts: Sequence[Amount], own: ModuleFacts | None) -> ModuleFacts | None:
+    found = [part.facts for part in parts if part.facts is not None]
     if own is None:
         return sum_facts(found) if found else None
     return sum_facts([own, *found])._replace(shared=own.shared, calls=own.calls) if found else own
