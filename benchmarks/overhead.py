@@ -90,17 +90,29 @@ MODES: dict[str, Callable[[], Any]] = {
 }
 
 
+def read_totals(mode: Any) -> None:
+    """Read what a mode has counted, if it counts."""
+    if isinstance(mode, OpFlopMode):
+        _ = mode.total, mode.profile
+    elif isinstance(mode, FlopCounterMode):
+        mode.get_total_flops()
+
+
 class Plan(NamedTuple):
-    """Hold how to make a workload, and how many rounds to run."""
+    """Hold how to make a workload, how many rounds to run, and whether the time includes reading the counts."""
 
     make: Callable[[], Workload]
     rounds: int
+    read: bool = False
 
 
 WORKLOADS = {
     "tiny operators": Plan(overhead_workloads.tiny_operators, 25),
     "tiny modules": Plan(overhead_workloads.tiny_modules, 25),
     "tiny modules, once": Plan(overhead_workloads.tiny_modules_once, 25),
+    "first block of operators": Plan(overhead_workloads.first_operators, 40, read=True),
+    "first block of modules": Plan(overhead_workloads.first_modules, 40, read=True),
+    "first block of training": Plan(overhead_workloads.first_training, 40, read=True),
     "small transformer": Plan(overhead_workloads.small_transformer, 25),
     "ResNet-50": Plan(overhead_workloads.resnet50, 25),
     "7B decoder, meta": Plan(overhead_workloads.decoder_7b, 15),
@@ -108,12 +120,17 @@ WORKLOADS = {
 }
 
 
-def under(mode: Callable[[], Any], workload: Workload) -> Callable[[], object]:
-    """Run a workload in a block of its own; the time includes making, entering and leaving the mode."""
+def under(mode: Callable[[], Any], workload: Workload, *, read: bool = False) -> Callable[[], object]:
+    """Run a workload in a block of its own, which has met none of its modules and operators.
+
+    The time includes making, entering and leaving the mode, and reading what it has counted if that is asked for.
+    """
 
     def run() -> None:
-        with mode():
+        with mode() as active:
             workload.run()
+        if read:
+            read_totals(active)
 
     return run
 
@@ -171,9 +188,10 @@ def measure_peer(name: str, peer: str, rounds: int) -> Rounds | None:
 
 def compare(name: str, peers: Sequence[str]) -> list[tuple[str, ...]]:
     """Measure all contenders on a workload, and return the rows of the table."""
-    make, rounds = WORKLOADS[name]
+    make, rounds, read = WORKLOADS[name]
     workload = make()
-    figures = summarise(measure({mode: under(context, workload) for mode, context in MODES.items()}, rounds))
+    contenders = {mode: under(context, workload, read=read) for mode, context in MODES.items()}
+    figures = summarise(measure(contenders, rounds))
     failed = []
     for peer in peers if workload.model is not None and "symbolic" not in name else ():
         measured = run_in_subprocess(measure_peer, name, peer, 3, fresh=True)

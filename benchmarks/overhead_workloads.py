@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
-from torch.nn.functional import scaled_dot_product_attention, silu
+from torch.nn.functional import gelu, layer_norm, linear, scaled_dot_product_attention, silu
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +61,38 @@ def tiny_modules_once() -> Workload:
     """One forward of the same 300 modules, in a block of its own, so that each module is new to the mode."""
     model, x = _small_modules(), torch.rand(4, 4)
     return _forward(model, x)
+
+
+def first_operators() -> Workload:
+    """120 times the operators of a linear layer, a layer norm and a GELU on 4x4 matrices, outside any module."""
+    x, weight, (bias, scale, shift) = torch.rand(4, 4), torch.rand(4, 4), torch.rand(3, 4)
+
+    @torch.no_grad()
+    def run() -> None:
+        y = x
+        for _ in range(120):
+            y = gelu(layer_norm(linear(y, weight, bias), (4,), scale, shift))
+
+    return Workload(run)
+
+
+def first_modules() -> Workload:
+    """One forward of 120 such blocks as modules, each of which is called once."""
+    blocks = [module for _ in range(120) for module in (nn.Linear(4, 4), nn.LayerNorm(4), nn.GELU())]
+    return _forward(nn.Sequential(*blocks), torch.rand(4, 4))
+
+
+def first_training() -> Workload:
+    """Forward and backward of a transformer encoder of twelve layers and width 16."""
+    layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
+    model, x = nn.TransformerEncoder(layer, 12, enable_nested_tensor=False), torch.rand(2, 4, 16)
+
+    def run() -> None:
+        model.zero_grad()
+        loss: Tensor = model(x).sum()
+        loss.backward()
+
+    return Workload(run)
 
 
 def small_transformer() -> Workload:

@@ -128,8 +128,9 @@ def counted(path: str, rows: int, operators: int) -> dict[str, Figures]:
         with mode:
             model(x)
 
-    found = {"the program itself": measure(run), "m.profile": measure(lambda: mode.profile)}
-    found["m.total"] = measure(lambda: mode.total)
+    found = {"the program itself": measure(run), "m.total": measure(lambda: mode.total)}
+    # Rows are made as they are read.
+    found["m.profile"] = measure(lambda: mode.profile.rows)
     mode.profile.save(path)
     return found
 

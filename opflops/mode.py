@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -35,6 +34,7 @@ from opflops.pricing.registry import Registry, registry
 from opflops.pricing.schema_binding import PricingRule
 from opflops.profile.profile import Profile
 from opflops.profile.trace_annotation import keep_recordings
+from opflops.profile.unread import unread_of
 from opflops.records.arguments import explain_arguments
 from opflops.records.cost_numbers import CostNumbers
 from opflops.torch_internals.mode_stack import (
@@ -175,6 +175,7 @@ class OpFlopMode(CostNumbers, CallbackMode, DisplayedMode, metaclass=NeedsInstan
         self._on_stack = self._tracks_now = self._intercepts = False
         # What ended the counting before the block: a key of CUT_SHORT_REMARKS.
         self._cut_short: str = ""
+        self._ended: Profile | None = None  # what was read after the block
 
     @property
     def cells(self) -> list[Accumulator]:
@@ -231,7 +232,7 @@ class OpFlopMode(CostNumbers, CallbackMode, DisplayedMode, metaclass=NeedsInstan
     def _begin_mode(self) -> None:
         if _abandoned:
             _take_off_abandoned()
-        self._in_block, self._block, self._cut_short = True, None, ""
+        self._in_block, self._block, self._cut_short, self._ended = True, None, "", None
         self._start_afresh(RootModules(self._root, self._models))
         if self._memory:
             self._begin_memory()
@@ -367,15 +368,13 @@ class OpFlopMode(CostNumbers, CallbackMode, DisplayedMode, metaclass=NeedsInstan
     def _snapshot(self) -> Profile:
         if self._block is None:
             return Profile(remarks=(NOT_ENTERED,))
-        modes = [self, *(self._thread_modes or ())]
-        profile = snapshot(modes, uncounted=self._block.uncounted(), cut_short=self._cut_short)
-        return profile if self.memory_tracker is None else self._with_memory(profile)
-
-    def _with_memory(self, profile: Profile) -> Profile:
-        from opflops.memory.result import memory_of  # noqa: PLC0415 - as above
-
-        threads, resolve = [*(self._thread_modes or ())], self.module_stack.roots.resolve
-        return replace(profile, memory=memory_of(self.memory_tracker, resolve, several_threads=bool(threads)))
+        if self._ended is not None:
+            return self._ended
+        modes, ended = [self, *(self._thread_modes or ())], not self._in_block
+        profile = snapshot(modes, uncounted=self._block.uncounted(), cut_short=self._cut_short, ended=ended)
+        if unread_of(profile) is not None:
+            self._ended = profile
+        return profile
 
     @property
     def total(self) -> Cost:

@@ -34,7 +34,7 @@ def rows_of(profile):
 def recorded(overload, *args, rule=None):
     """Record a call in a new accumulator."""
     record = compile_recorder(rule or registry.get_rule(overload), overload, {"causal": "dense"})
-    accumulator = Accumulator(None, "", "forward")
+    accumulator = Accumulator(None, "forward", "")
     accumulator.record = record
     return record(accumulator, overload(*args), args), accumulator
 

@@ -57,6 +57,7 @@ def state():
         "kinds of modes": {name: value for name, value in vars(_python_dispatch).items() if name.startswith("_is_in_")},
         "optimizer hooks": dict(sys.modules["torch.optim.optimizer"]._global_optimizer_pre_hooks),
         "patches": [vars(owner).get(name) for owner, name in PATCHED],
+        "module call": nn.Module.__call__.__code__,
         "import hooks": [type(finder) for finder in sys.meta_path],
         "libraries": sorted(torch.library._impls),
         "kernel of linear": torch._C._dispatch_has_kernel_for_dispatch_key("aten::linear", "AutogradCPU"),

@@ -221,24 +221,35 @@ def test_a_module_that_replaces_another_has_its_own_type():
 
 
 def test_module_calls_are_restored_when_the_block_ends():
-    """nn.Module.__call__ is the same function as before, also after an exception."""
-    before = nn.Module.__call__
+    """nn.Module.__call__ is the same function as before, with the same code, also after an exception."""
+    call = nn.Module.__call__
+    before = call.__code__
     with OpFlopMode():
-        assert nn.Module.__call__ is not before
-    assert nn.Module.__call__ is before
+        assert nn.Module.__call__ is call
+        assert call.__code__ is not before
+    assert nn.Module.__call__ is call
+    assert call.__code__ is before
     with pytest.raises(KeyError), OpFlopMode():
         raise KeyError
-    assert nn.Module.__call__ is before
+    assert call.__code__ is before
+
+
+def test_a_block_sets_no_attribute_of_the_class_of_modules():
+    """Python would forget then what it knows of the attributes of all classes derived from it."""
+    before = vars(nn.Module).copy()
+    with OpFlopMode():
+        Net()(X)
+        assert vars(nn.Module) == before
 
 
 def test_nested_modes_restore_when_the_last_ends():
     """The end of the inner block does not remove the patches of the outer one."""
-    before = nn.Module.__call__
+    before = nn.Module.__call__.__code__
     with OpFlopMode() as outer:
         with OpFlopMode() as inner:
             Block()(X)
         Block()(X)
-    assert nn.Module.__call__ is before
+    assert nn.Module.__call__.__code__ is before
     assert "Block.fc" in inner.profile.by("module")
     assert {"Block.fc", "Block#2.fc"} <= set(outer.profile.by("module"))
 

@@ -37,6 +37,7 @@ from opflops.torch_internals import (
     jit_graphs,
     known_values,
     mode_stack,
+    module_call,
     modules,
     optimizers,
     process_groups,
@@ -1050,13 +1051,51 @@ def test_triton_kernels_are_looked_up_by_index():
 
 def test_calling_a_module_is_one_of_two_inner_calls():
     """Its code uses no other names, and its results are theirs."""
-    assert nn.Module.__call__ is modules.MODULE_CALL
-    assert set(modules.MODULE_CALL.__code__.co_names) == {"_compiled_call_impl", "_call_impl"}
-    module = nn.ReLU()
-    assert module._compiled_call_impl is None
-    assert modules.MODULE_CALL(module, -torch.ones(1)).item() == module._call_impl(-torch.ones(1)).item() == 0
-    module._compiled_call_impl = lambda x: "compiled"
-    assert modules.MODULE_CALL(module, torch.ones(1)) == "compiled"
+    assert nn.Module.__call__ is module_call.MODULE_CALL
+    assert set(module_call.UNPATCHED_CALL.__code__.co_names) == {"_compiled_call_impl", "_call_impl"}
+    for call in (module_call.MODULE_CALL, module_call.UNPATCHED_CALL):
+        module = nn.ReLU()
+        assert module._compiled_call_impl is None
+        assert call(module, -torch.ones(1)).item() == module._call_impl(-torch.ones(1)).item() == 0
+        module._compiled_call_impl = lambda x: "compiled"
+        assert call(module, torch.ones(1)) == "compiled"
+
+
+def test_the_code_of_module_calls_can_be_replaced():
+    """By what passes the arguments on; a call in progress goes on with the code that it began with."""
+    seen = []
+
+    class Restores(nn.Module):
+        def forward(self, x, *, more):
+            module_call.MODULE_CALL.__code__ = code
+            return x + more
+
+    def replacement(module, args, kwargs):
+        seen.append((module, args, kwargs))
+        return module_call.UNPATCHED_CALL(module, *args, **kwargs)
+
+    code, module = module_call.MODULE_CALL.__code__, Restores()
+    try:
+        module_call.MODULE_CALL.__code__ = module_call.replaced_code(replacement)
+        assert module(1, more=2) == 3
+    finally:
+        module_call.MODULE_CALL.__code__ = code
+    assert seen == [(module, (1,), {"more": 2})]
+    assert code is module_call.MODULE_CALL_CODE
+    assert module(1, more=3) == 4
+    assert len(seen) == 1
+
+
+def test_fx_calls_modules_by_the_function_that_it_keeps():
+    """Its tracers patch ``nn.Module.__call__``, and call that function inside."""
+    owner, name = module_call.FX_MODULE_CALL
+    assert vars(owner)[name] is module_call.MODULE_CALL
+    called = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, lambda module, *args: called.append(module) or args[0])
+        torch.fx.symbolic_trace(outer := nn.Sequential(inner := nn.Sequential(nn.ReLU())))
+    assert called == [inner]
+    assert outer is not inner
 
 
 def test_calling_an_operator_is_calling_its_inner_function():

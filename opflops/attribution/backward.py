@@ -99,11 +99,6 @@ class BackwardAttribution:
             self._assign_new_nodes(task, context)
         return context, phase
 
-    def backward_fast_path(self, task: int) -> dict[Any, Any]:
-        """Return the fast path of the module and phase that the current work of a backward pass belongs to."""
-        context, phase = self.attribute_backward(task)
-        return context.fast_path_in(phase)
-
     def clear_fast_path(self) -> None:
         """Clear the fast path of every context."""
         for context in (*self._contexts.values(), *self._replacement_contexts.values()):

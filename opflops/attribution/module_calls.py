@@ -1,4 +1,4 @@
-"""The wrapper around ``Module.__call__``: it enters and leaves each module on the module stacks of the thread."""
+"""What runs in place of ``Module.__call__``: it enters and leaves each module on the module stacks of the thread."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from opflops.attribution.phase_patches import call_entered
 from opflops.attribution.threads import call_uncounted, modes_for_all_threads
 from opflops.torch_internals.autograd import graph_task_id, next_sequence_nr
 from opflops.torch_internals.dispatch import dispatch_modes, mode_at, mode_count
-from opflops.torch_internals.modules import MODULE_CALL
+from opflops.torch_internals.module_call import UNPATCHED_CALL
 from opflops.torch_internals.tensor_sizes import torch_function_mode_enabled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
     from torch import nn
 
@@ -28,14 +29,13 @@ one_mode = False
 """Whether a single mode counts, in whatever thread."""
 
 
-def wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:  # noqa: C901, PLR0915 - see below
-    """Enter and leave the module, ``self`` as for PyTorch's profiler, on every active module stack of the thread."""
-    call_directly = original is MODULE_CALL
+def _module_caller(original: Callable[..., Any]) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]:  # noqa: C901, PLR0915 - see below
+    """Make what enters and leaves a module on every active module stack of the thread, and calls it in between."""
+    call_directly = original is UNPATCHED_CALL
 
     # Most calls are the first one of a module by a run of the caller that called it first, in a forward. For these,
     # everything is here that ModuleStack.enter() and leave() do for all calls: a call takes longer than a line.
-    @wraps(original)
-    def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0912, PLR0915 - see above
+    def call(self: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: C901, PLR0912, PLR0915 - see above
         # The compiler traces this function too, when it compiles the subgraphs of a higher-order operator.
         if is_dynamo_compiling():
             return original(self, *args, **kwargs)
@@ -135,6 +135,29 @@ def wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:  # noq
     return call
 
 
+call_module = _module_caller(UNPATCHED_CALL)
+"""Call a module, given with its arguments, as PyTorch does."""
+
+
+def wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap what somebody else has put in the place of PyTorch's function. The first argument is ``self``.
+
+    PyTorch's profiler reads it.
+    """
+    call_original = _module_caller(original)
+
+    @wraps(original)
+    def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return call_original(self, args, kwargs)
+
+    return call
+
+
+def module_entered(frame: FrameType) -> nn.Module | None:
+    """Return the module whose patched call a Python frame runs; None for any other frame."""
+    return frame.f_locals["self"] if frame.f_code is call_module.__code__ else None
+
+
 def _call_in_all(
     call: Callable[..., Any],
     original: Callable[..., Any],
@@ -157,7 +180,7 @@ def _call_in_all(
         with ExitStack() as entered:
             for thread_mode in thread_modes:
                 entered.enter_context(thread_mode)
-            return call_uncounted(call, module, *args, **kwargs)
+            return call_uncounted(lambda *_, **__: call(module, args, kwargs), module)
     counting = counting_modes(dispatch_modes())
     if not counting:
         return call_uncounted(original, module, *args, **kwargs)

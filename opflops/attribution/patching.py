@@ -1,8 +1,9 @@
 """Patches of PyTorch's own callables, installed while any mode counts.
 
-Module calls, functions of optimizers and checkpointed functions are wrapped by replacing class and module attributes.
-There are no hooks on the user's objects, and wrappers leave what they entered in ``finally``. If somebody else wrapped
-a wrapper and keeps it after the block, it passes calls on. The ``step`` of optimizers is not wrapped, since schedulers
+Functions of optimizers and checkpointed functions are wrapped by replacing class and module attributes, module calls by
+replacing the code of ``nn.Module.__call__``, or the attribute if somebody else has. There are no hooks on the user's
+objects, and wrappers leave what they entered in ``finally``. If somebody else wrapped a wrapper and keeps it after the
+block, it passes calls on. The ``step`` of optimizers is not wrapped, since schedulers
 and libraries bind it, before the block or inside: it runs in a recording for PyTorch's profiler, which is wrapped.
 """
 
@@ -21,7 +22,7 @@ from opflops.attribution.compiled_subgraphs import wrap_compilation_env, wrap_un
 from opflops.attribution.imported_patches import EXTENSION_MODULES, PATCHED_ON_IMPORT, group_patches, patches_of
 from opflops.attribution.imports import PatchedImports
 from opflops.attribution.memory_patches import memory_patches, remove_memory_patches
-from opflops.attribution.module_calls import wrap_module_call
+from opflops.attribution.module_calls import call_module, wrap_module_call
 from opflops.attribution.phase_patches import (
     wrap_checkpoint,
     wrap_closures,
@@ -54,6 +55,13 @@ from opflops.torch_internals.higher_order import subgraph_compilations, subgraph
 from opflops.torch_internals.interruption import make_lock
 from opflops.torch_internals.jit_tracing import JIT_TRACE_BEGINNING
 from opflops.torch_internals.mode_stack import forget_flags
+from opflops.torch_internals.module_call import (
+    FX_MODULE_CALL,
+    MODULE_CALL,
+    MODULE_CALL_CODE,
+    UNPATCHED_CALL,
+    replaced_code,
+)
 from opflops.torch_internals.optimizers import (
     STEP_RECORDER,
     optimizer_callables,
@@ -67,7 +75,7 @@ from opflops.torch_internals.unseen_work import capture_beginnings, capture_ends
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
-    from types import FrameType, ModuleType
+    from types import ModuleType
 
     Wrapper = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -89,20 +97,27 @@ _stance: Any = None
 
 def install_patches(mode: Any) -> None:
     """Install the patches for a mode, if they are not. Undo it by :func:`remove_patches`, also if it is interrupted."""
-    global _active_modes, _complete  # noqa: PLW0603 - the patches are global too
+    global _active_modes, _call_replaced, _complete  # noqa: PLW0603 - the patches are global too
     with _lock:
         _modes.append(mode)
         if not _complete:
             register_step_pre_hook(wrap_closures)
             compiler_loaded = compiler_is_loaded()
             fixed = _FIXED if compiler_loaded else _FIXED_WITHOUT_COMPILER
-            _install([*fixed, *[(owner, name, wrap) for listed, wrap in _LISTED for owner, name in listed()]])
+            # Nobody else has patched it. A statement takes no function call.
+            _call_replaced = nn.Module.__dict__["__call__"] is MODULE_CALL
+            if _call_replaced:
+                MODULE_CALL.__code__ = _CALL_CODE
+            of_calls = _CALLS_OF_FX if _call_replaced else _CALLS
+            _install(
+                [*of_calls, *fixed, *[(owner, name, wrap) for listed, wrap in _LISTED for owner, name in listed()]]
+            )
             for name in EXTENSION_MODULES:
                 if name in sys.modules:
                     _install(patches_of(sys.modules[name]))
             if has_process_group():
                 _install(group_patches())
-            # Of somebody else's constructor nothing is known. Statements take no function calls.
+            # Of somebody else's constructor nothing is known. As above.
             if "__new__" not in Tensor.__dict__:
                 Tensor.__new__ = TENSOR_NEW  # type: ignore[method-assign, assignment]
             _imports.install()
@@ -147,8 +162,14 @@ def repair_flags() -> None:
             forget_flags()
 
 
+_CALL_CODE = replaced_code(call_module)
+# Whether module calls have that code, apart from the time for which it is lifted.
+_call_replaced = False
+
+
 def _put_originals_back() -> None:
     """Replace our wrappers, and leave the patch of somebody else who replaced one."""
+    MODULE_CALL.__code__ = MODULE_CALL_CODE
     for owner, name, original, wrapper in reversed(_installed):
         if owner.__dict__.get(name) is wrapper:
             setattr(owner, name, original)
@@ -219,6 +240,8 @@ def _lower_patches() -> None:
         _lifted -= 1
         if _lifted:
             return
+        if _call_replaced and _complete:
+            MODULE_CALL.__code__ = _CALL_CODE
         for owner, name, original, wrapper in _installed:
             if owner.__dict__.get(name) is original:
                 setattr(owner, name, wrapper)
@@ -318,8 +341,9 @@ def _wrap_subgraph_compilation(original: Callable[..., Any]) -> Callable[..., An
     return call
 
 
+_CALLS: list[tuple[Any, str, Wrapper]] = [(nn.Module, "__call__", wrap_module_call)]
+_CALLS_OF_FX: list[tuple[Any, str, Wrapper]] = [(*FX_MODULE_CALL, lambda _: UNPATCHED_CALL)]
 _FIXED: list[tuple[Any, str, Wrapper]] = [
-    (nn.Module, "__call__", wrap_module_call),
     (*JIT_TRACE_BEGINNING, wrap_jit_trace),
     (STEP_RECORDER, "__enter__", wrap_recorder_enter),
     (STEP_RECORDER, "__exit__", wrap_recorder_exit),
@@ -337,10 +361,3 @@ _LISTED: list[tuple[Callable[[], Iterable[tuple[Any, str]]], Wrapper]] = [
     (capture_ends, wrap_capture_end),
     (replays, wrap_replay),
 ]
-
-
-def module_entered(frame: FrameType) -> nn.Module | None:
-    """Return the module whose patched call a Python frame runs; None for any other frame."""
-    _, wrapper = _wrappers.get((nn.Module, "__call__"), (None, None))
-    is_module_call = wrapper is not None and frame.f_code is wrapper.__code__
-    return frame.f_locals["self"] if is_module_call else None

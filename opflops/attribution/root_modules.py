@@ -66,6 +66,11 @@ class RootModules:
         if root is not None:
             self._fixed = self.paths_with(root)
 
+    @property
+    def keeps_models(self) -> bool:
+        """Return whether this keeps models alive."""
+        return bool(self._models)
+
     def release_models(self) -> None:
         """Keep the models alive no longer, once nothing more will be called."""
         self._models = ()

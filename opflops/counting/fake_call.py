@@ -338,10 +338,9 @@ class FakeCall:
                         mode.memory_tracker.note_existing()
                 run_step(stepping)
                 self._made_state = names_of_state(stepping) != before
-        profile = mode.profile
         # The copies may share what cannot be copied, such as a file, with the model.
         mode.release_models()
-        return profile
+        return mode.profile
 
     def _models_among(self, model: Callable[..., Any], *values: Any) -> list[nn.Module]:
         """List the models that the call has, so that their names are used if it calls a part of one on its own.

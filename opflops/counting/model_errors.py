@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
 
-from opflops.attribution.patching import module_entered
+from opflops.attribution.module_calls import module_entered
 from opflops.counting.backward import run_backward
 from opflops.counting.call_options import forward_name, how_to_pass, nearest_option, parameters_of
 from opflops.counting.fake_call import call_model

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from opflops.attribution.callers import is_user_code
-from opflops.attribution.patching import module_entered
+from opflops.attribution.module_calls import module_entered
 from opflops.mode import OpFlopMode
 from opflops.pricing.op_pricing import op_name
 from opflops.torch_internals.autograd import current_node, graph_task_id

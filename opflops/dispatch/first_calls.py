@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opflops.attribution.module_context import FORWARD
 from opflops.errors import raised_by_signal_handler
+from opflops.pricing.accumulators import Accumulator
 from opflops.pricing.op_pricing import OpPricing, check_whole
 from opflops.torch_internals.tracing import SymbolicSizeError
 
 if TYPE_CHECKING:
+    from opflops.attribution.module_context import ModuleContext
     from opflops.attribution.module_stack import ModuleStack
     from opflops.memory.tracker import MemoryTracker
-    from opflops.pricing.accumulators import Accumulator
     from opflops.pricing.price_cache import PriceCache
     from opflops.torch_internals.dispatch import OpOverload
 
@@ -29,8 +29,14 @@ class FirstCalls:
     record: Any
     _jit_traces: int
 
-    def new_accumulator(self, func: Any, task: int) -> Accumulator | None:
-        """Return an accumulator for an operator that is new in this module and phase; None for the slow path."""
+    def new_accumulator(self, func: Any, context: ModuleContext | None, phase: str) -> Accumulator | None:
+        """Return an accumulator for an operator that is new in a module and phase; None for the slow path.
+
+        Args:
+            func: The operator.
+            context: The module that its work belongs to; None for the one that runs.
+            phase: The phase, of a given module.
+        """
         price = self.prices.fast_path.get(id(func))
         if (
             price is None
@@ -40,20 +46,25 @@ class FirstCalls:
             or (self.memory_tracker is not None and self.memory_tracker.may_resize(func))
         ):
             return None
-        if task < 0:
+        if context is None:
             top = self.module_stack.entries[-1]
             context, phase = top[0], top[3]
-        else:
-            context, phase = self.module_stack.attribute_backward(task)
-        return price.accumulator(context, phase)
+        if price.record is None:
+            return price.accumulator(context, phase)
+        return Accumulator(context, phase, price.op, price)
 
-    def keep(self, func: Any, accumulator: Accumulator) -> None:
-        """Keep an accumulator that has its first call, and let later calls take the fast path."""
-        if not accumulator.is_concrete():
+    def keep(self, func: Any, accumulator: Accumulator, fast_path: dict[Any, Any]) -> None:
+        """Keep an accumulator that has its first call, and let later calls take the fast path of its module."""
+        if not (
+            type(accumulator.ops)
+            is type(accumulator.macs)
+            is type(accumulator.transcendentals)
+            is type(accumulator.bytes_read)
+            is type(accumulator.bytes_written)
+            is int
+        ):
             check_whole(accumulator.op, accumulator.counts())
-        self.accumulators.append(accumulator)
-        context, phase = accumulator.context, accumulator.phase
-        fast_path = context.fast_path if phase is FORWARD else context.fast_path_in(phase)
+        self.accumulators += (accumulator,)
         first = fast_path.setdefault(id(func), accumulator)
         if first is not accumulator:
             first.others = {**(first.others or {}), accumulator.dtype: accumulator}
@@ -66,7 +77,8 @@ class FirstCalls:
         if self._jit_traces or self.call_log is not None or resized:
             self.record(price, args, kwargs, out)
             return
-        accumulator = price.accumulator(*self.module_stack.attribution())
+        context, phase = self.module_stack.attribution()
+        accumulator = price.accumulator(context, phase)
         if accumulator is None:
             self.record(price, args, kwargs, out)
             return
@@ -85,4 +97,4 @@ class FirstCalls:
             # The fast path takes no estimates, no complex numbers and no symbolic sizes; or the formula failed.
             self.record(price, args, kwargs, out)
             return
-        self.keep(func, accumulator)
+        self.keep(func, accumulator, context.fast_path_in(phase))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from opflops.attribution.callers import user_stacklevel
 from opflops.attribution.module_stack import HasModuleStack, ModuleStack
 from opflops.dispatch.captured_work import CapturesWork
 from opflops.dispatch.composite_formulas import decompose, has_formula_for_composite
@@ -16,16 +14,10 @@ from opflops.dispatch.execution_recorder import ExecutionRecorder, recording_dis
 from opflops.dispatch.first_calls import FirstCalls
 from opflops.dispatch.shared_calls import add_shared
 from opflops.dispatch.tensor_subclasses import run_on_subclass
-from opflops.errors import (
-    FormulaError,
-    FormulaFailedError,
-    UnpricedOpError,
-    UnpricedOpWarning,
-    raised_by_signal_handler,
-)
+from opflops.dispatch.unpriced_work import ReportsUnpriced
+from opflops.errors import FormulaFailedError, UnpricedOpError, raised_by_signal_handler
 from opflops.pricing.accumulator_deltas import apply_deltas, capture_deltas
 from opflops.pricing.accumulators import Accumulator
-from opflops.pricing.kernels import kernel_advice, kernel_row_name, price_kernel
 from opflops.pricing.op_pricing import OpPricing, check_whole
 from opflops.pricing.traffic import first_elements
 from opflops.records.rows import join_reasons
@@ -44,7 +36,7 @@ from opflops.torch_internals.tensor_layouts import run_other_operators
 from opflops.torch_internals.tracing import SymbolicSizeError, is_being_traced, untraced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from opflops.attribution.module_context import ModuleContext
@@ -56,7 +48,7 @@ if TYPE_CHECKING:
     from opflops.pricing.symbolic_prices import SymbolicPrices
 
 
-class RecordingMode(HasModuleStack, CapturesWork, FirstCalls, DispatchMode):
+class RecordingMode(HasModuleStack, CapturesWork, FirstCalls, ReportsUnpriced, DispatchMode):
     """Run operators and record their costs in accumulators, one for each operator, module, phase and dtype.
 
     Args:
@@ -107,17 +99,24 @@ class RecordingMode(HasModuleStack, CapturesWork, FirstCalls, DispatchMode):
         self._jit_traces = int(jit_state() is not None)
         self.module_stack.sizes_are_traced = self._jit_traces > 0
 
-    def __torch_dispatch__(  # noqa: C901 - function calls would take longer
+    def __torch_dispatch__(  # noqa: C901, PLR0912 - function calls would take longer
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run an operator and record its cost."""
         stack, task = self.module_stack, graph_task_id()
+        context: ModuleContext | None = None
+        phase = ""
+        if task < 0:
+            fast_path = stack.fast_path
+        else:
+            context, phase = stack.attribute_backward(task)
+            fast_path = context.fast_path_in(phase)
         known: Accumulator | None
         accumulator: Any
-        known = accumulator = (stack.fast_path if task < 0 else stack.backward_fast_path(task)).get(id(func))
+        known = accumulator = fast_path.get(id(func))
         try:
             if (types and run_other_operators(types)) or (
-                known is None and (accumulator := self.new_accumulator(func, task)) is None
+                known is None and (accumulator := self.new_accumulator(func, context, phase)) is None
             ):
                 if self.memory_tracker is None:
                     return self._run_slow_path(func, types, args, kwargs or {})
@@ -139,7 +138,7 @@ class RecordingMode(HasModuleStack, CapturesWork, FirstCalls, DispatchMode):
                 raise
             answer = False
         if known is None and answer is True:
-            self.keep(func, accumulator)
+            self.keep(func, accumulator, fast_path)
         elif known is None:
             # A new accumulator takes any dtype that the fast path takes, so to try again would give the same answer.
             self.record(self.prices[func], args, kwargs or {}, out)
@@ -200,31 +199,6 @@ class RecordingMode(HasModuleStack, CapturesWork, FirstCalls, DispatchMode):
         out = self.timed(func)(*args, **kwargs)
         self.record(price, args, kwargs, out)
         return out
-
-    def run_kernel(
-        self,
-        name: str,
-        names: Iterable[str],
-        arguments: Callable[[], dict[str, Any]],
-        call: Callable[[], Any],
-        written: Sequence[Any] = (),
-    ) -> Any:
-        """Launch a kernel without a schema and record its cost; see :func:`price_kernel`. For internal use."""
-        problem, advice = "has no formula", kernel_advice(name)
-        try:
-            price = price_kernel(self.prices, name, names, arguments, self.causal, written)
-        except FormulaError as error:
-            problem, advice = f"has no working formula ({str(error).rstrip('.')})", "Correct the formula."
-            price = OpPricing(kernel_row_name(name), "unpriced")
-        if price.verdict == "unpriced":
-            self.report_unpriced(price.op, problem, advice)
-        return self.run(price, call, (), {})
-
-    def run_unseen(self, op: str, problem: str, advice: str, call: Callable[[], Any] | None) -> Any:
-        """Make a call whose work no operator shows, unless it was made, and list it as unpriced. For internal use."""
-        self.report_unpriced(op, problem, advice)
-        price = OpPricing(op, "unpriced")
-        return self.record(price, (), {}, None) if call is None else self.run(price, call, (), {})
 
     def reentered(self) -> AbstractContextManager[None]:
         """Put the mode back on the stack of dispatch modes while it handles an operator, to see what runs inside it.
@@ -370,21 +344,6 @@ class RecordingMode(HasModuleStack, CapturesWork, FirstCalls, DispatchMode):
         if self.clock is not None:
             self.clock.add_to(accumulator)
         return accumulator
-
-    def report_unpriced(self, op: str, problem: str, advice: str = "") -> None:
-        """Warn about an operator without a formula, once, or raise if the mode is strict. For internal use."""
-        module = self.module_stack.current[0].path
-        place = f"in module {module}" if module else "outside any module"
-        advice = advice or f"Register a formula with @opflops.formula(torch.ops.{op})."
-        if self._strict:
-            raise UnpricedOpError(f"{op} {place} {problem}. {advice}")
-        if op not in self._warned:
-            self._warned.add(op)
-            warnings.warn(
-                f"{op} {place} {problem}, so its arithmetic is in no total. {advice}",
-                UnpricedOpWarning,
-                stacklevel=user_stacklevel(),
-            )
 
 
 def _dispatch_with_checks(

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.attribution.module_context import FORWARD
 from opflops.dispatch.module_records import module_records
+from opflops.pricing.accumulators import concrete_counts
+from opflops.pricing.dtypes import FLOATING
 from opflops.pricing.op_pricing import check_whole
 from opflops.profile.profile import Profile
+from opflops.profile.unread import unread_profile
 from opflops.records.algebra import as_int
 from opflops.records.cost import Cost, total_of
 from opflops.records.garbage_collection import with_gc_disabled
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from opflops.attribution.module_context import ModuleContext
+    from opflops.attribution.module_stack import ModuleStack
     from opflops.dispatch.recording_mode import RecordingMode
     from opflops.pricing.accumulators import Accumulator
     from opflops.pricing.call_log import CallLog, LoggedCall
@@ -37,28 +41,85 @@ _counts_of = attrgetter(*Cost._fields)
 _as_cost = partial(tuple.__new__, Cost)
 
 
-def snapshot(modes: Sequence[RecordingMode], *, uncounted: Mapping[str, int], cut_short: str = "") -> Profile:
+class _UnreadRows:
+    """Hold what an ended block has recorded, of which rows are made when they are read.
+
+    Args:
+        mode: The only mode of the block. Neither it nor its model is kept alive.
+        total: The total of its accumulators.
+        remarks: What its counts leave out.
+    """
+
+    def __init__(self, mode: RecordingMode, total: Cost, remarks: tuple[str, ...]) -> None:
+        self.total = total
+        self._accumulators, self._stack, self._remarks = mode.accumulators, mode.module_stack, remarks
+        self._recorder = mode.execution_recorder
+
+    def make_fields(self) -> dict[str, Any]:
+        """Make the fields of a profile that hold rows, modules, remarks, and the order of execution."""
+        make = _fields if len(self._accumulators) < _MANY else with_gc_disabled(_fields)
+        made = make([self._accumulators], [self._stack], self._remarks)
+        recorder = self._recorder
+        execution = None if recorder is None else recorder.execution(made["rows"], self._stack.roots.resolve)
+        return {**made, "execution": execution}
+
+
+def _unread_snapshot(mode: RecordingMode, remarks: tuple[str, ...]) -> Profile | None:
+    """Make the profile of an ended block with rows that are made when they are read.
+
+    Args:
+        mode: The only mode of the block.
+        remarks: What its counts leave out.
+
+    Returns:
+        None if the rows are to be made now: there is more than accumulators, or counts that are symbolic or wrong.
+    """
+    if mode.clock is not None or mode.memory_tracker is not None:
+        return None
+    if mode.module_stack.roots.keeps_models or mode.module_stack.remarks:
+        return None
+    floating = concrete_counts([each for each in mode.accumulators if each.dtype in FLOATING])
+    others = concrete_counts([each for each in mode.accumulators if each.dtype not in FLOATING])
+    if floating is None or others is None:
+        return None
+    *total, _ = map(sum, zip(*floating, strict=True)) if floating else [0] * 7
+    return unread_profile(Profile, _UnreadRows(mode, Cost(*total), remarks))
+
+
+def snapshot(
+    modes: Sequence[RecordingMode], *, uncounted: Mapping[str, int], cut_short: str = "", ended: bool = False
+) -> Profile:
     """Make an immutable profile of the accumulators of a block's modes.
 
     Args:
         modes: The mode of the block, and those of other threads.
         uncounted: The calls of modules in other threads that no mode counted, by module.
         cut_short: What ended the counting before the block, a key of ``CUT_SHORT_REMARKS``; "" for nothing.
+        ended: Whether the block has ended, so that nothing is recorded any more.
 
     Raises:
         FormulaError: A count is not a whole number, or is less than 0.
     """
+    remarks = _remarks(uncounted, cut_short)
+    if ended and len(modes) == 1 and (unread := _unread_snapshot(modes[0], remarks)) is not None:
+        return unread
     clock = modes[0].clock
     if clock is not None:
         clock.read(accumulator for mode in modes for accumulator in [*mode.accumulators])
     many = sum(len(mode.accumulators) for mode in modes) >= _MANY
-    profile = (with_gc_disabled(_snapshot) if many else _snapshot)(modes, uncounted, cut_short)
+    profile = (with_gc_disabled(_snapshot) if many else _snapshot)(modes, remarks)
     recorder = modes[0].execution_recorder
     if recorder is not None and len(modes) == 1:
         resolve = modes[0].module_stack.roots.resolve
         profile = replace(profile, execution=recorder.execution(profile.rows, resolve))
-    if remarks := {remark: None for mode in modes for remark in mode.module_stack.remarks}:
-        profile = replace(profile, remarks=(*profile.remarks, *remarks))
+    if more := {remark: None for mode in modes for remark in mode.module_stack.remarks}:
+        profile = replace(profile, remarks=(*profile.remarks, *more))
+    tracker = modes[0].memory_tracker
+    if tracker is not None:
+        from opflops.memory.result import memory_of  # noqa: PLC0415 - few programs ask for it
+
+        resolve = modes[0].module_stack.roots.resolve
+        profile = replace(profile, memory=memory_of(tracker, resolve, several_threads=len(modes) > 1))
     if clock is None:
         return profile
     timing = clock.timing(_calls_of_models(profile.modules))
@@ -72,20 +133,32 @@ def _calls_of_models(modules: Sequence[ModuleRecord]) -> dict[str, int]:
     return {path: number for path, number in called.items() if not called.keys() & {*ancestry(path)[:-1]}}
 
 
-def _snapshot(modes: Sequence[RecordingMode], uncounted: Mapping[str, int], cut_short: str) -> Profile:
-    # Other threads may add to the lists meanwhile.
-    accumulators = [accumulator for mode in modes for accumulator in [*mode.accumulators]]
-    rows, sites = _rows(accumulators, modes[0].module_stack.roots.resolve, several=len(modes) > 1)
+def _snapshot(modes: Sequence[RecordingMode], remarks: tuple[str, ...]) -> Profile:
+    accumulators = [list(mode.accumulators) for mode in modes]
     stacks = [mode.module_stack for mode in modes]
-    called = dict.fromkeys(path for stack in stacks for path in stack.called_paths())
-    if not called:
-        return Profile(rows, sites, remarks=_remarks(uncounted, cut_short))
     if modes[0].active:
         for stack in stacks:
             stack.read_running()
         stacks[0].roots.read_tensors_again()
-    modules, remarks = module_records(stacks)
-    return Profile(rows, sites, tuple(called), remarks=(*_remarks(uncounted, cut_short), *remarks), modules=modules)
+    return Profile(**_fields(accumulators, stacks, remarks))
+
+
+def _fields(
+    accumulators: Sequence[Sequence[Accumulator]], stacks: Sequence[ModuleStack], remarks: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return the fields of a profile that are made of what was recorded.
+
+    Args:
+        accumulators: Those of each thread.
+        stacks: The module stacks of the threads, which share their root modules.
+        remarks: What the counts leave out.
+    """
+    every = [*chain.from_iterable(accumulators)]
+    rows, sites = _rows(every, stacks[0].roots.resolve, several=len(stacks) > 1)
+    called = dict.fromkeys(path for stack in stacks for path in stack.called_paths())
+    modules, on_modules = module_records(stacks) if called else ((), ())
+    made = {"rows": rows, "sites": sites, "called": tuple(called), "modules": modules}
+    return {**made, "remarks": (*remarks, *on_modules)}
 
 
 def _rows(

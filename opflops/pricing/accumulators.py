@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from opflops.records.algebra import as_int
 from opflops.records.cost import Cost
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import torch
 
     from opflops.pricing.operator_times import OperatorTimes
@@ -17,6 +20,12 @@ if TYPE_CHECKING:
 
 class Accumulator:
     """Add up the calls of one operator in one module, phase, dtype and process group.
+
+    Args:
+        context: The module, and where it is called from.
+        phase: The phase that the calls belong to.
+        op: The operator's name in rows.
+        pricing: How calls on the fast path are priced, with a compiled ``record``; None for others.
 
     Attributes:
         context: The module, and where it is called from.
@@ -57,27 +66,16 @@ class Accumulator:
         "transcendentals",
     )
 
-    def __init__(
-        self,
-        context: Any,
-        op: str,
-        phase: str,
-        dtype: torch.dtype | None = None,
-        estimate: str = "",
-        *,
-        priced: bool = True,
-        group: str = "",
-    ) -> None:
-        self.context = context
-        self.op = op
-        self.phase = phase
-        self.dtype = dtype
-        self.estimate = estimate
-        self.priced = priced
-        self.group = group
-        self.pricing: Any = None
+    def __init__(self, context: Any, phase: str, op: str, pricing: Any = None) -> None:
+        # This runs for every operator in every module, so it takes no function calls.
+        self.context, self.phase, self.op, self.pricing = context, phase, op, pricing
         self.call: Any = None
         self.record: Any = None
+        if pricing is not None:
+            self.call, self.record = pricing.call, pricing.record
+        self.dtype: torch.dtype | None = None
+        self.estimate = self.group = ""
+        self.priced = True
         self.others: dict[torch.dtype, Accumulator] | None = None
         self.calls = self.macs = self.ops = self.transcendentals = self.bytes_read = self.bytes_written = 0
         self.sent = self.activations = 0
@@ -87,7 +85,9 @@ class Accumulator:
     def of_key(cls, context: Any, key: AccumulatorKey) -> Accumulator:
         """Return a new accumulator that has a :attr:`key`."""
         op, priced, phase, dtype, estimate, group = key
-        return cls(context, op, phase, dtype, estimate, priced=priced, group=group)
+        made = cls(context, phase, op)
+        made.priced, made.dtype, made.estimate, made.group = priced, dtype, estimate, group
+        return made
 
     @property
     def key(self) -> AccumulatorKey:
@@ -131,6 +131,20 @@ class Accumulator:
     def counts(self) -> tuple[int, int, int, int, int, int]:
         """Return the sums unchanged, in the order of a cost's fields."""
         return self.macs, self.ops, self.transcendentals, self.bytes_read, self.bytes_written, self.sent
+
+
+def concrete_counts(accumulators: Iterable[Accumulator]) -> list[tuple[int, int, int, int, int, int, int]] | None:
+    """Return the sums of accumulators, and their activations last; None if some are symbolic, or less than 0.
+
+    This reads what may be thousands of accumulators in few function calls.
+    """
+    counts = [
+        (each.macs, each.ops, each.transcendentals, each.bytes_read, each.bytes_written, each.sent, each.activations)
+        for each in accumulators
+    ]
+    if {*map(type, chain.from_iterable(counts))} <= {int} and min(chain.from_iterable(counts), default=0) >= 0:
+        return counts
+    return None
 
 
 def _sum(total: int, count: int) -> int:

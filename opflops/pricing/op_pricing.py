@@ -51,6 +51,7 @@ class OpPricing:
         call: A function that runs the overload.
         compile_traffic: Compiles a pricer that finds the same bytes and dtype, and no arithmetic; None if none can.
         group_of: Names the process group of a call as rows do, from the arguments; None if the operator has none.
+        record: The function that was compiled; None before.
         fast_path: True if the operator has a formula or is a declared zero, and gets a row, as most do.
     """
 
@@ -63,20 +64,18 @@ class OpPricing:
     compile_traffic: Callable[[], Callable[..., Charge]] | None = None
     group_of: Callable[[tuple[Any, ...], dict[str, Any]], str] | None = None
     fast_path: bool = field(init=False)
-    _record: Callable[..., Any] | None = field(init=False, default=None)
+    record: Any = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.fast_path = self.recorded and self.pricer is not None and self.verdict in ("formula", "zero")
 
     def accumulator(self, context: Any, phase: str) -> Accumulator | None:
         """Return a new accumulator for calls on the fast path, or None if the operator has no rule."""
-        if self.compile_recorder is None:
-            return None
-        if self._record is None:
-            self._record = self.compile_recorder()
-        accumulator = Accumulator(context, self.op, phase)
-        accumulator.pricing, accumulator.call, accumulator.record = self, self.call, self._record
-        return accumulator
+        if self.record is None:
+            if self.compile_recorder is None:
+                return None
+            self.record = self.compile_recorder()
+        return Accumulator(context, phase, self.op, self)
 
     def charge(self, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Cost, torch.dtype | None, str]:
         """Price one call that has run, as :meth:`price_call` does, and return its counts as a cost."""

@@ -21,6 +21,7 @@ from opflops.profile.rank_queries import RankQueries
 from opflops.profile.rank_records import RankRecord, ranks_at
 from opflops.profile.scaling_queries import ScalingQueries
 from opflops.profile.trace_annotation import TraceAnnotation
+from opflops.profile.unread import MadeWhenRead, make_fields, unread_of
 from opflops.profile.utilization_queries import UtilizationQueries
 from opflops.profile.views import Views
 from opflops.records import dimensions as dimension_rules
@@ -81,14 +82,14 @@ class Profile(
             not that of all rows. Profiles are equal whatever it is.
     """
 
-    rows: tuple[Row, ...] = ()
-    sites: tuple[Row, ...] = ()
-    called: tuple[str, ...] = ()
+    rows: tuple[Row, ...] = MadeWhenRead()  # type: ignore[assignment] # empty by default, as the others
+    sites: tuple[Row, ...] = MadeWhenRead()  # type: ignore[assignment]
+    called: tuple[str, ...] = MadeWhenRead()  # type: ignore[assignment]
     dimensions: tuple[Dimension, ...] = ()
     conditions: tuple[Condition, ...] = ()
     cases: tuple[Case, ...] = ()
-    remarks: tuple[str, ...] = ()
-    modules: tuple[ModuleRecord, ...] = ()
+    remarks: tuple[str, ...] = MadeWhenRead()  # type: ignore[assignment]
+    modules: tuple[ModuleRecord, ...] = MadeWhenRead()  # type: ignore[assignment]
     memory: Memory | None = None
     timing: Timing | None = None
     ranks: tuple[RankRecord, ...] = ()
@@ -103,7 +104,12 @@ class Profile(
     @property
     def total(self) -> Cost:
         """Return the cost of all floating-point work."""
-        return rows.total(self.rows)
+        unread = unread_of(self)
+        return rows.total(self.rows) if unread is None else unread.total
+
+    def __getstate__(self) -> dict[str, Any]:
+        make_fields(self)
+        return self.__dict__
 
     @property
     def unpriced(self) -> dict[str, int]:
@@ -362,6 +368,10 @@ class Profile(
         from opflops.profile.summary import profile_repr  # noqa: PLC0415 - keeps import opflops fast
 
         return profile_repr(self, "Profile")
+
+
+# A dataclass takes no such object from a call of field().
+Profile.execution = MadeWhenRead(None, "execution")  # type: ignore[assignment]
 
 
 class Difference(BothSides, Profile):

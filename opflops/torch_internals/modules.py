@@ -20,12 +20,6 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-MODULE_CALL = torch.nn.Module._wrapped_call_impl
-"""PyTorch's ``Module.__call__``: ``_compiled_call_impl`` after ``module.compile()``, else ``_call_impl``.
-
-Read by its own name, since ``__call__`` may be patched already.
-"""
-
 FSDP_ATTRIBUTE = "_fsdp_wrapped_module"
 """The name by which ``FullyShardedDataParallel`` holds the wrapped module."""
 

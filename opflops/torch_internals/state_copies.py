@@ -44,11 +44,21 @@ class StateCopier:
 
     def copy(self, value: Any) -> Any:
         """Return the copy of an object."""
-        if type(value) in _NUMBERS_AND_NAMES or isinstance(value, _SHARED_TYPES):
+        kind = type(value)
+        if kind in _NUMBERS_AND_NAMES:
             return value
-        if id(value) in self.memo:
-            return self.memo[id(value)]
-        made = self._copy_new(value)
+        made = self.memo.get(id(value), _FAILED)
+        if made is not _FAILED:
+            return made
+        if kind in _EMPTY_BY_DEFAULT and not value:
+            # As most are: a module has a dozen tables of hooks.
+            made = kind()
+        elif kind in _CONTAINERS:
+            made = self._copy_container(value, kind)
+        elif isinstance(value, _SHARED_TYPES):
+            return value
+        else:
+            made = self._copy_new(value)
         self._note(value, made)
         return made
 
@@ -58,6 +68,7 @@ class StateCopier:
         self._kept.append(value)
 
     def _copy_new(self, value: Any) -> Any:  # noqa: PLR0911 - one for each kind of object
+        """Copy an object that is no plain container."""
         if isinstance(value, Tensor):
             return self.copy_tensor(value)
         if isinstance(value, torch.Generator):
@@ -66,8 +77,6 @@ class StateCopier:
             return self._copy_function(value)
         if type(value) is partial and _refers_to_state(value, set()):
             return self._copy_partial(value)
-        if type(value) in _CONTAINERS:
-            return self._copy_container(value, type(value))
         if isinstance(value, torch.nn.Module) and not isinstance(value, torch.jit.ScriptModule):
             return self._copy_module(value)
         made = self._attempt(lambda: copy.deepcopy(value, self.memo))
@@ -165,8 +174,9 @@ class StateCopier:
 
     def _copy_attributes(self, value: Any, made: Any) -> None:
         if hasattr(value, "__dict__"):
+            attributes = vars(made)
             for name, attribute in list(vars(value).items()):
-                vars(made)[name] = self.copy(attribute)
+                attributes[name] = attribute if type(attribute) in _NUMBERS_AND_NAMES else self.copy(attribute)
         self._copy_slots(value, made)
 
     def _copy_slots(self, value: Any, made: Any) -> None:
@@ -186,7 +196,7 @@ class StateCopier:
         self._note(value, made)
         if issubclass(base, dict):
             for key, item in list(base.items(value)):
-                base.__setitem__(made, self.copy(key), self.copy(item))
+                base.__setitem__(made, key if type(key) is str else self.copy(key), self.copy(item))
         elif base is set:
             set.update(made, [self.copy(item) for item in value])
         else:
@@ -210,6 +220,9 @@ class StateCopier:
 
 _CONTAINERS = (OrderedDict, defaultdict, dict, list, tuple, set, frozenset, deque)
 """The types whose elements are copied one by one, derived ones before their bases."""
+
+_EMPTY_BY_DEFAULT = frozenset({OrderedDict, dict, list, set})
+"""Those that are empty when they are made without arguments, and have no other state then."""
 
 
 def _refers_to_state(value: Any, seen: set[int]) -> bool:
