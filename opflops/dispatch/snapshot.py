@@ -101,12 +101,13 @@ def snapshot(
         FormulaError: A count is not a whole number, or is less than 0.
     """
     remarks = _remarks(uncounted, cut_short)
-    if ended and len(modes) == 1 and (unread := _unread_snapshot(modes[0], remarks)) is not None:
+    many = sum([len(mode.accumulators) for mode in modes]) >= _MANY
+    take = with_gc_disabled(_unread_snapshot) if many else _unread_snapshot
+    if ended and len(modes) == 1 and (unread := take(modes[0], remarks)) is not None:
         return unread
     clock = modes[0].clock
     if clock is not None:
         clock.read(accumulator for mode in modes for accumulator in [*mode.accumulators])
-    many = sum(len(mode.accumulators) for mode in modes) >= _MANY
     profile = (with_gc_disabled(_snapshot) if many else _snapshot)(modes, remarks)
     recorder = modes[0].execution_recorder
     if recorder is not None and len(modes) == 1:
