@@ -7,17 +7,30 @@ process, which first reads that profile from a file. The table shows the seconds
 that the process held meanwhile, with PyTorch (220 MB) and the profile; of ``m.profile`` also with the model and the
 accumulators. On Linux the peak is that of the step, elsewhere that of the process.
 
-Seconds, and peak in MB, for 1,000,000 rows of 50,000 modules, on two cores of an x86-64 AMD EPYC, Python 3.11, before
-and after what is listed below:
+Seconds of the CPU, and peak in MB, for 1,000,000 rows of 50,000 modules, on two cores of an x86-64 AMD EPYC with Python
+3.11.7 and torch 2.13.0, before and after what is listed below (m.profile before: ten times that of 100,000 rows):
 
-==============  ======  =======  =====  =====
-step            before  peak     after  peak
-==============  ======  =======  =====  =====
-m.profile          9.6     1250    1.8    940
-print              6.9      870    4.9    790
-to_json            8.5     1700    3.0    960
-from_json         18.0     2000    3.1    960
-==============  ======  =======  =====  =====
+=================  ======  =====  =====  =====
+step               before   peak  after   peak
+=================  ======  =====  =====  =====
+m.profile, rows       9.6            2.1    940
+print                 6.3   1190     4.9   1130
+to_json               7.0   1920     2.1    920
+from_json            16.4   1880     3.0    920
+save                    -      -     2.1    630
+load                    -      -     3.3    920
+=================  ======  =====  =====  =====
+
+What each change gained, of 100,000 rows in seconds: rows made without the constructor of a frozen dataclass, keys of
+accumulators by ``attrgetter``, no garbage collection meanwhile: m.profile 0.95 to 0.18. Rows written by one template
+and read by one pattern, with the texts shared, in place of an object of 15 keys for each: to_json 0.85 to 0.29 and
+from_json 1.7 to 0.30, of which to keep each row's pairs apart gave 0.75 and to disable the collector the last 0.2.
+Floating-point rows selected by dtype once, and the type of sums tested once for all six counts: print 0.63 to 0.44.
+Diagrams 1.77 to 0.45, CSV 1.02 to 0.32, stacks 0.53 to 0.16, data frames 0.77 to 0.29, ``inclusive()`` 0.48 to 0.05.
+Paths above a module by slices, not by joins, and trees added up from below: a model nested 900 deep is printed in 0.16
+seconds in place of 1.04, and shown in a notebook in 0.16 in place of 5.7.
+
+Tried without gain, and left out: rows made in a loop over accumulators and costs side by side, in place of positions.
 """
 
 from __future__ import annotations
