@@ -180,7 +180,7 @@ VIEWS = {
     "diagram": (lambda profile: profile.to_mermaid(), 52),
     "frame": (lambda profile: profile.to_dataframe(), 8),
     "sums": (lambda profile: profile.inclusive(), 5),
-    "groups": (lambda profile: profile.by("module", "op"), 8),
+    "groups": (lambda profile: profile.by("module", "op"), 11),
     "saved and read": (lambda profile: Profile.from_json(profile.to_json()), 18),
     "sum": (lambda profile: profile + profile, 12),
 }
