@@ -32,7 +32,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # The order of the packages inside a package.
 INNER_LAYERS = {
     "report": [
-        ["amounts", "garbage_collection", "timing_notes"],
+        ["amounts", "timing_notes"],
         ["notes"],
         ["text"],
         ["files"],

@@ -196,11 +196,11 @@ def profile_of(modules):
 
 
 VIEWS = {
-    "overview": (str, 60),
-    "whole tree": (lambda profile: profile.table(), 300),
-    "by operator": (lambda profile: profile.table(by="op"), 30),
-    "json": (lambda profile: profile.to_json(), 60),
-    "difference": (lambda profile: profile.diff(profile), 40),
+    "overview": (str, 24),
+    "whole tree": (lambda profile: profile.table(), 50),
+    "by operator": (lambda profile: profile.table(by="op"), 6),
+    "json": (lambda profile: profile.to_json(), 9),
+    "difference": (lambda profile: profile.diff(profile), 20),
 }
 
 

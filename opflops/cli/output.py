@@ -57,7 +57,7 @@ def write(text: str, path: str) -> None:
     """
     whole = text if text.endswith("\n") else f"{text}\n"
     try:
-        write_atomically(Path(path).expanduser(), whole.encode("utf-8", errors=_ERRORS))
+        write_atomically(Path(path).expanduser(), [whole.encode("utf-8", errors=_ERRORS)])
     except OSError as error:
         raise TargetError(f"{path} cannot be written: {error.strerror or error}.") from error
 

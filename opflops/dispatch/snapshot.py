@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from opflops.attribution.module_context import FORWARD
@@ -15,8 +17,9 @@ from opflops.profile.profile import Profile
 from opflops.profile.unread import unread_profile
 from opflops.records.algebra import as_int
 from opflops.records.cost import Cost, total_of
+from opflops.records.garbage_collection import with_gc_disabled
 from opflops.records.recordings import RecordedCall, RecordedThread, Recordings
-from opflops.records.rows import Row, ancestry, merge, split_sites
+from opflops.records.rows import Row, ancestry, merge, new_row, split_sites
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,9 +29,16 @@ if TYPE_CHECKING:
     from opflops.attribution.module_context import ModuleContext
     from opflops.attribution.module_stack import ModuleStack
     from opflops.dispatch.recording_mode import RecordingMode
-    from opflops.pricing.accumulators import Accumulator, AccumulatorKey
+    from opflops.pricing.accumulators import Accumulator
     from opflops.pricing.call_log import CallLog, LoggedCall
     from opflops.records.modules import ModuleRecord
+
+# From so many accumulators on, the garbage collector would take as long as the rows.
+_MANY = 10_000
+_key_of = attrgetter("context", "op", "priced", "phase", "dtype", "estimate", "group")
+_counts_of = attrgetter(*Cost._fields)
+# A cost's own constructor explains wrong arguments.
+_as_cost = partial(tuple.__new__, Cost)
 
 
 class _UnreadRows:
@@ -47,7 +57,8 @@ class _UnreadRows:
 
     def make_fields(self) -> dict[str, Any]:
         """Make the fields of a profile that hold rows, modules, remarks, and the order of execution."""
-        made = _fields([self._accumulators], [self._stack], self._remarks)
+        make = _fields if len(self._accumulators) < _MANY else with_gc_disabled(_fields)
+        made = make([self._accumulators], [self._stack], self._remarks)
         recorder = self._recorder
         execution = None if recorder is None else recorder.execution(made["rows"], self._stack.roots.resolve)
         return {**made, "execution": execution}
@@ -90,12 +101,14 @@ def snapshot(
         FormulaError: A count is not a whole number, or is less than 0.
     """
     remarks = _remarks(uncounted, cut_short)
-    if ended and len(modes) == 1 and (unread := _unread_snapshot(modes[0], remarks)) is not None:
+    many = sum([len(mode.accumulators) for mode in modes]) >= _MANY
+    take = with_gc_disabled(_unread_snapshot) if many else _unread_snapshot
+    if ended and len(modes) == 1 and (unread := take(modes[0], remarks)) is not None:
         return unread
     clock = modes[0].clock
     if clock is not None:
         clock.read(accumulator for mode in modes for accumulator in [*mode.accumulators])
-    profile = _snapshot(modes, remarks)
+    profile = (with_gc_disabled(_snapshot) if many else _snapshot)(modes, remarks)
     recorder = modes[0].execution_recorder
     if recorder is not None and len(modes) == 1:
         resolve = modes[0].module_stack.roots.resolve
@@ -123,9 +136,6 @@ def _calls_of_models(modules: Sequence[ModuleRecord]) -> dict[str, int]:
 
 def _snapshot(modes: Sequence[RecordingMode], remarks: tuple[str, ...]) -> Profile:
     accumulators = [list(mode.accumulators) for mode in modes]
-    for each in chain.from_iterable(accumulators):
-        if not each.is_concrete() or min(each.counts()) < 0:
-            check_whole(each.op, each.counts())
     stacks = [mode.module_stack for mode in modes]
     if modes[0].active:
         for stack in stacks:
@@ -144,28 +154,106 @@ def _fields(
         stacks: The module stacks of the threads, which share their root modules.
         remarks: What the counts leave out.
     """
-    # Overloads of one operator have accumulators of their own, but share a row.
-    gathered: dict[tuple[ModuleContext, AccumulatorKey], list[Accumulator]] = {}
-    for each in chain.from_iterable(accumulators):
-        gathered.setdefault((each.context, each.key), []).append(each)
-    resolve = stacks[0].roots.resolve
-    place_of = {context: (resolve(context.path), context.site(resolve)) for context, _ in gathered}
-    sites_at: dict[str, set[str]] = {}
-    for path, site in place_of.values():
-        sites_at.setdefault(path, set()).add(site)
-
-    def row_of(context: ModuleContext, key: AccumulatorKey, parts: list[Accumulator]) -> Row:
-        path, site = place_of[context]
-        return _row(path, key, parts, site=site if len(sites_at[path]) > 1 else "")
-
-    rows, sites = split_sites(row_of(context, key, parts) for (context, key), parts in gathered.items())
-    if len(stacks) > 1 or len(sites_at) < len({context.path for context in place_of}):
-        # Several threads, or two roots of which one is part of the other, have contexts of the same path.
-        rows = merge(rows)
+    every = [*chain.from_iterable(accumulators)]
+    rows, sites = _rows(every, stacks[0].roots.resolve, several=len(stacks) > 1)
     called = dict.fromkeys(path for stack in stacks for path in stack.called_paths())
     modules, on_modules = module_records(stacks) if called else ((), ())
     made = {"rows": rows, "sites": sites, "called": tuple(called), "modules": modules}
     return {**made, "remarks": (*remarks, *on_modules)}
+
+
+def _rows(
+    accumulators: Sequence[Accumulator], resolve: Callable[[str], str], *, several: bool
+) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+    """Make the rows of accumulators, and those of modules with several call sites by site.
+
+    Args:
+        accumulators: The accumulators, in order of first execution.
+        resolve: Returns the present path of a module.
+        several: Whether they are of several threads.
+    """
+    costs = _costs(accumulators)
+    order, parts = _shared_rows(accumulators)
+    contexts = dict.fromkeys(map(attrgetter("context"), accumulators))
+    place_of = {context: (resolve(context.path), context.site(resolve)) for context in contexts}
+    sites_at: dict[str, set[str]] = {}
+    for path, site in place_of.values():
+        sites_at.setdefault(path, set()).add(site)
+    facts_of = {
+        context: (path, context.module_type, site if len(sites_at[path]) > 1 else "")
+        for context, (path, site) in place_of.items()
+    }
+    dtypes = {dtype: _dtype_name(dtype) for dtype in set(map(attrgetter("dtype"), accumulators))}
+    made = []
+    for index in order:
+        each, cost = accumulators[index], costs[index]
+        path, module_type, site = facts_of[each.context]
+        phase, calls, activations, seconds = each.phase, each.calls, each.activations, None
+        if each.times is not None or index in parts:
+            which = parts.get(index, [index])
+            every = [accumulators[part] for part in which]
+            cost = total_of([costs[part] for part in which])
+            calls, seconds = sum([part.calls for part in every]), _seconds(every)
+            activations = sum([part.activations for part in every])
+        if phase is not FORWARD:
+            activations = 0
+        elif type(activations) is not int:
+            activations = as_int(activations)
+        made.append(
+            new_row(
+                path,
+                module_type,
+                each.op,
+                phase,
+                dtypes[each.dtype],
+                calls,
+                cost,
+                seconds,
+                each.estimate,
+                each.priced,
+                site,
+                activations,
+                None,
+                each.group,
+                None,
+            )
+        )
+    rows, sites = split_sites(made)
+    if several or len(sites_at) < len({context.path for context in contexts}):
+        # Several threads, or two roots of which one is part of the other, have contexts of the same path.
+        rows = merge(rows)
+    return rows, sites
+
+
+def _shared_rows(accumulators: Sequence[Accumulator]) -> tuple[Sequence[int], dict[int, list[int]]]:
+    """Return the positions of the accumulators that begin a row, in order, and of those that share one by its first.
+
+    Overloads of one operator have accumulators of their own, but share a row.
+    """
+    keys = [*map(_key_of, accumulators)]
+    if len(dict.fromkeys(keys)) == len(keys):
+        return range(len(keys)), {}
+    first: dict[Any, int] = {}
+    parts: dict[int, list[int]] = {}
+    for index, key in enumerate(keys):
+        known = first.setdefault(key, index)
+        if known != index:
+            parts.setdefault(known, [known]).append(index)
+    return [*first.values()], parts
+
+
+def _costs(accumulators: Sequence[Accumulator]) -> list[Cost]:
+    """Return the cost of each accumulator.
+
+    Raises:
+        FormulaError: A count is not a whole number, or is less than 0.
+    """
+    costs: list[Cost] = [*map(_as_cost, map(_counts_of, accumulators))]
+    if set(map(type, chain.from_iterable(costs))) <= {int} and min(chain.from_iterable(costs), default=0) >= 0:
+        return costs
+    for accumulator, cost in zip(accumulators, costs, strict=True):
+        check_whole(accumulator.op, cost)
+    return [Cost(*map(as_int, cost)) for cost in costs]
 
 
 def recordings_of(logs: Sequence[CallLog], resolve: Callable[[str], str]) -> Recordings | None:
@@ -204,30 +292,6 @@ def _remarks(uncounted: Mapping[str, int], cut_short: str) -> tuple[str, ...]:
 
     return ((CUT_SHORT_REMARKS[cut_short],) if cut_short else ()) + (
         (uncounted_remark(uncounted),) if uncounted else ()
-    )
-
-
-def _row(path: str, key: AccumulatorKey, parts: list[Accumulator], *, site: str) -> Row:
-    op, priced, phase, dtype, estimate, group = key
-    activations = 0
-    if phase is FORWARD:
-        first, *others = parts
-        activations = first.activations if not others else sum([part.activations for part in parts])
-    return Row(
-        path,
-        parts[0].context.module_type,
-        op,
-        phase,
-        _dtype_name(dtype),
-        sum(part.calls for part in parts),
-        parts[0].cost() if len(parts) == 1 else total_of(part.cost() for part in parts),
-        _seconds(parts),
-        estimate,
-        priced,
-        site,
-        activations if type(activations) is int else as_int(activations),
-        None,
-        group,
     )
 
 

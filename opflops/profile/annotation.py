@@ -29,15 +29,18 @@ from opflops.units import exact, scaled, share
 from opflops.wording import nearest, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
     from opflops.profile.profile import Profile
+
+    _Writer = Generator[tuple[nn.Module | None, str, int], list["_Line"], list["_Line"]]
 
 MEASURES = tuple(measure for measure in ALL_MEASURES if measure != SECONDS)
 # A batch norm inside eight modules is as wide.
 _MAX_ALIGNED_WIDTH = 120
 _MAX_PARTS = 3
 _POSITIONAL = 2
+_INDENT = "  "
 _FORMATTERS = {"scaled": scaled, "exact": exact}
 
 
@@ -122,6 +125,7 @@ class _Line:
         params: The parameters of one module with all below it; None if they are not known.
         saved: The bytes that one module with all below it keeps for the backward pass; None if they are not known.
         peak: The highest number of live bytes while one of the modules ran. Equal modules differ in it.
+        depth: How many modules the line is in, by which it is indented.
     """
 
     text: str
@@ -132,6 +136,7 @@ class _Line:
     params: int | None = None
     saved: int | None = None
     peak: int | None = field(default=None, compare=False)
+    depth: int = 0
 
 
 class _ModuleCosts:
@@ -156,32 +161,40 @@ class _ModuleCosts:
         self.unpriced: dict[str, int] = {}
         self.own: dict[str, dict[str, Cost]] = {}
         known = set(self.paths.values())
+        nearest_of: dict[str, str] = {}
+        unpriced: dict[str, int] = {}
         for row in profile.rows:
-            above = ancestry(row.module)
+            path = nearest_of.get(row.module)
+            if path is None:
+                path = row.module
+                while path and path not in known:
+                    path = path.rpartition(".")[0]
+                nearest_of[row.module] = path
             if not row.priced:
-                for path in above:
-                    self.unpriced[path] = self.unpriced.get(path, 0) + row.calls
+                unpriced[row.module] = unpriced.get(row.module, 0) + row.calls
             if row.floating:
-                nearest_module = next((path for path in reversed(above) if path in known), "")
-                part = row.op if row.module == nearest_module else row.module[len(nearest_module) + 1 :]
-                parts = self.own.setdefault(nearest_module, {})
+                part = row.op if row.module == path else row.module[len(path) + 1 :]
+                parts = self.own.setdefault(path, {})
                 parts[part] = parts.get(part, ZERO) + row.cost
+        for module, calls in unpriced.items():
+            for path in ancestry(module):
+                self.unpriced[path] = self.unpriced.get(path, 0) + calls
 
     def is_repeated(self, module: nn.Module, path: str) -> bool:
         """Tell whether the model contains the module under an earlier path, where its costs are shown."""
         return self.paths[id(module)] != path
 
-    def line(self, text: str, module: nn.Module, path: str, *, opened: bool = False) -> _Line:
-        """Make the first line of a module; ``opened`` tells whether its child modules are shown below."""
+    def line(self, text: str, module: nn.Module, path: str, depth: int, *, opened: bool = False) -> _Line:
+        """Make the first line of a module, which is in ``depth`` others; ``opened`` tells whether lines are in it."""
         if self.is_repeated(module, path):
             first = self.paths[id(module)].removeprefix(f"{self.root}.")
-            return _Line(text, notes=(printable(f"the same module as {first}"),))
+            return _Line(text, notes=(printable(f"the same module as {first}"),), depth=depth)
         cost = self.inclusive.get(path, ZERO)
         known = self.facts.of_line(path)
         if path not in self.ran and not cost:
             notes = ["never ran", *self.facts.notes(path, self.root)]
             own = tuple(self.facts.amounts(path, opened=opened))
-            return _Line(text, notes=tuple(notes), amounts=own, **known)
+            return _Line(text, notes=tuple(notes), amounts=own, depth=depth, **known)
         notes = [f"shares at {', '.join(f'{name} = {size}' for name, size in self.sizes.items())}"]
         if path != self.root or not self.sizes:
             notes = []
@@ -190,7 +203,9 @@ class _ModuleCosts:
             notes.append(f"called from {sites} places")
         if calls := self.unpriced.get(path):
             amounts.append(f"{format_calls(calls)} unpriced")
-        return _Line(text, cost, (*notes, *self.facts.notes(path, self.root)), amounts=tuple(amounts), **known)
+        return _Line(
+            text, cost, (*notes, *self.facts.notes(path, self.root)), amounts=tuple(amounts), depth=depth, **known
+        )
 
     def _own(self, path: str) -> Iterator[str]:
         """Describe the work that a module does itself, the most costly part first."""
@@ -210,34 +225,72 @@ def _call_site_counts(profile: Profile) -> dict[str, int]:
 
 
 def _lines(module: nn.Module, path: str, costs: _ModuleCosts) -> list[_Line]:
-    """Write a module as its repr does. Modules with their own ``__repr__``, and repeated ones, are not opened."""
+    """Write a module as its repr does, which recurses; this does not, so that depth has no limit."""
+    writers = [_module_lines(module, path, 0, costs)]
+    lines: list[_Line] | None = None
+    while writers:
+        try:
+            below = writers[-1].send(lines)  # type: ignore[arg-type]
+        except StopIteration as ended:  # noqa: PERF203 - how a generator returns
+            writers.pop()
+            lines = ended.value
+        else:
+            writers.append(_module_lines(*below, costs))
+            lines = None
+    return lines or []
+
+
+def _module_lines(module: nn.Module | None, path: str, depth: int, costs: _ModuleCosts) -> _Writer:
+    """Write the lines of a module; for each child module, ask for its lines by yielding what they are of.
+
+    Modules with their own ``__repr__``, and repeated ones, are not opened.
+
+    Args:
+        module: The module; None for one that was taken out.
+        path: Its path.
+        depth: How many modules it is in, by which its lines are indented.
+        costs: The costs of modules.
+    """
+    if module is None:
+        return [_Line("None", depth=depth)]
     layout = type(module).__repr__
     if layout not in (nn.Module.__repr__, nn.ModuleList.__repr__) or costs.is_repeated(module, path):
-        first, *others = repr(module).split("\n")
-        return [costs.line(first, module, path), *map(_Line, others)]
+        first, *others = _repr(module, path).split("\n")
+        return [costs.line(first, module, path, depth), *(_Line(text, depth=depth) for text in others)]
     name = module._get_name()  # noqa: SLF001 - repr uses it
     children = module._modules  # noqa: SLF001 - named_children() skips None and repeated modules
     wrapped = wrapped_attribute(module)
+    extra: list[str] = []
+    inner: list[_Line] = []
     if layout is nn.ModuleList.__repr__:
-        extra, inner = [], _module_list_lines(children, path, costs)
+        blocks = []
+        for key, child in children.items():
+            blocks.append((yield child, f"{path}.{key}", depth + 1))
+        inner = _merge_equal(blocks)
     else:
         extra_repr = module.extra_repr()
         extra = extra_repr.split("\n") if extra_repr else []
-        inner = [
-            line
-            for key, child in children.items()
-            for line in _label_first_line(
-                key, _lines_of_child(child, path if key == wrapped else f"{path}.{key}", costs)
-            )
-        ]
+        for key, child in children.items():
+            inner += _label_first_line(key, (yield child, path if key == wrapped else f"{path}.{key}", depth + 1))
     if not inner and len(extra) <= 1:
-        return [costs.line(f"{name}({''.join(extra)})", module, path)]
-    body = [replace(line, text=f"  {line.text}") for line in [*map(_Line, extra), *inner]]
-    return [costs.line(f"{name}(", module, path, opened=bool(inner) and not wrapped), *body, _Line(")")]
+        return [costs.line(f"{name}({''.join(extra)})", module, path, depth)]
+    opening = costs.line(f"{name}(", module, path, depth, opened=bool(inner) and not wrapped)
+    return [opening, *(_Line(text, depth=depth + 1) for text in extra), *inner, _Line(")", depth=depth)]
 
 
-def _lines_of_child(child: nn.Module | None, path: str, costs: _ModuleCosts) -> list[_Line]:
-    return [_Line("None")] if child is None else _lines(child, path, costs)
+def _repr(module: nn.Module, path: str) -> str:
+    """Return a module's own repr.
+
+    Raises:
+        ProfileError: It has too many modules in one another for PyTorch to write it.
+    """
+    try:
+        return repr(module)
+    except RecursionError as error:
+        raise ProfileError(
+            f"{path or class_name(module)} cannot be annotated: its repr() recurses into modules that are nested "
+            "deeper than sys.getrecursionlimit(). Raise the limit with sys.setrecursionlimit()."
+        ) from error
 
 
 def _label_first_line(label: str, lines: Sequence[_Line]) -> list[_Line]:
@@ -245,19 +298,18 @@ def _label_first_line(label: str, lines: Sequence[_Line]) -> list[_Line]:
     return [replace(first, text=f"({label}): {first.text}"), *others]
 
 
-def _module_list_lines(children: Mapping[str, nn.Module | None], path: str, costs: _ModuleCosts) -> list[_Line]:
+def _merge_equal(blocks: Sequence[list[_Line]]) -> list[_Line]:
     """Write the modules of a ModuleList; consecutive modules with equal lines and costs are merged."""
-    blocks = [_lines_of_child(child, f"{path}.{key}", costs) for key, child in children.items()]
     lines: list[_Line] = []
     start = 0
     for _, group in groupby(blocks):
         equal = list(group)
         repeats = len(equal)
-        block = [_with_highest_peak(lines) for lines in zip(*equal, strict=True)]
         end = start + repeats - 1
         if repeats == 1:
-            lines += _label_first_line(str(start), block)
+            lines += _label_first_line(str(start), equal[0])
         else:
+            block = [_with_highest_peak(lines) for lines in zip(*equal, strict=True)]
             first, *others = _label_first_line(
                 f"{start}-{end}", [replace(block[0], text=f"{repeats} x {block[0].text}"), *block[1:]]
             )
@@ -273,7 +325,7 @@ def _with_highest_peak(lines: Sequence[_Line]) -> _Line:
 
 def _align_comments(lines: Sequence[_Line], costs: _ModuleCosts, measure: str, numbers: str) -> list[str]:
     """Align the comments of the lines of each block in one column, except on very long lines, and all numbers."""
-    lines = [replace(line, text=printable(line.text)) for line in lines]
+    lines = [replace(line, text=printable(f"{_INDENT * line.depth}{line.text}")) for line in lines]
     cells = [_comment_parts(line, costs, measure, _FORMATTERS[numbers]) for line in lines]
     widths = [max(map(len, column)) for column in zip(*(numbers for numbers, _ in cells), strict=True)]
     comments = []

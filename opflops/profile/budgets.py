@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.errors import ProfileError
 from opflops.records.algebra import is_expression
+from opflops.records.rows import floating_rows
 from opflops.report.notes import format_calls
 from opflops.report.text.comparison import ComparisonOptions, format_difference
 from opflops.report.text.pairing import ComparedProfile
@@ -135,7 +136,7 @@ def _total_of(profile: Profile, name: str) -> Any:
     if name == "seconds" and all(row.seconds is None for row in profile.rows):
         raise ProfileError("This profile has no times. Count with OpFlopMode(timing=True).")
     if name in ("calls", "seconds", "activations"):
-        return sum(getattr(row, name) or 0 for row in profile.rows if row.floating)
+        return sum(getattr(row, name) or 0 for row in floating_rows(profile.rows))
     if name == "params":
         if not profile.modules:
             raise ProfileError("This profile has no parameters. Count the model again; older versions saved none.")

@@ -15,6 +15,7 @@ from opflops.profile.rank_records import RankRecord
 from opflops.profile.selection import selection
 from opflops.records import dimensions as dimension_rules
 from opflops.records import rows as row_rules
+from opflops.records.garbage_collection import with_gc_disabled
 from opflops.records.module_arithmetic import add_module_changes, merge_modules, module_difference
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from opflops.records.timing import Timing
 
 
+@with_gc_disabled
 def add(first: Profile, second: Profile, *, has_changes: bool = False) -> Profile:
     """Add two profiles: work and calls are added up; the parameters of a module that is in both count once.
 
@@ -45,6 +47,7 @@ def add(first: Profile, second: Profile, *, has_changes: bool = False) -> Profil
     )
 
 
+@with_gc_disabled
 def change_between(before: Profile, after: Profile) -> Profile:
     """Return what must be added to a profile to get another; decreases are negative."""
     before, after = _with_common_knowledge(before, after)

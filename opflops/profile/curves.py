@@ -11,7 +11,7 @@ from opflops.records.code_generation import compile_expressions
 from opflops.records.cost import total_of
 from opflops.records.dimensions import check_mapping, check_sizes, example_sizes
 from opflops.records.growth import degree, is_polynomial
-from opflops.records.rows import group_rows
+from opflops.records.rows import floating_rows, group_rows
 from opflops.report.plots.scales import MEASURES
 from opflops.report.plots.scaling_curves import Curve, Domain
 from opflops.report.text.tree import OUTSIDE
@@ -167,7 +167,7 @@ def _case_at(profile: Profile, sizes: Mapping[str, int]) -> Profile | None:
 
 def _groups(rows: Sequence[Row], measures: Sequence[str], by: str) -> dict[str, list[Row]]:
     """Group floating-point rows: all, and for one measure those of each value of a key."""
-    floating = [row for row in rows if row.floating]
+    floating = floating_rows(rows)
     if len(measures) > 1:
         return {_TOTAL: floating}
     named = {str(value) or OUTSIDE: part for value, part in group_rows(rows, by, caller="plot_scaling(by=…)").items()}

@@ -40,9 +40,10 @@ class Exchange:
             ProfileError: The file cannot be written, or its suffix is that of another format; the message says why.
         """
         check_json_name(path)
+        from opflops.report.files.codec import pieces  # noqa: PLC0415 - see above
         from opflops.report.files.saved_profiles import save_text  # noqa: PLC0415 - see above
 
-        save_text(cast("Profile", self).to_json(), path)
+        save_text(pieces(cast("Profile", self)._document()), path)  # noqa: SLF001 - a class that this one is part of
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Profile:

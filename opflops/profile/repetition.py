@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.profile.example_counts import at_example
 from opflops.records.arguments import describe
 from opflops.records.cost import Cost
 from opflops.records.division import exact_quotient
+from opflops.records.garbage_collection import with_gc_disabled
+from opflops.records.rows import new_row
 from opflops.records.timing import TIMES
 
 if TYPE_CHECKING:
@@ -21,10 +23,11 @@ if TYPE_CHECKING:
     from opflops.records.rows import Row
     from opflops.records.timing import Timing
 
-    Scale = Callable[[Any, str], Any]
-    """Scales a count; the text says what it is, for errors."""
+    Scale = Callable[[Any, object], Any]
+    """Scales a count; what it is called, as a text, is for errors."""
 
 
+@with_gc_disabled
 def multiply(profile: Profile, times: object) -> Profile:
     """Return the work of some repetitions, as :class:`opflops.profile.arithmetic.Arithmetic` describes it.
 
@@ -35,6 +38,7 @@ def multiply(profile: Profile, times: object) -> Profile:
     return _scaled(profile, lambda count, _: count * number, lambda seconds: seconds * number)
 
 
+@with_gc_disabled
 def divide(profile: Profile, divisor: object) -> Profile:
     """Return the work of one of some equal repetitions, as :class:`opflops.profile.arithmetic.Arithmetic` describes it.
 
@@ -44,7 +48,7 @@ def divide(profile: Profile, divisor: object) -> Profile:
     """
     number = _check_number(divisor, 1, "A profile is divided by", "p / 4")
 
-    def scale(count: Any, what: str) -> Any:
+    def scale(count: Any, what: object) -> Any:
         quotient = exact_quotient(count, number)
         if quotient is None:
             raise ProfileError(
@@ -87,15 +91,34 @@ def _scaled(profile: Profile, scale: Scale, scale_time: Callable[[float], float]
 
 def _scale_rows(rows: Iterable[Row], scale: Scale, scale_time: Callable[[float], float]) -> Iterable[Row]:
     for row in rows:
-        where = f"of {row.op} in {row.site or row.module or 'no module'} ({row.phase}, {row.dtype})"
-        yield replace(
-            row,
-            calls=scale(row.calls, f"the number of calls {where}"),
-            cost=Cost(*(scale(count, f"{name} {where}") for name, count in row.cost._asdict().items())),
-            activations=scale(row.activations, f"activations {where}"),
-            seconds=None if row.seconds is None else scale_time(row.seconds),
-            spread=None if row.spread is None else scale_time(row.spread),
+        yield new_row(
+            row.module,
+            row.module_type,
+            row.op,
+            row.phase,
+            row.dtype,
+            scale(row.calls, _CountOf("the number of calls", row)),
+            Cost(*(scale(count, _CountOf(name, row)) for name, count in zip(Cost._fields, row.cost, strict=True))),
+            None if row.seconds is None else scale_time(row.seconds),
+            row.estimate,
+            row.priced,
+            row.site,
+            scale(row.activations, _CountOf("activations", row)),
+            None if row.spread is None else scale_time(row.spread),
+            row.group,
+            row.rank,
         )
+
+
+class _CountOf(NamedTuple):
+    """Name a count of a row, for an error message."""
+
+    name: str
+    row: Row
+
+    def __str__(self) -> str:
+        row = self.row
+        return f"{self.name} of {row.op} in {row.site or row.module or 'no module'} ({row.phase}, {row.dtype})"
 
 
 def _scale_calls(record: ModuleRecord, scale: Scale) -> ModuleRecord:

@@ -13,7 +13,7 @@ from opflops.records.cost import Cost, total_of
 from opflops.records.dimensions import example_sizes
 from opflops.records.display import Displayed, repr_html, repr_text
 from opflops.records.growth import crossover_size, degree, is_polynomial, leading_coefficient
-from opflops.records.rows import ancestry
+from opflops.records.rows import ancestry, floating_rows
 from opflops.report import format_scaling_table
 from opflops.units import scaled
 
@@ -128,7 +128,7 @@ def scaling(rows: Sequence[Row], dimensions: Sequence[Dimension], measure: str, 
     if measure not in MEASURES:
         raise ProfileError(f"measure must be one of {', '.join(MEASURES)}, not {measure!r}.")
     names, sizes = [each.name for each in dimensions], example_sizes(dimensions)
-    floating = [row for row in rows if row.floating]
+    floating = floating_rows(rows)
 
     def count(some: Iterable[Row]) -> Any:
         return getattr(total_of([Cost(), *(row.cost for row in some)]), measure)

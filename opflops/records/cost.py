@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from itertools import chain
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -159,11 +160,21 @@ class Estimate(NamedTuple):
 
 
 ZERO = Cost()
+_CHUNK = 1_000
 
 
 def total_of(costs: Iterable[Cost]) -> Cost:
     """Return the sum of costs; faster than ``sum()`` for many."""
-    summed = tuple(map(add_up, zip(*costs, strict=True)))
+    listed = costs if isinstance(costs, (list, tuple)) else [*costs]
+    if len(listed) > _CHUNK:
+        # To add up all at once makes an iterator for each.
+        listed = [total_of(listed[start : start + _CHUNK]) for start in range(0, len(listed), _CHUNK)]
+    add: Any = add_up
+    if set(map(type, chain.from_iterable(listed))) == _ONLY_INTEGERS:
+        if len(listed) == 1:
+            return listed[0]
+        add = sum
+    summed = tuple(map(add, zip(*listed, strict=True)))
     return tuple.__new__(Cost, summed) if summed else ZERO
 
 

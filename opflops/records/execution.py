@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.records.display import repr_html
-from opflops.records.rows import ancestry
+from opflops.records.rows import ancestry, floating_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,7 +62,7 @@ def working_rows(rows: Sequence[Row], is_zero: Callable[[Any], bool] = _equals_z
         is_zero: Tells whether a count is 0 whatever the sizes are. While a program is traced with symbols, it must not
             compare them, since that would add a condition.
     """
-    floating = [row for row in rows if row.floating]
+    floating = floating_rows(rows)
     parents = {path for module in {row.module for row in floating} for path in ancestry(module)[:-1]}
 
     def works(row: Row) -> bool:

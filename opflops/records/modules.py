@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from opflops.records.algebra import substitute
 from opflops.records.arguments import explain_methods, no_advice
 from opflops.records.display import brief_repr, repr_html
-from opflops.records.rows import ancestry
+from opflops.records.rows import add_paths, floating_rows, inner_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from opflops.records.rows import Row
 
@@ -142,16 +142,23 @@ def inclusive_totals(records: Iterable[ModuleRecord], rows: Iterable[Row] = ()) 
     sums: dict[str, list[Any]] = {}
     zeros = [0] * len(ModuleTotals._fields)
     for each in records:
-        own = (each.parameters, each.trainable, each.parameter_bytes, each.buffers, each.buffer_bytes)
-        for path in ancestry(each.module):
-            known = sums.setdefault(path, [*zeros])
-            for index, number in enumerate(own):
-                known[index] += number
-    for row in rows:
-        if row.floating:
-            for path in ancestry(row.module):
-                sums.setdefault(path, [*zeros])[-1] += row.activations
+        add_paths(sums, each.module, zeros)
+        own = (each.parameters, each.trainable, each.parameter_bytes, each.buffers, each.buffer_bytes, 0)
+        sums[each.module] = _sum_pairs(sums[each.module], own)
+    activations: dict[str, Any] = {}
+    for row in floating_rows(rows):
+        activations[row.module] = activations.get(row.module, 0) + row.activations
+    for path, number in activations.items():
+        add_paths(sums, path, zeros)
+        sums[path] = _sum_pairs(sums[path], (*zeros[1:], number))
+    for path in inner_paths(sums):
+        above = path.rpartition(".")[0]
+        sums[above] = _sum_pairs(sums[above], sums[path])
     return {path: ModuleTotals(*each) for path, each in sums.items()}
+
+
+def _sum_pairs(numbers: Sequence[Any], more: Sequence[Any]) -> list[Any]:
+    return [number + each for number, each in zip(numbers, more, strict=True)]
 
 
 def total_parameters(records: Iterable[ModuleRecord]) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.records.algebra import add_up
@@ -10,7 +11,7 @@ from opflops.records.cost import ZERO, Cost, total_of
 from opflops.records.timing import add_spreads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from opflops.records.modules import CallShapes
     from opflops.records.rows import Row
@@ -40,17 +41,18 @@ class ModuleFacts(NamedTuple):
 
 def sum_facts(parts: Sequence[ModuleFacts]) -> ModuleFacts:
     """Add up what is known of modules, without their calls; a peak is the highest."""
-
-    def known(position: int) -> list[int]:
-        return [value for value in (part[position] for part in parts) if isinstance(value, int)]
-
-    params, trainable, saved, peaks = map(known, range(4))
-    return ModuleFacts(_sum(params), _sum(trainable), _sum(saved), max(peaks, default=None))
-
-
-def _sum(numbers: Iterable[int]) -> int | None:
-    listed = list(numbers)
-    return sum(listed) if listed else None
+    # There are as many as modules, so nothing is called for a number that is not known.
+    params = trainable = saved = peak = None
+    for part in parts:
+        if part.params is not None:
+            params = part.params + (params or 0)
+        if part.trainable is not None:
+            trainable = part.trainable + (trainable or 0)
+        if part.saved is not None:
+            saved = part.saved + (saved or 0)
+        if part.peak is not None and (peak is None or part.peak > peak):
+            peak = part.peak
+    return ModuleFacts(params, trainable, saved, peak)
 
 
 class Amount:
@@ -79,7 +81,9 @@ class Amount:
         self.spread: float | None
         self.timed_once: bool
         self.activations: Any
-        self.facts = _facts_of(parts, own)
+        # Of rows, of which there may be a million, none is asked whether it is one.
+        self._amounts = [part for part in parts if isinstance(part, Amount)] if Amount in {*map(type, parts)} else []
+        self.facts = _facts_of(self._amounts, own)
         self._parts = parts
         if len(parts) == 1:
             # Most lines of operators have one row.
@@ -100,7 +104,14 @@ class Amount:
     @cached_property
     def is_priced(self) -> bool:
         """Tell whether all operators have a formula."""
-        return all(part.is_priced if isinstance(part, Amount) else part.priced for part in self._parts)
+        amounts = [self]
+        for amount in amounts:
+            for part in amount._parts:  # noqa: SLF001 - of this class
+                if isinstance(part, Amount):
+                    amounts.append(part)
+                elif not part.priced:
+                    return False
+        return True
 
     @property
     def is_costless(self) -> bool:
@@ -113,13 +124,23 @@ class Amount:
         """Tell whether a count is not 0 somewhere, also if it is 0 in sum, as it may be in a difference."""
         if getattr(self.cost, measure) != 0:
             return True
-        return any(
-            part.has(measure) if isinstance(part, Amount) else getattr(part.cost, measure) != 0 for part in self._parts
-        )
+        if any(part.has(measure) for part in self._amounts):
+            return True
+        return any(map(attrgetter(f"cost.{measure}"), self._parts))
 
     @cached_property
     def phases(self) -> dict[str, Any]:
         """Return the flops of each phase."""
+        # Those of the parts first: to leave it to them would recurse into a tree, which may be deep.
+        below = [self]
+        for amount in below:
+            amounts = amount._amounts  # noqa: SLF001 - of this class, as below
+            below += [each for each in amounts if "phases" not in vars(each)]
+        for amount in reversed(below[1:]):
+            vars(amount)["phases"] = amount._add_phases()  # noqa: SLF001
+        return self._add_phases()
+
+    def _add_phases(self) -> dict[str, Any]:
         found: dict[str, list[Any]] = {}
         for part in self._parts:
             for phase, flops in part.phases.items() if isinstance(part, Amount) else ((part.phase, part.cost.flops),):
@@ -127,8 +148,8 @@ class Amount:
         return {phase: add_up(flops) for phase, flops in found.items()}
 
 
-def _facts_of(parts: Sequence[Row | Amount], own: ModuleFacts | None) -> ModuleFacts | None:
-    found = [part.facts for part in parts if isinstance(part, Amount) and part.facts is not None]
+def _facts_of(parts: Sequence[Amount], own: ModuleFacts | None) -> ModuleFacts | None:
+    found = [part.facts for part in parts if part.facts is not None]
     if own is None:
         return sum_facts(found) if found else None
     return sum_facts([own, *found])._replace(shared=own.shared, calls=own.calls) if found else own

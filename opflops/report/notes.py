@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from opflops.records.algebra import as_int
 from opflops.records.imbalance import find_imbalance, why_incomparable
-from opflops.records.rows import total, unpriced
+from opflops.records.rows import floating_rows, integer_rows, total, unpriced
 from opflops.report.amounts import Amount
 from opflops.report.communication_notes import sent_notes
 from opflops.report.timing_notes import timing_notes
@@ -69,7 +69,7 @@ def notes(rows: Sequence[Row], symbolic: Symbolic = NUMBERS) -> list[str]:
 
 def _legend(rows: Sequence[Row]) -> list[str]:
     """Say what the usual columns mean; there are others if no operator has macs, or flops."""
-    costs = [row.cost for row in rows if row.floating]
+    costs = [row.cost for row in floating_rows(rows)]
     if not costs:
         return []
     if any(cost.macs != 0 for cost in costs):
@@ -81,7 +81,7 @@ def _empty_notes(rows: Sequence[Row]) -> list[str]:
     """Say why there is nothing in the tables."""
     if not rows:
         return ["Nothing was counted."]
-    if any(row.floating for row in rows):
+    if floating_rows(rows):
         return []
     dtypes = join_names(dict.fromkeys(row.dtype or "no dtype" for row in rows))
     moved = sum(row.cost.bytes for row in rows)
@@ -108,7 +108,7 @@ def rank_notes(rows: Sequence[Row], ranks: Sequence[int]) -> list[str]:
         return [f"Numbers are of {join_ranks(ranks)}."]
     sentences = [f"Numbers are sums over {len(ranks)} ranks."]
     measure = "macs" if as_int(whole.macs) != 0 else "flops"
-    counts = [as_int(getattr(row.cost, measure)) for row in rows if row.floating]
+    counts = [as_int(getattr(row.cost, measure)) for row in floating_rows(rows)]
     if all(type(count) is int and count >= 0 for count in counts) and whole.flops:
         # An expression, or a difference, has no largest rank.
         sentences.append(f"{str(find_imbalance(rows, ranks, measure)).capitalize()}.")
@@ -140,14 +140,15 @@ def total_label(rows: Iterable[Row], ranks: Sequence[int] = ()) -> str:
 
 def _integer_notes(rows: Sequence[Row]) -> list[str]:
     by_dtype: dict[str, list[Row]] = {}
-    for row in rows:
-        if not row.floating and row.cost.flops != 0:
+    integer = integer_rows(rows)
+    for row in integer:
+        if row.cost.flops != 0:
             by_dtype.setdefault(row.dtype, []).append(row)
     work = [
         f"{exact(amount.cost.flops)} {dtype} operations in {format_calls(amount.calls)}"
         for dtype, amount in ((dtype, Amount(part)) for dtype, part in by_dtype.items())
     ]
-    timed = [row for row in rows if not row.floating and row.seconds]
+    timed = [row for row in integer if row.seconds]
     if timed:
         seconds = sum(row.seconds or 0.0 for row in timed)
         work.append(f"{duration(seconds)} in {join_names({row.dtype: None for row in timed})} operators")

@@ -115,28 +115,25 @@ JSON writes a lone surrogate as ``\ud800``. A pair of surrogates is read as the 
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from opflops.records.algebra import is_expression, substitute
-from opflops.records.cost import Cost
 from opflops.records.dimensions import example_sizes
 from opflops.records.expressions import serialize
 from opflops.records.module_arithmetic import numbers_of
-from opflops.records.rows import Row
-from opflops.report.files.counts import encode_count
 from opflops.report.files.execution_codec import encode_execution
 from opflops.report.files.memory_codec import encode_memory
 from opflops.report.files.module_codec import encode_module
+from opflops.report.files.row_codec import Entries, have_negative, is_distributed, rows_as_entries, to_json
 from opflops.report.files.timing_codec import encode_timing, has_negative_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from opflops.records.dimensions import Condition, Dimension
     from opflops.records.execution import Execution
     from opflops.records.memory import Memory
     from opflops.records.modules import ModuleRecord
+    from opflops.records.rows import Row
     from opflops.records.timing import Timing
 
     Sizes = tuple[tuple[str, int], ...]
@@ -147,21 +144,7 @@ VERSIONS = (1, 2, 3, 4, 5, 6, 7)
 KEYS = ("schema", "version", "rows", "sites", "called")
 MORE_KEYS = {2: ("dimensions", "conditions", "cases"), 3: ("remarks",), 4: ("modules", "memory"), 5: ("timing",)}
 MORE_KEYS |= {6: ("ranks",), 7: ("execution",)}
-_FIELDS = tuple(field.name for field in fields(Row))
-# The first version with each of the keys that rows did not have at first.
-_SINCE = {"activations": 4, "spread": 5, "group": 6, "rank": 6}
-# The same for the keys of costs.
-_COUNT_SINCE = {"sent": 6}
-
-
-def row_fields(version: int) -> tuple[str, ...]:
-    """Return the keys of a row in a version."""
-    return tuple(name for name in _FIELDS if version >= _SINCE.get(name, 1))
-
-
-def cost_fields(version: int) -> tuple[str, ...]:
-    """Return the keys of a cost in a version."""
-    return tuple(name for name in Cost._fields if version >= _COUNT_SINCE.get(name, 1))
+_MAX_PENDING = 2**22
 
 
 def document(
@@ -196,18 +179,18 @@ def document(
         execution: The order of execution. With it, the object has version 7.
     """
     rows, sites = tuple(rows), tuple(sites)
-    sizes = example_sizes(dimensions)
-    is_difference = any(_has_negative(row, sizes) for row in (*rows, *sites)) or any(map(_is_decrease, modules))
+    every = (*rows, *sites)
+    is_difference = have_negative(every, example_sizes(dimensions)) or any(map(_is_decrease, modules))
     is_difference = is_difference or (timing is not None and has_negative_time(timing))
     is_ordered = execution is not None
-    is_distributed = is_ordered or bool(ranks) or any(map(_is_distributed, (*rows, *sites)))
-    is_timed = is_distributed or timing is not None or any(row.spread is not None for row in (*rows, *sites))
-    is_new = is_timed or bool(modules) or memory is not None or any(row.activations != 0 for row in (*rows, *sites))
+    is_gathered = is_ordered or bool(ranks) or any(map(is_distributed, every))
+    is_timed = is_gathered or timing is not None or any(row.spread is not None for row in every)
+    is_new = is_timed or bool(modules) or memory is not None or any(row.activations != 0 for row in every)
     version = (
         7
         if is_ordered
         else 6
-        if is_distributed
+        if is_gathered
         else 5
         if is_timed
         else 4
@@ -221,8 +204,8 @@ def document(
     written: dict[str, Any] = {
         "schema": DIFFERENCE_SCHEMA if is_difference else SCHEMA,
         "version": version,
-        "rows": [_encode_row(row, version) for row in rows],
-        "sites": [_encode_row(row, version) for row in sites],
+        "rows": rows_as_entries(rows, version),
+        "sites": rows_as_entries(sites, version),
         "called": list(called),
     }
     if dimensions:
@@ -235,7 +218,7 @@ def document(
         written |= {"remarks": list(remarks)}
     if is_new:
         written |= {
-            "modules": [encode_module(each) for each in modules],
+            "modules": Entries(modules, encode_module),
             "memory": None if memory is None else encode_memory(memory),
         }
     if is_timed:
@@ -253,30 +236,40 @@ def dump(written: dict[str, Any]) -> str:
     Raises:
         ProfileError: A count is a SymInt.
     """
-    return json.dumps(written, default=encode_count)
+    text = ""
+    for part in _joined(pieces(written)):
+        # Python appends to a text in place, which takes half the memory of joining all pieces.
+        text += part
+    return text
 
 
-def _encode_row(row: Row, version: int) -> dict[str, Any]:
-    cost = row.cost._asdict()
-    for name, since in _COUNT_SINCE.items():
-        if version < since:
-            del cost[name]
-    return {name: getattr(row, name) for name in row_fields(version)} | {"cost": cost}
+def _joined(some: Iterable[str]) -> Iterator[str]:
+    """Join pieces into longer ones."""
+    pending, length = list[str](), 0
+    for piece in some:
+        pending.append(piece)
+        length += len(piece)
+        if length > _MAX_PENDING:
+            yield "".join(pending)
+            pending, length = [], 0
+    yield "".join(pending)
 
 
-def _is_distributed(row: Row) -> bool:
-    return row.group != "" or row.rank is not None or row.cost.sent != 0
+def pieces(written: dict[str, Any]) -> Iterator[str]:
+    """Write a document as JSON, in pieces, so that a large one is never in memory as a whole.
 
-
-def _has_negative(row: Row, sizes: Mapping[str, int]) -> bool:
-    """Tell whether a row has a negative number, as in the difference of two profiles."""
-    if row.calls < 0 or (row.seconds is not None and row.seconds < 0):
-        return True
-    counts = (*row.cost, row.activations)
-    if set(map(type, counts)) == {int}:
-        return min(counts) < 0
-    values = (substitute(count, sizes) for count in counts)
-    return any(not is_expression(value) and isinstance(value, int) and value < 0 for value in values)
+    Raises:
+        ProfileError: A count is a SymInt.
+    """
+    separator = "{"
+    for key, value in written.items():
+        yield f"{separator}{json.dumps(key)}: "
+        separator = ", "
+        if isinstance(value, Entries):
+            yield from value.pieces()
+        else:
+            yield to_json(value)
+    yield "}"
 
 
 def _is_decrease(record: ModuleRecord) -> bool:

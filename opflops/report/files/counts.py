@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from opflops.errors import ProfileError
 from opflops.records.algebra import as_int, is_expression
 from opflops.records.expressions import serialize
-from opflops.records.rows import check_concrete
+from opflops.records.rows import check_concrete, floating_rows
 from opflops.wording import unknown
 
 if TYPE_CHECKING:
@@ -61,6 +61,6 @@ def rows_with_measure(rows: Sequence[Row], measure: str) -> list[tuple[Row, floa
             raise ProfileError("This profile has no times. Count with OpFlopMode(timing=True).")
         pairs: list[tuple[Row, Any]] = [(row, row.seconds or 0.0) for row in rows]
     else:
-        pairs = [(row, as_int(getattr(row.cost, measure))) for row in rows if row.floating]
+        pairs = [(row, as_int(getattr(row.cost, measure))) for row in floating_rows(rows)]
     check_concrete(((row, measure, count) for row, count in pairs), "A flame graph")
     return [(row, count) for row, count in pairs if count]

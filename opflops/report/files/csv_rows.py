@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.records.algebra import add_up
 from opflops.records.cost import Cost, total_of
+from opflops.records.garbage_collection import with_gc_disabled
 from opflops.records.modules import UNKNOWN_SIZE
+from opflops.records.rows import floating_rows
 from opflops.records.timing import add_spreads
 from opflops.report.files.counts import encode_count
 from opflops.report.text.spreadsheet import spreadsheet_text
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 VERSION = 4
 """The version of the columns. Later versions only append columns, so a reader that selects by name can read them."""
 
+_FACTS = ("params", "trainable", "input", "output", "saved", "peak")
+_NO_FACTS: dict[str, Any] = {}
+_INTEGERS = {int}
 COLUMNS = (
     "module",
     "module_type",
@@ -40,7 +45,7 @@ COLUMNS = (
     "estimate",
     "priced",
     "activations",
-    *("params", "trainable", "input", "output", "saved", "peak"),
+    *_FACTS,
     "spread",
     *("sent", "group", "rank"),
 )
@@ -51,6 +56,7 @@ MODULE_COLUMNS = (
 )
 
 
+@with_gc_disabled
 def csv_rows(rows: Iterable[Row], modules: Sequence[ModuleRecord] = (), memory: Memory | None = None) -> str:
     """Write rows as comma-separated values (RFC 4180, so lines end in CR LF), after a header line.
 
@@ -93,16 +99,42 @@ def csv_rows(rows: Iterable[Row], modules: Sequence[ModuleRecord] = (), memory: 
         ProfileError: A count is a SymInt.
     """
     facts = {path: _cells(known) for path, known in _module_facts(modules, memory).items()}
-    lines = [facts.pop(row.module, {}) | _row_cells(row) for row in rows]
+    return _write(COLUMNS, _row_lines(rows, facts))
+
+
+def _row_lines(rows: Iterable[Row], facts: dict[str, dict[str, Any]]) -> Iterator[list[Any]]:
+    """List the cells of each row, with the facts of its module if it is the first one, then of idle modules."""
+    texts = _Texts()
+    for row in rows:
+        cost, known = row.cost, facts.pop(row.module, _NO_FACTS)
+        if set(map(type, (*cost, row.calls, row.activations))) != _INTEGERS:
+            cells = known | _row_cells(row)
+            yield [cells.get(column) for column in COLUMNS]
+            continue
+        yield [
+            *(texts[row.module], texts[row.module_type], texts[row.op], texts[row.phase], texts[row.dtype]),
+            *(row.calls, cost.macs, cost.ops, cost.flops, cost.transcendentals, cost.bytes_read, cost.bytes_written),
+            *(_cell(row.seconds), texts[row.estimate], _cell(row.priced), row.activations),
+            *((None,) * len(_FACTS) if known is _NO_FACTS else map(known.get, _FACTS)),
+            *(_cell(row.spread), cost.sent, texts[row.group], _cell(row.rank)),
+        ]
     nothing = dict.fromkeys((*Cost._fields, "flops", "calls", "activations"), 0)
-    idle = [
-        {**known, "priced": _cell(value=True), **nothing}
-        for known in facts.values()
-        if any(known.get(name) for name in ("params", "trainable", "saved"))
-    ]
-    return _write(COLUMNS, (*lines, *idle))
+    for known in facts.values():
+        if any(known.get(name) for name in ("params", "trainable", "saved")):
+            cells = {**known, "priced": _cell(value=True), **nothing}
+            yield [cells.get(column) for column in COLUMNS]
 
 
+class _Texts(dict[str, str]):
+    """Map texts to what is written for them; names of modules and operators are in many rows."""
+
+    def __missing__(self, text: str) -> str:
+        written: str = _cell(text)
+        self[text] = written
+        return written
+
+
+@with_gc_disabled
 def csv_modules(rows: Iterable[Row], modules: Sequence[ModuleRecord] = (), memory: Memory | None = None) -> str:
     """Write a line for each module as comma-separated values, as :func:`csv_rows` does, with these columns.
 
@@ -124,7 +156,8 @@ def csv_modules(rows: Iterable[Row], modules: Sequence[ModuleRecord] = (), memor
     Raises:
         ProfileError: A count is a SymInt.
     """
-    return _write(MODULE_COLUMNS, map(_cells, module_lines(rows, modules, memory)))
+    lines = map(_cells, module_lines(rows, modules, memory))
+    return _write(MODULE_COLUMNS, ([line.get(column) for column in MODULE_COLUMNS] for line in lines))
 
 
 def module_lines(
@@ -146,7 +179,7 @@ def _row_cells(row: Row) -> dict[str, Any]:
 
 def _work_of(path: str, rows: Sequence[Row]) -> dict[str, Any]:
     """Return the floating-point work of a module."""
-    floating = [row for row in rows if row.floating]
+    floating = floating_rows(rows)
     cost = total_of(row.cost for row in floating) if floating else Cost()
     times = [row.seconds for row in floating if row.seconds is not None]
     return {
@@ -201,11 +234,11 @@ def _format_size(size: Any) -> str:
     return str(size) if str(size).isidentifier() else f"({size})"
 
 
-def _write(columns: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> str:
+def _write(columns: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(columns)
-    writer.writerows([line.get(column) for column in columns] for line in lines)
+    writer.writerows(lines)
     return text.getvalue()
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from opflops.errors import ProfileError
 from opflops.extras import optional
 from opflops.records.algebra import add_up, as_int
 from opflops.records.arguments import check_text
+from opflops.records.garbage_collection import with_gc_disabled
 from opflops.records.rows import KEYS, group_rows, total
 from opflops.records.timing import add_spreads
 from opflops.report.files.csv_rows import MODULE_COLUMNS, module_lines
@@ -53,6 +55,7 @@ class Column(NamedTuple):
         return set(map(type, known)) <= {int} and sum(map(abs, known)) <= _MOST_INT64
 
 
+@with_gc_disabled
 def rows_frame(rows: Sequence[Row], keys: Sequence[str] | None = None) -> list[Column]:
     """Make the columns of a line for each row, or with keys for each group of the floating-point rows.
 
@@ -62,7 +65,7 @@ def rows_frame(rows: Sequence[Row], keys: Sequence[str] | None = None) -> list[C
     sums = ("calls", *_COSTS, "seconds", "spread", "activations")
     if keys is None:
         names = (*(key for key in KEYS if key not in ("group", "rank")), *sums, "estimate", "priced", "group", "rank")
-        return _columns(names, ({name: _value_of(row, name) for name in names} for row in rows))
+        return [_column(name, _values_of(rows, name), _KINDS.get(name, "count")) for name in names]
     groups = group_rows(rows, *keys, caller="to_dataframe()")
     names = (*dict.fromkeys(keys), *sums)
     lines = (
@@ -72,6 +75,7 @@ def rows_frame(rows: Sequence[Row], keys: Sequence[str] | None = None) -> list[C
     return _columns(names, lines)
 
 
+@with_gc_disabled
 def modules_frame(rows: Sequence[Row], modules: Sequence[ModuleRecord], memory: Memory | None) -> list[Column]:
     """Make the columns of a line for each module, as :func:`opflops.report.files.csv_rows.csv_modules` has them."""
     place = MODULE_COLUMNS.index("bytes_written") + 1
@@ -97,8 +101,8 @@ def make_frame(columns: Sequence[Column], backend: str) -> Any:
     return makers[backend](columns)
 
 
-def _value_of(row: Row, name: str) -> Any:
-    return getattr(row.cost if name in _COSTS else row, name)
+def _values_of(rows: Sequence[Row], name: str) -> list[Any]:
+    return [*map(attrgetter(f"cost.{name}" if name in _COSTS else name), rows)]
 
 
 def _sums(rows: Sequence[Row]) -> dict[str, Any]:
@@ -122,8 +126,10 @@ def _columns(
 
 def _column(name: str, values: list[Any], kind: Kind) -> Column:
     if kind == "text":
-        return Column(name, [_encodable(value or "") for value in values], kind)
-    return Column(name, list(map(as_int, values)) if kind.startswith("count") else values, kind)
+        texts = {value: _encodable(value or "") for value in set(values)}
+        return Column(name, [texts[value] for value in values], kind)
+    is_known = not kind.startswith("count") or set(map(type, values)) == {int}
+    return Column(name, values if is_known else list(map(as_int, values)), kind)
 
 
 def _encodable(text: str) -> str:

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from opflops.report.files.layers import END, START, Layer, all_layers, without_list
+from opflops.report.files.layers import END, START, Layer, all_layers, changed, without_list
 from opflops.report.text.collapse import format_ranges, split_number, work_key
 
 if TYPE_CHECKING:
@@ -41,15 +41,20 @@ def fold(top: Layer, unfolded: Collection[int], kept: Mapping[int, int] | None =
         kept: How many of these are kept, by the identity of such a layer; the others are one.
     """
     kept = kept or {}
-    children = [
+    # Those below a layer are folded before it; without recursion, so that depth has no limit.
+    order = [top]
+    for above in order:
         # A series is no module, and its blocks are shown with it.
-        fold(layer, unfolded, kept)
-        if layer.in_turn or id(layer) in unfolded
-        else replace(layer, is_folded=bool(layer.children))
-        for layer in top.children
-    ]
-    folded = replace(top, children=children)
-    return keep_first(folded, kept[id(top)]) if id(top) in kept else folded
+        order += [layer for layer in above.children if layer.in_turn or id(layer) in unfolded]
+    made: dict[int, Layer] = {}
+    for above in reversed(order):
+        children = [
+            made[id(layer)] if id(layer) in made else changed(layer, is_folded=bool(layer.children))
+            for layer in above.children
+        ]
+        folded = changed(above, children=children)
+        made[id(above)] = keep_first(folded, kept[id(above)]) if id(above) in kept else folded
+    return made[id(top)]
 
 
 def keep_first(above: Layer, kept: int) -> Layer:
@@ -62,7 +67,7 @@ def keep_first(above: Layer, kept: int) -> Layer:
     rest = Layer(name, above.path, children=others, is_folded=True, is_rest=True)
     children = [*above.children[:kept], rest]
     places = [(min(place, kept), 0, 0) for place in range(len(above.children))]
-    return replace(above, children=children, links=_move_links(above.links, children, places))
+    return changed(above, children=children, links=_move_links(above.links, children, places))
 
 
 def layers_to_depth(top: Layer, depth: int) -> Iterator[Layer]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.records.cost import Cost, total_of
 from opflops.records.execution import OUTSIDE as INPUT
@@ -180,9 +180,12 @@ class _Builder:
         self._ancestors, self._containers, self._calls, self._in_parts = ancestors, containers, calls, in_parts
         self._known: dict[tuple[str, str], Layer] = {}
         self._ranks: dict[str, int | None] = {}
+        # The module whose layer was opened last, and that layer.
+        self._last: tuple[str, Layer] | None = None
 
     def add_step(self, step: Step, rows: Iterable[Row]) -> list[Layer]:
         """Add a step, with the rows of operators that have not run before; return its layers, outermost first."""
+        self._last = None
         found: list[Layer] = []
         inside = self.root.children
         for path, call in zip(ancestry(step.module), step.calls, strict=True):
@@ -204,6 +207,8 @@ class _Builder:
         if layer is None and self._ranks.setdefault(row.module, row.rank) != row.rank:
             # Each rank runs on its own; what another one did before says nothing of the order.
             layer = self._parts_of(row.module)[-1]
+        if layer is None and self._last is not None and self._last[0] == row.module:
+            layer = self._last[1]
         if layer is None:
             inside = self.root.children
             for path in self._ancestors[row.module]:
@@ -211,11 +216,13 @@ class _Builder:
                 inside = layer.children
             if layer is None or row.module in self._containers:
                 layer = self._open(inside, row.module, is_self=True)
+            self._last = row.module, layer
         self._known[row.module, row.op] = layer
         layer.rows.append(row)
 
     def add_other(self, row: Row) -> None:
         """Add a row of another phase: to the part of its module with products, or to the first one."""
+        self._last = None
         parts = self._parts_of(row.module)
         if not parts:
             inside = self.root.children
@@ -287,7 +294,18 @@ def without_list(layer: Layer) -> Layer:
         if layer.in_turn:
             break
         name = f"{name}.{layer.name}"
-    return layer if layer.in_turn else replace(layer, name=name)
+    return layer if layer.in_turn or layer.name == name else changed(layer, name=name)
+
+
+def changed(layer: Layer, **changes: Any) -> Layer:
+    """Return a layer with other fields, on which neither its costs nor what else it has computed depends.
+
+    To compute it again would recurse into the layers below, which may be many and deep.
+    """
+    made = object.__new__(Layer)
+    # With what it has computed.
+    vars(made).update(vars(layer), **changes)
+    return made
 
 
 def layers(
@@ -312,7 +330,7 @@ def layers(
     working = working_rows([*rows])
     calls = calls or Calls()
     module_types = {**calls.module_types, **{row.module: row.module_type for row in working}}
-    ancestors = {row.module: ancestry(row.module) for row in working}
+    ancestors = {module: ancestry(module) for module in dict.fromkeys(row.module for row in working)}
     containers = {path for paths in ancestors.values() for path in paths[:-1]}
     builder = _Builder(ancestors, containers, calls._replace(module_types=module_types), in_parts=in_parts)
     forward = [row for row in working if row.phase == "forward"]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from opflops.errors import ProfileError
 from opflops.records.algebra import substitute
 from opflops.records.dimensions import example_sizes
+from opflops.records.garbage_collection import with_gc_disabled
 from opflops.records.modules import inclusive_totals
-from opflops.records.rows import total
+from opflops.records.rows import floating_rows, total
 from opflops.report.files.layer_folding import (
     count_levels,
     first_layers,
@@ -116,6 +117,7 @@ class _Diagram:
         return f"Modules deeper than level {levels} are folded into those above{end}{blocks} {more}"
 
 
+@with_gc_disabled
 def mermaid(
     rows: Sequence[Row],
     diagram: str = "state",
@@ -195,7 +197,7 @@ def _arrange(
 
 
 def _summarize(rows: Sequence[Row], outermost: Sequence[Layer], symbolic: Symbolic) -> DiagramSummary:
-    phases = ", ".join(dict.fromkeys(row.phase for row in rows if row.floating))
+    phases = ", ".join(dict.fromkeys(row.phase for row in floating_rows(rows)))
     order = [f"Floating-point work ({phases}). Costs are where a layer first did work."] if phases else []
     # Drop the note on percentages and sort order, which the diagram does not have, and those on what its layers show.
     left_out = (LEGEND, *transcendental_notes(rows))

@@ -13,6 +13,7 @@ from opflops.records.arguments import describe
 from opflops.records.cost import Cost
 from opflops.records.dimensions import Condition, Dimension, example_sizes
 from opflops.records.expression_limits import MAX_DIGITS, value_at
+from opflops.records.garbage_collection import with_gc_disabled
 from opflops.records.rows import Row
 from opflops.report.files.checks import (
     DamagedError,
@@ -25,11 +26,13 @@ from opflops.report.files.checks import (
     read_entries,
     shortened,
 )
-from opflops.report.files.codec import DIFFERENCE_SCHEMA, KEYS, MORE_KEYS, SCHEMA, VERSIONS, cost_fields, row_fields
+from opflops.report.files.codec import DIFFERENCE_SCHEMA, KEYS, MORE_KEYS, SCHEMA, VERSIONS
 from opflops.report.files.count_reading import CountReader, parse_expression
 from opflops.report.files.execution_codec import read_execution
 from opflops.report.files.memory_codec import read_memory
 from opflops.report.files.module_codec import module_reader
+from opflops.report.files.row_codec import cost_fields, row_fields
+from opflops.report.files.row_reading import parse
 from opflops.report.files.timing_codec import check_seconds, check_spread, timing_reader
 
 if TYPE_CHECKING:
@@ -45,12 +48,17 @@ _MAX_DIMENSIONS = 64
 _TEXTS = ("module", "module_type", "op", "phase", "dtype", "estimate", "site", "group")
 
 
+@with_gc_disabled
 def load(json_text: str) -> dict[str, Any]:
     """Read what :func:`opflops.report.files.codec.dump` wrote, and return the arguments of ``document`` by name.
 
     Raises:
         ProfileError: The text is not JSON, not a profile, of a newer version, or damaged.
     """
+    decoder = json.JSONDecoder(object_pairs_hook=_read_object, parse_int=_read_integer)
+    written = parse(json_text, decoder.scan_once) if isinstance(json_text, str) else None  # type: ignore[attr-defined]
+    if written is not None:
+        return _decode(written)
     try:
         written = json.loads(json_text, object_pairs_hook=_read_object, parse_int=_read_integer)
     except TypeError as error:
@@ -111,8 +119,8 @@ def _decode(written: Any, fixed: Iterable[str] | None = None) -> dict[str, Any]:
     counts = CountReader(dimensions, conditions, may_be_negative=schema == DIFFERENCE_SCHEMA)
     reader, read_module = _RowReader(counts, version), module_reader(counts)
     return {
-        "rows": _decode_list(written, "rows", reader.read),
-        "sites": _decode_list(written, "sites", reader.read),
+        "rows": _decode_rows(written, "rows", reader),
+        "sites": _decode_rows(written, "sites", reader),
         "called": _decode_list(written, "called", lambda path: check_text(path, "a path")),
         "dimensions": dimensions,
         "conditions": conditions,
@@ -159,6 +167,12 @@ def _decode_list(written: dict[str, Any], key: str, read: Callable[[Any], Any]) 
         return read_entries(entries, read, key)
     except DamagedError as error:
         raise ProfileError(f"This profile is damaged: {error}.") from error
+
+
+def _decode_rows(written: dict[str, Any], key: str, reader: _RowReader) -> tuple[Row, ...]:
+    """Decode a list of rows, unless that was done as the document was parsed."""
+    rows = written.get(key)
+    return rows if isinstance(rows, tuple) else _decode_list(written, key, reader.read)
 
 
 def _decode_dimension(entry: Any) -> Dimension:

@@ -6,35 +6,53 @@ import gzip
 import os
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.records.arguments import describe
 from opflops.report.files.atomic_write import write_atomically
 from opflops.wording import format_error, nearest
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
 _GZIP = b"\x1f\x8b"
+# zlib's number for its largest window, with the header and the checksum of gzip.
+_GZIP_WINDOW = zlib.MAX_WBITS + 16
 
 
-def save_text(text: str, path: str | os.PathLike[str]) -> None:
+def save_text(pieces: Iterable[str], path: str | os.PathLike[str]) -> None:
     """Write the JSON of a profile to a file, completely or not at all, compressed if its name ends in ``.gz``.
+
+    Args:
+        pieces: The text, in pieces, so that a long one is never in memory as a whole.
+        path: The name of the file.
 
     Raises:
         ProfileArgumentError: The path is none.
         ProfileError: The file cannot be written.
     """
     target = _to_path(path, "save()", "save('profile.json')")
-    content = text.encode()
+    content: Iterable[bytes] = map(str.encode, pieces)
     if target.suffix.lower() == ".gz":
-        # Without a time in it, equal profiles make equal files.
-        content = gzip.compress(content, mtime=0)
+        content = _compressed(content)
     if target.is_dir():
         raise ProfileError(f"{str(target)!r} is a folder. Name a file in it: save({str(target / 'profile.json')!r}).")
     if not target.parent.is_dir():
         raise ProfileError(f"{str(target)!r} cannot be written: there is no folder {str(target.parent)!r}. Make it.")
     try:
         write_atomically(target, content)
+    except ProfileError:
+        raise
     except (OSError, ValueError) as error:
         raise ProfileError(f"{str(target)!r} cannot be written: {_reason(error)}.") from error
+
+
+def _compressed(content: Iterable[bytes]) -> Iterator[bytes]:
+    """Compress content, as :func:`gzip.compress` does; without a time in it, equal profiles make equal files."""
+    compressor = zlib.compressobj(9, zlib.DEFLATED, _GZIP_WINDOW)
+    yield from map(compressor.compress, content)
+    yield compressor.flush()
 
 
 def load_text(path: str | os.PathLike[str]) -> str:

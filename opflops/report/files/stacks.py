@@ -6,6 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from opflops.records.garbage_collection import with_gc_disabled
 from opflops.records.rows import ancestry
 from opflops.report.files.counts import SECONDS, rows_with_measure
 from opflops.report.text.tree import OUTSIDE
@@ -20,6 +21,7 @@ _MICROSECONDS = 1_000_000
 _RESERVED = re.compile(r"[;%\s]|[^ -~\u00a1-\uffff\U00010000-\U0010ffff]|[\ud800-\udfff]")
 
 
+@with_gc_disabled
 def folded(rows: Sequence[Row], measure: str = "flops") -> str:
     """Write a line for each distinct stack: its frames separated by ``;``, a space, and its own count.
 
@@ -45,14 +47,18 @@ def folded(rows: Sequence[Row], measure: str = "flops") -> str:
     pairs = rows_with_measure(rows, measure)
     phases = len({row.phase for row, _ in pairs}) > 1
     counts: dict[str, float] = {}
+    modules = {path: ";".join(map(_escape, _module_names(path))) for path in {row.module for row, _ in pairs}}
+    names = {name: _escape(name) for row, _ in pairs for name in (row.op, row.phase)}
     for row, count in pairs:
-        frames = [*([row.phase] if phases else []), *_frame_names(row)]
-        line = ";".join(map(_escape, frames))
+        line = f"{modules[row.module]};{names[row.op]}"
+        if phases:
+            line = f"{names[row.phase]};{line}"
         counts[line] = counts.get(line, 0) + count
     whole = {line: round(count * _MICROSECONDS) if measure == SECONDS else count for line, count in counts.items()}
     return "\n".join(f"{line} {count}" for line, count in whole.items() if count)
 
 
+@with_gc_disabled
 def speedscope(rows: Sequence[Row], measure: str = "flops") -> str:
     """Write a file for https://www.speedscope.app: a profile of all work, and one for each of several phases.
 
@@ -69,7 +75,13 @@ def speedscope(rows: Sequence[Row], measure: str = "flops") -> str:
     """
     pairs = rows_with_measure(rows, measure)
     frames: dict[tuple[str, str], int] = {}
-    stacks = [[frames.setdefault(frame, len(frames)) for frame in _frames(row)] for row, _ in pairs]
+    of_modules: dict[str, list[int]] = {}
+    stacks = []
+    for row, _ in pairs:
+        stack = of_modules.get(row.module)
+        if stack is None:
+            stack = of_modules[row.module] = [frames.setdefault(frame, len(frames)) for frame in _frames(row.module)]
+        stacks.append([*stack, frames.setdefault((row.op, ""), len(frames))])
     phases = dict.fromkeys(row.phase for row, _ in pairs)
     several = {"all phases": set(phases)} if len(phases) != 1 else {}
     profiles = []
@@ -102,15 +114,14 @@ def _sampled_profile(name: str, measure: str, samples: Sequence[tuple[list[int],
     }
 
 
-def _frame_names(row: Row) -> list[str]:
-    return [*(row.module.split(".") if row.module else [OUTSIDE]), row.op]
+def _module_names(path: str) -> list[str]:
+    return path.split(".") if path else [OUTSIDE]
 
 
-def _frames(row: Row) -> list[tuple[str, str]]:
-    """List the frames of a row, each with its name and, for a module, its path."""
-    paths = ancestry(row.module) if row.module else []
-    modules = [(path.rpartition(".")[2], path) for path in paths] or [(OUTSIDE, "")]
-    return [*modules, (row.op, "")]
+def _frames(module: str) -> list[tuple[str, str]]:
+    """List the frames of a module, outermost first, each with its name and path."""
+    paths = ancestry(module) if module else []
+    return [(path.rpartition(".")[2], path) for path in paths] or [(OUTSIDE, "")]
 
 
 def _escape(name: str) -> str:

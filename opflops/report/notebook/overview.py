@@ -6,7 +6,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from opflops.records.dimensions import example_sizes
-from opflops.report.garbage_collection import with_gc_disabled
+from opflops.records.garbage_collection import with_gc_disabled
+from opflops.records.rows import floating_rows
 from opflops.report.notebook.parts import WIDEST_NUMBER, Grid, Notes
 from opflops.report.notes import notes
 from opflops.report.text import columns as shown
@@ -76,7 +77,7 @@ def overview_parts(
         ranking: Which modules and operators take most of the time; None without times.
         limits: How many lines may be shown.
     """
-    floating = [row for row in rows if row.floating]
+    floating = floating_rows(rows)
     extra = [
         *(ranking_parts(ranking, _MAX_IN_OVERVIEW) if ranking is not None else []),
         *(memory_parts(memory, is_open=not floating) if memory is not None else []),

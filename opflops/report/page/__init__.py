@@ -20,6 +20,8 @@ from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.extras import optional
 from opflops.records.arguments import check_flag, check_text, describe, explain_arguments
 from opflops.records.datasheets import split_tf32
+from opflops.records.garbage_collection import with_gc_disabled
+from opflops.records.rows import floating_rows
 from opflops.report.notes import NUMBERS
 from opflops.report.page.bottleneck_data import bottleneck_data
 from opflops.report.page.data import device_data, profile_data
@@ -56,6 +58,7 @@ class PageOptions(TypedDict, total=False):
     fits: str | Device | float | None
 
 
+@with_gc_disabled
 @explain_arguments(error=ProfileArgumentError)
 def page(
     rows: Sequence[Row],
@@ -104,7 +107,7 @@ def page(
             f"about must be a dict of facts, as in {{'inputs': '1x1024'}}, not {describe(about)}."
         )
     plotly = optional("plotly.offline", "html", "The HTML page")
-    timed = any(row.seconds is not None for row in rows if row.floating)
+    timed = any(row.seconds is not None for row in floating_rows(rows))
     _check_measure(measure, timed=timed)
     plain, with_tf32 = (None, False) if device is None else split_tf32(device)
     found = None if plain is None else find_device(plain)

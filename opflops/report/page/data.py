@@ -16,7 +16,7 @@ from opflops.records.algebra import is_expression, substitute
 from opflops.records.cost import Cost
 from opflops.records.dimensions import example_sizes
 from opflops.records.expressions import terms
-from opflops.records.rows import ancestry, unpriced
+from opflops.records.rows import ancestry, floating_rows, unpriced
 from opflops.report.notes import notes
 from opflops.report.page.memory_data import MemoryEncoder
 from opflops.report.page.module_data import module_data
@@ -124,7 +124,7 @@ def profile_data(
     Raises:
         ProfileError: A count is a SymInt.
     """
-    floating = [row for row in rows if row.floating]
+    floating = floating_rows(rows)
     text = _Strings()
     text("")
     nodes = _Nodes(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from opflops.records.rows import floating_rows
 from opflops.report.amounts import Amount
 from opflops.report.notes import rank_notes
 from opflops.report.text.columns import shares
@@ -35,7 +36,7 @@ def rank_data(rows: Sequence[Row], ranks: Sequence[int], sizes: Mapping[str, int
     """
     if len(ranks) < 2:  # noqa: PLR2004 - one is nothing to compare
         return None
-    floating = [row for row in rows if row.floating]
+    floating = floating_rows(rows)
     lines = rank_lines(floating, ranks)
     parts = shares([*(line.amount for line in lines), Amount(floating)], sizes)
     with_sent = any(row.cost.sent != 0 for row in floating)

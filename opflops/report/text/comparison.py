@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from opflops.errors import ProfileError
 from opflops.records.dimensions import example_sizes
+from opflops.records.garbage_collection import with_gc_disabled
 from opflops.report.amounts import MODULE, OTHERS
-from opflops.report.garbage_collection import with_gc_disabled
 from opflops.report.notes import LEGEND, NO_FLOPS, NO_MACS, join_names, notes, transcendental_notes
 from opflops.report.text.columns import MODULE_COLUMNS, check_module_columns, column_of_measure
 from opflops.report.text.comparison_lines import (

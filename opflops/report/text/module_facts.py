@@ -56,6 +56,9 @@ def facts_by_shown_module(facts: Mapping[str, ModuleFacts], shown: Collection[st
     found = {}
     for place, listed in parts.items():
         own = facts.get(place, ModuleFacts())
+        if len(listed) == 1 and listed[0] is own:
+            found[place] = own
+            continue
         found[place] = sum_facts(listed)._replace(shared=own.shared, calls=own.calls)
     return found
 

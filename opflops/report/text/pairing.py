@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.errors import ProfileError
 from opflops.records.algebra import as_int, substitute
-from opflops.records.rows import group_rows, total
+from opflops.records.rows import floating_rows, group_rows, total
 from opflops.report.amounts import KEY, MODULE, OTHERS, Amount, ModuleFacts, sum_facts
 from opflops.report.notes import NUMBERS, Symbolic
 from opflops.report.text.collapse import Expansion
@@ -54,7 +54,7 @@ class ComparedProfile(NamedTuple):
     def whole(self) -> Amount:
         """Return the amount of all floating-point rows, and of all modules."""
         facts = total_facts(module_facts(self.modules, self.memory), self.memory)
-        return Amount([row for row in self.rows if row.floating], facts)
+        return Amount(floating_rows(self.rows), facts)
 
     @property
     def known_totals(self) -> tuple[int | None, int | None]:

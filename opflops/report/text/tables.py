@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from opflops.errors import ProfileArgumentError
 from opflops.records.arguments import check_count, check_flag, check_text, describe, explain_arguments, keys_of
 from opflops.records.dimensions import example_sizes
-from opflops.records.rows import group_rows
+from opflops.records.garbage_collection import with_gc_disabled
+from opflops.records.rows import floating_rows, group_rows
 from opflops.report.amounts import TOTAL, Amount, Line
-from opflops.report.garbage_collection import with_gc_disabled
 from opflops.report.notes import NUMBERS, Symbolic, join_names, notes, total_label
 from opflops.report.text.bottlenecks_table import bottleneck_lines
 from opflops.report.text.columns import (
@@ -151,7 +151,7 @@ def table(
     check_text("tablefmt", tablefmt, "tablefmt='github'")
     _check_layout(expand, width, color=color, bar=bar)
     sizes = example_sizes(symbolic.dimensions)
-    floating = [row for row in rows if row.floating]
+    floating = floating_rows(rows)
     sort = "flops" if sort is None and top is not None else sort
     is_tree = keys == ("module",)
     sentences: list[str] = []
@@ -235,7 +235,7 @@ def overview(
         ProfileError: A path to expand is unknown.
     """
     _check_layout(expand, width, color=color, bar=bar)
-    floating = [row for row in rows if row.floating]
+    floating = floating_rows(rows)
     check_flag("bottlenecks", bottlenecks)
     kept = [] if memory is None else [*memory_lines(memory, fit, width=width, color=color), ""]
     if bottlenecks and ranking is not None:

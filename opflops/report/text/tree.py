@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from opflops.records.rows import ancestry
 from opflops.report.amounts import Amount, ModuleFacts, sum_facts
 from opflops.report.text.collapse import Expansion, format_repeats, group_repeats, split_number, work_key
 from opflops.report.text.module_facts import facts_by_shown_module, facts_key
@@ -161,18 +160,19 @@ def build_tree(
     """
     root = Node("")
     nodes: dict[str, Node] = {}
+    last, node = None, root
     for module, label, row in rows:
-        node = nodes.get(module)
-        if node is None:
-            node = root
-            for path in ancestry(module):
-                child = node.child_by_path.get(path)
-                if child is None:
-                    child = node.child_by_path[path] = Node(path.rpartition(".")[2] or OUTSIDE, path)
-                node = child
+        # A module's rows mostly follow one another.
+        if module != last:
+            node = nodes.get(module) or _add_node(root, nodes, module)
+            last = module
+        if not node.own:
             node.module_type = row.module_type
-            nodes[module] = node
-        node.own.setdefault(label, []).append(row)
+        known = node.own.get(label)
+        if known is None:
+            node.own[label] = [row]
+        else:
+            known.append(row)
     everything = preorder(root)
     by_path = {node.path: node for node in everything[1:]}
     found = [facts_by_shown_module(each, by_path) for each in facts]
@@ -185,6 +185,19 @@ def build_tree(
         key = (node.module_type, work_key(node.own), tuple(facts_key(each, columns) for each in node.facts), below)
         node.equality_key = numbers.setdefault(key, len(numbers))
     return root
+
+
+def _add_node(root: Node, nodes: dict[str, Node], module: str) -> Node:
+    """Add the node of a module, and those above it that are not there yet."""
+    new, above = [module], module
+    while "." in above and (above := above.rpartition(".")[0]) not in nodes:
+        new.append(above)
+    node = nodes.get(above, root)
+    for path in reversed(new):
+        child = nodes[path] = Node(path.rpartition(".")[2] or OUTSIDE, path)
+        node.child_by_path[path] = child
+        node = child
+    return node
 
 
 def preorder(root: Node) -> list[Node]:

@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from opflops.report.garbage_collection import with_gc_disabled
+from opflops.records.garbage_collection import with_gc_disabled
 
 
 @pytest.mark.parametrize("enabled", [True, False])
