@@ -8,7 +8,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opflops.errors import ProfileArgumentError, ProfileError
-from opflops.records.algebra import substitute
+from opflops.records.algebra import Substitution
 from opflops.records.arguments import describe
 from opflops.records.cost import Cost
 from opflops.records.display import repr_html, repr_text
@@ -150,21 +150,17 @@ def rows_at(rows: Iterable[Row], sizes: Sizes) -> tuple[Row, ...]:
     """Substitute sizes for dimensions in rows. Times are of the sizes that they were measured at, and are left out."""
     if not sizes:
         return tuple(rows)
+    at = Substitution(sizes)
     return tuple(
         replace(
             row,
-            cost=cost_at(row.cost, sizes),
-            activations=substitute(row.activations, sizes),
+            cost=Cost(*map(at, row.cost)),
+            activations=at(row.activations),
             seconds=None,
             spread=None,
         )
         for row in rows
     )
-
-
-def cost_at(cost: Cost, sizes: Sizes) -> Cost:
-    """Substitute sizes for dimensions in a cost."""
-    return Cost(*(substitute(count, sizes) for count in cost))
 
 
 def example_sizes(dimensions: Iterable[Dimension]) -> dict[str, int]:

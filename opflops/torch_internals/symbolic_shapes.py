@@ -139,7 +139,7 @@ class RecordingShapeEnv(ShapeEnv):
             return sympy.true if isinstance(expr, (sympy.Le, sympy.Lt, sympy.Ne)) else sympy.false
         return super()._maybe_evaluate_static(expr, **options)
 
-    def evaluate_sym_node(self, sym_node: Any, *args: Any, **options: Any) -> Any:  # type: ignore[override]
+    def evaluate_sym_node(self, sym_node: Any, *args: Any, **options: Any) -> Any:
         """Return what a symbolic value is, and guard on it, unless it is true or false whatever the sizes are."""
         expression = sym_node._expr
         if expression is sympy.true or expression is sympy.false:
