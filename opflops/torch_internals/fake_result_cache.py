@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
 _DisableModes = torch._C._DisableTorchDispatch
+_layout: Callable[[Tensor], torch.layout] = torch._C.TensorBase.layout.__get__  # type: ignore[attr-defined]
 _HITS_PER_CHECK = 100
 _META = torch.device("meta")
 _BUILTIN_NAMESPACES = frozenset({"aten", "prims"})
@@ -174,7 +175,9 @@ def _is_plain(value: Any) -> bool:
     return (
         type(value) is FakeTensor
         and value.constant is None
-        and value.layout is torch.strided
+        # The attribute layout is a property in Python, which looks for other keys than those that fake tensors have.
+        and value.dispatch_keys is None
+        and _layout(value) is torch.strided
         and not value.dtype.is_complex
         and not value.is_neg()
         and not value.is_quantized

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch._ops import _get_dispatch_mode_pre_dispatch
+from torch._ops import mode_stack_state_for_pre_dispatch
 from torch.fx.experimental.sym_node import SymNode
 
 from opflops.torch_internals.symbolic_shapes import RecordingShapeEnv
@@ -27,6 +27,7 @@ _PLAIN_HINTS = frozenset({int, bool, float, type(None)})
 _PROXY = torch._C._TorchDispatchModeKey.PROXY
 _UNKNOWN: Any = object()
 _proxy_mode = torch._C._get_dispatch_mode
+_pre_dispatch_mode = mode_stack_state_for_pre_dispatch().get
 
 
 def patches() -> Iterator[tuple[Any, str, Callable[[Any], Callable[..., Any]]]]:
@@ -61,7 +62,7 @@ def _wrap_binary(name: str) -> Callable[[Any], Callable[..., Any]]:
             except TypeError:
                 # A hint that is itself symbolic.
                 return original(first, second)
-            if _proxy_mode(_PROXY) is not None or _get_dispatch_mode_pre_dispatch(_PROXY) is not None:
+            if _proxy_mode(_PROXY) is not None or _pre_dispatch_mode(0) is not None:
                 # The program traces itself, and its tracer notes each operation.
                 return original(first, second)
             if known is None:
