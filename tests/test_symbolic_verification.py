@@ -19,8 +19,10 @@ from torch.nn import functional
 
 from opflops import DimensionError, OpflopsError, Profile, ProfileError, TimeLimitError, count
 from opflops.pricing.registry import Registry
+from opflops.pricing.traffic import scattered_bytes
 from opflops.records.algebra import antialias_taps, functions
 from opflops.records.code_generation import compile_expressions
+from opflops.torch_internals.storages import storage_of
 from opflops.torch_internals.symbolic_shapes import RecordingShapeEnv
 
 B, S = Dim("batch"), Dim("seq")
@@ -199,6 +201,30 @@ def test_the_exception_of_a_signal_handler_comes_through(handler, spec):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         gc.enable()
+        signal.signal(signal.SIGALRM, before)
+
+
+class Derived(torch.Tensor):
+    """A class of tensors of its own, whose storage is asked for in another way."""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no alarm")
+@pytest.mark.parametrize(
+    ("method", "ask"),
+    [
+        ("untyped_storage", lambda: storage_of(torch.ones(3))),
+        ("untyped_storage", lambda: storage_of(torch.ones(3).as_subclass(Derived))),
+        ("stride", lambda: scattered_bytes(torch.ones(3))),
+    ],
+)
+def test_a_signal_while_a_tensor_is_asked_for_its_memory_comes_through(monkeypatch, method, ask):
+    """PyTorch refuses some questions with a RuntimeError, which is an answer; that of a signal handler is none."""
+    before = signal.signal(signal.SIGALRM, alarmed)
+    monkeypatch.setattr(torch.Tensor, method, lambda *_: signal.raise_signal(signal.SIGALRM))
+    try:
+        with pytest.raises(AlarmError):
+            ask()
+    finally:
         signal.signal(signal.SIGALRM, before)
 
 

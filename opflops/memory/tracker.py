@@ -10,6 +10,7 @@ from torch import Tensor, is_grad_enabled
 from torch.utils._pytree import tree_leaves
 
 from opflops.attribution.weak_callbacks import weak_callback
+from opflops.errors import raised_by_signal_handler
 from opflops.memory.classifier import StorageClassifier
 from opflops.memory.existing import ExistingTensors
 from opflops.memory.source_lines import SourceLines
@@ -250,7 +251,9 @@ class MemoryTracker(StorageClassifier):
                 try:
                     storage = arg.untyped_storage()
                     record = records.get(id(storage))
-                except (NotImplementedError, RuntimeError):
+                except (NotImplementedError, RuntimeError) as error:
+                    if raised_by_signal_handler(error):
+                        raise
                     record = None
                 if record is None or record.device is None or (mutates and storage.nbytes() != record.size):
                     self._see(arg, number, mutates, made=False)
@@ -260,7 +263,9 @@ class MemoryTracker(StorageClassifier):
             try:
                 storage = out.untyped_storage()
                 record = records.get(id(storage))
-            except (NotImplementedError, RuntimeError):
+            except (NotImplementedError, RuntimeError) as error:
+                if raised_by_signal_handler(error):
+                    raise
                 record = storage = None
             if record is None and storage is not None and type(size := storage.nbytes()) is int and size:
                 storages.make(storage, size, number, out.device)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from opflops.errors import TooManyAddressesError
+from opflops.errors import TooManyAddressesError, raised_by_signal_handler
 from opflops.pricing.schemas import holds_tensors, is_single_tensor, names_in_schema, python_name
 from opflops.records.addresses import address_bound, distinct_addresses
 from opflops.torch_internals.dispatch import modes_disabled, schema_of
@@ -170,7 +170,9 @@ def scattered_bytes(tensor: Tensor) -> int:
         return stored_bytes(tensor)
     try:
         strides = tensor.stride()
-    except RuntimeError:
+    except RuntimeError as error:
+        if raised_by_signal_handler(error):
+            raise
         # A nested tensor has no strides.
         return tensor.numel() * tensor.itemsize
     shape = tensor.shape

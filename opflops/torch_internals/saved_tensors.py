@@ -10,6 +10,7 @@ from torch.autograd.function import BackwardCFunction
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import _CheckpointFrame
 
+from opflops.errors import raised_by_signal_handler
 from opflops.torch_internals.autograd import sequence_nr
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ def _checkpointed_arguments(frame: Any) -> Iterator[Tensor]:
 def _attribute(node: Any, name: str) -> Any:
     try:
         return getattr(node, name)
-    except RuntimeError:
+    except RuntimeError as error:
+        if raised_by_signal_handler(error):
+            raise
         # It was released already.
         return None

@@ -14,6 +14,7 @@ from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from opflops.errors import raised_by_signal_handler
 from opflops.torch_internals.dispatch import modes_disabled
 
 UntypedStorage = torch.UntypedStorage
@@ -44,7 +45,9 @@ def storage_of(tensor: Tensor) -> torch.UntypedStorage | None:
     if cls in PLAIN_TENSORS:
         try:
             return tensor.untyped_storage()
-        except (NotImplementedError, RuntimeError):
+        except (NotImplementedError, RuntimeError) as error:
+            if raised_by_signal_handler(error):
+                raise
             return None
     if cls.__torch_dispatch__ is not _NO_DISPATCH and not issubclass(cls, FakeTensor):
         return None
@@ -52,7 +55,9 @@ def storage_of(tensor: Tensor) -> torch.UntypedStorage | None:
         # Subclasses may override methods.
         with torch._C.DisableTorchFunctionSubclass():
             return tensor.untyped_storage()
-    except (NotImplementedError, RuntimeError, ValueError):
+    except (NotImplementedError, RuntimeError, ValueError) as error:
+        if raised_by_signal_handler(error):
+            raise
         return None
 
 

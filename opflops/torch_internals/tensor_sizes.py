@@ -16,6 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from opflops.errors import raised_by_signal_handler
 from opflops.records.modules import UNKNOWN_SIZE
 from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.jit_tracing import jit_state
@@ -62,7 +63,9 @@ def read_shapes(tensors: Sequence[Tensor]) -> tuple[SizesAndDtype, ...]:
         # Nearly all calls; in few function calls.
         try:
             found = [(each.shape, each.dtype) for each in tensors]
-        except RuntimeError:
+        except RuntimeError as error:
+            if raised_by_signal_handler(error):
+                raise
             # A nested tensor of the strided layout has no shape.
             found = []
         if found and _ONLY_INTEGERS.issuperset([type(size) for shape, _ in found for size in shape]):
@@ -119,9 +122,10 @@ def read_tensors(tensors: Sequence[Any]) -> tuple[list[tuple[int, torch.dtype | 
     if _DENSE_TYPES.issuperset(map(type, tensors)):
         try:
             return [*map(_bytes_dtype_trainable, tensors)], False
-        except RuntimeError:
+        except RuntimeError as error:
             # The bytes of a sparse tensor are those of others.
-            pass
+            if raised_by_signal_handler(error):
+                raise
     found = [
         _bytes_dtype_trainable(each) if type(each) in _DENSE_TYPES and each.layout is _STRIDED else _read_other(each)
         for each in tensors
