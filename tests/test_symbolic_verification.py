@@ -20,7 +20,7 @@ from torch.nn import functional
 from opflops import DimensionError, OpflopsError, Profile, ProfileError, TimeLimitError, count
 from opflops.pricing.registry import Registry
 from opflops.pricing.traffic import scattered_bytes
-from opflops.records.algebra import antialias_taps, functions
+from opflops.records.algebra import Substitution, antialias_taps, functions, substitute
 from opflops.records.code_generation import compile_expressions
 from opflops.torch_internals.storages import storage_of
 from opflops.torch_internals.symbolic_shapes import RecordingShapeEnv
@@ -348,3 +348,14 @@ def test_activations_are_verified(monkeypatch):
     monkeypatch.setattr(RecordingShapeEnv, "expression", wrong)
     with pytest.raises(DimensionError, match=r"aten\.mm has results of another size in the forward of Linear"):
         count(nn.Linear(4, 3, bias=False), torch.ones(6, 4), dynamic_shapes=({0: Dim("n")},))
+
+
+def test_substituting_in_many_counts_gives_what_substituting_in_each_gives():
+    """Integers, expressions with one size left, constants of sympy, and what is no count."""
+    n, m = sympy.symbols("n m")
+    counts = [7, n, 2 * n + m, n**2 * m, sympy.Integer(3), sympy.floor(n / 2), None, "4", n, 2 * n + m]
+    at = Substitution({"n": 5})
+    for count_ in (*counts, *counts):
+        found, expected = at(count_), substitute(count_, {"n": 5})
+        assert (found, type(found)) == (expected, type(expected))
+    assert [at(2 * n + m), at(n), at(sympy.floor(n / 2))] == [m + 10, 5, 2]
