@@ -16,6 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.distributed_tensors import is_distributed, local_part, with_local_part
+from opflops.torch_internals.fake_kernel_fixes import DEVICE_OF_TENSOR
 from opflops.torch_internals.state_copies import is_plain_on_meta
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 # That of Tensor itself is patched while programs are counted.
 _make_subclass: Any = torch._C.TensorBase._make_subclass
 _META = torch.device("meta")
-_DEVICE_OF_TENSOR = torch.ops.prim.device.default
 
 
 class FakeTensorMaker:
@@ -102,7 +102,7 @@ def answer_devices(dispatch: Callable[..., Any]) -> Callable[..., Any]:
     """Let a method ``__torch_dispatch__`` answer at once what the device of a fake tensor is."""
 
     def call(mode: Any, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
-        if func is _DEVICE_OF_TENSOR and type(args[0]) is FakeTensor:
+        if func is DEVICE_OF_TENSOR and type(args[0]) is FakeTensor:
             return args[0].device
         return dispatch(mode, func, types, args, kwargs)
 
