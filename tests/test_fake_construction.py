@@ -81,6 +81,8 @@ def test_unknown_tensors_have_the_metadata_of_their_originals() -> None:
 
 def test_questions_for_devices_are_no_operators_of_a_fake_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """Autograd asks for the device of each gradient several times; the mode answers in place of dispatching them."""
+    # Modules that are imported late would keep the replacement.
+    count(nn.Linear(3, 3), torch.zeros(2, 3))
     seen: Counter[str] = Counter()
     original = OpFlopMode.__torch_dispatch__
 
