@@ -19,8 +19,10 @@ from torch.nn import functional
 
 from opflops import DimensionError, OpflopsError, Profile, ProfileError, TimeLimitError, count
 from opflops.pricing.registry import Registry
-from opflops.records.algebra import antialias_taps, functions
+from opflops.pricing.traffic import scattered_bytes
+from opflops.records.algebra import Substitution, antialias_taps, functions, substitute
 from opflops.records.code_generation import compile_expressions
+from opflops.torch_internals.storages import storage_of
 from opflops.torch_internals.symbolic_shapes import RecordingShapeEnv
 
 B, S = Dim("batch"), Dim("seq")
@@ -202,6 +204,30 @@ def test_the_exception_of_a_signal_handler_comes_through(handler, spec):
         signal.signal(signal.SIGALRM, before)
 
 
+class Derived(torch.Tensor):
+    """A class of tensors of its own, whose storage is asked for in another way."""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no alarm")
+@pytest.mark.parametrize(
+    ("method", "ask"),
+    [
+        ("untyped_storage", lambda: storage_of(torch.ones(3))),
+        ("untyped_storage", lambda: storage_of(torch.ones(3).as_subclass(Derived))),
+        ("stride", lambda: scattered_bytes(torch.ones(3))),
+    ],
+)
+def test_a_signal_while_a_tensor_is_asked_for_its_memory_comes_through(monkeypatch, method, ask):
+    """PyTorch refuses some questions with a RuntimeError, which is an answer; that of a signal handler is none."""
+    before = signal.signal(signal.SIGALRM, alarmed)
+    monkeypatch.setattr(torch.Tensor, method, lambda *_: signal.raise_signal(signal.SIGALRM))
+    try:
+        with pytest.raises(AlarmError):
+            ask()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
 def test_an_exception_that_comes_from_outside_during_a_comparison_comes_through():
     """The program fails once, at another size, and not again; so the failure was not its own."""
     failed = []
@@ -322,3 +348,14 @@ def test_activations_are_verified(monkeypatch):
     monkeypatch.setattr(RecordingShapeEnv, "expression", wrong)
     with pytest.raises(DimensionError, match=r"aten\.mm has results of another size in the forward of Linear"):
         count(nn.Linear(4, 3, bias=False), torch.ones(6, 4), dynamic_shapes=({0: Dim("n")},))
+
+
+def test_substituting_in_many_counts_gives_what_substituting_in_each_gives():
+    """Integers, expressions with one size left, constants of sympy, and what is no count."""
+    n, m = sympy.symbols("n m")
+    counts = [7, n, 2 * n + m, n**2 * m, sympy.Integer(3), sympy.floor(n / 2), None, "4", n, 2 * n + m]
+    at = Substitution({"n": 5})
+    for count_ in (*counts, *counts):
+        found, expected = at(count_), substitute(count_, {"n": 5})
+        assert (found, type(found)) == (expected, type(expected))
+    assert [at(2 * n + m), at(n), at(sympy.floor(n / 2))] == [m + 10, 5, 2]

@@ -30,9 +30,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
     try:
         # Imported here, so that an interrupt while PyTorch is imported is caught too.
+        from opflops.cli import collector  # noqa: PLC0415 - see above
         from opflops.cli.entry_point import run  # noqa: PLC0415 - see above
 
-        return run(sys.argv[1:] if argv is None else list(argv))
+        if argv is not None:
+            return run(list(argv))
+        collector.begin_process()
+        exit_code = run(sys.argv[1:])
+        collector.end_process()
     except KeyboardInterrupt:
         print("opflops: interrupted.", file=sys.stderr)
         return 130
+    return exit_code

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from opflops.cli import dimensions, fits, generation, inputs, output, targets
 from opflops.cli.arguments import FILE_FORMATS
+from opflops.cli.collector import note_counted
 from opflops.cli.progress import Progress
 from opflops.cli.rendering import Rendering, render, render_comparison
 from opflops.cli.run_options import RunOptions, find_optimizer
@@ -95,6 +96,7 @@ def count_all(names: list[str], arguments: argparse.Namespace) -> dict[str, Coun
             except TargetError as error:
                 raise TargetError(f"{error}{_on_shared_options(names, arguments)}") from error.__cause__
             counted[_unique_name(name, counted)] = found if joint is None else _gather(found, joint, options)
+            note_counted()
     if joint is not None:
         joint.leave_group()
     return counted

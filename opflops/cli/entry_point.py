@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from opflops.cli import arguments
+from opflops.cli.collector import importing
 from opflops.cli.option_wording import name_options
 from opflops.cli.output import silence
 from opflops.distributed.launch import find_launch
@@ -82,8 +83,9 @@ def _parse(argv: Sequence[str]) -> tuple[str, argparse.Namespace | Sequence[str]
 
 
 def _load(name: str) -> Callable[[Any], int]:
-    import_torch()
-    command: Callable[[Any], int] = import_module(f"opflops.cli.{arguments.SUBCOMMANDS.get(name, name)}").command
+    with importing():
+        import_torch()
+        command: Callable[[Any], int] = import_module(f"opflops.cli.{arguments.SUBCOMMANDS.get(name, name)}").command
     return command
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from opflops.cli.arguments import SUBCOMMANDS
+from opflops.cli.collector import importing
 from opflops.cli.library_names import suggest_libraries
 from opflops.errors import TargetError
 from opflops.wording import nearest
@@ -49,7 +50,8 @@ def find(text: str, request: ModelRequest) -> Target | Profile:
     if text == EXAMPLE:
         return _import_source("builtin").find(text, request)
     if prefix in SOURCES and rest:
-        return _import_source(SOURCES[prefix]).find(rest, request)
+        with importing():
+            return _import_source(SOURCES[prefix]).find(rest, request)
     for suffix, name in _SOURCES_BY_SUFFIX.items():
         if text.endswith(suffix):
             return _import_source(name).find(text, request)

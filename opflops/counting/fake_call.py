@@ -17,6 +17,7 @@ from opflops.counting.backward import check_gradients_stay_in_copies, find_diffe
 from opflops.counting.call_options import how_to_pass
 from opflops.counting.closures import bound_state, closure_state, modules_of_helpers, outermost, rebind, state_in
 from opflops.counting.distributed_models import check_copies_run
+from opflops.counting.fake_mode import FakeCallMode
 from opflops.counting.meta_cache import MetaCacheMode
 from opflops.counting.optimizer_step import (
     attributes_to_copy,
@@ -32,10 +33,9 @@ from opflops.counting.source_locations import location_of
 from opflops.counting.time_limit import check_time_limits
 from opflops.dispatch.parameter_reads import current_parameter_reads
 from opflops.errors import OpflopsError, ValueNeededError, causes_of, raised_by_signal_handler
-from opflops.mode import OpFlopMode
 from opflops.pricing.op_pricing import op_name
 from opflops.torch_internals.dispatch import modes_swapped
-from opflops.torch_internals.distributed_tensors import is_distributed, local_part, with_local_part
+from opflops.torch_internals.fake_construction import unknown_like
 from opflops.torch_internals.fake_tensors import fake_copies, mixes_devices, needs_value, refuses_nested_tensors
 from opflops.torch_internals.modules import name_of
 from opflops.torch_internals.shared_context import replacement_of
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from contextlib import AbstractContextManager
 
-    from opflops.mode import Causal
+    from opflops.mode import Causal, OpFlopMode
     from opflops.profile.profile import Profile
 
 META, CPU = torch.device("meta"), torch.device("cpu")
@@ -149,7 +149,7 @@ class FakeCall:
 
     def make_mode(self, *, records_execution: bool = True) -> OpFlopMode:
         """Make the mode that counts."""
-        mode = OpFlopMode(causal=self.causal, memory=self.memory, allocator=self.allocator)
+        mode = FakeCallMode(causal=self.causal, memory=self.memory, allocator=self.allocator)
         if records_execution:
             mode.record_execution()
         return mode
@@ -287,7 +287,7 @@ class FakeCall:
         device = self.devices[0] if self.devices else META
         if device == META:
             return {}
-        return {id(each): _empty_like(each, device) for each in self.tensors if each.device == META}
+        return unknown_like([each for each in self.tensors if each.device == META], device)
 
     def run(
         self, mode: OpFlopMode, copying: AbstractContextManager[Any], copied_ids: Collection[int] | None = None
@@ -383,16 +383,3 @@ def _parse_device(device: str | torch.device, advice: str) -> torch.device:
     if not is_available:
         raise OpflopsError(f"PyTorch cannot use device={device!r} here. Use 'cpu', which always works.{advice}")
     return parsed
-
-
-def _empty_like(tensor: Tensor, device: torch.device) -> Tensor:
-    """Make a tensor of the same metadata on another device."""
-    if is_distributed(tensor):
-        made = with_local_part(tensor, _empty_like(local_part(tensor).detach(), device))
-    else:
-        # From a tensor on meta, so that the values are unknown; known ones take memory, until there are too many.
-        unknown = torch.empty(0, dtype=tensor.dtype, device=META)
-        made = unknown.new_empty_strided(tensor.shape, tensor.stride(), device=device)
-    if isinstance(tensor, nn.Parameter):
-        return nn.Parameter(made, requires_grad=tensor.requires_grad)
-    return made.requires_grad_(tensor.requires_grad)

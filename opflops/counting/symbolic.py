@@ -44,6 +44,7 @@ import sympy
 
 from opflops.counting.dynamic_shapes import dimensions_of, parse_dynamic_shapes
 from opflops.counting.fake_call import META
+from opflops.counting.frozen_heap import heap_frozen
 from opflops.counting.symbolic_trace import SymbolicTrace, first_line, repeat_if_failing
 from opflops.counting.verification_sizes import dims_to_hold, growing_sizes, other_sizes, shrinking_sizes
 from opflops.errors import DimensionError
@@ -72,7 +73,8 @@ def count_symbolically(call: FakeCall, dynamic_shapes: Any) -> Profile:
     if call.devices == [META]:
         # If the program does not run on meta, this sets another device.
         call.count()
-    return _VerifiedCount(SymbolicTrace(call, axes, dimensions)).count(frozenset())
+    with heap_frozen:
+        return _VerifiedCount(SymbolicTrace(call, axes, dimensions)).count(frozenset())
 
 
 class _VerifiedCount:

@@ -108,11 +108,12 @@ def stored_bytes(value: Any) -> int:
         size: int = value.nbytes if value.is_contiguous() else scattered_bytes(value)
         return size
     if isinstance(value, Tensor):
-        if value.layout in _SPARSE_PARTS:
-            return sum(stored_bytes(part) for part in _SPARSE_PARTS[value.layout](value))
+        layout = value.layout  # a property in Python, if the tensor is a fake one
+        if layout in _SPARSE_PARTS:
+            return sum(stored_bytes(part) for part in _SPARSE_PARTS[layout](value))
         # Asking whether a tensor of symbolic sizes is contiguous could add a guard.
         elements = value.numel()
-        dense = value.layout is not _STRIDED or (type(elements) is int and value.is_contiguous())
+        dense = layout is not _STRIDED or (type(elements) is int and value.is_contiguous())
         return (elements if dense else _distinct_elements(value)) * value.itemsize
     if isinstance(value, (list, tuple)):
         return sum([stored_bytes(item) for item in value])

@@ -175,6 +175,27 @@ def substitute(count: Any, sizes: Sizes) -> Any:
     return _substitute(count, tuple(sorted(sizes.items())))
 
 
+class Substitution:
+    """Substitute the same sizes in many counts, among which the same expression occurs again and again.
+
+    Args:
+        sizes: The sizes by dimension.
+    """
+
+    def __init__(self, sizes: Sizes) -> None:
+        self._sizes = sizes
+        self._known: dict[Any, Any] = {}
+
+    def __call__(self, count: Any) -> Any:
+        """Return what :func:`substitute` does."""
+        if type(count) is int or not hasattr(count, "as_coeff_Mul"):
+            return count
+        known = self._known.get(count)
+        if known is None:
+            known = self._known[count] = substitute(count, self._sizes)
+        return known
+
+
 @lru_cache(maxsize=100_000)
 def _substitute(count: Any, sizes: tuple[tuple[str, int], ...]) -> Any:
     import sympy  # noqa: PLC0415 - only for symbolic counts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from opflops.records.algebra import substitute
+from opflops.records.algebra import Substitution
 from opflops.records.arguments import explain_methods, no_advice
 from opflops.records.display import brief_repr, repr_html
 from opflops.records.rows import add_paths, floating_rows, inner_paths
@@ -169,7 +169,7 @@ def total_parameters(records: Iterable[ModuleRecord]) -> tuple[int, int]:
 
 def records_at(records: Iterable[ModuleRecord], sizes: Mapping[str, int]) -> tuple[ModuleRecord, ...]:
     """Substitute sizes for dimensions in the shapes of calls; calls that are equal then are added up."""
-    return map_sizes(records, lambda size: substitute(size, sizes))
+    return map_sizes(records, Substitution(sizes))
 
 
 def map_sizes(records: Iterable[ModuleRecord], function: Callable[[Any], Any]) -> tuple[ModuleRecord, ...]:

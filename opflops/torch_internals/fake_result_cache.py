@@ -4,9 +4,6 @@ The layers of a model call the same operators on the same shapes again and again
 takes most of the time of a fake run, for keys of many parts and, with symbols for sizes, for tensors that are computed
 anew. Cached are builtin operators that do not write to their arguments, on dense fake tensors. With symbols, the key
 holds the expression of each size, so that a hit evaluates nothing; its guards were added when the result was made.
-
-Tried with torch 2.13.0 and 2.14.1: ``FakeTensor(mode, element, device)`` makes a fake tensor of the sizes of a meta
-tensor, and a version of its own.
 """
 
 from __future__ import annotations
@@ -19,6 +16,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from opflops.torch_internals.dispatch import OpOverload, schema_of
+from opflops.torch_internals.fake_construction import FakeTensorMaker
 from opflops.torch_internals.fake_index_checks import checks_indices
 
 if TYPE_CHECKING:
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
 _DisableModes = torch._C._DisableTorchDispatch
+_layout: Callable[[Tensor], torch.layout] = torch._C.TensorBase.layout.__get__  # type: ignore[attr-defined]
 _HITS_PER_CHECK = 100
 _META = torch.device("meta")
 _BUILTIN_NAMESPACES = frozenset({"aten", "prims"})
@@ -69,6 +68,7 @@ class FakeResultCache:
 
     def __init__(self, mode: FakeTensorMode, on_hit: Callable[[], None]) -> None:
         self._mode = mode
+        self._maker = FakeTensorMaker(mode)
         self._on_hit = on_hit
         self._hits = 0
         self._is_cacheable: dict[Any, bool] = {}
@@ -146,7 +146,7 @@ class FakeResultCache:
             element = made.element
             if element is None:
                 element = _element(*made.size, made.dtype, None if made.source is None else tensors[made.source])
-            return FakeTensor(self._mode, element, made.device)
+            return self._maker.make(element, made.device)
         return None if made is None else type(made)(self._make(one, tensors) for one in made)
 
 
@@ -175,7 +175,9 @@ def _is_plain(value: Any) -> bool:
     return (
         type(value) is FakeTensor
         and value.constant is None
-        and value.layout is torch.strided
+        # The attribute layout is a property in Python, which looks for other keys than those that fake tensors have.
+        and value.dispatch_keys is None
+        and _layout(value) is torch.strided
         and not value.dtype.is_complex
         and not value.is_neg()
         and not value.is_quantized

@@ -12,7 +12,6 @@ import torch
 from torch import OutOfMemoryError, Tensor, nn
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
-    FakeTensor,
     FakeTensorMode,
     UnsupportedOperatorException,
     is_fake,
@@ -23,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from opflops.torch_internals.dispatch import dispatch_modes, modes_disabled
+from opflops.torch_internals.fake_construction import FakeTensorMaker
 from opflops.torch_internals.fake_kernels import use_python_kernels, value_dependent_errors
 from opflops.torch_internals.fake_tensor_checks import known_fakes_hidden
 from opflops.torch_internals.fake_tensor_patches import (
@@ -140,7 +140,7 @@ def _is_causal_bias(tensor: Tensor) -> bool:
     return module is not None and isinstance(tensor, module.CausalBias)
 
 
-def _fake_of(mode: FakeTensorMode, values: KnownValues, tensor: Tensor) -> Tensor:
+def _fake_of(mode: FakeTensorMode, maker: FakeTensorMaker, values: KnownValues, tensor: Tensor) -> Tensor:
     """Make the fake copy of a tensor, and note its values if they are known."""
     if _is_causal_bias(tensor):
         # It holds no elements, only what makes it, and cannot be made under a dispatch mode.
@@ -151,7 +151,7 @@ def _fake_of(mode: FakeTensorMode, values: KnownValues, tensor: Tensor) -> Tenso
         # For plain ones, the mode that copies tensors would be asked about every question.
         with torch._C.DisableTorchFunction():
             if _is_plain(tensor):
-                return _fake_parameter(mode, tensor)
+                return _fake_parameter(mode, maker, tensor)
     cls = type(tensor)
     original = tensor
     if is_lazy(tensor):
@@ -191,7 +191,7 @@ class _FakeCopier(StateCopier):
 
     def __init__(self, mode: FakeTensorMode, values: KnownValues, memo: dict[int, Any]) -> None:
         # Not a method: a copier that refers to itself would keep what it has copied until garbage is collected.
-        super().__init__(memo, partial(_fake_of, mode, values))
+        super().__init__(memo, partial(_fake_of, mode, FakeTensorMaker(mode), values))
 
     def replace_real_tensors(self, originals: Collection[int]) -> None:
         """Put fake tensors into modules that were made while others were copied, from code or files.
@@ -235,7 +235,7 @@ def _is_plain(parameter: Tensor) -> bool:
     return parameter.untyped_storage().nbytes() == parameter.nbytes
 
 
-def _fake_parameter(fake_mode: FakeTensorMode, original: Tensor) -> Tensor:
+def _fake_parameter(fake_mode: FakeTensorMode, maker: FakeTensorMaker, original: Tensor) -> Tensor:
     """Make the fake copy of a plain parameter in one step.
 
     PyTorch takes several, which are most of the time to copy a model of thousands of small modules. As PyTorch does,
@@ -252,9 +252,7 @@ def _fake_parameter(fake_mode: FakeTensorMode, original: Tensor) -> Tensor:
             element = torch.empty(0, dtype=original.dtype, device="meta").set_(
                 shared, 0, original.shape, original.stride()
             )
-    made = FakeTensor(fake_mode, element, original.device)
-    made._is_param = True  # what makes it an instance of nn.Parameter
-    return made.requires_grad_(original.requires_grad)
+        return maker.as_parameter(maker.make(element, original.device), requires_grad=original.requires_grad)
 
 
 @contextmanager

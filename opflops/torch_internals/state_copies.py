@@ -285,7 +285,7 @@ class MetaTensorCopier:
 
     def __call__(self, tensor: Tensor) -> Tensor:
         """Copy a tensor. It must stay alive as long as this object."""
-        if not _is_plain_on_meta(tensor):
+        if not is_plain_on_meta(tensor):
             return copy.deepcopy(tensor) if tensor.is_leaf else self._detached(copy.deepcopy(tensor.detach()), tensor)
         original = tensor.untyped_storage()
         storage = self._storages.get(original._cdata)
@@ -312,7 +312,8 @@ class MetaTensorCopier:
         return made.requires_grad_(original.requires_grad)
 
 
-def _is_plain_on_meta(tensor: Tensor) -> bool:
+def is_plain_on_meta(tensor: Tensor) -> bool:
+    """Return whether shape, strides and dtype say all of a tensor on meta."""
     if type(tensor) not in (Tensor, torch.nn.Parameter) or not tensor.is_meta or tensor.layout is not torch.strided:
         return False
     return not (tensor.is_quantized or tensor.is_conj() or tensor.is_neg() or tensor.is_nested)

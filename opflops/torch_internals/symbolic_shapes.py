@@ -99,6 +99,9 @@ class RecordingShapeEnv(ShapeEnv):
     Attributes:
         recorded_guards: Conditions on the symbols that hold for the example sizes, and where they were evaluated.
         kernel_guards: Guards by which PyTorch chose a kernel. They affect the result's memory layout only.
+        operations: For :mod:`.symint_memo`, the results of operations on symbols.
+        integers: For the same, the nodes of integers.
+        numbers: For the same, the integers that expressions are; None for those with symbols.
     """
 
     def __init__(self, location: Callable[[], Any]) -> None:
@@ -108,6 +111,9 @@ class RecordingShapeEnv(ShapeEnv):
         self._converted: dict[sympy.Basic, Any] = {}
         self.recorded_guards: list[tuple[sympy.Basic, Any]] = []
         self.kernel_guards: list[tuple[sympy.Basic, Any]] = []
+        self.operations: dict[Any, Any] = {}
+        self.integers: dict[int, Any] = {}
+        self.numbers: dict[Any, int | None] = {}
         self._nonnegative: list[Any] = []
         self._guards_read = 0
         self._minimums: dict[sympy.Symbol, int] = {}
@@ -132,6 +138,13 @@ class RecordingShapeEnv(ShapeEnv):
         if isinstance(expr, sympy.core.relational.Relational) and expr.rhs == sys.maxsize and expr.lhs.free_symbols:
             return sympy.true if isinstance(expr, (sympy.Le, sympy.Lt, sympy.Ne)) else sympy.false
         return super()._maybe_evaluate_static(expr, **options)
+
+    def evaluate_sym_node(self, sym_node: Any, *args: Any, **options: Any) -> Any:
+        """Return what a symbolic value is, and guard on it, unless it is true or false whatever the sizes are."""
+        expression = sym_node._expr
+        if expression is sympy.true or expression is sympy.false:
+            return expression
+        return super().evaluate_sym_node(sym_node, *args, **options)
 
     def _log_guard(self, prefix: str, g: Any, forcing_spec: bool) -> None:  # noqa: ARG002 - overrides PyTorch's
         (self.kernel_guards if _is_choosing_kernel() else self.recorded_guards).append((g, self._location()))

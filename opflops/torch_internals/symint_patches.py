@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from opflops.torch_internals import symint_composites, symint_gradient, symint_recurrent
+from opflops.torch_internals import symint_composites, symint_gradient, symint_memo, symint_recurrent
 from opflops.torch_internals.shared_context import patched
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def _patches() -> Iterator[tuple[Any, str, Callable[[Any], Callable[..., Any]]]]
     yield torch._VF, "lstm", symint_recurrent.wrap_lstm
     for name, step in symint_recurrent.STEPS.items():
         yield torch._VF, name, symint_recurrent.wrap_recurrent(step)
+    yield from symint_memo.patches()
 
 
 symint_patches_active = patched(_patches)

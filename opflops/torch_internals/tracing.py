@@ -211,5 +211,7 @@ def check_concrete_sizes(tensor: Tensor) -> None:
     Raises:
         SymbolicSizeError: It has.
     """
-    if not tensor.is_nested and not all(type(size) is int for size in tensor.shape):
-        raise SymbolicSizeError
+    if not tensor.is_nested:
+        for size in tensor.shape:
+            if type(size) is not int:
+                raise SymbolicSizeError

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+from opflops.cli.collector import importing
 from opflops.cli.sources import ModelRequest, Target
 from opflops.cli.user_code import guard_user_code
 from opflops.errors import OpflopsError, TargetError
@@ -74,7 +75,8 @@ def find(name: str, request: ModelRequest) -> Target:
     _use_lists(configuration)
 
     def make() -> Any:
-        model = _make_model(transformers, configuration, name, trusted=request.trust_remote_code)
+        with importing():
+            model = _make_model(transformers, configuration, name, trusted=request.trust_remote_code)
         model = _part_with_forward(model)
         _use_batched_experts_on_meta(model, request)
         return model

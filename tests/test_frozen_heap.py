@@ -1,0 +1,95 @@
+"""While a program is counted for all sizes, the garbage collector passes over what there was before."""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from test_interruption import interruptions
+from torch import Tensor
+from torch.export import Dim
+
+from opflops import count
+from opflops.counting.frozen_heap import heap_frozen
+from opflops.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SHAPES: Any = ({0: Dim("batch")},)
+
+
+@pytest.fixture(autouse=True)
+def _thawed() -> Iterator[None]:
+    """The session has a frozen heap of its own."""
+    gc.unfreeze()
+    yield
+    gc.freeze()
+
+
+def test_the_heap_is_frozen_in_a_count_and_thaws_afterwards() -> None:
+    """Also if the program fails, and with one count inside another one's time."""
+    frozen: list[bool] = []
+
+    def program(x: Tensor) -> Tensor:
+        frozen.append(gc.get_freeze_count() > 0)
+        return x + 1
+
+    def failing(x: Tensor) -> Tensor:
+        frozen.append(gc.get_freeze_count() > 0)
+        raise KeyError(x.dim())
+
+    count(program, torch.zeros(2, 3), dynamic_shapes=SHAPES)
+    assert gc.get_freeze_count() == 0
+    with pytest.raises(ModelError):
+        count(failing, torch.zeros(2, 3), dynamic_shapes=SHAPES)
+    assert gc.get_freeze_count() == 0
+    with heap_frozen:
+        count(program, torch.zeros(2, 3), dynamic_shapes=SHAPES)
+        assert gc.get_freeze_count() > 0
+    assert gc.get_freeze_count() == 0
+    assert set(frozen) == {True}
+
+
+def test_what_a_program_has_frozen_itself_stays_frozen() -> None:
+    """The count freezes nothing then, since Python thaws only everything at once."""
+    gc.freeze()
+    before = gc.get_freeze_count()
+    count(lambda x: x + 1, torch.zeros(2, 3), dynamic_shapes=SHAPES)
+    # Objects that end leave it.
+    assert 0 < gc.get_freeze_count() <= before
+    gc.unfreeze()
+
+
+def test_garbage_of_a_count_is_collected_meanwhile() -> None:
+    """A cycle that the program makes while the heap is frozen ends in the next collection."""
+
+    class Cycle:
+        def __init__(self) -> None:
+            self.itself = self
+            self.ended = ended
+
+        def __del__(self) -> None:
+            self.ended.append(True)
+
+    ended: list[bool] = []
+    with heap_frozen:
+        Cycle()
+        gc.collect()
+        assert ended == [True]
+
+
+def test_an_interruption_at_any_line_leaves_nothing_frozen() -> None:
+    """While the heap is frozen and while it thaws."""
+
+    def program() -> None:
+        with heap_frozen:
+            pass
+
+    places = 0
+    for _ in interruptions(program, files=("counting/frozen_heap.py", "shared_context.py")):
+        assert gc.get_freeze_count() == 0
+        places += 1
+    assert places > 10
