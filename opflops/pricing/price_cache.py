@@ -40,7 +40,9 @@ class PriceCache(dict[Any, OpPricing]):
         if pricing is None or pricing.verdict != _verdict_without_rule(overload):
             pricing = self._registry.resolve(overload, self._mode_options)
             has_rule = isinstance(overload, OpOverload) and self._registry.get_rule(overload) is not None
-            (self if has_rule else self._without_rule)[overload] = pricing
+            # PyTorch's own operators keep the kernels that decompose them; inference mode runs many.
+            stays = has_rule or (pricing.verdict == "decomposes" and overload.namespace == "aten")
+            (self if stays else self._without_rule)[overload] = pricing
             if has_rule and pricing.fast_path:
                 self.fast_path[id(overload)] = pricing
         return pricing
