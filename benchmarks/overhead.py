@@ -31,8 +31,8 @@ are made in fewer calls (on a faster machine)                                   
 The "first" workloads are a block of 120 linear layers, layer norms and GELUs, as functions and as modules, and a
 forward and backward of an encoder of twelve layers; what they counted is read as ``total`` and ``profile``. To make
 rows only when something reads them took modules from 9.0 to 3.4, and training from 3.3 to 2.1; to replace the code of
-module calls took them to 3.2 and 2.0. In a model that has just been made, what is done once for each module and operator
-takes two to four times as long as in these, since nothing of it is in the processor's caches.
+module calls took them to 3.2 and 2.0. In a model that has just been made, what is done once for each module and each
+operator takes two to four times as long as in these, since nothing of it is in the processor's caches.
 
 Lower bounds, as overhead / do-nothing, for tiny operators, tiny modules called twenty times, and training. A mode that
 calls the function behind an operator's object and counts nothing: 0.71, 0.69 and 0.79. A mode that calls PyTorch's

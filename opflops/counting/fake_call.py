@@ -37,7 +37,7 @@ from opflops.pricing.op_pricing import op_name
 from opflops.torch_internals.dispatch import modes_swapped
 from opflops.torch_internals.fake_construction import unknown_like
 from opflops.torch_internals.fake_tensors import fake_copies, mixes_devices, needs_value, refuses_nested_tensors
-from opflops.torch_internals.modules import name_of
+from opflops.torch_internals.modules import name_of, registered_below
 from opflops.torch_internals.shared_context import replacement_of
 from opflops.torch_internals.state_copies import MetaTensorCopier, StateCopier
 
@@ -113,8 +113,11 @@ class FakeCall:
     @cached_property
     def tensors(self) -> list[Tensor]:
         """List the tensors that exist before the call: inputs, parameters, buffers, and those in closures."""
-        inside = [tensor for module in self._models for tensor in (*module.parameters(), *module.buffers())]
-        return [*inside, *(each for each in self._state if isinstance(each, Tensor))]
+        registered = [tensor for module in self._models for kind in registered_below(module) for tensor in kind]
+        return [
+            *{id(each): each for each in registered}.values(),
+            *(each for each in self._state if isinstance(each, Tensor)),
+        ]
 
     @property
     def _is_on_meta(self) -> bool:

@@ -99,24 +99,29 @@ def wraps(wrapper: torch.nn.Module, module: torch.nn.Module) -> bool:
     return bool(attribute) and wrapper._modules[attribute] is module
 
 
+def modules_below(top: torch.nn.Module) -> list[torch.nn.Module]:
+    """List a module and all below it, each once; as ``modules()`` does in another order, without a call for each."""
+    found, waiting = {id(top): top}, [top]
+    while waiting:
+        for child in waiting.pop()._modules.values():
+            if child is not None and id(child) not in found:
+                found[id(child)] = child
+                waiting.append(child)
+    return [*found.values()]
+
+
 def registered_below(top: torch.nn.Module) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """List the parameters, and the buffers, that a module and all below it register; those of several more than once.
 
     As ``parameters()`` and ``buffers()``, in few function calls.
     """
-    found, waiting = {id(top)}, [top]
     parameters: list[Any] = []
     buffers: list[Any] = []
-    while waiting:
-        module = waiting.pop()
+    for module in modules_below(top):
         if own := module._parameters:
             parameters += own.values()
         if own_buffers := module._buffers:
             buffers += own_buffers.values()
-        for child in module._modules.values():
-            if child is not None and id(child) not in found:
-                found.add(id(child))
-                waiting.append(child)
     return [each for each in parameters if each is not None], [each for each in buffers if each is not None]
 
 

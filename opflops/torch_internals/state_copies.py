@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from opflops.errors import raised_by_signal_handler
+from opflops.torch_internals.modules import modules_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -50,10 +51,7 @@ class StateCopier:
         made = self.memo.get(id(value), _FAILED)
         if made is not _FAILED:
             return made
-        if kind in _EMPTY_BY_DEFAULT and not value:
-            # As most are: a module has a dozen tables of hooks.
-            made = kind()
-        elif kind in _CONTAINERS:
+        if kind in _CONTAINERS:
             made = self._copy_container(value, kind)
         elif isinstance(value, _SHARED_TYPES):
             return value
@@ -140,7 +138,7 @@ class StateCopier:
 
     def _copy_plain(self, module: torch.nn.Module) -> torch.nn.Module:
         """Copy a module and those below it without recursion, which would limit how deep modules may be nested."""
-        modules = [each for each in module.modules() if id(each) not in self.memo and _is_plain(type(each))]
+        modules = [each for each in modules_below(module) if id(each) not in self.memo and _is_plain(type(each))]
         for each in modules:
             self._note(each, _new(type(each)))
         for each in modules:
@@ -174,9 +172,17 @@ class StateCopier:
 
     def _copy_attributes(self, value: Any, made: Any) -> None:
         if hasattr(value, "__dict__"):
-            attributes = vars(made)
+            attributes, memo = vars(made), self.memo
             for name, attribute in list(vars(value).items()):
-                attributes[name] = attribute if type(attribute) in _NUMBERS_AND_NAMES else self.copy(attribute)
+                kind = type(attribute)
+                if kind in _NUMBERS_AND_NAMES:
+                    attributes[name] = attribute
+                elif kind in _EMPTY_BY_DEFAULT and not attribute and id(attribute) not in memo:
+                    # Most are: a module has a dozen tables of hooks.
+                    attributes[name] = memo[id(attribute)] = kind()
+                    self._kept.append(attribute)
+                else:
+                    attributes[name] = self.copy(attribute)
         self._copy_slots(value, made)
 
     def _copy_slots(self, value: Any, made: Any) -> None:
