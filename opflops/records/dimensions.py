@@ -151,33 +151,19 @@ def rows_at(rows: Iterable[Row], sizes: Sizes) -> tuple[Row, ...]:
     """Substitute sizes for dimensions in rows. Times are of the sizes that they were measured at, and are left out."""
     if not sizes:
         return tuple(rows)
-    return tuple(map(_RowCopier(Substitution(sizes)), rows))
+    from opflops.records.rows import Row, new_row  # noqa: PLC0415 - rows need this file
 
-
-class _RowCopier:
-    """Copy rows with other counts and without times, faster than ``dataclasses.replace`` does.
-
-    Args:
-        at: Returns the count that takes the place of one.
-    """
-
-    def __init__(self, at: Callable[[Any], Any]) -> None:
-        from opflops.records.rows import Row  # noqa: PLC0415 - rows need this file
-
-        self._at = at
-        self._class: Any = Row
-        kept = [each.name for each in fields(Row) if each.name not in ("cost", "activations", "seconds", "spread")]
-        self._kept_of: Callable[[Row], tuple[Any, ...]] = attrgetter(*kept)
-        # Row is frozen, so that its attributes are set by the descriptors of its slots.
-        self._put = [vars(Row)[name].__set__ for name in (*kept, "cost", "activations", "seconds", "spread")]
-
-    def __call__(self, row: Row) -> Row:
-        made: Row = object.__new__(self._class)
-        at = self._at
-        values = *self._kept_of(row), Cost._make(map(at, row.cost)), at(row.activations), None, None
-        for put, value in zip(self._put, values, strict=True):
-            put(made, value)
-        return made
+    at = Substitution(sizes)
+    names = [each.name for each in fields(Row)]
+    values_of = attrgetter(*names)
+    cost, activations, seconds, spread = map(names.index, ("cost", "activations", "seconds", "spread"))
+    found = []
+    for row in rows:
+        values = [*values_of(row)]
+        values[cost] = Cost._make(map(at, values[cost]))
+        values[activations], values[seconds], values[spread] = at(values[activations]), None, None
+        found.append(new_row(*values))
+    return tuple(found)
 
 
 def example_sizes(dimensions: Iterable[Dimension]) -> dict[str, int]:
