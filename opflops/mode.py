@@ -34,7 +34,6 @@ from opflops.pricing.registry import Registry, registry
 from opflops.pricing.schema_binding import PricingRule
 from opflops.profile.profile import Profile
 from opflops.profile.trace_annotation import keep_recordings
-from opflops.profile.unread import unread_of
 from opflops.records.arguments import explain_arguments
 from opflops.records.cost_numbers import CostNumbers
 from opflops.torch_internals.mode_stack import (
@@ -372,7 +371,8 @@ class OpFlopMode(CostNumbers, CallbackMode, DisplayedMode, metaclass=NeedsInstan
             return self._ended
         modes, ended = [self, *(self._thread_modes or ())], not self._in_block
         profile = snapshot(modes, uncounted=self._block.uncounted(), cut_short=self._cut_short, ended=ended)
-        if unread_of(profile) is not None:
+        if ended and self.clock is None and not modes[1:]:
+            # Nothing is recorded any more. Times of a device may still come.
             self._ended = profile
         return profile
 
