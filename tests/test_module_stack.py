@@ -272,6 +272,36 @@ def test_a_wrapper_that_somebody_leaves_behind_does_no_harm():
         nn.Module.__call__ = before
 
 
+def test_a_patch_that_is_made_in_one_block_and_undone_in_another_keeps_the_names():
+    """Each call is counted once, whether somebody else's function calls PyTorch's or not, once or more."""
+    original, expected = nn.Module.__call__, paths(lambda: Net()(X))
+
+    def through(module, *args, **kwargs):
+        return original(module, *args, **kwargs)
+
+    def around(module, *args, **kwargs):
+        return module.forward(*args, **kwargs)
+
+    def undo():
+        nn.Module.__call__ = original
+        Net()(X)
+
+    try:
+        for theirs in (through, around):
+            with OpFlopMode():
+                nn.Module.__call__ = theirs
+            assert paths(lambda: Net()(X)) == expected
+            assert paths(undo) == expected
+        nn.Module.__call__ = lambda module, *args: (original(module, *args), original(module, *args))[1]
+        with OpFlopMode() as mode:
+            linear = nn.Linear(4, 4)
+            linear(X)
+    finally:
+        nn.Module.__call__ = original
+    calls = {record.module: sum(call.calls for call in record.calls) for record in mode.profile.modules}
+    assert calls == {"Linear": 2}
+
+
 def test_nothing_of_the_users_is_kept_alive_or_changed():
     """The mode holds no module, and leaves no hook or attribute on any."""
     net = Net()

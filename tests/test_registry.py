@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import flop_registry
 
-from opflops import Cost, DuplicateFormulaError, Estimate, FormulaError, coverage, formula
+from opflops import Cost, DuplicateFormulaError, Estimate, FormulaError, OpFlopMode, coverage, formula
 from opflops.pricing.registration import declare_zero
 from opflops.pricing.registry import Registry, registry
 from opflops.pricing.schema_binding import PricingRule
@@ -535,3 +535,31 @@ assert all(registry.get_rule(each) is rule for each, rule in {**found, **own}.it
 def test_rules_of_the_formulas_are_the_same_before_and_after_their_overloads_are_listed():
     """The first block finds rules by operator; whoever registers a formula lists the rules of all overloads first."""
     subprocess.run([sys.executable, "-c", RULES_BY_PACKET], check=True)
+
+
+@pytest.mark.parametrize("where", ["inside", "outside"])
+def test_an_operator_that_is_defined_again_takes_the_next_formula(where):
+    """Whether that happens in a block or after it: PyTorch may go on dispatching the former overload."""
+
+    def kernel(a: torch.Tensor) -> torch.Tensor:
+        return a + 1
+
+    def define():
+        return torch.library.custom_op(f"opflops_tests::defined_again_{where}", mutates_args=())(kernel)
+
+    operator = define()
+    packet = getattr(torch.ops.opflops_tests, f"defined_again_{where}")
+    formula(packet)(lambda a: Cost(macs=5))
+    with OpFlopMode() as mode:
+        operator(torch.ones(3))
+        if where == "inside":
+            operator = define()
+    assert mode.total.macs == 5
+    if where == "outside":
+        operator = define()
+    packet = getattr(torch.ops.opflops_tests, f"defined_again_{where}")
+    formula(packet, override=True)(lambda a: Cost(macs=8))
+    for _ in range(2):
+        with OpFlopMode() as mode:
+            operator(torch.ones(3))
+        assert mode.total.macs == 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
 one_mode = False
 """Whether a single mode counts, in whatever thread."""
 
+attribute_wrapped = False
+"""Whether :func:`wrap_module_call` wraps what somebody else has put in the place of PyTorch's function."""
+
+# Of each thread, the module that was entered around somebody else's function, until that calls PyTorch's.
+_entered = threading.local()
+
 
 def _module_caller(original: Callable[..., Any]) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]:  # noqa: C901, PLR0915 - see below
     """Make what enters and leaves a module on every active module stack of the thread, and calls it in between."""
@@ -38,7 +45,7 @@ def _module_caller(original: Callable[..., Any]) -> Callable[[nn.Module, tuple[A
     # everything is here that ModuleStack.enter() and leave() do for all calls: a call takes longer than a line.
     def call(self: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: C901, PLR0912, PLR0915 - see above
         # The compiler traces this function too, when it compiles the subgraphs of a higher-order operator.
-        if is_dynamo_compiling():
+        if is_dynamo_compiling() or (attribute_wrapped and call_directly and _is_entered(self)):
             return original(self, *args, **kwargs)
         modes = mode_count()
         if not (
@@ -153,9 +160,23 @@ def wrap_module_call(original: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(original)
     def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        return call_original(self, args, kwargs)
+        around = getattr(_entered, "module", None)
+        try:
+            _entered.module = self
+            return call_original(self, args, kwargs)
+        finally:
+            _entered.module = around
 
     return call
+
+
+def _is_entered(module: nn.Module) -> bool:
+    """Return whether a module was entered already, before somebody else's function called PyTorch's for it."""
+    if getattr(_entered, "module", None) is not module:
+        return False
+    # If that calls it once more, it is another call.
+    _entered.module = None
+    return True
 
 
 def module_entered(frame: FrameType) -> nn.Module | None:

@@ -97,18 +97,17 @@ _stance: Any = None
 
 def install_patches(mode: Any) -> None:
     """Install the patches for a mode, if they are not. Undo it by :func:`remove_patches`, also if it is interrupted."""
-    global _active_modes, _call_replaced, _complete  # noqa: PLW0603 - the patches are global too
+    global _active_modes, _complete  # noqa: PLW0603 - the patches are global too
     with _lock:
         _modes.append(mode)
         if not _complete:
             register_step_pre_hook(wrap_closures)
             compiler_loaded = compiler_is_loaded()
             fixed = _FIXED if compiler_loaded else _FIXED_WITHOUT_COMPILER
-            # Nobody else has patched it. A statement takes no function call.
-            _call_replaced = nn.Module.__dict__["__call__"] is MODULE_CALL
-            if _call_replaced:
-                MODULE_CALL.__code__ = _CALL_CODE
-            of_calls = _CALLS_OF_FX if _call_replaced else _CALLS
+            # Somebody else may have patched the attribute, and undo that inside. A statement takes no function call.
+            MODULE_CALL.__code__ = _CALL_CODE
+            wrapped = module_calls.attribute_wrapped = nn.Module.__dict__["__call__"] is not MODULE_CALL
+            of_calls = [*_CALLS, *_CALLS_OF_FX] if wrapped else _CALLS_OF_FX
             _install(
                 [*of_calls, *fixed, *[(owner, name, wrap) for listed, wrap in _LISTED for owner, name in listed()]]
             )
@@ -163,8 +162,6 @@ def repair_flags() -> None:
 
 
 _CALL_CODE = replaced_code(call_module)
-# Whether module calls have that code, apart from the time for which it is lifted.
-_call_replaced = False
 
 
 def _put_originals_back() -> None:
@@ -240,7 +237,7 @@ def _lower_patches() -> None:
         _lifted -= 1
         if _lifted:
             return
-        if _call_replaced and _complete:
+        if _complete:
             MODULE_CALL.__code__ = _CALL_CODE
         for owner, name, original, wrapper in _installed:
             if owner.__dict__.get(name) is original:

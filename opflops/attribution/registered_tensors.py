@@ -254,13 +254,13 @@ class RegisteredTensors:
         nowhere: dict[int, str] = {}
         # Identities tell tensors apart that existed together.
         modules: list[tuple[ModuleReading, Any, dict[int, str]]] = []
-        for name, reading in self._readings.items():
+        for name, reading in [*self._readings.items()]:
             when = "" if name in self._read_together else name
             modules += [(each, when, nowhere) for each in reading.by_module()]
         if self._made:
             # What was registered later was read again then.
             of_roots = {each.path for each, _, _ in modules}
-            modules += [made for path, made in self._made.items() if path not in of_roots]
+            modules += [made for path, made in [*self._made.items()] if path not in of_roots]
         for module, when, elsewhere in modules:
             path = resolve(module.path)
             found: list[list[str]] = []

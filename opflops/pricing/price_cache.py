@@ -6,7 +6,13 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from opflops.pricing.op_pricing import OpPricing
-from opflops.torch_internals.dispatch import OpOverload, composite_implicit, packet_of, third_party_formulas
+from opflops.torch_internals.dispatch import (
+    OpOverload,
+    composite_implicit,
+    current_overload,
+    packet_of,
+    third_party_formulas,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,8 +44,10 @@ class PriceCache(dict[Any, OpPricing]):
     def __missing__(self, overload: Any) -> OpPricing:
         pricing = self._without_rule.get(overload)
         if pricing is None or pricing.verdict != _verdict_without_rule(overload):
-            pricing = self._registry.resolve(overload, self._mode_options)
-            has_rule = isinstance(overload, OpOverload) and self._registry.get_rule(overload) is not None
+            # PyTorch may still dispatch an overload whose operator was defined again.
+            now = current_overload(overload) if isinstance(overload, OpOverload) else overload
+            pricing = self._registry.resolve(now, self._mode_options)
+            has_rule = isinstance(now, OpOverload) and self._registry.get_rule(now) is not None
             # PyTorch's own operators keep the kernels that decompose them; inference mode runs many.
             stays = has_rule or (pricing.verdict == "decomposes" and overload.namespace == "aten")
             (self if stays else self._without_rule)[overload] = pricing

@@ -33,6 +33,7 @@ from opflops.torch_internals.dispatch import (
     OpOverloadPacket,
     call_of,
     composite_implicit,
+    current_overload,
     packet_named,
     packet_of,
     schema_of,
@@ -219,6 +220,10 @@ class Registry:
         Autograd decomposes them before a mode sees them, unless it is kept from that.
         """
         found = set(self._composites)
+        for each in self._composites:
+            # A library may have defined an operator again, which is another overload of the same name then.
+            if current_overload(each) is not each:
+                found.discard(each)
         if self._parent is not None:
             found |= self._parent.added_composites()
         for name in self._added_names:

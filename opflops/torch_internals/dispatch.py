@@ -72,6 +72,12 @@ def packet_named(name: str) -> OpOverloadPacket | None:
     return getattr(getattr(torch.ops, namespace), name, None)
 
 
+def current_overload(overload: OpOverload) -> OpOverload:
+    """Return what an overload's name stands for now: itself, unless a library has defined the operator again since."""
+    packet = packet_named(overload._schema.name)
+    return getattr(packet, overload._overloadname, overload)
+
+
 def known_to_dispatcher(overload: OpOverload) -> bool:
     """Return whether an overload is an operator; packets also hold TorchScript builtins such as ``aten::add.int``."""
     try:
