@@ -33,6 +33,7 @@ from opflops.torch_internals.fake_tensor_patches import (
 )
 from opflops.torch_internals.fake_value_patches import fake_value_patches_active
 from opflops.torch_internals.known_values import KnownValues, known_mask, known_value
+from opflops.torch_internals.modules import modules_below
 from opflops.torch_internals.shared_context import SharedContext
 from opflops.torch_internals.state_copies import StateCopier
 
@@ -199,8 +200,11 @@ class _FakeCopier(StateCopier):
         Args:
             originals: The identities of the modules of the user's, which do not change.
         """
-        made = [each for each in self.memo.values() if isinstance(each, nn.Module)]
-        for module in {id(each): each for one in made for each in one.modules()}.values():
+        made: dict[int, nn.Module] = {}
+        for one in self.memo.values():
+            if isinstance(one, nn.Module) and id(one) not in made:
+                made.update({id(each): each for each in modules_below(one)})
+        for module in made.values():
             if id(module) in originals:
                 continue
             for tensors in (module._parameters, module._buffers, vars(module)):
