@@ -113,7 +113,9 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         if name in _MODULES:
             import_module("opflops.extras").import_torch()
-        value = globals()[name] = getattr(import_module(f"opflops.{_MODULES.get(name, 'errors')}"), name)
+        # Thousands of objects that stay would have the collector visit all objects of PyTorch.
+        load = import_module("opflops.records.garbage_collection").with_gc_disabled(import_module)
+        value = globals()[name] = getattr(load(f"opflops.{_MODULES.get(name, 'errors')}"), name)
         return value
     if name.isidentifier() and not name.startswith("_") and find_spec(f"opflops.{name}"):
         return import_module(f"opflops.{name}")

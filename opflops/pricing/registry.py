@@ -27,6 +27,7 @@ from opflops.pricing.price_cache import PriceCache
 from opflops.pricing.schema_binding import PricingRule, check_rule, compile_group_reader, compile_pricer, describe
 from opflops.pricing.schemas import functional_variant, mutating_variants, overloads_of
 from opflops.records.cost import Cost
+from opflops.records.garbage_collection import with_gc_disabled
 from opflops.torch_internals.composite_kernels import hidden_by, may_decompose_in_autograd
 from opflops.torch_internals.dispatch import (
     OpOverload,
@@ -78,7 +79,8 @@ class Registry:
         if self._rules_package is None:
             return
         try:
-            package = import_module(self._rules_package)
+            # Thousands of objects that stay would have the collector visit all objects of PyTorch.
+            package = with_gc_disabled(import_module)(self._rules_package)
         except BaseException:
             # For example Ctrl-C. Only the package has registered anything yet; let it register again at the next use.
             self._rules_by_overload.clear()

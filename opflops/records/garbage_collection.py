@@ -1,4 +1,4 @@
-"""Disable the garbage collector while a report is written: it makes many objects, but no cycles."""
+"""Disable the garbage collector while many objects are made that stay, or are in no cycles, as for a report."""
 
 from __future__ import annotations
 
