@@ -1,10 +1,10 @@
 """Patches of PyTorch's own callables, installed while any mode counts.
 
 Functions of optimizers and checkpointed functions are wrapped by replacing class and module attributes, module calls by
-replacing the code of ``nn.Module.__call__``, or the attribute if somebody else has. There are no hooks on the user's
-objects, and wrappers leave what they entered in ``finally``. If somebody else wrapped a wrapper and keeps it after the
-block, it passes calls on. The ``step`` of optimizers is not wrapped, since schedulers
-and libraries bind it, before the block or inside: it runs in a recording for PyTorch's profiler, which is wrapped.
+replacing the code of ``nn.Module.__call__``; the attribute is wrapped too if somebody else has patched it. There are no
+hooks on the user's objects, and wrappers leave what they entered in ``finally``. If somebody else wrapped a wrapper and
+keeps it after the block, it passes calls on. The ``step`` of optimizers is not wrapped, since schedulers and libraries
+bind it, before the block or inside: it runs in a recording for PyTorch's profiler, which is wrapped.
 """
 
 from __future__ import annotations

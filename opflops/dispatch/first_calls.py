@@ -51,6 +51,7 @@ class FirstCalls:
             context, phase = top[0], top[3]
         if price.record is None:
             return price.accumulator(context, phase)
+        # As price.accumulator() does, which would be one call more for each operator in each module.
         return Accumulator(context, phase, price.op, price)
 
     def keep(self, func: Any, accumulator: Accumulator, fast_path: dict[Any, Any]) -> None:
