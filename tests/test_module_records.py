@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.source import ConstantSource
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.export import Dim
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
@@ -442,6 +444,42 @@ def test_symbols_stay_symbols():
         assert at.modules == there.modules
         assert at.module("Sequential").total_activations == there.module("Sequential").total_activations
     assert Profile.from_json(profile.to_json()) == profile
+
+
+def test_sizes_on_meta_are_compared_without_a_guard():
+    """Concrete ones are counted; a program's own symbol, which comes later, is neither compared nor fixed by that."""
+    environment = ShapeEnv()
+    symbol = environment.create_symbol(5, ConstantSource("rows"))
+    rows = environment.create_symintnode(symbol, hint=5)
+    model = nn.Sequential(nn.Identity(), nn.Identity())
+    concrete, symbolic = torch.ones(2, 4, device="meta"), torch.empty(rows, 4, device="meta")
+    before = len(environment.guards)
+    with OpFlopMode() as mode:
+        for given in (concrete, concrete, symbolic, concrete, torch.ones(3, 4, device="meta"), symbolic):
+            model(given)
+    assert len(environment.guards) == before
+    for path in ("Sequential", "Sequential.0", "Sequential.1"):
+        recorded = [(each.inputs[0].shape, each.calls) for each in mode.profile.module(path).calls]
+        assert recorded == [((2, 4), 3), ((5, 4), 2), ((3, 4), 1)]
+        assert all(each.inputs == each.outputs for each in mode.profile.module(path).calls)
+
+
+def test_modules_are_listed_in_the_order_of_their_first_calls():
+    """Whatever the order in which they are registered, and whether they are called at all."""
+
+    class Backwards(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last, self.middle, self.never, self.first = nn.ReLU(), nn.Sigmoid(), nn.Tanh(), nn.GELU()
+
+        def forward(self, x):
+            return self.last(self.middle(self.first(x)))
+
+    profile = counted(lambda: Backwards()(X))
+    names = ["Backwards", "Backwards.first", "Backwards.middle", "Backwards.last"]
+    assert [each.module for each in profile.modules] == names
+    assert [row.module for row in profile.rows] == names[1:]
+    assert list(profile.called) == names
 
 
 class _Seen(TorchFunctionMode):

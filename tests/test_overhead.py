@@ -88,7 +88,7 @@ OPERATORS = {
 MODULE = 15
 BACKWARD = 358
 BLOCK = 276
-NEW_MODULE = 52
+NEW_MODULE = 47
 
 
 @pytest.mark.parametrize("name", OPERATORS)

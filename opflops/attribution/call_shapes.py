@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from opflops.errors import raised_by_signal_handler
 from opflops.records.modules import CallShapes, TensorShape
 from opflops.torch_internals.tensor_sizes import SymbolicSize, hashable_sizes, read_shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from opflops.attribution.module_context import ModuleContext
     from opflops.torch_internals.tensor_sizes import SizesAndDtype
@@ -20,10 +21,14 @@ if TYPE_CHECKING:
 MAX_SHAPES = 64
 """How many different shapes of calls are kept for a module; calls with others are only counted."""
 
+_MAX_KEYS = 1000
+
 _MAX_DEPTH = 32
 """How deep lists and dicts are looked into; one may contain itself."""
 
 _WITHOUT_TENSORS = frozenset({type(None), bool, int, float, str})
+
+_ONLY_INTEGERS = frozenset({int})
 
 RAISED = object()
 """Stands for the result of a call that raised."""
@@ -52,6 +57,61 @@ class ShapeCounts(dict[Any, int]):
 
 NO_SHAPES = (None, None, None, None)
 """The usual shapes of a module before its first call; no call has them."""
+
+
+class KnownSizes:
+    """Hold the sizes of a tensor on meta, none of which is symbolic, to compare them with others that may be.
+
+    To compare a symbolic size itself would add a guard.
+    """
+
+    __slots__ = ("sizes",)
+
+    def __init__(self, sizes: tuple[int, ...]) -> None:
+        self.sizes = sizes
+
+    def __hash__(self) -> int:
+        return hash(self.sizes)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, KnownSizes):
+            return self.sizes == other.sizes
+        return isinstance(other, tuple) and _ONLY_INTEGERS.issuperset(map(type, other)) and self.sizes == other
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.sizes)
+
+
+ShapeKeys = tuple[dict[Any, Any], dict[Any, Any]]
+"""The keys of :func:`key_of_plain_call` that were made: of tensors with elements, and of those on meta."""
+
+
+def key_of_plain_call(keys: ShapeKeys, given: tuple[Any, Any], result: Tensor) -> tuple[Any, Any, Any, Any] | None:
+    """Return the key of a call with one plain tensor and a plain result; equal ones are one object, if they are few.
+
+    Args:
+        keys: The keys that were made; gets new ones.
+        given: The sizes and the dtype of the tensor.
+        result: The result.
+
+    Returns:
+        The key; None if a size is symbolic or the result has no shape.
+    """
+    try:
+        key = (*given, result.shape, result.dtype)
+        on_meta = result.is_meta
+        table = keys[on_meta]
+        known: tuple[Any, Any, Any, Any] | None = table.get(key)
+    except (TypeError, RuntimeError) as error:
+        if raised_by_signal_handler(error):
+            raise
+        # A symbolic size has no hash, a nested tensor no shape.
+        return None
+    if known is None:
+        known = (KnownSizes(key[0]), key[1], KnownSizes(key[2]), key[3]) if on_meta else key
+        if len(table) < _MAX_KEYS:
+            table[key] = known
+    return known
 
 
 def shape_counts(context: ModuleContext) -> ShapeCounts:

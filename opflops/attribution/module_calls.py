@@ -67,8 +67,9 @@ def _module_caller(original: Callable[..., Any]) -> Callable[[nn.Module, tuple[A
             if context.caller is caller:
                 usual_call = context.run != run
             elif context.caller is None and context.path != caller.path:
-                # The first call of all.
-                context.caller, context.call = caller, 1
+                # The first call of all. Many modules have the shapes of the one before.
+                context.caller, context.call, context.usual = caller, 1, stack.latest_shapes
+                stack.called += (context,)
                 usual_call = True
         if not usual_call:
             depth = stack.enter(self, args, kwargs)

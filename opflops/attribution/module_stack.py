@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import Tensor, nn
 
 from opflops.attribution.backward import BackwardAttribution
-from opflops.attribution.call_shapes import NO_SHAPES, RAISED, key_of_call, shape_counts, shapes_in
+from opflops.attribution.call_shapes import NO_SHAPES, RAISED, key_of_call, key_of_plain_call, shape_counts, shapes_in
 from opflops.attribution.module_context import FORWARD, OUTSIDE, RECOMPUTE, ModuleContext
 from opflops.attribution.shared_work import SharedWork
 from opflops.errors import raised_by_signal_handler
@@ -23,14 +23,13 @@ from opflops.torch_internals.tensor_sizes import torch_function_mode_enabled
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from opflops.attribution.call_shapes import ShapeKeys
     from opflops.attribution.module_paths import ModulePaths
     from opflops.attribution.root_modules import RootModules
 
 _CachedContext = tuple["weakref.ref[type]", object, ModuleContext]
 NOT_CACHED: _CachedContext = (weakref.ref(type(None)), None, ModuleContext(OUTSIDE, ""))
 """Stands for a module without a cached context: no module is of this class."""
-
-_MAX_KEYS = 1000
 
 
 class StackEntry(NamedTuple):
@@ -67,7 +66,9 @@ class ModuleStack(BackwardAttribution):
     Attributes:
         fast_path: The accumulators of the running module that take the fast path, while no backward pass runs.
         accumulators: The accumulators of the thread.
+        called: The contexts of the modules that were called, in order of their first call.
         cached_contexts: Contexts by module identity: the class of the module, the token of its paths, and the context.
+        latest_shapes: The shapes of the latest call that had others than were usual in its context.
         runs: The number of the latest run of a module.
         sizes_are_traced: Whether ``torch.jit.trace`` would record that a size is read.
         shared: Finds whom collectives are for; None while they are for the module that runs.
@@ -88,9 +89,11 @@ class ModuleStack(BackwardAttribution):
         # program may assign to ``module.__class__``, below the same root.
         self.cached_contexts: dict[int, _CachedContext] = {}
         self.roots.tables.caches += [self.cached_contexts]
-        # Shapes of calls, so that equal ones are one object.
-        self._shape_keys: dict[Any, Any] = {}
-        self._last_key: tuple[Any, Any, Any, Any] = NO_SHAPES
+        # The tokens of the paths whose modules were looked up.
+        self._paths_looked_up: set[object] = set()
+        self.called: list[ModuleContext] = []
+        self._shape_keys: ShapeKeys = {}, {}
+        self.latest_shapes: tuple[Any, Any, Any, Any] = NO_SHAPES
         self._class_names = ClassNames()
         self.runs = 0
         self.sizes_are_traced = False
@@ -100,6 +103,11 @@ class ModuleStack(BackwardAttribution):
         self, module: nn.Module, paths: ModulePaths, caller: ModuleContext, calling: nn.Module | None
     ) -> ModuleContext:
         """Look up the context of a module that has no valid cached one, and cache it."""
+        if paths.token not in self._paths_looked_up:
+            self._cache_contexts(paths)
+            its_class, token, context = self.cached_contexts.get(id(module), NOT_CACHED)
+            if its_class() is type(module) and token is paths.token:
+                return context
         name = self._class_names[type(module)] or class_name(module)
         known = paths.items.get(id(module))
         path = known.path if known is not None else paths.path_of(module, caller.path, calling)
@@ -109,10 +117,18 @@ class ModuleStack(BackwardAttribution):
         elif base.module_type != name:
             base = self.context_at(path, name)
         self.cached_contexts[id(module)] = weakref.ref(type(module)), paths.token, base
-        if base.usual is NO_SHAPES:
-            # Many modules have the shapes of the one before.
-            base.usual = self._last_key
         return base
+
+    def _cache_contexts(self, paths: ModulePaths) -> None:
+        """Make and cache the contexts of all modules of a root; one after the other takes a third of the time."""
+        self._paths_looked_up.add(paths.token)
+        contexts, cached, names, token = self._contexts, self.cached_contexts, self._class_names, paths.token
+        for key, reference in paths.items.items():
+            module, path = reference(), reference.path
+            if module is not None and path not in contexts:
+                its_class = type(module)
+                context = contexts[path] = ModuleContext(path, names[its_class] or class_name(module))
+                cached[key] = weakref.ref(its_class), token, context
 
     def enter(
         self, module: nn.Module, args: tuple[Any, ...] | None = None, kwargs: dict[str, Any] | None = None
@@ -142,8 +158,9 @@ class ModuleStack(BackwardAttribution):
             # A wrapper, or its recomputed forward, calls the module that it wraps: one call of one path.
             context = stack[-1][0] if calling is not None else caller
         elif base.caller is None:
-            # The first call of all; as above.
-            base.caller, base.call, base.run, base.calls = caller, 1, run, 1
+            # The first call of all; as above. Many modules have the shapes of the one before.
+            base.caller, base.call, base.run, base.calls, base.usual = caller, 1, run, 1, self.latest_shapes
+            self.called += (base,)
             context = base
         else:
             context = base.record_call(caller, run)
@@ -286,32 +303,14 @@ class ModuleStack(BackwardAttribution):
         """Count a call with other shapes than the usual ones."""
         if type(given) is tuple:
             given = given[:2]
-            key = self._shape_key(given, result) if type(result) is Tensor else None
+            key = key_of_plain_call(self._shape_keys, given, result) if type(result) is Tensor else None
             if key is not None:
                 if context.usual_calls:
                     shape_counts(context)
-                if result.is_meta:
-                    # These sizes may be symbolic, and to compare them would add a guard.
-                    shape_counts(context).add(key, 1)
-                else:
-                    context.usual, context.usual_calls = key, 1
-                    self._last_key = key
+                self.latest_shapes = context.usual = key
+                context.usual_calls = 1
                 return
         shape_counts(context).add(key_of_call(given, result), 1)
-
-    def _shape_key(self, given: tuple[Any, Any], result: Tensor) -> tuple[Any, Any, Any, Any] | None:
-        """Return the key of a call with one plain tensor and a plain result: equal ones are one object."""
-        try:
-            key = (*given, result.shape, result.dtype)
-            known: tuple[Any, Any, Any, Any] | None = self._shape_keys.get(key)
-        except (TypeError, RuntimeError) as error:
-            if raised_by_signal_handler(error):
-                raise
-            # A symbolic size has no hash, a nested tensor no shape.
-            return None
-        if known is None and len(self._shape_keys) < _MAX_KEYS:
-            self._shape_keys[key] = key
-        return known or key
 
     def _activity(self) -> tuple[int, int]:
         """Return how many modules have been called, and how many operators have been counted."""
@@ -345,8 +344,7 @@ class ModuleStack(BackwardAttribution):
 
     def called_contexts(self) -> list[ModuleContext]:
         """Return the contexts of the modules that were called, in order of their first call."""
-        contexts = (*self._contexts.values(), *self._replacement_contexts.values())
-        return [context for context in contexts if context.caller is not None]
+        return [*self.called]
 
     @property
     def top_entry(self) -> StackEntry:
