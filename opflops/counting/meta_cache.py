@@ -2,7 +2,7 @@
 
 The layers of a model call the same operators on the same shapes again and again, and PyTorch computes each meta result
 in Python. Only operators that neither write to a tensor nor alias one are cached. The key holds everything about the
-arguments that the metadata of a result can depend on.
+arguments that the metadata of a result can depend on. Some results follow from those on other shapes.
 """
 
 from __future__ import annotations
@@ -13,14 +13,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from opflops.counting.derived_results import (
+    BATCH_NORM,
+    META,
+    NON_TENSOR_TYPES,
+    PointwiseResults,
+    batch_norm_result,
+    is_pointwise,
+)
 from opflops.counting.time_limit import check_time_limits
 from opflops.pricing.traffic import EXACT_TENSOR_TYPES
 from opflops.torch_internals.dispatch import DispatchMode, OpOverload, schema_of
 from opflops.torch_internals.fake_dtype_checks import check_dtypes
 from opflops.torch_internals.fake_kernel_fixes import with_kept_buffer
 
-_HASHABLE_TYPES = frozenset({int, float, bool, complex, str, type(None), torch.dtype, torch.layout, torch.device})
-_META = torch.device("meta")
 _HITS_PER_CHECK = 100
 
 
@@ -38,7 +44,9 @@ class MetaCacheMode(DispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self._is_pure: dict[Any, bool] = {}
+        # Of each operator: whether it is pure, and whether it is pointwise.
+        self._traits: dict[Any, tuple[bool, bool]] = {}
+        self._pointwise = PointwiseResults()
         self._results: dict[Any, Any] = {}
         self._hits = 0
 
@@ -51,30 +59,52 @@ class MetaCacheMode(DispatchMode):
             RuntimeError: Operands have dtypes that a real kernel refuses.
         """
         kwargs = kwargs or {}
-        is_pure = self._is_pure.get(func)
-        if is_pure is None:
-            is_pure = self._is_pure[func] = _is_pure(func)
+        traits = self._traits.get(func)
+        if traits is None:
+            traits = self._traits[func] = _is_pure(func), is_pointwise(func)
+        is_pure, pointwise = traits
         if types:
             return func(*args, **kwargs)
-        if not is_pure:
+        key = None
+        if is_pure:
+            try:
+                key = (func, torch.get_default_dtype(), _cache_key(args), _cache_key(tuple(kwargs.items())))
+            except _NotCacheableError:
+                pointwise = False
+            cached = self._results.get(key)
+            if cached is not None:
+                self._check_time()
+                return _make_result(cached)
+        pointwise_key = self._pointwise.key(func, args, kwargs) if pointwise else None
+        out = self._derived(func, pointwise_key, args, kwargs)
+        if out is None:
             check_dtypes(func, args)
-            return func(*args, **kwargs)
-        try:
-            key = (func, torch.get_default_dtype(), _cache_key(args), _cache_key(tuple(kwargs.items())))
-        except _NotCacheableError:
-            check_dtypes(func, args)
-            return with_kept_buffer(func, args, func(*args, **kwargs))
-        cached = self._results.get(key)
-        if cached is not None:
-            self._hits += 1
-            if not self._hits % _HITS_PER_CHECK:
-                check_time_limits()
-            return _make_result(cached)
-        check_dtypes(func, args)
-        out = with_kept_buffer(func, args, func(*args, **kwargs))
-        with suppress(_NotCacheableError):
-            self._results[key] = _result_metadata(out, _storages(args))
+            out = func(*args, **kwargs)
+            if is_pure:
+                out = with_kept_buffer(func, args, out)
+            if pointwise_key is not None:
+                self._pointwise.see(pointwise_key, args[0], out)
+        if key is not None:
+            with suppress(_NotCacheableError):
+                self._results[key] = _result_metadata(out, _storages(args))
         return out
+
+    def _derived(self, func: Any, pointwise_key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return a result that needs no kernel; None if there is none."""
+        out: Any = None
+        if pointwise_key is not None:
+            out = self._pointwise.get(pointwise_key, args[0])
+        elif func is BATCH_NORM and not kwargs:
+            out = batch_norm_result(*args)
+        if out is not None:
+            self._check_time()
+        return out
+
+    def _check_time(self) -> None:
+        """Check the time that a count may take, now and then."""
+        self._hits += 1
+        if not self._hits % _HITS_PER_CHECK:
+            check_time_limits()
 
 
 def _is_pure(func: Any) -> bool:
@@ -92,10 +122,10 @@ def _cache_key(value: Any) -> Any:
     """Return, as a hashable value, all of an argument that the metadata of a result can depend on."""
     exact_type = type(value)
     if exact_type in EXACT_TENSOR_TYPES:
-        if value.device != _META or value.layout is not torch.strided or value.is_complex():
+        if value.device != META or value.layout is not torch.strided or value.is_complex():
             raise _NotCacheableError
         return value.shape, value.stride(), value.dtype, value.storage_offset()
-    if exact_type in _HASHABLE_TYPES:
+    if exact_type in NON_TENSOR_TYPES:
         # 1, 1.0 and True are equal, but promote to different dtypes.
         return exact_type, value
     if exact_type in (list, tuple):
@@ -118,7 +148,7 @@ def _result_metadata(out: Any, shared: set[int]) -> Any:
     """
     if isinstance(out, tuple):
         return tuple([None if one is None else _result_metadata(one, shared) for one in out])
-    if type(out) is not Tensor or out.device != _META or out.layout is not torch.strided or out.storage_offset():
+    if type(out) is not Tensor or out.device != META or out.layout is not torch.strided or out.storage_offset():
         raise _NotCacheableError
     metadata = [out.shape, out.stride(), out.dtype]
     storage = out.untyped_storage()
@@ -132,4 +162,4 @@ def _make_result(metadata: Any) -> Any:
     if type(metadata) is tuple:
         return tuple([None if one is None else _make_result(one) for one in metadata])
     shape, stride, dtype = metadata
-    return torch.empty_strided(shape, stride, dtype=dtype, device=_META)
+    return torch.empty_strided(shape, stride, dtype=dtype, device=META)
