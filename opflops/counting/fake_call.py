@@ -34,6 +34,7 @@ from opflops.counting.time_limit import check_time_limits
 from opflops.dispatch.parameter_reads import current_parameter_reads
 from opflops.errors import OpflopsError, ValueNeededError, causes_of, raised_by_signal_handler
 from opflops.pricing.op_pricing import op_name
+from opflops.records.garbage_collection import with_gc_disabled
 from opflops.torch_internals.dispatch import modes_swapped
 from opflops.torch_internals.fake_construction import unknown_like
 from opflops.torch_internals.fake_tensors import fake_copies, mixes_devices, needs_value, refuses_nested_tensors
@@ -184,7 +185,7 @@ class FakeCall:
             # are real here and need memory; only fake tensors can run that.
             replaced: dict[int, Any] = {} if copy_memo is None else {**copy_memo()}
             try:
-                copies = StateCopier(replaced, MetaTensorCopier()).copy(self.originals)
+                copies = with_gc_disabled(StateCopier(replaced, MetaTensorCopier()).copy)(self.originals)
                 with MetaCacheMode():
                     mode = self.make_mode(records_execution=self._records_execution)
                     return self.run(mode, nullcontext(copies), {id(each) for each in replaced.values()})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from opflops.attribution.module_context import FORWARD
+from opflops.pricing.dtypes import FLOATING
 from opflops.records.execution import OUTSIDE, Execution, Step, working_rows
 from opflops.records.rows import ancestry
 from opflops.torch_internals.autograd import graph_task_id
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _MAX_OPERATORS = 100_000
 _NOTHING: frozenset[int] = frozenset()
+_FROM_OUTSIDE = frozenset((OUTSIDE,))
+_UNKNOWN: tuple[weakref.ref[Any] | None, frozenset[int]] = (None, _NOTHING)
 
 
 class _Operator:
@@ -92,12 +95,14 @@ class ExecutionRecorder:
             self._operators.clear()
             self._made.clear()
             return
-        for tensor in traits.written(args, kwargs) if traits.writes else ():
-            for storage in self._storages(tensor):
-                kept = self._known(storage) or _NOTHING if _is_part(tensor, storage) else _NOTHING
-                self._set(storage, kept | {number})
+        if traits.written_args or traits.written_kwargs:
+            for tensor in traits.written(args, kwargs):
+                for storage in self._storages(tensor):
+                    kept = self._known(storage) or _NOTHING if _is_part(tensor, storage) else _NOTHING
+                    self._set(storage, kept | {number})
         self._see_made(out, frozenset((number,)))
-        floating = floating or any(map(_is_floating, _tensors_in(out)))
+        if not floating:
+            floating = any(each.dtype in FLOATING for each in _tensors_in(out))
         price = mode.prices.fast_path.get(id(func)) or mode.prices[func]
         self._operators.append(_Operator(run, price.op, sources, floating=floating))
 
@@ -132,18 +137,19 @@ class ExecutionRecorder:
         self, args: tuple[Any, ...], kwargs: dict[str, Any], traits: OperatorTraits
     ) -> tuple[frozenset[int], bool]:
         """Return the operators that made the floating-point tensors that one reads, and whether it reads any."""
-        values = [*args[1:]] if traits.fills else [*args]
+        values: Sequence[Any] = args[1:] if traits.fills else args
         if kwargs:
-            values += [value for name, value in kwargs.items() if name not in traits.written_kwargs]
-        found, floating = _NOTHING, False
+            values = [*values, *[value for name, value in kwargs.items() if name not in traits.written_kwargs]]
+        found, floating, made = _NOTHING, False, self._made
         for tensor in _tensors_in(values):
-            if not _is_floating(tensor):
+            if tensor.dtype not in FLOATING:
                 continue
             floating = True
             for storage in self._storages(tensor):
-                known = self._known(storage)
-                if known is None:
-                    known = _NOTHING if isinstance(tensor, nn.Parameter) else frozenset((OUTSIDE,))
+                # As _known() does, which would be a call more for each argument.
+                reference, known = made.get(id(storage), _UNKNOWN)
+                if reference is None or reference() is not storage:
+                    known = _NOTHING if isinstance(tensor, nn.Parameter) else _FROM_OUTSIDE
                     self._set(storage, known)
                 found = found | known if found else known
         return found, floating
@@ -166,7 +172,7 @@ class ExecutionRecorder:
                 yield from self._storages(part)
 
     def _known(self, storage: Any) -> frozenset[int] | None:
-        reference, made_by = self._made.get(id(storage), (None, None))
+        reference, made_by = self._made.get(id(storage), _UNKNOWN)
         # Another storage may have had its identity.
         return made_by if reference is not None and reference() is storage else None
 
@@ -273,10 +279,6 @@ def _tensors_in(values: Any) -> Iterable[Tensor]:
         elif isinstance(value, (list, tuple, dict)):
             found += _tensors_in(value)
     return found
-
-
-def _is_floating(tensor: Tensor) -> bool:
-    return tensor.dtype.is_floating_point or tensor.dtype.is_complex
 
 
 def _is_part(tensor: Tensor, storage: Any) -> bool:

@@ -42,6 +42,7 @@ class StateCopier:
         self.memo = memo
         self._kept: list[Any] = memo.setdefault(id(memo), [])
         self._copy_tensor = copy_tensor
+        self._plain: dict[type, bool] = {}
 
     def copy(self, value: Any) -> Any:
         """Return the copy of an object."""
@@ -87,7 +88,7 @@ class StateCopier:
         """Copy a tensor with the attributes that the program gave it."""
         made = self._copy_tensor(tensor)
         self._note(tensor, made)
-        if made is not tensor and not hasattr(made, "__tensor_flatten__"):
+        if made is not tensor and (type(made) in _PLAIN_TENSORS or not hasattr(made, "__tensor_flatten__")):
             attributes = vars(made)
             for name, value in list(vars(tensor).items()):
                 if name not in attributes:
@@ -126,7 +127,7 @@ class StateCopier:
 
     def _copy_module(self, module: torch.nn.Module) -> torch.nn.Module:
         """Copy a module as its class says, or else by its attributes."""
-        if _is_plain(type(module)):
+        if self._is_plain(type(module)):
             return self._copy_plain(module)
         if _has_method_to_copy(type(module)):
             made = self._attempt(lambda: copy.deepcopy(module, self.memo))
@@ -138,12 +139,17 @@ class StateCopier:
 
     def _copy_plain(self, module: torch.nn.Module) -> torch.nn.Module:
         """Copy a module and those below it without recursion, which would limit how deep modules may be nested."""
-        modules = [each for each in modules_below(module) if id(each) not in self.memo and _is_plain(type(each))]
+        modules = [each for each in modules_below(module) if id(each) not in self.memo and self._is_plain(type(each))]
         for each in modules:
             self._note(each, _new(type(each)))
         for each in modules:
             self._copy_attributes(each, self.memo[id(each)])
         return self.memo[id(module)]  # type: ignore[no-any-return]
+
+    def _is_plain(self, cls: type) -> bool:
+        if cls not in self._plain:
+            self._plain[cls] = _is_plain(cls)
+        return self._plain[cls]
 
     def _from_state(self, module: torch.nn.Module) -> torch.nn.Module:
         """Copy a module's state, and give it to a new module."""
@@ -172,15 +178,18 @@ class StateCopier:
 
     def _copy_attributes(self, value: Any, made: Any) -> None:
         if hasattr(value, "__dict__"):
-            attributes, memo = vars(made), self.memo
-            for name, attribute in list(vars(value).items()):
+            attributes, memo, items = vars(made), self.memo, list(vars(value).items())
+            self._kept.append([attribute for _, attribute in items])
+            for name, attribute in items:
                 kind = type(attribute)
                 if kind in _NUMBERS_AND_NAMES:
                     attributes[name] = attribute
-                elif kind in _EMPTY_BY_DEFAULT and not attribute and id(attribute) not in memo:
+                elif kind in _EMPTY_BY_DEFAULT and not attribute:
                     # Most are: a module has a dozen tables of hooks.
-                    attributes[name] = memo[id(attribute)] = kind()
-                    self._kept.append(attribute)
+                    empty = memo.get(key := id(attribute))
+                    if empty is None:
+                        empty = memo[key] = kind()
+                    attributes[name] = empty
                 else:
                     attributes[name] = self.copy(attribute)
         self._copy_slots(value, made)
@@ -231,6 +240,20 @@ _EMPTY_BY_DEFAULT = frozenset({OrderedDict, dict, list, set})
 """Those that are empty when they are made without arguments, and have no other state then."""
 
 
+_PLAIN_TENSORS = frozenset({Tensor, torch.nn.Parameter})
+
+_FOR_OLD_CHECKPOINTS = frozenset(
+    vars(each)["__setstate__"]
+    for each in (
+        *(torch.nn.modules.conv._ConvNd, torch.nn.AvgPool3d, torch.nn.Upsample, torch.nn.MultiheadAttention),
+        *(torch.nn.Softmax, torch.nn.LogSoftmax, torch.nn.Softmin),
+        *(torch.nn.TransformerEncoderLayer, torch.nn.TransformerDecoderLayer),
+    )
+    if "__setstate__" in vars(each)
+)
+"""Methods that only set attributes which older versions of the class lack. A module that exists has them."""
+
+
 def _refers_to_state(value: Any, seen: set[int]) -> bool:
     """Tell whether a value is a module or a tensor, or is a function, method or container that refers to one."""
     if isinstance(value, (Tensor, torch.nn.Module)):
@@ -259,7 +282,9 @@ def _contents(function: FunctionType) -> Iterator[Any]:
 
 def _is_plain(cls: type) -> bool:
     """Tell whether a class of modules does not say how to copy it."""
-    return not (_has_method_to_copy(cls) or _is_own(cls, "__getstate__") or _is_own(cls, "__setstate__"))
+    if _has_method_to_copy(cls) or _is_own(cls, "__getstate__"):
+        return False
+    return not _is_own(cls, "__setstate__") or getattr(cls, "__setstate__", None) in _FOR_OLD_CHECKPOINTS
 
 
 def _has_method_to_copy(cls: type) -> bool:
@@ -320,6 +345,6 @@ class MetaTensorCopier:
 
 def is_plain_on_meta(tensor: Tensor) -> bool:
     """Return whether shape, strides and dtype say all of a tensor on meta."""
-    if type(tensor) not in (Tensor, torch.nn.Parameter) or not tensor.is_meta or tensor.layout is not torch.strided:
+    if type(tensor) not in _PLAIN_TENSORS or not tensor.is_meta or tensor.layout is not torch.strided:
         return False
     return not (tensor.is_quantized or tensor.is_conj() or tensor.is_neg() or tensor.is_nested)
