@@ -16,7 +16,7 @@ from opflops.attribution.module_context import OUTSIDE
 from opflops.attribution.module_paths import ModulePaths, PathTables
 from opflops.attribution.registered_tensors import RegisteredTensors
 from opflops.attribution.weak_callbacks import weak_callback
-from opflops.torch_internals.modules import class_name, own_parameter, own_parameters, unwrap
+from opflops.torch_internals.modules import class_name, modules_below, own_parameter, own_parameters, unwrap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -183,7 +183,7 @@ class RootModules:
         """Return the first expected model that contains a module."""
         if id(module) not in self._model_of:
             # Modules may be registered at any time.
-            self._model_of = {id(each): (each, top) for top in reversed(self._models) for each in top.modules()}
+            self._model_of = {id(each): (each, top) for top in reversed(self._models) for each in modules_below(top)}
         known, top = self._model_of.get(id(module), (None, None))
         return top if known is module else None
 

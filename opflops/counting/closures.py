@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils._pytree import tree_leaves
 
+from opflops.torch_internals.modules import modules_below
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -57,7 +59,9 @@ def _has_state(value: Any) -> bool:
 def outermost(modules: Iterable[torch.nn.Module]) -> list[torch.nn.Module]:
     """Return the modules that no other one of them contains, each once."""
     distinct = list({id(module): module for module in modules}.values())
-    inside = {id(each) for module in distinct for each in module.modules() if each is not module}
+    if not distinct[1:]:
+        return distinct
+    inside = {id(each) for module in distinct for each in modules_below(module) if each is not module}
     return [module for module in distinct if id(module) not in inside]
 
 

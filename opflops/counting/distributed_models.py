@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from opflops.errors import ArgumentError, OpflopsError
-from opflops.torch_internals.modules import DATA_PARALLEL, class_name, distributed_by
+from opflops.torch_internals.modules import DATA_PARALLEL, class_name, distributed_by, modules_below
 from opflops.torch_internals.pipelines import is_schedule
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def check_copies_run(name: str, models: Iterable[nn.Module], *, backward: bool) 
     Raises:
         OpflopsError: A model is distributed in a way that only the model itself can run.
     """
-    for module in (each for model in models for each in model.modules()):
+    for module in (each for model in models for each in modules_below(model)):
         distributor = distributed_by(module)
         if distributor == DATA_PARALLEL and backward:
             raise OpflopsError(
