@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from opflops import OpFlopMode, count
-from opflops.counting.derived_results import BATCH_NORM, is_pointwise
 from opflops.counting.meta_cache import MetaCacheMode
+from opflops.torch_internals.derived_results import _BATCH_NORM as BATCH_NORM
+from opflops.torch_internals.derived_results import DerivedResults, _is_pointwise
+from opflops.torch_internals.fake_tensors import fake_copies
 
 SHAPES = [(4, 3), (5, 2), (7,), (2, 3, 5, 4), (1, 6, 2, 3), (3, 1, 1, 1), (2, 3, 4, 5, 6), (0, 3), ()]
 ATEN = [getattr(torch.ops.aten, name) for name in dir(torch.ops.aten)]
@@ -17,7 +19,7 @@ POINTWISE = [
     for packet in ATEN
     if isinstance(packet, torch._ops.OpOverloadPacket)
     for name in packet.overloads()
-    if is_pointwise(getattr(packet, name))
+    if _is_pointwise(getattr(packet, name))
 ]
 
 
@@ -33,16 +35,17 @@ class Ran(torch.utils._python_dispatch.TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def ways_to_lie(shape, dtype):
+def ways_to_lie(shape, dtype, device="meta"):
     """Make tensors of a shape: in the usual order, in another one, and with a stride of no meaning."""
-    usual = torch.empty(shape, dtype=dtype, device="meta")
+    usual = torch.empty(shape, dtype=dtype, device=device)
     yield usual
     if len(shape) == 4:
         yield usual.to(memory_format=torch.channels_last)
-        yield usual[:, :, :, ::2]
+        strides = [2 * each for each in usual.stride()]
+        yield torch.empty_strided(shape, strides, dtype=dtype, device=device)
     if len(shape) == 2:
-        yield torch.empty(shape[::-1], dtype=dtype, device="meta").t()
-    yield torch.empty_strided((1, *shape), (1, *usual.stride()), dtype=dtype, device="meta")
+        yield torch.empty(shape[::-1], dtype=dtype, device=device).t()
+    yield torch.empty_strided((1, *shape), (1, *usual.stride()), dtype=dtype, device=device)
 
 
 def arguments(func, tensors):
@@ -65,7 +68,7 @@ def looks(tensor):
 
 
 def outcome(func, args):
-    """Return what a call gives: how the result looks, and whether it is an argument; or the class of its error."""
+    """Return the class of the error of a call, or how its result looks, whether it is an argument, and versions."""
     args = [each.clone() if isinstance(each, torch.Tensor) else each for each in args]
     try:
         out = func(*args)
@@ -75,22 +78,47 @@ def outcome(func, args):
     return looks(out), [out is each for each in args], versions
 
 
-@pytest.mark.parametrize("dtypes", [(torch.float32,), (torch.float16, torch.float32), (torch.float64, torch.int64)])
-def test_every_pointwise_operator_gives_what_its_kernel_gives(dtypes):
+def both_ways(device, outcomes):
+    """Return what a function yields without derived results, and with them, where no tensor has elements."""
+    found = []
+    for derived in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            if not derived:
+                patch.setattr(DerivedResults, "look_up", lambda *_: (None, None))
+            with MetaCacheMode() if device == "meta" else fake_copies(()):
+                found.append([*outcomes()])
+    return found
+
+
+SOME_SHAPES = [(4, 3), (5, 2), (2, 3, 5, 4), (1, 6, 2, 3)]
+WITH_CUDA = pytest.mark.skipif(
+    not torch.backends.cuda.is_built(), reason="kernels of fake tensors for CUDA need a PyTorch that is built with it"
+)
+MIXED = (torch.float16, torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("device", "shapes", "dtypes"),
+    [
+        ("meta", SHAPES, (torch.float32,)),
+        ("meta", SOME_SHAPES, MIXED),
+        ("meta", SOME_SHAPES, (torch.float64, torch.int64)),
+        ("cpu", SOME_SHAPES[:3], MIXED),
+        pytest.param("cuda", SOME_SHAPES[:3], (torch.float32,), marks=WITH_CUDA),
+    ],
+)
+def test_every_pointwise_operator_gives_what_its_kernel_gives(device, shapes, dtypes):
     """For operands of one shape and of two, in the usual order and others, in one dtype and in two."""
-    different = []
-    for func in POINTWISE:
-        with MetaCacheMode():
-            for shape in SHAPES:
-                for first in ways_to_lie(shape, dtypes[0]):
-                    others = [torch.empty_like(first, dtype=each) for each in dtypes[1:]]
-                    for tensors in ([first, *others], [first, first[..., :1] if first.dim() else first]):
-                        args = arguments(func, tensors)
-                        with torch.utils._python_dispatch._disable_current_modes():
-                            expected = outcome(func, args)
-                        if outcome(func, args) != expected:
-                            different.append((str(func), shape, looks(first)))
-    assert not different
+
+    def outcomes():
+        for func, shape in itertools.product(POINTWISE, shapes):
+            for first in ways_to_lie(shape, dtypes[0], device):
+                others = [torch.empty_like(first, dtype=each) for each in dtypes[1:]]
+                for tensors in ([first, *others], [first, first[..., :1] if first.dim() else first]):
+                    yield str(func), looks(first), outcome(func, arguments(func, tensors))
+
+    expected, found = both_ways(device, outcomes)
+    assert not [pair for pair in zip(expected, found, strict=True) if pair[0] != pair[1]]
     assert len(POINTWISE) > 300
 
 
@@ -108,33 +136,37 @@ def test_a_pointwise_operator_runs_once_for_all_shapes():
         assert ran.ops.count(name) == 1
 
 
-def batch_norm_arguments():
-    channels = {shape: shape[1] for shape in SHAPES if len(shape) > 1}
-    for (shape, size), dtype, training, affine in itertools.product(
-        channels.items(), (torch.float32, torch.float16, torch.int64), (False, True), (False, True)
-    ):
-        for given in ways_to_lie(shape, dtype):
-            if given.dim() == len(shape):
-                vector = torch.empty(size, dtype=dtype, device="meta")
-                for stats in (vector, vector.float(), None):
-                    yield [given, *[vector if affine else None] * 2, stats, stats, training, 0.1, 1e-5]
-
-
-def test_batch_norm_gives_what_its_kernel_gives():
+@pytest.mark.parametrize("device", ["meta", "cpu", pytest.param("cuda", marks=WITH_CUDA)])
+def test_batch_norm_gives_what_its_kernel_gives(device):
     """Of every rank and dtype, in training and inference, with and without weights; statistics may be of float32."""
 
-    def every(args):
-        try:
-            return [looks(each) for each in BATCH_NORM(*args)]
-        except Exception as error:  # noqa: BLE001 - as above
-            return type(error).__name__
+    def outcomes():
+        for shape, dtype in itertools.product(SHAPES, (torch.float32, torch.float16, torch.int64)):
+            for given in ways_to_lie(shape, dtype, device):
+                vector = torch.empty(given.shape[1:2], dtype=dtype, device=device)
+                for statistics, weight, training in itertools.product(
+                    (vector, vector.float(), None), (vector, None), (False, True)
+                ):
+                    args = given, weight, weight, statistics, statistics, training, 0.1, 1e-5
+                    try:
+                        yield looks(given), [looks(each) for each in BATCH_NORM(*args)]
+                    except Exception as error:  # noqa: BLE001 - as above
+                        yield looks(given), type(error).__name__
 
-    given = [*batch_norm_arguments()]
-    expected = [every(args) for args in given]
+    expected, found = both_ways(device, outcomes)
+    assert not [pair for pair in zip(expected, found, strict=True) if pair[0] != pair[1]]
+
+
+def test_batch_norm_runs_no_kernel():
+    """Of contiguous numbers in one dtype; of others it does."""
+    vector = torch.ones(3, device="meta")
     with Ran() as ran, MetaCacheMode():
-        found = [every(args) for args in given]
-    assert found == expected
-    assert 0 < ran.ops.count(str(BATCH_NORM)) < len(given)
+        for rows in range(1, 5):
+            given = torch.empty(rows, 3, 4, 4, device="meta")
+            BATCH_NORM(given, vector, vector, vector, vector, True, 0.1, 1e-5)
+        assert str(BATCH_NORM) not in ran.ops
+        BATCH_NORM(given.half(), vector, vector, vector, vector, True, 0.1, 1e-5)
+        assert str(BATCH_NORM) in ran.ops
 
 
 def test_a_network_counts_as_its_run_on_meta():

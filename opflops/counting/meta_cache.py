@@ -13,20 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from opflops.counting.derived_results import (
-    BATCH_NORM,
-    META,
-    NON_TENSOR_TYPES,
-    PointwiseResults,
-    batch_norm_result,
-    is_pointwise,
-)
 from opflops.counting.time_limit import check_time_limits
 from opflops.pricing.traffic import EXACT_TENSOR_TYPES
+from opflops.torch_internals.derived_results import IN_PLACE, NON_TENSOR_TYPES, DerivedResults
 from opflops.torch_internals.dispatch import DispatchMode, OpOverload, schema_of
 from opflops.torch_internals.fake_dtype_checks import check_dtypes
 from opflops.torch_internals.fake_kernel_fixes import with_kept_buffer
 
+_META = torch.device("meta")
 _HITS_PER_CHECK = 100
 
 
@@ -44,9 +38,8 @@ class MetaCacheMode(DispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        # Of each operator: whether it is pure, and whether it is pointwise.
-        self._traits: dict[Any, tuple[bool, bool]] = {}
-        self._pointwise = PointwiseResults()
+        self._is_pure: dict[Any, bool] = {}
+        self._derived = DerivedResults(_description)
         self._results: dict[Any, Any] = {}
         self._hits = 0
 
@@ -59,45 +52,36 @@ class MetaCacheMode(DispatchMode):
             RuntimeError: Operands have dtypes that a real kernel refuses.
         """
         kwargs = kwargs or {}
-        traits = self._traits.get(func)
-        if traits is None:
-            traits = self._traits[func] = _is_pure(func), is_pointwise(func)
-        is_pure, pointwise = traits
+        is_pure = self._is_pure.get(func)
+        if is_pure is None:
+            is_pure = self._is_pure[func] = _is_pure(func)
         if types:
             return func(*args, **kwargs)
         key = None
         if is_pure:
-            try:
+            with suppress(_NotCacheableError):
                 key = (func, torch.get_default_dtype(), _cache_key(args), _cache_key(tuple(kwargs.items())))
-            except _NotCacheableError:
-                pointwise = False
             cached = self._results.get(key)
             if cached is not None:
                 self._check_time()
                 return _make_result(cached)
-        pointwise_key = self._pointwise.key(func, args, kwargs) if pointwise else None
-        out = self._derived(func, pointwise_key, args, kwargs)
-        if out is None:
+        to_see, known = self._derived.look_up(func, args, kwargs)
+        if known is IN_PLACE:
+            self._check_time()
+            return args[0]
+        if known is not None:
+            self._check_time()
+            out = _make_contiguous(known)
+        else:
             check_dtypes(func, args)
             out = func(*args, **kwargs)
             if is_pure:
                 out = with_kept_buffer(func, args, out)
-            if pointwise_key is not None:
-                self._pointwise.see(pointwise_key, args[0], out)
+            if to_see is not None:
+                self._derived.see(to_see, args[0], out)
         if key is not None:
             with suppress(_NotCacheableError):
                 self._results[key] = _result_metadata(out, _storages(args))
-        return out
-
-    def _derived(self, func: Any, pointwise_key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return a result that needs no kernel; None if there is none."""
-        out: Any = None
-        if pointwise_key is not None:
-            out = self._pointwise.get(pointwise_key, args[0])
-        elif func is BATCH_NORM and not kwargs:
-            out = batch_norm_result(*args)
-        if out is not None:
-            self._check_time()
         return out
 
     def _check_time(self) -> None:
@@ -118,11 +102,18 @@ def _is_pure(func: Any) -> bool:
     return takes_tensors and not aliases and return_types == {"Tensor"}
 
 
+def _description(value: Any) -> Any:
+    """Return the dtype of a tensor on meta; None for what is something else, or not described by its metadata."""
+    if type(value) not in EXACT_TENSOR_TYPES or value.device != _META or value.layout is not torch.strided:
+        return None
+    return value.dtype
+
+
 def _cache_key(value: Any) -> Any:
     """Return, as a hashable value, all of an argument that the metadata of a result can depend on."""
     exact_type = type(value)
     if exact_type in EXACT_TENSOR_TYPES:
-        if value.device != META or value.layout is not torch.strided or value.is_complex():
+        if value.device != _META or value.layout is not torch.strided or value.is_complex():
             raise _NotCacheableError
         return value.shape, value.stride(), value.dtype, value.storage_offset()
     if exact_type in NON_TENSOR_TYPES:
@@ -148,7 +139,7 @@ def _result_metadata(out: Any, shared: set[int]) -> Any:
     """
     if isinstance(out, tuple):
         return tuple([None if one is None else _result_metadata(one, shared) for one in out])
-    if type(out) is not Tensor or out.device != META or out.layout is not torch.strided or out.storage_offset():
+    if type(out) is not Tensor or out.device != _META or out.layout is not torch.strided or out.storage_offset():
         raise _NotCacheableError
     metadata = [out.shape, out.stride(), out.dtype]
     storage = out.untyped_storage()
@@ -158,8 +149,16 @@ def _result_metadata(out: Any, shared: set[int]) -> Any:
     return metadata
 
 
+def _make_contiguous(known: Any) -> Any:
+    """Make a result of a shape and a dtype, or several results."""
+    if type(known) is list:
+        return tuple([_make_contiguous(each) for each in known])
+    shape, dtype = known
+    return torch.empty(shape, dtype=dtype, device=_META)
+
+
 def _make_result(metadata: Any) -> Any:
     if type(metadata) is tuple:
         return tuple([None if one is None else _make_result(one) for one in metadata])
     shape, stride, dtype = metadata
-    return torch.empty_strided(shape, stride, dtype=dtype, device=META)
+    return torch.empty_strided(shape, stride, dtype=dtype, device=_META)

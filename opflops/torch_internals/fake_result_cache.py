@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
+from opflops.torch_internals.derived_results import IN_PLACE, DerivedResults
 from opflops.torch_internals.dispatch import OpOverload, schema_of
 from opflops.torch_internals.fake_construction import FakeTensorMaker
 from opflops.torch_internals.fake_index_checks import checks_indices
@@ -72,6 +73,7 @@ class FakeResultCache:
         self._on_hit = on_hit
         self._hits = 0
         self._is_cacheable: dict[Any, bool] = {}
+        self._derived = DerivedResults(_description)
         self._results: dict[Any, Any] = {}
 
     def run(self, func: Any, args: Sequence[Any], kwargs: Any, dispatch: Callable[[], Any]) -> Any:
@@ -80,7 +82,7 @@ class FakeResultCache:
         if cacheable is None:
             cacheable = self._is_cacheable[func] = _is_cacheable(func, symbolic=self._mode.shape_env is not None)
         if not cacheable:
-            return dispatch()
+            return self._derive(None, func, args, kwargs, dispatch)
         tensors: list[Any] = []
         try:
             key = (
@@ -97,17 +99,55 @@ class FakeResultCache:
             return dispatch()
         made = self._results.get(key)
         if made is None:
-            out = dispatch()
-            with suppress(NotCacheableError), _DisableModes():
-                self._results[key] = self._describe(out, tensors, set())
+            out = self._derive(key, func, args, kwargs, dispatch)
+            if key not in self._results:
+                with suppress(NotCacheableError), _DisableModes():
+                    self._results[key] = self._describe(out, tensors, set())
             return out
         if type(made) is _Made and made.source is None:
             # Autograd makes views where nothing may be raised.
-            self._hits += 1
-            if not self._hits % _HITS_PER_CHECK:
-                self._on_hit()
+            self._note_hit()
         with _DisableModes():
             return self._make(made, tensors)
+
+    def _note_hit(self) -> None:
+        self._hits += 1
+        if not self._hits % _HITS_PER_CHECK:
+            self._on_hit()
+
+    def _derive(self, key: Any, func: Any, args: Sequence[Any], kwargs: Any, dispatch: Callable[[], Any]) -> Any:
+        """Make the result of an operator that follows from another one, and cache it; if there is none, dispatch.
+
+        Args:
+            key: What the result is cached by; None if it is not.
+            func: The operator.
+            args: As for :meth:`run`.
+            kwargs: As for :meth:`run`.
+            dispatch: As for :meth:`run`.
+        """
+        if self._mode.shape_env is not None:
+            # Sizes may be symbols.
+            return dispatch()
+        with _DisableModes():
+            to_see, known = self._derived.look_up(func, args, kwargs)
+        if known is None:
+            out = dispatch()
+            if to_see is not None:
+                with _DisableModes():
+                    if _is_plain(out) and not out.requires_grad:
+                        self._derived.see(to_see, args[0], out)
+            return out
+        self._note_hit()
+        if known is IN_PLACE:
+            return args[0]
+        with _DisableModes():
+            device = args[0].fake_device
+            made: Any = _contiguous(device, *known) if type(known) is tuple else None
+            if made is None:
+                made = tuple([_contiguous(device, *each) for each in known])
+            if key is not None:
+                self._results[key] = made
+            return self._make(made, ())
 
     def _describe(self, out: Any, tensors: Sequence[Any], storages: set[int]) -> Any:
         """Return what to make a result of; a result that is an argument, or shares memory with another, is not cached.
@@ -148,6 +188,15 @@ class FakeResultCache:
                 element = _element(*made.size, made.dtype, None if made.source is None else tensors[made.source])
             return self._maker.make(element, made.device)
         return None if made is None else type(made)(self._make(one, tensors) for one in made)
+
+
+def _contiguous(device: torch.device, shape: Any, dtype: torch.dtype) -> _Made:
+    return _Made(device, None, (tuple(shape), torch.empty(shape, device=_META).stride(), 0), dtype, None)
+
+
+def _description(value: Any) -> Any:
+    """Return what the dtype of a result can depend on of a tensor; None if its metadata does not describe it."""
+    return (value.dtype, value.fake_device) if _is_plain(value) else None
 
 
 def _element(shape: Any, stride: Any, offset: Any, dtype: torch.dtype, source: Any = None) -> Tensor:
