@@ -8,10 +8,10 @@ from torch import nn
 
 from opflops import OpFlopMode, count
 from opflops.counting.meta_cache import MetaCacheMode
-from opflops.torch_internals.derived_results import _BATCH_NORM as BATCH_NORM
 from opflops.torch_internals.derived_results import DerivedResults, _is_pointwise
 from opflops.torch_internals.fake_tensors import fake_copies
 
+BATCH_NORM, LAYER_NORM = torch.ops.aten.native_batch_norm.default, torch.ops.aten.native_layer_norm.default
 SHAPES = [(4, 3), (5, 2), (7,), (2, 3, 5, 4), (1, 6, 2, 3), (3, 1, 1, 1), (2, 3, 4, 5, 6), (0, 3), ()]
 ATEN = [getattr(torch.ops.aten, name) for name in dir(torch.ops.aten)]
 POINTWISE = [
@@ -76,6 +76,14 @@ def outcome(func, args):
         return type(error).__name__
     versions = [each._version for each in args if isinstance(each, torch.Tensor)]
     return looks(out), [out is each for each in args], versions
+
+
+def results_of(func, *args):
+    """Return how the results of a call look; or the class of its error."""
+    try:
+        return [looks(each) for each in func(*args)]
+    except Exception as error:  # noqa: BLE001 - as above
+        return type(error).__name__
 
 
 def both_ways(device, outcomes):
@@ -148,16 +156,30 @@ def test_batch_norm_gives_what_its_kernel_gives(device):
                     (vector, vector.float(), None), (vector, None), (False, True)
                 ):
                     args = given, weight, weight, statistics, statistics, training, 0.1, 1e-5
-                    try:
-                        yield looks(given), [looks(each) for each in BATCH_NORM(*args)]
-                    except Exception as error:  # noqa: BLE001 - as above
-                        yield looks(given), type(error).__name__
+                    yield looks(given), results_of(BATCH_NORM, *args)
 
     expected, found = both_ways(device, outcomes)
     assert not [pair for pair in zip(expected, found, strict=True) if pair[0] != pair[1]]
 
 
-def test_batch_norm_runs_no_kernel():
+@pytest.mark.parametrize("device", ["meta", "cpu", pytest.param("cuda", marks=WITH_CUDA)])
+def test_layer_norm_gives_what_its_kernel_gives(device):
+    """Over one axis, two and all, with weights of its dtype, of another one, of another shape, and without."""
+
+    def outcomes():
+        for shape, dtype in itertools.product(SHAPES, (torch.float32, torch.float16, torch.int64)):
+            for given in ways_to_lie(shape, dtype, device):
+                for axes in {1, min(2, given.dim()), given.dim()} if given.dim() else ():
+                    normalized = list(given.shape[-axes:])
+                    vector = torch.empty(normalized, dtype=dtype, device=device)
+                    for weight in (vector, vector.float(), vector[..., :1], None):
+                        yield looks(given), results_of(LAYER_NORM, given, normalized, weight, weight, 1e-5)
+
+    expected, found = both_ways(device, outcomes)
+    assert not [pair for pair in zip(expected, found, strict=True) if pair[0] != pair[1]]
+
+
+def test_normalizations_run_no_kernel():
     """Of contiguous numbers in one dtype; of others it does."""
     vector = torch.ones(3, device="meta")
     with Ran() as ran, MetaCacheMode():

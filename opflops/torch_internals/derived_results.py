@@ -1,7 +1,7 @@
 """Results without elements that no kernel needs to compute: PyTorch does so in Python, which takes milliseconds.
 
-A pointwise operator gives a result of the shape of its operands, whatever that is, and batch norm one of the shape of
-its input. All operands are contiguous here, as the results are then.
+A pointwise operator gives a result of the shape of its operands, whatever that is, and a normalization one of the shape
+of its input. All operands are contiguous here, as the results are then.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ NON_TENSOR_TYPES = frozenset({int, float, bool, complex, str, type(None), torch.
 """Arguments whose type and value say all of them."""
 
 _BATCH_NORM = torch.ops.aten.native_batch_norm.default
+_LAYER_NORM = torch.ops.aten.native_layer_norm.default
 
 IN_PLACE = object()
 """Stands for a result that is the first operand."""
@@ -58,7 +59,9 @@ class DerivedResults:
             key = self._pointwise_key(func, args)
             dtype = None if key is None else self._dtypes.get(key)
             return key, dtype if dtype is None or dtype is IN_PLACE else (args[0].shape, dtype)
-        return None, self._batch_norm(*args) if func is _BATCH_NORM else None
+        if func is _BATCH_NORM:
+            return None, self._batch_norm(*args)
+        return None, self._layer_norm(*args) if func is _LAYER_NORM else None
 
     def see(self, key: Any, first: Tensor, out: Any) -> None:
         """See the result of a call, and its first operand."""
@@ -87,19 +90,32 @@ class DerivedResults:
         self, given: Any, weight: Any, bias: Any, mean: Any, variance: Any, training: bool, *_: float
     ) -> list[tuple[Any, torch.dtype]] | None:
         """Return what the results of batch norm are: the normalized input, the means, and the deviations."""
-        described = self._describe(given)
-        if described is None or given.dtype not in _COMPUTED_IN_OWN_DTYPE or not _is_usual(given):
+        if not self._is_in_one_dtype(given, given.shape[1:2], weight, bias, mean, variance):
             return None
-        channels = given.shape[1:2]
-        for each in (weight, bias, mean, variance):
-            if each is not None and (self._describe(each) != described or each.shape != channels):
-                return None
-        if not channels or (not training and (mean is None or variance is None)):
+        if not training and (mean is None or variance is None):
             return None
         # Inference on the CPU returns no statistics.
         device = getattr(given, "fake_device", None) or given.device
-        statistics = channels if training or device.type != "cpu" else (0,)
+        statistics = given.shape[1:2] if training or device.type != "cpu" else (0,)
         return [(shape, given.dtype) for shape in (given.shape, statistics, statistics)]
+
+    def _layer_norm(
+        self, given: Any, normalized: Any, weight: Any, bias: Any, *_: float
+    ) -> list[tuple[Any, torch.dtype]] | None:
+        """Return what the results of layer norm are: the normalized input, the means, and the deviations."""
+        axes = len(normalized)
+        shape = tuple(given.shape)
+        if shape[-axes:] != tuple(normalized) or not self._is_in_one_dtype(given, tuple(normalized), weight, bias):
+            return None
+        statistics = (*shape[:-axes], *[1] * axes)
+        return [(each, given.dtype) for each in (shape, statistics, statistics)]
+
+    def _is_in_one_dtype(self, given: Any, shape: tuple[int, ...], *others: Any) -> bool:
+        """Tell whether what a normalization is given has one dtype, in which it computes, and the others this shape."""
+        described = self._describe(given)
+        if described is None or given.dtype not in _COMPUTED_IN_OWN_DTYPE or not shape or not _is_usual(given):
+            return False
+        return all(each is None or (self._describe(each) == described and each.shape == shape) for each in others)
 
 
 def _is_usual(tensor: Tensor) -> bool:
