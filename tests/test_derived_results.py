@@ -110,7 +110,7 @@ MIXED = (torch.float16, torch.float32)
     [
         ("meta", SHAPES, (torch.float32,)),
         ("meta", SOME_SHAPES, MIXED),
-        ("meta", SOME_SHAPES, (torch.float64, torch.int64)),
+        ("meta", SOME_SHAPES[:3], (torch.float64, torch.int64)),
         ("cpu", SOME_SHAPES[:3], MIXED),
         pytest.param("cuda", SOME_SHAPES[:3], (torch.float32,), marks=WITH_CUDA),
     ],
@@ -122,7 +122,8 @@ def test_every_pointwise_operator_gives_what_its_kernel_gives(device, shapes, dt
         for func, shape in itertools.product(POINTWISE, shapes):
             for first in ways_to_lie(shape, dtypes[0], device):
                 others = [torch.empty_like(first, dtype=each) for each in dtypes[1:]]
-                for tensors in ([first, *others], [first, first[..., :1] if first.dim() else first]):
+                narrow = first[..., :1] if first.dim() else first
+                for tensors in ([first, *others], [first, narrow], [narrow.clone(), first]):
                     yield str(func), looks(first), outcome(func, arguments(func, tensors))
 
     expected, found = both_ways(device, outcomes)
