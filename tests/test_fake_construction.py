@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sympy
@@ -15,6 +15,10 @@ from torch.export import Dim
 
 from opflops import OpFlopMode, count
 from opflops.torch_internals.fake_construction import FakeTensorMaker, unknown_like
+from opflops.torch_internals.fake_tensors import fake_copies
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 
@@ -118,3 +122,56 @@ def test_devices_are_those_of_the_tensors_in_a_fake_count() -> None:
     x = torch.zeros(2, 3, device=META, requires_grad=True)
     count(lambda x: Noting.apply(x), x, backward=True, device="cpu", dynamic_shapes=({0: Dim("batch")},))
     assert set(found) == {"cpu"}
+
+
+def _in_inference_mode(tensor: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return tensor.clone()
+
+
+def _with_gradient(tensor: Tensor) -> Tensor:
+    tensor = tensor.clone().requires_grad_()
+    tensor.sum().backward()
+    return tensor
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        torch.clone,
+        lambda x: torch.empty(0).set_(x),
+        torch.detach,
+        lambda x: x.view(3, 4),
+        lambda x: x[1:],
+        lambda x: x.t(),
+        lambda x: x[:1].expand(4, 3),
+        lambda x: x.clone().requires_grad_(),
+        lambda x: x.clone().requires_grad_() * 2,
+        _with_gradient,
+        _in_inference_mode,
+        lambda x: nn.Parameter(x),
+        lambda x: nn.Buffer(x.clone()),
+        lambda x: x.long(),
+        lambda x: x.to(torch.complex64).conj(),
+        lambda x: x.new_empty(0),
+        lambda _: torch.tensor(3),
+    ],
+)
+def test_copies_of_buffers_are_like_the_originals(make: Callable[[Tensor], Tensor]) -> None:
+    """In sizes, strides and class, in what they share and whether they are leaves; a gradient is copied with them."""
+    first = torch.ones(4, 3)
+    originals = first, make(first)
+    with fake_copies(originals) as copies:
+        for original, copy in zip(originals, copies, strict=True):
+            for facts in (
+                lambda x: (x.shape, x.stride(), x.storage_offset(), x.dtype, x.device, x.requires_grad),
+                lambda x: (isinstance(x, nn.Parameter), isinstance(x, nn.Buffer), x.is_conj()),
+                lambda x: x.untyped_storage().nbytes(),
+            ):
+                assert facts(copy) == facts(original)
+            # The call begins without a graph, and a parameter without a gradient.
+            assert copy.is_leaf
+            has_gradient = original.is_leaf and original.grad is not None and not isinstance(original, nn.Parameter)
+            assert (copy.grad is not None) is has_gradient
+        shared, kept = ((a.untyped_storage()._cdata == b.untyped_storage()._cdata) for a, b in (originals, copies))
+    assert shared is kept

@@ -148,12 +148,14 @@ def _fake_of(mode: FakeTensorMode, maker: FakeTensorMaker, values: KnownValues, 
         return tensor
     if describes_example(tensor):
         return tensor
-    if type(tensor) is nn.Parameter:
+    cls = type(tensor)
+    if cls is nn.Parameter or cls is Tensor:
         # For plain ones, the mode that copies tensors would be asked about every question.
         with torch._C.DisableTorchFunction():
-            if _is_plain(tensor):
-                return _fake_parameter(mode, maker, tensor)
-    cls = type(tensor)
+            if (cls is nn.Parameter or _stands_alone(tensor)) and _is_plain(tensor):
+                fake = _fake_of_plain(mode, maker, tensor)
+                values.note_original(tensor, fake)
+                return fake
     original = tensor
     if is_lazy(tensor):
         original = torch.empty(0, dtype=tensor.data.dtype, device=tensor.data.device)
@@ -231,16 +233,25 @@ class _CopyMode(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _is_plain(parameter: Tensor) -> bool:
-    if parameter.layout is not torch.strided or parameter.is_meta:
+def _stands_alone(tensor: Tensor) -> bool:
+    """Tell whether a tensor, as most buffers, is no view, is part of no graph, has no gradient and wraps no other."""
+    if torch._C._functorch.is_functorch_wrapped_tensor(tensor) or torch._is_functional_tensor(tensor):
         return False
-    if parameter.is_quantized or parameter.is_conj() or parameter.is_neg() or not parameter.is_contiguous():
+    if tensor.is_nested or tensor.is_inference() or not tensor.is_leaf:
         return False
-    return parameter.untyped_storage().nbytes() == parameter.nbytes
+    return not tensor._is_view() and tensor.grad is None
 
 
-def _fake_parameter(fake_mode: FakeTensorMode, maker: FakeTensorMaker, original: Tensor) -> Tensor:
-    """Make the fake copy of a plain parameter in one step.
+def _is_plain(tensor: Tensor) -> bool:
+    if tensor.layout is not torch.strided or tensor.is_meta:
+        return False
+    if tensor.is_quantized or tensor.is_conj() or tensor.is_neg() or not tensor.is_contiguous():
+        return False
+    return tensor.untyped_storage().nbytes() == tensor.nbytes
+
+
+def _fake_of_plain(fake_mode: FakeTensorMode, maker: FakeTensorMaker, original: Tensor) -> Tensor:
+    """Make the fake copy of a plain parameter or buffer in one step.
 
     PyTorch takes several, which are most of the time to copy a model of thousands of small modules. As PyTorch does,
     copies share storage where the originals do.
@@ -256,7 +267,10 @@ def _fake_parameter(fake_mode: FakeTensorMode, maker: FakeTensorMaker, original:
             element = torch.empty(0, dtype=original.dtype, device="meta").set_(
                 shared, 0, original.shape, original.stride()
             )
-        return maker.as_parameter(maker.make(element, original.device), requires_grad=original.requires_grad)
+        made = maker.make(element, original.device)
+        if isinstance(original, nn.Parameter):
+            return maker.as_parameter(made, requires_grad=original.requires_grad)
+        return made.requires_grad_(original.requires_grad)
 
 
 @contextmanager
