@@ -250,7 +250,9 @@ def _costs(accumulators: Sequence[Accumulator]) -> list[Cost]:
     """
     costs: list[Cost] = [*map(_as_cost, map(_counts_of, accumulators))]
     if set(map(type, chain.from_iterable(costs))) <= {int} and min(chain.from_iterable(costs), default=0) >= 0:
-        return costs
+        # Repeated modules have equal costs, of which one object is enough.
+        distinct: dict[Cost, Cost] = {}
+        return [*map(distinct.setdefault, costs, costs)]
     for accumulator, cost in zip(accumulators, costs, strict=True):
         check_whole(accumulator.op, cost)
     return [Cost(*map(as_int, cost)) for cost in costs]

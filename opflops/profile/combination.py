@@ -40,8 +40,8 @@ def add(first: Profile, second: Profile, *, has_changes: bool = False) -> Profil
     modules = [modules_at_example(each.modules) for each in (first, second)]
     return replace(
         _combine(first, second, partial(add, has_changes=has_changes)),
-        rows=row_rules.merge((*first.rows, *second.rows)),
-        sites=row_rules.merge((*first.sites, *second.sites)),
+        rows=row_rules.merge(chain(first.rows, second.rows)),
+        sites=row_rules.merge(chain(first.sites, second.sites)),
         modules=add_module_changes(*modules) if has_changes else merge_modules(chain.from_iterable(modules)),
         timing=_combine_timing(first, second, 1),
     )
@@ -51,11 +51,12 @@ def add(first: Profile, second: Profile, *, has_changes: bool = False) -> Profil
 def change_between(before: Profile, after: Profile) -> Profile:
     """Return what must be added to a profile to get another; decreases are negative."""
     before, after = _with_common_knowledge(before, after)
+    called_before = {*before.called}
     return replace(
         _combine(before, after, change_between),
         rows=row_rules.difference(*map(rows_at_example, (before.rows, after.rows))),
         sites=row_rules.difference(*map(rows_at_example, (before.sites, after.sites))),
-        called=tuple(path for path in after.called if path not in before.called),
+        called=tuple(path for path in after.called if path not in called_before),
         modules=module_difference(*map(modules_at_example, (before.modules, after.modules))),
         timing=_combine_timing(after, before, -1),
     )

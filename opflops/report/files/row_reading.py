@@ -30,6 +30,7 @@ ROWS = ("rows", "sites")
 _FIELDS = tuple(each.name for each in fields(Row))
 _TEXTS = ("module", "module_type", "op", "phase", "dtype", "estimate", "site", "group")
 _NOTHING = ("", "null")
+_MAX_SHARED_COSTS = 100_000
 # A text without escapes, and a number that is not an integer.
 _TEXT = r'"([^"\\\x00-\x1f]*)"'
 _FLOAT = r"(?:0|[1-9][0-9]*)(?:\.[0-9]+(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)"
@@ -49,6 +50,19 @@ class _Texts(dict[str, str]):
             raise _UnusualError
         self[text] = text
         return text
+
+
+class _Costs(dict[tuple[str, ...], Cost]):
+    """Return one object for equal costs, since repeated modules have equal ones."""
+
+    def __missing__(self, counts: tuple[str, ...]) -> Cost:
+        if len(self) == _MAX_SHARED_COSTS:
+            # Few are equal, so that the texts would take more memory than is saved.
+            self.clear()
+        # An older version has no sent bytes.
+        cost: Cost = tuple.__new__(Cost, [int(count or 0) for count in counts])
+        self[counts] = cost
+        return cost
 
 
 def parse(text: str, scan: Scan) -> dict[str, Any] | None:
@@ -143,7 +157,7 @@ class _RowReader:
         self._sign = "-?" if schema == DIFFERENCE_SCHEMA else ""
         self.pattern = re.compile(self._pattern())
         self.scan: Scan = json.JSONDecoder(object_pairs_hook=tuple).scan_once  # type: ignore[attr-defined]
-        self._texts = _Texts()
+        self._texts, self._costs = _Texts(), _Costs()
 
     def _pattern(self) -> str:
         number = f"{self._sign}(?:0|[1-9][0-9]{{0,{MAX_DIGITS - 2}}})"
@@ -181,7 +195,6 @@ class _RowReader:
     ) -> Row:
         """Make a row of what its JSON has; what an older version does not have is empty."""
         texts = self._texts
-        counts = int(macs), int(ops), int(transcendentals), int(read), int(written), int(sent or 0)
         return new_row(
             texts[module],
             texts[module_type],
@@ -189,7 +202,7 @@ class _RowReader:
             texts[phase],
             texts[dtype],
             int(calls),
-            tuple.__new__(Cost, counts),
+            self._costs[macs, ops, transcendentals, read, written, sent],
             None if seconds == "null" else _finite(seconds),
             texts[estimate],
             priced == "true",
