@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -308,40 +309,21 @@ merge_key = attrgetter(*(each.name for each in fields(Row) if each.name not in _
 _kind_of = attrgetter(*(each.name for each in fields(Row) if each.name not in (*_SUMS, "module", "site")))
 
 
-class _MergedRows:
-    """Hold rows that differ in more than what can be added, in order, and find them.
-
-    Of a million rows, a key for each would take as much memory as the rows. They are of few kinds, in many modules.
-    """
-
-    def __init__(self) -> None:
-        self.rows: list[Row] = []
-        self._positions: dict[Any, dict[Any, int]] = {}
-
-    def position(self, row: Row) -> int:
-        """Return the position of the row that this one can be added to; that after the last one if there is none."""
-        kind = _kind_of(row)
-        positions = self._positions.get(kind)
-        if positions is None:
-            positions = self._positions[kind] = {}
-        return positions.setdefault((row.module, row.site) if row.site else row.module, len(self.rows))
-
-
 def merge(rows: Iterable[Row], less: Iterable[Row] = ()) -> tuple[Row, ...]:
     """Add up rows that are equal in all but what can be added, and subtract those in ``less``."""
-    merged, costs = _MergedRows(), SharedCosts()
-    found = merged.rows
-    for row in rows:
-        position = merged.position(row)
-        if position == len(found):
-            found.append(row)
-        else:
-            found[position] = _sum_of(found[position], row, 1, costs)
-    for row in less:
-        position = merged.position(row)
-        if position == len(found):
-            found.append(replace(row, **_NOTHING))
-        found[position] = _sum_of(found[position], row, -1, costs)
+    found: list[Row] = []
+    # Positions by kind and module. Keys of their own for a million rows would take as much memory as the rows.
+    positions: defaultdict[Any, dict[Any, int]] = defaultdict(dict)
+    costs, end = SharedCosts(), 0
+    for sign, part in ((1, rows), (-1, less)):
+        for row in part:
+            module = (row.module, row.site) if row.site else row.module
+            position = positions[_kind_of(row)].setdefault(module, end)
+            if position < end:
+                found[position] = _sum_of(found[position], row, sign, costs)
+            else:
+                found.append(row if sign == 1 else _sum_of(replace(row, **_NOTHING), row, sign, costs))
+                end += 1
     return tuple(found)
 
 
