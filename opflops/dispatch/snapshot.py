@@ -12,7 +12,7 @@ from opflops.attribution.module_context import FORWARD
 from opflops.dispatch.module_records import module_records
 from opflops.pricing.accumulators import concrete_counts
 from opflops.pricing.dtypes import FLOATING
-from opflops.pricing.op_pricing import check_whole
+from opflops.pricing.formula_results import check_whole
 from opflops.profile.profile import Profile
 from opflops.profile.unread import unread_profile
 from opflops.records.algebra import as_int

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.errors import DuplicateFormulaError, FormulaError
 from opflops.pricing.fast_path import compile_recorder
+from opflops.pricing.formula_results import is_trusted
 from opflops.pricing.op_pricing import OpPricing, Verdict, op_name
 from opflops.pricing.price_cache import PriceCache
 from opflops.pricing.schema_binding import PricingRule, check_rule, compile_group_reader, compile_pricer, describe
@@ -266,13 +267,15 @@ class Registry:
                 call_of(overload),
                 partial(compile_pricer, replace(rule, formula=None), overload, mode_options),
                 compile_group_reader(rule, overload),
+                None if is_trusted(rule.formula) else rule.formula,
             )
         compile_traffic = partial(compile_pricer, PricingRule(None), overload, mode_options)
         if composite_implicit(overload):
             return OpPricing(name, "decomposes", compile_traffic=compile_traffic)
         if packet_of(overload) in third_party_formulas():
             pricer = _adapt_third_party_formula(overload)
-            return OpPricing(name, "formula", pricer=pricer, compile_traffic=compile_traffic)
+            formula = third_party_formulas()[packet_of(overload)]
+            return OpPricing(name, "formula", pricer=pricer, compile_traffic=compile_traffic, formula=formula)
         return OpPricing(name, "unpriced", pricer=compile_pricer(PricingRule(None), overload, mode_options))
 
     def price_cache(self, mode_options: Mapping[str, Any]) -> PriceCache:

@@ -197,5 +197,7 @@ def is_whole(value: Any) -> bool:
     if type(value) is int:
         return True
     return (
-        (isinstance(value, Integral) and not isinstance(value, bool)) or hasattr(value, "node") or is_expression(value)
+        (isinstance(value, Integral) and not isinstance(value, bool))
+        or (hasattr(value, "node") and value.node.is_int())
+        or is_expression(value)
     )
