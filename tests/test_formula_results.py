@@ -86,6 +86,7 @@ def test_the_error_says_what_is_wrong(cost, sentence):
     assert str(caught.value) == f"The formula <lambda>(self) of aten.relu {sentence}"
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered")  # as in most programs
 @pytest.mark.parametrize("ops", [10**40, np.int64(2**62), np.uint8(255), 0])
 def test_whole_numbers_of_any_kind_and_size_are_added_exactly(ops):
     """NumPy's would wrap around; the sums are Python's."""
