@@ -58,8 +58,9 @@ def test_an_operator_without_a_formula_is_told_of_one_for_a_name_like_its_own(wh
     library = f"opflops_names_{where[:3]}"
     torch.library.define(f"{library}::swiglu", "(Tensor x) -> Tensor")
     torch.library.impl(f"{library}::swiglu", "CPU", lambda x: x.clone())
-    function = lambda x: Cost(ops=x.numel())  # noqa: E731 - one for both places
-    formulas = {f"{library}::swigul": function} if where == "mode" else {}
+    function = lambda x: Cost()  # noqa: E731 - for all modes
+    # A mode with formulas of its own has those of all modes, too.
+    formulas = {f"{library}::swigul" if where == "mode" else torch.ops.aten.relu: lambda: Cost()}
     if where != "mode":
         formula(f"{library}::swigul")(function)
     sentence = rf"There is a formula for '{library}::swigul', which is no operator; is it for this one\?"
