@@ -14,8 +14,8 @@ Seconds of the CPU, and peak in MB, for 1,000,000 rows of 50,000 modules, on two
 step               before   peak  after   peak
 =================  ======  =====  =====  =====
 m.profile, rows       9.6            1.6    860
-print(m)              6.3   1190     3.5    960
-print                               3.8    590
+print(m)              6.3   1190     3.5    940
+print                               3.8    570
 to_json               7.0   1920     2.3    850
 from_json            16.4   1880     3.3    820
 save                    -      -     2.3    520

@@ -106,7 +106,8 @@ class Node:
             # The amounts have the numbers already.
             beside = None if own is None else ModuleFacts(shared=own.shared, calls=own.calls)
             return Amount([node.amount for node in self._merged], beside)
-        return Amount([*self.rows, *(child.amount for child in self.children)], own)
+        below = [child.amount for child in self.children]
+        return Amount([*self.rows, *below] if below else self.rows, own)
 
     @cached_property
     def rows_by_operator(self) -> dict[str, list[Row]]:
@@ -195,7 +196,10 @@ def build_tree(
         node.facts = [each.get(path, _UNKNOWN) for each in found]
     # Number the modules so that equal ones get equal numbers, those below a module first.
     numbers: dict[Hashable, int] = {}
+    shared: dict[Hashable, list[str]] = {}
     for node in reversed(everything):
+        # Repeated modules have the same labels, of which one list is enough.
+        node.labels = shared.setdefault(tuple(node.labels), node.labels)
         below = tuple((child.name, child.equality_key) for child in node.child_by_path.values())
         key = (
             node.module_type,
