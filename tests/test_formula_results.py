@@ -14,8 +14,10 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils.flop_counter import flop_registry
 
 from opflops import Cost, Estimate, FormulaError, OpFlopMode
-from opflops.pricing.formula_results import check_whole, is_trusted
+from opflops.errors import FormulaFailedError
+from opflops.pricing.formula_results import check_whole
 from opflops.pricing.registry import Registry, registry
+from opflops.pricing.schema_binding import PricingRule, is_trusted
 
 aten = torch.ops.aten
 X = torch.ones(2, 4)
@@ -143,6 +145,27 @@ def test_an_expression_that_is_always_negative_is_refused():
     check_whole("aten.relu", Cost(ops=batch - 4))
     with pytest.raises(FormulaError, match=r"returned -4\*batch as ops"):
         check_whole("aten.relu", Cost(ops=-4 * batch))
+
+
+@pytest.mark.parametrize("reason", [None, 3, ["a"]])
+def test_the_reason_of_an_estimate_is_text(reason):
+    """Else the cost would look exact, or the report fail."""
+    formulas = {aten.relu: lambda self: Estimate(Cost(ops=8), reason)}
+    with OpFlopMode(formulas=formulas), pytest.raises(FormulaError, match=r"with the reason .* must be text"):
+        torch.relu(X)
+
+
+@pytest.mark.parametrize("found", [None, "float32", 3])
+def test_a_dtype_is_a_dtype(found):
+    """Work of no known dtype would be in no total, without a word; so the operator has no working formula."""
+    own = Registry()
+    rule = PricingRule(lambda self: Cost(ops=self.numel()), dtype_from=lambda self: found)
+    own.register(rule, [aten.relu])
+    price = own.price_cache({"causal": "dense"})[aten.relu.default]
+    with pytest.raises(FormulaFailedError, match=r"dtype_from, <lambda>\(self\), returned .* a torch\.dtype"):
+        price.charge(X, (X,), {})
+    with pytest.raises(FormulaError, match=r"must return a torch\.dtype"):
+        price.compile_recorder()(price.accumulator(None, ""), X, (X,))
 
 
 class Callable:

@@ -71,8 +71,8 @@ BY_SIZE = [
 # Bytes, of which a row of its own takes 250.
 MEMORY = {
     "sum": (lambda profile, _: profile + profile, 60),
-    "print": (lambda profile, _: str(profile), 290),
-    "difference": (lambda profile, other: str(profile.diff(other)), 350),
+    "print": (lambda profile, _: str(profile), 260),
+    "difference": (lambda profile, other: str(profile.diff(other)), 300),
     "pandas": (lambda profile, _: profile.to_dataframe(), 60),
     "polars": (lambda profile, _: profile.to_dataframe(backend="polars"), 60),
 }

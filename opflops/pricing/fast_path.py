@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from opflops.pricing.dtypes import FLOATING, REAL
-from opflops.pricing.formula_results import is_trusted, whole_counts
-from opflops.pricing.schema_binding import bind_schema
+from opflops.pricing.formula_results import whole_counts
+from opflops.pricing.schema_binding import bind_schema, is_trusted
 from opflops.pricing.traffic import (
     EXACT_TENSOR_TYPES,
     TrafficTerm,

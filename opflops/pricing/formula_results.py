@@ -6,33 +6,44 @@ error names it. The formulas of opflops are tested, so that only the first call 
 
 from __future__ import annotations
 
-from functools import partial
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from opflops.errors import FormulaError
 from opflops.pricing.schema_binding import describe
 from opflops.records.algebra import as_int
-from opflops.records.cost import Cost, is_whole
+from opflops.records.cost import Cost, Estimate, is_whole
 from opflops.torch_internals.tracing import SYMBOLIC_TYPES, count_at_example
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_OWN = "opflops."
-
-
-def is_trusted(formula: Callable[..., Any] | None) -> bool:
-    """Tell whether a formula is one of opflops; None is a declared zero."""
-    while isinstance(formula, partial):
-        formula = formula.func
-    # Not by __module__, which wraps() copies.
-    return formula is None or str(getattr(formula, "__globals__", {}).get("__name__")).startswith(_OWN)
-
 
 def name_formula(op: str, formula: Callable[..., Any] | None = None) -> str:
     """Name the formula of an operator, as the subject of an error; with its own name if that is known."""
     return f"The formula of {op}" if formula is None else f"The formula {describe(formula)} of {op}"
+
+
+def estimated_cost(op: str, answer: Any, reason: str, formula: Callable[..., Any] | None = None) -> tuple[Cost, str]:
+    """Return the cost of an estimate, and why it is one.
+
+    Args:
+        op: The operator.
+        answer: What its formula returned, if that is no cost.
+        reason: Why the cost is an estimate anyway, or "".
+        formula: The formula, for the error; None if it is not known.
+
+    Raises:
+        FormulaError: The formula returned something else.
+    """
+    if type(answer) is not Estimate or type(answer.cost) is not Cost:
+        raise FormulaError(f"{name_formula(op, formula)} returned {answer!r}. It must return an opflops.Cost.")
+    if type(answer.reason) is not str:
+        raise FormulaError(
+            f"{name_formula(op, formula)} returned an Estimate with the reason {answer.reason!r}. It must be text that "
+            "says why the cost is not exact."
+        )
+    return answer.cost, f"{answer.reason}; {reason}" if reason else answer.reason
 
 
 def check_whole(op: str, counts: Sequence[Any], formula: Callable[..., Any] | None = None, *, shapes: str = "") -> None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from opflops.errors import FormulaError, FormulaFailedError, TooManyAddressesError, raised_by_signal_handler
+from opflops.errors import FormulaFailedError, TooManyAddressesError, raised_by_signal_handler
 from opflops.pricing.accumulators import Accumulator
 from opflops.pricing.dtypes import arithmetic_dtype
-from opflops.pricing.formula_results import name_formula, whole_counts
+from opflops.pricing.formula_results import estimated_cost, name_formula, whole_counts
 from opflops.pricing.nested_calls import calls_by_component, sum_costs
 from opflops.pricing.traffic import BOUND_REASON, address_bounds
 from opflops.records.cost import Cost, Estimate
@@ -117,13 +117,7 @@ class OpPricing:
                 raise
             answer, read, written, dtype = self._charge_components(error, out, args, kwargs)
         if type(answer) is not Cost:
-            if type(answer) is Estimate:
-                reason = f"{answer.reason}; {reason}" if reason else answer.reason
-                answer = answer.cost
-            if type(answer) is not Cost:
-                raise FormulaError(
-                    f"{name_formula(self.op, self.formula)} returned {answer!r}. It must return an opflops.Cost."
-                )
+            answer, reason = estimated_cost(self.op, answer, reason, self.formula)
         counts: Sequence[Any] = answer
         if self.formula is not None:
             counts = whole_counts(self.op, answer, self.formula, shapes=_shapes(args))

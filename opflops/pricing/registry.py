@@ -22,10 +22,16 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.errors import DuplicateFormulaError, FormulaError
 from opflops.pricing.fast_path import compile_recorder
-from opflops.pricing.formula_results import is_trusted
 from opflops.pricing.op_pricing import OpPricing, Verdict, op_name
 from opflops.pricing.price_cache import PriceCache
-from opflops.pricing.schema_binding import PricingRule, check_rule, compile_group_reader, compile_pricer, describe
+from opflops.pricing.schema_binding import (
+    PricingRule,
+    check_rule,
+    compile_group_reader,
+    compile_pricer,
+    describe,
+    is_trusted,
+)
 from opflops.pricing.schemas import functional_variant, mutating_variants, overloads_of
 from opflops.records.cost import Cost
 from opflops.records.garbage_collection import with_gc_disabled
