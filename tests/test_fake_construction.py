@@ -165,7 +165,12 @@ def test_copies_of_buffers_are_like_the_originals(make: Callable[[Tensor], Tenso
         for original, copy in zip(originals, copies, strict=True):
             for facts in (
                 lambda x: (x.shape, x.stride(), x.storage_offset(), x.dtype, x.device, x.requires_grad),
-                lambda x: (isinstance(x, nn.Parameter), isinstance(x, nn.Buffer), x.is_conj()),
+                lambda x: (
+                    isinstance(x, nn.Parameter),
+                    isinstance(x, nn.Buffer),
+                    x.is_conj(),
+                    x.is_leaf and x._is_view(),
+                ),
                 lambda x: x.untyped_storage().nbytes(),
             ):
                 assert facts(copy) == facts(original)

@@ -11,13 +11,19 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from opflops.torch_internals.modules import modules_below
+from opflops.torch_internals.references import is_reference, referents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
 def bound_state(model: Any) -> list[torch.nn.Module | torch.Tensor]:
-    """List the modules and tensors of a callable: itself, its ``__self__``, partial arguments, or attributes."""
+    """List the modules and tensors of a callable: itself, its ``__self__``, partial arguments, or attributes.
+
+    Those that a weak reference or a read-only mapping refers to are among them.
+    """
+    if is_reference(model):
+        return state_in(referents(model))
     if isinstance(model, (torch.nn.Module, torch.Tensor)):
         return [model]
     if isinstance(model, MethodType):
@@ -37,7 +43,9 @@ def state_in(values: Any) -> list[torch.nn.Module | torch.Tensor]:
 
 
 def _is_stateful(value: Any) -> bool:
-    return isinstance(value, (torch.Tensor, torch.nn.Module, MethodType, partial)) and bool(bound_state(value))
+    return (is_reference(value) or isinstance(value, (torch.Tensor, torch.nn.Module, MethodType, partial))) and bool(
+        bound_state(value)
+    )
 
 
 def closure_state(function: Any) -> dict[str, Any]:

@@ -38,9 +38,10 @@ from opflops.records.garbage_collection import with_gc_disabled
 from opflops.torch_internals.dispatch import modes_swapped
 from opflops.torch_internals.fake_construction import unknown_like
 from opflops.torch_internals.fake_tensors import fake_copies, mixes_devices, needs_value, refuses_nested_tensors
+from opflops.torch_internals.meta_copies import MetaTensorCopier
 from opflops.torch_internals.modules import name_of, registered_below
 from opflops.torch_internals.shared_context import replacement_of
-from opflops.torch_internals.state_copies import MetaTensorCopier, StateCopier
+from opflops.torch_internals.state_copies import StateCopier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.errors import raised_by_signal_handler
 from opflops.pricing.accumulators import Accumulator
-from opflops.pricing.op_pricing import OpPricing, check_whole
+from opflops.pricing.formula_results import check_whole
 from opflops.torch_internals.tracing import SymbolicSizeError
 
 if TYPE_CHECKING:
     from opflops.attribution.module_context import ModuleContext
     from opflops.attribution.module_stack import ModuleStack
     from opflops.memory.tracker import MemoryTracker
+    from opflops.pricing.op_pricing import OpPricing
     from opflops.pricing.price_cache import PriceCache
     from opflops.torch_internals.dispatch import OpOverload
 

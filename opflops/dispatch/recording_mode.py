@@ -18,7 +18,8 @@ from opflops.dispatch.unpriced_work import ReportsUnpriced
 from opflops.errors import FormulaFailedError, UnpricedOpError, raised_by_signal_handler
 from opflops.pricing.accumulator_deltas import apply_deltas, capture_deltas
 from opflops.pricing.accumulators import Accumulator
-from opflops.pricing.op_pricing import OpPricing, check_whole
+from opflops.pricing.formula_results import check_whole
+from opflops.pricing.op_pricing import OpPricing
 from opflops.pricing.traffic import first_elements
 from opflops.records.rows import join_reasons
 from opflops.torch_internals.autograd import graph_task_id

@@ -12,7 +12,7 @@ from opflops.attribution.module_context import FORWARD
 from opflops.dispatch.module_records import module_records
 from opflops.pricing.accumulators import concrete_counts
 from opflops.pricing.dtypes import FLOATING
-from opflops.pricing.op_pricing import check_whole
+from opflops.pricing.formula_results import check_whole
 from opflops.profile.profile import Profile
 from opflops.profile.unread import unread_profile
 from opflops.records.algebra import as_int
@@ -250,7 +250,9 @@ def _costs(accumulators: Sequence[Accumulator]) -> list[Cost]:
     """
     costs: list[Cost] = [*map(_as_cost, map(_counts_of, accumulators))]
     if set(map(type, chain.from_iterable(costs))) <= {int} and min(chain.from_iterable(costs), default=0) >= 0:
-        return costs
+        # Repeated modules have equal costs, of which one object is enough.
+        distinct: dict[Cost, Cost] = {}
+        return [*map(distinct.setdefault, costs, costs)]
     for accumulator, cost in zip(accumulators, costs, strict=True):
         check_whole(accumulator.op, cost)
     return [Cost(*map(as_int, cost)) for cost in costs]

@@ -9,6 +9,7 @@ from opflops.attribution.callers import user_stacklevel
 from opflops.errors import FormulaError, UnpricedOpError, UnpricedOpWarning
 from opflops.pricing.kernels import kernel_advice, kernel_row_name, price_kernel
 from opflops.pricing.op_pricing import OpPricing
+from opflops.wording import is_misspelling, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -59,11 +60,17 @@ class ReportsUnpriced:
         place = f"in module {module}" if module else "outside any module"
         advice = advice or f"Register a formula with @opflops.formula(torch.ops.{op})."
         if self._strict:
-            raise UnpricedOpError(f"{op} {place} {problem}. {advice}")
+            raise UnpricedOpError(f"{op} {place} {problem}. {self._misspelled(op)}{advice}")
         if op not in self._warned:
             self._warned.add(op)
             warnings.warn(
-                f"{op} {place} {problem}, so its arithmetic is in no total. {advice}",
+                f"{op} {place} {problem}, so its arithmetic is in no total. {self._misspelled(op)}{advice}",
                 UnpricedOpWarning,
                 stacklevel=user_stacklevel(),
             )
+
+    def _misspelled(self, op: str) -> str:
+        """Name a formula that was registered for a name like that of an operator, which no operator has; else ""."""
+        names = {name.replace("::", "."): name for name in self.prices.added_names()}
+        near = [names[each] for each in nearest(op, names, 1) if is_misspelling(op, each)]
+        return f"There is a formula for {near[0]!r}, which is no operator; is it for this one? " if near else ""

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from opflops.pricing.dtypes import FLOATING, REAL
-from opflops.pricing.schema_binding import bind_schema
+from opflops.pricing.formula_results import whole_counts
+from opflops.pricing.schema_binding import bind_schema, is_trusted
 from opflops.pricing.traffic import (
     EXACT_TENSOR_TYPES,
     TrafficTerm,
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from opflops.pricing.schema_binding import PricingRule, SchemaBinding
     from opflops.torch_internals.dispatch import OpOverload
 
+_COUNTS = "_macs, _ops, _transcendentals, _read, _written, _sent"
+# What somebody else's formula returns is checked at each call; what is not so is looked at more closely.
+_ARE_WHOLE = " and ".join(f"_type({name}) is _int and {name} >= 0" for name in _COUNTS.split(", "))
 _NON_TENSOR_TYPES = frozenset({int, float, bool, complex, type(None)})
 
 
@@ -60,6 +64,8 @@ def compile_recorder(rule: PricingRule, overload: OpOverload, mode_options: Mapp
         "_stored_bytes": concrete_bytes,
         "_picked_bytes": concrete_picked_bytes,
         "_SYMBOLIC": SYMBOLIC_TYPES,
+        "_whole_counts": whole_counts,
+        "_int": int,
         "_SymbolicSizeError": SymbolicSizeError,
         "_type": type,
     }
@@ -157,7 +163,8 @@ def _add_cost(binding: SchemaBinding, rule: PricingRule) -> list[str]:
         *(f"if _type({name}) in _SYMBOLIC: raise _SymbolicSizeError" for name in binding.numbers),
         f"_cost = {binding.cost}",
         "if _type(_cost) is not _Cost: return False",
-        "_macs, _ops, _transcendentals, _read, _written, _sent = _cost",
+        f"{_COUNTS} = _cost",
+        *([] if is_trusted(rule.formula) else [f"if not ({_ARE_WHOLE}): {_COUNTS} = _whole_counts('', _cost)"]),
         # Only collectives send, which have a process group each and are not on the fast path.
         "if _sent: return False",
         *_add_activations(binding),

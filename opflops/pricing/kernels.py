@@ -70,7 +70,7 @@ def price_kernel(
         tensors = list(given.values())
         return cost, stored_bytes(tensors), stored_bytes(list(written)), arithmetic_dtype(out, *tensors)
 
-    return OpPricing(row, "formula", pricer=price_call)
+    return OpPricing(row, "formula", pricer=price_call, formula=formula)
 
 
 def _check_parameters(kernel: str, formula: Callable[..., Any], available: set[str]) -> None:

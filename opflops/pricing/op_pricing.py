@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from opflops.errors import FormulaError, FormulaFailedError, TooManyAddressesError, raised_by_signal_handler
+from opflops.errors import FormulaFailedError, TooManyAddressesError, raised_by_signal_handler
 from opflops.pricing.accumulators import Accumulator
 from opflops.pricing.dtypes import arithmetic_dtype
+from opflops.pricing.formula_results import estimated_cost, name_formula, whole_counts
 from opflops.pricing.nested_calls import calls_by_component, sum_costs
 from opflops.pricing.traffic import BOUND_REASON, address_bounds
-from opflops.records.cost import Cost, Estimate, is_whole
+from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import OpOverload, schema_of
 from opflops.torch_internals.tensor_layouts import is_strided_nested, nested_components
 
@@ -51,6 +52,7 @@ class OpPricing:
         call: A function that runs the overload.
         compile_traffic: Compiles a pricer that finds the same bytes and dtype, and no arithmetic; None if none can.
         group_of: Names the process group of a call as rows do, from the arguments; None if the operator has none.
+        formula: The formula, if what it returns is checked at each call; else None.
         record: The function that was compiled; None before.
         fast_path: True if the operator has a formula or is a declared zero, and gets a row, as most do.
     """
@@ -63,6 +65,7 @@ class OpPricing:
     call: Callable[..., Any] | None = None
     compile_traffic: Callable[[], Callable[..., Charge]] | None = None
     group_of: Callable[[tuple[Any, ...], dict[str, Any]], str] | None = None
+    formula: Callable[..., Any] | None = None
     fast_path: bool = field(init=False)
     record: Any = field(init=False, default=None)
 
@@ -96,7 +99,8 @@ class OpPricing:
 
         Raises:
             FormulaFailedError: The formula raised.
-            FormulaError: The formula did not return a :class:`Cost` or an :class:`Estimate`.
+            FormulaError: The formula did not return a :class:`Cost` or an :class:`Estimate`, or one with other counts
+                than whole numbers from 0 up.
         """
         if self.pricer is None:
             return 0, 0, 0, 0, 0, 0, arithmetic_dtype(out, args), ""
@@ -113,12 +117,11 @@ class OpPricing:
                 raise
             answer, read, written, dtype = self._charge_components(error, out, args, kwargs)
         if type(answer) is not Cost:
-            if type(answer) is Estimate:
-                reason = f"{answer.reason}; {reason}" if reason else answer.reason
-                answer = answer.cost
-            if type(answer) is not Cost:
-                raise FormulaError(f"The formula of {self.op} returned {answer!r}. It must return an opflops.Cost.")
-        macs, ops, transcendentals, own_read, own_written, sent = answer
+            answer, reason = estimated_cost(self.op, answer, reason, self.formula)
+        counts: Sequence[Any] = answer
+        if self.formula is not None:
+            counts = whole_counts(self.op, answer, self.formula, shapes=_shapes(args))
+        macs, ops, transcendentals, own_read, own_written, sent = counts
         if dtype in _COMPLEX:
             macs, ops = _REAL_MACS * macs, _REAL_OPS * ops
         return macs, ops, transcendentals, own_read or read, own_written or written, sent, dtype, reason
@@ -144,7 +147,9 @@ class OpPricing:
                 cause = failed
             else:
                 return cost, read, written, dtype
-        raise FormulaFailedError(f"The formula of {self.op} failed on {_shapes(args)}: {cause!r}.") from cause
+        raise FormulaFailedError(
+            f"{name_formula(self.op, self.formula)} failed on {_shapes(args)}: {cause!r}."
+        ) from cause
 
 
 def in_units_of_formulas(cost: Cost, dtype: torch.dtype | None) -> Cost:
@@ -152,21 +157,6 @@ def in_units_of_formulas(cost: Cost, dtype: torch.dtype | None) -> Cost:
     if dtype not in _COMPLEX:
         return cost
     return Cost(cost.macs // _REAL_MACS, cost.ops // _REAL_OPS, cost.transcendentals)
-
-
-def check_whole(op: str, counts: Sequence[Any]) -> None:
-    """Refuse counts that are not whole numbers, which a formula gets by dividing with ``/``, and negative ones.
-
-    Raises:
-        FormulaError: A count is not a whole number, or is less than 0.
-    """
-    for name, value in zip(Cost._fields, counts, strict=False):
-        if not is_whole(value):
-            raise FormulaError(
-                f"The formula of {op} returned {value!r} as {name}. Costs are whole numbers; divide with //."
-            )
-        if type(value) is int and value < 0:
-            raise FormulaError(f"The formula of {op} returned {value} as {name}. Work costs 0 or more.")
 
 
 def _shapes(args: Iterable[Any]) -> str:

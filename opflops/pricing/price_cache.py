@@ -59,6 +59,10 @@ class PriceCache(dict[Any, OpPricing]):
         """See :meth:`opflops.pricing.registry.Registry.get_rule_by_name`."""
         return self._registry.get_rule_by_name(name)
 
+    def added_names(self) -> list[str]:
+        """See :meth:`opflops.pricing.registry.Registry.added_names`."""
+        return self._registry.added_names()
+
     def added_composites(self) -> set[OpOverload]:
         """See :meth:`opflops.pricing.registry.Registry.added_composites`."""
         return self._registry.added_composites()

@@ -62,9 +62,10 @@ def formula(
     operator's result; keyword-only ``causal`` is the mode's option, unless the operator has an argument of that name.
     A parameter with a default may be missing from some overloads.
 
-    The function gets real or fake tensors. It may read shapes, dtypes and numbers, and must use integer arithmetic on
-    sizes. It also prices the in-place and ``out=`` variants of a functional overload. Bytes read and bytes written
-    come from the schema, each unless the returned cost states it.
+    The function gets real or fake tensors. It may read shapes, dtypes and numbers, and must use integer arithmetic
+    on sizes: a cost with a count that is no whole number, or is less than 0, is an error at the call. It also
+    prices the in-place and ``out=`` variants of a functional overload. Bytes read and bytes written come from the
+    schema, each unless the returned cost states it.
 
     An operator that decomposes, such as ``torch.ops.aten.linear``, is counted by its formula in each grad mode, and
     what it runs is not counted again. Its gradients are counted by the operators of the backward pass. Transforms of
@@ -85,8 +86,9 @@ def formula(
 
     Args:
         *ops: Packets (``torch.ops.aten.mm``: all its overloads), single overloads, or names (``"mylib::swiglu"``) of
-            operators that a library may define later. ``"triton::kernel_name"`` means a Triton kernel, whose formula
-            takes the kernel's arguments by name, constants too; ``out`` is None if the program launches it itself.
+            operators that a library may define later; those of ``aten`` are all defined. ``"triton::kernel_name"``
+            means a Triton kernel, whose formula takes the kernel's arguments by name, constants too; ``out`` is None if
+            the program launches it itself.
         override: Replace a formula that is registered already; without it a second formula is an error.
         unread: Names of arguments whose contents the operator does not read.
         picked: Names of arguments of which it reads only as many elements as it returns.
@@ -101,7 +103,7 @@ def formula(
 
     Raises:
         FormulaError: A parameter is not in the schema of an overload; the message quotes the schema. Or PyTorch always
-            runs the operator as others before a mode sees it.
+            runs the operator as others before a mode sees it, or a name is none that an operator can have.
         DuplicateFormulaError: An overload has a formula already.
     """
     _check_operators(ops)

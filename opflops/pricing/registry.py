@@ -24,22 +24,32 @@ from opflops.errors import DuplicateFormulaError, FormulaError
 from opflops.pricing.fast_path import compile_recorder
 from opflops.pricing.op_pricing import OpPricing, Verdict, op_name
 from opflops.pricing.price_cache import PriceCache
-from opflops.pricing.schema_binding import PricingRule, check_rule, compile_group_reader, compile_pricer, describe
+from opflops.pricing.schema_binding import (
+    PricingRule,
+    check_rule,
+    compile_group_reader,
+    compile_pricer,
+    describe,
+    is_trusted,
+)
 from opflops.pricing.schemas import functional_variant, mutating_variants, overloads_of
 from opflops.records.cost import Cost
 from opflops.records.garbage_collection import with_gc_disabled
 from opflops.torch_internals.composite_kernels import hidden_by, may_decompose_in_autograd
 from opflops.torch_internals.dispatch import (
+    COMPLETE_NAMESPACES,
     OpOverload,
     OpOverloadPacket,
     call_of,
     composite_implicit,
     current_overload,
+    dispatcher_packets,
     packet_named,
     packet_of,
     schema_of,
     third_party_formulas,
 )
+from opflops.wording import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -49,6 +59,8 @@ if TYPE_CHECKING:
     Op = OpOverload | OpOverloadPacket | str
 
 _QUALIFIED = re.compile(r"\w+::\w+")
+# The name of an operator, perhaps with an overload, as others than a formula's registration take it.
+_WITH_OVERLOAD = re.compile(r"(\w+)(?:::|\.)(\w+)(?:\.(\w+))?")
 
 
 class Registry:
@@ -150,8 +162,7 @@ class Registry:
                 f"Pass override=True to replace that with {_describe_rule(rule)}."
             )
         for name in names:
-            if not _QUALIFIED.fullmatch(name):
-                raise FormulaError(f"{name!r} is not the name of an operator. Write it as in 'mylib::swiglu'.")
+            _check_name(name)
         for overload in [*overloads, *self._unpriced_overloads(names)]:
             _check_applies(rule, overload)
         self._rules_by_overload.update(dict.fromkeys(overloads, rule))
@@ -165,8 +176,9 @@ class Registry:
 
     def _packet_if_priced(self, op: Op) -> Op:
         """Return an operator in place of its name if its overloads have rules: one for the name would never be used."""
-        packet = packet_named(op) if isinstance(op, str) and _QUALIFIED.fullmatch(op) else None
-        return op if packet is None or list(self._unpriced_overloads([op])) else packet
+        if not isinstance(op, str) or not _QUALIFIED.fullmatch(op) or not _is_defined(op):
+            return op
+        return op if list(self._unpriced_overloads([op])) else packet_named(op) or op
 
     def _unpriced_overloads(self, names: Iterable[Any]) -> Iterator[OpOverload]:
         """Iterate over the overloads of operators that are defined by now, and have no rule of their own here."""
@@ -189,6 +201,11 @@ class Registry:
         self._import_rules()
         rule = self._rules_by_name.get(name)
         return rule if rule or self._parent is None else self._parent.get_rule_by_name(name)
+
+    def added_names(self) -> list[str]:
+        """Return the names that others than the package of rules gave a rule, and that no operator has by now."""
+        names = [] if self._parent is None else self._parent.added_names()
+        return [*names, *(name for name in self._added_names if not _is_defined(name))]
 
     def _get_own_rule(self, overload: OpOverload) -> PricingRule | None:
         rule = self._rules_by_overload.get(overload)
@@ -266,13 +283,15 @@ class Registry:
                 call_of(overload),
                 partial(compile_pricer, replace(rule, formula=None), overload, mode_options),
                 compile_group_reader(rule, overload),
+                None if is_trusted(rule.formula) else rule.formula,
             )
         compile_traffic = partial(compile_pricer, PricingRule(None), overload, mode_options)
         if composite_implicit(overload):
             return OpPricing(name, "decomposes", compile_traffic=compile_traffic)
         if packet_of(overload) in third_party_formulas():
             pricer = _adapt_third_party_formula(overload)
-            return OpPricing(name, "formula", pricer=pricer, compile_traffic=compile_traffic)
+            formula = third_party_formulas()[packet_of(overload)]
+            return OpPricing(name, "formula", pricer=pricer, compile_traffic=compile_traffic, formula=formula)
         return OpPricing(name, "unpriced", pricer=compile_pricer(PricingRule(None), overload, mode_options))
 
     def price_cache(self, mode_options: Mapping[str, Any]) -> PriceCache:
@@ -290,6 +309,30 @@ class Registry:
         self._caches = [each for each in self._caches if each() is not None] + [weakref.ref(cache)]
         if self._parent is not None:
             self._parent.subscribe(cache)
+
+
+def _check_name(name: str) -> None:
+    """Refuse what cannot be the name of an operator, now or later.
+
+    Raises:
+        FormulaError: It cannot.
+    """
+    if not _QUALIFIED.fullmatch(name):
+        found = _WITH_OVERLOAD.fullmatch(name)
+        meant = f" For all overloads of the operator, write '{found[1]}::{found[2]}'." if found else ""
+        if found and found[3] and hasattr(packet_named(f"{found[1]}::{found[2]}"), found[3]):
+            meant += f" For one of them, pass torch.ops.{found[1]}.{found[2]}.{found[3]}."
+        raise FormulaError(f"{name!r} is not the name of an operator. Write it as in 'mylib::swiglu'.{meant}")
+    namespace = name.partition("::")[0]
+    if namespace in COMPLETE_NAMESPACES and not _is_defined(name):
+        known = [f"{namespace}::{packet.__name__}" for packet in dispatcher_packets(namespace)]
+        raise FormulaError(f"{unknown('operator', name, known)} PyTorch defines all of {namespace} itself.")
+
+
+def _is_defined(name: str) -> bool:
+    """Tell whether there is an operator of a name by now; packets also stand for functions of TorchScript."""
+    packet = packet_named(name)
+    return packet is not None and any(True for _ in overloads_of(packet))
 
 
 def _check_applies(rule: PricingRule, overload: OpOverload) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     DtypeSource = str | torch.dtype | Callable[..., torch.dtype]
     Charge = tuple[Cost | Estimate, int, int, torch.dtype | None]
 
+_OWN = "opflops."
 _MODE_OPTIONS = ("causal",)
 """Options of the mode that a formula can take, each as a keyword-only parameter."""
 
@@ -60,6 +62,14 @@ class PricingRule:
     recorded: bool = True
     per_element: tuple[int, int] | None = None
     group: str = ""
+
+
+def is_trusted(formula: Callable[..., Any] | None) -> bool:
+    """Tell whether a formula is one of opflops, which are tested; None is a declared zero."""
+    while isinstance(formula, partial):
+        formula = formula.func
+    # Not by __module__, which wraps() copies.
+    return formula is None or str(getattr(formula, "__globals__", {}).get("__name__")).startswith(_OWN)
 
 
 def describe(formula: Callable[..., Any]) -> str:
@@ -238,8 +248,22 @@ def _stated_dtype(source: DtypeSource | None, overload: OpOverload, namespace: d
     namespace["_stated_dtype"] = source
     if isinstance(source, torch.dtype):
         return "_stated_dtype"
+    if not is_trusted(source):
+        namespace["_stated_dtype"] = _checked_dtype_source(source)
     names, _ = match_parameters(source, overload)
     return f"_stated_dtype({', '.join(f'{name}={python_name(name)}' for name in names)})"
+
+
+def _checked_dtype_source(source: Callable[..., Any]) -> Callable[..., torch.dtype]:
+    """Return a function that states a dtype, and refuses anything else: no total has work of an unknown dtype."""
+
+    def stated_dtype(**arguments: Any) -> torch.dtype:
+        found = source(**arguments)
+        if not isinstance(found, torch.dtype):
+            raise FormulaError(f"dtype_from, {describe(source)}, returned {found!r}. It must return a torch.dtype.")
+        return found
+
+    return stated_dtype
 
 
 def compile_pricer(rule: PricingRule, overload: OpOverload, mode_options: Mapping[str, Any]) -> Callable[..., Charge]:

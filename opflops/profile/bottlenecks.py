@@ -287,7 +287,7 @@ def _list_places(root: Node, parts: dict[int, _Part]) -> list[_Place]:
             name = child.name.removesuffix(f" {TIMES}{repeats}") if repeats > 1 else child.name
             label = name if position == 0 or name == OUTSIDE else f"{parent.label}.{name}"
             own, total = _Sum(), _Sum()
-            for row in (row for part in child.own.values() for row in part):
+            for row in (row for part in child.own().values() for row in part):
                 own.add_row(parts[id(row)], row.calls)
             total.add(own)
             places.append(_Place(child, label, position - 1, own, total))

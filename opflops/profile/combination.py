@@ -13,6 +13,7 @@ from opflops.profile.example_counts import modules_at_example, rows_at_example
 from opflops.profile.gathering import keep_ranks
 from opflops.profile.rank_records import RankRecord
 from opflops.profile.selection import selection
+from opflops.profile.unread import leave_unread
 from opflops.records import dimensions as dimension_rules
 from opflops.records import rows as row_rules
 from opflops.records.garbage_collection import with_gc_disabled
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from opflops.profile.profile import Profile
     from opflops.profile.selection import Selection
+    from opflops.records.cost import Cost
     from opflops.records.modules import ModuleRecord
     from opflops.records.rows import Row
     from opflops.records.timing import Timing
@@ -40,25 +42,54 @@ def add(first: Profile, second: Profile, *, has_changes: bool = False) -> Profil
     modules = [modules_at_example(each.modules) for each in (first, second)]
     return replace(
         _combine(first, second, partial(add, has_changes=has_changes)),
-        rows=row_rules.merge((*first.rows, *second.rows)),
-        sites=row_rules.merge((*first.sites, *second.sites)),
+        rows=row_rules.merge(chain(first.rows, second.rows)),
+        sites=row_rules.merge(chain(first.sites, second.sites)),
         modules=add_module_changes(*modules) if has_changes else merge_modules(chain.from_iterable(modules)),
         timing=_combine_timing(first, second, 1),
     )
+
+
+class _UnreadChange:
+    """Hold what the rows of a change are made of, which nobody reads who prints what was before and after it.
+
+    Args:
+        before: The profile to start from.
+        after: The other one.
+    """
+
+    def __init__(self, before: Profile, after: Profile) -> None:
+        self._before, self._after = before, after
+
+    @property
+    def total(self) -> Cost:
+        """Return the total of the change."""
+        before, after = (row_rules.total(rows_at_example(each.rows)) for each in (self._before, self._after))
+        return after - before
+
+    @with_gc_disabled
+    def make_fields(self) -> dict[str, Any]:
+        """Make the rows, and the call sites."""
+        before, after = self._before, self._after
+        return {
+            "rows": row_rules.difference(*map(rows_at_example, (before.rows, after.rows))),
+            "sites": row_rules.difference(*map(rows_at_example, (before.sites, after.sites))),
+        }
 
 
 @with_gc_disabled
 def change_between(before: Profile, after: Profile) -> Profile:
     """Return what must be added to a profile to get another; decreases are negative."""
     before, after = _with_common_knowledge(before, after)
-    return replace(
+    called_before = {*before.called}
+    change = replace(
         _combine(before, after, change_between),
-        rows=row_rules.difference(*map(rows_at_example, (before.rows, after.rows))),
-        sites=row_rules.difference(*map(rows_at_example, (before.sites, after.sites))),
-        called=tuple(path for path in after.called if path not in before.called),
+        rows=(),
+        sites=(),
+        called=tuple(path for path in after.called if path not in called_before),
         modules=module_difference(*map(modules_at_example, (before.modules, after.modules))),
         timing=_combine_timing(after, before, -1),
     )
+    return leave_unread(change, _UnreadChange(before, after))
 
 
 def select(profile: Profile, accepts: Callable[[Row], bool], accepts_module: Callable[[ModuleRecord], bool]) -> Profile:

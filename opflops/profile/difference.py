@@ -40,8 +40,8 @@ class BothSides:
     def _of(cls, before: Profile, after: Profile, change: Profile) -> Difference:
         """Make a difference of the change and what it is the change of."""
         made: Any = object.__new__(cls)
-        own = {each.name: getattr(change, each.name) for each in fields(change)}
-        made.__dict__.update(own, before=before, after=after)
+        # The rows of the change may be unread.
+        made.__dict__.update(vars(change), before=before, after=after)
         return cast("Difference", made)
 
     @property

@@ -54,11 +54,25 @@ class Exchange:
         """
         from opflops.report.files.saved_profiles import load_text  # noqa: PLC0415 - see above
 
+        if (read := cls.load_in_pieces(path)) is not None:
+            return read
         text = load_text(path)
         try:
             return cast("type[Profile]", cls).from_json(text)
         except ProfileError as error:
             raise ProfileError(f"{str(path)!r} cannot be read: {error}") from error
+
+    @classmethod
+    def load_in_pieces(cls, path: str | os.PathLike[str]) -> Profile | None:
+        """Read a file that is as :meth:`save` would have written it; None for any other. For internal use."""
+        from opflops.report.files.reading import load_pieces  # noqa: PLC0415 - see above
+        from opflops.report.files.saved_profiles import UNREADABLE, read_pieces  # noqa: PLC0415 - see above
+
+        try:
+            read = load_pieces(read_pieces(path))
+        except UNREADABLE:
+            return None
+        return None if read is None else cast("type[Profile]", cls)._from_document(**read)  # noqa: SLF001 - as above
 
     def to_dataframe(self, by: str | tuple[str, ...] | None = None, *, backend: str = "pandas") -> Any:
         """Return the profile as a data frame: a line for each row, group or module.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.profile.example_counts import at_example
 from opflops.records.arguments import describe
-from opflops.records.cost import Cost
+from opflops.records.cost import Cost, SharedCosts
 from opflops.records.division import exact_quotient
 from opflops.records.garbage_collection import with_gc_disabled
 from opflops.records.rows import new_row
@@ -90,6 +90,7 @@ def _scaled(profile: Profile, scale: Scale, scale_time: Callable[[float], float]
 
 
 def _scale_rows(rows: Iterable[Row], scale: Scale, scale_time: Callable[[float], float]) -> Iterable[Row]:
+    costs = SharedCosts()
     for row in rows:
         yield new_row(
             row.module,
@@ -98,7 +99,9 @@ def _scale_rows(rows: Iterable[Row], scale: Scale, scale_time: Callable[[float],
             row.phase,
             row.dtype,
             scale(row.calls, _CountOf("the number of calls", row)),
-            Cost(*(scale(count, _CountOf(name, row)) for name, count in zip(Cost._fields, row.cost, strict=True))),
+            costs.share(
+                Cost(*(scale(count, _CountOf(name, row)) for name, count in zip(Cost._fields, row.cost, strict=True)))
+            ),
             None if row.seconds is None else scale_time(row.seconds),
             row.estimate,
             row.priced,

@@ -12,13 +12,11 @@ _Made = TypeVar("_Made")
 
 
 class Unread(Protocol):
-    """Hold what the rows of a profile are made of.
+    """Hold what the rows of a profile are made of."""
 
-    Attributes:
-        total: The total of the profile.
-    """
-
-    total: Cost
+    @property
+    def total(self) -> Cost:
+        """Return the total of the profile."""
 
     def make_fields(self) -> dict[str, Any]:
         """Make the fields of the profile that are :class:`MadeWhenRead`, by name."""
@@ -52,6 +50,14 @@ def unread_profile(cls: type[_Made], unread: Unread) -> _Made:
     """Return a profile whose rows and the like are made when one of them is read; the rest has its defaults."""
     profile = object.__new__(cls)
     profile.__dict__[_UNREAD] = unread
+    return profile
+
+
+def leave_unread(profile: _Made, unread: Unread) -> _Made:
+    """Return a new profile, whose rows and call sites are empty, with those that are made when one of them is read."""
+    values = vars(profile)
+    del values["rows"], values["sites"]
+    values[_UNREAD] = unread
     return profile
 
 

@@ -160,6 +160,20 @@ class Estimate(NamedTuple):
 
 
 ZERO = Cost()
+
+
+class SharedCosts:
+    """Keep one object of costs that are equal, since those of repeated modules are, which may be many."""
+
+    def __init__(self) -> None:
+        self._known: dict[Cost, Cost] = {}
+
+    def share(self, cost: Cost) -> Cost:
+        """Return the first cost that is equal to this one."""
+        # Other numbers may be equal to integers, and symbolic ones have no hash.
+        return self._known.setdefault(cost, cost) if set(map(type, cost)) == _ONLY_INTEGERS else cost
+
+
 _CHUNK = 1_000
 
 
@@ -183,5 +197,7 @@ def is_whole(value: Any) -> bool:
     if type(value) is int:
         return True
     return (
-        (isinstance(value, Integral) and not isinstance(value, bool)) or hasattr(value, "node") or is_expression(value)
+        (isinstance(value, Integral) and not isinstance(value, bool))
+        or (hasattr(value, "node") and value.node.is_int())
+        or is_expression(value)
     )

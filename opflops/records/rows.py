@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from opflops.errors import ProfileArgumentError, ProfileError
 from opflops.records.arguments import describe, explain_methods, no_advice
-from opflops.records.cost import ZERO, Cost, total_of
+from opflops.records.cost import ZERO, Cost, SharedCosts, total_of
 from opflops.records.display import Costs, brief_repr, repr_html
 from opflops.records.timing import add_spreads
 from opflops.wording import nearest
@@ -95,25 +96,7 @@ class Row:
         """Add (or, with ``sign=-1``, subtract) the calls, cost and time of a row with the same other fields."""
         if not isinstance(other, Row):
             raise ProfileArgumentError(f"plus() needs a Row, such as profile.rows[0], not {describe(other)}.")
-        timed = self.seconds is not None or other.seconds is not None
-        seconds = (self.seconds or 0.0) + sign * (other.seconds or 0.0) if timed else None
-        return new_row(
-            self.module,
-            self.module_type,
-            self.op,
-            self.phase,
-            self.dtype,
-            self.calls + sign * other.calls,
-            self.cost + (other.cost if sign == 1 else sign * other.cost),
-            seconds,
-            self.estimate,
-            self.priced,
-            self.site,
-            self.activations + sign * other.activations,
-            add_spreads((self.seconds, self.spread), (other.seconds, other.spread)) if timed else None,
-            self.group,
-            self.rank,
-        )
+        return _sum_of(self, other, sign, SharedCosts())
 
 
 class _UnfrozenRow:
@@ -166,6 +149,29 @@ if TYPE_CHECKING:
         """Make a row of the values of all its fields, for many rows faster than :class:`Row` does."""
 else:
     new_row = _UnfrozenRow
+
+
+def _sum_of(first: Row, second: Row, sign: int, costs: SharedCosts) -> Row:
+    """Add (or, with ``sign=-1``, subtract) rows that differ only in what can be added."""
+    timed = first.seconds is not None or second.seconds is not None
+    seconds = (first.seconds or 0.0) + sign * (second.seconds or 0.0) if timed else None
+    return new_row(
+        first.module,
+        first.module_type,
+        first.op,
+        first.phase,
+        first.dtype,
+        first.calls + sign * second.calls,
+        costs.share(first.cost + (second.cost if sign == 1 else sign * second.cost)),
+        seconds,
+        first.estimate,
+        first.priced,
+        first.site,
+        first.activations + sign * second.activations,
+        add_spreads((first.seconds, first.spread), (second.seconds, second.spread)) if timed else None,
+        first.group,
+        first.rank,
+    )
 
 
 class _FloatingDtypes(dict[str, bool]):
@@ -300,19 +306,25 @@ _SUMS = ("calls", "cost", "seconds", "activations", "spread")
 _NOTHING: dict[str, Any] = {"calls": 0, "cost": ZERO, "seconds": None, "activations": 0, "spread": None}
 merge_key = attrgetter(*(each.name for each in fields(Row) if each.name not in _SUMS))
 """Returns what distinguishes a row from others that it can be added to."""
+_kind_of = attrgetter(*(each.name for each in fields(Row) if each.name not in (*_SUMS, "module", "site")))
 
 
 def merge(rows: Iterable[Row], less: Iterable[Row] = ()) -> tuple[Row, ...]:
     """Add up rows that are equal in all but what can be added, and subtract those in ``less``."""
-    merged: dict[Any, Row] = {}
-    for row in rows:
-        key = merge_key(row)
-        known = merged.get(key)
-        merged[key] = row if known is None else known.plus(row)
-    for row in less:
-        key = merge_key(row)
-        merged[key] = (merged.get(key) or replace(row, **_NOTHING)).plus(row, -1)
-    return tuple(merged.values())
+    found: list[Row] = []
+    # Positions by kind and module. Keys of their own for a million rows would take as much memory as the rows.
+    positions: defaultdict[Any, dict[Any, int]] = defaultdict(dict)
+    costs, end = SharedCosts(), 0
+    for sign, part in ((1, rows), (-1, less)):
+        for row in part:
+            module = (row.module, row.site) if row.site else row.module
+            position = positions[_kind_of(row)].setdefault(module, end)
+            if position < end:
+                found[position] = _sum_of(found[position], row, sign, costs)
+            else:
+                found.append(row if sign == 1 else _sum_of(replace(row, **_NOTHING), row, sign, costs))
+                end += 1
+    return tuple(found)
 
 
 def split_sites(rows: Iterable[Row]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:

@@ -82,7 +82,9 @@ class Amount:
         self.timed_once: bool
         self.activations: Any
         # Of rows, of which there may be a million, none is asked whether it is one.
-        self._amounts = [part for part in parts if isinstance(part, Amount)] if Amount in {*map(type, parts)} else []
+        self._amounts: Sequence[Amount] = (
+            [part for part in parts if isinstance(part, Amount)] if Amount in {*map(type, parts)} else ()
+        )
         self.facts = _facts_of(self._amounts, own)
         self._parts = parts
         if len(parts) == 1:

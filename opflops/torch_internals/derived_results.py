@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from opflops.torch_internals.dispatch import OpOverload, schema_of
+from opflops.torch_internals.fake_normalizations import NORMALIZATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,13 +20,10 @@ if TYPE_CHECKING:
 NON_TENSOR_TYPES = frozenset({int, float, bool, complex, str, type(None), torch.dtype, torch.layout, torch.device})
 """Arguments whose type and value say all of them."""
 
-_BATCH_NORM = torch.ops.aten.native_batch_norm.default
-_LAYER_NORM = torch.ops.aten.native_layer_norm.default
 
 IN_PLACE = object()
 """Stands for a result that is the first operand."""
 
-_COMPUTED_IN_OWN_DTYPE = frozenset({torch.float32, torch.float64})
 _INTEGERS = frozenset({int})
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -59,20 +57,23 @@ class DerivedResults:
             key = self._pointwise_key(func, args)
             dtype = None if key is None else self._dtypes.get(key)
             return key, dtype if dtype is None or dtype is IN_PLACE else (args[0].shape, dtype)
-        if func is _BATCH_NORM:
-            return None, self._batch_norm(*args)
-        return None, self._layer_norm(*args) if func is _LAYER_NORM else None
+        normalize = NORMALIZATIONS.get(func)
+        if normalize is None or not is_usual(args[0]):
+            return None, None
+        dtype = args[0].dtype
+        shapes = normalize(self._describe, *args)
+        return None, None if shapes is None else [(shape, dtype) for shape in shapes]
 
     def see(self, key: Any, first: Tensor, out: Any) -> None:
         """See the result of a call, and its first operand."""
         if out is first:
             self._dtypes[key] = IN_PLACE
-        elif type(out) in (Tensor, type(first)) and out.shape == first.shape and _is_usual(out):
+        elif type(out) in (Tensor, type(first)) and out.shape == first.shape and is_usual(out):
             self._dtypes[key] = out.dtype
 
     def _pointwise_key(self, func: Any, args: Sequence[Any]) -> Any:
         first = args[0]
-        if not isinstance(first, Tensor) or not _is_usual(first):
+        if not isinstance(first, Tensor) or not is_usual(first):
             return None
         described = []
         for value in args:
@@ -81,44 +82,13 @@ class DerivedResults:
                 described += [(type(value), value)]
                 continue
             its_description = self._describe(value) if isinstance(value, Tensor) else None
-            if its_description is None or value.shape != first.shape or not _is_usual(value):
+            if its_description is None or value.shape != first.shape or not is_usual(value):
                 return None
             described += [its_description]
         return (func, torch.get_default_dtype(), *described)
 
-    def _batch_norm(
-        self, given: Any, weight: Any, bias: Any, mean: Any, variance: Any, training: bool, *_: float
-    ) -> list[tuple[Any, torch.dtype]] | None:
-        """Return what the results of batch norm are: the normalized input, the means, and the deviations."""
-        if not self._is_in_one_dtype(given, given.shape[1:2], weight, bias, mean, variance):
-            return None
-        if not training and (mean is None or variance is None):
-            return None
-        # Inference on the CPU returns no statistics.
-        device = getattr(given, "fake_device", None) or given.device
-        statistics = given.shape[1:2] if training or device.type != "cpu" else (0,)
-        return [(shape, given.dtype) for shape in (given.shape, statistics, statistics)]
 
-    def _layer_norm(
-        self, given: Any, normalized: Any, weight: Any, bias: Any, *_: float
-    ) -> list[tuple[Any, torch.dtype]] | None:
-        """Return what the results of layer norm are: the normalized input, the means, and the deviations."""
-        axes = len(normalized)
-        shape = tuple(given.shape)
-        if shape[-axes:] != tuple(normalized) or not self._is_in_one_dtype(given, tuple(normalized), weight, bias):
-            return None
-        statistics = (*shape[:-axes], *[1] * axes)
-        return [(each, given.dtype) for each in (shape, statistics, statistics)]
-
-    def _is_in_one_dtype(self, given: Any, shape: tuple[int, ...], *others: Any) -> bool:
-        """Tell whether what a normalization is given has one dtype, in which it computes, and the others this shape."""
-        described = self._describe(given)
-        if described is None or given.dtype not in _COMPUTED_IN_OWN_DTYPE or not shape or not _is_usual(given):
-            return False
-        return all(each is None or (self._describe(each) == described and each.shape == shape) for each in others)
-
-
-def _is_usual(tensor: Tensor) -> bool:
+def is_usual(tensor: Tensor) -> bool:
     """Tell whether a tensor of floating-point numbers has elements, and is contiguous in the usual order alone."""
     shape = tensor.shape
     if not shape or 0 in shape or not _INTEGERS.issuperset(map(type, shape)) or not tensor.dtype.is_floating_point:

@@ -66,6 +66,10 @@ def packet_of(op: Any) -> OpOverloadPacket | None:
     return getattr(op, "_overloadpacket", None)
 
 
+COMPLETE_NAMESPACES = ("aten",)
+"""The namespaces whose operators are all defined once PyTorch is imported. Others, as ``prims``, get more later."""
+
+
 def packet_named(name: str) -> OpOverloadPacket | None:
     """Return the packet of a name such as ``aten::mm``; None if no such operator is defined yet."""
     namespace, _, name = name.partition("::")

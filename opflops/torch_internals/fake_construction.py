@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.distributed_tensors import is_distributed, local_part, with_local_part
 from opflops.torch_internals.fake_kernel_fixes import DEVICE_OF_TENSOR
-from opflops.torch_internals.state_copies import is_plain_on_meta
+from opflops.torch_internals.meta_copies import is_plain_on_meta
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -34,6 +34,7 @@ from opflops.torch_internals.fake_tensor_patches import (
 from opflops.torch_internals.fake_value_patches import fake_value_patches_active
 from opflops.torch_internals.known_values import KnownValues, known_mask, known_value
 from opflops.torch_internals.modules import modules_below
+from opflops.torch_internals.references import is_proxy
 from opflops.torch_internals.shared_context import SharedContext
 from opflops.torch_internals.state_copies import StateCopier
 
@@ -204,14 +205,14 @@ class _FakeCopier(StateCopier):
         """
         made: dict[int, nn.Module] = {}
         for one in self.memo.values():
-            if isinstance(one, nn.Module) and id(one) not in made:
+            if not is_proxy(one) and isinstance(one, nn.Module) and id(one) not in made:
                 made.update({id(each): each for each in modules_below(one)})
         for module in made.values():
             if id(module) in originals:
                 continue
             for tensors in (module._parameters, module._buffers, vars(module)):
                 for name, value in list(tensors.items()):
-                    if isinstance(value, Tensor) and not is_fake(value):
+                    if not is_proxy(value) and isinstance(value, Tensor) and not is_fake(value):
                         if isinstance(module, torch.jit.ScriptModule):
                             setattr(module, name, self.copy(value))
                         else:

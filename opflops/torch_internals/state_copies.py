@@ -3,17 +3,19 @@
 Each object is copied as its class says (``__deepcopy__``, ``__getstate__``, ``__setstate__``). If that fails, or gives
 the original back, its attributes are copied one by one. What has no attributes to copy, such as a lock, is shared with
 the original. So is a function, unless its closure refers to a module or a tensor. Whatever can be reached through
-several ways is one object in the copy too, as in ``copy.deepcopy``.
+several ways is one object in the copy too, as in ``copy.deepcopy``. Other than there, a weak reference to a module or a
+tensor refers to its copy, which the memo keeps alive.
 """
 
 from __future__ import annotations
 
 import copy
 import copyreg
+import weakref
 from collections import OrderedDict, defaultdict, deque
 from contextlib import suppress
 from functools import partial, update_wrapper
-from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CellType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +23,7 @@ from torch import Tensor
 
 from opflops.errors import raised_by_signal_handler
 from opflops.torch_internals.modules import modules_below
+from opflops.torch_internals.references import is_proxy, is_reference, referents, viewed_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -54,6 +57,8 @@ class StateCopier:
             return made
         if kind in _CONTAINERS:
             made = self._copy_container(value, kind)
+        elif is_proxy(value):
+            made = self._copy_reference(value)
         elif isinstance(value, _SHARED_TYPES):
             return value
         else:
@@ -68,6 +73,8 @@ class StateCopier:
 
     def _copy_new(self, value: Any) -> Any:  # noqa: PLR0911 - one for each kind of object
         """Copy an object that is no plain container."""
+        if is_reference(value):
+            return self._copy_reference(value)
         if isinstance(value, Tensor):
             return self.copy_tensor(value)
         if isinstance(value, torch.Generator):
@@ -78,6 +85,11 @@ class StateCopier:
             return self._copy_partial(value)
         if isinstance(value, torch.nn.Module) and not isinstance(value, torch.jit.ScriptModule):
             return self._copy_module(value)
+        if isinstance(value, MethodType):
+            return MethodType(value.__func__, self.copy(value.__self__))
+        if _is_copied_by_attributes(type(value)):
+            # As copy.deepcopy would, which does not come back here for what it holds.
+            return self._copy_parts(value)
         made = self._attempt(lambda: copy.deepcopy(value, self.memo))
         if made is not _FAILED:
             return made
@@ -124,6 +136,37 @@ class StateCopier:
         made = partial(self.copy(value.func), *map(self.copy, value.args), **self.copy(value.keywords))
         vars(made).update({name: self.copy(attribute) for name, attribute in list(vars(value).items())})
         return made
+
+    def _copy_reference(self, value: Any) -> Any:
+        """Make a reference to the copy of what another one refers to; share one to anything else than state."""
+        kind: Any = type(value)
+        if is_proxy(value) or isinstance(value, weakref.ref):
+            found = referents(value)
+            copied = self._copy_referent(found[0]) if found else None
+            made = value if not found or copied is found[0] else self._refer_to(copied, value)
+        elif kind is MappingProxyType:
+            made = kind(self.copy(viewed_mapping(value))) if _refers_to_state(value, set()) else value
+        elif isinstance(value, weakref.WeakSet):
+            made = kind(map(self._copy_referent, list(value)))
+        else:
+            made = kind()
+            self._note(value, made)
+            for key, item in list(value.items()):
+                made[self._copy_referent(key)] = self._copy_referent(item)
+        return made
+
+    def _refer_to(self, copied: Any, reference: Any) -> Any:
+        """Refer to a copy as a reference does to its original."""
+        if is_proxy(reference):
+            return weakref.proxy(copied)
+        if isinstance(reference, weakref.WeakMethod):
+            return type(reference)(copied)
+        made = self._attempt(lambda: type(reference)(copied, self.copy(reference.__callback__)))
+        return reference if made is _FAILED else made
+
+    def _copy_referent(self, value: Any) -> Any:
+        """Copy what is referred to if it is state, or was copied already. Else it may be all of a program."""
+        return self.copy(value) if id(value) in self.memo or _refers_to_state(value, set()) else value
 
     def _copy_module(self, module: torch.nn.Module) -> torch.nn.Module:
         """Copy a module as its class says, or else by its attributes."""
@@ -256,13 +299,15 @@ _FOR_OLD_CHECKPOINTS = frozenset(
 
 def _refers_to_state(value: Any, seen: set[int]) -> bool:
     """Tell whether a value is a module or a tensor, or is a function, method or container that refers to one."""
-    if isinstance(value, (Tensor, torch.nn.Module)):
-        return True
     if id(value) in seen:
         return False
     seen.add(id(value))
     parts: Iterable[Any] = ()
-    if isinstance(value, FunctionType):
+    if is_reference(value):
+        parts = referents(value)
+    elif isinstance(value, (Tensor, torch.nn.Module)):
+        return True
+    elif isinstance(value, FunctionType):
         parts = [*_contents(value), *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
     elif isinstance(value, MethodType):
         parts = (value.__self__, value.__func__)
@@ -296,6 +341,16 @@ def _is_own(cls: type, name: str) -> bool:
     return getattr(cls, name, None) is not getattr(torch.nn.Module, name, None)
 
 
+def _is_copied_by_attributes(cls: type) -> bool:
+    """Tell whether objects of a class consist of attributes, and it does not say how to copy them."""
+    methods = ("__reduce__", "__reduce_ex__", "__getstate__", "__new__")
+    return (
+        all(getattr(cls, name, None) is getattr(object, name, None) for name in methods)
+        and not any(hasattr(cls, name) for name in ("__deepcopy__", "__setstate__", "__getnewargs__"))
+        and cls not in copyreg.dispatch_table
+    )
+
+
 def _new(cls: type) -> Any:
     """Make an empty object.
 
@@ -303,48 +358,3 @@ def _new(cls: type) -> Any:
         TypeError: Objects of this class hold something that Python does not know.
     """
     return object.__new__(cls)
-
-
-class MetaTensorCopier:
-    """Copy tensors without the graph that computed them; those on meta share storage where the originals do.
-
-    ``copy.deepcopy`` gives each tensor on meta a storage of its own, and refuses a graph.
-    """
-
-    def __init__(self) -> None:
-        self._storages: dict[int, torch.UntypedStorage] = {}
-
-    def __call__(self, tensor: Tensor) -> Tensor:
-        """Copy a tensor. It must stay alive as long as this object."""
-        if not is_plain_on_meta(tensor):
-            return copy.deepcopy(tensor) if tensor.is_leaf else self._detached(copy.deepcopy(tensor.detach()), tensor)
-        original = tensor.untyped_storage()
-        storage = self._storages.get(original._cdata)
-        made = None
-        if storage is None:
-            if not tensor.storage_offset():
-                made = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
-                storage = made.untyped_storage()
-            if storage is None or storage.nbytes() != original.nbytes():
-                made, storage = None, torch.UntypedStorage(original.nbytes(), device="meta")
-            self._storages[original._cdata] = storage
-        if made is None:
-            made = torch.empty(0, dtype=tensor.dtype, device="meta")
-            made.set_(storage, tensor.storage_offset(), tensor.shape, tensor.stride())
-        if type(tensor) is torch.nn.Parameter:
-            return torch.nn.Parameter(made, requires_grad=tensor.requires_grad)
-        made = self._detached(made, tensor)
-        if tensor.is_leaf and tensor.grad is not None:
-            made.grad = copy.deepcopy(tensor.grad)
-        return made
-
-    @staticmethod
-    def _detached(made: Tensor, original: Tensor) -> Tensor:
-        return made.requires_grad_(original.requires_grad)
-
-
-def is_plain_on_meta(tensor: Tensor) -> bool:
-    """Return whether shape, strides and dtype say all of a tensor on meta."""
-    if type(tensor) not in _PLAIN_TENSORS or not tensor.is_meta or tensor.layout is not torch.strided:
-        return False
-    return not (tensor.is_quantized or tensor.is_conj() or tensor.is_neg() or tensor.is_nested)

@@ -19,6 +19,8 @@ def find(text: str, _: ModelRequest) -> Profile:
         TargetError: The file does not exist, or contains no profile.
     """
     try:
+        if (profile := Profile.load_in_pieces(text)) is not None:
+            return profile
         content = load_text(text)
     except ProfileError as error:
         raise TargetError(str(error)) from error

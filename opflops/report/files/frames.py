@@ -55,9 +55,10 @@ class Column(NamedTuple):
         return set(map(type, known)) <= {int} and sum(map(abs, known)) <= _MOST_INT64
 
 
-@with_gc_disabled
-def rows_frame(rows: Sequence[Row], keys: Sequence[str] | None = None) -> list[Column]:
+def rows_frame(rows: Sequence[Row], keys: Sequence[str] | None = None) -> Iterable[Column]:
     """Make the columns of a line for each row, or with keys for each group of the floating-point rows.
+
+    Those of rows are made one by one, as they are read, since a million values take as much memory as a whole frame.
 
     Raises:
         ProfileError: A key is unknown, or there is none.
@@ -65,7 +66,7 @@ def rows_frame(rows: Sequence[Row], keys: Sequence[str] | None = None) -> list[C
     sums = ("calls", *_COSTS, "seconds", "spread", "activations")
     if keys is None:
         names = (*(key for key in KEYS if key not in ("group", "rank")), *sums, "estimate", "priced", "group", "rank")
-        return [_column(name, _values_of(rows, name), _KINDS.get(name, "count")) for name in names]
+        return (_column(name, _values_of(rows, name), _KINDS.get(name, "count")) for name in names)
     groups = group_rows(rows, *keys, caller="to_dataframe()")
     names = (*dict.fromkeys(keys), *sums)
     lines = (
@@ -87,14 +88,15 @@ def modules_frame(rows: Sequence[Row], modules: Sequence[ModuleRecord], memory: 
     return _columns(names, lines, {**_KINDS, "calls": "count or none"})
 
 
-def make_frame(columns: Sequence[Column], backend: str) -> Any:
+@with_gc_disabled
+def make_frame(columns: Iterable[Column], backend: str) -> Any:
     """Make a data frame.
 
     Raises:
         MissingExtraError: The package is not installed.
         ProfileError: The backend is unknown.
     """
-    makers: dict[str, Callable[[Sequence[Column]], Any]] = {"pandas": _make_pandas, "polars": _make_polars}
+    makers: dict[str, Callable[[Iterable[Column]], Any]] = {"pandas": _make_pandas, "polars": _make_polars}
     check_text("backend", backend, "to_dataframe(backend='polars')")
     if backend not in makers:
         raise ProfileError(unknown("backend", backend, makers))
@@ -137,7 +139,7 @@ def _encodable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _make_pandas(columns: Sequence[Column]) -> Any:
+def _make_pandas(columns: Iterable[Column]) -> Any:
     pandas = optional("pandas", "pandas", "to_dataframe()")
     dtypes = {"text": "str", "count": "int64", "count or none": "Int64", "time": "float64", "flag": "bool"}
 
@@ -145,10 +147,11 @@ def _make_pandas(columns: Sequence[Column]) -> Any:
         is_object = column.kind.startswith("count") and not column.fits_int64
         return pandas.Series(column.values, dtype="object" if is_object else dtypes[column.kind], name=column.name)
 
-    return pandas.DataFrame({column.name: series(column) for column in columns})
+    # The series are this frame's own, so none of them needs to be copied.
+    return pandas.DataFrame({column.name: series(column) for column in columns}, copy=False)
 
 
-def _make_polars(columns: Sequence[Column]) -> Any:
+def _make_polars(columns: Iterable[Column]) -> Any:
     polars = optional("polars", "polars", 'to_dataframe(backend="polars")')
     dtypes = {
         "text": polars.String,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import replace
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from opflops.report.files.layers import END, START, Layer, all_layers, changed, without_list
@@ -149,7 +150,13 @@ def merge_repeats(top: Layer, facts: Mapping[str, Hashable] | None = None) -> La
         block = _merge_series(layer, children)
         below = tuple(("" if each.is_self else each.name, number) for each, number in children)
         told = (block.module_type, block.is_self, block.part != (1, 1), block.calls, facts.get(block.path))
-        key = (told, block.is_again, tuple(layer.links_past_others()), work_key({"": block.rows}), below)
+        key = (
+            told,
+            block.is_again,
+            tuple(layer.links_past_others()),
+            work_key(repeat("", len(block.rows)), block.rows),
+            below,
+        )
         number = known.setdefault(key, len(known))
         merged[id(layer)] = block, number
         _ = block.all_costs, block.all_unpriced, block.inside

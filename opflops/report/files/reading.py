@@ -55,8 +55,7 @@ def load(json_text: str) -> dict[str, Any]:
     Raises:
         ProfileError: The text is not JSON, not a profile, of a newer version, or damaged.
     """
-    decoder = json.JSONDecoder(object_pairs_hook=_read_object, parse_int=_read_integer)
-    written = parse(json_text, decoder.scan_once) if isinstance(json_text, str) else None  # type: ignore[attr-defined]
+    written = parse([json_text], _scanner()) if isinstance(json_text, str) else None
     if written is not None:
         return _decode(written)
     try:
@@ -74,6 +73,30 @@ def load(json_text: str) -> dict[str, Any]:
             ) from error
         raise ProfileError(f"This is not a profile: it is not JSON ({error}).") from error
     return _decode(written)
+
+
+@with_gc_disabled
+def load_pieces(pieces: Iterable[str]) -> dict[str, Any] | None:
+    """Read a document as :func:`load` does, without having its whole text in memory.
+
+    Args:
+        pieces: The text.
+
+    Returns:
+        The arguments of ``document``; None if it is not as it would have been written, which :func:`load` explains.
+    """
+    written = parse(pieces, _scanner())
+    try:
+        return None if written is None else _decode(written)
+    except ProfileError:
+        return None
+
+
+def _scanner() -> Callable[[str, int], tuple[Any, int]]:
+    scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder(
+        object_pairs_hook=_read_object, parse_int=_read_integer
+    ).scan_once  # type: ignore[attr-defined]
+    return scan
 
 
 def _read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from opflops.report.files.codec import DIFFERENCE_SCHEMA, SCHEMA, VERSIONS
 from opflops.report.files.row_codec import cost_fields, row_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     # Reads a value of JSON at a position, and returns it with the position after it.
     Scan = Callable[[str, int], tuple[Any, int]]
@@ -30,6 +30,9 @@ ROWS = ("rows", "sites")
 _FIELDS = tuple(each.name for each in fields(Row))
 _TEXTS = ("module", "module_type", "op", "phase", "dtype", "estimate", "site", "group")
 _NOTHING = ("", "null")
+# What is between two rows, as they are written.
+_BETWEEN = "}, {"
+_MAX_SHARED_COSTS = 1_000
 # A text without escapes, and a number that is not an integer.
 _TEXT = r'"([^"\\\x00-\x1f]*)"'
 _FLOAT = r"(?:0|[1-9][0-9]*)(?:\.[0-9]+(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)"
@@ -51,25 +54,82 @@ class _Texts(dict[str, str]):
         return text
 
 
-def parse(text: str, scan: Scan) -> dict[str, Any] | None:
+class _Costs(dict[tuple[str, ...], Cost]):
+    """Return one object for equal costs, since repeated modules have equal ones."""
+
+    room = _MAX_SHARED_COSTS
+
+    def __missing__(self, counts: tuple[str, ...]) -> Cost:
+        if self.room == 0:
+            # Where few are equal, the texts would take more memory than is saved.
+            self.clear()
+            self.room = _MAX_SHARED_COSTS
+        self.room -= 1
+        # An older version has no sent bytes.
+        cost: Cost = tuple.__new__(Cost, [int(count or 0) for count in counts])
+        self[counts] = cost
+        return cost
+
+
+class _Text:
+    """Hold the text of a document, of a long one only the part that is read: lists of rows are read part by part.
+
+    Args:
+        pieces: The text, in pieces of any length.
+
+    Attributes:
+        part: The part. It ends with an object in a list, or with the text.
+    """
+
+    def __init__(self, pieces: Iterable[str]) -> None:
+        self._pieces = iter(pieces)
+        self._next = next(self._pieces, None)
+        self._following = ""
+        self.part = ""
+        self.read_on()
+
+    def read_on(self) -> None:
+        """Go on to the next part, which is empty after the last one."""
+        part = self._following
+        while self._next is not None:
+            known = len(part)
+            part += self._next
+            self._next = next(self._pieces, None)
+            end = part.rfind(_BETWEEN, max(known - len(_BETWEEN), 0)) + 1
+            # The whole text, where that is the only piece, is not copied.
+            if end and self._next is not None:
+                self.part, self._following = part[:end], part[end:]
+                return
+        self.part, self._following = part, ""
+
+    def read_all(self) -> None:
+        """Add all parts that follow to this one."""
+        more = "".join((self._following, self._next or "", *self._pieces))
+        if more:
+            self.part += more
+            self._following, self._next = "", None
+
+
+def parse(pieces: Iterable[str], scan: Scan) -> dict[str, Any] | None:
     """Parse the object of a document, with its rows as tuples of :class:`opflops.Row`.
 
     Args:
-        text: The JSON.
+        pieces: The JSON, in pieces of any length, so that a long one need not be in memory as a whole.
         scan: Reads a value that is not a list of rows.
 
     Returns:
         The object; None if it is not as it would have been written.
     """
     try:
-        return _parse(text, scan)
+        return _parse(_Text(pieces), scan)
     except (_UnusualError, DamagedError, StopIteration, ValueError, TypeError, RecursionError):
         # Also what ``scan`` raises: the error is found again where it gets its sentence.
         return None
 
 
-def _parse(text: str, scan: Scan) -> dict[str, Any]:
+def _parse(source: _Text, scan: Scan) -> dict[str, Any]:
     read: dict[str, Any] = {}
+    text = source.part
     position = _expect(text, _skip(text, 0), "{")
     while True:
         key, position = scan(text, position)
@@ -77,14 +137,17 @@ def _parse(text: str, scan: Scan) -> dict[str, Any]:
         if type(key) is not str or key in read:
             raise _UnusualError
         if key in ROWS:
-            read[key], position = _parse_rows(text, position, _RowReader(read.get("schema"), read.get("version")))
+            read[key], position = _parse_rows(source, position, _RowReader(read.get("schema"), read.get("version")))
+            source.read_all()
+            text = source.part
         else:
             read[key], position = scan(text, position)
         position = _skip(text, position)
         if text[position : position + 1] == "}":
             break
         position = _skip(text, _expect(text, position, ","))
-    if _skip(text, position + 1) != len(text):
+    source.read_all()
+    if _skip(source.part, position + 1) != len(source.part):
         raise _UnusualError
     return read
 
@@ -101,7 +164,8 @@ def _expect(text: str, position: int, character: str) -> int:
     return _skip(text, position + 1)
 
 
-def _parse_rows(text: str, position: int, reader: _RowReader) -> tuple[tuple[Row, ...], int]:
+def _parse_rows(source: _Text, position: int, reader: _RowReader) -> tuple[tuple[Row, ...], int]:
+    text = source.part
     position = _expect(text, position, "[")
     rows: list[Row] = []
     if text[position : position + 1] == "]":
@@ -115,6 +179,9 @@ def _parse_rows(text: str, position: int, reader: _RowReader) -> tuple[tuple[Row
         else:
             entry, position = reader.scan(text, position)
             append(reader.make_of_object(entry))
+        if position == len(text):
+            source.read_on()
+            text, position = source.part, 0
         if text[position : position + 2] == ", ":
             position += 2
             continue
@@ -143,7 +210,7 @@ class _RowReader:
         self._sign = "-?" if schema == DIFFERENCE_SCHEMA else ""
         self.pattern = re.compile(self._pattern())
         self.scan: Scan = json.JSONDecoder(object_pairs_hook=tuple).scan_once  # type: ignore[attr-defined]
-        self._texts = _Texts()
+        self._texts, self._costs = _Texts(), _Costs()
 
     def _pattern(self) -> str:
         number = f"{self._sign}(?:0|[1-9][0-9]{{0,{MAX_DIGITS - 2}}})"
@@ -181,7 +248,6 @@ class _RowReader:
     ) -> Row:
         """Make a row of what its JSON has; what an older version does not have is empty."""
         texts = self._texts
-        counts = int(macs), int(ops), int(transcendentals), int(read), int(written), int(sent or 0)
         return new_row(
             texts[module],
             texts[module_type],
@@ -189,7 +255,7 @@ class _RowReader:
             texts[phase],
             texts[dtype],
             int(calls),
-            tuple.__new__(Cost, counts),
+            self._costs[macs, ops, transcendentals, read, written, sent],
             None if seconds == "null" else _finite(seconds),
             texts[estimate],
             priced == "true",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,10 @@ from opflops.wording import format_error, nearest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+_PIECE = 2**17
 _GZIP = b"\x1f\x8b"
+UNREADABLE = (OSError, EOFError, ValueError, zlib.error)
+"""What is raised by files that cannot be read, or are no text."""
 # zlib's number for its largest window, with the header and the checksum of gzip.
 _GZIP_WINDOW = zlib.MAX_WBITS + 16
 
@@ -55,6 +60,24 @@ def _compressed(content: Iterable[bytes]) -> Iterator[bytes]:
     yield compressor.flush()
 
 
+def read_pieces(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Read the text of a file as :func:`load_text` does, in pieces.
+
+    Raises:
+        ProfileArgumentError: The path is none.
+        OSError: The file cannot be read.
+        EOFError: It is compressed, and its end is missing.
+        ValueError: It is no text.
+        zlib.error: It is compressed, and damaged.
+    """
+    source = _to_path(path, "load()", "Profile.load('profile.json')")
+    with source.open("rb") as file:
+        content = gzip.GzipFile(fileobj=file) if file.read(len(_GZIP)) == _GZIP else file
+        file.seek(0)
+        with io.TextIOWrapper(content, encoding="utf-8-sig", newline="") as text:
+            yield from iter(partial(text.read, _PIECE), "")
+
+
 def load_text(path: str | os.PathLike[str]) -> str:
     """Read the text of a file, compressed or not, that should have the JSON of a profile.
 
@@ -72,7 +95,7 @@ def load_text(path: str | os.PathLike[str]) -> str:
         raise ProfileError(f"{str(source)!r} cannot be read: it is a folder. Name a file in it.") from error
     except UnicodeDecodeError as error:
         raise ProfileError(f"{str(source)!r} cannot be read: it is no text. Give a file that save() wrote.") from error
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+    except UNREADABLE as error:
         raise ProfileError(f"{str(source)!r} cannot be read: {_reason(error)}.") from error
 
 

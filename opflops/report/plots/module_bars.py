@@ -115,7 +115,7 @@ def module_bars(rows: Sequence[Row], measure: str, depth: int | None) -> list[Ba
     found = []
     for node, name, repeats, with_below in _walk(tree, depth):
         parts: dict[str, Any] = {}
-        for part in (node.rows_by_operator if with_below else node.own).values():
+        for part in (node.rows_by_operator if with_below else node.own()).values():
             for row in part:
                 parts[row.phase] = parts.get(row.phase, 0) + _count(row, measure)
         times = f" {TIMES}{repeats}" if repeats > 1 else ""

@@ -28,9 +28,14 @@ _GLOB = re.compile(r"[*?\[]")
 _row_key = attrgetter("op", "phase", "dtype", "calls", "cost", "estimate", "priced", "group", "rank")
 
 
-def work_key(own: dict[str, list[Row]]) -> Hashable:
-    """Return a key that is equal for equal work: operators, phases, dtypes, calls and costs, but not times."""
-    found = [(label, _row_key(row)) for label, rows in own.items() for row in rows]
+def work_key(labels: Iterable[str], rows: Sequence[Row]) -> Hashable:
+    """Return a key that is equal for equal work: operators, phases, dtypes, calls and costs, but not times.
+
+    Args:
+        labels: A label for each row.
+        rows: The rows.
+    """
+    found = [*zip(labels, map(_row_key, rows), strict=True)]
     distinct = frozenset(found)
     return distinct if len(distinct) == len(found) else frozenset(Counter(found).items())
 

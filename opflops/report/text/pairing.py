@@ -20,7 +20,7 @@ from opflops.report.text.tree import OUTSIDE, Node, build_tree, operator_of
 from opflops.wording import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from opflops.records.memory import Memory
     from opflops.records.modules import ModuleRecord
@@ -218,12 +218,7 @@ def pair_profiles(
     # Check the keys.
     group_rows((), *keys)
     roots = _model_roots([each.rows for each in profiles], sizes)
-    placed = [
-        (_below_root(row.module, root), side, row)
-        for side, (each, root) in enumerate(zip(profiles, roots, strict=True))
-        for row in each.rows
-        if row.floating
-    ]
+    placed = _placed_rows(profiles, roots)
     if keys == ("module",):
         known = [_facts_below(each, root, facts) for each, root in zip(profiles, roots, strict=True)] if facts else []
         return _pair_modules(placed, len(profiles), known, facts)
@@ -236,6 +231,15 @@ def pair_profiles(
     return [
         ComparisonNode(printable(" / ".join(value)), [Amount(rows) for rows in parts]) for value, parts in found.items()
     ]
+
+
+def _placed_rows(profiles: Sequence[ComparedProfile], roots: Sequence[str]) -> Iterator[tuple[str, int, Row]]:
+    """Yield the floating-point rows, each with its module below the model, and with the position of its profile."""
+    for side, (profile, root) in enumerate(zip(profiles, roots, strict=True)):
+        rows = floating_rows(profile.rows)
+        modules = {module: _below_root(module, root) for module in {row.module for row in rows}}
+        for row in rows:
+            yield modules[row.module], side, row
 
 
 def _model_roots(profiles: Sequence[Sequence[Row]], sizes: Sizes) -> list[str]:
@@ -271,7 +275,7 @@ def _facts_below(profile: ComparedProfile, root: str, facts: Collection[str]) ->
 
 
 def _pair_modules(
-    placed: Sequence[tuple[str, int, Row]],
+    placed: Iterable[tuple[str, int, Row]],
     sides: int,
     facts: Sequence[Mapping[str, ModuleFacts]],
     compared: Collection[str],
@@ -292,13 +296,14 @@ def _pair_modules(
             peaks = peaks or [None] * sides
             amounts = [Amount([each.amounts[side] for each in children], peaks[side]) for side in range(sides)]
         else:
-            amounts = _amounts(node.own, facts_of(node), sides)
+            amounts = _amounts(node.own(), facts_of(node), sides)
         return ComparisonNode(_module_label(node), amounts, MODULE, children, node.repeats // parent.repeats)
 
     def pair_children(node: Node) -> list[ComparisonNode]:
         known = [each._replace(peak=None) for each in facts_of(node)]
-        has_own = node.own or any(map(any, known))
-        own = [ComparisonNode(_ITSELF, _amounts(node.own, known, sides), KEY)] if has_own else []
+        work = node.own()
+        has_own = work or any(map(any, known))
+        own = [ComparisonNode(_ITSELF, _amounts(work, known, sides), KEY)] if has_own else []
         return [*own, *(pair(child, node) for child in node.collapsed_children(expansion))]
 
     outermost = []
@@ -313,7 +318,7 @@ def _has_params(facts: Mapping[str, ModuleFacts]) -> bool:
 
 def _module_label(node: Node) -> str:
     """Return the name of a module with its class, or with its classes if the profiles differ."""
-    types = dict.fromkeys(row.module_type for rows in node.own.values() for row in rows)
+    types = dict.fromkeys(row.module_type for rows in node.own().values() for row in rows)
     return printable(f"{node.name} ({' / '.join(types)})") if len(types) > 1 else node.label
 
 

@@ -11,7 +11,7 @@ from opflops.report.text.module_facts import facts_by_shown_module, facts_key
 from opflops.wording import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 
     from opflops.records.rows import Row
 
@@ -20,13 +20,14 @@ _UNKNOWN = ModuleFacts()
 
 
 class Node:
-    """Hold a module, or several equal ones: the rows that it ran itself (``own``), and the modules below.
+    """Hold a module, or several equal ones: the rows that it ran itself, and the modules below.
 
     Attributes:
         name: The last part of its path; for several modules their common name.
         path: The module's path; for several modules that of the first one.
         module_type: Its class name, or "".
-        own: Rows that the module ran itself, by label.
+        rows: The rows that the module ran itself; empty for a node that stands for several.
+        labels: Their labels.
         child_by_path: The modules right below, by path; empty for a node that stands for several.
         repeats: How many modules it stands for.
         facts: What is known of it beside its work, without the modules below it that have a node; of several profiles
@@ -36,7 +37,9 @@ class Node:
 
     def __init__(self, name: str, path: str = "") -> None:
         self.name, self.path, self.module_type, self.repeats = name, path, "", 1
-        self.own: dict[str, list[Row]] = {}
+        # Not by label, since there may be a million rows, and most labels have one.
+        self.rows: list[Row] = []
+        self.labels: list[str] = []
         self.child_by_path: dict[str, Node] = {}
         self.facts: Sequence[ModuleFacts] = ()
         self.equality_key: Hashable = None
@@ -50,10 +53,27 @@ class Node:
         merged = cls(name, first.path)
         merged.module_type, merged.equality_key = first.module_type, first.equality_key
         merged.repeats = sum(node.repeats for node in nodes)
-        merged.own = {label: [row for node in nodes for row in node.own[label]] for label in first.own}
         merged.facts = list(map(_facts_of_equal, zip(*(node.facts for node in nodes), strict=True)))
         merged._merged = nodes
         return merged
+
+    def own(self) -> dict[str, list[Row]]:
+        """Return the rows that the module ran itself, or each of the modules that it stands for, by label."""
+        found: dict[str, list[Row]] = {}
+        for node in self._single_nodes():
+            for label, row in zip(node.labels, node.rows, strict=True):
+                found.setdefault(label, []).append(row)
+        return found
+
+    def _single_nodes(self) -> Iterator[Node]:
+        """List the nodes of the modules that it stands for, in order."""
+        stack: list[Node] = [self]
+        while stack:
+            node = stack.pop()
+            if node._merged:  # noqa: SLF001 - of this class
+                stack += reversed(node._merged)  # noqa: SLF001 - as above
+            else:
+                yield node
 
     @cached_property
     def children(self) -> Sequence[Node]:
@@ -76,7 +96,7 @@ class Node:
     @property
     def paths(self) -> tuple[str, ...]:
         """Return the paths of the modules that it stands for, in order."""
-        return tuple(path for node in self._merged for path in node.paths) if self._merged else (self.path,)
+        return tuple(node.path for node in self._single_nodes())
 
     @cached_property
     def amount(self) -> Amount:
@@ -86,8 +106,8 @@ class Node:
             # The amounts have the numbers already.
             beside = None if own is None else ModuleFacts(shared=own.shared, calls=own.calls)
             return Amount([node.amount for node in self._merged], beside)
-        rows = [row for part in self.own.values() for row in part]
-        return Amount([*rows, *(child.amount for child in self.children)], own)
+        below = [child.amount for child in self.children]
+        return Amount([*self.rows, *below] if below else self.rows, own)
 
     @cached_property
     def rows_by_operator(self) -> dict[str, list[Row]]:
@@ -97,9 +117,8 @@ class Node:
         while stack:
             node = stack.pop()
             merged = node._merged  # noqa: SLF001 - of this class
-            if not merged:
-                for label, rows in node.own.items():
-                    found.setdefault(label, []).extend(rows)
+            for label, row in zip(node.labels, node.rows, strict=True):
+                found.setdefault(label, []).append(row)
             stack += reversed(merged or node.children)
         return found
 
@@ -166,13 +185,10 @@ def build_tree(
         if module != last:
             node = nodes.get(module) or _add_node(root, nodes, module)
             last = module
-        if not node.own:
+        if not node.rows:
             node.module_type = row.module_type
-        known = node.own.get(label)
-        if known is None:
-            node.own[label] = [row]
-        else:
-            known.append(row)
+        node.labels.append(label)
+        node.rows.append(row)
     everything = preorder(root)
     by_path = {node.path: node for node in everything[1:]}
     found = [facts_by_shown_module(each, by_path) for each in facts]
@@ -180,9 +196,17 @@ def build_tree(
         node.facts = [each.get(path, _UNKNOWN) for each in found]
     # Number the modules so that equal ones get equal numbers, those below a module first.
     numbers: dict[Hashable, int] = {}
+    shared: dict[Hashable, list[str]] = {}
     for node in reversed(everything):
+        # Repeated modules have the same labels, of which one list is enough.
+        node.labels = shared.setdefault(tuple(node.labels), node.labels)
         below = tuple((child.name, child.equality_key) for child in node.child_by_path.values())
-        key = (node.module_type, work_key(node.own), tuple(facts_key(each, columns) for each in node.facts), below)
+        key = (
+            node.module_type,
+            work_key(node.labels, node.rows),
+            tuple(facts_key(each, columns) for each in node.facts),
+            below,
+        )
         node.equality_key = numbers.setdefault(key, len(numbers))
     return root
 

@@ -174,7 +174,7 @@ class _TreeWriter:
             self.repeated |= child.repeats > parent.repeats
             yield heads[position]
             if depth > 0:
-                yield from self.operators(child.own, indent + 1, leaf=not child.children)
+                yield from self.operators(child.own(), indent + 1, leaf=not child.children)
                 yield child, indent + 1, depth - 1
             elif self.detail is Detail.NOTHING:
                 self.shortened = True
