@@ -18,6 +18,7 @@ from opflops.pricing.traffic import EXACT_TENSOR_TYPES
 from opflops.torch_internals.dispatch import DispatchMode, OpOverload, schema_of
 from opflops.torch_internals.fake_dtype_checks import check_dtypes
 from opflops.torch_internals.fake_kernel_fixes import with_kept_buffer
+from opflops.torch_internals.fake_size_checks import check_sizes
 
 _HASHABLE_TYPES = frozenset({int, float, bool, complex, str, type(None), torch.dtype, torch.layout, torch.device})
 _META = torch.device("meta")
@@ -48,7 +49,7 @@ class MetaCacheMode(DispatchMode):
         """Run an operator, or make its result from the cache.
 
         Raises:
-            RuntimeError: Operands have dtypes that a real kernel refuses.
+            RuntimeError: Operands have dtypes, or sizes, that a real kernel refuses.
         """
         kwargs = kwargs or {}
         is_pure = self._is_pure.get(func)
@@ -57,12 +58,12 @@ class MetaCacheMode(DispatchMode):
         if types:
             return func(*args, **kwargs)
         if not is_pure:
-            check_dtypes(func, args)
+            _check(func, args, kwargs)
             return func(*args, **kwargs)
         try:
             key = (func, torch.get_default_dtype(), _cache_key(args), _cache_key(tuple(kwargs.items())))
         except _NotCacheableError:
-            check_dtypes(func, args)
+            _check(func, args, kwargs)
             return with_kept_buffer(func, args, func(*args, **kwargs))
         cached = self._results.get(key)
         if cached is not None:
@@ -70,11 +71,17 @@ class MetaCacheMode(DispatchMode):
             if not self._hits % _HITS_PER_CHECK:
                 check_time_limits()
             return _make_result(cached)
-        check_dtypes(func, args)
+        _check(func, args, kwargs)
         out = with_kept_buffer(func, args, func(*args, **kwargs))
         with suppress(_NotCacheableError):
             self._results[key] = _result_metadata(out, _storages(args))
         return out
+
+
+def _check(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Check what kernels of devices check, and those of meta do not."""
+    check_dtypes(func, args)
+    check_sizes(func, args, kwargs)
 
 
 def _is_pure(func: Any) -> bool:

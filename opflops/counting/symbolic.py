@@ -38,6 +38,7 @@ recomputes the scores. So the rule is 1/7 too low there. It also leaves out all 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import sympy
@@ -45,6 +46,7 @@ import sympy
 from opflops.counting.dynamic_shapes import dimensions_of, parse_dynamic_shapes
 from opflops.counting.fake_call import META
 from opflops.counting.frozen_heap import heap_frozen
+from opflops.counting.size_limits import last_running
 from opflops.counting.symbolic_trace import SymbolicTrace, first_line, repeat_if_failing
 from opflops.counting.verification_sizes import dims_to_hold, growing_sizes, other_sizes, shrinking_sizes
 from opflops.errors import DimensionError
@@ -101,7 +103,7 @@ class _VerifiedCount:
         """
         if not profile.dimensions:
             return profile
-        compared = self._sizes_to_compare(profile)
+        profile, compared = self._add_upper_limits(profile, held)
         for sizes in compared:
             self._require_no_difference(profile, sizes, held)
         profile = replace(profile, execution=self._execution)
@@ -111,6 +113,7 @@ class _VerifiedCount:
         profile = self._add_case_of_example(
             profile, {**other, **self._example_sizes(profile, MIN_SYMBOLIC_SIZE)}, other, held
         )
+        profile = self._add_lower_limits(profile, held)
         profile = self._add_cases_at_one(profile, held)
         return self._add_case_of_example(profile, self._example_sizes(profile), other, held)
 
@@ -146,6 +149,52 @@ class _VerifiedCount:
                 )
             chosen.append(alone)
         return chosen
+
+    def _add_upper_limits(self, profile: Profile, held: Held) -> tuple[Profile, list[dict[str, int]]]:
+        """Add conditions that exclude larger sizes at which the program fails, and choose sizes to compare at."""
+        while True:
+            compared = self._sizes_to_compare(profile)
+            failing = next((sizes for sizes in compared if self._failure(sizes, held)), None)
+            conditions = [] if failing is None else self._limits(profile, failing, held)
+            if not conditions:
+                return profile, compared
+            profile = replace(profile, conditions=(*profile.conditions, *conditions))
+
+    def _add_lower_limits(self, profile: Profile, held: Held) -> Profile:
+        """Add conditions that exclude smaller sizes at which the program fails, if it fails at the smallest of all."""
+        for name, example, minimum, _ in profile.dimensions:
+            sizes = example_sizes(profile.dimensions)
+            if minimum >= example or not self._failure({**sizes, name: minimum}, held):
+                continue
+            # Sizes of 1 are looked at on their own.
+            smaller = range(max(minimum, MIN_SYMBOLIC_SIZE), example)
+            sizes[name] = next((size for size in smaller if profile.holds({**sizes, name: size})), example)
+            if sizes[name] < example and self._failure(sizes, held):
+                conditions = self._limits(profile, sizes, held)
+                if not conditions:
+                    reason = f"it fails at {name} = {sizes[name]} ({self._failure(sizes, held)})"
+                    conditions = [Condition(sympy.Symbol(name) >= example, reason)]
+                profile = replace(profile, conditions=(*profile.conditions, *conditions))
+        return profile
+
+    def _limits(self, profile: Profile, failing: Mapping[str, int], held: Held) -> list[Condition]:
+        """Return conditions on single dimensions that exclude these sizes, at which the program fails, if any do."""
+        example = example_sizes(profile.dimensions)
+        conditions: list[Condition] = []
+        for name, size in failing.items():
+            alone = {**example, name: size}
+            if size == example[name] or not self._failure(alone, held) or self._failure(example, held):
+                continue
+            found = last_running(
+                partial(self._runs_with, example, name, held), partial(_holds_with, profile, name), example[name], size
+            )
+            if found is None:
+                return []
+            running, first = found
+            reason = f"it fails at {name} = {first} ({self._failure({**example, name: first}, held)})"
+            symbol = sympy.Symbol(name)
+            conditions.append(Condition(symbol <= running if first > running else symbol >= running, reason))
+        return conditions
 
     def _add_kernel_guards(self, profile: Profile, kernel_guards: list[Condition], held: Held) -> Profile:
         """Add the guards that chose kernels as conditions, if the costs differ where other kernels are chosen."""
@@ -184,8 +233,28 @@ class _VerifiedCount:
                 # The costs are right, or the program fails where the conditions exclude it.
                 continue
             handled.append(at_one)
+            if len(at_one) > 1 and (limit := self._common_limit(general, at_one, held)):
+                profile = replace(profile, conditions=(*profile.conditions, limit))
+                continue
             profile = self._add_case(profile, dict.fromkeys(at_one, 1), difference, held)
         return profile
+
+    def _runs_with(self, sizes: Mapping[str, int], name: str, held: Held, size: int) -> bool:
+        return not self._failure({**sizes, name: size}, held)
+
+    def _common_limit(self, profile: Profile, names: set[str], held: Held) -> Condition | None:
+        """Return the condition that some of these dimensions is large, if the program fails at 1 and at 2 of all."""
+        example = example_sizes(profile.dimensions)
+
+        def fails(size: int) -> str:
+            return self._failure({**example, **dict.fromkeys(names, size)}, held)
+
+        smaller = range(1, min(example[name] for name in names))
+        if not all(fails(size) for size in (1, MIN_SYMBOLIC_SIZE)):
+            return None
+        last = max(filter(fails, smaller))
+        reason = f"it fails at {', '.join(f'{name} = {last}' for name in sorted(names))} ({fails(last)})"
+        return Condition(sympy.Or(*(sympy.Symbol(name) > last for name in names)), reason)
 
     def _example_sizes(self, profile: Profile, minimum: int = 1) -> dict[str, int]:
         """Return the sizes of dimensions in the example inputs, without smaller ones."""
@@ -268,6 +337,11 @@ class _VerifiedCount:
                 if ours.get(key) != theirs.get(key):
                     return _describe_difference(key, ours.get(key), theirs.get(key))
         return _difference_of_modules(counted.modules, expected.modules)
+
+
+def _holds_with(profile: Profile, name: str, size: int) -> bool:
+    """Return whether costs hold at a size of one dimension, with the traced sizes of the others."""
+    return profile.holds({**example_sizes(profile.dimensions), name: size})
 
 
 def _excluded_size(relation: Any) -> tuple[str, int] | None:

@@ -15,6 +15,7 @@ from opflops.torch_internals.fake_kernel_fixes import (
     result_without_kernel,
 )
 from opflops.torch_internals.fake_result_cache import FakeResultCache
+from opflops.torch_internals.fake_size_checks import check_result_sizes, check_sizes
 from opflops.torch_internals.fake_value_patches import finds_nothing
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def use_python_kernels(
             if made is not None:
                 return made
             out = _run(mode, dispatch, hiding, (func, types, args, kwargs))
+            check_result_sizes(func, out)
             with mode:
                 return resized(func, out)
 
@@ -90,7 +92,9 @@ def use_python_kernels(
 
 def _run(mode: FakeTensorMode, dispatch: Callable[..., Any], hiding: list[Any], call: tuple[Any, Any, Any, Any]) -> Any:
     """Compute the result of a call, with the corrections of :mod:`.fake_kernel_fixes`."""
-    func, types, args, _ = call
+    func, types, args, kwargs = call
+    with mode:
+        check_sizes(func, args, kwargs)
     made = result_without_kernel(mode, func, types, args)
     if made is not None:
         return made

@@ -16,6 +16,7 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StrictMi
 from torch.utils._sympy.numbers import IntInfinity, int_oo
 from torch.utils._sympy.value_ranges import ValueRanges
 
+from opflops.torch_internals.implied_conditions import without_implied
 from opflops.torch_internals.sympy_conversion import to_standard_sympy
 from opflops.torch_internals.sympy_inequalities import (
     MIN_SYMBOLIC_SIZE,
@@ -23,6 +24,7 @@ from opflops.torch_internals.sympy_inequalities import (
     is_at_least,
     solved,
     without_floor,
+    without_floors,
 )
 
 if TYPE_CHECKING:
@@ -166,6 +168,8 @@ class RecordingShapeEnv(ShapeEnv):
     def conditions(self, *, kernel_guards: bool = False) -> list[tuple[Any, Any]]:
         """Return the guards that do not hold for all sizes anyway, in standard sympy, each with its first location.
 
+        Those that hold wherever the others do are left out.
+
         Args:
             kernel_guards: Return those by which PyTorch chose a kernel, in place of the program's.
         """
@@ -173,11 +177,13 @@ class RecordingShapeEnv(ShapeEnv):
         for guard, location in self.kernel_guards if kernel_guards else self.recorded_guards:
             for part in sympy.And.make_args(guard):
                 condition = self._simplified(to_standard_sympy(part))
+                condition = without_floors(condition)
                 if isinstance(condition, sympy.core.relational.Relational):
                     condition = solved(condition.func(sympy.expand(condition.lhs), sympy.expand(condition.rhs)))
                 if condition is not sympy.true and not always_holds(condition):
-                    conditions.setdefault(condition.xreplace(self._names), location)
-        return list(conditions.items())
+                    conditions.setdefault(condition, location)
+        named = without_implied(conditions)
+        return [(condition.xreplace(self._names), location) for condition, location in named.items()]
 
     def expression(self, count: Any) -> Any:
         """Return a count in standard sympy, in the dimensions' names; an integer stays an integer."""

@@ -78,7 +78,7 @@ def solved(condition: Any) -> Any:
 
     >>> b = sympy.Symbol("b", integer=True)
     >>> solved(sympy.Ne(b - 1, 1)), solved(2 * b + 1 > 9), solved(3 - b >= 0), solved(2 * b > 5)
-    (Ne(b, 2), b > 4, b <= 3, 2*b > 5)
+    (Ne(b, 2), b > 4, b <= 3, b >= 3)
     """
     symbols = condition.free_symbols
     if not isinstance(condition, sympy.core.relational.Relational) or len(symbols) != 1:
@@ -86,12 +86,39 @@ def solved(condition: Any) -> Any:
     (symbol,) = symbols
     constant, product = sympy.expand(condition.lhs - condition.rhs).as_coeff_Add()
     coefficient, factor = product.as_coeff_Mul()
-    if factor != symbol or not (constant.is_Integer and coefficient.is_Integer and constant % coefficient == 0):
+    if factor != symbol or not (constant.is_Integer and coefficient.is_Integer):
         return condition
     # Dividing by a negative number turns an inequality around.
     relation = _TURNED.get(condition.func, condition.func) if coefficient < 0 else condition.func
-    found = relation(symbol, -constant / coefficient)
+    limit = -constant / coefficient
+    if not limit.is_Integer:
+        if relation not in _TURNED:
+            return condition
+        is_lower = relation in (sympy.Gt, sympy.Ge)
+        relation, limit = (sympy.Ge, sympy.ceiling(limit)) if is_lower else (sympy.Le, sympy.floor(limit))
+    found = relation(symbol, limit)
     return found if isinstance(found, sympy.core.relational.Relational) else condition
+
+
+def without_floors(condition: Any) -> Any:
+    """Return a lower bound of a rounded expression as one of what is rounded, if that is exactly the same.
+
+    >>> b = sympy.Symbol("b", integer=True)
+    >>> without_floors(sympy.floor(sympy.floor(b / 2) / 2) + 1 >= 3)
+    b - 8 >= 0
+    """
+    if not isinstance(condition, (sympy.Gt, sympy.Ge, sympy.Lt, sympy.Le)) or not condition.has(sympy.floor):
+        return condition
+    strict = isinstance(condition, (sympy.Gt, sympy.Lt))
+    found = [sympy.expand(condition.gts - condition.lts - int(strict))]
+    while found:
+        expression = found[0]
+        found = without_floor(expression)
+        if found:
+            condition = sympy.Ge(found[0], 0)
+            if not isinstance(condition, sympy.Ge):
+                break
+    return condition
 
 
 def without_floor(expression: Any) -> list[Any]:
