@@ -160,7 +160,7 @@ def test_the_mechanism_knows_no_operator_by_name(package):
     Only the replacements for what PyTorch wrote for plain sizes alone, the corrections of its fake kernels, the bounds
     of positions, and what ``torch.jit.trace`` leaves out, call or compare with some.
     """
-    exceptions = {f"symint_{part}.py" for part in ("patches", "composites", "gradient", "recurrent")}
+    exceptions = {f"symint_{part}.py" for part in ("patches", "composites", "gradient", "indexing", "recurrent")}
     exceptions |= {
         "fake_kernel_fixes.py",
         "fake_index_checks.py",

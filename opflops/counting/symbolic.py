@@ -52,6 +52,7 @@ from opflops.counting.verification_sizes import dims_to_hold, growing_sizes, oth
 from opflops.errors import DimensionError
 from opflops.profile.profile import Case, Condition, Profile
 from opflops.records.dimensions import example_sizes, unless_sizes
+from opflops.torch_internals.implied_conditions import joined_exclusions, without_implied
 from opflops.torch_internals.symbolic_shapes import MIN_SYMBOLIC_SIZE
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ class _VerifiedCount:
         return profile
 
     def _drop_single_exclusions(self, profile: Profile, held: Held) -> Profile:
-        """Drop conditions that exclude one size of a dimension, if the costs are the same at that size."""
+        """Drop conditions that exclude one size of a dimension, if the costs are the same there; join the others."""
         exclusions = [found for each in profile.conditions if (found := _excluded_size(each.expression))]
         for name, size in dict.fromkeys(exclusions):
             kept = tuple(each for each in profile.conditions if _excluded_size(each.expression) != (name, size))
@@ -216,7 +217,8 @@ class _VerifiedCount:
             sizes = {**example_sizes(profile.dimensions), name: size}
             if size >= MIN_SYMBOLIC_SIZE and without.holds(sizes) and not self._difference(without, sizes, held):
                 profile = without
-        return profile
+        joined = without_implied(joined_exclusions({each.expression: each.reason for each in profile.conditions}))
+        return replace(profile, conditions=tuple(Condition(*each) for each in joined.items()))
 
     def _add_cases_at_one(self, profile: Profile, held: Held) -> Profile:
         """Count at sizes of 1, and add a case, with a profile of its own, for each where the costs differ."""

@@ -105,6 +105,7 @@ class SymbolicTrace:
                 self.call.originals, copy_memo, shape_env, exact_values=False, on_hit=check_time_limits
             )
             profile = self.call.run(mode, copies)
+            shape_env.fix_asked_index()
         for name, (size, location) in shape_env.specialized_dims().items():
             raise DimensionError(
                 f"{self.call.name} has no formula for all sizes of {name}: {location or 'the program'} fixes it to "

@@ -55,6 +55,10 @@ def use_python_kernels(
 
     def call(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         needing_value.clear()
+        if mode.shape_env is not None:
+            from opflops.torch_internals.symint_indexing import with_asked_index  # noqa: PLC0415 - only for symbolic sizes
+
+            args = with_asked_index(mode.shape_env, func, args)
         if func is DEVICE_OF_TENSOR and type(args[0]) is FakeTensor:
             return args[0].fake_device
         if finds_nothing(func):

@@ -107,9 +107,14 @@ def _same_shape(name: str, part: Tensor, src: Tensor) -> None:
         )
 
 
-def _grid_sampler(input: Tensor, *_: Any) -> None:
+def _in_space(input: Tensor, *_: Any) -> None:
     if any(size == 0 for size in input.shape[2:]):
-        raise RuntimeError(f"grid_sampler(): expected input to have non-empty spatial dimensions: {tuple(input.shape)}")
+        raise RuntimeError(f"expected input to have non-empty spatial dimensions: {tuple(input.shape)}")
+
+
+def _pooled(input: Tensor, output_size: Sequence[Any]) -> None:
+    if any(size == 0 for size in input.shape[-len(output_size) :]):
+        raise RuntimeError(f"expected input to have non-zero size for non-batch dimensions: {tuple(input.shape)}")
 
 
 def _gather(input: Tensor, dim: int, index: Tensor, *_: Any, **_named: Any) -> None:
@@ -153,8 +158,8 @@ _CHECKS: dict[Any, Callable[..., None]] = {
     _aten.select_scatter.default: _select_scatter,
     _aten.slice_scatter.default: _slice_scatter,
     _aten.diagonal_scatter.default: _diagonal_scatter,
-    _aten.grid_sampler_2d.default: _grid_sampler,
-    _aten.grid_sampler_3d.default: _grid_sampler,
+    **dict.fromkeys((_aten.grid_sampler_2d.default, _aten.grid_sampler_3d.default), _in_space),
+    **dict.fromkeys((_aten._adaptive_avg_pool2d.default, _aten._adaptive_avg_pool3d.default), _pooled),
     _aten.as_strided.default: _as_strided,
     _aten.gather.default: _gather,
     **dict.fromkeys(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sympy
 
 from opflops.records.algebra import functions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MIN_SYMBOLIC_SIZE = 2
 """The smallest size that a symbol stands for: PyTorch assumes that a symbolic size is neither 0 nor 1."""
@@ -119,6 +122,30 @@ def without_floors(condition: Any) -> Any:
             if not isinstance(condition, sympy.Ge):
                 break
     return condition
+
+
+def without_quotient(condition: Any, is_positive: Callable[[Any], bool]) -> list[Any]:
+    """Return two inequalities for an equation of a rounded quotient and an integer; the condition if it is none.
+
+    A split has ``k`` parts if ``floor((n - 1)/m) + 1 == k``: then ``n - 1`` is at least ``(k - 1)*m`` and less than
+    ``k*m``, if ``m`` is positive.
+
+    >>> n, m = sympy.symbols("n m", integer=True)
+    >>> without_quotient(sympy.Eq(sympy.floor(n / m - 1 / m) + 1, 2), lambda divisor: True)
+    [m <= n - 1, n <= 2*m]
+    """
+    if not isinstance(condition, sympy.Eq):
+        return [condition]
+    constant, rounded = sympy.expand(condition.lhs - condition.rhs).as_coeff_Add()
+    if isinstance(-rounded, sympy.floor):
+        constant, rounded = -constant, -rounded
+    if not isinstance(rounded, sympy.floor) or not constant.is_Integer:
+        return [condition]
+    dividend, divisor = sympy.fraction(sympy.together(rounded.args[0]))
+    if not is_positive(divisor):
+        return [condition]
+    least, more = (sympy.expand(times * divisor) for times in (-constant, 1 - constant))
+    return [sympy.Le(least, dividend), sympy.Le(sympy.expand(dividend + 1), more)]
 
 
 def without_floor(expression: Any) -> list[Any]:
