@@ -43,6 +43,7 @@ from typing import TYPE_CHECKING, Any
 
 import sympy
 
+from opflops.counting.count_differences import difference_of_counts
 from opflops.counting.dynamic_shapes import dimensions_of, parse_dynamic_shapes
 from opflops.counting.fake_call import META
 from opflops.counting.frozen_heap import heap_frozen
@@ -56,13 +57,11 @@ from opflops.torch_internals.implied_conditions import joined_exclusions, withou
 from opflops.torch_internals.symbolic_shapes import MIN_SYMBOLIC_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from opflops.counting.fake_call import FakeCall
     from opflops.counting.symbolic_trace import Held
     from opflops.records.execution import Execution
-    from opflops.records.modules import ModuleRecord
-    from opflops.records.rows import Row
 
 
 def count_symbolically(call: FakeCall, dynamic_shapes: Any) -> Profile:
@@ -80,6 +79,10 @@ def count_symbolically(call: FakeCall, dynamic_shapes: Any) -> Profile:
         return _VerifiedCount(SymbolicTrace(call, axes, dimensions)).count(frozenset())
 
 
+class _NoOtherSizeError(DimensionError):
+    """Report that the conditions of a trace allow no other size of a dimension."""
+
+
 class _VerifiedCount:
     """Trace a program, and verify what it costs at other sizes than the trace's."""
 
@@ -93,7 +96,15 @@ class _VerifiedCount:
     def count(self, held: Held) -> Profile:
         """Count for all sizes of the dimensions that are not held at one size."""
         if held not in self._profiles:
-            self._profiles[held] = self._verify(*self._trace.trace(held), held)
+            try:
+                self._profiles[held] = self._verify(*self._trace.trace(held), held)
+            except _NoOtherSizeError as error:
+                # The example may be small, and larger inputs do something else.
+                reason = error.args
+                try:
+                    self._profiles[held] = self._verify(*self._trace.trace(held, at_larger=True), held)
+                except DimensionError:
+                    raise DimensionError(*reason) from None
         return self._profiles[held]
 
     def _verify(self, profile: Profile, kernel_guards: list[Condition], held: Held) -> Profile:
@@ -131,7 +142,7 @@ class _VerifiedCount:
         """Choose other sizes: of all dimensions together or, if the conditions allow none, of one dimension at a time.
 
         Raises:
-            DimensionError: The conditions allow no other size of a dimension.
+            _NoOtherSizeError: The conditions allow no other size of a dimension.
         """
         names = [each.name for each in profile.dimensions]
         together = next(filter(profile.holds, other_sizes(profile, names)), None)
@@ -144,9 +155,10 @@ class _VerifiedCount:
                 conditions = "; ".join(
                     str(each) for each in profile.conditions if name in map(str, each.expression.free_symbols)
                 )
-                raise DimensionError(
-                    f"{self._model} does not run for other sizes of {name}: it needs {conditions}. "
-                    f"Leave {name} out of dynamic_shapes, or change that code."
+                raise _NoOtherSizeError(
+                    f"{self._model} does something else, or fails, for other sizes of {name} than "
+                    f"{example_sizes(profile.dimensions)[name]}: it needs {conditions}. Leave {name} out of "
+                    f"dynamic_shapes, give an input with another size of {name}, or change that code."
                 )
             chosen.append(alone)
         return chosen
@@ -279,7 +291,12 @@ class _VerifiedCount:
         Raises:
             DimensionError: The costs differ at a neighboring size too.
         """
-        if not profile.holds(example) or not self._difference(profile, example, held):
+        if not profile.holds(example):
+            if dict(example) != self._example_sizes(profile) or self._failure(example, held):
+                return profile
+            # It was traced with other sizes, for which it does something else.
+            return self._add_case(profile, example, "", held)
+        if not self._difference(profile, example, held):
             return profile
         for special in dims_to_hold(list(example)):
             at_example = {name: example[name] for name in special}
@@ -332,13 +349,7 @@ class _VerifiedCount:
         counted = self._count_at(sizes, held)
         if isinstance(counted, Exception):
             return f"it fails ({first_line(counted)})"
-        expected = profile.at(**sizes)
-        for counted_rows, expected_rows in ((counted.rows, expected.rows), (counted.sites, expected.sites)):
-            ours, theirs = _rows_with_cost(counted_rows), _rows_with_cost(expected_rows)
-            for key in dict.fromkeys((*ours, *theirs)):
-                if ours.get(key) != theirs.get(key):
-                    return _describe_difference(key, ours.get(key), theirs.get(key))
-        return _difference_of_modules(counted.modules, expected.modules)
+        return difference_of_counts(counted, profile.at(**sizes))
 
 
 def _holds_with(profile: Profile, name: str, size: int) -> bool:
@@ -352,37 +363,3 @@ def _excluded_size(relation: Any) -> tuple[str, int] | None:
         return None
     size, name = sorted((relation.lhs, relation.rhs), key=lambda side: side.is_Symbol)
     return (str(name), int(size)) if size.is_Integer and name.is_Symbol else None
-
-
-def _describe_difference(key: tuple[str, ...], counted: Row | None, expected: Row | None) -> str:
-    calls = [0 if row is None else row.calls for row in (counted, expected)]
-    costs = [None if row is None else row.cost for row in (counted, expected)]
-    verb = "has another cost" if costs[0] != costs[1] else "has results of another size"
-    verb = f"runs {calls[0]} times instead of {calls[1]}" if calls[0] != calls[1] else verb
-    module, op, _, phase, *_ = key
-    return f"{op} {verb} in the {phase} of {module or 'the program'}"
-
-
-def _difference_of_modules(counted: Sequence[ModuleRecord], expected: Sequence[ModuleRecord]) -> str:
-    """Return how what is known of modules differs from what is expected; "" if it does not."""
-    ours, theirs = ({record.module: record for record in records} for records in (counted, expected))
-    for path in dict.fromkeys((*ours, *theirs)):
-        if _module_key(ours.get(path)) != _module_key(theirs.get(path)):
-            return f"{path} has calls of other shapes"
-    return ""
-
-
-def _module_key(record: ModuleRecord | None) -> object:
-    """Return the shapes of a module's calls in no order, with their numbers; their number if not all are kept."""
-    if record is None:
-        return None
-    known = all(call.inputs or call.outputs for call in record.calls)
-    return frozenset(record.calls) if known else sum(call.calls for call in record.calls)
-
-
-def _rows_with_cost(rows: Sequence[Row]) -> dict[tuple[str, ...], Row]:
-    return {_row_key(row): row for row in rows if row.cost}
-
-
-def _row_key(row: Row) -> tuple[str, ...]:
-    return row.module, row.op, row.module_type, row.phase, row.dtype, row.estimate, row.site, row.group
