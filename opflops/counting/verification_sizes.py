@@ -63,7 +63,7 @@ def shrinking_sizes(profile: Profile) -> Iterator[dict[str, int]]:
 
 
 def other_sizes(profile: Profile, names: Sequence[str]) -> Iterator[dict[str, int]]:
-    """Yield sizes of some dimensions to compare at: odd and even larger ones, then neighbors, then larger ones again."""
+    """Yield sizes of some dimensions to compare at: odd and even larger ones, then neighbors, then others."""
     traced = example_sizes(profile.dimensions)
     for factor, more in ((2, 1), (2, 0), (3, 0), (1, 1), (1, 2), (1, -1), (1, 4), (2, -1), (4, 0), (1, 8)):
         yield {**traced, **{name: factor * traced[name] + more for name in names}}

@@ -39,20 +39,35 @@ def check_indices(func: Any, args: Sequence[Any], *, symbolic: bool) -> None:
     indexed = _INDEXED.get(func)
     if indexed is None:
         return
-    for index, size, lowest, *ignored in indexed(*args):
-        if not isinstance(index, Tensor) or index.is_floating_point():
-            continue
-        bounds = known_bounds(index) if symbolic else None
-        value = value_at_these_sizes(index) if not symbolic or (bounds is not None and bounds.is_same) else None
-        if value is not None:
-            with no_dispatch():
-                bounds = bounds_of_value(value if not ignored else value[value != ignored[0]])
-        if bounds is None:
-            continue
-        smallest, largest, _ = bounds
-        if largest + 1 > size or smallest < lowest:
-            wrong = smallest if smallest < lowest else largest
-            raise IndexError(f"index {wrong} is out of range for an axis of size {size}")
+    for index, *limits in indexed(*args):
+        if isinstance(index, Tensor) and not index.is_floating_point():
+            check_range(index, *limits, symbolic=symbolic)
+
+
+def check_range(index: Tensor, size: Any, lowest: Any, ignored: int | None = None, *, symbolic: bool) -> None:
+    """Check that integers are indices of an axis, as far as their values are known.
+
+    Args:
+        index: The integers.
+        size: The size of the axis.
+        lowest: The smallest index that is in range.
+        ignored: A number that stands for no index.
+        symbolic: Whether sizes are symbols.
+
+    Raises:
+        IndexError: One is out of range.
+    """
+    bounds = known_bounds(index) if symbolic else None
+    value = value_at_these_sizes(index) if not symbolic or (bounds is not None and bounds.is_same) else None
+    if value is not None:
+        with no_dispatch():
+            bounds = bounds_of_value(value if ignored is None else value[value != ignored])
+    if bounds is None:
+        return
+    smallest, largest, _ = bounds
+    if largest + 1 > size or smallest < lowest:
+        wrong = smallest if smallest < lowest else largest
+        raise IndexError(f"index {wrong} is out of range for an axis of size {size}")
 
 
 def _embedding(weight: Tensor, indices: Tensor, *_: Any) -> Iterator[tuple[Any, ...]]:

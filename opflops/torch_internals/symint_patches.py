@@ -61,6 +61,7 @@ def _wrap_len(original: Callable[[Any], int]) -> Callable[[Any], Any]:
 
 
 _COMPOSITES: list[tuple[Any, str, Callable[..., Any]]] = [
+    (torch.nn.functional, "one_hot", symint_composites.one_hot),
     (torch.linalg, "multi_dot", symint_composites.multi_dot),
     (torch._VF, "chain_matmul", symint_composites.multi_dot),
     (torch, "vander", symint_composites.vander),
