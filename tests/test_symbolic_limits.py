@@ -138,12 +138,25 @@ def test_sizes_at_which_a_program_fails_have_no_number(program):
                 profile.at(n=size)
 
 
-@pytest.mark.parametrize("program", ["conv1d", "two convolutions", "max_pool2d", "positions", "squared positions"])
-def test_a_limit_is_one_inequality_of_the_size(program):
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("conv1d", "aten.convolution in Conv1d"),
+        ("two convolutions", "aten.convolution in Sequential.2"),
+        ("max_pool2d", "aten.max_pool2d_with_indices in MaxPool2d"),
+        ("positions", "aten.embedding"),
+        ("positions from a mask", "aten.embedding"),
+        ("relative positions", "aten.embedding"),
+        ("rows", "aten.index"),
+        ("squared positions", "it fails at n = 7 (IndexError: index 9 is out of range for an axis of size 9)"),
+    ],
+)
+def test_a_limit_is_one_inequality_of_the_size(program, reason):
     """Whatever the operators compare, and how many of them: what follows from another condition is left out."""
     run, make, axis, example, first, last = PROGRAMS[program]
     profile = count(run, make(example), dynamic_shapes=({axis: N},))
     assert [str(each.expression) for each in profile.conditions] == [f"n >= {first}" if first > 1 else f"n <= {last}"]
+    assert profile.conditions[0].reason.startswith(reason)
     assert Profile.from_json(profile.to_json()) == profile
     with pytest.raises(ProfileError, match=r"hold for n [<>]= \d+ \("):
         profile.lambdify()(n=first - 1 if first > 1 else last + 1)
@@ -310,6 +323,21 @@ def test_a_split_by_a_symbolic_size_holds_for_as_many_parts(size, example, runs)
     assert set(held) >= {n for n in range(2, 30) if runs(n)}
     for n in held:
         assert profile.at(n=n).total == count(program, torch.rand(n, 2)).total
+
+
+@pytest.mark.parametrize(
+    ("size", "conditions"),
+    [
+        (lambda _: 5, ["n >= 16", "n <= 20"]),
+        (lambda n: n - 3, ["n >= 6"]),
+        (lambda n: n // 2, ["n <= 2*floor(n/2)", "Ne(floor(n/2), 1)", "Ne(n - floor(n/2), 1)"]),
+        (lambda n: n, []),
+    ],
+)
+def test_the_parts_of_a_split_are_inequalities(size, conditions):
+    """By hand, of 20 split into parts of that size: not an equation of a rounded quotient."""
+    profile = count(lambda x: parts(x, size(x.shape[0])), torch.rand(20, 2), dynamic_shapes=({0: N},))
+    assert [str(each.expression) for each in profile.conditions] == conditions
 
 
 def test_an_example_that_is_alone_is_told_so():
