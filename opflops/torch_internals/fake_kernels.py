@@ -15,7 +15,7 @@ from opflops.torch_internals.fake_kernel_fixes import (
     result_without_kernel,
 )
 from opflops.torch_internals.fake_result_cache import FakeResultCache
-from opflops.torch_internals.fake_size_checks import check_result_sizes, check_sizes
+from opflops.torch_internals.fake_size_checks import check_result_sizes, check_sizes, checks_sizes
 from opflops.torch_internals.fake_value_patches import finds_nothing
 
 if TYPE_CHECKING:
@@ -51,14 +51,15 @@ def use_python_kernels(
     """
     needing_value, needed, hiding = lists
     dispatch = mode.dispatch
+    sizes: Any = mode.shape_env
     cache = FakeResultCache(mode, on_hit)
 
     def call(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         needing_value.clear()
-        if mode.shape_env is not None:
+        if getattr(sizes, "asked_index", None) is not None:
             from opflops.torch_internals.symint_indexing import with_asked_index  # noqa: PLC0415 - only for symbolic sizes
 
-            args = with_asked_index(mode.shape_env, func, args)
+            args = with_asked_index(sizes, func, args)
         if func is DEVICE_OF_TENSOR and type(args[0]) is FakeTensor:
             return args[0].fake_device
         if finds_nothing(func):
@@ -97,8 +98,9 @@ def use_python_kernels(
 def _run(mode: FakeTensorMode, dispatch: Callable[..., Any], hiding: list[Any], call: tuple[Any, Any, Any, Any]) -> Any:
     """Compute the result of a call, with the corrections of :mod:`.fake_kernel_fixes`."""
     func, types, args, kwargs = call
-    with mode:
-        check_sizes(func, args, kwargs)
+    if checks_sizes(func):
+        with mode:
+            check_sizes(func, args, kwargs)
     made = result_without_kernel(mode, func, types, args)
     if made is not None:
         return made

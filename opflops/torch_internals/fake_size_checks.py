@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 _aten = torch.ops.aten
 
 
+def checks_sizes(func: Any) -> bool:
+    """Return whether an operator takes sizes that :func:`check_sizes` checks."""
+    return func in _CHECKS
+
+
 def check_sizes(func: Any, args: Sequence[Any], kwargs: Any) -> None:
     """Check that an operator's arguments have sizes that its kernels on devices accept.
 
