@@ -46,7 +46,7 @@ import sympy
 from opflops.counting.count_differences import difference_of_counts
 from opflops.counting.dynamic_shapes import dimensions_of, parse_dynamic_shapes
 from opflops.counting.fake_call import META
-from opflops.counting.frozen_heap import heap_frozen
+from opflops.counting.frozen_heap import FrozenHeap
 from opflops.counting.size_limits import last_running
 from opflops.counting.symbolic_trace import SymbolicTrace, first_line, repeat_if_failing
 from opflops.counting.verification_sizes import dims_to_hold, growing_sizes, other_sizes, shrinking_sizes
@@ -75,7 +75,7 @@ def count_symbolically(call: FakeCall, dynamic_shapes: Any) -> Profile:
     if call.devices == [META]:
         # If the program does not run on meta, this sets another device.
         call.count()
-    with heap_frozen:
+    with FrozenHeap():
         return _VerifiedCount(SymbolicTrace(call, axes, dimensions)).count(frozenset())
 
 
