@@ -51,15 +51,11 @@ def use_python_kernels(
     """
     needing_value, needed, hiding = lists
     dispatch = mode.dispatch
-    sizes: Any = mode.shape_env
     cache = FakeResultCache(mode, on_hit)
 
     def call(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         needing_value.clear()
-        if getattr(sizes, "asked_index", None) is not None:
-            from opflops.torch_internals.symint_indexing import with_asked_index  # noqa: PLC0415 - only for symbolic sizes
-
-            args = with_asked_index(sizes, func, args)
+        args = _with_symbolic_index(mode, func, args)
         if func is DEVICE_OF_TENSOR and type(args[0]) is FakeTensor:
             return args[0].fake_device
         if finds_nothing(func):
@@ -75,7 +71,12 @@ def use_python_kernels(
     def call_cached(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return cache.run(func, args, kwargs, lambda: call_kernel(func, types, args, kwargs))
 
+    running: list[Any] = []
+
     def call_kernel(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return _run_checked(mode, running, func, args, kwargs, lambda: call_checked(func, types, args, kwargs))
+
+    def call_checked(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         with enable_python_dispatcher():
             if mode.shape_env is None:
                 return _run(mode, dispatch, hiding, (func, types, args, kwargs))
@@ -95,12 +96,41 @@ def use_python_kernels(
     mode.__torch_dispatch__ = MethodType(lambda _mode, *given: call(*given), mode)  # type: ignore[method-assign]
 
 
-def _run(mode: FakeTensorMode, dispatch: Callable[..., Any], hiding: list[Any], call: tuple[Any, Any, Any, Any]) -> Any:
-    """Compute the result of a call, with the corrections of :mod:`.fake_kernel_fixes`."""
-    func, types, args, kwargs = call
-    if checks_sizes(func):
+def _with_symbolic_index(mode: FakeTensorMode, func: Any, args: Any) -> Any:
+    """Return the arguments of an operator; a symbolic index is given as an integer first."""
+    if getattr(mode.shape_env, "asked_index", None) is None:
+        return args
+    from opflops.torch_internals.symint_indexing import with_asked_index  # noqa: PLC0415 - only for symbolic sizes
+
+    return with_asked_index(mode.shape_env, func, args)
+
+
+def _run_checked(
+    mode: FakeTensorMode, running: list[Any], func: Any, args: Any, kwargs: Any, run: Callable[[], Any]
+) -> Any:
+    """Run an operator's fake kernel after the checks of sizes.
+
+    Args:
+        mode: The mode.
+        running: The operators whose kernels are running, which call others.
+        func: The operator.
+        args: Its arguments.
+        kwargs: Those by name.
+        run: Runs the kernel.
+    """
+    if checks_sizes(func, is_nested=bool(running)):
         with mode:
             check_sizes(func, args, kwargs)
+    running.append(func)
+    try:
+        return run()
+    finally:
+        running.pop()
+
+
+def _run(mode: FakeTensorMode, dispatch: Callable[..., Any], hiding: list[Any], call: tuple[Any, Any, Any, Any]) -> Any:
+    """Compute the result of a call, with the corrections of :mod:`.fake_kernel_fixes`."""
+    func, types, args, _ = call
     made = result_without_kernel(mode, func, types, args)
     if made is not None:
         return made
