@@ -72,9 +72,10 @@ def use_python_kernels(
         return cache.run(func, args, kwargs, lambda: call_kernel(func, types, args, kwargs))
 
     running: list[Any] = []
+    checked: set[Any] = set()
 
     def call_kernel(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        return _run_checked(mode, running, func, args, kwargs, lambda: call_checked(func, types, args, kwargs))
+        return _run_checked(running, func, args, kwargs, lambda: call_checked(func, types, args, kwargs))
 
     def call_checked(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         with enable_python_dispatcher():
@@ -87,7 +88,7 @@ def use_python_kernels(
             if made is not None:
                 return made
             out = _run(mode, dispatch, hiding, (func, types, args, kwargs))
-            check_result_sizes(func, out)
+            check_result_sizes(func, out, checked)
             with mode:
                 return resized(func, out)
 
@@ -105,13 +106,10 @@ def _with_symbolic_index(mode: FakeTensorMode, func: Any, args: Any) -> Any:
     return with_asked_index(mode.shape_env, func, args)
 
 
-def _run_checked(
-    mode: FakeTensorMode, running: list[Any], func: Any, args: Any, kwargs: Any, run: Callable[[], Any]
-) -> Any:
+def _run_checked(running: list[Any], func: Any, args: Any, kwargs: Any, run: Callable[[], Any]) -> Any:
     """Run an operator's fake kernel after the checks of sizes.
 
     Args:
-        mode: The mode.
         running: The operators whose kernels are running, which call others.
         func: The operator.
         args: Its arguments.
@@ -119,8 +117,7 @@ def _run_checked(
         run: Runs the kernel.
     """
     if checks_sizes(func, is_nested=bool(running)):
-        with mode:
-            check_sizes(func, args, kwargs)
+        check_sizes(func, args, kwargs)
     running.append(func)
     try:
         return run()

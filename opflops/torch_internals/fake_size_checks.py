@@ -41,17 +41,26 @@ def check_sizes(func: Any, args: Sequence[Any], kwargs: Any) -> None:
         check(*args, **(kwargs or {}))
 
 
-def check_result_sizes(func: Any, out: Any) -> None:
+def check_result_sizes(func: Any, out: Any, checked: set[Any]) -> None:
     """Check that no symbolic size of a result is negative.
+
+    Args:
+        func: The operator.
+        out: Its result.
+        checked: The expressions that were checked before.
 
     Raises:
         RuntimeError: One is.
     """
     for result in tree_leaves(out):
         if isinstance(result, Tensor) and result.layout is torch.strided and result._has_symbolic_sizes_strides:
-            for size in result.shape:
-                if type(size) is not int and size < 0:
+            sizes: Sequence[Any] = result.shape
+            for size in sizes:
+                if type(size) is int or size.node.expr in checked:
+                    continue
+                if size < 0:
                     raise RuntimeError(f"{func} would make an axis of negative size {size}")
+                checked.add(size.node.expr)
 
 
 def _convolution(
