@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from opflops import ModelError, count
+from opflops import ModelError, ProfileError, count
 from opflops.example import GPT
 
 TABLE = torch.arange(15.0).reshape(5, 3)
@@ -52,11 +52,13 @@ def test_indices_of_unknown_values_are_not_checked():
     count(lambda x: table((100 * x).to(torch.int64)), torch.ones(4))
 
 
-def test_formulas_hold_beyond_the_table():
-    """They are of all sizes that their Dim allows, whatever the table of the example has."""
+def test_formulas_hold_up_to_the_length_of_the_table():
+    """As long as a model runs; beyond, ``at`` names the table."""
     gpt = GPT(layers=1, width=8, heads=2, vocabulary=20, longest=16)
     found = count(gpt, torch.zeros(1, 8, dtype=torch.int64), dynamic_shapes={"ids": {1: Dim("seq")}})
     assert found.at(seq=16).total == count(gpt, torch.zeros(1, 16, dtype=torch.int64)).total
+    with pytest.raises(ProfileError, match=r"hold for seq <= 16 \(aten\.embedding in GPT\.positions"):
+        found.at(seq=17)
 
 
 def test_what_is_known_does_not_depend_on_how_large_the_model_is():

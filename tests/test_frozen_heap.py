@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.export import Dim
 
 from opflops import count
-from opflops.counting.frozen_heap import heap_frozen
+from opflops.counting.frozen_heap import FrozenHeap
 from opflops.errors import ModelError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def test_the_heap_is_frozen_in_a_count_and_thaws_afterwards() -> None:
     with pytest.raises(ModelError):
         count(failing, torch.zeros(2, 3), dynamic_shapes=SHAPES)
     assert gc.get_freeze_count() == 0
-    with heap_frozen:
+    with FrozenHeap():
         count(program, torch.zeros(2, 3), dynamic_shapes=SHAPES)
         assert gc.get_freeze_count() > 0
     assert gc.get_freeze_count() == 0
@@ -75,21 +75,23 @@ def test_garbage_of_a_count_is_collected_meanwhile() -> None:
             self.ended.append(True)
 
     ended: list[bool] = []
-    with heap_frozen:
+    with FrozenHeap():
         Cycle()
         gc.collect()
         assert ended == [True]
 
 
-def test_an_interruption_at_any_line_leaves_nothing_frozen() -> None:
-    """While the heap is frozen and while it thaws."""
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("event", ["line", "opcode"])
+def test_an_interruption_at_any_place_leaves_nothing_frozen(event: str) -> None:
+    """While the heap is frozen and while it thaws, also before the first line of what thaws it."""
 
     def program() -> None:
-        with heap_frozen:
+        with FrozenHeap():
             pass
 
     places = 0
-    for _ in interruptions(program, files=("counting/frozen_heap.py", "shared_context.py")):
+    for _ in interruptions(program, event=event, files=("counting/frozen_heap.py", "interruption.py")):
         assert gc.get_freeze_count() == 0
         places += 1
     assert places > 10

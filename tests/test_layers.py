@@ -158,13 +158,15 @@ def test_the_mechanism_knows_no_operator_by_name(package):
     """Outside docstrings and messages, nothing of the mechanism mentions an operator.
 
     Only the replacements for what PyTorch wrote for plain sizes alone, the corrections and replacements of its fake
-    kernels, and what ``torch.jit.trace`` leaves out, call or compare with some.
+    kernels, the bounds of positions, and what ``torch.jit.trace`` leaves out, call or compare with some.
     """
-    exceptions = {f"symint_{part}.py" for part in ("patches", "composites", "gradient", "recurrent")}
+    exceptions = {f"symint_{part}.py" for part in ("patches", "composites", "gradient", "indexing", "recurrent")}
     exceptions |= {
         "fake_kernel_fixes.py",
         "fake_normalizations.py",
         "fake_index_checks.py",
+        "fake_size_checks.py",
+        "known_bounds.py",
         "fake_dtype_checks.py",
         "fake_value_patches.py",
         "jit_tracing.py",

@@ -636,7 +636,7 @@ def pooled(x):
         (transformed, torch.ones(4, 9, 8, dtype=torch.complex64), 0, "runs, but PyTorch cannot trace"),
         (lambda x: x[x > 0], torch.ones(2, 3), 0, "needs the value of a tensor .aten.index"),
         (lambda x: x * x.sum().item(), torch.ones(2, 3), 0, "needs the value of a tensor .aten._local_scalar_dense"),
-        (pooled, torch.ones(4, 16), 1, "for other sizes of batch: it needs"),
+        (pooled, torch.ones(4, 16), 1, "for other sizes of batch than 16: it needs"),
         (lambda x: x @ torch.ones(4, 4), torch.ones(2, 3), 0, "same reduction dim"),
     ],
 )

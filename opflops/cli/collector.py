@@ -10,6 +10,8 @@ import gc
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from opflops.records.garbage_collection import gc_disabled
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -38,16 +40,8 @@ def note_counted() -> None:
 @contextmanager
 def importing() -> Iterator[None]:
     """Collect nothing while modules are imported and, in the process of one command, pass over them from then on."""
-    if not gc.isenabled():
+    was_enabled = gc.isenabled()
+    with gc_disabled():
         yield
-        return
-    # An interruption can come at each line, so all are inside.
-    try:
-        gc.disable()
-        yield
-        if _State.leaves_out:
+        if _State.leaves_out and was_enabled:
             gc.freeze()
-        gc.enable()
-    except BaseException:
-        gc.enable()
-        raise

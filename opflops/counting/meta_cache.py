@@ -19,6 +19,7 @@ from opflops.torch_internals.derived_results import IN_PLACE, NON_TENSOR_TYPES, 
 from opflops.torch_internals.dispatch import DispatchMode, OpOverload, schema_of
 from opflops.torch_internals.fake_dtype_checks import check_dtypes
 from opflops.torch_internals.fake_kernel_fixes import with_kept_buffer
+from opflops.torch_internals.fake_size_checks import check_sizes
 
 _META = torch.device("meta")
 _HITS_PER_CHECK = 100
@@ -49,7 +50,7 @@ class MetaCacheMode(DispatchMode):
         """Run an operator, or make its result from the cache.
 
         Raises:
-            RuntimeError: Operands have dtypes that a real kernel refuses.
+            RuntimeError: Operands have dtypes, or sizes, that a real kernel refuses.
         """
         kwargs = kwargs or {}
         is_pure = self._is_pure.get(func)
@@ -73,7 +74,7 @@ class MetaCacheMode(DispatchMode):
             self._check_time()
             out = _make_contiguous(known)
         else:
-            check_dtypes(func, args)
+            _check(func, args, kwargs)
             out = func(*args, **kwargs)
             if is_pure:
                 out = with_kept_buffer(func, args, out)
@@ -89,6 +90,12 @@ class MetaCacheMode(DispatchMode):
         self._hits += 1
         if not self._hits % _HITS_PER_CHECK:
             check_time_limits()
+
+
+def _check(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Check what kernels of devices check, and those of meta do not."""
+    check_dtypes(func, args)
+    check_sizes(func, args, kwargs)
 
 
 def _is_pure(func: Any) -> bool:

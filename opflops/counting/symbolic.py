@@ -38,28 +38,30 @@ recomputes the scores. So the rule is 1/7 too low there. It also leaves out all 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import sympy
 
+from opflops.counting.count_differences import difference_of_counts
 from opflops.counting.dynamic_shapes import dimensions_of, parse_dynamic_shapes
 from opflops.counting.fake_call import META
-from opflops.counting.frozen_heap import heap_frozen
+from opflops.counting.frozen_heap import FrozenHeap
+from opflops.counting.size_limits import last_running
 from opflops.counting.symbolic_trace import SymbolicTrace, first_line, repeat_if_failing
 from opflops.counting.verification_sizes import dims_to_hold, growing_sizes, other_sizes, shrinking_sizes
 from opflops.errors import DimensionError
 from opflops.profile.profile import Case, Condition, Profile
 from opflops.records.dimensions import example_sizes, unless_sizes
+from opflops.torch_internals.implied_conditions import joined_exclusions, without_implied
 from opflops.torch_internals.symbolic_shapes import MIN_SYMBOLIC_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from opflops.counting.fake_call import FakeCall
     from opflops.counting.symbolic_trace import Held
     from opflops.records.execution import Execution
-    from opflops.records.modules import ModuleRecord
-    from opflops.records.rows import Row
 
 
 def count_symbolically(call: FakeCall, dynamic_shapes: Any) -> Profile:
@@ -73,8 +75,12 @@ def count_symbolically(call: FakeCall, dynamic_shapes: Any) -> Profile:
     if call.devices == [META]:
         # If the program does not run on meta, this sets another device.
         call.count()
-    with heap_frozen:
+    with FrozenHeap():
         return _VerifiedCount(SymbolicTrace(call, axes, dimensions)).count(frozenset())
+
+
+class _NoOtherSizeError(DimensionError):
+    """Report that the conditions of a trace allow no other size of a dimension."""
 
 
 class _VerifiedCount:
@@ -90,7 +96,15 @@ class _VerifiedCount:
     def count(self, held: Held) -> Profile:
         """Count for all sizes of the dimensions that are not held at one size."""
         if held not in self._profiles:
-            self._profiles[held] = self._verify(*self._trace.trace(held), held)
+            try:
+                self._profiles[held] = self._verify(*self._trace.trace(held), held)
+            except _NoOtherSizeError as error:
+                # The example may be small, and larger inputs do something else.
+                reason = error.args
+                try:
+                    self._profiles[held] = self._verify(*self._trace.trace(held, at_larger=True), held)
+                except DimensionError:
+                    raise DimensionError(*reason) from None
         return self._profiles[held]
 
     def _verify(self, profile: Profile, kernel_guards: list[Condition], held: Held) -> Profile:
@@ -101,7 +115,7 @@ class _VerifiedCount:
         """
         if not profile.dimensions:
             return profile
-        compared = self._sizes_to_compare(profile)
+        profile, compared = self._add_upper_limits(profile, held)
         for sizes in compared:
             self._require_no_difference(profile, sizes, held)
         profile = replace(profile, execution=self._execution)
@@ -111,6 +125,7 @@ class _VerifiedCount:
         profile = self._add_case_of_example(
             profile, {**other, **self._example_sizes(profile, MIN_SYMBOLIC_SIZE)}, other, held
         )
+        profile = self._add_lower_limits(profile, held)
         profile = self._add_cases_at_one(profile, held)
         return self._add_case_of_example(profile, self._example_sizes(profile), other, held)
 
@@ -127,7 +142,7 @@ class _VerifiedCount:
         """Choose other sizes: of all dimensions together or, if the conditions allow none, of one dimension at a time.
 
         Raises:
-            DimensionError: The conditions allow no other size of a dimension.
+            _NoOtherSizeError: The conditions allow no other size of a dimension.
         """
         names = [each.name for each in profile.dimensions]
         together = next(filter(profile.holds, other_sizes(profile, names)), None)
@@ -140,12 +155,59 @@ class _VerifiedCount:
                 conditions = "; ".join(
                     str(each) for each in profile.conditions if name in map(str, each.expression.free_symbols)
                 )
-                raise DimensionError(
-                    f"{self._model} does not run for other sizes of {name}: it needs {conditions}. "
-                    f"Leave {name} out of dynamic_shapes, or change that code."
+                raise _NoOtherSizeError(
+                    f"{self._model} does something else, or fails, for other sizes of {name} than "
+                    f"{example_sizes(profile.dimensions)[name]}: it needs {conditions}. Leave {name} out of "
+                    f"dynamic_shapes, give an input with another size of {name}, or change that code."
                 )
             chosen.append(alone)
         return chosen
+
+    def _add_upper_limits(self, profile: Profile, held: Held) -> tuple[Profile, list[dict[str, int]]]:
+        """Add conditions that exclude larger sizes at which the program fails, and choose sizes to compare at."""
+        while True:
+            compared = self._sizes_to_compare(profile)
+            failing = next((sizes for sizes in compared if self._failure(sizes, held)), None)
+            conditions = [] if failing is None else self._limits(profile, failing, held)
+            if not conditions:
+                return profile, compared
+            profile = replace(profile, conditions=(*profile.conditions, *conditions))
+
+    def _add_lower_limits(self, profile: Profile, held: Held) -> Profile:
+        """Add conditions that exclude smaller sizes at which the program fails, if it fails at the smallest of all."""
+        for name, example, minimum, _ in profile.dimensions:
+            sizes = example_sizes(profile.dimensions)
+            if minimum >= example or not self._failure({**sizes, name: minimum}, held):
+                continue
+            # Sizes of 1 are looked at on their own.
+            smaller = range(max(minimum, MIN_SYMBOLIC_SIZE), example)
+            sizes[name] = next((size for size in smaller if profile.holds({**sizes, name: size})), example)
+            if sizes[name] < example and self._failure(sizes, held):
+                conditions = self._limits(profile, sizes, held)
+                if not conditions:
+                    reason = f"it fails at {name} = {sizes[name]} ({self._failure(sizes, held)})"
+                    conditions = [Condition(sympy.Symbol(name) >= example, reason)]
+                profile = replace(profile, conditions=(*profile.conditions, *conditions))
+        return profile
+
+    def _limits(self, profile: Profile, failing: Mapping[str, int], held: Held) -> list[Condition]:
+        """Return conditions on single dimensions that exclude these sizes, at which the program fails, if any do."""
+        example = example_sizes(profile.dimensions)
+        conditions: list[Condition] = []
+        for name, size in failing.items():
+            alone = {**example, name: size}
+            if size == example[name] or not self._failure(alone, held) or self._failure(example, held):
+                continue
+            found = last_running(
+                partial(self._runs_with, example, name, held), partial(_holds_with, profile, name), example[name], size
+            )
+            if found is None:
+                return []
+            running, first = found
+            reason = f"it fails at {name} = {first} ({self._failure({**example, name: first}, held)})"
+            symbol = sympy.Symbol(name)
+            conditions.append(Condition(symbol <= running if first > running else symbol >= running, reason))
+        return conditions
 
     def _add_kernel_guards(self, profile: Profile, kernel_guards: list[Condition], held: Held) -> Profile:
         """Add the guards that chose kernels as conditions, if the costs differ where other kernels are chosen."""
@@ -159,7 +221,7 @@ class _VerifiedCount:
         return profile
 
     def _drop_single_exclusions(self, profile: Profile, held: Held) -> Profile:
-        """Drop conditions that exclude one size of a dimension, if the costs are the same at that size."""
+        """Drop conditions that exclude one size of a dimension, if the costs are the same there; join the others."""
         exclusions = [found for each in profile.conditions if (found := _excluded_size(each.expression))]
         for name, size in dict.fromkeys(exclusions):
             kept = tuple(each for each in profile.conditions if _excluded_size(each.expression) != (name, size))
@@ -167,7 +229,8 @@ class _VerifiedCount:
             sizes = {**example_sizes(profile.dimensions), name: size}
             if size >= MIN_SYMBOLIC_SIZE and without.holds(sizes) and not self._difference(without, sizes, held):
                 profile = without
-        return profile
+        joined = without_implied(joined_exclusions({each.expression: each.reason for each in profile.conditions}))
+        return replace(profile, conditions=tuple(Condition(*each) for each in joined.items()))
 
     def _add_cases_at_one(self, profile: Profile, held: Held) -> Profile:
         """Count at sizes of 1, and add a case, with a profile of its own, for each where the costs differ."""
@@ -184,8 +247,28 @@ class _VerifiedCount:
                 # The costs are right, or the program fails where the conditions exclude it.
                 continue
             handled.append(at_one)
+            if len(at_one) > 1 and (limit := self._common_limit(general, at_one, held)):
+                profile = replace(profile, conditions=(*profile.conditions, limit))
+                continue
             profile = self._add_case(profile, dict.fromkeys(at_one, 1), difference, held)
         return profile
+
+    def _runs_with(self, sizes: Mapping[str, int], name: str, held: Held, size: int) -> bool:
+        return not self._failure({**sizes, name: size}, held)
+
+    def _common_limit(self, profile: Profile, names: set[str], held: Held) -> Condition | None:
+        """Return the condition that some of these dimensions is large, if the program fails at 1 and at 2 of all."""
+        example = example_sizes(profile.dimensions)
+
+        def fails(size: int) -> str:
+            return self._failure({**example, **dict.fromkeys(names, size)}, held)
+
+        smaller = range(1, min(example[name] for name in names))
+        if not all(fails(size) for size in (1, MIN_SYMBOLIC_SIZE)):
+            return None
+        last = max(filter(fails, smaller))
+        reason = f"it fails at {', '.join(f'{name} = {last}' for name in sorted(names))} ({fails(last)})"
+        return Condition(sympy.Or(*(sympy.Symbol(name) > last for name in names)), reason)
 
     def _example_sizes(self, profile: Profile, minimum: int = 1) -> dict[str, int]:
         """Return the sizes of dimensions in the example inputs, without smaller ones."""
@@ -208,7 +291,12 @@ class _VerifiedCount:
         Raises:
             DimensionError: The costs differ at a neighboring size too.
         """
-        if not profile.holds(example) or not self._difference(profile, example, held):
+        if not profile.holds(example):
+            if dict(example) != self._example_sizes(profile) or self._failure(example, held):
+                return profile
+            # It was traced with other sizes, for which it does something else.
+            return self._add_case(profile, example, "", held)
+        if not self._difference(profile, example, held):
             return profile
         for special in dims_to_hold(list(example)):
             at_example = {name: example[name] for name in special}
@@ -261,13 +349,12 @@ class _VerifiedCount:
         counted = self._count_at(sizes, held)
         if isinstance(counted, Exception):
             return f"it fails ({first_line(counted)})"
-        expected = profile.at(**sizes)
-        for counted_rows, expected_rows in ((counted.rows, expected.rows), (counted.sites, expected.sites)):
-            ours, theirs = _rows_with_cost(counted_rows), _rows_with_cost(expected_rows)
-            for key in dict.fromkeys((*ours, *theirs)):
-                if ours.get(key) != theirs.get(key):
-                    return _describe_difference(key, ours.get(key), theirs.get(key))
-        return _difference_of_modules(counted.modules, expected.modules)
+        return difference_of_counts(counted, profile.at(**sizes))
+
+
+def _holds_with(profile: Profile, name: str, size: int) -> bool:
+    """Return whether costs hold at a size of one dimension, with the traced sizes of the others."""
+    return profile.holds({**example_sizes(profile.dimensions), name: size})
 
 
 def _excluded_size(relation: Any) -> tuple[str, int] | None:
@@ -276,37 +363,3 @@ def _excluded_size(relation: Any) -> tuple[str, int] | None:
         return None
     size, name = sorted((relation.lhs, relation.rhs), key=lambda side: side.is_Symbol)
     return (str(name), int(size)) if size.is_Integer and name.is_Symbol else None
-
-
-def _describe_difference(key: tuple[str, ...], counted: Row | None, expected: Row | None) -> str:
-    calls = [0 if row is None else row.calls for row in (counted, expected)]
-    costs = [None if row is None else row.cost for row in (counted, expected)]
-    verb = "has another cost" if costs[0] != costs[1] else "has results of another size"
-    verb = f"runs {calls[0]} times instead of {calls[1]}" if calls[0] != calls[1] else verb
-    module, op, _, phase, *_ = key
-    return f"{op} {verb} in the {phase} of {module or 'the program'}"
-
-
-def _difference_of_modules(counted: Sequence[ModuleRecord], expected: Sequence[ModuleRecord]) -> str:
-    """Return how what is known of modules differs from what is expected; "" if it does not."""
-    ours, theirs = ({record.module: record for record in records} for records in (counted, expected))
-    for path in dict.fromkeys((*ours, *theirs)):
-        if _module_key(ours.get(path)) != _module_key(theirs.get(path)):
-            return f"{path} has calls of other shapes"
-    return ""
-
-
-def _module_key(record: ModuleRecord | None) -> object:
-    """Return the shapes of a module's calls in no order, with their numbers; their number if not all are kept."""
-    if record is None:
-        return None
-    known = all(call.inputs or call.outputs for call in record.calls)
-    return frozenset(record.calls) if known else sum(call.calls for call in record.calls)
-
-
-def _rows_with_cost(rows: Sequence[Row]) -> dict[tuple[str, ...], Row]:
-    return {_row_key(row): row for row in rows if row.cost}
-
-
-def _row_key(row: Row) -> tuple[str, ...]:
-    return row.module, row.op, row.module_type, row.phase, row.dtype, row.estimate, row.site, row.group

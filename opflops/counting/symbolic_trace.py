@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from opflops.counting.example_inputs import make_example_inputs
 from opflops.counting.source_locations import current_location, location_of
 from opflops.counting.time_limit import check_time_limits
-from opflops.counting.verification_sizes import at_least_two, distinct_hints, halved_hints
+from opflops.counting.verification_sizes import at_least_two, distinct_hints, halved_hints, larger_hints
 from opflops.errors import DimensionError, OpflopsError, raised_by_signal_handler
 from opflops.pricing.symbolic_prices import SymbolicPrices
 from opflops.profile.profile import Condition, Profile
@@ -54,11 +54,15 @@ class SymbolicTrace:
         """Return the sizes of dimensions in the example inputs."""
         return {name: self._dimensions[name].example for name in names}
 
-    def trace(self, held: Held) -> tuple[Profile, list[Condition]]:
+    def trace(self, held: Held, *, at_larger: bool = False) -> tuple[Profile, list[Condition]]:
         """Trace the program with symbols, except for dimensions that are held at one size.
 
         The hints of the symbols are all different. If the program needs some sizes to be equal, they are those of the
         example inputs.
+
+        Args:
+            held: Those dimensions, with their sizes.
+            at_larger: Whether to trace with larger hints only.
 
         Returns:
             The profile, whose conditions are the guards of the program, and the guards that only chose kernels.
@@ -71,6 +75,9 @@ class SymbolicTrace:
         reason: Exception = AssertionError()
         # The program may fix a size because the example has the largest size of a table, so smaller hints are tried.
         attempts = [distinct_hints(example), example, distinct_hints(halved_hints(example))]
+        # Or because it does something else for small sizes.
+        larger = distinct_hints(larger_hints(example))
+        attempts = [larger] if at_larger else [*attempts, larger]
         for hints in (attempt for number, attempt in enumerate(attempts) if attempt not in attempts[:number]):
             try:
                 traced = repeat_if_failing(partial(self._trace_with, hints, held), OpflopsError)
@@ -105,6 +112,7 @@ class SymbolicTrace:
                 self.call.originals, copy_memo, shape_env, exact_values=False, on_hit=check_time_limits
             )
             profile = self.call.run(mode, copies)
+            shape_env.fix_asked_index()
         for name, (size, location) in shape_env.specialized_dims().items():
             raise DimensionError(
                 f"{self.call.name} has no formula for all sizes of {name}: {location or 'the program'} fixes it to "

@@ -28,6 +28,14 @@ def halved_hints(dimensions: Mapping[str, Dimension]) -> dict[str, Dimension]:
     }
 
 
+def larger_hints(dimensions: Mapping[str, Dimension]) -> dict[str, Dimension]:
+    """Return more than twice each hint, within limits."""
+    return {
+        name: each._replace(example=min(2 * each.example + 1, each.maximum or 2 * each.example + 1))
+        for name, each in dimensions.items()
+    }
+
+
 def distinct_hints(dimensions: Mapping[str, Dimension]) -> dict[str, Dimension]:
     """Return hints that are all different, by doubling equal ones as far as limits allow."""
     chosen: dict[str, Dimension] = {}
@@ -55,9 +63,9 @@ def shrinking_sizes(profile: Profile) -> Iterator[dict[str, int]]:
 
 
 def other_sizes(profile: Profile, names: Sequence[str]) -> Iterator[dict[str, int]]:
-    """Yield sizes of some dimensions to compare at: odd and even larger ones, then neighbors of the traced size."""
+    """Yield sizes of some dimensions to compare at: odd and even larger ones, then neighbors, then others."""
     traced = example_sizes(profile.dimensions)
-    for factor, more in ((2, 1), (2, 0), (3, 0), (1, 1), (1, 2), (1, -1)):
+    for factor, more in ((2, 1), (2, 0), (3, 0), (1, 1), (1, 2), (1, -1), (1, 4), (2, -1), (4, 0), (1, 8)):
         yield {**traced, **{name: factor * traced[name] + more for name in names}}
 
 

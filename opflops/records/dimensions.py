@@ -128,8 +128,8 @@ def remaining_conditions(
         if value == False:  # noqa: E712 - sympy's
             given = ", ".join(f"{name}={size}" for name, size in sizes.items())
             raise ProfileError(
-                f"The formulas hold for {condition}, and {given} is outside: the model does something else there. "
-                "Count again with inputs of that size."
+                f"The formulas hold for {condition}, and {given} is outside: the model fails there or does something "
+                "else. Count again with inputs of that size."
             )
         if value != True:  # noqa: E712 - sympy's
             left.append(Condition(value, condition.reason))

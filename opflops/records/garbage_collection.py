@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import gc
+from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+@contextmanager
+def gc_disabled() -> Iterator[None]:
+    """Disable garbage collection, unless it is disabled anyway."""
+    if not gc.isenabled():
+        yield
+        return
+    # An interruption can come at each line, so all are inside.
+    try:
+        gc.disable()
+        yield
+        gc.enable()
+    except BaseException:
+        gc.enable()
+        raise
 
 
 def with_gc_disabled(write: Callable[P, R]) -> Callable[P, R]:
@@ -18,16 +35,7 @@ def with_gc_disabled(write: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(write)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        if not gc.isenabled():
+        with gc_disabled():
             return write(*args, **kwargs)
-        # An interruption can come at each line, so all are inside.
-        try:
-            gc.disable()
-            written = write(*args, **kwargs)
-            gc.enable()
-            return written  # noqa: TRY300
-        except BaseException:
-            gc.enable()
-            raise
 
     return call

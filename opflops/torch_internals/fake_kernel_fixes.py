@@ -79,8 +79,7 @@ def corrected_result(mode: FakeTensorMode, func: Any, args: Sequence[Any], out: 
         # The class of an argument, such as one of distributed tensors, runs the operator on tensors of its own.
         return out
     check_dtypes(func, args)
-    if mode.shape_env is None:
-        check_indices(func, args)
+    check_indices(func, args, symbolic=mode.shape_env is not None)
     correct = _CORRECTIONS.get(func)
     # Costs for all sizes do not depend on storage.
     if correct is not None and (mode.shape_env is None or func not in _CORRECTED_STORAGE):

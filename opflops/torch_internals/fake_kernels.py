@@ -15,6 +15,7 @@ from opflops.torch_internals.fake_kernel_fixes import (
     result_without_kernel,
 )
 from opflops.torch_internals.fake_result_cache import FakeResultCache
+from opflops.torch_internals.fake_size_checks import check_result_sizes, check_sizes, checks_sizes
 from opflops.torch_internals.fake_value_patches import finds_nothing
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def use_python_kernels(
 
     def call(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         needing_value.clear()
+        args = _with_symbolic_index(mode, func, args)
         if func is DEVICE_OF_TENSOR and type(args[0]) is FakeTensor:
             return args[0].fake_device
         if finds_nothing(func):
@@ -69,7 +71,13 @@ def use_python_kernels(
     def call_cached(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return cache.run(func, args, kwargs, lambda: call_kernel(func, types, args, kwargs))
 
+    running: list[Any] = []
+    checked: set[Any] = set()
+
     def call_kernel(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return _run_checked(running, func, args, kwargs, lambda: call_checked(func, types, args, kwargs))
+
+    def call_checked(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         with enable_python_dispatcher():
             if mode.shape_env is None:
                 return _run(mode, dispatch, hiding, (func, types, args, kwargs))
@@ -80,12 +88,41 @@ def use_python_kernels(
             if made is not None:
                 return made
             out = _run(mode, dispatch, hiding, (func, types, args, kwargs))
+            check_result_sizes(func, out, checked)
             with mode:
                 return resized(func, out)
 
     mode.dispatch = call  # type: ignore[method-assign]
     # The dispatcher asks the instance first. The method of the class does the same with four calls around it.
     mode.__torch_dispatch__ = MethodType(lambda _mode, *given: call(*given), mode)  # type: ignore[method-assign]
+
+
+def _with_symbolic_index(mode: FakeTensorMode, func: Any, args: Any) -> Any:
+    """Return the arguments of an operator; a symbolic index is given as an integer first."""
+    if getattr(mode.shape_env, "asked_index", None) is None:
+        return args
+    from opflops.torch_internals.symint_indexing import with_asked_index  # noqa: PLC0415 - only for symbolic sizes
+
+    return with_asked_index(mode.shape_env, func, args)
+
+
+def _run_checked(running: list[Any], func: Any, args: Any, kwargs: Any, run: Callable[[], Any]) -> Any:
+    """Run an operator's fake kernel after the checks of sizes.
+
+    Args:
+        running: The operators whose kernels are running, which call others.
+        func: The operator.
+        args: Its arguments.
+        kwargs: Those by name.
+        run: Runs the kernel.
+    """
+    if checks_sizes(func, is_nested=bool(running)):
+        check_sizes(func, args, kwargs)
+    running.append(func)
+    try:
+        return run()
+    finally:
+        running.pop()
 
 
 def _run(mode: FakeTensorMode, dispatch: Callable[..., Any], hiding: list[Any], call: tuple[Any, Any, Any, Any]) -> Any:

@@ -80,7 +80,7 @@ class FakeResultCache:
         """Make the result of an operator from the cache, or by ``dispatch``."""
         cacheable = self._is_cacheable.get(func)
         if cacheable is None:
-            cacheable = self._is_cacheable[func] = _is_cacheable(func, symbolic=self._mode.shape_env is not None)
+            cacheable = self._is_cacheable[func] = _is_cacheable(func)
         if not cacheable:
             return self._derive(None, func, args, kwargs, dispatch)
         tensors: list[Any] = []
@@ -206,7 +206,7 @@ def _element(shape: Any, stride: Any, offset: Any, dtype: torch.dtype, source: A
     return torch.empty(0, dtype=dtype, device=_META).set_(source.untyped_storage(), offset, shape, stride)
 
 
-def _is_cacheable(func: Any, *, symbolic: bool) -> bool:
+def _is_cacheable(func: Any) -> bool:
     """Return whether an operator writes to nothing, and its results depend on no values."""
     if not isinstance(func, OpOverload) or func.namespace not in _BUILTIN_NAMESPACES:
         return False
@@ -216,7 +216,7 @@ def _is_cacheable(func: Any, *, symbolic: bool) -> bool:
     if any(tag in func.tags for tag in _VARIES) or schema.name.startswith("aten::lift"):
         return False
     # Indices are compared with the axis where their values are known.
-    return symbolic or not checks_indices(func)
+    return not checks_indices(func)
 
 
 def _is_plain(value: Any) -> bool:

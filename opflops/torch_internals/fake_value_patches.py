@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import is_fake
 
+from opflops.torch_internals.fake_index_checks import check_range
 from opflops.torch_internals.shared_context import patched
 
 if TYPE_CHECKING:
@@ -44,6 +45,17 @@ def finds_nothing(operator: Any) -> bool:
     return operator is torch.ops.aten.equal.default and _check_passes.get()
 
 
+def _wrap_one_hot(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Compare numbers of classes with how many there are; PyTorch does so only for tensors with values."""
+
+    def call(tensor: Tensor, num_classes: Any = -1) -> Any:
+        if isinstance(tensor, Tensor) and is_fake(tensor) and type(num_classes) is int and num_classes > 0:
+            check_range(tensor, num_classes, 0, symbolic=False)
+        return original(tensor, num_classes)
+
+    return call
+
+
 def _wrap_covariance(original: Callable[..., Any]) -> Callable[..., Any]:
     def call(input: Tensor, **options: Any) -> Any:
         weighted = options.get("fweights") is not None or options.get("aweights") is not None
@@ -72,6 +84,7 @@ fake_value_patches_active = patched(
     lambda: [
         *((owner, name, _wrap_covariance) for owner in (torch, Tensor) for name in ("cov", "corrcoef")),
         (torch, "istft", _wrap_istft),
+        (torch.nn.functional, "one_hot", _wrap_one_hot),
     ]
 )
 """A context in which the patches are installed. Calls without fake tensors go to PyTorch's functions."""

@@ -21,12 +21,15 @@ from torch.utils._mode_utils import no_dispatch
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from opflops.errors import raised_by_signal_handler
+from opflops.torch_internals.known_bounds import bounds_of_result, bounds_of_value, hint_of
 from opflops.torch_internals.operator_traits import OperatorTraits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from opflops.torch_internals.known_bounds import Bounds
 
 _ATTRIBUTE = "_opflops_known_value"
 _CPU, _META = torch.device("cpu"), torch.device("meta")
@@ -47,14 +50,16 @@ class _Memory:
         address: Identifies the storage.
         is_known: False after something unknown was written, and before anything was.
         is_original: True if it belongs to the user, so that it must not be written to.
+        is_written: True after something known was written, which may have other bounds.
     """
 
-    __slots__ = ("address", "is_known", "is_original")
+    __slots__ = ("address", "is_known", "is_original", "is_written")
 
     def __init__(self, value: Tensor, *, is_known: bool = True, is_original: bool = False) -> None:
         self.address = value.untyped_storage()._cdata
         self.is_known = is_known
         self.is_original = is_original
+        self.is_written = False
 
 
 class _Known(NamedTuple):
@@ -65,12 +70,14 @@ class _Known(NamedTuple):
         memory: What is known of its memory.
         exact: Whether formulas may read it.
         is_pattern: True if only those elements are known that hide something; the others may be any finite numbers.
+        bounds: If sizes are symbols, the smallest and largest of the elements, which are integers; None if unknown.
     """
 
     value: Tensor
     memory: _Memory
     exact: bool
     is_pattern: bool = False
+    bounds: Bounds | None = None
 
 
 def _known(tensor: Tensor) -> _Known | None:
@@ -85,6 +92,20 @@ def known_value(tensor: Tensor) -> Tensor | None:
     return known.value if known is not None and known.memory.is_known and known.exact else None
 
 
+def value_at_these_sizes(tensor: Tensor) -> Tensor | None:
+    """Return the value of a fake tensor at the sizes of this run, which formulas may not read; None if unknown."""
+    known = _known(tensor)
+    return known.value if known is not None and known.memory.is_known else None
+
+
+def known_bounds(tensor: Tensor) -> Bounds | None:
+    """Return the smallest and largest element of a fake tensor of integers for all sizes; None if unknown."""
+    known = _known(tensor) if type(tensor) is FakeTensor else None
+    if known is None or not known.memory.is_known or known.memory.is_written:
+        return None
+    return bounds_of_value(known.value) if known.memory.is_original else known.bounds
+
+
 def known_mask(mask: Tensor) -> Tensor | None:
     """Return a tensor that hides what a fake mask hides; None if that is unknown.
 
@@ -97,8 +118,7 @@ def known_mask(mask: Tensor) -> Tensor | None:
 
 def is_known(tensor: Tensor) -> bool:
     """Return whether a fake tensor has values that a program may branch on."""
-    known = _known(tensor)
-    return known is not None and known.memory.is_known
+    return value_at_these_sizes(tensor) is not None
 
 
 def move_known_value(source: Tensor, target: Tensor) -> None:
@@ -120,11 +140,6 @@ def hiding_limit(dtype: torch.dtype) -> float:
     A bias that was added to the smallest number may have rounded it up.
     """
     return torch.finfo(dtype).min / 2
-
-
-def _begins_unknown(args: Sequence[Any]) -> bool:
-    """Return whether the first argument is a fake tensor without a value, so that a result has none either."""
-    return bool(args) and type(args[0]) is FakeTensor and getattr(args[0], _ATTRIBUTE, None) is None
 
 
 class KnownValues:
@@ -160,7 +175,7 @@ class KnownValues:
             return dispatch()
         kwargs = kwargs or {}
         keeps_patterns = traits.keeps_patterns and self._exact
-        if not keeps_patterns and _begins_unknown(args):
+        if not keeps_patterns and args and type(args[0]) is FakeTensor and getattr(args[0], _ATTRIBUTE, None) is None:
             out = dispatch()
             self._forget(traits.written(args, kwargs))
             return out
@@ -199,7 +214,10 @@ class KnownValues:
         elif traits.is_view or self._fits(out):
             computed = _compute(func, *given)
             if computed is not _UNKNOWN:
-                self._attach_all(out, computed, {} if traits.is_lift else memories, is_known=not traits.is_empty)
+                bounds = None
+                if mode.shape_env is not None and type(computed) is Tensor and not traits.is_empty:
+                    bounds = bounds_of_result(func, *call, computed, self._bounds)
+                self._attach_all(out, computed, {} if traits.is_lift else memories, not traits.is_empty, bounds)
         return out
 
     def _arguments(self, leaves: Sequence[Any], traits: OperatorTraits) -> tuple[list[Any], dict[int, _Memory]] | None:
@@ -226,7 +244,7 @@ class KnownValues:
             elif isinstance(leaf, torch.Generator):
                 return None
             else:
-                values.append(_hint(leaf))
+                values.append(hint_of(leaf))
         return values, memories
 
     def _attach_pattern(self, func: Any, out: Any, leaves: Sequence[Any], spec: Any) -> None:
@@ -241,9 +259,9 @@ class KnownValues:
             elif isinstance(leaf, Tensor):
                 if not leaf.dtype.is_floating_point:
                     return
-                values.append(torch.zeros((), dtype=leaf.dtype).expand([_hint(size) for size in leaf.shape]))
+                values.append(torch.zeros((), dtype=leaf.dtype).expand([hint_of(size) for size in leaf.shape]))
             else:
-                values.append(_CPU if isinstance(leaf, torch.device) else _hint(leaf))
+                values.append(_CPU if isinstance(leaf, torch.device) else hint_of(leaf))
                 hides = hides or (type(leaf) is float and leaf <= hiding_limit(torch.float16))
         if hides:
             with no_dispatch():
@@ -268,12 +286,14 @@ class KnownValues:
     def _write(self, func: Any, traits: OperatorTraits, given: Any, values: Any) -> None:
         """Compute an operator that writes to arguments, unless these belong to the originals."""
         targets = [(each, known) for each in traits.written(*given) if (known := self._known_or_constant(each))]
+        for _, known in targets:
+            known.memory.is_written = True
         if any(known.memory.is_original for _, known in targets) or _compute(func, *values) is _UNKNOWN:
             self._forget(traits.written(*given))
         elif traits.fills:
             for target, known in targets:
                 is_whole = known.value.nbytes == known.value.untyped_storage().nbytes()
-                if is_whole and tuple(map(_hint, target.shape)) == tuple(known.value.shape):
+                if is_whole and tuple(map(hint_of, target.shape)) == tuple(known.value.shape):
                     known.memory.is_known = True
 
     def _forget(self, written: Iterable[Tensor]) -> None:
@@ -294,24 +314,38 @@ class KnownValues:
 
     def _fits(self, out: Any) -> bool:
         """Tell whether the values of fake results are small enough to compute."""
-        sizes = [_hint(leaf.numel()) * leaf.itemsize for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+        sizes = [hint_of(leaf.numel()) * leaf.itemsize for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         return all(size <= _MAX_BYTES for size in sizes) and self._live_bytes + sum(sizes) <= _MAX_LIVE_BYTES
 
-    def _attach_all(self, out: Any, computed: Any, memories: dict[int, _Memory], *, is_known: bool) -> None:
+    def _bounds(self, tensor: Tensor) -> Bounds | None:
+        """Return the bounds of an argument; those of a real tensor that the program uses hold for all sizes."""
+        return known_bounds(tensor) if type(tensor) is FakeTensor else bounds_of_value(tensor)
+
+    def _attach_all(
+        self, out: Any, computed: Any, memories: dict[int, _Memory], is_known: bool, bounds: Bounds | None
+    ) -> None:
         """Attach computed values to fake results of the same shapes."""
         for fake, value in zip(tree_leaves(out), tree_leaves(computed), strict=False):
             if type(fake) is not FakeTensor or type(value) is not Tensor or not _may_be_known(value):
                 continue
-            if tuple(map(_hint, fake.shape)) == tuple(value.shape) and fake.dtype == value.dtype:
+            if tuple(map(hint_of, fake.shape)) == tuple(value.shape) and fake.dtype == value.dtype:
                 shared = memories.get(value.untyped_storage()._cdata)
-                self._attach(fake, value, shared or _Memory(value, is_known=is_known))
+                self._attach(fake, value, shared or _Memory(value, is_known=is_known), bounds=bounds)
 
-    def _attach(self, fake: Tensor, value: Tensor, memory: _Memory, *, is_pattern: bool = False) -> None:
+    def _attach(
+        self,
+        fake: Tensor,
+        value: Tensor,
+        memory: _Memory,
+        *,
+        is_pattern: bool = False,
+        bounds: Bounds | None = None,
+    ) -> None:
         if getattr(fake, _ATTRIBUTE, None) is None:
             size = 0 if memory.is_original else value.untyped_storage().nbytes()
             self._live_bytes += size
             weakref.finalize(fake, self._release, size).atexit = False
-            setattr(fake, _ATTRIBUTE, _Known(value, memory, self._exact, is_pattern))
+            setattr(fake, _ATTRIBUTE, _Known(value, memory, self._exact, is_pattern, bounds))
 
     def _release(self, size: int) -> None:
         self._live_bytes -= size
@@ -350,11 +384,6 @@ def _is_readable(original: Tensor) -> bool:
     if original.dtype.is_floating_point:
         most = _MAX_ORIGINAL[torch.bool] // original.itemsize if original.dim() > 1 else 0
     return not (original.is_meta or type(original) is FakeTensor or original.is_complex()) and original.numel() <= most
-
-
-def _hint(value: Any) -> Any:
-    """Return a number at the traced sizes in place of a symbolic one."""
-    return value.node.hint if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)) else value
 
 
 def _compute(func: Any, args: Sequence[Any], kwargs: Any) -> Any:

@@ -16,6 +16,7 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StrictMi
 from torch.utils._sympy.numbers import IntInfinity, int_oo
 from torch.utils._sympy.value_ranges import ValueRanges
 
+from opflops.torch_internals.implied_conditions import without_implied
 from opflops.torch_internals.sympy_conversion import to_standard_sympy
 from opflops.torch_internals.sympy_inequalities import (
     MIN_SYMBOLIC_SIZE,
@@ -23,10 +24,13 @@ from opflops.torch_internals.sympy_inequalities import (
     is_at_least,
     solved,
     without_floor,
+    without_floors,
+    without_quotient,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
 __all__ = ["MIN_SYMBOLIC_SIZE", "Dim", "DimSpec", "RecordingShapeEnv", "parse_dim"]
 
@@ -90,6 +94,26 @@ class _DimensionSource(Source):
         return _SourceName(self.label)
 
 
+class AskedIndex(NamedTuple):
+    """Hold an index of which the integer was asked for, so that it may have to be fixed; see :mod:`.symint_indexing`.
+
+    Attributes:
+        index: The symbolic index.
+        frame: The frame of the program that indexes.
+        instruction: Its instruction.
+        location: Where the program indexes.
+        fix: Fixes the index.
+        deferred: Nodes that were evaluated since then, for which no guards were added.
+    """
+
+    index: Any
+    frame: FrameType
+    instruction: int
+    location: Any
+    fix: Callable[[Any], int]
+    deferred: list[Any]
+
+
 class RecordingShapeEnv(ShapeEnv):
     """Create symbols for sizes, and record the guards that a program adds, with their locations.
 
@@ -102,6 +126,7 @@ class RecordingShapeEnv(ShapeEnv):
         operations: For :mod:`.symint_memo`, the results of operations on symbols.
         integers: For the same, the nodes of integers.
         numbers: For the same, the integers that expressions are; None for those with symbols.
+        asked_index: For :mod:`.symint_indexing`, the index whose integer was asked for last.
     """
 
     def __init__(self, location: Callable[[], Any]) -> None:
@@ -114,6 +139,7 @@ class RecordingShapeEnv(ShapeEnv):
         self.operations: dict[Any, Any] = {}
         self.integers: dict[int, Any] = {}
         self.numbers: dict[Any, int | None] = {}
+        self.asked_index: AskedIndex | None = None
         self._nonnegative: list[Any] = []
         self._guards_read = 0
         self._minimums: dict[sympy.Symbol, int] = {}
@@ -144,7 +170,28 @@ class RecordingShapeEnv(ShapeEnv):
         expression = sym_node._expr
         if expression is sympy.true or expression is sympy.false:
             return expression
+        if self.asked_index is not None:
+            self.asked_index.deferred.append((sym_node, args, options))
+            return sympy.sympify(sym_node.hint)
         return super().evaluate_sym_node(sym_node, *args, **options)
+
+    def fix_asked_index(self) -> None:
+        """Fix the index that was asked for last, unless it was used to select from a tensor."""
+        asked, self.asked_index = self.asked_index, None
+        if asked is None:
+            return
+        location, self._location = self._location, lambda: asked.location
+        try:
+            asked.fix(asked.index)
+            for node, args, options in asked.deferred:
+                self.evaluate_sym_node(node, *args, **options)
+        finally:
+            self._location = location
+
+    def ask_for_index(self, index: Any, frame: FrameType, fix: Callable[[Any], int]) -> None:
+        """Note that the integer of an index was asked for by an instruction of the program."""
+        self.fix_asked_index()
+        self.asked_index = AskedIndex(index, frame, frame.f_lasti, self._location(), fix, [])
 
     def _log_guard(self, prefix: str, g: Any, forcing_spec: bool) -> None:  # noqa: ARG002 - overrides PyTorch's
         (self.kernel_guards if _is_choosing_kernel() else self.recorded_guards).append((g, self._location()))
@@ -166,18 +213,22 @@ class RecordingShapeEnv(ShapeEnv):
     def conditions(self, *, kernel_guards: bool = False) -> list[tuple[Any, Any]]:
         """Return the guards that do not hold for all sizes anyway, in standard sympy, each with its first location.
 
+        Those that hold wherever the others do are left out.
+
         Args:
             kernel_guards: Return those by which PyTorch chose a kernel, in place of the program's.
         """
         conditions: dict[Any, Any] = {}
         for guard, location in self.kernel_guards if kernel_guards else self.recorded_guards:
             for part in sympy.And.make_args(guard):
-                condition = self._simplified(to_standard_sympy(part))
-                if isinstance(condition, sympy.core.relational.Relational):
-                    condition = solved(condition.func(sympy.expand(condition.lhs), sympy.expand(condition.rhs)))
-                if condition is not sympy.true and not always_holds(condition):
-                    conditions.setdefault(condition.xreplace(self._names), location)
-        return list(conditions.items())
+                for condition in without_quotient(self._simplified(to_standard_sympy(part)), self._is_positive):
+                    simpler = without_floors(condition)
+                    if isinstance(simpler, sympy.core.relational.Relational):
+                        simpler = solved(simpler.func(sympy.expand(simpler.lhs), sympy.expand(simpler.rhs)))
+                    if simpler is not sympy.true and not always_holds(simpler):
+                        conditions.setdefault(simpler, location)
+        named = without_implied(conditions)
+        return [(condition.xreplace(self._names), location) for condition, location in named.items()]
 
     def expression(self, count: Any) -> Any:
         """Return a count in standard sympy, in the dimensions' names; an integer stays an integer."""
@@ -212,6 +263,9 @@ class RecordingShapeEnv(ShapeEnv):
             for each in (difference, *without_floor(difference))
             for nonnegative in facts
         )
+
+    def _is_positive(self, expression: Any) -> bool:
+        return self._is_not_less(expression, sympy.Integer(1))
 
     def _nonnegative_by_guards(self) -> list[Any]:
         """Return expressions that are at least 0 by the recorded guards."""

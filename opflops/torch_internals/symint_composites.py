@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from opflops.torch_internals.fake_index_checks import check_range
 from opflops.torch_internals.fake_value_patches import check_that_passes
 
 if TYPE_CHECKING:
@@ -31,6 +32,16 @@ def is_symbolic(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return any(map(is_symbolic, value))
     return type(value) is torch.SymInt
+
+
+def one_hot(tensor: Tensor, num_classes: Any = -1) -> Any:
+    """Compare numbers of classes with all classes, as PyTorch does where numbers have no values."""
+    if type(num_classes) is int and num_classes < 0:
+        # The number of classes is a value.
+        return NotImplemented
+    check_range(tensor, num_classes, 0, symbolic=True)
+    classes = torch.arange(num_classes, dtype=torch.int64, device=tensor.device)
+    return (tensor.unsqueeze(-1) == classes).to(torch.int64)
 
 
 def multi_dot(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Any:

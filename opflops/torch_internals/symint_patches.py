@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from opflops.torch_internals import symint_composites, symint_gradient, symint_memo, symint_recurrent
+from opflops.torch_internals import symint_composites, symint_gradient, symint_indexing, symint_memo, symint_recurrent
 from opflops.torch_internals.shared_context import patched
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def _patches() -> Iterator[tuple[Any, str, Callable[[Any], Callable[..., Any]]]]
     yield torch._VF, "lstm", symint_recurrent.wrap_lstm
     for name, step in symint_recurrent.STEPS.items():
         yield torch._VF, name, symint_recurrent.wrap_recurrent(step)
+    yield from symint_indexing.patches()
     yield from symint_memo.patches()
 
 
@@ -60,6 +61,7 @@ def _wrap_len(original: Callable[[Any], int]) -> Callable[[Any], Any]:
 
 
 _COMPOSITES: list[tuple[Any, str, Callable[..., Any]]] = [
+    (torch.nn.functional, "one_hot", symint_composites.one_hot),
     (torch.linalg, "multi_dot", symint_composites.multi_dot),
     (torch._VF, "chain_matmul", symint_composites.multi_dot),
     (torch, "vander", symint_composites.vander),
@@ -189,6 +191,9 @@ def get_result(operator: Any, args: Sequence[Any]) -> Tensor | None:
         return torch.empty([batch, *space, len(space)], dtype=args[0].dtype, device=args[0].device)
     if operator in _ANTIALIASED and symint_composites.is_symbolic(args[:2]):
         return torch.empty([*args[0].shape[:2], *args[1]], dtype=args[0].dtype, device=args[0].device)
+    if operator is aten.select_backward.default and symint_composites.is_symbolic(args[:2]):
+        # Autograd has the index as the integer of the traced sizes; see symint_indexing.
+        return torch.empty(args[1], dtype=args[0].dtype, device=args[0].device)
     index = _INPUT_SIZE_ARGUMENT.get(operator)
     if index is None or not symint_composites.is_symbolic(args[1 : index + 1]):
         return None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sympy
 
 from opflops.records.algebra import functions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MIN_SYMBOLIC_SIZE = 2
 """The smallest size that a symbol stands for: PyTorch assumes that a symbolic size is neither 0 nor 1."""
@@ -78,7 +81,7 @@ def solved(condition: Any) -> Any:
 
     >>> b = sympy.Symbol("b", integer=True)
     >>> solved(sympy.Ne(b - 1, 1)), solved(2 * b + 1 > 9), solved(3 - b >= 0), solved(2 * b > 5)
-    (Ne(b, 2), b > 4, b <= 3, 2*b > 5)
+    (Ne(b, 2), b > 4, b <= 3, b >= 3)
     """
     symbols = condition.free_symbols
     if not isinstance(condition, sympy.core.relational.Relational) or len(symbols) != 1:
@@ -86,12 +89,63 @@ def solved(condition: Any) -> Any:
     (symbol,) = symbols
     constant, product = sympy.expand(condition.lhs - condition.rhs).as_coeff_Add()
     coefficient, factor = product.as_coeff_Mul()
-    if factor != symbol or not (constant.is_Integer and coefficient.is_Integer and constant % coefficient == 0):
+    if factor != symbol or not (constant.is_Integer and coefficient.is_Integer):
         return condition
     # Dividing by a negative number turns an inequality around.
     relation = _TURNED.get(condition.func, condition.func) if coefficient < 0 else condition.func
-    found = relation(symbol, -constant / coefficient)
+    limit = -constant / coefficient
+    if not limit.is_Integer:
+        if relation not in _TURNED:
+            return condition
+        is_lower = relation in (sympy.Gt, sympy.Ge)
+        relation, limit = (sympy.Ge, sympy.ceiling(limit)) if is_lower else (sympy.Le, sympy.floor(limit))
+    found = relation(symbol, limit)
     return found if isinstance(found, sympy.core.relational.Relational) else condition
+
+
+def without_floors(condition: Any) -> Any:
+    """Return a lower bound of a rounded expression as one of what is rounded, if that is exactly the same.
+
+    >>> b = sympy.Symbol("b", integer=True)
+    >>> without_floors(sympy.floor(sympy.floor(b / 2) / 2) + 1 >= 3)
+    b - 8 >= 0
+    """
+    if not isinstance(condition, (sympy.Gt, sympy.Ge, sympy.Lt, sympy.Le)) or not condition.has(sympy.floor):
+        return condition
+    strict = isinstance(condition, (sympy.Gt, sympy.Lt))
+    found = [sympy.expand(condition.gts - condition.lts - int(strict))]
+    while found:
+        expression = found[0]
+        found = without_floor(expression)
+        if found:
+            condition = sympy.Ge(found[0], 0)
+            if not isinstance(condition, sympy.Ge):
+                break
+    return condition
+
+
+def without_quotient(condition: Any, is_positive: Callable[[Any], bool]) -> list[Any]:
+    """Return two inequalities for an equation of a rounded quotient and an integer; the condition if it is none.
+
+    A split has ``k`` parts if ``floor((n - 1)/m) + 1 == k``: then ``n - 1`` is at least ``(k - 1)*m`` and less than
+    ``k*m``, if ``m`` is positive.
+
+    >>> n, m = sympy.symbols("n m", integer=True)
+    >>> without_quotient(sympy.Eq(sympy.floor(n / m - 1 / m) + 1, 2), lambda divisor: True)
+    [m <= n - 1, n <= 2*m]
+    """
+    if not isinstance(condition, sympy.Eq):
+        return [condition]
+    constant, rounded = sympy.expand(condition.lhs - condition.rhs).as_coeff_Add()
+    if isinstance(-rounded, sympy.floor):
+        constant, rounded = -constant, -rounded
+    if not isinstance(rounded, sympy.floor) or not constant.is_Integer:
+        return [condition]
+    dividend, divisor = sympy.fraction(sympy.together(rounded.args[0]))
+    if not is_positive(divisor):
+        return [condition]
+    least, more = (sympy.expand(times * divisor) for times in (-constant, 1 - constant))
+    return [sympy.Le(least, dividend), sympy.Le(sympy.expand(dividend + 1), more)]
 
 
 def without_floor(expression: Any) -> list[Any]:

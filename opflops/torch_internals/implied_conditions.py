@@ -1,0 +1,105 @@
+"""Conditions on sizes that hold wherever others do: they say nothing to whoever reads them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sympy
+
+from opflops.torch_internals.sympy_inequalities import MIN_SYMBOLIC_SIZE, always_holds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def without_implied(conditions: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Drop conditions that hold wherever the others do.
+
+    Of the bounds of an expression only the tightest is kept, and of other conditions those that do not follow from
+    bounds.
+
+    Args:
+        conditions: The conditions, each with its reason.
+
+    >>> n = sympy.Symbol("n")
+    >>> without_implied({n >= 3: "a", sympy.Ne(n, 5): "b", n >= 4: "c", sympy.Ne(n, 3): "d", 2 * n > 5: "e"})
+    {Ne(n, 5): 'b', n >= 4: 'c'}
+    """
+    bounds: dict[Any, tuple[int, Any]] = {}
+    for condition in conditions:
+        bound = _bound(condition)
+        if bound is not None and (bound[0] not in bounds or bound[1] > bounds[bound[0]][0]):
+            bounds[bound[0]] = bound[1], condition
+    tightest = {condition for _, condition in bounds.values()}
+    limits = {expression: limit for expression, (limit, _) in bounds.items()}
+    return {
+        condition: reason
+        for condition, reason in conditions.items()
+        if (condition in tightest or _bound(condition) is None) and not _is_implied(condition, limits)
+    }
+
+
+def joined_exclusions(conditions: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Join conditions that exclude the smallest values of an expression one by one.
+
+    Args:
+        conditions: The conditions, each with its reason.
+
+    >>> n = sympy.Symbol("n")
+    >>> joined_exclusions({n >= 4: "a", sympy.Ne(n, 5): "b", sympy.Ne(n, 4): "c"})
+    {n >= 6: 'b'}
+    """
+    joined = dict(conditions)
+    excluded = {_difference(each): each for each in conditions if isinstance(each, sympy.Ne)}
+    for condition in conditions:
+        bound = _bound(condition)
+        if bound is None:
+            continue
+        expression, limit = bound
+        while (exclusion := excluded.pop((expression, limit), None)) is not None:
+            limit, reason = limit + 1, joined.pop(exclusion)
+        if limit > bound[1]:
+            del joined[condition]
+            joined[sympy.Ge(expression, limit)] = reason
+    return joined
+
+
+def _difference(condition: Any) -> tuple[Any, Any]:
+    """Return the expression and the number that the sides of a relation compare."""
+    constant, expression = sympy.expand(condition.lhs - condition.rhs).as_coeff_Add()
+    return expression, -constant
+
+
+def _bound(condition: Any) -> tuple[Any, int] | None:
+    """Return an expression and its smallest value, if a condition sets one; the largest is that of the negative."""
+    if not isinstance(condition, (sympy.Gt, sympy.Ge, sympy.Lt, sympy.Le)):
+        return None
+    constant, expression = sympy.expand(condition.gts - condition.lts).as_coeff_Add()
+    is_strict = isinstance(condition, (sympy.Gt, sympy.Lt))
+    if not constant.is_Integer or (is_strict and not (expression.is_Symbol or (-expression).is_Symbol)):
+        return None
+    return expression, int(is_strict - constant)
+
+
+def _is_implied(condition: Any, limits: Mapping[Any, int]) -> bool:
+    """Return whether a condition surely holds where expressions have these smallest values."""
+    if not isinstance(condition, sympy.core.relational.Relational):
+        return False
+    if isinstance(condition, sympy.Ne):
+        expression, excluded = _difference(condition)
+        if excluded < limits.get(expression, excluded) or -excluded < limits.get(-expression, -excluded):
+            return True
+    if _is_bound_of_size(condition):
+        return False
+    # always_holds() takes symbols for at least MIN_SYMBOLIC_SIZE.
+    larger = {size: size + limit - MIN_SYMBOLIC_SIZE for size, limit in limits.items() if size.is_Symbol}
+    if not larger:
+        return False
+    # Not evaluated: sympy may decide the relation.
+    difference = sympy.expand((condition.lhs - condition.rhs).xreplace(larger))
+    return always_holds(condition.func(difference, 0, evaluate=False))
+
+
+def _is_bound_of_size(condition: Any) -> bool:
+    bound = _bound(condition)
+    return bound is not None and (bound[0].is_Symbol or (-bound[0]).is_Symbol)
