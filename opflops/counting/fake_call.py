@@ -18,6 +18,7 @@ from opflops.counting.call_options import how_to_pass
 from opflops.counting.closures import bound_state, closure_state, modules_of_helpers, outermost, rebind, state_in
 from opflops.counting.distributed_models import check_copies_run
 from opflops.counting.fake_mode import FakeCallMode
+from opflops.counting.frozen_heap import FrozenHeap
 from opflops.counting.meta_cache import MetaCacheMode
 from opflops.counting.optimizer_step import (
     attributes_to_copy,
@@ -34,7 +35,6 @@ from opflops.counting.time_limit import check_time_limits
 from opflops.dispatch.parameter_reads import current_parameter_reads
 from opflops.errors import OpflopsError, ValueNeededError, causes_of, raised_by_signal_handler
 from opflops.pricing.op_pricing import op_name
-from opflops.records.garbage_collection import with_gc_disabled
 from opflops.torch_internals.dispatch import modes_swapped
 from opflops.torch_internals.fake_construction import unknown_like
 from opflops.torch_internals.fake_tensors import fake_copies, mixes_devices, needs_value, refuses_nested_tensors
@@ -170,11 +170,12 @@ class FakeCall:
         """
         self._made_state = False
         self._records_execution = copy_memo is None if records_execution is None else records_execution
-        profile = self._count_once(copy_memo)
-        if self.memory and self._made_state:
-            # The costs are those of this step, but the memory is that of the steps after it.
-            self._steps_first = True
-            profile = replace(profile, memory=self._count_once(copy_memo).memory)
+        with FrozenHeap():
+            profile = self._count_once(copy_memo)
+            if self.memory and self._made_state:
+                # The costs are those of this step, but the memory is that of the steps after it.
+                self._steps_first = True
+                profile = replace(profile, memory=self._count_once(copy_memo).memory)
         return profile
 
     def _count_once(self, copy_memo: Callable[[], dict[int, Tensor]] | None) -> Profile:
@@ -186,7 +187,7 @@ class FakeCall:
             # are real here and need memory; only fake tensors can run that.
             replaced: dict[int, Any] = {} if copy_memo is None else {**copy_memo()}
             try:
-                copies = with_gc_disabled(StateCopier(replaced, MetaTensorCopier()).copy)(self.originals)
+                copies = StateCopier(replaced, MetaTensorCopier()).copy(self.originals)
                 with MetaCacheMode():
                     mode = self.make_mode(records_execution=self._records_execution)
                     return self.run(mode, nullcontext(copies), {id(each) for each in replaced.values()})
