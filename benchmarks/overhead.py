@@ -35,8 +35,8 @@ module calls took them to 3.2 and 2.0; to make what is known of modules for all 
 Blocks in which everything was met before measure 1.8 and 1.6 there, so the first time cannot take less than that. In a
 model that has just been made, what is done once for each module and each operator takes two to four times as long as in
 these, since nothing of it is in the processor's caches: ResNet-50 on meta takes 1.25 times a plain run, its second run
-in the block 1.16, and a mode that does nothing 1.07. About half of the difference between these two is for module calls,
-and half for the prices of operators. Without garbage collection it takes about as long.
+in the block 1.16, and a mode that does nothing 1.07. About half of the difference between these two is for calls of
+modules, and half for the prices of operators. Without garbage collection it takes about as long.
 
 Lower bounds, as overhead / do-nothing, for tiny operators, tiny modules called twenty times, and training. A mode that
 calls the function behind an operator's object and counts nothing: 0.71, 0.69 and 0.79. A mode that calls PyTorch's
