@@ -109,10 +109,10 @@ MIXED = (torch.float16, torch.float32)
     ("device", "shapes", "dtypes"),
     [
         ("meta", SHAPES, (torch.float32,)),
-        ("meta", SOME_SHAPES, MIXED),
+        ("meta", SOME_SHAPES[:3], MIXED),
         ("meta", SOME_SHAPES[:3], (torch.float64, torch.int64)),
-        ("cpu", SOME_SHAPES[:3], MIXED),
-        pytest.param("cuda", SOME_SHAPES[:3], (torch.float32,), marks=WITH_CUDA),
+        ("cpu", SOME_SHAPES[1:3], MIXED),
+        pytest.param("cuda", SOME_SHAPES[1:3], (torch.float32,), marks=WITH_CUDA),
     ],
 )
 def test_every_pointwise_operator_gives_what_its_kernel_gives(device, shapes, dtypes):
