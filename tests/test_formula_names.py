@@ -31,6 +31,7 @@ def give_to_mode(name):
         ("aten.relu", ["'aten.relu' is not the name of an operator", "write 'aten::relu'."]),
         ("aten::relu.default", ["For all overloads of the operator, write 'aten::relu'. For one of them, pass "]),
         ("aten::relu.typo", ["write 'aten::relu'."]),
+        ("aten::reluu.default", ["There is no operator 'aten::reluu'; did you mean aten::relu or"]),
     ],
 )
 def test_a_name_that_no_operator_can_have_is_refused(name, sentences, give):

@@ -9,6 +9,7 @@ from functools import partial, wraps
 
 import numpy as np
 import pytest
+import sympy
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
@@ -41,6 +42,8 @@ WRONG = {
     "tensor": Cost(ops=torch.tensor(4)),
     "text": Cost(ops="4"),
     "nothing": Cost(ops=None),
+    "expression": Cost(ops=sympy.Symbol("n")),
+    "estimate without a reason": Estimate(Cost(ops=1), ""),
     "no cost": 4,
     "a tuple": (4, 0),
 }

@@ -563,3 +563,49 @@ def test_functions_that_refer_to_no_state_are_shared():
     model = with_class(forward=lambda self, x: self.lin(x) if self.known is state_of else x)
     model.known = state_of
     assert count(model, X).total.macs == FORWARD
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_count_draws_no_random_numbers(device):
+    """Not even if a class initializes a new module to copy itself."""
+
+    class Renewed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lin = nn.Linear(4, 3)
+
+        def __deepcopy__(self, memo):
+            made = Renewed()
+            made.load_state_dict(self.state_dict())
+            return made
+
+        def forward(self, x):
+            return self.lin(x)
+
+    model = nn.Sequential(Renewed()).to(device)
+    before = torch.get_rng_state()
+    for backward in (False, True):
+        count(model, X.to(device), backward=backward)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("frozen", [(), ("weight",), ("bias",), ("weight", "bias")])
+def test_batch_norm_makes_the_gradients_that_are_asked_for(frozen, training, dtype):
+    """None for an input that needs none, nor for frozen parameters: rows are those of a run, with their bytes."""
+    model = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3)).train(training)
+    for name in frozen:
+        getattr(model[0], name).requires_grad_(False)
+    if dtype is torch.float16:
+        model[1] = nn.Identity()
+    x = torch.randn(6, 4, dtype=dtype)
+    for given in (x, x.clone().requires_grad_()):
+        if not given.requires_grad and frozen == ("weight", "bias") and dtype is torch.float16:
+            continue
+        counted = count(model, given, backward=True)
+        with OpFlopMode() as mode:
+            out = model(given)
+            out.backward(torch.ones_like(out))
+        assert rows(counted) == rows(mode.profile)
+        model.zero_grad(set_to_none=True)

@@ -77,6 +77,7 @@ WAYS = {
     "view in a view": (lambda lin: MappingProxyType({"a": MappingProxyType({1: lin})}), lambda extra: extra["a"][1]),
     "closure": (lambda lin: reading(weakref.ref(lin)), lambda extra: extra()),
     "ref in an object": (lambda lin: Holder(weakref.ref(lin)), lambda extra: extra.reference()),
+    "ref in a namespace object": (lambda lin: SimpleNamespace(a=[weakref.ref(lin)]), lambda extra: extra.a[0]()),
     "ref in an object with slots": (lambda lin: SlottedHolder([weakref.ref(lin)]), lambda extra: extra.reference[0]()),
     "closure in an object": (lambda lin: Holder(lambda: lin), lambda extra: extra.reference()),
     "view in an object": (lambda lin: Holder(MappingProxyType({"a": lin})), lambda extra: extra.reference["a"]),
@@ -172,3 +173,33 @@ def test_what_is_no_state_is_not_copied():
     view = vars(UserDict)
     space.refs = [weakref.ref(logger), view]
     runs_as_counted(Same(lambda net: setattr(net, "extra", space.refs)), X)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_proxy_that_is_an_attribute_is_its_module(device):
+    """A proxy says that it is a module, so that PyTorch registers it; the layer has one name and its own parameters."""
+
+    class Twice(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.proxied = torch.nn.Linear(4, 3)
+            self.again = weakref.proxy(self.proxied)
+
+        def forward(self, x):
+            return self.again(x)
+
+    with torch.device(device):
+        model = Twice()
+    counted = runs_as_counted(model, X.to(device))
+    assert counted.by("module")["Twice.proxied"].macs == FORWARD
+    assert [(each.module, each.parameters) for each in counted.modules] == [("Twice", 0), ("Twice.proxied", 15)]
+
+
+def test_a_module_behind_a_reference_in_a_namespace_does_not_change():
+    """The count runs its copy: batch norm counts its calls."""
+    norm = torch.nn.BatchNorm1d(4)
+    model = Net(lambda net: setattr(net, "found", SimpleNamespace(norm=weakref.ref(norm))))
+    model.norm = norm
+    model.forward = lambda x: model.found.norm()(x)
+    count(model, X)
+    assert norm.num_batches_tracked == 0

@@ -40,6 +40,7 @@ from opflops.torch_internals.fake_construction import unknown_like
 from opflops.torch_internals.fake_tensors import fake_copies, mixes_devices, needs_value, refuses_nested_tensors
 from opflops.torch_internals.meta_copies import MetaTensorCopier
 from opflops.torch_internals.modules import name_of, registered_below
+from opflops.torch_internals.random_state import random_state_kept
 from opflops.torch_internals.shared_context import replacement_of
 from opflops.torch_internals.state_copies import StateCopier
 
@@ -170,7 +171,7 @@ class FakeCall:
         """
         self._made_state = False
         self._records_execution = copy_memo is None if records_execution is None else records_execution
-        with FrozenHeap():
+        with FrozenHeap(), random_state_kept():
             profile = self._count_once(copy_memo)
             if self.memory and self._made_state:
                 # The costs are those of this step, but the memory is that of the steps after it.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from opflops.errors import FormulaError
 from opflops.pricing.schema_binding import describe
-from opflops.records.algebra import as_int
+from opflops.records.algebra import as_int, is_expression
 from opflops.records.cost import Cost, Estimate, is_whole
 from opflops.torch_internals.tracing import SYMBOLIC_TYPES, count_at_example
 
@@ -38,7 +38,7 @@ def estimated_cost(op: str, answer: Any, reason: str, formula: Callable[..., Any
     """
     if type(answer) is not Estimate or type(answer.cost) is not Cost:
         raise FormulaError(f"{name_formula(op, formula)} returned {answer!r}. It must return an opflops.Cost.")
-    if type(answer.reason) is not str:
+    if type(answer.reason) is not str or not answer.reason:
         raise FormulaError(
             f"{name_formula(op, formula)} returned an Estimate with the reason {answer.reason!r}. It must be text that "
             "says why the cost is not exact."
@@ -79,6 +79,12 @@ def whole_counts(
     op: str, counts: Sequence[Any], formula: Callable[..., Any] | None = None, *, shapes: str = ""
 ) -> Sequence[Any]:
     """Check counts as :func:`check_whole` does; return them as Python's integers, whatever integers they are."""
+    for name, value in zip(Cost._fields, counts, strict=True):
+        if is_expression(value):
+            raise FormulaError(
+                f"{name_formula(op, formula)} returned the expression {value} as {name}. A formula gets sizes, and "
+                "computes whole numbers from them."
+            )
     check_whole(op, counts, formula, shapes=shapes)
     # NumPy's integers wrap around.
     return [*map(as_int, counts)]

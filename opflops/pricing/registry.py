@@ -319,6 +319,8 @@ def _check_name(name: str) -> None:
     """
     if not _QUALIFIED.fullmatch(name):
         found = _WITH_OVERLOAD.fullmatch(name)
+        if found and found[3]:
+            _check_name(f"{found[1]}::{found[2]}")
         meant = f" For all overloads of the operator, write '{found[1]}::{found[2]}'." if found else ""
         if found and found[3] and hasattr(packet_named(f"{found[1]}::{found[2]}"), found[3]):
             meant += f" For one of them, pass torch.ops.{found[1]}.{found[2]}.{found[3]}."

@@ -157,8 +157,10 @@ def _batch_norm(args: Sequence[Any], out: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _batch_norm_backward(args: Sequence[Any], out: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Make the gradients that are asked for, that of the input in its memory format."""
     gradient, *others = out
-    return (_in_format_of_input(args[1], gradient), *others)
+    made = (_in_format_of_input(args[1], gradient), *others)
+    return tuple(each if wanted else None for each, wanted in zip(made, args[-1], strict=True))
 
 
 def _all_contiguous(_args: Sequence[Any], out: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -17,6 +17,8 @@ from weakref import WeakKeyDictionary
 
 import torch
 
+from opflops.torch_internals.references import PROXIES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -104,7 +106,8 @@ def modules_below(top: torch.nn.Module) -> list[torch.nn.Module]:
     found, waiting = {id(top): top}, [top]
     while waiting:
         for child in waiting.pop()._modules.values():
-            if child is not None and id(child) not in found:
+            # A proxy of a module says that it is one, and is registered too.
+            if child is not None and id(child) not in found and type(child) not in PROXIES:
                 found[id(child)] = child
                 waiting.append(child)
     return [*found.values()]
@@ -265,7 +268,7 @@ def named_paths(
         stack += [
             (child, path if name == wrapped else f"{path}.{name}")
             for name, child in reversed(children.items())
-            if child is not None
+            if child is not None and type(child) not in PROXIES
         ]
     return found
 

@@ -7,25 +7,27 @@ import weakref
 from types import MappingProxyType
 from typing import Any
 
-_PROXIES = frozenset(weakref.ProxyTypes)
+PROXIES = frozenset(weakref.ProxyTypes)
+"""The types of proxies."""
+
 _CONTAINERS = (weakref.WeakValueDictionary, weakref.WeakKeyDictionary, weakref.WeakSet)
 
 
 def is_reference(value: object) -> bool:
     """Tell whether an object refers to others that way. A proxy says of itself that it is what it refers to."""
     kind = type(value)
-    return kind in _PROXIES or kind is MappingProxyType or issubclass(kind, (weakref.ref, *_CONTAINERS))
+    return kind in PROXIES or kind is MappingProxyType or issubclass(kind, (weakref.ref, *_CONTAINERS))
 
 
 def is_proxy(value: object) -> bool:
     """Tell whether an object is a proxy of another one."""
-    return type(value) in _PROXIES
+    return type(value) in PROXIES
 
 
 def referents(value: Any) -> list[Any]:
     """List what a reference refers to now, and the values of a container; nothing of one whose object is gone."""
     kind = type(value)
-    if kind in _PROXIES:
+    if kind in PROXIES:
         found = _behind_proxy(value)
     elif kind is MappingProxyType or issubclass(kind, weakref.WeakValueDictionary):
         return [*value.values()]

@@ -15,7 +15,7 @@ import weakref
 from collections import OrderedDict, defaultdict, deque
 from contextlib import suppress
 from functools import partial, update_wrapper
-from types import BuiltinFunctionType, CellType, FunctionType, MappingProxyType, MethodType, ModuleType
+from types import BuiltinFunctionType, CellType, FunctionType, MappingProxyType, MethodType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -87,7 +87,7 @@ class StateCopier:
             return self._copy_module(value)
         if isinstance(value, MethodType):
             return MethodType(value.__func__, self.copy(value.__self__))
-        if _is_copied_by_attributes(type(value)):
+        if type(value) is SimpleNamespace or _is_copied_by_attributes(type(value)):
             # As copy.deepcopy would, which does not come back here for what it holds.
             return self._copy_parts(value)
         made = self._attempt(lambda: copy.deepcopy(value, self.memo))
@@ -357,4 +357,4 @@ def _new(cls: type) -> Any:
     Raises:
         TypeError: Objects of this class hold something that Python does not know.
     """
-    return object.__new__(cls)
+    return SimpleNamespace() if cls is SimpleNamespace else object.__new__(cls)
