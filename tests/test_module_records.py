@@ -268,6 +268,51 @@ def test_a_module_that_is_registered_after_its_first_call_counts_once():
     assert parameters(counted(lambda: model(X))) == {"Late": 0, "Late.Linear()": 20}
 
 
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("first", [False, True])
+def test_a_module_that_is_registered_after_its_root_ran_and_called_alone_is_in_it(first, again):
+    """Whether it was called before its root too, and whether the root is called again."""
+
+    class Growing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Linear(4, 5, bias=False)
+
+        def forward(self, x):
+            return self.body(x)
+
+    model, late = Growing(), nn.Linear(4, 2, bias=False)
+
+    def program():
+        if first:
+            late(X)
+        model(X)
+        model.late = late
+        late(X)
+        if again:
+            model(X)
+
+    profile = counted(program)
+    assert parameters(profile) == {"Growing": 0, "Growing.body": 20, "Growing.late": 8}
+    macs = {row.module: row.cost.macs for row in profile.rows if row.cost.macs}
+    assert macs == {"Growing.body": 40 * (1 + again), "Growing.late": 16 * (1 + first)}
+
+
+def test_a_module_of_the_given_root_counts_once_in_another_root():
+    """Both contain it, and it has the name that it has in the given one."""
+    shared = nn.Linear(4, 4, bias=False)
+    model = nn.Sequential(shared, nn.Linear(4, 2, bias=False))
+    other = nn.Sequential(nn.Linear(4, 4, bias=False), shared)
+
+    def program():
+        model(X)
+        other(X)
+
+    profile = counted(program, root=model)
+    assert parameters(profile)["Sequential.0"] == 16
+    assert profile.parameters == 16 + 8 + 16
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(
     "wrap",

@@ -152,6 +152,10 @@ class ModulePaths:
         self.unread, self.unchanged = True, False
         return found
 
+    def add_registered(self, root: nn.Module) -> None:
+        """Add what was registered below the root since; what was a root of its own until then moves there."""
+        self._on_registered(self, self.add(root, self.name))
+
     def leave_holders(self) -> None:
         """Remove these paths from those that contain their modules, now and for modules that are added later."""
         tables = self._tables() or PathTables()

@@ -141,7 +141,7 @@ class RegisteredTensors:
             and {*reading.contained, paths.root_key} - {_NONE} != paths.items.keys()
         ):
             # Modules were added, replaced or removed, or there is a wrapper.
-            paths.add(root, paths.name)
+            paths.add_registered(root)
             items = paths.items
             reading = self._read({key: items[key] for key in named_paths(root, paths.name)}, whole)
         # What is not initialized yet may be by the end of the next call.
@@ -261,7 +261,14 @@ class RegisteredTensors:
             # What was registered later was read again then.
             of_roots = {each.path for each, _, _ in modules}
             modules += [made for path, made in [*self._made.items()] if path not in of_roots]
+        several, before = len(self._readings) > 1, set[tuple[int, str]]()
         for module, when, elsewhere in modules:
+            # Two roots of which both contain a module name it alike where the mode was given the model of its names.
+            itself = module.reference() if several else None
+            if itself is not None:
+                if (id(itself), module.path) in before:
+                    continue
+                before.add((id(itself), module.path))
             path = resolve(module.path)
             found: list[list[str]] = []
             for is_buffer, tensors in ((False, module.parameters), (True, module.buffers)):
