@@ -1,6 +1,7 @@
 """Values that are known although nothing runs: ``count`` takes the branches of a run, and reads masks as a run does."""
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -248,25 +249,75 @@ def test_shapes_may_change_in_place():
     count(model, torch.ones(1))
 
 
-@pytest.mark.parametrize("where", ["input", "buffer", "global"])
+@pytest.mark.parametrize("where", ["input", "buffer", "global", "large"])
 def test_writing_leaves_the_originals_as_they_were(where):
-    """An integer that the program changes is changed in no copy of the user's, and is unknown from then on."""
-    steps = torch.tensor([3, 4])
+    """What an input or a buffer holds is copied, and the program writes to the copy; what is not copied is unknown."""
+    steps, large = torch.tensor([3, 4]), torch.full((10_000,), 3)
 
     class Counts(nn.Module):
         def __init__(self):
             super().__init__()
             self.register_buffer("steps", steps)
+            self.register_buffer("large", large)
 
         def forward(self, given):
-            target = {"input": given, "buffer": self.steps, "global": GLOBAL_STEPS}[where]
-            target[0].add_(1)
-            return torch.ones(int(target[1]))
+            target = {"input": given, "buffer": self.steps, "global": GLOBAL_STEPS, "large": self.large}[where]
+            target[0].add_(2)
+            return torch.ones(int(target[0]), int(target[1])).exp()
 
     given = torch.tensor([3, 4])
-    with pytest.raises(ValueNeededError):
-        count(Counts(), given)
+    with nullcontext() if where in ("input", "buffer") else pytest.raises(ValueNeededError):
+        for _ in range(2):
+            assert count(Counts(), given).total.transcendentals == 5 * 4
     assert given.tolist() == steps.tolist() == GLOBAL_STEPS.tolist() == [3, 4]
+    assert set(large.tolist()) == {3}
+
+
+WRITES = {
+    "+=": lambda net: net.steps.__iadd__(1),
+    "add_": lambda net: net.steps.add_(1),
+    "copy_": lambda net: net.steps.copy_(torch.arange(2)),
+    "fill_": lambda net: net.steps.fill_(2),
+    "zero_": lambda net: net.steps.zero_(),
+    "scatter_": lambda net: net.steps.scatter_(0, torch.tensor([1]), 7),
+    "index_fill_": lambda net: net.steps.index_fill_(0, torch.tensor([0]), 5),
+    "an element": lambda net: net.steps.__setitem__(0, net.steps[0] + 1),
+    "a view": lambda net: net.last.add_(3),
+    "an attribute": lambda net: net.plain.mul_(2),
+    "a bool": lambda net: net.flag.logical_not_(),
+    "a bool from a number": lambda net: net.flag.copy_(net.steps[0] > 9),
+}
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("name", WRITES)
+def test_what_is_written_to_a_buffer_decides_branches(name, backward):
+    """As a counter of steps does: a count has the rows of a run, and starts from the model's own values each time."""
+
+    class Counter(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lin = nn.Linear(3, 3)
+            self.register_buffer("steps", torch.tensor([3, 4]))
+            self.register_buffer("last", self.steps[1:])
+            self.register_buffer("flag", torch.tensor(True))
+            self.plain = torch.tensor(3)
+
+        def forward(self, x):
+            WRITES[name](self)
+            x = self.lin(x)
+            for _ in range(int(self.steps.sum() + self.plain + self.last)):
+                x = x.tanh()
+            return x.sin() if self.flag else x.cos() * x
+
+    model, x = Counter(), torch.ones(2, 3)
+    counted = [count(model, x, backward=backward) for _ in range(2)]
+    with OpFlopMode() as mode:
+        out = model(x)
+        if backward:
+            out.backward(torch.ones_like(out))
+    costs = [{(row.module, row.op, row.phase): row.cost for row in each.rows if row.cost.ops} for each in counted]
+    assert costs[0] == costs[1] == {(r.module, r.op, r.phase): r.cost for r in mode.profile.rows if r.cost.ops}
 
 
 GLOBAL_STEPS = torch.tensor([3, 4])

@@ -15,7 +15,7 @@ from opflops.formulas.attention_pairs import ALL_KEYS, Pairs, count_pairs
 from opflops.formulas.sizes import numel
 from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.fake_tensors import mask_values_of
-from opflops.torch_internals.known_values import hiding_limit
+from opflops.torch_internals.known_masks import hiding_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

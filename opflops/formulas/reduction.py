@@ -12,7 +12,7 @@ from opflops.pricing.registration import formula
 from opflops.records.cost import Cost, Estimate
 from opflops.torch_internals.dispatch import modes_disabled
 from opflops.torch_internals.fake_tensors import values_of
-from opflops.torch_internals.known_values import hiding_limit
+from opflops.torch_internals.known_masks import hiding_limit
 
 if TYPE_CHECKING:
     from torch import Tensor

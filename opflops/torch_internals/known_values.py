@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflat
 
 from opflops.errors import raised_by_signal_handler
 from opflops.torch_internals.known_bounds import bounds_of_result, bounds_of_value, hint_of
+from opflops.torch_internals.known_masks import hiding_limit, is_mask
 from opflops.torch_internals.operator_traits import OperatorTraits
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ _MAX_LIVE_BYTES = 2**28
 _MAX_ORIGINAL = {torch.bool: 2**26}
 _MAX_ORIGINAL_NUMBERS = 2**20
 """The most elements of an original whose values are used; larger ones are weights, which programs unpack."""
+_MAX_COPIED_BYTES = 2**16
+"""The largest storage of an original that is copied, so that the program may write to it: counters and lengths."""
 _UNKNOWN = object()
 
 
@@ -49,7 +52,7 @@ class _Memory:
     Attributes:
         address: Identifies the storage.
         is_known: False after something unknown was written, and before anything was.
-        is_original: True if it belongs to the user, so that it must not be written to.
+        is_original: True if it is an original, or a copy of one, whose elements are the same for all sizes.
         is_written: True after something known was written, which may have other bounds.
     """
 
@@ -126,22 +129,6 @@ def move_known_value(source: Tensor, target: Tensor) -> None:
     vars(target)[_ATTRIBUTE] = getattr(source, _ATTRIBUTE, None)
 
 
-def is_mask(tensor: Tensor) -> bool:
-    """Return whether a floating-point tensor hides something: an element is -inf, or the smallest number or close.
-
-    One of a byte or less for each element does not: PyTorch cannot compare or add such numbers.
-    """
-    return tensor.itemsize > 1 and bool(tensor.numel()) and bool((tensor <= hiding_limit(tensor.dtype)).any())
-
-
-def hiding_limit(dtype: torch.dtype) -> float:
-    """Return the largest number that hides a score when it is added to one: half of the smallest number of the dtype.
-
-    A bias that was added to the smallest number may have rounded it up.
-    """
-    return torch.finfo(dtype).min / 2
-
-
 class KnownValues:
     """Compute what is known besides a fake tensor mode.
 
@@ -155,6 +142,9 @@ class KnownValues:
         self._paused = False
         self._traits: dict[Any, OperatorTraits] = {}
         self._constants: dict[int, tuple[_Memory, Any]] = {}
+        # Of each storage of originals that was copied, by identity: the copy, and itself, which keeps the identity.
+        self._copied: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
+        self._copies: set[int] = set()
 
     def note_original(self, original: Tensor, fake: Tensor) -> None:
         """Use the values of an original tensor for its fake copy, if they are integers, bools or a mask."""
@@ -163,8 +153,20 @@ class KnownValues:
         with no_dispatch():
             if original.dtype.is_floating_point and not is_mask(original):
                 return
-            value = original.detach().to(_CPU)
+            value = self._copy(original.detach()) if original.device == _CPU else original.detach().to(_CPU)
         self._attach(fake, value, self._memory_of_constant(value))
+
+    def _copy(self, original: Tensor) -> Tensor:
+        """Copy an original with its storage, which others may share, unless that is large."""
+        storage = original.untyped_storage()
+        if storage.nbytes() > _MAX_COPIED_BYTES:
+            return original
+        if storage._cdata not in self._copied:
+            self._copied[storage._cdata] = storage.clone(), storage
+        copy, _ = self._copied[storage._cdata]
+        self._copies.add(copy._cdata)
+        made = torch.empty(0, dtype=original.dtype)
+        return made.set_(copy, original.storage_offset(), original.shape, original.stride())
 
     def run(self, mode: FakeTensorMode, func: Any, args: Any, kwargs: Any, dispatch: Callable[[], Any]) -> Any:
         """Run an operator on fake tensors by ``dispatch``, and compute its values too if all arguments are known."""
@@ -284,11 +286,12 @@ class KnownValues:
         return made[0]
 
     def _write(self, func: Any, traits: OperatorTraits, given: Any, values: Any) -> None:
-        """Compute an operator that writes to arguments, unless these belong to the originals."""
+        """Compute an operator that writes to arguments, unless these belong to the user."""
         targets = [(each, known) for each in traits.written(*given) if (known := self._known_or_constant(each))]
         for _, known in targets:
             known.memory.is_written = True
-        if any(known.memory.is_original for _, known in targets) or _compute(func, *values) is _UNKNOWN:
+        of_the_user = any(each.memory.is_original and each.memory.address not in self._copies for _, each in targets)
+        if of_the_user or _compute(func, *values) is _UNKNOWN:
             self._forget(traits.written(*given))
         elif traits.fills:
             for target, known in targets:
