@@ -32,8 +32,8 @@ The "first" workloads are a block of 120 linear layers, layer norms and GELUs, a
 forward and backward of an encoder of twelve layers; what they counted is read as ``total`` and ``profile``. To make
 rows only when something reads them took modules from 9.0 to 3.4, and training from 3.3 to 2.1; to replace the code of
 module calls took them to 3.2 and 2.0; to make what is known of modules for all modules of a model at once, 2.9 and 1.9.
-A second run in the same block measures 1.8 and 1.6 there, so the first one cannot take less. A mode that makes an object
-for each module and each operator in it, and counts calls without prices, shapes or parameters: 1.3 and 1.1. In a
+A second run in the same block measures 1.8 and 1.6 there, so the first one cannot take less. A mode that makes an
+object for each module and each operator in it, and counts calls without prices, shapes or parameters: 1.3 and 1.1. In a
 model that has just been made, what is done once for each module and each operator takes two to four times as long as in
 these, since nothing of it is in the processor's caches: ResNet-50 on meta takes 1.25 times a plain run, its second run
 in the block 1.16, and a mode that does nothing 1.07. About half of the difference between these two is for calls of
