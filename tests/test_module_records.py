@@ -496,13 +496,14 @@ def test_sizes_on_meta_are_compared_without_a_guard():
     environment = ShapeEnv()
     symbol = environment.create_symbol(5, ConstantSource("rows"))
     rows = environment.create_symintnode(symbol, hint=5)
-    model = nn.Sequential(nn.Identity(), nn.Identity())
+    model, linear = nn.Sequential(nn.Identity(), nn.Identity()), nn.Linear(4, 3, bias=False, device="meta")
     concrete, symbolic = torch.ones(2, 4, device="meta"), torch.empty(rows, 4, device="meta")
     before = len(environment.guards)
     with OpFlopMode() as mode:
         for given in (concrete, concrete, symbolic, concrete, torch.ones(3, 4, device="meta"), symbolic):
-            model(given)
+            linear(model(given))
     assert len(environment.guards) == before
+    assert mode.profile.by("module")["Linear"].macs == 12 * (3 * 2 + 2 * rows + 3)
     for path in ("Sequential", "Sequential.0", "Sequential.1"):
         recorded = [(each.inputs[0].shape, each.calls) for each in mode.profile.module(path).calls]
         assert recorded == [((2, 4), 3), ((5, 4), 2), ((3, 4), 1)]

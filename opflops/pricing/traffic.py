@@ -103,7 +103,8 @@ EXACT_TENSOR_TYPES = frozenset({Tensor, torch.nn.Parameter})
 
 def stored_bytes(value: Any) -> int:
     """Return the bytes of a tensor's distinct stored elements, or of all tensors in a list; 0 for other values."""
-    if type(value) in EXACT_TENSOR_TYPES and value.layout is _STRIDED:
+    # Of symbolic sizes nothing else tells without a guard.
+    if type(value) in EXACT_TENSOR_TYPES and value.layout is _STRIDED and not value._has_symbolic_sizes_strides:  # noqa: SLF001
         # The usual case. nbytes takes one call, but cannot be symbolic.
         size: int = value.nbytes if value.is_contiguous() else scattered_bytes(value)
         return size
