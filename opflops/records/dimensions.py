@@ -128,7 +128,7 @@ def remaining_conditions(
         if value == False:  # noqa: E712 - sympy's
             given = ", ".join(f"{name}={size}" for name, size in sizes.items())
             raise ProfileError(
-                f"The formulas hold for {condition}, and {given} is outside: the model fails there or does something "
+                f"The formulas hold for {condition}, and {given} is outside: the model may fail there, or do something "
                 "else. Count again with inputs of that size."
             )
         if value != True:  # noqa: E712 - sympy's
