@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.export import Dim
 
 from opflops import count
+from opflops.counting import frozen_heap
 from opflops.counting.frozen_heap import FrozenHeap
 from opflops.errors import ModelError
 
@@ -23,9 +24,10 @@ SHAPES: Any = ({0: Dim("batch")},)
 
 
 @pytest.fixture(autouse=True)
-def _thawed() -> Iterator[None]:
+def _thawed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The session has a frozen heap of its own."""
     gc.unfreeze()
+    monkeypatch.setattr(frozen_heap, "_not_looking", 0)
     yield
     gc.freeze()
 
@@ -63,6 +65,13 @@ def test_what_a_program_has_frozen_itself_stays_frozen() -> None:
     # Objects that end leave it.
     assert 0 < gc.get_freeze_count() <= before
     gc.unfreeze()
+    # To look takes long while there are such objects, so that only some of the next counts do.
+    frozen: list[int] = []
+    for _ in range(frozen_heap._LOOK_AGAIN_AFTER + 1):
+        with FrozenHeap():
+            frozen.append(gc.get_freeze_count())
+    assert not any(frozen[:-1])
+    assert frozen[-1]
 
 
 def test_garbage_of_a_count_is_collected_meanwhile() -> None:

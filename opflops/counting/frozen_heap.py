@@ -16,6 +16,11 @@ _inside: set[FrozenHeap] = set()
 # How many full collections there had been when the heap was frozen.
 _frozen: list[int] = []
 _passed_over = 0
+# How many counts do not look whether the program has frozen its heap, since it had before.
+_not_looking = 0
+
+_LOOK_AGAIN_AFTER = 100
+"""Python looks through all frozen objects to say whether there are any, which takes milliseconds."""
 
 _MOST_PASSED_OVER = 4
 """How many counts may pass over garbage that there was before, although a full collection was due."""
@@ -31,8 +36,7 @@ class FrozenHeap(HasExit):
         try:
             self._note_entered()
             with _lock:
-                # What a program has frozen itself would thaw with the rest.
-                if not _inside and not gc.get_freeze_count():
+                if not _inside and not _is_frozen():
                     _frozen.append(_full_collections())
                     gc.freeze()
                 _inside.add(self)
@@ -67,6 +71,18 @@ class FrozenHeap(HasExit):
         if collect and gc.isenabled():
             # A program that does little beside its counts would keep its garbage.
             gc.collect()
+
+
+def _is_frozen() -> bool:
+    """Return whether the program has frozen its heap, of which all would thaw with the rest."""
+    global _not_looking  # noqa: PLW0603 - the heap is global too
+    if _not_looking:
+        _not_looking -= 1
+        return True
+    if gc.get_freeze_count():
+        _not_looking = _LOOK_AGAIN_AFTER
+        return True
+    return False
 
 
 def _full_collections() -> int:
