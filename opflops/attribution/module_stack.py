@@ -340,11 +340,7 @@ class ModuleStack(BackwardAttribution):
 
     def called_paths(self) -> list[str]:
         """Return the present paths of the modules that were called, in order of their first call."""
-        return [self.roots.resolve(context.path) for context in self.called_contexts()]
-
-    def called_contexts(self) -> list[ModuleContext]:
-        """Return the contexts of the modules that were called, in order of their first call."""
-        return [*self.called]
+        return [self.roots.resolve(context.path) for context in self.called]
 
     @property
     def top_entry(self) -> StackEntry:

@@ -77,7 +77,7 @@ def module_records(stacks: Sequence[ModuleStack]) -> tuple[tuple[ModuleRecord, .
         stacks: The module stacks of the block's threads, which share their root modules.
     """
     roots = stacks[0].roots
-    called = _called_modules([context for stack in stacks for context in stack.called_contexts()], roots.resolve)
+    called = _called_modules([context for stack in stacks for context in stack.called], roots.resolve)
     registered: dict[str, _Registered] = {}
     for path, reading, owners, buffer_owners in roots.tensors.sorted_out(roots.resolve):
         found = registered.get(path)

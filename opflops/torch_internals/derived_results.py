@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 NON_TENSOR_TYPES = frozenset({int, float, bool, complex, str, type(None), torch.dtype, torch.layout, torch.device})
 """Arguments whose type and value say all of them."""
 
-
 IN_PLACE = object()
 """Stands for a result that is the first operand."""
 
@@ -58,7 +57,7 @@ class DerivedResults:
             dtype = None if key is None else self._dtypes.get(key)
             return key, dtype if dtype is None or dtype is IN_PLACE else (args[0].shape, dtype)
         normalize = NORMALIZATIONS.get(func)
-        if normalize is None or not is_usual(args[0]):
+        if normalize is None or not _is_usual(args[0]):
             return None, None
         dtype = args[0].dtype
         shapes = normalize(self._describe, *args)
@@ -68,12 +67,12 @@ class DerivedResults:
         """See the result of a call, and its first operand."""
         if out is first:
             self._dtypes[key] = IN_PLACE
-        elif type(out) in (Tensor, type(first)) and out.shape == first.shape and is_usual(out):
+        elif type(out) in (Tensor, type(first)) and out.shape == first.shape and _is_usual(out):
             self._dtypes[key] = out.dtype
 
     def _pointwise_key(self, func: Any, args: Sequence[Any]) -> Any:
         first = args[0]
-        if not isinstance(first, Tensor) or not is_usual(first):
+        if not isinstance(first, Tensor) or not _is_usual(first):
             return None
         described = []
         for value in args:
@@ -82,13 +81,13 @@ class DerivedResults:
                 described += [(type(value), value)]
                 continue
             its_description = self._describe(value) if isinstance(value, Tensor) else None
-            if its_description is None or value.shape != first.shape or not is_usual(value):
+            if its_description is None or value.shape != first.shape or not _is_usual(value):
                 return None
             described += [its_description]
         return (func, torch.get_default_dtype(), *described)
 
 
-def is_usual(tensor: Tensor) -> bool:
+def _is_usual(tensor: Tensor) -> bool:
     """Tell whether a tensor of floating-point numbers has elements, and is contiguous in the usual order alone."""
     shape = tensor.shape
     if not shape or 0 in shape or not _INTEGERS.issuperset(map(type, shape)) or not tensor.dtype.is_floating_point:

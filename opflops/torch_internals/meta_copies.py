@@ -7,8 +7,6 @@ import copy
 import torch
 from torch import Tensor
 
-_PLAIN_TENSORS = frozenset({Tensor, torch.nn.Parameter})
-
 
 class MetaTensorCopier:
     """Copy tensors without the graph that computed them; those on meta share storage where the originals do.
@@ -50,6 +48,6 @@ class MetaTensorCopier:
 
 def is_plain_on_meta(tensor: Tensor) -> bool:
     """Return whether shape, strides and dtype say all of a tensor on meta."""
-    if type(tensor) not in _PLAIN_TENSORS or not tensor.is_meta or tensor.layout is not torch.strided:
+    if type(tensor) not in (Tensor, torch.nn.Parameter) or not tensor.is_meta or tensor.layout is not torch.strided:
         return False
     return not (tensor.is_quantized or tensor.is_conj() or tensor.is_neg() or tensor.is_nested)

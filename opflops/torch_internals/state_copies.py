@@ -24,6 +24,7 @@ from torch import Tensor
 from opflops.errors import raised_by_signal_handler
 from opflops.torch_internals.modules import modules_below
 from opflops.torch_internals.references import is_proxy, is_reference, referents, viewed_mapping
+from opflops.torch_internals.storages import PLAIN_TENSORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -100,7 +101,7 @@ class StateCopier:
         """Copy a tensor with the attributes that the program gave it."""
         made = self._copy_tensor(tensor)
         self._note(tensor, made)
-        if made is not tensor and (type(made) in _PLAIN_TENSORS or not hasattr(made, "__tensor_flatten__")):
+        if made is not tensor and (type(made) in PLAIN_TENSORS or not hasattr(made, "__tensor_flatten__")):
             attributes = vars(made)
             for name, value in list(vars(tensor).items()):
                 if name not in attributes:
@@ -282,8 +283,6 @@ _CONTAINERS = (OrderedDict, defaultdict, dict, list, tuple, set, frozenset, dequ
 _EMPTY_BY_DEFAULT = frozenset({OrderedDict, dict, list, set})
 """Those that are empty when they are made without arguments, and have no other state then."""
 
-
-_PLAIN_TENSORS = frozenset({Tensor, torch.nn.Parameter})
 
 _FOR_OLD_CHECKPOINTS = frozenset(
     vars(each)["__setstate__"]
