@@ -42,14 +42,17 @@ def times(number: int, counted: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     return [(*key, number * calls, number * cost, number * act) for *key, calls, cost, act in counted]
 
 
-WITH_LOOKUP = [
+# PyTorch does not resize what requires a gradient, as samples do here.
+WITHOUT_GRADIENT = ("resize_", "resize_as_")
+
+PRICED = [
     pytest.param(name, id=name, marks=() if name in REPRESENTATIVES else pytest.mark.exhaustive)
     for name, op in OPERATORS.items()
-    if not op.name.startswith("jiterator") and op.supports_dtype(torch.float32, "cpu")
+    if op.supports_dtype(torch.float32, "cpu") and not op.name.startswith(("jiterator", *WITHOUT_GRADIENT))
 ]
 
 
-@pytest.mark.parametrize("name", WITH_LOOKUP)
+@pytest.mark.parametrize("name", PRICED)
 def test_four_runs_cost_four_times_one_that_looks_nothing_up(name, monkeypatch):
     """Every operator, forward and backward, in whatever sizes, layouts and arguments."""
     op = OPERATORS[name]
@@ -85,13 +88,15 @@ class SizesOfCalls(TorchDispatchMode):
         keys = [named.get(name, first) for name in source.tensors]
         tensors = [each for each in tree_leaves((named, out)) if isinstance(each, Tensor)]
         sizes = {size for each in tensors for size in each.shape}
-        numbers = {each for each in named.values() if type(each) is int}
+        numbers = {
+            len(each) if isinstance(each, list) else each for each in named.values() if type(each) in (int, list)
+        }
         assert sizes <= {size for each in keys for size in each.shape} | numbers | {0, 1}, func
         SizesOfCalls.checked += 1
         return out
 
 
-@pytest.mark.parametrize("name", WITH_LOOKUP)
+@pytest.mark.parametrize("name", PRICED)
 def test_the_arguments_of_the_lookup_have_all_sizes_of_a_call(name):
     """So no symbolic size of another argument is ever compared, which would add a guard."""
     op = OPERATORS[name]

@@ -80,14 +80,14 @@ OPERATORS = {
     "a number": (lambda: X.mul_(1.0), 13),
     "alpha": (lambda: torch.add(X, X, alpha=2), 23),
     "view": (lambda: X.t(), 11),
-    "mm": (lambda: torch.mm(X, Y), 13),
-    "mm of one matrix": (lambda: torch.mm(Z, Z), 23),
-    "linear": (lambda: nn.functional.linear(X, WEIGHT, BIAS), 25),
-    "softmax": (lambda: torch.softmax(X, -1), 13),
+    "mm": (lambda: torch.mm(X, Y), 15),
+    "mm of one matrix": (lambda: torch.mm(Z, Z), 25),
+    "linear": (lambda: nn.functional.linear(X, WEIGHT, BIAS), 27),
+    "softmax": (lambda: torch.softmax(X, -1), 14),
 }
 
 MODULE = 15
-BACKWARD = 358
+BACKWARD = 318
 BLOCK = 276
 NEW_MODULE = 47
 

@@ -32,15 +32,7 @@ if TYPE_CHECKING:
 # Each formula below serves a forward and a backward, which take the same arguments: ``cost_of`` says which.
 
 
-@sized_by(
-    "query",
-    "key",
-    "value",
-    absent=(
-        "attn_mask",
-        "attn_bias",
-    ),
-)
+@sized_by("query", "key", "value", absent=("attn_mask", "attn_bias"))
 def scaled_dot_product_attention(
     query: Tensor,
     key: Tensor,

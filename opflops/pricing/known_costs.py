@@ -28,7 +28,7 @@ MAX_SIZES = 256
 """How many different sizes are kept for an operator, before all are forgotten."""
 
 MAX_LAYOUTS = 6
-"""How many costs are kept for the same sizes in bytes; tensors may differ in dtypes, strides and gradients."""
+"""How many costs are kept for the same numbers of elements; shapes, dtypes, strides and gradients may differ."""
 
 
 ABSENT = {f"_absent{index}": tensor for index, tensor in enumerate(absent_tensors(24))}
@@ -129,7 +129,7 @@ def look_up_costs(binding: SchemaBinding, rule: PricingRule, overload: OpOverloa
     others = [name for name in binding.formula_arguments if name not in binding.tensors]
     at_default = [name for name in others if name in binding.numbers and default[name]]
     return CostLookup(
-        f"({''.join(f'{name}.nbytes, ' for name in keys)}) "
+        f"({''.join(f'{name}.numel(), ' for name in keys)}) "
         f"if {' and '.join([f'_type({keys[0]}) is _Tensor', *(f'{name} is None' for name in absent)])} else None",
         [f"{stand_ins[name]} if {name} is None else {name}" if name in stand_ins else name for name in tensors],
         [
@@ -145,9 +145,9 @@ class KnownCosts:
     """Hold the known costs of one operator.
 
     Attributes:
-        entries: By the bytes of the tensors of :attr:`CostSource.tensors`, which are no integers, or an error, for
-            symbolic sizes, so that those are never compared: for each look of the tensors, the check, the other
-            arguments, and what the call adds. Sizes that were met once have no entries.
+        entries: By the numbers of elements of the tensors of :attr:`CostSource.tensors`: for each look of the tensors,
+            the check, the other arguments, and what the call adds. Numbers that were met once have no entries. A
+            symbolic number cannot be looked up, so that no symbolic size is ever compared, which would add a guard.
     """
 
     __slots__ = ("entries",)
@@ -156,10 +156,10 @@ class KnownCosts:
         self.entries: dict[tuple[int, ...], tuple[tuple[Any, ...], ...]] = {}
 
     def remember(self, key: tuple[int, ...], tensors: tuple[Any, ...], others: tuple[Any, ...], *costs: Any) -> None:
-        """Remember what a call cost, from the second one of these sizes on.
+        """Remember what a call cost, from the second one of these numbers on.
 
         Args:
-            key: The bytes of the tensors that the call is looked up by.
+            key: The numbers of elements that the call is looked up by.
             tensors: All tensors of the call, results too, with those of :data:`ABSENT` for what is None.
             others: The other arguments that the formula takes.
             *costs: What it costs.
@@ -189,4 +189,7 @@ _REFUSED = _Refused()
 
 
 def _is_plain(tensor: Any) -> bool:
-    return is_absent(tensor) or (type(tensor) in EXACT_TENSOR_TYPES and tensor.layout is torch.strided)
+    # A nested tensor has no shape.
+    return is_absent(tensor) or (
+        type(tensor) in EXACT_TENSOR_TYPES and tensor.layout is torch.strided and not tensor.is_nested
+    )
