@@ -20,7 +20,7 @@ from opflops.pricing.known_costs import ABSENT, KnownCosts, cost_source, look_up
 from opflops.pricing.registry import registry
 from opflops.pricing.schema_binding import bind_schema
 from opflops.torch_internals.dispatch import OpOverload
-from opflops.torch_internals.tensor_guards import guard_on
+from opflops.torch_internals.tensor_guards import guard_on, takes_nested_tensors
 
 aten = torch.ops.aten
 
@@ -274,6 +274,44 @@ def test_stand_ins_for_absent_tensors_are_no_tensor_of_a_program():
     alike = guard_on([first])
     assert alike(second)
     assert not alike(torch.Tensor())
+
+
+NESTED = {
+    "bmm": lambda x: torch.bmm(x, x.transpose(1, 2)),
+    "gelu": nn.functional.gelu,
+    "softmax": lambda x: torch.softmax(x, -1),
+    "layer_norm": lambda x: nn.functional.layer_norm(x, (4,), torch.ones(4), torch.ones(4)),
+    "sum": lambda x: x.sum(-1, keepdim=True),
+    "clone": torch.clone,
+    "copy_": lambda x: x.clone().copy_(x),
+    "to": lambda x: x.to(torch.float64),
+}
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("name", NESTED)
+def test_nested_tensors_are_never_compared(name):
+    """PyTorch would end the process; here one has as many elements as a dense one of which the cost is known."""
+    run_it, dense = NESTED[name], torch.rand(2, 3, 4)
+    with OpFlopMode() as expected:
+        run_it(dense)
+    for _ in range(3):
+        with OpFlopMode():
+            run_it(dense)
+    nested = torch.nested.nested_tensor([*dense], layout=torch.strided)
+    with OpFlopMode() as mode:
+        run_it(nested)
+    assert mode.total.macs == expected.total.macs
+    assert mode.total.ops == expected.total.ops
+
+
+def test_only_operators_with_a_kernel_for_nested_tensors_may_meet_one():
+    """The others raise before they would be looked up."""
+    assert takes_nested_tensors(aten.bmm.default)
+    assert not takes_nested_tensors(aten.mm.default)
+    nested = torch.nested.nested_tensor([torch.rand(2, 2)], layout=torch.strided)
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        torch.mm(nested, nested)
 
 
 def test_nothing_is_kept_alive():

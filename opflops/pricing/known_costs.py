@@ -14,7 +14,7 @@ import torch
 from opflops.pricing.schemas import is_single_tensor, python_name
 from opflops.pricing.traffic import EXACT_TENSOR_TYPES
 from opflops.torch_internals.dispatch import schema_of
-from opflops.torch_internals.tensor_guards import absent_tensors, guard_on, is_absent
+from opflops.torch_internals.tensor_guards import absent_tensors, guard_on, is_absent, takes_nested_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,9 +128,12 @@ def look_up_costs(binding: SchemaBinding, rule: PricingRule, overload: OpOverloa
     default = {each.name: each.default for each in binding.parameters}
     others = [name for name in binding.formula_arguments if name not in binding.tensors]
     at_default = [name for name in others if name in binding.numbers and default[name]]
+    looked_up = [f"_type({keys[0]}) is _Tensor", *(f"{name} is None" for name in absent)]
+    if takes_nested_tensors(overload):
+        # No guard may ever see one. Where an optional tensor is nested, others are too.
+        looked_up += [f"not {name}.is_nested" for name in binding.tensors if name not in optional]
     return CostLookup(
-        f"({''.join(f'{name}.numel(), ' for name in keys)}) "
-        f"if {' and '.join([f'_type({keys[0]}) is _Tensor', *(f'{name} is None' for name in absent)])} else None",
+        f"({''.join(f'{name}.numel(), ' for name in keys)}) if {' and '.join(looked_up)} else None",
         [f"{stand_ins[name]} if {name} is None else {name}" if name in stand_ins else name for name in tensors],
         [
             *(f"{name} is {default[name]}" for name in at_default),
