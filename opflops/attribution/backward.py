@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from opflops.attribution.autograd_nodes import NodeOwners
+from opflops.attribution.deep_graphs import DIVIDING_NODES, divide_graph
 from opflops.attribution.module_context import BACKWARD, FORWARD, OUTSIDE, RECOMPUTE, ModuleContext
 from opflops.attribution.root_modules import RootModules
 from opflops.torch_internals.autograd import (
@@ -58,6 +59,8 @@ class BackwardAttribution:
         self._node_owners_by_thread: dict[int, NodeOwners[ModuleContext]] = {self._thread: self.node_owners}
         # The last backward passes of which this was asked, and whether they record a graph of themselves.
         self._recording_passes: dict[int, bool] = {}
+        # The sequence numbers at which they were, a while after they began.
+        self._pass_starts: dict[int, int] = {}
         # The last backward pass that created nodes, and the sequence number after the last one that was assigned.
         self._assigned_task, self._assigned_up_to = -1, 0
 
@@ -90,6 +93,8 @@ class BackwardAttribution:
             context = self.context_at(*self.roots.parameter_owner(accumulated_leaf(node)))
         else:
             context = self._owners_of_pass().owner_of(number)
+            if not number & DIVIDING_NODES:
+                self._divide_graph(task, node, number)
         phase = BACKWARD
         if torch.is_grad_enabled():
             # A pass that runs with grad mode off turns it on only to recompute a forward. One that runs with it on may
@@ -116,6 +121,12 @@ class BackwardAttribution:
     def node_owner(self, number: int) -> ModuleContext:
         """Return the module that made the node of a sequence number."""
         return self._owners_of_pass().owner_of(number)
+
+    def _divide_graph(self, task: int, node: Any, number: int) -> None:
+        """Let the graph be freed step by step, if it is deep; see :mod:`.deep_graphs`."""
+        if task not in self._pass_starts and len(self._pass_starts) >= MOST_PASSES:
+            self._pass_starts = {}
+        divide_graph(node, number, self._pass_starts.setdefault(task, number))
 
     def _records_graph(self, task: int) -> bool:
         """Return whether the backward pass that this thread is in records a graph of itself."""

@@ -35,6 +35,17 @@ def sequence_nr(node: Any) -> int:
     return number
 
 
+def node_metadata(node: Any) -> dict[Any, Any]:
+    """Return a dict that an autograd node keeps, as long as it lives, for whoever wants to note something about it."""
+    metadata: dict[Any, Any] = node.metadata
+    return metadata
+
+
+def nodes_below(node: Any) -> list[Any]:
+    """Return the autograd nodes that a node passes gradients to."""
+    return [each for each, _ in node.next_functions if each is not None]
+
+
 def is_recomputation(node: Any) -> bool:
     """Return whether ``torch.utils.checkpoint`` is recomputing a forward while ``node`` is current."""
     if node.name() == f"{CheckpointFunction.__name__}Backward":
