@@ -98,3 +98,14 @@ class NodeOwners(Generic[OwnerT]):
             distance, last = self._series_distances[series], self._series_repeats[series] - 1
             number -= distance * min(number // (distance or 1), last)
         return owners[bisect_right(marks, number) - 1]
+
+    def owner_meanwhile(self, number: int) -> OwnerT:
+        """Return the owner of a node in another thread than the one whose nodes these are, which may go on."""
+        while True:
+            marks, owners = self.marks, self.owners
+            try:
+                owner = self.owner_of(number)
+            except IndexError:
+                continue  # amid a change of the two lists
+            if marks is self.marks and owners is self.owners:
+                return owner

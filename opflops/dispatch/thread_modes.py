@@ -29,6 +29,7 @@ class ThreadMode(LoggingMode):
             timing=mode._timing,  # noqa: SLF001 - as above
             roots=mode.module_stack.roots,
         )
+        self.module_stack.thread_nodes = mode.module_stack.thread_nodes
         # An operator without a formula is reported once for the block, not once for each thread.
         self._warned = mode._warned  # noqa: SLF001 - as above
         self.track_memory(mode.memory_tracker)

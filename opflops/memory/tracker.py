@@ -162,7 +162,7 @@ class MemoryTracker(StorageClassifier):
                     if record.device is None and number < self._first_node:
                         self.count_from_before(record, tensor)
                     if record.device is not None and record.owner is None:
-                        record.owner, record.category = stack.node_owner(number), min(record.category, ACTIVATION)
+                        record.owner, record.category = stack.node_owner(node, number), min(record.category, ACTIVATION)
         return leaves
 
     def _note_end_of_forward(self, *, by_backward: bool) -> None:

@@ -1,0 +1,55 @@
+"""Count in this thread what blocks of other threads count of it: calls of modules, and backward passes."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from opflops.attribution.memory_patches import call_tracked
+from opflops.attribution.module_stack import counting_modes
+from opflops.attribution.thread_nodes import beginning
+from opflops.attribution.threads import modes_for_this_thread, note_uncounted_work
+from opflops.torch_internals.autograd import graph_task_id
+from opflops.torch_internals.dispatch import dispatch_modes
+from opflops.torch_internals.engine_call import UNPATCHED_ENGINE_CALL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+
+def call_in_thread_modes(
+    modes: list[Any], function: Callable[[], Any], given: Any = (), module: nn.Module | None = None
+) -> Any:
+    """Call a function with modes that count in this thread for those of other threads.
+
+    Args:
+        modes: The modes, from :func:`modes_for_this_thread`.
+        function: What to call.
+        given: What it was given.
+        module: The module that it calls, if it does.
+    """
+    with ExitStack() as entered:
+        for mode in modes:
+            entered.enter_context(mode)
+        began = beginning(given, module)
+        result = function()
+        for mode in modes:
+            nodes = mode.module_stack.thread_nodes
+            if nodes is not None:
+                nodes.note(mode.module_stack, began, result)
+        return result
+
+
+def run_backward(roots: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a backward pass. Modes of other threads than this one count it, or record that they do not."""
+    run = partial(call_tracked, UNPATCHED_ENGINE_CALL, roots, *args, **kwargs)
+    if graph_task_id() < 0:
+        modes = modes_for_this_thread()
+        if modes:
+            return call_in_thread_modes(modes, run, roots)
+        if not counting_modes(dispatch_modes()):
+            note_uncounted_work(passes=1)
+    return run()
