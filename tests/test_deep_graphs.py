@@ -1,6 +1,7 @@
 """Graphs of autograd that are so deep that PyTorch would run out of stack when it frees them."""
 
 import gc
+import json
 import subprocess
 import sys
 import weakref
@@ -12,8 +13,11 @@ from torch import nn
 from opflops import OpFlopMode
 
 DEEP = """
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 from torch import nn
+
 from opflops import OpFlopMode
 
 class Scaled(nn.Module):
@@ -31,31 +35,39 @@ class Deep(nn.Module):
         return x
 
 x, steps = torch.ones(2, requires_grad=True), 60_000
-with OpFlopMode() as mode:
-    y = Deep()(x, steps)
-    y.sum().backward({options})
+with OpFlopMode({options}) as mode:
+    y = {forward}
+    {backward}
 del y
 x.grad = None
-print(mode.profile.by("phase")["backward"].ops)
+print([cost.ops for cost in mode.profile.by("phase").values()])
 """
 
 
-@pytest.mark.parametrize(
-    ("step", "options", "ops"),
-    [
-        # Each multiplication's backward multiplies two elements; the sum's backward only expands one.
-        ("self.scaled(x)", "", 2 * 60_000),
-        ("self.scaled(x)", "retain_graph=True", 2 * 60_000),
-        # As many again for the other factor, and as many to add both.
-        ("self.scaled(x) + x", "", 4 * 60_000),
-    ],
-    ids=["chain", "retained", "branches"],
-)
-def test_a_graph_of_many_operators_is_freed_without_a_crash(step, options, ops):
-    """After a backward that the mode counted, in a process of its own."""
-    program = DEEP.format(step=step, options=options)
+def freed(step="self.scaled(x)", options="", forward="Deep()(x, steps)", backward=""):
+    """Run the program in a process of its own, and return the operations of each phase."""
+    program = DEEP.format(step=step, options=options, forward=forward, backward=backward)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout.strip()) == (0, str(ops)), done.stderr[-500:]
+    assert done.returncode == 0, done.stderr[-500:]
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("options", "ops"),
+    [
+        # Each multiplication multiplies two elements, and so does its backward. The sum adds one.
+        ({"backward": "y.sum().backward()"}, [2 * 60_000 + 1, 2 * 60_000]),
+        ({"backward": "y.sum().backward(retain_graph=True)"}, [2 * 60_000 + 1, 2 * 60_000]),
+        # Two additions more in each step, and in its backward.
+        ({"backward": "y.sum().backward()", "step": "self.scaled(x) + x"}, [4 * 60_000 + 1, 4 * 60_000]),
+        ({"options": "memory=True"}, [2 * 60_000]),
+        ({"options": "threads=True", "forward": "ThreadPoolExecutor(1).submit(Deep(), x, steps).result()"}, [120_000]),
+    ],
+    ids=["chain", "retained", "branches", "memory", "threads"],
+)
+def test_a_graph_of_many_operators_is_freed_without_a_crash(options, ops):
+    """After a backward that the mode counted, or where it looks at the graph that a forward has made."""
+    assert freed(**options) == ops
 
 
 class Noted(torch.autograd.Function):

@@ -205,3 +205,35 @@ def test_nothing_lives_longer_for_what_is_noted():
         del output
         gc.collect()
         assert kept() is None
+
+
+def test_replicas_that_run_at_once_are_counted():
+    """As ``parallel_apply`` runs them; then the block's thread, or all of them at once, begin the backward."""
+
+    class Meeting(Net):
+        def forward(self, x):
+            barrier.wait(10)
+            return super().forward(x)
+
+    number = 4
+    barrier = threading.Barrier(number)
+    net = Meeting()
+    expected = {
+        ("Meeting.first", "forward"): number * LINEAR,
+        ("Meeting.second", "forward"): number * LINEAR,
+        ("Meeting.second", "backward"): number * 2 * LINEAR,
+        ("Meeting.first", "backward"): number * LINEAR,
+    }
+
+    def backward(loss):
+        barrier.wait(10)
+        loss.backward()
+
+    with ThreadPoolExecutor(number) as pool:
+        with OpFlopMode(threads=True) as mode:
+            torch.cat(list(pool.map(net, [X] * number))).sum().backward()
+        assert macs(mode) == expected
+        with OpFlopMode(threads=True) as mode:
+            losses = [each.sum() for each in pool.map(net, [X] * number)]
+            list(pool.map(backward, losses))
+        assert macs(mode) == expected

@@ -1,8 +1,8 @@
 """Deep graphs of autograd, which the mode makes PyTorch free step by step.
 
-To ask for the node that runs, as the mode does in a backward pass, makes a Python object for it, which lives as long as
-the node. PyTorch frees a chain of such nodes by one call of C++ inside another, about 180 bytes of stack each, and the
-process ends by a stack overflow from about 45,000 on. So some nodes of a deep graph hold what they lead to in a way
+To ask for a node, as the mode does for the one that runs in a backward pass, makes a Python object, which lives as long
+as the node. PyTorch frees a chain of such nodes by one call of C++ inside another, about 180 bytes of stack each, and
+the process ends by a stack overflow from about 45,000 on. So some nodes of a deep graph hold what they lead to in a way
 that puts it off: once such a node is freed, what it leads to is in a reference cycle, which the garbage collector frees
 later, with the stack at its beginning again. Until then, they keep nothing alive that they would not keep anyway.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import gc
 from typing import Any
 
-from opflops.torch_internals.autograd import node_metadata, nodes_below, sequence_nr
+from opflops.torch_internals.autograd import ACCUMULATE_GRAD_NR, node_metadata, nodes_below, sequence_nr
 
 DIVIDING_NODES = 0xF00
 """Where the number of a node has none of these bits, it may divide the graph: 256 in turn of each 4,096.
@@ -57,3 +57,13 @@ def divide_graph(node: Any, number: int, start: int) -> None:
     for each in below:
         if not sequence_nr(each) & DIVIDING_NODES:
             node_metadata(each).setdefault(_KEY)
+
+
+def divide_nodes(nodes: list[Any]) -> None:
+    """Divide a graph, if it is deep, of which all nodes were asked for; they are given in order of their creation."""
+    numbers = [number for node in nodes if (number := sequence_nr(node)) != ACCUMULATE_GRAD_NR]
+    if not numbers or numbers[-1] - numbers[0] < _DEEP:
+        return
+    for node, number in zip(reversed(nodes[: len(numbers)]), reversed(numbers), strict=True):
+        if not number & DIVIDING_NODES:
+            divide_graph(node, number, numbers[-1])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from opflops.attribution.call_shapes import tensors_in
+from opflops.attribution.deep_graphs import DIVIDING_NODES, divide_graph
 from opflops.attribution.module_context import OUTSIDE
 from opflops.torch_internals.autograd import (
     ACCUMULATE_GRAD_NR,
@@ -108,6 +109,8 @@ class ThreadNodes:
                 self._any = True
                 metadata[self._key] = _Note(owners.owner_of(number), block_number)
                 todo += nodes_below(node)
+            if not number & DIVIDING_NODES:
+                divide_graph(node, number, end)
 
     def owner_of(self, stack: BackwardAttribution, node: Any, number: int) -> ModuleContext:
         """Return the module that made a node.
