@@ -111,7 +111,8 @@ class OpFlopMode(CostNumbers, CallbackMode, DisplayedMode, metaclass=NeedsInstan
         threads: Also count modules that other threads call while the block runs, such as those of a thread pool, with
             their backward passes and steps of optimizers. Wait for these threads before the block ends. By default the
             mode counts its own thread, with its backward passes, and the profile's ``remarks`` name what other threads
-            did. What other threads run outside modules, such as a loss that is no module, is not counted either way.
+            did. What other threads run outside modules, such as a loss that is no module, is not counted either way,
+            and nothing of other processes is.
         root: The model whose names are used for all of its modules, whoever calls them: the block itself, as in
             ``model.encode(x)``, or a larger model that contains it. By default, a module that the block calls is a
             root, unless the block also calls a model that contains it, before or after. The mode keeps the model

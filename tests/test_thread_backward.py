@@ -144,6 +144,23 @@ def test_the_block_s_own_backward_is_not_remarked():
     assert mode.profile.remarks == inner.profile.remarks == ()
 
 
+def test_a_thread_of_the_engine_works_for_the_thread_that_began_the_pass():
+    """It numbers its nodes separately, and stands here for one that PyTorch has for a device."""
+    found = []
+
+    class Trained(Net):
+        def forward(self, x):
+            y = super().forward(x)
+            (stack,) = [each.module_stack for each in mode._thread_modes]
+            node = y.grad_fn
+            y.register_hook(lambda _: found.append(apart(stack.node_owner, node, node._sequence_nr()).path))
+            return torch.autograd.grad(y.sum(), self.first.weight)
+
+    with OpFlopMode(threads=True) as mode:
+        apart(Trained(), X)
+    assert found == ["Trained.second"]
+
+
 def test_a_pass_that_fails_in_a_thread_leaves_nothing_behind():
     """The thread's next work is counted, and attributed, as before."""
     net = Net()

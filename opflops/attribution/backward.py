@@ -47,7 +47,11 @@ class BackwardAttribution:
         thread: The thread whose modules these are.
         node_owners: The owners of the autograd nodes that this thread creates.
         thread_nodes: Finds the owners of nodes that several threads create; None unless a block counts them all.
+        number_at_pass: The sequence number of the thread's next node when its latest backward pass began, with
+            ``thread_nodes``.
     """
+
+    number_at_pass = 0
 
     # What few blocks need: the sequence numbers at which backward passes were, a while after they began, and the
     # contexts that stand here for those of other threads' stacks.

@@ -7,10 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from opflops.attribution.memory_patches import call_tracked
-from opflops.attribution.module_stack import counting_modes
+from opflops.attribution.module_stack import counting_modes, module_stacks_of
 from opflops.attribution.thread_nodes import beginning
-from opflops.attribution.threads import modes_for_this_thread, note_uncounted_work
-from opflops.torch_internals.autograd import graph_task_id
+from opflops.attribution.threads import modes_for_all_threads, modes_for_this_thread, note_uncounted_work
+from opflops.torch_internals.autograd import graph_task_id, next_sequence_nr
 from opflops.torch_internals.dispatch import dispatch_modes
 from opflops.torch_internals.engine_call import UNPATCHED_ENGINE_CALL
 
@@ -43,9 +43,16 @@ def call_in_thread_modes(
         return result
 
 
+def _begin_pass(roots: Any, *args: Any, **kwargs: Any) -> Any:
+    if modes_for_all_threads:
+        for stack in module_stacks_of(dispatch_modes()):
+            stack.number_at_pass = next_sequence_nr()
+    return call_tracked(UNPATCHED_ENGINE_CALL, roots, *args, **kwargs)
+
+
 def run_backward(roots: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run a backward pass. Modes of other threads than this one count it, or record that they do not."""
-    run = partial(call_tracked, UNPATCHED_ENGINE_CALL, roots, *args, **kwargs)
+    run = partial(_begin_pass, roots, *args, **kwargs)
     if graph_task_id() < 0:
         modes = modes_for_this_thread()
         if modes:

@@ -124,10 +124,12 @@ class ThreadNodes:
         if note is not None:
             return stack.context_like(note.context)
         own = stack.owners_of_pass()
+        if own is not stack.node_owners:
+            return own.owner_of(number)
         if stack is self._block:
             context = own.owner_of(number)
-        elif number < next_sequence_nr() and (len(stack.entries) > 1 or engine_calls() > 1):
-            # The pass began inside what this thread runs and counts, which has made the node.
+        elif number < stack.number_at_pass and (len(stack.entries) > 1 or engine_calls() > 1):
+            # The pass began inside what the thread of the stack runs and counts, which has made the node.
             return own.owner_of(number)
         else:
             context = stack.context_like(self._block.node_owners.owner_meanwhile(number))
