@@ -311,6 +311,8 @@ class OpFlopMode(CostNumbers, CallbackMode, DisplayedMode, metaclass=NeedsInstan
         self.module_stack.read_tensors_again()
         # Nothing is looked up any more, and accumulators refer to their contexts.
         self.module_stack.clear_accumulators()
+        if self._thread_modes is not None:
+            self._thread_modes.end()
 
     def _stop_counting(self) -> None:
         self.active = False

@@ -80,8 +80,8 @@ class ThreadNodes:
     """
 
     def __init__(self, block: BackwardAttribution) -> None:
-        self._block = block
-        # What is noted keeps this alive, and not the block's stack.
+        self._thread, self._block_owners = block.thread, block.node_owners
+        # What is noted keeps this alive, and nothing else.
         self._key = object()
         self._any = False
 
@@ -94,10 +94,10 @@ class ThreadNodes:
             result: What the call returned.
         """
         end = next_sequence_nr()
-        if stack is self._block or end == began.number:
+        if stack.thread == self._thread or end == began.number:
             return
         foreign, owners = {*began.nodes}, stack.node_owners
-        block_number = self._block.node_owners.marks[-1]
+        block_number = self._block_owners.marks[-1]
         todo = [node for each in tensors_in(result) if (node := node_of(each)) is not None]
         while todo:
             node = todo.pop()
@@ -126,13 +126,13 @@ class ThreadNodes:
         own = stack.owners_of_pass()
         if own is not stack.node_owners:
             return own.owner_of(number)
-        if stack is self._block:
+        if stack.thread == self._thread:
             context = own.owner_of(number)
         elif number < stack.number_at_pass and (len(stack.entries) > 1 or engine_calls() > 1):
             # The pass began inside what the thread of the stack runs and counts, which has made the node.
             return own.owner_of(number)
         else:
-            context = stack.context_like(self._block.node_owners.owner_meanwhile(number))
+            context = stack.context_like(self._block_owners.owner_meanwhile(number))
         if context.path != OUTSIDE and self._any and self._made_elsewhere(node, number):
             return stack.entries[0][0]
         return context
